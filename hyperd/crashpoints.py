@@ -1,0 +1,37 @@
+"""Named places where a test kills the daemon.
+
+``HYPERD_CRASH_AT=disk.create.after_file`` makes the process SIGKILL itself there. Each point has a case in the crash test, which enumerates this enum and fails for a new one without.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from enum import StrEnum
+
+
+class CrashPoint(StrEnum):
+    """Between two steps whose order matters after a crash."""
+
+    IMPORT_STREAMING = "import.streaming"
+    IMPORT_BEFORE_TAG = "import.before_tag"
+    IMPORT_AFTER_TAG = "import.after_tag"
+    CACHE_BEFORE_RENAME = "cache.before_rename"
+    DISK_BEFORE_RENAME = "disk.before_rename"
+    DISK_AFTER_FILE = "disk.after_file"
+    VM_BEFORE_DEFINE = "vm.before_define"
+    VM_AFTER_DEFINE = "vm.after_define"
+    VM_AFTER_START = "vm.after_start"
+    VM_BEFORE_UNDEFINE = "vm.before_undefine"
+    VM_AFTER_UNDEFINE = "vm.after_undefine"
+    LEASE_AFTER_CREATE = "lease.after_create"
+    OPERATION_AFTER_SIGNAL = "operation.after_signal"
+
+
+_armed = os.environ.get("HYPERD_CRASH_AT", "")
+
+
+def reached(point: CrashPoint) -> None:
+    """Die here if a test asked for it."""
+    if _armed and _armed == point:
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,205 @@
+"""The errors every floor speaks.
+
+An error carries a Kubernetes ``reason`` and HTTP ``code``, a sentence for the user, and field ``causes``;
+the API turns it into a ``Status`` without knowing who raised it. Whether a controller retries is in the type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True)
+class Cause:
+    """One field's fault, as in ``Status.details.causes``."""
+
+    field: str
+    message: str
+    reason: str = "FieldValueInvalid"
+
+
+class HyperdError(Exception):
+    """Base of all errors that a user may see; ``str()`` is a whole sentence."""
+
+    reason: ClassVar[str] = "InternalError"
+    code: ClassVar[int] = 500
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        causes: Sequence[Cause] = (),
+        retry_after_seconds: int | None = None,
+        kind: str = "",
+        group: str = "",
+        name: str = "",
+        uid: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.causes = tuple(causes)
+        self.retry_after_seconds = retry_after_seconds
+        self.kind = kind
+        self.group = group
+        self.name = name
+        self.uid = uid
+
+    def status(self) -> dict[str, Any]:
+        """This error as a Kubernetes ``Status`` object."""
+        details: dict[str, Any] = {}
+        for key in ("name", "group", "kind", "uid"):
+            if getattr(self, key):
+                details[key] = getattr(self, key)
+        if self.causes:
+            details["causes"] = [
+                {"reason": c.reason, "message": c.message, "field": c.field} for c in self.causes
+            ]
+        if self.retry_after_seconds is not None:
+            details["retryAfterSeconds"] = self.retry_after_seconds
+        body: dict[str, Any] = {
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Failure",
+            "message": self.message,
+            "reason": self.reason,
+            "code": self.code,
+        }
+        if details:
+            body["details"] = details
+        return body
+
+
+class BadRequest(HyperdError):
+    """The request cannot be understood."""
+
+    reason = "BadRequest"
+    code = 400
+
+
+class Unauthorized(HyperdError):
+    """No or wrong credentials."""
+
+    reason = "Unauthorized"
+    code = 401
+
+
+class Forbidden(HyperdError):
+    """The user may not do that, or an admission rule says no."""
+
+    reason = "Forbidden"
+    code = 403
+
+
+class NotFound(HyperdError):
+    """The object, or its type, does not exist."""
+
+    reason = "NotFound"
+    code = 404
+
+
+class MethodNotAllowed(HyperdError):
+    """The resource exists, the verb does not."""
+
+    reason = "MethodNotAllowed"
+    code = 405
+
+
+class NotAcceptable(HyperdError):
+    """No representation matches ``Accept``."""
+
+    reason = "NotAcceptable"
+    code = 406
+
+
+class AlreadyExists(HyperdError):
+    """An object of that name is there already."""
+
+    reason = "AlreadyExists"
+    code = 409
+
+
+class Conflict(HyperdError):
+    """The object changed since it was read, or a precondition failed."""
+
+    reason = "Conflict"
+    code = 409
+
+
+class Expired(HyperdError):
+    """The resourceVersion or continue token is older than what is kept."""
+
+    reason = "Expired"
+    code = 410
+
+
+class RequestEntityTooLarge(HyperdError):
+    """The body is beyond the limit."""
+
+    reason = "RequestEntityTooLarge"
+    code = 413
+
+
+class UnsupportedMediaType(HyperdError):
+    """The body's type is not understood for this resource."""
+
+    reason = "UnsupportedMediaType"
+    code = 415
+
+
+class Invalid(HyperdError):
+    """The object breaks its schema or a rule; ``causes`` name the fields."""
+
+    reason = "Invalid"
+    code = 422
+
+
+class TooManyRequests(HyperdError):
+    """Ask again later."""
+
+    reason = "TooManyRequests"
+    code = 429
+
+
+class NotImplementedYet(HyperdError):
+    """A part of the grammar that this version does not speak."""
+
+    reason = "MethodNotAllowed"
+    code = 501
+
+
+class ServiceUnavailable(HyperdError):
+    """Something this request needs is down; it heals without the user changing the object."""
+
+    reason = "ServiceUnavailable"
+    code = 503
+
+
+class Timeout(HyperdError):
+    """The server gave up waiting."""
+
+    reason = "Timeout"
+    code = 504
+
+
+class InternalError(HyperdError):
+    """A defect; the log has the details under the request id."""
+
+
+class PermanentError(HyperdError):
+    """Trying again cannot help until the object changes. ``key`` is a reason of the reference, e.g. a condition's."""
+
+    def __init__(self, message: str, *, key: str = "", **kwargs: Any) -> None:
+        super().__init__(message, **kwargs)
+        self.key = key
+
+
+class TemporaryError(HyperdError):
+    """Trying again may help. ``delay`` is in seconds; None leaves it to the queue's back-off."""
+
+    def __init__(self, message: str, *, key: str = "", delay: float | None = None, **kwargs: Any) -> None:
+        super().__init__(message, **kwargs)
+        self.key = key
+        self.delay = delay

@@ -1,0 +1,266 @@
+"""Every path, socket, port, URI, prefix and limit of one daemon.
+
+Flags override the environment (``HYPERD_SECTION__FIELD``), which overrides the TOML file, which overrides
+the defaults. Defaults follow the FHS. Two daemons on one host differ in ``instance`` and the folders; names of
+host objects (domains, taps, tables) carry the instance, so neither touches the other's.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from hyperd.errors import PermanentError
+
+GIB = 1 << 30
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ApiSettings(_Section):
+    """Where the API listens."""
+
+    host: str = "127.0.0.1"
+    """Address of the TLS listener; anything but loopback is the administrator's choice."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 6480
+    """0 picks a free port, which the kubeconfig then names."""
+    socket_group: str = "hyperd"
+    """Group that may open the unix socket; ignored where it does not exist."""
+    max_body_bytes: int = 3 * (1 << 20)
+    max_watchers: int = 2000
+
+
+class StoreSettings(_Section):
+    """The embedded store."""
+
+    watch_log_events: int = 20_000
+    """How many past events a watch may resume over, also across a restart."""
+
+
+class HypervisorSettings(_Section):
+    """libvirt."""
+
+    uri: str = "qemu:///system"
+    """``test:///…`` selects libvirt's test driver: no taps, no consoles."""
+    resync_seconds: float = 10.0
+    workers: int = 8
+    """Threads that call libvirt."""
+    default_emulation: bool = True
+    """Run guests under TCG where KVM cannot be used, with a condition that says so."""
+    reserved_memory_bytes: int = 512 << 20
+    """Memory of the node that VMs never get."""
+    qemu_user: str = "libvirt-qemu"
+    qemu_group: str = "kvm"
+
+
+class NetworkSettings(_Section):
+    """Addresses and taps."""
+
+    virtual_machine_cidrs: tuple[IPv4Network, ...] = (IPv4Network("10.66.10.0/24"),)
+    route_table: Annotated[int, Field(ge=1, le=0xFFFFFFFF)] = 1490
+    route_protocol: Annotated[int, Field(ge=1, le=255)] = 149
+    tap_prefix: Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{0,3}$")] = "hv"
+    gateway_mac: str = "02:a9:fe:00:00:01"
+    nat: bool = False
+    """Masquerade what leaves the host from the VM ranges, in one nft table of the instance."""
+    mtu: int = 1500
+    dns_servers: tuple[str, ...] = ()
+    """Offered by DHCP; empty means the host's non-loopback resolvers."""
+    lease_retention_seconds: float = 600.0
+    """How long a released address stays reserved for its namespace."""
+
+    @field_validator("virtual_machine_cidrs")
+    @classmethod
+    def _disjoint(cls, cidrs: tuple[IPv4Network, ...]) -> tuple[IPv4Network, ...]:
+        for i, a in enumerate(cidrs):
+            for b in cidrs[i + 1 :]:
+                if a.overlaps(b):
+                    raise ValueError(f"{a} overlaps {b}")
+        return cidrs
+
+
+class ImportSettings(_Section):
+    """What images may come from, and how large they may be."""
+
+    allowed: tuple[str, ...] = ()
+    """``CIDR`` or ``CIDR:PORT`` entries that lift the ban on loopback, link-local, metadata and own addresses."""
+    max_virtual_size_bytes: int = 2048 * GIB
+    max_download_bytes: int = 1024 * GIB
+    concurrent: Annotated[int, Field(ge=1)] = 2
+    connect_timeout_seconds: float = 20.0
+    read_timeout_seconds: float = 60.0
+    tools_user: str = "nobody"
+    """User that qemu-img runs as on untrusted files."""
+
+
+class RegistrySettings(_Section):
+    """The image store."""
+
+    url: str = ""
+    """An OCI registry (``https://host/prefix``); empty starts the embedded one."""
+    username: str = ""
+    password_file: Path | None = None
+    ca_file: Path | None = None
+    port: Annotated[int, Field(ge=0, le=65535)] = 0
+    """Loopback port of the embedded registry; 0 picks a free one."""
+    binary: str = "docker-registry"
+    gc_schedule: str = "0 2 * * *"
+    presence_check_seconds: float = 300.0
+
+
+class StorageSettings(_Section):
+    """Disks."""
+
+    storage_class: str = "local"
+    reserve_bytes: int = 1 * GIB
+    """Free space of the pool that new volumes must leave."""
+
+
+class OperationSettings(_Section):
+    """Retention of finished operations."""
+
+    retention_seconds: float = 86_400.0
+    keep_per_vm: int = 10
+    event_ttl_seconds: float = 3_600.0
+
+
+class LogSettings(_Section):
+    level: str = "info"
+    format: Annotated[str, Field(pattern="^(json|text)$")] = "json"
+
+
+class Settings(_Section):
+    """One daemon's whole configuration."""
+
+    instance: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,14}[a-z0-9])?$")] = "hyperd"
+    """Marks what belongs to this daemon on the host: domain prefix, metadata, nft table."""
+    node_name: str = ""
+    """Name of the Node object; empty means the host's name."""
+    config_dir: Path = Path("/etc/hyperd")
+    state_dir: Path = Path("/var/lib/hyperd")
+    run_dir: Path = Path("/run/hyperd")
+    log_dir: Path = Path("/var/log/hyperd")
+    api: ApiSettings = ApiSettings()
+    store: StoreSettings = StoreSettings()
+    hypervisor: HypervisorSettings = HypervisorSettings()
+    network: NetworkSettings = NetworkSettings()
+    imports: ImportSettings = ImportSettings()
+    registry: RegistrySettings = RegistrySettings()
+    storage: StorageSettings = StorageSettings()
+    operations: OperationSettings = OperationSettings()
+    log: LogSettings = LogSettings()
+
+    @property
+    def socket_path(self) -> Path:
+        """The API's unix socket."""
+        return self.run_dir / "hyperd.sock"
+
+    @property
+    def database_path(self) -> Path:
+        return self.state_dir / "store.db"
+
+    @property
+    def volumes_dir(self) -> Path:
+        return self.state_dir / "volumes"
+
+    @property
+    def images_dir(self) -> Path:
+        """The node's cache of images, by layer digest; read-only files."""
+        return self.state_dir / "images"
+
+    @property
+    def registry_dir(self) -> Path:
+        return self.state_dir / "registry"
+
+    @property
+    def pki_dir(self) -> Path:
+        return self.state_dir / "pki"
+
+    @property
+    def kubeconfig_path(self) -> Path:
+        return self.state_dir / "kubeconfig"
+
+    @property
+    def console_dir(self) -> Path:
+        """Serial sockets; only root writes here. Short: unix sockets end at 108 bytes."""
+        return self.run_dir / "c"
+
+    @property
+    def console_log_dir(self) -> Path:
+        return self.log_dir / "consoles"
+
+    @property
+    def seeds_dir(self) -> Path:
+        """cloud-init seeds, 0600."""
+        return self.state_dir / "seeds"
+
+    @property
+    def nvram_dir(self) -> Path:
+        return self.state_dir / "nvram"
+
+
+ENV_PREFIX = "HYPERD_"
+DEFAULT_FILE = Path("/etc/hyperd/hyperd.toml")
+
+
+def load(
+    *,
+    file: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Settings:
+    """Merge file, environment and flags.
+
+    ``overrides`` is nested as the model is. Raises PermanentError that names the source and the field.
+    """
+    environ = os.environ if environ is None else environ
+    merged: dict[str, Any] = {}
+    source = file or Path(environ.get("HYPERD_CONFIG", str(DEFAULT_FILE)))
+    if source.exists():
+        try:
+            merged = tomllib.loads(source.read_text())
+        except tomllib.TOMLDecodeError as err:
+            raise PermanentError(f"Settings file {source} is not valid TOML: {err}.") from err
+    elif file is not None:
+        raise PermanentError(f"Settings file {source} does not exist.")
+    _merge(merged, _from_environ(environ))
+    _merge(merged, dict(overrides or {}))
+    try:
+        return Settings.model_validate(merged)
+    except ValidationError as err:
+        first = err.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise PermanentError(f"Setting {where}: {first['msg']}.") from err
+
+
+def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for key, value in environ.items():
+        if not key.startswith(ENV_PREFIX) or key in ("HYPERD_CONFIG", "HYPERD_CRASH_AT", "HYPERD_SOCKET"):
+            continue
+        path = key.removeprefix(ENV_PREFIX).lower().split("__")
+        parsed: Any = value
+        if re.fullmatch(r"\s*\[.*\]\s*", value, re.DOTALL):
+            parsed = tomllib.loads(f"v = {value}")["v"]
+        node = out
+        for part in path[:-1]:
+            node = node.setdefault(part, {})
+        node[path[-1]] = parsed
+    return out
+
+
+def _merge(into: dict[str, Any], other: Mapping[str, Any]) -> None:
+    for key, value in other.items():
+        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = dict(value) if isinstance(value, Mapping) else value
