@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 Object = dict[str, Any]
 """An API object as JSON: pruned and defaulted, never a dump of a model."""
@@ -19,7 +20,11 @@ Object = dict[str, Any]
 
 @dataclass(frozen=True)
 class Column:
-    """One printer column; ``json_path`` is kubectl's dialect (``.status.phase``). Priority above 0 is wide only."""
+    """One printer column; ``json_path`` is kubectl's dialect (``.status.phase``). Priority above 0 is wide only.
+
+    ``cell`` computes what a path cannot say (a Secret's number of keys); only core kinds may use it, since a CRD
+    cannot carry code.
+    """
 
     name: str
     json_path: str
@@ -27,13 +32,14 @@ class Column:
     description: str = ""
     priority: int = 0
     format: str = ""
+    cell: Callable[[Object], Any] | None = None
 
 
 @dataclass(frozen=True)
 class Rule:
     """A cross-field rule: one message, its CEL text for the CRD and the same predicate in Python.
 
-    ``path`` is where the rule hangs (``spec.dataSource``). ``holds(value, old)`` gets the value at that path and
+    ``path`` is where the rule hangs (``spec.dataSource``, ``spec.sizingPolicies[].cores``). ``holds(value, old)`` gets the value at that path and
     the former value (None on create); a transition rule (CEL that names ``oldSelf``) is asked on updates only.
     """
 
@@ -67,7 +73,9 @@ class Kind:
         "create", "delete", "deletecollection", "get", "list", "patch", "update", "watch",
     )  # fmt: skip
     unbuilt: Mapping[str, str] = field(default_factory=dict)
-    """Spec paths whose effect is not built yet → what to tell the user. See admission."""
+    """Spec paths whose effect is not built yet → what to tell the user. See ``resources.unbuilt``."""
+    openapi: Mapping[str, Any] | None = None
+    """The schema of a core kind; ours derive theirs from ``model``."""
 
     @property
     def api_version(self) -> str:

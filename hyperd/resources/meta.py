@@ -1,0 +1,109 @@
+"""What every object has: names, owners, finalizers, labels, times.
+
+Small functions over the JSON object, for those who must not pay for a typed view.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, cast
+
+from hyperd.resources.kind import Object
+
+
+class Key(NamedTuple):
+    """Where an object is within its kind; ``namespace`` is empty for cluster kinds."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
+
+def now_rfc3339() -> str:
+    """Now, in UTC and whole seconds, as Kubernetes writes times."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def parse_time(text: str) -> datetime:
+    """An RFC 3339 time, aware and in UTC. Raises ValueError."""
+    return datetime.fromisoformat(text).astimezone(UTC)
+
+
+def metadata(obj: Object) -> dict[str, Any]:
+    """The object's metadata, made when missing; not copied."""
+    return cast(dict[str, Any], obj.setdefault("metadata", {}))
+
+
+def key(obj: Object) -> Key:
+    """Namespace and name of ``obj``."""
+    meta = obj.get("metadata") or {}
+    return Key(meta.get("namespace", ""), meta.get("name", ""))
+
+
+def uid(obj: Object) -> str:
+    return cast(str, (obj.get("metadata") or {}).get("uid", ""))
+
+
+def labels(obj: Object) -> dict[str, str]:
+    """The labels, empty when there are none; not for writing."""
+    return cast(dict[str, str], (obj.get("metadata") or {}).get("labels") or {})
+
+
+def annotations(obj: Object) -> dict[str, str]:
+    """The annotations, empty when there are none; not for writing."""
+    return cast(dict[str, str], (obj.get("metadata") or {}).get("annotations") or {})
+
+
+def generation(obj: Object) -> int:
+    return cast(int, (obj.get("metadata") or {}).get("generation", 0))
+
+
+def is_deleting(obj: Object) -> bool:
+    """Whether somebody asked to delete it and finalizers hold it."""
+    return bool((obj.get("metadata") or {}).get("deletionTimestamp"))
+
+
+def has_finalizer(obj: Object, name: str) -> bool:
+    return name in ((obj.get("metadata") or {}).get("finalizers") or ())
+
+
+def add_finalizer(obj: Object, name: str) -> bool:
+    """Add in place; whether it was missing."""
+    finalizers = metadata(obj).setdefault("finalizers", [])
+    if name in finalizers:
+        return False
+    finalizers.append(name)
+    return True
+
+
+def remove_finalizer(obj: Object, name: str) -> bool:
+    """Remove in place; whether it was there. An empty list goes too."""
+    meta = metadata(obj)
+    finalizers = meta.get("finalizers") or []
+    if name not in finalizers:
+        return False
+    kept = [other for other in finalizers if other != name]
+    if kept:
+        meta["finalizers"] = kept
+    else:
+        del meta["finalizers"]
+    return True
+
+
+def owner_reference(owner: Object, *, controller: bool = True, block: bool = True) -> dict[str, Any]:
+    """A reference to ``owner`` for ``metadata.ownerReferences``; the owner needs apiVersion, kind and uid."""
+    return {
+        "apiVersion": owner["apiVersion"],
+        "kind": owner["kind"],
+        "name": owner["metadata"]["name"],
+        "uid": owner["metadata"]["uid"],
+        "controller": controller,
+        "blockOwnerDeletion": block,
+    }
+
+
+def is_owned_by(obj: Object, owner_uid: str) -> bool:
+    references = (obj.get("metadata") or {}).get("ownerReferences") or ()
+    return any(reference.get("uid") == owner_uid for reference in references)

@@ -1,0 +1,73 @@
+"""Every finalizer, annotation and label that our controllers and users meet, in one place.
+
+They are part of the API: a name that changes here orphans what an older daemon wrote.
+"""
+
+from __future__ import annotations
+
+GROUP = "virtualization.deckhouse.io"
+VERSION = "v1alpha2"
+API_VERSION = f"{GROUP}/{VERSION}"
+SUBRESOURCE_GROUP = f"subresources.{GROUP}"
+CATEGORY = "virtualization"
+CLUSTER_CATEGORY = "virtualization-cluster"
+
+VM_CLEANUP = f"{GROUP}/vm-cleanup"
+VM_CLASS_CLEANUP = f"{GROUP}/vm-cleanup"
+"""The reference puts the VM's finalizer on classes too; objects move between homes, so we keep it."""
+VD_CLEANUP = f"{GROUP}/vd-cleanup"
+VI_CLEANUP = f"{GROUP}/vi-cleanup"
+CVI_CLEANUP = f"{GROUP}/cvi-cleanup"
+VMIP_CLEANUP = f"{GROUP}/vmip-cleanup"
+VMIPL_CLEANUP = f"{GROUP}/vmipl-cleanup"
+VMOP_CLEANUP = f"{GROUP}/vmop-cleanup"
+VMBDA_CLEANUP = f"{GROUP}/vmbda-cleanup"
+VMMAC_CLEANUP = f"{GROUP}/vmmac-cleanup"
+VMMACL_CLEANUP = f"{GROUP}/vmmacl-cleanup"
+VMSOP_CLEANUP = f"{GROUP}/vmsop-cleanup"
+VDSNAPSHOT_CLEANUP = f"{GROUP}/vdsnapshot-cleanup"
+NODE_USB_DEVICE_CLEANUP = f"{GROUP}/nodeusbdevice-cleanup"
+USB_DEVICE_CLEANUP = f"{GROUP}/usbdevice-cleanup"
+
+VD_PROTECTION = f"{GROUP}/vd-protection"
+VI_PROTECTION = f"{GROUP}/vi-protection"
+CVI_PROTECTION = f"{GROUP}/cvi-protection"
+VMIP_PROTECTION = f"{GROUP}/vmip-protection"
+POD_PROTECTION = f"{GROUP}/pod-protection"
+PVC_PROTECTION = f"{GROUP}/pvc-protection"
+VDSNAPSHOT_PROTECTION = f"{GROUP}/vdsnapshot-protection"
+VMSNAPSHOT_PROTECTION = f"{GROUP}/vmsnapshot-protection"
+VMOP_PROTECTION_BY_EVACUATION = f"{GROUP}/vmop-protection-by-evacuation-controller"
+VMOP_PROTECTION_BY_VM = f"{GROUP}/vmop-protection-by-vm-controller"
+
+DEFAULT_CLASS_ANNOTATION = f"virtualmachineclass.{GROUP}/is-default-class"
+DEFAULT_STORAGE_CLASS_ANNOTATION = "storageclass.kubernetes.io/is-default-class"
+STORAGE_CLASS_VOLUME_MODE_ANNOTATION = f"virtualdisk.{GROUP}/volume-mode"
+STORAGE_CLASS_ACCESS_MODE_ANNOTATION = f"virtualdisk.{GROUP}/access-mode"
+STORAGE_CLASS_BINDING_MODE_ANNOTATION = f"virtualdisk.{GROUP}/binding-mode"
+DATA_EXPORT_ANNOTATION = "storage-foundation.deckhouse.io/data-export-request"
+
+VM_START_REQUESTED_ANNOTATION = f"{GROUP}/vm-start-requested"
+VM_RESTART_REQUESTED_ANNOTATION = f"{GROUP}/vm-restart-requested"
+VM_RESTORE_POWER_STATE_ANNOTATION = f"{GROUP}/restore-power-state"
+VMOP_RESTORE_ANNOTATION = f"{GROUP}/vmoprestore"
+VMOP_EVACUATION_ANNOTATION = f"{GROUP}/evacuation"
+VMOP_VOLUME_MIGRATION_ANNOTATION = f"{GROUP}/volume-migration"
+VMOP_WORKLOAD_UPDATE_ANNOTATION = f"{GROUP}/workload-update"
+
+VM_UID_LABEL = f"{GROUP}/virtual-machine-uid"
+VMIP_UID_LABEL = f"{GROUP}/virtual-machine-ip-address-uid"
+VMMAC_UID_LABEL = f"{GROUP}/virtual-machine-mac-address-uid"
+VM_POD_NAME_LABEL = f"vm.kubevirt.internal.{GROUP}/name"
+KVM_ENABLED_LABEL = f"{GROUP}/kvm-enabled"
+CPU_MODEL_LABEL_PREFIX = f"cpu-model.node.{GROUP}/"
+CPU_FEATURE_LABEL_PREFIX = f"cpu-feature.node.{GROUP}/"
+
+CLOUD_INIT_SECRET_TYPE = f"provisioning.{GROUP}/cloud-init"
+SYSPREP_SECRET_TYPE = f"provisioning.{GROUP}/sysprep"
+CLOUD_INIT_SECRET_KEYS = ("userData", "userdata")
+SYSPREP_SECRET_KEYS = ("autounattend.xml", "unattend.xml")
+
+MAX_BLOCK_DEVICES = 16
+MAX_CORES = 248
+MAX_VM_NAME = 63
