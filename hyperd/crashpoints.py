@@ -1,6 +1,7 @@
 """Named places where a test kills the daemon.
 
-``HYPERD_CRASH_AT=disk.create.after_file`` makes the process SIGKILL itself there. Each point has a case in the crash test, which enumerates this enum and fails for a new one without.
+``HYPERD_CRASH_AT=disk.after_file`` makes the process SIGKILL itself there. Each point has a case in the crash
+test, which enumerates this enum and fails for a new one without.
 """
 
 from __future__ import annotations

@@ -53,9 +53,7 @@ class HyperdError(Exception):
             if getattr(self, key):
                 details[key] = getattr(self, key)
         if self.causes:
-            details["causes"] = [
-                {"reason": c.reason, "message": c.message, "field": c.field} for c in self.causes
-            ]
+            details["causes"] = [{"reason": c.reason, "message": c.message, "field": c.field} for c in self.causes]
         if self.retry_after_seconds is not None:
             details["retryAfterSeconds"] = self.retry_after_seconds
         body: dict[str, Any] = {
@@ -189,7 +187,7 @@ class InternalError(HyperdError):
 
 
 class PermanentError(HyperdError):
-    """Trying again cannot help until the object changes. ``key`` is a reason of the reference, e.g. a condition's."""
+    """Trying again cannot help until the object changes. ``key`` is a reason of the reference."""
 
     def __init__(self, message: str, *, key: str = "", **kwargs: Any) -> None:
         super().__init__(message, **kwargs)

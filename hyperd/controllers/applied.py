@@ -1,0 +1,109 @@
+"""What a running instance was started with, and which spec changes wait for its restart.
+
+The applied configuration is written into the domain's own metadata when it is defined, so that it survives the
+daemon and needs no list of ours. api-reference §6.6 says which fields a running VM takes only at a restart.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from hyperd.resources.kind import Object
+
+RESTART_PATHS = (
+    "virtualMachineClassName",
+    "cpu.cores",
+    "cpu.coreFraction",
+    "memory.size",
+    "blockDeviceRefs",
+    "networks",
+    "provisioning",
+    "virtualMachineIPAddressName",
+    "terminationGracePeriodSeconds",
+    "enableParavirtualization",
+    "osType",
+    "bootloader",
+    "topologySpreadConstraints",
+    "priorityClassName",
+    "gpus",
+)
+
+
+def configuration(spec: Object) -> Object:
+    """The part of a VM's spec that an instance keeps until its restart, by path."""
+    out: Object = {}
+    for path in RESTART_PATHS:
+        value = _at(spec, path)
+        if value is not None:
+            out[path] = _compared(path, value)
+    return out
+
+
+def encode(spec: Object) -> str:
+    """``configuration`` as canonical text, for the domain's metadata."""
+    return orjson.dumps(configuration(spec), option=orjson.OPT_SORT_KEYS).decode()
+
+
+def decode(text: str) -> Object:
+    """The configuration in a domain's metadata; empty when there is none."""
+    if not text:
+        return {}
+    loaded = orjson.loads(text)
+    return loaded if isinstance(loaded, dict) else {}
+
+
+def changes(applied: Object, spec: Object) -> list[Object]:
+    """``status.restartAwaitingChanges``: what differs between the running instance and the spec."""
+    desired = configuration(spec)
+    found: list[Object] = []
+    for path in RESTART_PATHS:
+        before, after = applied.get(path), desired.get(path)
+        if before == after:
+            continue
+        if path == "blockDeviceRefs":
+            found.extend(_device_changes(before or [], after or []))
+        elif path == "provisioning" and after is None:
+            continue
+        else:
+            found.append(_change(path, before, after))
+    return found
+
+
+def _device_changes(before: list[Any], after: list[Any]) -> list[Object]:
+    found = []
+    for index in range(max(len(before), len(after))):
+        old = before[index] if index < len(before) else None
+        new = after[index] if index < len(after) else None
+        if old != new:
+            found.append(_change(f"blockDeviceRefs.{index}", old, new))
+    return found
+
+
+def _change(path: str, before: Any, after: Any) -> Object:
+    operation = "add" if before is None else "remove" if after is None else "replace"
+    change: Object = {"operation": operation, "path": path}
+    if before is not None:
+        change["currentValue"] = before
+    if after is not None:
+        change["desiredValue"] = after
+    return change
+
+
+def _compared(path: str, value: Any) -> Any:
+    """bootOrder alone is not compared, and a network's auto-filled id is no change."""
+    if path == "blockDeviceRefs":
+        return [{k: v for k, v in ref.items() if k != "bootOrder"} for ref in value]
+    if path == "networks":
+        return [{k: v for k, v in net.items() if k != "id"} for net in value]
+    return value
+
+
+def _at(spec: Object, path: str) -> Any:
+    node: Any = spec
+    for part in path.split("."):
+        if not isinstance(node, dict):
+            return None
+        node = node.get(part)
+    return node

@@ -1,0 +1,54 @@
+"""Which spec changes wait for a restart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hyperd.controllers import applied
+
+
+def spec(**over: Any) -> dict[str, Any]:
+    return {
+        "virtualMachineClassName": "generic",
+        "cpu": {"cores": 1, "coreFraction": "100%"},
+        "memory": {"size": "1Gi"},
+        "blockDeviceRefs": [{"kind": "VirtualDisk", "name": "root"}],
+        "runPolicy": "Manual",
+        **over,
+    }
+
+
+def test_nothing_waits_when_nothing_changed() -> None:
+    assert applied.changes(applied.decode(applied.encode(spec())), spec()) == []
+
+
+def test_more_cores_wait_for_a_restart() -> None:
+    found = applied.changes(applied.configuration(spec()), spec(cpu={"cores": 2, "coreFraction": "100%"}))
+    assert found == [{"operation": "replace", "path": "cpu.cores", "currentValue": 1, "desiredValue": 2}]
+
+
+def test_run_policy_is_taken_live() -> None:
+    assert applied.changes(applied.configuration(spec()), spec(runPolicy="AlwaysOn")) == []
+
+
+def test_boot_order_alone_is_not_compared() -> None:
+    changed = spec(blockDeviceRefs=[{"kind": "VirtualDisk", "name": "root", "bootOrder": 2}])
+    assert applied.changes(applied.configuration(spec()), changed) == []
+
+
+def test_an_added_disk_is_named_by_its_place() -> None:
+    refs = [{"kind": "VirtualDisk", "name": "root"}, {"kind": "VirtualDisk", "name": "data"}]
+    found = applied.changes(applied.configuration(spec()), spec(blockDeviceRefs=refs))
+    assert found == [
+        {
+            "operation": "add",
+            "path": "blockDeviceRefs.1",
+            "desiredValue": {"kind": "VirtualDisk", "name": "data"},
+        }
+    ]
+
+
+def test_removed_provisioning_is_taken_live_but_changed_provisioning_waits() -> None:
+    with_data = spec(provisioning={"type": "UserData", "userData": "#cloud-config"})
+    assert applied.changes(applied.configuration(with_data), spec()) == []
+    assert applied.changes(applied.configuration(spec()), with_data)[0]["path"] == "provisioning"
