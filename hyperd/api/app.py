@@ -13,9 +13,7 @@ class ApiServer:
     ``sessions`` maps (plural, subresource) to the handlers of console, vnc and log.
     """
 
-    def __init__(
-        self, settings: Settings, store: Store, *, sessions: SubresourceHandlers | None = None
-    ) -> None:
+    def __init__(self, settings: Settings, store: Store, *, sessions: SubresourceHandlers | None = None) -> None:
         self._settings = settings
         self._store = store
         self._sessions = sessions or {}
