@@ -1,0 +1,136 @@
+"""What libvirt says about domains, in our own words: states, events, statistics.
+
+libvirt doubles some events and loses others with its connection, so an event says only *look at this domain*;
+the truth is ``DomainInfo``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class DomainState(StrEnum):
+    """Coarse state of a domain. ``shutdown`` is the short way from running to shutoff."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    SHUTDOWN = "shutdown"
+    SHUTOFF = "shutoff"
+    CRASHED = "crashed"
+
+
+@dataclass(frozen=True, slots=True)
+class DomainInfo:
+    """One domain of ours, as libvirt has it now.
+
+    ``generation`` and ``spec_hash`` are those of the running QEMU while the domain runs, else of the definition.
+    ``reason`` is libvirt's word for how it came to ``state``: for paused ``user``, ``ioerror``, ``starting-up``…;
+    for shutoff ``shutdown``, ``destroyed``, ``crashed``, ``failed``, ``unknown``…; for running ``booted``,
+    ``unpaused``… ``pid`` is QEMU's, None when off or unknown.
+    """
+
+    uid: str
+    namespace: str
+    vm_name: str
+    generation: int
+    spec_hash: str
+    state: DomainState
+    reason: str
+    persistent: bool
+    pid: int | None = None
+    agent_connected: bool = False
+
+    @property
+    def active(self) -> bool:
+        """Whether a QEMU process lives."""
+        return self.state not in (DomainState.SHUTOFF, DomainState.CRASHED)
+
+
+class EventKind(StrEnum):
+    """What happened."""
+
+    DEFINED = "defined"
+    UNDEFINED = "undefined"
+    STARTED = "started"
+    STOPPED = "stopped"
+    SHUTDOWN = "shutdown"
+    SUSPENDED = "suspended"
+    RESUMED = "resumed"
+    CRASHED = "crashed"
+    REBOOTED = "rebooted"
+    IO_ERROR = "io-error"
+    DEVICE_ADDED = "device-added"
+    DEVICE_REMOVED = "device-removed"
+    AGENT = "agent"
+    RESYNCED = "resynced"
+
+
+@dataclass(frozen=True, slots=True)
+class DomainEvent:
+    """One event of one domain of ours.
+
+    ``reason``: for stopped ``shutdown``, ``destroyed``, ``crashed``, ``failed``…; for shutdown ``guest`` or
+    ``host``, who asked; for suspended ``paused``, ``ioerror``…; for io-error ``enospc`` or ``other``; for agent
+    ``connected`` or ``disconnected``. ``device`` is an alias or a target. ``resynced`` says that a listing
+    found what no event told.
+    """
+
+    uid: str
+    kind: EventKind
+    reason: str = ""
+    device: str = ""
+
+
+class IoError(StrEnum):
+    """Why a disk stopped its guest."""
+
+    NO_SPACE = "no-space"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class GuestInfo:
+    """What the guest's agent tells; untrusted text, empty where it said nothing."""
+
+    os_id: str = ""
+    os_name: str = ""
+    os_pretty_name: str = ""
+    os_version: str = ""
+    os_version_id: str = ""
+    kernel_release: str = ""
+    kernel_version: str = ""
+    machine: str = ""
+    hostname: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DiskStats:
+    """Counters of one disk since QEMU's start; ``target`` is ``sda``…"""
+
+    target: str
+    read_bytes: int = 0
+    read_requests: int = 0
+    write_bytes: int = 0
+    write_requests: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NicStats:
+    """Counters of one tap, from the host's side: ``rx`` is what the guest sent."""
+
+    tap: str
+    rx_bytes: int = 0
+    tx_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DomainStats:
+    """One sample of one running domain."""
+
+    cpu_time_ns: int = 0
+    vcpus: int = 0
+    memory_bytes: int = 0
+    resident_bytes: int = 0
+    disks: tuple[DiskStats, ...] = ()
+    nics: tuple[NicStats, ...] = ()
