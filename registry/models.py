@@ -1,0 +1,110 @@
+"""The values that cross this room's border: where the registry is, what to import, what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hyperd.imagefile.detect import ImageFormat
+
+
+@dataclass(frozen=True)
+class RegistryEndpoint:
+    """How the registry is reached.
+
+    ``url`` may end in a path, which then prefixes every repository. With ``socket`` set, bytes go over that
+    unix socket and the host of ``url`` is only a name.
+    """
+
+    url: str
+    username: str = ""
+    password: str = field(default="", repr=False)
+    ca: Path | None = None
+    socket: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """What a ``registryURL`` of this registry starts with: host, port and prefix, no scheme."""
+        return self.url.split("://", 1)[-1].rstrip("/")
+
+    def reference(self, repository: str, tag: str) -> str:
+        """The ``registryURL`` of an image, as written to ``status.target``."""
+        return f"{self.name}/{repository}:{tag}"
+
+    def parse(self, reference: str) -> tuple[str, str]:
+        """Repository and tag of a ``registryURL`` of this registry; ValueError for another's."""
+        repository, _, tag = reference.removeprefix(f"{self.name}/").rpartition(":")
+        if not reference.startswith(f"{self.name}/") or not repository or not tag:
+            raise ValueError(f"{reference!r} does not belong to the registry {self.name}")
+        return repository, tag
+
+
+@dataclass(frozen=True)
+class ImportRequest:
+    """One image to fetch over HTTP and keep as ``repository``:``tag``.
+
+    ``uid`` names the temporary files. ``checksums`` maps md5, sha1, sha256 or sha512 to hex digits of the bytes
+    as the source serves them. ``ca_bundle`` is as in the spec: base64 of PEM.
+    """
+
+    uid: str
+    source_url: str
+    repository: str
+    tag: str
+    checksums: Mapping[str, str] = field(default_factory=dict)
+    ca_bundle: str = ""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a transfer is. ``fraction`` is 0.0-1.0, or None while the length is unknown; speeds in bytes/s."""
+
+    fraction: float | None
+    transferred_bytes: int
+    average_speed: int
+    current_speed: int
+
+
+Report = Callable[[Progress], None]
+"""Called on the event loop, at most twice a second."""
+
+
+@dataclass(frozen=True)
+class ImportedImage:
+    """What is in the registry now. ``reference`` is the registryURL; ``virtual_size`` is what a disk of it needs.
+
+    ``stored_bytes`` is the image file in the registry, ``unpacked_bytes`` the reference's unpacked size (the
+    virtual size of a qcow2, the byte count else), ``sha256`` that of the stored file, ``average_speed`` bytes/s.
+    """
+
+    reference: str
+    manifest_digest: str
+    layer_digest: str
+    format: ImageFormat
+    cdrom: bool
+    stored_bytes: int
+    unpacked_bytes: int
+    virtual_size: int
+    sha256: str
+    average_speed: int
+
+
+@dataclass(frozen=True)
+class CachedImage:
+    """A read-only file of the node's cache, ready as a backing file or a CD-ROM."""
+
+    path: Path
+    layer_digest: str
+    format: ImageFormat
+    virtual_size: int
+    cdrom: bool
+
+
+@dataclass(frozen=True)
+class CachedFile:
+    """What the cache folder holds: ``layer_digest`` is ``sha256:…``, ``allocated`` the bytes on disk."""
+
+    path: Path
+    layer_digest: str
+    allocated: int
