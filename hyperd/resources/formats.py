@@ -1,0 +1,64 @@
+"""String formats and patterns, with the meaning they have in a kube-apiserver.
+
+Schemas carry RE2 patterns. Python's ``$`` also matches before a final newline, which RE2's does not; a name with a
+newline in it must not slip through.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address
+from typing import Final
+
+_DOLLAR = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]|\$", re.DOTALL)
+_DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
+
+
+@lru_cache(maxsize=256)
+def compile_pattern(pattern: str) -> re.Pattern[str]:
+    """``pattern`` with RE2's meaning of ``$``."""
+    strict = _DOLLAR.sub(lambda match: r"\Z" if match.group() == "$" else match.group(), pattern)
+    return re.compile(strict, re.ASCII)
+
+
+def _parses(parse: Callable[[str], object]) -> Callable[[str], bool]:
+    def holds(value: str) -> bool:
+        try:
+            parse(value)
+        except ValueError:
+            return False
+        return True
+
+    return holds
+
+
+def _is_date_time(value: str) -> bool:
+    if not _DATE_TIME.fullmatch(value):
+        return False
+    try:
+        datetime.fromisoformat(value.upper())
+    except ValueError:
+        return False
+    return True
+
+
+def _is_base64(value: str) -> bool:
+    try:
+        base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    return True
+
+
+FORMATS: Final[Mapping[str, Callable[[str], bool]]] = {
+    "ipv4": _parses(IPv4Address),
+    "ipv6": _parses(IPv6Address),
+    "date-time": _is_date_time,
+    "byte": _is_base64,
+}
+"""Formats that are checked; others are hints to the reader."""
