@@ -304,7 +304,7 @@ class Store(Protocol):
         namespace: str,
         name: str,
         *,
-        preconditions: Preconditions = Preconditions(),  # noqa: B008  frozen
+        preconditions: Preconditions = Preconditions(),
         propagation: Propagation = Propagation.BACKGROUND,
         write: Write = BY_SYSTEM,
     ) -> tuple[Item, bool]:

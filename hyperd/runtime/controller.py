@@ -1,0 +1,237 @@
+"""The loop every controller runs: take a key, look at the object and the world, do the next step.
+
+The rule it keeps: a controller says what to do (``reconcile``); when, how often and what happens after a failure
+is decided here, by the type of the error. ``Manager`` owns the informers, one for each kind, and the tasks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from hyperd.errors import Conflict, HyperdError, PermanentError, TemporaryError
+from hyperd.resources.kind import Kind
+from hyperd.runtime.informer import Informer
+from hyperd.runtime.workqueue import QueueClosed, WorkQueue
+from hyperd.store.interface import EventType, Item, Store
+
+_log = logging.getLogger(__name__)
+
+
+class Key(NamedTuple):
+    """Which object; ``namespace`` is "" for cluster kinds."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a reconcile asks for: to be called again after so many seconds, though nothing changed."""
+
+    requeue_after: float | None = None
+
+
+Mapper = Callable[[Item], Iterable[Key]]
+"""From a changed object of another kind to the keys that it concerns. It is asked for the old and new state."""
+
+
+@dataclass
+class ControllerMetrics:
+    """Plain counters for /metrics; seconds are of wall time inside ``reconcile``."""
+
+    reconciles: int = 0
+    errors: int = 0
+    seconds_total: float = 0.0
+    seconds_max: float = 0.0
+    busy: int = 0
+
+
+def owner_keys(kind: Kind) -> Mapper:
+    """A mapper from an owned object to its owners of ``kind``."""
+
+    def keys(item: Item) -> Iterable[Key]:
+        for ref in item.object()["metadata"].get("ownerReferences", ()):
+            if ref.get("kind") == kind.kind and ref.get("apiVersion", "").partition("/")[0] == kind.group:
+                yield Key(item.namespace if kind.namespaced else "", ref["name"])
+
+    return keys
+
+
+class Controller(ABC):
+    """One controller. Give ``name``, ``kind`` and ``reconcile``; override ``watches`` for other kinds."""
+
+    name: str
+    kind: Kind
+    workers: int = 4
+
+    def __init__(self) -> None:
+        self.queue: WorkQueue[Key] = WorkQueue()
+        self.metrics = ControllerMetrics()
+        self._said: dict[Key, str] = {}
+
+    @abstractmethod
+    async def reconcile(self, key: Key) -> Result | None:
+        """Bring the world one step nearer to the object ``key``, which may be gone by now.
+
+        Idempotent, and without memory of earlier calls. TemporaryError and Conflict are tried again,
+        PermanentError waits until the object changes, anything else is logged as a defect and tried again.
+        """
+
+    def watches(self) -> Mapping[Kind, Mapper]:
+        """Other kinds whose changes concern objects of ``self.kind``."""
+        return {}
+
+    def wants(self, old: Item | None, new: Item | None) -> bool:
+        """Whether a change of an object of ``self.kind`` itself is worth a look."""
+        return True
+
+    def enqueue(self, key: Key) -> None:
+        """Look at ``key`` soon; for events that no object carries, such as libvirt's."""
+        self.queue.add(key)
+
+    # Used by the manager
+
+    def on_own(self, _: EventType, old: Item | None, new: Item | None) -> None:
+        """Handler of the informer of ``self.kind``."""
+        item = new or old
+        if item is not None and self.wants(old, new):
+            self.queue.add(Key(item.namespace, item.name))
+
+    def on_other(self, mapper: Mapper) -> Callable[[EventType, Item | None, Item | None], None]:
+        """Handler of the informer of another kind."""
+
+        def handle(_: EventType, old: Item | None, new: Item | None) -> None:
+            for item in (old, new):
+                if item is not None:
+                    for key in mapper(item):
+                        self.queue.add(key)
+
+        return handle
+
+    async def work(self) -> None:
+        """One worker; ends when the queue is closed."""
+        while True:
+            try:
+                key = await self.queue.get()
+            except QueueClosed:
+                return
+            try:
+                await self._once(key)
+            finally:
+                self.queue.done(key)
+
+    async def _once(self, key: Key) -> None:
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        self.metrics.busy += 1
+        try:
+            result = await self.reconcile(key)
+        except PermanentError as err:
+            self._failed(key, err)
+            self.queue.forget(key)
+        except Conflict:
+            # Somebody was faster; what they wrote is already on its way to the informer.
+            self.queue.add_limited(key)
+        except TemporaryError as err:
+            self._failed(key, err)
+            if err.delay is None:
+                self.queue.add_limited(key)
+            else:
+                self.queue.add_after(key, err.delay)
+        except HyperdError as err:
+            self._failed(key, err)
+            self.queue.add_limited(key)
+        except Exception:  # noqa: BLE001  border: a defect in one reconcile must not end the worker
+            self.metrics.errors += 1
+            delay = self.queue.add_limited(key)
+            _log.exception("%s: reconciling %s failed; trying again in %.1f s", self.name, key, delay)
+        else:
+            self._said.pop(key, None)
+            self.queue.forget(key)
+            if result is not None and result.requeue_after is not None:
+                self.queue.add_after(key, max(result.requeue_after, 0.001))
+        finally:
+            took = loop.time() - started
+            self.metrics.busy -= 1
+            self.metrics.reconciles += 1
+            self.metrics.seconds_total += took
+            self.metrics.seconds_max = max(self.metrics.seconds_max, took)
+
+    def _failed(self, key: Key, err: HyperdError) -> None:
+        """Log a failure the first time it is seen; the same sentence again is noise."""
+        self.metrics.errors += 1
+        if self._said.get(key) != err.message:
+            self._said[key] = err.message
+            _log.warning("%s: %s: %s", self.name, key, err.message)
+
+
+@dataclass(frozen=True)
+class ControllerReport:
+    """One controller's figures at a moment."""
+
+    name: str
+    queue_depth: int
+    delayed: int
+    metrics: ControllerMetrics = field(default_factory=ControllerMetrics)
+
+
+class Manager:
+    """Shared informers and the controllers over them. Add everything, then ``start``; ``stop`` ends all."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._informers: dict[Kind, Informer] = {}
+        self._controllers: list[Controller] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._started = False
+
+    def informer(self, kind: Kind) -> Informer:
+        """The informer of ``kind``, the same one for everybody. New kinds only before ``start``."""
+        found = self._informers.get(kind)
+        if found is None:
+            if self._started:
+                raise RuntimeError(f"the informer of {kind.plural} was asked for after the start")
+            found = self._informers[kind] = Informer(self._store, kind)
+        return found
+
+    def add(self, controller: Controller) -> None:
+        """Wire a controller to the informers of its kinds."""
+        self._controllers.append(controller)
+        self.informer(controller.kind).add_handler(controller.on_own)
+        for kind, mapper in controller.watches().items():
+            self.informer(kind).add_handler(controller.on_other(mapper))
+
+    async def start(self) -> None:
+        """Fill the informers, then let the workers begin: no reconcile sees half a world."""
+        self._started = True
+        for informer in self._informers.values():
+            self._spawn(informer.run(), f"informer {informer.kind.plural}")
+        for informer in self._informers.values():
+            await informer.synced.wait()
+        for controller in self._controllers:
+            for number in range(controller.workers):
+                self._spawn(controller.work(), f"{controller.name} {number}")
+
+    async def stop(self) -> None:
+        """Cancel all workers and informers and wait for them; safe to call twice."""
+        for controller in self._controllers:
+            controller.queue.close()
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def report(self) -> list[ControllerReport]:
+        """Figures of all controllers, for /metrics."""
+        return [ControllerReport(c.name, len(c.queue), c.queue.delayed, c.metrics) for c in self._controllers]
+
+    def _spawn(self, coro: Coroutine[Any, Any, None], name: str) -> None:
+        self._tasks.append(asyncio.create_task(coro, name=name))

@@ -1,0 +1,187 @@
+"""A controller's view of one kind: listed once, then kept current by a watch.
+
+The rule it keeps: what is held is the encoded item as the store gave it, never a parsed copy, so that an
+informer over the embedded store costs a dictionary and no second copy of the objects. A watch that expired is
+followed by a new list, whose difference reaches the handlers as ordinary events: nobody misses a deletion.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+from hyperd.errors import Expired
+from hyperd.resources.kind import Kind, Object
+from hyperd.store.interface import EventType, Item, Store
+
+Handler = Callable[[EventType, Item | None, Item | None], None]
+"""Gets (type, old, new): old is None on ADDED, new is None on DELETED. Must not block; it enqueues keys."""
+
+IndexFunction = Callable[[Object], Iterable[str]]
+"""The values under which an object is to be found."""
+
+ItemKey = tuple[str, str]
+
+_log = logging.getLogger(__name__)
+
+_FIRST_RETRY_SECONDS = 0.1
+_LAST_RETRY_SECONDS = 30.0
+_WATCH_SECONDS = 1800.0
+
+
+class Informer:
+    """A live copy of one kind (of one namespace, or of all with None)."""
+
+    def __init__(
+        self,
+        store: Store,
+        kind: Kind,
+        *,
+        namespace: str | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.kind = kind
+        self.synced = asyncio.Event()
+        """Set once the first list is in and its handlers have run."""
+        self._store = store
+        self._namespace = namespace
+        self._sleep = sleep
+        self._items: dict[ItemKey, Item] = {}
+        self._handlers: list[Handler] = []
+        self._indexes: dict[str, IndexFunction] = {}
+        self._found: dict[str, dict[str, dict[ItemKey, Item]]] = {}
+        self._values: dict[ItemKey, dict[str, tuple[str, ...]]] = {}
+        self._resource_version = ""
+
+    # Reading
+
+    def get(self, namespace: str, name: str) -> Object | None:
+        """A fresh copy of the object, or None."""
+        item = self._items.get((namespace, name))
+        return None if item is None else item.object()
+
+    def item(self, namespace: str, name: str) -> Item | None:
+        """The encoded object, or None."""
+        return self._items.get((namespace, name))
+
+    def items(self) -> Sequence[Item]:
+        """All objects, in no order."""
+        return list(self._items.values())
+
+    def by_index(self, name: str, value: str) -> Sequence[Item]:
+        """The objects whose index function ``name`` gave ``value``. Raises KeyError for an unknown index."""
+        return list(self._found[name].get(value, {}).values())
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    # Wiring
+
+    def add_index(self, name: str, fn: IndexFunction) -> None:
+        """Keep objects findable by what ``fn`` says; adding the same name again changes nothing."""
+        if name in self._indexes:
+            return
+        self._indexes[name] = fn
+        self._found[name] = {}
+        for key, item in self._items.items():
+            self._index_one(name, key, item, item.object())
+
+    def add_handler(self, handler: Handler) -> None:
+        """Call ``handler`` on each change; what is known already reaches it at once as ADDED."""
+        self._handlers.append(handler)
+        for item in list(self._items.values()):
+            handler(EventType.ADDED, None, item)
+
+    async def run(self) -> None:
+        """List and watch until cancelled; errors of the store are waited out."""
+        retry = _FIRST_RETRY_SECONDS
+        while True:
+            try:
+                if not self._resource_version:
+                    await self._relist()
+                retry = _FIRST_RETRY_SECONDS
+                await self._follow()
+            except Expired:
+                self._resource_version = ""
+            except Exception as err:  # noqa: BLE001  border: it outlives its store's failures
+                _log.warning("Watching %s failed, trying again in %.1f s: %s", self.kind.plural, retry, err)
+                await self._sleep(retry * (1 + 0.2 * random.random()))  # noqa: S311  spread, not secrecy
+                retry = min(_LAST_RETRY_SECONDS, retry * 2)
+
+    async def _relist(self) -> None:
+        listing = await self._store.list(self.kind, self._namespace)
+        fresh = {(item.namespace, item.name): item for item in listing.items}
+        for key in [key for key in self._items if key not in fresh]:
+            self._remove(key)
+        for key, item in fresh.items():
+            self._put(key, item)
+        self._resource_version = listing.resource_version
+        self.synced.set()
+
+    async def _follow(self) -> None:
+        watch = self._store.watch(
+            self.kind,
+            self._namespace,
+            resource_version=self._resource_version,
+            bookmarks=True,
+            timeout=_WATCH_SECONDS,
+        )
+        async with watch as events:
+            async for event in events:
+                item = event.item
+                key = (item.namespace, item.name)
+                if event.type is EventType.DELETED:
+                    self._remove(key, item)
+                elif event.type is not EventType.BOOKMARK:
+                    self._put(key, item)
+                self._resource_version = item.resource_version
+
+    def _put(self, key: ItemKey, item: Item) -> None:
+        old = self._items.get(key)
+        if old is not None and old.resource_version == item.resource_version:
+            return
+        if old is not None and old.uid != item.uid:
+            # Deleted and made anew while nobody watched: two objects, so two events.
+            self._remove(key)
+            old = None
+        self._items[key] = item
+        self._reindex(key, item)
+        self._tell(EventType.ADDED if old is None else EventType.MODIFIED, old, item)
+
+    def _remove(self, key: ItemKey, last: Item | None = None) -> None:
+        old = self._items.pop(key, None)
+        if old is None:
+            return
+        self._unindex(key)
+        self._tell(EventType.DELETED, last or old, None)
+
+    def _reindex(self, key: ItemKey, item: Item) -> None:
+        self._unindex(key)
+        if self._indexes:
+            obj = item.object()
+            for name in self._indexes:
+                self._index_one(name, key, item, obj)
+
+    def _index_one(self, name: str, key: ItemKey, item: Item, obj: Object) -> None:
+        values = tuple(self._indexes[name](obj))
+        if values:
+            self._values.setdefault(key, {})[name] = values
+        for value in values:
+            self._found[name].setdefault(value, {})[key] = item
+
+    def _unindex(self, key: ItemKey) -> None:
+        for name, values in self._values.pop(key, {}).items():
+            for value in values:
+                bucket = self._found[name].get(value, {})
+                bucket.pop(key, None)
+                if not bucket:
+                    self._found[name].pop(value, None)
+
+    def _tell(self, type_: EventType, old: Item | None, new: Item | None) -> None:
+        for handler in self._handlers:
+            try:
+                handler(type_, old, new)
+            except Exception:  # noqa: BLE001  border: one controller's fault must not blind the others
+                _log.exception("A handler of %s failed", self.kind.plural)

@@ -1,0 +1,78 @@
+"""How controllers write back: status and finalizers, and only what changed.
+
+The rule it keeps: a write that changes nothing is not made, and a write that lost a race is tried again soon from
+the newer object, never forced over it.
+"""
+
+from __future__ import annotations
+
+from hyperd.errors import Conflict, NotFound, TemporaryError
+from hyperd.resources.kind import Kind, Object
+from hyperd.store.interface import PatchType, Store
+
+RACE_DELAY_SECONDS = 0.02
+
+
+def _lost(kind: Kind, obj: Object) -> TemporaryError:
+    meta = obj["metadata"]
+    where = f"{meta['namespace']}/{meta['name']}" if meta.get("namespace") else meta["name"]
+    return TemporaryError(
+        f"{kind.kind} {where} changed while its status was made; looking again.",
+        key="Conflict",
+        delay=RACE_DELAY_SECONDS,
+    )
+
+
+async def update_status(store: Store, kind: Kind, before: Object, after: Object) -> Object:
+    """Write ``after['status']`` if it differs from ``before``'s; returns the object as it is stored now.
+
+    Raises TemporaryError when the object changed since ``before`` was read. An object that is gone has no
+    status to write: ``after`` comes back as it is.
+    """
+    if before.get("status") == after.get("status"):
+        return before
+    meta = before["metadata"]
+    body = {**before, "status": after.get("status", {})}
+    try:
+        item = await store.update(kind, meta.get("namespace", ""), meta["name"], body, subresource="status")
+    except Conflict as err:
+        raise _lost(kind, before) from err
+    except NotFound:
+        return after
+    return item.object()
+
+
+async def add_finalizer(store: Store, kind: Kind, obj: Object, finalizer: str) -> Object:
+    """Make sure that ``obj`` has ``finalizer``; returns the object as it is stored now.
+
+    An object that is being deleted gets no new finalizer and is returned as it is.
+    """
+    meta = obj["metadata"]
+    present = meta.get("finalizers", [])
+    if finalizer in present or meta.get("deletionTimestamp"):
+        return obj
+    return await _set_finalizers(store, kind, obj, [*present, finalizer])
+
+
+async def remove_finalizer(store: Store, kind: Kind, obj: Object, finalizer: str) -> Object | None:
+    """Make sure that ``obj`` has not ``finalizer``; None if the object was gone already.
+
+    Removing the last one of an object that is being deleted deletes it; its last state comes back.
+    """
+    present = obj["metadata"].get("finalizers", [])
+    if finalizer not in present:
+        return obj
+    try:
+        return await _set_finalizers(store, kind, obj, [f for f in present if f != finalizer])
+    except NotFound:
+        return None
+
+
+async def _set_finalizers(store: Store, kind: Kind, obj: Object, finalizers: list[str]) -> Object:
+    meta = obj["metadata"]
+    patch = {"metadata": {"finalizers": finalizers, "resourceVersion": meta["resourceVersion"]}}
+    try:
+        item = await store.patch(kind, meta.get("namespace", ""), meta["name"], PatchType.MERGE, patch)
+    except Conflict as err:
+        raise _lost(kind, obj) from err
+    return item.object()
