@@ -1,0 +1,73 @@
+"""A home's refusal as an error of ours: the ``Status`` it sent, or what went wrong on the way."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hyperd import errors
+from hyperd.client.home import Home
+
+_BY_REASON: dict[str, type[errors.HyperdError]] = {
+    kind.reason: kind
+    for kind in (
+        errors.BadRequest, errors.Unauthorized, errors.Forbidden, errors.NotFound, errors.AlreadyExists,
+        errors.Conflict, errors.Expired, errors.RequestEntityTooLarge, errors.UnsupportedMediaType,
+        errors.Invalid, errors.TooManyRequests, errors.ServiceUnavailable, errors.Timeout,
+        errors.MethodNotAllowed, errors.NotAcceptable,
+    )
+}  # fmt: skip
+_BY_REASON["Gone"] = errors.Expired
+_BY_CODE = {kind.code: kind for kind in reversed(_BY_REASON.values())}
+
+
+def from_response(status: int, body: bytes, *, request_id: str = "") -> errors.HyperdError:
+    """The error an answer of 400 or more stands for; a body that is no Status is quoted, shortened."""
+    try:
+        document = json.loads(body)
+    except ValueError:
+        document = None
+    if not isinstance(document, dict) or document.get("kind") != "Status":
+        said = body[:200].decode("utf-8", "replace").strip()
+        document = {"message": f"The server answered {status}" + (f": {said}" if said else ".")}
+    return from_status(document, status=status, request_id=request_id)
+
+
+def from_status(document: dict[str, Any], *, status: int = 0, request_id: str = "") -> errors.HyperdError:
+    """A ``Status`` object as an error; ``status`` is the HTTP code where the object has none."""
+    code = int(document.get("code") or status or 500)
+    kind = _BY_REASON.get(str(document.get("reason", ""))) or _BY_CODE.get(code, errors.InternalError)
+    details = document.get("details") or {}
+    message = str(document.get("message") or f"The server answered {code}.")
+    if code >= 500 and request_id:
+        message = f"{message} (request {request_id})"
+    causes = [
+        errors.Cause(str(cause.get("field", "")), str(cause.get("message", "")), str(cause.get("reason", "")))
+        for cause in details.get("causes") or ()
+    ]
+    return kind(
+        message,
+        causes=causes,
+        retry_after_seconds=details.get("retryAfterSeconds"),
+        kind=str(details.get("kind", "")),
+        group=str(details.get("group", "")),
+        name=str(details.get("name", "")),
+    )
+
+
+def from_os_error(err: OSError, home: Home) -> errors.HyperdError:
+    """Why ``home`` cannot be reached, and what to do about it."""
+    if home.socket and isinstance(err, FileNotFoundError):
+        return errors.ServiceUnavailable(
+            f"hyperd does not run here: there is no socket {home.socket}. Start hyperd, or name another home "
+            "with --socket, --kubeconfig or --context."
+        )
+    if home.socket and isinstance(err, ConnectionRefusedError):
+        return errors.ServiceUnavailable(f"hyperd does not answer at {home.socket}; see `hv doctor`.")
+    if home.socket and isinstance(err, PermissionError):
+        return errors.Forbidden(
+            f"You may not open {home.socket}: become root, or a member of the group that owns it."
+        )
+    if isinstance(err, TimeoutError):
+        return errors.Timeout(f"{home.where} does not answer in time.")
+    return errors.ServiceUnavailable(f"{home.where} cannot be reached: {err.strerror or err}.")

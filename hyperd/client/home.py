@@ -1,0 +1,102 @@
+"""Where a home is and how to prove who asks; found from flags, the environment and the usual places.
+
+Order: ``--socket``, then ``--kubeconfig`` or ``--context``, then ``$HYPERD_SOCKET``, then ``$KUBECONFIG``, then
+the daemon's own socket, then ``~/.kube/config``. What is named explicitly wins; the local daemon is the default.
+"""
+
+from __future__ import annotations
+
+import os
+
+DEFAULT_SOCKET = "/run/hyperd/hyperd.sock"
+DEFAULT_NAMESPACE = "default"
+
+
+class Home:
+    """One reachable API. Either ``socket`` or ``host`` and ``port`` are set.
+
+    ``prefix`` is the path of the server's URL (clusters behind proxies have one). Certificates are PEM bytes,
+    never paths, so that a kubeconfig with inline data leaves nothing on disk.
+    """
+
+    __slots__ = (
+        "ca", "certificate", "host", "key", "name", "namespace", "port", "prefix", "server_name", "socket",
+        "tls", "token", "verify",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        socket: str = "",
+        host: str = "",
+        port: int = 0,
+        prefix: str = "",
+        tls: bool = False,
+        ca: bytes = b"",
+        certificate: bytes = b"",
+        key: bytes = b"",
+        token: str = "",
+        server_name: str = "",
+        verify: bool = True,
+        namespace: str = DEFAULT_NAMESPACE,
+    ) -> None:
+        self.name = name
+        self.socket = socket
+        self.host = host
+        self.port = port
+        self.prefix = prefix.rstrip("/")
+        self.tls = tls
+        self.ca = ca
+        self.certificate = certificate
+        self.key = key
+        self.token = token
+        self.server_name = server_name or host
+        self.verify = verify
+        self.namespace = namespace
+
+    @property
+    def where(self) -> str:
+        """What the user knows it by, for messages."""
+        return self.socket or f"{'https' if self.tls else 'http'}://{self.host}:{self.port}{self.prefix}"
+
+
+def local(socket: str, *, namespace: str = "") -> Home:
+    """The daemon behind a unix socket; the socket's permissions and peer credentials are the login."""
+    name = "local" if socket == DEFAULT_SOCKET else os.path.basename(os.path.dirname(socket)) or "local"
+    return Home(name=name, socket=socket, namespace=namespace or DEFAULT_NAMESPACE)
+
+
+def find(*, socket: str = "", kubeconfig: str = "", context: str = "", namespace: str = "") -> Home:
+    """The home that flags, environment and usual places name.
+
+    Raises BadRequest or NotFound with a sentence when a kubeconfig or context does not fit.
+    """
+    chosen = namespace or os.environ.get("HV_NAMESPACE", "")
+    if socket:
+        return local(socket, namespace=chosen)
+    if not (kubeconfig or context):
+        if named := os.environ.get("HYPERD_SOCKET"):
+            return local(named, namespace=chosen)
+        if not os.environ.get("KUBECONFIG") and (
+            os.path.exists(DEFAULT_SOCKET) or not os.path.exists(_user_kubeconfig())
+        ):
+            return local(DEFAULT_SOCKET, namespace=chosen)
+    from hyperd.client import kubeconfig as files
+
+    home = files.load(kubeconfig_paths(kubeconfig)).home(context)
+    if chosen:
+        home.namespace = chosen
+    return home
+
+
+def kubeconfig_paths(explicit: str = "") -> list[str]:
+    """The files to merge, as kubectl does: the flag, or ``$KUBECONFIG`` split at colons, or the user's file."""
+    if explicit:
+        return [explicit]
+    named = [path for path in os.environ.get("KUBECONFIG", "").split(":") if path]
+    return named or [_user_kubeconfig()]
+
+
+def _user_kubeconfig() -> str:
+    return os.path.expanduser("~/.kube/config")

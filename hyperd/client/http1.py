@@ -1,0 +1,171 @@
+"""HTTP/1.1 over one socket: just what a command needs, without ``http.client``'s 18 ms of imports.
+
+It speaks to a unix socket or a TCP port, plain or TLS; reads bodies by length, chunks or until close; and hands
+the socket over after a ``101``. A server is not trusted: heads and chunk headers have limits.
+"""
+
+from __future__ import annotations
+
+import socket
+
+from hyperd.client.home import Home
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_MAX_HEAD = 64 << 10
+_MAX_LINE = 4 << 10
+_USER_AGENT = "hv/0.1"
+
+
+class ConnectionLost(OSError):
+    """The server ended the connection, or does not speak HTTP."""
+
+
+class Response:
+    """Status and headers are read; the body is read when asked for. Header names are lower case."""
+
+    def __init__(self, status: int, headers: list[tuple[str, str]], connection: Connection) -> None:
+        self.status = status
+        self.headers = headers
+        self._connection = connection
+
+    def header(self, name: str) -> str:
+        """The first header of that (lower case) name, or an empty string."""
+        return next((value for key, value in self.headers if key == name), "")
+
+    def body(self) -> bytes:
+        """The whole body."""
+        return b"".join(self.pieces())
+
+    def pieces(self) -> Iterator[bytes]:
+        """The body as it arrives."""
+        connection = self._connection
+        if "chunked" in self.header("transfer-encoding").lower():
+            yield from connection.chunks()
+        elif (length := self.header("content-length")).isdigit():
+            yield from connection.counted(int(length))
+        elif self.status not in (101, 204, 304):
+            yield from connection.rest()
+
+    def lines(self) -> Iterator[bytes]:
+        """The body's lines as they arrive, without their ends: a watch."""
+        pending = b""
+        for piece in self.pieces():
+            *whole, pending = (pending + piece).split(b"\n")
+            yield from whole
+        if pending:
+            yield pending
+
+
+class Connection:
+    """One connection to a home; requests follow each other on it. Raises OSError when the home is not there."""
+
+    def __init__(self, home: Home, *, timeout: float | None = 30.0) -> None:
+        self.home = home
+        self.buffer = b""
+        self.socket = _connect(home, timeout)
+
+    def close(self) -> None:
+        self.socket.close()
+
+    def request(
+        self, method: str, path: str, *, headers: Mapping[str, str] | None = None, body: bytes = b""
+    ) -> Response:
+        """Send one request and read the answer's head. ``path`` is encoded and may carry a query."""
+        home = self.home
+        head = {"Host": home.host or "hyperd", "User-Agent": _USER_AGENT, "Accept": "application/json"}
+        if home.token:
+            head["Authorization"] = f"Bearer {home.token}"
+        if body or method in ("POST", "PUT", "PATCH"):
+            head["Content-Length"] = str(len(body))
+        head.update(headers or {})
+        lines = [f"{method} {home.prefix}{path} HTTP/1.1", *(f"{key}: {value}" for key, value in head.items())]
+        if any("\r" in entry or "\n" in entry for entry in lines):
+            raise ValueError("A request line or header cannot contain a line break.")
+        self.socket.sendall("\r\n".join([*lines, "", ""]).encode("utf-8") + body)
+        return self._response()
+
+    def receive(self) -> bytes:
+        """Some bytes, buffered ones first; empty at the end of the stream."""
+        if self.buffer:
+            data, self.buffer = self.buffer, b""
+            return data
+        return self.socket.recv(65536)
+
+    def counted(self, length: int) -> Iterator[bytes]:
+        """Exactly ``length`` bytes, in pieces."""
+        while length:
+            data = self.receive()
+            if not data:
+                raise ConnectionLost("The server ended its answer early.")
+            if len(data) > length:
+                data, self.buffer = data[:length], data[length:]
+            length -= len(data)
+            yield data
+
+    def chunks(self) -> Iterator[bytes]:
+        """A chunked body."""
+        while True:
+            size_line = self._until(b"\r\n", _MAX_LINE).split(b";")[0].strip()
+            try:
+                size = int(size_line, 16)
+            except ValueError as err:
+                raise ConnectionLost("The server's answer is not valid HTTP.") from err
+            if size == 0:
+                while self._until(b"\r\n", _MAX_LINE):
+                    pass
+                return
+            yield from self.counted(size)
+            self._until(b"\r\n", _MAX_LINE)
+
+    def rest(self) -> Iterator[bytes]:
+        """All until the server closes."""
+        while data := self.receive():
+            yield data
+
+    def _response(self) -> Response:
+        while True:
+            head = self._until(b"\r\n\r\n", _MAX_HEAD).decode("latin-1").split("\r\n")
+            version, _, rest = head[0].partition(" ")
+            if not version.startswith("HTTP/1.") or not rest[:3].isdigit():
+                raise ConnectionLost("The server does not speak HTTP.")
+            status = int(rest[:3])
+            if status >= 200 or status == 101:
+                break
+        headers = []
+        for entry in head[1:]:
+            key, _, value = entry.partition(":")
+            headers.append((key.strip().lower(), value.strip()))
+        return Response(status, headers, self)
+
+    def _until(self, end: bytes, limit: int) -> bytes:
+        while end not in self.buffer:
+            if len(self.buffer) > limit:
+                raise ConnectionLost("The server's answer is not valid HTTP.")
+            data = self.socket.recv(65536)
+            if not data:
+                raise ConnectionLost("The server ended the connection.")
+            self.buffer += data
+        found, _, self.buffer = self.buffer.partition(end)
+        return found
+
+
+def _connect(home: Home, timeout: float | None) -> socket.socket:
+    if home.socket:
+        plain = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        plain.settimeout(timeout)
+        try:
+            plain.connect(home.socket)
+        except OSError:
+            plain.close()
+            raise
+        return plain
+    plain = socket.create_connection((home.host, home.port), timeout=timeout)
+    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if not home.tls:
+        return plain
+    from hyperd.client.tls import context
+
+    return context(home).wrap_socket(plain, server_hostname=home.server_name)

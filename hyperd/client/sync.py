@@ -1,0 +1,234 @@
+"""The blocking client of the command line: objects, tables, watches, over one kept connection."""
+
+from __future__ import annotations
+
+import json
+
+from hyperd.client import paths
+from hyperd.client.home import Home
+from hyperd.client.http1 import Connection, ConnectionLost, Response
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import Any
+
+    from hyperd.client.kinds import Resource
+
+    Object = dict[str, Any]
+
+TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
+MERGE_PATCH = "application/merge-patch+json"
+JSON_PATCH = "application/json-patch+json"
+
+
+class Client:
+    """Requests to one home. Refusals raise ``hyperd.errors``; ``warn`` gets the server's warnings."""
+
+    def __init__(self, home: Home, *, warn: Callable[[str], None] | None = None, timeout: float = 30.0) -> None:
+        self.home = home
+        self._warn = warn
+        self._timeout = timeout
+        self._connection: Connection | None = None
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def get(self, resource: Resource, namespace: str | None, name: str) -> Object:
+        """One object. Raises NotFound."""
+        return self.call("GET", paths.single(resource, namespace, name))
+
+    def find(self, resource: Resource, namespace: str | None, name: str) -> Object | None:
+        """One object, or None."""
+        from hyperd.errors import NotFound
+
+        try:
+            return self.get(resource, namespace, name)
+        except NotFound:
+            return None
+
+    def list(
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        *,
+        labels: str = "",
+        fields: str = "",
+        table: bool = False,
+    ) -> Object:
+        """A list object; with ``table`` its printed form, a ``Table``."""
+        where = paths.query({"labelSelector": labels, "fieldSelector": fields})
+        return self.call("GET", paths.collection(resource, namespace) + where, accept=TABLE if table else "")
+
+    def create(self, resource: Resource, namespace: str | None, obj: Object, *, dry_run: bool = False) -> Object:
+        """The object as created; unknown fields are refused. Raises AlreadyExists, Invalid."""
+        where = paths.query({"dryRun": "All" if dry_run else "", "fieldValidation": "Strict"})
+        return self.call("POST", paths.collection(resource, namespace) + where, body=obj)
+
+    def patch(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        name: str,
+        patch: Any,
+        *,
+        kind: str = MERGE_PATCH,
+        dry_run: bool = False,
+    ) -> Object:
+        """The object as patched; ``kind`` is the media type of the patch."""
+        where = paths.query({"dryRun": "All" if dry_run else "", "fieldValidation": "Strict"})
+        path = paths.single(resource, namespace, name) + where
+        return self.call("PATCH", path, body=patch, content_type=kind)
+
+    def delete(self, resource: Resource, namespace: str | None, name: str, *, dry_run: bool = False) -> Object:
+        """The object's last state, or a Status when it is gone already. Raises NotFound."""
+        where = paths.query({"dryRun": "All" if dry_run else ""})
+        return self.call("DELETE", paths.single(resource, namespace, name) + where)
+
+    def watch(
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        *,
+        name: str = "",
+        labels: str = "",
+        fields: str = "",
+        resource_version: str = "",
+        table: bool = False,
+        timeout: float | None = None,
+    ) -> Iterator[Object]:
+        """Watch events, until the server ends the watch or ``timeout`` seconds pass in silence.
+
+        Without ``resource_version`` what exists comes first as ADDED. Raises Expired when the version is too old,
+        Timeout after silence.
+        """
+        if name:
+            fields = f"metadata.name={name}" + (f",{fields}" if fields else "")
+        where = paths.query(
+            {
+                "watch": "true",
+                "resourceVersion": resource_version,
+                "labelSelector": labels,
+                "fieldSelector": fields,
+            }
+        )
+        path = paths.collection(resource, namespace) + where
+        with self.stream("GET", path, accept=TABLE if table else "", timeout=timeout) as response:
+            for line in response.lines():
+                event: Object = json.loads(line)
+                if event["type"] == "ERROR":
+                    from hyperd.client import failure
+
+                    raise failure.from_status(event["object"])
+                yield event
+
+    def call(
+        self, method: str, path: str, *, body: Any = None, content_type: str = "application/json", accept: str = ""
+    ) -> Object:
+        """One request whose answer is JSON."""
+        headers = {"Accept": accept} if accept else {}
+        data = b""
+        if body is not None:
+            data = json.dumps(body).encode()
+            headers["Content-Type"] = content_type
+        answer = self.raw(method, path, body=data, headers=headers)
+        try:
+            parsed: Object = json.loads(answer)
+        except ValueError as err:
+            from hyperd.errors import InternalError
+
+            raise InternalError(f"{self.home.where} answered something that is not JSON.") from err
+        return parsed
+
+    def raw(self, method: str, path: str, *, body: bytes = b"", headers: Mapping[str, str] | None = None) -> bytes:
+        """One request; the answer's bytes. Raises what the server says."""
+        try:
+            response = self._send(method, path, body=body, headers=headers)
+            answer = response.body()
+        except OSError as err:
+            self.close()
+            raise self._unreachable(err) from err
+        if response.header("connection").lower() == "close":
+            self.close()
+        self._check(response, answer)
+        return answer
+
+    def stream(self, method: str, path: str, *, accept: str = "", timeout: float | None = None) -> Stream:
+        """A request whose answer is read as it comes, on a connection of its own."""
+        try:
+            connection = Connection(self.home, timeout=self._timeout)
+            response = connection.request(method, path, headers={"Accept": accept} if accept else {})
+            if response.status >= 400:
+                answer = response.body()
+                connection.close()
+                self._check(response, answer)
+        except OSError as err:
+            raise self._unreachable(err) from err
+        self._show_warnings(response)
+        connection.socket.settimeout(timeout)
+        return Stream(response, connection)
+
+    def _send(self, method: str, path: str, *, body: bytes, headers: Mapping[str, str] | None) -> Response:
+        kept = self._connection
+        if kept is not None:
+            try:
+                return kept.request(method, path, headers=headers, body=body)
+            except (ConnectionLost, BrokenPipeError, ConnectionResetError):
+                # An idle connection that the server closed says nothing about a request that only reads.
+                self.close()
+                if method != "GET":
+                    raise
+        self._connection = Connection(self.home, timeout=self._timeout)
+        return self._connection.request(method, path, headers=headers, body=body)
+
+    def _check(self, response: Response, answer: bytes) -> None:
+        if response.status >= 400:
+            from hyperd.client import failure
+
+            raise failure.from_response(response.status, answer, request_id=response.header("x-request-id"))
+        self._show_warnings(response)
+
+    def _show_warnings(self, response: Response) -> None:
+        if self._warn is None:
+            return
+        for name, value in response.headers:
+            if name == "warning":
+                # RFC 7234: ``299 - "text"``
+                self._warn(value.partition('"')[2].rpartition('"')[0].replace('\\"', '"') or value)
+
+    def _unreachable(self, err: OSError) -> Exception:
+        from hyperd.client import failure
+
+        return failure.from_os_error(err, self.home)
+
+
+class Stream:
+    """An open answer; leaving the ``with`` closes its connection. Raises Timeout after silence."""
+
+    def __init__(self, response: Response, connection: Connection) -> None:
+        self._response = response
+        self._connection = connection
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def lines(self) -> Iterator[bytes]:
+        return self._guarded(self._response.lines())
+
+    def pieces(self) -> Iterator[bytes]:
+        return self._guarded(self._response.pieces())
+
+    def _guarded(self, source: Iterator[bytes]) -> Iterator[bytes]:
+        try:
+            yield from source
+        except ConnectionLost:
+            return
+        except OSError as err:
+            from hyperd.client import failure
+
+            raise failure.from_os_error(err, self._connection.home) from err
