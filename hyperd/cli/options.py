@@ -1,0 +1,84 @@
+"""Flags that every command shares, and what they become: a client, a namespace, targets."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from hyperd.client import sanitize
+from hyperd.client.home import Home, find
+from hyperd.client.sync import Client
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
+
+
+def parser_for(command: str, module: ModuleType) -> argparse.ArgumentParser:
+    """The parser of one command: the module adds its arguments, ``EXAMPLES`` end its help."""
+    from hyperd.cli.main import COMMANDS
+
+    examples = getattr(module, "EXAMPLES", {})
+    text = examples.get(command, "") if isinstance(examples, dict) else examples
+    parser = argparse.ArgumentParser(
+        prog=f"hv {command}",
+        description=COMMANDS[command][1].capitalize() + ".",
+        epilog=f"Examples:\n{text}" if text else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(command=command)
+    home = parser.add_argument_group("where")
+    home.add_argument(
+        "-n", "--namespace", default="", help="namespace (default: $HV_NAMESPACE, the context's, or default)"
+    )
+    home.add_argument("--socket", default="", metavar="PATH", help="unix socket of a hyperd")
+    home.add_argument("--kubeconfig", default="", metavar="FILE", help="kubeconfig to use")
+    home.add_argument(
+        "--context",
+        action="append" if command == "tui" else "store",
+        default=[] if command == "tui" else "",
+        metavar="NAME",
+        help="context of the kubeconfig"
+        + ("; give it several times for several homes" if command == "tui" else ""),
+    )
+    module.arguments(parser)
+    return parser
+
+
+def home_of(args: argparse.Namespace) -> Home:
+    """The home that the flags and the environment name."""
+    return find(socket=args.socket, kubeconfig=args.kubeconfig, context=args.context, namespace=args.namespace)
+
+
+def client_of(args: argparse.Namespace) -> Client:
+    """A client for it, which prints the server's warnings to stderr."""
+    return Client(home_of(args), warn=lambda text: print(f"Warning: {sanitize.text(text)}", file=sys.stderr))
+
+
+def target(word: str, args: argparse.Namespace, home: Home) -> tuple[str, str]:
+    """(namespace, name) of ``name``, or of ``name.namespace`` where no ``-n`` was given."""
+    word = word.removeprefix("vm/").removeprefix("virtualmachine/")
+    if args.namespace or "." not in word:
+        return home.namespace, word
+    name, _, namespace = word.rpartition(".")
+    return namespace, name
+
+
+def seconds(text: str) -> float:
+    """``90``, ``90s``, ``5m`` or ``1h`` in seconds, for argparse."""
+    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
+    number = text[:-1] if text[-1:] in units else text
+    try:
+        value = float(number) * units.get(text[-1:], 1.0)
+    except ValueError as err:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time like 90s, 5m or 1h") from err
+    if not 0 <= value < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time like 90s, 5m or 1h")
+    return value
+
+
+def coloured() -> bool:
+    """Whether stdout wants colours: a terminal, and NO_COLOR is not set."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
