@@ -78,8 +78,8 @@ NamespaceCondition: type=1 status=2 lastTransitionTime=4:Time reason=5 message=6
 Secret: metadata=1:ObjectMeta data=2:%bytes type=3 stringData=4:%string immutable=5:bool?
 ConfigMap: metadata=1:ObjectMeta data=2:%string binaryData=3:%bytes immutable=4:bool?
 Event: metadata=1:ObjectMeta involvedObject=2:ObjectReference reason=3 message=4 source=5:EventSource
-  firstTimestamp=6:Time lastTimestamp=7:Time count=8:int type=9 eventTime=10:MicroTime series=11:EventSeries action=12
-  related=13:ObjectReference reportingComponent=14 reportingInstance=15
+  firstTimestamp=6:Time lastTimestamp=7:Time count=8:int type=9 eventTime=10:MicroTime series=11:EventSeries
+  action=12 related=13:ObjectReference reportingComponent=14 reportingInstance=15
 EventSeries: count=1:int lastObservedTime=2:MicroTime
 EventSource: component=1 host=2
 Lease: metadata=1:ObjectMeta spec=2:LeaseSpec
@@ -101,8 +101,9 @@ PortStatus: port=1:int protocol=2 error=3
 Node: metadata=1:ObjectMeta spec=2:NodeSpec status=3:NodeStatus
 NodeSpec: podCIDR=1 externalID=2 providerID=3 unschedulable=4:bool taints=5:*Taint podCIDRs=7:*string
 Taint: key=1 value=2 effect=3 timeAdded=4:Time
-NodeStatus: capacity=1:%Quantity allocatable=2:%Quantity phase=3 conditions=4:*NodeCondition addresses=5:*NodeAddress
-  daemonEndpoints=6:NodeDaemonEndpoints nodeInfo=7:NodeSystemInfo images=8:*ContainerImage volumesInUse=9:*string
+NodeStatus: capacity=1:%Quantity allocatable=2:%Quantity phase=3 conditions=4:*NodeCondition
+  addresses=5:*NodeAddress daemonEndpoints=6:NodeDaemonEndpoints nodeInfo=7:NodeSystemInfo
+  images=8:*ContainerImage volumesInUse=9:*string
   volumesAttached=10:*AttachedVolume
 NodeCondition: type=1 status=2 lastHeartbeatTime=3:Time lastTransitionTime=4:Time reason=5 message=6
 NodeAddress: type=1 address=2

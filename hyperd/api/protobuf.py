@@ -52,7 +52,7 @@ def decode(body: bytes) -> Object:
 
 
 def encode(obj: Object) -> bytes:
-    """The envelope of an object, a list of objects or a Status. Raises NotAcceptable for a kind without a table."""
+    """The envelope of an object, a list or a Status. Raises NotAcceptable for a kind without a table."""
     kind = str(obj.get("kind", ""))
     message = MESSAGES.get(kind) or _list_message(kind)
     if message is None:

@@ -1,0 +1,167 @@
+"""Request bodies, from bytes to JSON values: JSON, YAML and the core kinds' protobuf.
+
+Bodies come from anybody. Size, nesting and duplicate keys are judged here, before anything else looks at them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any, cast
+
+import orjson
+import yaml
+from aiohttp import web
+
+from hyperd.api import protobuf
+from hyperd.api.negotiate import JSON
+from hyperd.errors import BadRequest, RequestEntityTooLarge, Timeout, UnsupportedMediaType
+from hyperd.resources.kind import Object
+
+_YAML_TYPES = ("application/yaml", "application/yml", "text/yaml", "text/x-yaml", "application/x-yaml")
+_OFF_LOOP_BYTES = 64 << 10
+_MAX_DEPTH = 200
+_READ_TIMEOUT = 60.0
+
+
+async def read(request: web.BaseRequest, limit: int) -> bytes:
+    """The whole body. Raises RequestEntityTooLarge beyond ``limit`` bytes, Timeout when it does not come."""
+    too_large = RequestEntityTooLarge(f"the request body is larger than the limit of {limit} bytes")
+    if (request.content_length or 0) > limit:
+        raise too_large
+    if not request.can_read_body:
+        return b""
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(_READ_TIMEOUT):
+            while chunk := await request.content.readany():
+                size += len(chunk)
+                if size > limit:
+                    raise too_large
+                chunks.append(chunk)
+    except TimeoutError:
+        raise Timeout(f"the request body did not arrive within {_READ_TIMEOUT:.0f} seconds") from None
+    return b"".join(chunks)
+
+
+async def parse_object(body: bytes, content_type: str, *, protobuf_allowed: bool) -> tuple[Object, list[str]]:
+    """An API object and the paths of its duplicate keys.
+
+    Raises BadRequest when it is not an object, UnsupportedMediaType for other types.
+    """
+    if content_type == protobuf.MEDIA_TYPE:
+        if not protobuf_allowed:
+            raise UnsupportedMediaType("This resource takes application/json or application/yaml, not protobuf.")
+        return protobuf.decode(body), []
+    if content_type in _YAML_TYPES:
+        value, duplicates = await parse_yaml(body)
+    elif content_type in ("", JSON, "application/octet-stream", "application/x-www-form-urlencoded"):
+        # curl -d sends its own default type; a body without a known type is read as JSON, as kube-apiserver does.
+        value, duplicates = await parse_json(body)
+    else:
+        raise UnsupportedMediaType(
+            f"The body's type {content_type!r} is not supported; send {JSON} or application/yaml."
+        )
+    if not isinstance(value, dict):
+        raise BadRequest(f"the body must be an object, not {_json_type(value)}")
+    return value, duplicates
+
+
+async def parse_json(body: bytes) -> tuple[Any, list[str]]:
+    """A JSON value and the paths of its duplicate keys. Raises BadRequest."""
+    if not body.strip():
+        raise BadRequest("the request needs a body: a JSON or YAML object")
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as err:
+        raise BadRequest(f"the body is not valid JSON: {err}") from err
+    if len(body) > _OFF_LOOP_BYTES:
+        return value, await asyncio.to_thread(_duplicates, body)
+    return value, _duplicates(body)
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """An object as its pairs, so that a key that comes twice is seen."""
+
+
+def _duplicates(body: bytes) -> list[str]:
+    found: list[str] = []
+    try:
+        _walk(json.loads(body, object_pairs_hook=_Pairs), "", found, 0)
+    except RecursionError:
+        raise BadRequest("the body is nested too deeply") from None
+    return found
+
+
+def _walk(value: Any, path: str, found: list[str], depth: int) -> None:
+    if depth > _MAX_DEPTH:
+        raise BadRequest(f"the body is nested too deeply at {path[:80]}")
+    if isinstance(value, _Pairs):
+        seen: set[str] = set()
+        for key, content in value:
+            here = f"{path}.{key}" if path else key
+            if key in seen:
+                found.append(here)
+            seen.add(key)
+            _walk(content, here, found, depth + 1)
+    elif isinstance(value, list):
+        for index, content in enumerate(value):
+            _walk(content, f"{path}[{index}]", found, depth + 1)
+
+
+class _Loader(yaml.CSafeLoader):
+    """YAML as Kubernetes reads it: times stay text; duplicate keys are remembered."""
+
+    duplicates: list[str]
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            if key_node.value in seen:
+                self.duplicates.append(str(key_node.value))
+            if isinstance(key_node, yaml.ScalarNode):
+                seen.add(key_node.value)
+        return cast(dict[Any, Any], super().construct_mapping(node, deep))
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+async def parse_yaml(body: bytes) -> tuple[Any, list[str]]:
+    """A YAML document as JSON values. Raises BadRequest."""
+    if len(body) > _OFF_LOOP_BYTES:
+        return await asyncio.to_thread(_load_yaml, body)
+    return _load_yaml(body)
+
+
+def _load_yaml(body: bytes) -> tuple[Any, list[str]]:
+    try:
+        for event in yaml.parse(body, Loader=yaml.CSafeLoader):
+            if isinstance(event, yaml.AliasEvent):
+                raise BadRequest("the body uses YAML aliases, which are not accepted")
+        loader = _Loader(body)
+        loader.duplicates = []
+        try:
+            value = loader.get_single_data()
+        finally:
+            loader.dispose()
+        # Keys that are not text, and values JSON does not have, end here.
+        return orjson.loads(orjson.dumps(value)), loader.duplicates
+    except (yaml.YAMLError, RecursionError, TypeError, ValueError) as err:
+        reason = str(err).replace("\n", " ")
+        raise BadRequest(f"the body is not valid YAML: {reason}") from err
+
+
+def _json_type(value: Any) -> str:
+    names: dict[type, str] = {
+        list: "an array",
+        str: "a string",
+        bool: "a boolean",
+        int: "a number",
+        float: "a number",
+    }
+    return names.get(type(value), "null")
