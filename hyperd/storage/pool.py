@@ -1,12 +1,32 @@
-"""The directory pool of disks (interface; being filled in)."""
+"""The directory pool of disks: one qcow2 file a disk, named by the disk's uid.
+
+What exists is what the folder shows: a volume is made under a temporary name and renamed when it is whole, so
+after a crash there is either the volume or a temporary file that ``clean`` removes. Backing files are read from
+the qcow2 headers, which only the daemon writes the backing field of, and never opened here.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import os
+import re
+import struct
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from hyperd import crashpoints
+from hyperd.crashpoints import CrashPoint
+from hyperd.errors import NotFound, PermanentError, TemporaryError
 from hyperd.imagefile.detect import ImageFormat
+from hyperd.imagefile.qemuimg import QemuImg
 from hyperd.settings import Settings
+from hyperd.storage import files
+
+_UID = re.compile(r"[a-z0-9][-a-z0-9]{0,62}")
+_ALIGNMENT = 1 << 20
+_METADATA_BYTES = 1 << 20
+"""What an empty qcow2 takes on disk, generously."""
 
 
 @dataclass(frozen=True)
@@ -21,38 +41,155 @@ class Volume:
 
 
 class VolumePool:
-    """qcow2 files ``<uid>.qcow2`` in ``settings.volumes_dir``. Every operation is idempotent."""
+    """qcow2 files ``<uid>.qcow2`` in ``settings.volumes_dir``. Every operation is idempotent.
+
+    Sizes are rounded up to whole MiB. libvirt gives a file to QEMU's user when a domain starts and takes it back.
+    """
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+        self._folder = settings.volumes_dir
+        self._reserve = settings.storage.reserve_bytes
+        self._tools = QemuImg(settings)
 
     def path(self, uid: str) -> Path:
-        raise NotImplementedError
+        """Where the volume of ``uid`` is or will be."""
+        if not _UID.fullmatch(uid):
+            raise ValueError(f"not a uid: {uid!r}")
+        return self._folder / f"{uid}.qcow2"
 
     async def clean(self) -> None:
-        """At start: remove temporary files that a crash left."""
-        raise NotImplementedError
+        """At start: make the folder, remove temporary files that a crash left."""
+        await asyncio.to_thread(self._clean)
 
     async def create_blank(self, uid: str, size: int) -> Volume:
-        """TemporaryError without space; an existing volume is returned as it is."""
-        raise NotImplementedError
+        """An empty disk. TemporaryError without space; an existing volume is returned as it is."""
+        size = _aligned(size)
+        return await self._create(uid, lambda path: self._tools.create_blank(path, size))
 
     async def create_overlay(self, uid: str, *, base: Path, base_format: ImageFormat, size: int) -> Volume:
-        raise NotImplementedError
+        """A disk that starts with the content of ``base``, which must stay, read-only, as long as the disk does.
+
+        ``size`` is the disk's, at least the image's virtual size; the caller checks that.
+        """
+        size = _aligned(size)
+        return await self._create(
+            uid,
+            lambda path: self._tools.create_overlay(path, base=base, base_format=base_format, size=size),
+        )
 
     async def grow(self, uid: str, size: int) -> Volume:
-        """Of a volume that no domain has open; PermanentError for a smaller size."""
-        raise NotImplementedError
+        """Grow a volume that no domain has open; PermanentError for a smaller size, NotFound without volume."""
+        size = _aligned(size)
+        volume = await self.find(uid)
+        if volume is None:
+            raise NotFound(f"Volume {uid} does not exist.")
+        if size < volume.virtual_size:
+            raise PermanentError(
+                f"Volume {uid} has {volume.virtual_size} bytes and cannot shrink to {size}: its end would be lost."
+            )
+        if size > volume.virtual_size:
+            await self._tools.resize(volume.path, size)
+        return await asyncio.to_thread(_read, volume.path)
 
     async def find(self, uid: str) -> Volume | None:
-        raise NotImplementedError
+        """The volume of ``uid``, or None; PermanentError when the file is damaged."""
+        path = self.path(uid)
+        try:
+            return await asyncio.to_thread(_read, path)
+        except FileNotFoundError:
+            return None
 
     async def delete(self, uid: str) -> None:
-        raise NotImplementedError
+        """Remove the volume and what an unfinished creation left of it; nothing to do is fine."""
+        path = self.path(uid)
+        await asyncio.to_thread(self._remove, path)
 
     async def inventory(self) -> list[Volume]:
-        raise NotImplementedError
+        """All volumes, whoever owns them; a damaged one has a virtual size of 0."""
+        return await asyncio.to_thread(self._inventory)
 
     async def free_bytes(self) -> int:
-        """What new volumes may still use: free space less ``settings.storage.reserve_bytes``."""
-        raise NotImplementedError
+        """What new volumes may still use: free space less ``settings.storage.reserve_bytes``; never negative."""
+        return await asyncio.to_thread(self._free_bytes)
+
+    async def _create(self, uid: str, make: Callable[[Path], Awaitable[None]]) -> Volume:
+        path = self.path(uid)
+        if (found := await self.find(uid)) is not None:
+            return found
+        if await self.free_bytes() < _METADATA_BYTES:
+            raise TemporaryError(
+                f"No space for a new volume in {self._folder}: {self._reserve} bytes must stay free "
+                "(setting storage.reserve_bytes)."
+            )
+        made = files.temporary(path)
+        try:
+            await asyncio.to_thread(made.unlink, missing_ok=True)
+            await make(made)
+            return await asyncio.to_thread(self._publish, made, path)
+        except BaseException:
+            await asyncio.to_thread(made.unlink, missing_ok=True)
+            raise
+
+    def _publish(self, made: Path, path: Path) -> Volume:
+        os.chmod(made, 0o600)
+        crashpoints.reached(CrashPoint.DISK_BEFORE_RENAME)
+        with files.full_disk_is_temporary(f"Volume {path.stem} cannot be made"):
+            files.publish(made, path)
+        crashpoints.reached(CrashPoint.DISK_AFTER_FILE)
+        return _read(path)
+
+    def _remove(self, path: Path) -> None:
+        files.temporary(path).unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+        if self._folder.exists():
+            files.sync_folder(self._folder)
+
+    def _clean(self) -> None:
+        for path in files.folder(self._folder).iterdir():
+            if files.is_temporary(path):
+                path.unlink(missing_ok=True)
+
+    def _inventory(self) -> list[Volume]:
+        found = (_look_if_there(path) for path in sorted(self._folder.glob("[a-z0-9]*.qcow2")))
+        return [volume for volume in found if volume is not None]
+
+    def _free_bytes(self) -> int:
+        usage = os.statvfs(files.folder(self._folder))
+        return max(0, usage.f_bavail * usage.f_frsize - self._reserve)
+
+
+def _aligned(size: int) -> int:
+    if size <= 0:
+        raise PermanentError(f"A volume of {size} bytes cannot be made; its size must be positive.")
+    return -(-size // _ALIGNMENT) * _ALIGNMENT
+
+
+def _look_if_there(path: Path) -> Volume | None:
+    try:
+        return _look(path)
+    except FileNotFoundError:
+        return None
+
+
+def _read(path: Path) -> Volume:
+    volume = _look(path)
+    if not volume.virtual_size:
+        raise PermanentError(f"Volume file {path} is no qcow2 image; restore it from a backup or delete it.")
+    return volume
+
+
+def _look(path: Path) -> Volume:
+    """What the file's header says; a damaged one has a virtual size of 0, so that it does not hide the others."""
+    with path.open("rb") as file:
+        stat = os.fstat(file.fileno())
+        allocated = stat.st_blocks * 512
+        header = file.read(72)
+        if len(header) < 72 or not header.startswith(b"QFI\xfb"):
+            return Volume(path.stem, path, 0, allocated, None)
+        backing_offset, backing_length = struct.unpack_from(">QI", header, 8)
+        (virtual_size,) = struct.unpack_from(">Q", header, 24)
+        backing = None
+        if backing_offset:
+            file.seek(backing_offset)
+            backing = Path(os.fsdecode(file.read(min(backing_length, 1023))))
+    return Volume(path.stem, path, virtual_size, allocated, backing)

@@ -1,28 +1,88 @@
-"""cloud-init NoCloud seeds (interface; being filled in)."""
+"""cloud-init NoCloud seeds: how a guest gets its user data.
+
+A seed is a raw image with a FAT volume labelled ``cidata``, given to the guest as a read-only virtio disk (cloud
+kernels have no AHCI, so a SATA CD-ROM would not be seen). It holds what the user wrote, which may be secret:
+mode 0600, never logged, removed with the VM. There is no network-config: addresses come by DHCP.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import json
+import os
+import re
 from pathlib import Path
 
+from hyperd.errors import PermanentError
 from hyperd.settings import Settings
+from hyperd.storage import fat, files
+
+_UID = re.compile(r"[a-z0-9][-a-z0-9]{0,62}")
+_LABEL = "cidata"
 
 
 class SeedStore:
-    """One raw image ``<uid>.img`` per VM in ``settings.seeds_dir``: volume label cidata, read-only virtio disk."""
+    """One raw image ``<uid>.img`` per VM in ``settings.seeds_dir``."""
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+        self._folder = settings.seeds_dir
 
     def path(self, uid: str) -> Path:
-        raise NotImplementedError
+        """Where the seed of the VM ``uid`` is or will be."""
+        if not _UID.fullmatch(uid):
+            raise ValueError(f"not a uid: {uid!r}")
+        return self._folder / f"{uid}.img"
+
+    async def clean(self) -> None:
+        """At start: make the folder, remove temporary files that a crash left."""
+        await asyncio.to_thread(self._clean)
 
     async def write(self, uid: str, *, hostname: str, user_data: str) -> Path:
-        """Create or replace the seed; the same input gives the same bytes."""
-        raise NotImplementedError
+        """Create or replace the seed; the same input gives the same bytes, and then the file stays untouched.
+
+        Raises TemporaryError without space, PermanentError if ``user_data`` is too large.
+        """
+        path = self.path(uid)
+        try:
+            image = fat.volume(_LABEL, _documents(uid, hostname=hostname, user_data=user_data))
+        except ValueError:
+            raise PermanentError(
+                "The cloud-init user data is larger than 7 MiB; fetch the bulk of it from inside the guest."
+            ) from None
+        await asyncio.to_thread(self._write, path, image)
+        return path
 
     async def remove(self, uid: str) -> None:
-        raise NotImplementedError
+        """Delete the seed; nothing to do is fine."""
+        path = self.path(uid)
+        await asyncio.to_thread(path.unlink, missing_ok=True)
 
     async def inventory(self) -> list[str]:
         """The uids that have a seed."""
-        raise NotImplementedError
+        found = await asyncio.to_thread(lambda: sorted(self._folder.glob("[a-z0-9]*.img")))
+        return [path.stem for path in found]
+
+    def _write(self, path: Path, image: bytes) -> None:
+        files.folder(self._folder)
+        if path.exists() and path.read_bytes() == image:
+            return
+        made = files.temporary(path)
+        with files.full_disk_is_temporary(f"The cloud-init seed of {path.stem} cannot be written"):
+            try:
+                made.unlink(missing_ok=True)
+                with open(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                    file.write(image)
+                files.publish(made, path)
+            finally:
+                made.unlink(missing_ok=True)
+
+    def _clean(self) -> None:
+        for path in files.folder(self._folder).iterdir():
+            if files.is_temporary(path):
+                path.unlink(missing_ok=True)
+
+
+def _documents(uid: str, *, hostname: str, user_data: str) -> dict[str, bytes]:
+    """cloud-init's files; JSON is YAML, and quotes whatever the hostname holds."""
+    meta = json.dumps({"instance-id": uid, "local-hostname": hostname})
+    return {"user-data": user_data.encode(), "meta-data": meta.encode() + b"\n"}

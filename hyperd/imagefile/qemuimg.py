@@ -1,0 +1,133 @@
+"""qemu-img, with the format always named and untrusted files always confined.
+
+``info``, ``check`` and ``convert`` take bytes that came from outside and run in the sandbox on a descriptor.
+``create`` and ``resize`` work on files that the daemon itself named by uid.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hyperd.errors import HyperdError, PermanentError, TemporaryError
+from hyperd.imagefile import sandbox
+from hyperd.imagefile.detect import FAILED, ForeignFormat, ImageFormat
+from hyperd.imagefile.sandbox import Limits
+from hyperd.settings import Settings
+
+_LIMITS = Limits()
+_FOREIGN_REFERENCES = ("backing-filename", "full-backing-filename", "data-file", "encrypted")
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """What qemu-img says of an image; sizes in bytes."""
+
+    format: ImageFormat | ForeignFormat
+    virtual_size: int
+    stored_size: int
+
+
+class QemuImg:
+    """Asynchronous qemu-img."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    async def info(self, fd: int, format_: ImageFormat | ForeignFormat) -> ImageInfo:
+        """Describe the untrusted image behind ``fd``; PermanentError if it is damaged or refers to other files."""
+        driver = format_.value if isinstance(format_, ForeignFormat) else format_.driver
+        done = await self._confined(["info", "-U", "--output=json", "-f", driver, "--", _path(fd)], fds=(fd,))
+        if done.returncode:
+            raise PermanentError(f"The {format_} image cannot be read: {_reason(done.stderr)}.", key=FAILED)
+        answer: dict[str, Any] = json.loads(done.stdout)
+        _refuse_references(answer, fd)
+        return ImageInfo(format_, int(answer["virtual-size"]), os.fstat(fd).st_size)
+
+    async def check(self, fd: int) -> None:
+        """PermanentError unless the qcow2 behind ``fd`` is whole and consistent."""
+        done = await self._confined(
+            ["check", "-U", "-f", "qcow2", "--output=json", "--", _path(fd)], fds=(fd,), timeout=600
+        )
+        if done.returncode in (0, 3):  # 3: leaked clusters only, harmless in a read-only image
+            return
+        raise PermanentError(
+            "The qcow2 image is damaged or cut short: qemu-img check finds errors in it.", key=FAILED
+        )
+
+    async def convert(self, source: int, source_format: ForeignFormat, target: int, *, max_bytes: int) -> None:
+        """Rewrite the untrusted image behind ``source`` as a qcow2 into ``target``, of at most ``max_bytes``."""
+        done = await self._confined(
+            [
+                "convert", "-U", "-f", source_format.value, "-O", "qcow2", "-t", "unsafe",
+                "--", _path(source), _path(target),
+            ],
+            fds=(source, target),
+            timeout=3600,
+            limits=Limits(cpu_seconds=3600, file_bytes=max_bytes),
+        )  # fmt: skip
+        if done.returncode:
+            raise _failure(f"The {source_format} image cannot be converted", done.stderr)
+
+    async def create_blank(self, path: Path, size: int) -> None:
+        """A new empty qcow2 of ``size`` bytes at ``path``."""
+        await self._own("create", "-q", "-f", "qcow2", "--", _absolute(path), str(size))
+
+    async def create_overlay(self, path: Path, *, base: Path, base_format: ImageFormat, size: int) -> None:
+        """A new qcow2 whose unwritten clusters are read from ``base``, which is not opened here."""
+        await self._own(
+            "create", "-q", "-u", "-f", "qcow2", "-F", base_format.driver, "-b", _absolute(base),
+            "--", _absolute(path), str(size),
+        )  # fmt: skip
+
+    async def resize(self, path: Path, size: int) -> None:
+        """Grow the qcow2 at ``path``, which nobody may have open."""
+        await self._own("resize", "-q", "-f", "qcow2", "--", _absolute(path), str(size))
+
+    async def _confined(
+        self, arguments: list[str], *, fds: tuple[int, ...], timeout: float = 60, limits: Limits = _LIMITS
+    ) -> sandbox.Finished:
+        for fd in fds:
+            sandbox.lend(fd, self._settings)
+        vector = sandbox.confine(["qemu-img", *arguments], settings=self._settings, limits=limits)
+        return await sandbox.run(vector, timeout=timeout, pass_fds=fds)
+
+    async def _own(self, *arguments: str) -> None:
+        done = await sandbox.run(["qemu-img", *arguments], timeout=120)
+        if done.returncode:
+            raise _failure(f"qemu-img {arguments[0]} failed", done.stderr)
+
+
+def _absolute(path: Path) -> str:
+    """An operand that QEMU takes for a file, whatever characters it has: no ``-`` or ``scheme:`` in front."""
+    return os.path.abspath(path)
+
+
+def _path(fd: int) -> str:
+    return f"/proc/self/fd/{fd}"
+
+
+def _reason(stderr: str) -> str:
+    """The last line of QEMU's complaint, without the file name that means nothing to a user."""
+    lines = [line for line in stderr.splitlines() if line.strip()] or ["no reason given"]
+    return lines[-1].removeprefix("qemu-img: ").rstrip(".")
+
+
+def _failure(what: str, stderr: str) -> HyperdError:
+    if "No space left" in stderr or "Disk quota" in stderr:
+        return TemporaryError(f"{what}: no space left on the node's disk.", key=FAILED)
+    return PermanentError(f"{what}: {_reason(stderr)}.", key=FAILED)
+
+
+def _refuse_references(answer: dict[str, Any], fd: int) -> None:
+    specific = answer.get("format-specific", {}).get("data", {})
+    named = [key for key in _FOREIGN_REFERENCES if answer.get(key) or specific.get(key)]
+    extents = [extent.get("filename") for extent in specific.get("extents", [])]
+    if named or any(name != _path(fd) for name in extents):
+        raise PermanentError(
+            "The image refers to other files or is encrypted; export it as one plain standalone image.",
+            key=FAILED,
+        )

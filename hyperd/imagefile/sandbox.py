@@ -1,0 +1,109 @@
+"""Runs programs on bytes from outside: as a user of their own, without network, under limits.
+
+The file they work on is handed over as a descriptor, so they need to see no other path. This is the line of
+defence to rely on; the header guard before it only gives better sentences.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+from asyncio import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hyperd.errors import PermanentError, TemporaryError
+from hyperd.settings import Settings
+
+_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+_MAX_OUTPUT = 1 << 20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a sandboxed program may use. ``file_bytes`` caps any file it writes."""
+
+    memory_bytes: int = 1 << 30
+    cpu_seconds: int = 60
+    file_bytes: int = 0
+    open_files: int = 32
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a program ended."""
+
+    returncode: int
+    stdout: bytes
+    stderr: str
+
+
+def environment() -> dict[str, str]:
+    """The whole environment of a child: nothing of the daemon's own."""
+    return dict(_ENVIRONMENT)
+
+
+def confine(argv: Sequence[str], *, settings: Settings, limits: Limits) -> list[str]:
+    """The argument vector that runs ``argv`` confined; without root only the limits remain."""
+    vector = [
+        "prlimit",
+        f"--as={limits.memory_bytes}",
+        f"--cpu={limits.cpu_seconds}",
+        f"--fsize={limits.file_bytes}",
+        f"--nofile={limits.open_files}",
+        "--core=0",
+        "--",
+    ]
+    if os.geteuid() == 0:
+        user = tools_user(settings)
+        vector += [
+            "unshare", "--net", "--ipc", "--",
+            "setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups",
+            "--no-new-privs", "--inh-caps=-all", "--",
+        ]  # fmt: skip
+    return [*vector, *argv]
+
+
+def tools_user(settings: Settings) -> pwd.struct_passwd:
+    """The account of ``settings.imports.tools_user``."""
+    try:
+        return pwd.getpwnam(settings.imports.tools_user)
+    except KeyError:
+        raise PermanentError(
+            f"User {settings.imports.tools_user!r} does not exist; set imports.tools_user to one that does."
+        ) from None
+
+
+def lend(fd: int, settings: Settings) -> None:
+    """Let the confined user open the file behind ``fd`` again, and nobody else but root."""
+    if os.geteuid() == 0:
+        user = tools_user(settings)
+        os.fchown(fd, user.pw_uid, user.pw_gid)
+
+
+async def run(argv: Sequence[str], *, timeout: float, pass_fds: Sequence[int] = ()) -> Finished:
+    """Run to the end. TemporaryError when the program is missing or ``timeout`` seconds pass."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=tuple(pass_fds),
+            env=environment(),
+            start_new_session=True,
+        )
+    except FileNotFoundError:
+        raise TemporaryError(f"The program {argv[0]} is not installed on this host.") from None
+    try:
+        async with asyncio.timeout(timeout):
+            stdout, stderr = await process.communicate()
+    except TimeoutError:
+        raise TemporaryError(f"{argv[0]} did not finish within {timeout:.0f} seconds.") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    text = stderr[:_MAX_OUTPUT].decode(errors="replace").strip()
+    return Finished(process.returncode or 0, stdout[:_MAX_OUTPUT], text)
