@@ -1,0 +1,108 @@
+"""Domains that the tests of this room build from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from hyperd.hypervisor.spec import (
+    CpuMode,
+    CpuModel,
+    DiskCache,
+    DiskFormat,
+    DiskSpec,
+    DomainSpec,
+    DomainType,
+    Firmware,
+    NicSpec,
+    OsType,
+)
+
+UID = "6f1f4a5e-6c0b-4d3e-9d57-0c7f3f6a2b11"
+
+
+def serial(number: int) -> str:
+    """A serial as controllers make them: 32 hex digits."""
+    return f"{number:032x}"
+
+
+ROOT = DiskSpec(name="vd-root", source=Path("/v/root.qcow2"), serial=serial(1), boot_order=1)
+DATA = DiskSpec(name="vd-data", source=Path("/v/data.raw"), serial=serial(2), format=DiskFormat.RAW)
+IMAGE = DiskSpec(name="vi-ubuntu", source=Path("/i/ubuntu.qcow2"), serial=serial(3), readonly=True)
+ISO = DiskSpec(
+    name="cvi-installer",
+    source=Path("/i/installer.iso"),
+    serial=serial(4),
+    format=DiskFormat.RAW,
+    readonly=True,
+    cdrom=True,
+    boot_order=2,
+)
+SEED = DiskSpec(
+    name="cloudinit",
+    source=Path("/s/seed.img"),
+    serial=serial(5),
+    format=DiskFormat.RAW,
+    readonly=True,
+    scsi=True,
+    cache=DiskCache.WRITEBACK,
+)
+
+BARE = DomainSpec(
+    uid=UID,
+    instance="hyperd",
+    namespace="default",
+    vm_name="web-1",
+    generation=3,
+    spec_hash="c0ffee",
+    domain_type=DomainType.QEMU,
+    cores=1,
+    memory_bytes=64 << 20,
+    cpu=CpuModel(mode=CpuMode.MAXIMUM),
+    vnc=False,
+    agent=False,
+)
+
+GENERIC = replace(
+    BARE,
+    cores=4,
+    sockets=2,
+    memory_bytes=2 << 30,
+    disks=(ROOT, SEED, DATA, IMAGE, ISO),
+    nics=(NicSpec(tap="hv6f1f4a5e", mac="52:54:00:12:34:56", mtu=1450),),
+    serial_socket=Path("/run/hyperd/c/6f1f.sock"),
+    serial_log=Path("/var/log/hyperd/consoles/6f1f.log"),
+    vnc=True,
+    agent=True,
+)
+WINDOWS = replace(
+    GENERIC,
+    os_type=OsType.WINDOWS,
+    domain_type=DomainType.KVM,
+    cpu=CpuModel(mode=CpuMode.HOST_MODEL),
+    firmware=Firmware.EFI_SECURE_BOOT,
+    nvram=Path("/n/6f1f.fd"),
+    tpm=True,
+)
+LEGACY = replace(GENERIC, os_type=OsType.LEGACY, cpu_shares=512, cpu_quota=200_000)
+PLAIN = replace(GENERIC, paravirt=False)
+LEGACY_PLAIN = replace(LEGACY, paravirt=False, disks=(ROOT, DATA, IMAGE, ISO))
+MODELLED = replace(
+    GENERIC,
+    firmware=Firmware.EFI,
+    nvram=Path("/n/6f1f.fd"),
+    domain_type=DomainType.KVM,
+    cpu=CpuModel(mode=CpuMode.CUSTOM, model="Nehalem", features=("aes", "invtsc")),
+)
+TEST_DRIVER = replace(GENERIC, domain_type=DomainType.TEST)
+
+ALL = {
+    "bare": BARE,
+    "generic": GENERIC,
+    "windows": WINDOWS,
+    "legacy": LEGACY,
+    "plain": PLAIN,
+    "legacy-plain": LEGACY_PLAIN,
+    "modelled": MODELLED,
+    "test-driver": TEST_DRIVER,
+}
