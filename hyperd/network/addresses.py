@@ -67,7 +67,7 @@ def address_of_lease(name: str) -> IPv4Address | None:
 
 
 def mac_for(uid: str, index: int) -> str:
-    """The MAC of the VM's network card ``index`` (0 first): the same on every call, locally administered, unicast."""
+    """The MAC of the VM's network card ``index``, from 0: stable, locally administered, unicast."""
     digest = hashlib.sha256(f"{uid}/{index}".encode()).digest()
     return ":".join(f"{byte:02x}" for byte in (0x52, 0x54, *digest[:4]))
 
@@ -79,7 +79,5 @@ def tap_name(prefix: str, uid: str) -> str:
     """
     name = prefix + UUID(uid).hex[:_UID_DIGITS]
     if len(name) > MAX_INTERFACE_NAME:
-        raise ValueError(
-            f"tap prefix {prefix!r} is longer than {MAX_INTERFACE_NAME - _UID_DIGITS} characters"
-        )
+        raise ValueError(f"tap prefix {prefix!r} is longer than {MAX_INTERFACE_NAME - _UID_DIGITS} characters")
     return name

@@ -6,64 +6,101 @@ methods are idempotent; the kernel is the only memory.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
-from ipaddress import IPv4Address
+import asyncio
+from collections.abc import Awaitable, Callable, Collection
+from ipaddress import IPv4Network
+from typing import ParamSpec, TypeVar
 
+from hyperd.errors import TemporaryError
+from hyperd.network import nat, ranges, taps
+from hyperd.network.taps import OwnedTap, Routing, TapSpec
 from hyperd.settings import NetworkSettings
 
+__all__ = ["HostNetwork", "OwnedTap", "TapSpec"]
 
-@dataclass(frozen=True)
-class TapSpec:
-    """A tap as it must be. ``owner`` is the user id that may open it besides root; libvirtd opens it as root."""
-
-    uid: str
-    name: str
-    address: IPv4Address
-    gateway: IPv4Address
-    mtu: int
-    owner: int = 0
-
-
-@dataclass(frozen=True)
-class OwnedTap:
-    """A tap of this instance, by its mark."""
-
-    name: str
-    uid: str
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class HostNetwork:
-    """Taps, routes and rules of one instance. Errors are TemporaryError with a sentence that names the device."""
+    """Taps, routes and rules of one instance.
+
+    Methods raise TemporaryError with a sentence that names the device, and PermanentError when a device of that
+    name is another's. Guests reach each other and the host; the way out is the administrator's routing, or NAT.
+    """
 
     def __init__(self, settings: NetworkSettings, *, instance: str) -> None:
         self._settings = settings
         self._instance = instance
+        self._routing = Routing(
+            instance=instance,
+            table=settings.route_table,
+            protocol=settings.route_protocol,
+            mac=bytes.fromhex(settings.gateway_mac.replace(":", "")),
+        )
+        self._making = asyncio.Lock()
 
     async def start(self) -> None:
-        """Make the rules and blackholes of the CIDRs, and NAT where it is asked for."""
-        raise NotImplementedError
+        """Make the rules and blackholes of the CIDRs, and NAT where it is asked for; remove stale ones."""
+        cidrs, table, protocol = self._where()
+        await _job("routing of the VM ranges", ranges.remove_stale, cidrs, table=table, protocol=protocol)
+        await self._ensure_ranges()
+        if self._settings.nat:
+            await nat.ensure(self._instance, cidrs)
+        else:
+            await nat.remove(self._instance)
 
     async def ensure_tap(self, spec: TapSpec) -> None:
         """Make the tap, its gateway address and its host route as ``spec`` says; touch nothing that is right."""
-        raise NotImplementedError
+        async with self._making:
+            await _job(f"network device {spec.name}", taps.ensure, spec, self._routing)
 
     async def remove_tap(self, name: str) -> None:
         """Remove a tap of this instance with all that hangs on it. Nothing happens when there is none."""
-        raise NotImplementedError
+        await _job(f"network device {name}", taps.remove, name, self._instance)
 
     async def inventory(self) -> list[OwnedTap]:
         """All taps of this instance."""
-        raise NotImplementedError
+        return await _job("network devices", taps.inventory, self._instance)
 
-    async def sync(self, expected: Collection[TapSpec]) -> None:
-        """Make the host hold exactly ``expected``: repair what drifted, remove this instance's other taps."""
-        raise NotImplementedError
+    async def sync(self, expected: Callable[[], Awaitable[Collection[TapSpec]]]) -> None:
+        """Make the host hold what ``expected`` returns: repair what drifted, remove this instance's other taps.
+
+        ``expected`` is asked after the taps were listed, and must know every VM that exists by then: a tap that
+        is made meanwhile is not on the list and stays.
+        """
+        present = await self.inventory()
+        specs = await expected()
+        await self._ensure_ranges()
+        names = {spec.name for spec in specs}
+        for tap in present:
+            if tap.name not in names:
+                await self.remove_tap(tap.name)
+        for spec in specs:
+            await self.ensure_tap(spec)
 
     async def remove_all(self) -> None:
         """Remove every trace of this instance: taps, routes, rules, NAT."""
-        raise NotImplementedError
+        for tap in await self.inventory():
+            await self.remove_tap(tap.name)
+        cidrs, table, protocol = self._where()
+        await _job("routing of the VM ranges", ranges.remove, cidrs, table=table, protocol=protocol)
+        await nat.remove(self._instance)
 
-    async def stop(self) -> None:
-        """End with the daemon; taps and routes stay for the guests that run."""
-        raise NotImplementedError
+    async def _ensure_ranges(self) -> None:
+        cidrs, table, protocol = self._where()
+        await _job("routing of the VM ranges", ranges.ensure, cidrs, table=table, protocol=protocol)
+
+    def _where(self) -> tuple[tuple[IPv4Network, ...], int, int]:
+        settings = self._settings
+        return settings.virtual_machine_cidrs, settings.route_table, settings.route_protocol
+
+
+async def _job(subject: str, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    try:
+        return await asyncio.to_thread(work, *args, **kwargs)
+    except OSError as error:
+        raise TemporaryError(
+            f"The {subject} cannot be set up: {error.strerror or error}. The daemon tries again.",
+            key="NetworkNotReady",
+        ) from error
