@@ -118,7 +118,7 @@ def as_table(answer: dict[str, Any]) -> dict[str, Any]:
     """``answer`` as a Table; a server that knows none gives objects, of which the names are shown."""
     if answer.get("kind") == "Table":
         return answer
-    items = answer["items"] if "items" in answer else [answer]
+    items = answer.get("items", [answer])
     return {
         "kind": "Table",
         "metadata": answer.get("metadata") or {},
@@ -175,7 +175,7 @@ def _show(args: argparse.Namespace, resource: Resource, printer: TablePrinter, s
     if args.output in ("", "wide"):
         emit(printer.format(shown))
         return
-    for item in shown["items"] if "items" in shown else [shown]:
+    for item in shown.get("items", [shown]):
         if args.output == "name":
             emit([object_name(resource, item["metadata"]["name"])])
         else:

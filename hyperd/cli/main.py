@@ -107,7 +107,7 @@ def _command(name: str, arguments: list[str]) -> int:
     from hyperd.cli.options import parser_for
 
     parser = parser_for(name, module)
-    return int(module.run(parser.parse_args(arguments)))
+    return int(module.run(parser.parse_intermixed_args(arguments)))
 
 
 def usage() -> str:

@@ -1,0 +1,148 @@
+"""``hv completion``: scripts for bash, zsh and fish that ask hv itself what fits, names of objects included."""
+
+from __future__ import annotations
+
+import argparse
+
+from hyperd.cli.main import COMMANDS
+from hyperd.cli.options import parser_for
+from hyperd.cli.printing import emit
+from hyperd.client import kinds, sanitize
+from hyperd.client.home import find
+from hyperd.client.sync import Client
+from hyperd.errors import BadRequest, HyperdError
+
+EXAMPLES = """\
+  source <(hv completion bash)                               now
+  hv completion bash > /etc/bash_completion.d/hv             for good
+  hv completion zsh > "${fpath[1]}/_hv"
+  hv completion fish > ~/.config/fish/completions/hv.fish
+"""
+
+_BASH = """\
+_hv() {
+    local IFS=$'\\n'
+    COMPREPLY=($(hv completion --words "$COMP_CWORD" -- "${COMP_WORDS[@]:1}" 2>/dev/null))
+}
+complete -o default -F _hv hv
+"""
+_ZSH = """\
+#compdef hv
+_hv() {
+    local -a found
+    found=("${(@f)$(hv completion --words $((CURRENT - 1)) -- "${words[@]:1}" 2>/dev/null)}")
+    if [[ -n "${found[1]}" ]]; then compadd -- "${found[@]}"; else _files; fi
+}
+compdef _hv hv
+"""
+_FISH = """\
+function __hv
+    set -l words (commandline -opc) (commandline -ct)
+    hv completion --words (math (count $words) - 1) -- $words[2..-1] 2>/dev/null
+end
+complete -c hv -a '(__hv)'
+"""
+SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
+
+_MACHINE_COMMANDS = ("console", "log", "start", "stop", "restart", "tui")
+_OBJECT_COMMANDS = ("get", "describe", "delete", "watch")
+_COMPLETION_SECONDS = 2.0
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    parser.add_argument("shell", nargs="?", choices=sorted(SCRIPTS), help="whose script to print")
+    parser.add_argument("--words", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("line", nargs="*", help=argparse.SUPPRESS)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print a script, or what fits at word ``--words`` of the line."""
+    if args.words:
+        emit(sanitize.line(word) for word in complete(args.words, args.line))
+    elif args.shell:
+        print(SCRIPTS[args.shell], end="")
+    else:
+        raise BadRequest("Say for which shell: bash, zsh or fish.")
+    return 0
+
+
+def complete(index: int, line: list[str]) -> list[str]:
+    """What may stand at word ``index`` (1 is the command); an unreachable server completes nothing."""
+    current = line[index - 1] if index <= len(line) else ""
+    before = line[: index - 1]
+    if not before:
+        found = list(COMMANDS)
+    elif current.startswith("-"):
+        found = _flags(before[0])
+    else:
+        try:
+            found = _words(before, current)
+        except HyperdError:
+            found = []
+    return [word for word in found if word.startswith(current)]
+
+
+def _flags(command: str) -> list[str]:
+    if command not in COMMANDS or command == "doctor":
+        return []
+    from importlib import import_module
+
+    parser = parser_for(command, import_module(f"hyperd.cli.{COMMANDS[command][0]}"))
+    return sorted(flag for flag in parser._option_string_actions if flag.startswith("--"))  # noqa: SLF001
+
+
+def _words(before: list[str], current: str) -> list[str]:
+    command, previous = before[0], before[-1]
+    flags = {flag: before[i + 1] for i, flag in enumerate(before[:-1]) if flag.startswith("-")}
+    namespace = flags.get("-n") or flags.get("--namespace") or ""
+    if command == "completion":
+        return sorted(SCRIPTS)
+    if previous in ("--context",):
+        from hyperd.client.home import kubeconfig_paths
+        from hyperd.client.kubeconfig import load
+
+        return load(kubeconfig_paths(flags.get("--kubeconfig", ""))).contexts
+    home = find(
+        socket=flags.get("--socket", ""), kubeconfig=flags.get("--kubeconfig", ""),
+        context=flags.get("--context", ""), namespace=namespace,
+    )  # fmt: skip
+    client = Client(home, timeout=_COMPLETION_SECONDS)
+    if previous in ("-n", "--namespace"):
+        return _names(client, "namespace")
+    if previous in ("-o", "--output"):
+        return ["wide", "yaml", "json", "name"]
+    if command in _MACHINE_COMMANDS:
+        return _names(client, "vm")
+    if command in _OBJECT_COMMANDS:
+        valued = (
+            "-n",
+            "--namespace",
+            "-o",
+            "--output",
+            "-l",
+            "--selector",
+            "--context",
+            "--socket",
+            "--kubeconfig",
+        )
+        words = [w for i, w in enumerate(before[1:]) if not w.startswith("-") and before[i] not in valued]
+        return _names(client, words[0]) if words else _kinds(current)
+    return []
+
+
+def _kinds(current: str) -> list[str]:
+    head, comma, _ = current.rpartition(",")
+    words = (word for kind in kinds.built_in() for word in (kind.plural, *kind.short_names))
+    return sorted(f"{head}{comma}{word}" for word in words)
+
+
+def _names(client: Client, word: str) -> list[str]:
+    resource = kinds.resolve(word.partition(",")[0], client)[0]
+    listed = client.list(resource, client.home.namespace if resource.namespaced else None)
+    # Names obey the API's grammar, but a hostile server need not: a shell splits what it is given.
+    return [
+        name
+        for item in listed["items"]
+        if (name := str(item["metadata"]["name"])).replace("-", "").replace(".", "").isalnum()
+    ]

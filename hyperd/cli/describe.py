@@ -1,0 +1,120 @@
+"""``hv describe``: one object as people read it: what it is, what it waits for, what happened to it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from hyperd.cli.options import client_of
+from hyperd.cli.printing import TablePrinter
+from hyperd.client import kinds, sanitize
+from hyperd.client.ages import age
+from hyperd.client.health import conditions, health
+from hyperd.client.kinds import Resource
+from hyperd.client.sync import Client
+from hyperd.client.yamltext import dump
+from hyperd.errors import HyperdError
+
+EXAMPLES = """\
+  hv describe vm web-7
+  hv describe vd          all disks of the namespace
+"""
+
+_HIDDEN_ANNOTATION = "kubectl.kubernetes.io/last-applied-configuration"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    parser.add_argument("kind", help="a kind by any name; or kind/name")
+    parser.add_argument("names", nargs="*", help="names of objects")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Describe each object, an empty line between them."""
+    client = client_of(args)
+    word, _, first = args.kind.partition("/")
+    names = ([first] if first else []) + args.names
+    shown = 0
+    for resource in kinds.resolve(word, client):
+        namespace = client.home.namespace if resource.namespaced else None
+        chosen = names or [item["metadata"]["name"] for item in client.list(resource, namespace)["items"]]
+        for name in chosen:
+            obj = client.get(resource, namespace, name)
+            sys.stdout.write("\n" * bool(shown) + text_of(obj, resource, events_of(client, obj)))
+            shown += 1
+    if not shown:
+        print("Nothing found.", file=sys.stderr)
+    return 0
+
+
+def events_of(client: Client, obj: dict[str, Any]) -> list[dict[str, Any]]:
+    """The object's events, oldest first; none where events cannot be read."""
+    events = kinds.Resource(
+        group="", version="v1", kind="Event", plural="events", singular="event", namespaced=True
+    )
+    metadata = obj["metadata"]
+    fields = f"involvedObject.name={metadata['name']}"
+    if metadata.get("uid"):
+        fields += f",involvedObject.uid={metadata['uid']}"
+    try:
+        found: list[dict[str, Any]] = client.list(events, metadata.get("namespace"), fields=fields)["items"]
+    except HyperdError:
+        return []
+    return sorted(found, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""))
+
+
+def text_of(obj: dict[str, Any], resource: Resource, events: list[dict[str, Any]]) -> str:
+    """The whole description, safe to print."""
+    metadata = obj["metadata"]
+    state = health(obj)
+    head = [("Name", metadata["name"]), ("Namespace", metadata.get("namespace", ""))]
+    head += [("Kind", f"{resource.kind} ({resource.api_version})")]
+    head += [("Labels", _pairs(metadata.get("labels"))), ("Annotations", _pairs(metadata.get("annotations")))]
+    head += [("Created", _created(metadata)), ("State", f"{state.glyph} {state.word}" if state.word else "")]
+    head += [("Progress", state.progress), ("Why", state.reason)]
+    out = "".join(f"{name + ':':<13} {sanitize.line(str(value))}\n" for name, value in head if value)
+    for section in ("spec", "data", "status"):
+        body = {key: value for key, value in (obj.get(section) or {}).items() if key != "conditions"}
+        if resource.kind == "Secret" and section == "data":
+            body = {key: f"{len(str(value)) * 3 // 4} bytes" for key, value in body.items()}
+        if body:
+            out += f"\n{section.capitalize()}:\n" + "".join(f"  {line}\n" for line in dump(body).splitlines())
+    return out + _conditions(obj) + _events(events)
+
+
+def _pairs(values: dict[str, str] | None) -> str:
+    return ", ".join(f"{key}={value}" for key, value in (values or {}).items() if key != _HIDDEN_ANNOTATION)
+
+
+def _created(metadata: dict[str, Any]) -> str:
+    stamp = str(metadata.get("creationTimestamp", ""))
+    ago = age(stamp)
+    return f"{stamp} ({ago} ago)" if ago else stamp
+
+
+def _conditions(obj: dict[str, Any]) -> str:
+    rows = [
+        [entry.get(key, "") for key in ("type", "status", "reason")]
+        + [age(str(entry.get("lastTransitionTime", ""))), entry.get("message", "")]
+        for entry in conditions(obj)
+    ]
+    return _table("Conditions", ("Type", "Status", "Reason", "Since", "Message"), rows)
+
+
+def _events(events: list[dict[str, Any]]) -> str:
+    rows = []
+    for event in events:
+        count = int(event.get("count") or 1)
+        when = age(str(event.get("lastTimestamp") or event.get("eventTime") or ""))
+        times = f" (x{count})" if count > 1 else ""
+        rows.append([when + times, event.get("type", ""), event.get("reason", ""), event.get("message", "")])
+    return _table("Events", ("Age", "Type", "Reason", "Message"), rows)
+
+
+def _table(title: str, names: tuple[str, ...], rows: list[list[Any]]) -> str:
+    if not rows:
+        return ""
+    printer = TablePrinter(wide=True, namespaces=False, colour=False)
+    table = {"columnDefinitions": [{"name": name} for name in names], "rows": [{"cells": row} for row in rows]}
+    return f"\n{title}:\n" + "".join(f"  {line}\n" for line in printer.format(table))

@@ -1,0 +1,45 @@
+"""``hv log``: what a machine's console said, without taking the console from anyone."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from hyperd.cli.options import client_of, target
+from hyperd.client import paths
+
+EXAMPLES = """\
+  hv log web-7           all that is kept
+  hv log web-7 -f        and go on; Ctrl+C ends
+  hv log web-7 | less
+"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    parser.add_argument("machine", help="name, or name.namespace")
+    parser.add_argument("-f", "--follow", action="store_true", help="go on with what comes")
+    parser.add_argument("--raw", action="store_true", help="keep escape sequences, also on a terminal")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Copy the log to stdout; on a terminal without what the terminal would obey."""
+    client = client_of(args)
+    namespace, name = target(args.machine, args, client.home)
+    query = paths.query({"follow": "true" if args.follow else ""})
+    path = paths.subresource(namespace, name, "log") + query
+    with client.stream("GET", path, accept="*/*", timeout=None if args.follow else 60.0) as stream:
+        if args.raw or not sys.stdout.isatty():
+            for piece in stream.pieces():
+                view = memoryview(piece)
+                while view:
+                    view = view[os.write(1, view) :]
+            return 0
+        from hyperd.client.plain import PlainText
+
+        plain = PlainText()
+        for piece in stream.pieces():
+            sys.stdout.write(plain.feed(piece))
+            sys.stdout.flush()
+    return 0

@@ -1,0 +1,82 @@
+"""Manifests from files, folders and stdin: YAML or JSON, several documents a file, lists opened."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+from hyperd.errors import BadRequest
+
+_SUFFIXES = (".yaml", ".yml", ".json")
+
+
+def read(paths: list[str]) -> list[dict[str, Any]]:
+    """Every object that the files hold, in order. Raises BadRequest that names the file and the place."""
+    found: list[dict[str, Any]] = []
+    for path in paths:
+        for name, content in _contents(path):
+            for document in _documents(name, content):
+                found.extend(_objects(name, document))
+    if not found:
+        raise BadRequest(f"There is no object in {', '.join(paths)}.")
+    return found
+
+
+def _contents(path: str) -> list[tuple[str, str]]:
+    if path == "-":
+        return [("stdin", sys.stdin.read())]
+    if os.path.isdir(path):
+        names = sorted(name for name in os.listdir(path) if name.endswith(_SUFFIXES))
+        if not names:
+            raise BadRequest(f"The folder {path} holds no .yaml, .yml or .json file.")
+        return [_file(os.path.join(path, name)) for name in names]
+    return [_file(path)]
+
+
+def _file(path: str) -> tuple[str, str]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return path, file.read()
+    except OSError as err:
+        raise BadRequest(f"The manifest {path} cannot be read: {err.strerror}.") from err
+    except UnicodeDecodeError as err:
+        raise BadRequest(f"The manifest {path} is not UTF-8 text.") from err
+
+
+def _documents(name: str, content: str) -> list[Any]:
+    if content.lstrip().startswith("{"):
+        try:
+            return [json.loads(content)]
+        except ValueError:
+            pass
+    import yaml
+
+    # Kubernetes reads YAML 1.1 but keeps times as text: a timestamp type would not survive as JSON.
+    class Loader(yaml.SafeLoader):
+        pass
+
+    Loader.yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    try:
+        return [document for document in yaml.load_all(content, Loader) if document is not None]
+    except yaml.YAMLError as err:
+        mark = getattr(err, "problem_mark", None)
+        where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problem = getattr(err, "problem", None) or "it is not YAML"
+        raise BadRequest(f"The manifest {name}{where}: {problem}.") from err
+
+
+def _objects(name: str, document: Any) -> list[dict[str, Any]]:
+    if not isinstance(document, dict):
+        raise BadRequest(f"The manifest {name} holds {type(document).__name__}, not an object.")
+    if document.get("kind") == "List" or (str(document.get("kind", "")).endswith("List") and "items" in document):
+        return [entry for item in document.get("items") or () for entry in _objects(name, item)]
+    metadata = document.get("metadata")
+    if not isinstance(metadata, dict) or not (metadata.get("name") or metadata.get("generateName")):
+        kind = document.get("kind") or "object"
+        raise BadRequest(f"The manifest {name} holds a {kind} without metadata.name.")
+    return [document]

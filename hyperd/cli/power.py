@@ -1,0 +1,124 @@
+"""``hv start``, ``stop`` and ``restart``: a VirtualMachineOperation each, and what becomes of it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from hyperd.cli.options import client_of, seconds, target
+from hyperd.cli.printing import emit
+from hyperd.client import kinds, sanitize
+from hyperd.client.kinds import Resource
+from hyperd.client.sync import Client
+from hyperd.errors import BadRequest
+
+EXAMPLES = {
+    "start": "  hv start web-7\n  hv start web-7 web-8 -w     wait until both run\n  hv start --all -n lab\n",
+    "stop": "  hv stop web-7 -w            ask the guest to shut down, wait until it has\n"
+    "  hv stop web-7 --force -y    pull the plug, ask nothing\n  hv stop -l app=test -y\n",
+    "restart": "  hv restart web-7            also applies changes that wait for a restart\n"
+    "  hv restart web-7.shop -w    a machine of another namespace\n",
+}
+_DOING = {"start": "starting", "stop": "stopping", "restart": "restarting"}
+_STARTED = frozenset(("InProgress", "Completed", "Failed", "Superseded"))
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    parser.add_argument("machines", nargs="*", help="name, or name.namespace")
+    parser.add_argument("--all", action="store_true", help="all machines of the namespace")
+    parser.add_argument("-l", "--label-selector", default="", metavar="LABELS", help="all with these labels")
+    parser.add_argument("-f", "--force", action="store_true", help="do not wait for the guest to agree")
+    parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
+    parser.add_argument("-w", "--wait", action="store_true", help="wait until it is done")
+    parser.add_argument("-c", "--create-only", action="store_true", help="create the operation, watch nothing")
+    parser.add_argument("-t", "--timeout", type=seconds, default=300.0, help="longest wait (default 5m)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Operate on each machine; exit code 1 when one operation failed."""
+    if args.force and args.command == "start":
+        raise BadRequest("A start cannot be forced.")
+    client = client_of(args)
+    (operations,) = kinds.resolve("vmop", client)
+    machines = _machines(args, client)
+    asked = [
+        (namespace, name)
+        for namespace, name in machines
+        if args.yes or args.command == "start" or _confirmed(args, namespace, name)
+    ]
+    created = [_create(client, operations, namespace, name, args) for namespace, name in asked]
+    if args.create_only or (len(created) > 1 and not args.wait):
+        for op in created:
+            emit([f'VirtualMachine "{_of(op)}" {_DOING[args.command]}: {_name(op)} created.'])
+        return 0
+    return max((_follow(client, operations, op, args) for op in created), default=0)
+
+
+def _machines(args: argparse.Namespace, client: Client) -> list[tuple[str, str]]:
+    if bool(args.machines) == bool(args.all or args.label_selector):
+        raise BadRequest("Name the machines, or choose them with -l or --all.")
+    if args.machines:
+        return [target(word, args, client.home) for word in args.machines]
+    (machines,) = kinds.resolve("vm", client)
+    listed = client.list(machines, client.home.namespace, labels=args.label_selector)
+    return [(item["metadata"]["namespace"], item["metadata"]["name"]) for item in listed["items"]]
+
+
+def _confirmed(args: argparse.Namespace, namespace: str, name: str) -> bool:
+    """Ask on the terminal; no terminal, no answer and no ``y`` all mean no."""
+    how = "FORCED " if args.force else ""
+    prompt = f'{how}{args.command} of VirtualMachine "{sanitize.line(f"{namespace}/{name}")}": sure? [y/N] '
+    print(prompt, end="", file=sys.stderr, flush=True)
+    answer = sys.stdin.readline()
+    if not answer:
+        print(file=sys.stderr)
+    if answer.strip().lower() in ("y", "yes"):
+        return True
+    print("Skipped; -y does not ask.", file=sys.stderr)
+    return False
+
+
+def _create(
+    client: Client, operations: Resource, namespace: str, name: str, args: argparse.Namespace
+) -> dict[str, Any]:
+    spec: dict[str, Any] = {"type": args.command.capitalize(), "virtualMachineName": name}
+    if args.force:
+        spec["force"] = True
+    return client.create(
+        operations,
+        namespace,
+        {
+            "apiVersion": operations.api_version,
+            "kind": operations.kind,
+            "metadata": {"generateName": f"{name}-", "namespace": namespace},
+            "spec": spec,
+        },
+    )
+
+
+def _follow(client: Client, operations: Resource, op: dict[str, Any], args: argparse.Namespace) -> int:
+    from hyperd.cli.waiting import SETTLED, follow, verdict
+
+    until = SETTLED[operations.kind] if args.wait else _STARTED
+    metadata = op["metadata"]
+    ended = follow(client, operations, metadata["namespace"], metadata["name"], until=until, timeout=args.timeout)
+    phase = ended["status"]["phase"]
+    if phase in ("Failed", "Superseded"):
+        print(
+            f'hv: VirtualMachine "{_of(op)}": {_name(op)} {phase}. {sanitize.text(verdict(ended))}',
+            file=sys.stderr,
+        )
+        return 1
+    words = "completed" if phase == "Completed" else "in progress"
+    emit([f'VirtualMachine "{_of(op)}" {_DOING[args.command]}. {_name(op)} {words}.'])
+    return 0
+
+
+def _of(op: dict[str, Any]) -> str:
+    return sanitize.line(f"{op['metadata']['namespace']}/{op['spec']['virtualMachineName']}")
+
+
+def _name(op: dict[str, Any]) -> str:
+    return sanitize.line(f'VirtualMachineOperation "{op["metadata"]["namespace"]}/{op["metadata"]["name"]}"')

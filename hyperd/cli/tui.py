@@ -1,0 +1,33 @@
+"""``hv tui``: the terminal interface on one home or several."""
+
+from __future__ import annotations
+
+import argparse
+
+from hyperd.client.home import Home, find
+
+EXAMPLES = """\
+  hv tui                                the hyperd of this machine
+  hv tui --context lab --context edge   several homes in one list
+  hv tui -n shop                        start with one namespace
+"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    parser.add_argument(
+        "--escape", default="^]", metavar="KEY", help="what leaves a raw console: ^], ^X, ~. or none"
+    )
+    parser.add_argument("machine", nargs="?", default="", help="open on this machine")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Open it; returns when the user quits."""
+    homes: list[Home] = [
+        find(socket=args.socket, kubeconfig=args.kubeconfig, context=context, namespace=args.namespace)
+        for context in args.context or [""]
+    ]
+    from tui.app import HvApp
+
+    HvApp(homes, namespace=args.namespace, machine=args.machine, escape=args.escape).run()
+    return 0

@@ -1,0 +1,93 @@
+"""Waiting for an object with its progress in sight: one line that is rewritten, or one line a change in a pipe."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+from hyperd.client import sanitize
+from hyperd.client.health import Level, condition, health
+from hyperd.client.kinds import Resource
+from hyperd.client.sync import Client
+from hyperd.errors import Expired, NotFound, ServiceUnavailable, Timeout
+
+SETTLED = {
+    "VirtualMachine": frozenset(("Running", "Stopped")),
+    "VirtualDisk": frozenset(("Ready", "WaitForFirstConsumer", "WaitForUserUpload")),
+    "VirtualImage": frozenset(("Ready", "WaitForUserUpload")),
+    "ClusterVirtualImage": frozenset(("Ready", "WaitForUserUpload")),
+    "VirtualMachineOperation": frozenset(("Completed", "Failed", "Superseded")),
+    "VirtualMachineIPAddress": frozenset(("Bound", "Attached")),
+}
+"""Phases at which there is nothing more to wait for, by kind."""
+
+
+class Progress:
+    """Shows what is waited for on stderr."""
+
+    def __init__(self, label: str) -> None:
+        self._label = sanitize.line(label)
+        self._live = sys.stderr.isatty()
+        self._last = ""
+
+    def show(self, what: str) -> None:
+        """Replace the line on a terminal, add one elsewhere; the same text is not repeated."""
+        text = f"{self._label}: {sanitize.line(what)}"
+        if text == self._last:
+            return
+        self._last = text
+        if self._live:
+            from shutil import get_terminal_size
+
+            print(f"\r\x1b[K{text[: get_terminal_size().columns - 1]}", end="", file=sys.stderr, flush=True)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def done(self) -> None:
+        """Leave the terminal's line as if nothing had been there."""
+        if self._live and self._last:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def follow(
+    client: Client, resource: Resource, namespace: str | None, name: str, *, until: frozenset[str], timeout: float
+) -> dict[str, Any]:
+    """The object once its phase is in ``until``, or Failed.
+
+    The daemon may restart meanwhile. Raises Timeout with the reason it stands still, NotFound when it is deleted.
+    """
+    deadline = time.monotonic() + timeout
+    shown = Progress(f"{resource.singular}/{name}")
+    last: dict[str, Any] = {}
+    try:
+        while (left := deadline - time.monotonic()) > 0:
+            try:
+                for event in client.watch(resource, namespace, name=name, timeout=left):
+                    if event["type"] == "BOOKMARK":
+                        continue
+                    last = event["object"]
+                    if event["type"] == "DELETED":
+                        raise NotFound(f"{resource.kind} {name} was deleted.")
+                    state = health(last)
+                    shown.show(" · ".join(part for part in (state.word, state.progress, state.reason) if part))
+                    if state.word in until or state.level is Level.BAD:
+                        return last
+                    if time.monotonic() > deadline:
+                        break
+            except (Expired, Timeout):
+                continue
+            except ServiceUnavailable:
+                shown.show("waiting for the server")
+                time.sleep(1)
+    finally:
+        shown.done()
+    ended = health(last)
+    why = f": {ended.word}. {ended.reason}".rstrip(". ") if last else ""
+    raise Timeout(f"{resource.kind} {name} is not there after {timeout:.0f} s{why}.")
+
+
+def verdict(obj: dict[str, Any]) -> str:
+    """Why an operation ended as it did: reason and message of its Completed condition."""
+    entry = condition(obj, "Completed") or {}
+    return ": ".join(str(entry[key]) for key in ("reason", "message") if entry.get(key))

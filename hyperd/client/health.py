@@ -1,0 +1,132 @@
+"""How well an object is, in one glance: a level, a word, and the reason when it is not well.
+
+The CLI's waiting, the TUI's rows and its detail pane read an object through this one function.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+
+class Level(StrEnum):
+    """What a phase means to who looks."""
+
+    GOOD = "good"
+    BUSY = "busy"
+    WAITING = "waiting"
+    OFF = "off"
+    BAD = "bad"
+
+
+GLYPHS = {Level.GOOD: "●", Level.BUSY: "◐", Level.WAITING: "▲", Level.OFF: "○", Level.BAD: "✖"}
+
+_LEVELS = {
+    **dict.fromkeys(("Running", "Ready", "Bound", "Attached", "Completed", "Active"), Level.GOOD),
+    **dict.fromkeys(("Stopped", "Released", "Superseded", "Pause"), Level.OFF),
+    **dict.fromkeys(("Pending", "WaitForUserUpload", "WaitForFirstConsumer"), Level.WAITING),
+    **dict.fromkeys(("Failed", "Degraded", "ImageLost", "PVCLost", "NotReady", "Lost"), Level.BAD),
+}
+
+_PHASED = frozenset(
+    (
+        "VirtualMachine", "VirtualDisk", "VirtualImage", "ClusterVirtualImage", "VirtualMachineOperation",
+        "VirtualMachineIPAddress", "VirtualMachineIPAddressLease",
+    )
+)  # fmt: skip
+_QUIET = {"NotInUse", "Unknown"}
+_NEUTRAL = frozenset(
+    ("InUse", "Migratable", "AgentReady", "Snapshotting", "FilesystemFrozen", "Migrating", "Resizing")
+)
+_ALARMS = frozenset(("AwaitingRestartToApplyConfiguration", "EvictionRequired", "Terminating", "Maintenance"))
+"""Condition types that are noteworthy when True; most others are when they are not."""
+
+
+class Health:
+    """``word`` is the phase, ``reason`` why it is not well (empty when it is), ``progress`` how far (``37 %``)."""
+
+    __slots__ = ("level", "progress", "reason", "word")
+
+    def __init__(self, level: Level, word: str, *, reason: str = "", progress: str = "") -> None:
+        self.level = level
+        self.word = word
+        self.reason = reason
+        self.progress = progress
+
+    @property
+    def glyph(self) -> str:
+        return GLYPHS[self.level]
+
+
+def health(obj: dict[str, Any]) -> Health:
+    """The health of any object; a Node's comes from its Ready condition, a phaseless object is simply there."""
+    status = _mapping(obj.get("status"))
+    phase = str(status.get("phase") or "")
+    if obj.get("kind") == "Node":
+        ready = condition(obj, "Ready") or {}
+        fine = ready.get("status") == "True"
+        message = "" if fine else str(ready.get("message") or ready.get("reason") or "")
+        return Health(Level.GOOD if fine else Level.BAD, "Ready" if fine else "NotReady", reason=message)
+    if not phase:
+        return _without_phase(obj)
+    level = _LEVELS.get(phase, Level.BUSY)
+    if _mapping(obj.get("metadata")).get("deletionTimestamp"):
+        phase, level = "Terminating", Level.BUSY
+    return Health(level, phase, reason=trouble(obj, level), progress=progress(status))
+
+
+def _without_phase(obj: dict[str, Any]) -> Health:
+    """Some kinds have no phase; one of ours that has none has not been looked at."""
+    ours = str(obj.get("apiVersion", "")).startswith("virtualization.")
+    if ours and obj.get("kind") in _PHASED:
+        return Health(Level.WAITING, "Pending", reason="hyperd has not looked at it yet")
+    return Health(Level.GOOD, "")
+
+
+def trouble(obj: dict[str, Any], level: Level) -> str:
+    """The message of the condition that says best why the object is not where it should be."""
+    found = ""
+    for entry in conditions(obj):
+        kind, state = str(entry.get("type")), entry.get("status")
+        message = str(entry.get("message") or "") or str(entry.get("reason") or "")
+        if kind in _ALARMS:
+            if state == "True" and message:
+                found = found or message
+        elif level in (Level.GOOD, Level.OFF) or kind in _NEUTRAL:
+            continue
+        elif state == "False" and entry.get("reason") not in _QUIET:
+            # What a thing waits for says more than that it is not ready.
+            if kind not in ("Ready", "Running", "Completed"):
+                return message
+            found = found or message
+    return found
+
+
+def progress(status: dict[str, Any]) -> str:
+    """``37.2 % · 84 MB/s`` while something is on its way, else nothing."""
+    done = str(status.get("progress") or "")
+    if not done or done.startswith("100"):
+        return ""
+    speed = str(_mapping(status.get("downloadSpeed")).get("current") or "")
+    if speed and "/s" not in speed:
+        speed += "/s"
+    return " · ".join(part for part in (f"{done.rstrip('%').strip()} %", speed) if part)
+
+
+def conditions(obj: dict[str, Any]) -> Iterable[dict[str, Any]]:
+    """The object's conditions; what is not a mapping is skipped."""
+    entries = _mapping(obj.get("status")).get("conditions")
+    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+
+
+def condition(obj: dict[str, Any], kind: str) -> dict[str, Any] | None:
+    """The condition of one type, or None."""
+    return next((entry for entry in conditions(obj) if entry.get("type") == kind), None)
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
