@@ -39,8 +39,9 @@ class Column:
 class Rule:
     """A cross-field rule: one message, its CEL text for the CRD and the same predicate in Python.
 
-    ``path`` is where the rule hangs (``spec.dataSource``, ``spec.sizingPolicies[].cores``). ``holds(value, old)`` gets the value at that path and
-    the former value (None on create); a transition rule (CEL that names ``oldSelf``) is asked on updates only.
+    ``path`` is where the rule hangs (``spec.dataSource``, ``spec.policies[].cores``). ``holds(value, old)`` gets the
+    value at that path and the former value (None on create); a transition rule (CEL that names ``oldSelf``) is asked
+    on updates only.
     """
 
     path: str
@@ -74,6 +75,8 @@ class Kind:
     )  # fmt: skip
     unbuilt: Mapping[str, str] = field(default_factory=dict)
     """Spec paths whose effect is not built yet → what to tell the user. See ``resources.unbuilt``."""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Like ``unbuilt``, for what would cost data or safety if it were ignored: admission refuses it."""
     openapi: Mapping[str, Any] | None = None
     """The schema of a core kind; ours derive theirs from ``model``."""
 
@@ -100,7 +103,8 @@ class Kind:
         """The structural OpenAPI v3 schema, derived from the model."""
         from hyperd.resources.schema import structural_schema
 
-        return structural_schema(self)
+        schema: dict[str, Any] = structural_schema(self)
+        return schema
 
     def __hash__(self) -> int:
         return hash((self.group, self.plural))

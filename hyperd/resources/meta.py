@@ -3,8 +3,6 @@
 Small functions over the JSON object, for those who must not pay for a typed view.
 """
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, cast
 

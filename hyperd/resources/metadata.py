@@ -34,8 +34,8 @@ _QUALIFIED = re.compile(_QUALIFIED_TEXT)
 _VALUE = re.compile(_VALUE_TEXT)
 
 _SUBDOMAIN_FAULT = (
-    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start "
-    "and end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must "
+    "start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
     f"'{_SUBDOMAIN_TEXT}')"
 )
 _LABEL_FAULT = (
@@ -44,8 +44,8 @@ _LABEL_FAULT = (
 )
 _1035_FAULT = (
     "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic "
-    "character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is "
-    f"'{_1035_TEXT}')"
+    "character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for "
+    f"validation is '{_1035_TEXT}')"
 )
 _QUALIFIED_FAULT = (
     "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
@@ -54,8 +54,8 @@ _QUALIFIED_FAULT = (
 )
 _VALUE_FAULT = (
     "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start "
-    "and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation "
-    f"is '{_VALUE_TEXT}')"
+    "and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for "
+    f"validation is '{_VALUE_TEXT}')"
 )
 
 
@@ -139,7 +139,7 @@ def _invalid(field: str, value: Any, fault: str) -> Cause:
 
 
 def _check_types(metadata: dict[str, Any]) -> list[Cause]:
-    causes = []
+    causes: list[Cause] = []
     for name in ("name", "generateName", "namespace", "uid", "resourceVersion"):
         if not isinstance(metadata.get(name, ""), str | None):
             causes.append(_mistyped(f"metadata.{name}", "string"))
@@ -165,7 +165,7 @@ def _mistyped(field: str, wanted: str) -> Cause:
 
 
 def _check_labels(labels: dict[str, str]) -> list[Cause]:
-    causes = []
+    causes: list[Cause] = []
     for key, value in labels.items():
         causes += (_invalid("metadata.labels", key, fault) for fault in qualified_name_faults(key))
         causes += (
@@ -175,7 +175,7 @@ def _check_labels(labels: dict[str, str]) -> list[Cause]:
 
 
 def _check_annotations(annotations: dict[str, str]) -> list[Cause]:
-    causes = []
+    causes: list[Cause] = []
     total = 0
     for key, value in annotations.items():
         causes += (_invalid("metadata.annotations", key, fault) for fault in qualified_name_faults(key.lower()))
@@ -187,7 +187,7 @@ def _check_annotations(annotations: dict[str, str]) -> list[Cause]:
 
 
 def _check_finalizers(finalizers: list[str] | tuple[str, ...]) -> list[Cause]:
-    causes = []
+    causes: list[Cause] = []
     for name in finalizers:
         faults = qualified_name_faults(name)
         if not faults and "/" not in name and name not in ("kubernetes", "orphan", "foregroundDeletion"):
@@ -197,7 +197,7 @@ def _check_finalizers(finalizers: list[str] | tuple[str, ...]) -> list[Cause]:
 
 
 def _check_owners(owners: list[dict[str, Any]] | tuple[dict[str, Any], ...]) -> list[Cause]:
-    causes = []
+    causes: list[Cause] = []
     for index, owner in enumerate(owners):
         causes += (
             Cause(f"metadata.ownerReferences[{index}].{name}", "Required value", "FieldValueRequired")

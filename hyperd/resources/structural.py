@@ -1,8 +1,9 @@
 """A kube-apiserver's work on a custom resource: prune, default, validate, and ask the cross-field rules.
 
-Everything here is pure and runs on plain JSON with the schema of ``Kind.schema``; there is no pydantic at run time,
-because the store does this on every write. Order, as in Kubernetes: ``prune``, ``apply_defaults``, ``validate``,
-and only when that found nothing, ``check_rules``. Wording is kube-apiserver's, so clients that match it keep working.
+Everything here is pure and runs on plain JSON with the schema of ``Kind.schema``; there is no pydantic at run
+time, because the store does this on every write. Order, as in Kubernetes: ``prune``, ``apply_defaults``,
+``validate``, and only when that found nothing, ``check_rules``. Wording is kube-apiserver's, so clients that match
+it keep working.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from hyperd.resources.metadata import check_metadata, prune_metadata, quoted
 Schema = Mapping[str, Any]
 
 __all__ = [
-    "Schema", "apply_defaults", "check_metadata", "check_rules", "invalid", "prune", "subschema", "validate", "values_at",
+    "Schema", "apply_defaults", "check_metadata", "check_rules", "invalid", "prune", "subschema", "validate",
+    "values_at",
 ]  # fmt: skip
 
 _JSON_TYPES: Final = {
-    str: "string", int: "integer", bool: "boolean", dict: "object", list: "array", float: "number", type(None): "null",
+    str: "string", int: "integer", bool: "boolean", dict: "object", list: "array", float: "number",
+    type(None): "null",
 }  # fmt: skip
 _ROOT_FIELDS: Final = frozenset(("apiVersion", "kind", "metadata"))
 
@@ -269,7 +272,7 @@ def _steps(path: str) -> tuple[tuple[str, bool], ...]:
 
 
 def values_at(obj: Object, path: str) -> Iterator[tuple[str, Any]]:
-    """Each value at ``path`` (``spec.sizingPolicies[].cores``) with its concrete path; none where absent or null."""
+    """Each value at ``path`` (``spec.policies[].cores``) with its concrete path; none where absent or null."""
     found: list[tuple[str, Any]] = [("", obj)]
     for name, each in _steps(path):
         deeper: list[tuple[str, Any]] = []
@@ -301,7 +304,7 @@ def invalid(kind: Kind, name: str, causes: Sequence[Cause]) -> Invalid:
 
 
 def subschema(schema: Schema, path: str) -> Schema | None:
-    """The schema of the field at ``path`` (``spec.sizingPolicies[].cores``), or None when there is no such field."""
+    """The schema of the field at ``path`` (``spec.policies[].cores``), or None when there is no such field."""
     node: Schema | None = schema
     for name, each in _steps(path):
         node = (node.get("properties") or {}).get(name) if node else None

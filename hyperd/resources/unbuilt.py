@@ -1,0 +1,41 @@
+"""What an object asks for that this version does not do.
+
+A kind lists such fields once (``Kind.unbuilt``, ``Kind.refused``), as paths or as ``path=value``. Admission warns or
+refuses, controllers set a condition: nothing is silently ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from hyperd.resources.kind import Kind, Object
+from hyperd.resources.structural import values_at
+
+
+class Unbuilt(NamedTuple):
+    """One such field: where it is, and what to tell the user."""
+
+    field: str
+    sentence: str
+
+
+def unbuilt_in(kind: Kind, obj: Object) -> list[Unbuilt]:
+    """Fields that are accepted and have no effect."""
+    return _named(kind.unbuilt, obj)
+
+
+def refused_in(kind: Kind, obj: Object) -> list[Unbuilt]:
+    """Fields that would cost data or safety if they were ignored."""
+    return _named(kind.refused, obj)
+
+
+def _named(declared: Mapping[str, str], obj: Object) -> list[Unbuilt]:
+    found = []
+    for key, sentence in declared.items():
+        path, equals, wanted = key.partition("=")
+        for where, value in values_at(obj, path):
+            if value == wanted if equals else value not in ({}, [], ""):
+                found.append(Unbuilt(where, sentence))
+                break
+    return found

@@ -1,0 +1,105 @@
+"""VirtualMachineIPAddressLease: the mark that an address is taken, one for the whole cluster."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from ipaddress import IPv4Address
+
+from pydantic import Field
+
+from hyperd.resources.base import Conditions, Int64, NonEmpty, Resource, Section
+from hyperd.resources.kind import KINDS, Column, Kind
+from hyperd.resources.names import CLUSTER_CATEGORY, GROUP, VERSION
+from hyperd.resources.virtual_image import AGE
+
+
+class LeasePhase(StrEnum):
+    BOUND = "Bound"
+    RELEASED = "Released"
+
+
+class LeaseCondition(StrEnum):
+    BOUND = "Bound"
+
+
+class LeaseBoundReason(StrEnum):
+    BOUND = "Bound"
+    RELEASED = "Released"
+
+
+_PREFIX = "ip-"
+
+
+def lease_name(address: IPv4Address) -> str:
+    """``ip-10-66-10-14`` for 10.66.10.14."""
+    return _PREFIX + str(address).replace(".", "-")
+
+
+def lease_address(name: str) -> IPv4Address:
+    """The address that a lease's name stands for. Raises ValueError."""
+    if not name.startswith(_PREFIX):
+        raise ValueError(f"{name!r} is not the name of an address lease")
+    return IPv4Address(name.removeprefix(_PREFIX).replace("-", "."))
+
+
+class IPAddressReference(Section):
+    """The VirtualMachineIPAddress that holds the lease."""
+
+    name: str | None = None
+    """Its name; empty once it is gone."""
+    namespace: NonEmpty
+    """Its namespace, which keeps the claim for some minutes."""
+
+
+class VirtualMachineIPAddressLeaseSpec(Section):
+    """Who holds the address."""
+
+    virtual_machine_ip_address_ref: IPAddressReference | None = Field(
+        default=None, alias="virtualMachineIPAddressRef"
+    )
+    """The VirtualMachineIPAddress that holds the lease."""
+
+
+class VirtualMachineIPAddressLeaseStatus(Section):
+    """What became of the lease."""
+
+    phase: LeasePhase | None = None
+    """State of the lease in one word."""
+    conditions: Conditions = Field(default_factory=list)
+    """Aspects of its state."""
+    observed_generation: Int64 | None = None
+    """Generation of the spec that this status is about."""
+
+
+class VirtualMachineIPAddressLease(Resource):
+    """An address of the virtual machines' network that is taken; its name spells the address."""
+
+    spec: VirtualMachineIPAddressLeaseSpec
+    """Who holds the address."""
+    status: VirtualMachineIPAddressLeaseStatus = Field(default_factory=VirtualMachineIPAddressLeaseStatus)
+    """What became of the lease."""
+
+
+VIRTUAL_MACHINE_IP_ADDRESS_LEASE = KINDS.add(
+    Kind(
+        group=GROUP,
+        version=VERSION,
+        kind="VirtualMachineIPAddressLease",
+        plural="virtualmachineipaddressleases",
+        singular="virtualmachineipaddresslease",
+        namespaced=False,
+        model=VirtualMachineIPAddressLease,
+        short_names=("vmipl", "vmiplease"),
+        categories=(CLUSTER_CATEGORY,),
+        columns=(
+            Column(
+                "VirtualMachineIPAddress",
+                ".spec.virtualMachineIPAddressRef.name",
+                description="The address object that holds it",
+            ),
+            Column("Status", ".status.phase", description="State of the lease"),
+            AGE,
+        ),
+        subresources=frozenset({"status"}),
+    )
+)
