@@ -1,0 +1,87 @@
+"""The sockets that the API listens on.
+
+The unix socket appears under its name only with its final owner and mode, and replaces a dead daemon's; a living
+daemon's is left alone.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import socket
+from pathlib import Path
+
+from hyperd.errors import PermanentError
+
+BACKLOG = 1024
+_DEAD_PEER_MS = 30_000
+_PATH_MAX = 107
+
+
+def unix(path: Path, group: str) -> socket.socket:
+    """A listening socket at ``path``, 0660, of ``group`` where that exists. Blocking. Raises PermanentError."""
+    if len(os.fsencode(path)) > _PATH_MAX:
+        raise PermanentError(f"The socket path {path} is longer than {_PATH_MAX} bytes; choose a shorter run_dir.")
+    if _answers(path):
+        raise PermanentError(f"Another daemon serves {path}; stop it, or give this one a run_dir of its own.")
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    temporary = path.with_name(f".{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.unlink(missing_ok=True)
+        sock.bind(os.fspath(temporary))
+        if os.geteuid() == 0:
+            os.chown(temporary, 0, _gid(group))
+        temporary.chmod(0o660)
+        sock.listen(BACKLOG)
+        temporary.rename(path)
+    except OSError as err:
+        sock.close()
+        raise PermanentError(f"The API cannot listen on {path}: {err.strerror}.") from err
+    sock.setblocking(False)
+    return sock
+
+
+def tcp(host: str, port: int) -> socket.socket:
+    """A listening TCP socket; port 0 picks one. Blocking. Raises PermanentError."""
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        sock = socket.socket(family, kind, proto)
+    except OSError as err:
+        raise PermanentError(f"The API's address {host} is not usable: {err.strerror}.") from err
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Accepted sockets inherit it: data that nobody acknowledges ends the connection.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _DEAD_PEER_MS)
+        sock.bind(address)
+        sock.listen(BACKLOG)
+    except OSError as err:
+        sock.close()
+        raise PermanentError(
+            f"The API cannot listen on {host} port {port}: {err.strerror}. Set api.port to another one, or to 0."
+        ) from err
+    sock.setblocking(False)
+    return sock
+
+
+def remove(path: Path) -> None:
+    """Unlink a socket that was closed, unless another daemon has taken its name since."""
+    if not _answers(path):
+        path.unlink(missing_ok=True)
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(os.fspath(path))
+        except OSError:
+            return False
+    return True
+
+
+def _gid(group: str) -> int:
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        return 0

@@ -1,0 +1,245 @@
+"""The verbs on resources: from a request to the store and back.
+
+What belongs to the wire is checked here (names and kinds that contradict the path, media types, options); what
+belongs to the object is the store's and admission's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, TypeVar
+
+from aiohttp import web
+
+from hyperd.api import answers, bodies, options, protobuf
+from hyperd.api.answers import Call
+from hyperd.api.watching import Watchers
+from hyperd.errors import BadRequest, Conflict, NotFound, UnsupportedMediaType
+from hyperd.resources.kind import Kind, Object
+from hyperd.store.interface import FieldValidation, Item, Listing, PatchType, Store, Write
+
+T = TypeVar("T")
+Handler = Callable[[Call], Awaitable[web.StreamResponse]]
+
+_MAX_MANAGER = 128
+
+
+async def _finish(work: Coroutine[Any, Any, T]) -> T:
+    """Let a write reach its end even when the client leaves: the store is never cut off in the middle."""
+    return await asyncio.shield(asyncio.ensure_future(work))
+
+
+class Objects:
+    """The verbs over one store; ``handlers`` is the table by verb."""
+
+    def __init__(self, store: Store, watchers: Watchers, max_body_bytes: int) -> None:
+        self._store = store
+        self._watchers = watchers
+        self._max_body = max_body_bytes
+        self.handlers: Mapping[str, Handler] = {
+            "get": self.get,
+            "list": self.list_or_watch,
+            "create": self.create,
+            "update": self.update,
+            "patch": self.patch,
+            "delete": self.delete,
+            "deletecollection": self.delete_collection,
+        }
+
+    async def get(self, call: Call) -> web.StreamResponse:
+        target = call.target
+        return await answers.item(call, await self._store.get(target.kind, target.scope, target.name))
+
+    async def list_or_watch(self, call: Call) -> web.StreamResponse:
+        wanted = options.list_options(call.target.kind, call.query)
+        if wanted.watch and call.request.method == "GET":
+            return await self._watchers.serve(call, wanted)
+        return await answers.listing(call, await self._list(call, wanted))
+
+    async def _list(self, call: Call, wanted: options.ListOptions) -> Listing:
+        return await self._store.list(
+            call.target.kind,
+            call.target.namespace,
+            selector=wanted.selector,
+            limit=wanted.limit,
+            continue_token=wanted.continue_token,
+            resource_version=wanted.resource_version,
+            match=wanted.match,
+        )
+
+    async def create(self, call: Call) -> web.StreamResponse:
+        target = call.target
+        write = self._write(call)
+        obj = await self._object(call, write)
+        made = await _finish(self._store.create(target.kind, target.scope, obj, write=write))
+        return await answers.item(call, made, status=201)
+
+    async def update(self, call: Call) -> web.StreamResponse:
+        target = call.target
+        write = self._write(call)
+        obj = await self._object(call, write)
+        meta = obj["metadata"]
+        if not meta.get("name"):
+            raise BadRequest(f"the name of the object is missing; the URL says {target.name}")
+        if meta["name"] != target.name:
+            raise BadRequest(
+                f"the name of the object ({meta['name']}) does not match the name on the URL ({target.name})"
+            )
+        changed = await _finish(
+            self._store.update(
+                target.kind, target.scope, target.name, obj, subresource=target.subresource, write=write
+            )
+        )
+        return await answers.item(call, changed)
+
+    async def patch(self, call: Call) -> web.StreamResponse:
+        target = call.target
+        patch_type = _patch_type(call.request.content_type, target.kind)
+        write = self._write(call)
+        body = await bodies.read(call.request, self._max_body)
+        parse = bodies.parse_yaml if patch_type is PatchType.APPLY else bodies.parse_json
+        patch, duplicates = await parse(body)
+        wanted: type = list if patch_type is PatchType.JSON else dict
+        if not isinstance(patch, wanted):
+            raise BadRequest(
+                f"a patch of type {patch_type} must be {'an array' if wanted is list else 'an object'}"
+            )
+        _report_duplicates(duplicates, write)
+        changed = await _finish(
+            self._store.patch(
+                target.kind,
+                target.scope,
+                target.name,
+                patch_type,
+                patch,
+                subresource=target.subresource,
+                force=call.query.flag("force"),
+                write=write,
+            )
+        )
+        return await answers.item(call, changed)
+
+    async def delete(self, call: Call) -> web.StreamResponse:
+        target = call.target
+        wanted = await self._delete_options(call)
+        last, gone = await _finish(
+            self._store.delete(
+                target.kind,
+                target.scope,
+                target.name,
+                preconditions=wanted.preconditions,
+                propagation=wanted.propagation,
+                write=self._write(call, dry_run=wanted.dry_run),
+            )
+        )
+        return answers.success(call, last) if gone else await answers.item(call, last)
+
+    async def delete_collection(self, call: Call) -> web.StreamResponse:
+        wanted = await self._delete_options(call)
+        write = self._write(call, dry_run=wanted.dry_run)
+        found = await self._list(call, options.list_options(call.target.kind, call.query))
+        deleted: list[Item] = []
+        for one in found.items:
+            try:
+                last, _ = await _finish(
+                    self._store.delete(
+                        call.target.kind,
+                        one.namespace,
+                        one.name,
+                        preconditions=wanted.preconditions,
+                        propagation=wanted.propagation,
+                        write=write,
+                    )
+                )
+            except (NotFound, Conflict):
+                # Somebody else deleted it, or it is not the one that the preconditions mean.
+                continue
+            deleted.append(last)
+        return await answers.listing(
+            call, Listing(deleted, found.resource_version, found.continue_token, found.remaining)
+        )
+
+    def _write(self, call: Call, *, dry_run: bool | None = None) -> Write:
+        manager = call.query.get("fieldManager")
+        if len(manager) > _MAX_MANAGER or not manager.isprintable():
+            raise BadRequest(f"fieldManager: must be at most {_MAX_MANAGER} printable characters")
+        agent = call.request.headers.get("User-Agent", "unknown").split("/", 1)[0]
+        return Write(
+            user=call.user,
+            field_manager=manager or agent[:_MAX_MANAGER],
+            field_validation=options.field_validation(call.query),
+            dry_run=options.dry_run(call.query.all("dryRun")) if dry_run is None else dry_run,
+            warn=call.warnings.append,
+        )
+
+    async def _object(self, call: Call, write: Write) -> Object:
+        """The body, which must be what the path says."""
+        kind = call.target.kind
+        body = await bodies.read(call.request, self._max_body)
+        allowed = kind.core and protobuf.speaks(kind.kind)
+        content_type = call.request.content_type
+        obj, duplicates = await bodies.parse_object(body, content_type, protobuf_allowed=allowed)
+        _report_duplicates(duplicates, write)
+        _match_kind(obj, kind)
+        metadata = obj.setdefault("metadata", {})
+        if not isinstance(metadata, dict):
+            raise BadRequest("metadata: must be an object")
+        for field in ("name", "namespace", "generateName", "resourceVersion", "uid"):
+            if not isinstance(metadata.get(field, ""), str):
+                raise BadRequest(f"metadata.{field}: must be a string")
+        _match_namespace(metadata, call.target.namespace)
+        return obj
+
+    async def _delete_options(self, call: Call) -> options.DeleteOptions:
+        body = await bodies.read(call.request, self._max_body)
+        if not body:
+            return options.delete_options(call.query, {})
+        value, _ = await bodies.parse_object(body, call.request.content_type, protobuf_allowed=True)
+        return options.delete_options(call.query, value)
+
+
+def _match_kind(obj: Object, kind: Kind) -> None:
+    """Kind and apiVersion may be left out; they may not contradict the path."""
+    version = obj.setdefault("apiVersion", kind.api_version)
+    if version != kind.api_version:
+        raise BadRequest(
+            f"the API version in the data ({version}) does not match the expected API version ({kind.api_version})"
+        )
+    name = obj.setdefault("kind", kind.kind)
+    if name != kind.kind:
+        raise BadRequest(f"the kind in the data ({name}) does not match the expected kind ({kind.kind})")
+
+
+def _match_namespace(metadata: Object, namespace: str | None) -> None:
+    given = metadata.get("namespace", "")
+    if namespace is None:
+        if given:
+            raise BadRequest(
+                "the namespace of the provided object does not match the namespace sent on the request"
+            )
+        return
+    if given and given != namespace:
+        raise BadRequest("the namespace of the provided object does not match the namespace sent on the request")
+    metadata["namespace"] = namespace
+
+
+def _report_duplicates(duplicates: list[str], write: Write) -> None:
+    if not duplicates or write.field_validation is FieldValidation.IGNORE:
+        return
+    if write.field_validation is FieldValidation.STRICT:
+        fields = ", ".join(f'duplicate field "{path}"' for path in duplicates)
+        raise BadRequest(f"strict decoding error: {fields}")
+    for path in duplicates:
+        write.warn(f'duplicate field "{path}"')
+
+
+def _patch_type(content_type: str, kind: Kind) -> PatchType:
+    allowed = [one for one in PatchType if kind.core or one is not PatchType.STRATEGIC]
+    for one in allowed:
+        if content_type == one:
+            return one
+    raise UnsupportedMediaType(
+        "the body of the request was in an unknown format - accepted media types include: "
+        + ", ".join(one.value for one in allowed)
+    )

@@ -1,0 +1,132 @@
+"""Watches on the wire: one JSON line an event, for as long as the client reads.
+
+A reader too slow to drain its socket is dropped, and the number of watches is bounded, so that no client can make
+the daemon hold more and more. At stop every watch ends as a complete answer, and clients resume elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterator
+
+import orjson
+from aiohttp import web
+
+from hyperd.api import tables
+from hyperd.api.answers import REQUEST_ID, Call, warning_header
+from hyperd.api.metrics import Sample
+from hyperd.api.negotiate import Form
+from hyperd.api.options import ListOptions
+from hyperd.errors import HyperdError, TooManyRequests
+from hyperd.store.interface import EventType, Store, Watch, WatchEvent
+
+_SLOW_READER_SECONDS = 30.0
+_DEFAULT_TIMEOUT = 1800.0
+
+
+class Watchers:
+    """All open watches of one server."""
+
+    def __init__(self, store: Store, limit: int) -> None:
+        self._store = store
+        self._limit = limit
+        self._open: set[asyncio.Timeout] = set()
+        self._events = 0
+        self._closing = False
+
+    def samples(self) -> Iterator[Sample]:
+        yield Sample("hyperd_api_watchers", len(self._open), help="Watches that are open.")
+        yield Sample(
+            "hyperd_api_watch_events_total", self._events, kind="counter", help="Events sent to watchers."
+        )
+
+    def close(self) -> None:
+        """End every watch now, and those to come at once."""
+        self._closing = True
+        for scope in self._open:
+            scope.reschedule(0)
+
+    async def serve(self, call: Call, options: ListOptions) -> web.StreamResponse:
+        """Stream until timeout, stop, or the client leaves. Raises errors only before the first byte."""
+        if len(self._open) >= self._limit:
+            raise TooManyRequests(
+                f"there are already {self._limit} watches open; close some, or raise api.max_watchers",
+                retry_after_seconds=5,
+            )
+        accepted = call.watch_form()
+        formatter = None
+        if accepted.form is not Form.OBJECT:
+            include = tables.include_object(call.query.get("includeObject"))
+            formatter = tables.Formatter(call.target.kind, accepted, include)
+        response = web.StreamResponse(headers={"Content-Type": "application/json", REQUEST_ID: call.id})
+        for warning in call.warnings:
+            response.headers.add("Warning", warning_header(warning))
+        response.enable_chunked_encoding()
+        await response.prepare(call.request)
+        try:
+            async with asyncio.timeout(None) as scope:
+                self._open.add(scope)
+                if self._closing:
+                    scope.reschedule(0)
+                try:
+                    await self._stream(call, options, response, formatter)
+                finally:
+                    self._open.discard(scope)
+        except TimeoutError:
+            pass
+        await response.write_eof()
+        return response
+
+    async def _stream(
+        self,
+        call: Call,
+        options: ListOptions,
+        response: web.StreamResponse,
+        formatter: tables.Formatter | None,
+    ) -> None:
+        timeout = options.timeout or _DEFAULT_TIMEOUT * random.uniform(1, 2)  # noqa: S311  spreads reconnects
+        watching = self._store.watch(
+            call.target.kind,
+            call.target.namespace,
+            selector=options.selector,
+            resource_version=options.resource_version,
+            bookmarks=options.bookmarks,
+            send_initial=options.send_initial,
+            timeout=timeout,
+        )
+        try:
+            async with watching as watch:
+                await self._pump(call.request, watch, response, formatter)
+        except HyperdError as err:
+            # The answer has begun; Kubernetes reports what ends a watch as its last event.
+            await response.write(orjson.dumps({"type": "ERROR", "object": err.status()}) + b"\n")
+
+    async def _pump(
+        self,
+        request: web.BaseRequest,
+        watch: Watch,
+        response: web.StreamResponse,
+        formatter: tables.Formatter | None,
+    ) -> None:
+        transport = request.transport
+        async for event in watch:
+            line = event.line if formatter is None else _formatted(event, formatter)
+            self._events += 1
+            if transport is None or not transport.get_write_buffer_size():
+                await response.write(line)
+                continue
+            try:
+                async with asyncio.timeout(_SLOW_READER_SECONDS):
+                    await response.write(line)
+            except TimeoutError:
+                # It would not read the rest either: no polite end is possible.
+                if transport is not None:
+                    transport.abort()
+                raise
+
+
+def _formatted(event: WatchEvent, formatter: tables.Formatter) -> bytes:
+    if event.type is EventType.BOOKMARK:
+        return event.line
+    return b'{"type":"%s","object":%s}\n' % (event.type.encode(), formatter.event(event.item))
