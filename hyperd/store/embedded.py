@@ -1,20 +1,367 @@
-"""The embedded home: the Store over SQLite, for one machine."""
+"""The embedded home: the Store over one SQLite file, for one machine.
+
+The rules it keeps: reads come from memory and see only what is durable; every write is compare-and-set under the
+object's turn; two daemons never share a file. Beside Kubernetes' grammar it does the work of its garbage
+collector and namespace controller, because no other process would.
+"""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
-from hyperd.resources.kind import Registry
+from hyperd.errors import AlreadyExists, BadRequest, Cause, Forbidden
+from hyperd.resources.kind import Kind, Object, Registry
+from hyperd.resources.structural import check_metadata, invalid
 from hyperd.settings import StoreSettings
-from hyperd.store.interface import Admit
+from hyperd.store import core_kinds, deletion
+from hyperd.store.database import MIGRATIONS, Migration
+from hyperd.store.engine import Engine
+from hyperd.store.housekeeping import Housekeeper
+from hyperd.store.interface import (
+    BY_SYSTEM,
+    EVERYTHING,
+    Admit,
+    Item,
+    Listing,
+    PatchType,
+    Preconditions,
+    Propagation,
+    Selector,
+    Watch,
+    Write,
+)
+from hyperd.store.ledger import Ledger
+from hyperd.store.listing import list_objects
+from hyperd.store.memory import Memory, Place, not_found
+from hyperd.store.patching import apply_patch
+from hyperd.store.pipeline import Pipeline, precondition_failed, random_name
+from hyperd.store.records import Stored
+from hyperd.store.watching import QUEUE_LIMIT, Hub, open_watch
+
+_NAME_ATTEMPTS = 8
+_ANYTHING = Preconditions()
 
 
 class EmbeddedStore:
     """``Store`` and ``Reader`` in one process, durable in one file. ``start`` before use, ``close`` at the end."""
 
-    def __init__(self, path: Path, *, settings: StoreSettings, admit: Admit | None, kinds: Registry) -> None:
-        """``admit`` may be None (all is admitted) and may be set later through ``admit``."""
+    def __init__(
+        self,
+        path: Path,
+        *,
+        settings: StoreSettings,
+        admit: Admit | None,
+        kinds: Registry,
+        migrations: Sequence[Migration] = MIGRATIONS,
+        vfs: str = "",
+        queue_limit: int = QUEUE_LIMIT,
+    ) -> None:
+        """``admit`` None admits everything; it may be set any time before the first write it must see.
+
+        ``queue_limit`` is how many events may wait for one watcher; ``vfs`` names SQLite's file layer.
+        """
         self.path = path
-        self.settings = settings
         self.admit = admit
         self.kinds = kinds
+        self._memory = Memory(kinds)
+        self._hub = Hub(self._memory, queue_limit=queue_limit)
+        self._engine = Engine(
+            path,
+            log_events=settings.watch_log_events,
+            on_commit=lambda changes: self._ledger.committed(changes),
+            migrations=migrations,
+            vfs=vfs,
+        )
+        self._ledger = Ledger(self._memory, self._engine)
+        self._pipeline = Pipeline(self, lambda: self.admit)
+        self._namespaces = kinds.by_resource("", "namespaces")
+        self._housekeeper = Housekeeper(self, self._memory, self._ledger)
+        self._ledger.observe(self._hub.publish)
+        self._ledger.observe(self._housekeeper.observe)
+
+    async def start(self) -> None:
+        """Open the file, load it, and begin housekeeping. Raises PermanentError when the file cannot be used."""
+        await self._engine.open()
+        rows, rv = await self._engine.load()
+        self._memory.load(rows, rv)
+        self._ledger.begin()
+        self._hub.begin()
+        if self._namespaces is not None:
+            for name in core_kinds.FIRST_NAMESPACES:
+                if self._memory.get(self._namespaces, "", name) is None:
+                    await self.create(self._namespaces, "", {"metadata": {"name": name}})
+        self._housekeeper.start()
+
+    async def close(self) -> None:
+        """End watches and housekeeping, finish what was written, close the file. Safe to call twice."""
+        await self._housekeeper.stop()
+        self._hub.close()
+        await self._engine.close()
+
+    async def backup(self, target: Path) -> None:
+        """Write a consistent copy of the store to ``target``, 0600, while it is in use."""
+        await self._engine.backup(target)
+
+    @property
+    def instance_id(self) -> str:
+        """Made once for this file; marks what belongs to it."""
+        return self._engine.instance_id
+
+    @property
+    def writes(self) -> int:
+        """Changes committed since the start."""
+        return self._ledger.writes
+
+    @property
+    def watchers(self) -> int:
+        """Open watches."""
+        return len(self._hub)
+
+    # Reading
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Item:
+        return self._memory.require(kind, namespace, name)
+
+    async def list(
+        self,
+        kind: Kind,
+        namespace: str | None = None,
+        *,
+        selector: Selector = EVERYTHING,
+        limit: int = 0,
+        continue_token: str = "",
+        resource_version: str = "",
+        match: str = "",
+    ) -> Listing:
+        return list_objects(
+            self._memory,
+            kind,
+            namespace,
+            floor=self._engine.floor,
+            selector=selector,
+            limit=limit,
+            continue_token=continue_token,
+            resource_version=resource_version,
+            match=match,
+        )
+
+    def watch(
+        self,
+        kind: Kind,
+        namespace: str | None = None,
+        *,
+        selector: Selector = EVERYTHING,
+        resource_version: str = "",
+        bookmarks: bool = False,
+        send_initial: bool | None = None,
+        timeout: float | None = None,
+    ) -> AbstractAsyncContextManager[Watch]:
+        return open_watch(
+            self._hub,
+            self._memory,
+            self._engine,
+            kind,
+            namespace,
+            selector=selector,
+            resource_version=resource_version,
+            bookmarks=bookmarks,
+            send_initial=send_initial,
+            timeout=timeout,
+        )
+
+    async def find(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        item = self._memory.get(kind, namespace, name)
+        return None if item is None else item.object()
+
+    async def find_all(self, kind: Kind, namespace: str | None = None) -> Sequence[Object]:
+        return [item.object() for item in self._memory.table(kind).walk(namespace)]
+
+    # Writing
+
+    async def create(self, kind: Kind, namespace: str, obj: Object, *, write: Write = BY_SYSTEM) -> Item:
+        new = self._pipeline.decode(kind, namespace, obj, write)
+        meta = new["metadata"]
+        if meta.get("resourceVersion"):
+            raise BadRequest("resourceVersion should not be set on objects to be created")
+        name, prefix = meta.get("name"), meta.get("generateName")
+        if not name and prefix and isinstance(prefix, str):
+            for _ in range(_NAME_ATTEMPTS - 1):
+                meta["name"] = random_name(prefix)
+                if self._memory.get(kind, namespace, meta["name"]) is None:
+                    break
+        elif not name or not isinstance(name, str):
+            raise invalid(kind, "", check_metadata(kind, new))
+        return await self._create(kind, namespace, new, write)
+
+    async def _create(self, kind: Kind, namespace: str, new: Object, write: Write) -> Item:
+        name = new["metadata"]["name"]
+        async with self._ledger.turn(Place(kind, namespace, name)):
+            self._check_namespace(kind, namespace, name)
+            if self._memory.get(kind, namespace, name) is not None:
+                raise AlreadyExists(
+                    f'{kind.qualified_resource} "{name}" already exists',
+                    kind=kind.plural,
+                    group=kind.group,
+                    name=name,
+                )
+            new = await self._pipeline.create(kind, new, write)
+            # Again: admission took its time, and nothing may appear in a namespace that is going.
+            self._check_namespace(kind, namespace, name)
+            if write.dry_run:
+                return Item.of(new)
+            return await self._ledger.put(kind, new, None)
+
+    async def update(
+        self,
+        kind: Kind,
+        namespace: str,
+        name: str,
+        obj: Object,
+        *,
+        subresource: str = "",
+        write: Write = BY_SYSTEM,
+    ) -> Item:
+        new = self._pipeline.decode(kind, namespace, obj, write)
+        async with self._ledger.turn(Place(kind, namespace, name)):
+            old = self._memory.require(kind, namespace, name)
+            if not new["metadata"].get("resourceVersion") and not kind.core:
+                cause = Cause("metadata.resourceVersion", "Invalid value: 0x0: must be specified for an update")
+                raise invalid(kind, name, [cause])
+            return await self._replace(kind, old, new, subresource, write)
+
+    async def patch(
+        self,
+        kind: Kind,
+        namespace: str,
+        name: str,
+        patch_type: PatchType,
+        patch: Any,
+        *,
+        subresource: str = "",
+        force: bool = False,
+        write: Write = BY_SYSTEM,
+    ) -> Item:
+        async with self._ledger.turn(Place(kind, namespace, name)):
+            old = self._memory.require(kind, namespace, name)
+            patched = apply_patch(kind, old.object(), patch_type, patch)
+            new = self._pipeline.decode(kind, namespace, patched, write)
+            return await self._replace(kind, old, new, subresource, write)
+
+    async def delete(
+        self,
+        kind: Kind,
+        namespace: str,
+        name: str,
+        *,
+        preconditions: Preconditions = _ANYTHING,
+        propagation: Propagation = Propagation.BACKGROUND,
+        write: Write = BY_SYSTEM,
+    ) -> tuple[Item, bool]:
+        async with self._ledger.turn(Place(kind, namespace, name)):
+            old = self._memory.require(kind, namespace, name)
+            _check_preconditions(kind, old, preconditions)
+            core_kinds.before_delete(kind, name)
+            obj = old.object()
+            await self._pipeline.delete(kind, obj, write)
+            if propagation is Propagation.FOREGROUND and not self._memory.owned(old.uid):
+                propagation = Propagation.BACKGROUND
+            changed = deletion.mark(kind, obj, propagation)
+            gone = deletion.may_go(kind, obj)
+            if write.dry_run:
+                return Item.of(obj), gone
+            if gone:
+                return await self._ledger.drop(kind, obj, old), True
+            return (await self._ledger.put(kind, obj, old) if changed else old), False
+
+    async def finalize_namespace(self, name: str) -> None:
+        """An empty namespace that is being deleted may go; other finalizers still hold it."""
+        kind = self._namespaces
+        if kind is None:
+            return
+        async with self._ledger.turn(Place(kind, "", name)):
+            old = self._memory.get(kind, "", name)
+            if old is None or not old.deleting:
+                return
+            obj = old.object()
+            if not core_kinds.holds(kind, obj):
+                return
+            obj["spec"] = {**obj["spec"], "finalizers": []}
+            if deletion.may_go(kind, obj):
+                await self._ledger.drop(kind, obj, old)
+            else:
+                await self._ledger.put(kind, obj, old)
+
+    async def _replace(self, kind: Kind, old: Stored, new: Object, subresource: str, write: Write) -> Item:
+        """Write ``new`` over ``old``, whose turn is held."""
+        if subresource not in ("", *kind.subresources):
+            raise not_found(kind, old.name)
+        meta = new["metadata"]
+        if (meta.get("name") or old.name) != old.name:
+            raise BadRequest(
+                f"the name of the object ({str(meta['name'])[:253]}) does not match "
+                f"the name on the URL ({old.name})"
+            )
+        meta["name"] = old.name
+        if (meta.get("uid") or old.uid) != old.uid:
+            text = (
+                f"Precondition failed: UID in precondition: {str(meta['uid'])[:64]}, UID in object meta: {old.uid}"
+            )
+            raise precondition_failed(kind, old.name, text)
+        if (meta.get("resourceVersion") or old.resource_version) != old.resource_version:
+            text = "the object has been modified; please apply your changes to the latest version and try again"
+            raise precondition_failed(kind, old.name, text)
+        former = old.object()
+        if subresource == "status":
+            new = self._pipeline.update_status(kind, new, former)
+        else:
+            new = await self._pipeline.update(kind, new, former, write)
+        if new == former:
+            return old
+        if write.dry_run:
+            return Item.of(new)
+        if old.deleting and deletion.may_go(kind, new):
+            return await self._ledger.drop(kind, new, old)
+        return await self._ledger.put(kind, new, old)
+
+    def _check_namespace(self, kind: Kind, namespace: str, name: str) -> None:
+        if not kind.namespaced or self._namespaces is None:
+            return
+        home = self._memory.get(self._namespaces, "", namespace)
+        if home is None:
+            raise not_found(self._namespaces, namespace)
+        if home.deleting:
+            text = f"unable to create new content in namespace {namespace} because it is being terminated"
+            raise Forbidden(
+                f'{kind.qualified_resource} "{name}" is forbidden: {text}',
+                causes=[
+                    Cause(
+                        "metadata.namespace", f"namespace {namespace} is being terminated", "NamespaceTerminating"
+                    )
+                ],
+                kind=kind.plural,
+                group=kind.group,
+                name=name,
+            )
+
+
+def _check_preconditions(kind: Kind, old: Stored, wanted: Preconditions) -> None:
+    for label, field, want, have in (
+        ("UID", "object meta", wanted.uid, old.uid),
+        ("ResourceVersion", "object meta", wanted.resource_version, old.resource_version),
+    ):
+        if want and want != have:
+            text = f"Precondition failed: {label} in precondition: {want}, {label} in {field}: {have}"
+            raise precondition_failed(kind, old.name, text)
+
+
+@asynccontextmanager
+async def opened_store(store: EmbeddedStore) -> AsyncIterator[EmbeddedStore]:
+    """``store`` between its start and its close."""
+    await store.start()
+    try:
+        yield store
+    finally:
+        await store.close()

@@ -1,0 +1,109 @@
+"""Lists: consistent, in the order of (namespace, name), in pages on demand.
+
+A continue token carries the resourceVersion of the first page and the last name sent. Later pages come from the
+state of their own moment, but name the first page's resourceVersion: a watch from there replays all that changed
+while the client was paging, so nothing is missed. A token below the watch floor is refused with 410.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any
+
+import orjson
+
+from hyperd.errors import BadRequest, Expired, Timeout
+from hyperd.resources.kind import Kind
+from hyperd.store.interface import Listing, Selector
+from hyperd.store.memory import Memory, Name
+from hyperd.store.records import Stored
+from hyperd.store.selecting import check_selector, exact_name, selects
+
+_MATCHES = ("", "Exact", "NotOlderThan")
+
+
+def list_objects(
+    memory: Memory,
+    kind: Kind,
+    namespace: str | None,
+    *,
+    floor: int,
+    selector: Selector,
+    limit: int,
+    continue_token: str,
+    resource_version: str,
+    match: str,
+) -> Listing:
+    """One page. Raises BadRequest, Expired (old token or old exact version), Timeout (version of the future)."""
+    check_selector(kind, selector)
+    after: Name | None = None
+    rv = memory.rv
+    if continue_token:
+        rv, after = _read_token(continue_token)
+        if rv < floor:
+            raise Expired(
+                "The provided continue parameter is too old to display a consistent list result. "
+                "You can start a new list without the continue parameter."
+            )
+    else:
+        _check_version(resource_version, match, memory.rv)
+    items = _matching(memory, kind, namespace, selector, after)
+    if not limit or len(items) <= limit:
+        return Listing(items, str(rv))
+    last = items[limit - 1]
+    # With a selector Kubernetes does not tell how many remain either.
+    remaining = None if selector else len(items) - limit
+    return Listing(items[:limit], str(rv), _write_token(rv, last), remaining)
+
+
+def parse_version(text: str) -> int:
+    """A resourceVersion that a client sent. Raises BadRequest."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= 18):
+        raise BadRequest(f'Invalid value: "{text[:64]}": resourceVersion must be one that the server gave out')
+    return int(text)
+
+
+def _matching(
+    memory: Memory, kind: Kind, namespace: str | None, selector: Selector, after: Name | None
+) -> list[Stored]:
+    name = exact_name(selector)
+    if name is not None and namespace is not None:
+        found = memory.get(kind, namespace, name)
+        candidates = [found] if found is not None and (after is None or (namespace, name) > after) else []
+    else:
+        candidates = memory.table(kind).walk(namespace, after)
+    if not selector:
+        return candidates
+    return [item for item in candidates if selects(kind, selector, item)]
+
+
+def _check_version(resource_version: str, match: str, current: int) -> None:
+    if match not in _MATCHES:
+        raise BadRequest(f'resourceVersionMatch "{match[:64]}" is not one of Exact, NotOlderThan')
+    if not resource_version:
+        if match:
+            raise BadRequest("resourceVersionMatch is forbidden unless resourceVersion is provided")
+        return
+    wanted = parse_version(resource_version)
+    if wanted > current:
+        raise Timeout(f"Too large resource version: {wanted}, current: {current}", retry_after_seconds=1)
+    if match == "Exact" and wanted == 0:
+        raise BadRequest('resourceVersionMatch "Exact" is forbidden for resourceVersion "0"')
+    if match == "Exact" and wanted != current:
+        raise Expired(f"The resourceVersion for the provided list is too old: {wanted}, only {current} is kept.")
+
+
+def _write_token(rv: int, last: Stored) -> str:
+    return base64.urlsafe_b64encode(orjson.dumps([rv, last.namespace, last.name])).decode().rstrip("=")
+
+
+def _read_token(token: str) -> tuple[int, Name]:
+    try:
+        decoded: Any = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+    except (binascii.Error, ValueError):
+        decoded = None
+    match decoded:
+        case [int(rv), str(namespace), str(name)]:
+            return rv, (namespace, name)
+    raise BadRequest("continue key is not valid: it is not one that this server gave out")

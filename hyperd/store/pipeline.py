@@ -1,0 +1,259 @@
+"""What happens to an object between the client and the commit, in the order of a kube-apiserver.
+
+Decode, prune, default, metadata, schema, cross-field rules, admission. The rule it keeps: nothing reaches the
+file that did not pass all of it, and what a client may not set (uid, times, generation, status) it cannot set.
+"""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from collections.abc import Callable
+from typing import Any, Literal
+
+import orjson
+
+from hyperd.errors import BadRequest, Cause, Conflict, Forbidden, RequestEntityTooLarge
+from hyperd.resources.kind import Kind, Object
+from hyperd.resources.meta import now_rfc3339
+from hyperd.resources.metadata import prune_metadata
+from hyperd.resources.structural import apply_defaults, check_metadata, check_rules, invalid, prune, validate
+from hyperd.store import core_kinds
+from hyperd.store.interface import AdmissionRequest, Admit, FieldValidation, Reader, Write
+
+MAX_OBJECT_BYTES = 3 << 20
+NAME_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
+_RANDOM_LENGTH = 5
+_PREFIX_LENGTH = 63 - _RANDOM_LENGTH
+_SYSTEM_FIELDS = (
+    "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink",
+    "managedFields", "resourceVersion",
+)  # fmt: skip
+
+
+class Pipeline:
+    """Prepares objects for the ledger; ``admit`` is asked for at each write, so it may be set late."""
+
+    def __init__(self, reader: Reader, admit: Callable[[], Admit | None]) -> None:
+        self._reader = reader
+        self._admit = admit
+
+    def decode(self, kind: Kind, namespace: str, obj: Object, write: Write) -> Object:
+        """A pruned and defaulted copy. Raises BadRequest for what is no object of ``kind`` at all."""
+        new = _copy(obj)
+        meta = new.setdefault("metadata", {})
+        if not isinstance(meta, dict):
+            raise BadRequest("the object provided is unrecognized: metadata must be an object")
+        for name, wanted in (("apiVersion", kind.api_version), ("kind", kind.kind)):
+            if new.setdefault(name, wanted) != wanted:
+                raise BadRequest(
+                    f"the {name} in the data ({str(new[name])[:100]}) does not match "
+                    f"the expected {name} ({wanted})"
+                )
+        if kind.namespaced:
+            if (meta.get("namespace") or namespace) != namespace:
+                raise BadRequest(
+                    "the namespace of the provided object does not match the namespace sent on the request"
+                )
+            meta["namespace"] = namespace
+        else:
+            meta.pop("namespace", None)
+        if kind.core:
+            unknown = [f'unknown field "metadata.{name}"' for name in prune_metadata(meta)]
+        else:
+            unknown = prune(kind.schema, new)
+        _report_unknown(kind, unknown, write)
+        if not kind.core:
+            apply_defaults(kind.schema, new)
+        return new
+
+    async def create(self, kind: Kind, new: Object, write: Write) -> Object:
+        """Make the decoded ``new``, which has its name, ready to be stored for the first time."""
+        meta = new["metadata"]
+        for name in _SYSTEM_FIELDS:
+            meta.pop(name, None)
+        if "status" in kind.subresources and not kind.core:
+            new.pop("status", None)
+        meta["uid"] = str(uuid.uuid4())
+        meta["creationTimestamp"] = now_rfc3339()
+        if not kind.core:
+            meta["generation"] = 1
+        core_kinds.before_create(kind, new)
+        return await self._judge("CREATE", kind, new, None, write)
+
+    async def update(self, kind: Kind, new: Object, old: Object, write: Write) -> Object:
+        """Make the decoded ``new`` ready to replace ``old``; status stays what it is."""
+        meta, former = new["metadata"], old["metadata"]
+        causes = _fixed(meta, former)
+        _adopt_system_fields(meta, former)
+        if "status" in kind.subresources:
+            _take(new, old, "status")
+        core_kinds.before_update(kind, new, old)
+        if former.get("deletionTimestamp"):
+            causes += _new_finalizers(meta, former)
+        new = await self._judge("UPDATE", kind, new, old, write, causes)
+        if not kind.core and _differs_outside(new, old, "metadata", "status"):
+            new["metadata"]["generation"] = former.get("generation", 0) + 1
+        return new
+
+    def update_status(self, kind: Kind, new: Object, old: Object) -> Object:
+        """``old`` with the status of the decoded ``new``. Admission has no say in status."""
+        meta = new["metadata"]
+        causes = _fixed(meta, old["metadata"])
+        result = {**old, "metadata": dict(old["metadata"])}
+        _take(result, new, "status")
+        if not kind.core:
+            causes += validate(kind.schema, result)
+        if causes:
+            raise invalid(kind, meta["name"], causes)
+        return result
+
+    async def delete(self, kind: Kind, old: Object, write: Write) -> None:
+        """Ask admission whether ``old`` may be deleted."""
+        await self._ask("DELETE", kind, None, old, write)
+
+    async def _judge(
+        self,
+        operation: Literal["CREATE", "UPDATE"],
+        kind: Kind,
+        new: Object,
+        old: Object | None,
+        write: Write,
+        causes: list[Cause] | None = None,
+    ) -> Object:
+        name = new["metadata"].get("name")
+        shown = name if isinstance(name, str) else ""
+        causes = [*(causes or ()), *check_metadata(kind, new)]
+        if not kind.core:
+            causes += validate(kind.schema, new)
+        if causes:
+            # Rules and admission may rely on the types that the schema promises.
+            raise invalid(kind, shown, causes)
+        if kind.rules:
+            causes += check_rules(kind, new, old)
+        new, more = await self._ask(operation, kind, new, old, write)
+        causes += more
+        if causes:
+            raise invalid(kind, shown, causes)
+        if len(orjson.dumps(new)) > MAX_OBJECT_BYTES:
+            raise RequestEntityTooLarge(f"Request entity too large: limit is {MAX_OBJECT_BYTES}")
+        return new
+
+    async def _ask(
+        self,
+        operation: Literal["CREATE", "UPDATE", "DELETE"],
+        kind: Kind,
+        new: Object | None,
+        old: Object | None,
+        write: Write,
+    ) -> tuple[Object, list[Cause]]:
+        subject: Object = new if new is not None else old  # type: ignore[assignment]  # one of them is there
+        admit = self._admit()
+        if admit is None:
+            return subject, []
+        meta = subject["metadata"]
+        response = await admit(
+            AdmissionRequest(
+                operation,
+                kind,
+                meta.get("namespace", ""),
+                meta["name"],
+                new,
+                # A rule must not be able to change what is stored.
+                old if old is None else orjson.loads(orjson.dumps(old)),
+                write.user,
+                self._reader,
+                dry_run=write.dry_run,
+            )
+        )
+        for warning in response.warnings:
+            write.warn(warning)
+        if response.forbidden:
+            raise Forbidden(response.forbidden, kind=kind.plural, group=kind.group, name=meta["name"])
+        if response.causes and operation == "DELETE":
+            raise invalid(kind, meta["name"], response.causes)
+        return (response.object if response.object is not None else subject), response.causes
+
+
+def random_name(prefix: str) -> str:
+    """A name made from ``generateName``."""
+    suffix = "".join(secrets.choice(NAME_ALPHABET) for _ in range(_RANDOM_LENGTH))
+    return prefix[:_PREFIX_LENGTH] + suffix
+
+
+def precondition_failed(kind: Kind, name: str, text: str) -> Conflict:
+    """A 409, worded as a kube-apiserver does."""
+    return Conflict(
+        f'Operation cannot be fulfilled on {kind.qualified_resource} "{name}": {text}',
+        kind=kind.plural,
+        group=kind.group,
+        name=name,
+    )
+
+
+def _copy(obj: Object) -> Object:
+    if not isinstance(obj, dict):
+        raise BadRequest("the object provided is unrecognized: it must be an object with apiVersion and kind")
+    try:
+        # Encoding also refuses what could not be stored: deep nesting, numbers and keys that are not JSON.
+        copied: Any = orjson.loads(orjson.dumps(obj))
+    except (orjson.JSONEncodeError, orjson.JSONDecodeError) as err:
+        raise BadRequest(f"the object provided cannot be encoded as JSON: {err}") from err
+    return copied  # type: ignore[no-any-return]
+
+
+def _report_unknown(kind: Kind, unknown: list[str], write: Write) -> None:
+    if not unknown:
+        return
+    if write.field_validation is FieldValidation.STRICT:
+        raise BadRequest(
+            f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: '
+            f"strict decoding error: {', '.join(unknown)}"
+        )
+    if write.field_validation is FieldValidation.WARN:
+        for text in unknown:
+            write.warn(text)
+
+
+def _fixed(meta: Object, former: Object) -> list[Cause]:
+    """What may not change though a client may send it: creationTimestamp."""
+    sent = meta.get("creationTimestamp")
+    if sent and sent != former.get("creationTimestamp"):
+        message = f"Invalid value: {orjson.dumps(sent).decode()}: field is immutable"
+        return [Cause("metadata.creationTimestamp", message)]
+    return []
+
+
+def _adopt_system_fields(meta: Object, former: Object) -> None:
+    for name in _SYSTEM_FIELDS:
+        _take(meta, former, name)
+    # Empty says the same as absent; storing one form keeps an unchanged write unchanged.
+    for name in ("labels", "annotations", "finalizers", "ownerReferences", "generateName"):
+        if name in meta and not meta[name] and not former.get(name):
+            _take(meta, former, name)
+
+
+def _take(into: Object, source: Object, name: str) -> None:
+    if name in source:
+        into[name] = source[name]
+    else:
+        into.pop(name, None)
+
+
+def _new_finalizers(meta: Object, former: Object) -> list[Cause]:
+    present, wanted = former.get("finalizers") or [], meta.get("finalizers") or []
+    if not isinstance(wanted, list):
+        return []
+    added = [name for name in wanted if name not in present]
+    if not added:
+        return []
+    shown = ", ".join(orjson.dumps(name).decode() for name in added)
+    text = (
+        "Forbidden: no new finalizers can be added if the object is being deleted, "
+        f"found new finalizers []string{{{shown}}}"
+    )
+    return [Cause("metadata.finalizers", text, "FieldValueForbidden")]
+
+
+def _differs_outside(new: Object, old: Object, *apart: str) -> bool:
+    return any(new.get(key) != old.get(key) for key in new.keys() | old.keys() if key not in apart)

@@ -1,0 +1,62 @@
+"""Label and field selectors over stored objects.
+
+The rule it keeps: a selector that is not understood is refused, never ignored. A client that deletes "what the
+selector lists" would otherwise delete everything.
+"""
+
+from __future__ import annotations
+
+from hyperd.errors import BadRequest
+from hyperd.resources.kind import Kind
+from hyperd.store.interface import EventType, Selector
+from hyperd.store.records import Change, Stored
+
+ALWAYS_SELECTABLE = ("metadata.name", "metadata.namespace")
+
+
+def check_selector(kind: Kind, selector: Selector) -> None:
+    """Raise BadRequest for a field that ``kind`` cannot be selected by."""
+    known = (*ALWAYS_SELECTABLE, *kind.selectable_fields)
+    for term in selector.fields:
+        if term.path not in known:
+            listed = ", ".join(f'"{path}"' for path in known)
+            raise BadRequest(f'"{term.path}" is not a known field selector: only {listed}')
+
+
+def selects(kind: Kind, selector: Selector, item: Stored) -> bool:
+    """Whether ``item`` has what ``selector`` asks; its fields must have passed ``check_selector``."""
+    labels, fields = item.facts
+    for term in selector.fields:
+        if term.path == "metadata.name":
+            value = item.name
+        elif term.path == "metadata.namespace":
+            value = item.namespace
+        else:
+            value = fields[kind.selectable_fields.index(term.path)]
+        if (value == term.value) != term.equal:
+            return False
+    if selector.labels:
+        own = dict(labels)
+        return all(term.matches(own) for term in selector.labels)
+    return True
+
+
+def exact_name(selector: Selector) -> str | None:
+    """The one name that ``selector`` allows, or None when it does not name one."""
+    for term in selector.fields:
+        if term.path == "metadata.name" and term.equal:
+            return term.value
+    return None
+
+
+def seen_as(change: Change, selector: Selector) -> EventType | None:
+    """What a watcher with ``selector`` sees: entering is ADDED, leaving is DELETED, None is nothing."""
+    after = selects(change.kind, selector, change.item)
+    if change.type is not EventType.MODIFIED:
+        return change.type if after else None
+    before = after if change.previous is None else selects(change.kind, selector, change.previous)
+    if before and after:
+        return EventType.MODIFIED
+    if after:
+        return EventType.ADDED
+    return EventType.DELETED if before else None

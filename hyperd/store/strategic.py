@@ -1,0 +1,142 @@
+"""Strategic merge patch, for the kinds that Kubernetes owns.
+
+kubectl sends it for a changed Secret, for ``patch namespace``, for labels of a Node. What makes it strategic are
+the lists: some merge by a key, some are sets, all others are replaced. The table below says which, by field name,
+for the core kinds that are served here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hyperd.errors import BadRequest
+
+MERGE_KEYS = {
+    "ownerReferences": "uid",
+    "conditions": "type",
+    "ports": "port",
+    "addresses": "type",
+    "imagePullSecrets": "name",
+    "secrets": "name",
+}
+"""Lists of objects that merge, and the field that tells their items apart."""
+
+SETS = frozenset(("finalizers", "podCIDRs", "mountOptions"))
+"""Lists of plain values that merge as sets."""
+
+_PATCH = "$patch"
+_ORDER = "$setElementOrder/"
+_DELETE_VALUES = "$deleteFromPrimitiveList/"
+_RETAIN = "$retainKeys"
+
+
+def merge(target: Any, patch: dict[str, Any]) -> dict[str, Any]:
+    """``target`` after ``patch``. Raises BadRequest for directives that make no sense."""
+    directive = patch.get(_PATCH, "merge")
+    if directive == "replace":
+        return {key: value for key, value in patch.items() if key != _PATCH}
+    if directive == "delete":
+        return {}
+    if directive != "merge":
+        raise BadRequest(f"unknown $patch directive {str(directive)[:32]!r}; known are merge, replace and delete")
+    merged = dict(target) if isinstance(target, dict) else {}
+    _retain(merged, patch)
+    for key, value in patch.items():
+        if key.startswith("$"):
+            continue
+        if value is None:
+            merged.pop(key, None)
+        elif isinstance(value, dict):
+            merged[key] = merge(merged.get(key), value)
+        elif isinstance(value, list):
+            merged[key] = _merge_list(key, merged.get(key), value)
+        else:
+            merged[key] = value
+    for key, value in patch.items():
+        if key.startswith(_DELETE_VALUES):
+            _delete_values(merged, key.removeprefix(_DELETE_VALUES), _list(key, value))
+        elif key.startswith(_ORDER):
+            _reorder(merged, key.removeprefix(_ORDER), _list(key, value))
+    return merged
+
+
+def _retain(merged: dict[str, Any], patch: dict[str, Any]) -> None:
+    keys = patch.get(_RETAIN)
+    if keys is None:
+        return
+    kept = _list(_RETAIN, keys)
+    for key in patch:
+        if not key.startswith("$") and key not in kept and patch[key] is not None:
+            raise BadRequest(f"$retainKeys must name every field of the patch; {key[:64]} is missing")
+    for key in [key for key in merged if key not in kept]:
+        del merged[key]
+
+
+def _merge_list(name: str, present: Any, patch: list[Any]) -> list[Any]:
+    if not isinstance(present, list):
+        present = []
+    if name in SETS and all(not isinstance(item, dict | list) for item in patch):
+        return [*present, *(item for item in dict.fromkeys(patch) if item not in present)]
+    key = MERGE_KEYS.get(name)
+    if key is None or not all(isinstance(item, dict) for item in patch):
+        return patch
+    if any(item.get(_PATCH) == "replace" for item in patch):
+        return [item for item in patch if _PATCH not in item]
+    merged = list(present)
+    for item in patch:
+        _merge_item(name, key, merged, item)
+    return merged
+
+
+def _merge_item(name: str, key: str, merged: list[Any], item: dict[str, Any]) -> None:
+    if key not in item:
+        raise BadRequest(f"an item of the list {name} in the patch lacks its merge key {key}")
+    place = _position(merged, key, item[key])
+    if item.get(_PATCH) == "delete":
+        if place is not None:
+            del merged[place]
+    elif place is None:
+        merged.append(merge({}, item))
+    else:
+        merged[place] = merge(merged[place], item)
+
+
+def _position(items: list[Any], key: str, value: Any) -> int | None:
+    for index, item in enumerate(items):
+        if isinstance(item, dict) and item.get(key) == value:
+            return index
+    return None
+
+
+def _delete_values(merged: dict[str, Any], name: str, values: list[Any]) -> None:
+    present = merged.get(name)
+    if isinstance(present, list):
+        merged[name] = [item for item in present if item not in values]
+
+
+def _reorder(merged: dict[str, Any], name: str, order: list[Any]) -> None:
+    """Items that the order names come as it says; the others keep their places behind the one they followed."""
+    present = merged.get(name)
+    if not isinstance(present, list):
+        return
+    key = MERGE_KEYS.get(name)
+    wanted = [item.get(key) if isinstance(item, dict) and key else item for item in order]
+
+    def identity(item: Any) -> Any:
+        return item.get(key) if isinstance(item, dict) and key else item
+
+    named = [item for value in wanted for item in present if identity(item) == value]
+    result: list[Any] = []
+    for item in present:
+        if identity(item) in wanted:
+            if named:
+                result.append(named.pop(0))
+        else:
+            result.append(item)
+    merged[name] = result + named
+
+
+def _list(name: str, value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise BadRequest(f"{name[:64]} in the patch must be a list")
+    return value
