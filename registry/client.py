@@ -1,32 +1,245 @@
-"""Talks to an OCI registry (interface; being filled in)."""
+"""Talks to an OCI registry: streams blobs, keeps manifests and tags.
+
+Blobs are why this is not left to a library: they are streamed in constant memory, every byte that comes back is
+checked against its digest, every wait has a limit, and a failed push leaves nothing. What a registry answers is
+untrusted: digests are checked for syntax, redirects never carry credentials, an upload stays on our host.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
+import ssl
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import aiohttp
+from yarl import URL
+
+from hyperd.errors import NotFound, PermanentError, TemporaryError
 from hyperd.settings import Settings
+from registry.answers import MAX_DOCUMENT_BYTES, blocks_of, read_document, refusal, translated
+from registry.gate import WriteGate
 from registry.models import RegistryEndpoint
+from registry.upload import Upload
+
+MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_REPOSITORY = re.compile(r"[a-z0-9]+(?:[._/-]+[a-z0-9]+)*")
+_ACCEPT = {"Accept": MANIFEST_TYPE}
+_PAGE = 500
+_MAX_REDIRECTS = 3
+
+
+def check_digest(digest: str) -> str:
+    """``digest`` if it is one; PermanentError else. Nothing else becomes a path or a URL."""
+    if not _DIGEST.fullmatch(digest):
+        raise PermanentError(f"The registry named {digest[:80]!r} as a digest; only sha256 digests are taken.")
+    return digest
+
+
+def digest_of(data: bytes) -> str:
+    """``sha256:…`` of ``data``."""
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 class RegistryClient:
-    """Blobs, manifests, tags. Raises ServiceUnavailable while the registry is down, NotFound, TemporaryError."""
+    """Blobs, manifests, tags.
+
+    Raises ServiceUnavailable while the registry is down or busy, NotFound, TemporaryError for a full or refusing
+    registry, PermanentError for an answer that cannot be right.
+    """
 
     def __init__(self, endpoint: RegistryEndpoint, settings: Settings) -> None:
         self.endpoint = endpoint
-        self.settings = settings
+        self.gate = WriteGate()
+        base = URL(endpoint.url)
+        self._origin = base.origin()
+        self._prefix = base.path.strip("/")
+        self._timeout = aiohttp.ClientTimeout(
+            total=None,
+            sock_connect=settings.imports.connect_timeout_seconds,
+            sock_read=settings.imports.read_timeout_seconds,
+        )
+        self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
-        raise NotImplementedError
+        """Close connections; the client can be used again."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
 
     async def ping(self) -> None:
         """Return if the registry answers; ServiceUnavailable else."""
-        raise NotImplementedError
+        async with self.request("GET", self._url("")):
+            return
 
     async def exists(self, reference: str) -> bool:
-        """Whether the manifest of a ``registryURL`` is there; ServiceUnavailable when nobody can tell."""
-        raise NotImplementedError
+        """Whether the manifest of a ``registryURL`` is there; ServiceUnavailable when nobody can tell.
+
+        A reference to another registry does not exist in this one.
+        """
+        try:
+            repository, tag = self.endpoint.parse(reference)
+            async with self.request("HEAD", self._manifest_url(repository, tag), headers=_ACCEPT):
+                return True
+        except (ValueError, NotFound):
+            return False
+
+    async def manifest(self, repository: str, tag: str) -> tuple[str, dict[str, Any]]:
+        """Digest and content of a manifest, checked against each other."""
+        async with self.request("GET", self._manifest_url(repository, tag), headers=_ACCEPT) as response:
+            body = await read_document(response)
+        try:
+            content = json.loads(body)
+        except ValueError:
+            raise PermanentError(f"The manifest of {repository}:{tag} is not JSON.") from None
+        if not isinstance(content, dict):
+            raise PermanentError(f"The manifest of {repository}:{tag} is not an object.")
+        return digest_of(body), content
+
+    async def put_manifest(self, repository: str, tag: str, body: bytes) -> str:
+        """Tag an image; returns the manifest's digest."""
+        headers = {"Content-Type": MANIFEST_TYPE}
+        async with self.request("PUT", self._manifest_url(repository, tag), data=body, headers=headers):
+            return digest_of(body)
+
+    async def delete_manifest(self, repository: str, digest: str) -> None:
+        """Delete a manifest and every tag on it; gone already is fine."""
+        try:
+            async with self.request("DELETE", self._manifest_url(repository, check_digest(digest))):
+                return
+        except NotFound:
+            return
 
     async def tags(self, repository: str) -> list[str]:
-        raise NotImplementedError
+        """Tags of a repository; none if it does not exist."""
+        try:
+            pages = [p async for p in self._pages(self._url(f"{self._full(repository)}/tags/list"))]
+        except NotFound:
+            return []
+        return [tag for page in pages for tag in page.get("tags") or []]
 
     async def catalog(self) -> list[str]:
         """All repositories, without the endpoint's prefix."""
-        raise NotImplementedError
+        pages = [page async for page in self._pages(self._url("_catalog"))]
+        names: list[str] = [name for page in pages for name in page.get("repositories") or []]
+        if not self._prefix:
+            return names
+        start = f"{self._prefix}/"
+        return [name.removeprefix(start) for name in names if name.startswith(start)]
+
+    @asynccontextmanager
+    async def upload(self, repository: str) -> AsyncIterator[Upload]:
+        """Open an upload; it is cancelled unless the body ends well."""
+        name = self._full(repository)
+        async with self.request("POST", self._url(f"{name}/blobs/uploads/")) as response:
+            location = self.own(response.headers.get("Location", ""))
+        async with Upload(self, name, location) as upload:
+            yield upload
+
+    async def put_blob(self, repository: str, data: bytes) -> str:
+        """Store a small blob; returns its digest."""
+        async with self.upload(repository) as upload:
+            await upload.send(data)
+            await upload.commit(digest_of(data))
+        return digest_of(data)
+
+    async def get_blob(self, repository: str, digest: str) -> bytes:
+        """A small blob, checked against its digest."""
+        async with self._get(self._blob_url(repository, digest)) as response:
+            body = await read_document(response)
+        if digest_of(body) != digest:
+            raise TemporaryError(f"Blob {digest} of {repository} is damaged in the registry.")
+        return body
+
+    @asynccontextmanager
+    async def open_blob(self, repository: str, digest: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        """A blob's bytes as they come, in blocks of about 2 MiB; the caller checks the digest."""
+        async with self._get(self._blob_url(repository, digest)) as response:
+            yield blocks_of(response.content)
+
+    @asynccontextmanager
+    async def request(
+        self,
+        method: str,
+        url: URL,
+        *,
+        data: bytes | AsyncIterable[bytes] | None = None,
+        headers: Mapping[str, str] = {},
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """One request to the registry, with our credentials; a refusal is raised."""
+        session = self._open_session()
+        with translated(self.endpoint.name):
+            async with session.request(
+                method, url, data=data, headers=headers, auth=self._credentials(), allow_redirects=False
+            ) as response:
+                if response.status >= 400:
+                    raise refusal(response, await response.content.read(MAX_DOCUMENT_BYTES))
+                yield response
+
+    def own(self, location: str) -> URL:
+        """An upload's next address, on our registry's host whatever the answer says."""
+        parts = urlsplit(location)
+        if not parts.path.startswith("/v2/"):
+            raise PermanentError(f"The registry {self.endpoint.name} named no usable upload address.")
+        return URL(f"{self._origin}{parts.path}?{parts.query}", encoded=True)
+
+    @asynccontextmanager
+    async def _get(self, url: URL) -> AsyncIterator[aiohttp.ClientResponse]:
+        """GET that follows redirects to a registry's object store, without our credentials."""
+        async with self.request("GET", url) as response:
+            if response.status not in (301, 302, 303, 307, 308):
+                yield response
+                return
+            target = url.join(URL(response.headers.get("Location", ""), encoded=True))
+        session = self._open_session()
+        with translated(self.endpoint.name):
+            async with session.get(target, max_redirects=_MAX_REDIRECTS) as response:
+                if response.status >= 400:
+                    raise refusal(response, b"")
+                yield response
+
+    async def _pages(self, url: URL) -> AsyncIterator[dict[str, Any]]:
+        page: URL | None = url.update_query(n=_PAGE)
+        while page is not None:
+            async with self.request("GET", page) as response:
+                body = json.loads(await read_document(response))
+                following = response.links.get("next")
+            yield body
+            page = self.own(str(following["url"])) if following else None
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            connector: aiohttp.BaseConnector
+            if self.endpoint.socket is not None:
+                connector = aiohttp.UnixConnector(path=str(self.endpoint.socket), force_close=True)
+            else:
+                context = ssl.create_default_context(cafile=self.endpoint.ca)
+                connector = aiohttp.TCPConnector(ssl=context)
+            self._session = aiohttp.ClientSession(
+                connector=connector, timeout=self._timeout, auto_decompress=False, read_bufsize=1 << 20
+            )
+        return self._session
+
+    def _credentials(self) -> aiohttp.BasicAuth | None:
+        if not self.endpoint.username:
+            return None
+        return aiohttp.BasicAuth(self.endpoint.username, self.endpoint.password)
+
+    def _url(self, path: str) -> URL:
+        return URL(f"{self._origin}/v2/{path}", encoded=True)
+
+    def _full(self, repository: str) -> str:
+        if not _REPOSITORY.fullmatch(repository):
+            raise PermanentError(f"{repository!r} is not the name of a repository.")
+        return f"{self._prefix}/{repository}" if self._prefix else repository
+
+    def _manifest_url(self, repository: str, tag: str) -> URL:
+        return self._url(f"{self._full(repository)}/manifests/{quote(tag, safe=':')}")
+
+    def _blob_url(self, repository: str, digest: str) -> URL:
+        return self._url(f"{self._full(repository)}/blobs/{check_digest(digest)}")

@@ -14,7 +14,7 @@ class RegistryEndpoint:
     """How the registry is reached.
 
     ``url`` may end in a path, which then prefixes every repository. With ``socket`` set, bytes go over that
-    unix socket and the host of ``url`` is only a name.
+    unix socket and the host of ``url`` is only a name; ``root`` is the folder of an embedded registry.
     """
 
     url: str
@@ -22,6 +22,7 @@ class RegistryEndpoint:
     password: str = field(default="", repr=False)
     ca: Path | None = None
     socket: Path | None = None
+    root: Path | None = None
 
     @property
     def name(self) -> str:

@@ -1,33 +1,218 @@
-"""The embedded registry's process (interface; being filled in)."""
+"""The embedded registry: the distribution's server program, our configuration, our process.
+
+It listens on a unix socket that only our user can open, so it needs no password and no port. It outlives a
+killed daemon, which adopts it again at the next start; uploads that nobody will finish are removed then.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from hyperd.errors import HyperdError, PermanentError, TemporaryError
+from hyperd.imagefile import sandbox
 from hyperd.settings import Settings
+from registry import process, tree
+from registry.client import RegistryClient
 from registry.models import RegistryEndpoint
+
+_log = logging.getLogger(__name__)
+_PROBE_SECONDS = 10.0
+_READY_SECONDS = 20.0
+_LONGEST_PAUSE_SECONDS = 30.0
 
 
 class EmbeddedRegistry:
     """A docker-registry of our own on a unix socket; ``endpoint`` is known before ``start``."""
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-
-    @property
-    def endpoint(self) -> RegistryEndpoint:
-        raise NotImplementedError
+        self._settings = settings
+        self._root = settings.registry_dir
+        self._config = settings.registry_dir / "config.json"
+        self._log = settings.log_dir / "registry.log"
+        self._argv = [settings.registry.binary, "serve", str(self._config)]
+        self._process: process.Process | None = None
+        self._supervisor: asyncio.Task[None] | None = None
+        self._paused = asyncio.Lock()
+        self._healthy = asyncio.Event()
+        self.endpoint = RegistryEndpoint(
+            url=f"http://registry.{settings.instance}.internal",
+            socket=settings.run_dir / "registry.sock",
+            root=settings.registry_dir,
+        )
+        self._probe = RegistryClient(self.endpoint, settings)
 
     @property
     def healthy(self) -> bool:
-        raise NotImplementedError
+        """Whether it answered the last probe."""
+        return self._healthy.is_set()
 
     async def start(self) -> None:
-        """Adopt or start the process, and keep it running until ``stop``."""
-        raise NotImplementedError
+        """Adopt or start the process and keep it running until ``stop``.
+
+        Returns when it answers, or after 20 seconds without an answer: then it is still being tried, ``healthy``
+        is False and the log says why.
+        """
+        await asyncio.to_thread(self._prepare)
+        self._supervisor = asyncio.create_task(self._supervise(), name="registry-supervisor")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_READY_SECONDS):
+                await self._healthy.wait()
 
     async def stop(self) -> None:
-        raise NotImplementedError
+        """End the process and the supervision."""
+        if self._supervisor is not None:
+            self._supervisor.cancel()
+            await asyncio.gather(self._supervisor, return_exceptions=True)
+            self._supervisor = None
+        await self._end()
+        await self._probe.close()
+
+    @asynccontextmanager
+    async def stopped(self) -> AsyncIterator[Path]:
+        """The registry's folder while no process has it; the process is started again afterwards."""
+        async with self._paused:
+            await self._end()
+            yield self._root
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_READY_SECONDS):
+                await self._healthy.wait()
+
+    async def sweep(self) -> None:
+        """Delete blobs that no manifest names; only inside ``stopped``."""
+        argv = [self._settings.registry.binary, "garbage-collect", "--delete-untagged", str(self._config)]
+        done = await sandbox.run(argv, timeout=600)
+        if done.returncode:
+            raise TemporaryError(f"The registry's garbage collection failed: {done.stderr[-500:]}")
+
+    async def _supervise(self) -> None:
+        pause = 0.0
+        while True:
+            async with self._paused:
+                up = await self._bring_up()
+            pause = 0.0 if up else min(_LONGEST_PAUSE_SECONDS, max(1.0, pause * 2))
+            if up:
+                await self._watch()
+            await asyncio.sleep(pause or 0.2)
+
+    async def _bring_up(self) -> bool:
+        """Adopt or start the process; whether it answers."""
+        try:
+            current = self._process or await self._adopt()
+            if current is None:
+                current = await asyncio.to_thread(self._launch)
+            self._process = current
+            await self._until_ready(current)
+        except (OSError, HyperdError) as err:
+            _log.error("the embedded registry does not start (%s); see %s", err, self._log)
+            await self._end()
+            return False
+        self._healthy.set()
+        return True
+
+    async def _watch(self) -> None:
+        """Until the process ends; a silent one is reported, not killed: it may be busy."""
+        current = self._process
+        while current is not None and current is self._process:
+            try:
+                async with asyncio.timeout(_PROBE_SECONDS):
+                    await current.exited()
+            except TimeoutError:
+                await self._ask()
+                continue
+            break
+        if current is not None and current is self._process:
+            _log.warning("the embedded registry ended; starting it again")
+            await self._end()
+
+    async def _ask(self) -> None:
+        try:
+            await self._probe.ping()
+        except HyperdError:
+            self._healthy.clear()
+        else:
+            self._healthy.set()
+
+    async def _until_ready(self, started: process.Process) -> None:
+        try:
+            async with asyncio.timeout(_READY_SECONDS):
+                exited = asyncio.create_task(started.exited())
+                try:
+                    while not exited.done():
+                        with suppress(HyperdError):
+                            return await self._probe.ping()
+                        await asyncio.wait([exited], timeout=0.05)
+                finally:
+                    exited.cancel()
+        except TimeoutError:
+            raise TemporaryError(f"it did not answer within {_READY_SECONDS:.0f} seconds") from None
+        raise TemporaryError("it ended at once")
+
+    async def _adopt(self) -> process.Process | None:
+        """The one process that a former daemon left, if it serves this configuration and has no open upload."""
+        found = await asyncio.to_thread(process.find, self._argv)
+        changed = await asyncio.to_thread(self._write_config)
+        left = await asyncio.to_thread(tree.uploads, self._root)
+        if len(found) == 1 and not changed and not left:
+            with suppress(HyperdError):
+                await self._probe.ping()
+                return found[0]
+        for other in found:
+            await other.end()
+            other.close()
+        return None
+
+    def _launch(self) -> process.Process:
+        removed = tree.remove_uploads(self._root)
+        if removed:
+            _log.info("removed %d unfinished uploads from the registry", removed)
+        return process.start(self._argv, log=self._log, environment=sandbox.environment())
+
+    async def _end(self) -> None:
+        self._healthy.clear()
+        current, self._process = self._process, None
+        if current is not None:
+            await current.end()
+            current.close()
+
+    def _prepare(self) -> None:
+        self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for folder in (self._settings.run_dir, self._settings.log_dir):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def _write_config(self) -> bool:
+        """Whether the configuration differs from what a running process was started with."""
+        text = json.dumps(self._configuration(), indent=2)
+        if self._config.exists() and self._config.read_text() == text:
+            return False
+        self._config.write_text(text)
+        return True
+
+    def _configuration(self) -> dict[str, object]:
+        """JSON is YAML. Upload purging is ours, at start; no cache: it would survive a collection."""
+        return {
+            "version": 0.1,
+            "log": {"level": "warn", "accesslog": {"disabled": True}},
+            "storage": {
+                "filesystem": {"rootdirectory": str(self._root)},
+                "delete": {"enabled": True},
+                "maintenance": {"uploadpurging": {"enabled": False}},
+            },
+            "http": {"net": "unix", "addr": str(self.endpoint.socket), "relativeurls": True},
+        }
 
 
 def external_endpoint(settings: Settings) -> RegistryEndpoint:
-    """The registry that ``settings.registry.url`` names."""
-    raise NotImplementedError
+    """The registry that ``settings.registry.url`` names; PermanentError if its password cannot be read."""
+    registry = settings.registry
+    password = ""
+    if registry.password_file is not None:
+        try:
+            password = registry.password_file.read_text().strip()
+        except OSError as err:
+            raise PermanentError(f"Setting registry.password_file: {err}.") from err
+    return RegistryEndpoint(registry.url, registry.username, password, registry.ca_file)
