@@ -211,7 +211,7 @@ def _frame(payload: bytes, lease: Lease, *, target: IPv4Address, mac: bytes) -> 
 
 
 def _checksum(header: bytes) -> int:
-    total = sum(struct.unpack(f"!{len(header) // 2}H", header))
+    total: int = sum(struct.unpack(f"!{len(header) // 2}H", header))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF

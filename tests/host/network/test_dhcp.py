@@ -1,0 +1,143 @@
+"""DHCP on real taps, asked by a real client."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+import pytest
+
+from hyperd.errors import TemporaryError
+from hyperd.network import tun
+from hyperd.network.addresses import mac_for
+from hyperd.network.dhcp import DhcpServer, Lease
+from hyperd.network.host import HostNetwork, TapSpec
+from tests.host.network.conftest import ConnectGuest
+from tests.host.network.lab import run
+from tests.host.network.test_host import spec
+from tests.unit.network.test_dhcp_packet import frame
+
+
+@pytest.fixture
+async def server(namespace: None) -> AsyncIterator[DhcpServer]:
+    server = DhcpServer()
+    yield server
+    await server.close()
+
+
+def lease(tap: TapSpec) -> Lease:
+    return Lease(
+        mac=mac_for(tap.uid, 0),
+        address=tap.address,
+        network=IPv4Network("10.66.10.0/24"),
+        gateway=tap.gateway,
+        hostname="web-1",
+        mtu=tap.mtu,
+        dns=(IPv4Address("192.0.2.53"),),
+        server_mac="02:a9:fe:00:00:01",
+    )
+
+
+async def test_a_guest_configures_itself_and_reaches_host_and_neighbour(
+    network: HostNetwork, server: DhcpServer, connect: ConnectGuest, tmp_path: Path
+) -> None:
+    first, second = spec(2), spec(3)
+    for tap in (first, second):
+        await network.ensure_tap(tap)
+        server.serve(tap.name, lease(tap))
+    guests = [connect(first), connect(second)]
+    told = await asyncio.to_thread(guests[0].dhcp, tmp_path)
+    assert (told["ip"], told["mask"], told["router"]) == ("10.66.10.2", "24", "10.66.10.1")
+    assert (told["mtu"], told["dns"], told["hostname"]) == ("1450", "192.0.2.53", "web-1")
+    assert told["lease"] == str(0xFFFFFFFF)
+    assert await asyncio.to_thread(guests[1].dhcp, tmp_path)
+    assert await asyncio.to_thread(guests[0].pings, "10.66.10.1")
+    assert await asyncio.to_thread(guests[0].pings, "10.66.10.3")
+    assert await asyncio.to_thread(guests[0].pings, "10.66.10.3", "-s", "1422")
+
+
+async def test_another_mac_is_not_answered(
+    network: HostNetwork, server: DhcpServer, connect: ConnectGuest, tmp_path: Path
+) -> None:
+    tap = spec()
+    await network.ensure_tap(tap)
+    server.serve(tap.name, replace(lease(tap), mac="52:54:00:00:00:07"))
+    guest = connect(tap)
+    assert await asyncio.to_thread(guest.dhcp, tmp_path) == {}
+
+
+async def test_a_changed_lease_a_restart_and_a_new_tap_are_taken_up(
+    network: HostNetwork, server: DhcpServer, connect: ConnectGuest, tmp_path: Path
+) -> None:
+    tap = spec()
+    await network.ensure_tap(tap)
+    server.serve(tap.name, lease(tap))
+    server.serve(tap.name, replace(lease(tap), mtu=1400))
+    guest = connect(tap)
+    assert (await asyncio.to_thread(guest.dhcp, tmp_path))["mtu"] == "1400"
+
+    await server.close()
+    assert await asyncio.to_thread(guest.dhcp, tmp_path) == {}
+    restarted = DhcpServer()
+    restarted.serve(tap.name, lease(tap))
+    assert await asyncio.to_thread(guest.dhcp, tmp_path)
+
+    await network.remove_tap(tap.name)
+    await network.ensure_tap(tap)
+    restarted.serve(tap.name, lease(tap))
+    assert await asyncio.to_thread(connect(tap).dhcp, tmp_path)
+    await restarted.close()
+
+
+async def test_a_tap_that_went_down_and_up_is_heard_again(
+    network: HostNetwork, server: DhcpServer, connect: ConnectGuest, tmp_path: Path
+) -> None:
+    tap = spec()
+    await network.ensure_tap(tap)
+    server.serve(tap.name, lease(tap))
+    run("ip", "link", "set", tap.name, "down")
+    await asyncio.sleep(0)  # the reader is told that the network is down
+    await network.ensure_tap(tap)
+    assert await asyncio.to_thread(connect(tap).dhcp, tmp_path)
+
+
+async def test_a_tap_that_does_not_exist_is_named(server: DhcpServer) -> None:
+    with pytest.raises(TemporaryError, match="hvnone"):
+        server.serve("hvnone", lease(spec()))
+    server.stop("hvnone")
+
+
+async def test_a_flood_neither_blocks_the_loop_nor_is_answered_beyond_the_rate(
+    network: HostNetwork, server: DhcpServer
+) -> None:
+    tap = spec()
+    await network.ensure_tap(tap)
+    server.serve(tap.name, lease(tap))
+    question = bytes(10) + frame(mac=mac_for(tap.uid, 0))
+
+    def flood() -> int:
+        answered = 0
+        with tun.opened(tap.name) as guest:
+            os.set_blocking(guest, False)
+            end = time.monotonic() + 1.0
+            while time.monotonic() < end:
+                os.write(guest, question)
+                try:
+                    answered += bool(os.read(guest, 2048))
+                except BlockingIOError:
+                    continue
+        return answered
+
+    flooding = asyncio.create_task(asyncio.to_thread(flood))
+    worst = 0.0
+    while not flooding.done():
+        start = time.perf_counter()
+        await asyncio.sleep(0.005)
+        worst = max(worst, time.perf_counter() - start)
+    assert 1 <= await flooding <= 30
+    assert worst < 0.2
