@@ -1,4 +1,4 @@
-"""Where the content of an image or disk comes from; shared by VirtualImage, ClusterVirtualImage and VirtualDisk."""
+"""Where the content of an image or disk comes from; shared by images and disks."""
 
 from __future__ import annotations
 

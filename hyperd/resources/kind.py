@@ -39,9 +39,9 @@ class Column:
 class Rule:
     """A cross-field rule: one message, its CEL text for the CRD and the same predicate in Python.
 
-    ``path`` is where the rule hangs (``spec.dataSource``, ``spec.policies[].cores``). ``holds(value, old)`` gets the
-    value at that path and the former value (None on create); a transition rule (CEL that names ``oldSelf``) is asked
-    on updates only.
+    ``path`` is where the rule hangs (``spec.dataSource``, ``spec.policies[].cores``). ``holds(value, old)`` gets
+    the value at that path and the former value (None on create); a transition rule (CEL that names ``oldSelf``)
+    is asked on updates only.
     """
 
     path: str

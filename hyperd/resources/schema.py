@@ -1,7 +1,7 @@
 """From a pydantic model to a Kubernetes *structural* OpenAPI v3 schema.
 
-pydantic speaks JSON Schema: references, titles, ``anyOf`` with null. A CRD wants one tree in which every node has a
-type. This is the single place where the one becomes the other.
+pydantic speaks JSON Schema: references, titles, ``anyOf`` with null. A CRD wants one tree in which every node has
+a type. This is the single place where the one becomes the other.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _KEPT: Final = (
     "x-kubernetes-list-map-keys", "x-kubernetes-map-type", "x-kubernetes-preserve-unknown-fields",
 )  # fmt: skip
 _API_VERSION_DOC: Final = (
-    "APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized "
-    "schemas to the latest internal value, and may reject unrecognized values."
+    "APIVersion defines the versioned schema of this representation of an object. Servers should convert "
+    "recognized schemas to the latest internal value, and may reject unrecognized values."
 )
 _KIND_DOC: Final = (
-    "Kind is a string value representing the REST resource this object represents. Servers may infer this from the "
-    "endpoint the client submits requests to. Cannot be updated. In CamelCase."
+    "Kind is a string value representing the REST resource this object represents. Servers may infer this from "
+    "the endpoint the client submits requests to. Cannot be updated. In CamelCase."
 )
 
 

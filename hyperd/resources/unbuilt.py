@@ -1,7 +1,7 @@
 """What an object asks for that this version does not do.
 
-A kind lists such fields once (``Kind.unbuilt``, ``Kind.refused``), as paths or as ``path=value``. Admission warns or
-refuses, controllers set a condition: nothing is silently ignored.
+A kind lists such fields once (``Kind.unbuilt``, ``Kind.refused``), as paths or as ``path=value``. Admission warns
+or refuses, controllers set a condition: nothing is silently ignored.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ class DiskDatasourceReason(StrEnum):
     """Reasons of ``DatasourceReady``."""
 
     DATASOURCE_READY = "DatasourceReady"
-    CONTAINER_REGISTRY_SECRET_NOT_FOUND = "ContainerRegistrySecretNotFound"
+    CONTAINER_REGISTRY_SECRET_NOT_FOUND = "ContainerRegistrySecretNotFound"  # noqa: S105
     IMAGE_NOT_READY = "ImageNotReady"
     CLUSTER_IMAGE_NOT_READY = "ClusterImageNotReady"
     SNAPSHOT_NOT_READY = "VirtualDiskSnapshot"

@@ -49,7 +49,7 @@ class ImageDatasourceReason(StrEnum):
     """Reasons of ``DatasourceReady`` on images of both scopes."""
 
     DATASOURCE_READY = "DatasourceReady"
-    CONTAINER_REGISTRY_SECRET_NOT_FOUND = "ContainerRegistrySecretNotFound"
+    CONTAINER_REGISTRY_SECRET_NOT_FOUND = "ContainerRegistrySecretNotFound"  # noqa: S105
     IMAGE_NOT_READY = "ImageNotReady"
     CLUSTER_IMAGE_NOT_READY = "ClusterImageNotReady"
     VIRTUAL_DISK_NOT_READY = "VirtualDiskNotReady"
@@ -145,7 +145,7 @@ UNBUILT_SOURCES = {
     "spec.dataSource.objectRef.kind=VirtualImage": "Copies of images are not built yet: use type HTTP.",
     "spec.dataSource.objectRef.kind=ClusterVirtualImage": "Copies of images are not built yet: use type HTTP.",
     "spec.dataSource.objectRef.kind=VirtualDisk": "Images from disks are not built yet: use type HTTP.",
-    "spec.dataSource.objectRef.kind=VirtualDiskSnapshot": "Images from snapshots are not built yet: use type HTTP.",
+    "spec.dataSource.objectRef.kind=VirtualDiskSnapshot": "Images from snapshots are not built yet: use HTTP.",
 }
 
 IMAGE_COLUMNS = (

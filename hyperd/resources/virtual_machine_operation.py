@@ -241,9 +241,10 @@ _RULES = (
     _requires(OperationType.CLONE, "clone"),
     Rule(
         path="spec.clone",
-        message="at least one of customization.namePrefix, customization.nameSuffix and nameReplacement is required",
+        message="one of customization.namePrefix, customization.nameSuffix and nameReplacement is required",
         cel=(
-            "(has(self.customization) && (has(self.customization.namePrefix) || has(self.customization.nameSuffix)))"
+            "(has(self.customization)"
+            " && (has(self.customization.namePrefix) || has(self.customization.nameSuffix)))"
             " || (has(self.nameReplacement) && size(self.nameReplacement) > 0)"
         ),
         holds=_renames,

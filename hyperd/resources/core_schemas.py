@@ -1,0 +1,220 @@
+"""OpenAPI schemas of core kinds: the usual fields, for ``kubectl explain`` and for forms.
+
+Kubernetes owns these kinds. What is not listed is kept as it comes; nothing is ever pruned from them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+Schema = dict[str, Any]
+
+
+def text(doc: str) -> Schema:
+    return {"type": "string", "description": doc}
+
+
+def number(doc: str) -> Schema:
+    return {"type": "integer", "format": "int32", "description": doc}
+
+
+def flag(doc: str) -> Schema:
+    return {"type": "boolean", "description": doc}
+
+
+def time(doc: str) -> Schema:
+    return {"type": "string", "format": "date-time", "description": doc}
+
+
+def strings(doc: str) -> Schema:
+    return {"type": "object", "additionalProperties": {"type": "string"}, "description": doc}
+
+
+def quantities(doc: str) -> Schema:
+    quantity = {"anyOf": [{"type": "integer"}, {"type": "string"}], "x-kubernetes-int-or-string": True}
+    return {"type": "object", "additionalProperties": quantity, "description": doc}
+
+
+def blobs(doc: str) -> Schema:
+    return {
+        "type": "object",
+        "additionalProperties": {"type": "string", "format": "byte"},
+        "description": doc,
+    }
+
+
+def block(doc: str, **properties: Schema) -> Schema:
+    """An object with these fields, and whatever else comes."""
+    return {
+        "type": "object",
+        "description": doc,
+        "properties": properties,
+        "x-kubernetes-preserve-unknown-fields": True,
+    }
+
+
+def many(doc: str, item: Schema) -> Schema:
+    return {"type": "array", "description": doc, "items": item}
+
+
+def kind(doc: str, **properties: Schema) -> Schema:
+    """A whole object of a core kind."""
+    return block(
+        doc,
+        apiVersion=text("Version of the object's API."),
+        kind=text("Kind of the object."),
+        metadata={"type": "object", "description": "Standard metadata of an object."},
+        **properties,
+    )
+
+
+def words(doc: str) -> Schema:
+    return many(doc, {"type": "string"})
+
+
+_CONDITIONS = many(
+    "Aspects of its state.",
+    block(
+        "One aspect of its state.",
+        type=text("What it is about."),
+        status=text("True, False or Unknown."),
+        reason=text("Why it is so, for programs."),
+        message=text("Why it is so, for people."),
+        lastTransitionTime=time("When the status last changed."),
+        lastHeartbeatTime=time("When it was last looked at."),
+    ),
+)
+_REFERENCE = {
+    "apiVersion": text("Version of the object's API."),
+    "kind": text("Kind of the object."),
+    "namespace": text("Namespace of the object."),
+    "name": text("Name of the object."),
+    "uid": text("UID of the object."),
+    "resourceVersion": text("Version of the object."),
+    "fieldPath": text("The part of the object that is meant."),
+}
+
+NAMESPACE = kind(
+    "Namespace provides a scope for names.",
+    spec=block("How the namespace behaves.", finalizers=words("What must happen before it is removed.")),
+    status=block("State of the namespace.", phase=text("Active or Terminating."), conditions=_CONDITIONS),
+)
+SECRET = kind(
+    "Secret holds secret data of a certain type. Its values are kept as plain base64 in the store.",
+    type=text("What the data is for, such as provisioning.virtualization.deckhouse.io/cloud-init."),
+    data=blobs("The data, each value in base64."),
+    stringData=strings("The data in clear, for writing only; it replaces keys of data."),
+    immutable=flag("Whether the data can no longer be changed."),
+)
+CONFIG_MAP = kind(
+    "ConfigMap holds configuration data.",
+    data=strings("The data, as UTF-8."),
+    binaryData=blobs("The data, each value in base64."),
+    immutable=flag("Whether the data can no longer be changed."),
+)
+EVENT = kind(
+    "Event is a report of something that happened to an object; kept for an hour.",
+    involvedObject=block("The object that it happened to.", **_REFERENCE),
+    reason=text("What happened, in one word for programs."),
+    message=text("What happened, for people."),
+    type=text("Normal or Warning."),
+    count=number("How often it happened."),
+    firstTimestamp=time("When it first happened."),
+    lastTimestamp=time("When it last happened."),
+    eventTime=time("When it happened."),
+    action=text("What was done."),
+    reportingComponent=text("Who reports it."),
+    reportingInstance=text("Which instance reports it."),
+    source=block("Who reports it.", component=text("The program."), host=text("The node.")),
+    series=block("How it repeats.", count=number("How often."), lastObservedTime=time("When it was last seen.")),
+)
+NODE = kind(
+    "Node is a machine that virtual machines run on.",
+    spec=block(
+        "How the node behaves.",
+        unschedulable=flag("Whether it takes no new virtual machines."),
+        podCIDR=text("Addresses of its Pods."),
+        providerID=text("Identity of the machine at its provider."),
+        taints=many(
+            "What keeps work away.",
+            block("A taint.", key=text("Key."), value=text("Value."), effect=text("Effect.")),
+        ),
+    ),
+    status=block(
+        "State of the node.",
+        capacity=quantities("What the machine has."),
+        allocatable=quantities("What virtual machines may have."),
+        conditions=_CONDITIONS,
+        addresses=many(
+            "Its addresses.", block("An address.", type=text("Kind of address."), address=text("The address."))
+        ),
+        nodeInfo=block(
+            "What the machine is.",
+            machineID=text("Identity of the installation."),
+            systemUUID=text("Identity of the hardware."),
+            bootID=text("Identity of the boot."),
+            kernelVersion=text("Version of the kernel."),
+            osImage=text("Operating system."),
+            containerRuntimeVersion=text("What runs its work."),
+            kubeletVersion=text("Version of the agent: hyperd's."),
+            operatingSystem=text("Family of the operating system."),
+            architecture=text("Architecture of the processor."),
+        ),
+    ),
+)
+LEASE = kind(
+    "Lease says who leads.",
+    spec=block(
+        "The lease.",
+        holderIdentity=text("Who holds it."),
+        leaseDurationSeconds=number("How long it holds without renewal."),
+        acquireTime=time("Since when it is held."),
+        renewTime=time("When it was last renewed."),
+        leaseTransitions=number("How often the holder changed."),
+    ),
+)
+STORAGE_CLASS = kind(
+    "StorageClass is a kind of storage that disks can be made on.",
+    provisioner=text("Who makes the volumes."),
+    parameters=strings("What the provisioner is told."),
+    reclaimPolicy=text("What becomes of a volume that is released: Delete or Retain."),
+    mountOptions=words("Options of the mount."),
+    allowVolumeExpansion=flag("Whether volumes can grow."),
+    volumeBindingMode=text("When a volume is made: Immediate or WaitForFirstConsumer."),
+)
+SERVICE = kind(
+    "Service is a name for a set of addresses.",
+    spec=block(
+        "What the service shall be.",
+        type=text("ClusterIP, NodePort, LoadBalancer or ExternalName."),
+        clusterIP=text("Its address."),
+        externalIPs=words("Further addresses."),
+        selector=strings("Labels of what is behind it."),
+        ports=many(
+            "Its ports.",
+            block(
+                "A port.",
+                name=text("Name of the port."),
+                port=number("Number of the port."),
+                protocol=text("TCP, UDP or SCTP."),
+                nodePort=number("Port of every node."),
+            ),
+        ),
+    ),
+    status=block("State of the service.", loadBalancer=block("Its load balancer.")),
+)
+POD = kind(
+    "Pod is a group of containers; only the cluster home has any.",
+    spec=block("The Pod."),
+    status=block("State of the Pod."),
+)
+PERSISTENT_VOLUME_CLAIM = kind(
+    "PersistentVolumeClaim asks for a volume; only the cluster home has any.",
+    spec=block("What is asked for."),
+    status=block("What was given."),
+)
+PERSISTENT_VOLUME = kind(
+    "PersistentVolume is a volume; only the cluster home has any.",
+    spec=block("The volume."),
+    status=block("State of the volume."),
+)

@@ -1,0 +1,164 @@
+"""Writes what is derived from the kinds: ``manifests/crds/*.yaml`` and ``hyperd/resources/index.py``.
+
+``python -m hyperd.resources.crd`` writes, ``--check`` only tells whether the files are
+current; a test asks the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hyperd.resources.all import KINDS
+from hyperd.resources.kind import Column, Kind
+
+ROOT = Path(__file__).resolve().parents[2]
+CRD_DIR = ROOT / "manifests" / "crds"
+INDEX_FILE = ROOT / "hyperd" / "resources" / "index.py"
+
+_INDEX_HEAD = '''"""All kinds as plain data, for clients that must start fast.
+
+Written by ``python -m hyperd.resources.crd``; nothing here may import pydantic, or anything that does.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Entry(NamedTuple):
+    """How a kind is found and addressed."""
+
+    group: str
+    version: str
+    kind: str
+    plural: str
+    singular: str
+    namespaced: bool
+    short_names: tuple[str, ...]
+    categories: tuple[str, ...]
+
+
+INDEX: tuple[Entry, ...] = (
+'''
+
+
+class _Dumper(yaml.SafeDumper):
+    """Plain YAML without anchors, long strings unbroken."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def crd(kind: Kind) -> dict[str, Any]:
+    """The CustomResourceDefinition of one of our kinds."""
+    version: dict[str, Any] = {
+        "name": kind.version,
+        "served": True,
+        "storage": True,
+        "schema": {"openAPIV3Schema": kind.schema},
+        "additionalPrinterColumns": [_column(column) for column in kind.columns],
+    }
+    if "status" in kind.subresources:
+        version["subresources"] = {"status": {}}
+    if kind.selectable_fields:
+        version["selectableFields"] = [{"jsonPath": f".{path}"} for path in kind.selectable_fields]
+    names: dict[str, Any] = {
+        "kind": kind.kind,
+        "listKind": kind.list_kind,
+        "plural": kind.plural,
+        "singular": kind.singular,
+    }
+    if kind.short_names:
+        names["shortNames"] = list(kind.short_names)
+    if kind.categories:
+        names["categories"] = list(kind.categories)
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": kind.qualified_resource},
+        "spec": {
+            "group": kind.group,
+            "names": names,
+            "scope": "Namespaced" if kind.namespaced else "Cluster",
+            "versions": [version],
+        },
+    }
+
+
+def _column(column: Column) -> dict[str, Any]:
+    out: dict[str, Any] = {"name": column.name, "type": column.type, "jsonPath": column.json_path}
+    if column.description:
+        out["description"] = column.description
+    if column.priority:
+        out["priority"] = column.priority
+    if column.format:
+        out["format"] = column.format
+    return out
+
+
+def index_source() -> str:
+    """The text of ``index.py``."""
+    lines = [_INDEX_HEAD]
+    for kind in KINDS:
+        fields = (
+            kind.group, kind.version, kind.kind, kind.plural, kind.singular, kind.namespaced, kind.short_names,
+            kind.categories,
+        )  # fmt: skip
+        lines.append("    Entry(\n")
+        lines += (f"        {_literal(value)},\n" for value in fields)
+        lines.append("    ),\n")
+    lines.append(")\n")
+    return "".join(lines)
+
+
+def _literal(value: object) -> str:
+    if isinstance(value, tuple):
+        inner = ", ".join(_literal(item) for item in value)
+        return f"({inner},)" if len(value) == 1 else f"({inner})"
+    return f'"{value}"' if isinstance(value, str) else repr(value)
+
+
+def derived_files() -> dict[Path, str]:
+    """Every derived file with the content it should have."""
+    files = {INDEX_FILE: index_source()}
+    for kind in KINDS:
+        if not kind.core:
+            text = yaml.dump(crd(kind), Dumper=_Dumper, sort_keys=False, width=2**20, allow_unicode=True)
+            files[CRD_DIR / f"{kind.plural}.yaml"] = text
+    return files
+
+
+def stale_files() -> list[Path]:
+    """Derived files that are missing, outdated, or of no kind any more."""
+    files = derived_files()
+    stale = [path for path, text in files.items() if not path.exists() or path.read_text() != text]
+    return stale + [path for path in CRD_DIR.glob("*.yaml") if path not in files]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Write the derived files; with ``--check``, only compare. 1 when some are stale."""
+    parser = argparse.ArgumentParser(prog="python -m hyperd.resources.crd", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when a file is stale")
+    check: bool = parser.parse_args(argv).check
+    stale = stale_files()
+    if check:
+        for path in stale:
+            sys.stderr.write(f"{path.relative_to(ROOT)} is stale: run python -m hyperd.resources.crd\n")
+        return 1 if stale else 0
+    files = derived_files()
+    for path in stale:
+        if path in files:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(files[path])
+        else:
+            path.unlink()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
