@@ -169,7 +169,8 @@ def delete_options(query: Query, body: Mapping[str, Any]) -> DeleteOptions:
     kind = body.get("kind", "DeleteOptions")
     if kind != "DeleteOptions":
         raise BadRequest(f"the body of a DELETE must be DeleteOptions, not {kind}")
-    preconditions = body.get("preconditions") or {}
+    preconditions = body.get("preconditions")
+    preconditions = {} if preconditions is None else preconditions
     runs = body.get("dryRun") or query.all("dryRun")
     if not isinstance(preconditions, dict) or not isinstance(runs, list):
         raise BadRequest("DeleteOptions: preconditions must be an object and dryRun a list")

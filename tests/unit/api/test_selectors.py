@@ -1,0 +1,98 @@
+"""Selectors: the whole grammar, and refusal of everything else."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hyperd.api.selectors import parse, parse_fields, parse_labels
+from hyperd.errors import BadRequest
+from hyperd.resources.kind import Kind
+from hyperd.store.interface import FieldRequirement, Requirement
+
+KIND = Kind("", "v1", "Event", "events", "event", True, selectable_fields=("involvedObject.name",))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a=b", [Requirement("a", "in", frozenset({"b"}))]),
+        ("a==b", [Requirement("a", "in", frozenset({"b"}))]),
+        ("a!=b", [Requirement("a", "notin", frozenset({"b"}))]),
+        ("a=", [Requirement("a", "in", frozenset({""}))]),
+        ("a", [Requirement("a", "exists")]),
+        ("!a", [Requirement("a", "!exists")]),
+        ("a in (b, c)", [Requirement("a", "in", frozenset({"b", "c"}))]),
+        ("a notin (b)", [Requirement("a", "notin", frozenset({"b"}))]),
+        ("a in (b,)", [Requirement("a", "in", frozenset({"b", ""}))]),
+        (
+            "x.io/tier in (web,db), !gone ,env!=prod",
+            [
+                Requirement("x.io/tier", "in", frozenset({"web", "db"})),
+                Requirement("gone", "!exists"),
+                Requirement("env", "notin", frozenset({"prod"})),
+            ],
+        ),
+    ],
+)
+def test_a_label_selector_is_read_as_kubernetes_reads_it(text: str, expected: list[Requirement]) -> None:
+    assert list(parse_labels(text)) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a=b=c",
+        "a,,b",
+        "a,",
+        "=b",
+        "a in b",
+        "a in (b",
+        "a in (b c)",
+        "a > 1",
+        "a<2",
+        "-a=b",
+        "A_b/c/d=e",
+        "a=b;c",
+        "/a",
+    ],
+)
+def test_what_is_no_label_selector_is_refused(text: str) -> None:
+    with pytest.raises(BadRequest, match="unable to parse requirement"):
+        parse_labels(text)
+
+
+@given(st.text(max_size=40))
+def test_no_text_makes_the_label_parser_fail_in_another_way(text: str) -> None:
+    try:
+        parse_labels(text)
+    except BadRequest:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("metadata.name=x", [FieldRequirement("metadata.name", "x")]),
+        ("metadata.name==x", [FieldRequirement("metadata.name", "x")]),
+        ("metadata.namespace!=x", [FieldRequirement("metadata.namespace", "x", equal=False)]),
+        (r"involvedObject.name=a\,b\=c", [FieldRequirement("involvedObject.name", "a,b=c")]),
+        (
+            "metadata.name=x,involvedObject.name=",
+            [FieldRequirement("metadata.name", "x"), FieldRequirement("involvedObject.name", "")],
+        ),
+    ],
+)
+def test_a_field_selector_is_read(text: str, expected: list[FieldRequirement]) -> None:
+    assert list(parse_fields(KIND, text)) == expected
+
+
+def test_a_field_that_the_kind_does_not_offer_is_refused_with_those_it_does() -> None:
+    with pytest.raises(BadRequest, match=r'"spec.nodeName"; events can be selected by involvedObject.name'):
+        parse_fields(KIND, "spec.nodeName=x")
+
+
+def test_a_field_selector_without_an_operator_is_refused() -> None:
+    with pytest.raises(BadRequest, match="has no '='"):
+        parse(KIND, "", "metadata.name")
