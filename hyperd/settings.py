@@ -60,6 +60,8 @@ class HypervisorSettings(_Section):
     """Memory of the node that VMs never get."""
     qemu_user: str = "libvirt-qemu"
     qemu_group: str = "kvm"
+    qemu_run_dir: Path = Path("/run/libvirt/qemu")
+    """Where libvirt keeps QEMU's pid files."""
 
 
 class NetworkSettings(_Section):
