@@ -1,0 +1,165 @@
+"""The asynchronous client of the TUI, over aiohttp.
+
+Importing this module costs 100 ms of CPU: the TUI imports it in a thread, after its first frame.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+
+from hyperd.client import failure, paths
+from hyperd.client.home import Home
+from hyperd.client.kinds import Resource
+from hyperd.client.websocket import SUBPROTOCOL
+from hyperd.errors import HyperdError, ServiceUnavailable, Timeout
+
+Object = dict[str, Any]
+
+CONNECT_SECONDS = 2.0
+ANSWER_SECONDS = 10.0
+SILENCE_SECONDS = 90.0
+"""A watch gets a bookmark every 30 s; three missed ones mean that the connection is dead."""
+
+_READ_LIMIT = 8 << 20
+
+
+class AsyncClient:
+    """Requests to one home. Refusals and failures to reach it raise the errors of ``hyperd.errors``."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        if home.socket:
+            connector: aiohttp.BaseConnector = aiohttp.UnixConnector(home.socket, limit=0)
+            base = "http://hyperd"
+        else:
+            connector = aiohttp.TCPConnector(limit=0, ssl=_tls(home))
+            host = f"[{home.host}]" if ":" in home.host else home.host
+            base = f"{'https' if home.tls else 'http'}://{host}:{home.port}{home.prefix}"
+        self._base = base
+        headers = {"Accept": "application/json", "User-Agent": "hv-tui/0.1"}
+        if home.token:
+            headers["Authorization"] = f"Bearer {home.token}"
+        self._session = aiohttp.ClientSession(connector=connector, headers=headers, read_bufsize=1 << 18)
+        self._server_hostname = home.server_name if home.tls and home.server_name != home.host else None
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def list(
+        self, resource: Resource, namespace: str | None = None, *, fields: str = ""
+    ) -> tuple[list[Object], str]:
+        """Objects and the resourceVersion to watch from."""
+        query = paths.query({"fieldSelector": fields})
+        answer = await self.call("GET", paths.collection(resource, namespace) + query)
+        return list(answer.get("items") or ()), str((answer.get("metadata") or {}).get("resourceVersion", ""))
+
+    async def watch(
+        self, resource: Resource, namespace: str | None = None, *, resource_version: str
+    ) -> AsyncIterator[Object]:
+        """Events after ``resource_version`` until the server ends the watch. Raises Expired, ServiceUnavailable."""
+        query = paths.query({"watch": "true", "allowWatchBookmarks": "true", "resourceVersion": resource_version})
+        timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS)
+        path = paths.collection(resource, namespace) + query
+        with self._translated():
+            async with self._session.get(
+                self._base + path, timeout=timeout, server_hostname=self._server_hostname
+            ) as response:
+                if response.status >= 400:
+                    raise await _refusal(response)
+                pending = b""
+                async for piece in response.content.iter_any():
+                    *lines, pending = (pending + piece).split(b"\n")
+                    for line in lines:
+                        if not line:
+                            continue
+                        event = json.loads(line)
+                        if event["type"] == "ERROR":
+                            raise failure.from_status(event["object"])
+                        yield event
+                    if len(pending) > _READ_LIMIT:
+                        raise ServiceUnavailable(f"{self.home.where} sent an event without end.")
+
+    async def create(self, resource: Resource, namespace: str | None, obj: Object) -> Object:
+        """The object as created."""
+        return await self.call("POST", paths.collection(resource, namespace), body=obj)
+
+    async def delete(self, resource: Resource, namespace: str | None, name: str) -> Object:
+        """Ask for deletion; finalizers may hold the object for a while."""
+        return await self.call("DELETE", paths.single(resource, namespace, name))
+
+    async def call(self, method: str, path: str, *, body: Any = None) -> Object:
+        """One request whose answer is JSON."""
+        timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS, sock_connect=CONNECT_SECONDS)
+        headers = {"Content-Type": "application/json"} if body is not None else {}
+        data = json.dumps(body).encode() if body is not None else None
+        with self._translated():
+            async with self._session.request(
+                method, self._base + path, data=data, headers=headers, timeout=timeout,
+                server_hostname=self._server_hostname,
+            ) as response:  # fmt: skip
+                if response.status >= 400:
+                    raise await _refusal(response)
+                answer: Object = json.loads(await response.read())
+                return answer
+
+    @asynccontextmanager
+    async def session(self, path: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        """A console's WebSocket. Raises the refusal that came instead of the upgrade."""
+        with self._translated():
+            try:
+                socket = await self._session.ws_connect(
+                    self._base + path, protocols=(SUBPROTOCOL,), max_msg_size=4 << 20,
+                    timeout=aiohttp.ClientWSTimeout(ws_close=2.0), server_hostname=self._server_hostname,
+                )  # fmt: skip
+            except aiohttp.WSServerHandshakeError as err:
+                # aiohttp throws the body away; asking once more, plainly, gets the sentence.
+                await self.call("GET", f"{path.partition('?')[0]}?probe=true")
+                raise ServiceUnavailable(f"The session was refused ({err.status}).") from err
+        try:
+            yield socket
+        finally:
+            # 1000 means something else on a console; see the reference's close codes.
+            await socket.close(code=aiohttp.WSCloseCode.GOING_AWAY)
+
+    def _translated(self) -> _Translated:
+        return _Translated(self.home)
+
+
+class _Translated:
+    """Turns what aiohttp raises into errors of ours."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, err: BaseException | None, trace: object) -> None:
+        if err is None or isinstance(err, HyperdError):
+            return
+        if isinstance(err, asyncio.TimeoutError):
+            raise Timeout(f"{self._home.where} does not answer.") from err
+        if isinstance(err, OSError):
+            raise failure.from_os_error(err, self._home) from err
+        if isinstance(err, aiohttp.ClientError | ValueError):
+            raise ServiceUnavailable(f"{self._home.where}: {err}.") from err
+
+
+async def _refusal(response: aiohttp.ClientResponse) -> HyperdError:
+    return failure.from_response(
+        response.status, await response.read(), request_id=response.headers.get("X-Request-Id", "")
+    )
+
+
+def _tls(home: Home) -> Any:
+    if not home.tls:
+        return False
+    from hyperd.client.tls import context
+
+    return context(home)

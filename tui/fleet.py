@@ -1,0 +1,209 @@
+"""All objects of all homes, kept current by watches: what every view draws from.
+
+Each (home, kind) pair has a task of its own, so a home that hangs costs the others nothing. Rows of a home that
+is lost stay, marked stale with the time since when; a watch resumes where it was, and lists again after 410.
+Changes are gathered and told at most ten times a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from hyperd.client.home import Home
+from hyperd.client.kinds import Resource
+from hyperd.errors import Expired, Forbidden, HyperdError, NotFound
+
+if TYPE_CHECKING:
+    from hyperd.client.aio import AsyncClient
+
+Object = dict[str, Any]
+
+GATHER_SECONDS = 0.1
+_RETRY_SECONDS = (0.5, 1.0, 2.0, 5.0)
+_ABSENT_KIND_SECONDS = 60.0
+
+
+class Key(NamedTuple):
+    """What an object is called across the fleet."""
+
+    home: str
+    namespace: str
+    name: str
+
+
+class HomeStatus(StrEnum):
+    CONNECTING = "connecting"
+    CONNECTED = "connected"
+    STALE = "stale"
+    ERROR = "error"
+
+
+@dataclass
+class HomeState:
+    """How one home is doing; ``since`` is monotonic time of the last change of ``status``."""
+
+    home: Home
+    status: HomeStatus = HomeStatus.CONNECTING
+    since: float = field(default_factory=time.monotonic)
+    message: str = ""
+
+    @property
+    def stale(self) -> bool:
+        return self.status is not HomeStatus.CONNECTED
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What happened since the last telling: kind (plural) → keys; ``homes`` when a home's state changed."""
+
+    keys: dict[str, set[Key]]
+    homes: bool
+
+
+class Fleet:
+    """The store of the TUI. ``tell`` is called on the event loop with what changed."""
+
+    def __init__(self, homes: Sequence[Home], resources: Iterable[Resource]) -> None:
+        self.homes: dict[str, HomeState] = {}
+        for home in homes:
+            name = home.name
+            while name in self.homes:
+                name += "'"
+            self.homes[name] = HomeState(home)
+        self.resources = {resource.plural: resource for resource in resources}
+        self._objects: dict[str, dict[Key, Object]] = {plural: {} for plural in self.resources}
+        self._listed: set[tuple[str, str]] = set()
+        self._clients: dict[str, AsyncClient] = {}
+        self._changed: dict[str, set[Key]] = {}
+        self._homes_changed = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._tell: Callable[[Changes], None] = lambda _: None
+
+    def objects(self, plural: str) -> dict[Key, Object]:
+        """All objects of a kind; not to be changed by who asks."""
+        return self._objects[plural]
+
+    def get(self, plural: str, key: Key) -> Object | None:
+        return self._objects[plural].get(key)
+
+    def listed(self, plural: str) -> bool:
+        """Whether at least one home has answered for this kind."""
+        return any(plural == kind for _, kind in self._listed)
+
+    def client(self, home: str) -> AsyncClient | None:
+        """The client of a home, once there is one."""
+        return self._clients.get(home)
+
+    async def run(self, tell: Callable[[Changes], None]) -> None:
+        """Follow everything until cancelled."""
+        self._tell = tell
+        # In a thread, because the import takes longer than a frame.
+        await asyncio.to_thread(__import__, "hyperd.client.aio")
+        from hyperd.client.aio import AsyncClient
+
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for name, state in self.homes.items():
+                    self._clients[name] = client = AsyncClient(state.home)
+                    for resource in self.resources.values():
+                        tasks.create_task(self._follow(name, client, resource), name=f"{name}/{resource.plural}")
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+            for client in self._clients.values():
+                await client.close()
+
+    async def _follow(self, home: str, client: AsyncClient, resource: Resource) -> None:
+        version = ""
+        failures = 0
+        while True:
+            try:
+                if not version:
+                    items, version = await client.list(resource)
+                    self._replace(home, resource, items)
+                self._set_home(home, HomeStatus.CONNECTED)
+                async for event in client.watch(resource, resource_version=version):
+                    failures = 0
+                    version = self._take(home, resource, event) or version
+            except Expired:
+                version = ""
+            except (NotFound, Forbidden):
+                # A home without this kind, or where this user may not see it, is no fault of the home.
+                self._replace(home, resource, [])
+                version = ""
+                await asyncio.sleep(_ABSENT_KIND_SECONDS)
+            except HyperdError as err:
+                self._set_home(
+                    home,
+                    HomeStatus.STALE if (home, resource.plural) in self._listed else HomeStatus.ERROR,
+                    err.message,
+                )
+                await asyncio.sleep(_RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)])
+                failures += 1
+
+    def _replace(self, home: str, resource: Resource, items: list[Object]) -> None:
+        known = self._objects[resource.plural]
+        fresh = {_key(home, item): item for item in items}
+        for key, item in fresh.items():
+            item.setdefault("kind", resource.kind)
+            item.setdefault("apiVersion", resource.api_version)
+            if key not in known or _version(known[key]) != _version(item):
+                known[key] = item
+                self._note(resource.plural, key)
+        for key in [key for key in known if key.home == home and key not in fresh]:
+            del known[key]
+            self._note(resource.plural, key)
+        self._listed.add((home, resource.plural))
+        self._changed.setdefault(resource.plural, set())
+        self._schedule()
+
+    def _take(self, home: str, resource: Resource, event: Object) -> str:
+        obj = event["object"]
+        if event["type"] != "BOOKMARK":
+            key = _key(home, obj)
+            if event["type"] == "DELETED":
+                self._objects[resource.plural].pop(key, None)
+            else:
+                self._objects[resource.plural][key] = obj
+            self._note(resource.plural, key)
+        return _version(obj)
+
+    def _set_home(self, name: str, status: HomeStatus, message: str = "") -> None:
+        state = self.homes[name]
+        if state.status is HomeStatus.STALE and status is HomeStatus.ERROR:
+            status = HomeStatus.STALE
+        if state.status is status and state.message == message:
+            return
+        if state.status is not status:
+            state.since = time.monotonic()
+        state.status, state.message = status, message
+        self._homes_changed = True
+        self._schedule()
+
+    def _note(self, plural: str, key: Key) -> None:
+        self._changed.setdefault(plural, set()).add(key)
+        self._schedule()
+
+    def _schedule(self) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(GATHER_SECONDS, self._flush)
+
+    def _flush(self) -> None:
+        self._timer = None
+        changes = Changes(self._changed, self._homes_changed)
+        self._changed, self._homes_changed = {}, False
+        self._tell(changes)
+
+
+def _key(home: str, obj: Object) -> Key:
+    metadata = obj["metadata"]
+    return Key(home, str(metadata.get("namespace") or ""), str(metadata["name"]))
+
+
+def _version(obj: Object) -> str:
+    return str((obj.get("metadata") or {}).get("resourceVersion") or "")

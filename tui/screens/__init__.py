@@ -1,0 +1,1 @@
+"""Screens above the main one; each is modal and small."""

@@ -1,0 +1,1 @@
+"""Pieces that draw by line: the virtual table, text lines, the terminal."""

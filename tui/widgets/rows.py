@@ -1,0 +1,87 @@
+"""What a table shows: columns, rows, how they are found and put in order. No drawing here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from hyperd.client.health import Level
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column. ``width`` is fixed, so nothing jumps; ``grow`` shares what the screen has left.
+
+    ``rank`` says who goes first when the screen is narrow: the highest. ``age`` columns hold epoch seconds.
+    """
+
+    title: str
+    width: int
+    right: bool = False
+    grow: int = 0
+    rank: int = 0
+    age: bool = False
+    state: bool = False
+
+
+class Row(NamedTuple):
+    """One row. ``values`` sort and, where the column is no age, print; ``note`` replaces the cells after the state.
+
+    All text is safe already. ``version`` changes whenever anything of the row does.
+    """
+
+    key: Hashable
+    version: Hashable
+    values: tuple[Any, ...]
+    level: Level
+    note: str = ""
+    stale: bool = False
+
+
+def matcher(query: str) -> Callable[[Row], bool]:
+    """Whether a row has every word of ``query`` somewhere; ``!word`` wants it nowhere. Case does not count."""
+    terms = query.lower().split()
+    wanted = [term for term in terms if not term.startswith("!")]
+    unwanted = [term[1:] for term in terms if term.startswith("!") and len(term) > 1]
+
+    def matches(row: Row) -> bool:
+        text = " ".join((*(value for value in row.values if isinstance(value, str)), row.note)).lower()
+        return all(term in text for term in wanted) and not any(term in text for term in unwanted)
+
+    return matches
+
+
+def sort_key(index: int) -> Callable[[Row], tuple[int, Any, tuple[Any, ...]]]:
+    """Order by one column; numbers before text, what is empty last, the first columns break ties."""
+
+    def key(row: Row) -> tuple[int, Any, tuple[Any, ...]]:
+        value = row.values[index] if index < len(row.values) else None
+        ties = tuple(str(part) for part in row.values[:2])
+        if value is None or value == "":
+            return 2, "", ties
+        if isinstance(value, int | float):
+            return 0, value, ties
+        return 1, str(value).lower(), ties
+
+    return key
+
+
+def fit(columns: Sequence[Column], width: int, gap: int) -> list[tuple[int, int]]:
+    """(index, width) of the columns that fit into ``width`` cells, in their order, using all of it."""
+    by_rank = sorted(range(len(columns)), key=lambda i: (columns[i].rank, i))
+    kept: list[int] = []
+    left = width
+    for i in by_rank:
+        need = columns[i].width + gap
+        if kept and need > left:
+            break
+        kept.append(i)
+        left -= need
+    kept.sort()
+    growing = sum(columns[i].grow for i in kept)
+    out = []
+    for i in kept:
+        extra = left * columns[i].grow // growing if growing and left > 0 else 0
+        out.append((i, columns[i].width + extra))
+    return out
