@@ -39,6 +39,13 @@ _DROP = "DELETE FROM obj WHERE grp = ? AND plural = ? AND ns = ? AND name = ?"
 _NOTE = "INSERT INTO log VALUES(?, ?, ?, ?, ?, ?, ?, ?)"
 
 
+class _Commit(asyncio.Future[None]):
+    """A commit cannot be called back: who waits for it is cancelled once it has arrived, and not before."""
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        return False
+
+
 class Engine:
     """The writer thread. ``open`` before use, ``close`` at the end; both on the loop that uses it."""
 
@@ -60,10 +67,11 @@ class Engine:
         self._migrations = migrations
         self._vfs = vfs
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._pending: list[tuple[Change, asyncio.Future[None]]] = []
+        self._pending: list[tuple[Change, _Commit]] = []
         self._busy = False
         self._scheduled = False
         self._closed = False
+        self._alone = True
         self._unpruned = 0
         self._loop: asyncio.AbstractEventLoop
         self._thread: threading.Thread | None = None
@@ -130,12 +138,16 @@ class Engine:
 
         It fails with ServiceUnavailable when the file cannot be written; nothing has changed then.
         """
-        future: asyncio.Future[None] = self._loop.create_future()
+        future = _Commit(loop=self._loop)
         if self._closed:
             future.set_exception(ServiceUnavailable("The store is closing; nothing was changed."))
             return future
         self._pending.append((change, future))
-        if not self._busy and not self._scheduled:
+        if self._busy or self._scheduled:
+            return future
+        if self._alone:
+            self._flush()
+        else:
             # At the end of this turn of the loop: what other tasks submit in it shares the commit.
             self._scheduled = True
             self._loop.call_soon(self._flush)
@@ -147,18 +159,15 @@ class Engine:
             return
         self._busy = True
         batch, self._pending = self._pending, []
+        self._alone = len(batch) == 1
         self._jobs.put(lambda: self._commit(batch))
 
-    def _committed(
-        self, batch: list[tuple[Change, asyncio.Future[None]]], error: apsw.Error | None, floor: int
-    ) -> None:
+    def _committed(self, batch: list[tuple[Change, _Commit]], error: apsw.Error | None, floor: int) -> None:
         self._busy = False
         self.floor = floor
         if error is None:
             self._on_commit([change for change, _ in batch])
         for _, future in batch:
-            if future.done():
-                continue
             if error is None:
                 future.set_result(None)
             else:
@@ -207,7 +216,7 @@ class Engine:
         self.instance_id = self._database.instance_id
         self.floor = int(get_meta(self._database.connection, "rv_floor") or 0)
 
-    def _commit(self, batch: list[tuple[Change, asyncio.Future[None]]]) -> None:
+    def _commit(self, batch: list[tuple[Change, _Commit]]) -> None:
         db = self._database.connection
         floor = self.floor
         error: apsw.Error | None = None

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 
+from hyperd.errors import RequestEntityTooLarge
 from hyperd.resources.kind import Kind, Object
 from hyperd.store.engine import Engine
 from hyperd.store.interface import EventType
 from hyperd.store.memory import Memory, Place
 from hyperd.store.records import Change, Stored
 
-Observer = Callable[[Change], None]
+Observer = Callable[[Sequence[Change]], None]
+
+MAX_OBJECT_BYTES = 3 << 20
 
 VERSIONS_PER_SECOND = 1000
 """At a start the counter is at least so many times the Unix time: see ``begin``."""
@@ -30,10 +33,10 @@ class Ledger:
     def __init__(self, memory: Memory, engine: Engine) -> None:
         self._memory = memory
         self._engine = engine
-        self._turns: dict[Place, _Turn] = {}
+        self._turns: dict[Place, deque[asyncio.Future[None]]] = {}
         self._writing: Counter[str] = Counter()
         self._next = 0
-        self._observers: list[Callable[[Sequence[Change]], None]] = []
+        self._observers: list[Observer] = []
         self.writes = 0
         """Changes committed since the start."""
 
@@ -45,7 +48,7 @@ class Ledger:
         """
         self._next = max(self._memory.rv, int(now()) * VERSIONS_PER_SECOND)
 
-    def observe(self, observer: Callable[[Sequence[Change]], None]) -> None:
+    def observe(self, observer: Observer) -> None:
         """Call ``observer`` with each committed batch, after memory has it."""
         self._observers.append(observer)
 
@@ -61,46 +64,35 @@ class Ledger:
         """Whether a write to an object of ``namespace`` is on its way to the file."""
         return self._writing[namespace] > 0
 
-    @asynccontextmanager
-    async def turn(self, place: Place) -> AsyncIterator[None]:
-        """Be the only writer of the object at ``place``."""
-        turn = self._turns.get(place)
-        if turn is None:
-            turn = self._turns[place] = _Turn()
-        turn.holders += 1
-        try:
-            async with turn.lock:
-                yield
-        finally:
-            turn.holders -= 1
-            if not turn.holders:
-                del self._turns[place]
+    def turn(self, place: Place) -> AbstractAsyncContextManager[None]:
+        """Be the only writer of the object at ``place`` while the context is open."""
+        return _Turn(self._turns, place)
 
     async def put(self, kind: Kind, obj: Object, old: Stored | None) -> Stored:
         """Commit ``obj`` as the next state of ``old``; ``obj`` is stamped with its new version."""
-        self._next += 1
-        item = Stored.encode(kind, obj, self._next)
+        item = self._encode(kind, obj)
         type_ = EventType.ADDED if old is None else EventType.MODIFIED
         await self._commit(Change.of(kind, type_, item, old))
         return item
 
     async def drop(self, kind: Kind, obj: Object, old: Stored) -> Stored:
         """Commit the end of ``old``, whose last state is ``obj``."""
-        self._next += 1
-        item = Stored.encode(kind, obj, self._next)
+        item = self._encode(kind, obj)
         await self._commit(Change.of(kind, EventType.DELETED, item, old))
+        return item
+
+    def _encode(self, kind: Kind, obj: Object) -> Stored:
+        item = Stored.encode(kind, obj, self._next + 1)
+        if len(item.raw) > MAX_OBJECT_BYTES:
+            raise RequestEntityTooLarge(f"Request entity too large: limit is {MAX_OBJECT_BYTES}")
+        self._next += 1
         return item
 
     async def _commit(self, change: Change) -> None:
         namespace = change.item.namespace
         self._writing[namespace] += 1
-        future = self._engine.submit(change)
         try:
-            await asyncio.shield(future)
-        except asyncio.CancelledError:
-            # The change is on its way and cannot be called back: keep the turn until it has arrived.
-            await _settled(future)
-            raise
+            await self._engine.submit(change)
         finally:
             self._writing[namespace] -= 1
             if not self._writing[namespace]:
@@ -108,18 +100,37 @@ class Ledger:
 
 
 class _Turn:
-    __slots__ = ("holders", "lock")
+    """Waits in line for a place. The line exists only while somebody holds the turn."""
 
-    def __init__(self) -> None:
-        self.lock = asyncio.Lock()
-        self.holders = 0
+    __slots__ = ("_lines", "_place")
 
+    def __init__(self, lines: dict[Place, deque[asyncio.Future[None]]], place: Place) -> None:
+        self._lines = lines
+        self._place = place
 
-async def _settled(future: asyncio.Future[None]) -> None:
-    while not future.done():
+    async def __aenter__(self) -> None:
+        line = self._lines.get(self._place)
+        if line is None:
+            self._lines[self._place] = deque()
+            return
+        waiter = asyncio.get_running_loop().create_future()
+        line.append(waiter)
         try:
-            await asyncio.wait([future])
+            await waiter
         except asyncio.CancelledError:
-            continue
-    if not future.cancelled():
-        future.exception()
+            if waiter.done() and not waiter.cancelled():
+                # The turn was given to this task, which will not take it.
+                self._pass_on()
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        line = self._lines[self._place]
+        while line:
+            waiter = line.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+        del self._lines[self._place]

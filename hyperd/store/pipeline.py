@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import orjson
 
-from hyperd.errors import BadRequest, Cause, Conflict, Forbidden, RequestEntityTooLarge
+from hyperd.errors import BadRequest, Cause, Conflict, Forbidden
 from hyperd.resources.kind import Kind, Object
 from hyperd.resources.meta import now_rfc3339
 from hyperd.resources.metadata import prune_metadata
@@ -21,7 +21,6 @@ from hyperd.resources.structural import apply_defaults, check_metadata, check_ru
 from hyperd.store import core_kinds
 from hyperd.store.interface import AdmissionRequest, Admit, FieldValidation, Reader, Write
 
-MAX_OBJECT_BYTES = 3 << 20
 NAME_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 _RANDOM_LENGTH = 5
 _PREFIX_LENGTH = 63 - _RANDOM_LENGTH
@@ -123,7 +122,9 @@ class Pipeline:
     ) -> Object:
         name = new["metadata"].get("name")
         shown = name if isinstance(name, str) else ""
-        causes = [*(causes or ()), *check_metadata(kind, new)]
+        causes = list(causes or ())
+        if old is None or new["metadata"] != old["metadata"]:
+            causes += check_metadata(kind, new)
         if not kind.core:
             causes += validate(kind.schema, new)
         if causes:
@@ -135,8 +136,6 @@ class Pipeline:
         causes += more
         if causes:
             raise invalid(kind, shown, causes)
-        if len(orjson.dumps(new)) > MAX_OBJECT_BYTES:
-            raise RequestEntityTooLarge(f"Request entity too large: limit is {MAX_OBJECT_BYTES}")
         return new
 
     async def _ask(
@@ -226,7 +225,8 @@ def _fixed(meta: Object, former: Object) -> list[Cause]:
 
 def _adopt_system_fields(meta: Object, former: Object) -> None:
     for name in _SYSTEM_FIELDS:
-        _take(meta, former, name)
+        if meta.get(name) != former.get(name) or (name in meta) != (name in former):
+            _take(meta, former, name)
     # Empty says the same as absent; storing one form keeps an unchanged write unchanged.
     for name in ("labels", "annotations", "finalizers", "ownerReferences", "generateName"):
         if name in meta and not meta[name] and not former.get(name):
