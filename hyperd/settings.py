@@ -100,6 +100,8 @@ class ImportSettings(_Section):
     concurrent: Annotated[int, Field(ge=1)] = 2
     connect_timeout_seconds: float = 20.0
     read_timeout_seconds: float = 60.0
+    cache_retention_seconds: float = 3_600.0
+    """How long an image that nothing uses stays in the node's cache."""
     tools_user: str = "nobody"
     """User that qemu-img runs as on untrusted files."""
 

@@ -1,7 +1,7 @@
 """Long work beside the queue: imports, downloads, copies.
 
 A reconcile starts or looks at a job and returns at once; when the job moves or ends, the key is queued again. A
-job lives in memory only: after a crash the reconcile starts it afresh, so every job's function is idempotent.
+job lives in memory only: after a crash the reconcile starts it afresh, so every job's work is idempotent.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from hyperd.errors import HyperdError, InternalError
+from registry.models import Progress, Report
 
 T = TypeVar("T")
 
@@ -21,60 +22,47 @@ NOTIFY_SECONDS = 1.0
 
 
 @dataclass
-class Progress:
-    """How far a job is. Bytes; ``total`` is None while unknown. Speeds are bytes a second."""
-
-    done: int = 0
-    total: int | None = None
-    speed: float = 0.0
-    average: float = 0.0
-
-    @property
-    def percent(self) -> float:
-        if not self.total:
-            return 0.0
-        return min(100.0, 100.0 * self.done / self.total)
-
-
-@dataclass
 class Job(Generic[T]):
-    """One piece of work for one object's uid."""
+    """One piece of work for one generation of one object."""
 
+    generation: int
     task: asyncio.Task[T]
-    progress: Progress = field(default_factory=Progress)
-    started: float = field(default_factory=time.monotonic)
+    progress: Progress | None = None
 
     @property
     def done(self) -> bool:
         return self.task.done()
 
     def outcome(self) -> T:
-        """The result; raises the job's HyperdError, or InternalError for a defect."""
+        """The result of an ended job; raises its HyperdError, or InternalError when it was cancelled."""
         try:
             return self.task.result()
-        except HyperdError:
-            raise
         except asyncio.CancelledError as err:
             raise InternalError("The work was cancelled.") from err
+        except HyperdError:
+            raise
+        except OSError as err:
+            raise InternalError(f"The work failed: {err.strerror or err}.") from err
 
 
 class Jobs(Generic[T]):
-    """Jobs by uid, at most ``limit`` at work; the rest wait their turn."""
+    """Jobs by uid."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self) -> None:
         self._jobs: dict[str, Job[T]] = {}
-        self._slots = asyncio.Semaphore(limit)
 
     def get(self, uid: str) -> Job[T] | None:
         return self._jobs.get(uid)
 
-    def __len__(self) -> int:
+    def running(self) -> int:
+        """How many have not ended."""
         return sum(not job.done for job in self._jobs.values())
 
     def start(
         self,
         uid: str,
-        work: Callable[[Callable[[Progress], None]], Awaitable[T]],
+        generation: int,
+        work: Callable[[Report], Awaitable[T]],
         *,
         notify: Callable[[], None],
     ) -> Job[T]:
@@ -90,10 +78,9 @@ class Jobs(Generic[T]):
                 notify()
 
         async def run() -> T:
-            async with self._slots:
-                return await work(report)
+            return await work(report)
 
-        job: Job[T] = Job(asyncio.create_task(run(), name=f"job-{uid}"))
+        job: Job[T] = Job(generation, asyncio.create_task(run(), name=f"job-{uid}"))
         job.task.add_done_callback(lambda _: notify())
         self._jobs[uid] = job
         return job

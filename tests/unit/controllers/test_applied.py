@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from hyperd.controllers import applied
+import pytest
+
+from hyperd.controllers.machine import applied
 
 
 def spec(**over: Any) -> dict[str, Any]:
@@ -19,7 +21,20 @@ def spec(**over: Any) -> dict[str, Any]:
 
 
 def test_nothing_waits_when_nothing_changed() -> None:
-    assert applied.changes(applied.decode(applied.encode(spec())), spec()) == []
+    text = applied.Applied(applied.configuration(spec()), "op-1").encode()
+    read = applied.decode(text)
+    assert read.operation == "op-1"
+    assert applied.changes(read.configuration, spec()) == []
+
+
+def test_user_data_is_compared_but_not_carried() -> None:
+    with_data = spec(provisioning={"type": "UserData", "userData": "password: hunter2"})
+    assert "hunter2" not in applied.Applied(applied.configuration(with_data)).encode()
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", "abc", "null"])
+def test_a_foreign_mark_reads_as_nothing(text: str) -> None:
+    assert applied.decode(text) == applied.Applied()
 
 
 def test_more_cores_wait_for_a_restart() -> None:

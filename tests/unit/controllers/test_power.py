@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hyperd.controllers.power import Action, ActiveOperation, OffReason, Situation, decide
+from hyperd.controllers.machine.power import Action, ActiveOperation, OffReason, Situation, decide
 
 POLICIES = ["AlwaysOn", "AlwaysOnUnlessStoppedManually", "Manual", "AlwaysOff"]
 

@@ -6,6 +6,8 @@ daemon and needs no list of ours. api-reference §6.6 says which fields a runnin
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -41,17 +43,26 @@ def configuration(spec: Object) -> Object:
     return out
 
 
-def encode(spec: Object) -> str:
-    """``configuration`` as canonical text, for the domain's metadata."""
-    return orjson.dumps(configuration(spec), option=orjson.OPT_SORT_KEYS).decode()
+@dataclass(frozen=True)
+class Applied:
+    """What a domain carries in its metadata: its configuration, and the operation that it was started for."""
+
+    configuration: Object = field(default_factory=dict)
+    operation: str = ""
+
+    def encode(self) -> str:
+        """Canonical text for the domain's metadata."""
+        body = {"configuration": self.configuration, "operation": self.operation}
+        return orjson.dumps(body, option=orjson.OPT_SORT_KEYS).decode()
 
 
-def decode(text: str) -> Object:
-    """The configuration in a domain's metadata; empty when there is none."""
-    if not text:
-        return {}
-    loaded = orjson.loads(text)
-    return loaded if isinstance(loaded, dict) else {}
+def decode(text: str) -> Applied:
+    """What ``encode`` wrote; empty for a domain that carries nothing of the kind."""
+    try:
+        body = orjson.loads(text)
+        return Applied(body["configuration"], body["operation"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return Applied()
 
 
 def changes(applied: Object, spec: Object) -> list[Object]:
@@ -97,6 +108,12 @@ def _compared(path: str, value: Any) -> Any:
         return [{k: v for k, v in ref.items() if k != "bootOrder"} for ref in value]
     if path == "networks":
         return [{k: v for k, v in net.items() if k != "id"} for net in value]
+    if path == "provisioning":
+        # The domain's metadata is readable by who may talk to libvirt; user data may hold secrets.
+        return {
+            "type": value.get("type", ""),
+            "digest": hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest(),
+        }
     return value
 
 

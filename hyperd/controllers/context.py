@@ -1,0 +1,41 @@
+"""What controllers share: the store, the informers and the world, wired once by the daemon."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hyperd.hypervisor.console import ConsoleHub
+from hyperd.hypervisor.hypervisor import Hypervisor
+from hyperd.network.dhcp import DhcpServer
+from hyperd.network.host import HostNetwork
+from hyperd.resources.kind import Kind
+from hyperd.runtime.informer import Informer
+from hyperd.runtime.recorder import EventRecorder
+from hyperd.settings import Settings
+from hyperd.storage.pool import VolumePool
+from hyperd.storage.seed import SeedStore
+from hyperd.store.interface import Store
+from registry.cache import ImageCache
+from registry.client import RegistryClient
+from registry.importer import Importer
+
+
+@dataclass(frozen=True)
+class Context:
+    """The composition root's gift to each controller; nothing here is looked up elsewhere."""
+
+    settings: Settings
+    node_name: str
+    store: Store
+    informer: Callable[[Kind], Informer]
+    events: EventRecorder
+    hypervisor: Hypervisor
+    network: HostNetwork
+    dhcp: DhcpServer
+    consoles: ConsoleHub
+    pool: VolumePool
+    seeds: SeedStore
+    registry: RegistryClient
+    importer: Importer
+    cache: ImageCache

@@ -1,0 +1,369 @@
+"""VirtualDisk: a volume on this node, blank or over an image.
+
+A disk from an image is an overlay on the node's cached copy; a disk from HTTP is imported into the registry first
+(progress 0 to 50 %), then as any image's. The volume is the file of the disk's uid, so a crash leaves nothing to
+remember: the next reconcile finds the file or makes it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hyperd.controllers import transfer, usage
+from hyperd.controllers.context import Context
+from hyperd.controllers.image import repository_of
+from hyperd.controllers.jobs import Jobs
+from hyperd.errors import HyperdError, PermanentError
+from hyperd.imagefile.detect import ImageFormat
+from hyperd.resources import names
+from hyperd.resources.all import (
+    CLUSTER_VIRTUAL_IMAGE,
+    STORAGE_CLASS,
+    VIRTUAL_DISK,
+    VIRTUAL_IMAGE,
+    VIRTUAL_MACHINE,
+)
+from hyperd.resources.conditions import remove_condition, set_condition
+from hyperd.resources.kind import Kind, Object
+from hyperd.resources.quantity import format_bytes, to_bytes
+from hyperd.runtime.controller import Controller, Key, Mapper, Result
+from hyperd.runtime.recorder import EventLevel
+from hyperd.runtime.status import remove_finalizer, update_status
+from hyperd.storage.pool import Volume
+from registry.models import CachedImage, ImportRequest, Report
+
+RETRY_SECONDS = 5.0
+_MIB = 1 << 20
+_PROVISIONED = ("Ready", "Resizing", "Exporting", "Migrating", "PVCLost")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a disk's first content comes from: a registry reference, or a URL to import first."""
+
+    reference: str = ""
+    http: Mapping[str, object] | None = None
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """The source is not there yet, and why."""
+
+    reason: str
+    message: str
+
+
+def aligned(size: int) -> int:
+    """Sizes go up to whole MiB."""
+    return -(-size // _MIB) * _MIB
+
+
+class DiskController(Controller):
+    """Makes, grows and removes volumes."""
+
+    name = "virtualdisk"
+    kind = VIRTUAL_DISK
+
+    def __init__(self, context: Context) -> None:
+        super().__init__()
+        self._context = context
+        self._disks = context.informer(VIRTUAL_DISK)
+        self._machines = context.informer(VIRTUAL_MACHINE)
+        self._classes = context.informer(STORAGE_CLASS)
+        self._jobs: Jobs[Volume] = Jobs()
+        for kind in (VIRTUAL_IMAGE, CLUSTER_VIRTUAL_IMAGE):
+            context.informer(kind)
+        self._disks.add_index("source", _source_values)
+
+    def watches(self) -> Mapping[Kind, Mapper]:
+        return {
+            VIRTUAL_MACHINE: usage.device_keys(VIRTUAL_DISK),
+            VIRTUAL_IMAGE: self._from_image(VIRTUAL_IMAGE),
+            CLUSTER_VIRTUAL_IMAGE: self._from_image(CLUSTER_VIRTUAL_IMAGE),
+        }
+
+    def _from_image(self, kind: Kind) -> Mapper:
+        return lambda item: [
+            Key(disk.namespace, disk.name)
+            for disk in self._disks.by_index("source", f"{kind.kind}/{item.namespace}/{item.name}")
+        ]
+
+    async def close(self) -> None:
+        """Stop provisioning; it begins anew at the next start."""
+        await self._jobs.close()
+
+    def busy(self) -> int:
+        """How many disks are being made."""
+        return self._jobs.running()
+
+    async def reconcile(self, key: Key) -> Result | None:
+        before = self._disks.get(*key)
+        if before is None:
+            return None
+        after = copy.deepcopy(before)
+        status = after.setdefault("status", {})
+        if before["metadata"].get("deletionTimestamp"):
+            return await self._delete(before, after)
+        result = self._check_class(after)
+        if result is None:
+            if status.get("phase") in _PROVISIONED:
+                result = await self._keep(after)
+            else:
+                result = await self._provision(after)
+        self._show_usage(after)
+        await update_status(self._context.store, VIRTUAL_DISK, before, after)
+        return result
+
+    def _check_class(self, disk: Object) -> Result | None:
+        claim = disk["spec"].get("persistentVolumeClaim") or {}
+        name = claim.get("storageClassName") or self._context.settings.storage.storage_class
+        if self._classes.item("", name) is None:
+            message = f'StorageClass "{name}" does not exist; the node offers its default class.'
+            disk["status"]["phase"] = disk["status"].get("phase") or "Pending"
+            set_condition(disk, "StorageClassReady", False, reason="StorageClassNotReady", message=message)
+            set_condition(disk, "Ready", False, reason="StorageClassIsNotReady", message=message)
+            return Result(30.0)
+        disk["status"]["storageClassName"] = name
+        set_condition(disk, "StorageClassReady", True, reason="StorageClassReady")
+        return None
+
+    async def _provision(self, disk: Object) -> Result | None:
+        meta, status = disk["metadata"], disk["status"]
+        job = self._jobs.get(meta["uid"])
+        if job is not None and job.generation != meta["generation"]:
+            await self._jobs.cancel(meta["uid"])
+            job = None
+        if status.get("phase") == "Failed" and status.get("observedGeneration") == meta["generation"]:
+            return None
+        status["observedGeneration"] = meta["generation"]
+        source = self._source(disk)
+        if isinstance(source, Waiting):
+            status["phase"] = "Pending"
+            set_condition(disk, "DatasourceReady", False, reason=source.reason, message=source.message)
+            set_condition(disk, "Ready", False, reason="DatasourceIsNotReady", message=source.message)
+            return None
+        if source is not None:
+            set_condition(disk, "DatasourceReady", True, reason="DatasourceReady")
+        if job is None:
+            job = self._jobs.start(
+                meta["uid"],
+                meta["generation"],
+                lambda report: self._make(disk, source, report),
+                notify=lambda: self.enqueue(Key(meta["namespace"], meta["name"])),
+            )
+        if not job.done:
+            status["phase"] = "Provisioning"
+            transfer.show_progress(status, job.progress)
+            message = transfer.progress_message(job.progress)
+            set_condition(disk, "Ready", False, reason="Provisioning", message=message)
+            return None
+        return self._ended(disk)
+
+    def _ended(self, disk: Object) -> Result | None:
+        uid, status = disk["metadata"]["uid"], disk["status"]
+        job = self._jobs.get(uid)
+        assert job is not None  # noqa: S101  only called with an ended job
+        self._jobs.forget(uid)
+        try:
+            volume = job.outcome()
+        except HyperdError as err:
+            reason = getattr(err, "key", "") or "ProvisioningFailed"
+            set_condition(disk, "Ready", False, reason=reason, message=err.message)
+            if transfer.is_final(err):
+                status["phase"] = "Failed"
+                status.pop("progress", None)
+                self._event(disk, "Warning", "ProvisioningFailed", err.message)
+                return None
+            return Result(RETRY_SECONDS)
+        average = job.progress.average_speed if job.progress else 0
+        self._ready(disk, volume)
+        transfer.finish_progress(status, average)
+        self._event(disk, "Normal", "DiskReady", "The disk is ready.")
+        return None
+
+    def _ready(self, disk: Object, volume: Volume) -> None:
+        status = disk["status"]
+        status["phase"] = "Ready"
+        status["capacity"] = format_bytes(volume.virtual_size)
+        status["sourceUID"] = disk["metadata"]["uid"]
+        status["target"] = {"persistentVolumeClaimName": f"d8v-vd-{disk['metadata']['uid']}"}
+        remove_condition(disk, "DatasourceReady")
+        remove_condition(disk, "Resizing")
+        set_condition(disk, "Ready", True, reason="Ready")
+
+    async def _make(self, disk: Object, source: Source | None, report: Report) -> Volume:
+        """The job: idempotent, from nothing to a volume."""
+        uid = disk["metadata"]["uid"]
+        existing = await self._context.pool.find(uid)
+        if existing is not None:
+            return existing
+        requested = _requested(disk)
+        if source is None:
+            if requested is None:
+                raise PermanentError(
+                    f"Disk {disk['metadata']['name']} has neither a data source nor a size.",
+                    key="ProvisioningFailed",
+                )
+            return await self._context.pool.create_blank(uid, aligned(requested))
+        image = await self._image(disk, source, report)
+        if image.cdrom or image.format is ImageFormat.ISO:
+            raise PermanentError("A disk cannot be made from an ISO image.", key="ProvisioningFailed")
+        needed = aligned(image.virtual_size)
+        size = needed if requested is None else aligned(requested)
+        if size < needed:
+            raise PermanentError(
+                f"The requested size {format_bytes(size)} is smaller than the image, which needs "
+                f"{format_bytes(needed)}; raise spec.persistentVolumeClaim.size.",
+                key="ProvisioningFailed",
+            )
+        return await self._context.pool.create_overlay(uid, base=image.path, base_format=image.format, size=size)
+
+    async def _image(self, disk: Object, source: Source, report: Report) -> CachedImage:
+        if source.http is None:
+            return await self._context.cache.ensure(source.reference, report)
+        meta, http = disk["metadata"], source.http
+        checksums = http.get("checksum")
+        imported = await self._context.importer.run(
+            ImportRequest(
+                uid=meta["uid"],
+                source_url=str(http["url"]),
+                repository=repository_of(VIRTUAL_DISK, meta["namespace"], meta["name"]),
+                tag=meta["uid"],
+                checksums=checksums if isinstance(checksums, dict) else {},
+                ca_bundle=str(http.get("caBundle", "")),
+            ),
+            lambda progress: report(transfer.scaled(progress, start=0.0, end=0.5)),
+        )
+        return await self._context.cache.ensure(
+            imported.reference, lambda progress: report(transfer.scaled(progress, start=0.5, end=1.0))
+        )
+
+    def _source(self, disk: Object) -> Source | Waiting | None:
+        """The source, None for a blank disk, or what it waits for."""
+        declared = disk["spec"].get("dataSource")
+        if not declared:
+            return None
+        if declared.get("type") == "HTTP":
+            return Source(http=declared["http"])
+        if declared.get("type") != "ObjectRef":
+            message = f"Data source {declared.get('type')} is not built yet in this version."
+            return Waiting("ImageNotReady", message)
+        ref = declared["objectRef"]
+        kind = usage.DEVICE_KINDS.get(ref["kind"])
+        if kind is None or kind is VIRTUAL_DISK:
+            return Waiting("VirtualDiskSnapshot", f"Data source {ref['kind']} is not built yet in this version.")
+        prefix = "ClusterImage" if kind is CLUSTER_VIRTUAL_IMAGE else "Image"
+        image = self._context.informer(kind).get(
+            disk["metadata"]["namespace"] if kind.namespaced else "", ref["name"]
+        )
+        if image is None:
+            return Waiting(f"{prefix}NotFound", f'{kind.kind} "{ref["name"]}" does not exist.')
+        status = image.get("status") or {}
+        reference = (status.get("target") or {}).get("registryURL")
+        if status.get("phase") != "Ready" or not reference:
+            phase = status.get("phase") or "Pending"
+            return Waiting(f"{prefix}NotReady", f'{kind.kind} "{ref["name"]}" is {phase}, not Ready.')
+        return Source(reference=reference)
+
+    async def _keep(self, disk: Object) -> Result | None:
+        """A provisioned disk: notice its loss, grow it when asked."""
+        meta, status = disk["metadata"], disk["status"]
+        status["observedGeneration"] = meta["generation"]
+        volume = await self._context.pool.find(meta["uid"])
+        if volume is None:
+            message = f"The volume of disk {meta['name']} is gone from the node's pool."
+            status["phase"] = "PVCLost"
+            set_condition(disk, "Ready", False, reason="PVCLost", message=message)
+            return None
+        requested = _requested(disk)
+        if requested is None or aligned(requested) <= volume.virtual_size:
+            if status["phase"] != "Ready" or status.get("capacity") != format_bytes(volume.virtual_size):
+                self._ready(disk, volume)
+            return None
+        return await self._grow(disk, aligned(requested))
+
+    async def _grow(self, disk: Object, size: int) -> Result | None:
+        meta, status = disk["metadata"], disk["status"]
+        if status["phase"] != "Resizing":
+            status["phase"] = "Resizing"
+            self._event(disk, "Normal", "VirtualDiskResizingStarted", f"Growing to {format_bytes(size)}.")
+            set_condition(disk, "Resizing", True, reason="InProgress")
+            return Result(0.01)
+        try:
+            holder = self._holder(disk)
+            if holder is None:
+                volume = await self._context.pool.grow(meta["uid"], size)
+            else:
+                machine, target = holder
+                await self._context.hypervisor.block_resize(machine, target, size)
+                found = await self._context.pool.find(meta["uid"])
+                if found is None or found.virtual_size < size:
+                    return Result(RETRY_SECONDS)
+                volume = found
+        except HyperdError as err:
+            set_condition(disk, "Resizing", False, reason="NotAvailable", message=err.message)
+            self._event(disk, "Warning", "VirtualDiskResizingFailed", err.message)
+            return Result(RETRY_SECONDS)
+        self._ready(disk, volume)
+        self._event(disk, "Normal", "VirtualDiskResizingCompleted", f"Grown to {format_bytes(size)}.")
+        return None
+
+    def _holder(self, disk: Object) -> tuple[str, str] | None:
+        """uid of the machine that has the disk open, and the disk's target in it."""
+        meta = disk["metadata"]
+        for item in usage.machines_using(self._machines, VIRTUAL_DISK, meta["namespace"], meta["name"]):
+            machine = item.object()
+            if usage.mounts(machine, VIRTUAL_DISK, meta["name"]):
+                for ref in machine["status"]["blockDeviceRefs"]:
+                    if ref["kind"] == VIRTUAL_DISK.kind and ref["name"] == meta["name"]:
+                        return item.uid, ref.get("target", "")
+        return None
+
+    def _show_usage(self, disk: Object) -> bool:
+        """Who names the disk and who holds it; whether anybody holds it."""
+        meta, status = disk["metadata"], disk["status"]
+        users = []
+        for item in usage.machines_using(self._machines, VIRTUAL_DISK, meta["namespace"], meta["name"]):
+            users.append({"name": item.name, "mounted": usage.mounts(item.object(), VIRTUAL_DISK, meta["name"])})
+        users.sort(key=lambda user: str(user["name"]))
+        if users:
+            status["attachedToVirtualMachines"] = users
+        else:
+            status.pop("attachedToVirtualMachines", None)
+        mounted = any(user["mounted"] for user in users)
+        if mounted:
+            set_condition(disk, "InUse", True, reason="AttachedToVirtualMachine")
+        else:
+            set_condition(disk, "InUse", False, reason="NotInUse")
+        return mounted
+
+    async def _delete(self, before: Object, disk: Object) -> Result | None:
+        uid = disk["metadata"]["uid"]
+        await self._jobs.cancel(uid)
+        disk["status"]["phase"] = "Terminating"
+        if self._show_usage(disk):
+            message = "A running virtual machine holds the disk; stop it first."
+            set_condition(disk, "Terminating", True, reason="CleanupPending", message=message)
+            await update_status(self._context.store, VIRTUAL_DISK, before, disk)
+            return None
+        await self._context.pool.delete(uid)
+        await remove_finalizer(self._context.store, VIRTUAL_DISK, before, names.VD_CLEANUP)
+        return None
+
+    def _event(self, disk: Object, level: EventLevel, reason: str, message: str) -> None:
+        self._context.events.event(disk, level, reason, message)
+
+
+def _requested(disk: Object) -> int | None:
+    size = (disk["spec"].get("persistentVolumeClaim") or {}).get("size")
+    return None if size is None else to_bytes(size)
+
+
+def _source_values(disk: Object) -> list[str]:
+    ref = (disk["spec"].get("dataSource") or {}).get("objectRef")
+    if not ref:
+        return []
+    namespace = "" if ref.get("kind") == CLUSTER_VIRTUAL_IMAGE.kind else disk["metadata"]["namespace"]
+    return [f"{ref.get('kind')}/{namespace}/{ref.get('name')}"]

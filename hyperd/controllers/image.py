@@ -1,0 +1,210 @@
+"""VirtualImage and ClusterVirtualImage: from a source into the registry.
+
+One machine for both kinds; they differ in scope. An image is imported once: when it is Ready only its presence in
+the registry is watched. Its manifest is removed by the registry's garbage collection, not by its deletion.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Mapping
+
+from hyperd.controllers import transfer, usage
+from hyperd.controllers.context import Context
+from hyperd.controllers.jobs import Jobs
+from hyperd.errors import HyperdError
+from hyperd.resources import names
+from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_MACHINE
+from hyperd.resources.conditions import set_condition
+from hyperd.resources.kind import Kind, Object
+from hyperd.runtime.controller import Controller, Key, Mapper, Result
+from hyperd.runtime.recorder import EventLevel
+from hyperd.runtime.status import remove_finalizer, update_status
+from registry.models import ImportedImage, ImportRequest
+
+RETRY_SECONDS = 5.0
+"""How soon a passing failure (registry or source down) is tried again."""
+
+_SETTLED = ("Ready", "Failed", "ImageLost")
+
+
+def repository_of(kind: Kind, namespace: str, name: str) -> str:
+    """Where an object's image is kept: ``vi/<namespace>/<name>``, ``cvi/<name>``, ``vd/<namespace>/<name>``."""
+    short = kind.short_names[0]
+    return f"{short}/{namespace}/{name}" if kind.namespaced else f"{short}/{name}"
+
+
+class ImageController(Controller):
+    """Imports images of one kind."""
+
+    def __init__(self, context: Context, kind: Kind) -> None:
+        super().__init__()
+        self.kind = kind
+        self.name = kind.singular
+        self._context = context
+        self._images = context.informer(kind)
+        self._machines = context.informer(VIRTUAL_MACHINE)
+        self._jobs: Jobs[ImportedImage] = Jobs()
+        self._checked: dict[str, float] = {}
+        self._finalizer = names.CVI_CLEANUP if kind is CLUSTER_VIRTUAL_IMAGE else names.VI_CLEANUP
+
+    def watches(self) -> Mapping[Kind, Mapper]:
+        return {VIRTUAL_MACHINE: usage.device_keys(self.kind)}
+
+    async def close(self) -> None:
+        """Stop imports; they begin anew at the next start."""
+        await self._jobs.close()
+
+    async def reconcile(self, key: Key) -> Result | None:
+        before = self._images.get(*key)
+        if before is None:
+            return None
+        after = copy.deepcopy(before)
+        status = after.setdefault("status", {})
+        if before["metadata"].get("deletionTimestamp"):
+            return await self._delete(before, after)
+        settled = status.get("phase") in _SETTLED
+        if settled and status.get("observedGeneration") == before["metadata"]["generation"]:
+            result = await self._watch_over(after)
+        else:
+            result = await self._provision(after)
+        self._show_usage(after)
+        await update_status(self._context.store, self.kind, before, after)
+        return result
+
+    async def _provision(self, image: Object) -> Result | None:
+        meta, status = image["metadata"], image["status"]
+        source = image["spec"]["dataSource"]
+        job = self._jobs.get(meta["uid"])
+        if job is not None and job.generation != meta["generation"]:
+            await self._jobs.cancel(meta["uid"])
+            self._event(
+                image, "Normal", f"{self.kind.kind}SpecHasBeenChanged", "The spec changed: importing anew."
+            )
+            job = None
+        status["observedGeneration"] = meta["generation"]
+        if source["type"] != "HTTP":
+            return self._unsupported(image)
+        set_condition(image, "DatasourceReady", True, reason="DatasourceReady")
+        if job is None:
+            job = self._jobs.start(
+                meta["uid"],
+                meta["generation"],
+                lambda report: self._context.importer.run(self._request(image), report),
+                notify=lambda: self.enqueue(Key(meta.get("namespace", ""), meta["name"])),
+            )
+        if not job.done:
+            status["phase"] = "Provisioning"
+            transfer.show_progress(status, job.progress)
+            message = transfer.progress_message(job.progress)
+            set_condition(image, "Ready", False, reason="Provisioning", message=message)
+            return None
+        try:
+            imported = job.outcome()
+        except HyperdError as err:
+            self._jobs.forget(meta["uid"])
+            return self._not_imported(image, err)
+        self._jobs.forget(meta["uid"])
+        self._succeeded(image, imported)
+        return Result(self._context.settings.registry.presence_check_seconds)
+
+    def _request(self, image: Object) -> ImportRequest:
+        meta, source = image["metadata"], image["spec"]["dataSource"]["http"]
+        return ImportRequest(
+            uid=meta["uid"],
+            source_url=source["url"],
+            repository=repository_of(self.kind, meta.get("namespace", ""), meta["name"]),
+            tag=meta["uid"],
+            checksums=source.get("checksum") or {},
+            ca_bundle=source.get("caBundle", ""),
+        )
+
+    def _succeeded(self, image: Object, imported: ImportedImage) -> None:
+        status = image["status"]
+        status["phase"] = "Ready"
+        status["format"] = str(imported.format)
+        status["cdrom"] = imported.cdrom
+        status["size"] = transfer.sizes(imported.stored_bytes, imported.unpacked_bytes)
+        status["sourceUID"] = image["metadata"]["uid"]
+        status["target"] = {"registryURL": imported.reference}
+        transfer.finish_progress(status, imported.average_speed)
+        set_condition(image, "Ready", True, reason="Ready")
+        self._event(image, "Normal", "ImageReady", "The image is in the registry.")
+
+    def _not_imported(self, image: Object, err: HyperdError) -> Result | None:
+        status = image["status"]
+        reason = getattr(err, "key", "") or "ProvisioningFailed"
+        set_condition(image, "Ready", False, reason=reason, message=err.message)
+        if transfer.is_final(err):
+            status["phase"] = "Failed"
+            status.pop("progress", None)
+            self._event(image, "Warning", "ProvisioningFailed", err.message)
+            return None
+        status["phase"] = "Provisioning" if status.get("phase") == "Provisioning" else "Pending"
+        return Result(RETRY_SECONDS)
+
+    def _unsupported(self, image: Object) -> Result | None:
+        type_ = image["spec"]["dataSource"]["type"]
+        message = f"Data source {type_} is not built yet in this version; use HTTP."
+        image["status"]["phase"] = "Pending"
+        set_condition(image, "DatasourceReady", False, reason="ImageNotReady", message=message)
+        set_condition(image, "Ready", False, reason="DatasourceNotReady", message=message)
+        return None
+
+    async def _watch_over(self, image: Object) -> Result | None:
+        """An image can be lost from the registry, and come back."""
+        status = image["status"]
+        reference = (status.get("target") or {}).get("registryURL")
+        if status["phase"] == "Failed" or not reference:
+            return None
+        uid, now = image["metadata"]["uid"], time.monotonic()
+        period = self._context.settings.registry.presence_check_seconds
+        due = self._checked.get(uid, -period) + period
+        if now < due:
+            return Result(due - now)
+        try:
+            present = await self._context.registry.exists(reference)
+        except HyperdError:
+            # Nobody can tell: the image keeps the phase it had.
+            return Result(RETRY_SECONDS)
+        self._checked[uid] = now
+        if not present and status["phase"] == "Ready":
+            message = f"The registry no longer has {reference}; delete and create the image again."
+            status["phase"] = "ImageLost"
+            set_condition(image, "Ready", False, reason="ImageLost", message=message)
+        elif present and status["phase"] == "ImageLost":
+            status["phase"] = "Ready"
+            set_condition(image, "Ready", True, reason="Ready")
+            self._event(image, "Normal", f"{self.kind.kind}LostRecovered", "The image is in the registry again.")
+        return Result(period)
+
+    def _show_usage(self, image: Object) -> bool:
+        meta = image["metadata"]
+        users = usage.machines_using(self._machines, self.kind, meta.get("namespace", ""), meta["name"])
+        if users:
+            set_condition(image, "InUse", True, reason="AttachedToVirtualMachine")
+        else:
+            set_condition(image, "InUse", False, reason="NotInUse")
+        if not self.kind.namespaced:
+            namespaces = sorted({user.namespace for user in users})
+            if namespaces:
+                image["status"]["usedInNamespaces"] = namespaces
+            else:
+                image["status"].pop("usedInNamespaces", None)
+        return bool(users)
+
+    async def _delete(self, before: Object, image: Object) -> Result | None:
+        await self._jobs.cancel(image["metadata"]["uid"])
+        image["status"]["phase"] = "Terminating"
+        if self._show_usage(image):
+            message = "A virtual machine uses the image; remove it from the machine's blockDeviceRefs first."
+            set_condition(image, "Terminating", True, reason="CleanupPending", message=message)
+            await update_status(self._context.store, self.kind, before, image)
+            return None
+        self._checked.pop(image["metadata"]["uid"], None)
+        await remove_finalizer(self._context.store, self.kind, before, self._finalizer)
+        return None
+
+    def _event(self, image: Object, level: EventLevel, reason: str, message: str) -> None:
+        self._context.events.event(image, level, reason, message)

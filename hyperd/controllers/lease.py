@@ -1,0 +1,116 @@
+"""VirtualMachineIPAddressLease: how long an address stays its namespace's after it was released."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Address
+
+from hyperd.controllers.address import AddressController, held_by
+from hyperd.controllers.context import Context
+from hyperd.errors import NotFound
+from hyperd.network import addresses
+from hyperd.resources import meta as metas
+from hyperd.resources import names
+from hyperd.resources.all import VIRTUAL_MACHINE_IP_ADDRESS, VIRTUAL_MACHINE_IP_ADDRESS_LEASE
+from hyperd.resources.conditions import set_condition
+from hyperd.resources.kind import Kind, Object
+from hyperd.runtime.controller import Controller, Key, Mapper, Result
+from hyperd.runtime.status import remove_finalizer, update_status
+from hyperd.store.interface import Item, PatchType
+
+
+class LeaseController(Controller):
+    """Shows a lease's phase and ends it after its retention."""
+
+    name = "virtualmachineipaddresslease"
+    kind = VIRTUAL_MACHINE_IP_ADDRESS_LEASE
+
+    def __init__(self, context: Context, allocator: AddressController) -> None:
+        super().__init__()
+        self._context = context
+        self._allocator = allocator
+        self._leases = context.informer(VIRTUAL_MACHINE_IP_ADDRESS_LEASE)
+        self._addresses = context.informer(VIRTUAL_MACHINE_IP_ADDRESS)
+
+    def watches(self) -> Mapping[Kind, Mapper]:
+        return {VIRTUAL_MACHINE_IP_ADDRESS: self._lease_of_address}
+
+    def _lease_of_address(self, item: Item) -> Iterable[Key]:
+        address = (item.object().get("status") or {}).get("address")
+        if address:
+            yield Key("", addresses.lease_name(IPv4Address(address)))
+
+    async def reconcile(self, key: Key) -> Result | None:
+        before = self._leases.get(*key)
+        address = addresses.address_of_lease(key.name)
+        if address is not None:
+            self._allocator.forget_granted(address)
+        if before is None:
+            return None
+        if before["metadata"].get("deletionTimestamp"):
+            await remove_finalizer(self._context.store, self.kind, before, names.VMIPL_CLEANUP)
+            return None
+        ref = before["spec"].get("virtualMachineIPAddressRef") or {}
+        vmip = self._addresses.get(ref.get("namespace", ""), ref["name"]) if ref.get("name") else None
+        if vmip is None and ref.get("name"):
+            vmip = await self._fresh(ref)
+        if vmip is not None and held_by(before, vmip):
+            after = copy.deepcopy(before)
+            after.setdefault("status", {})["phase"] = "Bound"
+            set_condition(after, "Bound", True, reason="Bound")
+            await update_status(self._context.store, self.kind, before, after)
+            return None
+        return await self._release(before)
+
+    async def _fresh(self, ref: Mapping[str, str]) -> Object | None:
+        """What the informer does not show may be newer than the informer."""
+        try:
+            item = await self._context.store.get(VIRTUAL_MACHINE_IP_ADDRESS, ref.get("namespace", ""), ref["name"])
+        except NotFound:
+            return None
+        return item.object()
+
+    async def _release(self, lease: Object) -> Result | None:
+        retention = self._context.settings.network.lease_retention_seconds
+        status = lease.get("status") or {}
+        if status.get("phase") == "Released":
+            left = self._since_release(lease)
+            if left < retention:
+                return Result(retention - left)
+            await self._remove(lease)
+            return None
+        if retention <= 0:
+            await self._remove(lease)
+            return None
+        meta = lease["metadata"]
+        patch = {
+            "metadata": {
+                "resourceVersion": meta["resourceVersion"],
+                "labels": {names.VMIP_UID_LABEL: None},
+            },
+            "spec": {"virtualMachineIPAddressRef": {"name": ""}},
+        }
+        item = await self._context.store.patch(self.kind, "", meta["name"], PatchType.MERGE, patch)
+        before = item.object()
+        after = copy.deepcopy(before)
+        after.setdefault("status", {})["phase"] = "Released"
+        set_condition(after, "Bound", False, reason="Released")
+        await update_status(self._context.store, self.kind, before, after)
+        return Result(retention)
+
+    def _since_release(self, lease: Object) -> float:
+        for condition in lease["status"].get("conditions") or ():
+            if condition["type"] == "Bound":
+                return time.time() - metas.parse_time(condition["lastTransitionTime"]).timestamp()
+        return float("inf")
+
+    async def _remove(self, lease: Object) -> None:
+        meta = lease["metadata"]
+        await self._context.store.delete(self.kind, "", meta["name"])
+        try:
+            item = await self._context.store.get(self.kind, "", meta["name"])
+        except NotFound:
+            return
+        await remove_finalizer(self._context.store, self.kind, item.object(), names.VMIPL_CLEANUP)

@@ -1,0 +1,323 @@
+"""What a machine needs before it may start, each as a condition: class, address, devices, provisioning, room.
+
+Everything is looked up afresh from informers and the world; nothing is reserved by remembering it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from hyperd.controllers import usage
+from hyperd.controllers.context import Context
+from hyperd.controllers.jobs import Jobs
+from hyperd.errors import AlreadyExists, HyperdError
+from hyperd.hypervisor.spec import DiskFormat
+from hyperd.imagefile.detect import ImageFormat
+from hyperd.resources import names
+from hyperd.resources.all import (
+    SECRET,
+    VIRTUAL_DISK,
+    VIRTUAL_MACHINE,
+    VIRTUAL_MACHINE_CLASS,
+    VIRTUAL_MACHINE_IP_ADDRESS,
+)
+from hyperd.resources.conditions import remove_condition, set_condition
+from hyperd.resources.kind import Kind, Object
+from hyperd.resources.meta import owner_reference
+from hyperd.runtime.controller import Key
+from registry.models import CachedImage
+
+Wake = Callable[[], None]
+
+_USABLE_DISK_PHASES = ("Ready", "Resizing")
+
+
+@dataclass(frozen=True)
+class Device:
+    """One block device that is there: where its bytes are and how QEMU is to read them."""
+
+    kind: str
+    name: str
+    uid: str
+    path: Path
+    format: DiskFormat
+    size: str
+    readonly: bool
+    cdrom: bool
+    boot_order: int | None
+
+
+@dataclass
+class Dependencies:
+    """What was found. ``blocked`` is the first reason why the machine cannot start, empty when it can."""
+
+    blocked: str = ""
+    class_spec: Object = field(default_factory=dict)
+    address: IPv4Address | None = None
+    address_name: str = ""
+    devices: list[Device] = field(default_factory=list)
+    user_data: str | None = None
+
+    def block(self, message: str) -> None:
+        """Note why the machine must wait; the first reason is the one that users see."""
+        self.blocked = self.blocked or message
+
+
+class Resolver:
+    """Finds a machine's dependencies and writes what it found as conditions."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._machines = context.informer(VIRTUAL_MACHINE)
+        self._classes = context.informer(VIRTUAL_MACHINE_CLASS)
+        self._addresses = context.informer(VIRTUAL_MACHINE_IP_ADDRESS)
+        self._secrets = context.informer(SECRET)
+        self._images: Jobs[CachedImage] = Jobs()
+        for kind in usage.DEVICE_KINDS.values():
+            context.informer(kind)
+
+    async def close(self) -> None:
+        """Stop downloads into the cache."""
+        await self._images.close()
+
+    async def resolve(self, machine: Object, wake: Wake) -> Dependencies:
+        """All dependencies of ``machine``; its conditions are set in place. ``wake`` queues it again."""
+        found = Dependencies()
+        self._class(machine, found)
+        await self._address(machine, found)
+        self._provisioning(machine, found)
+        await self._devices(machine, found, wake)
+        return found
+
+    def _class(self, machine: Object, found: Dependencies) -> None:
+        name = machine["spec"].get("virtualMachineClassName", "")
+        class_ = self._classes.get("", name)
+        if class_ is None:
+            message = f'VirtualMachineClass "{name}" does not exist.'
+            set_condition(
+                machine, "SizingPolicyMatched", False, reason="VirtualMachineClassNotFound", message=message
+            )
+        elif class_["metadata"].get("deletionTimestamp"):
+            message = f'VirtualMachineClass "{name}" is being deleted.'
+            set_condition(
+                machine, "SizingPolicyMatched", False, reason="VirtualMachineClassTerminating", message=message
+            )
+        else:
+            remove_condition(machine, "SizingPolicyMatched")
+            found.class_spec = class_["spec"]
+            if (class_.get("status") or {}).get("phase") == "Ready":
+                set_condition(machine, "VirtualMachineClassReady", True, reason="VirtualMachineClassReady")
+                return
+            message = f'VirtualMachineClass "{name}" is not Ready.'
+        set_condition(
+            machine, "VirtualMachineClassReady", False, reason="VirtualMachineClassNotReady", message=message
+        )
+        found.block(message)
+
+    async def _address(self, machine: Object, found: Dependencies) -> None:
+        if not self._context.settings.network.virtual_machine_cidrs:
+            return
+        meta = machine["metadata"]
+        named = machine["spec"].get("virtualMachineIPAddressName")
+        vmip = self._addresses.get(meta["namespace"], named) if named else self._owned_address(machine)
+        if vmip is None and named:
+            message = f'VirtualMachineIPAddress "{named}" does not exist.'
+            self._no_address(machine, found, "VirtualMachineIPAddressNotAvailable", message)
+            return
+        if vmip is None:
+            await self._make_address(machine)
+            self._no_address(machine, found, "VirtualMachineIPAddressNotReady", "The address is being leased.")
+            return
+        status = vmip.get("status") or {}
+        user = status.get("virtualMachineName")
+        if status.get("phase") not in ("Bound", "Attached") or not status.get("address"):
+            message = f'VirtualMachineIPAddress "{vmip["metadata"]["name"]}" has no address yet.'
+            self._no_address(machine, found, "VirtualMachineIPAddressNotReady", message)
+        elif user not in (None, "", meta["name"]):
+            message = f'VirtualMachineIPAddress "{vmip["metadata"]["name"]}" is used by virtual machine {user}.'
+            self._no_address(machine, found, "VirtualMachineIPAddressNotAvailable", message)
+        else:
+            found.address = IPv4Address(status["address"])
+            found.address_name = vmip["metadata"]["name"]
+            reason = "VirtualMachineIPAddressReady"
+            set_condition(machine, "VirtualMachineIPAddressReady", True, reason=reason)
+
+    def _no_address(self, machine: Object, found: Dependencies, reason: str, message: str) -> None:
+        set_condition(machine, "VirtualMachineIPAddressReady", False, reason=reason, message=message)
+        found.block(message)
+
+    def _owned_address(self, machine: Object) -> Object | None:
+        for item in self._addresses.by_index("owner", machine["metadata"]["uid"]):
+            if item.namespace == machine["metadata"]["namespace"]:
+                return item.object()
+        return None
+
+    async def _make_address(self, machine: Object) -> None:
+        """An address of the machine's own; its name follows from the uid, so that a crash makes no second."""
+        meta = machine["metadata"]
+        suffix = hashlib.sha256(meta["uid"].encode()).hexdigest()[:5]
+        body: Object = {
+            "apiVersion": VIRTUAL_MACHINE_IP_ADDRESS.api_version,
+            "kind": VIRTUAL_MACHINE_IP_ADDRESS.kind,
+            "metadata": {
+                "namespace": meta["namespace"],
+                "name": f"{meta['name']}-{suffix}",
+                "labels": {names.VM_UID_LABEL: meta["uid"]},
+                "ownerReferences": [owner_reference(machine)],
+            },
+            "spec": {"type": "Auto"},
+        }
+        try:
+            await self._context.store.create(VIRTUAL_MACHINE_IP_ADDRESS, meta["namespace"], body)
+        except AlreadyExists:
+            # The informer is behind, or the old machine of this name is still going.
+            return
+
+    def _provisioning(self, machine: Object, found: Dependencies) -> None:
+        provisioning = machine["spec"].get("provisioning")
+        if not provisioning:
+            remove_condition(machine, "ProvisioningReady")
+            return
+        data, problem = self._user_data(machine, provisioning)
+        if problem:
+            set_condition(machine, "ProvisioningReady", False, reason="ProvisioningNotReady", message=problem)
+            found.block(problem)
+            return
+        found.user_data = data
+        set_condition(machine, "ProvisioningReady", True, reason="ProvisioningReady")
+
+    def _user_data(self, machine: Object, provisioning: Object) -> tuple[str, str]:
+        """User data, and what is wrong with it."""
+        if provisioning["type"] == "UserData":
+            return provisioning.get("userData", ""), ""
+        if provisioning["type"] != "UserDataRef":
+            return "", f"Provisioning by {provisioning['type']} is not built yet in this version."
+        name = provisioning["userDataRef"]["name"]
+        secret = self._secrets.get(machine["metadata"]["namespace"], name)
+        if secret is None:
+            return "", f'Secret "{name}" does not exist.'
+        if secret.get("type") != names.CLOUD_INIT_SECRET_TYPE:
+            return "", f'Secret "{name}" is not of type {names.CLOUD_INIT_SECRET_TYPE}.'
+        for key in names.CLOUD_INIT_SECRET_KEYS:
+            if key in (secret.get("data") or {}):
+                try:
+                    return base64.b64decode(secret["data"][key], validate=True).decode(), ""
+                except (binascii.Error, UnicodeDecodeError):
+                    return "", f'Key {key} of Secret "{name}" is not base64 of text.'
+        return "", f'Secret "{name}" has no key userData.'
+
+    async def _devices(self, machine: Object, found: Dependencies, wake: Wake) -> None:
+        problems = []
+        for ref in machine["spec"].get("blockDeviceRefs") or ():
+            device, problem = await self._device(machine, ref, wake)
+            if device is not None:
+                found.devices.append(device)
+            else:
+                problems.append(problem)
+        if problems:
+            message = " ".join(problems)
+            set_condition(machine, "BlockDevicesReady", False, reason="BlockDevicesNotReady", message=message)
+            found.block(message)
+        else:
+            set_condition(machine, "BlockDevicesReady", True, reason="BlockDevicesReady")
+
+    async def _device(self, machine: Object, ref: Object, wake: Wake) -> tuple[Device | None, str]:
+        kind = usage.DEVICE_KINDS.get(ref.get("kind", ""))
+        if kind is None:
+            return None, f"Device kind {ref.get('kind')!r} is not known."
+        namespace = machine["metadata"]["namespace"] if kind.namespaced else ""
+        source = self._context.informer(kind).get(namespace, ref["name"])
+        if source is None:
+            return None, f'{kind.kind} "{ref["name"]}" does not exist.'
+        if source["metadata"].get("deletionTimestamp"):
+            return None, f'{kind.kind} "{ref["name"]}" is being deleted.'
+        if kind is VIRTUAL_DISK:
+            return self._disk(machine, source, ref)
+        return await self._image(kind, source, ref, wake)
+
+    def _disk(self, machine: Object, disk: Object, ref: Object) -> tuple[Device | None, str]:
+        meta, status = disk["metadata"], disk.get("status") or {}
+        if status.get("phase") not in _USABLE_DISK_PHASES:
+            phase = status.get("phase") or "Pending"
+            progress = f" ({status['progress']})" if status.get("progress") and phase == "Provisioning" else ""
+            return None, f'VirtualDisk "{meta["name"]}" is {phase}{progress}, not Ready.'
+        holder = self._other_holder(machine, meta["name"])
+        if holder:
+            return None, f'VirtualDisk "{meta["name"]}" is in use by virtual machine "{holder}".'
+        return (
+            Device(
+                kind=VIRTUAL_DISK.kind,
+                name=meta["name"],
+                uid=meta["uid"],
+                path=self._context.pool.path(meta["uid"]),
+                format=DiskFormat.QCOW2,
+                size=status.get("capacity", ""),
+                readonly=False,
+                cdrom=False,
+                boot_order=ref.get("bootOrder"),
+            ),
+            "",
+        )
+
+    def _other_holder(self, machine: Object, disk: str) -> str:
+        """The name of another machine whose domain is alive and has the disk."""
+        namespace, uid = machine["metadata"]["namespace"], machine["metadata"]["uid"]
+        domains = self._context.hypervisor.last_known
+        for item in usage.machines_using(self._machines, VIRTUAL_DISK, namespace, disk):
+            if item.uid == uid:
+                continue
+            domain = domains.get(item.uid)
+            other = item.object()
+            starting = (other.get("status") or {}).get("phase") in ("Starting", "Running", "Stopping", "Pause")
+            if (domain is not None and domain.active) or (starting and usage.mounts(other, VIRTUAL_DISK, disk)):
+                return item.name
+        return ""
+
+    async def _image(self, kind: Kind, image: Object, ref: Object, wake: Wake) -> tuple[Device | None, str]:
+        meta, status = image["metadata"], image.get("status") or {}
+        reference = (status.get("target") or {}).get("registryURL")
+        if status.get("phase") != "Ready" or not reference:
+            return None, f'{kind.kind} "{meta["name"]}" is {status.get("phase") or "Pending"}, not Ready.'
+        job = self._images.get(meta["uid"])
+        if job is None:
+            job = self._images.start(
+                meta["uid"], 0, lambda report: self._context.cache.ensure(reference, report), notify=wake
+            )
+        if not job.done:
+            percent = 100 * ((job.progress.fraction if job.progress else 0) or 0)
+            return None, f'{kind.kind} "{meta["name"]}" is being copied to the node ({percent:.0f}%).'
+        try:
+            cached = job.outcome()
+        except HyperdError as err:
+            self._images.forget(meta["uid"])
+            return None, f'{kind.kind} "{meta["name"]}" cannot be copied to the node: {err.message}'
+        if not await asyncio.to_thread(cached.path.exists):
+            self._images.forget(meta["uid"])
+            wake()
+            return None, f'{kind.kind} "{meta["name"]}" left the node\'s cache; copying it again.'
+        return (
+            Device(
+                kind=kind.kind,
+                name=meta["name"],
+                uid=meta["uid"],
+                path=cached.path,
+                format=DiskFormat.QCOW2 if cached.format is ImageFormat.QCOW2 else DiskFormat.RAW,
+                size=(status.get("size") or {}).get("unpacked", ""),
+                readonly=True,
+                cdrom=cached.cdrom,
+                boot_order=ref.get("bootOrder"),
+            ),
+            "",
+        )
+
+
+def machine_key(machine: Object) -> Key:
+    """The queue key of a machine."""
+    return Key(machine["metadata"]["namespace"], machine["metadata"]["name"])

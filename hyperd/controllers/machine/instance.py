@@ -1,0 +1,204 @@
+"""The host's side of one machine: tap, lease, seed, domain. Joined here, found again by uid.
+
+Order matters after a crash: link and seed come before the definition, the definition before the start; what has no
+machine any more is removed by its uid.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from ipaddress import IPv4Address
+
+from hyperd.controllers.context import Context
+from hyperd.controllers.machine import applied
+from hyperd.controllers.machine.dependencies import Dependencies
+from hyperd.controllers.machine.plan import Plan, device_name, make_plan, memory_of
+from hyperd.controllers.machine.status import Observed, memory_overhead
+from hyperd.crashpoints import CrashPoint, reached
+from hyperd.errors import NotFound, PermanentError
+from hyperd.hypervisor.domain import disk_targets
+from hyperd.hypervisor.host import HostFacts, domain_type, free_memory_bytes
+from hyperd.hypervisor.spec import DomainType
+from hyperd.hypervisor.state import DomainInfo
+from hyperd.network import addresses, resolvers
+from hyperd.resources.all import VIRTUAL_DISK
+from hyperd.resources.kind import Object
+from hyperd.resources.quantity import format_human, to_bytes
+from hyperd.runtime.informer import Informer
+
+_ENOUGH_SPACE_BYTES = 16 << 20
+
+
+class Instances:
+    """Makes, finds and removes what a machine is on this host."""
+
+    def __init__(self, context: Context, machines: Informer) -> None:
+        self._context = context
+        self._machines = machines
+        self._facts: HostFacts | None = None
+        self._dns: tuple[IPv4Address, ...] | None = None
+        self._claims: dict[str, str] = {}
+        """Disk uid → machine uid for the moment of a start; afterwards the domain itself is the claim."""
+        self._starting_memory: dict[str, int] = {}
+
+    def claim(self, machine: Object, found: Dependencies) -> str:
+        """Take the machine's disks for the moment of its start; a sentence when another start has one."""
+        uid = machine["metadata"]["uid"]
+        disks = [device for device in found.devices if device.kind == VIRTUAL_DISK.kind]
+        for disk in disks:
+            if self._claims.get(disk.uid, uid) != uid:
+                return f'VirtualDisk "{disk.name}" is being taken by another virtual machine.'
+        for disk in disks:
+            self._claims[disk.uid] = uid
+        self._starting_memory[uid] = memory_of(machine["spec"]) + memory_overhead(machine["spec"]["cpu"]["cores"])
+        return ""
+
+    def release(self, machine: Object) -> None:
+        """End the moment of ``claim``."""
+        uid = machine["metadata"]["uid"]
+        self._starting_memory.pop(uid, None)
+        for disk in [disk for disk, holder in self._claims.items() if holder == uid]:
+            del self._claims[disk]
+
+    async def facts(self) -> HostFacts:
+        """The host's facts, as of the last connection."""
+        self._facts = await self._context.hypervisor.facts()
+        return self._facts
+
+    async def unfit(self, machine: Object) -> str:
+        """Why the node has no room for the machine; empty when it has.
+
+        Memory is counted as promised, not as touched: a guest may use all of it later.
+        """
+        facts = await self.facts()
+        if domain_type(facts, self._context.settings.hypervisor) is DomainType.TEST:
+            return ""
+        uid = machine["metadata"]["uid"]
+        need = memory_of(machine["spec"]) + memory_overhead(machine["spec"]["cpu"]["cores"])
+        reserved = self._context.settings.hypervisor.reserved_memory_bytes
+        promised = sum(size for other, size in self._starting_memory.items() if other != uid)
+        for other, domain in self._context.hypervisor.last_known.items():
+            if domain.active and other != uid:
+                config = applied.decode(domain.spec_hash).configuration
+                promised += to_bytes(config.get("memory.size", 0))
+                promised += memory_overhead(int(config.get("cpu.cores", 1)))
+        unpromised = facts.memory_bytes - reserved - promised
+        available = await asyncio.to_thread(free_memory_bytes) - reserved
+        room = max(0, min(unpromised, available))
+        if need <= room:
+            return ""
+        return (
+            f"Node {self._context.node_name} has {format_human(room)} of memory left for virtual machines, "
+            f"this one needs {format_human(need)}; stop others or make it smaller."
+        )
+
+    async def plan(self, machine: Object, found: Dependencies, *, operation: str, write_seed: bool) -> Plan:
+        """The plan of a start now."""
+        facts = await self.facts()
+        meta = machine["metadata"]
+        seed = None
+        if found.user_data is not None:
+            seed = self._context.seeds.path(meta["uid"])
+            if write_seed:
+                await self._context.seeds.write(meta["uid"], hostname=meta["name"], user_data=found.user_data)
+        if self._dns is None:
+            configured = self._context.settings.network.dns_servers
+            self._dns = await asyncio.to_thread(resolvers.dns_servers, configured)
+        return make_plan(
+            machine,
+            found,
+            settings=self._context.settings,
+            facts=facts,
+            type_=domain_type(facts, self._context.settings.hypervisor),
+            seed=seed,
+            dns=self._dns,
+            operation=operation,
+        )
+
+    async def start(self, machine: Object, found: Dependencies, *, operation: str) -> tuple[DomainInfo, Observed]:
+        """Link, define, start. What a failure leaves is taken up or removed by the next reconcile."""
+        plan = await self.plan(machine, found, operation=operation, write_seed=True)
+        await self._link(plan)
+        reached(CrashPoint.VM_BEFORE_DEFINE)
+        await self._context.hypervisor.define(plan.domain)
+        reached(CrashPoint.VM_AFTER_DEFINE)
+        await self._context.hypervisor.start_domain(plan.domain.uid)
+        reached(CrashPoint.VM_AFTER_START)
+        domain = await self._context.hypervisor.info(plan.domain.uid)
+        if domain is None:
+            raise NotFound(f"The domain {plan.domain.name} went away while it was started.")
+        return domain, self.observe(domain, found, plan=plan)
+
+    async def keep(self, machine: Object, domain: DomainInfo, found: Dependencies) -> Observed:
+        """Make sure that a living domain has its link, which a restart of the daemon or of a device may cost."""
+        operation = applied.decode(domain.spec_hash).operation
+        try:
+            plan = await self.plan(machine, found, operation=operation, write_seed=False)
+        except PermanentError:
+            return self.observe(domain, found)
+        await self._link(plan)
+        return self.observe(domain, found, plan=plan)
+
+    async def _link(self, plan: Plan) -> None:
+        if plan.tap is None or plan.lease is None:
+            return
+        await self._context.network.ensure_tap(plan.tap)
+        self._context.dhcp.serve(plan.tap.name, plan.lease)
+
+    def observe(
+        self,
+        domain: DomainInfo | None,
+        found: Dependencies,
+        *,
+        plan: Plan | None = None,
+        unfit: str = "",
+        failure: str = "",
+    ) -> Observed:
+        """What the status is made from, as far as it is known now."""
+        targets: dict[tuple[str, str], str] = {}
+        if plan is not None:
+            by_name = disk_targets(plan.domain)
+            for device in found.devices:
+                targets[device.kind, device.name] = by_name.get(device_name(device), "")
+        facts = self._facts
+        return Observed(
+            domain=domain,
+            found=found,
+            node_name=self._context.node_name,
+            targets=targets,
+            pool_unfit=unfit,
+            failure=failure,
+            emulated=plan is not None and plan.domain.domain_type is DomainType.QEMU,
+            cpu_note=plan.cpu_note if plan is not None else "",
+            versions=(facts.qemu_version, facts.libvirt_version) if facts is not None else ("", ""),
+        )
+
+    async def resume_if_space(self, domain: DomainInfo) -> None:
+        """Let a guest go on that a full disk paused, once there is space."""
+        stat = await asyncio.to_thread(os.statvfs, self._context.settings.volumes_dir)
+        if stat.f_bavail * stat.f_frsize >= _ENOUGH_SPACE_BYTES:
+            await self._context.hypervisor.resume(domain.uid)
+
+    async def unlink(self, uid: str) -> None:
+        """Remove tap, route and DHCP of a machine that is off."""
+        name = addresses.tap_name(self._context.settings.network.tap_prefix, uid)
+        self._context.dhcp.stop(name)
+        await self._context.network.remove_tap(name)
+
+    async def remove(self, uid: str, *, defined: bool) -> None:
+        """Remove all that the host has of a machine whose domain is off."""
+        if defined:
+            reached(CrashPoint.VM_BEFORE_UNDEFINE)
+            await self._context.hypervisor.undefine(uid)
+            reached(CrashPoint.VM_AFTER_UNDEFINE)
+        await self.unlink(uid)
+        await self._context.seeds.remove(uid)
+        await asyncio.to_thread(self._remove_files, uid)
+
+    def _remove_files(self, uid: str) -> None:
+        settings = self._context.settings
+        for path in (settings.nvram_dir / f"{uid}.fd", settings.console_dir / uid):
+            path.unlink(missing_ok=True)
+        for path in settings.console_log_dir.glob(f"{uid}.log*"):
+            path.unlink(missing_ok=True)

@@ -1,0 +1,193 @@
+"""From a machine and what it needs to one domain: a pure function of what was found.
+
+Device names, serials and order follow api-reference §6.9; CPU topology and fractions follow §6.8.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from hyperd.controllers.machine import applied
+from hyperd.controllers.machine.dependencies import Dependencies, Device
+from hyperd.hypervisor.host import CpuChoice, HostFacts, choose_cpu
+from hyperd.hypervisor.spec import (
+    DiskFormat,
+    DiskSpec,
+    DomainSpec,
+    DomainType,
+    Firmware,
+    NicSpec,
+    OsType,
+)
+from hyperd.network import addresses
+from hyperd.network.dhcp import Lease
+from hyperd.network.host import TapSpec
+from hyperd.resources.kind import Object
+from hyperd.resources.quantity import to_bytes
+from hyperd.settings import Settings
+
+_PREFIXES = {"VirtualDisk": "vd", "VirtualImage": "vi", "ClusterVirtualImage": "cvi"}
+_MAX_DEVICE_NAME = 63
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One start of one machine: the domain, its tap and its lease (None under the test driver)."""
+
+    domain: DomainSpec
+    tap: TapSpec | None
+    lease: Lease | None
+    cpu_note: str
+
+
+def sockets_for(cores: int) -> int:
+    """How many sockets so many cores are spread over."""
+    for limit, sockets in ((16, 1), (32, 2), (64, 4)):
+        if cores <= limit:
+            return sockets
+    return 8
+
+
+def fraction_of(spec: Object) -> int:
+    """``cpu.coreFraction`` in percent; 100 when unset."""
+    text = str(spec["cpu"].get("coreFraction") or "100%")
+    return int(text.removesuffix("%")) if text.removesuffix("%").isdigit() else 100
+
+
+def memory_of(spec: Object) -> int:
+    """Guest memory in bytes."""
+    return to_bytes(spec["memory"]["size"])
+
+
+def device_name(device: Device) -> str:
+    """``vd-root``, ``vi-debian``: unique within a machine; long names end in a hash."""
+    name = f"{_PREFIXES[device.kind]}-{device.name}"
+    if len(name) <= _MAX_DEVICE_NAME:
+        return name
+    return f"{name[: _MAX_DEVICE_NAME - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def serial_of(uid: str) -> str:
+    """The serial that the guest sees: md5 hex of the source object's uid, as the reference has it."""
+    return hashlib.md5(uid.encode(), usedforsecurity=False).hexdigest()
+
+
+def disks(spec: Object, devices: list[Device], seed: Path | None, uid: str) -> tuple[DiskSpec, ...]:
+    """All disks in order; where no device has a bootOrder, the list's order boots."""
+    explicit = any(device.boot_order is not None for device in devices)
+    found = [
+        DiskSpec(
+            name=device_name(device),
+            source=device.path,
+            serial=serial_of(device.uid),
+            format=device.format,
+            readonly=device.readonly,
+            cdrom=device.cdrom,
+            boot_order=device.boot_order if explicit else index + 1,
+        )
+        for index, device in enumerate(devices)
+    ]
+    if seed is not None:
+        found.append(
+            DiskSpec(
+                name="cloudinit",
+                source=seed,
+                serial=serial_of(f"{uid}/cloudinit"),
+                format=DiskFormat.RAW,
+                readonly=True,
+                scsi=bool(spec.get("enableParavirtualization", True)),
+            )
+        )
+    return tuple(found)
+
+
+def make_plan(
+    machine: Object,
+    found: Dependencies,
+    *,
+    settings: Settings,
+    facts: HostFacts,
+    type_: DomainType,
+    seed: Path | None,
+    dns: tuple[IPv4Address, ...],
+    operation: str = "",
+) -> Plan:
+    """The whole plan. Raises PermanentError where this host cannot run the machine."""
+    meta, spec = machine["metadata"], machine["spec"]
+    uid, cores = meta["uid"], spec["cpu"]["cores"]
+    choice = _cpu(found.class_spec, facts, type_)
+    tap, lease = (None, None) if type_ is DomainType.TEST else _network(machine, found, settings, dns)
+    fraction = fraction_of(spec)
+    limited = facts.cpu_tuning and fraction < 100
+    firmware = Firmware(spec.get("bootloader") or "BIOS")
+    config = applied.Applied(applied.configuration(spec), operation)
+    domain = DomainSpec(
+        uid=uid,
+        instance=settings.instance,
+        namespace=meta["namespace"],
+        vm_name=meta["name"],
+        generation=meta["generation"],
+        spec_hash=config.encode(),
+        domain_type=type_,
+        cores=cores,
+        sockets=sockets_for(cores),
+        cpu=choice.cpu,
+        # The fraction is what the machine is sure to get under contention; idle cores are its to use.
+        cpu_shares=max(2, 1024 * cores * fraction // 100) if limited else None,
+        memory_bytes=memory_of(spec),
+        os_type=OsType(spec.get("osType") or "Generic"),
+        firmware=firmware,
+        nvram=None if firmware is Firmware.BIOS else settings.nvram_dir / f"{uid}.fd",
+        paravirt=spec.get("enableParavirtualization", True),
+        disks=disks(spec, found.devices, seed, uid),
+        nics=(NicSpec(tap.name, lease.mac, tap.mtu),) if tap and lease else (),
+        serial_socket=None if type_ is DomainType.TEST else settings.console_dir / uid,
+        serial_log=None if type_ is DomainType.TEST else settings.console_log_dir / f"{uid}.log",
+        tpm=facts.tpm and spec.get("osType") == "Windows",
+    )
+    return Plan(domain, tap, lease, choice.reason)
+
+
+def _cpu(class_spec: Object, facts: HostFacts, type_: DomainType) -> CpuChoice:
+    cpu = class_spec.get("cpu") or {"type": "Host"}
+    return choose_cpu(
+        facts,
+        type_,
+        cpu_type=cpu["type"],
+        model=cpu.get("model", ""),
+        features=tuple(cpu.get("features") or ()),
+    )
+
+
+def _network(
+    machine: Object, found: Dependencies, settings: Settings, dns: tuple[IPv4Address, ...]
+) -> tuple[TapSpec | None, Lease | None]:
+    """The machine's tap and what DHCP says on it; none without an address."""
+    meta, network = machine["metadata"], settings.network
+    if found.address is None:
+        return None, None
+    cidr = addresses.network_of(network.virtual_machine_cidrs, found.address)
+    if cidr is None:
+        return None, None
+    gateway = addresses.gateway_of(network.virtual_machine_cidrs, found.address)
+    tap = TapSpec(
+        uid=meta["uid"],
+        name=addresses.tap_name(network.tap_prefix, meta["uid"]),
+        address=found.address,
+        gateway=gateway,
+        mtu=network.mtu,
+    )
+    lease = Lease(
+        mac=addresses.mac_for(meta["uid"], 0),
+        address=found.address,
+        network=cidr,
+        gateway=gateway,
+        hostname=meta["name"],
+        mtu=network.mtu,
+        dns=dns,
+        server_mac=network.gateway_mac,
+    )
+    return tap, lease

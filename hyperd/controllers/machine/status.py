@@ -1,0 +1,202 @@
+"""A machine's ``status`` from what was found: phase, conditions, devices, resources.
+
+Quiet conditions are removed when they have nothing to say (api-reference §6.4).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hyperd.controllers.machine import applied
+from hyperd.controllers.machine.dependencies import Dependencies
+from hyperd.controllers.machine.plan import fraction_of, sockets_for
+from hyperd.hypervisor.state import DomainInfo, DomainState
+from hyperd.resources.conditions import remove_condition, set_condition
+from hyperd.resources.kind import Object
+from hyperd.resources.meta import now_rfc3339
+from hyperd.resources.quantity import format_bytes
+
+_TRANSITIONS_KEPT = 10
+_VCPU_OVERHEAD = 8 << 20
+_BASE_OVERHEAD = 64 << 20
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What the status is made from."""
+
+    domain: DomainInfo | None
+    found: Dependencies
+    node_name: str
+    targets: dict[tuple[str, str], str]
+    """(kind, name) → what the guest calls the device."""
+    pool_unfit: str = ""
+    """Why the node has no room, empty when it has."""
+    failure: str = ""
+    """What went wrong at the last start."""
+    emulated: bool = False
+    cpu_note: str = ""
+    versions: tuple[str, str] = ("", "")
+
+
+def memory_overhead(cores: int) -> int:
+    """Bytes that an instance needs beside the guest's memory."""
+    return _BASE_OVERHEAD + cores * _VCPU_OVERHEAD
+
+
+def set_phase(machine: Object, phase: str) -> bool:
+    """Enter ``phase``, with its time in ``stats.phasesTransitions``; whether it is another one."""
+    status = machine.setdefault("status", {})
+    if status.get("phase") == phase:
+        return False
+    status["phase"] = phase
+    stats = status.setdefault("stats", {})
+    transitions = [*stats.get("phasesTransitions", []), {"phase": phase, "timestamp": now_rfc3339()}]
+    stats["phasesTransitions"] = transitions[-_TRANSITIONS_KEPT:]
+    return True
+
+
+def entered(machine: Object, phase: str) -> str:
+    """When the machine last entered ``phase``, RFC 3339; empty when it is not known."""
+    stats = (machine.get("status") or {}).get("stats") or {}
+    for transition in reversed(stats.get("phasesTransitions") or []):
+        if transition["phase"] == phase:
+            return str(transition["timestamp"])
+    return ""
+
+
+def show_instance(machine: Object, observed: Observed) -> None:
+    """Conditions and fields of a machine whose domain lives."""
+    status, domain = machine["status"], observed.domain
+    assert domain is not None  # noqa: S101  asked only with a domain
+    if domain.state is DomainState.PAUSED and domain.reason not in ("starting-up", "migration"):
+        set_phase(machine, "Pause")
+        message = (
+            "The guest is paused: a disk could not be written; it goes on when there is space again."
+            if domain.reason == "ioerror"
+            else f"The guest is paused ({domain.reason})."
+        )
+        set_condition(machine, "Running", False, reason="GuestNotRunning", message=message)
+    elif status.get("phase") not in ("Stopping", "Terminating"):
+        set_phase(machine, "Running")
+        set_condition(machine, "Running", True, reason="Running", message=_slow(observed))
+    status["nodeName"] = observed.node_name
+    qemu, libvirt = observed.versions
+    status["versions"] = {"qemu": qemu, "libvirt": libvirt}
+    if domain.agent_connected:
+        set_condition(machine, "AgentReady", True, reason="AgentReady")
+    else:
+        set_condition(machine, "AgentReady", False, reason="AgentNotReady")
+    message = "Live migration needs a cluster of nodes."
+    set_condition(machine, "Migratable", False, reason="VirtualMachineNonMigratable", message=message)
+    _show_changes(machine, domain)
+    _show_devices(machine, observed, attached=True)
+    _show_resources(machine, applied.decode(domain.spec_hash).configuration)
+
+
+def show_absence(machine: Object, observed: Observed, phase: str) -> None:
+    """Conditions and fields of a machine without a living domain, in ``phase``."""
+    status = machine["status"]
+    set_phase(machine, phase)
+    for key in ("nodeName", "guestOSInfo", "versions", "restartAwaitingChanges"):
+        status.pop(key, None)
+    for type_ in ("AgentReady", "ConfigurationApplied", "AwaitingRestartToApplyConfiguration"):
+        remove_condition(machine, type_)
+    set_condition(machine, "Migratable", False, reason="VirtualMachineNonMigratable")
+    if observed.failure:
+        set_condition(machine, "Running", False, reason="InternalVirtualMachineError", message=observed.failure)
+    elif observed.pool_unfit:
+        set_condition(machine, "Running", False, reason="PodNotStarted", message=observed.pool_unfit)
+    elif phase == "Pending" and observed.found.blocked:
+        set_condition(machine, "Running", False, reason="NotRunning", message=observed.found.blocked)
+    else:
+        set_condition(machine, "Running", False, reason="NotRunning")
+    _show_devices(machine, observed, attached=False)
+    _show_resources(machine, applied.configuration(machine["spec"]))
+
+
+def show_address(machine: Object, found: Dependencies) -> None:
+    """Address and its object, as far as they are known."""
+    if found.address is not None:
+        machine["status"]["ipAddress"] = str(found.address)
+        machine["status"]["virtualMachineIPAddressName"] = found.address_name
+
+
+def show_started(machine: Object) -> None:
+    """Note the start's time, for the Uptime column."""
+    machine["status"].setdefault("stats", {})["lastStartTime"] = now_rfc3339()
+
+
+def _slow(observed: Observed) -> str:
+    parts = []
+    if observed.emulated:
+        parts.append("KVM cannot be used on this node: the guest is emulated and slow.")
+    if observed.cpu_note:
+        parts.append(observed.cpu_note)
+    return " ".join(parts)
+
+
+def _show_changes(machine: Object, domain: DomainInfo) -> None:
+    changes = applied.changes(applied.decode(domain.spec_hash).configuration, machine["spec"])
+    if not changes:
+        machine["status"].pop("restartAwaitingChanges", None)
+        remove_condition(machine, "ConfigurationApplied")
+        remove_condition(machine, "AwaitingRestartToApplyConfiguration")
+        return
+    machine["status"]["restartAwaitingChanges"] = changes
+    paths = ", ".join(change["path"] for change in changes)
+    message = f"Restart the virtual machine to apply: {paths}."
+    set_condition(machine, "ConfigurationApplied", False, reason="ConfigurationNotApplied", message=message)
+    set_condition(
+        machine,
+        "AwaitingRestartToApplyConfiguration",
+        True,
+        reason="ChangesPendingRestart",
+        message=message,
+    )
+
+
+def _show_devices(machine: Object, observed: Observed, *, attached: bool) -> None:
+    known = {(device.kind, device.name): device for device in observed.found.devices}
+    shown = []
+    for ref in machine["spec"].get("blockDeviceRefs") or ():
+        device = known.get((ref["kind"], ref["name"]))
+        entry: Object = {
+            "kind": ref["kind"],
+            "name": ref["name"],
+            "size": device.size if device else "",
+            "attached": attached and (ref["kind"], ref["name"]) in observed.targets,
+        }
+        if entry["attached"]:
+            entry["target"] = observed.targets[ref["kind"], ref["name"]]
+        if ref.get("bootOrder"):
+            entry["bootOrder"] = ref["bootOrder"]
+        shown.append(entry)
+    machine["status"]["blockDeviceRefs"] = shown
+
+
+def _show_resources(machine: Object, configuration: Object) -> None:
+    """Of the running instance; of the spec when there is none."""
+    spec = {
+        "cpu": {
+            "cores": configuration.get("cpu.cores", machine["spec"]["cpu"]["cores"]),
+            "coreFraction": configuration.get("cpu.coreFraction", "100%"),
+        },
+        "memory": {"size": configuration.get("memory.size", machine["spec"]["memory"]["size"])},
+    }
+    cores, fraction = spec["cpu"]["cores"], fraction_of(spec)
+    sockets = sockets_for(cores)
+    milli = -(-cores * 1000 * fraction // 100)
+    machine["status"]["resources"] = {
+        "cpu": {
+            "cores": cores,
+            "coreFraction": f"{fraction}%",
+            "requestedCores": str(milli // 1000) if milli % 1000 == 0 else f"{milli}m",
+            "runtimeOverhead": "0",
+            "topology": {"sockets": sockets, "coresPerSocket": cores // sockets},
+        },
+        "memory": {
+            "size": spec["memory"]["size"],
+            "runtimeOverhead": format_bytes(memory_overhead(cores)),
+        },
+    }

@@ -1,0 +1,124 @@
+"""VirtualMachineClass: which nodes fit it, and whether machines still need it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+
+from hyperd.controllers import usage
+from hyperd.controllers.context import Context
+from hyperd.resources import names
+from hyperd.resources.all import NODE, VIRTUAL_MACHINE, VIRTUAL_MACHINE_CLASS
+from hyperd.resources.conditions import remove_condition, set_condition
+from hyperd.resources.kind import Kind, Object
+from hyperd.runtime.controller import Controller, Key, Mapper, Result
+from hyperd.runtime.status import add_finalizer, remove_finalizer, update_status
+from hyperd.store.interface import Item
+
+
+class MachineClassController(Controller):
+    """Says which nodes a class's machines may run on."""
+
+    name = "virtualmachineclass"
+    kind = VIRTUAL_MACHINE_CLASS
+    workers = 1
+
+    def __init__(self, context: Context) -> None:
+        super().__init__()
+        self._context = context
+        self._classes = context.informer(VIRTUAL_MACHINE_CLASS)
+        self._machines = context.informer(VIRTUAL_MACHINE)
+        self._nodes = context.informer(NODE)
+
+    def watches(self) -> Mapping[Kind, Mapper]:
+        return {NODE: self._all_classes, VIRTUAL_MACHINE: self._class_being_deleted}
+
+    def _all_classes(self, _: Item) -> Iterable[Key]:
+        return [Key("", item.name) for item in self._classes.items()]
+
+    def _class_being_deleted(self, item: Item) -> Iterable[Key]:
+        """Machines matter to a class only when its deletion waits for them."""
+        for name in usage.class_of(item.object()):
+            class_ = self._classes.get("", name)
+            if class_ is not None and class_["metadata"].get("deletionTimestamp"):
+                yield Key("", name)
+
+    async def reconcile(self, key: Key) -> Result | None:
+        before = self._classes.get(*key)
+        if before is None:
+            return None
+        if before["metadata"].get("deletionTimestamp"):
+            return await self._delete(before)
+        before = await add_finalizer(self._context.store, VIRTUAL_MACHINE_CLASS, before, names.VM_CLASS_CLEANUP)
+        after = copy.deepcopy(before)
+        status = after.setdefault("status", {})
+        status["phase"] = "Ready"
+        status["observedGeneration"] = before["metadata"]["generation"]
+        nodes = [item.object() for item in self._nodes.items()]
+        fitting = [node for node in nodes if _fits(node, before["spec"].get("nodeSelector") or {})]
+        status["availableNodes"] = sorted(node["metadata"]["name"] for node in fitting)
+        if fitting:
+            allocatable = fitting[0]["status"].get("allocatable") or {}
+            status["maxAllocatableResources"] = {k: allocatable[k] for k in ("cpu", "memory") if k in allocatable}
+        unconditional = before["spec"]["cpu"]["type"] in ("Host", "HostPassthrough")
+        if fitting or unconditional:
+            set_condition(after, "Ready", True, reason="SuitableNodesFound")
+        else:
+            status["phase"] = "Pending"
+            message = "No node matches the nodeSelector of the class."
+            set_condition(after, "Ready", False, reason="NoSuitableNodesFound", message=message)
+        if before["spec"]["cpu"]["type"] == "Discovery":
+            # One node: what all nodes have in common is what this one has; its features are in use as they are.
+            set_condition(after, "Discovered", True, reason="DiscoverySucceeded")
+        else:
+            set_condition(after, "Discovered", False, reason="DiscoverySkip")
+        await update_status(self._context.store, VIRTUAL_MACHINE_CLASS, before, after)
+        return None
+
+    async def _delete(self, before: Object) -> Result | None:
+        users = self._machines.by_index(usage.CLASS_INDEX, before["metadata"]["name"])
+        after = copy.deepcopy(before)
+        if users:
+            after.setdefault("status", {})["phase"] = "Terminating"
+            listed = ", ".join(sorted(f"{item.namespace}/{item.name}" for item in users)[:5])
+            message = f"Used by {len(users)} virtual machines: {listed}{', …' if len(users) > 5 else ''}."
+            set_condition(after, "InUse", True, reason="VirtualMachineClassInUse", message=message)
+            await update_status(self._context.store, VIRTUAL_MACHINE_CLASS, before, after)
+            return None
+        remove_condition(after, "InUse")
+        await remove_finalizer(self._context.store, VIRTUAL_MACHINE_CLASS, before, names.VM_CLASS_CLEANUP)
+        return None
+
+
+def _fits(node: Object, selector: Mapping[str, object]) -> bool:
+    labels = node["metadata"].get("labels") or {}
+    wanted = selector.get("matchLabels") or {}
+    assert isinstance(wanted, dict)  # noqa: S101  by schema
+    if any(labels.get(key) != value for key, value in wanted.items()):
+        return False
+    expressions = selector.get("matchExpressions") or []
+    assert isinstance(expressions, list)  # noqa: S101  by schema
+    return all(_matches(labels, expression) for expression in expressions)
+
+
+def _matches(labels: Mapping[str, str], expression: Mapping[str, object]) -> bool:
+    key, operator = str(expression["key"]), expression["operator"]
+    values = expression.get("values") or []
+    assert isinstance(values, list)  # noqa: S101  by schema
+    present = labels.get(key)
+    match operator:
+        case "In":
+            return present in values
+        case "NotIn":
+            return present not in values
+        case "Exists":
+            return present is not None
+        case "DoesNotExist":
+            return present is None
+        case "Gt" | "Lt":
+            try:
+                here, bound = int(present or ""), int(values[0])
+            except (ValueError, IndexError):
+                return False
+            return here > bound if operator == "Gt" else here < bound
+    return False

@@ -1,0 +1,177 @@
+"""The Node object of this machine: what it has, and whether libvirt answers."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from pathlib import Path
+from typing import Any
+
+from hyperd import __version__
+from hyperd.controllers.context import Context
+from hyperd.errors import AlreadyExists, HyperdError, NotFound
+from hyperd.hypervisor.host import HostFacts
+from hyperd.resources import names
+from hyperd.resources.all import NODE
+from hyperd.resources.conditions import find_condition
+from hyperd.resources.kind import Object
+from hyperd.resources.meta import now_rfc3339, parse_time
+from hyperd.runtime.controller import Controller, Key, Result
+from hyperd.runtime.status import update_status
+from hyperd.store.interface import PatchType
+
+HEARTBEAT_SECONDS = 300.0
+MAX_MACHINES = 1000
+
+
+class NodeController(Controller):
+    """Keeps the Node current; a change of libvirt's connection queues it at once."""
+
+    name = "node"
+    kind = NODE
+    workers = 1
+
+    def __init__(self, context: Context) -> None:
+        super().__init__()
+        self._context = context
+        context.informer(NODE)
+        context.hypervisor.on_connection(lambda _: self.enqueue(self.key))
+
+    @property
+    def key(self) -> Key:
+        """This node's."""
+        return Key("", self._context.node_name)
+
+    async def reconcile(self, key: Key) -> Result | None:
+        if key != self.key:
+            return None
+        node = await self._ensure()
+        facts = await self._facts()
+        if facts is not None:
+            node = await self._label(node, facts)
+        after = copy.deepcopy(node)
+        status = after.setdefault("status", {})
+        if facts is not None:
+            status.update(await asyncio.to_thread(_described, facts, self._context))
+        self._ready(after)
+        await update_status(self._context.store, NODE, node, after)
+        return Result(HEARTBEAT_SECONDS if self._context.hypervisor.connected else 10.0)
+
+    async def _facts(self) -> HostFacts | None:
+        try:
+            return await self._context.hypervisor.facts()
+        except HyperdError:
+            return None
+
+    async def _ensure(self) -> Object:
+        try:
+            return (await self._context.store.get(NODE, "", self.key.name)).object()
+        except NotFound:
+            pass
+        body: Object = {
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {
+                "name": self.key.name,
+                "labels": {"kubernetes.io/hostname": self.key.name, "kubernetes.io/os": "linux"},
+            },
+            "spec": {},
+        }
+        try:
+            return (await self._context.store.create(NODE, "", body)).object()
+        except AlreadyExists:
+            return (await self._context.store.get(NODE, "", self.key.name)).object()
+
+    async def _label(self, node: Object, facts: HostFacts) -> Object:
+        wanted: dict[str, str | None] = {
+            names.KVM_ENABLED_LABEL: "true" if facts.kvm_usable else None,
+            "kubernetes.io/arch": {"x86_64": "amd64", "aarch64": "arm64"}.get(
+                facts.architecture, facts.architecture
+            ),
+        }
+        for model in facts.cpu_models:
+            wanted[names.CPU_MODEL_LABEL_PREFIX + model] = "true"
+        have = node["metadata"].get("labels") or {}
+        stale = [k for k in have if k.startswith(names.CPU_MODEL_LABEL_PREFIX) and k not in wanted]
+        wanted.update(dict.fromkeys(stale))
+        changed = {k: v for k, v in wanted.items() if have.get(k) != v}
+        if not changed:
+            return node
+        patch = {"metadata": {"labels": changed}}
+        item = await self._context.store.patch(NODE, "", self.key.name, PatchType.MERGE, patch)
+        return item.object()
+
+    def _ready(self, node: Object) -> None:
+        hypervisor = self._context.hypervisor
+        if hypervisor.connected:
+            ready = ("True", "KubeletReady", "libvirt answers")
+        else:
+            ready = (
+                "False",
+                "KubeletNotReady",
+                f"libvirt does not answer: {hypervisor.last_error or 'connecting'}",
+            )
+        _set(node, "Ready", *ready)
+        for type_ in ("MemoryPressure", "DiskPressure", "PIDPressure"):
+            _set(node, type_, "False", f"KubeletHasNo{type_.removesuffix('Pressure')}Pressure", "")
+
+
+def _set(node: Object, type_: str, status: str, reason: str, message: str) -> None:
+    """A NodeCondition: like a metav1.Condition, with a heartbeat and without observedGeneration.
+
+    The heartbeat moves only when it is due: each move is a write that wakes this controller again.
+    """
+    old = find_condition(node, type_)
+    now = now_rfc3339()
+    new = {"type": type_, "status": status, "reason": reason, "message": message}
+    if old is None:
+        conditions = node["status"].setdefault("conditions", [])
+        conditions.append({**new, "lastHeartbeatTime": now, "lastTransitionTime": now})
+        return
+    same = all(old.get(key) == value for key, value in new.items())
+    age = parse_time(now) - parse_time(old["lastHeartbeatTime"])
+    if same and age.total_seconds() < HEARTBEAT_SECONDS:
+        return
+    moved = now if old["status"] != status else old["lastTransitionTime"]
+    old.update(new, lastHeartbeatTime=now, lastTransitionTime=moved)
+
+
+def _described(facts: HostFacts, context: Context) -> dict[str, Any]:
+    reserved = context.settings.hypervisor.reserved_memory_bytes
+    capacity = {
+        "cpu": str(facts.cpus),
+        "memory": f"{facts.memory_bytes >> 10}Ki",
+        "pods": str(MAX_MACHINES),
+    }
+    allocatable = {**capacity, "memory": f"{max(0, facts.memory_bytes - reserved) >> 10}Ki"}
+    return {
+        "capacity": capacity,
+        "allocatable": allocatable,
+        "addresses": [
+            {"type": "InternalIP", "address": context.settings.api.host},
+            {"type": "Hostname", "address": facts.hostname},
+        ],
+        "nodeInfo": {
+            "architecture": {"x86_64": "amd64", "aarch64": "arm64"}.get(facts.architecture, facts.architecture),
+            "bootID": facts.boot_id,
+            "machineID": facts.machine_id,
+            "systemUUID": facts.machine_id,
+            "kernelVersion": facts.kernel,
+            "osImage": facts.os_image or _os_name(),
+            "operatingSystem": "linux",
+            "containerRuntimeVersion": f"libvirt://{facts.libvirt_version}",
+            "kubeletVersion": f"hyperd-{__version__}",
+            "kubeProxyVersion": "",
+        },
+    }
+
+
+def _os_name() -> str:
+    try:
+        text = Path("/etc/os-release").read_text()
+    except OSError:
+        return "Linux"
+    for line in text.splitlines():
+        if line.startswith("PRETTY_NAME="):
+            return line.partition("=")[2].strip('"')
+    return "Linux"

@@ -1,0 +1,137 @@
+"""What the host holds of this instance without an owner in the store, and its removal.
+
+Every thing carries its owner's uid: domains in their metadata, taps in ifalias, files in their names. A thing
+is removed only when the store says so now, not when an informer has not seen the owner yet, and volumes only while
+the pool is marked as this store's: a store made anew must not empty an old pool.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Set
+from pathlib import Path
+
+from hyperd.controllers.context import Context
+from hyperd.controllers.machine.instance import Instances
+from hyperd.errors import HyperdError
+from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_MACHINE
+from hyperd.resources.kind import Kind
+
+PERIOD_SECONDS = 30.0
+_log = logging.getLogger(__name__)
+
+
+class Sweeper:
+    """Runs at start and every ``PERIOD_SECONDS``."""
+
+    def __init__(self, context: Context, *, store_id: str) -> None:
+        self._context = context
+        self._store_id = store_id
+        self._instances = Instances(context, context.informer(VIRTUAL_MACHINE))
+        self._mark = context.settings.volumes_dir / ".store"
+        self._wake = asyncio.Event()
+
+    async def run(self) -> None:
+        """Sweep until cancelled."""
+        while True:
+            try:
+                await self.sweep()
+            except HyperdError as err:
+                _log.warning("The sweep was put off: %s", err.message)
+            try:
+                await asyncio.wait_for(self._wake.wait(), PERIOD_SECONDS)
+            except TimeoutError:
+                pass
+            self._wake.clear()
+
+    async def sweep(self) -> None:
+        """One round."""
+        await self._machines()
+        await self._disks()
+        await self._cache()
+
+    async def _uids(self, kind: Kind) -> frozenset[str]:
+        listing = await self._context.store.list(kind)
+        return frozenset(item.uid for item in listing.items)
+
+    async def _machines(self) -> None:
+        held = await self._held_by_machines()
+        if not held:
+            return
+        orphans = held - await self._uids(VIRTUAL_MACHINE)
+        domains = await self._context.hypervisor.list_owned() if orphans else {}
+        for uid in orphans:
+            _log.warning("Removing what is left of virtual machine %s, which the store does not know.", uid)
+            domain = domains.get(uid)
+            if domain is not None and domain.active:
+                await self._context.hypervisor.destroy(uid)
+            await self._instances.remove(uid, defined=domain is not None)
+
+    async def _held_by_machines(self) -> frozenset[str]:
+        domains = await self._context.hypervisor.list_owned()
+        taps = await self._context.network.inventory()
+        seeds = await self._context.seeds.inventory()
+        files = await asyncio.to_thread(self._machine_files)
+        return frozenset(domains) | {tap.uid for tap in taps} | frozenset(seeds) | files
+
+    def _machine_files(self) -> frozenset[str]:
+        settings = self._context.settings
+        found: set[str] = set()
+        for folder in (settings.nvram_dir, settings.console_dir, settings.console_log_dir):
+            if folder.is_dir():
+                found.update(path.name.partition(".")[0] for path in folder.iterdir())
+        return frozenset(found)
+
+    async def _disks(self) -> None:
+        volumes = await self._context.pool.inventory()
+        if not volumes:
+            return
+        if not await asyncio.to_thread(self._pool_is_ours):
+            return
+        disks = await self._uids(VIRTUAL_DISK)
+        for volume in volumes:
+            if volume.uid not in disks:
+                _log.warning("Removing volume %s, whose disk the store does not know.", volume.uid)
+                await self._context.pool.delete(volume.uid)
+
+    async def mark_pool(self) -> None:
+        """At start: an empty pool becomes this store's; one with volumes stays whose it is."""
+        if not await self._context.pool.inventory():
+            await asyncio.to_thread(self._mark.write_text, f"{self._store_id}\n")
+        elif not await asyncio.to_thread(self._pool_is_ours):
+            _log.warning(
+                "The volumes in %s are another store's: none is removed. If they are yours, write %s to %s.",
+                self._context.settings.volumes_dir,
+                self._store_id,
+                self._mark,
+            )
+
+    def _pool_is_ours(self) -> bool:
+        try:
+            return self._mark.read_text().strip() == self._store_id
+        except FileNotFoundError:
+            return False
+
+    async def _cache(self) -> None:
+        """Cached images that no volume overlays, no domain may read, and nobody touched for a while."""
+        used: Set[Path] = {v.backing for v in await self._context.pool.inventory() if v.backing is not None}
+        retention = self._context.settings.imports.cache_retention_seconds
+        for cached in await self._context.cache.inventory():
+            if cached.path in used:
+                continue
+            age = time.time() - (await asyncio.to_thread(cached.path.stat)).st_mtime
+            if age >= retention and not await self._in_domain(cached.path):
+                await self._context.cache.remove(cached.layer_digest)
+
+    async def _in_domain(self, path: Path) -> bool:
+        """Whether a machine that is not stopped names an image: then any cached image may be its."""
+        for item in self._context.informer(VIRTUAL_MACHINE).items():
+            machine = item.object()
+            if (machine.get("status") or {}).get("phase") == "Stopped":
+                continue
+            for ref in machine["spec"].get("blockDeviceRefs") or ():
+                if ref.get("kind") != VIRTUAL_DISK.kind:
+                    return True
+        return False

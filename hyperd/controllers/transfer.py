@@ -1,0 +1,71 @@
+"""How long work shows in ``status``: progress, speed and the verdict, the same for images and disks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hyperd.errors import HyperdError, PermanentError
+from hyperd.resources.kind import Object
+from hyperd.resources.quantity import format_human
+from registry.models import Progress
+
+
+def scaled(progress: Progress, *, start: float, end: float) -> Progress:
+    """A stage's progress as part of the whole: 0..1 becomes ``start``..``end``."""
+    if progress.fraction is None:
+        return progress
+    return replace(progress, fraction=start + (end - start) * progress.fraction)
+
+
+def show_progress(status: Object, progress: Progress | None) -> None:
+    """Write percent and speed; "0.0%" before the first byte."""
+    fraction = (progress.fraction if progress else 0.0) or 0.0
+    status["progress"] = f"{100 * fraction:.1f}%"
+    if progress is None or not progress.transferred_bytes:
+        return
+    status["downloadSpeed"] = {
+        "avg": f"{format_human(progress.average_speed)}/s",
+        "avgBytes": str(progress.average_speed),
+        "current": f"{format_human(progress.current_speed)}/s",
+        "currentBytes": str(progress.current_speed),
+    }
+
+
+def progress_message(progress: Progress | None) -> str:
+    """A sentence with percent, speed and the time left, as far as they are known."""
+    if progress is None:
+        return "Waiting for a free import slot."
+    speed = f"{format_human(progress.current_speed)}/s"
+    if progress.fraction is None:
+        return f"{format_human(progress.transferred_bytes)} received, {speed}."
+    text = f"{100 * progress.fraction:.1f}%, {speed}"
+    if 0 < progress.fraction < 1 and progress.average_speed:
+        total = progress.transferred_bytes / progress.fraction
+        left = int((total - progress.transferred_bytes) / progress.average_speed)
+        text += f", about {left // 60} min {left % 60} s left" if left >= 60 else f", about {left} s left"
+    return f"{text}."
+
+
+def finish_progress(status: Object, average_speed: int) -> None:
+    """After success only the averages remain."""
+    status["progress"] = "100%"
+    if average_speed:
+        status["downloadSpeed"] = {
+            "avg": f"{format_human(average_speed)}/s",
+            "avgBytes": str(average_speed),
+        }
+
+
+def is_final(error: HyperdError) -> bool:
+    """Whether the object is Failed until its spec changes."""
+    return isinstance(error, PermanentError)
+
+
+def sizes(stored_bytes: int, unpacked_bytes: int) -> Object:
+    """``status.size`` of an image."""
+    return {
+        "stored": format_human(stored_bytes),
+        "storedBytes": str(stored_bytes),
+        "unpacked": format_human(unpacked_bytes),
+        "unpackedBytes": str(unpacked_bytes),
+    }

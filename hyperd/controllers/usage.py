@@ -1,0 +1,95 @@
+"""Who uses what: machines by the devices, addresses and classes that they name.
+
+Indexes over the informer of VirtualMachines, and the mappers that tell the owners of those things when a machine
+changes. Used means: in the spec, or still in the status of a machine that is not stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from hyperd.resources.all import (
+    CLUSTER_VIRTUAL_IMAGE,
+    VIRTUAL_DISK,
+    VIRTUAL_IMAGE,
+)
+from hyperd.resources.kind import Kind, Object
+from hyperd.runtime.controller import Key, Mapper
+from hyperd.runtime.informer import Informer
+from hyperd.store.interface import Item
+
+DEVICE_INDEX = "device"
+CLASS_INDEX = "class"
+UID_INDEX = "uid"
+
+DEVICE_KINDS: dict[str, Kind] = {kind.kind: kind for kind in (VIRTUAL_DISK, VIRTUAL_IMAGE, CLUSTER_VIRTUAL_IMAGE)}
+
+
+def device_value(kind: str, namespace: str, name: str) -> str:
+    """The index value of a device; a cluster image has no namespace."""
+    return f"{kind}/{'' if kind == CLUSTER_VIRTUAL_IMAGE.kind else namespace}/{name}"
+
+
+def _references(machine: Object) -> Iterable[tuple[str, str]]:
+    for part in ("spec", "status"):
+        for ref in (machine.get(part) or {}).get("blockDeviceRefs") or ():
+            if ref.get("kind") and ref.get("name"):
+                yield ref["kind"], ref["name"]
+
+
+def devices_of(machine: Object) -> list[str]:
+    """Index values of all devices that a machine names."""
+    namespace = machine["metadata"]["namespace"]
+    return sorted({device_value(kind, namespace, name) for kind, name in _references(machine)})
+
+
+def class_of(machine: Object) -> list[str]:
+    name = machine.get("spec", {}).get("virtualMachineClassName")
+    return [name] if name else []
+
+
+def uid_of(obj: Object) -> list[str]:
+    return [obj["metadata"]["uid"]]
+
+
+def index_machines(machines: Informer) -> None:
+    """Make machines findable by what they use."""
+    machines.add_index(DEVICE_INDEX, devices_of)
+    machines.add_index(CLASS_INDEX, class_of)
+
+
+def machines_using(machines: Informer, kind: Kind, namespace: str, name: str) -> Sequence[Item]:
+    """The machines that name the device."""
+    return machines.by_index(DEVICE_INDEX, device_value(kind.kind, namespace, name))
+
+
+def mounts(machine: Object, kind: Kind, name: str) -> bool:
+    """Whether the machine holds the device open: it is not stopped and its status lists it as attached."""
+    status = machine.get("status") or {}
+    if status.get("phase") in (None, "", "Pending", "Stopped"):
+        return False
+    return any(
+        ref.get("kind") == kind.kind and ref.get("name") == name and ref.get("attached")
+        for ref in status.get("blockDeviceRefs") or ()
+    )
+
+
+def device_keys(kind: Kind) -> Mapper:
+    """From a changed machine to the devices of ``kind`` that it names."""
+
+    def keys(item: Item) -> Iterable[Key]:
+        for ref_kind, name in _references(item.object()):
+            if ref_kind == kind.kind:
+                yield Key(item.namespace if kind.namespaced else "", name)
+
+    return keys
+
+
+def machine_keys(machines: Informer, kind: Kind) -> Mapper:
+    """From a changed device of ``kind`` to the machines that name it."""
+
+    def keys(item: Item) -> Iterable[Key]:
+        for machine in machines.by_index(DEVICE_INDEX, device_value(kind.kind, item.namespace, item.name)):
+            yield Key(machine.namespace, machine.name)
+
+    return keys
