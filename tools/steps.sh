@@ -1,0 +1,78 @@
+# shellcheck shell=bash
+# How ./dev speaks, and the processes that it starts and ends. Sourced by ./dev, which sets WORK and STEPS.
+
+die() {
+    printf 'dev: %s\n' "$*" >&2
+    exit 1
+}
+
+step() {
+    STEP=$((STEP + 1))
+    printf '[%d/%d] %s\n' "$STEP" "$STEPS" "$*" >&2
+}
+
+say() {
+    printf '      %s\n' "$*" >&2
+}
+
+# Runs a long command into a log; shows its last line as it goes, and the end of the log when it fails.
+quietly() {
+    local log="$WORK/$1.log" child code=0 begin=$SECONDS last='' line
+    shift
+    mkdir -p "$WORK"
+    "$@" >"$log" 2>&1 </dev/null &
+    child=$!
+    while kill -0 "$child" 2>/dev/null; do
+        sleep 0.5
+        line="$(tail -n 1 "$log" | tr -d '\r\033' | cut -c 1-90)"
+        if [[ -n $line && $line != "$last" && $((SECONDS - begin)) -ge 3 ]]; then
+            last=$line
+            if [[ -t 2 ]]; then
+                printf '\r\033[K      %3d s  %s' $((SECONDS - begin)) "$line" >&2
+            elif [[ $(((SECONDS - begin) % 10)) -eq 0 ]]; then
+                say "$((SECONDS - begin)) s  $line"
+            fi
+        fi
+    done
+    [[ ! -t 2 || -z $last ]] || printf '\r\033[K' >&2
+    wait "$child" || code=$?
+    if [[ $code -ne 0 ]]; then
+        tail -n 30 "$log" >&2
+        die "$1 failed; its whole output is in $log."
+    fi
+}
+
+start_time() {
+    local stat
+    stat="$(cat "/proc/$1/stat" 2>/dev/null)" || return 1
+    stat="${stat##*) }"
+    awk '{ print $20 }' <<<"$stat"
+}
+
+# A pid file holds pid and start time, so a number that the kernel gave away again is never taken for ours.
+remember() {
+    printf '%s %s\n' "$2" "$(start_time "$2")" >"$WORK/$1.pid"
+}
+
+alive() {
+    local pid started
+    [[ -r $WORK/$1.pid ]] && read -r pid started <"$WORK/$1.pid" &&
+        [[ -n $started && "$(start_time "$pid" || true)" == "$started" ]]
+}
+
+end() {
+    local name=$1 seconds=${2:-30} pid _
+    if alive "$name"; then
+        read -r pid _ <"$WORK/$name.pid"
+        kill -TERM "$pid" 2>/dev/null || true
+        local until=$((SECONDS + seconds))
+        while alive "$name"; do
+            [[ $SECONDS -lt $until ]] || {
+                say "$name (pid $pid) did not end within $seconds s and is killed"
+                kill -KILL "$pid" 2>/dev/null || true
+            }
+            sleep 0.1
+        done
+    fi
+    rm -f "$WORK/$name.pid"
+}
