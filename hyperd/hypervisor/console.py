@@ -1,28 +1,116 @@
 """Serial consoles: the one connection QEMU gives, shared by all who look.
 
 QEMU serves one client of a serial socket at a time, so the hub holds that connection, keeps the latest output
-and hands it to every session. A session that reads slowly loses its oldest output; nothing grows.
+and hands it to every session. A session that reads slowly loses its oldest output; nothing grows. The connection
+outlives libvirt's death and lasts until the guest's QEMU ends.
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import UUID
+
+from hyperd.errors import NotFound
+from hyperd.hypervisor import console_log, console_socket
 from hyperd.settings import Settings
+
+REPLAY_BYTES = 256 << 10
+"""Past output kept for each console that was opened."""
+_SESSION_BYTES = 1 << 20
+_READ_BYTES = 64 << 10
 
 
 class ConsoleSession:
     """One look at a console. ``read`` ends with b"" when the guest's QEMU is gone or the hub closes."""
 
+    def __init__(self, line: _Line, replay: bytes) -> None:
+        self._line = line
+        self._pending = bytearray(replay)
+        self._news = asyncio.Event()
+        self._ended = False
+        self.dropped = 0
+        """Bytes lost because they were read too slowly."""
+        if replay:
+            self._news.set()
+
+    def feed(self, data: bytes) -> None:
+        """Output for this session; called by its line."""
+        self._pending += data
+        excess = len(self._pending) - _SESSION_BYTES
+        if excess > 0:
+            del self._pending[:excess]
+            self.dropped += excess
+        self._news.set()
+
+    def end(self) -> None:
+        """No more output comes; called by its line."""
+        self._ended = True
+        self._news.set()
+
     async def read(self) -> bytes:
         """The next output, as much as there is; b"" at the end."""
-        raise NotImplementedError
+        await self._news.wait()
+        data = bytes(self._pending)
+        self._pending.clear()
+        if not self._ended:
+            self._news.clear()
+        return data
 
     async def write(self, data: bytes) -> None:
         """Type ``data``. Waits while the guest does not take input. Raises ConnectionError at the end."""
-        raise NotImplementedError
+        if self._ended:
+            raise ConnectionResetError("the console has ended")
+        await self._line.write(data)
 
     def close(self) -> None:
         """Leave; the hub keeps the connection for the next session."""
-        raise NotImplementedError
+        self._line.sessions.discard(self)
+        self.end()
+
+
+class _Line:
+    """The connection to one guest's serial port."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, past: bytes) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._past = bytearray(past)
+        self.sessions: set[ConsoleSession] = set()
+        self._task = asyncio.create_task(self._run(), name="console")
+
+    @property
+    def ended(self) -> bool:
+        return self._task.done()
+
+    def session(self, replay: int) -> ConsoleSession:
+        start = max(0, len(self._past) - replay)
+        session = ConsoleSession(self, bytes(self._past[start:]) if replay > 0 else b"")
+        self.sessions.add(session)
+        return session
+
+    async def write(self, data: bytes) -> None:
+        self._writer.write(data)
+        await self._writer.drain()
+
+    async def _run(self) -> None:
+        try:
+            while data := await self._reader.read(_READ_BYTES):
+                self._past += data
+                del self._past[: max(0, len(self._past) - REPLAY_BYTES)]
+                for session in self.sessions:
+                    session.feed(data)
+        except ConnectionError:
+            pass  # QEMU was killed: the same end
+        finally:
+            for session in self.sessions:
+                session.end()
+            self._writer.close()
+
+    async def close(self) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
 
 
 class ConsoleHub:
@@ -30,14 +118,52 @@ class ConsoleHub:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._lines: dict[str, _Line] = {}
+        self._connecting = asyncio.Lock()
 
     async def attach(self, uid: str, *, replay: int = 0) -> ConsoleSession:
         """A session, which first reads up to ``replay`` bytes of past output.
 
-        Raises ServiceUnavailable when the domain has no console to connect to.
+        Raises ServiceUnavailable when the domain has no console to connect to, NotFound for what is no uid.
         """
-        raise NotImplementedError
+        name = _checked(uid)
+        async with self._connecting:
+            line = self._lines.get(name)
+            if line is None or line.ended:
+                line = await self._connect(name)
+                self._forget_ended()
+                self._lines[name] = line
+        return line.session(replay)
+
+    async def _connect(self, name: str) -> _Line:
+        past = await asyncio.to_thread(console_log.tail_bytes, self._log(name), REPLAY_BYTES)
+        connection = await asyncio.to_thread(console_socket.connect, self._settings.console_dir, name)
+        reader, writer = await asyncio.open_unix_connection(sock=connection)
+        return _Line(reader, writer, past)
+
+    def _forget_ended(self) -> None:
+        self._lines = {name: line for name, line in self._lines.items() if not line.ended}
+
+    def log(self, uid: str, *, lines: int | None = None, follow: bool = False) -> AsyncIterator[bytes]:
+        """What the console said, as ``console_log.read_log`` reads it; takes no session from anyone.
+
+        Raises NotFound for what is no uid.
+        """
+        return console_log.read_log(self._log(_checked(uid)), lines=lines, follow=follow)
+
+    def _log(self, name: str) -> Path:
+        return self._settings.console_log_dir / f"{name}.log"
 
     async def close(self) -> None:
         """End all sessions and connections."""
-        raise NotImplementedError
+        for line in list(self._lines.values()):
+            await line.close()
+        self._lines.clear()
+
+
+def _checked(uid: str) -> str:
+    """``uid`` as a file name."""
+    try:
+        return str(UUID(uid))
+    except ValueError:
+        raise NotFound(f"There is no console of {uid!r}: that is not the uid of a virtual machine.") from None

@@ -5,7 +5,12 @@ No folder holds a VNC socket: libvirt passes one end of a socket pair, which is 
 
 from __future__ import annotations
 
+import asyncio
+import os
+import socket
 from typing import Protocol
+
+_READ_BYTES = 64 << 10
 
 
 class Graphics(Protocol):
@@ -18,16 +23,35 @@ class Graphics(Protocol):
 class GraphicsStream:
     """One VNC connection. ``read`` ends with b"" when QEMU closes it."""
 
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
     @classmethod
     async def open(cls, graphics: Graphics, uid: str) -> GraphicsStream:
-        """Connect. Raises what ``open_graphics_fd`` raises."""
-        raise NotImplementedError
+        """Connect. Raises what ``open_graphics_fd`` raises, and OSError when that is no socket."""
+        descriptor = await graphics.open_graphics_fd(uid)
+        try:
+            connection = socket.socket(fileno=descriptor)
+        except OSError:
+            os.close(descriptor)
+            raise
+        connection.setblocking(False)
+        reader, writer = await asyncio.open_unix_connection(sock=connection)
+        return cls(reader, writer)
 
     async def read(self) -> bytes:
-        raise NotImplementedError
+        """The next bytes, as many as there are; b"" at the end."""
+        try:
+            return await self._reader.read(_READ_BYTES)
+        except ConnectionError:
+            return b""
 
     async def write(self, data: bytes) -> None:
-        raise NotImplementedError
+        """Send ``data``; waits while QEMU does not take it. Raises ConnectionError at the end."""
+        self._writer.write(data)
+        await self._writer.drain()
 
     def close(self) -> None:
-        raise NotImplementedError
+        """Leave the screen."""
+        self._writer.close()
