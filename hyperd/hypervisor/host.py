@@ -1,12 +1,22 @@
-"""What this host can do: CPUs, memory, whether KVM really works, which CPU models its guests may have."""
+"""What this host can do, and which domain type and CPU follow from it.
+
+Pure: ``probe`` reads the facts. Without usable KVM guests are emulated, and what emulation cannot give (the
+host's own CPU, models with features that it lacks) becomes ``maximum``, with a reason that a condition can show.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
-from hyperd.hypervisor.spec import CpuModel, DomainType
+from hyperd.errors import PermanentError
+from hyperd.hypervisor.domain import OPTIONAL_FEATURES
+from hyperd.hypervisor.spec import CpuMode, CpuModel, DomainType
 from hyperd.settings import HypervisorSettings
+
+FEATURE_BASE = "qemu64"
+"""The model that the types Features and Discovery add their features to."""
 
 
 class CpuType(StrEnum):
@@ -24,7 +34,7 @@ class HostFacts:
     """Facts that do not change while libvirtd and the host run; free memory does, see ``free_memory_bytes``.
 
     ``cpu_models`` and ``features`` are what guests of the domain type in use may have; ``why_not_kvm`` is a
-    sentence, empty where KVM works.
+    sentence, empty where KVM works. ``cpu_tuning``: a CPU cgroup exists, so shares and quotas can be set.
     """
 
     hostname: str
@@ -55,16 +65,59 @@ class CpuChoice:
 
 def domain_type(facts: HostFacts, settings: HypervisorSettings) -> DomainType:
     """How domains run here. Raises PermanentError where KVM is missing and emulation is not allowed."""
-    raise NotImplementedError
+    if settings.uri.startswith("test"):
+        return DomainType.TEST
+    if facts.kvm_usable:
+        return DomainType.KVM
+    if settings.default_emulation:
+        return DomainType.QEMU
+    raise PermanentError(
+        f"Virtual machines cannot run on this host: {facts.why_not_kvm} "
+        "Mend that, or allow slow emulation with the setting hypervisor.default_emulation.",
+        key="KVMNotUsable",
+    )
 
 
 def choose_cpu(
     facts: HostFacts, type_: DomainType, *, cpu_type: str, model: str = "", features: tuple[str, ...] = ()
 ) -> CpuChoice:
-    """The CPU for a class's ``spec.cpu`` on this host; what emulation cannot give becomes ``maximum``."""
-    raise NotImplementedError
+    """The CPU for a class's ``spec.cpu`` on this host.
+
+    Raises PermanentError where KVM is used and the host's CPU lacks the model or a feature.
+    """
+    emulated = type_ is not DomainType.KVM
+    missing = ""
+    if cpu_type == CpuType.HOST:
+        choice = CpuModel(CpuMode.HOST_MODEL)
+    elif cpu_type == CpuType.HOST_PASSTHROUGH:
+        choice = CpuModel(CpuMode.HOST_PASSTHROUGH)
+    elif cpu_type == CpuType.MODEL:
+        choice = CpuModel(CpuMode.CUSTOM, model=model)
+        missing = "" if model in facts.cpu_models else f"CPU model {model}"
+    else:
+        choice = CpuModel(CpuMode.CUSTOM, model=FEATURE_BASE, features=features)
+        lacking = sorted(set(features) - facts.features - OPTIONAL_FEATURES)
+        missing = f"CPU features {', '.join(lacking)}" if lacking else ""
+    if not emulated:
+        if missing:
+            raise PermanentError(f"The CPU of this host does not have {missing}.", key="CPUNotSupported")
+        return CpuChoice(choice)
+    if missing:
+        return CpuChoice(CpuModel(CpuMode.MAXIMUM), f"Emulation does not have {missing}; maximum is used instead.")
+    if choice.mode is CpuMode.CUSTOM:
+        return CpuChoice(choice)
+    return CpuChoice(
+        CpuModel(CpuMode.MAXIMUM),
+        f"CPU type {cpu_type} needs KVM; the maximum that emulation has is used instead.",
+    )
 
 
 def free_memory_bytes() -> int:
-    """MemAvailable of the host. Reads a file of procfs."""
-    raise NotImplementedError
+    """MemAvailable of the host: what new guests could take without swapping. Reads a file of procfs."""
+    return meminfo()["MemAvailable"]
+
+
+def meminfo() -> dict[str, int]:
+    """procfs' memory table in bytes."""
+    lines = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
+    return {fields[0].rstrip(":"): int(fields[1]) * 1024 for fields in lines if len(fields) == 3}

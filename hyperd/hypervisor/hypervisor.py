@@ -1,13 +1,40 @@
-"""The one door to libvirt: domains of one instance, asynchronously."""
+"""The one door to libvirt: the domains of one instance, asynchronously.
+
+Calls go through two connections, so that a listing never waits behind starts: ``_reads`` for what is quick, which
+also brings the events, and ``_work`` for what takes long. What events miss, a bulk listing finds.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import functools
+import logging
 from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
 
+from hyperd import errors
+from hyperd.hypervisor import actions, reader
+from hyperd.hypervisor.connection import Connect, Connection
+from hyperd.hypervisor.domain import domain_xml, metadata_xml
+from hyperd.hypervisor.events import EventSource
 from hyperd.hypervisor.host import HostFacts
+from hyperd.hypervisor.probe import read_facts
+from hyperd.hypervisor.reader import Reader
 from hyperd.hypervisor.spec import DomainSpec
-from hyperd.hypervisor.state import DomainEvent, DomainInfo, DomainStats, GuestInfo, IoError
+from hyperd.hypervisor.state import DomainEvent, DomainInfo, DomainStats, EventKind, GuestInfo, IoError
+from hyperd.hypervisor.survey import Survey
 from hyperd.settings import HypervisorSettings
+
+log = logging.getLogger(__name__)
+
+READ_TIMEOUT = 15.0
+WORK_TIMEOUT = 60.0
+FACTS_TIMEOUT = 120.0
+"""libvirt's first look at a QEMU takes seconds, and a minute where KVM is there but broken."""
+RETRY_SECONDS = 1.0
+AGENT_CALLS = 2
+"""At most so many threads wait for guests' agents."""
 
 
 class Hypervisor:
@@ -18,93 +45,239 @@ class Hypervisor:
     """
 
     def __init__(self, settings: HypervisorSettings, *, instance: str) -> None:
-        raise NotImplementedError
+        self._settings = settings
+        self._reader = Reader(instance, settings.qemu_run_dir)
+        self._survey = Survey(self._reader)
+        self._source = EventSource(instance, self._from_thread)
+        half = max(1, settings.workers // 2)
+        self._reads = Connection(
+            settings.uri,
+            name="read",
+            threads=half,
+            prepare=self._source.register,
+            changed=self._connection_changed,
+        )
+        self._work = Connection(
+            settings.uri, name="work", threads=half, prepare=lambda _: None, changed=self._connection_changed
+        )
+        self._domain_callbacks: list[Callable[[str, DomainEvent], None]] = []
+        self._connection_callbacks: list[Callable[[bool], None]] = []
+        self._announced = False
+        self._ready = asyncio.Event()
+        self._wake = asyncio.Event()
+        self._agents = asyncio.Semaphore(AGENT_CALLS)
+        self._facts: HostFacts | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def start(self) -> None:
         """Begin to connect; returns at once when libvirt is down, and goes on trying."""
+        self._loop = asyncio.get_running_loop()
+        self._reads.start()
+        self._work.start()
+        self._task = self._loop.create_task(self._keep_in_step(), name="hypervisor-resync")
 
     async def close(self) -> None:
         """Leave libvirt; domains go on."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        await asyncio.gather(self._reads.close(), self._work.close())
 
     @property
     def connected(self) -> bool:
-        """Whether libvirt answers."""
-        raise NotImplementedError
+        """Whether libvirt can be asked, and what it holds has been listed."""
+        return self._announced
 
     @property
     def last_error(self) -> str:
-        """Why it does not; empty while connected."""
-        raise NotImplementedError
+        """Why not; empty while connected."""
+        return "" if self._announced else self._reads.last_error or self._work.last_error or "listing domains"
 
     async def wait_connected(self, timeout: float = 30.0) -> None:
         """Return once connected. Raises ServiceUnavailable after ``timeout`` seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._ready.wait()
+        except TimeoutError:
+            raise errors.ServiceUnavailable(f"libvirt is not reachable: {self.last_error}.") from None
 
     def on_domain(self, callback: Callable[[str, DomainEvent], None]) -> None:
         """Call back, on the event loop, with uid and event."""
+        self._domain_callbacks.append(callback)
 
     def on_connection(self, callback: Callable[[bool], None]) -> None:
-        """Call back, on the event loop, when libvirt comes (True) or goes."""
+        """Call back, on the event loop, when libvirt comes (True, after ``last_known`` is fresh) or goes."""
+        self._connection_callbacks.append(callback)
 
     @property
     def last_known(self) -> Mapping[str, DomainInfo]:
         """The last picture of every domain by uid, also while libvirt is down."""
-        raise NotImplementedError
+        return MappingProxyType(self._survey.known)
 
     async def facts(self) -> HostFacts:
         """What the host can do; read once per connection."""
-        raise NotImplementedError
+        if self._facts is None:
+            ask = functools.partial(read_facts, settings=self._settings)
+            self._facts = await self._work.call("read the host's capabilities", ask, timeout=FACTS_TIMEOUT)
+        return self._facts
 
     async def list_owned(self) -> dict[str, DomainInfo]:
         """All domains of this instance by uid."""
-        raise NotImplementedError
+        found = await self._reads.call("list domains", self._reader.list_owned, timeout=READ_TIMEOUT)
+        for info in found.values():
+            self._survey.note(info)
+        return found
 
     async def info(self, uid: str) -> DomainInfo | None:
         """One domain, or None when it is not there."""
-        raise NotImplementedError
+        info = await self._reads.call(
+            f"read domain {uid}", lambda conn: self._reader.info(conn, uid), timeout=READ_TIMEOUT
+        )
+        if info is None:
+            self._survey.forget(uid)
+        else:
+            self._survey.note(info)
+        return info
 
     async def define(self, spec: DomainSpec) -> None:
         """Create or replace the definition; a running QEMU keeps its own until it ends."""
+        xml = domain_xml(spec)
+        await self._reads.call(
+            f"define domain {spec.uid}", lambda conn: actions.define(conn, xml), timeout=READ_TIMEOUT
+        )
 
     async def start_domain(self, uid: str, *, paused: bool = False) -> None:
         """Start a defined domain; one that runs is left alone."""
+        await self._act("start", uid, functools.partial(actions.start, uid=uid, paused=paused))
 
     async def define_and_start(self, spec: DomainSpec, *, paused: bool = False) -> DomainInfo:
-        """Define and start in one hop."""
-        raise NotImplementedError
+        """Define and start in one hop. A domain that runs already goes on with its old definition."""
+        xml, uid = domain_xml(spec), spec.uid
+
+        def run(conn: Connect) -> DomainInfo | None:
+            actions.define_and_start(conn, xml, paused=paused)
+            return self._reader.info(conn, uid)
+
+        info = await self._work.call(f"start domain {uid}", run, timeout=WORK_TIMEOUT)
+        if info is None:
+            raise errors.TemporaryError(f"Domain {uid} was started and is gone already.")
+        self._survey.note(info)
+        return info
 
     async def shutdown(self, uid: str) -> None:
         """Ask the guest to power off, by its agent if connected, else by ACPI. Nothing to do when it is off."""
+        await self._act("shut down", uid, functools.partial(actions.shutdown, uid=uid))
 
     async def reset(self, uid: str) -> None:
         """Press the reset button: QEMU stays."""
+        await self._act("reset", uid, functools.partial(actions.reset, uid=uid))
 
     async def destroy(self, uid: str) -> None:
         """End QEMU at once. Nothing to do when it is off."""
+        await self._act("destroy", uid, functools.partial(actions.destroy, uid=uid))
 
-    async def undefine(self, uid: str) -> None:
-        """Remove the definition with NVRAM, saved state and snapshot metadata. Nothing to do when it is gone."""
+    async def undefine(self, uid: str, *, nvram: bool = True) -> None:
+        """Remove the definition with saved state and metadata, and the NVRAM file unless ``nvram`` is False.
+
+        Nothing to do when it is gone. A running domain would live on as a transient one: destroy it first.
+        """
+        await self._act("undefine", uid, functools.partial(actions.undefine, uid=uid, nvram=nvram))
 
     async def resume(self, uid: str) -> None:
         """Let a paused guest go on."""
+        await self._act("resume", uid, functools.partial(actions.resume, uid=uid))
 
     async def io_errors(self, uid: str) -> dict[str, IoError]:
         """Disk target → error of a guest that I/O errors paused."""
-        raise NotImplementedError
+        return await self._reads.call(
+            f"read disk errors of domain {uid}",
+            lambda conn: self._reader.io_errors(conn, uid),
+            timeout=READ_TIMEOUT,
+        )
 
     async def block_resize(self, uid: str, target: str, size_bytes: int) -> None:
         """Grow a running guest's disk. Raises Conflict rather than shrink it."""
+        grow = functools.partial(actions.block_resize, uid=uid, target=target, size_bytes=size_bytes)
+        await self._act(f"resize disk {target} of", uid, grow)
 
     async def set_metadata(self, spec: DomainSpec) -> None:
         """Rewrite our metadata element, of the running domain and of the definition."""
+        xml = metadata_xml(spec)
+        await self._act("mark", spec.uid, functools.partial(actions.set_metadata, uid=spec.uid, xml=xml))
 
     async def open_graphics_fd(self, uid: str) -> int:
         """A connected VNC socket of the guest; the caller owns and closes the descriptor."""
-        raise NotImplementedError
+        return await self._reads.call(
+            f"open the screen of domain {uid}",
+            lambda conn: reader.open_graphics(conn, uid),
+            timeout=READ_TIMEOUT,
+        )
 
     async def guest_agent_info(self, uid: str, *, timeout: float = 5.0) -> GuestInfo:
-        """What the guest's agent tells of its system."""
-        raise NotImplementedError
+        """What the guest's agent tells of its system. Raises ServiceUnavailable when it does not answer."""
+        async with self._agents:
+            return await self._work.call(
+                f"ask the agent of domain {uid}",
+                lambda conn: reader.guest_info(conn, uid, timeout=timeout),
+                timeout=2 * timeout + 1,
+            )
 
     async def stats(self, uids: Collection[str] | None = None) -> dict[str, DomainStats]:
         """One sample of all running domains, or of ``uids``, in one call."""
-        raise NotImplementedError
+        return await self._reads.call(
+            "sample domains", lambda conn: self._reader.stats(conn, uids), timeout=READ_TIMEOUT
+        )
+
+    async def _act(self, verb: str, uid: str, function: Callable[[Connect], None]) -> None:
+        await self._work.call(f"{verb} domain {uid}", function, timeout=WORK_TIMEOUT)
+
+    def _from_thread(self, event: DomainEvent) -> None:
+        """In libvirt's event thread."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has closed
+                self._loop.call_soon_threadsafe(self._emit, event)
+
+    def _emit(self, event: DomainEvent) -> None:
+        for callback in self._domain_callbacks:
+            callback(event.uid, event)
+
+    def _connection_changed(self) -> None:
+        if self._reads.connected and self._work.connected:
+            self._facts = None
+            self._wake.set()
+        elif self._announced:
+            self._announce(False)
+
+    def _announce(self, connected: bool) -> None:
+        self._announced = connected
+        if connected:
+            self._ready.set()
+        else:
+            self._ready.clear()
+        for callback in self._connection_callbacks:
+            callback(connected)
+
+    async def _keep_in_step(self) -> None:
+        """List after each connect and every ``resync_seconds``; tell what no event told."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.resync_seconds):
+                    await self._wake.wait()
+            self._wake.clear()
+            if not (self._reads.connected and self._work.connected):
+                continue
+            try:
+                await self._resync()
+            except errors.HyperdError as err:
+                log.warning("resync failed: %s", err)
+                asyncio.get_running_loop().call_later(RETRY_SECONDS, self._wake.set)
+
+    async def _resync(self) -> None:
+        look = functools.partial(self._survey.look, known=tuple(self._survey.known))
+        changed = self._survey.take(await self._reads.call("list domains", look, timeout=READ_TIMEOUT))
+        if not self._announced:
+            self._announce(True)
+        for uid in changed:
+            self._emit(DomainEvent(uid=uid, kind=EventKind.RESYNCED))

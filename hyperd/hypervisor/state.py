@@ -129,7 +129,6 @@ class DomainStats:
     """One sample of one running domain."""
 
     cpu_time_ns: int = 0
-    vcpus: int = 0
     memory_bytes: int = 0
     resident_bytes: int = 0
     disks: tuple[DiskStats, ...] = ()

@@ -5,6 +5,8 @@ namespaces' first process takes libvirtd, virtlogd and every QEMU with it. Files
 so a daemon runs inside by ``node.popen([python, "-m", "hyperd.daemon", …])`` and is reached from outside through
 its unix socket below ``node.run_dir`` (``/run`` inside) or any folder of ``node.make_dir()``.
 
+There are no cgroups inside: libvirt's would stay behind on the machine.
+
 QEMU runs as ``libvirt-qemu``, as Debian has it: keep its files in ``node.make_dir()``, whose parents it can
 pass, and not in pytest's ``tmp_path``, whose parents it cannot.
 """
@@ -39,10 +41,9 @@ INIT = r"""
 set -e
 dir=$1 name=$2 keep_kvm=$3
 hostname "$name"
-mkdir -p "$dir/sys" "$dir/dev"
-mount -t sysfs sysfs "$dir/sys"
-[ ! -d "$dir/sys/fs/cgroup" ] || mount --rbind /sys/fs/cgroup "$dir/sys/fs/cgroup"
-mount --move "$dir/sys" /sys
+mkdir -p "$dir/dev"
+umount -R -l /sys
+mount -t sysfs sysfs /sys
 mount -t proc proc /proc
 mount -t tmpfs -o mode=755 tmpfs "$dir/dev"
 for node in null zero full random urandom tty vhost-net fuse $keep_kvm; do
@@ -264,7 +265,7 @@ class Node:
             f'host_uuid = "{uuid.uuid4()}"\nauth_unix_rw = "none"\nauth_unix_ro = "none"\n'
             'log_outputs = "2:stderr"\n'
         )
-        (etc / "qemu.conf").write_text('security_driver = "none"\ncgroup_controllers = [ ]\n')
+        (etc / "qemu.conf").write_text('security_driver = "none"\n')
         (etc / "virtlogd.conf").write_text("")
         if CAPABILITY_CACHE.is_dir():
             shutil.copytree(CAPABILITY_CACHE, self.dir / "cache" / "qemu" / "capabilities")

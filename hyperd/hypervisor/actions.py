@@ -1,0 +1,108 @@
+"""Blocking changes of domains, run in worker threads.
+
+Each is idempotent: what is so already is no error, so that a controller may repeat a step after a crash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import libvirt
+
+from hyperd import errors
+from hyperd.hypervisor.domain import METADATA_NAMESPACE, METADATA_PREFIX
+from hyperd.hypervisor.reader import lookup
+
+_UNDEFINE = (
+    libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+    | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+    | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+)
+
+
+@contextmanager
+def _unless(*, dom: libvirt.virDomain, active: bool) -> Iterator[None]:
+    """Forgive a call that libvirt finds invalid because the domain is (not) active already."""
+    try:
+        yield
+    except libvirt.libvirtError as err:
+        if err.get_error_code() != libvirt.VIR_ERR_OPERATION_INVALID or bool(dom.isActive()) != active:
+            raise
+
+
+def start(conn: libvirt.virConnect, uid: str, *, paused: bool) -> None:
+    _start(lookup(conn, uid), paused=paused)
+
+
+def define(conn: libvirt.virConnect, xml: str) -> None:
+    conn.defineXML(xml)
+
+
+def define_and_start(conn: libvirt.virConnect, xml: str, *, paused: bool) -> None:
+    _start(conn.defineXML(xml), paused=paused)
+
+
+def shutdown(conn: libvirt.virConnect, uid: str) -> None:
+    """Without flags libvirt asks a connected agent first, then presses the ACPI button."""
+    dom = lookup(conn, uid)
+    with _unless(dom=dom, active=False):
+        dom.shutdownFlags(0)
+
+
+def reset(conn: libvirt.virConnect, uid: str) -> None:
+    lookup(conn, uid).reset(0)
+
+
+def destroy(conn: libvirt.virConnect, uid: str) -> None:
+    """Without GRACEFUL: SIGTERM, and SIGKILL if QEMU does not go."""
+    dom = lookup(conn, uid)
+    with _unless(dom=dom, active=False):
+        dom.destroyFlags(libvirt.VIR_DOMAIN_DESTROY_DEFAULT)
+
+
+def undefine(conn: libvirt.virConnect, uid: str, *, nvram: bool) -> None:
+    try:
+        dom = lookup(conn, uid)
+        keep = libvirt.VIR_DOMAIN_UNDEFINE_NVRAM if nvram else libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM
+        dom.undefineFlags(_UNDEFINE | keep)
+    except libvirt.libvirtError as err:
+        if err.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+            raise
+
+
+def resume(conn: libvirt.virConnect, uid: str) -> None:
+    """Of a guest that runs: nothing."""
+    dom = lookup(conn, uid)
+    try:
+        dom.resume()
+    except libvirt.libvirtError as err:
+        running = dom.state()[0] == libvirt.VIR_DOMAIN_RUNNING
+        if err.get_error_code() != libvirt.VIR_ERR_OPERATION_INVALID or not running:
+            raise
+
+
+def block_resize(conn: libvirt.virConnect, uid: str, *, target: str, size_bytes: int) -> None:
+    """libvirt would shrink a disk without a word, and the guest would lose its end."""
+    dom = lookup(conn, uid)
+    capacity = dom.blockInfo(target, 0)[0]
+    if size_bytes < capacity:
+        raise errors.Conflict(
+            f"Disk {target} of domain {uid} has {capacity} bytes; it cannot shrink to {size_bytes}."
+        )
+    if size_bytes > capacity:
+        dom.blockResize(target, size_bytes, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
+
+
+def set_metadata(conn: libvirt.virConnect, uid: str, xml: str) -> None:
+    """In the definition, and in the running domain if it runs."""
+    dom = lookup(conn, uid)
+    where = libvirt.VIR_DOMAIN_AFFECT_CONFIG if dom.isPersistent() else 0
+    if dom.isActive():
+        where |= libvirt.VIR_DOMAIN_AFFECT_LIVE
+    dom.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, xml, METADATA_PREFIX, METADATA_NAMESPACE, where)
+
+
+def _start(dom: libvirt.virDomain, *, paused: bool) -> None:
+    with _unless(dom=dom, active=True):
+        dom.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED if paused else 0)
