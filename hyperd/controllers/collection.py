@@ -1,0 +1,73 @@
+"""The registry's garbage collection: on a schedule, and when asked.
+
+What is alive is read from the store at that moment; an image is alive as long as its object is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Set
+from datetime import UTC, datetime
+
+from cronsim import CronSim, CronSimError
+
+from hyperd.controllers.context import Context
+from hyperd.controllers.image import repository_of
+from hyperd.controllers.sweep import Sweeper
+from hyperd.errors import HyperdError, PermanentError
+from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_DISK, VIRTUAL_IMAGE
+from registry.collect import Collected, garbage_collect
+from registry.server import EmbeddedRegistry
+
+_log = logging.getLogger(__name__)
+
+
+class Collection:
+    """Removes images without an object from the registry, and what the sweep finds on the host."""
+
+    def __init__(self, context: Context, server: EmbeddedRegistry | None, sweeper: Sweeper) -> None:
+        """Raises PermanentError when ``settings.registry.gc_schedule`` is no cron expression."""
+        self._context = context
+        self._server = server
+        self._sweeper = sweeper
+        self._running = asyncio.Lock()
+        self._schedule = context.settings.registry.gc_schedule
+        if self._schedule:
+            self._next()
+
+    async def run(self) -> None:
+        """Collect on schedule until cancelled; an empty schedule means only when asked."""
+        while self._schedule:
+            due = self._next()
+            await asyncio.sleep(max(1.0, (due - datetime.now(UTC)).total_seconds()))
+            try:
+                await self.collect()
+            except HyperdError as err:
+                _log.warning("The registry's garbage collection was put off: %s", err.message)
+
+    async def collect(self) -> Collected:
+        """Collect now. Raises TemporaryError while imports run, ServiceUnavailable while the registry is down."""
+        async with self._running:
+            await self._sweeper.sweep()
+            collected = await garbage_collect(self._context.registry, self._server, await self._live())
+        _log.info("Garbage collection removed %d manifests.", collected.manifests)
+        return collected
+
+    async def _live(self) -> Set[tuple[str, str]]:
+        live = set()
+        for kind in (VIRTUAL_IMAGE, CLUSTER_VIRTUAL_IMAGE, VIRTUAL_DISK):
+            for item in (await self._context.store.list(kind)).items:
+                if kind is VIRTUAL_DISK and (item.object().get("status") or {}).get("phase") == "Ready":
+                    # A disk's own image is only a station on the way to its volume.
+                    continue
+                live.add((repository_of(kind, item.namespace, item.name), item.uid))
+        return live
+
+    def _next(self) -> datetime:
+        try:
+            return next(CronSim(self._schedule, datetime.now(UTC)))
+        except (CronSimError, StopIteration) as err:
+            raise PermanentError(
+                f'Setting registry.gc_schedule: "{self._schedule}" is not a cron expression such as "0 2 * * *".'
+            ) from err

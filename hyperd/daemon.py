@@ -1,0 +1,301 @@
+"""``hyperd``: wires everything, owns start and stop.
+
+The composition root: the only place that knows all floors. Reads answer as soon as the store is open; controllers
+begin when their informers are full; what the host lacks is a condition on an object, not a failed start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import tomllib
+from collections.abc import Coroutine, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hyperd import __version__, logs, settings
+from hyperd.admission import review
+from hyperd.api.app import ApiServer
+from hyperd.api.metrics import Sample
+from hyperd.api.sessions import Sessions
+from hyperd.controllers.address import AddressController
+from hyperd.controllers.bootstrap import bootstrap
+from hyperd.controllers.collection import Collection
+from hyperd.controllers.context import Context
+from hyperd.controllers.disk import DiskController
+from hyperd.controllers.image import ImageController
+from hyperd.controllers.lease import LeaseController
+from hyperd.controllers.machine.controller import MachineController
+from hyperd.controllers.machine_class import MachineClassController
+from hyperd.controllers.node import NodeController
+from hyperd.controllers.operation import OperationController
+from hyperd.controllers.sweep import Sweeper
+from hyperd.errors import HyperdError, PermanentError
+from hyperd.hypervisor.console import ConsoleHub
+from hyperd.hypervisor.hypervisor import Hypervisor
+from hyperd.network.dhcp import DhcpServer
+from hyperd.network.host import HostNetwork
+from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, EVENT, KINDS, VIRTUAL_IMAGE
+from hyperd.resources.kind import Object
+from hyperd.runtime.controller import Controller, Manager
+from hyperd.runtime.recorder import EventRecorder
+from hyperd.settings import Settings
+from hyperd.storage.pool import VolumePool
+from hyperd.storage.seed import SeedStore
+from hyperd.store.embedded import EmbeddedStore
+from registry.cache import ImageCache
+from registry.client import RegistryClient
+from registry.importer import Importer
+from registry.server import EmbeddedRegistry, external_endpoint
+
+_log = logging.getLogger(__name__)
+
+
+class Daemon:
+    """One daemon: ``start``, then ``stop``."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.node_name = settings.node_name or socket.gethostname().lower()
+        self.store = EmbeddedStore(settings.database_path, settings=settings.store, admit=review, kinds=KINDS)
+        self._manager = Manager(self.store)
+        self._server = None if settings.registry.url else EmbeddedRegistry(settings)
+        self._context = self._wire()
+        self._controllers = self._make_controllers()
+        self._sweeper: Sweeper | None = None
+        self._collection: Collection | None = None
+        self._sessions = Sessions(
+            settings,
+            self.store,
+            consoles=self._context.consoles,
+            graphics=self._context.hypervisor,
+            record=self._record,
+        )
+        self._api = ApiServer(
+            settings, self.store, sessions=self._sessions.handlers(), collectors=(self._samples,)
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def _wire(self) -> Context:
+        conf = self.settings
+        endpoint = self._server.endpoint if self._server is not None else external_endpoint(conf)
+        registry = RegistryClient(endpoint, conf)
+        return Context(
+            settings=conf,
+            node_name=self.node_name,
+            store=self.store,
+            informer=self._manager.informer,
+            events=EventRecorder(
+                self.store,
+                EVENT,
+                component="hyperd",
+                host=self.node_name,
+                ttl_seconds=conf.operations.event_ttl_seconds,
+            ),
+            hypervisor=Hypervisor(conf.hypervisor, instance=conf.instance),
+            network=HostNetwork(conf.network, instance=conf.instance),
+            dhcp=DhcpServer(),
+            consoles=ConsoleHub(conf),
+            pool=VolumePool(conf),
+            seeds=SeedStore(conf),
+            registry=registry,
+            importer=Importer(conf, registry),
+            cache=ImageCache(conf, registry),
+        )
+
+    def _make_controllers(self) -> list[Controller]:
+        context = self._context
+        allocator = AddressController(context)
+        controllers: list[Controller] = [
+            NodeController(context),
+            MachineClassController(context),
+            ImageController(context, VIRTUAL_IMAGE),
+            ImageController(context, CLUSTER_VIRTUAL_IMAGE),
+            DiskController(context),
+            allocator,
+            LeaseController(context, allocator),
+            OperationController(context),
+            MachineController(context),
+        ]
+        for controller in controllers:
+            self._manager.add(controller)
+        return controllers
+
+    async def start(self) -> None:
+        """Bring everything up. Raises PermanentError with a sentence when this daemon cannot run here."""
+        await asyncio.to_thread(_make_folders, self.settings)
+        await self.store.start()
+        await bootstrap(self.store, self.settings)
+        context = self._context
+        await context.hypervisor.start()
+        if self._server is not None:
+            await self._server.start()
+        await self._api.start()
+        if self._uses_taps:
+            await context.network.start()
+        await context.pool.clean()
+        await context.cache.clean()
+        self._sweeper = Sweeper(context, store_id=self.store.instance_id)
+        await self._sweeper.mark_pool()
+        self._collection = Collection(context, self._server, self._sweeper)
+        self._spawn(context.events.run(), "events")
+        await self._manager.start()
+        for controller in self._controllers:
+            if isinstance(controller, NodeController):
+                controller.enqueue(controller.key)
+        self._spawn(self._sweeper.run(), "sweep")
+        self._spawn(self._collection.run(), "collection")
+        _notify("READY=1")
+        _log.info("hyperd %s serves node %s on %s.", __version__, self.node_name, self.settings.socket_path)
+
+    @property
+    def _uses_taps(self) -> bool:
+        return not self.settings.hypervisor.uri.startswith("test")
+
+    async def stop(self) -> None:
+        """End everything of ours; guests go on."""
+        _notify("STOPPING=1")
+        context = self._context
+        await self._sessions.close()
+        await self._api.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._manager.stop()
+        for controller in self._controllers:
+            if isinstance(controller, ImageController | DiskController | MachineController):
+                await controller.close()
+        await context.dhcp.close()
+        await context.consoles.close()
+        await context.hypervisor.close()
+        await context.registry.close()
+        if self._server is not None:
+            await self._server.stop()
+        await self.store.close()
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        self._tasks.append(asyncio.create_task(work, name=name))
+
+    async def _record(self, machine: Object, level: str, reason: str, message: str) -> None:
+        self._context.events.event(machine, "Warning" if level == "Warning" else "Normal", reason, message)
+
+    def _samples(self) -> Iterator[Sample]:
+        yield Sample(
+            "hyperd_store_writes_total",
+            self.store.writes,
+            kind="counter",
+            help="Changes committed since the start.",
+        )
+        yield Sample(
+            "hyperd_libvirt_connected", float(self._context.hypervisor.connected), help="1 when libvirt answers."
+        )
+        for report in self._manager.report():
+            labels = (("controller", report.name),)
+            yield Sample("hyperd_queue_depth", report.queue_depth, labels, help="Keys that wait for a worker.")
+            yield Sample("hyperd_queue_delayed", report.delayed, labels, help="Keys that wait for their time.")
+            yield Sample("hyperd_reconciles_total", report.metrics.reconciles, labels, kind="counter")
+            yield Sample("hyperd_reconcile_errors_total", report.metrics.errors, labels, kind="counter")
+            yield Sample("hyperd_reconcile_seconds_total", report.metrics.seconds_total, labels, kind="counter")
+
+
+def _make_folders(conf: Settings) -> None:
+    """State is root's; QEMU's user may pass through to the files that libvirt gives it."""
+    for path, mode in (
+        (conf.state_dir, 0o711),
+        (conf.run_dir, 0o755),
+        (conf.log_dir, 0o750),
+        (conf.volumes_dir, 0o711),
+        (conf.images_dir, 0o711),
+        (conf.nvram_dir, 0o711),
+        (conf.seeds_dir, 0o711),
+        (conf.console_dir, 0o711),
+        (conf.console_log_dir, 0o700),
+    ):
+        path.mkdir(parents=True, exist_ok=True)
+        path.chmod(mode)
+
+
+def _notify(state: str) -> None:
+    """Tell systemd, when it asked to be told."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
+
+
+async def serve(conf: Settings) -> None:
+    """Run until SIGTERM or SIGINT."""
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    daemon = Daemon(conf)
+    try:
+        await daemon.start()
+        await ended.wait()
+    finally:
+        await daemon.stop()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="hyperd",
+        description="Runs virtual machines on this node and serves their API.",
+        epilog="Every setting may also come from the environment: HYPERD_API__PORT=7000.",
+    )
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="settings file (default /etc/hyperd/hyperd.toml)"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.FIELD=VALUE",
+        help="one setting, over file and environment; may be repeated",
+    )
+    parser.add_argument("--version", action="version", version=f"hyperd {__version__}")
+    return parser
+
+
+def overrides(assignments: Sequence[str]) -> dict[str, Any]:
+    """``["api.port=0"]`` as nested settings; a value is TOML where it parses as such, else text."""
+    found: dict[str, Any] = {}
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        if not equals or not path:
+            raise PermanentError(f"--set {assignment}: write SECTION.FIELD=VALUE.")
+        try:
+            value: Any = tomllib.loads(f"v = {text}")["v"]
+        except tomllib.TOMLDecodeError:
+            value = text
+        node = found
+        *sections, field = path.split(".")
+        for section in sections:
+            node = node.setdefault(section, {})
+        node[field] = value
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point. 0 after a clean stop, 1 with one sentence when the daemon cannot run."""
+    args = _parser().parse_args(argv)
+    try:
+        conf = settings.load(file=args.config, overrides=overrides(args.set))
+        logs.setup(conf.log)
+        asyncio.run(serve(conf))
+    except HyperdError as err:
+        print(f"hyperd: {err.message}", file=sys.stderr)  # noqa: T201  before or beside the log
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
