@@ -38,7 +38,7 @@ class AddressGuard:
             raise TemporaryError(f"The name {host} cannot be resolved: {err.strerror}.", key=FAILED) from err
         except UnicodeError as err:
             raise PermanentError(f"{host[:80]!r} is not a host name.", key=FAILED) from err
-        addresses = [ip_address(answer[4][0].partition("%")[0]) for answer in answers]
+        addresses = [ip_address(str(answer[4][0]).partition("%")[0]) for answer in answers]
         for address in addresses:
             self.check(address, port)
         return addresses
@@ -102,15 +102,15 @@ def _parse(entry: str) -> tuple[Network, int | None]:
 
 
 def _meanings(address: Address) -> list[Address]:
-    """The address and any IPv4 address that it carries within."""
+    """What a packet to ``address`` reaches: itself, an IPv4 address written as IPv6, or both through a tunnel."""
     if isinstance(address, IPv4Address):
         return [address]
-    inner = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
+    if address.ipv4_mapped:
+        return [address.ipv4_mapped]
     if address in _NAT64:
-        inner.append(IPv4Address(int(address) & 0xFFFFFFFF))
-    if int(address) >> 32 == 0 and int(address) > 1:
-        inner.append(IPv4Address(int(address)))
-    return [address, *(found for found in inner if found is not None)]
+        return [IPv4Address(int(address) & 0xFFFFFFFF)]
+    tunnelled = [address.sixtofour, *(address.teredo or ())]
+    return [address, *(inner for inner in tunnelled if inner is not None)]
 
 
 def _forbidden(address: Address) -> str:

@@ -1,33 +1,120 @@
-"""The node's image cache (interface; being filled in)."""
+"""The node's image cache: what disks overlay and CD-ROMs show.
+
+A file is named by its layer's digest and is read-only: its name says what it holds, so an existing file is right
+and nothing needs to be remembered. It appears whole or not at all.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from hyperd.errors import InternalError, ServiceUnavailable, TemporaryError
+from hyperd.imagefile import files
+from hyperd.imagefile.detect import ImageFormat
 from hyperd.settings import Settings
-from registry.client import RegistryClient
+from registry import layout
+from registry.client import RegistryClient, check_digest
+from registry.layout import DATA_OFFSET, DiskFile, Layer
+from registry.meter import Meter
 from registry.models import CachedFile, CachedImage, Report
+from registry.spool import PART_SUFFIX, Spool, cached_path
+
+_NAME = re.compile(r"([0-9a-f]{64})\.(?:qcow2|img|iso)")
 
 
 class ImageCache:
     """Read-only image files by layer digest in ``settings.images_dir``."""
 
     def __init__(self, settings: Settings, client: RegistryClient) -> None:
-        self.settings = settings
-        self.client = client
+        self._folder = settings.images_dir
+        self._client = client
+        self._locks: dict[str, asyncio.Lock] = {}
 
     async def clean(self) -> None:
-        """At start, before any import: remove what a crash left half done."""
-        raise NotImplementedError
+        """At start, before any import: make the folder, remove what a crash left half done."""
+        await asyncio.to_thread(self._clean)
 
     async def ensure(self, reference: str, report: Report | None = None) -> CachedImage:
         """The image behind ``registryURL`` as a local file; concurrent callers share one download.
 
-        Raises NotFound when the image is not in the registry, TemporaryError when trying again may help.
+        Raises NotFound when the image is not in the registry, PermanentError for one that hyperd did not make,
+        TemporaryError when trying again may help.
         """
-        raise NotImplementedError
+        try:
+            repository, tag = self._client.endpoint.parse(reference)
+            _, content = await self._client.manifest(repository, tag)
+            config_digest, layer = layout.parse_manifest(content)
+            disk = layout.parse_config(await self._client.get_blob(repository, check_digest(config_digest)))
+            path = cached_path(self._folder, check_digest(layer.digest), disk.format)
+            async with self._locks.setdefault(layer.digest, asyncio.Lock()):
+                if not await asyncio.to_thread(path.exists):
+                    await self._pull(repository, disk, layer, report)
+        except (ServiceUnavailable, InternalError) as err:
+            raise TemporaryError(err.message, delay=err.retry_after_seconds) from err
+        return CachedImage(path, layer.digest, disk.format, disk.virtual_size, disk.format is ImageFormat.ISO)
 
     async def remove(self, layer_digest: str) -> None:
-        """Delete the cached file; no volume may have it as backing."""
-        raise NotImplementedError
+        """Delete the cached file; no volume may have it as backing. Nothing to do is fine."""
+        digest = check_digest(layer_digest)
+        await asyncio.to_thread(self._remove, digest)
 
     async def inventory(self) -> list[CachedFile]:
-        raise NotImplementedError
+        """All files, whoever needs them."""
+        return await asyncio.to_thread(self._inventory)
+
+    async def _pull(self, repository: str, disk: DiskFile, layer: Layer, report: Report | None) -> None:
+        meter = Meter(report, expected=layer.size)
+        hash_ = hashlib.sha256()
+        async with Spool(self._folder, f"pull-{layer.digest.removeprefix('sha256:')}") as spool:
+            async with self._client.open_blob(repository, layer.digest) as blocks:
+                async for block in _data(self._verified(blocks, hash_, meter, layer.size), disk.size):
+                    await spool.append(block)
+            if hash_.hexdigest() != layer.digest.removeprefix("sha256:") or spool.size != disk.size:
+                raise TemporaryError(
+                    f"Layer {layer.digest} of {repository} came damaged or incomplete from the registry."
+                )
+            await spool.finish()
+            await spool.publish(layer.digest, disk.format)
+
+    async def _verified(
+        self, blocks: AsyncIterator[bytes], hash_: hashlib._Hash, meter: Meter, size: int
+    ) -> AsyncIterator[bytes]:
+        async for block in blocks:
+            await asyncio.to_thread(hash_.update, block)
+            meter.receive(len(block))
+            if meter.received > size:
+                raise TemporaryError(f"The registry sends more than the {size} bytes that it announced.")
+            yield block
+
+    def _clean(self) -> None:
+        for path in files.folder(self._folder).glob(f".*{PART_SUFFIX}"):
+            path.unlink(missing_ok=True)
+
+    def _remove(self, digest: str) -> None:
+        for format_ in ImageFormat:
+            cached_path(self._folder, digest, format_).unlink(missing_ok=True)
+
+    def _inventory(self) -> list[CachedFile]:
+        return [found for path in sorted(self._folder.glob("*")) if (found := _describe(path))]
+
+
+async def _data(stream: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:
+    """The disk's bytes out of the layer's; the stream is read to its end, so that all of it is verified."""
+    position = -DATA_OFFSET
+    async for block in stream:
+        start, end = max(0, -position), min(len(block), size - position)
+        position += len(block)
+        if start < end:
+            yield block[start:end]
+
+
+def _describe(path: Path) -> CachedFile | None:
+    match = _NAME.fullmatch(path.name)
+    try:
+        return CachedFile(path, f"sha256:{match[1]}", path.stat().st_blocks * 512) if match else None
+    except FileNotFoundError:
+        return None

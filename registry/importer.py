@@ -1,10 +1,18 @@
-"""HTTP source to registry (interface; being filled in)."""
+"""The importer's face: what to import in, what is in the registry out, failures in two kinds."""
 
 from __future__ import annotations
 
+import asyncio
+
+from hyperd.errors import InternalError, NotFound, PermanentError, ServiceUnavailable, TemporaryError
+from hyperd.imagefile.detect import FAILED, ImageFormat
 from hyperd.settings import Settings
+from registry import layout
+from registry.checksums import Checksums
 from registry.client import RegistryClient
+from registry.meter import Meter
 from registry.models import ImportedImage, ImportRequest, Report
+from registry.pipeline import Pipeline, Stored, fingerprint
 
 
 class Importer:
@@ -15,8 +23,49 @@ class Importer:
     """
 
     def __init__(self, settings: Settings, client: RegistryClient) -> None:
-        self.settings = settings
-        self.client = client
+        self._settings = settings
+        self._client = client
+        self._slots = asyncio.Semaphore(settings.imports.concurrent)
 
-    async def run(self, request: ImportRequest, report: Report) -> ImportedImage:
-        raise NotImplementedError
+    async def run(self, request: ImportRequest, report: Report | None = None) -> ImportedImage:
+        """Import, or find what a run of the same request has already imported."""
+        Checksums(request.checksums)  # refuses unknown algorithms before anything waits for a slot
+        meter = Meter(report)
+        try:
+            async with self._slots:
+                with self._client.gate.writing():
+                    stored = await self._find(request)
+                    if stored is None:
+                        stored = await Pipeline(self._settings, self._client, request, meter=meter).run()
+        except ServiceUnavailable as err:
+            raise TemporaryError(err.message, key=FAILED, delay=err.retry_after_seconds) from err
+        except InternalError as err:
+            raise TemporaryError(err.message, key=FAILED) from err
+        return self._image(request, stored, average_speed=meter.average_speed)
+
+    async def _find(self, request: ImportRequest) -> Stored | None:
+        """What is tagged already, if it came from the same source."""
+        try:
+            digest, content = await self._client.manifest(request.repository, request.tag)
+            config_digest, layer = layout.parse_manifest(content)
+            disk = layout.parse_config(await self._client.get_blob(request.repository, config_digest))
+        except (NotFound, PermanentError):
+            return None
+        if disk.source != fingerprint(request):
+            return None
+        return Stored(digest, disk, layer)
+
+    def _image(self, request: ImportRequest, stored: Stored, *, average_speed: int) -> ImportedImage:
+        disk = stored.disk
+        return ImportedImage(
+            reference=self._client.endpoint.reference(request.repository, request.tag),
+            manifest_digest=stored.manifest_digest,
+            layer_digest=stored.layer.digest,
+            format=disk.format,
+            cdrom=disk.format is ImageFormat.ISO,
+            stored_bytes=disk.size,
+            unpacked_bytes=disk.virtual_size,
+            virtual_size=disk.virtual_size,
+            sha256=disk.sha256,
+            average_speed=average_speed,
+        )

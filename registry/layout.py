@@ -27,7 +27,7 @@ _PAX_BODY_BYTES = DATA_OFFSET - 3 * _BLOCK
 
 @dataclass(frozen=True)
 class DiskFile:
-    """The file inside the layer; ``size`` and ``virtual_size`` in bytes, ``source`` marks what it was made from."""
+    """The file inside the layer; sizes in bytes, ``source`` marks what it was made from."""
 
     format: ImageFormat
     size: int

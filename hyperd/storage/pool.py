@@ -18,10 +18,10 @@ from pathlib import Path
 from hyperd import crashpoints
 from hyperd.crashpoints import CrashPoint
 from hyperd.errors import NotFound, PermanentError, TemporaryError
+from hyperd.imagefile import files
 from hyperd.imagefile.detect import ImageFormat
 from hyperd.imagefile.qemuimg import QemuImg
 from hyperd.settings import Settings
-from hyperd.storage import files
 
 _UID = re.compile(r"[a-z0-9][-a-z0-9]{0,62}")
 _ALIGNMENT = 1 << 20

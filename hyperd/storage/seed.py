@@ -14,8 +14,9 @@ import re
 from pathlib import Path
 
 from hyperd.errors import PermanentError
+from hyperd.imagefile import files
 from hyperd.settings import Settings
-from hyperd.storage import fat, files
+from hyperd.storage import fat
 
 _UID = re.compile(r"[a-z0-9][-a-z0-9]{0,62}")
 _LABEL = "cidata"

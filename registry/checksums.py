@@ -1,0 +1,48 @@
+"""Checksums of a source, over the bytes as they were served."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+from hyperd.errors import PermanentError
+from hyperd.imagefile.detect import FAILED
+
+_ALGORITHMS = ("md5", "sha1", "sha256", "sha512")
+
+
+class Checksums:
+    """Hashes a stream by every algorithm that is asked for, and by sha256 always.
+
+    Raises PermanentError for an algorithm that is not available.
+    """
+
+    def __init__(self, expected: Mapping[str, str]) -> None:
+        self._expected = {name.lower(): digits.lower() for name, digits in expected.items() if digits}
+        for name in self._expected:
+            if name not in _ALGORITHMS:
+                raise PermanentError(
+                    f"The checksum {name} is not available here; give one of {', '.join(_ALGORITHMS)} instead.",
+                    key=FAILED,
+                )
+        self._hashes = {name: hashlib.new(name, usedforsecurity=False) for name in {*self._expected, "sha256"}}
+
+    def update(self, block: bytes) -> None:
+        """Blocking for a few milliseconds a block; releases the interpreter meanwhile."""
+        for hash_ in self._hashes.values():
+            hash_.update(block)
+
+    @property
+    def sha256(self) -> str:
+        return self._hashes["sha256"].hexdigest()
+
+    def verify(self) -> None:
+        """PermanentError unless every checksum is as expected."""
+        for name, digits in self._expected.items():
+            actual = self._hashes[name].hexdigest()
+            if actual != digits:
+                raise PermanentError(
+                    f"The source's {name} checksum is {actual}, but the image asks for {digits}: "
+                    "either the source changed or the checksum is of another file.",
+                    key=FAILED,
+                )

@@ -1,0 +1,122 @@
+"""The image on its way through this node: a file that one task writes while another reads behind it.
+
+It is the future file of the node's cache, so the image need not come back from the registry for the first disk,
+qemu-img can check it before anything is tagged, and a slow registry costs disk instead of memory. Blocks of zeros
+become holes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Self
+
+from hyperd import crashpoints
+from hyperd.crashpoints import CrashPoint
+from hyperd.errors import TemporaryError
+from hyperd.imagefile import files
+from hyperd.imagefile.detect import FAILED, ImageFormat
+from registry.answers import BLOCK_BYTES
+
+PART_SUFFIX = ".part"
+_HOLE_BYTES = 256 << 10
+_ZEROS = bytes(_HOLE_BYTES)
+_PUBLISHED_MODE = 0o444
+
+
+class Spool:
+    """A temporary file ``.<name>.part`` in ``folder``, gone at the end of the context unless published."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._path = folder / f".{name}{PART_SUFFIX}"
+        self.fd = -1
+        self.size = 0
+        self._whole = False
+        self._grown = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        self.fd = await asyncio.to_thread(self._open)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.to_thread(self._close)
+
+    async def append(self, block: bytes) -> None:
+        """Write ``block`` at the end; TemporaryError without space."""
+        await asyncio.to_thread(self._write, block, self.size)
+        self.size += len(block)
+        self._wake()
+
+    async def finish(self) -> None:
+        """No more blocks will come."""
+        await asyncio.to_thread(os.ftruncate, self.fd, self.size)
+        self._whole = True
+        self._wake()
+
+    async def take(self, other: Spool) -> None:
+        """Have what another program wrote into ``other`` as content; the former content is lost."""
+        os.replace(other._path, self._path)
+        self.fd, other.fd = other.fd, self.fd
+        self.size = os.fstat(self.fd).st_size
+
+    async def blocks(self) -> AsyncIterator[bytes]:
+        """All blocks from the start, waiting for those that are still to come."""
+        offset = 0
+        while True:
+            while offset < self.size:
+                length = min(BLOCK_BYTES, self.size - offset)
+                block = await asyncio.to_thread(os.pread, self.fd, length, offset)
+                offset += len(block)
+                yield block
+            if self._whole and offset == self.size:
+                return
+            self._grown.clear()
+            if offset == self.size and not self._whole:
+                await self._grown.wait()
+
+    async def publish(self, layer_digest: str, format_: ImageFormat) -> Path:
+        """Make it the cached file of its layer: durable, read-only, under its digest's name."""
+        path = cached_path(self._path.parent, layer_digest, format_)
+        await asyncio.to_thread(self._publish, path)
+        return path
+
+    def _open(self) -> int:
+        files.folder(self._path.parent)
+        self._path.unlink(missing_ok=True)
+        with files.full_disk_is_temporary("The image cannot be stored on this node"):
+            return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+
+    def _write(self, block: bytes, offset: int) -> None:
+        with files.full_disk_is_temporary("The image cannot be stored on this node"):
+            for start in range(0, len(block), _HOLE_BYTES):
+                piece = block[start : start + _HOLE_BYTES]
+                if piece != _ZEROS[: len(piece)]:
+                    written = os.pwrite(self.fd, piece, offset + start)
+                    if written < len(piece):
+                        raise TemporaryError(
+                            "The image cannot be stored on this node: the disk is full.", key=FAILED
+                        )
+
+    def _publish(self, path: Path) -> None:
+        if os.geteuid() == 0:
+            os.fchown(self.fd, 0, 0)
+        os.fchmod(self.fd, _PUBLISHED_MODE)
+        with files.full_disk_is_temporary("The image cannot be stored on this node"):
+            os.fsync(self.fd)
+        crashpoints.reached(CrashPoint.CACHE_BEFORE_RENAME)
+        os.replace(self._path, path)
+        files.sync_folder(path.parent)
+
+    def _close(self) -> None:
+        self._path.unlink(missing_ok=True)
+        os.close(self.fd)
+
+    def _wake(self) -> None:
+        self._grown.set()
+
+
+def cached_path(folder: Path, layer_digest: str, format_: ImageFormat) -> Path:
+    """Where the cached file of a layer is."""
+    return folder / f"{layer_digest.removeprefix('sha256:')}.{format_.suffix}"

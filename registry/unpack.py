@@ -1,0 +1,82 @@
+"""Takes an outer gz, xz or zst off a stream on its way.
+
+The decompressors are programs in the sandbox: a damaged or hostile stream meets nothing but two pipes, their
+memory is bounded, and they use another core.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import cast
+
+from hyperd.errors import PermanentError, TemporaryError
+from hyperd.imagefile import sandbox
+from hyperd.imagefile.detect import FAILED, Compression
+from hyperd.settings import Settings
+from registry.answers import BLOCK_BYTES
+from registry.tasks import together
+
+_ARGUMENTS = {
+    Compression.GZIP: ["gzip", "-dc"],
+    Compression.XZ: ["xz", "-dc", "--memlimit-decompress=256MiB", "--threads=1"],
+    Compression.ZSTD: ["zstd", "-dcq", "--memory=256MB"],
+}
+_LIMITS = sandbox.Limits(cpu_seconds=12 * 3600)
+
+
+@asynccontextmanager
+async def unpacked(
+    stream: AsyncIterator[bytes], kind: Compression, settings: Settings
+) -> AsyncIterator[AsyncIterator[bytes]]:
+    """``stream`` without its compression; PermanentError from the iterator when it is damaged or cut short."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *sandbox.confine(_ARGUMENTS[kind], settings=settings, limits=_LIMITS),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=sandbox.environment(),
+            limit=BLOCK_BYTES,
+            start_new_session=True,
+        )
+    except FileNotFoundError as err:
+        raise TemporaryError(f"The program {err.filename} is not installed on this host.", key=FAILED) from None
+    try:
+        async with together() as group:
+            feeder = group.create_task(_feed(stream, cast(asyncio.StreamWriter, process.stdin)))
+            yield _drain(process, kind)
+            feeder.cancel()
+    finally:
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+
+async def _feed(stream: AsyncIterator[bytes], into: asyncio.StreamWriter) -> None:
+    """A program that ends early says why by its status, not by the broken pipe."""
+    with suppress(BrokenPipeError, ConnectionResetError):
+        async for block in stream:
+            into.write(block)
+            await into.drain()
+        into.close()
+        await into.wait_closed()
+
+
+async def _drain(process: subprocess.Process, kind: Compression) -> AsyncIterator[bytes]:
+    stdout = cast(asyncio.StreamReader, process.stdout)
+    pieces: list[bytes] = []
+    held = 0
+    while piece := await stdout.read(BLOCK_BYTES):
+        pieces.append(piece)
+        held += len(piece)
+        if held >= BLOCK_BYTES:
+            yield b"".join(pieces)
+            pieces, held = [], 0
+    if held:
+        yield b"".join(pieces)
+    if await process.wait():
+        raise PermanentError(f"The source's {kind} compression is damaged or cut short.", key=FAILED)
