@@ -26,7 +26,7 @@ class Column:
 
 
 class Row(NamedTuple):
-    """One row. ``values`` sort and, where the column is no age, print; ``note`` replaces the cells after the state.
+    """One row. ``values`` sort and, where the column is no age, print; ``note`` takes the cells after the state.
 
     All text is safe already. ``version`` changes whenever anything of the row does.
     """

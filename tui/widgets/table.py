@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import ClassVar
 
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
-from textual.binding import Binding
+from textual.binding import Binding, BindingType
 from textual.cache import LRUCache
 from textual.geometry import Region, Size
 from textual.message import Message
@@ -46,11 +47,11 @@ class VirtualTable(ScrollView, can_focus=True):
     VirtualTable > .table--off { color: $text-muted; }
     VirtualTable > .table--bad { color: $text-error; }
     """
-    COMPONENT_CLASSES = {
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
         "table--header", "table--cursor", "table--cursor-blurred", "table--marker", "table--stale", "table--note",
         *(f"table--{level}" for level in Level),
     }  # fmt: skip
-    BINDINGS = [
+    BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "move(-1)", "Up", show=False),
         Binding("down,j", "move(1)", "Down", show=False),
         Binding("pageup,ctrl+b", "page(-1)", "Page up", show=False),
@@ -344,6 +345,5 @@ def _sized(text: str, width: int, *, right: bool = False) -> str:
     """``text`` in exactly ``width`` cells; what does not fit ends in an ellipsis."""
     length = len(text) if text.isascii() else cell_len(text)
     if length > width:
-        text = set_cell_size(text, max(0, width - 1)) + "…" if width > 0 else ""
-        return text
+        return set_cell_size(text, width - 1) + "…" if width > 0 else ""
     return " " * (width - length) + text if right else text + " " * (width - length)

@@ -1,0 +1,55 @@
+"""Text by lines, scrolled, drawn only where it is seen: YAML, events, an overview."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rich.cells import cell_len
+from rich.text import Text
+from textual.binding import Binding, BindingType
+from textual.geometry import Size
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+
+class LinesView(ScrollView, can_focus=True):
+    """Shows ``Text`` lines; setting the same lines again repaints nothing."""
+
+    DEFAULT_CSS = """
+    LinesView { background: $background; scrollbar-size-horizontal: 0; padding: 0 1; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("k", "scroll_up", show=False),
+        Binding("j", "scroll_down", show=False),
+        Binding("g", "scroll_home", show=False),
+        Binding("G", "scroll_end", show=False),
+    ]
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._lines: Sequence[Text] = ()
+
+    @property
+    def lines(self) -> Sequence[Text]:
+        return self._lines
+
+    def set_lines(self, lines: Sequence[Text]) -> None:
+        """Show other lines; the place stays."""
+        if [line.markup for line in lines] == [line.markup for line in self._lines]:
+            return
+        self._lines = lines
+        widest = max((cell_len(line.plain) for line in lines), default=0)
+        self.virtual_size = Size(widest, len(lines))
+        self.refresh()
+
+    def render_line(self, y: int) -> Strip:
+        """One line, from the right place."""
+        offset, top = self.scroll_offset
+        width = self.scrollable_content_region.width
+        base = self.rich_style
+        if y + top >= len(self._lines):
+            return Strip.blank(width, base)
+        text = self._lines[y + top]
+        strip = Strip(text.render(self.app.console)).apply_style(base)
+        return strip.crop_extend(offset, offset + width, base)

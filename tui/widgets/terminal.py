@@ -1,0 +1,179 @@
+"""A guest's terminal inside the UI: an emulator's lines, scrollback, keys and paste.
+
+Output is fed in slices of 4 KiB with a breath between them and painted at the screen's own pace, so a guest that
+prints megabytes neither freezes the UI nor fills an SSH line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.geometry import Region, Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from hyperd.client.escape import EscapeKey
+from tui.widgets.emulator import AvtEmulator, Emulator, Run
+from tui.widgets.keys import encode, encode_paste
+
+_SLICE = 4096
+_SCROLLBACK_LINES = 5000
+_DOUBLE_PRESS_SECONDS = 0.4
+_MIN_COLUMNS, _MIN_ROWS = 20, 4
+
+
+class Terminal(ScrollView, can_focus=True):
+    """Shows what ``feed`` gets; tells by ``Typed`` what is typed, by ``Left`` that the escape key was pressed."""
+
+    DEFAULT_CSS = """
+    Terminal { background: $background; color: $foreground; scrollbar-size-horizontal: 0; overflow-x: hidden; }
+    """
+
+    class Typed(Message):
+        """Bytes for the guest."""
+
+        def __init__(self, data: bytes) -> None:
+            super().__init__()
+            self.data = data
+
+    class Left(Message):
+        """The user wants out of the console."""
+
+    def __init__(self, *, escape: str = "^]", id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.escape = EscapeKey(escape)
+        self._emulator: Emulator = AvtEmulator(80, 24)
+        self._columns, self._rows = 80, 24
+        self._above: deque[list[Run]] = deque(maxlen=_SCROLLBACK_LINES)
+        self._cursor_row = 0
+        self._following = True
+
+    @property
+    def emulator(self) -> Emulator:
+        return self._emulator
+
+    @property
+    def text(self) -> str:
+        """The screen's text, for tests and for copying."""
+        return "\n".join("".join(text for text, _ in self._emulator.line(y)).rstrip() for y in range(self._rows))
+
+    def clear(self) -> None:
+        """An empty screen, for another guest."""
+        self._emulator = AvtEmulator(self._columns, self._rows)
+        self._above.clear()
+        self._set_size()
+        self.refresh()
+
+    async def feed(self, data: bytes) -> None:
+        """Draw ``data``; returns when it is in the emulator, not when it is painted."""
+        for start in range(0, len(data), _SLICE):
+            self._feed(data[start : start + _SLICE])
+            if start + _SLICE < len(data):
+                await asyncio.sleep(0)
+
+    def _feed(self, data: bytes) -> None:
+        changed = self._emulator.feed(data)
+        if replies := self._emulator.take_replies():
+            self.post_message(self.Typed(replies))
+        scrolled = self._emulator.take_scrolled()
+        _, row, _ = self._emulator.cursor
+        if scrolled:
+            self._above.extend(scrolled)
+            self._set_size()
+            if self._following:
+                self.scroll_end(animate=False, immediate=True)
+            self.refresh()
+        else:
+            self._refresh_rows({*changed, row, self._cursor_row})
+        self._cursor_row = row
+
+    def render_line(self, y: int) -> Strip:
+        """One line of scrollback or screen."""
+        width = self.scrollable_content_region.width
+        at = y + self.scroll_offset.y
+        base = self.rich_style
+        if at < len(self._above):
+            runs = self._above[at]
+            cursor = -1
+        elif at - len(self._above) < self._rows:
+            row = at - len(self._above)
+            runs = self._emulator.line(row)
+            column, cursor_row, shown = self._emulator.cursor
+            cursor = column if shown and row == cursor_row and self.has_focus else -1
+        else:
+            return Strip.blank(width, base)
+        strip = Strip([Segment(text, base + style) for text, style in runs]).adjust_cell_length(width, base)
+        if 0 <= cursor < width:
+            under = strip.crop(cursor, cursor + 1).apply_style(Style(reverse=True))
+            strip = Strip.join([strip.crop(0, cursor), under, strip.crop(cursor + 1, width)])
+        return strip
+
+    def on_resize(self) -> None:
+        """The emulator has the widget's size."""
+        region = self.scrollable_content_region
+        columns, rows = max(_MIN_COLUMNS, region.width), max(_MIN_ROWS, region.height)
+        if (columns, rows) != (self._columns, self._rows):
+            self._columns, self._rows = columns, rows
+            self._emulator.resize(columns, rows)
+            self._above.extend(self._emulator.take_scrolled())
+        self._set_size()
+        self.scroll_end(animate=False, immediate=True)
+
+    def on_key(self, event: events.Key) -> None:
+        """Every key is the guest's, but the escape key; Shift with page keys scrolls."""
+        event.stop()
+        event.prevent_default()
+        if event.key in ("shift+pageup", "shift+pagedown"):
+            (self.scroll_page_up if event.key == "shift+pageup" else self.scroll_page_down)(animate=False)
+            return
+        data = encode(event.key, event.character, app_cursor=self._emulator.app_cursor).encode()
+        self._type(data)
+
+    def on_paste(self, event: events.Paste) -> None:
+        """Paste as the guest's program asked for it."""
+        event.stop()
+        self._send(encode_paste(event.text, bracketed=self._emulator.bracketed_paste).encode())
+
+    def watch_scroll_y(self, old: float, new: float) -> None:
+        """Looking back stops following; the end takes it up again."""
+        super().watch_scroll_y(old, new)
+        self._following = self.scroll_offset.y >= self.max_scroll_y
+
+    def on_focus(self) -> None:
+        """The cursor shows where keys go."""
+        self._refresh_rows({self._cursor_row})
+
+    def on_blur(self) -> None:
+        """See ``on_focus``."""
+        self._refresh_rows({self._cursor_row})
+
+    def _type(self, data: bytes) -> None:
+        kept, leaves = self.escape.feed(data)
+        self._send(kept)
+        if leaves:
+            self.post_message(self.Left())
+        elif self.escape.pending:
+            self.set_timer(_DOUBLE_PRESS_SECONDS, self._escape_expired)
+
+    def _escape_expired(self) -> None:
+        if self.escape.expire():
+            self.post_message(self.Left())
+
+    def _send(self, data: bytes) -> None:
+        if data:
+            self.post_message(self.Typed(data))
+
+    def _set_size(self) -> None:
+        self.virtual_size = Size(self.scrollable_content_region.width, len(self._above) + self._rows)
+
+    def _refresh_rows(self, rows: Iterable[int]) -> None:
+        for row in rows:
+            y = row + len(self._above) - self.scroll_offset.y
+            if 0 <= y < self.size.height:
+                self.refresh(Region(0, y, self.size.width, 1))
