@@ -1,43 +1,229 @@
 """Sessions: console and VNC over WebSockets, one holder at a time, and the console's log.
 
 The wire protocol is the reference's, so that its clients work: one subprotocol, binary frames of raw bytes,
-close code 1001 for who was displaced, 1011 when the stream ended and the client is to come again.
+a Status before the upgrade. Beyond it, ``console?replay=BYTES`` shows past output first, and
+``log?tail=LINES&follow=true`` reads the console's log without taking the session from anyone.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Literal
 
-from hyperd.api.subresources import SubresourceHandlers
-from hyperd.hypervisor.console import ConsoleHub
-from hyperd.hypervisor.vnc import Graphics
+from aiohttp import web
+
+from hyperd.api.session_lease import (
+    RENEW_SECONDS,
+    Holder,
+    SessionKind,
+    SessionLease,
+    client_name,
+    current_holder,
+    now,
+)
+from hyperd.api.session_stream import (
+    STOPPING,
+    Goodbye,
+    Stream,
+    close,
+    prepare_socket,
+    splice,
+    taken_over_by,
+)
+from hyperd.api.subresources import GROUP, VERSION, SubresourceHandlers
+from hyperd.errors import BadRequest, ServiceUnavailable
+from hyperd.hypervisor.console import REPLAY_BYTES, ConsoleHub
+from hyperd.hypervisor.vnc import Graphics, GraphicsStream
 from hyperd.resources.kind import Object
-from hyperd.settings import Settings
-from hyperd.store.interface import Store
+from hyperd.resources.virtual_machine import VIRTUAL_MACHINE
+from hyperd.store.interface import Store, User
 
-RecordEvent = Callable[[Object, str, str, str], Awaitable[None]]
-"""``record(vm, type, reason, message)``: type is Normal or Warning."""
+log = logging.getLogger(__name__)
+
+RecordEvent = Callable[[Object, Literal["Normal", "Warning"], str, str], None]
+"""``record(vm, type, reason, message)``, as the event recorder takes it."""
+
+_CONNECTABLE = ("Running", "Migrating")
+_PREEMPTED = {SessionKind.CONSOLE: "ConsoleSessionPreempted", SessionKind.VNC: "VNCSessionPreempted"}
+
+
+@dataclass(eq=False)
+class _Session:
+    """A session of this process; ``dismissed`` is set to how it must end."""
+
+    holder: Holder
+    dismissed: asyncio.Future[Goodbye] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    def dismiss(self, goodbye: Goodbye) -> None:
+        if not self.dismissed.done():
+            self.dismissed.set_result(goodbye)
 
 
 class Sessions:
-    """Handlers of ``virtualmachines/{console,vnc,log}``. ``node`` names where the sessions live in messages."""
+    """Handlers of ``virtualmachines/{console,vnc,log}``."""
 
     def __init__(
         self,
-        settings: Settings,
         store: Store,
         *,
         consoles: ConsoleHub,
         graphics: Graphics,
         record: RecordEvent,
+        renew_seconds: float = RENEW_SECONDS,
     ) -> None:
-        self._settings = settings
         self._store = store
+        self._consoles = consoles
+        self._graphics = graphics
+        self._record = record
+        self._renew_seconds = renew_seconds
+        self._holders: dict[tuple[SessionKind, str], _Session] = {}
+        self._running: set[asyncio.Task[object]] = set()
 
     def handlers(self) -> SubresourceHandlers:
         """The table for ``ApiServer``."""
-        raise NotImplementedError
+        return {
+            ("virtualmachines", "console"): self._console,
+            ("virtualmachines", "vnc"): self._vnc,
+            ("virtualmachines", "log"): self._log,
+        }
 
     async def close(self) -> None:
         """Close every session with 1011, so that clients come again once the daemon is back."""
-        raise NotImplementedError
+        for session in self._holders.values():
+            session.dismiss(STOPPING)
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def _console(
+        self, request: web.BaseRequest, user: User, namespace: str, name: str
+    ) -> web.StreamResponse:
+        replay = min(_number(request, "replay", default=0), REPLAY_BYTES)
+
+        async def connect(uid: str) -> Stream:
+            return await self._consoles.attach(uid, replay=replay)
+
+        return await self._serve(SessionKind.CONSOLE, connect, request, user, namespace, name)
+
+    async def _vnc(self, request: web.BaseRequest, user: User, namespace: str, name: str) -> web.StreamResponse:
+        async def connect(uid: str) -> Stream:
+            return await GraphicsStream.open(self._graphics, uid)
+
+        return await self._serve(SessionKind.VNC, connect, request, user, namespace, name)
+
+    async def _log(self, request: web.BaseRequest, user: User, namespace: str, name: str) -> web.StreamResponse:
+        vm = (await self._store.get(VIRTUAL_MACHINE, namespace, name)).object()
+        lines = _number(request, "tail", default=-1)
+        pieces = self._consoles.log(
+            vm["metadata"]["uid"], lines=lines if lines >= 0 else None, follow=_flag(request, "follow")
+        )
+        response = web.StreamResponse(
+            headers={"Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff"}
+        )
+        await response.prepare(request)
+        async with aclosing(pieces):
+            async for piece in pieces:
+                await response.write(piece)
+        await response.write_eof()
+        return response
+
+    async def _serve(
+        self,
+        kind: SessionKind,
+        connect: Callable[[str], Awaitable[Stream]],
+        request: web.BaseRequest,
+        user: User,
+        namespace: str,
+        name: str,
+    ) -> web.StreamResponse:
+        vm = (await self._store.get(VIRTUAL_MACHINE, namespace, name)).object()
+        if _flag(request, "probe"):
+            return web.json_response(await self._probe(kind, vm))
+        _require_running(vm)
+        socket = prepare_socket(request)
+        try:
+            stream = await connect(vm["metadata"]["uid"])
+        except (ServiceUnavailable, OSError) as error:
+            # 400 is what makes the reference's clients try again.
+            raise BadRequest(f"The {kind} of VirtualMachine {namespace}/{name} is not ready: {error}") from error
+        try:
+            await socket.prepare(request)
+            agent = client_name(request.headers.get("User-Agent", ""))
+            await self._hold(kind, vm, Holder(user.name, agent, now()), socket, stream)
+        finally:
+            stream.close()
+        return socket
+
+    async def _probe(self, kind: SessionKind, vm: Object) -> Object:
+        """Who holds the session; empty fields when nobody does."""
+        session = self._holders.get((kind, vm["metadata"]["uid"]))
+        holder = session.holder if session else await current_holder(self._store, kind, vm)
+        answer: Object = {"kind": "VirtualMachineSession", "apiVersion": f"{GROUP}/{VERSION}"}
+        answer |= {"holder": holder.user if holder else "", "client": holder.client if holder else ""}
+        if holder:
+            answer["startTime"] = holder.since
+        return answer
+
+    async def _hold(
+        self, kind: SessionKind, vm: Object, holder: Holder, socket: web.WebSocketResponse, stream: Stream
+    ) -> None:
+        """Displace who holds the session, and serve it to its end."""
+        session = _Session(holder)
+        key = (kind, vm["metadata"]["uid"])
+        self._displace(kind, vm, session)
+        lease = SessionLease(self._store, kind, vm, holder, renew_seconds=self._renew_seconds)
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101  a coroutine runs in a task
+        self._running.add(task)
+        goodbye = STOPPING
+        try:
+            goodbye = await splice(socket, stream, session.dismissed, _displaced_elsewhere(lease, vm))
+        finally:
+            # Also when this task is cancelled: the client is told to come again.
+            if self._holders.get(key) is session:
+                del self._holders[key]
+            await close(socket, goodbye)
+            await lease.release()
+            self._running.discard(task)
+            log.info("%s session of %s ended: %s", kind, _title(vm), goodbye.reason or "the client left")
+
+    def _displace(self, kind: SessionKind, vm: Object, session: _Session) -> None:
+        key, user = (kind, vm["metadata"]["uid"]), session.holder.user
+        former = self._holders.get(key)
+        self._holders[key] = session
+        log.info("%s session of %s opened by %s", kind, _title(vm), user)
+        if former:
+            former.dismiss(taken_over_by(user))
+            message = f'The {kind} session of user "{former.holder.user}" was taken over by user "{user}".'
+            self._record(vm, "Normal", _PREEMPTED[kind], message)
+
+
+async def _displaced_elsewhere(lease: SessionLease, vm: Object) -> Goodbye:
+    """Keep the lease; it ends when another daemon's session takes it."""
+    await lease.keep()
+    holder = await current_holder(lease.store, lease.kind, vm)
+    return taken_over_by(holder.user if holder else "another user")
+
+
+def _require_running(vm: Object) -> None:
+    if vm.get("status", {}).get("phase") not in _CONNECTABLE:
+        raise BadRequest(f"VirtualMachine {_title(vm)} is not Running or Migrating")
+
+
+def _title(vm: Object) -> str:
+    return f"{vm['metadata']['namespace']}/{vm['metadata']['name']}"
+
+
+def _flag(request: web.BaseRequest, name: str) -> bool:
+    return request.query.get(name, "").lower() in ("true", "1")
+
+
+def _number(request: web.BaseRequest, name: str, *, default: int) -> int:
+    text = request.query.get(name, "")
+    if not text:
+        return default
+    if not text.isascii() or not text.isdigit() or len(text) > 12:
+        raise BadRequest(f"{name}={text[:40]!r} is not a number of 0 or more.")
+    return int(text)

@@ -8,7 +8,7 @@ outlives libvirt's death and lasts until the guest's QEMU ends.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from uuid import UUID
 
@@ -144,7 +144,7 @@ class ConsoleHub:
     def _forget_ended(self) -> None:
         self._lines = {name: line for name, line in self._lines.items() if not line.ended}
 
-    def log(self, uid: str, *, lines: int | None = None, follow: bool = False) -> AsyncIterator[bytes]:
+    def log(self, uid: str, *, lines: int | None = None, follow: bool = False) -> AsyncGenerator[bytes, None]:
         """What the console said, as ``console_log.read_log`` reads it; takes no session from anyone.
 
         Raises NotFound for what is no uid.

@@ -9,7 +9,7 @@ import asyncio
 import os
 import stat
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
@@ -21,7 +21,7 @@ _GONE_SECONDS = 3.0
 _MAX_BACKUPS = 20
 
 
-async def read_log(path: Path, *, lines: int | None = None, follow: bool = False) -> AsyncIterator[bytes]:
+async def read_log(path: Path, *, lines: int | None = None, follow: bool = False) -> AsyncGenerator[bytes, None]:
     """The log's bytes, oldest first: all that is kept, or the last ``lines`` lines.
 
     With ``follow`` it goes on with what comes, waits for a log that is not there yet, and ends when the log has

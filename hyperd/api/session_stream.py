@@ -1,0 +1,121 @@
+"""One session's bytes: between a WebSocket and a guest's stream, until one of them ends.
+
+Close codes are what the clients act on: 1001 ends a session for good, 1011 makes them come again. 1000 is never
+said; the reference's client hangs on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Protocol
+
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from hyperd.errors import BadRequest, Forbidden
+
+SUBPROTOCOLS = ("plain.virtualization.deckhouse.io", "plain.kubevirt.io")
+_HEARTBEAT_SECONDS = 30.0
+_CLOSE_SECONDS = 2.0
+_MAX_MESSAGE_BYTES = 4 << 20
+_MAX_REASON_BYTES = 123
+
+
+class Stream(Protocol):
+    """A guest's end: console or screen."""
+
+    async def read(self) -> bytes: ...
+
+    async def write(self, data: bytes) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Goodbye:
+    """How a session ends."""
+
+    code: WSCloseCode
+    reason: str
+
+
+LEFT = Goodbye(WSCloseCode.GOING_AWAY, "")
+ENDED = Goodbye(WSCloseCode.INTERNAL_ERROR, "the guest's end of the session is gone")
+STOPPING = Goodbye(WSCloseCode.INTERNAL_ERROR, "the daemon is stopping")
+
+
+def taken_over_by(user: str) -> Goodbye:
+    return Goodbye(WSCloseCode.GOING_AWAY, f'"{user}" took over the session')
+
+
+def prepare_socket(request: web.BaseRequest) -> web.WebSocketResponse:
+    """The WebSocket that ``request`` asks for, not yet upgraded. Raises BadRequest and Forbidden.
+
+    A browser names the page that opens a socket; another site's page must not use this user's certificate.
+    """
+    origin = request.headers.get("Origin", "")
+    if origin and origin.partition("://")[2] != request.host:
+        raise Forbidden(f"A page of {origin} may not open sessions here.")
+    socket = web.WebSocketResponse(
+        timeout=_CLOSE_SECONDS,
+        autoclose=False,
+        heartbeat=_HEARTBEAT_SECONDS,
+        protocols=SUBPROTOCOLS,
+        compress=False,
+        max_msg_size=_MAX_MESSAGE_BYTES,
+    )
+    try:
+        possible = socket.can_prepare(request)
+    except web.HTTPException:
+        possible = None
+    if not possible:
+        raise BadRequest(f"{request.path} is opened as a WebSocket of the protocol {SUBPROTOCOLS[0]}.")
+    return socket
+
+
+async def splice(socket: web.WebSocketResponse, stream: Stream, *others: Awaitable[Goodbye]) -> Goodbye:
+    """Copy both ways until one side, or one of ``others``, says how it ends."""
+    ends = [_to_client(socket, stream), _to_guest(socket, stream), *others]
+    tasks = [asyncio.ensure_future(end) for end in ends]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return next(task for task in tasks if task in done).result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def close(socket: web.WebSocketResponse, goodbye: Goodbye) -> None:
+    """Say goodbye; a client that does not listen is left after two seconds."""
+    reason = goodbye.reason.encode()[:_MAX_REASON_BYTES].decode(errors="ignore").encode()
+    try:
+        async with asyncio.timeout(2 * _CLOSE_SECONDS):
+            await socket.close(code=goodbye.code, message=reason)
+    except (TimeoutError, ConnectionError):
+        pass
+
+
+async def _to_client(socket: web.WebSocketResponse, stream: Stream) -> Goodbye:
+    try:
+        while data := await stream.read():
+            await socket.send_bytes(data)
+    except ConnectionError:
+        return LEFT
+    return ENDED
+
+
+async def _to_guest(socket: web.WebSocketResponse, stream: Stream) -> Goodbye:
+    while True:
+        message = await socket.receive()
+        if message.type is WSMsgType.BINARY:
+            data = message.data
+        elif message.type is WSMsgType.TEXT:
+            data = message.data.encode()
+        else:
+            return LEFT
+        try:
+            await stream.write(data)
+        except ConnectionError:
+            return ENDED
