@@ -28,6 +28,8 @@ _SYSTEM_FIELDS = (
     "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink",
     "managedFields", "resourceVersion",
 )  # fmt: skip
+_OMITTED_WHEN_EMPTY = ("labels", "annotations", "finalizers", "ownerReferences", "generateName")
+"""Empty says the same as absent; storing one form keeps an unchanged write unchanged."""
 
 
 class Pipeline:
@@ -43,6 +45,9 @@ class Pipeline:
         meta = new.setdefault("metadata", {})
         if not isinstance(meta, dict):
             raise BadRequest("the object provided is unrecognized: metadata must be an object")
+        for name in _OMITTED_WHEN_EMPTY:
+            if name in meta and not meta[name]:
+                del meta[name]
         for name, wanted in (("apiVersion", kind.api_version), ("kind", kind.kind)):
             if new.setdefault(name, wanted) != wanted:
                 raise BadRequest(
@@ -226,10 +231,6 @@ def _fixed(meta: Object, former: Object) -> list[Cause]:
 def _adopt_system_fields(meta: Object, former: Object) -> None:
     for name in _SYSTEM_FIELDS:
         if meta.get(name) != former.get(name) or (name in meta) != (name in former):
-            _take(meta, former, name)
-    # Empty says the same as absent; storing one form keeps an unchanged write unchanged.
-    for name in ("labels", "annotations", "finalizers", "ownerReferences", "generateName"):
-        if name in meta and not meta[name] and not former.get(name):
             _take(meta, former, name)
 
 

@@ -1,0 +1,115 @@
+"""Kinds that exist for these tests only: one of ours in a namespace, one of ours without, and core ones."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from hyperd.resources.base import Conditions, Resource, Section
+from hyperd.resources.kind import Kind, Object, Registry, Rule
+
+GROUP = "test.deckhouse.io"
+
+
+class WidgetPart(Section):
+    name: str
+    weight: int = 1
+
+
+class WidgetSpec(Section):
+    """What a widget should be."""
+
+    size: Annotated[int, Field(ge=0, le=100)]
+    color: str = "grey"
+    parts: list[WidgetPart] | None = None
+    shape: str | None = None
+
+
+class WidgetStatus(Section):
+    """What a widget is."""
+
+    phase: str = ""
+    conditions: Conditions = []
+
+
+class Widget(Resource):
+    """A thing to test with."""
+
+    spec: WidgetSpec
+    status: WidgetStatus | None = None
+
+
+class GadgetSpec(Section):
+    """What a gadget should be."""
+
+    mode: str = "plain"
+
+
+class Gadget(Resource):
+    """A thing without a namespace."""
+
+    spec: GadgetSpec | None = None
+
+
+KINDS = Registry()
+NAMESPACES = KINDS.add(
+    Kind("", "v1", "Namespace", "namespaces", "namespace", False, subresources=frozenset(("status",)))
+)
+CONFIG_MAPS = KINDS.add(Kind("", "v1", "ConfigMap", "configmaps", "configmap", True))
+SECRETS = KINDS.add(Kind("", "v1", "Secret", "secrets", "secret", True, selectable_fields=("type",)))
+EVENTS = KINDS.add(
+    Kind("", "v1", "Event", "events", "event", True, selectable_fields=("involvedObject.name", "reason"))
+)
+WIDGETS = KINDS.add(
+    Kind(
+        GROUP,
+        "v1",
+        "Widget",
+        "widgets",
+        "widget",
+        True,
+        model=Widget,
+        subresources=frozenset(("status",)),
+        selectable_fields=("spec.color",),
+        rules=(
+            Rule(
+                "spec.shape",
+                "shape is immutable",
+                "self == oldSelf",
+                lambda value, old: value == old,
+                transition=True,
+            ),
+        ),
+    )
+)
+GADGETS = KINDS.add(Kind(GROUP, "v1", "Gadget", "gadgets", "gadget", False, model=Gadget))
+
+
+def widget(name: str = "w", **spec: Any) -> Object:
+    """A manifest as a user writes it."""
+    return {
+        "apiVersion": f"{GROUP}/v1",
+        "kind": "Widget",
+        "metadata": {"name": name},
+        "spec": {"size": 1, **spec},
+    }
+
+
+def config_map(name: str = "c", **data: str) -> Object:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
+
+
+def owned_by(obj: Object, *owners: Object, block: bool = True) -> Object:
+    """``obj`` with references to ``owners``."""
+    obj["metadata"]["ownerReferences"] = [
+        {
+            "apiVersion": owner["apiVersion"],
+            "kind": owner["kind"],
+            "name": owner["metadata"]["name"],
+            "uid": owner["metadata"]["uid"],
+            "blockOwnerDeletion": block,
+        }
+        for owner in owners
+    ]
+    return obj
