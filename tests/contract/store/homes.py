@@ -72,9 +72,7 @@ async def gone(store: Store, kind: Kind, namespace: str, name: str) -> None:
                 return
 
 
-async def changed(
-    store: Store, kind: Kind, namespace: str, name: str, holds: Callable[[Object], bool]
-) -> Object:
+async def changed(store: Store, kind: Kind, namespace: str, name: str, holds: Callable[[Object], bool]) -> Object:
     """Wait, on the watch, until the object is as ``holds`` wants it."""
     async with asyncio.timeout(10), store.watch(kind, namespace or None) as events:
         async for event in events:

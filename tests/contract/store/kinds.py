@@ -30,7 +30,7 @@ class WidgetStatus(Section):
     """What a widget is."""
 
     phase: str = ""
-    conditions: Conditions = []
+    conditions: Conditions | None = None
 
 
 class Widget(Resource):

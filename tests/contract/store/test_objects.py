@@ -89,7 +89,8 @@ async def test_bad_names_are_refused(store: Store, name: object) -> None:
 @pytest.mark.parametrize(
     "metadata",
     [
-        [], "x", {"name": "w", "labels": ["a"]}, {"name": "w", "labels": {"a": 1}}, {"name": "w", "finalizers": "x"},
+        [], "x", {"name": "w", "labels": ["a"]},
+        {"name": "w", "labels": {"a": 1}}, {"name": "w", "finalizers": "x"},
         {"name": "w", "finalizers": [{}]}, {"name": "w", "ownerReferences": [7]}, {"name": "w", "annotations": 3},
         {"name": "w", "generateName": {"a": 1}}, {"name": "w", "ownerReferences": [{"uid": "u"}]},
     ],
@@ -128,7 +129,7 @@ async def test_nesting_without_end_is_refused(store: Store) -> None:
 async def test_an_unknown_field_is_an_error_a_warning_or_nothing(store: Store) -> None:
     sent = widget(sizes=3)
     strict = Write(field_validation=FieldValidation.STRICT)
-    with pytest.raises(BadRequest, match='strict decoding error: unknown field "spec.sizes"'):
+    with pytest.raises(BadRequest, match=r'strict decoding error: unknown field "spec.sizes"'):
         await store.create(WIDGETS, "default", sent, write=strict)
     warnings: list[str] = []
     warn = Write(field_validation=FieldValidation.WARN, warn=warnings.append)
@@ -270,7 +271,7 @@ async def test_status_and_spec_do_not_touch_each_other(store: Store) -> None:
     report = {**obj, "status": {"phase": "Ready"}, "spec": {"size": 99}}
     report["metadata"] = {**obj["metadata"], "labels": {"a": "b"}, "finalizers": ["x/y"]}
     obj = (await store.update(WIDGETS, "default", "w", report, subresource="status")).object()
-    assert obj["status"] == {"phase": "Ready", "conditions": []} or obj["status"] == {"phase": "Ready"}
+    assert obj["status"] == {"phase": "Ready"}
     assert obj["spec"]["size"] == 1
     assert "labels" not in obj["metadata"]
     assert "finalizers" not in obj["metadata"]
