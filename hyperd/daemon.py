@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperd import __version__, logs, settings
-from hyperd.admission import review
+from hyperd.admission.dispatch import reviewer
 from hyperd.api.app import ApiServer
 from hyperd.api.metrics import Sample
 from hyperd.api.sessions import Sessions
@@ -62,7 +62,9 @@ class Daemon:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.node_name = settings.node_name or socket.gethostname().lower()
-        self.store = EmbeddedStore(settings.database_path, settings=settings.store, admit=review, kinds=KINDS)
+        self.store = EmbeddedStore(
+            settings.database_path, settings=settings.store, admit=reviewer(settings), kinds=KINDS
+        )
         self._manager = Manager(self.store)
         self._server = None if settings.registry.url else EmbeddedRegistry(settings)
         self._context = self._wire()
@@ -70,7 +72,6 @@ class Daemon:
         self._sweeper: Sweeper | None = None
         self._collection: Collection | None = None
         self._sessions = Sessions(
-            settings,
             self.store,
             consoles=self._context.consoles,
             graphics=self._context.hypervisor,
