@@ -1,6 +1,9 @@
 # shellcheck shell=bash
 # How ./dev speaks, and the processes that it starts and ends. Sourced by ./dev, which sets WORK and STEPS.
 
+STEP=0
+STEPS=0
+
 die() {
     printf 'dev: %s\n' "$*" >&2
     exit 1
@@ -46,7 +49,8 @@ start_time() {
     local stat
     stat="$(cat "/proc/$1/stat" 2>/dev/null)" || return 1
     stat="${stat##*) }"
-    awk '{ print $20 }' <<<"$stat"
+    # A zombie has ended, even where nobody collects it.
+    awk '$1 != "Z" { print $20 }' <<<"$stat"
 }
 
 # A pid file holds pid and start time, so a number that the kernel gave away again is never taken for ours.
