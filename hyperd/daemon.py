@@ -41,7 +41,6 @@ from hyperd.hypervisor.hypervisor import Hypervisor
 from hyperd.network.dhcp import DhcpServer
 from hyperd.network.host import HostNetwork
 from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, EVENT, KINDS, VIRTUAL_IMAGE
-from hyperd.resources.kind import Object
 from hyperd.runtime.controller import Controller, Manager
 from hyperd.runtime.recorder import EventRecorder
 from hyperd.settings import Settings
@@ -75,7 +74,7 @@ class Daemon:
             self.store,
             consoles=self._context.consoles,
             graphics=self._context.hypervisor,
-            record=self._record,
+            record=self._context.events.event,
         )
         self._api = ApiServer(
             settings, self.store, sessions=self._sessions.handlers(), collectors=(self._samples,)
@@ -181,9 +180,6 @@ class Daemon:
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         self._tasks.append(asyncio.create_task(work, name=name))
-
-    async def _record(self, machine: Object, level: str, reason: str, message: str) -> None:
-        self._context.events.event(machine, "Warning" if level == "Warning" else "Normal", reason, message)
 
     def _samples(self) -> Iterator[Sample]:
         yield Sample(
