@@ -25,6 +25,8 @@ quietly() {
     mkdir -p "$WORK"
     "$@" >"$log" 2>&1 </dev/null &
     child=$!
+    # Ctrl+C reaches this shell, but not its background jobs.
+    trap 'kill "$child" 2>/dev/null; exit 130' INT TERM
     while kill -0 "$child" 2>/dev/null; do
         sleep 0.5
         line="$(tail -n 1 "$log" | tr -d '\r\033' | cut -c 1-90)"
@@ -39,6 +41,7 @@ quietly() {
     done
     [[ ! -t 2 || -z $last ]] || printf '\r\033[K' >&2
     wait "$child" || code=$?
+    trap - INT TERM
     if [[ $code -ne 0 ]]; then
         tail -n 30 "$log" >&2
         die "$1 failed; its whole output is in $log."
