@@ -7,7 +7,7 @@ methods are idempotent; the kernel is the only memory.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Callable
 from ipaddress import IPv4Network
 from typing import ParamSpec, TypeVar
 
@@ -44,16 +44,19 @@ class HostNetwork:
         """Make the rules and blackholes of the CIDRs, and NAT where it is asked for; remove stale ones."""
         cidrs, table, protocol = self._where()
         await _job("routing of the VM ranges", ranges.remove_stale, cidrs, table=table, protocol=protocol)
-        await self._ensure_ranges()
+        await _job("routing of the VM ranges", ranges.ensure, cidrs, table=table, protocol=protocol)
         if self._settings.nat:
             await nat.ensure(self._instance, cidrs)
         else:
             await nat.remove(self._instance)
 
     async def ensure_tap(self, spec: TapSpec) -> None:
-        """Make the tap, its gateway address and its host route as ``spec`` says; touch nothing that is right."""
+        """Make the tap, its gateway address and its host route as ``spec`` says; touch nothing that is right.
+
+        Mends the ranges' rules and blackholes too: called again and again, it keeps the whole path in order.
+        """
         async with self._making:
-            await _job(f"network device {spec.name}", taps.ensure, spec, self._routing)
+            await _job(f"network device {spec.name}", self._ensure, spec)
 
     async def remove_tap(self, name: str) -> None:
         """Remove a tap of this instance with all that hangs on it. Nothing happens when there is none."""
@@ -63,22 +66,6 @@ class HostNetwork:
         """All taps of this instance."""
         return await _job("network devices", taps.inventory, self._instance)
 
-    async def sync(self, expected: Callable[[], Awaitable[Collection[TapSpec]]]) -> None:
-        """Make the host hold what ``expected`` returns: repair what drifted, remove this instance's other taps.
-
-        ``expected`` is asked after the taps were listed, and must know every VM that exists by then: a tap that
-        is made meanwhile is not on the list and stays.
-        """
-        present = await self.inventory()
-        specs = await expected()
-        await self._ensure_ranges()
-        names = {spec.name for spec in specs}
-        for tap in present:
-            if tap.name not in names:
-                await self.remove_tap(tap.name)
-        for spec in specs:
-            await self.ensure_tap(spec)
-
     async def remove_all(self) -> None:
         """Remove every trace of this instance: taps, routes, rules, NAT."""
         for tap in await self.inventory():
@@ -87,9 +74,10 @@ class HostNetwork:
         await _job("routing of the VM ranges", ranges.remove, cidrs, table=table, protocol=protocol)
         await nat.remove(self._instance)
 
-    async def _ensure_ranges(self) -> None:
+    def _ensure(self, spec: TapSpec) -> None:
         cidrs, table, protocol = self._where()
-        await _job("routing of the VM ranges", ranges.ensure, cidrs, table=table, protocol=protocol)
+        ranges.ensure(cidrs, table=table, protocol=protocol)
+        taps.ensure(spec, self._routing)
 
     def _where(self) -> tuple[tuple[IPv4Network, ...], int, int]:
         settings = self._settings
