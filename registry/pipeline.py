@@ -1,9 +1,9 @@
 """One import, from an HTTP source into the registry, in one pass and constant memory.
 
-Bytes go from the source into a temporary file; the upload follows right behind it. What is known to be one whole
-qcow2, raw or ISO image of known length is uploaded while it comes; what must be unpacked, converted or measured
-first is uploaded afterwards. Only when every check has passed is the blob committed and tagged; until then nothing
-can be seen in the registry, and whatever ends the import takes the file and the upload with it.
+What is known to be one whole qcow2, raw or ISO image of known length is uploaded while it comes. What must be
+unpacked, converted or measured first goes through a temporary file, which then becomes the node's cached one. Only
+when every check has passed is the blob committed and tagged; until then nothing can be seen in the registry, and
+whatever ends the import takes the file and the upload with it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from hyperd.imagefile import qcow2
 from hyperd.imagefile.detect import FAILED, HEAD_BYTES, ForeignFormat, ImageFormat, compression, image_format
 from hyperd.imagefile.qemuimg import QemuImg
 from hyperd.settings import Settings
-from registry import layout
+from registry import layout, tree
 from registry.checksums import Checksums
 from registry.client import RegistryClient
 from registry.fetch import Source, open_source
@@ -30,7 +30,6 @@ from registry.layout import DiskFile, Layer
 from registry.meter import Meter
 from registry.models import ImportRequest
 from registry.spool import Spool
-from registry.tasks import together
 from registry.unpack import unpacked
 from registry.upload import Upload
 
@@ -65,54 +64,65 @@ class Pipeline:
     async def run(self) -> Stored:
         """Do it. Raises PermanentError, TemporaryError, or the client's errors."""
         request = self._request
-        async with (
-            self._spool,
-            open_source(request.source_url, ca_bundle=request.ca_bundle, settings=self._settings) as source,
-        ):
+        async with open_source(request.source_url, ca_bundle=request.ca_bundle, settings=self._settings) as source:
             self._guard_length(source.length)
             await asyncio.to_thread(self._guard_room, source.length or 0)
             stream = self._received(source.blocks)
             head, stream = await _peek(stream)
             kind = None if compression(head) else image_format(head)
-            if isinstance(kind, ImageFormat) and source.length is not None:
+            if isinstance(kind, ImageFormat) and source.length is not None and self._can_check(kind):
                 return await self._streamed(stream, head, kind, source.length)
             return await self._spooled(source, stream, head)
 
     async def _streamed(self, stream: AsyncIterator[bytes], head: bytes, kind: ImageFormat, length: int) -> Stored:
-        """Upload while it comes."""
+        """Upload while it comes; nothing is written here but by the registry."""
         virtual_size = self._guard_head(head, kind, length)
         self._meter.expected = 2 * length
         async with self._client.upload(self._request.repository) as upload:
-            async with together() as group:
-                receiving = group.create_task(self._receive(stream, kind))
-                pushing = group.create_task(self._push(upload, kind, length))
-            await receiving
-            layer = await pushing
+            layer = await self._push(upload, kind, length, stream)
+            self._checksums.verify()
+            await upload.flush()
+            if kind is ImageFormat.QCOW2:
+                await self._check_uploaded(upload, length)
             disk = self._describe(kind, length, virtual_size, self._checksums.sha256)
             return await self._tag(upload, disk, layer)
 
     async def _spooled(self, source: Source, stream: AsyncIterator[bytes], head: bytes) -> Stored:
         """Bring it into a form that is kept, then upload."""
+        async with self._spool:
+            kind = await self._prepare(source, stream, head)
+            return await self._upload(kind)
+
+    async def _prepare(self, source: Source, stream: AsyncIterator[bytes], head: bytes) -> ImageFormat:
+        """The image in the temporary file, whole, plain and of a kept format."""
         packed = compression(head)
         if packed is None:
-            kind = await self._receive_unmeasured(stream)
+            kind = await self._receive(stream)
         else:
             if source.length is not None:
                 self._meter.expected = 3 * source.length
             async with unpacked(stream, packed, self._settings) as plain:
-                kind = await self._receive_unmeasured(plain)
+                kind = await self._receive(plain)
         self._checksums.verify()
         if isinstance(kind, ForeignFormat):
-            kind = await self._convert(kind)
+            return await self._convert(kind)
+        return kind
+
+    async def _upload(self, kind: ImageFormat) -> Stored:
+        """The temporary file, once judged, into the registry and the cache."""
         size = self._spool.size
         virtual_size = self._guard_head(await self._head(), kind, size)
-        await self._check(kind)
+        if kind is ImageFormat.QCOW2:
+            await self._tools.check(self._spool.fd)
         self._meter.expected = self._meter.moved + size
-        disk_hash = hashlib.sha256()
+        sha256 = hashlib.sha256()
         async with self._client.upload(self._request.repository) as upload:
-            layer = await self._push(upload, kind, size, disk_hash=disk_hash)
-            disk = self._describe(kind, size, virtual_size, disk_hash.hexdigest())
-            return await self._tag(upload, disk, layer)
+            layer = await self._push(upload, kind, size, _hashed(self._spool.blocks(), sha256))
+            await upload.flush()
+            disk = self._describe(kind, size, virtual_size, sha256.hexdigest())
+            stored = await self._tag(upload, disk, layer)
+        await self._spool.publish(layer.digest, kind)
+        return stored
 
     async def _received(self, blocks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """The source's bytes, hashed and counted."""
@@ -123,23 +133,13 @@ class Pipeline:
             self._guard_length(self._meter.received, limit)
             yield block
 
-    async def _receive(self, stream: AsyncIterator[bytes], kind: ImageFormat) -> None:
-        """Into the temporary file, then judge it, while the upload is still on its way."""
-        async for block in stream:
-            await self._spool.append(block)
-            crashpoints.reached(CrashPoint.IMPORT_STREAMING)
-        await self._spool.finish()
-        self._checksums.verify()
-        await self._check(kind)
-
-    async def _receive_unmeasured(self, stream: AsyncIterator[bytes]) -> ImageFormat | ForeignFormat:
+    async def _receive(self, stream: AsyncIterator[bytes]) -> ImageFormat | ForeignFormat:
         """Into the temporary file, within the limits of what may come out."""
         head, stream = await _peek(stream)
         kind = image_format(head)
         limit = self._settings.imports.max_virtual_size_bytes
         async for block in stream:
             await self._spool.append(block)
-            crashpoints.reached(CrashPoint.IMPORT_STREAMING)
             if self._spool.size > limit:
                 raise _too_large(limit)
             if self._spool.size > max(_RATIO_FLOOR_BYTES, _MAX_RATIO * self._meter.received):
@@ -161,34 +161,39 @@ class Pipeline:
             await self._spool.take(target)
         return ImageFormat.QCOW2
 
-    async def _check(self, kind: ImageFormat) -> None:
-        if kind is ImageFormat.QCOW2:
-            await self._tools.check(self._spool.fd)
+    def _can_check(self, kind: ImageFormat) -> bool:
+        """Whether uploaded bytes can be judged before they are committed: a qcow2 only where they are here."""
+        return kind is not ImageFormat.QCOW2 or self._client.endpoint.root is not None
 
-    async def _push(
-        self, upload: Upload, kind: ImageFormat, size: int, *, disk_hash: hashlib._Hash | None = None
-    ) -> Layer:
-        """Wrap the temporary file into its layer and send it, following the writer."""
-        layer_hash = hashlib.sha256()
+    async def _check_uploaded(self, upload: Upload, length: int) -> None:
+        """qemu-img check on the disk inside the layer that the embedded registry has not committed yet."""
+        path = tree.upload_data(self._settings.registry_dir, self._request.repository, upload.id)
+        fd = await asyncio.to_thread(os.open, path, os.O_RDONLY | os.O_NOFOLLOW)
+        try:
+            await self._tools.check(fd, offset=layout.DATA_OFFSET, size=length)
+        finally:
+            os.close(fd)
 
-        def update(block: bytes) -> None:
-            layer_hash.update(block)
-            if disk_hash is not None:
-                disk_hash.update(block)
-
+    async def _push(self, upload: Upload, kind: ImageFormat, size: int, blocks: AsyncIterator[bytes]) -> Layer:
+        """Wrap ``blocks`` into the layer and send it."""
         header, trailer = layout.header(kind, size), layout.trailer(size)
-        layer_hash.update(header)
+        hash_ = hashlib.sha256(header)
         await upload.send(header)
-        async for block in self._spool.blocks():
-            await asyncio.to_thread(update, block)
+        sent = 0
+        async for block in blocks:
+            await asyncio.to_thread(hash_.update, block)
             await upload.send(block)
+            sent += len(block)
             self._meter.send(len(block))
-        layer_hash.update(trailer)
+            crashpoints.reached(CrashPoint.IMPORT_STREAMING)
+        if sent != size:
+            raise TemporaryError(f"The source announced {size} bytes and sent {sent}.", key=FAILED)
+        hash_.update(trailer)
         await upload.send(trailer)
-        return Layer(f"sha256:{layer_hash.hexdigest()}", layout.layer_size(size))
+        return Layer(f"sha256:{hash_.hexdigest()}", layout.layer_size(size))
 
     async def _tag(self, upload: Upload, disk: DiskFile, layer: Layer) -> Stored:
-        """All is checked: commit, tag, and keep the file for this node's disks."""
+        """All is checked: commit and tag."""
         repository, tag = self._request.repository, self._request.tag
         await upload.commit(layer.digest)
         config = layout.config(disk, layer)
@@ -197,7 +202,6 @@ class Pipeline:
         manifest = layout.manifest(disk, layer, config_digest=config_digest, config_size=len(config), tag=tag)
         digest = await self._client.put_manifest(repository, tag, manifest)
         crashpoints.reached(CrashPoint.IMPORT_AFTER_TAG)
-        await self._spool.publish(layer.digest, disk.format)
         return Stored(digest, disk, layer)
 
     async def _head(self) -> bytes:
@@ -252,6 +256,12 @@ def fingerprint(request: ImportRequest) -> str:
     """Tells a repeated request from a changed one."""
     content = [request.source_url, sorted(request.checksums.items())]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+async def _hashed(blocks: AsyncIterator[bytes], hash_: hashlib._Hash) -> AsyncIterator[bytes]:
+    async for block in blocks:
+        await asyncio.to_thread(hash_.update, block)
+        yield block
 
 
 async def _peek(stream: AsyncIterator[bytes]) -> tuple[bytes, AsyncIterator[bytes]]:

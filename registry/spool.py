@@ -1,8 +1,6 @@
-"""The image on its way through this node: a file that one task writes while another reads behind it.
+"""An image file in the making, on its way into the node's cache.
 
-It is the future file of the node's cache, so the image need not come back from the registry for the first disk,
-qemu-img can check it before anything is tagged, and a slow registry costs disk instead of memory. Blocks of zeros
-become holes.
+It has a temporary name until it is whole, durable and verified; then it is renamed. Blocks of zeros become holes.
 """
 
 from __future__ import annotations
@@ -33,8 +31,6 @@ class Spool:
         self._path = folder / f".{name}{PART_SUFFIX}"
         self.fd = -1
         self.size = 0
-        self._whole = False
-        self._grown = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         self.fd = await asyncio.to_thread(self._open)
@@ -47,13 +43,10 @@ class Spool:
         """Write ``block`` at the end; TemporaryError without space."""
         await asyncio.to_thread(self._write, block, self.size)
         self.size += len(block)
-        self._wake()
 
     async def finish(self) -> None:
         """No more blocks will come."""
         await asyncio.to_thread(os.ftruncate, self.fd, self.size)
-        self._whole = True
-        self._wake()
 
     async def take(self, other: Spool) -> None:
         """Have what another program wrote into ``other`` as content; the former content is lost."""
@@ -62,19 +55,9 @@ class Spool:
         self.size = os.fstat(self.fd).st_size
 
     async def blocks(self) -> AsyncIterator[bytes]:
-        """All blocks from the start, waiting for those that are still to come."""
-        offset = 0
-        while True:
-            while offset < self.size:
-                length = min(BLOCK_BYTES, self.size - offset)
-                block = await asyncio.to_thread(os.pread, self.fd, length, offset)
-                offset += len(block)
-                yield block
-            if self._whole and offset == self.size:
-                return
-            self._grown.clear()
-            if offset == self.size and not self._whole:
-                await self._grown.wait()
+        """All of the content."""
+        for offset in range(0, self.size, BLOCK_BYTES):
+            yield await asyncio.to_thread(os.pread, self.fd, min(BLOCK_BYTES, self.size - offset), offset)
 
     async def publish(self, layer_digest: str, format_: ImageFormat) -> Path:
         """Make it the cached file of its layer: durable, read-only, under its digest's name."""
@@ -112,9 +95,6 @@ class Spool:
     def _close(self) -> None:
         self._path.unlink(missing_ok=True)
         os.close(self.fd)
-
-    def _wake(self) -> None:
-        self._grown.set()
 
 
 def cached_path(folder: Path, layer_digest: str, format_: ImageFormat) -> Path:

@@ -11,6 +11,10 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from hyperd.errors import TemporaryError
+
+_UPLOAD = re.compile(r"[0-9a-f-]{36}")
+
 
 def repositories_root(root: Path) -> Path:
     """Where the server keeps one folder a repository."""
@@ -40,11 +44,16 @@ def remove_uploads(root: Path) -> int:
 
 def discard_upload(root: Path, repository: str, upload: str) -> None:
     """Remove one upload that the server has let go of: cancelling it there leaves a few hash states behind."""
-    if not re.fullmatch(r"[0-9a-f-]{36}", upload):
-        return
-    folder = repositories_root(root) / repository / "_uploads" / upload
+    folder = upload_data(root, repository, upload).parent
     if folder.is_dir():
         shutil.rmtree(folder)
+
+
+def upload_data(root: Path, repository: str, upload: str) -> Path:
+    """Where the server collects the bytes of an upload until it is committed."""
+    if not _UPLOAD.fullmatch(upload):
+        raise TemporaryError(f"The registry named an upload {upload[:80]!r}, which is no id of one.")
+    return repositories_root(root) / repository / "_uploads" / upload / "data"
 
 
 def remove_untagged(root: Path) -> int:

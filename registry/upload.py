@@ -67,10 +67,20 @@ class Upload:
         """Append ``block``; raises what the registry says meanwhile."""
         await self._queue(block)
 
-    async def commit(self, digest: str) -> None:
-        """Finish; the registry refuses if what it got has another digest."""
-        await self._queue(None)
+    @property
+    def id(self) -> str:
+        """The registry's name of this upload."""
+        return self._location.name
+
+    async def flush(self) -> None:
+        """End the body; returns when the registry has all of it."""
+        if not self._sending.done():
+            await self._queue(None)
         await self._sending
+
+    async def commit(self, digest: str) -> None:
+        """Flush and finish; the registry refuses if what it got has another digest."""
+        await self.flush()
         target = self._location.update_query(digest=digest)
         async with self._transport.request("PUT", target, headers={"Content-Length": "0"}):
             self._committed = True
@@ -102,9 +112,7 @@ class Upload:
                 async with self._transport.request("DELETE", self._location):
                     pass
         if self._transport.endpoint.root is not None:
-            await asyncio.to_thread(
-                tree.discard_upload, self._transport.endpoint.root, self._repository, self._location.name
-            )
+            await asyncio.to_thread(tree.discard_upload, self._transport.endpoint.root, self._repository, self.id)
 
     async def _end_body(self) -> None:
         while not self._blocks.empty():

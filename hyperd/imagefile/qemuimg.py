@@ -47,10 +47,16 @@ class QemuImg:
         _refuse_references(answer, fd)
         return ImageInfo(format_, int(answer["virtual-size"]), os.fstat(fd).st_size)
 
-    async def check(self, fd: int) -> None:
-        """PermanentError unless the qcow2 behind ``fd`` is whole and consistent."""
+    async def check(self, fd: int, *, offset: int = 0, size: int | None = None) -> None:
+        """PermanentError unless the qcow2 at ``offset`` behind ``fd``, ``size`` bytes long, is consistent."""
+        options = ["driver=qcow2", "file.driver=raw", f"file.offset={offset}"]
+        options += [] if size is None else [f"file.size={size}"]
+        options += ["file.file.driver=file", f"file.file.filename={_path(fd)}"]
         done = await self._confined(
-            ["check", "-U", "-f", "qcow2", "--output=json", "--", _path(fd)], fds=(fd,), timeout=600
+            ["check", "-U", "--output=json", "--image-opts", "--", ",".join(options)],
+            fds=(fd,),
+            timeout=600,
+            limits=Limits(cpu_seconds=300),
         )
         if done.returncode in (0, 3):  # 3: leaked clusters only, harmless in a read-only image
             return
@@ -90,10 +96,9 @@ class QemuImg:
     async def _confined(
         self, arguments: list[str], *, fds: tuple[int, ...], timeout: float = 60, limits: Limits = _LIMITS
     ) -> sandbox.Finished:
-        for fd in fds:
-            sandbox.lend(fd, self._settings)
         vector = sandbox.confine(["qemu-img", *arguments], settings=self._settings, limits=limits)
-        return await sandbox.run(vector, timeout=timeout, pass_fds=fds)
+        with sandbox.lent(fds, self._settings):
+            return await sandbox.run(vector, timeout=timeout, pass_fds=fds)
 
     async def _own(self, *arguments: str) -> None:
         done = await sandbox.run(["qemu-img", *arguments], timeout=120)

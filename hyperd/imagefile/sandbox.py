@@ -10,7 +10,8 @@ import asyncio
 import os
 import pwd
 from asyncio import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from hyperd.errors import PermanentError, TemporaryError
@@ -75,11 +76,21 @@ def tools_user(settings: Settings) -> pwd.struct_passwd:
         ) from None
 
 
-def lend(fd: int, settings: Settings) -> None:
-    """Let the confined user open the file behind ``fd`` again, and nobody else but root."""
-    if os.geteuid() == 0:
-        user = tools_user(settings)
+@contextmanager
+def lent(fds: Sequence[int], settings: Settings) -> Iterator[None]:
+    """Let the confined user open the files behind ``fds`` again meanwhile, and nobody else but root."""
+    if os.geteuid() != 0:
+        yield
+        return
+    user = tools_user(settings)
+    owners = [os.fstat(fd) for fd in fds]
+    for fd in fds:
         os.fchown(fd, user.pw_uid, user.pw_gid)
+    try:
+        yield
+    finally:
+        for fd, owner in zip(fds, owners, strict=True):
+            os.fchown(fd, owner.st_uid, owner.st_gid)
 
 
 async def run(argv: Sequence[str], *, timeout: float, pass_fds: Sequence[int] = ()) -> Finished:
