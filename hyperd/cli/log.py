@@ -20,6 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     parser.add_argument("machine", help="name, or name.namespace")
     parser.add_argument("-f", "--follow", action="store_true", help="go on with what comes")
+    parser.add_argument("--tail", type=int, default=-1, metavar="LINES", help="only the last lines")
     parser.add_argument("--raw", action="store_true", help="keep escape sequences, also on a terminal")
 
 
@@ -27,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     """Copy the log to stdout; on a terminal without what the terminal would obey."""
     client = client_of(args)
     namespace, name = target(args.machine, args, client.home)
-    query = paths.query({"follow": "true" if args.follow else ""})
+    query = paths.query({"follow": "true" if args.follow else "", "tail": str(args.tail) if args.tail >= 0 else ""})
     path = paths.subresource(namespace, name, "log") + query
     with client.stream("GET", path, accept="*/*", timeout=None if args.follow else 60.0) as stream:
         if args.raw or not sys.stdout.isatty():

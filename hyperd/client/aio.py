@@ -62,7 +62,7 @@ class AsyncClient:
     async def watch(
         self, resource: Resource, namespace: str | None = None, *, resource_version: str
     ) -> AsyncIterator[Object]:
-        """Events after ``resource_version`` until the server ends the watch. Raises Expired, ServiceUnavailable."""
+        """Events after ``resource_version`` until the server ends it. Raises Expired, ServiceUnavailable."""
         query = paths.query({"watch": "true", "allowWatchBookmarks": "true", "resourceVersion": resource_version})
         timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS)
         path = paths.collection(resource, namespace) + query
@@ -107,6 +107,18 @@ class AsyncClient:
                     raise await _refusal(response)
                 answer: Object = json.loads(await response.read())
                 return answer
+
+    async def stream(self, path: str) -> AsyncIterator[bytes]:
+        """The bytes of an answer as they come, for as long as they do: a console's log."""
+        timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS)
+        with self._translated():
+            async with self._session.get(
+                self._base + path, timeout=timeout, server_hostname=self._server_hostname
+            ) as response:
+                if response.status >= 400:
+                    raise await _refusal(response)
+                async for piece in response.content.iter_any():
+                    yield piece
 
     @asynccontextmanager
     async def session(self, path: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:

@@ -1,0 +1,188 @@
+"""One object as lines: an overview of what matters, highlighted YAML, its events. Text only, no widgets."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.text import Text
+
+from hyperd.client import ages, sanitize
+from hyperd.client.fieldpath import value_at
+from hyperd.client.health import Health, Level, condition, conditions, health
+from hyperd.client.yamltext import dump
+from tui.fleet import Object
+
+COLOURS = {
+    Level.GOOD: "green",
+    Level.BUSY: "cyan",
+    Level.WAITING: "yellow",
+    Level.OFF: "bright_black",
+    Level.BAD: "red",
+}
+_LABEL_WIDTH = 11
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+_YAML_LINE = re.compile(r"(?P<indent>\s*(?:- )*)(?P<key>(?:\"[^\"]*\"|[\w./$@-]+)):(?P<rest>(?: .*)?)\Z")
+
+
+def overview(plural: str, obj: Object, relatives: dict[str, Object]) -> list[Text]:
+    """What a person asks first. ``relatives`` are objects it refers to, by ``Kind/name``."""
+    state = health(obj)
+    lines = [_pair("state", _state(state))]
+    if state.progress:
+        lines.append(_pair("progress", Text(sanitize.line(state.progress))))
+    if state.reason:
+        lines.append(_pair("why", Text(sanitize.line(state.reason), style=COLOURS.get(state.level, ""))))
+    if plural == "virtualmachines":
+        lines += _machine(obj, relatives)
+    else:
+        lines += _pairs(_FACTS.get(plural, ()), obj)
+    lines.append(_pair("age", Text(ages.age(str(value_at(obj, ".metadata.creationTimestamp") or "")))))
+    return lines + _conditions(obj)
+
+
+_FACTS: dict[str, tuple[tuple[str, str], ...]] = {
+    "virtualdisks": (
+        ("size", ".status.capacity"), ("class", ".status.storageClassName"), ("source", ".spec.dataSource.objectRef.name"),
+        ("machine", ".status.attachedToVirtualMachines[0].name"),
+    ),
+    "virtualimages": (
+        ("format", ".status.format"), ("stored", ".status.size.stored"), ("unpacked", ".status.size.unpacked"),
+        ("url", ".spec.dataSource.http.url"), ("registry", ".status.target.registryURL"), ("speed", ".status.downloadSpeed.avg"),
+    ),
+    "nodes": (
+        ("cpu", ".status.capacity.cpu"), ("memory", ".status.capacity.memory"), ("allocatable", ".status.allocatable.memory"),
+        ("kernel", ".status.nodeInfo.kernelVersion"), ("system", ".status.nodeInfo.osImage"),
+    ),
+    "virtualmachineoperations": (
+        ("type", ".spec.type"), ("machine", ".spec.virtualMachineName"), ("force", ".spec.force"),
+    ),
+    "events": (
+        ("reason", ".reason"), ("message", ".message"), ("about", ".involvedObject.name"), ("count", ".count"),
+        ("source", ".source.component"),
+    ),
+}  # fmt: skip
+_FACTS["clustervirtualimages"] = _FACTS["virtualimages"]
+
+
+def _machine(obj: Object, relatives: dict[str, Object]) -> list[Text]:
+    cores = value_at(obj, ".status.resources.cpu.cores") or value_at(obj, ".spec.cpu.cores")
+    share = value_at(obj, ".status.resources.cpu.coreFraction") or value_at(obj, ".spec.cpu.coreFraction")
+    memory = value_at(obj, ".status.resources.memory.size") or value_at(obj, ".spec.memory.size")
+    lines = [
+        _pair("cpu", Text(sanitize.line(f"{cores} × {share or '100%'}"))),
+        _pair("memory", Text(sanitize.line(str(memory or "")))),
+    ]
+    lines += _pairs(
+        (
+            ("address", ".status.ipAddress"), ("node", ".status.nodeName"), ("class", ".spec.virtualMachineClassName"),
+            ("policy", ".spec.runPolicy"), ("guest", ".status.guestOSInfo.prettyName"),
+        ),
+        obj,
+    )  # fmt: skip
+    attached = value_at(obj, ".status.blockDeviceRefs") or value_at(obj, ".spec.blockDeviceRefs") or []
+    for device in attached if isinstance(attached, list) else []:
+        reference = f"{device.get('kind', '')}/{device.get('name', '')}"
+        line = Text(sanitize.line(f"{device.get('target') or '–':<4} {reference}"))
+        size = device.get("size")
+        line.append(f"  {sanitize.line(str(size))}" if size else "")
+        if reference in relatives:
+            line.append("  ").append_text(_state(health(relatives[reference])))
+        lines.append(_pair("disk", line))
+    for change in value_at(obj, ".status.restartAwaitingChanges") or []:
+        text = f"{change.get('path')}: {change.get('currentValue')} → {change.get('desiredValue')}"
+        lines.append(_pair("restart", Text(f"needed for {sanitize.line(text)}", style="yellow")))
+    return lines
+
+
+def yaml(obj: Object) -> list[Text]:
+    """The object as coloured YAML, without what only machines read."""
+    metadata = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
+    annotations = {k: v for k, v in (metadata.pop("annotations", None) or {}).items() if k != _LAST_APPLIED}
+    if annotations:
+        metadata["annotations"] = annotations
+    head = {"apiVersion": obj.get("apiVersion"), "kind": obj.get("kind"), "metadata": metadata}
+    rest = {key: value for key, value in obj.items() if key not in head}
+    return [_yaml_line(line) for line in dump({**head, **rest}).splitlines()]
+
+
+def _yaml_line(line: str) -> Text:
+    match = _YAML_LINE.match(line)
+    if match is None:
+        return Text(line)
+    text = Text(match["indent"])
+    text.append(match["key"], style="cyan").append(":", style="bright_black")
+    value = match["rest"]
+    style = "green" if value.strip().startswith(('"', "'")) or value.strip()[:1].isalpha() else "yellow"
+    return text.append(value, style=style)
+
+
+def events(found: Iterable[Object]) -> list[Text]:
+    """Events, newest first, a line each."""
+    lines = []
+    ordered = sorted(found, key=lambda event: event_time(event) or 0.0, reverse=True)
+    for event in ordered:
+        when = event_time(event)
+        age = ages.span(time.time() - when) if when is not None else ""
+        warning = event.get("type") == "Warning"
+        line = Text(f"{age:>6}  ")
+        line.append(f"{'▲' if warning else '·'} ", style="yellow" if warning else "bright_black")
+        line.append(f"{sanitize.line(str(event.get('reason') or '')):<24}  ", style="yellow" if warning else "")
+        line.append(sanitize.line(str(event.get("message") or "")))
+        count = event.get("count") or 1
+        if isinstance(count, int) and count > 1:
+            line.append(f"  ×{count}", style="bright_black")
+        lines.append(line)
+    return lines or [Text("Nothing has happened to it that is still remembered.", style="bright_black")]
+
+
+def event_time(event: Object) -> float | None:
+    """When it happened last, in epoch seconds."""
+    metadata = event.get("metadata") or {}
+    stamp = event.get("lastTimestamp") or event.get("eventTime") or metadata.get("creationTimestamp")
+    return ages.parse(str(stamp)) if stamp else None
+
+
+def _conditions(obj: Object) -> list[Text]:
+    entries = list(conditions(obj))
+    if not entries:
+        return []
+    lines = [Text("")]
+    for entry in entries:
+        fine = entry.get("status") == "True"
+        line = Text("  ").append("✓ " if fine else "· ", style="green" if fine else "yellow")
+        line.append(f"{sanitize.line(str(entry.get('type'))):<38} ")
+        line.append(sanitize.line(str(entry.get("reason") or "")), style="bright_black")
+        if message := entry.get("message"):
+            line.append(f"  {sanitize.line(str(message))}")
+        lines.append(line)
+    return lines
+
+
+def completed(obj: Object) -> str:
+    """Why an operation ended, in its own words."""
+    entry: dict[str, Any] = condition(obj, "Completed") or {}
+    return sanitize.line(str(entry.get("message") or entry.get("reason") or "no reason was given"))
+
+
+def _pairs(facts: Sequence[tuple[str, str]], obj: Object) -> list[Text]:
+    found = ((label, value_at(obj, path)) for label, path in facts)
+    return [_pair(label, Text(sanitize.line(str(value)))) for label, value in found if value not in (None, "")]
+
+
+def _pair(label: str, value: Text) -> Text:
+    return Text(f"  {label:<{_LABEL_WIDTH}}", style="bright_black").append_text(_plain(value))
+
+
+def _plain(value: Text) -> Text:
+    # Appended text inherits the label's colour where it has none of its own.
+    value = value.copy()
+    value.style = value.style or "default"
+    value.stylize(value.style)
+    return value
+
+
+def _state(state: Health) -> Text:
+    return Text(f"{state.glyph} {sanitize.line(state.word)}", style=COLOURS[state.level])

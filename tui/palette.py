@@ -1,0 +1,54 @@
+"""The palette's entries: actions for the row, lists, and objects by name."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from textual.command import DiscoveryHit, Hit, Hits, Provider
+
+from hyperd.client import sanitize
+from tui.actions import ACTIONS
+from tui.views import VIEWS
+
+if TYPE_CHECKING:
+    from tui.screens.main import MainScreen
+
+_MOST_OBJECTS = 50
+
+
+class Everything(Provider):
+    """What can be done now, and where one can go."""
+
+    @property
+    def _main(self) -> MainScreen:
+        from tui.screens.main import MainScreen
+
+        screen = self.screen
+        assert isinstance(screen, MainScreen)  # noqa: S101  the palette is opened from there alone
+        return screen
+
+    async def discover(self) -> Hits:
+        """Before anything is typed: the actions that apply."""
+        for action in ACTIONS:
+            if action.id != "palette" and self._main.allows(action):
+                yield DiscoveryHit(action.title, partial(self._main.perform, action.id), help=action.help)
+
+    async def search(self, query: str) -> Hits:
+        """Actions by meaning, objects by name; a plain substring chooses objects before they are scored."""
+        matcher = self.matcher(query)
+        for action in ACTIONS:
+            text = f"{action.title}: {action.help}"
+            if (score := matcher.match(text)) > 0 and self._main.allows(action):
+                yield Hit(score, matcher.highlight(text), partial(self._main.perform, action.id))
+        wanted = query.lower()
+        found = 0
+        for view in VIEWS:
+            if view.plural == "events":
+                continue
+            for key in self._main.fleet.objects(view.plural):
+                if wanted not in key.name.lower() or found >= _MOST_OBJECTS:
+                    continue
+                found += 1
+                label = sanitize.line(f"{view.words[0]} {key.name} {key.namespace}".strip())
+                yield Hit(matcher.match(label) or 0.1, label, partial(self._main.go_to, view.plural, key))

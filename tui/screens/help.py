@@ -1,0 +1,66 @@
+"""Every key, written from the registry of actions."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from tui.actions import ACTIONS
+from tui.widgets.lines import LinesView
+
+_MOVING = (
+    ("↑ ↓ k j", "move"),
+    ("PgUp PgDn", "a page"),
+    ("g G", "first, last"),
+    ("Shift+PgUp", "look back in a console"),
+)
+
+
+class Help(ModalScreen[None]):
+    """A list that any of the usual keys closes."""
+
+    DEFAULT_CSS = """
+    Help { align: center middle; background: $background 60%; }
+    Help > Vertical { width: 90%; max-width: 84; height: 90%; max-height: 52; padding: 1 2; background: $surface; }
+    Help Static { height: auto; color: $text-muted; }
+    Help LinesView { background: $surface; height: 1fr; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,question_mark,enter", "dismiss", show=False)]
+
+    def __init__(self, escape: str) -> None:
+        super().__init__()
+        self._escape = escape
+
+    def compose(self) -> ComposeResult:
+        """The list, and how to leave."""
+        with Vertical():
+            yield LinesView()
+            yield Static("Esc closes · ↑ ↓ scroll")
+
+    def on_mount(self) -> None:
+        """Fill it."""
+        view = self.query_one(LinesView)
+        view.set_lines(help_lines(self._escape))
+        view.focus()
+
+
+def help_lines(escape: str) -> list[Text]:
+    """Groups of keys; ``escape`` is what leaves a console."""
+    lines: list[Text] = []
+    groups = dict.fromkeys(action.group for action in ACTIONS)
+    for group in groups:
+        lines += [Text(""), Text(group, style="bold")] if lines else [Text(group, style="bold")]
+        for action in (action for action in ACTIONS if action.group == group):
+            words = f"  :{action.words[0]}" if action.words else ""
+            line = Text(f"  {action.key_label:<11}").append(f"{action.help:<48}")
+            lines.append(line.append(words, style="bright_black"))
+    lines += [Text(""), Text("Moving", style="bold")]
+    lines += [Text(f"  {keys:<11}{what}") for keys, what in _MOVING]
+    lines += [Text(f"  {escape:<11}leave a console; pressed twice it is sent to the guest")]
+    return lines

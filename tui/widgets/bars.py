@@ -1,0 +1,85 @@
+"""The lines around the list: the fleet above, what the list is, what runs and which keys matter below."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+
+from rich.text import Text
+from textual.widgets import Static
+
+from hyperd.client import ages, sanitize
+from tui.actions import Action
+from tui.fleet import HomeState, HomeStatus
+
+_HOME_LOOK = {
+    HomeStatus.CONNECTED: ("●", "green"),
+    HomeStatus.CONNECTING: ("◌", "yellow"),
+    HomeStatus.STALE: ("◐", "yellow"),
+    HomeStatus.ERROR: ("✖", "red"),
+}
+
+
+class TopBar(Static):
+    """Homes, namespace, counts."""
+
+    DEFAULT_CSS = "TopBar { height: 1; padding: 0 1; background: $surface; }"
+
+    def present(
+        self, homes: Iterable[tuple[str, HomeState]], namespace: str, counts: Sequence[tuple[str, int, int]]
+    ) -> None:
+        """``counts`` are (word, how many, how many of them not well)."""
+        line = Text("hv ", style="bold")
+        for name, state in homes:
+            glyph, colour = _HOME_LOOK[state.status]
+            line.append(f" {sanitize.line(name)} ").append(glyph, style=colour)
+            if state.status is HomeStatus.STALE:
+                line.append(f" {ages.span(time.monotonic() - state.since)}", style=colour)
+        line.append(f"   ns {sanitize.line(namespace) or 'all'}", style="bright_black")
+        for word, count, unwell in counts:
+            line.append(f"   {word} ", style="bright_black").append(str(count))
+            if unwell:
+                line.append(f" ▲{unwell}", style="yellow")
+        self.update(line)
+
+
+class ListBar(Static):
+    """The list's name, its filter, how much of it is shown."""
+
+    DEFAULT_CSS = "ListBar { height: 1; padding: 0 1; }"
+
+    def present(self, title: str, query: str, shown: int, total: int, order: str) -> None:
+        """Put it in a line."""
+        line = Text(title, style="bold")
+        if query:
+            line.append(f"  /{query}", style="cyan")
+        line.append(f"   {shown} of {total}" if shown != total else f"   {total}", style="bright_black")
+        line.append(f"   by {order}", style="bright_black")
+        self.update(line)
+
+
+class BottomBar(Static):
+    """What runs now, or what was just said; on the right, the keys for this row."""
+
+    DEFAULT_CSS = "BottomBar { height: 1; padding: 0 1; background: $surface; }"
+
+    def present(self, said: str, *, error: bool, running: Sequence[str], actions: Iterable[Action]) -> None:
+        """A message goes before what runs."""
+        left = Text()
+        if said:
+            left.append(("✖ " if error else "") + said, style="red" if error else "")
+        elif running:
+            left.append(f"{len(running)} running: ", style="cyan").append(" · ".join(running))
+        keys = Text()
+        for action in actions:
+            keys.append(f"  {action.key_label} ", style="bold").append(action.title, style="bright_black")
+        width = self.size.width - 2
+        room = width - keys.cell_len - 2
+        if said and left.cell_len > room:
+            # A sentence for the user goes before keys that the user knows.
+            left.truncate(max(0, width), overflow="ellipsis")
+            self.update(left)
+            return
+        left.truncate(max(0, room), overflow="ellipsis")
+        left.append(" " * max(0, width - left.cell_len - keys.cell_len))
+        self.update(left.append_text(keys))

@@ -1,0 +1,98 @@
+"""The line at the bottom where a filter or a command is typed."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import events
+from textual.binding import BindingType
+from textual.message import Message
+from textual.suggester import Suggester
+from textual.widgets import Input
+
+
+class _Words(Suggester):
+    def __init__(self, words: list[str]) -> None:
+        super().__init__(case_sensitive=True)
+        self._words = words
+
+    async def get_suggestion(self, value: str) -> str | None:
+        """The first known word that goes on as ``value`` does."""
+        if not value.startswith(":") or len(value) < 2:
+            return None
+        return next((f":{word}" for word in self._words if word.startswith(value[1:])), None)
+
+
+class CommandLine(Input):
+    """Starts with ``/`` (a filter, live) or ``:`` (a command). Hidden until it is needed."""
+
+    DEFAULT_CSS = """
+    CommandLine { height: 1; border: none; padding: 0 1; background: $surface; display: none; }
+    CommandLine:focus { border: none; background-tint: transparent; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = []
+
+    class Filtered(Message):
+        """The filter as it is typed."""
+
+        def __init__(self, query: str) -> None:
+            super().__init__()
+            self.query = query
+
+    class Entered(Message):
+        """A command, without its colon."""
+
+        def __init__(self, command: str) -> None:
+            super().__init__()
+            self.command = command
+
+    class Closed(Message):
+        """The line is gone; ``kept`` is False when it was cancelled."""
+
+        def __init__(self, *, kept: bool) -> None:
+            super().__init__()
+            self.kept = kept
+
+    def __init__(self, words: list[str]) -> None:
+        super().__init__(suggester=_Words(sorted(words)), compact=True, select_on_focus=False)
+        self.cursor_blink = False
+
+    def open(self, text: str) -> None:
+        """Show the line with ``text`` in it."""
+        self.value = text
+        self.display = True
+        self.cursor_position = len(text)
+        self.focus()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """A filter works while it is typed; an emptied line goes away."""
+        event.stop()
+        if not self.display:
+            return
+        if event.value.startswith("/"):
+            self.post_message(self.Filtered(event.value[1:]))
+        elif not event.value:
+            self._close(kept=False)
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Keep the filter, or run the command."""
+        event.stop()
+        text = self.value
+        self._close(kept=True)
+        if text.startswith(":") and text[1:].strip():
+            self.post_message(self.Entered(text[1:].strip()))
+
+    def on_key(self, event: events.Key) -> None:
+        """Esc takes it back; Tab takes the suggestion."""
+        if event.key == "escape":
+            event.stop()
+            event.prevent_default()
+            self._close(kept=False)
+        elif event.key == "tab":
+            event.stop()
+            event.prevent_default()
+            self.action_cursor_right()
+
+    def _close(self, *, kept: bool) -> None:
+        self.display = False
+        self.post_message(self.Closed(kept=kept))

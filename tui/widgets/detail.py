@@ -1,0 +1,168 @@
+"""The pane below the list: one object in tabs, drawn only for the tab that is seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rich.text import Text
+from textual import events
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.message import Message
+from textual.widgets import ContentSwitcher, Static
+
+from hyperd.client import sanitize
+from tui import detail
+from tui.fleet import Fleet, Key, Object
+from tui.widgets.console import ConsolePane
+from tui.widgets.lines import LinesView
+
+OVERVIEW, YAML, EVENTS, CONSOLE = "Overview", "YAML", "Events", "Console"
+
+
+class TabLine(Static):
+    """The object's name and the tabs on one line; a click chooses."""
+
+    DEFAULT_CSS = "TabLine { height: 1; padding: 0 1; color: $text-muted; }"
+
+    class Chosen(Message):
+        """A tab was clicked."""
+
+        def __init__(self, tab: str) -> None:
+            super().__init__()
+            self.tab = tab
+
+    def __init__(self) -> None:
+        super().__init__("")
+        self._spans: list[tuple[int, int, str]] = []
+
+    def present(self, name: str, tabs: tuple[str, ...], current: str) -> None:
+        """Draw the line."""
+        line = Text("─ ", style="bright_black").append(name or "nothing", style="bold")
+        line.append(" ──── ", style="bright_black")
+        self._spans = []
+        for tab in tabs:
+            start = line.cell_len
+            line.append(tab, style="bold underline" if tab == current else "bright_black").append("  ")
+            self._spans.append((start, line.cell_len, tab))
+        line.append("─" * max(0, self.size.width - 2 - line.cell_len), style="bright_black")
+        self.update(line)
+
+    def on_click(self, event: events.Click) -> None:
+        """Choose the tab under the pointer."""
+        for start, end, tab in self._spans:
+            if start <= event.x - 1 < end:
+                self.post_message(self.Chosen(tab))
+
+
+class DetailPane(Vertical):
+    """Shows the object that ``present`` names; follows it as it changes."""
+
+    DEFAULT_CSS = """
+    DetailPane { height: 1fr; }
+    DetailPane ContentSwitcher { height: 1fr; }
+    DetailPane LinesView { height: 1fr; }
+    """
+
+    def __init__(self, fleet: Fleet, *, escape: str) -> None:
+        super().__init__()
+        self._fleet = fleet
+        self._escape = escape
+        self._plural = ""
+        self._key: Key | None = None
+        self.tab = OVERVIEW
+
+    def compose(self) -> ComposeResult:
+        """The tab line, and a view for each tab."""
+        yield TabLine()
+        with ContentSwitcher(initial="lines"):
+            yield LinesView(id="lines")
+            yield ConsolePane(self._fleet, escape=self._escape, id="console")
+
+    @property
+    def console(self) -> ConsolePane:
+        return self.query_one(ConsolePane)
+
+    @property
+    def tabs(self) -> tuple[str, ...]:
+        """The tabs of this kind of object."""
+        if self._plural == "virtualmachines":
+            return (OVERVIEW, YAML, EVENTS, CONSOLE)
+        return (OVERVIEW, YAML) if self._plural == "events" else (OVERVIEW, YAML, EVENTS)
+
+    def present(self, plural: str, key: Key | None) -> None:
+        """Show another object, or the same one as it is now."""
+        if (plural, key) != (self._plural, self._key):
+            self._plural, self._key = plural, key
+            if self.tab not in self.tabs:
+                self.tab = OVERVIEW
+            self.query_one(LinesView).scroll_home(animate=False)
+            if self.console.key not in (None, key):
+                self.console.disconnect()
+        self.redraw()
+
+    def choose(self, tab: str) -> None:
+        """Show one tab."""
+        if tab in self.tabs:
+            if self.tab == CONSOLE and tab != CONSOLE:
+                self.console.disconnect()
+            self.tab = tab
+            self.query_one(LinesView).scroll_home(animate=False)
+            self.redraw()
+
+    def step(self, by: int) -> None:
+        """The next or previous tab."""
+        self.choose(self.tabs[(self.tabs.index(self.tab) + by) % len(self.tabs)])
+
+    def focus_content(self) -> None:
+        """Give the keys to what is shown."""
+        (self.console.terminal if self.tab == CONSOLE else self.query_one("#lines")).focus()
+
+    def redraw(self) -> None:
+        """Draw the tab again from what the fleet holds; costs nothing while the pane is hidden."""
+        if not self.display:
+            return
+        obj = self._fleet.get(self._plural, self._key) if self._key is not None else None
+        name = sanitize.line(self._key.name) if self._key is not None else ""
+        self.query_one(TabLine).present(name, self.tabs, self.tab)
+        switcher = self.query_one(ContentSwitcher)
+        if self.tab == CONSOLE and self._key is not None:
+            switcher.current = "console"
+            self.console.preview(self._key)
+            return
+        switcher.current = "lines"
+        self.query_one(LinesView).set_lines(self._lines(obj))
+
+    def events_of(self, key: Key, obj: Object) -> list[Object]:
+        """The events about an object, from what is watched anyway."""
+        uid = obj["metadata"].get("uid")
+        kind = obj.get("kind")
+        return [
+            event
+            for at, event in self._fleet.objects("events").items()
+            if at.home == key.home
+            and (involved := event.get("involvedObject") or {}).get("name") == key.name
+            and involved.get("kind") == kind
+            and (not involved.get("uid") or involved.get("uid") == uid)
+        ]
+
+    def _lines(self, obj: Object | None) -> list[Text]:
+        if obj is None or self._key is None:
+            return []
+        draw: dict[str, Callable[[Object, Key], list[Text]]] = {
+            OVERVIEW: lambda obj, key: detail.overview(self._plural, obj, self._relatives(key)),
+            YAML: lambda obj, _: detail.yaml(obj),
+            EVENTS: lambda obj, key: detail.events(self.events_of(key, obj)),
+        }
+        return draw[self.tab](obj, self._key)
+
+    def _relatives(self, key: Key) -> dict[str, Object]:
+        found: dict[str, Object] = {}
+        for plural, kind in (("virtualdisks", "VirtualDisk"), ("virtualimages", "VirtualImage")):
+            for at, obj in self._fleet.objects(plural).items():
+                if (at.home, at.namespace) == (key.home, key.namespace):
+                    found[f"{kind}/{at.name}"] = obj
+        for at, obj in self._fleet.objects("clustervirtualimages").items():
+            if at.home == key.home:
+                found[f"ClusterVirtualImage/{at.name}"] = obj
+        return found
