@@ -245,8 +245,6 @@ class VirtualDisk(Resource):
     """What became of the disk."""
 
 
-_USE_OBJECT_REF = "make a VirtualImage from it and use type ObjectRef."
-
 VIRTUAL_DISK = KINDS.add(
     Kind(
         group=GROUP,
@@ -275,7 +273,6 @@ VIRTUAL_DISK = KINDS.add(
         rules=data_source_rules(),
         subresources=frozenset({"status"}),
         unbuilt={
-            "spec.dataSource.type=HTTP": f"Disks straight from HTTP are not built yet: {_USE_OBJECT_REF}",
             "spec.dataSource.type=ContainerImage": (
                 "Disks from container images are not built yet: use type ObjectRef with an image."
             ),

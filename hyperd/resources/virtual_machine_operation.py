@@ -282,3 +282,15 @@ VIRTUAL_MACHINE_OPERATION = KINDS.add(
         },
     )
 )
+
+
+def supersedes(new: dict[str, Any], old: dict[str, Any]) -> bool:
+    """Whether an operation of spec ``new`` takes over from an unfinished one of spec ``old``."""
+    forced = bool(new.get("force"))
+    if old["type"] == OperationType.START:
+        return bool(new["type"] == OperationType.STOP)
+    if old["type"] in (OperationType.STOP, OperationType.RESTART):
+        return not old.get("force") and forced and new["type"] in (OperationType.STOP, OperationType.RESTART)
+    if old["type"] in (OperationType.MIGRATE, OperationType.EVICT):
+        return new["type"] in (OperationType.STOP, OperationType.RESTART)
+    return False

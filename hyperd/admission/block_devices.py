@@ -1,0 +1,66 @@
+"""Rules of a virtual machine's ``blockDeviceRefs``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hyperd.admission.context import Context
+from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_IMAGE
+from hyperd.resources.kind import Object
+from hyperd.resources.virtual_machine import BlockDeviceKind
+
+PATH = "spec.blockDeviceRefs"
+_IMAGES = {
+    BlockDeviceKind.VIRTUAL_IMAGE: VIRTUAL_IMAGE,
+    BlockDeviceKind.CLUSTER_VIRTUAL_IMAGE: CLUSTER_VIRTUAL_IMAGE,
+}
+
+
+async def check(context: Context) -> None:
+    """Each device whole and once, each boot order once, and something to boot from in the first place."""
+    refs: list[Object] = context.spec["blockDeviceRefs"]
+    if not _check_whole(context, refs):
+        return
+    _check_unique(context, refs)
+    await _check_first(context, refs[0])
+    former = context.old_spec.get("blockDeviceRefs")
+    if former is not None and former != refs and not context.spec["enableParavirtualization"]:
+        context.warn(f"{PATH}: without paravirtualization a change of devices needs a restart")
+
+
+def _check_whole(context: Context, refs: Sequence[Object]) -> bool:
+    whole = True
+    for index, ref in enumerate(refs):
+        for field in ("kind", "name"):
+            if not ref.get(field):
+                context.required(f"{PATH}[{index}].{field}", "a block device has a kind and a name")
+                whole = False
+    return whole
+
+
+def _check_unique(context: Context, refs: Sequence[Object]) -> None:
+    seen: set[tuple[str, str]] = set()
+    orders: set[int] = set()
+    for index, ref in enumerate(refs):
+        device = (ref["kind"], ref["name"])
+        if device in seen:
+            context.duplicate(f"{PATH}[{index}]", {"kind": ref["kind"], "name": ref["name"]})
+        seen.add(device)
+        order = ref.get("bootOrder")
+        if order is not None:
+            if order in orders:
+                context.duplicate(f"{PATH}[{index}].bootOrder", order)
+            orders.add(order)
+
+
+async def _check_first(context: Context, first: Object) -> None:
+    kind = _IMAGES.get(first["kind"])
+    image = await context.find(kind, first["name"]) if kind else None
+    status = (image or {}).get("status") or {}
+    if status.get("phase") == "Ready" and not status.get("cdrom"):
+        context.invalid(
+            f"{PATH}[0]",
+            first["name"],
+            f"a non-CDROM {first['kind']} cannot occupy the first position in block devices: it is read-only, "
+            "so make a VirtualDisk from it",
+        )

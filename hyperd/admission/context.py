@@ -1,0 +1,88 @@
+"""What a rule gets to work with: the request, the daemon's policy, and where to put its verdict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from typing import Any
+
+from hyperd.errors import Cause
+from hyperd.resources.kind import Kind, Object
+from hyperd.resources.metadata import quoted
+from hyperd.store.interface import SYSTEM, AdmissionRequest
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What rules must know of the daemon's settings."""
+
+    virtual_machine_cidrs: tuple[IPv4Network, ...] = ()
+    """Ranges of the main network; without any there is no main network."""
+
+
+class Context:
+    """One write under review. Rules read it, change ``new`` in place, and record what they find."""
+
+    def __init__(self, request: AdmissionRequest, policy: Policy) -> None:
+        if request.new is None:
+            raise ValueError("there is nothing to review in a deletion")
+        self.request = request
+        self.policy = policy
+        self.new: Object = request.new
+        self.old: Object | None = request.old
+        self.causes: list[Cause] = []
+        self.warnings: list[str] = []
+
+    @property
+    def creating(self) -> bool:
+        return self.old is None
+
+    @property
+    def spec(self) -> Object:
+        """The spec wanted; rules may fill in defaults."""
+        spec: Object = self.new.setdefault("spec", {})
+        return spec
+
+    @property
+    def old_spec(self) -> Object:
+        """The former spec; empty on create."""
+        return (self.old or {}).get("spec") or {}
+
+    @property
+    def spec_changed(self) -> bool:
+        return self.old is None or self.new.get("spec") != self.old.get("spec")
+
+    @property
+    def phase(self) -> str:
+        """The phase of the stored object; empty before the first."""
+        return str(((self.old or {}).get("status") or {}).get("phase") or "")
+
+    @property
+    def by_system(self) -> bool:
+        """Whether a controller of ours writes."""
+        return self.request.user == SYSTEM
+
+    async def find(self, kind: Kind, name: str) -> Object | None:
+        """An object of the request's namespace, or a cluster-wide one."""
+        namespace = self.request.namespace if kind.namespaced else ""
+        return await self.request.reader.find(kind, namespace, name)
+
+    def invalid(self, path: str, value: Any, text: str) -> None:
+        """Refuse: the value at ``path`` is wrong, and ``text`` says how."""
+        self.causes.append(Cause(path, f"Invalid value: {quoted(value)}: {text}"))
+
+    def required(self, path: str, text: str) -> None:
+        """Refuse: ``path`` is missing."""
+        self.causes.append(Cause(path, f"Required value: {text}", "FieldValueRequired"))
+
+    def forbidden(self, path: str, text: str) -> None:
+        """Refuse: ``path`` may not be so."""
+        self.causes.append(Cause(path, f"Forbidden: {text}", "FieldValueForbidden"))
+
+    def duplicate(self, path: str, value: Any) -> None:
+        """Refuse: the value at ``path`` is there twice."""
+        self.causes.append(Cause(path, f"Duplicate value: {quoted(value)}", "FieldValueDuplicate"))
+
+    def warn(self, text: str) -> None:
+        """Accept, and tell the user."""
+        self.warnings.append(text)

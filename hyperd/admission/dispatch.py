@@ -1,0 +1,104 @@
+"""The one entrance of admission: which rules a write meets, in which order.
+
+Finalizers and defaults first, then what is not built, then the kind's own rules. Status, deletions and writes that
+touch neither spec nor labels nor annotations pass: protection against deletion is the finalizers' work. An object
+that is being deleted keeps its spec.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+from hyperd.admission import (
+    cluster_virtual_image,
+    secret,
+    virtual_disk,
+    virtual_image,
+    virtual_machine,
+    virtual_machine_class,
+    virtual_machine_ip_address,
+    virtual_machine_operation,
+)
+from hyperd.admission.context import Context, Policy
+from hyperd.resources import all as kinds
+from hyperd.resources import meta, names
+from hyperd.resources.kind import Kind
+from hyperd.resources.unbuilt import refused_in, unbuilt_in
+from hyperd.settings import Settings
+from hyperd.store.interface import AdmissionRequest, AdmissionResponse, Admit
+
+Rules = Callable[[Context], Awaitable[None]]
+
+_RULES: Final[Mapping[Kind, Rules]] = {
+    kinds.VIRTUAL_IMAGE: virtual_image.review,
+    kinds.CLUSTER_VIRTUAL_IMAGE: cluster_virtual_image.review,
+    kinds.VIRTUAL_DISK: virtual_disk.review,
+    kinds.VIRTUAL_MACHINE: virtual_machine.review,
+    kinds.VIRTUAL_MACHINE_CLASS: virtual_machine_class.review,
+    kinds.VIRTUAL_MACHINE_IP_ADDRESS: virtual_machine_ip_address.review,
+    kinds.VIRTUAL_MACHINE_OPERATION: virtual_machine_operation.review,
+    kinds.SECRET: secret.review_secret,
+    kinds.CONFIG_MAP: secret.review_config_map,
+}
+
+FINALIZERS: Final[Mapping[Kind, str]] = {
+    kinds.VIRTUAL_IMAGE: names.VI_CLEANUP,
+    kinds.CLUSTER_VIRTUAL_IMAGE: names.CVI_CLEANUP,
+    kinds.VIRTUAL_DISK: names.VD_CLEANUP,
+    kinds.VIRTUAL_MACHINE: names.VM_CLEANUP,
+    kinds.VIRTUAL_MACHINE_IP_ADDRESS: names.VMIP_CLEANUP,
+    kinds.VIRTUAL_MACHINE_OPERATION: names.VMOP_CLEANUP,
+}
+"""Set at birth: no moment in which an object could go without its host part being cleaned up."""
+
+
+def reviewer(settings: Settings) -> Admit:
+    """``review`` with the policy of these settings, as the store wants it."""
+    policy = Policy(virtual_machine_cidrs=settings.network.virtual_machine_cidrs)
+
+    async def admit(request: AdmissionRequest) -> AdmissionResponse:
+        return await review(request, policy=policy)
+
+    return admit
+
+
+async def review(request: AdmissionRequest, *, policy: Policy | None = None) -> AdmissionResponse:
+    """Judge one write. ``request.new`` has passed its schema, and is completed in place.
+
+    Raises nothing of its own: a refusal is in the answer's causes.
+    """
+    rules = _RULES.get(request.kind)
+    new = request.new
+    if rules is None or new is None or request.operation == "DELETE" or request.subresource:
+        return AdmissionResponse(new)
+    context = Context(request, Policy() if policy is None else policy)
+    if context.creating and request.kind in FINALIZERS:
+        meta.add_finalizer(new, FINALIZERS[request.kind])
+    if not request.kind.core:
+        if _is_untouched(context):
+            return AdmissionResponse(new)
+        if context.old is not None and meta.is_deleting(context.old):
+            if context.spec_changed:
+                context.forbidden("spec", "the object is being deleted, its specification cannot be changed")
+            return AdmissionResponse(new, causes=context.causes)
+        if context.spec_changed:
+            _tell_unbuilt(context)
+    await rules(context)
+    return AdmissionResponse(new, warnings=context.warnings, causes=context.causes)
+
+
+def _is_untouched(context: Context) -> bool:
+    if context.old is None or context.spec_changed:
+        return False
+    return meta.labels(context.new) == meta.labels(context.old) and meta.annotations(
+        context.new
+    ) == meta.annotations(context.old)
+
+
+def _tell_unbuilt(context: Context) -> None:
+    kind = context.request.kind
+    for path, sentence in refused_in(kind, context.new):
+        context.forbidden(path, sentence)
+    for path, sentence in unbuilt_in(kind, context.new):
+        context.warn(f"{path}: {sentence}")

@@ -1,0 +1,110 @@
+"""Rules of VirtualDisk: it grows and never shrinks, and what it was made from stays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hyperd.admission.context import Context
+from hyperd.admission.images import check_name, check_source
+from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, STORAGE_CLASS, VIRTUAL_IMAGE
+from hyperd.resources.data_source import DataSourceType
+from hyperd.resources.kind import Object
+from hyperd.resources.quantity import format_human, to_bytes
+from hyperd.resources.virtual_disk import DiskObjectRefKind, VirtualDiskPhase
+
+SIZE_PATH = "spec.persistentVolumeClaim.size"
+_CLASS_PATH = "spec.persistentVolumeClaim.storageClassName"
+_MAX_BYTES = 1 << 62
+_PROVISIONED = frozenset({
+    VirtualDiskPhase.READY, VirtualDiskPhase.RESIZING, VirtualDiskPhase.MIGRATING, VirtualDiskPhase.EXPORTING,
+    VirtualDiskPhase.PVC_LOST,
+})  # fmt: skip
+
+
+async def review(context: Context) -> None:
+    """Judge name, size, class and source."""
+    check_name(context)
+    if not context.spec_changed:
+        return
+    check_source(context)
+    size = _check_size(context)
+    if context.phase in _PROVISIONED:
+        _check_provisioned(context)
+    else:
+        await _check_storage_class(context)
+        await _compare_with_image(context, size)
+
+
+def _check_size(context: Context) -> int | None:
+    """The size in bytes, where one is given and right."""
+    wanted = _claim(context.spec).get("size")
+    if wanted is None:
+        if _claim(context.old_spec).get("size") is not None:
+            context.forbidden(SIZE_PATH, "the size cannot be removed once it is set")
+        elif context.spec.get("dataSource") is None:
+            context.required(SIZE_PATH, "a blank disk needs a size, such as 10Gi")
+        return None
+    try:
+        size = to_bytes(wanted)
+    except ValueError as err:
+        context.invalid(SIZE_PATH, wanted, f"{err}")
+        return None
+    if not 0 < size < _MAX_BYTES:
+        context.invalid(SIZE_PATH, wanted, "must be greater than zero and below 4Ei")
+        return None
+    former = _claim(context.old_spec).get("size")
+    if former is None or to_bytes(former) == size:
+        return size
+    if size < to_bytes(former):
+        context.invalid(SIZE_PATH, wanted, f"a disk cannot shrink: its size is {former}")
+    elif context.phase == VirtualDiskPhase.MIGRATING:
+        context.forbidden(SIZE_PATH, "the size cannot be changed while the disk is migrating")
+    return size
+
+
+def _check_provisioned(context: Context) -> None:
+    if context.spec.get("dataSource") != context.old_spec.get("dataSource"):
+        context.forbidden(
+            "spec.dataSource", "data source cannot be changed: the VirtualDisk has already been provisioned"
+        )
+    current = ((context.old or {}).get("status") or {}).get("storageClassName") or ""
+    former = _claim(context.old_spec).get("storageClassName") or current
+    wanted = _claim(context.spec).get("storageClassName") or former
+    if wanted != former:
+        context.forbidden(
+            _CLASS_PATH,
+            "the storage class cannot be changed after provisioning: this edition does not migrate volumes",
+        )
+
+
+async def _check_storage_class(context: Context) -> None:
+    name = _claim(context.spec).get("storageClassName")
+    if name and await context.find(STORAGE_CLASS, name) is None:
+        context.invalid(_CLASS_PATH, name, f'StorageClass "{name}" does not exist')
+
+
+async def _compare_with_image(context: Context, size: int | None) -> None:
+    """Warn early of what would end in phase Failed; the image may still change, so nothing is refused."""
+    source = context.spec.get("dataSource") or {}
+    reference = source.get("objectRef")
+    if source.get("type") != DataSourceType.OBJECT_REF or reference is None:
+        return
+    kinds = {
+        DiskObjectRefKind.VIRTUAL_IMAGE: VIRTUAL_IMAGE,
+        DiskObjectRefKind.CLUSTER_VIRTUAL_IMAGE: CLUSTER_VIRTUAL_IMAGE,
+    }
+    kind = kinds.get(reference["kind"])
+    image = await context.find(kind, reference["name"]) if kind else None
+    status: Object = (image or {}).get("status") or {}
+    if status.get("cdrom"):
+        context.warn(f'{reference["kind"]} "{reference["name"]}" is an ISO image: a disk cannot be made from it')
+    unpacked = (status.get("size") or {}).get("unpackedBytes")
+    if size is not None and unpacked and size < int(unpacked):
+        context.warn(
+            f"{SIZE_PATH}: smaller than the image, which unpacks to {format_human(int(unpacked))}: "
+            "the disk will fail to be provisioned"
+        )
+
+
+def _claim(spec: Object) -> dict[str, Any]:
+    return spec.get("persistentVolumeClaim") or {}

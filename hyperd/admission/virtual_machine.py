@@ -1,0 +1,133 @@
+"""Rules of VirtualMachine: defaults from its class, then each block of the spec."""
+
+from __future__ import annotations
+
+from hyperd.admission import block_devices, cloud_init, networks
+from hyperd.admission.context import Context
+from hyperd.resources import meta
+from hyperd.resources.all import VIRTUAL_MACHINE_CLASS
+from hyperd.resources.kind import Object
+from hyperd.resources.names import DEFAULT_CLASS_ANNOTATION, GROUP, MAX_CORES, MAX_VM_NAME
+from hyperd.resources.quantity import to_bytes
+from hyperd.resources.sizing import policy_for, sizing_faults, socket_count
+from hyperd.resources.virtual_machine import OsType
+
+_CLASS_PATH = "spec.virtualMachineClassName"
+_FRACTION_PATH = "spec.cpu.coreFraction"
+_MAX_MEMORY = 1 << 50
+
+
+async def review(context: Context) -> None:
+    """Complete the spec from the class, then judge it."""
+    _check_name(context)
+    _check_keys(context)
+    if not context.spec_changed:
+        return
+    class_ = await _default_class(context)
+    _default_core_fraction(context, class_)
+    memory_fits = _check_memory(context)
+    cores_fit = _check_cores(context)
+    if class_ is not None and memory_fits and cores_fit and not context.causes:
+        _check_sizing(context, class_)
+    await block_devices.check(context)
+    await networks.check(context)
+    provisioning = context.spec.get("provisioning")
+    if provisioning and provisioning != context.old_spec.get("provisioning"):
+        for oddity in cloud_init.oddities(provisioning.get("userData")):
+            context.warn(f"spec.provisioning.userData: {oddity}")
+    if context.spec["osType"] == OsType.LEGACY and context.spec["enableParavirtualization"]:
+        context.warn("spec.enableParavirtualization: systems of osType Legacy seldom have drivers for it")
+
+
+def _check_name(context: Context) -> None:
+    name = context.request.name
+    if context.creating and len(name) > MAX_VM_NAME:
+        context.invalid("metadata.name", name, f"must be no more than {MAX_VM_NAME} characters")
+
+
+def _check_keys(context: Context) -> None:
+    """Labels and annotations of our own group are the controllers'."""
+    if context.by_system:
+        return
+    former = context.old or {}
+    for field, now, before in (
+        ("metadata.labels", meta.labels(context.new), meta.labels(former)),
+        ("metadata.annotations", meta.annotations(context.new), meta.annotations(former)),
+    ):
+        for key, value in now.items():
+            if GROUP in key and before.get(key) != value:
+                context.invalid(field, key, f"keys with {GROUP} are reserved for the system")
+
+
+async def _default_class(context: Context) -> Object | None:
+    """The machine's class, the default one filled in; None, with a cause or a warning, when it does not exist."""
+    name = context.spec.get("virtualMachineClassName")
+    if not name:
+        for class_ in await context.request.reader.find_all(VIRTUAL_MACHINE_CLASS):
+            if meta.annotations(class_).get(DEFAULT_CLASS_ANNOTATION) == "true":
+                context.spec["virtualMachineClassName"] = class_["metadata"]["name"]
+                return class_
+        context.required(
+            _CLASS_PATH,
+            "there is no default VirtualMachineClass: set the name, or mark a class with the annotation "
+            f'{DEFAULT_CLASS_ANNOTATION}="true"',
+        )
+        return None
+    found = await context.find(VIRTUAL_MACHINE_CLASS, name)
+    if found is None:
+        text = f'VirtualMachineClass "{name}" does not exist'
+        if context.spec["cpu"].get("coreFraction"):
+            context.warn(f"{_CLASS_PATH}: {text}; the virtual machine waits for it")
+        else:
+            context.invalid(_CLASS_PATH, name, f"{text}, and {_FRACTION_PATH} is not set")
+    return found
+
+
+def _default_core_fraction(context: Context, class_: Object | None) -> None:
+    cpu = context.spec["cpu"]
+    if cpu.get("coreFraction") or class_ is None:
+        return
+    policies = class_["spec"].get("sizingPolicies")
+    policy = policy_for(class_["spec"], cpu["cores"])
+    if policies and policy is None:
+        return
+    wanted = (policy or {}).get("defaultCoreFraction")
+    allowed = (policy or {}).get("coreFractions") or [100]
+    if wanted is None and 100 not in allowed:
+        listed = ", ".join(f"{value}%" for value in allowed)
+        context.required(_FRACTION_PATH, f"the class has no default for it: choose one of {listed}")
+        return
+    cpu["coreFraction"] = "100%" if wanted is None else f"{str(wanted).removesuffix('%')}%"
+
+
+def _check_sizing(context: Context, class_: Object) -> None:
+    faults = sizing_faults(class_["metadata"]["name"], class_["spec"], context.spec)
+    if faults:
+        context.forbidden("spec", "\n".join(faults))
+
+
+def _check_memory(context: Context) -> bool:
+    wanted = context.spec["memory"]["size"]
+    try:
+        size = to_bytes(wanted)
+    except ValueError as err:
+        context.invalid("spec.memory.size", wanted, str(err))
+        return False
+    if not 0 < size <= _MAX_MEMORY:
+        context.invalid("spec.memory.size", wanted, "must be greater than zero and at most 1Pi")
+        return False
+    return True
+
+
+def _check_cores(context: Context) -> bool:
+    cores = context.spec["cpu"]["cores"]
+    if cores > MAX_CORES:
+        context.invalid("spec.cpu.cores", cores, f"must be no more than {MAX_CORES}")
+        return False
+    step = socket_count(cores)
+    if cores % step:
+        context.invalid(
+            "spec.cpu.cores", cores, f"must be a multiple of {step}: so many cores are spread over {step} sockets"
+        )
+        return False
+    return True

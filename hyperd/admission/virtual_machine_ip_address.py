@@ -1,0 +1,68 @@
+"""Rules of VirtualMachineIPAddress: what is asked for exists, is free, and once bound stays."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+
+from hyperd.admission.context import Context
+from hyperd.network.addresses import contains
+from hyperd.resources.all import VIRTUAL_MACHINE_IP_ADDRESS_LEASE
+from hyperd.resources.virtual_machine_ip_address import IPAddressType
+from hyperd.resources.virtual_machine_ip_address_lease import LeasePhase, lease_name
+
+_PATH = "spec.staticIP"
+
+
+async def review(context: Context) -> None:
+    """Judge the wanted address."""
+    if not context.spec_changed:
+        return
+    cidrs = context.policy.virtual_machine_cidrs
+    if context.creating and not cidrs:
+        context.forbidden("spec", "no virtualMachineCIDRs are configured, so there are no addresses")
+        return
+    bound = ((context.old or {}).get("status") or {}).get("address")
+    if bound:
+        _check_bound(context, bound)
+        return
+    if context.spec["type"] != IPAddressType.STATIC:
+        return
+    address = IPv4Address(context.spec["staticIP"])
+    if not contains(cidrs, address):
+        listed = ", ".join(str(cidr) for cidr in cidrs)
+        context.invalid(
+            _PATH,
+            str(address),
+            f"must be in {listed}, and neither the network, the gateway nor the broadcast address of it",
+        )
+        return
+    await _check_free(context, address)
+
+
+def _check_bound(context: Context, bound: str) -> None:
+    """A lease does not move: all that may change is to hold on to the address that came by itself."""
+    pinned = context.spec["type"] == IPAddressType.STATIC and context.spec.get("staticIP") == bound
+    if not pinned:
+        context.forbidden(
+            "spec",
+            f"the address {bound} is bound: only type Static with this very address can be set; "
+            "delete the VirtualMachineIPAddress to give it back",
+        )
+
+
+async def _check_free(context: Context, address: IPv4Address) -> None:
+    lease = await context.find(VIRTUAL_MACHINE_IP_ADDRESS_LEASE, lease_name(address))
+    if lease is None:
+        return
+    holder = lease["spec"].get("virtualMachineIPAddressRef") or {}
+    released = (lease.get("status") or {}).get("phase") == LeasePhase.RELEASED or not holder.get("name")
+    ours = holder.get("namespace") == context.request.namespace
+    if ours and (released or holder.get("name") == context.request.name):
+        return
+    if released:
+        text = "it was released by another namespace a short while ago: try again in some minutes"
+    elif ours:
+        text = f'it is leased to VirtualMachineIPAddress "{holder.get("name")}"'
+    else:
+        text = "it is leased to another namespace"
+    context.invalid(_PATH, str(address), text)

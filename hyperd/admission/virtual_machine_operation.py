@@ -1,0 +1,27 @@
+"""Rules of VirtualMachineOperation: one at a time for a machine, unless a stronger one takes over."""
+
+from __future__ import annotations
+
+from hyperd.admission.context import Context
+from hyperd.resources.all import VIRTUAL_MACHINE_OPERATION
+from hyperd.resources.virtual_machine_operation import FINISHED_PHASES, supersedes
+
+
+async def review(context: Context) -> None:
+    """Refuse a new operation while another runs that it does not supersede."""
+    if not context.creating:
+        return
+    name = context.spec["virtualMachineName"]
+    for other in await context.request.reader.find_all(VIRTUAL_MACHINE_OPERATION, context.request.namespace):
+        if other["spec"]["virtualMachineName"] != name:
+            continue
+        phase = (other.get("status") or {}).get("phase")
+        if phase in FINISHED_PHASES or supersedes(context.spec, other["spec"]):
+            continue
+        context.forbidden(
+            "spec",
+            f'VirtualMachineOperation "{context.request.name}" for VirtualMachine "{name}" cannot be executed '
+            f'now. Previously created operation "{other["metadata"]["name"]}" of type {other["spec"]["type"]} '
+            "should finish first",
+        )
+        return
