@@ -97,7 +97,7 @@ async def test_bad_names_are_refused(store: Store, name: object) -> None:
 )  # fmt: skip
 async def test_metadata_of_wrong_types_is_refused(store: Store, metadata: object) -> None:
     for kind in (WIDGETS, CONFIG_MAPS):
-        sent = {"metadata": metadata, **({"spec": {"size": 1}} if kind is WIDGETS else {})}
+        sent: Any = {"metadata": metadata, **({"spec": {"size": 1}} if kind is WIDGETS else {})}
         with pytest.raises((Invalid, BadRequest)):
             await store.create(kind, "default", sent)
         with pytest.raises(NotFound):
