@@ -29,7 +29,8 @@ from hyperd.api.routes import Router, Target
 from hyperd.api.subresources import SubresourceHandlers
 from hyperd.api.watching import Watchers
 from hyperd.errors import HyperdError, InternalError, MethodNotAllowed, PermanentError
-from hyperd.resources.kind import KINDS, Registry
+from hyperd.resources.all import KINDS
+from hyperd.resources.kind import Registry
 from hyperd.settings import Settings
 from hyperd.store.interface import Store, User
 

@@ -17,7 +17,7 @@ from hyperd.api.openapi import OpenApi
 from hyperd.errors import MethodNotAllowed, NotFound, NotImplementedYet
 from hyperd.resources.kind import Registry
 
-KUBERNETES_MINOR = "34"
+KUBERNETES_MINOR = "33"
 """The Kubernetes release whose grammar this is; clients compare it with their own."""
 _VERSION = {
     "major": "1",

@@ -53,9 +53,9 @@ def include_object(value: str) -> IncludeObject:
 
 
 def columns_of(kind: Kind) -> tuple[Column, ...]:
-    """The kind's columns, a name first; a kind without columns has an age."""
+    """The kind's columns, the name first unless they place it; a kind without columns has an age."""
     columns = kind.columns or (_AGE,)
-    return columns if columns[0].name == _NAME.name else (_NAME, *columns)
+    return columns if any(column.name == _NAME.name for column in columns) else (_NAME, *columns)
 
 
 def human_duration(seconds: float) -> str:

@@ -1,0 +1,95 @@
+"""A real server over a real store, in folders of its own."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from hyperd.api.app import ApiServer
+from hyperd.api.subresources import SubresourceHandlers
+from hyperd.resources.all import KINDS
+from hyperd.resources.kind import Object
+from hyperd.settings import ApiSettings, Settings
+from hyperd.store.embedded import EmbeddedStore
+
+GROUP = "/apis/virtualization.deckhouse.io/v1alpha2"
+
+
+@dataclass
+class Api:
+    """One server, its store, and a client on its unix socket."""
+
+    settings: Settings
+    store: EmbeddedStore
+    server: ApiServer
+    client: aiohttp.ClientSession
+
+    async def call(self, method: str, path: str, body: Any = None, **kwargs: Any) -> tuple[int, Any]:
+        """Status and decoded JSON."""
+        if body is not None:
+            kwargs["json"] = body
+        async with self.client.request(method, f"http://h{path}", **kwargs) as response:
+            return response.status, await response.json(content_type=None)
+
+    async def version(self) -> str:
+        """The store's resourceVersion counter."""
+        _, listed = await self.call("GET", "/api/v1/configmaps")
+        return str(listed["metadata"]["resourceVersion"])
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Short enough for unix sockets."""
+    path = Path(tempfile.mkdtemp(prefix="hva"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@asynccontextmanager
+async def serving(folder: Path, *, sessions: SubresourceHandlers | None = None, **api: Any) -> AsyncIterator[Api]:
+    """A started server over the store in ``folder``."""
+    settings = Settings(state_dir=folder, run_dir=folder, api=ApiSettings(**{"port": 0, **api}))
+    store = EmbeddedStore(settings.database_path, settings=settings.store, admit=None, kinds=KINDS)
+    await store.start()
+    server = ApiServer(settings, store, sessions=sessions)
+    try:
+        await server.start()
+        connector = aiohttp.UnixConnector(path=str(settings.socket_path))
+        async with aiohttp.ClientSession(connector=connector) as client:
+            yield Api(settings, store, server, client)
+    finally:
+        await server.stop()
+        await store.close()
+
+
+@pytest.fixture
+async def api(folder: Path) -> AsyncIterator[Api]:
+    async with serving(folder) as running:
+        yield running
+
+
+def config_map(name: str, **data: str) -> Object:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
+
+
+def machine(name: str, **metadata: Any) -> Object:
+    """A small valid VirtualMachine."""
+    return {
+        "apiVersion": "virtualization.deckhouse.io/v1alpha2",
+        "kind": "VirtualMachine",
+        "metadata": {"name": name, **metadata},
+        "spec": {
+            "virtualMachineClassName": "generic",
+            "cpu": {"cores": 1},
+            "memory": {"size": "512Mi"},
+            "blockDeviceRefs": [{"kind": "VirtualDisk", "name": f"{name}-root"}],
+        },
+    }
