@@ -54,6 +54,7 @@ class Connection:
     ) -> None:
         self.last_error = "not connected yet"
         self._uri = uri
+        self._name = name
         self._prepare = prepare
         self._changed = changed
         self._workers = Workers(f"libvirt-{name}", max(1, min(threads, MAX_THREADS)))
@@ -115,7 +116,7 @@ class Connection:
                 conn = await self._opener.run(self._open)
             except libvirt.libvirtError as err:
                 if self.last_error != (error := _message(err)):
-                    log.warning("libvirt at %s is not reachable: %s", self._uri, error)
+                    log.warning("libvirt at %s (%s) is not reachable: %s", self._uri, self._name, error)
                 self.last_error = error
                 await asyncio.sleep(delay * random.uniform(0.8, 1.2))  # noqa: S311  spreads retries only
                 delay = min(delay * 2, LAST_DELAY)
@@ -125,7 +126,7 @@ class Connection:
             self._conn, self.last_error = conn, ""
             self._changed()
             await self._lost.wait()
-            log.warning("lost libvirt at %s: %s", self._uri, self.last_error)
+            log.warning("lost libvirt at %s (%s): %s", self._uri, self._name, self.last_error)
             self._changed()
             with contextlib.suppress(libvirt.libvirtError):
                 await self._opener.run(functools.partial(_discard, conn))

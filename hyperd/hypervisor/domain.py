@@ -57,8 +57,8 @@ def domain_xml(spec: DomainSpec) -> str:
 
 
 def metadata_xml(spec: DomainSpec) -> str:
-    """Our metadata element alone, as ``virDomainSetMetadata`` takes it."""
-    return ET.tostring(_metadata(spec), encoding="unicode")
+    """Our metadata element alone, as ``virDomainSetMetadata`` takes it: libvirt adds the namespace itself."""
+    return ET.tostring(ET.Element("vm", _metadata(spec).attrib), encoding="unicode")
 
 
 def _metadata(spec: DomainSpec) -> ET.Element:

@@ -33,6 +33,9 @@ WORK_TIMEOUT = 60.0
 FACTS_TIMEOUT = 120.0
 """libvirt's first look at a QEMU takes seconds, and a minute where KVM is there but broken."""
 RETRY_SECONDS = 1.0
+SETTLING_LOOKS = 5
+"""So many times libvirt is listed every RETRY_SECONDS after a connect: a libvirtd that has just started loses the
+end of a guest that goes while it adopts its QEMU (there is no STOPPED event)."""
 AGENT_CALLS = 2
 """At most so many threads wait for guests' agents."""
 
@@ -63,6 +66,7 @@ class Hypervisor:
         self._domain_callbacks: list[Callable[[str, DomainEvent], None]] = []
         self._connection_callbacks: list[Callable[[bool], None]] = []
         self._announced = False
+        self._settling = 0
         self._ready = asyncio.Event()
         self._wake = asyncio.Event()
         self._agents = asyncio.Semaphore(AGENT_CALLS)
@@ -246,6 +250,7 @@ class Hypervisor:
     def _connection_changed(self) -> None:
         if self._reads.connected and self._work.connected:
             self._facts = None
+            self._settling = SETTLING_LOOKS
             self._wake.set()
         elif self._announced:
             self._announce(False)
@@ -262,17 +267,19 @@ class Hypervisor:
     async def _keep_in_step(self) -> None:
         """List after each connect and every ``resync_seconds``; tell what no event told."""
         while True:
+            pause = RETRY_SECONDS if self._settling else self._settings.resync_seconds
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._settings.resync_seconds):
+                async with asyncio.timeout(min(pause, self._settings.resync_seconds)):
                     await self._wake.wait()
             self._wake.clear()
+            self._settling = max(0, self._settling - 1)
             if not (self._reads.connected and self._work.connected):
                 continue
             try:
                 await self._resync()
             except errors.HyperdError as err:
                 log.warning("resync failed: %s", err)
-                asyncio.get_running_loop().call_later(RETRY_SECONDS, self._wake.set)
+                self._settling = SETTLING_LOOKS
 
     async def _resync(self) -> None:
         look = functools.partial(self._survey.look, known=tuple(self._survey.known))

@@ -91,6 +91,17 @@ class NodeProcess(subprocess.Popen[str]):
         with contextlib.suppress(FileNotFoundError, IndexError, ProcessLookupError):
             os.kill(self.real_pid, sig)
 
+    def reap(self, *, timeout: float = 40.0) -> int:
+        """Wait for its end, even where it was stopped: then ``nsenter`` stops itself too, and reaps nothing."""
+
+        def ended() -> bool:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGCONT)
+            return self.poll() is not None
+
+        wait_until(ended, timeout=timeout, what="the process's end")
+        return self.wait()
+
     def terminate(self) -> None:
         self.send_signal(signal.SIGTERM)
 
@@ -110,6 +121,7 @@ class Node:
         self._keeper: subprocess.Popen[bytes] | None = None
         self._first = 0
         self._daemons: dict[str, NodeProcess] = {}
+        self._processes: list[NodeProcess] = []
 
     def __enter__(self) -> Node:
         try:
@@ -147,10 +159,10 @@ class Node:
         if self._keeper is not None:
             self._keeper.kill()
             self._keeper.wait()
+            for process in self._processes:
+                process.reap()
             first = Path(f"/proc/{self._first}/stat")
             wait_until(lambda: not self._first or not _alive(first), what="the node's end")
-        for daemon in self._daemons.values():
-            daemon.wait()
         self._save_capabilities()
         shutil.rmtree(self.dir)
 
@@ -182,7 +194,7 @@ class Node:
         cwd: Path | None = None,
     ) -> NodeProcess:
         """Start a process inside; ``env`` adds to this process's environment."""
-        return NodeProcess(
+        process = NodeProcess(
             self._enter(argv, cwd=cwd),
             env=_env(env),
             stdin=subprocess.DEVNULL,
@@ -190,6 +202,8 @@ class Node:
             stderr=stderr,
             text=True,
         )
+        self._processes.append(process)
+        return process
 
     def virsh(self, *args: str, check: bool = True) -> str:
         """Output of one virsh command."""
@@ -222,7 +236,7 @@ class Node:
     def kill_libvirtd(self, sig: signal.Signals = signal.SIGKILL) -> None:
         """End it, and return when it is gone; guests go on."""
         self._daemons["libvirtd"].send_signal(sig)
-        self._daemons.pop("libvirtd").wait(timeout=40)
+        self._daemons.pop("libvirtd").reap()
 
     def restart_libvirtd(self, sig: signal.Signals = signal.SIGKILL) -> None:
         """End it and start it anew."""

@@ -1,0 +1,157 @@
+"""libvirtd dies, freezes and comes back; guests and the event loop do not notice."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+import uuid
+from dataclasses import replace
+
+import pytest
+
+from hyperd import errors
+from hyperd.hypervisor.hypervisor import Hypervisor
+from hyperd.hypervisor.spec import DomainSpec
+from hyperd.hypervisor.state import DomainState, EventKind
+from tests.host.hypervisor.conftest import Record, settings
+from tests.host.node import Node
+
+
+async def test_a_killed_libvirtd_is_found_again_with_its_guests_and_events(
+    node: Node, hypervisor: Hypervisor, record: Record, spec: DomainSpec
+) -> None:
+    before = await hypervisor.define_and_start(spec)
+    await asyncio.to_thread(node.kill_libvirtd, signal.SIGKILL)
+    await record.until(lambda seen: seen.connections[-1:] == [False])
+    assert not hypervisor.connected
+    assert hypervisor.last_error
+    assert hypervisor.last_known[spec.uid].state is DomainState.RUNNING
+    with pytest.raises(errors.ServiceUnavailable, match="libvirt is not reachable"):
+        await hypervisor.info(spec.uid)
+
+    await asyncio.to_thread(node.start_libvirtd)
+    await hypervisor.wait_connected(20)
+    assert hypervisor.last_error == ""
+    after = await hypervisor.info(spec.uid)
+    assert after is not None
+    assert (after.state, after.pid) == (DomainState.RUNNING, before.pid)
+    record.events.clear()
+    second = replace(spec, uid=str(uuid.uuid4()))
+    await hypervisor.define(second)
+    assert (await record.event("defined")).uid == second.uid
+
+
+async def test_a_guest_that_ends_while_libvirtd_adopts_it_is_told(
+    node: Node, hypervisor: Hypervisor, record: Record, spec: DomainSpec
+) -> None:
+    """libvirt 9.0 may have no STOPPED event for it; the listing after the connect finds it then."""
+    await hypervisor.define_and_start(spec)
+    await asyncio.to_thread(node.restart_libvirtd)
+    await record.until(lambda seen: seen.connections[-2:] == [False, True])
+    record.events.clear()
+    await hypervisor.destroy(spec.uid)
+    ends = {EventKind.STOPPED, EventKind.RESYNCED}
+    await record.until(lambda seen: any(event.kind in ends for event in seen.events), timeout=5)
+    after = await hypervisor.info(spec.uid)
+    assert after is not None
+    assert after.state is DomainState.SHUTOFF
+
+
+async def test_what_happened_while_libvirt_was_away_is_told(
+    node: Node, hypervisor: Hypervisor, record: Record, spec: DomainSpec
+) -> None:
+    info = await hypervisor.define_and_start(spec)
+    await record.event("started")
+    await asyncio.to_thread(node.kill_libvirtd, signal.SIGKILL)
+    await record.until(lambda seen: seen.connections[-1:] == [False])
+    node.exec(["kill", "-KILL", str(info.pid)])
+    record.events.clear()
+    await asyncio.to_thread(node.start_libvirtd)
+    await record.until(lambda seen: any(event.uid == spec.uid for event in seen.events))
+    after = await hypervisor.info(spec.uid)
+    assert after is not None
+    assert after.state in (DomainState.SHUTOFF, DomainState.CRASHED)
+
+
+async def test_a_start_without_libvirt_waits_for_it(node: Node, libvirt_uri: str) -> None:
+    await asyncio.to_thread(node.kill_libvirtd, signal.SIGKILL)
+    hypervisor = Hypervisor(settings(node), instance="hyperd")
+    await hypervisor.start()
+    with pytest.raises(errors.ServiceUnavailable, match="libvirt is not reachable"):
+        await hypervisor.wait_connected(0.3)
+    await asyncio.to_thread(node.start_libvirtd)
+    await hypervisor.wait_connected(20)
+    assert await hypervisor.list_owned() == {}
+    await hypervisor.close()
+
+
+async def test_a_frozen_libvirtd_does_not_hold_the_loop_back(
+    node: Node, hypervisor: Hypervisor, record: Record, spec: DomainSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await hypervisor.define(spec)
+    await hypervisor.info(spec.uid)
+    monkeypatch.setattr("hyperd.hypervisor.hypervisor.READ_TIMEOUT", 1.0)
+    worst = 0.0
+
+    async def measure() -> None:
+        nonlocal worst
+        while True:
+            asked = time.monotonic()
+            await asyncio.sleep(0.005)
+            worst = max(worst, time.monotonic() - asked - 0.005)
+
+    node.freeze_libvirtd()
+    lag = asyncio.create_task(measure())
+    began = time.monotonic()
+    calls = [hypervisor.info(spec.uid) for _ in range(40)]
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert {type(answer) for answer in answers} == {errors.ServiceUnavailable}
+    assert time.monotonic() - began < 2
+    assert spec.uid in hypervisor.last_known
+    await asyncio.sleep(5 - (time.monotonic() - began))
+    lag.cancel()
+    assert worst < 0.1
+    node.thaw_libvirtd()
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                assert await hypervisor.info(spec.uid) is not None
+                break
+            except errors.ServiceUnavailable:
+                continue
+
+
+async def test_closing_does_not_wait_for_a_frozen_libvirtd(node: Node, libvirt_uri: str) -> None:
+    hypervisor = Hypervisor(settings(node), instance="hyperd")
+    await hypervisor.start()
+    await hypervisor.wait_connected()
+    node.freeze_libvirtd()
+    async with asyncio.timeout(5):
+        await hypervisor.close()
+    node.thaw_libvirtd()
+
+
+async def test_a_resync_tells_what_no_event_did(
+    node: Node, libvirt_uri: str, spec: DomainSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hyperd.hypervisor.events.EventSource.register", lambda *_: None)
+    hypervisor = Hypervisor(settings(node, resync_seconds=0.2), instance="hyperd")
+    record = Record(hypervisor)
+    await hypervisor.start()
+    await hypervisor.wait_connected()
+    other = Hypervisor(settings(node), instance="hyperd")
+    await other.start()
+    await other.wait_connected()
+    for step in (
+        other.define(spec),
+        other.define_and_start(replace(spec, generation=8)),
+        other.destroy(spec.uid),
+        other.undefine(spec.uid),
+    ):
+        record.events.clear()
+        await step
+        assert (await record.event("resynced")).uid == spec.uid
+    assert spec.uid not in hypervisor.last_known
+    await hypervisor.close()
+    await other.close()

@@ -1,0 +1,60 @@
+"""Many domains, on libvirt's own test driver inside this process."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+
+from hyperd import errors
+from hyperd.hypervisor.host import domain_type
+from hyperd.hypervisor.hypervisor import Hypervisor
+from hyperd.hypervisor.spec import DomainType
+from hyperd.hypervisor.state import DomainEvent, DomainState
+from hyperd.settings import HypervisorSettings
+from tests.unit.hypervisor import specs
+
+SETTINGS = HypervisorSettings(uri="test:///default", resync_seconds=60)
+
+
+@pytest.fixture
+async def hypervisor() -> AsyncIterator[Hypervisor]:
+    opened = Hypervisor(SETTINGS, instance="many")
+    await opened.start()
+    await opened.wait_connected()
+    yield opened
+    await opened.close()
+
+
+async def test_a_thousand_domains_are_listed_in_one_call(hypervisor: Hypervisor) -> None:
+    template = replace(specs.TEST_DRIVER, instance="many")
+    uids = [str(uuid.uuid4()) for _ in range(1000)]
+    for uid in uids:
+        await hypervisor.define_and_start(replace(template, uid=uid, vm_name=uid[:8]))
+    began = time.monotonic()
+    found = await hypervisor.list_owned()
+    assert time.monotonic() - began < 2
+    assert set(found) == set(uids)
+    assert {info.state for info in found.values()} == {DomainState.RUNNING}
+    assert all(info.vm_name == uid[:8] for uid, info in found.items())
+
+
+async def test_a_domain_goes_through_its_life(hypervisor: Hypervisor) -> None:
+    seen: list[DomainEvent] = []
+    hypervisor.on_domain(lambda _uid, event: seen.append(event))
+    spec = replace(specs.TEST_DRIVER, instance="many")
+    assert domain_type(await hypervisor.facts(), SETTINGS) is DomainType.TEST
+    await hypervisor.define_and_start(spec)
+    await hypervisor.set_metadata(replace(spec, generation=7))
+    await hypervisor.shutdown(spec.uid)
+    off = await hypervisor.info(spec.uid)
+    assert off is not None
+    assert (off.state, off.generation) == (DomainState.SHUTOFF, 7)
+    await hypervisor.undefine(spec.uid)
+    assert await hypervisor.info(spec.uid) is None
+    with pytest.raises(errors.NotFound):
+        await hypervisor.start_domain(spec.uid)
+    assert {"defined", "started", "stopped"} <= {event.kind for event in seen}
