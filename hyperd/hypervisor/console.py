@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
 
@@ -79,6 +80,7 @@ class _Line:
         self._past = bytearray(past)
         self.sessions: set[ConsoleSession] = set()
         self._task = asyncio.create_task(self._run(), name="console")
+        self._task.add_done_callback(self._finish)
 
     @property
     def ended(self) -> bool:
@@ -95,18 +97,18 @@ class _Line:
         await self._writer.drain()
 
     async def _run(self) -> None:
-        try:
+        with suppress(ConnectionError):  # QEMU was killed: the same end
             while data := await self._reader.read(_READ_BYTES):
                 self._past += data
                 del self._past[: max(0, len(self._past) - REPLAY_BYTES)]
                 for session in self.sessions:
                     session.feed(data)
-        except ConnectionError:
-            pass  # QEMU was killed: the same end
-        finally:
-            for session in self.sessions:
-                session.end()
-            self._writer.close()
+
+    def _finish(self, _: asyncio.Task[None]) -> None:
+        """A callback, for a task that is cancelled before its first step runs no ``finally``."""
+        for session in self.sessions:
+            session.end()
+        self._writer.close()
 
     async def close(self) -> None:
         self._task.cancel()

@@ -1,0 +1,158 @@
+"""One serial connection for all who look."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from hyperd.errors import NotFound, ServiceUnavailable
+from hyperd.hypervisor.console import REPLAY_BYTES, ConsoleHub, ConsoleSession
+from hyperd.settings import Settings
+from tests.unit.sessions.conftest import Serial
+
+
+def uid_of(serial: Serial) -> str:
+    return serial._path.name
+
+
+async def read(session: ConsoleSession, size: int) -> bytes:
+    data = b""
+    async with asyncio.timeout(5):
+        while len(data) < size:
+            piece = await session.read()
+            if not piece:
+                break
+            data += piece
+    return data
+
+
+async def test_every_session_sees_all_output_over_one_connection(hub: ConsoleHub, serial: Serial) -> None:
+    first, second = await hub.attach(uid_of(serial)), await hub.attach(uid_of(serial))
+    await serial.say(b"login: ")
+    assert await read(first, 7) == await read(second, 7) == b"login: "
+    assert serial.connections == 1
+
+
+async def test_what_is_typed_reaches_the_guest(hub: ConsoleHub, serial: Serial) -> None:
+    session = await hub.attach(uid_of(serial))
+    await session.write(b"root\r\x00\xff")
+    assert await asyncio.wait_for(serial.typed.get(), 5) == b"root\r\x00\xff"
+
+
+async def test_past_output_is_replayed_on_request_only(hub: ConsoleHub, serial: Serial) -> None:
+    first = await hub.attach(uid_of(serial))
+    await serial.say(b"booting...\r\nlogin: ")
+    await read(first, 19)
+    first.close()
+    again = await hub.attach(uid_of(serial), replay=7)
+    silent = await hub.attach(uid_of(serial))
+    assert await read(again, 7) == b"login: "
+    await serial.say(b"x")
+    assert await read(silent, 1) == b"x"
+    assert serial.connections == 1, "the connection stays for the next session"
+
+
+async def test_what_was_said_before_the_daemon_started_is_replayed_from_the_log(
+    hub: ConsoleHub, serial: Serial, settings: Settings
+) -> None:
+    (settings.console_log_dir / f"{uid_of(serial)}.log").write_bytes(b"old\r\nlogin: ")
+    session = await hub.attach(uid_of(serial), replay=1000)
+    assert await read(session, 12) == b"old\r\nlogin: "
+
+
+async def test_a_slow_session_loses_its_oldest_output_and_memory_stays_bounded(
+    hub: ConsoleHub, serial: Serial
+) -> None:
+    slow, quick = await hub.attach(uid_of(serial)), await hub.attach(uid_of(serial))
+    total = 3 << 20
+    reading = asyncio.create_task(read(quick, total))
+    for number in range(total // 65536):
+        await serial.say(bytes((number,)) * 65536)
+    assert len(await reading) == total
+    kept = await read(slow, 1 << 20)
+    assert len(kept) == 1 << 20
+    assert kept[-1] == total // 65536 - 1
+    assert slow.dropped == total - (1 << 20)
+    assert len(hub._lines[uid_of(serial)]._past) == REPLAY_BYTES
+
+
+async def test_sessions_end_with_the_guest_and_a_new_start_is_found(hub: ConsoleHub, serial: Serial) -> None:
+    session = await hub.attach(uid_of(serial))
+    await serial.say(b"bye")
+    await serial.power_off()
+    assert await read(session, 100) == b"bye"
+    assert await session.read() == b""
+    with pytest.raises(ConnectionError):
+        await session.write(b"x")
+    with pytest.raises(ServiceUnavailable):
+        await hub.attach(uid_of(serial))
+    await serial.start()
+    serial.connected.clear()
+    again = await hub.attach(uid_of(serial))
+    await serial.say(b"hello again")
+    assert await read(again, 11) == b"hello again"
+
+
+async def test_closing_the_hub_ends_sessions(hub: ConsoleHub, serial: Serial) -> None:
+    session = await hub.attach(uid_of(serial))
+    await hub.close()
+    assert await asyncio.wait_for(session.read(), 5) == b""
+
+
+@pytest.mark.parametrize("uid", ["", "../hyperd.sock", "/etc/passwd", "a\x00b", "x" * 300])
+async def test_what_is_no_uid_opens_nothing(hub: ConsoleHub, uid: str) -> None:
+    with pytest.raises(NotFound):
+        await hub.attach(uid)
+    with pytest.raises(NotFound):
+        hub.log(uid)
+
+
+async def test_a_link_to_another_socket_is_not_followed(hub: ConsoleHub, settings: Settings) -> None:
+    other = settings.run_dir / "other.sock"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(other))
+        server.listen()
+        uid = str(uuid4())
+        (settings.console_dir / uid).symlink_to(other)
+        with pytest.raises(ServiceUnavailable):
+            await hub.attach(uid)
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            server.accept()
+
+
+async def test_what_is_no_socket_is_left_alone(hub: ConsoleHub, settings: Settings) -> None:
+    uid = str(uuid4())
+    os.mkfifo(settings.console_dir / uid)
+    with pytest.raises(ServiceUnavailable, match="not a socket"):
+        await hub.attach(uid)
+
+
+async def test_a_folder_that_others_may_write_holds_no_console(
+    hub: ConsoleHub, serial: Serial, settings: Settings
+) -> None:
+    settings.console_dir.chmod(0o777)
+    with pytest.raises(ServiceUnavailable, match="chmod"):
+        await hub.attach(uid_of(serial))
+
+
+async def test_a_path_beyond_the_limit_of_socket_names_is_reached(folder: Path) -> None:
+    deep = folder / ("d" * 100)
+    settings = Settings(run_dir=deep, log_dir=deep)
+    settings.console_dir.mkdir(parents=True, mode=0o711)
+    descriptor = os.open(settings.console_dir, os.O_RDONLY)
+    uid = str(uuid4())
+    serial = Serial(Path(f"/proc/self/fd/{descriptor}/{uid}"))
+    await serial.start()
+    hub = ConsoleHub(settings)
+    session = await hub.attach(uid)
+    await serial.say(b"far")
+    assert await read(session, 3) == b"far"
+    await hub.close()
+    await serial.power_off()
+    os.close(descriptor)
