@@ -15,7 +15,7 @@ from aiohttp import web
 from hyperd.api import answers, bodies, options, protobuf
 from hyperd.api.answers import Call
 from hyperd.api.watching import Watchers
-from hyperd.errors import BadRequest, Conflict, NotFound, UnsupportedMediaType
+from hyperd.errors import BadRequest, Conflict, NotFound, NotImplementedYet, UnsupportedMediaType
 from hyperd.resources.kind import Kind, Object
 from hyperd.store.interface import FieldValidation, Item, Listing, PatchType, Store, Write
 
@@ -96,10 +96,15 @@ class Objects:
     async def patch(self, call: Call) -> web.StreamResponse:
         target = call.target
         patch_type = _patch_type(call.request.content_type, target.kind)
+        if patch_type is PatchType.APPLY:
+            # Refused before the object is looked for: an apply would also create it.
+            raise NotImplementedYet(
+                "Server-side apply is not served by this version; use client-side apply (kubectl apply without "
+                "--server-side) or a merge patch."
+            )
         write = self._write(call)
         body = await bodies.read(call.request, self._max_body)
-        parse = bodies.parse_yaml if patch_type is PatchType.APPLY else bodies.parse_json
-        patch, duplicates = await parse(body)
+        patch, duplicates = await bodies.parse_json(body)
         wanted: type = list if patch_type is PatchType.JSON else dict
         if not isinstance(patch, wanted):
             raise BadRequest(
