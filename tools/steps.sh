@@ -56,21 +56,34 @@ start_time() {
     awk '$1 != "Z" { print $20 }' <<<"$stat"
 }
 
+# libvirt serves the whole host, so every run of ./dev must find what another one started.
+pid_file() {
+    case "$1" in
+    libvirtd | virtlogd) printf '/run/hyperd-dev/%s.pid' "$1" ;;
+    *) printf '%s/%s.pid' "$WORK" "$1" ;;
+    esac
+}
+
 # A pid file holds pid and start time, so a number that the kernel gave away again is never taken for ours.
 remember() {
-    printf '%s %s\n' "$2" "$(start_time "$2")" >"$WORK/$1.pid"
+    local file
+    file="$(pid_file "$1")"
+    mkdir -p "${file%/*}"
+    printf '%s %s\n' "$2" "$(start_time "$2")" >"$file"
 }
 
 alive() {
-    local pid started
-    [[ -r $WORK/$1.pid ]] && read -r pid started <"$WORK/$1.pid" &&
+    local file pid started
+    file="$(pid_file "$1")"
+    [[ -r $file ]] && read -r pid started <"$file" &&
         [[ -n $started && "$(start_time "$pid" || true)" == "$started" ]]
 }
 
 end() {
-    local name=$1 seconds=${2:-30} pid _
+    local name=$1 seconds=${2:-30} file pid _
+    file="$(pid_file "$name")"
     if alive "$name"; then
-        read -r pid _ <"$WORK/$name.pid"
+        read -r pid _ <"$file"
         kill -TERM "$pid" 2>/dev/null || true
         local until=$((SECONDS + seconds))
         while alive "$name"; do
@@ -81,5 +94,5 @@ end() {
             sleep 0.1
         done
     fi
-    rm -f "$WORK/$name.pid"
+    rm -f "$file"
 }
