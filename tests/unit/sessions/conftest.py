@@ -21,7 +21,6 @@ from hyperd.api.sessions import Sessions
 from hyperd.errors import HyperdError
 from hyperd.hypervisor.console import ConsoleHub
 from hyperd.resources.all import KINDS
-from hyperd.resources.core import NAMESPACE
 from hyperd.resources.kind import Object
 from hyperd.resources.virtual_machine import VIRTUAL_MACHINE
 from hyperd.settings import Settings
@@ -97,7 +96,8 @@ class Lab:
     sessions: Sessions
     screens: Screens
     client: aiohttp.ClientSession
-    events: list[tuple[str, str, str]] = field(default_factory=list)
+    events: list[tuple[str, str, str]]
+    serials: list[Serial] = field(default_factory=list)
 
     async def machine(self, name: str = "web", *, phase: str = "Running") -> Object:
         body: Object = {
@@ -120,6 +120,7 @@ class Lab:
     async def serial(self, vm: Object) -> Serial:
         serial = Serial(self.settings.console_dir / vm["metadata"]["uid"])
         await serial.start()
+        self.serials.append(serial)
         return serial
 
     def connect(self, what: str = "console", *, user: str = "alice", query: str = "", **kwargs: Any) -> Any:
@@ -169,8 +170,6 @@ async def serial(settings: Settings) -> AsyncIterator[Serial]:
 async def lab(settings: Settings, hub: ConsoleHub) -> AsyncIterator[Lab]:
     store = EmbeddedStore(settings.database_path, settings=settings.store, admit=None, kinds=KINDS)
     await store.start()
-    body: Object = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}}
-    await store.create(NAMESPACE, "", body)
     events: list[tuple[str, str, str]] = []
     screens = Screens()
     sessions = Sessions(
@@ -181,7 +180,10 @@ async def lab(settings: Settings, hub: ConsoleHub) -> AsyncIterator[Lab]:
         renew_seconds=0.05,
     )
     async with _serving(sessions, settings.run_dir / "s") as client:
-        yield Lab(settings, store, hub, sessions, screens, client, events)
+        lab = Lab(settings, store, hub, sessions, screens, client, events)
+        yield lab
+        for serial in lab.serials:
+            await serial.power_off()
     await store.close()
 
 
