@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from typing import Any
 
 import pytest
 
@@ -105,9 +106,10 @@ async def test_metadata_of_wrong_types_is_refused(store: Store, metadata: object
 
 
 async def test_what_is_no_object_of_the_kind_is_refused(store: Store) -> None:
-    for sent in ({**widget(), "kind": "Gadget"}, {**widget(), "apiVersion": "v1"}, [], "x"):
+    strangers: list[Any] = [{**widget(), "kind": "Gadget"}, {**widget(), "apiVersion": "v1"}, [], "x"]
+    for sent in strangers:
         with pytest.raises(BadRequest):
-            await store.create(WIDGETS, "default", sent)  # type: ignore[arg-type]
+            await store.create(WIDGETS, "default", sent)
     elsewhere = widget()
     elsewhere["metadata"]["namespace"] = "other"
     with pytest.raises(BadRequest, match="does not match the namespace"):
