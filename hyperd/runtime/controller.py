@@ -11,25 +11,27 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from hyperd.errors import Conflict, HyperdError, PermanentError, TemporaryError
 from hyperd.resources.kind import Kind
+from hyperd.resources.meta import Key
 from hyperd.runtime.informer import Informer
 from hyperd.runtime.workqueue import QueueClosed, WorkQueue
 from hyperd.store.interface import EventType, Item, Store
 
+__all__ = [
+    "Controller",
+    "ControllerMetrics",
+    "ControllerReport",
+    "Key",
+    "Manager",
+    "Mapper",
+    "Result",
+    "owner_keys",
+]
+
 _log = logging.getLogger(__name__)
-
-
-class Key(NamedTuple):
-    """Which object; ``namespace`` is "" for cluster kinds."""
-
-    namespace: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.namespace}/{self.name}" if self.namespace else self.name
 
 
 @dataclass(frozen=True)
