@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hyperd.client import home, kinds
+from hyperd.client import home, kinds, websocket
 from hyperd.client.kinds import Resource
 from hyperd.client.sync import Client
 from hyperd.errors import Timeout
@@ -201,6 +201,59 @@ class Hyperd:
 
     def wait_console(self, vm: Object, text: str, timeout: float = 60.0) -> None:
         wait_until(lambda: text in self.console_log(vm), timeout=timeout, what=f"{text!r} on the console")
+
+
+class Console:
+    """A console session, as ``hv console`` opens it."""
+
+    def __init__(self, daemon: Hyperd, vm: str, namespace: str = "default") -> None:
+        group = "subresources.virtualization.deckhouse.io/v1alpha2"
+        path = f"/apis/{group}/namespaces/{namespace}/virtualmachines/{vm}/console"
+        self._socket = websocket.connect(daemon.client.home, path)
+        self.seen = b""
+
+    def __enter__(self) -> Console:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def type(self, text: str) -> None:
+        """Send keys."""
+        self._socket.send(text.encode())
+
+    def expect(self, text: str, *, timeout: float = 60.0) -> str:
+        """Read until ``text`` appears; returns what came up to its end."""
+        wanted = text.encode()
+        deadline = time.monotonic() + timeout
+        while wanted not in self.seen:
+            left = deadline - time.monotonic()
+            if left <= 0 or (not self._socket.pending() and not self._socket.wait(timeout=left)):
+                raise TimeoutError(f"{text!r} did not appear; the console shows {self.seen[-2000:]!r}")
+            data = self._socket.receive()
+            if b"\x1b[6n" in data:
+                # The shell asks where the cursor is, and takes no input before a terminal says so.
+                self._socket.send(b"\x1b[1;1R")
+            self.seen += data
+        found, _, self.seen = self.seen.partition(wanted)
+        return (found + wanted).decode(errors="replace")
+
+    def log_in(self) -> None:
+        """Reach a shell prompt, from a login prompt or a shell that is there already."""
+        self.type("\r")
+        if "login:" in self.expect(":"):
+            self.type("root\r")
+            self.expect("# ")
+        self.run("true")
+
+    def run(self, command: str, *, timeout: float = 60.0) -> str:
+        """Run one shell command; returns its output."""
+        number = time.monotonic_ns()
+        self.type(f"{command}; echo e''nd-{number}\r")
+        return self.expect(f"end-{number}", timeout=timeout)
 
 
 class ImageServer:

@@ -1,0 +1,43 @@
+"""One daemon with one imported image for all tests of a machine's life."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.host.node import Node
+from tests.host.running import Hyperd, ImageServer, image
+
+GUEST = Path(__file__).parents[2] / "guest" / "build"
+
+
+@pytest.fixture(scope="session")
+def guest_image() -> Path:
+    """The small guest, built once per machine."""
+    built = subprocess.run([GUEST, "--qcow2"], check=True, capture_output=True, text=True)
+    return Path(built.stdout.strip().splitlines()[-1])
+
+
+@pytest.fixture(scope="session")
+def images(node: Node, guest_image: Path) -> Iterator[ImageServer]:
+    """An HTTP server in the node with ``guest.qcow2``."""
+    folder = node.make_dir("www")
+    shutil.copy(guest_image, folder / "guest.qcow2")
+    server = ImageServer(node, folder)
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="package")
+def hyperd(node: Node, images: ImageServer) -> Iterator[Hyperd]:
+    """A daemon with the VirtualImage ``guest`` Ready."""
+    node.ensure_libvirtd()
+    with Hyperd(node) as daemon:
+        daemon.create(image("guest", f"{images.url}/guest.qcow2"))
+        daemon.wait_phase("vi", "guest", "Ready")
+        yield daemon
+    node.remove_domains()

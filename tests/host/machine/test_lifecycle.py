@@ -1,0 +1,197 @@
+"""From an image to a login prompt, and through every kind of stop, start and change."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.host.node import Node, wait_until
+from tests.host.running import Console, Hyperd, disk, machine, operation
+
+Object = dict[str, Any]
+
+
+@pytest.fixture
+def name(hyperd: Hyperd) -> Iterator[str]:
+    """A fresh name; the machine and disk of that name are removed afterwards."""
+    fresh = f"vm{time.monotonic_ns() % 10**8}"
+    yield fresh
+    for word in ("vm", "vd"):
+        if hyperd.find(word, fresh) is not None:
+            if word == "vm":
+                hyperd.patch("vm", fresh, {"spec": {"terminationGracePeriodSeconds": 0}})
+            hyperd.delete(word, fresh)
+            hyperd.wait_gone(word, fresh)
+
+
+def make(hyperd: Hyperd, name: str, **spec: object) -> Object:
+    hyperd.create(disk(name, image="guest"))
+    hyperd.create(machine(name, name, **spec))
+    return hyperd.wait_phase("vm", name, "Running")
+
+
+def qemu_pid(node: Node, vm: Object, hyperd: Hyperd) -> int:
+    text = node.exec(["cat", f"/run/libvirt/qemu/{hyperd.instance}-{vm['metadata']['uid']}.pid"]).stdout
+    return int(text)
+
+
+def condition(obj: Object, type_: str) -> Object:
+    return next((c for c in (obj.get("status") or {}).get("conditions", []) if c["type"] == type_), {})
+
+
+def test_a_machine_boots_to_a_login_prompt_and_answers_on_its_address(
+    hyperd: Hyperd, node: Node, name: str
+) -> None:
+    vm = make(hyperd, name)
+    assert vm["status"]["nodeName"] == "node"
+    assert vm["status"]["blockDeviceRefs"][0]["attached"] is True
+    assert "emulated" in condition(vm, "Running")["message"]
+    hyperd.wait_console(vm, "login:")
+    address = vm["status"]["ipAddress"]
+    hyperd.wait_console(vm, f"IP={address}")
+    assert node.exec(["ping", "-c", "1", "-W", "5", address]).returncode == 0
+    assert hyperd.get("vd", name)["status"]["attachedToVirtualMachines"] == [{"name": name, "mounted": True}]
+
+
+def test_a_guest_that_powers_off_stays_stopped_until_it_is_started(hyperd: Hyperd, name: str) -> None:
+    vm = make(hyperd, name)
+    hyperd.wait_console(vm, "login:")
+    with Console(hyperd, name) as console:
+        console.log_in()
+        console.type("poweroff\r")
+        stopped = hyperd.wait_phase("vm", name, "Stopped")
+    assert condition(stopped, "Running")["status"] == "False"
+    assert "AgentReady" not in [c["type"] for c in stopped["status"]["conditions"]]
+    op = hyperd.create(operation("Start", name))
+    hyperd.wait_phase("vmop", op["metadata"]["name"], "Completed")
+    assert hyperd.get("vm", name)["status"]["phase"] == "Running"
+
+
+def test_a_guest_under_always_on_comes_back_from_a_power_off(hyperd: Hyperd, node: Node, name: str) -> None:
+    vm = make(hyperd, name, runPolicy="AlwaysOn")
+    hyperd.wait_console(vm, "login:")
+    before = qemu_pid(node, vm, hyperd)
+    with Console(hyperd, name) as console:
+        console.log_in()
+        console.type("poweroff\r")
+        hyperd.wait(
+            "vm",
+            name,
+            lambda o: o.get("status", {}).get("phase") == "Running" and qemu_pid(node, vm, hyperd) != before,
+        )
+    failed = hyperd.create(operation("Stop", name))
+    op = hyperd.wait_phase("vmop", failed["metadata"]["name"], "Failed")
+    assert condition(op, "Completed")["reason"] == "NotApplicableForVirtualMachineRunPolicy"
+
+
+def test_stop_asks_the_guest_and_restart_makes_a_new_instance(hyperd: Hyperd, node: Node, name: str) -> None:
+    vm = make(hyperd, name)
+    hyperd.wait_console(vm, "login:")
+    before = qemu_pid(node, vm, hyperd)
+    restart = hyperd.create(operation("Restart", name))
+    hyperd.wait_phase("vmop", restart["metadata"]["name"], "Completed", timeout=90)
+    assert qemu_pid(node, vm, hyperd) != before
+    assert "GOODBYE" in hyperd.console_log(vm)
+    stop = hyperd.create(operation("Stop", name, force=True))
+    hyperd.wait_phase("vmop", stop["metadata"]["name"], "Completed")
+    assert hyperd.get("vm", name)["status"]["phase"] == "Stopped"
+
+
+def test_a_reboot_inside_the_guest_applies_what_waits(hyperd: Hyperd, node: Node, name: str) -> None:
+    vm = make(hyperd, name)
+    hyperd.wait_console(vm, "login:")
+    before = qemu_pid(node, vm, hyperd)
+    hyperd.patch("vm", name, {"spec": {"memory": {"size": "160Mi"}}})
+    waiting = hyperd.wait("vm", name, lambda o: o.get("status", {}).get("restartAwaitingChanges"))
+    assert waiting["status"]["restartAwaitingChanges"] == [
+        {"operation": "replace", "path": "memory.size", "currentValue": "128Mi", "desiredValue": "160Mi"}
+    ]
+    assert condition(waiting, "AwaitingRestartToApplyConfiguration")["status"] == "True"
+    assert waiting["status"]["resources"]["memory"]["size"] == "128Mi"
+    with Console(hyperd, name) as console:
+        console.log_in()
+        console.type("reboot\r")
+        done = hyperd.wait(
+            "vm",
+            name,
+            lambda o: (
+                o.get("status", {}).get("phase") == "Running" and not o["status"].get("restartAwaitingChanges")
+            ),
+        )
+    assert done["status"]["resources"]["memory"]["size"] == "160Mi"
+    assert qemu_pid(node, vm, hyperd) != before
+
+
+def test_a_reboot_without_pending_changes_keeps_the_same_qemu(hyperd: Hyperd, node: Node, name: str) -> None:
+    vm = make(hyperd, name)
+    hyperd.wait_console(vm, "login:")
+    before = qemu_pid(node, vm, hyperd)
+    with Console(hyperd, name) as console:
+        console.log_in()
+        console.type("reboot\r")
+    wait_until(lambda: hyperd.console_log(vm).count("login:") >= 3, timeout=60, what="a second boot")
+    assert qemu_pid(node, vm, hyperd) == before
+    assert hyperd.get("vm", name)["status"]["phase"] == "Running"
+
+
+def test_a_killed_qemu_is_started_again(hyperd: Hyperd, node: Node, name: str) -> None:
+    vm = make(hyperd, name)
+    before = qemu_pid(node, vm, hyperd)
+    node.exec(["kill", "-9", str(before)])
+    hyperd.wait(
+        "vm",
+        name,
+        lambda o: o.get("status", {}).get("phase") == "Running" and qemu_pid(node, vm, hyperd) != before,
+    )
+
+
+def test_always_off_stops_a_machine_and_its_end_starts_it(hyperd: Hyperd, name: str) -> None:
+    make(hyperd, name, terminationGracePeriodSeconds=0)
+    hyperd.patch("vm", name, {"spec": {"runPolicy": "AlwaysOff"}})
+    hyperd.wait_phase("vm", name, "Stopped")
+    hyperd.patch("vm", name, {"spec": {"runPolicy": "AlwaysOnUnlessStoppedManually"}})
+    hyperd.wait_phase("vm", name, "Running")
+
+
+def test_a_disk_grows_under_a_running_guest(hyperd: Hyperd, name: str) -> None:
+    vm = make(hyperd, name)
+    hyperd.wait_console(vm, "login:")
+    hyperd.patch("vd", name, {"spec": {"persistentVolumeClaim": {"size": "64Mi"}}})
+    grown = hyperd.wait("vd", name, lambda o: o.get("status", {}).get("capacity") == "64Mi")
+    assert grown["status"]["phase"] == "Ready"
+    with Console(hyperd, name) as console:
+        console.log_in()
+        assert str(64 * 2048) in console.run("cat /sys/block/sda/size")
+
+
+def test_user_data_reaches_the_guest(hyperd: Hyperd, name: str) -> None:
+    script = "#!/bin/sh\necho HELLO-FROM-USER-DATA >/dev/ttyS0\n"
+    vm = make(hyperd, name, provisioning={"type": "UserData", "userData": script})
+    hyperd.wait_console(vm, "HELLO-FROM-USER-DATA")
+    assert condition(vm, "ProvisioningReady")["status"] == "True"
+
+
+def test_a_second_machine_waits_for_a_disk_in_use_and_takes_it_when_it_is_free(hyperd: Hyperd, name: str) -> None:
+    make(hyperd, name, terminationGracePeriodSeconds=0)
+    second = f"{name}-b"
+    hyperd.create(machine(second, name, terminationGracePeriodSeconds=0))
+    waiting = hyperd.wait("vm", second, lambda o: condition(o, "BlockDevicesReady").get("status") == "False")
+    assert f'in use by virtual machine "{name}"' in condition(waiting, "BlockDevicesReady")["message"]
+    assert waiting["status"]["phase"] == "Pending"
+    hyperd.delete("vm", name)
+    hyperd.wait_phase("vm", second, "Running")
+    hyperd.delete("vm", second)
+    hyperd.wait_gone("vm", second)
+
+
+def test_a_machine_larger_than_the_node_waits_with_a_reason(hyperd: Hyperd, name: str) -> None:
+    hyperd.create(disk(name, image="guest"))
+    hyperd.create(machine(name, name, memory={"size": "900Gi"}))
+    waiting = hyperd.wait("vm", name, lambda o: "memory left" in condition(o, "Running").get("message", ""))
+    assert waiting["status"]["phase"] == "Pending"
+    assert condition(waiting, "Running")["reason"] == "PodNotStarted"
+    hyperd.patch("vm", name, {"spec": {"memory": {"size": "128Mi"}}})
+    hyperd.wait_phase("vm", name, "Running")
