@@ -16,18 +16,15 @@ _NO_SPACE = (b'"Err":28', b"no space left on device", b"disk quota exceeded")
 
 
 async def blocks_of(content: aiohttp.StreamReader, size: int = BLOCK_BYTES) -> AsyncIterator[bytes]:
-    """The body in blocks of ``size`` bytes, the last one shorter."""
+    """The body in blocks of at least ``size`` bytes (and at most a read more), the last one shorter."""
     pieces: list[bytes] = []
     held = 0
     while piece := await content.readany():
         pieces.append(piece)
         held += len(piece)
         if held >= size:
-            joined = b"".join(pieces)
-            for start in range(0, held - size + 1, size):
-                yield joined[start : start + size]
-            rest = joined[held - held % size :]
-            pieces, held = [rest] if rest else [], len(rest)
+            yield b"".join(pieces)
+            pieces, held = [], 0
     if held:
         yield b"".join(pieces)
 
