@@ -30,6 +30,7 @@ KEEPALIVE_MISSES = 3
 FIRST_DELAY = 0.05
 LAST_DELAY = 5.0
 CLOSE_TIMEOUT = 2.0
+OPEN_PATIENCE = 5.0
 
 
 class _ConnectionLost(Exception):
@@ -113,7 +114,7 @@ class Connection:
         delay = FIRST_DELAY
         while True:
             try:
-                conn = await self._opener.run(self._open)
+                conn = await self._opened()
             except libvirt.libvirtError as err:
                 if self.last_error != (error := _message(err)):
                     log.warning("libvirt at %s (%s) is not reachable: %s", self._uri, self._name, error)
@@ -130,6 +131,14 @@ class Connection:
             self._changed()
             with contextlib.suppress(libvirt.libvirtError):
                 await self._opener.run(functools.partial(_discard, conn))
+
+    async def _opened(self) -> Connect:
+        """A new connection, however long it takes; a frozen libvirtd answers once it is thawed."""
+        opening = self._opener.run(self._open)
+        done, _ = await asyncio.wait({opening}, timeout=OPEN_PATIENCE)
+        if not done:
+            self.last_error = "libvirtd does not answer"
+        return await opening
 
     def _open(self) -> Connect:
         eventthread.ensure_running()

@@ -171,7 +171,7 @@ class Hypervisor:
         return info
 
     async def shutdown(self, uid: str) -> None:
-        """Ask the guest to power off, by its agent if connected, else by ACPI. Nothing to do when it is off."""
+        """Press the guest's power button (ACPI); returns at once. Nothing to do when it is off."""
         await self._act("shut down", uid, functools.partial(actions.shutdown, uid=uid))
 
     async def reset(self, uid: str) -> None:

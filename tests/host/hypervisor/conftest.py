@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 
 import pytest
+from blockbuster import blockbuster_ctx
 
 from hyperd.hypervisor.hypervisor import Hypervisor
 from hyperd.hypervisor.spec import DomainSpec
@@ -42,6 +43,13 @@ class Record:
     def _add(self, where: list[DomainEvent] | list[bool], what: DomainEvent | bool) -> None:
         where.append(what)  # type: ignore[arg-type]
         self._news.set()
+
+
+@pytest.fixture(autouse=True)
+def nothing_blocks_the_loop() -> Iterator[None]:
+    """Fail where hyperd itself blocks the event loop."""
+    with blockbuster_ctx("hyperd"):
+        yield
 
 
 def settings(node: Node, **changes: object) -> HypervisorSettings:

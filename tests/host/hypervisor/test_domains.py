@@ -49,6 +49,16 @@ async def test_a_guest_is_defined_started_destroyed_and_undefined(
     assert {"defined", "started", "stopped", "undefined"} <= {event.kind for event in record.events}
 
 
+async def test_the_facts_tell_what_guests_may_have(hypervisor: Hypervisor) -> None:
+    facts = await hypervisor.facts()
+    assert "qemu64" in facts.cpu_models
+    assert {"fpu", "sse2"} <= facts.features
+    assert facts.libvirt_version.count(".") == facts.qemu_version.count(".") == 2
+    assert facts.cpus > 0
+    assert facts.kvm_usable == (not facts.why_not_kvm)
+    assert await hypervisor.facts() is facts
+
+
 async def test_every_step_may_be_repeated(hypervisor: Hypervisor, spec: DomainSpec) -> None:
     first = await hypervisor.define_and_start(spec)
     again = await hypervisor.define_and_start(spec)

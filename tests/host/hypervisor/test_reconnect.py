@@ -122,6 +122,20 @@ async def test_a_frozen_libvirtd_does_not_hold_the_loop_back(
                 continue
 
 
+async def test_a_libvirtd_frozen_from_the_start_is_named_and_waited_for(
+    node: Node, libvirt_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hyperd.hypervisor.connection.OPEN_PATIENCE", 0.1)
+    node.freeze_libvirtd()
+    hypervisor = Hypervisor(settings(node), instance="hyperd")
+    await hypervisor.start()
+    with pytest.raises(errors.ServiceUnavailable, match="libvirtd does not answer"):
+        await hypervisor.wait_connected(0.5)
+    node.thaw_libvirtd()
+    await hypervisor.wait_connected(10)
+    await hypervisor.close()
+
+
 async def test_closing_does_not_wait_for_a_frozen_libvirtd(node: Node, libvirt_uri: str) -> None:
     hypervisor = Hypervisor(settings(node), instance="hyperd")
     await hypervisor.start()

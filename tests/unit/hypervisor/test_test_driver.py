@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -58,3 +60,18 @@ async def test_a_domain_goes_through_its_life(hypervisor: Hypervisor) -> None:
     with pytest.raises(errors.NotFound):
         await hypervisor.start_domain(spec.uid)
     assert {"defined", "started", "stopped"} <= {event.kind for event in seen}
+
+
+def test_a_process_ends_at_once_even_if_it_never_closed() -> None:
+    code = (
+        "import asyncio\n"
+        "from hyperd.hypervisor.hypervisor import Hypervisor\n"
+        "from hyperd.settings import HypervisorSettings\n"
+        "async def main():\n"
+        "    opened = Hypervisor(HypervisorSettings(uri='test:///default'), instance='a')\n"
+        "    await opened.start()\n"
+        "    await opened.wait_connected()\n"
+        "asyncio.run(main())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
