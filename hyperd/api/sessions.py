@@ -35,7 +35,7 @@ from hyperd.api.session_stream import (
     taken_over_by,
 )
 from hyperd.api.subresources import GROUP, VERSION, SubresourceHandlers
-from hyperd.errors import BadRequest, ServiceUnavailable
+from hyperd.errors import BadRequest, HyperdError
 from hyperd.hypervisor.console import REPLAY_BYTES, ConsoleHub
 from hyperd.hypervisor.vnc import Graphics, GraphicsStream
 from hyperd.resources.kind import Object
@@ -81,7 +81,7 @@ class Sessions:
         self._record = record
         self._renew_seconds = renew_seconds
         self._holders: dict[tuple[SessionKind, str], _Session] = {}
-        self._running: set[asyncio.Task[object]] = set()
+        self._farewells: set[asyncio.Task[None]] = set()
 
     def handlers(self) -> SubresourceHandlers:
         """The table for ``ApiServer``."""
@@ -95,7 +95,9 @@ class Sessions:
         """Close every session with 1011, so that clients come again once the daemon is back."""
         for session in self._holders.values():
             session.dismiss(STOPPING)
-        await asyncio.gather(*self._running, return_exceptions=True)
+        while self._holders or self._farewells:
+            await asyncio.sleep(0)
+            await asyncio.gather(*self._farewells, return_exceptions=True)
 
     async def _console(
         self, request: web.BaseRequest, user: User, namespace: str, name: str
@@ -145,8 +147,8 @@ class Sessions:
         socket = prepare_socket(request)
         try:
             stream = await connect(vm["metadata"]["uid"])
-        except (ServiceUnavailable, OSError) as error:
-            # 400 is what makes the reference's clients try again.
+        except (HyperdError, OSError) as error:
+            # 400 is what makes the reference's clients try again; the VM is there, so never 404.
             raise BadRequest(f"The {kind} of VirtualMachine {namespace}/{name} is not ready: {error}") from error
         try:
             await socket.prepare(request)
@@ -174,20 +176,18 @@ class Sessions:
         key = (kind, vm["metadata"]["uid"])
         self._displace(kind, vm, session)
         lease = SessionLease(self._store, kind, vm, holder, renew_seconds=self._renew_seconds)
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101  a coroutine runs in a task
-        self._running.add(task)
         goodbye = STOPPING
         try:
             goodbye = await splice(socket, stream, session.dismissed, _displaced_elsewhere(lease, vm))
         finally:
-            # Also when this task is cancelled: the client is told to come again.
             if self._holders.get(key) is session:
                 del self._holders[key]
-            await close(socket, goodbye)
-            await lease.release()
-            self._running.discard(task)
             log.info("%s session of %s ended: %s", kind, _title(vm), goodbye.reason or "the client left")
+            # A task of its own: a stopping server cancels this one, perhaps more than once.
+            farewell = asyncio.create_task(_farewell(socket, goodbye, lease), name=f"end of {kind} session")
+            self._farewells.add(farewell)
+            farewell.add_done_callback(self._farewells.discard)
+            await asyncio.shield(farewell)
 
     def _displace(self, kind: SessionKind, vm: Object, session: _Session) -> None:
         key, user = (kind, vm["metadata"]["uid"]), session.holder.user
@@ -198,6 +198,11 @@ class Sessions:
             former.dismiss(taken_over_by(user))
             message = f'The {kind} session of user "{former.holder.user}" was taken over by user "{user}".'
             self._record(vm, "Normal", _PREEMPTED[kind], message)
+
+
+async def _farewell(socket: web.WebSocketResponse, goodbye: Goodbye, lease: SessionLease) -> None:
+    await close(socket, goodbye)
+    await lease.release()
 
 
 async def _displaced_elsewhere(lease: SessionLease, vm: Object) -> Goodbye:
