@@ -1,0 +1,162 @@
+"""kill -9 at every named point: a restart ends where an undisturbed run would have, with nothing left over."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from hyperd.crashpoints import CrashPoint
+from hyperd.errors import AlreadyExists, HyperdError
+from tests.host.inventory import leftovers
+from tests.host.node import Node, wait_until
+from tests.host.running import Console, Hyperd, ImageServer, disk, image, machine, operation
+
+Object = dict[str, Any]
+
+SCRIPT = "#!/bin/sh\ntrue\n"
+
+BEFORE_RUNNING = {
+    CrashPoint.IMPORT_STREAMING,
+    CrashPoint.IMPORT_BEFORE_TAG,
+    CrashPoint.IMPORT_AFTER_TAG,
+    CrashPoint.CACHE_BEFORE_RENAME,
+    CrashPoint.DISK_BEFORE_RENAME,
+    CrashPoint.DISK_AFTER_FILE,
+    CrashPoint.LEASE_AFTER_CREATE,
+    CrashPoint.VM_BEFORE_DEFINE,
+    CrashPoint.VM_AFTER_DEFINE,
+    CrashPoint.VM_AFTER_START,
+}
+"""Passed on the way from an image to a running machine."""
+
+WHILE_DELETING = {CrashPoint.VM_BEFORE_UNDEFINE, CrashPoint.VM_AFTER_UNDEFINE}
+WHILE_RESTARTING = {CrashPoint.OPERATION_AFTER_SIGNAL}
+
+
+def test_every_crash_point_has_a_case() -> None:
+    assert set(CrashPoint) == BEFORE_RUNNING | WHILE_DELETING | WHILE_RESTARTING
+
+
+@pytest.fixture
+def daemon(node: Node) -> Iterator[Hyperd]:
+    node.ensure_libvirtd()
+    running = Hyperd(node)
+    yield running
+    running.stop()
+    running.client.close()
+    node.remove_domains()
+    for path in (running.dir / "s").rglob("*.pid"):
+        with contextlib.suppress(OSError, ValueError):
+            node.exec(["kill", path.read_text().split()[0]], check=False)
+
+
+def ensure(daemon: Hyperd, images: ImageServer) -> None:
+    """The three objects; the image last, because it sets everything going."""
+    wanted = (
+        machine(
+            "vm", "root", provisioning={"type": "UserData", "userData": SCRIPT}, terminationGracePeriodSeconds=0
+        ),
+        disk("root", image="guest"),
+        image("guest", f"{images.url}/guest.qcow2"),
+    )
+    for obj in wanted:
+        with contextlib.suppress(AlreadyExists):
+            daemon.create(obj)
+
+
+def crash_at(daemon: Hyperd, point: CrashPoint) -> None:
+    daemon.start(env={"HYPERD_CRASH_AT": point})
+
+
+def no_leftovers(daemon: Hyperd) -> None:
+    wait_until(lambda: not leftovers(daemon), timeout=60, what="the sweep of leftovers")
+
+
+@pytest.mark.parametrize("point", sorted(BEFORE_RUNNING))
+def test_a_crash_on_the_way_to_a_running_machine(daemon: Hyperd, images: ImageServer, point: CrashPoint) -> None:
+    crash_at(daemon, point)
+    with contextlib.suppress(HyperdError, OSError):
+        ensure(daemon, images)
+    daemon.wait_dead()
+    daemon.start()
+    ensure(daemon, images)
+    vm = daemon.wait_phase("vm", "vm", "Running", timeout=60)
+    assert daemon.get("vi", "guest")["status"]["phase"] == "Ready"
+    assert daemon.get("vd", "root")["status"]["phase"] == "Ready"
+    assert vm["status"]["ipAddress"] == "10.66.10.2"
+    assert daemon.node.virsh("list", "--name").split() == [f"{daemon.instance}-{vm['metadata']['uid']}"]
+    no_leftovers(daemon)
+
+
+@pytest.mark.parametrize("point", sorted(WHILE_DELETING))
+def test_a_crash_while_a_machine_is_deleted(daemon: Hyperd, images: ImageServer, point: CrashPoint) -> None:
+    daemon.start()
+    ensure(daemon, images)
+    daemon.wait_phase("vm", "vm", "Running")
+    daemon.stop()
+    crash_at(daemon, point)
+    with contextlib.suppress(HyperdError, OSError):
+        daemon.delete("vm", "vm")
+    daemon.wait_dead()
+    daemon.start()
+    daemon.wait_gone("vm", "vm", timeout=60)
+    assert daemon.node.virsh("list", "--all", "--name").split() == []
+    no_leftovers(daemon)
+    assert daemon.list("vmip") == []
+
+
+@pytest.mark.parametrize("point", sorted(WHILE_RESTARTING))
+def test_a_crash_while_an_operation_is_carried_out(daemon: Hyperd, images: ImageServer, point: CrashPoint) -> None:
+    daemon.start()
+    ensure(daemon, images)
+    vm = daemon.wait_phase("vm", "vm", "Running")
+    before = qemu_pid(daemon, vm)
+    daemon.stop()
+    crash_at(daemon, point)
+    op = operation("Restart", "vm")
+    op["metadata"] = {"name": "again", "namespace": "default"}
+    with contextlib.suppress(HyperdError, OSError):
+        daemon.create(op)
+    daemon.wait_dead()
+    daemon.start()
+    daemon.wait_phase("vmop", "again", "Completed", timeout=60)
+    assert qemu_pid(daemon, vm) != before
+    no_leftovers(daemon)
+
+
+def test_a_guest_never_notices_that_its_daemon_was_killed(daemon: Hyperd, images: ImageServer) -> None:
+    daemon.start()
+    ensure(daemon, images)
+    vm = daemon.wait_phase("vm", "vm", "Running")
+    daemon.wait_console(vm, "login:")
+    before = qemu_pid(daemon, vm)
+    daemon.kill()
+    assert daemon.node.exec(["ping", "-c", "1", "-W", "5", vm["status"]["ipAddress"]]).returncode == 0
+    daemon.start()
+    assert qemu_pid(daemon, vm) == before
+    with Console(daemon, "vm") as console:
+        console.log_in()
+        assert "Linux" in console.run("uname")
+    assert daemon.get("vm", "vm")["status"]["phase"] == "Running"
+    no_leftovers(daemon)
+
+
+def test_a_killed_daemon_resumes_a_watch_where_it_was(daemon: Hyperd, images: ImageServer) -> None:
+    daemon.start()
+    daemon.create(disk("one", size="1Mi"))
+    seen = daemon.wait_phase("vd", "one", "Ready")["metadata"]["resourceVersion"]
+    daemon.kill()
+    daemon.start()
+    daemon.create(disk("two", size="1Mi"))
+    from tests.host.running import resource
+
+    events = daemon.client.watch(resource("vd"), "default", resource_version=seen, timeout=10)
+    assert next(events)["object"]["metadata"]["name"] == "two"
+
+
+def qemu_pid(daemon: Hyperd, vm: Object) -> int:
+    name = f"{daemon.instance}-{vm['metadata']['uid']}"
+    return int(daemon.node.exec(["cat", f"/run/libvirt/qemu/{name}.pid"]).stdout)
