@@ -18,7 +18,9 @@ class HvApp(App[None], inherit_bindings=False):
 
     TITLE = "hv"
     ENABLE_COMMAND_PALETTE = False
-    CSS = "Screen { layers: base; }"
+    CSS = """
+    * { scrollbar-background: $background; scrollbar-color: $surface-lighten-2; }
+    """
 
     def __init__(
         self, homes: Sequence[Home], *, namespace: str = "", machine: str = "", escape: str = "^]"

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from hyperd.client import ages, sanitize
 from hyperd.client.fieldpath import value_at
-from hyperd.client.health import Health, Level, condition, conditions, health
+from hyperd.client.health import ALARMS, Health, Level, condition, conditions, health
 from hyperd.client.yamltext import dump
 from tui.fleet import Object
 
@@ -19,12 +19,13 @@ COLOURS = {
     Level.GOOD: "green",
     Level.BUSY: "cyan",
     Level.WAITING: "yellow",
-    Level.OFF: "bright_black",
+    Level.OFF: "dim",
     Level.BAD: "red",
 }
 _LABEL_WIDTH = 11
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _YAML_LINE = re.compile(r"(?P<indent>\s*(?:- )*)(?P<key>(?:\"[^\"]*\"|[\w./$@-]+)):(?P<rest>(?: .*)?)\Z")
+_NUMBER_OR_WORD = re.compile(r"(?:-?[0-9.]+(?:[eE][-+]?[0-9]+)?|true|false|null|\[\]|\{\})\Z")
 
 
 def overview(plural: str, obj: Object, relatives: dict[str, Object]) -> list[Text]:
@@ -34,7 +35,8 @@ def overview(plural: str, obj: Object, relatives: dict[str, Object]) -> list[Tex
     if state.progress:
         lines.append(_pair("progress", Text(sanitize.line(state.progress))))
     if state.reason:
-        lines.append(_pair("why", Text(sanitize.line(state.reason), style=COLOURS.get(state.level, ""))))
+        colour = "yellow" if state.level is Level.GOOD else COLOURS[state.level]
+        lines.append(_pair("why", Text(sanitize.line(state.reason), style=colour)))
     if plural == "virtualmachines":
         lines += _machine(obj, relatives)
     else:
@@ -45,15 +47,18 @@ def overview(plural: str, obj: Object, relatives: dict[str, Object]) -> list[Tex
 
 _FACTS: dict[str, tuple[tuple[str, str], ...]] = {
     "virtualdisks": (
-        ("size", ".status.capacity"), ("class", ".status.storageClassName"), ("source", ".spec.dataSource.objectRef.name"),
+        ("size", ".status.capacity"), ("class", ".status.storageClassName"),
+        ("source", ".spec.dataSource.objectRef.name"),
         ("machine", ".status.attachedToVirtualMachines[0].name"),
     ),
     "virtualimages": (
         ("format", ".status.format"), ("stored", ".status.size.stored"), ("unpacked", ".status.size.unpacked"),
-        ("url", ".spec.dataSource.http.url"), ("registry", ".status.target.registryURL"), ("speed", ".status.downloadSpeed.avg"),
+        ("url", ".spec.dataSource.http.url"), ("registry", ".status.target.registryURL"),
+        ("speed", ".status.downloadSpeed.avg"),
     ),
     "nodes": (
-        ("cpu", ".status.capacity.cpu"), ("memory", ".status.capacity.memory"), ("allocatable", ".status.allocatable.memory"),
+        ("cpu", ".status.capacity.cpu"), ("memory", ".status.capacity.memory"),
+        ("allocatable", ".status.allocatable.memory"),
         ("kernel", ".status.nodeInfo.kernelVersion"), ("system", ".status.nodeInfo.osImage"),
     ),
     "virtualmachineoperations": (
@@ -77,7 +82,8 @@ def _machine(obj: Object, relatives: dict[str, Object]) -> list[Text]:
     ]
     lines += _pairs(
         (
-            ("address", ".status.ipAddress"), ("node", ".status.nodeName"), ("class", ".spec.virtualMachineClassName"),
+            ("address", ".status.ipAddress"), ("node", ".status.nodeName"),
+            ("class", ".spec.virtualMachineClassName"),
             ("policy", ".spec.runPolicy"), ("guest", ".status.guestOSInfo.prettyName"),
         ),
         obj,
@@ -113,9 +119,9 @@ def _yaml_line(line: str) -> Text:
     if match is None:
         return Text(line)
     text = Text(match["indent"])
-    text.append(match["key"], style="cyan").append(":", style="bright_black")
+    text.append(match["key"], style="cyan").append(":", style="dim")
     value = match["rest"]
-    style = "green" if value.strip().startswith(('"', "'")) or value.strip()[:1].isalpha() else "yellow"
+    style = "yellow" if _NUMBER_OR_WORD.match(value.strip()) else "green"
     return text.append(value, style=style)
 
 
@@ -128,14 +134,14 @@ def events(found: Iterable[Object]) -> list[Text]:
         age = ages.span(time.time() - when) if when is not None else ""
         warning = event.get("type") == "Warning"
         line = Text(f"{age:>6}  ")
-        line.append(f"{'▲' if warning else '·'} ", style="yellow" if warning else "bright_black")
+        line.append(f"{'▲' if warning else '·'} ", style="yellow" if warning else "dim")
         line.append(f"{sanitize.line(str(event.get('reason') or '')):<24}  ", style="yellow" if warning else "")
         line.append(sanitize.line(str(event.get("message") or "")))
         count = event.get("count") or 1
         if isinstance(count, int) and count > 1:
-            line.append(f"  ×{count}", style="bright_black")
+            line.append(f"  ×{count}", style="dim")
         lines.append(line)
-    return lines or [Text("Nothing has happened to it that is still remembered.", style="bright_black")]
+    return lines or [Text("Nothing has happened to it that is still remembered.", style="dim")]
 
 
 def event_time(event: Object) -> float | None:
@@ -151,10 +157,10 @@ def _conditions(obj: Object) -> list[Text]:
         return []
     lines = [Text("")]
     for entry in entries:
-        fine = entry.get("status") == "True"
-        line = Text("  ").append("✓ " if fine else "· ", style="green" if fine else "yellow")
+        fine = entry.get("status") == "True" and entry.get("type") not in ALARMS
+        line = Text("  ").append("✓ " if fine else "! ", style="green" if fine else "yellow")
         line.append(f"{sanitize.line(str(entry.get('type'))):<38} ")
-        line.append(sanitize.line(str(entry.get("reason") or "")), style="bright_black")
+        line.append(sanitize.line(str(entry.get("reason") or "")), style="dim")
         if message := entry.get("message"):
             line.append(f"  {sanitize.line(str(message))}")
         lines.append(line)
@@ -173,15 +179,7 @@ def _pairs(facts: Sequence[tuple[str, str]], obj: Object) -> list[Text]:
 
 
 def _pair(label: str, value: Text) -> Text:
-    return Text(f"  {label:<{_LABEL_WIDTH}}", style="bright_black").append_text(_plain(value))
-
-
-def _plain(value: Text) -> Text:
-    # Appended text inherits the label's colour where it has none of its own.
-    value = value.copy()
-    value.style = value.style or "default"
-    value.stylize(value.style)
-    return value
+    return Text("  ").append(f"{label:<{_LABEL_WIDTH}}", style="dim").append_text(value)
 
 
 def _state(state: Health) -> Text:

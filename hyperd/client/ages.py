@@ -30,7 +30,7 @@ def span(seconds: float) -> str:
     if left < 3 * 3600:
         return f"{left // 60}m"
     if left < 8 * 3600:
-        return f"{left // 3600}h{left % 3600 // 60}m"
+        return f"{left // 3600}h{left % 3600 // 60}m" if left % 3600 >= 60 else f"{left // 3600}h"
     if left < 48 * 3600:
         return f"{left // 3600}h"
     days = left // 86400

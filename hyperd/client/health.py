@@ -42,7 +42,7 @@ _QUIET = {"NotInUse", "Unknown"}
 _NEUTRAL = frozenset(
     ("InUse", "Migratable", "AgentReady", "Snapshotting", "FilesystemFrozen", "Migrating", "Resizing")
 )
-_ALARMS = frozenset(("AwaitingRestartToApplyConfiguration", "EvictionRequired", "Terminating", "Maintenance"))
+ALARMS = frozenset(("AwaitingRestartToApplyConfiguration", "EvictionRequired", "Terminating", "Maintenance"))
 """Condition types that are noteworthy when True; most others are when they are not."""
 
 
@@ -93,7 +93,7 @@ def trouble(obj: dict[str, Any], level: Level) -> str:
     for entry in conditions(obj):
         kind, state = str(entry.get("type")), entry.get("status")
         message = str(entry.get("message") or "") or str(entry.get("reason") or "")
-        if kind in _ALARMS:
+        if kind in ALARMS:
             if state == "True" and message:
                 found = found or message
         elif level in (Level.GOOD, Level.OFF) or kind in _NEUTRAL:

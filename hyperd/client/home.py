@@ -63,7 +63,10 @@ class Home:
 
 def local(socket: str, *, namespace: str = "") -> Home:
     """The daemon behind a unix socket; the socket's permissions and peer credentials are the login."""
-    name = "local" if socket == DEFAULT_SOCKET else os.path.basename(os.path.dirname(socket)) or "local"
+    folder = os.path.dirname(os.path.abspath(socket))
+    if os.path.basename(folder) == "run":
+        folder = os.path.dirname(folder)
+    name = "local" if socket == DEFAULT_SOCKET else os.path.basename(folder) or "local"
     return Home(name=name, socket=socket, namespace=namespace or DEFAULT_NAMESPACE)
 
 

@@ -16,8 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-_PLAIN = re.compile(r"[A-Za-z_./][\w ./()+@%;-]*(?::[\w./@%+-]+)*\Z", re.ASCII)
-_DATE_OR_NUMBER = re.compile(r"[-+.]?[0-9]")
+_PLAIN = re.compile(r"[A-Za-z0-9_./][\w ./()+@%;-]*(?::[\w./@%+-]+)*\Z", re.ASCII)
+_DATE_OR_NUMBER = re.compile(
+    r"[-+.]?[0-9][0-9_]*(\.[0-9_]*)?([eE][-+]?[0-9]*)?\Z"  # also what only some readers take for a number
+    r"|0[xob][0-9a-fA-F_]+\Z"
+    r"|[0-9][0-9_]*(:[0-9_.]+)+\Z"  # sexagesimal
+    r"|[0-9]{4}-[0-9]"
+    r"|[.][0-9]"
+)
 _WORDS = frozenset(("null", "true", "false", "yes", "no", "on", "off", "y", "n", ".inf", ".nan", "+.inf", "-.inf"))
 
 

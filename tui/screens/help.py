@@ -58,8 +58,8 @@ def help_lines(escape: str) -> list[Text]:
         lines += [Text(""), Text(group, style="bold")] if lines else [Text(group, style="bold")]
         for action in (action for action in ACTIONS if action.group == group):
             words = f"  :{action.words[0]}" if action.words else ""
-            line = Text(f"  {action.key_label:<11}").append(f"{action.help:<48}")
-            lines.append(line.append(words, style="bright_black"))
+            line = Text(f"  {action.key_label:<11}").append(action.help)
+            lines.append(line.append(words, style="dim"))
     lines += [Text(""), Text("Moving", style="bold")]
     lines += [Text(f"  {keys:<11}{what}") for keys, what in _MOVING]
     lines += [Text(f"  {escape:<11}leave a console; pressed twice it is sent to the guest")]

@@ -11,22 +11,21 @@ from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import Screen
 from textual.widgets import Static
 
 from hyperd.client import sanitize
 from hyperd.client.health import Level, health
-from hyperd.errors import HyperdError
 from tui import views
-from tui.actions import ACTIONS, BY_ID, BY_WORD, Action
+from tui.actions import ACTIONS, BY_WORD
 from tui.detail import completed
-from tui.fleet import Changes, Fleet, HomeStatus, Key, Object
-from tui.operations import OPERATION, manifest
+from tui.fleet import Changes, Fleet, HomeStatus, Key
+from tui.operations import OPERATION
+from tui.screens.acting import Acting
 from tui.views import VIEWS, View
 from tui.widgets.bars import BottomBar, ListBar, TopBar
 from tui.widgets.command import CommandLine
 from tui.widgets.console import ConsolePane
-from tui.widgets.detail import CONSOLE, EVENTS, YAML, DetailPane, TabLine
+from tui.widgets.detail import DetailPane, TabLine
 from tui.widgets.rows import Row
 from tui.widgets.table import VirtualTable
 
@@ -38,8 +37,8 @@ _COUNTED = (("vm", "virtualmachines"), ("vd", "virtualdisks"), ("vi", "virtualim
 _IMPORTING = ("virtualimages", "clustervirtualimages", "virtualdisks")
 
 
-class MainScreen(Screen[None]):
-    """Draws what the fleet holds and carries actions out. ``do_…`` methods are the actions of the registry."""
+class MainScreen(Acting):
+    """Draws what the fleet holds; ``Acting`` is what it can do."""
 
     DEFAULT_CSS = """
     MainScreen { background: $background; }
@@ -47,9 +46,6 @@ class MainScreen(Screen[None]):
     MainScreen #empty { height: 1fr; padding: 1 3; color: $text-muted; display: none; }
     MainScreen DetailPane { display: none; }
     MainScreen.opened DetailPane { display: block; }
-    MainScreen.opened.tall #list { height: 1fr; min-height: 10; }
-    MainScreen.opened.tall DetailPane { height: 1fr; }
-    MainScreen.opened #list { height: 9; }
     MainScreen.zoomed #list, MainScreen.zoomed ListBar { display: none; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -57,18 +53,16 @@ class MainScreen(Screen[None]):
     ]
 
     def __init__(self, fleet: Fleet, *, namespace: str = "", machine: str = "", escape: str = "^]") -> None:
-        super().__init__()
+        super().__init__(escape=escape)
         self.fleet = fleet
         self.view: View = VIEWS[0]
         self.namespace = namespace
         self._machine = machine
-        self._escape = escape
         self._several = len(fleet.homes) > 1
         self._rows: dict[tuple[str, Hashable], Row] = {}
         self._said = ""
         self._said_error = False
         self._said_at = 0.0
-        self._ours: set[Key] = set()
 
     def compose(self) -> ComposeResult:
         """Bars, list, detail, command line."""
@@ -87,23 +81,6 @@ class MainScreen(Screen[None]):
         self.show_view(self.view)
         self.set_interval(_TICK_SECONDS, self._tick)
 
-    @property
-    def table(self) -> VirtualTable:
-        return self.query_one(VirtualTable)
-
-    @property
-    def detail(self) -> DetailPane:
-        return self.query_one(DetailPane)
-
-    @property
-    def selected(self) -> tuple[Key, Object] | None:
-        """The row's key and object."""
-        key = self.table.cursor
-        if not isinstance(key, Key):
-            return None
-        obj = self.fleet.get(self.view.plural, key)
-        return (key, obj) if obj is not None else None
-
     # What the fleet tells
 
     def tell(self, changes: Changes) -> None:
@@ -118,7 +95,7 @@ class MainScreen(Screen[None]):
         if self._machine and self.fleet.listed("virtualmachines"):
             self._open_first()
         self._report_operations(changes.keys.get(OPERATION.plural, set()))
-        self._bars()
+        self.redraw_bars()
         key = self.table.cursor
         if "events" in changes.keys or "virtualdisks" in changes.keys or (keys is not None and key in keys):
             self.detail.redraw()
@@ -159,7 +136,7 @@ class MainScreen(Screen[None]):
             sort_column=None if again and self.table.columns else self._shift(view.sort_column),
             reverse=view.reverse,
         )
-        self._bars()
+        self.redraw_bars()
 
     def go_to(self, plural: str, key: Key) -> None:
         """Show one object: its list, its row, its detail."""
@@ -197,16 +174,17 @@ class MainScreen(Screen[None]):
             self._said = ""
         self.table.tick()
         if any(state.status is not HomeStatus.CONNECTED for state in self.fleet.homes.values()) or not self._said:
-            self._bars()
+            self.redraw_bars()
 
     # The lines around it
 
     def say(self, text: str, *, error: bool = False) -> None:
         """Put a sentence on the bottom line for some seconds."""
         self._said, self._said_error, self._said_at = sanitize.line(text), error, time.monotonic()
-        self._bars()
+        self.redraw_bars()
 
-    def _bars(self) -> None:
+    def redraw_bars(self) -> None:
+        """Draw the fleet's line, the list's line, the keys, and what stands in an empty list's place."""
         counts = []
         for word, plural in _COUNTED:
             objects = self.fleet.objects(plural)
@@ -214,16 +192,24 @@ class MainScreen(Screen[None]):
             counts.append((word, len(objects), unwell))
         self.query_one(TopBar).present(self.fleet.homes.items(), self.namespace, counts)
         table = self.table
-        order = table.columns[table.sort_column].title.lower() if table.columns else ""
-        order += " ▼" if table.sort_reverse else ""
-        self.query_one(ListBar).present(self.view.title, table.query_text, len(table.keys), table.total, order)
+        self.query_one(ListBar).present(self.view.title, table.query_text, len(table.keys), table.total)
         shown = [action for action in ACTIONS if action.footer and self.allows(action)]
         self.query_one(BottomBar).present(
-            self._said, error=self._said_error, running=self._running(), actions=shown
+            self._said, error=self._said_error, running=self._what_runs(), actions=shown
         )
         self._show_empty()
+        self._share_height()
 
-    def _running(self) -> list[str]:
+    def _share_height(self) -> None:
+        """The detail gets what a short list does not need; at most half is the list's."""
+        area = self.query_one("#list")
+        if not self.has_class("opened"):
+            area.styles.height = "1fr"
+            return
+        half = max(8, self.size.height // 2 - 2) if self.has_class("tall") else 9
+        area.styles.height = min(max(self.table.total + 2, 8), half)
+
+    def _what_runs(self) -> list[str]:
         found = []
         for plural in _IMPORTING:
             for key, obj in self.fleet.objects(plural).items():
@@ -256,247 +242,6 @@ class MainScreen(Screen[None]):
             return (f"Nothing in the namespace {sanitize.line(self.namespace)}.", ":ns shows all namespaces.")
         return self.view.empty or ("There is none.",)
 
-    # Keys and what they do
-
-    def allows(self, action: Action) -> bool:
-        """Whether ``action`` can be done to the row."""
-        if not action.kinds:
-            return True
-        chosen = self.selected
-        return chosen is not None and action.applies(self.view.plural, chosen[1])
-
-    def action_act(self, action_id: str) -> None:
-        """A key of the registry was pressed."""
-        self.perform(action_id)
-
-    def perform(self, action_id: str, argument: str = "") -> None:
-        """Do one action; says why when it does not apply here."""
-        action = BY_ID[action_id]
-        if not self.allows(action):
-            self.say(f"{action.title} does not apply here", error=True)
-            return
-        if action_id.startswith("view_"):
-            self._switch(next(view for view in VIEWS if f"view_{view.plural}" == action_id), argument)
-            return
-        work = getattr(self, f"do_{action_id}")
-        work(argument)
-
-    def _switch(self, view: View, query: str) -> None:
-        self.table.query_text = query
-        self.remove_class("zoomed")
-        self.table.focus()
-        self.show_view(view)
-
-    def do_namespace(self, argument: str) -> None:
-        """Ask for a namespace, or show one; none shows all."""
-        if not argument:
-            self.query_one(CommandLine).open(":ns ")
-            return
-        self.namespace = "" if argument in ("all", "-") else argument
-        self.show_view(self.view)
-
-    def do_filter(self, _: str) -> None:
-        """Open the filter, with what it holds."""
-        self.query_one(CommandLine).open(f"/{self.table.query_text}")
-
-    def do_sort(self, argument: str) -> None:
-        """By the named column, or the next one."""
-        titles = [column.title.lower() for column in self.table.columns]
-        if argument and argument.lower() not in titles:
-            self.say(f"no column {argument}; there are {', '.join(titles)}", error=True)
-            return
-        index = titles.index(argument.lower()) if argument else (self.table.sort_column + 1) % len(titles)
-        if index != self.table.sort_column:
-            self.table.sort_by(index)
-        self._bars()
-
-    def do_reverse(self, _: str) -> None:
-        """Turn the order round."""
-        self.table.sort_by(self.table.sort_column)
-        self._bars()
-
-    def do_open(self, _: str) -> None:
-        """Details; once more, the keys go to them."""
-        if self.has_class("opened"):
-            self.detail.focus_content()
-        self._open()
-
-    def do_next_tab(self, _: str) -> None:
-        """Next tab of the detail."""
-        self._step_tab(1)
-
-    def do_previous_tab(self, _: str) -> None:
-        """Tab before."""
-        self._step_tab(-1)
-
-    def do_yaml(self, _: str) -> None:
-        """The YAML tab."""
-        self._open(YAML)
-
-    def do_events(self, _: str) -> None:
-        """The Events tab."""
-        self._open(EVENTS)
-
-    def do_console(self, _: str) -> None:
-        """The console, over the list's place too."""
-        chosen = self.selected
-        if chosen is not None:
-            self._open(CONSOLE)
-            self.add_class("zoomed")
-            self.detail.console.connect(chosen[0])
-
-    def do_attach(self, _: str) -> None:
-        """The console on the real terminal; the UI stays connected meanwhile."""
-        chosen = self.selected
-        if chosen is not None:
-            self.run_worker(self._attach(chosen[0]), exclusive=True, group="attach")
-
-    def do_start(self, _: str) -> None:
-        """Start the machine."""
-        self._operate("Start")
-
-    def do_stop(self, _: str) -> None:
-        """Stop it, after a question."""
-        self._ask("Stop", "The guest is asked to shut down; what it does not save is lost.")
-
-    def do_restart(self, _: str) -> None:
-        """Restart it, after a question."""
-        self._ask("Restart", "The guest is asked to shut down, then the machine starts again.")
-
-    def do_delete(self, _: str) -> None:
-        """Delete the object, after a question."""
-        chosen = self.selected
-        if chosen is None:
-            return
-        from tui.screens.confirm import Confirm
-
-        key, obj = chosen
-        kind = str(obj.get("kind", "object"))
-        detail = "Its disks stay." if self.view.plural == "virtualmachines" else "What it holds is lost."
-        question = f"Delete {kind} {self._named(key)}?"
-
-        def decided(yes: bool | None) -> None:
-            if yes:
-                self.run_worker(self._delete(self.view.plural, key), group="write")
-
-        self.app.push_screen(Confirm(question, detail), decided)
-
-    def do_command(self, _: str) -> None:
-        """Open the command line."""
-        self.query_one(CommandLine).open(":")
-
-    def do_palette(self, _: str) -> None:
-        """Open the palette."""
-        from textual.command import CommandPalette
-
-        from tui.palette import Everything
-
-        self.app.push_screen(CommandPalette(providers=[Everything], placeholder="an action, or an object"))
-
-    def do_help(self, _: str) -> None:
-        """Every key."""
-        from tui.screens.help import Help
-
-        self.app.push_screen(Help(self.detail.console.terminal.escape.label))
-
-    def do_back(self, _: str) -> None:
-        """Close the innermost thing that is open."""
-        if self.focused is not None and self.focused is not self.table:
-            self.table.focus()
-            self.remove_class("zoomed")
-        elif self.has_class("opened"):
-            self.remove_class("opened", "zoomed")
-            self.detail.console.disconnect()
-        elif self.table.query_text:
-            self.table.filter("")
-            self._bars()
-
-    def do_quit(self, _: str) -> None:
-        """Leave."""
-        self.app.exit()
-
-    def _named(self, key: Key) -> str:
-        where = " · ".join(part for part in (key.namespace, key.home if self._several else "") if part)
-        return sanitize.line(f"{key.name} ({where})" if where else key.name)
-
-    def _open(self, tab: str = "") -> None:
-        self.add_class("opened")
-        self.detail.present(self.view.plural, self._cursor_key())
-        if tab:
-            self.detail.choose(tab)
-        self.call_after_refresh(self.detail.redraw)
-
-    def _step_tab(self, by: int) -> None:
-        if not self.has_class("opened"):
-            self._open()
-        self.detail.step(by)
-
-    def _cursor_key(self) -> Key | None:
-        key = self.table.cursor
-        return key if isinstance(key, Key) else None
-
-    def _ask(self, what: str, detail: str) -> None:
-        chosen = self.selected
-        if chosen is None:
-            return
-        from tui.screens.confirm import Confirm
-
-        def decided(yes: bool | None) -> None:
-            if yes:
-                self._operate(what)
-
-        self.app.push_screen(Confirm(f"{what} {self._named(chosen[0])}?", detail), decided)
-
-    def _operate(self, what: str) -> None:
-        chosen = self.selected
-        if chosen is not None:
-            self.run_worker(self._create_operation(chosen[0], what), group="write")
-
-    async def _create_operation(self, key: Key, what: str) -> None:
-        client = self.fleet.client(key.home)
-        if client is None:
-            self.say(f"There is no connection to {key.home} yet.", error=True)
-            return
-        try:
-            made = await client.create(OPERATION, key.namespace, manifest(key, what))
-        except HyperdError as err:
-            self.say(err.message, error=True)
-            return
-        self._ours.add(Key(key.home, key.namespace, str(made["metadata"]["name"])))
-        self.say(f"{what} of {key.name} asked for")
-
-    async def _delete(self, plural: str, key: Key) -> None:
-        client = self.fleet.client(key.home)
-        if client is None:
-            self.say(f"There is no connection to {key.home} yet.", error=True)
-            return
-        try:
-            await client.delete(self.fleet.resources[plural], key.namespace or None, key.name)
-        except HyperdError as err:
-            self.say(err.message, error=True)
-            return
-        self.say(f"{key.name} is being deleted")
-
-    async def _attach(self, key: Key) -> None:
-        import asyncio
-
-        from textual.app import SuspendNotSupported
-
-        from hyperd.client.attach import attach
-
-        home = self.fleet.homes[key.home].home
-        self.detail.console.disconnect()
-        try:
-            with self.app.suspend():
-                print("\x1b[2J\x1b[H", end="", flush=True)  # noqa: T201  the terminal is ours, not the app's, here
-                ended = await asyncio.to_thread(attach, home, key.namespace, key.name, escape=self._escape)
-            self.say(ended)
-        except SuspendNotSupported:
-            self.say("This terminal cannot be handed over; c opens the console here.", error=True)
-        except HyperdError as err:
-            self.say(err.message, error=True)
-        self.refresh(layout=True)
-
     # Messages of the widgets
 
     def on_virtual_table_moved(self, message: VirtualTable.Moved) -> None:
@@ -504,7 +249,7 @@ class MainScreen(Screen[None]):
         message.stop()
         if self.has_class("opened"):
             self.detail.present(self.view.plural, self._cursor_key())
-        self._bars()
+        self.redraw_bars()
 
     def on_tab_line_chosen(self, message: TabLine.Chosen) -> None:
         """A tab was clicked."""
@@ -521,14 +266,14 @@ class MainScreen(Screen[None]):
     def on_command_line_filtered(self, message: CommandLine.Filtered) -> None:
         """The filter, while it is typed."""
         self.table.filter(message.query)
-        self._bars()
+        self.redraw_bars()
 
     def on_command_line_closed(self, message: CommandLine.Closed) -> None:
         """Keys go to the list again."""
         self.table.focus()
         if not message.kept and self.table.query_text:
             self.table.filter("")
-        self._bars()
+        self.redraw_bars()
 
     def on_command_line_entered(self, message: CommandLine.Entered) -> None:
         """A command: a list, or an action with an argument."""
@@ -553,4 +298,4 @@ class MainScreen(Screen[None]):
 
     def _after_resize(self) -> None:
         self.detail.present(self.view.plural, self._cursor_key())
-        self._bars()
+        self.redraw_bars()

@@ -20,6 +20,10 @@ _HOME_LOOK = {
 }
 
 
+_FEWEST_KEYS = 3
+_ROOM_FOR_NEWS = 44
+
+
 class TopBar(Static):
     """Homes, namespace, counts."""
 
@@ -35,9 +39,9 @@ class TopBar(Static):
             line.append(f" {sanitize.line(name)} ").append(glyph, style=colour)
             if state.status is HomeStatus.STALE:
                 line.append(f" {ages.span(time.monotonic() - state.since)}", style=colour)
-        line.append(f"   ns {sanitize.line(namespace) or 'all'}", style="bright_black")
+        line.append(f"   ns {sanitize.line(namespace) or 'all'}", style="dim")
         for word, count, unwell in counts:
-            line.append(f"   {word} ", style="bright_black").append(str(count))
+            line.append(f"   {word} ", style="dim").append(str(count))
             if unwell:
                 line.append(f" ▲{unwell}", style="yellow")
         self.update(line)
@@ -48,13 +52,12 @@ class ListBar(Static):
 
     DEFAULT_CSS = "ListBar { height: 1; padding: 0 1; }"
 
-    def present(self, title: str, query: str, shown: int, total: int, order: str) -> None:
+    def present(self, title: str, query: str, shown: int, total: int) -> None:
         """Put it in a line."""
         line = Text(title, style="bold")
         if query:
             line.append(f"  /{query}", style="cyan")
-        line.append(f"   {shown} of {total}" if shown != total else f"   {total}", style="bright_black")
-        line.append(f"   by {order}", style="bright_black")
+        line.append(f"   {shown} of {total}" if shown != total else f"   {total}", style="dim")
         self.update(line)
 
 
@@ -70,10 +73,13 @@ class BottomBar(Static):
             left.append(("✖ " if error else "") + said, style="red" if error else "")
         elif running:
             left.append(f"{len(running)} running: ", style="cyan").append(" · ".join(running))
-        keys = Text()
-        for action in actions:
-            keys.append(f"  {action.key_label} ", style="bold").append(action.title, style="bright_black")
         width = self.size.width - 2
+        shown = list(actions)
+        keys = _keys(shown)
+        # What happens now says more than a key that stands in the help.
+        while len(shown) > _FEWEST_KEYS and width - keys.cell_len - 2 < min(left.cell_len, _ROOM_FOR_NEWS):
+            shown.pop(0)
+            keys = _keys(shown)
         room = width - keys.cell_len - 2
         if said and left.cell_len > room:
             # A sentence for the user goes before keys that the user knows.
@@ -83,3 +89,10 @@ class BottomBar(Static):
         left.truncate(max(0, room), overflow="ellipsis")
         left.append(" " * max(0, width - left.cell_len - keys.cell_len))
         self.update(left.append_text(keys))
+
+
+def _keys(actions: Iterable[Action]) -> Text:
+    line = Text()
+    for action in actions:
+        line.append(f"  {action.key_label} ", style="bold").append(action.title, style="dim")
+    return line

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -64,7 +65,7 @@ class ConsolePane(Vertical):
         if self.key == key and self._worker is not None and self._worker.is_running:
             return
         self._begin(key)
-        self._worker = self.run_worker(self._follow_log(key), exclusive=True, group="console")
+        self._worker = self.run_worker(partial(self._follow_log, key), exclusive=True, group="console")
 
     def connect(self, key: Key) -> None:
         """Take the session of ``key``'s machine; keys go there from now on."""
@@ -72,7 +73,7 @@ class ConsolePane(Vertical):
         if self.key == key and self.connected:
             return
         self._begin(key)
-        self._worker = self.run_worker(self._hold_session(key), exclusive=True, group="console")
+        self._worker = self.run_worker(partial(self._hold_session, key), exclusive=True, group="console")
 
     def disconnect(self) -> None:
         """Give the session back."""

@@ -23,7 +23,7 @@ OVERVIEW, YAML, EVENTS, CONSOLE = "Overview", "YAML", "Events", "Console"
 class TabLine(Static):
     """The object's name and the tabs on one line; a click chooses."""
 
-    DEFAULT_CSS = "TabLine { height: 1; padding: 0 1; color: $text-muted; }"
+    DEFAULT_CSS = "TabLine { height: 1; padding: 0 1; }"
 
     class Chosen(Message):
         """A tab was clicked."""
@@ -38,14 +38,14 @@ class TabLine(Static):
 
     def present(self, name: str, tabs: tuple[str, ...], current: str) -> None:
         """Draw the line."""
-        line = Text("─ ", style="bright_black").append(name or "nothing", style="bold")
-        line.append(" ──── ", style="bright_black")
+        line = Text("─ ", style="dim").append(name or "nothing", style="bold")
+        line.append(" ──── ", style="dim")
         self._spans = []
         for tab in tabs:
             start = line.cell_len
-            line.append(tab, style="bold underline" if tab == current else "bright_black").append("  ")
+            line.append(tab, style="bold underline" if tab == current else "dim").append("  ")
             self._spans.append((start, line.cell_len, tab))
-        line.append("─" * max(0, self.size.width - 2 - line.cell_len), style="bright_black")
+        line.append("─" * max(0, self.size.width - 2 - line.cell_len), style="dim")
         self.update(line)
 
     def on_click(self, event: events.Click) -> None:

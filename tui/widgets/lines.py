@@ -17,7 +17,7 @@ class LinesView(ScrollView, can_focus=True):
     """Shows ``Text`` lines; setting the same lines again repaints nothing."""
 
     DEFAULT_CSS = """
-    LinesView { background: $background; scrollbar-size-horizontal: 0; padding: 0 1; }
+    LinesView { background: $background; scrollbar-size: 1 0; padding: 0 1; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("k", "scroll_up", show=False),

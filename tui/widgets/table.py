@@ -34,17 +34,17 @@ class VirtualTable(ScrollView, can_focus=True):
     """Rows by key. ``show`` sets the whole, ``changed`` tells what is new; both keep the cursor on its row."""
 
     DEFAULT_CSS = """
-    VirtualTable { scrollbar-size-horizontal: 0; overflow-x: hidden; background: $background; }
-    VirtualTable > .table--header { color: $text-muted; text-style: bold; }
-    VirtualTable > .table--cursor { background: $primary 30%; text-style: bold; }
-    VirtualTable > .table--cursor-blurred { background: $primary 15%; }
+    VirtualTable { scrollbar-size: 1 0; overflow-x: hidden; background: $background; }
+    VirtualTable > .table--header { text-style: dim bold; }
+    VirtualTable > .table--cursor { background: $primary-muted; text-style: bold; }
+    VirtualTable > .table--cursor-blurred { background: $surface-lighten-1; }
     VirtualTable > .table--marker { color: $primary; }
-    VirtualTable > .table--stale { color: $text-disabled; text-style: dim; }
-    VirtualTable > .table--note { color: $text-muted; }
+    VirtualTable > .table--stale { text-style: dim; }
+    VirtualTable > .table--note { text-style: dim; }
     VirtualTable > .table--good { color: $text-success; }
     VirtualTable > .table--busy { color: $text-accent; }
     VirtualTable > .table--waiting { color: $text-warning; }
-    VirtualTable > .table--off { color: $text-muted; }
+    VirtualTable > .table--off { text-style: dim; }
     VirtualTable > .table--bad { color: $text-error; }
     """
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -260,7 +260,7 @@ class VirtualTable(ScrollView, can_focus=True):
         text = " " * _MARGIN
         for i, cell_width in self._layout:
             column = self.columns[i]
-            mark = ("▼" if self.sort_reverse else "▲") if i == self.sort_column else ""
+            mark = ("↓" if self.sort_reverse else "↑") if i == self.sort_column else ""
             title = column.title + mark if cell_len(column.title + mark) <= cell_width else column.title
             text += _sized(title, cell_width, right=column.right) + " " * _GAP
         return Strip([Segment(text, style)]).adjust_cell_length(width, style)

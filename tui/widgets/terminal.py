@@ -32,7 +32,7 @@ class Terminal(ScrollView, can_focus=True):
     """Shows what ``feed`` gets; tells by ``Typed`` what is typed, by ``Left`` that the escape key was pressed."""
 
     DEFAULT_CSS = """
-    Terminal { background: $background; color: $foreground; scrollbar-size-horizontal: 0; overflow-x: hidden; }
+    Terminal { background: $background; color: $foreground; scrollbar-size: 1 0; overflow-x: hidden; }
     """
 
     class Typed(Message):
