@@ -48,11 +48,10 @@ async def test_the_typed_client_creates_watches_patches_and_deletes_a_machine(ap
 
     following = asyncio.create_task(follow())
     patch = {"spec": {"memory": {"size": "1Gi"}}}
-    await objects.patch_namespaced_custom_object(*VM, "web", patch, _content_type="application/merge-patch+json")
+    change: Any = objects.patch_namespaced_custom_object
+    await change(*VM, "web", patch, _content_type="application/merge-patch+json")
     operations = [{"op": "replace", "path": "/spec/memory/size", "value": "2Gi"}]
-    await objects.patch_namespaced_custom_object(
-        *VM, "web", operations, _content_type="application/json-patch+json"
-    )
+    await change(*VM, "web", operations, _content_type="application/json-patch+json")
     listed = await objects.list_namespaced_custom_object(*VM)
     assert [item["metadata"]["name"] for item in listed["items"]] == ["web"]
     deleted = await objects.delete_namespaced_custom_object(*VM, "web")
@@ -66,12 +65,16 @@ async def test_the_typed_client_creates_watches_patches_and_deletes_a_machine(ap
 
 async def test_a_version_from_before_the_log_ends_a_watch_with_410(api_client: ApiClient) -> None:
     objects = client.CustomObjectsApi(api_client)
-    with pytest.raises(client.ApiException) as caught:
+
+    async def follow() -> None:
         async with watch.Watch().stream(
             objects.list_namespaced_custom_object, *VM, resource_version="1", timeout_seconds=5
         ) as stream:
             async for _ in stream:
                 pass
+
+    with pytest.raises(client.ApiException) as caught:
+        await follow()
     assert caught.value.status == 410
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -40,12 +40,7 @@ def test_a_certificate_near_its_end_is_made_anew_by_the_same_ca(
     made = pki.ensure(_settings(tmp_path))
     ca, server = made.ca.certificate.read_bytes(), made.server.certificate.read_bytes()
 
-    class Later(datetime):
-        @classmethod
-        def now(cls, tz: object = None) -> datetime:
-            return datetime.now(UTC) + timedelta(days=320)
-
-    monkeypatch.setattr(pki, "datetime", Later)
+    monkeypatch.setattr(pki, "_RENEW_BEFORE", timedelta(days=366))
     pki.ensure(_settings(tmp_path))
     assert made.ca.certificate.read_bytes() == ca
     assert made.server.certificate.read_bytes() != server

@@ -55,8 +55,8 @@ async def test_documents_are_found(api: Api, path: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/nothing", "/api/v2", "/apis/x", "/apis/x/y", "/apis/x/y/z", "/openapi/v2", "/openapi/v3/x", "/api/v1/things",
-     f"{GROUP}/namespaces/default/virtualmachines/a/b", f"{GROUP}/virtualmachines/a", "/api/v1/namespaces/x/nodes",
+    ["/nothing", "/api/v2", "/apis/x", "/apis/x/y", "/apis/x/y/z", "/openapi/v2", "/openapi/v3/x",
+     "/api/v1/things", f"{GROUP}/namespaces/default/virtualmachines/a/b", f"{GROUP}/virtualmachines/a", "/api/v1/namespaces/x/nodes",
      f"{GROUP}/namespaces/default/virtualmachines/a/status/b", CONNECT, f"{CONNECT}/nothing"],
 )  # fmt: skip
 async def test_unknown_paths_are_not_found(api: Api, path: str) -> None:
@@ -94,9 +94,9 @@ async def test_the_tls_listener_lets_nobody_in_without_a_certificate(api: Api) -
                 assert response.status == 401
                 assert (await response.json())["reason"] == "Unauthorized"
     context.load_cert_chain(api.settings.pki_dir / "admin.crt", api.settings.pki_dir / "admin.key")
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as client:
-        async with client.get(base + MAPS) as response:
-            assert response.status == 200
+    connector = aiohttp.TCPConnector(ssl=context)
+    async with aiohttp.ClientSession(connector=connector) as client, client.get(base + MAPS) as response:
+        assert response.status == 200
 
 
 async def test_a_certificate_of_another_ca_is_refused(api: Api, folder: Path) -> None:

@@ -15,7 +15,7 @@ from hyperd.errors import BadRequest, NotAcceptable
 from hyperd.resources.kind import Column, Kind
 from hyperd.store.interface import Item
 
-OBJECT = {
+OBJECT: dict[str, Any] = {
     "metadata": {"name": "a", "namespace": "n", "labels": {"x.io/y": "z"}, "resourceVersion": "7"},
     "status": {"conditions": [{"type": "Ready", "status": "True"}, {"type": "Other", "status": "False"}], "n": 3},
 }
