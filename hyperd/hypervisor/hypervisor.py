@@ -282,7 +282,7 @@ class Hypervisor:
                 self._settling = SETTLING_LOOKS
 
     async def _resync(self) -> None:
-        look = functools.partial(self._survey.look, known=tuple(self._survey.known))
+        look = functools.partial(self._survey.look, known=dict(self._survey.known))
         changed = self._survey.take(await self._reads.call("list domains", look, timeout=READ_TIMEOUT))
         if not self._announced:
             self._announce(True)

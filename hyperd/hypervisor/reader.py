@@ -59,6 +59,10 @@ class Stamp:
     reason: int
     id: int
 
+    @property
+    def domain_state(self) -> DomainState:
+        return _STATES.get(self.state, DomainState.SHUTOFF)
+
 
 class Reader:
     """Reads the domains of ``instance``; ``run_dir`` is where libvirt keeps QEMU's pid files."""

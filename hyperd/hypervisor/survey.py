@@ -6,7 +6,7 @@ that is missing is kept until a second look misses it too: after libvirtd starts
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import libvirt
@@ -41,10 +41,16 @@ class Survey:
         """libvirt said that it is gone."""
         self.known.pop(uid, None)
 
-    def look(self, conn: libvirt.virConnect, *, known: Collection[str]) -> Look:
-        """Blocking, and changes nothing here."""
+    def look(self, conn: libvirt.virConnect, *, known: Mapping[str, DomainInfo]) -> Look:
+        """Blocking, and changes nothing here. ``known`` is a copy: the loop goes on meanwhile."""
         stamps = self._reader.stamps(conn)
-        changed = [uid for uid, stamp in stamps.items() if self._stamps.get(uid) != stamp]
+        changed = [
+            uid
+            for uid, stamp in stamps.items()
+            if self._stamps.get(uid) != stamp
+            # two readings that overtook each other leave an old one behind
+            or (uid in known and known[uid].state is not stamp.domain_state)
+        ]
         return Look(
             stamps=stamps,
             fresh=self._reader.infos(conn, changed),

@@ -169,3 +169,20 @@ async def test_a_resync_tells_what_no_event_did(
     assert spec.uid not in hypervisor.last_known
     await hypervisor.close()
     await other.close()
+
+
+async def test_a_reading_that_was_overtaken_is_mended_by_the_next_look(
+    node: Node, libvirt_uri: str, spec: DomainSpec
+) -> None:
+    hypervisor = Hypervisor(settings(node, resync_seconds=0.2), instance="hyperd")
+    record = Record(hypervisor)
+    await hypervisor.start()
+    await hypervisor.wait_connected()
+    old = await hypervisor.define_and_start(spec)
+    await hypervisor.destroy(spec.uid)
+    await record.event("resynced")
+    record.events.clear()
+    hypervisor._survey.note(old)
+    await record.event("resynced")
+    assert hypervisor.last_known[spec.uid].state is DomainState.SHUTOFF
+    await hypervisor.close()
