@@ -55,10 +55,23 @@ async def test_documents_are_found(api: Api, path: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/nothing", "/api/v2", "/apis/x", "/apis/x/y", "/apis/x/y/z", "/openapi/v2", "/openapi/v3/x",
-     "/api/v1/things", f"{GROUP}/namespaces/default/virtualmachines/a/b", f"{GROUP}/virtualmachines/a", "/api/v1/namespaces/x/nodes",
-     f"{GROUP}/namespaces/default/virtualmachines/a/status/b", CONNECT, f"{CONNECT}/nothing"],
-)  # fmt: skip
+    [
+        "/nothing",
+        "/api/v2",
+        "/apis/x",
+        "/apis/x/y",
+        "/apis/x/y/z",
+        "/openapi/v2",
+        "/openapi/v3/x",
+        "/api/v1/things",
+        "/api/v1/namespaces/x/nodes",
+        f"{GROUP}/virtualmachines/a",
+        f"{GROUP}/namespaces/default/virtualmachines/a/b",
+        f"{GROUP}/namespaces/default/virtualmachines/a/status/b",
+        CONNECT,
+        f"{CONNECT}/nothing",
+    ],
+)
 async def test_unknown_paths_are_not_found(api: Api, path: str) -> None:
     status, body = await api.call("GET", path)
     assert (status, body["reason"]) == (404, "NotFound")
