@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import logging
 import secrets
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -100,18 +100,26 @@ class SessionLease:
     holder: Holder
     renew_seconds: float = RENEW_SECONDS
     _id: str = field(default_factory=lambda: secrets.token_hex(8))
+    _writing: asyncio.Task[bool | None] | None = None
 
     async def keep(self) -> None:
         """Take the lease and renew it; returns when somebody else took it."""
-        await self._quietly("taken", self._take())
+        await self._whole(self._quietly("taken", self._take()))
         while True:
             await asyncio.sleep(self.renew_seconds)
-            if await self._quietly("renewed", self._renew()) is False:
+            if await self._whole(self._quietly("renewed", self._renew())) is False:
                 return
 
     async def release(self) -> None:
         """Remove the lease if it is still this session's."""
+        if self._writing is not None:
+            await self._writing
         await self._quietly("removed", self._remove())
+
+    async def _whole(self, step: Coroutine[None, None, bool | None]) -> bool | None:
+        """A write goes to its end also when the session ends meanwhile, or it would land after the removal."""
+        self._writing = asyncio.create_task(step)
+        return await asyncio.shield(self._writing)
 
     async def _quietly(self, done: str, step: Awaitable[bool]) -> bool | None:
         try:

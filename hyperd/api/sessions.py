@@ -53,10 +53,12 @@ _PREEMPTED = {SessionKind.CONSOLE: "ConsoleSessionPreempted", SessionKind.VNC: "
 
 @dataclass(eq=False)
 class _Session:
-    """A session of this process; ``dismissed`` is set to how it must end."""
+    """A session of this process; ``dismissed`` is set to how it must end, ``over`` when nothing is left of it."""
 
     holder: Holder
     dismissed: asyncio.Future[Goodbye] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    over: asyncio.Event = field(default_factory=asyncio.Event)
 
     def dismiss(self, goodbye: Goodbye) -> None:
         if not self.dismissed.done():
@@ -81,7 +83,9 @@ class Sessions:
         self._record = record
         self._renew_seconds = renew_seconds
         self._holders: dict[tuple[SessionKind, str], _Session] = {}
-        self._farewells: set[asyncio.Task[None]] = set()
+        self._open: dict[_Session, asyncio.Task[None] | None] = {}
+        """Sessions that are not over, with the task that ends them, once it runs."""
+        self._closing = False
 
     def handlers(self) -> SubresourceHandlers:
         """The table for ``ApiServer``."""
@@ -93,11 +97,10 @@ class Sessions:
 
     async def close(self) -> None:
         """Close every session with 1011, so that clients come again once the daemon is back."""
-        for session in self._holders.values():
+        self._closing = True
+        for session in self._open:
             session.dismiss(STOPPING)
-        while self._holders or self._farewells:
-            await asyncio.sleep(0)
-            await asyncio.gather(*self._farewells, return_exceptions=True)
+        await asyncio.gather(*(session.over.wait() for session in self._open))
 
     async def _console(
         self, request: web.BaseRequest, user: User, namespace: str, name: str
@@ -144,6 +147,8 @@ class Sessions:
         if _flag(request, "probe"):
             return web.json_response(await self._probe(kind, vm))
         _require_running(vm)
+        if self._closing:
+            raise BadRequest("The daemon is stopping; sessions are served again once it is back.")
         socket = prepare_socket(request)
         try:
             stream = await connect(vm["metadata"]["uid"])
@@ -173,6 +178,9 @@ class Sessions:
     ) -> None:
         """Displace who holds the session, and serve it to its end."""
         session = _Session(holder)
+        self._open[session] = None
+        if self._closing:
+            session.dismiss(STOPPING)
         key = (kind, vm["metadata"]["uid"])
         self._displace(kind, vm, session)
         lease = SessionLease(self._store, kind, vm, holder, renew_seconds=self._renew_seconds)
@@ -185,9 +193,13 @@ class Sessions:
             log.info("%s session of %s ended: %s", kind, _title(vm), goodbye.reason or "the client left")
             # A task of its own: a stopping server cancels this one, perhaps more than once.
             farewell = asyncio.create_task(_farewell(socket, goodbye, lease), name=f"end of {kind} session")
-            self._farewells.add(farewell)
-            farewell.add_done_callback(self._farewells.discard)
+            self._open[session] = farewell
+            farewell.add_done_callback(lambda _: self._forget(session))
             await asyncio.shield(farewell)
+
+    def _forget(self, session: _Session) -> None:
+        del self._open[session]
+        session.over.set()
 
     def _displace(self, kind: SessionKind, vm: Object, session: _Session) -> None:
         key, user = (kind, vm["metadata"]["uid"]), session.holder.user

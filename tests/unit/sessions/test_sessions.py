@@ -151,6 +151,7 @@ async def test_a_stopping_daemon_closes_with_1011_and_removes_the_lease(lab: Lab
         await socket.close()
         await asyncio.wait_for(closing, 5)
         assert await lease(lab, vm) is None
+    assert await refused(lab) == 400
 
 
 async def test_a_leaving_client_is_answered_without_1000_and_frees_the_session(lab: Lab) -> None:
@@ -250,6 +251,16 @@ async def test_the_lease_tells_everybody_and_is_renewed(lab: Lab) -> None:
         await until(renewed)
         await lab.store.delete(LEASE, "default", first["metadata"]["name"])
         await until(lambda: lease(lab, vm))
+
+
+async def test_sessions_that_end_at_once_leave_no_lease(lab: Lab) -> None:
+    vm = await lab.machine()
+    await lab.serial(vm)
+    for _ in range(10):
+        async with lab.connect():
+            pass
+    await lab.sessions.close()
+    assert await lease(lab, vm) is None
 
 
 async def test_a_session_yields_to_another_daemons_lease(lab: Lab) -> None:

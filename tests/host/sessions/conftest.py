@@ -1,0 +1,3 @@
+from tests.host.hypervisor.conftest import hypervisor, spec
+
+__all__ = ["hypervisor", "spec"]
