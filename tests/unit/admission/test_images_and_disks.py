@@ -1,0 +1,196 @@
+"""Images stay what they were made from; disks grow and never shrink."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from hyperd.resources.kind import Object
+from tests.unit.admission.world import World, changed, make, stored, told
+
+URL = {"type": "HTTP", "http": {"url": "https://example.com/a.qcow2"}}
+OTHER = {"type": "HTTP", "http": {"url": "https://example.com/b.qcow2"}}
+STORAGE_CLASS: Object = {
+    "apiVersion": "storage.k8s.io/v1",
+    "kind": "StorageClass",
+    "metadata": {"name": "local"},
+    "provisioner": "hyperd.local/directory",
+}
+
+
+def image(kind: str = "VirtualImage", name: str = "debian", **parts: Any) -> Object:
+    return make(kind, name, spec={"dataSource": copy.deepcopy(URL)}, **parts)
+
+
+def disk(size: object = "10Gi", **parts: Any) -> Object:
+    claim = {} if size is None else {"size": size}
+    return make("VirtualDisk", "root", spec={"persistentVolumeClaim": claim}, **parts)
+
+
+@pytest.mark.parametrize("obj", [image(name="a.b"), image("ClusterVirtualImage", "a.b")], ids=["vi", "cvi"])
+async def test_a_dot_in_a_name_is_refused_at_first_and_warned_of_later(obj: Object) -> None:
+    assert told(await World().create(obj)) == [
+        f'metadata.name: Invalid value: "a.b": the name of a {obj["kind"]} must not contain "."'
+    ]
+    response = await World().update(stored(obj), changed(obj, dataSource=OTHER))
+    assert response.causes == []
+    assert 'must not contain "."' in response.warnings[0]
+
+
+async def test_a_disk_has_no_dot_in_its_name() -> None:
+    obj = disk()
+    obj["metadata"]["name"] = "a.b"
+    assert told(await World().create(obj)) == [
+        'metadata.name: Invalid value: "a.b": the name of a VirtualDisk must not contain "."'
+    ]
+
+
+@pytest.mark.parametrize(
+    ("obj", "finalizer"),
+    [(image(), "vi-cleanup"), (image("ClusterVirtualImage"), "cvi-cleanup"), (disk(), "vd-cleanup")],
+    ids=["vi", "cvi", "vd"],
+)
+async def test_objects_are_born_with_their_finalizer(obj: Object, finalizer: str) -> None:
+    response = await World().create(obj)
+    assert response.causes == []
+    assert response.object is not None
+    assert response.object["metadata"]["finalizers"] == [f"virtualization.deckhouse.io/{finalizer}"]
+
+
+async def test_a_source_has_a_type() -> None:
+    obj = changed(image(), dataSource={})
+    assert told(await World().create(obj)) == [
+        "spec.dataSource.type: Required value: one of HTTP, ContainerImage, ObjectRef, Upload"
+    ]
+
+
+@pytest.mark.parametrize("phase", ["Ready", "ImageLost", "PVCLost"])
+async def test_an_image_that_is_there_keeps_its_source(phase: str) -> None:
+    old = stored(image(status={"phase": phase}))
+    assert told(await World().update(old, changed(old, dataSource=OTHER))) == [
+        "spec.dataSource: Forbidden: data source cannot be changed: the VirtualImage has already been provisioned"
+    ]
+    claim = {"storageClassName": "local"}
+    lines = told(await World([STORAGE_CLASS]).update(old, changed(old, persistentVolumeClaim=claim)))
+    assert "storage class cannot be changed" in lines[0]
+
+
+async def test_before_that_the_source_may_change() -> None:
+    old = stored(image(status={"phase": "Failed"}))
+    assert told(await World().update(old, changed(old, dataSource=OTHER))) == []
+
+
+async def test_a_cluster_image_that_is_there_keeps_its_spec() -> None:
+    old = stored(image("ClusterVirtualImage", status={"phase": "Ready"}))
+    assert told(await World().update(old, changed(old, dataSource=OTHER))) == [
+        "spec: Forbidden: ClusterVirtualImage is in a Ready state: configuration changes are not available"
+    ]
+
+
+async def test_a_missing_storage_class_is_refused() -> None:
+    claim = {"size": "1Gi", "storageClassName": "fast"}
+    line = 'spec.persistentVolumeClaim.storageClassName: Invalid value: "fast": StorageClass "fast" does not exist'
+    assert told(await World([STORAGE_CLASS]).create(changed(disk(), persistentVolumeClaim=claim))) == [line]
+    fast = {"storageClassName": "fast"}
+    assert told(await World([STORAGE_CLASS]).create(changed(image(), persistentVolumeClaim=fast))) == [line]
+    claim["storageClassName"] = "local"
+    assert told(await World([STORAGE_CLASS]).create(changed(disk(), persistentVolumeClaim=claim))) == []
+
+
+@pytest.mark.parametrize(
+    ("spec", "warning"),
+    [
+        ({"dataSource": {"type": "Upload"}}, "spec.dataSource.type: Uploads are not built yet"),
+        (
+            {"dataSource": {"type": "ContainerImage", "containerImage": {"image": "a/b"}}},
+            "spec.dataSource.type: Images from container images are not built yet",
+        ),
+        (
+            {"dataSource": {"type": "ObjectRef", "objectRef": {"kind": "VirtualDisk", "name": "a"}}},
+            "spec.dataSource.objectRef.kind: Images from disks are not built yet",
+        ),
+        ({"storage": "PersistentVolumeClaim"}, "spec.storage: Images on volumes are not built yet"),
+    ],
+)
+async def test_sources_that_are_not_built_are_warned_of(spec: Object, warning: str) -> None:
+    response = await World().create(changed(image(), **spec))
+    assert response.causes == []
+    assert any(text.startswith(warning) for text in response.warnings)
+
+
+async def test_the_old_name_of_a_storage_is_told() -> None:
+    response = await World().create(changed(image(), storage="Kubernetes"))
+    assert "spec.storage: Kubernetes is an old name: use PersistentVolumeClaim" in response.warnings
+
+
+async def test_a_checksum_that_cannot_be_verified_is_refused() -> None:
+    source = copy.deepcopy(URL)
+    source["http"]["checksum"] = {"streebog256": "0" * 64}  # type: ignore[index]
+    assert told(await World().create(changed(image(), dataSource=source))) == [
+        "spec.dataSource.http.checksum.streebog256: Forbidden: Checksum streebog256 cannot be verified by this "
+        "version: give sha256 or sha512 instead."
+    ]
+
+
+async def test_a_blank_disk_needs_a_size() -> None:
+    assert told(await World().create(disk(None))) == [
+        "spec.persistentVolumeClaim.size: Required value: a blank disk needs a size, such as 10Gi"
+    ]
+
+
+@pytest.mark.parametrize("size", ["0", "-1Gi", "8Ei", "1e9999", 0])
+async def test_a_size_is_a_sensible_quantity(size: object) -> None:
+    (line,) = told(await World().create(disk(size)))
+    assert line.startswith("spec.persistentVolumeClaim.size: Invalid value: ")
+
+
+@pytest.mark.parametrize("phase", ["", "Pending", "Ready"])
+async def test_a_disk_grows_and_never_shrinks(phase: str) -> None:
+    old = stored(disk(status={"phase": phase} if phase else {}))
+    assert told(await World().update(old, changed(old, persistentVolumeClaim={"size": "20Gi"}))) == []
+    assert told(await World().update(old, changed(old, persistentVolumeClaim={"size": "10240Mi"}))) == []
+    assert told(await World().update(old, changed(old, persistentVolumeClaim={"size": "5Gi"}))) == [
+        'spec.persistentVolumeClaim.size: Invalid value: "5Gi": a disk cannot shrink: its size is 10Gi'
+    ]
+    assert told(await World().update(old, changed(old, persistentVolumeClaim={}))) == [
+        "spec.persistentVolumeClaim.size: Forbidden: the size cannot be removed once it is set"
+    ]
+
+
+async def test_a_migrating_disk_does_not_grow() -> None:
+    old = stored(disk(status={"phase": "Migrating"}))
+    lines = told(await World().update(old, changed(old, persistentVolumeClaim={"size": "20Gi"})))
+    assert "cannot be changed while the disk is migrating" in lines[0]
+
+
+async def test_a_disk_that_is_there_keeps_source_and_class() -> None:
+    old = stored(disk(status={"phase": "Ready", "storageClassName": "local"}))
+    new = changed(old, dataSource=URL, persistentVolumeClaim={"size": "10Gi", "storageClassName": "fast"})
+    assert told(await World().update(old, new)) == [
+        "spec.dataSource: Forbidden: data source cannot be changed: the VirtualDisk has already been provisioned",
+        "spec.persistentVolumeClaim.storageClassName: Forbidden: the storage class cannot be changed after "
+        "provisioning: this edition does not migrate volumes",
+    ]
+    named = changed(old, persistentVolumeClaim={"size": "10Gi", "storageClassName": "local"})
+    assert told(await World().update(old, named)) == []
+
+
+async def test_what_will_fail_is_told_before() -> None:
+    status = {"phase": "Ready", "cdrom": True, "size": {"unpackedBytes": str(3 << 30)}}
+    source = {"type": "ObjectRef", "objectRef": {"kind": "VirtualImage", "name": "debian"}}
+    response = await World([image(status=status)]).create(changed(disk("2Gi"), dataSource=source))
+    assert response.causes == []
+    assert response.warnings == [
+        'VirtualImage "debian" is an ISO image: a disk cannot be made from it',
+        "spec.persistentVolumeClaim.size: smaller than the image, which unpacks to 3Gi: the disk will fail to be "
+        "provisioned",
+    ]
+
+
+async def test_an_image_that_is_not_there_yet_is_waited_for() -> None:
+    source = {"type": "ObjectRef", "objectRef": {"kind": "ClusterVirtualImage", "name": "later"}}
+    response = await World().create(changed(disk(None), dataSource=source))
+    assert response.causes == []
+    assert response.warnings == []
