@@ -78,7 +78,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("next_tab", "tab", "next tab", "the next tab of the details", "Object"),
     Action("previous_tab", "shift+tab", "previous tab", "the tab before", "Object"),
     Action("yaml", "y", "YAML", "the object as YAML", "Object", ("yaml",), _EVERY),
-    Action("events", "e", "events", "what happened to it", "Object", ("log",), _EVERY),
+    Action("events", "e", "events", "what happened to it", "Object", (), _EVERY),
     Action("console", "c", "console", "its console, here", "Machine", ("console",), _MACHINE, running, True),
     Action("attach", "C", "raw", "the same on the whole terminal", "Machine", ("attach",), _MACHINE, running),
     Action("start", "s", "start", "start it", "Machine", ("start",), _MACHINE, startable, True),

@@ -106,7 +106,9 @@ class World:
         assert kind is not None
         return [item.name for item in (await self.store.list(kind)).items]
 
-    async def machine(self, name: str, *, namespace: str = "shop", phase: str = "Running", **status: Any) -> Object:
+    async def machine(
+        self, name: str, *, namespace: str = "shop", phase: str = "Running", **status: Any
+    ) -> Object:
         """A machine; a running one has a guest on its console."""
         obj = await self.add("virtualmachines", machine(name, namespace=namespace), {"phase": phase, **status})
         if phase == "Running":
@@ -114,7 +116,9 @@ class World:
             guest = self.guests[name] = Guest(name)
             await guest.listen(self.settings.console_dir / uid)
             log = self.settings.console_log_dir / f"{uid}.log"
-            log.write_bytes(b"[    0.000000] Linux version 6.1.0\r\n[    1.204511] \x1b[1;32mvirtio_blk\x1b[0m: ready\r\n")
+            log.write_bytes(
+                b"[    0.000000] Linux version 6.1.0\r\n[    1.204511] \x1b[1;32mvirtio_blk\x1b[0m: ready\r\n"
+            )
         return obj
 
     async def stop(self) -> None:
@@ -197,7 +201,13 @@ def ago(**delta: float) -> str:
 def failing(kind: str, reason: str, message: str) -> list[Object]:
     """One condition that is False."""
     return [
-        {"type": kind, "status": "False", "reason": reason, "message": message, "lastTransitionTime": ago(minutes=2)}
+        {
+            "type": kind,
+            "status": "False",
+            "reason": reason,
+            "message": message,
+            "lastTransitionTime": ago(minutes=2),
+        }
     ]
 
 
@@ -229,18 +239,24 @@ async def serving(folder: Path) -> AsyncIterator[World]:
     settings = Settings(
         state_dir=folder / "state", run_dir=folder / "run", log_dir=folder / "log", api=ApiSettings(port=0)
     )
-    for path in (settings.state_dir, settings.console_dir, settings.console_log_dir):
-        path.mkdir(parents=True, exist_ok=True)
-        path.chmod(0o711)
+    _make_folders(settings)
     store, hub, sessions, server = _parts(settings)
     world = World(settings, store, server, sessions, hub)
     await world.start()
     try:
         for name in ("shop", "lab"):
-            await world.add("namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}, group="")
+            await world.add(
+                "namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}, group=""
+            )
         yield world
     finally:
         await world.close()
+
+
+def _make_folders(settings: Settings) -> None:
+    for path in (settings.state_dir, settings.console_dir, settings.console_log_dir):
+        path.mkdir(parents=True, exist_ok=True)
+        path.chmod(0o711)
 
 
 async def populate(world: World) -> None:
@@ -249,19 +265,25 @@ async def populate(world: World) -> None:
         "web-7", ipAddress="10.66.10.7", nodeName="n1",
         stats={"lastStartTime": ago(hours=5)},
         resources={"cpu": {"cores": 2, "coreFraction": "100%"}, "memory": {"size": "2Gi"}},
-        blockDeviceRefs=[{"kind": "VirtualDisk", "name": "web-7-root", "size": "20Gi", "attached": True, "target": "sda"}],
+        blockDeviceRefs=[
+            {"kind": "VirtualDisk", "name": "web-7-root", "size": "20Gi", "attached": True, "target": "sda"}
+        ],
         conditions=[
-            {"type": "Running", "status": "True", "reason": "Running", "message": "", "lastTransitionTime": ago(hours=5)},
+            {"type": "Running", "status": "True", "reason": "Running", "lastTransitionTime": ago(hours=5)},
             {"type": "AwaitingRestartToApplyConfiguration", "status": "True", "reason": "ChangesPendingRestart",
              "message": "memory.size 2Gi → 4Gi waits for a restart", "lastTransitionTime": ago(minutes=5)},
         ],
-        restartAwaitingChanges=[{"operation": "replace", "path": "memory.size", "currentValue": "2Gi", "desiredValue": "4Gi"}],
+        restartAwaitingChanges=[
+            {"operation": "replace", "path": "memory.size", "currentValue": "2Gi", "desiredValue": "4Gi"}
+        ],
     )  # fmt: skip
     await world.machine("web-8", ipAddress="10.66.10.8", nodeName="n1", stats={"lastStartTime": ago(minutes=12)})
     await world.machine("db-1", phase="Stopped", nodeName="")
     await world.machine(
         "test", namespace="lab", phase="Pending",
-        conditions=failing("BlockDevicesReady", "BlockDevicesNotReady", "Waiting for VirtualDisk test-root: its image imports"),
+        conditions=failing(
+            "BlockDevicesReady", "BlockDevicesNotReady", "Waiting for VirtualDisk test-root: its image imports"
+        ),
     )  # fmt: skip
     for name, phase in (("web-7-root", "Ready"), ("web-8-root", "Ready"), ("db-1-root", "Ready")):
         await world.add(
@@ -289,7 +311,6 @@ async def populate(world: World) -> None:
 
 
 async def _main(folder: Path) -> None:
-    folder.mkdir(exist_ok=True)
     async with serving(folder) as world:
         if "--empty" not in sys.argv:
             await populate(world)
@@ -300,8 +321,6 @@ async def _main(folder: Path) -> None:
         print(f"HYPERD_SOCKET={world.settings.socket_path}", os.getpid(), flush=True)
         while True:
             await asyncio.sleep(1)
-            for guest in world.guests.values():
-                guest.say(b"")
 
 
 if __name__ == "__main__":
