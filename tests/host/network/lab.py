@@ -30,6 +30,8 @@ def fresh_namespace() -> Iterator[None]:
         _check(_LIBC.unshare(_CLONE_NEWNET))
         try:
             run("ip", "link", "set", "lo", "up")
+            # A new namespace inherits these from the machine; the taps must not depend on its choice.
+            run("sysctl", "-w", "net.ipv4.ip_forward=0", "net.ipv4.conf.all.rp_filter=0")
             yield
         finally:
             _check(_LIBC.setns(before, _CLONE_NEWNET))
