@@ -60,7 +60,7 @@ def setup(settings: LogSettings, *, stream: TextIO | None = None) -> None:
     root.setLevel(level)
     logging.captureWarnings(capture=True)
     # These tell every request and every selector at levels that are ours.
-    for chatty in ("aiohttp.access", "asyncio", "kubernetes_asyncio", "pyroute2", "urllib3"):
+    for chatty in ("aiohttp.access", "asyncio", "kubernetes_asyncio", "urllib3"):
         logging.getLogger(chatty).setLevel(max(level, logging.WARNING))
 
 
