@@ -146,6 +146,9 @@ class ApiServer:
             response = await self._answer(request, request_id, seen)
         except HyperdError as err:
             response = answers.failure(err, request, request_id)
+        except ConnectionError:
+            # The client is gone; aiohttp closes what is left of the connection.
+            raise
         except Exception as err:  # noqa: BLE001  the named border: a defect must not reach the user as a traceback
             _LOG.exception("A request failed", extra={"request_id": request_id, "path": request.raw_path})
             defect = InternalError(

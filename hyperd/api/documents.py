@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import platform
 from functools import partial
 from typing import Any
@@ -75,7 +76,8 @@ class Documents:
             raise MethodNotAllowed("the server does not allow this method on the requested resource")
         path = path.rstrip("/")
         if path == "/metrics":
-            return answers.text(self._metrics.render(), request_id, content_type=metrics.CONTENT_TYPE)
+            process = await asyncio.to_thread(lambda: list(metrics.process_samples()))
+            return answers.text(self._metrics.render(process), request_id, content_type=metrics.CONTENT_TYPE)
         if path.startswith("/openapi/"):
             return self._openapi_answer(path, request_id)
         return self._discovered(request, path, request_id)

@@ -66,9 +66,9 @@ class Metrics:
         latency.buckets[bisect_left(_BUCKETS, seconds)] += 1
         latency.total += seconds
 
-    def render(self) -> str:
-        """The scrape's text."""
-        return render(self._samples())
+    def render(self, more: Iterable[Sample] = ()) -> str:
+        """The scrape's text, with ``more`` samples in it."""
+        return render((*self._samples(), *more))
 
     def _samples(self) -> Iterator[Sample]:
         for (verb, name, code), count in self._requests.items():
@@ -82,7 +82,6 @@ class Metrics:
             )
         for (verb, name), latency in self._latencies.items():
             yield from _histogram((("verb", verb), ("resource", name)), latency)
-        yield from process_samples()
         yield from self.loop_lag.samples()
         for collector in self._collectors:
             yield from collector()
@@ -131,7 +130,7 @@ def _number(value: float) -> str:
 
 
 def process_samples() -> Iterator[Sample]:
-    """Memory, CPU time and open files of this process, under Prometheus' usual names."""
+    """Memory, CPU time and open files of this process, under Prometheus' usual names. Blocking: reads /proc."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     usage = resource.getrusage(resource.RUSAGE_SELF)
     yield Sample(

@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from blockbuster import blockbuster_ctx
 
 from hyperd.api.app import ApiServer
 from hyperd.api.subresources import SubresourceHandlers
@@ -68,6 +69,13 @@ async def serving(folder: Path, *, sessions: SubresourceHandlers | None = None, 
     finally:
         await server.stop()
         await store.close()
+
+
+@pytest.fixture(autouse=True)
+def never_blocking() -> Iterator[None]:
+    """A call in the API's own code that blocks the event loop fails the test."""
+    with blockbuster_ctx("hyperd.api"):
+        yield
 
 
 @pytest.fixture

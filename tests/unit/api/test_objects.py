@@ -7,8 +7,9 @@ from typing import Any
 
 import aiohttp
 import orjson
+import pytest
 
-from hyperd.api import protobuf, routes
+from hyperd.api import protobuf, routes, watching
 from hyperd.resources.all import KINDS
 from tests.unit.api.conftest import GROUP, Api, config_map, machine
 
@@ -229,3 +230,20 @@ async def test_a_dry_run_of_any_verb_writes_nothing(api: Api) -> None:
     assert (await api.call("DELETE", f"{MAPS}/a?dryRun=All"))[0] == 200
     assert (await api.call("DELETE", f"{MAPS}/a", {"dryRun": ["All"]}))[0] == 200
     assert await api.version() == before
+
+
+async def test_a_reader_that_reads_nothing_is_dropped(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "_SLOW_READER_SECONDS", 0.2)
+    reader, writer = await asyncio.open_unix_connection(str(api.settings.socket_path), limit=1024)
+    writer.write(f"GET {MAPS}?watch=1 HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+    await reader.readuntil(b"\r\n\r\n")
+    for index in range(40):
+        await api.call("POST", MAPS, config_map(f"m{index}", big="x" * 50_000))
+    for _ in range(200):
+        if not api.store.watchers:
+            break
+        await asyncio.sleep(0.02)
+    assert api.store.watchers == 0
+    writer.close()
+    _, body = await api.call("GET", f"{MAPS}/m1")
+    assert body["metadata"]["name"] == "m1"
