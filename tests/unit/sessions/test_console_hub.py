@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import threading
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from hyperd.errors import NotFound, ServiceUnavailable
+from hyperd.hypervisor import console_socket
 from hyperd.hypervisor.console import REPLAY_BYTES, ConsoleHub, ConsoleSession
 from hyperd.settings import Settings
 from tests.unit.sessions.conftest import Serial
@@ -156,3 +158,35 @@ async def test_a_path_beyond_the_limit_of_socket_names_is_reached(folder: Path) 
     await hub.close()
     await serial.power_off()
     os.close(descriptor)
+
+
+async def test_swapping_the_socket_for_a_link_never_leads_elsewhere(serial: Serial, settings: Settings) -> None:
+    decoy, path = settings.run_dir / "decoy", settings.console_dir / uid_of(serial)
+    swapped, real = settings.console_dir / "swap", settings.console_dir / "real"
+    os.link(path, real)
+    stop = threading.Event()
+
+    def swap() -> None:
+        while not stop.is_set():
+            swapped.symlink_to(decoy)
+            swapped.rename(path)
+            os.link(real, swapped)
+            swapped.rename(path)
+
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(decoy))
+        server.listen()
+        swapping = asyncio.create_task(asyncio.to_thread(swap))
+        reached = refused = 0
+        async with asyncio.timeout(10):
+            while reached < 50 or refused < 50:
+                try:
+                    (await asyncio.to_thread(console_socket.connect, settings.console_dir, path.name)).close()
+                    reached += 1
+                except ServiceUnavailable:
+                    refused += 1
+        stop.set()
+        await swapping
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            server.accept()
