@@ -1,10 +1,12 @@
 """The part of kubectl's JSONPath that printer columns use, compiled once to closures.
 
-Fields (``.a.b``, ``['a.b']``, ``.a\\.b``), indices, ``[*]`` and equality filters (``[?(@.type=="Ready")]``).
+Fields (``.a.b``, ``['a.b']``, ``.a\\.b``), indices, ``[*]`` and equality filters
+(``[?(@.type=="Ready")]``, ``[?(@.on==true)]``).
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -17,7 +19,8 @@ _STEP = re.compile(
       | \[['"](?P<quoted>[^'"]*)['"]\]
       | \[(?P<index>-?\d+)\]
       | \[(?P<all>\*)\]
-      | \[\?\(@(?P<path>[^=!]*?)\s*(?P<op>==|!=)\s*['"](?P<value>[^'"]*)['"]\)\]""",
+      | \[\?\(@(?P<path>[^=!]*?)\s*(?P<op>==|!=)\s*
+        (?:['"](?P<value>[^'"]*)['"]|(?P<literal>true|false|-?\d+))\)\]""",
     re.VERBOSE,
 )
 
@@ -56,6 +59,8 @@ def _step(match: re.Match[str]) -> Step:
         return _index(int(match["index"]))
     if match["all"] is not None:
         return _all
+    if match["literal"] is not None:
+        return _filter(match["path"] or "", match["op"] == "==", json.loads(match["literal"]))
     return _filter(match["path"] or "", match["op"] == "==", match["value"])
 
 
@@ -79,10 +84,11 @@ def _all(value: Any) -> Iterator[Any]:
     yield from value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
-def _filter(path: str, equal: bool, wanted: str) -> Step:
+def _filter(path: str, equal: bool, wanted: str | int) -> Step:
     def step(value: Any) -> Iterator[Any]:
         for one in value if isinstance(value, list) else ():
-            if (wanted in [str(found) for found in find(path, one)]) == equal:
+            values = find(path, one)
+            if (wanted in ([str(found) for found in values] if isinstance(wanted, str) else values)) == equal:
                 yield one
 
     return step

@@ -58,7 +58,7 @@ class MachineClassController(Controller):
         fitting = [node for node in nodes if _fits(node, before["spec"].get("nodeSelector") or {})]
         status["availableNodes"] = sorted(node["metadata"]["name"] for node in fitting)
         if fitting:
-            allocatable = fitting[0]["status"].get("allocatable") or {}
+            allocatable = (fitting[0].get("status") or {}).get("allocatable") or {}
             status["maxAllocatableResources"] = {k: allocatable[k] for k in ("cpu", "memory") if k in allocatable}
         unconditional = before["spec"]["cpu"]["type"] in ("Host", "HostPassthrough")
         if fitting or unconditional:

@@ -18,6 +18,7 @@ from hyperd.store.interface import Item
 OBJECT: dict[str, Any] = {
     "metadata": {"name": "a", "namespace": "n", "labels": {"x.io/y": "z"}, "resourceVersion": "7"},
     "status": {"conditions": [{"type": "Ready", "status": "True"}, {"type": "Other", "status": "False"}], "n": 3},
+    "spec": {"disks": [{"name": "root", "mounted": True}, {"name": "data", "mounted": False, "index": 2}]},
 }
 
 
@@ -33,6 +34,10 @@ OBJECT: dict[str, Any] = {
         (".status.conditions[*].type", ["Ready", "Other"]),
         ('.status.conditions[?(@.type=="Ready")].status', ["True"]),
         ("""$.status.conditions[?(@.type != 'Ready')].status""".removeprefix("$"), ["False"]),
+        (".status.conditions[?(@.index==2)].type", []),
+        (".spec.disks[?(@.mounted==true)].name", ["root"]),
+        (".spec.disks[?(@.mounted!=true)].name", ["data"]),
+        (".spec.disks[?(@.index==2)].name", ["data"]),
         (".status.nothing.more", []),
         (".metadata.name.more", []),
     ],
