@@ -47,6 +47,11 @@ FreeForm = Annotated[Any, Field(json_schema_extra={"x-kubernetes-preserve-unknow
 NonEmpty = Annotated[str, Field(min_length=1)]
 
 
+def one_of(*values: str) -> Any:
+    """A field with these values. The view stays lenient: an object of a newer version must still be read."""
+    return Field(json_schema_extra={"enum": list(values)})
+
+
 def list_map(*keys: str) -> dict[str, Any]:
     """Marks a list as a map by ``keys``: unique, and merged item by item on server-side apply."""
     return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
@@ -95,7 +100,7 @@ class Condition(Section):
 
     type: NonEmpty
     """What the condition is about, in CamelCase."""
-    status: Annotated[str, Field(json_schema_extra={"enum": ["True", "False", "Unknown"]})]
+    status: Annotated[str, one_of("True", "False", "Unknown")]
     """True, False or Unknown."""
     reason: NonEmpty
     """Why it is so: one word for programs, in CamelCase."""
@@ -122,7 +127,7 @@ class LabelSelectorRequirement(Section):
 
     key: str
     """Key of the label."""
-    operator: str
+    operator: Annotated[str, one_of("In", "NotIn", "Exists", "DoesNotExist")]
     """How the label relates to the values: In, NotIn, Exists or DoesNotExist."""
     values: Annotated[list[str] | None, Field(json_schema_extra=LIST_ATOMIC)] = None
     """The values; empty for Exists and DoesNotExist."""

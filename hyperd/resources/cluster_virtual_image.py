@@ -156,7 +156,10 @@ CLUSTER_VIRTUAL_IMAGE = KINDS.add(
             Rule(
                 path="spec.dataSource.objectRef",
                 message="namespace is required for VirtualImage, VirtualDisk and VirtualDiskSnapshot",
-                cel="self.kind == 'ClusterVirtualImage' || (has(self.namespace) && size(self.namespace) > 0)",
+                cel=(
+                    "self.kind == 'ClusterVirtualImage'"
+                    " || (has(self.__namespace__) && size(self.__namespace__) > 0)"
+                ),
                 holds=_has_namespace,
             ),
         ),

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from hyperd.resources.base import LIST_ATOMIC, Int32, Int64, LabelSelector, NonEmpty, Section
+from hyperd.resources.base import LIST_ATOMIC, Int32, Int64, LabelSelector, NonEmpty, Section, one_of
 
 Weight = Annotated[int, Field(ge=1, le=100, json_schema_extra={"format": "int32"})]
 
@@ -16,11 +16,11 @@ class Toleration(Section):
 
     key: str | None = None
     """Key of the taint; every key when empty, with operator Exists."""
-    operator: str | None = None
+    operator: Annotated[str, one_of("Exists", "Equal")] | None = None
     """How the key relates to the value: Exists or Equal (the default)."""
     value: str | None = None
     """Value of the taint, for Equal."""
-    effect: str | None = None
+    effect: Annotated[str, one_of("NoSchedule", "PreferNoSchedule", "NoExecute")] | None = None
     """Effect of the taint: NoSchedule, PreferNoSchedule or NoExecute; all when empty."""
     toleration_seconds: Int64 | None = None
     """How long a NoExecute taint is put up with; forever when empty."""
@@ -31,7 +31,7 @@ class NodeSelectorRequirement(Section):
 
     key: str
     """Key of the label."""
-    operator: str
+    operator: Annotated[str, one_of("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt")]
     """How the label relates to the values: In, NotIn, Exists, DoesNotExist, Gt or Lt."""
     values: Annotated[list[str] | None, Field(json_schema_extra=LIST_ATOMIC)] = None
     """The values; one number for Gt and Lt, none for Exists and DoesNotExist."""
@@ -126,11 +126,11 @@ class Affinity(Section):
 class TopologySpreadConstraint(Section):
     """How evenly virtual machines are spread."""
 
-    max_skew: Int32
+    max_skew: Annotated[int, Field(ge=1, json_schema_extra={"format": "int32"})]
     """By how many the fullest place may exceed the emptiest."""
     topology_key: NonEmpty
     """Label of nodes whose value tells the place apart."""
-    when_unsatisfiable: str
+    when_unsatisfiable: Annotated[str, one_of("DoNotSchedule", "ScheduleAnyway")]
     """What to do when it cannot hold: DoNotSchedule or ScheduleAnyway."""
     label_selector: LabelSelector | None = None
     """Which virtual machines are counted."""
@@ -138,7 +138,7 @@ class TopologySpreadConstraint(Section):
     """How many places there must be."""
     match_label_keys: Annotated[list[str] | None, Field(json_schema_extra=LIST_ATOMIC)] = None
     """Labels whose values must equal this virtual machine's."""
-    node_affinity_policy: str | None = None
+    node_affinity_policy: Annotated[str, one_of("Honor", "Ignore")] | None = None
     """Whether nodes outside the affinity count: Honor or Ignore."""
-    node_taints_policy: str | None = None
+    node_taints_policy: Annotated[str, one_of("Honor", "Ignore")] | None = None
     """Whether tainted nodes count: Honor or Ignore."""

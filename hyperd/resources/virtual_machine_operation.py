@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from hyperd.resources.base import LIST_ATOMIC, Conditions, Int64, NonEmpty, Resource, Section
+from hyperd.resources.base import LIST_ATOMIC, Conditions, Int64, NonEmpty, Resource, Section, one_of
 from hyperd.resources.kind import KINDS, Column, Kind, Rule
 from hyperd.resources.names import CATEGORY, GROUP, VERSION
 from hyperd.resources.virtual_image import AGE
@@ -173,7 +173,7 @@ class OperationResource(Section):
     """Kind of the object."""
     name: str
     """Name of the object."""
-    status: Annotated[str, Field(json_schema_extra={"enum": ["InProgress", "Completed", "Failed"]})]
+    status: Annotated[str, one_of("InProgress", "Completed", "Failed")]
     """How far it is."""
     message: str | None = None
     """What happened."""

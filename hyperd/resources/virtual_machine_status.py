@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from hyperd.resources.base import Conditions, FreeForm, Int32, Int64, Quantity, Section, Timestamp
+from hyperd.resources.base import Conditions, FreeForm, Int32, Int64, Quantity, Section, Timestamp, one_of
 
 
 class VirtualMachinePhase(StrEnum):
@@ -183,7 +183,7 @@ class VMMigrationState(Section):
     """Where the virtual machine came from."""
     target: MigrationEndpoint | None = None
     """Where it went."""
-    result: Annotated[str, Field(json_schema_extra={"enum": ["", "Succeeded", "Failed"]})] | None = None
+    result: Annotated[str, one_of("", "Succeeded", "Failed")] | None = None
     """How it ended; empty while it goes on."""
 
 
@@ -263,7 +263,7 @@ class Resources(Section):
 class RestartAwaitingChange(Section):
     """A change of the spec that waits for a restart."""
 
-    operation: Annotated[str, Field(json_schema_extra={"enum": ["add", "remove", "replace"]})]
+    operation: Annotated[str, one_of("add", "remove", "replace")]
     """What changes: add, remove or replace."""
     path: str
     """Where in the spec, such as cpu.cores."""

@@ -98,6 +98,20 @@ def test_rules_hang_at_fields_that_exist_and_have_a_message(kind: Kind) -> None:
         assert ("oldSelf" in rule.cel) == rule.transition
 
 
+CEL_RESERVED = {"namespace", "in", "as", "for", "if", "import", "package", "return", "let", "var", "const"}
+
+
+@by_kind
+def test_the_cel_text_of_a_rule_names_fields_that_exist(kind: Kind) -> None:
+    for rule in kind.rules:
+        assert rule.cel.count("(") == rule.cel.count(")")
+        for chain in re.findall(r"\bself((?:\.[A-Za-z_]+)+)", rule.cel):
+            names = chain.removeprefix(".").split(".")
+            assert not CEL_RESERVED & set(names), f"{rule.cel}: a reserved word is escaped as __word__"
+            path = ".".join(name.removeprefix("__").removesuffix("__") for name in names)
+            assert subschema(kind.schema, f"{rule.path}.{path}") is not None, rule.cel
+
+
 def test_names_are_unique_words() -> None:
     words = [word for kind in KINDS for word in {kind.plural, kind.singular, *kind.short_names}]
     assert len(words) == len(set(words))

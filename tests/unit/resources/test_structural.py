@@ -395,6 +395,34 @@ def test_two_conditions_of_a_type_are_refused() -> None:
     assert admitted(VIRTUAL_MACHINE, obj) == ['status.conditions[1]: Duplicate value: {"type": "Ready"}']
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "line"),
+    [
+        (
+            "tolerations",
+            [{"key": "a", "operator": "In"}],
+            'spec.tolerations[0].operator: Unsupported value: "In": supported values: "Exists", "Equal"',
+        ),
+        (
+            "affinity",
+            {"virtualMachineAndPodAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{}]}},
+            "spec.affinity.virtualMachineAndPodAffinity.requiredDuringSchedulingIgnoredDuringExecution[0]"
+            ".topologyKey: Required value",
+        ),
+        (
+            "topologySpreadConstraints",
+            [{"maxSkew": 0, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}],
+            "spec.topologySpreadConstraints[0].maxSkew: Invalid value: 0: "
+            "spec.topologySpreadConstraints[0].maxSkew in body should be greater than or equal to 1",
+        ),
+    ],
+)
+def test_placement_speaks_the_schedulers_words(field: str, value: Any, line: str) -> None:
+    obj = machine()
+    obj["spec"][field] = value
+    assert admitted(VIRTUAL_MACHINE, obj) == [line]
+
+
 @pytest.mark.parametrize("text", ["yesterday", "2026-13-01T00:00:00Z", "2026-01-01", "2026-01-01T00:00:00"])
 def test_a_time_is_rfc_3339(text: str) -> None:
     obj = machine()
