@@ -11,8 +11,6 @@ from pathlib import Path
 
 from tests.host.running import Hyperd
 
-_ROUTE_TABLE = "1490"
-
 
 def leftovers(daemon: Hyperd) -> list[str]:
     """Sentences, one for each thing without an owner; empty when all is well."""
@@ -81,9 +79,13 @@ def taps(daemon: Hyperd) -> list[str]:
 
 
 def routes(daemon: Hyperd) -> list[str]:
-    """Addresses with a host route in the VM table."""
-    text = daemon.node.exec(["ip", "-j", "route", "show", "table", _ROUTE_TABLE], check=False).stdout
-    return [r["dst"] for r in json.loads(text or "[]") if r.get("type", "unicast") == "unicast"]
+    """Addresses with a host route through one of this daemon's taps."""
+    mark = f"hyperd:{daemon.instance}:"
+    links = json.loads(daemon.node.exec(["ip", "-j", "link"]).stdout)
+    ours = {link["ifname"] for link in links if link.get("ifalias", "").startswith(mark)}
+    text = daemon.node.exec(["ip", "-j", "route", "show", "table", "all"], check=False).stdout
+    found = json.loads(text or "[]")
+    return [r["dst"] for r in found if r.get("dev") in ours and r.get("protocol") not in ("kernel", None)]
 
 
 def repositories(daemon: Hyperd) -> dict[str, list[str]]:

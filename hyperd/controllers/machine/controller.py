@@ -145,9 +145,9 @@ class MachineController(Controller):
 
     async def _without_libvirt(self, before: Object, machine: Object) -> Result | None:
         """Dependencies may still be told; the phase stays what it was."""
-        if not machine["status"].get("phase"):
+        if machine["status"].get("phase") in (None, "", "Pending"):
             found = await self._resolver.resolve(machine, lambda: self.enqueue(machine_key(before)))
-            found.block("libvirt does not answer on the node.")
+            found.blocked = f"libvirt does not answer on node {self._context.node_name}."
             status.show_absence(machine, self._instances.observe(None, found), "Pending")
             await update_status(self._context.store, VIRTUAL_MACHINE, before, machine)
         return Result(_LIBVIRT_RETRY_SECONDS)

@@ -1,0 +1,201 @@
+"""What breaks around the daemon: libvirt, the registry, the disk, the host itself; and how it heals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.host.inventory import domains, leftovers, taps
+from tests.host.node import Node, wait_until
+from tests.host.running import Console, Hyperd, ImageServer, disk, image, machine, operation
+
+Object = dict[str, Any]
+
+
+@pytest.fixture
+def daemon(node: Node, images: ImageServer) -> Iterator[Hyperd]:
+    """A daemon with the image ``guest`` Ready and a running machine ``vm``."""
+    node.ensure_libvirtd()
+    with Hyperd(node) as running:
+        ready(running, images)
+        yield running
+    node.ensure_libvirtd()
+    node.remove_domains()
+
+
+def ready(daemon: Hyperd, images: ImageServer) -> Object:
+    daemon.create(image("guest", f"{images.url}/guest.qcow2"))
+    daemon.create(disk("root", image="guest"))
+    daemon.create(machine("vm", "root", terminationGracePeriodSeconds=0))
+    return daemon.wait_phase("vm", "vm", "Running")
+
+
+def condition(obj: Object, type_: str) -> Object:
+    return next((c for c in (obj.get("status") or {}).get("conditions", []) if c["type"] == type_), {})
+
+
+def test_without_libvirt_the_node_is_not_ready_and_machines_keep_their_phase(daemon: Hyperd, node: Node) -> None:
+    node.kill_libvirtd()
+    daemon.wait("node", "node", lambda o: condition(o, "Ready").get("status") == "False", timeout=60)
+    assert daemon.get("vm", "vm")["status"]["phase"] == "Running"
+    daemon.create(disk("second", image="guest"))
+    daemon.create(machine("late", "second", terminationGracePeriodSeconds=0))
+    waiting = daemon.wait("vm", "late", lambda o: "libvirt" in condition(o, "Running").get("message", ""))
+    assert waiting["status"]["phase"] == "Pending"
+    node.start_libvirtd()
+    daemon.wait("node", "node", lambda o: condition(o, "Ready").get("status") == "True", timeout=60)
+    daemon.wait_phase("vm", "late", "Running", timeout=60)
+
+
+def test_an_import_waits_for_a_registry_that_is_down_and_heals(node: Node, images: ImageServer) -> None:
+    settings = {"registry.binary": "/nonexistent/registry"}
+    with Hyperd(node, settings=settings) as daemon:
+        daemon.create(image("guest", f"{images.url}/guest.qcow2"))
+        waiting = daemon.wait(
+            "vi", "guest", lambda o: "registry" in condition(o, "Ready").get("message", "").lower()
+        )
+        assert waiting["status"]["phase"] in ("Pending", "Provisioning")
+        daemon.stop()
+        daemon.settings["registry.binary"] = "docker-registry"
+        daemon.start()
+        daemon.wait_phase("vi", "guest", "Ready", timeout=60)
+
+
+def test_a_killed_registry_comes_back_by_itself(daemon: Hyperd, node: Node, images: ImageServer) -> None:
+    pids = node.exec(["pgrep", "-f", f"{daemon.state_dir}/registry"]).stdout.split()
+    node.exec(["kill", "-9", *pids])
+    daemon.create(image("again", f"{images.url}/guest.qcow2"))
+    daemon.wait_phase("vi", "again", "Ready", timeout=60)
+
+
+def test_a_guest_paused_by_a_full_disk_goes_on_when_there_is_space(node: Node, images: ImageServer) -> None:
+    state = node.make_dir()
+    node.exec(["mount", "-t", "tmpfs", "-o", "size=100m,mode=711", "tmpfs", state])
+    try:
+        with Hyperd(node, settings={"state_dir": state}) as daemon:
+            vm = ready(daemon, images)
+            daemon.create(disk("data", size="400Mi"))
+            daemon.patch(
+                "vm",
+                "vm",
+                {
+                    "spec": {
+                        "blockDeviceRefs": [
+                            {"kind": "VirtualDisk", "name": "root"},
+                            {"kind": "VirtualDisk", "name": "data"},
+                        ]
+                    }
+                },
+            )
+            daemon.wait_phase("vd", "data", "Ready")
+            daemon.create(operation("Restart", "vm", force=True))
+            daemon.wait(
+                "vm", "vm", lambda o: len([d for d in o["status"]["blockDeviceRefs"] if d["attached"]]) == 2
+            )
+            wait_until(lambda: daemon.console_log(vm).count("login:") >= 1, timeout=60, what="a login prompt")
+            with Console(daemon, "vm") as console:
+                console.log_in()
+                console.type("dd if=/dev/zero of=/dev/sdb bs=1M count=300 2>/dev/null; sync; echo WROTE''-ALL\r")
+                paused = daemon.wait_phase("vm", "vm", "Pause", timeout=90)
+                assert "space" in condition(paused, "Running")["message"]
+                node.exec(["mount", "-o", "remount,size=900m", state])
+                console.expect("WROTE-ALL", timeout=90)
+            daemon.wait_phase("vm", "vm", "Running")
+    finally:
+        node.remove_domains()
+        node.exec(["umount", "-l", state], check=False)
+
+
+def test_after_a_reboot_of_the_host_machines_come_back_as_their_policies_say(daemon: Hyperd, node: Node) -> None:
+    for name, policy in (
+        ("manual", "Manual"),
+        ("by-hand", "AlwaysOnUnlessStoppedManually"),
+        ("always", "AlwaysOn"),
+    ):
+        daemon.create(disk(name, image="guest"))
+        daemon.create(machine(name, name, runPolicy=policy, terminationGracePeriodSeconds=0))
+    daemon.wait_phase("vm", "manual", "Stopped")
+    daemon.create(operation("Start", "manual"))
+    for name in ("manual", "by-hand", "always"):
+        daemon.wait_phase("vm", name, "Running")
+    daemon.create(operation("Stop", "by-hand", force=True))
+    daemon.wait_phase("vm", "by-hand", "Stopped")
+    daemon.kill()
+    node.kill_libvirtd()
+    for pidfile in (node.run_dir / "libvirt" / "qemu").glob(f"{daemon.instance}-*.pid"):
+        node.exec(["kill", "-9", pidfile.read_text().strip()], check=False)
+    for path in (node.run_dir / "libvirt" / "qemu").glob(f"{daemon.instance}-*"):
+        if path.is_file():
+            path.unlink()
+    for tap in json.loads(node.exec(["ip", "-j", "link"]).stdout):
+        if tap.get("ifalias", "").startswith(f"hyperd:{daemon.instance}:"):
+            node.exec(["ip", "link", "del", tap["ifname"]])
+    node.start_libvirtd()
+    daemon.start()
+    daemon.wait_phase("vm", "vm", "Running")
+    daemon.wait_phase("vm", "always", "Running")
+    daemon.wait_phase("vm", "manual", "Stopped")
+    daemon.wait_phase("vm", "by-hand", "Stopped")
+    wait_until(lambda: not leftovers(daemon), timeout=60, what="an inventory without leftovers")
+
+
+def test_two_daemons_on_one_host_do_not_see_each_other(daemon: Hyperd, node: Node, images: ImageServer) -> None:
+    other = {
+        "network.virtual_machine_cidrs": '["10.66.20.0/24"]',
+        "network.route_table": 1491,
+        "network.tap_prefix": "hw",
+    }
+    with Hyperd(node, settings=other) as second:
+        theirs = ready(second, images)
+        assert theirs["status"]["ipAddress"].startswith("10.66.20.")
+        assert [vm["metadata"]["name"] for vm in daemon.list("vm")] == ["vm"]
+        assert domains(daemon) != domains(second)
+        assert len(domains(daemon)) == len(domains(second)) == 1
+        second.delete("vm", "vm")
+        second.wait_gone("vm", "vm")
+        assert daemon.get("vm", "vm")["status"]["phase"] == "Running"
+        assert len(domains(daemon)) == 1
+        assert len(taps(daemon)) == 1
+
+
+BAD = ("html", "empty", "truncated", "backing", "data_file", "huge")
+
+
+@pytest.fixture(scope="module")
+def bad_images(node: Node, guest_image: Path) -> Iterator[ImageServer]:
+    """One file of each bad kind."""
+    folder = node.make_dir()
+    (folder / "html").write_text("<!DOCTYPE html><html><body>404, but with 200</body></html>" + " " * 70_000)
+    (folder / "empty").write_bytes(b"")
+    (folder / "truncated").write_bytes(guest_image.read_bytes()[: guest_image.stat().st_size // 2])
+    create = ["qemu-img", "create", "-q", "-f", "qcow2"]
+    node.exec([*create, "-u", "-b", "/etc/shadow", "-F", "raw", folder / "backing", "64K"])
+    node.exec([*create, "-o", f"data_file={folder}/outside", folder / "data_file", "1M"])
+    node.exec([*create, folder / "huge", "4P", "-o", "cluster_size=2M"])
+    server = ImageServer(node, folder, port=8098)
+    yield server
+    server.close()
+
+
+def test_bad_images_fail_with_a_reason_and_leave_nothing(
+    node: Node, bad_images: ImageServer, images: ImageServer
+) -> None:
+    with Hyperd(node) as daemon:
+        for kind in BAD:
+            daemon.create(image(kind.replace("_", "-"), f"{bad_images.url}/{kind}"))
+        wrong = {"sha256": "0" * 64}
+        daemon.create(image("wrong-sum", f"{images.url}/guest.qcow2", checksum=wrong))
+        for name in (*(kind.replace("_", "-") for kind in BAD), "wrong-sum"):
+            failed = daemon.wait_phase("vi", name, "Failed", timeout=60)
+            verdict = condition(failed, "Ready")
+            assert verdict["reason"] == "ProvisioningFailed", verdict
+            assert verdict["message"].endswith("."), verdict
+        forbidden = image("metadata", "http://169.254.169.254/latest/meta-data/")
+        daemon.create(forbidden)
+        assert daemon.wait_phase("vi", "metadata", "Failed")
+        assert list((daemon.state_dir / "images").glob("*")) == []
+        assert leftovers(daemon) == []
