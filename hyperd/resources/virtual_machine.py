@@ -322,8 +322,8 @@ VIRTUAL_MACHINE = KINDS.add(
             "spec.provisioning.sysprepRef": "Sysprep is not built yet; the guest gets no answers.",
             "spec.nodeSelector": f"nodeSelector {_SINGLE_NODE}",
             "spec.affinity": f"affinity {_SINGLE_NODE}",
-            "spec.tolerations": f"tolerations {_SINGLE_NODE}",
-            "spec.topologySpreadConstraints": f"topologySpreadConstraints {_SINGLE_NODE}",
+            "spec.tolerations": "tolerations have no effect while there is only one node.",
+            "spec.topologySpreadConstraints": "topologySpreadConstraints have no effect on one node.",
             "spec.priorityClassName": f"priorityClassName {_SINGLE_NODE}",
         },
         refused={
