@@ -147,11 +147,12 @@ def tun(host: Host, _: Settings) -> Finding | None:
     return bad("/dev/net/tun is missing, so machines get no network.", "modprobe tun")
 
 
-def forwarding(host: Host, _: Settings) -> Finding | None:
-    if (host.read("/proc/sys/net/ipv4/ip_forward") or "").strip() == "1":
+def forwarding(host: Host, settings: Settings) -> Finding | None:
+    """Taps forward by themselves, and NAT switches it on; what is left is the way in from the host's network."""
+    if settings.network.nat or (host.read("/proc/sys/net/ipv4/ip_forward") or "").strip() == "1":
         return None
     return hint(
-        "This host forwards no IPv4, so machines reach the host alone until hyperd runs.",
+        "This host forwards no IPv4: machines reach it and each other, and are not reached from its network.",
         "sysctl --write net.ipv4.ip_forward=1",
     )
 
