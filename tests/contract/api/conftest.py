@@ -52,7 +52,7 @@ class Kubectl:
 
 @pytest.fixture
 async def kubectl(folder: Path) -> AsyncIterator[Kubectl]:
-    async with serving(folder) as api:
+    async with serving(folder, admission=False) as api:
         home = folder / "home"
         home.mkdir()
         status, made = await api.call(

@@ -19,7 +19,7 @@ VM = ("virtualization.deckhouse.io", "v1alpha2", "default", "virtualmachines")
 
 @pytest.fixture
 async def server(folder: Path) -> AsyncIterator[Api]:
-    async with serving(folder) as running:
+    async with serving(folder, admission=False) as running:
         yield running
 
 

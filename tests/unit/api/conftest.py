@@ -14,8 +14,10 @@ import aiohttp
 import pytest
 from blockbuster import blockbuster_ctx
 
+from hyperd.admission.dispatch import reviewer
 from hyperd.api.app import ApiServer
 from hyperd.api.subresources import SubresourceHandlers
+from hyperd.controllers.bootstrap import bootstrap
 from hyperd.resources.all import KINDS
 from hyperd.resources.kind import Object
 from hyperd.settings import ApiSettings, Settings
@@ -55,11 +57,18 @@ def folder() -> Iterator[Path]:
 
 
 @asynccontextmanager
-async def serving(folder: Path, *, sessions: SubresourceHandlers | None = None, **api: Any) -> AsyncIterator[Api]:
-    """A started server over the store in ``folder``."""
+async def serving(
+    folder: Path, *, sessions: SubresourceHandlers | None = None, admission: bool = True, **api: Any
+) -> AsyncIterator[Api]:
+    """A started server over the store in ``folder``, with the first objects of a real daemon.
+
+    Without ``admission`` machines have no finalizers, which only controllers would take off again.
+    """
     settings = Settings(state_dir=folder, run_dir=folder, api=ApiSettings(**{"port": 0, **api}))
-    store = EmbeddedStore(settings.database_path, settings=settings.store, admit=None, kinds=KINDS)
+    admit = reviewer(settings) if admission else None
+    store = EmbeddedStore(settings.database_path, settings=settings.store, admit=admit, kinds=KINDS)
     await store.start()
+    await bootstrap(store, settings)
     server = ApiServer(settings, store, sessions=sessions)
     try:
         await server.start()

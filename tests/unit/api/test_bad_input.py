@@ -7,10 +7,24 @@ from typing import Any
 import orjson
 import pytest
 
+from hyperd.resources.kind import Object
 from tests.unit.api.conftest import GROUP, Api, config_map, machine
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 VMS = f"{GROUP}/namespaces/default/virtualmachines"
+DISKS = f"{GROUP}/namespaces/default/virtualdisks"
+DISK: Object = {
+    "metadata": {"name": "kept"},
+    "spec": {"dataSource": {"type": "ObjectRef", "objectRef": {"kind": "VirtualImage", "name": "debian"}}},
+}
+
+
+def _spec(**changes: Any) -> Object:
+    body = machine("a")
+    body["spec"] |= changes
+    return body
+
+
 MERGE = "application/merge-patch+json"
 BAD: list[tuple[str, str, str, Any, str, int, str]] = [
     (
@@ -145,6 +159,7 @@ async def test_bad_input_is_refused_in_words_and_writes_nothing(
 ) -> None:
     await api.call("POST", MAPS, config_map("kept"))
     await api.call("POST", VMS, machine("kept"))
+    await api.call("POST", DISKS, DISK)
     before = await api.version()
     data = body if isinstance(body, bytes) else orjson.dumps(body)
     headers = {"Content-Type": content_type or "application/json"}
