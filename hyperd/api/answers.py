@@ -9,7 +9,7 @@ import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 import orjson
 import yaml
@@ -24,6 +24,9 @@ from hyperd.resources.kind import Object
 from hyperd.store.interface import Item, Listing, User
 
 REQUEST_ID = "X-Request-Id"
+SLOW_READER_SECONDS = 30.0
+"""How long a client may leave sent bytes unread before it is dropped."""
+_LARGE_BYTES = 64 << 10
 _OFF_LOOP_ITEMS = 100
 _ONE = frozenset({Form.TABLE, Form.PARTIAL})
 _MANY = frozenset({Form.TABLE, Form.PARTIAL_LIST})
@@ -135,6 +138,24 @@ def document(value: Any, request_id: str, *, headers: Mapping[str, str] | None =
         body=value if isinstance(value, bytes) else orjson.dumps(value),
         headers={"Content-Type": JSON, REQUEST_ID: request_id, **(headers or {})},
     )
+
+
+async def deliver(request: web.BaseRequest, response: web.Response) -> None:
+    """Send a large answer, and drop a reader that does not take it. Raises ConnectionError then."""
+    try:
+        async with asyncio.timeout(SLOW_READER_SECONDS):
+            await response.prepare(request)
+            await response.write_eof()
+    except TimeoutError:
+        if request.transport is not None:
+            request.transport.abort()
+        raise ConnectionAbortedError("the client does not read its answer") from None
+
+
+def is_large(response: web.StreamResponse) -> TypeGuard[web.Response]:
+    """Whether ``response`` is more than the socket takes at once."""
+    body = response.body if isinstance(response, web.Response) else None
+    return isinstance(body, bytes) and len(body) > _LARGE_BYTES
 
 
 def text(value: str, request_id: str, *, content_type: str = "text/plain; charset=utf-8") -> web.Response:

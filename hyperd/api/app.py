@@ -39,6 +39,7 @@ _IDLE_SECONDS = 120.0
 """How long a connection may say nothing, before its first request and between requests."""
 _HANDSHAKE_SECONDS = 10.0
 _DRAIN_SECONDS = 2.0
+_CERTIFICATE_CHECK_SECONDS = 43_200.0
 _CONNECT_PREFIX = "/apis/subresources.virtualization.deckhouse.io/v1alpha2/"
 
 
@@ -97,12 +98,16 @@ class ApiServer:
             await self._listen(http, sock)
             sock = await asyncio.to_thread(listeners.tcp, api.host, api.port)
             self._port = int(sock.getsockname()[1])
-            await self._listen(http, sock, pki.server_context(certificates))
+            context = pki.server_context(certificates)
+            await self._listen(http, sock, context)
         except PermanentError:
             await self.stop()
             raise
         await asyncio.to_thread(pki.write_kubeconfig, self._settings, certificates, self._port)
-        self._tasks.append(asyncio.create_task(self.metrics.loop_lag.run(), name="loop-lag"))
+        self._tasks = [
+            asyncio.create_task(self.metrics.loop_lag.run(), name="loop-lag"),
+            asyncio.create_task(self._keep_certificates(context), name="certificates"),
+        ]
         _LOG.info(
             "The API listens",
             extra={"socket": str(self._settings.socket_path), "host": api.host, "port": self._port},
@@ -117,6 +122,15 @@ class ApiServer:
             ssl_handshake_timeout=_HANDSHAKE_SECONDS if context else None,
         )
         self._servers.append(server)
+
+    async def _keep_certificates(self, context: ssl.SSLContext) -> None:
+        """Renew certificates of a daemon that runs for months; new connections get them."""
+        while True:
+            await asyncio.sleep(_CERTIFICATE_CHECK_SECONDS)
+            try:
+                await asyncio.to_thread(pki.renew, self._settings, context, self._port)
+            except (PermanentError, OSError):
+                _LOG.exception("Certificates could not be renewed; the next attempt is in half a day")
 
     async def stop(self) -> None:
         """Stop accepting, end watches and sessions, finish running requests within two seconds."""
@@ -155,6 +169,8 @@ class ApiServer:
                 f"Internal error ({type(err).__name__}); the daemon's log has the details under {request_id}."
             )
             response = answers.failure(defect, request, request_id)
+        if answers.is_large(response):
+            await answers.deliver(request, response)
         elapsed = time.perf_counter() - started
         self.metrics.observe(seen.verb, seen.resource, response.status, elapsed)
         if _LOG.isEnabledFor(logging.DEBUG):

@@ -25,11 +25,6 @@ Handler = Callable[[Call], Awaitable[web.StreamResponse]]
 _MAX_MANAGER = 128
 
 
-async def _finish(work: Coroutine[Any, Any, T]) -> T:
-    """Let a write reach its end even when the client leaves: the store is never cut off in the middle."""
-    return await asyncio.shield(asyncio.ensure_future(work))
-
-
 class Objects:
     """The verbs over one store; ``handlers`` is the table by verb."""
 
@@ -37,6 +32,7 @@ class Objects:
         self._store = store
         self._watchers = watchers
         self._max_body = max_body_bytes
+        self._writes: set[asyncio.Task[Any]] = set()
         self.handlers: Mapping[str, Handler] = {
             "get": self.get,
             "list": self.list_or_watch,
@@ -46,6 +42,19 @@ class Objects:
             "delete": self.delete,
             "deletecollection": self.delete_collection,
         }
+
+    async def _finish(self, work: Coroutine[Any, Any, T]) -> T:
+        """Let a write reach its end even when the client leaves: the store is never cut off in the middle."""
+        task = asyncio.create_task(work)
+        self._writes.add(task)
+        task.add_done_callback(self._finished)
+        return await asyncio.shield(task)
+
+    def _finished(self, task: asyncio.Task[Any]) -> None:
+        self._writes.discard(task)
+        if not task.cancelled():
+            # A client that has left does not ask for the error; asking here keeps it out of the log.
+            task.exception()
 
     async def get(self, call: Call) -> web.StreamResponse:
         target = call.target
@@ -72,7 +81,7 @@ class Objects:
         target = call.target
         write = self._write(call)
         obj = await self._object(call, write)
-        made = await _finish(self._store.create(target.kind, target.scope, obj, write=write))
+        made = await self._finish(self._store.create(target.kind, target.scope, obj, write=write))
         return await answers.item(call, made, status=201)
 
     async def update(self, call: Call) -> web.StreamResponse:
@@ -86,7 +95,7 @@ class Objects:
             raise BadRequest(
                 f"the name of the object ({meta['name']}) does not match the name on the URL ({target.name})"
             )
-        changed = await _finish(
+        changed = await self._finish(
             self._store.update(
                 target.kind, target.scope, target.name, obj, subresource=target.subresource, write=write
             )
@@ -111,7 +120,7 @@ class Objects:
                 f"a patch of type {patch_type} must be {'an array' if wanted is list else 'an object'}"
             )
         _report_duplicates(duplicates, write)
-        changed = await _finish(
+        changed = await self._finish(
             self._store.patch(
                 target.kind,
                 target.scope,
@@ -128,7 +137,7 @@ class Objects:
     async def delete(self, call: Call) -> web.StreamResponse:
         target = call.target
         wanted = await self._delete_options(call)
-        last, gone = await _finish(
+        last, gone = await self._finish(
             self._store.delete(
                 target.kind,
                 target.scope,
@@ -147,7 +156,7 @@ class Objects:
         deleted: list[Item] = []
         for one in found.items:
             try:
-                last, _ = await _finish(
+                last, _ = await self._finish(
                     self._store.delete(
                         call.target.kind,
                         one.namespace,

@@ -90,6 +90,13 @@ def server_context(pki: Pki) -> ssl.SSLContext:
     return context
 
 
+def renew(settings: Settings, context: ssl.SSLContext, port: int) -> None:
+    """Renew what is about to end and put it to use. Blocking. Raises PermanentError, OSError."""
+    pki = ensure(settings)
+    context.load_cert_chain(pki.server.certificate, pki.server.key)
+    write_kubeconfig(settings, pki, port)
+
+
 def write_kubeconfig(settings: Settings, pki: Pki, port: int) -> None:
     """The administrator's kubeconfig, 0600, with everything inside. Blocking."""
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import orjson
 from aiohttp import web
 
-from hyperd.api import tables
+from hyperd.api import answers, tables
 from hyperd.api.answers import REQUEST_ID, Call, warning_header
 from hyperd.api.metrics import Sample
 from hyperd.api.negotiate import Form
@@ -21,7 +21,6 @@ from hyperd.api.options import ListOptions
 from hyperd.errors import HyperdError, TooManyRequests
 from hyperd.store.interface import EventType, Store, Watch, WatchEvent
 
-_SLOW_READER_SECONDS = 30.0
 _DEFAULT_TIMEOUT = 1800.0
 
 
@@ -117,7 +116,7 @@ class Watchers:
                 await response.write(line)
                 continue
             try:
-                async with asyncio.timeout(_SLOW_READER_SECONDS):
+                async with asyncio.timeout(answers.SLOW_READER_SECONDS):
                     await response.write(line)
             except TimeoutError:
                 # It would not read the rest either: no polite end is possible.

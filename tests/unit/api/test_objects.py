@@ -9,7 +9,7 @@ import aiohttp
 import orjson
 import pytest
 
-from hyperd.api import protobuf, routes, watching
+from hyperd.api import answers, protobuf, routes
 from hyperd.resources.all import KINDS
 from tests.unit.api.conftest import GROUP, Api, config_map, machine
 
@@ -233,7 +233,7 @@ async def test_a_dry_run_of_any_verb_writes_nothing(api: Api) -> None:
 
 
 async def test_a_reader_that_reads_nothing_is_dropped(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watching, "_SLOW_READER_SECONDS", 0.2)
+    monkeypatch.setattr(answers, "SLOW_READER_SECONDS", 0.2)
     reader, writer = await asyncio.open_unix_connection(str(api.settings.socket_path), limit=1024)
     writer.write(f"GET {MAPS}?watch=1 HTTP/1.1\r\nHost: h\r\n\r\n".encode())
     await reader.readuntil(b"\r\n\r\n")
@@ -247,3 +247,37 @@ async def test_a_reader_that_reads_nothing_is_dropped(api: Api, monkeypatch: pyt
     writer.close()
     _, body = await api.call("GET", f"{MAPS}/m1")
     assert body["metadata"]["name"] == "m1"
+
+
+async def test_a_client_that_does_not_read_a_long_list_is_dropped(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers, "SLOW_READER_SECONDS", 0.2)
+    for index in range(20):
+        await api.call("POST", MAPS, config_map(f"m{index}", big="x" * 50_000))
+    reader, writer = await asyncio.open_unix_connection(str(api.settings.socket_path), limit=1024)
+    writer.write(f"GET {MAPS} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+    await asyncio.sleep(0.5)
+    with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+        await asyncio.wait_for(reader.readexactly(900_000), 10)
+    writer.close()
+    assert (await api.call("GET", MAPS))[0] == 200
+
+
+async def test_a_write_reaches_its_end_when_the_client_leaves(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    entered, left = asyncio.Event(), asyncio.Event()
+    create = api.store.create
+
+    async def slow(*args: Any, **kwargs: Any) -> Any:
+        entered.set()
+        await left.wait()
+        return await create(*args, **kwargs)
+
+    monkeypatch.setattr(api.store, "create", slow)
+    posting = asyncio.create_task(api.call("POST", MAPS, config_map("a")))
+    await entered.wait()
+    posting.cancel()
+    await asyncio.gather(posting, return_exceptions=True)
+    left.set()
+    async with api.client.get(f"http://h{MAPS}?watch=1&fieldSelector=metadata.name%3Da") as response:
+        assert (await Following(response).next())["object"]["metadata"]["name"] == "a"

@@ -46,6 +46,19 @@ def test_a_certificate_near_its_end_is_made_anew_by_the_same_ca(
     assert made.server.certificate.read_bytes() != server
 
 
+def test_a_running_server_takes_its_renewed_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = _settings(tmp_path)
+    made = pki.ensure(settings)
+    context = pki.server_context(made)
+    before = made.server.certificate.read_bytes()
+    monkeypatch.setattr(pki, "_RENEW_BEFORE", timedelta(days=366))
+    pki.renew(settings, context, 1234)
+    assert made.server.certificate.read_bytes() != before
+    config = yaml.safe_load(settings.kubeconfig_path.read_text())
+    data = base64.b64decode(config["users"][0]["user"]["client-certificate-data"])
+    assert data == made.admin.certificate.read_bytes()
+
+
 def test_a_new_address_makes_a_new_server_certificate(tmp_path: Path) -> None:
     pki.ensure(_settings(tmp_path))
     made = pki.ensure(_settings(tmp_path, host="192.0.2.7"))
