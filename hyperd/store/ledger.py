@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 
@@ -34,7 +34,7 @@ class Ledger:
         self._memory = memory
         self._engine = engine
         self._turns: dict[Place, deque[asyncio.Future[None]]] = {}
-        self._writing: Counter[str] = Counter()
+        self._writing: dict[str, int] = {}
         self._next = 0
         self._observers: list[Observer] = []
         self.writes = 0
@@ -62,7 +62,7 @@ class Ledger:
 
     def writing_in(self, namespace: str) -> bool:
         """Whether a write to an object of ``namespace`` is on its way to the file."""
-        return self._writing[namespace] > 0
+        return namespace in self._writing
 
     def turn(self, place: Place) -> AbstractAsyncContextManager[None]:
         """Be the only writer of the object at ``place`` while the context is open."""
@@ -90,12 +90,14 @@ class Ledger:
 
     async def _commit(self, change: Change) -> None:
         namespace = change.item.namespace
-        self._writing[namespace] += 1
+        self._writing[namespace] = self._writing.get(namespace, 0) + 1
         try:
             await self._engine.submit(change)
         finally:
-            self._writing[namespace] -= 1
-            if not self._writing[namespace]:
+            left = self._writing[namespace] - 1
+            if left:
+                self._writing[namespace] = left
+            else:
                 del self._writing[namespace]
 
 

@@ -230,8 +230,10 @@ def _fixed(meta: Object, former: Object) -> list[Cause]:
 
 def _adopt_system_fields(meta: Object, former: Object) -> None:
     for name in _SYSTEM_FIELDS:
-        if meta.get(name) != former.get(name) or (name in meta) != (name in former):
-            _take(meta, former, name)
+        if name in former:
+            meta[name] = former[name]
+        elif name in meta:
+            del meta[name]
 
 
 def _take(into: Object, source: Object, name: str) -> None:
