@@ -148,7 +148,8 @@ def process_samples() -> Iterator[Sample]:
 class LoopLag:
     """How late the event loop runs its timers: what blocks it shows here."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, period: float = _LAG_PERIOD) -> None:
+        self._period = period
         self._last = 0.0
         self._worst = 0.0
 
@@ -156,8 +157,8 @@ class LoopLag:
         """Measure until cancelled."""
         while True:
             before = time.monotonic()
-            await asyncio.sleep(_LAG_PERIOD)
-            self._last = max(0.0, time.monotonic() - before - _LAG_PERIOD)
+            await asyncio.sleep(self._period)
+            self._last = max(0.0, time.monotonic() - before - self._period)
             self._worst = max(self._worst, self._last)
 
     def samples(self) -> Iterator[Sample]:

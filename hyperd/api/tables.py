@@ -100,7 +100,7 @@ def _cell(column: Column, obj: Object, now: float) -> Any:
     else:
         found = jsonpath.find(column.json_path, obj)
         if not found:
-            return "<unknown>" if column.type == "date" else None
+            return None
         value = found[0]
     if column.type == "date":
         return _age(value, now)
