@@ -175,7 +175,7 @@ class RegistryClient:
         session = self._open_session()
         with translated(self.endpoint.name):
             async with session.request(
-                method, url, data=data, headers=headers, auth=self._credentials(), allow_redirects=False
+                method, url, data=data, headers={**headers, **self._credentials()}, allow_redirects=False
             ) as response:
                 if response.status >= 400:
                     raise refusal(response, await response.content.read(MAX_DOCUMENT_BYTES))
@@ -225,10 +225,10 @@ class RegistryClient:
             )
         return self._session
 
-    def _credentials(self) -> aiohttp.BasicAuth | None:
+    def _credentials(self) -> dict[str, str]:
         if not self.endpoint.username:
-            return None
-        return aiohttp.BasicAuth(self.endpoint.username, self.endpoint.password)
+            return {}
+        return {"Authorization": aiohttp.encode_basic_auth(self.endpoint.username, self.endpoint.password)}
 
     def _url(self, path: str) -> URL:
         return URL(f"{self._origin}/v2/{path}", encoded=True)

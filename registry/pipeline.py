@@ -14,6 +14,7 @@ import json
 import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from hyperd import crashpoints
 from hyperd.crashpoints import CrashPoint
@@ -66,7 +67,6 @@ class Pipeline:
         request = self._request
         async with open_source(request.source_url, ca_bundle=request.ca_bundle, settings=self._settings) as source:
             self._guard_length(source.length)
-            await asyncio.to_thread(self._guard_room, source.length or 0)
             stream = self._received(source.blocks)
             head, stream = await _peek(stream)
             kind = None if compression(head) else image_format(head)
@@ -78,6 +78,8 @@ class Pipeline:
         """Upload while it comes; nothing is written here but by the registry."""
         virtual_size = self._guard_head(head, kind, length)
         self._meter.expected = 2 * length
+        if self._client.endpoint.root is not None:
+            await asyncio.to_thread(_guard_room, self._client.endpoint.root, length)
         async with self._client.upload(self._request.repository) as upload:
             layer = await self._push(upload, kind, length, stream)
             self._checksums.verify()
@@ -90,6 +92,7 @@ class Pipeline:
     async def _spooled(self, source: Source, stream: AsyncIterator[bytes], head: bytes) -> Stored:
         """Bring it into a form that is kept, then upload."""
         async with self._spool:
+            await asyncio.to_thread(_guard_room, self._settings.images_dir, source.length or 0)
             kind = await self._prepare(source, stream, head)
             return await self._upload(kind)
 
@@ -232,16 +235,13 @@ class Pipeline:
                 f"The source has more than {limit} bytes (setting imports.max_download_bytes).", key=FAILED
             )
 
-    def _guard_room(self, length: int) -> None:
-        """TemporaryError when the disk plainly cannot take the file and an embedded registry's copy of it."""
-        usage = os.statvfs(self._settings.images_dir)
-        copies = 1 if self._client.endpoint.root is None else 2
-        if length * copies > usage.f_bavail * usage.f_frsize:
-            raise TemporaryError(
-                f"The import needs {length * copies} bytes on {self._settings.images_dir}, "
-                f"where {usage.f_bavail * usage.f_frsize} are free.",
-                key=FAILED,
-            )
+
+def _guard_room(folder: Path, length: int) -> None:
+    """TemporaryError when ``length`` bytes plainly do not fit."""
+    usage = os.statvfs(folder)
+    free = usage.f_bavail * usage.f_frsize
+    if length > free:
+        raise TemporaryError(f"The import needs {length} bytes in {folder}, where {free} are free.", key=FAILED)
 
 
 def _too_large(limit: int) -> PermanentError:

@@ -6,6 +6,7 @@ that are gone.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -43,10 +44,16 @@ def remove_uploads(root: Path) -> int:
 
 
 def discard_upload(root: Path, repository: str, upload: str) -> None:
-    """Remove one upload that the server has let go of: cancelling it there leaves a few hash states behind."""
-    folder = upload_data(root, repository, upload).parent
-    if folder.is_dir():
-        shutil.rmtree(folder)
+    """Remove one upload whose request has ended.
+
+    Cancelled through the API, the server leaves hash states behind, and after a write error it keeps the deleted
+    file open: emptied first, it takes no space meanwhile.
+    """
+    data = upload_data(root, repository, upload)
+    if data.exists():
+        os.truncate(data, 0)
+    if data.parent.is_dir():
+        shutil.rmtree(data.parent)
 
 
 def upload_data(root: Path, repository: str, upload: str) -> Path:

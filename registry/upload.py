@@ -106,13 +106,16 @@ class Upload:
             yield block
 
     async def _cancel(self) -> None:
-        with suppress(HyperdError, TimeoutError):
+        root = self._transport.endpoint.root
+        with suppress(HyperdError, OSError, TimeoutError):
             async with asyncio.timeout(_CANCEL_SECONDS):
                 await self._end_body()
-                async with self._transport.request("DELETE", self._location):
-                    pass
-        if self._transport.endpoint.root is not None:
-            await asyncio.to_thread(tree.discard_upload, self._transport.endpoint.root, self._repository, self.id)
+                if root is None:
+                    async with self._transport.request("DELETE", self._location):
+                        return
+        if root is not None:
+            with suppress(HyperdError, OSError):
+                await asyncio.to_thread(tree.discard_upload, root, self._repository, self.id)
 
     async def _end_body(self) -> None:
         while not self._blocks.empty():

@@ -19,6 +19,8 @@ from hyperd.imagefile.sandbox import Limits
 from hyperd.settings import Settings
 
 _LIMITS = Limits()
+_TRANSIENT = ("No space left", "Disk quota", "temporarily unavailable", "Cannot allocate memory")
+"""What the node lacks, not the image."""
 _FOREIGN_REFERENCES = ("backing-filename", "full-backing-filename", "data-file", "encrypted")
 
 
@@ -42,7 +44,7 @@ class QemuImg:
         driver = format_.value if isinstance(format_, ForeignFormat) else format_.driver
         done = await self._confined(["info", "-U", "--output=json", "-f", driver, "--", _path(fd)], fds=(fd,))
         if done.returncode:
-            raise PermanentError(f"The {format_} image cannot be read: {_reason(done.stderr)}.", key=FAILED)
+            raise _failure(f"The {format_} image cannot be read", done.stderr)
         answer: dict[str, Any] = json.loads(done.stdout)
         _refuse_references(answer, fd)
         return ImageInfo(format_, int(answer["virtual-size"]), os.fstat(fd).st_size)
@@ -60,9 +62,7 @@ class QemuImg:
         )
         if done.returncode in (0, 3):  # 3: leaked clusters only, harmless in a read-only image
             return
-        raise PermanentError(
-            "The qcow2 image is damaged or cut short: qemu-img check finds errors in it.", key=FAILED
-        )
+        raise _failure("The qcow2 image is damaged or cut short", done.stderr or "qemu-img check finds errors")
 
     async def convert(self, source: int, source_format: ForeignFormat, target: int, *, max_bytes: int) -> None:
         """Rewrite the untrusted image behind ``source`` as a qcow2 into ``target``, of at most ``max_bytes``."""
@@ -122,8 +122,8 @@ def _reason(stderr: str) -> str:
 
 
 def _failure(what: str, stderr: str) -> HyperdError:
-    if "No space left" in stderr or "Disk quota" in stderr:
-        return TemporaryError(f"{what}: no space left on the node's disk.", key=FAILED)
+    if any(sign in stderr for sign in _TRANSIENT):
+        return TemporaryError(f"{what} just now: {_reason(stderr)}.", key=FAILED)
     return PermanentError(f"{what}: {_reason(stderr)}.", key=FAILED)
 
 

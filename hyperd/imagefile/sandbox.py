@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from hyperd.errors import PermanentError, TemporaryError
 from hyperd.settings import Settings
 
-_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "MALLOC_ARENA_MAX": "2"}
+"""Few arenas: each reserves address space, which is limited."""
 _MAX_OUTPUT = 1 << 20
 
 
@@ -25,7 +26,7 @@ _MAX_OUTPUT = 1 << 20
 class Limits:
     """What a sandboxed program may use. ``file_bytes`` caps any file it writes."""
 
-    memory_bytes: int = 1 << 30
+    memory_bytes: int = 2 << 30
     cpu_seconds: int = 60
     file_bytes: int = 0
     open_files: int = 32

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+from aiohttp import web
+
+from hyperd.errors import PermanentError, TemporaryError
+from registry import tree
+from registry.collect import garbage_collect
+from tests.unit.registry.world import World
+
+IMAGE = b"\xeb\x63\x90" + bytes(range(256)) * 4000
+
+
+def blobs(world: World) -> int:
+    return len(list(world.settings.registry_dir.glob("docker/registry/v2/blobs/sha256/*/*/data")))
+
+
+async def test_what_has_no_owner_goes_and_what_has_one_stays(world: World) -> None:
+    world.source.routes |= {"/a": IMAGE, "/b": IMAGE + b"x"}
+    kept = await world.load("/a", uid="u1", name="a")
+    await world.load("/a", uid="u2", name="a")
+    await world.load("/b", uid="u3", name="b")
+    done = await garbage_collect(world.client, world.server, {("vi/ns/a", "u1")})
+    assert (done.manifests, done.repositories) == (2, 1)
+    assert await world.client.catalog() == ["vi/ns/a"]
+    assert await world.client.tags("vi/ns/a") == ["u1"]
+    assert blobs(world) == 3
+    assert (await world.cache.ensure(kept.reference)).path.read_bytes() == IMAGE
+
+
+async def test_without_any_owner_nothing_is_left_but_the_configuration(world: World) -> None:
+    world.source.routes |= {"/a": IMAGE, "/bad": b"<html>"}
+    await world.load("/a")
+    with pytest.raises(PermanentError):
+        await world.load("/a", uid="u2", name="wrong", sha256="0" * 64)
+    await garbage_collect(world.client, world.server, set())
+    assert await world.client.catalog() == []
+    assert list(tree.repositories(world.settings.registry_dir)) == []
+    assert blobs(world) == 0
+    await world.load("/a", uid="u3")
+
+
+async def test_it_waits_for_running_imports_and_imports_wait_for_it(world: World) -> None:
+    held, fetching = asyncio.Event(), asyncio.Event()
+
+    async def slow(_: web.Request) -> web.StreamResponse:
+        fetching.set()
+        await held.wait()
+        return web.Response(body=IMAGE)
+
+    world.source.routes |= {"/a": slow, "/b": IMAGE}
+    running = asyncio.create_task(world.load("/a"))
+    await fetching.wait()
+    with pytest.raises(TemporaryError) as postponed:
+        await garbage_collect(world.client, world.server, set())
+    assert postponed.value.key == "ProvisioningPostponed"
+    held.set()
+    await running
+    with world.client.gate.collecting(), pytest.raises(TemporaryError) as waits:
+        await world.load("/b", uid="u2")
+    assert (waits.value.key, waits.value.delay) == ("ProvisioningPostponed", 15.0)
+
+
+async def test_a_manifest_that_a_live_tag_shares_is_kept(world: World) -> None:
+    world.source.routes["/a"] = IMAGE
+    got = await world.load("/a", uid="u1")
+    _, content = await world.client.manifest("vi/ns/image", "u1")
+
+    body = json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
+    assert await world.client.put_manifest("vi/ns/image", "copy", body) == got.manifest_digest
+    done = await garbage_collect(world.client, world.server, {("vi/ns/image", "u1")})
+    assert done.manifests == 0
+    assert await world.client.exists(got.reference)
+
+
+async def test_of_an_external_registry_only_manifests_are_deleted(world: World) -> None:
+    world.source.routes["/a"] = IMAGE
+    got = await world.load("/a")
+    done = await garbage_collect(world.client, None, set())
+    assert (done.manifests, done.repositories) == (1, 0)
+    assert not await world.client.exists(got.reference)

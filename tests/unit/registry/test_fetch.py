@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import asyncio
+import base64
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from hyperd.errors import HyperdError, PermanentError, TemporaryError
+from hyperd.settings import Settings
+from registry.fetch import open_source
+from tests.unit.registry.world import World, settings_in, web_server
+
+
+async def fetched(world: World, url: str, ca_bundle: str = "") -> bytes:
+    return await read(url, world.settings, ca_bundle)
+
+
+async def read(url: str, settings: Settings, ca_bundle: str = "") -> bytes:
+    async with open_source(url, ca_bundle=ca_bundle, settings=settings) as source:
+        return b"".join([block async for block in source.blocks])
+
+
+def redirect(target: str, status: int = 302) -> object:
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=status, headers={"Location": target})
+
+    return answer
+
+
+def status(code: int, **headers: str) -> object:
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=code, headers=headers, body=b"x")
+
+    return answer
+
+
+async def test_a_relative_redirect_is_followed(world: World) -> None:
+    world.source.routes |= {"/a": redirect("b?x=1"), "/b": b"\x01body"}  # type: ignore[dict-item]
+    assert await fetched(world, world.source.url("/a")) == b"\x01body"
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "http://169.254.169.254/latest/meta-data/",
+        "http://[::ffff:a9fe:a9fe]/",
+        "http://2852039166/",
+        "http://[fe80::1]/",
+        "http://127.0.0.1:1/",
+        "http://localhost:22/",
+    ],
+)
+async def test_a_redirect_to_a_forbidden_address_is_refused(world: World, target: str) -> None:
+    world.source.routes["/a"] = redirect(target)  # type: ignore[assignment]
+    with pytest.raises(PermanentError, match="Images are not fetched from"):
+        await fetched(world, world.source.url("/a"))
+
+
+@pytest.mark.parametrize("target", ["file:///etc/shadow", "ftp://192.0.2.1/x", "gopher://x", "http://", ""])
+async def test_a_redirect_to_anything_but_http_is_refused(world: World, target: str) -> None:
+    world.source.routes["/a"] = redirect(target)  # type: ignore[assignment]
+    with pytest.raises(PermanentError):
+        await fetched(world, world.source.url("/a"))
+
+
+async def test_a_redirect_loop_ends(world: World) -> None:
+    world.source.routes["/a"] = redirect("/a")  # type: ignore[assignment]
+    with pytest.raises(PermanentError, match="more than 5 times"):
+        await fetched(world, world.source.url("/a"))
+    assert len(world.source.requests) == 6
+
+
+@pytest.mark.parametrize(
+    "url", ["", "image.qcow2", "file:///etc/shadow", "http://", "http://[::1", "http://h:99999/"]
+)
+async def test_what_is_no_http_url_is_refused(world: World, url: str) -> None:
+    with pytest.raises(PermanentError):
+        await fetched(world, url)
+
+
+@pytest.mark.parametrize("code", [401, 403, 404, 410, 418, 204])
+async def test_a_refusal_of_the_source_is_final(world: World, code: int) -> None:
+    world.source.routes["/a"] = status(code)  # type: ignore[assignment]
+    with pytest.raises(PermanentError, match=f"answers {code}"):
+        await fetched(world, world.source.url("/a"))
+
+
+@pytest.mark.parametrize("code", [408, 429, 500, 502, 503])
+async def test_a_busy_source_is_asked_again_when_it_says(world: World, code: int) -> None:
+    world.source.routes["/a"] = status(code, **{"Retry-After": "7"})  # type: ignore[assignment]
+    with pytest.raises(TemporaryError, match=f"answers {code}") as waits:
+        await fetched(world, world.source.url("/a"))
+    assert waits.value.delay == 7
+
+
+async def test_a_web_page_is_told_by_its_content_type(world: World) -> None:
+    async def page(_: web.Request) -> web.StreamResponse:
+        return web.Response(text="x", content_type="text/html")
+
+    world.source.routes["/a"] = page
+    with pytest.raises(PermanentError, match="web page"):
+        await fetched(world, world.source.url("/a"))
+
+
+async def test_a_silent_source_is_given_up(tmp_path: Path) -> None:
+    async def silent(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": "100"})
+        await response.prepare(request)
+        await asyncio.Event().wait()
+        return response
+
+    async with web_server() as server:
+        server.routes["/a"] = silent
+        settings = settings_in(tmp_path, port=server.port, read_timeout_seconds=0.2)
+        with pytest.raises(TemporaryError, match="does not answer"):
+            await read(server.url("/a"), settings)
+
+
+async def test_a_source_that_is_not_there_is_asked_again(tmp_path: Path) -> None:
+    async with web_server() as server:
+        url, port = server.url("/a"), server.port
+    with pytest.raises(TemporaryError, match="does not answer"):
+        async with open_source(url, ca_bundle="", settings=settings_in(tmp_path, port=port)):
+            pass
+
+
+async def test_a_body_is_never_decompressed_for_us(world: World) -> None:
+    async def encoded(_: web.Request) -> web.StreamResponse:
+        return web.Response(body=b"\x1f\x8bnot really", headers={"Content-Encoding": "gzip"})
+
+    world.source.routes["/a"] = encoded
+    assert await fetched(world, world.source.url("/a")) == b"\x1f\x8bnot really"
+
+
+async def test_a_password_in_the_url_is_in_no_sentence(world: World) -> None:
+    url = f"http://user:hunter2@127.0.0.1:{world.source.port}/missing?token=hunter2"
+    with pytest.raises(HyperdError) as refused:
+        await fetched(world, url)
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "bundle", ["%%%", base64.b64encode(b"not pem").decode(), base64.b64encode(b"\xff").decode()]
+)
+async def test_a_ca_bundle_that_is_none_is_refused(world: World, bundle: str) -> None:
+    with pytest.raises(PermanentError, match="caBundle"):
+        await fetched(world, world.source.url("/a"), bundle)

@@ -1,0 +1,136 @@
+"""The embedded registry's process: started, adopted, restarted, cleaned."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from hyperd.errors import PermanentError
+from hyperd.settings import RegistrySettings, Settings
+from registry import process, tree
+from registry.client import RegistryClient
+from registry.server import EmbeddedRegistry, external_endpoint
+from tests.unit.registry.world import World, settings_in
+
+
+@pytest.fixture
+async def settings(tmp_path: Path) -> AsyncIterator[Settings]:
+    made = settings_in(tmp_path)
+    yield made
+    last = EmbeddedRegistry(made)
+    await last.start()
+    await last.stop()
+
+
+async def crash(server: EmbeddedRegistry) -> int:
+    """Forget everything about it, as a killed daemon does; the process's pid."""
+    assert server._supervisor is not None
+    assert server._process is not None
+    server._supervisor.cancel()
+    await asyncio.gather(server._supervisor, return_exceptions=True)
+    await server._probe.close()
+    return server._process.pid
+
+
+def pid_of(server: EmbeddedRegistry) -> int:
+    assert server._process is not None
+    return server._process.pid
+
+
+async def test_only_our_user_can_reach_it(settings: Settings) -> None:
+    server = EmbeddedRegistry(settings)
+    await server.start()
+    assert server.healthy
+    assert server.endpoint.socket is not None
+    assert os.stat(server.endpoint.socket).st_mode & 0o077 == 0
+    assert os.stat(settings.registry_dir).st_mode & 0o077 == 0
+    await server.stop()
+    assert process.find(server._argv) == []
+
+
+async def test_it_is_adopted_after_a_crash_of_the_daemon(settings: Settings) -> None:
+    former = EmbeddedRegistry(settings)
+    await former.start()
+    pid = await crash(former)
+    server = EmbeddedRegistry(settings)
+    await server.start()
+    assert pid_of(server) == pid
+    assert server.healthy
+    await server.stop()
+
+
+async def test_an_upload_that_a_crash_left_is_removed_at_start(settings: Settings) -> None:
+    former = EmbeddedRegistry(settings)
+    client = RegistryClient(former.endpoint, settings)
+    await former.start()
+    upload = client.upload("vi/ns/a")
+    await (await upload.__aenter__()).send(b"x")
+    pid = await crash(former)
+    assert tree.uploads(settings.registry_dir)
+    server = EmbeddedRegistry(settings)
+    await server.start()
+    assert pid_of(server) != pid
+    assert tree.uploads(settings.registry_dir) == []
+    await upload.__aexit__(None, None, None)
+    await client.close()
+    await server.stop()
+
+
+async def test_a_changed_configuration_is_not_served_by_the_former_process(settings: Settings) -> None:
+    former = EmbeddedRegistry(settings)
+    await former.start()
+    pid = await crash(former)
+    (settings.registry_dir / "config.json").write_text("{}")
+    server = EmbeddedRegistry(settings)
+    await server.start()
+    assert pid_of(server) != pid
+    assert server.healthy
+    await server.stop()
+
+
+async def test_it_is_started_again_when_it_dies(world: World) -> None:
+    pid = pid_of(world.server)
+    os.kill(pid, signal.SIGKILL)
+    async with asyncio.timeout(10):
+        while not world.server.healthy or world.server._process is None or pid_of(world.server) == pid:
+            await asyncio.sleep(0.02)
+    await world.client.ping()
+
+
+async def test_without_its_program_it_is_unhealthy_and_the_daemon_lives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("registry.server._READY_SECONDS", 0.3)
+    settings = settings_in(tmp_path).model_copy(update={"registry": RegistrySettings(binary="no-such-registry")})
+    server = EmbeddedRegistry(settings)
+    await server.start()
+    assert not server.healthy
+    await server.stop()
+
+
+async def test_two_daemons_have_a_registry_each(tmp_path: Path) -> None:
+    servers = [EmbeddedRegistry(settings_in(tmp_path / name)) for name in ("a", "b")]
+    for server in servers:
+        await server.start()
+    assert len({pid_of(server) for server in servers}) == 2
+    await servers[0].stop()
+    await servers[1]._probe.ping()
+    await servers[1].stop()
+
+
+def test_an_external_registry_is_named_by_the_settings(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("hunter2\n")
+    registry = RegistrySettings(url="https://r.example/team", username="u", password_file=tmp_path / "password")
+    endpoint = external_endpoint(Settings(registry=registry))
+    assert (endpoint.username, endpoint.password) == ("u", "hunter2")
+    assert "hunter2" not in repr(endpoint)
+    assert endpoint.reference("vi/a", "u1") == "r.example/team/vi/a:u1"
+    assert endpoint.parse("r.example/team/vi/a:u1") == ("vi/a", "u1")
+    missing = registry.model_copy(update={"password_file": tmp_path / "none"})
+    with pytest.raises(PermanentError, match=r"registry\.password_file"):
+        external_endpoint(Settings(registry=missing))
