@@ -114,9 +114,8 @@ class RegistrySettings(_Section):
     username: str = ""
     password_file: Path | None = None
     ca_file: Path | None = None
-    port: Annotated[int, Field(ge=0, le=65535)] = 0
-    """Loopback port of the embedded registry; 0 picks a free one."""
     binary: str = "docker-registry"
+    """Program of the embedded registry, which listens on a unix socket in ``run_dir``."""
     gc_schedule: str = "0 2 * * *"
     presence_check_seconds: float = 300.0
 
