@@ -7,7 +7,7 @@ readonly PACKAGES=(
     python3-venv python3-dev gcc pkg-config libvirt-dev                                     # libvirt-python's build
     busybox-static dosfstools fdisk genisoimage grub-common grub-efi-amd64-bin grub-pc-bin  # the guest image
     kmod mtools xorriso
-    curl shellcheck tcpdump udhcpc util-linux                                               # tests and benchmarks
+    curl etcd-server shellcheck tcpdump udhcpc util-linux                                   # tests and benchmarks
 )
 
 as_root() {
@@ -32,9 +32,10 @@ install_packages() {
     fi
     as_root "(to install ${missing[*]})"
     step "Debian packages: installing ${missing[*]}"
-    # hyperd runs a registry of its own; the package's service must not take the port beside it.
-    if systemd && [[ " ${missing[*]} " == *" docker-registry "* ]]; then
-        systemctl mask --quiet docker-registry.service
+    # hyperd runs a registry of its own, tests an etcd; the packages' services must not take the ports beside them.
+    if systemd; then
+        [[ " ${missing[*]} " != *" docker-registry "* ]] || systemctl mask --quiet docker-registry.service
+        [[ " ${missing[*]} " != *" etcd-server "* ]] || systemctl mask --quiet etcd.service
     fi
     export DEBIAN_FRONTEND=noninteractive
     quietly apt-update apt-get update
