@@ -132,7 +132,7 @@ async def measure(folder: Path) -> None:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory(prefix="hvbench") as folder:
+    with tempfile.TemporaryDirectory(prefix="hvimport") as folder:
         asyncio.run(measure(Path(folder)))
 
 
