@@ -22,7 +22,7 @@ EXAMPLES = """\
 _BASH = """\
 _hv() {
     local IFS=$'\\n'
-    COMPREPLY=($(hv completion --words "$COMP_CWORD" -- "${COMP_WORDS[@]:1}" 2>/dev/null))
+    COMPREPLY=($(hv __complete "$COMP_CWORD" "${COMP_WORDS[@]:1}" 2>/dev/null))
 }
 complete -o default -F _hv hv
 """
@@ -30,7 +30,7 @@ _ZSH = """\
 #compdef hv
 _hv() {
     local -a found
-    found=("${(@f)$(hv completion --words $((CURRENT - 1)) -- "${words[@]:1}" 2>/dev/null)}")
+    found=("${(@f)$(hv __complete $((CURRENT - 1)) "${words[@]:1}" 2>/dev/null)}")
     if [[ -n "${found[1]}" ]]; then compadd -- "${found[@]}"; else _files; fi
 }
 compdef _hv hv
@@ -38,7 +38,7 @@ compdef _hv hv
 _FISH = """\
 function __hv
     set -l words (commandline -opc) (commandline -ct)
-    hv completion --words (math (count $words) - 1) -- $words[2..-1] 2>/dev/null
+    hv __complete (math (count $words) - 1) $words[2..-1] 2>/dev/null
 end
 complete -c hv -a '(__hv)'
 """
@@ -52,18 +52,19 @@ _COMPLETION_SECONDS = 2.0
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     parser.add_argument("shell", nargs="?", choices=sorted(SCRIPTS), help="whose script to print")
-    parser.add_argument("--words", type=int, default=0, help=argparse.SUPPRESS)
-    parser.add_argument("line", nargs="*", help=argparse.SUPPRESS)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a script, or what fits at word ``--words`` of the line."""
-    if args.words:
-        emit(sanitize.line(word) for word in complete(args.words, args.line))
-    elif args.shell:
-        print(SCRIPTS[args.shell], end="")
-    else:
+    """Print a script."""
+    if not args.shell:
         raise BadRequest("Say for which shell: bash, zsh or fish.")
+    print(SCRIPTS[args.shell], end="")
+    return 0
+
+
+def main(arguments: list[str]) -> int:
+    """``hv __complete INDEX WORD…``, which the scripts call: what fits, a line each."""
+    emit(sanitize.line(word) for word in complete(int(arguments[0]), arguments[1:]))
     return 0
 
 

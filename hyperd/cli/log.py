@@ -28,7 +28,9 @@ def run(args: argparse.Namespace) -> int:
     """Copy the log to stdout; on a terminal without what the terminal would obey."""
     client = client_of(args)
     namespace, name = target(args.machine, args, client.home)
-    query = paths.query({"follow": "true" if args.follow else "", "tail": str(args.tail) if args.tail >= 0 else ""})
+    query = paths.query(
+        {"follow": "true" if args.follow else "", "tail": str(args.tail) if args.tail >= 0 else ""}
+    )
     path = paths.subresource(namespace, name, "log") + query
     with client.stream("GET", path, accept="*/*", timeout=None if args.follow else 60.0) as stream:
         if args.raw or not sys.stdout.isatty():

@@ -88,6 +88,10 @@ def _run(arguments: list[str]) -> int:
             return 0
         arguments = [wanted[0], "--help"]
     name, *rest = arguments
+    if name == "__complete":
+        from hyperd.cli import completion
+
+        return completion.main(rest)
     if name not in COMMANDS:
         from difflib import get_close_matches
 

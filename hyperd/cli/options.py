@@ -15,6 +15,17 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Knows the terminal's width without argparse's import of ``shutil``."""
+
+    def __init__(self, prog: str) -> None:
+        try:
+            width = os.get_terminal_size().columns
+        except OSError:
+            width = 80
+        super().__init__(prog, width=min(width, 110) - 2)
+
+
 def parser_for(command: str, module: ModuleType) -> argparse.ArgumentParser:
     """The parser of one command: the module adds its arguments, ``EXAMPLES`` end its help."""
     from hyperd.cli.main import COMMANDS
@@ -25,7 +36,7 @@ def parser_for(command: str, module: ModuleType) -> argparse.ArgumentParser:
         prog=f"hv {command}",
         description=COMMANDS[command][1].capitalize() + ".",
         epilog=f"Examples:\n{text}" if text else None,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
         allow_abbrev=False,
     )
     parser.set_defaults(command=command)

@@ -33,7 +33,8 @@ class RawTerminal:
     def __enter__(self) -> RawTerminal:
         if sys.stdin.isatty():
             self._saved = termios.tcgetattr(0)
-            tty.setraw(0)
+            # Drain, not flush: a flush would drop what was just printed.
+            tty.setraw(0, termios.TCSADRAIN)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -79,6 +80,8 @@ def attach(
 
 def note(text: str) -> None:
     """A line of ours between the guest's; carriage returns because the terminal may be raw."""
+    sys.stderr.write(f"\r{text}\r\n")
+    sys.stderr.flush()
 
 
 def _open(home: Home, path: str, key: EscapeKey, deadline: float) -> websocket.WebSocket | None:
@@ -91,7 +94,7 @@ def _open(home: Home, path: str, key: EscapeKey, deadline: float) -> websocket.W
             problem: HyperdError = err
         if problem.message != said:
             said = problem.message
-            note(f"{sanitize.line(said)} Waiting; {key.label} leaves.")
+            note(f"{sanitize.line(said).rstrip('.')}. Waiting; {key.label} leaves.")
         if time.monotonic() > deadline:
             raise Timeout(f"Gave up waiting: {problem.message}")
         if _left_while_waiting(key, 1.0):

@@ -37,6 +37,8 @@ class WebSocket:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._buffer = connection.buffer
+        self._unread = bool(self._buffer)
+        """Bytes came with the upgrade, or wait behind a frame: ``select`` does not know of them."""
         connection.socket.settimeout(None)
 
     def fileno(self) -> int:
@@ -47,10 +49,10 @@ class WebSocket:
         self._frame(_BINARY, data)
 
     def receive(self) -> bytes:
-        """What is there now, possibly nothing; blocks only when nothing was readable. Raises Closed."""
-        out = self._drain()
-        if out:
-            return out
+        """What is there now, possibly nothing; blocks when nothing was readable. Raises Closed."""
+        if self._unread:
+            self._unread = False
+            return self._drain()
         try:
             data = self._connection.socket.recv(65536)
         except OSError as err:
@@ -61,7 +63,9 @@ class WebSocket:
         return self._drain()
 
     def pending(self) -> bool:
-        """Whether decrypted bytes wait where ``select`` does not see them."""
+        """Whether bytes wait where ``select`` does not see them."""
+        if self._unread:
+            return True
         waiting = getattr(self._connection.socket, "pending", None)
         return bool(waiting is not None and waiting())
 
@@ -91,6 +95,7 @@ class WebSocket:
                 if out:
                     # Give the last bytes first; the close is read again next time.
                     self._buffer = bytes((0x80 | _CLOSE, len(payload))) + payload + self._buffer
+                    self._unread = True
                     break
                 code = struct.unpack(">H", payload[:2])[0] if len(payload) >= 2 else 1005
                 raise Closed(code, payload[2:].decode("utf-8", "replace"))

@@ -129,7 +129,7 @@ class ConsolePane(Vertical):
                 self._say(sanitize.line(err.message), style="red")
                 return
             except (BadRequest, ServiceUnavailable, Timeout) as err:
-                self._say(f"{sanitize.line(err.message)} Waiting; {label} leaves.", style="yellow")
+                self._say(f"{sanitize.line(err.message).rstrip('.')}. Waiting; {label} leaves.", style="yellow")
                 await asyncio.sleep(_RETRY_SECONDS)
                 continue
             except HyperdError as err:

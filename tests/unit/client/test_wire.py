@@ -8,6 +8,7 @@ import socket
 import struct
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,8 @@ class Server:
                 self.seen = head
                 answer = self.answers.pop(0) if self.answers else b""
                 key = _header(head, b"Sec-WebSocket-Key")
-                connection.sendall(answer.replace(b"ACCEPT", _accept(key)))
+                with suppress(BrokenPipeError):
+                    connection.sendall(answer.replace(b"ACCEPT", _accept(key)))
 
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)

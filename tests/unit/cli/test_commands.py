@@ -1,0 +1,248 @@
+"""What the commands print and do, against a real API server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.tui.world import API, World, failing, machine
+from tests.unit.cli.conftest import Hv
+
+
+async def test_get_prints_the_server_s_table(hv: Hv) -> None:
+    lines = (await hv("get", "vm", "-n", "shop")).out.splitlines()
+    assert lines[0].split()[:2] == ["NAME", "PHASE"]
+    assert [line.split()[:2] for line in lines[1:]] == [
+        ["db-1", "Stopped"],
+        ["web-7", "Running"],
+        ["web-8", "Running"],
+    ]
+
+
+async def test_get_takes_kinds_by_any_name_and_all_namespaces(hv: Hv) -> None:
+    for word in ("VirtualMachine", "virtualmachines", "vm", "virtualmachines.virtualization.deckhouse.io"):
+        assert "web-7" in (await hv("get", word, "-A")).out
+    out = (await hv("get", "vm,vi", "-A")).out
+    assert "vm/web-7" in out
+    assert "vi/debian-12" in out
+    assert "lab" in out
+
+
+async def test_get_gives_yaml_json_and_names(hv: Hv) -> None:
+    one = yaml.safe_load((await hv("get", "vm", "web-7", "-n", "shop", "-o", "yaml")).out)
+    assert (one["kind"], one["metadata"]["name"]) == ("VirtualMachine", "web-7")
+    many = json.loads((await hv("get", "vm", "-n", "shop", "-o", "json")).out)
+    assert [item["kind"] for item in many["items"]] == ["VirtualMachine"] * 3
+    assert (await hv("get", "vm", "-o", "name", "-n", "shop")).out.split()[0] == "virtualmachine/db-1"
+
+
+async def test_the_namespace_comes_from_flag_or_environment(hv: Hv, world: World) -> None:
+    empty = await hv("get", "vm")
+    assert (empty.out, empty.err) == ("", "Nothing found in the namespace default.\n")
+    hv.env["HV_NAMESPACE"] = "shop"
+    assert "web-7" in (await hv("get", "vm", "--no-headers")).out
+
+
+async def test_what_is_not_there_is_said_in_one_sentence(hv: Hv) -> None:
+    missing = await hv("get", "vm", "nobody", code=1)
+    assert missing.err.startswith("hv: ")
+    assert "nobody" in missing.err
+    assert missing.err.count("\n") == 1
+    assert 'no kind "vmm"' in (await hv("get", "vmm", code=1)).err
+    assert "did you mean `hv get`" in (await hv("gte", code=2)).err
+
+
+async def test_a_daemon_that_is_away_is_said_with_what_to_do(hv: Hv) -> None:
+    result = await hv("get", "vm", "--socket", "/nonexistent/x.sock", code=1)
+    assert result.err.startswith("hv: hyperd does not run here")
+
+
+async def test_hostile_text_in_an_object_does_not_reach_the_terminal(hv: Hv, world: World) -> None:
+    evil = "\x1b]52;c;AAAA\x07\u202e"
+    conditions = failing("Running", "NotRunning", evil)
+    status = {"phase": "Running", "nodeName": evil, "ipAddress": evil, "conditions": conditions}
+    await world.add("virtualmachines", machine("evil"), status)
+    for arguments in (
+        ("get", "vm", "-o", "wide"),
+        ("describe", "vm", "evil"),
+        ("get", "vm", "-o", "yaml"),
+        ("get", "vm", "-o", "json"),
+    ):
+        out = (await hv(*arguments, "-n", "shop")).out
+        assert "\x1b" not in out
+        assert "\u202e" not in out
+
+
+async def test_describe_shows_conditions_and_events(hv: Hv) -> None:
+    out = (await hv("describe", "vm/web-7", "-n", "shop")).out
+    assert "State:        ● Running" in out
+    assert "AwaitingRestartToApplyConfiguration   True" in out
+    assert "The machine runs" in out
+
+
+MANIFEST = yaml.safe_dump(
+    {"apiVersion": API, "kind": "VirtualDisk", "metadata": {"name": "data", "labels": {"app": "x"}},
+     "spec": {"persistentVolumeClaim": {"size": "1Gi"}}}
+)  # fmt: skip
+
+
+async def test_apply_says_created_unchanged_and_configured(hv: Hv, world: World) -> None:
+    assert (
+        await hv("apply", "-f", "-", "--dry-run", stdin=MANIFEST)
+    ).out == "virtualdisk/data created (dry run)\n"
+    assert "data" not in await world.names("virtualdisks")
+    assert (await hv("apply", "-f", "-", stdin=MANIFEST)).out == "virtualdisk/data created\n"
+    assert (await hv("apply", "-f", "-", stdin=MANIFEST)).out == "virtualdisk/data unchanged\n"
+    bigger = MANIFEST.replace("1Gi", "2Gi").replace("app: x", "tier: y")
+    assert (await hv("apply", "-f", "-", stdin=bigger)).out == "virtualdisk/data configured\n"
+    labels = json.loads((await hv("get", "vd", "data", "-o", "json")).out)["metadata"]["labels"]
+    assert labels == {"tier": "y"}
+
+
+async def test_apply_reads_folders_and_several_documents(hv: Hv, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(MANIFEST + "---\n" + MANIFEST.replace("name: data", "name: more"))
+    (tmp_path / "b.json").write_text(json.dumps(yaml.safe_load(MANIFEST.replace("name: data", "name: third"))))
+    out = (await hv("apply", "-f", str(tmp_path), "-n", "lab")).out
+    assert out.split()[::2] == ["virtualdisk/data", "virtualdisk/more", "virtualdisk/third"]
+
+
+@pytest.mark.parametrize(
+    ("manifest", "sentence"),
+    [
+        ("a: [", "line 1"),
+        ("- 1", "not an object"),
+        ("kind: VirtualDisk\nmetadata: {}\n", "without metadata.name"),
+        ("kind: X\napiVersion: v9\nmetadata: {name: a}\n", 'no kind "X"'),
+        (MANIFEST.replace("size", "seize"), "seize"),
+        ("", "no object"),
+    ],
+)
+async def test_a_bad_manifest_is_named_with_its_fault(hv: Hv, manifest: str, sentence: str) -> None:
+    assert sentence in (await hv("apply", "-f", "-", stdin=manifest, code=1)).err
+
+
+async def test_apply_waits_and_tells_how_far_it_is(hv: Hv, world: World) -> None:
+    async def controller() -> None:
+        while "data" not in await world.names("virtualdisks"):
+            await asyncio.sleep(0.02)
+        await world.set_status("virtualdisks", "default", "data", {"phase": "Provisioning", "progress": "40%"})
+        await asyncio.sleep(0.3)
+        await world.set_status("virtualdisks", "default", "data", {"phase": "Ready"})
+
+    result, _ = await asyncio.gather(hv("apply", "-f", "-", "--wait", stdin=MANIFEST), controller())
+    assert result.out.splitlines()[-1] == "virtualdisk/data Ready"
+    assert "virtualdisk/data: Provisioning · 40 %" in result.err
+
+
+async def test_delete_by_name_label_and_file(hv: Hv, world: World) -> None:
+    await hv("apply", "-f", "-", stdin=MANIFEST)
+    assert (await hv("delete", "-f", "-", stdin=MANIFEST)).out == "virtualdisk/data deleted\n"
+    assert (await hv("delete", "vm", "db-1", "-n", "shop")).out == "virtualmachine/db-1 deleted\n"
+    assert "db-1" not in await world.names("virtualmachines")
+    assert "Name the objects" in (await hv("delete", "vm", code=1)).err
+    await hv("delete", "vm", "nobody", "--ignore-not-found")
+
+
+async def test_delete_waits_for_finalizers_and_says_who_holds(hv: Hv, world: World) -> None:
+    held = machine("held")
+    held["metadata"]["finalizers"] = ["example.io/keep"]
+    await world.add("virtualmachines", held)
+    result = await hv("delete", "vm", "held", "-n", "shop", "-t", "1", code=1)
+    assert "held is still there" in result.err
+    assert "example.io/keep" in result.err
+
+
+async def test_stop_creates_an_operation_and_follows_it(hv: Hv, world: World) -> None:
+    async def controller() -> str:
+        while not (names := await world.names("virtualmachineoperations")):
+            await asyncio.sleep(0.02)
+        await world.set_status("virtualmachineoperations", "shop", names[0], {"phase": "InProgress"})
+        await world.set_status("virtualmachineoperations", "shop", names[0], {"phase": "Completed"})
+        return names[0]
+
+    result, name = await asyncio.gather(hv("stop", "web-7.shop", "-y", "-w"), controller())
+    assert name.startswith("web-7-")
+    operation = f'VirtualMachineOperation "shop/{name}" completed.'
+    assert result.out == f'VirtualMachine "shop/web-7" stopping. {operation}\n'
+
+
+async def test_a_failed_operation_says_why_and_fails(hv: Hv, world: World) -> None:
+    async def controller() -> None:
+        while not (names := await world.names("virtualmachineoperations")):
+            await asyncio.sleep(0.02)
+        conditions = failing("Completed", "NotApplicable", "It runs already")
+        status = {"phase": "Failed", "conditions": conditions}
+        await world.set_status("virtualmachineoperations", "shop", names[0], status)
+
+    result, _ = await asyncio.gather(hv("start", "web-7", "-n", "shop", code=1), controller())
+    assert "It runs already" in result.err
+
+
+async def test_without_an_answer_nothing_is_stopped(hv: Hv, world: World) -> None:
+    result = await hv("stop", "web-7", "-n", "shop")
+    assert "sure? [y/N]" in result.err
+    assert await world.names("virtualmachineoperations") == []
+
+
+async def test_watch_in_a_pipe_prints_each_change(hv: Hv, world: World) -> None:
+    process = await asyncio.create_subprocess_exec(
+        "python3", "-m", "hyperd.cli.main", "watch", "vm", "-n", "shop", env=hv.env, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(20):
+        seen = [(await process.stdout.readline()).decode() for _ in range(4)]
+        await world.set_status("virtualmachines", "shop", "db-1", {"phase": "Starting"})
+        seen.append((await process.stdout.readline()).decode())
+    process.terminate()
+    await process.wait()
+    assert seen[-1].split()[:2] == ["db-1", "Starting"]
+    assert seen[-1].index("Starting") == seen[0].index("PHASE")
+
+
+async def test_curl_speaks_to_the_api(hv: Hv) -> None:
+    assert json.loads((await hv("curl", "/version")).out)["gitVersion"]
+    refused = await hv("curl", "/apis/none/v1/x", code=1)
+    assert json.loads(refused.out)["kind"] == "Status"
+
+
+async def test_log_prints_what_the_console_said(hv: Hv) -> None:
+    assert "Linux version" in (await hv("log", "web-7.shop")).out
+    assert (await hv("log", "web-7", "-n", "shop", "--tail", "1")).out.endswith("ready\r\n")
+
+
+async def test_completion_knows_commands_kinds_names_and_flags(hv: Hv) -> None:
+    async def words(*line: str) -> list[str]:
+        return (await hv("__complete", str(len(line)), *line)).out.split()
+
+    assert await words("des") == ["describe"]
+    assert "vm" in await words("get", "v")
+    assert await words("get", "vm", "-n", "shop", "web") == ["web-7", "web-8"]
+    assert await words("console", "-n", "shop", "db") == ["db-1"]
+    assert "lab" in await words("get", "vm", "-n", "")
+    assert "--watch" in await words("get", "--w")
+    for shell in ("bash", "zsh", "fish"):
+        assert "__complete" in (await hv("completion", shell)).out
+
+
+async def test_kubeconfig_is_printed_and_merged(hv: Hv, world: World, tmp_path: Path) -> None:
+    source = str(world.settings.kubeconfig_path)
+    printed = yaml.safe_load((await hv("kubeconfig", "--file", source)).out)
+    assert printed["clusters"][0]["cluster"]["server"].endswith(f":{world.server.port}")
+    target = tmp_path / "config"
+    await hv("kubeconfig", "--file", source, "--merge", "--kubeconfig", str(target))
+    assert os.stat(target).st_mode & 0o777 == 0o600
+    assert "web-7" in (await hv("get", "vm", "-n", "shop", "--kubeconfig", str(target))).out
+
+
+async def test_a_closed_pipe_is_silent(hv: Hv) -> None:
+    process = await asyncio.create_subprocess_shell(
+        "python3 -m hyperd.cli.main get vm -A -o yaml | head -c 1", env=hv.env,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    _, err = await process.communicate()
+    assert err == b""
