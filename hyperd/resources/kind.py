@@ -51,9 +51,12 @@ class Rule:
     transition: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Kind:
-    """One kind of the API. ``model`` is None for core kinds, whose content is kept as it comes."""
+    """One kind of the API. ``model`` is None for core kinds, whose content is kept as it comes.
+
+    There is one object a kind: it is compared and hashed by identity, which every lookup of the store relies on.
+    """
 
     group: str
     version: str
@@ -67,7 +70,8 @@ class Kind:
     columns: tuple[Column, ...] = ()
     rules: tuple[Rule, ...] = ()
     subresources: frozenset[str] = frozenset()
-    """Of ``status`` and ``scale``; connect subresources belong to the API."""
+    """Of ``status`` and ``scale``; connect subresources belong to the API. ``scale`` reads and writes
+    ``spec.replicas`` and shows ``status.replicas`` and ``status.selector``."""
     selectable_fields: tuple[str, ...] = ()
     """Field selectors beyond metadata.name and metadata.namespace."""
     verbs: tuple[str, ...] = (
@@ -77,6 +81,8 @@ class Kind:
     """Spec paths whose effect is not built yet → what to tell the user. See ``resources.unbuilt``."""
     refused: Mapping[str, str] = field(default_factory=dict)
     """Like ``unbuilt``, for what would cost data or safety if it were ignored: admission refuses it."""
+    not_built: str = ""
+    """What is missing, when nothing of the kind is built yet: objects are kept and say so."""
     openapi: Mapping[str, Any] | None = None
     """The schema of a core kind; ours derive theirs from ``model``."""
 
@@ -105,9 +111,6 @@ class Kind:
 
         schema: dict[str, Any] = structural_schema(self)
         return schema
-
-    def __hash__(self) -> int:
-        return hash((self.group, self.plural))
 
 
 class Registry:

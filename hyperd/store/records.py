@@ -49,7 +49,8 @@ class Stored(Item):
     def encode(cls, kind: Kind, obj: Object, rv: int) -> Stored:
         """Stamp ``obj`` with ``rv``, in place, and encode it."""
         obj["metadata"]["resourceVersion"] = str(rv)
-        return cls.of_parsed(kind, obj, orjson.dumps(obj), rv)
+        # orjson leaves the room it guessed for the encoding behind the bytes, several times their size.
+        return cls.of_parsed(kind, obj, bytes(memoryview(orjson.dumps(obj))), rv)
 
     @classmethod
     def decode(cls, kind: Kind, raw: bytes, rv: int) -> Stored:

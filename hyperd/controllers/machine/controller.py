@@ -158,8 +158,8 @@ class MachineController(Controller):
         unfit = "" if found.blocked else await self._instances.unfit(machine)
         clash = "" if found.blocked or unfit else self._instances.claim(machine, found)
         if found.blocked or unfit or clash:
-            if _fresh(before) and found.blocked == "The address is being leased.":
-                # Milliseconds away, and a status that says so would be one more durable write.
+            if found.settling and not (before.get("status") or {}).get("phase"):
+                # A status that says so would be one more durable write for each machine.
                 return None
             found.block(clash)
             observed = self._instances.observe(None, found, unfit=unfit)
@@ -307,10 +307,6 @@ class MachineController(Controller):
 
     def _event(self, machine: Object, level: EventLevel, reason: str, message: str) -> None:
         self._context.events.event(machine, level, reason, message)
-
-
-def _fresh(machine: Object) -> bool:
-    return not (machine.get("status") or {}).get("phase")
 
 
 def _of_address(item: Item) -> Iterable[Key]:

@@ -59,6 +59,8 @@ class Dependencies:
     """What was found. ``blocked`` is the first reason why the machine cannot start, empty when it can."""
 
     blocked: str = ""
+    settling: bool = False
+    """What blocks is an address that is being leased: milliseconds away."""
     class_spec: Object = field(default_factory=dict)
     address: IPv4Address | None = None
     address_name: str = ""
@@ -133,11 +135,13 @@ class Resolver:
             return
         if vmip is None:
             await self._make_address(machine)
+            found.settling = not found.blocked
             self._no_address(machine, found, "VirtualMachineIPAddressNotReady", "The address is being leased.")
             return
         status = vmip.get("status") or {}
         user = status.get("virtualMachineName")
         if status.get("phase") not in ("Bound", "Attached") or not status.get("address"):
+            found.settling = not found.blocked and not named and not status
             message = f'VirtualMachineIPAddress "{vmip["metadata"]["name"]}" has no address yet.'
             self._no_address(machine, found, "VirtualMachineIPAddressNotReady", message)
         elif user not in (None, "", meta["name"]):
