@@ -27,6 +27,7 @@ from hyperd.settings import ApiSettings, Settings
 from hyperd.store.embedded import EmbeddedStore
 
 GROUP = "virtualization.deckhouse.io"
+BOOT = b"[    0.000000] Linux version 6.1.0\r\n[    1.204511] \x1b[1;32mvirtio_blk\x1b[0m: ready\r\n"
 API = f"{GROUP}/v1alpha2"
 
 
@@ -116,9 +117,7 @@ class World:
             guest = self.guests[name] = Guest(name)
             await guest.listen(self.settings.console_dir / uid)
             log = self.settings.console_log_dir / f"{uid}.log"
-            log.write_bytes(
-                b"[    0.000000] Linux version 6.1.0\r\n[    1.204511] \x1b[1;32mvirtio_blk\x1b[0m: ready\r\n"
-            )
+            log.write_bytes(BOOT)
         return obj
 
     async def stop(self) -> None:

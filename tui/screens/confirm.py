@@ -16,7 +16,7 @@ _DELIBERATE_SECONDS = 0.5
 
 
 class Confirm(ModalScreen[bool]):
-    """Asks; ``y`` is yes, any other key is no."""
+    """Asks; ``y`` is yes, any other key is no, ``n`` and Esc at once."""
 
     DEFAULT_CSS = """
     Confirm { align: center middle; background: $background 60%; }
@@ -47,5 +47,5 @@ class Confirm(ModalScreen[bool]):
         """Decide."""
         event.stop()
         event.prevent_default()
-        if event.key == "escape" or time.monotonic() - self._asked >= _DELIBERATE_SECONDS:
+        if event.key in ("escape", "n") or time.monotonic() - self._asked >= _DELIBERATE_SECONDS:
             self.dismiss(event.key == "y")

@@ -173,6 +173,7 @@ class MainScreen(Acting):
         if self._said and time.monotonic() - self._said_at > _SAY_SECONDS:
             self._said = ""
         self.table.tick()
+        self.detail.redraw()
         if any(state.status is not HomeStatus.CONNECTED for state in self.fleet.homes.values()) or not self._said:
             self.redraw_bars()
 

@@ -1,0 +1,89 @@
+"""What the UI costs a slow line: bytes written to the terminal, counted at the driver."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import pty
+import re
+import struct
+import sys
+import termios
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.tui.world import World, machine
+from tests.unit.cli.conftest import ROOT, environment
+
+_MACHINES = 200
+_QUERY = re.compile(rb"\x1b\[\?(2026|2048)\$p")
+
+
+class Screen:
+    """``hv tui`` on a pty of 160x45; counts what it writes."""
+
+    def __init__(self, main: int) -> None:
+        self._main = main
+        self.written = b""
+
+    def read(self) -> None:
+        data = os.read(self._main, 1 << 16)
+        self.written += data
+        for mode in _QUERY.findall(data):
+            os.write(self._main, b"\x1b[?%s;2$y" % mode)
+
+    async def until(self, text: bytes) -> None:
+        async with asyncio.timeout(30):
+            while text not in self.written:
+                await asyncio.sleep(0.02)
+
+    async def quiet(self) -> None:
+        """Until nothing was written for a while."""
+        before = -1
+        while before != len(self.written):
+            before = len(self.written)
+            await asyncio.sleep(0.4)
+
+    async def cost_of(self, keys: bytes) -> int:
+        before = len(self.written)
+        os.write(self._main, keys)
+        await self.quiet()
+        return len(self.written) - before
+
+
+@pytest.fixture
+async def screen(empty_world: World) -> AsyncIterator[Screen]:
+    for number in range(_MACHINES):
+        await empty_world.add("virtualmachines", machine(f"vm-{number:03}"), {"phase": "Stopped"})
+    main, sub = pty.openpty()
+    fcntl.ioctl(sub, termios.TIOCSWINSZ, struct.pack("HHHH", 45, 160, 0, 0))
+    env = {**environment(empty_world), "TERM": "xterm-256color", "COLORTERM": ""}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "hyperd.cli.main", "tui", stdin=sub, stdout=sub, stderr=sub, env=env, cwd=ROOT
+    )
+    running = Screen(main)
+    loop = asyncio.get_running_loop()
+    loop.add_reader(main, running.read)
+    try:
+        await running.until(b"vm-000")
+        await running.quiet()
+        yield running
+    finally:
+        loop.remove_reader(main)
+        process.terminate()
+        await process.wait()
+        os.close(main)
+        os.close(sub)
+
+
+async def test_keys_and_idling_stay_within_the_byte_budget(screen: Screen) -> None:
+    assert await screen.cost_of(b"\x1b[6~") <= 12_000
+    first = await screen.cost_of(b"j")
+    assert first <= 4_000, "a cursor key with the detail open"
+    await screen.cost_of(b"\x1b")
+    assert await screen.cost_of(b"j") <= 1_600
+    before = len(screen.written)
+    await asyncio.sleep(3)
+    assert len(screen.written) - before <= 3_000

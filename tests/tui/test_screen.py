@@ -1,0 +1,246 @@
+"""What a user sees and does, on a real API server."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.tui.conftest import looking
+from tests.tui.world import World, machine, serving, short_folder
+from tui.actions import ACTIONS
+from tui.screens.main import MainScreen
+from tui.views import VIEWS
+
+
+async def test_the_list_shows_machines_with_state_size_and_address(world: World) -> None:
+    async with looking(world) as ui:
+        await ui.shows("web-7", "db-1")
+        assert "● Running" in ui.line("web-7 ")
+        assert ui.line("web-7 ").split()[-6:-1] == ["2", "2Gi", "10.66.10.7", "n1", "5h"]
+        assert "○ Stopped" in ui.line("db-1")
+
+
+async def test_a_row_that_is_not_well_says_why_in_the_row(world: World) -> None:
+    async with looking(world) as ui:
+        await ui.shows("▲ Pending", "Waiting for VirtualDisk test-root: its image imports")
+        await ui.press("3")
+        await ui.shows("37.2 % · 84Mi/s", "The file is an HTML page, not a disk image")
+
+
+@pytest.mark.parametrize("size", [(80, 24), (100, 30), (160, 45), (240, 67), (40, 12)])
+async def test_it_is_usable_in_any_size(world: World, size: tuple[int, int]) -> None:
+    async with looking(world, size=size) as ui:
+        await ui.shows("web-7", "STATE")
+        assert all(len(line) <= size[0] for line in ui.lines)
+        if size[0] >= 80:
+            header = ui.line("STATE")
+            assert all(title in header for title in ("NAME", "CPU", "MEMORY", "ADDRESS", "AGE"))
+
+
+async def test_every_kind_has_a_digit_and_a_word(world: World) -> None:
+    async with looking(world) as ui:
+        await ui.shows("web-7")
+        for view in VIEWS:
+            await ui.press(view.digit)
+            await ui.shows(f"\n {view.title}   ")
+        await ui.type(":vd")
+        await ui.press("enter")
+        await ui.shows("disks", "web-7-root")
+
+
+async def test_changes_arrive_without_asking(world: World) -> None:
+    async with looking(world) as ui:
+        await ui.shows("web-7")
+        await world.set_status("virtualmachines", "shop", "db-1", {"phase": "Starting"})
+        await ui.until(lambda: "◐ Starting" in ui.line("db-1"))
+        await world.add("virtualmachines", machine("brand-new"), {"phase": "Pending"})
+        await ui.shows("brand-new")
+        await world.remove("virtualmachines", "shop", "brand-new")
+        await ui.until(lambda: "brand-new" not in ui.text)
+
+
+async def test_the_cursor_stays_on_its_row_when_others_come(world: World) -> None:
+    async with looking(world) as ui:
+        await ui.row("web-7")
+        await world.add("virtualmachines", machine("aaa"), {"phase": "Stopped"})
+        await ui.shows("aaa")
+        assert ui.line("web-7 ").startswith("▌")
+
+
+async def test_a_filter_narrows_while_it_is_typed_and_esc_drops_it(world: World) -> None:
+    async with looking(world, size=(100, 30)) as ui:
+        await ui.shows("web-7", "db-1")
+        await ui.press("slash")
+        await ui.type("web !8")
+        await ui.until(lambda: "db-1" not in ui.text and "web-8" not in ui.text)
+        await ui.shows("web-7", "1 of 4")
+        await ui.press("enter", "down", "escape")
+        await ui.shows("db-1")
+        await ui.press("slash")
+        await ui.type("zzz")
+        await ui.shows("No row has “zzz”.")
+
+
+async def test_a_namespace_can_be_chosen(world: World) -> None:
+    async with looking(world, size=(100, 30)) as ui:
+        await ui.shows("web-7", "test")
+        await ui.type(":ns lab")
+        await ui.press("enter")
+        await ui.until(lambda: "web-7" not in ui.text)
+        await ui.shows("ns lab", "test")
+        await ui.type(":ns")
+        await ui.press("enter")
+        await ui.shows("ns all", "web-7")
+
+
+async def test_the_detail_has_an_overview_yaml_and_events(world: World) -> None:
+    async with looking(world) as ui:
+        await ui.row("web-7")
+        await ui.shows("VirtualDisk/web-7-root", "needed for memory.size: 2Gi → 4Gi")
+        await ui.press("y")
+        await ui.shows("apiVersion: virtualization.deckhouse.io/v1alpha2", "coreFraction: 100%")
+        await ui.press("e")
+        await ui.shows("The machine runs", "memory.size waits")
+        await ui.press("tab", "tab")
+        await ui.shows("policy     AlwaysOnUnlessStoppedManually")
+
+
+async def test_a_small_screen_opens_the_detail_on_enter_and_closes_it_on_esc(world: World) -> None:
+    async with looking(world, size=(80, 24)) as ui:
+        await ui.row("web-7")
+        assert "Overview" not in ui.text
+        await ui.press("enter")
+        await ui.shows("Overview", "address    10.66.10.7")
+        await ui.press("escape")
+        await ui.until(lambda: "Overview" not in ui.text)
+
+
+async def test_stop_asks_first_and_creates_an_operation(world: World) -> None:
+    async with looking(world) as ui:
+        await ui.row("web-8")
+        await ui.press("x")
+        await ui.shows("Stop web-8 (shop)?")
+        await ui.press("n")
+        await ui.until(lambda: "Stop web-8" not in ui.text)
+        await ui.press("x")
+        await ui.shows("Stop web-8 (shop)?")
+        await ui.pilot.pause(0.6)
+        await ui.press("y")
+        await ui.shows("Stop of web-8 asked for")
+        (name,) = await world.names("virtualmachineoperations")
+        conditions = [
+            {"type": "Completed", "status": "False", "reason": "R", "message": "The guest does not answer",
+             "lastTransitionTime": "2026-01-01T00:00:00Z"}
+        ]  # fmt: skip
+        status = {"phase": "Failed", "conditions": conditions}
+        await world.set_status("virtualmachineoperations", "shop", name, status)
+        await ui.shows("Stop of web-8: The guest does not answer")
+
+
+async def test_a_hasty_yes_destroys_nothing(world: World) -> None:
+    async with looking(world) as ui:
+        await ui.row("db-1")
+        await ui.press("ctrl+d", "y")
+        await ui.shows("Delete VirtualMachine db-1 (shop)?")
+        await ui.press("escape")
+        assert "db-1" in await world.names("virtualmachines")
+
+
+async def test_delete_removes_after_a_deliberate_yes(world: World) -> None:
+    async with looking(world) as ui:
+        await ui.row("db-1")
+        await ui.press("ctrl+d")
+        await ui.shows("Its disks stay.")
+        await ui.pilot.pause(0.6)
+        await ui.press("y")
+        await ui.until(lambda: not ui.line("○ Stopped"))
+        assert "db-1" not in await world.names("virtualmachines")
+
+
+async def test_start_needs_no_question(world: World) -> None:
+    async with looking(world) as ui:
+        await ui.row("db-1")
+        await ui.press("s")
+        await ui.shows("Start of db-1 asked for")
+
+
+async def test_what_does_not_apply_says_why(world: World) -> None:
+    async with looking(world) as ui:
+        await ui.row("db-1")
+        await ui.press("c")
+        await ui.shows("console does not apply: db-1 is Stopped")
+        await ui.type(":nonsense")
+        await ui.press("enter")
+        await ui.shows("no command nonsense")
+
+
+async def test_first_contact_says_what_to_do(empty_world: World) -> None:
+    async with looking(empty_world) as ui:
+        await ui.shows("There is no machine here yet.", "hv apply -f machine.yaml --wait", "? all the keys")
+
+
+async def test_help_is_written_from_the_registry(world: World) -> None:
+    async with looking(world, size=(120, 60)) as ui:
+        await ui.shows("web-7")
+        await ui.press("question_mark")
+        await ui.shows(*(action.help for action in ACTIONS))
+        await ui.press("escape")
+        await ui.shows("web-7")
+
+
+async def test_the_palette_finds_actions_and_objects(world: World) -> None:
+    async with looking(world) as ui:
+        await ui.shows("web-7")
+        await ui.press("ctrl+p")
+        await ui.type("broken")
+        await ui.shows("vi broken lab")
+        await ui.pilot.pause(0.2)
+        await ui.press("down", "enter")
+        await ui.shows("images", "an HTML page, not a disk image")
+
+
+def test_every_action_has_its_method_and_its_own_key_and_words() -> None:
+    for action in ACTIONS:
+        assert action.id.startswith("view_") or callable(getattr(MainScreen, f"do_{action.id}", None)), action.id
+    keys = [key for action in ACTIONS for key in action.key.split(",")]
+    assert len(keys) == len(set(keys))
+    words = [word for action in ACTIONS for word in action.words]
+    assert len(words) == len(set(words))
+    destructive = {"x", "r", "ctrl+d"}
+    assert destructive <= set(keys)
+
+
+async def test_hostile_text_is_shown_and_not_obeyed(world: World) -> None:
+    evil = "\x1b]52;c;AAAA\x07\u202e[bold]x[/]"
+    await world.add("virtualmachines", machine("evil"), {"phase": "Running", "nodeName": evil, "ipAddress": evil})
+    async with looking(world, size=(200, 45)) as ui:
+        await ui.row("evil")
+        await ui.shows("␛]52;c;AAAA␇�[bold]x[/]")
+        await ui.press("y")
+        await ui.shows("nodeName:")
+        assert "\x1b" not in ui.text
+        assert "\u202e" not in ui.text
+
+
+async def test_several_homes_share_one_list_and_a_dead_one_costs_nothing(world: World) -> None:
+    from hyperd.client.home import local
+    from tests.tui.conftest import Ui
+    from tui.app import HvApp
+
+    with short_folder() as folder:
+        async with serving(folder) as second:
+            await second.machine("edge-1", phase="Stopped")
+            app = HvApp([world.home, second.home, local("/nonexistent/dead/x.sock")])
+            async with app.run_test(size=(140, 40)) as pilot:
+                ui = Ui(app, pilot)
+                await ui.shows("web-7", "edge-1", "HOME", "dead ✖")
+
+
+async def test_rows_survive_a_restart_of_the_daemon(world: World) -> None:
+    async with looking(world) as ui:
+        await ui.shows("web-7")
+        await world.stop()
+        await ui.shows("◐", "last seen", "web-7")
+        await world.start()
+        await world.set_status("virtualmachines", "shop", "db-1", {"phase": "Starting"})
+        await ui.shows("◐ Starting", "10.66.10.7")
+        assert "last seen" not in ui.text
