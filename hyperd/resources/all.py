@@ -18,13 +18,21 @@ from hyperd.resources.core import (
     STORAGE_CLASS,
 )
 from hyperd.resources.kind import KINDS
+from hyperd.resources.usb_device import NODE_USB_DEVICE, USB_DEVICE
 from hyperd.resources.virtual_disk import VIRTUAL_DISK
+from hyperd.resources.virtual_disk_snapshot import VIRTUAL_DISK_SNAPSHOT
 from hyperd.resources.virtual_image import VIRTUAL_IMAGE
 from hyperd.resources.virtual_machine import VIRTUAL_MACHINE
+from hyperd.resources.virtual_machine_block_device_attachment import VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT
 from hyperd.resources.virtual_machine_class import VIRTUAL_MACHINE_CLASS
 from hyperd.resources.virtual_machine_ip_address import VIRTUAL_MACHINE_IP_ADDRESS
 from hyperd.resources.virtual_machine_ip_address_lease import VIRTUAL_MACHINE_IP_ADDRESS_LEASE
+from hyperd.resources.virtual_machine_mac_address import VIRTUAL_MACHINE_MAC_ADDRESS
+from hyperd.resources.virtual_machine_mac_address_lease import VIRTUAL_MACHINE_MAC_ADDRESS_LEASE
 from hyperd.resources.virtual_machine_operation import VIRTUAL_MACHINE_OPERATION
+from hyperd.resources.virtual_machine_pool import VIRTUAL_MACHINE_POOL
+from hyperd.resources.virtual_machine_snapshot import VIRTUAL_MACHINE_SNAPSHOT
+from hyperd.resources.virtual_machine_snapshot_operation import VIRTUAL_MACHINE_SNAPSHOT_OPERATION
 
 __all__ = [
     "CLUSTER_VIRTUAL_IMAGE",
@@ -34,17 +42,26 @@ __all__ = [
     "LEASE",
     "NAMESPACE",
     "NODE",
+    "NODE_USB_DEVICE",
     "PERSISTENT_VOLUME",
     "PERSISTENT_VOLUME_CLAIM",
     "POD",
     "SECRET",
     "SERVICE",
     "STORAGE_CLASS",
+    "USB_DEVICE",
     "VIRTUAL_DISK",
+    "VIRTUAL_DISK_SNAPSHOT",
     "VIRTUAL_IMAGE",
     "VIRTUAL_MACHINE",
+    "VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT",
     "VIRTUAL_MACHINE_CLASS",
     "VIRTUAL_MACHINE_IP_ADDRESS",
     "VIRTUAL_MACHINE_IP_ADDRESS_LEASE",
+    "VIRTUAL_MACHINE_MAC_ADDRESS",
+    "VIRTUAL_MACHINE_MAC_ADDRESS_LEASE",
     "VIRTUAL_MACHINE_OPERATION",
+    "VIRTUAL_MACHINE_POOL",
+    "VIRTUAL_MACHINE_SNAPSHOT",
+    "VIRTUAL_MACHINE_SNAPSHOT_OPERATION",
 ]

@@ -46,6 +46,15 @@ class Entry(NamedTuple):
 INDEX: tuple[Entry, ...] = (
 '''
 
+_SUBRESOURCES: dict[str, dict[str, str]] = {
+    "status": {},
+    "scale": {
+        "specReplicasPath": ".spec.replicas",
+        "statusReplicasPath": ".status.replicas",
+        "labelSelectorPath": ".status.selector",
+    },
+}
+
 
 class _Dumper(yaml.SafeDumper):
     """Plain YAML without anchors, long strings unbroken."""
@@ -63,8 +72,10 @@ def crd(kind: Kind) -> dict[str, Any]:
         "schema": {"openAPIV3Schema": kind.schema},
         "additionalPrinterColumns": [_column(column) for column in kind.columns],
     }
-    if "status" in kind.subresources:
-        version["subresources"] = {"status": {}}
+    if kind.subresources:
+        version["subresources"] = {
+            name: _SUBRESOURCES[name] for name in ("status", "scale") if name in kind.subresources
+        }
     if kind.selectable_fields:
         version["selectableFields"] = [{"jsonPath": f".{path}"} for path in kind.selectable_fields]
     names: dict[str, Any] = {

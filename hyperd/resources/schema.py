@@ -64,7 +64,7 @@ def _convert(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> JsonSch
         out["description"] = inspect.cleandoc(merged["description"])
     for key in _KEPT:
         if key in merged and not (key == "default" and merged[key] is None):
-            out[key] = merged[key]
+            out[key] = _without_nulls(merged[key])
     if "const" in merged:
         out["enum"] = [merged["const"]]
     for key in ("minimum", "maximum"):
@@ -85,6 +85,13 @@ def _convert(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> JsonSch
     if "items" in merged:
         out["items"] = _convert(merged["items"], definitions)
     return out
+
+
+def _without_nulls(value: Any) -> Any:
+    """A default's optional fields are absent, not null."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(child) for key, child in value.items() if child is not None}
+    return value
 
 
 def _resolve(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> JsonSchema:

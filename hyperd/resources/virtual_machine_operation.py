@@ -217,14 +217,30 @@ def _renames(clone: Any, _: Any) -> bool:
     return bool(customization.get("namePrefix") or customization.get("nameSuffix") or clone.get("nameReplacement"))
 
 
+def renaming_rule(path: str) -> Rule:
+    """Copies beside their originals need other names."""
+    return Rule(
+        path=path,
+        message="one of customization.namePrefix, customization.nameSuffix and nameReplacement is required",
+        cel=(
+            "(has(self.customization)"
+            " && (has(self.customization.namePrefix) || has(self.customization.nameSuffix)))"
+            " || (has(self.nameReplacement) && size(self.nameReplacement) > 0)"
+        ),
+        holds=_renames,
+    )
+
+
+IMMUTABLE_OPERATION = Rule(
+    path="spec",
+    message="spec is immutable: create another operation instead",
+    cel="self == oldSelf",
+    holds=lambda spec, old: bool(spec == old),
+    transition=True,
+)
+
 _RULES = (
-    Rule(
-        path="spec",
-        message="spec is immutable: create another operation instead",
-        cel="self == oldSelf",
-        holds=lambda spec, old: bool(spec == old),
-        transition=True,
-    ),
+    IMMUTABLE_OPERATION,
     Rule(
         path="spec",
         message="type Start cannot be forced",
@@ -239,16 +255,7 @@ _RULES = (
     ),
     _requires(OperationType.RESTORE, "restore"),
     _requires(OperationType.CLONE, "clone"),
-    Rule(
-        path="spec.clone",
-        message="one of customization.namePrefix, customization.nameSuffix and nameReplacement is required",
-        cel=(
-            "(has(self.customization)"
-            " && (has(self.customization.namePrefix) || has(self.customization.nameSuffix)))"
-            " || (has(self.nameReplacement) && size(self.nameReplacement) > 0)"
-        ),
-        holds=_renames,
-    ),
+    renaming_rule("spec.clone"),
 )
 
 VIRTUAL_MACHINE_OPERATION = KINDS.add(

@@ -44,7 +44,7 @@ def test_a_crd_has_what_a_kube_apiserver_wants(kind: Kind) -> None:
     (version,) = spec["versions"]
     assert version["served"]
     assert version["storage"]
-    assert version["subresources"] == {"status": {}}
+    assert version["subresources"].keys() == kind.subresources
     assert spec["scope"] == ("Namespaced" if kind.namespaced else "Cluster")
     for column in version["additionalPrinterColumns"]:
         assert column["jsonPath"].startswith(".")

@@ -105,7 +105,7 @@ CEL_RESERVED = {"namespace", "in", "as", "for", "if", "import", "package", "retu
 def test_the_cel_text_of_a_rule_names_fields_that_exist(kind: Kind) -> None:
     for rule in kind.rules:
         assert rule.cel.count("(") == rule.cel.count(")")
-        for chain in re.findall(r"\bself((?:\.[A-Za-z_]+)+)", rule.cel):
+        for chain in re.findall(r"\bself((?:\.[A-Za-z_]+\b(?!\())+)", rule.cel):
             names = chain.removeprefix(".").split(".")
             assert not CEL_RESERVED & set(names), f"{rule.cel}: a reserved word is escaped as __word__"
             path = ".".join(name.removeprefix("__").removesuffix("__") for name in names)
