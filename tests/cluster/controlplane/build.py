@@ -72,7 +72,7 @@ def _build(name: str, target: Path) -> None:
     stamp = {"gitVersion": f"v{version}", "gitMajor": major, "gitMinor": minor}
     ldflags = " ".join(["-s", "-w", *(f"-X k8s.io/component-base/version.{k}={v}" for k, v in stamp.items())])
     partial = target.with_name(f".{name}.{os.getpid()}")
-    argv = ["nice", "-n", "10", str(go), "build", "-p", "2", "-mod=readonly", "-trimpath", "-ldflags", ldflags]
+    argv = [str(go), "build", "-p", "2", "-mod=readonly", "-trimpath", "-ldflags", ldflags]
     argv += ["-o", str(partial), f"k8s.io/kubernetes/cmd/{name}"]
     print(
         f"Building {name} {version} into {target.parent}; this takes minutes, once.", file=sys.stderr, flush=True

@@ -1,0 +1,14 @@
+"""What all tests share: the one control plane of a run."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cluster.controlplane.fixture import cluster, control_plane, prepare
+
+__all__ = ["cluster", "control_plane"]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    prepare(session)
