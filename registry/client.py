@@ -22,6 +22,7 @@ from yarl import URL
 from hyperd.errors import NotFound, PermanentError, TemporaryError
 from hyperd.settings import Settings
 from registry.answers import MAX_DOCUMENT_BYTES, blocks_of, read_document, refusal, translated
+from registry.connector import WideUnixConnector
 from registry.gate import WriteGate
 from registry.models import RegistryEndpoint
 from registry.upload import Upload
@@ -216,7 +217,7 @@ class RegistryClient:
         if self._session is None:
             connector: aiohttp.BaseConnector
             if self.endpoint.socket is not None:
-                connector = aiohttp.UnixConnector(path=str(self.endpoint.socket), force_close=True)
+                connector = WideUnixConnector(path=str(self.endpoint.socket), force_close=True)
             else:
                 context = ssl.create_default_context(cafile=self.endpoint.ca)
                 connector = aiohttp.TCPConnector(ssl=context)
