@@ -35,3 +35,12 @@ def span(seconds: float) -> str:
         return f"{left // 3600}h"
     days = left // 86400
     return f"{days}d" if days < 730 else f"{days // 365}y"
+
+
+def coarse(seconds: float) -> str:
+    """As ``span`` but with one unit, and seconds not at all: a screen full of ages rarely has to be repainted."""
+    left = max(0, int(seconds))
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if left >= length * (2 if unit != "m" else 1):
+            return f"{left // length}{unit}"
+    return "<1m"

@@ -79,11 +79,13 @@ async def screen(empty_world: World) -> AsyncIterator[Screen]:
 
 
 async def test_keys_and_idling_stay_within_the_byte_budget(screen: Screen) -> None:
-    assert await screen.cost_of(b"\x1b[6~") <= 12_000
-    first = await screen.cost_of(b"j")
-    assert first <= 4_000, "a cursor key with the detail open"
+    await screen.cost_of(b"jj")
+    assert await screen.cost_of(b"j") <= 2_500, "a cursor key with the detail open"
+    assert await screen.cost_of(b"\x1b[6~") <= 7_000, "a page with the detail open"
     await screen.cost_of(b"\x1b")
-    assert await screen.cost_of(b"j") <= 1_600
+    await screen.cost_of(b"gj")
+    assert await screen.cost_of(b"j") <= 1_000, "a cursor key"
+    assert await screen.cost_of(b"\x1b[6~") <= 12_000, "a page of 41 rows"
     before = len(screen.written)
     await asyncio.sleep(3)
     assert len(screen.written) - before <= 3_000

@@ -23,8 +23,8 @@ COLUMNS = (
 )
 
 
-def row(name: str, size: int | None = 1, **kwargs: str) -> Row:
-    return Row(name, (name, size), (name, "Running", size, None), Level.GOOD, **kwargs)
+def row(name: str, size: int | None = 1, *, note: str = "") -> Row:
+    return Row(name, (name, size), (name, "Running", size, None), Level.GOOD, note)
 
 
 class TableApp(App[None]):

@@ -181,10 +181,11 @@ def disk(name: str, *, namespace: str = "shop", of: str = "debian-12") -> Object
 
 def event(about: Object, reason: str, message: str, *, type_: str = "Normal", minutes: int = 1) -> Object:
     metadata = about["metadata"]
+    name = f"{metadata['name']}.{reason.lower()}"
     return {
         "apiVersion": "v1",
         "kind": "Event",
-        "metadata": {"name": f"{metadata['name']}.{reason.lower()}", "namespace": metadata.get("namespace", "default")},
+        "metadata": {"name": name, "namespace": metadata.get("namespace", "default")},
         "involvedObject": {
             "kind": about["kind"], "namespace": metadata.get("namespace"), "name": metadata["name"],
             "uid": metadata["uid"], "apiVersion": about["apiVersion"],

@@ -24,7 +24,19 @@ _FEWEST_KEYS = 3
 _ROOM_FOR_NEWS = 44
 
 
-class TopBar(Static):
+class _Bar(Static):
+    """One line that is painted only when it says something else."""
+
+    _shown: Text | None = None
+
+    def show(self, line: Text) -> None:
+        """Put ``line`` there."""
+        if line != self._shown:
+            self._shown = line
+            self.update(line)
+
+
+class TopBar(_Bar):
     """Homes, namespace, counts."""
 
     DEFAULT_CSS = "TopBar { height: 1; padding: 0 1; background: $surface; }"
@@ -44,10 +56,10 @@ class TopBar(Static):
             line.append(f"   {word} ", style="dim").append(str(count))
             if unwell:
                 line.append(f" ▲{unwell}", style="yellow")
-        self.update(line)
+        self.show(line)
 
 
-class ListBar(Static):
+class ListBar(_Bar):
     """The list's name, its filter, how much of it is shown."""
 
     DEFAULT_CSS = "ListBar { height: 1; padding: 0 1; }"
@@ -58,10 +70,10 @@ class ListBar(Static):
         if query:
             line.append(f"  /{query}", style="cyan")
         line.append(f"   {shown} of {total}" if shown != total else f"   {total}", style="dim")
-        self.update(line)
+        self.show(line)
 
 
-class BottomBar(Static):
+class BottomBar(_Bar):
     """What runs now, or what was just said; on the right, the keys for this row."""
 
     DEFAULT_CSS = "BottomBar { height: 1; padding: 0 1; background: $surface; }"
@@ -84,11 +96,11 @@ class BottomBar(Static):
         if said and left.cell_len > room:
             # A sentence for the user goes before keys that the user knows.
             left.truncate(max(0, width), overflow="ellipsis")
-            self.update(left)
+            self.show(left)
             return
         left.truncate(max(0, room), overflow="ellipsis")
         left.append(" " * max(0, width - left.cell_len - keys.cell_len))
-        self.update(left.append_text(keys))
+        self.show(left.append_text(keys))
 
 
 def _keys(actions: Iterable[Action]) -> Text:

@@ -14,7 +14,7 @@ from textual.strip import Strip
 
 
 class LinesView(ScrollView, can_focus=True):
-    """Shows ``Text`` lines; setting the same lines again repaints nothing."""
+    """Shows ``Text`` lines; of other lines only those that differ are painted."""
 
     DEFAULT_CSS = """
     LinesView { background: $background; scrollbar-size: 1 0; padding: 0 1; }
@@ -36,12 +36,16 @@ class LinesView(ScrollView, can_focus=True):
 
     def set_lines(self, lines: Sequence[Text]) -> None:
         """Show other lines; the place stays."""
-        if [line.markup for line in lines] == [line.markup for line in self._lines]:
+        before, self._lines = self._lines, lines
+        size = Size(max((cell_len(line.plain) for line in lines), default=0), len(lines))
+        if size.height != self.virtual_size.height:
+            self.virtual_size = size
+            self.refresh()
             return
-        self._lines = lines
-        widest = max((cell_len(line.plain) for line in lines), default=0)
-        self.virtual_size = Size(widest, len(lines))
-        self.refresh()
+        self.virtual_size = size
+        for y, (old, new) in enumerate(zip(before, lines, strict=True)):
+            if old != new:
+                self.refresh_line(y)
 
     def render_line(self, y: int) -> Strip:
         """One line, from the right place."""

@@ -21,7 +21,7 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from hyperd.client.ages import span
+from hyperd.client.ages import coarse
 from hyperd.client.health import GLYPHS, Level
 from tui.widgets.rows import Column, Row, fit, matcher, sort_key
 
@@ -215,7 +215,7 @@ class VirtualTable(ScrollView, can_focus=True):
         if row is None:
             return Strip.blank(width, self.rich_style)
         ages = tuple(
-            span(now - row.values[i]) if row.values[i] is not None else ""
+            coarse(now - row.values[i]) if row.values[i] is not None else ""
             for i, _ in self._layout
             if self.columns[i].age
         )
@@ -231,7 +231,7 @@ class VirtualTable(ScrollView, can_focus=True):
             base += self._style("stale")
         if selected:
             base += self._style("cursor" if self.has_focus else "cursor-blurred")
-        segments = [Segment("▌ " if selected else "  ", base + self._style("marker"))]
+        segments = [Segment("▌ ", base + self._style("marker")) if selected else Segment("  ", base)]
         next_age = iter(ages)
         shown = list(self._layout)
         noted = False
@@ -250,7 +250,8 @@ class VirtualTable(ScrollView, can_focus=True):
                 room = sum(w + _GAP for j, w in shown[place + 1 :] if not self._is_last_age(j)) - _GAP
                 if room > 0:
                     segments.append(Segment(_sized(row.note, room) + " " * _GAP, base + self._style("note")))
-        return Strip(segments).adjust_cell_length(width, base)
+        # Cells of one look become one run: each change of look costs twenty bytes on the line.
+        return Strip(segments).adjust_cell_length(width, base).simplify()
 
     def _is_last_age(self, index: int) -> bool:
         return index == self._layout[-1][0] and self.columns[index].age
