@@ -36,7 +36,7 @@ class HostNetwork:
             instance=instance,
             table=settings.route_table,
             protocol=settings.route_protocol,
-            mac=bytes.fromhex(settings.gateway_mac.replace(":", "")),
+            mac=settings.gateway_mac.lower(),
         )
         self._making = asyncio.Lock()
 

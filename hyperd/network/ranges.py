@@ -7,19 +7,17 @@ their own; they may share table and protocol.
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Callable
 from ipaddress import IPv4Network
 
 from hyperd.network import rtnl
-from hyperd.network.netlink import Netlink
+from hyperd.network.rtnl import Netlink
 
 _PRIORITY = 1490
 
 
 def ensure(cidrs: tuple[IPv4Network, ...], *, table: int, protocol: int) -> None:
     """Make rule and blackhole of each range. Raises OSError."""
-    with Netlink() as nl:
+    with rtnl.opened() as nl:
         for cidr in cidrs:
             rtnl.add_rule(nl, rtnl.Rule(cidr, table, _PRIORITY, protocol))
             rtnl.add_blackhole(nl, cidr, table=table, protocol=protocol)
@@ -27,7 +25,7 @@ def ensure(cidrs: tuple[IPv4Network, ...], *, table: int, protocol: int) -> None
 
 def remove_stale(cidrs: tuple[IPv4Network, ...], *, table: int, protocol: int) -> None:
     """Remove what an earlier configuration of the same table and protocol left. Raises OSError."""
-    with Netlink() as nl:
+    with rtnl.opened() as nl:
         routed = [
             route.destination
             for route in rtnl.routes(nl, table)
@@ -42,19 +40,11 @@ def remove_stale(cidrs: tuple[IPv4Network, ...], *, table: int, protocol: int) -
 
 def remove(cidrs: tuple[IPv4Network, ...], *, table: int, protocol: int) -> None:
     """Remove rule and blackhole of each range. Raises OSError."""
-    with Netlink() as nl:
+    with rtnl.opened() as nl:
         for cidr in cidrs:
             _remove(nl, rtnl.Rule(cidr, table, _PRIORITY, protocol))
 
 
 def _remove(nl: Netlink, rule: rtnl.Rule) -> None:
-    _unless_gone(lambda: rtnl.delete_rule(nl, rule))
-    _unless_gone(lambda: rtnl.delete_blackhole(nl, rule.destination, table=rule.table, protocol=rule.protocol))
-
-
-def _unless_gone(delete: Callable[[], None]) -> None:
-    try:
-        delete()
-    except OSError as error:
-        if error.errno not in (errno.ENOENT, errno.ESRCH):
-            raise
+    rtnl.delete_rule(nl, rule)
+    rtnl.delete_blackhole(nl, rule.destination, table=rule.table, protocol=rule.protocol)

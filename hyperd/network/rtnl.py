@@ -1,47 +1,47 @@
 """Links, addresses, routes and rules of the kernel, as far as VM networks need them.
 
-Thin and typed over ``netlink``: each function is one message or one filtered dump. Errors are OSError.
+Thin and typed over pyroute2: it packs, sends and reads the messages. Its own dumps fetch everything and choose in
+Python, which would make the taps of a thousand VMs a million messages; so a dump here carries its filter to the
+kernel. Blocking, one socket a job, for use in worker threads only.
 """
 
 from __future__ import annotations
 
 import errno
-import struct
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from socket import AF_INET
+from typing import Any, TypeAlias
 
-from hyperd.network.netlink import CREATE, EXCLUSIVE, REPLACE, Netlink, attribute, attributes
+from pyroute2 import IPRoute, NetlinkError
+from pyroute2.netlink import NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, nlmsg
+from pyroute2.netlink.rtnl import RTM_GETADDR, RTM_GETLINK, RTM_GETROUTE, RTM_GETRULE
+from pyroute2.netlink.rtnl.fibmsg import fibmsg
+from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
-_LINK = struct.Struct("=BBHiII")
-_ADDRESS = struct.Struct("=BBBBI")
-_ROUTE = struct.Struct("=BBBBBBBBI")
+Netlink: TypeAlias = IPRoute
+"""A route netlink socket in the network namespace of the thread that opened it."""
 
-_DELLINK, _GETLINK, _SETLINK = 17, 18, 19
-_NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
-_NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
-_NEWRULE, _DELRULE, _GETRULE = 32, 33, 34
-
-_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINKINFO, _IFLA_IFALIAS = 1, 3, 4, 18, 20
-_IFLA_INFO_KIND = 1
-_IFA_ADDRESS, _IFA_LOCAL = 1, 2
-_RTA_DST, _RTA_OIF, _RTA_PRIORITY, _RTA_TABLE = 1, 4, 6, 15
-_FRA_DST, _FRA_PRIORITY, _FRA_TABLE, _FRA_PROTOCOL = 1, 6, 15, 21
-
+_DUMP_ATTEMPTS = 5
 _IFF_UP = 0x1
-_SCOPE_UNIVERSE, _SCOPE_LINK = 0, 253
-_UNICAST, _BLACKHOLE = 1, 6
-_TO_TABLE = 1
+_SKIP_STATISTICS = 0x8
+_BLACKHOLE = 6
+_SCOPE_LINK = 253
 BLACKHOLE_METRIC = 100
 
 
 @dataclass(frozen=True)
 class Link:
-    """A network device. ``mac`` has six bytes on Ethernet; ``alias`` is empty when there is none."""
+    """A network device. ``mac`` is lower-case hex with colons; ``alias`` is empty when there is none."""
 
     index: int
     name: str
-    mac: bytes
+    mac: str
     mtu: int
     alias: str
     up: bool
@@ -67,175 +67,170 @@ class Rule:
     protocol: int
 
 
-def _u32(value: int) -> bytes:
-    return struct.pack("=I", value)
-
-
-def _number(data: bytes | None) -> int:
-    return struct.unpack("=I", data)[0] if data and len(data) == 4 else 0
-
-
-def _network(data: bytes | None, length: int) -> IPv4Network:
-    return IPv4Network((data if data and len(data) == 4 else b"\0\0\0\0", length))
-
-
-def find_link(nl: Netlink, name: str) -> Link | None:
-    """The device called ``name``, or None."""
-    body = _LINK.pack(0, 0, 0, 0, 0, 0) + attribute(_IFLA_IFNAME, name.encode() + b"\0")
+@contextmanager
+def opened() -> Iterator[Netlink]:
+    """A socket for one job. What the kernel refuses leaves the block as OSError with the kernel's errno."""
     try:
-        return _link(nl.get(_GETLINK, body))
-    except OSError as error:
-        if error.errno == errno.ENODEV:
-            return None
-        raise
+        with IPRoute(strict_check=True) as ip:  # else the kernel ignores a dump's filter
+            yield ip
+    except NetlinkError as error:
+        raise OSError(error.code, os.strerror(error.code)) from error
 
 
-def taps(nl: Netlink) -> list[Link]:
-    """All tun and tap devices of the namespace."""
-    kind = attribute(_IFLA_LINKINFO, attribute(_IFLA_INFO_KIND, b"tun\0"))
-    return [_link(payload) for payload in nl.dump(_GETLINK, _LINK.pack(0, 0, 0, 0, 0, 0) + kind)]
-
-
-def _link(payload: bytes) -> Link:
-    _, _, _, index, flags, _ = _LINK.unpack_from(payload)
-    found = attributes(payload, _LINK.size)
-    return Link(
-        index=index,
-        name=found.get(_IFLA_IFNAME, b"").rstrip(b"\0").decode(errors="replace"),
-        mac=found.get(_IFLA_ADDRESS, b""),
-        mtu=_number(found.get(_IFLA_MTU)),
-        alias=found.get(_IFLA_IFALIAS, b"").rstrip(b"\0").decode(errors="replace"),
-        up=bool(flags & _IFF_UP),
-    )
-
-
-def set_alias(nl: Netlink, index: int, alias: str) -> None:
-    nl.request(_SETLINK, _LINK.pack(0, 0, 0, index, 0, 0) + attribute(_IFLA_IFALIAS, alias.encode()))
-
-
-def set_up(nl: Netlink, index: int, *, mac: bytes, mtu: int) -> None:
-    """Set the hardware address and the MTU, and bring the device up."""
-    body = _LINK.pack(0, 0, 0, index, _IFF_UP, _IFF_UP)
-    nl.request(_SETLINK, body + attribute(_IFLA_ADDRESS, mac) + attribute(_IFLA_MTU, _u32(mtu)))
-
-
-def delete_link(nl: Netlink, index: int) -> None:
-    nl.request(_DELLINK, _LINK.pack(0, 0, 0, index, 0, 0))
-
-
-def addresses(nl: Netlink, index: int) -> list[tuple[IPv4Address, int]]:
-    """IPv4 addresses of a device with their prefix lengths."""
-    found = []
-    for payload in nl.dump(_GETADDR, _ADDRESS.pack(AF_INET, 0, 0, 0, index)):
-        _, length, _, _, _ = _ADDRESS.unpack_from(payload)
-        local = attributes(payload, _ADDRESS.size).get(_IFA_LOCAL)
-        if local:
-            found.append((IPv4Address(local), length))
-    return found
-
-
-def add_address(nl: Netlink, index: int, address: IPv4Address) -> None:
-    """Put ``address``/32 on the device."""
-    nl.request(_NEWADDR, _address(index, address, 32), flags=CREATE | REPLACE)
-
-
-def delete_address(nl: Netlink, index: int, address: IPv4Address, length: int) -> None:
-    nl.request(_DELADDR, _address(index, address, length))
-
-
-def _address(index: int, address: IPv4Address, length: int) -> bytes:
-    packed = address.packed
-    body = _ADDRESS.pack(AF_INET, length, 0, _SCOPE_UNIVERSE, index)
-    return body + attribute(_IFA_LOCAL, packed) + attribute(_IFA_ADDRESS, packed)
-
-
-def routes(nl: Netlink, table: int, *, device: int = 0) -> list[Route]:
-    """Routes of ``table``, of one device or of all."""
-    body = _ROUTE.pack(AF_INET, 0, 0, 0, 0, 0, 0, 0, 0) + attribute(_RTA_TABLE, _u32(table))
-    if device:
-        body += attribute(_RTA_OIF, _u32(device))
+@contextmanager
+def _unless(*codes: int) -> Iterator[None]:
+    """Take these errors for done."""
     try:
-        payloads = nl.dump(_GETROUTE, body)
-    except OSError as error:
-        if error.errno == errno.ENOENT:  # a table is made by its first route
-            return []
-        raise
-    return [_route(payload) for payload in payloads]
-
-
-def _route(payload: bytes) -> Route:
-    _, length, _, _, _, protocol, _, type_, _ = _ROUTE.unpack_from(payload)
-    found = attributes(payload, _ROUTE.size)
-    return Route(
-        destination=_network(found.get(_RTA_DST), length),
-        device=_number(found.get(_RTA_OIF)),
-        protocol=protocol,
-        blackhole=type_ == _BLACKHOLE,
-    )
-
-
-def add_host_route(nl: Netlink, address: IPv4Address, device: int, *, table: int, protocol: int) -> None:
-    """``address``/32 through ``device``; replaces a route to the same address."""
-    body = _ROUTE.pack(AF_INET, 32, 0, 0, 0, protocol, _SCOPE_LINK, _UNICAST, 0)
-    body += attribute(_RTA_DST, address.packed) + attribute(_RTA_OIF, _u32(device))
-    nl.request(_NEWROUTE, body + attribute(_RTA_TABLE, _u32(table)), flags=CREATE | REPLACE)
-
-
-def delete_host_route(nl: Netlink, destination: IPv4Network, device: int, *, table: int) -> None:
-    body = _ROUTE.pack(AF_INET, destination.prefixlen, 0, 0, 0, 0, _SCOPE_LINK, _UNICAST, 0)
-    body += attribute(_RTA_DST, destination.network_address.packed) + attribute(_RTA_OIF, _u32(device))
-    nl.request(_DELROUTE, body + attribute(_RTA_TABLE, _u32(table)))
-
-
-def add_blackhole(nl: Netlink, destination: IPv4Network, *, table: int, protocol: int) -> None:
-    """Where packets to addresses of ``destination`` without a host route end."""
-    nl.request(_NEWROUTE, _blackhole(destination, table, protocol), flags=CREATE | REPLACE)
-
-
-def delete_blackhole(nl: Netlink, destination: IPv4Network, *, table: int, protocol: int) -> None:
-    nl.request(_DELROUTE, _blackhole(destination, table, protocol))
-
-
-def _blackhole(destination: IPv4Network, table: int, protocol: int) -> bytes:
-    body = _ROUTE.pack(AF_INET, destination.prefixlen, 0, 0, 0, protocol, _SCOPE_UNIVERSE, _BLACKHOLE, 0)
-    body += attribute(_RTA_DST, destination.network_address.packed)
-    return body + attribute(_RTA_TABLE, _u32(table)) + attribute(_RTA_PRIORITY, _u32(BLACKHOLE_METRIC))
-
-
-def rules(nl: Netlink) -> list[Rule]:
-    """IPv4 rules that send packets to a table by destination."""
-    found = []
-    for payload in nl.dump(_GETRULE, _ROUTE.pack(AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)):
-        length = payload[1]
-        values = attributes(payload, _ROUTE.size)
-        protocol = values.get(_FRA_PROTOCOL, b"\0")[0]
-        if length:
-            found.append(
-                Rule(
-                    destination=_network(values.get(_FRA_DST), length),
-                    table=_number(values.get(_FRA_TABLE)) or payload[4],
-                    priority=_number(values.get(_FRA_PRIORITY)),
-                    protocol=protocol,
-                )
-            )
-    return found
-
-
-def add_rule(nl: Netlink, rule: Rule) -> None:
-    """Add ``rule`` unless it is there."""
-    try:
-        nl.request(_NEWRULE, _rule(rule), flags=CREATE | EXCLUSIVE)
-    except OSError as error:
-        if error.errno != errno.EEXIST:
+        yield
+    except NetlinkError as error:
+        if error.code not in codes:
             raise
 
 
-def delete_rule(nl: Netlink, rule: Rule) -> None:
-    nl.request(_DELRULE, _rule(rule))
+def _dump(ip: Netlink, type_: int, message: nlmsg, **fields: object) -> list[Any]:
+    """All objects that match ``fields``; consistent, or OSError EAGAIN after some attempts."""
+    message["header"] = {"type": type_, "flags": NLM_F_REQUEST | NLM_F_DUMP}
+    for name, value in fields.items():
+        message[name] = value
+    for _ in range(_DUMP_ATTEMPTS):
+        found: list[Any] = ip.nlm_request_batch([message])
+        if not any(entry["header"]["flags"] & NLM_F_DUMP_INTR for entry in found):
+            return found
+    raise OSError(errno.EAGAIN, "the kernel's tables change too fast to be listed")
 
 
-def _rule(rule: Rule) -> bytes:
-    body = _ROUTE.pack(AF_INET, rule.destination.prefixlen, 0, 0, 0, 0, 0, _TO_TABLE, 0)
-    body += attribute(_FRA_DST, rule.destination.network_address.packed)
-    body += attribute(_FRA_PRIORITY, _u32(rule.priority)) + attribute(_FRA_TABLE, _u32(rule.table))
-    return body + attribute(_FRA_PROTOCOL, bytes((rule.protocol,)))
+def find_link(ip: Netlink, name: str) -> Link | None:
+    """The device called ``name``, or None."""
+    with _unless(errno.ENODEV):
+        return _link(ip.link("get", ifname=name, ext_mask=_SKIP_STATISTICS)[0])
+    return None
+
+
+def taps(ip: Netlink) -> list[Link]:
+    """All tun and tap devices of the namespace."""
+    kind = ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "tun")]})
+    attrs = [("IFLA_EXT_MASK", _SKIP_STATISTICS), kind]
+    return [_link(entry) for entry in _dump(ip, RTM_GETLINK, ifinfmsg(), attrs=attrs)]
+
+
+def _link(entry: Any) -> Link:
+    return Link(
+        index=entry["index"],
+        name=entry.get("ifname"),
+        mac=entry.get("address") or "",
+        mtu=entry.get("mtu"),
+        alias=entry.get("ifalias") or "",
+        up=bool(entry["flags"] & _IFF_UP),
+    )
+
+
+def set_alias(ip: Netlink, index: int, alias: str) -> None:
+    ip.link("set", index=index, ifalias=alias)
+
+
+def set_up(ip: Netlink, index: int, *, mac: str, mtu: int) -> None:
+    """Set the hardware address and the MTU, and bring the device up."""
+    ip.link("set", index=index, address=mac, mtu=mtu, state="up")
+
+
+def delete_link(ip: Netlink, index: int) -> None:
+    """Remove the device; its addresses and routes go with it. Nothing happens when there is none."""
+    with _unless(errno.ENODEV):
+        ip.link("del", index=index)
+
+
+def addresses(ip: Netlink, index: int) -> list[tuple[IPv4Address, int]]:
+    """IPv4 addresses of a device with their prefix lengths."""
+    found = _dump(ip, RTM_GETADDR, ifaddrmsg(), family=AF_INET, index=index)
+    return [(IPv4Address(entry.get("local")), entry["prefixlen"]) for entry in found]
+
+
+def add_address(ip: Netlink, index: int, address: IPv4Address) -> None:
+    """Put ``address``/32 on the device."""
+    ip.addr("replace", index=index, address=str(address), prefixlen=32)
+
+
+def delete_address(ip: Netlink, index: int, address: IPv4Address, length: int) -> None:
+    ip.addr("del", index=index, address=str(address), prefixlen=length)
+
+
+def routes(ip: Netlink, table: int, *, device: int = 0) -> list[Route]:
+    """Routes of ``table``, of one device or of all."""
+    attrs = [("RTA_TABLE", table), *([("RTA_OIF", device)] if device else [])]
+    with _unless(errno.ENOENT):  # a table is made by its first route
+        return [_route(entry) for entry in _dump(ip, RTM_GETROUTE, rtmsg(), family=AF_INET, attrs=attrs)]
+    return []
+
+
+def _route(entry: Any) -> Route:
+    return Route(
+        destination=_network(entry),
+        device=entry.get("oif") or 0,
+        protocol=entry["proto"],
+        blackhole=entry["type"] == _BLACKHOLE,
+    )
+
+
+def _network(entry: Any) -> IPv4Network:
+    return IPv4Network((entry.get("dst") or "0.0.0.0", entry["dst_len"]))
+
+
+def add_host_route(ip: Netlink, address: IPv4Address, device: int, *, table: int, protocol: int) -> None:
+    """``address``/32 through ``device``; replaces a route to the same address."""
+    ip.route("replace", dst=f"{address}/32", oif=device, table=table, proto=protocol, scope=_SCOPE_LINK)
+
+
+def delete_host_route(ip: Netlink, destination: IPv4Network, device: int, *, table: int) -> None:
+    ip.route("del", dst=str(destination), oif=device, table=table, scope=_SCOPE_LINK)
+
+
+def add_blackhole(ip: Netlink, destination: IPv4Network, *, table: int, protocol: int) -> None:
+    """Where packets to addresses of ``destination`` without a host route end."""
+    ip.route("replace", **_blackhole(destination, table, protocol))
+
+
+def delete_blackhole(ip: Netlink, destination: IPv4Network, *, table: int, protocol: int) -> None:
+    """Remove it. Nothing happens when there is none."""
+    with _unless(errno.ESRCH):
+        ip.route("del", **_blackhole(destination, table, protocol))
+
+
+def _blackhole(destination: IPv4Network, table: int, protocol: int) -> dict[str, object]:
+    where = {"dst": str(destination), "table": table, "priority": BLACKHOLE_METRIC}
+    return {**where, "proto": protocol, "type": "blackhole"}
+
+
+def rules(ip: Netlink) -> list[Rule]:
+    """IPv4 rules that send packets to a table by destination."""
+    return [
+        Rule(
+            destination=_network(entry),
+            table=entry.get("table"),
+            priority=entry.get("priority") or 0,
+            protocol=entry.get("protocol") or 0,
+        )
+        for entry in _dump(ip, RTM_GETRULE, fibmsg(), family=AF_INET)
+        if entry["dst_len"]
+    ]
+
+
+def add_rule(ip: Netlink, rule: Rule) -> None:
+    """Add ``rule`` unless it is there."""
+    with _unless(errno.EEXIST):
+        ip.rule("add", **_rule(rule))
+
+
+def delete_rule(ip: Netlink, rule: Rule) -> None:
+    """Remove it. Nothing happens when there is none."""
+    with _unless(errno.ENOENT):
+        ip.rule("del", **_rule(rule))
+
+
+def _rule(rule: Rule) -> dict[str, object]:
+    return {
+        "dst": str(rule.destination),
+        "table": rule.table,
+        "priority": rule.priority,
+        "protocol": rule.protocol,
+        "action": "to_tbl",
+    }

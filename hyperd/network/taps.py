@@ -14,7 +14,7 @@ from pathlib import Path
 
 from hyperd.errors import PermanentError
 from hyperd.network import rtnl, tun
-from hyperd.network.netlink import Netlink
+from hyperd.network.rtnl import Netlink
 
 _MARK = "hyperd"
 _NAME = re.compile(r"[a-z][a-z0-9]{0,14}")
@@ -63,7 +63,7 @@ class Routing:
     instance: str
     table: int
     protocol: int
-    mac: bytes
+    mac: str
 
 
 def mark(instance: str, uid: str) -> str:
@@ -81,7 +81,7 @@ def ensure(spec: TapSpec, routing: Routing) -> None:
     """Make the tap as ``spec`` says. Raises OSError, and PermanentError when the name is another's."""
     if not _NAME.fullmatch(spec.name):
         raise PermanentError(f"{spec.name!r} is not a name for a tap.")
-    with Netlink() as nl:
+    with rtnl.opened() as nl:
         link = rtnl.find_link(nl, spec.name) or _create(nl, spec, routing)
         if link.alias != mark(routing.instance, spec.uid):
             raise PermanentError(
@@ -138,18 +138,14 @@ def _route(nl: Netlink, index: int, address: IPv4Address, routing: Routing) -> N
 
 def remove(name: str, instance: str) -> None:
     """Remove the tap ``name`` if it is this instance's; its addresses and routes go with it. Raises OSError."""
-    with Netlink() as nl:
+    with rtnl.opened() as nl:
         link = rtnl.find_link(nl, name)
         if link is None or not link.alias.startswith(mark(instance, "")):
             return
-        try:
-            rtnl.delete_link(nl, link.index)
-        except OSError as error:
-            if error.errno != errno.ENODEV:
-                raise
+        rtnl.delete_link(nl, link.index)
 
 
 def inventory(instance: str) -> list[OwnedTap]:
     """This instance's taps. Raises OSError."""
-    with Netlink() as nl:
+    with rtnl.opened() as nl:
         return [OwnedTap(link.name, uid) for link, uid in owned(nl, instance)]
