@@ -84,7 +84,7 @@ async def test_keys_and_idling_stay_within_the_byte_budget(screen: Screen) -> No
     assert await screen.cost_of(b"\x1b[6~") <= 7_000, "a page with the detail open"
     await screen.cost_of(b"\x1b")
     await screen.cost_of(b"gj")
-    assert await screen.cost_of(b"j") <= 1_000, "a cursor key"
+    assert await screen.cost_of(b"j") <= 700, "a cursor key"
     assert await screen.cost_of(b"\x1b[6~") <= 12_000, "a page of 41 rows"
     before = len(screen.written)
     await asyncio.sleep(3)

@@ -220,6 +220,7 @@ class Acting(Screen[None]):
         elif self.has_class("opened"):
             self.remove_class("opened", "zoomed")
             self.detail.console.disconnect()
+            self.redraw_bars()
         elif self.table.query_text:
             self.table.filter("")
             self.redraw_bars()
@@ -237,6 +238,7 @@ class Acting(Screen[None]):
         self.detail.present(self.view.plural, self._cursor_key())
         if tab:
             self.detail.choose(tab)
+        self.redraw_bars()
         self.call_after_refresh(self.detail.redraw)
 
     def _step_tab(self, by: int) -> None:
