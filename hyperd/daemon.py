@@ -35,6 +35,7 @@ from hyperd.controllers.machine_class import MachineClassController
 from hyperd.controllers.node import NodeController
 from hyperd.controllers.operation import OperationController
 from hyperd.controllers.sweep import Sweeper
+from hyperd.controllers.unbuilt import unbuilt_controllers
 from hyperd.errors import HyperdError, PermanentError
 from hyperd.hypervisor.console import ConsoleHub
 from hyperd.hypervisor.hypervisor import Hypervisor
@@ -121,6 +122,7 @@ class Daemon:
             LeaseController(context, allocator),
             OperationController(context),
             MachineController(context),
+            *unbuilt_controllers(context),
         ]
         for controller in controllers:
             self._manager.add(controller)

@@ -15,6 +15,7 @@ from hyperd.controllers import transfer, usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.image import repository_of
 from hyperd.controllers.jobs import Jobs
+from hyperd.controllers.unbuilt import name_unbuilt_fields
 from hyperd.errors import HyperdError, PermanentError
 from hyperd.imagefile.detect import ImageFormat
 from hyperd.resources import names
@@ -106,6 +107,7 @@ class DiskController(Controller):
         status = after.setdefault("status", {})
         if before["metadata"].get("deletionTimestamp"):
             return await self._delete(before, after)
+        name_unbuilt_fields(VIRTUAL_DISK, after)
         result = self._check_class(after)
         if result is None:
             if status.get("phase") in _PROVISIONED:

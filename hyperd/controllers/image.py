@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from hyperd.controllers import transfer, usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.jobs import Jobs
+from hyperd.controllers.unbuilt import name_unbuilt_fields
 from hyperd.errors import HyperdError
 from hyperd.resources import names
 from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_MACHINE
@@ -64,6 +65,7 @@ class ImageController(Controller):
         status = after.setdefault("status", {})
         if before["metadata"].get("deletionTimestamp"):
             return await self._delete(before, after)
+        name_unbuilt_fields(self.kind, after)
         settled = status.get("phase") in _SETTLED
         if settled and status.get("observedGeneration") == before["metadata"]["generation"]:
             result = await self._watch_over(after)

@@ -13,12 +13,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine import applied
 from hyperd.controllers.machine.power import ActiveOperation
+from hyperd.controllers.unbuilt import name_unbuilt_fields
 from hyperd.crashpoints import CrashPoint, reached
 from hyperd.resources import meta as metas
 from hyperd.resources import names
 from hyperd.resources.all import VIRTUAL_MACHINE, VIRTUAL_MACHINE_OPERATION
 from hyperd.resources.conditions import find_condition, set_condition
 from hyperd.resources.kind import Kind, Object
+from hyperd.resources.virtual_machine_operation import supersedes
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
 from hyperd.runtime.informer import Informer
 from hyperd.runtime.recorder import EventLevel
@@ -101,6 +103,7 @@ class OperationController(Controller):
             return await self._retire(before)
         after = copy.deepcopy(before)
         after.setdefault("status", {})["observedGeneration"] = before["metadata"]["generation"]
+        name_unbuilt_fields(self.kind, after)
         machine = self._machines.get(key.namespace, before["spec"]["virtualMachineName"])
         if phase == "InProgress":
             await self._judge(after, machine)
@@ -137,6 +140,11 @@ class OperationController(Controller):
             message = f"{type_} does not apply to a virtual machine in phase {phase}."
             self._fail(op, "NotApplicableForVirtualMachinePhase", message)
             return
+        rival = self._rival(op)
+        if rival is not None:
+            message = f'Previously created operation "{rival["metadata"]["name"]}" should finish first.'
+            self._fail(op, "NotReadyToBeExecuted", message)
+            return
         op["status"]["phase"] = "InProgress"
         set_condition(op, "Completed", False, reason=f"{type_}InProgress")
         set_condition(op, "SignalSent", True, reason="SignalSentSuccess")
@@ -163,11 +171,31 @@ class OperationController(Controller):
             set_condition(op, "Completed", True, reason="OperationCompleted")
             self._event(op, "Normal", "VirtualMachineOperationSucceeded", f"{type_} of {name} is done.")
 
+    def _others(self, op: Object) -> tuple[list[Object], list[Object]]:
+        """The machine's other operations in progress: those before ``op``, and those after it."""
+        uid = op["metadata"]["uid"]
+        all_ = of_machine(self._operations, op["metadata"]["namespace"], op["spec"]["virtualMachineName"])
+        uids = [other["metadata"]["uid"] for other in all_]
+        place = uids.index(uid) if uid in uids else len(uids)
+        older, newer = (
+            [other for other in part if (other.get("status") or {}).get("phase") == "InProgress"]
+            for part in (all_[:place], all_[place + 1 :])
+        )
+        return older, newer
+
+    def _rival(self, op: Object) -> Object | None:
+        """An operation in progress that ``op`` neither takes over from nor gives way to.
+
+        Admission refuses such an operation, unless both were on their way at once.
+        """
+        older, newer = self._others(op)
+        rivals = [other for other in older if not supersedes(op["spec"], other["spec"])]
+        rivals += [other for other in newer if not supersedes(other["spec"], op["spec"])]
+        return rivals[0] if rivals else None
+
     def _superseded(self, op: Object) -> bool:
-        newer = of_machine(self._operations, op["metadata"]["namespace"], op["spec"]["virtualMachineName"])
-        uids = [other["metadata"]["uid"] for other in newer]
-        later = newer[uids.index(op["metadata"]["uid"]) + 1 :] if op["metadata"]["uid"] in uids else []
-        return any((other.get("status") or {}).get("phase") == "InProgress" for other in later)
+        _, newer = self._others(op)
+        return any(supersedes(other["spec"], op["spec"]) for other in newer)
 
     def _fail(self, op: Object, reason: str, message: str) -> None:
         op["status"]["phase"] = "Failed"

@@ -17,6 +17,7 @@ from hyperd.controllers.machine import applied, status
 from hyperd.controllers.machine.dependencies import Dependencies, Resolver, machine_key
 from hyperd.controllers.machine.instance import Instances
 from hyperd.controllers.machine.power import Action, Decision, OffReason, Situation, decide
+from hyperd.controllers.unbuilt import name_unbuilt_fields
 from hyperd.errors import AlreadyExists, HyperdError, ServiceUnavailable, TemporaryError
 from hyperd.hypervisor.state import DomainEvent, DomainInfo, DomainState, EventKind
 from hyperd.resources import names
@@ -114,6 +115,7 @@ class MachineController(Controller):
             return await self._without_libvirt(before, machine)
         if before["metadata"].get("deletionTimestamp"):
             return await self._delete(before, machine, domain)
+        name_unbuilt_fields(VIRTUAL_MACHINE, machine)
         found = await self._resolver.resolve(machine, lambda: self.enqueue(key))
         status.show_address(machine, found)
         decision = decide(self._situation(machine, domain))

@@ -1,0 +1,91 @@
+"""What is accepted and not built: whole kinds, and single fields of kinds that are.
+
+Nothing is silently ignored and nothing pretends: an object of a kind that has no controller yet is Pending, and
+its main condition says what is missing; a field without effect is named by one quiet condition of its object.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Final
+
+from hyperd.controllers.context import Context
+from hyperd.resources import all as kinds
+from hyperd.resources.conditions import remove_condition, set_condition
+from hyperd.resources.kind import Kind, Object
+from hyperd.resources.structural import subschema
+from hyperd.resources.unbuilt import unbuilt_in
+from hyperd.resources.usb_device import USBCondition
+from hyperd.resources.virtual_disk_snapshot import DiskSnapshotCondition
+from hyperd.resources.virtual_machine_block_device_attachment import AttachmentCondition
+from hyperd.resources.virtual_machine_mac_address import MACAddressCondition
+from hyperd.resources.virtual_machine_mac_address_lease import MACLeaseCondition
+from hyperd.resources.virtual_machine_pool import PoolCondition
+from hyperd.resources.virtual_machine_snapshot import MachineSnapshotCondition
+from hyperd.resources.virtual_machine_snapshot_operation import SnapshotOperationCondition
+from hyperd.runtime.controller import Controller, Key, Result
+from hyperd.runtime.informer import Informer
+from hyperd.runtime.status import update_status
+from hyperd.store.interface import Store
+
+UNBUILT_FIELDS = "UnbuiltFields"
+"""Condition that names the fields without effect; absent when there are none."""
+NOT_IMPLEMENTED = "NotImplemented"
+
+_MAIN_CONDITIONS: Final[Mapping[Kind, str]] = {
+    kinds.NODE_USB_DEVICE: USBCondition.READY,
+    kinds.USB_DEVICE: USBCondition.READY,
+    kinds.VIRTUAL_DISK_SNAPSHOT: DiskSnapshotCondition.VIRTUAL_DISK_SNAPSHOT_READY,
+    kinds.VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT: AttachmentCondition.ATTACHED,
+    kinds.VIRTUAL_MACHINE_MAC_ADDRESS: MACAddressCondition.BOUND,
+    kinds.VIRTUAL_MACHINE_MAC_ADDRESS_LEASE: MACLeaseCondition.BOUND,
+    kinds.VIRTUAL_MACHINE_POOL: PoolCondition.AVAILABLE,
+    kinds.VIRTUAL_MACHINE_SNAPSHOT: MachineSnapshotCondition.VIRTUAL_MACHINE_SNAPSHOT_READY,
+    kinds.VIRTUAL_MACHINE_SNAPSHOT_OPERATION: SnapshotOperationCondition.COMPLETED,
+}
+_PENDING = "Pending"
+
+
+def name_unbuilt_fields(kind: Kind, obj: Object) -> None:
+    """Set or drop the condition that names the fields of ``obj`` without effect, in place."""
+    found = unbuilt_in(kind, obj)
+    if not found:
+        remove_condition(obj, UNBUILT_FIELDS)
+        return
+    message = " ".join(f"{one.field}: {one.sentence}" for one in found)
+    set_condition(obj, UNBUILT_FIELDS, True, reason=NOT_IMPLEMENTED, message=message)
+
+
+class UnbuiltController(Controller):
+    """Says of each object of a kind that its effect is not built."""
+
+    workers = 1
+
+    def __init__(self, store: Store, objects: Informer) -> None:
+        super().__init__()
+        self.kind = kind = objects.kind
+        self.name = kind.singular
+        self._store = store
+        self._objects = objects
+        phases = (subschema(kind.schema, "status.phase") or {}).get("enum", ())
+        self._phase = _PENDING if _PENDING in phases else ""
+
+    async def reconcile(self, key: Key) -> Result | None:
+        before = self._objects.get(*key)
+        if before is None or before["metadata"].get("deletionTimestamp"):
+            return None
+        after = copy.deepcopy(before)
+        status = after.setdefault("status", {})
+        status["observedGeneration"] = before["metadata"]["generation"]
+        if self._phase:
+            status["phase"] = self._phase
+        condition = _MAIN_CONDITIONS[self.kind]
+        set_condition(after, condition, False, reason=NOT_IMPLEMENTED, message=self.kind.not_built)
+        await update_status(self._store, self.kind, before, after)
+        return None
+
+
+def unbuilt_controllers(context: Context) -> list[UnbuiltController]:
+    """One for each kind of which nothing is built."""
+    return [UnbuiltController(context.store, context.informer(kind)) for kind in kinds.KINDS if kind.not_built]
