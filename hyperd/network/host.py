@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from ipaddress import IPv4Network
-from typing import ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from hyperd.errors import TemporaryError
-from hyperd.network import nat, ranges, taps
+from hyperd.network import nat, ranges, rtnl, taps
+from hyperd.network.rtnl import Netlink
 from hyperd.network.taps import OwnedTap, Routing, TapSpec
 from hyperd.settings import NetworkSettings
 
@@ -42,11 +43,9 @@ class HostNetwork:
 
     async def start(self) -> None:
         """Make the rules and blackholes of the CIDRs, and NAT where it is asked for; remove stale ones."""
-        cidrs, table, protocol = self._where()
-        await _job("routing of the VM ranges", ranges.remove_stale, cidrs, table=table, protocol=protocol)
-        await _job("routing of the VM ranges", ranges.ensure, cidrs, table=table, protocol=protocol)
+        await _job("routing of the VM ranges", self._ensure_ranges)
         if self._settings.nat:
-            await nat.ensure(self._instance, cidrs)
+            await nat.ensure(self._instance, self._settings.virtual_machine_cidrs)
         else:
             await nat.remove(self._instance)
 
@@ -56,7 +55,7 @@ class HostNetwork:
         Mends the ranges' rules and blackholes too: called again and again, it keeps the whole path in order.
         """
         async with self._making:
-            await _job(f"network device {spec.name}", self._ensure, spec)
+            await _job(f"network device {spec.name}", self._ensure_tap, spec)
 
     async def remove_tap(self, name: str) -> None:
         """Remove a tap of this instance with all that hangs on it. Nothing happens when there is none."""
@@ -74,19 +73,30 @@ class HostNetwork:
         await _job("routing of the VM ranges", ranges.remove, cidrs, table=table, protocol=protocol)
         await nat.remove(self._instance)
 
-    def _ensure(self, spec: TapSpec) -> None:
+    def _ensure_ranges(self, nl: Netlink) -> None:
         cidrs, table, protocol = self._where()
-        ranges.ensure(cidrs, table=table, protocol=protocol)
-        taps.ensure(spec, self._routing)
+        ranges.remove_stale(nl, cidrs, table=table, protocol=protocol)
+        ranges.ensure(nl, cidrs, table=table, protocol=protocol)
+
+    def _ensure_tap(self, nl: Netlink, spec: TapSpec) -> None:
+        cidrs, table, protocol = self._where()
+        ranges.ensure(nl, cidrs, table=table, protocol=protocol)
+        taps.ensure(nl, spec, self._routing)
 
     def _where(self) -> tuple[tuple[IPv4Network, ...], int, int]:
         settings = self._settings
         return settings.virtual_machine_cidrs, settings.route_table, settings.route_protocol
 
 
-async def _job(subject: str, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+async def _job(subject: str, work: Callable[Concatenate[Netlink, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Do ``work`` in a thread, with a socket of its own."""
+
+    def run() -> T:
+        with rtnl.opened() as nl:
+            return work(nl, *args, **kwargs)
+
     try:
-        return await asyncio.to_thread(work, *args, **kwargs)
+        return await asyncio.to_thread(run)
     except OSError as error:
         raise TemporaryError(
             f"The {subject} cannot be set up: {error.strerror or error}. The daemon tries again.",

@@ -15,34 +15,29 @@ from hyperd.network.rtnl import Netlink
 _PRIORITY = 1490
 
 
-def ensure(cidrs: tuple[IPv4Network, ...], *, table: int, protocol: int) -> None:
-    """Make rule and blackhole of each range. Raises OSError."""
-    with rtnl.opened() as nl:
-        for cidr in cidrs:
-            rtnl.add_rule(nl, rtnl.Rule(cidr, table, _PRIORITY, protocol))
-            rtnl.add_blackhole(nl, cidr, table=table, protocol=protocol)
+def ensure(nl: Netlink, cidrs: tuple[IPv4Network, ...], *, table: int, protocol: int) -> None:
+    """Make rule and blackhole of each range."""
+    for cidr in cidrs:
+        rtnl.add_rule(nl, rtnl.Rule(cidr, table, _PRIORITY, protocol))
+        rtnl.add_blackhole(nl, cidr, table=table, protocol=protocol)
 
 
-def remove_stale(cidrs: tuple[IPv4Network, ...], *, table: int, protocol: int) -> None:
-    """Remove what an earlier configuration of the same table and protocol left. Raises OSError."""
-    with rtnl.opened() as nl:
-        routed = [
-            route.destination
-            for route in rtnl.routes(nl, table)
-            if route.protocol == protocol and not route.blackhole
-        ]
-        for rule in rtnl.rules(nl):
-            ours = (rule.table, rule.protocol, rule.priority) == (table, protocol, _PRIORITY)
-            used = any(host.subnet_of(rule.destination) for host in routed)
-            if ours and not used and rule.destination not in cidrs:
-                _remove(nl, rule)
+def remove_stale(nl: Netlink, cidrs: tuple[IPv4Network, ...], *, table: int, protocol: int) -> None:
+    """Remove what an earlier configuration of the same table and protocol left."""
+    routed = [
+        route.destination for route in rtnl.routes(nl, table) if route.protocol == protocol and not route.blackhole
+    ]
+    for rule in rtnl.rules(nl):
+        ours = (rule.table, rule.protocol, rule.priority) == (table, protocol, _PRIORITY)
+        used = any(host.subnet_of(rule.destination) for host in routed)
+        if ours and not used and rule.destination not in cidrs:
+            _remove(nl, rule)
 
 
-def remove(cidrs: tuple[IPv4Network, ...], *, table: int, protocol: int) -> None:
-    """Remove rule and blackhole of each range. Raises OSError."""
-    with rtnl.opened() as nl:
-        for cidr in cidrs:
-            _remove(nl, rtnl.Rule(cidr, table, _PRIORITY, protocol))
+def remove(nl: Netlink, cidrs: tuple[IPv4Network, ...], *, table: int, protocol: int) -> None:
+    """Remove rule and blackhole of each range."""
+    for cidr in cidrs:
+        _remove(nl, rtnl.Rule(cidr, table, _PRIORITY, protocol))
 
 
 def _remove(nl: Netlink, rule: rtnl.Rule) -> None:

@@ -71,28 +71,21 @@ def mark(instance: str, uid: str) -> str:
     return f"{_MARK}:{instance}:{uid}"
 
 
-def owned(nl: Netlink, instance: str) -> list[tuple[rtnl.Link, str]]:
-    """This instance's taps, each with the uid it is for."""
-    prefix = mark(instance, "")
-    return [(link, link.alias.removeprefix(prefix)) for link in rtnl.taps(nl) if link.alias.startswith(prefix)]
-
-
-def ensure(spec: TapSpec, routing: Routing) -> None:
+def ensure(nl: Netlink, spec: TapSpec, routing: Routing) -> None:
     """Make the tap as ``spec`` says. Raises OSError, and PermanentError when the name is another's."""
     if not _NAME.fullmatch(spec.name):
         raise PermanentError(f"{spec.name!r} is not a name for a tap.")
-    with rtnl.opened() as nl:
-        link = rtnl.find_link(nl, spec.name) or _create(nl, spec, routing)
-        if link.alias != mark(routing.instance, spec.uid):
-            raise PermanentError(
-                f"Network device {spec.name} exists and is marked {link.alias!r}, not as the tap of VM"
-                f" {spec.uid}. Remove the device, or give this daemon another network.tap_prefix."
-            )
-        _switch(spec.name)
-        if (link.mac, link.mtu, link.up) != (routing.mac, spec.mtu, True):
-            rtnl.set_up(nl, link.index, mac=routing.mac, mtu=spec.mtu)
-        _address(nl, link.index, spec.gateway)
-        _route(nl, link.index, spec.address, routing)
+    link = rtnl.find_link(nl, spec.name) or _create(nl, spec, routing)
+    if link.alias != mark(routing.instance, spec.uid):
+        raise PermanentError(
+            f"Network device {spec.name} exists and is marked {link.alias!r}, not as the tap of VM"
+            f" {spec.uid}. Remove the device, or give this daemon another network.tap_prefix."
+        )
+    _switch(spec.name)
+    if (link.mac, link.mtu, link.up) != (routing.mac, spec.mtu, True):
+        rtnl.set_up(nl, link.index, mac=routing.mac, mtu=spec.mtu)
+    _address(nl, link.index, spec.gateway)
+    _route(nl, link.index, spec.address, routing)
 
 
 def _create(nl: Netlink, spec: TapSpec, routing: Routing) -> rtnl.Link:
@@ -136,16 +129,15 @@ def _route(nl: Netlink, index: int, address: IPv4Address, routing: Routing) -> N
         rtnl.add_host_route(nl, address, index, table=routing.table, protocol=routing.protocol)
 
 
-def remove(name: str, instance: str) -> None:
-    """Remove the tap ``name`` if it is this instance's; its addresses and routes go with it. Raises OSError."""
-    with rtnl.opened() as nl:
-        link = rtnl.find_link(nl, name)
-        if link is None or not link.alias.startswith(mark(instance, "")):
-            return
+def remove(nl: Netlink, name: str, instance: str) -> None:
+    """Remove the tap ``name`` if it is this instance's; its addresses and routes go with it."""
+    link = rtnl.find_link(nl, name)
+    if link is not None and link.alias.startswith(mark(instance, "")):
         rtnl.delete_link(nl, link.index)
 
 
-def inventory(instance: str) -> list[OwnedTap]:
-    """This instance's taps. Raises OSError."""
-    with rtnl.opened() as nl:
-        return [OwnedTap(link.name, uid) for link, uid in owned(nl, instance)]
+def inventory(nl: Netlink, instance: str) -> list[OwnedTap]:
+    """This instance's taps, by their marks."""
+    prefix = mark(instance, "")
+    found = ((link.name, link.alias) for link in rtnl.taps(nl))
+    return [OwnedTap(name, alias.removeprefix(prefix)) for name, alias in found if alias.startswith(prefix)]
