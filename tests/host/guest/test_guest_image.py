@@ -156,8 +156,3 @@ def test_a_cloud_init_seed_names_the_guest_and_runs_its_commands(tmp_path: Path,
         machine.wait_for("SEED=/dev/vdb")
         machine.wait_for("SEEDED=42")
         machine.wait_for("from-meta login: ")
-
-
-def test_the_same_inputs_give_the_same_file() -> None:
-    assert guest.image("raw") == guest.image("raw")
-    assert guest.image("raw").stat().st_mode & 0o777 == 0o444
