@@ -21,6 +21,7 @@ from typing import Any
 from hyperd import __version__, logs, settings
 from hyperd.admission.dispatch import reviewer
 from hyperd.api.app import ApiServer
+from hyperd.api.maintenance import Maintenance
 from hyperd.api.metrics import Sample
 from hyperd.api.sessions import Sessions
 from hyperd.controllers.address import AddressController
@@ -36,7 +37,7 @@ from hyperd.controllers.node import NodeController
 from hyperd.controllers.operation import OperationController
 from hyperd.controllers.sweep import Sweeper
 from hyperd.controllers.unbuilt import unbuilt_controllers
-from hyperd.errors import HyperdError, PermanentError
+from hyperd.errors import HyperdError, PermanentError, ServiceUnavailable
 from hyperd.hypervisor.console import ConsoleHub
 from hyperd.hypervisor.hypervisor import Hypervisor
 from hyperd.network.dhcp import DhcpServer
@@ -77,8 +78,12 @@ class Daemon:
             graphics=self._context.hypervisor,
             record=self._context.events.event,
         )
+        upkeep = Maintenance(self.node_name, self._collect_garbage)
         self._api = ApiServer(
-            settings, self.store, sessions=self._sessions.handlers(), collectors=(self._samples,)
+            settings,
+            self.store,
+            sessions={**self._sessions.handlers(), **upkeep.handlers()},
+            collectors=(self._samples,),
         )
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -90,6 +95,7 @@ class Daemon:
             settings=conf,
             node_name=self.node_name,
             store=self.store,
+            store_id=lambda: self.store.instance_id,
             informer=self._manager.informer,
             events=EventRecorder(
                 self.store,
@@ -142,7 +148,7 @@ class Daemon:
             await context.network.start()
         await context.pool.clean()
         await context.cache.clean()
-        self._sweeper = Sweeper(context, store_id=self.store.instance_id)
+        self._sweeper = Sweeper(context)
         await self._sweeper.mark_pool()
         self._collection = Collection(context, self._server, self._sweeper)
         self._spawn(context.events.run(), "events")
@@ -182,6 +188,12 @@ class Daemon:
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         self._tasks.append(asyncio.create_task(work, name=name))
+
+    async def _collect_garbage(self) -> dict[str, int]:
+        if self._collection is None:
+            raise ServiceUnavailable("The daemon is starting; ask again in a moment.")
+        collected = await self._collection.collect()
+        return {"manifests": collected.manifests, "repositories": collected.repositories}
 
     def _samples(self) -> Iterator[Sample]:
         yield Sample(

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from hyperd.api.answers import REQUEST_ID
 from hyperd.api.auth import Attributes
-from hyperd.api.subresources import DECLARED, GROUP, SubresourceHandlers
+from hyperd.api.subresources import CLUSTER_SCOPED, DECLARED, GROUP, SubresourceHandlers
 from hyperd.errors import MethodNotAllowed, NotFound, NotImplementedYet
 from hyperd.store.interface import User
 
@@ -52,11 +52,14 @@ class Connect:
             task.cancel()
 
     def resolve(self, path: str) -> Wanted:
-        """``namespaces/NS/PLURAL/NAME/SUBRESOURCE``. Raises NotFound for what no version has."""
-        parts = [unquote(part) for part in path.split("/")]
-        if len(parts) != 5 or parts[0] != "namespaces" or not all(parts) or (parts[2], parts[4]) not in DECLARED:
-            raise NotFound("the server could not find the requested resource")
-        return Wanted(plural=parts[2], subresource=parts[4], namespace=parts[1], name=parts[3])
+        """``[namespaces/NS/]PLURAL/NAME/SUBRESOURCE``. Raises NotFound for what no version has."""
+        namespace, parts = "", [unquote(part) for part in path.split("/")]
+        if len(parts) == 5 and parts[0] == "namespaces":
+            namespace, parts = parts[1], parts[2:]
+        known = len(parts) == 3 and all(parts) and (parts[0], parts[2]) in DECLARED
+        if known and bool(namespace) != (parts[0] in CLUSTER_SCOPED):
+            return Wanted(plural=parts[0], subresource=parts[2], namespace=namespace, name=parts[1])
+        raise NotFound("the server could not find the requested resource")
 
     async def serve(
         self, wanted: Wanted, request: web.BaseRequest, user: User, request_id: str

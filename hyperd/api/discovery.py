@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
-from hyperd.api.subresources import DECLARED
+from hyperd.api.subresources import CLUSTER_SCOPED, DECLARED
 from hyperd.api.subresources import GROUP as CONNECT_GROUP
 from hyperd.api.subresources import VERSION as CONNECT_VERSION
 from hyperd.resources.kind import Kind, Object
@@ -74,7 +74,7 @@ class Discovery:
                 {
                     "name": f"{plural}/{subresource}",
                     "singularName": "",
-                    "namespaced": True,
+                    "namespaced": plural not in CLUSTER_SCOPED,
                     "kind": _connect_kind(plural),
                     "verbs": list(verbs),
                 }
@@ -116,7 +116,7 @@ class Discovery:
 
 
 def _connect_kind(plural: str) -> str:
-    return "VirtualMachinePool" if plural == "virtualmachinepools" else "VirtualMachine"
+    return {"virtualmachinepools": "VirtualMachinePool", "nodes": "Node"}.get(plural, "VirtualMachine")
 
 
 def _legacy(kind: Kind) -> list[Object]:

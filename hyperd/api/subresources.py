@@ -38,5 +38,9 @@ DECLARED: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("virtualmachines", "unfreeze"): ("update",),
     ("virtualmachines", "cancelevacuation"): ("update",),
     ("virtualmachinepools", "scaledownwith"): ("create",),
+    ("nodes", "collectgarbage"): ("create",),
 }
-"""Every connect subresource of the API and its verbs; ``log`` is ours, the rest is the reference's."""
+"""Every connect subresource and its verbs; ``log`` and the node's are ours, the rest is the reference's."""
+
+CLUSTER_SCOPED = frozenset({"nodes"})
+"""Plurals whose path has no namespace."""

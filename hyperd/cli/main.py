@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "restart": ("power", "restart machines"),
     "tui": ("tui", "open the terminal interface"),
     "kubeconfig": ("kubeconfig", "print or merge the kubeconfig for kubectl"),
+    "gc": ("gc", "remove images and files that no object owns"),
     "curl": ("curl", "send one request to the API"),
     "doctor": ("doctor", "say what is wrong with this host, and what mends it"),
     "completion": ("completion", "print a shell's completion script"),

@@ -28,6 +28,8 @@ class Context:
     settings: Settings
     node_name: str
     store: Store
+    store_id: Callable[[], str]
+    """Made once for the store; marks what on the host belongs to its objects."""
     informer: Callable[[Kind], Informer]
     events: EventRecorder
     hypervisor: Hypervisor

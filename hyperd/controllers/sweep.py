@@ -14,8 +14,10 @@ from collections.abc import Set
 from pathlib import Path
 
 from hyperd.controllers.context import Context
+from hyperd.controllers.machine import applied
 from hyperd.controllers.machine.instance import Instances
 from hyperd.errors import HyperdError
+from hyperd.hypervisor.state import DomainInfo
 from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_MACHINE
 from hyperd.resources.kind import Kind
 
@@ -26,9 +28,9 @@ _log = logging.getLogger(__name__)
 class Sweeper:
     """Runs at start and every ``PERIOD_SECONDS``."""
 
-    def __init__(self, context: Context, *, store_id: str) -> None:
+    def __init__(self, context: Context) -> None:
         self._context = context
-        self._store_id = store_id
+        self._foreign: set[str] = set()
         self._instances = Instances(context, context.informer(VIRTUAL_MACHINE))
         self._mark = context.settings.volumes_dir / ".store"
         self._wake = asyncio.Event()
@@ -57,24 +59,38 @@ class Sweeper:
         return frozenset(item.uid for item in listing.items)
 
     async def _machines(self) -> None:
-        held = await self._held_by_machines()
+        domains = await self._context.hypervisor.list_owned()
+        held = frozenset(domains) | await self._held_beside_domains()
         if not held:
             return
-        orphans = held - await self._uids(VIRTUAL_MACHINE)
-        domains = await self._context.hypervisor.list_owned() if orphans else {}
-        for uid in orphans:
-            _log.warning("Removing what is left of virtual machine %s, which the store does not know.", uid)
+        for uid in held - await self._uids(VIRTUAL_MACHINE):
             domain = domains.get(uid)
+            if domain is not None and applied.decode(domain.spec_hash).store != self._context.store_id():
+                self._leave_alone(domain)
+                continue
+            _log.warning("Removing what is left of virtual machine %s, which the store does not know.", uid)
             if domain is not None and domain.active:
                 await self._context.hypervisor.destroy(uid)
             await self._instances.remove(uid, defined=domain is not None)
 
-    async def _held_by_machines(self) -> frozenset[str]:
-        domains = await self._context.hypervisor.list_owned()
+    def _leave_alone(self, domain: DomainInfo) -> None:
+        if domain.uid not in self._foreign:
+            self._foreign.add(domain.uid)
+            _log.warning(
+                "Domain %s of virtual machine %s/%s belongs to another store and is left alone.",
+                domain.uid,
+                domain.namespace,
+                domain.vm_name,
+            )
+
+    async def _held_beside_domains(self) -> frozenset[str]:
+        """uids of taps and files; none while the files may be another store's."""
+        if not await asyncio.to_thread(self._pool_is_ours):
+            return frozenset()
         taps = await self._context.network.inventory()
         seeds = await self._context.seeds.inventory()
         files = await asyncio.to_thread(self._machine_files)
-        return frozenset(domains) | {tap.uid for tap in taps} | frozenset(seeds) | files
+        return frozenset(tap.uid for tap in taps) | frozenset(seeds) | files
 
     def _machine_files(self) -> frozenset[str]:
         settings = self._context.settings
@@ -99,18 +115,18 @@ class Sweeper:
     async def mark_pool(self) -> None:
         """At start: an empty pool becomes this store's; one with volumes stays whose it is."""
         if not await self._context.pool.inventory():
-            await asyncio.to_thread(self._mark.write_text, f"{self._store_id}\n")
+            await asyncio.to_thread(self._mark.write_text, f"{self._context.store_id()}\n")
         elif not await asyncio.to_thread(self._pool_is_ours):
             _log.warning(
                 "The volumes in %s are another store's: none is removed. If they are yours, write %s to %s.",
                 self._context.settings.volumes_dir,
-                self._store_id,
+                self._context.store_id(),
                 self._mark,
             )
 
     def _pool_is_ours(self) -> bool:
         try:
-            return self._mark.read_text().strip() == self._store_id
+            return self._mark.read_text().strip() == self._context.store_id()
         except FileNotFoundError:
             return False
 

@@ -33,8 +33,8 @@ def _leftovers(daemon: Hyperd) -> Iterator[str]:
         for uid in files(daemon.state_dir / folder):
             if uid not in machines:
                 yield f"{folder} file {uid}"
-    for folder in (daemon.dir / "r" / "c", daemon.dir / "l" / "consoles"):
-        for uid in files(folder):
+    for consoles in (daemon.dir / "r" / "c", daemon.dir / "l" / "consoles"):
+        for uid in files(consoles):
             if uid not in machines:
                 yield f"console file {uid}"
     for path in (daemon.state_dir / "images").rglob("*"):

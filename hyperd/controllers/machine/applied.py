@@ -45,14 +45,18 @@ def configuration(spec: Object) -> Object:
 
 @dataclass(frozen=True)
 class Applied:
-    """What a domain carries in its metadata: its configuration, and the operation that it was started for."""
+    """What a domain carries in its metadata: its configuration, and the operation that it was started for.
+
+    ``store`` is the id of the store that the machine stands in: another store's domain is never taken for a stray.
+    """
 
     configuration: Object = field(default_factory=dict)
     operation: str = ""
+    store: str = ""
 
     def encode(self) -> str:
         """Canonical text for the domain's metadata."""
-        body = {"configuration": self.configuration, "operation": self.operation}
+        body = {"configuration": self.configuration, "operation": self.operation, "store": self.store}
         return orjson.dumps(body, option=orjson.OPT_SORT_KEYS).decode()
 
 
@@ -60,7 +64,7 @@ def decode(text: str) -> Applied:
     """What ``encode`` wrote; empty for a domain that carries nothing of the kind."""
     try:
         body = orjson.loads(text)
-        return Applied(body["configuration"], body["operation"])
+        return Applied(body["configuration"], body["operation"], body["store"])
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return Applied()
 

@@ -42,6 +42,7 @@ _LIBVIRT_RETRY_SECONDS = 2.0
 _WAIT_SECONDS = 10.0
 _RESUME_SECONDS = 5.0
 _SHUTDOWN_AGAIN_SECONDS = 10.0
+_RESTART_PAUSE_SECONDS = 5.0
 _STALE_PHASES = ("Starting", "Running", "Stopping", "Pause")
 
 
@@ -120,6 +121,9 @@ class MachineController(Controller):
         status.show_address(machine, found)
         decision = decide(self._situation(machine, domain))
         if decision.action is Action.START:
+            pause = self._pause_before(machine, domain, decision)
+            if pause > 0:
+                return await self._hold(before, machine, found, pause)
             return await self._start(before, machine, found, decision)
         if decision.action in (Action.STOP, Action.KILL) and domain is not None:
             return await self._stop(before, machine, domain, found, force=decision.action is Action.KILL)
@@ -144,6 +148,19 @@ class MachineController(Controller):
             operation=operations.active_operation(self._operations, meta["namespace"], meta["name"]),
             domain_operation=applied.decode(domain.spec_hash).operation if domain is not None else "",
         )
+
+    def _pause_before(self, machine: Object, domain: DomainInfo | None, decision: Decision) -> float:
+        """Seconds to wait before a machine that went down right after its start is started again."""
+        started = (machine["status"].get("stats") or {}).get("lastStartTime")
+        if domain is None or decision.operation or not started:
+            return 0.0
+        return _RESTART_PAUSE_SECONDS - (time.time() - parse_time(started).timestamp())
+
+    async def _hold(self, before: Object, machine: Object, found: Dependencies, seconds: float) -> Result | None:
+        found.blocked = "The guest went down right after its start; starting it again in a moment."
+        status.show_absence(machine, self._instances.observe(None, found), "Pending")
+        await update_status(self._context.store, VIRTUAL_MACHINE, before, machine)
+        return Result(seconds)
 
     async def _without_libvirt(self, before: Object, machine: Object) -> Result | None:
         """Dependencies may still be told; the phase stays what it was."""

@@ -31,6 +31,7 @@ from hyperd.resources.all import (
 from hyperd.resources.conditions import remove_condition, set_condition
 from hyperd.resources.kind import Kind, Object
 from hyperd.resources.meta import owner_reference
+from hyperd.resources.sizing import sizing_faults
 from hyperd.runtime.controller import Key
 from registry.models import CachedImage
 
@@ -112,8 +113,8 @@ class Resolver:
                 machine, "SizingPolicyMatched", False, reason="VirtualMachineClassTerminating", message=message
             )
         else:
-            remove_condition(machine, "SizingPolicyMatched")
             found.class_spec = class_["spec"]
+            self._sizing(machine, name, found)
             if (class_.get("status") or {}).get("phase") == "Ready":
                 set_condition(machine, "VirtualMachineClassReady", True, reason="VirtualMachineClassReady")
                 return
@@ -121,6 +122,16 @@ class Resolver:
         set_condition(
             machine, "VirtualMachineClassReady", False, reason="VirtualMachineClassNotReady", message=message
         )
+        found.block(message)
+
+    def _sizing(self, machine: Object, name: str, found: Dependencies) -> None:
+        """Policies may have changed since the machine was accepted; a running one keeps running."""
+        faults = sizing_faults(name, found.class_spec, machine["spec"])
+        if not faults:
+            remove_condition(machine, "SizingPolicyMatched")
+            return
+        message = " ".join(faults)
+        set_condition(machine, "SizingPolicyMatched", False, reason="SizingPolicyNotMatched", message=message)
         found.block(message)
 
     async def _address(self, machine: Object, found: Dependencies) -> None:

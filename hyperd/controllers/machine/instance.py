@@ -114,6 +114,7 @@ class Instances:
             seed=seed,
             dns=self._dns,
             operation=operation,
+            store=self._context.store_id(),
         )
 
     async def start(self, machine: Object, found: Dependencies, *, operation: str) -> tuple[DomainInfo, Observed]:

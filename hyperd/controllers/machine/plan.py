@@ -27,6 +27,7 @@ from hyperd.network.dhcp import Lease
 from hyperd.network.host import TapSpec
 from hyperd.resources.kind import Object
 from hyperd.resources.quantity import to_bytes
+from hyperd.resources.sizing import socket_count
 from hyperd.settings import Settings
 
 _PREFIXES = {"VirtualDisk": "vd", "VirtualImage": "vi", "ClusterVirtualImage": "cvi"}
@@ -41,14 +42,6 @@ class Plan:
     tap: TapSpec | None
     lease: Lease | None
     cpu_note: str
-
-
-def sockets_for(cores: int) -> int:
-    """How many sockets so many cores are spread over."""
-    for limit, sockets in ((16, 1), (32, 2), (64, 4)):
-        if cores <= limit:
-            return sockets
-    return 8
 
 
 def fraction_of(spec: Object) -> int:
@@ -114,6 +107,7 @@ def make_plan(
     seed: Path | None,
     dns: tuple[IPv4Address, ...],
     operation: str = "",
+    store: str = "",
 ) -> Plan:
     """The whole plan. Raises PermanentError where this host cannot run the machine."""
     meta, spec = machine["metadata"], machine["spec"]
@@ -123,7 +117,7 @@ def make_plan(
     fraction = fraction_of(spec)
     limited = facts.cpu_tuning and fraction < 100
     firmware = Firmware(spec.get("bootloader") or "BIOS")
-    config = applied.Applied(applied.configuration(spec), operation)
+    config = applied.Applied(applied.configuration(spec), operation, store)
     domain = DomainSpec(
         uid=uid,
         instance=settings.instance,
@@ -133,7 +127,7 @@ def make_plan(
         spec_hash=config.encode(),
         domain_type=type_,
         cores=cores,
-        sockets=sockets_for(cores),
+        sockets=socket_count(cores),
         cpu=choice.cpu,
         # The fraction is what the machine is sure to get under contention; idle cores are its to use.
         cpu_shares=max(2, 1024 * cores * fraction // 100) if limited else None,

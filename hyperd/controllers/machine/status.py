@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 from hyperd.controllers.machine import applied
 from hyperd.controllers.machine.dependencies import Dependencies
-from hyperd.controllers.machine.plan import fraction_of, sockets_for
+from hyperd.controllers.machine.plan import fraction_of
 from hyperd.hypervisor.state import DomainInfo, DomainState
 from hyperd.resources.conditions import remove_condition, set_condition
 from hyperd.resources.kind import Object
 from hyperd.resources.meta import now_rfc3339
 from hyperd.resources.quantity import format_bytes
+from hyperd.resources.sizing import socket_count
 
 _TRANSITIONS_KEPT = 10
 _VCPU_OVERHEAD = 8 << 20
@@ -185,7 +186,7 @@ def _show_resources(machine: Object, configuration: Object) -> None:
         "memory": {"size": configuration.get("memory.size", machine["spec"]["memory"]["size"])},
     }
     cores, fraction = spec["cpu"]["cores"], fraction_of(spec)
-    sockets = sockets_for(cores)
+    sockets = socket_count(cores)
     milli = -(-cores * 1000 * fraction // 100)
     machine["status"]["resources"] = {
         "cpu": {

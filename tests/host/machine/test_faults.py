@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.host.inventory import domains, leftovers, taps
+from hyperd.client import paths
+from tests.host.inventory import domains, leftovers, repositories, taps
 from tests.host.node import Node, wait_until
 from tests.host.running import Console, Hyperd, ImageServer, disk, image, machine, operation
 
@@ -199,3 +200,40 @@ def test_bad_images_fail_with_a_reason_and_leave_nothing(
         assert daemon.wait_phase("vi", "metadata", "Failed")
         assert list((daemon.state_dir / "images").glob("*")) == []
         assert leftovers(daemon) == []
+
+
+def test_deleting_a_namespace_and_collecting_garbage_removes_all_that_came_from_it(
+    node: Node, images: ImageServer
+) -> None:
+    with Hyperd(node) as daemon:
+        ready(daemon, images)
+        kept = {repo for repo, tags in repositories(daemon).items() if tags}
+        daemon.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}})
+        for obj in (
+            image("guest", f"{images.url}/guest.qcow2"),
+            disk("root", image="guest"),
+            disk("blank", size="8Mi"),
+            machine(
+                "vm",
+                "root",
+                "blank",
+                provisioning={"type": "UserData", "userData": "#!/bin/sh\ntrue\n"},
+                terminationGracePeriodSeconds=0,
+            ),
+        ):
+            obj["metadata"]["namespace"] = "shop"
+            daemon.create(obj)
+        vm = daemon.wait_phase("vm", "vm", "Running", namespace="shop")
+        daemon.create(
+            {**operation("Restart", "vm", force=True), "metadata": {"name": "again", "namespace": "shop"}}
+        )
+        daemon.delete("namespace", "shop")
+        daemon.wait_gone("namespace", "shop", timeout=60)
+        daemon.client.call("POST", f"{paths.SUBRESOURCES}/nodes/node/collectgarbage")
+        wait_until(lambda: not leftovers(daemon), timeout=60, what="an inventory without leftovers")
+        uid = vm["metadata"]["uid"]
+        assert [str(path) for path in daemon.dir.rglob(f"*{uid}*")] == []
+        assert set(repositories(daemon)) == kept
+        assert daemon.get("vm", "vm")["status"]["phase"] == "Running"
+        assert len(domains(daemon)) == len(taps(daemon)) == len(daemon.list("vmipl")) == 1
+    node.remove_domains()
