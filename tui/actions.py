@@ -83,7 +83,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("attach", "C", "raw", "the same on the whole terminal", "Machine", ("attach",), _MACHINE, running),
     Action("start", "s", "start", "start it", "Machine", ("start",), _MACHINE, startable, True),
     Action("stop", "x", "stop", "ask the guest to shut down", "Machine", ("stop",), _MACHINE, running, True),
-    Action("restart", "r", "restart", "and apply what waits for it", "Machine", ("restart",), _MACHINE, running),
+    Action("restart", "r", "restart", "restart it, apply what waits", "Machine", ("restart",), _MACHINE, running),
     Action("delete", "ctrl+d", "delete", "delete it, after a question", "Object", ("delete",), _DELETABLE),
     Action("command", "colon", "command", "type a command: vd, ns shop, stop, sort age", "General", footer=True),
     Action("palette", "ctrl+p", "palette", "find an action or an object", "General", ("palette",)),

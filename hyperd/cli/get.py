@@ -149,19 +149,27 @@ def _objects(args: argparse.Namespace, client: Client, wanted: list[Resource], n
 def _watch(args: argparse.Namespace, client: Client, resource: Resource, name: str) -> int:
     scope = _scope(args, client, resource)
     fields = ",".join(part for part in (f"metadata.name={name}" if name else "", args.field_selector) if part)
+    from hyperd.errors import Expired
+
     table = args.output in ("", "wide")
     printer = _printer(args, resource)
-    listed = client.list(resource, scope, labels=args.selector, fields=fields, table=table)
-    version = listed["metadata"]["resourceVersion"]
-    _show(args, resource, printer, as_table(listed) if table else listed)
+    version = ""
     while True:
-        for event in client.watch(
-            resource, scope, labels=args.selector, fields=fields, resource_version=version, table=table
-        ):
-            obj = event["object"]
-            version = _version(obj) or version
-            if event["type"] != "BOOKMARK":
-                _show(args, resource, printer, as_table(obj) if table else obj)
+        if not version:
+            listed = client.list(resource, scope, labels=args.selector, fields=fields, table=table)
+            version = listed["metadata"]["resourceVersion"]
+            _show(args, resource, printer, as_table(listed) if table else listed)
+        try:
+            for event in client.watch(
+                resource, scope, labels=args.selector, fields=fields, resource_version=version, table=table
+            ):
+                obj = event["object"]
+                version = _version(obj) or version
+                if event["type"] != "BOOKMARK":
+                    _show(args, resource, printer, as_table(obj) if table else obj)
+        except Expired:
+            # What happened in between cannot be told any more; what is there now can.
+            version = ""
 
 
 def _version(obj: dict[str, Any]) -> str:

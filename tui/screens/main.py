@@ -28,6 +28,7 @@ from tui.widgets.console import ConsolePane
 from tui.widgets.detail import DetailPane, TabLine
 from tui.widgets.rows import Row
 from tui.widgets.table import VirtualTable
+from tui.widgets.terminal import Terminal
 
 _TICK_SECONDS = 5.0
 _SAY_SECONDS = 8.0
@@ -195,8 +196,12 @@ class MainScreen(Acting):
         table = self.table
         self.query_one(ListBar).present(self.view.title, table.query_text, len(table.keys), table.total)
         shown = [action for action in ACTIONS if action.footer and self.allows(action)]
+        said = self._said
+        if isinstance(self.focused, Terminal):
+            shown = []
+            said = said or f"keys go to the guest · {self.focused.escape.label} leaves · Shift+PgUp looks back"
         self.query_one(BottomBar).present(
-            self._said, error=self._said_error, running=self._what_runs(), actions=shown
+            said, error=self._said_error and bool(self._said), running=self._what_runs(), actions=shown
         )
         self._show_empty()
         self._share_height()
@@ -244,6 +249,10 @@ class MainScreen(Acting):
         return self.view.empty or ("There is none.",)
 
     # Messages of the widgets
+
+    def on_descendant_focus(self) -> None:
+        """Other keys matter where the keys go now."""
+        self.redraw_bars()
 
     def on_virtual_table_moved(self, message: VirtualTable.Moved) -> None:
         """Another row: another detail, other keys."""
