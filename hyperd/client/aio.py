@@ -17,7 +17,7 @@ from hyperd.client import failure, paths
 from hyperd.client.home import Home
 from hyperd.client.kinds import Resource
 from hyperd.client.websocket import SUBPROTOCOL
-from hyperd.errors import HyperdError, ServiceUnavailable, Timeout
+from hyperd.errors import BadRequest, HyperdError, ServiceUnavailable, Timeout
 
 Object = dict[str, Any]
 
@@ -132,6 +132,8 @@ class AsyncClient:
             except aiohttp.WSServerHandshakeError as err:
                 # aiohttp throws the body away; asking once more, plainly, gets the sentence.
                 await self.call("GET", f"{path.partition('?')[0]}?probe=true")
+                if err.status == 400:
+                    raise BadRequest("The machine does not run, or its console is not ready yet.") from err
                 raise ServiceUnavailable(f"The session was refused ({err.status}).") from err
         try:
             yield socket

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from tests.tui.conftest import looking
+from hyperd.client.home import local
+from tests.tui.conftest import Ui, looking
 from tests.tui.world import World, machine, serving, short_folder
 from tui.actions import ACTIONS
+from tui.app import HvApp
 from tui.screens.main import MainScreen
 from tui.views import VIEWS
 
@@ -221,18 +225,21 @@ async def test_hostile_text_is_shown_and_not_obeyed(world: World) -> None:
         assert "\u202e" not in ui.text
 
 
-async def test_several_homes_share_one_list_and_a_dead_one_costs_nothing(world: World) -> None:
-    from hyperd.client.home import local
-    from tests.tui.conftest import Ui
-    from tui.app import HvApp
+async def _never_answer(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    await reader.read()
 
-    with short_folder() as folder:
-        async with serving(folder) as second:
+
+async def test_several_homes_share_one_list_and_dead_or_hung_ones_cost_nothing(world: World) -> None:
+    with short_folder() as folder, short_folder() as hung:
+        server = await asyncio.start_unix_server(_never_answer, hung / "x.sock")
+        async with server, serving(folder) as second:
             await second.machine("edge-1", phase="Stopped")
-            app = HvApp([world.home, second.home, local("/nonexistent/dead/x.sock")])
-            async with app.run_test(size=(140, 40)) as pilot:
+            homes = [local("/nonexistent/dead/x.sock"), local(str(hung / "x.sock")), world.home, second.home]
+            app = HvApp(homes)
+            async with app.run_test(size=(150, 40)) as pilot:
                 ui = Ui(app, pilot)
-                await ui.shows("web-7", "edge-1", "HOME", "dead ✖")
+                async with asyncio.timeout(5):
+                    await ui.shows("web-7", "edge-1", "HOME", "dead ✖", f"{hung.name} ◌")
 
 
 async def test_rows_survive_a_restart_of_the_daemon(world: World) -> None:
