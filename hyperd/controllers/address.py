@@ -23,6 +23,7 @@ from hyperd.resources.all import (
 )
 from hyperd.resources.conditions import remove_condition, set_condition
 from hyperd.resources.kind import Kind, Object
+from hyperd.resources.virtual_machine_ip_address_lease import address_of_lease, lease_name
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
 from hyperd.runtime.status import remove_finalizer, update_status
 from hyperd.store.interface import Item, PatchType
@@ -103,7 +104,7 @@ class AddressController(Controller):
         """The address is ours as long as the lease says so; a lost lease is made again."""
         status = vmip["status"]
         status["observedGeneration"] = vmip["metadata"]["generation"]
-        lease = self._leases.get("", addresses.lease_name(address))
+        lease = self._leases.get("", lease_name(address))
         if lease is None and address not in self._granted:
             if await self._claim(vmip, address) is None:
                 status["phase"] = "Pending"
@@ -126,11 +127,11 @@ class AddressController(Controller):
             taken = set(self._granted)
             for item in self._leases.by_index(HOLDER_INDEX, vmip["metadata"]["uid"]):
                 # Written before a crash, and not yet in the status.
-                mine = addresses.address_of_lease(item.name)
+                mine = address_of_lease(item.name)
                 if mine is not None:
                     return mine
             for item in self._leases.items():
-                leased = addresses.address_of_lease(item.name)
+                leased = address_of_lease(item.name)
                 if leased is not None:
                     taken.add(leased)
             while (address := addresses.lowest_free(cidrs, taken)) is not None:
@@ -150,7 +151,7 @@ class AddressController(Controller):
             set_condition(vmip, "Bound", False, reason=reason, message=message)
             return None
         async with self._allocating:
-            lease = self._leases.get("", addresses.lease_name(address))
+            lease = self._leases.get("", lease_name(address))
             if lease is None and await self._write_lease(vmip, address):
                 return address
             if lease is not None and await self._take_over(lease, vmip):
@@ -166,7 +167,7 @@ class AddressController(Controller):
             "apiVersion": VIRTUAL_MACHINE_IP_ADDRESS_LEASE.api_version,
             "kind": VIRTUAL_MACHINE_IP_ADDRESS_LEASE.kind,
             "metadata": {
-                "name": addresses.lease_name(address),
+                "name": lease_name(address),
                 "labels": {names.VMIP_UID_LABEL: meta["uid"]},
                 "finalizers": [names.VMIPL_CLEANUP],
             },

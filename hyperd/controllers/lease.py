@@ -10,12 +10,12 @@ from ipaddress import IPv4Address
 from hyperd.controllers.address import AddressController, held_by
 from hyperd.controllers.context import Context
 from hyperd.errors import NotFound
-from hyperd.network import addresses
 from hyperd.resources import meta as metas
 from hyperd.resources import names
 from hyperd.resources.all import VIRTUAL_MACHINE_IP_ADDRESS, VIRTUAL_MACHINE_IP_ADDRESS_LEASE
 from hyperd.resources.conditions import set_condition
 from hyperd.resources.kind import Kind, Object
+from hyperd.resources.virtual_machine_ip_address_lease import address_of_lease, lease_name
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
 from hyperd.runtime.status import remove_finalizer, update_status
 from hyperd.store.interface import Item, PatchType
@@ -40,11 +40,11 @@ class LeaseController(Controller):
     def _lease_of_address(self, item: Item) -> Iterable[Key]:
         address = (item.object().get("status") or {}).get("address")
         if address:
-            yield Key("", addresses.lease_name(IPv4Address(address)))
+            yield Key("", lease_name(IPv4Address(address)))
 
     async def reconcile(self, key: Key) -> Result | None:
         before = self._leases.get(*key)
-        address = addresses.address_of_lease(key.name)
+        address = address_of_lease(key.name)
         if address is not None:
             self._allocator.forget_granted(address)
         if before is None:

@@ -1,4 +1,4 @@
-"""Which address a VM gets and what follows from it: gateway, lease name, MAC, name of the tap.
+"""Which address a VM gets and what follows from it: gateway, MAC, name of the tap.
 
 Pure functions. The rule kept here: the first host address of a CIDR is the gateway's and is never leased, nor
 are the network and the broadcast address.
@@ -48,22 +48,6 @@ def gateway_of(cidrs: Iterable[IPv4Network], address: IPv4Address) -> IPv4Addres
     if cidr is None:
         raise ValueError(f"{address} is in none of the virtual machine CIDRs")
     return cidr.network_address + 1
-
-
-def lease_name(address: IPv4Address) -> str:
-    """The name of the lease object: ``ip-10-66-10-14``."""
-    return f"ip-{str(address).replace('.', '-')}"
-
-
-def address_of_lease(name: str) -> IPv4Address | None:
-    """The address that a lease is named for, or None when ``name`` is not a lease's."""
-    if not name.startswith("ip-"):
-        return None
-    try:
-        address = IPv4Address(name.removeprefix("ip-").replace("-", "."))
-    except ValueError:
-        return None
-    return address if lease_name(address) == name else None
 
 
 def mac_for(uid: str, index: int) -> str:

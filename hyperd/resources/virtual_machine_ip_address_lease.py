@@ -35,11 +35,15 @@ def lease_name(address: IPv4Address) -> str:
     return _PREFIX + str(address).replace(".", "-")
 
 
-def lease_address(name: str) -> IPv4Address:
-    """The address that a lease's name stands for. Raises ValueError."""
+def address_of_lease(name: str) -> IPv4Address | None:
+    """The address that a lease is named for, or None when ``name`` is not a lease's."""
     if not name.startswith(_PREFIX):
-        raise ValueError(f"{name!r} is not the name of an address lease")
-    return IPv4Address(name.removeprefix(_PREFIX).replace("-", "."))
+        return None
+    try:
+        address = IPv4Address(name.removeprefix(_PREFIX).replace("-", "."))
+    except ValueError:
+        return None
+    return address if lease_name(address) == name else None
 
 
 class IPAddressReference(Section):

@@ -73,6 +73,17 @@ class Dependencies:
         self.blocked = self.blocked or message
 
 
+def check_sizing(machine: Object, class_name: str, found: Dependencies) -> None:
+    """Policies may have changed since the machine was accepted. It is not started then; a running one runs on."""
+    faults = sizing_faults(class_name, found.class_spec, machine["spec"])
+    if not faults:
+        remove_condition(machine, "SizingPolicyMatched")
+        return
+    message = " ".join(faults)
+    set_condition(machine, "SizingPolicyMatched", False, reason="SizingPolicyNotMatched", message=message)
+    found.block(message)
+
+
 class Resolver:
     """Finds a machine's dependencies and writes what it found as conditions."""
 
@@ -114,7 +125,7 @@ class Resolver:
             )
         else:
             found.class_spec = class_["spec"]
-            self._sizing(machine, name, found)
+            check_sizing(machine, name, found)
             if (class_.get("status") or {}).get("phase") == "Ready":
                 set_condition(machine, "VirtualMachineClassReady", True, reason="VirtualMachineClassReady")
                 return
@@ -122,16 +133,6 @@ class Resolver:
         set_condition(
             machine, "VirtualMachineClassReady", False, reason="VirtualMachineClassNotReady", message=message
         )
-        found.block(message)
-
-    def _sizing(self, machine: Object, name: str, found: Dependencies) -> None:
-        """Policies may have changed since the machine was accepted; a running one keeps running."""
-        faults = sizing_faults(name, found.class_spec, machine["spec"])
-        if not faults:
-            remove_condition(machine, "SizingPolicyMatched")
-            return
-        message = " ".join(faults)
-        set_condition(machine, "SizingPolicyMatched", False, reason="SizingPolicyNotMatched", message=message)
         found.block(message)
 
     async def _address(self, machine: Object, found: Dependencies) -> None:

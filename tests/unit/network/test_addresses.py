@@ -11,10 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyperd.network.addresses import (
-    address_of_lease,
     contains,
     gateway_of,
-    lease_name,
     lowest_free,
     mac_for,
     tap_name,
@@ -73,16 +71,6 @@ def test_the_gateway_is_the_first_host_of_the_addresss_range() -> None:
     assert gateway_of([SMALL, NEXT], IPv4Address("10.66.20.2")) == IPv4Address("10.66.20.1")
     with pytest.raises(ValueError, match=r"10\.9\.9\.9"):
         gateway_of([SMALL], IPv4Address("10.9.9.9"))
-
-
-@given(st.ip_addresses(v=4))
-def test_a_lease_name_leads_back_to_its_address(address: IPv4Address) -> None:
-    assert address_of_lease(lease_name(address)) == address
-
-
-@pytest.mark.parametrize("name", ["", "ip-", "ip-10-66-10", "ip-10-66-10-256", "ip-010-66-10-1", "10-66-10-1"])
-def test_other_names_are_no_leases(name: str) -> None:
-    assert address_of_lease(name) is None
 
 
 def test_a_mac_is_stable_unicast_and_locally_administered() -> None:
