@@ -7,7 +7,7 @@ readonly PACKAGES=(
     python3-venv python3-dev gcc pkg-config libvirt-dev                                     # libvirt-python's build
     busybox-static dosfstools fdisk genisoimage grub-common grub-efi-amd64-bin grub-pc-bin  # the guest image
     kmod mtools xorriso
-    curl etcd-server shellcheck tcpdump udhcpc util-linux                                   # tests and benchmarks
+    cpio curl etcd-server shellcheck tcpdump udhcpc util-linux                              # tests and benchmarks
 )
 
 as_root() {
@@ -52,7 +52,7 @@ install_python() {
     fi
     step "Python environment: $VENV with $("$python" --version)"
     [[ -x $VENV/bin/python ]] || quietly venv "$python" -m venv "$VENV"
-    quietly pip "$VENV/bin/python" -m pip install --disable-pip-version-check --editable "${ROOT}[dev]"
+    quietly pip "$VENV/bin/python" -m pip install --disable-pip-version-check --progress-bar off --editable "${ROOT}[dev]"
     printf '%s' "$stamp" >"$VENV/.stamp"
 }
 
