@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -40,7 +39,7 @@ def test_a_certificate_near_its_end_is_made_anew_by_the_same_ca(
     made = pki.ensure(_settings(tmp_path))
     ca, server = made.ca.certificate.read_bytes(), made.server.certificate.read_bytes()
 
-    monkeypatch.setattr(pki, "_RENEW_BEFORE", timedelta(days=366))
+    monkeypatch.setattr(pki, "_RENEW_BEFORE_SECONDS", 366 * 86_400)
     pki.ensure(_settings(tmp_path))
     assert made.ca.certificate.read_bytes() == ca
     assert made.server.certificate.read_bytes() != server
@@ -51,7 +50,7 @@ def test_a_running_server_takes_its_renewed_certificate(tmp_path: Path, monkeypa
     made = pki.ensure(settings)
     context = pki.server_context(made)
     before = made.server.certificate.read_bytes()
-    monkeypatch.setattr(pki, "_RENEW_BEFORE", timedelta(days=366))
+    monkeypatch.setattr(pki, "_RENEW_BEFORE_SECONDS", 366 * 86_400)
     pki.renew(settings, context, 1234)
     assert made.server.certificate.read_bytes() != before
     config = yaml.safe_load(settings.kubeconfig_path.read_text())
@@ -70,6 +69,13 @@ def test_a_pair_cut_in_the_middle_is_made_anew(tmp_path: Path) -> None:
     made.admin.key.write_bytes(made.server.key.read_bytes())
     pki.ensure(_settings(tmp_path))
     assert made.admin.key.read_bytes() != made.server.key.read_bytes()
+
+
+def test_a_ca_that_cannot_be_read_is_an_error_that_says_so(tmp_path: Path) -> None:
+    made = pki.ensure(_settings(tmp_path))
+    made.ca.certificate.write_text("nonsense")
+    with pytest.raises(PermanentError, match=str(tmp_path / "pki")):
+        pki.ensure(_settings(tmp_path))
 
 
 def test_an_unusable_folder_is_an_error_that_names_it(tmp_path: Path) -> None:
