@@ -32,7 +32,7 @@ install_packages() {
     fi
     as_root "(to install ${missing[*]})"
     step "Debian packages: installing ${missing[*]}"
-    # hyperd runs a registry of its own, tests an etcd; the packages' services must not take the ports beside them.
+    # hyperd and the tests run their own; the packages' services must not start beside them.
     if systemd; then
         [[ " ${missing[*]} " != *" docker-registry "* ]] || systemctl mask --quiet docker-registry.service
         [[ " ${missing[*]} " != *" etcd-server "* ]] || systemctl mask --quiet etcd.service
