@@ -33,6 +33,7 @@ from hyperd.store.interface import (
 )
 from hyperd.store.kubernetes_client import KubernetesClient, collection_path, object_path
 from hyperd.store.kubernetes_watch import KubernetesWatch
+from hyperd.store.listing import parse_version
 
 _ANYTHING = Preconditions()
 
@@ -131,6 +132,8 @@ class KubernetesStore:
         send_initial: bool | None,
         timeout: float | None,
     ) -> AsyncIterator[Watch]:
+        if resource_version:
+            parse_version(resource_version)  # an API server would call it a fault of its own
         watch = KubernetesWatch(
             self._client,
             kind,
@@ -164,6 +167,9 @@ class KubernetesStore:
 
     async def create(self, kind: Kind, namespace: str, obj: Object, *, write: Write = BY_SYSTEM) -> Item:
         path = collection_path(kind, namespace)
+        if isinstance(obj, dict) and _version(obj):
+            # An API server would call it a fault of its own.
+            raise BadRequest("resourceVersion should not be set on objects to be created")
         return await self._write("POST", kind, path, _encoded(_addressed(kind, obj)), write)
 
     async def update(
@@ -219,6 +225,12 @@ class KubernetesStore:
         if answer.get("kind") == "Status":
             return last, True
         return _item(kind, answer), not _held(answer)
+
+    async def delete_collection(self, kind: Kind, namespace: str, *, selector: Selector = EVERYTHING) -> None:
+        """Delete all objects of ``namespace`` that ``selector`` finds, in one request."""
+        path = collection_path(kind, namespace)
+        await self._client.request("DELETE", path, query=selector_query(selector))
+        self._writes += 1
 
     async def _write(
         self,
@@ -278,6 +290,11 @@ def _addressed(kind: Kind, obj: Object, name: str = "") -> Object:
     if name and isinstance(meta, dict) and not meta.get("name"):
         full["metadata"] = {**meta, "name": name}
     return full
+
+
+def _version(obj: Object) -> str:
+    meta = obj.get("metadata")
+    return str(meta.get("resourceVersion") or "") if isinstance(meta, dict) else ""
 
 
 def _encoded(value: Any) -> bytes:

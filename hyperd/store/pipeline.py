@@ -88,7 +88,7 @@ class Pipeline:
     async def update(self, kind: Kind, new: Object, old: Object, write: Write) -> Object:
         """Make the decoded ``new`` ready to replace ``old``; status stays what it is."""
         meta, former = new["metadata"], old["metadata"]
-        causes = _fixed(meta, former)
+        causes: list[Cause] = []
         _adopt_system_fields(meta, former)
         if "status" in kind.subresources:
             _take(new, old, "status")
@@ -102,14 +102,10 @@ class Pipeline:
 
     def update_status(self, kind: Kind, new: Object, old: Object) -> Object:
         """``old`` with the status of the decoded ``new``. Admission has no say in status."""
-        meta = new["metadata"]
-        causes = _fixed(meta, old["metadata"])
         result = {**old, "metadata": dict(old["metadata"])}
         _take(result, new, "status")
-        if not kind.core:
-            causes += validate(kind.schema, result)
-        if causes:
-            raise invalid(kind, meta["name"], causes)
+        if not kind.core and (causes := validate(kind.schema, result)):
+            raise invalid(kind, old["metadata"]["name"], causes)
         return result
 
     async def delete(self, kind: Kind, old: Object, write: Write) -> None:
@@ -217,15 +213,6 @@ def _report_unknown(kind: Kind, unknown: list[str], write: Write) -> None:
     if write.field_validation is FieldValidation.WARN:
         for text in unknown:
             write.warn(text)
-
-
-def _fixed(meta: Object, former: Object) -> list[Cause]:
-    """What may not change though a client may send it: creationTimestamp."""
-    sent = meta.get("creationTimestamp")
-    if sent and sent != former.get("creationTimestamp"):
-        message = f"Invalid value: {orjson.dumps(sent).decode()}: field is immutable"
-        return [Cause("metadata.creationTimestamp", message)]
-    return []
 
 
 def _adopt_system_fields(meta: Object, former: Object) -> None:

@@ -6,15 +6,40 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from hyperd.errors import NotFound
+from hyperd.resources.crd import crd
 from hyperd.resources.kind import Kind, Object
 from hyperd.settings import StoreSettings
 from hyperd.store.embedded import EmbeddedStore
-from hyperd.store.interface import AdmissionRequest, AdmissionResponse, EventType, Store, Watch, WatchEvent
-from tests.contract.store.kinds import KINDS
+from hyperd.store.interface import (
+    AdmissionRequest,
+    AdmissionResponse,
+    EventType,
+    PatchType,
+    Store,
+    Watch,
+    WatchEvent,
+)
+from hyperd.store.kubernetes import KubernetesStore
+from tests.cluster.controlplane.plane import Cluster
+from tests.contract.store.kinds import KINDS, NAMESPACES
 
 Hook = Callable[[AdmissionRequest, AdmissionResponse], None]
+
+
+class Home(Protocol):
+    """A store that can be started, stopped, and started again over the same objects."""
+
+    @property
+    def store(self) -> Store: ...
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    async def restart(self) -> None: ...
 
 
 class EmbeddedHome:
@@ -60,6 +85,73 @@ class EmbeddedHome:
         return response
 
 
+class KubernetesHome:
+    """The store over a real API server, emptied at each start of a test; a restart is one of the client."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._store: KubernetesStore | None = None
+
+    @property
+    def store(self) -> KubernetesStore:
+        assert self._store is not None
+        return self._store
+
+    async def start(self) -> None:
+        self._store = KubernetesStore(self._cluster.kubeconfig)
+        await self._store.start()
+
+    async def stop(self) -> None:
+        await self.store.close()
+
+    async def restart(self) -> None:
+        await self.stop()
+        await self.start()
+
+    async def empty(self) -> None:
+        """Remove whatever an earlier test left."""
+        await asyncio.to_thread(define_kinds, self._cluster)
+        ours = [kind for kind in KINDS if kind is not NAMESPACES]
+        leftovers = [
+            (kind, item)
+            for kind in ours
+            for item in (await self.store.list(kind)).items
+            if not (kind.core and item.namespace in SYSTEM_NAMESPACES[1:])
+        ]
+        for kind, item in leftovers:
+            if item.object()["metadata"].get("finalizers"):
+                free = {"metadata": {"finalizers": None}}
+                await self.store.patch(kind, item.namespace, item.name, PatchType.MERGE, free)
+        for kind, namespace in {(kind, item.namespace) for kind, item in leftovers}:
+            await self.store.delete_collection(kind, namespace)
+        for item in (await self.store.list(NAMESPACES)).items:
+            if item.name not in SYSTEM_NAMESPACES:
+                await self._remove_namespace(item.object())
+
+    async def _remove_namespace(self, obj: Object) -> None:
+        # Its content is gone already; the namespace controller would let five seconds pass.
+        name = obj["metadata"]["name"]
+        await self.store.delete(NAMESPACES, "", name)
+        try:
+            obj = (await self.store.get(NAMESPACES, "", name)).object()
+            obj["spec"]["finalizers"] = []
+            await self.store.update(NAMESPACES, "", name, obj, subresource="finalize")
+        except NotFound:
+            return
+
+
+SYSTEM_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
+_defined: set[Path] = set()
+
+
+def define_kinds(cluster: Cluster) -> None:
+    """Have the tests' kinds served, and what they own collected; once for each cluster."""
+    if cluster.kubeconfig not in _defined:
+        cluster.apply(*(crd(kind) for kind in KINDS if not kind.core))
+        cluster.ensure_controllers()
+        _defined.add(cluster.kubeconfig)
+
+
 async def gone(store: Store, kind: Kind, namespace: str, name: str) -> None:
     """Wait, on the watch, until the object does not exist."""
     async with asyncio.timeout(10), store.watch(kind, namespace or None) as events:
@@ -97,8 +189,11 @@ def told(events: list[WatchEvent]) -> list[tuple[str, str]]:
     return [(event.type.value, event.item.name) for event in events]
 
 
+AnyHome = TypeVar("AnyHome", bound=Home)
+
+
 @asynccontextmanager
-async def running(home: EmbeddedHome) -> AsyncIterator[EmbeddedHome]:
+async def running(home: AnyHome) -> AsyncIterator[AnyHome]:
     await home.start()
     try:
         yield home

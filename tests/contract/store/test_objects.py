@@ -10,7 +10,7 @@ import pytest
 
 from hyperd.errors import AlreadyExists, BadRequest, Conflict, Forbidden, Invalid, NotFound
 from hyperd.store.interface import AdmissionRequest, AdmissionResponse, FieldValidation, Store, Write
-from tests.contract.store.homes import EmbeddedHome
+from tests.contract.store.homes import EmbeddedHome, Home
 from tests.contract.store.kinds import (
     CONFIG_MAPS,
     GADGETS,
@@ -35,7 +35,8 @@ async def test_a_created_object_gets_what_only_the_store_may_set(store: Store) -
     assert meta["creationTimestamp"] > "2026"
     assert meta["namespace"] == "default"
     assert meta["resourceVersion"] == item.resource_version
-    assert not {"selfLink", "deletionTimestamp", "managedFields"} & meta.keys()
+    assert not {"selfLink", "deletionTimestamp"} & meta.keys()
+    assert {"manager": "me"} not in meta.get("managedFields", [])
     assert (await store.get(WIDGETS, "default", "w")).raw == item.raw
 
 
@@ -83,7 +84,7 @@ async def test_an_object_needs_a_name(store: Store) -> None:
 async def test_bad_names_are_refused(store: Store, name: object) -> None:
     sent = widget()
     sent["metadata"]["name"] = name
-    with pytest.raises(Invalid, match=r"metadata\.name"):
+    with pytest.raises((Invalid, BadRequest), match=r"(metadata|ObjectMeta)\.name"):
         await store.create(WIDGETS, "default", sent)
 
 
@@ -108,7 +109,7 @@ async def test_metadata_of_wrong_types_is_refused(store: Store, metadata: object
 async def test_what_is_no_object_of_the_kind_is_refused(store: Store) -> None:
     strangers: list[Any] = [{**widget(), "kind": "Gadget"}, {**widget(), "apiVersion": "v1"}, [], "x"]
     for sent in strangers:
-        with pytest.raises(BadRequest):
+        with pytest.raises((BadRequest, Invalid)):
             await store.create(WIDGETS, "default", sent)
     elsewhere = widget()
     elsewhere["metadata"]["namespace"] = "other"
@@ -148,7 +149,8 @@ async def test_all_faults_are_told_at_once(store: Store) -> None:
         await store.create(WIDGETS, "default", widget(name="w", size=1000, color=5))
     error = caught.value
     assert error.message.startswith('Widget.test.deckhouse.io "w" is invalid: [')
-    assert {cause.field for cause in error.causes} == {"spec.size", "spec.color"}
+    # An API server adds that rules were not asked yet, with a field of "<nil>".
+    assert {cause.field for cause in error.causes} - {"<nil>"} == {"spec.size", "spec.color"}
     assert error.status()["code"] == 422
 
 
@@ -159,7 +161,7 @@ async def test_a_transition_rule_holds_on_update(store: Store) -> None:
         await store.update(WIDGETS, "default", "w", obj)
 
 
-async def test_admission_may_change_refuse_and_warn(home: EmbeddedHome) -> None:
+async def test_admission_may_change_refuse_and_warn(embedded: EmbeddedHome) -> None:
     seen: list[AdmissionRequest] = []
 
     def hook(request: AdmissionRequest, response: AdmissionResponse) -> None:
@@ -170,16 +172,16 @@ async def test_admission_may_change_refuse_and_warn(home: EmbeddedHome) -> None:
             if request.new["spec"]["size"] == 13:
                 response.forbidden = "thirteen is not allowed"
 
-    home.hook = hook
+    embedded.hook = hook
     warnings: list[str] = []
     write = Write(warn=warnings.append)
-    item = await home.store.create(WIDGETS, "default", widget(), write=write)
+    item = await embedded.store.create(WIDGETS, "default", widget(), write=write)
     assert item.object()["spec"]["color"] == "red"
     assert warnings == ["careful"]
     assert (seen[0].operation, seen[0].old, seen[0].namespace) == ("CREATE", None, "default")
     with pytest.raises(Forbidden, match="thirteen"):
-        await home.store.create(WIDGETS, "default", widget("x", size=13), write=write)
-    await home.store.delete(WIDGETS, "default", "w", write=write)
+        await embedded.store.create(WIDGETS, "default", widget("x", size=13), write=write)
+    await embedded.store.delete(WIDGETS, "default", "w", write=write)
     assert seen[-1].operation == "DELETE"
     assert seen[-1].new is None
     assert seen[-1].old is not None
@@ -219,7 +221,7 @@ async def test_a_stale_update_conflicts(store: Store) -> None:
 
 async def test_our_kinds_need_a_version_to_update_and_core_kinds_do_not(store: Store) -> None:
     await store.create(WIDGETS, "default", widget())
-    with pytest.raises(Invalid, match=r"metadata.resourceVersion: Invalid value: 0x0: must be specified"):
+    with pytest.raises(Invalid, match=r"metadata.resourceVersion: Invalid value: 0(x0)?: must be specified"):
         await store.update(WIDGETS, "default", "w", widget(size=2))
     await store.create(CONFIG_MAPS, "default", config_map(a="1"))
     await store.update(CONFIG_MAPS, "default", "c", config_map(a="2"))
@@ -246,10 +248,11 @@ async def test_identity_cannot_be_changed(store: Store) -> None:
         ({"uid": "other"}, Conflict),
         ({"name": "other"}, BadRequest),
         ({"namespace": "kube-system"}, BadRequest),
-        ({"creationTimestamp": "2001-01-01T00:00:00Z"}, Invalid),
     ):
         with pytest.raises(error):
             await store.update(WIDGETS, "default", "w", {**obj, "metadata": {**meta, **changes}})
+    forged = {**obj, "metadata": {**meta, "creationTimestamp": "2001-01-01T00:00:00Z", "generation": 9}}
+    assert (await store.update(WIDGETS, "default", "w", forged)).object() == obj
 
 
 async def test_what_is_missing_is_not_found(store: Store) -> None:
@@ -325,13 +328,13 @@ async def test_a_secrets_string_data_is_folded(store: Store) -> None:
     assert obj["data"] == {"a": "MQ==", "b": "Mg=="}
     assert obj["type"] == "Opaque"
     assert "stringData" not in obj
-    with pytest.raises(Invalid, match="illegal base64"):
+    with pytest.raises((Invalid, BadRequest), match="illegal base64"):
         await store.create(SECRETS, "default", {"metadata": {"name": "t"}, "data": {"a": "?"}})
     with pytest.raises(Invalid, match="field is immutable"):
         await store.update(SECRETS, "default", "s", {**obj, "type": "other"})
 
 
-async def test_a_restart_keeps_everything(home: EmbeddedHome) -> None:
+async def test_a_restart_keeps_everything(home: Home) -> None:
     await home.store.create(WIDGETS, "default", widget("a"))
     doomed = await home.store.create(WIDGETS, "default", widget("b"))
     await home.store.delete(WIDGETS, "default", "b")
