@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-import yaml
-
 _JINJA = "## template: jinja"
 _YAML_HEADERS: Final = ("#cloud-config", "#cloud-config-archive", "#cloud-config-jsonp")
 _OTHER_HEADERS: Final = (
@@ -36,6 +34,8 @@ def oddities(user_data: str | None) -> list[str]:
 def _yaml_oddities(text: str) -> list[str]:
     if len(text) > _MAX_PARSED:
         return []
+    import yaml  # here, because few daemons ever meet user data
+
     try:
         # Events, not objects: aliases are never expanded, so nothing small can become huge.
         for _ in yaml.parse(text, Loader=yaml.SafeLoader):

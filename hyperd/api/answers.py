@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
 import orjson
-import yaml
 from aiohttp import web
 
 from hyperd.api import negotiate, protobuf, tables
@@ -114,8 +113,9 @@ async def _encoded(call: Call, accepted: Accepted, obj: Object, status: int) -> 
 
 
 def _yaml(obj: Object) -> bytes:
-    text: str = yaml.dump(obj, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True)
-    return text.encode()
+    from hyperd.api import yamlcode
+
+    return yamlcode.dump(obj)
 
 
 def success(call: Call, deleted: Item) -> web.Response:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any, cast
+from typing import Any
 
 import orjson
-import yaml
 from aiohttp import web
 
 from hyperd.api import protobuf
@@ -110,50 +109,15 @@ def _walk(value: Any, path: str, found: list[str], depth: int) -> None:
             _walk(content, f"{path}[{index}]", found, depth + 1)
 
 
-class _Loader(yaml.CSafeLoader):
-    """YAML as Kubernetes reads it: times stay text; duplicate keys are remembered."""
-
-    duplicates: list[str]
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            if key_node.value in seen:
-                self.duplicates.append(str(key_node.value))
-            if isinstance(key_node, yaml.ScalarNode):
-                seen.add(key_node.value)
-        return cast(dict[Any, Any], super().construct_mapping(node, deep))
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
-}
-
-
 async def parse_yaml(body: bytes) -> tuple[Any, list[str]]:
     """A YAML document as JSON values. Raises BadRequest."""
-    if len(body) > _OFF_LOOP_BYTES:
-        return await asyncio.to_thread(_load_yaml, body)
-    return _load_yaml(body)
+    return await asyncio.to_thread(_load_yaml, body)
 
 
 def _load_yaml(body: bytes) -> tuple[Any, list[str]]:
-    try:
-        for event in yaml.parse(body, Loader=yaml.CSafeLoader):
-            if isinstance(event, yaml.AliasEvent):
-                raise BadRequest("the body uses YAML aliases, which are not accepted")
-        loader = _Loader(body)
-        loader.duplicates = []
-        try:
-            value = loader.get_single_data()
-        finally:
-            loader.dispose()
-        # Keys that are not text, and values JSON does not have, end here.
-        return orjson.loads(orjson.dumps(value)), loader.duplicates
-    except (yaml.YAMLError, RecursionError, TypeError, ValueError) as err:
-        reason = str(err).replace("\n", " ")
-        raise BadRequest(f"the body is not valid YAML: {reason}") from err
+    from hyperd.api import yamlcode
+
+    return yamlcode.load(body)
 
 
 def _json_type(value: Any) -> str:
