@@ -25,6 +25,7 @@ from hyperd.resources.virtual_image import VIRTUAL_IMAGE
 from hyperd.resources.virtual_machine import VIRTUAL_MACHINE
 from hyperd.resources.virtual_machine_block_device_attachment import VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT
 from hyperd.resources.virtual_machine_class import VIRTUAL_MACHINE_CLASS
+from hyperd.resources.virtual_machine_class_v1alpha3 import VIRTUAL_MACHINE_CLASS_V1ALPHA3
 from hyperd.resources.virtual_machine_ip_address import VIRTUAL_MACHINE_IP_ADDRESS
 from hyperd.resources.virtual_machine_ip_address_lease import VIRTUAL_MACHINE_IP_ADDRESS_LEASE
 from hyperd.resources.virtual_machine_mac_address import VIRTUAL_MACHINE_MAC_ADDRESS
@@ -56,6 +57,7 @@ __all__ = [
     "VIRTUAL_MACHINE",
     "VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT",
     "VIRTUAL_MACHINE_CLASS",
+    "VIRTUAL_MACHINE_CLASS_V1ALPHA3",
     "VIRTUAL_MACHINE_IP_ADDRESS",
     "VIRTUAL_MACHINE_IP_ADDRESS_LEASE",
     "VIRTUAL_MACHINE_MAC_ADDRESS",

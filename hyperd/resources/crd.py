@@ -15,6 +15,7 @@ import yaml
 
 from hyperd.resources.all import KINDS
 from hyperd.resources.kind import Column, Kind
+from hyperd.resources.names import CONVERSION_PATH, SYSTEM_NAMESPACE, WEBHOOK_SERVICE
 
 ROOT = Path(__file__).resolve().parents[2]
 CRD_DIR = ROOT / "manifests" / "crds"
@@ -55,6 +56,17 @@ _SUBRESOURCES: dict[str, dict[str, str]] = {
     },
 }
 
+_CONVERSION: dict[str, Any] = {
+    "strategy": "Webhook",
+    "webhook": {
+        "conversionReviewVersions": ["v1"],
+        "clientConfig": {
+            "service": {"namespace": SYSTEM_NAMESPACE, "name": WEBHOOK_SERVICE, "path": CONVERSION_PATH},
+        },
+    },
+}
+"""The daemon adds its ``caBundle`` when it starts."""
+
 
 class _Dumper(yaml.SafeDumper):
     """Plain YAML without anchors, long strings unbroken."""
@@ -64,20 +76,8 @@ class _Dumper(yaml.SafeDumper):
 
 
 def crd(kind: Kind) -> dict[str, Any]:
-    """The CustomResourceDefinition of one of our kinds."""
-    version: dict[str, Any] = {
-        "name": kind.version,
-        "served": True,
-        "storage": True,
-        "schema": {"openAPIV3Schema": kind.schema},
-        "additionalPrinterColumns": [_column(column) for column in kind.columns],
-    }
-    if kind.subresources:
-        version["subresources"] = {
-            name: _SUBRESOURCES[name] for name in ("status", "scale") if name in kind.subresources
-        }
-    if kind.selectable_fields:
-        version["selectableFields"] = [{"jsonPath": f".{path}"} for path in kind.selectable_fields]
+    """The CustomResourceDefinition of one of our kinds, in all its versions."""
+    more = KINDS.more_versions(kind)
     names: dict[str, Any] = {
         "kind": kind.kind,
         "listKind": kind.list_kind,
@@ -88,17 +88,35 @@ def crd(kind: Kind) -> dict[str, Any]:
         names["shortNames"] = list(kind.short_names)
     if kind.categories:
         names["categories"] = list(kind.categories)
+    spec: dict[str, Any] = {
+        "group": kind.group,
+        "names": names,
+        "scope": "Namespaced" if kind.namespaced else "Cluster",
+        "versions": [_version(kind, storage=True), *(_version(one.kind, storage=False) for one in more)],
+    }
+    if more:
+        spec["conversion"] = _CONVERSION
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
         "metadata": {"name": kind.qualified_resource},
-        "spec": {
-            "group": kind.group,
-            "names": names,
-            "scope": "Namespaced" if kind.namespaced else "Cluster",
-            "versions": [version],
-        },
+        "spec": spec,
     }
+
+
+def _version(kind: Kind, *, storage: bool) -> dict[str, Any]:
+    version: dict[str, Any] = {"name": kind.version, "served": True, "storage": storage}
+    if kind.deprecated:
+        version["deprecated"] = True
+    version["schema"] = {"openAPIV3Schema": kind.schema}
+    version["additionalPrinterColumns"] = [_column(column) for column in kind.columns]
+    if kind.subresources:
+        version["subresources"] = {
+            name: _SUBRESOURCES[name] for name in ("status", "scale") if name in kind.subresources
+        }
+    if kind.selectable_fields:
+        version["selectableFields"] = [{"jsonPath": f".{path}"} for path in kind.selectable_fields]
+    return version
 
 
 def _column(column: Column) -> dict[str, Any]:

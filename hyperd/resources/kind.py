@@ -6,7 +6,8 @@ field, a default or a column.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -81,6 +82,8 @@ class Kind:
     """Spec paths whose effect is not built yet → what to tell the user. See ``resources.unbuilt``."""
     refused: Mapping[str, str] = field(default_factory=dict)
     """Like ``unbuilt``, for what would cost data or safety if it were ignored: admission refuses it."""
+    deprecated: bool = False
+    """Whether another version should be used; every answer of this one carries a warning then."""
     not_built: str = ""
     """What is missing, when nothing of the kind is built yet: objects are kept and say so."""
     openapi: Mapping[str, Any] | None = None
@@ -113,18 +116,66 @@ class Kind:
         return schema
 
 
+@dataclass(frozen=True)
+class ServedVersion:
+    """One more version in which a kind is served; it is stored in its own alone.
+
+    Both functions are pure, total, and each other's inverse on valid objects; apiVersion is not their concern.
+    """
+
+    kind: Kind
+    from_storage: Callable[[Object], Object]
+    to_storage: Callable[[Object], Object]
+
+
+_VERSION = re.compile(r"v([0-9]+)(?:(alpha|beta)([0-9]+))?")
+_STAGES = {None: 2, "beta": 1, "alpha": 0}
+
+
+def version_rank(version: str) -> tuple[int, int, int]:
+    """Sorts versions as Kubernetes does, the preferred one highest: v2, v1, v1beta1, v1alpha3, v1alpha2."""
+    found = _VERSION.fullmatch(version)
+    if found is None:
+        return (-1, 0, 0)
+    return (_STAGES[found[2]], int(found[1]), int(found[3] or 0))
+
+
 class Registry:
-    """All kinds of the API, found by resource or by kind."""
+    """All kinds of the API, found by resource or by kind; each in the version it is stored in, unless said."""
 
     def __init__(self) -> None:
         self._by_resource: dict[tuple[str, str], Kind] = {}
         self._by_kind: dict[tuple[str, str], Kind] = {}
+        self._more: dict[tuple[str, str], list[ServedVersion]] = {}
 
     def add(self, kind: Kind) -> Kind:
         """Register ``kind``; returns it, so that a module can write ``X = KINDS.add(Kind(...))``."""
         self._by_resource[kind.group, kind.plural] = kind
         self._by_kind[kind.group, kind.kind] = kind
         return kind
+
+    def serve(self, version: ServedVersion) -> Kind:
+        """Register one more version of a kind that is registered; returns the kind in that version."""
+        kind = version.kind
+        self._more.setdefault((kind.group, kind.plural), []).append(version)
+        return kind
+
+    def more_versions(self, kind: Kind) -> Sequence[ServedVersion]:
+        """In which versions ``kind`` is served beside the one it is stored in."""
+        return self._more.get((kind.group, kind.plural), ())
+
+    def in_version(self, group: str, plural: str, version: str) -> Kind | None:
+        """The kind in one of the versions it is served in."""
+        kind = self._by_resource.get((group, plural))
+        if kind is None or kind.version == version:
+            return kind
+        return next((more.kind for more in self.more_versions(kind) if more.kind.version == version), None)
+
+    def served(self) -> Iterator[Kind]:
+        """Every kind in every version."""
+        for kind in self:
+            yield kind
+            yield from (more.kind for more in self.more_versions(kind))
 
     def by_resource(self, group: str, plural: str) -> Kind | None:
         return self._by_resource.get((group, plural))

@@ -1,6 +1,7 @@
 """VirtualMachineClass: which processor guests see, and which sizes they may have.
 
-Declared as v1alpha2, the storage version; a v1alpha3 differs only in how fractions are spelt (``"5%"`` for ``5``).
+Declared as v1alpha2, the storage version; v1alpha3, in a module of its own, differs only in how fractions are
+spelt (``"5%"`` for ``5``).
 """
 
 from __future__ import annotations
@@ -276,6 +277,7 @@ VIRTUAL_MACHINE_CLASS = KINDS.add(
         ),
         rules=_RULES,
         subresources=frozenset({"status"}),
+        deprecated=True,
         unbuilt={
             "spec.nodeSelector": "nodeSelector has no effect while there is only one node.",
             "spec.tolerations": "tolerations have no effect while there is only one node.",
