@@ -22,7 +22,9 @@ prepare() {
 install_packages() {
     local -a missing=()
     local package present
-    present="$(dpkg-query -W -f='${db:Status-Abbrev} ${Package}\n' "${PACKAGES[@]}" 2>/dev/null | sed -n 's/^ii *//p')"
+    # dpkg-query fails when it has never heard of one of them, which is why we ask.
+    present="$({ dpkg-query -W -f='${db:Status-Abbrev} ${Package}\n' "${PACKAGES[@]}" 2>/dev/null || true; } |
+        sed -n 's/^ii *//p')"
     for package in "${PACKAGES[@]}"; do
         grep -qx "$package" <<<"$present" || missing+=("$package")
     done
