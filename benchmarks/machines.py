@@ -1,0 +1,224 @@
+"""What a virtual machine costs here: the time from its POST to its start, and the memory and writes of many.
+
+Everything runs in a private libvirt host of its own namespaces (``tests.host.node``). The start of a machine is
+what an independent libvirt client sees as one, against ``define`` and ``create`` of the same domain by
+libvirt-python until the same event; both sides alternate, so that other load meets both alike. Memory is measured
+with libvirt's test driver, whose domains run nothing, behind that host's libvirtd.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import statistics
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import libvirt
+
+from benchmarks.report import report
+from tests.host.node import Node, wait_until
+from tests.host.running import Hyperd, ImageServer, disk, machine
+
+ROUNDS = 30
+MACHINES = 1000
+START_GOAL_MS = 50.0
+MEMORY_GOAL_MIB = 120.0
+WRITES_GOAL = 8.0
+_PATIENCE = 30.0
+
+
+class Starts:
+    """When an independent libvirt client saw which domain start."""
+
+    def __init__(self, uri: str) -> None:
+        libvirt.virEventRegisterDefaultImpl()
+        threading.Thread(target=self._run, daemon=True).start()
+        self._seen: dict[str, float] = {}
+        self._arrived = threading.Condition()
+        self.connection = libvirt.open(uri)
+        lifecycle = libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE
+        self.connection.domainEventRegisterAny(None, lifecycle, self._record, None)
+
+    def wait(self, uid: str) -> float:
+        """The ``perf_counter`` of the start. Raises TimeoutError."""
+        with self._arrived:
+            if not self._arrived.wait_for(lambda: uid in self._seen, _PATIENCE):
+                raise TimeoutError(f"domain {uid} did not start in {_PATIENCE:g} s")
+            return self._seen[uid]
+
+    def _record(self, _: libvirt.virConnect, domain: libvirt.virDomain, event: int, *__: object) -> None:
+        now = time.perf_counter()
+        if event == libvirt.VIR_DOMAIN_EVENT_STARTED:
+            with self._arrived:
+                self._seen.setdefault(domain.UUIDString(), now)
+                self._arrived.notify_all()
+
+    @staticmethod
+    def _run() -> None:
+        while True:
+            libvirt.virEventRunDefaultImpl()
+
+
+def by_hyperd(daemon: Hyperd, starts: Starts, number: int) -> tuple[float, str]:
+    """(ms from the POST to the start, the domain's XML) of one machine on a disk that is ready."""
+    name = f"vm{number}"
+    started = time.perf_counter()
+    vm = daemon.create(machine(name, "blank", terminationGracePeriodSeconds=0))
+    uid = vm["metadata"]["uid"]
+    took = starts.wait(uid) - started
+    domain = starts.connection.lookupByUUIDString(uid)
+    xml = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+    daemon.delete("vm", name)
+    daemon.wait_gone("vm", name)
+    return took * 1000, xml
+
+
+def by_libvirt(starts: Starts, xml: str, folder: Path) -> float:
+    """Milliseconds of define and create of the same domain, with a disk, a console and a tap of its own."""
+    uid, text = _twin(xml, folder)
+    started = time.perf_counter()
+    domain = starts.connection.defineXML(text)
+    domain.create()
+    took = starts.wait(uid) - started
+    domain.destroy()
+    domain.undefine()
+    return took * 1000
+
+
+def _twin(xml: str, folder: Path) -> tuple[str, str]:
+    root = ET.fromstring(xml)
+    uid = str(uuid.uuid4())
+    values = {"name": f"bench-{uid}", "uuid": uid}
+    for tag, value in values.items():
+        element = root.find(tag)
+        assert element is not None
+        element.text = value
+    for metadata in root.findall("metadata"):
+        root.remove(metadata)
+    for tag, attribute, file in (
+        ("devices/disk/source", "file", "disk"),
+        ("devices/serial/source", "path", "serial"),
+        ("devices/console/source", "path", "serial"),
+        ("devices/serial/log", "file", "log"),
+        ("devices/console/log", "file", "log"),
+    ):
+        for element in root.findall(tag):
+            element.set(attribute, str(folder / file))
+    for interface in root.findall("devices/interface"):
+        for target in interface.findall("target"):
+            interface.remove(target)
+    return uid, ET.tostring(root, encoding="unicode")
+
+
+def starting(node: Node) -> bool:
+    """Report how long machines take to start; whether the goal is met."""
+    folder = node.make_dir()
+    folder.chmod(0o777)
+    node.exec(["qemu-img", "create", "-q", "-f", "qcow2", folder / "disk", "64M"])
+    (folder / "disk").chmod(0o666)
+    starts = Starts(node.uri)
+    with Hyperd(node) as daemon:
+        daemon.create(disk("blank", size="64Mi"))
+        daemon.wait_phase("vd", "blank", "Ready")
+        _, xml = by_hyperd(daemon, starts, 0)
+        by_libvirt(starts, xml, folder)
+        ours, theirs = [], []
+        for number in range(1, ROUNDS + 1):
+            ours.append(by_hyperd(daemon, starts, number)[0])
+            theirs.append(by_libvirt(starts, xml, folder))
+        daemon.delete("vd", "blank")
+        daemon.wait_gone("vd", "blank")
+    starts.connection.close()
+    against = "define + create by libvirt-python"
+    report("machines.start_p50", statistics.median(ours), "ms", against, statistics.median(theirs))
+    value, base = (statistics.quantiles(column, n=20)[18] for column in (ours, theirs))
+    ok = value - base <= START_GOAL_MS
+    report("machines.start_p95", value, "ms", against, base, f"at most {START_GOAL_MS:.0f} ms more", ok)
+    return ok
+
+
+def resident(daemon: Hyperd) -> float:
+    """The daemon's resident memory in MiB."""
+    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{daemon.pid}/status").read_text())
+    assert found is not None
+    return int(found[1]) / 1024
+
+
+def writes(daemon: Hyperd) -> float:
+    """Changes that the store has committed since the daemon's start."""
+    text = daemon.client.raw("GET", "/metrics").decode()
+    found = re.search(r"^hyperd_store_writes_total (\S+)", text, re.MULTILINE)
+    assert found is not None
+    return float(found[1])
+
+
+def running(daemon: Hyperd) -> int:
+    return sum((vm.get("status") or {}).get("phase") == "Running" for vm in daemon.list("vm"))
+
+
+@contextlib.contextmanager
+def iso(node: Node) -> Iterator[str]:
+    """URL of a small image that any number of machines can share."""
+    folder = node.make_dir()
+    content = folder / "content"
+    content.mkdir()
+    (content / "hello").write_text("hello\n")
+    node.exec(["genisoimage", "-quiet", "-o", folder / "disc.iso", content])
+    server = ImageServer(node, folder)
+    try:
+        yield f"{server.url}/disc.iso"
+    finally:
+        server.close()
+
+
+def many(node: Node) -> bool:
+    """Report what a thousand machines cost; whether the goals are met."""
+    settings = {
+        "hypervisor.uri": "test+unix:///default",
+        "network.virtual_machine_cidrs": '["10.66.0.0/20"]',
+    }
+    with iso(node) as url, Hyperd(node, settings=settings) as daemon:
+        daemon.create(
+            {
+                "apiVersion": "virtualization.deckhouse.io/v1alpha2",
+                "kind": "ClusterVirtualImage",
+                "metadata": {"name": "disc"},
+                "spec": {"dataSource": {"type": "HTTP", "http": {"url": url}}},
+            }
+        )
+        daemon.wait_phase("cvi", "disc", "Ready")
+        idle, written = resident(daemon), writes(daemon)
+        devices = [{"kind": "ClusterVirtualImage", "name": "disc"}]
+        for number in range(MACHINES):
+            vm = machine(f"vm{number}", blockDeviceRefs=devices, memory={"size": "1Mi"})
+            daemon.create(vm)
+        wait_until(lambda: time.sleep(1) or running(daemon) == MACHINES, timeout=600, what="all machines' start")
+        written = (writes(daemon) - written) / MACHINES
+        full = resident(daemon)
+    verdicts = [full <= MEMORY_GOAL_MIB, written <= WRITES_GOAL]
+    report("machines.memory_idle", idle, "MiB")
+    goal = f"at most {MEMORY_GOAL_MIB:.0f}"
+    report(f"machines.memory_{MACHINES}", full, "MiB", "no machine", idle, goal, verdicts[0])
+    report("machines.writes", written, "writes per machine", "", None, f"at most {WRITES_GOAL:g}", verdicts[1])
+    return all(verdicts)
+
+
+def main() -> int:
+    """Exit status 1 when a goal is missed."""
+    if os.geteuid() != 0:
+        print("benchmarks.machines needs root, for namespaces and taps.", file=sys.stderr)
+        return 1
+    with Node("bench") as node:
+        verdicts = [starting(node), many(node)]
+    return 0 if all(verdicts) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
