@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import apsw
 
 from hyperd.errors import ServiceUnavailable
+from hyperd.store import reserve
 from hyperd.store.database import MIGRATIONS, Database, Migration, backup_to, get_meta, open_database, set_meta
 from hyperd.store.interface import EventType
 from hyperd.store.records import Change, LogRow
@@ -215,6 +216,7 @@ class Engine:
         self._database = open_database(self.path, migrations=self._migrations, vfs=self._vfs)
         self.instance_id = self._database.instance_id
         self.floor = int(get_meta(self._database.connection, "rv_floor") or 0)
+        reserve.hold(self.path)
 
     def _commit(self, batch: list[tuple[Change, _Commit]]) -> None:
         db = self._database.connection
@@ -227,6 +229,8 @@ class Engine:
             if self._unpruned >= max(16, self._log_events // 16):
                 floor = self._prune(db, floor)
             db.execute("COMMIT")
+            if not self._unpruned:
+                reserve.hold(self.path)
         except apsw.Error as err:
             error = err
             floor = self.floor

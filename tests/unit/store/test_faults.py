@@ -12,6 +12,7 @@ import pytest
 
 from hyperd.errors import Expired, PermanentError, ServiceUnavailable
 from hyperd.settings import StoreSettings
+from hyperd.store import reserve
 from hyperd.store.database import MIGRATIONS, check_library
 from hyperd.store.embedded import EmbeddedStore, opened_store
 from tests.contract.store.kinds import CONFIG_MAPS, KINDS, WIDGETS, config_map, widget
@@ -282,3 +283,13 @@ async def test_a_closed_store_says_so(tmp_path: Path) -> None:
     await store.close()
     with pytest.raises(ServiceUnavailable, match="closing"):
         await store.create(CONFIG_MAPS, "default", config_map())
+
+
+async def test_blocks_are_held_behind_the_ends_of_the_store_and_its_wal(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    async with opened_store(store_at(path)) as store:
+        await store.create(CONFIG_MAPS, "default", config_map("c"))
+        for file in (path, path.with_name("s.db-wal")):
+            stat = file.stat()
+            assert stat.st_size < reserve.SPARE_BYTES
+            assert stat.st_blocks * 512 >= reserve.SPARE_BYTES
