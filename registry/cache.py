@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import re
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from hyperd.errors import InternalError, ServiceUnavailable, TemporaryError
@@ -33,6 +36,7 @@ class ImageCache:
         self._folder = settings.images_dir
         self._client = client
         self._locks: dict[str, asyncio.Lock] = {}
+        self._holders: Counter[str] = Counter()
 
     async def clean(self) -> None:
         """At start, before any import: make the folder, remove what a crash left half done."""
@@ -44,6 +48,19 @@ class ImageCache:
         Raises NotFound when the image is not in the registry, PermanentError for one that hyperd did not make,
         TemporaryError when trying again may help.
         """
+        async with self.held(reference, report) as image:
+            return image
+
+    @asynccontextmanager
+    async def held(self, reference: str, report: Report | None = None) -> AsyncIterator[CachedImage]:
+        """Like ``ensure``; ``evict`` leaves the file alone until the block ends."""
+        image = await self._hold(reference, report)
+        try:
+            yield image
+        finally:
+            self._holders[image.layer_digest] -= 1
+
+    async def _hold(self, reference: str, report: Report | None) -> CachedImage:
         try:
             repository, tag = self._client.endpoint.parse(reference)
             _, content = await self._client.manifest(repository, tag)
@@ -51,16 +68,22 @@ class ImageCache:
             disk = layout.parse_config(await self._client.get_blob(repository, check_digest(config_digest)))
             path = cached_path(self._folder, check_digest(layer.digest), disk.format)
             async with self._locks.setdefault(layer.digest, asyncio.Lock()):
-                if not await asyncio.to_thread(path.exists):
+                if not await asyncio.to_thread(_touched, path):
                     await self._pull(repository, disk, layer, report)
+                self._holders[layer.digest] += 1
         except (ServiceUnavailable, InternalError) as err:
             raise TemporaryError(err.message, delay=err.retry_after_seconds) from err
         return CachedImage(path, layer.digest, disk.format, disk.virtual_size, disk.format is ImageFormat.ISO)
 
-    async def remove(self, layer_digest: str) -> None:
-        """Delete the cached file; no volume may have it as backing. Nothing to do is fine."""
+    async def evict(self, layer_digest: str, unused: Callable[[], Awaitable[bool]]) -> None:
+        """Delete the cached file if nobody holds it and ``unused`` says that nothing was made of it.
+
+        ``unused`` is asked while nobody can begin to use the file. Nothing to do is fine.
+        """
         digest = check_digest(layer_digest)
-        await asyncio.to_thread(self._remove, digest)
+        async with self._locks.setdefault(digest, asyncio.Lock()):
+            if not self._holders[digest] and await unused():
+                await asyncio.to_thread(self._remove, digest)
 
     async def inventory(self) -> list[CachedFile]:
         """All files, whoever needs them."""
@@ -100,6 +123,15 @@ class ImageCache:
 
     def _inventory(self) -> list[CachedFile]:
         return [found for path in sorted(self._folder.glob("*")) if (found := _describe(path))]
+
+
+def _touched(path: Path) -> bool:
+    """Whether the file exists; its time says then when it was last asked for."""
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 async def _data(stream: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:

@@ -8,7 +8,8 @@ remember: the next reconcile finds the file or makes it.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from hyperd.controllers import transfer, usage
@@ -209,7 +210,10 @@ class DiskController(Controller):
                     key="ProvisioningFailed",
                 )
             return await self._context.pool.create_blank(uid, aligned(requested))
-        image = await self._image(disk, source, report)
+        async with self._image(disk, source, report) as image:
+            return await self._overlay(disk, image, requested)
+
+    async def _overlay(self, disk: Object, image: CachedImage, requested: int | None) -> Volume:
         if image.cdrom or image.format is ImageFormat.ISO:
             raise PermanentError("A disk cannot be made from an ISO image.", key="ProvisioningFailed")
         needed = aligned(image.virtual_size)
@@ -220,12 +224,24 @@ class DiskController(Controller):
                 f"{format_bytes(needed)}; raise spec.persistentVolumeClaim.size.",
                 key="ProvisioningFailed",
             )
-        return await self._context.pool.create_overlay(uid, base=image.path, base_format=image.format, size=size)
+        return await self._context.pool.create_overlay(
+            disk["metadata"]["uid"], base=image.path, base_format=image.format, size=size
+        )
 
-    async def _image(self, disk: Object, source: Source, report: Report) -> CachedImage:
-        if source.http is None:
-            return await self._context.cache.ensure(source.reference, report)
-        meta, http = disk["metadata"], source.http
+    @asynccontextmanager
+    async def _image(self, disk: Object, source: Source, report: Report) -> AsyncIterator[CachedImage]:
+        """The image on this node, kept there until the block ends."""
+        reference, start = source.reference, 0.0
+        if source.http is not None:
+            reference, start = await self._import(disk, source.http, report), 0.5
+        async with self._context.cache.held(
+            reference, lambda progress: report(transfer.scaled(progress, start=start, end=1.0))
+        ) as image:
+            yield image
+
+    async def _import(self, disk: Object, http: Mapping[str, object], report: Report) -> str:
+        """Bring a URL's image into the registry, the first half of the work; its reference there."""
+        meta = disk["metadata"]
         checksums = http.get("checksum")
         imported = await self._context.importer.run(
             ImportRequest(
@@ -238,9 +254,7 @@ class DiskController(Controller):
             ),
             lambda progress: report(transfer.scaled(progress, start=0.0, end=0.5)),
         )
-        return await self._context.cache.ensure(
-            imported.reference, lambda progress: report(transfer.scaled(progress, start=0.5, end=1.0))
-        )
+        return imported.reference
 
     def _source(self, disk: Object) -> Source | Waiting | None:
         """The source, None for a blank disk, or what it waits for."""

@@ -8,9 +8,10 @@ the pool is marked as this store's: a store made anew must not empty an old pool
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Set
+from functools import partial
 from pathlib import Path
 
 from hyperd.controllers.context import Context
@@ -132,16 +133,18 @@ class Sweeper:
 
     async def _cache(self) -> None:
         """Cached images that no volume overlays, no domain may read, and nobody touched for a while."""
-        used: Set[Path] = {v.backing for v in await self._context.pool.inventory() if v.backing is not None}
         retention = self._context.settings.imports.cache_retention_seconds
         for cached in await self._context.cache.inventory():
-            if cached.path in used:
-                continue
-            age = time.time() - (await asyncio.to_thread(cached.path.stat)).st_mtime
-            if age >= retention and not await self._in_domain(cached.path):
-                await self._context.cache.remove(cached.layer_digest)
+            with contextlib.suppress(FileNotFoundError):
+                age = time.time() - (await asyncio.to_thread(cached.path.stat)).st_mtime
+                if age >= retention:
+                    await self._context.cache.evict(cached.layer_digest, partial(self._unused, cached.path))
 
-    async def _in_domain(self, path: Path) -> bool:
+    async def _unused(self, path: Path) -> bool:
+        volumes = await self._context.pool.inventory()
+        return all(volume.backing != path for volume in volumes) and not self._in_domain()
+
+    def _in_domain(self) -> bool:
         """Whether a machine that is not stopped names an image: then any cached image may be its."""
         for item in self._context.informer(VIRTUAL_MACHINE).items():
             machine = item.object()

@@ -45,12 +45,41 @@ async def test_a_file_that_is_there_is_not_fetched_again(world: World, image: Im
     assert await world.cache.ensure(image.reference) == first
 
 
-async def test_a_removed_file_is_fetched_again(world: World, image: ImportedImage) -> None:
+async def unused() -> bool:
+    return True
+
+
+async def test_an_evicted_file_is_fetched_again(world: World, image: ImportedImage) -> None:
     cached = await world.cache.ensure(image.reference)
-    await world.cache.remove(cached.layer_digest)
-    await world.cache.remove(cached.layer_digest)
+    await world.cache.evict(cached.layer_digest, unused)
+    await world.cache.evict(cached.layer_digest, unused)
     assert await world.cache.inventory() == []
     assert (await world.cache.ensure(image.reference)).path.read_bytes() == IMAGE
+
+
+async def test_a_file_is_not_evicted_from_under_who_makes_a_disk_of_it(world: World, image: ImportedImage) -> None:
+    async with world.cache.held(image.reference) as cached:
+        await world.cache.evict(cached.layer_digest, unused)
+        assert cached.path.exists()
+    await world.cache.evict(cached.layer_digest, unused)
+    assert not cached.path.exists()
+
+
+async def test_whether_a_file_is_unused_is_asked_while_nobody_can_begin_to_use_it(
+    world: World, image: ImportedImage
+) -> None:
+    cached = await world.cache.ensure(image.reference)
+    users: list[asyncio.Task[object]] = []
+
+    async def meanwhile() -> bool:
+        users.append(asyncio.create_task(world.cache.ensure(image.reference)))
+        await asyncio.sleep(0.05)
+        assert not users[0].done()
+        return True
+
+    await world.cache.evict(cached.layer_digest, meanwhile)
+    await users[0]
+    assert cached.path.read_bytes() == IMAGE
 
 
 @pytest.mark.parametrize("damage", ["flipped", "short"])
