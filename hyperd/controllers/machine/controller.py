@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from hyperd.controllers import operation as operations
 from hyperd.controllers import usage
@@ -46,6 +47,20 @@ _RESTART_PAUSE_SECONDS = 5.0
 _STALE_PHASES = ("Starting", "Running", "Stopping", "Pause")
 
 
+@dataclass(frozen=True)
+class _FailedStart:
+    """A start that libvirt refused. The status that says so wakes the controller, which must not try at once."""
+
+    generation: int
+    operation: str
+    until: float
+
+    def repeats(self, machine: Object, decision: Decision) -> bool:
+        """Whether to start now would be the same attempt, too soon."""
+        same = (self.generation, self.operation) == (machine["metadata"]["generation"], decision.operation)
+        return same and time.monotonic() < self.until
+
+
 class MachineController(Controller):
     """Starts, keeps, stops and removes machines."""
 
@@ -64,6 +79,7 @@ class MachineController(Controller):
         self._resolver = Resolver(context)
         self._instances = Instances(context, self._machines)
         self._rebooted: set[str] = set()
+        self._refused: dict[str, _FailedStart] = {}
         context.hypervisor.on_domain(self._on_domain)
         context.hypervisor.on_connection(self._on_connection)
 
@@ -121,6 +137,9 @@ class MachineController(Controller):
         status.show_address(machine, found)
         decision = decide(self._situation(machine, domain))
         if decision.action is Action.START:
+            failed = self._refused.get(machine["metadata"]["uid"])
+            if failed is not None and failed.repeats(machine, decision):
+                return Result(failed.until - time.monotonic())
             pause = self._pause_before(machine, domain, decision)
             if pause > 0:
                 return await self._hold(before, machine, found, pause)
@@ -205,7 +224,11 @@ class MachineController(Controller):
             status.show_absence(machine, observed, "Pending")
             await update_status(self._context.store, VIRTUAL_MACHINE, stored, machine)
             self._event(machine, "Warning", "Failed", err.message)
+            meta = machine["metadata"]
+            until = time.monotonic() + _WAIT_SECONDS
+            self._refused[meta["uid"]] = _FailedStart(meta["generation"], decision.operation, until)
             raise TemporaryError(f"The machine cannot be started: {err.message}", delay=_WAIT_SECONDS) from err
+        self._refused.pop(domain.uid, None)
         status.show_started(machine)
         status.show_instance(machine, observed)
         self._rebooted.discard(domain.uid)
@@ -321,6 +344,7 @@ class MachineController(Controller):
             return result or Result(1.0)
         await self._instances.remove(meta["uid"], defined=domain is not None)
         self._rebooted.discard(meta["uid"])
+        self._refused.pop(meta["uid"], None)
         await remove_finalizer(self._context.store, VIRTUAL_MACHINE, before, names.VM_CLEANUP)
         return None
 
