@@ -50,9 +50,13 @@ class QemuImg:
         return ImageInfo(format_, int(answer["virtual-size"]), os.fstat(fd).st_size)
 
     async def check(self, fd: int, *, offset: int = 0, size: int | None = None) -> None:
-        """PermanentError unless the qcow2 at ``offset`` behind ``fd``, ``size`` bytes long, is consistent."""
+        """PermanentError unless the qcow2 at ``offset`` behind ``fd``, ``size`` bytes long, is consistent.
+
+        With a ``size``, zeros must follow up to the next multiple of 512: QEMU cuts files by whole sectors, while
+        qemu-img itself makes images of any length.
+        """
         options = ["driver=qcow2", "file.driver=raw", f"file.offset={offset}"]
-        options += [] if size is None else [f"file.size={size}"]
+        options += [] if size is None else [f"file.size={size + -size % 512}"]
         options += ["file.file.driver=file", f"file.file.filename={_path(fd)}"]
         done = await self._confined(
             ["check", "-U", "--output=json", "--image-opts", "--", ",".join(options)],

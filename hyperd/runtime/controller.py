@@ -17,6 +17,7 @@ from hyperd.errors import Conflict, HyperdError, PermanentError, TemporaryError
 from hyperd.resources.kind import Kind
 from hyperd.resources.meta import Key
 from hyperd.runtime.informer import Informer
+from hyperd.runtime.status import RACE
 from hyperd.runtime.workqueue import QueueClosed, WorkQueue
 from hyperd.store.interface import EventType, Item, Store
 
@@ -170,7 +171,9 @@ class Controller(ABC):
     def _failed(self, key: Key, err: HyperdError) -> None:
         """Log a failure the first time it is seen; the same sentence again is noise."""
         self.metrics.errors += 1
-        if self._said.get(key) != err.message:
+        if isinstance(err, TemporaryError) and err.key == RACE:
+            _log.debug("%s: %s: %s", self.name, key, err.message)
+        elif self._said.get(key) != err.message:
             self._said[key] = err.message
             _log.warning("%s: %s: %s", self.name, key, err.message)
 

@@ -10,6 +10,8 @@ from hyperd.errors import Conflict, NotFound, TemporaryError
 from hyperd.resources.kind import Kind, Object
 from hyperd.store.interface import PatchType, Store
 
+RACE = "Conflict"
+"""Key of the TemporaryError of a lost race, which is nothing to tell an administrator about."""
 RACE_DELAY_SECONDS = 0.02
 
 
@@ -18,7 +20,7 @@ def _lost(kind: Kind, obj: Object) -> TemporaryError:
     where = f"{meta['namespace']}/{meta['name']}" if meta.get("namespace") else meta["name"]
     return TemporaryError(
         f"{kind.kind} {where} changed while its status was made; looking again.",
-        key="Conflict",
+        key=RACE,
         delay=RACE_DELAY_SECONDS,
     )
 

@@ -46,6 +46,15 @@ async def test_a_qcow2_is_kept_as_it_came_and_measured(world: World, tmp_path: P
     assert cached.path.read_bytes() == image
 
 
+async def test_a_qcow2_may_have_any_length(world: World, tmp_path: Path) -> None:
+    qemu_img("create", "-q", "-f", "qcow2", tmp_path / "empty", "16M")
+    image = (tmp_path / "empty").read_bytes()
+    assert len(image) % 512
+    world.source.routes["/a"] = image
+    got = await world.load("/a")
+    assert (got.stored_bytes, got.virtual_size) == (len(image), 16 * MIB)
+
+
 @pytest.mark.parametrize(
     ("image", "format_"), [(raw_image(), ImageFormat.RAW), (iso_image(), ImageFormat.ISO)], ids=["raw", "iso"]
 )
