@@ -185,7 +185,8 @@ class ControlPlane(Cluster):
     def _controllers_arguments(self) -> list[str]:
         return [
             f"--kubeconfig={self.kubeconfig}", "--bind-address=127.0.0.1", "--secure-port=0",
-            "--leader-elect=false", "--controllers=garbage-collector-controller,namespace-controller",
+            "--leader-elect=false", "--kube-api-qps=200", "--kube-api-burst=400",
+            "--controllers=garbage-collector-controller,namespace-controller",
         ]  # fmt: skip
 
     def _spawn(self, program: str, arguments: Sequence[str]) -> subprocess.Popen[bytes]:

@@ -110,7 +110,8 @@ class KubernetesHome:
 
     async def empty(self) -> None:
         """Remove whatever an earlier test left."""
-        await asyncio.to_thread(define_kinds, self._cluster)
+        # In this thread: what a thread of the loop starts is killed when that thread ends, with the test.
+        define_kinds(self._cluster)
         ours = [kind for kind in KINDS if kind is not NAMESPACES]
         leftovers = [
             (kind, item)
