@@ -2,8 +2,8 @@
 
 Everything here is pure and runs on plain JSON with the schema of ``Kind.schema``; there is no pydantic at run
 time, because the store does this on every write. Order, as in Kubernetes: ``prune``, ``apply_defaults``,
-``validate``, and only when that found nothing, ``check_rules``. Wording is kube-apiserver's, so clients that match
-it keep working.
+``validate``, and unless that found one of ``BLOCKING``, ``check_rules``. Wording is kube-apiserver's, so clients
+that match it keep working.
 """
 
 from __future__ import annotations
@@ -21,14 +21,20 @@ from hyperd.resources.metadata import check_metadata, prune_metadata, quoted
 Schema = Mapping[str, Any]
 
 __all__ = [
-    "Schema", "apply_defaults", "check_metadata", "check_rules", "invalid", "prune", "subschema", "validate",
-    "values_at",
+    "BLOCKING", "Schema", "apply_defaults", "check_metadata", "check_rules", "invalid", "prune", "subschema",
+    "validate", "values_at",
 ]  # fmt: skip
 
 _JSON_TYPES: Final = {
     str: "string", int: "integer", bool: "boolean", dict: "object", list: "array", float: "number",
     type(None): "null",
 }  # fmt: skip
+BLOCKING: Final = frozenset((
+    "FieldValueNotSupported", "FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany",
+    "FieldValueTypeInvalid",
+))  # fmt: skip
+"""Reasons of causes after which a kube-apiserver does not ask the cross-field rules any more."""
+
 _ROOT_FIELDS: Final = frozenset(("apiVersion", "kind", "metadata"))
 
 
@@ -166,8 +172,8 @@ def _type_cause(path: str, wanted: str, got: str) -> Cause:
     return Cause(path, message, "FieldValueTypeInvalid")
 
 
-def _fault(path: str, value: Any, text: str) -> Cause:
-    return Cause(path, f"Invalid value: {quoted(value)}: {path} in body {text}")
+def _fault(path: str, value: Any, text: str, reason: str = "FieldValueInvalid") -> Cause:
+    return Cause(path, f"Invalid value: {quoted(value)}: {path} in body {text}", reason)
 
 
 def _check_object(schema: Schema, value: Object, path: str, causes: list[Cause]) -> None:
@@ -228,7 +234,7 @@ def _check_string(schema: Schema, value: str, path: str, causes: list[Cause]) ->
         causes.append(_fault(path, value, f"should match '{pattern}'"))
     form = schema.get("format")
     if form is not None and (holds := FORMATS.get(form)) is not None and not holds(value):
-        causes.append(_fault(path, value, f"must be of type {form}: {quoted(value)}"))
+        causes.append(_fault(path, value, f"must be of type {form}: {quoted(value)}", "FieldValueTypeInvalid"))
 
 
 def _check_number(schema: Schema, value: int | float, path: str, causes: list[Cause]) -> None:
@@ -236,7 +242,7 @@ def _check_number(schema: Schema, value: int | float, path: str, causes: list[Ca
         form = schema.get("format", "int64")
         limit = 1 << (31 if form == "int32" else 63)
         if not -limit <= value < limit:
-            causes.append(_fault(path, value, f'must be of type {form}: "{value}"'))
+            causes.append(_fault(path, value, f'must be of type {form}: "{value}"', "FieldValueTypeInvalid"))
             return
     least, most = schema.get("minimum"), schema.get("maximum")
     if least is not None and value < least:

@@ -214,7 +214,7 @@ def _requires(type_: OperationType, block: str) -> Rule:
 
 def _renames(clone: Any, _: Any) -> bool:
     customization = clone.get("customization") or {}
-    return bool(customization.get("namePrefix") or customization.get("nameSuffix") or clone.get("nameReplacement"))
+    return "namePrefix" in customization or "nameSuffix" in customization or bool(clone.get("nameReplacement"))
 
 
 def renaming_rule(path: str) -> Rule:

