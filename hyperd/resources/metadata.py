@@ -77,7 +77,7 @@ def check_metadata(kind: Kind, obj: Object) -> list[Cause]:
     metadata = obj.get("metadata")
     if not isinstance(metadata, dict):
         return [Cause("metadata", "Required value", "FieldValueRequired")]
-    causes = _check_types(metadata)
+    causes = type_faults(metadata)
     if causes:
         return causes
     name, prefix = metadata.get("name"), metadata.get("generateName")
@@ -138,7 +138,8 @@ def _invalid(field: str, value: Any, fault: str) -> Cause:
     return Cause(field, f"Invalid value: {quoted(value)}: {fault}")
 
 
-def _check_types(metadata: dict[str, Any]) -> list[Cause]:
+def type_faults(metadata: dict[str, Any]) -> list[Cause]:
+    """Fields of ``metadata`` that have the wrong type."""
     causes: list[Cause] = []
     for name in ("name", "generateName", "namespace", "uid", "resourceVersion"):
         if not isinstance(metadata.get(name, ""), str | None):

@@ -12,8 +12,11 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from hyperd.errors import AlreadyExists, BadRequest, Cause, Forbidden
+import orjson
+
+from hyperd.errors import AlreadyExists, BadRequest, Cause, Forbidden, Invalid
 from hyperd.resources.kind import Kind, Object, Registry
+from hyperd.resources.metadata import quoted
 from hyperd.resources.structural import check_metadata, invalid
 from hyperd.settings import StoreSettings
 from hyperd.store import core_kinds, deletion
@@ -42,6 +45,7 @@ from hyperd.store.records import Stored
 from hyperd.store.watching import QUEUE_LIMIT, Hub, open_watch
 
 _NAME_ATTEMPTS = 8
+_SHOWN_CHARS = 1000
 _ANYTHING = Preconditions()
 
 
@@ -247,7 +251,13 @@ class EmbeddedStore:
         async with self._ledger.turn(Place(kind, namespace, name)):
             old = self._memory.require(kind, namespace, name)
             patched = apply_patch(kind, old.object(), patch_type, patch)
-            new = self._pipeline.decode(kind, namespace, patched, write)
+            try:
+                new = self._pipeline.decode(kind, namespace, patched, write)
+            except BadRequest as err:
+                # Not the request is malformed, but what the patch would make of the object.
+                shown = orjson.dumps(patched).decode()[:_SHOWN_CHARS]
+                text = f"Invalid value: {quoted(shown)}: {err.message}"
+                raise Invalid(f' "" is invalid: patch: {text}', causes=[Cause("patch", text)]) from err
             return await self._replace(kind, old, new, subresource, write)
 
     async def delete(
@@ -299,12 +309,15 @@ class EmbeddedStore:
         if subresource not in ("", *kind.subresources):
             raise not_found(kind, old.name)
         meta = new["metadata"]
-        if (meta.get("name") or old.name) != old.name:
+        if not meta.get("name"):
+            raise BadRequest(
+                f"the name of the object ({old.name} based on URL) was undeterminable: name must be provided"
+            )
+        if meta["name"] != old.name:
             raise BadRequest(
                 f"the name of the object ({str(meta['name'])[:253]}) does not match "
                 f"the name on the URL ({old.name})"
             )
-        meta["name"] = old.name
         if (meta.get("uid") or old.uid) != old.uid:
             text = (
                 f"Precondition failed: UID in precondition: {str(meta['uid'])[:64]}, UID in object meta: {old.uid}"

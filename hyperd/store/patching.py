@@ -6,6 +6,7 @@ to; it fails as a whole and with the status a kube-apiserver would give. Objects
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import orjson
@@ -19,6 +20,7 @@ MAX_OPERATIONS = 10_000
 MAX_COPIED_BYTES = 3 << 20
 
 _MISSING = object()
+_NUMBER = re.compile(r"[+-]?[0-9]{1,9}")
 
 
 def apply_patch(kind: Kind, obj: Object, patch_type: PatchType, patch: Any) -> Object:
@@ -66,7 +68,10 @@ def merge_patch(target: Any, patch: Any) -> Any:
 
 
 def json_patch(obj: Any, operations: Any) -> Any:
-    """RFC 6902: all operations, or an error and no change that matters."""
+    """RFC 6902: all operations, or an error and no change that matters.
+
+    As in a kube-apiserver, a field that its object lacks is null to "test" and "copy", and "replace" makes it.
+    """
     if not isinstance(operations, list):
         raise BadRequest("a JSON patch must be an array of operations")
     if len(operations) > MAX_OPERATIONS:
@@ -93,7 +98,7 @@ def json_patch(obj: Any, operations: Any) -> Any:
                     raise _refused(path, "an object cannot be moved into itself")
                 obj, value = _cut(obj, source)
             else:
-                encoded = orjson.dumps(_find(obj, source))
+                encoded = orjson.dumps(_look(obj, source))
                 copied += len(encoded)
                 if copied > MAX_COPIED_BYTES:
                     raise RequestEntityTooLarge(f"a JSON patch may copy at most {MAX_COPIED_BYTES} bytes")
@@ -130,12 +135,13 @@ def _copy(value: Any) -> Any:
 
 
 def _index(part: str, length: int, path: Path) -> int:
-    if not (part.isascii() and part.isdecimal()) or (part != "0" and part.startswith("0")) or len(part) > 9:
+    """An index as Go reads numbers, below ``length``; negative ones count from the end, as in a kube-apiserver."""
+    if _NUMBER.fullmatch(part) is None:
         raise _refused(path, f"{part[:32]!r} is no index of a list")
     index = int(part)
-    if index >= length:
+    if not -length <= index < length:
         raise _refused(path, f"the list has no item {index}")
-    return index
+    return index % length
 
 
 def _step(node: Any, part: str, path: Path) -> Any:
@@ -155,14 +161,20 @@ def _find(obj: Any, path: Path) -> Any:
     return obj
 
 
+def _look(obj: Any, path: Path) -> Any:
+    """The value at ``path``; None for a field that its object does not have."""
+    if not path:
+        return obj
+    parent = _find(obj, path[:-1])
+    return parent.get(path[-1]) if isinstance(parent, dict) else _step(parent, path[-1], path)
+
+
 def _set(obj: Any, path: Path, value: Any, *, add: bool) -> Any:
     if not path:
         return value
     parent = _find(obj, path[:-1])
     last = path[-1]
     if isinstance(parent, dict):
-        if not add and last not in parent:
-            raise _refused(path, "there is no such field to replace")
         parent[last] = value
     elif isinstance(parent, list):
         if add:
@@ -187,7 +199,7 @@ def _cut(obj: Any, path: Path) -> tuple[Any, Any]:
 
 
 def _test(obj: Any, path: Path, value: Any) -> Any:
-    if not _same(_find(obj, path), value):
+    if not _same(_look(obj, path), value):
         raise _refused(path, "the test failed")
     return obj
 

@@ -16,7 +16,7 @@ import orjson
 from hyperd.errors import BadRequest, Cause, Conflict, Forbidden
 from hyperd.resources.kind import Kind, Object
 from hyperd.resources.meta import now_rfc3339
-from hyperd.resources.metadata import prune_metadata
+from hyperd.resources.metadata import prune_metadata, type_faults
 from hyperd.resources.structural import (
     BLOCKING,
     apply_defaults,
@@ -50,9 +50,16 @@ class Pipeline:
     def decode(self, kind: Kind, namespace: str, obj: Object, write: Write) -> Object:
         """A pruned and defaulted copy. Raises BadRequest for what is no object of ``kind`` at all."""
         new = _copy(obj)
-        meta = new.setdefault("metadata", {})
+        if new.get("metadata") is None:
+            new["metadata"] = {}
+        meta = new["metadata"]
         if not isinstance(meta, dict):
             raise BadRequest("the object provided is unrecognized: metadata must be an object")
+        if mistyped := type_faults(meta):
+            raise BadRequest(
+                f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: '
+                f"{mistyped[0].field}: {mistyped[0].message}"
+            )
         for name in _OMITTED_WHEN_EMPTY:
             if name in meta and not meta[name]:
                 del meta[name]

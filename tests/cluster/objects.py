@@ -45,6 +45,11 @@ def objects(kind: Kind) -> st.SearchStrategy[Object]:
     return st.builds(_spoiled, base.map(lambda obj: _plain(kind, obj)), st.lists(edits(), max_size=3))
 
 
+def valid(kind: Kind) -> Object:
+    """An object of ``kind`` that nothing is wrong with."""
+    return _plain(kind, next(obj for obj in examples() if obj["kind"] == kind.kind))
+
+
 def whole(schema: Schema) -> st.SearchStrategy[Any]:
     """Values that ``schema`` allows, patterns and formats mostly aside."""
     if "enum" in schema:
@@ -138,3 +143,48 @@ def _plain(kind: Kind, obj: Object) -> Object:
     if kind.namespaced:
         meta["namespace"] = "default"
     return {**obj, "apiVersion": kind.api_version, "metadata": meta}
+
+
+def merge_patches(base: Object) -> st.SearchStrategy[Any]:
+    """JSON merge patches of ``base``: values at one to three of its places, of which null removes, or noise."""
+    change = st.tuples(st.lists(st.integers(0, 11), min_size=1, max_size=5), ANY_JSON)
+    return st.lists(change, min_size=1, max_size=3).map(lambda changes: _merge_patch(base, changes)) | ANY_JSON
+
+
+def _merge_patch(base: Object, changes: list[tuple[list[int], Any]]) -> Object:
+    patch: Object = {}
+    for steps, value in changes:
+        node, at = base, patch
+        for number, step in enumerate(steps):
+            names = [*sorted(name for name in node if name not in _FIXED), "surprise"]
+            name = names[step % len(names)]
+            child = node.get(name)
+            if number + 1 == len(steps) or not isinstance(child, dict) or not isinstance(at.get(name, {}), dict):
+                at[name] = value
+                break
+            node, at = child, at.setdefault(name, {})
+    return patch
+
+
+_FIXED = ("apiVersion", "kind", "name", "namespace")
+
+
+def json_patches(base: Object) -> st.SearchStrategy[Any]:
+    """JSON patches whose pointers are of ``base``, or almost."""
+    known = [pointer for pointer in pointers(base) if pointer.rpartition("/")[2] not in _FIXED]
+    pointer = st.builds(
+        str.__add__,
+        st.sampled_from(known),
+        st.sampled_from(("", "", "", "/-", "/0", "/1", "/a", "/~1", "/01", "/-1", "/-9")),
+    )
+    # What a server writes into metadata by itself differs between the homes.
+    source = pointer.filter(lambda text: not text.startswith("/metadata"))
+    value = ANY_JSON
+    operation = st.one_of(
+        st.fixed_dictionaries(
+            {"op": st.sampled_from(("add", "replace", "test")), "path": pointer, "value": value}
+        ),
+        st.fixed_dictionaries({"op": st.just("remove"), "path": pointer}),
+        st.fixed_dictionaries({"op": st.sampled_from(("move", "copy")), "path": pointer, "from": source}),
+    )
+    return st.lists(operation, min_size=1, max_size=3)

@@ -7,6 +7,7 @@ is off on both sides: what is compared is schema, defaults, pruning, cross-field
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 from collections.abc import Awaitable, Iterator
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
-from hyperd.errors import HyperdError
+from hyperd.errors import HyperdError, NotFound
 from hyperd.resources.all import KINDS
 from hyperd.resources.crd import crd
 from hyperd.resources.kind import Kind, Object
@@ -25,7 +26,7 @@ from hyperd.store.embedded import EmbeddedStore
 from hyperd.store.interface import Item, PatchType, Store, Write
 from hyperd.store.kubernetes import KubernetesStore
 from tests.cluster.controlplane.plane import Cluster
-from tests.cluster.objects import NAME, OURS, objects
+from tests.cluster.objects import NAME, OURS, json_patches, merge_patches, objects, valid
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 SETTINGS = settings(
@@ -85,7 +86,7 @@ class Oracle:
     async def _keep(self, kind: Kind, obj: Object) -> None:
         namespace = "default" if kind.namespaced else ""
         for home in self._homes:
-            if await home.find(kind, namespace, NAME) is not None:  # type: ignore[attr-defined]
+            with contextlib.suppress(NotFound):
                 await home.delete(kind, namespace, NAME)
             await home.create(kind, namespace, copy.deepcopy(obj))
 
@@ -103,6 +104,7 @@ async def _verdict(act: Any, home: Store) -> Verdict:
         causes = tuple(sorted((cause.field, cause.message) for cause in err.causes))
         return Verdict(err.code, causes=causes, message=err.message)
     content = {key: value for key, value in obj.items() if key != "metadata"}
+    content |= {key: obj["metadata"].get(key) for key in ("labels", "annotations", "finalizers")}
     # Of deprecated versions the embedded home warns in its API, above the store.
     told = sorted(text for text in warnings if " is deprecated" not in text)
     return Verdict(200, content, warnings=tuple(told))
@@ -144,5 +146,21 @@ def test_creating_gives_the_same_verdict_and_the_same_object(oracle: Oracle, kin
     @given(objects(kind))
     def check(obj: Object) -> None:
         agree(oracle.create(kind, obj))
+
+    check()
+
+
+@pytest.mark.parametrize("patch_type", [PatchType.MERGE, PatchType.JSON], ids=lambda type_: type_.name.lower())
+@pytest.mark.parametrize("kind", OURS, ids=lambda kind: kind.plural)
+def test_patching_gives_the_same_verdict_and_the_same_object(
+    oracle: Oracle, kind: Kind, patch_type: PatchType
+) -> None:
+    base = valid(kind)
+    oracle.keep(kind, base)
+
+    @SETTINGS
+    @given(merge_patches(base) if patch_type is PatchType.MERGE else json_patches(base))
+    def check(patch: Any) -> None:
+        agree(oracle.patch(kind, patch_type, patch))
 
     check()
