@@ -7,12 +7,9 @@ server is aiohttp's low-level one with a small grammar of its own, so that a GET
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
-import secrets
 import socket
 import ssl
-import time
 from collections.abc import Iterable
 
 from aiohttp import http_parser, web
@@ -20,6 +17,7 @@ from aiohttp import http_parser, web
 from hyperd.api import answers, auth, listeners, pki
 from hyperd.api.answers import Call
 from hyperd.api.auth import Attributes, Authenticator, Authorizer, MastersOnly
+from hyperd.api.border import Border, Seen
 from hyperd.api.connect import Connect
 from hyperd.api.documents import Documents
 from hyperd.api.metrics import Collector, Metrics
@@ -28,7 +26,7 @@ from hyperd.api.options import EMPTY, Query
 from hyperd.api.routes import Router, Target
 from hyperd.api.subresources import SubresourceHandlers
 from hyperd.api.watching import Watchers
-from hyperd.errors import HyperdError, InternalError, MethodNotAllowed, PermanentError
+from hyperd.errors import MethodNotAllowed, PermanentError
 from hyperd.resources.all import KINDS
 from hyperd.resources.kind import Registry
 from hyperd.settings import Settings
@@ -69,8 +67,7 @@ class ApiServer:
         self._connect = Connect(sessions or {})
         self._documents = Documents(kinds, self.metrics)
         self._router = Router(kinds)
-        self._boot = secrets.token_hex(4)
-        self._numbers = itertools.count(1)
+        self._border = Border(self._answer, self.metrics)
         self._http: web.Server | None = None
         self._servers: list[asyncio.Server] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -89,7 +86,7 @@ class ApiServer:
                 "from a wheel for this platform."
             )
         self._http = http = web.Server(
-            self._handle, handler_cancellation=True, keepalive_timeout=_IDLE_SECONDS, access_log=None
+            self._border, handler_cancellation=True, keepalive_timeout=_IDLE_SECONDS, access_log=None
         )
         certificates = await asyncio.to_thread(pki.ensure, self._settings)
         api = self._settings.api
@@ -151,39 +148,7 @@ class ApiServer:
         if had_listeners:
             await asyncio.to_thread(listeners.remove, self._settings.socket_path)
 
-    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """The border: every answer, and every error, passes here."""
-        started = time.perf_counter()
-        request_id = f"{self._boot}-{next(self._numbers):x}"
-        seen = _Seen()
-        try:
-            response = await self._answer(request, request_id, seen)
-        except HyperdError as err:
-            response = answers.failure(err, request, request_id)
-        except ConnectionError:
-            # The client is gone; aiohttp closes what is left of the connection.
-            raise
-        except Exception as err:  # noqa: BLE001  the named border: a defect must not reach the user as a traceback
-            _LOG.exception("A request failed", extra={"request_id": request_id, "path": request.raw_path})
-            defect = InternalError(
-                f"Internal error ({type(err).__name__}); the daemon's log has the details under {request_id}."
-            )
-            response = answers.failure(defect, request, request_id)
-        if answers.is_large(response):
-            await answers.deliver(request, response)
-        elapsed = time.perf_counter() - started
-        self.metrics.observe(seen.verb, seen.resource, response.status, elapsed)
-        if _LOG.isEnabledFor(logging.DEBUG):
-            _LOG.debug(
-                "%s %s %d",
-                request.method,
-                request.raw_path,
-                response.status,
-                extra={"request_id": request_id, "user": seen.user, "seconds": round(elapsed, 6)},
-            )
-        return response
-
-    async def _answer(self, request: web.BaseRequest, request_id: str, seen: _Seen) -> web.StreamResponse:
+    async def _answer(self, request: web.BaseRequest, request_id: str, seen: Seen) -> web.StreamResponse:
         path, _, query = request.raw_path.partition("?")
         method = request.method
         if path in auth.PUBLIC_PATHS and method in ("GET", "HEAD"):
@@ -201,7 +166,7 @@ class ApiServer:
         auth.require(self._authorizer, user, Attributes(method.lower(), path=path))
         return await self._documents.answer(request, path, request_id)
 
-    async def _resource(self, call: Call, seen: _Seen) -> web.StreamResponse:
+    async def _resource(self, call: Call, seen: Seen) -> web.StreamResponse:
         target, method = call.target, call.request.method
         verb = target.methods.get("GET" if method == "HEAD" else method)
         seen.resource = target.kind.plural
@@ -225,23 +190,12 @@ class ApiServer:
         return await self._objects.handlers[verb](call)
 
     async def _connected(
-        self, request: web.BaseRequest, request_id: str, path: str, user: User, seen: _Seen
+        self, request: web.BaseRequest, request_id: str, path: str, user: User, seen: Seen
     ) -> web.StreamResponse:
         wanted = self._connect.resolve(path.removeprefix(_CONNECT_PREFIX))
         seen.verb, seen.resource = "connect", f"{wanted.plural}/{wanted.subresource}"
         auth.require(self._authorizer, user, wanted.attributes)
         return await self._connect.serve(wanted, request, user, request_id)
-
-
-class _Seen:
-    """What the log and the metrics say of a request; filled in as it becomes known."""
-
-    __slots__ = ("resource", "user", "verb")
-
-    def __init__(self) -> None:
-        self.verb = "unknown"
-        self.resource = ""
-        self.user = ""
 
 
 def _allow(target: Target) -> str:

@@ -198,7 +198,7 @@ async def test_a_defect_is_a_status_with_an_id_and_the_log_has_the_rest(
 
 
 async def test_requests_are_logged_with_their_id(api: Api, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.DEBUG, logger="hyperd.api.app"):
+    with caplog.at_level(logging.DEBUG, logger="hyperd.api.border"):
         async with api.client.get(f"http://h{MAPS}") as response:
             wanted = response.headers["X-Request-Id"]
     assert [record.getMessage() for record in caplog.records if getattr(record, "request_id", "") == wanted] == [
