@@ -18,6 +18,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from hyperd.errors import PermanentError
+from hyperd.roles import Role
 
 GIB = 1 << 30
 
@@ -33,10 +34,17 @@ class ApiSettings(_Section):
     """Address of the TLS listener; anything but loopback is the administrator's choice."""
     port: Annotated[int, Field(ge=0, le=65535)] = 6480
     """0 picks a free port, which the kubeconfig then names."""
-    socket_group: str = "hyperd"
-    """Group that may open the unix socket; ignored where it does not exist."""
     max_body_bytes: int = 3 * (1 << 20)
     max_watchers: int = 2000
+
+
+class AccessSettings(_Section):
+    """Who may do what; see ``hyperd.roles``. Root administers, always."""
+
+    unix_groups: dict[str, Role] = Field(default_factory=lambda: {"hyperd": Role.ADMIN})
+    """Unix group → role of its members, who may open the unix socket. Groups that do not exist are ignored."""
+    max_token_seconds: Annotated[int, Field(ge=60)] = 366 * 86_400
+    """How long a token may be made to last."""
 
 
 class StoreSettings(_Section):
@@ -153,6 +161,7 @@ class Settings(_Section):
     run_dir: Path = Path("/run/hyperd")
     log_dir: Path = Path("/var/log/hyperd")
     api: ApiSettings = ApiSettings()
+    access: AccessSettings = AccessSettings()
     store: StoreSettings = StoreSettings()
     hypervisor: HypervisorSettings = HypervisorSettings()
     network: NetworkSettings = NetworkSettings()

@@ -173,7 +173,7 @@ def failure(error: HyperdError, request: web.BaseRequest, request_id: str, *, al
     if error.retry_after_seconds is not None:
         headers["Retry-After"] = str(error.retry_after_seconds)
     if isinstance(error, Unauthorized):
-        headers["WWW-Authenticate"] = 'Mutual realm="hyperd"'
+        headers["WWW-Authenticate"] = 'Bearer realm="hyperd"'
     if allow:
         headers["Allow"] = allow
     return web.Response(body=orjson.dumps(status), status=error.code, headers=headers)

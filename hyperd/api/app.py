@@ -14,9 +14,10 @@ from collections.abc import Iterable
 
 from aiohttp import http_parser, web
 
-from hyperd.api import answers, auth, listeners, pki
+from hyperd.api import answers, auth, authorization, listeners, pki
 from hyperd.api.answers import Call
-from hyperd.api.auth import Attributes, Authenticator, Authorizer, MastersOnly
+from hyperd.api.auth import Authenticator, UnixLogin, certificate_login
+from hyperd.api.authorization import Attributes, Authorizer
 from hyperd.api.border import Border, Seen
 from hyperd.api.connect import Connect
 from hyperd.api.documents import Documents
@@ -24,10 +25,13 @@ from hyperd.api.metrics import Collector, Metrics
 from hyperd.api.objects import Objects
 from hyperd.api.options import EMPTY, Query
 from hyperd.api.routes import Router, Target
+from hyperd.api.rules import RoleAuthorizer
 from hyperd.api.subresources import SubresourceHandlers
+from hyperd.api.tokens import TokenLogin, Tokens
+from hyperd.api.unixgroups import UnixGroups
 from hyperd.api.watching import Watchers
 from hyperd.errors import MethodNotAllowed, PermanentError
-from hyperd.resources.all import KINDS
+from hyperd.resources.all import KINDS, NAMESPACE
 from hyperd.resources.kind import Registry
 from hyperd.settings import Settings
 from hyperd.store.interface import Store, User
@@ -59,8 +63,10 @@ class ApiServer:
         kinds: Registry = KINDS,
     ) -> None:
         self._settings = settings
-        self._authorizer = authorizer or MastersOnly()
-        self._authenticator = Authenticator(settings.api.socket_group)
+        self._authorizer = authorizer or RoleAuthorizer(kinds)
+        unix_groups = UnixGroups(settings.access.unix_groups)
+        self._tokens = Tokens(store)
+        self._authenticator = Authenticator((TokenLogin(self._tokens), UnixLogin(unix_groups), certificate_login))
         self._watchers = Watchers(store, settings.api.max_watchers)
         self.metrics = Metrics((self._watchers.samples, *collectors))
         self._objects = Objects(store, self._watchers, settings.api.max_body_bytes)
@@ -91,7 +97,9 @@ class ApiServer:
         certificates = await asyncio.to_thread(pki.ensure, self._settings)
         api = self._settings.api
         try:
-            sock = await asyncio.to_thread(listeners.unix, self._settings.socket_path, api.socket_group)
+            sock = await asyncio.to_thread(
+                listeners.unix, self._settings.socket_path, (*self._settings.access.unix_groups,)
+            )
             await self._listen(http, sock)
             sock = await asyncio.to_thread(listeners.tcp, api.host, api.port)
             self._port = int(sock.getsockname()[1])
@@ -154,7 +162,7 @@ class ApiServer:
         if path in auth.PUBLIC_PATHS and method in ("GET", "HEAD"):
             seen.verb, seen.resource = "get", path
             return self._documents.public(path, request_id)
-        user = self._authenticator.user(request)
+        user = await self._authenticator.user(request)
         seen.user = user.name
         if path.startswith(_CONNECT_PREFIX):
             return await self._connected(request, request_id, path, user, seen)
@@ -163,7 +171,7 @@ class ApiServer:
             parsed = Query(query) if query else EMPTY
             return await self._resource(Call(request, request_id, user, target, parsed), seen)
         seen.verb, seen.resource = "get", path
-        auth.require(self._authorizer, user, Attributes(method.lower(), path=path))
+        await authorization.require(self._authorizer, user, Attributes(method.lower(), path=path))
         return await self._documents.answer(request, path, request_id)
 
     async def _resource(self, call: Call, seen: Seen) -> web.StreamResponse:
@@ -183,10 +191,11 @@ class ApiServer:
             group=target.kind.group,
             resource=target.kind.plural,
             subresource=target.subresource,
-            namespace=target.scope,
+            # A namespace is in itself: who is limited to it may look at it.
+            namespace=target.name if target.kind is NAMESPACE else target.scope,
             name=target.name,
         )
-        auth.require(self._authorizer, call.user, attributes)
+        await authorization.require(self._authorizer, call.user, attributes)
         return await self._objects.handlers[verb](call)
 
     async def _connected(
@@ -194,7 +203,7 @@ class ApiServer:
     ) -> web.StreamResponse:
         wanted = self._connect.resolve(path.removeprefix(_CONNECT_PREFIX))
         seen.verb, seen.resource = "connect", f"{wanted.plural}/{wanted.subresource}"
-        auth.require(self._authorizer, user, wanted.attributes)
+        await authorization.require(self._authorizer, user, wanted.attributes)
         return await self._connect.serve(wanted, request, user, request_id)
 
 

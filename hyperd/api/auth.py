@@ -1,149 +1,145 @@
-"""Who asks, and whether they may. Deny by default.
+"""Who asks: every way to prove it, tried in order.
 
-On the unix socket the kernel says who the peer is (SO_PEERCRED); on TLS a client certificate of our own CA does.
-Nobody else gets further than the health checks.
+What a request itself carries comes first, then what its connection is. A login that is tried and fails ends the
+request: a bad credential never becomes another identity. Nobody without a name gets beyond the health checks.
 """
 
 from __future__ import annotations
 
 import asyncio
-import grp
 import os
-import pwd
 import socket
 import struct
-import time
 import weakref
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Protocol
 
 from aiohttp import web
 
-from hyperd.errors import Forbidden, Unauthorized
+from hyperd.api.rules import AUTHENTICATED, MASTERS
+from hyperd.api.unixgroups import UnixGroups
+from hyperd.errors import Unauthorized
 from hyperd.store.interface import User
 
-MASTERS = "system:masters"
-AUTHENTICATED = "system:authenticated"
 PUBLIC_PATHS = frozenset({"/livez", "/healthz", "/readyz", "/version", "/version/"})
 """What anybody may ask, with GET."""
 
-_GROUPS_KEPT = 30.0
-"""Seconds for which a user's groups are remembered."""
 _UCRED = struct.Struct("3i")
+_SO_PEERGROUPS = 59  # no name in Python's socket module
+_MAX_GROUPS_BYTES = 1024
 
 
 @dataclass(frozen=True)
-class Attributes:
-    """What is asked for, in Kubernetes' terms. ``path`` is set for what is no resource."""
+class UnixPeer:
+    """The process at the other end of a unix socket, as the kernel knew it when it connected."""
 
-    verb: str
-    group: str = ""
-    resource: str = ""
-    subresource: str = ""
-    namespace: str = ""
-    name: str = ""
-    path: str = ""
-
-    def __str__(self) -> str:
-        if self.path:
-            return f"{self.verb} path {self.path!r}"
-        resource = f"{self.resource}/{self.subresource}" if self.subresource else self.resource
-        where = f' in the namespace "{self.namespace}"' if self.namespace else " at the cluster scope"
-        return f'{self.verb} resource "{resource}" in API group "{self.group}"{where}'
+    pid: int
+    uid: int
+    gids: frozenset[int]
 
 
-class Authorizer(Protocol):
-    """Decides on every request that is not public."""
+@dataclass(eq=False)
+class Peer:
+    """What a connection is; found once, when its first request comes."""
 
-    def allows(self, user: User, attributes: Attributes) -> bool: ...
+    source: str
+    """``uid=1000 pid=4711`` or ``192.0.2.7:41000``, for the audit log."""
+    unix: UnixPeer | None = None
+    certificate: Mapping[str, Any] | None = None
+    """The verified client certificate, as ``ssl`` gives it."""
+    user: User | None = None
+    """Whom the connection alone stands for, once a login has found it."""
 
 
-class MastersOnly:
-    """Members of ``system:masters`` may do everything, others nothing."""
+class Login(Protocol):
+    """One way to prove who asks."""
 
-    def allows(self, user: User, attributes: Attributes) -> bool:
-        return MASTERS in user.groups
-
-
-def require(authorizer: Authorizer, user: User, attributes: Attributes) -> None:
-    """Raises Forbidden with kube-apiserver's sentence."""
-    if not authorizer.allows(user, attributes):
-        subject = f'{attributes.resource}.{attributes.group} "{attributes.name}" is ' if attributes.name else ""
-        raise Forbidden(
-            f'{subject}forbidden: User "{user.name}" cannot {attributes}',
-            kind=attributes.resource,
-            group=attributes.group,
-            name=attributes.name,
-        )
+    async def __call__(self, request: web.BaseRequest, peer: Peer) -> User | None:
+        """The user; None where nothing of this kind is offered. Raises Unauthorized where it is not good."""
 
 
 class Authenticator:
-    """Names the user of a connection, once a connection. ``socket_group`` members administer."""
+    """Asks its logins in turn; the first one that is offered anything decides."""
 
-    def __init__(self, socket_group: str) -> None:
-        self._socket_group = socket_group
-        self._users: weakref.WeakKeyDictionary[asyncio.BaseTransport, User] = weakref.WeakKeyDictionary()
+    def __init__(self, logins: Sequence[Login]) -> None:
+        self._logins = tuple(logins)
+        self._peers: weakref.WeakKeyDictionary[asyncio.BaseTransport, Peer] = weakref.WeakKeyDictionary()
 
-    def user(self, request: web.BaseRequest) -> User:
-        """Raises Unauthorized when nothing proves who it is."""
+    def peer(self, request: web.BaseRequest) -> Peer:
+        """What is known of the request's connection. Raises Unauthorized when it is closed."""
         transport = request.transport
         if transport is None:
             raise Unauthorized("The connection is closed.")
-        user = self._users.get(transport)
-        if user is None:
-            user = self._users[transport] = self._identify(transport)
-        return user
+        peer = self._peers.get(transport)
+        if peer is None:
+            peer = self._peers[transport] = _peer(transport)
+        return peer
 
-    def _identify(self, transport: asyncio.BaseTransport) -> User:
-        sock = transport.get_extra_info("socket")
-        if sock is not None and sock.family == socket.AF_UNIX:
-            raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-            _, uid, gid = _UCRED.unpack(raw)
-            return _unix_user(uid, gid, self._socket_group, int(time.monotonic() // _GROUPS_KEPT))
-        certificate = transport.get_extra_info("peercert")
-        if certificate:
-            return _certificate_user(certificate)
+    async def user(self, request: web.BaseRequest) -> User:
+        """Raises Unauthorized when nothing proves who it is, or something fails to."""
+        peer = self.peer(request)
+        for login in self._logins:
+            user = await login(request, peer)
+            if user is not None:
+                return user
         raise Unauthorized(
-            "Unauthorized: this listener wants a client certificate; "
-            "`hv kubeconfig` prints a configuration with one."
+            "Unauthorized: this listener wants a client certificate or a bearer token; `hv kubeconfig` prints a "
+            "configuration with one."
         )
 
 
-@lru_cache(maxsize=256)
-def _unix_user(uid: int, gid: int, socket_group: str, period: int) -> User:
-    """The peer as a user: its Unix groups, prefixed, and the administrators' group if it is one of them.
+def _peer(transport: asyncio.BaseTransport) -> Peer:
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.family == socket.AF_UNIX:
+        pid, uid, gid = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+        unix = UnixPeer(pid, uid, frozenset({gid, *_further_groups(sock)}))
+        return Peer(f"uid={uid} pid={pid}", unix=unix)
+    address = transport.get_extra_info("peername") or ("", 0)
+    host = f"[{address[0]}]" if ":" in address[0] else address[0]
+    return Peer(f"{host}:{address[1]}", certificate=transport.get_extra_info("peercert") or None)
 
-    ``period`` is part of the cache's key, so that a change of membership is seen by later connections.
-    """
+
+def _further_groups(sock: socket.socket) -> tuple[int, ...]:
+    """The process's own groups: a user's groups in the database are not those that a process has kept."""
     try:
-        name = pwd.getpwuid(uid).pw_name
-        gids = set(os.getgrouplist(name, gid))
-    except KeyError:
-        name, gids = f"uid-{uid}", {gid}
-    names = {_group_name(one) for one in gids}
-    groups = tuple(sorted(f"unix:{group}" for group in names))
-    # A daemon that runs without root serves its own user.
-    if uid in (0, os.geteuid()) or socket_group in names:
-        groups = (MASTERS, *groups)
-    return User(f"unix:{name}", (AUTHENTICATED, *groups), uid=str(uid))
+        raw = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MAX_GROUPS_BYTES)
+    except OSError:
+        # More groups than fit: the first one alone counts.
+        return ()
+    return struct.unpack(f"{len(raw) // 4}I", raw)
 
 
-def _group_name(gid: int) -> str:
-    try:
-        return grp.getgrgid(gid).gr_name
-    except KeyError:
-        return str(gid)
+class UnixLogin:
+    """The peer of a unix socket, its role by its Unix groups. Root, and the daemon's own user, administer."""
+
+    def __init__(self, groups: UnixGroups) -> None:
+        self._groups = groups
+
+    async def __call__(self, request: web.BaseRequest, peer: Peer) -> User | None:
+        if peer.user is None and peer.unix is not None:
+            unix = peer.unix
+            found = self._groups.known(unix.uid, unix.gids)
+            if found is None:
+                found = await asyncio.to_thread(self._groups.look_up, unix.uid, unix.gids)
+            groups = [f"unix:{name}" for name in found.groups]
+            if unix.uid in (0, os.geteuid()):
+                groups.insert(0, MASTERS)
+            roles = [role.group for role in found.roles]
+            peer.user = User(f"unix:{found.name}", (AUTHENTICATED, *roles, *groups), uid=str(unix.uid))
+        return peer.user
 
 
-def _certificate_user(certificate: dict[str, Any]) -> User:
+async def certificate_login(request: web.BaseRequest, peer: Peer) -> User | None:
     """CN is the user, each O a group, as in Kubernetes. The TLS handshake has verified the chain."""
-    name, groups = "", []
-    for attribute in (pair for part in certificate.get("subject", ()) for pair in part):
-        if attribute[0] == "commonName":
-            name = attribute[1]
-        elif attribute[0] == "organizationName":
-            groups.append(attribute[1])
-    if not name:
-        raise Unauthorized("Unauthorized: the client certificate has no common name.")
-    return User(name, (AUTHENTICATED, *groups))
+    if peer.user is None and peer.certificate is not None:
+        name, groups = "", []
+        for key, value in (pair for part in peer.certificate.get("subject", ()) for pair in part):
+            if key == "commonName":
+                name = value
+            elif key == "organizationName":
+                groups.append(value)
+        if not name:
+            raise Unauthorized("Unauthorized: the client certificate has no common name.")
+        peer.user = User(name, (AUTHENTICATED, *groups))
+    return peer.user

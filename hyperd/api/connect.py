@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from hyperd.api.answers import REQUEST_ID
-from hyperd.api.auth import Attributes
+from hyperd.api.authorization import Attributes
 from hyperd.api.subresources import CLUSTER_SCOPED, DECLARED, GROUP, SubresourceHandlers
 from hyperd.errors import MethodNotAllowed, NotFound, NotImplementedYet
 from hyperd.store.interface import User

@@ -9,6 +9,8 @@ from __future__ import annotations
 import grp
 import os
 import socket
+import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 from hyperd.errors import PermanentError
@@ -18,8 +20,8 @@ _DEAD_PEER_MS = 30_000
 _PATH_MAX = 107
 
 
-def unix(path: Path, group: str) -> socket.socket:
-    """A listening socket at ``path``, 0660, of ``group`` where that exists. Blocking. Raises PermanentError."""
+def unix(path: Path, groups: Sequence[str]) -> socket.socket:
+    """A listening socket at ``path``, 0660, for the ``groups`` that exist. Blocking. Raises PermanentError."""
     if len(os.fsencode(path)) > _PATH_MAX:
         raise PermanentError(f"The socket path {path} is longer than {_PATH_MAX} bytes; choose a shorter run_dir.")
     if _answers(path):
@@ -30,9 +32,9 @@ def unix(path: Path, group: str) -> socket.socket:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.unlink(missing_ok=True)
         sock.bind(os.fspath(temporary))
-        if os.geteuid() == 0:
-            os.chown(temporary, 0, _gid(group))
         temporary.chmod(0o660)
+        if os.geteuid() == 0:
+            _open_for(temporary, [gid for group in groups if (gid := _gid(group)) is not None])
         sock.listen(BACKLOG)
         temporary.rename(path)
     except OSError as err:
@@ -80,8 +82,37 @@ def _answers(path: Path) -> bool:
     return True
 
 
-def _gid(group: str) -> int:
+def _gid(group: str) -> int | None:
     try:
         return grp.getgrnam(group).gr_gid
     except KeyError:
-        return 0
+        return None
+
+
+_ACL_VERSION = 2
+_USER_OBJ, _GROUP_OBJ, _GROUP, _MASK, _OTHER = 0x01, 0x04, 0x08, 0x10, 0x20
+_NOBODY_NAMED = 0xFFFFFFFF
+_READ_WRITE = 6
+
+
+def _open_for(path: Path, gids: Sequence[int]) -> None:
+    """Let the members of ``gids`` connect: one group owns the file, more get an access list (acl(5))."""
+    if len(gids) <= 1:
+        os.chown(path, 0, gids[0] if gids else 0)
+        return
+    entries = [
+        (_USER_OBJ, _READ_WRITE, _NOBODY_NAMED),
+        (_GROUP_OBJ, _READ_WRITE, _NOBODY_NAMED),
+        *((_GROUP, _READ_WRITE, gid) for gid in sorted(set(gids))),
+        (_MASK, _READ_WRITE, _NOBODY_NAMED),
+        (_OTHER, 0, _NOBODY_NAMED),
+    ]
+    packed = struct.pack("<I", _ACL_VERSION) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+    os.chown(path, 0, 0)
+    try:
+        os.setxattr(path, "system.posix_acl_access", packed)
+    except OSError as err:
+        raise PermanentError(
+            f"The socket {path} cannot be opened for several groups: {err.strerror}. Name one group in "
+            "access.unix_groups, or choose a run_dir whose file system keeps access lists."
+        ) from err

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperd.api import privatefile
-from hyperd.api.auth import MASTERS
+from hyperd.api.rules import MASTERS
 from hyperd.errors import PermanentError
 from hyperd.settings import Settings
 

@@ -23,11 +23,15 @@ from hyperd.resources.kind import Kind, Object
 
 @dataclass(frozen=True)
 class User:
-    """Who asks. ``groups`` carry the roles of Unix groups, certificates and tokens."""
+    """Who asks. ``groups`` carry the roles of Unix groups, certificates and tokens.
+
+    ``extra`` is what else the login tells, by key, as in Kubernetes' UserInfo.
+    """
 
     name: str
     groups: tuple[str, ...] = ()
     uid: str = ""
+    extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 SYSTEM = User("system:hyperd", ("system:masters",))

@@ -20,7 +20,7 @@ from hyperd.api.subresources import SubresourceHandlers
 from hyperd.controllers.bootstrap import bootstrap
 from hyperd.resources.all import KINDS
 from hyperd.resources.kind import Object
-from hyperd.settings import ApiSettings, Settings
+from hyperd.settings import AccessSettings, ApiSettings, Settings
 from hyperd.store.embedded import EmbeddedStore
 
 GROUP = "/apis/virtualization.deckhouse.io/v1alpha2"
@@ -58,13 +58,24 @@ def folder() -> Iterator[Path]:
 
 @asynccontextmanager
 async def serving(
-    folder: Path, *, sessions: SubresourceHandlers | None = None, admission: bool = True, **api: Any
+    folder: Path,
+    *,
+    sessions: SubresourceHandlers | None = None,
+    admission: bool = True,
+    access: dict[str, Any] | None = None,
+    **api: Any,
 ) -> AsyncIterator[Api]:
     """A started server over the store in ``folder``, with the first objects of a real daemon.
 
     Without ``admission`` machines have no finalizers, which only controllers would take off again.
     """
-    settings = Settings(state_dir=folder, run_dir=folder, api=ApiSettings(**{"port": 0, **api}))
+    settings = Settings(
+        state_dir=folder,
+        run_dir=folder,
+        log_dir=folder,
+        api=ApiSettings(**{"port": 0, **api}),
+        access=AccessSettings(**(access or {})),
+    )
     admit = reviewer(settings) if admission else None
     store = EmbeddedStore(settings.database_path, settings=settings.store, admit=admit, kinds=KINDS)
     await store.start()

@@ -1,0 +1,208 @@
+"""What each role allows, as data; and the authorizer that reads it.
+
+The split is the reference's: who reads, who also opens consoles and switches machines, who also edits what lives
+in namespaces, who administers. A login that is limited to namespaces has its role in them alone, and may read the
+few cluster-wide kinds that a machine's manifest names.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from hyperd.api import subresources
+from hyperd.api.authorization import Attributes, Rule
+from hyperd.resources.all import EVENT, LEASE, NAMESPACE, SECRET, VIRTUAL_MACHINE_OPERATION
+from hyperd.resources.kind import Kind, Registry
+from hyperd.resources.names import SYSTEM_NAMESPACE
+from hyperd.roles import NAMESPACES_EXTRA, Role
+from hyperd.store.interface import User
+
+MASTERS = "system:masters"
+"""Kubernetes' group of those who may do everything."""
+AUTHENTICATED = "system:authenticated"
+
+_READ = ("get", "list", "watch")
+_WRITE = ("create", "update", "patch", "delete", "deletecollection")
+_CATALOGUE = frozenset({"virtualmachineclasses", "clustervirtualimages", "storageclasses"})
+_SYSTEMS_OWN = (EVENT, LEASE)
+"""Kinds in namespaces that only the daemon and administrators write."""
+_OPERATOR_SESSIONS = ("console", "vnc", "portforward", "log", "cancelevacuation")
+_REVIEWS = (
+    ("authorization.k8s.io", ("selfsubjectaccessreviews", "selfsubjectrulesreviews")),
+    ("authentication.k8s.io", ("selfsubjectreviews",)),
+)
+_PATHS = ("/", "/api", "/api/*", "/apis", "/apis/*", "/openapi", "/openapi/*", "/healthz", "/livez", "/readyz",
+          "/version", "/version/")  # fmt: skip
+
+BASIC: Sequence[Rule] = (
+    Rule(("get",), paths=_PATHS),
+    *(Rule(("create",), (group,), resources) for group, resources in _REVIEWS),
+)
+"""Everybody whose name is known: what there is, and what one may do oneself."""
+
+
+def _offered(kind: Kind, verbs: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(verb for verb in verbs if verb in kind.verbs)
+
+
+def _with_status(kinds: Iterable[Kind]) -> Iterator[Kind]:
+    return (kind for kind in kinds if "status" in kind.subresources)
+
+
+def _readable(kinds: Iterable[Kind]) -> Iterator[Rule]:
+    for kind in kinds:
+        yield Rule(_offered(kind, _READ), (kind.group,), (kind.plural,))
+    for kind in _with_status(kinds):
+        yield Rule(("get",), (kind.group,), (f"{kind.plural}/status",))
+
+
+def _viewer(kinds: Sequence[Kind]) -> Iterator[Rule]:
+    yield from _readable([kind for kind in kinds if kind is not SECRET])
+    yield Rule(("get",), paths=("/metrics",))
+
+
+def _operator() -> Iterator[Rule]:
+    for (plural, name), verbs in subresources.DECLARED.items():
+        if name in _OPERATOR_SESSIONS:
+            yield Rule(verbs, (subresources.GROUP,), (f"{plural}/{name}",))
+    kind = VIRTUAL_MACHINE_OPERATION
+    yield Rule(("create", "delete"), (kind.group,), (kind.plural,))
+
+
+def _editor(kinds: Sequence[Kind]) -> Iterator[Rule]:
+    for (plural, name), verbs in subresources.DECLARED.items():
+        if plural not in subresources.CLUSTER_SCOPED:
+            yield Rule(verbs, (subresources.GROUP,), (f"{plural}/{name}",))
+    for kind in kinds:
+        if not kind.namespaced or kind in _SYSTEMS_OWN:
+            continue
+        yield Rule(_offered(kind, (*_READ, *_WRITE)), (kind.group,), (kind.plural,))
+        if "scale" in kind.subresources:
+            yield Rule(("get", "update", "patch"), (kind.group,), (f"{kind.plural}/scale",))
+
+
+Table = Mapping[tuple[str, str], frozenset[str]]
+"""(group, resource[/subresource]) → verbs; paths are under the group ``_PATH``."""
+_PATH = "/"
+
+
+def _table(rules: Iterable[Rule]) -> Table:
+    table: dict[tuple[str, str], frozenset[str]] = defaultdict(frozenset)
+    for rule in rules:
+        for path in rule.paths:
+            table[_PATH, path] |= frozenset(rule.verbs)
+        for group in rule.groups:
+            for resource in rule.resources:
+                table[group, resource] |= frozenset(rule.verbs)
+    return dict(table)
+
+
+def _holds(table: Table, attributes: Attributes) -> bool:
+    if not attributes.path:
+        return attributes.verb in table.get((attributes.group, attributes.qualified), ())
+    verb = "get" if attributes.verb == "head" else attributes.verb
+    path = attributes.path
+    while path:
+        if verb in table.get((_PATH, path), ()):
+            return True
+        # ``/apis/*`` covers all below ``/apis/``.
+        path = path.removesuffix("/*").rpartition("/")[0]
+        path = f"{path}/*" if path else ""
+    return False
+
+
+@dataclass(frozen=True)
+class _Grant:
+    role: Role
+    namespaces: frozenset[str] | None
+    """None is everywhere, cluster-wide kinds included."""
+
+
+@lru_cache(maxsize=1024)
+def _grant(user: User) -> _Grant | None:
+    """The strongest role that the user's groups carry."""
+    limits = dict(user.extra).get(NAMESPACES_EXTRA)
+    namespaces = None if limits is None else frozenset(limits)
+    if MASTERS in user.groups:
+        return _Grant(Role.ADMIN, namespaces)
+    roles = [role for role in Role if role.group in user.groups]
+    return _Grant(roles[-1], namespaces) if roles else None
+
+
+class RoleAuthorizer:
+    """Decides by the role that a user's groups carry, and the namespaces that the login is limited to."""
+
+    def __init__(self, kinds: Registry) -> None:
+        known = list(kinds)
+        viewer = [*_viewer(known)]
+        operator = [*viewer, *_operator()]
+        editor = [*operator, *_editor(known)]
+        self._basic = _table(BASIC)
+        self._catalogue = _table(_readable([kind for kind in known if kind.plural in _CATALOGUE]))
+        self._tables: Mapping[Role, Table] = {
+            Role.VIEWER: _table(viewer),
+            Role.OPERATOR: _table(operator),
+            Role.EDITOR: _table(editor),
+        }
+        self._cluster_wide = frozenset((kind.group, kind.plural) for kind in known if not kind.namespaced)
+
+    async def allows(self, user: User, attributes: Attributes) -> bool:
+        if AUTHENTICATED in user.groups and _holds(self._basic, attributes):
+            return True
+        grant = _grant(user)
+        if grant is None:
+            return False
+        if grant.namespaces is not None:
+            return self._allows_within(grant, grant.namespaces, attributes)
+        if grant.role is Role.ADMIN:
+            return True
+        return attributes.namespace != SYSTEM_NAMESPACE and _holds(self._tables[grant.role], attributes)
+
+    def _allows_within(self, grant: _Grant, namespaces: frozenset[str], attributes: Attributes) -> bool:
+        if attributes.path:
+            return False
+        if attributes.namespace not in namespaces or attributes.namespace in ("", SYSTEM_NAMESPACE):
+            return _holds(self._catalogue, attributes)
+        if (attributes.group, attributes.resource) == (NAMESPACE.group, NAMESPACE.plural):
+            return attributes.verb == "get" and not attributes.subresource
+        return grant.role is Role.ADMIN or _holds(self._tables[grant.role], attributes)
+
+    async def rules(self, user: User, namespace: str) -> Sequence[Rule]:
+        found = list(_rules(self._basic)) if AUTHENTICATED in user.groups else []
+        grant = _grant(user)
+        if grant is None:
+            return found
+        everywhere = grant.namespaces is None
+        if not everywhere:
+            found += _rules(self._catalogue)
+        if grant.role is Role.ADMIN and everywhere:
+            return [*found, Rule(("*",), ("*",), ("*",)), Rule(("*",), paths=("*",))]
+        if namespace == SYSTEM_NAMESPACE or not (everywhere or namespace in (grant.namespaces or ())):
+            return found
+        if everywhere:
+            return [*found, *_rules(self._tables[grant.role])]
+        found.append(Rule(("get",), (NAMESPACE.group,), (NAMESPACE.plural,), names=(namespace,)))
+        if grant.role is Role.ADMIN:
+            return [*found, Rule(("*",), ("*",), ("*",))]
+        within = {
+            key: verbs
+            for key, verbs in self._tables[grant.role].items()
+            if key[0] != _PATH and (key[0], key[1].partition("/")[0]) not in self._cluster_wide
+        }
+        return [*found, *_rules(within)]
+
+
+def _rules(table: Table) -> Iterator[Rule]:
+    """A table as rules, those of the same group and verbs joined."""
+    joined: dict[tuple[str, frozenset[str]], list[str]] = defaultdict(list)
+    for (group, resource), verbs in table.items():
+        joined[group, verbs].append(resource)
+    for (group, verbs), resources in joined.items():
+        ordered = tuple(verb for verb in (*_READ, *_WRITE) if verb in verbs)
+        if group == _PATH:
+            yield Rule(ordered, paths=tuple(resources))
+        else:
+            yield Rule(ordered, (group,), tuple(resources))

@@ -1,0 +1,162 @@
+"""Bearer tokens: made once, shown once, kept as a hash.
+
+A token is a Secret of a type of its own in the system's namespace, which only administrators reach: it holds the
+hash, the role, the namespaces and the end. Revoking is deleting it. A login reads the Secret each time, so that
+what was revoked a moment ago is refused.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+import secrets
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from aiohttp import web
+
+from hyperd.api.auth import Peer
+from hyperd.api.rules import AUTHENTICATED
+from hyperd.errors import AlreadyExists, HyperdError, NotFound, Unauthorized
+from hyperd.resources.all import NAMESPACE, SECRET
+from hyperd.resources.kind import Object
+from hyperd.resources.names import SYSTEM_NAMESPACE
+from hyperd.roles import LOGIN_TYPE, NAMESPACES_EXTRA, Role
+from hyperd.store.interface import FieldRequirement, Item, Preconditions, Selector, Store, User, Write
+
+_PREFIX = "hyperd"
+_TOKEN = re.compile(r"hyperd\.([a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?)\.([A-Za-z0-9_-]{43})")
+_SECRET_BYTES = 32
+_KEPT_AFTER_END = 86_400.0
+_REFUSED = "Unauthorized: the token is not known here, or was revoked."
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What a token gives. No ``namespaces`` means everywhere; ``expires`` is in seconds since 1970."""
+
+    role: Role
+    namespaces: tuple[str, ...]
+    expires: float
+
+
+@dataclass(frozen=True)
+class _Kept:
+    grant: Grant
+    digest: str
+    user: User
+
+
+class Tokens:
+    """The tokens in one store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._read: dict[str, tuple[str, _Kept]] = {}
+
+    async def user(self, token: str) -> User:
+        """Whose token it is. Raises Unauthorized."""
+        parts = _TOKEN.fullmatch(token)
+        if parts is None:
+            raise Unauthorized(_REFUSED)
+        try:
+            item = await self._store.get(SECRET, SYSTEM_NAMESPACE, parts[1])
+        except NotFound:
+            raise Unauthorized(_REFUSED) from None
+        kept = self._parsed(item)
+        # What is compared are hashes of 256 random bits; constant time is one habit more.
+        if kept is None or not hmac.compare_digest(kept.digest, _digest(token)):
+            raise Unauthorized(_REFUSED)
+        if kept.grant.expires <= time.time():
+            raise Unauthorized("Unauthorized: the token has expired; ask an administrator for a new one.")
+        return kept.user
+
+    def _parsed(self, item: Item) -> _Kept | None:
+        known = self._read.get(item.name)
+        if known is not None and known[0] == item.resource_version:
+            return known[1]
+        kept = _parse(item.object())
+        if kept is None:
+            self._read.pop(item.name, None)
+        else:
+            self._read[item.name] = (item.resource_version, kept)
+        return kept
+
+    async def create(self, name: str, grant: Grant, *, write: Write) -> tuple[str, Item]:
+        """A new token and its Secret. Raises AlreadyExists, Invalid for a name that is none."""
+        token = f"{_PREFIX}.{name}.{secrets.token_urlsafe(_SECRET_BYTES)}"
+        with suppress(AlreadyExists):
+            await self._store.create(NAMESPACE, "", {"metadata": {"name": SYSTEM_NAMESPACE}})
+        data = {
+            "sha256": _digest(token),
+            "role": grant.role.value,
+            "expires": timestamp(grant.expires),
+            "namespaces": " ".join(grant.namespaces),
+        }
+        secret: Object = {
+            "metadata": {"name": name, "namespace": SYSTEM_NAMESPACE},
+            "type": LOGIN_TYPE,
+            "immutable": True,
+            "data": {key: base64.b64encode(value.encode()).decode() for key, value in data.items()},
+        }
+        return token, await self._store.create(SECRET, SYSTEM_NAMESPACE, secret, write=write)
+
+    async def sweep(self) -> None:
+        """Remove what has been expired for a day."""
+        wanted = Selector(fields=(FieldRequirement("type", LOGIN_TYPE),))
+        for item in (await self._store.list(SECRET, SYSTEM_NAMESPACE, selector=wanted)).items:
+            kept = _parse(item.object())
+            if kept is not None and kept.grant.expires + _KEPT_AFTER_END < time.time():
+                with suppress(HyperdError):
+                    unchanged = Preconditions(uid=item.uid, resource_version=item.resource_version)
+                    await self._store.delete(SECRET, SYSTEM_NAMESPACE, item.name, preconditions=unchanged)
+                self._read.pop(item.name, None)
+
+
+class TokenLogin:
+    """``Authorization: Bearer …``. Whoever sends that header is who it says, or nobody."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        self._tokens = tokens
+
+    async def __call__(self, request: web.BaseRequest, peer: Peer) -> User | None:
+        header = request.headers.get("Authorization")
+        if header is None:
+            return None
+        if len(request.headers.getall("Authorization")) > 1:
+            raise Unauthorized("Unauthorized: there are several Authorization headers.")
+        scheme, _, token = header.strip().partition(" ")
+        if scheme.lower() != "bearer":
+            raise Unauthorized("Unauthorized: of the Authorization header only bearer tokens are understood.")
+        return await self._tokens.user(token.strip())
+
+
+def _parse(secret: Object) -> _Kept | None:
+    """What a Secret says; None where it is no token, or one that is going."""
+    metadata = secret["metadata"]
+    if secret.get("type") != LOGIN_TYPE or "deletionTimestamp" in metadata:
+        return None
+    try:
+        data = {key: base64.b64decode(value).decode() for key, value in secret.get("data", {}).items()}
+        namespaces = tuple(data.get("namespaces", "").split())
+        expires = datetime.fromisoformat(data["expires"]).timestamp()
+        grant = Grant(Role(data["role"]), namespaces, expires)
+        digest = data["sha256"]
+    except (KeyError, ValueError):
+        return None
+    extra = ((NAMESPACES_EXTRA, namespaces),) if namespaces else ()
+    groups = (AUTHENTICATED, grant.role.group)
+    return _Kept(grant, digest, User(f"token:{metadata['name']}", groups, uid=metadata["uid"], extra=extra))
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def timestamp(seconds: float) -> str:
+    """Seconds since 1970 as RFC 3339."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
