@@ -24,7 +24,16 @@ from hyperd.store.interface import (
 )
 from hyperd.store.kubernetes import KubernetesStore
 from tests.cluster.controlplane.plane import Cluster
-from tests.contract.store.kinds import KINDS, NAMESPACES
+from tests.contract.store.kinds import (
+    CONFIG_MAPS,
+    GADGETS,
+    KINDS,
+    NAMESPACES,
+    WIDGETS,
+    config_map,
+    owned_by,
+    widget,
+)
 
 Hook = Callable[[AdmissionRequest, AdmissionResponse], None]
 
@@ -111,7 +120,8 @@ class KubernetesHome:
     async def empty(self) -> None:
         """Remove whatever an earlier test left."""
         # In this thread: what a thread of the loop starts is killed when that thread ends, with the test.
-        define_kinds(self._cluster)
+        if define_kinds(self._cluster):
+            await self._until_collecting()
         ours = [kind for kind in KINDS if kind is not NAMESPACES]
         leftovers = [
             (kind, item)
@@ -129,6 +139,15 @@ class KubernetesHome:
             if item.name not in SYSTEM_NAMESPACES:
                 await self._remove_namespace(item.object())
 
+    async def _until_collecting(self) -> None:
+        """Wait until the garbage collector, which starts slowly on a busy machine, knows the tests' kinds."""
+        gadget = (await self.store.create(GADGETS, "", {"metadata": {"name": "probe"}})).object()
+        owned = (await self.store.create(WIDGETS, "default", owned_by(widget("probe"), gadget))).object()
+        await self.store.create(CONFIG_MAPS, "default", owned_by(config_map("probe"), owned))
+        await self.store.delete(GADGETS, "", "probe")
+        await gone(self.store, WIDGETS, "default", "probe", seconds=90)
+        await gone(self.store, CONFIG_MAPS, "default", "probe", seconds=90)
+
     async def _remove_namespace(self, obj: Object) -> None:
         # Its content is gone already; the namespace controller would let five seconds pass.
         name = obj["metadata"]["name"]
@@ -145,17 +164,19 @@ SYSTEM_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 _defined: set[Path] = set()
 
 
-def define_kinds(cluster: Cluster) -> None:
-    """Have the tests' kinds served, and what they own collected; once for each cluster."""
-    if cluster.kubeconfig not in _defined:
-        cluster.apply(*(crd(kind) for kind in KINDS if not kind.core))
-        cluster.ensure_controllers()
-        _defined.add(cluster.kubeconfig)
+def define_kinds(cluster: Cluster) -> bool:
+    """Have the tests' kinds served, and what they own collected; once for each cluster. Whether it was now."""
+    if cluster.kubeconfig in _defined:
+        return False
+    cluster.apply(*(crd(kind) for kind in KINDS if not kind.core))
+    cluster.ensure_controllers()
+    _defined.add(cluster.kubeconfig)
+    return True
 
 
-async def gone(store: Store, kind: Kind, namespace: str, name: str) -> None:
+async def gone(store: Store, kind: Kind, namespace: str, name: str, *, seconds: float = 30) -> None:
     """Wait, on the watch, until the object does not exist."""
-    async with asyncio.timeout(10), store.watch(kind, namespace or None) as events:
+    async with asyncio.timeout(seconds), store.watch(kind, namespace or None) as events:
         try:
             await store.get(kind, namespace, name)
         except NotFound:
@@ -167,7 +188,7 @@ async def gone(store: Store, kind: Kind, namespace: str, name: str) -> None:
 
 async def changed(store: Store, kind: Kind, namespace: str, name: str, holds: Callable[[Object], bool]) -> Object:
     """Wait, on the watch, until the object is as ``holds`` wants it."""
-    async with asyncio.timeout(10), store.watch(kind, namespace or None) as events:
+    async with asyncio.timeout(30), store.watch(kind, namespace or None) as events:
         async for event in events:
             if event.item.name == name and event.type is not EventType.DELETED and holds(event.item.object()):
                 return event.item.object()

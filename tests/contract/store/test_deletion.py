@@ -149,7 +149,7 @@ async def test_foreground_does_not_wait_for_what_does_not_block(store: Store) ->
     await store.create(WIDGETS, "default", owned_by(held(), owner, block=False))
     await store.delete(GADGETS, "", "g", propagation=Propagation.FOREGROUND)
     await gone(store, GADGETS, "", "g")
-    assert (await store.get(WIDGETS, "default", "w")).object()["metadata"]["deletionTimestamp"]
+    await changed(store, WIDGETS, "default", "w", lambda obj: "deletionTimestamp" in obj["metadata"])
 
 
 async def test_collection_goes_on_after_a_restart(embedded: EmbeddedHome) -> None:

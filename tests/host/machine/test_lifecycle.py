@@ -34,8 +34,9 @@ def make(hyperd: Hyperd, name: str, **spec: object) -> Object:
 
 
 def qemu_pid(node: Node, vm: Object, hyperd: Hyperd) -> int:
-    text = node.exec(["cat", f"/run/libvirt/qemu/{hyperd.instance}-{vm['metadata']['uid']}.pid"]).stdout
-    return int(text)
+    """The pid of the machine's QEMU; 0 while it has none."""
+    path = f"/run/libvirt/qemu/{hyperd.instance}-{vm['metadata']['uid']}.pid"
+    return int(node.exec(["cat", path], check=False).stdout or 0)
 
 
 def condition(obj: Object, type_: str) -> Object:
@@ -80,7 +81,9 @@ def test_a_guest_under_always_on_comes_back_from_a_power_off(hyperd: Hyperd, nod
         hyperd.wait(
             "vm",
             name,
-            lambda o: o.get("status", {}).get("phase") == "Running" and qemu_pid(node, vm, hyperd) != before,
+            lambda o: (
+                o.get("status", {}).get("phase") == "Running" and qemu_pid(node, vm, hyperd) not in (0, before)
+            ),
         )
     failed = hyperd.create(operation("Stop", name))
     op = hyperd.wait_phase("vmop", failed["metadata"]["name"], "Failed")
@@ -144,7 +147,7 @@ def test_a_killed_qemu_is_started_again(hyperd: Hyperd, node: Node, name: str) -
     hyperd.wait(
         "vm",
         name,
-        lambda o: o.get("status", {}).get("phase") == "Running" and qemu_pid(node, vm, hyperd) != before,
+        lambda o: o.get("status", {}).get("phase") == "Running" and qemu_pid(node, vm, hyperd) not in (0, before),
     )
 
 

@@ -26,7 +26,10 @@ def empty_libvirt() -> Iterator[libvirt.virConnect]:
 @pytest.fixture
 def qemu() -> Iterator[subprocess.Popen[bytes]]:
     """A process that looks like the domain's QEMU, as far as its arguments."""
-    with subprocess.Popen([sys.executable, "-c", "input()", "-uuid", UID], stdin=subprocess.PIPE) as process:
+    argv = [sys.executable, "-c", "print(flush=True); input()", "-uuid", UID]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # the kernel shows no arguments while the program is being loaded
         yield process
         process.kill()
 
