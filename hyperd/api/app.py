@@ -24,6 +24,9 @@ from hyperd.api.documents import Documents
 from hyperd.api.metrics import Collector, Metrics
 from hyperd.api.objects import Objects
 from hyperd.api.options import EMPTY, Query
+from hyperd.api.review_kinds import ASKED
+from hyperd.api.review_kinds import PREFIXES as REVIEW_PREFIXES
+from hyperd.api.reviews import Reviews
 from hyperd.api.routes import Router, Target
 from hyperd.api.rules import RoleAuthorizer
 from hyperd.api.subresources import SubresourceHandlers
@@ -73,6 +76,13 @@ class ApiServer:
         self._connect = Connect(sessions or {})
         self._documents = Documents(kinds, self.metrics)
         self._router = Router(kinds)
+        self._reviews = Reviews(
+            self._authorizer,
+            self._tokens,
+            max_body_bytes=settings.api.max_body_bytes,
+            max_token_seconds=settings.access.max_token_seconds,
+        )
+        self._review_router = Router(ASKED)
         self._border = Border(self._answer, self.metrics)
         self._http: web.Server | None = None
         self._servers: list[asyncio.Server] = []
@@ -167,7 +177,8 @@ class ApiServer:
         if path.startswith(_CONNECT_PREFIX):
             return await self._connected(request, request_id, path, user, seen)
         if not Documents.owns(path):
-            target = self._router.resolve(path)
+            router = self._review_router if path.startswith(REVIEW_PREFIXES) else self._router
+            target = router.resolve(path)
             parsed = Query(query) if query else EMPTY
             return await self._resource(Call(request, request_id, user, target, parsed), seen)
         seen.verb, seen.resource = "get", path
@@ -196,6 +207,8 @@ class ApiServer:
             name=target.name,
         )
         await authorization.require(self._authorizer, call.user, attributes)
+        if verb == "create" and target.kind in self._reviews.kinds:
+            return await self._reviews.create(call)
         return await self._objects.handlers[verb](call)
 
     async def _connected(

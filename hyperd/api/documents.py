@@ -1,4 +1,4 @@
-"""Everything that is no resource: health, version, discovery, OpenAPI, metrics, and the reviews to come."""
+"""Everything that is no resource: health, version, discovery, OpenAPI, metrics."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from hyperd.api.discovery import Discovery
 from hyperd.api.metrics import Metrics
 from hyperd.api.negotiate import Form
 from hyperd.api.openapi import OpenApi
-from hyperd.errors import MethodNotAllowed, NotFound, NotImplementedYet
+from hyperd.api.review_kinds import ASKED
+from hyperd.errors import MethodNotAllowed, NotFound
 from hyperd.resources.kind import Registry
 
 KUBERNETES_MINOR = "33"
@@ -31,13 +32,6 @@ _VERSION = {
     "compiler": "cpython",
     "platform": f"linux/{'amd64' if platform.machine() == 'x86_64' else platform.machine()}",
 }
-_REVIEWS = frozenset(
-    {
-        "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
-        "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews",
-        "/apis/authentication.k8s.io/v1/selfsubjectreviews",
-    }
-)
 _DISCOVERY = frozenset({Form.DISCOVERY})
 _CACHED_FOR_EVER = "public, immutable, max-age=31536000"
 
@@ -46,15 +40,15 @@ class Documents:
     """The documents of one server, made from its kinds once."""
 
     def __init__(self, kinds: Registry, metrics_: Metrics) -> None:
-        self._discovery = Discovery(kinds)
+        self._discovery = Discovery((*kinds, *ASKED))
         self._metrics = metrics_
         self._openapi: OpenApi | None = None
 
     @staticmethod
     def owns(path: str) -> bool:
-        """Whether ``path`` is no resource: shorter than any, or a review."""
+        """Whether ``path`` is no resource: shorter than any."""
         if path.startswith("/apis/"):
-            return path.strip("/").count("/") <= 2 or path in _REVIEWS
+            return path.strip("/").count("/") <= 2
         if path.startswith("/api/"):
             return path.strip("/").count("/") <= 1
         return True
@@ -66,12 +60,7 @@ class Documents:
         return answers.text("ok", request_id)
 
     async def answer(self, request: web.BaseRequest, path: str, request_id: str) -> web.StreamResponse:
-        """Raises NotFound, MethodNotAllowed, and NotImplementedYet for the reviews."""
-        if path in _REVIEWS:
-            raise NotImplementedYet(
-                "reviews of one's own access are not built in this version of hyperd: every user who gets in "
-                "administers everything."
-            )
+        """Raises NotFound, MethodNotAllowed."""
         if request.method not in ("GET", "HEAD"):
             raise MethodNotAllowed("the server does not allow this method on the requested resource")
         path = path.rstrip("/")

@@ -117,6 +117,31 @@ StorageClass: metadata=1:ObjectMeta provisioner=2 parameters=3:%string reclaimPo
   allowVolumeExpansion=6:bool? volumeBindingMode=7 allowedTopologies=8:*TopologySelectorTerm
 TopologySelectorTerm: matchLabelExpressions=1:*TopologySelectorLabelRequirement
 TopologySelectorLabelRequirement: key=1 values=2:*string
+SelfSubjectAccessReview: metadata=1:ObjectMeta spec=2:SelfSubjectAccessReviewSpec
+  status=3:SubjectAccessReviewStatus
+SelfSubjectAccessReviewSpec: resourceAttributes=1:ResourceAttributes nonResourceAttributes=2:NonResourceAttributes
+SubjectAccessReview: metadata=1:ObjectMeta spec=2:SubjectAccessReviewSpec status=3:SubjectAccessReviewStatus
+LocalSubjectAccessReview: metadata=1:ObjectMeta spec=2:SubjectAccessReviewSpec status=3:SubjectAccessReviewStatus
+SubjectAccessReviewSpec: resourceAttributes=1:ResourceAttributes nonResourceAttributes=2:NonResourceAttributes
+  user=3 groups=4:*string extra=5:%ExtraValue uid=6
+SubjectAccessReviewStatus: allowed=1:bool? reason=2 evaluationError=3 denied=4:bool
+ResourceAttributes: namespace=1 verb=2 group=3 version=4 resource=5 subresource=6 name=7
+  fieldSelector=8:SelectorAttributes labelSelector=9:SelectorAttributes
+SelectorAttributes: rawSelector=1 requirements=2:*SelectorRequirement
+SelectorRequirement: key=1 operator=2 values=3:*string
+NonResourceAttributes: path=1 verb=2
+SelfSubjectRulesReview: metadata=1:ObjectMeta spec=2:SelfSubjectRulesReviewSpec status=3:SubjectRulesReviewStatus
+SelfSubjectRulesReviewSpec: namespace=1
+SubjectRulesReviewStatus: resourceRules=1:*ResourceRule nonResourceRules=2:*NonResourceRule incomplete=3:bool?
+  evaluationError=4
+ResourceRule: verbs=1:*string apiGroups=2:*string resources=3:*string resourceNames=4:*string
+NonResourceRule: verbs=1:*string nonResourceURLs=2:*string
+SelfSubjectReview: metadata=1:ObjectMeta status=2:SelfSubjectReviewStatus
+SelfSubjectReviewStatus: userInfo=1:UserInfo
+UserInfo: username=1 uid=2 groups=3:*string extra=4:%ExtraValue
+TokenReview: metadata=1:ObjectMeta spec=2:TokenReviewSpec status=3:TokenReviewStatus
+TokenReviewSpec: token=1 audiences=2:*string
+TokenReviewStatus: authenticated=1:bool user=2:UserInfo error=3 audiences=4:*string
 """
 
 
@@ -131,5 +156,5 @@ def _parse(table: str) -> dict[str, Message]:
 
 MESSAGES: Mapping[str, Message] = _parse(_TABLE)
 
-SPECIAL = frozenset({"Time", "MicroTime", "Quantity", "IntOrString", "FieldsV1"})
-"""Messages whose JSON is a scalar; the codec knows them by name."""
+SPECIAL = frozenset({"Time", "MicroTime", "Quantity", "IntOrString", "FieldsV1", "ExtraValue"})
+"""Messages whose JSON is no object; the codec knows them by name."""

@@ -152,6 +152,8 @@ def _value(field: Field, value: int | memoryview, depth: int) -> Any:
         return str(value, "utf-8")
     if field.type == "bytes":
         return base64.b64encode(value).decode()
+    if field.type == "ExtraValue":
+        return [str(one, "utf-8") for number, one in _entries(value) if number == 1 and not isinstance(one, int)]
     if field.type in SPECIAL:
         return _special(field.type, dict(_entries(value)))
     return _decode(MESSAGES[field.type], value, depth + 1)
@@ -227,6 +229,8 @@ def _put(field: Field, number: int, value: Any) -> bytes:
 
 
 def _encode_special(type_: str, value: Any) -> bytes:
+    if type_ == "ExtraValue":
+        return b"".join(_put_bytes(1, str(one).encode()) for one in value)
     if type_ == "IntOrString":
         if isinstance(value, int):
             return b"\x08\x00\x10" + _put_varint(value)

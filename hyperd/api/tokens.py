@@ -87,7 +87,7 @@ class Tokens:
         return kept
 
     async def create(self, name: str, grant: Grant, *, write: Write) -> tuple[str, Item]:
-        """A new token and its Secret. Raises AlreadyExists, Invalid for a name that is none."""
+        """A new token and its Secret; an expired one of that name makes room. Raises AlreadyExists, Invalid."""
         token = f"{_PREFIX}.{name}.{secrets.token_urlsafe(_SECRET_BYTES)}"
         with suppress(AlreadyExists):
             await self._store.create(NAMESPACE, "", {"metadata": {"name": SYSTEM_NAMESPACE}})
@@ -103,7 +103,20 @@ class Tokens:
             "immutable": True,
             "data": {key: base64.b64encode(value.encode()).decode() for key, value in data.items()},
         }
+        await self.make_room(name, write=write)
         return token, await self._store.create(SECRET, SYSTEM_NAMESPACE, secret, write=write)
+
+    async def make_room(self, name: str, *, write: Write) -> None:
+        """Remove a token of that name which has expired. Raises AlreadyExists where it has not."""
+        try:
+            item = await self._store.get(SECRET, SYSTEM_NAMESPACE, name)
+        except NotFound:
+            return
+        kept = _parse(item.object())
+        if kept is None or kept.grant.expires > time.time():
+            raise AlreadyExists(f'secrets "{name}" already exists')
+        same = Preconditions(uid=item.uid)
+        await self._store.delete(SECRET, SYSTEM_NAMESPACE, name, preconditions=same, write=write)
 
     async def sweep(self) -> None:
         """Remove what has been expired for a day."""

@@ -249,15 +249,6 @@ async def test_a_subresource_that_is_not_built_says_so(api: Api, method: str, na
     assert f"virtualmachines/{name} is not built" in body["message"]
 
 
-async def test_reviews_say_that_they_are_not_built(api: Api) -> None:
-    for path in (
-        "authorization.k8s.io/v1/selfsubjectaccessreviews",
-        "authentication.k8s.io/v1/selfsubjectreviews",
-    ):
-        status, body = await api.call("POST", f"/apis/{path}", {})
-        assert (status, body["kind"]) == (501, "Status")
-
-
 async def test_a_client_that_leaves_ends_its_watch(api: Api) -> None:
     async with api.client.get(f"http://h{MAPS}?watch=true") as response:
         assert response.status == 200
