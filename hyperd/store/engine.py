@@ -11,13 +11,14 @@ import asyncio
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import apsw
 
-from hyperd.errors import ServiceUnavailable
+from hyperd.errors import HyperdError, InternalError, ServiceUnavailable, Timeout
 from hyperd.store import reserve
 from hyperd.store.database import MIGRATIONS, Database, Migration, backup_to, get_meta, open_database, set_meta
 from hyperd.store.interface import EventType
@@ -29,6 +30,9 @@ ObjectRow = tuple[str, str, int, bytes]
 """group, plural, rv, body."""
 
 OnCommit = Callable[[Sequence[Change]], None]
+
+RETRY_SECONDS = 5
+"""When a client may try again after the disk failed."""
 
 _log = logging.getLogger(__name__)
 
@@ -74,6 +78,7 @@ class Engine:
         self._closed = False
         self._alone = True
         self._unpruned = 0
+        self._ailing = False
         self._loop: asyncio.AbstractEventLoop
         self._thread: threading.Thread | None = None
         self._database: Database
@@ -163,26 +168,20 @@ class Engine:
         self._alone = len(batch) == 1
         self._jobs.put(lambda: self._commit(batch))
 
-    def _committed(self, batch: list[tuple[Change, _Commit]], error: apsw.Error | None, floor: int) -> None:
+    def _committed(self, batch: list[tuple[Change, _Commit]], error: HyperdError | None, floor: int) -> None:
         self._busy = False
         self.floor = floor
         if error is None:
-            self._on_commit([change for change, _ in batch])
+            try:
+                self._on_commit([change for change, _ in batch])
+            except Exception:  # noqa: BLE001  border: what is durable is acknowledged, and no writer hangs
+                _log.exception("A change that was committed could not be told to everybody")
         for _, future in batch:
             if error is None:
                 future.set_result(None)
             else:
-                future.set_exception(self._trouble(error))
+                future.set_exception(error)
         self._flush()
-
-    def _trouble(self, error: apsw.Error) -> ServiceUnavailable:
-        if isinstance(error, apsw.FullError):
-            text = (
-                f"The disk of the store {self.path} is full; nothing was changed. Free some space and try again."
-            )
-        else:
-            text = f"The store {self.path} cannot be written; nothing was changed: {error}."
-        return ServiceUnavailable(text, retry_after_seconds=5)
 
     async def _call(self, fn: Callable[[], T]) -> T:
         future: asyncio.Future[T] = self._loop.create_future()
@@ -219,23 +218,82 @@ class Engine:
         reserve.hold(self.path)
 
     def _commit(self, batch: list[tuple[Change, _Commit]]) -> None:
+        floor = self.floor
+        failure: HyperdError | None = None
+        try:
+            floor = self._transact([change for change, _ in batch])
+            self._said(None)
+        except apsw.Error as err:
+            failure = self._undo(err)
+        except Exception as err:  # noqa: BLE001  border: the thread outlives a defect, and its callers hear of it
+            _log.exception("A commit failed")
+            self._undo(apsw.Error(str(err)))
+            failure = InternalError("The store could not make the change; the log says why.")
+        self._loop.call_soon_threadsafe(self._committed, batch, failure, floor)
+
+    def _transact(self, changes: Sequence[Change]) -> int:
+        """Commit ``changes``; the new floor. Raises apsw.Error."""
         db = self._database.connection
         floor = self.floor
-        error: apsw.Error | None = None
+        self._roll_back(db)
+        db.execute("BEGIN IMMEDIATE")
+        self._write(db, changes)
+        self._unpruned += len(changes)
+        pruned = self._unpruned >= max(16, self._log_events // 16)
+        if pruned:
+            floor = self._prune(db, floor)
+        db.execute("COMMIT")
+        if pruned:
+            reserve.hold(self.path)
+        return floor
+
+    def _said(self, trouble: apsw.Error | None) -> None:
+        """Log when writing begins to fail and when it works again, not each time."""
+        if trouble is not None and not self._ailing:
+            _log.error("The store %s cannot be written, and is tried again at each write: %s", self.path, trouble)
+        elif trouble is None and self._ailing:
+            _log.info("The store %s can be written again.", self.path)
+        self._ailing = trouble is not None
+
+    def _undo(self, error: apsw.Error) -> HyperdError:
+        """Leave nothing of a failed commit behind; what to tell those who wait for it.
+
+        A commit whose last write or sync failed may lie in the WAL whole: after a crash SQLite would take it for
+        made. Only another commit, which begins where it began, makes sure that it is gone.
+        """
+        db = self._database.connection
+        self._said(error)
+        if isinstance(error, apsw.FullError):
+            # The commit's last frame is not there: nothing to take back.
+            self._try(lambda: self._roll_back(db))
+            return ServiceUnavailable(
+                f"The disk of the store {self.path} is full; nothing was changed. Free some space and try again.",
+                retry_after_seconds=RETRY_SECONDS,
+            )
+        if self._try(lambda: self._seal(db)):
+            return ServiceUnavailable(
+                f"The store {self.path} cannot be written; nothing was changed: {error}.",
+                retry_after_seconds=RETRY_SECONDS,
+            )
+        return Timeout(
+            f"The store {self.path} cannot be written: {error}. The change is not visible; if hyperd is restarted "
+            "before the disk works again, it may turn out to have been made.",
+            retry_after_seconds=RETRY_SECONDS,
+        )
+
+    def _seal(self, db: apsw.Connection) -> None:
+        self._roll_back(db)
+        db.execute("BEGIN IMMEDIATE")
+        set_meta(db, "sealed", str(time.time_ns()))
+        db.execute("COMMIT")
+
+    def _try(self, action: Callable[[], None]) -> bool:
         try:
-            db.execute("BEGIN IMMEDIATE")
-            self._write(db, [change for change, _ in batch])
-            self._unpruned += len(batch)
-            if self._unpruned >= max(16, self._log_events // 16):
-                floor = self._prune(db, floor)
-            db.execute("COMMIT")
-            if not self._unpruned:
-                reserve.hold(self.path)
+            action()
         except apsw.Error as err:
-            error = err
-            floor = self.floor
-            self._roll_back(db)
-        self._loop.call_soon_threadsafe(self._committed, batch, error, floor)
+            _log.debug("A failed commit could not be taken back: %s", err)
+            return False
+        return True
 
     def _write(self, db: apsw.Connection, changes: Sequence[Change]) -> None:
         puts = []
@@ -266,8 +324,5 @@ class Engine:
         return floor
 
     def _roll_back(self, db: apsw.Connection) -> None:
-        try:
-            if not db.get_autocommit():
-                db.execute("ROLLBACK")
-        except apsw.Error as err:
-            _log.error("The store %s could not roll back: %s", self.path, err)
+        if not db.get_autocommit():
+            db.execute("ROLLBACK")

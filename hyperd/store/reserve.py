@@ -22,13 +22,17 @@ _libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_longlong, ctype
 
 
 def hold(path: Path) -> None:
-    """Hold blocks for the store at ``path``, which this process has open. A disk that cannot is no error."""
+    """Hold blocks for the store at ``path``, which this process has open. What cannot be held is no error."""
     wal = f"{path}-wal"
-    for fd, name in _open_files():
-        if name in (str(path), wal):
-            end = os.fstat(fd).st_size + SPARE_BYTES if name != wal else SPARE_BYTES
-            if _libc.fallocate(fd, _KEEP_SIZE, 0, end) != 0:
-                _log.debug("No blocks are held for %s: %s.", name, os.strerror(ctypes.get_errno()))
+    try:
+        for fd, name in _open_files():
+            if name in (str(path), wal):
+                end = os.fstat(fd).st_size + SPARE_BYTES if name != wal else SPARE_BYTES
+                if _libc.fallocate(fd, _KEEP_SIZE, 0, end) != 0:
+                    _log.debug("No blocks are held for %s: %s.", name, os.strerror(ctypes.get_errno()))
+    except OSError as err:
+        # No descriptor may be left to look with; the store works without the blocks.
+        _log.debug("No blocks are held for %s: %s.", path, err)
 
 
 def _open_files() -> Iterator[tuple[int, str]]:
@@ -36,5 +40,5 @@ def _open_files() -> Iterator[tuple[int, str]]:
     for entry in os.listdir("/proc/self/fd"):
         try:
             yield int(entry), os.readlink(f"/proc/self/fd/{entry}")
-        except OSError:
+        except FileNotFoundError:
             continue
