@@ -1,8 +1,8 @@
 """The file: opened, locked, checked and brought to the schema of this version.
 
 The rules it keeps: one daemon a file; a library with SQLite's WAL-reset fault is refused; a file that is damaged,
-foreign or newer is refused with a sentence that says what to do, and is not written to; a migration happens in
-one transaction, after a copy of the file was made beside it.
+foreign, newer, or missing where one was, is refused with a sentence that says what to do, and is not written to; a
+migration happens in one transaction, after a copy of the file was made beside it.
 """
 
 from __future__ import annotations
@@ -10,38 +10,21 @@ from __future__ import annotations
 import fcntl
 import os
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import apsw
 
 from hyperd.errors import PermanentError
+from hyperd.store.integrity import check_files, check_rows, check_schema, check_structure, damaged
+from hyperd.store.schema import MIGRATIONS, Migration, add_functions, create_meta, get_meta, meta_sum, set_meta
 
 OLDEST_SQLITE = (3, 51, 3)
 """Older libraries can corrupt a WAL file when a write meets a checkpoint."""
 
-Migration = Callable[[apsw.Connection], None]
-
-
-def _first_schema(db: apsw.Connection) -> None:
-    db.execute("""
-        CREATE TABLE obj(
-            id INTEGER PRIMARY KEY,
-            grp TEXT NOT NULL, plural TEXT NOT NULL, ns TEXT NOT NULL, name TEXT NOT NULL,
-            uid TEXT NOT NULL, rv INTEGER NOT NULL, body BLOB NOT NULL,
-            UNIQUE(grp, plural, ns, name)
-        );
-        CREATE TABLE log(
-            rv INTEGER PRIMARY KEY, type TEXT NOT NULL,
-            grp TEXT NOT NULL, plural TEXT NOT NULL, ns TEXT NOT NULL, name TEXT NOT NULL,
-            body BLOB NOT NULL, before BLOB
-        );
-    """)
-
-
-MIGRATIONS: tuple[Migration, ...] = (_first_schema,)
-"""Numbered from 1, forward only: what is released is never changed, only followed."""
+_USED = "used"
+"""Stands in the lock file once a store was there."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +43,7 @@ class Database:
             # The WAL stays, and the next start reads it: nothing committed is lost.
             pass
         finally:
-            self.connection.close()
-            os.close(self.lock)
+            _abandon(self.connection, self.lock)
 
 
 def open_database(path: Path, *, migrations: Sequence[Migration] = MIGRATIONS, vfs: str = "") -> Database:
@@ -72,21 +54,26 @@ def open_database(path: Path, *, migrations: Sequence[Migration] = MIGRATIONS, v
     check_library(apsw.sqlite_lib_version())
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
-        lock = _lock(path)
+        lock = lock_store(path)
     except OSError as err:
         raise PermanentError(f"The store {path} cannot be opened: {err.strerror}.") from err
     connection: apsw.Connection | None = None
     try:
+        _require(path, lock)
+        check_files(path)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         connection = apsw.Connection(str(path), vfs=vfs or None)
+        _prepare(connection)
+        version = _check(connection, path, migrations)
         _configure(connection)
-        _check(connection, path)
-        _migrate(connection, path, migrations)
-        return Database(connection, lock, _instance_id(connection))
+        _migrate(connection, path, version, migrations)
+        database = Database(connection, lock, _instance_id(connection))
+        _mark_used(lock)
+        return database
     except (apsw.Error, OSError) as err:
         _abandon(connection, lock)
         raise PermanentError(_explain(path, err)) from err
-    except PermanentError:
+    except BaseException:
         _abandon(connection, lock)
         raise
 
@@ -100,96 +87,133 @@ def check_library(version: str) -> None:
         )
 
 
-def set_meta(db: apsw.Connection, key: str, value: str) -> None:
-    """Write one entry of the meta table, in the transaction that is open."""
-    db.execute("INSERT INTO meta VALUES(?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", (key, value))
+def lock_store(path: Path) -> int:
+    """Take the store at ``path`` for this process; closing the descriptor lets it go.
 
-
-def get_meta(db: apsw.Connection, key: str) -> str:
-    """One entry of the meta table, "" where there is none."""
-    for (value,) in db.execute("SELECT value FROM meta WHERE key = ?", (key,)):
-        return str(value)
-    return ""
-
-
-def backup_to(db: apsw.Connection, target: Path) -> None:
-    """A consistent copy of the store in a new file that only its owner may read. Raises PermanentError."""
-    part = target.with_name(target.name + ".part")
-    part.unlink(missing_ok=True)
-    try:
-        os.close(os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        db.execute("VACUUM INTO ?", (str(part),))
-        _sync(part)
-        part.rename(target)
-        _sync(target.parent)
-    except (apsw.Error, OSError) as err:
-        part.unlink(missing_ok=True)
-        raise PermanentError(f"The store was not copied to {target}: {err}.") from err
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _lock(path: Path) -> int:
-    """Lock a file beside the store: closing a descriptor of the store itself would drop SQLite's own locks."""
+    Raises PermanentError, OSError. The lock is on a file beside the store: closing a descriptor of the store
+    itself would drop SQLite's own locks.
+    """
     lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as err:
-        holder = os.pread(lock, 20, 0).decode(errors="replace").strip() or "unknown"
+        holder = (os.pread(lock, 20, 0).decode(errors="replace").split() or ["unknown"])[0]
         os.close(lock)
         raise PermanentError(
             f"The store {path} is in use by another hyperd (process {holder}). "
             "Stop that one, or give this daemon a state_dir of its own."
         ) from err
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, str(os.getpid()).encode(), 0)
+    used = _USED in os.pread(lock, 64, 0).decode(errors="replace").split()
+    _write_lock(lock, f"{os.getpid()} {_USED}" if used else str(os.getpid()))
     return lock
 
 
-def _configure(db: apsw.Connection) -> None:
+def _write_lock(lock: int, text: str) -> None:
+    os.pwrite(lock, text.encode(), 0)
+    os.ftruncate(lock, len(text))
+
+
+def _mark_used(lock: int) -> None:
+    _write_lock(lock, f"{os.getpid()} {_USED}")
+
+
+def _require(path: Path, lock: int) -> None:
+    """A store that was here must still be: an empty one in its place would know nothing of what runs."""
+    if path.exists() and path.stat().st_size:
+        return
+    if _USED in os.pread(lock, 64, 0).decode(errors="replace").split():
+        raise PermanentError(
+            f"The store {path} is {'empty' if path.exists() else 'missing'}, but there was one. Put it back, or a "
+            f"backup with `hyperd restore BACKUP`; to begin with an empty store, remove {path}.lock. "
+            "Running virtual machines are not touched."
+        )
+
+
+def _prepare(db: apsw.Connection) -> None:
+    """For reading: what is refused is closed again without a change."""
     # Exclusive before WAL: the index of the WAL then lives in memory, and nobody else can open the file.
     db.execute("PRAGMA locking_mode = EXCLUSIVE")
+    db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    add_functions(db)
+
+
+def _configure(db: apsw.Connection) -> None:
+    """For writing."""
+    db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
     db.execute("PRAGMA journal_size_limit = 16777216")
     db.execute("PRAGMA temp_store = MEMORY")
 
 
-def _check(db: apsw.Connection, path: Path) -> None:
-    for (verdict,) in db.execute("PRAGMA quick_check(1)"):
-        if verdict != "ok":
-            raise PermanentError(
-                f"The store {path} is damaged ({verdict}). Move it away and put a backup in its place; "
-                "running VMs are not touched."
-            )
-
-
-def _migrate(db: apsw.Connection, path: Path, migrations: Sequence[Migration]) -> None:
+def _check(db: apsw.Connection, path: Path, migrations: Sequence[Migration]) -> int:
+    """The schema version of a file that is whole and ours; 0 for an empty one."""
+    check_structure(db, path)
     tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if tables and "meta" not in tables:
+    if not tables:
+        return 0
+    if "meta" not in tables:
         raise PermanentError(f"{path} is a database, but not a store of hyperd's. Set another state_dir.")
-    version = int(get_meta(db, "schema_version") or 0) if tables else 0
+    version = _version(db, path)
     if version > len(migrations):
         raise PermanentError(
             f"The store {path} has schema {version}; this hyperd knows up to {len(migrations)}. "
-            "Install the newer hyperd again, or restore the backup that its start made beside the file."
+            "Install the newer hyperd again, or restore the backup that its start made beside the file: "
+            f"`hyperd restore {path}.v{len(migrations)}.bak`."
         )
+    check_schema(db, path, migrations[:version])
+    if version > 1:
+        check_rows(db, path)
+    return version
+
+
+def _version(db: apsw.Connection, path: Path) -> int:
+    text = get_meta(db, "schema_version")
+    guarded = any(column[1] == "sum" for column in db.execute("PRAGMA table_info(meta)"))
+    if guarded:
+        found = [total for (total,) in db.execute("SELECT sum FROM meta WHERE key = 'schema_version'")]
+        if found != [meta_sum("schema_version", text)]:
+            raise damaged(path, "its schema version is not what was written")
+    if not text.isdecimal() or text == "0":
+        raise damaged(path, "it has no schema version")
+    return int(text)
+
+
+def _migrate(db: apsw.Connection, path: Path, version: int, migrations: Sequence[Migration]) -> None:
     if version == len(migrations):
         return
     if version:
-        backup_to(db, path.with_name(f"{path.name}.v{version}.bak"))
+        copy_store(db, path.with_name(f"{path.name}.v{version}.bak"))
     with db:
-        if not tables:
-            db.execute("CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID")
+        if not version:
+            create_meta(db)
         for migration in migrations[version:]:
             migration(db)
         set_meta(db, "schema_version", str(len(migrations)))
+
+
+def copy_store(db: apsw.Connection, target: Path) -> None:
+    """A consistent copy of the store in a new file that only its owner may read. Raises PermanentError."""
+    part = target.with_name(target.name + ".part")
+    part.unlink(missing_ok=True)
+    try:
+        os.close(os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        db.execute("VACUUM INTO ?", (str(part),))
+        sync(part)
+        part.rename(target)
+        sync(target.parent)
+    except (apsw.Error, OSError) as err:
+        part.unlink(missing_ok=True)
+        raise PermanentError(f"The store was not copied to {target}: {err}.") from err
+
+
+def sync(path: Path) -> None:
+    """Have a file, or the names in a folder, on the disk. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _instance_id(db: apsw.Connection) -> str:
@@ -201,17 +225,19 @@ def _instance_id(db: apsw.Connection) -> str:
 
 
 def _abandon(connection: apsw.Connection | None, lock: int) -> None:
-    if connection is not None:
-        connection.close()
-    os.close(lock)
+    try:
+        if connection is not None:
+            connection.close()
+    except apsw.Error:
+        # On a failing disk; the lock must go all the same.
+        pass
+    finally:
+        os.close(lock)
 
 
 def _explain(path: Path, err: Exception) -> str:
-    if isinstance(err, apsw.NotADBError | apsw.CorruptError):
-        return (
-            f"The store {path} is damaged or not a database ({err}). Move it away and put a backup in its "
-            "place; running VMs are not touched."
-        )
+    if isinstance(err, apsw.NotADBError | apsw.CorruptError | apsw.SQLError | apsw.FormatError):
+        return damaged(path, err, what="damaged or not a database").message
     if isinstance(err, apsw.BusyError):
         return f"The store {path} is open in another program. Close that one first."
     if isinstance(err, apsw.FullError):

@@ -20,7 +20,6 @@ from hyperd.resources.metadata import quoted
 from hyperd.resources.structural import check_metadata, invalid
 from hyperd.settings import StoreSettings
 from hyperd.store import core_kinds, deletion
-from hyperd.store.database import MIGRATIONS, Migration
 from hyperd.store.engine import Engine
 from hyperd.store.housekeeping import Housekeeper
 from hyperd.store.interface import (
@@ -42,6 +41,7 @@ from hyperd.store.memory import Memory, Place, not_found
 from hyperd.store.patching import apply_patch
 from hyperd.store.pipeline import Pipeline, precondition_failed, random_name
 from hyperd.store.records import Stored
+from hyperd.store.schema import MIGRATIONS, Migration
 from hyperd.store.watching import QUEUE_LIMIT, Hub, open_watch
 
 _NAME_ATTEMPTS = 8

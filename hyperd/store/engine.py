@@ -20,9 +20,10 @@ import apsw
 
 from hyperd.errors import HyperdError, InternalError, ServiceUnavailable, Timeout
 from hyperd.store import reserve
-from hyperd.store.database import MIGRATIONS, Database, Migration, backup_to, get_meta, open_database, set_meta
+from hyperd.store.database import Database, copy_store, open_database
 from hyperd.store.interface import EventType
 from hyperd.store.records import Change, LogRow
+from hyperd.store.schema import MIGRATIONS, Migration, event_sum, get_meta, object_sum, set_meta
 
 T = TypeVar("T")
 
@@ -37,11 +38,11 @@ RETRY_SECONDS = 5
 _log = logging.getLogger(__name__)
 
 _PUT = (
-    "INSERT INTO obj(grp, plural, ns, name, uid, rv, body) VALUES(?, ?, ?, ?, ?, ?, ?) "
-    "ON CONFLICT DO UPDATE SET uid = excluded.uid, rv = excluded.rv, body = excluded.body"
+    "INSERT INTO obj(grp, plural, ns, name, uid, rv, body, sum) VALUES(?, ?, ?, ?, ?, ?, ?, ?) "
+    "ON CONFLICT DO UPDATE SET uid = excluded.uid, rv = excluded.rv, body = excluded.body, sum = excluded.sum"
 )
 _DROP = "DELETE FROM obj WHERE grp = ? AND plural = ? AND ns = ? AND name = ?"
-_NOTE = "INSERT INTO log VALUES(?, ?, ?, ?, ?, ?, ?, ?)"
+_NOTE = "INSERT INTO log(rv, type, grp, plural, ns, name, body, before, sum) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 class _Commit(asyncio.Future[None]):
@@ -137,7 +138,7 @@ class Engine:
 
     async def backup(self, target: Path) -> None:
         """A consistent copy of the file while it is in use."""
-        await self._call(lambda: backup_to(self._database.connection, target))
+        await self._call(lambda: copy_store(self._database.connection, target))
 
     def submit(self, change: Change) -> asyncio.Future[None]:
         """Have ``change`` committed; the future resolves once it is durable and applied.
@@ -305,9 +306,11 @@ class Engine:
             if change.type is EventType.DELETED:
                 drops.append(where)
             else:
-                puts.append((*where, item.uid, item.rv, item.raw))
+                row = (*where, item.uid, item.rv, item.raw)
+                puts.append((*row, object_sum(*row)))
             before = change.previous.raw if change.previous is not None else None
-            notes.append((item.rv, change.type.value, *where, item.raw, before))
+            note = (item.rv, change.type.value, *where, item.raw, before)
+            notes.append((*note, event_sum(*note)))
         if puts:
             db.executemany(_PUT, puts)
         if drops:

@@ -1,6 +1,6 @@
-"""A disk that fails on command, and one that remembers every write so that a power cut can be played at any of them.
+"""A disk that fails on command and remembers every write, so that a power cut can be played at any of them.
 
-Both are SQLite file layers over the real one: what is written through them lies in real files.
+It is a SQLite file layer over the real one: what is written through it lies in real files.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ Fault = Literal["full", "error", "short"]
 
 A sync fails with EIO in any case, as SQLite's own file layer has it.
 """
+
+SECTOR = 512
 
 Name = str | apsw.URIFilename | None
 
@@ -137,9 +139,15 @@ def after_power_cut(log: list[Operation], survivors: Survivors, chance: random.R
             if survivors == "all":
                 _apply(files, operation)
             elif survivors == "some" and chance.random() < 0.6:
-                kept = chance.randrange(len(operation.data) + 1) if chance.random() < 0.3 else len(operation.data)
-                _apply(files, Operation(operation.file, operation.kind, operation.offset, operation.data[:kept]))
+                _apply(files, _torn(operation, chance) if chance.random() < 0.3 else operation)
     return {name: bytes(content) for name, content in files.items()}
+
+
+def _torn(operation: Operation, chance: random.Random) -> Operation:
+    """The write as far as a sector's end: disks write sectors whole."""
+    end = (operation.offset + chance.randrange(len(operation.data) + 1)) // SECTOR * SECTOR
+    kept = operation.data[: max(0, end - operation.offset)]
+    return Operation(operation.file, operation.kind, operation.offset, kept)
 
 
 def _apply(files: dict[str, bytearray], operation: Operation) -> None:
