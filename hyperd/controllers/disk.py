@@ -295,8 +295,7 @@ class DiskController(Controller):
             return None
         requested = _requested(disk)
         if requested is None or aligned(requested) <= volume.virtual_size:
-            if status["phase"] != "Ready" or status.get("capacity") != format_bytes(volume.virtual_size):
-                self._ready(disk, volume)
+            self._ready(disk, volume)
             return None
         return await self._grow(disk, aligned(requested))
 
@@ -312,8 +311,10 @@ class DiskController(Controller):
             if holder is None:
                 volume = await self._context.pool.grow(meta["uid"], size)
             else:
-                machine, target = holder
-                await self._context.hypervisor.block_resize(machine, target, size)
+                # By its file: a target is another disk's after a restart that changed the order.
+                await self._context.hypervisor.block_resize(
+                    holder, str(self._context.pool.path(meta["uid"])), size
+                )
                 found = await self._context.pool.find(meta["uid"])
                 if found is None or found.virtual_size < size:
                     return Result(RETRY_SECONDS)
@@ -326,15 +327,12 @@ class DiskController(Controller):
         self._event(disk, "Normal", "VirtualDiskResizingCompleted", f"Grown to {format_bytes(size)}.")
         return None
 
-    def _holder(self, disk: Object) -> tuple[str, str] | None:
-        """uid of the machine that has the disk open, and the disk's target in it."""
+    def _holder(self, disk: Object) -> str | None:
+        """uid of the machine that has the disk open."""
         meta = disk["metadata"]
         for item in usage.machines_using(self._machines, VIRTUAL_DISK, meta["namespace"], meta["name"]):
-            machine = item.object()
-            if usage.mounts(machine, VIRTUAL_DISK, meta["name"]):
-                for ref in machine["status"]["blockDeviceRefs"]:
-                    if ref["kind"] == VIRTUAL_DISK.kind and ref["name"] == meta["name"]:
-                        return item.uid, ref.get("target", "")
+            if usage.mounts(item.object(), VIRTUAL_DISK, meta["name"]):
+                return item.uid
         return None
 
     def _show_usage(self, disk: Object) -> bool:

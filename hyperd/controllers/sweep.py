@@ -14,6 +14,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+from hyperd.controllers import usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine import applied
 from hyperd.controllers.machine.instance import Instances
@@ -150,7 +151,6 @@ class Sweeper:
             machine = item.object()
             if (machine.get("status") or {}).get("phase") == "Stopped":
                 continue
-            for ref in machine["spec"].get("blockDeviceRefs") or ():
-                if ref.get("kind") != VIRTUAL_DISK.kind:
-                    return True
+            if any(kind != VIRTUAL_DISK.kind for kind, _ in usage.references(machine)):
+                return True
         return False

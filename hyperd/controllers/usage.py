@@ -30,7 +30,8 @@ def device_value(kind: str, namespace: str, name: str) -> str:
     return f"{kind}/{'' if kind == CLUSTER_VIRTUAL_IMAGE.kind else namespace}/{name}"
 
 
-def _references(machine: Object) -> Iterable[tuple[str, str]]:
+def references(machine: Object) -> Iterable[tuple[str, str]]:
+    """Kind and name of each device that the spec names or the instance still holds; some twice."""
     for part in ("spec", "status"):
         for ref in (machine.get(part) or {}).get("blockDeviceRefs") or ():
             if ref.get("kind") and ref.get("name"):
@@ -40,7 +41,7 @@ def _references(machine: Object) -> Iterable[tuple[str, str]]:
 def devices_of(machine: Object) -> list[str]:
     """Index values of all devices that a machine names."""
     namespace = machine["metadata"]["namespace"]
-    return sorted({device_value(kind, namespace, name) for kind, name in _references(machine)})
+    return sorted({device_value(kind, namespace, name) for kind, name in references(machine)})
 
 
 def class_of(machine: Object) -> list[str]:
@@ -64,12 +65,14 @@ def machines_using(machines: Informer, kind: Kind, namespace: str, name: str) ->
 
 
 def mounts(machine: Object, kind: Kind, name: str) -> bool:
-    """Whether the machine holds the device open: it is not stopped and its status lists it as attached."""
+    """Whether the machine holds the device open, or is about to: it starts with it, or runs with it attached."""
     status = machine.get("status") or {}
     if status.get("phase") in (None, "", "Pending", "Stopped"):
         return False
     return any(
-        ref.get("kind") == kind.kind and ref.get("name") == name and ref.get("attached")
+        ref.get("kind") == kind.kind
+        and ref.get("name") == name
+        and (ref.get("attached") or status["phase"] == "Starting")
         for ref in status.get("blockDeviceRefs") or ()
     )
 
@@ -78,7 +81,7 @@ def device_keys(kind: Kind) -> Mapper:
     """From a changed machine to the devices of ``kind`` that it names."""
 
     def keys(item: Item) -> Iterable[Key]:
-        for ref_kind, name in _references(item.object()):
+        for ref_kind, name in references(item.object()):
             if ref_kind == kind.kind:
                 yield Key(item.namespace if kind.namespaced else "", name)
 

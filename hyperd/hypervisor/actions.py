@@ -81,16 +81,16 @@ def resume(conn: libvirt.virConnect, uid: str) -> None:
             raise
 
 
-def block_resize(conn: libvirt.virConnect, uid: str, *, target: str, size_bytes: int) -> None:
+def block_resize(conn: libvirt.virConnect, uid: str, *, disk: str, size_bytes: int) -> None:
     """libvirt would shrink a disk without a word, and the guest would lose its end."""
     dom = lookup(conn, uid)
-    capacity = dom.blockInfo(target, 0)[0]
+    capacity = dom.blockInfo(disk, 0)[0]
     if size_bytes < capacity:
         raise errors.Conflict(
-            f"Disk {target} of domain {uid} has {capacity} bytes; it cannot shrink to {size_bytes}."
+            f"Disk {disk} of domain {uid} has {capacity} bytes; it cannot shrink to {size_bytes}."
         )
     if size_bytes > capacity:
-        dom.blockResize(target, size_bytes, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
+        dom.blockResize(disk, size_bytes, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
 
 
 def set_metadata(conn: libvirt.virConnect, uid: str, xml: str) -> None:

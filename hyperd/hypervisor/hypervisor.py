@@ -201,10 +201,10 @@ class Hypervisor:
             timeout=READ_TIMEOUT,
         )
 
-    async def block_resize(self, uid: str, target: str, size_bytes: int) -> None:
-        """Grow a running guest's disk. Raises Conflict rather than shrink it."""
-        grow = functools.partial(actions.block_resize, uid=uid, target=target, size_bytes=size_bytes)
-        await self._act(f"resize disk {target} of", uid, grow)
+    async def block_resize(self, uid: str, disk: str, size_bytes: int) -> None:
+        """Grow a running guest's disk, called by its target or file. Raises Conflict rather than shrink it."""
+        grow = functools.partial(actions.block_resize, uid=uid, disk=disk, size_bytes=size_bytes)
+        await self._act(f"resize disk {disk} of", uid, grow)
 
     async def set_metadata(self, spec: DomainSpec) -> None:
         """Rewrite our metadata element, of the running domain and of the definition."""

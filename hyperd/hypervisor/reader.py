@@ -7,7 +7,7 @@ starts it may not list a domain whose QEMU it has yet to adopt, so "gone" also n
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,16 @@ from hyperd import errors
 from hyperd.hypervisor.domain import METADATA_NAMESPACE
 from hyperd.hypervisor.events import names
 from hyperd.hypervisor.spec import domain_name
-from hyperd.hypervisor.state import DiskStats, DomainInfo, DomainState, DomainStats, GuestInfo, IoError, NicStats
+from hyperd.hypervisor.state import (
+    DiskStats,
+    DomainDisk,
+    DomainInfo,
+    DomainState,
+    DomainStats,
+    GuestInfo,
+    IoError,
+    NicStats,
+)
 
 _STATES = {
     libvirt.VIR_DOMAIN_RUNNING: DomainState.RUNNING,
@@ -155,6 +164,7 @@ class Reader:
             persistent=persistent,
             pid=self._pid(uid) if dom.ID() >= 0 else None,
             agent_connected=agent is not None and agent.get("state") == "connected",
+            disks=tuple(_disks(tree)),
         )
 
     def _pid(self, uid: str) -> int | None:
@@ -205,6 +215,14 @@ def _find(conn: libvirt.virConnect, uid: str) -> libvirt.virDomain | None:
         if err.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
             return None
         raise
+
+
+def _disks(tree: ET.Element) -> Iterator[DomainDisk]:
+    for disk in tree.iterfind("devices/disk"):
+        target = disk.find("target")
+        yield DomainDisk(
+            target="" if target is None else target.get("dev", ""), serial=disk.findtext("serial", "")
+        )
 
 
 def _sample(raw: dict[str, Any]) -> DomainStats:

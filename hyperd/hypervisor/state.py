@@ -21,13 +21,21 @@ class DomainState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class DomainDisk:
+    """One disk that a domain has: what libvirt calls it (``sda``), and the serial that says whose it is."""
+
+    target: str
+    serial: str
+
+
+@dataclass(frozen=True, slots=True)
 class DomainInfo:
     """One domain of ours, as libvirt has it now.
 
     ``generation`` and ``spec_hash`` are those of the running QEMU while the domain runs, else of the definition.
     ``reason`` is libvirt's word for how it came to ``state``: for paused ``user``, ``ioerror``, ``starting-up``…;
     for shutoff ``shutdown``, ``destroyed``, ``crashed``, ``failed``, ``unknown``…; for running ``booted``,
-    ``unpaused``… ``pid`` is QEMU's, None when off or unknown.
+    ``unpaused``… ``pid`` is QEMU's, None when off or unknown. ``disks`` are the running QEMU's too.
     """
 
     uid: str
@@ -40,6 +48,7 @@ class DomainInfo:
     persistent: bool
     pid: int | None = None
     agent_connected: bool = False
+    disks: tuple[DomainDisk, ...] = ()
 
     @property
     def active(self) -> bool:

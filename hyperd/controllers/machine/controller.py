@@ -177,7 +177,7 @@ class MachineController(Controller):
 
     async def _hold(self, before: Object, machine: Object, found: Dependencies, seconds: float) -> Result | None:
         found.blocked = "The guest went down right after its start; starting it again in a moment."
-        status.show_absence(machine, self._instances.observe(None, found), "Pending")
+        status.show_absence(machine, self._instances.observe(machine, None, found), "Pending")
         await update_status(self._context.store, VIRTUAL_MACHINE, before, machine)
         return Result(seconds)
 
@@ -186,7 +186,7 @@ class MachineController(Controller):
         if machine["status"].get("phase") in (None, "", "Pending"):
             found = await self._resolver.resolve(machine, lambda: self.enqueue(machine_key(before)))
             found.blocked = f"libvirt does not answer on node {self._context.node_name}."
-            status.show_absence(machine, self._instances.observe(None, found), "Pending")
+            status.show_absence(machine, self._instances.observe(machine, None, found), "Pending")
             await update_status(self._context.store, VIRTUAL_MACHINE, before, machine)
         return Result(_LIBVIRT_RETRY_SECONDS)
 
@@ -200,7 +200,7 @@ class MachineController(Controller):
                 # A status that says so would be one more durable write for each machine.
                 return None
             found.block(clash)
-            observed = self._instances.observe(None, found, unfit=unfit)
+            observed = self._instances.observe(machine, None, found, unfit=unfit)
             status.show_absence(machine, observed, "Pending")
             await update_status(self._context.store, VIRTUAL_MACHINE, before, machine)
             return Result(_WAIT_SECONDS)
@@ -212,7 +212,7 @@ class MachineController(Controller):
     async def _start_claimed(
         self, before: Object, machine: Object, found: Dependencies, decision: Decision
     ) -> Result | None:
-        status.show_absence(machine, self._instances.observe(None, found), "Starting")
+        status.show_absence(machine, self._instances.observe(machine, None, found), "Starting")
         stored = await update_status(self._context.store, VIRTUAL_MACHINE, before, machine)
         machine = copy.deepcopy(stored)
         try:
@@ -220,7 +220,7 @@ class MachineController(Controller):
         except ServiceUnavailable:
             raise
         except HyperdError as err:
-            observed = self._instances.observe(None, found, failure=err.message)
+            observed = self._instances.observe(machine, None, found, failure=err.message)
             status.show_absence(machine, observed, "Pending")
             await update_status(self._context.store, VIRTUAL_MACHINE, stored, machine)
             self._event(machine, "Warning", "Failed", err.message)
@@ -329,7 +329,7 @@ class MachineController(Controller):
         if was != "Stopped":
             await self._instances.unlink(uid)
         phase = "Stopped" if decision.rests_stopped else "Pending"
-        status.show_absence(machine, self._instances.observe(None, found), phase)
+        status.show_absence(machine, self._instances.observe(machine, None, found), phase)
         await update_status(self._context.store, VIRTUAL_MACHINE, before, machine)
         if was in _STALE_PHASES:
             self._event(machine, "Normal", "Stopped", "The virtual machine is off.")

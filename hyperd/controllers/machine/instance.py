@@ -10,14 +10,15 @@ import asyncio
 import os
 from ipaddress import IPv4Address
 
+from hyperd.controllers import usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine import applied
+from hyperd.controllers.machine.attached import device_entries
 from hyperd.controllers.machine.dependencies import Dependencies
-from hyperd.controllers.machine.plan import Plan, device_name, make_plan, memory_of
+from hyperd.controllers.machine.plan import Plan, make_plan, memory_of
 from hyperd.controllers.machine.status import Observed, memory_overhead
 from hyperd.crashpoints import CrashPoint, reached
 from hyperd.errors import NotFound, PermanentError
-from hyperd.hypervisor.domain import disk_targets
 from hyperd.hypervisor.host import HostFacts, domain_type, free_memory_bytes
 from hyperd.hypervisor.spec import DomainType
 from hyperd.hypervisor.state import DomainInfo
@@ -129,7 +130,7 @@ class Instances:
         domain = await self._context.hypervisor.info(plan.domain.uid)
         if domain is None:
             raise NotFound(f"The domain {plan.domain.name} went away while it was started.")
-        return domain, self.observe(domain, found, plan=plan)
+        return domain, self.observe(machine, domain, found, plan=plan)
 
     async def keep(self, machine: Object, domain: DomainInfo, found: Dependencies) -> Observed:
         """Make sure that a living domain has its link, which a restart of the daemon or of a device may cost."""
@@ -137,9 +138,9 @@ class Instances:
         try:
             plan = await self.plan(machine, found, operation=operation, write_seed=False)
         except PermanentError:
-            return self.observe(domain, found)
+            return self.observe(machine, domain, found)
         await self._link(plan)
-        return self.observe(domain, found, plan=plan)
+        return self.observe(machine, domain, found, plan=plan)
 
     async def _link(self, plan: Plan) -> None:
         if plan.tap is None or plan.lease is None:
@@ -149,6 +150,7 @@ class Instances:
 
     def observe(
         self,
+        machine: Object,
         domain: DomainInfo | None,
         found: Dependencies,
         *,
@@ -157,17 +159,21 @@ class Instances:
         failure: str = "",
     ) -> Observed:
         """What the status is made from, as far as it is known now."""
-        targets: dict[tuple[str, str], str] = {}
-        if plan is not None:
-            by_name = disk_targets(plan.domain)
-            for device in found.devices:
-                targets[device.kind, device.name] = by_name.get(device_name(device), "")
+
+        def source(kind: str, name: str) -> Object | None:
+            known = usage.DEVICE_KINDS.get(kind)
+            if known is None:
+                return None
+            return self._context.informer(known).get(
+                machine["metadata"]["namespace"] if known.namespaced else "", name
+            )
+
         facts = self._facts
         return Observed(
             domain=domain,
             found=found,
             node_name=self._context.node_name,
-            targets=targets,
+            devices=device_entries(machine, domain, source),
             pool_unfit=unfit,
             failure=failure,
             emulated=plan is not None and plan.domain.domain_type is DomainType.QEMU,

@@ -29,8 +29,8 @@ class Observed:
     domain: DomainInfo | None
     found: Dependencies
     node_name: str
-    targets: dict[tuple[str, str], str]
-    """(kind, name) → what the guest calls the device."""
+    devices: list[Object]
+    """``status.blockDeviceRefs``."""
     pool_unfit: str = ""
     """Why the node has no room, empty when it has."""
     failure: str = ""
@@ -91,7 +91,7 @@ def show_instance(machine: Object, observed: Observed) -> None:
     message = "Live migration needs a cluster of nodes."
     set_condition(machine, "Migratable", False, reason="VirtualMachineNonMigratable", message=message)
     _show_changes(machine, domain)
-    _show_devices(machine, observed, attached=True)
+    status["blockDeviceRefs"] = observed.devices
     _show_resources(machine, applied.decode(domain.spec_hash).configuration)
 
 
@@ -112,7 +112,7 @@ def show_absence(machine: Object, observed: Observed, phase: str) -> None:
         set_condition(machine, "Running", False, reason="NotRunning", message=observed.found.blocked)
     else:
         set_condition(machine, "Running", False, reason="NotRunning")
-    _show_devices(machine, observed, attached=False)
+    status["blockDeviceRefs"] = observed.devices
     _show_resources(machine, applied.configuration(machine["spec"]))
 
 
@@ -155,25 +155,6 @@ def _show_changes(machine: Object, domain: DomainInfo) -> None:
         reason="ChangesPendingRestart",
         message=message,
     )
-
-
-def _show_devices(machine: Object, observed: Observed, *, attached: bool) -> None:
-    known = {(device.kind, device.name): device for device in observed.found.devices}
-    shown = []
-    for ref in machine["spec"].get("blockDeviceRefs") or ():
-        device = known.get((ref["kind"], ref["name"]))
-        entry: Object = {
-            "kind": ref["kind"],
-            "name": ref["name"],
-            "size": device.size if device else "",
-            "attached": attached and (ref["kind"], ref["name"]) in observed.targets,
-        }
-        if entry["attached"]:
-            entry["target"] = observed.targets[ref["kind"], ref["name"]]
-        if ref.get("bootOrder"):
-            entry["bootOrder"] = ref["bootOrder"]
-        shown.append(entry)
-    machine["status"]["blockDeviceRefs"] = shown
 
 
 def _show_resources(machine: Object, configuration: Object) -> None:

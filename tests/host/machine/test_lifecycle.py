@@ -170,6 +170,35 @@ def test_a_disk_grows_under_a_running_guest(hyperd: Hyperd, name: str) -> None:
         assert str(64 * 2048) in console.run("cat /sys/block/sda/size")
 
 
+def test_disks_that_the_spec_changes_stay_what_they_are_until_the_restart(hyperd: Hyperd, name: str) -> None:
+    make(hyperd, name, terminationGracePeriodSeconds=0)
+    before = hyperd.get("vd", name)["status"]["capacity"]
+    other = f"{name}-b"
+    hyperd.create(disk(other, size="8Mi"))
+    hyperd.wait_phase("vd", other, "Ready")
+    hyperd.patch("vm", name, {"spec": {"blockDeviceRefs": [{"kind": "VirtualDisk", "name": other}]}})
+    vm = hyperd.wait("vm", name, lambda o: o.get("status", {}).get("restartAwaitingChanges"))
+    assert [(ref["name"], ref["attached"]) for ref in vm["status"]["blockDeviceRefs"]] == [
+        (name, True),
+        (other, False),
+    ]
+    # The disk that waits grows as one that nobody holds; the disk in the guest keeps its size.
+    hyperd.patch("vd", other, {"spec": {"persistentVolumeClaim": {"size": "96Mi"}}})
+    hyperd.wait("vd", other, lambda o: o.get("status", {}).get("capacity") == "96Mi")
+    assert hyperd.get("vd", name)["status"]["capacity"] == before
+    # The guest still writes to the disk that its spec no longer names, so a deletion waits.
+    hyperd.delete("vd", name)
+    held = hyperd.wait("vd", name, lambda o: condition(o, "Terminating").get("status") == "True")
+    assert condition(held, "Terminating")["reason"] == "CleanupPending"
+    restart = hyperd.create(operation("Restart", name, force=True))
+    hyperd.wait_phase("vmop", restart["metadata"]["name"], "Completed", timeout=90)
+    hyperd.wait_gone("vd", name)
+    hyperd.delete("vm", name)
+    hyperd.wait_gone("vm", name)
+    hyperd.delete("vd", other)
+    hyperd.wait_gone("vd", other)
+
+
 def test_user_data_reaches_the_guest(hyperd: Hyperd, name: str) -> None:
     script = "#!/bin/sh\necho HELLO-FROM-USER-DATA >/dev/ttyS0\n"
     vm = make(hyperd, name, provisioning={"type": "UserData", "userData": script})

@@ -1,0 +1,50 @@
+"""The block devices of a machine as its status shows them.
+
+What the running instance holds is what libvirt says, told apart by serials: the spec may ask for other devices by
+now. A device that the spec no longer names stays listed as long as the instance holds it, so that nobody else may
+take, delete or resize it as if it were free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from hyperd.controllers.machine import applied
+from hyperd.controllers.machine.plan import serial_of
+from hyperd.hypervisor.state import DomainInfo
+from hyperd.resources.all import VIRTUAL_DISK
+from hyperd.resources.kind import Object
+
+Sources = Callable[[str, str], Object | None]
+"""Kind and name → the VirtualDisk or image in the machine's reach, None when there is none."""
+
+
+def device_entries(machine: Object, domain: DomainInfo | None, sources: Sources) -> list[Object]:
+    """``status.blockDeviceRefs``: the instance's devices in its order, then what the spec names beside them."""
+    refs = machine["spec"].get("blockDeviceRefs") or []
+    orders = {(ref["kind"], ref["name"]): ref.get("bootOrder") for ref in refs}
+    held: Iterable[Object] = ()
+    targets: dict[str, str] = {}
+    if domain is not None and domain.active:
+        held = applied.decode(domain.spec_hash).configuration.get("blockDeviceRefs", ())
+        targets = {disk.serial: disk.target for disk in domain.disks}
+    shown = []
+    for kind, name in dict.fromkeys([*((ref["kind"], ref["name"]) for ref in held), *orders]):
+        source = sources(kind, name)
+        target = targets.get(serial_of(source["metadata"]["uid"])) if source is not None else None
+        if target is None and (kind, name) not in orders:
+            continue
+        entry: Object = {"kind": kind, "name": name, "size": _size(kind, source), "attached": target is not None}
+        if target is not None:
+            entry["target"] = target
+        if orders.get((kind, name)):
+            entry["bootOrder"] = orders[kind, name]
+        shown.append(entry)
+    return shown
+
+
+def _size(kind: str, source: Object | None) -> str:
+    status = (source or {}).get("status") or {}
+    if kind == VIRTUAL_DISK.kind:
+        return str(status.get("capacity") or "")
+    return str((status.get("size") or {}).get("unpacked") or "")
