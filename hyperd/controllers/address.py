@@ -63,9 +63,8 @@ class AddressController(Controller):
     def _address_of_machine(self, item: Item) -> Iterable[Key]:
         for address in self._addresses.by_index(OWNER_INDEX, item.uid):
             yield Key(address.namespace, address.name)
-        named = item.object()["spec"].get("virtualMachineIPAddressName")
-        if named:
-            yield Key(item.namespace, named)
+        for name in _names_of_machine(item.object()):
+            yield Key(item.namespace, name)
 
     async def reconcile(self, key: Key) -> Result | None:
         before = self._addresses.get(*key)
@@ -229,9 +228,14 @@ class AddressController(Controller):
         set_condition(vmip, "Attached", True, reason="Attached")
 
     async def _delete(self, vmip: Object, machine: Object | None) -> Result | None:
-        """Held while a machine that stays uses it; then the lease is released."""
-        if machine is not None and not machine["metadata"].get("deletionTimestamp"):
-            return None
+        """Held while a machine uses it; then the lease is released.
+
+        An owner that goes may wait for what it owns, so that one does not wait for its owner.
+        """
+        if machine is not None:
+            going = machine["metadata"].get("deletionTimestamp")
+            if not going or machine["metadata"]["uid"] not in _owner_uids(vmip):
+                return None
         await remove_finalizer(self._context.store, self.kind, vmip, names.VMIP_CLEANUP)
         return None
 
@@ -246,8 +250,16 @@ def _holder_uids(lease: Object) -> list[str]:
 
 
 def _named_addresses(machine: Object) -> list[str]:
-    named = machine["spec"].get("virtualMachineIPAddressName")
-    return [f"{machine['metadata']['namespace']}/{named}"] if named else []
+    return [f"{machine['metadata']['namespace']}/{name}" for name in _names_of_machine(machine)]
+
+
+def _names_of_machine(machine: Object) -> list[str]:
+    """The address that the spec names, and the one that the running guest has."""
+    status = machine.get("status") or {}
+    names_ = [machine["spec"].get("virtualMachineIPAddressName")]
+    if status.get("phase") not in (None, "", "Pending", "Stopped"):
+        names_.append(status.get("virtualMachineIPAddressName"))
+    return sorted({name for name in names_ if name})
 
 
 def _address_of_lease(item: Item) -> Iterable[Key]:

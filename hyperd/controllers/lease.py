@@ -57,12 +57,21 @@ class LeaseController(Controller):
         if vmip is None and ref.get("name"):
             vmip = await self._fresh(ref)
         if vmip is not None and held_by(before, vmip):
+            before = await self._labelled(before, vmip)
             after = copy.deepcopy(before)
             after.setdefault("status", {})["phase"] = "Bound"
             set_condition(after, "Bound", True, reason="Bound")
             await update_status(self._context.store, self.kind, before, after)
             return None
         return await self._release(before)
+
+    async def _labelled(self, lease: Object, vmip: Object) -> Object:
+        """With the holder's uid as its label, which somebody may have taken away."""
+        meta, uid = lease["metadata"], vmip["metadata"]["uid"]
+        if (meta.get("labels") or {}).get(names.VMIP_UID_LABEL) == uid:
+            return lease
+        patch = {"metadata": {"resourceVersion": meta["resourceVersion"], "labels": {names.VMIP_UID_LABEL: uid}}}
+        return (await self._context.store.patch(self.kind, "", meta["name"], PatchType.MERGE, patch)).object()
 
     async def _fresh(self, ref: Mapping[str, str]) -> Object | None:
         """What the informer does not show may be newer than the informer."""

@@ -48,23 +48,31 @@ class Applied:
     """What a domain carries in its metadata: its configuration, and the operation that it was started for.
 
     ``store`` is the id of the store that the machine stands in: another store's domain is never taken for a stray.
+    ``address`` and ``address_name`` (of its VirtualMachineIPAddress) are what the guest got by DHCP.
     """
 
     configuration: Object = field(default_factory=dict)
     operation: str = ""
     store: str = ""
+    address: str = ""
+    address_name: str = ""
 
     def encode(self) -> str:
         """Canonical text for the domain's metadata."""
-        body = {"configuration": self.configuration, "operation": self.operation, "store": self.store}
-        return orjson.dumps(body, option=orjson.OPT_SORT_KEYS).decode()
+        return orjson.dumps(self, option=orjson.OPT_SORT_KEYS).decode()
 
 
 def decode(text: str) -> Applied:
     """What ``encode`` wrote; empty for a domain that carries nothing of the kind."""
     try:
         body = orjson.loads(text)
-        return Applied(body["configuration"], body["operation"], body["store"])
+        return Applied(
+            body["configuration"],
+            body["operation"],
+            body["store"],
+            body.get("address", ""),
+            body.get("address_name", ""),
+        )
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return Applied()
 

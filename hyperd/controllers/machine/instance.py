@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 from hyperd.controllers import usage
@@ -134,9 +135,13 @@ class Instances:
 
     async def keep(self, machine: Object, domain: DomainInfo, found: Dependencies) -> Observed:
         """Make sure that a living domain has its link, which a restart of the daemon or of a device may cost."""
-        operation = applied.decode(domain.spec_hash).operation
+        running = applied.decode(domain.spec_hash)
+        if running.address:
+            # The guest keeps the address that it got, whatever the spec names by now.
+            address = IPv4Address(running.address)
+            found = replace(found, address=address, address_name=running.address_name)
         try:
-            plan = await self.plan(machine, found, operation=operation, write_seed=False)
+            plan = await self.plan(machine, found, operation=running.operation, write_seed=False)
         except PermanentError:
             return self.observe(machine, domain, found)
         await self._link(plan)

@@ -117,7 +117,9 @@ def make_plan(
     fraction = fraction_of(spec)
     limited = facts.cpu_tuning and fraction < 100
     firmware = Firmware(spec.get("bootloader") or "BIOS")
-    config = applied.Applied(applied.configuration(spec), operation, store)
+    config = applied.Applied(
+        applied.configuration(spec), operation, store, str(found.address or ""), found.address_name
+    )
     domain = DomainSpec(
         uid=uid,
         instance=settings.instance,
