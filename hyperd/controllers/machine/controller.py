@@ -16,6 +16,7 @@ from hyperd.controllers import usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine import applied, status
 from hyperd.controllers.machine.dependencies import Dependencies, Resolver, machine_key
+from hyperd.controllers.machine.guest import RETRY_SECONDS, Guests
 from hyperd.controllers.machine.instance import Instances
 from hyperd.controllers.machine.power import Action, Decision, OffReason, Situation, decide
 from hyperd.controllers.unbuilt import name_unbuilt_fields
@@ -78,6 +79,7 @@ class MachineController(Controller):
         operations.index_operations(self._operations)
         self._resolver = Resolver(context)
         self._instances = Instances(context, self._machines)
+        self._guests = Guests(context.hypervisor)
         self._rebooted: set[str] = set()
         self._refused: dict[str, _FailedStart] = {}
         context.hypervisor.on_domain(self._on_domain)
@@ -97,6 +99,7 @@ class MachineController(Controller):
     async def close(self) -> None:
         """Stop what goes on beside the queue."""
         await self._resolver.close()
+        await self._guests.close()
 
     def _of_class(self, item: Item) -> Iterable[Key]:
         return [Key(vm.namespace, vm.name) for vm in self._machines.by_index(usage.CLASS_INDEX, item.name)]
@@ -233,8 +236,14 @@ class MachineController(Controller):
         status.show_instance(machine, observed)
         self._rebooted.discard(domain.uid)
         await update_status(self._context.store, VIRTUAL_MACHINE, stored, machine)
-        self._event(machine, "Normal", "Started", f"The virtual machine runs on node {self._context.node_name}.")
+        reason = "Restarted" if self._restarts(machine, decision) else "Started"
+        self._event(machine, "Normal", reason, f"The virtual machine runs on node {self._context.node_name}.")
         return None
+
+    def _restarts(self, machine: Object, decision: Decision) -> bool:
+        meta = machine["metadata"]
+        operation = operations.active_operation(self._operations, meta["namespace"], meta["name"])
+        return operation is not None and operation.uid == decision.operation and operation.type == "Restart"
 
     async def _keep(
         self, before: Object, machine: Object, domain: DomainInfo, found: Dependencies
@@ -249,18 +258,24 @@ class MachineController(Controller):
         status.show_instance(machine, observed)
         if "lastStartTime" not in machine["status"].get("stats", {}):
             status.show_started(machine)
+        guest = self._guests.info(domain, lambda: self.enqueue(machine_key(before)))
+        status.show_guest(machine, guest)
         pending = machine["status"].get("restartAwaitingChanges")
         if domain.uid in self._rebooted:
             self._rebooted.discard(domain.uid)
             if pending and not found.blocked:
                 return await self._recreate(before, machine, domain, found)
+            if status.show_rebooted(machine):
+                self._event(machine, "Normal", "Restarted", "The guest rebooted itself.")
         await update_status(self._context.store, VIRTUAL_MACHINE, before, machine)
         if pending:
             await self._restart_if_approved(before)
+            if pending != (before.get("status") or {}).get("restartAwaitingChanges"):
+                self._event(machine, "Normal", "RestartAwaitingChanges", status.awaited(pending))
         if domain.state is DomainState.PAUSED and domain.reason == "ioerror":
             await self._instances.resume_if_space(domain)
             return Result(_RESUME_SECONDS)
-        return None
+        return Result(RETRY_SECONDS) if domain.agent_connected and guest is None else None
 
     async def _recreate(
         self, before: Object, machine: Object, domain: DomainInfo, found: Dependencies
@@ -345,6 +360,7 @@ class MachineController(Controller):
         await self._instances.remove(meta["uid"], defined=domain is not None)
         self._rebooted.discard(meta["uid"])
         self._refused.pop(meta["uid"], None)
+        self._guests.forget(meta["uid"])
         await remove_finalizer(self._context.store, VIRTUAL_MACHINE, before, names.VM_CLEANUP)
         return None
 

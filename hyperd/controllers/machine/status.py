@@ -10,14 +10,20 @@ from dataclasses import dataclass
 from hyperd.controllers.machine import applied
 from hyperd.controllers.machine.dependencies import Dependencies
 from hyperd.controllers.machine.plan import fraction_of
-from hyperd.hypervisor.state import DomainInfo, DomainState
-from hyperd.resources.conditions import remove_condition, set_condition
+from hyperd.hypervisor.state import DomainInfo, DomainState, GuestInfo
+from hyperd.resources.conditions import find_condition, remove_condition, set_condition
 from hyperd.resources.kind import Object
-from hyperd.resources.meta import now_rfc3339
+from hyperd.resources.meta import now_rfc3339, parse_time
 from hyperd.resources.quantity import format_bytes
 from hyperd.resources.sizing import socket_count
 
 _TRANSITIONS_KEPT = 10
+_LAUNCH_STAGES = {
+    ("Pending", "Starting"): "waitingForDependencies",
+    ("Starting", "Running"): "virtualMachineStarting",
+}
+_DOUBLED_SECONDS = 2.0
+"""libvirt may tell one reboot twice."""
 _VCPU_OVERHEAD = 8 << 20
 _BASE_OVERHEAD = 64 << 20
 
@@ -54,7 +60,29 @@ def set_phase(machine: Object, phase: str) -> bool:
     stats = status.setdefault("stats", {})
     transitions = [*stats.get("phasesTransitions", []), {"phase": phase, "timestamp": now_rfc3339()}]
     stats["phasesTransitions"] = transitions[-_TRANSITIONS_KEPT:]
+    _show_durations(stats, transitions)
     return True
+
+
+def _show_durations(stats: Object, transitions: list[Object]) -> None:
+    """``launchTimeDuration``: how long the last launch waited, and started; forgotten with the instance."""
+    phase = transitions[-1]["phase"]
+    before = transitions[-2] if len(transitions) > 1 else {}
+    if phase in ("Pending", "Stopped"):
+        stats.pop("launchTimeDuration", None)
+    elif (before.get("phase"), phase) in _LAUNCH_STAGES:
+        took = parse_time(transitions[-1]["timestamp"]) - parse_time(before["timestamp"])
+        durations = stats.setdefault("launchTimeDuration", {})
+        durations[_LAUNCH_STAGES[before["phase"], phase]] = _go_duration(int(took.total_seconds()))
+
+
+def _go_duration(seconds: int) -> str:
+    """As Go writes a duration: ``5s``, ``1m5s``, ``1h0m5s``."""
+    minutes, seconds = divmod(max(0, seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h{minutes}m{seconds}s"
+    return f"{minutes}m{seconds}s" if minutes else f"{seconds}s"
 
 
 def entered(machine: Object, phase: str) -> str:
@@ -70,6 +98,7 @@ def show_instance(machine: Object, observed: Observed) -> None:
     """Conditions and fields of a machine whose domain lives."""
     status, domain = machine["status"], observed.domain
     assert domain is not None  # noqa: S101  asked only with a domain
+    running = applied.decode(domain.spec_hash)
     if domain.state is DomainState.PAUSED and domain.reason not in ("starting-up", "migration"):
         set_phase(machine, "Pause")
         message = (
@@ -90,9 +119,11 @@ def show_instance(machine: Object, observed: Observed) -> None:
         set_condition(machine, "AgentReady", False, reason="AgentNotReady")
     message = "Live migration needs a cluster of nodes."
     set_condition(machine, "Migratable", False, reason="VirtualMachineNonMigratable", message=message)
-    _show_changes(machine, domain)
+    if running.address:
+        status["ipAddress"], status["virtualMachineIPAddressName"] = running.address, running.address_name
+    _show_changes(machine, running)
     status["blockDeviceRefs"] = observed.devices
-    _show_resources(machine, applied.decode(domain.spec_hash).configuration)
+    _show_resources(machine, running.configuration)
 
 
 def show_absence(machine: Object, observed: Observed, phase: str) -> None:
@@ -114,11 +145,14 @@ def show_absence(machine: Object, observed: Observed, phase: str) -> None:
         set_condition(machine, "Running", False, reason="NotRunning")
     status["blockDeviceRefs"] = observed.devices
     _show_resources(machine, applied.configuration(machine["spec"]))
+    # Nothing is requested of a node for an instance that is not there.
+    del status["resources"]["cpu"]["requestedCores"]
 
 
 def show_address(machine: Object, found: Dependencies) -> None:
-    """Address and its object, as far as they are known."""
+    """Address and its object, as far as they are known, and the main network that they are on."""
     if found.address is not None:
+        machine["status"]["networks"] = [{"id": 1, "type": "Main", "name": "default"}]
         machine["status"]["ipAddress"] = str(found.address)
         machine["status"]["virtualMachineIPAddressName"] = found.address_name
 
@@ -126,6 +160,43 @@ def show_address(machine: Object, found: Dependencies) -> None:
 def show_started(machine: Object) -> None:
     """Note the start's time, for the Uptime column."""
     machine["status"].setdefault("stats", {})["lastStartTime"] = now_rfc3339()
+
+
+def show_rebooted(machine: Object) -> bool:
+    """The guest went down and came back within the same instance; False when that is shown already."""
+    now = now_rfc3339()
+    started = machine["status"].get("stats", {}).get("lastStartTime")
+    if started and (parse_time(now) - parse_time(started)).total_seconds() < _DOUBLED_SECONDS:
+        return False
+    show_started(machine)
+    running = find_condition(machine, "Running")
+    if running is not None:
+        running["lastTransitionTime"] = now
+    return True
+
+
+def show_guest(machine: Object, guest: GuestInfo | None) -> None:
+    """``guestOSInfo``, and how long the agent took; nothing while no agent answers."""
+    status = machine["status"]
+    if guest is None:
+        status.pop("guestOSInfo", None)
+        return
+    stats = status.setdefault("stats", {})
+    if "guestOSInfo" not in status and stats.get("lastStartTime"):
+        took = parse_time(now_rfc3339()) - parse_time(stats["lastStartTime"])
+        durations = stats.setdefault("launchTimeDuration", {})
+        durations["guestOSAgentStarting"] = _go_duration(int(took.total_seconds()))
+    told = {
+        "id": guest.os_id,
+        "name": guest.os_name,
+        "prettyName": guest.os_pretty_name,
+        "version": guest.os_version,
+        "versionId": guest.os_version_id,
+        "kernelRelease": guest.kernel_release,
+        "kernelVersion": guest.kernel_version,
+        "machine": guest.machine,
+    }
+    status["guestOSInfo"] = {key: value for key, value in told.items() if value}
 
 
 def _slow(observed: Observed) -> str:
@@ -137,16 +208,21 @@ def _slow(observed: Observed) -> str:
     return " ".join(parts)
 
 
-def _show_changes(machine: Object, domain: DomainInfo) -> None:
-    changes = applied.changes(applied.decode(domain.spec_hash).configuration, machine["spec"])
+def awaited(changes: list[Object]) -> str:
+    """A sentence that names what a restart would apply."""
+    paths = ", ".join(change["path"] for change in changes)
+    return f"Restart the virtual machine to apply: {paths}."
+
+
+def _show_changes(machine: Object, running: applied.Applied) -> None:
+    changes = applied.changes(running.configuration, machine["spec"])
     if not changes:
         machine["status"].pop("restartAwaitingChanges", None)
         remove_condition(machine, "ConfigurationApplied")
         remove_condition(machine, "AwaitingRestartToApplyConfiguration")
         return
     machine["status"]["restartAwaitingChanges"] = changes
-    paths = ", ".join(change["path"] for change in changes)
-    message = f"Restart the virtual machine to apply: {paths}."
+    message = awaited(changes)
     set_condition(machine, "ConfigurationApplied", False, reason="ConfigurationNotApplied", message=message)
     set_condition(
         machine,

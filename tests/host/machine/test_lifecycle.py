@@ -132,12 +132,16 @@ def test_a_reboot_without_pending_changes_keeps_the_same_qemu(hyperd: Hyperd, no
     vm = make(hyperd, name)
     hyperd.wait_console(vm, "login:")
     before = qemu_pid(node, vm, hyperd)
+    ran_since = condition(vm, "Running")["lastTransitionTime"]
     with Console(hyperd, name) as console:
         console.log_in()
         console.type("reboot\r")
     wait_until(lambda: hyperd.console_log(vm).count("login:") >= 3, timeout=60, what="a second boot")
     assert qemu_pid(node, vm, hyperd) == before
-    assert hyperd.get("vm", name)["status"]["phase"] == "Running"
+    # Who waits for a reboot sees it in the condition's time, as if the instance had been made anew.
+    rebooted = hyperd.wait("vm", name, lambda o: condition(o, "Running")["lastTransitionTime"] > ran_since)
+    assert rebooted["status"]["phase"] == "Running"
+    assert rebooted["status"]["stats"]["lastStartTime"] == condition(rebooted, "Running")["lastTransitionTime"]
 
 
 def test_a_killed_qemu_is_started_again(hyperd: Hyperd, node: Node, name: str) -> None:
@@ -204,6 +208,32 @@ def test_user_data_reaches_the_guest(hyperd: Hyperd, name: str) -> None:
     vm = make(hyperd, name, provisioning={"type": "UserData", "userData": script})
     hyperd.wait_console(vm, "HELLO-FROM-USER-DATA")
     assert condition(vm, "ProvisioningReady")["status"] == "True"
+
+
+AGENT = """#!/bin/sh
+port=$(grep -l guest_agent /sys/class/virtio-ports/*/name); port=${port%/name}
+exec 3<>/dev/${port##*/}
+{ while read -r line; do case $line in
+*guest-sync*) echo "{\\"return\\":$(echo "$line" | sed 's/.*"id":\\([0-9]*\\).*/\\1/')}" ;;
+*get-osinfo*) echo '{"return":{"id":"tiny","pretty-name":"Tiny 1","kernel-release":"6.1"}}' ;;
+*get-host-name*) echo '{"return":{"host-name":"tiny"}}' ;;
+*) echo '{"error":{"class":"CommandNotFound","desc":"no"}}' ;;
+esac; done } <&3 >&3 2>/dev/null &
+"""
+
+
+def test_what_the_guests_agent_tells_is_shown(hyperd: Hyperd, name: str) -> None:
+    make(hyperd, name, provisioning={"type": "UserData", "userData": AGENT}, terminationGracePeriodSeconds=0)
+    vm = hyperd.wait("vm", name, lambda o: (o.get("status") or {}).get("guestOSInfo"), timeout=90)
+    assert vm["status"]["guestOSInfo"] == {"id": "tiny", "prettyName": "Tiny 1", "kernelRelease": "6.1"}
+    assert condition(vm, "AgentReady")["status"] == "True"
+    assert vm["status"]["stats"]["launchTimeDuration"]["guestOSAgentStarting"].endswith("s")
+    stop = hyperd.create(operation("Stop", name, force=True))
+    hyperd.wait_phase("vmop", stop["metadata"]["name"], "Completed")
+    stopped = hyperd.get("vm", name)["status"]
+    assert "guestOSInfo" not in stopped
+    assert "launchTimeDuration" not in stopped["stats"]
+    assert "requestedCores" not in stopped["resources"]["cpu"]
 
 
 def test_a_second_machine_waits_for_a_disk_in_use_and_takes_it_when_it_is_free(hyperd: Hyperd, name: str) -> None:
