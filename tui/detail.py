@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from rich.cells import set_cell_size
 from rich.text import Text
 
 from hyperd.client import ages, sanitize
@@ -23,13 +24,15 @@ COLOURS = {
     Level.BAD: "red",
 }
 _LABEL_WIDTH = 11
+_CONDITION_INDENT = 6
+_EVENT_INDENT = 10
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _YAML_LINE = re.compile(r"(?P<indent>\s*(?:- )*)(?P<key>(?:\"[^\"]*\"|[\w./$@-]+)):(?P<rest>(?: .*)?)\Z")
 _NUMBER_OR_WORD = re.compile(r"(?:-?[0-9.]+(?:[eE][-+]?[0-9]+)?|true|false|null|\[\]|\{\})\Z")
 
 
-def overview(plural: str, obj: Object, relatives: dict[str, Object]) -> list[Text]:
-    """What a person asks first. ``relatives`` are objects it refers to, by ``Kind/name``."""
+def overview(plural: str, obj: Object, relatives: dict[str, Object], width: int) -> list[Text]:
+    """What a person asks first, in ``width`` cells. ``relatives`` are objects it refers to, by ``Kind/name``."""
     state = health(obj)
     lines = [_pair("state", _state(state))]
     if state.progress:
@@ -42,7 +45,23 @@ def overview(plural: str, obj: Object, relatives: dict[str, Object]) -> list[Tex
     else:
         lines += _pairs(_FACTS.get(plural, ()), obj)
     lines.append(_pair("age", Text(ages.age(str(value_at(obj, ".metadata.creationTimestamp") or "")))))
-    return lines + _conditions(obj)
+    folded = fold(lines, width, indent=_LABEL_WIDTH + 2)
+    return folded + fold(_conditions(obj), width, indent=_CONDITION_INDENT)
+
+
+def fold(lines: Iterable[Text], width: int, *, indent: int) -> list[Text]:
+    """Lines that fit: a longer one goes on below, ``indent`` cells in. What does not fit anyhow stays whole."""
+    folded: list[Text] = []
+    for line in lines:
+        while indent < width < line.cell_len:
+            cut = len(set_cell_size(line.plain, width).rstrip())
+            space = line.plain.rfind(" ", indent, cut + 1)
+            cut = space if space > indent else cut
+            folded.append(line[:cut])
+            rest = line[cut:]
+            line = Text(" " * indent).append_text(rest[len(rest.plain) - len(rest.plain.lstrip()) :])
+        folded.append(line)
+    return folded
 
 
 _FACTS: dict[str, tuple[tuple[str, str], ...]] = {
@@ -98,9 +117,21 @@ def _machine(obj: Object, relatives: dict[str, Object]) -> list[Text]:
             line.append("  ").append_text(_state(health(relatives[reference])))
         lines.append(_pair("disk", line))
     for change in value_at(obj, ".status.restartAwaitingChanges") or []:
-        text = f"{change.get('path')}: {change.get('currentValue')} → {change.get('desiredValue')}"
+        before, after = (_short(change.get(side)) for side in ("currentValue", "desiredValue"))
+        text = f"{change.get('path')}: {before} → {after}"
         lines.append(_pair("restart", Text(f"needed for {sanitize.line(text)}", style="yellow")))
     return lines
+
+
+def _short(value: Any) -> str:
+    """A value of the spec in a line: a reference as ``Kind/name``, nothing as a dash."""
+    if value is None:
+        return "–"
+    if not isinstance(value, dict):
+        return str(value)
+    if set(value) == {"kind", "name"}:
+        return f"{value['kind']}/{value['name']}"
+    return str(value.get("type") or value.get("name") or ", ".join(map(str, value.values())))
 
 
 def yaml(obj: Object) -> list[Text]:
@@ -125,8 +156,8 @@ def _yaml_line(line: str) -> Text:
     return text.append(value, style=style)
 
 
-def events(found: Iterable[Object]) -> list[Text]:
-    """Events, newest first, a line each."""
+def events(found: Iterable[Object], width: int) -> list[Text]:
+    """Events, newest first, in ``width`` cells."""
     lines = []
     ordered = sorted(found, key=lambda event: event_time(event) or 0.0, reverse=True)
     for event in ordered:
@@ -141,6 +172,7 @@ def events(found: Iterable[Object]) -> list[Text]:
         if isinstance(count, int) and count > 1:
             line.append(f"  ×{count}", style="dim")
         lines.append(line)
+    lines = fold(lines, width, indent=_EVENT_INDENT)
     return lines or [Text("Nothing has happened to it that is still remembered.", style="dim")]
 
 

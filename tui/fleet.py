@@ -12,11 +12,12 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hyperd.client.home import Home
 from hyperd.client.kinds import Resource
-from hyperd.errors import Expired, Forbidden, HyperdError, NotFound
+from hyperd.errors import Expired, Forbidden, HyperdError, NotFound, ServiceUnavailable, Timeout
 
 if TYPE_CHECKING:
     from hyperd.client.aio import AsyncClient
@@ -26,6 +27,8 @@ Object = dict[str, Any]
 GATHER_SECONDS = 0.1
 _RETRY_SECONDS = (0.5, 1.0, 2.0, 5.0)
 _ABSENT_KIND_SECONDS = 60.0
+BEAT_SECONDS = 4.0
+"""How often a home must answer: a watch is silent for minutes, whether its daemon is well or hangs."""
 
 
 class Key(NamedTuple):
@@ -110,6 +113,7 @@ class Fleet:
             async with asyncio.TaskGroup() as tasks:
                 for name, state in self.homes.items():
                     self._clients[name] = client = AsyncClient(state.home)
+                    tasks.create_task(self._beat(name, client), name=f"{name}/beat")
                     for resource in self.resources.values():
                         tasks.create_task(self._follow(name, client, resource), name=f"{name}/{resource.plural}")
         finally:
@@ -117,6 +121,25 @@ class Fleet:
                 self._timer.cancel()
             for client in self._clients.values():
                 await client.close()
+
+    async def _beat(self, home: str, client: AsyncClient) -> None:
+        """Notice a home that hangs: its connections stay open, and say nothing."""
+        hangs = False
+        while True:
+            await asyncio.sleep(BEAT_SECONDS)
+            if self.homes[home].status is not HomeStatus.CONNECTED and not hangs:
+                continue
+            try:
+                await client.ping()
+            except (ServiceUnavailable, Timeout) as err:
+                hangs = True
+                self._set_home(home, HomeStatus.STALE, err.message)
+                continue
+            except HyperdError:
+                pass  # a refusal is an answer
+            if hangs:
+                hangs = False
+                self._set_home(home, HomeStatus.CONNECTED)
 
     async def _follow(self, home: str, client: AsyncClient, resource: Resource) -> None:
         version = ""
@@ -126,8 +149,9 @@ class Fleet:
                 if not version:
                     items, version = await client.list(resource)
                     self._replace(home, resource, items)
-                self._set_home(home, HomeStatus.CONNECTED)
-                async for event in client.watch(resource, resource_version=version):
+                    self._set_home(home, HomeStatus.CONNECTED)
+                opened = partial(self._set_home, home, HomeStatus.CONNECTED)
+                async for event in client.watch(resource, resource_version=version, opened=opened):
                     failures = 0
                     version = self._take(home, resource, event) or version
             except Expired:

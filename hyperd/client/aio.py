@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -23,6 +23,7 @@ Object = dict[str, Any]
 
 CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 10.0
+PING_SECONDS = 4.0
 SILENCE_SECONDS = 90.0
 """A watch gets a bookmark every 30 s; three missed ones mean that the connection is dead."""
 
@@ -60,9 +61,17 @@ class AsyncClient:
         return list(answer.get("items") or ()), str((answer.get("metadata") or {}).get("resourceVersion", ""))
 
     async def watch(
-        self, resource: Resource, namespace: str | None = None, *, resource_version: str
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        *,
+        resource_version: str,
+        opened: Callable[[], None] | None = None,
     ) -> AsyncIterator[Object]:
-        """Events after ``resource_version`` until the server ends it. Raises Expired, ServiceUnavailable."""
+        """Events after ``resource_version`` until the server ends it; ``opened`` is called when it has begun.
+
+        Raises Expired, ServiceUnavailable.
+        """
         query = paths.query({"watch": "true", "allowWatchBookmarks": "true", "resourceVersion": resource_version})
         timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS)
         path = paths.collection(resource, namespace) + query
@@ -72,6 +81,8 @@ class AsyncClient:
             ) as response:
                 if response.status >= 400:
                     raise await _refusal(response)
+                if opened is not None:
+                    opened()
                 pending = b""
                 async for piece in response.content.iter_any():
                     *lines, pending = (pending + piece).split(b"\n")
@@ -84,6 +95,17 @@ class AsyncClient:
                         yield event
                     if len(pending) > _READ_LIMIT:
                         raise ServiceUnavailable(f"{self.home.where} sent an event without end.")
+
+    async def ping(self) -> None:
+        """Return when the server answers. Raises Timeout soon, ServiceUnavailable, or what it refuses with."""
+        timeout = aiohttp.ClientTimeout(total=PING_SECONDS, sock_connect=CONNECT_SECONDS)
+        with self._translated():
+            async with self._session.get(
+                f"{self._base}/version", timeout=timeout, server_hostname=self._server_hostname
+            ) as response:
+                if response.status >= 400:
+                    raise await _refusal(response)
+                await response.read()
 
     async def create(self, resource: Resource, namespace: str | None, obj: Object) -> Object:
         """The object as created."""

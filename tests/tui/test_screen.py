@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import re
 
 import pytest
 
+from hyperd.client import aio
 from hyperd.client.home import local
 from tests.tui.conftest import Ui, looking
 from tests.tui.world import World, machine, serving, short_folder
+from tui import fleet
 from tui.actions import ACTIONS
 from tui.app import HvApp
 from tui.screens.main import MainScreen
@@ -106,6 +110,22 @@ async def test_the_detail_has_an_overview_yaml_and_events(world: World) -> None:
         await ui.shows("The machine runs", "memory.size waits")
         await ui.press("tab", "tab")
         await ui.shows("policy     AlwaysOnUnlessStoppedManually")
+
+
+async def test_what_waits_for_a_restart_is_told_whole_on_a_narrow_screen(world: World) -> None:
+    change = {
+        "operation": "replace",
+        "path": "blockDeviceRefs.0",
+        "currentValue": {"kind": "VirtualDisk", "name": "root-of-the-old-days"},
+        "desiredValue": {"kind": "VirtualDisk", "name": "root-of-tomorrow"},
+    }
+    await world.machine("ark", restartAwaitingChanges=[change])
+    async with looking(world, size=(80, 30)) as ui:
+        await ui.row("ark")
+        await ui.press("enter")
+        await ui.shows(
+            "needed for blockDeviceRefs.0: VirtualDisk/root-of-the-old-days", "VirtualDisk/root-of-tomorrow"
+        )
 
 
 async def test_a_small_screen_opens_the_detail_on_enter_and_closes_it_on_esc(world: World) -> None:
@@ -247,7 +267,46 @@ async def test_rows_survive_a_restart_of_the_daemon(world: World) -> None:
         await ui.shows("web-7")
         await world.stop()
         await ui.shows("◐", "last seen", "web-7")
+        # It counts on, though every try to reach the home fails anew.
+        await ui.until(lambda: re.search(r"last seen ([3-9]|\d\d)s ago", ui.text) is not None, "the count")
         await world.start()
         await world.set_status("virtualmachines", "shop", "db-1", {"phase": "Starting"})
         await ui.shows("◐ Starting", "10.66.10.7")
         assert "last seen" not in ui.text
+
+
+async def test_a_daemon_that_hangs_is_shown_as_such(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet, "BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(aio, "PING_SECONDS", 0.3)
+    answers = asyncio.Event()
+    answers.set()
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection, silent while the daemon hangs."""
+        there, back = await asyncio.open_unix_connection(world.home.socket)
+        with contextlib.closing(writer), contextlib.closing(back):
+            await asyncio.wait(
+                [
+                    asyncio.create_task(_pump(reader, back, answers)),
+                    asyncio.create_task(_pump(there, writer, answers)),
+                ],
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+
+    with short_folder() as folder:
+        async with await asyncio.start_unix_server(relay, folder / "x.sock"):
+            app = HvApp([local(str(folder / "x.sock"))])
+            async with app.run_test(size=(120, 40)) as pilot:
+                ui = Ui(app, pilot)
+                await ui.shows("web-7", f"{folder.name} ●")
+                answers.clear()
+                await ui.shows(f"{folder.name} ◐", "last seen", "web-7")
+                answers.set()
+                await ui.shows(f"{folder.name} ●")
+                assert "last seen" not in ui.text
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, open_: asyncio.Event) -> None:
+    while data := await reader.read(65536):
+        await open_.wait()
+        writer.write(data)

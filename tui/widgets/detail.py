@@ -149,10 +149,11 @@ class DetailPane(Vertical):
     def _lines(self, obj: Object | None) -> list[Text]:
         if obj is None or self._key is None:
             return []
+        width = self.query_one(LinesView).scrollable_content_region.width
         draw: dict[str, Callable[[Object, Key], list[Text]]] = {
-            OVERVIEW: lambda obj, key: detail.overview(self._plural, obj, self._relatives(key)),
+            OVERVIEW: lambda obj, key: detail.overview(self._plural, obj, self._relatives(key), width),
             YAML: lambda obj, _: detail.yaml(obj),
-            EVENTS: lambda obj, key: detail.events(self.events_of(key, obj)),
+            EVENTS: lambda obj, key: detail.events(self.events_of(key, obj), width),
         }
         return draw[self.tab](obj, self._key)
 
