@@ -21,8 +21,10 @@ from typing import Any
 from hyperd import __version__, logs, settings
 from hyperd.admission.dispatch import reviewer
 from hyperd.api.app import ApiServer
+from hyperd.api.authorization import asking
 from hyperd.api.maintenance import Maintenance
 from hyperd.api.metrics import Sample
+from hyperd.api.rules import RoleAuthorizer
 from hyperd.api.sessions import Sessions
 from hyperd.controllers.address import AddressController
 from hyperd.controllers.bootstrap import bootstrap
@@ -63,9 +65,9 @@ class Daemon:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.node_name = settings.node_name or socket.gethostname().lower()
-        self.store = EmbeddedStore(
-            settings.database_path, settings=settings.store, admit=reviewer(settings), kinds=KINDS
-        )
+        authorizer = RoleAuthorizer(KINDS)
+        admit = reviewer(settings, may=asking(authorizer))
+        self.store = EmbeddedStore(settings.database_path, settings=settings.store, admit=admit, kinds=KINDS)
         self._manager = Manager(self.store)
         self._server = None if settings.registry.url else EmbeddedRegistry(settings)
         self._context = self._wire()
@@ -84,6 +86,7 @@ class Daemon:
             self.store,
             sessions={**self._sessions.handlers(), **upkeep.handlers()},
             collectors=(self._samples,),
+            authorizer=authorizer,
         )
         self._tasks: list[asyncio.Task[None]] = []
 

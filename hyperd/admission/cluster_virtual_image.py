@@ -2,15 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from hyperd.admission.context import Context
 from hyperd.admission.images import PROVISIONED_PHASES, check_name
+from hyperd.resources.all import SECRET, VIRTUAL_DISK, VIRTUAL_DISK_SNAPSHOT, VIRTUAL_IMAGE
+from hyperd.resources.data_source import ImageObjectRefKind
+from hyperd.resources.kind import Kind
+
+_SOURCES: Mapping[str, Kind] = {
+    ImageObjectRefKind.VIRTUAL_IMAGE: VIRTUAL_IMAGE,
+    ImageObjectRefKind.VIRTUAL_DISK: VIRTUAL_DISK,
+    ImageObjectRefKind.VIRTUAL_DISK_SNAPSHOT: VIRTUAL_DISK_SNAPSHOT,
+}
+"""Kinds of a namespace: what they hold becomes everybody's."""
 
 
 async def review(context: Context) -> None:
-    """Once the image is there, nothing of its spec changes."""
+    """Once the image is there, nothing of its spec changes; what it is made of must be its user's to read."""
     check_name(context)
+    if context.spec.get("dataSource") != context.old_spec.get("dataSource"):
+        await _check_sources(context)
     if not context.creating and context.spec_changed and context.phase in PROVISIONED_PHASES:
         context.forbidden(
             "spec",
             f"ClusterVirtualImage is in a {context.phase} state: configuration changes are not available",
         )
+
+
+async def _check_sources(context: Context) -> None:
+    source = context.spec["dataSource"]
+    reference = source.get("objectRef") or {}
+    kind = _SOURCES.get(str(reference.get("kind")))
+    if kind is not None:
+        path = "spec.dataSource.objectRef"
+        await context.require(path, "get", kind, reference.get("namespace") or "", reference["name"])
+    pull = (source.get("containerImage") or {}).get("imagePullSecret")
+    if pull:
+        path = "spec.dataSource.containerImage.imagePullSecret"
+        await context.require(path, "get", SECRET, pull.get("namespace") or "", pull["name"])

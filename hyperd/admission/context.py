@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from typing import Any
@@ -9,15 +10,24 @@ from typing import Any
 from hyperd.errors import Cause
 from hyperd.resources.kind import Kind, Object
 from hyperd.resources.metadata import quoted
-from hyperd.store.interface import SYSTEM, AdmissionRequest
+from hyperd.store.interface import SYSTEM, AdmissionRequest, User
+
+May = Callable[[User, str, Kind, str, str], Awaitable[bool]]
+"""``may(user, verb, kind, namespace, name)``: whether the home lets the user do that."""
+
+
+async def nobody_may(user: User, verb: str, kind: Kind, namespace: str, name: str) -> bool:
+    """Where nobody can be asked, the answer is no."""
+    return False
 
 
 @dataclass(frozen=True)
 class Policy:
-    """What rules must know of the daemon's settings."""
+    """What rules must know of the daemon's settings, and whom they ask about users."""
 
     virtual_machine_cidrs: tuple[IPv4Network, ...] = ()
     """Ranges of the main network; without any there is no main network."""
+    may: May = nobody_may
 
 
 class Context:
@@ -32,6 +42,8 @@ class Context:
         self.old: Object | None = request.old
         self.causes: list[Cause] = []
         self.warnings: list[str] = []
+        self.denial = ""
+        """Why the user may not do this at all: a refusal with 403, whatever else is wrong."""
 
     @property
     def creating(self) -> bool:
@@ -66,6 +78,17 @@ class Context:
         """An object of the request's namespace, or a cluster-wide one."""
         namespace = self.request.namespace if kind.namespaced else ""
         return await self.request.reader.find(kind, namespace, name)
+
+    async def require(self, path: str, verb: str, kind: Kind, namespace: str, name: str = "") -> None:
+        """Deny unless the user may also do that to the object that ``path`` is about: it reaches further."""
+        user = self.request.user
+        if self.by_system or self.denial or await self.policy.may(user, verb, kind, namespace, name):
+            return
+        where = f'in the namespace "{namespace}"' if namespace else "at the cluster scope"
+        self.denial = (
+            f'{self.request.kind.qualified_resource} "{self.request.name}" is forbidden: {path}: '
+            f'User "{user.name}" cannot {verb} resource "{kind.plural}" in API group "{kind.group}" {where}'
+        )
 
     def invalid(self, path: str, value: Any, text: str) -> None:
         """Refuse: the value at ``path`` is wrong, and ``text`` says how."""

@@ -20,7 +20,7 @@ from hyperd.admission import (
     virtual_machine_ip_address,
     virtual_machine_operation,
 )
-from hyperd.admission.context import Context, Policy
+from hyperd.admission.context import Context, May, Policy
 from hyperd.resources import all as kinds
 from hyperd.resources import meta, names
 from hyperd.resources.kind import Kind
@@ -53,9 +53,9 @@ FINALIZERS: Final[Mapping[Kind, str]] = {
 """Set at birth: no moment in which an object could go without its host part being cleaned up."""
 
 
-def reviewer(settings: Settings) -> Admit:
-    """``review`` with the policy of these settings, as the store wants it."""
-    policy = Policy(virtual_machine_cidrs=settings.network.virtual_machine_cidrs)
+def reviewer(settings: Settings, *, may: May) -> Admit:
+    """``review`` with the policy of these settings, as the store wants it; ``may`` decides about users."""
+    policy = Policy(virtual_machine_cidrs=settings.network.virtual_machine_cidrs, may=may)
 
     async def admit(request: AdmissionRequest) -> AdmissionResponse:
         return await review(request, policy=policy)
@@ -85,7 +85,7 @@ async def review(request: AdmissionRequest, *, policy: Policy | None = None) -> 
         if context.spec_changed:
             _tell_unbuilt(context)
     await rules(context)
-    return AdmissionResponse(new, warnings=context.warnings, causes=context.causes)
+    return AdmissionResponse(new, warnings=context.warnings, causes=context.causes, forbidden=context.denial)
 
 
 def _is_untouched(context: Context) -> bool:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from hyperd.admission.context import Context
-from hyperd.resources.all import VIRTUAL_MACHINE_OPERATION
-from hyperd.resources.virtual_machine_operation import FINISHED_PHASES, supersedes
+from hyperd.resources.all import VIRTUAL_MACHINE, VIRTUAL_MACHINE_OPERATION
+from hyperd.resources.virtual_machine_operation import FINISHED_PHASES, OperationType, supersedes
+
+_ALSO_NEEDED = {OperationType.RESTORE: "update", OperationType.CLONE: "create"}
+"""Operations that write objects, and what their user must be allowed to do to machines."""
 
 
 async def review(context: Context) -> None:
-    """Refuse a new operation while another runs that it does not supersede."""
+    """Refuse a new operation that does more than its user may, or that does not supersede one that runs."""
     if not context.creating:
         return
+    type_ = context.spec["type"]
+    if type_ in _ALSO_NEEDED:
+        await context.require("spec.type", _ALSO_NEEDED[type_], VIRTUAL_MACHINE, context.request.namespace)
     name = context.spec["virtualMachineName"]
     for other in await context.request.reader.find_all(VIRTUAL_MACHINE_OPERATION, context.request.namespace):
         if other["spec"]["virtualMachineName"] != name:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeGuard
 
 import orjson
@@ -18,6 +18,7 @@ from hyperd.api import negotiate, protobuf, tables
 from hyperd.api.negotiate import JSON, PLAIN, PROBLEM, YAML, Accepted, Form
 from hyperd.api.options import Query
 from hyperd.api.routes import Target
+from hyperd.api.veil import Veil
 from hyperd.errors import HyperdError, Unauthorized
 from hyperd.resources.kind import Object
 from hyperd.store.interface import Item, Listing, User
@@ -43,6 +44,8 @@ class Call:
     target: Target
     query: Query
     warnings: list[str] = field(default_factory=list)
+    veil: Veil | None = None
+    """What the answer must pass; None where the kind hides nothing."""
 
     @property
     def accept(self) -> str:
@@ -69,6 +72,8 @@ def send(call: Call, body: bytes, *, status: int = 200, content_type: str = JSON
 
 async def item(call: Call, item: Item, *, status: int = 200) -> web.Response:
     """One object."""
+    if call.veil is not None:
+        item = await call.veil.over(item)
     accepted = call.accepted(_ONE)
     if accepted is PLAIN:
         return send(call, item.raw, status=status)
@@ -80,6 +85,8 @@ async def item(call: Call, item: Item, *, status: int = 200) -> web.Response:
 
 async def listing(call: Call, found: Listing) -> web.Response:
     """A list, joined from the items' bytes."""
+    if call.veil is not None:
+        found = replace(found, items=await call.veil.over_all(found.items))
     kind = call.target.kind
     accepted = call.accepted(_MANY)
     metadata: Object = {"resourceVersion": found.resource_version}

@@ -32,6 +32,7 @@ from hyperd.api.rules import RoleAuthorizer
 from hyperd.api.subresources import SubresourceHandlers
 from hyperd.api.tokens import TokenLogin, Tokens
 from hyperd.api.unixgroups import UnixGroups
+from hyperd.api.veil import Veil
 from hyperd.api.watching import Watchers
 from hyperd.errors import MethodNotAllowed, PermanentError
 from hyperd.resources.all import KINDS, NAMESPACE
@@ -207,6 +208,8 @@ class ApiServer:
             name=target.name,
         )
         await authorization.require(self._authorizer, call.user, attributes)
+        if target.kind.hidden:
+            call.veil = Veil(self._authorizer, call.user, target.kind)
         if verb == "create" and target.kind in self._reviews.kinds:
             return await self._reviews.create(call)
         return await self._objects.handlers[verb](call)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from hyperd.errors import Forbidden
+from hyperd.resources.kind import Kind
 from hyperd.store.interface import User
 
 
@@ -55,6 +56,16 @@ class Authorizer(Protocol):
 
     async def rules(self, user: User, namespace: str) -> Sequence[Rule]:
         """What ``user`` may do in ``namespace``, and on paths and cluster-wide, for people to read."""
+
+
+def asking(authorizer: Authorizer) -> Callable[[User, str, Kind, str, str], Awaitable[bool]]:
+    """``authorizer`` as admission's rules ask it: ``may(user, verb, kind, namespace, name)``."""
+
+    async def may(user: User, verb: str, kind: Kind, namespace: str, name: str) -> bool:
+        wanted = Attributes(verb, kind.group, kind.plural, namespace=namespace, name=name)
+        return await authorizer.allows(user, wanted)
+
+    return may
 
 
 async def require(authorizer: Authorizer, user: User, attributes: Attributes) -> None:

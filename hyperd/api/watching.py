@@ -18,6 +18,7 @@ from hyperd.api.answers import REQUEST_ID, Call, warning_header
 from hyperd.api.metrics import Sample
 from hyperd.api.negotiate import Form
 from hyperd.api.options import ListOptions
+from hyperd.api.veil import Veil
 from hyperd.errors import HyperdError, TooManyRequests
 from hyperd.store.interface import EventType, Store, Watch, WatchEvent
 
@@ -96,20 +97,22 @@ class Watchers:
         )
         try:
             async with watching as watch:
-                await self._pump(call.request, watch, response, formatter)
+                await self._pump(call, watch, response, formatter)
         except HyperdError as err:
             # The answer has begun; Kubernetes reports what ends a watch as its last event.
             await response.write(orjson.dumps({"type": "ERROR", "object": err.status()}) + b"\n")
 
     async def _pump(
         self,
-        request: web.BaseRequest,
+        call: Call,
         watch: Watch,
         response: web.StreamResponse,
         formatter: tables.Formatter | None,
     ) -> None:
-        transport = request.transport
+        transport = call.request.transport
         async for event in watch:
+            if call.veil is not None:
+                event = await _veiled(event, call.veil)
             line = event.line if formatter is None else _formatted(event, formatter)
             self._events += 1
             if transport is None or not transport.get_write_buffer_size():
@@ -123,6 +126,13 @@ class Watchers:
                 if transport is not None:
                     transport.abort()
                 raise
+
+
+async def _veiled(event: WatchEvent, veil: Veil) -> WatchEvent:
+    if event.type is EventType.BOOKMARK:
+        return event
+    item = await veil.over(event.item)
+    return event if item is event.item else WatchEvent(event.type, item)
 
 
 def _formatted(event: WatchEvent, formatter: tables.Formatter) -> bytes:

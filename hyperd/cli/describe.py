@@ -78,6 +78,10 @@ def text_of(obj: dict[str, Any], resource: Resource, events: list[dict[str, Any]
         body = {key: value for key, value in (obj.get(section) or {}).items() if key != "conditions"}
         if resource.kind == "Secret" and section == "data":
             body = {key: f"{len(str(value)) * 3 // 4} bytes" for key, value in body.items()}
+        provisioning = body.get("provisioning")
+        if isinstance(provisioning, dict) and "userData" in provisioning:
+            size = len(str(provisioning["userData"]).encode())
+            body["provisioning"] = {**provisioning, "userData": f"{size} bytes"}
         if body:
             out += f"\n{section.capitalize()}:\n" + "".join(f"  {line}\n" for line in dump(body).splitlines())
     return out + _conditions(obj) + _events(events)

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from hyperd.resources.base import LIST_SET, Conditions, Int64, NonEmpty, Resource, Section
 from hyperd.resources.data_source import (
+    HIDDEN_SOURCE,
     UNBUILT_CHECKSUMS,
     ContainerImageSource,
     DataSourceType,
@@ -164,6 +165,7 @@ CLUSTER_VIRTUAL_IMAGE = KINDS.add(
             ),
         ),
         subresources=frozenset({"status"}),
+        hidden=HIDDEN_SOURCE,
         unbuilt=UNBUILT_SOURCES,
         refused=UNBUILT_CHECKSUMS,
     )

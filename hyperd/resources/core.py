@@ -6,6 +6,7 @@ from typing import Final
 
 from hyperd.resources import core_cells as cells
 from hyperd.resources import core_schemas as schemas
+from hyperd.resources.hidden import emptied
 from hyperd.resources.kind import KINDS, Column, Kind
 
 _READ_ONLY: Final = ("get", "list", "watch")
@@ -43,6 +44,7 @@ SECRET = KINDS.add(
             _AGE,
         ),
         selectable_fields=("type",),
+        hidden={"data": emptied, "stringData": emptied},
         openapi=schemas.SECRET,
     )
 )

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from hyperd.resources.base import Base64, NonEmpty, SecretReference, Section
+from hyperd.resources.hidden import hidden, without_credentials
 from hyperd.resources.kind import Rule
 
 URL_PATTERN = r"^https?://[!-~]+$"
@@ -171,6 +172,14 @@ UNBUILT_CHECKSUMS = {
     for block in ("http", "upload")
     for name in ("streebog256", "streebog512")
 }
+
+
+HIDDEN_SOURCE = {
+    "spec.dataSource.http.url": without_credentials,
+    "status.imageUploadURLs": hidden,
+    "status.uploadCommand": hidden,
+}
+"""Whoever has the address of an upload may upload."""
 
 
 class ImageSize(Section):

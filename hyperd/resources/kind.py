@@ -82,6 +82,8 @@ class Kind:
     """Spec paths whose effect is not built yet → what to tell the user. See ``resources.unbuilt``."""
     refused: Mapping[str, str] = field(default_factory=dict)
     """Like ``unbuilt``, for what would cost data or safety if it were ignored: admission refuses it."""
+    hidden: Mapping[str, Callable[[str], str]] = field(default_factory=dict)
+    """Paths that only those see who may edit the object → what others see there. See ``resources.hidden``."""
     deprecated: bool = False
     """Whether another version should be used; every answer of this one carries a warning then."""
     not_built: str = ""

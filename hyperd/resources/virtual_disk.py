@@ -9,6 +9,7 @@ from pydantic import Field
 
 from hyperd.resources.base import Conditions, Int64, NonEmpty, Quantity, Resource, Section, Timestamp, list_map
 from hyperd.resources.data_source import (
+    HIDDEN_SOURCE,
     UNBUILT_CHECKSUMS,
     ContainerImageSource,
     DataSourceType,
@@ -272,6 +273,7 @@ VIRTUAL_DISK = KINDS.add(
         ),
         rules=data_source_rules(),
         subresources=frozenset({"status"}),
+        hidden=HIDDEN_SOURCE,
         unbuilt={
             "spec.dataSource.type=ContainerImage": (
                 "Disks from container images are not built yet: use type ObjectRef with an image."

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from hyperd.resources.base import Conditions, Int64, Resource, Section
 from hyperd.resources.data_source import (
+    HIDDEN_SOURCE,
     UNBUILT_CHECKSUMS,
     DownloadSpeed,
     ImageDataSource,
@@ -176,6 +177,7 @@ VIRTUAL_IMAGE = KINDS.add(
         ),
         rules=data_source_rules(),
         subresources=frozenset({"status"}),
+        hidden=HIDDEN_SOURCE,
         unbuilt={
             **UNBUILT_SOURCES,
             "spec.storage=PersistentVolumeClaim": (

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from hyperd.resources.base import LIST_ATOMIC, NonEmpty, Quantity, Resource, Section
+from hyperd.resources.hidden import hidden
 from hyperd.resources.kind import KINDS, Column, Kind, Rule
 from hyperd.resources.names import CATEGORY, GROUP, MAX_BLOCK_DEVICES, VERSION
 from hyperd.resources.placement import Affinity, Toleration, TopologySpreadConstraint
@@ -314,6 +315,7 @@ VIRTUAL_MACHINE = KINDS.add(
         ),
         rules=_RULES,
         subresources=frozenset({"status"}),
+        hidden={"spec.provisioning.userData": hidden},
         unbuilt={
             "spec.networks[].type=Network": "Additional networks are not built yet; only Main is attached.",
             "spec.networks[].type=ClusterNetwork": "Additional networks are not built yet; only Main is attached.",

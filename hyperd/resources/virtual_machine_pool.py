@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from hyperd.resources.base import Conditions, Int32, Int64, NonEmpty, Resource, Section, list_map, one_of
+from hyperd.resources.hidden import hidden, without_credentials
 from hyperd.resources.kind import KINDS, Column, Kind, Rule
 from hyperd.resources.names import CATEGORY, GROUP, MAX_BLOCK_DEVICES, VERSION
 from hyperd.resources.virtual_disk import VIRTUAL_DISK, VirtualDiskSpec
@@ -243,6 +244,10 @@ VIRTUAL_MACHINE_POOL = KINDS.add(
         ),
         rules=_RULES,
         subresources=frozenset({"status", "scale"}),
+        hidden={
+            "spec.virtualMachineTemplate.spec.provisioning.userData": hidden,
+            "spec.virtualDiskTemplates.spec.dataSource.http.url": without_credentials,
+        },
         not_built="Pools are not built yet: no machine is made.",
     )
 )

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from hyperd.admission import Policy, review
+from hyperd.admission.context import nobody_may
 from hyperd.admission.dispatch import reviewer
 from hyperd.resources.all import NODE, VIRTUAL_MACHINE
 from hyperd.resources.kind import Object
@@ -232,7 +233,7 @@ async def test_deletions_and_status_pass() -> None:
 
 
 async def test_a_reviewer_knows_the_settings() -> None:
-    admit = reviewer(Settings())
+    admit = reviewer(Settings(), may=nobody_may)
     new = stored(address())
     request = AdmissionRequest(
         "CREATE", _kind("VirtualMachineIPAddress"), "default", "web", new, None, ALICE, World()

@@ -16,6 +16,8 @@ from blockbuster import blockbuster_ctx
 
 from hyperd.admission.dispatch import reviewer
 from hyperd.api.app import ApiServer
+from hyperd.api.authorization import asking
+from hyperd.api.rules import RoleAuthorizer
 from hyperd.api.subresources import SubresourceHandlers
 from hyperd.controllers.bootstrap import bootstrap
 from hyperd.resources.all import KINDS
@@ -76,7 +78,7 @@ async def serving(
         api=ApiSettings(**{"port": 0, **api}),
         access=AccessSettings(**(access or {})),
     )
-    admit = reviewer(settings) if admission else None
+    admit = reviewer(settings, may=asking(RoleAuthorizer(KINDS))) if admission else None
     store = EmbeddedStore(settings.database_path, settings=settings.store, admit=admit, kinds=KINDS)
     await store.start()
     await bootstrap(store, settings)

@@ -1,0 +1,132 @@
+"""What somebody who may read but not edit sees: neither secrets nor user data, in no form."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from hyperd.resources.hidden import without_credentials
+from hyperd.resources.kind import Object
+from hyperd.roles import Role
+from tests.unit.api.conftest import GROUP, Api, machine
+from tests.unit.api.test_identity import bearer, token
+
+USER_DATA = "canary-user-data"
+PASSWORD = "canary-password"
+MACHINES = f"{GROUP}/namespaces/default/virtualmachines"
+IMAGES = f"{GROUP}/namespaces/default/virtualimages"
+TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
+METADATA = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
+
+
+def secretive_machine(name: str) -> Object:
+    obj = machine(name)
+    obj["spec"]["provisioning"] = {"type": "UserData", "userData": f"#cloud-config\n# {USER_DATA}"}
+    applied = json.dumps(obj)
+    obj["metadata"]["annotations"] = {
+        "kubectl.kubernetes.io/last-applied-configuration": applied,
+        "note": "for everybody",
+    }
+    return obj
+
+
+def secretive_image(name: str) -> Object:
+    return {
+        "kind": "VirtualImage",
+        "apiVersion": "virtualization.deckhouse.io/v1alpha2",
+        "metadata": {"name": name},
+        "spec": {
+            "storage": "ContainerRegistry",
+            "dataSource": {
+                "type": "HTTP",
+                "http": {"url": f"https://me:{PASSWORD}@example.org/a.img?k={PASSWORD}"},
+            },
+        },
+    }
+
+
+@pytest.fixture
+async def viewer(api: Api) -> dict[str, str]:
+    assert (await api.call("POST", MACHINES, secretive_machine("web")))[0] == 201
+    assert (await api.call("POST", IMAGES, secretive_image("os")))[0] == 201
+    return bearer(await token(api, "eve", Role.VIEWER, "default"))
+
+
+@pytest.mark.parametrize("path", [f"{MACHINES}/web", MACHINES, f"{MACHINES}/web/status", f"{IMAGES}/os", IMAGES])
+@pytest.mark.parametrize("accept", ["application/json", "application/yaml", TABLE, METADATA])
+async def test_no_form_of_answer_shows_it(api: Api, viewer: dict[str, str], path: str, accept: str) -> None:
+    url = f"http://h{path}?includeObject=Object"
+    async with api.client.get(url, headers={**viewer, "Accept": accept}) as response:
+        text = await response.text()
+        if response.status == 200:
+            assert USER_DATA not in text
+            assert PASSWORD not in text
+            assert "for everybody" in text or "virtualimages" in path
+    async with api.client.get(url, headers={"Accept": accept}) as response:
+        text = await response.text()
+        assert (
+            (response.status != 200) or (USER_DATA in text) or (PASSWORD in text) or accept != "application/json"
+        )
+
+
+async def test_the_rest_of_the_object_is_shown(api: Api, viewer: dict[str, str]) -> None:
+    _, seen = await api.call("GET", f"{MACHINES}/web", headers=viewer)
+    _, whole = await api.call("GET", f"{MACHINES}/web")
+    assert seen["spec"].pop("provisioning") == {"type": "UserData", "userData": "<hidden>"}
+    assert seen["metadata"]["annotations"] == {"note": "for everybody"}
+    del whole["spec"]["provisioning"], whole["metadata"]["annotations"], seen["metadata"]["annotations"]
+    assert seen == whole
+    _, image = await api.call("GET", f"{IMAGES}/os", headers=viewer)
+    assert image["spec"]["dataSource"]["http"]["url"] == "https://example.org/a.img"
+
+
+async def test_watches_are_covered_from_the_first_event_to_the_last(api: Api, viewer: dict[str, str]) -> None:
+    async def events(headers: dict[str, str]) -> str:
+        url = f"http://h{MACHINES}?watch=true&timeoutSeconds=1&allowWatchBookmarks=true"
+        async with api.client.get(url, headers=headers) as response:
+            assert response.status == 200
+            await api.call("DELETE", f"{MACHINES}/new")
+            await api.call("POST", MACHINES, secretive_machine("new"))
+            return await response.text()
+
+    seen = await events(viewer)
+    assert USER_DATA not in seen
+    assert {json.loads(line)["type"] for line in seen.splitlines()} >= {"ADDED", "BOOKMARK"}
+    assert USER_DATA in await events({})
+
+
+async def test_editors_see_all_but_the_tokens(api: Api) -> None:
+    await api.call("POST", MACHINES, secretive_machine("web"))
+    secret = {"metadata": {"name": "mine"}, "stringData": {"key": PASSWORD}}
+    await api.call("POST", "/api/v1/namespaces/default/secrets", secret)
+    headers = bearer(await token(api, "ed", Role.EDITOR))
+    assert USER_DATA in str(await api.call("GET", MACHINES, headers=headers))
+    _, listed = await api.call("GET", "/api/v1/secrets", headers=headers)
+    data = {item["metadata"]["name"]: item["data"] for item in listed["items"]}
+    assert data["mine"]["key"]
+    assert set(data["ed"].values()) == {""}
+
+
+async def test_an_upload_address_is_a_secret(api: Api, viewer: dict[str, str]) -> None:
+    _, image = await api.call("GET", f"{IMAGES}/os")
+    image["status"] = {"imageUploadURLs": {"external": f"https://h/upload/{PASSWORD}"}, "uploadCommand": PASSWORD}
+    status, answer = await api.call("PUT", f"{IMAGES}/os/status", image)
+    assert status == 200, answer
+    _, seen = await api.call("GET", f"{IMAGES}/os", headers=viewer)
+    assert seen["status"]["imageUploadURLs"] == {"external": "<hidden>"}
+    assert PASSWORD not in str(seen)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://example.org/a?b", "https://example.org/a"),
+        ("http://u:p@[::1]:80/a#f", "http://[::1]:80/a"),
+        ("http://u:p@q@host/", "http://host/"),
+        ("http://[", "<hidden>"),
+    ],
+)
+def test_urls_lose_their_credentials(url: Any, shown: str) -> None:
+    assert without_credentials(url) == shown
