@@ -19,15 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from hyperd import __version__, logs, settings
-from hyperd.admission.dispatch import reviewer
 from hyperd.api.app import ApiServer
-from hyperd.api.authorization import asking
 from hyperd.api.maintenance import Maintenance
 from hyperd.api.metrics import Sample
-from hyperd.api.rules import RoleAuthorizer
 from hyperd.api.sessions import Sessions
 from hyperd.controllers.address import AddressController
-from hyperd.controllers.bootstrap import bootstrap
 from hyperd.controllers.collection import Collection
 from hyperd.controllers.context import Context
 from hyperd.controllers.disk import DiskController
@@ -40,17 +36,17 @@ from hyperd.controllers.operation import OperationController
 from hyperd.controllers.sweep import Sweeper
 from hyperd.controllers.unbuilt import unbuilt_controllers
 from hyperd.errors import HyperdError, PermanentError, ServiceUnavailable
+from hyperd.home import make_home
 from hyperd.hypervisor.console import ConsoleHub
 from hyperd.hypervisor.hypervisor import Hypervisor
 from hyperd.network.dhcp import DhcpServer
 from hyperd.network.host import HostNetwork
-from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, EVENT, KINDS, VIRTUAL_IMAGE
+from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, EVENT, VIRTUAL_IMAGE
 from hyperd.runtime.controller import Controller, Manager
 from hyperd.runtime.recorder import EventRecorder
 from hyperd.settings import Settings
 from hyperd.storage.pool import VolumePool
 from hyperd.storage.seed import SeedStore
-from hyperd.store.embedded import EmbeddedStore
 from registry.cache import ImageCache
 from registry.client import RegistryClient
 from registry.importer import Importer
@@ -64,29 +60,29 @@ class Daemon:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.node_name = settings.node_name or socket.gethostname().lower()
-        authorizer = RoleAuthorizer(KINDS)
-        admit = reviewer(settings, may=asking(authorizer))
-        self.store = EmbeddedStore(settings.database_path, settings=settings.store, admit=admit, kinds=KINDS)
-        self._manager = Manager(self.store)
+        self.node_name = settings.node
+        self._home = make_home(settings)
+        self._manager = Manager(self._home.store, leads=self._home.duty.leads)
         self._server = None if settings.registry.url else EmbeddedRegistry(settings)
         self._context = self._wire()
         self._controllers = self._make_controllers()
         self._sweeper: Sweeper | None = None
         self._collection: Collection | None = None
         self._sessions = Sessions(
-            self.store,
+            self._home.store,
             consoles=self._context.consoles,
             graphics=self._context.hypervisor,
             record=self._context.events.event,
+            node_name=self.node_name if self._home.duty.binds else "",
         )
         upkeep = Maintenance(self.node_name, self._collect_garbage)
         self._api = ApiServer(
             settings,
-            self.store,
+            self._home.store,
             sessions={**self._sessions.handlers(), **upkeep.handlers()},
             collectors=(self._samples,),
-            authorizer=authorizer,
+            authorizer=self._home.authorizer,
+            objects_elsewhere=(lambda: self._home.elsewhere) if settings.home != "embedded" else None,
         )
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -97,15 +93,17 @@ class Daemon:
         return Context(
             settings=conf,
             node_name=self.node_name,
-            store=self.store,
-            store_id=lambda: self.store.instance_id,
+            store=self._home.store,
+            store_id=lambda: self._home.instance_id,
+            duty=self._home.duty,
             informer=self._manager.informer,
             events=EventRecorder(
-                self.store,
+                self._home.store,
                 EVENT,
                 component="hyperd",
                 host=self.node_name,
                 ttl_seconds=conf.operations.event_ttl_seconds,
+                prunes=conf.home == "embedded",
             ),
             hypervisor=Hypervisor(conf.hypervisor, instance=conf.instance),
             network=HostNetwork(conf.network, instance=conf.instance),
@@ -132,6 +130,7 @@ class Daemon:
             OperationController(context),
             MachineController(context),
             *unbuilt_controllers(context),
+            *self._home.controllers(context),
         ]
         for controller in controllers:
             self._manager.add(controller)
@@ -140,13 +139,13 @@ class Daemon:
     async def start(self) -> None:
         """Bring everything up. Raises PermanentError with a sentence when this daemon cannot run here."""
         await asyncio.to_thread(_make_folders, self.settings)
-        await self.store.start()
-        await bootstrap(self.store, self.settings)
+        await self._home.open()
         context = self._context
         await context.hypervisor.start()
         if self._server is not None:
             await self._server.start()
         await self._api.start()
+        await self._home.prepare()
         if self._uses_taps:
             await context.network.start()
         await context.pool.clean()
@@ -159,6 +158,8 @@ class Daemon:
         for controller in self._controllers:
             if isinstance(controller, NodeController):
                 controller.enqueue(controller.key)
+        for number, work in enumerate(self._home.beside(context, self._manager)):
+            self._spawn(work, f"home {number}")
         self._spawn(self._sweeper.run(), "sweep")
         self._spawn(self._collection.run(), "collection")
         _notify("READY=1")
@@ -187,7 +188,7 @@ class Daemon:
         await context.registry.close()
         if self._server is not None:
             await self._server.stop()
-        await self.store.close()
+        await self._home.close()
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         self._tasks.append(asyncio.create_task(work, name=name))
@@ -201,9 +202,12 @@ class Daemon:
     def _samples(self) -> Iterator[Sample]:
         yield Sample(
             "hyperd_store_writes_total",
-            self.store.writes,
+            self._home.writes,
             kind="counter",
             help="Changes committed since the start.",
+        )
+        yield Sample(
+            "hyperd_leader", float(self._home.duty.leads()), help="1 when cluster-wide work is done here."
         )
         yield Sample(
             "hyperd_libvirt_connected", float(self._context.hypervisor.connected), help="1 when libvirt answers."
@@ -251,8 +255,15 @@ async def serve(conf: Settings) -> None:
         loop.add_signal_handler(number, ended.set)
     daemon = Daemon(conf)
     try:
-        await daemon.start()
-        await ended.wait()
+        # A start may wait for a cluster's API server for as long as it takes.
+        starting = asyncio.create_task(daemon.start())
+        stopping = asyncio.create_task(ended.wait())
+        await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
+        await stopping
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
     finally:
         await daemon.stop()
 

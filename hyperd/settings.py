@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import tomllib
 from collections.abc import Mapping
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -144,6 +145,23 @@ class OperationSettings(_Section):
     event_ttl_seconds: float = 3_600.0
 
 
+class KubernetesSettings(_Section):
+    """The cluster that keeps the objects when ``home`` is ``kubernetes``."""
+
+    kubeconfig: Path | None = None
+    """How to reach it; none uses the service account of the Pod that the daemon runs in."""
+    context: str = ""
+    """Of the kubeconfig; empty means its current one."""
+    namespace: str = "hyperd-system"
+    """Where hyperd keeps its own Leases: the leader's, and one for each node."""
+    lease_seconds: Annotated[float, Field(ge=3)] = 15.0
+    """How long the leader's work rests at most when the leader dies."""
+    register_node: bool = False
+    """Make the Node object and report its state, as a kubelet does. Only where this node has no kubelet."""
+    allow_emulation: bool = False
+    """Bind machines to nodes without KVM too."""
+
+
 class LogSettings(_Section):
     level: str = "info"
     format: Annotated[str, Field(pattern="^(json|text)$")] = "json"
@@ -156,6 +174,8 @@ class Settings(_Section):
     """Marks what belongs to this daemon on the host: domain prefix, metadata, nft table."""
     node_name: str = ""
     """Name of the Node object; empty means the host's name."""
+    home: Literal["embedded", "kubernetes"] = "embedded"
+    """Who keeps the objects: this daemon, or a Kubernetes API server."""
     config_dir: Path = Path("/etc/hyperd")
     state_dir: Path = Path("/var/lib/hyperd")
     run_dir: Path = Path("/run/hyperd")
@@ -170,6 +190,12 @@ class Settings(_Section):
     storage: StorageSettings = StorageSettings()
     operations: OperationSettings = OperationSettings()
     log: LogSettings = LogSettings()
+    kubernetes: KubernetesSettings = KubernetesSettings()
+
+    @property
+    def node(self) -> str:
+        """Name of this node, given or the host's."""
+        return self.node_name or socket.gethostname().lower()
 
     @property
     def socket_path(self) -> Path:

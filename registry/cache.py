@@ -26,6 +26,7 @@ from registry.meter import Meter
 from registry.models import CachedFile, CachedImage, Report
 from registry.spool import PART_SUFFIX, Spool, cached_path
 
+_FOREIGN_SECONDS = 30
 _NAME = re.compile(r"([0-9a-f]{64})\.(?:qcow2|img|iso)")
 
 
@@ -63,6 +64,13 @@ class ImageCache:
     async def _hold(self, reference: str, report: Report | None) -> CachedImage:
         try:
             repository, tag = self._client.endpoint.parse(reference)
+        except ValueError as err:
+            raise TemporaryError(
+                f"{reference} is in another registry than this node's, {self._client.endpoint.name}; set "
+                "registry.url to one that all nodes reach, and make the image again.",
+                delay=_FOREIGN_SECONDS,
+            ) from err
+        try:
             _, content = await self._client.manifest(repository, tag)
             config_digest, layer = layout.parse_manifest(content)
             disk = layout.parse_config(await self._client.get_blob(repository, check_digest(config_digest)))

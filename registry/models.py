@@ -33,6 +33,10 @@ class RegistryEndpoint:
         """The ``registryURL`` of an image, as written to ``status.target``."""
         return f"{self.name}/{repository}:{tag}"
 
+    def has(self, reference: str) -> bool:
+        """Whether a ``registryURL`` leads to this registry."""
+        return reference.startswith(f"{self.name}/")
+
     def parse(self, reference: str) -> tuple[str, str]:
         """Repository and tag of a ``registryURL`` of this registry; ValueError for another's."""
         repository, _, tag = reference.removeprefix(f"{self.name}/").rpartition(":")

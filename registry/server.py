@@ -39,8 +39,10 @@ class EmbeddedRegistry:
         self._supervisor: asyncio.Task[None] | None = None
         self._paused = asyncio.Lock()
         self._healthy = asyncio.Event()
+        # A cluster has one of them on each node, and a reference must say in which an image is.
+        name = settings.instance if settings.home == "embedded" else f"{settings.instance}.{settings.node}"
         self.endpoint = RegistryEndpoint(
-            url=f"http://registry.{settings.instance}.internal",
+            url=f"http://registry.{name}.internal",
             socket=settings.run_dir / "registry.sock",
             root=settings.registry_dir,
         )

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from aiohttp import http_parser, web
 
@@ -34,7 +34,7 @@ from hyperd.api.tokens import TokenLogin, Tokens
 from hyperd.api.unixgroups import UnixGroups
 from hyperd.api.veil import Veil
 from hyperd.api.watching import Watchers
-from hyperd.errors import MethodNotAllowed, PermanentError
+from hyperd.errors import MethodNotAllowed, NotFound, PermanentError
 from hyperd.resources.all import KINDS, NAMESPACE
 from hyperd.resources.kind import Registry
 from hyperd.settings import Settings
@@ -65,8 +65,14 @@ class ApiServer:
         collectors: Iterable[Collector] = (),
         authorizer: Authorizer | None = None,
         kinds: Registry = KINDS,
+        objects_elsewhere: Callable[[], str] | None = None,
     ) -> None:
+        """``objects_elsewhere`` gives the URL of the API server that serves the objects where this one does not.
+
+        Then there is the unix socket alone, and on it health, metrics and the connect subresources.
+        """
         self._settings = settings
+        self._elsewhere = objects_elsewhere
         self._authorizer = authorizer or RoleAuthorizer(kinds)
         unix_groups = UnixGroups(settings.access.unix_groups)
         self._tokens = Tokens(store)
@@ -75,7 +81,7 @@ class ApiServer:
         self.metrics = Metrics((self._watchers.samples, *collectors))
         self._objects = Objects(store, self._watchers, settings.api.max_body_bytes)
         self._connect = Connect(sessions or {})
-        self._documents = Documents(kinds, self.metrics)
+        self._documents = Documents(kinds if objects_elsewhere is None else Registry(), self.metrics)
         self._router = Router(kinds)
         self._reviews = Reviews(
             self._authorizer,
@@ -105,29 +111,30 @@ class ApiServer:
         self._http = http = web.Server(
             self._border, handler_cancellation=True, keepalive_timeout=_IDLE_SECONDS, access_log=None
         )
-        certificates = await asyncio.to_thread(pki.ensure, self._settings)
         api = self._settings.api
         try:
             sock = await asyncio.to_thread(
                 listeners.unix, self._settings.socket_path, (*self._settings.access.unix_groups,)
             )
             await self._listen(http, sock)
-            sock = await asyncio.to_thread(listeners.tcp, api.host, api.port)
-            self._port = int(sock.getsockname()[1])
-            context = pki.server_context(certificates)
-            await self._listen(http, sock, context)
+            if self._elsewhere is None:
+                await self._listen_tls(http)
         except PermanentError:
             await self.stop()
             raise
+        self._tasks.append(asyncio.create_task(self.metrics.loop_lag.run(), name="loop-lag"))
+        extra = {"socket": str(self._settings.socket_path), "host": api.host, "port": self._port}
+        _LOG.info("The API listens", extra=extra)
+
+    async def _listen_tls(self, http: web.Server) -> None:
+        api = self._settings.api
+        certificates = await asyncio.to_thread(pki.ensure, self._settings)
+        sock = await asyncio.to_thread(listeners.tcp, api.host, api.port)
+        self._port = int(sock.getsockname()[1])
+        context = pki.server_context(certificates)
+        await self._listen(http, sock, context)
         await asyncio.to_thread(pki.write_kubeconfig, self._settings, certificates, self._port)
-        self._tasks = [
-            asyncio.create_task(self.metrics.loop_lag.run(), name="loop-lag"),
-            asyncio.create_task(self._keep_certificates(context), name="certificates"),
-        ]
-        _LOG.info(
-            "The API listens",
-            extra={"socket": str(self._settings.socket_path), "host": api.host, "port": self._port},
-        )
+        self._tasks.append(asyncio.create_task(self._keep_certificates(context), name="certificates"))
 
     async def _listen(self, http: web.Server, sock: socket.socket, context: ssl.SSLContext | None = None) -> None:
         server = await asyncio.get_running_loop().create_server(
@@ -178,6 +185,8 @@ class ApiServer:
         if path.startswith(_CONNECT_PREFIX):
             return await self._connected(request, request_id, path, user, seen)
         if not Documents.owns(path):
+            if self._elsewhere is not None:
+                raise NotFound(_elsewhere(self._elsewhere()))
             router = self._review_router if path.startswith(REVIEW_PREFIXES) else self._router
             target = router.resolve(path)
             parsed = Query(query) if query else EMPTY
@@ -221,6 +230,13 @@ class ApiServer:
         seen.verb, seen.resource = "connect", f"{wanted.plural}/{wanted.subresource}"
         await authorization.require(self._authorizer, user, wanted.attributes)
         return await self._connect.serve(wanted, request, user, request_id)
+
+
+def _elsewhere(url: str) -> str:
+    return (
+        f"this hyperd serves no objects: the Kubernetes API server at {url} keeps them. Ask that one, with "
+        "kubectl or with hv --kubeconfig FILE."
+    )
 
 
 def _allow(target: Target) -> str:

@@ -18,6 +18,7 @@ from enum import StrEnum
 from hyperd.errors import AlreadyExists, Conflict, HyperdError, NotFound
 from hyperd.resources.core import LEASE
 from hyperd.resources.kind import Object
+from hyperd.resources.meta import now_micro
 from hyperd.store.interface import Preconditions, Store
 
 log = logging.getLogger(__name__)
@@ -28,7 +29,6 @@ _CLIENT = "virtualization.deckhouse.io/session-client"
 _SESSION = "virtualization.deckhouse.io/session-id"
 _MAX_NAME = 253
 _MAX_CLIENT = 128
-_MICRO_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 _ATTEMPTS = 3
 
 
@@ -46,11 +46,6 @@ class Holder:
     user: str
     client: str
     since: str
-
-
-def now() -> str:
-    """This moment as Kubernetes' MicroTime."""
-    return datetime.now(UTC).strftime(_MICRO_TIME)
 
 
 def client_name(user_agent: str) -> str:
@@ -160,7 +155,7 @@ class SessionLease:
             return await self._take()
         if not self._ours(lease):
             return False
-        lease["spec"]["renewTime"] = now()
+        lease["spec"]["renewTime"] = now_micro()
         try:
             await self.store.update(LEASE, self._namespace, self._name, lease)
         except (Conflict, NotFound):
@@ -203,6 +198,6 @@ class SessionLease:
                 "holderIdentity": self.holder.user,
                 "leaseDurationSeconds": DURATION_SECONDS,
                 "acquireTime": self.holder.since,
-                "renewTime": now(),
+                "renewTime": now_micro(),
             },
         }

@@ -23,7 +23,6 @@ from hyperd.api.session_lease import (
     SessionLease,
     client_name,
     current_holder,
-    now,
 )
 from hyperd.api.session_stream import (
     STOPPING,
@@ -35,10 +34,11 @@ from hyperd.api.session_stream import (
     taken_over_by,
 )
 from hyperd.api.subresources import GROUP, VERSION, SubresourceHandlers
-from hyperd.errors import BadRequest, HyperdError
+from hyperd.errors import BadRequest, HyperdError, NotImplementedYet
 from hyperd.hypervisor.console import REPLAY_BYTES, ConsoleHub
 from hyperd.hypervisor.vnc import Graphics, GraphicsStream
 from hyperd.resources.kind import Object
+from hyperd.resources.meta import now_micro
 from hyperd.resources.virtual_machine import VIRTUAL_MACHINE
 from hyperd.store.interface import Store, User
 
@@ -75,9 +75,12 @@ class Sessions:
         consoles: ConsoleHub,
         graphics: Graphics,
         record: RecordEvent,
+        node_name: str = "",
         renew_seconds: float = RENEW_SECONDS,
     ) -> None:
+        """``node_name`` is this node's where there are others: their machines' sessions are not here."""
         self._store = store
+        self._node_name = node_name
         self._consoles = consoles
         self._graphics = graphics
         self._record = record
@@ -120,6 +123,7 @@ class Sessions:
 
     async def _log(self, request: web.BaseRequest, user: User, namespace: str, name: str) -> web.StreamResponse:
         vm = (await self._store.get(VIRTUAL_MACHINE, namespace, name)).object()
+        self._require_here(vm)
         lines = _number(request, "tail", default=-1)
         pieces = self._consoles.log(
             vm["metadata"]["uid"], lines=lines if lines >= 0 else None, follow=_flag(request, "follow")
@@ -147,6 +151,7 @@ class Sessions:
         if _flag(request, "probe"):
             return web.json_response(await self._probe(kind, vm))
         _require_running(vm)
+        self._require_here(vm)
         if self._closing:
             raise BadRequest("The daemon is stopping; sessions are served again once it is back.")
         socket = prepare_socket(request)
@@ -158,10 +163,18 @@ class Sessions:
         try:
             await socket.prepare(request)
             agent = client_name(request.headers.get("User-Agent", ""))
-            await self._hold(kind, vm, Holder(user.name, agent, now()), socket, stream)
+            await self._hold(kind, vm, Holder(user.name, agent, now_micro()), socket, stream)
         finally:
             stream.close()
         return socket
+
+    def _require_here(self, vm: Object) -> None:
+        node = vm.get("status", {}).get("nodeName", "")
+        if self._node_name and node not in ("", self._node_name):
+            raise NotImplementedYet(
+                f"VirtualMachine {_title(vm)} is on node {node}, this hyperd on node {self._node_name}: sessions "
+                "are not forwarded between nodes in this version; ask the hyperd of that node."
+            )
 
     async def _probe(self, kind: SessionKind, vm: Object) -> Object:
         """Who holds the session; empty fields when nobody does."""

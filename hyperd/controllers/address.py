@@ -43,6 +43,7 @@ class AddressController(Controller):
 
     name = "virtualmachineipaddress"
     kind = VIRTUAL_MACHINE_IP_ADDRESS
+    cluster_wide = True
 
     def __init__(self, context: Context) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
-"""What a fresh store begins with: the default StorageClass and, once, the class ``generic``.
+"""What a fresh store begins with: the StorageClass of the nodes' pools and, once, the class ``generic``.
 
-The class is the administrator's to change or delete, so a record in kube-system says that it was made.
+The class is the administrator's to change or delete, so a record says that it was made.
 """
 
 from __future__ import annotations
@@ -18,33 +18,34 @@ SYSTEM_NAMESPACE = "kube-system"
 RECORD = "hyperd-bootstrap"
 
 
-async def bootstrap(store: Store, settings: Settings) -> None:
-    """Make what is missing; safe to run at every start."""
+async def bootstrap(store: Store, settings: Settings, *, namespace: str = SYSTEM_NAMESPACE) -> None:
+    """Make what is missing; safe to run at every start. ``namespace`` is where the record is."""
     with suppress(AlreadyExists):
-        await store.create(STORAGE_CLASS, "", _storage_class(settings.storage.storage_class))
+        await store.create(STORAGE_CLASS, "", _storage_class(settings))
     try:
-        await store.get(CONFIG_MAP, SYSTEM_NAMESPACE, RECORD)
+        await store.get(CONFIG_MAP, namespace, RECORD)
     except NotFound:
         with suppress(AlreadyExists):
             await store.create(VIRTUAL_MACHINE_CLASS, "", _generic_class())
         record: Object = {
             "apiVersion": "v1",
             "kind": "ConfigMap",
-            "metadata": {"name": RECORD, "namespace": SYSTEM_NAMESPACE},
+            "metadata": {"name": RECORD, "namespace": namespace},
             "data": {"virtualMachineClass": "generic"},
         }
         with suppress(AlreadyExists):
-            await store.create(CONFIG_MAP, SYSTEM_NAMESPACE, record)
+            await store.create(CONFIG_MAP, namespace, record)
 
 
-def _storage_class(name: str) -> Object:
+def _storage_class(settings: Settings) -> Object:
+    metadata: Object = {"name": settings.storage.storage_class}
+    if settings.home == "embedded":
+        # Which class is a cluster's default is its administrator's choice.
+        metadata["annotations"] = {names.DEFAULT_STORAGE_CLASS_ANNOTATION: "true"}
     return {
         "apiVersion": "storage.k8s.io/v1",
         "kind": "StorageClass",
-        "metadata": {
-            "name": name,
-            "annotations": {names.DEFAULT_STORAGE_CLASS_ANNOTATION: "true"},
-        },
+        "metadata": metadata,
         "provisioner": "hyperd.local/directory",
         "reclaimPolicy": "Delete",
         "volumeBindingMode": "Immediate",

@@ -41,6 +41,8 @@ class Collection:
         while self._schedule:
             due = self._next()
             await asyncio.sleep(max(1.0, (due - datetime.now(UTC)).total_seconds()))
+            if self._server is None and not self._context.duty.leads():
+                continue  # one registry for all nodes
             try:
                 await self.collect()
             except HyperdError as err:

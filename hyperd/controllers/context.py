@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from hyperd.controllers.duty import Duty
 from hyperd.hypervisor.console import ConsoleHub
 from hyperd.hypervisor.hypervisor import Hypervisor
 from hyperd.network.dhcp import DhcpServer
@@ -30,6 +31,7 @@ class Context:
     store: Store
     store_id: Callable[[], str]
     """Made once for the store; marks what on the host belongs to its objects."""
+    duty: Duty
     informer: Callable[[Kind], Informer]
     events: EventRecorder
     hypervisor: Hypervisor

@@ -32,7 +32,7 @@ from hyperd.resources.kind import Kind, Object
 from hyperd.resources.quantity import format_bytes, to_bytes
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
 from hyperd.runtime.recorder import EventLevel
-from hyperd.runtime.status import remove_finalizer, update_status
+from hyperd.runtime.status import add_finalizer, remove_finalizer, update_status
 from hyperd.storage.pool import Volume
 from registry.models import CachedImage, ImportRequest, Report
 
@@ -102,8 +102,9 @@ class DiskController(Controller):
 
     async def reconcile(self, key: Key) -> Result | None:
         before = self._disks.get(*key)
-        if before is None:
+        if before is None or not self._context.duty.keeps(before):
             return None
+        before = await add_finalizer(self._context.store, VIRTUAL_DISK, before, names.VD_CLEANUP)
         after = copy.deepcopy(before)
         status = after.setdefault("status", {})
         if before["metadata"].get("deletionTimestamp"):

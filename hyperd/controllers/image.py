@@ -39,6 +39,8 @@ def repository_of(kind: Kind, namespace: str, name: str) -> str:
 class ImageController(Controller):
     """Imports images of one kind."""
 
+    cluster_wide = True
+
     def __init__(self, context: Context, kind: Kind) -> None:
         super().__init__()
         self.kind = kind
@@ -55,6 +57,9 @@ class ImageController(Controller):
 
     async def close(self) -> None:
         """Stop imports; they begin anew at the next start."""
+        await self._jobs.close()
+
+    async def stand_down(self) -> None:
         await self._jobs.close()
 
     async def reconcile(self, key: Key) -> Result | None:
@@ -162,6 +167,9 @@ class ImageController(Controller):
             return None
         uid, now = image["metadata"]["uid"], time.monotonic()
         period = self._context.settings.registry.presence_check_seconds
+        if self._context.duty.binds and not self._context.registry.endpoint.has(reference):
+            # In the embedded registry of a node that led before; its disks there are well.
+            return Result(period)
         due = self._checked.get(uid, -period) + period
         if now < due:
             return Result(due - now)

@@ -26,6 +26,7 @@ class LeaseController(Controller):
 
     name = "virtualmachineipaddresslease"
     kind = VIRTUAL_MACHINE_IP_ADDRESS_LEASE
+    cluster_wide = True
 
     def __init__(self, context: Context, allocator: AddressController) -> None:
         super().__init__()

@@ -22,6 +22,7 @@ class MachineClassController(Controller):
     name = "virtualmachineclass"
     kind = VIRTUAL_MACHINE_CLASS
     workers = 1
+    cluster_wide = True
 
     def __init__(self, context: Context) -> None:
         super().__init__()
@@ -55,7 +56,7 @@ class MachineClassController(Controller):
         status["phase"] = "Ready"
         status["observedGeneration"] = before["metadata"]["generation"]
         nodes = [item.object() for item in self._nodes.items()]
-        fitting = [node for node in nodes if _fits(node, before["spec"].get("nodeSelector") or {})]
+        fitting = [node for node in nodes if fits(node, before["spec"].get("nodeSelector") or {})]
         status["availableNodes"] = sorted(node["metadata"]["name"] for node in fitting)
         if fitting:
             allocatable = (fitting[0].get("status") or {}).get("allocatable") or {}
@@ -90,7 +91,8 @@ class MachineClassController(Controller):
         return None
 
 
-def _fits(node: Object, selector: Mapping[str, object]) -> bool:
+def fits(node: Object, selector: Mapping[str, object]) -> bool:
+    """Whether the node is one that a class's nodeSelector names."""
     labels = node["metadata"].get("labels") or {}
     wanted = selector.get("matchLabels") or {}
     assert isinstance(wanted, dict)  # noqa: S101  by schema

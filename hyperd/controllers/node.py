@@ -1,4 +1,8 @@
-"""The Node object of this machine: what it has, and whether libvirt answers."""
+"""The Node object of this machine: what it has, and whether libvirt answers.
+
+In a cluster the Node is the kubelet's: hyperd adds its own labels to it and nothing else, unless a setting says
+that there is no kubelet.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +26,7 @@ from hyperd.store.interface import PatchType
 
 HEARTBEAT_SECONDS = 300.0
 MAX_MACHINES = 1000
+_GO_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 class NodeController(Controller):
@@ -34,6 +39,8 @@ class NodeController(Controller):
     def __init__(self, context: Context) -> None:
         super().__init__()
         self._context = context
+        settings = context.settings
+        self._registers = settings.home == "embedded" or settings.kubernetes.register_node
         context.informer(NODE)
         context.hypervisor.on_connection(lambda _: self.enqueue(self.key))
 
@@ -46,9 +53,13 @@ class NodeController(Controller):
         if key != self.key:
             return None
         node = await self._ensure()
+        if node is None:
+            return Result(HEARTBEAT_SECONDS)  # once the kubelet makes it, its event comes here
         facts = await self._facts()
         if facts is not None:
             node = await self._label(node, facts)
+        if not self._registers:
+            return None
         after = copy.deepcopy(node)
         status = after.setdefault("status", {})
         if facts is not None:
@@ -63,11 +74,12 @@ class NodeController(Controller):
         except HyperdError:
             return None
 
-    async def _ensure(self) -> Object:
+    async def _ensure(self) -> Object | None:
         try:
             return (await self._context.store.get(NODE, "", self.key.name)).object()
         except NotFound:
-            pass
+            if not self._registers:
+                return None
         body: Object = {
             "apiVersion": "v1",
             "kind": "Node",
@@ -83,12 +95,9 @@ class NodeController(Controller):
             return (await self._context.store.get(NODE, "", self.key.name)).object()
 
     async def _label(self, node: Object, facts: HostFacts) -> Object:
-        wanted: dict[str, str | None] = {
-            names.KVM_ENABLED_LABEL: "true" if facts.kvm_usable else None,
-            "kubernetes.io/arch": {"x86_64": "amd64", "aarch64": "arm64"}.get(
-                facts.architecture, facts.architecture
-            ),
-        }
+        wanted: dict[str, str | None] = {names.KVM_ENABLED_LABEL: "true" if facts.kvm_usable else None}
+        if self._registers:
+            wanted["kubernetes.io/arch"] = _GO_ARCHITECTURES.get(facts.architecture, facts.architecture)
         for model in facts.cpu_models:
             wanted[names.CPU_MODEL_LABEL_PREFIX + model] = "true"
         have = node["metadata"].get("labels") or {}
@@ -152,7 +161,7 @@ def _described(facts: HostFacts, context: Context) -> dict[str, Any]:
             {"type": "Hostname", "address": facts.hostname},
         ],
         "nodeInfo": {
-            "architecture": {"x86_64": "amd64", "aarch64": "arm64"}.get(facts.architecture, facts.architecture),
+            "architecture": _GO_ARCHITECTURES.get(facts.architecture, facts.architecture),
             "bootID": facts.boot_id,
             "machineID": facts.machine_id,
             "systemUUID": facts.machine_id,

@@ -95,6 +95,9 @@ class OperationController(Controller):
         before = self._operations.get(*key)
         if before is None:
             return None
+        machine = self._machines.get(key.namespace, before["spec"]["virtualMachineName"])
+        if not self._context.duty.operates(machine):
+            return None
         phase = (before.get("status") or {}).get("phase", "")
         if before["metadata"].get("deletionTimestamp"):
             await remove_finalizer(self._context.store, self.kind, before, names.VMOP_CLEANUP)
@@ -104,7 +107,6 @@ class OperationController(Controller):
         after = copy.deepcopy(before)
         after.setdefault("status", {})["observedGeneration"] = before["metadata"]["generation"]
         name_unbuilt_fields(self.kind, after)
-        machine = self._machines.get(key.namespace, before["spec"]["virtualMachineName"])
         if phase == "InProgress":
             await self._judge(after, machine)
         else:

@@ -61,6 +61,7 @@ class UnbuiltController(Controller):
     """Says of each object of a kind that its effect is not built."""
 
     workers = 1
+    cluster_wide = True
 
     def __init__(self, store: Store, objects: Informer) -> None:
         super().__init__()

@@ -24,6 +24,11 @@ def now_rfc3339() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def now_micro() -> str:
+    """Now, in UTC, as Kubernetes' MicroTime, which Leases use."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
 def parse_time(text: str) -> datetime:
     """An RFC 3339 time, aware and in UTC. Raises ValueError."""
     return datetime.fromisoformat(text).astimezone(UTC)

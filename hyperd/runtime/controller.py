@@ -68,12 +68,18 @@ def owner_keys(kind: Kind) -> Mapper:
     return keys
 
 
+def _always() -> bool:
+    return True
+
+
 class Controller(ABC):
     """One controller. Give ``name``, ``kind`` and ``reconcile``; override ``watches`` for other kinds."""
 
     name: str
     kind: Kind
     workers: int = 4
+    cluster_wide: bool = False
+    """Whether only the leader of all daemons does this work; the others leave its keys alone."""
 
     def __init__(self) -> None:
         self.queue: WorkQueue[Key] = WorkQueue()
@@ -119,15 +125,22 @@ class Controller(ABC):
 
         return handle
 
-    async def work(self) -> None:
-        """One worker; ends when the queue is closed."""
+    async def stand_down(self) -> None:
+        """Another daemon leads now: end what goes on beside the queue. Cluster-wide controllers only."""
+        return
+
+    async def work(self, leads: Callable[[], bool] = _always) -> None:
+        """One worker; ends when the queue is closed. ``leads`` says whether cluster-wide work is ours."""
         while True:
             try:
                 key = await self.queue.get()
             except QueueClosed:
                 return
             try:
-                await self._once(key)
+                if leads() or not self.cluster_wide:
+                    await self._once(key)
+                else:
+                    self.queue.forget(key)
             finally:
                 self.queue.done(key)
 
@@ -191,8 +204,10 @@ class ControllerReport:
 class Manager:
     """Shared informers and the controllers over them. Add everything, then ``start``; ``stop`` ends all."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, leads: Callable[[], bool] = _always) -> None:
+        """``leads`` is asked before each piece of cluster-wide work."""
         self._store = store
+        self._leads = leads
         self._informers: dict[Kind, Informer] = {}
         self._controllers: list[Controller] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -223,7 +238,16 @@ class Manager:
             await informer.synced.wait()
         for controller in self._controllers:
             for number in range(controller.workers):
-                self._spawn(controller.work(), f"{controller.name} {number}")
+                self._spawn(controller.work(self._leads), f"{controller.name} {number}")
+
+    def lead(self, leads: bool) -> None:
+        """Another answer of ``leads``: look at everything anew, or end what this daemon no longer may do."""
+        for controller in self._controllers:
+            if leads:
+                for item in self._informers[controller.kind].items():
+                    controller.enqueue(Key(item.namespace, item.name))
+            elif controller.cluster_wide:
+                self._spawn(controller.stand_down(), f"{controller.name} stands down")
 
     async def stop(self) -> None:
         """Cancel all workers and informers and wait for them; safe to call twice."""

@@ -54,6 +54,7 @@ class Informer:
         self._found: dict[str, dict[str, dict[ItemKey, Item]]] = {}
         self._values: dict[ItemKey, dict[str, tuple[str, ...]]] = {}
         self._resource_version = ""
+        self._retry = _FIRST_RETRY_SECONDS
 
     # Reading
 
@@ -96,19 +97,22 @@ class Informer:
 
     async def run(self) -> None:
         """List and watch until cancelled; errors of the store are waited out."""
-        retry = _FIRST_RETRY_SECONDS
+        said = ""
         while True:
             try:
                 if not self._resource_version:
                     await self._relist()
-                retry = _FIRST_RETRY_SECONDS
                 await self._follow()
+                said = ""
             except Expired:
                 self._resource_version = ""
             except Exception as err:  # noqa: BLE001  border: it outlives its store's failures
-                _log.warning("Watching %s failed, trying again in %.1f s: %s", self.kind.plural, retry, err)
-                await self._sleep(retry * (1 + 0.2 * random.random()))  # noqa: S311  spread, not secrecy
-                retry = min(_LAST_RETRY_SECONDS, retry * 2)
+                # A server that is down fails many informers many times with one sentence.
+                level = logging.DEBUG if said == str(err) else logging.WARNING
+                said = str(err)
+                _log.log(level, "Watching %s failed, trying again: %s", self.kind.plural, err)
+                await self._sleep(self._retry * (1 + 0.2 * random.random()))  # noqa: S311  spread, not secrecy
+                self._retry = min(_LAST_RETRY_SECONDS, self._retry * 2)
 
     async def _relist(self) -> None:
         listing = await self._store.list(self.kind, self._namespace)
@@ -118,6 +122,7 @@ class Informer:
         for key, item in fresh.items():
             self._put(key, item)
         self._resource_version = listing.resource_version
+        self._retry = _FIRST_RETRY_SECONDS
         self.synced.set()
 
     async def _follow(self) -> None:
@@ -129,6 +134,7 @@ class Informer:
             timeout=_WATCH_SECONDS,
         )
         async with watch as events:
+            self._retry = _FIRST_RETRY_SECONDS
             async for event in events:
                 item = event.item
                 key = (item.namespace, item.name)

@@ -77,14 +77,19 @@ class EventRecorder:
         component: str,
         host: str,
         ttl_seconds: float = 3600.0,
+        prunes: bool = True,
         now: Callable[[], datetime] = _now,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``kind`` is the core Event kind; ``ttl_seconds`` is how long an event outlives its last sight."""
+        """``kind`` is the core Event kind; ``ttl_seconds`` is how long an event outlives its last sight.
+
+        A home that ends events by itself, and holds those of others too, wants ``prunes`` False.
+        """
         self._store = store
         self._kind = kind
         self._source = {"component": component, "host": host}
         self._ttl = ttl_seconds
+        self._prunes = prunes
         self._now = now
         self._clock = clock
         self._queue: asyncio.Queue[tuple[_EventKey, Object]] = asyncio.Queue(QUEUE_LIMIT)
@@ -136,7 +141,8 @@ class EventRecorder:
         """Write what is recorded and remove what is old, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._write_all())
-            tasks.create_task(self._prune_always())
+            if self._prunes:
+                tasks.create_task(self._prune_always())
 
     async def flush(self) -> None:
         """Wait until all that was recorded so far is written."""

@@ -65,6 +65,19 @@ class KubernetesStore:
         """Open watches."""
         return self._watchers
 
+    @property
+    def url(self) -> str:
+        """The API server's URL, for messages; empty before the start."""
+        return self._client.host
+
+    async def served(self, group: str, version: str) -> frozenset[str]:
+        """The plurals of the resources that the server has in a version of a group; none where it has no such."""
+        try:
+            found = await self._client.request("GET", f"/apis/{group}/{version}")
+        except NotFound:
+            return frozenset()
+        return frozenset(resource["name"] for resource in found.get("resources") or ())
+
     # Reading
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Item:

@@ -7,6 +7,7 @@ what is then true. A VM keeps its phase while libvirt is down.
 from __future__ import annotations
 
 import copy
+import logging
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from hyperd.controllers import operation as operations
 from hyperd.controllers import usage
 from hyperd.controllers.context import Context
+from hyperd.controllers.duty import machine_node
 from hyperd.controllers.machine import applied, status
 from hyperd.controllers.machine.dependencies import Dependencies, Resolver, machine_key
 from hyperd.controllers.machine.guest import RETRY_SECONDS, Guests
@@ -37,9 +39,10 @@ from hyperd.resources.kind import Kind, Object
 from hyperd.resources.meta import owner_reference, parse_time
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
 from hyperd.runtime.recorder import EventLevel
-from hyperd.runtime.status import remove_finalizer, update_status
+from hyperd.runtime.status import RACE, add_finalizer, remove_finalizer, update_status
 from hyperd.store.interface import Item
 
+_log = logging.getLogger(__name__)
 _LIBVIRT_RETRY_SECONDS = 2.0
 _WAIT_SECONDS = 10.0
 _RESUME_SECONDS = 5.0
@@ -127,6 +130,9 @@ class MachineController(Controller):
         before = self._machines.get(*key)
         if before is None:
             return None
+        if not self._context.duty.runs(before):
+            return await self._elsewhere(before)
+        before = await add_finalizer(self._context.store, VIRTUAL_MACHINE, before, names.VM_CLEANUP)
         machine = copy.deepcopy(before)
         machine.setdefault("status", {})["observedGeneration"] = before["metadata"]["generation"]
         try:
@@ -152,6 +158,18 @@ class MachineController(Controller):
         if domain is not None and domain.active:
             return await self._keep(before, machine, domain, found)
         return await self._rest(before, machine, domain, found, decision)
+
+    async def _elsewhere(self, machine: Object) -> Result | None:
+        """Another node's machine, or nobody's yet. What this host has of one that was bound anew must end."""
+        uid, node = machine["metadata"]["uid"], machine_node(machine)
+        domain = self._context.hypervisor.last_known.get(uid)
+        if domain is None or not node:
+            return None
+        _log.warning("Machine %s is bound to node %s: ending what is left of it here.", machine_key(machine), node)
+        if domain.active:
+            await self._context.hypervisor.destroy(uid)
+        await self._instances.remove(uid, defined=True)
+        return None
 
     def _situation(self, machine: Object, domain: DomainInfo | None) -> Situation:
         meta = machine["metadata"]
@@ -217,6 +235,8 @@ class MachineController(Controller):
     ) -> Result | None:
         status.show_absence(machine, self._instances.observe(machine, None, found), "Starting")
         stored = await update_status(self._context.store, VIRTUAL_MACHINE, before, machine)
+        if stored is before:
+            await self._make_sure(before)
         machine = copy.deepcopy(stored)
         try:
             domain, observed = await self._instances.start(machine, found, operation=decision.operation)
@@ -244,6 +264,13 @@ class MachineController(Controller):
         meta = machine["metadata"]
         operation = operations.active_operation(self._operations, meta["namespace"], meta["name"])
         return operation is not None and operation.uid == decision.operation and operation.type == "Restart"
+
+    async def _make_sure(self, machine: Object) -> None:
+        """Where no write proved it: the machine is still as it was seen, and so still this node's."""
+        key = machine_key(machine)
+        item = await self._context.store.get(VIRTUAL_MACHINE, *key)
+        if item.resource_version != machine["metadata"]["resourceVersion"]:
+            raise TemporaryError(f"VirtualMachine {key} changed before its start; looking again.", key=RACE)
 
     async def _keep(
         self, before: Object, machine: Object, domain: DomainInfo, found: Dependencies

@@ -178,6 +178,7 @@ class Instances:
             domain=domain,
             found=found,
             node_name=self._context.node_name,
+            bound=self._context.duty.binds,
             devices=device_entries(machine, domain, source),
             pool_unfit=unfit,
             failure=failure,

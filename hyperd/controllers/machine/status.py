@@ -35,6 +35,8 @@ class Observed:
     domain: DomainInfo | None
     found: Dependencies
     node_name: str
+    bound: bool
+    """Whether the node stays the machine's while it is off."""
     devices: list[Object]
     """``status.blockDeviceRefs``."""
     pool_unfit: str = ""
@@ -130,7 +132,8 @@ def show_absence(machine: Object, observed: Observed, phase: str) -> None:
     """Conditions and fields of a machine without a living domain, in ``phase``."""
     status = machine["status"]
     set_phase(machine, phase)
-    for key in ("nodeName", "guestOSInfo", "versions", "restartAwaitingChanges"):
+    gone = ("guestOSInfo", "versions", "restartAwaitingChanges")
+    for key in gone if observed.bound else (*gone, "nodeName"):
         status.pop(key, None)
     for type_ in ("AgentReady", "ConfigurationApplied", "AwaitingRestartToApplyConfiguration"):
         remove_condition(machine, type_)

@@ -1,0 +1,200 @@
+"""Binds machines and disks to nodes: the leader's choice, made once, by one compare-and-set write each.
+
+A machine goes where its disks are; disks that nobody keeps yet go where their machine is. Beyond that the node
+with the fewest is taken. What has no node yet has nothing on any host, so the leader also lets it go when it is
+deleted.
+
+Choices are made one at a time, from what the store says at that moment: two choices from an informer that lags a
+little could part a machine from its disk for ever.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+
+from hyperd.controllers import usage
+from hyperd.controllers.context import Context
+from hyperd.controllers.duty import disk_node, machine_node
+from hyperd.controllers.machine.status import set_phase
+from hyperd.controllers.machine_class import fits
+from hyperd.controllers.placing import Places, count, least_used, name_of
+from hyperd.errors import NotFound
+from hyperd.resources import names
+from hyperd.resources.all import NODE, VIRTUAL_DISK, VIRTUAL_MACHINE, VIRTUAL_MACHINE_CLASS
+from hyperd.resources.conditions import set_condition
+from hyperd.resources.kind import Kind, Object
+from hyperd.runtime.controller import Controller, Key, Mapper, Result
+from hyperd.runtime.status import remove_finalizer, update_status
+from hyperd.store.interface import PatchType, Store
+
+_AGAIN_SECONDS = 5.0
+
+
+class MachineBinder(Controller):
+    """Writes ``status.nodeName`` of machines that have none."""
+
+    name = "virtualmachine-binder"
+    kind = VIRTUAL_MACHINE
+    workers = 1
+    cluster_wide = True
+
+    def __init__(self, context: Context, places: Places) -> None:
+        super().__init__()
+        self._context = context
+        self._places = places
+        self._machines = context.informer(VIRTUAL_MACHINE)
+        self._disks = context.informer(VIRTUAL_DISK)
+        self._classes = context.informer(VIRTUAL_MACHINE_CLASS)
+        usage.index_machines(self._machines)
+
+    def watches(self) -> Mapping[Kind, Mapper]:
+        return {
+            NODE: lambda _: self._unbound(),
+            VIRTUAL_MACHINE_CLASS: lambda _: self._unbound(),
+            VIRTUAL_DISK: usage.machine_keys(self._machines, VIRTUAL_DISK),
+        }
+
+    def _unbound(self) -> Iterable[Key]:
+        for item in self._machines.items():
+            if not machine_node(item.object()):
+                yield Key(item.namespace, item.name)
+
+    async def reconcile(self, key: Key) -> Result | None:
+        before = self._machines.get(*key)
+        if before is None or machine_node(before):
+            return None
+        if before["metadata"].get("deletionTimestamp"):
+            await remove_finalizer(self._context.store, VIRTUAL_MACHINE, before, names.VM_CLEANUP)
+            return None
+        async with self._places.choosing:
+            disks = await _disks_of(self._context.store, before)
+            node, problem = await self._choose(before, disks)
+            after = copy.deepcopy(before)
+            after.setdefault("status", {})
+            if node:
+                after["status"]["nodeName"] = node
+            else:
+                set_phase(after, "Pending")
+                set_condition(after, "Running", False, reason="PodNotStarted", message=problem)
+            await update_status(self._context.store, VIRTUAL_MACHINE, before, after)
+            if not node:
+                return Result(_AGAIN_SECONDS)
+            for disk in disks:
+                if not disk_node(disk):
+                    await _bind_disk(self._context.store, disk, node)
+        return None
+
+    async def _choose(self, machine: Object, disks: Sequence[Object]) -> tuple[str, str]:
+        """A node, or why there is none."""
+        name = machine["spec"].get("virtualMachineClassName", "")
+        class_ = self._classes.get("", name)
+        if class_ is None:
+            return "", f'VirtualMachineClass "{name}" does not exist.'
+        usable = await self._places.usable()
+        if not usable:
+            return "", "No node can run machines: none is Ready, has a hyperd and can use KVM."
+        fitting = [node for node in usable if fits(node, class_["spec"].get("nodeSelector") or {})]
+        if not fitting:
+            return "", f'No node that can run machines matches the nodeSelector of VirtualMachineClass "{name}".'
+        kept = {disk["metadata"]["name"]: disk_node(disk) for disk in disks if disk_node(disk)}
+        if len(set(kept.values())) > 1:
+            listed = ", ".join(f'"{disk}" on node {node}' for disk, node in sorted(kept.items()))
+            return "", f"The disks are on different nodes: {listed}; make them anew for one machine."
+        for disk, node in kept.items():
+            if node not in map(name_of, fitting):
+                return "", f'VirtualDisk "{disk}" is on node {node}, which cannot run this machine now.'
+            return node, ""
+        used = count(machine_node(item.object()) for item in self._machines.items())
+        return least_used(fitting, used), ""
+
+
+class DiskBinder(Controller):
+    """Names the node of disks that none keeps."""
+
+    name = "virtualdisk-binder"
+    kind = VIRTUAL_DISK
+    workers = 1
+    cluster_wide = True
+
+    def __init__(self, context: Context, places: Places) -> None:
+        super().__init__()
+        self._context = context
+        self._places = places
+        self._disks = context.informer(VIRTUAL_DISK)
+        self._machines = context.informer(VIRTUAL_MACHINE)
+        usage.index_machines(self._machines)
+
+    def watches(self) -> Mapping[Kind, Mapper]:
+        return {NODE: lambda _: self._unbound(), VIRTUAL_MACHINE: usage.device_keys(VIRTUAL_DISK)}
+
+    def _unbound(self) -> Iterable[Key]:
+        for item in self._disks.items():
+            if not disk_node(item.object()):
+                yield Key(item.namespace, item.name)
+
+    async def reconcile(self, key: Key) -> Result | None:
+        before = self._disks.get(*key)
+        if before is None or disk_node(before):
+            return None
+        if before["metadata"].get("deletionTimestamp"):
+            await remove_finalizer(self._context.store, VIRTUAL_DISK, before, names.VD_CLEANUP)
+            return None
+        async with self._places.choosing:
+            node = await self._choose(before)
+            if not node:
+                return await self._wait(before)
+            await _bind_disk(self._context.store, before, node)
+        return None
+
+    async def _choose(self, disk: Object) -> str:
+        """Where its machine is, or another disk of a machine that will have both; else where there are fewest."""
+        store, meta = self._context.store, disk["metadata"]
+        wanted: list[str] = []
+        for item in usage.machines_using(self._machines, VIRTUAL_DISK, meta["namespace"], meta["name"]):
+            machine = await _find(store, VIRTUAL_MACHINE, item.namespace, item.name)
+            if machine is not None:
+                wanted.append(machine_node(machine))
+                wanted += [disk_node(beside) for beside in await _disks_of(store, machine)]
+        usable = await self._places.usable()
+        for node in wanted:
+            if node in map(name_of, usable):
+                return node
+        return least_used(usable, count(disk_node(item.object()) for item in self._disks.items()))
+
+    async def _wait(self, before: Object) -> Result | None:
+        message = "No node can keep the disk: none is Ready and has a hyperd."
+        after = copy.deepcopy(before)
+        after.setdefault("status", {})["phase"] = "Pending"
+        set_condition(after, "Ready", False, reason="ProvisioningNotStarted", message=message)
+        await update_status(self._context.store, VIRTUAL_DISK, before, after)
+        return Result(_AGAIN_SECONDS)
+
+
+async def _disks_of(store: Store, machine: Object) -> Sequence[Object]:
+    """The VirtualDisks that the machine's spec names, as far as they exist."""
+    refs = machine["spec"].get("blockDeviceRefs") or ()
+    wanted = [ref["name"] for ref in refs if ref.get("kind") == VIRTUAL_DISK.kind]
+    found = [await _find(store, VIRTUAL_DISK, machine["metadata"]["namespace"], name) for name in wanted]
+    return [disk for disk in found if disk is not None]
+
+
+async def _find(store: Store, kind: Kind, namespace: str, name: str) -> Object | None:
+    try:
+        return (await store.get(kind, namespace, name)).object()
+    except NotFound:
+        return None
+
+
+async def _bind_disk(store: Store, disk: Object, node: str) -> None:
+    """Raises Conflict when the disk changed meanwhile."""
+    meta = disk["metadata"]
+    annotations = {names.SELECTED_NODE_ANNOTATION: node}
+    patch = {"metadata": {"resourceVersion": meta["resourceVersion"], "annotations": annotations}}
+    await store.patch(VIRTUAL_DISK, meta["namespace"], meta["name"], PatchType.MERGE, patch)
+
+
+def binders(context: Context) -> Sequence[Controller]:
+    """The controllers that only a home with several nodes needs."""
+    places = Places(context)
+    return [MachineBinder(context, places), DiskBinder(context, places)]

@@ -1,0 +1,97 @@
+"""Which nodes a hyperd serves: each daemon keeps a Lease for its node, the leader reads them.
+
+It is no lock. Nothing is taken from a node whose lease expired; only nothing new is bound to it. So clocks of
+nodes may differ by some seconds without harm.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import UTC, datetime, timedelta
+
+from hyperd.controllers.context import Context
+from hyperd.errors import AlreadyExists, HyperdError
+from hyperd.resources.core import LEASE
+from hyperd.resources.kind import Object
+from hyperd.resources.meta import labels, now_micro, parse_time
+from hyperd.resources.names import NODE_LEASE_LABEL
+from hyperd.store.interface import PatchType, Requirement, Selector, Store
+
+_log = logging.getLogger(__name__)
+
+RENEW_SECONDS = 10.0
+DURATION_SECONDS = 40
+
+
+def lease_name(node_name: str) -> str:
+    """The name of a node's lease."""
+    return f"node-{node_name}"
+
+
+class Heartbeat:
+    """Keeps this node's lease while libvirt answers here."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._wake = asyncio.Event()
+        context.hypervisor.on_connection(lambda _: self._wake.set())
+
+    async def run(self) -> None:
+        """Renew until cancelled."""
+        said = ""
+        while True:
+            self._wake.clear()
+            if self._context.hypervisor.connected:
+                try:
+                    await self._renew()
+                    said = ""
+                except HyperdError as err:
+                    if said != err.message:
+                        said = err.message
+                        _log.warning("The lease of this node cannot be renewed: %s", err.message)
+            try:
+                await asyncio.wait_for(self._wake.wait(), RENEW_SECONDS)
+            except TimeoutError:
+                continue
+
+    async def _renew(self) -> None:
+        store, namespace = self._context.store, self._context.settings.kubernetes.namespace
+        name = lease_name(self._context.node_name)
+        spec: Object = {
+            "holderIdentity": self._context.node_name,
+            "leaseDurationSeconds": DURATION_SECONDS,
+            "renewTime": now_micro(),
+        }
+        body: Object = {
+            "apiVersion": LEASE.api_version,
+            "kind": LEASE.kind,
+            "metadata": {
+                "name": name,
+                "namespace": namespace,
+                "labels": {NODE_LEASE_LABEL: self._context.node_name},
+            },
+            "spec": spec,
+        }
+        try:
+            await store.create(LEASE, namespace, body)
+        except AlreadyExists:
+            await store.patch(LEASE, namespace, name, PatchType.MERGE, {"spec": spec})
+
+
+async def served_nodes(store: Store, namespace: str) -> frozenset[str]:
+    """The nodes whose hyperd was heard of within the duration of its lease."""
+    selector = Selector(labels=(Requirement(NODE_LEASE_LABEL, "exists"),))
+    listing = await store.list(LEASE, namespace, selector=selector)
+    return frozenset(
+        labels(lease)[NODE_LEASE_LABEL] for lease in (item.object() for item in listing.items) if _is_fresh(lease)
+    )
+
+
+def _is_fresh(lease: Object) -> bool:
+    spec = lease.get("spec") or {}
+    try:
+        age = datetime.now(UTC) - parse_time(str(spec.get("renewTime") or ""))
+    except ValueError:
+        return False
+    return age < timedelta(seconds=spec.get("leaseDurationSeconds") or DURATION_SECONDS)

@@ -1,0 +1,206 @@
+"""The two homes of the objects, as the daemon sees them: what opens, what begins, what runs beside, what closes.
+
+Everything that differs between them is here and in the stores; controllers, sessions and the sweep get the same
+``Context`` from both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from hyperd.admission.dispatch import reviewer
+from hyperd.api.authorization import Authorizer, asking
+from hyperd.api.rules import RoleAuthorizer
+from hyperd.controllers.binding import binders
+from hyperd.controllers.bootstrap import SYSTEM_NAMESPACE, bootstrap
+from hyperd.controllers.context import Context
+from hyperd.controllers.duty import Duty, Shared, Sole
+from hyperd.controllers.heartbeat import Heartbeat
+from hyperd.errors import HyperdError, NotFound, PermanentError
+from hyperd.resources import names
+from hyperd.resources.all import KINDS, NAMESPACE
+from hyperd.runtime.controller import Controller, Manager
+from hyperd.runtime.leader import Leader
+from hyperd.settings import Settings
+from hyperd.store.embedded import EmbeddedStore
+from hyperd.store.interface import Store
+
+if TYPE_CHECKING:
+    from hyperd.store.kubernetes import KubernetesStore
+
+_log = logging.getLogger(__name__)
+
+INSTALL_COMMAND = "kubectl apply -k manifests"
+LEADER_LEASE = "hyperd-leader"
+_FIRST_RETRY_SECONDS = 0.5
+_LAST_RETRY_SECONDS = 10.0
+
+
+class Home(Protocol):
+    """Where the objects are. ``open``, then ``prepare``; ``close`` at the end, also after a failure of either."""
+
+    @property
+    def store(self) -> Store: ...
+
+    @property
+    def duty(self) -> Duty: ...
+
+    @property
+    def authorizer(self) -> Authorizer:
+        """Of what this daemon itself serves."""
+
+    @property
+    def instance_id(self) -> str:
+        """Marks what on a host belongs to objects of this home; known once it is prepared."""
+
+    @property
+    def writes(self) -> int:
+        """Writes since the start."""
+
+    @property
+    def elsewhere(self) -> str:
+        """URL of the API server that serves the objects; empty when this daemon does."""
+
+    async def open(self) -> None:
+        """Make the store usable. Raises PermanentError."""
+
+    async def prepare(self) -> None:
+        """Wait until the home answers, and see that it has what controllers rely on. Raises PermanentError."""
+
+    def controllers(self, context: Context) -> Sequence[Controller]:
+        """What this home needs beside the controllers of the kinds."""
+
+    def beside(self, context: Context, manager: Manager) -> Sequence[Coroutine[Any, Any, None]]:
+        """What runs as long as the daemon does, once controllers run."""
+
+    async def close(self) -> None: ...
+
+
+class EmbeddedHome:
+    """The objects in SQLite, served by this daemon."""
+
+    elsewhere = ""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.duty = Sole()
+        self.authorizer = RoleAuthorizer(KINDS)
+        admit = reviewer(settings, may=asking(self.authorizer))
+        self.store = EmbeddedStore(settings.database_path, settings=settings.store, admit=admit, kinds=KINDS)
+
+    @property
+    def instance_id(self) -> str:
+        return self.store.instance_id
+
+    @property
+    def writes(self) -> int:
+        return self.store.writes
+
+    async def open(self) -> None:
+        await self.store.start()
+        await bootstrap(self.store, self._settings)
+
+    async def prepare(self) -> None:
+        return
+
+    def controllers(self, _: Context) -> Sequence[Controller]:
+        return ()
+
+    def beside(self, _: Context, __: Manager) -> Sequence[Coroutine[Any, Any, None]]:
+        return ()
+
+    async def close(self) -> None:
+        await self.store.close()
+
+
+class KubernetesHome:
+    """The objects in a cluster's API server; one hyperd on each node, one of them leads."""
+
+    def __init__(self, settings: Settings) -> None:
+        # Loading it takes memory that an embedded home does not need.
+        from hyperd.store.kubernetes import KubernetesStore
+
+        self._settings = settings
+        conf = settings.kubernetes
+        self.store: KubernetesStore = KubernetesStore(conf.kubeconfig, context=conf.context)
+        self.leader = Leader(
+            self.store,
+            namespace=conf.namespace,
+            name=LEADER_LEASE,
+            identity=f"{settings.node}_{uuid.uuid4().hex[:12]}",
+            seconds=conf.lease_seconds,
+        )
+        self.duty = Shared(settings.node, self.leader.leads)
+        self.authorizer = RoleAuthorizer(KINDS)
+        self._instance_id = ""
+
+    @property
+    def instance_id(self) -> str:
+        return self._instance_id
+
+    @property
+    def writes(self) -> int:
+        return self.store.writes
+
+    @property
+    def elsewhere(self) -> str:
+        return self.store.url
+
+    async def open(self) -> None:
+        await self.store.start()
+
+    async def prepare(self) -> None:
+        retry, said = _FIRST_RETRY_SECONDS, ""
+        while True:
+            try:
+                await self._check()
+                await bootstrap(self.store, self._settings, namespace=self._settings.kubernetes.namespace)
+            except PermanentError:
+                raise
+            except HyperdError as err:
+                if err.message != said:
+                    said = err.message
+                    _log.warning("The cluster is not ready for hyperd; asking again until it is: %s", said)
+            else:
+                return
+            await asyncio.sleep(retry)
+            retry = min(_LAST_RETRY_SECONDS, retry * 2)
+
+    async def _check(self) -> None:
+        # The uid of kube-system is what cluster-wide tools take for the cluster's own.
+        system = await self.store.get(NAMESPACE, "", SYSTEM_NAMESPACE)
+        served = await self.store.served(names.GROUP, names.VERSION)
+        missing = sorted(kind.plural for kind in KINDS if kind.group == names.GROUP and kind.plural not in served)
+        if missing:
+            raise self._not_installed(f"does not serve {', '.join(missing)} of {names.GROUP}/{names.VERSION}")
+        try:
+            await self.store.get(NAMESPACE, "", self._settings.kubernetes.namespace)
+        except NotFound:
+            raise self._not_installed(f"has no namespace {self._settings.kubernetes.namespace}") from None
+        self._instance_id = system.uid
+
+    def _not_installed(self, what: str) -> PermanentError:
+        return PermanentError(
+            f"The cluster at {self.store.url} {what}. Install hyperd's resources into it, from a checkout: "
+            f"{INSTALL_COMMAND}"
+        )
+
+    def controllers(self, context: Context) -> Sequence[Controller]:
+        return binders(context)
+
+    def beside(self, context: Context, manager: Manager) -> Sequence[Coroutine[Any, Any, None]]:
+        self.leader.on_change(manager.lead)
+        return [self.leader.run(), Heartbeat(context).run()]
+
+    async def close(self) -> None:
+        await self.leader.release()
+        await self.store.close()
+
+
+def make_home(settings: Settings) -> Home:
+    """The home that the settings name."""
+    return EmbeddedHome(settings) if settings.home == "embedded" else KubernetesHome(settings)
