@@ -16,7 +16,7 @@ from hyperd.admission.dispatch import reviewer
 from hyperd.api.authorization import Authorizer, asking
 from hyperd.api.rules import RoleAuthorizer
 from hyperd.controllers.binding import binders
-from hyperd.controllers.bootstrap import SYSTEM_NAMESPACE, bootstrap
+from hyperd.controllers.bootstrap import CLUSTER_NAMESPACE, bootstrap
 from hyperd.controllers.context import Context
 from hyperd.controllers.duty import Duty, Shared, Sole
 from hyperd.controllers.heartbeat import Heartbeat
@@ -129,7 +129,7 @@ class KubernetesHome:
         self.store: KubernetesStore = KubernetesStore(conf.kubeconfig, context=conf.context)
         self.leader = Leader(
             self.store,
-            namespace=conf.namespace,
+            namespace=names.SYSTEM_NAMESPACE,
             name=LEADER_LEASE,
             identity=f"{settings.node}_{uuid.uuid4().hex[:12]}",
             seconds=conf.lease_seconds,
@@ -158,7 +158,7 @@ class KubernetesHome:
         while True:
             try:
                 await self._check()
-                await bootstrap(self.store, self._settings, namespace=self._settings.kubernetes.namespace)
+                await bootstrap(self.store, self._settings, namespace=names.SYSTEM_NAMESPACE)
             except PermanentError:
                 raise
             except HyperdError as err:
@@ -172,15 +172,15 @@ class KubernetesHome:
 
     async def _check(self) -> None:
         # The uid of kube-system is what cluster-wide tools take for the cluster's own.
-        system = await self.store.get(NAMESPACE, "", SYSTEM_NAMESPACE)
+        system = await self.store.get(NAMESPACE, "", CLUSTER_NAMESPACE)
         served = await self.store.served(names.GROUP, names.VERSION)
         missing = sorted(kind.plural for kind in KINDS if kind.group == names.GROUP and kind.plural not in served)
         if missing:
             raise self._not_installed(f"does not serve {', '.join(missing)} of {names.GROUP}/{names.VERSION}")
         try:
-            await self.store.get(NAMESPACE, "", self._settings.kubernetes.namespace)
+            await self.store.get(NAMESPACE, "", names.SYSTEM_NAMESPACE)
         except NotFound:
-            raise self._not_installed(f"has no namespace {self._settings.kubernetes.namespace}") from None
+            raise self._not_installed(f"has no namespace {names.SYSTEM_NAMESPACE}") from None
         self._instance_id = system.uid
 
     def _not_installed(self, what: str) -> PermanentError:

@@ -152,8 +152,6 @@ class KubernetesSettings(_Section):
     """How to reach it; none uses the service account of the Pod that the daemon runs in."""
     context: str = ""
     """Of the kubeconfig; empty means its current one."""
-    namespace: str = "hyperd-system"
-    """Where hyperd keeps its own Leases: the leader's, and one for each node."""
     lease_seconds: Annotated[float, Field(ge=3)] = 15.0
     """How long the leader's work rests at most when the leader dies."""
     register_node: bool = False

@@ -14,11 +14,11 @@ from hyperd.resources.kind import Object
 from hyperd.settings import Settings
 from hyperd.store.interface import Store
 
-SYSTEM_NAMESPACE = "kube-system"
+CLUSTER_NAMESPACE = "kube-system"
 RECORD = "hyperd-bootstrap"
 
 
-async def bootstrap(store: Store, settings: Settings, *, namespace: str = SYSTEM_NAMESPACE) -> None:
+async def bootstrap(store: Store, settings: Settings, *, namespace: str = CLUSTER_NAMESPACE) -> None:
     """Make what is missing; safe to run at every start. ``namespace`` is where the record is."""
     with suppress(AlreadyExists):
         await store.create(STORAGE_CLASS, "", _storage_class(settings))

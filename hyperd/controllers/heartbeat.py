@@ -15,7 +15,7 @@ from hyperd.errors import AlreadyExists, HyperdError
 from hyperd.resources.core import LEASE
 from hyperd.resources.kind import Object
 from hyperd.resources.meta import labels, now_micro, parse_time
-from hyperd.resources.names import NODE_LEASE_LABEL
+from hyperd.resources.names import NODE_LEASE_LABEL, SYSTEM_NAMESPACE
 from hyperd.store.interface import PatchType, Requirement, Selector, Store
 
 _log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class Heartbeat:
                 continue
 
     async def _renew(self) -> None:
-        store, namespace = self._context.store, self._context.settings.kubernetes.namespace
+        store, namespace = self._context.store, SYSTEM_NAMESPACE
         name = lease_name(self._context.node_name)
         spec: Object = {
             "holderIdentity": self._context.node_name,
@@ -79,10 +79,10 @@ class Heartbeat:
             await store.patch(LEASE, namespace, name, PatchType.MERGE, {"spec": spec})
 
 
-async def served_nodes(store: Store, namespace: str) -> frozenset[str]:
+async def served_nodes(store: Store) -> frozenset[str]:
     """The nodes whose hyperd was heard of within the duration of its lease."""
     selector = Selector(labels=(Requirement(NODE_LEASE_LABEL, "exists"),))
-    listing = await store.list(LEASE, namespace, selector=selector)
+    listing = await store.list(LEASE, SYSTEM_NAMESPACE, selector=selector)
     return frozenset(
         labels(lease)[NODE_LEASE_LABEL] for lease in (item.object() for item in listing.items) if _is_fresh(lease)
     )

@@ -45,8 +45,7 @@ class Places:
 
     async def _which_are_served(self) -> frozenset[str]:
         if time.monotonic() - self._served_at > _SERVED_SECONDS:
-            namespace = self._context.settings.kubernetes.namespace
-            self._served = await served_nodes(self._context.store, namespace)
+            self._served = await served_nodes(self._context.store)
             self._served_at = time.monotonic()
         return self._served
 

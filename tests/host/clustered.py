@@ -1,0 +1,76 @@
+"""A real daemon in a private node whose objects are in a real API server outside of it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from hyperd.client import home, kubeconfig
+from hyperd.client.sync import Client
+from tests.cluster.controlplane.plane import Cluster
+from tests.host.node import Node, wait_until
+from tests.host.running import Hyperd
+
+_RELAY = [sys.executable, "-m", "tests.cluster.relay"]
+
+
+class Road:
+    """A port of one loopback, the machine's or the node's, that is the same port of the other's too."""
+
+    def __init__(self, node: Node, port: int, *, into_node: bool) -> None:
+        """``into_node``: what listens is in the node, and the machine connects; else the other way round."""
+        self.port = port
+        path = node.dir / f"road-{port}"
+        near, far = f"tcp:{port}", f"unix:{path}"
+        outside = (near, far) if into_node else (far, near)
+        inside = (far, near) if into_node else (near, far)
+        self._outside = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "--", *_RELAY, *outside])
+        self._inside = node.popen([*_RELAY, *inside])
+        wait_until(path.exists, what="the relay's socket")
+
+    def close(self) -> None:
+        self._inside.terminate()
+        self._inside.reap()
+        self._outside.terminate()
+        self._outside.wait(10)
+
+
+class ClusterHyperd(Hyperd):
+    """One daemon with its objects in ``cluster``; the client speaks to the API server, as kubectl does."""
+
+    def __init__(
+        self, node: Node, cluster: Cluster, account: Path, *, settings: Mapping[str, object] | None = None
+    ) -> None:
+        """``account`` is the kubeconfig of the daemon; the test is the cluster's administrator."""
+        super().__init__(
+            node,
+            settings={
+                "home": "kubernetes",
+                "kubernetes.kubeconfig": account,
+                "kubernetes.register_node": True,
+                "kubernetes.allow_emulation": True,
+                "kubernetes.lease_seconds": 3.0,
+                **(settings or {}),
+            },
+        )
+        self.local = self.client
+        self.cluster = cluster
+        self.client = Client(kubeconfig.load([str(cluster.kubeconfig)]).home(""), timeout=30)
+
+    def start(self, *, env: Mapping[str, str] | None = None, ready: bool = True) -> None:
+        super().start(env=env, ready=ready)
+        if ready:
+            self.wait_phase("vmclass", "generic", "Ready")
+
+    def answers(self) -> bool:
+        self.client.close()
+        client = Client(home.local(str(self.socket)), timeout=5)
+        try:
+            client.raw("GET", "/readyz")
+        except Exception:  # noqa: BLE001  whatever it is, the answer is no
+            return False
+        finally:
+            client.close()
+        return True
