@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
             sys.stdout.write("\n" * bool(shown) + text_of(obj, resource, events_of(client, obj)))
             shown += 1
     if not shown:
-        print("Nothing found.", file=sys.stderr)
+        print(f"No {word} found in the namespace {client.home.namespace}.", file=sys.stderr)
     return 0
 
 
@@ -73,7 +73,7 @@ def text_of(obj: dict[str, Any], resource: Resource, events: list[dict[str, Any]
     head += [("Labels", _pairs(metadata.get("labels"))), ("Annotations", _pairs(metadata.get("annotations")))]
     head += [("Created", _created(metadata)), ("State", f"{state.glyph} {state.word}" if state.word else "")]
     head += [("Progress", state.progress), ("Why", state.reason)]
-    out = "".join(f"{name + ':':<13} {sanitize.line(str(value))}\n" for name, value in head if value)
+    out = "".join(_head_lines(name, value) for name, value in head if value)
     for section in ("spec", "data", "status"):
         body = {key: value for key, value in (obj.get(section) or {}).items() if key != "conditions"}
         if resource.kind == "Secret" and section == "data":
@@ -87,8 +87,16 @@ def text_of(obj: dict[str, Any], resource: Resource, events: list[dict[str, Any]
     return out + _conditions(obj) + _events(events)
 
 
-def _pairs(values: dict[str, str] | None) -> str:
-    return ", ".join(f"{key}={value}" for key, value in (values or {}).items() if key != _HIDDEN_ANNOTATION)
+def _head_lines(name: str, value: str | list[str]) -> str:
+    """A line, or one for each of several values."""
+    values = [value] if isinstance(value, str) else value
+    labels = [f"{name}:", *[""] * (len(values) - 1)]
+    lines = zip(labels, values, strict=True)
+    return "".join(f"{label:<13} {sanitize.line(str(text))}\n" for label, text in lines)
+
+
+def _pairs(values: dict[str, str] | None) -> list[str]:
+    return [f"{key}={value}" for key, value in sorted((values or {}).items()) if key != _HIDDEN_ANNOTATION]
 
 
 def _created(metadata: dict[str, Any]) -> str:

@@ -38,7 +38,12 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings of the daemon in question")
     parser.add_argument("--json", action="store_true", help="print JSON")
     args = parser.parse_args(argv)
-    findings = examine(ThisHost(), load(file=args.config))
+    settings = load(file=args.config)
+    elsewhere = os.environ.get("HYPERD_SOCKET")
+    if elsewhere and args.config is None:
+        # The daemon that the other commands speak to.
+        settings = settings.model_copy(update={"run_dir": Path(elsewhere).parent})
+    findings = examine(ThisHost(), settings)
     if args.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:

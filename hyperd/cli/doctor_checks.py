@@ -246,11 +246,17 @@ def python_packages(host: Host, _: Settings) -> Finding | None:
 
 def daemon(host: Host, settings: Settings) -> Finding:
     socket_path = str(settings.socket_path)
-    if host.answers(socket_path):
+    if host.is_live(socket_path):
         return ok(f"hyperd answers at {socket_path}.")
+    managed = _systemd(host)
+    if host.answers(socket_path):
+        return bad(
+            f"hyperd holds {socket_path} and answers nothing: it hangs, or is stopped.",
+            "systemctl restart hyperd" if managed else "restart it; guests do not notice",
+        )
     return bad(
-        f"hyperd does not answer at {socket_path}.",
-        "systemctl start hyperd && journalctl --unit hyperd --lines 20" if _systemd(host) else "hyperd",
+        f"hyperd does not run, or not at {socket_path}; HYPERD_SOCKET or --config names another one.",
+        "systemctl start hyperd && journalctl --unit hyperd --lines 20" if managed else "hyperd &",
     )
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 TIME_ERROR = 5
+_ANSWER_SECONDS = 5.0
 """adjtimex(2): the clock is not synchronized."""
 
 
@@ -46,6 +47,9 @@ class Host(Protocol):
 
     def answers(self, socket_path: str) -> bool:
         """Whether something listens on a unix socket."""
+
+    def is_live(self, socket_path: str) -> bool:
+        """Whether what listens there is a daemon that answers HTTP, and does not hang."""
 
     def in_group(self, user: str, group: str) -> bool: ...
 
@@ -106,6 +110,16 @@ class ThisHost:
             except OSError:
                 return False
         return True
+
+    def is_live(self, socket_path: str) -> bool:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(_ANSWER_SECONDS)
+            try:
+                connection.connect(socket_path)
+                connection.sendall(b"GET /livez HTTP/1.1\r\nHost: hyperd\r\nConnection: close\r\n\r\n")
+                return connection.recv(16).startswith(b"HTTP/1.1 200")
+            except OSError:
+                return False
 
     def in_group(self, user: str, group: str) -> bool:
         try:

@@ -100,7 +100,7 @@ def _tables(args: argparse.Namespace, client: Client, wanted: list[Resource], na
         printed += 1
     if not printed:
         where = "" if args.all_namespaces else f" in the namespace {client.home.namespace}"
-        print(f"Nothing found{where}.", file=sys.stderr)
+        print(f"No {' or '.join(resource.plural for resource in wanted)} found{where}.", file=sys.stderr)
     return 0
 
 

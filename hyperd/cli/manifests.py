@@ -20,7 +20,9 @@ def read(paths: list[str]) -> list[dict[str, Any]]:
             for document in _documents(name, content):
                 found.extend(_objects(name, document))
     if not found:
-        raise BadRequest(f"There is no object in {', '.join(paths)}.")
+        raise BadRequest(
+            f"There is no object in {', '.join('standard input' if path == '-' else path for path in paths)}."
+        )
     return found
 
 

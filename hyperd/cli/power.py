@@ -43,6 +43,10 @@ def run(args: argparse.Namespace) -> int:
     client = client_of(args)
     (operations,) = kinds.resolve("vmop", client)
     machines = _machines(args, client)
+    if not args.yes and args.command != "start":
+        for namespace, name in machines:
+            # Nobody should agree to stop what is not there.
+            client.get(kinds.resolve("vm", client)[0], namespace, name)
     asked = [
         (namespace, name)
         for namespace, name in machines

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from hyperd.client.home import Home, find
+from hyperd.errors import BadRequest
 
 EXAMPLES = """\
   hv tui                                the hyperd of this machine
@@ -27,6 +29,8 @@ def run(args: argparse.Namespace) -> int:
         find(socket=args.socket, kubeconfig=args.kubeconfig, context=context, namespace=args.namespace)
         for context in args.context or [""]
     ]
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise BadRequest("The terminal interface needs a terminal; `hv get vm -w` follows machines without one.")
     from tui.app import HvApp
 
     HvApp(homes, namespace=args.namespace, machine=args.machine, escape=args.escape).run()

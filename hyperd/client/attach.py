@@ -53,7 +53,7 @@ def attach(
     Forbidden, …), and Timeout.
     """
     key = EscapeKey(escape)
-    note(f"Console of {namespace}/{name}. {key.label} leaves, pressed twice it is sent. Press Enter for a prompt.")
+    greeting = f"Console of {namespace}/{name}. {key.label} leaves, pressed twice it is sent. Enter gets a prompt."
     with RawTerminal():
         deadline = time.monotonic() + timeout
         path = paths.subresource(namespace, name, "console")
@@ -61,7 +61,9 @@ def attach(
             session = _open(home, f"{path}?replay={replay}" if replay else path, key, deadline)
             if session is None:
                 return "Left."
-            replay = 0
+            if greeting:
+                note(greeting)
+            replay, greeting = 0, ""
             try:
                 _pump(session, key)
                 session.close()

@@ -43,7 +43,7 @@ async def test_get_gives_yaml_json_and_names(hv: Hv) -> None:
 
 async def test_the_namespace_comes_from_flag_or_environment(hv: Hv, world: World) -> None:
     empty = await hv("get", "vm")
-    assert (empty.out, empty.err) == ("", "Nothing found in the namespace default.\n")
+    assert (empty.out, empty.err) == ("", "No virtualmachines found in the namespace default.\n")
     hv.env["HV_NAMESPACE"] = "shop"
     assert "web-7" in (await hv("get", "vm", "--no-headers")).out
 
@@ -55,6 +55,32 @@ async def test_what_is_not_there_is_said_in_one_sentence(hv: Hv) -> None:
     assert missing.err.count("\n") == 1
     assert 'no kind "vmm"' in (await hv("get", "vmm", code=1)).err
     assert "did you mean `hv get`" in (await hv("gte", code=2)).err
+
+
+async def test_nobody_is_asked_about_a_machine_that_is_not_there(hv: Hv) -> None:
+    missing = await hv("stop", "nobody", stdin="y\n", code=1)
+    assert "sure?" not in missing.err
+    assert "not found" in missing.err
+    assert "sure?" in (await hv("stop", "web-7", "-n", "shop", stdin="n\n")).err
+
+
+async def test_the_terminal_interface_needs_a_terminal(hv: Hv) -> None:
+    refused = await hv("tui", code=1)
+    assert "needs a terminal" in refused.err
+    assert refused.out == ""
+
+
+async def test_doctor_looks_at_the_daemon_that_the_environment_names(hv: Hv, world: World) -> None:
+    found = json.loads((await hv("doctor", "--json", code=None)).out)
+    assert any(one["text"] == f"hyperd answers at {world.settings.socket_path}." for one in found)
+
+
+async def test_describe_gives_each_label_a_line(hv: Hv, world: World) -> None:
+    new = machine("ark", namespace="shop")
+    new["metadata"]["labels"] = {"tier": "front", "app": "web"}
+    await world.add("virtualmachines", new)
+    out = (await hv("describe", "vm", "ark", "-n", "shop")).out
+    assert "Labels:       app=web\n              tier=front\n" in out
 
 
 async def test_a_daemon_that_is_away_is_said_with_what_to_do(hv: Hv) -> None:

@@ -28,6 +28,7 @@ class MadeUpHost:
     missing_programs: frozenset[str] = frozenset()
     outputs: dict[str, str | None] = field(default_factory=dict)
     deaf: frozenset[str] = frozenset()
+    hung: frozenset[str] = frozenset()
     users: frozenset[str] = frozenset({"libvirt-qemu"})
     groups: frozenset[tuple[str, str]] = frozenset({("libvirt-qemu", "kvm")})
     free: int = 100 * GIB
@@ -63,6 +64,9 @@ class MadeUpHost:
 
     def answers(self, socket_path: str) -> bool:
         return socket_path not in self.deaf
+
+    def is_live(self, socket_path: str) -> bool:
+        return socket_path not in self.deaf | self.hung
 
     def in_group(self, user: str, group: str) -> bool:
         return (user, group) in self.groups
@@ -213,7 +217,11 @@ FAULTS: dict[str, tuple[str, MadeUpHost, Settings, Level, str, str]] = {
     ),
     "daemon down": (
         *("daemon", replace(WELL, deaf=frozenset({"/run/hyperd/hyperd.sock"})), DEFAULT),
-        *(Level.BAD, "does not answer at /run/hyperd/hyperd.sock", "systemctl start hyperd"),
+        *(Level.BAD, "does not run, or not at /run/hyperd/hyperd.sock", "systemctl start hyperd"),
+    ),
+    "daemon hung": (
+        *("daemon", replace(WELL, hung=frozenset({"/run/hyperd/hyperd.sock"})), DEFAULT),
+        *(Level.BAD, "holds /run/hyperd/hyperd.sock and answers nothing", "systemctl restart hyperd"),
     ),
 }
 
@@ -279,6 +287,7 @@ def test_this_host_reads_what_is_there_and_admits_what_is_not(tmp_path: Path) ->
     assert host.output("no-such-program-here") is None
     assert host.output("echo", "said") == "said\n"
     assert not host.answers(str(tmp_path / "none.sock"))
+    assert not host.is_live(str(tmp_path / "none.sock"))
     assert host.free_bytes(tmp_path / "a" / "b") > 0
     assert host.has_module("aiohttp._http_parser")
     assert not host.has_module("aiohttp._not_there")
