@@ -7,7 +7,9 @@ from time import monotonic
 
 from registry.models import Progress, Report
 
-_REPORT_SECONDS = 0.5
+_REPORT_SECONDS = 0.1
+_SPEED_SECONDS = 0.5
+"""The current speed is that of at least so long."""
 
 
 @dataclass
@@ -20,7 +22,9 @@ class Meter:
     received: int = 0
     _started: float = field(default_factory=monotonic)
     _last: float = field(default_factory=monotonic)
-    _last_received: int = 0
+    _measured: float = field(default_factory=monotonic)
+    _measured_received: int = 0
+    _current: int = 0
 
     def receive(self, count: int) -> None:
         """``count`` bytes came from the source."""
@@ -39,10 +43,13 @@ class Meter:
     def _move(self, count: int) -> None:
         self.moved += count
         now = monotonic()
-        elapsed = now - self._last
-        if self.report is None or elapsed < _REPORT_SECONDS:
+        if self.report is None or now - self._last < _REPORT_SECONDS:
             return
-        current = int((self.received - self._last_received) / elapsed)
-        self._last, self._last_received = now, self.received
+        self._last = now
+        elapsed = now - self._measured
+        if elapsed >= _SPEED_SECONDS:
+            self._current = int((self.received - self._measured_received) / elapsed)
+            self._measured, self._measured_received = now, self.received
         fraction = min(self.moved / self.expected, 1.0) if self.expected else None
-        self.report(Progress(fraction, self.received, self.average_speed, current))
+        average = self.average_speed
+        self.report(Progress(fraction, self.received, average, self._current or average))

@@ -18,7 +18,10 @@ from registry.models import Progress, Report
 T = TypeVar("T")
 
 NOTIFY_SECONDS = 1.0
-"""Progress reaches ``status`` at most this often: each report is a durable write."""
+"""Progress reaches ``status`` about this often: each report is a durable write."""
+_STEP_SECONDS = 0.1
+_STEP_FRACTION = 0.1
+"""Quick work is told of in steps, so that who waits sees it move and not jump."""
 
 
 @dataclass
@@ -67,14 +70,15 @@ class Jobs(Generic[T]):
         notify: Callable[[], None],
     ) -> Job[T]:
         """Begin ``work``, which reports progress by the callable it gets; ``notify`` queues the object again."""
-        last = 0.0
+        last, told = 0.0, 0.0
 
         def report(progress: Progress) -> None:
-            nonlocal last
+            nonlocal last, told
             job.progress = progress
-            now = time.monotonic()
-            if now - last >= NOTIFY_SECONDS:
-                last = now
+            now, fraction = time.monotonic(), progress.fraction or 0.0
+            stepped = fraction - told >= _STEP_FRACTION and now - last >= _STEP_SECONDS
+            if stepped or now - last >= NOTIFY_SECONDS:
+                last, told = now, fraction
                 notify()
 
         async def run() -> T:

@@ -266,7 +266,7 @@ class Resolver:
             return None, f'VirtualDisk "{meta["name"]}" is {phase}{progress}, not Ready.'
         holder = self._other_holder(machine, meta["name"])
         if holder:
-            return None, f'VirtualDisk "{meta["name"]}" is in use by virtual machine "{holder}".'
+            return None, f'VirtualDisk "{meta["name"]}" is in use by another VM, "{holder}".'
         return (
             Device(
                 kind=VIRTUAL_DISK.kind,

@@ -135,6 +135,8 @@ def show_absence(machine: Object, observed: Observed, phase: str) -> None:
     gone = ("guestOSInfo", "versions", "restartAwaitingChanges")
     for key in gone if observed.bound else (*gone, "nodeName"):
         status.pop(key, None)
+    if phase == "Stopped":
+        status["stats"].pop("lastStartTime", None)
     for type_ in ("AgentReady", "ConfigurationApplied", "AwaitingRestartToApplyConfiguration"):
         remove_condition(machine, type_)
     set_condition(machine, "Migratable", False, reason="VirtualMachineNonMigratable")

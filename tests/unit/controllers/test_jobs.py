@@ -1,0 +1,46 @@
+"""How often work beside the queue is told of: each telling is a durable write."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from hyperd.controllers import jobs
+from registry.models import Progress, Report
+
+
+async def tellings(monkeypatch: pytest.MonkeyPatch, reports: list[tuple[float, float]]) -> list[float]:
+    """Fractions that were told, of reports at (seconds, fraction)."""
+    now = 100.0
+    monkeypatch.setattr("hyperd.controllers.jobs.time.monotonic", lambda: now)
+    told: list[float] = []
+
+    async def work(report: Report) -> None:
+        nonlocal now
+        for seconds, fraction in reports:
+            now = 100.0 + seconds
+            report(Progress(fraction, 1, 1, 1))
+
+    running: jobs.Jobs[None] = jobs.Jobs()
+
+    def notify() -> None:
+        job = running.get("uid")
+        if job is not None and not job.done and job.progress is not None:
+            told.append(job.progress.fraction or 0.0)
+
+    job = running.start("uid", 1, work, notify=notify)
+    await asyncio.wait([job.task])
+    return told
+
+
+async def test_slow_work_is_told_of_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    reports = [(number / 10, number / 10_000) for number in range(50)]
+    assert len(await tellings(monkeypatch, reports)) == 5
+
+
+async def test_quick_work_is_told_of_in_steps_and_not_only_at_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    reports = [(number / 100, number / 100) for number in range(100)]
+    told = await tellings(monkeypatch, reports)
+    assert len(told) <= 11
+    assert any(0 < fraction < 0.5 for fraction in told)
