@@ -48,6 +48,18 @@ class AccessSettings(_Section):
     """How long a token may be made to last."""
 
 
+class AggregationSettings(_Section):
+    """Where a cluster's API server reaches this daemon (webhooks, the aggregated API); unused without one."""
+
+    host: str = "0.0.0.0"
+    port: Annotated[int, Field(ge=0, le=65535)] = 6481
+    front_proxy_ca_file: Path | None = None
+    """CA of the API server's front-proxy certificate; none means what the cluster publishes in
+    ``kube-system/extension-apiserver-authentication``."""
+    front_proxy_names: tuple[str, ...] = ()
+    """Common names that are believed, with ``front_proxy_ca_file``; none means every certificate of that CA."""
+
+
 class StoreSettings(_Section):
     """The embedded store."""
 
@@ -180,6 +192,7 @@ class Settings(_Section):
     log_dir: Path = Path("/var/log/hyperd")
     api: ApiSettings = ApiSettings()
     access: AccessSettings = AccessSettings()
+    aggregation: AggregationSettings = AggregationSettings()
     store: StoreSettings = StoreSettings()
     hypervisor: HypervisorSettings = HypervisorSettings()
     network: NetworkSettings = NetworkSettings()
@@ -220,6 +233,11 @@ class Settings(_Section):
     @property
     def pki_dir(self) -> Path:
         return self.state_dir / "pki"
+
+    @property
+    def cluster_pki_dir(self) -> Path:
+        """Certificates of the CA that all daemons of a cluster share."""
+        return self.state_dir / "cluster-pki"
 
     @property
     def kubeconfig_path(self) -> Path:

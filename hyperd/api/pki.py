@@ -70,14 +70,17 @@ class Pki:
 
 def ensure(settings: Settings) -> Pki:
     """Make what is missing or about to end. Blocking. Raises PermanentError when the folder cannot be used."""
-    folder = settings.pki_dir
+    return ensure_in(settings.pki_dir, settings.instance, server_names(settings.api.host))
+
+
+def ensure_in(folder: Path, instance: str, names: tuple[str, ...]) -> Pki:
+    """As ``ensure``, for a server called ``names``; a CA that is in ``folder`` already stays."""
     pki = Pki(*(Pair(folder / f"{name}.crt", folder / f"{name}.key") for name in ("ca", "server", "admin")))
-    names = _server_names(settings.api.host)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
         if not _hold(pki, names):
-            _make(folder, settings.instance, names)
+            _make(folder, instance, names)
     except OSError as err:
         raise PermanentError(
             f"Certificates in {folder} cannot be read or written: {err}. Mend the folder, or remove it to have "
@@ -184,7 +187,8 @@ def _is_specific(host: str) -> bool:
         return True
 
 
-def _server_names(host: str) -> tuple[str, ...]:
+def server_names(host: str) -> tuple[str, ...]:
+    """What a server that listens on ``host`` is called by its clients."""
     names = ["localhost", "127.0.0.1", "::1", socket.gethostname(), socket.getfqdn()]
     if _is_specific(host):
         names.append(host)

@@ -15,7 +15,7 @@ import yaml
 
 from hyperd.resources.all import KINDS
 from hyperd.resources.kind import Column, Kind
-from hyperd.resources.names import CONVERSION_PATH, SYSTEM_NAMESPACE, WEBHOOK_SERVICE
+from hyperd.resources.names import API_SERVICE, CONVERSION_PATH, SYSTEM_NAMESPACE
 
 ROOT = Path(__file__).resolve().parents[2]
 CRD_DIR = ROOT / "manifests" / "crds"
@@ -61,7 +61,7 @@ _CONVERSION: dict[str, Any] = {
     "webhook": {
         "conversionReviewVersions": ["v1"],
         "clientConfig": {
-            "service": {"namespace": SYSTEM_NAMESPACE, "name": WEBHOOK_SERVICE, "path": CONVERSION_PATH},
+            "service": {"namespace": SYSTEM_NAMESPACE, "name": API_SERVICE, "path": CONVERSION_PATH, "port": 443},
         },
     },
 }

@@ -14,7 +14,10 @@ CLUSTER_CATEGORY = "virtualization-cluster"
 
 SYSTEM_NAMESPACE = "hyperd-system"
 """Where hyperd itself lives in a cluster."""
-WEBHOOK_SERVICE = "hyperd-webhooks"
+API_SERVICE = "hyperd-api"
+"""The Service through which a cluster's API server reaches hyperd: webhooks and the aggregated API."""
+CA_SECRET = "hyperd-ca"  # noqa: S105  the name of one
+"""The Secret with the CA that all hyperds of a cluster show certificates of."""
 CONVERSION_PATH = "/convert"
 MUTATION_PATH = "/mutate"
 VALIDATION_PATH = "/validate"

@@ -56,6 +56,11 @@ class KubernetesStore:
         await self._client.close()
 
     @property
+    def client(self) -> KubernetesClient:
+        """The connection, for what is no object of ours: reviews, registrations."""
+        return self._client
+
+    @property
     def writes(self) -> int:
         """Writes answered since the start."""
         return self._writes

@@ -1,0 +1,47 @@
+"""The difference of two JSON objects as a JSON patch (RFC 6902), which is how a webhook changes an object."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hyperd.resources.kind import Object
+
+Operation = dict[str, Any]
+
+
+def difference(before: Object, after: Object) -> list[Operation]:
+    """Operations that make ``after`` of ``before``; a list that differs is replaced as a whole."""
+    operations: list[Operation] = []
+    _compare(before, after, "", operations)
+    return operations
+
+
+def _compare(before: Object, after: Object, path: str, operations: list[Operation]) -> None:
+    for name, value in before.items():
+        here = f"{path}/{_escaped(name)}"
+        if name not in after:
+            operations.append({"op": "remove", "path": here})
+            continue
+        wanted = after[name]
+        if isinstance(value, dict) and isinstance(wanted, dict):
+            _compare(value, wanted, here, operations)
+        elif not _same(value, wanted):
+            operations.append({"op": "replace", "path": here, "value": wanted})
+    for name, wanted in after.items():
+        if name not in before:
+            operations.append({"op": "add", "path": f"{path}/{_escaped(name)}", "value": wanted})
+
+
+def _same(one: Any, other: Any) -> bool:
+    # To Python, True is 1 and 1.0 is 1; in JSON they differ.
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_same(value, other[name]) for name, value in one.items())
+    return bool(one == other)
+
+
+def _escaped(name: str) -> str:
+    return name.replace("~", "~0").replace("/", "~1")

@@ -1,0 +1,194 @@
+"""Admission as a cluster's API server asks for it: AdmissionReview objects around the very same ``review``.
+
+The API server has pruned and defaulted the object by its schema before it asks for changes, and has checked schema
+and CEL rules before it asks for a verdict. So ``mutate`` only completes, and only what is valid; every refusal and
+every warning is ``validate``'s. Nothing here writes, so a rehearsal (``dryRun``) is answered like a real write.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import orjson
+
+from hyperd.admission.jsonpatch import difference
+from hyperd.errors import BadRequest, Cause, Forbidden, HyperdError
+from hyperd.resources import structural
+from hyperd.resources.all import KINDS
+from hyperd.resources.conversion import convert
+from hyperd.resources.kind import Kind, Object
+from hyperd.store.interface import SYSTEM, AdmissionRequest, AdmissionResponse, Admit, Reader, User
+
+API_VERSION = "admission.k8s.io/v1"
+KIND = "AdmissionReview"
+
+
+@dataclass(frozen=True)
+class AdmissionWebhook:
+    """Answers AdmissionReviews. ``is_ours`` says whether a controller of ours writes under that account."""
+
+    admit: Admit
+    reader: Reader
+    is_ours: Callable[[User], bool]
+
+    async def mutate(self, review: Object) -> Object:
+        """What the object lacks, as a JSON patch. Raises BadRequest when ``review`` is none."""
+        asked = _Asked.of(review)
+        request = self._request(asked)
+        if request is None or request.new is None or _faults(request):
+            return asked.allow()
+        try:
+            judged = await self.admit(request)
+        except HyperdError:
+            return asked.allow()  # validate will say so
+        if judged.causes or judged.forbidden or judged.object is None:
+            return asked.allow()
+        completed = convert(judged.object, str(asked.object.get("apiVersion")))
+        return asked.allow(patch=difference(asked.object, completed))
+
+    async def validate(self, review: Object) -> Object:
+        """The verdict, with warnings and causes. Raises BadRequest when ``review`` is none."""
+        asked = _Asked.of(review)
+        request = self._request(asked)
+        if request is None:
+            return asked.allow()
+        if faults := _faults(request):
+            # What an older schema allowed may stay, as for the API server itself, until the spec is changed.
+            same = request.old is not None and (request.new or {}).get("spec") == request.old.get("spec")
+            return asked.allow() if same else asked.deny(_invalid(request, faults))
+        try:
+            judged = await self.admit(request)
+        except HyperdError as err:
+            return asked.deny(err)
+        if error := _refusal(request, judged):
+            return asked.deny(error, judged.warnings)
+        return asked.allow(judged.warnings)
+
+    def _request(self, asked: _Asked) -> AdmissionRequest | None:
+        """The request as the rules want it, in the stored version; None where there is nothing to judge."""
+        kind = KINDS.by_kind(asked.group, asked.kind)
+        if kind is None or asked.operation not in ("CREATE", "UPDATE", "DELETE"):
+            return None
+        new = None if asked.operation == "DELETE" else _stored(kind, asked.object)
+        old = None if asked.operation == "CREATE" else _stored(kind, asked.old)
+        meta = (new or old or {}).get("metadata")
+        named = meta.get("name") if isinstance(meta, dict) else ""
+        user = asked.user
+        return AdmissionRequest(
+            cast(Literal["CREATE", "UPDATE", "DELETE"], asked.operation),
+            kind,
+            asked.namespace,
+            asked.name or str(named or ""),
+            new,
+            old,
+            SYSTEM if self.is_ours(user) else user,
+            self.reader,
+            subresource=asked.subresource,
+            dry_run=asked.dry_run,
+        )
+
+
+def _stored(kind: Kind, obj: Object) -> Object:
+    if kind.core:
+        return obj
+    # A copy, since rules complete it in place. Encoding refuses what is nested too deeply for what follows.
+    return cast(Object, orjson.loads(orjson.dumps(convert(obj, kind.api_version))))
+
+
+def _faults(request: AdmissionRequest) -> list[Cause]:
+    """What the API server will refuse, or has refused, by schema and rules: our rules rely on both."""
+    kind, new = request.kind, request.new
+    if kind.core or new is None or request.subresource:
+        return []
+    if not isinstance(new.get("metadata"), dict):
+        return [Cause("metadata", "Required value", "FieldValueRequired")]
+    return structural.validate(kind.schema, new) or structural.check_rules(kind, new, request.old)
+
+
+def _refusal(request: AdmissionRequest, judged: AdmissionResponse) -> HyperdError | None:
+    kind = request.kind
+    if judged.forbidden:
+        return Forbidden(judged.forbidden, kind=kind.plural, group=kind.group, name=request.name)
+    return _invalid(request, judged.causes) if judged.causes else None
+
+
+def _invalid(request: AdmissionRequest, causes: list[Cause]) -> HyperdError:
+    return structural.invalid(request.kind, request.name, causes)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """An AdmissionReview's request, read with care: it may come from anybody."""
+
+    uid: str
+    group: str
+    kind: str
+    subresource: str
+    name: str
+    namespace: str
+    operation: str
+    user: User
+    object: Object
+    old: Object
+    dry_run: bool
+
+    @classmethod
+    def of(cls, review: Object) -> _Asked:
+        if review.get("apiVersion") != API_VERSION or review.get("kind") != KIND:
+            raise BadRequest(f"the body must be an {KIND} of {API_VERSION}")
+        request = review.get("request")
+        if not isinstance(request, dict):
+            raise BadRequest(f"the {KIND} has no request")
+        kind, info = _object(request, "kind"), _object(request, "userInfo")
+        groups = info.get("groups") or ()
+        if not isinstance(groups, list | tuple) or not all(isinstance(group, str) for group in groups):
+            raise BadRequest("request.userInfo.groups must be a list of strings")
+        return cls(
+            uid=_text(request, "uid"),
+            group=_text(kind, "group"),
+            kind=_text(kind, "kind"),
+            subresource=_text(request, "subResource"),
+            name=_text(request, "name"),
+            namespace=_text(request, "namespace"),
+            operation=_text(request, "operation"),
+            user=User(_text(info, "username"), tuple(groups), _text(info, "uid")),
+            object=_object(request, "object"),
+            old=_object(request, "oldObject"),
+            dry_run=request.get("dryRun") is True,
+        )
+
+    def allow(self, warnings: list[str] | None = None, *, patch: list[Any] | None = None) -> Object:
+        response: Object = {"uid": self.uid, "allowed": True}
+        if patch:
+            response |= {"patchType": "JSONPatch", "patch": base64.b64encode(orjson.dumps(patch)).decode()}
+        return _answer(response, warnings)
+
+    def deny(self, error: HyperdError, warnings: list[str] | None = None) -> Object:
+        return _answer({"uid": self.uid, "allowed": False, "status": error.status()}, warnings)
+
+
+def _answer(response: Object, warnings: list[str] | None) -> Object:
+    if warnings:
+        response["warnings"] = warnings
+    return {"apiVersion": API_VERSION, "kind": KIND, "response": response}
+
+
+def _object(parent: Object, name: str) -> Object:
+    value = parent.get(name)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise BadRequest(f"request.{name} must be an object")
+    return value
+
+
+def _text(parent: Object, name: str) -> str:
+    value = parent.get(name)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise BadRequest(f"{name} must be a string")
+    return value

@@ -1,0 +1,220 @@
+"""What a cluster's API server reaches hyperd by: one TLS listener for webhooks and the aggregated API.
+
+It is a listener of its own, because it trusts another CA than ours for clients: the API server's request-header
+CA, whose certificates may say in headers who asks. Here those headers are all that counts, elsewhere they count for
+nothing. It serves the webhooks to whoever can connect, the aggregated group and its discovery to users that the
+front proxy vouches for and the API server's RBAC lets in, and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from typing import Final
+
+from aiohttp import web
+
+from hyperd.admission.webhook import AdmissionWebhook
+from hyperd.api import auth, clusterca, frontproxy, listeners
+from hyperd.api.accessreview import AccessReviews
+from hyperd.api.auth import Attributes
+from hyperd.api.border import Border, Seen
+from hyperd.api.connect import Connect
+from hyperd.api.documents import Documents
+from hyperd.api.frontproxy import FrontProxy
+from hyperd.api.metrics import Metrics
+from hyperd.api.pki import Pki
+from hyperd.api.registration import Registration
+from hyperd.api.subresources import GROUP, VERSION, SubresourceHandlers
+from hyperd.api.webhooks import Webhooks
+from hyperd.errors import Forbidden, HyperdError, NotFound, PermanentError, Unauthorized
+from hyperd.resources.kind import Registry
+from hyperd.resources.names import SYSTEM_NAMESPACE
+from hyperd.settings import Settings
+from hyperd.store.interface import Admit, User
+from hyperd.store.kubernetes import KubernetesStore
+
+_LOG = logging.getLogger(__name__)
+_CONNECT_PREFIX: Final = f"/apis/{GROUP}/{VERSION}/"
+_DOCUMENTS: Final = ("/apis", f"/apis/{GROUP}", f"/apis/{GROUP}/{VERSION}", "/openapi/v2", "/openapi/v3")
+_IDLE_SECONDS: Final = 120.0
+_HANDSHAKE_SECONDS: Final = 10.0
+_DRAIN_SECONDS: Final = 2.0
+_RETRY_SECONDS: Final = 2.0
+_UPKEEP_SECONDS: Final = 60.0
+_OWN_GROUP: Final = f"system:serviceaccounts:{SYSTEM_NAMESPACE}"
+_WHO_AM_I: Final = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+
+
+class ClusterApi:
+    """Serves one cluster. The daemon makes it beside its ``ApiServer`` where the home is a cluster::
+
+        ClusterApi(settings, store, sessions=<the table that ApiServer gets>, admit=reviewer(settings),
+                   metrics=<ApiServer's metrics>)
+
+    ``start`` comes after the store's, ``stop`` before it. Import this module only then: it brings the client.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: KubernetesStore,
+        *,
+        sessions: SubresourceHandlers,
+        admit: Admit,
+        metrics: Metrics | None = None,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        metrics = metrics or Metrics(())
+        self._documents = Documents(Registry(), metrics)
+        self._connect = Connect(sessions)
+        self._reviews = AccessReviews(store.client)
+        self._registration = Registration(store.client)
+        admission = AdmissionWebhook(admit, store, self._is_ours)
+        self._webhooks = Webhooks(admission, max_body_bytes=settings.api.max_body_bytes)
+        self._http = web.Server(
+            Border(self._answer, metrics),
+            handler_cancellation=True,
+            keepalive_timeout=_IDLE_SECONDS,
+            access_log=None,
+        )
+        self._own_name = ""
+        self._front: FrontProxy | None = None
+        self._socket: socket.socket | None = None
+        self._server: asyncio.Server | None = None
+        self._task: asyncio.Task[None] | None = None
+        self.registered = asyncio.Event()
+        """Set once the API server trusts this daemon."""
+
+    @property
+    def port(self) -> int:
+        """The listener's actual port, once started."""
+        return int(self._socket.getsockname()[1]) if self._socket is not None else 0
+
+    async def start(self) -> None:
+        """Take the port, and serve as soon as the API server answers. Raises PermanentError when it is taken."""
+        conf = self._settings.aggregation
+        self._socket = await asyncio.to_thread(listeners.tcp, conf.host, conf.port)
+        self._task = asyncio.create_task(self._run(), name="cluster API")
+
+    async def stop(self) -> None:
+        """Stop accepting, end sessions, finish running requests within two seconds."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+        if self._server is not None:
+            self._server.close()
+        self._connect.close()
+        self._http.pre_shutdown()
+        await self._http.shutdown(_DRAIN_SECONDS)
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    async def _run(self) -> None:
+        """Level-triggered: every minute, have certificates, front proxy and registration as they should be."""
+        serving: tuple[FrontProxy | None, bytes] | None = None
+        while True:
+            try:
+                await self._learn_own_name()
+                certificates = await clusterca.obtain(self._store.client, self._settings)
+                front = await self._find_front_proxy()
+                shown = await asyncio.to_thread(certificates.server.certificate.read_bytes)
+                if serving != (front, shown):
+                    await self._serve(certificates, front)
+                    serving = front, shown
+                authority = await asyncio.to_thread(certificates.ca.certificate.read_bytes)
+                await self._registration.ensure(authority)
+                self.registered.set()
+                delay = _UPKEEP_SECONDS
+            except (HyperdError, OSError) as err:
+                _LOG.warning("The cluster's API server cannot be served as it should: %s", err)
+                delay = _RETRY_SECONDS
+            await asyncio.sleep(delay)
+
+    async def _learn_own_name(self) -> None:
+        if not self._own_name:
+            review = b'{"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview"}'
+            answer = await self._store.client.request("POST", _WHO_AM_I, body=review)
+            self._own_name = str(answer["status"]["userInfo"]["username"])
+
+    def _is_ours(self, user: User) -> bool:
+        return user.name == self._own_name or _OWN_GROUP in user.groups
+
+    async def _find_front_proxy(self) -> FrontProxy | None:
+        conf = self._settings.aggregation
+        try:
+            if conf.front_proxy_ca_file is not None:
+                return await frontproxy.from_files(conf.front_proxy_ca_file, conf.front_proxy_names)
+            return await frontproxy.from_cluster(self._store)
+        except PermanentError as err:
+            if self._server is None:
+                _LOG.warning("The aggregated API is not served: %s", err)
+            return None
+
+    async def _serve(self, certificates: Pki, front: FrontProxy | None) -> None:
+        """Listen under these certificates from now on; no connection is refused in between."""
+        assert self._socket is not None  # noqa: S101  start has made it
+        context = await asyncio.to_thread(_context, certificates, front)
+        server = await asyncio.get_running_loop().create_server(
+            self._http,
+            sock=self._socket.dup(),
+            backlog=listeners.BACKLOG,
+            ssl=context,
+            ssl_handshake_timeout=_HANDSHAKE_SECONDS,
+        )
+        former, self._server, self._front = self._server, server, front
+        if former is not None:
+            former.close()
+        else:
+            _LOG.info(
+                "The cluster's API server is served",
+                extra={"host": self._settings.aggregation.host, "port": self.port},
+            )
+
+    async def _answer(self, request: web.BaseRequest, request_id: str, seen: Seen) -> web.StreamResponse:
+        path = request.raw_path.partition("?")[0]
+        if self._webhooks.owns(path):
+            seen.verb, seen.resource = "review", path
+            return await self._webhooks.answer(request, path, request_id)
+        if path in auth.PUBLIC_PATHS and request.method in ("GET", "HEAD"):
+            seen.verb, seen.resource = "get", path
+            return self._documents.public(path, request_id)
+        if self._front is None:
+            raise Unauthorized("Unauthorized: this cluster has no front proxy, so nobody can say who asks.")
+        user = self._front.user(request)
+        seen.user = user.name
+        if path.startswith(_CONNECT_PREFIX):
+            wanted = self._connect.resolve(path.removeprefix(_CONNECT_PREFIX))
+            seen.verb, seen.resource = "connect", f"{wanted.plural}/{wanted.subresource}"
+            await self._require(user, wanted.attributes)
+            return await self._connect.serve(wanted, request, user, request_id)
+        if path.rstrip("/") in _DOCUMENTS or path.startswith("/openapi/v3/"):
+            seen.verb, seen.resource = "get", path
+            await self._require(user, Attributes("get", path=path))
+            return await self._documents.answer(request, path, request_id)
+        raise NotFound("the server could not find the requested resource")
+
+    async def _require(self, user: User, attributes: Attributes) -> None:
+        if not await self._reviews.allows(user, attributes):
+            raise Forbidden(
+                f'forbidden: User "{user.name}" cannot {attributes}',
+                kind=attributes.resource,
+                group=attributes.group,
+                name=attributes.name,
+            )
+
+
+def _context(certificates: Pki, front: FrontProxy | None) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(certificates.server.certificate, certificates.server.key)
+    if front is not None:
+        context.load_verify_locations(cadata=front.authority)
+        context.verify_mode = ssl.CERT_OPTIONAL
+    context.set_alpn_protocols(["http/1.1"])
+    return context
