@@ -30,7 +30,7 @@ from hyperd.store.interface import AdmissionRequest, AdmissionResponse, Admit
 
 Rules = Callable[[Context], Awaitable[None]]
 
-_RULES: Final[Mapping[Kind, Rules]] = {
+RULES: Final[Mapping[Kind, Rules]] = {
     kinds.VIRTUAL_IMAGE: virtual_image.review,
     kinds.CLUSTER_VIRTUAL_IMAGE: cluster_virtual_image.review,
     kinds.VIRTUAL_DISK: virtual_disk.review,
@@ -68,7 +68,7 @@ async def review(request: AdmissionRequest, *, policy: Policy | None = None) -> 
 
     Raises nothing of its own: a refusal is in the answer's causes.
     """
-    rules = _RULES.get(request.kind)
+    rules = RULES.get(request.kind)
     new = request.new
     if rules is None or new is None or request.operation == "DELETE" or request.subresource:
         return AdmissionResponse(new)

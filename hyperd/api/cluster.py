@@ -1,8 +1,8 @@
 """What a cluster's API server reaches hyperd by: one TLS listener for webhooks and the aggregated API.
 
 It is a listener of its own, because it trusts another CA than ours for clients: the API server's request-header
-CA, whose certificates may say in headers who asks. Here those headers are all that counts, elsewhere they count for
-nothing. It serves the webhooks to whoever can connect, the aggregated group and its discovery to users that the
+CA, whose certificates may say in headers who asks. Here those headers are all that counts, elsewhere they count
+for nothing. It serves the webhooks to whoever can connect, the aggregated group and its discovery to users that the
 front proxy vouches for and the API server's RBAC lets in, and nothing else.
 """
 

@@ -68,7 +68,7 @@ _CONVERSION: dict[str, Any] = {
 """The daemon adds its ``caBundle`` when it starts."""
 
 
-class _Dumper(yaml.SafeDumper):
+class Dumper(yaml.SafeDumper):
     """Plain YAML without anchors, long strings unbroken."""
 
     def ignore_aliases(self, data: Any) -> bool:
@@ -158,7 +158,7 @@ def derived_files() -> dict[Path, str]:
     files = {INDEX_FILE: index_source()}
     for kind in KINDS:
         if not kind.core:
-            text = yaml.dump(crd(kind), Dumper=_Dumper, sort_keys=False, width=2**20, allow_unicode=True)
+            text = yaml.dump(crd(kind), Dumper=Dumper, sort_keys=False, width=2**20, allow_unicode=True)
             files[CRD_DIR / f"{kind.plural}.yaml"] = text
     return files
 

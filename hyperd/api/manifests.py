@@ -1,0 +1,169 @@
+"""Writes what of ``manifests/`` follows from the code: roles, webhooks, Service and APIService.
+
+``python -m hyperd.api.manifests`` writes, ``--check`` only tells whether the files are current; a test asks the
+same. The CRDs are ``hyperd.resources.crd``'s; Namespace, DaemonSet and kustomization are written by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Final
+
+import yaml
+
+from hyperd.admission.dispatch import FINALIZERS, RULES
+from hyperd.api import clusterroles
+from hyperd.api.registration import API_SERVICE_OBJECT, WEBHOOKS
+from hyperd.api.subresources import GROUP as AGGREGATED
+from hyperd.api.subresources import VERSION as AGGREGATED_VERSION
+from hyperd.resources.all import KINDS, SECRET
+from hyperd.resources.crd import ROOT, Dumper
+from hyperd.resources.kind import Kind, Object
+from hyperd.resources.names import (
+    API_SERVICE,
+    CLOUD_INIT_SECRET_TYPE,
+    GROUP,
+    MUTATION_PATH,
+    SYSPREP_SECRET_TYPE,
+    SYSTEM_NAMESPACE,
+    VALIDATION_PATH,
+)
+from hyperd.settings import AggregationSettings
+
+FOLDER: Final = ROOT / "manifests"
+LABELS: Final = {"app.kubernetes.io/name": "hyperd"}
+PORT: Final = 443
+_HEAD: Final = "# Written by python -m hyperd.api.manifests.\n"
+_WEBHOOK_SECONDS: Final = 10
+
+
+def service() -> Object:
+    """Leads the API server to the daemons."""
+    port = {"name": "https", "port": PORT, "protocol": "TCP", "targetPort": AggregationSettings().port}
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": API_SERVICE, "namespace": SYSTEM_NAMESPACE, "labels": LABELS},
+        "spec": {"selector": LABELS, "ports": [port]},
+    }
+
+
+def api_service() -> Object:
+    """Has the API server hand the aggregated group over to hyperd."""
+    return {
+        "apiVersion": "apiregistration.k8s.io/v1",
+        "kind": "APIService",
+        "metadata": {"name": API_SERVICE_OBJECT, "labels": LABELS},
+        "spec": {
+            "group": AGGREGATED,
+            "version": AGGREGATED_VERSION,
+            "groupPriorityMinimum": 1000,
+            "versionPriority": 15,
+            "service": {"namespace": SYSTEM_NAMESPACE, "name": API_SERVICE, "port": PORT},
+        },
+    }
+
+
+def webhooks() -> list[Object]:
+    """Has the API server ask for defaults and verdicts, of every kind that has some."""
+    judged = sorted({*RULES, *FINALIZERS}, key=lambda kind: kind.plural)
+    ours = [kind for kind in judged if not kind.core]
+    mutation = _webhook(f"mutation.{GROUP}", MUTATION_PATH, ours)
+    mutation["reinvocationPolicy"] = "IfNeeded"
+    provisioning = _webhook(f"provisioning.{GROUP}", VALIDATION_PATH, [SECRET])
+    # Warnings only: Secrets of a whole cluster must not wait for hyperd, and of others it learns nothing.
+    provisioning["failurePolicy"] = "Ignore"
+    provisioning["matchConditions"] = [
+        {
+            "name": "provisioning",
+            "expression": f"object.type in ['{CLOUD_INIT_SECRET_TYPE}', '{SYSPREP_SECRET_TYPE}']",
+        }
+    ]
+    return [
+        _configuration("MutatingWebhookConfiguration", [mutation]),
+        _configuration(
+            "ValidatingWebhookConfiguration",
+            [_webhook(f"validation.{GROUP}", VALIDATION_PATH, ours), provisioning],
+        ),
+    ]
+
+
+def _configuration(kind: str, hooks: list[Object]) -> Object:
+    return {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": kind,
+        "metadata": {"name": WEBHOOKS, "labels": LABELS},
+        "webhooks": hooks,
+    }
+
+
+def _webhook(name: str, path: str, kinds: list[Kind]) -> Object:
+    scope = "*" if len({kind.namespaced for kind in kinds}) > 1 else "Namespaced"
+    return {
+        "name": name,
+        "admissionReviewVersions": ["v1"],
+        "sideEffects": "None",
+        "failurePolicy": "Fail",
+        "matchPolicy": "Equivalent",
+        "timeoutSeconds": _WEBHOOK_SECONDS,
+        "clientConfig": {
+            "service": {"namespace": SYSTEM_NAMESPACE, "name": API_SERVICE, "path": path, "port": PORT}
+        },
+        "rules": [
+            {
+                "apiGroups": [kinds[0].group],
+                "apiVersions": sorted({kind.version for kind in kinds}),
+                "operations": ["CREATE", "UPDATE"],
+                "resources": [kind.plural for kind in kinds],
+                "scope": scope,
+            }
+        ],
+    }
+
+
+def derived_files() -> dict[Path, str]:
+    """Every derived file with the content it should have."""
+    documents = {
+        "api.yaml": [service(), api_service()],
+        "webhooks.yaml": webhooks(),
+        "rbac-daemon.yaml": clusterroles.for_daemon(),
+        "rbac-users.yaml": clusterroles.for_people(),
+    }
+    return {
+        FOLDER / name: _HEAD
+        + yaml.dump_all(content, Dumper=Dumper, sort_keys=False, width=2**20, allow_unicode=True)
+        for name, content in documents.items()
+    }
+
+
+def kustomized() -> list[str]:
+    """What the kustomization must list: every file beside it, and every CRD."""
+    files = sorted(path.name for path in FOLDER.glob("*.yaml") if path.name != "kustomization.yaml")
+    return [f"crds/{kind.plural}.yaml" for kind in KINDS if not kind.core] + files
+
+
+def stale_files() -> list[Path]:
+    """Derived files that are missing or outdated."""
+    return [path for path, text in derived_files().items() if not path.exists() or path.read_text() != text]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Write the derived files; with ``--check``, only compare. 1 when some are stale."""
+    parser = argparse.ArgumentParser(prog="python -m hyperd.api.manifests", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when a file is stale")
+    check: bool = parser.parse_args(argv).check
+    stale = stale_files()
+    if check:
+        for path in stale:
+            sys.stderr.write(f"{path.relative_to(ROOT)} is stale: run python -m hyperd.api.manifests\n")
+        return 1 if stale else 0
+    files = derived_files()
+    for path in stale:
+        path.write_text(files[path])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
