@@ -8,7 +8,8 @@ from typing import Final, Protocol
 
 import orjson
 
-from hyperd.api.auth import MASTERS, Attributes
+from hyperd.api.authorization import Attributes
+from hyperd.api.rules import MASTERS
 from hyperd.resources.kind import Object
 from hyperd.store.interface import User
 

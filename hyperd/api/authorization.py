@@ -48,17 +48,21 @@ class Rule:
     """Objects that the rule is limited to; none means all."""
 
 
-class Authorizer(Protocol):
+class Decider(Protocol):
     """Decides on every request that is not public."""
 
     async def allows(self, user: User, attributes: Attributes) -> bool:
         """Whether ``user`` may."""
 
+
+class Authorizer(Decider, Protocol):
+    """Also knows all that it would allow."""
+
     async def rules(self, user: User, namespace: str) -> Sequence[Rule]:
         """What ``user`` may do in ``namespace``, and on paths and cluster-wide, for people to read."""
 
 
-def asking(authorizer: Authorizer) -> Callable[[User, str, Kind, str, str], Awaitable[bool]]:
+def asking(authorizer: Decider) -> Callable[[User, str, Kind, str, str], Awaitable[bool]]:
     """``authorizer`` as admission's rules ask it: ``may(user, verb, kind, namespace, name)``."""
 
     async def may(user: User, verb: str, kind: Kind, namespace: str, name: str) -> bool:
@@ -68,7 +72,7 @@ def asking(authorizer: Authorizer) -> Callable[[User, str, Kind, str, str], Awai
     return may
 
 
-async def require(authorizer: Authorizer, user: User, attributes: Attributes) -> None:
+async def require(authorizer: Decider, user: User, attributes: Attributes) -> None:
     """Raises Forbidden with kube-apiserver's sentence."""
     if await authorizer.allows(user, attributes):
         return

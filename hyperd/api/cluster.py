@@ -2,8 +2,8 @@
 
 It is a listener of its own, because it trusts another CA than ours for clients: the API server's request-header
 CA, whose certificates may say in headers who asks. Here those headers are all that counts, elsewhere they count
-for nothing. It serves the webhooks to whoever can connect, the aggregated group and its discovery to users that the
-front proxy vouches for and the API server's RBAC lets in, and nothing else.
+for nothing. It serves the webhooks to whoever can connect, the aggregated group and its discovery to users that
+the front proxy vouches for and the API server's RBAC lets in, and nothing else.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from aiohttp import web
 from hyperd.admission.webhook import AdmissionWebhook
 from hyperd.api import auth, clusterca, frontproxy, listeners
 from hyperd.api.accessreview import AccessReviews
-from hyperd.api.auth import Attributes
+from hyperd.api.authorization import Attributes, require
 from hyperd.api.border import Border, Seen
 from hyperd.api.connect import Connect
 from hyperd.api.documents import Documents
@@ -29,7 +29,7 @@ from hyperd.api.pki import Pki
 from hyperd.api.registration import Registration
 from hyperd.api.subresources import GROUP, VERSION, SubresourceHandlers
 from hyperd.api.webhooks import Webhooks
-from hyperd.errors import Forbidden, HyperdError, NotFound, PermanentError, Unauthorized
+from hyperd.errors import HyperdError, NotFound, PermanentError, Unauthorized
 from hyperd.resources.kind import Registry
 from hyperd.resources.names import SYSTEM_NAMESPACE
 from hyperd.settings import Settings
@@ -191,22 +191,13 @@ class ClusterApi:
         if path.startswith(_CONNECT_PREFIX):
             wanted = self._connect.resolve(path.removeprefix(_CONNECT_PREFIX))
             seen.verb, seen.resource = "connect", f"{wanted.plural}/{wanted.subresource}"
-            await self._require(user, wanted.attributes)
+            await require(self._reviews, user, wanted.attributes)
             return await self._connect.serve(wanted, request, user, request_id)
         if path.rstrip("/") in _DOCUMENTS or path.startswith("/openapi/v3/"):
             seen.verb, seen.resource = "get", path
-            await self._require(user, Attributes("get", path=path))
+            await require(self._reviews, user, Attributes("get", path=path))
             return await self._documents.answer(request, path, request_id)
         raise NotFound("the server could not find the requested resource")
-
-    async def _require(self, user: User, attributes: Attributes) -> None:
-        if not await self._reviews.allows(user, attributes):
-            raise Forbidden(
-                f'forbidden: User "{user.name}" cannot {attributes}',
-                kind=attributes.resource,
-                group=attributes.group,
-                name=attributes.name,
-            )
 
 
 def _context(certificates: Pki, front: FrontProxy | None) -> ssl.SSLContext:

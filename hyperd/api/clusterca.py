@@ -55,7 +55,7 @@ async def _find(client: KubernetesClient) -> tuple[bytes, bytes] | None:
         return base64.b64decode(data[_CERTIFICATE], validate=True), base64.b64decode(data[_KEY], validate=True)
     except (KeyError, TypeError, binascii.Error) as err:
         raise PermanentError(
-            f"Secret {SYSTEM_NAMESPACE}/{CA_SECRET} lacks {_CERTIFICATE} or {_KEY}; delete it to have it made anew."
+            f"Secret {SYSTEM_NAMESPACE}/{CA_SECRET} lacks {_CERTIFICATE} or {_KEY}; delete it to have one made."
         ) from err
 
 
