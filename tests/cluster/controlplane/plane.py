@@ -179,14 +179,14 @@ class ControlPlane(Cluster):
             "--requestheader-username-headers=X-Remote-User", "--requestheader-group-headers=X-Remote-Group",
             "--requestheader-extra-headers-prefix=X-Remote-Extra-",
             f"--proxy-client-cert-file={self._proxying.certificate}",
-            f"--proxy-client-key-file={self._proxying.key}", "--enable-aggregator-routing=true",
+            f"--proxy-client-key-file={self._proxying.key}",
         ]  # fmt: skip
 
     def _controllers_arguments(self) -> list[str]:
         return [
             f"--kubeconfig={self.kubeconfig}", "--bind-address=127.0.0.1", "--secure-port=0",
             "--leader-elect=false", "--kube-api-qps=200", "--kube-api-burst=400",
-            "--controllers=garbage-collector-controller,namespace-controller",
+            "--controllers=garbage-collector-controller,namespace-controller,clusterrole-aggregation-controller",
         ]  # fmt: skip
 
     def _spawn(self, program: str, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
@@ -249,5 +249,5 @@ def _end(process: subprocess.Popen[bytes] | None) -> None:
 
 
 def document(text: str) -> Any:
-    """The JSON that kubectl printed."""
-    return json.loads(text)
+    """The JSON that kubectl printed, before any warning."""
+    return json.JSONDecoder().raw_decode(text)[0]

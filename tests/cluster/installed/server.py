@@ -1,0 +1,66 @@
+"""hyperd's cluster API in a process of its own: ``python -m tests.cluster.installed.server FOLDER KUBECONFIG PORT``.
+
+Everything is real but the guests: a test holds the other end of each machine's serial socket, and a screen sends
+back what it is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+from pathlib import Path
+
+from hyperd.admission.dispatch import reviewer
+from hyperd.api.cluster import ClusterApi
+from hyperd.api.sessions import Sessions
+from hyperd.hypervisor.console import ConsoleHub
+from hyperd.settings import AggregationSettings, Settings
+from hyperd.store.kubernetes import KubernetesStore
+
+
+class Screens:
+    """VNC sockets whose other end is an echo."""
+
+    async def open_graphics_fd(self, uid: str) -> int:
+        ours, theirs = socket.socketpair()
+        reader, writer = await asyncio.open_unix_connection(sock=theirs)
+        asyncio.create_task(_echo(reader, writer))  # noqa: RUF006  it ends with its socket
+        return ours.detach()
+
+
+async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(4096):
+        writer.write(data)
+    writer.close()
+
+
+async def serve(settings: Settings, kubeconfig: Path) -> None:
+    store = KubernetesStore(kubeconfig)
+    await store.start()
+    hub = ConsoleHub(settings)
+    sessions = Sessions(store, consoles=hub, graphics=Screens(), record=lambda *_: None)
+    server = ClusterApi(settings, store, sessions=sessions.handlers(), admit=reviewer(settings))
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+    await server.start()
+    await server.registered.wait()
+    print("registered", flush=True)
+    await ended.wait()
+    await sessions.close()
+    await server.stop()
+    await hub.close()
+    await store.close()
+
+
+def settings_in(folder: Path, port: int) -> Settings:
+    """Where this process keeps its things, and where the test finds the serial sockets."""
+    aggregation = AggregationSettings(host="127.0.0.1", port=port)
+    return Settings(state_dir=folder, run_dir=folder, log_dir=folder, aggregation=aggregation)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO)
+    asyncio.run(serve(settings_in(Path(sys.argv[1]), int(sys.argv[3])), Path(sys.argv[2])))

@@ -1,0 +1,75 @@
+"""``kubectl apply -k manifests/`` makes hyperd a part of the cluster."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+
+from hyperd.api.manifests import FOLDER, kustomized
+from tests.cluster.controlplane.plane import document
+from tests.cluster.installed.conftest import MANIFESTS, Installed, eventually
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+
+
+def test_all_of_it_is_applied_at_once(installed: Installed) -> None:
+    lines = installed.output.splitlines()
+    assert len(lines) >= len(kustomized())
+    assert all(line.endswith((" created", " configured", " serverside-applied", " unchanged")) for line in lines)
+    assert MANIFESTS == FOLDER
+    daemons = document(installed.plane.kubectl("get", "ds", "-n", "hyperd-system", "hyperd", "-o", "json"))
+    assert daemons["spec"]["template"]["spec"]["serviceAccountName"] == "hyperd"
+
+
+def test_the_api_server_learns_the_ca_from_hyperd(installed: Installed) -> None:
+    plane = installed.plane
+    secret = document(plane.kubectl("get", "secret", "-n", "hyperd-system", "hyperd-ca", "-o", "json"))
+    hooks = document(plane.kubectl("get", "validatingwebhookconfiguration", "hyperd", "-o", "json"))
+    told = {hook["clientConfig"]["caBundle"] for hook in hooks["webhooks"]}
+    service = document(
+        plane.kubectl("get", "apiservice", "v1alpha2.subresources.virtualization.deckhouse.io", "-o", "json")
+    )
+    assert told == {secret["data"]["tls.crt"]} == {service["spec"]["caBundle"]}
+    assert b"BEGIN CERTIFICATE" in base64.b64decode(secret["data"]["tls.crt"])
+
+
+def test_applying_again_keeps_the_ca(installed: Installed) -> None:
+    plane = installed.plane
+    before = plane.kubectl("get", "mutatingwebhookconfiguration", "hyperd", "-o", "json")
+    bundle = document(before)["webhooks"][0]["clientConfig"]["caBundle"]
+    plane.kubectl("apply", "-f", str(MANIFESTS / "webhooks.yaml"), "--dry-run=server")
+    again = plane.kubectl("apply", "-f", str(MANIFESTS / "webhooks.yaml"), "--dry-run=server", "-o", "json")
+    for item in document(again)["items"]:
+        assert {hook["clientConfig"]["caBundle"] for hook in item["webhooks"]} == {bundle}
+
+
+@pytest.mark.parametrize(
+    ("role", "verb", "what", "allowed"),
+    [
+        ("view", "list", "virtualmachines.virtualization.deckhouse.io", True),
+        ("view", "create", "virtualmachines.virtualization.deckhouse.io", False),
+        ("view", "get", "virtualmachines.subresources.virtualization.deckhouse.io/console", False),
+        ("edit", "create", "virtualdisks.virtualization.deckhouse.io", True),
+        ("edit", "get", "virtualmachines.subresources.virtualization.deckhouse.io/console", True),
+        ("edit", "get", "virtualmachineipaddressleases.virtualization.deckhouse.io", False),
+        ("admin", "get", "virtualmachineipaddressleases.virtualization.deckhouse.io", True),
+        ("admin", "delete", "virtualmachineipaddressleases.virtualization.deckhouse.io", False),
+        ("hyperd:viewer", "get", "virtualmachines.subresources.virtualization.deckhouse.io/console", False),
+        ("hyperd:privileged-user", "get", "virtualmachines.subresources.virtualization.deckhouse.io/vnc", True),
+        ("hyperd:privileged-user", "patch", "virtualmachines.virtualization.deckhouse.io", False),
+        ("hyperd:editor", "update", "virtualmachines.subresources.virtualization.deckhouse.io/freeze", True),
+        ("hyperd:editor", "create", "virtualmachineclasses.virtualization.deckhouse.io", False),
+        ("hyperd:cluster-editor", "create", "virtualmachineclasses.virtualization.deckhouse.io", True),
+        ("hyperd:cluster-editor", "update", "virtualmachineipaddressleases.virtualization.deckhouse.io", False),
+        ("hyperd:cluster-admin", "update", "virtualmachineipaddressleases.virtualization.deckhouse.io", True),
+    ],
+)
+def test_a_role_allows_what_the_reference_says(
+    installed: Installed, role: str, verb: str, what: str, allowed: bool
+) -> None:
+    user = f"holder-of-{role.replace(':', '-')}"
+    installed.person(user, role)
+    # All of them may do this; once the API server has heard of the binding, a no is a no.
+    eventually(lambda: installed.may(user, "list", "virtualmachines.virtualization.deckhouse.io"))
+    assert installed.may(user, verb, what) is allowed
