@@ -79,16 +79,20 @@ class Installed:
         path.write_text(yaml.safe_dump(config))
         return path
 
-    def person(self, name: str, role: str) -> Path:
-        """A kubeconfig for somebody with one of the ClusterRoles for people."""
-        bound = {
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "ClusterRoleBinding",
-            "metadata": {"name": name},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
-            "subjects": [{"kind": "User", "name": name}],
-        }
-        self.plane.apply(bound)
+    def person(self, name: str, *roles: str) -> Path:
+        """A kubeconfig for somebody who has these ClusterRoles everywhere."""
+        group = "rbac.authorization.k8s.io"
+        bindings = [
+            {
+                "apiVersion": f"{group}/v1",
+                "kind": "ClusterRoleBinding",
+                "metadata": {"name": f"{name}:{role}"},
+                "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": role},
+                "subjects": [{"apiGroup": group, "kind": "User", "name": name}],
+            }
+            for role in roles
+        ]
+        self.plane.apply(*bindings)
         return self.plane.client_kubeconfig(name)
 
     def may(self, user: str, verb: str, what: str) -> bool:
@@ -131,7 +135,9 @@ def installed(control_plane: ControlPlane) -> Iterator[Installed]:
 
 @pytest.fixture(scope="package")
 def editor(installed: Installed) -> Path:
-    return installed.person("edith", "hyperd:cluster-editor")
+    kubeconfig = installed.person("edith", "hyperd:cluster-editor", "edit")
+    eventually(lambda: installed.may("edith", "create", "secrets"))
+    return kubeconfig
 
 
 @pytest.fixture
@@ -181,8 +187,9 @@ def _patch(plane: ControlPlane, target: str, patch: Sequence[Any], *more: str) -
 
 def _uninstall(plane: ControlPlane) -> None:
     """Leave nothing behind that other tests of this control plane would meet; the kinds stay."""
-    names = ("mutatingwebhookconfiguration/hyperd", "validatingwebhookconfiguration/hyperd")
+    names = ("mutatingwebhookconfiguration/hyperd", "validatingwebhookconfiguration/hyperd", "storageclass/local")
     plane.kubectl("delete", "--ignore-not-found", *names, f"apiservice/{API_SERVICE_OBJECT}")
+    plane.kubectl("delete", "--ignore-not-found", "configmap/hyperd-bootstrap", "-n", "kube-system")
     found = document(plane.kubectl("get", LEFT, "-A", "-o", "json"))
     for obj in found["items"]:
         meta = obj["metadata"]

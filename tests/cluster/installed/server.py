@@ -1,4 +1,4 @@
-"""hyperd's cluster API in a process of its own: ``python -m tests.cluster.installed.server FOLDER KUBECONFIG PORT``.
+"""hyperd's cluster API in a process of its own; its arguments are FOLDER KUBECONFIG PORT.
 
 Everything is real but the guests: a test holds the other end of each machine's serial socket, and a screen sends
 back what it is sent.

@@ -113,10 +113,10 @@ async def test_a_console_session_reaches_the_guest(installed: Installed, operato
 
 
 async def test_a_screen_is_reached(operator: Path, machine: Object) -> None:
-    async with client(operator) as session:
-        async with session.ws_connect(path(machine["metadata"]["name"], "vnc"), protocols=(PROTOCOL,)) as socket:
-            await socket.send_bytes(b"RFB 003.008\n")
-            assert (await socket.receive(timeout=10)).data == b"RFB 003.008\n"
+    where = path(machine["metadata"]["name"], "vnc")
+    async with client(operator) as session, session.ws_connect(where, protocols=(PROTOCOL,)) as socket:
+        await socket.send_bytes(b"RFB 003.008\n")
+        assert (await socket.receive(timeout=10)).data == b"RFB 003.008\n"
 
 
 async def test_a_refusal_is_a_status(operator: Path) -> None:

@@ -1,0 +1,319 @@
+"""The rules speak the same in a cluster as in the embedded home: verdict, sentence, causes, warnings, defaults."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+import yaml
+
+from hyperd.admission.dispatch import RULES, reviewer
+from hyperd.controllers.bootstrap import bootstrap
+from hyperd.errors import HyperdError
+from hyperd.resources.all import KINDS, NAMESPACE, VIRTUAL_MACHINE
+from hyperd.resources.kind import Kind, Object
+from hyperd.settings import Settings
+from hyperd.store.embedded import EmbeddedStore
+from hyperd.store.interface import Item, PatchType, Reader, Store, User, Write
+from hyperd.store.kubernetes import KubernetesStore
+from tests.cluster.installed import conftest
+from tests.cluster.installed.conftest import Installed
+from tests.unit.admission.world import changed, kind_of, make
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+WHERE = conftest.NAMESPACE
+DENIED = 'admission webhook "validation.virtualization.deckhouse.io" denied the request: '
+DEFAULT = {"virtualmachineclass.virtualization.deckhouse.io/is-default-class": "true"}
+URL = {"type": "HTTP", "http": {"url": "https://example.com/a.qcow2"}}
+OTHER = {"type": "HTTP", "http": {"url": "https://example.com/b.qcow2"}}
+DISK = {"kind": "VirtualDisk", "name": "root"}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a write, as a client sees it."""
+
+    code: int
+    message: str = ""
+    causes: frozenset[tuple[str, str, str]] = frozenset()
+    warnings: frozenset[str] = frozenset()
+    spec: Any = None
+    finalizers: tuple[str, ...] = ()
+
+
+class Keeper(Store, Reader, Protocol):
+    """A store that rules can read."""
+
+
+@dataclass
+class Home:
+    """A home of objects: ``store`` writes as a user, ``system`` as whoever keeps the machinery going."""
+
+    store: Keeper
+    system: Keeper
+    user: User
+    made: list[tuple[Kind, str, str]] = field(default_factory=list)
+
+    async def prepare(self, obj: Object) -> Object:
+        """Have ``obj`` there, its status too."""
+        kind, namespace = kind_of(obj), obj["metadata"].get("namespace", "")
+        item = await self.system.create(kind, namespace, copy.deepcopy(obj))
+        self.made.append((kind, namespace, item.name))
+        if "status" in obj:
+            body = {**item.object(), "status": obj["status"]}
+            item = await self.system.update(kind, namespace, item.name, body, subresource="status")
+        return item.object()
+
+    async def create(self, obj: Object, *, dry_run: bool = False) -> Outcome:
+        kind, namespace = kind_of(obj), obj["metadata"].get("namespace", "")
+        if not dry_run:
+            self.made.append((kind, namespace, obj["metadata"]["name"]))
+        return await self._outcome(
+            lambda write: self.store.create(kind, namespace, copy.deepcopy(obj), write=write), dry_run
+        )
+
+    async def update(self, obj: Object) -> Outcome:
+        kind, meta = kind_of(obj), obj["metadata"]
+        namespace = meta.get("namespace", "")
+        return await self._outcome(
+            lambda write: self.store.update(kind, namespace, meta["name"], copy.deepcopy(obj), write=write)
+        )
+
+    async def _outcome(self, act: Callable[[Write], Any], dry_run: bool = False) -> Outcome:
+        warnings: list[str] = []
+        write = Write(user=self.user, dry_run=dry_run, warn=warnings.append)
+        try:
+            item: Item = await act(write)
+        except HyperdError as err:
+            causes = frozenset((cause.field, cause.reason, cause.message) for cause in err.causes)
+            return Outcome(err.code, err.message.removeprefix(DENIED), causes, told(warnings))
+        obj = item.object()
+        return Outcome(
+            200,
+            warnings=told(warnings),
+            spec=obj.get("spec"),
+            finalizers=tuple(obj["metadata"].get("finalizers", ())),
+        )
+
+    async def clear(self) -> None:
+        for kind, namespace, name in self.made:
+            if await self.system.find(kind, namespace, name) is not None:
+                free = {"metadata": {"finalizers": None}}
+                await self.system.patch(kind, namespace, name, PatchType.MERGE, free)
+            if await self.system.find(kind, namespace, name) is not None:
+                await self.system.delete(kind, namespace, name)
+
+
+def told(warnings: Sequence[str]) -> frozenset[str]:
+    """Of deprecated versions the embedded home warns in its API, above the store."""
+    return frozenset(text for text in warnings if " is deprecated" not in text)
+
+
+@pytest.fixture
+async def homes(
+    store: KubernetesStore, admin_store: KubernetesStore, tmp_path: Path
+) -> AsyncIterator[tuple[Home, Home]]:
+    """(embedded, cluster), each with what a daemon makes at first."""
+    settings = Settings()
+    embedded = EmbeddedStore(tmp_path / "store.db", settings=settings.store, admit=reviewer(settings), kinds=KINDS)
+    await embedded.start()
+    user = User("edith", ("system:authenticated",))
+    pair = Home(embedded, embedded, user), Home(store, admin_store, user)
+    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": WHERE}}
+    await embedded.create(NAMESPACE, "", space)
+    await bootstrap(embedded, settings)
+    await bootstrap(admin_store, settings)
+    yield pair
+    await pair[1].clear()
+    await embedded.close()
+
+
+def machine(name: str = "web", **spec: Any) -> Object:
+    whole = {"cpu": {"cores": 1}, "memory": {"size": "1Gi"}, "blockDeviceRefs": [DISK], **spec}
+    return make("VirtualMachine", name, namespace=WHERE, spec=whole)
+
+
+def disk(size: str | None = "10Gi", **parts: Any) -> Object:
+    claim = {} if size is None else {"size": size}
+    return make("VirtualDisk", "root", namespace=WHERE, spec={"persistentVolumeClaim": claim}, **parts)
+
+
+def image(kind: str = "VirtualImage", name: str = "debian", **parts: Any) -> Object:
+    return make(kind, name, namespace=WHERE, spec={"dataSource": copy.deepcopy(URL), **EXTRA[kind]}, **parts)
+
+
+EXTRA: dict[str, Object] = {"VirtualImage": {"storage": "ContainerRegistry"}, "ClusterVirtualImage": {}}
+
+
+def class_(name: str, *policies: Object, **parts: Any) -> Object:
+    return make(
+        "VirtualMachineClass", name, spec={"cpu": {"type": "Host"}, "sizingPolicies": list(policies)}, **parts
+    )
+
+
+def policy(low: int, high: int, **more: Any) -> Object:
+    return {"cores": {"min": low, "max": high}, **more}
+
+
+def operation(name: str, kind: str = "Stop") -> Object:
+    return make("VirtualMachineOperation", name, namespace=WHERE, spec={"type": kind, "virtualMachineName": "web"})
+
+
+def address(static: str) -> Object:
+    return make("VirtualMachineIPAddress", "web", namespace=WHERE, spec={"type": "Static", "staticIP": static})
+
+
+def secret(type_: str, **data: str) -> Object:
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "provisioning", "namespace": WHERE},
+        "type": f"provisioning.virtualization.deckhouse.io/{type_}",
+        "data": data,
+    }
+
+
+@dataclass(frozen=True)
+class Case:
+    """A write, what is there before it, and a word that its answer has."""
+
+    wanted: Object
+    says: str
+    there: tuple[Object, ...] = ()
+    change: Object | None = None
+    """Fields of the spec that ``wanted``, which is there then, is changed in."""
+
+
+READY = {"phase": "Ready"}
+CASES: dict[str, Case] = {
+    "image-name": Case(image(name="a.b"), 'must not contain "."'),
+    "image-source": Case(image(status=READY), "already been provisioned", change={"dataSource": OTHER}),
+    "image-class": Case(
+        changed(image(), persistentVolumeClaim={"storageClassName": "gone"}, storage="PersistentVolumeClaim"),
+        'StorageClass "gone" does not exist',
+    ),
+    "cluster-image": Case(
+        image("ClusterVirtualImage", status=READY), "is in a Ready state", change={"dataSource": OTHER}
+    ),
+    "disk-blank": Case(disk(None), "a blank disk needs a size"),
+    "disk-shrinks": Case(disk(), "a disk cannot shrink", change={"persistentVolumeClaim": {"size": "1Gi"}}),
+    "machine-defaults": Case(machine(), ""),
+    "machine-class": Case(machine(virtualMachineClassName="gone"), 'VirtualMachineClass "gone" does not exist'),
+    "machine-class-waited-for": Case(
+        machine(virtualMachineClassName="gone", cpu={"cores": 1, "coreFraction": "10%"}), "waits for it"
+    ),
+    "machine-size": Case(
+        machine(virtualMachineClassName="generic", cpu={"cores": 2, "coreFraction": "7%"}), "7% is not allowed"
+    ),
+    "machine-devices": Case(machine(blockDeviceRefs=[DISK, DISK]), "Duplicate value"),
+    "machine-networks": Case(
+        machine(networks=[{"type": "Network", "name": "lan"}, {"type": "Main"}]), "Main must be the first"
+    ),
+    "machine-name": Case(machine("w" * 64), "no more than 63"),
+    "machine-keys": Case(
+        make(
+            "VirtualMachine",
+            "web",
+            namespace=WHERE,
+            spec=machine()["spec"],
+            metadata={"labels": {"virtualization.deckhouse.io/mine": "1"}},
+        ),
+        "reserved for the system",
+    ),
+    "machine-user-data": Case(
+        machine(provisioning={"type": "UserData", "userData": "hello"}), "no header that cloud-init knows"
+    ),
+    "class-overlap": Case(class_("small", policy(1, 4), policy(4, 8)), "size policy cpu crosses"),
+    "class-default": Case(class_("second", metadata={"annotations": DEFAULT}), "is the default already"),
+    "address": Case(address("192.0.2.7"), "must be in 10.66.10.0/24"),
+    "operation": Case(operation("second"), "should finish first", there=(operation("first"),)),
+    "secret-warning": Case(secret("cloud-init"), "needs the key userData"),
+    "secret-oddity": Case(secret("cloud-init", userData="aGVsbG8="), "no header that cloud-init knows"),
+}
+
+
+def untried() -> Iterator[Kind]:
+    """Kinds with rules that no case is about. ConfigMaps are Kubernetes' own to judge."""
+    tried = {kind_of(case.wanted) for case in CASES.values()}
+    return (kind for kind in RULES if kind not in tried and kind.kind != "ConfigMap")
+
+
+def test_every_kind_with_rules_is_tried() -> None:
+    assert list(untried()) == []
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+async def test_a_rule_says_the_same_in_both_homes(homes: tuple[Home, Home], case: Case) -> None:
+    outcomes = []
+    for home in homes:
+        for obj in case.there:
+            await home.prepare(obj)
+        if case.change is None:
+            outcomes.append(await home.create(case.wanted))
+        else:
+            outcomes.append(await home.update(changed(await home.prepare(case.wanted), **case.change)))
+    embedded, cluster = outcomes
+    assert cluster == embedded
+    assert case.says in cluster.message + " ".join(cluster.warnings)
+
+
+async def test_defaults_come_from_the_webhook(homes: tuple[Home, Home]) -> None:
+    outcome = await homes[1].create(machine())
+    assert outcome.spec["virtualMachineClassName"] == "generic"
+    assert outcome.spec["cpu"]["coreFraction"] == "100%"
+    assert outcome.finalizers == ("virtualization.deckhouse.io/vm-cleanup",)
+
+
+async def test_a_rehearsal_is_judged_and_leaves_nothing(homes: tuple[Home, Home]) -> None:
+    for home in homes:
+        outcome = await home.create(machine("rehearsed"), dry_run=True)
+        assert outcome.spec["virtualMachineClassName"] == "generic"
+        refused = await home.create(machine("rehearsed", blockDeviceRefs=[DISK, DISK]), dry_run=True)
+        assert refused.code == 422
+        assert await home.system.find(VIRTUAL_MACHINE, WHERE, "rehearsed") is None
+
+
+async def test_a_machine_that_is_being_deleted_keeps_its_spec(homes: tuple[Home, Home]) -> None:
+    outcomes = []
+    for home in homes:
+        made = await home.prepare(machine())
+        await home.system.delete(VIRTUAL_MACHINE, WHERE, "web")
+        going = (await home.system.get(VIRTUAL_MACHINE, WHERE, "web")).object()
+        assert going["metadata"]["uid"] == made["metadata"]["uid"]
+        outcomes.append(await home.update(changed(going, memory={"size": "2Gi"})))
+        going["metadata"]["labels"] = {"a": "b"}
+        assert (await home.update(going)).code == 200
+    assert outcomes[0] == outcomes[1]
+    assert "is being deleted" in outcomes[1].message
+
+
+async def test_hyperds_own_account_may_set_keys_of_the_system(
+    homes: tuple[Home, Home], installed: Installed
+) -> None:
+    await homes[1].prepare(machine())
+    own = KubernetesStore(await asyncio.to_thread(installed.account_kubeconfig))
+    await own.start()
+    try:
+        patch = {"metadata": {"annotations": {"virtualization.deckhouse.io/vm-restart-requested": "true"}}}
+        await own.patch(VIRTUAL_MACHINE, WHERE, "web", PatchType.MERGE, patch)
+        other = {"metadata": {"annotations": {"virtualization.deckhouse.io/mine": "true"}}}
+        with pytest.raises(HyperdError, match="reserved for the system"):
+            await homes[1].store.patch(VIRTUAL_MACHINE, WHERE, "web", PatchType.MERGE, other)
+    finally:
+        await own.close()
+
+
+def test_kubectl_shows_causes_and_warnings(installed: Installed, editor: Path) -> None:
+    said = installed.kubectl(
+        editor, "create", "-f", "-", stdin=yaml.safe_dump(machine(blockDeviceRefs=[DISK, DISK])), rc=1
+    )
+    assert 'The VirtualMachine "web" is invalid: spec.blockDeviceRefs[1]: Duplicate value' in said
+    text = yaml.safe_dump(secret("cloud-init"))
+    said = installed.kubectl(editor, "create", "--dry-run=server", "-f", "-", stdin=text)
+    assert "secret/provisioning created (server dry run)" in said
+    assert "Warning: data: a Secret of type" in said

@@ -1,0 +1,73 @@
+"""What is installed follows from the code, and is all that there is."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+import yaml
+
+from hyperd.api import clusterroles, manifests
+from hyperd.resources.kind import Object
+
+
+def rules(role: Object) -> dict[tuple[str, str], set[str]]:
+    return {
+        (group, resource): set(rule["verbs"])
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+
+
+def test_the_manifests_are_current() -> None:
+    assert manifests.stale_files() == []
+    assert manifests.main(["--check"]) == 0
+
+
+def test_the_kustomization_lists_every_file() -> None:
+    listed = yaml.safe_load((manifests.FOLDER / "kustomization.yaml").read_text())["resources"]
+    assert sorted(listed) == sorted(manifests.kustomized())
+    files = {str(path.relative_to(manifests.FOLDER)) for path in manifests.FOLDER.rglob("*.yaml")}
+    assert files == {*listed, "kustomization.yaml"}
+
+
+def test_each_role_may_do_what_the_one_before_may() -> None:
+    roles = clusterroles.for_people()
+    assert [role["metadata"]["name"] for role in roles] == [
+        "hyperd:viewer",
+        "hyperd:privileged-user",
+        "hyperd:editor",
+        "hyperd:admin",
+        "hyperd:cluster-editor",
+        "hyperd:cluster-admin",
+    ]
+    for weaker, stronger in pairwise(roles):
+        before, after = rules(weaker), rules(stronger)
+        assert all(verbs <= after[key] for key, verbs in before.items())
+        assert before != after
+
+
+def test_nobody_gets_everything() -> None:
+    for role in (*clusterroles.for_people(), *clusterroles.for_daemon()):
+        for rule in role.get("rules", ()):
+            assert "*" not in {*rule["apiGroups"], *rule["resources"], *rule["verbs"]}
+
+
+@pytest.mark.parametrize("verb", ["create", "update", "patch", "delete"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        ("", "nodes"),
+        ("apiextensions.k8s.io", "customresourcedefinitions"),
+        ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
+        ("rbac.authorization.k8s.io", "clusterroles"),
+    ],
+)
+def test_the_daemon_writes_nothing_of_the_clusters_own_but_its_registrations(
+    what: tuple[str, str], verb: str
+) -> None:
+    role = clusterroles.for_daemon()[0]
+    for rule in role["rules"]:
+        if what[0] in rule["apiGroups"] and what[1] in rule["resources"] and verb in rule["verbs"]:
+            assert rule.get("resourceNames"), f"{verb} {what} of any name"
