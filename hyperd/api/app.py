@@ -81,7 +81,8 @@ class ApiServer:
         self.metrics = Metrics((self._watchers.samples, *collectors))
         self._objects = Objects(store, self._watchers, settings.api.max_body_bytes)
         self._connect = Connect(sessions or {})
-        self._documents = Documents(kinds if objects_elsewhere is None else Registry(), self.metrics)
+        shown = kinds if objects_elsewhere is None else Registry()
+        self._documents = Documents((*shown, *ASKED), self.metrics)
         self._router = Router(kinds)
         self._reviews = Reviews(
             self._authorizer,

@@ -30,7 +30,6 @@ from hyperd.api.registration import Registration
 from hyperd.api.subresources import GROUP, VERSION, SubresourceHandlers
 from hyperd.api.webhooks import Webhooks
 from hyperd.errors import HyperdError, NotFound, PermanentError, Unauthorized
-from hyperd.resources.kind import Registry
 from hyperd.resources.names import SYSTEM_NAMESPACE
 from hyperd.settings import Settings
 from hyperd.store.interface import Admit, User
@@ -69,7 +68,7 @@ class ClusterApi:
         self._settings = settings
         self._store = store
         metrics = metrics or Metrics(())
-        self._documents = Documents(Registry(), metrics)
+        self._documents = Documents((), metrics)
         self._connect = Connect(sessions)
         self._reviews = AccessReviews(store.client)
         self._registration = Registration(store.client)

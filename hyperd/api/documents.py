@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import platform
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -15,9 +16,8 @@ from hyperd.api.discovery import Discovery
 from hyperd.api.metrics import Metrics
 from hyperd.api.negotiate import Form
 from hyperd.api.openapi import OpenApi
-from hyperd.api.review_kinds import ASKED
 from hyperd.errors import MethodNotAllowed, NotFound
-from hyperd.resources.kind import Registry
+from hyperd.resources.kind import Kind
 
 KUBERNETES_MINOR = "33"
 """The Kubernetes release whose grammar this is; clients compare it with their own."""
@@ -39,8 +39,8 @@ _CACHED_FOR_EVER = "public, immutable, max-age=31536000"
 class Documents:
     """The documents of one server, made from its kinds once."""
 
-    def __init__(self, kinds: Registry, metrics_: Metrics) -> None:
-        self._discovery = Discovery((*kinds, *ASKED))
+    def __init__(self, kinds: Iterable[Kind], metrics_: Metrics) -> None:
+        self._discovery = Discovery(kinds)
         self._metrics = metrics_
         self._openapi: OpenApi | None = None
 
