@@ -154,7 +154,7 @@ class _Asked:
             name=_text(request, "name"),
             namespace=_text(request, "namespace"),
             operation=_text(request, "operation"),
-            user=User(_text(info, "username"), tuple(groups), _text(info, "uid")),
+            user=User(_text(info, "username"), tuple(groups), uid=_text(info, "uid"), extra=_extra(info)),
             object=_object(request, "object"),
             old=_object(request, "oldObject"),
             dry_run=request.get("dryRun") is True,
@@ -174,6 +174,13 @@ def _answer(response: Object, warnings: list[str] | None) -> Object:
     if warnings:
         response["warnings"] = warnings
     return {"apiVersion": API_VERSION, "kind": KIND, "response": response}
+
+
+def _extra(info: Object) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    extra = _object(info, "extra")
+    if not all(isinstance(values, list) and all(isinstance(v, str) for v in values) for values in extra.values()):
+        raise BadRequest("request.userInfo.extra must be lists of strings by key")
+    return tuple((key, tuple(values)) for key, values in sorted(extra.items()))
 
 
 def _object(parent: Object, name: str) -> Object:

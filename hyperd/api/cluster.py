@@ -16,10 +16,11 @@ from typing import Final
 
 from aiohttp import web
 
+from hyperd.admission.dispatch import reviewer
 from hyperd.admission.webhook import AdmissionWebhook
 from hyperd.api import auth, clusterca, frontproxy, listeners
 from hyperd.api.accessreview import AccessReviews
-from hyperd.api.authorization import Attributes, require
+from hyperd.api.authorization import Attributes, asking, require
 from hyperd.api.border import Border, Seen
 from hyperd.api.connect import Connect
 from hyperd.api.documents import Documents
@@ -32,7 +33,7 @@ from hyperd.api.webhooks import Webhooks
 from hyperd.errors import HyperdError, NotFound, PermanentError, Unauthorized
 from hyperd.resources.names import SYSTEM_NAMESPACE
 from hyperd.settings import Settings
-from hyperd.store.interface import Admit, User
+from hyperd.store.interface import User
 from hyperd.store.kubernetes import KubernetesStore
 
 _LOG = logging.getLogger(__name__)
@@ -50,8 +51,7 @@ _WHO_AM_I: Final = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 class ClusterApi:
     """Serves one cluster. The daemon makes it beside its ``ApiServer`` where the home is a cluster::
 
-        ClusterApi(settings, store, sessions=<the table that ApiServer gets>, admit=reviewer(settings),
-                   metrics=<ApiServer's metrics>)
+        ClusterApi(settings, store, sessions=<the table that ApiServer gets>, metrics=<ApiServer's metrics>)
 
     ``start`` comes after the store's, ``stop`` before it. Import this module only then: it brings the client.
     """
@@ -62,7 +62,6 @@ class ClusterApi:
         store: KubernetesStore,
         *,
         sessions: SubresourceHandlers,
-        admit: Admit,
         metrics: Metrics | None = None,
     ) -> None:
         self._settings = settings
@@ -72,6 +71,7 @@ class ClusterApi:
         self._connect = Connect(sessions)
         self._reviews = AccessReviews(store.client)
         self._registration = Registration(store.client)
+        admit = reviewer(settings, may=asking(self._reviews))
         admission = AdmissionWebhook(admit, store, self._is_ours)
         self._webhooks = Webhooks(admission, max_body_bytes=settings.api.max_body_bytes)
         self._http = web.Server(

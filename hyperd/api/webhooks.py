@@ -3,7 +3,7 @@
 An API server presents no certificate to webhooks unless its administrator arranges for it, so these paths answer
 whoever can connect. That is safe because they decide nothing: they write nothing, and what they say is about the
 objects in the question. The one thing a stranger learns is what the rules say of other objects (that a class
-exists, that an address is leased).
+exists, that an address is leased, that a user may read an image).
 """
 
 from __future__ import annotations

@@ -13,7 +13,6 @@ import socket
 import sys
 from pathlib import Path
 
-from hyperd.admission.dispatch import reviewer
 from hyperd.api.cluster import ClusterApi
 from hyperd.api.sessions import Sessions
 from hyperd.hypervisor.console import ConsoleHub
@@ -42,7 +41,7 @@ async def serve(settings: Settings, kubeconfig: Path) -> None:
     await store.start()
     hub = ConsoleHub(settings)
     sessions = Sessions(store, consoles=hub, graphics=Screens(), record=lambda *_: None)
-    server = ClusterApi(settings, store, sessions=sessions.handlers(), admit=reviewer(settings))
+    server = ClusterApi(settings, store, sessions=sessions.handlers())
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
     await server.start()

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import pytest
 import yaml
 
+from hyperd.admission.context import nobody_may
 from hyperd.admission.dispatch import RULES, reviewer
 from hyperd.controllers.bootstrap import bootstrap
 from hyperd.errors import HyperdError
@@ -120,7 +121,8 @@ async def homes(
 ) -> AsyncIterator[tuple[Home, Home]]:
     """(embedded, cluster), each with what a daemon makes at first."""
     settings = Settings()
-    embedded = EmbeddedStore(tmp_path / "store.db", settings=settings.store, admit=reviewer(settings), kinds=KINDS)
+    admit = reviewer(settings, may=nobody_may)
+    embedded = EmbeddedStore(tmp_path / "store.db", settings=settings.store, admit=admit, kinds=KINDS)
     await embedded.start()
     user = User("edith", ("system:authenticated",))
     pair = Home(embedded, embedded, user), Home(store, admin_store, user)
@@ -308,11 +310,31 @@ async def test_hyperds_own_account_may_set_keys_of_the_system(
         await own.close()
 
 
+async def test_what_reaches_further_than_its_user_may_is_denied(
+    homes: tuple[Home, Home], installed: Installed
+) -> None:
+    """Whose right the webhook asks the API server about."""
+    kubeconfig = await asyncio.to_thread(installed.person, "carl", "hyperd:cluster-editor")
+    pull = {"image": "registry.example.com/os:1", "imagePullSecret": {"name": "theirs", "namespace": "foreign"}}
+    source = {"type": "ContainerImage", "containerImage": pull}
+    wanted = make("ClusterVirtualImage", "shared", spec={"dataSource": source})
+    carl = User("carl", ("system:authenticated",))
+    store = KubernetesStore(kubeconfig)
+    await store.start()
+    try:
+        embedded = await Home(homes[0].store, homes[0].system, carl).create(wanted)
+        assert await Home(store, homes[1].system, carl).create(wanted) == embedded
+    finally:
+        await store.close()
+    assert embedded.code == 403
+    assert 'User "carl" cannot get resource "secrets"' in embedded.message
+    assert (await homes[1].create(wanted)).code == 200, "edith may read Secrets"
+
+
 def test_kubectl_shows_causes_and_warnings(installed: Installed, editor: Path) -> None:
-    said = installed.kubectl(
-        editor, "create", "-f", "-", stdin=yaml.safe_dump(machine(blockDeviceRefs=[DISK, DISK])), rc=1
-    )
-    assert 'The VirtualMachine "web" is invalid: spec.blockDeviceRefs[1]: Duplicate value' in said
+    text = yaml.safe_dump(class_("small", policy(1, 4), policy(4, 8)))
+    said = installed.kubectl(editor, "create", "-f", "-", stdin=text, rc=1)
+    assert 'The VirtualMachineClass "small" is invalid: spec.sizingPolicies[1].cores: Invalid value' in said
     text = yaml.safe_dump(secret("cloud-init"))
     said = installed.kubectl(editor, "create", "--dry-run=server", "-f", "-", stdin=text)
     assert "secret/provisioning created (server dry run)" in said
