@@ -20,7 +20,7 @@ from typing import Any
 
 from hyperd import __version__, logs, settings
 from hyperd.api.app import ApiServer
-from hyperd.api.maintenance import Maintenance
+from hyperd.api.maintenance import Garbage, Maintenance
 from hyperd.api.metrics import Sample
 from hyperd.api.sessions import Sessions
 from hyperd.controllers.address import AddressController
@@ -47,6 +47,7 @@ from hyperd.runtime.recorder import EventRecorder
 from hyperd.settings import Settings
 from hyperd.storage.pool import VolumePool
 from hyperd.storage.seed import SeedStore
+from hyperd.store.backup import restore
 from registry.cache import ImageCache
 from registry.client import RegistryClient
 from registry.importer import Importer
@@ -75,7 +76,9 @@ class Daemon:
             record=self._context.events.event,
             node_name=self.node_name if self._home.duty.binds else "",
         )
-        upkeep = Maintenance(self.node_name, self._collect_garbage)
+        upkeep = Maintenance(
+            self.node_name, self._collect_garbage, backup=self._home.backup, folder=settings.state_dir
+        )
         self._api = ApiServer(
             settings,
             self._home.store,
@@ -193,11 +196,11 @@ class Daemon:
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         self._tasks.append(asyncio.create_task(work, name=name))
 
-    async def _collect_garbage(self) -> dict[str, int]:
+    async def _collect_garbage(self, foreign: bool) -> Garbage:
         if self._collection is None:
             raise ServiceUnavailable("The daemon is starting; ask again in a moment.")
-        collected = await self._collection.collect()
-        return {"manifests": collected.manifests, "repositories": collected.repositories}
+        collected, kept = await self._collection.collect(foreign=foreign)
+        return Garbage({"manifests": collected.manifests, "repositories": collected.repositories}, kept)
 
     def _samples(self) -> Iterator[Sample]:
         yield Sample(
@@ -285,7 +288,20 @@ def _parser() -> argparse.ArgumentParser:
         help="one setting, over file and environment; may be repeated",
     )
     parser.add_argument("--version", action="version", version=f"hyperd {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    put_back = commands.add_parser("restore", help="put a backup in the place of the store, and end")
+    put_back.add_argument("backup", type=Path, metavar="BACKUP", help="a file that `hv backup` wrote")
     return parser
+
+
+def restore_store(conf: Settings, backup: Path) -> None:
+    """Put ``backup`` in the place of the store, and say what that means. Raises PermanentError."""
+    done = restore(backup.resolve(), conf.database_path)
+    replaced = f" The store before it is kept as {done.replaced}." if done.replaced else ""
+    print(  # noqa: T201  an answer to a command
+        f"Restored {done.objects} objects from {backup} to {conf.database_path}.{replaced} Start hyperd again.\n"
+        "What only the replaced store knew, machines that run and disks, stays on this host: `hv gc` lists it."
+    )
 
 
 def overrides(assignments: Sequence[str]) -> dict[str, Any]:
@@ -312,6 +328,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         conf = settings.load(file=args.config, overrides=overrides(args.set))
+        if args.command == "restore":
+            restore_store(conf, args.backup)
+            return 0
         logs.setup(conf.log)
         asyncio.run(serve(conf))
     except HyperdError as err:

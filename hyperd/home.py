@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from hyperd.admission.dispatch import reviewer
 from hyperd.api.authorization import Authorizer, asking
+from hyperd.api.maintenance import Backup
 from hyperd.api.rules import RoleAuthorizer
 from hyperd.controllers.binding import binders
 from hyperd.controllers.bootstrap import CLUSTER_NAMESPACE, bootstrap
@@ -65,6 +66,10 @@ class Home(Protocol):
     def elsewhere(self) -> str:
         """URL of the API server that serves the objects; empty when this daemon does."""
 
+    @property
+    def backup(self) -> Backup | None:
+        """Copies the objects into a file, where this daemon stores them."""
+
     async def open(self) -> None:
         """Make the store usable. Raises PermanentError."""
 
@@ -100,6 +105,10 @@ class EmbeddedHome:
     def writes(self) -> int:
         return self.store.writes
 
+    @property
+    def backup(self) -> Backup:
+        return self.store.backup
+
     async def open(self) -> None:
         await self.store.start()
         await bootstrap(self.store, self._settings)
@@ -119,6 +128,8 @@ class EmbeddedHome:
 
 class KubernetesHome:
     """The objects in a cluster's API server; one hyperd on each node, one of them leads."""
+
+    backup = None
 
     def __init__(self, settings: Settings) -> None:
         # Loading it takes memory that an embedded home does not need.

@@ -39,6 +39,7 @@ DECLARED: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("virtualmachines", "cancelevacuation"): ("update",),
     ("virtualmachinepools", "scaledownwith"): ("create",),
     ("nodes", "collectgarbage"): ("create",),
+    ("nodes", "backup"): ("get",),
 }
 """Every connect subresource and its verbs; ``log`` and the node's are ours, the rest is the reference's."""
 

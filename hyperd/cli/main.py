@@ -23,6 +23,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tui": ("tui", "open the terminal interface"),
     "kubeconfig": ("kubeconfig", "print or merge the kubeconfig for kubectl"),
     "gc": ("gc", "remove images and files that no object owns"),
+    "backup": ("backup", "copy all objects of this hyperd into a file, while it runs"),
+    "restore": ("restore", "put such a file in the place of the objects of a stopped hyperd"),
     "curl": ("curl", "send one request to the API"),
     "doctor": ("doctor", "say what is wrong with this host, and what mends it"),
     "completion": ("completion", "print a shell's completion script"),

@@ -217,6 +217,12 @@ class Stream:
     def __exit__(self, *_: object) -> None:
         self._connection.close()
 
+    @property
+    def length(self) -> int:
+        """How many bytes the server says will come; -1 when it does not say."""
+        text = self._response.header("content-length")
+        return int(text) if text.isdigit() else -1
+
     def lines(self) -> Iterator[bytes]:
         return self._guarded(self._response.lines())
 

@@ -48,13 +48,21 @@ class Collection:
             except HyperdError as err:
                 _log.warning("The registry's garbage collection was put off: %s", err.message)
 
-    async def collect(self) -> Collected:
-        """Collect now. Raises TemporaryError while imports run, ServiceUnavailable while the registry is down."""
+    async def collect(self, *, foreign: bool = False) -> tuple[Collected, list[str]]:
+        """Collect now: what was removed, and a sentence for each thing that was left alone.
+
+        ``foreign`` takes what another store left here as well. Raises TemporaryError while imports run,
+        ServiceUnavailable while the registry is down.
+        """
         async with self._running:
-            await self._sweeper.sweep()
+            await self._sweeper.sweep(foreign=foreign)
+            kept = await self._sweeper.kept()
+            if not await self._sweeper.owns_pool():
+                # Images that a lost object owned are not ours to judge.
+                return Collected(0, 0), kept
             collected = await garbage_collect(self._context.registry, self._server, await self._live())
         _log.info("Garbage collection removed %d manifests.", collected.manifests)
-        return collected
+        return collected, kept
 
     async def _live(self) -> Set[tuple[str, str]]:
         live = set()

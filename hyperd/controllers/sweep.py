@@ -1,8 +1,9 @@
 """What the host holds of this instance without an owner in the store, and its removal.
 
 Every thing carries its owner's uid: domains in their metadata, taps in ifalias, files in their names. A thing
-is removed only when the store says so now, not when an informer has not seen the owner yet, and volumes only while
-the pool is marked as this store's: a store made anew must not empty an old pool.
+is removed only when the store says so now, not when an informer has not seen the owner yet, and only while it is
+this store's: domains and the pool carry the store's id. A store made anew, or restored from a backup, has another
+one, so what it does not know stays until an administrator says otherwise, and a guest that runs stays even then.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class Sweeper:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._foreign: set[str] = set()
+        self._foreign: dict[str, DomainInfo] = {}
+        """Domains of another store that this one does not know."""
         self._instances = Instances(context, context.informer(VIRTUAL_MACHINE))
         self._mark = context.settings.volumes_dir / ".store"
         self._wake = asyncio.Event()
@@ -50,40 +52,53 @@ class Sweeper:
                 pass
             self._wake.clear()
 
-    async def sweep(self) -> None:
-        """One round."""
-        await self._machines()
+    async def sweep(self, *, foreign: bool = False) -> None:
+        """One round. ``foreign`` takes over what another store left here, unless a guest runs on it."""
+        if foreign:
+            await asyncio.to_thread(self._mark.write_text, f"{self._context.store_id()}\n")
+        await self._machines(foreign)
         await self._disks()
         await self._cache()
+
+    async def kept(self) -> list[str]:
+        """What is left alone though no object owns it: a sentence for each."""
+        sentences = [_about(domain) for domain in self._foreign.values()]
+        if not await self.owns_pool():
+            volumes = {volume.uid for volume in await self._context.pool.inventory()}
+            strays = len(volumes - await self._uids(VIRTUAL_DISK))
+            sentences.append(
+                f"The images, and {strays} volumes without a disk, are another store's, such as the one before a "
+                "restore; `hv gc --foreign` removes them."
+            )
+        return sentences
+
+    async def owns_pool(self) -> bool:
+        """Whether what lies here without an owner is garbage of this store."""
+        return await asyncio.to_thread(self._pool_is_ours)
 
     async def _uids(self, kind: Kind) -> frozenset[str]:
         listing = await self._context.store.list(kind)
         return frozenset(item.uid for item in listing.items)
 
-    async def _machines(self) -> None:
+    async def _machines(self, take_foreign: bool) -> None:
         domains = await self._context.hypervisor.list_owned()
         held = frozenset(domains) | await self._held_beside_domains()
-        if not held:
-            return
-        for uid in held - await self._uids(VIRTUAL_MACHINE):
+        foreign = {}
+        for uid in held - await self._uids(VIRTUAL_MACHINE) if held else ():
             domain = domains.get(uid)
-            if domain is not None and applied.decode(domain.spec_hash).store != self._context.store_id():
-                self._leave_alone(domain)
+            if domain is not None and self._is_foreign(domain) and (domain.active or not take_foreign):
+                foreign[uid] = domain
                 continue
             _log.warning("Removing what is left of virtual machine %s, which the store does not know.", uid)
             if domain is not None and domain.active:
                 await self._context.hypervisor.destroy(uid)
             await self._instances.remove(uid, defined=domain is not None)
+        for uid in foreign.keys() - self._foreign.keys():
+            _log.warning("%s", _about(foreign[uid]))
+        self._foreign = foreign
 
-    def _leave_alone(self, domain: DomainInfo) -> None:
-        if domain.uid not in self._foreign:
-            self._foreign.add(domain.uid)
-            _log.warning(
-                "Domain %s of virtual machine %s/%s belongs to another store and is left alone.",
-                domain.uid,
-                domain.namespace,
-                domain.vm_name,
-            )
+    def _is_foreign(self, domain: DomainInfo) -> bool:
+        return applied.decode(domain.spec_hash).store != self._context.store_id()
 
     async def _held_beside_domains(self) -> frozenset[str]:
         """uids of taps and files; none while the files may be another store's."""
@@ -106,7 +121,8 @@ class Sweeper:
         volumes = await self._context.pool.inventory()
         if not volumes:
             return
-        if not await asyncio.to_thread(self._pool_is_ours):
+        if self._foreign or not await asyncio.to_thread(self._pool_is_ours):
+            # What a foreign domain has open is not known here.
             return
         disks = await self._uids(VIRTUAL_DISK)
         for volume in volumes:
@@ -115,16 +131,12 @@ class Sweeper:
                 await self._context.pool.delete(volume.uid)
 
     async def mark_pool(self) -> None:
-        """At start: an empty pool becomes this store's; one with volumes stays whose it is."""
-        if not await self._context.pool.inventory():
+        """At start: an empty pool that nobody marked becomes this store's; any other stays whose it is."""
+        marked = await asyncio.to_thread(self._mark.exists)
+        if not marked and not await self._context.pool.inventory():
             await asyncio.to_thread(self._mark.write_text, f"{self._context.store_id()}\n")
-        elif not await asyncio.to_thread(self._pool_is_ours):
-            _log.warning(
-                "The volumes in %s are another store's: none is removed. If they are yours, write %s to %s.",
-                self._context.settings.volumes_dir,
-                self._context.store_id(),
-                self._mark,
-            )
+        for sentence in await self.kept():
+            _log.warning("%s", sentence)
 
     def _pool_is_ours(self) -> bool:
         try:
@@ -143,7 +155,7 @@ class Sweeper:
 
     async def _unused(self, path: Path) -> bool:
         volumes = await self._context.pool.inventory()
-        return all(volume.backing != path for volume in volumes) and not self._in_domain()
+        return all(volume.backing != path for volume in volumes) and not self._foreign and not self._in_domain()
 
     def _in_domain(self) -> bool:
         """Whether a machine that is not stopped names an image: then any cached image may be its."""
@@ -154,3 +166,16 @@ class Sweeper:
             if any(kind != VIRTUAL_DISK.kind for kind, _ in usage.references(machine)):
                 return True
         return False
+
+
+def _about(domain: DomainInfo) -> str:
+    name = f"{domain.namespace}/{domain.vm_name}"
+    if domain.active:
+        return (
+            f"Virtual machine {name} runs as domain {domain.uid}, but belongs to another store, such as the one "
+            "before a restore. It is left alone; shut it down with virsh, then `hv gc --foreign` removes it."
+        )
+    return (
+        f"Domain {domain.uid} of virtual machine {name} belongs to another store, such as the one before a "
+        "restore. It is left alone; `hv gc --foreign` removes it."
+    )

@@ -29,6 +29,8 @@ _log = logging.getLogger(__name__)
 _FIRST_RETRY_SECONDS = 0.1
 _LAST_RETRY_SECONDS = 30.0
 _WATCH_SECONDS = 1800.0
+_LASTING_SECONDS = 1.0
+"""A watch that ends sooner did not do its work."""
 
 
 class Informer:
@@ -54,7 +56,7 @@ class Informer:
         self._found: dict[str, dict[str, dict[ItemKey, Item]]] = {}
         self._values: dict[ItemKey, dict[str, tuple[str, ...]]] = {}
         self._resource_version = ""
-        self._retry = _FIRST_RETRY_SECONDS
+        self._watching_since: float | None = None
 
     # Reading
 
@@ -96,23 +98,34 @@ class Informer:
             handler(EventType.ADDED, None, item)
 
     async def run(self) -> None:
-        """List and watch until cancelled; errors of the store are waited out."""
-        said = ""
+        """List and watch until cancelled; errors of the store are waited out.
+
+        A watch that lasted is followed by the next at once; those that end early wait longer and longer, whatever
+        ended them: a list of everything is dear, and a store in trouble is not helped by lists.
+        """
+        clock = asyncio.get_running_loop().time
+        early, said = 0, ""
         while True:
+            self._watching_since = None
+            trouble = ""
             try:
                 if not self._resource_version:
                     await self._relist()
                 await self._follow()
-                said = ""
             except Expired:
                 self._resource_version = ""
             except Exception as err:  # noqa: BLE001  border: it outlives its store's failures
+                trouble = str(err) or type(err).__name__
+            since = self._watching_since
+            early = 0 if since is not None and clock() - since >= _LASTING_SECONDS else early + 1
+            if trouble:
                 # A server that is down fails many informers many times with one sentence.
-                level = logging.DEBUG if said == str(err) else logging.WARNING
-                said = str(err)
-                _log.log(level, "Watching %s failed, trying again: %s", self.kind.plural, err)
-                await self._sleep(self._retry * (1 + 0.2 * random.random()))  # noqa: S311  spread, not secrecy
-                self._retry = min(_LAST_RETRY_SECONDS, self._retry * 2)
+                level = logging.DEBUG if said == trouble else logging.WARNING
+                _log.log(level, "Watching %s failed, trying again: %s", self.kind.plural, trouble)
+            said = trouble
+            if trouble or early > 1:
+                delay = min(_LAST_RETRY_SECONDS, _FIRST_RETRY_SECONDS * 2.0 ** min(max(0, early - 1), 32))
+                await self._sleep(delay * (1 + 0.2 * random.random()))  # noqa: S311  spread, not secrecy
 
     async def _relist(self) -> None:
         listing = await self._store.list(self.kind, self._namespace)
@@ -122,7 +135,6 @@ class Informer:
         for key, item in fresh.items():
             self._put(key, item)
         self._resource_version = listing.resource_version
-        self._retry = _FIRST_RETRY_SECONDS
         self.synced.set()
 
     async def _follow(self) -> None:
@@ -134,7 +146,7 @@ class Informer:
             timeout=_WATCH_SECONDS,
         )
         async with watch as events:
-            self._retry = _FIRST_RETRY_SECONDS
+            self._watching_since = asyncio.get_running_loop().time()
             async for event in events:
                 item = event.item
                 key = (item.namespace, item.name)

@@ -23,6 +23,9 @@ from hyperd.store.schema import MIGRATIONS, Migration, add_functions, create_met
 OLDEST_SQLITE = (3, 51, 3)
 """Older libraries can corrupt a WAL file when a write meets a checkpoint."""
 
+PART = ".part"
+"""Ends the names of copies on their way; what a crash left of them goes at the next start."""
+
 _USED = "used"
 """Stands in the lock file once a store was there."""
 
@@ -61,6 +64,8 @@ def open_database(path: Path, *, migrations: Sequence[Migration] = MIGRATIONS, v
     try:
         _require(path, lock)
         check_files(path)
+        for stale in path.parent.glob(f"{path.name}.*{PART}"):
+            stale.unlink()
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         connection = apsw.Connection(str(path), vfs=vfs or None)
         _prepare(connection)
@@ -68,11 +73,11 @@ def open_database(path: Path, *, migrations: Sequence[Migration] = MIGRATIONS, v
         _configure(connection)
         _migrate(connection, path, version, migrations)
         database = Database(connection, lock, _instance_id(connection))
-        _mark_used(lock)
+        mark_used(lock)
         return database
     except (apsw.Error, OSError) as err:
         _abandon(connection, lock)
-        raise PermanentError(_explain(path, err)) from err
+        raise _explain(path, err) from err
     except BaseException:
         _abandon(connection, lock)
         raise
@@ -113,7 +118,8 @@ def _write_lock(lock: int, text: str) -> None:
     os.ftruncate(lock, len(text))
 
 
-def _mark_used(lock: int) -> None:
+def mark_used(lock: int) -> None:
+    """Note beside the store that one was there."""
     _write_lock(lock, f"{os.getpid()} {_USED}")
 
 
@@ -124,7 +130,7 @@ def _require(path: Path, lock: int) -> None:
     if _USED in os.pread(lock, 64, 0).decode(errors="replace").split():
         raise PermanentError(
             f"The store {path} is {'empty' if path.exists() else 'missing'}, but there was one. Put it back, or a "
-            f"backup with `hyperd restore BACKUP`; to begin with an empty store, remove {path}.lock. "
+            f"backup with `hv restore BACKUP`; to begin with an empty store, remove {path}.lock. "
             "Running virtual machines are not touched."
         )
 
@@ -159,7 +165,7 @@ def _check(db: apsw.Connection, path: Path, migrations: Sequence[Migration]) -> 
         raise PermanentError(
             f"The store {path} has schema {version}; this hyperd knows up to {len(migrations)}. "
             "Install the newer hyperd again, or restore the backup that its start made beside the file: "
-            f"`hyperd restore {path}.v{len(migrations)}.bak`."
+            f"`hv restore {path}.v{len(migrations)}.bak`."
         )
     check_schema(db, path, migrations[:version])
     if version > 1:
@@ -194,7 +200,7 @@ def _migrate(db: apsw.Connection, path: Path, version: int, migrations: Sequence
 
 def copy_store(db: apsw.Connection, target: Path) -> None:
     """A consistent copy of the store in a new file that only its owner may read. Raises PermanentError."""
-    part = target.with_name(target.name + ".part")
+    part = target.with_name(target.name + PART)
     part.unlink(missing_ok=True)
     try:
         os.close(os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
@@ -235,11 +241,12 @@ def _abandon(connection: apsw.Connection | None, lock: int) -> None:
         os.close(lock)
 
 
-def _explain(path: Path, err: Exception) -> str:
+def _explain(path: Path, err: Exception) -> PermanentError:
     if isinstance(err, apsw.NotADBError | apsw.CorruptError | apsw.SQLError | apsw.FormatError):
-        return damaged(path, err, what="damaged or not a database").message
+        return damaged(path, err, what="damaged or not a database")
     if isinstance(err, apsw.BusyError):
-        return f"The store {path} is open in another program. Close that one first."
+        return PermanentError(f"The store {path} is open in another program. Close that one first.")
     if isinstance(err, apsw.FullError):
-        return f"The store {path} cannot be opened: its disk is full. Free some space and start again."
-    return f"The store {path} cannot be opened: {err}."
+        text = "its disk is full. Free some space and start again"
+        return PermanentError(f"The store {path} cannot be opened: {text}.")
+    return PermanentError(f"The store {path} cannot be opened: {err}.")

@@ -20,7 +20,8 @@ import apsw
 
 from hyperd.errors import HyperdError, InternalError, ServiceUnavailable, Timeout
 from hyperd.store import reserve
-from hyperd.store.database import Database, copy_store, open_database
+from hyperd.store.backup import Copy
+from hyperd.store.database import Database, open_database
 from hyperd.store.interface import EventType
 from hyperd.store.records import Change, LogRow
 from hyperd.store.schema import MIGRATIONS, Migration, event_sum, get_meta, object_sum, set_meta
@@ -80,6 +81,7 @@ class Engine:
         self._alone = True
         self._unpruned = 0
         self._ailing = False
+        self._copying = asyncio.Lock()
         self._loop: asyncio.AbstractEventLoop
         self._thread: threading.Thread | None = None
         self._database: Database
@@ -137,8 +139,18 @@ class Engine:
         return bool(found) or rv == self.floor
 
     async def backup(self, target: Path) -> None:
-        """A consistent copy of the file while it is in use."""
-        await self._call(lambda: copy_store(self._database.connection, target))
+        """A consistent copy of the file while it is in use. Raises ServiceUnavailable."""
+        async with self._copying:
+            copy = Copy(self._database.connection, target)
+            try:
+                while not await self._call(copy.step):
+                    pass
+            except (apsw.Error, OSError) as err:
+                await self._call(copy.abandon)
+                raise ServiceUnavailable(f"The store was not copied to {target}: {err}.") from err
+            except BaseException:
+                await self._call(copy.abandon)
+                raise
 
     def submit(self, change: Change) -> asyncio.Future[None]:
         """Have ``change`` committed; the future resolves once it is durable and applied.

@@ -20,12 +20,20 @@ _WAL_MODE = b"\x02\x02"
 _SUMS = (("obj", OBJECT_SUM), ("log", EVENT_SUM), ("meta", META_SUM))
 
 
-def damaged(path: Path, how: object, *, what: str = "damaged") -> PermanentError:
+class StoreDamaged(PermanentError):
+    """The file does not say what was written to it; ``how`` it shows."""
+
+    def __init__(self, path: Path, how: object, what: str) -> None:
+        super().__init__(
+            f"The store {path} is {what} ({how}). Put a backup in its place with `hv restore BACKUP`, which keeps "
+            "the damaged file beside it; running virtual machines are not touched."
+        )
+        self.how = f"it is {what} ({how})"
+
+
+def damaged(path: Path, how: object, *, what: str = "damaged") -> StoreDamaged:
     """The refusal: what is wrong, and what to do."""
-    return PermanentError(
-        f"The store {path} is {what} ({how}). Put a backup in its place with `hyperd restore BACKUP`, which keeps "
-        "the damaged file beside it; running virtual machines are not touched."
-    )
+    return StoreDamaged(path, how, what)
 
 
 def check_files(path: Path) -> None:
@@ -39,7 +47,7 @@ def check_files(path: Path) -> None:
     if not head and logged:
         raise PermanentError(
             f"The store {path} is missing, while its log {wal.name} is there. Put the file back where it was, "
-            "or a backup with `hyperd restore BACKUP`; running virtual machines are not touched."
+            "or a backup with `hv restore BACKUP`; running virtual machines are not touched."
         )
     if 0 < len(head) < _SQLITE_HEAD:
         raise damaged(path, f"only {len(head)} bytes are left")

@@ -17,14 +17,11 @@ from hyperd.resources.kind import Kind, Object
 from hyperd.store.engine import Engine
 from hyperd.store.interface import EventType
 from hyperd.store.memory import Memory, Place
-from hyperd.store.records import Change, Stored
+from hyperd.store.records import VERSIONS_PER_SECOND, Change, Stored
 
 Observer = Callable[[Sequence[Change]], None]
 
 MAX_OBJECT_BYTES = 3 << 20
-
-VERSIONS_PER_SECOND = 1000
-"""At a start the counter is at least so many times the Unix time: see ``begin``."""
 
 
 class Ledger:

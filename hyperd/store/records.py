@@ -21,6 +21,9 @@ Facts = tuple[tuple[tuple[str, str], ...], tuple[str, ...]]
 
 NO_FACTS: Facts = ((), ())
 
+VERSIONS_PER_SECOND = 1000
+"""At a start the counter of resourceVersions is at least so many times the Unix time: see ``Ledger.begin``."""
+
 
 class Stored(Item):
     """An object in the store: an Item with the facts that are asked without parsing."""

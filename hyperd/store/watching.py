@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 
 import orjson
 
-from hyperd.errors import Expired
+from hyperd.errors import Expired, ServiceUnavailable
 from hyperd.resources.kind import Kind
 from hyperd.store.engine import Engine
 from hyperd.store.interface import EventType, Item, Selector, WatchEvent
@@ -44,6 +44,7 @@ class Hub:
         self._ring: deque[Change] = deque()
         self._ring_bytes = 0
         self._ring_floor = 0
+        self._closed = False
 
     def begin(self) -> None:
         """Memory is loaded: what happens from now on is in the ring."""
@@ -70,6 +71,9 @@ class Hub:
         return [change for change in self._ring if change.kind == kind and change.rv > after]
 
     def add(self, watcher: Watcher) -> None:
+        """Raises ServiceUnavailable once closed: nobody would end such a watch."""
+        if self._closed:
+            raise ServiceUnavailable("The store is closing.")
         self._watchers.setdefault(watcher.kind, set()).add(watcher)
 
     def discard(self, watcher: Watcher) -> None:
@@ -81,6 +85,7 @@ class Hub:
 
     def close(self) -> None:
         """End all watches in good order."""
+        self._closed = True
         for watchers in list(self._watchers.values()):
             for watcher in tuple(watchers):
                 watcher.end()

@@ -94,7 +94,7 @@ async def start(path: Path) -> World | None:
         refusal = err.message
     if refusal:
         assert str(path) in refusal
-        assert "hyperd restore" in refusal
+        assert "hv restore" in refusal
         assert _content(path) == before, "a store that was refused was changed"
         return None
     try:

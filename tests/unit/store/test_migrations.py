@@ -128,7 +128,7 @@ async def test_an_older_daemon_refuses_the_newer_file_and_names_the_copy(tmp_pat
         assert len((await store.list(CONFIG_MAPS)).items) == 1
     before = path.read_bytes()
     copy = f"{path}.v{len(MIGRATIONS)}.bak"
-    with pytest.raises(PermanentError, match=f"has schema {len(newer)}.*hyperd restore {copy}"):
+    with pytest.raises(PermanentError, match=f"has schema {len(newer)}.*hv restore {copy}"):
         await store_at(path).start()
     assert path.read_bytes() == before
     async with opened_store(store_at(Path(copy))) as store:
