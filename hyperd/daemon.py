@@ -88,7 +88,7 @@ class Daemon:
             authorizer=self._home.authorizer,
             objects_elsewhere=(lambda: self._home.elsewhere) if settings.home != "embedded" else None,
         )
-        self._entrances = self._home.entrances(handlers, self._api.metrics)
+        self._entrances = self._home.entrances(handlers, self._api.metrics, self._api.audit)
         self._tasks: list[asyncio.Task[None]] = []
 
     def _wire(self) -> Context:

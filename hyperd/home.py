@@ -13,6 +13,7 @@ from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hyperd.admission.dispatch import reviewer
+from hyperd.api.audit import AuditLog
 from hyperd.api.authorization import Authorizer, asking
 from hyperd.api.maintenance import Backup
 from hyperd.api.metrics import Metrics
@@ -87,7 +88,7 @@ class Home(Protocol):
     async def prepare(self) -> None:
         """Wait until the home answers, and see that it has what controllers rely on. Raises PermanentError."""
 
-    def entrances(self, sessions: SubresourceHandlers, metrics: Metrics) -> Sequence[Entrance]:
+    def entrances(self, sessions: SubresourceHandlers, metrics: Metrics, audit: AuditLog) -> Sequence[Entrance]:
         """What this home itself calls the daemon by; it may have to before it can be prepared."""
 
     def controllers(self, context: Context) -> Sequence[Controller]:
@@ -130,7 +131,7 @@ class EmbeddedHome:
     async def prepare(self) -> None:
         return
 
-    def entrances(self, _: SubresourceHandlers, __: Metrics) -> Sequence[Entrance]:
+    def entrances(self, _: SubresourceHandlers, __: Metrics, ___: AuditLog) -> Sequence[Entrance]:
         return ()
 
     def controllers(self, _: Context) -> Sequence[Controller]:
@@ -217,10 +218,10 @@ class KubernetesHome:
             f"{INSTALL_COMMAND}"
         )
 
-    def entrances(self, sessions: SubresourceHandlers, metrics: Metrics) -> Sequence[Entrance]:
+    def entrances(self, sessions: SubresourceHandlers, metrics: Metrics, audit: AuditLog) -> Sequence[Entrance]:
         from hyperd.api.cluster import ClusterApi
 
-        return [ClusterApi(self._settings, self.store, sessions=sessions, metrics=metrics)]
+        return [ClusterApi(self._settings, self.store, sessions=sessions, metrics=metrics, audit=audit)]
 
     def controllers(self, context: Context) -> Sequence[Controller]:
         return binders(context)
