@@ -53,7 +53,10 @@ class HyperdError(Exception):
             if getattr(self, key):
                 details[key] = getattr(self, key)
         if self.causes:
-            details["causes"] = [{"reason": c.reason, "message": c.message, "field": c.field} for c in self.causes]
+            details["causes"] = [
+                {"reason": c.reason, "message": c.message} | ({"field": c.field} if c.field else {})
+                for c in self.causes
+            ]
         if self.retry_after_seconds is not None:
             details["retryAfterSeconds"] = self.retry_after_seconds
         body: dict[str, Any] = {
@@ -99,10 +102,14 @@ class NotFound(HyperdError):
 
 
 class MethodNotAllowed(HyperdError):
-    """The resource exists, the verb does not."""
+    """The resource exists, the verb does not; ``allow`` is what it has, as in the header of that name."""
 
     reason = "MethodNotAllowed"
     code = 405
+
+    def __init__(self, message: str, *, allow: str = "", **kwargs: Any) -> None:
+        super().__init__(message, **kwargs)
+        self.allow = allow
 
 
 class NotAcceptable(HyperdError):
@@ -127,10 +134,23 @@ class Conflict(HyperdError):
 
 
 class Expired(HyperdError):
-    """The resourceVersion or continue token is older than what is kept."""
+    """The resourceVersion or continue token is older than what is kept.
+
+    ``continue_token`` leads to the rest of the list as it is now.
+    """
 
     reason = "Expired"
     code = 410
+
+    def __init__(self, message: str, *, continue_token: str = "", **kwargs: Any) -> None:
+        super().__init__(message, **kwargs)
+        self.continue_token = continue_token
+
+    def status(self) -> dict[str, Any]:
+        body = super().status()
+        if self.continue_token:
+            body["metadata"] = {"continue": self.continue_token}
+        return body
 
 
 class RequestEntityTooLarge(HyperdError):
@@ -159,6 +179,13 @@ class TooManyRequests(HyperdError):
 
     reason = "TooManyRequests"
     code = 429
+
+
+class RequestHeaderFieldsTooLarge(HyperdError):
+    """The request line or a header is beyond the limit."""
+
+    reason = "RequestHeaderFieldsTooLarge"
+    code = 431
 
 
 class NotImplementedYet(HyperdError):

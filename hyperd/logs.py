@@ -34,8 +34,7 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 _SECRETS = re.compile(
     r"(?P<url>://)[^/\s:@]*:[^/\s@]*@"
-    r"|(?P<header>authorization:?\s*(?:basic|bearer)\s+|bearer\s+)[\w.~+/=-]+"
-    r"|(?P<token>hyperd\.[a-z0-9][-a-z0-9.]*\.)[\w-]{43}",
+    r"|(?P<header>authorization:?\s*(?:basic|bearer)\s+|bearer\s+)[\w.~+/=-]+",
     re.IGNORECASE,
 )
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
@@ -108,7 +107,7 @@ def blank_secrets(text: str) -> str:
     """``text`` without passwords in URLs and without bearer or basic credentials."""
 
     def blanked(match: re.Match[str]) -> str:
-        return "://…@" if match["url"] else f"{match['header'] or match['token']}…"
+        return "://…@" if match["url"] else f"{match['header']}…"
 
     return _SECRETS.sub(blanked, text)
 

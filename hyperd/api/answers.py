@@ -6,6 +6,7 @@ The common case (JSON, whole objects) sends the store's bytes as they are; a lis
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,12 +15,12 @@ from typing import Any, TypeGuard
 import orjson
 from aiohttp import web
 
-from hyperd.api import negotiate, protobuf, tables
+from hyperd.api import compression, negotiate, protobuf, tables
 from hyperd.api.negotiate import JSON, PLAIN, PROBLEM, YAML, Accepted, Form
-from hyperd.api.options import Query
+from hyperd.api.query import Query
 from hyperd.api.routes import Target
 from hyperd.api.veil import Veil
-from hyperd.errors import HyperdError, Unauthorized
+from hyperd.errors import HyperdError, MethodNotAllowed, NotAcceptable, Unauthorized
 from hyperd.resources.kind import Object
 from hyperd.store.interface import Item, Listing, User
 
@@ -27,9 +28,11 @@ REQUEST_ID = "X-Request-Id"
 SLOW_READER_SECONDS = 30.0
 """How long a client may leave sent bytes unread before it is dropped."""
 _LARGE_BYTES = 64 << 10
+_COMPRESSED_BYTES = 128 << 10
 _OFF_LOOP_ITEMS = 100
-_ONE = frozenset({Form.TABLE, Form.PARTIAL})
-_MANY = frozenset({Form.TABLE, Form.PARTIAL_LIST})
+ONE = frozenset({Form.TABLE, Form.PARTIAL})
+MANY = frozenset({Form.TABLE, Form.PARTIAL_LIST})
+"""The forms in which an object and a list are served."""
 _WATCHED = frozenset({Form.TABLE, Form.PARTIAL})
 _MAX_WARNING = 1024
 
@@ -44,8 +47,6 @@ class Call:
     target: Target
     query: Query
     warnings: list[str] = field(default_factory=list)
-    made: str = ""
-    """Name of the object that was created."""
     veil: Veil | None = None
     """What the answer must pass; None where the kind hides nothing."""
 
@@ -54,14 +55,27 @@ class Call:
         return self.request.headers.get("Accept", "")
 
     def accepted(self, forms: frozenset[Form]) -> Accepted:
-        """Raises NotAcceptable."""
+        """How to answer; asked before a write is made.
+
+        Raises NotAcceptable, and BadRequest for a Table's options.
+        """
         kind = self.target.kind
         speaks_protobuf = kind.core and protobuf.speaks(kind.kind)
-        return negotiate.negotiate(self.accept, forms, protobuf=speaks_protobuf)
+        accepted = negotiate.negotiate(self.accept, forms, protobuf=speaks_protobuf)
+        if accepted.form is not Form.OBJECT:
+            self.include_object()
+        return accepted
+
+    def include_object(self) -> tables.IncludeObject:
+        """How much of an object a Table's row carries. Raises BadRequest."""
+        return tables.include_object(self.query.get("includeObject"))
 
     def watch_form(self) -> Accepted:
         """Watches stream JSON. Raises NotAcceptable."""
-        return negotiate.negotiate(self.accept, _WATCHED)
+        accepted = negotiate.negotiate(self.accept, _WATCHED)
+        if accepted.media_type != JSON:
+            raise NotAcceptable("only the following media types are accepted for a watch: application/json")
+        return accepted
 
 
 def send(call: Call, body: bytes, *, status: int = 200, content_type: str = JSON) -> web.Response:
@@ -76,12 +90,12 @@ async def item(call: Call, item: Item, *, status: int = 200) -> web.Response:
     """One object."""
     if call.veil is not None:
         item = await call.veil.over(item)
-    accepted = call.accepted(_ONE)
+    accepted = call.accepted(ONE)
     if accepted is PLAIN:
-        return send(call, item.raw, status=status)
+        return await _json(call, item.raw, status)
     if accepted.form is not Form.OBJECT:
-        include = tables.include_object(call.query.get("includeObject"))
-        return send(call, tables.Formatter(call.target.kind, accepted, include).one(item), status=status)
+        formatter = tables.Formatter(call.target.kind, accepted, call.include_object())
+        return await _json(call, formatter.one(item), status)
     return await _encoded(call, accepted, item.object(), status)
 
 
@@ -90,21 +104,20 @@ async def listing(call: Call, found: Listing) -> web.Response:
     if call.veil is not None:
         found = replace(found, items=await call.veil.over_all(found.items))
     kind = call.target.kind
-    accepted = call.accepted(_MANY)
+    accepted = call.accepted(MANY)
     metadata: Object = {"resourceVersion": found.resource_version}
     if found.continue_token:
         metadata["continue"] = found.continue_token
         if found.remaining is not None:
             metadata["remainingItemCount"] = found.remaining
     if accepted.form is not Form.OBJECT:
-        include = tables.include_object(call.query.get("includeObject"))
-        formatter = tables.Formatter(kind, accepted, include)
+        formatter = tables.Formatter(kind, accepted, call.include_object())
         if len(found.items) > _OFF_LOOP_ITEMS:
-            return send(call, await asyncio.to_thread(formatter.many, found.items, metadata))
-        return send(call, formatter.many(found.items, metadata))
+            return await _json(call, await asyncio.to_thread(formatter.many, found.items, metadata))
+        return await _json(call, formatter.many(found.items, metadata))
     head = {"kind": kind.list_kind, "apiVersion": kind.api_version, "metadata": metadata}
     if accepted is PLAIN:
-        return send(call, join(head, found.items))
+        return await _json(call, join(head, found.items))
     return await _encoded(call, accepted, head | {"items": [one.object() for one in found.items]}, 200)
 
 
@@ -113,12 +126,27 @@ def join(head: Object, items: Sequence[Item]) -> bytes:
     return b"".join((orjson.dumps(head)[:-1], b',"items":[', b",".join([one.raw for one in items]), b"]}"))
 
 
+async def _json(call: Call, body: bytes, status: int = 200) -> web.Response:
+    """JSON as it is; indented, or compressed for a remote reader, when that is asked for."""
+    if call.query.asks("pretty"):
+        body = await asyncio.to_thread(_indented, body)
+    if len(body) < _COMPRESSED_BYTES or not compression.wanted(call.request):
+        return send(call, body, status=status)
+    response = send(call, await asyncio.to_thread(compression.compress, body), status=status)
+    response.headers.update(compression.HEADERS)
+    return response
+
+
+def _indented(body: bytes) -> bytes:
+    return orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
 async def _encoded(call: Call, accepted: Accepted, obj: Object, status: int) -> web.Response:
     if accepted.media_type == YAML:
         return send(call, await asyncio.to_thread(_yaml, obj), status=status, content_type=YAML)
     if accepted.media_type == protobuf.MEDIA_TYPE:
         return send(call, protobuf.encode(obj), status=status, content_type=protobuf.MEDIA_TYPE)
-    return send(call, orjson.dumps(obj), status=status)
+    return await _json(call, orjson.dumps(obj), status)
 
 
 def _yaml(obj: Object) -> bytes:
@@ -149,6 +177,27 @@ def document(value: Any, request_id: str, *, headers: Mapping[str, str] | None =
     )
 
 
+async def encoded(value: Any, media_type: str) -> bytes:
+    """JSON or YAML of a document."""
+    return await asyncio.to_thread(_yaml, value) if media_type == YAML else orjson.dumps(value)
+
+
+def digest(body: bytes) -> str:
+    """What names these bytes in an ETag."""
+    return hashlib.sha256(body).hexdigest()[:32].upper()
+
+
+def cacheable(
+    request: web.BaseRequest, body: bytes, request_id: str, tag: str, *, headers: Mapping[str, str]
+) -> web.Response:
+    """A document with its ETag, or 304 for a client that has it."""
+    quoted = f'"{tag}"'
+    headers = {"ETag": quoted, **headers}
+    if quoted in request.headers.get("If-None-Match", ""):
+        return web.Response(status=304, headers={REQUEST_ID: request_id, **headers})
+    return document(body, request_id, headers=headers)
+
+
 async def deliver(request: web.BaseRequest, response: web.Response) -> None:
     """Send a large answer, and drop a reader that does not take it. Raises ConnectionError then."""
     try:
@@ -171,7 +220,7 @@ def text(value: str, request_id: str, *, content_type: str = "text/plain; charse
     return web.Response(body=value.encode(), headers={"Content-Type": content_type, REQUEST_ID: request_id})
 
 
-def failure(error: HyperdError, request: web.BaseRequest, request_id: str, *, allow: str = "") -> web.Response:
+def failure(error: HyperdError, request: web.BaseRequest, request_id: str) -> web.Response:
     """An error as a Status, or as an RFC 9457 document where that is asked for."""
     status = error.status()
     content_type = JSON
@@ -183,8 +232,8 @@ def failure(error: HyperdError, request: web.BaseRequest, request_id: str, *, al
         headers["Retry-After"] = str(error.retry_after_seconds)
     if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = 'Bearer realm="hyperd"'
-    if allow:
-        headers["Allow"] = allow
+    if isinstance(error, MethodNotAllowed) and error.allow:
+        headers["Allow"] = error.allow
     return web.Response(body=orjson.dumps(status), status=error.code, headers=headers)
 
 

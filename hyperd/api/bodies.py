@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from hyperd.api import protobuf
 from hyperd.api.negotiate import JSON
@@ -21,10 +22,20 @@ _YAML_TYPES = ("application/yaml", "application/yml", "text/yaml", "text/x-yaml"
 _OFF_LOOP_BYTES = 64 << 10
 _MAX_DEPTH = 200
 _READ_TIMEOUT = 60.0
+_MAX_SHOWN = 200
 
 
 async def read(request: web.BaseRequest, limit: int) -> bytes:
-    """The whole body. Raises RequestEntityTooLarge beyond ``limit`` bytes, Timeout when it does not come."""
+    """The whole body.
+
+    Raises RequestEntityTooLarge beyond ``limit`` bytes, Timeout when it does not come, BadRequest when its chunks
+    are broken, UnsupportedMediaType when it is compressed.
+    """
+    encoding = request.headers.get("Content-Encoding", "identity").lower()
+    if encoding != "identity":
+        raise UnsupportedMediaType(
+            f"bodies of the Content-Encoding {encoding[:64]!r} are not taken; send identity"
+        )
     too_large = RequestEntityTooLarge(f"the request body is larger than the limit of {limit} bytes")
     if (request.content_length or 0) > limit:
         raise too_large
@@ -41,6 +52,8 @@ async def read(request: web.BaseRequest, limit: int) -> bytes:
                 chunks.append(chunk)
     except TimeoutError:
         raise Timeout(f"the request body did not arrive within {_READ_TIMEOUT:.0f} seconds") from None
+    except (HttpProcessingError, web.RequestPayloadError) as err:
+        raise BadRequest(f"the request body cannot be read: {_one_line(str(err))}") from err
     return b"".join(chunks)
 
 
@@ -118,6 +131,10 @@ def _load_yaml(body: bytes) -> tuple[Any, list[str]]:
     from hyperd.api import yamlcode
 
     return yamlcode.load(body)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:_MAX_SHOWN]
 
 
 def _json_type(value: Any) -> str:

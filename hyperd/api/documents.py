@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import platform
 from collections.abc import Iterable
-from functools import partial
 from typing import Any
 
 from aiohttp import web
 
 from hyperd import __version__
 from hyperd.api import answers, metrics, negotiate
+from hyperd.api.auth import PUBLIC_PATHS
 from hyperd.api.discovery import Discovery
 from hyperd.api.metrics import Metrics
-from hyperd.api.negotiate import Form
+from hyperd.api.negotiate import Accepted, Form
 from hyperd.api.openapi import OpenApi
 from hyperd.errors import MethodNotAllowed, NotFound
 from hyperd.resources.kind import Kind
@@ -33,6 +33,8 @@ _VERSION = {
     "platform": f"linux/{'amd64' if platform.machine() == 'x86_64' else platform.machine()}",
 }
 _DISCOVERY = frozenset({Form.DISCOVERY})
+_WHOLE: frozenset[Form] = frozenset()
+_ALLOW = "GET, HEAD, OPTIONS"
 _CACHED_FOR_EVER = "public, immutable, max-age=31536000"
 
 
@@ -43,6 +45,7 @@ class Documents:
         self._discovery = Discovery(kinds)
         self._metrics = metrics_
         self._openapi: OpenApi | None = None
+        self._encoded: dict[tuple[str, Accepted], bytes] = {}
 
     @staticmethod
     def owns(path: str) -> bool:
@@ -60,33 +63,47 @@ class Documents:
         return answers.text("ok", request_id)
 
     async def answer(self, request: web.BaseRequest, path: str, request_id: str) -> web.StreamResponse:
-        """Raises NotFound, MethodNotAllowed."""
+        """Raises NotFound, MethodNotAllowed, NotAcceptable."""
+        response = await self._get(request, path, request_id)
+        if request.method == "OPTIONS":
+            return web.Response(headers={"Allow": _ALLOW, answers.REQUEST_ID: request_id})
         if request.method not in ("GET", "HEAD"):
-            raise MethodNotAllowed("the server does not allow this method on the requested resource")
-        path = path.rstrip("/")
+            raise MethodNotAllowed("the server does not allow this method on the requested resource", allow=_ALLOW)
+        return response
+
+    async def _get(self, request: web.BaseRequest, path: str, request_id: str) -> web.Response:
+        if path in PUBLIC_PATHS:
+            return self.public(path, request_id)
+        path = path.removesuffix("/")
         if path == "/metrics":
             process = await asyncio.to_thread(lambda: list(metrics.process_samples()))
             return answers.text(self._metrics.render(process), request_id, content_type=metrics.CONTENT_TYPE)
         if path.startswith("/openapi/"):
-            return self._openapi_answer(path, request_id)
-        return self._discovered(request, path, request_id)
+            return self._openapi_answer(request, path, request_id)
+        return await self._discovered(request, path, request_id)
 
-    def _discovered(self, request: web.BaseRequest, path: str, request_id: str) -> web.Response:
-        accept = request.headers.get("Accept", "")
-        document = partial(answers.document, request_id=request_id)
+    async def _discovered(self, request: web.BaseRequest, path: str, request_id: str) -> web.Response:
+        forms = _DISCOVERY if path in ("/api", "/apis") else _WHOLE
+        accepted = negotiate.negotiate(request.headers.get("Accept", ""), forms)
+        body = self._encoded.get((path, accepted))
+        if body is None:
+            found = self._document(path, accepted)
+            if found is None:
+                raise NotFound("the server could not find the requested resource")
+            body = self._encoded[path, accepted] = await answers.encoded(found, accepted.media_type)
+        content_type = accepted.media_type
+        if accepted.form is Form.DISCOVERY:
+            content_type += f";g=apidiscovery.k8s.io;v={accepted.version};as=APIGroupDiscoveryList"
+        headers = {"Content-Type": content_type, "Vary": "Accept"}
+        return answers.cacheable(request, body, request_id, answers.digest(body), headers=headers)
+
+    def _document(self, path: str, accepted: Accepted) -> dict[str, Any] | None:
         if path in ("/api", "/apis"):
             core = path == "/api"
-            accepted = negotiate.negotiate(accept, _DISCOVERY)
             if accepted.form is Form.DISCOVERY:
-                form = f"application/json;g=apidiscovery.k8s.io;v={accepted.version};as=APIGroupDiscoveryList"
-                aggregated = self._discovery.aggregated(core=core, version=accepted.version)
-                return document(aggregated, headers={"Content-Type": form, "Vary": "Accept"})
-            legacy = self._discovery.api_versions() if core else self._discovery.group_list()
-            return document(legacy, headers={"Vary": "Accept"})
-        found = self._by_path(path.strip("/").split("/"))
-        if found is None:
-            raise NotFound("the server could not find the requested resource")
-        return document(found)
+                return self._discovery.aggregated(core=core, version=accepted.version)
+            return self._discovery.api_versions() if core else self._discovery.group_list()
+        return self._by_path(path.removeprefix("/").split("/"))
 
     def _by_path(self, parts: list[str]) -> dict[str, Any] | None:
         match parts:
@@ -111,7 +128,7 @@ class Documents:
                 return self._discovery.resource_list(group, version)
         return None
 
-    def _openapi_answer(self, path: str, request_id: str) -> web.Response:
+    def _openapi_answer(self, request: web.BaseRequest, path: str, request_id: str) -> web.Response:
         if self._openapi is None:
             self._openapi = OpenApi(self._discovery)
         if path == "/openapi/v3":
@@ -120,5 +137,5 @@ class Documents:
         if found is None:
             raise NotFound("the server could not find the requested resource")
         body, digest = found
-        headers = {"ETag": f'"{digest}"', "Cache-Control": _CACHED_FOR_EVER}
-        return answers.document(body, request_id, headers=headers)
+        headers = {"Cache-Control": _CACHED_FOR_EVER}
+        return answers.cacheable(request, body, request_id, digest, headers=headers)

@@ -13,7 +13,7 @@ from typing import BinaryIO
 from aiohttp import web
 
 from hyperd.api.answers import SLOW_READER_SECONDS
-from hyperd.api.options import Query
+from hyperd.api.query import Query
 from hyperd.api.subresources import SubresourceHandlers
 from hyperd.errors import NotFound, NotImplementedYet
 from hyperd.store.interface import User

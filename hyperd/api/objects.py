@@ -79,15 +79,16 @@ class Objects:
 
     async def create(self, call: Call) -> web.StreamResponse:
         target = call.target
-        write = self._write(call)
+        call.accepted(answers.ONE)
+        write = self._write(call, "CreateOptions")
         obj = await self._object(call, write)
         made = await self._finish(self._store.create(target.kind, target.scope, obj, write=write))
-        call.made = made.name
         return await answers.item(call, made, status=201)
 
     async def update(self, call: Call) -> web.StreamResponse:
         target = call.target
-        write = self._write(call)
+        call.accepted(answers.ONE)
+        write = self._write(call, "UpdateOptions")
         obj = await self._object(call, write)
         meta = obj["metadata"]
         if not meta.get("name"):
@@ -105,6 +106,7 @@ class Objects:
 
     async def patch(self, call: Call) -> web.StreamResponse:
         target = call.target
+        call.accepted(answers.ONE)
         patch_type = _patch_type(call.request.content_type, target.kind)
         if patch_type is PatchType.APPLY:
             # Refused before the object is looked for: an apply would also create it.
@@ -112,7 +114,7 @@ class Objects:
                 "Server-side apply is not served by this version; use client-side apply (kubectl apply without "
                 "--server-side) or a merge patch."
             )
-        write = self._write(call)
+        write = self._write(call, "PatchOptions")
         body = await bodies.read(call.request, self._max_body)
         patch, duplicates = await bodies.parse_json(body)
         wanted: type = list if patch_type is PatchType.JSON else dict
@@ -137,6 +139,7 @@ class Objects:
 
     async def delete(self, call: Call) -> web.StreamResponse:
         target = call.target
+        call.accepted(answers.ONE)
         wanted = await self._delete_options(call)
         last, gone = await self._finish(
             self._store.delete(
@@ -145,15 +148,17 @@ class Objects:
                 target.name,
                 preconditions=wanted.preconditions,
                 propagation=wanted.propagation,
-                write=self._write(call, dry_run=wanted.dry_run),
+                write=self._delete_write(call, wanted),
             )
         )
         return answers.success(call, last) if gone else await answers.item(call, last)
 
     async def delete_collection(self, call: Call) -> web.StreamResponse:
+        call.accepted(answers.MANY)
+        chosen = options.list_options(call.target.kind, call.query)
         wanted = await self._delete_options(call)
-        write = self._write(call, dry_run=wanted.dry_run)
-        found = await self._list(call, options.list_options(call.target.kind, call.query))
+        write = self._delete_write(call, wanted)
+        found = await self._list(call, chosen)
         deleted: list[Item] = []
         for one in found.items:
             try:
@@ -175,16 +180,24 @@ class Objects:
             call, Listing(deleted, found.resource_version, found.continue_token, found.remaining)
         )
 
-    def _write(self, call: Call, *, dry_run: bool | None = None) -> Write:
-        manager = call.query.get("fieldManager")
-        if len(manager) > _MAX_MANAGER or not manager.isprintable():
-            raise BadRequest(f"fieldManager: must be at most {_MAX_MANAGER} printable characters")
-        agent = call.request.headers.get("User-Agent", "unknown").split("/", 1)[0]
+    @staticmethod
+    def _write(call: Call, kind: str) -> Write:
+        """As the options of ``kind`` (CreateOptions) say. Raises Invalid."""
+        wanted = options.write_options(kind, call.query)
         return Write(
             user=call.user,
-            field_manager=manager or agent[:_MAX_MANAGER],
-            field_validation=options.field_validation(call.query),
-            dry_run=options.dry_run(call.query.all("dryRun")) if dry_run is None else dry_run,
+            field_manager=wanted.field_manager or _agent(call.request),
+            field_validation=wanted.field_validation,
+            dry_run=wanted.dry_run,
+            warn=call.warnings.append,
+        )
+
+    @staticmethod
+    def _delete_write(call: Call, wanted: options.DeleteOptions) -> Write:
+        return Write(
+            user=call.user,
+            field_manager=_agent(call.request),
+            dry_run=wanted.dry_run,
             warn=call.warnings.append,
         )
 
@@ -197,7 +210,9 @@ class Objects:
         obj, duplicates = await bodies.parse_object(body, content_type, protobuf_allowed=allowed)
         _report_duplicates(duplicates, write)
         _match_kind(obj, kind)
-        metadata = obj.setdefault("metadata", {})
+        if obj.get("metadata") is None:
+            obj["metadata"] = {}
+        metadata = obj["metadata"]
         if not isinstance(metadata, dict):
             raise BadRequest("metadata: must be an object")
         for field in ("name", "namespace", "generateName", "resourceVersion", "uid"):
@@ -214,16 +229,25 @@ class Objects:
         return options.delete_options(call.query, value)
 
 
+def _agent(request: web.BaseRequest) -> str:
+    """The client's program, which is its field manager unless it names one."""
+    agent = request.headers.get("User-Agent", "").split("/", 1)[0][:_MAX_MANAGER]
+    return agent if agent and agent.isprintable() else "unknown"
+
+
 def _match_kind(obj: Object, kind: Kind) -> None:
     """Kind and apiVersion may be left out; they may not contradict the path."""
     version = obj.setdefault("apiVersion", kind.api_version)
     if version != kind.api_version:
         raise BadRequest(
-            f"the API version in the data ({version}) does not match the expected API version ({kind.api_version})"
+            f"the API version in the data ({str(version)[:100]}) does not match the expected API version "
+            f"({kind.api_version})"
         )
     name = obj.setdefault("kind", kind.kind)
     if name != kind.kind:
-        raise BadRequest(f"the kind in the data ({name}) does not match the expected kind ({kind.kind})")
+        raise BadRequest(
+            f"the kind in the data ({str(name)[:100]}) does not match the expected kind ({kind.kind})"
+        )
 
 
 def _match_namespace(metadata: Object, namespace: str | None) -> None:

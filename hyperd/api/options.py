@@ -1,87 +1,78 @@
-"""Query parameters and DeleteOptions, read strictly: what is not understood is refused, never ignored."""
+"""What the parameters and DeleteOptions of a request mean, in kube-apiserver's rules and words.
+
+They are read strictly where Kubernetes is strict: a dry run or a selector that is not understood is refused, never
+ignored.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl
+
+import orjson
 
 from hyperd.api import selectors
+from hyperd.api.query import Query
 from hyperd.errors import BadRequest, Cause, Invalid
 from hyperd.resources.kind import Kind
+from hyperd.resources.metadata import quoted
 from hyperd.store.interface import FieldValidation, Preconditions, Propagation, Selector
+from hyperd.store.listing import parse_version
 
-_TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True", ""})
-_FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
-_MAX_PARAMETERS = 64
-
-
-class Query:
-    """The parameters of one request; the first of a repeated one counts, except for ``dryRun``."""
-
-    __slots__ = ("_pairs", "_values")
-
-    def __init__(self, text: str) -> None:
-        try:
-            self._pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=_MAX_PARAMETERS)
-        except ValueError:
-            raise BadRequest(f"the query has more than {_MAX_PARAMETERS} parameters") from None
-        self._values: dict[str, str] = {}
-        for key, value in self._pairs:
-            self._values.setdefault(key, value)
-
-    def get(self, name: str) -> str:
-        return self._values.get(name, "")
-
-    def all(self, name: str) -> list[str]:
-        return [value for key, value in self._pairs if key == name]
-
-    def flag(self, name: str) -> bool:
-        """A boolean as Go's ParseBool reads it (Python clients send ``True``); ``?watch`` alone is true."""
-        return self.optional_flag(name) or False
-
-    def optional_flag(self, name: str) -> bool | None:
-        value = self._values.get(name)
-        if value is None:
-            return None
-        if value in _TRUE:
-            return True
-        if value in _FALSE:
-            return False
-        raise BadRequest(f'{name}: "{value}" is not a boolean (true or false)')
-
-    def number(self, name: str) -> int | None:
-        """A whole number of at least 0."""
-        value = self.get(name)
-        if not value:
-            return None
-        if not re.fullmatch(r"[0-9]{1,18}", value):
-            raise BadRequest(f'{name}: "{value}" is not a whole number of at least 0')
-        return int(value)
+_MATCHES = ("Exact", "NotOlderThan")
+_MAX_MANAGER = 128
 
 
-EMPTY = Query("")
+def invalid_options(kind: str, causes: Sequence[Cause]) -> Invalid:
+    """The 422 for options of ``kind`` (``ListOptions``, ``DeleteOptions``)."""
+    listed = [f"{cause.field}: {cause.message}" for cause in causes]
+    text = listed[0] if len(listed) == 1 else f"[{', '.join(listed)}]"
+    return Invalid(f'{kind}.meta.k8s.io "" is invalid: {text}', causes=causes, kind=kind, group="meta.k8s.io")
 
 
-def dry_run(values: list[str]) -> bool:
-    """``dryRun``: only All. Raises BadRequest, so that a rehearsal never becomes a write."""
-    for value in values:
-        if value != "All":
-            message = f'dryRun: Unsupported value: "{value}": supported values: "All"'
-            raise BadRequest(message, causes=[Cause("dryRun", message, "FieldValueNotSupported")])
-    return bool(values)
+def _forbidden(field: str, why: str) -> Cause:
+    return Cause(field, f"Forbidden: {why}", "FieldValueForbidden")
 
 
-def field_validation(query: Query) -> FieldValidation:
-    """``fieldValidation``; Warn without one, as in Kubernetes."""
-    value = query.get("fieldValidation")
-    try:
-        return FieldValidation(value) if value else FieldValidation.WARN
-    except ValueError:
-        message = f'fieldValidation: Unsupported value: "{value}": supported values: "Ignore", "Strict", "Warn"'
-        raise BadRequest(message, causes=[Cause("fieldValidation", message)]) from None
+def _unsupported(field: str, shown: str, supported: Sequence[str]) -> Cause:
+    listed = ", ".join(f'"{value}"' for value in supported)
+    return Cause(field, f"Unsupported value: {shown}: supported values: {listed}", "FieldValueNotSupported")
+
+
+def _dry_run_cause(values: Sequence[Any]) -> Iterator[Cause]:
+    if any(value != "All" for value in values):
+        yield _unsupported("dryRun", orjson.dumps(values).decode()[:256], ("All",))
+
+
+@dataclass(frozen=True)
+class WriteOptions:
+    """Parameters of create, update and patch; no manager means: by the client's name."""
+
+    dry_run: bool
+    field_validation: FieldValidation
+    field_manager: str
+
+
+def write_options(kind: str, query: Query) -> WriteOptions:
+    """``kind`` is CreateOptions, UpdateOptions or PatchOptions. Raises Invalid."""
+    runs = query.all("dryRun")
+    validation = query.get("fieldValidation")
+    manager = query.get("fieldManager")
+    if runs or validation or manager:
+        causes = list(_dry_run_cause(runs))
+        if validation not in ("", *FieldValidation):
+            shown = quoted(validation[:64])
+            causes.append(_unsupported("fieldValidation", shown, ("", *sorted(FieldValidation))))
+        if len(manager.encode()) > _MAX_MANAGER:
+            causes.append(
+                Cause("fieldManager", f"Too long: may not be more than {_MAX_MANAGER} bytes", "FieldValueTooLong")
+            )
+        elif not manager.isprintable():
+            causes.append(Cause("fieldManager", f"Invalid value: {quoted(manager)}: has invalid characters"))
+        if causes:
+            raise invalid_options(kind, causes)
+    return WriteOptions(bool(runs), FieldValidation(validation or FieldValidation.WARN), manager)
 
 
 @dataclass(frozen=True)
@@ -104,55 +95,52 @@ def list_options(kind: Kind, query: Query) -> ListOptions:
     options = ListOptions(
         selector=selectors.parse(kind, query.get("labelSelector"), query.get("fieldSelector")),
         watch=query.flag("watch"),
-        limit=query.number("limit") or 0,
+        limit=max(0, query.number("limit") or 0),
         continue_token=query.get("continue"),
-        resource_version=_resource_version(query),
+        resource_version=query.get("resourceVersion"),
         match=query.get("resourceVersionMatch"),
         bookmarks=query.flag("allowWatchBookmarks"),
         send_initial=query.optional_flag("sendInitialEvents"),
-        timeout=query.number("timeoutSeconds"),
+        timeout=max(0, query.number("timeoutSeconds") or 0) or None,
     )
-    _check_match(options)
+    causes = list(_watch_causes(options) if options.watch else _list_causes(options))
+    if causes:
+        raise invalid_options("ListOptions", causes)
+    if options.resource_version:
+        parse_version(options.resource_version)
+        if options.continue_token and not options.watch and options.resource_version != "0":
+            raise BadRequest("specifying resource version is not allowed when using continue")
     return options
 
 
-def _resource_version(query: Query) -> str:
-    value = query.get("resourceVersion")
-    if value and not re.fullmatch(r"[0-9]{1,19}", value):
-        raise BadRequest(f'resourceVersion: Invalid value: "{value}": must be a number from an earlier answer')
-    return value
-
-
-def _check_match(options: ListOptions) -> None:
-    def forbid(field: str, why: str) -> Invalid:
-        message = f"{field}: Forbidden: {why}"
-        return Invalid(message, causes=[Cause(field, message, "FieldValueForbidden")])
-
+def _list_causes(options: ListOptions) -> Iterator[Cause]:
     match = options.match
-    if options.watch:
-        if options.send_initial is not None and match != "NotOlderThan":
-            raise forbid(
-                "resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
-            )
-        if match and options.send_initial is None:
-            raise forbid("resourceVersionMatch", "resourceVersionMatch is forbidden for watch")
-        return
-    if options.send_initial is not None:
-        raise forbid("sendInitialEvents", "sendInitialEvents is forbidden for list")
-    if not match:
-        return
-    if match not in ("Exact", "NotOlderThan"):
-        raise BadRequest(
-            f'resourceVersionMatch: Unsupported value: "{match}": supported values: "Exact", "NotOlderThan"'
-        )
-    if options.continue_token:
-        raise forbid("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided")
-    if not options.resource_version:
-        raise forbid(
-            "resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided"
-        )
+    if match and not options.resource_version:
+        why = "resourceVersionMatch is forbidden unless resourceVersion is provided"
+        yield _forbidden("resourceVersionMatch", why)
+    if match and options.continue_token:
+        yield _forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided")
+    if match and match not in _MATCHES:
+        yield _unsupported("resourceVersionMatch", quoted(match[:64]), (*_MATCHES, ""))
     if match == "Exact" and options.resource_version == "0":
-        raise forbid("resourceVersionMatch", 'resourceVersionMatch "Exact" is forbidden for resourceVersion "0"')
+        why = 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
+        yield _forbidden("resourceVersionMatch", why)
+    if options.send_initial is not None:
+        yield _forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list")
+
+
+def _watch_causes(options: ListOptions) -> Iterator[Cause]:
+    match = options.match
+    if options.send_initial is not None and match != "NotOlderThan":
+        why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+        yield _forbidden("resourceVersionMatch", why)
+    if match and options.send_initial is None:
+        why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+        yield _forbidden("resourceVersionMatch", why)
+    if match and match != "NotOlderThan":
+        yield _unsupported("resourceVersionMatch", quoted(match[:64]), ("NotOlderThan",))
+    if options.continue_token:
+        yield _forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided")
 
 
 @dataclass(frozen=True)
@@ -165,38 +153,61 @@ class DeleteOptions:
 
 
 def delete_options(query: Query, body: Mapping[str, Any]) -> DeleteOptions:
-    """From the body, which wins, or else the query. Raises BadRequest."""
-    kind = body.get("kind", "DeleteOptions")
-    if kind != "DeleteOptions":
-        raise BadRequest(f"the body of a DELETE must be DeleteOptions, not {kind}")
-    preconditions = body.get("preconditions")
-    preconditions = {} if preconditions is None else preconditions
+    """From the body, which wins, or else the query. Raises BadRequest, Invalid.
+
+    Kubernetes ignores the query where there is a body. Here a dry run that stands in either is one.
+    """
+    _check_delete_types(body)
     runs = body.get("dryRun") or query.all("dryRun")
-    if not isinstance(preconditions, dict) or not isinstance(runs, list):
-        raise BadRequest("DeleteOptions: preconditions must be an object and dryRun a list")
-    return DeleteOptions(
-        preconditions=Preconditions(
-            uid=str(preconditions.get("uid") or ""),
-            resource_version=str(preconditions.get("resourceVersion") or ""),
-        ),
-        propagation=_propagation(query, body),
-        dry_run=dry_run(runs),
-    )
-
-
-def _propagation(query: Query, body: Mapping[str, Any]) -> Propagation:
-    policy = body.get("propagationPolicy") or query.get("propagationPolicy")
+    query.number("gracePeriodSeconds")
+    policy = body.get("propagationPolicy")
+    if policy is None:
+        policy = query.find("propagationPolicy")
     orphan = body.get("orphanDependents")
     if orphan is None:
         orphan = query.optional_flag("orphanDependents")
-    if orphan is not None and policy:
-        raise BadRequest("propagationPolicy: orphanDependents and propagationPolicy cannot be both set")
-    if orphan:
-        return Propagation.ORPHAN
-    try:
-        return Propagation(policy) if policy else Propagation.BACKGROUND
-    except ValueError:
-        raise BadRequest(
-            f'propagationPolicy: Unsupported value: "{policy}": supported values: '
-            '"Background", "Foreground", "Orphan"'
-        ) from None
+    causes = list(_dry_run_cause(runs))
+    if orphan is not None and policy is not None:
+        why = "orphanDependents and deletionPropagation cannot be both set"
+        causes.append(Cause("propagationPolicy", f"Invalid value: {quoted(policy[:64])}: {why}"))
+    elif policy is not None and policy not in frozenset(Propagation):
+        supported = ("Foreground", "Background", "Orphan", "nil")
+        causes.append(_unsupported("propagationPolicy", quoted(policy[:64]), supported))
+    if causes:
+        raise invalid_options("DeleteOptions", causes)
+    preconditions = body.get("preconditions") or {}
+    return DeleteOptions(
+        preconditions=Preconditions(
+            uid=preconditions.get("uid") or "", resource_version=preconditions.get("resourceVersion") or ""
+        ),
+        propagation=Propagation.ORPHAN if orphan else Propagation(policy or Propagation.BACKGROUND),
+        dry_run=bool(runs),
+    )
+
+
+def _check_delete_types(body: Mapping[str, Any]) -> None:
+    kind = body.get("kind", "DeleteOptions")
+    if kind != "DeleteOptions":
+        raise BadRequest(f"the body of a DELETE must be DeleteOptions, not {str(kind)[:64]}")
+    preconditions = body.get("preconditions")
+    wanted: list[tuple[str, Any, type]] = [
+        ("gracePeriodSeconds", body.get("gracePeriodSeconds"), int),
+        ("orphanDependents", body.get("orphanDependents"), bool),
+        ("propagationPolicy", body.get("propagationPolicy"), str),
+        ("preconditions", preconditions, dict),
+        ("dryRun", body.get("dryRun"), list),
+    ]
+    if isinstance(preconditions, dict):
+        wanted += ((f"preconditions.{name}", preconditions.get(name), str) for name in ("uid", "resourceVersion"))
+    for field, value, type_ in wanted:
+        if value is not None and (not isinstance(value, type_) or (type_ is int and isinstance(value, bool))):
+            raise BadRequest(f"DeleteOptions: {field} is not {_TYPES[type_]}")
+
+
+_TYPES: Mapping[type, str] = {
+    int: "a whole number",
+    bool: "a boolean",
+    str: "a string",
+    dict: "an object",
+    list: "a list",
+}

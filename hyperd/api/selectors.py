@@ -11,12 +11,12 @@ from functools import lru_cache
 
 from hyperd.errors import BadRequest
 from hyperd.resources.kind import Kind
-from hyperd.store.interface import FieldRequirement, Requirement, Selector
+from hyperd.store.interface import FieldRequirement, Requirement, Selector, whole_number
+from hyperd.store.selecting import always_selectable
 
-_TOKEN = re.compile(r"\s*(?:(==|!=|=|!|\(|\)|,)|([^\s=!(),<>]+)|(\S))")
+_TOKEN = re.compile(r"\s*(?:(==|!=|=|!|\(|\)|,|<|>)|([^\s=!(),<>]+))")
 _NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _PREFIX = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-_ALWAYS = frozenset({"metadata.name", "metadata.namespace"})
 
 
 def parse(kind: Kind, labels: str, fields: str) -> Selector:
@@ -37,9 +37,7 @@ class _Parser:
         self._at = 0
 
     def _scan(self, text: str) -> Iterator[str]:
-        for symbol, word, junk in _TOKEN.findall(text):
-            if junk:
-                raise self._error(f"found {junk!r}")
+        for symbol, word in _TOKEN.findall(text):
             yield symbol or word
 
     def _error(self, why: str) -> BadRequest:
@@ -78,7 +76,9 @@ class _Parser:
             return Requirement(key, "in", self._set())
         if operator == "notin":
             return Requirement(key, "notin", self._set())
-        raise self._error(f"found {operator!r}, expected: in, notin, =, ==, !=")
+        if operator in ("<", ">"):
+            return Requirement(key, "gt" if operator == ">" else "lt", frozenset({self._number(self._next())}))
+        raise self._error(f"found {operator!r}, expected: in, notin, =, ==, !=, <, >")
 
     def _key(self) -> str:
         key = self._next()
@@ -90,6 +90,11 @@ class _Parser:
     def _value(self, value: str) -> str:
         if value and not _NAME.fullmatch(value):
             raise self._error(f"{value!r} is not a label value")
+        return value
+
+    def _number(self, value: str) -> str:
+        if whole_number(self._value(value)) is None:
+            raise self._error(f"{value!r} is not a whole number, which '<' and '>' compare with")
         return value
 
     def _set(self) -> frozenset[str]:
@@ -117,20 +122,23 @@ def parse_fields(kind: Kind, text: str) -> tuple[FieldRequirement, ...]:
         if match is None:
             raise BadRequest(f"invalid field selector {text!r}: {term!r} has no '=', '==' or '!='")
         path, operator, value = match.groups()
-        if path not in _ALWAYS and path not in kind.selectable_fields:
+        known = always_selectable(kind)
+        if path not in known and path not in kind.selectable_fields:
             raise BadRequest(
-                f'field label not supported: "{path}"; {kind.plural} can be selected by '
-                f"{', '.join(sorted(_ALWAYS.union(kind.selectable_fields)))}"
+                f'field label not supported: "{path[:64]}"; {kind.plural} can be selected by '
+                f"{', '.join(sorted((*known, *kind.selectable_fields)))}"
             )
         requirements.append(FieldRequirement(path, _unescape(value), operator != "!="))
     return tuple(requirements)
 
 
 def _split_unescaped(text: str) -> list[str]:
-    return [term for term in re.findall(r"(?:\\.|[^,\\])+", text, re.DOTALL) if term]
+    return [term for term in re.findall(r"(?:\\.|[^,\\]|\\$)+", text, re.DOTALL) if term]
 
 
 def _unescape(value: str) -> str:
     if re.search(r"\\[^\\,=]|\\$", value.replace("\\\\", "")):
         raise BadRequest(f"invalid field selector: {value!r} has an invalid escape sequence")
+    if re.search(r"(?<!\\)=", value.replace("\\\\", "")):
+        raise BadRequest(f"invalid field selector: {value!r} has an unescaped '='")
     return re.sub(r"\\(.)", r"\1", value, flags=re.DOTALL)

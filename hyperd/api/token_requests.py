@@ -38,7 +38,7 @@ class TokenRequests:
         grant = self._grant(name, asked.get("spec", {}))
         end = {"expirationTimestamp": timestamp(grant.expires)}
         try:
-            if options.dry_run(call.query.all("dryRun")):
+            if options.write_options("CreateOptions", call.query).dry_run:
                 await self._tokens.make_room(name, write=Write(user=call.user, dry_run=True))
                 return end
             token, item = await self._tokens.create(name, grant, write=Write(user=call.user))
@@ -50,7 +50,6 @@ class TokenRequests:
                 group=TOKEN_REQUEST.group,
                 name=name,
             ) from err
-        call.made = name
         made = item.object()["metadata"]
         asked["metadata"] = {"name": name, "uid": item.uid, "creationTimestamp": made["creationTimestamp"]}
         return {"token": token, **end}

@@ -57,8 +57,7 @@ class Watchers:
         accepted = call.watch_form()
         formatter = None
         if accepted.form is not Form.OBJECT:
-            include = tables.include_object(call.query.get("includeObject"))
-            formatter = tables.Formatter(call.target.kind, accepted, include)
+            formatter = tables.Formatter(call.target.kind, accepted, call.include_object())
         response = web.StreamResponse(headers={"Content-Type": "application/json", REQUEST_ID: call.id})
         for warning in call.warnings:
             response.headers.add("Warning", warning_header(warning))

@@ -10,6 +10,8 @@ from hyperd.resources.hidden import emptied
 from hyperd.resources.kind import KINDS, Column, Kind
 
 _READ_ONLY: Final = ("get", "list", "watch")
+_NAMESPACE_VERBS: Final = ("create", "delete", "get", "list", "patch", "update", "watch")
+"""Without deletecollection: one request must not take every namespace away."""
 _STATUS: Final = frozenset({"status"})
 _NAME = Column("Name", ".metadata.name", format="name", description="Name of the object")
 _AGE = Column("Age", ".metadata.creationTimestamp", type="date", description="When it was created")
@@ -25,6 +27,7 @@ NAMESPACE = KINDS.add(
         short_names=("ns",),
         columns=(_NAME, Column("Status", ".status.phase", description="Active or Terminating"), _AGE),
         subresources=_STATUS,
+        verbs=_NAMESPACE_VERBS,
         selectable_fields=("status.phase",),
         openapi=schemas.NAMESPACE,
     )
@@ -103,8 +106,10 @@ EVENT = KINDS.add(
             "involvedObject.fieldPath",
             "reason",
             "reportingComponent",
+            "source",
             "type",
         ),
+        selected={"source": cells.event_reporter},
         openapi=schemas.EVENT,
     )
 )
@@ -131,6 +136,7 @@ NODE = KINDS.add(
         ),
         subresources=_STATUS,
         selectable_fields=("spec.unschedulable",),
+        selected={"spec.unschedulable": cells.node_unschedulable},
         openapi=schemas.NODE,
     )
 )
@@ -191,6 +197,7 @@ SERVICE = KINDS.add(
             Column("Selector", ".spec.selector", priority=1, cell=cells.service_selector),
         ),
         subresources=_STATUS,
+        selectable_fields=("spec.clusterIP", "spec.type"),
         openapi=schemas.SERVICE,
     )
 )
@@ -214,7 +221,16 @@ POD = KINDS.add(
             Column("Node", ".spec.nodeName", priority=1),
         ),
         verbs=_READ_ONLY,
-        selectable_fields=("spec.nodeName", "status.phase", "status.podIP"),
+        selectable_fields=(
+            "spec.hostNetwork",
+            "spec.nodeName",
+            "spec.restartPolicy",
+            "spec.schedulerName",
+            "spec.serviceAccountName",
+            "status.nominatedNodeName",
+            "status.phase",
+            "status.podIP",
+        ),
         openapi=schemas.POD,
     )
 )

@@ -151,3 +151,13 @@ def access_modes(obj: Object) -> str:
 def volume_claim(obj: Object) -> str:
     claim = _part(obj, "spec", "claimRef") or {}
     return f"{claim.get('namespace', '')}/{claim.get('name', '')}" if claim else ""
+
+
+def event_reporter(obj: Object) -> str:
+    """The component alone, as a selector asks for it."""
+    return str(_part(obj, "source", "component") or obj.get("reportingComponent") or "")
+
+
+def node_unschedulable(obj: Object) -> str:
+    """``true`` or ``false``, also where the field is not set."""
+    return "true" if _part(obj, "spec", "unschedulable") else "false"

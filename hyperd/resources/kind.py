@@ -75,6 +75,8 @@ class Kind:
     ``spec.replicas`` and shows ``status.replicas`` and ``status.selector``."""
     selectable_fields: tuple[str, ...] = ()
     """Field selectors beyond metadata.name and metadata.namespace."""
+    selected: Mapping[str, Callable[[Object], str]] = field(default_factory=dict)
+    """What a selectable field reads where a path cannot say it; for core kinds only, like ``Column.cell``."""
     verbs: tuple[str, ...] = (
         "create", "delete", "deletecollection", "get", "list", "patch", "update", "watch",
     )  # fmt: skip

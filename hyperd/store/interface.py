@@ -9,6 +9,7 @@ Objects cross the interface as encoded JSON (``Item.raw``), so a list is a join 
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -93,10 +94,13 @@ class WatchEvent:
 
 @dataclass(frozen=True)
 class Requirement:
-    """One term of a label selector; ``op`` of in, notin, exists, !exists (= and != are in and notin)."""
+    """One term of a label selector; = and != are in and notin.
+
+    ``gt`` and ``lt`` have one value, a whole number; labels that are none never match.
+    """
 
     key: str
-    op: Literal["in", "notin", "exists", "!exists"]
+    op: Literal["in", "notin", "exists", "!exists", "gt", "lt"]
     values: frozenset[str] = frozenset()
 
     def matches(self, labels: dict[str, str]) -> bool:
@@ -104,7 +108,24 @@ class Requirement:
             return labels.get(self.key) in self.values
         if self.op == "notin":
             return labels.get(self.key) not in self.values
+        if self.op in ("gt", "lt"):
+            return self._compares(labels.get(self.key, ""))
         return (self.key in labels) == (self.op == "exists")
+
+    def _compares(self, text: str) -> bool:
+        number = whole_number(text)
+        if number is None:
+            return False
+        bounds = (int(value) for value in self.values)
+        return all(number > bound if self.op == "gt" else number < bound for bound in bounds)
+
+
+def whole_number(text: str) -> int | None:
+    """A whole number of 64 bits as Go's ParseInt reads it, or None."""
+    if not re.fullmatch(r"[+-]?[0-9]{1,19}", text, re.ASCII):
+        return None
+    number = int(text)
+    return number if -(1 << 63) <= number < 1 << 63 else None
 
 
 @dataclass(frozen=True)

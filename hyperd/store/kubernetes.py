@@ -284,6 +284,8 @@ def selector_query(selector: Selector) -> list[tuple[str, str]]:
 def _label_term(term: Requirement) -> str:
     if term.op in ("in", "notin"):
         return f"{term.key} {term.op} ({','.join(sorted(term.values))})"
+    if term.op in ("gt", "lt"):
+        return ",".join(f"{term.key}{'>' if term.op == 'gt' else '<'}{value}" for value in sorted(term.values))
     return term.key if term.op == "exists" else f"!{term.key}"
 
 

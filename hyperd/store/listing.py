@@ -2,7 +2,8 @@
 
 A continue token carries the resourceVersion of the first page and the last name sent. Later pages come from the
 state of their own moment, but name the first page's resourceVersion: a watch from there replays all that changed
-while the client was paging, so nothing is missed. A token below the watch floor is refused with 410.
+while the client was paging, so nothing is missed. A token below the watch floor is refused with 410, and with a
+fresh token for who does not mind.
 """
 
 from __future__ import annotations
@@ -13,14 +14,24 @@ from typing import Any
 
 import orjson
 
-from hyperd.errors import BadRequest, Expired, Timeout
+from hyperd.errors import BadRequest, Cause, Expired, Timeout
 from hyperd.resources.kind import Kind
+from hyperd.resources.metadata import quoted
 from hyperd.store.interface import Listing, Selector
 from hyperd.store.memory import Memory, Name
 from hyperd.store.records import Stored
 from hyperd.store.selecting import check_selector, exact_name, selects
 
 _MATCHES = ("", "Exact", "NotOlderThan")
+_MAX_VERSION = (1 << 64) - 1
+_INCONSISTENT = -1
+"""In a token: go on behind the name, at the version of then."""
+_TOO_OLD = (
+    "The provided continue parameter is too old to display a consistent list result. You can start a new list "
+    "without the continue parameter, or use the continue token in this response to retrieve the remainder of the "
+    "results. Continuing with the provided token results in an inconsistent list - objects that were created, "
+    "modified, or deleted between the time the first chunk was returned and now may show up in the list."
+)
 
 
 def list_objects(
@@ -41,11 +52,10 @@ def list_objects(
     rv = memory.rv
     if continue_token:
         rv, after = _read_token(continue_token)
-        if rv < floor:
-            raise Expired(
-                "The provided continue parameter is too old to display a consistent list result. "
-                "You can start a new list without the continue parameter."
-            )
+        if rv == _INCONSISTENT:
+            rv = memory.rv
+        elif rv < floor:
+            raise Expired(_TOO_OLD, continue_token=_token(_INCONSISTENT, after))
     else:
         _check_version(resource_version, match, memory.rv)
     items = _matching(memory, kind, namespace, selector, after)
@@ -54,14 +64,25 @@ def list_objects(
     last = items[limit - 1]
     # With a selector Kubernetes does not tell how many remain either.
     remaining = None if selector else len(items) - limit
-    return Listing(items[:limit], str(rv), _write_token(rv, last), remaining)
+    return Listing(items[:limit], str(rv), _token(rv, (last.namespace, last.name)), remaining)
 
 
 def parse_version(text: str) -> int:
     """A resourceVersion that a client sent. Raises BadRequest."""
-    if not (text.isascii() and text.isdecimal() and len(text) <= 18):
-        raise BadRequest(f'Invalid value: "{text[:64]}": resourceVersion must be one that the server gave out')
-    return int(text)
+    if text.isascii() and text.isdecimal() and len(text) <= 20 and (version := int(text)) <= _MAX_VERSION:
+        return version
+    raise BadRequest(
+        f"invalid resource version: resourceVersion: Invalid value: {quoted(text[:64])}: it is not one that the "
+        "server gave out"
+    )
+
+
+def check_not_newer(wanted: int, current: int) -> None:
+    """Raises Timeout for a version of the future, with the cause by which clients know to list anew."""
+    if wanted > current:
+        text = f"Too large resource version: {wanted}, current: {current}"
+        cause = Cause("", "Too large resource version", "ResourceVersionTooLarge")
+        raise Timeout(f"Timeout: {text}", causes=[cause], retry_after_seconds=1)
 
 
 def _matching(
@@ -86,16 +107,15 @@ def _check_version(resource_version: str, match: str, current: int) -> None:
             raise BadRequest("resourceVersionMatch is forbidden unless resourceVersion is provided")
         return
     wanted = parse_version(resource_version)
-    if wanted > current:
-        raise Timeout(f"Too large resource version: {wanted}, current: {current}", retry_after_seconds=1)
+    check_not_newer(wanted, current)
     if match == "Exact" and wanted == 0:
         raise BadRequest('resourceVersionMatch "Exact" is forbidden for resourceVersion "0"')
     if match == "Exact" and wanted != current:
         raise Expired(f"The resourceVersion for the provided list is too old: {wanted}, only {current} is kept.")
 
 
-def _write_token(rv: int, last: Stored) -> str:
-    return base64.urlsafe_b64encode(orjson.dumps([rv, last.namespace, last.name])).decode().rstrip("=")
+def _token(rv: int, last: Name) -> str:
+    return base64.urlsafe_b64encode(orjson.dumps([rv, *last])).decode().rstrip("=")
 
 
 def _read_token(token: str) -> tuple[int, Name]:
@@ -104,6 +124,6 @@ def _read_token(token: str) -> tuple[int, Name]:
     except (binascii.Error, ValueError):
         decoded = None
     match decoded:
-        case [int(rv), str(namespace), str(name)]:
+        case [int(rv), str(namespace), str(name)] if rv >= _INCONSISTENT:
             return rv, (namespace, name)
     raise BadRequest("continue key is not valid: it is not one that this server gave out")

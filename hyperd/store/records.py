@@ -83,7 +83,10 @@ def _facts(kind: Kind, obj: Object) -> Facts:
         return NO_FACTS
     return (
         tuple((intern(key), intern(value)) for key, value in labels.items()) if labels else (),
-        tuple(_text_at(obj, path) for path in kind.selectable_fields),
+        tuple(
+            kind.selected[path](obj) if path in kind.selected else _text_at(obj, path)
+            for path in kind.selectable_fields
+        ),
     )
 
 

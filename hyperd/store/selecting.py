@@ -11,12 +11,15 @@ from hyperd.resources.kind import Kind
 from hyperd.store.interface import EventType, Selector
 from hyperd.store.records import Change, Stored
 
-ALWAYS_SELECTABLE = ("metadata.name", "metadata.namespace")
+
+def always_selectable(kind: Kind) -> tuple[str, ...]:
+    """The fields that every object of the scope of ``kind`` can be selected by."""
+    return ("metadata.name", "metadata.namespace") if kind.namespaced else ("metadata.name",)
 
 
 def check_selector(kind: Kind, selector: Selector) -> None:
     """Raise BadRequest for a field that ``kind`` cannot be selected by."""
-    known = (*ALWAYS_SELECTABLE, *kind.selectable_fields)
+    known = (*always_selectable(kind), *kind.selectable_fields)
     for term in selector.fields:
         if term.path not in known:
             listed = ", ".join(f'"{path}"' for path in known)

@@ -18,7 +18,7 @@ from hyperd.errors import Expired, ServiceUnavailable
 from hyperd.resources.kind import Kind
 from hyperd.store.engine import Engine
 from hyperd.store.interface import EventType, Item, Selector, WatchEvent
-from hyperd.store.listing import parse_version
+from hyperd.store.listing import check_not_newer, parse_version
 from hyperd.store.memory import Memory
 from hyperd.store.records import Change, Stored, changes_of
 from hyperd.store.selecting import check_selector, seen_as, selects
@@ -218,6 +218,7 @@ async def open_watch(
     past = _initial(kind, [], None)
     try:
         if send_initial or (send_initial is None and since == 0):
+            check_not_newer(since, now)
             items = memory.table(kind).walk(namespace)
             chosen = [item for item in items if selects(kind, selector, item)] if selector else items
             past = _initial(kind, chosen, now if send_initial else None)

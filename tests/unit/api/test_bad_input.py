@@ -83,8 +83,8 @@ BAD: list[tuple[str, str, str, Any, str, int, str]] = [
     ("bad name", "POST", MAPS, config_map("Not_a_name"), "", 422, "metadata.name"),
     ("name of a number", "POST", MAPS, {"metadata": {"name": 1}}, "", 400, "metadata.name: must be a string"),
     ("wrong field type", "POST", VMS, machine("a") | {"spec": []}, "", 422, "spec"),
-    ("unknown dry run", "POST", f"{MAPS}?dryRun=Some", config_map("a"), "", 400, "dryRun"),
-    ("unknown validation", "POST", f"{MAPS}?fieldValidation=Some", config_map("a"), "", 400, "fieldValidation"),
+    ("unknown dry run", "POST", f"{MAPS}?dryRun=Some", config_map("a"), "", 422, "dryRun"),
+    ("unknown validation", "POST", f"{MAPS}?fieldValidation=Some", config_map("a"), "", 422, "fieldValidation"),
     ("merge patch of an array", "PATCH", f"{MAPS}/kept", b"[]", MERGE, 400, "must be an object"),
     (
         "JSON patch of an object",
@@ -145,7 +145,8 @@ BAD: list[tuple[str, str, str, Any, str, int, str]] = [
         404,
         'namespaces "absent" not found',
     ),
-    ("odd namespace", "GET", f"{MAPS}?limit=-1", b"", "", 400, "limit"),
+    ("odd limit", "GET", f"{MAPS}?limit=many", b"", "", 400, "limit"),
+    ("all namespaces at once", "DELETE", "/api/v1/namespaces", b"", "", 405, "does not allow this method"),
 ]
 
 

@@ -6,6 +6,7 @@ import orjson
 import pytest
 
 from hyperd.api import bodies, options
+from hyperd.api.query import EMPTY, Query
 from hyperd.errors import BadRequest, Invalid, UnsupportedMediaType
 from hyperd.resources.kind import Kind, Object
 from hyperd.store.interface import Propagation
@@ -72,45 +73,53 @@ async def test_other_types_are_unsupported(content_type: str) -> None:
 
 @pytest.mark.parametrize("value", ["1", "t", "T", "true", "True", "TRUE", ""])
 def test_booleans_are_read_as_go_reads_them(value: str) -> None:
-    assert options.Query(f"watch={value}").flag("watch")
+    assert Query(f"watch={value}").flag("watch")
 
 
 def test_what_is_no_boolean_is_refused() -> None:
-    assert not options.Query("watch=False").flag("watch")
-    assert not options.Query("").flag("watch")
+    assert not Query("watch=False").flag("watch")
+    assert not Query("").flag("watch")
     with pytest.raises(BadRequest, match='watch: "maybe"'):
-        options.Query("watch=maybe").flag("watch")
+        Query("watch=maybe").flag("watch")
 
 
 def test_only_a_full_dry_run_is_known() -> None:
-    assert options.dry_run(["All"])
-    assert not options.dry_run([])
-    with pytest.raises(BadRequest, match='supported values: "All"'):
-        options.dry_run(["Some"])
+    assert options.write_options("CreateOptions", Query("dryRun=All")).dry_run
+    assert not options.write_options("CreateOptions", EMPTY).dry_run
+    with pytest.raises(Invalid, match=r'CreateOptions\.meta\.k8s\.io "" is invalid: dryRun: Unsupported value'):
+        options.write_options("CreateOptions", Query("dryRun=All&dryRun=Some"))
 
 
 @pytest.mark.parametrize(
     "query",
     [
-        "limit=-1",
+        "limit=",
         "limit=x",
+        "limit=9223372036854775808",
+        "limit=%zz",
+        "labelSelector=%4",
+        "continue=x&resourceVersion=1",
+        "resourceVersion=18446744073709551616",
         "timeoutSeconds=1.5",
         "resourceVersion=abc",
         "labelSelector=a%3Db%3Dc",
         "fieldSelector=spec.x%3D1",
-        "resourceVersionMatch=Latest&resourceVersion=1",
         "watch=2",
+        "watch=yes",
         "&".join(f"a{i}=1" for i in range(100)),
     ],
 )
 def test_options_that_are_not_understood_are_refused(query: str) -> None:
     with pytest.raises(BadRequest):
-        options.list_options(KIND, options.Query(query))
+        options.list_options(KIND, Query(query))
 
 
 @pytest.mark.parametrize(
     "query",
     [
+        "resourceVersionMatch=Latest&resourceVersion=1",
+        "watch=1&continue=x",
+        "watch=1&resourceVersionMatch=NotOlderThan",
         "resourceVersionMatch=Exact",
         "resourceVersionMatch=Exact&resourceVersion=0",
         "resourceVersionMatch=Exact&resourceVersion=1&continue=x",
@@ -121,34 +130,49 @@ def test_options_that_are_not_understood_are_refused(query: str) -> None:
 )
 def test_options_that_exclude_each_other_are_invalid(query: str) -> None:
     with pytest.raises(Invalid):
-        options.list_options(KIND, options.Query(query))
+        options.list_options(KIND, Query(query))
 
 
 def test_delete_options_come_from_the_body_or_the_query() -> None:
-    empty = options.delete_options(options.EMPTY, {})
+    empty = options.delete_options(EMPTY, {})
     assert empty.propagation is Propagation.BACKGROUND
-    query = options.Query("propagationPolicy=Orphan&dryRun=All")
+    query = Query("propagationPolicy=Orphan&dryRun=All")
     assert options.delete_options(query, {}).propagation is Propagation.ORPHAN
     assert options.delete_options(query, {}).dry_run
     body = {"kind": "DeleteOptions", "preconditions": {"uid": "u"}, "orphanDependents": True}
-    assert options.delete_options(options.EMPTY, body).preconditions.uid == "u"
-    assert options.delete_options(options.EMPTY, body).propagation is Propagation.ORPHAN
+    assert options.delete_options(EMPTY, body).preconditions.uid == "u"
+    assert options.delete_options(EMPTY, body).propagation is Propagation.ORPHAN
 
 
 @pytest.mark.parametrize(
     "body",
     [
         {"kind": "VirtualMachine"},
-        {"propagationPolicy": "Later"},
-        {"dryRun": ["Half"]},
+        {"propagationPolicy": 1},
+        {"gracePeriodSeconds": "0"},
+        {"orphanDependents": "yes"},
+        {"preconditions": {"uid": 1}},
         {"dryRun": "All"},
         {"preconditions": []},
-        {"propagationPolicy": "Orphan", "orphanDependents": False},
     ],
 )
 def test_delete_options_that_are_not_understood_are_refused(body: Object) -> None:
     with pytest.raises(BadRequest):
-        options.delete_options(options.EMPTY, body)
+        options.delete_options(EMPTY, body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"propagationPolicy": "Later"},
+        {"propagationPolicy": ""},
+        {"dryRun": ["Half"]},
+        {"propagationPolicy": "Orphan", "orphanDependents": False},
+    ],
+)
+def test_delete_options_that_mean_nothing_are_invalid(body: Object) -> None:
+    with pytest.raises(Invalid, match=r'DeleteOptions\.meta\.k8s\.io "" is invalid'):
+        options.delete_options(EMPTY, body)
 
 
 async def test_a_large_body_is_judged_like_a_small_one() -> None:

@@ -125,7 +125,9 @@ async def test_protobuf_bodies_are_read_and_written_where_nothing_else_is_accept
     async with api.client.post(path, data=protobuf.encode(secret), headers=headers) as response:
         assert response.status == 201
         assert protobuf.decode(await response.read())["data"] == {"k": "AA=="}
-    status, body = await api.call("POST", VMS, data=protobuf.encode(secret), headers=headers)
+    status, body = await api.call(
+        "POST", VMS, data=protobuf.encode(secret), headers={"Content-Type": protobuf.MEDIA_TYPE}
+    )
     assert (status, body["reason"]) == (415, "UnsupportedMediaType")
     options = {"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": {"uid": "other"}}
     headers["Accept"] = "application/json"

@@ -26,6 +26,8 @@ KIND = Kind("", "v1", "Event", "events", "event", True, selectable_fields=("invo
         ("a in (b, c)", [Requirement("a", "in", frozenset({"b", "c"}))]),
         ("a notin (b)", [Requirement("a", "notin", frozenset({"b"}))]),
         ("a in (b,)", [Requirement("a", "in", frozenset({"b", ""}))]),
+        ("a > 1", [Requirement("a", "gt", frozenset({"1"}))]),
+        ("a<1,a", [Requirement("a", "lt", frozenset({"1"})), Requirement("a", "exists")]),
         (
             "x.io/tier in (web,db), !gone ,env!=prod",
             [
@@ -50,8 +52,9 @@ def test_a_label_selector_is_read_as_kubernetes_reads_it(text: str, expected: li
         "a in b",
         "a in (b",
         "a in (b c)",
-        "a > 1",
-        "a<2",
+        "a > x",
+        "a<",
+        "a<1.5",
         "-a=b",
         "A_b/c/d=e",
         "a=b;c",
@@ -96,3 +99,14 @@ def test_a_field_that_the_kind_does_not_offer_is_refused_with_those_it_does() ->
 def test_a_field_selector_without_an_operator_is_refused() -> None:
     with pytest.raises(BadRequest, match="has no '='"):
         parse(KIND, "", "metadata.name")
+
+
+@pytest.mark.parametrize(
+    ("text", "chosen"),
+    [("n>2", {"3", "10"}), ("n<3", {"-1", "2"}), ("n>1,n<10", {"2", "3"})],
+)
+def test_numbers_compare_as_numbers_and_other_labels_never_match(text: str, chosen: set[str]) -> None:
+    requirements = parse_labels(text)
+    values = ("-1", "2", "3", "10", "x", "", "99999999999999999999")
+    assert {value for value in values if all(one.matches({"n": value}) for one in requirements)} == chosen
+    assert not all(one.matches({}) for one in requirements)

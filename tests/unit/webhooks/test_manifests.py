@@ -58,8 +58,7 @@ def test_nobody_gets_everything() -> None:
 @pytest.mark.parametrize(
     "what",
     [
-        ("", "nodes/status"),
-        ("", "namespaces"),
+        ("", "nodes"),
         ("apiextensions.k8s.io", "customresourcedefinitions"),
         ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
         ("rbac.authorization.k8s.io", "clusterroles"),
