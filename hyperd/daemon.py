@@ -79,14 +79,16 @@ class Daemon:
         upkeep = Maintenance(
             self.node_name, self._collect_garbage, backup=self._home.backup, folder=settings.state_dir
         )
+        handlers = {**self._sessions.handlers(), **upkeep.handlers()}
         self._api = ApiServer(
             settings,
             self._home.store,
-            sessions={**self._sessions.handlers(), **upkeep.handlers()},
+            sessions=handlers,
             collectors=(self._samples,),
             authorizer=self._home.authorizer,
             objects_elsewhere=(lambda: self._home.elsewhere) if settings.home != "embedded" else None,
         )
+        self._entrances = self._home.entrances(handlers, self._api.metrics, self._api.audit)
         self._tasks: list[asyncio.Task[None]] = []
 
     def _wire(self) -> Context:
@@ -148,6 +150,8 @@ class Daemon:
         if self._server is not None:
             await self._server.start()
         await self._api.start()
+        for entrance in self._entrances:
+            await entrance.start()
         await self._home.prepare()
         if self._uses_taps:
             await context.network.start()
@@ -177,6 +181,8 @@ class Daemon:
         _notify("STOPPING=1")
         context = self._context
         await self._sessions.close()
+        for entrance in self._entrances:
+            await entrance.stop()
         await self._api.stop()
         for task in self._tasks:
             task.cancel()

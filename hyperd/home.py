@@ -13,9 +13,12 @@ from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hyperd.admission.dispatch import reviewer
+from hyperd.api.audit import AuditLog
 from hyperd.api.authorization import Authorizer, asking
 from hyperd.api.maintenance import Backup
+from hyperd.api.metrics import Metrics
 from hyperd.api.rules import RoleAuthorizer
+from hyperd.api.subresources import SubresourceHandlers
 from hyperd.controllers.binding import binders
 from hyperd.controllers.bootstrap import CLUSTER_NAMESPACE, bootstrap
 from hyperd.controllers.context import Context
@@ -39,6 +42,15 @@ INSTALL_COMMAND = "kubectl apply -k manifests"
 LEADER_LEASE = "hyperd-leader"
 _FIRST_RETRY_SECONDS = 0.5
 _LAST_RETRY_SECONDS = 10.0
+
+
+class Entrance(Protocol):
+    """What listens for others than the daemon's own users."""
+
+    async def start(self) -> None:
+        """Raises PermanentError."""
+
+    async def stop(self) -> None: ...
 
 
 class Home(Protocol):
@@ -75,6 +87,9 @@ class Home(Protocol):
 
     async def prepare(self) -> None:
         """Wait until the home answers, and see that it has what controllers rely on. Raises PermanentError."""
+
+    def entrances(self, sessions: SubresourceHandlers, metrics: Metrics, audit: AuditLog) -> Sequence[Entrance]:
+        """What this home itself calls the daemon by; it may have to before it can be prepared."""
 
     def controllers(self, context: Context) -> Sequence[Controller]:
         """What this home needs beside the controllers of the kinds."""
@@ -115,6 +130,9 @@ class EmbeddedHome:
 
     async def prepare(self) -> None:
         return
+
+    def entrances(self, _: SubresourceHandlers, __: Metrics, ___: AuditLog) -> Sequence[Entrance]:
+        return ()
 
     def controllers(self, _: Context) -> Sequence[Controller]:
         return ()
@@ -199,6 +217,11 @@ class KubernetesHome:
             f"The cluster at {self.store.url} {what}. Install hyperd's resources into it, from a checkout: "
             f"{INSTALL_COMMAND}"
         )
+
+    def entrances(self, sessions: SubresourceHandlers, metrics: Metrics, audit: AuditLog) -> Sequence[Entrance]:
+        from hyperd.api.cluster import ClusterApi
+
+        return [ClusterApi(self._settings, self.store, sessions=sessions, metrics=metrics, audit=audit)]
 
     def controllers(self, context: Context) -> Sequence[Controller]:
         return binders(context)

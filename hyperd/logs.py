@@ -34,7 +34,8 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 _SECRETS = re.compile(
     r"(?P<url>://)[^/\s:@]*:[^/\s@]*@"
-    r"|(?P<header>authorization:?\s*(?:basic|bearer)\s+|bearer\s+)[\w.~+/=-]+",
+    r"|(?P<header>authorization:?\s*(?:basic|bearer)\s+|bearer\s+)[\w.~+/=-]+"
+    r"|(?P<token>hyperd\.[a-z0-9][-a-z0-9.]*\.)[\w-]{43}",
     re.IGNORECASE,
 )
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
@@ -107,7 +108,7 @@ def blank_secrets(text: str) -> str:
     """``text`` without passwords in URLs and without bearer or basic credentials."""
 
     def blanked(match: re.Match[str]) -> str:
-        return "://…@" if match["url"] else f"{match['header']}…"
+        return "://…@" if match["url"] else f"{match['header'] or match['token']}…"
 
     return _SECRETS.sub(blanked, text)
 

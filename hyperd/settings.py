@@ -60,6 +60,17 @@ class AggregationSettings(_Section):
     """Common names that are believed, with ``front_proxy_ca_file``; none means every certificate of that CA."""
 
 
+class AuditSettings(_Section):
+    """The audit log, ``audit.log`` in ``log_dir``."""
+
+    level: Literal["off", "writes", "all"] = "writes"
+    """``writes``: writes, sessions and what was denied; ``all``: reads as well."""
+    max_bytes: Annotated[int, Field(ge=4096)] = 16 << 20
+    """Size at which a new file is begun."""
+    keep: Annotated[int, Field(ge=0, le=1000)] = 8
+    """How many older files are kept."""
+
+
 class StoreSettings(_Section):
     """The embedded store."""
 
@@ -193,6 +204,7 @@ class Settings(_Section):
     api: ApiSettings = ApiSettings()
     access: AccessSettings = AccessSettings()
     aggregation: AggregationSettings = AggregationSettings()
+    audit: AuditSettings = AuditSettings()
     store: StoreSettings = StoreSettings()
     hypervisor: HypervisorSettings = HypervisorSettings()
     network: NetworkSettings = NetworkSettings()

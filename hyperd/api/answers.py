@@ -47,6 +47,8 @@ class Call:
     target: Target
     query: Query
     warnings: list[str] = field(default_factory=list)
+    made: str = ""
+    """Name of the object that was created."""
     veil: Veil | None = None
     """What the answer must pass; None where the kind hides nothing."""
 

@@ -16,16 +16,17 @@ from aiohttp import http_parser, web
 
 from hyperd.api import answers, auth, authorization, listeners, pki
 from hyperd.api.answers import Call
+from hyperd.api.audit import AuditLog
 from hyperd.api.auth import Authenticator, UnixLogin, certificate_login
 from hyperd.api.authorization import Attributes, Authorizer
-from hyperd.api.border import Border, Seen
+from hyperd.api.border import Border, Seen, entry
 from hyperd.api.connect import Connect
 from hyperd.api.documents import Documents
 from hyperd.api.httpserver import MAX_LINE_BYTES, HttpServer
 from hyperd.api.metrics import Collector, Metrics
 from hyperd.api.objects import Objects
 from hyperd.api.query import EMPTY, Query
-from hyperd.api.review_kinds import ASKED
+from hyperd.api.review_kinds import ASKED, QUESTIONS
 from hyperd.api.review_kinds import PREFIXES as REVIEW_PREFIXES
 from hyperd.api.reviews import Reviews
 from hyperd.api.routes import Router, Target
@@ -47,6 +48,8 @@ _IDLE_SECONDS = 120.0
 _HANDSHAKE_SECONDS = 10.0
 _DRAIN_SECONDS = 2.0
 _CERTIFICATE_CHECK_SECONDS = 43_200.0
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+_READS = frozenset({"get", "list", "watch"})
 _CONNECT_PREFIX = "/apis/subresources.virtualization.deckhouse.io/v1alpha2/"
 
 
@@ -77,13 +80,14 @@ class ApiServer:
         self._authorizer = authorizer or RoleAuthorizer(kinds)
         unix_groups = UnixGroups(settings.access.unix_groups)
         self._tokens = Tokens(store)
-        self._authenticator = Authenticator((TokenLogin(self._tokens), UnixLogin(unix_groups), certificate_login))
+        tokens = self._tokens if objects_elsewhere is None else None
+        self._authenticator = Authenticator((TokenLogin(tokens), UnixLogin(unix_groups), certificate_login))
         self._watchers = Watchers(store, settings.api.max_watchers)
-        self.metrics = Metrics((self._watchers.samples, *collectors))
+        self.audit = AuditLog(settings.log_dir, settings.audit)
+        self.metrics = Metrics((self._watchers.samples, self.audit.samples, *collectors))
         self._objects = Objects(store, self._watchers, settings.api.max_body_bytes)
         self._connect = Connect(sessions or {})
-        shown = kinds if objects_elsewhere is None else Registry()
-        self._documents = Documents((*shown, *ASKED), self.metrics)
+        self._documents = Documents((*kinds, *ASKED) if objects_elsewhere is None else (), self.metrics)
         self._router = Router(kinds)
         self._reviews = Reviews(
             self._authorizer,
@@ -92,7 +96,7 @@ class ApiServer:
             max_token_seconds=settings.access.max_token_seconds,
         )
         self._review_router = Router(ASKED)
-        self._border = Border(self._answer, self.metrics)
+        self._border = Border(self._answer, self.metrics, self.audit)
         self._http: web.Server | None = None
         self._servers: list[asyncio.Server] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -119,6 +123,7 @@ class ApiServer:
             max_line_size=MAX_LINE_BYTES,
             max_field_size=MAX_LINE_BYTES,
         )
+        self.audit.start()
         api = self._settings.api
         try:
             sock = await asyncio.to_thread(
@@ -179,6 +184,7 @@ class ApiServer:
             self._http.pre_shutdown()
             await self._http.shutdown(_DRAIN_SECONDS)
             self._http = None
+        await asyncio.to_thread(self.audit.close)
         if had_listeners:
             await asyncio.to_thread(listeners.remove, self._settings.socket_path)
 
@@ -188,8 +194,9 @@ class ApiServer:
         if path in auth.PUBLIC_PATHS and method in ("GET", "HEAD"):
             seen.verb, seen.resource = "get", path
             return self._documents.public(path, request_id)
-        user = await self._authenticator.user(request)
-        seen.user = user.name
+        seen.source = self._authenticator.peer(request).source
+        seen.writes = method not in _READING
+        user = seen.user = await self._authenticator.user(request)
         if path.startswith(_CONNECT_PREFIX):
             return await self._connected(request, request_id, path, user, seen)
         if not Documents.owns(path):
@@ -200,6 +207,7 @@ class ApiServer:
             parsed = Query(query) if query else EMPTY
             return await self._resource(Call(request, request_id, user, target, parsed), seen)
         seen.verb, seen.resource = "get", path
+        seen.writes = False
         await authorization.require(self._authorizer, user, Attributes(method.lower(), path=path))
         return await self._documents.answer(request, path, request_id)
 
@@ -225,19 +233,26 @@ class ApiServer:
             namespace=target.name if target.kind is NAMESPACE else target.scope,
             name=target.name,
         )
+        seen.attributes = attributes
+        seen.writes = verb not in _READS and target.kind not in QUESTIONS
         await authorization.require(self._authorizer, call.user, attributes)
         if target.kind.hidden:
             call.veil = Veil(self._authorizer, call.user, target.kind)
-        if verb == "create" and target.kind in self._reviews.kinds:
-            return await self._reviews.create(call)
-        return await self._objects.handlers[verb](call)
+        asked = verb == "create" and target.kind in self._reviews.kinds
+        handler = self._reviews.create if asked else self._objects.handlers[verb]
+        response = await handler(call)
+        seen.made = call.made
+        return response
 
     async def _connected(
         self, request: web.BaseRequest, request_id: str, path: str, user: User, seen: Seen
     ) -> web.StreamResponse:
         wanted = self._connect.resolve(path.removeprefix(_CONNECT_PREFIX))
         seen.verb, seen.resource = "connect", f"{wanted.plural}/{wanted.subresource}"
+        seen.attributes, seen.writes = wanted.attributes, True
         await authorization.require(self._authorizer, user, wanted.attributes)
+        if self.audit.wants(0, writes=True):
+            self.audit.record(entry(request, request_id, seen, code=0, seconds=0, opened=True))
         return await self._connect.serve(wanted, request, user, request_id)
 
 

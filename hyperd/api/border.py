@@ -14,21 +14,32 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from hyperd.api import answers
+from hyperd.api.audit import AuditLog, Entry
+from hyperd.api.authorization import Attributes
 from hyperd.api.metrics import Metrics
 from hyperd.errors import HyperdError, InternalError
+from hyperd.store.interface import User
 
 _LOG = logging.getLogger(__name__)
+_CLIENT_LEFT = 499
+"""Stands in the audit log for an answer that nobody waited for; the write may have been made all the same."""
+_LONGEST_AGENT = 128
 
 
 class Seen:
-    """What the log and the metrics say of a request; filled in as it becomes known."""
+    """What the logs and the metrics say of a request; filled in as it becomes known."""
 
-    __slots__ = ("resource", "user", "verb")
+    __slots__ = ("attributes", "made", "resource", "source", "user", "verb", "writes")
 
     def __init__(self) -> None:
         self.verb = "unknown"
         self.resource = ""
-        self.user = ""
+        self.source = ""
+        self.user: User | None = None
+        self.attributes: Attributes | None = None
+        self.made = ""
+        self.writes = False
+        """Whether it is meant to change something, or opens a session."""
 
 
 Answer = Callable[[web.BaseRequest, str, Seen], Awaitable[web.StreamResponse]]
@@ -38,9 +49,10 @@ Answer = Callable[[web.BaseRequest, str, Seen], Awaitable[web.StreamResponse]]
 class Border:
     """The handler for ``web.Server``."""
 
-    def __init__(self, answer: Answer, metrics: Metrics) -> None:
+    def __init__(self, answer: Answer, metrics: Metrics, audit: AuditLog | None = None) -> None:
         self._answer = answer
         self._metrics = metrics
+        self._audit = audit
         self._boot = secrets.token_hex(4)
         self._numbers = itertools.count(1)
 
@@ -48,6 +60,30 @@ class Border:
         started = time.perf_counter()
         request_id = f"{self._boot}-{next(self._numbers):x}"
         seen = Seen()
+        code = _CLIENT_LEFT
+        try:
+            response = await self._respond(request, request_id, seen)
+            code = response.status
+        finally:
+            elapsed = time.perf_counter() - started
+            if self._audit is not None and self._audit.wants(code, writes=seen.writes):
+                self._audit.record(entry(request, request_id, seen, code=code, seconds=elapsed))
+        self._metrics.observe(seen.verb, seen.resource, code, elapsed)
+        if _LOG.isEnabledFor(logging.DEBUG):
+            _LOG.debug(
+                "%s %s %d",
+                request.method,
+                request.raw_path.partition("?")[0],
+                code,
+                extra={
+                    "request_id": request_id,
+                    "user": seen.user.name if seen.user else "",
+                    "seconds": round(elapsed, 6),
+                },
+            )
+        return response
+
+    async def _respond(self, request: web.BaseRequest, request_id: str, seen: Seen) -> web.StreamResponse:
         try:
             response = await self._answer(request, request_id, seen)
         except HyperdError as err:
@@ -56,21 +92,31 @@ class Border:
             # The client is gone; aiohttp closes what is left of the connection.
             raise
         except Exception as err:  # noqa: BLE001  the named border: a defect must not reach the user as a traceback
-            _LOG.exception("A request failed", extra={"request_id": request_id, "path": request.raw_path})
+            path = request.raw_path.partition("?")[0]
+            _LOG.exception("A request failed", extra={"request_id": request_id, "path": path})
             defect = InternalError(
                 f"Internal error ({type(err).__name__}); the daemon's log has the details under {request_id}."
             )
             response = answers.failure(defect, request, request_id)
         if answers.is_large(response):
             await answers.deliver(request, response)
-        elapsed = time.perf_counter() - started
-        self._metrics.observe(seen.verb, seen.resource, response.status, elapsed)
-        if _LOG.isEnabledFor(logging.DEBUG):
-            _LOG.debug(
-                "%s %s %d",
-                request.method,
-                request.raw_path,
-                response.status,
-                extra={"request_id": request_id, "user": seen.user, "seconds": round(elapsed, 6)},
-            )
         return response
+
+
+def entry(
+    request: web.BaseRequest, request_id: str, seen: Seen, *, code: int, seconds: float, opened: bool = False
+) -> Entry:
+    """What the audit log says of a request."""
+    path = request.raw_path.partition("?")[0]
+    return Entry(
+        at=time.time(),
+        request=request_id,
+        source=seen.source,
+        agent=request.headers.get("User-Agent", "")[:_LONGEST_AGENT],
+        user=seen.user,
+        attributes=seen.attributes or Attributes(request.method.lower(), path=path),
+        code=code,
+        milliseconds=seconds * 1000,
+        made=seen.made,
+        opened=opened,
+    )

@@ -20,6 +20,7 @@ from hyperd.admission.dispatch import reviewer
 from hyperd.admission.webhook import AdmissionWebhook
 from hyperd.api import auth, clusterca, frontproxy, listeners
 from hyperd.api.accessreview import AccessReviews
+from hyperd.api.audit import AuditLog
 from hyperd.api.authorization import Attributes, asking, require
 from hyperd.api.border import Border, Seen
 from hyperd.api.connect import Connect
@@ -51,7 +52,8 @@ _WHO_AM_I: Final = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 class ClusterApi:
     """Serves one cluster. The daemon makes it beside its ``ApiServer`` where the home is a cluster::
 
-        ClusterApi(settings, store, sessions=<the table that ApiServer gets>, metrics=<ApiServer's metrics>)
+        ClusterApi(settings, store, sessions=<the table that ApiServer gets>, metrics=<ApiServer's>,
+                   audit=<ApiServer's>)
 
     ``start`` comes after the store's, ``stop`` before it. Import this module only then: it brings the client.
     """
@@ -63,6 +65,7 @@ class ClusterApi:
         *,
         sessions: SubresourceHandlers,
         metrics: Metrics | None = None,
+        audit: AuditLog | None = None,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -75,7 +78,7 @@ class ClusterApi:
         admission = AdmissionWebhook(admit, store, self._is_ours)
         self._webhooks = Webhooks(admission, max_body_bytes=settings.api.max_body_bytes)
         self._http = web.Server(
-            Border(self._answer, metrics),
+            Border(self._answer, metrics, audit),
             handler_cancellation=True,
             keepalive_timeout=_IDLE_SECONDS,
             access_log=None,
@@ -186,10 +189,11 @@ class ClusterApi:
         if self._front is None:
             raise Unauthorized("Unauthorized: this cluster has no front proxy, so nobody can say who asks.")
         user = self._front.user(request)
-        seen.user = user.name
+        seen.user, seen.source = user, request.remote or ""
         if path.startswith(_CONNECT_PREFIX):
             wanted = self._connect.resolve(path.removeprefix(_CONNECT_PREFIX))
             seen.verb, seen.resource = "connect", f"{wanted.plural}/{wanted.subresource}"
+            seen.attributes, seen.writes = wanted.attributes, True
             await require(self._reviews, user, wanted.attributes)
             return await self._connect.serve(wanted, request, user, request_id)
         if path.rstrip("/") in _DOCUMENTS or path.startswith("/openapi/v3/"):

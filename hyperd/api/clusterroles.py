@@ -99,9 +99,12 @@ def for_daemon() -> list[Object]:
         _grants(_HELD, ("patch", "update")),
         _grants(_MADE, ("create",)),
         _grants(_ENDED, ("delete",)),
-        _grants((kinds.NODE, kinds.NAMESPACE, kinds.SECRET, kinds.STORAGE_CLASS), READ),
-        _grants((kinds.EVENT,), ("create", "delete", "list", "patch")),
-        _grants((kinds.LEASE,), (*READ, "create", "delete", "update")),
+        _grants((kinds.NODE, kinds.SECRET, kinds.STORAGE_CLASS), READ),
+        _grants((kinds.NODE,), ("patch",)),
+        _grants((kinds.STORAGE_CLASS,), ("create",)),
+        _grants((kinds.NAMESPACE,), ("get",)),
+        _grants((kinds.EVENT,), ("create", "patch")),
+        _grants((kinds.LEASE,), ("create", "delete", "get", "update")),
         {("authorization.k8s.io", "subjectaccessreviews"): {"create"}},
     ):
         for key, verbs in grants.items():
@@ -121,7 +124,8 @@ def for_daemon() -> list[Object]:
     own = _role("hyperd", [
         {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]},
         {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [CA_SECRET], "verbs": ["get"]},
-        {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["create", "get", "patch", "update"]},
+        {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["create", "get"]},
+        {"apiGroups": [kinds.LEASE.group], "resources": [kinds.LEASE.plural], "verbs": ["list", "patch"]},
     ], namespace=SYSTEM_NAMESPACE)  # fmt: skip
     return [
         _role("hyperd", rules),

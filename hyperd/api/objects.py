@@ -83,6 +83,7 @@ class Objects:
         write = self._write(call, "CreateOptions")
         obj = await self._object(call, write)
         made = await self._finish(self._store.create(target.kind, target.scope, obj, write=write))
+        call.made = made.name
         return await answers.item(call, made, status=201)
 
     async def update(self, call: Call) -> web.StreamResponse:

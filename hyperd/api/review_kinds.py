@@ -110,5 +110,7 @@ TOKEN_REQUEST = ASKED.add(
         openapi=_TOKEN_SCHEMA,
     )
 )
+QUESTIONS = frozenset(ASKED) - {TOKEN_REQUEST}
+"""Those that change nothing."""
 PREFIXES = tuple({f"/apis/{kind.group}/{kind.version}/" for kind in ASKED})
 """Where their paths begin."""

@@ -50,6 +50,7 @@ class TokenRequests:
                 group=TOKEN_REQUEST.group,
                 name=name,
             ) from err
+        call.made = name
         made = item.object()["metadata"]
         asked["metadata"] = {"name": name, "uid": item.uid, "creationTimestamp": made["creationTimestamp"]}
         return {"token": token, **end}

@@ -131,9 +131,12 @@ class Tokens:
 
 
 class TokenLogin:
-    """``Authorization: Bearer …``. Whoever sends that header is who it says, or nobody."""
+    """``Authorization: Bearer …``. Whoever sends that header is who it says, or nobody.
 
-    def __init__(self, tokens: Tokens) -> None:
+    ``tokens`` is None where there are none: in a cluster its API server knows them.
+    """
+
+    def __init__(self, tokens: Tokens | None) -> None:
         self._tokens = tokens
 
     async def __call__(self, request: web.BaseRequest, peer: Peer) -> User | None:
@@ -143,6 +146,8 @@ class TokenLogin:
         if len(request.headers.getall("Authorization")) > 1:
             raise Unauthorized("Unauthorized: there are several Authorization headers.")
         scheme, _, token = header.strip().partition(" ")
+        if self._tokens is None:
+            raise Unauthorized("Unauthorized: this listener knows no tokens; the cluster's API server does.")
         if scheme.lower() != "bearer":
             raise Unauthorized("Unauthorized: of the Authorization header only bearer tokens are understood.")
         return await self._tokens.user(token.strip())

@@ -52,6 +52,7 @@ class ClusterHyperd(Hyperd):
                 "kubernetes.register_node": True,
                 "kubernetes.allow_emulation": True,
                 "kubernetes.lease_seconds": 3.0,
+                "aggregation.port": 0,
                 **(settings or {}),
             },
         )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import json
 
 import pytest
 
 from hyperd.api.manifests import FOLDER, kustomized
+from hyperd.resources.kind import Object
 from tests.cluster.controlplane.plane import document
 from tests.cluster.installed.conftest import MANIFESTS, Installed, eventually
 
@@ -42,6 +44,30 @@ def test_applying_again_keeps_the_ca(installed: Installed) -> None:
     again = plane.kubectl("apply", "-f", str(MANIFESTS / "webhooks.yaml"), "--dry-run=server", "-o", "json")
     for item in document(again)["items"]:
         assert {hook["clientConfig"]["caBundle"] for hook in item["webhooks"]} == {bundle}
+
+
+@pytest.mark.parametrize(
+    ("patch", "refusal"),
+    [
+        ({"metadata": {"labels": {"virtualization.deckhouse.io/kvm-enabled": "true"}}}, ""),
+        ({"metadata": {"labels": {"cpu-model.node.virtualization.deckhouse.io/Nehalem": "true"}}}, ""),
+        ({"metadata": {"labels": {"node-role.kubernetes.io/control-plane": ""}}}, "only labels of virtualization"),
+        ({"metadata": {"labels": {"kept": None}}}, "only labels of virtualization"),
+        ({"metadata": {"annotations": {"a": "b"}}}, "nothing of a node but its labels"),
+        ({"spec": {"unschedulable": True}}, "nothing of a node but its labels"),
+    ],
+    ids=["kvm", "model", "role", "removed", "annotation", "cordon"],
+)
+def test_hyperd_labels_nodes_and_no_more(installed: Installed, patch: Object, refusal: str) -> None:
+    account = installed.account_kubeconfig()
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "metal", "labels": {"kept": "1"}}}
+    installed.plane.apply(node)
+    try:
+        args = ("patch", "node/metal", "--type=merge", "-p", json.dumps(patch))
+        said = installed.kubectl(account, *args, rc=1 if refusal else 0)
+        assert refusal in said
+    finally:
+        installed.plane.kubectl("delete", "node/metal")
 
 
 @pytest.mark.parametrize(

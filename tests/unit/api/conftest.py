@@ -22,7 +22,7 @@ from hyperd.api.subresources import SubresourceHandlers
 from hyperd.controllers.bootstrap import bootstrap
 from hyperd.resources.all import KINDS
 from hyperd.resources.kind import Object
-from hyperd.settings import AccessSettings, ApiSettings, Settings
+from hyperd.settings import AccessSettings, ApiSettings, AuditSettings, Settings
 from hyperd.store.embedded import EmbeddedStore
 
 GROUP = "/apis/virtualization.deckhouse.io/v1alpha2"
@@ -65,6 +65,7 @@ async def serving(
     sessions: SubresourceHandlers | None = None,
     admission: bool = True,
     access: dict[str, Any] | None = None,
+    audit: dict[str, Any] | None = None,
     **api: Any,
 ) -> AsyncIterator[Api]:
     """A started server over the store in ``folder``, with the first objects of a real daemon.
@@ -77,6 +78,7 @@ async def serving(
         log_dir=folder,
         api=ApiSettings(**{"port": 0, **api}),
         access=AccessSettings(**(access or {})),
+        audit=AuditSettings(**(audit or {})),
     )
     admit = reviewer(settings, may=asking(RoleAuthorizer(KINDS))) if admission else None
     store = EmbeddedStore(settings.database_path, settings=settings.store, admit=admit, kinds=KINDS)

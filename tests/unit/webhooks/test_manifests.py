@@ -58,7 +58,8 @@ def test_nobody_gets_everything() -> None:
 @pytest.mark.parametrize(
     "what",
     [
-        ("", "nodes"),
+        ("", "nodes/status"),
+        ("", "namespaces"),
         ("apiextensions.k8s.io", "customresourcedefinitions"),
         ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
         ("rbac.authorization.k8s.io", "clusterroles"),
