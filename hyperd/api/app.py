@@ -32,11 +32,11 @@ from hyperd.api.reviews import Reviews
 from hyperd.api.routes import Router, Target
 from hyperd.api.rules import RoleAuthorizer
 from hyperd.api.subresources import SubresourceHandlers
-from hyperd.api.tokens import TokenLogin, Tokens
+from hyperd.api.tokens import TokenLogin, Tokens, while_valid
 from hyperd.api.unixgroups import UnixGroups
 from hyperd.api.veil import Veil
 from hyperd.api.watching import Watchers
-from hyperd.errors import MethodNotAllowed, NotFound, PermanentError
+from hyperd.errors import HyperdError, MethodNotAllowed, NotFound, PermanentError
 from hyperd.resources.all import KINDS, NAMESPACE
 from hyperd.resources.kind import Registry
 from hyperd.settings import Settings
@@ -47,6 +47,7 @@ _IDLE_SECONDS = 120.0
 """How long a connection may say nothing, before its first request and between requests."""
 _HANDSHAKE_SECONDS = 10.0
 _DRAIN_SECONDS = 2.0
+_SWEEP_SECONDS = 3600.0
 _CERTIFICATE_CHECK_SECONDS = 43_200.0
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _READS = frozenset({"get", "list", "watch"})
@@ -148,6 +149,7 @@ class ApiServer:
         await self._listen(http, sock, context)
         await asyncio.to_thread(pki.write_kubeconfig, self._settings, certificates, self._port)
         self._tasks.append(asyncio.create_task(self._keep_certificates(context), name="certificates"))
+        self._tasks.append(asyncio.create_task(self._sweep_tokens(), name="tokens"))
 
     async def _listen(self, http: web.Server, sock: socket.socket, context: ssl.SSLContext | None = None) -> None:
         server = await asyncio.get_running_loop().create_server(
@@ -167,6 +169,14 @@ class ApiServer:
                 await asyncio.to_thread(pki.renew, self._settings, context, self._port)
             except (PermanentError, OSError):
                 _LOG.exception("Certificates could not be renewed; the next attempt is in half a day")
+
+    async def _sweep_tokens(self) -> None:
+        while True:
+            try:
+                await self._tokens.sweep()
+            except HyperdError as err:
+                _LOG.warning("Tokens that have expired could not be removed: %s", err)
+            await asyncio.sleep(_SWEEP_SECONDS)
 
     async def stop(self) -> None:
         """Stop accepting, end watches and sessions, finish running requests within two seconds."""
@@ -240,7 +250,10 @@ class ApiServer:
             call.veil = Veil(self._authorizer, call.user, target.kind)
         asked = verb == "create" and target.kind in self._reviews.kinds
         handler = self._reviews.create if asked else self._objects.handlers[verb]
-        response = await handler(call)
+        work = handler(call)
+        response = await (
+            while_valid(self._tokens, call.user, call.request, work) if seen.verb == "watch" else work
+        )
         seen.made = call.made
         return response
 
@@ -253,7 +266,8 @@ class ApiServer:
         await authorization.require(self._authorizer, user, wanted.attributes)
         if self.audit.wants(0, writes=True):
             self.audit.record(entry(request, request_id, seen, code=0, seconds=0, opened=True))
-        return await self._connect.serve(wanted, request, user, request_id)
+        work = self._connect.serve(wanted, request, user, request_id)
+        return await while_valid(self._tokens, user, request, work)
 
 
 def _elsewhere(url: str) -> str:

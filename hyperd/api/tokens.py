@@ -7,12 +7,14 @@ what was revoked a moment ago is refused.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
 import re
 import secrets
 import time
+from collections.abc import Awaitable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,6 +31,9 @@ from hyperd.roles import LOGIN_TYPE, NAMESPACES_EXTRA, Role
 from hyperd.store.interface import FieldRequirement, Item, Preconditions, Selector, Store, User, Write
 
 _PREFIX = "hyperd"
+_USER_PREFIX = "token:"
+_CHECK_SECONDS = 5.0
+"""How long a watch or a session may outlive its token's revocation."""
 _TOKEN = re.compile(r"hyperd\.([a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?)\.([A-Za-z0-9_-]{43})")
 _SECRET_BYTES = 32
 _KEPT_AFTER_END = 86_400.0
@@ -74,6 +79,19 @@ class Tokens:
         if kept.grant.expires <= time.time():
             raise Unauthorized("Unauthorized: the token has expired; ask an administrator for a new one.")
         return kept.user
+
+    async def ended(self, user: User) -> None:
+        """Return once the token behind ``user`` has expired or was revoked; at once for a user of none."""
+        name = user.name.removeprefix(_USER_PREFIX)
+        while True:
+            try:
+                kept = self._parsed(await self._store.get(SECRET, SYSTEM_NAMESPACE, name))
+            except NotFound:
+                return
+            left = kept.grant.expires - time.time() if kept is not None and kept.user.uid == user.uid else 0
+            if left <= 0:
+                return
+            await asyncio.sleep(min(left, _CHECK_SECONDS))
 
     def _parsed(self, item: Item) -> _Kept | None:
         known = self._read.get(item.name)
@@ -130,6 +148,28 @@ class Tokens:
                 self._read.pop(item.name, None)
 
 
+async def while_valid(
+    tokens: Tokens, user: User, request: web.BaseRequest, work: Awaitable[web.StreamResponse]
+) -> web.StreamResponse:
+    """A long answer, which ends with the token that asked for it. Raises ConnectionAbortedError then."""
+    task = asyncio.current_task()
+    if task is None or not user.name.startswith(_USER_PREFIX):
+        return await work
+    watching = asyncio.create_task(tokens.ended(user), name="token's end")
+    watching.add_done_callback(lambda done: None if done.cancelled() else task.cancel())
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if not watching.done() or watching.cancelled():
+            raise
+        task.uncancel()
+        if request.transport is not None:
+            request.transport.close()
+        raise ConnectionAbortedError("the token has ended") from None
+    finally:
+        watching.cancel()
+
+
 class TokenLogin:
     """``Authorization: Bearer …``. Whoever sends that header is who it says, or nobody.
 
@@ -168,7 +208,9 @@ def _parse(secret: Object) -> _Kept | None:
         return None
     extra = ((NAMESPACES_EXTRA, namespaces),) if namespaces else ()
     groups = (AUTHENTICATED, grant.role.group)
-    return _Kept(grant, digest, User(f"token:{metadata['name']}", groups, uid=metadata["uid"], extra=extra))
+    return _Kept(
+        grant, digest, User(f"{_USER_PREFIX}{metadata['name']}", groups, uid=metadata["uid"], extra=extra)
+    )
 
 
 def _digest(token: str) -> str:

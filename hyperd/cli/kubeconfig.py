@@ -8,14 +8,18 @@ import os
 import sys
 from typing import Any
 
-from hyperd.client.home import kubeconfig_paths
+from hyperd.cli.options import seconds
+from hyperd.client.home import DEFAULT_NAMESPACE, Home, find, kubeconfig_paths
 from hyperd.client.kubeconfig import merge, parse
+from hyperd.client.sync import Client
 from hyperd.client.yamltext import dump
 from hyperd.errors import Forbidden, NotFound
+from hyperd.roles import Role
 
 EXAMPLES = """\
-  hv kubeconfig > lab.kubeconfig       print it
+  hv kubeconfig > lab.kubeconfig       the administrator's
   hv kubeconfig --merge                add it to ~/.kube/config (or $KUBECONFIG) as the current context
+  hv kubeconfig --role editor -n shop --ttl 30d > shop.kubeconfig      for somebody else, with a token of a role
   KUBECONFIG=lab.kubeconfig kubectl get vm
 """
 
@@ -28,6 +32,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--file", default=os.environ.get("HYPERD_STATE_DIR", ""), help="kubeconfig that hyperd wrote"
     )
     parser.add_argument("--merge", action="store_true", help="merge it into your own kubeconfig")
+    parser.add_argument("--role", choices=[role.value for role in Role], help="make a token of this role for it")
+    parser.add_argument("--name", default="", help="the token's name (default: the role and some letters)")
+    parser.add_argument(
+        "--ttl", type=seconds, default=seconds("24h"), metavar="TIME", help="how long the token lasts: 8h, 30d"
+    )
+    parser.add_argument("--token", default="", help="put this token in, instead of the administrator's key")
     parser.add_argument("-o", "--output", choices=("yaml", "json"), default="yaml", help="form of output")
 
 
@@ -36,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     source = args.file or DEFAULT_FILE
     if os.path.isdir(source):
         source = os.path.join(source, "kubeconfig")
-    document = _load(source)
+    document = _for_token(args, source) if args.role or args.token else _load(source)
     if not args.merge:
         sys.stdout.write(json.dumps(document, indent=2) + "\n" if args.output == "json" else dump(document))
         return 0
@@ -48,6 +58,44 @@ def run(args: argparse.Namespace) -> int:
     _write(path, dump(merge(existing, document)))
     print(f'Merged into {path}; the current context is "{document.get("current-context", "")}".')
     return 0
+
+
+def _for_token(args: argparse.Namespace, source: str) -> dict[str, Any]:
+    """A kubeconfig of one context whose user is a token: the one given, or one made now."""
+    from hyperd.cli.token import request
+
+    where = "" if args.merge else args.kubeconfig
+    home = find(socket=args.socket, kubeconfig=where, context=args.context)
+    cluster = _cluster(home) if home.tls else _load(source)["clusters"][0]
+    token, name = args.token, args.name
+    if not token:
+        name = name or f"{args.role}-{os.urandom(3).hex()}"
+        made = request(Client(home), name, role=args.role, namespaces=args.namespace, ttl=args.ttl)
+        token = made["status"]["token"]
+        print(f'Token "{name}" ends {made["status"]["expirationTimestamp"]}.', file=sys.stderr)
+    user = name or token.removeprefix("hyperd.").rpartition(".")[0] or "token"
+    context = f"{user}@{cluster['name']}"
+    inside = {"cluster": cluster["name"], "user": context, "namespace": (args.namespace or [DEFAULT_NAMESPACE])[0]}
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": context,
+        "clusters": [cluster],
+        "users": [{"name": context, "user": {"token": token}}],
+        "contexts": [{"name": context, "context": inside}],
+    }
+
+
+def _cluster(home: Home) -> dict[str, Any]:
+    """The entry for a home that a kubeconfig names."""
+    import base64
+
+    body: dict[str, Any] = {"server": home.where}
+    if home.ca:
+        body["certificate-authority-data"] = base64.b64encode(home.ca).decode()
+    if home.server_name != home.host:
+        body["tls-server-name"] = home.server_name
+    return {"name": home.name, "cluster": body}
 
 
 def _load(source: str) -> dict[str, Any]:

@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "restart": ("power", "restart machines"),
     "tui": ("tui", "open the terminal interface"),
     "kubeconfig": ("kubeconfig", "print or merge the kubeconfig for kubectl"),
+    "token": ("token", "make, list and revoke tokens, by which others reach this home"),
     "gc": ("gc", "remove images and files that no object owns"),
     "backup": ("backup", "copy all objects of this hyperd into a file, while it runs"),
     "restore": ("restore", "put such a file in the place of the objects of a stopped hyperd"),

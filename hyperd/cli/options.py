@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 
+_FOR_NAMESPACES = ("token", "kubeconfig")
+"""Commands that make something for namespaces, and work in none."""
+
+
 class _Help(argparse.RawDescriptionHelpFormatter):
     """Knows the terminal's width without argparse's import of ``shutil``."""
 
@@ -41,9 +45,12 @@ def parser_for(command: str, module: ModuleType) -> argparse.ArgumentParser:
     )
     parser.set_defaults(command=command)
     home = parser.add_argument_group("where")
-    home.add_argument(
-        "-n", "--namespace", default="", help="namespace (default: $HV_NAMESPACE, the context's, or default)"
-    )
+    if command in _FOR_NAMESPACES:
+        help_ = "namespace that the token is for; may be repeated (default: all)"
+        home.add_argument("-n", "--namespace", action="append", default=[], help=help_)
+    else:
+        help_ = "namespace (default: $HV_NAMESPACE, the context's, or default)"
+        home.add_argument("-n", "--namespace", default="", help=help_)
     home.add_argument("--socket", default="", metavar="PATH", help="unix socket of a hyperd")
     home.add_argument("--kubeconfig", default="", metavar="FILE", help="kubeconfig to use")
     home.add_argument(
@@ -60,7 +67,8 @@ def parser_for(command: str, module: ModuleType) -> argparse.ArgumentParser:
 
 def home_of(args: argparse.Namespace) -> Home:
     """The home that the flags and the environment name."""
-    return find(socket=args.socket, kubeconfig=args.kubeconfig, context=args.context, namespace=args.namespace)
+    namespace = args.namespace if isinstance(args.namespace, str) else ""
+    return find(socket=args.socket, kubeconfig=args.kubeconfig, context=args.context, namespace=namespace)
 
 
 def client_of(args: argparse.Namespace) -> Client:
@@ -78,8 +86,8 @@ def target(word: str, args: argparse.Namespace, home: Home) -> tuple[str, str]:
 
 
 def seconds(text: str) -> float:
-    """``90``, ``90s``, ``5m`` or ``1h`` in seconds, for argparse."""
-    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
+    """``90``, ``90s``, ``5m``, ``1h`` or ``7d`` in seconds, for argparse."""
+    units = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
     number = text[:-1] if text[-1:] in units else text
     try:
         value = float(number) * units.get(text[-1:], 1.0)

@@ -8,6 +8,7 @@ import os
 import ssl
 import struct
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,11 +17,13 @@ from typing import Any
 import aiohttp
 import pytest
 
+from hyperd.api import tokens
 from hyperd.api.tokens import Grant, Tokens
 from hyperd.roles import Role
 from hyperd.store.interface import BY_SYSTEM
 from tests.unit.api.conftest import Api, serving
 
+MAPS = "/api/v1/namespaces/default/configmaps"
 SECRETS = "/api/v1/namespaces/default/secrets"
 FAR = 4e9
 
@@ -194,3 +197,17 @@ def _access_list(path: Path) -> set[str]:
     raw = os.getxattr(path, "system.posix_acl_access")
     entries = struct.iter_unpack("<HHI", raw[4:])
     return {grp.getgrgid(number).gr_name for tag, _, number in entries if tag == 0x08}
+
+
+@pytest.mark.parametrize("how", ["revoked", "expired"])
+async def test_a_watch_ends_with_its_token(api: Api, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    monkeypatch.setattr(tokens, "_CHECK_SECONDS", 0.05)
+    made = await token(api, "ci", expires=FAR if how == "revoked" else time.time() + 1)
+    async with api.client.get(f"http://h{MAPS}?watch=true", headers=bearer(made)) as response:
+        assert response.status == 200
+        if how == "revoked":
+            await api.call("DELETE", "/api/v1/namespaces/hyperd-system/secrets/ci")
+        with pytest.raises(aiohttp.ClientError):
+            await asyncio.wait_for(response.read(), 5)
+    async with api.client.get(f"http://h{MAPS}?watch=true&timeoutSeconds=1") as response:
+        assert await response.read() is not None
