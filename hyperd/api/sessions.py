@@ -203,7 +203,10 @@ class Sessions:
         finally:
             if self._holders.get(key) is session:
                 del self._holders[key]
-            log.info("%s session of %s ended: %s", kind, _title(vm), goodbye.reason or "the client left")
+            # Cancelled from outside: the server stops, or the client's connection is gone.
+            lost = goodbye is STOPPING and not self._closing
+            reason = "the connection ended" if lost else goodbye.reason or "the client left"
+            log.info("%s session of %s ended: %s", kind, _title(vm), reason)
             # A task of its own: a stopping server cancels this one, perhaps more than once.
             farewell = asyncio.create_task(_farewell(socket, goodbye, lease), name=f"end of {kind} session")
             self._open[session] = farewell

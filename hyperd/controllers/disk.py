@@ -160,8 +160,7 @@ class DiskController(Controller):
         if not job.done:
             status["phase"] = "Provisioning"
             transfer.show_progress(status, job.progress)
-            message = transfer.progress_message(job.progress)
-            set_condition(disk, "Ready", False, reason="Provisioning", message=message)
+            transfer.show_waiting(disk, job.progress)
             return None
         return self._ended(disk)
 

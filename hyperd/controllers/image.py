@@ -104,8 +104,7 @@ class ImageController(Controller):
         if not job.done:
             status["phase"] = "Provisioning"
             transfer.show_progress(status, job.progress)
-            message = transfer.progress_message(job.progress)
-            set_condition(image, "Ready", False, reason="Provisioning", message=message)
+            transfer.show_waiting(image, job.progress)
             return None
         try:
             imported = job.outcome()

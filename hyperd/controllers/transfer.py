@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hyperd.errors import HyperdError, PermanentError
+from hyperd.resources.conditions import find_condition, set_condition
 from hyperd.resources.kind import Object
 from hyperd.resources.quantity import format_human
 from registry.models import Progress
@@ -44,6 +45,16 @@ def progress_message(progress: Progress | None) -> str:
         left = int((total - progress.transferred_bytes) / progress.average_speed)
         text += f", about {left // 60} min {left % 60} s left" if left >= 60 else f", about {left} s left"
     return f"{text}."
+
+
+def show_waiting(obj: Object, progress: Progress | None) -> None:
+    """The condition Ready while the work goes on; why it failed before stays until there is something newer."""
+    ready = find_condition(obj, "Ready")
+    if progress is None and ready is not None:
+        current = ready["observedGeneration"] == obj["metadata"]["generation"]
+        if current and ready["reason"] != "Provisioning":
+            return
+    set_condition(obj, "Ready", False, reason="Provisioning", message=progress_message(progress))
 
 
 def finish_progress(status: Object, average_speed: int) -> None:

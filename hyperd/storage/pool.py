@@ -21,6 +21,7 @@ from hyperd.errors import NotFound, PermanentError, TemporaryError
 from hyperd.imagefile import files
 from hyperd.imagefile.detect import ImageFormat
 from hyperd.imagefile.qemuimg import QemuImg
+from hyperd.resources.quantity import format_human
 from hyperd.settings import Settings
 
 _UID = re.compile(r"[a-z0-9][-a-z0-9]{0,62}")
@@ -118,7 +119,7 @@ class VolumePool:
             return found
         if await self.free_bytes() < _METADATA_BYTES:
             raise TemporaryError(
-                f"No space for a new volume in {self._folder}: {self._reserve} bytes must stay free "
+                f"No space for a new volume in {self._folder}: {format_human(self._reserve)} must stay free "
                 "(setting storage.reserve_bytes)."
             )
         made = files.temporary(path)

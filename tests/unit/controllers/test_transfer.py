@@ -1,0 +1,36 @@
+"""What is said of long work while it goes on, fails, and is tried again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hyperd.controllers import transfer
+from hyperd.resources.conditions import set_condition
+from registry.models import Progress
+
+
+def disk() -> dict[str, Any]:
+    return {"metadata": {"name": "root", "generation": 1}, "status": {}}
+
+
+def message(obj: dict[str, Any]) -> str:
+    return str(obj["status"]["conditions"][0]["message"])
+
+
+def test_why_it_failed_stays_until_the_next_try_moves() -> None:
+    obj = disk()
+    transfer.show_waiting(obj, None)
+    assert message(obj) == "Waiting for a free import slot."
+    set_condition(obj, "Ready", False, reason="ProvisioningFailed", message="No space.")
+    transfer.show_waiting(obj, None)
+    assert message(obj) == "No space."
+    transfer.show_waiting(obj, Progress(0.5, 10, 5, 5))
+    assert message(obj).startswith("50.0%")
+
+
+def test_another_spec_forgets_why_the_old_one_failed() -> None:
+    obj = disk()
+    set_condition(obj, "Ready", False, reason="ProvisioningFailed", message="No space.")
+    obj["metadata"]["generation"] = 2
+    transfer.show_waiting(obj, None)
+    assert message(obj) == "Waiting for a free import slot."
