@@ -1,8 +1,8 @@
-"""Makes the daemon's certificates: ``python -m hyperd.api.certificates FOLDER INSTANCE GROUP NAME…``.
+"""Makes the daemon's certificates: ``python -m hyperd.api.certificates FOLDER INSTANCE CLIENT GROUP NAME…``.
 
 A program of its own, run when certificates are missing or end soon: the library that signs them takes a tenth of
 the daemon's memory and is needed once a year. The CA is made once, so that printed kubeconfigs keep working; the
-server's and the administrator's certificates are made anew each time.
+server's and the client's certificates are made anew each time.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class _Leaf:
     """Host names and addresses; none makes a client certificate."""
 
 
-def make(folder: Path, *, instance: str, group: str, names: tuple[str, ...]) -> None:
-    """Write ``ca`` unless it is there, ``server`` for ``names``, and ``admin`` of ``group``, each .key and .crt.
+def make(folder: Path, *, instance: str, client: str, group: str, names: tuple[str, ...]) -> None:
+    """Write ``ca`` unless it is there, ``server`` for ``names``, and ``client`` of ``group``, each .key and .crt.
 
     Raises OSError, and ValueError when the CA there cannot be read.
     """
@@ -51,7 +51,7 @@ def make(folder: Path, *, instance: str, group: str, names: tuple[str, ...]) -> 
         _make_ca(folder, instance)
     issuer = _load_ca(folder)
     _make_leaf(folder, "server", issuer, _Leaf("hyperd", names=names))
-    _make_leaf(folder, "admin", issuer, _Leaf("admin", organization=group))
+    _make_leaf(folder, client, issuer, _Leaf(client, organization=group))
 
 
 def _make_ca(folder: Path, instance: str) -> None:
@@ -142,11 +142,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m hyperd.api.certificates", description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("instance", help="names the CA")
-    parser.add_argument("group", help="the administrator's")
+    parser.add_argument("client", help="common name of the client's certificate, and name of its files")
+    parser.add_argument("group", help="the client's; may be empty")
     parser.add_argument("names", nargs="+", help="the server's host names and addresses")
     args = parser.parse_args()
     try:
-        make(args.folder, instance=args.instance, group=args.group, names=tuple(args.names))
+        make(args.folder, instance=args.instance, client=args.client, group=args.group, names=tuple(args.names))
     except (OSError, ValueError) as err:
         sys.stderr.write(f"{err}\n")
         return 1

@@ -25,8 +25,9 @@ from hyperd.api.authorization import Attributes, asking, require
 from hyperd.api.border import Border, Seen
 from hyperd.api.connect import Connect
 from hyperd.api.documents import Documents
-from hyperd.api.frontproxy import FrontProxy
+from hyperd.api.frontproxy import FrontProxy, Proxies
 from hyperd.api.metrics import Metrics
+from hyperd.api.peers import Peers, as_front_proxy
 from hyperd.api.pki import Pki
 from hyperd.api.registration import Registration
 from hyperd.api.subresources import GROUP, VERSION, SubresourceHandlers
@@ -83,8 +84,15 @@ class ClusterApi:
             keepalive_timeout=_IDLE_SECONDS,
             access_log=None,
         )
+        self._peers = Peers(
+            store,
+            node_name=settings.node,
+            port=settings.aggregation.port,
+            server_name=clusterca.SERVER_NAME,
+            max_body_bytes=settings.api.max_body_bytes,
+        )
         self._own_name = ""
-        self._front: FrontProxy | None = None
+        self._proxies: Proxies | None = None
         self._socket: socket.socket | None = None
         self._server: asyncio.Server | None = None
         self._task: asyncio.Task[None] | None = None
@@ -113,6 +121,7 @@ class ClusterApi:
         self._connect.close()
         self._http.pre_shutdown()
         await self._http.shutdown(_DRAIN_SECONDS)
+        await self._peers.close()
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -126,10 +135,12 @@ class ClusterApi:
                 certificates = await clusterca.obtain(self._store.client, self._settings)
                 front = await self._find_front_proxy()
                 shown = await asyncio.to_thread(certificates.server.certificate.read_bytes)
-                if serving != (front, shown):
-                    await self._serve(certificates, front)
-                    serving = front, shown
                 authority = await asyncio.to_thread(certificates.ca.certificate.read_bytes)
+                if serving != (front, shown):
+                    peers = as_front_proxy(authority.decode())
+                    await self._peers.use(certificates)
+                    await self._serve(certificates, Proxies(front, peers) if front is not None else None)
+                    serving = front, shown
                 await self._registration.ensure(authority)
                 self.registered.set()
                 delay = _UPKEEP_SECONDS
@@ -145,7 +156,7 @@ class ClusterApi:
             self._own_name = str(answer["status"]["userInfo"]["username"])
 
     def _is_ours(self, user: User) -> bool:
-        return user.name == self._own_name or _OWN_GROUP in user.groups
+        return (bool(self._own_name) and user.name == self._own_name) or _OWN_GROUP in user.groups
 
     async def _find_front_proxy(self) -> FrontProxy | None:
         conf = self._settings.aggregation
@@ -158,10 +169,10 @@ class ClusterApi:
                 _LOG.warning("The aggregated API is not served: %s", err)
             return None
 
-    async def _serve(self, certificates: Pki, front: FrontProxy | None) -> None:
+    async def _serve(self, certificates: Pki, proxies: Proxies | None) -> None:
         """Listen under these certificates from now on; no connection is refused in between."""
         assert self._socket is not None  # noqa: S101  start has made it
-        context = await asyncio.to_thread(_context, certificates, front)
+        context = await asyncio.to_thread(_context, certificates, proxies)
         server = await asyncio.get_running_loop().create_server(
             self._http,
             sock=self._socket.dup(),
@@ -169,7 +180,7 @@ class ClusterApi:
             ssl=context,
             ssl_handshake_timeout=_HANDSHAKE_SECONDS,
         )
-        former, self._server, self._front = self._server, server, front
+        former, self._server, self._proxies = self._server, server, proxies
         if former is not None:
             former.close()
         else:
@@ -186,15 +197,17 @@ class ClusterApi:
         if path in auth.PUBLIC_PATHS and request.method in ("GET", "HEAD"):
             seen.verb, seen.resource = "get", path
             return self._documents.public(path, request_id)
-        if self._front is None:
+        if self._proxies is None:
             raise Unauthorized("Unauthorized: this cluster has no front proxy, so nobody can say who asks.")
-        user = self._front.user(request)
+        user = self._proxies.user(request)
         seen.user, seen.source = user, request.remote or ""
         if path.startswith(_CONNECT_PREFIX):
             wanted = self._connect.resolve(path.removeprefix(_CONNECT_PREFIX))
             seen.verb, seen.resource = "connect", f"{wanted.plural}/{wanted.subresource}"
             seen.attributes, seen.writes = wanted.attributes, True
             await require(self._reviews, user, wanted.attributes)
+            if node := await self._peers.elsewhere(wanted, request):
+                return await self._peers.hand_on(node, request, user)
             return await self._connect.serve(wanted, request, user, request_id)
         if path.rstrip("/") in _DOCUMENTS or path.startswith("/openapi/v3/"):
             seen.verb, seen.resource = "get", path
@@ -203,12 +216,11 @@ class ClusterApi:
         raise NotFound("the server could not find the requested resource")
 
 
-def _context(certificates: Pki, front: FrontProxy | None) -> ssl.SSLContext:
+def _context(certificates: Pki, proxies: Proxies | None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(certificates.server.certificate, certificates.server.key)
-    if front is not None:
-        context.load_verify_locations(cadata=front.authority)
-        context.verify_mode = ssl.CERT_OPTIONAL
+    if proxies is not None:
+        proxies.load_into(context)
     context.set_alpn_protocols(["http/1.1"])
     return context

@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from hyperd.api import pki, privatefile
+from hyperd.api.peers import COMMON_NAME
 from hyperd.api.pki import Pki
 from hyperd.errors import AlreadyExists, NotFound, PermanentError
 from hyperd.resources.kind import Object
@@ -21,6 +22,9 @@ from hyperd.resources.names import API_SERVICE, CA_SECRET, SYSTEM_NAMESPACE
 from hyperd.settings import Settings
 from hyperd.store.kubernetes_client import KubernetesClient
 
+SERVER_NAME = f"{API_SERVICE}.{SYSTEM_NAMESPACE}.svc"
+"""What every daemon of the cluster may be called."""
+CA_NAME = "hyperd cluster"
 _SECRETS = f"/api/v1/namespaces/{SYSTEM_NAMESPACE}/secrets"
 _CERTIFICATE, _KEY = "tls.crt", "tls.key"
 
@@ -60,9 +64,8 @@ async def _find(client: KubernetesClient) -> tuple[bytes, bytes] | None:
 
 
 def _ensure(settings: Settings) -> Pki:
-    services = (f"{API_SERVICE}.{SYSTEM_NAMESPACE}.svc", f"{API_SERVICE}.{SYSTEM_NAMESPACE}.svc.cluster.local")
-    names = (*pki.server_names(settings.aggregation.host), *services)
-    return pki.ensure_in(settings.cluster_pki_dir, settings.instance, names)
+    names = (*pki.server_names(settings.aggregation.host), SERVER_NAME, f"{SERVER_NAME}.cluster.local")
+    return pki.ensure_in(settings.cluster_pki_dir, CA_NAME, names, client=COMMON_NAME, group="")
 
 
 def _secret(made: Pki) -> Object:

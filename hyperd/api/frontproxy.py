@@ -11,6 +11,7 @@ import asyncio
 import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
@@ -37,7 +38,8 @@ class FrontProxy:
     allowed_names: tuple[str, ...] = ()
     """Common names of certificates that are believed; none means every one of the CA."""
     user_headers: tuple[str, ...] = ("X-Remote-User",)
-    uid_headers: tuple[str, ...] = ("X-Remote-Uid",)
+    uid_headers: tuple[str, ...] = ()
+    """Only where the proxy is known to set them: an older API server passes on what a client sends."""
     group_headers: tuple[str, ...] = ("X-Remote-Group",)
     extra_prefixes: tuple[str, ...] = ("X-Remote-Extra-",)
 
@@ -51,20 +53,23 @@ class FrontProxy:
             _checked(authority, f"ConfigMap {CONFIG_NAMESPACE}/{CONFIG_NAME}"),
             allowed_names=_list(data, "requestheader-allowed-names"),
             user_headers=_list(data, "requestheader-username-headers") or defaults.user_headers,
-            uid_headers=_list(data, "requestheader-uid-headers") or defaults.uid_headers,
+            uid_headers=_list(data, "requestheader-uid-headers"),
             group_headers=_list(data, "requestheader-group-headers") or defaults.group_headers,
             extra_prefixes=_list(data, "requestheader-extra-headers-prefix") or defaults.extra_prefixes,
         )
 
     def user(self, request: web.BaseRequest) -> User:
-        """Who asks the proxy. Raises Unauthorized when it is not the proxy that says so, or it says nothing."""
+        """Who asks the proxy. Raises Unauthorized when it is not the proxy that says so, or it says nothing.
+
+        The connection's certificate must have been verified by this proxy's CA.
+        """
         certificate = request.get_extra_info("peercert")
         if not certificate:
             raise Unauthorized(
                 "Unauthorized: this listener is for the API server of the cluster, which shows its front-proxy "
                 "client certificate; use the API server's own address."
             )
-        name = _common_name(certificate)
+        name = common_name(certificate)
         if self.allowed_names and name not in self.allowed_names:
             raise Unauthorized(f"Unauthorized: the client certificate of {name!r} is none of a front proxy.")
         user = next((value for header in self.user_headers if (value := request.headers.get(header))), "")
@@ -81,6 +86,43 @@ class FrontProxy:
                 if header.lower().startswith(prefix.lower()):
                     found.setdefault(unquote(header[len(prefix) :].lower()), []).append(value)
         return tuple((key, tuple(values)) for key, values in sorted(found.items()))
+
+
+@dataclass(frozen=True)
+class Proxies:
+    """Everybody who may vouch for users on one listener: the API server, and the daemons of other nodes.
+
+    They are told apart by who issued their certificate: what the peers' CA did not issue is the API server's.
+    """
+
+    front: FrontProxy
+    peers: FrontProxy
+
+    def load_into(self, context: ssl.SSLContext) -> None:
+        """Have ``context`` ask clients for certificates of these, and verify them."""
+        context.load_verify_locations(cadata=self.front.authority)
+        if not self._clash:
+            context.load_verify_locations(cadata=self.peers.authority)
+        context.verify_mode = ssl.CERT_OPTIONAL
+
+    def user(self, request: web.BaseRequest) -> User:
+        """Who asks. Raises Unauthorized."""
+        certificate = request.get_extra_info("peercert") or {}
+        from_peer = not self._clash and certificate.get("issuer") in _subjects(self.peers.authority)
+        return (self.peers if from_peer else self.front).user(request)
+
+    @property
+    def _clash(self) -> bool:
+        """Whether the two CAs have the same name, so that nobody could be told apart."""
+        return not _subjects(self.front.authority).isdisjoint(_subjects(self.peers.authority))
+
+
+@lru_cache(maxsize=8)
+def _subjects(authority: str) -> frozenset[Any]:
+    """Names of the CAs in a bundle, in the form that ``ssl`` gives a certificate's issuer."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_verify_locations(cadata=authority)
+    return frozenset(ca["subject"] for ca in context.get_ca_certs())
 
 
 async def from_files(authority: Path, allowed_names: Sequence[str]) -> FrontProxy:
@@ -121,7 +163,7 @@ def _list(data: Object, name: str) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _common_name(certificate: Mapping[str, Any]) -> str:
+def common_name(certificate: Mapping[str, Any]) -> str:
     """The one common name; empty where there are several, of which others may read another."""
     pairs = (pair for part in certificate.get("subject", ()) for pair in part)
     names = [str(value) for key, value in pairs if key == "commonName"]

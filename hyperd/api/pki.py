@@ -65,22 +65,23 @@ class Pki:
 
     ca: Pair
     server: Pair
-    admin: Pair
+    client: Pair
 
 
 def ensure(settings: Settings) -> Pki:
     """Make what is missing or about to end. Blocking. Raises PermanentError when the folder cannot be used."""
-    return ensure_in(settings.pki_dir, settings.instance, server_names(settings.api.host))
+    names = server_names(settings.api.host)
+    return ensure_in(settings.pki_dir, settings.instance, names, client="admin", group=MASTERS)
 
 
-def ensure_in(folder: Path, instance: str, names: tuple[str, ...]) -> Pki:
-    """As ``ensure``, for a server called ``names``; a CA that is in ``folder`` already stays."""
-    pki = Pki(*(Pair(folder / f"{name}.crt", folder / f"{name}.key") for name in ("ca", "server", "admin")))
+def ensure_in(folder: Path, instance: str, names: tuple[str, ...], *, client: str, group: str) -> Pki:
+    """As ``ensure``, for a server called ``names`` and a ``client``; a CA that is in ``folder`` stays."""
+    pki = Pki(*(Pair(folder / f"{name}.crt", folder / f"{name}.key") for name in ("ca", "server", client)))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
         if not _hold(pki, names):
-            _make(folder, instance, names)
+            _make(folder, instance, client, group, names)
     except OSError as err:
         raise PermanentError(
             f"Certificates in {folder} cannot be read or written: {err}. Mend the folder, or remove it to have "
@@ -89,8 +90,9 @@ def ensure_in(folder: Path, instance: str, names: tuple[str, ...]) -> Pki:
     return pki
 
 
-def _make(folder: Path, instance: str, names: tuple[str, ...]) -> None:
-    argv = [sys.executable, "-m", "hyperd.api.certificates", "--", str(folder), instance, MASTERS, *names]
+def _make(folder: Path, instance: str, client: str, group: str, names: tuple[str, ...]) -> None:
+    argv = [sys.executable, "-m", "hyperd.api.certificates", "--", str(folder), instance]
+    argv += [client, group, *names]
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=_MAKING_SECONDS, check=False)
     except subprocess.TimeoutExpired as err:
@@ -101,25 +103,25 @@ def _make(folder: Path, instance: str, names: tuple[str, ...]) -> None:
 
 
 def _hold(pki: Pki, names: tuple[str, ...]) -> bool:
-    """Whether administrator and server accept each other, for long enough and under all ``names``."""
+    """Whether client and server accept each other, for long enough and under all ``names``."""
     try:
-        server, admin = _shake_hands(pki)
+        server, client = _shake_hands(pki)
     except (OSError, ValueError):
         return False
-    ends = min(ssl.cert_time_to_seconds(certificate["notAfter"]) for certificate in (server, admin))
+    ends = min(ssl.cert_time_to_seconds(certificate["notAfter"]) for certificate in (server, client))
     named = {_plain(name) for _, name in server.get("subjectAltName", ())}
     return ends - time.time() > _RENEW_BEFORE_SECONDS and named >= {_plain(name) for name in names}
 
 
 def _shake_hands(pki: Pki) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """What the administrator sees of the server, and the server of the administrator, in memory.
+    """What the client sees of the server, and the server of the client, in memory.
 
     Keys, signatures and dates are checked as real clients will. Raises OSError or ValueError where they fail.
     """
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname = False
     client.load_verify_locations(pki.ca.certificate)
-    client.load_cert_chain(pki.admin.certificate, pki.admin.key)
+    client.load_cert_chain(pki.client.certificate, pki.client.key)
     server = server_context(pki)
     server.verify_mode = ssl.CERT_REQUIRED
     up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -173,8 +175,8 @@ def write_kubeconfig(settings: Settings, pki: Pki, port: int) -> None:
         name=json.dumps(name),
         server=json.dumps(f"https://{address}:{port}"),
         authority=inline(pki.ca.certificate),
-        certificate=inline(pki.admin.certificate),
-        key=inline(pki.admin.key),
+        certificate=inline(pki.client.certificate),
+        key=inline(pki.client.key),
     )
     settings.kubeconfig_path.parent.mkdir(parents=True, exist_ok=True)
     privatefile.write(settings.kubeconfig_path, text.encode())

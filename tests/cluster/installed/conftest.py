@@ -33,21 +33,20 @@ LEFT = "vm,vmop,vd,vi,vmip,cvi,virtualmachineclasses.v1alpha2.virtualization.dec
 
 
 @dataclass
-class Installed:
-    """The cluster with hyperd installed, and the hyperd process that serves it."""
+class Server:
+    """A hyperd process that serves the cluster, as the one of ``node``."""
 
-    plane: ControlPlane
     folder: Path
+    node: str
+    host: str
     port: int
-    output: str
-    """What ``kubectl apply -k`` said."""
     process: subprocess.Popen[str] | None = None
 
-    def start(self) -> None:
+    def start(self, kubeconfig: Path) -> None:
         """Start the process; returns when the API server trusts it."""
-        kubeconfig = self.account_kubeconfig()
+        self.console_dir.mkdir(mode=0o711, exist_ok=True)
         argv = ["setpriv", "--pdeathsig", "KILL", "--", sys.executable, "-m", "tests.cluster.installed.server"]
-        argv += [str(self.folder), str(kubeconfig), str(self.port)]
+        argv += [str(self.folder), str(kubeconfig), self.node, self.host, str(self.port)]
         with (self.folder / "server.log").open("a") as log:
             self.process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=log, text=True)
         assert self.process.stdout is not None
@@ -67,7 +66,25 @@ class Installed:
 
     @property
     def console_dir(self) -> Path:
-        return settings_in(self.folder, self.port).console_dir
+        return settings_in(self.folder, self.node, self.host, self.port).console_dir
+
+
+@dataclass
+class Installed:
+    """The cluster with hyperd installed, and the hyperd process that serves it."""
+
+    plane: ControlPlane
+    server: Server
+    output: str
+    """What ``kubectl apply -k`` said."""
+
+    @property
+    def port(self) -> int:
+        return self.server.port
+
+    @property
+    def folder(self) -> Path:
+        return self.server.folder
 
     def account_kubeconfig(self) -> Path:
         """hyperd's own account, as its Pods have it: what it may do is what the manifests say."""
@@ -117,19 +134,18 @@ class Installed:
 def installed(control_plane: ControlPlane) -> Iterator[Installed]:
     plane, folder = control_plane, Path(tempfile.mkdtemp(prefix="hvi"))
     output = plane.kubectl("apply", "-k", str(MANIFESTS))
-    made = Installed(plane, folder, free_port(), output)
-    made.console_dir.mkdir(mode=0o711)
+    made = Installed(plane, Server(folder, "alpha", "127.0.0.1", free_port()), output)
     try:
         _lead_to(plane, made.port)
         plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", "--all")
         plane.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
         plane.ensure_controllers()
-        made.start()
+        made.server.start(made.account_kubeconfig())
         plane.kubectl("wait", f"apiservice/{API_SERVICE_OBJECT}", "--for=condition=Available", "--timeout=60s")
         yield made
     finally:
         _uninstall(plane)
-        made.stop()
+        made.server.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 

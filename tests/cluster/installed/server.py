@@ -1,4 +1,4 @@
-"""hyperd's cluster API in a process of its own; its arguments are FOLDER KUBECONFIG PORT.
+"""hyperd's cluster API in a process of its own; its arguments are FOLDER KUBECONFIG NODE HOST PORT.
 
 Everything is real but the guests: a test holds the other end of each machine's serial socket, and a screen sends
 back what it is sent.
@@ -40,7 +40,7 @@ async def serve(settings: Settings, kubeconfig: Path) -> None:
     store = KubernetesStore(kubeconfig)
     await store.start()
     hub = ConsoleHub(settings)
-    sessions = Sessions(store, consoles=hub, graphics=Screens(), record=lambda *_: None)
+    sessions = Sessions(store, consoles=hub, graphics=Screens(), record=lambda *_: None, node_name=settings.node)
     server = ClusterApi(settings, store, sessions=sessions.handlers())
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
@@ -54,12 +54,13 @@ async def serve(settings: Settings, kubeconfig: Path) -> None:
     await store.close()
 
 
-def settings_in(folder: Path, port: int) -> Settings:
+def settings_in(folder: Path, node: str, host: str, port: int) -> Settings:
     """Where this process keeps its things, and where the test finds the serial sockets."""
-    aggregation = AggregationSettings(host="127.0.0.1", port=port)
-    return Settings(state_dir=folder, run_dir=folder, log_dir=folder, aggregation=aggregation)
+    aggregation = AggregationSettings(host=host, port=port)
+    return Settings(node_name=node, state_dir=folder, run_dir=folder, log_dir=folder, aggregation=aggregation)
 
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO)
-    asyncio.run(serve(settings_in(Path(sys.argv[1]), int(sys.argv[3])), Path(sys.argv[2])))
+    folder, kubeconfig, node, host, port = sys.argv[1:]
+    asyncio.run(serve(settings_in(Path(folder), node, host, int(port)), Path(kubeconfig)))

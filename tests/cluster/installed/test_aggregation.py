@@ -92,7 +92,7 @@ async def test_a_free_session_is_probed_with_kubectl(
 
 async def test_a_console_session_reaches_the_guest(installed: Installed, operator: Path, machine: Object) -> None:
     name, uid = machine["metadata"]["name"], machine["metadata"]["uid"]
-    serial = Serial(installed.console_dir / uid)
+    serial = Serial(installed.server.console_dir / uid)
     await serial.start()
     try:
         async with client(operator) as session:

@@ -55,7 +55,7 @@ def test_a_running_server_takes_its_renewed_certificate(tmp_path: Path, monkeypa
     assert made.server.certificate.read_bytes() != before
     config = yaml.safe_load(settings.kubeconfig_path.read_text())
     data = base64.b64decode(config["users"][0]["user"]["client-certificate-data"])
-    assert data == made.admin.certificate.read_bytes()
+    assert data == made.client.certificate.read_bytes()
 
 
 def test_a_new_address_makes_a_new_server_certificate(tmp_path: Path) -> None:
@@ -66,9 +66,9 @@ def test_a_new_address_makes_a_new_server_certificate(tmp_path: Path) -> None:
 
 def test_a_pair_cut_in_the_middle_is_made_anew(tmp_path: Path) -> None:
     made = pki.ensure(_settings(tmp_path))
-    made.admin.key.write_bytes(made.server.key.read_bytes())
+    made.client.key.write_bytes(made.server.key.read_bytes())
     pki.ensure(_settings(tmp_path))
-    assert made.admin.key.read_bytes() != made.server.key.read_bytes()
+    assert made.client.key.read_bytes() != made.server.key.read_bytes()
 
 
 def test_a_ca_that_cannot_be_read_is_an_error_that_says_so(tmp_path: Path) -> None:
@@ -92,4 +92,4 @@ def test_the_kubeconfig_holds_everything_and_only_the_owner_reads_it(tmp_path: P
     assert settings.kubeconfig_path.stat().st_mode & 0o777 == 0o600
     assert config["clusters"][0]["cluster"]["server"] == "https://127.0.0.1:1234"
     data = base64.b64decode(config["users"][0]["user"]["client-certificate-data"])
-    assert data == made.admin.certificate.read_bytes()
+    assert data == made.client.certificate.read_bytes()
