@@ -169,7 +169,7 @@ async def test_a_bad_certificate_ends_every_handshake(populated: Api, what: str)
     if what == "foreign":
         other = Settings(state_dir=populated.settings.state_dir / "other", instance="other")
         made = await asyncio.to_thread(pki.ensure, other)
-        pair = made.admin.certificate, made.admin.key
+        pair = made.client.certificate, made.client.key
     elif what == "expired":
         pair = await asyncio.to_thread(_expired, own)
     context = ssl.create_default_context(cafile=str(own / "ca.crt"))
