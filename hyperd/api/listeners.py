@@ -53,8 +53,13 @@ def tcp(host: str, port: int) -> socket.socket:
         raise PermanentError(f"The API's address {host} is not usable: {err.strerror}.") from err
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Accepted sockets inherit it: data that nobody acknowledges ends the connection.
+        # Accepted sockets inherit it: a peer that acknowledges neither data nor, in silence, that it is there
+        # ends the connection. A watch that has nothing to say would never find out.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _DEAD_PEER_MS)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _DEAD_PEER_MS // 1000)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, _DEAD_PEER_MS // 3000))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
         sock.bind(address)
         sock.listen(BACKLOG)
     except OSError as err:

@@ -23,6 +23,8 @@ from hyperd.errors import HyperdError, TooManyRequests
 from hyperd.store.interface import EventType, Store, Watch, WatchEvent
 
 _DEFAULT_TIMEOUT = 1800.0
+_AT_ONCE_BYTES = 32 << 10
+"""A line that fits into the buffer of an idle connection."""
 
 
 class Watchers:
@@ -99,7 +101,7 @@ class Watchers:
                 await self._pump(call, watch, response, formatter)
         except HyperdError as err:
             # The answer has begun; Kubernetes reports what ends a watch as its last event.
-            await response.write(orjson.dumps({"type": "ERROR", "object": err.status()}) + b"\n")
+            await _send(call, response, orjson.dumps({"type": "ERROR", "object": err.status()}) + b"\n")
 
     async def _pump(
         self,
@@ -108,23 +110,28 @@ class Watchers:
         response: web.StreamResponse,
         formatter: tables.Formatter | None,
     ) -> None:
-        transport = call.request.transport
         async for event in watch:
             if call.veil is not None:
                 event = await _veiled(event, call.veil)
             line = event.line if formatter is None else _formatted(event, formatter)
             self._events += 1
-            if transport is None or not transport.get_write_buffer_size():
-                await response.write(line)
-                continue
-            try:
-                async with asyncio.timeout(answers.SLOW_READER_SECONDS):
-                    await response.write(line)
-            except TimeoutError:
-                # It would not read the rest either: no polite end is possible.
-                if transport is not None:
-                    transport.abort()
-                raise
+            await _send(call, response, line)
+
+
+async def _send(call: Call, response: web.StreamResponse, line: bytes) -> None:
+    """Write ``line``; raises TimeoutError when the client did not read for too long, and cuts it off."""
+    transport = call.request.transport
+    if transport is None or (len(line) < _AT_ONCE_BYTES and not transport.get_write_buffer_size()):
+        # The socket took all before, and takes this without a wait.
+        await response.write(line)
+        return
+    try:
+        async with asyncio.timeout(answers.SLOW_READER_SECONDS):
+            await response.write(line)
+    except TimeoutError:
+        # It would not read the rest either: no polite end is possible.
+        transport.abort()
+        raise
 
 
 async def _veiled(event: WatchEvent, veil: Veil) -> WatchEvent:

@@ -2,7 +2,8 @@
 
 The rule it keeps: what is held is the encoded item as the store gave it, never a parsed copy, so that an
 informer over the embedded store costs a dictionary and no second copy of the objects. A watch that expired is
-followed by a new list, whose difference reaches the handlers as ordinary events: nobody misses a deletion.
+followed by a new list, whose difference reaches the handlers as ordinary events: nobody misses a deletion, and
+nobody hears of one change twice.
 """
 
 from __future__ import annotations
@@ -149,6 +150,9 @@ class Informer:
             self._watching_since = asyncio.get_running_loop().time()
             async for event in events:
                 item = event.item
+                if not _is_newer(item.resource_version, self._resource_version):
+                    # Delivered again, or late: what came after it is known already.
+                    continue
                 key = (item.namespace, item.name)
                 if event.type is EventType.DELETED:
                     self._remove(key, item)
@@ -203,3 +207,8 @@ class Informer:
                 handler(type_, old, new)
             except Exception:  # noqa: BLE001  border: one controller's fault must not blind the others
                 _log.exception("A handler of %s failed", self.kind.plural)
+
+
+def _is_newer(version: str, known: str) -> bool:
+    """Whether ``version`` comes behind ``known``; versions that are no numbers cannot be compared."""
+    return not (version.isdecimal() and known.isdecimal()) or int(version) > int(known)

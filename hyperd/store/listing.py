@@ -2,8 +2,8 @@
 
 A continue token carries the resourceVersion of the first page and the last name sent. Later pages come from the
 state of their own moment, but name the first page's resourceVersion: a watch from there replays all that changed
-while the client was paging, so nothing is missed. A token below the watch floor is refused with 410, and with a
-fresh token for who does not mind.
+while the client was paging, so nothing is missed. A token below the watch floor, or from the future, is refused
+with 410, and with a fresh token for who does not mind.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ def list_objects(
         rv, after = _read_token(continue_token)
         if rv == _INCONSISTENT:
             rv = memory.rv
-        elif rv < floor:
+        elif not floor <= rv <= memory.rv:
+            # Older than what a watch can replay, or of a history that a restore has ended.
             raise Expired(_TOO_OLD, continue_token=_token(_INCONSISTENT, after))
     else:
         _check_version(resource_version, match, memory.rv)

@@ -25,6 +25,8 @@ from hyperd.store.selecting import check_selector, seen_as, selects
 
 QUEUE_LIMIT = 4096
 """Events that may wait for one watcher."""
+QUEUE_BYTES = 32 << 20
+"""Bytes of objects that may wait for one watcher, beyond the first of them."""
 
 BOOKMARK_SECONDS = 30.0
 RING_EVENTS = 512
@@ -37,9 +39,10 @@ TOO_OLD = "too old resource version: {rv} ({floor})"
 class Hub:
     """Takes committed changes and hands them to the watchers of their kind."""
 
-    def __init__(self, memory: Memory, *, queue_limit: int = QUEUE_LIMIT) -> None:
+    def __init__(self, memory: Memory, *, queue_limit: int = QUEUE_LIMIT, queue_bytes: int = QUEUE_BYTES) -> None:
         self._memory = memory
-        self._queue_limit = queue_limit
+        self.queue_limit = queue_limit
+        self.queue_bytes = queue_bytes
         self._watchers: dict[Kind, set[Watcher]] = {}
         self._ring: deque[Change] = deque()
         self._ring_bytes = 0
@@ -90,10 +93,6 @@ class Hub:
             for watcher in tuple(watchers):
                 watcher.end()
 
-    @property
-    def queue_limit(self) -> int:
-        return self._queue_limit
-
     def _remember(self, change: Change) -> None:
         self._ring.append(change)
         self._ring_bytes += len(change.item.raw)
@@ -116,6 +115,7 @@ class Watcher:
         self._selector = selector
         self._bookmarks = bookmarks
         self._queue: deque[WatchEvent] = deque()
+        self._waiting_bytes = 0
         self._past: AsyncIterator[WatchEvent] | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._ended = False
@@ -149,7 +149,9 @@ class Watcher:
         type_ = self.sight(change)
         if type_ is None:
             return
-        if len(self._queue) >= self._hub.queue_limit:
+        if len(self._queue) >= self._hub.queue_limit or self._waiting_bytes >= self._hub.queue_bytes:
+            # Who lists anew has no use for what waits, and a reader that hangs would keep it in memory.
+            self._queue.clear()
             self._overflowed = True
             self._hub.discard(self)
             self._wake()
@@ -158,6 +160,7 @@ class Watcher:
         if event is None:
             event = events[type_] = WatchEvent(type_, change.item)
         self._queue.append(event)
+        self._waiting_bytes += len(change.item.raw)
         self._wake()
 
     def sight(self, change: Change) -> EventType | None:
@@ -181,7 +184,10 @@ class Watcher:
                 raise StopAsyncIteration
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
-        return self._queue.popleft()
+        event = self._queue.popleft()
+        if event.type is not EventType.BOOKMARK:
+            self._waiting_bytes -= len(event.item.raw)
+        return event
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

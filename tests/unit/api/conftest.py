@@ -66,11 +66,13 @@ async def serving(
     admission: bool = True,
     access: dict[str, Any] | None = None,
     audit: dict[str, Any] | None = None,
+    vfs: str = "",
     **api: Any,
 ) -> AsyncIterator[Api]:
     """A started server over the store in ``folder``, with the first objects of a real daemon.
 
-    Without ``admission`` machines have no finalizers, which only controllers would take off again.
+    Without ``admission`` machines have no finalizers, which only controllers would take off again. ``vfs`` is the
+    store's file layer.
     """
     settings = Settings(
         state_dir=folder,
@@ -81,7 +83,7 @@ async def serving(
         audit=AuditSettings(**(audit or {})),
     )
     admit = reviewer(settings, may=asking(RoleAuthorizer(KINDS))) if admission else None
-    store = EmbeddedStore(settings.database_path, settings=settings.store, admit=admit, kinds=KINDS)
+    store = EmbeddedStore(settings.database_path, settings=settings.store, admit=admit, kinds=KINDS, vfs=vfs)
     await store.start()
     await bootstrap(store, settings)
     server = ApiServer(settings, store, sessions=sessions)

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from hyperd.errors import ServiceUnavailable
+from hyperd.errors import Expired, ServiceUnavailable
 from hyperd.runtime.informer import Informer
 from hyperd.store.embedded import EmbeddedStore
-from hyperd.store.interface import EventType, Item
+from hyperd.store.interface import EventType, Item, Watch, WatchEvent
 from tests.contract.store.kinds import CONFIG_MAPS, WIDGETS, config_map, widget
 
 
@@ -191,3 +191,79 @@ async def test_a_failing_store_is_asked_again_later_and_later(store: EmbeddedSto
     assert 0.1 <= slept[0] <= 0.12
     assert 0.2 <= slept[1] <= 0.24
     assert 30 <= slept[-1] <= 36
+
+
+class Repeating:
+    """A store whose watch delivers each event, then all of the past once more, out of order."""
+
+    def __init__(self, store: EmbeddedStore) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    @asynccontextmanager
+    async def watch(self, *args: Any, **kwargs: Any) -> AsyncIterator[AsyncIterator[WatchEvent]]:
+        async with self._store.watch(*args, **kwargs) as events:
+            yield self._repeated(events)
+
+    async def _repeated(self, events: Watch) -> AsyncIterator[WatchEvent]:
+        past: list[WatchEvent] = []
+        async for event in events:
+            yield event
+            for repeated in reversed(past):
+                yield repeated
+            past.append(event)
+
+
+async def test_what_is_delivered_again_or_late_changes_nothing(store: EmbeddedStore) -> None:
+    heard = Heard()
+    repeating: Any = Repeating(store)
+    informer = Informer(repeating, WIDGETS)
+    informer.add_handler(heard)
+    async with following(informer):
+        await store.create(WIDGETS, "default", widget("a"))
+        await store.delete(WIDGETS, "default", "a")
+        await store.create(WIDGETS, "default", widget("b"))
+        again = await store.create(WIDGETS, "default", widget("a"))
+        assert await heard.next(4) == [("ADDED", "a"), ("DELETED", "a"), ("ADDED", "b"), ("ADDED", "a")]
+        await store.delete(WIDGETS, "default", "b")
+        assert await heard.next(1) == [("DELETED", "b")]
+        assert informer.items() == [again]
+        assert heard.events.empty()
+
+
+class Expiring:
+    """A store that says of every watch at once that it is too old."""
+
+    def __init__(self, store: EmbeddedStore) -> None:
+        self._store = store
+        self.lists = 0
+
+    async def list(self, *args: Any, **kwargs: Any) -> Any:
+        self.lists += 1
+        return await self._store.list(*args, **kwargs)
+
+    @asynccontextmanager
+    async def watch(self, *_: Any, **__: Any) -> AsyncIterator[None]:
+        raise Expired("too old resource version")
+        yield
+
+
+async def test_a_watch_that_expires_again_and_again_does_not_make_a_storm_of_lists(store: EmbeddedStore) -> None:
+    slept: list[float] = []
+    enough = asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 12:
+            enough.set()
+            await asyncio.Event().wait()
+
+    expiring: Any = Expiring(store)
+    async with following(Informer(expiring, WIDGETS, sleep=sleep)), asyncio.timeout(10):
+        await enough.wait()
+    # At once after the first, as a log may well have been pruned; then later and later.
+    assert expiring.lists == 13
+    assert slept[:8] == sorted(slept[:8])
+    assert slept[-1] >= 30
