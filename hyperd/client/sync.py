@@ -101,11 +101,20 @@ class Client:
     ) -> Iterator[Object]:
         """Watch events, until the server ends the watch or ``timeout`` seconds pass in silence.
 
-        Without ``resource_version`` what exists comes first as ADDED. Raises Expired when the version is too old,
-        Timeout after silence.
+        Without ``resource_version`` what exists comes first as ADDED: from a list of its own, since API servers
+        over an older etcd can keep a watch that begins anywhere waiting until somebody writes. Raises Expired when
+        the version is too old, Timeout after silence.
         """
         if name:
             fields = f"metadata.name={name}" + (f",{fields}" if fields else "")
+        if not resource_version and not table:
+            listed = self.list(resource, namespace, labels=labels, fields=fields)
+            for item in listed["items"]:
+                yield {
+                    "type": "ADDED",
+                    "object": {"apiVersion": resource.api_version, "kind": resource.kind, **item},
+                }
+            resource_version = listed["metadata"]["resourceVersion"]
         where = paths.query(
             {
                 "watch": "true",

@@ -15,7 +15,7 @@ from hyperd.resources.conditions import is_true
 from hyperd.resources.kind import Object
 from hyperd.resources.meta import labels
 
-_SERVED_SECONDS = 3.0
+SERVED_SECONDS = 1.0
 """For how long the answer to which nodes are served is good enough."""
 
 
@@ -44,7 +44,7 @@ class Places:
         ]
 
     async def _which_are_served(self) -> frozenset[str]:
-        if time.monotonic() - self._served_at > _SERVED_SECONDS:
+        if time.monotonic() - self._served_at > SERVED_SECONDS:
             self._served = await served_nodes(self._context.store)
             self._served_at = time.monotonic()
         return self._served

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -9,9 +10,12 @@ from pathlib import Path
 
 from hyperd.client import home, kubeconfig
 from hyperd.client.sync import Client
+from hyperd.controllers.bootstrap import RECORD
+from hyperd.errors import NotFound
+from hyperd.resources.names import SYSTEM_NAMESPACE
 from tests.cluster.controlplane.plane import Cluster
 from tests.host.node import Node, wait_until
-from tests.host.running import Hyperd
+from tests.host.running import Hyperd, resource
 
 _RELAY = [sys.executable, "-m", "tests.cluster.relay"]
 
@@ -75,3 +79,40 @@ class ClusterHyperd(Hyperd):
         finally:
             client.close()
         return True
+
+    def leads(self) -> bool:
+        """Whether the cluster-wide work is this daemon's, as its metrics say."""
+        return "\nhyperd_leader 1" in self.local_text("/metrics")
+
+    def local_text(self, path: str) -> str:
+        """What the daemon itself answers, on its socket."""
+        client = Client(home.local(str(self.socket)), timeout=5)
+        try:
+            return client.raw("GET", path).decode()
+        finally:
+            client.close()
+
+    def domains(self) -> set[str]:
+        """uids of the machines that run under this daemon's name."""
+        prefix = f"{self.instance}-"
+        running = self.node.virsh("list", "--name").split()
+        return {name.removeprefix(prefix) for name in running if name.startswith(prefix)}
+
+
+LEFT = ("vmop", "vm", "vd", "vi", "vmip", "vmipl", "vmclass", "nodes")
+
+
+def empty(cluster: Cluster) -> None:
+    """Remove the objects that daemons keep, whether or not a daemon is there to let them go."""
+    client = Client(kubeconfig.load([str(cluster.kubeconfig)]).home(""), timeout=30)
+    free = {"metadata": {"finalizers": None}}
+    for word in LEFT:
+        kind = resource(word)
+        for obj in client.list(kind)["items"]:
+            name, namespace = obj["metadata"]["name"], obj["metadata"].get("namespace")
+            with contextlib.suppress(NotFound):
+                client.patch(kind, namespace, name, free)
+                client.delete(kind, namespace, name)
+    with contextlib.suppress(NotFound):
+        client.delete(resource("configmap"), SYSTEM_NAMESPACE, RECORD)
+    client.close()

@@ -106,6 +106,18 @@ class Hyperd:
         """SIGKILL, as a crash."""
         self._end(signal.SIGKILL)
 
+    def freeze(self) -> None:
+        """SIGSTOP: nothing of it goes on, and nobody is told."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """End ``freeze``."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+        # nsenter stops itself with its child.
+        os.kill(self._process.pid, signal.SIGCONT)
+
     def wait_dead(self, timeout: float = 60.0) -> None:
         """Wait until the daemon ended by itself, at a crash point."""
         assert self._process is not None

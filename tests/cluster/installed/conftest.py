@@ -1,8 +1,4 @@
-"""The manifests applied to a real API server as they are, and a hyperd for it to ask.
-
-Nothing forwards Services on this machine, so after ``kubectl apply -k`` the Service is made to lead to a loopback
-port; whatever refers to it keeps its name and only takes that port.
-"""
+"""The manifests applied to a real API server as they are, and a hyperd for it to ask."""
 
 from __future__ import annotations
 
@@ -12,24 +8,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 from hyperd.api.registration import API_SERVICE_OBJECT
-from hyperd.resources.kind import Object
 from hyperd.store.kubernetes import KubernetesStore
-from tests.cluster.controlplane.plane import ControlPlane, PlaneError, document, free_port
+from tests.cluster.controlplane.plane import ControlPlane, document, free_port
+from tests.cluster.installation import account_kubeconfig, install, uninstall
 from tests.cluster.installed.server import settings_in
 
 NAMESPACE = "installed"
-MANIFESTS = Path(__file__).parents[3] / "manifests"
-LEFT = "vm,vmop,vd,vi,vmip,cvi,virtualmachineclasses.v1alpha2.virtualization.deckhouse.io"
 
 
 @dataclass
@@ -87,14 +78,8 @@ class Installed:
         return self.server.folder
 
     def account_kubeconfig(self) -> Path:
-        """hyperd's own account, as its Pods have it: what it may do is what the manifests say."""
-        token = self.plane.kubectl("create", "token", "hyperd", "-n", "hyperd-system", "--duration=1h").strip()
-        config = yaml.safe_load(self.plane.kubeconfig.read_text())
-        config["users"][0]["user"] = {"token": token}
-        path = self.folder / "account.kubeconfig"
-        path.touch(mode=0o600)
-        path.write_text(yaml.safe_dump(config))
-        return path
+        """hyperd's own account, as its Pods have it."""
+        return account_kubeconfig(self.plane, self.folder / "account.kubeconfig")
 
     def person(self, name: str, *roles: str) -> Path:
         """A kubeconfig for somebody who has these ClusterRoles everywhere."""
@@ -133,18 +118,16 @@ class Installed:
 @pytest.fixture(scope="package")
 def installed(control_plane: ControlPlane) -> Iterator[Installed]:
     plane, folder = control_plane, Path(tempfile.mkdtemp(prefix="hvi"))
-    output = plane.kubectl("apply", "-k", str(MANIFESTS))
-    made = Installed(plane, Server(folder, "alpha", "127.0.0.1", free_port()), output)
+    port = free_port()
+    made = Installed(plane, Server(folder, "alpha", "127.0.0.1", port), install(plane, port))
     try:
-        _lead_to(plane, made.port)
-        plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", "--all")
         plane.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
         plane.ensure_controllers()
         made.server.start(made.account_kubeconfig())
         plane.kubectl("wait", f"apiservice/{API_SERVICE_OBJECT}", "--for=condition=Available", "--timeout=60s")
         yield made
     finally:
-        _uninstall(plane)
+        uninstall(plane)
         made.server.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -179,40 +162,3 @@ def eventually(holds: Callable[[], bool], seconds: float = 15) -> None:
     while not holds():
         assert time.monotonic() < deadline, "it did not come to pass"
         time.sleep(0.2)
-
-
-def _lead_to(plane: ControlPlane, port: int) -> None:
-    replace = [{"op": "replace", "path": "/spec", "value": {"type": "ExternalName", "externalName": "localhost"}}]
-    _patch(plane, "service/hyperd-api", replace, "-n", "hyperd-system")
-    _patch(plane, f"apiservice/{API_SERVICE_OBJECT}", [_port("/spec/service/port", port)])
-    crd = "crd/virtualmachineclasses.virtualization.deckhouse.io"
-    _patch(plane, crd, [_port("/spec/conversion/webhook/clientConfig/service/port", port)])
-    for kind in ("mutatingwebhookconfiguration", "validatingwebhookconfiguration"):
-        found = document(plane.kubectl("get", kind, "hyperd", "-o", "json"))
-        paths = [f"/webhooks/{index}/clientConfig/service/port" for index in range(len(found["webhooks"]))]
-        _patch(plane, f"{kind}/hyperd", [_port(path, port) for path in paths])
-
-
-def _port(path: str, port: int) -> Object:
-    return {"op": "replace", "path": path, "value": port}
-
-
-def _patch(plane: ControlPlane, target: str, patch: Sequence[Any], *more: str) -> None:
-    plane.kubectl("patch", target, "--type=json", "-p", json.dumps(patch), *more)
-
-
-def _uninstall(plane: ControlPlane) -> None:
-    """Leave nothing behind that other tests of this control plane would meet; the kinds stay."""
-    names = ("mutatingwebhookconfiguration/hyperd", "validatingwebhookconfiguration/hyperd", "storageclass/local")
-    plane.kubectl("delete", "--ignore-not-found", *names, f"apiservice/{API_SERVICE_OBJECT}")
-    plane.kubectl("delete", "--ignore-not-found", "configmap/hyperd-bootstrap", "-n", "kube-system")
-    found = document(plane.kubectl("get", LEFT, "-A", "-o", "json"))
-    for obj in found["items"]:
-        meta = obj["metadata"]
-        where = ["-n", meta["namespace"]] if "namespace" in meta else []
-        group, version = obj["apiVersion"].split("/")
-        # A class in another version would be hyperd's to convert.
-        target = f"{obj['kind'].lower()}.{version}.{group}/{meta['name']}"
-        plane.kubectl("patch", target, "--type=merge", "-p", '{"metadata":{"finalizers":null}}', *where)
-        with suppress(PlaneError):
-            plane.kubectl("delete", "--ignore-not-found", "--wait=false", target, *where)

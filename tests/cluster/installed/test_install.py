@@ -10,7 +10,8 @@ import pytest
 from hyperd.api.manifests import FOLDER, kustomized
 from hyperd.resources.kind import Object
 from tests.cluster.controlplane.plane import document
-from tests.cluster.installed.conftest import MANIFESTS, Installed, eventually
+from tests.cluster.installation import MANIFESTS
+from tests.cluster.installed.conftest import Installed, eventually
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
