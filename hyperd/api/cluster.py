@@ -18,7 +18,7 @@ from aiohttp import web
 
 from hyperd.admission.dispatch import reviewer
 from hyperd.admission.webhook import AdmissionWebhook
-from hyperd.api import auth, clusterca, frontproxy, listeners
+from hyperd.api import clusterca, frontproxy, listeners
 from hyperd.api.accessreview import AccessReviews
 from hyperd.api.audit import AuditLog
 from hyperd.api.authorization import Attributes, asking, require
@@ -40,6 +40,7 @@ from hyperd.store.kubernetes import KubernetesStore
 
 _LOG = logging.getLogger(__name__)
 _CONNECT_PREFIX: Final = f"/apis/{GROUP}/{VERSION}/"
+_HEALTH: Final = frozenset({"/healthz", "/livez", "/readyz"})
 _DOCUMENTS: Final = ("/apis", f"/apis/{GROUP}", f"/apis/{GROUP}/{VERSION}", "/openapi/v2", "/openapi/v3")
 _IDLE_SECONDS: Final = 120.0
 _HANDSHAKE_SECONDS: Final = 10.0
@@ -129,6 +130,7 @@ class ClusterApi:
     async def _run(self) -> None:
         """Level-triggered: every minute, have certificates, front proxy and registration as they should be."""
         serving: tuple[FrontProxy | None, bytes] | None = None
+        said = ""
         while True:
             try:
                 await self._learn_own_name()
@@ -143,9 +145,11 @@ class ClusterApi:
                     serving = front, shown
                 await self._registration.ensure(authority)
                 self.registered.set()
-                delay = _UPKEEP_SECONDS
+                delay, said = _UPKEEP_SECONDS, ""
             except (HyperdError, OSError) as err:
-                _LOG.warning("The cluster's API server cannot be served as it should: %s", err)
+                if said != str(err):
+                    said = str(err)
+                    _LOG.warning("The cluster's API server cannot be served as it should: %s", said)
                 delay = _RETRY_SECONDS
             await asyncio.sleep(delay)
 
@@ -194,7 +198,7 @@ class ClusterApi:
         if self._webhooks.owns(path):
             seen.verb, seen.resource = "review", path
             return await self._webhooks.answer(request, path, request_id)
-        if path in auth.PUBLIC_PATHS and request.method in ("GET", "HEAD"):
+        if path in _HEALTH and request.method in ("GET", "HEAD"):
             seen.verb, seen.resource = "get", path
             return self._documents.public(path, request_id)
         if self._proxies is None:

@@ -130,6 +130,13 @@ async def test_a_refusal_is_a_status(operator: Path) -> None:
             assert answer.status == 403
 
 
+async def test_what_is_not_built_says_so_through_the_api_server(editor: Path, machine: Object) -> None:
+    where = path(machine["metadata"]["name"], "freeze")
+    async with client(editor) as session, session.put(where, json={}) as answer:
+        assert answer.status == 501
+        assert "virtualmachines/freeze is not built" in (await answer.json())["message"]
+
+
 async def test_who_may_only_read_opens_no_console(installed: Installed, machine: Object) -> None:
     kubeconfig = await asyncio.to_thread(installed.person, "vera", "hyperd:viewer")
     name = machine["metadata"]["name"]
@@ -164,9 +171,11 @@ async def test_without_the_front_proxys_certificate_headers_are_nobodys(
 ) -> None:
     where = path(machine["metadata"]["name"], "console") + "?probe=true"
     async with direct(installed, None) as session:
-        for one in (where, GROUP, "/apis", "/metrics", "/api/v1/secrets"):
+        for one in (where, GROUP, "/apis", "/metrics", "/version", "/api/v1/secrets"):
             status, said = await get(session, one, **AS_ROOT)
             assert (status, said["reason"]) == (401, "Unauthorized")
+        async with session.get("/readyz") as answer:
+            assert answer.status == 200, "kubelets ask so"
 
 
 async def test_another_name_of_the_same_ca_is_not_believed(installed: Installed, machine: Object) -> None:
