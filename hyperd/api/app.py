@@ -86,7 +86,7 @@ class ApiServer:
         self._watchers = Watchers(store, settings.api.max_watchers)
         self.audit = AuditLog(settings.log_dir, settings.audit)
         self.metrics = Metrics((self._watchers.samples, self.audit.samples, *collectors))
-        self._objects = Objects(store, self._watchers, settings.api.max_body_bytes)
+        self._objects = Objects(store, self._watchers, self._authorizer, settings.api.max_body_bytes)
         self._connect = Connect(sessions or {})
         self._documents = Documents((*kinds, *ASKED) if objects_elsewhere is None else (), self.metrics)
         self._router = Router(kinds)

@@ -93,6 +93,17 @@ async def parse_json(body: bytes) -> tuple[Any, list[str]]:
     return value, _duplicates(body)
 
 
+async def parse_config(body: bytes) -> tuple[Any, list[str]]:
+    """What is to be applied, JSON or YAML, and the paths of its duplicate keys. Raises BadRequest."""
+    if body.lstrip()[:1] == b"{":
+        # JSON is YAML, but much cheaper to read as what it is.
+        try:
+            return await parse_json(body)
+        except BadRequest:
+            return await parse_yaml(body)
+    return await parse_yaml(body)
+
+
 class _Pairs(list[tuple[str, Any]]):
     """An object as its pairs, so that a key that comes twice is seen."""
 

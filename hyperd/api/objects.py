@@ -8,28 +8,31 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from aiohttp import web
 
 from hyperd.api import answers, bodies, options, protobuf
 from hyperd.api.answers import Call
+from hyperd.api.authorization import Attributes, Authorizer, require
 from hyperd.api.watching import Watchers
-from hyperd.errors import BadRequest, Conflict, NotFound, NotImplementedYet, UnsupportedMediaType
+from hyperd.errors import BadRequest, Conflict, NotFound, UnsupportedMediaType
 from hyperd.resources.kind import Kind, Object
 from hyperd.store.interface import FieldValidation, Item, Listing, PatchType, Store, Write
 
 T = TypeVar("T")
 Handler = Callable[[Call], Awaitable[web.StreamResponse]]
 
-_MAX_MANAGER = 128
+_MAX_MANAGER_BYTES = 128
 
 
 class Objects:
     """The verbs over one store; ``handlers`` is the table by verb."""
 
-    def __init__(self, store: Store, watchers: Watchers, max_body_bytes: int) -> None:
+    def __init__(self, store: Store, watchers: Watchers, authorizer: Authorizer, max_body_bytes: int) -> None:
         self._store = store
+        self._authorizer = authorizer
         self._watchers = watchers
         self._max_body = max_body_bytes
         self._writes: set[asyncio.Task[Any]] = set()
@@ -110,11 +113,9 @@ class Objects:
         call.accepted(answers.ONE)
         patch_type = _patch_type(call.request.content_type, target.kind)
         if patch_type is PatchType.APPLY:
-            # Refused before the object is looked for: an apply would also create it.
-            raise NotImplementedYet(
-                "Server-side apply is not served by this version; use client-side apply (kubectl apply without "
-                "--server-side) or a merge patch."
-            )
+            return await self._apply(call)
+        if call.query.optional_flag("force") is not None:
+            raise options.forbidden_force()
         write = self._write(call, "PatchOptions")
         body = await bodies.read(call.request, self._max_body)
         patch, duplicates = await bodies.parse_json(body)
@@ -132,11 +133,35 @@ class Objects:
                 patch_type,
                 patch,
                 subresource=target.subresource,
-                force=call.query.flag("force"),
                 write=write,
             )
         )
         return await answers.item(call, changed)
+
+    async def _apply(self, call: Call) -> web.StreamResponse:
+        target = call.target
+        where = (target.kind, target.scope, target.name)
+        create = Attributes(
+            "create", target.kind.group, target.kind.plural, target.subresource, target.scope, target.name
+        )
+        write = replace(
+            self._write(call, "PatchOptions"),
+            # Nobody applies by the name of a program: it would not say which of its users owns what.
+            field_manager=call.query.get("fieldManager"),
+            may_create=await self._authorizer.allows(call.user, create),
+        )
+        config, duplicates = await bodies.parse_config(await bodies.read(call.request, self._max_body))
+        _report_duplicates(duplicates, write)
+        work = self._store.apply(
+            *where, config, subresource=target.subresource, force=call.query.flag("force"), write=write
+        )
+        try:
+            applied, created = await self._finish(work)
+        except NotFound as err:
+            if not write.may_create and err.kind == target.kind.plural:
+                await require(self._authorizer, call.user, create)
+            raise
+        return await answers.item(call, applied, status=201 if created else 200)
 
     async def delete(self, call: Call) -> web.StreamResponse:
         target = call.target
@@ -232,8 +257,9 @@ class Objects:
 
 def _agent(request: web.BaseRequest) -> str:
     """The client's program, which is its field manager unless it names one."""
-    agent = request.headers.get("User-Agent", "").split("/", 1)[0][:_MAX_MANAGER]
-    return agent if agent and agent.isprintable() else "unknown"
+    agent = request.headers.get("User-Agent", "").partition("/")[0]
+    printable = "".join(char for char in agent if char.isprintable()).encode()
+    return printable[:_MAX_MANAGER_BYTES].decode(errors="ignore") or "unknown"
 
 
 def _match_kind(obj: Object, kind: Kind) -> None:

@@ -193,7 +193,7 @@ def _query_parameters(verb: str) -> Iterable[Object]:
 def _body_types(operation: routes.Operation) -> dict[str, Any]:
     if operation.verb == "patch":
         strategic = () if operation.kind.model is not None else (PatchType.STRATEGIC,)
-        types = (PatchType.JSON, PatchType.MERGE, *strategic)
+        types = (PatchType.JSON, PatchType.MERGE, *strategic, PatchType.APPLY)
         return {type_.value: {"schema": {"type": "object"}} for type_ in types}
     name = f"{_META}.DeleteOptions" if operation.method == "DELETE" else schema_name(operation.kind)
     return {"application/json": {"schema": _ref(name)}, "application/yaml": {"schema": _ref(name)}}

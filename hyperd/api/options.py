@@ -75,6 +75,11 @@ def write_options(kind: str, query: Query) -> WriteOptions:
     return WriteOptions(bool(runs), FieldValidation(validation or FieldValidation.WARN), manager)
 
 
+def forbidden_force() -> Invalid:
+    """The 422 for ``force`` of anything but an apply."""
+    return invalid_options("PatchOptions", [_forbidden("force", "may not be specified for non-apply patch")])
+
+
 @dataclass(frozen=True)
 class ListOptions:
     """Parameters of list, watch and deletecollection."""

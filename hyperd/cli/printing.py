@@ -107,12 +107,27 @@ def json_text(value: Any) -> str:
 
 
 def document(value: Any, form: str) -> str:
-    """``value`` as ``json`` or ``yaml`` text, with a newline at its end."""
+    """An object or list as ``json`` or ``yaml`` text, with a newline at its end.
+
+    Who owns which field is left out, as kubectl does: it is longer than all the rest.
+    """
+    value = _without_owners(value)
     if form == "json":
         return json_text(value) + "\n"
     from hyperd.client.yamltext import dump
 
     return dump(value)
+
+
+def _without_owners(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    if isinstance(value.get("items"), list):
+        return {**value, "items": [_without_owners(item) for item in value["items"]]}
+    metadata = value.get("metadata")
+    if not isinstance(metadata, dict) or "managedFields" not in metadata:
+        return value
+    return {**value, "metadata": {key: kept for key, kept in metadata.items() if key != "managedFields"}}
 
 
 def object_name(resource: Resource, name: str) -> str:

@@ -1,6 +1,8 @@
-"""OpenAPI schemas of core kinds: the usual fields, for ``kubectl explain`` and for forms.
+"""OpenAPI schemas of core kinds: for ``kubectl explain``, for forms, and for who owns which field.
 
-Kubernetes owns these kinds. What is not listed is kept as it comes; nothing is ever pruned from them.
+Kubernetes owns these kinds. Nothing is ever pruned from them: what is not listed is kept as it comes. Only
+server-side apply refuses a field that a ``block`` does not list; of an ``open_block`` only the usual ones are
+listed. List and map types are Kubernetes' own.
 """
 
 from __future__ import annotations
@@ -30,9 +32,16 @@ def strings(doc: str) -> Schema:
     return {"type": "object", "additionalProperties": {"type": "string"}, "description": doc}
 
 
+def number_or_text(doc: str) -> Schema:
+    return {
+        "anyOf": [{"type": "integer"}, {"type": "string"}],
+        "x-kubernetes-int-or-string": True,
+        "description": doc,
+    }
+
+
 def quantities(doc: str) -> Schema:
-    quantity = {"anyOf": [{"type": "integer"}, {"type": "string"}], "x-kubernetes-int-or-string": True}
-    return {"type": "object", "additionalProperties": quantity, "description": doc}
+    return {"type": "object", "additionalProperties": number_or_text("A quantity."), "description": doc}
 
 
 def blobs(doc: str) -> Schema:
@@ -44,17 +53,28 @@ def blobs(doc: str) -> Schema:
 
 
 def block(doc: str, **properties: Schema) -> Schema:
+    """An object with these fields."""
+    return {"type": "object", "description": doc, "properties": properties}
+
+
+def open_block(doc: str, **properties: Schema) -> Schema:
     """An object with these fields, and whatever else comes."""
-    return {
-        "type": "object",
-        "description": doc,
-        "properties": properties,
-        "x-kubernetes-preserve-unknown-fields": True,
-    }
+    return {**block(doc, **properties), "x-kubernetes-preserve-unknown-fields": True}
+
+
+def whole(schema: Schema) -> Schema:
+    """A map that is applied as one field."""
+    return {**schema, "x-kubernetes-map-type": "atomic"}
 
 
 def many(doc: str, item: Schema) -> Schema:
-    return {"type": "array", "description": doc, "items": item}
+    """A list that is applied as one field."""
+    return {"type": "array", "description": doc, "items": item, "x-kubernetes-list-type": "atomic"}
+
+
+def many_by(keys: tuple[str, ...], doc: str, item: Schema) -> Schema:
+    """A list whose items are told apart by ``keys`` and applied one by one."""
+    return {**many(doc, item), "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [*keys]}
 
 
 def kind(doc: str, **properties: Schema) -> Schema:
@@ -72,7 +92,8 @@ def words(doc: str) -> Schema:
     return many(doc, {"type": "string"})
 
 
-_CONDITIONS = many(
+_CONDITIONS = many_by(
+    ("type",),
     "Aspects of its state.",
     block(
         "One aspect of its state.",
@@ -82,6 +103,7 @@ _CONDITIONS = many(
         message=text("Why it is so, for people."),
         lastTransitionTime=time("When the status last changed."),
         lastHeartbeatTime=time("When it was last looked at."),
+        observedGeneration={**number("Which generation of the object it is about."), "format": "int64"},
     ),
 )
 _REFERENCE = {
@@ -114,7 +136,8 @@ CONFIG_MAP = kind(
 )
 EVENT = kind(
     "Event is a report of something that happened to an object; kept for an hour.",
-    involvedObject=block("The object that it happened to.", **_REFERENCE),
+    involvedObject=whole(block("The object that it happened to.", **_REFERENCE)),
+    related=whole(block("Another object that has to do with it.", **_REFERENCE)),
     reason=text("What happened, in one word for programs."),
     message=text("What happened, for people."),
     type=text("Normal or Warning."),
@@ -130,25 +153,34 @@ EVENT = kind(
 )
 NODE = kind(
     "Node is a machine that virtual machines run on.",
-    spec=block(
+    spec=open_block(
         "How the node behaves.",
         unschedulable=flag("Whether it takes no new virtual machines."),
         podCIDR=text("Addresses of its Pods."),
+        podCIDRs={**words("Addresses of its Pods, of each family."), "x-kubernetes-list-type": "set"},
         providerID=text("Identity of the machine at its provider."),
         taints=many(
             "What keeps work away.",
-            block("A taint.", key=text("Key."), value=text("Value."), effect=text("Effect.")),
+            block(
+                "A taint.",
+                key=text("Key."),
+                value=text("Value."),
+                effect=text("Effect."),
+                timeAdded=time("When it was added."),
+            ),
         ),
     ),
-    status=block(
+    status=open_block(
         "State of the node.",
         capacity=quantities("What the machine has."),
         allocatable=quantities("What virtual machines may have."),
         conditions=_CONDITIONS,
-        addresses=many(
-            "Its addresses.", block("An address.", type=text("Kind of address."), address=text("The address."))
+        addresses=many_by(
+            ("type",),
+            "Its addresses.",
+            block("An address.", type=text("Kind of address."), address=text("The address.")),
         ),
-        nodeInfo=block(
+        nodeInfo=open_block(
             "What the machine is.",
             machineID=text("Identity of the installation."),
             systemUUID=text("Identity of the hardware."),
@@ -171,6 +203,8 @@ LEASE = kind(
         acquireTime=time("Since when it is held."),
         renewTime=time("When it was last renewed."),
         leaseTransitions=number("How often the holder changed."),
+        preferredHolder=text("Who should hold it."),
+        strategy=text("How the holder is chosen."),
     ),
 )
 STORAGE_CLASS = kind(
@@ -181,6 +215,18 @@ STORAGE_CLASS = kind(
     mountOptions=words("Options of the mount."),
     allowVolumeExpansion=flag("Whether volumes can grow."),
     volumeBindingMode=text("When a volume is made: Immediate or WaitForFirstConsumer."),
+    allowedTopologies=many(
+        "Where volumes may be.",
+        whole(
+            block(
+                "A choice of nodes.",
+                matchLabelExpressions=many(
+                    "Labels of the nodes.",
+                    block("Values of a label.", key=text("Key of the label."), values=words("Its values.")),
+                ),
+            )
+        ),
+    ),
 )
 SERVICE = kind(
     "Service is a name for a set of addresses.",
@@ -188,33 +234,61 @@ SERVICE = kind(
         "What the service shall be.",
         type=text("ClusterIP, NodePort, LoadBalancer or ExternalName."),
         clusterIP=text("Its address."),
+        clusterIPs=words("Its addresses, of each family."),
+        ipFamilies=words("IPv4, IPv6 or both."),
+        ipFamilyPolicy=text("Whether it has addresses of both families."),
         externalIPs=words("Further addresses."),
-        selector=strings("Labels of what is behind it."),
-        ports=many(
+        externalName=text("The name that it stands for."),
+        externalTrafficPolicy=text("Cluster or Local."),
+        internalTrafficPolicy=text("Cluster or Local."),
+        trafficDistribution=text("Which of its endpoints are preferred."),
+        selector=whole(strings("Labels of what is behind it.")),
+        ports=many_by(
+            ("port", "protocol"),
             "Its ports.",
             block(
                 "A port.",
                 name=text("Name of the port."),
                 port=number("Number of the port."),
-                protocol=text("TCP, UDP or SCTP."),
+                protocol={**text("TCP, UDP or SCTP."), "default": "TCP"},
+                targetPort=number_or_text("Port of what is behind it."),
                 nodePort=number("Port of every node."),
+                appProtocol=text("What is spoken on it."),
             ),
         ),
+        publishNotReadyAddresses=flag("Whether addresses count that are not ready."),
+        sessionAffinity=text("None or ClientIP."),
+        sessionAffinityConfig=block(
+            "How clients are kept.",
+            clientIP=block("By their address.", timeoutSeconds=number("For how long.")),
+        ),
+        allocateLoadBalancerNodePorts=flag("Whether a load balancer needs ports of the nodes."),
+        healthCheckNodePort=number("Port of every node that tells whether it has endpoints."),
+        loadBalancerClass=text("Which load balancer."),
+        loadBalancerIP=text("Address that the load balancer should have."),
+        loadBalancerSourceRanges=words("Whom the load balancer lets in."),
     ),
-    status=block("State of the service.", loadBalancer=block("Its load balancer.")),
+    status=block(
+        "State of the service.",
+        conditions=_CONDITIONS,
+        loadBalancer=block(
+            "Its load balancer.",
+            ingress=many("Where it is reached.", {"type": "object", "x-kubernetes-preserve-unknown-fields": True}),
+        ),
+    ),
 )
 POD = kind(
     "Pod is a group of containers; only the cluster home has any.",
-    spec=block("The Pod."),
-    status=block("State of the Pod."),
+    spec=open_block("The Pod."),
+    status=open_block("State of the Pod."),
 )
 PERSISTENT_VOLUME_CLAIM = kind(
     "PersistentVolumeClaim asks for a volume; only the cluster home has any.",
-    spec=block("What is asked for."),
-    status=block("What was given."),
+    spec=open_block("What is asked for."),
+    status=open_block("What was given."),
 )
 PERSISTENT_VOLUME = kind(
     "PersistentVolume is a volume; only the cluster home has any.",
-    spec=block("The volume."),
-    status=block("State of the volume."),
+    spec=open_block("The volume."),
+    status=open_block("State of the volume."),
 )

@@ -10,6 +10,7 @@ import re
 from typing import Any, Final
 
 from hyperd.errors import Cause
+from hyperd.resources.formats import FORMATS
 from hyperd.resources.kind import Kind, Object
 
 MAX_ANNOTATIONS_BYTES: Final = 256 * 1024
@@ -158,6 +159,21 @@ def type_faults(metadata: dict[str, Any]) -> list[Cause]:
         items = metadata.get(name) or []
         if not isinstance(items, list) or not all(isinstance(item, inner) for item in items):
             causes.append(_mistyped(f"metadata.{name}", f"array of {'strings' if inner is str else 'objects'}"))
+    return causes + _managed_faults(metadata.get("managedFields") or [])
+
+
+def _managed_faults(entries: Any) -> list[Cause]:
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        return [_mistyped("metadata.managedFields", "array of objects")]
+    causes = [
+        _mistyped(f"metadata.managedFields[{index}].{name}", "string")
+        for index, entry in enumerate(entries)
+        for name in ("manager", "operation", "apiVersion", "fieldsType", "subresource", "time")
+        if not isinstance(entry.get(name, ""), str | None)
+    ]
+    for index, entry in enumerate(entries):
+        if not causes and entry.get("time") and not FORMATS["date-time"](entry["time"]):
+            causes.append(_mistyped(f"metadata.managedFields[{index}].time", "date-time"))
     return causes
 
 

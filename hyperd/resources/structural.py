@@ -21,8 +21,8 @@ from hyperd.resources.metadata import check_metadata, prune_metadata, quoted
 Schema = Mapping[str, Any]
 
 __all__ = [
-    "BLOCKING", "Schema", "apply_defaults", "check_metadata", "check_rules", "invalid", "prune", "subschema",
-    "validate", "values_at",
+    "BLOCKING", "Schema", "apply_defaults", "check_metadata", "check_rules", "drop_empty", "invalid", "prune",
+    "subschema", "validate", "values_at",
 ]  # fmt: skip
 
 _JSON_TYPES: Final = {
@@ -75,18 +75,21 @@ def _prune(
                 _prune(items, child, f"{path}[{index}]", dropped)
 
 
-def apply_defaults(schema: Schema, obj: Object) -> None:
-    """Fill in defaults, in place. A null where none is allowed counts as absent, as in Kubernetes."""
-    _default(schema, obj)
+def apply_defaults(schema: Schema, obj: Object, *, keep_nulls: bool = False) -> None:
+    """Fill in defaults, in place. A null where none is allowed counts as absent, as in Kubernetes.
+
+    ``keep_nulls`` leaves one that has no default to ``validate``, as is done with what was applied.
+    """
+    _default(schema, obj, keep_nulls)
 
 
-def _default(schema: Schema, value: Any) -> None:
+def _default(schema: Schema, value: Any, keep_nulls: bool) -> None:
     if type(value) is list:
         items = schema.get("items")
         if items is not None:
             for child in value:
                 if type(child) in (dict, list):
-                    _default(items, child)
+                    _default(items, child, keep_nulls)
         return
     if type(value) is not dict:
         return
@@ -95,19 +98,19 @@ def _default(schema: Schema, value: Any) -> None:
         child = value.get(name)
         if child is None:
             if name in value:
-                if known.get("nullable"):
+                if known.get("nullable") or (keep_nulls and "default" not in known):
                     continue
                 del value[name]
             if "default" not in known:
                 continue
             child = value[name] = _copy(known["default"])
         if type(child) in (dict, list):
-            _default(known, child)
+            _default(known, child, keep_nulls)
     extra = schema.get("additionalProperties")
     if type(extra) is dict:
         for child in value.values():
             if type(child) in (dict, list):
-                _default(extra, child)
+                _default(extra, child, keep_nulls)
 
 
 def _copy(value: Any) -> Any:
@@ -116,6 +119,21 @@ def _copy(value: Any) -> Any:
     if type(value) is list:
         return [_copy(child) for child in value]
     return value
+
+
+def drop_empty(schema: Schema, obj: Object) -> None:
+    """Drop nulls, and maps and lists without content, in place, where ``schema`` knows them.
+
+    Kubernetes' own kinds say so by leaving them out; what is not in the schema stays as it is.
+    """
+    for name, known in (schema.get("properties") or {}).items():
+        if name not in obj:
+            continue
+        value = obj[name]
+        if value is None or (not value and ("additionalProperties" in known or known.get("type") == "array")):
+            del obj[name]
+        elif type(value) is dict:
+            drop_empty(known, value)
 
 
 def validate(schema: Schema, obj: Object) -> list[Cause]:
@@ -212,14 +230,14 @@ def _check_array(schema: Schema, value: list[Any], path: str, causes: list[Cause
 
 
 def _check_duplicates(keys: Sequence[str] | None, value: list[Any], path: str, causes: list[Cause]) -> None:
-    seen: set[str] = set()
+    seen: dict[str, int] = {}
     for index, child in enumerate(value):
         if keys is not None and type(child) is dict:
             child = {key: child[key] for key in keys if key in child}
         identity = json.dumps(child, sort_keys=True)
-        if identity in seen:
+        seen[identity] = seen.get(identity, 0) + 1
+        if seen[identity] == 2:
             causes.append(Cause(f"{path}[{index}]", f"Duplicate value: {identity}", "FieldValueDuplicate"))
-        seen.add(identity)
 
 
 def _check_string(schema: Schema, value: str, path: str, causes: list[Cause]) -> None:

@@ -25,28 +25,31 @@ def _is_secret(kind: Kind) -> bool:
     return not kind.group and kind.plural == "secrets"
 
 
-def before_create(kind: Kind, new: Object) -> None:
-    """Complete a new object, in place."""
+def default(kind: Kind, new: Object) -> None:
+    """Fill in what Kubernetes' own defaults say, in place: whoever writes the object owns it."""
     if is_namespace(kind):
         _label(new)
-        new["spec"] = {"finalizers": [NAMESPACE_FINALIZER]}
-        new["status"] = {"phase": "Active"}
     elif _is_secret(kind):
         _fold_string_data(kind, new)
         new.setdefault("type", "Opaque")
 
 
+def before_create(kind: Kind, new: Object) -> None:
+    """Complete a new object with what nobody may choose, in place."""
+    if is_namespace(kind):
+        new["spec"] = {"finalizers": [NAMESPACE_FINALIZER]}
+        new["status"] = {"phase": "Active"}
+
+
 def before_update(kind: Kind, new: Object, old: Object) -> None:
     """Complete an object that replaces ``old``, in place. Raises Invalid for what may not change."""
     if is_namespace(kind):
-        _label(new)
         for part in ("spec", "status"):
             if part in old:
                 new[part] = old[part]
     elif _is_secret(kind):
-        _fold_string_data(kind, new)
         former = old.get("type", "Opaque")
-        if new.setdefault("type", former) != former:
+        if new["type"] != former:
             cause = Cause("type", f'Invalid value: "{new["type"]}": field is immutable')
             raise invalid(kind, old["metadata"]["name"], [cause])
 

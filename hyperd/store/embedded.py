@@ -21,6 +21,8 @@ from hyperd.resources.structural import check_metadata, invalid
 from hyperd.settings import StoreSettings
 from hyperd.store import core_kinds, deletion
 from hyperd.store.engine import Engine
+from hyperd.store.fields.apply import apply
+from hyperd.store.fields.tracking import differs_in_times_alone
 from hyperd.store.housekeeping import Housekeeper
 from hyperd.store.interface import (
     BY_SYSTEM,
@@ -211,12 +213,16 @@ class EmbeddedStore:
                     group=kind.group,
                     name=name,
                 )
-            new = await self._pipeline.create(kind, new, write)
-            # Again: admission took its time, and nothing may appear in a namespace that is going.
-            self._check_namespace(kind, namespace, name)
-            if write.dry_run:
-                return Item.of(new)
-            return await self._ledger.put(kind, new, None)
+            return await self._add(kind, namespace, new, write)
+
+    async def _add(self, kind: Kind, namespace: str, new: Object, write: Write, *, applied: bool = False) -> Item:
+        """Write the decoded ``new``, whose turn is held, for the first time."""
+        new = await self._pipeline.create(kind, new, write, applied=applied)
+        # Again: admission took its time, and nothing may appear in a namespace that is going.
+        self._check_namespace(kind, namespace, new["metadata"]["name"])
+        if write.dry_run:
+            return Item.of(new)
+        return await self._ledger.put(kind, new, None)
 
     async def update(
         self,
@@ -248,6 +254,9 @@ class EmbeddedStore:
         force: bool = False,
         write: Write = BY_SYSTEM,
     ) -> Item:
+        if patch_type is PatchType.APPLY:
+            options: dict[str, Any] = {"subresource": subresource, "force": force, "write": write}
+            return (await self.apply(kind, namespace, name, patch, **options))[0]
         async with self._ledger.turn(Place(kind, namespace, name)):
             old = self._memory.require(kind, namespace, name)
             patched = apply_patch(kind, old.object(), patch_type, patch)
@@ -259,6 +268,38 @@ class EmbeddedStore:
                 text = f"Invalid value: {quoted(shown)}: {err.message}"
                 raise Invalid(f' "" is invalid: patch: {text}', causes=[Cause("patch", text)]) from err
             return await self._replace(kind, old, new, subresource, write)
+
+    async def apply(
+        self,
+        kind: Kind,
+        namespace: str,
+        name: str,
+        config: Any,
+        *,
+        subresource: str = "",
+        force: bool = False,
+        write: Write = BY_SYSTEM,
+    ) -> tuple[Item, bool]:
+        async with self._ledger.turn(Place(kind, namespace, name)):
+            old = self._memory.get(kind, namespace, name)
+            if old is None and (subresource or not write.may_create):
+                raise not_found(kind, name)
+            live = None if old is None else old.object()
+            manager = write.field_manager
+            new = apply(kind, live, config, manager=manager, subresource=subresource, force=force)
+            # What the configuration leaves to the schema is filled in after it was merged: nobody owns that.
+            new = self._pipeline.decode(kind, namespace, new, write, applied=True)
+            if old is not None:
+                return await self._replace(kind, old, new, subresource, write, applied=True), False
+            _check_name(new["metadata"], name)
+            if new["metadata"].get("uid"):
+                text = (
+                    f"uid mismatch: the provided object specified uid {str(new['metadata']['uid'])[:64]}, "
+                    "and no existing object was found"
+                )
+                raise precondition_failed(kind, name, text)
+            self._check_namespace(kind, namespace, name)
+            return await self._add(kind, namespace, new, write, applied=True), True
 
     async def delete(
         self,
@@ -304,20 +345,14 @@ class EmbeddedStore:
             else:
                 await self._ledger.put(kind, obj, old)
 
-    async def _replace(self, kind: Kind, old: Stored, new: Object, subresource: str, write: Write) -> Item:
-        """Write ``new`` over ``old``, whose turn is held."""
+    async def _replace(
+        self, kind: Kind, old: Stored, new: Object, subresource: str, write: Write, *, applied: bool = False
+    ) -> Item:
+        """Write ``new`` over ``old``, whose turn is held; ``applied`` says that it has its managedFields."""
         if subresource not in ("", *kind.subresources):
             raise not_found(kind, old.name)
         meta = new["metadata"]
-        if not meta.get("name"):
-            raise BadRequest(
-                f"the name of the object ({old.name} based on URL) was undeterminable: name must be provided"
-            )
-        if meta["name"] != old.name:
-            raise BadRequest(
-                f"the name of the object ({str(meta['name'])[:253]}) does not match "
-                f"the name on the URL ({old.name})"
-            )
+        _check_name(meta, old.name)
         if (meta.get("uid") or old.uid) != old.uid:
             text = (
                 f"Precondition failed: UID in precondition: {str(meta['uid'])[:64]}, UID in object meta: {old.uid}"
@@ -328,10 +363,10 @@ class EmbeddedStore:
             raise precondition_failed(kind, old.name, text)
         former = old.object()
         if subresource == "status":
-            new = self._pipeline.update_status(kind, new, former)
+            new = self._pipeline.update_status(kind, new, former, write, applied=applied)
         else:
-            new = await self._pipeline.update(kind, new, former, write)
-        if new == former:
+            new = await self._pipeline.update(kind, new, former, write, applied=applied)
+        if new == former or differs_in_times_alone(new, former):
             return old
         if write.dry_run:
             return Item.of(new)
@@ -358,6 +393,16 @@ class EmbeddedStore:
                 group=kind.group,
                 name=name,
             )
+
+
+def _check_name(meta: Object, name: str) -> None:
+    """Raise BadRequest unless the object has the name of the request."""
+    if not meta.get("name"):
+        raise BadRequest(f"the name of the object ({name} based on URL) was undeterminable: name must be provided")
+    if meta["name"] != name:
+        raise BadRequest(
+            f"the name of the object ({str(meta['name'])[:253]}) does not match the name on the URL ({name})"
+        )
 
 
 def _check_preconditions(kind: Kind, old: Stored, wanted: Preconditions) -> None:

@@ -193,6 +193,8 @@ class Write:
     field_validation: FieldValidation = FieldValidation.WARN
     dry_run: bool = False
     warn: Callable[[str], None] = _no_warning
+    may_create: bool = True
+    """Whether an apply may make what is not there; else that is NotFound. In a cluster its RBAC decides."""
 
 
 BY_SYSTEM = Write()
@@ -321,7 +323,24 @@ class Store(Protocol):
         subresource: str = "",
         force: bool = False,
         write: Write = BY_SYSTEM,
-    ) -> Item: ...
+    ) -> Item:
+        """Change as ``patch`` says; ``force`` is for APPLY."""
+
+    async def apply(
+        self,
+        kind: Kind,
+        namespace: str,
+        name: str,
+        config: Any,
+        *,
+        subresource: str = "",
+        force: bool = False,
+        write: Write = BY_SYSTEM,
+    ) -> tuple[Item, bool]:
+        """Server-side apply for ``write.field_manager``: the object, and whether it was created.
+
+        Raises Conflict, with one cause a field, where others set a field otherwise and ``force`` is not given.
+        """
 
     async def delete(
         self,

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from hyperd.errors import BadRequest, NotFound
+from hyperd.errors import BadRequest, HyperdError, NotFound
 from hyperd.resources.kind import Kind, Object
 from hyperd.store.interface import (
     BY_SYSTEM,
@@ -36,6 +37,7 @@ from hyperd.store.kubernetes_watch import KubernetesWatch
 from hyperd.store.listing import parse_version
 
 _ANYTHING = Preconditions()
+_NO_CONFIGURATION = "failed to create typed patch object"
 
 
 class KubernetesStore:
@@ -215,9 +217,36 @@ class KubernetesStore:
         force: bool = False,
         write: Write = BY_SYSTEM,
     ) -> Item:
+        if patch_type is PatchType.APPLY:
+            options: dict[str, Any] = {"subresource": subresource, "force": force, "write": write}
+            return (await self.apply(kind, namespace, name, patch, **options))[0]
         path = object_path(kind, namespace, name, subresource)
-        query = [("force", "true")] if force else []
-        return await self._write("PATCH", kind, path, _encoded(patch), write, query, content_type=patch_type)
+        return await self._write("PATCH", kind, path, _encoded(patch), write, content_type=patch_type)
+
+    async def apply(
+        self,
+        kind: Kind,
+        namespace: str,
+        name: str,
+        config: Any,
+        *,
+        subresource: str = "",
+        force: bool = False,
+        write: Write = BY_SYSTEM,
+    ) -> tuple[Item, bool]:
+        path = object_path(kind, namespace, name, subresource)
+        query = _write_query(write) + ([("force", "true")] if force else [])
+        try:
+            status, answer = await self._client.exchange(
+                "PATCH", path, query=query, body=_encoded(config), content_type=PatchType.APPLY, warn=write.warn
+            )
+        except HyperdError as err:
+            if err.code == HTTPStatus.INTERNAL_SERVER_ERROR and err.message.startswith(_NO_CONFIGURATION):
+                # An API server calls a configuration that does not fit the schema a fault of its own.
+                raise BadRequest(err.message) from err
+            raise
+        self._writes += not write.dry_run
+        return _item(kind, answer), status == HTTPStatus.CREATED
 
     async def delete(
         self,
@@ -257,18 +286,21 @@ class KubernetesStore:
         path: str,
         body: bytes,
         write: Write,
-        query: Sequence[tuple[str, str]] = (),
         *,
         content_type: str = "application/json",
     ) -> Item:
-        sent = [*query, ("fieldManager", write.field_manager), ("fieldValidation", write.field_validation.value)]
-        if write.dry_run:
-            sent.append(("dryRun", "All"))
         answer = await self._client.request(
-            method, path, query=sent, body=body, content_type=content_type, warn=write.warn
+            method, path, query=_write_query(write), body=body, content_type=content_type, warn=write.warn
         )
         self._writes += not write.dry_run
         return _item(kind, answer)
+
+
+def _write_query(write: Write) -> list[tuple[str, str]]:
+    query = [("fieldManager", write.field_manager), ("fieldValidation", write.field_validation.value)]
+    if write.dry_run:
+        query.append(("dryRun", "All"))
+    return query
 
 
 def selector_query(selector: Selector) -> list[tuple[str, str]]:

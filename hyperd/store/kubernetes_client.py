@@ -119,6 +119,20 @@ class KubernetesClient:
         warn: Callable[[str], None] | None = None,
     ) -> Object:
         """Send, and return the answer's JSON; its warnings go to ``warn``. Raises the error that a Status says."""
+        _, answer = await self.exchange(method, path, query=query, body=body, content_type=content_type, warn=warn)
+        return answer
+
+    async def exchange(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query = (),
+        body: bytes | None = None,
+        content_type: str = "application/json",
+        warn: Callable[[str], None] | None = None,
+    ) -> tuple[int, Object]:
+        """As ``request``; the HTTP status too, where it says more than that it went well."""
         for attempt in range(1, _BUSY_ATTEMPTS + 1):
             timeout = aiohttp.ClientTimeout(total=_REQUEST_SECONDS, sock_connect=_CONNECT_SECONDS)
             async with self._sent(method, path, query, body, content_type, timeout=timeout) as response:
@@ -132,7 +146,7 @@ class KubernetesClient:
                         warn(text)
                 if response.status >= 400:
                     raise error_of(data, response.status)
-                return _parsed(data)
+                return response.status, _parsed(data)
         raise AssertionError("the last attempt returns or raises")
 
     @asynccontextmanager

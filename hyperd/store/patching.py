@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from hyperd.errors import BadRequest, Invalid, NotImplementedYet, RequestEntityTooLarge, UnsupportedMediaType
+from hyperd.errors import BadRequest, Invalid, RequestEntityTooLarge, UnsupportedMediaType
 from hyperd.resources.kind import Kind, Object
 from hyperd.store import strategic
 from hyperd.store.interface import PatchType
@@ -24,10 +24,10 @@ _NUMBER = re.compile(r"[+-]?[0-9]{1,9}")
 
 
 def apply_patch(kind: Kind, obj: Object, patch_type: PatchType, patch: Any) -> Object:
-    """``obj`` after ``patch``.
+    """``obj`` after ``patch``, which is any but an apply.
 
     Raises BadRequest for a malformed patch, Invalid for one that does not apply, UnsupportedMediaType for a
-    strategic merge patch of a kind that has no merge keys, NotImplementedYet for server-side apply.
+    strategic merge patch of a kind that has no merge keys.
     """
     try:
         orjson.dumps(patch)
@@ -36,11 +36,6 @@ def apply_patch(kind: Kind, obj: Object, patch_type: PatchType, patch: Any) -> O
     if patch_type is PatchType.JSON:
         patched: Object = json_patch(obj, patch)
         return patched
-    if patch_type is PatchType.APPLY:
-        raise NotImplementedYet(
-            "Server-side apply is not served by this version; use client-side apply (kubectl apply without "
-            "--server-side) or a merge patch."
-        )
     if patch_type is PatchType.STRATEGIC and not kind.core:
         raise UnsupportedMediaType(
             "the body of the request was in an unknown format - accepted media types include: "

@@ -16,17 +16,20 @@ import orjson
 from hyperd.errors import BadRequest, Cause, Conflict, Forbidden
 from hyperd.resources.kind import Kind, Object
 from hyperd.resources.meta import now_rfc3339
-from hyperd.resources.metadata import prune_metadata, type_faults
+from hyperd.resources.metadata import prune_metadata, quoted, type_faults
 from hyperd.resources.structural import (
     BLOCKING,
     apply_defaults,
     check_metadata,
     check_rules,
+    drop_empty,
     invalid,
     prune,
     validate,
 )
 from hyperd.store import core_kinds
+from hyperd.store.fields.tracking import FIELD as MANAGED_FIELDS
+from hyperd.store.fields.tracking import track
 from hyperd.store.interface import AdmissionRequest, Admit, FieldValidation, Reader, Write
 
 NAME_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
@@ -34,7 +37,7 @@ _RANDOM_LENGTH = 5
 _PREFIX_LENGTH = 63 - _RANDOM_LENGTH
 _SYSTEM_FIELDS = (
     "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink",
-    "managedFields", "resourceVersion",
+    "resourceVersion",
 )  # fmt: skip
 _OMITTED_WHEN_EMPTY = ("labels", "annotations", "finalizers", "ownerReferences", "generateName")
 """Empty says the same as absent; storing one form keeps an unchanged write unchanged."""
@@ -47,8 +50,11 @@ class Pipeline:
         self._reader = reader
         self._admit = admit
 
-    def decode(self, kind: Kind, namespace: str, obj: Object, write: Write) -> Object:
-        """A pruned and defaulted copy. Raises BadRequest for what is no object of ``kind`` at all."""
+    def decode(self, kind: Kind, namespace: str, obj: Object, write: Write, *, applied: bool = False) -> Object:
+        """A pruned and defaulted copy. Raises BadRequest for what is no object of ``kind`` at all.
+
+        ``applied`` says that an apply made it, which leaves its nulls to be judged.
+        """
         new = _copy(obj)
         if new.get("metadata") is None:
             new["metadata"] = {}
@@ -79,16 +85,23 @@ class Pipeline:
             meta.pop("namespace", None)
         if kind.core:
             unknown = [f'unknown field "metadata.{name}"' for name in prune_metadata(meta)]
+            drop_empty(kind.schema, new)
         else:
             unknown = prune(kind.schema, new)
         _report_unknown(kind, unknown, write)
         if not kind.core:
-            apply_defaults(kind.schema, new)
+            apply_defaults(kind.schema, new, keep_nulls=applied)
         return new
 
-    async def create(self, kind: Kind, new: Object, write: Write) -> Object:
-        """Make the decoded ``new``, which has its name, ready to be stored for the first time."""
+    async def create(self, kind: Kind, new: Object, write: Write, *, applied: bool = False) -> Object:
+        """Make the decoded ``new``, which has its name, ready to be stored for the first time.
+
+        ``applied`` says that it has its managedFields already.
+        """
         meta = new["metadata"]
+        core_kinds.default(kind, new)
+        if not applied:
+            track(kind, new, None, manager=write.field_manager)
         for name in _SYSTEM_FIELDS:
             meta.pop(name, None)
         if "status" in kind.subresources and not kind.core:
@@ -98,27 +111,45 @@ class Pipeline:
         if not kind.core:
             meta["generation"] = 1
         core_kinds.before_create(kind, new)
-        return await self._judge("CREATE", kind, new, None, write)
+        return await self._judge("CREATE", kind, new, None, write, applied=applied)
 
-    async def update(self, kind: Kind, new: Object, old: Object, write: Write) -> Object:
-        """Make the decoded ``new`` ready to replace ``old``; status stays what it is."""
+    async def update(self, kind: Kind, new: Object, old: Object, write: Write, *, applied: bool = False) -> Object:
+        """Make the decoded ``new`` ready to replace ``old``; status stays what it is.
+
+        ``applied`` says that it has its managedFields already.
+        """
         meta, former = new["metadata"], old["metadata"]
-        causes: list[Cause] = []
+        causes = [
+            Cause(f"metadata.{name}", f"Invalid value: {quoted(meta[name])}: field is immutable")
+            for name in ("deletionTimestamp", "deletionGracePeriodSeconds")
+            if meta.get(name) is not None and meta[name] != former.get(name)
+        ]
+        core_kinds.default(kind, new)
+        if not applied:
+            track(kind, new, old, manager=write.field_manager)
         _adopt_system_fields(meta, former)
         if "status" in kind.subresources:
             _take(new, old, "status")
         core_kinds.before_update(kind, new, old)
         if former.get("deletionTimestamp"):
             causes += _new_finalizers(meta, former)
-        new = await self._judge("UPDATE", kind, new, old, write, causes)
+        new = await self._judge("UPDATE", kind, new, old, write, causes, applied=applied)
         if not kind.core and _differs_outside(new, old, "metadata", "status"):
             new["metadata"]["generation"] = former.get("generation", 0) + 1
         return new
 
-    def update_status(self, kind: Kind, new: Object, old: Object) -> Object:
-        """``old`` with the status of the decoded ``new``. Admission has no say in status."""
+    def update_status(
+        self, kind: Kind, new: Object, old: Object, write: Write, *, applied: bool = False
+    ) -> Object:
+        """``old`` with the status of the decoded ``new``. Admission has no say in status.
+
+        ``applied`` says that ``new`` has its managedFields already.
+        """
+        if not applied:
+            track(kind, new, old, manager=write.field_manager, subresource="status")
         result = {**old, "metadata": dict(old["metadata"])}
         _take(result, new, "status")
+        _take(result["metadata"], new["metadata"], MANAGED_FIELDS)
         if not kind.core and (causes := validate(kind.schema, result)):
             raise invalid(kind, old["metadata"]["name"], causes)
         return result
@@ -135,6 +166,8 @@ class Pipeline:
         old: Object | None,
         write: Write,
         causes: list[Cause] | None = None,
+        *,
+        applied: bool,
     ) -> Object:
         name = new["metadata"].get("name")
         shown = name if isinstance(name, str) else ""
@@ -149,6 +182,9 @@ class Pipeline:
             causes += check_rules(kind, new, old)
         if faulty:
             raise invalid(kind, shown, causes)
+        if applied and not kind.core:
+            # What an apply left of nulls and is valid goes now, as a kube-apiserver drops it when it reads again.
+            apply_defaults(kind.schema, new)
         new, more = await self._ask(operation, kind, new, old, write)
         causes += more
         if causes:

@@ -56,7 +56,9 @@ def merge(target: Any, patch: dict[str, Any]) -> dict[str, Any]:
         if key.startswith(_DELETE_VALUES):
             _delete_values(merged, key.removeprefix(_DELETE_VALUES), _list(key, value))
         elif key.startswith(_ORDER):
-            _reorder(merged, key.removeprefix(_ORDER), _list(key, value))
+            name = key.removeprefix(_ORDER)
+            former = target.get(name) if isinstance(target, dict) else None
+            _reorder(merged, name, _list(key, value), former)
     return merged
 
 
@@ -76,7 +78,9 @@ def _merge_list(name: str, present: Any, patch: list[Any]) -> list[Any]:
     if not isinstance(present, list):
         present = []
     if name in SETS and all(not isinstance(item, dict | list) for item in patch):
-        return [*present, *(item for item in dict.fromkeys(patch) if item not in present)]
+        return _placed(
+            [*present, *(item for item in dict.fromkeys(patch) if item not in present)], patch, present, ""
+        )
     key = MERGE_KEYS.get(name)
     if key is None or not all(isinstance(item, dict) for item in patch):
         return patch
@@ -85,7 +89,7 @@ def _merge_list(name: str, present: Any, patch: list[Any]) -> list[Any]:
     merged = list(present)
     for item in patch:
         _merge_item(name, key, merged, item)
-    return merged
+    return _placed(merged, [item[key] for item in patch], present, key)
 
 
 def _merge_item(name: str, key: str, merged: list[Any], item: dict[str, Any]) -> None:
@@ -114,26 +118,40 @@ def _delete_values(merged: dict[str, Any], name: str, values: list[Any]) -> None
         merged[name] = [item for item in present if item not in values]
 
 
-def _reorder(merged: dict[str, Any], name: str, order: list[Any]) -> None:
-    """Items that the order names come as it says; the others keep their places behind the one they followed."""
+def _reorder(merged: dict[str, Any], name: str, order: list[Any], former: Any) -> None:
+    """Put the items that the order names into it."""
     present = merged.get(name)
     if not isinstance(present, list):
         return
-    key = MERGE_KEYS.get(name)
-    wanted = [item.get(key) if isinstance(item, dict) and key else item for item in order]
+    key = MERGE_KEYS.get(name, "")
+    wanted = [_identity(item, key) for item in order]
+    merged[name] = _placed(present, wanted, former if isinstance(former, list) else [], key)
 
-    def identity(item: Any) -> Any:
-        return item.get(key) if isinstance(item, dict) and key else item
 
-    named = [item for value in wanted for item in present if identity(item) == value]
-    result: list[Any] = []
-    for item in present:
-        if identity(item) in wanted:
-            if named:
-                result.append(named.pop(0))
-        else:
-            result.append(item)
-    merged[name] = result + named
+def _identity(item: Any, key: str) -> Any:
+    return item.get(key) if isinstance(item, dict) and key else item
+
+
+def _placed(items: list[Any], order: list[Any], former: list[Any], key: str) -> list[Any]:
+    """Items that ``order`` names come as it says; before each come those others that it followed in ``former``."""
+    named = [item for wanted in dict.fromkeys(map(_hashable, order)) for item in items if _is(item, key, wanted)]
+    rest = [item for item in items if not any(item is one for one in named)]
+    before = [_identity(item, key) for item in former]
+    placed: list[Any] = []
+    for item in named:
+        place = before.index(_identity(item, key)) if _identity(item, key) in before else -1
+        while rest and place >= 0 and _identity(rest[0], key) in before[:place]:
+            placed.append(rest.pop(0))
+        placed.append(item)
+    return placed + rest
+
+
+def _hashable(value: Any) -> Any:
+    return repr(value) if isinstance(value, dict | list) else value
+
+
+def _is(item: Any, key: str, wanted: Any) -> bool:
+    return bool(_hashable(_identity(item, key)) == wanted)
 
 
 def _list(name: str, value: Any) -> list[Any]:

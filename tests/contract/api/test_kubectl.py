@@ -172,8 +172,3 @@ async def test_what_is_wrong_is_said_by_field(kubectl: Kubectl) -> None:
     wrong = machine("wrong")
     wrong["spec"]["memory"]["size"] = []
     assert "spec.memory.size" in await kubectl.run("create", "-f", kubectl.write("w.yaml", wrong), rc=1)
-
-
-async def test_what_is_not_built_yet_says_so(kubectl: Kubectl) -> None:
-    path = kubectl.write("s.yaml", machine("s"))
-    assert "Server-side apply is not served" in await kubectl.run("apply", "--server-side", "-f", path, rc=1)

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from hyperd.resources.base import Conditions, Resource, Section
+from hyperd.resources import core_schemas
+from hyperd.resources.base import LIST_SET, Conditions, FreeForm, Resource, Section, list_map
 from hyperd.resources.kind import Kind, Object, Registry, Rule
 
 GROUP = "test.deckhouse.io"
@@ -17,6 +18,12 @@ class WidgetPart(Section):
     weight: int = 1
 
 
+class WidgetPort(Section):
+    port: int
+    protocol: str = "TCP"
+    label: str | None = None
+
+
 class WidgetSpec(Section):
     """What a widget should be."""
 
@@ -24,6 +31,10 @@ class WidgetSpec(Section):
     color: str = "grey"
     parts: list[WidgetPart] | None = None
     shape: str | None = None
+    tags: Annotated[list[str] | None, Field(json_schema_extra=LIST_SET)] = None
+    ports: Annotated[list[WidgetPort] | None, Field(json_schema_extra=list_map("port", "protocol"))] = None
+    options: dict[str, str] | None = None
+    extra: FreeForm = None
 
 
 class WidgetStatus(Section):
@@ -54,10 +65,19 @@ class Gadget(Resource):
 
 KINDS = Registry()
 NAMESPACES = KINDS.add(
-    Kind("", "v1", "Namespace", "namespaces", "namespace", False, subresources=frozenset(("status",)))
+    Kind(
+        "", "v1", "Namespace", "namespaces", "namespace", False,
+        subresources=frozenset(("status",)), openapi=core_schemas.NAMESPACE,
+    )
+)  # fmt: skip
+CONFIG_MAPS = KINDS.add(
+    Kind("", "v1", "ConfigMap", "configmaps", "configmap", True, openapi=core_schemas.CONFIG_MAP)
 )
-CONFIG_MAPS = KINDS.add(Kind("", "v1", "ConfigMap", "configmaps", "configmap", True))
-SECRETS = KINDS.add(Kind("", "v1", "Secret", "secrets", "secret", True, selectable_fields=("type",)))
+SECRETS = KINDS.add(
+    Kind(
+        "", "v1", "Secret", "secrets", "secret", True, selectable_fields=("type",), openapi=core_schemas.SECRET
+    )
+)  # fmt: skip
 EVENTS = KINDS.add(
     Kind("", "v1", "Event", "events", "event", True, selectable_fields=("involvedObject.name", "reason"))
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hyperd.errors import BadRequest, Conflict, Invalid, NotFound, NotImplementedYet, UnsupportedMediaType
+from hyperd.errors import BadRequest, Conflict, Invalid, NotFound, UnsupportedMediaType
 from hyperd.store.interface import FieldValidation, PatchType, Store, Write
 from tests.contract.store.homes import EmbeddedHome, Home
 from tests.contract.store.kinds import CONFIG_MAPS, SECRETS, WIDGETS, config_map, widget
@@ -89,13 +89,6 @@ async def test_strategic_merge_is_for_core_kinds(store: Store) -> None:
     patch = {"data": {"a": None}, "stringData": {"c": "3"}}
     obj = (await store.patch(SECRETS, "default", "s", PatchType.STRATEGIC, patch)).object()
     assert obj["data"] == {"b": "Mg==", "c": "Mw=="}
-
-
-async def test_server_side_apply_says_that_it_is_not_there(embedded: EmbeddedHome) -> None:
-    store = embedded.store
-    await store.create(WIDGETS, "default", widget())
-    with pytest.raises(NotImplementedYet, match="Server-side apply"):
-        await store.patch(WIDGETS, "default", "w", PatchType.APPLY, widget())
 
 
 APPLIED_TO_NO_EFFECT: tuple[Any, ...] = ([{"op": "replace", "path": "", "value": 3}], None)

@@ -25,6 +25,7 @@ def _spec(**changes: Any) -> Object:
     return body
 
 
+APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
 BAD: list[tuple[str, str, str, Any, str, int, str]] = [
     (
@@ -105,7 +106,29 @@ BAD: list[tuple[str, str, str, Any, str, int, str]] = [
         "media types",
     ),
     ("patch of no type", "PATCH", f"{MAPS}/kept", b"{}", "application/json", 415, "media types"),
-    ("server-side apply", "PATCH", f"{VMS}/kept", b"{}", "application/apply-patch+yaml", 501, "Server-side apply"),
+    ("apply by nobody", "PATCH", f"{VMS}/kept", b"{}", APPLY, 422, "fieldManager: Required value"),
+    ("apply of nothing", "PATCH", f"{VMS}/kept?fieldManager=me", b"", APPLY, 400, "invalid object type: /, Kind="),
+    ("apply of a list", "PATCH", f"{VMS}/kept?fieldManager=me", b"[1]", APPLY, 400, "must be an object"),
+    ("apply of no YAML", "PATCH", f"{VMS}/kept?fieldManager=me", b"{a: [", APPLY, 400, "not valid YAML"),
+    ("apply by an unprintable manager", "PATCH", f"{VMS}/kept?fieldManager=%07", b"{}", APPLY, 422, "invalid characters"),
+    (
+        "apply as CBOR",
+        "PATCH",
+        f"{VMS}/kept?fieldManager=me",
+        b"x",
+        "application/apply-patch+cbor",
+        415,
+        "media types",
+    ),
+    (
+        "force without apply",
+        "PATCH",
+        f"{VMS}/kept?force=true",
+        b"{}",
+        "application/merge-patch+json",
+        422,
+        "may not be specified for non-apply patch",
+    ),
     (
         "stale version",
         "PUT",

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from hyperd.resources import core
-from hyperd.resources.all import KINDS
 from hyperd.resources.kind import Kind, Object
+from hyperd.resources.structural import subschema
 
 WIDE = 1
 
@@ -125,7 +125,14 @@ def test_pods_and_volumes_can_only_be_read() -> None:
         assert kind.verbs == ("get", "list", "watch")
 
 
-def test_core_kinds_keep_what_their_schema_does_not_know() -> None:
-    for kind in KINDS:
-        if kind.core:
-            assert kind.schema["x-kubernetes-preserve-unknown-fields"]
+def test_lists_and_maps_of_core_kinds_are_applied_as_in_kubernetes() -> None:
+    ports = subschema(core.SERVICE.schema, "spec.ports") or {}
+    assert (ports["x-kubernetes-list-type"], ports["x-kubernetes-list-map-keys"]) == ("map", ["port", "protocol"])
+    assert (subschema(core.SERVICE.schema, "spec.selector") or {})["x-kubernetes-map-type"] == "atomic"
+    for kind, path in (
+        (core.NODE, "status.conditions"),
+        (core.NODE, "status.addresses"),
+        (core.NAMESPACE, "status.conditions"),
+    ):
+        assert (subschema(kind.schema, path) or {})["x-kubernetes-list-map-keys"] == ["type"]
+    assert (subschema(core.NAMESPACE.schema, "spec.finalizers") or {})["x-kubernetes-list-type"] == "atomic"

@@ -168,7 +168,7 @@ def test_a_strategic_patch_ends_in_json_or_in_an_error_of_ours(target: Any, patc
         pytest.param(
             {"conditions": [{"type": "A", "status": "True", "n": 1}, {"type": "B"}]},
             {"conditions": [{"type": "A", "status": "False"}, {"type": "C"}]},
-            {"conditions": [{"type": "A", "status": "False", "n": 1}, {"type": "B"}, {"type": "C"}]},
+            {"conditions": [{"type": "A", "status": "False", "n": 1}, {"type": "C"}, {"type": "B"}]},
             id="lists merge by their key",
         ),
         pytest.param(
@@ -206,7 +206,7 @@ def test_a_strategic_patch_ends_in_json_or_in_an_error_of_ours(target: Any, patc
         pytest.param(
             {"ports": [{"port": 1}, {"port": 2}]},
             {"$setElementOrder/ports": [{"port": 3}, {"port": 1}], "ports": [{"port": 3}]},
-            {"ports": [{"port": 3}, {"port": 2}, {"port": 1}]},
+            {"ports": [{"port": 3}, {"port": 1}, {"port": 2}]},
             id="the order is as asked",
         ),
         pytest.param({"data": {"a": "1"}}, {"data": {"a": None, "b": "2"}}, {"data": {"b": "2"}}, id="maps"),
