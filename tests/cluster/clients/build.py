@@ -19,16 +19,20 @@ from tests.cluster.controlplane import build
 from tests.cluster.controlplane.build import BuildError
 
 HERE = Path(__file__).parent
-KUBECTLS = ("1.30", "1.37")
-"""Beside the control plane's own: the oldest that must work, and the newest that builds."""
+OWN_KUBECTLS = ("1.30", "1.37")
+"""Beside the control plane's: the oldest that must work, and the newest that builds."""
+KUBECTLS = ("kubectl-1.30", "kubectl", "kubectl-1.37")
+"""All of them; the one in the middle is the control plane's."""
 _PROGRAMS = {"informer": ("informer", "go")} | {
-    f"kubectl-{minor}": ("kubectl", f"kubectl-{minor}") for minor in KUBECTLS
+    f"kubectl-{minor}": ("kubectl", f"kubectl-{minor}") for minor in OWN_KUBECTLS
 }
 """Program → its folder and its module file."""
 
 
 def program(name: str) -> Path:
-    """The built program, ``informer`` or ``kubectl-MINOR``. Raises BuildError with the reason."""
+    """The built program, ``informer`` or one of ``KUBECTLS``. Raises BuildError with the reason."""
+    if name not in _PROGRAMS:
+        return build.binary(name)
     folder, module = _PROGRAMS[name]
     root = build.cache_dir().parent.parent / "clients"
     target = root / _digest(folder, module) / name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
@@ -17,20 +18,23 @@ pytestmark = pytest.mark.clients("informer")
 __all__ = ["folder"]
 
 
-async def _run(binary: Path, kubeconfig: Path) -> str:
+async def _run(binary: Path, kubeconfig: Path, **environment: str) -> str:
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
-        binary, kubeconfig, stdout=pipe, stderr=asyncio.subprocess.STDOUT
+        binary, kubeconfig, stdout=pipe, stderr=asyncio.subprocess.STDOUT, env=os.environ | environment
     )
     output, _ = await asyncio.wait_for(process.communicate(), 90)
     return output.decode()
 
 
+@pytest.mark.parametrize("streamed", ["false", "true"])
 async def test_informers_and_leader_election_on_the_embedded_home(
-    request: pytest.FixtureRequest, folder: Path
+    request: pytest.FixtureRequest, folder: Path, streamed: str
 ) -> None:
+    """``streamed``: informers list by a watch that sends what exists, as newer ones do by themselves."""
     async with serving(folder, admission=False) as api:
-        assert (await _run(program(request, "informer"), api.settings.kubeconfig_path)).endswith("ok\n")
+        binary, kubeconfig = program(request, "informer"), api.settings.kubeconfig_path
+        assert (await _run(binary, kubeconfig, KUBE_FEATURE_WatchListClient=streamed)).endswith("ok\n")
 
 
 @pytest.mark.cluster

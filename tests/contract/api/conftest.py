@@ -12,6 +12,8 @@ import pytest
 import yaml
 
 from hyperd.resources.kind import Object
+from tests.cluster.clients.build import KUBECTLS
+from tests.cluster.clients.fixture import program
 from tests.unit.api.conftest import Api, folder, machine, serving
 
 __all__ = ["folder"]
@@ -23,6 +25,7 @@ class Kubectl:
 
     api: Api
     home: Path
+    binary: Path
 
     def write(self, name: str, *objects: Object) -> str:
         path = self.home / name
@@ -38,7 +41,7 @@ class Kubectl:
         }
         pipe = asyncio.subprocess.PIPE
         return await asyncio.create_subprocess_exec(
-            "kubectl", *args, env=env, stdout=pipe, stderr=asyncio.subprocess.STDOUT, stdin=stdin
+            self.binary, *args, env=env, stdout=pipe, stderr=asyncio.subprocess.STDOUT, stdin=stdin
         )
 
     async def run(self, *args: str, rc: int = 0) -> str:
@@ -50,8 +53,10 @@ class Kubectl:
         return text
 
 
-@pytest.fixture
-async def kubectl(folder: Path) -> AsyncIterator[Kubectl]:
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.clients(name)) for name in KUBECTLS])
+async def kubectl(request: pytest.FixtureRequest, folder: Path) -> AsyncIterator[Kubectl]:
+    """Each release of kubectl in turn, with one machine and one node to look at."""
+    binary = program(request, request.param)
     async with serving(folder, admission=False) as api:
         home = folder / "home"
         home.mkdir()
@@ -63,7 +68,7 @@ async def kubectl(folder: Path) -> AsyncIterator[Kubectl]:
         assert status == 201, made
         status, made = await api.call("POST", "/api/v1/nodes", NODE)
         assert status == 201, made
-        yield Kubectl(api, home)
+        yield Kubectl(api, home, binary)
 
 
 NODE: Object = {

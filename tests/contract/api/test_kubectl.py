@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
-
-import pytest
+from collections.abc import Sequence
 
 from tests.contract.api.conftest import Kubectl
 from tests.unit.api.conftest import machine
-
-pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
 
 READS = [
     ("get vm", ["NAME", "PHASE", "web"]),
@@ -54,15 +50,35 @@ READS = [
     ("get --raw /readyz", ["ok"]),
     ("get --raw /metrics", ["hyperd_api_requests_total"]),
     ("get vm web --subresource=status -o name", ["web"]),
+    ("get vm web -o yaml --show-managed-fields", ["kind: VirtualMachine"]),
+    ("get events --field-selector involvedObject.name=web,involvedObject.kind=VirtualMachine", ["No resources"]),
+    ("get vm --ignore-not-found absent", []),
+    ("get nodes --field-selector spec.unschedulable=false", ["metal"]),
+    ("get --raw /apis/virtualization.deckhouse.io/v1alpha2/namespaces/default/virtualmachines?pretty=1", ["\n  "]),
+    ("describe vm -l app=web", ["Name:         web"]),
+    ("api-resources --verbs=list,watch --namespaced=false -o name", ["nodes", "namespaces"]),
+    ("api-resources --categories=virtualization", ["virtualmachines"]),
+    ("completion bash", ["complete"]),
+    ("__complete get vm w", ["web"]),
+    ("wait vm/web --for=jsonpath={.spec.memory.size}=512Mi", ["condition met"]),
+    ("create configmap x --from-literal=a=b --dry-run=server -o name", ["configmap/x"]),
 ]
 
 
-@pytest.mark.parametrize(("command", "fragments"), READS, ids=[command for command, _ in READS])
-async def test_reading(kubectl: Kubectl, command: str, fragments: list[str]) -> None:
-    words = command.split(" ") if "notin" not in command else ["get", "vm", "-l", "app!=web,app notin (x)"]
-    output = await kubectl.run(*words)
-    for fragment in fragments:
-        assert fragment in output, output
+async def test_reading(kubectl: Kubectl) -> None:
+    # Many commands of one server: starting a server for each would take longer than they do.
+    gate = asyncio.Semaphore(2)
+
+    async def check(command: str, fragments: Sequence[str]) -> None:
+        words = command.split(" ") if "notin" not in command else ["get", "vm", "-l", "app!=web,app notin (x)"]
+        async with gate:
+            output = await kubectl.run(*words)
+        for fragment in fragments:
+            assert fragment in output, f"{command}: {output}"
+
+    async with asyncio.TaskGroup() as group:
+        for command, fragments in READS:
+            group.create_task(check(command, fragments))
 
 
 async def test_apply_creates_then_finds_nothing_to_do_then_changes(kubectl: Kubectl) -> None:
@@ -137,6 +153,37 @@ async def test_a_watch_shows_what_changes(kubectl: Kubectl) -> None:
     await watching.wait()
 
 
+async def test_watching_alone_shows_no_past_and_kinds_of_events(kubectl: Kubectl) -> None:
+    watching = await kubectl.start("get", "vm", "--watch-only", "--output-watch-events", "-o", "name")
+    assert watching.stdout is not None
+    # Nothing tells when kubectl watches; it shows changes from then on alone.
+    for number in range(50):
+        await kubectl.run("label", "vm", "web", f"n={number}", "--overwrite")
+        try:
+            line = await asyncio.wait_for(watching.stdout.readline(), 1)
+            break
+        except TimeoutError:
+            continue
+    assert line.split()[-1].endswith(b"virtualmachine.virtualization.deckhouse.io/web")
+    assert b"ADDED" not in line
+    watching.terminate()
+    await watching.wait()
+
+
+async def test_prune_deletes_what_is_no_longer_in_the_manifests(kubectl: Kubectl) -> None:
+    ours = {"set": "pruned"}
+    both = kubectl.write("both.yaml", machine("keep", labels=ours), machine("drop", labels=ours))
+    await kubectl.run("apply", "-f", both)
+    allowed = "--prune-allowlist=virtualization.deckhouse.io/v1alpha2/VirtualMachine"
+    one = kubectl.write("one.yaml", machine("keep", labels=ours))
+    output = await kubectl.run("apply", "-f", one, "--prune", "-l", "set=pruned", allowed)
+    assert "drop pruned" in output
+    names = await kubectl.run("get", "vm", "-o", "name")
+    assert "keep" in names
+    assert "web" in names
+    assert "drop" not in names
+
+
 async def test_namespaces_secrets_and_config_maps(kubectl: Kubectl) -> None:
     assert "created" in await kubectl.run("create", "namespace", "demo")
     assert "created" in await kubectl.run("-n", "demo", "create", "secret", "generic", "s", "--from-literal=k=v")
@@ -161,7 +208,13 @@ async def test_delete_by_name_by_label_and_all(kubectl: Kubectl) -> None:
     names = await kubectl.run("get", "vm", "-o", "name")
     assert "/b" not in names
     assert "/yy" in names
+    assert "deleted" in await kubectl.run("delete", "vm/yy", "--now", "--wait=true")
+    assert "NotFound" in await kubectl.run("delete", "vm", "yy", rc=1)
+    await kubectl.run("delete", "vm", "yy", "--ignore-not-found")
+    assert "replaced" in await kubectl.run("replace", "--force", "-f", kubectl.write("z.yaml", machine("z")))
+    waiting = await kubectl.start("wait", "vm/z", "--for=delete", "--timeout=20s")
     await kubectl.run("delete", "vm", "--all")
+    assert await asyncio.wait_for(waiting.wait(), 30) == 0
     assert "No resources found" in await kubectl.run("get", "vm")
 
 

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-
-import pytest
-
 from tests.contract.api.conftest import Kubectl
-
-pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
 
 TOKEN_REQUEST = {
     "apiVersion": "access.hyperd.local/v1alpha1",
