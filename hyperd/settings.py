@@ -53,11 +53,16 @@ class AggregationSettings(_Section):
 
     host: str = "0.0.0.0"
     port: Annotated[int, Field(ge=0, le=65535)] = 6481
-    front_proxy_ca_file: Path | None = None
-    """CA of the API server's front-proxy certificate; none means what the cluster publishes in
-    ``kube-system/extension-apiserver-authentication``."""
-    front_proxy_names: tuple[str, ...] = ()
-    """Common names that are believed, with ``front_proxy_ca_file``; none means every certificate of that CA."""
+
+
+class FrontProxySettings(_Section):
+    """A proxy that says in ``X-Remote-User`` and its like who asks, and proves itself by a client certificate."""
+
+    ca_file: Path | None = None
+    """The CA of that certificate alone. None: in a cluster, what its API server publishes in
+    ``kube-system/extension-apiserver-authentication``; without one, no proxy is believed."""
+    names: tuple[str, ...] = ()
+    """Common names that are believed; none means every certificate of that CA."""
 
 
 class AuditSettings(_Section):
@@ -204,6 +209,7 @@ class Settings(_Section):
     api: ApiSettings = ApiSettings()
     access: AccessSettings = AccessSettings()
     aggregation: AggregationSettings = AggregationSettings()
+    front_proxy: FrontProxySettings = FrontProxySettings()
     audit: AuditSettings = AuditSettings()
     store: StoreSettings = StoreSettings()
     hypervisor: HypervisorSettings = HypervisorSettings()

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 
 from aiohttp import http_parser, web
 
-from hyperd.api import answers, auth, authorization, listeners, pki
+from hyperd.api import answers, auth, authorization, frontproxy, listeners, pki
 from hyperd.api.answers import Call
 from hyperd.api.audit import AuditLog
 from hyperd.api.auth import Authenticator, UnixLogin, certificate_login
@@ -22,7 +22,8 @@ from hyperd.api.authorization import Attributes, Authorizer
 from hyperd.api.border import Border, Seen, entry
 from hyperd.api.connect import Connect
 from hyperd.api.documents import Documents
-from hyperd.api.httpserver import MAX_LINE_BYTES, HttpServer
+from hyperd.api.frontproxy import FrontProxyLogin
+from hyperd.api.httpserver import HttpServer
 from hyperd.api.metrics import Collector, Metrics
 from hyperd.api.objects import Objects
 from hyperd.api.query import EMPTY, Query
@@ -43,8 +44,6 @@ from hyperd.settings import Settings
 from hyperd.store.interface import Store, User
 
 _LOG = logging.getLogger(__name__)
-_IDLE_SECONDS = 120.0
-"""How long a connection may say nothing, before its first request and between requests."""
 _HANDSHAKE_SECONDS = 10.0
 _DRAIN_SECONDS = 2.0
 _SWEEP_SECONDS = 3600.0
@@ -82,7 +81,10 @@ class ApiServer:
         unix_groups = UnixGroups(settings.access.unix_groups)
         self._tokens = Tokens(store)
         tokens = self._tokens if objects_elsewhere is None else None
-        self._authenticator = Authenticator((TokenLogin(tokens), UnixLogin(unix_groups), certificate_login))
+        self._front_proxy = FrontProxyLogin()
+        self._authenticator = Authenticator(
+            (self._front_proxy, TokenLogin(tokens), UnixLogin(unix_groups), certificate_login)
+        )
         self._watchers = Watchers(store, settings.api.max_watchers)
         self.audit = AuditLog(settings.log_dir, settings.audit)
         self.metrics = Metrics((self._watchers.samples, self.audit.samples, *collectors))
@@ -115,15 +117,7 @@ class ApiServer:
                 "aiohttp has no C parser here, and its Python one is too slow to serve the API; install aiohttp "
                 "from a wheel for this platform."
             )
-        self._http = http = HttpServer(
-            self._border,
-            handler_cancellation=True,
-            keepalive_timeout=_IDLE_SECONDS,
-            access_log=None,
-            auto_decompress=False,
-            max_line_size=MAX_LINE_BYTES,
-            max_field_size=MAX_LINE_BYTES,
-        )
+        self._http = http = HttpServer.of(self._border)
         self.audit.start()
         api = self._settings.api
         try:
@@ -146,6 +140,10 @@ class ApiServer:
         sock = await asyncio.to_thread(listeners.tcp, api.host, api.port)
         self._port = int(sock.getsockname()[1])
         context = pki.server_context(certificates)
+        front = self._settings.front_proxy
+        if front.ca_file is not None:
+            own = await asyncio.to_thread(certificates.ca.certificate.read_text)
+            self._front_proxy.load(await frontproxy.from_files(front.ca_file, front.names), own, context)
         await self._listen(http, sock, context)
         await asyncio.to_thread(pki.write_kubeconfig, self._settings, certificates, self._port)
         self._tasks.append(asyncio.create_task(self._keep_certificates(context), name="certificates"))

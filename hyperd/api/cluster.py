@@ -26,6 +26,7 @@ from hyperd.api.border import Border, Seen
 from hyperd.api.connect import Connect
 from hyperd.api.documents import Documents
 from hyperd.api.frontproxy import FrontProxy, Proxies
+from hyperd.api.httpserver import HttpServer
 from hyperd.api.metrics import Metrics
 from hyperd.api.peers import Peers, as_front_proxy
 from hyperd.api.pki import Pki
@@ -42,7 +43,6 @@ _LOG = logging.getLogger(__name__)
 _CONNECT_PREFIX: Final = f"/apis/{GROUP}/{VERSION}/"
 _HEALTH: Final = frozenset({"/healthz", "/livez", "/readyz"})
 _DOCUMENTS: Final = ("/apis", f"/apis/{GROUP}", f"/apis/{GROUP}/{VERSION}", "/openapi/v2", "/openapi/v3")
-_IDLE_SECONDS: Final = 120.0
 _HANDSHAKE_SECONDS: Final = 10.0
 _DRAIN_SECONDS: Final = 2.0
 _RETRY_SECONDS: Final = 2.0
@@ -79,12 +79,7 @@ class ClusterApi:
         admit = reviewer(settings, may=asking(self._reviews))
         admission = AdmissionWebhook(admit, store, self._is_ours)
         self._webhooks = Webhooks(admission, max_body_bytes=settings.api.max_body_bytes)
-        self._http = web.Server(
-            Border(self._answer, metrics, audit),
-            handler_cancellation=True,
-            keepalive_timeout=_IDLE_SECONDS,
-            access_log=None,
-        )
+        self._http = HttpServer.of(Border(self._answer, metrics, audit))
         self._peers = Peers(
             store,
             node_name=settings.node,
@@ -151,7 +146,16 @@ class ClusterApi:
                     said = str(err)
                     _LOG.warning("The cluster's API server cannot be served as it should: %s", said)
                 delay = _RETRY_SECONDS
+                if self._server is None:
+                    await self._serve_alone()
             await asyncio.sleep(delay)
+
+    async def _serve_alone(self) -> None:
+        """Answer for this daemon's health, under a certificate that nobody needs to trust."""
+        try:
+            await self._serve(await asyncio.to_thread(clusterca.ensure, self._settings), None)
+        except HyperdError as err:
+            _LOG.warning("%s", err)
 
     async def _learn_own_name(self) -> None:
         if not self._own_name:
@@ -163,10 +167,10 @@ class ClusterApi:
         return (bool(self._own_name) and user.name == self._own_name) or _OWN_GROUP in user.groups
 
     async def _find_front_proxy(self) -> FrontProxy | None:
-        conf = self._settings.aggregation
+        conf = self._settings.front_proxy
         try:
-            if conf.front_proxy_ca_file is not None:
-                return await frontproxy.from_files(conf.front_proxy_ca_file, conf.front_proxy_names)
+            if conf.ca_file is not None:
+                return await frontproxy.from_files(conf.ca_file, conf.names)
             return await frontproxy.from_cluster(self._store)
         except PermanentError as err:
             if self._server is None:

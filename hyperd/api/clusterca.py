@@ -36,7 +36,7 @@ async def obtain(client: KubernetesClient, settings: Settings) -> Pki:
     """
     shared = await _find(client)
     if shared is None:
-        made = await asyncio.to_thread(_ensure, settings)
+        made = await asyncio.to_thread(ensure, settings)
         try:
             await client.request("POST", _SECRETS, body=orjson.dumps(await asyncio.to_thread(_secret, made)))
             return made
@@ -46,7 +46,7 @@ async def obtain(client: KubernetesClient, settings: Settings) -> Pki:
             if shared is None:
                 raise
     await asyncio.to_thread(_adopt, settings.cluster_pki_dir, shared)
-    return await asyncio.to_thread(_ensure, settings)
+    return await asyncio.to_thread(ensure, settings)
 
 
 async def _find(client: KubernetesClient) -> tuple[bytes, bytes] | None:
@@ -63,7 +63,8 @@ async def _find(client: KubernetesClient) -> tuple[bytes, bytes] | None:
         ) from err
 
 
-def _ensure(settings: Settings) -> Pki:
+def ensure(settings: Settings) -> Pki:
+    """This daemon's certificates, of the CA that is here: once it was obtained, the shared one. Blocking."""
     names = (*pki.server_names(settings.aggregation.host), SERVER_NAME, f"{SERVER_NAME}.cluster.local")
     return pki.ensure_in(settings.cluster_pki_dir, CA_NAME, names, client=COMMON_NAME, group="")
 

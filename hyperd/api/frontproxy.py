@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +19,8 @@ from urllib.parse import unquote
 import orjson
 from aiohttp import web
 
+from hyperd.api.auth import Peer
+from hyperd.api.rules import AUTHENTICATED
 from hyperd.errors import PermanentError, Unauthorized
 from hyperd.resources.all import CONFIG_MAP
 from hyperd.resources.kind import Object
@@ -115,6 +117,33 @@ class Proxies:
     def _clash(self) -> bool:
         """Whether the two CAs have the same name, so that nobody could be told apart."""
         return not _subjects(self.front.authority).isdisjoint(_subjects(self.peers.authority))
+
+
+class FrontProxyLogin:
+    """A front proxy before the daemon's own API; ``load`` it when the listener is made.
+
+    Certificates of the daemon's own CA are somebody's, and no business of this login; all others that the listener
+    has verified are the proxy's, and never anybody else's.
+    """
+
+    def __init__(self) -> None:
+        self._front: FrontProxy | None = None
+        self._own: frozenset[Any] = frozenset()
+
+    def load(self, front: FrontProxy, own: str, context: ssl.SSLContext) -> None:
+        """``own`` is the daemon's CA, PEM. Raises PermanentError when the two CAs cannot be told apart."""
+        self._own = _subjects(own)
+        if not self._own.isdisjoint(_subjects(front.authority)):
+            raise PermanentError("front_proxy.ca_file is a CA of the same name as hyperd's own; use another one.")
+        context.load_verify_locations(cadata=front.authority)
+        self._front = front
+
+    async def __call__(self, request: web.BaseRequest, peer: Peer) -> User | None:
+        if self._front is None or peer.certificate is None or peer.certificate.get("issuer") in self._own:
+            return None
+        user = self._front.user(request)
+        groups = user.groups if AUTHENTICATED in user.groups else (AUTHENTICATED, *user.groups)
+        return replace(user, groups=groups)
 
 
 @lru_cache(maxsize=8)

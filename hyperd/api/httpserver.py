@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
@@ -13,6 +14,8 @@ from hyperd.errors import BadRequest, HyperdError, InternalError, RequestHeaderF
 
 _LOG = logging.getLogger(__name__)
 _MAX_SHOWN = 200
+_IDLE_SECONDS = 120.0
+"""How long a connection may say nothing, before its first request and between requests."""
 MAX_LINE_BYTES = 32 << 10
 """The longest request line or header: selectors with many names come as one line."""
 
@@ -49,6 +52,19 @@ class _Connection(RequestHandler):
 
 class HttpServer(web.Server):
     """Makes our connections."""
+
+    @classmethod
+    def of(cls, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> HttpServer:
+        """With the limits that every listener of ours has."""
+        return cls(
+            handler,
+            handler_cancellation=True,
+            keepalive_timeout=_IDLE_SECONDS,
+            access_log=None,
+            auto_decompress=False,
+            max_line_size=MAX_LINE_BYTES,
+            max_field_size=MAX_LINE_BYTES,
+        )
 
     def __call__(self) -> RequestHandler:
         return _Connection(self, loop=self._loop, **self._kwargs)

@@ -22,7 +22,7 @@ from hyperd.api.subresources import SubresourceHandlers
 from hyperd.controllers.bootstrap import bootstrap
 from hyperd.resources.all import KINDS
 from hyperd.resources.kind import Object
-from hyperd.settings import AccessSettings, ApiSettings, AuditSettings, Settings
+from hyperd.settings import AccessSettings, ApiSettings, AuditSettings, FrontProxySettings, Settings
 from hyperd.store.embedded import EmbeddedStore
 
 GROUP = "/apis/virtualization.deckhouse.io/v1alpha2"
@@ -66,6 +66,7 @@ async def serving(
     admission: bool = True,
     access: dict[str, Any] | None = None,
     audit: dict[str, Any] | None = None,
+    front_proxy: dict[str, Any] | None = None,
     vfs: str = "",
     **api: Any,
 ) -> AsyncIterator[Api]:
@@ -81,6 +82,7 @@ async def serving(
         api=ApiSettings(**{"port": 0, **api}),
         access=AccessSettings(**(access or {})),
         audit=AuditSettings(**(audit or {})),
+        front_proxy=FrontProxySettings(**(front_proxy or {})),
     )
     admit = reviewer(settings, may=asking(RoleAuthorizer(KINDS))) if admission else None
     store = EmbeddedStore(settings.database_path, settings=settings.store, admit=admit, kinds=KINDS, vfs=vfs)

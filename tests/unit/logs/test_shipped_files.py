@@ -27,6 +27,7 @@ def test_every_default_shown_is_the_default() -> None:
     shown = shown_defaults()
     for name in ("password_file", "ca_file"):
         assert shown["registry"].pop(name).startswith("/etc/hyperd/")
+    assert shown["front_proxy"].pop("ca_file").startswith("/etc/hyperd/")
     assert shown["kubernetes"].pop("kubeconfig").startswith("/etc/hyperd/")
     assert Settings.model_validate(shown) == Settings()
 
