@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from textual import events
 from textual.app import App
 
 from hyperd.client.home import Home
@@ -35,6 +36,12 @@ class HvApp(App[None], inherit_bindings=False):
         """Show the screen; follow the fleet once it has been painted."""
         self.push_screen(self.main)
         self.call_after_refresh(self._follow)
+
+    def on_key(self, event: events.Key) -> None:
+        """Where keys come faster than the focus moves, those that follow are not keys of the list any more."""
+        if event.is_printable and event.character is not None and self.main.takes_late(event.character):
+            event.stop()
+            event.prevent_default()
 
     def _follow(self) -> None:
         self.run_worker(self.fleet.run(self.main.tell), name="fleet", group="fleet", exit_on_error=True)

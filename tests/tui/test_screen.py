@@ -7,6 +7,7 @@ import contextlib
 import re
 
 import pytest
+from textual import events
 
 from hyperd.client import aio
 from hyperd.client.home import local
@@ -15,6 +16,7 @@ from tests.tui.world import World, machine, serving, short_folder
 from tui import fleet
 from tui.actions import ACTIONS
 from tui.app import HvApp
+from tui.screens import confirm
 from tui.screens.main import MainScreen
 from tui.views import VIEWS
 
@@ -86,6 +88,17 @@ async def test_a_filter_narrows_while_it_is_typed_and_esc_drops_it(world: World)
         await ui.press("slash")
         await ui.type("zzz")
         await ui.shows("No row has “zzz”.")
+
+
+async def test_a_command_that_comes_in_one_burst_is_a_command(world: World) -> None:
+    async with looking(world) as ui:
+        await ui.row("web-7")
+        burst = [("colon", ":"), *((key, key) for key in "vdx"), ("backspace", None), ("enter", "\r")]
+        for key, character in burst:
+            ui.app.post_message(events.Key(key, character))
+        await ui.shows("disks", "db-1-root")
+        assert "Stop" not in ui.text
+        assert await world.names("virtualmachineoperations") == []
 
 
 async def test_a_namespace_can_be_chosen(world: World) -> None:
@@ -160,7 +173,8 @@ async def test_stop_asks_first_and_creates_an_operation(world: World) -> None:
         await ui.shows("Stop of web-8: The guest does not answer")
 
 
-async def test_a_hasty_yes_destroys_nothing(world: World) -> None:
+async def test_a_hasty_yes_destroys_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(confirm, "_DELIBERATE_SECONDS", 60.0)
     async with looking(world) as ui:
         await ui.row("db-1")
         await ui.press("ctrl+d", "y")

@@ -273,6 +273,17 @@ class MainScreen(Acting):
         self.table.focus()
         self.detail.redraw()
 
+    def takes_late(self, character: str) -> bool:
+        """Whether a key that was sent to the list belongs to what opened meanwhile.
+
+        The command line gets it. A console does not: its session may not stand yet, and half a password is none.
+        """
+        line = self.query_one(CommandLine)
+        if self.app.screen is self and line.display:
+            line.insert_text_at_cursor(character)
+            return True
+        return self.app.screen is self and isinstance(self.focused, Terminal)
+
     def on_command_line_filtered(self, message: CommandLine.Filtered) -> None:
         """The filter, while it is typed."""
         self.table.filter(message.query)

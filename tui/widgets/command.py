@@ -62,7 +62,8 @@ class CommandLine(Input):
         self.value = text
         self.display = True
         self.cursor_position = len(text)
-        self.focus()
+        # At once: the next key is on its way.
+        self.screen.set_focus(self)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """A filter works while it is typed; an emptied line goes away."""
