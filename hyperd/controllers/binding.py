@@ -97,6 +97,10 @@ class MachineBinder(Controller):
         fitting = [node for node in usable if fits(node, class_["spec"].get("nodeSelector") or {})]
         if not fitting:
             return "", f'No node that can run machines matches the nodeSelector of VirtualMachineClass "{name}".'
+        own = {"matchLabels": machine["spec"].get("nodeSelector") or {}}
+        fitting = [node for node in fitting if fits(node, own)]
+        if not fitting:
+            return "", "No node that the machine's class allows matches the machine's own nodeSelector."
         kept = {disk["metadata"]["name"]: disk_node(disk) for disk in disks if disk_node(disk)}
         if len(set(kept.values())) > 1:
             listed = ", ".join(f'"{disk}" on node {node}' for disk, node in sorted(kept.items()))

@@ -322,7 +322,6 @@ VIRTUAL_MACHINE = KINDS.add(
             "spec.usbDevices": "USB devices are not built yet and are not attached.",
             "spec.gpus": "Graphics processors are not built yet and are not attached.",
             "spec.provisioning.sysprepRef": "Sysprep is not built yet; the guest gets no answers.",
-            "spec.nodeSelector": f"nodeSelector {_SINGLE_NODE}",
             "spec.affinity": f"affinity {_SINGLE_NODE}",
             "spec.tolerations": "tolerations have no effect while there is only one node.",
             "spec.topologySpreadConstraints": "topologySpreadConstraints have no effect on one node.",

@@ -279,7 +279,6 @@ VIRTUAL_MACHINE_CLASS = KINDS.add(
         subresources=frozenset({"status"}),
         deprecated=True,
         unbuilt={
-            "spec.nodeSelector": "nodeSelector has no effect while there is only one node.",
             "spec.tolerations": "tolerations have no effect while there is only one node.",
         },
     )

@@ -24,6 +24,7 @@ RESTART_PATHS = (
     "provisioning",
     "virtualMachineIPAddressName",
     "terminationGracePeriodSeconds",
+    "nodeSelector",
     "enableParavirtualization",
     "osType",
     "bootloader",

@@ -18,13 +18,14 @@ from hyperd.controllers.machine.attached import device_entries
 from hyperd.controllers.machine.dependencies import Dependencies
 from hyperd.controllers.machine.plan import Plan, make_plan, memory_of
 from hyperd.controllers.machine.status import Observed, memory_overhead
+from hyperd.controllers.machine_class import fits
 from hyperd.crashpoints import CrashPoint, reached
 from hyperd.errors import NotFound, PermanentError
 from hyperd.hypervisor.host import HostFacts, domain_type, free_memory_bytes
 from hyperd.hypervisor.spec import DomainType
 from hyperd.hypervisor.state import DomainInfo
 from hyperd.network import addresses, resolvers
-from hyperd.resources.all import VIRTUAL_DISK
+from hyperd.resources.all import NODE, VIRTUAL_DISK
 from hyperd.resources.kind import Object
 from hyperd.resources.quantity import format_human, to_bytes
 from hyperd.runtime.informer import Informer
@@ -69,10 +70,15 @@ class Instances:
         return self._facts
 
     async def unfit(self, machine: Object) -> str:
-        """Why the node has no room for the machine; empty when it has.
+        """Why the machine cannot be on this node: its nodeSelector, or no room; empty when it can.
 
         Memory is counted as promised, not as touched: a guest may use all of it later.
         """
+        selector = machine["spec"].get("nodeSelector") or {}
+        node = self._context.informer(NODE).get("", self._context.node_name)
+        if selector and node is not None and not fits(node, {"matchLabels": selector}):
+            wanted = ", ".join(f"{key}={value}" for key, value in sorted(selector.items()))
+            return f"Node {self._context.node_name} does not have the labels of the nodeSelector: {wanted}."
         facts = await self.facts()
         if domain_type(facts, self._context.settings.hypervisor) is DomainType.TEST:
             return ""

@@ -257,3 +257,18 @@ def test_a_machine_larger_than_the_node_waits_with_a_reason(hyperd: Hyperd, name
     assert condition(waiting, "Running")["reason"] == "PodNotStarted"
     hyperd.patch("vm", name, {"spec": {"memory": {"size": "128Mi"}}})
     hyperd.wait_phase("vm", name, "Running")
+
+
+def test_a_start_that_no_node_suits_gives_way_to_a_stop(hyperd: Hyperd, name: str) -> None:
+    hyperd.create(disk(name, size="8Mi"))
+    hyperd.create(machine(name, name, runPolicy="Manual", nodeSelector={"zone": "nowhere"}))
+    hyperd.wait_phase("vm", name, "Stopped")
+    start = hyperd.create(operation("Start", name))
+    hyperd.wait_phase("vmop", start["metadata"]["name"], "InProgress")
+    waiting = hyperd.wait("vm", name, lambda o: "nodeSelector" in condition(o, "Running").get("message", ""))
+    assert (waiting["status"]["phase"], condition(waiting, "Running")["reason"]) == ("Pending", "PodNotStarted")
+    stop = hyperd.create(operation("Stop", name))
+    superseded = hyperd.wait_phase("vmop", start["metadata"]["name"], "Superseded")
+    assert condition(superseded, "Completed")["reason"] == "Superseded"
+    hyperd.wait_phase("vmop", stop["metadata"]["name"], "Completed")
+    assert hyperd.get("vm", name)["status"]["phase"] == "Stopped"

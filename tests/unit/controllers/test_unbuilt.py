@@ -63,21 +63,21 @@ async def test_an_object_of_a_kind_that_is_not_built_says_so(store: EmbeddedStor
 def test_fields_without_effect_are_named_by_one_condition() -> None:
     obj = machine()
     apply_defaults(VIRTUAL_MACHINE.schema, obj)
-    obj["spec"].update(nodeSelector={"zone": "a"}, usbDevices=[{"name": "token"}])
+    obj["spec"].update(priorityClassName="high", usbDevices=[{"name": "token"}])
     name_unbuilt_fields(VIRTUAL_MACHINE, obj)
     condition = find_condition(obj, UNBUILT_FIELDS)
     assert condition is not None
     assert (condition["status"], condition["reason"]) == ("True", "NotImplemented")
     assert condition["message"] == (
         "spec.usbDevices: USB devices are not built yet and are not attached. "
-        "spec.nodeSelector: nodeSelector has no effect while there is only one node."
+        "spec.priorityClassName: priorityClassName has no effect while there is only one node."
     )
 
 
 def test_the_condition_goes_with_the_fields() -> None:
     obj = machine()
-    obj["spec"]["nodeSelector"] = {"zone": "a"}
+    obj["spec"]["priorityClassName"] = "high"
     name_unbuilt_fields(VIRTUAL_MACHINE, obj)
-    del obj["spec"]["nodeSelector"]
+    del obj["spec"]["priorityClassName"]
     name_unbuilt_fields(VIRTUAL_MACHINE, obj)
     assert find_condition(obj, UNBUILT_FIELDS) is None

@@ -128,7 +128,6 @@ def test_what_an_object_asks_for_and_does_not_get_is_listed_once_a_field() -> No
     assert [found.field for found in unbuilt_in(VIRTUAL_MACHINE, obj)] == [
         "spec.networks[1].type",
         "spec.provisioning.sysprepRef",
-        "spec.nodeSelector",
         "spec.affinity",
         "spec.tolerations",
         "spec.topologySpreadConstraints",
@@ -139,7 +138,7 @@ def test_what_an_object_asks_for_and_does_not_get_is_listed_once_a_field() -> No
 
 def test_empty_values_ask_for_nothing() -> None:
     obj = machine()
-    obj["spec"].update(nodeSelector={}, tolerations=[], priorityClassName="")
+    obj["spec"].update(tolerations=[], priorityClassName="")
     assert unbuilt_in(VIRTUAL_MACHINE, obj) == []
 
 
