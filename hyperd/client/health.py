@@ -90,6 +90,9 @@ def _without_phase(obj: dict[str, Any]) -> Health:
 def trouble(obj: dict[str, Any], level: Level) -> str:
     """The message of the condition that says best why the object is not where it should be."""
     found = ""
+    running = condition(obj, "Running") or {}
+    if running.get("reason") == "NoBootableDevice":
+        return str(running.get("message") or "NoBootableDevice")
     for entry in conditions(obj):
         kind, state = str(entry.get("type")), entry.get("status")
         message = str(entry.get("message") or "") or str(entry.get("reason") or "")

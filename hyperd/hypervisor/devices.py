@@ -167,6 +167,11 @@ def _add_serial(devices: ET.Element, spec: DomainSpec) -> None:
     if spec.serial_log is not None:
         add(serial, "log", {"file": str(spec.serial_log), "append": "on"})
     add(serial, "target", {"type": "isa-serial", "port": "0"})
+    if spec.firmware_log is not None and spec.firmware is Firmware.BIOS:
+        debug = add(devices, "serial", {"type": "file"})
+        add(debug, "source", {"path": str(spec.firmware_log)})
+        add(add(debug, "target", {"type": "isa-debug", "port": "1"}), "model", {"name": "isa-debugcon"})
+        add(debug, "address", {"type": "isa", "iobase": "0x402"})
 
 
 def _add_screen(devices: ET.Element, spec: DomainSpec) -> None:

@@ -103,7 +103,8 @@ class DomainSpec:
     ``cores`` is the number of vCPUs in all, ``sockets`` divides it. ``cpu_shares`` (weight, 1024 is one core)
     and ``cpu_quota`` (µs of CPU time per 100 ms, all vCPUs together) are None where the host has no CPU
     cgroup. ``nvram`` is required for EFI; libvirt fills it from the firmware's template. ``spec_hash`` is the
-    caller's fingerprint of what needs a restart, read back as ``DomainInfo.spec_hash``. ``agent`` adds the
+    caller's fingerprint of what needs a restart, read back as ``DomainInfo.spec_hash``. ``firmware_log`` gets
+    what SeaBIOS tells its debug port, anew with each start; other firmware tells nothing. ``agent`` adds the
     guest agent's channel. ``tpm`` needs ``HostFacts.tpm``.
     """
 
@@ -128,6 +129,7 @@ class DomainSpec:
     nics: tuple[NicSpec, ...] = ()
     serial_socket: Path | None = None
     serial_log: Path | None = None
+    firmware_log: Path | None = None
     vnc: bool = True
     agent: bool = True
     tpm: bool = False

@@ -48,6 +48,8 @@ _WAIT_SECONDS = 10.0
 _RESUME_SECONDS = 5.0
 _SHUTDOWN_AGAIN_SECONDS = 10.0
 _RESTART_PAUSE_SECONDS = 5.0
+_BOOT_LOOK_SECONDS = 3.0
+_BOOT_SECONDS = 60.0
 _STALE_PHASES = ("Starting", "Running", "Stopping", "Pause")
 
 
@@ -302,7 +304,11 @@ class MachineController(Controller):
         if domain.state is DomainState.PAUSED and domain.reason == "ioerror":
             await self._instances.resume_if_space(domain)
             return Result(_RESUME_SECONDS)
-        return Result(RETRY_SECONDS) if domain.agent_connected and guest is None else None
+        if domain.agent_connected:
+            return Result(RETRY_SECONDS) if guest is None else None
+        age = time.time() - parse_time(machine["status"]["stats"]["lastStartTime"]).timestamp()
+        # A firmware tells nobody that it found nothing to boot from; it takes some seconds to see that.
+        return Result(max(_BOOT_LOOK_SECONDS, age)) if age < _BOOT_SECONDS else None
 
     async def _recreate(
         self, before: Object, machine: Object, domain: DomainInfo, found: Dependencies

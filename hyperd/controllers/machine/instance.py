@@ -13,7 +13,7 @@ from ipaddress import IPv4Address
 
 from hyperd.controllers import usage
 from hyperd.controllers.context import Context
-from hyperd.controllers.machine import applied
+from hyperd.controllers.machine import applied, firmware
 from hyperd.controllers.machine.attached import device_entries
 from hyperd.controllers.machine.dependencies import Dependencies
 from hyperd.controllers.machine.plan import Plan, make_plan, memory_of
@@ -151,7 +151,10 @@ class Instances:
         except PermanentError:
             return self.observe(machine, domain, found)
         await self._link(plan)
-        return self.observe(machine, domain, found, plan=plan)
+        nothing = plan.domain.firmware_log is not None and await asyncio.to_thread(
+            firmware.found_nothing, plan.domain.firmware_log
+        )
+        return self.observe(machine, domain, found, plan=plan, unbootable=nothing)
 
     async def _link(self, plan: Plan) -> None:
         if plan.tap is None or plan.lease is None:
@@ -168,6 +171,7 @@ class Instances:
         plan: Plan | None = None,
         unfit: str = "",
         failure: str = "",
+        unbootable: bool = False,
     ) -> Observed:
         """What the status is made from, as far as it is known now."""
 
@@ -188,6 +192,7 @@ class Instances:
             devices=device_entries(machine, domain, source),
             pool_unfit=unfit,
             failure=failure,
+            unbootable=unbootable,
             emulated=plan is not None and plan.domain.domain_type is DomainType.QEMU,
             cpu_note=plan.cpu_note if plan is not None else "",
             versions=(facts.qemu_version, facts.libvirt_version) if facts is not None else ("", ""),
@@ -219,5 +224,5 @@ class Instances:
         settings = self._context.settings
         for path in (settings.nvram_dir / f"{uid}.fd", settings.console_dir / uid):
             path.unlink(missing_ok=True)
-        for path in settings.console_log_dir.glob(f"{uid}.log*"):
+        for path in settings.console_log_dir.glob(f"{uid}.*"):
             path.unlink(missing_ok=True)

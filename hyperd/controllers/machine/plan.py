@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from hyperd.controllers.machine import applied
+from hyperd.controllers.machine import applied, firmware
 from hyperd.controllers.machine.dependencies import Dependencies, Device
 from hyperd.hypervisor.host import CpuChoice, HostFacts, choose_cpu
 from hyperd.hypervisor.spec import (
@@ -116,7 +116,7 @@ def make_plan(
     tap, lease = (None, None) if type_ is DomainType.TEST else _network(machine, found, settings, dns)
     fraction = fraction_of(spec)
     limited = facts.cpu_tuning and fraction < 100
-    firmware = Firmware(spec.get("bootloader") or "BIOS")
+    bootloader = Firmware(spec.get("bootloader") or "BIOS")
     config = applied.Applied(
         applied.configuration(spec), operation, store, str(found.address or ""), found.address_name
     )
@@ -135,13 +135,14 @@ def make_plan(
         cpu_shares=max(2, 1024 * cores * fraction // 100) if limited else None,
         memory_bytes=memory_of(spec),
         os_type=OsType(spec.get("osType") or "Generic"),
-        firmware=firmware,
-        nvram=None if firmware is Firmware.BIOS else settings.nvram_dir / f"{uid}.fd",
+        firmware=bootloader,
+        nvram=None if bootloader is Firmware.BIOS else settings.nvram_dir / f"{uid}.fd",
         paravirt=spec.get("enableParavirtualization", True),
         disks=disks(spec, found.devices, seed, uid),
         nics=(NicSpec(tap.name, lease.mac, tap.mtu),) if tap and lease else (),
         serial_socket=None if type_ is DomainType.TEST else settings.console_dir / uid,
         serial_log=None if type_ is DomainType.TEST else settings.console_log_dir / f"{uid}.log",
+        firmware_log=None if type_ is DomainType.TEST else firmware.log_path(settings, uid),
         tpm=facts.tpm and spec.get("osType") == "Windows",
     )
     return Plan(domain, tap, lease, choice.reason)

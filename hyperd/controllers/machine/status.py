@@ -22,6 +22,7 @@ _LAUNCH_STAGES = {
     ("Pending", "Starting"): "waitingForDependencies",
     ("Starting", "Running"): "virtualMachineStarting",
 }
+_UNBOOTABLE = "The firmware found nothing to boot from: look at blockDeviceRefs, their order and their content."
 _DOUBLED_SECONDS = 2.0
 """libvirt may tell one reboot twice."""
 _VCPU_OVERHEAD = 8 << 20
@@ -43,6 +44,8 @@ class Observed:
     """Why the node has no room, empty when it has."""
     failure: str = ""
     """What went wrong at the last start."""
+    unbootable: bool = False
+    """The firmware found nothing to boot from."""
     emulated: bool = False
     cpu_note: str = ""
     versions: tuple[str, str] = ("", "")
@@ -111,7 +114,10 @@ def show_instance(machine: Object, observed: Observed) -> None:
         set_condition(machine, "Running", False, reason="GuestNotRunning", message=message)
     elif status.get("phase") not in ("Stopping", "Terminating"):
         set_phase(machine, "Running")
-        set_condition(machine, "Running", True, reason="Running", message=_slow(observed))
+        if observed.unbootable:
+            set_condition(machine, "Running", True, reason="NoBootableDevice", message=_UNBOOTABLE)
+        else:
+            set_condition(machine, "Running", True, reason="Running", message=_slow(observed))
     status["nodeName"] = observed.node_name
     qemu, libvirt = observed.versions
     status["versions"] = {"qemu": qemu, "libvirt": libvirt}

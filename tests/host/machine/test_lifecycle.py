@@ -259,6 +259,13 @@ def test_a_machine_larger_than_the_node_waits_with_a_reason(hyperd: Hyperd, name
     hyperd.wait_phase("vm", name, "Running")
 
 
+def test_a_machine_without_anything_to_boot_from_says_so(hyperd: Hyperd, name: str) -> None:
+    hyperd.create(disk(name, size="8Mi"))
+    hyperd.create(machine(name, name, terminationGracePeriodSeconds=0))
+    stuck = hyperd.wait("vm", name, lambda o: condition(o, "Running").get("reason") == "NoBootableDevice")
+    assert (stuck["status"]["phase"], condition(stuck, "Running")["status"]) == ("Running", "True")
+
+
 def test_a_start_that_no_node_suits_gives_way_to_a_stop(hyperd: Hyperd, name: str) -> None:
     hyperd.create(disk(name, size="8Mi"))
     hyperd.create(machine(name, name, runPolicy="Manual", nodeSelector={"zone": "nowhere"}))

@@ -72,6 +72,7 @@ GENERIC = replace(
     nics=(NicSpec(tap="hv6f1f4a5e", mac="52:54:00:12:34:56", mtu=1450),),
     serial_socket=Path("/run/hyperd/c/6f1f.sock"),
     serial_log=Path("/var/log/hyperd/consoles/6f1f.log"),
+    firmware_log=Path("/var/log/hyperd/consoles/6f1f.bios"),
     vnc=True,
     agent=True,
 )

@@ -79,6 +79,7 @@ OTHER_VALUES: dict[type, dict[str, Any]] = {
         "nics": (),
         "serial_socket": None,
         "serial_log": None,
+        "firmware_log": None,
         "vnc": False,
         "agent": False,
         "tpm": True,
