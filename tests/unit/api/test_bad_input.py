@@ -110,7 +110,15 @@ BAD: list[tuple[str, str, str, Any, str, int, str]] = [
     ("apply of nothing", "PATCH", f"{VMS}/kept?fieldManager=me", b"", APPLY, 400, "invalid object type: /, Kind="),
     ("apply of a list", "PATCH", f"{VMS}/kept?fieldManager=me", b"[1]", APPLY, 400, "must be an object"),
     ("apply of no YAML", "PATCH", f"{VMS}/kept?fieldManager=me", b"{a: [", APPLY, 400, "not valid YAML"),
-    ("apply by an unprintable manager", "PATCH", f"{VMS}/kept?fieldManager=%07", b"{}", APPLY, 422, "invalid characters"),
+    (
+        "apply by an unprintable manager",
+        "PATCH",
+        f"{VMS}/kept?fieldManager=%07",
+        b"{}",
+        APPLY,
+        422,
+        "invalid characters",
+    ),
     (
         "apply as CBOR",
         "PATCH",
