@@ -68,9 +68,11 @@ class ClusterApi:
         sessions: SubresourceHandlers,
         metrics: Metrics | None = None,
         audit: AuditLog | None = None,
+        upkeep_seconds: float = _UPKEEP_SECONDS,
     ) -> None:
         self._settings = settings
         self._store = store
+        self._upkeep_seconds = upkeep_seconds
         metrics = metrics or Metrics(())
         self._documents = Documents((), metrics)
         self._connect = Connect(sessions)
@@ -123,7 +125,7 @@ class ClusterApi:
             self._socket = None
 
     async def _run(self) -> None:
-        """Level-triggered: every minute, have certificates, front proxy and registration as they should be."""
+        """Level-triggered: again and again, have certificates, front proxy and registration as they should be."""
         serving: tuple[FrontProxy | None, bytes] | None = None
         said = ""
         while True:
@@ -140,7 +142,7 @@ class ClusterApi:
                     serving = front, shown
                 await self._registration.ensure(authority)
                 self.registered.set()
-                delay, said = _UPKEEP_SECONDS, ""
+                delay, said = self._upkeep_seconds, ""
             except (HyperdError, OSError) as err:
                 if said != str(err):
                     said = str(err)

@@ -1,0 +1,105 @@
+"""The cluster API keeps up with what changes around it, and is there before the cluster is."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import ssl
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+import yaml
+
+from hyperd.api.cluster import ClusterApi
+from hyperd.settings import AggregationSettings, FrontProxySettings, Settings
+from hyperd.store.kubernetes import KubernetesStore
+from tests.cluster.controlplane.certificates import Authority, Pair
+from tests.cluster.controlplane.plane import free_port
+from tests.cluster.installed.conftest import Installed
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+GROUP = "/apis/subresources.virtualization.deckhouse.io/v1alpha2"
+AS_ROOT = {"X-Remote-User": "root", "X-Remote-Group": "system:masters"}
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    path = Path(tempfile.mkdtemp(prefix="hvu"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@asynccontextmanager
+async def serving(folder: Path, kubeconfig: Path, ca: Path | None = None) -> AsyncIterator[ClusterApi]:
+    settings = Settings(
+        state_dir=folder,
+        run_dir=folder,
+        log_dir=folder,
+        aggregation=AggregationSettings(host="127.0.0.1", port=0),
+        front_proxy=FrontProxySettings(ca_file=ca),
+    )
+    store = KubernetesStore(kubeconfig)
+    await store.start()
+    server = ClusterApi(settings, store, sessions={}, upkeep_seconds=0.1)
+    try:
+        await server.start()
+        yield server
+    finally:
+        await server.stop()
+        await store.close()
+
+
+async def status(server: ClusterApi, path: str, pair: Pair | None = None) -> int:
+    """What a new connection is answered; 0 when there is none."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    if pair is not None:
+        context.load_cert_chain(pair.certificate, pair.key)
+    connector = aiohttp.TCPConnector(ssl=context)
+    async with aiohttp.ClientSession(f"https://127.0.0.1:{server.port}", connector=connector) as session:
+        with contextlib.suppress(aiohttp.ClientError):
+            async with session.get(path, headers=AS_ROOT) as answer:
+                return answer.status
+    return 0
+
+
+async def comes(server: ClusterApi, path: str, wanted: int, pair: Pair | None = None) -> None:
+    async with asyncio.timeout(20):
+        while await status(server, path, pair) != wanted:
+            await asyncio.sleep(0.05)
+
+
+async def test_health_is_answered_before_the_cluster_is_there(installed: Installed, folder: Path) -> None:
+    config = yaml.safe_load(await asyncio.to_thread(installed.plane.kubeconfig.read_text))
+    config["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{free_port()}"
+    nowhere = folder / "kubeconfig"
+    await asyncio.to_thread(nowhere.write_text, yaml.safe_dump(config))
+    async with serving(folder, nowhere) as server:
+        await comes(server, "/livez", 200)
+        assert await status(server, GROUP) == 401
+        assert not server.registered.is_set()
+
+
+async def test_a_new_front_proxy_ca_takes_the_place_of_the_former(installed: Installed, folder: Path) -> None:
+    def make(name: str) -> tuple[Authority, Pair]:
+        place = folder / name
+        place.mkdir()
+        authority = Authority(place, name)
+        return authority, authority.client("gate")
+
+    (first, old), (second, new) = await asyncio.to_thread(lambda: (make("first"), make("second")))
+    ca = folder / "front.crt"
+    await asyncio.to_thread(shutil.copy, first.certificate, ca)
+    account = await asyncio.to_thread(installed.account_kubeconfig)
+    async with serving(folder, account, ca) as server:
+        await comes(server, GROUP, 200, old)
+        assert await status(server, GROUP, new) == 0
+        await asyncio.to_thread(shutil.copy, second.certificate, ca)
+        await comes(server, GROUP, 200, new)
+        assert await status(server, GROUP, old) == 0
