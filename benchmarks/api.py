@@ -215,7 +215,7 @@ async def _watchers(store: EmbeddedStore, path: Path) -> None:
 
 async def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="hvb"))
-    settings = Settings(state_dir=folder, run_dir=folder, api=ApiSettings(port=0))
+    settings = Settings(state_dir=folder, run_dir=folder, log_dir=folder, api=ApiSettings(port=0))
     store = EmbeddedStore(settings.database_path, settings=settings.store, admit=None, kinds=KINDS)
     await store.start()
     server = ApiServer(settings, store)

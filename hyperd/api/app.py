@@ -24,6 +24,7 @@ from hyperd.api.connect import Connect
 from hyperd.api.documents import Documents
 from hyperd.api.frontproxy import FrontProxyLogin
 from hyperd.api.httpserver import HttpServer
+from hyperd.api.impersonation import impersonated
 from hyperd.api.metrics import Collector, Metrics
 from hyperd.api.objects import Objects
 from hyperd.api.query import EMPTY, Query
@@ -204,7 +205,10 @@ class ApiServer:
             return self._documents.public(path, request_id)
         seen.source = self._authenticator.peer(request).source
         seen.writes = method not in _READING
-        user = seen.user = await self._authenticator.user(request)
+        seen.user = await self._authenticator.user(request)
+        user = await impersonated(request, seen.user, self._authorizer)
+        if user is not seen.user:
+            seen.user, seen.by = user, seen.user
         if path.startswith(_CONNECT_PREFIX):
             return await self._connected(request, request_id, path, user, seen)
         if not Documents.owns(path):
@@ -214,10 +218,12 @@ class ApiServer:
             target = router.resolve(path)
             parsed = Query(query) if query else EMPTY
             return await self._resource(Call(request, request_id, user, target, parsed), seen)
-        seen.verb, seen.resource = "get", path
-        seen.writes = False
+        seen.verb, seen.writes = "get", False
         await authorization.require(self._authorizer, user, Attributes(method.lower(), path=path))
-        return await self._documents.answer(request, path, request_id)
+        response = await self._documents.answer(request, path, request_id)
+        # Only what exists is counted by its path, or strangers could make up paths until memory ends.
+        seen.resource = f"/{path.strip('/')}"
+        return response
 
     async def _resource(self, call: Call, seen: Seen) -> web.StreamResponse:
         target, method = call.target, call.request.method

@@ -44,6 +44,8 @@ class Entry:
     attributes: Attributes
     code: int
     milliseconds: float
+    by: str = ""
+    """Who asked as ``user``."""
     made: str = ""
     """Name that the object got, where the request did not say it in its path."""
     opened: bool = False
@@ -58,6 +60,7 @@ class Entry:
             "user": user.name,
             "groups": user.groups,
             "extra": dict(user.extra),
+            "by": self.by,
             "source": self.source,
             "verb": wanted.verb,
             "group": wanted.group,

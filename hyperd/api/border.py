@@ -29,13 +29,15 @@ _LONGEST_AGENT = 128
 class Seen:
     """What the logs and the metrics say of a request; filled in as it becomes known."""
 
-    __slots__ = ("attributes", "made", "resource", "source", "user", "verb", "writes")
+    __slots__ = ("attributes", "by", "made", "resource", "source", "user", "verb", "writes")
 
     def __init__(self) -> None:
         self.verb = "unknown"
         self.resource = ""
         self.source = ""
         self.user: User | None = None
+        self.by: User | None = None
+        """Who really asks, where it asks as ``user``."""
         self.attributes: Attributes | None = None
         self.made = ""
         self.writes = False
@@ -114,6 +116,7 @@ def entry(
         source=seen.source,
         agent=request.headers.get("User-Agent", "")[:_LONGEST_AGENT],
         user=seen.user,
+        by=seen.by.name if seen.by else "",
         attributes=seen.attributes or Attributes(request.method.lower(), path=path),
         code=code,
         milliseconds=seconds * 1000,

@@ -71,6 +71,7 @@ class Tokens:
         try:
             item = await self._store.get(SECRET, SYSTEM_NAMESPACE, parts[1])
         except NotFound:
+            self._read.pop(parts[1], None)
             raise Unauthorized(_REFUSED) from None
         kept = self._parsed(item)
         # What is compared are hashes of 256 random bits; constant time is one habit more.

@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tui": ("tui", "open the terminal interface"),
     "kubeconfig": ("kubeconfig", "print or merge the kubeconfig for kubectl"),
     "token": ("token", "make, list and revoke tokens, by which others reach this home"),
+    "audit": ("audit", "show who did what on this host"),
     "gc": ("gc", "remove images and files that no object owns"),
     "backup": ("backup", "copy all objects of this hyperd into a file, while it runs"),
     "restore": ("restore", "put such a file in the place of the objects of a stopped hyperd"),

@@ -1,0 +1,67 @@
+"""``hv audit``: what the log says, filtered, and followed past a rotation."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.tui.world import World
+from tests.unit.cli.conftest import ROOT, Hv
+
+
+def line(name: str, **more: object) -> str:
+    entry = {"time": "2026-01-02T03:04:05.678Z", "user": "unix:root", "source": "uid=0 pid=1", "verb": "create"}
+    return json.dumps({**entry, "resource": "configmaps", "namespace": "shop", "name": name, "code": 201, **more})
+
+
+async def test_what_was_done_is_shown_and_filtered(hv: Hv, world: World) -> None:
+    await hv("delete", "vm", "web-7", "-n", "shop")
+    await hv("get", "vm", "-A")
+    path = str(world.settings.log_dir / "audit.log")
+    async with asyncio.timeout(10):
+        while "virtualmachines" not in (out := (await hv("audit", "--file", path, "--tail", "1")).out):
+            pass
+    assert out.split()[1:4] == ["200", "unix:root", "from"]
+    assert out.endswith(": delete virtualmachines shop/web-7\n")
+    assert (await hv("audit", "--file", path, "--denied")).out == ""
+    assert (await hv("audit", "--file", path, "--user", "nobody")).out == ""
+    entry = json.loads((await hv("audit", "--file", path, "-n", "shop", "-o", "json")).out.splitlines()[-1])
+    assert entry["name"] == "web-7"
+
+
+async def test_what_a_client_wrote_does_not_drive_the_terminal(hv: Hv, tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    path.write_text(line("\x1b[31mred") + "\nhalf a li")
+    out = (await hv("audit", "--file", str(path))).out
+    assert "red" in out
+    assert "\x1b" not in out
+
+
+async def test_a_missing_log_is_said(hv: Hv, tmp_path: Path) -> None:
+    assert "no audit log" in (await hv("audit", "--file", str(tmp_path / "none"), code=1)).err
+
+
+@pytest.mark.timeout(60)
+async def test_following_goes_on_past_a_rotation(hv: Hv, tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    path.write_text(line("first") + "\n")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "hyperd.cli.main", "audit", "-f", "--file", str(path),
+        stdout=asyncio.subprocess.PIPE, env=hv.env, cwd=ROOT,
+    )  # fmt: skip
+    assert process.stdout is not None
+    try:
+        assert b"shop/first" in await process.stdout.readline()
+        with path.open("a") as file:
+            file.write(line("second") + "\n")
+        assert b"shop/second" in await process.stdout.readline()
+        path.rename(tmp_path / "audit.log.1")
+        path.write_text(line("third") + "\n")
+        assert b"shop/third" in await process.stdout.readline()
+    finally:
+        process.terminate()
+        await process.wait()
