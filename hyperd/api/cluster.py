@@ -210,7 +210,7 @@ class ClusterApi:
         if self._proxies is None:
             raise Unauthorized("Unauthorized: this cluster has no front proxy, so nobody can say who asks.")
         user = self._proxies.user(request)
-        seen.user, seen.source = user, request.remote or ""
+        seen.user, seen.source = user, frontproxy.source(request)
         if path.startswith(_CONNECT_PREFIX):
             wanted = self._connect.resolve(path.removeprefix(_CONNECT_PREFIX))
             seen.verb, seen.resource = "connect", f"{wanted.plural}/{wanted.subresource}"

@@ -15,7 +15,7 @@ from hyperd.api.subresources import CLUSTER_SCOPED, DECLARED, GROUP, Subresource
 from hyperd.errors import MethodNotAllowed, NotFound, NotImplementedYet
 from hyperd.store.interface import User
 
-_METHODS = {"get": "GET", "update": "PUT", "create": "POST"}
+METHODS = {"get": "GET", "update": "PUT", "create": "POST"}
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,9 @@ class Connect:
     ) -> web.StreamResponse:
         """Run the handler. Raises MethodNotAllowed, NotImplementedYet, and what the handler raises."""
         verbs = DECLARED[wanted.plural, wanted.subresource]
-        if request.method not in {_METHODS[verb] for verb in verbs}:
+        if request.method not in {METHODS[verb] for verb in verbs}:
             raise MethodNotAllowed(
-                f"{wanted.plural}/{wanted.subresource} takes {' or '.join(_METHODS[verb] for verb in verbs)} only"
+                f"{wanted.plural}/{wanted.subresource} takes {' or '.join(METHODS[verb] for verb in verbs)} only"
             )
         handler = self._handlers.get((wanted.plural, wanted.subresource))
         if handler is None:

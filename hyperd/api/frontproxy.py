@@ -119,6 +119,12 @@ class Proxies:
         return not _subjects(self.front.authority).isdisjoint(_subjects(self.peers.authority))
 
 
+def source(request: web.BaseRequest) -> str:
+    """From where the proxy was asked, as it says itself; for logs. What came before the last word is hearsay."""
+    told = ",".join(request.headers.getall("X-Forwarded-For", ())).rpartition(",")[2].strip()
+    return told or request.remote or ""
+
+
 class FrontProxyLogin:
     """A front proxy before the daemon's own API; ``load`` it when the listener is made.
 

@@ -23,7 +23,7 @@ from yarl import URL
 from hyperd import errors
 from hyperd.api import bodies
 from hyperd.api.connect import Wanted
-from hyperd.api.frontproxy import FrontProxy
+from hyperd.api.frontproxy import FrontProxy, source
 from hyperd.api.pki import Pki
 from hyperd.api.session_stream import Goodbye, close, prepare_socket
 from hyperd.errors import HyperdError, ServiceUnavailable
@@ -179,6 +179,7 @@ def _is_probe(request: web.BaseRequest) -> bool:
 def _headers(request: web.BaseRequest, user: User, node_name: str) -> CIMultiDict[str]:
     told = as_front_proxy("")
     headers = CIMultiDict({HANDED_ON: node_name, told.user_headers[0]: user.name})
+    headers["X-Forwarded-For"] = source(request)
     if user.uid:
         headers[told.uid_headers[0]] = user.uid
     for group in user.groups:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ import aiohttp
 import pytest
 import yaml
 
+from hyperd.api.connect import METHODS as CONNECT_METHODS
+from hyperd.api.subresources import CLUSTER_SCOPED, DECLARED
 from hyperd.resources.kind import Object
 from hyperd.resources.virtual_machine import VIRTUAL_MACHINE
 from hyperd.store.kubernetes import KubernetesStore
@@ -176,6 +178,23 @@ async def test_without_the_front_proxys_certificate_headers_are_nobodys(
             assert (status, said["reason"]) == (401, "Unauthorized")
         async with session.get("/readyz") as answer:
             assert answer.status == 200, "kubelets ask so"
+
+
+def every_route(name: str) -> Iterator[tuple[str, str]]:
+    for (plural, subresource), verbs in DECLARED.items():
+        scope = "" if plural in CLUSTER_SCOPED else f"/namespaces/{NAMESPACE}"
+        for verb in verbs:
+            yield CONNECT_METHODS[verb], f"{GROUP}{scope}/{plural}/{name}/{subresource}"
+
+
+async def test_every_route_asks_who_and_whether(installed: Installed, machine: Object) -> None:
+    pair = await asyncio.to_thread(installed.plane.front_proxy.client, "front-proxy-client")
+    stranger = {"X-Remote-User": "mallory", "X-Remote-Group": "system:authenticated"}
+    for credentials, headers, wanted in ((None, AS_ROOT, 401), (pair, {}, 401), (pair, stranger, 403)):
+        async with direct(installed, credentials) as session:
+            for method, where in every_route(machine["metadata"]["name"]):
+                async with session.request(method, where, headers=headers) as answer:
+                    assert (answer.status, (await answer.json())["kind"]) == (wanted, "Status"), (method, where)
 
 
 async def test_another_name_of_the_same_ca_is_not_believed(installed: Installed, machine: Object) -> None:

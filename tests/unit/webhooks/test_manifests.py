@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 import yaml
 
+from hyperd import __version__
 from hyperd.api import clusterroles, manifests
 from hyperd.resources.kind import Object
 
@@ -30,6 +31,11 @@ def test_the_kustomization_lists_every_file() -> None:
     assert sorted(listed) == sorted(manifests.kustomized())
     files = {str(path.relative_to(manifests.FOLDER)) for path in manifests.FOLDER.rglob("*.yaml")}
     assert files == {*listed, "kustomization.yaml"}
+
+
+def test_the_image_is_of_this_version() -> None:
+    images = yaml.safe_load((manifests.FOLDER / "kustomization.yaml").read_text())["images"]
+    assert images == [{"name": "hyperd", "newName": "hyperd", "newTag": __version__}]
 
 
 def test_each_role_may_do_what_the_one_before_may() -> None:
