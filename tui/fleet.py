@@ -144,22 +144,29 @@ class Fleet:
     async def _follow(self, home: str, client: AsyncClient, resource: Resource) -> None:
         version = ""
         failures = 0
+        namespace: str | None = None
         while True:
             try:
                 if not version:
-                    items, version = await client.list(resource)
+                    items, version = await client.list(resource, namespace)
                     self._replace(home, resource, items)
                     self._set_home(home, HomeStatus.CONNECTED)
                 opened = partial(self._set_home, home, HomeStatus.CONNECTED)
-                async for event in client.watch(resource, resource_version=version, opened=opened):
+                async for event in client.watch(resource, namespace, resource_version=version, opened=opened):
                     failures = 0
                     version = self._take(home, resource, event) or version
             except Expired:
                 version = ""
-            except (NotFound, Forbidden):
+            except (NotFound, Forbidden) as err:
+                version = ""
+                if isinstance(err, Forbidden) and resource.namespaced and namespace is None:
+                    # A login that is limited to namespaces sees its own, which the kubeconfig names.
+                    namespace = client.home.namespace
+                    continue
                 # A home without this kind, or where this user may not see it, is no fault of the home.
                 self._replace(home, resource, [])
-                version = ""
+                namespace = None
+                self._set_home(home, HomeStatus.CONNECTED)
                 await asyncio.sleep(_ABSENT_KIND_SECONDS)
             except HyperdError as err:
                 self._set_home(
