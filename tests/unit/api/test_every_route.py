@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +22,7 @@ from hyperd.resources.kind import Kind, Object
 from hyperd.roles import Role
 from hyperd.settings import Settings
 from tests.unit.api.conftest import GROUP, Api, config_map, machine, serving
-from tests.unit.api.test_identity import bearer, over_tls, token
+from tests.unit.api.test_identity import bearer, client_certificate, over_tls, token
 
 CATALOGUE = {"virtualmachineclasses", "clustervirtualimages", "storageclasses"}
 CONNECT_METHODS = {"get": "GET", "update": "PUT", "create": "POST"}
@@ -171,7 +169,7 @@ async def test_a_bad_certificate_ends_every_handshake(populated: Api, what: str)
         made = await asyncio.to_thread(pki.ensure, other)
         pair = made.client.certificate, made.client.key
     elif what == "expired":
-        pair = await asyncio.to_thread(_expired, own)
+        pair = await asyncio.to_thread(client_certificate, own, "admin", "system:masters", days=-1 / 1440)
     context = ssl.create_default_context(cafile=str(own / "ca.crt"))
     context.load_cert_chain(*pair)
     before = await populated.version()
@@ -184,17 +182,6 @@ async def test_a_bad_certificate_ends_every_handshake(populated: Api, what: str)
                 async with client.request(route.method, route.path):
                     pass
     assert await populated.version() == before
-
-
-def _expired(folder: Path) -> tuple[Path, Path]:
-    """A client certificate of the daemon's own CA whose time is over."""
-    program = (
-        "import sys; from datetime import timedelta; from pathlib import Path;"
-        "from hyperd.api import certificates as c; folder = Path(sys.argv[1]); c._LEAF_DAYS = -1 / 1440;"
-        "c._make_leaf(folder, 'expired', c._load_ca(folder), c._Leaf('admin', organization='system:masters'))"
-    )
-    subprocess.run([sys.executable, "-c", program, str(folder)], check=True)
-    return folder / "expired.crt", folder / "expired.key"
 
 
 async def test_a_token_of_another_namespace_reads_the_catalogue_and_nothing_else(populated: Api) -> None:

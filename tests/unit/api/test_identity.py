@@ -7,6 +7,7 @@ import grp
 import os
 import ssl
 import struct
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -46,6 +47,32 @@ async def token(api: Api, name: str, role: Role = Role.VIEWER, *namespaces: str,
 
 def bearer(value: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {value}"}
+
+
+def client_certificate(folder: Path, name: str, organization: str, *, days: float = 1) -> tuple[Path, Path]:
+    """A certificate of the daemon's own CA and its key, made in a process of its own as the daemon does."""
+    program = (
+        "import sys; from pathlib import Path; from hyperd.api import certificates as c;"
+        "folder, name, organization, days = Path(sys.argv[1]), *sys.argv[2:4], float(sys.argv[4]);"
+        "c._LEAF_DAYS = days;"
+        "c._make_leaf(folder, 'client', c._load_ca(folder), c._Leaf(name, organization=organization))"
+    )
+    subprocess.run([sys.executable, "-c", program, str(folder), name, organization, str(days)], check=True)
+    return folder / "client.crt", folder / "client.key"
+
+
+async def test_a_certificate_names_the_user_and_the_role(api: Api) -> None:
+    folder = api.settings.pki_dir
+    pair = await asyncio.to_thread(client_certificate, folder, "alice", "hyperd:viewer")
+    context = ssl.create_default_context(cafile=str(folder / "ca.crt"))
+    context.load_cert_chain(*pair)
+    base, connector = f"https://localhost:{api.server.port}", aiohttp.TCPConnector(ssl=context)
+    async with aiohttp.ClientSession(base, connector=connector) as client:
+        async with client.get(MAPS) as response:
+            assert response.status == 200
+        async with client.post(MAPS, json={}) as response:
+            assert response.status == 403
+            assert 'User "alice" cannot create' in (await response.json())["message"]
 
 
 async def test_a_token_logs_in_on_both_listeners(api: Api) -> None:
