@@ -61,7 +61,7 @@ class Call:
 
         Raises NotAcceptable, and BadRequest for a Table's options.
         """
-        kind = self.target.kind
+        kind = self.target.shape
         speaks_protobuf = kind.core and protobuf.speaks(kind.kind)
         accepted = negotiate.negotiate(self.accept, forms, protobuf=speaks_protobuf)
         if accepted.form is not Form.OBJECT:
@@ -96,7 +96,7 @@ async def item(call: Call, item: Item, *, status: int = 200) -> web.Response:
     if accepted is PLAIN:
         return await _json(call, item.raw, status)
     if accepted.form is not Form.OBJECT:
-        formatter = tables.Formatter(call.target.kind, accepted, call.include_object())
+        formatter = tables.Formatter(call.target.shape, accepted, call.include_object())
         return await _json(call, formatter.one(item), status)
     return await _encoded(call, accepted, item.object(), status)
 

@@ -9,12 +9,13 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
+from hyperd.api import routes
 from hyperd.api.subresources import CLUSTER_SCOPED, DECLARED
 from hyperd.api.subresources import GROUP as CONNECT_GROUP
 from hyperd.api.subresources import VERSION as CONNECT_VERSION
 from hyperd.resources.kind import Kind, Object
 
-_STATUS_VERBS = ("get", "patch", "update")
+_PART_VERBS = ("get", "patch", "update")
 
 
 def _connect() -> dict[str, dict[str, tuple[str, ...]]]:
@@ -132,16 +133,18 @@ def _legacy(kind: Kind) -> list[Object]:
     if kind.categories:
         entry["categories"] = list(kind.categories)
     entries = [entry]
-    if "status" in kind.subresources:
-        entries.append(
-            {
-                "name": f"{kind.plural}/status",
-                "singularName": "",
-                "namespaced": kind.namespaced,
-                "kind": kind.kind,
-                "verbs": list(_STATUS_VERBS),
-            }
-        )
+    for subresource in sorted(kind.subresources & routes.SERVED):
+        shape = routes.Target(kind, subresource=subresource).shape
+        part: Object = {
+            "name": f"{kind.plural}/{subresource}",
+            "singularName": "",
+            "namespaced": kind.namespaced,
+            "kind": shape.kind,
+            "verbs": list(_PART_VERBS),
+        }
+        if shape is not kind:
+            part |= {"group": shape.group, "version": shape.version}
+        entries.append(part)
     return entries
 
 
@@ -163,16 +166,19 @@ def _aggregated(version: str, kinds: list[Kind]) -> Object:
             entry["shortNames"] = list(kind.short_names)
         if kind.categories:
             entry["categories"] = list(kind.categories)
-        if "status" in kind.subresources:
-            entry["subresources"] = [
-                {
-                    "subresource": "status",
-                    "responseKind": _response_kind(kind.group, kind.version, kind.kind),
-                    "verbs": list(_STATUS_VERBS),
-                }
-            ]
+        if parts := sorted(kind.subresources & routes.SERVED):
+            entry["subresources"] = [_aggregated_part(kind, part) for part in parts]
         resources.append(entry)
     return {"version": version, "freshness": "Current", "resources": resources}
+
+
+def _aggregated_part(kind: Kind, subresource: str) -> Object:
+    shape = routes.Target(kind, subresource=subresource).shape
+    return {
+        "subresource": subresource,
+        "responseKind": _response_kind(shape.group, shape.version, shape.kind),
+        "verbs": list(_PART_VERBS),
+    }
 
 
 def _connect_parent(plural: str, subresources: dict[str, tuple[str, ...]]) -> Object:

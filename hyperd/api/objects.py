@@ -61,7 +61,8 @@ class Objects:
 
     async def get(self, call: Call) -> web.StreamResponse:
         target = call.target
-        return await answers.item(call, await self._store.get(target.kind, target.scope, target.name))
+        found = await self._store.get(target.kind, target.scope, target.name, subresource=target.subresource)
+        return await answers.item(call, found)
 
     async def list_or_watch(self, call: Call) -> web.StreamResponse:
         wanted = options.list_options(call.target.kind, call.query)
@@ -229,7 +230,7 @@ class Objects:
 
     async def _object(self, call: Call, write: Write) -> Object:
         """The body, which must be what the path says."""
-        kind = call.target.kind
+        kind = call.target.shape
         body = await bodies.read(call.request, self._max_body)
         allowed = kind.core and protobuf.speaks(kind.kind)
         content_type = call.request.content_type

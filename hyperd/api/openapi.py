@@ -104,6 +104,7 @@ def _document(kinds: list[Kind]) -> Object:
         schemas[schema_name(kind)] = _schema(kind)
         schemas[f"{schema_name(kind)}List"] = _list_schema(kind)
         for operation in routes.operations(kind):
+            schemas.setdefault(schema_name(operation.shape), _schema(operation.shape))
             item = paths.setdefault(operation.path, {"parameters": list(_path_parameters(operation))})
             item[operation.method.lower()] = _operation(operation)
     return {
@@ -195,13 +196,13 @@ def _body_types(operation: routes.Operation) -> dict[str, Any]:
         strategic = () if operation.kind.model is not None else (PatchType.STRATEGIC,)
         types = (PatchType.JSON, PatchType.MERGE, *strategic, PatchType.APPLY)
         return {type_.value: {"schema": {"type": "object"}} for type_ in types}
-    name = f"{_META}.DeleteOptions" if operation.method == "DELETE" else schema_name(operation.kind)
+    name = f"{_META}.DeleteOptions" if operation.method == "DELETE" else schema_name(operation.shape)
     return {"application/json": {"schema": _ref(name)}, "application/yaml": {"schema": _ref(name)}}
 
 
 def _operation(operation: routes.Operation) -> Object:
     kind = operation.kind
-    answer = schema_name(kind)
+    answer = schema_name(operation.shape)
     if operation.verb == "list":
         answer += "List"
     elif operation.method == "DELETE":
@@ -217,7 +218,7 @@ def _operation(operation: routes.Operation) -> Object:
             "401": {"description": "Unauthorized"},
         },
         "x-kubernetes-action": _ACTIONS.get(operation.verb, operation.verb),
-        "x-kubernetes-group-version-kind": _gvk(kind),
+        "x-kubernetes-group-version-kind": _gvk(operation.shape),
     }
     if operation.method != "GET":
         out["requestBody"] = {"content": _body_types(operation), "required": operation.method != "DELETE"}

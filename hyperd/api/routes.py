@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from hyperd.errors import NotFound
+from hyperd.resources import scale
 from hyperd.resources.kind import Kind, Registry
 
 COLLECTION: Mapping[str, str] = {"GET": "list", "POST": "create", "DELETE": "deletecollection"}
 OBJECT: Mapping[str, str] = {"GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+SERVED = frozenset({"status", scale.SUBRESOURCE})
+"""Subresources that are parts of an object; what connects to a guest has a group of its own."""
 SUBRESOURCE: Mapping[str, str] = {"GET": "get", "PUT": "update", "PATCH": "patch"}
 """HTTP method → verb, by what the path names. A list with ``watch=true`` is a watch."""
 
@@ -27,6 +30,11 @@ class Target:
     namespace: str | None = None
     name: str = ""
     subresource: str = ""
+
+    @property
+    def shape(self) -> Kind:
+        """The kind of what is read and written here."""
+        return scale.SCALE if self.subresource == scale.SUBRESOURCE else self.kind
 
     @property
     def methods(self) -> Mapping[str, str]:
@@ -58,6 +66,11 @@ class Operation:
     subresource: str = ""
 
     @property
+    def shape(self) -> Kind:
+        """The kind of what is read and written here."""
+        return scale.SCALE if self.subresource == scale.SUBRESOURCE else self.kind
+
+    @property
     def parameters(self) -> tuple[str, ...]:
         """Names in braces, in order."""
         return tuple(part[1:-1] for part in self.path.split("/") if part.startswith("{"))
@@ -77,7 +90,7 @@ def operations(kind: Kind) -> Iterator[Operation]:
     collection = f"{base}/{kind.plural}"
     yield from _operations(collection, Target(kind, "-"))
     yield from _operations(f"{collection}/{{name}}", Target(kind, "-", "-"))
-    for subresource in sorted(kind.subresources & {"status"}):
+    for subresource in sorted(kind.subresources & SERVED):
         yield from _operations(f"{collection}/{{name}}/{subresource}", Target(kind, "-", "-", subresource))
 
 
@@ -123,7 +136,7 @@ class Router:
         if (namespace is not None) != kind.namespaced and (namespace is not None or len(rest) > 1):
             raise _unknown()
         subresource = rest[2] if len(rest) > 2 else ""
-        if subresource and subresource not in kind.subresources & {"status"}:
+        if subresource and subresource not in kind.subresources & SERVED:
             raise _unknown()
         return Target(kind, namespace, rest[1] if len(rest) > 1 else "", subresource)
 

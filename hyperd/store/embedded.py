@@ -7,8 +7,8 @@ collector and namespace controller, because no other process would.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,13 @@ import orjson
 from hyperd.errors import AlreadyExists, BadRequest, Cause, Forbidden, Invalid
 from hyperd.resources.kind import Kind, Object, Registry
 from hyperd.resources.metadata import quoted
+from hyperd.resources.scale import SCALE, SUBRESOURCE
 from hyperd.resources.structural import check_metadata, invalid
 from hyperd.settings import StoreSettings
-from hyperd.store import core_kinds, deletion
+from hyperd.store import core_kinds, deletion, scaling
 from hyperd.store.engine import Engine
 from hyperd.store.fields.apply import apply
-from hyperd.store.fields.tracking import differs_in_times_alone
+from hyperd.store.fields.tracking import differs_in_times_alone, track
 from hyperd.store.housekeeping import Housekeeper
 from hyperd.store.interface import (
     BY_SYSTEM,
@@ -41,7 +42,7 @@ from hyperd.store.ledger import Ledger
 from hyperd.store.listing import list_objects
 from hyperd.store.memory import Memory, Place, not_found
 from hyperd.store.patching import apply_patch
-from hyperd.store.pipeline import Pipeline, precondition_failed, random_name
+from hyperd.store.pipeline import Pipeline, precondition_failed, random_name, report_unknown
 from hyperd.store.records import Stored
 from hyperd.store.schema import MIGRATIONS, Migration
 from hyperd.store.watching import QUEUE_LIMIT, Hub, open_watch
@@ -128,8 +129,10 @@ class EmbeddedStore:
 
     # Reading
 
-    async def get(self, kind: Kind, namespace: str, name: str) -> Item:
-        return self._memory.require(kind, namespace, name)
+    async def get(self, kind: Kind, namespace: str, name: str, *, subresource: str = "") -> Item:
+        item = self._memory.require(kind, namespace, name)
+        _check_subresource(kind, name, subresource)
+        return Item.of(scaling.shown(kind, item.object())) if subresource == SUBRESOURCE else item
 
     async def list(
         self,
@@ -234,6 +237,8 @@ class EmbeddedStore:
         subresource: str = "",
         write: Write = BY_SYSTEM,
     ) -> Item:
+        if subresource == SUBRESOURCE:
+            return await self._rescale(kind, namespace, name, lambda _: obj, write)
         new = self._pipeline.decode(kind, namespace, obj, write)
         async with self._ledger.turn(Place(kind, namespace, name)):
             old = self._memory.require(kind, namespace, name)
@@ -257,16 +262,20 @@ class EmbeddedStore:
         if patch_type is PatchType.APPLY:
             options: dict[str, Any] = {"subresource": subresource, "force": force, "write": write}
             return (await self.apply(kind, namespace, name, patch, **options))[0]
+        if subresource == SUBRESOURCE:
+
+            def change(scale: Object) -> Object:
+                patched = apply_patch(kind, scale, patch_type, patch)
+                with _blaming_the_patch(patched):
+                    scaling.checked(patched)
+                return patched
+
+            return await self._rescale(kind, namespace, name, change, write)
         async with self._ledger.turn(Place(kind, namespace, name)):
             old = self._memory.require(kind, namespace, name)
             patched = apply_patch(kind, old.object(), patch_type, patch)
-            try:
+            with _blaming_the_patch(patched):
                 new = self._pipeline.decode(kind, namespace, patched, write)
-            except BadRequest as err:
-                # Not the request is malformed, but what the patch would make of the object.
-                shown = orjson.dumps(patched).decode()[:_SHOWN_CHARS]
-                text = f"Invalid value: {quoted(shown)}: {err.message}"
-                raise Invalid(f' "" is invalid: patch: {text}', causes=[Cause("patch", text)]) from err
             return await self._replace(kind, old, new, subresource, write)
 
     async def apply(
@@ -280,12 +289,18 @@ class EmbeddedStore:
         force: bool = False,
         write: Write = BY_SYSTEM,
     ) -> tuple[Item, bool]:
+        manager = write.field_manager
+        if subresource == SUBRESOURCE:
+
+            def change(scale: Object) -> Object:
+                return apply(SCALE, scale, config, manager=manager, subresource=subresource, force=force)
+
+            return await self._rescale(kind, namespace, name, change, write, applied=True), False
         async with self._ledger.turn(Place(kind, namespace, name)):
             old = self._memory.get(kind, namespace, name)
             if old is None and (subresource or not write.may_create):
                 raise not_found(kind, name)
             live = None if old is None else old.object()
-            manager = write.field_manager
             new = apply(kind, live, config, manager=manager, subresource=subresource, force=force)
             # What the configuration leaves to the schema is filled in after it was merged: nobody owns that.
             new = self._pipeline.decode(kind, namespace, new, write, applied=True)
@@ -345,12 +360,40 @@ class EmbeddedStore:
             else:
                 await self._ledger.put(kind, obj, old)
 
+    async def _rescale(
+        self,
+        kind: Kind,
+        namespace: str,
+        name: str,
+        change: Callable[[Object], Object],
+        write: Write,
+        *,
+        applied: bool = False,
+    ) -> Item:
+        """Write what ``change`` makes of the object's Scale; returns the Scale that results."""
+        async with self._ledger.turn(Place(kind, namespace, name)):
+            old = self._memory.require(kind, namespace, name)
+            _check_subresource(kind, name, SUBRESOURCE)
+            obj = old.object()
+            scale, unknown = scaling.checked(change(scaling.owned_scale(kind, obj)))
+            report_unknown(SCALE, unknown, write)
+            if scale["metadata"].get("namespace") not in (None, "", namespace):
+                raise BadRequest(
+                    "the namespace of the provided object does not match the namespace sent on the request"
+                )
+            if not applied:
+                former = scaling.owned_scale(kind, obj)
+                manager = write.field_manager
+                track(SCALE, scale, former, manager=manager, subresource=SUBRESOURCE)
+            new = scaling.rescaled(kind, obj, scale)
+            written = await self._replace(kind, old, new, "", write, applied=True)
+            return Item.of(scaling.shown(kind, written.object()))
+
     async def _replace(
         self, kind: Kind, old: Stored, new: Object, subresource: str, write: Write, *, applied: bool = False
     ) -> Item:
         """Write ``new`` over ``old``, whose turn is held; ``applied`` says that it has its managedFields."""
-        if subresource not in ("", *kind.subresources):
-            raise not_found(kind, old.name)
+        _check_subresource(kind, old.name, subresource)
         meta = new["metadata"]
         _check_name(meta, old.name)
         if (meta.get("uid") or old.uid) != old.uid:
@@ -393,6 +436,22 @@ class EmbeddedStore:
                 group=kind.group,
                 name=name,
             )
+
+
+@contextmanager
+def _blaming_the_patch(patched: Object) -> Iterator[None]:
+    """Not the request is malformed, but what the patch would make of the object: BadRequest becomes Invalid."""
+    try:
+        yield
+    except BadRequest as err:
+        shown = orjson.dumps(patched).decode()[:_SHOWN_CHARS]
+        text = f"Invalid value: {quoted(shown)}: {err.message}"
+        raise Invalid(f' "" is invalid: patch: {text}', causes=[Cause("patch", text)]) from err
+
+
+def _check_subresource(kind: Kind, name: str, subresource: str) -> None:
+    if subresource not in ("", *kind.subresources):
+        raise not_found(kind, name)
 
 
 def _check_name(meta: Object, name: str) -> None:

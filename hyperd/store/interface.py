@@ -266,7 +266,8 @@ class Store(Protocol):
     An unchanged write keeps the resourceVersion and wakes no watcher.
     """
 
-    async def get(self, kind: Kind, namespace: str, name: str) -> Item: ...
+    async def get(self, kind: Kind, namespace: str, name: str, *, subresource: str = "") -> Item:
+        """The object; its Scale for ``subresource`` scale, which takes and gives Scales on writes too."""
 
     async def list(
         self,

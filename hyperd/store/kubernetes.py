@@ -16,8 +16,9 @@ from typing import Any
 
 import orjson
 
-from hyperd.errors import BadRequest, HyperdError, NotFound
+from hyperd.errors import BadRequest, HyperdError, InternalError, NotFound
 from hyperd.resources.kind import Kind, Object
+from hyperd.resources.scale import SCALE, SUBRESOURCE
 from hyperd.store.interface import (
     BY_SYSTEM,
     EVERYTHING,
@@ -87,8 +88,15 @@ class KubernetesStore:
 
     # Reading
 
-    async def get(self, kind: Kind, namespace: str, name: str) -> Item:
-        return _item(kind, await self._client.request("GET", object_path(kind, namespace, name)))
+    async def get(self, kind: Kind, namespace: str, name: str, *, subresource: str = "") -> Item:
+        try:
+            answer = await self._client.request("GET", object_path(kind, namespace, name, subresource))
+        except InternalError as err:
+            if subresource == SUBRESOURCE and "does not exist" in err.message:
+                # An API server calls an object without a number a fault of its own.
+                raise NotFound(err.message, kind=kind.plural, group=kind.group, name=name) from err
+            raise
+        return _item(kind, answer)
 
     async def list(
         self,
@@ -203,7 +211,8 @@ class KubernetesStore:
         write: Write = BY_SYSTEM,
     ) -> Item:
         path = object_path(kind, namespace, name, subresource)
-        return await self._write("PUT", kind, path, _encoded(_addressed(kind, obj, name)), write)
+        sent = SCALE if subresource == SUBRESOURCE else kind
+        return await self._write("PUT", kind, path, _encoded(_addressed(sent, obj, name)), write)
 
     async def patch(
         self,

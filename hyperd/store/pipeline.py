@@ -88,7 +88,7 @@ class Pipeline:
             drop_empty(kind.schema, new)
         else:
             unknown = prune(kind.schema, new)
-        _report_unknown(kind, unknown, write)
+        report_unknown(kind, unknown, write)
         if not kind.core:
             apply_defaults(kind.schema, new, keep_nulls=applied)
         return new
@@ -133,8 +133,10 @@ class Pipeline:
         core_kinds.before_update(kind, new, old)
         if former.get("deletionTimestamp"):
             causes += _new_finalizers(meta, former)
+        # A null that is applied counts as a change, though it goes before it is stored.
+        differs = applied and _differs_outside(new, old, "metadata", "status")
         new = await self._judge("UPDATE", kind, new, old, write, causes, applied=applied)
-        if not kind.core and _differs_outside(new, old, "metadata", "status"):
+        if not kind.core and (differs or _differs_outside(new, old, "metadata", "status")):
             new["metadata"]["generation"] = former.get("generation", 0) + 1
         return new
 
@@ -254,7 +256,8 @@ def _copy(obj: Object) -> Object:
     return copied  # type: ignore[no-any-return]
 
 
-def _report_unknown(kind: Kind, unknown: list[str], write: Write) -> None:
+def report_unknown(kind: Kind, unknown: list[str], write: Write) -> None:
+    """Refuse, warn of or pass over unknown fields, as ``write`` wants it. Raises BadRequest."""
     if not unknown:
         return
     if write.field_validation is FieldValidation.STRICT:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from tests.contract.api.conftest import Kubectl
 from tests.unit.api.conftest import machine
+from tests.unit.resources.samples import examples
 
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
 
@@ -120,3 +122,24 @@ async def test_every_writer_is_named(kubectl: Kubectl) -> None:
     told = {(entry["manager"], entry.get("subresource", "")) for entry in obj["metadata"]["managedFields"]}
     assert told == {("kubectl-create", ""), ("me", ""), ("kubectl-annotate", ""), ("kubectl-patch", "status")}
     assert "managedFields" not in await kubectl.run("get", "vm", "a", "-o", "yaml")
+
+
+async def test_a_pool_is_scaled(kubectl: Kubectl) -> None:
+    pool = next(copy.deepcopy(obj) for obj in examples() if obj["kind"] == "VirtualMachinePool")
+    pool["metadata"] = {"name": "web"}
+    pool["spec"]["replicas"] = 2
+    await kubectl.run("create", "-f", kubectl.write("pool.yaml", pool))
+    assert "scaled" in await kubectl.run("scale", "vmpool/web", "--replicas=3")
+    replicas = "jsonpath={.spec.replicas}"
+    assert await kubectl.run("get", "vmpool", "web", "-o", replicas) == "3"
+    assert "Expected replicas to be 7, was 3" in await kubectl.run(
+        "scale", "vmpool/web", "--replicas=4", "--current-replicas=7", rc=1
+    )
+    assert "scaled" in await kubectl.run("scale", "vmpool/web", "--replicas=4", "--current-replicas=3")
+    await kubectl.run("scale", "vmpool/web", "--replicas=5", "--dry-run=server")
+    shown = await kubectl.run("get", "vmpool", "web", "--subresource=scale")
+    assert shown.split()[:6] == ["NAME", "DESIRED", "AVAILABLE", "AGE", "web", "4"]
+    assert await kubectl.run("get", "vmpool", "web", "--subresource=scale", "-o", replicas) == "4"
+    patch = ("--subresource=scale", "--type=merge", "-p", '{"spec":{"replicas":1}}')
+    await kubectl.run("patch", "vmpool", "web", *patch)
+    assert await kubectl.run("get", "vmpool", "web", "-o", replicas) == "1"

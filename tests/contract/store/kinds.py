@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from hyperd.resources import core_schemas
-from hyperd.resources.base import LIST_SET, Conditions, FreeForm, Resource, Section, list_map
+from hyperd.resources.base import LIST_SET, Conditions, FreeForm, Int32, Resource, Section, list_map
 from hyperd.resources.kind import Kind, Object, Registry, Rule
 
 GROUP = "test.deckhouse.io"
@@ -63,6 +63,27 @@ class Gadget(Resource):
     spec: GadgetSpec | None = None
 
 
+class CrowdSpec(Section):
+    """How many there should be."""
+
+    replicas: Annotated[Int32 | None, Field(ge=0)] = None
+    color: str = "grey"
+
+
+class CrowdStatus(Section):
+    """How many there are."""
+
+    replicas: Int32 | None = None
+    selector: str | None = None
+
+
+class Crowd(Resource):
+    """A thing that counts."""
+
+    spec: CrowdSpec
+    status: CrowdStatus | None = None
+
+
 KINDS = Registry()
 NAMESPACES = KINDS.add(
     Kind(
@@ -104,6 +125,10 @@ WIDGETS = KINDS.add(
     )
 )
 GADGETS = KINDS.add(Kind(GROUP, "v1", "Gadget", "gadgets", "gadget", False, model=Gadget))
+
+CROWDS = KINDS.add(
+    Kind(GROUP, "v1", "Crowd", "crowds", "crowd", True, model=Crowd, subresources=frozenset(("status", "scale")))
+)
 
 
 def widget(name: str = "w", **spec: Any) -> Object:

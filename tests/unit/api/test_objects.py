@@ -51,7 +51,7 @@ async def test_the_openapi_documents_hold_every_operation_and_schema(api: Api) -
         assert status == 200
         for operation in routes.operations(kind):
             entry = document["paths"][operation.path][operation.method.lower()]
-            assert entry["x-kubernetes-group-version-kind"]["kind"] == kind.kind
+            assert entry["x-kubernetes-group-version-kind"]["kind"] == operation.shape.kind
             if operation.verb in ("create", "update", "patch"):
                 names = {parameter["name"] for parameter in entry["parameters"]}
                 assert {"fieldValidation", "dryRun"} <= names
