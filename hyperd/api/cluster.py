@@ -18,7 +18,7 @@ from aiohttp import web
 
 from hyperd.admission.dispatch import reviewer
 from hyperd.admission.webhook import AdmissionWebhook
-from hyperd.api import clusterca, frontproxy, listeners
+from hyperd.api import answers, clusterca, connect_openapi, frontproxy, listeners
 from hyperd.api.accessreview import AccessReviews
 from hyperd.api.audit import AuditLog
 from hyperd.api.authorization import Attributes, asking, require
@@ -221,9 +221,15 @@ class ClusterApi:
             return await self._connect.serve(wanted, request, user, request_id)
         if path.rstrip("/") in _DOCUMENTS or path.startswith("/openapi/v3/"):
             seen.verb, seen.resource = "get", path
-            await require(self._reviews, user, Attributes("get", path=path))
-            return await self._documents.answer(request, path, request_id)
+            await require(self._reviews, user, Attributes(request.method.lower(), path=path))
+            return await self._document(request, path, request_id)
         raise NotFound("the server could not find the requested resource")
+
+    async def _document(self, request: web.BaseRequest, path: str, request_id: str) -> web.StreamResponse:
+        content = connect_openapi.document(path) if request.method in ("GET", "HEAD") else None
+        if content is not None:
+            return answers.document(content, request_id)
+        return await self._documents.answer(request, path, request_id)
 
 
 def _context(certificates: Pki, proxies: Proxies | None) -> ssl.SSLContext:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +26,8 @@ from hyperd.resources.all import CONFIG_MAP
 from hyperd.resources.kind import Object
 from hyperd.store.interface import Reader, User
 
+UNAUTHENTICATED: Final = "system:unauthenticated"
+"""Kubernetes' group of those who are nobody, which an API server may let through."""
 CONFIG_NAMESPACE: Final = "kube-system"
 CONFIG_NAME: Final = "extension-apiserver-authentication"
 """Where an API server publishes how it proves itself to the servers behind it."""
@@ -78,6 +80,8 @@ class FrontProxy:
         if not user:
             raise Unauthorized(f"Unauthorized: the front proxy does not say in {self.user_headers[0]} who asks.")
         groups = [value for header in self.group_headers for value in request.headers.getall(header, ()) if value]
+        if AUTHENTICATED not in groups and UNAUTHENTICATED not in groups:
+            groups.append(AUTHENTICATED)  # the API server's own accounts come without it
         uid = next((value for header in self.uid_headers if (value := request.headers.get(header))), "")
         return User(user, tuple(groups), uid=uid, extra=self._extra(request))
 
@@ -147,9 +151,7 @@ class FrontProxyLogin:
     async def __call__(self, request: web.BaseRequest, peer: Peer) -> User | None:
         if self._front is None or peer.certificate is None or peer.certificate.get("issuer") in self._own:
             return None
-        user = self._front.user(request)
-        groups = user.groups if AUTHENTICATED in user.groups else (AUTHENTICATED, *user.groups)
-        return replace(user, groups=groups)
+        return self._front.user(request)
 
 
 @lru_cache(maxsize=8)

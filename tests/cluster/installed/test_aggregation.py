@@ -84,6 +84,18 @@ async def test_the_aggregated_document_has_it_too(installed: Installed, operator
     assert version["freshness"] == "Current"
 
 
+def test_the_api_servers_own_openapi_has_the_group(installed: Installed) -> None:
+    def both() -> bool:
+        new = document(installed.plane.kubectl("get", "--raw", "/openapi/v3"))
+        old = document(installed.plane.kubectl("get", "--raw", "/openapi/v2"))
+        console = f"{GROUP}/namespaces/{{namespace}}/virtualmachines/{{name}}/console"
+        return GROUP.strip("/") in new["paths"] and console in old["paths"]
+
+    eventually(both, 60)
+    whole = document(installed.plane.kubectl("get", "--raw", f"/openapi/v3{GROUP}"))
+    assert f"{GROUP}/namespaces/{{namespace}}/virtualmachines/{{name}}/vnc" in whole["paths"]
+
+
 async def test_a_free_session_is_probed_with_kubectl(
     installed: Installed, operator: Path, machine: Object
 ) -> None:

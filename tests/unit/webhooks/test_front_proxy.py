@@ -100,7 +100,8 @@ async def test_the_front_proxy_tells_name_groups_and_more(front: Authority, peer
     pair = await asyncio.to_thread(front.client, "front-proxy-client")
     async with asking(proxies_of(front, peers), pair, server) as ask:
         status, said = await ask(**TOLD)
-        assert (status, said) == (200, ["alice", ["developers"], "", {"example.org/team": ["blue"]}])
+        groups = ["developers", "system:authenticated"]
+        assert (status, said) == (200, ["alice", groups, "", {"example.org/team": ["blue"]}])
         assert (await ask())[0] == 401, "it has to say who asks"
     uids = {"requestheader-uid-headers": '["X-Remote-Uid"]'}
     async with asking(proxies_of(front, peers, **uids), pair, server) as ask:
