@@ -22,6 +22,7 @@ from hyperd.settings import Settings
 from hyperd.store.embedded import EmbeddedStore
 from hyperd.store.interface import Item, PatchType, Reader, Store, User, Write
 from hyperd.store.kubernetes import KubernetesStore
+from tests.cluster.controlplane.plane import document
 from tests.cluster.installed import conftest
 from tests.cluster.installed.conftest import Installed
 from tests.unit.admission.world import changed, kind_of, make
@@ -329,6 +330,21 @@ async def test_what_reaches_further_than_its_user_may_is_denied(
     assert embedded.code == 403
     assert 'User "carl" cannot get resource "secrets"' in embedded.message
     assert (await homes[1].create(wanted)).code == 200, "edith may read Secrets"
+
+
+@pytest.mark.parametrize("server_side", [False, True], ids=["client", "server"])
+async def test_applying_twice_changes_nothing(
+    homes: tuple[Home, Home], installed: Installed, editor: Path, server_side: bool
+) -> None:
+    """What the webhook filled in is nobody's to take away again, and no change."""
+    homes[1].made.append((VIRTUAL_MACHINE, WHERE, "web"))
+    text = yaml.safe_dump(machine())
+    args = ["apply", *(["--server-side"] if server_side else []), "-f", "-", "-o", "json"]
+    first, second = [
+        document(await asyncio.to_thread(installed.kubectl, editor, *args, stdin=text)) for _ in range(2)
+    ]
+    assert first["spec"]["virtualMachineClassName"] == second["spec"]["virtualMachineClassName"] == "generic"
+    assert first["metadata"]["resourceVersion"] == second["metadata"]["resourceVersion"]
 
 
 def test_kubectl_shows_causes_and_warnings(installed: Installed, editor: Path) -> None:
