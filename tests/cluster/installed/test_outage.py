@@ -1,4 +1,4 @@
-"""While no hyperd answers, nothing unjudged gets in, what is none of its business goes on, and all heals itself."""
+"""While no hyperd answers, nothing unjudged gets in, what it does not judge goes on, and all of it heals."""
 
 from __future__ import annotations
 
