@@ -28,7 +28,7 @@ from hyperd.api.documents import Documents
 from hyperd.api.frontproxy import FrontProxy, Proxies
 from hyperd.api.httpserver import HttpServer
 from hyperd.api.metrics import Metrics
-from hyperd.api.peers import Peers, as_front_proxy
+from hyperd.api.peers import HANDED_ON, Peers, as_front_proxy, with_reason
 from hyperd.api.pki import Pki
 from hyperd.api.registration import Registration
 from hyperd.api.subresources import GROUP, VERSION, SubresourceHandlers
@@ -218,7 +218,12 @@ class ClusterApi:
             await require(self._reviews, user, wanted.attributes)
             if node := await self._peers.elsewhere(wanted, request):
                 return await self._peers.hand_on(node, request, user)
-            return await self._connect.serve(wanted, request, user, request_id)
+            try:
+                return await self._connect.serve(wanted, request, user, request_id)
+            except HyperdError as err:
+                if HANDED_ON not in request.headers:
+                    raise
+                return with_reason(answers.failure(err, request, request_id), err)
         if path.rstrip("/") in _DOCUMENTS or path.startswith("/openapi/v3/"):
             seen.verb, seen.resource = "get", path
             await require(self._reviews, user, Attributes(request.method.lower(), path=path))

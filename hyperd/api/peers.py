@@ -11,9 +11,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Mapping
-from typing import Final
-from urllib.parse import quote
+from collections.abc import Awaitable, Mapping
+from typing import Final, TypeVar
+from urllib.parse import quote, unquote
 
 import aiohttp
 from aiohttp import WSCloseCode, WSMsgType, web
@@ -33,7 +33,11 @@ from hyperd.store.interface import Reader, User
 COMMON_NAME: Final = "hyperd-peer"
 """Of the certificate by which daemons know each other."""
 HANDED_ON: Final = "X-Hyperd-Handed-On"
+_WHY: Final = "X-Hyperd-Reason"
+_LONGEST_REASON: Final = 1024
 _CONNECT_SECONDS: Final = 5.0
+_ANSWER_SECONDS: Final = 30.0
+"""How long a daemon may take to begin its answer."""
 _HEARTBEAT_SECONDS: Final = 30.0
 _MAX_MESSAGE_BYTES: Final = 4 << 20
 _PASSED_ON: Final = ("Accept", "Content-Type", "User-Agent")
@@ -101,14 +105,9 @@ class Peers:
         """Have ``node`` answer. Raises ServiceUnavailable when it cannot be reached, and what it refuses with."""
         url = await self._url(node, request)
         headers = _headers(request, user, self._node_name)
-        try:
-            if "Upgrade" in request.headers:
-                return await self._bridge(url, headers, request, node)
-            return await self._pass(url, headers, request)
-        except (aiohttp.ClientError, OSError) as err:
-            if isinstance(err, ConnectionError) and not isinstance(err, aiohttp.ClientError):
-                raise  # the client's own end
-            raise _unreachable(node, err) from err
+        if "Upgrade" in request.headers:
+            return await self._bridge(url, headers, request, node)
+        return await self._pass(url, headers, request, node)
 
     async def _url(self, node: str, request: web.BaseRequest) -> URL:
         found = await self._reader.find(NODE, "", node)
@@ -121,24 +120,31 @@ class Peers:
             f"Node {node}, which it is on, has no internal address; its hyperd is not reached."
         )
 
-    async def _pass(self, url: URL, headers: CIMultiDict[str], request: web.BaseRequest) -> web.StreamResponse:
+    async def _pass(
+        self, url: URL, headers: CIMultiDict[str], request: web.BaseRequest, node: str
+    ) -> web.StreamResponse:
         """One answer, as it comes."""
         assert self._session is not None  # noqa: S101  nothing is served before ``use``
         body = await bodies.read(request, self._max_body_bytes)
-        async with self._session.request(
+        asked = self._session.request(
             request.method,
             url,
             headers=headers,
             data=body or None,
             allow_redirects=False,
             server_hostname=self._server_name,
-        ) as answer:
+        )
+        async with await _reached(node, asked) as answer:
             response = web.StreamResponse(status=answer.status)
             if kind := answer.headers.get("Content-Type"):
                 response.headers["Content-Type"] = kind
             await response.prepare(request)
-            async for piece in answer.content.iter_any():
-                await response.write(piece)
+            try:
+                async for piece in answer.content.iter_any():
+                    await response.write(piece)
+            except aiohttp.ClientError as err:
+                # What was begun cannot become an error; cut off, it is not taken for whole.
+                raise ConnectionAbortedError(f"the answer of node {node} broke off") from err
             await response.write_eof()
             return response
 
@@ -149,19 +155,16 @@ class Peers:
         assert self._session is not None  # noqa: S101  nothing is served before ``use``
         socket = prepare_socket(request)
         offered = [name.strip() for name in request.headers.get("Sec-WebSocket-Protocol", "").split(",")]
-        try:
-            far = await self._session.ws_connect(
-                url,
-                headers=headers,
-                protocols=[name for name in offered if name],
-                autoclose=False,
-                heartbeat=_HEARTBEAT_SECONDS,
-                max_msg_size=_MAX_MESSAGE_BYTES,
-                server_hostname=self._server_name,
-            )
-        except aiohttp.WSServerHandshakeError as err:
-            cls = _BY_CODE.get(err.status, ServiceUnavailable)
-            raise cls(f"The hyperd of node {node} does not open the session (HTTP {err.status}).") from err
+        asked = self._session.ws_connect(
+            url,
+            headers=headers,
+            protocols=[name for name in offered if name],
+            autoclose=False,
+            heartbeat=_HEARTBEAT_SECONDS,
+            max_msg_size=_MAX_MESSAGE_BYTES,
+            server_hostname=self._server_name,
+        )
+        far = await _reached(node, asked)
         try:
             await socket.prepare(request)
             await close(socket, await _splice(socket, far))
@@ -169,6 +172,28 @@ class Peers:
             with contextlib.suppress(TimeoutError, ConnectionError):
                 await far.close()
         return socket
+
+
+Reached = TypeVar("Reached")
+
+
+async def _reached(node: str, asked: Awaitable[Reached]) -> Reached:
+    """What ``node`` begins to answer. Raises ServiceUnavailable, and what it refuses a session with."""
+    try:
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            return await asked
+    except aiohttp.WSServerHandshakeError as err:
+        cls = _BY_CODE.get(err.status, ServiceUnavailable)
+        why = err.headers.get(_WHY, "") if err.headers is not None else ""
+        raise cls(f"{unquote(why) or f'HTTP {err.status}'} (node {node})") from err
+    except (aiohttp.ClientError, OSError, TimeoutError) as err:
+        raise _unreachable(node, err) from err
+
+
+def with_reason(response: web.Response, error: HyperdError) -> web.Response:
+    """A refusal that a daemon can read even where WebSocket clients see headers alone."""
+    response.headers[_WHY] = quote(error.message[:_LONGEST_REASON])
+    return response
 
 
 def _is_probe(request: web.BaseRequest) -> bool:

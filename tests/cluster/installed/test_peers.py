@@ -91,6 +91,11 @@ async def test_what_the_other_node_says_comes_as_it_is(operator: Path, beta: Ser
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
             await session.ws_connect(path(name, "console"), protocols=(PROTOCOL,))
         assert refused.value.status == 400, "no serial port yet: clients try again"
+        ticket = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+        ticket |= {"Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==", "Sec-WebSocket-Protocol": PROTOCOL}
+        async with session.get(path(name, "console"), headers=ticket) as answer:
+            assert answer.status == 400
+            assert f"console of VirtualMachine {NAMESPACE}/{name} is not ready" in (await answer.json())["message"]
 
 
 async def test_a_node_that_is_gone_is_named(
