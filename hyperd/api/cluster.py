@@ -33,7 +33,7 @@ from hyperd.api.pki import Pki
 from hyperd.api.registration import Registration
 from hyperd.api.subresources import GROUP, VERSION, SubresourceHandlers
 from hyperd.api.webhooks import Webhooks
-from hyperd.errors import HyperdError, NotFound, PermanentError, Unauthorized
+from hyperd.errors import HyperdError, NotFound, PermanentError, ServiceUnavailable, Unauthorized
 from hyperd.resources.names import SYSTEM_NAMESPACE
 from hyperd.settings import Settings
 from hyperd.store.interface import User
@@ -206,6 +206,8 @@ class ClusterApi:
             return await self._webhooks.answer(request, path, request_id)
         if path in _HEALTH and request.method in ("GET", "HEAD"):
             seen.verb, seen.resource = "get", path
+            if path == "/readyz" and not self.registered.is_set():
+                raise ServiceUnavailable("The cluster's API server does not trust this daemon yet.")
             return self._documents.public(path, request_id)
         if self._proxies is None:
             raise Unauthorized("Unauthorized: this cluster has no front proxy, so nobody can say who asks.")

@@ -82,6 +82,7 @@ async def test_health_is_answered_before_the_cluster_is_there(installed: Install
     await asyncio.to_thread(nowhere.write_text, yaml.safe_dump(config))
     async with serving(folder, nowhere) as server:
         await comes(server, "/livez", 200)
+        assert await status(server, "/readyz") == 503, "no Service leads here yet"
         assert await status(server, GROUP) == 401
         assert not server.registered.is_set()
 
@@ -99,6 +100,7 @@ async def test_a_new_front_proxy_ca_takes_the_place_of_the_former(installed: Ins
     account = await asyncio.to_thread(installed.account_kubeconfig)
     async with serving(folder, account, ca) as server:
         await comes(server, GROUP, 200, old)
+        await comes(server, "/readyz", 200)
         assert await status(server, GROUP, new) == 0
         await asyncio.to_thread(shutil.copy, second.certificate, ca)
         await comes(server, GROUP, 200, new)
