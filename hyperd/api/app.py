@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 
 from aiohttp import http_parser, web
 
-from hyperd.api import answers, auth, authorization, frontproxy, listeners, pki
+from hyperd.api import answers, auth, authorization, frontproxy, impersonation, listeners, pki
 from hyperd.api.answers import Call
 from hyperd.api.audit import AuditLog
 from hyperd.api.auth import Authenticator, UnixLogin, certificate_login
@@ -24,7 +24,6 @@ from hyperd.api.connect import Connect
 from hyperd.api.documents import Documents
 from hyperd.api.frontproxy import FrontProxyLogin
 from hyperd.api.httpserver import HttpServer
-from hyperd.api.impersonation import impersonated
 from hyperd.api.metrics import Collector, Metrics
 from hyperd.api.objects import Objects
 from hyperd.api.query import EMPTY, Query
@@ -203,12 +202,13 @@ class ApiServer:
         if path in auth.PUBLIC_PATHS and method in ("GET", "HEAD"):
             seen.verb, seen.resource = "get", path
             return self._documents.public(path, request_id)
-        seen.source = self._authenticator.peer(request).source
+        peer = self._authenticator.peer(request)
+        seen.source = peer.source
         seen.writes = method not in _READING
-        seen.user = await self._authenticator.user(request)
-        user = await impersonated(request, seen.user, self._authorizer)
-        if user is not seen.user:
-            seen.user, seen.by = user, seen.user
+        user = seen.user = await self._authenticator.user(request, peer)
+        if impersonation.asked(request.headers):
+            seen.user = await impersonation.impersonated(request, user, self._authorizer)
+            seen.by, user = user, seen.user
         if path.startswith(_CONNECT_PREFIX):
             return await self._connected(request, request_id, path, user, seen)
         if not Documents.owns(path):

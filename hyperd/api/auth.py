@@ -49,7 +49,8 @@ class Peer:
     certificate: Mapping[str, Any] | None = None
     """The verified client certificate, as ``ssl`` gives it."""
     user: User | None = None
-    """Whom the connection alone stands for, once a login has found it."""
+    """Whom the connection alone stands for, once a login has found it. Then only a request with an Authorization
+    header is looked at again."""
 
 
 class Login(Protocol):
@@ -76,9 +77,10 @@ class Authenticator:
             peer = self._peers[transport] = _peer(transport)
         return peer
 
-    async def user(self, request: web.BaseRequest) -> User:
-        """Raises Unauthorized when nothing proves who it is, or something fails to."""
-        peer = self.peer(request)
+    async def user(self, request: web.BaseRequest, peer: Peer) -> User:
+        """Who asks over ``peer``. Raises Unauthorized when nothing proves who it is, or something fails to."""
+        if peer.user is not None and "Authorization" not in request.headers:
+            return peer.user
         for login in self._logins:
             user = await login(request, peer)
             if user is not None:

@@ -23,10 +23,8 @@ _GROUP_OF_API = "authentication.k8s.io"
 
 
 async def impersonated(request: web.BaseRequest, user: User, authorizer: Authorizer) -> User:
-    """Whom ``user`` asks as; ``user`` itself without such headers. Raises Forbidden, BadRequest."""
+    """Whom ``user`` asks as. Raises Forbidden, BadRequest."""
     headers = request.headers
-    if not _asks(headers):
-        return user
     name = headers.get(_USER, "")
     if not name:
         raise BadRequest(f"requested impersonation, but {_USER} does not say of whom")
@@ -57,7 +55,8 @@ async def impersonated(request: web.BaseRequest, user: User, authorizer: Authori
     )
 
 
-def _asks(headers: Iterable[str]) -> bool:
+def asked(headers: Iterable[str]) -> bool:
+    """Whether a request with these headers wants to be somebody else's."""
     # On the way of every request: the first letter spares nearly all of the work.
     for header in headers:  # noqa: SIM110  five times as fast as any()
         if header[:1] in "iI" and header[: len(_ANY)].lower() == _ANY:

@@ -150,15 +150,15 @@ class RoleAuthorizer:
         self._cluster_wide = frozenset((kind.group, kind.plural) for kind in known if not kind.namespaced)
 
     async def allows(self, user: User, attributes: Attributes) -> bool:
+        grant = _grant(user)
+        if grant is not None and grant.role is Role.ADMIN and grant.namespaces is None:
+            return True
         if AUTHENTICATED in user.groups and _holds(self._basic, attributes):
             return True
-        grant = _grant(user)
         if grant is None:
             return False
         if grant.namespaces is not None:
             return self._allows_within(grant, grant.namespaces, attributes)
-        if grant.role is Role.ADMIN:
-            return True
         return attributes.namespace != SYSTEM_NAMESPACE and _holds(self._tables[grant.role], attributes)
 
     def _allows_within(self, grant: _Grant, namespaces: frozenset[str], attributes: Attributes) -> bool:
