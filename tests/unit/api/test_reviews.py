@@ -232,3 +232,23 @@ async def test_reviews_are_discovered_and_only_posted(api: Api) -> None:
     assert status == 405
     _, document = await api.call("GET", "/openapi/v3/apis/access.hyperd.local/v1alpha1")
     assert list(document["paths"]) == [TOKENS]
+
+
+async def test_operators_switch_machines_but_make_none(api: Api) -> None:
+    operations = f"{GROUP}/namespaces/default/virtualmachineoperations"
+    clone = {"mode": "Strict", "customization": {"namePrefix": "x-"}}
+    operator = bearer(await token(api, "op", Role.OPERATOR))
+
+    async def create(name: str, headers: dict[str, str], **spec: Any) -> tuple[int, Any]:
+        body = {"metadata": {"name": name}, "spec": {"virtualMachineName": name, **spec}}
+        return await api.call("POST", operations, body, headers=headers)
+
+    assert (await create("web", operator, type="Restart"))[0] == 201
+    status, body = await create("db", operator, type="Clone", clone=clone)
+    assert (status, body["reason"]) == (403, "Forbidden")
+    assert body["message"].endswith(
+        f'User "token:op" cannot create resource "virtualmachines" in API group "{VIRTUALIZATION}" '
+        'in the namespace "default"'
+    )
+    editor = bearer(await token(api, "ed", Role.EDITOR, "default"))
+    assert (await create("db", editor, type="Clone", clone=clone))[0] == 201
