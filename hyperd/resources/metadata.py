@@ -23,6 +23,8 @@ _FIELDS: Final = frozenset((
     "managedFields",
 ))  # fmt: skip
 
+_MANAGED_TEXTS: Final = ("manager", "operation", "apiVersion", "fieldsType", "subresource", "time")
+
 _LABEL_TEXT = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN_TEXT = rf"{_LABEL_TEXT}(\.{_LABEL_TEXT})*"
 _1035_TEXT = "[a-z]([-a-z0-9]*[a-z0-9])?"
@@ -159,22 +161,24 @@ def type_faults(metadata: dict[str, Any]) -> list[Cause]:
         items = metadata.get(name) or []
         if not isinstance(items, list) or not all(isinstance(item, inner) for item in items):
             causes.append(_mistyped(f"metadata.{name}", f"array of {'strings' if inner is str else 'objects'}"))
-    return causes + _managed_faults(metadata.get("managedFields") or [])
+    if entries := metadata.get("managedFields"):
+        causes += _managed_faults(entries)
+    return causes
 
 
 def _managed_faults(entries: Any) -> list[Cause]:
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+    if type(entries) is not list:
         return [_mistyped("metadata.managedFields", "array of objects")]
-    causes = [
-        _mistyped(f"metadata.managedFields[{index}].{name}", "string")
-        for index, entry in enumerate(entries)
-        for name in ("manager", "operation", "apiVersion", "fieldsType", "subresource", "time")
-        if not isinstance(entry.get(name, ""), str | None)
-    ]
     for index, entry in enumerate(entries):
-        if not causes and entry.get("time") and not FORMATS["date-time"](entry["time"]):
-            causes.append(_mistyped(f"metadata.managedFields[{index}].time", "date-time"))
-    return causes
+        if type(entry) is not dict:
+            return [_mistyped("metadata.managedFields", "array of objects")]
+        for name in _MANAGED_TEXTS:
+            value = entry.get(name)
+            if value is not None and type(value) is not str:
+                return [_mistyped(f"metadata.managedFields[{index}].{name}", "string")]
+        if entry.get("time") and not FORMATS["date-time"](entry["time"]):
+            return [_mistyped(f"metadata.managedFields[{index}].time", "date-time")]
+    return []
 
 
 def _mistyped(field: str, wanted: str) -> Cause:

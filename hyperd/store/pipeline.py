@@ -174,7 +174,7 @@ class Pipeline:
         name = new["metadata"].get("name")
         shown = name if isinstance(name, str) else ""
         causes = list(causes or ())
-        if old is None or new["metadata"] != old["metadata"]:
+        if old is None or _differs_outside(new["metadata"], old["metadata"], MANAGED_FIELDS):
             causes += check_metadata(kind, new)
         if not kind.core:
             causes += validate(kind.schema, new)
@@ -248,11 +248,18 @@ def precondition_failed(kind: Kind, name: str, text: str) -> Conflict:
 def _copy(obj: Object) -> Object:
     if not isinstance(obj, dict):
         raise BadRequest("the object provided is unrecognized: it must be an object with apiVersion and kind")
+    meta = obj.get("metadata")
+    entries = meta.get(MANAGED_FIELDS) if isinstance(meta, dict) else None
+    if entries and meta:
+        # The longest part by far, which nobody changes in place; what is wrong in it is found by who reads it.
+        obj = {**obj, "metadata": {name: value for name, value in meta.items() if name != MANAGED_FIELDS}}
     try:
         # Encoding also refuses what could not be stored: deep nesting, numbers and keys that are not JSON.
         copied: Any = orjson.loads(orjson.dumps(obj))
     except (orjson.JSONEncodeError, orjson.JSONDecodeError) as err:
         raise BadRequest(f"the object provided cannot be encoded as JSON: {err}") from err
+    if entries:
+        copied["metadata"][MANAGED_FIELDS] = entries
     return copied  # type: ignore[no-any-return]
 
 

@@ -19,7 +19,7 @@ from hyperd.store.fields.check import faults
 from hyperd.store.fields.compare import Comparison, compare, fields_of, with_named_fields
 from hyperd.store.fields.managers import APPLY, UPDATE, ManagerId, Managers, Owned, manager_id
 from hyperd.store.fields.merge import cut, merged
-from hyperd.store.fields.sets import Fields, difference, has, intersection, paths, shown, union
+from hyperd.store.fields.sets import Fields, difference, has, intersection, ordered, paths, shown, union
 from hyperd.store.fields.tracking import FIELD
 from hyperd.store.fields.types import Type, type_of
 
@@ -50,7 +50,7 @@ def apply(
         managers = _first(kind, live, subresource)
     who = manager_id(kind, manager, APPLY, subresource)
     last = managers.get(who)
-    owned = owners.ownable(kind, fields_of(type_, config), subresource)
+    owned = ordered(owners.ownable(kind, fields_of(type_, config), subresource))
     managers = {**managers, who: Owned(owned, kind.api_version, last.time if last else "")}
     new = merged(type_, base, config)
     if last is not None:

@@ -34,26 +34,42 @@ def compare(type_: Type, old: Any, new: Any) -> Comparison:
 def _note(element: str, type_: Type, old: Any, new: Any, into: Comparison) -> None:
     """Compare what stands at ``element``; one of both may be missing."""
     if old is MISSING:
-        shape = other = type_.shape(new)
-    elif new is MISSING:
-        shape = other = type_.shape(old)
-    elif type(old) is type(new) and old == new:
+        into.added[element] = _everything(type_, new)
         return
-    else:
-        shape, other = type_.shape(old), type_.shape(new)
+    if new is MISSING:
+        into.removed[element] = _everything(type_, old)
+        return
+    if type(old) is type(new) and old == new:
+        return
+    shape, other = type_.shape(old), type_.shape(new)
     below = Comparison({}, {}, {})
     leaf = _visit(type_, shape, old, new, below)
     if shape != other:
         leaf = _visit(type_, other, old, new, below) or leaf
-    if old is MISSING:
-        below.added[MEMBER] = LEAF
-    elif new is MISSING:
-        below.removed[MEMBER] = LEAF
-    elif leaf and not same(old, new):
+    if leaf and not same(old, new):
         below.modified[MEMBER] = LEAF
     for part, whole in zip(below, into, strict=True):
         if part:
             whole[element] = LEAF if len(part) == 1 and MEMBER in part else part
+
+
+def _everything(type_: Type, value: Any) -> Fields:
+    """The field that holds ``value``, and all within."""
+    shape = type_.shape(value)
+    if shape is MAP:
+        if type(value) is not dict or type_.whole_map or not value:
+            return LEAF
+        out: Fields = {MEMBER: LEAF}
+        for name, child in value.items():
+            out[f"f:{name}"] = _everything(type_.field(name), child) if type(child) in (dict, list) else LEAF
+        return out
+    if shape is LIST and type(value) is list and not type_.whole_list:
+        item = type_.item or UNTYPED
+        out = {MEMBER: LEAF}
+        for element, items in _by_element(type_, value).items():
+            out[element] = _everything(item, items[0]) if len(items) == 1 else LEAF
+        return out if len(out) > 1 else LEAF
+    return LEAF
 
 
 def _visit(type_: Type, shape: str, old: Any, new: Any, below: Comparison) -> bool:

@@ -69,7 +69,7 @@ class ManagerId(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Owned:
-    """What a manager owns, in which version of the API, since when (RFC 3339, "" for unknown)."""
+    """What a manager owns, ``ordered``, in which version of the API, since when (RFC 3339, "" for unknown)."""
 
     fields: Fields
     api_version: str
@@ -108,7 +108,7 @@ def decoded_of_client(entries: Sequence[Object]) -> Managers:
             raise ValueError("apiVersion must not be empty")
         if entry.get("fieldsType") != "FieldsV1":
             raise ValueError("fieldsType must be FieldsV1")
-        clean = {**entry, "fieldsV1": parse(entry.get("fieldsV1") or {})}
+        clean = {**entry, "fieldsV1": ordered(parse(entry.get("fieldsV1") or {}))}
         if entry.get("time"):
             clean["time"] = parse_time(entry["time"]).strftime("%Y-%m-%dT%H:%M:%SZ")
         else:
@@ -132,7 +132,7 @@ def _entry(who: ManagerId, owned: Owned) -> Object:
     entry |= {"operation": who.operation, "apiVersion": owned.api_version}
     if owned.time:
         entry["time"] = owned.time
-    entry |= {"fieldsType": "FieldsV1", "fieldsV1": ordered(owned.fields)}
+    entry |= {"fieldsType": "FieldsV1", "fieldsV1": owned.fields}
     if who.subresource:
         entry["subresource"] = who.subresource
     return entry
@@ -181,16 +181,29 @@ def updated(managers: Managers, who: ManagerId, changes: Comparison, api_version
     lost = union(taken, changes.removed)
     left = dict(managers)
     for other, owned in managers.items():
+        if other == who or lost.keys().isdisjoint(owned.fields):
+            continue
         fields = difference(owned.fields, lost)
-        if not fields:
-            del left[other]
-        elif fields is not owned.fields:
+        if fields:
             left[other] = Owned(fields, owned.api_version, owned.time)
-    own = stripped(taken)
-    if own:
-        present = left.get(who)
-        left[who] = Owned(union(own, present.fields) if present else own, api_version, now)
+        else:
+            del left[other]
+    _book(left, who, stripped(taken), changes.removed, api_version, now)
     return _capped(left)
+
+
+def _book(managers: Managers, who: ManagerId, own: Fields, removed: Fields, api_version: str, now: str) -> None:
+    """Have ``who`` own ``own`` too, and no longer what is ``removed``, in place."""
+    present = managers.get(who)
+    fields = difference(present.fields, removed) if present else {}
+    if more := difference(own, fields):
+        fields = ordered(union(fields, more))
+    if not fields:
+        managers.pop(who, None)
+    elif own or present is None:
+        managers[who] = Owned(fields, api_version, now)
+    else:
+        managers[who] = Owned(fields, api_version, present.time)
 
 
 def _capped(managers: Managers) -> Managers:
@@ -212,7 +225,8 @@ def _capped(managers: Managers) -> Managers:
         if bucket not in left:
             left[bucket] = left.pop(first[version])
         if who != bucket:
-            left[bucket] = Owned(union(left[bucket].fields, left.pop(who).fields), version, managers[who].time)
+            joined = union(left[bucket].fields, left.pop(who).fields)
+            left[bucket] = Owned(ordered(joined), version, managers[who].time)
         surplus -= 1
     return left
 

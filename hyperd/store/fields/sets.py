@@ -143,9 +143,10 @@ def paths(fields: Fields, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...
 
 def ordered(fields: Fields) -> Fields:
     """The same set with its path elements in the order of the wire."""
-    if len(fields) < 2:
-        return {element: ordered(part) for element, part in fields.items()}
-    return {element: ordered(fields[element]) for element in sorted(fields, key=order)}
+    elements = sorted(fields)
+    if elements and elements[-1][0] in "kv":
+        elements.sort(key=order)
+    return {element: ordered(part) if (part := fields[element]) else part for element in elements}
 
 
 def order(element: str) -> tuple[Any, ...]:

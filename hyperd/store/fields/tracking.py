@@ -40,7 +40,9 @@ def track(kind: Kind, new: Object, live: Object | None, *, manager: str, subreso
         return
     for who in of_others:
         del managers[who]
-    base = live if live is not None else {"apiVersion": new["apiVersion"], "kind": new["kind"]}
+    base: Object = {"apiVersion": new["apiVersion"], "kind": new["kind"]}
+    if live is not None:
+        base = {**live, "metadata": {name: value for name, value in live["metadata"].items() if name != FIELD}}
     changes = differing(kind, base, new, subresource)
     if former and sent in (None, former) and not any(changes):
         meta[FIELD] = former
