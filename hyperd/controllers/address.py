@@ -21,7 +21,7 @@ from hyperd.resources.all import (
     VIRTUAL_MACHINE_IP_ADDRESS,
     VIRTUAL_MACHINE_IP_ADDRESS_LEASE,
 )
-from hyperd.resources.conditions import remove_condition, set_condition
+from hyperd.resources.conditions import set_condition
 from hyperd.resources.kind import Kind, Object
 from hyperd.resources.virtual_machine_ip_address_lease import address_of_lease, lease_name
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
@@ -222,7 +222,8 @@ class AddressController(Controller):
         if machine is None:
             status["phase"] = "Bound"
             status.pop("virtualMachineName", None)
-            remove_condition(vmip, "Attached")
+            message = "No virtual machine uses the address."
+            set_condition(vmip, "Attached", False, reason="VirtualMachineNotFound", message=message)
             return
         status["phase"] = "Attached"
         status["virtualMachineName"] = machine["metadata"]["name"]

@@ -11,6 +11,7 @@ import copy
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from hyperd.controllers import transfer, usage
 from hyperd.controllers.context import Context
@@ -29,6 +30,7 @@ from hyperd.resources.all import (
 )
 from hyperd.resources.conditions import remove_condition, set_condition
 from hyperd.resources.kind import Kind, Object
+from hyperd.resources.meta import go_duration, parse_time
 from hyperd.resources.quantity import format_bytes, to_bytes
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
 from hyperd.runtime.recorder import EventLevel
@@ -151,6 +153,7 @@ class DiskController(Controller):
         if source is not None:
             set_condition(disk, "DatasourceReady", True, reason="DatasourceReady")
         if job is None:
+            _note_duration(disk, "waitingForDependencies")
             job = self._jobs.start(
                 meta["uid"],
                 meta["generation"],
@@ -182,6 +185,7 @@ class DiskController(Controller):
             return Result(RETRY_SECONDS)
         average = job.progress.average_speed if job.progress else 0
         self._ready(disk, volume)
+        _note_duration(disk, "totalProvisioning")
         transfer.finish_progress(status, average)
         self._event(disk, "Normal", "DiskReady", "The disk is ready.")
         return None
@@ -368,6 +372,14 @@ class DiskController(Controller):
 
     def _event(self, disk: Object, level: EventLevel, reason: str, message: str) -> None:
         self._context.events.event(disk, level, reason, message)
+
+
+def _note_duration(disk: Object, stage: str) -> None:
+    """``stats.creationDuration``: the time since the disk's creation, when ``stage`` ended for the first time."""
+    durations = disk["status"].setdefault("stats", {}).setdefault("creationDuration", {})
+    if stage not in durations:
+        passed = datetime.now(UTC) - parse_time(disk["metadata"]["creationTimestamp"])
+        durations[stage] = go_duration(passed.total_seconds())
 
 
 def _requested(disk: Object) -> int | None:

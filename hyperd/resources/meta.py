@@ -34,6 +34,15 @@ def parse_time(text: str) -> datetime:
     return datetime.fromisoformat(text).astimezone(UTC)
 
 
+def go_duration(seconds: float) -> str:
+    """As Go writes a duration of whole seconds: ``5s``, ``1m5s``, ``1h0m5s``; never negative."""
+    minutes, rest = divmod(max(0, int(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h{minutes}m{rest}s"
+    return f"{minutes}m{rest}s" if minutes else f"{rest}s"
+
+
 def metadata(obj: Object) -> dict[str, Any]:
     """The object's metadata, made when missing; not copied."""
     return cast(dict[str, Any], obj.setdefault("metadata", {}))

@@ -13,7 +13,7 @@ from hyperd.controllers.machine.plan import fraction_of
 from hyperd.hypervisor.state import DomainInfo, DomainState, GuestInfo
 from hyperd.resources.conditions import find_condition, remove_condition, set_condition
 from hyperd.resources.kind import Object
-from hyperd.resources.meta import now_rfc3339, parse_time
+from hyperd.resources.meta import go_duration, now_rfc3339, parse_time
 from hyperd.resources.quantity import format_bytes
 from hyperd.resources.sizing import socket_count
 
@@ -78,16 +78,7 @@ def _show_durations(stats: Object, transitions: list[Object]) -> None:
     elif (before.get("phase"), phase) in _LAUNCH_STAGES:
         took = parse_time(transitions[-1]["timestamp"]) - parse_time(before["timestamp"])
         durations = stats.setdefault("launchTimeDuration", {})
-        durations[_LAUNCH_STAGES[before["phase"], phase]] = _go_duration(int(took.total_seconds()))
-
-
-def _go_duration(seconds: int) -> str:
-    """As Go writes a duration: ``5s``, ``1m5s``, ``1h0m5s``."""
-    minutes, seconds = divmod(max(0, seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours}h{minutes}m{seconds}s"
-    return f"{minutes}m{seconds}s" if minutes else f"{seconds}s"
+        durations[_LAUNCH_STAGES[before["phase"], phase]] = go_duration(took.total_seconds())
 
 
 def entered(machine: Object, phase: str) -> str:
@@ -196,7 +187,7 @@ def show_guest(machine: Object, guest: GuestInfo | None) -> None:
     if "guestOSInfo" not in status and stats.get("lastStartTime"):
         took = parse_time(now_rfc3339()) - parse_time(stats["lastStartTime"])
         durations = stats.setdefault("launchTimeDuration", {})
-        durations["guestOSAgentStarting"] = _go_duration(int(took.total_seconds()))
+        durations["guestOSAgentStarting"] = go_duration(took.total_seconds())
     told = {
         "id": guest.os_id,
         "name": guest.os_name,

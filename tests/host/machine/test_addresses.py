@@ -80,6 +80,10 @@ def test_an_address_in_use_outlives_its_deletion(hyperd: Hyperd, name: str) -> N
 def test_a_lease_gets_its_label_back(hyperd: Hyperd, name: str) -> None:
     vmip = hyperd.create(address(name))
     bound = hyperd.wait("vmip", name, lambda o: (o.get("status") or {}).get("phase") == "Bound")
+    assert [(c["type"], c["status"], c["reason"]) for c in bound["status"]["conditions"]] == [
+        ("Bound", "True", "Bound"),
+        ("Attached", "False", "VirtualMachineNotFound"),
+    ]
     lease = f"ip-{bound['status']['address'].replace('.', '-')}"
     hyperd.patch("vmipl", lease, {"metadata": {"labels": None}})
     marked = hyperd.wait("vmipl", lease, lambda o: o["metadata"].get("labels"))

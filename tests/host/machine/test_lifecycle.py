@@ -54,7 +54,9 @@ def test_a_machine_boots_to_a_login_prompt_and_answers_on_its_address(
     address = vm["status"]["ipAddress"]
     hyperd.wait_console(vm, f"IP={address}")
     assert node.exec(["ping", "-c", "1", "-W", "5", address]).returncode == 0
-    assert hyperd.get("vd", name)["status"]["attachedToVirtualMachines"] == [{"name": name, "mounted": True}]
+    root = hyperd.get("vd", name)["status"]
+    assert root["attachedToVirtualMachines"] == [{"name": name, "mounted": True}]
+    assert set(root["stats"]["creationDuration"]) == {"waitingForDependencies", "totalProvisioning"}
 
 
 def test_a_guest_that_powers_off_stays_stopped_until_it_is_started(hyperd: Hyperd, name: str) -> None:

@@ -25,6 +25,11 @@ def steps(work: Path, script: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["bash", "-c", head + script], capture_output=True, text=True, check=False, timeout=60)
 
 
+def test_a_command_explains_itself_and_does_nothing() -> None:
+    shown = dev("run", "--help")
+    assert (shown.returncode, shown.stdout) == (0, dev("help").stdout)
+
+
 def test_help_names_every_command() -> None:
     shown = dev("help")
     assert shown.returncode == 0

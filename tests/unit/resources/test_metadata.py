@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyperd.resources.all import NAMESPACE, SERVICE, VIRTUAL_DISK
+from hyperd.resources.meta import go_duration
 from hyperd.resources.metadata import check_metadata, name_faults, prune_metadata
 
 
@@ -119,3 +120,10 @@ JSON = st.recursive(
 )
 def test_no_metadata_makes_the_check_fail(metadata: dict[str, Any]) -> None:
     check_metadata(VIRTUAL_DISK, {"metadata": metadata})
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(-1, "0s"), (5.9, "5s"), (65, "1m5s"), (3600, "1h0m0s"), (90061, "25h1m1s")]
+)
+def test_durations_are_written_as_go_writes_them(seconds: float, text: str) -> None:
+    assert go_duration(seconds) == text
