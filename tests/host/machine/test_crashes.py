@@ -132,6 +132,8 @@ def test_a_guest_never_notices_that_its_daemon_was_killed(daemon: Hyperd, images
     ensure(daemon, images)
     vm = daemon.wait_phase("vm", "vm", "Running")
     daemon.wait_console(vm, "login:")
+    # The guest asks for its address beside the login prompt, and the daemon is what answers.
+    daemon.wait_console(vm, f"IP={vm['status']['ipAddress']}")
     before = qemu_pid(daemon, vm)
     daemon.kill()
     assert daemon.node.exec(["ping", "-c", "1", "-W", "5", vm["status"]["ipAddress"]]).returncode == 0
