@@ -15,7 +15,10 @@ import aiohttp
 import pytest
 import yaml
 
+from hyperd.api import clusterca
 from hyperd.api.cluster import ClusterApi
+from hyperd.api.pki import Pki
+from hyperd.resources.all import SECRET
 from hyperd.settings import AggregationSettings, FrontProxySettings, Settings
 from hyperd.store.kubernetes import KubernetesStore
 from tests.cluster.controlplane.certificates import Authority, Pair
@@ -105,3 +108,33 @@ async def test_a_new_front_proxy_ca_takes_the_place_of_the_former(installed: Ins
         await asyncio.to_thread(shutil.copy, second.certificate, ca)
         await comes(server, GROUP, 200, new)
         assert await status(server, GROUP, old) == 0
+
+
+async def test_daemons_that_start_at_once_share_one_ca(
+    folder: Path, admin_store: KubernetesStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each makes one, one of them is first, and the others take that for theirs."""
+    monkeypatch.setattr(clusterca, "CA_SECRET", "hyperd-ca-at-once")
+    places = [Settings(state_dir=folder / str(number), run_dir=folder, log_dir=folder) for number in range(3)]
+    try:
+        found = await asyncio.gather(*(clusterca.obtain(admin_store.client, place) for place in places))
+    finally:
+        await admin_store.delete(SECRET, "hyperd-system", "hyperd-ca-at-once")
+    authority, *others = [await asyncio.to_thread(one.ca.certificate.read_text) for one in found]
+    assert others == [authority] * 2
+    for one in found:
+        await asyncio.to_thread(_shake_hands, ssl.create_default_context(cadata=authority), one)
+
+
+def _shake_hands(client: ssl.SSLContext, pki: Pki) -> None:
+    """A handshake by the Service's name. Raises ssl.SSLError, and ValueError when it does not end."""
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(pki.server.certificate, pki.server.key)
+    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+    near = client.wrap_bio(down, up, server_hostname=clusterca.SERVER_NAME)
+    far = server.wrap_bio(up, down, server_side=True)
+    for _ in range(6):
+        for side in (near, far):
+            with contextlib.suppress(ssl.SSLWantReadError):
+                side.do_handshake()
+    near.getpeercert()
