@@ -22,7 +22,7 @@ from hyperd.api import answers, clusterca, connect_openapi, frontproxy, listener
 from hyperd.api.accessreview import AccessReviews
 from hyperd.api.audit import AuditLog
 from hyperd.api.authorization import Attributes, asking, require
-from hyperd.api.border import Border, Seen
+from hyperd.api.border import Border, Seen, entry
 from hyperd.api.connect import Connect
 from hyperd.api.documents import Documents
 from hyperd.api.frontproxy import FrontProxy, Proxies
@@ -72,6 +72,7 @@ class ClusterApi:
     ) -> None:
         self._settings = settings
         self._store = store
+        self._audit = audit
         self._upkeep_seconds = upkeep_seconds
         metrics = metrics or Metrics(())
         self._documents = Documents((), metrics)
@@ -209,28 +210,36 @@ class ClusterApi:
             if path == "/readyz" and not self.registered.is_set():
                 raise ServiceUnavailable("The cluster's API server does not trust this daemon yet.")
             return self._documents.public(path, request_id)
+        seen.source = request.remote or ""
         if self._proxies is None:
             raise Unauthorized("Unauthorized: this cluster has no front proxy, so nobody can say who asks.")
         user = self._proxies.user(request)
         seen.user, seen.source = user, frontproxy.source(request)
         if path.startswith(_CONNECT_PREFIX):
-            wanted = self._connect.resolve(path.removeprefix(_CONNECT_PREFIX))
-            seen.verb, seen.resource = "connect", f"{wanted.plural}/{wanted.subresource}"
-            seen.attributes, seen.writes = wanted.attributes, True
-            await require(self._reviews, user, wanted.attributes)
-            if node := await self._peers.elsewhere(wanted, request):
-                return await self._peers.hand_on(node, request, user)
-            try:
-                return await self._connect.serve(wanted, request, user, request_id)
-            except HyperdError as err:
-                if HANDED_ON not in request.headers:
-                    raise
-                return with_reason(answers.failure(err, request, request_id), err)
+            return await self._connected(request, request_id, path, user, seen)
         if path.rstrip("/") in _DOCUMENTS or path.startswith("/openapi/v3/"):
             seen.verb, seen.resource = "get", path
             await require(self._reviews, user, Attributes(request.method.lower(), path=path))
             return await self._document(request, path, request_id)
         raise NotFound("the server could not find the requested resource")
+
+    async def _connected(
+        self, request: web.BaseRequest, request_id: str, path: str, user: User, seen: Seen
+    ) -> web.StreamResponse:
+        wanted = self._connect.resolve(path.removeprefix(_CONNECT_PREFIX))
+        seen.verb, seen.resource = "connect", f"{wanted.plural}/{wanted.subresource}"
+        seen.attributes, seen.writes = wanted.attributes, True
+        await require(self._reviews, user, wanted.attributes)
+        if self._audit is not None and self._audit.wants(0, writes=True):
+            self._audit.record(entry(request, request_id, seen, code=0, seconds=0, opened=True))
+        if node := await self._peers.elsewhere(wanted, request):
+            return await self._peers.hand_on(node, request, user)
+        try:
+            return await self._connect.serve(wanted, request, user, request_id)
+        except HyperdError as err:
+            if HANDED_ON not in request.headers:
+                raise
+            return with_reason(answers.failure(err, request, request_id), err)
 
     async def _document(self, request: web.BaseRequest, path: str, request_id: str) -> web.StreamResponse:
         content = connect_openapi.document(path) if request.method in ("GET", "HEAD") else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import shutil
 import ssl
 import tempfile
@@ -16,10 +17,11 @@ import pytest
 import yaml
 
 from hyperd.api import clusterca
+from hyperd.api.audit import AuditLog
 from hyperd.api.cluster import ClusterApi
 from hyperd.api.pki import Pki
 from hyperd.resources.all import SECRET
-from hyperd.settings import AggregationSettings, FrontProxySettings, Settings
+from hyperd.settings import AggregationSettings, AuditSettings, FrontProxySettings, Settings
 from hyperd.store.kubernetes import KubernetesStore
 from tests.cluster.controlplane.certificates import Authority, Pair
 from tests.cluster.controlplane.plane import free_port
@@ -38,7 +40,9 @@ def folder() -> Iterator[Path]:
 
 
 @asynccontextmanager
-async def serving(folder: Path, kubeconfig: Path, ca: Path | None = None) -> AsyncIterator[ClusterApi]:
+async def serving(
+    folder: Path, kubeconfig: Path, ca: Path | None = None, audit: AuditLog | None = None
+) -> AsyncIterator[ClusterApi]:
     settings = Settings(
         state_dir=folder,
         run_dir=folder,
@@ -48,7 +52,7 @@ async def serving(folder: Path, kubeconfig: Path, ca: Path | None = None) -> Asy
     )
     store = KubernetesStore(kubeconfig)
     await store.start()
-    server = ClusterApi(settings, store, sessions={}, upkeep_seconds=0.1)
+    server = ClusterApi(settings, store, sessions={}, audit=audit, upkeep_seconds=0.1)
     try:
         await server.start()
         yield server
@@ -57,7 +61,7 @@ async def serving(folder: Path, kubeconfig: Path, ca: Path | None = None) -> Asy
         await store.close()
 
 
-async def status(server: ClusterApi, path: str, pair: Pair | None = None) -> int:
+async def status(server: ClusterApi, path: str, pair: Pair | None = None, **headers: str) -> int:
     """What a new connection is answered; 0 when there is none."""
     context = ssl.create_default_context()
     context.check_hostname = False
@@ -67,7 +71,7 @@ async def status(server: ClusterApi, path: str, pair: Pair | None = None) -> int
     connector = aiohttp.TCPConnector(ssl=context)
     async with aiohttp.ClientSession(f"https://127.0.0.1:{server.port}", connector=connector) as session:
         with contextlib.suppress(aiohttp.ClientError):
-            async with session.get(path, headers=AS_ROOT) as answer:
+            async with session.get(path, headers=AS_ROOT | headers) as answer:
                 return answer.status
     return 0
 
@@ -108,6 +112,31 @@ async def test_a_new_front_proxy_ca_takes_the_place_of_the_former(installed: Ins
         await asyncio.to_thread(shutil.copy, second.certificate, ca)
         await comes(server, GROUP, 200, new)
         assert await status(server, GROUP, old) == 0
+
+
+async def test_sessions_and_denials_are_in_the_audit_log(installed: Installed, folder: Path) -> None:
+    authority = await asyncio.to_thread(Authority, folder, "gate-ca")
+    pair = await asyncio.to_thread(authority.client, "gate")
+    audit = AuditLog(folder, AuditSettings(level="writes"))
+    audit.start()
+    account = await asyncio.to_thread(installed.account_kubeconfig)
+    console = f"{GROUP}/namespaces/default/virtualmachines/web/console"
+    # What came before the last word was the client's own claim.
+    origin = {"X-Forwarded-For": "198.51.100.9, 192.0.2.7"}
+    async with serving(folder, account, authority.certificate, audit) as server:
+        await comes(server, "/readyz", 200)
+        assert await status(server, console, pair, **origin) == 501, "this test has no consoles"
+        assert await status(server, console) == 401
+    await asyncio.to_thread(audit.close)
+    text = await asyncio.to_thread(audit.path.read_text)
+    lines = [json.loads(line) for line in text.splitlines()]
+    told = [(line.get("user", ""), line["source"], line.get("stage", ""), line.get("code", 0)) for line in lines]
+    assert told == [
+        ("root", "192.0.2.7", "opened", 0),
+        ("root", "192.0.2.7", "", 501),
+        ("", "127.0.0.1", "", 401),
+    ]
+    assert (lines[0]["resource"], lines[0]["subresource"]) == ("virtualmachines", "console")
 
 
 async def test_daemons_that_start_at_once_share_one_ca(
