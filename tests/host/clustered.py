@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from hyperd.api.registration import API_SERVICE_OBJECT
 from hyperd.client import home, kubeconfig
 from hyperd.client.sync import Client
 from hyperd.controllers.bootstrap import RECORD
 from hyperd.errors import NotFound
 from hyperd.resources.names import SYSTEM_NAMESPACE
-from tests.cluster.controlplane.plane import Cluster
+from tests.cluster.controlplane.plane import Cluster, ControlPlane, free_port
+from tests.cluster.installation import account_kubeconfig, install, uninstall
 from tests.host.node import Node, wait_until
 from tests.host.running import Hyperd, resource
 
@@ -107,8 +110,10 @@ def empty(cluster: Cluster) -> None:
     client = Client(kubeconfig.load([str(cluster.kubeconfig)]).home(""), timeout=30)
     free = {"metadata": {"finalizers": None}}
     for word in LEFT:
-        kind = resource(word)
-        for obj in client.list(kind)["items"]:
+        kind, found = resource(word), []
+        with contextlib.suppress(NotFound):
+            found = client.list(kind)["items"]
+        for obj in found:
             name, namespace = obj["metadata"]["name"], obj["metadata"].get("namespace")
             with contextlib.suppress(NotFound):
                 client.patch(kind, namespace, name, free)
@@ -116,3 +121,34 @@ def empty(cluster: Cluster) -> None:
     with contextlib.suppress(NotFound):
         client.delete(resource("configmap"), SYSTEM_NAMESPACE, RECORD)
     client.close()
+
+
+@contextlib.contextmanager
+def on_cluster(node: Node, plane: ControlPlane) -> Iterator[ClusterHyperd]:
+    """A daemon as ``manifests/`` install it: their account, webhooks and aggregated API, and a kubelet's Node."""
+    empty(plane)
+    port = free_port()
+    install(plane, port)
+    plane.ensure_controllers()
+    name = "node"
+    ready = {"status": {"conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady"}]}}
+    plane.apply({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
+    plane.kubectl("patch", f"node/{name}", "--subresource=status", "--type=merge", "-p", json.dumps(ready))
+    roads = [Road(node, plane.port, into_node=False), Road(node, port, into_node=True)]
+    settings = {
+        "node_name": name,
+        "kubernetes.register_node": False,
+        "aggregation.host": "127.0.0.1",
+        "aggregation.port": port,
+    }
+    daemon = ClusterHyperd(node, plane, node.dir / "account.kubeconfig", settings=settings)
+    account_kubeconfig(plane, node.dir / "account.kubeconfig")
+    try:
+        with daemon:
+            plane.kubectl("wait", f"apiservice/{API_SERVICE_OBJECT}", "--for=condition=Available", "--timeout=60s")
+            yield daemon
+    finally:
+        uninstall(plane)
+        empty(plane)
+        for road in roads:
+            road.close()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
+from tests.host.clustered import on_cluster
 from tests.host.node import Node
 from tests.host.running import Hyperd, ImageServer, image
 
@@ -33,11 +35,21 @@ def images(node: Node, guest_image: Path) -> Iterator[ImageServer]:
 
 
 @pytest.fixture(scope="package")
-def hyperd(node: Node, images: ImageServer) -> Iterator[Hyperd]:
-    """A daemon with the VirtualImage ``guest`` Ready."""
+def hyperd(request: pytest.FixtureRequest, node: Node, images: ImageServer) -> Iterator[Hyperd]:
+    """A daemon with the VirtualImage ``guest`` Ready; its home is the parameter's, the embedded one without."""
     node.ensure_libvirtd()
-    with Hyperd(node) as daemon:
+    if getattr(request, "param", "embedded") == "embedded":
+        home: AbstractContextManager[Hyperd] = Hyperd(node)
+    else:
+        home = on_cluster(node, request.getfixturevalue("control_plane"))
+    with home as daemon:
         daemon.create(image("guest", f"{images.url}/guest.qcow2"))
         daemon.wait_phase("vi", "guest", "Ready")
         yield daemon
     node.remove_domains()
+
+
+both_homes = pytest.mark.parametrize(
+    "hyperd", ["embedded", pytest.param("kubernetes", marks=pytest.mark.cluster)], indirect=True, scope="package"
+)
+"""For tests that must pass wherever the objects are."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.host.machine.conftest import both_homes
 from tests.host.node import Node, wait_until
 from tests.host.running import Console, Hyperd, disk, machine, operation
 
@@ -43,6 +44,7 @@ def condition(obj: Object, type_: str) -> Object:
     return next((c for c in (obj.get("status") or {}).get("conditions", []) if c["type"] == type_), {})
 
 
+@both_homes
 def test_a_machine_boots_to_a_login_prompt_and_answers_on_its_address(
     hyperd: Hyperd, node: Node, name: str
 ) -> None:
@@ -59,6 +61,7 @@ def test_a_machine_boots_to_a_login_prompt_and_answers_on_its_address(
     assert set(root["stats"]["creationDuration"]) == {"waitingForDependencies", "totalProvisioning"}
 
 
+@both_homes
 def test_a_guest_that_powers_off_stays_stopped_until_it_is_started(hyperd: Hyperd, name: str) -> None:
     vm = make(hyperd, name)
     hyperd.wait_console(vm, "login:")
