@@ -70,10 +70,12 @@ class Cluster:
 class ControlPlane(Cluster):
     """A control plane of our own, in a folder that goes with it."""
 
-    def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="hv-plane-"))
+    def __init__(self, folder: Path | None = None, *, port: int = 0) -> None:
+        """A ``folder`` that is given stays, with what etcd holds; ``port`` 0 takes any."""
+        self._keeps = folder is not None
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="hv-plane-"))
         super().__init__(self.folder / "kubeconfig")
-        self.port = free_port()
+        self.port = port or free_port()
         self._etcd_port = free_port()
         self._make_certificates()
         self._etcd: subprocess.Popen[bytes] | None = None
@@ -87,10 +89,11 @@ class ControlPlane(Cluster):
         self.start_server()
 
     def stop(self) -> None:
-        """End all processes and remove the folder. Safe to call at any time."""
+        """End all processes and remove the folder, unless it was given. Safe to call at any time."""
         for process in (self._controllers, self._server, self._etcd):
             _end(process)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if not self._keeps:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def start_server(self) -> None:
         """Start the API server alone, over what etcd holds."""

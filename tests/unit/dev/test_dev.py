@@ -33,7 +33,7 @@ def test_a_command_explains_itself_and_does_nothing() -> None:
 def test_help_names_every_command() -> None:
     shown = dev("help")
     assert shown.returncode == 0
-    for command in ("run", "stop", "test", "lint", "bench"):
+    for command in ("run", "cluster", "stop", "test", "lint", "bench"):
         assert f"\n  {command}" in shown.stdout
 
 
