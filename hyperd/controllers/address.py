@@ -124,7 +124,7 @@ class AddressController(Controller):
         """The lowest free address, with its lease written."""
         cidrs = self._context.settings.network.virtual_machine_cidrs
         async with self._allocating:
-            taken = set(self._granted)
+            taken = self._granted | await self._strangers()
             for item in self._leases.by_index(HOLDER_INDEX, vmip["metadata"]["uid"]):
                 # Written before a crash, and not yet in the status.
                 mine = address_of_lease(item.name)
@@ -152,7 +152,8 @@ class AddressController(Controller):
             return None
         async with self._allocating:
             lease = self._leases.get("", lease_name(address))
-            if lease is None and await self._write_lease(vmip, address):
+            free = lease is None and address not in await self._strangers()
+            if free and await self._write_lease(vmip, address):
                 return address
             if lease is not None and await self._take_over(lease, vmip):
                 return address
@@ -160,6 +161,11 @@ class AddressController(Controller):
         reason = "VirtualMachineIPAddressLeaseAlreadyExists"
         set_condition(vmip, "Bound", False, reason=reason, message=message)
         return None
+
+    async def _strangers(self) -> set[IPv4Address]:
+        """Addresses of guests on this host that no machine knows, such as those made after a restored backup."""
+        known = {item.uid for item in self._machines.items()}
+        return {address for uid, address in await self._context.network.routed() if uid not in known}
 
     async def _write_lease(self, vmip: Object, address: IPv4Address) -> bool:
         meta = vmip["metadata"]

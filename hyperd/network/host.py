@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from typing import Concatenate, ParamSpec, TypeVar
 
 from hyperd.errors import TemporaryError
@@ -64,6 +64,10 @@ class HostNetwork:
     async def inventory(self) -> list[OwnedTap]:
         """All taps of this instance."""
         return await _job("network devices", taps.inventory, self._instance)
+
+    async def routed(self) -> list[tuple[str, IPv4Address]]:
+        """(uid, address) of what this host routes to a tap of this instance."""
+        return await _job("routes to taps", taps.routed, self._instance, self._settings.route_table)
 
     async def remove_all(self) -> None:
         """Remove every trace of this instance: taps, routes, rules, NAT."""

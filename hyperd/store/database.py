@@ -69,7 +69,7 @@ def open_database(path: Path, *, migrations: Sequence[Migration] = MIGRATIONS, v
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         connection = apsw.Connection(str(path), vfs=vfs or None)
         _prepare(connection)
-        version = _check(connection, path, migrations)
+        version = _checked(connection, path, migrations)
         _configure(connection)
         _migrate(connection, path, version, migrations)
         database = Database(connection, lock, _instance_id(connection))
@@ -150,6 +150,14 @@ def _configure(db: apsw.Connection) -> None:
     db.execute("PRAGMA synchronous = FULL")
     db.execute("PRAGMA journal_size_limit = 16777216")
     db.execute("PRAGMA temp_store = MEMORY")
+
+
+def _checked(db: apsw.Connection, path: Path, migrations: Sequence[Migration]) -> int:
+    """``_check``, where also text that is none and numbers that are none are damage."""
+    try:
+        return _check(db, path, migrations)
+    except (TypeError, ValueError) as err:
+        raise damaged(path, err) from err
 
 
 def _check(db: apsw.Connection, path: Path, migrations: Sequence[Migration]) -> int:

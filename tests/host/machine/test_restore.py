@@ -61,7 +61,7 @@ def test_a_restore_stops_no_guest_and_removes_nothing_it_does_not_know(node: Nod
         assert "default/new runs" in said
         assert (running(daemon, old), running(daemon, new)) == before
         assert files(daemon.state_dir / "volumes") == volumes
-        _works_on(daemon)
+        _works_on(daemon, new["status"]["ipAddress"])
         node.virsh("destroy", f"{daemon.instance}-{new['metadata']['uid']}")
         daemon.client.call("POST", f"{paths.SUBRESOURCES}/nodes/node/collectgarbage?foreign=true")
         wait_until(
@@ -73,9 +73,12 @@ def test_a_restore_stops_no_guest_and_removes_nothing_it_does_not_know(node: Nod
     node.remove_domains()
 
 
-def _works_on(daemon: Hyperd) -> None:
-    """What the restored store knows is administered as ever."""
+def _works_on(daemon: Hyperd, taken: str) -> None:
+    """What the restored store knows is administered as ever, and the guest it forgot keeps its address."""
     daemon.create(disk("more", size="8Mi"))
-    daemon.wait_phase("vd", "more", "Ready")
-    daemon.delete("vd", "more")
-    daemon.wait_gone("vd", "more")
+    daemon.create(machine("more", "more", terminationGracePeriodSeconds=0))
+    vm = daemon.wait_phase("vm", "more", "Running")
+    assert vm["status"]["ipAddress"] != taken
+    for word in ("vm", "vd"):
+        daemon.delete(word, "more")
+        daemon.wait_gone(word, "more")

@@ -6,7 +6,7 @@ It is a SQLite file layer over the real one: what is written through it lies in 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,9 +119,11 @@ Survivors = Literal["synced", "all", "some"]
 """Of the writes that were not synced before the cut: none, all, or some of them, each perhaps in part."""
 
 
-def after_power_cut(log: list[Operation], survivors: Survivors, chance: random.Random) -> dict[str, bytes]:
-    """The files as the next boot finds them when the power went after the operations of ``log``."""
-    files: dict[str, bytearray] = {}
+def after_power_cut(
+    log: list[Operation], survivors: Survivors, chance: random.Random, before: Mapping[str, bytes] | None = None
+) -> dict[str, bytes]:
+    """The files as the next boot finds them when the power went after the operations of ``log`` on ``before``."""
+    files = {name: bytearray(content) for name, content in (before or {}).items()}
     pending: dict[str, list[Operation]] = {}
     for operation in log:
         if operation.kind == "sync":

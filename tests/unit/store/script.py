@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import os
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +21,14 @@ World = dict[tuple[str, str, str], bytes]
 
 FINALIZER = "test.deckhouse.io/hold"
 Step = Callable[[EmbeddedStore], Awaitable[Item]]
+
+
+@contextmanager
+def memory_folder() -> Iterator[Path]:
+    """A folder of a file system in memory, where the machine has one."""
+    place = "/dev/shm"
+    with tempfile.TemporaryDirectory(prefix="hvs", dir=place if os.path.isdir(place) else None) as folder:
+        yield Path(folder)
 
 
 def store_at(path: Path, *, vfs: str = "", log_events: int = 20_000) -> EmbeddedStore:

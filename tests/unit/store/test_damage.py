@@ -66,19 +66,22 @@ async def _fill(folder: Path, target: Path) -> Files:
 
 
 @pytest.fixture(scope="module")
-def killed(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    return asyncio.run(_fill(tmp_path_factory.mktemp("running"), tmp_path_factory.mktemp("killed")))
+def killed(module_path: Path) -> Files:
+    for name in ("running", "killed"):
+        (module_path / name).mkdir()
+    return asyncio.run(_fill(module_path / "running", module_path / "killed"))
 
 
 @pytest.fixture(scope="module")
-def stopped(killed: Files, tmp_path_factory: pytest.TempPathFactory) -> Files:
+def stopped(killed: Files, module_path: Path) -> Files:
     """The same after a clean stop: no log."""
 
     async def stop(folder: Path) -> None:
         async with opened_store(store_at(killed.copy(folder))):
             pass
 
-    folder = tmp_path_factory.mktemp("stopped")
+    folder = module_path / "stopped"
+    folder.mkdir()
     asyncio.run(stop(folder))
     return Files(folder, killed.states, killed.log_sizes)
 

@@ -17,9 +17,9 @@ from tests.unit.store.script import STEPS, Step, World, settled, store_at, world
 
 
 @pytest.fixture(scope="module")
-def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def fresh(module_path: Path) -> Path:
     """A store that was started once, so that each run begins behind its creation."""
-    path = tmp_path_factory.mktemp("fresh") / "s.db"
+    path = module_path / "s.db"
 
     async def create() -> None:
         async with opened_store(store_at(path)):

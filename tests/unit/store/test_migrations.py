@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 import sqlite3
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from hyperd.errors import Expired, PermanentError
 from hyperd.store.embedded import EmbeddedStore, opened_store
 from hyperd.store.schema import MIGRATIONS
 from tests.contract.store.kinds import CONFIG_MAPS, config_map
+from tests.unit.store.disk import Survivors, after_power_cut, disk
 from tests.unit.store.test_faults import store_at
 
 _VERSIONS = {"default": 100, "kube-system": 101, "kube-public": 102, "kube-node-lease": 103}
@@ -99,6 +102,29 @@ async def test_the_first_schema_comes_along_with_its_log(tmp_path: Path) -> None
         assert db.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone() == ("1",)
         assert db.execute("SELECT count(*) FROM log").fetchone() == (8,)
     db.close()
+
+
+@pytest.mark.parametrize("survivors", ["synced", "all", "some"])
+async def test_a_power_cut_at_any_moment_of_a_migration_loses_nothing(
+    tmp_path: Path, survivors: Survivors
+) -> None:
+    path = tmp_path / "s.db"
+    version_one(path)
+    before = {path.name: path.read_bytes()}
+    chance = random.Random(3)
+    with disk(f"migrating-{survivors}") as recorder:
+        async with opened_store(store_at(path, vfs=recorder.name)):
+            pass
+    # The copy that is made first has files of its own.
+    log = [operation for operation in recorder.log if ".bak" not in operation.file]
+    assert len(log) > 10
+    for cut in range(len(log) + 1):
+        folder = tmp_path / str(cut)
+        await asyncio.to_thread(folder.mkdir)
+        for name, content in after_power_cut(log[:cut], survivors, chance, before).items():
+            (folder / name).write_bytes(content)
+        async with opened_store(store_at(folder / path.name)) as store:
+            await holds_all(store)
 
 
 async def test_a_migration_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:

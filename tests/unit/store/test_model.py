@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
 
 from hypothesis import settings
@@ -24,7 +22,7 @@ from hyperd.errors import AlreadyExists, Conflict, HyperdError, NotFound
 from hyperd.resources.kind import Object
 from hyperd.store.interface import EventType, PatchType, Preconditions, Propagation
 from tests.contract.store.kinds import WIDGETS, owned_by, widget
-from tests.unit.store.script import store_at
+from tests.unit.store.script import memory_folder, store_at
 
 T = TypeVar("T")
 NAMES = st.sampled_from(["a", "b", "c", "d"])
@@ -52,8 +50,8 @@ class StoreModel(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
-        self.folder = tempfile.TemporaryDirectory()
-        self.path = Path(self.folder.name) / "s.db"
+        self.folder = memory_folder()
+        self.path = self.folder.__enter__() / "s.db"
         self.store = store_at(self.path)
         self.model: dict[str, Known] = {}
         self.stale: dict[str, str] = {}
@@ -79,7 +77,7 @@ class StoreModel(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.run(self.store.close())
         self.loop.close()
-        self.folder.cleanup()
+        self.folder.__exit__(None, None, None)
 
     # What clients do
 

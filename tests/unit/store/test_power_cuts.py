@@ -33,11 +33,11 @@ async def _run(path: Path, recorder: Disk, trace: Trace) -> None:
 
 
 @pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Disk, Trace]:
+def recorded(module_path: Path) -> tuple[Disk, Trace]:
     """One run, whole: its disk operations, and what was acknowledged when."""
     trace = Trace()
     with disk("recorder") as recorder:
-        asyncio.run(_run(tmp_path_factory.mktemp("run") / "s.db", recorder, trace))
+        asyncio.run(_run(module_path / "s.db", recorder, trace))
     return recorder, trace
 
 
