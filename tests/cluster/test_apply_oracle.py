@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -249,7 +250,14 @@ def every_kind(kind: Kind) -> st.SearchStrategy[list[Step]]:
         st.builds(Step, st.just("merge"), MANAGERS, merge_patches(valid(kind)).filter(_harmless)),
     )
     begin = st.sampled_from(("apply", "create")).map(lambda verb: Step(verb, "one", first))
-    return st.builds(lambda one, more: [one, *more], begin, st.lists(later, min_size=1, max_size=5))
+    return st.builds(
+        lambda one, more: [one, *more], begin, st.lists(later.filter(_is_yaml), min_size=1, max_size=5)
+    )
+
+
+def _is_yaml(step: Step) -> bool:
+    """Whether an apply, which an API server reads as YAML, may carry these characters."""
+    return step.verb != "apply" or json.dumps(step.content, ensure_ascii=False).isprintable()
 
 
 def _harmless(patch: Any) -> bool:

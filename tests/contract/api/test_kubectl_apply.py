@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import copy
 import json
-import shutil
 from typing import Any
-
-import pytest
 
 from tests.contract.api.conftest import Kubectl
 from tests.unit.api.conftest import machine
 from tests.unit.resources.samples import examples
-
-pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
 
 SIZE = "jsonpath={.spec.memory.size}"
 VERSION = "jsonpath={.metadata.resourceVersion}"

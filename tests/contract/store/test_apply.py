@@ -9,6 +9,7 @@ import pytest
 from hyperd.errors import BadRequest, Conflict, Invalid, NotFound
 from hyperd.resources.kind import Kind, Object
 from hyperd.store.interface import PatchType, Store, Write
+from tests.contract.store.homes import EmbeddedHome
 from tests.contract.store.kinds import CONFIG_MAPS, NAMESPACES, SECRETS, WIDGETS, config_map, widget
 
 PORT = 'k:{"port":80,"protocol":"TCP"}'
@@ -218,6 +219,17 @@ async def test_a_rehearsed_apply_writes_nothing(store: Store) -> None:
     item, _ = await store.apply(WIDGETS, "default", "w", wanted(size=2), write=dry)
     assert item.object()["spec"]["size"] == 2
     assert (await store.get(WIDGETS, "default", "w")).object() == before
+
+
+async def test_who_may_only_change_does_not_create_by_applying(embedded: EmbeddedHome) -> None:
+    """In a cluster its RBAC says so."""
+    store = embedded.store
+    with pytest.raises(NotFound):
+        await store.apply(WIDGETS, "default", "w", wanted(size=1), write=Write(may_create=False))
+    await apply(store, wanted(size=1))
+    write = Write(field_manager="me", may_create=False)
+    item, _ = await store.apply(WIDGETS, "default", "w", wanted(size=2), write=write)
+    assert item.object()["spec"]["size"] == 2
 
 
 APPLIED_WRONGLY: list[tuple[str, Any, type[Exception], str]] = [

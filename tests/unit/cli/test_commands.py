@@ -36,8 +36,10 @@ async def test_get_takes_kinds_by_any_name_and_all_namespaces(hv: Hv) -> None:
 async def test_get_gives_yaml_json_and_names(hv: Hv) -> None:
     one = yaml.safe_load((await hv("get", "vm", "web-7", "-n", "shop", "-o", "yaml")).out)
     assert (one["kind"], one["metadata"]["name"]) == ("VirtualMachine", "web-7")
+    assert "managedFields" not in one["metadata"]
     many = json.loads((await hv("get", "vm", "-n", "shop", "-o", "json")).out)
     assert [item["kind"] for item in many["items"]] == ["VirtualMachine"] * 3
+    assert not any("managedFields" in item["metadata"] for item in many["items"])
     assert (await hv("get", "vm", "-o", "name", "-n", "shop")).out.split()[0] == "virtualmachine/db-1"
 
 
