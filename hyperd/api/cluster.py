@@ -218,9 +218,11 @@ class ClusterApi:
         if path.startswith(_CONNECT_PREFIX):
             return await self._connected(request, request_id, path, user, seen)
         if path.rstrip("/") in _DOCUMENTS or path.startswith("/openapi/v3/"):
-            seen.verb, seen.resource = "get", path
+            seen.verb = "get"
             await require(self._reviews, user, Attributes(request.method.lower(), path=path))
-            return await self._document(request, path, request_id)
+            response = await self._document(request, path, request_id)
+            seen.resource = f"/{path.strip('/')}"  # only what exists is counted by its path
+            return response
         raise NotFound("the server could not find the requested resource")
 
     async def _connected(
