@@ -70,7 +70,8 @@ class Reviews:
                     f"({wanted})"
                 )
         metadata, spec = _object(asked, "metadata"), _object(asked, "spec")
-        answer: Object = {"kind": kind.kind, "apiVersion": kind.api_version, "metadata": dict(metadata)}
+        named = {key: metadata[key] for key in ("name", "namespace") if isinstance(metadata.get(key), str)}
+        answer: Object = {"kind": kind.kind, "apiVersion": kind.api_version, "metadata": named}
         if spec:
             answer["spec"] = spec
         answer["status"] = await self._answers[kind](call, answer)
