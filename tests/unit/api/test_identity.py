@@ -17,11 +17,12 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from hyperd.api import tokens
 from hyperd.api.tokens import Grant, Tokens
 from hyperd.roles import Role
-from hyperd.store.interface import BY_SYSTEM
+from hyperd.store.interface import BY_SYSTEM, User
 from tests.unit.api.conftest import Api, serving
 
 MAPS = "/api/v1/namespaces/default/configmaps"
@@ -238,3 +239,29 @@ async def test_a_watch_ends_with_its_token(api: Api, monkeypatch: pytest.MonkeyP
             await asyncio.wait_for(response.read(), 5)
     async with api.client.get(f"http://h{MAPS}?watch=true&timeoutSeconds=1") as response:
         assert await response.read() is not None
+
+
+async def test_a_session_ends_with_its_token(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens, "_CHECK_SECONDS", 0.05)
+    ended = asyncio.Event()
+
+    async def console(request: web.BaseRequest, user: User, namespace: str, name: str) -> web.StreamResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        try:
+            async for _ in socket:
+                pass
+        finally:
+            ended.set()
+        return socket
+
+    path = "/apis/subresources.virtualization.deckhouse.io/v1alpha2/namespaces/default/virtualmachines/web/console"
+    async with serving(folder, sessions={("virtualmachines", "console"): console}) as api:
+        headers = bearer(await token(api, "op", Role.OPERATOR))
+        async with api.client.ws_connect(f"http://h{path}", headers=headers) as session:
+            assert (await api.call("DELETE", "/api/v1/namespaces/hyperd-system/secrets/op"))[0] == 200
+            message = await session.receive(5)
+            assert message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR)
+        async with asyncio.timeout(5):
+            await ended.wait()
+        assert (await api.call("GET", path.removesuffix("/console"), headers=headers))[0] == 401
