@@ -14,6 +14,7 @@ from tests.cluster.installed.conftest import NAMESPACE, Installed, eventually
 from tests.cluster.installed.test_admission import disk, secret
 from tests.unit.admission.world import make
 
+GROUP = "/apis/subresources.virtualization.deckhouse.io/v1alpha2"
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 
@@ -46,8 +47,7 @@ def test_writes_wait_for_their_judge_and_nothing_else_does(
 
     installed.server.start(installed.account_kubeconfig())
     create(another)
-    group = "/apis/subresources.virtualization.deckhouse.io/v1alpha2"
-    eventually(lambda: "virtualmachines/console" in _raw(installed, group), 60)
+    eventually(lambda: "virtualmachines/console" in _raw(installed, GROUP), 60)
 
 
 def _raw(installed: Installed, path: str) -> str:
@@ -55,3 +55,19 @@ def _raw(installed: Installed, path: str) -> str:
         return installed.plane.kubectl("get", "--raw", path)
     except PlaneError:
         return ""
+
+
+def test_a_restarted_api_server_finds_hyperd_again(installed: Installed, editor: Path) -> None:
+    installed.plane.stop_server()
+    installed.plane.start_server()
+
+    def judged() -> bool:
+        try:
+            wrong = disk(None)
+            said = installed.kubectl(editor, "create", "-f", "-", stdin=yaml.safe_dump(wrong), rc=1)
+        except PlaneError:
+            return False
+        return "a blank disk needs a size" in said
+
+    eventually(judged, 60)
+    eventually(lambda: "virtualmachines/console" in _raw(installed, GROUP), 60)
