@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +158,12 @@ class Hyperd:
     def patch(self, word: str, name: str, patch: Object, namespace: str = "default") -> Object:
         found = resource(word)
         return self.client.patch(found, namespace if found.namespaced else None, name, patch)
+
+    def events(self, name: str, namespace: str = "default") -> Sequence[Object]:
+        """The events about an object."""
+        about = f"involvedObject.name={name}"
+        items: Sequence[Object] = self.client.list(resource("events"), namespace, fields=about)["items"]
+        return items
 
     def delete(self, word: str, name: str, namespace: str = "default") -> None:
         found = resource(word)

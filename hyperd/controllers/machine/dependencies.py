@@ -28,7 +28,7 @@ from hyperd.resources.all import (
     VIRTUAL_MACHINE_CLASS,
     VIRTUAL_MACHINE_IP_ADDRESS,
 )
-from hyperd.resources.conditions import remove_condition, set_condition
+from hyperd.resources.conditions import find_condition, remove_condition, set_condition
 from hyperd.resources.kind import Kind, Object
 from hyperd.resources.meta import owner_reference
 from hyperd.resources.sizing import sizing_faults
@@ -37,6 +37,7 @@ from registry.models import CachedImage
 
 Wake = Callable[[], None]
 
+_TAKEN = "is in use by another VM"
 _USABLE_DISK_PHASES = ("Ready", "Resizing")
 
 
@@ -239,10 +240,17 @@ class Resolver:
                 problems.append(problem)
         if problems:
             message = " ".join(problems)
+            self._tell_taken(machine, message)
             set_condition(machine, "BlockDevicesReady", False, reason="BlockDevicesNotReady", message=message)
             found.block(message)
         else:
             set_condition(machine, "BlockDevicesReady", True, reason="BlockDevicesReady")
+
+    def _tell_taken(self, machine: Object, message: str) -> None:
+        """An event for a disk that another machine holds, once for each time that this comes up."""
+        before = find_condition(machine, "BlockDevicesReady") or {}
+        if _TAKEN in message and before.get("message") != message:
+            self._context.events.event(machine, "Warning", "VirtualDiskAlreadyInUse", message)
 
     async def _device(self, machine: Object, ref: Object, wake: Wake) -> tuple[Device | None, str]:
         kind = usage.DEVICE_KINDS.get(ref.get("kind", ""))
@@ -266,7 +274,7 @@ class Resolver:
             return None, f'VirtualDisk "{meta["name"]}" is {phase}{progress}, not Ready.'
         holder = self._other_holder(machine, meta["name"])
         if holder:
-            return None, f'VirtualDisk "{meta["name"]}" is in use by another VM, "{holder}".'
+            return None, f'VirtualDisk "{meta["name"]}" {_TAKEN}, "{holder}".'
         return (
             Device(
                 kind=VIRTUAL_DISK.kind,

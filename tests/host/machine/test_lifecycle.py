@@ -248,6 +248,7 @@ def test_a_second_machine_waits_for_a_disk_in_use_and_takes_it_when_it_is_free(h
     waiting = hyperd.wait("vm", second, lambda o: condition(o, "BlockDevicesReady").get("status") == "False")
     assert f'in use by another VM, "{name}"' in condition(waiting, "BlockDevicesReady")["message"]
     assert waiting["status"]["phase"] == "Pending"
+    assert "VirtualDiskAlreadyInUse" in [event["reason"] for event in hyperd.events(second)]
     hyperd.delete("vm", name)
     hyperd.wait_phase("vm", second, "Running")
     hyperd.delete("vm", second)
