@@ -131,8 +131,8 @@ class ApiServer:
             await self.stop()
             raise
         self._tasks.append(asyncio.create_task(self.metrics.loop_lag.run(), name="loop-lag"))
-        extra = {"socket": str(self._settings.socket_path), "host": api.host, "port": self._port}
-        _LOG.info("The API listens", extra=extra)
+        tls = f" and {api.host}:{self._port}" if self._elsewhere is None else ""
+        _LOG.info("The API listens on %s%s.", self._settings.socket_path, tls)
 
     async def _listen_tls(self, http: web.Server) -> None:
         api = self._settings.api

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from hyperd import logs
 from hyperd.api import answers
 from hyperd.api.audit import AuditLog, Entry
 from hyperd.api.authorization import Attributes
@@ -61,6 +62,7 @@ class Border:
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         started = time.perf_counter()
         request_id = f"{self._boot}-{next(self._numbers):x}"
+        logs.request_id.set(request_id)
         seen = Seen()
         code = _CLIENT_LEFT
         try:
@@ -77,11 +79,7 @@ class Border:
                 request.method,
                 request.raw_path.partition("?")[0],
                 code,
-                extra={
-                    "request_id": request_id,
-                    "user": seen.user.name if seen.user else "",
-                    "seconds": round(elapsed, 6),
-                },
+                extra={"user": seen.user.name if seen.user else "", "milliseconds": round(elapsed * 1000, 3)},
             )
         return response
 
@@ -95,7 +93,7 @@ class Border:
             raise
         except Exception as err:  # noqa: BLE001  the named border: a defect must not reach the user as a traceback
             path = request.raw_path.partition("?")[0]
-            _LOG.exception("A request failed", extra={"request_id": request_id, "path": path})
+            _LOG.exception("A request failed", extra={"path": path})
             defect = InternalError(
                 f"Internal error ({type(err).__name__}); the daemon's log has the details under {request_id}."
             )

@@ -195,10 +195,7 @@ class ClusterApi:
         if former is not None:
             former.close()
         else:
-            _LOG.info(
-                "The cluster's API server is served",
-                extra={"host": self._settings.aggregation.host, "port": self.port},
-            )
+            _LOG.info("The cluster's API server is served on %s:%d.", self._settings.aggregation.host, self.port)
 
     async def _answer(self, request: web.BaseRequest, request_id: str, seen: Seen) -> web.StreamResponse:
         path = request.raw_path.partition("?")[0]

@@ -44,7 +44,7 @@ class _Connection(RequestHandler):
             error = InternalError("Internal error; the daemon's log has the details.")
         else:
             error = BadRequest(f"the request is not valid HTTP/1.1: {why or 'it cannot be parsed'}")
-        _LOG.debug("Not HTTP: %s", why, extra={"remote": request.remote})
+        _LOG.debug("Not HTTP, from %s: %s", request.remote, why)
         response = answers.failure(error, request, "")
         response.force_close()
         return response

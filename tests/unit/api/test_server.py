@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import socket
@@ -16,6 +17,7 @@ import aiohttp
 import pytest
 from aiohttp import http_parser, web
 
+from hyperd import logs
 from hyperd.api import subresources
 from hyperd.api.app import ApiServer
 from hyperd.errors import NotFound, PermanentError
@@ -191,19 +193,22 @@ async def test_a_defect_is_a_status_with_an_id_and_the_log_has_the_rest(
         raise ZeroDivisionError("secret detail")
 
     monkeypatch.setattr(api.store, "get", broken)
+    caplog.handler.setFormatter(logs.JsonFormatter())
     status, body = await api.call("GET", f"{MAPS}/a")
     assert (status, body["reason"]) == (500, "InternalError")
     assert "secret detail" not in body["message"]
-    assert any(record.exc_info for record in caplog.records)
+    logged = next(line for line in map(json.loads, caplog.text.splitlines()) if "traceback" in line)
+    assert logged["request"] in body["message"]
+    assert logged["path"] == f"{MAPS}/a"
 
 
 async def test_requests_are_logged_with_their_id(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.handler.setFormatter(logs.JsonFormatter())
     with caplog.at_level(logging.DEBUG, logger="hyperd.api.border"):
         async with api.client.get(f"http://h{MAPS}") as response:
             wanted = response.headers["X-Request-Id"]
-    assert [record.getMessage() for record in caplog.records if getattr(record, "request_id", "") == wanted] == [
-        f"GET {MAPS} 200"
-    ]
+    logged = [json.loads(line) for line in caplog.text.splitlines()]
+    assert [line["message"] for line in logged if line.get("request") == wanted] == [f"GET {MAPS} 200"]
 
 
 async def test_metrics_count_requests_and_know_the_process(api: Api) -> None:
