@@ -119,6 +119,13 @@ class NotAcceptable(HyperdError):
     code = 406
 
 
+class RequestTimeout(HyperdError):
+    """The body of the request did not come in time."""
+
+    reason = "Timeout"
+    code = 408
+
+
 class AlreadyExists(HyperdError):
     """An object of that name is there already."""
 

@@ -15,7 +15,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from hyperd.api import protobuf
 from hyperd.api.negotiate import JSON
-from hyperd.errors import BadRequest, RequestEntityTooLarge, Timeout, UnsupportedMediaType
+from hyperd.errors import BadRequest, RequestEntityTooLarge, RequestTimeout, UnsupportedMediaType
 from hyperd.resources.kind import Object
 
 _YAML_TYPES = ("application/yaml", "application/yml", "text/yaml", "text/x-yaml", "application/x-yaml")
@@ -28,8 +28,8 @@ _MAX_SHOWN = 200
 async def read(request: web.BaseRequest, limit: int) -> bytes:
     """The whole body.
 
-    Raises RequestEntityTooLarge beyond ``limit`` bytes, Timeout when it does not come, BadRequest when its chunks
-    are broken, UnsupportedMediaType when it is compressed.
+    Raises RequestEntityTooLarge beyond ``limit`` bytes, RequestTimeout when it does not come, BadRequest when its
+    chunks are broken, UnsupportedMediaType when it is compressed.
     """
     encoding = request.headers.get("Content-Encoding", "identity").lower()
     if encoding != "identity":
@@ -41,6 +41,8 @@ async def read(request: web.BaseRequest, limit: int) -> bytes:
         raise too_large
     if not request.can_read_body:
         return b""
+    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     chunks: list[bytes] = []
     size = 0
     try:
@@ -51,7 +53,7 @@ async def read(request: web.BaseRequest, limit: int) -> bytes:
                     raise too_large
                 chunks.append(chunk)
     except TimeoutError:
-        raise Timeout(f"the request body did not arrive within {_READ_TIMEOUT:.0f} seconds") from None
+        raise RequestTimeout(f"the request body did not arrive within {_READ_TIMEOUT:.0f} seconds") from None
     except (HttpProcessingError, web.RequestPayloadError) as err:
         raise BadRequest(f"the request body cannot be read: {_one_line(str(err))}") from err
     return b"".join(chunks)

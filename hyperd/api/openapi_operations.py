@@ -68,6 +68,7 @@ _REFUSALS: Mapping[int, str] = {
     404: "There is no such object, or no such namespace.",
     405: "The path has no such method.",
     406: "None of the forms that Accept names is served.",
+    408: "The body did not come in time.",
     409: "The object exists, or has changed, or a precondition failed.",
     410: "The version or the continue token is older than what is kept.",
     413: "The body is too large.",
@@ -75,10 +76,10 @@ _REFUSALS: Mapping[int, str] = {
     422: "The object, or a parameter, breaks a rule.",
     429: "Too many watches are open.",
     503: "The store cannot write now.",
-    504: "The version is of the future, or the body did not come.",
+    504: "The version is of the future.",
 }
 _ALWAYS = (400, 401, 403, 404, 406)
-_WRITES = (*_ALWAYS, 409, 413, 415, 422, 503, 504)
+_WRITES = (*_ALWAYS, 408, 409, 413, 415, 422, 503)
 _ANSWERED: Mapping[str, Sequence[int]] = {
     "get": (*_ALWAYS, 405),
     "list": (*_ALWAYS, 410, 422, 429, 504),
@@ -86,7 +87,7 @@ _ANSWERED: Mapping[str, Sequence[int]] = {
     "update": (*_WRITES, 405),
     "patch": (*_WRITES, 405),
     "delete": (*_WRITES, 405),
-    "deletecollection": (*_WRITES, 410),
+    "deletecollection": (*_WRITES, 410, 504),
 }
 """Statuses of refusals, by verb; 405 where a name may be empty, which makes the path that of the collection."""
 _ACTIONS = {"create": "post", "update": "put"}
