@@ -172,8 +172,8 @@ class Sessions:
         node = vm.get("status", {}).get("nodeName", "")
         if self._node_name and node not in ("", self._node_name):
             raise NotImplementedYet(
-                f"VirtualMachine {_title(vm)} is on node {node}, this hyperd on node {self._node_name}: sessions "
-                "are not forwarded between nodes in this version; ask the hyperd of that node."
+                f"VirtualMachine {_title(vm)} is on node {node}, this hyperd on node {self._node_name}: ask the "
+                "cluster's API server, which leads to every node."
             )
 
     async def _probe(self, kind: SessionKind, vm: Object) -> Object:

@@ -224,10 +224,13 @@ class Hyperd:
 class Console:
     """A console session, as ``hv console`` opens it."""
 
-    def __init__(self, daemon: Hyperd, vm: str, namespace: str = "default") -> None:
+    def __init__(
+        self, daemon: Hyperd, vm: str, namespace: str = "default", *, through: home.Home | None = None
+    ) -> None:
+        """``through`` is another way to the daemon than the objects' home."""
         group = "subresources.virtualization.deckhouse.io/v1alpha2"
         path = f"/apis/{group}/namespaces/{namespace}/virtualmachines/{vm}/console"
-        self._socket = websocket.connect(daemon.client.home, path)
+        self._socket = websocket.connect(through or daemon.client.home, path)
         self.seen = b""
 
     def __enter__(self) -> Console:

@@ -53,3 +53,5 @@ both_homes = pytest.mark.parametrize(
     "hyperd", ["embedded", pytest.param("kubernetes", marks=pytest.mark.cluster)], indirect=True, scope="package"
 )
 """For tests that must pass wherever the objects are."""
+on_kubernetes = pytest.mark.parametrize("hyperd", ["kubernetes"], indirect=True, scope="package")
+"""For tests of what only a cluster can do to a daemon."""
