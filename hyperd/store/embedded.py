@@ -7,20 +7,17 @@ collector and namespace controller, because no other process would.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import orjson
-
-from hyperd.errors import AlreadyExists, BadRequest, Cause, Forbidden, Invalid
+from hyperd.errors import AlreadyExists, BadRequest, Cause, Forbidden
 from hyperd.resources.kind import Kind, Object, Registry
-from hyperd.resources.metadata import quoted
 from hyperd.resources.scale import SCALE, SUBRESOURCE
 from hyperd.resources.structural import check_metadata, invalid
 from hyperd.settings import StoreSettings
-from hyperd.store import core_kinds, deletion, scaling
+from hyperd.store import checks, core_kinds, deletion, scaling
 from hyperd.store.engine import Engine
 from hyperd.store.fields.apply import apply
 from hyperd.store.fields.tracking import differs_in_times_alone, track
@@ -42,13 +39,14 @@ from hyperd.store.ledger import Ledger
 from hyperd.store.listing import list_objects
 from hyperd.store.memory import Memory, Place, not_found
 from hyperd.store.patching import apply_patch
-from hyperd.store.pipeline import Pipeline, precondition_failed, random_name, report_unknown
+from hyperd.store.pipeline import Pipeline, aside, precondition_failed, random_name, report_unknown
 from hyperd.store.records import Stored
 from hyperd.store.schema import MIGRATIONS, Migration
 from hyperd.store.watching import QUEUE_LIMIT, Hub, open_watch
 
 _NAME_ATTEMPTS = 8
-_SHOWN_CHARS = 1000
+_LARGE_BYTES = 64 << 10
+"""From here on who owns what is worked out beside the event loop."""
 _ANYTHING = Preconditions()
 
 
@@ -131,7 +129,7 @@ class EmbeddedStore:
 
     async def get(self, kind: Kind, namespace: str, name: str, *, subresource: str = "") -> Item:
         item = self._memory.require(kind, namespace, name)
-        _check_subresource(kind, name, subresource)
+        checks.has_subresource(kind, name, subresource)
         return Item.of(scaling.shown(kind, item.object())) if subresource == SUBRESOURCE else item
 
     async def list(
@@ -266,7 +264,7 @@ class EmbeddedStore:
 
             def change(scale: Object) -> Object:
                 patched = apply_patch(kind, scale, patch_type, patch)
-                with _blaming_the_patch(patched):
+                with checks.blaming_the_patch(patched):
                     scaling.checked(patched)
                 return patched
 
@@ -274,7 +272,7 @@ class EmbeddedStore:
         async with self._ledger.turn(Place(kind, namespace, name)):
             old = self._memory.require(kind, namespace, name)
             patched = apply_patch(kind, old.object(), patch_type, patch)
-            with _blaming_the_patch(patched):
+            with checks.blaming_the_patch(patched):
                 new = self._pipeline.decode(kind, namespace, patched, write)
             return await self._replace(kind, old, new, subresource, write)
 
@@ -301,12 +299,14 @@ class EmbeddedStore:
             if old is None and (subresource or not write.may_create):
                 raise not_found(kind, name)
             live = None if old is None else old.object()
-            new = apply(kind, live, config, manager=manager, subresource=subresource, force=force)
+            large = max(0 if old is None else len(old.raw), checks.size_of(config)) > _LARGE_BYTES
+            options: dict[str, Any] = {"manager": manager, "subresource": subresource, "force": force}
+            new = await aside(large, apply, kind, live, config, **options)
             # What the configuration leaves to the schema is filled in after it was merged: nobody owns that.
             new = self._pipeline.decode(kind, namespace, new, write, applied=True)
             if old is not None:
                 return await self._replace(kind, old, new, subresource, write, applied=True), False
-            _check_name(new["metadata"], name)
+            checks.has_name(new["metadata"], name)
             if new["metadata"].get("uid"):
                 text = (
                     f"uid mismatch: the provided object specified uid {str(new['metadata']['uid'])[:64]}, "
@@ -328,7 +328,7 @@ class EmbeddedStore:
     ) -> tuple[Item, bool]:
         async with self._ledger.turn(Place(kind, namespace, name)):
             old = self._memory.require(kind, namespace, name)
-            _check_preconditions(kind, old, preconditions)
+            checks.meets(kind, old, preconditions)
             core_kinds.before_delete(kind, name)
             obj = old.object()
             await self._pipeline.delete(kind, obj, write)
@@ -373,7 +373,7 @@ class EmbeddedStore:
         """Write what ``change`` makes of the object's Scale; returns the Scale that results."""
         async with self._ledger.turn(Place(kind, namespace, name)):
             old = self._memory.require(kind, namespace, name)
-            _check_subresource(kind, name, SUBRESOURCE)
+            checks.has_subresource(kind, name, SUBRESOURCE)
             obj = old.object()
             scale, unknown = scaling.checked(change(scaling.owned_scale(kind, obj)))
             report_unknown(SCALE, unknown, write)
@@ -393,22 +393,16 @@ class EmbeddedStore:
         self, kind: Kind, old: Stored, new: Object, subresource: str, write: Write, *, applied: bool = False
     ) -> Item:
         """Write ``new`` over ``old``, whose turn is held; ``applied`` says that it has its managedFields."""
-        _check_subresource(kind, old.name, subresource)
+        checks.has_subresource(kind, old.name, subresource)
         meta = new["metadata"]
-        _check_name(meta, old.name)
-        if (meta.get("uid") or old.uid) != old.uid:
-            text = (
-                f"Precondition failed: UID in precondition: {str(meta['uid'])[:64]}, UID in object meta: {old.uid}"
-            )
-            raise precondition_failed(kind, old.name, text)
-        if (meta.get("resourceVersion") or old.resource_version) != old.resource_version:
-            text = "the object has been modified; please apply your changes to the latest version and try again"
-            raise precondition_failed(kind, old.name, text)
+        checks.has_name(meta, old.name)
+        checks.is_current(kind, old, meta)
         former = old.object()
+        large = len(old.raw) > _LARGE_BYTES
         if subresource == "status":
-            new = self._pipeline.update_status(kind, new, former, write, applied=applied)
+            new = await self._pipeline.update_status(kind, new, former, write, applied=applied, large=large)
         else:
-            new = await self._pipeline.update(kind, new, former, write, applied=applied)
+            new = await self._pipeline.update(kind, new, former, write, applied=applied, large=large)
         if new == former or differs_in_times_alone(new, former):
             return old
         if write.dry_run:
@@ -436,42 +430,6 @@ class EmbeddedStore:
                 group=kind.group,
                 name=name,
             )
-
-
-@contextmanager
-def _blaming_the_patch(patched: Object) -> Iterator[None]:
-    """Not the request is malformed, but what the patch would make of the object: BadRequest becomes Invalid."""
-    try:
-        yield
-    except BadRequest as err:
-        shown = orjson.dumps(patched).decode()[:_SHOWN_CHARS]
-        text = f"Invalid value: {quoted(shown)}: {err.message}"
-        raise Invalid(f' "" is invalid: patch: {text}', causes=[Cause("patch", text)]) from err
-
-
-def _check_subresource(kind: Kind, name: str, subresource: str) -> None:
-    if subresource not in ("", *kind.subresources):
-        raise not_found(kind, name)
-
-
-def _check_name(meta: Object, name: str) -> None:
-    """Raise BadRequest unless the object has the name of the request."""
-    if not meta.get("name"):
-        raise BadRequest(f"the name of the object ({name} based on URL) was undeterminable: name must be provided")
-    if meta["name"] != name:
-        raise BadRequest(
-            f"the name of the object ({str(meta['name'])[:253]}) does not match the name on the URL ({name})"
-        )
-
-
-def _check_preconditions(kind: Kind, old: Stored, wanted: Preconditions) -> None:
-    for label, field, want, have in (
-        ("UID", "object meta", wanted.uid, old.uid),
-        ("ResourceVersion", "object meta", wanted.resource_version, old.resource_version),
-    ):
-        if want and want != have:
-            text = f"Precondition failed: {label} in precondition: {want}, {label} in {field}: {have}"
-            raise precondition_failed(kind, old.name, text)
 
 
 @asynccontextmanager

@@ -6,10 +6,11 @@ file that did not pass all of it, and what a client may not set (uid, times, gen
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import uuid
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import orjson
 
@@ -31,6 +32,9 @@ from hyperd.store import core_kinds
 from hyperd.store.fields.tracking import FIELD as MANAGED_FIELDS
 from hyperd.store.fields.tracking import track
 from hyperd.store.interface import AdmissionRequest, Admit, FieldValidation, Reader, Write
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 NAME_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 _RANDOM_LENGTH = 5
@@ -113,10 +117,12 @@ class Pipeline:
         core_kinds.before_create(kind, new)
         return await self._judge("CREATE", kind, new, None, write, applied=applied)
 
-    async def update(self, kind: Kind, new: Object, old: Object, write: Write, *, applied: bool = False) -> Object:
+    async def update(
+        self, kind: Kind, new: Object, old: Object, write: Write, *, applied: bool = False, large: bool = False
+    ) -> Object:
         """Make the decoded ``new`` ready to replace ``old``; status stays what it is.
 
-        ``applied`` says that it has its managedFields already.
+        ``applied`` says that it has its managedFields already, ``large`` that they are not for the event loop.
         """
         meta, former = new["metadata"], old["metadata"]
         causes = [
@@ -126,7 +132,7 @@ class Pipeline:
         ]
         core_kinds.default(kind, new)
         if not applied:
-            track(kind, new, old, manager=write.field_manager)
+            await aside(large, track, kind, new, old, manager=write.field_manager)
         _adopt_system_fields(meta, former)
         if "status" in kind.subresources:
             _take(new, old, "status")
@@ -140,15 +146,15 @@ class Pipeline:
             new["metadata"]["generation"] = former.get("generation", 0) + 1
         return new
 
-    def update_status(
-        self, kind: Kind, new: Object, old: Object, write: Write, *, applied: bool = False
+    async def update_status(
+        self, kind: Kind, new: Object, old: Object, write: Write, *, applied: bool = False, large: bool = False
     ) -> Object:
         """``old`` with the status of the decoded ``new``. Admission has no say in status.
 
-        ``applied`` says that ``new`` has its managedFields already.
+        ``applied`` and ``large`` are as for ``update``.
         """
         if not applied:
-            track(kind, new, old, manager=write.field_manager, subresource="status")
+            await aside(large, track, kind, new, old, manager=write.field_manager, subresource="status")
         result = {**old, "metadata": dict(old["metadata"])}
         _take(result, new, "status")
         _take(result["metadata"], new["metadata"], MANAGED_FIELDS)
@@ -227,6 +233,13 @@ class Pipeline:
         if response.causes and operation == "DELETE":
             raise invalid(kind, meta["name"], response.causes)
         return (response.object if response.object is not None else subject), response.causes
+
+
+async def aside(large: bool, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What ``fn`` returns; in a thread for what is ``large``, so that other requests are answered meanwhile."""
+    if large:
+        return await asyncio.to_thread(fn, *args, **kwargs)
+    return fn(*args, **kwargs)
 
 
 def random_name(prefix: str) -> str:

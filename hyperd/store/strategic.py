@@ -134,24 +134,29 @@ def _identity(item: Any, key: str) -> Any:
 
 def _placed(items: list[Any], order: list[Any], former: list[Any], key: str) -> list[Any]:
     """Items that ``order`` names come as it says; before each come those others that it followed in ``former``."""
-    named = [item for wanted in dict.fromkeys(map(_hashable, order)) for item in items if _is(item, key, wanted)]
-    rest = [item for item in items if not any(item is one for one in named)]
-    before = [_identity(item, key) for item in former]
+    wanted = {_hashable(value): place for place, value in reversed([*enumerate(order)])}
+    before = {_hashable(_identity(item, key)): place for place, item in reversed([*enumerate(former)])}
+    named: list[tuple[int, int, Any]] = []
+    rest: list[tuple[int, Any]] = []
+    for item in items:
+        identity = _hashable(_identity(item, key))
+        if identity in wanted:
+            named.append((wanted[identity], before.get(identity, -1), item))
+        else:
+            rest.append((before.get(identity, -1), item))
+    named.sort(key=lambda one: one[0])
     placed: list[Any] = []
-    for item in named:
-        place = before.index(_identity(item, key)) if _identity(item, key) in before else -1
-        while rest and place >= 0 and _identity(rest[0], key) in before[:place]:
-            placed.append(rest.pop(0))
+    taken = 0
+    for _, place, item in named:
+        while taken < len(rest) and 0 <= rest[taken][0] < place:
+            placed.append(rest[taken][1])
+            taken += 1
         placed.append(item)
-    return placed + rest
+    return placed + [item for _, item in rest[taken:]]
 
 
 def _hashable(value: Any) -> Any:
     return repr(value) if isinstance(value, dict | list) else value
-
-
-def _is(item: Any, key: str, wanted: Any) -> bool:
-    return bool(_hashable(_identity(item, key)) == wanted)
 
 
 def _list(name: str, value: Any) -> list[Any]:

@@ -6,7 +6,6 @@ is applied is held to its type first (``check``).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 from hyperd.store.fields.sets import LEAF, MEMBER, Fields, keyed, named, valued
@@ -150,12 +149,9 @@ def _fields_within(type_: Type, shape: str, value: Any) -> Fields:
             if part is not None:
                 out[named(name)] = part
     elif shape is LIST and type(value) is list:
-        elements = [element_of(type_, item) for item in value]
-        for element, item in zip(elements, value, strict=True):
-            if elements.count(element) > 1:
-                out[element] = LEAF
-            elif element:
-                out[element] = _fields_at(type_.item or UNTYPED, item, member=True) or LEAF
+        for element, items in _by_element(type_, value).items():
+            alone = len(items) == 1
+            out[element] = (_fields_at(type_.item or UNTYPED, items[0], member=True) or LEAF) if alone else LEAF
     return out
 
 
@@ -195,8 +191,3 @@ def with_named_fields(type_: Type, fields: Fields) -> Fields:
             inner = {MEMBER: LEAF, **inner}
         out[element] = inner
     return out
-
-
-def elements_of(type_: Type, items: Iterable[Any]) -> list[str]:
-    """The path elements of the items that can be told apart, in order."""
-    return [element for element in (element_of(type_, item) for item in items) if element]

@@ -20,7 +20,6 @@ from hyperd.store.fields.sets import (
     difference,
     intersection,
     named,
-    of_path,
     ordered,
     parse,
     union,
@@ -52,7 +51,7 @@ _ALWAYS_THERE: Final[Mapping[str, Object]] = {
     "Namespace": {"spec": {}, "status": {}},
     "Node": {"spec": {}, "status": {}},
     "Service": {"spec": {}, "status": {"loadBalancer": {}}},
-    "Event": {"involvedObject": {}, "source": {}},
+    "Event": {"involvedObject": {}, "source": {}, "reportingComponent": "", "reportingInstance": ""},
     "Lease": {"spec": {}},
 }
 """Parts of core kinds that Kubernetes takes for present even where nothing is written, so nobody adds them."""
@@ -245,8 +244,3 @@ def identifier(who: ManagerId) -> str:
 def overlapping(owned: Owned, changes: Comparison) -> Fields:
     """Which of the fields of ``owned`` somebody else changes."""
     return intersection(owned.fields, union(changes.modified, changes.added))
-
-
-def only(path: Sequence[str]) -> Fields:
-    """The set of the one field at ``path``, given by names."""
-    return of_path(tuple(map(named, path)))
