@@ -20,6 +20,7 @@ from hyperd.resources import structural
 from hyperd.resources.all import KINDS
 from hyperd.resources.conversion import convert
 from hyperd.resources.kind import Kind, Object
+from hyperd.resources.metadata import type_faults
 from hyperd.store.interface import SYSTEM, AdmissionRequest, AdmissionResponse, Admit, Reader, User
 
 API_VERSION = "admission.k8s.io/v1"
@@ -74,8 +75,9 @@ class AdmissionWebhook:
             return None
         new = None if asked.operation == "DELETE" else _stored(kind, asked.object)
         old = None if asked.operation == "CREATE" else _stored(kind, asked.old)
-        meta = (new or old or {}).get("metadata")
-        named = meta.get("name") if isinstance(meta, dict) else ""
+        if old is not None and (faults := _misshapen(kind, old)):
+            raise BadRequest(f"request.oldObject is no {kind.kind}: {faults[0].field}: {faults[0].message}")
+        named = (new or old or {}).get("metadata", {}).get("name")
         user = asked.user
         return AdmissionRequest(
             cast(Literal["CREATE", "UPDATE", "DELETE"], asked.operation),
@@ -92,10 +94,22 @@ class AdmissionWebhook:
 
 
 def _stored(kind: Kind, obj: Object) -> Object:
+    """``obj`` in the stored version, of the shape that rules rely on. Raises BadRequest where it has another."""
+    if not kind.core:
+        # A copy, since rules complete it in place. Encoding refuses what is nested too deeply for what follows.
+        obj = orjson.loads(orjson.dumps(convert(obj, kind.api_version)))
+    meta = obj.get("metadata")
+    faults = type_faults(meta) if isinstance(meta, dict) else [Cause("metadata", "Required value")]
+    if faults:
+        raise BadRequest(f"request holds no {kind.kind}: {faults[0].field}: {faults[0].message}")
+    return obj
+
+
+def _misshapen(kind: Kind, old: Object) -> list[Cause]:
+    """Where the former object has values of other types than the schema says, which no API server has stored."""
     if kind.core:
-        return obj
-    # A copy, since rules complete it in place. Encoding refuses what is nested too deeply for what follows.
-    return cast(Object, orjson.loads(orjson.dumps(convert(obj, kind.api_version))))
+        return []
+    return [cause for cause in structural.validate(kind.schema, old) if cause.reason == "FieldValueTypeInvalid"]
 
 
 def _faults(request: AdmissionRequest) -> list[Cause]:
@@ -103,8 +117,6 @@ def _faults(request: AdmissionRequest) -> list[Cause]:
     kind, new = request.kind, request.new
     if kind.core or new is None or request.subresource:
         return []
-    if not isinstance(new.get("metadata"), dict):
-        return [Cause("metadata", "Required value", "FieldValueRequired")]
     return structural.validate(kind.schema, new) or structural.check_rules(kind, new, request.old)
 
 

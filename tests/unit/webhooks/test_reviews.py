@@ -258,11 +258,27 @@ async def test_a_deep_object_is_refused_and_not_a_defect(client: aiohttp.ClientS
         assert status == 400
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.dictionaries(st.sampled_from(["spec", "metadata", "status", "apiVersion"]), JSON_VALUES))
-def test_no_object_is_a_defect(parts: Object) -> None:
+def strew(obj: Object, path: str, value: Any) -> None:
+    """Put ``value`` somewhere in ``obj``."""
+    *way, last = path.split(".")
+    for name in way:
+        obj = obj[name]
+    obj[last] = value
+
+
+PATHS = st.sampled_from([
+    "apiVersion", "metadata", "metadata.annotations", "metadata.deletionTimestamp", "metadata.finalizers",
+    "metadata.labels", "metadata.name", "spec", "spec.blockDeviceRefs", "spec.cpu", "spec.cpu.cores", "spec.memory",
+    "spec.memory.size", "spec.networks", "spec.osType", "spec.provisioning", "spec.virtualMachineClassName",
+    "status",
+])  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(PATHS, JSON_VALUES, st.booleans())
+def test_no_object_is_a_defect(path: str, value: Any, former: bool) -> None:
     body = asked(machine(), machine())
-    body["request"]["object"] |= parts
+    strew(body["request"]["oldObject" if former else "object"], path, value)
     with contextlib.suppress(BadRequest):
         answer = asyncio.run(webhook().validate(body))
         assert isinstance(answer["response"]["allowed"], bool)
