@@ -268,9 +268,9 @@ def strew(obj: Object, path: str, value: Any) -> None:
 
 PATHS = st.sampled_from([
     "apiVersion", "metadata", "metadata.annotations", "metadata.deletionTimestamp", "metadata.finalizers",
-    "metadata.labels", "metadata.name", "spec", "spec.blockDeviceRefs", "spec.cpu", "spec.cpu.cores", "spec.memory",
-    "spec.memory.size", "spec.networks", "spec.osType", "spec.provisioning", "spec.virtualMachineClassName",
-    "status",
+    "metadata.labels", "metadata.name", "spec", "spec.blockDeviceRefs", "spec.cpu", "spec.cpu.cores",
+    "spec.memory", "spec.memory.size", "spec.networks", "spec.osType", "spec.provisioning",
+    "spec.virtualMachineClassName", "status",
 ])  # fmt: skip
 
 
