@@ -7,7 +7,7 @@ have no API: of the embedded registry they are removed while its process is stop
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Set
+from collections.abc import Awaitable, Callable, Iterable, Set
 from dataclasses import dataclass
 
 from hyperd.errors import NotFound
@@ -25,17 +25,20 @@ class Collected:
 
 
 async def garbage_collect(
-    client: RegistryClient, server: EmbeddedRegistry | None, live: Set[tuple[str, str]]
+    client: RegistryClient, server: EmbeddedRegistry | None, live: Callable[[], Awaitable[Set[tuple[str, str]]]]
 ) -> Collected:
     """Remove every image whose (repository, tag) is not in ``live``; ``server`` None for an external registry.
 
-    ``live`` is what has an owner, imported or not, read just before. Raises TemporaryError (key
+    ``live`` reads what has an owner, imported or not. It is asked once the registry's content is known: what
+    another node imports meanwhile is not looked at, and has an owner all the same. Raises TemporaryError (key
     ProvisioningPostponed) while an import runs; imports that come meanwhile are postponed the same way.
     """
     with client.gate.collecting():
+        found = {repository: await client.tags(repository) for repository in await client.catalog()}
+        owned = await live()
         manifests = 0
-        for repository in await client.catalog():
-            manifests += await _delete_ownerless(client, repository, live)
+        for repository, tags in found.items():
+            manifests += await _delete_ownerless(client, repository, tags, owned)
         if server is None:
             return Collected(manifests, 0)
         async with server.stopped() as root:
@@ -45,10 +48,12 @@ async def garbage_collect(
         return Collected(manifests, repositories)
 
 
-async def _delete_ownerless(client: RegistryClient, repository: str, live: Set[tuple[str, str]]) -> int:
+async def _delete_ownerless(
+    client: RegistryClient, repository: str, tags: Iterable[str], live: Set[tuple[str, str]]
+) -> int:
     """Delete the manifests behind dead tags, unless a live tag is on the same one."""
     digests: dict[str, bool] = {}
-    for tag in await client.tags(repository):
+    for tag in tags:
         try:
             digest, _ = await client.manifest(repository, tag)
         except NotFound:

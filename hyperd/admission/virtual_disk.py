@@ -6,9 +6,11 @@ from typing import Any
 
 from hyperd.admission.context import Context
 from hyperd.admission.images import check_name, check_source
+from hyperd.resources import meta
 from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, STORAGE_CLASS, VIRTUAL_IMAGE
 from hyperd.resources.data_source import DataSourceType
 from hyperd.resources.kind import Object
+from hyperd.resources.names import SELECTED_NODE_ANNOTATION
 from hyperd.resources.quantity import format_human, to_bytes
 from hyperd.resources.virtual_disk import DiskObjectRefKind, VirtualDiskPhase
 
@@ -24,6 +26,7 @@ _PROVISIONED = frozenset({
 async def review(context: Context) -> None:
     """Judge name, size, class and source."""
     check_name(context)
+    _keep_node(context)
     if not context.spec_changed:
         return
     check_source(context)
@@ -33,6 +36,18 @@ async def review(context: Context) -> None:
     else:
         await _check_storage_class(context)
         await _compare_with_image(context, size)
+
+
+def _keep_node(context: Context) -> None:
+    """A disk stays on the node that keeps its volume: an update that leaves the node out means no other."""
+    node = meta.annotations(context.old or {}).get(SELECTED_NODE_ANNOTATION)
+    if not node:
+        return
+    kept = meta.metadata(context.new).setdefault("annotations", {}).setdefault(SELECTED_NODE_ANNOTATION, node)
+    if kept != node:
+        context.forbidden(
+            f"metadata.annotations[{SELECTED_NODE_ANNOTATION}]", f"the disk is on node {node} and cannot be moved"
+        )
 
 
 def _check_size(context: Context) -> int | None:

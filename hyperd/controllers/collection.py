@@ -60,7 +60,7 @@ class Collection:
             if not await self._sweeper.owns_pool():
                 # Images that a lost object owned are not ours to judge.
                 return Collected(0, 0), kept
-            collected = await garbage_collect(self._context.registry, self._server, await self._live())
+            collected = await garbage_collect(self._context.registry, self._server, self._live)
         _log.info("Garbage collection removed %d manifests.", collected.manifests)
         return collected, kept
 

@@ -18,7 +18,7 @@ from hyperd.resources.kind import Kind, Object
 from hyperd.resources.virtual_machine_ip_address_lease import address_of_lease, lease_name
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
 from hyperd.runtime.status import remove_finalizer, update_status
-from hyperd.store.interface import Item, PatchType
+from hyperd.store.interface import Item, PatchType, Preconditions
 
 
 class LeaseController(Controller):
@@ -57,7 +57,7 @@ class LeaseController(Controller):
         vmip = self._addresses.get(ref.get("namespace", ""), ref["name"]) if ref.get("name") else None
         if vmip is None and ref.get("name"):
             vmip = await self._fresh(ref)
-        if vmip is not None and held_by(before, vmip):
+        if vmip is not None and held_by(before, vmip) and _is_its(address, vmip):
             before = await self._labelled(before, vmip)
             after = copy.deepcopy(before)
             after.setdefault("status", {})["phase"] = "Bound"
@@ -117,10 +117,19 @@ class LeaseController(Controller):
         return float("inf")
 
     async def _remove(self, lease: Object) -> None:
+        # This very lease: by the time that this arrives the address may have been leased anew.
         meta = lease["metadata"]
-        await self._context.store.delete(self.kind, "", meta["name"])
+        this = Preconditions(uid=meta["uid"], resource_version=meta["resourceVersion"])
         try:
+            await self._context.store.delete(self.kind, "", meta["name"], preconditions=this)
             item = await self._context.store.get(self.kind, "", meta["name"])
         except NotFound:
             return
+        if item.uid != meta["uid"]:
+            return
         await remove_finalizer(self._context.store, self.kind, item.object(), names.VMIPL_CLEANUP)
+
+
+def _is_its(address: IPv4Address | None, vmip: Object) -> bool:
+    """Whether the object has, or may yet get, this address: of two that were leased for it at once, one stays."""
+    return (vmip.get("status") or {}).get("address") in (None, "", str(address))

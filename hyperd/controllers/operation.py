@@ -25,7 +25,7 @@ from hyperd.runtime.controller import Controller, Key, Mapper, Result
 from hyperd.runtime.informer import Informer
 from hyperd.runtime.recorder import EventLevel
 from hyperd.runtime.status import remove_finalizer, update_status
-from hyperd.store.interface import Item
+from hyperd.store.interface import Item, Preconditions
 
 MACHINE_INDEX = "machine"
 POWER_TYPES = ("Start", "Stop", "Restart")
@@ -221,7 +221,9 @@ class OperationController(Controller):
         left = ended + limits.retention_seconds - time.time()
         if left > 0 and name in finished[-limits.keep_per_vm :]:
             return Result(left)
-        await self._context.store.delete(self.kind, namespace, name)
+        await self._context.store.delete(
+            self.kind, namespace, name, preconditions=Preconditions(uid=op["metadata"]["uid"])
+        )
         return None
 
     def _event(self, op: Object, level: EventLevel, reason: str, message: str) -> None:

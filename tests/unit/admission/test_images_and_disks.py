@@ -194,3 +194,20 @@ async def test_an_image_that_is_not_there_yet_is_waited_for() -> None:
     response = await World().create(changed(disk(None), dataSource=source))
     assert response.causes == []
     assert response.warnings == []
+
+
+async def test_a_disk_stays_on_the_node_that_keeps_it() -> None:
+    annotation = "volume.kubernetes.io/selected-node"
+    bound = disk()
+    bound["metadata"]["annotations"] = {annotation: "a"}
+    moved = changed(bound, persistentVolumeClaim={"size": "20Gi"})
+    moved["metadata"]["annotations"] = {annotation: "b"}
+    assert told(await World().update(stored(bound), moved)) == [
+        f"metadata.annotations[{annotation}]: Forbidden: the disk is on node a and cannot be moved"
+    ]
+    silent = changed(bound, persistentVolumeClaim={"size": "20Gi"})
+    del silent["metadata"]["annotations"]
+    response = await World().update(stored(bound), silent)
+    assert response.causes == []
+    assert response.object is not None
+    assert response.object["metadata"]["annotations"] == {annotation: "a"}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 
 import pytest
 from aiohttp import web
@@ -18,12 +19,21 @@ def blobs(world: World) -> int:
     return len(list(world.settings.registry_dir.glob("docker/registry/v2/blobs/sha256/*/*/data")))
 
 
+def owned(*images: tuple[str, str]) -> Callable[[], Awaitable[set[tuple[str, str]]]]:
+    """What the store says when it is asked."""
+
+    async def live() -> set[tuple[str, str]]:
+        return set(images)
+
+    return live
+
+
 async def test_what_has_no_owner_goes_and_what_has_one_stays(world: World) -> None:
     world.source.routes |= {"/a": IMAGE, "/b": IMAGE + b"x"}
     kept = await world.load("/a", uid="u1", name="a")
     await world.load("/a", uid="u2", name="a")
     await world.load("/b", uid="u3", name="b")
-    done = await garbage_collect(world.client, world.server, {("vi/ns/a", "u1")})
+    done = await garbage_collect(world.client, world.server, owned(("vi/ns/a", "u1")))
     assert (done.manifests, done.repositories) == (2, 1)
     assert await world.client.catalog() == ["vi/ns/a"]
     assert await world.client.tags("vi/ns/a") == ["u1"]
@@ -36,7 +46,7 @@ async def test_without_any_owner_nothing_is_left_but_the_configuration(world: Wo
     await world.load("/a")
     with pytest.raises(PermanentError):
         await world.load("/a", uid="u2", name="wrong", sha256="0" * 64)
-    await garbage_collect(world.client, world.server, set())
+    await garbage_collect(world.client, world.server, owned())
     assert await world.client.catalog() == []
     assert list(tree.repositories(world.settings.registry_dir)) == []
     assert blobs(world) == 0
@@ -55,7 +65,7 @@ async def test_it_waits_for_running_imports_and_imports_wait_for_it(world: World
     running = asyncio.create_task(world.load("/a"))
     await fetching.wait()
     with pytest.raises(TemporaryError) as postponed:
-        await garbage_collect(world.client, world.server, set())
+        await garbage_collect(world.client, world.server, owned())
     assert postponed.value.key == "ProvisioningPostponed"
     held.set()
     await running
@@ -71,7 +81,7 @@ async def test_a_manifest_that_a_live_tag_shares_is_kept(world: World) -> None:
 
     body = json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
     assert await world.client.put_manifest("vi/ns/image", "copy", body) == got.manifest_digest
-    done = await garbage_collect(world.client, world.server, {("vi/ns/image", "u1")})
+    done = await garbage_collect(world.client, world.server, owned(("vi/ns/image", "u1")))
     assert done.manifests == 0
     assert await world.client.exists(got.reference)
 
@@ -79,6 +89,22 @@ async def test_a_manifest_that_a_live_tag_shares_is_kept(world: World) -> None:
 async def test_of_an_external_registry_only_manifests_are_deleted(world: World) -> None:
     world.source.routes["/a"] = IMAGE
     got = await world.load("/a")
-    done = await garbage_collect(world.client, None, set())
+    done = await garbage_collect(world.client, None, owned())
     assert (done.manifests, done.repositories) == (1, 0)
     assert not await world.client.exists(got.reference)
+
+
+async def test_what_another_node_imports_while_it_collects_is_not_taken_for_ownerless(world: World) -> None:
+    world.source.routes["/a"] = IMAGE
+    await world.load("/a", uid="u1")
+    _, content = await world.client.manifest("vi/ns/image", "u1")
+    body = json.dumps(content, indent=1).encode()
+
+    async def live() -> set[tuple[str, str]]:
+        # An owner that came after the list of the owners was made, and before the list of the tags would be.
+        await world.client.put_manifest("vi/ns/image", "u2", body)
+        return set()
+
+    done = await garbage_collect(world.client, None, live)
+    assert done.manifests == 1
+    assert await world.client.tags("vi/ns/image") == ["u2"]
