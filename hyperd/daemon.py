@@ -342,6 +342,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except HyperdError as err:
         print(f"hyperd: {err.message}", file=sys.stderr)  # noqa: T201  before or beside the log
         return 1
+    except OSError as err:
+        print(f"hyperd: It cannot run here: {err}.", file=sys.stderr)  # noqa: T201  before or beside the log
+        return 1
     except KeyboardInterrupt:
         return 130
     return 0

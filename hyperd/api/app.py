@@ -145,7 +145,14 @@ class ApiServer:
             own = await asyncio.to_thread(certificates.ca.certificate.read_text)
             self._front_proxy.load(await frontproxy.from_files(front.ca_file, front.names), own, context)
         await self._listen(http, sock, context)
-        await asyncio.to_thread(pki.write_kubeconfig, self._settings, certificates, self._port)
+        try:
+            await asyncio.to_thread(pki.write_kubeconfig, self._settings, certificates, self._port)
+        except OSError as err:
+            # On a full disk: what guests and the other clients need is there.
+            path = self._settings.kubeconfig_path
+            _LOG.warning(
+                "The kubeconfig %s is as it was before this start, for it cannot be written: %s", path, err
+            )
         self._tasks.append(asyncio.create_task(self._keep_certificates(context), name="certificates"))
         self._tasks.append(asyncio.create_task(self._sweep_tokens(), name="tokens"))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from hyperd.resources.kind import Object
 from hyperd.settings import StoreSettings
 from hyperd.store.embedded import EmbeddedStore
-from hyperd.store.interface import Item, PatchType
+from hyperd.store.interface import Item, PatchType, Write
 from tests.contract.store.kinds import CONFIG_MAPS, KINDS, SECRETS, WIDGETS, config_map, owned_by, widget
 
 World = dict[tuple[str, str, str], bytes]
@@ -69,6 +69,12 @@ async def _own(store: EmbeddedStore) -> Item:
     return await store.create(SECRETS, "default", owned_by(big, owner))
 
 
+async def _apply(store: EmbeddedStore) -> Item:
+    applied = widget("w", color="green", size=7)
+    write = Write(field_manager="another")
+    return await store.patch(WIDGETS, "default", "w", PatchType.APPLY, applied, force=True, write=write)
+
+
 async def _delete(store: EmbeddedStore) -> Item:
     return (await store.delete(WIDGETS, "default", "w"))[0]
 
@@ -84,10 +90,11 @@ STEPS: tuple[Step, ...] = (
     _own,
     lambda store: store.patch(WIDGETS, "default", "w", PatchType.MERGE, {"metadata": {"labels": {"a": "b"}}}),
     lambda store: store.create(CONFIG_MAPS, "default", config_map("other")),
+    _apply,
     _delete,
     _release,
 )
-"""Create with a finalizer, update, status, an owned object, a label, another object, delete, let go."""
+"""Create with a finalizer, update, status, an owned object, a label, another object, apply, delete, let go."""
 
 
 @dataclass
