@@ -16,6 +16,7 @@ from pathlib import Path
 
 from hyperd.controllers import usage
 from hyperd.controllers.context import Context
+from hyperd.controllers.duty import disk_node
 from hyperd.controllers.jobs import Jobs
 from hyperd.errors import AlreadyExists, HyperdError
 from hyperd.hypervisor.spec import DiskFormat
@@ -272,6 +273,11 @@ class Resolver:
             phase = status.get("phase") or "Pending"
             progress = f" ({status['progress']})" if status.get("progress") and phase == "Provisioning" else ""
             return None, f'VirtualDisk "{meta["name"]}" is {phase}{progress}, not Ready.'
+        if not self._context.duty.keeps(disk):
+            return (
+                None,
+                f'VirtualDisk "{meta["name"]}" is on node {disk_node(disk)}, not on {self._context.node_name}.',
+            )
         holder = self._other_holder(machine, meta["name"])
         if holder:
             return None, f'VirtualDisk "{meta["name"]}" {_TAKEN}, "{holder}".'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -69,6 +70,14 @@ def test_machines_are_shared_out_and_each_runs_once(pair: Pair) -> None:
     op = first.create(operation("Start", name))
     first.wait_phase("vmop", op["metadata"]["name"], "Completed")
     assert_each_runs_its_own(pair, running)
+
+    # Whoever takes a machine from a living node must not get two of it.
+    moved = next(vm for vm in running if vm["status"]["nodeName"] == "alpha")["metadata"]["name"]
+    bound = {"status": {"nodeName": "beta"}}
+    first.cluster.kubectl("patch", "vm", moved, "--subresource=status", "--type=merge", "-p", json.dumps(bound))
+    waits = first.wait("vm", moved, lambda vm: "is on node alpha" in str(vm["status"].get("conditions")))
+    assert waits["status"]["phase"] == "Pending"
+    wait_until(lambda: waits["metadata"]["uid"] not in first.domains() | second.domains(), what="its end")
 
     for name in names:
         first.delete("vm", name)
