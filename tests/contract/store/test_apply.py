@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -207,6 +208,30 @@ async def test_beyond_ten_updaters_the_oldest_become_one(store: Store) -> None:
     names = {who for who, _, _ in owners(item.object())}
     assert len(names) == 10
     assert "ancient-changes" in names
+
+
+async def test_of_many_appliers_at_once_one_creates_and_all_are_heard(store: Store) -> None:
+    async def one(number: int) -> bool:
+        config = wanted(size=1, options={f"k{number}": "1"}, tags=[f"t{number}"])
+        return (await store.apply(WIDGETS, "default", "w", config, write=by(f"m{number}")))[1]
+
+    created = await asyncio.gather(*(one(number) for number in range(12)))
+    assert created.count(True) == 1
+    obj = (await store.get(WIDGETS, "default", "w")).object()
+    assert obj["spec"]["options"] == {f"k{number}": "1" for number in range(12)}
+    assert sorted(obj["spec"]["tags"]) == sorted(f"t{number}" for number in range(12))
+    assert {who for who, _, _ in owners(obj)} == {f"m{number}" for number in range(12)}
+
+
+async def test_a_large_configuration_is_applied_whole(store: Store) -> None:
+    data = {f"key-{number:05}": "value" for number in range(10_000)}
+    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": data}
+    await store.apply(CONFIG_MAPS, "default", "c", config, write=by("me"))
+    data["key-00000"] = "other"
+    del data["key-00001"]
+    obj = (await store.apply(CONFIG_MAPS, "default", "c", config, write=by("me")))[0].object()
+    assert obj["data"] == data
+    assert len(owners(obj)["me", "Apply", ""]["f:data"]) == len(data)
 
 
 async def test_a_rehearsed_apply_writes_nothing(store: Store) -> None:
