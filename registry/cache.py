@@ -98,7 +98,8 @@ class ImageCache:
         return await asyncio.to_thread(self._inventory)
 
     async def _pull(self, repository: str, disk: DiskFile, layer: Layer, report: Report | None) -> None:
-        meter = Meter(report, expected=layer.size)
+        meter = Meter(report)
+        meter.expect(layer.size)
         hash_ = hashlib.sha256()
         async with Spool(self._folder, f"pull-{layer.digest.removeprefix('sha256:')}") as spool:
             async with self._client.open_blob(repository, layer.digest) as blocks:

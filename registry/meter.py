@@ -14,10 +14,9 @@ _SPEED_SECONDS = 0.5
 
 @dataclass
 class Meter:
-    """``expected`` is the number of bytes of both legs together, None while it is unknown."""
+    """Bytes of both legs together; how far that is, is known after ``expect``."""
 
     report: Report | None
-    expected: int | None = None
     moved: int = 0
     received: int = 0
     _started: float = field(default_factory=monotonic)
@@ -25,6 +24,19 @@ class Meter:
     _measured: float = field(default_factory=monotonic)
     _measured_received: int = 0
     _current: int = 0
+    _left: int = 0
+    _from: int = 0
+    _base: float = 0.0
+
+    def expect(self, count: int) -> None:
+        """``count`` more bytes to the end. Said again, what was reached so far stays: progress never goes back."""
+        self._base, self._from, self._left = self._fraction or 0.0, self.moved, count
+
+    @property
+    def _fraction(self) -> float | None:
+        if not self._left:
+            return None
+        return self._base + (1 - self._base) * min((self.moved - self._from) / self._left, 1.0)
 
     def receive(self, count: int) -> None:
         """``count`` bytes came from the source."""
@@ -50,6 +62,5 @@ class Meter:
         if elapsed >= _SPEED_SECONDS:
             self._current = int((self.received - self._measured_received) / elapsed)
             self._measured, self._measured_received = now, self.received
-        fraction = min(self.moved / self.expected, 1.0) if self.expected else None
         average = self.average_speed
-        self.report(Progress(fraction, self.received, average, self._current or average))
+        self.report(Progress(self._fraction, self.received, average, self._current or average))

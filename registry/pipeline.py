@@ -67,6 +67,9 @@ class Pipeline:
         request = self._request
         async with open_source(request.source_url, ca_bundle=request.ca_bundle, settings=self._settings) as source:
             self._guard_length(source.length)
+            if source.length is not None:
+                # It comes, and it goes on to the registry.
+                self._meter.expect(2 * source.length)
             stream = self._received(source.blocks)
             head, stream = await _peek(stream)
             kind = None if compression(head) else image_format(head)
@@ -77,7 +80,6 @@ class Pipeline:
     async def _streamed(self, stream: AsyncIterator[bytes], head: bytes, kind: ImageFormat, length: int) -> Stored:
         """Upload while it comes; nothing is written here but by the registry."""
         virtual_size = self._guard_head(head, kind, length)
-        self._meter.expected = 2 * length
         if self._client.endpoint.root is not None:
             await asyncio.to_thread(_guard_room, self._client.endpoint.root, length)
         async with self._client.upload(self._request.repository) as upload:
@@ -103,7 +105,7 @@ class Pipeline:
             kind = await self._receive(stream)
         else:
             if source.length is not None:
-                self._meter.expected = 3 * source.length
+                self._meter.expect(3 * source.length - self._meter.moved)
             async with unpacked(stream, packed, self._settings) as plain:
                 kind = await self._receive(plain)
         self._checksums.verify()
@@ -117,7 +119,7 @@ class Pipeline:
         virtual_size = self._guard_head(await self._head(), kind, size)
         if kind is ImageFormat.QCOW2:
             await self._tools.check(self._spool.fd)
-        self._meter.expected = self._meter.moved + size
+        self._meter.expect(size)
         sha256 = hashlib.sha256()
         async with self._client.upload(self._request.repository) as upload:
             layer = await self._push(upload, kind, size, _hashed(self._spool.blocks(), sha256))
