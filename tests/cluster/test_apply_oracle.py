@@ -32,7 +32,7 @@ from tests.contract.store.kinds import CONFIG_MAPS, KINDS, SECRETS, WIDGETS
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 SETTINGS = settings(
-    max_examples=120,
+    max_examples=100,
     deadline=None,
     derandomize=True,
     database=None,
@@ -236,7 +236,7 @@ async def _outcome(action: Act, home: Store) -> Any:
     return obj
 
 
-SHORT = settings(SETTINGS, max_examples=20)
+SHORT = settings(SETTINGS, max_examples=15)
 
 
 def every_kind(kind: Kind) -> st.SearchStrategy[list[Step]]:
