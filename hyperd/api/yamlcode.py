@@ -44,8 +44,8 @@ def load(body: bytes) -> tuple[Any, list[str]]:
             value = loader.get_single_data()
         finally:
             loader.dispose()
-        # Keys that are not text, and values JSON does not have, end here.
-        return orjson.loads(orjson.dumps(value)), loader.duplicates
+        # Keys become text, as in Kubernetes (``8080: x``); values that JSON does not have end here.
+        return orjson.loads(orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)), loader.duplicates
     except (yaml.YAMLError, RecursionError, TypeError, ValueError) as err:
         reason = str(err).replace("\n", " ")
         raise BadRequest(f"the body is not valid YAML: {reason}") from err

@@ -23,6 +23,11 @@ async def test_duplicate_keys_are_found_with_their_paths() -> None:
     assert duplicates == ["a.b", "c[0].d", "a"]
 
 
+async def test_yaml_keys_are_text() -> None:
+    value, _ = await _parse(b"8080: a\ntrue: b\n1.5: c\n", "application/yaml")
+    assert value == {"8080": "a", "true": "b", "1.5": "c"}
+
+
 async def test_yaml_is_accepted_with_times_as_text() -> None:
     value, duplicates = await _parse(b"a: 2024-01-01\nb: [1, true]\nb: x\n", "application/yaml")
     assert value == {"a": "2024-01-01", "b": "x"}
@@ -56,7 +61,7 @@ async def test_a_json_body_that_is_no_object_is_refused_with_the_reason(body: by
         (b"a: [", "not valid YAML"),
         (b"!!python/object:os.system x", "not valid YAML"),
         (b"- 1\n", "must be an object"),
-        (b"1: x\n", "not valid YAML"),
+        (b"? [a]\n: x\n", "not valid YAML"),
         (b"a: .nan\n---\nb: 1\n", "not valid YAML"),
     ],
 )
