@@ -42,6 +42,7 @@ from hyperd.resources.all import KINDS, NAMESPACE
 from hyperd.resources.kind import Registry
 from hyperd.settings import Settings
 from hyperd.store.interface import Store, User
+from hyperd.store.versions import versions_of
 
 _LOG = logging.getLogger(__name__)
 _HANDSHAKE_SECONDS = 10.0
@@ -85,12 +86,13 @@ class ApiServer:
         self._authenticator = Authenticator(
             (self._front_proxy, TokenLogin(tokens), UnixLogin(unix_groups), certificate_login)
         )
-        self._watchers = Watchers(store, settings.api.max_watchers)
+        versions = versions_of(store, kinds)
+        self._watchers = Watchers(store, settings.api.max_watchers, versions)
         self.audit = AuditLog(settings.log_dir, settings.audit)
         self.metrics = Metrics((self._watchers.samples, self.audit.samples, *collectors))
-        self._objects = Objects(store, self._watchers, self._authorizer, settings.api.max_body_bytes)
+        self._objects = Objects(store, self._watchers, self._authorizer, settings.api.max_body_bytes, versions)
         self._connect = Connect(sessions or {})
-        self._documents = Documents((*kinds, *ASKED) if objects_elsewhere is None else (), self.metrics)
+        self._documents = Documents((*kinds.served(), *ASKED) if objects_elsewhere is None else (), self.metrics)
         self._router = Router(kinds)
         self._reviews = Reviews(
             self._authorizer,

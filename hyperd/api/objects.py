@@ -16,6 +16,7 @@ from aiohttp import web
 from hyperd.api import answers, bodies, options, protobuf
 from hyperd.api.answers import Call
 from hyperd.api.authorization import Attributes, Authorizer, require
+from hyperd.api.routes import Target
 from hyperd.api.watching import Watchers
 from hyperd.errors import BadRequest, Conflict, NotFound, UnsupportedMediaType
 from hyperd.resources.kind import Kind, Object
@@ -30,8 +31,17 @@ _MAX_MANAGER_BYTES = 128
 class Objects:
     """The verbs over one store; ``handlers`` is the table by verb."""
 
-    def __init__(self, store: Store, watchers: Watchers, authorizer: Authorizer, max_body_bytes: int) -> None:
-        self._store = store
+    def __init__(
+        self,
+        store: Store,
+        watchers: Watchers,
+        authorizer: Authorizer,
+        max_body_bytes: int,
+        versions: Mapping[Kind, Store],
+    ) -> None:
+        """``versions`` are the stores of kinds in other versions than they are stored in."""
+        self._main = store
+        self._versions = versions
         self._authorizer = authorizer
         self._watchers = watchers
         self._max_body = max_body_bytes
@@ -45,6 +55,9 @@ class Objects:
             "delete": self.delete,
             "deletecollection": self.delete_collection,
         }
+
+    def _store(self, target: Target) -> Store:
+        return self._versions.get(target.kind, self._main)
 
     async def _finish(self, work: Coroutine[Any, Any, T]) -> T:
         """Let a write reach its end even when the client leaves: the store is never cut off in the middle."""
@@ -61,7 +74,9 @@ class Objects:
 
     async def get(self, call: Call) -> web.StreamResponse:
         target = call.target
-        found = await self._store.get(target.kind, target.scope, target.name, subresource=target.subresource)
+        found = await self._store(target).get(
+            target.kind, target.scope, target.name, subresource=target.subresource
+        )
         return await answers.item(call, found)
 
     async def list_or_watch(self, call: Call) -> web.StreamResponse:
@@ -71,7 +86,7 @@ class Objects:
         return await answers.listing(call, await self._list(call, wanted))
 
     async def _list(self, call: Call, wanted: options.ListOptions) -> Listing:
-        return await self._store.list(
+        return await self._store(call.target).list(
             call.target.kind,
             call.target.namespace,
             selector=wanted.selector,
@@ -86,7 +101,7 @@ class Objects:
         call.accepted(answers.ONE)
         write = self._write(call, "CreateOptions")
         obj = await self._object(call, write)
-        made = await self._finish(self._store.create(target.kind, target.scope, obj, write=write))
+        made = await self._finish(self._store(target).create(target.kind, target.scope, obj, write=write))
         call.made = made.name
         return await answers.item(call, made, status=201)
 
@@ -103,7 +118,7 @@ class Objects:
                 f"the name of the object ({meta['name']}) does not match the name on the URL ({target.name})"
             )
         changed = await self._finish(
-            self._store.update(
+            self._store(target).update(
                 target.kind, target.scope, target.name, obj, subresource=target.subresource, write=write
             )
         )
@@ -127,7 +142,7 @@ class Objects:
             )
         _report_duplicates(duplicates, write)
         changed = await self._finish(
-            self._store.patch(
+            self._store(target).patch(
                 target.kind,
                 target.scope,
                 target.name,
@@ -153,7 +168,7 @@ class Objects:
         )
         config, duplicates = await bodies.parse_config(await bodies.read(call.request, self._max_body))
         _report_duplicates(duplicates, write)
-        work = self._store.apply(
+        work = self._store(target).apply(
             *where, config, subresource=target.subresource, force=call.query.flag("force"), write=write
         )
         try:
@@ -169,7 +184,7 @@ class Objects:
         call.accepted(answers.ONE)
         wanted = await self._delete_options(call)
         last, gone = await self._finish(
-            self._store.delete(
+            self._store(target).delete(
                 target.kind,
                 target.scope,
                 target.name,
@@ -190,7 +205,7 @@ class Objects:
         for one in found.items:
             try:
                 last, _ = await self._finish(
-                    self._store.delete(
+                    self._store(call.target).delete(
                         call.target.kind,
                         one.namespace,
                         one.name,

@@ -130,8 +130,8 @@ class Router:
         # ``namespaces/NAME/status`` is the Namespace's own; a third part else is a resource in it.
         if rest[0] == "namespaces" and len(rest) > 2 and rest[2] != "status":
             namespace, rest = rest[1], rest[2:]
-        kind = self._kinds.by_resource(group, rest[0])
-        if kind is None or kind.version != version or len(rest) > 3 or not all(rest):
+        kind = self._kinds.in_version(group, rest[0], version)
+        if kind is None or len(rest) > 3 or not all(rest):
             raise _unknown()
         if (namespace is not None) != kind.namespaced and (namespace is not None or len(rest) > 1):
             raise _unknown()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import orjson
 from aiohttp import web
@@ -20,6 +20,7 @@ from hyperd.api.negotiate import Form
 from hyperd.api.options import ListOptions
 from hyperd.api.veil import Veil
 from hyperd.errors import HyperdError, TooManyRequests
+from hyperd.resources.kind import Kind
 from hyperd.store.interface import EventType, Store, Watch, WatchEvent
 
 _DEFAULT_TIMEOUT = 1800.0
@@ -30,8 +31,10 @@ _AT_ONCE_BYTES = 32 << 10
 class Watchers:
     """All open watches of one server."""
 
-    def __init__(self, store: Store, limit: int) -> None:
+    def __init__(self, store: Store, limit: int, versions: Mapping[Kind, Store]) -> None:
+        """``versions`` are the stores of kinds in other versions than they are stored in."""
         self._store = store
+        self._versions = versions
         self._limit = limit
         self._open: set[asyncio.Timeout] = set()
         self._events = 0
@@ -87,7 +90,7 @@ class Watchers:
         formatter: tables.Formatter | None,
     ) -> None:
         timeout = options.timeout or _DEFAULT_TIMEOUT * random.uniform(1, 2)  # noqa: S311  spreads reconnects
-        watching = self._store.watch(
+        watching = self._versions.get(call.target.kind, self._store).watch(
             call.target.kind,
             call.target.namespace,
             selector=options.selector,

@@ -1,0 +1,195 @@
+"""A kind in another version than the one it is stored in.
+
+What comes in is pruned, defaulted and judged by the version it is spelt in, then converted; what goes out is
+converted back. The home below sees one version alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from hyperd.errors import Conflict
+from hyperd.resources.kind import Kind, Object, Registry, ServedVersion
+from hyperd.resources.structural import apply_defaults, invalid, prune, validate
+from hyperd.store.interface import (
+    BY_SYSTEM,
+    EVERYTHING,
+    Item,
+    Listing,
+    PatchType,
+    Preconditions,
+    Propagation,
+    Selector,
+    Store,
+    Watch,
+    WatchEvent,
+    Write,
+)
+from hyperd.store.patching import apply_patch
+from hyperd.store.pipeline import report_unknown
+
+_ANYTHING = Preconditions()
+_ATTEMPTS = 5
+
+
+def versions_of(store: Store, kinds: Registry) -> Mapping[Kind, Store]:
+    """The store of every kind in a version that it is not stored in."""
+    return {more.kind: ServedStore(store, kind, more) for kind in kinds for more in kinds.more_versions(kind)}
+
+
+class ServedStore:
+    """``Store`` of one kind in one version; the ``kind`` of its calls is that one."""
+
+    def __init__(self, store: Store, stored: Kind, served: ServedVersion) -> None:
+        self._store = store
+        self._stored = stored
+        self._served = served
+
+    def _out(self, item: Item) -> Item:
+        obj = self._served.from_storage(item.object())
+        return Item.of({**obj, "apiVersion": self._served.kind.api_version})
+
+    def _in(self, obj: Object) -> Object:
+        return {**self._served.to_storage(obj), "apiVersion": self._stored.api_version}
+
+    def _judged(self, obj: Object, write: Write) -> Object:
+        """``obj`` as the version below has it. Raises BadRequest, Invalid in the words of this version."""
+        kind = self._served.kind
+        report_unknown(kind, prune(kind.schema, obj), write)
+        apply_defaults(kind.schema, obj)
+        causes = validate(kind.schema, obj)
+        if causes:
+            raise invalid(kind, str((obj.get("metadata") or {}).get("name") or ""), causes)
+        return self._in(obj)
+
+    async def get(self, kind: Kind, namespace: str, name: str, *, subresource: str = "") -> Item:
+        return self._out(await self._store.get(self._stored, namespace, name, subresource=subresource))
+
+    async def list(
+        self,
+        kind: Kind,
+        namespace: str | None = None,
+        *,
+        selector: Selector = EVERYTHING,
+        limit: int = 0,
+        continue_token: str = "",
+        resource_version: str = "",
+        match: str = "",
+    ) -> Listing:
+        found = await self._store.list(
+            self._stored,
+            namespace,
+            selector=selector,
+            limit=limit,
+            continue_token=continue_token,
+            resource_version=resource_version,
+            match=match,
+        )
+        items = [self._out(item) for item in found.items]
+        return Listing(items, found.resource_version, found.continue_token, found.remaining)
+
+    @asynccontextmanager
+    async def watch(
+        self,
+        kind: Kind,
+        namespace: str | None = None,
+        *,
+        selector: Selector = EVERYTHING,
+        resource_version: str = "",
+        bookmarks: bool = False,
+        send_initial: bool | None = None,
+        timeout: float | None = None,
+    ) -> AsyncIterator[Watch]:
+        watching = self._store.watch(
+            self._stored,
+            namespace,
+            selector=selector,
+            resource_version=resource_version,
+            bookmarks=bookmarks,
+            send_initial=send_initial,
+            timeout=timeout,
+        )
+        async with watching as watch:
+            yield self._events(watch)
+
+    async def _events(self, watch: Watch) -> AsyncIterator[WatchEvent]:
+        async for event in watch:
+            yield WatchEvent(event.type, self._out(event.item), initial_events_end=event.initial_events_end)
+
+    async def create(self, kind: Kind, namespace: str, obj: Object, *, write: Write = BY_SYSTEM) -> Item:
+        return self._out(await self._store.create(self._stored, namespace, self._judged(obj, write), write=write))
+
+    async def update(
+        self,
+        kind: Kind,
+        namespace: str,
+        name: str,
+        obj: Object,
+        *,
+        subresource: str = "",
+        write: Write = BY_SYSTEM,
+    ) -> Item:
+        new = self._judged(obj, write)
+        return self._out(
+            await self._store.update(self._stored, namespace, name, new, subresource=subresource, write=write)
+        )
+
+    async def patch(
+        self,
+        kind: Kind,
+        namespace: str,
+        name: str,
+        patch_type: PatchType,
+        patch: Any,
+        *,
+        subresource: str = "",
+        force: bool = False,
+        write: Write = BY_SYSTEM,
+    ) -> Item:
+        for attempt in range(_ATTEMPTS):
+            old = await self.get(kind, namespace, name, subresource=subresource)
+            patched = apply_patch(kind, old.object(), patch_type, patch)
+            try:
+                return await self.update(kind, namespace, name, patched, subresource=subresource, write=write)
+            except Conflict:
+                # Somebody else was faster. Only a patch that names a version means that one.
+                named = patched["metadata"].get("resourceVersion") != old.resource_version
+                if named or attempt == _ATTEMPTS - 1:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+
+    async def apply(
+        self,
+        kind: Kind,
+        namespace: str,
+        name: str,
+        config: Any,
+        *,
+        subresource: str = "",
+        force: bool = False,
+        write: Write = BY_SYSTEM,
+    ) -> tuple[Item, bool]:
+        wanted = config
+        if isinstance(config, dict) and config.get("apiVersion") == self._served.kind.api_version:
+            wanted = self._in(config)
+        applied, created = await self._store.apply(
+            self._stored, namespace, name, wanted, subresource=subresource, force=force, write=write
+        )
+        return self._out(applied), created
+
+    async def delete(
+        self,
+        kind: Kind,
+        namespace: str,
+        name: str,
+        *,
+        preconditions: Preconditions = _ANYTHING,
+        propagation: Propagation = Propagation.BACKGROUND,
+        write: Write = BY_SYSTEM,
+    ) -> tuple[Item, bool]:
+        last, gone = await self._store.delete(
+            self._stored, namespace, name, preconditions=preconditions, propagation=propagation, write=write
+        )
+        return self._out(last), gone
