@@ -54,7 +54,10 @@ def _digest(folder: str, module: str) -> str:
 
 
 def _build(folder: str, module: str, target: Path) -> None:
-    go = build.find_go(build.cache_dir().parent)
+    found = re.search(r"^go (\d+)\.(\d+)", (HERE / f"{module}.mod").read_text(), re.MULTILINE)
+    if found is None:
+        raise BuildError(f"{HERE / module}.mod says nothing of Go's version.")
+    go = build.find_go(build.cache_dir().parent, (int(found[1]), int(found[2])))
     argv = [str(go), "build", "-p", "2", f"-modfile={module}.mod", "-mod=readonly", "-trimpath", "-ldflags"]
     argv += [_flags(module), "-o", str(target.with_suffix(".part")), f"./{folder}"]
     environment = os.environ | {"CGO_ENABLED": "0", "GOWORK": "off"}

