@@ -84,8 +84,13 @@ class Jobs(Generic[T]):
         async def run() -> T:
             return await work(report)
 
+        def ended(task: asyncio.Task[T]) -> None:
+            if not task.cancelled():
+                task.exception()  # a job may be forgotten unasked; asyncio would log its failure as a defect
+            notify()
+
         job: Job[T] = Job(generation, asyncio.create_task(run(), name=f"job-{uid}"))
-        job.task.add_done_callback(lambda _: notify())
+        job.task.add_done_callback(ended)
         self._jobs[uid] = job
         return job
 

@@ -237,6 +237,7 @@ async def test_every_kind_of_guest_starts(node: Node, hypervisor: Hypervisor, qe
         nics=(replace(chosen.nics[0], tap="hvt0"),),
         serial_socket=qemu_dir / "serial",
         serial_log=qemu_dir / "log",
+        firmware_log=qemu_dir / "bios" if chosen.firmware_log else None,
     )
     node.exec(["ip", "tuntap", "add", "dev", "hvt0", "mode", "tap", "vnet_hdr"])
     try:
