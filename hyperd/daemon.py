@@ -147,11 +147,12 @@ class Daemon:
         await self._home.open()
         context = self._context
         await context.hypervisor.start()
-        if self._server is not None:
-            await self._server.start()
         await self._api.start()
         for entrance in self._entrances:
             await entrance.start()
+        if self._server is not None:
+            # After the API: a registry that does not come up keeps nobody from reading.
+            await self._server.start()
         await self._home.prepare()
         if self._uses_taps:
             await context.network.start()
