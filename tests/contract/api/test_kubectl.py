@@ -60,6 +60,9 @@ READS = [
     ("api-resources --categories=virtualization", ["virtualmachines"]),
     ("completion bash", ["complete"]),
     ("__complete get vm w", ["web"]),
+    ("get virtualmachineclasses.v1alpha3.virtualization.deckhouse.io generic -o yaml", ["io/v1alpha3"]),
+    ("get virtualmachineclasses.v1alpha2.virtualization.deckhouse.io generic -o yaml", ["io/v1alpha2"]),
+    ("explain vmclass --api-version=virtualization.deckhouse.io/v1alpha3", ["v1alpha3"]),
     ("wait vm/web --for=jsonpath={.spec.memory.size}=512Mi", ["condition met"]),
     ("create configmap x --from-literal=a=b --dry-run=server -o name", ["configmap/x"]),
 ]
