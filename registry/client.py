@@ -7,19 +7,20 @@ untrusted: digests are checked for syntax, redirects never carry credentials, an
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import re
 import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 import aiohttp
 from yarl import URL
 
-from hyperd.errors import NotFound, PermanentError, TemporaryError
+from hyperd.errors import HyperdError, NotFound, PermanentError, TemporaryError
 from hyperd.settings import Settings
 from registry.answers import MAX_DOCUMENT_BYTES, blocks_of, read_document, refusal, translated
 from registry.connector import WideUnixConnector
@@ -33,6 +34,7 @@ _REPOSITORY = re.compile(r"[a-z0-9]+(?:[._/-]+[a-z0-9]+)*")
 _ACCEPT = {"Accept": MANIFEST_TYPE}
 _PAGE = 500
 _MAX_REDIRECTS = 3
+_OPEN_SECONDS = 10.0
 
 
 def check_digest(digest: str) -> str:
@@ -137,10 +139,23 @@ class RegistryClient:
     async def upload(self, repository: str) -> AsyncIterator[Upload]:
         """Open an upload; it is cancelled unless the body ends well."""
         name = self._full(repository)
-        async with self.request("POST", self._url(f"{name}/blobs/uploads/")) as response:
-            location = self.own(response.headers.get("Location", ""))
+        opening = asyncio.create_task(self._open_upload(name), name="registry-open-upload")
+        try:
+            location = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            # The registry may have begun by now, and nobody else would ever know under which name.
+            with suppress(HyperdError, TimeoutError):
+                async with asyncio.timeout(_OPEN_SECONDS):
+                    location = await opening
+                async with Upload(self, name, location):
+                    pass
+            raise
         async with Upload(self, name, location) as upload:
             yield upload
+
+    async def _open_upload(self, name: str) -> URL:
+        async with self.request("POST", self._url(f"{name}/blobs/uploads/")) as response:
+            return self.own(response.headers.get("Location", ""))
 
     async def put_blob(self, repository: str, data: bytes) -> str:
         """Store a small blob; returns its digest."""

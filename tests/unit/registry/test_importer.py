@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from yarl import URL
 
 from hyperd.errors import PermanentError, TemporaryError
 from hyperd.imagefile.detect import ImageFormat
+from registry.client import RegistryClient
 from registry.models import Progress
 from tests.unit.registry.world import World, a_world, qcow2_bytes, qemu_img
 
@@ -270,6 +272,28 @@ async def test_a_cancelled_import_leaves_nothing(world: World) -> None:
     world.source.routes["/a"] = stalled
     running = asyncio.create_task(world.load("/a"))
     await started.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert await world.leftovers() == []
+
+
+async def test_an_import_cancelled_before_it_knows_its_upload_leaves_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = asyncio.Event()
+    begin = RegistryClient._open_upload
+
+    async def late(client: RegistryClient, name: str) -> URL:
+        location = await begin(client, name)
+        begun.set()
+        await asyncio.sleep(0.2)
+        return location
+
+    monkeypatch.setattr(RegistryClient, "_open_upload", late)
+    world.source.routes["/a"] = raw_image()
+    running = asyncio.create_task(world.load("/a"))
+    await begun.wait()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
