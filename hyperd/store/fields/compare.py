@@ -79,7 +79,10 @@ def _visit(type_: Type, shape: str, old: Any, new: Any, below: Comparison) -> bo
         if type_.whole_map or not (left or right):
             return True
         for name, value in right.items():
-            _note(named(name), type_.field(name), left.get(name, MISSING), value, below)
+            before = left.get(name, MISSING)
+            # Most of what a write brings is as it was.
+            if type(before) is not type(value) or before != value:
+                _note(named(name), type_.field(name), before, value, below)
         for name, value in left.items():
             if name not in right:
                 _note(named(name), type_.field(name), value, MISSING, below)

@@ -156,7 +156,8 @@ def differing(kind: Kind, old: Object, new: Object, subresource: str) -> Compari
     found = compare(type_of(kind), old, new)
     if _STATUS in kind.subresources:
         reset = named("spec" if subresource == _STATUS else _STATUS)
-        found = Comparison(*(without(part, reset) for part in found))
+        if reset in found.added or reset in found.modified or reset in found.removed:
+            return Comparison(*(without(part, reset) for part in found))
     return found
 
 
@@ -170,6 +171,21 @@ def ownable(kind: Kind, fields: Fields, subresource: str) -> Fields:
 def stripped(fields: Fields) -> Fields:
     """``fields`` but for those that have no owner: names, versions, what only the server sets."""
     return difference(fields, _NEVER_OWNED)
+
+
+def keeps_owners(managers: Managers, who: ManagerId, changes: Comparison, now: str) -> bool:
+    """Whether ``who`` changes only values of fields that it owns alone, again in the same second.
+
+    Entries stay what they are then. It is what a controller does that writes a status over and over.
+    """
+    own = managers.get(who)
+    if own is None or own.time != now or changes.added or changes.removed:
+        return False
+    if difference(changes.modified, own.fields):
+        return False
+    return all(
+        other == who or not intersection(owned.fields, changes.modified) for other, owned in managers.items()
+    )
 
 
 def updated(managers: Managers, who: ManagerId, changes: Comparison, api_version: str, now: str) -> Managers:

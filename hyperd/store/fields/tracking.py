@@ -14,6 +14,7 @@ from hyperd.store.fields.managers import (
     decoded_of_client,
     differing,
     encoded,
+    keeps_owners,
     manager_id,
     same_but_times,
     updated,
@@ -47,8 +48,11 @@ def track(kind: Kind, new: Object, live: Object | None, *, manager: str, subreso
     if former and sent in (None, former) and not any(changes):
         meta[FIELD] = former
         return
-    who = manager_id(kind, manager, UPDATE, subresource)
-    entries = encoded(updated(managers, who, changes, kind.api_version, now_rfc3339()))
+    who, now = manager_id(kind, manager, UPDATE, subresource), now_rfc3339()
+    if former and sent in (None, former) and keeps_owners(managers, who, changes, now):
+        meta[FIELD] = former
+        return
+    entries = encoded(updated(managers, who, changes, kind.api_version, now))
     if entries:
         meta[FIELD] = entries
 
@@ -66,8 +70,9 @@ def _managers(kind: Kind, sent: Any, former: list[Object] | None, subresource: s
 
 def differs_in_times_alone(new: Object, old: Object) -> bool:
     """Whether nothing but times of ``managedFields`` tells ``new`` from ``old``: no reason to write."""
+    if len(new) != len(old) or any(value != old.get(name) for name, value in new.items() if name != "metadata"):
+        return False
     entries, former = new["metadata"].get(FIELD), old["metadata"].get(FIELD)
     if not entries or not former or not same_but_times(entries, former):
         return False
-    rest = {**new["metadata"], FIELD: former}
-    return {**new, "metadata": rest} == old
+    return bool({**new["metadata"], FIELD: former} == old["metadata"])
