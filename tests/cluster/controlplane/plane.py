@@ -130,6 +130,11 @@ class ControlPlane(Cluster):
         return path
 
     @property
+    def pids(self) -> tuple[int, ...]:
+        """Of the API server and etcd."""
+        return tuple(process.pid for process in (self._server, self._etcd) if process is not None)
+
+    @property
     def url(self) -> str:
         return f"https://127.0.0.1:{self.port}"
 
