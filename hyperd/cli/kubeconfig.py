@@ -9,11 +9,11 @@ import sys
 from typing import Any
 
 from hyperd.cli.options import seconds
-from hyperd.client.home import DEFAULT_NAMESPACE, Home, find, kubeconfig_paths
+from hyperd.client.home import DEFAULT_NAMESPACE, DEFAULT_SOCKET, Home, find, kubeconfig_paths
 from hyperd.client.kubeconfig import merge, parse
 from hyperd.client.sync import Client
 from hyperd.client.yamltext import dump
-from hyperd.errors import Forbidden, NotFound
+from hyperd.errors import BadRequest, Forbidden, NotFound
 from hyperd.roles import Role
 
 EXAMPLES = """\
@@ -43,10 +43,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print or merge."""
-    source = args.file or DEFAULT_FILE
-    if os.path.isdir(source):
-        source = os.path.join(source, "kubeconfig")
-    document = _for_token(args, source) if args.role or args.token else _load(source)
+    document = _for_token(args) if args.role or args.token else _administrators(args)
     if not args.merge:
         sys.stdout.write(json.dumps(document, indent=2) + "\n" if args.output == "json" else dump(document))
         return 0
@@ -60,13 +57,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _for_token(args: argparse.Namespace, source: str) -> dict[str, Any]:
+def _for_token(args: argparse.Namespace) -> dict[str, Any]:
     """A kubeconfig of one context whose user is a token: the one given, or one made now."""
     from hyperd.cli.token import request
 
     where = "" if args.merge else args.kubeconfig
     home = find(socket=args.socket, kubeconfig=where, context=args.context)
-    cluster = _cluster(home) if home.tls else _load(source)["clusters"][0]
+    cluster = _cluster(home) if home.tls else _administrators(args)["clusters"][0]
     token, name = args.token, args.name
     if not token:
         name = name or f"{args.role}-{os.urandom(3).hex()}"
@@ -98,7 +95,16 @@ def _cluster(home: Home) -> dict[str, Any]:
     return {"name": home.name, "cluster": body}
 
 
-def _load(source: str) -> dict[str, Any]:
+def _administrators(args: argparse.Namespace) -> dict[str, Any]:
+    """The file that hyperd wrote; its folder is a setting of the daemon, which another socket does not tell."""
+    socket = args.socket or os.environ.get("HYPERD_SOCKET") or DEFAULT_SOCKET
+    if not args.file and socket != DEFAULT_SOCKET:
+        raise BadRequest(
+            f"The hyperd at {socket} may keep its kubeconfig anywhere; name it or its state folder with --file."
+        )
+    source = args.file or DEFAULT_FILE
+    if os.path.isdir(source):
+        source = os.path.join(source, "kubeconfig")
     try:
         with open(source, encoding="utf-8") as file:
             return parse(file.read(), source)

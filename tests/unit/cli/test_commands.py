@@ -257,6 +257,10 @@ async def test_completion_knows_commands_kinds_names_and_flags(hv: Hv) -> None:
         assert "__complete" in (await hv("completion", shell)).out
 
 
+async def test_the_kubeconfig_of_another_daemon_is_not_taken_for_this_ones(hv: Hv) -> None:
+    assert "--file" in (await hv("kubeconfig", code=1)).err
+
+
 async def test_kubeconfig_is_printed_and_merged(hv: Hv, world: World, tmp_path: Path) -> None:
     source = str(world.settings.kubeconfig_path)
     printed = yaml.safe_load((await hv("kubeconfig", "--file", source)).out)
