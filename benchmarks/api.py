@@ -160,7 +160,7 @@ def _timed_lists(path: str) -> float:
 
 async def _list(store: EmbeddedStore, path: Path, folder: Path) -> None:
     for index in range(MACHINES):
-        await store.create(VIRTUAL_MACHINE, "default", _machine(f"vm-{index:04}"))
+        await store.create(VIRTUAL_MACHINE, "default", machine(f"vm-{index:04}"))
     ours = await asyncio.to_thread(_timed_lists, str(path))
     baseline = await asyncio.to_thread(_virsh_list, folder)
     report(
@@ -174,7 +174,8 @@ async def _list(store: EmbeddedStore, path: Path, folder: Path) -> None:
     )
 
 
-def _machine(name: str) -> dict[str, object]:
+def machine(name: str) -> dict[str, object]:
+    """A manifest that the schema takes."""
     return {
         "apiVersion": VIRTUAL_MACHINE.api_version,
         "kind": VIRTUAL_MACHINE.kind,

@@ -22,6 +22,7 @@ from statistics import median, quantiles
 import aiohttp
 import orjson
 
+from benchmarks.api import machine
 from benchmarks.report import report
 from hyperd.api.app import ApiServer
 from hyperd.client import kubeconfig, tls
@@ -56,7 +57,7 @@ class Home:
 
         async def client() -> None:
             for number in numbers:
-                async with self._session.post(_VMS, json=_machine(f"vm-{number:04}")) as answer:
+                async with self._session.post(_VMS, json=machine(f"vm-{number:04}")) as answer:
                     assert answer.status == 201, await answer.text()
 
         start = time.perf_counter()
@@ -114,20 +115,6 @@ class Home:
         """MiB of resident memory of all its processes."""
         pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self._pids)
         return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
-
-
-def _machine(name: str) -> dict[str, object]:
-    return {
-        "apiVersion": VIRTUAL_MACHINE.api_version,
-        "kind": VIRTUAL_MACHINE.kind,
-        "metadata": {"name": name},
-        "spec": {
-            "virtualMachineClassName": "generic",
-            "cpu": {"cores": 1},
-            "memory": {"size": "512Mi"},
-            "blockDeviceRefs": [{"kind": "VirtualDisk", "name": f"{name}-root"}],
-        },
-    }
 
 
 @asynccontextmanager
