@@ -38,6 +38,7 @@ def _parses(parse: Callable[[str], object]) -> Callable[[str], bool]:
     return holds
 
 
+@lru_cache(maxsize=1024)
 def _is_date_time(value: str) -> bool:
     if not _DATE_TIME.fullmatch(value):
         return False

@@ -3,7 +3,9 @@
 Small functions over the JSON object, for those who must not pay for a typed view.
 """
 
+import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
 from hyperd.resources.kind import Object
@@ -21,7 +23,13 @@ class Key(NamedTuple):
 
 def now_rfc3339() -> str:
     """Now, in UTC and whole seconds, as Kubernetes writes times."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _at_second(int(time.time()))
+
+
+@lru_cache(maxsize=2)
+def _at_second(second: int) -> str:
+    # Many writes fall into the same second, and strftime is slow.
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def now_micro() -> str:

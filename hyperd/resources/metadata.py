@@ -145,10 +145,13 @@ def type_faults(metadata: dict[str, Any]) -> list[Cause]:
     """Fields of ``metadata`` that have the wrong type."""
     causes: list[Cause] = []
     for name in ("name", "generateName", "namespace", "uid", "resourceVersion"):
-        if not isinstance(metadata.get(name, ""), str | None):
+        value = metadata.get(name)
+        if value is not None and not isinstance(value, str):
             causes.append(_mistyped(f"metadata.{name}", "string"))
     for name in ("labels", "annotations"):
-        entries = metadata.get(name) or {}
+        entries = metadata.get(name)
+        if not entries:
+            continue
         if not isinstance(entries, dict):
             causes.append(_mistyped(f"metadata.{name}", "object"))
             continue
@@ -158,7 +161,9 @@ def type_faults(metadata: dict[str, Any]) -> list[Cause]:
             if not isinstance(value, str)
         )
     for name, inner in (("finalizers", str), ("ownerReferences", dict)):
-        items = metadata.get(name) or []
+        items = metadata.get(name)
+        if not items:
+            continue
         if not isinstance(items, list) or not all(isinstance(item, inner) for item in items):
             causes.append(_mistyped(f"metadata.{name}", f"array of {'strings' if inner is str else 'objects'}"))
     if entries := metadata.get("managedFields"):

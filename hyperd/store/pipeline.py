@@ -321,4 +321,7 @@ def _new_finalizers(meta: Object, former: Object) -> list[Cause]:
 
 
 def _differs_outside(new: Object, old: Object, *apart: str) -> bool:
-    return any(new.get(key) != old.get(key) for key in new.keys() | old.keys() if key not in apart)
+    for key, value in new.items():
+        if key not in apart and value != old.get(key):
+            return True
+    return any(key not in new and key not in apart and value is not None for key, value in old.items())
