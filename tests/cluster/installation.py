@@ -21,6 +21,7 @@ from hyperd.resources.names import SYSTEM_NAMESPACE
 from tests.cluster.controlplane.plane import Cluster, PlaneError, document
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
+_CONVERTED = "crd/virtualmachineclasses.virtualization.deckhouse.io"
 LEFT = "vm,vmop,vd,vi,vmip,vmipl,cvi,virtualmachineclasses.v1alpha2.virtualization.deckhouse.io"
 
 
@@ -30,8 +31,7 @@ def install(cluster: Cluster, port: int) -> str:
     replace = [{"op": "replace", "path": "/spec", "value": {"type": "ExternalName", "externalName": "localhost"}}]
     _patch(cluster, "service/hyperd-api", replace, "-n", SYSTEM_NAMESPACE)
     _patch(cluster, f"apiservice/{API_SERVICE_OBJECT}", [_port("/spec/service/port", port)])
-    crd = "crd/virtualmachineclasses.virtualization.deckhouse.io"
-    _patch(cluster, crd, [_port("/spec/conversion/webhook/clientConfig/service/port", port)])
+    _patch(cluster, _CONVERTED, [_port("/spec/conversion/webhook/clientConfig/service/port", port)])
     for kind in ("mutatingwebhookconfiguration", "validatingwebhookconfiguration"):
         found = document(cluster.kubectl("get", kind, "hyperd", "-o", "json"))
         paths = [f"/webhooks/{index}/clientConfig/service/port" for index in range(len(found["webhooks"]))]
@@ -45,6 +45,8 @@ def uninstall(cluster: Cluster) -> None:
     names = ("mutatingwebhookconfiguration/hyperd", "validatingwebhookconfiguration/hyperd", "storageclass/local")
     cluster.kubectl("delete", "--ignore-not-found", *names, f"apiservice/{API_SERVICE_OBJECT}")
     cluster.kubectl("delete", "--ignore-not-found", f"configmap/{RECORD}", "-n", SYSTEM_NAMESPACE)
+    nobody_converts = {"spec": {"conversion": {"strategy": "None", "webhook": None}}}
+    cluster.kubectl("patch", _CONVERTED, "--type=merge", "-p", json.dumps(nobody_converts))
     found = document(cluster.kubectl("get", LEFT, "-A", "-o", "json"))
     for obj in found["items"]:
         meta = obj["metadata"]

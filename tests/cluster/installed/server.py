@@ -23,10 +23,16 @@ from hyperd.store.kubernetes import KubernetesStore
 class Screens:
     """VNC sockets whose other end is an echo."""
 
+    def __init__(self) -> None:
+        # Nothing else holds a task and the stream that it waits for.
+        self._echoes: set[asyncio.Task[None]] = set()
+
     async def open_graphics_fd(self, uid: str) -> int:
         ours, theirs = socket.socketpair()
         reader, writer = await asyncio.open_unix_connection(sock=theirs)
-        asyncio.create_task(_echo(reader, writer))  # noqa: RUF006  it ends with its socket
+        task = asyncio.create_task(_echo(reader, writer))
+        self._echoes.add(task)
+        task.add_done_callback(self._echoes.discard)
         return ours.detach()
 
 
