@@ -54,6 +54,8 @@ from registry.importer import Importer
 from registry.server import EmbeddedRegistry, external_endpoint
 
 _log = logging.getLogger(__name__)
+_START_SECONDS = 30.0
+"""How long a request waits for what only a started daemon can do."""
 
 
 class Daemon:
@@ -69,6 +71,7 @@ class Daemon:
         self._controllers = self._make_controllers()
         self._sweeper: Sweeper | None = None
         self._collection: Collection | None = None
+        self._started = asyncio.Event()
         self._sessions = Sessions(
             self._home.store,
             consoles=self._context.consoles,
@@ -170,6 +173,7 @@ class Daemon:
             self._spawn(work, f"home {number}")
         self._spawn(self._sweeper.run(), "sweep")
         self._spawn(self._collection.run(), "collection")
+        self._started.set()
         _notify("READY=1")
         _log.info("hyperd %s serves node %s on %s.", __version__, self.node_name, self.settings.socket_path)
 
@@ -204,8 +208,13 @@ class Daemon:
         self._tasks.append(asyncio.create_task(work, name=name))
 
     async def _collect_garbage(self, foreign: bool) -> Garbage:
-        if self._collection is None:
-            raise ServiceUnavailable("The daemon is starting; ask again in a moment.")
+        try:
+            # The API answers before all that can be collected is known.
+            async with asyncio.timeout(_START_SECONDS):
+                await self._started.wait()
+        except TimeoutError:
+            raise ServiceUnavailable("The daemon is starting; ask again in a moment.") from None
+        assert self._collection is not None  # noqa: S101  it was made before the start ended
         collected, kept = await self._collection.collect(foreign=foreign)
         return Garbage({"manifests": collected.manifests, "repositories": collected.repositories}, kept)
 
