@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeGuard
 
 import orjson
@@ -46,7 +46,7 @@ class Call:
     user: User
     target: Target
     query: Query
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[str]
     made: str = ""
     """Name of the object that was created."""
     veil: Veil | None = None
@@ -83,8 +83,7 @@ class Call:
 def send(call: Call, body: bytes, *, status: int = 200, content_type: str = JSON) -> web.Response:
     """Bytes as they are, with the request's id and warnings."""
     response = web.Response(body=body, status=status, headers={"Content-Type": content_type, REQUEST_ID: call.id})
-    for warning in call.warnings:
-        response.headers.add("Warning", warning_header(warning))
+    add_warnings(response, call.warnings)
     return response
 
 
@@ -250,7 +249,13 @@ def _problem(status: Object, request_id: str) -> Object:
     return problem | ({"details": status["details"]} if "details" in status else {})
 
 
-def warning_header(message: str) -> str:
+def add_warnings(response: web.StreamResponse, warnings: Iterable[str]) -> None:
+    """A header for each, before ``response`` is prepared; what is said twice is told once."""
+    for warning in dict.fromkeys(warnings):
+        response.headers.add("Warning", _warning_header(warning))
+
+
+def _warning_header(message: str) -> str:
     """RFC 7234's form, which kubectl prints: code 299, no agent, the sentence quoted."""
     clean = re.sub(r"[\x00-\x1f\x7f]+", " ", message)[:_MAX_WARNING]
     escaped = clean.replace("\\", "\\\\").replace('"', '\\"')

@@ -93,6 +93,7 @@ class ApiServer:
         self._objects = Objects(store, self._watchers, self._authorizer, settings.api.max_body_bytes, versions)
         self._connect = Connect(sessions or {})
         self._documents = Documents((*kinds.served(), *ASKED) if objects_elsewhere is None else (), self.metrics)
+        self._kinds = kinds
         self._router = Router(kinds)
         self._reviews = Reviews(
             self._authorizer,
@@ -226,7 +227,8 @@ class ApiServer:
             router = self._review_router if path.startswith(REVIEW_PREFIXES) else self._router
             target = router.resolve(path)
             parsed = Query(query) if query else EMPTY
-            return await self._resource(Call(request, request_id, user, target, parsed), seen)
+            call = Call(request, request_id, user, target, parsed, warnings=seen.warnings)
+            return await self._resource(call, seen)
         seen.verb, seen.writes = "get", False
         await authorization.require(self._authorizer, user, Attributes(method.lower(), path=path))
         response = await self._documents.answer(request, path, request_id)
@@ -259,6 +261,8 @@ class ApiServer:
         seen.attributes = attributes
         seen.writes = verb not in _READS and target.kind not in QUESTIONS
         await authorization.require(self._authorizer, call.user, attributes)
+        if target.kind.deprecated:
+            call.warnings.append(self._kinds.deprecation(target.kind))
         if target.kind.hidden:
             call.veil = Veil(self._authorizer, call.user, target.kind)
         asked = verb == "create" and target.kind in self._reviews.kinds

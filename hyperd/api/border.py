@@ -30,7 +30,7 @@ _LONGEST_AGENT = 128
 class Seen:
     """What the logs and the metrics say of a request; filled in as it becomes known."""
 
-    __slots__ = ("attributes", "by", "made", "resource", "source", "user", "verb", "writes")
+    __slots__ = ("attributes", "by", "made", "resource", "source", "user", "verb", "warnings", "writes")
 
     def __init__(self) -> None:
         self.verb = "unknown"
@@ -41,6 +41,8 @@ class Seen:
         """Who really asks, where it asks as ``user``."""
         self.attributes: Attributes | None = None
         self.made = ""
+        self.warnings: list[str] = []
+        """What the user is told beside the answer, whatever that is."""
         self.writes = False
         """Whether it is meant to change something, or opens a session."""
 
@@ -88,6 +90,7 @@ class Border:
             response = await self._answer(request, request_id, seen)
         except HyperdError as err:
             response = answers.failure(err, request, request_id)
+            answers.add_warnings(response, seen.warnings)
         except ConnectionError:
             # The client is gone; aiohttp closes what is left of the connection.
             raise

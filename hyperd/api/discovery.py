@@ -1,6 +1,7 @@
 """What kinds there are, in the forms clients ask for: the aggregated lists and the older ones.
 
-The documents follow from the kinds and the connect subresources; they are made once.
+The documents follow from the kinds and the connect subresources; they are made once. The versions of a group stand
+in Kubernetes' order: clients take a kind from the first version that has it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from hyperd.api import routes
 from hyperd.api.subresources import CLUSTER_SCOPED, DECLARED
 from hyperd.api.subresources import GROUP as CONNECT_GROUP
 from hyperd.api.subresources import VERSION as CONNECT_VERSION
-from hyperd.resources.kind import Kind, Object
+from hyperd.resources.kind import Kind, Object, version_rank
 
 _PART_VERBS = ("get", "patch", "update")
 
@@ -31,7 +32,7 @@ class Discovery:
 
     def __init__(self, kinds: Iterable[Kind]) -> None:
         self._by_group: dict[str, dict[str, list[Kind]]] = defaultdict(lambda: defaultdict(list))
-        for kind in kinds:
+        for kind in sorted(kinds, key=lambda kind: version_rank(kind.version), reverse=True):
             self._by_group[kind.group][kind.version].append(kind)
 
     def group_versions(self) -> list[tuple[str, str]]:

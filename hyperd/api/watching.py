@@ -14,7 +14,7 @@ import orjson
 from aiohttp import web
 
 from hyperd.api import answers, tables
-from hyperd.api.answers import REQUEST_ID, Call, warning_header
+from hyperd.api.answers import REQUEST_ID, Call, add_warnings
 from hyperd.api.metrics import Sample
 from hyperd.api.negotiate import Form
 from hyperd.api.options import ListOptions
@@ -64,8 +64,7 @@ class Watchers:
         if accepted.form is not Form.OBJECT:
             formatter = tables.Formatter(call.target.kind, accepted, call.include_object())
         response = web.StreamResponse(headers={"Content-Type": "application/json", REQUEST_ID: call.id})
-        for warning in call.warnings:
-            response.headers.add("Warning", warning_header(warning))
+        add_warnings(response, call.warnings)
         response.enable_chunked_encoding()
         await response.prepare(call.request)
         try:

@@ -6,6 +6,9 @@ command line also serves kinds that a cluster adds.
 
 from __future__ import annotations
 
+_AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+"""Served by every Kubernetes that hyperd supports: all groups at once."""
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -15,9 +18,15 @@ if TYPE_CHECKING:
 
 
 class Resource:
-    """What a request needs to know of a kind, and the words it goes by."""
+    """What a request needs to know of a kind, and the words it goes by.
 
-    __slots__ = ("categories", "group", "kind", "namespaced", "plural", "short_names", "singular", "version")
+    Requests are made in ``version``; ``more_versions`` are others that the server has it in.
+    """
+
+    __slots__ = (
+        "categories", "group", "kind", "more_versions", "namespaced", "plural", "short_names", "singular",
+        "version",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -30,6 +39,7 @@ class Resource:
         namespaced: bool,
         short_names: tuple[str, ...] = (),
         categories: tuple[str, ...] = (),
+        more_versions: tuple[str, ...] = (),
     ) -> None:
         self.group = group
         self.version = version
@@ -39,6 +49,7 @@ class Resource:
         self.namespaced = namespaced
         self.short_names = short_names
         self.categories = categories
+        self.more_versions = more_versions
 
     @property
     def api_version(self) -> str:
@@ -49,11 +60,37 @@ class Resource:
         """The shortest word for it."""
         return self.short_names[0] if self.short_names else self.singular
 
+    def in_version(self, api_version: str) -> Resource | None:
+        """The same kind in another of its versions; None when ``api_version`` is none of them."""
+        if api_version == self.api_version:
+            return self
+        group, _, version = api_version.rpartition("/")
+        if group != self.group or version not in self.more_versions:
+            return None
+        return Resource(
+            group=group,
+            version=version,
+            kind=self.kind,
+            plural=self.plural,
+            singular=self.singular,
+            namespaced=self.namespaced,
+            short_names=self.short_names,
+            categories=self.categories,
+        )
+
     def goes_by(self, word: str) -> bool:
         """Whether ``word`` (lower case) names this kind; ``plural.group`` does too."""
         return word in (self.plural, self.singular, self.kind.lower(), *self.short_names) or (
             bool(self.group) and word in (f"{self.plural}.{self.group}", f"{self.singular}.{self.group}")
         )
+
+    def called(self, word: str) -> Resource | None:
+        """The kind if ``word`` (lower case) names it; ``plural.version.group`` names it in that version."""
+        if self.goes_by(word):
+            return self
+        name, _, rest = word.partition(".")
+        version, _, group = rest.partition(".")
+        return self.in_version(f"{group}/{version}") if group and self.goes_by(name) else None
 
 
 def built_in() -> list[Resource]:
@@ -70,6 +107,7 @@ def built_in() -> list[Resource]:
             namespaced=entry.namespaced,
             short_names=tuple(entry.short_names),
             categories=tuple(entry.categories),
+            more_versions=entry.more_versions,
         )
         for entry in INDEX
     ]
@@ -80,7 +118,7 @@ def resolve(word: str, client: Client) -> list[Resource]:
     lowered = word.lower()
     for known in (built_in, lambda: discover(client)):
         resources = known()
-        named = [resource for resource in resources if resource.goes_by(lowered)]
+        named = [found for resource in resources if (found := resource.called(lowered)) is not None]
         if named:
             return named[:1]
         listed = [resource for resource in resources if lowered in resource.categories]
@@ -100,34 +138,39 @@ def of_object(obj: dict[str, Any], client: Client) -> Resource:
         raise BadRequest("A manifest needs apiVersion and kind.")
     for known in (built_in, lambda: discover(client)):
         for resource in known():
-            if resource.kind == kind and resource.api_version == api_version:
-                return resource
+            found = resource.in_version(api_version) if resource.kind == kind else None
+            if found is not None:
+                return found
     raise NotFound(f'The server has no kind "{kind}" in "{api_version}".')
 
 
 def discover(client: Client) -> list[Resource]:
-    """Every resource of the server, by its discovery documents."""
-    groups = [("", "v1", "/api/v1")]
-    for group in client.call("GET", "/apis").get("groups") or ():
-        version = group["preferredVersion"]["groupVersion"]
-        groups.append((group["name"], version.rpartition("/")[2], f"/apis/{version}"))
-    found: list[Resource] = []
-    for name, version, path in groups:
-        found.extend(_resources(name, version, client.call("GET", path).get("resources") or ()))
-    return found
+    """Every resource of the server, each in the version that the server prefers for it."""
+    found: dict[tuple[str, str], Resource] = {}
+    for root in ("/api", "/apis"):
+        for group in client.call("GET", root, accept=_AGGREGATED).get("items") or ():
+            name = group["metadata"].get("name", "")
+            for version in group.get("versions") or ():
+                for resource in _resources(name, version["version"], version.get("resources") or ()):
+                    first = found.setdefault((name, resource.plural), resource)
+                    if first is not resource:
+                        first.more_versions += (resource.version,)
+    return list(found.values())
 
 
 def _resources(group: str, version: str, entries: Iterable[dict[str, Any]]) -> Iterable[Resource]:
     for entry in entries:
-        if "/" in entry["name"]:
+        kind = (entry.get("responseKind") or {}).get("kind")
+        if not kind:
+            # A parent that stands only for its subresources.
             continue
         yield Resource(
             group=group,
             version=version,
-            kind=entry["kind"],
-            plural=entry["name"],
-            singular=entry.get("singularName") or entry["kind"].lower(),
-            namespaced=bool(entry["namespaced"]),
+            kind=kind,
+            plural=entry["resource"],
+            singular=entry.get("singularResource") or kind.lower(),
+            namespaced=entry["scope"] == "Namespaced",
             short_names=tuple(entry.get("shortNames") or ()),
             categories=tuple(entry.get("categories") or ()),
         )

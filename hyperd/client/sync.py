@@ -193,11 +193,11 @@ class Client:
         return self._connection.request(method, path, headers=headers, body=body)
 
     def _check(self, response: Response, answer: bytes) -> None:
+        self._show_warnings(response)
         if response.status >= 400:
             from hyperd.client import failure
 
             raise failure.from_response(response.status, answer, request_id=response.header("x-request-id"))
-        self._show_warnings(response)
 
     def _show_warnings(self, response: Response) -> None:
         if self._warn is None:

@@ -32,10 +32,11 @@ from typing import NamedTuple
 
 
 class Entry(NamedTuple):
-    """How a kind is found and addressed."""
+    """How a kind is found and addressed. ``version`` is the one to prefer of those it is served in."""
 
     group: str
     version: str
+    more_versions: tuple[str, ...]
     kind: str
     plural: str
     singular: str
@@ -135,9 +136,10 @@ def index_source() -> str:
     lines = [_INDEX_HEAD]
     # Ours first: a word that two groups share means ours.
     for kind in sorted(KINDS, key=lambda kind: (kind.core, kind.group, kind.plural)):
+        version, *more = (served.version for served in KINDS.versions(kind))
         fields = (
-            kind.group, kind.version, kind.kind, kind.plural, kind.singular, kind.namespaced, kind.short_names,
-            kind.categories,
+            kind.group, version, tuple(more), kind.kind, kind.plural, kind.singular, kind.namespaced,
+            kind.short_names, kind.categories,
         )  # fmt: skip
         lines.append("    Entry(\n")
         lines += (f"        {_literal(value)},\n" for value in fields)

@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 
 class Entry(NamedTuple):
-    """How a kind is found and addressed."""
+    """How a kind is found and addressed. ``version`` is the one to prefer of those it is served in."""
 
     group: str
     version: str
+    more_versions: tuple[str, ...]
     kind: str
     plural: str
     singular: str
@@ -25,6 +26,7 @@ INDEX: tuple[Entry, ...] = (
     Entry(
         "virtualization.deckhouse.io",
         "v1alpha2",
+        (),
         "ClusterVirtualImage",
         "clustervirtualimages",
         "clustervirtualimage",
@@ -35,6 +37,7 @@ INDEX: tuple[Entry, ...] = (
     Entry(
         "virtualization.deckhouse.io",
         "v1alpha2",
+        (),
         "NodeUSBDevice",
         "nodeusbdevices",
         "nodeusbdevice",
@@ -45,6 +48,7 @@ INDEX: tuple[Entry, ...] = (
     Entry(
         "virtualization.deckhouse.io",
         "v1alpha2",
+        (),
         "USBDevice",
         "usbdevices",
         "usbdevice",
@@ -55,6 +59,7 @@ INDEX: tuple[Entry, ...] = (
     Entry(
         "virtualization.deckhouse.io",
         "v1alpha2",
+        (),
         "VirtualDisk",
         "virtualdisks",
         "virtualdisk",
@@ -65,6 +70,7 @@ INDEX: tuple[Entry, ...] = (
     Entry(
         "virtualization.deckhouse.io",
         "v1alpha2",
+        (),
         "VirtualDiskSnapshot",
         "virtualdisksnapshots",
         "virtualdisksnapshot",
@@ -75,6 +81,7 @@ INDEX: tuple[Entry, ...] = (
     Entry(
         "virtualization.deckhouse.io",
         "v1alpha2",
+        (),
         "VirtualImage",
         "virtualimages",
         "virtualimage",
@@ -85,6 +92,7 @@ INDEX: tuple[Entry, ...] = (
     Entry(
         "virtualization.deckhouse.io",
         "v1alpha2",
+        (),
         "VirtualMachineBlockDeviceAttachment",
         "virtualmachineblockdeviceattachments",
         "virtualmachineblockdeviceattachment",
@@ -94,7 +102,8 @@ INDEX: tuple[Entry, ...] = (
     ),
     Entry(
         "virtualization.deckhouse.io",
-        "v1alpha2",
+        "v1alpha3",
+        ("v1alpha2",),
         "VirtualMachineClass",
         "virtualmachineclasses",
         "virtualmachineclass",
@@ -105,6 +114,7 @@ INDEX: tuple[Entry, ...] = (
     Entry(
         "virtualization.deckhouse.io",
         "v1alpha2",
+        (),
         "VirtualMachineIPAddress",
         "virtualmachineipaddresses",
         "virtualmachineipaddress",
@@ -115,6 +125,7 @@ INDEX: tuple[Entry, ...] = (
     Entry(
         "virtualization.deckhouse.io",
         "v1alpha2",
+        (),
         "VirtualMachineIPAddressLease",
         "virtualmachineipaddressleases",
         "virtualmachineipaddresslease",
@@ -125,6 +136,7 @@ INDEX: tuple[Entry, ...] = (
     Entry(
         "virtualization.deckhouse.io",
         "v1alpha2",
+        (),
         "VirtualMachineMACAddress",
         "virtualmachinemacaddresses",
         "virtualmachinemacaddress",
@@ -135,6 +147,7 @@ INDEX: tuple[Entry, ...] = (
     Entry(
         "virtualization.deckhouse.io",
         "v1alpha2",
+        (),
         "VirtualMachineMACAddressLease",
         "virtualmachinemacaddressleases",
         "virtualmachinemacaddresslease",
@@ -145,6 +158,7 @@ INDEX: tuple[Entry, ...] = (
     Entry(
         "virtualization.deckhouse.io",
         "v1alpha2",
+        (),
         "VirtualMachineOperation",
         "virtualmachineoperations",
         "virtualmachineoperation",
@@ -155,6 +169,7 @@ INDEX: tuple[Entry, ...] = (
     Entry(
         "virtualization.deckhouse.io",
         "v1alpha2",
+        (),
         "VirtualMachinePool",
         "virtualmachinepools",
         "virtualmachinepool",
@@ -165,6 +180,7 @@ INDEX: tuple[Entry, ...] = (
     Entry(
         "virtualization.deckhouse.io",
         "v1alpha2",
+        (),
         "VirtualMachine",
         "virtualmachines",
         "virtualmachine",
@@ -175,6 +191,7 @@ INDEX: tuple[Entry, ...] = (
     Entry(
         "virtualization.deckhouse.io",
         "v1alpha2",
+        (),
         "VirtualMachineSnapshotOperation",
         "virtualmachinesnapshotoperations",
         "virtualmachinesnapshotoperation",
@@ -185,6 +202,7 @@ INDEX: tuple[Entry, ...] = (
     Entry(
         "virtualization.deckhouse.io",
         "v1alpha2",
+        (),
         "VirtualMachineSnapshot",
         "virtualmachinesnapshots",
         "virtualmachinesnapshot",
@@ -195,6 +213,7 @@ INDEX: tuple[Entry, ...] = (
     Entry(
         "",
         "v1",
+        (),
         "ConfigMap",
         "configmaps",
         "configmap",
@@ -205,6 +224,7 @@ INDEX: tuple[Entry, ...] = (
     Entry(
         "",
         "v1",
+        (),
         "Event",
         "events",
         "event",
@@ -215,6 +235,7 @@ INDEX: tuple[Entry, ...] = (
     Entry(
         "",
         "v1",
+        (),
         "Namespace",
         "namespaces",
         "namespace",
@@ -225,6 +246,7 @@ INDEX: tuple[Entry, ...] = (
     Entry(
         "",
         "v1",
+        (),
         "Node",
         "nodes",
         "node",
@@ -235,6 +257,7 @@ INDEX: tuple[Entry, ...] = (
     Entry(
         "",
         "v1",
+        (),
         "PersistentVolumeClaim",
         "persistentvolumeclaims",
         "persistentvolumeclaim",
@@ -245,6 +268,7 @@ INDEX: tuple[Entry, ...] = (
     Entry(
         "",
         "v1",
+        (),
         "PersistentVolume",
         "persistentvolumes",
         "persistentvolume",
@@ -255,6 +279,7 @@ INDEX: tuple[Entry, ...] = (
     Entry(
         "",
         "v1",
+        (),
         "Pod",
         "pods",
         "pod",
@@ -265,6 +290,7 @@ INDEX: tuple[Entry, ...] = (
     Entry(
         "",
         "v1",
+        (),
         "Secret",
         "secrets",
         "secret",
@@ -275,6 +301,7 @@ INDEX: tuple[Entry, ...] = (
     Entry(
         "",
         "v1",
+        (),
         "Service",
         "services",
         "service",
@@ -285,6 +312,7 @@ INDEX: tuple[Entry, ...] = (
     Entry(
         "coordination.k8s.io",
         "v1",
+        (),
         "Lease",
         "leases",
         "lease",
@@ -295,6 +323,7 @@ INDEX: tuple[Entry, ...] = (
     Entry(
         "storage.k8s.io",
         "v1",
+        (),
         "StorageClass",
         "storageclasses",
         "storageclass",

@@ -168,6 +168,22 @@ class Registry:
         """In which versions ``kind`` is served beside the one it is stored in."""
         return self._more.get((kind.group, kind.plural), ())
 
+    def versions(self, kind: Kind) -> list[Kind]:
+        """``kind`` in every version it is served in, the one that clients should prefer first."""
+        served = [kind, *(more.kind for more in self.more_versions(kind))]
+        return sorted(served, key=lambda one: version_rank(one.version), reverse=True)
+
+    def deprecation(self, kind: Kind) -> str:
+        """What kube-apiserver says to who uses ``kind`` in this version; empty unless it is deprecated."""
+        if not kind.deprecated:
+            return ""
+        stored = self._by_resource[kind.group, kind.plural]
+        newer = next((one for one in self.versions(stored) if not one.deprecated), None)
+        text = f"{kind.api_version} {kind.kind} is deprecated"
+        if newer is None or version_rank(newer.version) < version_rank(kind.version):
+            return text
+        return f"{text}; use {newer.api_version} {newer.kind}"
+
     def in_version(self, group: str, plural: str, version: str) -> Kind | None:
         """The kind in one of the versions it is served in."""
         kind = self._by_resource.get((group, plural))
@@ -178,8 +194,7 @@ class Registry:
     def served(self) -> Iterator[Kind]:
         """Every kind in every version."""
         for kind in self:
-            yield kind
-            yield from (more.kind for more in self.more_versions(kind))
+            yield from self.versions(kind)
 
     def by_resource(self, group: str, plural: str) -> Kind | None:
         return self._by_resource.get((group, plural))

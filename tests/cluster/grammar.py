@@ -114,6 +114,7 @@ def reads() -> Iterator[Ask]:
     yield from (Ask("GET", f"{path}?fieldSelector={quote(one)}") for path, one in _OF_KINDS)
     for root in ("/api", "/apis", "/api/v1", "/apis/virtualization.deckhouse.io"):
         yield from (Ask("GET", root, headers={"Accept": accept}) for accept in _DISCOVERY)
+    yield from (Ask("GET", path) for path in (CLASSES, f"{CLASSES}/nope", CLASSES.replace("v1alpha2", "v1alpha3")))
     yield from (
         Ask("GET", path)
         for path in (

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 import orjson
@@ -28,6 +28,13 @@ __all__ = ["folder"]
 _AT_ONCE = 8
 
 
+class Answer(NamedTuple):
+    status: int
+    content_type: str
+    body: bytes
+    warnings: list[str]
+
+
 @dataclass
 class Side:
     """One of the two servers, filled with the same objects."""
@@ -36,8 +43,7 @@ class Side:
     url: str
     names: dict[str, str] = field(default_factory=dict)
 
-    async def send(self, ask: Ask) -> tuple[int, str, bytes]:
-        """Status, content type and body."""
+    async def send(self, ask: Ask) -> Answer:
         path = ask.path
         for name, value in self.names.items():
             path = path.replace("{" + name + "}", value)
@@ -45,7 +51,8 @@ class Side:
         headers = ({} if data is None else {"Content-Type": "application/json"}) | ask.headers
         url = URL(self.url + path, encoded=True)
         async with self.session.request(ask.method, url, data=data, headers=headers) as response:
-            return response.status, response.content_type, await response.read()
+            warned = response.headers.getall("Warning", [])
+            return Answer(response.status, response.content_type, await response.read(), sorted(warned))
 
     async def fill(self) -> None:
         """A namespace with five objects of two kinds, and what stands for versions and tokens."""
@@ -55,14 +62,14 @@ class Side:
         for index in range(5):
             labels = {"odd": str(index % 2), "n": str(index)}
             body = {"metadata": {"name": f"m{index}", "labels": labels}, "data": {"k": "v"}}
-            status, _, made = await self.send(Ask("POST", CM, body))
-            assert status == 201, made
-            self.names["last"] = orjson.loads(made)["metadata"]["resourceVersion"]
+            made = await self.send(Ask("POST", CM, body))
+            assert made.status == 201, made
+            self.names["last"] = orjson.loads(made.body)["metadata"]["resourceVersion"]
             self.names.setdefault("old", self.names["last"])
-            status, _, made = await self.send(Ask("POST", VM, machine(f"v{index}", labels=labels)))
-            assert status == 201, made
-        _, _, page = await self.send(Ask("GET", f"{CM}?limit=2&fieldSelector=metadata.name!%3Dx"))
-        metadata = orjson.loads(page)["metadata"]
+            made = await self.send(Ask("POST", VM, machine(f"v{index}", labels=labels)))
+            assert made.status == 201, made
+        page = await self.send(Ask("GET", f"{CM}?limit=2&fieldSelector=metadata.name!%3Dx"))
+        metadata = orjson.loads(page.body)["metadata"]
         self.names |= {"rv": metadata["resourceVersion"], "token": metadata["continue"]}
         self.names["future"] = str(int(metadata["resourceVersion"]) + 1_000_000)
 
@@ -90,9 +97,13 @@ async def both(cluster: Cluster, folder: Path) -> AsyncIterator[tuple[Side, Side
         yield sides
 
 
-def _meaning(side: Side, ask: Ask, answer: tuple[int, str, bytes]) -> Any:
+def _meaning(side: Side, ask: Ask, answer: Answer) -> Any:
     """What a client gets to know: for refusals the reason and, about options, the sentence; else the content."""
-    status, content_type, body = answer
+    return answer.warnings, _content(side, ask, answer)
+
+
+def _content(side: Side, ask: Ask, answer: Answer) -> Any:
+    status, content_type, body, _ = answer
     if status in (404, 406):
         # The real one may say so in plain text, or in YAML.
         return status
@@ -108,7 +119,7 @@ def _meaning(side: Side, ask: Ask, answer: tuple[int, str, bytes]) -> Any:
     if "Discovery" in value.get("kind", "") or ("/api" in ask.path and "namespaces" not in ask.path):
         items = None
     if items is None:
-        return status, value.get("kind")
+        return status, value.get("kind"), value.get("versions"), value.get("preferredVersion")
     metadata = value["metadata"]
     names = [(one.get("metadata") or (one.get("object") or {}).get("metadata") or {}).get("name") for one in items]
     shapes = sorted(
@@ -138,8 +149,9 @@ async def test_refusals_and_rehearsals_are_answered_alike(cluster: Cluster, fold
     async with both(cluster, folder) as sides:
         assert not (found := await _differences(sides, writes(machine("v1")))), "\n".join(found)
         for side in sides:
-            _, _, listed = await side.send(Ask("GET", CM))
-            assert len([one for one in orjson.loads(listed)["items"] if one["metadata"]["name"][0] == "m"]) == 5
+            listed = await side.send(Ask("GET", CM))
+            names = [one["metadata"]["name"] for one in orjson.loads(listed.body)["items"]]
+            assert [name for name in names if name.startswith("m")] == [f"m{index}" for index in range(5)]
 
 
 async def test_where_they_differ_there_is_a_reason(cluster: Cluster, folder: Path) -> None:
@@ -147,8 +159,8 @@ async def test_where_they_differ_there_is_a_reason(cluster: Cluster, folder: Pat
         for ask, our_status, real_status, why in EXPLAINED:
             query = "&" if "?" in ask.path else "?"
             limited = Ask(ask.method, f"{ask.path}{query}timeoutSeconds=1", ask.body, ask.headers)
-            assert (await ours.send(limited))[0] == our_status, why
-            assert (await real.send(limited))[0] == real_status, why
+            assert (await ours.send(limited)).status == our_status, why
+            assert (await real.send(limited)).status == real_status, why
 
 
 async def test_watches_show_the_same_events(cluster: Cluster, folder: Path) -> None:
@@ -161,8 +173,8 @@ async def test_watches_show_the_same_events(cluster: Cluster, folder: Path) -> N
         ]  # fmt: skip
 
         async def events(side: Side, query: str) -> list[tuple[str, str]]:
-            _, _, body = await side.send(Ask("GET", f"{CM}?watch=True&timeoutSeconds=2&{query}"))
-            lines = [orjson.loads(line) for line in body.splitlines()]
+            answer = await side.send(Ask("GET", f"{CM}?watch=True&timeoutSeconds=2&{query}"))
+            lines = [orjson.loads(line) for line in answer.body.splitlines()]
             return sorted(
                 (event["type"], event["object"]["metadata"].get("name", ""))
                 for event in lines

@@ -44,6 +44,10 @@ class Road:
         self._outside.wait(10)
 
 
+CLASSES = "virtualmachineclasses.v1alpha2.virtualization.deckhouse.io"
+"""As they are stored: any other version would be hyperd's to convert, which may not be there."""
+
+
 class ClusterHyperd(Hyperd):
     """One daemon with its objects in ``cluster``; the client speaks to the API server, as kubectl does."""
 
@@ -70,7 +74,7 @@ class ClusterHyperd(Hyperd):
     def start(self, *, env: Mapping[str, str] | None = None, ready: bool = True) -> None:
         super().start(env=env, ready=ready)
         if ready:
-            self.wait_phase("vmclass", "generic", "Ready")
+            self.wait_phase(CLASSES, "generic", "Ready")
 
     def answers(self) -> bool:
         self.client.close()
@@ -102,7 +106,7 @@ class ClusterHyperd(Hyperd):
         return {name.removeprefix(prefix) for name in running if name.startswith(prefix)}
 
 
-LEFT = ("vmop", "vm", "vd", "vi", "vmip", "vmipl", "vmclass", "nodes")
+LEFT = ("vmop", "vm", "vd", "vi", "vmip", "vmipl", CLASSES, "nodes")
 
 
 def empty(cluster: Cluster) -> None:

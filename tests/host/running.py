@@ -28,8 +28,8 @@ GUEST_MEMORY = "128Mi"
 
 
 def resource(word: str) -> Resource:
-    """A kind by its plural, singular, short name or kind."""
-    return next(known for known in kinds.built_in() if known.goes_by(word.lower()))
+    """A kind by its plural, singular, short name or kind, in the version to prefer unless ``word`` names one."""
+    return next(found for known in kinds.built_in() if (found := known.called(word.lower())))
 
 
 class Hyperd:

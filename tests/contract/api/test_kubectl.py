@@ -62,6 +62,7 @@ READS = [
     ("__complete get vm w", ["web"]),
     ("get virtualmachineclasses.v1alpha3.virtualization.deckhouse.io generic -o yaml", ["io/v1alpha3"]),
     ("get virtualmachineclasses.v1alpha2.virtualization.deckhouse.io generic -o yaml", ["io/v1alpha2"]),
+    ("explain vmclass", ["v1alpha3"]),
     ("explain vmclass --api-version=virtualization.deckhouse.io/v1alpha3", ["v1alpha3"]),
     ("wait vm/web --for=jsonpath={.spec.memory.size}=512Mi", ["condition met"]),
     ("create configmap x --from-literal=a=b --dry-run=server -o name", ["configmap/x"]),
@@ -82,6 +83,13 @@ async def test_reading(kubectl: Kubectl) -> None:
     async with asyncio.TaskGroup() as group:
         for command, fragments in READS:
             group.create_task(check(command, fragments))
+
+
+async def test_a_kind_is_read_in_its_new_version_and_the_old_one_warns(kubectl: Kubectl) -> None:
+    listed = await kubectl.run("get", "vmclass", "-o", "jsonpath={.items[*].apiVersion}")
+    assert listed == "virtualization.deckhouse.io/v1alpha3"
+    old = await kubectl.run("get", "virtualmachineclasses.v1alpha2.virtualization.deckhouse.io")
+    assert "Warning: virtualization.deckhouse.io/v1alpha2 VirtualMachineClass is deprecated" in old
 
 
 async def test_apply_creates_then_finds_nothing_to_do_then_changes(kubectl: Kubectl) -> None:

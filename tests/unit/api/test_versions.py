@@ -80,9 +80,25 @@ async def test_both_versions_are_watched_and_told_of(api: Api) -> None:
         bookmark = orjson.loads(await asyncio.wait_for(response.content.readline(), 10))
         assert bookmark["object"]["apiVersion"] == "virtualization.deckhouse.io/v1alpha3"
     _, group = await api.call("GET", GROUP)
-    assert {one["version"] for one in group["versions"]} == {"v1alpha2", "v1alpha3"}
+    assert [one["version"] for one in group["versions"]] == ["v1alpha3", "v1alpha2"]
+    assert group["preferredVersion"]["version"] == "v1alpha3"
     _, resources = await api.call("GET", f"{GROUP}/v1alpha3")
     assert {one["name"] for one in resources["resources"]} >= {"virtualmachineclasses"}
     _, index = await api.call("GET", "/openapi/v3")
     assert "apis/virtualization.deckhouse.io/v1alpha3" in index["paths"]
     assert (await api.call("GET", f"{GROUP}/v1alpha3/virtualmachines"))[0] == 404
+
+
+async def test_who_uses_the_old_version_is_warned_however_it_ends(api: Api) -> None:
+    async def warnings(path: str, code: int) -> list[str]:
+        async with api.client.get(f"http://h{path}") as response:
+            assert response.status == code
+            return list(response.headers.getall("Warning", []))
+
+    group = "virtualization.deckhouse.io"
+    told = f'299 - "{group}/v1alpha2 VirtualMachineClass is deprecated; use {group}/v1alpha3 VirtualMachineClass"'
+    assert await warnings(OLD, 200) == [told]
+    assert await warnings(f"{OLD}/absent", 404) == [told]
+    assert await warnings(f"{OLD}?watch=true&timeoutSeconds=1", 200) == [told]
+    assert await warnings(NEW, 200) == []
+    assert await warnings(f"{GROUP}/v1alpha2/virtualmachines", 200) == []

@@ -33,6 +33,34 @@ async def test_get_takes_kinds_by_any_name_and_all_namespaces(hv: Hv) -> None:
     assert "lab" in out
 
 
+async def test_a_kind_is_asked_for_in_the_version_to_prefer(hv: Hv, world: World) -> None:
+    fractions = {"cores": {"min": 1, "max": 4}, "coreFractions": [5]}
+    old = {
+        "apiVersion": API,
+        "kind": "VirtualMachineClass",
+        "metadata": {"name": "small"},
+        "spec": {"cpu": {"type": "Host"}, "sizingPolicies": [fractions]},
+    }
+    applied = await hv("apply", "-f", "-", stdin=yaml.safe_dump(old))
+    assert "v1alpha2 VirtualMachineClass is deprecated; use " in applied.err
+    got = await hv("get", "vmclass", "small", "-o", "yaml")
+    assert got.err == ""
+    read = yaml.safe_load(got.out)
+    assert read["apiVersion"] == "virtualization.deckhouse.io/v1alpha3"
+    assert read["spec"]["sizingPolicies"][0]["coreFractions"] == ["5%"]
+    old_word = "virtualmachineclasses.v1alpha2.virtualization.deckhouse.io"
+    got = await hv("get", old_word, "small", "-o", "yaml")
+    assert yaml.safe_load(got.out)["spec"]["sizingPolicies"][0]["coreFractions"] == [5]
+    assert "is deprecated" in got.err
+    kinds = (await hv("get")).out
+    assert "virtualization.deckhouse.io/v1alpha3" in next(
+        line for line in kinds.splitlines() if line.startswith("virtualmachineclasses")
+    )
+    assert "virtualization.deckhouse.io/v1alpha2" in next(
+        line for line in kinds.splitlines() if line.startswith("virtualmachines ")
+    )
+
+
 async def test_get_gives_yaml_json_and_names(hv: Hv) -> None:
     one = yaml.safe_load((await hv("get", "vm", "web-7", "-n", "shop", "-o", "yaml")).out)
     assert (one["kind"], one["metadata"]["name"]) == ("VirtualMachine", "web-7")
