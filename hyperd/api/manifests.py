@@ -6,12 +6,8 @@ same. The CRDs are ``hyperd.resources.crd``'s; Namespace, DaemonSet and kustomiz
 
 from __future__ import annotations
 
-import argparse
 import sys
-from pathlib import Path
 from typing import Final
-
-import yaml
 
 from hyperd.admission.dispatch import FINALIZERS, RULES
 from hyperd.api import clusterroles
@@ -19,7 +15,7 @@ from hyperd.api.registration import API_SERVICE_OBJECT, WEBHOOKS
 from hyperd.api.subresources import GROUP as AGGREGATED
 from hyperd.api.subresources import VERSION as AGGREGATED_VERSION
 from hyperd.resources.all import KINDS, SECRET
-from hyperd.resources.crd import ROOT, Dumper
+from hyperd.resources.derived import ROOT, Derived, yaml_text
 from hyperd.resources.kind import Kind, Object
 from hyperd.resources.names import (
     API_SERVICE,
@@ -123,19 +119,16 @@ def _webhook(name: str, path: str, kinds: list[Kind]) -> Object:
     }
 
 
-def derived_files() -> dict[Path, str]:
-    """Every derived file with the content it should have."""
+def derived() -> Derived:
+    """Every file with the content it should have."""
     documents = {
         "api.yaml": [service(), api_service()],
         "webhooks.yaml": webhooks(),
         "rbac-daemon.yaml": clusterroles.for_daemon(),
         "rbac-users.yaml": clusterroles.for_people(),
     }
-    return {
-        FOLDER / name: _HEAD
-        + yaml.dump_all(content, Dumper=Dumper, sort_keys=False, width=2**20, allow_unicode=True)
-        for name, content in documents.items()
-    }
+    files = {FOLDER / name: _HEAD + yaml_text(*content) for name, content in documents.items()}
+    return Derived("hyperd.api.manifests", files)
 
 
 def kustomized() -> list[str]:
@@ -144,26 +137,5 @@ def kustomized() -> list[str]:
     return [f"crds/{kind.plural}.yaml" for kind in KINDS if not kind.core] + files
 
 
-def stale_files() -> list[Path]:
-    """Derived files that are missing or outdated."""
-    return [path for path, text in derived_files().items() if not path.exists() or path.read_text() != text]
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Write the derived files; with ``--check``, only compare. 1 when some are stale."""
-    parser = argparse.ArgumentParser(prog="python -m hyperd.api.manifests", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when a file is stale")
-    check: bool = parser.parse_args(argv).check
-    stale = stale_files()
-    if check:
-        for path in stale:
-            sys.stderr.write(f"{path.relative_to(ROOT)} is stale: run python -m hyperd.api.manifests\n")
-        return 1 if stale else 0
-    files = derived_files()
-    for path in stale:
-        path.write_text(files[path])
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(derived().main())

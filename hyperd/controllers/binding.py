@@ -11,7 +11,7 @@ little could part a machine from its disk for ever.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from hyperd.controllers import usage
 from hyperd.controllers.context import Context
@@ -19,12 +19,12 @@ from hyperd.controllers.duty import disk_node, machine_node
 from hyperd.controllers.machine.status import set_phase
 from hyperd.controllers.machine_class import fits
 from hyperd.controllers.placing import Places, count, least_used, name_of
-from hyperd.errors import NotFound
 from hyperd.resources import names
 from hyperd.resources.all import NODE, VIRTUAL_DISK, VIRTUAL_MACHINE, VIRTUAL_MACHINE_CLASS
 from hyperd.resources.conditions import set_condition
 from hyperd.resources.kind import Kind, Object
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
+from hyperd.runtime.informer import Informer
 from hyperd.runtime.status import remove_finalizer, update_status
 from hyperd.store.interface import PatchType, Store
 
@@ -50,15 +50,10 @@ class MachineBinder(Controller):
 
     def watches(self) -> Mapping[Kind, Mapper]:
         return {
-            NODE: lambda _: self._unbound(),
-            VIRTUAL_MACHINE_CLASS: lambda _: self._unbound(),
+            NODE: lambda _: _without_node(self._machines, machine_node),
+            VIRTUAL_MACHINE_CLASS: lambda _: _without_node(self._machines, machine_node),
             VIRTUAL_DISK: usage.machine_keys(self._machines, VIRTUAL_DISK),
         }
-
-    def _unbound(self) -> Iterable[Key]:
-        for item in self._machines.items():
-            if not machine_node(item.object()):
-                yield Key(item.namespace, item.name)
 
     async def reconcile(self, key: Key) -> Result | None:
         before = self._machines.get(*key)
@@ -130,12 +125,10 @@ class DiskBinder(Controller):
         usage.index_machines(self._machines)
 
     def watches(self) -> Mapping[Kind, Mapper]:
-        return {NODE: lambda _: self._unbound(), VIRTUAL_MACHINE: usage.device_keys(VIRTUAL_DISK)}
-
-    def _unbound(self) -> Iterable[Key]:
-        for item in self._disks.items():
-            if not disk_node(item.object()):
-                yield Key(item.namespace, item.name)
+        return {
+            NODE: lambda _: _without_node(self._disks, disk_node),
+            VIRTUAL_MACHINE: usage.device_keys(VIRTUAL_DISK),
+        }
 
     async def reconcile(self, key: Key) -> Result | None:
         before = self._disks.get(*key)
@@ -156,7 +149,7 @@ class DiskBinder(Controller):
         store, meta = self._context.store, disk["metadata"]
         wanted: list[str] = []
         for item in usage.machines_using(self._machines, VIRTUAL_DISK, meta["namespace"], meta["name"]):
-            machine = await _find(store, VIRTUAL_MACHINE, item.namespace, item.name)
+            machine = await store.find(VIRTUAL_MACHINE, item.namespace, item.name)
             if machine is not None:
                 wanted.append(machine_node(machine))
                 wanted += [disk_node(beside) for beside in await _disks_of(store, machine)]
@@ -175,19 +168,18 @@ class DiskBinder(Controller):
         return Result(_AGAIN_SECONDS)
 
 
+def _without_node(informer: Informer, node_of: Callable[[Object], str]) -> Iterable[Key]:
+    for item in informer.items():
+        if not node_of(item.object()):
+            yield Key(item.namespace, item.name)
+
+
 async def _disks_of(store: Store, machine: Object) -> Sequence[Object]:
     """The VirtualDisks that the machine's spec names, as far as they exist."""
     refs = machine["spec"].get("blockDeviceRefs") or ()
     wanted = [ref["name"] for ref in refs if ref.get("kind") == VIRTUAL_DISK.kind]
-    found = [await _find(store, VIRTUAL_DISK, machine["metadata"]["namespace"], name) for name in wanted]
+    found = [await store.find(VIRTUAL_DISK, machine["metadata"]["namespace"], name) for name in wanted]
     return [disk for disk in found if disk is not None]
-
-
-async def _find(store: Store, kind: Kind, namespace: str, name: str) -> Object | None:
-    try:
-        return (await store.get(kind, namespace, name)).object()
-    except NotFound:
-        return None
 
 
 async def _bind_disk(store: Store, disk: Object, node: str) -> None:

@@ -76,11 +76,7 @@ class LeaseController(Controller):
 
     async def _fresh(self, ref: Mapping[str, str]) -> Object | None:
         """What the informer does not show may be newer than the informer."""
-        try:
-            item = await self._context.store.get(VIRTUAL_MACHINE_IP_ADDRESS, ref.get("namespace", ""), ref["name"])
-        except NotFound:
-            return None
-        return item.object()
+        return await self._context.store.find(VIRTUAL_MACHINE_IP_ADDRESS, ref.get("namespace", ""), ref["name"])
 
     async def _release(self, lease: Object) -> Result | None:
         retention = self._context.settings.network.lease_retention_seconds

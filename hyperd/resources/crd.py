@@ -6,18 +6,14 @@ current; a test asks the same.
 
 from __future__ import annotations
 
-import argparse
 import sys
-from pathlib import Path
 from typing import Any
 
-import yaml
-
 from hyperd.resources.all import KINDS
+from hyperd.resources.derived import ROOT, Derived, yaml_text
 from hyperd.resources.kind import Column, Kind
 from hyperd.resources.names import API_SERVICE, CONVERSION_PATH, SYSTEM_NAMESPACE
 
-ROOT = Path(__file__).resolve().parents[2]
 CRD_DIR = ROOT / "manifests" / "crds"
 INDEX_FILE = ROOT / "hyperd" / "resources" / "index.py"
 
@@ -67,13 +63,6 @@ _CONVERSION: dict[str, Any] = {
     },
 }
 """The daemon adds its ``caBundle`` when it starts."""
-
-
-class Dumper(yaml.SafeDumper):
-    """Plain YAML without anchors, long strings unbroken."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
 
 
 def crd(kind: Kind) -> dict[str, Any]:
@@ -155,42 +144,11 @@ def _literal(value: object) -> str:
     return f'"{value}"' if isinstance(value, str) else repr(value)
 
 
-def derived_files() -> dict[Path, str]:
-    """Every derived file with the content it should have."""
-    files = {INDEX_FILE: index_source()}
-    for kind in KINDS:
-        if not kind.core:
-            text = yaml.dump(crd(kind), Dumper=Dumper, sort_keys=False, width=2**20, allow_unicode=True)
-            files[CRD_DIR / f"{kind.plural}.yaml"] = text
-    return files
-
-
-def stale_files() -> list[Path]:
-    """Derived files that are missing, outdated, or of no kind any more."""
-    files = derived_files()
-    stale = [path for path, text in files.items() if not path.exists() or path.read_text() != text]
-    return stale + [path for path in CRD_DIR.glob("*.yaml") if path not in files]
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Write the derived files; with ``--check``, only compare. 1 when some are stale."""
-    parser = argparse.ArgumentParser(prog="python -m hyperd.resources.crd", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when a file is stale")
-    check: bool = parser.parse_args(argv).check
-    stale = stale_files()
-    if check:
-        for path in stale:
-            sys.stderr.write(f"{path.relative_to(ROOT)} is stale: run python -m hyperd.resources.crd\n")
-        return 1 if stale else 0
-    files = derived_files()
-    for path in stale:
-        if path in files:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(files[path])
-        else:
-            path.unlink()
-    return 0
+def derived() -> Derived:
+    """Every file with the content it should have."""
+    crds = {CRD_DIR / f"{kind.plural}.yaml": yaml_text(crd(kind)) for kind in KINDS if not kind.core}
+    return Derived("hyperd.resources.crd", {INDEX_FILE: index_source(), **crds}, CRD_DIR.glob("*.yaml"))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(derived().main())

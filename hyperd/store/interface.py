@@ -259,7 +259,7 @@ class Watch(Protocol):
     def __aiter__(self) -> AsyncIterator[WatchEvent]: ...
 
 
-class Store(Protocol):
+class Store(Reader, Protocol):
     """Get, list, watch, create, update, patch, delete, with conflicts. ``namespace`` is "" for cluster kinds.
 
     Writes raise the errors of ``hyperd.errors``: NotFound, AlreadyExists, Conflict, Invalid, Forbidden.

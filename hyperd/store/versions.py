@@ -6,7 +6,7 @@ converted back. The home below sees one version alone.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -48,8 +48,10 @@ class ServedStore:
         self._served = served
 
     def _out(self, item: Item) -> Item:
-        obj = self._served.from_storage(item.object())
-        return Item.of({**obj, "apiVersion": self._served.kind.api_version})
+        return Item.of(self._converted(item.object()))
+
+    def _converted(self, stored: Object) -> Object:
+        return {**self._served.from_storage(stored), "apiVersion": self._served.kind.api_version}
 
     def _in(self, obj: Object) -> Object:
         return {**self._served.to_storage(obj), "apiVersion": self._stored.api_version}
@@ -66,6 +68,13 @@ class ServedStore:
 
     async def get(self, kind: Kind, namespace: str, name: str, *, subresource: str = "") -> Item:
         return self._out(await self._store.get(self._stored, namespace, name, subresource=subresource))
+
+    async def find(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        found = await self._store.find(self._stored, namespace, name)
+        return None if found is None else self._converted(found)
+
+    async def find_all(self, kind: Kind, namespace: str | None = None) -> Sequence[Object]:
+        return [self._converted(obj) for obj in await self._store.find_all(self._stored, namespace)]
 
     async def list(
         self,

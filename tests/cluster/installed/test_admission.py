@@ -7,7 +7,7 @@ import copy
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 import yaml
@@ -20,7 +20,7 @@ from hyperd.resources.all import KINDS, NAMESPACE, VIRTUAL_MACHINE
 from hyperd.resources.kind import Kind, Object
 from hyperd.settings import Settings
 from hyperd.store.embedded import EmbeddedStore
-from hyperd.store.interface import Item, PatchType, Reader, Store, User, Write
+from hyperd.store.interface import Item, PatchType, Store, User, Write
 from hyperd.store.kubernetes import KubernetesStore
 from tests.cluster.controlplane.plane import document
 from tests.cluster.installed import conftest
@@ -48,16 +48,12 @@ class Outcome:
     finalizers: tuple[str, ...] = ()
 
 
-class Keeper(Store, Reader, Protocol):
-    """A store that rules can read."""
-
-
 @dataclass
 class Home:
     """A home of objects: ``store`` writes as a user, ``system`` as whoever keeps the machinery going."""
 
-    store: Keeper
-    system: Keeper
+    store: Store
+    system: Store
     user: User
     made: list[tuple[Kind, str, str]] = field(default_factory=list)
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
 
 from hyperd.resources import crd
 from hyperd.resources.all import KINDS
+from hyperd.resources.derived import ROOT, Derived
 from hyperd.resources.index import INDEX
 from hyperd.resources.kind import Kind
 
@@ -17,8 +20,7 @@ OURS = [kind for kind in KINDS if not kind.core]
 
 
 def test_manifests_and_index_are_current() -> None:
-    assert crd.stale_files() == []
-    assert crd.main(["--check"]) == 0
+    assert crd.derived().stale() == []
 
 
 def test_the_index_has_every_kind() -> None:
@@ -51,6 +53,15 @@ def test_a_crd_has_what_a_kube_apiserver_wants(kind: Kind) -> None:
         assert column["type"] in ("string", "integer", "number", "boolean", "date")
 
 
-def test_a_stale_file_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crd, "CRD_DIR", crd.CRD_DIR / "elsewhere")
-    assert len(crd.stale_files()) == len(OURS)
+def test_what_is_stale_is_noticed_and_mended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path(os.path.relpath(tmp_path, ROOT))
+    current, old, orphan, missing = (ROOT / folder / name for name in ("current", "old", "orphan", "new/missing"))
+    for path in (current, old, orphan):
+        path.write_text("text")
+    derived = Derived("some.module", {current: "text", old: "newer", missing: "text"}, [current, old, orphan])
+    assert derived.main(["--check"]) == 1
+    told = capsys.readouterr().err
+    assert all(f"{path.name} is stale: run python -m some.module" in told for path in (old, orphan, missing))
+    assert old.read_text() == "text"
+    assert derived.main([]) == 0
+    assert (old.read_text(), missing.read_text(), orphan.exists()) == ("newer", "text", False)
