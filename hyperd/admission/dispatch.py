@@ -38,8 +38,7 @@ RULES: Final[Mapping[Kind, Rules]] = {
     kinds.VIRTUAL_MACHINE_CLASS: virtual_machine_class.review,
     kinds.VIRTUAL_MACHINE_IP_ADDRESS: virtual_machine_ip_address.review,
     kinds.VIRTUAL_MACHINE_OPERATION: virtual_machine_operation.review,
-    kinds.SECRET: secret.review_secret,
-    kinds.CONFIG_MAP: secret.review_config_map,
+    kinds.SECRET: secret.review,
 }
 
 FINALIZERS: Final[Mapping[Kind, str]] = {

@@ -1,4 +1,4 @@
-"""Rules of Secrets and ConfigMaps: immutable ones stay, provisioning secrets hold what guests look for."""
+"""Rules of Secrets: those for provisioning hold what guests look for."""
 
 from __future__ import annotations
 
@@ -10,31 +10,14 @@ from hyperd.admission.context import Context
 from hyperd.resources import names
 
 
-async def review_secret(context: Context) -> None:
-    """Refuse changes of immutable data; warn of provisioning data that guests cannot use."""
-    _check_immutable(context)
+async def review(context: Context) -> None:
+    """Warn of provisioning data that guests cannot use."""
     data: dict[str, str] = context.new.get("data") or {}
     type_ = context.new.get("type")
     if type_ == names.CLOUD_INIT_SECRET_TYPE:
         _check_cloud_init(context, data)
     elif type_ == names.SYSPREP_SECRET_TYPE and not any(key in data for key in names.SYSPREP_SECRET_KEYS):
         context.warn(f"data: a Secret of type {type_} needs the key {' or '.join(names.SYSPREP_SECRET_KEYS)}")
-
-
-async def review_config_map(context: Context) -> None:
-    """Refuse changes of immutable data."""
-    _check_immutable(context)
-
-
-def _check_immutable(context: Context) -> None:
-    old = context.old
-    if old is None or not old.get("immutable"):
-        return
-    if not context.new.get("immutable"):
-        context.forbidden("immutable", "field is immutable when `immutable` is set")
-    for field in ("data", "binaryData"):
-        if (context.new.get(field) or {}) != (old.get(field) or {}):
-            context.forbidden(field, "field is immutable when `immutable` is set")
 
 
 def _check_cloud_init(context: Context, data: dict[str, str]) -> None:
@@ -45,7 +28,7 @@ def _check_cloud_init(context: Context, data: dict[str, str]) -> None:
     try:
         text = base64.b64decode(data[key], validate=True).decode("utf-8", "replace")
     except (binascii.Error, ValueError):
-        # The store refuses what is not base64.
+        # Whoever keeps the object refuses what is not base64.
         return
     if text.startswith("\x1f"):
         return

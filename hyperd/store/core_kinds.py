@@ -1,15 +1,13 @@
-"""What Kubernetes itself does to Namespaces and Secrets on their way in.
+"""What Kubernetes itself does to Namespaces, Secrets and ConfigMaps on their way in.
 
 Clients and manifests rely on it: the label with the namespace's name, ``stringData``, the type of a secret.
 """
 
 from __future__ import annotations
 
-import base64
-
 from hyperd.errors import Cause, Forbidden
 from hyperd.resources.kind import Kind, Object
-from hyperd.resources.structural import invalid
+from hyperd.store import payload
 
 NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 NAMESPACE_FINALIZER = "kubernetes"
@@ -21,17 +19,21 @@ def is_namespace(kind: Kind) -> bool:
     return not kind.group and kind.plural == "namespaces"
 
 
-def _is_secret(kind: Kind) -> bool:
-    return not kind.group and kind.plural == "secrets"
+def _has_payload(kind: Kind) -> bool:
+    return payload.is_secret(kind) or payload.is_config_map(kind)
 
 
 def default(kind: Kind, new: Object) -> None:
-    """Fill in what Kubernetes' own defaults say, in place: whoever writes the object owns it."""
+    """Fill in what Kubernetes' own defaults say, in place: whoever writes the object owns it.
+
+    Raises BadRequest for what it could not decode.
+    """
     if is_namespace(kind):
         _label(new)
-    elif _is_secret(kind):
-        _fold_string_data(kind, new)
-        new.setdefault("type", "Opaque")
+    elif _has_payload(kind):
+        payload.decode(kind, new)
+        if payload.is_secret(kind):
+            new["type"] = new.get("type") or "Opaque"
 
 
 def before_create(kind: Kind, new: Object) -> None:
@@ -42,16 +44,16 @@ def before_create(kind: Kind, new: Object) -> None:
 
 
 def before_update(kind: Kind, new: Object, old: Object) -> None:
-    """Complete an object that replaces ``old``, in place. Raises Invalid for what may not change."""
+    """Complete an object that replaces ``old``, in place."""
     if is_namespace(kind):
         for part in ("spec", "status"):
             if part in old:
                 new[part] = old[part]
-    elif _is_secret(kind):
-        former = old.get("type", "Opaque")
-        if new["type"] != former:
-            cause = Cause("type", f'Invalid value: "{new["type"]}": field is immutable')
-            raise invalid(kind, old["metadata"]["name"], [cause])
+
+
+def check(kind: Kind, new: Object, old: Object | None) -> list[Cause]:
+    """What Kubernetes would refuse of an object that is complete, and may be there as ``old``."""
+    return payload.check(kind, new, old) if _has_payload(kind) else []
 
 
 def before_delete(kind: Kind, name: str) -> None:
@@ -78,29 +80,3 @@ def _label(new: Object) -> None:
     if not isinstance(meta.get("labels") or {}, dict):
         return
     meta["labels"] = {**(meta.get("labels") or {}), NAMESPACE_LABEL: meta["name"]}
-
-
-def _fold_string_data(kind: Kind, new: Object) -> None:
-    name = str(new["metadata"].get("name", ""))
-    causes = [
-        Cause(field, "Invalid value: must be a map of strings", "FieldValueTypeInvalid")
-        for field in ("data", "stringData")
-        if not _is_string_map(new.get(field) or {})
-    ]
-    if causes:
-        raise invalid(kind, name, causes)
-    for key, text in (new.get("data") or {}).items():
-        try:
-            base64.b64decode(text, validate=True)
-        except ValueError:
-            causes.append(Cause(f"data[{key}]", "Invalid value: illegal base64 data"))
-    if causes:
-        raise invalid(kind, name, causes)
-    texts = new.pop("stringData", None)
-    if texts:
-        folded = {key: base64.b64encode(text.encode()).decode() for key, text in texts.items()}
-        new["data"] = {**(new.get("data") or {}), **folded}
-
-
-def _is_string_map(value: object) -> bool:
-    return isinstance(value, dict) and all(isinstance(item, str) for item in value.values())

@@ -182,8 +182,7 @@ class Pipeline:
         causes = list(causes or ())
         if old is None or _differs_outside(new["metadata"], old["metadata"], MANAGED_FIELDS):
             causes += check_metadata(kind, new)
-        if not kind.core:
-            causes += validate(kind.schema, new)
+        causes += core_kinds.check(kind, new, old) if kind.core else validate(kind.schema, new)
         faulty = bool(causes)
         # Rules may rely on the types and sizes that the schema promises; admission may rely on all of it.
         if kind.rules and not any(cause.reason in BLOCKING for cause in causes):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import copy
 from typing import Any
 
 import pytest
@@ -202,16 +201,6 @@ async def test_a_secret_that_no_guest_could_use_is_warned_of(obj: Object, warnin
     response = await World().create(obj)
     assert response.causes == []
     assert (warning in response.warnings[0]) if warning else response.warnings == []
-
-
-async def test_an_immutable_secret_stays() -> None:
-    old = {**secret("cloud-init", userData="#!/bin/sh\n"), "immutable": True}
-    new = copy.deepcopy(old)
-    new["metadata"]["labels"] = {"a": "b"}
-    assert told(await World().update(old, new)) == []
-    new["data"] = {}
-    new["immutable"] = False
-    assert [line.partition(":")[0] for line in told(await World().update(old, new))] == ["immutable", "data"]
 
 
 async def test_kinds_without_rules_pass_untouched() -> None:
