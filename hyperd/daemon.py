@@ -153,6 +153,7 @@ class Daemon:
         await self._api.start()
         for entrance in self._entrances:
             await entrance.start()
+        self._api.ready = True
         if self._server is not None:
             # After the API: a registry that does not come up keeps nobody from reading.
             await self._server.start()

@@ -37,7 +37,7 @@ from hyperd.api.tokens import TokenLogin, Tokens, while_valid
 from hyperd.api.unixgroups import UnixGroups
 from hyperd.api.veil import Veil
 from hyperd.api.watching import Watchers
-from hyperd.errors import HyperdError, MethodNotAllowed, NotFound, PermanentError
+from hyperd.errors import HyperdError, MethodNotAllowed, NotFound, PermanentError, ServiceUnavailable
 from hyperd.resources.all import KINDS, NAMESPACE
 from hyperd.resources.kind import Registry
 from hyperd.settings import Settings
@@ -107,6 +107,8 @@ class ApiServer:
         self._servers: list[asyncio.Server] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._port = 0
+        self.ready = False
+        """What ``/readyz`` says: for who started this to set, once all that must listen does."""
 
     @property
     def port(self) -> int:
@@ -211,6 +213,8 @@ class ApiServer:
         method = request.method
         if path in auth.PUBLIC_PATHS and method in ("GET", "HEAD"):
             seen.verb, seen.resource = "get", path
+            if path == "/readyz" and not self.ready:
+                raise ServiceUnavailable("The daemon is starting; not all of its listeners serve yet.")
             return self._documents.public(path, request_id)
         peer = self._authenticator.peer(request)
         seen.source = peer.source

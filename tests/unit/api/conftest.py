@@ -91,6 +91,7 @@ async def serving(
     server = ApiServer(settings, store, sessions=sessions)
     try:
         await server.start()
+        server.ready = True
         connector = aiohttp.UnixConnector(path=str(settings.socket_path))
         async with aiohttp.ClientSession(connector=connector) as client:
             yield Api(settings, store, server, client)

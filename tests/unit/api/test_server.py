@@ -147,6 +147,17 @@ async def test_a_user_outside_the_group_is_forbidden_even_on_an_open_socket(api:
     assert b'User \\"unix:nobody\\" cannot list resource \\"secrets\\"' in output
 
 
+async def test_it_is_not_ready_until_all_that_must_listen_does(api: Api) -> None:
+    api.server.ready = False
+    async with api.client.get("http://h/readyz") as response:
+        assert (response.status, (await response.json())["reason"]) == (503, "ServiceUnavailable")
+    async with api.client.get("http://h/livez") as response:
+        assert response.status == 200
+    api.server.ready = True
+    async with api.client.get("http://h/readyz") as response:
+        assert response.status == 200
+
+
 async def test_two_daemons_do_not_share_a_socket(api: Api) -> None:
     second = ApiServer(api.settings, api.store)
     with pytest.raises(PermanentError, match="Another daemon serves"):
