@@ -11,11 +11,13 @@ little could part a machine from its disk for ever.
 from __future__ import annotations
 
 import copy
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from hyperd.controllers import usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.duty import disk_node, machine_node
+from hyperd.controllers.machine.room import allocatable, lacking, requested, total
 from hyperd.controllers.machine.status import set_phase
 from hyperd.controllers.machine_class import fits
 from hyperd.controllers.placing import Places, count, least_used, name_of
@@ -46,6 +48,8 @@ class MachineBinder(Controller):
         self._machines = context.informer(VIRTUAL_MACHINE)
         self._disks = context.informer(VIRTUAL_DISK)
         self._classes = context.informer(VIRTUAL_MACHINE_CLASS)
+        self._chosen: dict[str, str] = {}
+        """Machine uid → node, of choices that the informer may not show yet."""
         usage.index_machines(self._machines)
 
     def watches(self) -> Mapping[Kind, Mapper]:
@@ -75,6 +79,7 @@ class MachineBinder(Controller):
             await update_status(self._context.store, VIRTUAL_MACHINE, before, after)
             if not node:
                 return Result(_AGAIN_SECONDS)
+            self._chosen[before["metadata"]["uid"]] = node
             for disk in disks:
                 if not disk_node(disk):
                     await _bind_disk(self._context.store, disk, node)
@@ -104,8 +109,32 @@ class MachineBinder(Controller):
             if node not in map(name_of, fitting):
                 return "", f'VirtualDisk "{disk}" is on node {node}, which cannot run this machine now.'
             return node, ""
-        used = count(machine_node(item.object()) for item in self._machines.items())
-        return least_used(fitting, used), ""
+        return self._roomiest(machine, fitting)
+
+    def _roomiest(self, machine: Object, nodes: Sequence[Object]) -> tuple[str, str]:
+        """Of the nodes that have room for the machine the one with the fewest, or what each of them lacks."""
+        here = self._machines_by_node(apart_from=machine["metadata"]["uid"])
+        need, ratio = requested(machine["spec"]), self._context.settings.hypervisor.cpu_allocation_ratio
+        faults = {}
+        for node in nodes:
+            name = name_of(node)
+            # What is off asks for nothing, as a machine without a Pod.
+            promised = total(requested(other["spec"]) for other in here[name] if not _is_off(other))
+            faults[name] = lacking(name, allocatable(node, cpu_ratio=ratio) - promised, need)
+        roomy = [node for node in nodes if not faults[name_of(node)]]
+        if not roomy:
+            return "", " ".join(faults.values())
+        return least_used(roomy, {node: len(machines) for node, machines in here.items()}), ""
+
+    def _machines_by_node(self, *, apart_from: str) -> Mapping[str, Sequence[Object]]:
+        found: dict[str, list[Object]] = defaultdict(list)
+        known = {item.uid: item.object() for item in self._machines.items() if item.uid != apart_from}
+        self._chosen = {uid: node for uid, node in self._chosen.items() if uid in known}
+        for uid, machine in known.items():
+            node = machine_node(machine) or self._chosen.get(uid, "")
+            if node:
+                found[node].append(machine)
+        return found
 
 
 class DiskBinder(Controller):
@@ -166,6 +195,10 @@ class DiskBinder(Controller):
         set_condition(after, "Ready", False, reason="ProvisioningNotStarted", message=message)
         await update_status(self._context.store, VIRTUAL_DISK, before, after)
         return Result(_AGAIN_SECONDS)
+
+
+def _is_off(machine: Object) -> bool:
+    return (machine.get("status") or {}).get("phase") == "Stopped"
 
 
 def _without_node(informer: Informer, node_of: Callable[[Object], str]) -> Iterable[Key]:

@@ -11,6 +11,7 @@ from hyperd.resources import names
 from hyperd.resources.all import NODE, VIRTUAL_MACHINE, VIRTUAL_MACHINE_CLASS
 from hyperd.resources.conditions import remove_condition, set_condition
 from hyperd.resources.kind import Kind, Object
+from hyperd.resources.quantity import parse
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
 from hyperd.runtime.status import add_finalizer, remove_finalizer, update_status
 from hyperd.store.interface import Item
@@ -59,8 +60,7 @@ class MachineClassController(Controller):
         fitting = [node for node in nodes if fits(node, before["spec"].get("nodeSelector") or {})]
         status["availableNodes"] = sorted(node["metadata"]["name"] for node in fitting)
         if fitting:
-            allocatable = (fitting[0].get("status") or {}).get("allocatable") or {}
-            status["maxAllocatableResources"] = {k: allocatable[k] for k in ("cpu", "memory") if k in allocatable}
+            status["maxAllocatableResources"] = _most_allocatable(fitting)
         unconditional = before["spec"]["cpu"]["type"] in ("Host", "HostPassthrough")
         if fitting or unconditional:
             set_condition(after, "Ready", True, reason="SuitableNodesFound")
@@ -89,6 +89,13 @@ class MachineClassController(Controller):
         remove_condition(after, "InUse")
         await remove_finalizer(self._context.store, VIRTUAL_MACHINE_CLASS, before, names.VM_CLASS_CLEANUP)
         return None
+
+
+def _most_allocatable(nodes: Iterable[Object]) -> Object:
+    """Of CPU and of memory the most that any of the nodes has."""
+    offers = [(node.get("status") or {}).get("allocatable") or {} for node in nodes]
+    amounts = {key: [offer[key] for offer in offers if key in offer] for key in ("cpu", "memory")}
+    return {key: max(values, key=parse) for key, values in amounts.items() if values}
 
 
 def fits(node: Object, selector: Mapping[str, object]) -> bool:

@@ -16,8 +16,9 @@ from hyperd.controllers.context import Context
 from hyperd.controllers.machine import applied, firmware
 from hyperd.controllers.machine.attached import device_entries
 from hyperd.controllers.machine.dependencies import Dependencies
-from hyperd.controllers.machine.plan import Plan, make_plan, memory_of
-from hyperd.controllers.machine.status import Observed, memory_overhead
+from hyperd.controllers.machine.plan import Plan, make_plan
+from hyperd.controllers.machine.room import Room, lacking, requested, requested_by_instance, total
+from hyperd.controllers.machine.status import Observed
 from hyperd.controllers.machine_class import fits
 from hyperd.crashpoints import CrashPoint, reached
 from hyperd.errors import NotFound, PermanentError
@@ -27,7 +28,6 @@ from hyperd.hypervisor.state import DomainInfo
 from hyperd.network import addresses, resolvers
 from hyperd.resources.all import NODE, VIRTUAL_DISK
 from hyperd.resources.kind import Object
-from hyperd.resources.quantity import format_human, to_bytes
 from hyperd.runtime.informer import Informer
 
 _ENOUGH_SPACE_BYTES = 16 << 20
@@ -43,7 +43,8 @@ class Instances:
         self._dns: tuple[IPv4Address, ...] | None = None
         self._claims: dict[str, str] = {}
         """Disk uid → machine uid for the moment of a start; afterwards the domain itself is the claim."""
-        self._starting_memory: dict[str, int] = {}
+        self._starting: dict[str, Room] = {}
+        """What machines need that are being started: no domain counts for them yet."""
 
     def claim(self, machine: Object, found: Dependencies) -> str:
         """Take the machine's disks for the moment of its start; a sentence when another start has one."""
@@ -54,13 +55,13 @@ class Instances:
                 return f'VirtualDisk "{disk.name}" is being taken by another virtual machine.'
         for disk in disks:
             self._claims[disk.uid] = uid
-        self._starting_memory[uid] = memory_of(machine["spec"]) + memory_overhead(machine["spec"]["cpu"]["cores"])
+        self._starting[uid] = requested(machine["spec"])
         return ""
 
     def release(self, machine: Object) -> None:
         """End the moment of ``claim``."""
         uid = machine["metadata"]["uid"]
-        self._starting_memory.pop(uid, None)
+        self._starting.pop(uid, None)
         for disk in [disk for disk, holder in self._claims.items() if holder == uid]:
             del self._claims[disk]
 
@@ -70,10 +71,7 @@ class Instances:
         return self._facts
 
     async def unfit(self, machine: Object) -> str:
-        """Why the machine cannot be on this node: its nodeSelector, or no room; empty when it can.
-
-        Memory is counted as promised, not as touched: a guest may use all of it later.
-        """
+        """Why the machine cannot be on this node: its nodeSelector, or no room; empty when it can."""
         selector = machine["spec"].get("nodeSelector") or {}
         node = self._context.informer(NODE).get("", self._context.node_name)
         if selector and node is not None and not fits(node, {"matchLabels": selector}):
@@ -82,24 +80,23 @@ class Instances:
         facts = await self.facts()
         if domain_type(facts, self._context.settings.hypervisor) is DomainType.TEST:
             return ""
-        uid = machine["metadata"]["uid"]
-        need = memory_of(machine["spec"]) + memory_overhead(machine["spec"]["cpu"]["cores"])
-        reserved = self._context.settings.hypervisor.reserved_memory_bytes
-        promised = sum(size for other, size in self._starting_memory.items() if other != uid)
-        for other, domain in self._context.hypervisor.last_known.items():
-            if domain.active and other != uid:
-                config = applied.decode(domain.spec_hash).configuration
-                promised += to_bytes(config.get("memory.size", 0))
-                promised += memory_overhead(int(config.get("cpu.cores", 1)))
-        unpromised = facts.memory_bytes - reserved - promised
-        available = await asyncio.to_thread(free_memory_bytes) - reserved
-        room = max(0, min(unpromised, available))
-        if need <= room:
-            return ""
-        return (
-            f"Node {self._context.node_name} has {format_human(room)} of memory left for virtual machines, "
-            f"this one needs {format_human(need)}; stop others or make it smaller."
+        left = await self._left(facts, apart_from=machine["metadata"]["uid"])
+        return lacking(self._context.node_name, left, requested(machine["spec"]))
+
+    async def _left(self, facts: HostFacts, *, apart_from: str) -> Room:
+        """What of the host is promised to no machine; of memory, no more than is free in truth."""
+        conf = self._context.settings.hypervisor
+        starting = {uid: room for uid, room in self._starting.items() if uid != apart_from}
+        running = (
+            requested_by_instance(applied.decode(domain.spec_hash).configuration)
+            for uid, domain in self._context.hypervisor.last_known.items()
+            if domain.active and uid != apart_from and uid not in starting
         )
+        whole = Room(int(facts.cpus * 1000 * conf.cpu_allocation_ratio), facts.memory_bytes)
+        reserved = Room(memory_bytes=conf.reserved_memory_bytes)
+        unpromised = whole - reserved - total(starting.values()) - total(running)
+        available = await asyncio.to_thread(free_memory_bytes) - reserved.memory_bytes
+        return replace(unpromised, memory_bytes=min(unpromised.memory_bytes, available))
 
     async def plan(self, machine: Object, found: Dependencies, *, operation: str, write_seed: bool) -> Plan:
         """The plan of a start now."""

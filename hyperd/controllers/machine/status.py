@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from hyperd.controllers.machine import applied
 from hyperd.controllers.machine.dependencies import Dependencies
 from hyperd.controllers.machine.plan import fraction_of
+from hyperd.controllers.machine.room import memory_overhead, requested
 from hyperd.hypervisor.state import DomainInfo, DomainState, GuestInfo
 from hyperd.resources.conditions import find_condition, remove_condition, set_condition
 from hyperd.resources.kind import Object
@@ -25,8 +26,6 @@ _LAUNCH_STAGES = {
 _UNBOOTABLE = "The firmware found nothing to boot from: look at blockDeviceRefs, their order and their content."
 _DOUBLED_SECONDS = 2.0
 """libvirt may tell one reboot twice."""
-_VCPU_OVERHEAD = 8 << 20
-_BASE_OVERHEAD = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -49,11 +48,6 @@ class Observed:
     emulated: bool = False
     cpu_note: str = ""
     versions: tuple[str, str] = ("", "")
-
-
-def memory_overhead(cores: int) -> int:
-    """Bytes that an instance needs beside the guest's memory."""
-    return _BASE_OVERHEAD + cores * _VCPU_OVERHEAD
 
 
 def set_phase(machine: Object, phase: str) -> bool:
@@ -246,7 +240,7 @@ def _show_resources(machine: Object, configuration: Object) -> None:
     }
     cores, fraction = spec["cpu"]["cores"], fraction_of(spec)
     sockets = socket_count(cores)
-    milli = -(-cores * 1000 * fraction // 100)
+    milli = requested(spec).cpu_milli
     machine["status"]["resources"] = {
         "cpu": {
             "cores": cores,

@@ -62,6 +62,19 @@ def test_a_machine_boots_to_a_login_prompt_and_answers_on_its_address(
 
 
 @both_homes
+def test_a_machine_that_asks_for_more_than_the_node_has_says_what_lacks(hyperd: Hyperd, name: str) -> None:
+    hyperd.create(disk(name, image="guest"))
+    hyperd.create(machine(name, name, cpu={"cores": 248}, memory={"size": "900Gi"}))
+    waiting = hyperd.wait("vm", name, lambda vm: "left" in condition(vm, "Running").get("message", ""))
+    told = condition(waiting, "Running")
+    assert (waiting["status"]["phase"], told["reason"]) == ("Pending", "PodNotStarted")
+    assert "of CPU left for virtual machines, this one needs 248 cores" in told["message"]
+    assert "of memory left for virtual machines, this one needs 902" in told["message"]
+    hyperd.patch("vm", name, {"spec": {"cpu": {"cores": 1}, "memory": {"size": "128Mi"}}})
+    hyperd.wait_phase("vm", name, "Running")
+
+
+@both_homes
 def test_a_guest_that_powers_off_stays_stopped_until_it_is_started(hyperd: Hyperd, name: str) -> None:
     vm = make(hyperd, name)
     hyperd.wait_console(vm, "login:")
