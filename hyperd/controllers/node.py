@@ -12,19 +12,23 @@ from pathlib import Path
 from typing import Any
 
 from hyperd import __version__
+from hyperd.controllers import pressure
 from hyperd.controllers.context import Context
 from hyperd.errors import AlreadyExists, HyperdError, NotFound
 from hyperd.hypervisor.host import HostFacts
 from hyperd.resources import names
 from hyperd.resources.all import NODE
-from hyperd.resources.conditions import find_condition
+from hyperd.resources.conditions import find_condition, is_true
 from hyperd.resources.kind import Object
 from hyperd.resources.meta import now_rfc3339, parse_time
 from hyperd.runtime.controller import Controller, Key, Result
+from hyperd.runtime.recorder import EventLevel
 from hyperd.runtime.status import update_status
 from hyperd.store.interface import PatchType
 
 HEARTBEAT_SECONDS = 300.0
+LOOK_SECONDS = 10.0
+"""How often to look for shortages, and for libvirt while it is away."""
 MAX_MACHINES = 1000
 _GO_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -65,8 +69,11 @@ class NodeController(Controller):
         if facts is not None:
             status.update(await asyncio.to_thread(_described, facts, self._context))
         self._ready(after)
+        told = await self._pressures(after)
         await update_status(self._context.store, NODE, node, after)
-        return Result(HEARTBEAT_SECONDS if self._context.hypervisor.connected else 10.0)
+        for level, reason, message in told:
+            self._context.events.event(after, level, reason, message)
+        return Result(LOOK_SECONDS)
 
     async def _facts(self) -> HostFacts | None:
         try:
@@ -121,8 +128,17 @@ class NodeController(Controller):
                 f"libvirt does not answer: {hypervisor.last_error or 'connecting'}",
             )
         _set(node, "Ready", *ready)
-        for type_ in ("MemoryPressure", "DiskPressure", "PIDPressure"):
-            _set(node, type_, "False", f"KubeletHasNo{type_.removesuffix('Pressure')}Pressure", "")
+
+    async def _pressures(self, node: Object) -> list[tuple[EventLevel, str, str]]:
+        """Set what is short; the events that tell of what changed."""
+        before = {type_: is_true(node, type_) for type_ in pressure.TYPES}
+        told: list[tuple[EventLevel, str, str]] = []
+        for found in await asyncio.to_thread(pressure.look, self._context.settings, before):
+            _set(node, found.type, found.status, found.reason, found.message)
+            if bool(found.shortage) != before[found.type]:
+                reason = found.reason.replace("Kubelet", "Node", 1)
+                told.append(("Warning" if found.shortage else "Normal", reason, found.message))
+        return told
 
 
 def _set(node: Object, type_: str, status: str, reason: str, message: str) -> None:

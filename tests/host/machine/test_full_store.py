@@ -7,6 +7,7 @@ from typing import Any
 
 from hyperd.client import paths
 from hyperd.errors import ServiceUnavailable
+from hyperd.resources.conditions import find_condition, is_true
 from tests.host.node import Node, wait_until
 from tests.host.running import Hyperd, resource
 
@@ -26,6 +27,8 @@ def test_a_full_file_system_refuses_writes_and_heals_by_itself(node: Node) -> No
         with Hyperd(node, settings=settings) as daemon:
             serves(daemon, 1)
             daemon.client.create(MAPS, "default", config_map("first", 10))
+            node.exec(["sh", "-c", f"head -c $(($(stat -fc %a*%S {state}) - 5000000)) /dev/zero > {state}/much"])
+            under_pressure(daemon, True)
             node.exec(["sh", "-c", f"cat /dev/zero > {state}/filler"], check=False)
             held = ["first", *fill(daemon)]
             # The blocks that are held for the store took these.
@@ -36,13 +39,21 @@ def test_a_full_file_system_refuses_writes_and_heals_by_itself(node: Node) -> No
             daemon.start()
             serves(daemon, 2)
             assert names(daemon) == sorted(held)
-            node.exec(["rm", f"{state}/filler"])
+            node.exec(["rm", f"{state}/filler", f"{state}/much"])
             daemon.client.create(MAPS, "default", config_map("healed", 100_000))
             daemon.kill()
             daemon.start()
             assert names(daemon) == sorted([*held, "healed"])
+            under_pressure(daemon, False)
     finally:
         node.exec(["umount", "-l", state], check=False)
+
+
+def under_pressure(daemon: Hyperd, pressed: bool) -> None:
+    """Wait until the node says whether its disk is short of space."""
+    node = daemon.wait("nodes", "node", lambda obj: is_true(obj, "DiskPressure") is pressed, timeout=30)
+    told = find_condition(node, "DiskPressure") or {}
+    assert ("are free at" in told["message"]) is pressed
 
 
 def fill(daemon: Hyperd) -> list[str]:
