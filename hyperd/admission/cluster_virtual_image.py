@@ -37,7 +37,7 @@ async def _check_sources(context: Context) -> None:
     if kind is not None:
         path = "spec.dataSource.objectRef"
         await context.require(path, "get", kind, reference.get("namespace") or "", reference["name"])
-    pull = (source.get("containerImage") or {}).get("imagePullSecret")
-    if pull:
+    pull = (source.get("containerImage") or {}).get("imagePullSecret") or {}
+    if pull.get("name"):
         path = "spec.dataSource.containerImage.imagePullSecret"
         await context.require(path, "get", SECRET, pull.get("namespace") or "", pull["name"])

@@ -72,23 +72,26 @@ def _check_fraction(context: Context, path: str, policy: Object) -> None:
 def _check_memory(context: Context, path: str, memory: Object) -> None:
     _check_range(context, path, memory)
     _check_range(context, f"{path}.perCore", memory.get("perCore") or {})
-    step = memory.get("step")
-    if step is not None and (size := _size(context, f"{path}.step", step)) is not None and size <= 0:
-        context.invalid(f"{path}.step", step, "must be greater than zero")
+    _size(context, f"{path}.step", memory.get("step"))
 
 
 def _check_range(context: Context, path: str, block: Object) -> None:
     low = _size(context, f"{path}.min", block.get("min"))
     high = _size(context, f"{path}.max", block.get("max"))
-    if low is not None and high is not None and high < low:
+    if low and high and high < low:
         context.invalid(f"{path}.max", block["max"], f"must not be less than min, {block['min']}")
 
 
 def _size(context: Context, path: str, value: str | int | None) -> int | None:
+    """A size in bytes; zero is no limit, as typed clients write it."""
     if value is None:
         return None
     try:
-        return to_bytes(value)
+        size = to_bytes(value)
     except ValueError as err:
         context.invalid(path, value, str(err))
         return None
+    if size < 0:
+        context.invalid(path, value, "must not be negative")
+        return None
+    return size

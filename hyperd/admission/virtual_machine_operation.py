@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hyperd.admission.context import Context
+from hyperd.resources import meta, names
 from hyperd.resources.all import VIRTUAL_MACHINE, VIRTUAL_MACHINE_OPERATION
 from hyperd.resources.virtual_machine_operation import FINISHED_PHASES, OperationType, supersedes
 
@@ -14,6 +15,7 @@ async def review(context: Context) -> None:
     """Refuse a new operation that does more than its user may, or that does not supersede one that runs."""
     if not context.creating:
         return
+    await _label(context)
     type_ = context.spec["type"]
     if type_ in _ALSO_NEEDED:
         await context.require("spec.type", _ALSO_NEEDED[type_], VIRTUAL_MACHINE, context.request.namespace)
@@ -31,3 +33,11 @@ async def review(context: Context) -> None:
             "should finish first",
         )
         return
+
+
+async def _label(context: Context) -> None:
+    """Mark the operation with its machine's uid, by which clients find a machine's operations."""
+    machine = await context.find(VIRTUAL_MACHINE, context.spec["virtualMachineName"])
+    if machine is not None:
+        labels = meta.metadata(context.new).get("labels") or {}
+        context.new["metadata"]["labels"] = {**labels, names.VM_UID_LABEL: meta.uid(machine)}

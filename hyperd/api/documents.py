@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from hyperd import __version__
-from hyperd.api import answers, metrics, negotiate
+from hyperd.api import answers, metrics, negotiate, openapi
 from hyperd.api.auth import PUBLIC_PATHS
 from hyperd.api.discovery import Discovery
 from hyperd.api.metrics import Metrics
@@ -115,6 +115,7 @@ class Documents:
                         "/healthz",
                         "/livez",
                         "/metrics",
+                        "/openapi/v2",
                         "/openapi/v3",
                         "/readyz",
                         "/version",
@@ -131,6 +132,11 @@ class Documents:
     def _openapi_answer(self, request: web.BaseRequest, path: str, request_id: str) -> web.Response:
         if self._openapi is None:
             self._openapi = OpenApi(self._discovery)
+        if path == "/openapi/v2":
+            wants_protobuf = openapi.V2_PROTOBUF in request.headers.get("Accept", "")
+            body, media_type = openapi.version_two(protobuf=wants_protobuf)
+            headers = {"Content-Type": media_type, "Vary": "Accept"}
+            return answers.cacheable(request, body, request_id, answers.digest(body), headers=headers)
         if path == "/openapi/v3":
             return answers.document(self._openapi.index(), request_id)
         found = self._openapi.document(path.removeprefix("/openapi/v3/"))

@@ -33,6 +33,33 @@ _SCALARS: dict[str, Object] = {
 }
 
 
+V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+_V2_PROTOBUF_TYPE = V2_PROTOBUF.replace("@", ".")
+"""What is asked for with an @ is answered with a dot: no media type has one, and Go's parser says so."""
+_V2_INFO = {"title": "hyperd", "version": "v1", "description": "The API is described at /openapi/v3."}
+
+
+def version_two(*, protobuf: bool) -> tuple[bytes, str]:
+    """An OpenAPI v2 document without definitions, and its media type.
+
+    kubectl reads it to judge a kind that this server does not have. Finding the kind in no definition, it goes on,
+    and tells its user that there is no such kind.
+    """
+    if not protobuf:
+        return orjson.dumps({"swagger": "2.0", "info": _V2_INFO, "paths": {}}), "application/json"
+    info = b"".join(_text(number, text) for number, text in enumerate(_V2_INFO.values(), start=1))
+    return _text(1, "2.0") + _bytes(2, info), _V2_PROTOBUF_TYPE
+
+
+def _text(number: int, text: str) -> bytes:
+    return _bytes(number, text.encode())
+
+
+def _bytes(number: int, content: bytes) -> bytes:
+    """A protobuf field of bytes, shorter than 128."""
+    return bytes((number << 3 | 2, len(content))) + content
+
+
 class OpenApi:
     """The documents by path (``apis/GROUP/VERSION``), each with the hash that makes it cacheable for ever."""
 

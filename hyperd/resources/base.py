@@ -115,13 +115,6 @@ class Condition(Section):
 Conditions = Annotated[list[Condition], Field(json_schema_extra=list_map("type"))]
 
 
-class SecretReference(Section):
-    """A Secret of the same namespace."""
-
-    name: NonEmpty
-    """Name of the Secret."""
-
-
 class LabelSelectorRequirement(Section):
     """One expression over labels; all of a selector must hold."""
 

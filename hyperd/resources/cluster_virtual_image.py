@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from hyperd.resources.base import LIST_SET, Conditions, Int64, NonEmpty, Resource, Section
+from hyperd.resources.base import LIST_SET, Conditions, Int64, Resource, Section
 from hyperd.resources.data_source import (
     HIDDEN_SOURCE,
     UNBUILT_CHECKSUMS,
@@ -19,6 +19,7 @@ from hyperd.resources.data_source import (
     ImageObjectRefKind,
     ImageSize,
     ImageUploadURLs,
+    PullSecretReference,
     UploadSource,
     data_source_rules,
 )
@@ -44,11 +45,9 @@ class ClusterVirtualImageCondition(StrEnum):
     TERMINATING = "Terminating"
 
 
-class NamespacedSecretReference(Section):
-    """A Secret of any namespace."""
+class NamespacedPullSecretReference(PullSecretReference):
+    """A Secret of any namespace; none when the name is empty, as typed clients write it."""
 
-    name: NonEmpty
-    """Name of the Secret."""
     namespace: Annotated[str, Field(max_length=63)] | None = None
     """Namespace of the Secret."""
 
@@ -56,7 +55,7 @@ class NamespacedSecretReference(Section):
 class ClusterContainerImageSource(ContainerImageSource):
     """An image kept as a file below ``/disk`` of a container image."""
 
-    image_pull_secret: NamespacedSecretReference | None = None  # type: ignore[assignment]
+    image_pull_secret: NamespacedPullSecretReference | None = None
     """Secret with the registry's credentials."""
 
 

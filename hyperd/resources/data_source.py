@@ -7,15 +7,15 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from hyperd.resources.base import Base64, NonEmpty, SecretReference, Section
+from hyperd.resources.base import Base64, NonEmpty, Section
 from hyperd.resources.hidden import hidden, without_credentials
 from hyperd.resources.kind import Rule
 
 URL_PATTERN = r"^https?://[!-~]+$"
 IMAGE_PATTERN = (
-    r"^([a-zA-Z0-9][-a-zA-Z0-9.]*(:[0-9]{1,5})?/)?"
+    r"^([a-zA-Z0-9][-_a-zA-Z0-9.]*(:[0-9]{1,5})?/)?"
     r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*"
-    r"(:[a-zA-Z0-9_][-a-zA-Z0-9_.]{0,127})?(@[a-z0-9]+:[a-f0-9]{32,128})?$"
+    r"(:[a-zA-Z0-9_][-a-zA-Z0-9_.]{0,127})?(@[a-zA-Z][-+._a-zA-Z0-9]*:[a-fA-F0-9]{32,128})?$"
 )
 
 
@@ -76,7 +76,7 @@ class Checksum(Section):
 class HTTPSource(Section):
     """An image served over HTTP or HTTPS."""
 
-    url: Annotated[str, Field(pattern=URL_PATTERN, max_length=2048)]
+    url: Annotated[str, Field(pattern=URL_PATTERN, max_length=8192)]
     """Address of the file: qcow2, raw, vmdk, vdi or iso, optionally compressed by gzip, xz or zstd."""
     ca_bundle: Base64 | None = None
     """Certificates of the authorities that sign the server's, PEM in base64."""
@@ -84,12 +84,19 @@ class HTTPSource(Section):
     """What the received bytes must add up to."""
 
 
+class PullSecretReference(Section):
+    """A Secret of the same namespace; none when the name is empty, as typed clients write it."""
+
+    name: str | None = None
+    """Name of the Secret."""
+
+
 class ContainerImageSource(Section):
     """An image kept as a file below ``/disk`` of a container image."""
 
     image: Annotated[str, Field(pattern=IMAGE_PATTERN, max_length=512)]
     """Reference of the container image, such as ``registry.example.com/images/debian:12``."""
-    image_pull_secret: SecretReference | None = None
+    image_pull_secret: PullSecretReference | None = None
     """Secret with the registry's credentials."""
     ca_bundle: Base64 | None = None
     """Certificates of the authorities that sign the registry's, PEM in base64."""

@@ -16,11 +16,11 @@ class Toleration(Section):
 
     key: str | None = None
     """Key of the taint; every key when empty, with operator Exists."""
-    operator: Annotated[str, one_of("Exists", "Equal")] | None = None
+    operator: Annotated[str, one_of("Exists", "Equal", "")] | None = None
     """How the key relates to the value: Exists or Equal (the default)."""
     value: str | None = None
     """Value of the taint, for Equal."""
-    effect: Annotated[str, one_of("NoSchedule", "PreferNoSchedule", "NoExecute")] | None = None
+    effect: Annotated[str, one_of("NoSchedule", "PreferNoSchedule", "NoExecute", "")] | None = None
     """Effect of the taint: NoSchedule, PreferNoSchedule or NoExecute; all when empty."""
     toleration_seconds: Int64 | None = None
     """How long a NoExecute taint is put up with; forever when empty."""

@@ -91,7 +91,7 @@ def _per_core_faults(memory: Object, size: int, cores: int) -> Iterable[str]:
         yield f"Memory {format_bytes(size)} is not allowed for {cores} cores: it must be {fault}."
         return
     step = _bytes_of(memory, "step")
-    if step and high is not None and memory.get("max") is None:
+    if step and high is not None and _bytes_of(memory, "max") is None:
         # The grid is of one core's memory; a machine gets as many of it as it has cores.
         yield from _step_faults(size, low or 0, high, step * cores)
 
@@ -112,8 +112,9 @@ def _range_fault(size: int, low: int | None, high: int | None) -> str:
 
 
 def _bytes_of(block: Object, key: str) -> int | None:
+    """A limit in bytes. Zero is none: typed clients cannot leave a quantity out."""
     value: Any = block.get(key)
-    return None if value is None else to_bytes(value)
+    return None if value is None else to_bytes(value) or None
 
 
 def _either(values: Iterable[object]) -> str:

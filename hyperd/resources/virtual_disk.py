@@ -217,6 +217,8 @@ class VirtualDiskStatus(Section):
     """How fast the content arrives."""
     image_upload_urls: Annotated[ImageUploadURLs | None, Field(alias="imageUploadURLs")] = None
     """Where to send the content to, for the source Upload."""
+    upload_command: str | None = None
+    """Deprecated: see imageUploadURLs."""
     storage_class_name: str | None = None
     """StorageClass of the volume."""
     source_uid: Annotated[str | None, Field(alias="sourceUID")] = None

@@ -164,8 +164,8 @@ class GPU(Section):
 class VirtualMachineSpec(Section):
     """What the virtual machine shall be."""
 
-    virtual_machine_class_name: NonEmpty = Field(default_factory=str)
-    """Class that decides the processor and limits the sizes. Admission fills in the default class."""
+    virtual_machine_class_name: str = Field(default_factory=str)
+    """Class that decides the processor and limits the sizes; admission fills in the default class when empty."""
     run_policy: RunPolicy = RunPolicy.ALWAYS_ON_UNLESS_STOPPED_MANUALLY
     """When it runs. AlwaysOnUnlessStoppedManually keeps it off after a power-off inside the guest."""
     cpu: CPU

@@ -114,10 +114,10 @@ VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT = KINDS.add(
         short_names=("vmbda",),
         categories=(CATEGORY,),
         columns=(
-            Column("Phase", ".status.phase", description="State of the attachment"),
-            Column("BlockDevice Kind", ".spec.blockDeviceRef.kind", priority=1, description="What the device is"),
-            Column("BlockDevice Name", ".spec.blockDeviceRef.name", priority=1, description="Name of the device"),
-            Column("VirtualMachine", ".status.virtualMachineName", description="The machine that has it"),
+            Column("PHASE", ".status.phase", description="State of the attachment"),
+            Column("BLOCKDEVICE KIND", ".spec.blockDeviceRef.kind", priority=1, description="What the device is"),
+            Column("BLOCKDEVICE NAME", ".spec.blockDeviceRef.name", priority=1, description="Name of the device"),
+            Column("VIRTUALMACHINE", ".status.virtualMachineName", description="The machine that has it"),
             AGE,
         ),
         rules=(

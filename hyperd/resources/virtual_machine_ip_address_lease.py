@@ -98,7 +98,7 @@ VIRTUAL_MACHINE_IP_ADDRESS_LEASE = KINDS.add(
         columns=(
             Column(
                 "VirtualMachineIPAddress",
-                ".spec.virtualMachineIPAddressRef.name",
+                ".spec.virtualMachineIPAddressRef",
                 description="The address object that holds it",
             ),
             Column("Status", ".status.phase", description="State of the lease"),

@@ -79,7 +79,7 @@ VIRTUAL_MACHINE_MAC_ADDRESS_LEASE = KINDS.add(
         columns=(
             Column(
                 "VirtualMachineMACAddress",
-                ".spec.virtualMachineMACAddressRef.name",
+                ".spec.virtualMachineMACAddressRef",
                 description="The VirtualMachineMACAddress that holds it",
             ),
             Column("Status", ".status.phase", description="State of the lease"),

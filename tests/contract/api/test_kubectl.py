@@ -236,3 +236,6 @@ async def test_what_is_wrong_is_said_by_field(kubectl: Kubectl) -> None:
     wrong = machine("wrong")
     wrong["spec"]["memory"]["size"] = []
     assert "spec.memory.size" in await kubectl.run("create", "-f", kubectl.write("w.yaml", wrong), rc=1)
+    ingress = {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "web"}, "spec": {}}
+    told = await kubectl.run("apply", "-f", kubectl.write("i.yaml", ingress), rc=1)
+    assert 'no matches for kind "Ingress" in version "networking.k8s.io/v1"' in told

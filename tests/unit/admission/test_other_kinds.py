@@ -55,7 +55,7 @@ async def test_only_one_class_is_the_default() -> None:
         ({"defaultCoreFraction": "Auto"}, "automatic scaling of the core fraction is not built"),
         ({"memory": {"min": "2Gi", "max": "1Gi"}}, '"1Gi": must not be less than min, 2Gi'),
         ({"memory": {"perCore": {"min": "1e9999"}}}, "is not a quantity such as 10Gi or 500m"),
-        ({"memory": {"step": "0"}}, '"0": must be greater than zero'),
+        ({"memory": {"step": "-1"}}, '"-1": must not be negative'),
     ],
 )
 async def test_a_policy_makes_sense(more: Object, line: str) -> None:

@@ -85,7 +85,7 @@ def _connect_routes() -> Iterator[Route]:
 
 
 def _document_routes() -> Iterator[Route]:
-    paths = ["/", "/api", "/apis", "/api/v1", "/openapi/v3", "/metrics", "/nothing"]
+    paths = ["/", "/api", "/apis", "/api/v1", "/openapi/v2", "/openapi/v3", "/metrics", "/nothing"]
     for group in {kind.group for kind in (*KINDS, *ASKED)} - {""}:
         paths += [f"/apis/{group}"]
     for kind in KINDS_SERVED:

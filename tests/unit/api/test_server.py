@@ -50,7 +50,9 @@ async def test_a_problem_document_is_sent_only_when_asked_for(api: Api) -> None:
         assert problem["instance"] == response.headers["X-Request-Id"]
 
 
-@pytest.mark.parametrize("path", ["/", "/api", "/apis", "/api/v1", GROUP, GROUP.rsplit("/", 1)[0], "/openapi/v3"])
+@pytest.mark.parametrize(
+    "path", ["/", "/api", "/apis", "/api/v1", GROUP, GROUP.rsplit("/", 1)[0], "/openapi/v2", "/openapi/v3"]
+)
 async def test_documents_are_found(api: Api, path: str) -> None:
     assert (await api.call("GET", path))[0] == 200
 
@@ -63,7 +65,7 @@ async def test_documents_are_found(api: Api, path: str) -> None:
         "/apis/x",
         "/apis/x/y",
         "/apis/x/y/z",
-        "/openapi/v2",
+        "/openapi/v2/x",
         "/openapi/v3/x",
         "/api/v1/things",
         "/api/v1/namespaces/x/nodes",

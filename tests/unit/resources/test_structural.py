@@ -178,10 +178,10 @@ def _set(obj: Object, path: str, value: Any) -> None:
             '"VirtualImage", "VirtualDisk"',
         ),
         (
-            "spec.virtualMachineClassName",
+            "spec.virtualMachineIPAddressName",
             "",
-            'spec.virtualMachineClassName: Invalid value: "": spec.virtualMachineClassName in body should be at '
-            "least 1 chars long",
+            'spec.virtualMachineIPAddressName: Invalid value: "": spec.virtualMachineIPAddressName in body should '
+            "be at least 1 chars long",
         ),
         (
             "spec.nodeSelector",
@@ -401,7 +401,7 @@ def test_two_conditions_of_a_type_are_refused() -> None:
         (
             "tolerations",
             [{"key": "a", "operator": "In"}],
-            'spec.tolerations[0].operator: Unsupported value: "In": supported values: "Exists", "Equal"',
+            'spec.tolerations[0].operator: Unsupported value: "In": supported values: "Exists", "Equal", ""',
         ),
         (
             "affinity",
