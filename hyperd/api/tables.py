@@ -107,7 +107,7 @@ def _cell(column: Column, obj: Object, now: float) -> Any:
     if column.type == "string" and not isinstance(value, str) and value is not None:
         if isinstance(value, bool):
             return "true" if value else "false"
-        return orjson.dumps(value).decode()
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
     return value
 
 
