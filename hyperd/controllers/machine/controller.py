@@ -10,19 +10,21 @@ import copy
 import logging
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from hyperd.controllers import operation as operations
 from hyperd.controllers import usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.duty import machine_node
 from hyperd.controllers.machine import applied, status
+from hyperd.controllers.machine.approval import restart_if_approved
 from hyperd.controllers.machine.dependencies import Dependencies, Resolver, machine_key
+from hyperd.controllers.machine.ending import Ends
 from hyperd.controllers.machine.guest import RETRY_SECONDS, Guests
 from hyperd.controllers.machine.instance import Instances
 from hyperd.controllers.machine.power import Action, Decision, OffReason, Situation, decide
+from hyperd.controllers.machine.starting import Starts
 from hyperd.controllers.unbuilt import name_unbuilt_fields
-from hyperd.errors import AlreadyExists, HyperdError, ServiceUnavailable, TemporaryError
+from hyperd.errors import ServiceUnavailable
 from hyperd.hypervisor.state import DomainEvent, DomainInfo, DomainState, EventKind
 from hyperd.resources import names
 from hyperd.resources.all import (
@@ -36,35 +38,18 @@ from hyperd.resources.all import (
     VIRTUAL_MACHINE_OPERATION,
 )
 from hyperd.resources.kind import Kind, Object
-from hyperd.resources.meta import owner_reference, parse_time
+from hyperd.resources.meta import parse_time
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
 from hyperd.runtime.recorder import EventLevel
-from hyperd.runtime.status import RACE, add_finalizer, remove_finalizer, update_status
+from hyperd.runtime.status import add_finalizer, update_status
 from hyperd.store.interface import Item
 
 _log = logging.getLogger(__name__)
 _LIBVIRT_RETRY_SECONDS = 2.0
-_WAIT_SECONDS = 10.0
 _RESUME_SECONDS = 5.0
-_SHUTDOWN_AGAIN_SECONDS = 10.0
-_RESTART_PAUSE_SECONDS = 5.0
 _BOOT_LOOK_SECONDS = 3.0
 _BOOT_SECONDS = 60.0
 _STALE_PHASES = ("Starting", "Running", "Stopping", "Pause")
-
-
-@dataclass(frozen=True)
-class _FailedStart:
-    """A start that libvirt refused. The status that says so wakes the controller, which must not try at once."""
-
-    generation: int
-    operation: str
-    until: float
-
-    def repeats(self, machine: Object, decision: Decision) -> bool:
-        """Whether to start now would be the same attempt, too soon."""
-        same = (self.generation, self.operation) == (machine["metadata"]["generation"], decision.operation)
-        return same and time.monotonic() < self.until
 
 
 class MachineController(Controller):
@@ -86,7 +71,8 @@ class MachineController(Controller):
         self._instances = Instances(context, self._machines)
         self._guests = Guests(context.hypervisor)
         self._rebooted: set[str] = set()
-        self._refused: dict[str, _FailedStart] = {}
+        self._starts = Starts(context, self._instances, started=self._rebooted.discard)
+        self._ends = Ends(context, self._instances)
         context.hypervisor.on_domain(self._on_domain)
         context.hypervisor.on_connection(self._on_connection)
 
@@ -142,21 +128,18 @@ class MachineController(Controller):
         except ServiceUnavailable:
             return await self._without_libvirt(before, machine)
         if before["metadata"].get("deletionTimestamp"):
-            return await self._delete(before, machine, domain)
+            result = await self._ends.delete(before, machine, domain)
+            if result is None:
+                self._forget(before["metadata"]["uid"])
+            return result
         name_unbuilt_fields(VIRTUAL_MACHINE, machine)
         found = await self._resolver.resolve(machine, lambda: self.enqueue(key))
         status.show_address(machine, found)
         decision = decide(self._situation(machine, domain))
         if decision.action is Action.START:
-            failed = self._refused.get(machine["metadata"]["uid"])
-            if failed is not None and failed.repeats(machine, decision):
-                return Result(failed.until - time.monotonic())
-            pause = self._pause_before(machine, domain, decision)
-            if pause > 0:
-                return await self._hold(before, machine, found, pause)
-            return await self._start(before, machine, found, decision)
+            return await self._starts.start(before, machine, domain, found, decision)
         if decision.action in (Action.STOP, Action.KILL) and domain is not None:
-            return await self._stop(before, machine, domain, found, force=decision.action is Action.KILL)
+            return await self._ends.stop(before, machine, domain, found, force=decision.action is Action.KILL)
         if domain is not None and domain.active:
             return await self._keep(before, machine, domain, found)
         return await self._rest(before, machine, domain, found, decision)
@@ -191,19 +174,6 @@ class MachineController(Controller):
             domain_operation=applied.decode(domain.spec_hash).operation if domain is not None else "",
         )
 
-    def _pause_before(self, machine: Object, domain: DomainInfo | None, decision: Decision) -> float:
-        """Seconds to wait before a machine that went down right after its start is started again."""
-        started = (machine["status"].get("stats") or {}).get("lastStartTime")
-        if domain is None or decision.operation or not started:
-            return 0.0
-        return _RESTART_PAUSE_SECONDS - (time.time() - parse_time(started).timestamp())
-
-    async def _hold(self, before: Object, machine: Object, found: Dependencies, seconds: float) -> Result | None:
-        found.blocked = "The guest went down right after its start; starting it again in a moment."
-        status.show_absence(machine, self._instances.observe(machine, None, found), "Pending")
-        await update_status(self._context.store, VIRTUAL_MACHINE, before, machine)
-        return Result(seconds)
-
     async def _without_libvirt(self, before: Object, machine: Object) -> Result | None:
         """Dependencies may still be told; the phase stays what it was."""
         if machine["status"].get("phase") in (None, "", "Pending"):
@@ -212,67 +182,6 @@ class MachineController(Controller):
             status.show_absence(machine, self._instances.observe(machine, None, found), "Pending")
             await update_status(self._context.store, VIRTUAL_MACHINE, before, machine)
         return Result(_LIBVIRT_RETRY_SECONDS)
-
-    async def _start(
-        self, before: Object, machine: Object, found: Dependencies, decision: Decision
-    ) -> Result | None:
-        unfit = "" if found.blocked else await self._instances.unfit(machine)
-        clash = "" if found.blocked or unfit else self._instances.claim(machine, found)
-        if found.blocked or unfit or clash:
-            if found.settling and not (before.get("status") or {}).get("phase"):
-                # A status that says so would be one more durable write for each machine.
-                return None
-            found.block(clash)
-            observed = self._instances.observe(machine, None, found, unfit=unfit)
-            status.show_absence(machine, observed, "Pending")
-            await update_status(self._context.store, VIRTUAL_MACHINE, before, machine)
-            return Result(_WAIT_SECONDS)
-        try:
-            return await self._start_claimed(before, machine, found, decision)
-        finally:
-            self._instances.release(machine)
-
-    async def _start_claimed(
-        self, before: Object, machine: Object, found: Dependencies, decision: Decision
-    ) -> Result | None:
-        status.show_absence(machine, self._instances.observe(machine, None, found), "Starting")
-        stored = await update_status(self._context.store, VIRTUAL_MACHINE, before, machine)
-        if stored is before:
-            await self._make_sure(before)
-        machine = copy.deepcopy(stored)
-        try:
-            domain, observed = await self._instances.start(machine, found, operation=decision.operation)
-        except ServiceUnavailable:
-            raise
-        except HyperdError as err:
-            observed = self._instances.observe(machine, None, found, failure=err.message)
-            status.show_absence(machine, observed, "Pending")
-            await update_status(self._context.store, VIRTUAL_MACHINE, stored, machine)
-            self._event(machine, "Warning", "Failed", err.message)
-            meta = machine["metadata"]
-            until = time.monotonic() + _WAIT_SECONDS
-            self._refused[meta["uid"]] = _FailedStart(meta["generation"], decision.operation, until)
-            raise TemporaryError(f"The machine cannot be started: {err.message}", delay=_WAIT_SECONDS) from err
-        self._refused.pop(domain.uid, None)
-        status.show_started(machine)
-        status.show_instance(machine, observed)
-        self._rebooted.discard(domain.uid)
-        await update_status(self._context.store, VIRTUAL_MACHINE, stored, machine)
-        reason = "Restarted" if self._restarts(machine, decision) else "Started"
-        self._event(machine, "Normal", reason, f"The virtual machine runs on node {self._context.node_name}.")
-        return None
-
-    def _restarts(self, machine: Object, decision: Decision) -> bool:
-        meta = machine["metadata"]
-        operation = operations.active_operation(self._operations, meta["namespace"], meta["name"])
-        return operation is not None and operation.uid == decision.operation and operation.type == "Restart"
-
-    async def _make_sure(self, machine: Object) -> None:
-        """Where no write proved it: the machine is still as it was seen, and so still this node's."""
-        key = machine_key(machine)
-        item = await self._context.store.get(VIRTUAL_MACHINE, *key)
-        if item.resource_version != machine["metadata"]["resourceVersion"]:
-            raise TemporaryError(f"VirtualMachine {key} changed before its start; looking again.", key=RACE)
 
     async def _keep(
         self, before: Object, machine: Object, domain: DomainInfo, found: Dependencies
@@ -293,12 +202,12 @@ class MachineController(Controller):
         if domain.uid in self._rebooted:
             self._rebooted.discard(domain.uid)
             if pending and not found.blocked:
-                return await self._recreate(before, machine, domain, found)
+                return await self._starts.recreate(before, machine, domain, found)
             if status.show_rebooted(machine):
                 self._event(machine, "Normal", "Restarted", "The guest rebooted itself.")
         await update_status(self._context.store, VIRTUAL_MACHINE, before, machine)
         if pending:
-            await self._restart_if_approved(before)
+            await restart_if_approved(self._context.store, before)
             if pending != (before.get("status") or {}).get("restartAwaitingChanges"):
                 self._event(machine, "Normal", "RestartAwaitingChanges", status.awaited(pending))
         if domain.state is DomainState.PAUSED and domain.reason == "ioerror":
@@ -309,57 +218,6 @@ class MachineController(Controller):
         age = time.time() - parse_time(machine["status"]["stats"]["lastStartTime"]).timestamp()
         # A firmware tells nobody that it found nothing to boot from; it takes some seconds to see that.
         return Result(max(_BOOT_LOOK_SECONDS, age)) if age < _BOOT_SECONDS else None
-
-    async def _recreate(
-        self, before: Object, machine: Object, domain: DomainInfo, found: Dependencies
-    ) -> Result | None:
-        """The guest rebooted while changes waited: the reboot is their moment."""
-        operation = applied.decode(domain.spec_hash).operation
-        await self._context.hypervisor.destroy(domain.uid)
-        self._event(machine, "Normal", "ChangesApplied", "The guest's reboot applied the pending changes.")
-        return await self._start_claimed(before, machine, found, Decision(Action.START, operation=operation))
-
-    async def _restart_if_approved(self, machine: Object) -> None:
-        """restartApprovalMode Automatic: one restart for one generation, asked for as a user would."""
-        if (machine["spec"].get("disruptions") or {}).get("restartApprovalMode") != "Automatic":
-            return
-        meta = machine["metadata"]
-        name = f"restart-{meta['uid'][:8]}-{meta['generation']}"
-        body: Object = {
-            "apiVersion": VIRTUAL_MACHINE_OPERATION.api_version,
-            "kind": VIRTUAL_MACHINE_OPERATION.kind,
-            "metadata": {
-                "namespace": meta["namespace"],
-                "name": name,
-                "labels": {names.VM_UID_LABEL: meta["uid"]},
-                "ownerReferences": [owner_reference(machine, controller=False, block=False)],
-            },
-            "spec": {"type": "Restart", "virtualMachineName": meta["name"]},
-        }
-        try:
-            await self._context.store.create(VIRTUAL_MACHINE_OPERATION, meta["namespace"], body)
-        except AlreadyExists:
-            return
-
-    async def _stop(
-        self, before: Object, machine: Object, domain: DomainInfo, found: Dependencies, *, force: bool
-    ) -> Result | None:
-        observed = await self._instances.keep(machine, domain, found)
-        status.set_phase(machine, "Stopping")
-        status.show_instance(machine, observed)
-        stored = await update_status(self._context.store, VIRTUAL_MACHINE, before, machine)
-        return await self._end_domain(stored, domain, force=force, since=status.entered(stored, "Stopping"))
-
-    async def _end_domain(self, machine: Object, domain: DomainInfo, *, force: bool, since: str) -> Result | None:
-        """Ask the guest until its grace is over, then end it. ``since`` is when it was first asked."""
-        grace = machine["spec"].get("terminationGracePeriodSeconds", 60)
-        asked = parse_time(since).timestamp() if since else time.time()
-        left = asked + grace - time.time()
-        if force or left <= 0 or domain.state is DomainState.PAUSED:
-            await self._context.hypervisor.destroy(domain.uid)
-            return Result(0.05)
-        await self._context.hypervisor.shutdown(domain.uid)
-        return Result(min(left + 0.1, _SHUTDOWN_AGAIN_SECONDS))
 
     async def _rest(
         self,
@@ -383,19 +241,10 @@ class MachineController(Controller):
             self._event(machine, "Normal", "Stopped", "The virtual machine is off.")
         return None
 
-    async def _delete(self, before: Object, machine: Object, domain: DomainInfo | None) -> Result | None:
-        meta = before["metadata"]
-        if status.set_phase(machine, "Terminating"):
-            before = await update_status(self._context.store, VIRTUAL_MACHINE, before, machine)
-        if domain is not None and domain.active:
-            result = await self._end_domain(before, domain, force=False, since=meta["deletionTimestamp"])
-            return result or Result(1.0)
-        await self._instances.remove(meta["uid"], defined=domain is not None)
-        self._rebooted.discard(meta["uid"])
-        self._refused.pop(meta["uid"], None)
-        self._guests.forget(meta["uid"])
-        await remove_finalizer(self._context.store, VIRTUAL_MACHINE, before, names.VM_CLEANUP)
-        return None
+    def _forget(self, uid: str) -> None:
+        self._rebooted.discard(uid)
+        self._starts.forget(uid)
+        self._guests.forget(uid)
 
     def _event(self, machine: Object, level: EventLevel, reason: str, message: str) -> None:
         self._context.events.event(machine, level, reason, message)

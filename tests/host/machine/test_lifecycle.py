@@ -268,16 +268,6 @@ def test_a_second_machine_waits_for_a_disk_in_use_and_takes_it_when_it_is_free(h
     hyperd.wait_gone("vm", second)
 
 
-def test_a_machine_larger_than_the_node_waits_with_a_reason(hyperd: Hyperd, name: str) -> None:
-    hyperd.create(disk(name, image="guest"))
-    hyperd.create(machine(name, name, memory={"size": "900Gi"}))
-    waiting = hyperd.wait("vm", name, lambda o: "memory left" in condition(o, "Running").get("message", ""))
-    assert waiting["status"]["phase"] == "Pending"
-    assert condition(waiting, "Running")["reason"] == "PodNotStarted"
-    hyperd.patch("vm", name, {"spec": {"memory": {"size": "128Mi"}}})
-    hyperd.wait_phase("vm", name, "Running")
-
-
 def test_a_machine_without_anything_to_boot_from_says_so(hyperd: Hyperd, name: str) -> None:
     hyperd.create(disk(name, size="8Mi"))
     hyperd.create(machine(name, name, terminationGracePeriodSeconds=0))

@@ -1,0 +1,59 @@
+"""The end of a machine's instance: asked for by policy or operation, or with the machine itself."""
+
+from __future__ import annotations
+
+import time
+
+from hyperd.controllers.context import Context
+from hyperd.controllers.machine import status
+from hyperd.controllers.machine.dependencies import Dependencies
+from hyperd.controllers.machine.instance import Instances
+from hyperd.hypervisor.state import DomainInfo, DomainState
+from hyperd.resources import names
+from hyperd.resources.all import VIRTUAL_MACHINE
+from hyperd.resources.kind import Object
+from hyperd.resources.meta import parse_time
+from hyperd.runtime.controller import Result
+from hyperd.runtime.status import remove_finalizer, update_status
+
+_SHUTDOWN_AGAIN_SECONDS = 10.0
+
+
+class Ends:
+    """Stops machines, and removes them."""
+
+    def __init__(self, context: Context, instances: Instances) -> None:
+        self._context = context
+        self._instances = instances
+
+    async def stop(
+        self, before: Object, machine: Object, domain: DomainInfo, found: Dependencies, *, force: bool
+    ) -> Result:
+        """One step of a stop."""
+        observed = await self._instances.keep(machine, domain, found)
+        status.set_phase(machine, "Stopping")
+        status.show_instance(machine, observed)
+        stored = await update_status(self._context.store, VIRTUAL_MACHINE, before, machine)
+        return await self._end_domain(stored, domain, force=force, since=status.entered(stored, "Stopping"))
+
+    async def delete(self, before: Object, machine: Object, domain: DomainInfo | None) -> Result | None:
+        """One step of a deletion; None when nothing of the machine is left."""
+        meta = before["metadata"]
+        if status.set_phase(machine, "Terminating"):
+            before = await update_status(self._context.store, VIRTUAL_MACHINE, before, machine)
+        if domain is not None and domain.active:
+            return await self._end_domain(before, domain, force=False, since=meta["deletionTimestamp"])
+        await self._instances.remove(meta["uid"], defined=domain is not None)
+        await remove_finalizer(self._context.store, VIRTUAL_MACHINE, before, names.VM_CLEANUP)
+        return None
+
+    async def _end_domain(self, machine: Object, domain: DomainInfo, *, force: bool, since: str) -> Result:
+        """Ask the guest until its grace is over, then end it. ``since`` is when it was first asked."""
+        grace = machine["spec"].get("terminationGracePeriodSeconds", 60)
+        asked = parse_time(since).timestamp() if since else time.time()
+        left = asked + grace - time.time()
+        if force or left <= 0 or domain.state is DomainState.PAUSED:
+            await self._context.hypervisor.destroy(domain.uid)
+            return Result(0.05)
+        await self._context.hypervisor.shutdown(domain.uid)
+        return Result(min(left + 0.1, _SHUTDOWN_AGAIN_SECONDS))
