@@ -11,7 +11,7 @@ import os
 import socket
 import struct
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,7 +19,7 @@ from aiohttp import web
 
 from hyperd.api.rules import AUTHENTICATED, MASTERS
 from hyperd.api.unixgroups import UnixGroups
-from hyperd.errors import Unauthorized
+from hyperd.errors import BadRequest, Unauthorized
 from hyperd.store.interface import User
 
 PUBLIC_PATHS = frozenset({"/livez", "/healthz", "/readyz", "/version", "/version/"})
@@ -89,6 +89,19 @@ class Authenticator:
             "Unauthorized: this listener wants a client certificate or a bearer token; `hv kubeconfig` prints a "
             "configuration with one."
         )
+
+
+def require_text(values: Iterable[str]) -> None:
+    """Refuse what a header says of a user where its bytes are no UTF-8. Raises BadRequest.
+
+    aiohttp keeps such bytes as lone surrogates, which no answer, object or log can hold.
+    """
+    for value in values:
+        if not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise BadRequest(f"the header value {value[:64]!a} of a user is no UTF-8") from None
 
 
 def _peer(transport: asyncio.BaseTransport) -> Peer:

@@ -19,7 +19,7 @@ from urllib.parse import unquote
 import orjson
 from aiohttp import web
 
-from hyperd.api.auth import Peer
+from hyperd.api.auth import Peer, require_text
 from hyperd.api.rules import AUTHENTICATED
 from hyperd.errors import PermanentError, Unauthorized
 from hyperd.resources.all import CONFIG_MAP
@@ -63,7 +63,8 @@ class FrontProxy:
         )
 
     def user(self, request: web.BaseRequest) -> User:
-        """Who asks the proxy. Raises Unauthorized when it is not the proxy that says so, or it says nothing.
+        """Who asks the proxy. Raises Unauthorized when it is not the proxy that says so, or it says nothing, and
+        BadRequest when what it says is no text.
 
         The connection's certificate must have been verified by this proxy's CA.
         """
@@ -83,7 +84,9 @@ class FrontProxy:
         if AUTHENTICATED not in groups and UNAUTHENTICATED not in groups:
             groups.append(AUTHENTICATED)  # the API server's own accounts come without it
         uid = next((value for header in self.uid_headers if (value := request.headers.get(header))), "")
-        return User(user, tuple(groups), uid=uid, extra=self._extra(request))
+        extra = self._extra(request)
+        require_text((user, uid, *groups, *(value for _, values in extra for value in values)))
+        return User(user, tuple(groups), uid=uid, extra=extra)
 
     def _extra(self, request: web.BaseRequest) -> tuple[tuple[str, tuple[str, ...]], ...]:
         found: dict[str, list[str]] = {}

@@ -6,11 +6,13 @@ command that was meant to do little would do all.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from urllib.parse import unquote
 
 from aiohttp import web
 
+from hyperd.api.auth import require_text
 from hyperd.api.authorization import Attributes, Authorizer, require
 from hyperd.api.rules import AUTHENTICATED
 from hyperd.errors import BadRequest
@@ -35,6 +37,7 @@ async def impersonated(request: web.BaseRequest, user: User, authorizer: Authori
             extra.setdefault(unquote(lowered.removeprefix(_EXTRA)), []).append(value)
     groups = headers.getall(_GROUP, [])
     uid = headers.get(_UID, "")
+    require_text((name, uid, *groups, *itertools.chain(*extra.values())))
     wanted = [Attributes("impersonate", resource="users", name=name)]
     wanted += [Attributes("impersonate", resource="groups", name=group) for group in groups]
     if uid:

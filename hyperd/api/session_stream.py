@@ -67,7 +67,7 @@ def prepare_socket(request: web.BaseRequest) -> web.WebSocketResponse:
     )
     try:
         possible = socket.can_prepare(request)
-    except web.HTTPException:
+    except (web.HTTPException, ValueError):  # aiohttp decodes and quotes headers that may not be text
         possible = None
     if not possible:
         raise BadRequest(f"{request.path} is opened as a WebSocket of the protocol {SUBPROTOCOLS[0]}.")

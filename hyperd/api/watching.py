@@ -11,7 +11,7 @@ import random
 from collections.abc import Iterator, Mapping
 
 import orjson
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from hyperd.api import answers, tables
 from hyperd.api.answers import REQUEST_ID, Call, add_warnings
@@ -65,7 +65,8 @@ class Watchers:
             formatter = tables.Formatter(call.target.kind, accepted, call.include_object())
         response = web.StreamResponse(headers={"Content-Type": "application/json", REQUEST_ID: call.id})
         add_warnings(response, call.warnings)
-        response.enable_chunked_encoding()
+        if call.request.version >= HttpVersion11:
+            response.enable_chunked_encoding()  # for older ones the end of the connection is the end
         await response.prepare(call.request)
         try:
             async with asyncio.timeout(None) as scope:

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,18 @@ async def test_what_a_client_may_say_is_bounded_and_cannot_forge_a_line(folder: 
     assert len(raw) < 2500
     assert b"ssss" not in raw
     json.loads(raw)
+
+
+def test_users_of_no_text_do_not_end_the_log(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path, AuditSettings())
+    log.start()
+    odd = "\udcff" + "x" * 2000
+    log.record(replace(ENTRY, user=User(odd, (odd,), extra=((odd, (odd,)),))))
+    log.record(ENTRY)
+    log.close()
+    first, second = map(json.loads, (tmp_path / "audit.log").read_bytes().splitlines())
+    assert first["groups"] == [first["user"]]
+    assert (len(first["user"]) < 600, second["user"]) == (True, "u")
 
 
 ENTRY = Entry(

@@ -70,6 +70,9 @@ HTTP = {
     "a header without a name": _get(b"/version", b": a"),
     "a folded header": _get(b"/version", b"X: a", b" b"),
     "bytes beyond ASCII in a header": _get(MAPS.encode(), b"Accept: \xff\xfe", b"User-Agent: \xff\xc3"),
+    "a user beyond UTF-8": _get(MAPS.encode(), b"Impersonate-User: \xff\xc3"),
+    "a user's group beyond UTF-8": _get(MAPS.encode(), b"Impersonate-User: a", b"Impersonate-Group: \xff"),
+    "a user's extra beyond UTF-8": _get(MAPS.encode(), b"Impersonate-User: a", b"Impersonate-Extra-k: \xff"),
     "an agent beyond ASCII": _post(orjson.dumps(config_map("agent")), "application/json", b"User-Agent: \xff\xc3"),
     "two lengths": _post(b"{}", "application/json", b"Content-Length: 3"),
     "a length and chunks": _chunked(b"0\r\n\r\n", b"Content-Length: 5"),
@@ -219,6 +222,16 @@ async def test_requests_in_a_row_are_answered_in_order(api: Api) -> None:
     writer.write(b"".join(_get(path) for path in paths[:-1]) + _get(paths[-1], b"Connection: close"))
     answers = (await asyncio.wait_for(reader.read(), _SECONDS)).split(b"HTTP/1.1 ")[1:]
     assert [int(answer[:3]) for answer in answers] == [200, 404, 200, 200] * 5
+    writer.close()
+
+
+async def test_a_watch_over_http_1_0_ends_with_its_connection(api: Api) -> None:
+    reader, writer = await asyncio.open_unix_connection(str(api.settings.socket_path))
+    writer.write(_get(f"{MAPS}?watch=1&timeoutSeconds=1".encode()).replace(b"HTTP/1.1", b"HTTP/1.0"))
+    await reader.readuntil(b"\r\n\r\n")
+    await api.call("POST", MAPS, config_map("seen"))
+    event = orjson.loads(await asyncio.wait_for(reader.read(), _SECONDS))
+    assert (event["type"], event["object"]["metadata"]["name"]) == ("ADDED", "seen")
     writer.close()
 
 

@@ -43,6 +43,23 @@ async def test_a_refusal_is_a_status_in_exactly_json(lab: Lab, client: aiohttp.C
         assert response.headers["Content-Type"] == "application/json"
 
 
+@pytest.mark.parametrize("odd", ["Key", "Version", "Protocol"])
+async def test_a_handshake_of_odd_bytes_is_refused_or_served_without_a_protocol(
+    lab: Lab, client: aiohttp.ClientSession, odd: str
+) -> None:
+    await lab.serial(await lab.machine())
+    values = {"Key": b"dGhlIHNhbXBsZSBub25jZQ==", "Version": b"13", "Protocol": b"plain.kubevirt.io"}
+    values[odd] += b"\xff"
+    lines = [b"Sec-WebSocket-%s: %s\r\n" % (name.encode(), value) for name, value in values.items()]
+    path = BASE.removeprefix("http://h").encode()
+    reader, writer = await asyncio.open_unix_connection(str(lab.settings.socket_path))
+    writer.write(b"GET %sconsole HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: websocket\r\n" % path)
+    writer.write(b"".join(lines) + b"\r\n")
+    answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+    assert answer.startswith(b"HTTP/1.1 " + (b"101" if odd == "Protocol" else b"400"))
+    writer.close()
+
+
 async def test_a_probe_and_the_log_are_answered(lab: Lab, client: aiohttp.ClientSession) -> None:
     await lab.machine()
     async with client.get(BASE + "vnc?probe=true") as response:
