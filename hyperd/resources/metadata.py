@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any, Final
 
 from hyperd.errors import Cause
@@ -24,6 +25,9 @@ _FIELDS: Final = frozenset((
 ))  # fmt: skip
 
 _MANAGED_TEXTS: Final = ("manager", "operation", "apiVersion", "fieldsType", "subresource", "time")
+
+_OWNER_TEXTS: Final = ("apiVersion", "kind", "name", "uid")
+_OWNER_FLAGS: Final = ("controller", "blockOwnerDeletion")
 
 _LABEL_TEXT = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN_TEXT = rf"{_LABEL_TEXT}(\.{_LABEL_TEXT})*"
@@ -166,9 +170,19 @@ def type_faults(metadata: dict[str, Any]) -> list[Cause]:
             continue
         if not isinstance(items, list) or not all(isinstance(item, inner) for item in items):
             causes.append(_mistyped(f"metadata.{name}", f"array of {'strings' if inner is str else 'objects'}"))
+        elif inner is dict:
+            causes += _owner_faults(items)
     if entries := metadata.get("managedFields"):
         causes += _managed_faults(entries)
     return causes
+
+
+def _owner_faults(owners: list[dict[str, Any]]) -> Iterator[Cause]:
+    for index, owner in enumerate(owners):
+        for fields, wanted, name in ((_OWNER_TEXTS, str, "string"), (_OWNER_FLAGS, bool, "boolean")):
+            for field in fields:
+                if owner.get(field) is not None and not isinstance(owner[field], wanted):
+                    yield _mistyped(f"metadata.ownerReferences[{index}].{field}", name)
 
 
 def _managed_faults(entries: Any) -> list[Cause]:
@@ -227,7 +241,7 @@ def _check_owners(owners: list[dict[str, Any]] | tuple[dict[str, Any], ...]) -> 
     for index, owner in enumerate(owners):
         causes += (
             Cause(f"metadata.ownerReferences[{index}].{name}", "Required value", "FieldValueRequired")
-            for name in ("apiVersion", "kind", "name", "uid")
+            for name in _OWNER_TEXTS
             if not owner.get(name)
         )
     if sum(1 for owner in owners if owner.get("controller")) > 1:

@@ -77,6 +77,4 @@ def holds(kind: Kind, obj: Object) -> bool:
 
 def _label(new: Object) -> None:
     meta = new["metadata"]
-    if not isinstance(meta.get("labels") or {}, dict):
-        return
     meta["labels"] = {**(meta.get("labels") or {}), NAMESPACE_LABEL: meta["name"]}

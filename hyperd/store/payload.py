@@ -47,11 +47,11 @@ def is_config_map(kind: Kind) -> bool:
 def decode(kind: Kind, new: Object) -> None:
     """Bring the maps into the one form that is stored, in place; a secret's ``stringData`` becomes data.
 
-    Raises BadRequest for what is no map of strings, or not base64 where it should be.
+    They are maps of strings. Raises BadRequest for what is not base64 where it should be.
     """
     for field in _MAPS:
         if field in new:
-            new[field] = _texts(kind, field, new[field])
+            new[field] = {key: text or "" for key, text in (new[field] or {}).items()}
     for field in ("data",) if is_secret(kind) else ("binaryData",):
         for key, text in (new.get(field) or {}).items():
             new[field][key] = _canonical(kind, text)
@@ -77,14 +77,6 @@ def check(kind: Kind, new: Object, old: Object | None) -> list[Cause]:
         whole = "data" if is_secret(kind) else "[]"
         causes.append(Cause(whole, f"Too long: may not be more than {MAX_BYTES} bytes", "FieldValueTooLong"))
     return causes + (list(_missing(new)) if is_secret(kind) else [])
-
-
-def _texts(kind: Kind, field: str, value: Any) -> dict[str, str]:
-    if value is None:
-        return {}
-    if isinstance(value, dict) and all(text is None or isinstance(text, str) for text in value.values()):
-        return {key: text or "" for key, text in value.items()}
-    raise _refused(kind, f"{field} must be a map of strings")
 
 
 def _canonical(kind: Kind, text: str) -> str:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import secrets
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import Any, Literal, ParamSpec, TypeVar
 
 import orjson
 
 from hyperd.errors import BadRequest, Cause, Conflict, Forbidden
+from hyperd.resources.core_types import core_type_faults
 from hyperd.resources.kind import Kind, Object
 from hyperd.resources.meta import now_rfc3339
 from hyperd.resources.metadata import prune_metadata, quoted, type_faults
@@ -65,10 +67,13 @@ class Pipeline:
         meta = new["metadata"]
         if not isinstance(meta, dict):
             raise BadRequest("the object provided is unrecognized: metadata must be an object")
-        if mistyped := type_faults(meta):
+        faults: Iterable[Cause] = type_faults(meta)
+        if kind.core:
+            faults = chain(faults, core_type_faults(kind.schema, new))
+        for fault in faults:
             raise BadRequest(
                 f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: '
-                f"{mistyped[0].field}: {mistyped[0].message}"
+                f"{fault.field}: {fault.message}"
             )
         for name in _OMITTED_WHEN_EMPTY:
             if name in meta and not meta[name]:

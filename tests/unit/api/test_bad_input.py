@@ -12,6 +12,8 @@ from tests.unit.api.conftest import GROUP, Api, config_map, machine
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 VMS = f"{GROUP}/namespaces/default/virtualmachines"
+SECRETS = "/api/v1/namespaces/default/secrets"
+EVENTS = "/api/v1/namespaces/default/events"
 DISKS = f"{GROUP}/namespaces/default/virtualdisks"
 DISK: Object = {
     "metadata": {"name": "kept"},
@@ -83,6 +85,53 @@ BAD: list[tuple[str, str, str, Any, str, int, str]] = [
     ("no name", "POST", MAPS, {"metadata": {}}, "", 422, "name"),
     ("bad name", "POST", MAPS, config_map("Not_a_name"), "", 422, "metadata.name"),
     ("name of a number", "POST", MAPS, {"metadata": {"name": 1}}, "", 400, "metadata.name: must be a string"),
+    (
+        "a list as data",
+        "POST",
+        MAPS,
+        config_map("a") | {"data": [1]},
+        "",
+        400,
+        "data: Invalid value: must be of type",
+    ),
+    ("a number in data", "POST", MAPS, config_map("a") | {"data": {"k": 1}}, "", 400, "data.k: Invalid value"),
+    ("no base64", "POST", SECRETS, {"metadata": {"name": "a"}, "data": {"k": "?"}}, "", 400, "illegal base64"),
+    (
+        "an event of no object",
+        "POST",
+        EVENTS,
+        {"metadata": {"name": "a"}, "involvedObject": 3},
+        "",
+        400,
+        "involvedObject: Invalid value: must be of type object",
+    ),
+    (
+        "an event of no time",
+        "POST",
+        EVENTS,
+        {"metadata": {"name": "a"}, "lastTimestamp": "x"},
+        "",
+        400,
+        "lastTimestamp: Invalid value: must be of type date-time",
+    ),
+    (
+        "an owner of no text",
+        "POST",
+        MAPS,
+        {"metadata": {"name": "a", "ownerReferences": [{"uid": {}}]}},
+        "",
+        400,
+        "metadata.ownerReferences[0].uid: Invalid value: must be of type string",
+    ),
+    (
+        "a patch to a wrong type",
+        "PATCH",
+        f"{MAPS}/kept",
+        b'{"data":{"k":{}}}',
+        MERGE,
+        422,
+        "data.k: Invalid value: must be of type string",
+    ),
     ("wrong field type", "POST", VMS, machine("a") | {"spec": []}, "", 422, "spec"),
     ("unknown dry run", "POST", f"{MAPS}?dryRun=Some", config_map("a"), "", 422, "dryRun"),
     ("unknown validation", "POST", f"{MAPS}?fieldValidation=Some", config_map("a"), "", 422, "fieldValidation"),
