@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 
 import aiohttp
@@ -15,13 +15,20 @@ MAX_DOCUMENT_BYTES = 4 << 20
 _NO_SPACE = (b'"Err":28', b"no space left on device", b"disk quota exceeded")
 
 
-async def blocks_of(content: aiohttp.StreamReader, size: int = BLOCK_BYTES) -> AsyncIterator[bytes]:
-    """The body in blocks of at least ``size`` bytes (and at most a read more), the last one shorter."""
+async def blocks_of(
+    content: aiohttp.StreamReader, size: int = BLOCK_BYTES, *, pace: Callable[[int], None] | None = None
+) -> AsyncIterator[bytes]:
+    """The body in blocks of at least ``size`` bytes (and at most a read more), the last one shorter.
+
+    ``pace`` is called with the length of each read, and may raise.
+    """
     pieces: list[bytes] = []
     held = 0
     while piece := await content.readany():
         pieces.append(piece)
         held += len(piece)
+        if pace is not None:
+            pace(len(piece))
         if held >= size:
             yield b"".join(pieces)
             pieces, held = [], 0

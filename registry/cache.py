@@ -35,6 +35,7 @@ class ImageCache:
 
     def __init__(self, settings: Settings, client: RegistryClient) -> None:
         self._folder = settings.images_dir
+        self._reserve = settings.storage.reserve_bytes
         self._client = client
         self._locks: dict[str, asyncio.Lock] = {}
         self._holders: Counter[str] = Counter()
@@ -101,7 +102,8 @@ class ImageCache:
         meter = Meter(report)
         meter.expect(layer.size)
         hash_ = hashlib.sha256()
-        async with Spool(self._folder, f"pull-{layer.digest.removeprefix('sha256:')}") as spool:
+        name = f"pull-{layer.digest.removeprefix('sha256:')}"
+        async with Spool(self._folder, name, reserve=self._reserve) as spool:
             async with self._client.open_blob(repository, layer.digest) as blocks:
                 async for block in _data(self._verified(blocks, hash_, meter, layer.size), disk.size):
                     await spool.append(block)

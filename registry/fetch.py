@@ -10,6 +10,7 @@ import asyncio
 import base64
 import binascii
 import ssl
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 _WORTH_ANOTHER_TRY = (408, 425, 429)
 _HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "hyperd"}
 _LONGEST_DELAY_SECONDS = 3600.0
+_LONGEST_REASON = 80
+_SLOWEST_BYTES = 64 << 10
+"""What must come in each read timeout. A source that trickles would keep others' images out of its slot."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ async def open_source(url: str, *, ca_bundle: str, settings: Settings) -> AsyncI
     for _ in range(_MAX_REDIRECTS + 1):
         async with _get(target, guard=guard, tls=tls, settings=settings) as response:
             if response.status not in _REDIRECTS:
-                yield _accept(response)
+                yield _accept(response, _Pace(target.host or "", settings.imports.read_timeout_seconds))
                 return
             target = _redirected(target, response.headers.get("Location", ""))
     raise PermanentError(f"{_shown(url)} redirects more than {_MAX_REDIRECTS} times.", key=FAILED)
@@ -83,20 +87,42 @@ async def _get(
             ) from err
         except aiohttp.ClientPayloadError as err:
             raise TemporaryError(f"{url.host} ended the transfer before all bytes came.", key=FAILED) from err
+        except aiohttp.ClientResponseError as err:
+            # The parser's sentence quotes the bytes that came, which help nobody.
+            raise TemporaryError(f"{url.host} answers with what is not HTTP.", key=FAILED) from err
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as err:
             raise TemporaryError(
                 f"{url.host} does not answer ({str(err) or type(err).__name__}).", key=FAILED
             ) from err
 
 
-def _accept(response: aiohttp.ClientResponse) -> Source:
+class _Pace:
+    """Called with the bytes of each read; raises TemporaryError when too few come."""
+
+    def __init__(self, host: str, seconds: float) -> None:
+        """``seconds`` is how long ``_SLOWEST_BYTES`` may take."""
+        self._host, self._seconds = host, seconds
+        self._since, self._bytes = time.monotonic(), 0
+
+    def __call__(self, count: int) -> None:
+        self._bytes += count
+        now = time.monotonic()
+        if self._bytes >= _SLOWEST_BYTES:
+            self._since, self._bytes = now, 0
+        elif now - self._since > self._seconds:
+            raise TemporaryError(
+                f"{self._host} sends too slowly: {self._bytes} bytes in {self._seconds:g} seconds.", key=FAILED
+            )
+
+
+def _accept(response: aiohttp.ClientResponse, pace: _Pace) -> Source:
     status, shown = response.status, _shown(str(response.url))
     if status in _WORTH_ANOTHER_TRY or status >= 500:
         wait = response.headers.get("Retry-After", "")
         delay = min(float(wait), _LONGEST_DELAY_SECONDS) if wait.isascii() and wait.isdigit() else None
-        raise TemporaryError(f"{shown} answers {status} {response.reason}.", key=FAILED, delay=delay)
+        raise TemporaryError(f"{shown} answers {status} {_reason(response)}.", key=FAILED, delay=delay)
     if status != 200:
-        raise PermanentError(f"{shown} answers {status} {response.reason}; check the URL.", key=FAILED)
+        raise PermanentError(f"{shown} answers {status} {_reason(response)}; check the URL.", key=FAILED)
     if response.content_type in ("text/html", "application/xhtml+xml"):
         raise PermanentError(
             f"{shown} is a web page ({response.content_type}), not a disk image; check the URL, "
@@ -105,7 +131,11 @@ def _accept(response: aiohttp.ClientResponse) -> Source:
         )
     if response.content_length == 0:
         raise PermanentError(f"{shown} is an empty file, not a disk image.", key=FAILED)
-    return Source(response.content_length, blocks_of(response.content))
+    return Source(response.content_length, blocks_of(response.content, pace=pace))
+
+
+def _reason(response: aiohttp.ClientResponse) -> str:
+    return (response.reason or "")[:_LONGEST_REASON]
 
 
 def _parse(url: str) -> URL:

@@ -19,7 +19,7 @@ from pathlib import Path
 from hyperd import crashpoints
 from hyperd.crashpoints import CrashPoint
 from hyperd.errors import PermanentError, TemporaryError
-from hyperd.imagefile import qcow2
+from hyperd.imagefile import files, qcow2
 from hyperd.imagefile.detect import FAILED, HEAD_BYTES, ForeignFormat, ImageFormat, compression, image_format
 from hyperd.imagefile.qemuimg import QemuImg
 from hyperd.settings import Settings
@@ -60,7 +60,8 @@ class Pipeline:
         self._request = request
         self._checksums = Checksums(request.checksums)
         self._meter = meter
-        self._spool = Spool(settings.images_dir, f"import-{request.uid}")
+        self._reserve = settings.storage.reserve_bytes
+        self._spool = Spool(settings.images_dir, f"import-{request.uid}", reserve=self._reserve)
 
     async def run(self) -> Stored:
         """Do it. Raises PermanentError, TemporaryError, or the client's errors."""
@@ -81,7 +82,7 @@ class Pipeline:
         """Upload while it comes; nothing is written here but by the registry."""
         virtual_size = self._guard_head(head, kind, length)
         if self._client.endpoint.root is not None:
-            await asyncio.to_thread(_guard_room, self._client.endpoint.root, length)
+            await asyncio.to_thread(_guard_room, self._client.endpoint.root, length, self._reserve)
         async with self._client.upload(self._request.repository) as upload:
             layer = await self._push(upload, kind, length, stream)
             self._checksums.verify()
@@ -94,7 +95,7 @@ class Pipeline:
     async def _spooled(self, source: Source, stream: AsyncIterator[bytes], head: bytes) -> Stored:
         """Bring it into a form that is kept, then upload."""
         async with self._spool:
-            await asyncio.to_thread(_guard_room, self._settings.images_dir, source.length or 0)
+            await asyncio.to_thread(_guard_room, self._settings.images_dir, source.length or 0, self._reserve)
             kind = await self._prepare(source, stream, head)
             return await self._upload(kind)
 
@@ -161,7 +162,9 @@ class Pipeline:
         info = await self._tools.info(self._spool.fd, kind)
         if info.virtual_size > limits.max_virtual_size_bytes:
             raise _too_large(limits.max_virtual_size_bytes)
-        async with Spool(self._settings.images_dir, f"convert-{self._request.uid}") as target:
+        async with Spool(
+            self._settings.images_dir, f"convert-{self._request.uid}", reserve=self._reserve
+        ) as target:
             await self._tools.convert(self._spool.fd, kind, target.fd, max_bytes=limits.max_virtual_size_bytes)
             await self._spool.take(target)
         return ImageFormat.QCOW2
@@ -238,10 +241,9 @@ class Pipeline:
             )
 
 
-def _guard_room(folder: Path, length: int) -> None:
-    """TemporaryError when ``length`` bytes plainly do not fit."""
-    usage = os.statvfs(folder)
-    free = usage.f_bavail * usage.f_frsize
+def _guard_room(folder: Path, length: int, reserve: int) -> None:
+    """TemporaryError when ``length`` bytes plainly do not fit beside the ``reserve``."""
+    free = max(0, files.free_bytes(folder) - reserve)
     if length > free:
         raise TemporaryError(f"The import needs {length} bytes in {folder}, where {free} are free.", key=FAILED)
 

@@ -16,6 +16,7 @@ from hyperd.crashpoints import CrashPoint
 from hyperd.errors import TemporaryError
 from hyperd.imagefile import files
 from hyperd.imagefile.detect import FAILED, ImageFormat
+from hyperd.resources.quantity import format_human
 from registry.answers import BLOCK_BYTES
 
 PART_SUFFIX = ".part"
@@ -25,10 +26,14 @@ _PUBLISHED_MODE = 0o444
 
 
 class Spool:
-    """A temporary file ``.<name>.part`` in ``folder``, gone at the end of the context unless published."""
+    """A temporary file ``.<name>.part`` in ``folder``, gone at the end of the context unless published.
 
-    def __init__(self, folder: Path, name: str) -> None:
+    It leaves ``reserve`` bytes of the disk free: guests and the store live there, too.
+    """
+
+    def __init__(self, folder: Path, name: str, *, reserve: int) -> None:
         self._path = folder / f".{name}{PART_SUFFIX}"
+        self._reserve = reserve
         self.fd = -1
         self.size = 0
 
@@ -72,6 +77,12 @@ class Spool:
             return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
 
     def _write(self, block: bytes, offset: int) -> None:
+        if self._reserve and files.free_bytes(self._path.parent) < self._reserve + len(block):
+            raise TemporaryError(
+                f"The image cannot be stored on this node: {format_human(self._reserve)} of {self._path.parent} "
+                "must stay free (setting storage.reserve_bytes).",
+                key=FAILED,
+            )
         with files.full_disk_is_temporary("The image cannot be stored on this node"):
             for start in range(0, len(block), _HOLE_BYTES):
                 piece = block[start : start + _HOLE_BYTES]

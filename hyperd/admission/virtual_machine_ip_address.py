@@ -25,9 +25,10 @@ async def review(context: Context) -> None:
     if bound:
         _check_bound(context, bound)
         return
-    if context.spec["type"] != IPAddressType.STATIC:
-        return
-    address = IPv4Address(context.spec["staticIP"])
+    wanted = context.spec.get("staticIP")
+    if context.spec["type"] != IPAddressType.STATIC or not wanted:
+        return  # a Static one without an address breaks a rule of its kind, which is told beside ours
+    address = IPv4Address(wanted)
     if not contains(cidrs, address):
         listed = ", ".join(str(cidr) for cidr in cidrs)
         context.invalid(

@@ -28,6 +28,12 @@ def folder(path: Path) -> Path:
     return path
 
 
+def free_bytes(path: Path) -> int:
+    """What may still be written to the file system of ``path``."""
+    usage = os.statvfs(path)
+    return usage.f_bavail * usage.f_frsize
+
+
 def publish(made: Path, path: Path) -> None:
     """Give the finished file ``made`` its name, surviving a power cut."""
     fd = os.open(made, os.O_RDONLY)

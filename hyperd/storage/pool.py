@@ -155,8 +155,7 @@ class VolumePool:
         return [volume for volume in found if volume is not None]
 
     def _free_bytes(self) -> int:
-        usage = os.statvfs(files.folder(self._folder))
-        return max(0, usage.f_bavail * usage.f_frsize - self._reserve)
+        return max(0, files.free_bytes(files.folder(self._folder)) - self._reserve)
 
 
 def _aligned(size: int) -> int:

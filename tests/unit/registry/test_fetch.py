@@ -118,6 +118,34 @@ async def test_a_silent_source_is_given_up(tmp_path: Path) -> None:
             await read(server.url("/a"), settings)
 
 
+async def test_a_source_that_trickles_makes_room_for_others(tmp_path: Path) -> None:
+    async def trickling(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": "100000"})
+        await response.prepare(request)
+        while True:
+            await response.write(b"x")
+            await asyncio.sleep(0.02)
+
+    async with web_server() as server:
+        server.routes["/a"] = trickling
+        settings = settings_in(tmp_path, port=server.port, read_timeout_seconds=0.2)
+        with pytest.raises(TemporaryError, match="sends too slowly"):
+            await read(server.url("/a"), settings)
+
+
+async def test_what_is_not_http_is_not_quoted(tmp_path: Path) -> None:
+    async def noise(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"\x1b]0;evil\x07" * 1000 + b"\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(noise, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(TemporaryError) as refused:
+            await read(f"http://127.0.0.1:{port}/a", settings_in(tmp_path, port=port))
+    assert str(refused.value) == "127.0.0.1 answers with what is not HTTP."
+
+
 async def test_a_source_that_is_not_there_is_asked_again(tmp_path: Path) -> None:
     async with web_server() as server:
         url, port = server.url("/a"), server.port

@@ -243,6 +243,22 @@ async def test_a_download_beyond_the_limit_is_refused_announced_or_not(tmp_path:
         assert await world.leftovers() == []
 
 
+async def test_an_import_leaves_the_disk_its_reserve(tmp_path: Path) -> None:
+    async with a_world(tmp_path, reserve=1 << 60) as world:
+
+        async def endless(request: web.Request) -> web.StreamResponse:
+            response = web.StreamResponse()
+            await response.prepare(request)
+            while True:
+                await response.write(b"\x01" * (1 << 20))
+
+        world.source.routes |= {"/said": b"\x01" * 4096, "/unsaid": endless}
+        for path, sentence in (("/said", "where 0 are free"), ("/unsaid", "must stay free")):
+            with pytest.raises(TemporaryError, match=sentence):
+                await world.load(path)
+        assert await world.leftovers() == []
+
+
 async def test_a_body_that_ends_early_may_be_tried_again(world: World) -> None:
     async def cut(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Length": str(8 * MIB)})

@@ -12,7 +12,7 @@ from typing import Any
 
 from aiohttp import web
 
-from hyperd.settings import ImportSettings, Settings
+from hyperd.settings import ImportSettings, Settings, StorageSettings
 from registry import tree
 from registry.cache import ImageCache
 from registry.client import RegistryClient
@@ -88,13 +88,14 @@ def files_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def settings_in(folder: Path, *, port: int = 0, **imports: Any) -> Settings:
+def settings_in(folder: Path, *, port: int = 0, reserve: int = 0, **imports: Any) -> Settings:
     allowed = (f"127.0.0.1/32:{port}",) if port else ()
     return Settings(
         state_dir=folder / "state",
         run_dir=folder / "run",
         log_dir=folder / "log",
         imports=ImportSettings(allowed=allowed, **imports),
+        storage=StorageSettings(reserve_bytes=reserve),
     )
 
 
