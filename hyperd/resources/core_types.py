@@ -56,9 +56,8 @@ def _format_faults(form: str, value: Any, path: str) -> Iterator[Cause]:
         limit = 1 << (31 if form == "int32" else 63)
         if not -limit <= value < limit:
             yield _mistyped(path, form)
-    elif form == "date-time":
-        if not FORMATS[form](value):
-            yield _mistyped(path, form)
+    elif form == "date-time" and not FORMATS[form](value):
+        yield _mistyped(path, form)
 
 
 def _mistyped(path: str, wanted: str) -> Cause:
