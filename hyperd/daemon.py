@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import tomllib
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from hyperd.api.app import ApiServer
 from hyperd.api.maintenance import Garbage, Maintenance
 from hyperd.api.metrics import Sample
 from hyperd.api.sessions import Sessions
+from hyperd.background import Background
 from hyperd.controllers.address import AddressController
 from hyperd.controllers.collection import Collection
 from hyperd.controllers.context import Context
@@ -92,7 +93,7 @@ class Daemon:
             objects_elsewhere=(lambda: self._home.elsewhere) if settings.home != "embedded" else None,
         )
         self._entrances = self._home.entrances(handlers, self._api.metrics, self._api.audit)
-        self._tasks: list[asyncio.Task[None]] = []
+        self._background = Background()
 
     def _wire(self) -> Context:
         conf = self.settings
@@ -165,15 +166,15 @@ class Daemon:
         self._sweeper = Sweeper(context)
         await self._sweeper.mark_pool()
         self._collection = Collection(context, self._server, self._sweeper)
-        self._spawn(context.events.run(), "events")
+        self._background.spawn(context.events.run, "events")
         await self._manager.start()
         for controller in self._controllers:
             if isinstance(controller, NodeController):
                 controller.enqueue(controller.key)
         for number, work in enumerate(self._home.beside(context, self._manager)):
-            self._spawn(work, f"home {number}")
-        self._spawn(self._sweeper.run(), "sweep")
-        self._spawn(self._collection.run(), "collection")
+            self._background.spawn(work, f"home {number}")
+        self._background.spawn(self._sweeper.run, "sweep")
+        self._background.spawn(self._collection.run, "collection")
         self._started.set()
         _notify("READY=1")
         _log.info("hyperd %s serves node %s on %s.", __version__, self.node_name, self.settings.socket_path)
@@ -190,9 +191,7 @@ class Daemon:
         for entrance in self._entrances:
             await entrance.stop()
         await self._api.stop()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._background.stop()
         await self._manager.stop()
         for controller in self._controllers:
             if isinstance(controller, ImageController | DiskController | MachineController):
@@ -204,9 +203,6 @@ class Daemon:
         if self._server is not None:
             await self._server.stop()
         await self._home.close()
-
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        self._tasks.append(asyncio.create_task(work, name=name))
 
     async def _collect_garbage(self, foreign: bool) -> Garbage:
         try:
@@ -236,6 +232,7 @@ class Daemon:
             labels = (("controller", report.name),)
             yield Sample("hyperd_queue_depth", report.queue_depth, labels, help="Keys that wait for a worker.")
             yield Sample("hyperd_queue_delayed", report.delayed, labels, help="Keys that wait for their time.")
+            yield Sample("hyperd_workers_busy", report.metrics.busy, labels, help="Workers that reconcile now.")
             yield Sample("hyperd_reconciles_total", report.metrics.reconciles, labels, kind="counter")
             yield Sample("hyperd_reconcile_errors_total", report.metrics.errors, labels, kind="counter")
             yield Sample("hyperd_reconcile_seconds_total", report.metrics.seconds_total, labels, kind="counter")

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from hyperd.admission.dispatch import reviewer
 from hyperd.api.audit import AuditLog
@@ -19,6 +19,7 @@ from hyperd.api.maintenance import Backup
 from hyperd.api.metrics import Metrics
 from hyperd.api.rules import RoleAuthorizer
 from hyperd.api.subresources import SubresourceHandlers
+from hyperd.background import Work
 from hyperd.controllers.binding import binders
 from hyperd.controllers.bootstrap import CLUSTER_NAMESPACE, bootstrap
 from hyperd.controllers.context import Context
@@ -94,7 +95,7 @@ class Home(Protocol):
     def controllers(self, context: Context) -> Sequence[Controller]:
         """What this home needs beside the controllers of the kinds."""
 
-    def beside(self, context: Context, manager: Manager) -> Sequence[Coroutine[Any, Any, None]]:
+    def beside(self, context: Context, manager: Manager) -> Sequence[Work]:
         """What runs as long as the daemon does, once controllers run."""
 
     async def close(self) -> None: ...
@@ -137,7 +138,7 @@ class EmbeddedHome:
     def controllers(self, _: Context) -> Sequence[Controller]:
         return ()
 
-    def beside(self, _: Context, __: Manager) -> Sequence[Coroutine[Any, Any, None]]:
+    def beside(self, _: Context, __: Manager) -> Sequence[Work]:
         return ()
 
     async def close(self) -> None:
@@ -226,9 +227,9 @@ class KubernetesHome:
     def controllers(self, context: Context) -> Sequence[Controller]:
         return binders(context)
 
-    def beside(self, context: Context, manager: Manager) -> Sequence[Coroutine[Any, Any, None]]:
+    def beside(self, context: Context, manager: Manager) -> Sequence[Work]:
         self.leader.on_change(manager.lead)
-        return [self.leader.run(), Heartbeat(context).run()]
+        return [self.leader.run, Heartbeat(context).run]
 
     async def close(self) -> None:
         await self.leader.release()

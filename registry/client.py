@@ -35,6 +35,8 @@ _ACCEPT = {"Accept": MANIFEST_TYPE}
 _PAGE = 500
 _MAX_REDIRECTS = 3
 _OPEN_SECONDS = 10.0
+_MAX_PAGES = 2000
+"""A list that is longer does not end."""
 
 
 def check_digest(digest: str) -> str:
@@ -47,6 +49,23 @@ def check_digest(digest: str) -> str:
 def digest_of(data: bytes) -> str:
     """``sha256:…`` of ``data``."""
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def _object(body: bytes, what: str) -> dict[str, Any]:
+    """A JSON object. Raises PermanentError that says of ``what`` that it is none."""
+    try:
+        content = json.loads(body)
+    except ValueError:
+        raise PermanentError(f"{what} is not JSON.") from None
+    if not isinstance(content, dict):
+        raise PermanentError(f"{what} is not an object.")
+    return content
+
+
+def _names(page: Mapping[str, Any], field: str) -> list[str]:
+    """What a page of a list holds; what is no text is no name."""
+    held = page.get(field)
+    return [name for name in held if isinstance(name, str)] if isinstance(held, list) else []
 
 
 class RegistryClient:
@@ -93,16 +112,10 @@ class RegistryClient:
             return False
 
     async def manifest(self, repository: str, tag: str) -> tuple[str, dict[str, Any]]:
-        """Digest and content of a manifest, checked against each other."""
+        """Digest and content of a manifest; the digest is that of what came."""
         async with self.request("GET", self._manifest_url(repository, tag), headers=_ACCEPT) as response:
             body = await read_document(response)
-        try:
-            content = json.loads(body)
-        except ValueError:
-            raise PermanentError(f"The manifest of {repository}:{tag} is not JSON.") from None
-        if not isinstance(content, dict):
-            raise PermanentError(f"The manifest of {repository}:{tag} is not an object.")
-        return digest_of(body), content
+        return digest_of(body), _object(body, f"The manifest of {repository}:{tag}")
 
     async def put_manifest(self, repository: str, tag: str, body: bytes) -> str:
         """Tag an image; returns the manifest's digest."""
@@ -124,12 +137,12 @@ class RegistryClient:
             pages = [p async for p in self._pages(self._url(f"{self._full(repository)}/tags/list"))]
         except NotFound:
             return []
-        return [tag for page in pages for tag in page.get("tags") or []]
+        return [tag for page in pages for tag in _names(page, "tags")]
 
     async def catalog(self) -> list[str]:
         """All repositories, without the endpoint's prefix."""
         pages = [page async for page in self._pages(self._url("_catalog"))]
-        names: list[str] = [name for page in pages for name in page.get("repositories") or []]
+        names = [name for page in pages for name in _names(page, "repositories")]
         if not self._prefix:
             return names
         start = f"{self._prefix}/"
@@ -220,13 +233,16 @@ class RegistryClient:
                 yield response
 
     async def _pages(self, url: URL) -> AsyncIterator[dict[str, Any]]:
-        page: URL | None = url.update_query(n=_PAGE)
-        while page is not None:
+        page = url.update_query(n=_PAGE)
+        for _ in range(_MAX_PAGES):
             async with self.request("GET", page) as response:
-                body = json.loads(await read_document(response))
+                body = await read_document(response)
                 following = response.links.get("next")
-            yield body
-            page = self.own(str(following["url"])) if following else None
+            yield _object(body, f"A list of the registry {self.endpoint.name}")
+            if not following:
+                return
+            page = self.own(str(following["url"]))
+        raise PermanentError(f"A list of the registry {self.endpoint.name} has more than {_MAX_PAGES} pages.")
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:

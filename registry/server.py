@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+from hyperd.background import Background
 from hyperd.errors import HyperdError, PermanentError, TemporaryError
 from hyperd.imagefile import sandbox
 from hyperd.settings import Settings
@@ -36,7 +37,7 @@ class EmbeddedRegistry:
         self._log = settings.log_dir / "registry.log"
         self._argv = [settings.registry.binary, "serve", str(self._config)]
         self._process: process.Process | None = None
-        self._supervisor: asyncio.Task[None] | None = None
+        self._background = Background()
         self._paused = asyncio.Lock()
         self._healthy = asyncio.Event()
         # A cluster has one of them on each node, and a reference must say in which an image is.
@@ -60,17 +61,14 @@ class EmbeddedRegistry:
         is False and the log says why.
         """
         await asyncio.to_thread(self._prepare)
-        self._supervisor = asyncio.create_task(self._supervise(), name="registry-supervisor")
+        self._background.spawn(self._supervise, "registry supervisor")
         with suppress(TimeoutError):
             async with asyncio.timeout(_READY_SECONDS):
                 await self._healthy.wait()
 
     async def stop(self) -> None:
         """End the process and the supervision."""
-        if self._supervisor is not None:
-            self._supervisor.cancel()
-            await asyncio.gather(self._supervisor, return_exceptions=True)
-            self._supervisor = None
+        await self._background.stop()
         await self._end()
         await self._probe.close()
 

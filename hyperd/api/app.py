@@ -7,6 +7,7 @@ server is aiohttp's low-level one with a small grammar of its own, so that a GET
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import socket
 import ssl
@@ -37,6 +38,7 @@ from hyperd.api.tokens import TokenLogin, Tokens, while_valid
 from hyperd.api.unixgroups import UnixGroups
 from hyperd.api.veil import Veil
 from hyperd.api.watching import Watchers
+from hyperd.background import Background
 from hyperd.errors import HyperdError, MethodNotAllowed, NotFound, PermanentError, ServiceUnavailable
 from hyperd.resources.all import KINDS, NAMESPACE
 from hyperd.resources.kind import Registry
@@ -105,7 +107,7 @@ class ApiServer:
         self._border = Border(self._answer, self.metrics, self.audit)
         self._http: web.Server | None = None
         self._servers: list[asyncio.Server] = []
-        self._tasks: list[asyncio.Task[None]] = []
+        self._background = Background()
         self._port = 0
         self.ready = False
         """What ``/readyz`` says: for who started this to set, once all that must listen does."""
@@ -135,7 +137,7 @@ class ApiServer:
         except PermanentError:
             await self.stop()
             raise
-        self._tasks.append(asyncio.create_task(self.metrics.loop_lag.run(), name="loop-lag"))
+        self._background.spawn(self.metrics.loop_lag.run, "loop lag")
         tls = f" and {api.host}:{self._port}" if self._elsewhere is None else ""
         _LOG.info("The API listens on %s%s.", self._settings.socket_path, tls)
 
@@ -158,8 +160,8 @@ class ApiServer:
             _LOG.warning(
                 "The kubeconfig %s is as it was before this start, for it cannot be written: %s", path, err
             )
-        self._tasks.append(asyncio.create_task(self._keep_certificates(context), name="certificates"))
-        self._tasks.append(asyncio.create_task(self._sweep_tokens(), name="tokens"))
+        self._background.spawn(functools.partial(self._keep_certificates, context), "certificates")
+        self._background.spawn(self._sweep_tokens, "tokens")
 
     async def _listen(self, http: web.Server, sock: socket.socket, context: ssl.SSLContext | None = None) -> None:
         server = await asyncio.get_running_loop().create_server(
@@ -194,10 +196,7 @@ class ApiServer:
         for server in self._servers:
             server.close()
         self._servers.clear()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks.clear()
+        await self._background.stop()
         self._watchers.close()
         self._connect.close()
         if self._http is not None:

@@ -33,6 +33,7 @@ from hyperd.api.pki import Pki
 from hyperd.api.registration import Registration
 from hyperd.api.subresources import GROUP, VERSION, SubresourceHandlers
 from hyperd.api.webhooks import Webhooks
+from hyperd.background import Background
 from hyperd.errors import HyperdError, NotFound, PermanentError, ServiceUnavailable, Unauthorized
 from hyperd.resources.names import SYSTEM_NAMESPACE
 from hyperd.settings import Settings
@@ -94,7 +95,7 @@ class ClusterApi:
         self._proxies: Proxies | None = None
         self._socket: socket.socket | None = None
         self._server: asyncio.Server | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._background = Background()
         self.registered = asyncio.Event()
         """Set once the API server trusts this daemon."""
 
@@ -107,14 +108,11 @@ class ClusterApi:
         """Take the port, and serve as soon as the API server answers. Raises PermanentError when it is taken."""
         conf = self._settings.aggregation
         self._socket = await asyncio.to_thread(listeners.tcp, conf.host, conf.port)
-        self._task = asyncio.create_task(self._run(), name="cluster API")
+        self._background.spawn(self._run, "cluster API")
 
     async def stop(self) -> None:
         """Stop accepting, end sessions, finish running requests within two seconds."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
+        await self._background.stop()
         if self._server is not None:
             self._server.close()
         self._connect.close()

@@ -17,6 +17,7 @@ from typing import TypeAlias, TypeVar
 
 import libvirt
 
+from hyperd.background import Background
 from hyperd.hypervisor import errors_map, eventthread
 from hyperd.hypervisor.workers import Workers
 
@@ -63,7 +64,7 @@ class Connection:
         self._conn: Connect | None = None
         self._lost = asyncio.Event()
         self._closed = False
-        self._task: asyncio.Task[None] | None = None
+        self._background = Background()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
@@ -73,15 +74,12 @@ class Connection:
     def start(self) -> None:
         """Begin to connect, in the background."""
         self._loop = asyncio.get_running_loop()
-        self._task = self._loop.create_task(self._keep(), name="libvirt-connection")
+        self._background.spawn(self._keep, f"libvirt {self._name}")
 
     async def close(self) -> None:
         """Close; a libvirtd that does not answer is left behind."""
         self._closed = True
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await self._background.stop()
         if (conn := self._conn) is not None:
             self._conn = None
             with contextlib.suppress(TimeoutError, libvirt.libvirtError):

@@ -13,8 +13,6 @@ from pathlib import Path
 
 from hyperd.errors import ServiceUnavailable
 
-_CONNECT_SECONDS = 5.0
-
 
 def connect(folder: Path, name: str) -> socket.socket:
     """A connected, non-blocking socket. Blocking meanwhile. Raises ServiceUnavailable with a sentence."""
@@ -48,10 +46,15 @@ def _check_folder(folder: Path, found: os.stat_result) -> None:
 def _connect(entry: int, path: Path) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
-        # QEMU's backlog is one: while another client holds the console, connect would wait for ever.
-        connection.settimeout(_CONNECT_SECONDS)
-        connection.connect(f"/proc/self/fd/{entry}")
+        # A unix socket is connected at once or not at all, unless it blocks: then for as long as the backlog is full.
         connection.setblocking(False)
+        connection.connect(f"/proc/self/fd/{entry}")
+    except BlockingIOError:
+        connection.close()
+        raise ServiceUnavailable(
+            f"The serial console {path} is taken: QEMU serves one client at a time, and another program than hyperd "
+            "is connected to it."
+        ) from None
     except OSError as error:
         connection.close()
         raise ServiceUnavailable(f"The serial console {path} does not answer: {error}.") from error

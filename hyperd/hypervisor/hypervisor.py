@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 
 from hyperd import errors
+from hyperd.background import Background
 from hyperd.hypervisor import actions, reader
 from hyperd.hypervisor.connection import Connect, Connection
 from hyperd.hypervisor.domain import domain_xml, metadata_xml
@@ -71,7 +72,7 @@ class Hypervisor:
         self._wake = asyncio.Event()
         self._agents = asyncio.Semaphore(AGENT_CALLS)
         self._facts: HostFacts | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._background = Background()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def start(self) -> None:
@@ -79,14 +80,11 @@ class Hypervisor:
         self._loop = asyncio.get_running_loop()
         self._reads.start()
         self._work.start()
-        self._task = self._loop.create_task(self._keep_in_step(), name="hypervisor-resync")
+        self._background.spawn(self._keep_in_step, "hypervisor resync")
 
     async def close(self) -> None:
         """Leave libvirt; domains go on."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await self._background.stop()
         await asyncio.gather(self._reads.close(), self._work.close())
 
     @property

@@ -53,8 +53,8 @@ class ControllerMetrics:
     reconciles: int = 0
     errors: int = 0
     seconds_total: float = 0.0
-    seconds_max: float = 0.0
     busy: int = 0
+    """Workers that reconcile at this moment."""
 
 
 def owner_keys(kind: Kind) -> Mapper:
@@ -175,11 +175,9 @@ class Controller(ABC):
             if result is not None and result.requeue_after is not None:
                 self.queue.add_after(key, max(result.requeue_after, 0.001))
         finally:
-            took = loop.time() - started
             self.metrics.busy -= 1
             self.metrics.reconciles += 1
-            self.metrics.seconds_total += took
-            self.metrics.seconds_max = max(self.metrics.seconds_max, took)
+            self.metrics.seconds_total += loop.time() - started
 
     def _failed(self, key: Key, err: HyperdError) -> None:
         """Log a failure the first time it is seen; the same sentence again is noise."""

@@ -153,6 +153,30 @@ async def test_every_bad_answer_has_its_error(
         await client.manifest("vi/a", "u1")
 
 
+@pytest.mark.parametrize(
+    ("body", "names"),
+    [(b"{}", []), (b'{"tags": null}', []), (b'{"tags": {"a": 1}}', []), (b'{"tags": ["a", 1, null]}', ["a"])],
+)
+async def test_what_is_no_name_in_a_list_is_none(
+    evil: WebServer, client: RegistryClient, body: bytes, names: list[str]
+) -> None:
+    evil.routes["*"] = answering(200, body)  # type: ignore[assignment]
+    assert await client.tags("vi/a") == names
+
+
+async def test_a_list_that_is_none_or_never_ends_is_refused(
+    evil: WebServer, client: RegistryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evil.routes["*"] = answering(200, b"[")  # type: ignore[assignment]
+    with pytest.raises(PermanentError, match="is not JSON"):
+        await client.catalog()
+    monkeypatch.setattr("registry.client._MAX_PAGES", 3)
+    more = answering(200, b'{"tags": ["a"]}', Link='</v2/vi/a/tags/list?last=a>; rel="next"')
+    evil.routes["*"] = more  # type: ignore[assignment]
+    with pytest.raises(PermanentError, match="more than 3 pages"):
+        await client.tags("vi/a")
+
+
 async def test_a_hanging_registry_is_given_up(evil: WebServer, client: RegistryClient) -> None:
     async def hang(_: web.Request) -> web.StreamResponse:
         await asyncio.Event().wait()

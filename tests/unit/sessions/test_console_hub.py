@@ -100,6 +100,18 @@ async def test_sessions_end_with_the_guest_and_a_new_start_is_found(hub: Console
     assert await read(again, 11) == b"hello again"
 
 
+async def test_a_console_that_another_program_holds_is_refused_at_once(
+    hub: ConsoleHub, settings: Settings
+) -> None:
+    uid = str(uuid4())
+    with socket.socket(socket.AF_UNIX) as server, socket.socket(socket.AF_UNIX) as taken:
+        server.bind(str(settings.console_dir / uid))
+        server.listen(0)
+        taken.connect(str(settings.console_dir / uid))
+        with pytest.raises(ServiceUnavailable, match="is taken: .* another program"):
+            await asyncio.wait_for(hub.attach(uid), 2)
+
+
 async def test_closing_the_hub_ends_sessions(hub: ConsoleHub, serial: Serial) -> None:
     session = await hub.attach(uid_of(serial))
     await hub.close()
