@@ -46,14 +46,14 @@ def _check_folder(folder: Path, found: os.stat_result) -> None:
 def _connect(entry: int, path: Path) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
-        # A unix socket is connected at once or not at all, unless it blocks: then for as long as the backlog is full.
+        # Without blocking, a unix socket is connected at once or not at all; else a full backlog is waited out.
         connection.setblocking(False)
         connection.connect(f"/proc/self/fd/{entry}")
     except BlockingIOError:
         connection.close()
         raise ServiceUnavailable(
-            f"The serial console {path} is taken: QEMU serves one client at a time, and another program than hyperd "
-            "is connected to it."
+            f"The serial console {path} is taken: QEMU serves one client at a time, and another program than "
+            "hyperd is connected to it."
         ) from None
     except OSError as error:
         connection.close()

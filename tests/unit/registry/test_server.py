@@ -29,10 +29,8 @@ async def settings(tmp_path: Path) -> AsyncIterator[Settings]:
 
 async def crash(server: EmbeddedRegistry) -> int:
     """Forget everything about it, as a killed daemon does; the process's pid."""
-    assert server._supervisor is not None
     assert server._process is not None
-    server._supervisor.cancel()
-    await asyncio.gather(server._supervisor, return_exceptions=True)
+    await server._background.stop()
     await server._probe.close()
     return server._process.pid
 
