@@ -27,6 +27,8 @@ Object = dict[str, Any]
 GATHER_SECONDS = 0.1
 _RETRY_SECONDS = (0.5, 1.0, 2.0, 5.0)
 _ABSENT_KIND_SECONDS = 60.0
+_LASTING_SECONDS = 1.0
+"""A watch that ends sooner is not followed by the next at once."""
 BEAT_SECONDS = 4.0
 """How often a home must answer: a watch is silent for minutes, whether its daemon is well or hangs."""
 
@@ -152,9 +154,11 @@ class Fleet:
                     self._replace(home, resource, items)
                     self._set_home(home, HomeStatus.CONNECTED)
                 opened = partial(self._set_home, home, HomeStatus.CONNECTED)
+                began = time.monotonic()
                 async for event in client.watch(resource, namespace, resource_version=version, opened=opened):
                     failures = 0
                     version = self._take(home, resource, event) or version
+                await asyncio.sleep(max(0.0, began + _LASTING_SECONDS - time.monotonic()))
             except Expired:
                 version = ""
             except (NotFound, Forbidden) as err:

@@ -141,7 +141,12 @@ class AuditLog:
             while len(batch) < _BATCH_LINES and not self._queue.empty():
                 batch.append(self._queue.get())
             ended = None in batch
-            self._write([entry.line() for entry in batch if entry is not None])
+            entries = [entry for entry in batch if entry is not None]
+            try:
+                self._write([entry.line() for entry in entries])
+            except Exception:  # noqa: BLE001  border: a line that cannot be made must not end the log
+                self._dropped += len(entries)
+                _LOG.exception("The audit log lost %d lines", len(entries))
         self._close_file()
 
     def _write(self, lines: Sequence[bytes]) -> None:

@@ -58,7 +58,10 @@ class AsyncClient:
         """Objects and the resourceVersion to watch from."""
         query = paths.query({"fieldSelector": fields})
         answer = await self.call("GET", paths.collection(resource, namespace) + query)
-        return list(answer.get("items") or ()), str((answer.get("metadata") or {}).get("resourceVersion", ""))
+        items, metadata = answer.get("items") or [], answer.get("metadata") or {}
+        if not (isinstance(items, list) and all(map(_is_named, items)) and isinstance(metadata, dict)):
+            raise ServiceUnavailable(f"{self.home.where} answered a list that is none.")
+        return items, str(metadata.get("resourceVersion", ""))
 
     async def watch(
         self,
@@ -89,12 +92,18 @@ class AsyncClient:
                     for line in lines:
                         if not line:
                             continue
-                        event = json.loads(line)
-                        if event["type"] == "ERROR":
-                            raise failure.from_status(event["object"])
-                        yield event
+                        yield self._event(json.loads(line))
                     if len(pending) > _READ_LIMIT:
                         raise ServiceUnavailable(f"{self.home.where} sent an event without end.")
+
+    def _event(self, event: Any) -> Object:
+        """Raises what the server says, and ServiceUnavailable for what is no event."""
+        obj = event.get("object") if isinstance(event, dict) else None
+        if isinstance(obj, dict) and event.get("type") == "ERROR":
+            raise failure.from_status(obj)
+        if not isinstance(obj, dict) or not (event.get("type") == "BOOKMARK" or _is_named(obj)):
+            raise ServiceUnavailable(f"{self.home.where} sent an event that is none.")
+        return dict(event)
 
     async def ping(self) -> None:
         """Return when the server answers. Raises Timeout soon, ServiceUnavailable, or what it refuses with."""
@@ -127,7 +136,9 @@ class AsyncClient:
             ) as response:  # fmt: skip
                 if response.status >= 400:
                     raise await _refusal(response)
-                answer: Object = json.loads(await response.read())
+                answer = json.loads(await response.read())
+                if not isinstance(answer, dict):
+                    raise ServiceUnavailable(f"{self.home.where} answered something that is no object.")
                 return answer
 
     async def stream(self, path: str) -> AsyncIterator[bytes]:
@@ -185,6 +196,11 @@ class _Translated:
             raise failure.from_os_error(err, self._home) from err
         if isinstance(err, aiohttp.ClientError | ValueError):
             raise ServiceUnavailable(f"{self._home.where}: {err}.") from err
+
+
+def _is_named(obj: Any) -> bool:
+    metadata = obj.get("metadata") if isinstance(obj, dict) else None
+    return isinstance(metadata, dict) and isinstance(metadata.get("name"), str)
 
 
 async def _refusal(response: aiohttp.ClientResponse) -> HyperdError:

@@ -98,10 +98,6 @@ class DiskController(Controller):
         """Stop provisioning; it begins anew at the next start."""
         await self._jobs.close()
 
-    def busy(self) -> int:
-        """How many disks are being made."""
-        return self._jobs.running()
-
     async def reconcile(self, key: Key) -> Result | None:
         before = self._disks.get(*key)
         if before is None or not self._context.duty.keeps(before):

@@ -57,10 +57,6 @@ class Jobs(Generic[T]):
     def get(self, uid: str) -> Job[T] | None:
         return self._jobs.get(uid)
 
-    def running(self) -> int:
-        """How many have not ended."""
-        return sum(not job.done for job in self._jobs.values())
-
     def start(
         self,
         uid: str,

@@ -15,6 +15,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from hyperd.controllers import usage
+from hyperd.controllers.address import OWNER_INDEX, index_addresses
 from hyperd.controllers.context import Context
 from hyperd.controllers.duty import disk_node
 from hyperd.controllers.jobs import Jobs
@@ -94,6 +95,7 @@ class Resolver:
         self._machines = context.informer(VIRTUAL_MACHINE)
         self._classes = context.informer(VIRTUAL_MACHINE_CLASS)
         self._addresses = context.informer(VIRTUAL_MACHINE_IP_ADDRESS)
+        index_addresses(context)
         self._secrets = context.informer(SECRET)
         self._images: Jobs[CachedImage] = Jobs()
         for kind in usage.DEVICE_KINDS.values():
@@ -172,7 +174,7 @@ class Resolver:
         found.block(message)
 
     def _owned_address(self, machine: Object) -> Object | None:
-        for item in self._addresses.by_index("owner", machine["metadata"]["uid"]):
+        for item in self._addresses.by_index(OWNER_INDEX, machine["metadata"]["uid"]):
             if item.namespace == machine["metadata"]["namespace"]:
                 return item.object()
         return None
