@@ -26,11 +26,10 @@ _FOREIGN_REFERENCES = ("backing-filename", "full-backing-filename", "data-file",
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """What qemu-img says of an image; sizes in bytes."""
+    """What qemu-img says of an image; its virtual size in bytes."""
 
     format: ImageFormat | ForeignFormat
     virtual_size: int
-    stored_size: int
 
 
 class QemuImg:
@@ -45,9 +44,15 @@ class QemuImg:
         done = await self._confined(["info", "-U", "--output=json", "-f", driver, "--", _path(fd)], fds=(fd,))
         if done.returncode:
             raise _failure(f"The {format_} image cannot be read", done.stderr)
-        answer: dict[str, Any] = json.loads(done.stdout)
+        try:
+            answer: dict[str, Any] = json.loads(done.stdout)
+        except ValueError as err:
+            raise PermanentError(
+                f"The {format_} image cannot be read: its description is longer than any image's should be.",
+                key=FAILED,
+            ) from err
         _refuse_references(answer, fd)
-        return ImageInfo(format_, int(answer["virtual-size"]), os.fstat(fd).st_size)
+        return ImageInfo(format_, int(answer["virtual-size"]))
 
     async def check(self, fd: int, *, offset: int = 0, size: int | None = None) -> None:
         """PermanentError unless the qcow2 at ``offset`` behind ``fd``, ``size`` bytes long, is consistent.

@@ -20,6 +20,8 @@ from hyperd.settings import Settings
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "MALLOC_ARENA_MAX": "2"}
 """Few arenas: each reserves address space, which is limited."""
 _MAX_OUTPUT = 1 << 20
+"""Of either stream; a crafted image makes its reader complain for gigabytes."""
+_PIECE = 64 << 10
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Finished:
-    """How a program ended."""
+    """How a program ended: the beginning of what it said, and the end of what it complained of."""
 
     returncode: int
     stdout: bytes
@@ -110,12 +112,29 @@ async def run(argv: Sequence[str], *, timeout: float, pass_fds: Sequence[int] = 
         raise TemporaryError(f"The program {argv[0]} is not installed on this host.") from None
     try:
         async with asyncio.timeout(timeout):
-            stdout, stderr = await process.communicate()
+            stdout, stderr = await asyncio.gather(_beginning(process.stdout), _end(process.stderr))
+            await process.wait()
     except TimeoutError:
         raise TemporaryError(f"{argv[0]} did not finish within {timeout:.0f} seconds.") from None
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    text = stderr[:_MAX_OUTPUT].decode(errors="replace").strip()
-    return Finished(process.returncode or 0, stdout[:_MAX_OUTPUT], text)
+    return Finished(process.returncode or 0, stdout, stderr.decode(errors="replace").strip())
+
+
+async def _beginning(stream: asyncio.StreamReader | None) -> bytes:
+    assert stream is not None  # noqa: S101  a pipe was asked for
+    kept = bytearray()
+    while piece := await stream.read(_PIECE):
+        kept += piece[: _MAX_OUTPUT - len(kept)]
+    return bytes(kept)
+
+
+async def _end(stream: asyncio.StreamReader | None) -> bytes:
+    assert stream is not None  # noqa: S101  a pipe was asked for
+    kept = bytearray()
+    while piece := await stream.read(_PIECE):
+        kept += piece
+        del kept[:-_MAX_OUTPUT]
+    return bytes(kept)

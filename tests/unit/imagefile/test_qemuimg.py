@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import struct
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -129,3 +130,18 @@ async def test_a_program_that_does_not_end_is_ended() -> None:
 async def test_a_missing_program_is_named() -> None:
     with pytest.raises(TemporaryError, match="not installed"):
         await sandbox.run(["hyperd-no-such-program"], timeout=1)
+
+
+async def test_of_a_program_that_says_too_much_only_so_much_is_kept() -> None:
+    flood = "head -c 30000000 /dev/zero | tr '\\0' a"
+    script = f"(echo begun; {flood}); (echo lost; {flood}; echo; echo why it failed) >&2; exit 3"
+    tracemalloc.start()
+    try:
+        done = await sandbox.run(["sh", "-c", script], timeout=30)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert done.returncode == 3
+    assert done.stdout.startswith(b"begun\n")
+    assert done.stderr.endswith("\nwhy it failed")
+    assert most < 8 << 20
