@@ -188,17 +188,15 @@ class Pipeline:
         if old is None or _differs_outside(new["metadata"], old["metadata"], MANAGED_FIELDS):
             causes += check_metadata(kind, new)
         causes += core_kinds.check(kind, new, old) if kind.core else validate(kind.schema, new)
-        faulty = bool(causes)
-        # Rules may rely on the types and sizes that the schema promises; admission may rely on all of it.
+        # Rules may rely on the types and sizes that the schema promises; admission may rely on schema and rules.
         if kind.rules and not any(cause.reason in BLOCKING for cause in causes):
             causes += check_rules(kind, new, old)
-        if faulty:
+        if causes:
             raise invalid(kind, shown, causes)
         if applied and not kind.core:
             # What an apply left of nulls and is valid goes now, as a kube-apiserver drops it when it reads again.
             apply_defaults(kind.schema, new)
-        new, more = await self._ask(operation, kind, new, old, write)
-        causes += more
+        new, causes = await self._ask(operation, kind, new, old, write)
         if causes:
             raise invalid(kind, shown, causes)
         return new
