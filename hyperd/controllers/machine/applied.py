@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from hyperd.resources.kind import Object
+from hyperd.resources.quantity import to_bytes
 
 RESTART_PATHS = (
     "virtualMachineClassName",
@@ -38,7 +39,7 @@ def configuration(spec: Object) -> Object:
     """The part of a VM's spec that an instance keeps until its restart, by path."""
     out: Object = {}
     for path in RESTART_PATHS:
-        value = _at(spec, path)
+        value = _present(path, _at(spec, path))
         if value is not None:
             out[path] = _compared(path, value)
     return out
@@ -83,8 +84,8 @@ def changes(applied: Object, spec: Object) -> list[Object]:
     desired = configuration(spec)
     found: list[Object] = []
     for path in RESTART_PATHS:
-        before, after = applied.get(path), desired.get(path)
-        if before == after:
+        before, after = _present(path, applied.get(path)), desired.get(path)
+        if before == after or (path == "memory.size" and before and after and to_bytes(before) == to_bytes(after)):
             continue
         if path == "blockDeviceRefs":
             found.extend(_device_changes(before or [], after or []))
@@ -92,7 +93,21 @@ def changes(applied: Object, spec: Object) -> list[Object]:
             continue
         else:
             found.append(_change(path, before, after))
-    return found
+    return _joined(found)
+
+
+def _joined(found: list[Object]) -> list[Object]:
+    """Cores and fraction that change together are one change, of ``cpu``."""
+    cpu = [change for change in found if change["path"].startswith("cpu.")]
+    if len(cpu) < 2:
+        return found
+
+    def both(value: str) -> Object:
+        return {change["path"].removeprefix("cpu."): change[value] for change in cpu if value in change}
+
+    place = found.index(cpu[0])
+    rest = [change for change in found if change not in cpu]
+    return [*rest[:place], _change("cpu", both("currentValue"), both("desiredValue")), *rest[place:]]
 
 
 def _device_changes(before: list[Any], after: list[Any]) -> list[Object]:
@@ -113,6 +128,15 @@ def _change(path: str, before: Any, after: Any) -> Object:
     if after is not None:
         change["desiredValue"] = after
     return change
+
+
+def _present(path: str, value: Any) -> Any:
+    """None for what means the same as leaving the field out."""
+    if value in ({}, [], ""):
+        return None
+    if path == "networks" and [network.get("type") for network in value or ()] == ["Main"]:
+        return None
+    return value
 
 
 def _compared(path: str, value: Any) -> Any:

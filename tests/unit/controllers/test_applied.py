@@ -67,3 +67,29 @@ def test_removed_provisioning_is_taken_live_but_changed_provisioning_waits() -> 
     with_data = spec(provisioning={"type": "UserData", "userData": "#cloud-config"})
     assert applied.changes(applied.configuration(with_data), spec()) == []
     assert applied.changes(applied.configuration(spec()), with_data)[0]["path"] == "provisioning"
+
+
+def test_cores_and_fraction_that_change_together_are_one_change() -> None:
+    changed = spec(cpu={"cores": 2, "coreFraction": "50%"}, memory={"size": "2Gi"})
+    first, second = applied.changes(applied.configuration(spec()), changed)
+    assert first == {
+        "operation": "replace",
+        "path": "cpu",
+        "currentValue": {"cores": 1, "coreFraction": "100%"},
+        "desiredValue": {"cores": 2, "coreFraction": "50%"},
+    }
+    assert second["path"] == "memory.size"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({}, {"memory": {"size": "1024Mi"}}),
+        ({}, {"nodeSelector": {}}),
+        ({"nodeSelector": {}}, {}),
+        ({}, {"networks": [{"type": "Main", "id": 1}]}),
+        ({"networks": [{"type": "Main"}]}, {"networks": []}),
+    ],
+)
+def test_another_way_to_say_the_same_waits_for_nothing(before: Any, after: Any) -> None:
+    assert applied.changes(applied.configuration(spec(**before)), spec(**after)) == []
