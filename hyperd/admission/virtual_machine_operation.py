@@ -28,9 +28,8 @@ async def review(context: Context) -> None:
             continue
         context.forbidden(
             "spec",
-            f'VirtualMachineOperation "{context.request.name}" for VirtualMachine "{name}" cannot be executed '
-            f'now. Previously created operation "{other["metadata"]["name"]}" of type {other["spec"]["type"]} '
-            "should finish first",
+            f'VMOP cannot be executed now. Previously created operation "{other["metadata"]["name"]}" of type '
+            f'{other["spec"]["type"]} on VirtualMachine "{name}" should finish first',
         )
         return
 

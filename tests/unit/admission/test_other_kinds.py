@@ -147,9 +147,8 @@ async def test_a_stronger_operation_takes_over(
     world = World([operation(running[0], "old", phase="InProgress", force=running[1])])
     lines = told(await world.create(operation(new[0], force=new[1])))
     expected = (
-        'spec: Forbidden: VirtualMachineOperation "new" for VirtualMachine "web" cannot be '
-        "executed now. Previously "
-        f'created operation "old" of type {running[0]} should finish first'
+        'spec: Forbidden: VMOP cannot be executed now. Previously created operation "old" of type '
+        f'{running[0]} on VirtualMachine "web" should finish first'
     )
     assert lines == ([] if accepted else [expected])
 
