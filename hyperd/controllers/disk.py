@@ -144,7 +144,8 @@ class DiskController(Controller):
         if isinstance(source, Waiting):
             status["phase"] = "Pending"
             set_condition(disk, "DatasourceReady", False, reason=source.reason, message=source.message)
-            set_condition(disk, "Ready", False, reason="DatasourceIsNotReady", message=source.message)
+            reason = "DatasourceIsNotFound" if source.reason.endswith("NotFound") else "DatasourceIsNotReady"
+            set_condition(disk, "Ready", False, reason=reason, message=source.message)
             return None
         if source is not None:
             set_condition(disk, "DatasourceReady", True, reason="DatasourceReady")

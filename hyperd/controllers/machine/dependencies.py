@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from pathlib import Path
 
+from hyperd.admission import cloud_init
 from hyperd.controllers import usage
 from hyperd.controllers.address import OWNER_INDEX, index_addresses
 from hyperd.controllers.context import Context
@@ -147,7 +148,7 @@ class Resolver:
         vmip = self._addresses.get(meta["namespace"], named) if named else self._owned_address(machine)
         if vmip is None and named:
             message = f'VirtualMachineIPAddress "{named}" does not exist.'
-            self._no_address(machine, found, "VirtualMachineIPAddressNotAvailable", message)
+            self._no_address(machine, found, "VirtualMachineIPAddressNotReady", message)
             return
         if vmip is None:
             await self._make_address(machine)
@@ -211,7 +212,10 @@ class Resolver:
             found.block(problem)
             return
         found.user_data = data
-        set_condition(machine, "ProvisioningReady", True, reason="ProvisioningReady")
+        warnings = cloud_init.oddities(data)
+        reason = "ProvisioningReadyWithWarnings" if warnings else "ProvisioningReady"
+        message = " ".join(f"User data: {warning}." for warning in warnings)
+        set_condition(machine, "ProvisioningReady", True, reason=reason, message=message)
 
     def _user_data(self, machine: Object, provisioning: Object) -> tuple[str, str]:
         """User data, and what is wrong with it."""

@@ -225,7 +225,11 @@ def test_user_data_reaches_the_guest(hyperd: Hyperd, name: str) -> None:
     script = "#!/bin/sh\necho HELLO-FROM-USER-DATA >/dev/ttyS0\n"
     vm = make(hyperd, name, provisioning={"type": "UserData", "userData": script})
     hyperd.wait_console(vm, "HELLO-FROM-USER-DATA")
-    assert condition(vm, "ProvisioningReady")["status"] == "True"
+    assert condition(vm, "ProvisioningReady")["reason"] == "ProvisioningReady"
+    hyperd.patch("vm", name, {"spec": {"provisioning": {"userData": "hello"}}})
+    odd = hyperd.wait("vm", name, lambda o: condition(o, "ProvisioningReady")["message"])
+    assert "no header that cloud-init knows" in condition(odd, "ProvisioningReady")["message"]
+    assert condition(odd, "ProvisioningReady")["reason"] == "ProvisioningReadyWithWarnings"
 
 
 AGENT = """#!/bin/sh
@@ -266,6 +270,17 @@ def test_a_second_machine_waits_for_a_disk_in_use_and_takes_it_when_it_is_free(h
     hyperd.wait_phase("vm", second, "Running")
     hyperd.delete("vm", second)
     hyperd.wait_gone("vm", second)
+
+
+def test_what_is_not_there_yet_is_named_and_waited_for(hyperd: Hyperd, name: str) -> None:
+    hyperd.create(disk(name, image="not-there"))
+    waiting = hyperd.wait("vd", name, lambda o: condition(o, "Ready"))
+    assert waiting["status"]["phase"] == "Pending"
+    assert condition(waiting, "Ready")["reason"] == "DatasourceIsNotFound"
+    assert condition(waiting, "DatasourceReady")["reason"] == "ImageNotFound"
+    hyperd.create(machine(name, name, virtualMachineIPAddressName="not-there"))
+    lacking = hyperd.wait("vm", name, lambda o: condition(o, "VirtualMachineIPAddressReady"))
+    assert condition(lacking, "VirtualMachineIPAddressReady")["reason"] == "VirtualMachineIPAddressNotReady"
 
 
 def test_a_machine_without_anything_to_boot_from_says_so(hyperd: Hyperd, name: str) -> None:
