@@ -19,7 +19,7 @@ from hyperd.controllers.context import Context
 from hyperd.controllers.duty import disk_node, machine_node
 from hyperd.controllers.machine.room import allocatable, lacking, requested, total
 from hyperd.controllers.machine.status import set_phase
-from hyperd.controllers.machine_class import fits
+from hyperd.controllers.machine_class import fits, suits
 from hyperd.controllers.placing import Places, count, least_used, name_of
 from hyperd.resources import names
 from hyperd.resources.all import NODE, VIRTUAL_DISK, VIRTUAL_MACHINE, VIRTUAL_MACHINE_CLASS
@@ -94,9 +94,12 @@ class MachineBinder(Controller):
         usable = await self._places.usable()
         if not usable:
             return "", "No node can run machines: none is Ready, has a hyperd and can use KVM."
-        fitting = [node for node in usable if fits(node, class_["spec"].get("nodeSelector") or {})]
+        fitting = [node for node in usable if suits(node, class_)]
         if not fitting:
-            return "", f'No node that can run machines matches the nodeSelector of VirtualMachineClass "{name}".'
+            return "", (
+                f'No node that can run machines matches the nodeSelector of VirtualMachineClass "{name}" and has '
+                "its processor."
+            )
         own = {"matchLabels": machine["spec"].get("nodeSelector") or {}}
         fitting = [node for node in fitting if fits(node, own)]
         if not fitting:

@@ -7,11 +7,13 @@ from collections.abc import Iterable, Mapping
 
 from hyperd.controllers import usage
 from hyperd.controllers.context import Context
+from hyperd.controllers.processors import can_give, common_features, enabled_features
 from hyperd.resources import names
 from hyperd.resources.all import NODE, VIRTUAL_MACHINE, VIRTUAL_MACHINE_CLASS
 from hyperd.resources.conditions import remove_condition, set_condition
 from hyperd.resources.kind import Kind, Object
 from hyperd.resources.quantity import parse
+from hyperd.resources.virtual_machine_class import CPUType
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
 from hyperd.runtime.status import add_finalizer, remove_finalizer, update_status
 from hyperd.store.interface import Item
@@ -54,25 +56,15 @@ class MachineClassController(Controller):
         before = await add_finalizer(self._context.store, VIRTUAL_MACHINE_CLASS, before, names.VM_CLASS_CLEANUP)
         after = copy.deepcopy(before)
         status = after.setdefault("status", {})
-        status["phase"] = "Ready"
         status["observedGeneration"] = before["metadata"]["generation"]
         nodes = [item.object() for item in self._nodes.items()]
-        fitting = [node for node in nodes if fits(node, before["spec"].get("nodeSelector") or {})]
+        _discover(after, nodes)
+        fitting = [node for node in nodes if suits(node, after)]
         status["availableNodes"] = sorted(node["metadata"]["name"] for node in fitting)
         if fitting:
             status["maxAllocatableResources"] = _most_allocatable(fitting)
-        unconditional = before["spec"]["cpu"]["type"] in ("Host", "HostPassthrough")
-        if fitting or unconditional:
-            set_condition(after, "Ready", True, reason="SuitableNodesFound")
-        else:
-            status["phase"] = "Pending"
-            message = "No node matches the nodeSelector of the class."
-            set_condition(after, "Ready", False, reason="NoSuitableNodesFound", message=message)
-        if before["spec"]["cpu"]["type"] == "Discovery":
-            # One node: what all nodes have in common is what this one has; its features are in use as they are.
-            set_condition(after, "Discovered", True, reason="DiscoverySucceeded")
-        else:
-            set_condition(after, "Discovered", False, reason="DiscoverySkip")
+        _show_features(after, fitting)
+        _show_readiness(after)
         await update_status(self._context.store, VIRTUAL_MACHINE_CLASS, before, after)
         return None
 
@@ -89,6 +81,51 @@ class MachineClassController(Controller):
         remove_condition(after, "InUse")
         await remove_finalizer(self._context.store, VIRTUAL_MACHINE_CLASS, before, names.VM_CLASS_CLEANUP)
         return None
+
+
+def suits(node: Object, class_: Object) -> bool:
+    """Whether machines of the class may be on the node: it is selected, and can give the class's processor."""
+    return fits(node, class_["spec"].get("nodeSelector") or {}) and can_give(node, class_)
+
+
+def _discover(class_: Object, nodes: Iterable[Object]) -> None:
+    """Find the features of a class of type Discovery, unless they were found before."""
+    cpu = class_["spec"]["cpu"]
+    if cpu["type"] != CPUType.DISCOVERY:
+        set_condition(class_, "Discovered", False, reason="DiscoverySkip")
+        return
+    if not enabled_features(class_):
+        selector = (cpu.get("discovery") or {}).get("nodeSelector") or {}
+        found = common_features(node for node in nodes if fits(node, selector))
+        class_["status"]["cpuFeatures"] = {"enabled": found}
+    if enabled_features(class_):
+        set_condition(class_, "Discovered", True, reason="DiscoverySucceeded")
+    else:
+        message = "The nodes that discovery.nodeSelector names have no features in common."
+        set_condition(class_, "Discovered", False, reason="DiscoveryFailed", message=message)
+
+
+def _show_features(class_: Object, nodes: Iterable[Object]) -> None:
+    """``status.cpuFeatures``: what guests see, and what the class's nodes could give beside it."""
+    if class_["spec"]["cpu"]["type"] not in (CPUType.DISCOVERY, CPUType.FEATURES):
+        class_["status"].pop("cpuFeatures", None)
+        return
+    enabled = list(enabled_features(class_))
+    beside = [feature for feature in common_features(nodes) if feature not in enabled]
+    class_["status"]["cpuFeatures"] = {"enabled": enabled, "notEnabledCommon": beside}
+
+
+def _show_readiness(class_: Object) -> None:
+    """Phase and condition ``Ready``. A processor as the node's own is to be had on any."""
+    status, type_ = class_["status"], class_["spec"]["cpu"]["type"]
+    reason, message = "SuitableNodesFound", ""
+    if type_ == CPUType.DISCOVERY and not enabled_features(class_):
+        reason, message = "NoCpuFeaturesEnabled", "No features of a processor were found for the class yet."
+    elif not status["availableNodes"] and type_ not in (CPUType.HOST, CPUType.HOST_PASSTHROUGH):
+        reason = "NoSuitableNodesFound"
+        message = "No node matches the nodeSelector of the class and has its processor."
+    status["phase"] = "Pending" if message else "Ready"
+    set_condition(class_, "Ready", not message, reason=reason, message=message)
 
 
 def _most_allocatable(nodes: Iterable[Object]) -> Object:

@@ -30,6 +30,7 @@ HEARTBEAT_SECONDS = 300.0
 LOOK_SECONDS = 10.0
 """How often to look for shortages, and for libvirt while it is away."""
 MAX_MACHINES = 1000
+_CPU_PREFIXES = (names.CPU_MODEL_LABEL_PREFIX, names.CPU_FEATURE_LABEL_PREFIX)
 _GO_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -105,10 +106,10 @@ class NodeController(Controller):
         wanted: dict[str, str | None] = {names.KVM_ENABLED_LABEL: "true" if facts.kvm_usable else None}
         if self._registers:
             wanted["kubernetes.io/arch"] = _GO_ARCHITECTURES.get(facts.architecture, facts.architecture)
-        for model in facts.cpu_models:
-            wanted[names.CPU_MODEL_LABEL_PREFIX + model] = "true"
+        wanted.update({names.CPU_MODEL_LABEL_PREFIX + model: "true" for model in facts.cpu_models})
+        wanted.update({names.CPU_FEATURE_LABEL_PREFIX + feature: "true" for feature in facts.features})
         have = node["metadata"].get("labels") or {}
-        stale = [k for k in have if k.startswith(names.CPU_MODEL_LABEL_PREFIX) and k not in wanted]
+        stale = [k for k in have if k.startswith(_CPU_PREFIXES) and k not in wanted]
         wanted.update(dict.fromkeys(stale))
         changed = {k: v for k, v in wanted.items() if have.get(k) != v}
         if not changed:

@@ -15,14 +15,13 @@ from xml.etree import ElementTree as ET
 from hyperd.hypervisor.devices import add_devices, disk_targets
 from hyperd.hypervisor.element import add, clean
 from hyperd.hypervisor.spec import CpuMode, DomainSpec, DomainType, Firmware, OsType
+from hyperd.resources import names
 
 __all__ = ["METADATA_NAMESPACE", "METADATA_PREFIX", "disk_targets", "domain_xml", "metadata_xml"]
 
 METADATA_NAMESPACE = "urn:hyperd:domain:v1"
 METADATA_PREFIX = "hyperd"
 CPU_PERIOD_US = 100_000
-OPTIONAL_FEATURES = frozenset({"invtsc", "svm"})
-"""Features that a class may name for hosts that lack them."""
 
 ET.register_namespace(METADATA_PREFIX, METADATA_NAMESPACE)
 
@@ -132,7 +131,7 @@ def _add_cpu(domain: ET.Element, spec: DomainSpec) -> None:
     topology = {"dies": "1", "cores": str(spec.cores // spec.sockets), "threads": "1"}
     add(cpu, "topology", {"sockets": str(spec.sockets), **topology})
     for feature in model.features:
-        policy = "optional" if feature in OPTIONAL_FEATURES else "require"
+        policy = "optional" if feature in names.OPTIONAL_CPU_FEATURES else "require"
         add(cpu, "feature", {"policy": policy, "name": feature})
 
 

@@ -11,8 +11,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from hyperd.errors import PermanentError
-from hyperd.hypervisor.domain import OPTIONAL_FEATURES
 from hyperd.hypervisor.spec import CpuMode, CpuModel, DomainType
+from hyperd.resources import names
 from hyperd.settings import HypervisorSettings
 
 FEATURE_BASE = "qemu64"
@@ -96,7 +96,7 @@ def choose_cpu(
         missing = "" if model in facts.cpu_models else f"CPU model {model}"
     else:
         choice = CpuModel(CpuMode.CUSTOM, model=FEATURE_BASE, features=features)
-        lacking = sorted(set(features) - facts.features - OPTIONAL_FEATURES)
+        lacking = sorted(set(features) - facts.features - names.OPTIONAL_CPU_FEATURES)
         missing = f"CPU features {', '.join(lacking)}" if lacking else ""
     if not emulated:
         if missing:

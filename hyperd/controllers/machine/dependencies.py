@@ -20,6 +20,7 @@ from hyperd.controllers.address import OWNER_INDEX, index_addresses
 from hyperd.controllers.context import Context
 from hyperd.controllers.duty import disk_node
 from hyperd.controllers.jobs import Jobs
+from hyperd.controllers.processors import with_features
 from hyperd.errors import AlreadyExists, HyperdError
 from hyperd.hypervisor.spec import DiskFormat
 from hyperd.imagefile.detect import ImageFormat
@@ -129,7 +130,7 @@ class Resolver:
                 machine, "SizingPolicyMatched", False, reason="VirtualMachineClassTerminating", message=message
             )
         else:
-            found.class_spec = class_["spec"]
+            found.class_spec = with_features(class_)
             check_sizing(machine, name, found)
             if (class_.get("status") or {}).get("phase") == "Ready":
                 set_condition(machine, "VirtualMachineClassReady", True, reason="VirtualMachineClassReady")

@@ -75,6 +75,27 @@ def test_a_machine_that_asks_for_more_than_the_node_has_says_what_lacks(hyperd: 
 
 
 @both_homes
+def test_a_class_finds_its_processor_and_gives_it(hyperd: Hyperd, node: Node, name: str) -> None:
+    spec = {"cpu": {"type": "Discovery"}}
+    group = "virtualization.deckhouse.io/v1alpha3"
+    hyperd.create(
+        {"apiVersion": group, "kind": "VirtualMachineClass", "metadata": {"name": name}, "spec": spec},
+    )
+    found = hyperd.wait_phase("vmclass", name, "Ready")
+    assert condition(found, "Discovered")["reason"] == "DiscoverySucceeded"
+    features = found["status"]["cpuFeatures"]["enabled"]
+    assert {"sse2", "syscall"} <= set(features)
+    vm = make(hyperd, name, virtualMachineClassName=name, terminationGracePeriodSeconds=0)
+    given = node.virsh("dumpxml", f"{hyperd.instance}-{vm['metadata']['uid']}")
+    assert "<feature policy='require' name='sse2'/>" in given
+    hyperd.delete("vmclass", name)
+    held = hyperd.wait_phase("vmclass", name, "Terminating")
+    assert f"default/{name}" in condition(held, "InUse")["message"]
+    hyperd.delete("vm", name)
+    hyperd.wait_gone("vmclass", name)
+
+
+@both_homes
 def test_a_guest_that_powers_off_stays_stopped_until_it_is_started(hyperd: Hyperd, name: str) -> None:
     vm = make(hyperd, name)
     hyperd.wait_console(vm, "login:")
