@@ -15,6 +15,7 @@ from pathlib import Path
 from hyperd.errors import TemporaryError
 
 _FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
+_NFT_SECONDS = 20.0
 
 
 def table_name(instance: str) -> str:
@@ -62,7 +63,15 @@ async def _nft(script: str) -> None:
         )
     except OSError as error:
         raise TemporaryError(f"NAT needs nft, which cannot be run: {error.strerror}.") from error
-    _, stderr = await process.communicate(script.encode())
+    try:
+        async with asyncio.timeout(_NFT_SECONDS):
+            _, stderr = await process.communicate(script.encode())
+    except TimeoutError:
+        raise TemporaryError(f"nft did not set the NAT table within {_NFT_SECONDS:.0f} seconds.") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     if process.returncode:
         said = stderr.decode(errors="replace").strip().splitlines()
         raise TemporaryError(f"nft refused the NAT table: {said[0] if said else process.returncode}.")

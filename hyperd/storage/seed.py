@@ -44,13 +44,7 @@ class SeedStore:
         Raises TemporaryError without space, PermanentError if ``user_data`` is too large.
         """
         path = self.path(uid)
-        try:
-            image = fat.volume(_LABEL, _documents(uid, hostname=hostname, user_data=user_data))
-        except ValueError:
-            raise PermanentError(
-                "The cloud-init user data is larger than 7 MiB; fetch the bulk of it from inside the guest."
-            ) from None
-        await asyncio.to_thread(self._write, path, image)
+        await asyncio.to_thread(self._write, path, _documents(uid, hostname=hostname, user_data=user_data))
         return path
 
     async def remove(self, uid: str) -> None:
@@ -63,7 +57,13 @@ class SeedStore:
         found = await asyncio.to_thread(lambda: sorted(self._folder.glob("[a-z0-9]*.img")))
         return [path.stem for path in found]
 
-    def _write(self, path: Path, image: bytes) -> None:
+    def _write(self, path: Path, documents: dict[str, bytes]) -> None:
+        try:
+            image = fat.volume(_LABEL, documents)
+        except ValueError:
+            raise PermanentError(
+                "The cloud-init user data is larger than 7 MiB; fetch the bulk of it from inside the guest."
+            ) from None
         files.folder(self._folder)
         if path.exists() and path.read_bytes() == image:
             return

@@ -99,7 +99,7 @@ class Instances:
         return replace(unpromised, memory_bytes=min(unpromised.memory_bytes, available))
 
     async def plan(self, machine: Object, found: Dependencies, *, operation: str, write_seed: bool) -> Plan:
-        """The plan of a start now."""
+        """The plan of a start now; with ``write_seed`` it is one, and what the host tells guests is read anew."""
         facts = await self.facts()
         meta = machine["metadata"]
         seed = None
@@ -107,7 +107,7 @@ class Instances:
             seed = self._context.seeds.path(meta["uid"])
             if write_seed:
                 await self._context.seeds.write(meta["uid"], hostname=meta["name"], user_data=found.user_data)
-        if self._dns is None:
+        if self._dns is None or write_seed:
             configured = self._context.settings.network.dns_servers
             self._dns = await asyncio.to_thread(resolvers.dns_servers, configured)
         return make_plan(
