@@ -22,6 +22,7 @@ from hyperd import __version__, logs, settings
 from hyperd.api.app import ApiServer
 from hyperd.api.maintenance import Garbage, Maintenance
 from hyperd.api.metrics import Sample
+from hyperd.api.port_forward import PortForwards
 from hyperd.api.sessions import Sessions
 from hyperd.background import Background
 from hyperd.controllers.address import AddressController
@@ -73,17 +74,19 @@ class Daemon:
         self._sweeper: Sweeper | None = None
         self._collection: Collection | None = None
         self._started = asyncio.Event()
+        here = self.node_name if self._home.duty.binds else ""
         self._sessions = Sessions(
             self._home.store,
             consoles=self._context.consoles,
             graphics=self._context.hypervisor,
             record=self._context.events.event,
-            node_name=self.node_name if self._home.duty.binds else "",
+            node_name=here,
         )
+        forwards = PortForwards(self._home.store, networks=settings.network.virtual_machine_cidrs, node_name=here)
         upkeep = Maintenance(
             self.node_name, self._collect_garbage, backup=self._home.backup, folder=settings.state_dir
         )
-        handlers = {**self._sessions.handlers(), **upkeep.handlers()}
+        handlers = {**self._sessions.handlers(), **forwards.handlers(), **upkeep.handlers()}
         self._api = ApiServer(
             settings,
             self._home.store,

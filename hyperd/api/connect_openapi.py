@@ -17,7 +17,7 @@ from hyperd.api.subresources import CLUSTER_SCOPED, DECLARED, GROUP, VERSION
 PREFIX: Final = f"apis/{GROUP}/{VERSION}"
 _INFO: Final = {"title": "hyperd", "version": VERSION}
 _ANSWERS: Final = {"200": {"description": "OK"}, "401": {"description": "Unauthorized"}}
-_SESSIONS: Final = frozenset({"console", "vnc", "portforward"})
+_SESSIONS: Final = frozenset({"console", "vnc"})
 
 
 def document(path: str) -> bytes | None:
@@ -54,6 +54,8 @@ def _paths(edition: int) -> dict[str, Any]:
 
 
 def _description(plural: str, subresource: str) -> str:
+    if subresource == "portforward":
+        return f"Open a port of {plural} as a WebSocket: port is its number, protocol tcp or udp."
     if subresource in _SESSIONS:
         return f"Open {subresource} of {plural} as a WebSocket; probe=true tells who holds it instead."
     return f"Use {subresource} of {plural}."

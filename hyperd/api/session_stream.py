@@ -1,7 +1,7 @@
 """One session's bytes: between a WebSocket and a guest's stream, until one of them ends.
 
 Close codes are what the clients act on: 1001 ends a session for good, 1011 makes them come again. 1000 is never
-said; the reference's client hangs on it.
+said to one at a console or screen, where the reference's client hangs on it.
 """
 
 from __future__ import annotations

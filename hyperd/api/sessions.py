@@ -33,8 +33,9 @@ from hyperd.api.session_stream import (
     splice,
     taken_over_by,
 )
+from hyperd.api.session_target import flag, number, require_here, require_running, title
 from hyperd.api.subresources import GROUP, VERSION, SubresourceHandlers
-from hyperd.errors import BadRequest, HyperdError, NotImplementedYet
+from hyperd.errors import BadRequest, HyperdError
 from hyperd.hypervisor.console import REPLAY_BYTES, ConsoleHub
 from hyperd.hypervisor.vnc import Graphics, GraphicsStream
 from hyperd.resources.kind import Object
@@ -47,7 +48,6 @@ log = logging.getLogger(__name__)
 RecordEvent = Callable[[Object, Literal["Normal", "Warning"], str, str], None]
 """``record(vm, type, reason, message)``, as the event recorder takes it."""
 
-_CONNECTABLE = ("Running", "Migrating")
 _PREEMPTED = {SessionKind.CONSOLE: "ConsoleSessionPreempted", SessionKind.VNC: "VNCSessionPreempted"}
 
 
@@ -108,7 +108,7 @@ class Sessions:
     async def _console(
         self, request: web.BaseRequest, user: User, namespace: str, name: str
     ) -> web.StreamResponse:
-        replay = min(_number(request, "replay", default=0), REPLAY_BYTES)
+        replay = min(number(request, "replay", default=0), REPLAY_BYTES)
 
         async def connect(uid: str) -> Stream:
             return await self._consoles.attach(uid, replay=replay)
@@ -123,10 +123,10 @@ class Sessions:
 
     async def _log(self, request: web.BaseRequest, user: User, namespace: str, name: str) -> web.StreamResponse:
         vm = (await self._store.get(VIRTUAL_MACHINE, namespace, name)).object()
-        self._require_here(vm)
-        lines = _number(request, "tail", default=-1)
+        require_here(vm, self._node_name)
+        lines = number(request, "tail", default=-1)
         pieces = self._consoles.log(
-            vm["metadata"]["uid"], lines=lines if lines >= 0 else None, follow=_flag(request, "follow")
+            vm["metadata"]["uid"], lines=lines if lines >= 0 else None, follow=flag(request, "follow")
         )
         response = web.StreamResponse(
             headers={"Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff"}
@@ -148,10 +148,10 @@ class Sessions:
         name: str,
     ) -> web.StreamResponse:
         vm = (await self._store.get(VIRTUAL_MACHINE, namespace, name)).object()
-        if _flag(request, "probe"):
+        if flag(request, "probe"):
             return web.json_response(await self._probe(kind, vm))
-        _require_running(vm)
-        self._require_here(vm)
+        require_running(vm)
+        require_here(vm, self._node_name)
         if self._closing:
             raise BadRequest("The daemon is stopping; sessions are served again once it is back.")
         socket = prepare_socket(request)
@@ -167,14 +167,6 @@ class Sessions:
         finally:
             stream.close()
         return socket
-
-    def _require_here(self, vm: Object) -> None:
-        node = vm.get("status", {}).get("nodeName", "")
-        if self._node_name and node not in ("", self._node_name):
-            raise NotImplementedYet(
-                f"VirtualMachine {_title(vm)} is on node {node}, this hyperd on node {self._node_name}: ask the "
-                "cluster's API server, which leads to every node."
-            )
 
     async def _probe(self, kind: SessionKind, vm: Object) -> Object:
         """Who holds the session; empty fields when nobody does."""
@@ -206,7 +198,7 @@ class Sessions:
             # Cancelled from outside: the server stops, or the client's connection is gone.
             lost = goodbye is STOPPING and not self._closing
             reason = "the connection ended" if lost else goodbye.reason or "the client left"
-            log.info("%s session of %s ended: %s", kind, _title(vm), reason)
+            log.info("%s session of %s ended: %s", kind, title(vm), reason)
             # A task of its own: a stopping server cancels this one, perhaps more than once.
             farewell = asyncio.create_task(_farewell(socket, goodbye, lease), name=f"end of {kind} session")
             self._open[session] = farewell
@@ -221,7 +213,7 @@ class Sessions:
         key, user = (kind, vm["metadata"]["uid"]), session.holder.user
         former = self._holders.get(key)
         self._holders[key] = session
-        log.info("%s session of %s opened by %s", kind, _title(vm), user)
+        log.info("%s session of %s opened by %s", kind, title(vm), user)
         if former:
             former.dismiss(taken_over_by(user))
             message = f'The {kind} session of user "{former.holder.user}" was taken over by user "{user}".'
@@ -238,25 +230,3 @@ async def _displaced_elsewhere(lease: SessionLease, vm: Object) -> Goodbye:
     await lease.keep()
     holder = await current_holder(lease.store, lease.kind, vm)
     return taken_over_by(holder.user if holder else "another user")
-
-
-def _require_running(vm: Object) -> None:
-    if vm.get("status", {}).get("phase") not in _CONNECTABLE:
-        raise BadRequest(f"VirtualMachine {_title(vm)} is not Running or Migrating")
-
-
-def _title(vm: Object) -> str:
-    return f"{vm['metadata']['namespace']}/{vm['metadata']['name']}"
-
-
-def _flag(request: web.BaseRequest, name: str) -> bool:
-    return request.query.get(name, "").lower() in ("true", "1")
-
-
-def _number(request: web.BaseRequest, name: str, *, default: int) -> int:
-    text = request.query.get(name, "")
-    if not text:
-        return default
-    if not text.isascii() or not text.isdigit() or len(text) > 12:
-        raise BadRequest(f"{name}={text[:40]!r} is not a number of 0 or more.")
-    return int(text)

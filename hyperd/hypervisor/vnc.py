@@ -10,7 +10,7 @@ import os
 import socket
 from typing import Protocol
 
-_READ_BYTES = 64 << 10
+from hyperd.hypervisor.socketstream import SocketStream
 
 
 class Graphics(Protocol):
@@ -20,12 +20,8 @@ class Graphics(Protocol):
         """A connected stream socket to the domain's VNC server; the caller owns the descriptor."""
 
 
-class GraphicsStream:
-    """One VNC connection. ``read`` ends with b"" when QEMU closes it."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
+class GraphicsStream(SocketStream):
+    """One VNC connection; it ends when QEMU closes it."""
 
     @classmethod
     async def open(cls, graphics: Graphics, uid: str) -> GraphicsStream:
@@ -39,19 +35,3 @@ class GraphicsStream:
         connection.setblocking(False)
         reader, writer = await asyncio.open_unix_connection(sock=connection)
         return cls(reader, writer)
-
-    async def read(self) -> bytes:
-        """The next bytes, as many as there are; b"" at the end."""
-        try:
-            return await self._reader.read(_READ_BYTES)
-        except ConnectionError:
-            return b""
-
-    async def write(self, data: bytes) -> None:
-        """Send ``data``; waits while QEMU does not take it. Raises ConnectionError at the end."""
-        self._writer.write(data)
-        await self._writer.drain()
-
-    def close(self) -> None:
-        """Leave the screen."""
-        self._writer.close()

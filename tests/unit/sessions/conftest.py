@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,7 +18,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from hyperd.api.port_forward import PortForwards
 from hyperd.api.sessions import Sessions
+from hyperd.api.subresources import SubresourceHandlers
 from hyperd.errors import HyperdError
 from hyperd.hypervisor.console import ConsoleHub
 from hyperd.resources.all import KINDS
@@ -27,6 +30,7 @@ from hyperd.settings import Settings
 from hyperd.store.embedded import EmbeddedStore
 from hyperd.store.interface import User
 
+NETWORK = IPv4Network("127.0.0.0/24")
 PROTOCOL = "plain.virtualization.deckhouse.io"
 SPEC = {
     "virtualMachineClassName": "generic",
@@ -179,7 +183,8 @@ async def lab(settings: Settings, hub: ConsoleHub) -> AsyncIterator[Lab]:
         record=lambda vm, level, reason, message: events.append((level, reason, message)),
         renew_seconds=0.05,
     )
-    async with _serving(sessions, settings.run_dir / "s") as client:
+    handlers = {**sessions.handlers(), **PortForwards(store, networks=[NETWORK]).handlers()}
+    async with _serving(sessions, handlers, settings.run_dir / "s") as client:
         lab = Lab(settings, store, hub, sessions, screens, client, events)
         yield lab
         for serial in lab.serials:
@@ -188,9 +193,9 @@ async def lab(settings: Settings, hub: ConsoleHub) -> AsyncIterator[Lab]:
 
 
 @asynccontextmanager
-async def _serving(sessions: Sessions, path: Path) -> AsyncIterator[aiohttp.ClientSession]:
-    handlers = sessions.handlers()
-
+async def _serving(
+    sessions: Sessions, handlers: SubresourceHandlers, path: Path
+) -> AsyncIterator[aiohttp.ClientSession]:
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         namespace, name, what = request.path.strip("/").split("/")
         try:
