@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final
@@ -104,7 +105,8 @@ async def _connect(vm: Object, address: IPv4Address, port: int, protocol: str) -
                 return await Datagrams.open(address, port)
             return SocketStream(*await asyncio.open_connection(str(address), port))
     except (OSError, TimeoutError) as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else "no answer"
+        # Of asyncio's own text nobody needs the address.
+        why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "no answer"
         raise ServiceUnavailable(f"Port {port} of VirtualMachine {title(vm)} cannot be reached: {why}") from error
 
 

@@ -278,6 +278,22 @@ class Console:
         return self.expect(f"end-{number}", timeout=timeout)
 
 
+def forwarded(daemon: Hyperd, vm: str, port: int, request: bytes) -> tuple[bytes, int]:
+    """What the machine's ``port`` answers to ``request`` before it closes, and the close code."""
+    group = "subresources.virtualization.deckhouse.io/v1alpha2"
+    path = f"/apis/{group}/namespaces/default/virtualmachines/{vm}/portforward?port={port}&protocol=tcp"
+    socket, answer = websocket.connect(daemon.client.home, path), b""
+    socket.send(request)
+    try:
+        while socket.wait(timeout=30):
+            answer += socket.receive()
+    except websocket.Closed as end:
+        return answer, end.code
+    finally:
+        socket.close()
+    raise TimeoutError(f"port {port} of {vm} goes on after {answer!r}")
+
+
 class ImageServer:
     """Files of one folder over HTTP on the node's loopback; ``paths`` overrides single answers."""
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.host.machine.conftest import both_homes
 from tests.host.node import Node, wait_until
-from tests.host.running import Console, Hyperd, disk, machine, operation
+from tests.host.running import Console, Hyperd, disk, forwarded, machine, operation
 
 Object = dict[str, Any]
 
@@ -56,6 +56,8 @@ def test_a_machine_boots_to_a_login_prompt_and_answers_on_its_address(
     address = vm["status"]["ipAddress"]
     hyperd.wait_console(vm, f"IP={address}")
     assert node.exec(["ping", "-c", "1", "-W", "5", address]).returncode == 0
+    answer, code = forwarded(hyperd, name, 80, b"GET / HTTP/1.0\r\n\r\n")
+    assert (answer.startswith(b"HTTP/1.1 200 OK"), code) == (True, 1000)
     root = hyperd.get("vd", name)["status"]
     assert root["attachedToVirtualMachines"] == [{"name": name, "mounted": True}]
     assert set(root["stats"]["creationDuration"]) == {"waitingForDependencies", "totalProvisioning"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-import aiohttp
 import pytest
 from aiohttp import WSMsgType
 
@@ -121,13 +120,15 @@ async def test_only_the_namespaces_own_addresses_are_reached(lab: Lab, address: 
     assert f"The address {address} of VirtualMachine default/web is not leased to its namespace" in message
 
 
-async def test_a_port_where_nobody_listens_is_named(lab: Lab, guest: int) -> None:
+async def test_a_port_where_nobody_listens_is_named(lab: Lab) -> None:
     await addressed(lab)
     await lease(lab, ADDRESS)
-    with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
-        async with lab.connect("portforward", query="?port=1"):
-            pass
-    assert caught.value.status == 503
+    headers = {"X-User": "alice", "Connection": "Upgrade", "Upgrade": "websocket"}
+    headers |= {"Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA=="}
+    async with lab.client.get("http://h/default/web/portforward?port=1", headers=headers) as response:
+        assert response.status == 503
+        told = (await response.json())["message"]
+    assert told == "Port 1 of VirtualMachine default/web cannot be reached: Connection refused"
 
 
 async def test_a_machine_that_is_off_has_no_ports(lab: Lab) -> None:
