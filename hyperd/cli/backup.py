@@ -7,7 +7,8 @@ import os
 
 from hyperd.cli.options import client_of
 from hyperd.client import kinds, paths
-from hyperd.errors import ServiceUnavailable
+from hyperd.client.sync import Client
+from hyperd.errors import BadRequest, ServiceUnavailable
 
 EXAMPLES = """\
   hv backup /var/backups/hyperd.db     machines, disks, images, secrets as objects; not the disks' content
@@ -21,10 +22,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--node", default="", help="name of the node, where the home has several")
 
 
+def _only_node(client: Client) -> str:
+    """Raises BadRequest where it is not plain which one is meant."""
+    nodes = [node["metadata"]["name"] for node in client.list(kinds.resolve("nodes", client)[0])["items"]]
+    if len(nodes) != 1:
+        found = f"there are {', '.join(nodes[:5])}" if nodes else "the home has none yet"
+        raise BadRequest(f"Name the node with --node: {found}.")
+    return str(nodes[0])
+
+
 def run(args: argparse.Namespace) -> int:
     """Copy, and say how much."""
     client = client_of(args)
-    node = args.node or client.list(kinds.resolve("nodes", client)[0])["items"][0]["metadata"]["name"]
+    node = args.node or _only_node(client)
     path = f"{paths.SUBRESOURCES}/nodes/{paths.segment(node)}/backup"
     temporary = f"{args.file}.{os.getpid()}.part"
     # For its owner alone: it holds secrets.

@@ -173,6 +173,21 @@ async def test_stop_asks_first_and_creates_an_operation(world: World) -> None:
         await ui.shows("Stop of web-8: The guest does not answer")
 
 
+async def test_what_is_stopped_is_what_was_asked_about(world: World) -> None:
+    async with looking(world) as ui:
+        await ui.row("web-8")
+        await ui.press("x")
+        await ui.shows("Stop web-8 (shop)?")
+        await world.remove("virtualmachines", "shop", "web-8")
+        machines = ui.app.fleet.objects("virtualmachines")
+        await ui.until(lambda: "web-8" not in {key.name for key in machines})
+        await ui.pilot.pause(0.6)
+        await ui.press("y")
+        await ui.until(lambda: "web-8 asked for" in ui.text)
+        (name,) = await world.names("virtualmachineoperations")
+        assert name.startswith("web-8-")
+
+
 async def test_a_hasty_yes_destroys_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(confirm, "_DELIBERATE_SECONDS", 60.0)
     async with looking(world) as ui:

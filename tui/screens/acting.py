@@ -166,7 +166,9 @@ class Acting(Screen[None]):
 
     def do_start(self, _: str) -> None:
         """Start the machine."""
-        self._operate("Start")
+        chosen = self.selected
+        if chosen is not None:
+            self._operate("Start", chosen[0])
 
     def do_stop(self, _: str) -> None:
         """Stop it, after a question."""
@@ -258,14 +260,13 @@ class Acting(Screen[None]):
 
         def decided(yes: bool | None) -> None:
             if yes:
-                self._operate(what)
+                # The one that was asked about: the list may have moved on meanwhile.
+                self._operate(what, chosen[0])
 
         self.app.push_screen(Confirm(f"{what} {self._named(chosen[0])}?", detail), decided)
 
-    def _operate(self, what: str) -> None:
-        chosen = self.selected
-        if chosen is not None:
-            self.run_worker(self._create_operation(chosen[0], what), group="write")
+    def _operate(self, what: str, key: Key) -> None:
+        self.run_worker(self._create_operation(key, what), group="write")
 
     async def _create_operation(self, key: Key, what: str) -> None:
         client = self.fleet.client(key.home)

@@ -98,16 +98,16 @@ class Instances:
         available = await asyncio.to_thread(free_memory_bytes) - reserved.memory_bytes
         return replace(unpromised, memory_bytes=min(unpromised.memory_bytes, available))
 
-    async def plan(self, machine: Object, found: Dependencies, *, operation: str, write_seed: bool) -> Plan:
-        """The plan of a start now; with ``write_seed`` it is one, and what the host tells guests is read anew."""
+    async def plan(self, machine: Object, found: Dependencies, *, operation: str, starting: bool) -> Plan:
+        """The plan of a start as it would be now; one that is ``starting`` gets its seed, and DNS servers anew."""
         facts = await self.facts()
         meta = machine["metadata"]
         seed = None
         if found.user_data is not None:
             seed = self._context.seeds.path(meta["uid"])
-            if write_seed:
+            if starting:
                 await self._context.seeds.write(meta["uid"], hostname=meta["name"], user_data=found.user_data)
-        if self._dns is None or write_seed:
+        if self._dns is None or starting:
             configured = self._context.settings.network.dns_servers
             self._dns = await asyncio.to_thread(resolvers.dns_servers, configured)
         return make_plan(
@@ -124,7 +124,7 @@ class Instances:
 
     async def start(self, machine: Object, found: Dependencies, *, operation: str) -> tuple[DomainInfo, Observed]:
         """Link, define, start. What a failure leaves is taken up or removed by the next reconcile."""
-        plan = await self.plan(machine, found, operation=operation, write_seed=True)
+        plan = await self.plan(machine, found, operation=operation, starting=True)
         await self._link(plan)
         reached(CrashPoint.VM_BEFORE_DEFINE)
         await self._context.hypervisor.define(plan.domain)
@@ -144,7 +144,7 @@ class Instances:
             address = IPv4Address(running.address)
             found = replace(found, address=address, address_name=running.address_name)
         try:
-            plan = await self.plan(machine, found, operation=running.operation, write_seed=False)
+            plan = await self.plan(machine, found, operation=running.operation, starting=False)
         except PermanentError:
             return self.observe(machine, domain, found)
         await self._link(plan)
