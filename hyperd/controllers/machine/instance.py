@@ -191,7 +191,7 @@ class Instances:
             failure=failure,
             unbootable=unbootable,
             emulated=plan is not None and plan.domain.domain_type is DomainType.QEMU,
-            cpu_note=plan.cpu_note if plan is not None else "",
+            note=plan.note if plan is not None else "",
             versions=(facts.qemu_version, facts.libvirt_version) if facts is not None else ("", ""),
         )
 

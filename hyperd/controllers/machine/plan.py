@@ -32,6 +32,7 @@ from hyperd.settings import Settings
 
 _PREFIXES = {"VirtualDisk": "vd", "VirtualImage": "vi", "ClusterVirtualImage": "cvi"}
 _MAX_DEVICE_NAME = 63
+_NO_TPM = "The guest has no TPM: install swtpm and swtpm-tools on the node, and restart the virtual machine."
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class Plan:
     domain: DomainSpec
     tap: TapSpec | None
     lease: Lease | None
-    cpu_note: str
+    note: str
+    """What the guest does not get as it was asked for; a sentence each."""
 
 
 def fraction_of(spec: Object) -> int:
@@ -143,9 +145,14 @@ def make_plan(
         serial_socket=None if type_ is DomainType.TEST else settings.console_dir / uid,
         serial_log=None if type_ is DomainType.TEST else settings.console_log_dir / f"{uid}.log",
         firmware_log=None if type_ is DomainType.TEST else firmware.log_path(settings, uid),
-        tpm=facts.tpm and spec.get("osType") == "Windows",
+        tpm=facts.tpm and _wants_tpm(spec),
     )
-    return Plan(domain, tap, lease, choice.reason)
+    notes = [choice.reason, "" if facts.tpm or not _wants_tpm(spec) else _NO_TPM]
+    return Plan(domain, tap, lease, " ".join(note for note in notes if note))
+
+
+def _wants_tpm(spec: Object) -> bool:
+    return spec.get("osType") == OsType.WINDOWS
 
 
 def _cpu(class_spec: Object, facts: HostFacts, type_: DomainType) -> CpuChoice:

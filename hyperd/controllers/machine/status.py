@@ -46,7 +46,8 @@ class Observed:
     unbootable: bool = False
     """The firmware found nothing to boot from."""
     emulated: bool = False
-    cpu_note: str = ""
+    note: str = ""
+    """What the guest does not get as it was asked for."""
     versions: tuple[str, str] = ("", "")
 
 
@@ -199,8 +200,8 @@ def _slow(observed: Observed) -> str:
     parts = []
     if observed.emulated:
         parts.append("KVM cannot be used on this node: the guest is emulated and slow.")
-    if observed.cpu_note:
-        parts.append(observed.cpu_note)
+    if observed.note:
+        parts.append(observed.note)
     return " ".join(parts)
 
 

@@ -1,0 +1,55 @@
+"""What a machine becomes on a host that lacks something of what it asks for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hyperd.controllers.machine.dependencies import Dependencies
+from hyperd.controllers.machine.plan import Plan, make_plan
+from hyperd.hypervisor.host import HostFacts
+from hyperd.hypervisor.spec import DomainType
+from hyperd.resources.kind import Object
+from hyperd.settings import Settings
+
+FACTS: dict[str, Any] = {
+    "hostname": "h",
+    "architecture": "x86_64",
+    "cpus": 2,
+    "memory_bytes": 1 << 30,
+    "machine_id": "",
+    "boot_id": "",
+    "kernel": "",
+    "os_image": "",
+    "kvm_usable": True,
+    "why_not_kvm": "",
+    "libvirt_version": "",
+    "qemu_version": "",
+}
+
+
+def plan(os_type: str, **facts: object) -> Plan:
+    machine: Object = {
+        "metadata": {"uid": "u", "namespace": "n", "name": "m", "generation": 1},
+        "spec": {"cpu": {"cores": 1}, "memory": {"size": "1Gi"}, "osType": os_type},
+    }
+    host = HostFacts(**FACTS | facts)
+    return make_plan(
+        machine, Dependencies(), settings=Settings(), facts=host, type_=DomainType.KVM, seed=None, dns=()
+    )
+
+
+@pytest.mark.parametrize(
+    ("os_type", "there", "given", "told"),
+    [
+        ("Windows", True, True, ""),
+        ("Windows", False, False, "The guest has no TPM"),
+        ("Generic", False, False, ""),
+    ],
+)
+def test_a_guest_that_lacks_its_tpm_is_said_to(os_type: str, there: bool, given: bool, told: str) -> None:
+    made = plan(os_type, tpm=there)
+    assert made.domain.tpm is given
+    assert made.note.startswith(told)
+    assert bool(made.note) is bool(told)
