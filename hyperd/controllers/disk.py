@@ -31,7 +31,7 @@ from hyperd.resources.all import (
 from hyperd.resources.conditions import remove_condition, set_condition
 from hyperd.resources.kind import Kind, Object
 from hyperd.resources.meta import go_duration, parse_time
-from hyperd.resources.quantity import format_bytes, to_bytes
+from hyperd.resources.quantity import format_bytes, round_up, to_bytes
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
 from hyperd.runtime.recorder import EventLevel
 from hyperd.runtime.status import add_finalizer, remove_finalizer, update_status
@@ -39,7 +39,6 @@ from hyperd.storage.pool import Volume
 from registry.models import CachedImage, ImportRequest, Report
 
 RETRY_SECONDS = 5.0
-_MIB = 1 << 20
 _PROVISIONED = ("Ready", "Resizing", "Exporting", "Migrating", "PVCLost")
 
 
@@ -57,11 +56,6 @@ class Waiting:
 
     reason: str
     message: str
-
-
-def aligned(size: int) -> int:
-    """Sizes go up to whole MiB."""
-    return -(-size // _MIB) * _MIB
 
 
 class DiskController(Controller):
@@ -210,15 +204,15 @@ class DiskController(Controller):
                     f"Disk {disk['metadata']['name']} has neither a data source nor a size.",
                     key="ProvisioningFailed",
                 )
-            return await self._context.pool.create_blank(uid, aligned(requested))
+            return await self._context.pool.create_blank(uid, round_up(requested))
         async with self._image(disk, source, report) as image:
             return await self._overlay(disk, image, requested)
 
     async def _overlay(self, disk: Object, image: CachedImage, requested: int | None) -> Volume:
         if image.cdrom or image.format is ImageFormat.ISO:
             raise PermanentError("A disk cannot be made from an ISO image.", key="ProvisioningFailed")
-        needed = aligned(image.virtual_size)
-        size = needed if requested is None else aligned(requested)
+        needed = round_up(image.virtual_size)
+        size = needed if requested is None else round_up(requested)
         if size < needed:
             raise PermanentError(
                 f"The requested size {format_bytes(size)} is smaller than the image, which needs "
@@ -295,10 +289,10 @@ class DiskController(Controller):
             set_condition(disk, "Ready", False, reason="PVCLost", message=message)
             return None
         requested = _requested(disk)
-        if requested is None or aligned(requested) <= volume.virtual_size:
+        if requested is None or round_up(requested) <= volume.virtual_size:
             self._ready(disk, volume)
             return None
-        return await self._grow(disk, aligned(requested))
+        return await self._grow(disk, round_up(requested))
 
     async def _grow(self, disk: Object, size: int) -> Result | None:
         meta, status = disk["metadata"], disk["status"]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from pathlib import Path
 from typing import Any
 
 from hyperd import __version__
@@ -68,7 +67,7 @@ class NodeController(Controller):
         after = copy.deepcopy(node)
         status = after.setdefault("status", {})
         if facts is not None:
-            status.update(await asyncio.to_thread(_described, facts, self._context))
+            status.update(_described(facts, self._context))
         self._ready(after)
         told = await self._pressures(after)
         await update_status(self._context.store, NODE, node, after)
@@ -183,21 +182,10 @@ def _described(facts: HostFacts, context: Context) -> dict[str, Any]:
             "machineID": facts.machine_id,
             "systemUUID": facts.machine_id,
             "kernelVersion": facts.kernel,
-            "osImage": facts.os_image or _os_name(),
+            "osImage": facts.os_image or "Linux",
             "operatingSystem": "linux",
             "containerRuntimeVersion": f"libvirt://{facts.libvirt_version}",
             "kubeletVersion": f"hyperd-{__version__}",
             "kubeProxyVersion": "",
         },
     }
-
-
-def _os_name() -> str:
-    try:
-        text = Path("/etc/os-release").read_text()
-    except OSError:
-        return "Linux"
-    for line in text.splitlines():
-        if line.startswith("PRETTY_NAME="):
-            return line.partition("=")[2].strip('"')
-    return "Linux"

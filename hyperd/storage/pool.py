@@ -21,11 +21,10 @@ from hyperd.errors import NotFound, PermanentError, TemporaryError
 from hyperd.imagefile import files
 from hyperd.imagefile.detect import ImageFormat
 from hyperd.imagefile.qemuimg import QemuImg
-from hyperd.resources.quantity import format_human
+from hyperd.resources.quantity import format_human, round_up
 from hyperd.settings import Settings
 
 _UID = re.compile(r"[a-z0-9][-a-z0-9]{0,62}")
-_ALIGNMENT = 1 << 20
 _METADATA_BYTES = 1 << 20
 """What an empty qcow2 takes on disk, generously."""
 
@@ -158,12 +157,6 @@ class VolumePool:
         return max(0, files.free_bytes(files.folder(self._folder)) - self._reserve)
 
 
-def _aligned(size: int) -> int:
-    if size <= 0:
-        raise PermanentError(f"A volume of {size} bytes cannot be made; its size must be positive.")
-    return -(-size // _ALIGNMENT) * _ALIGNMENT
-
-
 def _look_if_there(path: Path) -> Volume | None:
     try:
         return _look(path)
@@ -193,3 +186,9 @@ def _look(path: Path) -> Volume:
             file.seek(backing_offset)
             backing = Path(os.fsdecode(file.read(min(backing_length, 1023))))
     return Volume(path.stem, path, virtual_size, allocated, backing)
+
+
+def _aligned(size: int) -> int:
+    if size <= 0:
+        raise PermanentError(f"A volume of {size} bytes cannot be made; its size must be positive.")
+    return round_up(size)

@@ -9,7 +9,7 @@ always ServiceUnavailable, so that controllers wait instead of failing.
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import functools
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -25,6 +25,7 @@ from kubernetes_asyncio.client import ApiClient, Configuration
 from kubernetes_asyncio.config.config_exception import ConfigException
 
 from hyperd import __version__, errors
+from hyperd.background import Background
 from hyperd.errors import BadRequest, Cause, HyperdError, InternalError, PermanentError, ServiceUnavailable
 from hyperd.resources.kind import Kind, Object
 
@@ -65,7 +66,7 @@ class KubernetesClient:
         self._context = context
         self.closed = False
         self._api: Any = None
-        self._refreshing: asyncio.Task[None] | None = None
+        self._background = Background()
 
     @property
     def host(self) -> str:
@@ -93,18 +94,16 @@ class KubernetesClient:
         self._api = ApiClient(configuration)
         self._api.user_agent = f"hyperd/{__version__}"
         if loader is not None:
-            self._refreshing = asyncio.create_task(
-                kube_config.kube_config.refresh_token(loader, configuration, _TOKEN_REFRESH_SECONDS)
+            # A plugin that fails once must not be the end of it: its token would expire for good.
+            refresh = kube_config.kube_config.refresh_token
+            self._background.spawn(
+                functools.partial(refresh, loader, configuration, _TOKEN_REFRESH_SECONDS), "token refresh"
             )
 
     async def close(self) -> None:
         """Drop all connections; open watches end. Safe to call twice."""
         self.closed = True
-        if self._refreshing is not None:
-            self._refreshing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._refreshing
-            self._refreshing = None
+        await self._background.stop()
         if self._api is not None:
             await self._api.close()
 
