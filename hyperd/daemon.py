@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from hyperd import __version__, logs, settings
+from hyperd import __version__, footprint, logs, settings
 from hyperd.api.app import ApiServer
 from hyperd.api.maintenance import Garbage, Maintenance
 from hyperd.api.metrics import Sample
@@ -349,6 +349,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             restore_store(conf, args.backup)
             return 0
         logs.setup(conf.log)
+        footprint.keep_small()
         asyncio.run(serve(conf))
     except HyperdError as err:
         print(f"hyperd: {err.message}", file=sys.stderr)  # noqa: T201  before or beside the log

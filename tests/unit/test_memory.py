@@ -1,19 +1,69 @@
-"""What the daemon must not load: memory that every node would pay for, and few would use."""
+"""What the daemon must not take: memory that every node would pay for, and few would use."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
+
+from hyperd.api import pki
 
 HEAVY = ("cryptography", "yaml", "textual", "kubernetes_asyncio", "oras", "lxml", "sqlite3")
+CONNECTIONS = 100
+CONNECTION_BYTES = 200 << 10
+"""For both ends of one connection, of which asyncio by itself takes 512 KiB."""
 
-SCRIPT = f"""
+LOADING = f"""
 import sys
 import hyperd.daemon
 print(*(name for name in {HEAVY!r} if name in sys.modules))
 """
 
+CONNECTING = f"""
+import asyncio, os, ssl, sys
+from pathlib import Path
+from hyperd import footprint
+from hyperd.api import pki
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+async def main(certificates):
+    async def connected(_, writer):
+        writer.write(b"x")
+
+    footprint.keep_small()
+    server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=pki.server_context(certificates))
+    port = server.sockets[0].getsockname()[1]
+    trust = ssl.create_default_context(cafile=certificates.ca.certificate)
+    held = []
+
+    async def connect():
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trust)
+        held.append(writer)
+        assert await reader.readexactly(1) == b"x"
+
+    await connect()
+    before = resident()
+    for _ in range({CONNECTIONS}):
+        await connect()
+    print((resident() - before) // {CONNECTIONS})
+
+folder = Path(sys.argv[1])
+pairs = (pki.Pair(folder / (name + ".crt"), folder / (name + ".key")) for name in ("ca", "server", "admin"))
+asyncio.run(main(pki.Pki(*pairs)))
+"""
+
+
+def run(script: str, *arguments: str | Path) -> str:
+    done = subprocess.run([sys.executable, "-c", script, *arguments], check=True, capture_output=True, text=True)
+    return done.stdout
+
 
 def test_importing_the_daemon_loads_nothing_that_few_nodes_use() -> None:
-    done = subprocess.run([sys.executable, "-c", SCRIPT], check=True, capture_output=True, text=True)
-    assert done.stdout.split() == []
+    assert run(LOADING).split() == []
+
+
+def test_a_client_that_only_stays_connected_costs_little(tmp_path: Path) -> None:
+    pki.ensure_in(tmp_path, "test", ("localhost", "127.0.0.1"), client="admin", group="admins")
+    assert int(run(CONNECTING, tmp_path)) < CONNECTION_BYTES
