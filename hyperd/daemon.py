@@ -332,11 +332,7 @@ def overrides(assignments: Sequence[str]) -> dict[str, Any]:
             value: Any = tomllib.loads(f"v = {text}")["v"]
         except tomllib.TOMLDecodeError:
             value = text
-        node = found
-        *sections, field = path.split(".")
-        for section in sections:
-            node = node.setdefault(section, {})
-        node[field] = value
+        settings.put(found, path.split("."), value)
     return found
 
 

@@ -11,7 +11,7 @@ import os
 import re
 import socket
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,6 +22,13 @@ from hyperd.errors import PermanentError
 from hyperd.roles import Role
 
 GIB = 1 << 30
+
+Count = Annotated[int, Field(ge=1)]
+Bytes = Annotated[int, Field(ge=0)]
+Period = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+"""How often, or how long at most: zero would mean all the time, or never."""
+Retention = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+"""How long something is kept; zero is not at all."""
 
 
 class _Section(BaseModel):
@@ -35,8 +42,8 @@ class ApiSettings(_Section):
     """Address of the TLS listener; anything but loopback is the administrator's choice."""
     port: Annotated[int, Field(ge=0, le=65535)] = 6480
     """0 picks a free port, which the kubeconfig then names."""
-    max_body_bytes: int = 3 * (1 << 20)
-    max_watchers: int = 2000
+    max_body_bytes: Count = 3 * (1 << 20)
+    max_watchers: Annotated[int, Field(ge=0)] = 2000
 
 
 class AccessSettings(_Section):
@@ -79,7 +86,7 @@ class AuditSettings(_Section):
 class StoreSettings(_Section):
     """The embedded store."""
 
-    watch_log_events: int = 20_000
+    watch_log_events: Count = 20_000
     """How many past events a watch may resume over, also across a restart."""
 
 
@@ -88,12 +95,12 @@ class HypervisorSettings(_Section):
 
     uri: str = "qemu:///system"
     """``test:///…`` selects libvirt's test driver: no taps, no consoles."""
-    resync_seconds: float = 10.0
-    workers: int = 8
+    resync_seconds: Period = 10.0
+    workers: Count = 8
     """Threads that call libvirt."""
     default_emulation: bool = True
     """Run guests under TCG where KVM cannot be used, with a condition that says so."""
-    reserved_memory_bytes: int = 512 << 20
+    reserved_memory_bytes: Bytes = 512 << 20
     """Memory of the node that VMs never get."""
     cpu_allocation_ratio: Annotated[float, Field(gt=0)] = 1.0
     """How often each core may be promised to VMs, at their coreFraction. Above 1 they may get less than that."""
@@ -110,13 +117,13 @@ class NetworkSettings(_Section):
     route_table: Annotated[int, Field(ge=1, le=0xFFFFFFFF)] = 1490
     route_protocol: Annotated[int, Field(ge=1, le=255)] = 149
     tap_prefix: Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{0,3}$")] = "hv"
-    gateway_mac: str = "02:a9:fe:00:00:01"
+    gateway_mac: Annotated[str, Field(pattern=r"^([0-9a-f]{2}:){5}[0-9a-f]{2}$")] = "02:a9:fe:00:00:01"
     nat: bool = False
     """Masquerade what leaves the host from the VM ranges, in one nft table of the instance."""
-    mtu: int = 1500
+    mtu: Annotated[int, Field(ge=576, le=65535)] = 1500
     dns_servers: tuple[str, ...] = ()
     """Offered by DHCP; empty means the host's non-loopback resolvers."""
-    lease_retention_seconds: float = 600.0
+    lease_retention_seconds: Retention = 600.0
     """How long a released address stays reserved for its namespace."""
 
     @field_validator("virtual_machine_cidrs")
@@ -134,12 +141,12 @@ class ImportSettings(_Section):
 
     allowed: tuple[str, ...] = ()
     """``CIDR`` or ``CIDR:PORT`` entries that lift the ban on loopback, link-local, metadata and own addresses."""
-    max_virtual_size_bytes: int = 2048 * GIB
-    max_download_bytes: int = 1024 * GIB
-    concurrent: Annotated[int, Field(ge=1)] = 2
-    connect_timeout_seconds: float = 20.0
-    read_timeout_seconds: float = 60.0
-    cache_retention_seconds: float = 3_600.0
+    max_virtual_size_bytes: Bytes = 2048 * GIB
+    max_download_bytes: Bytes = 1024 * GIB
+    concurrent: Count = 2
+    connect_timeout_seconds: Period = 20.0
+    read_timeout_seconds: Period = 60.0
+    cache_retention_seconds: Retention = 3_600.0
     """How long an image that nothing uses stays in the node's cache."""
     tools_user: str = "nobody"
     """User that qemu-img runs as on untrusted files."""
@@ -156,23 +163,23 @@ class RegistrySettings(_Section):
     binary: str = "docker-registry"
     """Program of the embedded registry, which listens on a unix socket in ``run_dir``."""
     gc_schedule: str = "0 2 * * *"
-    presence_check_seconds: float = 300.0
+    presence_check_seconds: Period = 300.0
 
 
 class StorageSettings(_Section):
     """Disks."""
 
     storage_class: str = "local"
-    reserve_bytes: int = 1 * GIB
+    reserve_bytes: Bytes = 1 * GIB
     """Free space of the pool that new volumes must leave."""
 
 
 class OperationSettings(_Section):
     """Retention of finished operations."""
 
-    retention_seconds: float = 86_400.0
-    keep_per_vm: int = 10
-    event_ttl_seconds: float = 3_600.0
+    retention_seconds: Retention = 86_400.0
+    keep_per_vm: Annotated[int, Field(ge=0)] = 10
+    event_ttl_seconds: Retention = 3_600.0
 
 
 class KubernetesSettings(_Section):
@@ -302,7 +309,7 @@ def load(
     if source.exists():
         try:
             merged = tomllib.loads(source.read_text())
-        except tomllib.TOMLDecodeError as err:
+        except ValueError as err:  # no TOML, or no UTF-8
             raise PermanentError(f"Settings file {source} is not valid TOML: {err}.") from err
     elif file is not None:
         raise PermanentError(f"Settings file {source} does not exist.")
@@ -324,12 +331,23 @@ def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
         path = key.removeprefix(ENV_PREFIX).lower().split("__")
         parsed: Any = value
         if re.fullmatch(r"\s*\[.*\]\s*", value, re.DOTALL):
-            parsed = tomllib.loads(f"v = {value}")["v"]
-        node = out
-        for part in path[:-1]:
-            node = node.setdefault(part, {})
-        node[path[-1]] = parsed
+            try:
+                parsed = tomllib.loads(f"v = {value}")["v"]
+            except tomllib.TOMLDecodeError as err:
+                raise PermanentError(f"{key} is not a valid TOML list: {err}.") from err
+        put(out, path, parsed)
     return out
+
+
+def put(into: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    """Set one setting in nested settings. Raises PermanentError where a part of ``path`` is no section."""
+    *sections, field = path
+    node = into
+    for section in sections:
+        node = node.setdefault(section, {})
+        if not isinstance(node, dict):
+            raise PermanentError(f"Setting {'.'.join(path)}: {section} is given a value as a whole, too.")
+    node[field] = value
 
 
 def _merge(into: dict[str, Any], other: Mapping[str, Any]) -> None:

@@ -219,7 +219,7 @@ class OperationController(Controller):
         completed = find_condition(op, "Completed")
         ended = metas.parse_time(completed["lastTransitionTime"]).timestamp() if completed else time.time()
         left = ended + limits.retention_seconds - time.time()
-        if left > 0 and name in finished[-limits.keep_per_vm :]:
+        if left > 0 and name in finished[max(0, len(finished) - limits.keep_per_vm) :]:
             return Result(left)
         await self._context.store.delete(
             self.kind, namespace, name, preconditions=Preconditions(uid=op["metadata"]["uid"])
