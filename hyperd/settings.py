@@ -102,7 +102,7 @@ class HypervisorSettings(_Section):
     """Run guests under TCG where KVM cannot be used, with a condition that says so."""
     reserved_memory_bytes: Bytes = 512 << 20
     """Memory of the node that VMs never get."""
-    cpu_allocation_ratio: Annotated[float, Field(gt=0)] = 1.0
+    cpu_allocation_ratio: Annotated[float, Field(gt=0)] = 16.0
     """How often each core may be promised to VMs, at their coreFraction. Above 1 they may get less than that."""
     qemu_user: str = "libvirt-qemu"
     qemu_group: str = "kvm"

@@ -49,7 +49,6 @@ class Hyperd:
             "config_dir": self.dir,
             "api.port": 0,
             "hypervisor.reserved_memory_bytes": 0,
-            "hypervisor.cpu_allocation_ratio": 16.0,
             "network.virtual_machine_cidrs": '["10.66.10.0/24"]',
             "network.lease_retention_seconds": 0.0,
             "imports.allowed": '["127.0.0.0/8"]',
