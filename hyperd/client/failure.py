@@ -7,6 +7,7 @@ from typing import Any
 
 from hyperd import errors
 from hyperd.client.home import Home
+from hyperd.resources.names import GROUP, SYSTEM_NAMESPACE
 
 _BY_REASON: dict[str, type[errors.HyperdError]] = {
     kind.reason: kind
@@ -17,6 +18,10 @@ _BY_REASON: dict[str, type[errors.HyperdError]] = {
         errors.MethodNotAllowed, errors.NotAcceptable,
     )
 }  # fmt: skip
+_UNAVAILABLE = "service unavailable"
+_UNREACHED = ("error trying to reach service", "error dialing backend")
+_UNASKED = (f'.{GROUP}": failed to call webhook', f"conversion webhook for {GROUP}/")
+"""Parts of what an API server says when hyperd cannot be asked to serve, to judge and to convert."""
 _BY_REASON["Gone"] = errors.Expired
 _BY_CODE = {kind.code: kind for kind in reversed(_BY_REASON.values())}
 
@@ -29,6 +34,8 @@ def from_response(status: int, body: bytes, *, request_id: str = "") -> errors.H
         document = None
     if not isinstance(document, dict) or document.get("kind") != "Status":
         said = body[:200].decode("utf-8", "replace").strip()
+        if status == 503 and (why := _unreached(said)) is not None:
+            return _without_hyperd(why)
         document = {"message": f"The server answered {status}" + (f": {said}" if said else ".")}
     return from_status(document, status=status, request_id=request_id)
 
@@ -39,6 +46,8 @@ def from_status(document: dict[str, Any], *, status: int = 0, request_id: str = 
     kind = _BY_REASON.get(str(document.get("reason", ""))) or _BY_CODE.get(code, errors.InternalError)
     details = document.get("details") or {}
     message = str(document.get("message") or f"The server answered {code}.")
+    if any(sign in message for sign in _UNASKED):
+        return _without_hyperd(message.rpartition('": ')[2])
     if code >= 500 and request_id:
         message = f"{message} (request {request_id})"
     causes = [
@@ -52,6 +61,21 @@ def from_status(document: dict[str, Any], *, status: int = 0, request_id: str = 
         kind=str(details.get("kind", "")),
         group=str(details.get("group", "")),
         name=str(details.get("name", "")),
+    )
+
+
+def _unreached(said: str) -> str | None:
+    """What an API server's proxy says of its failure to reach the aggregated hyperd; None where it is not that."""
+    if said == _UNAVAILABLE:
+        return ""
+    prefix, _, why = said.partition(": ")
+    return why if prefix in _UNREACHED else None
+
+
+def _without_hyperd(why: str) -> errors.ServiceUnavailable:
+    return errors.ServiceUnavailable(
+        f"The API server gets no answer from hyperd{f' ({why})' if why else ''}. Virtual machines run on; start "
+        f"hyperd, or see its Pods: kubectl get pods -n {SYSTEM_NAMESPACE}."
     )
 
 

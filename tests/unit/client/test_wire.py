@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import socket
 import struct
 import threading
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from hyperd.client import websocket
+from hyperd.client import failure, websocket
 from hyperd.client.home import Home, local
 from hyperd.client.http1 import Connection, ConnectionLost
 from hyperd.client.sync import Client
@@ -185,3 +186,41 @@ def test_a_refusal_before_the_upgrade_is_the_error_it_names(server: Server) -> N
     server.answers.append(status(404, "NotFound", "no such machine"))
     with pytest.raises(NotFound, match="no such machine"):
         websocket.connect(server.home, "/console", timeout=5)
+
+
+REFUSED = "dial tcp 127.0.0.1:38255: connect: connection refused"
+URL = "https://hyperd-api.hyperd-system.svc:38255"
+
+
+@pytest.mark.parametrize(
+    ("code", "body", "why"),
+    [
+        (503, "service unavailable\n", ""),
+        (503, f"error trying to reach service: {REFUSED}", REFUSED),
+        (503, f"error dialing backend: {REFUSED}", REFUSED),
+        (
+            500,
+            'Internal error occurred: failed calling webhook "mutation.virtualization.deckhouse.io": failed to '
+            f'call webhook: Post "{URL}/mutate?timeout=10s": {REFUSED}',
+            REFUSED,
+        ),
+        (
+            500,
+            "conversion webhook for virtualization.deckhouse.io/v1alpha2, Kind=VirtualMachineClass failed: Post "
+            f'"{URL}/convert?timeout=30s": {REFUSED}',
+            REFUSED,
+        ),
+    ],
+)
+def test_an_api_server_that_hears_nothing_from_hyperd_is_understood(code: int, body: str, why: str) -> None:
+    sent = body if code == 503 else json.dumps({"kind": "Status", "code": code, "message": body})
+    error = failure.from_response(code, sent.encode(), request_id="r")
+    assert isinstance(error, ServiceUnavailable)
+    because = f" ({why})" if why else ""
+    assert error.message.startswith(f"The API server gets no answer from hyperd{because}. Virtual machines run on")
+
+
+def test_another_webhook_that_fails_is_quoted() -> None:
+    text = 'Internal error occurred: failed calling webhook "policy.example.org": failed to call webhook: EOF'
+    sent = json.dumps({"kind": "Status", "code": 500, "message": text})
+    assert failure.from_response(500, sent.encode()).message == text
