@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -23,14 +22,10 @@ import aiohttp
 import orjson
 
 from benchmarks.api import machine
+from benchmarks.kubernetes import control_plane
 from benchmarks.report import report
-from hyperd.api.app import ApiServer
 from hyperd.client import kubeconfig, tls
-from hyperd.resources.all import KINDS, VIRTUAL_MACHINE
-from hyperd.resources.crd import crd
-from hyperd.settings import ApiSettings, Settings
-from hyperd.store.embedded import EmbeddedStore
-from tests.cluster.controlplane.plane import ControlPlane
+from hyperd.resources.all import VIRTUAL_MACHINE
 
 MACHINES = 1000
 CLIENTS = 16
@@ -132,7 +127,7 @@ async def _reached(config: Path, pids: tuple[int, ...]) -> AsyncIterator[Home]:
 @asynccontextmanager
 async def _embedded(folder: Path) -> AsyncIterator[Home]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "benchmarks.homes", "serve", str(folder)), stdout=asyncio.subprocess.PIPE
+        *(sys.executable, "-m", "benchmarks.embedded", str(folder)), stdout=asyncio.subprocess.PIPE
     )
     try:
         assert process.stdout is not None
@@ -142,35 +137,6 @@ async def _embedded(folder: Path) -> AsyncIterator[Home]:
     finally:
         process.terminate()
         await process.wait()
-
-
-@asynccontextmanager
-async def _kubernetes() -> AsyncIterator[Home]:
-    plane = ControlPlane()
-    try:
-        plane.start()
-        plane.apply(*(crd(kind) for kind in KINDS if not kind.core))
-        async with _reached(plane.kubeconfig, plane.pids) as home:
-            yield home
-    finally:
-        plane.stop()
-
-
-async def serve(folder: Path) -> None:
-    """The embedded home alone, until SIGTERM; prints the path of its kubeconfig."""
-    settings = Settings(state_dir=folder, run_dir=folder, log_dir=folder, api=ApiSettings(port=0))
-    store = EmbeddedStore(settings.database_path, settings=settings.store, admit=None, kinds=KINDS)
-    server = ApiServer(settings, store)
-    ended = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
-    await store.start()
-    try:
-        await server.start()
-        print(settings.kubeconfig_path, flush=True)
-        await ended.wait()
-    finally:
-        await server.stop()
-        await store.close()
 
 
 async def _both(ours: Home, theirs: Home, measure: Callable[[Home, int], Awaitable[list[float]]]) -> list[float]:
@@ -204,15 +170,12 @@ async def main() -> None:
     """Print a line for each figure."""
     folder = Path(tempfile.mkdtemp(prefix="hvb"))
     try:
-        async with _embedded(folder) as ours, _kubernetes() as theirs:
-            await _compare(ours, theirs)
+        with control_plane() as plane:
+            async with _embedded(folder) as ours, _reached(plane.kubeconfig, plane.pids) as theirs:
+                await _compare(ours, theirs)
     finally:
         shutil.rmtree(folder)
 
 
 if __name__ == "__main__":
-    match sys.argv[1:]:
-        case ["serve", folder]:
-            asyncio.run(serve(Path(folder)))
-        case _:
-            asyncio.run(main())
+    asyncio.run(main())

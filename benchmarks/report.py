@@ -30,3 +30,8 @@ def report(
         "ok": ok,
     }
     print(json.dumps(line), flush=True)
+
+
+def beside(name: str, value: float, unit: str, embedded: float) -> None:
+    """Print the figure that the Kubernetes home has for ``name``, next to the embedded home's of the same run."""
+    report(f"{name}_on_kubernetes", value, unit, "the embedded home", embedded)

@@ -1,7 +1,7 @@
-"""The store against bare SQLite in the same run, and watches under load.
+"""The store against bare SQLite in the same run, watches under load, and writes on the Kubernetes home.
 
-Both sides make the same two durable rows a write (the object and its line in the log) with bodies of the same
-size, in files beside each other.
+The store and SQLite make the same two durable rows a write (the object and its line in the log) with bodies of the
+same size, in files beside each other. The other home's writes are durable too: its etcd syncs them.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from pathlib import Path
 
 import apsw
 
-from benchmarks.report import report
+from benchmarks.kubernetes import kubernetes
+from benchmarks.report import beside, report
 from hyperd.resources.kind import Kind, Object, Registry
 from hyperd.settings import StoreSettings
 from hyperd.store.embedded import EmbeddedStore, opened_store
-from hyperd.store.interface import EventType
+from hyperd.store.interface import EventType, Store
 
 KINDS = Registry()
 KINDS.add(Kind("", "v1", "Namespace", "namespaces", "namespace", namespaced=False))
@@ -66,7 +67,7 @@ def bare_writes(db: apsw.Connection) -> float:
     return count / (time.perf_counter() - started)
 
 
-async def store_writes(store: EmbeddedStore, clients: int) -> float:
+async def store_writes(store: Store, clients: int) -> float:
     """Durable writes a second of so many clients, each updating an object of its own."""
     written = 0
     stop_at = time.perf_counter() + SECONDS
@@ -120,6 +121,13 @@ async def watch_fan_out(store: EmbeddedStore) -> tuple[int, int, float]:
     return total * WATCHERS, sum(task.result() for task in done), delays[int(len(delays) * 0.99)] * 1000
 
 
+async def writes_on_kubernetes() -> list[float]:
+    """Durable writes a second of 1 and of 64 clients."""
+    async with kubernetes(durable=True) as (_, store):
+        rounds = [(await store_writes(store, 1), await store_writes(store, 64)) for _ in range(ROUNDS)]
+    return [statistics.median(column) for column in zip(*rounds, strict=True)]
+
+
 async def run(folder: Path) -> bool:
     store = EmbeddedStore(folder / "store.db", settings=StoreSettings(), admit=None, kinds=KINDS)
     async with opened_store(store):
@@ -139,6 +147,9 @@ async def run(folder: Path) -> bool:
         verdicts += [seen == expected, p99 < 25]
         report("watch_events_delivered", seen, "events", "events due", expected, "none lost", verdicts[2])
         report("watch_delay_p99", p99, "ms", "", None, "< 25 ms", verdicts[3])
+    other_one, other_many = await writes_on_kubernetes()
+    beside("store_writes_1_client", other_one, "writes/s", one)
+    beside("store_writes_64_clients", other_many, "writes/s", many)
     return all(verdicts)
 
 

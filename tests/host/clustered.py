@@ -67,7 +67,6 @@ class ClusterHyperd(Hyperd):
                 **(settings or {}),
             },
         )
-        self.local = self.client
         self.cluster = cluster
         self.client = Client(kubeconfig.load([str(cluster.kubeconfig)]).home(""), timeout=30)
 
@@ -90,14 +89,6 @@ class ClusterHyperd(Hyperd):
     def leads(self) -> bool:
         """Whether the cluster-wide work is this daemon's, as its metrics say."""
         return "\nhyperd_leader 1" in self.local_text("/metrics")
-
-    def local_text(self, path: str) -> str:
-        """What the daemon itself answers, on its socket."""
-        client = Client(home.local(str(self.socket)), timeout=5)
-        try:
-            return client.raw("GET", path).decode()
-        finally:
-            client.close()
 
     def domains(self) -> set[str]:
         """uids of the machines that run under this daemon's name."""
@@ -128,9 +119,13 @@ def empty(cluster: Cluster) -> None:
 
 
 @contextlib.contextmanager
-def on_cluster(node: Node, plane: ControlPlane) -> Iterator[ClusterHyperd]:
-    """A daemon as ``manifests/`` install it: their account, webhooks and aggregated API, and a kubelet's Node."""
-    empty(plane)
+def installed(
+    node: Node, plane: ControlPlane, *, settings: Mapping[str, object] | None = None
+) -> Iterator[ClusterHyperd]:
+    """A daemon as ``manifests/`` install it: their account, webhooks and aggregated API, and a kubelet's Node.
+
+    What is in ``plane`` stays there.
+    """
     port = free_port()
     install(plane, port)
     plane.ensure_controllers()
@@ -139,20 +134,29 @@ def on_cluster(node: Node, plane: ControlPlane) -> Iterator[ClusterHyperd]:
     plane.apply({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
     plane.kubectl("patch", f"node/{name}", "--subresource=status", "--type=merge", "-p", json.dumps(ready))
     roads = [Road(node, plane.port, into_node=False), Road(node, port, into_node=True)]
-    settings = {
+    account = account_kubeconfig(plane, node.dir / "account.kubeconfig")
+    own = {
         "node_name": name,
         "kubernetes.register_node": False,
         "aggregation.host": "127.0.0.1",
         "aggregation.port": port,
     }
-    daemon = ClusterHyperd(node, plane, node.dir / "account.kubeconfig", settings=settings)
-    account_kubeconfig(plane, node.dir / "account.kubeconfig")
     try:
-        with daemon:
+        with ClusterHyperd(node, plane, account, settings={**own, **(settings or {})}) as daemon:
             plane.kubectl("wait", f"apiservice/{API_SERVICE_OBJECT}", "--for=condition=Available", "--timeout=60s")
+            yield daemon
+    finally:
+        for road in roads:
+            road.close()
+
+
+@contextlib.contextmanager
+def on_cluster(node: Node, plane: ControlPlane) -> Iterator[ClusterHyperd]:
+    """``installed`` in a control plane that others use before and after."""
+    empty(plane)
+    try:
+        with installed(node, plane) as daemon:
             yield daemon
     finally:
         uninstall(plane)
         empty(plane)
-        for road in roads:
-            road.close()

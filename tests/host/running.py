@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from hyperd.client import home, kinds, websocket
 from hyperd.client.kinds import Resource
@@ -69,7 +69,7 @@ class Hyperd:
         assert self._process is not None
         return self._process.real_pid
 
-    def __enter__(self) -> Hyperd:
+    def __enter__(self) -> Self:
         self.start()
         return self
 
@@ -97,6 +97,14 @@ class Hyperd:
         except Exception:  # noqa: BLE001  whatever it is, the answer is no
             return False
         return True
+
+    def local_text(self, path: str) -> str:
+        """What the daemon itself answers, on its socket."""
+        client = Client(home.local(str(self.socket)), timeout=5)
+        try:
+            return client.raw("GET", path).decode()
+        finally:
+            client.close()
 
     def stop(self) -> None:
         """SIGTERM, and wait for a clean end."""

@@ -1,7 +1,7 @@
 """A control plane: etcd, a real kube-apiserver and, when asked for, the controllers that collect what is deleted.
 
-One plane serves a whole test run. It listens on loopback only, keeps its data without fsync in a folder of its own
-and dies with the process that started it.
+One plane serves a whole test run. It listens on loopback only, keeps its data in a folder of its own, without
+fsync unless it shall be durable, and dies with the process that started it.
 """
 
 from __future__ import annotations
@@ -70,8 +70,9 @@ class Cluster:
 class ControlPlane(Cluster):
     """A control plane of our own, in a folder that goes with it."""
 
-    def __init__(self, folder: Path | None = None, *, port: int = 0) -> None:
+    def __init__(self, folder: Path | None = None, *, port: int = 0, durable: bool = False) -> None:
         """A ``folder`` that is given stays, with what etcd holds; ``port`` 0 takes any."""
+        self._durable = durable
         self._keeps = folder is not None
         self.folder = folder or Path(tempfile.mkdtemp(prefix="hv-plane-"))
         super().__init__(self.folder / "kubeconfig")
@@ -94,6 +95,15 @@ class ControlPlane(Cluster):
             _end(process)
         if not self._keeps:
             shutil.rmtree(self.folder, ignore_errors=True)
+
+    def revive(self) -> None:
+        """Start again what ended by itself or was killed. Raises PlaneError."""
+        if self._etcd is not None and self._etcd.poll() is not None:
+            self._etcd = self._spawn("etcd", self._etcd_arguments())
+        if self._server is not None and self._server.poll() is not None:
+            self.start_server()
+        if self._controllers is not None and self._controllers.poll() is not None:
+            self.ensure_controllers()
 
     def start_server(self) -> None:
         """Start the API server alone, over what etcd holds."""
@@ -168,12 +178,15 @@ class ControlPlane(Cluster):
             f"--data-dir={self.folder / 'etcd'}",
             f"--listen-client-urls={client}", f"--advertise-client-urls={client}",
             f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}",
-            f"--initial-cluster=default={peer}", "--unsafe-no-fsync", "--logger=zap",
+            f"--initial-cluster=default={peer}", "--logger=zap",
+            *(() if self._durable else ("--unsafe-no-fsync",)),
         ]  # fmt: skip
 
     def _server_arguments(self) -> list[str]:
         return [
             f"--etcd-servers=http://127.0.0.1:{self._etcd_port}", "--bind-address=127.0.0.1",
+            # Otherwise it takes the address of the default route, which not every host has.
+            "--advertise-address=127.0.0.1",
             f"--secure-port={self.port}", f"--cert-dir={self.folder / 'generated'}",
             f"--tls-cert-file={self._serving.certificate}", f"--tls-private-key-file={self._serving.key}",
             f"--client-ca-file={self.authority.certificate}",
