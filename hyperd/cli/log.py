@@ -8,6 +8,8 @@ import sys
 
 from hyperd.cli.options import client_of, target
 from hyperd.client import paths
+from hyperd.client.sync import Stream
+from hyperd.errors import ServiceUnavailable
 
 EXAMPLES = """\
   hv log web-7           all that is kept
@@ -33,16 +35,22 @@ def run(args: argparse.Namespace) -> int:
     )
     path = paths.subresource(namespace, name, "log") + query
     with client.stream("GET", path, accept="*/*", timeout=None if args.follow else 60.0) as stream:
-        if args.raw or not sys.stdout.isatty():
-            for piece in stream.pieces():
-                view = memoryview(piece)
-                while view:
-                    view = view[os.write(1, view) :]
-            return 0
-        from hyperd.client.plain import PlainText
-
-        plain = PlainText()
-        for piece in stream.pieces():
-            sys.stdout.write(plain.feed(piece))
-            sys.stdout.flush()
+        _copy(stream, raw=args.raw or not sys.stdout.isatty())
+    if stream.cut:
+        raise ServiceUnavailable(f"The connection to {client.home.where} ended before the log did; ask again.")
     return 0
+
+
+def _copy(stream: Stream, *, raw: bool) -> None:
+    if raw:
+        for piece in stream.pieces():
+            view = memoryview(piece)
+            while view:
+                view = view[os.write(1, view) :]
+        return
+    from hyperd.client.plain import PlainText
+
+    plain = PlainText()
+    for piece in stream.pieces():
+        sys.stdout.write(plain.feed(piece))
+        sys.stdout.flush()

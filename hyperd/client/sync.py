@@ -215,6 +215,9 @@ class Client:
 class Stream:
     """An open answer; leaving the ``with`` closes its connection. Raises Timeout after silence."""
 
+    cut = False
+    """Whether the connection ended before the answer did."""
+
     def __init__(self, response: Response, connection: Connection) -> None:
         self._response = response
         self._connection = connection
@@ -241,7 +244,7 @@ class Stream:
         try:
             yield from source
         except ConnectionLost:
-            return
+            self.cut = True
         except OSError as err:
             from hyperd.client import failure
 

@@ -10,8 +10,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from hyperd.cli.main import main
 from tests.tui.world import API, World, failing, machine
 from tests.unit.cli.conftest import Hv
+from tests.unit.client.test_wire import Server, server
+
+__all__ = ["server"]
 
 
 async def test_get_prints_the_server_s_table(hv: Hv) -> None:
@@ -269,6 +273,14 @@ async def test_curl_speaks_to_the_api(hv: Hv) -> None:
 async def test_log_prints_what_the_console_said(hv: Hv) -> None:
     assert "Linux version" in (await hv("log", "web-7.shop")).out
     assert (await hv("log", "web-7", "-n", "shop", "--tail", "1")).out.endswith("ready\r\n")
+
+
+def test_log_that_is_cut_off_is_no_whole_log(server: Server, capfd: pytest.CaptureFixture[str]) -> None:
+    server.answers.append(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nab\n\r\n")
+    assert main(["--socket", server.home.socket, "log", "web-7", "-f"]) == 1
+    out, err = capfd.readouterr()
+    assert out == "ab\n"
+    assert "ended before the log did" in err
 
 
 async def test_completion_knows_commands_kinds_names_and_flags(hv: Hv) -> None:
