@@ -93,7 +93,7 @@ class MachineBinder(Controller):
             return "", f'VirtualMachineClass "{name}" does not exist.'
         usable = await self._places.usable()
         if not usable:
-            return "", "No node can run machines: none is Ready, has a hyperd and can use KVM."
+            return "", await self._places.why_none()
         fitting = [node for node in usable if suits(node, class_)]
         if not fitting:
             return "", (
@@ -192,7 +192,7 @@ class DiskBinder(Controller):
         return least_used(usable, count(disk_node(item.object()) for item in self._disks.items()))
 
     async def _wait(self, before: Object) -> Result | None:
-        message = "No node can keep the disk: none is Ready and has a hyperd."
+        message = await self._places.why_none()
         after = copy.deepcopy(before)
         after.setdefault("status", {})["phase"] = "Pending"
         set_condition(after, "Ready", False, reason="ProvisioningNotStarted", message=message)

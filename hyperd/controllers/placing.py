@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from hyperd.controllers.context import Context
 from hyperd.controllers.heartbeat import served_nodes
@@ -17,6 +17,8 @@ from hyperd.resources.meta import labels
 
 SERVED_SECONDS = 1.0
 """For how long the answer to which nodes are served is good enough."""
+_NAMED = 5
+"""How many nodes a message names at most."""
 
 
 class Places:
@@ -33,15 +35,32 @@ class Places:
     async def usable(self) -> Sequence[Object]:
         """Nodes that take new work: Ready, not cordoned, with a hyperd, and with KVM unless it may be emulated."""
         served = await self._which_are_served()
-        emulation = self._context.settings.kubernetes.allow_emulation
-        return [
-            node
-            for node in (item.object() for item in self._nodes.items())
-            if node["metadata"]["name"] in served
-            and is_true(node, "Ready")
-            and not (node.get("spec") or {}).get("unschedulable")
-            and (emulation or labels(node).get(names.KVM_ENABLED_LABEL) == "true")
-        ]
+        return [node for node in self._all() if not self._fault(node, served)]
+
+    async def why_none(self) -> str:
+        """A sentence that says what keeps each node from taking new work."""
+        served = await self._which_are_served()
+        faults = sorted(f"{name_of(node)} {self._fault(node, served)}" for node in self._all())
+        if not faults:
+            return "The cluster has no node."
+        more = f"; and {len(faults) - _NAMED} more" if len(faults) > _NAMED else ""
+        return f"No node can take it: {'; '.join(faults[:_NAMED])}{more}."
+
+    def _all(self) -> Iterator[Object]:
+        return (item.object() for item in self._nodes.items())
+
+    def _fault(self, node: Object, served: Collection[str]) -> str:
+        if not is_true(node, "Ready"):
+            return "is not Ready"
+        if (node.get("spec") or {}).get("unschedulable"):
+            return "is cordoned"
+        if name_of(node) not in served:
+            return "has no hyperd that answers"
+        if not self._context.settings.kubernetes.allow_emulation and (
+            labels(node).get(names.KVM_ENABLED_LABEL) != "true"
+        ):
+            return "cannot use KVM"
+        return ""
 
     async def _which_are_served(self) -> frozenset[str]:
         if time.monotonic() - self._served_at > SERVED_SECONDS:

@@ -52,7 +52,12 @@ def assert_each_runs_its_own(pair: Sequence[ClusterHyperd], machines: Sequence[O
 def test_machines_are_shared_out_and_each_runs_once(pair: Pair) -> None:
     first, second = pair
     names = [f"m{number}" for number in range(4)]
+    first.cluster.kubectl("cordon", "alpha", "beta")
     make(first, *names)
+    told = "No node can take it: alpha is cordoned; beta is cordoned."
+    for word in ("vm", "vd"):
+        first.wait(word, names[0], lambda obj: told in str((obj.get("status") or {}).get("conditions")))
+    first.cluster.kubectl("uncordon", "alpha", "beta")
     running = [first.wait_phase("vm", name, "Running") for name in names]
     assert {vm["status"]["nodeName"] for vm in running} == {"alpha", "beta"}
     for vm in running:
