@@ -20,20 +20,20 @@ build_plane() {
 }
 
 start_plane() {
-    if alive plane && [[ -e $WORK/plane/ready ]]; then
+    if alive plane; then
         step "API server: runs"
-        return
+    else
+        # With a new API server come new certificates and a new token.
+        end hyperd
+        step "API server: starting, with hyperd's manifests (log: $WORK/plane.log)"
+        rm -f "$WORK/plane/ready"
+        (
+            cd "$ROOT"
+            exec setsid "$VENV/bin/python" -m tests.cluster.tryout "$WORK/plane" "$(<"$WORK/plane-port")" \
+                "$(<"$WORK/webhook-port")" >"$WORK/plane.log" 2>&1 </dev/null
+        ) &
+        remember plane $!
     fi
-    # With a new API server come new certificates and a new token.
-    end hyperd
-    end plane
-    step "API server: starting, with hyperd's manifests (log: $WORK/plane.log)"
-    (
-        cd "$ROOT"
-        exec setsid "$VENV/bin/python" -m tests.cluster.tryout "$WORK/plane" "$(<"$WORK/plane-port")" \
-            "$(<"$WORK/webhook-port")" >"$WORK/plane.log" 2>&1 </dev/null
-    ) &
-    remember plane $!
     local until=$((SECONDS + 120))
     until [[ -e $WORK/plane/ready ]]; do
         alive plane || { tail -n 20 "$WORK/plane.log" >&2; die "The control plane ended at once; its log is above."; }

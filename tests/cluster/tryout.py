@@ -3,7 +3,8 @@
     python -m tests.cluster.tryout FOLDER PORT HYPERD_PORT
 
 ``FOLDER/kubeconfig`` is the administrator's, ``FOLDER/account.kubeconfig`` is hyperd's own account.
-``FOLDER/ready`` appears when both can be used and the manifests are installed.
+``FOLDER/ready`` is there while both can be used and the manifests are installed. What of it ends meanwhile is
+started again, so that a person may see what an outage does.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ def main() -> int:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     ready = folder / "ready"
     ready.unlink(missing_ok=True)
-    ending = {signal.SIGTERM, signal.SIGINT}
-    signal.pthread_sigmask(signal.SIG_BLOCK, ending)
+    # Blocked, none of them is lost before it is waited for.
+    awaited = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
+    signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
     plane = ControlPlane(folder, port=port)
     try:
         plane.start()
@@ -39,7 +41,10 @@ def main() -> int:
         _await_front_proxy(plane)
         account_kubeconfig(plane, folder / "account.kubeconfig", duration=_TOKEN_LIFE)
         ready.touch()
-        signal.sigwait(ending)
+        while signal.sigwait(awaited) == signal.SIGCHLD:
+            ready.unlink()
+            plane.revive()
+            ready.touch()
     except (PlaneError, BuildError) as err:
         print(err, file=sys.stderr)
         return 1

@@ -1,4 +1,6 @@
-"""What an administrator sees first: ``./dev run`` on a host without a running libvirt, again, and away again."""
+"""What an administrator sees first: ``./dev run`` and ``./dev cluster`` on a host without a running libvirt,
+again, and away again.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests import guest
+from tests.cluster.controlplane.build import binary
 from tests.host.node import Node
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -26,6 +29,17 @@ class Script:
 
     def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return self.node.exec([ROOT / "dev", *arguments, "--state", self.state], timeout=170)
+
+    def is_gone(self) -> bool:
+        """Whether no file, process, domain, tap or rule of it is there."""
+        links, rules = (self.node.exec(["ip", what]).stdout for what in ("link", "rule"))
+        return not (
+            self.state.exists()
+            or str(self.state) in self.node.exec(["ps", "-eo", "args"]).stdout
+            or self.guest_pids()
+            or "hyperd:" in links
+            or "proto 149" in rules
+        )
 
     def guest_pids(self) -> list[str]:
         return [file.read_text() for file in (self.node.run_dir / "libvirt/qemu").glob("dev-*.pid")]
@@ -64,7 +78,29 @@ def test_run_boots_a_machine_again_finds_it_and_stop_all_leaves_nothing(node: No
     assert dev.guest_pids() == [pid]
 
     dev("stop", "--all")
-    assert dev.guest_pids() == []
-    assert not dev.state.exists()
-    assert "proto 149" not in node.exec(["ip", "rule"]).stdout
+    assert dev.is_gone()
     assert node.exec(["virsh", "--connect", "qemu:///system", "uri"], check=False).returncode != 0
+
+
+@pytest.mark.slow
+@pytest.mark.root
+@pytest.mark.cluster
+@pytest.mark.timeout(300)
+def test_cluster_boots_a_machine_on_an_api_server_outlives_that_one_and_stop_all_leaves_nothing(
+    node: Node, dev: Script
+) -> None:
+    first = dev("cluster", "--detach")
+    assert "      demo login:" in first.stderr
+    shown = dict(line.split(maxsplit=1) for line in first.stdout.splitlines() if line.startswith("  "))
+    kubectl: list[str | Path] = [binary("kubectl"), "--kubeconfig", shown["kubeconfig"]]
+    assert node.exec([*kubectl, "get", "vm", "demo", "-o", "jsonpath={.status.phase}"]).stdout == "Running"
+    console = "/apis/subresources.virtualization.deckhouse.io/v1alpha2/namespaces/default/virtualmachines/demo/log"
+    assert "demo login:" in node.exec([*kubectl, "get", "--raw", console]).stdout
+    (pid,) = dev.guest_pids()
+
+    node.exec(["pkill", "-KILL", "kube-apiserver"])
+    assert "virtualmachine/demo unchanged" in dev("cluster", "--detach").stderr
+    assert dev.guest_pids() == [pid]
+
+    dev("stop", "--all")
+    assert dev.is_gone()
