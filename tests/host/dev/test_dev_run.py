@@ -30,16 +30,17 @@ class Script:
     def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return self.node.exec([ROOT / "dev", *arguments, "--state", self.state], timeout=170)
 
-    def is_gone(self) -> bool:
-        """Whether no file, process, domain, tap or rule of it is there."""
-        links, rules = (self.node.exec(["ip", what]).stdout for what in ("link", "rule"))
-        return not (
-            self.state.exists()
-            or str(self.state) in self.node.exec(["ps", "-eo", "args"]).stdout
-            or self.guest_pids()
-            or "hyperd:" in links
-            or "proto 149" in rules
-        )
+    def traces(self) -> set[str]:
+        """Files, processes and domains of it; links and rules of the whole node."""
+        processes = self.node.exec(["ps", "-eo", "args"]).stdout.splitlines()
+        links = self.node.exec(["ip", "-brief", "link"]).stdout.splitlines()
+        return {
+            *(str(path) for path in self.state.parent.glob(f"{self.state.name}*")),
+            *(line for line in processes if str(self.state) in line),
+            *self.guest_pids(),
+            *(line.split()[0] for line in links),
+            *self.node.exec(["ip", "rule"]).stdout.splitlines(),
+        }
 
     def guest_pids(self) -> list[str]:
         return [file.read_text() for file in (self.node.run_dir / "libvirt/qemu").glob("dev-*.pid")]
@@ -58,6 +59,7 @@ def dev(node: Node, libvirt_uri: str) -> Iterator[Script]:
 @pytest.mark.slow
 @pytest.mark.root
 def test_run_boots_a_machine_again_finds_it_and_stop_all_leaves_nothing(node: Node, dev: Script) -> None:
+    before = dev.traces()
     first = dev("run", "--detach")
     assert "no systemd here" in first.stderr
     assert "      demo login:" in first.stderr
@@ -78,7 +80,7 @@ def test_run_boots_a_machine_again_finds_it_and_stop_all_leaves_nothing(node: No
     assert dev.guest_pids() == [pid]
 
     dev("stop", "--all")
-    assert dev.is_gone()
+    assert dev.traces() == before
     assert node.exec(["virsh", "--connect", "qemu:///system", "uri"], check=False).returncode != 0
 
 
@@ -89,6 +91,7 @@ def test_run_boots_a_machine_again_finds_it_and_stop_all_leaves_nothing(node: No
 def test_cluster_boots_a_machine_on_an_api_server_outlives_that_one_and_stop_all_leaves_nothing(
     node: Node, dev: Script
 ) -> None:
+    before = dev.traces()
     first = dev("cluster", "--detach")
     assert "      demo login:" in first.stderr
     shown = dict(line.split(maxsplit=1) for line in first.stdout.splitlines() if line.startswith("  "))
@@ -103,4 +106,4 @@ def test_cluster_boots_a_machine_on_an_api_server_outlives_that_one_and_stop_all
     assert dev.guest_pids() == [pid]
 
     dev("stop", "--all")
-    assert dev.is_gone()
+    assert dev.traces() == before
