@@ -117,7 +117,7 @@ class NetworkSettings(_Section):
     route_table: Annotated[int, Field(ge=1, le=0xFFFFFFFF)] = 1490
     route_protocol: Annotated[int, Field(ge=1, le=255)] = 149
     tap_prefix: Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{0,3}$")] = "hv"
-    gateway_mac: Annotated[str, Field(pattern=r"^([0-9a-f]{2}:){5}[0-9a-f]{2}$")] = "02:a9:fe:00:00:01"
+    gateway_mac: Annotated[str, Field(pattern=r"^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}$")] = "02:a9:fe:00:00:01"
     nat: bool = False
     """Masquerade what leaves the host from the VM ranges, in one nft table of the instance."""
     mtu: Annotated[int, Field(ge=576, le=65535)] = 1500

@@ -25,10 +25,10 @@ from hyperd.settings import Settings
 from registry.answers import MAX_DOCUMENT_BYTES, blocks_of, read_document, refusal, translated
 from registry.connector import WideUnixConnector
 from registry.gate import WriteGate
+from registry.layout import MANIFEST_TYPE
 from registry.models import RegistryEndpoint
 from registry.upload import Upload
 
-MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:[._/-]+[a-z0-9]+)*")
 _ACCEPT = {"Accept": MANIFEST_TYPE}

@@ -67,7 +67,10 @@ def _targets(args: argparse.Namespace, client: Client) -> _Found:
         for manifest in reversed(read(args.filename)):
             resource = kinds.of_object(manifest, client)
             namespace = manifest["metadata"].get("namespace") or client.home.namespace
-            found.append((resource, namespace if resource.namespaced else None, manifest["metadata"]["name"]))
+            name = manifest["metadata"].get("name")
+            if not name:
+                raise BadRequest(f"A {resource.kind} of the manifests has no name: say which is meant.")
+            found.append((resource, namespace if resource.namespaced else None, name))
         return found
     if not args.kinds:
         raise BadRequest("Say what to delete: a kind and a name, or -f with a manifest.")

@@ -111,6 +111,8 @@ class WebSocket:
         if buffer[1] & 0x80 or buffer[0] & 0x70:
             raise Closed(1002, "the server sent a frame that is not valid")
         if length >= 126:
+            if buffer[0] & 0x08:
+                raise Closed(1002, "the server sent a control frame that is too large")
             size = 2 if length == 126 else 8
             if len(buffer) < 2 + size:
                 return None

@@ -205,6 +205,8 @@ async def test_delete_by_name_label_and_file(hv: Hv, world: World) -> None:
     assert (await hv("delete", "vm", "db-1", "-n", "shop")).out == "virtualmachine/db-1 deleted\n"
     assert "db-1" not in await world.names("virtualmachines")
     assert "Name the objects" in (await hv("delete", "vm", code=1)).err
+    nameless = MANIFEST.replace("name:", "generateName:")
+    assert "has no name: say which is meant" in (await hv("delete", "-f", "-", stdin=nameless, code=1)).err
     await hv("delete", "vm", "nobody", "--ignore-not-found")
 
 

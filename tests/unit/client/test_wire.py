@@ -170,8 +170,12 @@ def test_a_broken_connection_is_1006(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    "frame", [b"\x82\x82mask", b"\xf2\x01a", b"\x82\x7f" + struct.pack(">Q", 1 << 40), b"\x83\x01a"]
-)
+    "frame",
+    [
+        b"\x82\x82mask", b"\xf2\x01a", b"\x82\x7f" + struct.pack(">Q", 1 << 40), b"\x83\x01a",
+        b"\x82\x02hi\x88\x7e" + struct.pack(">H", 300) + bytes(300),
+    ],
+)  # fmt: skip
 def test_frames_that_no_server_may_send_end_the_session(server: Server, frame: bytes) -> None:
     assert received(server, frame)[1] in (1002, 1009)
 
