@@ -63,6 +63,8 @@ def setup(settings: LogSettings, *, stream: TextIO | None = None) -> None:
     # These tell every request and every selector at levels that are ours.
     for chatty in ("aiohttp.access", "asyncio", "kubernetes_asyncio", "urllib3"):
         logging.getLogger(chatty).setLevel(max(level, logging.WARNING))
+    # Warns of what clients say in handshakes, in their words and as often as they like.
+    logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
 
 
 class JsonFormatter(logging.Formatter):

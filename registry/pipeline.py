@@ -14,6 +14,7 @@ import json
 import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
 from hyperd import crashpoints
@@ -176,11 +177,8 @@ class Pipeline:
     async def _check_uploaded(self, upload: Upload, length: int) -> None:
         """qemu-img check on the disk inside the layer that the embedded registry has not committed yet."""
         path = tree.upload_data(self._settings.registry_dir, self._request.repository, upload.id)
-        fd = await asyncio.to_thread(os.open, path, os.O_RDONLY | os.O_NOFOLLOW)
-        try:
-            await self._tools.check(fd, offset=layout.DATA_OFFSET, size=length)
-        finally:
-            os.close(fd)
+        with await asyncio.to_thread(_open, path) as file:
+            await self._tools.check(file.fileno(), offset=layout.DATA_OFFSET, size=length)
 
     async def _push(self, upload: Upload, kind: ImageFormat, size: int, blocks: AsyncIterator[bytes]) -> Layer:
         """Wrap ``blocks`` into the layer and send it."""
@@ -239,6 +237,11 @@ class Pipeline:
             raise PermanentError(
                 f"The source has more than {limit} bytes (setting imports.max_download_bytes).", key=FAILED
             )
+
+
+def _open(path: Path) -> FileIO:
+    """A file, no link; an object that closes itself where who asked for it has left."""
+    return FileIO(path, opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW))
 
 
 def _guard_room(folder: Path, length: int, reserve: int) -> None:

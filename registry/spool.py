@@ -38,7 +38,14 @@ class Spool:
         self.size = 0
 
     async def __aenter__(self) -> Self:
-        self.fd = await asyncio.to_thread(self._open)
+        opening = asyncio.create_task(asyncio.to_thread(self._open))
+        try:
+            self.fd = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            # The thread goes on and makes the file.
+            self.fd = await opening
+            await asyncio.to_thread(self._close)
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import functools
 import logging
+import socket
 from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 
@@ -209,8 +210,8 @@ class Hypervisor:
         xml = metadata_xml(spec)
         await self._act("mark", spec.uid, functools.partial(actions.set_metadata, uid=spec.uid, xml=xml))
 
-    async def open_graphics_fd(self, uid: str) -> int:
-        """A connected VNC socket of the guest; the caller owns and closes the descriptor."""
+    async def open_graphics(self, uid: str) -> socket.socket:
+        """A connected VNC socket of the guest, for the caller to close."""
         return await self._reads.call(
             f"open the screen of domain {uid}",
             lambda conn: reader.open_graphics(conn, uid),

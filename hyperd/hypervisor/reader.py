@@ -7,6 +7,7 @@ starts it may not list a domain whose QEMU it has yet to adopt, so "gone" also n
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,10 +180,13 @@ def lookup(conn: libvirt.virConnect, uid: str) -> libvirt.virDomain:
     return conn.lookupByUUIDString(uid)
 
 
-def open_graphics(conn: libvirt.virConnect, uid: str) -> int:
-    """A connected VNC socket, past any password: the API has authorised the caller."""
+def open_graphics(conn: libvirt.virConnect, uid: str) -> socket.socket:
+    """A connected VNC socket, past any password: the API has authorised the caller.
+
+    An object and no bare descriptor: it closes itself where the caller has left before this answers.
+    """
     fd: int = lookup(conn, uid).openGraphicsFD(0, libvirt.VIR_DOMAIN_OPEN_GRAPHICS_SKIPAUTH)
-    return fd
+    return socket.socket(fileno=fd)
 
 
 def guest_info(conn: libvirt.virConnect, uid: str, *, timeout: float) -> GuestInfo:

@@ -6,7 +6,6 @@ No folder holds a VNC socket: libvirt passes one end of a socket pair, which is 
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from typing import Protocol
 
@@ -16,8 +15,8 @@ from hyperd.hypervisor.socketstream import SocketStream
 class Graphics(Protocol):
     """What opens a screen; the hypervisor connection does."""
 
-    async def open_graphics_fd(self, uid: str) -> int:
-        """A connected stream socket to the domain's VNC server; the caller owns the descriptor."""
+    async def open_graphics(self, uid: str) -> socket.socket:
+        """A connected stream socket to the domain's VNC server, for the caller to close."""
 
 
 class GraphicsStream(SocketStream):
@@ -25,13 +24,8 @@ class GraphicsStream(SocketStream):
 
     @classmethod
     async def open(cls, graphics: Graphics, uid: str) -> GraphicsStream:
-        """Connect. Raises what ``open_graphics_fd`` raises, and OSError when that is no socket."""
-        descriptor = await graphics.open_graphics_fd(uid)
-        try:
-            connection = socket.socket(fileno=descriptor)
-        except OSError:
-            os.close(descriptor)
-            raise
+        """Connect. Raises what ``open_graphics`` raises."""
+        connection = await graphics.open_graphics(uid)
         connection.setblocking(False)
         reader, writer = await asyncio.open_unix_connection(sock=connection)
         return cls(reader, writer)

@@ -49,4 +49,5 @@ class Workers:
                 future.set_exception(err)
             else:
                 future.set_result(result)
+                del result
             del future, function, job

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -219,7 +220,7 @@ def _parts(settings: Settings) -> tuple[EmbeddedStore, ConsoleHub, Sessions, Api
 
 
 class _NoGraphics:
-    async def open_graphics_fd(self, uid: str) -> int:
+    async def open_graphics(self, uid: str) -> socket.socket:
         raise NotImplementedError(uid)
 
 

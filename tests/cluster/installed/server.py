@@ -27,13 +27,13 @@ class Screens:
         # Nothing else holds a task and the stream that it waits for.
         self._echoes: set[asyncio.Task[None]] = set()
 
-    async def open_graphics_fd(self, uid: str) -> int:
+    async def open_graphics(self, uid: str) -> socket.socket:
         ours, theirs = socket.socketpair()
         reader, writer = await asyncio.open_unix_connection(sock=theirs)
         task = asyncio.create_task(_echo(reader, writer))
         self._echoes.add(task)
         task.add_done_callback(self._echoes.discard)
-        return ours.detach()
+        return ours
 
 
 async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -78,7 +78,7 @@ async def test_calls_on_a_missing_domain_raise_not_found(hypervisor: Hypervisor,
         hypervisor.shutdown(spec.uid),
         hypervisor.destroy(spec.uid),
         hypervisor.io_errors(spec.uid),
-        hypervisor.open_graphics_fd(spec.uid),
+        hypervisor.open_graphics(spec.uid),
         hypervisor.block_resize(spec.uid, "sda", 1),
     ):
         with pytest.raises(errors.NotFound, match=spec.uid):
@@ -164,12 +164,24 @@ async def test_a_guest_can_start_paused_and_go_on(
 
 async def test_a_screen_is_opened_as_a_connected_socket(hypervisor: Hypervisor, spec: DomainSpec) -> None:
     await hypervisor.define_and_start(replace(spec, vnc=True))
-    fd = await hypervisor.open_graphics_fd(spec.uid)
-    try:
-        greeting = await asyncio.to_thread(os.read, fd, 12)
-    finally:
-        os.close(fd)
-    assert greeting == b"RFB 003.008\n"
+    with await hypervisor.open_graphics(spec.uid) as screen:
+        screen.setblocking(False)
+        assert await asyncio.get_running_loop().sock_recv(screen, 12) == b"RFB 003.008\n"
+
+
+async def test_a_screen_whose_viewer_left_early_is_closed(hypervisor: Hypervisor, spec: DomainSpec) -> None:
+    await hypervisor.define_and_start(replace(spec, vnc=True))
+    (await hypervisor.open_graphics(spec.uid)).close()
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(20):
+        opening = asyncio.create_task(hypervisor.open_graphics(spec.uid))
+        await asyncio.sleep(number * 0.0005)
+        opening.cancel()
+        await asyncio.wait([opening])
+        del opening
+    async with asyncio.timeout(10):
+        while len(os.listdir("/proc/self/fd")) > before:
+            await asyncio.sleep(0.01)
 
 
 async def test_a_guest_without_agent_cannot_be_asked(hypervisor: Hypervisor, spec: DomainSpec) -> None:

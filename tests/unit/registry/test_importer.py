@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import lzma
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,8 @@ from hyperd.errors import PermanentError, TemporaryError
 from hyperd.imagefile.detect import ImageFormat
 from registry.client import RegistryClient
 from registry.models import Progress
-from tests.unit.registry.world import World, a_world, qcow2_bytes, qemu_img
+from registry.spool import Spool
+from tests.unit.registry.world import World, a_world, files_in, qcow2_bytes, qemu_img
 
 MIB = 1 << 20
 
@@ -292,6 +294,17 @@ async def test_a_cancelled_import_leaves_nothing(world: World) -> None:
     with pytest.raises(asyncio.CancelledError):
         await running
     assert await world.leftovers() == []
+
+
+async def test_a_spool_cancelled_while_it_opens_leaves_nothing(tmp_path: Path) -> None:
+    for steps in range(5):
+        opening = asyncio.create_task(Spool(tmp_path, "a", reserve=0).__aenter__())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        opening.cancel()
+        with suppress(asyncio.CancelledError):
+            await (await opening).__aexit__()
+        assert files_in(tmp_path) == []
 
 
 async def test_an_import_cancelled_before_it_knows_its_upload_leaves_nothing(

@@ -83,11 +83,11 @@ class Screens:
     def __init__(self) -> None:
         self.peers = asyncio.Queue[socket.socket]()
 
-    async def open_graphics_fd(self, uid: str) -> int:
+    async def open_graphics(self, uid: str) -> socket.socket:
         ours, peer = socket.socketpair()
         peer.setblocking(False)
         self.peers.put_nowait(peer)
-        return ours.detach()
+        return ours
 
 
 @dataclass
