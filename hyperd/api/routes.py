@@ -103,6 +103,7 @@ class Router:
     """Resolves paths of resources; remembers the last few thousand, as most requests repeat."""
 
     _REMEMBERED = 4096
+    _REMEMBERED_CHARS = 512
 
     def __init__(self, kinds: Registry) -> None:
         self._kinds = kinds
@@ -113,9 +114,10 @@ class Router:
         target = self._known.get(path)
         if target is None:
             target = self._parse(path)
-            if len(self._known) >= self._REMEMBERED:
-                self._known.clear()
-            self._known[path] = target
+            if len(path) <= self._REMEMBERED_CHARS:
+                if len(self._known) >= self._REMEMBERED:
+                    self._known.clear()
+                self._known[path] = target
         return target
 
     def _parse(self, path: str) -> Target:

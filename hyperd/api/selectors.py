@@ -16,6 +16,7 @@ from hyperd.store.selecting import always_selectable
 
 _TOKEN = re.compile(r"\s*(?:(==|!=|=|!|\(|\)|,|<|>)|([^\s=!(),<>]+))")
 _NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+_REMEMBERED_CHARS = 512
 _PREFIX = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 
 
@@ -24,10 +25,17 @@ def parse(kind: Kind, labels: str, fields: str) -> Selector:
     return Selector(parse_labels(labels) if labels else (), parse_fields(kind, fields) if fields else ())
 
 
-@lru_cache(maxsize=256)
 def parse_labels(text: str) -> tuple[Requirement, ...]:
     """``a=b,c!=d,e in (f,g),h notin (i),j,!k`` in full."""
+    # Long ones are rare, and enough of them would fill the memory.
+    return _remembered(text) if len(text) <= _REMEMBERED_CHARS else _parse_labels(text)
+
+
+def _parse_labels(text: str) -> tuple[Requirement, ...]:
     return tuple(_Parser(text).requirements())
+
+
+_remembered = lru_cache(maxsize=256)(_parse_labels)
 
 
 class _Parser:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Address
+from contextlib import suppress
+from ipaddress import AddressValueError, IPv4Address
 
 from hyperd.controllers.address import AddressController, held_by
 from hyperd.controllers.context import Context
@@ -41,7 +42,8 @@ class LeaseController(Controller):
     def _lease_of_address(self, item: Item) -> Iterable[Key]:
         address = (item.object().get("status") or {}).get("address")
         if address:
-            yield Key("", lease_name(IPv4Address(address)))
+            with suppress(AddressValueError):  # administrators may write any status
+                yield Key("", lease_name(IPv4Address(address)))
 
     async def reconcile(self, key: Key) -> Result | None:
         before = self._leases.get(*key)

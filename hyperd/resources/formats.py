@@ -16,6 +16,7 @@ from typing import Final
 _DOLLAR = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]|\$", re.DOTALL)
 _DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 
+_TIME_CHARS: Final = 40
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{4})")
 """Nothing at all is no base64 to a kube-apiserver."""
 
@@ -38,8 +39,12 @@ def _parses(parse: Callable[[str], object]) -> Callable[[str], bool]:
     return holds
 
 
-@lru_cache(maxsize=1024)
 def _is_date_time(value: str) -> bool:
+    # Only what is as short as times are is remembered: a client must not fill the memory with others.
+    return _checked_date_time(value) if len(value) <= _TIME_CHARS else _check_date_time(value)
+
+
+def _check_date_time(value: str) -> bool:
     if not _DATE_TIME.fullmatch(value):
         return False
     try:
@@ -47,6 +52,9 @@ def _is_date_time(value: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+_checked_date_time = lru_cache(maxsize=1024)(_check_date_time)
 
 
 def _is_base64(value: str) -> bool:

@@ -1,12 +1,17 @@
-"""What the daemon must not take: memory that every node would pay for, and few would use."""
+"""What the daemon must not take, for every node would pay for it, and must not keep, for anybody may send it."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 from hyperd.api import pki
+from hyperd.api.routes import Router
+from hyperd.api.selectors import parse_labels
+from hyperd.resources.all import KINDS
+from hyperd.resources.formats import FORMATS
 
 HEAVY = ("cryptography", "yaml", "textual", "kubernetes_asyncio", "oras", "lxml", "sqlite3")
 CONNECTIONS = 100
@@ -67,3 +72,17 @@ def test_importing_the_daemon_loads_nothing_that_few_nodes_use() -> None:
 def test_a_client_that_only_stays_connected_costs_little(tmp_path: Path) -> None:
     pki.ensure_in(tmp_path, "test", ("localhost", "127.0.0.1"), client="admin", group="admins")
     assert int(run(CONNECTING, tmp_path)) < CONNECTION_BYTES
+
+
+def test_what_clients_send_is_forgotten() -> None:
+    router = Router(KINDS)
+    collection = "/api/v1/namespaces/default/configmaps/"
+    tracemalloc.start()
+    try:
+        for number in range(20):
+            router.resolve(f"{collection}{number}{'x' * 30_000}")
+            parse_labels(f"a{number},{'b,' * 5_000}c")
+            FORMATS["date-time"](f"{number}{'x' * 300_000}")
+        assert tracemalloc.get_traced_memory()[0] < 1 << 20
+    finally:
+        tracemalloc.stop()
