@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.embedded import embedded
+from hyperd.footprint import keep_small
 
 
 async def serve(folder: Path) -> None:
@@ -18,4 +19,5 @@ async def serve(folder: Path) -> None:
         await ended.wait()
 
 
+keep_small()
 asyncio.run(serve(Path(sys.argv[1])))

@@ -91,9 +91,9 @@ class MachineBinder(Controller):
         class_ = self._classes.get("", name)
         if class_ is None:
             return "", f'VirtualMachineClass "{name}" does not exist.'
-        usable = await self._places.usable()
+        usable, problem = await self._places.usable()
         if not usable:
-            return "", await self._places.why_none()
+            return "", problem
         fitting = [node for node in usable if suits(node, class_)]
         if not fitting:
             return "", (
@@ -170,14 +170,17 @@ class DiskBinder(Controller):
             await remove_finalizer(self._context.store, VIRTUAL_DISK, before, names.VD_CLEANUP)
             return None
         async with self._places.choosing:
-            node = await self._choose(before)
+            node, problem = await self._choose(before)
             if not node:
-                return await self._wait(before)
+                return await self._wait(before, problem)
             await _bind_disk(self._context.store, before, node)
         return None
 
-    async def _choose(self, disk: Object) -> str:
-        """Where its machine is, or another disk of a machine that will have both; else where there are fewest."""
+    async def _choose(self, disk: Object) -> tuple[str, str]:
+        """Where its machine is, or another disk of a machine that will have both; else where there are fewest.
+
+        Or why there is no node.
+        """
         store, meta = self._context.store, disk["metadata"]
         wanted: list[str] = []
         for item in usage.machines_using(self._machines, VIRTUAL_DISK, meta["namespace"], meta["name"]):
@@ -185,14 +188,13 @@ class DiskBinder(Controller):
             if machine is not None:
                 wanted.append(machine_node(machine))
                 wanted += [disk_node(beside) for beside in await _disks_of(store, machine)]
-        usable = await self._places.usable()
+        usable, problem = await self._places.usable()
         for node in wanted:
             if node in map(name_of, usable):
-                return node
-        return least_used(usable, count(disk_node(item.object()) for item in self._disks.items()))
+                return node, ""
+        return least_used(usable, count(disk_node(item.object()) for item in self._disks.items())), problem
 
-    async def _wait(self, before: Object) -> Result | None:
-        message = await self._places.why_none()
+    async def _wait(self, before: Object, message: str) -> Result | None:
         after = copy.deepcopy(before)
         after.setdefault("status", {})["phase"] = "Pending"
         set_condition(after, "Ready", False, reason="ProvisioningNotStarted", message=message)

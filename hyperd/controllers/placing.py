@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from hyperd.controllers.context import Context
 from hyperd.controllers.heartbeat import served_nodes
@@ -32,41 +32,44 @@ class Places:
         self.choosing = asyncio.Lock()
         """Held while a node is chosen and written."""
 
-    async def usable(self) -> Sequence[Object]:
-        """Nodes that take new work: Ready, not cordoned, with a hyperd, and with KVM unless it may be emulated."""
+    async def usable(self) -> tuple[Sequence[Object], str]:
+        """The nodes that take new work; where there is none, a sentence that says what keeps each from it."""
         served = await self._which_are_served()
-        return [node for node in self._all() if not self._fault(node, served)]
-
-    async def why_none(self) -> str:
-        """A sentence that says what keeps each node from taking new work."""
-        served = await self._which_are_served()
-        faults = sorted(f"{name_of(node)} {self._fault(node, served)}" for node in self._all())
-        if not faults:
-            return "The cluster has no node."
-        more = f"; and {len(faults) - _NAMED} more" if len(faults) > _NAMED else ""
-        return f"No node can take it: {'; '.join(faults[:_NAMED])}{more}."
-
-    def _all(self) -> Iterator[Object]:
-        return (item.object() for item in self._nodes.items())
-
-    def _fault(self, node: Object, served: Collection[str]) -> str:
-        if not is_true(node, "Ready"):
-            return "is not Ready"
-        if (node.get("spec") or {}).get("unschedulable"):
-            return "is cordoned"
-        if name_of(node) not in served:
-            return "has no hyperd that answers"
-        if not self._context.settings.kubernetes.allow_emulation and (
-            labels(node).get(names.KVM_ENABLED_LABEL) != "true"
-        ):
-            return "cannot use KVM"
-        return ""
+        emulation = self._context.settings.kubernetes.allow_emulation
+        nodes = [item.object() for item in self._nodes.items()]
+        faults = {name_of(node): fault(node, served=served, emulation=emulation) for node in nodes}
+        usable = [node for node in nodes if not faults[name_of(node)]]
+        return usable, "" if usable else _told(faults)
 
     async def _which_are_served(self) -> frozenset[str]:
         if time.monotonic() - self._served_at > SERVED_SECONDS:
             self._served = await served_nodes(self._context.store)
             self._served_at = time.monotonic()
         return self._served
+
+
+def fault(node: Object, *, served: Collection[str], emulation: bool) -> str:
+    """What keeps a node from taking new work, as what follows its name; empty when nothing does.
+
+    ``served`` are the nodes with a hyperd; ``emulation`` is whether machines may do without KVM.
+    """
+    if not is_true(node, "Ready"):
+        return "is not Ready"
+    if (node.get("spec") or {}).get("unschedulable"):
+        return "is cordoned"
+    if name_of(node) not in served:
+        return "has no hyperd that answers"
+    if not emulation and labels(node).get(names.KVM_ENABLED_LABEL) != "true":
+        return "cannot use KVM"
+    return ""
+
+
+def _told(faults: Mapping[str, str]) -> str:
+    if not faults:
+        return "The cluster has no node."
+    listed = [f"{name} {found}" for name, found in sorted(faults.items())]
+    more = f"; and {len(listed) - _NAMED} more" if len(listed) > _NAMED else ""
+    return f"No node can take it: {'; '.join(listed[:_NAMED])}{more}."
 
 
 def name_of(node: Object) -> str:
