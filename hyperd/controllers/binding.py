@@ -1,8 +1,8 @@
 """Binds machines and disks to nodes: the leader's choice, made once, by one compare-and-set write each.
 
-A machine goes where its disks are; disks that nobody keeps yet go where their machine is. Beyond that the node
-with the fewest is taken. What has no node yet has nothing on any host, so the leader also lets it go when it is
-deleted.
+A machine goes where its disks are; disks that nobody keeps yet go where their machine is, and wait for it. Beyond
+that the node with the fewest is taken. What has no node yet has nothing on any host, so the leader also lets it go
+when it is deleted.
 
 Choices are made one at a time, from what the store says at that moment: two choices from an informer that lags a
 little could part a machine from its disk for ever.
@@ -14,17 +14,18 @@ import copy
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from hyperd.controllers import usage
+from hyperd.controllers import taints, usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.duty import disk_node, machine_node
 from hyperd.controllers.machine.room import allocatable, lacking, requested, total
 from hyperd.controllers.machine.status import set_phase
 from hyperd.controllers.machine_class import fits, suits
-from hyperd.controllers.placing import Places, count, least_used, name_of
+from hyperd.controllers.placing import Places, least_used, name_of
 from hyperd.resources import names
 from hyperd.resources.all import NODE, VIRTUAL_DISK, VIRTUAL_MACHINE, VIRTUAL_MACHINE_CLASS
 from hyperd.resources.conditions import set_condition
 from hyperd.resources.kind import Kind, Object
+from hyperd.resources.virtual_disk import DiskReadyReason, VirtualDiskPhase
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
 from hyperd.runtime.informer import Informer
 from hyperd.runtime.status import remove_finalizer, update_status
@@ -104,6 +105,12 @@ class MachineBinder(Controller):
         fitting = [node for node in fitting if fits(node, own)]
         if not fitting:
             return "", "No node that the machine's class allows matches the machine's own nodeSelector."
+        tolerated = taints.tolerations(machine["spec"], class_["spec"])
+        repelled = {name_of(node): taints.repelling(node, tolerated) for node in fitting}
+        fitting = [node for node in fitting if not repelled[name_of(node)]]
+        if not fitting:
+            listed = ", ".join(f"{node} has {taint}" for node, taint in sorted(repelled.items()))
+            return "", f"The machine does not tolerate the taints of the nodes that it could be on: {listed}."
         kept = {disk["metadata"]["name"]: disk_node(disk) for disk in disks if disk_node(disk)}
         if len(set(kept.values())) > 1:
             listed = ", ".join(f'"{disk}" on node {node}' for disk, node in sorted(kept.items()))
@@ -112,10 +119,10 @@ class MachineBinder(Controller):
             if node not in map(name_of, fitting):
                 return "", f'VirtualDisk "{disk}" is on node {node}, which cannot run this machine now.'
             return node, ""
-        return self._roomiest(machine, fitting)
+        return self._roomiest(machine, fitting, tolerated)
 
-    def _roomiest(self, machine: Object, nodes: Sequence[Object]) -> tuple[str, str]:
-        """Of the nodes that have room for the machine the one with the fewest, or what each of them lacks."""
+    def _roomiest(self, machine: Object, nodes: Sequence[Object], tolerated: Sequence[Object]) -> tuple[str, str]:
+        """Of the nodes that have room the least disliked one with the fewest, or what each of them lacks."""
         here = self._machines_by_node(apart_from=machine["metadata"]["uid"])
         need, ratio = requested(machine["spec"]), self._context.settings.hypervisor.cpu_allocation_ratio
         faults = {}
@@ -127,6 +134,8 @@ class MachineBinder(Controller):
         roomy = [node for node in nodes if not faults[name_of(node)]]
         if not roomy:
             return "", " ".join(faults.values())
+        dislikes = {name_of(node): taints.disliked(node, tolerated) for node in roomy}
+        roomy = [node for node in roomy if dislikes[name_of(node)] == min(dislikes.values())]
         return least_used(roomy, {node: len(machines) for node, machines in here.items()}), ""
 
     def _machines_by_node(self, *, apart_from: str) -> Mapping[str, Sequence[Object]]:
@@ -170,16 +179,16 @@ class DiskBinder(Controller):
             await remove_finalizer(self._context.store, VIRTUAL_DISK, before, names.VD_CLEANUP)
             return None
         async with self._places.choosing:
-            node, problem = await self._choose(before)
+            node, phase, problem = await self._choose(before)
             if not node:
-                return await self._wait(before, problem)
+                return await self._wait(before, phase, problem)
             await _bind_disk(self._context.store, before, node)
         return None
 
-    async def _choose(self, disk: Object) -> tuple[str, str]:
-        """Where its machine is, or another disk of a machine that will have both; else where there are fewest.
+    async def _choose(self, disk: Object) -> tuple[str, str, str]:
+        """Where its machine is, or another disk of a machine that will have both; or the phase, and why to wait.
 
-        Or why there is no node.
+        Where several nodes could keep it the first machine decides: made before, it would hold that one there.
         """
         store, meta = self._context.store, disk["metadata"]
         wanted: list[str] = []
@@ -188,16 +197,22 @@ class DiskBinder(Controller):
             if machine is not None:
                 wanted.append(machine_node(machine))
                 wanted += [disk_node(beside) for beside in await _disks_of(store, machine)]
+        if node := next(filter(None, wanted), ""):
+            return node, "", ""
         usable, problem = await self._places.usable()
-        for node in wanted:
-            if node in map(name_of, usable):
-                return node, ""
-        return least_used(usable, count(disk_node(item.object()) for item in self._disks.items())), problem
+        if not usable:
+            return "", VirtualDiskPhase.PENDING, problem
+        if len(usable) > 1:
+            message = "The node of the first virtual machine that uses the disk will keep it."
+            return "", VirtualDiskPhase.WAIT_FOR_FIRST_CONSUMER, message
+        return name_of(usable[0]), "", ""
 
-    async def _wait(self, before: Object, message: str) -> Result | None:
+    async def _wait(self, before: Object, phase: str, message: str) -> Result | None:
         after = copy.deepcopy(before)
-        after.setdefault("status", {})["phase"] = "Pending"
-        set_condition(after, "Ready", False, reason="ProvisioningNotStarted", message=message)
+        after.setdefault("status", {})["phase"] = phase
+        waits = phase == VirtualDiskPhase.WAIT_FOR_FIRST_CONSUMER
+        reason = DiskReadyReason.WAITING_FOR_FIRST_CONSUMER if waits else "ProvisioningNotStarted"
+        set_condition(after, "Ready", False, reason=reason, message=message)
         await update_status(self._context.store, VIRTUAL_DISK, before, after)
         return Result(_AGAIN_SECONDS)
 

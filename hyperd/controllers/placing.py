@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from hyperd.controllers.context import Context
@@ -79,8 +78,3 @@ def name_of(node: Object) -> str:
 def least_used(nodes: Iterable[Object], used: Mapping[str, int]) -> str:
     """The name of the node with the fewest; the first of several. Empty when there is no node."""
     return min((name_of(node) for node in nodes), key=lambda name: (used.get(name, 0), name), default="")
-
-
-def count(nodes: Iterable[str]) -> Counter[str]:
-    """How often each node is named."""
-    return Counter(node for node in nodes if node)

@@ -275,7 +275,7 @@ _RULES = (
     ),
 )
 
-_SINGLE_NODE = "has no effect while there is only one node."
+_NOT_WEIGHED = "not built yet: where the machine runs is chosen without it."
 
 
 def _condition_path(type_: str) -> str:
@@ -322,10 +322,9 @@ VIRTUAL_MACHINE = KINDS.add(
             "spec.usbDevices": "USB devices are not built yet and are not attached.",
             "spec.gpus": "Graphics processors are not built yet and are not attached.",
             "spec.provisioning.sysprepRef": "Sysprep is not built yet; the guest gets no answers.",
-            "spec.affinity": f"affinity {_SINGLE_NODE}",
-            "spec.tolerations": "tolerations have no effect while there is only one node.",
-            "spec.topologySpreadConstraints": "topologySpreadConstraints have no effect on one node.",
-            "spec.priorityClassName": f"priorityClassName {_SINGLE_NODE}",
+            "spec.affinity": f"affinity is {_NOT_WEIGHED}",
+            "spec.topologySpreadConstraints": f"topologySpreadConstraints is {_NOT_WEIGHED}",
+            "spec.priorityClassName": f"priorityClassName is {_NOT_WEIGHED}",
         },
         refused={
             "spec.bootloader=EFIWithSecureBoot": (

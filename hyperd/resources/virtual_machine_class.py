@@ -278,8 +278,5 @@ VIRTUAL_MACHINE_CLASS = KINDS.add(
         rules=_RULES,
         subresources=frozenset({"status"}),
         deprecated=True,
-        unbuilt={
-            "spec.tolerations": "tolerations have no effect while there is only one node.",
-        },
     )
 )

@@ -26,6 +26,7 @@ RESTART_PATHS = (
     "virtualMachineIPAddressName",
     "terminationGracePeriodSeconds",
     "nodeSelector",
+    "tolerations",
     "enableParavirtualization",
     "osType",
     "bootloader",

@@ -11,7 +11,7 @@ import os
 from dataclasses import replace
 from ipaddress import IPv4Address
 
-from hyperd.controllers import usage
+from hyperd.controllers import taints, usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine import applied, firmware
 from hyperd.controllers.machine.attached import device_entries
@@ -70,13 +70,16 @@ class Instances:
         self._facts = await self._context.hypervisor.facts()
         return self._facts
 
-    async def unfit(self, machine: Object) -> str:
-        """Why the machine cannot be on this node: its nodeSelector, or no room; empty when it can."""
+    async def unfit(self, machine: Object, class_spec: Object) -> str:
+        """Why the machine cannot be on this node: its nodeSelector, a taint, or no room; empty when it can."""
         selector = machine["spec"].get("nodeSelector") or {}
         node = self._context.informer(NODE).get("", self._context.node_name)
         if selector and node is not None and not fits(node, {"matchLabels": selector}):
             wanted = ", ".join(f"{key}={value}" for key, value in sorted(selector.items()))
             return f"Node {self._context.node_name} does not have the labels of the nodeSelector: {wanted}."
+        taint = taints.repelling(node or {}, taints.tolerations(machine["spec"], class_spec))
+        if taint:
+            return f"Node {self._context.node_name} has the taint {taint}, which the machine does not tolerate."
         facts = await self.facts()
         if domain_type(facts, self._context.settings.hypervisor) is DomainType.TEST:
             return ""

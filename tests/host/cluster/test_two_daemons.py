@@ -92,6 +92,32 @@ def test_machines_are_shared_out_and_each_runs_once(pair: Pair) -> None:
     assert_each_runs_its_own(pair, [])
 
 
+def test_a_disk_waits_for_its_machine_which_goes_where_taints_let_it(pair: Pair) -> None:
+    first, _ = pair
+    kubectl = first.cluster.kubectl
+    for name in ("free", "let-in", "kept-off"):
+        first.create(disk(name, size="1Mi"))
+        first.wait_phase("vd", name, "WaitForFirstConsumer")
+    kubectl("taint", "node", "alpha", "for=few:NoSchedule")
+    few = {"tolerations": [{"key": "for", "value": "few"}], "nodeSelector": {"kubernetes.io/hostname": "alpha"}}
+    first.create(machine("let-in", "let-in", terminationGracePeriodSeconds=0, **few))
+    first.create(machine("free", "free", terminationGracePeriodSeconds=0))
+    assert first.wait_phase("vm", "let-in", "Running")["status"]["nodeName"] == "alpha"
+    assert first.wait_phase("vm", "free", "Running")["status"]["nodeName"] == "beta"
+    assert first.get("vd", "let-in")["metadata"]["annotations"][SELECTED_NODE] == "alpha"
+
+    kubectl("taint", "node", "beta", "broken:NoExecute")
+    first.create(machine("kept-off", "kept-off"))
+    told = "taints of the nodes that it could be on: alpha has for=few:NoSchedule, beta has broken:NoExecute."
+    first.wait("vm", "kept-off", lambda vm: told in str((vm.get("status") or {}).get("conditions")))
+    op = first.create(operation("Restart", "free", force=True))
+    told = "Node beta has the taint broken:NoExecute, which the machine does not tolerate."
+    first.wait("vm", "free", lambda vm: told in str(vm["status"].get("conditions")))
+    kubectl("taint", "node", "beta", "broken-")
+    first.wait_phase("vmop", op["metadata"]["name"], "Completed")
+    assert first.wait_phase("vm", "kept-off", "Running")["status"]["nodeName"] == "beta"
+
+
 def test_a_killed_leader_is_followed_within_its_lease_and_its_guests_run_on(pair: Pair) -> None:
     leader, other = by_role(pair)
     make(leader, "of-leader", node=node_of(leader))

@@ -245,7 +245,6 @@ async def test_what_has_no_effect_is_told() -> None:
         "spec.networks[1].type",
         "spec.provisioning.sysprepRef",
         "spec.affinity",
-        "spec.tolerations",
         "spec.topologySpreadConstraints",
         "spec.priorityClassName",
     ]

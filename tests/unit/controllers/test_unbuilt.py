@@ -70,7 +70,7 @@ def test_fields_without_effect_are_named_by_one_condition() -> None:
     assert (condition["status"], condition["reason"]) == ("True", "NotImplemented")
     assert condition["message"] == (
         "spec.usbDevices: USB devices are not built yet and are not attached. "
-        "spec.priorityClassName: priorityClassName has no effect while there is only one node."
+        "spec.priorityClassName: priorityClassName is not built yet: where the machine runs is chosen without it."
     )
 
 

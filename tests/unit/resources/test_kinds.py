@@ -129,7 +129,6 @@ def test_what_an_object_asks_for_and_does_not_get_is_listed_once_a_field() -> No
         "spec.networks[1].type",
         "spec.provisioning.sysprepRef",
         "spec.affinity",
-        "spec.tolerations",
         "spec.topologySpreadConstraints",
         "spec.priorityClassName",
     ]
