@@ -10,7 +10,6 @@ they are, so TLS still ends where it should.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sys
 from pathlib import Path
 
@@ -25,17 +24,30 @@ async def _connect(target: str) -> tuple[asyncio.StreamReader, asyncio.StreamWri
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
+    try:
         while data := await reader.read(_BLOCK):
             writer.write(data)
             await writer.drain()
         writer.write_eof()
+    except OSError:
+        # Whoever is at the other end must hear of it.
+        writer.close()
 
 
 async def serve(source: str, target: str) -> None:
     """Relay until cancelled; a target that refuses ends the connection, as it would have itself."""
 
+    carrying: set[asyncio.Task[None] | None] = set()
+    """Nothing else holds the tasks of connections; garbage collection would end them."""
+
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        carrying.add(task := asyncio.current_task())
+        try:
+            await joined(reader, writer)
+        finally:
+            carrying.discard(task)
+
+    async def joined(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             far_reader, far_writer = await _connect(target)
         except OSError:
