@@ -141,7 +141,8 @@ async def test_a_repeated_run_finds_what_is_there_and_a_changed_one_replaces_it(
 
 async def test_two_imports_of_one_content_share_the_layer_and_are_deleted_apart(world: World) -> None:
     world.source.routes["/a"] = raw_image()
-    first, second = await asyncio.gather(world.load("/a", uid="u1"), world.load("/a", uid="u2"))
+    loads = (world.load("/a", uid=f"u{number}", name=name) for number, name in enumerate(("image", "other")))
+    first, second = await asyncio.gather(*loads)
     assert first.layer_digest == second.layer_digest
     await world.client.delete_manifest("vi/ns/image", first.manifest_digest)
     assert not await world.client.exists(first.reference)
