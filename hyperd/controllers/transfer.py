@@ -35,7 +35,7 @@ def show_progress(status: Object, progress: Progress | None) -> None:
 def progress_message(progress: Progress | None) -> str:
     """A sentence with percent, speed and the time left, as far as they are known."""
     if progress is None:
-        return "Waiting for a free import slot."
+        return "Waiting for its turn."
     speed = f"{format_human(progress.current_speed)}/s"
     if progress.fraction is None:
         return f"{format_human(progress.transferred_bytes)} received, {speed}."

@@ -20,7 +20,7 @@ def message(obj: dict[str, Any]) -> str:
 def test_why_it_failed_stays_until_the_next_try_moves() -> None:
     obj = disk()
     transfer.show_waiting(obj, None)
-    assert message(obj) == "Waiting for a free import slot."
+    assert message(obj) == "Waiting for its turn."
     set_condition(obj, "Ready", False, reason="ProvisioningFailed", message="No space.")
     transfer.show_waiting(obj, None)
     assert message(obj) == "No space."
@@ -33,4 +33,4 @@ def test_another_spec_forgets_why_the_old_one_failed() -> None:
     set_condition(obj, "Ready", False, reason="ProvisioningFailed", message="No space.")
     obj["metadata"]["generation"] = 2
     transfer.show_waiting(obj, None)
-    assert message(obj) == "Waiting for a free import slot."
+    assert message(obj) == "Waiting for its turn."
