@@ -32,7 +32,7 @@ def last_applied(live: dict[str, Any]) -> dict[str, Any]:
     text = (live.get("metadata", {}).get("annotations") or {}).get(LAST_APPLIED, "")
     try:
         document = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
 

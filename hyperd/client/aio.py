@@ -194,7 +194,7 @@ class _Translated:
             raise Timeout(f"{self._home.where} does not answer.") from err
         if isinstance(err, OSError):
             raise failure.from_os_error(err, self._home) from err
-        if isinstance(err, aiohttp.ClientError | ValueError):
+        if isinstance(err, aiohttp.ClientError | ValueError | RecursionError):  # so deep is its JSON
             raise ServiceUnavailable(f"{self._home.where}: {err}.") from err
 
 

@@ -30,7 +30,7 @@ def from_response(status: int, body: bytes, *, request_id: str = "") -> errors.H
     """The error an answer of 400 or more stands for; a body that is no Status is quoted, shortened."""
     try:
         document = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict) or document.get("kind") != "Status":
         said = body[:200].decode("utf-8", "replace").strip()

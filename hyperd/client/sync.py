@@ -144,7 +144,7 @@ class Client:
         answer = self.raw(method, path, body=data, headers=headers)
         try:
             parsed: Object = json.loads(answer)
-        except ValueError as err:
+        except (ValueError, RecursionError) as err:
             from hyperd.errors import InternalError
 
             raise InternalError(f"{self.home.where} answered something that is not JSON.") from err
