@@ -18,6 +18,17 @@ def scaled(progress: Progress, *, start: float, end: float) -> Progress:
     return replace(progress, fraction=start + (end - start) * progress.fraction)
 
 
+_OVER = (
+    "Provisioning",
+    "ProvisioningNotStarted",
+    "DatasourceNotReady",
+    "DatasourceIsNotReady",
+    "DatasourceIsNotFound",
+    "StorageClassIsNotReady",
+)
+"""Reasons of ``Ready`` that are past once the work has begun."""
+
+
 def show_progress(status: Object, progress: Progress | None) -> None:
     """Write percent and speed; "0.0%" before the first byte."""
     fraction = (progress.fraction if progress else 0.0) or 0.0
@@ -52,7 +63,7 @@ def show_waiting(obj: Object, progress: Progress | None) -> None:
     ready = find_condition(obj, "Ready")
     if progress is None and ready is not None:
         current = ready["observedGeneration"] == obj["metadata"]["generation"]
-        if current and ready["reason"] != "Provisioning":
+        if current and ready["reason"] not in _OVER:
             return
     set_condition(obj, "Ready", False, reason="Provisioning", message=progress_message(progress))
 

@@ -34,3 +34,10 @@ def test_another_spec_forgets_why_the_old_one_failed() -> None:
     obj["metadata"]["generation"] = 2
     transfer.show_waiting(obj, None)
     assert message(obj) == "Waiting for its turn."
+
+
+def test_what_it_waited_for_is_past_once_the_work_begins() -> None:
+    obj = disk()
+    set_condition(obj, "Ready", False, reason="DatasourceIsNotFound", message="No such image.")
+    transfer.show_waiting(obj, None)
+    assert message(obj) == "Waiting for its turn."
