@@ -17,12 +17,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from hyperd.controllers import taints, usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.duty import disk_node, machine_node
+from hyperd.controllers.machine.dependencies import Dependencies, check_class
+from hyperd.controllers.machine.power import Situation, decide
 from hyperd.controllers.machine.room import allocatable, lacking, requested, total
 from hyperd.controllers.machine.status import set_phase
 from hyperd.controllers.machine_class import fits, suits
+from hyperd.controllers.operation import active_operation, index_operations, machine_of
 from hyperd.controllers.placing import Places, least_used, name_of
 from hyperd.resources import names
-from hyperd.resources.all import NODE, VIRTUAL_DISK, VIRTUAL_MACHINE, VIRTUAL_MACHINE_CLASS
+from hyperd.resources.all import (
+    NODE,
+    VIRTUAL_DISK,
+    VIRTUAL_MACHINE,
+    VIRTUAL_MACHINE_CLASS,
+    VIRTUAL_MACHINE_OPERATION,
+)
 from hyperd.resources.conditions import set_condition
 from hyperd.resources.kind import Kind, Object
 from hyperd.resources.virtual_disk import DiskReadyReason, VirtualDiskPhase
@@ -49,12 +58,15 @@ class MachineBinder(Controller):
         self._machines = context.informer(VIRTUAL_MACHINE)
         self._disks = context.informer(VIRTUAL_DISK)
         self._classes = context.informer(VIRTUAL_MACHINE_CLASS)
+        self._operations = context.informer(VIRTUAL_MACHINE_OPERATION)
         self._chosen: dict[str, str] = {}
         """Machine uid → node, of choices that the informer may not show yet."""
         usage.index_machines(self._machines)
+        index_operations(self._operations)
 
     def watches(self) -> Mapping[Kind, Mapper]:
         return {
+            VIRTUAL_MACHINE_OPERATION: machine_of,
             NODE: lambda _: _without_node(self._machines, machine_node),
             VIRTUAL_MACHINE_CLASS: lambda _: _without_node(self._machines, machine_node),
             VIRTUAL_DISK: usage.machine_keys(self._machines, VIRTUAL_DISK),
@@ -69,14 +81,13 @@ class MachineBinder(Controller):
             return None
         async with self._places.choosing:
             disks = await _disks_of(self._context.store, before)
-            node, problem = await self._choose(before, disks)
             after = copy.deepcopy(before)
             after.setdefault("status", {})
+            node, problem = await self._choose(after, disks)
             if node:
                 after["status"]["nodeName"] = node
             else:
-                set_phase(after, "Pending")
-                set_condition(after, "Running", False, reason="PodNotStarted", message=problem)
+                self._wait(after, problem)
             await update_status(self._context.store, VIRTUAL_MACHINE, before, after)
             if not node:
                 return Result(_AGAIN_SECONDS)
@@ -86,12 +97,31 @@ class MachineBinder(Controller):
                     await _bind_disk(self._context.store, disk, node)
         return None
 
+    def _wait(self, machine: Object, problem: str) -> None:
+        """Show that no node has the machine: it waits for one, or is to be off anyhow."""
+        meta = machine["metadata"]
+        situation = Situation(
+            policy=machine["spec"].get("runPolicy", ""),
+            phase=machine["status"].get("phase", ""),
+            defined=False,
+            active=False,
+            operation=active_operation(self._operations, meta["namespace"], meta["name"]),
+        )
+        if decide(situation).rests_stopped:
+            set_phase(machine, "Stopped")
+            set_condition(machine, "Running", False, reason="NotRunning")
+        else:
+            set_phase(machine, "Pending")
+            set_condition(machine, "Running", False, reason="PodNotStarted", message=problem)
+
     async def _choose(self, machine: Object, disks: Sequence[Object]) -> tuple[str, str]:
-        """A node, or why there is none."""
+        """A node, or why there is none; what is said of the class is set in ``machine``."""
         name = machine["spec"].get("virtualMachineClassName", "")
         class_ = self._classes.get("", name)
+        found = Dependencies()
+        check_class(machine, class_, found)
         if class_ is None:
-            return "", f'VirtualMachineClass "{name}" does not exist.'
+            return "", found.blocked
         usable, problem = await self._places.usable()
         if not usable:
             return "", problem

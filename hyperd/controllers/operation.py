@@ -48,6 +48,11 @@ def index_operations(operations: Informer) -> None:
     operations.add_index(MACHINE_INDEX, _machine_values)
 
 
+def machine_of(item: Item) -> Iterable[Key]:
+    """The machine that an operation is for."""
+    yield Key(item.namespace, item.object()["spec"].get("virtualMachineName", ""))
+
+
 def of_machine(operations: Informer, namespace: str, name: str) -> list[Object]:
     """The operations of a machine, oldest first."""
     found = [item.object() for item in operations.by_index(MACHINE_INDEX, f"{namespace}/{name}")]

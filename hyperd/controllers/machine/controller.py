@@ -83,7 +83,7 @@ class MachineController(Controller):
         }
         found[VIRTUAL_MACHINE_CLASS] = self._of_class
         found[VIRTUAL_MACHINE_IP_ADDRESS] = _of_address
-        found[VIRTUAL_MACHINE_OPERATION] = _of_operation
+        found[VIRTUAL_MACHINE_OPERATION] = operations.machine_of
         found[SECRET] = self._of_secret
         return found
 
@@ -258,7 +258,3 @@ def _of_address(item: Item) -> Iterable[Key]:
     user = (obj.get("status") or {}).get("virtualMachineName")
     if user:
         yield Key(item.namespace, user)
-
-
-def _of_operation(item: Item) -> Iterable[Key]:
-    yield Key(item.namespace, item.object()["spec"].get("virtualMachineName", ""))

@@ -89,6 +89,31 @@ def check_sizing(machine: Object, class_name: str, found: Dependencies) -> None:
     found.block(message)
 
 
+def check_class(machine: Object, class_: Object | None, found: Dependencies) -> None:
+    """Whether the machine's class is there and fits it; ``class_`` is what has its name."""
+    name = machine["spec"].get("virtualMachineClassName", "")
+    if class_ is None:
+        message = f'VirtualMachineClass "{name}" does not exist.'
+        _no_policy(machine, "VirtualMachineClassNotFound", message)
+    elif class_["metadata"].get("deletionTimestamp"):
+        message = f'VirtualMachineClass "{name}" is being deleted.'
+        _no_policy(machine, "VirtualMachineClassTerminating", message)
+    else:
+        found.class_spec = with_features(class_)
+        check_sizing(machine, name, found)
+        if (class_.get("status") or {}).get("phase") == "Ready":
+            set_condition(machine, "VirtualMachineClassReady", True, reason="VirtualMachineClassReady")
+            return
+        message = f'VirtualMachineClass "{name}" is not Ready.'
+    reason = "VirtualMachineClassNotReady"
+    set_condition(machine, "VirtualMachineClassReady", False, reason=reason, message=message)
+    found.block(message)
+
+
+def _no_policy(machine: Object, reason: str, message: str) -> None:
+    set_condition(machine, "SizingPolicyMatched", False, reason=reason, message=message)
+
+
 class Resolver:
     """Finds a machine's dependencies and writes what it found as conditions."""
 
@@ -118,28 +143,7 @@ class Resolver:
 
     def _class(self, machine: Object, found: Dependencies) -> None:
         name = machine["spec"].get("virtualMachineClassName", "")
-        class_ = self._classes.get("", name)
-        if class_ is None:
-            message = f'VirtualMachineClass "{name}" does not exist.'
-            set_condition(
-                machine, "SizingPolicyMatched", False, reason="VirtualMachineClassNotFound", message=message
-            )
-        elif class_["metadata"].get("deletionTimestamp"):
-            message = f'VirtualMachineClass "{name}" is being deleted.'
-            set_condition(
-                machine, "SizingPolicyMatched", False, reason="VirtualMachineClassTerminating", message=message
-            )
-        else:
-            found.class_spec = with_features(class_)
-            check_sizing(machine, name, found)
-            if (class_.get("status") or {}).get("phase") == "Ready":
-                set_condition(machine, "VirtualMachineClassReady", True, reason="VirtualMachineClassReady")
-                return
-            message = f'VirtualMachineClass "{name}" is not Ready.'
-        set_condition(
-            machine, "VirtualMachineClassReady", False, reason="VirtualMachineClassNotReady", message=message
-        )
-        found.block(message)
+        check_class(machine, self._classes.get("", name), found)
 
     async def _address(self, machine: Object, found: Dependencies) -> None:
         if not self._context.settings.network.virtual_machine_cidrs:

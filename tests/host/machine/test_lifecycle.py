@@ -78,6 +78,12 @@ def test_a_machine_that_asks_for_more_than_the_node_has_says_what_lacks(hyperd: 
 
 @both_homes
 def test_a_class_finds_its_processor_and_gives_it(hyperd: Hyperd, node: Node, name: str) -> None:
+    hyperd.create(disk(name, image="guest"))
+    sized = {"cores": 1, "coreFraction": "100%"}
+    hyperd.create(machine(name, name, virtualMachineClassName=name, cpu=sized, terminationGracePeriodSeconds=0))
+    waiting = hyperd.wait("vm", name, lambda o: condition(o, "SizingPolicyMatched"))
+    assert condition(waiting, "SizingPolicyMatched")["reason"] == "VirtualMachineClassNotFound"
+    assert condition(waiting, "VirtualMachineClassReady")["status"] == "False"
     spec = {"cpu": {"type": "Discovery"}}
     group = "virtualization.deckhouse.io/v1alpha3"
     hyperd.create(
@@ -87,7 +93,8 @@ def test_a_class_finds_its_processor_and_gives_it(hyperd: Hyperd, node: Node, na
     assert condition(found, "Discovered")["reason"] == "DiscoverySucceeded"
     features = found["status"]["cpuFeatures"]["enabled"]
     assert {"sse2", "syscall"} <= set(features)
-    vm = make(hyperd, name, virtualMachineClassName=name, terminationGracePeriodSeconds=0)
+    vm = hyperd.wait_phase("vm", name, "Running")
+    assert condition(vm, "VirtualMachineClassReady")["status"] == "True"
     given = node.virsh("dumpxml", f"{hyperd.instance}-{vm['metadata']['uid']}")
     assert "<feature policy='require' name='sse2'/>" in given
     hyperd.delete("vmclass", name)
@@ -313,6 +320,7 @@ def test_a_machine_without_anything_to_boot_from_says_so(hyperd: Hyperd, name: s
     assert (stuck["status"]["phase"], condition(stuck, "Running")["status"]) == ("Running", "True")
 
 
+@both_homes
 def test_a_start_that_no_node_suits_gives_way_to_a_stop(hyperd: Hyperd, name: str) -> None:
     hyperd.create(disk(name, size="8Mi"))
     hyperd.create(machine(name, name, runPolicy="Manual", nodeSelector={"zone": "nowhere"}))
