@@ -36,6 +36,7 @@ BLOCKING: Final = frozenset((
 """Reasons of causes after which a kube-apiserver does not ask the cross-field rules any more."""
 
 _ROOT_FIELDS: Final = frozenset(("apiVersion", "kind", "metadata"))
+_MAX_CAUSES: Final = 100
 
 
 def prune(schema: Schema, obj: Object) -> list[str]:
@@ -314,7 +315,9 @@ def values_at(obj: Object, path: str) -> Iterator[tuple[str, Any]]:
 
 
 def invalid(kind: Kind, name: str, causes: Sequence[Cause]) -> Invalid:
-    """The 422 that names every cause, worded as a kube-apiserver does."""
+    """The 422 that names every cause, worded as a kube-apiserver does; of very many, the first."""
+    if (more := len(causes) - _MAX_CAUSES) > 0:
+        causes = [*causes[:_MAX_CAUSES], Cause("", f"and {more} more faults")]
     listed = [f"{cause.field}: {cause.message}" if cause.field else cause.message for cause in causes]
     text = listed[0] if len(listed) == 1 else f"[{', '.join(listed)}]"
     qualified = f"{kind.kind}.{kind.group}" if kind.group else kind.kind

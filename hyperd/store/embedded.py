@@ -39,14 +39,12 @@ from hyperd.store.ledger import Ledger
 from hyperd.store.listing import list_objects
 from hyperd.store.memory import Memory, Place, not_found
 from hyperd.store.patching import apply_patch
-from hyperd.store.pipeline import Pipeline, aside, precondition_failed, random_name, report_unknown
+from hyperd.store.pipeline import LARGE_BYTES, Pipeline, aside, precondition_failed, random_name, report_unknown
 from hyperd.store.records import Stored
 from hyperd.store.schema import MIGRATIONS, Migration
 from hyperd.store.watching import QUEUE_LIMIT, Hub, open_watch
 
 _NAME_ATTEMPTS = 8
-_LARGE_BYTES = 64 << 10
-"""From here on who owns what is worked out beside the event loop."""
 _ANYTHING = Preconditions()
 
 
@@ -189,7 +187,7 @@ class EmbeddedStore:
     # Writing
 
     async def create(self, kind: Kind, namespace: str, obj: Object, *, write: Write = BY_SYSTEM) -> Item:
-        new = self._pipeline.decode(kind, namespace, obj, write)
+        new, large = await self._pipeline.decode(kind, namespace, obj, write)
         meta = new["metadata"]
         if meta.get("resourceVersion"):
             raise BadRequest("resourceVersion should not be set on objects to be created")
@@ -201,9 +199,9 @@ class EmbeddedStore:
                     break
         elif not name or not isinstance(name, str):
             raise invalid(kind, "", check_metadata(kind, new))
-        return await self._create(kind, namespace, new, write)
+        return await self._create(kind, namespace, new, write, large=large)
 
-    async def _create(self, kind: Kind, namespace: str, new: Object, write: Write) -> Item:
+    async def _create(self, kind: Kind, namespace: str, new: Object, write: Write, *, large: bool) -> Item:
         name = new["metadata"]["name"]
         async with self._ledger.turn(Place(kind, namespace, name)):
             self._check_namespace(kind, namespace, name)
@@ -214,11 +212,13 @@ class EmbeddedStore:
                     group=kind.group,
                     name=name,
                 )
-            return await self._add(kind, namespace, new, write)
+            return await self._add(kind, namespace, new, write, large=large)
 
-    async def _add(self, kind: Kind, namespace: str, new: Object, write: Write, *, applied: bool = False) -> Item:
+    async def _add(
+        self, kind: Kind, namespace: str, new: Object, write: Write, *, large: bool, applied: bool = False
+    ) -> Item:
         """Write the decoded ``new``, whose turn is held, for the first time."""
-        new = await self._pipeline.create(kind, new, write, applied=applied)
+        new = await self._pipeline.create(kind, new, write, applied=applied, large=large)
         # Again: admission took its time, and nothing may appear in a namespace that is going.
         self._check_namespace(kind, namespace, new["metadata"]["name"])
         if write.dry_run:
@@ -237,13 +237,13 @@ class EmbeddedStore:
     ) -> Item:
         if subresource == SUBRESOURCE:
             return await self._rescale(kind, namespace, name, lambda _: obj, write)
-        new = self._pipeline.decode(kind, namespace, obj, write)
+        new, large = await self._pipeline.decode(kind, namespace, obj, write)
         async with self._ledger.turn(Place(kind, namespace, name)):
             old = self._memory.require(kind, namespace, name)
             if not new["metadata"].get("resourceVersion") and not kind.core:
                 cause = Cause("metadata.resourceVersion", "Invalid value: 0x0: must be specified for an update")
                 raise invalid(kind, name, [cause])
-            return await self._replace(kind, old, new, subresource, write)
+            return await self._replace(kind, old, new, subresource, write, large=large)
 
     async def patch(
         self,
@@ -273,8 +273,8 @@ class EmbeddedStore:
             old = self._memory.require(kind, namespace, name)
             patched = apply_patch(kind, old.object(), patch_type, patch)
             with checks.blaming_the_patch(patched):
-                new = self._pipeline.decode(kind, namespace, patched, write)
-            return await self._replace(kind, old, new, subresource, write)
+                new, large = await self._pipeline.decode(kind, namespace, patched, write)
+            return await self._replace(kind, old, new, subresource, write, large=large)
 
     async def apply(
         self,
@@ -299,13 +299,13 @@ class EmbeddedStore:
             if old is None and (subresource or not write.may_create):
                 raise not_found(kind, name)
             live = None if old is None else old.object()
-            large = max(0 if old is None else len(old.raw), checks.size_of(config)) > _LARGE_BYTES
+            large = max(0 if old is None else len(old.raw), checks.size_of(config)) > LARGE_BYTES
             options: dict[str, Any] = {"manager": manager, "subresource": subresource, "force": force}
             new = await aside(large, apply, kind, live, config, **options)
             # What the configuration leaves to the schema is filled in after it was merged: nobody owns that.
-            new = self._pipeline.decode(kind, namespace, new, write, applied=True)
+            new, large = await self._pipeline.decode(kind, namespace, new, write, applied=True)
             if old is not None:
-                return await self._replace(kind, old, new, subresource, write, applied=True), False
+                return await self._replace(kind, old, new, subresource, write, large=large, applied=True), False
             checks.has_name(new["metadata"], name)
             if new["metadata"].get("uid"):
                 text = (
@@ -314,7 +314,7 @@ class EmbeddedStore:
                 )
                 raise precondition_failed(kind, name, text)
             self._check_namespace(kind, namespace, name)
-            return await self._add(kind, namespace, new, write, applied=True), True
+            return await self._add(kind, namespace, new, write, large=large, applied=True), True
 
     async def delete(
         self,
@@ -386,11 +386,19 @@ class EmbeddedStore:
                 manager = write.field_manager
                 track(SCALE, scale, former, manager=manager, subresource=SUBRESOURCE)
             new = scaling.rescaled(kind, obj, scale)
-            written = await self._replace(kind, old, new, "", write, applied=True)
+            written = await self._replace(kind, old, new, "", write, large=False, applied=True)
             return Item.of(scaling.shown(kind, written.object()))
 
     async def _replace(
-        self, kind: Kind, old: Stored, new: Object, subresource: str, write: Write, *, applied: bool = False
+        self,
+        kind: Kind,
+        old: Stored,
+        new: Object,
+        subresource: str,
+        write: Write,
+        *,
+        large: bool,
+        applied: bool = False,
     ) -> Item:
         """Write ``new`` over ``old``, whose turn is held; ``applied`` says that it has its managedFields."""
         checks.has_subresource(kind, old.name, subresource)
@@ -398,7 +406,7 @@ class EmbeddedStore:
         checks.has_name(meta, old.name)
         checks.is_current(kind, old, meta)
         former = old.object()
-        large = len(old.raw) > _LARGE_BYTES
+        large = large or len(old.raw) > LARGE_BYTES
         if subresource == "status":
             new = await self._pipeline.update_status(kind, new, former, write, applied=applied, large=large)
         else:

@@ -11,7 +11,7 @@ import secrets
 import uuid
 from collections.abc import Callable, Iterable
 from itertools import chain
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import Literal, ParamSpec, TypeVar
 
 import orjson
 
@@ -38,6 +38,8 @@ from hyperd.store.interface import AdmissionRequest, Admit, FieldValidation, Rea
 P = ParamSpec("P")
 T = TypeVar("T")
 
+LARGE_BYTES = 64 << 10
+"""From here on an object is judged, and who owns what in it found out, beside the event loop."""
 NAME_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 _RANDOM_LENGTH = 5
 _PREFIX_LENGTH = 63 - _RANDOM_LENGTH
@@ -56,12 +58,18 @@ class Pipeline:
         self._reader = reader
         self._admit = admit
 
-    def decode(self, kind: Kind, namespace: str, obj: Object, write: Write, *, applied: bool = False) -> Object:
-        """A pruned and defaulted copy. Raises BadRequest for what is no object of ``kind`` at all.
+    async def decode(
+        self, kind: Kind, namespace: str, obj: Object, write: Write, *, applied: bool = False
+    ) -> tuple[Object, bool]:
+        """A pruned and defaulted copy, and whether it is large. Raises BadRequest for what is no ``kind`` at all.
 
         ``applied`` says that an apply made it, which leaves its nulls to be judged.
         """
-        new = _copy(obj)
+        copied, size = _copy(obj)
+        large = size > LARGE_BYTES
+        return await aside(large, self._decode, kind, namespace, copied, write, applied=applied), large
+
+    def _decode(self, kind: Kind, namespace: str, new: Object, write: Write, *, applied: bool) -> Object:
         if new.get("metadata") is None:
             new["metadata"] = {}
         meta = new["metadata"]
@@ -102,15 +110,17 @@ class Pipeline:
             apply_defaults(kind.schema, new, keep_nulls=applied)
         return new
 
-    async def create(self, kind: Kind, new: Object, write: Write, *, applied: bool = False) -> Object:
+    async def create(
+        self, kind: Kind, new: Object, write: Write, *, applied: bool = False, large: bool = False
+    ) -> Object:
         """Make the decoded ``new``, which has its name, ready to be stored for the first time.
 
-        ``applied`` says that it has its managedFields already.
+        ``applied`` says that it has its managedFields already, ``large`` that it is not for the event loop.
         """
         meta = new["metadata"]
         core_kinds.default(kind, new)
         if not applied:
-            track(kind, new, None, manager=write.field_manager)
+            await aside(large, track, kind, new, None, manager=write.field_manager)
         for name in _SYSTEM_FIELDS:
             meta.pop(name, None)
         if "status" in kind.subresources and not kind.core:
@@ -120,14 +130,14 @@ class Pipeline:
         if not kind.core:
             meta["generation"] = 1
         core_kinds.before_create(kind, new)
-        return await self._judge("CREATE", kind, new, None, write, applied=applied)
+        return await self._judge("CREATE", kind, new, None, write, applied=applied, large=large)
 
     async def update(
         self, kind: Kind, new: Object, old: Object, write: Write, *, applied: bool = False, large: bool = False
     ) -> Object:
         """Make the decoded ``new`` ready to replace ``old``; status stays what it is.
 
-        ``applied`` says that it has its managedFields already, ``large`` that they are not for the event loop.
+        ``applied`` says that it has its managedFields already, ``large`` that both are not for the event loop.
         """
         meta, former = new["metadata"], old["metadata"]
         causes = [
@@ -146,7 +156,7 @@ class Pipeline:
             causes += _new_finalizers(meta, former)
         # A null that is applied counts as a change, though it goes before it is stored.
         differs = applied and _differs_outside(new, old, "metadata", "status")
-        new = await self._judge("UPDATE", kind, new, old, write, causes, applied=applied)
+        new = await self._judge("UPDATE", kind, new, old, write, causes, applied=applied, large=large)
         if not kind.core and (differs or _differs_outside(new, old, "metadata", "status")):
             new["metadata"]["generation"] = former.get("generation", 0) + 1
         return new
@@ -163,7 +173,7 @@ class Pipeline:
         result = {**old, "metadata": dict(old["metadata"])}
         _take(result, new, "status")
         _take(result["metadata"], new["metadata"], MANAGED_FIELDS)
-        if not kind.core and (causes := validate(kind.schema, result)):
+        if not kind.core and (causes := await aside(large, validate, kind.schema, result)):
             raise invalid(kind, old["metadata"]["name"], causes)
         return result
 
@@ -181,17 +191,12 @@ class Pipeline:
         causes: list[Cause] | None = None,
         *,
         applied: bool,
+        large: bool,
     ) -> Object:
         name = new["metadata"].get("name")
         shown = name if isinstance(name, str) else ""
-        causes = list(causes or ())
-        if old is None or _differs_outside(new["metadata"], old["metadata"], MANAGED_FIELDS):
-            causes += check_metadata(kind, new)
-        causes += core_kinds.check(kind, new, old) if kind.core else validate(kind.schema, new)
-        # Rules may rely on the types and sizes that the schema promises; admission may rely on schema and rules.
-        if kind.rules and not any(cause.reason in BLOCKING for cause in causes):
-            causes += check_rules(kind, new, old)
-        if causes:
+        # Admission may rely on what schema and rules promise.
+        if causes := [*(causes or ()), *await aside(large, _faults, kind, new, old)]:
             raise invalid(kind, shown, causes)
         if applied and not kind.core:
             # What an apply left of nulls and is valid goes now, as a kube-apiserver drops it when it reads again.
@@ -260,7 +265,19 @@ def precondition_failed(kind: Kind, name: str, text: str) -> Conflict:
     )
 
 
-def _copy(obj: Object) -> Object:
+def _faults(kind: Kind, new: Object, old: Object | None) -> list[Cause]:
+    causes: list[Cause] = []
+    if old is None or _differs_outside(new["metadata"], old["metadata"], MANAGED_FIELDS):
+        causes += check_metadata(kind, new)
+    causes += core_kinds.check(kind, new, old) if kind.core else validate(kind.schema, new)
+    # Rules may rely on the types and sizes that the schema promises.
+    if kind.rules and not any(cause.reason in BLOCKING for cause in causes):
+        causes += check_rules(kind, new, old)
+    return causes
+
+
+def _copy(obj: Object) -> tuple[Object, int]:
+    """A copy but for the managedFields, which are the same, and the bytes of what was copied."""
     if not isinstance(obj, dict):
         raise BadRequest("the object provided is unrecognized: it must be an object with apiVersion and kind")
     meta = obj.get("metadata")
@@ -270,12 +287,13 @@ def _copy(obj: Object) -> Object:
         obj = {**obj, "metadata": {name: value for name, value in meta.items() if name != MANAGED_FIELDS}}
     try:
         # Encoding also refuses what could not be stored: deep nesting, numbers and keys that are not JSON.
-        copied: Any = orjson.loads(orjson.dumps(obj))
+        encoded = orjson.dumps(obj)
+        copied: Object = orjson.loads(encoded)
     except (orjson.JSONEncodeError, orjson.JSONDecodeError) as err:
         raise BadRequest(f"the object provided cannot be encoded as JSON: {err}") from err
     if entries:
         copied["metadata"][MANAGED_FIELDS] = entries
-    return copied  # type: ignore[no-any-return]
+    return copied, len(encoded)
 
 
 def report_unknown(kind: Kind, unknown: list[str], write: Write) -> None:
