@@ -26,11 +26,9 @@ def _check_cloud_init(context: Context, data: dict[str, str]) -> None:
         context.warn(f"data: a Secret of type {names.CLOUD_INIT_SECRET_TYPE} needs the key userData")
         return
     try:
-        text = base64.b64decode(data[key], validate=True).decode("utf-8", "replace")
+        user_data = base64.b64decode(data[key], validate=True)
     except (binascii.Error, ValueError):
         # Whoever keeps the object refuses what is not base64.
         return
-    if text.startswith("\x1f"):
-        return
-    for oddity in cloud_init.oddities(text):
+    for oddity in cloud_init.oddities(user_data):
         context.warn(f"data[{key}]: {oddity}")

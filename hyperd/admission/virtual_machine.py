@@ -33,7 +33,8 @@ async def review(context: Context) -> None:
     await networks.check(context)
     provisioning = context.spec.get("provisioning")
     if provisioning and provisioning != context.old_spec.get("provisioning"):
-        for oddity in cloud_init.oddities(provisioning.get("userData")):
+        user_data = provisioning.get("userData")
+        for oddity in cloud_init.oddities(None if user_data is None else user_data.encode()):
             context.warn(f"spec.provisioning.userData: {oddity}")
     if context.spec["osType"] == OsType.LEGACY and context.spec["enableParavirtualization"]:
         context.warn("spec.enableParavirtualization: systems of osType Legacy seldom have drivers for it")

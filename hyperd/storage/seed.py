@@ -1,8 +1,9 @@
 """cloud-init NoCloud seeds: how a guest gets its user data.
 
 A seed is a raw image with a FAT volume labelled ``cidata``, given to the guest as a read-only virtio disk (cloud
-kernels have no AHCI, so a SATA CD-ROM would not be seen). It holds what the user wrote, which may be secret:
-mode 0600, never logged, removed with the VM. There is no network-config: addresses come by DHCP.
+kernels have no AHCI, so a SATA CD-ROM would not be seen). It holds what the user wrote, byte for byte, as gzip and
+Latin-1 are cloud-init's to read. It may be secret: mode 0600, never logged, removed with the VM. There is no
+network-config: addresses come by DHCP.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class SeedStore:
         """At start: make the folder, remove temporary files that a crash left."""
         await asyncio.to_thread(self._clean)
 
-    async def write(self, uid: str, *, hostname: str, user_data: str) -> Path:
+    async def write(self, uid: str, *, hostname: str, user_data: bytes) -> Path:
         """Create or replace the seed; the same input gives the same bytes, and then the file stays untouched.
 
         Raises TemporaryError without space, PermanentError if ``user_data`` is too large.
@@ -83,7 +84,7 @@ class SeedStore:
                 path.unlink(missing_ok=True)
 
 
-def _documents(uid: str, *, hostname: str, user_data: str) -> dict[str, bytes]:
+def _documents(uid: str, *, hostname: str, user_data: bytes) -> dict[str, bytes]:
     """cloud-init's files; JSON is YAML, and quotes whatever the hostname holds."""
     meta = json.dumps({"instance-id": uid, "local-hostname": hostname})
-    return {"user-data": user_data.encode(), "meta-data": meta.encode() + b"\n"}
+    return {"user-data": user_data, "meta-data": meta.encode() + b"\n"}

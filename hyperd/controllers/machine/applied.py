@@ -90,8 +90,6 @@ def changes(applied: Object, spec: Object) -> list[Object]:
             continue
         if path == "blockDeviceRefs":
             found.extend(_device_changes(before or [], after or []))
-        elif path == "provisioning" and after is None:
-            continue
         else:
             found.append(_change(path, before, after))
     return _joined(found)

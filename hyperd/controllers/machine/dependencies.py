@@ -71,7 +71,7 @@ class Dependencies:
     address: IPv4Address | None = None
     address_name: str = ""
     devices: list[Device] = field(default_factory=list)
-    user_data: str | None = None
+    user_data: bytes | None = None
 
     def block(self, message: str) -> None:
         """Note why the machine must wait; the first reason is the one that users see."""
@@ -222,25 +222,25 @@ class Resolver:
         message = " ".join(f"User data: {warning}." for warning in warnings)
         set_condition(machine, "ProvisioningReady", True, reason=reason, message=message)
 
-    def _user_data(self, machine: Object, provisioning: Object) -> tuple[str, str]:
+    def _user_data(self, machine: Object, provisioning: Object) -> tuple[bytes, str]:
         """User data, and what is wrong with it."""
         if provisioning["type"] == "UserData":
-            return provisioning.get("userData", ""), ""
+            return provisioning.get("userData", "").encode(), ""
         if provisioning["type"] != "UserDataRef":
-            return "", f"Provisioning by {provisioning['type']} is not built yet in this version."
+            return b"", f"Provisioning by {provisioning['type']} is not built yet in this version."
         name = provisioning["userDataRef"]["name"]
         secret = self._secrets.get(machine["metadata"]["namespace"], name)
         if secret is None:
-            return "", f'Secret "{name}" does not exist.'
+            return b"", f'Secret "{name}" does not exist.'
         if secret.get("type") != names.CLOUD_INIT_SECRET_TYPE:
-            return "", f'Secret "{name}" is not of type {names.CLOUD_INIT_SECRET_TYPE}.'
+            return b"", f'Secret "{name}" is not of type {names.CLOUD_INIT_SECRET_TYPE}.'
         for key in names.CLOUD_INIT_SECRET_KEYS:
             if key in (secret.get("data") or {}):
                 try:
-                    return base64.b64decode(secret["data"][key], validate=True).decode(), ""
-                except (binascii.Error, UnicodeDecodeError):
-                    return "", f'Key {key} of Secret "{name}" is not base64 of text.'
-        return "", f'Secret "{name}" has no key userData.'
+                    return base64.b64decode(secret["data"][key], validate=True), ""
+                except binascii.Error:
+                    return b"", f'Key {key} of Secret "{name}" is not base64.'
+        return b"", f'Secret "{name}" has no key userData.'
 
     async def _devices(self, machine: Object, found: Dependencies, wake: Wake) -> None:
         problems = []

@@ -110,6 +110,8 @@ class Instances:
             seed = self._context.seeds.path(meta["uid"])
             if starting:
                 await self._context.seeds.write(meta["uid"], hostname=meta["name"], user_data=found.user_data)
+        elif starting:
+            await self._context.seeds.remove(meta["uid"])  # of an earlier start
         if self._dns is None or starting:
             configured = self._context.settings.network.dns_servers
             self._dns = await asyncio.to_thread(resolvers.dns_servers, configured)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from hyperd.resources.names import CLOUD_INIT_SECRET_TYPE
 from tests.host.machine.conftest import both_homes
 from tests.host.node import Node, wait_until
 from tests.host.running import Console, Hyperd, disk, forwarded, machine, operation
@@ -260,6 +262,28 @@ def test_user_data_reaches_the_guest(hyperd: Hyperd, name: str) -> None:
     odd = hyperd.wait("vm", name, lambda o: condition(o, "ProvisioningReady")["message"])
     assert "no header that cloud-init knows" in condition(odd, "ProvisioningReady")["message"]
     assert condition(odd, "ProvisioningReady")["reason"] == "ProvisioningReadyWithWarnings"
+
+
+def test_user_data_of_a_secret_is_bytes_and_stays_while_the_guest_runs(hyperd: Hyperd, name: str) -> None:
+    script = b"#!/bin/sh\n# caf\xe9\necho HELLO-FROM-LATIN-1 >/dev/ttyS0\n"
+    init: Object = {"apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": "default", "name": name}}
+    hyperd.create(
+        {**init, "type": CLOUD_INIT_SECRET_TYPE, "data": {"userData": base64.b64encode(script).decode()}}
+    )
+    reference = {"type": "UserDataRef", "userDataRef": {"kind": "Secret", "name": name}}
+    vm = make(hyperd, name, provisioning=reference, terminationGracePeriodSeconds=0)
+    hyperd.wait_console(vm, "HELLO-FROM-LATIN-1")
+    seed = hyperd.state_dir / "seeds" / f"{vm['metadata']['uid']}.img"
+
+    hyperd.patch("vm", name, {"spec": {"provisioning": None}})
+    vm = hyperd.wait("vm", name, lambda o: o["status"].get("restartAwaitingChanges"))
+    (change,) = vm["status"]["restartAwaitingChanges"]
+    assert (change["operation"], change["path"]) == ("remove", "provisioning")
+    assert script in seed.read_bytes()
+    restart = hyperd.create(operation("Restart", name, force=True))
+    hyperd.wait_phase("vmop", restart["metadata"]["name"], "Completed", timeout=90)
+    assert not seed.exists()
+    assert "restartAwaitingChanges" not in hyperd.get("vm", name)["status"]
 
 
 AGENT = """#!/bin/sh

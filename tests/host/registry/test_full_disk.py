@@ -104,12 +104,12 @@ async def test_a_full_pool_makes_no_volume_and_no_seed_until_there_is_space(tmp_
         with pytest.raises(TemporaryError, match="No space"):
             await pool.create_blank("u1", MIB)
         with pytest.raises(TemporaryError, match="no space left"):
-            await seeds.write("u1", hostname="web", user_data="x")
+            await seeds.write("u1", hostname="web", user_data=b"x")
         assert await pool.inventory() == []
         assert await seeds.inventory() == []
         filler.unlink()
         await pool.create_blank("u1", MIB)
-        await seeds.write("u1", hostname="web", user_data="x")
+        await seeds.write("u1", hostname="web", user_data=b"x")
 
 
 async def test_what_a_failed_upload_took_is_free_at_once(tmp_path: Path) -> None:

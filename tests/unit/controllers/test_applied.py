@@ -63,10 +63,16 @@ def test_an_added_disk_is_named_by_its_place() -> None:
     ]
 
 
-def test_removed_provisioning_is_taken_live_but_changed_provisioning_waits() -> None:
+def test_provisioning_that_is_added_changed_or_removed_waits_for_a_restart() -> None:
     with_data = spec(provisioning={"type": "UserData", "userData": "#cloud-config"})
-    assert applied.changes(applied.configuration(with_data), spec()) == []
-    assert applied.changes(applied.configuration(spec()), with_data)[0]["path"] == "provisioning"
+    other = spec(provisioning={"type": "UserData", "userData": "#!/bin/sh"})
+    for before, after, operation in (
+        (with_data, spec(), "remove"),
+        (spec(), with_data, "add"),
+        (with_data, other, "replace"),
+    ):
+        (change,) = applied.changes(applied.configuration(before), after)
+        assert (change["path"], change["operation"]) == ("provisioning", operation)
 
 
 def test_cores_and_fraction_that_change_together_are_one_change() -> None:

@@ -1,0 +1,94 @@
+"""User data on its way from a Secret to the guest: bytes that nobody changes."""
+
+from __future__ import annotations
+
+import base64
+import subprocess
+import tracemalloc
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from hyperd.admission import cloud_init
+from hyperd.controllers.machine.dependencies import Dependencies, Resolver
+from hyperd.resources import names
+from hyperd.resources.conditions import find_condition
+from hyperd.resources.kind import Object
+from hyperd.settings import Settings
+from hyperd.storage.seed import SeedStore
+from tests.unit.admission.world import World
+
+CORPUS = Path(__file__).parents[2] / "corpus" / "userdata"
+CASES = sorted(CORPUS.glob("*.bin"))
+
+
+def secret(key: str, data: bytes) -> Object:
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "init", "namespace": "default"},
+        "type": names.CLOUD_INIT_SECRET_TYPE,
+        "data": {key: base64.b64encode(data).decode()},
+    }
+
+
+def resolved(data: Object) -> tuple[Object, Dependencies]:
+    """A machine that names the Secret ``data``, and what was found for it."""
+    resolver = Resolver.__new__(Resolver)
+    resolver._secrets = cast("object", SimpleNamespace(get=lambda *_: data))  # type: ignore[assignment]
+    machine: Object = {
+        "metadata": {"namespace": "default", "name": "web"},
+        "spec": {"provisioning": {"type": "UserDataRef", "userDataRef": {"kind": "Secret", "name": "init"}}},
+    }
+    found = Dependencies()
+    resolver._provisioning(machine, found)
+    return machine, found
+
+
+def read_case(case: Path) -> tuple[bytes, str]:
+    odd = case.with_suffix(".odd")
+    return case.read_bytes(), odd.read_text().strip() if odd.exists() else ""
+
+
+def read_back(seed: Path) -> bytes:
+    return subprocess.run(["mtype", "-i", seed, "::user-data"], check=True, capture_output=True).stdout
+
+
+@pytest.mark.parametrize("key", names.CLOUD_INIT_SECRET_KEYS)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.stem)
+async def test_user_data_reaches_the_seed_byte_for_byte(case: Path, key: str, tmp_path: Path) -> None:
+    data, odd = read_case(case)
+
+    machine, found = resolved(secret(key, data))
+    assert found.blocked == ""
+    assert found.user_data is not None
+    path = await SeedStore(Settings(state_dir=tmp_path)).write("u1", hostname="web", user_data=found.user_data)
+    assert read_back(path) == data
+
+    condition = find_condition(machine, "ProvisioningReady") or {}
+    assert condition["status"] == "True"
+    assert condition["reason"] == ("ProvisioningReadyWithWarnings" if odd else "ProvisioningReady")
+    assert condition["message"].startswith(f"User data: {odd}" if odd else "")
+    warnings = (await World().create(secret(key, data))).warnings
+    assert [warning.startswith(f"data[{key}]: {odd}") for warning in warnings] == ([True] if odd else [])
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.stem)
+def test_judging_user_data_costs_little_memory(case: Path) -> None:
+    data = case.read_bytes()
+    cloud_init.oddities(b"#cloud-config\n")
+    tracemalloc.start()
+    cloud_init.oddities(data)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8 << 20
+
+
+def test_a_machine_waits_for_a_secret_of_the_right_type_and_key() -> None:
+    wrong_type = {**secret("userData", b"a"), "type": "Opaque"}
+    for data, problem in ((wrong_type, "is not of type"), (secret("user_data", b"a"), "has no key userData")):
+        machine, found = resolved(data)
+        assert problem in found.blocked
+        assert (find_condition(machine, "ProvisioningReady") or {})["reason"] == "ProvisioningNotReady"
