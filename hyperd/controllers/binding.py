@@ -14,16 +14,15 @@ import copy
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from hyperd.controllers import taints, usage
+from hyperd.controllers import fitting, taints, usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.duty import disk_node, machine_node
 from hyperd.controllers.machine.dependencies import Dependencies, check_class
 from hyperd.controllers.machine.power import Situation, decide
 from hyperd.controllers.machine.room import allocatable, lacking, requested, total
 from hyperd.controllers.machine.status import set_phase
-from hyperd.controllers.machine_class import fits, suits
 from hyperd.controllers.operation import active_operation, index_operations, machine_of
-from hyperd.controllers.placing import Places, least_used, name_of
+from hyperd.controllers.placing import Places, least_used, name_of, told
 from hyperd.resources import names
 from hyperd.resources.all import (
     NODE,
@@ -122,37 +121,27 @@ class MachineBinder(Controller):
         check_class(machine, class_, found)
         if class_ is None:
             return "", found.blocked
-        usable, problem = await self._places.usable()
+        spec, tolerated = machine["spec"], taints.tolerations(machine["spec"], class_["spec"])
+        usable, problem = await self._places.usable(tolerated)
         if not usable:
             return "", problem
-        fitting = [node for node in usable if suits(node, class_)]
-        if not fitting:
-            return "", (
-                f'No node that can run machines matches the nodeSelector of VirtualMachineClass "{name}" and has '
-                "its processor."
-            )
-        own = {"matchLabels": machine["spec"].get("nodeSelector") or {}}
-        fitting = [node for node in fitting if fits(node, own)]
-        if not fitting:
-            return "", "No node that the machine's class allows matches the machine's own nodeSelector."
-        tolerated = taints.tolerations(machine["spec"], class_["spec"])
-        repelled = {name_of(node): taints.repelling(node, tolerated) for node in fitting}
-        fitting = [node for node in fitting if not repelled[name_of(node)]]
-        if not fitting:
-            listed = ", ".join(f"{node} has {taint}" for node, taint in sorted(repelled.items()))
-            return "", f"The machine does not tolerate the taints of the nodes that it could be on: {listed}."
+        misfits = {name_of(node): fitting.misfit(node, spec, class_) for node in usable}
+        suitable = [node for node in usable if not misfits[name_of(node)]]
+        if not suitable:
+            return "", told(misfits)
         kept = {disk["metadata"]["name"]: disk_node(disk) for disk in disks if disk_node(disk)}
         if len(set(kept.values())) > 1:
             listed = ", ".join(f'"{disk}" on node {node}' for disk, node in sorted(kept.items()))
             return "", f"The disks are on different nodes: {listed}; make them anew for one machine."
         for disk, node in kept.items():
-            if node not in map(name_of, fitting):
-                return "", f'VirtualDisk "{disk}" is on node {node}, which cannot run this machine now.'
+            if node not in map(name_of, suitable):
+                why = f": it {misfits[node]}" if misfits.get(node) else ""
+                return "", f'VirtualDisk "{disk}" is on node {node}, which cannot run this machine now{why}.'
             return node, ""
-        return self._roomiest(machine, fitting, tolerated)
+        return self._roomiest(machine, suitable, tolerated)
 
     def _roomiest(self, machine: Object, nodes: Sequence[Object], tolerated: Sequence[Object]) -> tuple[str, str]:
-        """Of the nodes that have room the least disliked one with the fewest, or what each of them lacks."""
+        """Of the nodes that have room the best liked one with the fewest, or what each of them lacks."""
         here = self._machines_by_node(apart_from=machine["metadata"]["uid"])
         need, ratio = requested(machine["spec"]), self._context.settings.hypervisor.cpu_allocation_ratio
         faults = {}
@@ -164,8 +153,11 @@ class MachineBinder(Controller):
         roomy = [node for node in nodes if not faults[name_of(node)]]
         if not roomy:
             return "", " ".join(faults.values())
-        dislikes = {name_of(node): taints.disliked(node, tolerated) for node in roomy}
-        roomy = [node for node in roomy if dislikes[name_of(node)] == min(dislikes.values())]
+        liking = {
+            name_of(node): (-taints.disliked(node, tolerated), fitting.preference(node, machine["spec"]))
+            for node in roomy
+        }
+        roomy = [node for node in roomy if liking[name_of(node)] == max(liking.values())]
         return least_used(roomy, {node: len(machines) for node, machines in here.items()}), ""
 
     def _machines_by_node(self, *, apart_from: str) -> Mapping[str, Sequence[Object]]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from hyperd.controllers import usage
 from hyperd.controllers.context import Context
-from hyperd.controllers.processors import can_give, common_features, enabled_features
+from hyperd.controllers.fitting import fits, suits
+from hyperd.controllers.processors import common_features, enabled_features, unknown_to_all
 from hyperd.resources import names
 from hyperd.resources.all import NODE, VIRTUAL_MACHINE, VIRTUAL_MACHINE_CLASS
 from hyperd.resources.conditions import remove_condition, set_condition
@@ -63,8 +64,10 @@ class MachineClassController(Controller):
         status["availableNodes"] = sorted(node["metadata"]["name"] for node in fitting)
         if fitting:
             status["maxAllocatableResources"] = _most_allocatable(fitting)
+        else:
+            status.pop("maxAllocatableResources", None)
         _show_features(after, fitting)
-        _show_readiness(after)
+        _show_readiness(after, nodes)
         await update_status(self._context.store, VIRTUAL_MACHINE_CLASS, before, after)
         return None
 
@@ -81,11 +84,6 @@ class MachineClassController(Controller):
         remove_condition(after, "InUse")
         await remove_finalizer(self._context.store, VIRTUAL_MACHINE_CLASS, before, names.VM_CLASS_CLEANUP)
         return None
-
-
-def suits(node: Object, class_: Object) -> bool:
-    """Whether machines of the class may be on the node: it is selected, and can give the class's processor."""
-    return fits(node, class_["spec"].get("nodeSelector") or {}) and can_give(node, class_)
 
 
 def _discover(class_: Object, nodes: Iterable[Object]) -> None:
@@ -115,7 +113,7 @@ def _show_features(class_: Object, nodes: Iterable[Object]) -> None:
     class_["status"]["cpuFeatures"] = {"enabled": enabled, "notEnabledCommon": beside}
 
 
-def _show_readiness(class_: Object) -> None:
+def _show_readiness(class_: Object, nodes: Sequence[Object]) -> None:
     """Phase and condition ``Ready``. A processor as the node's own is to be had on any."""
     status, type_ = class_["status"], class_["spec"]["cpu"]["type"]
     reason, message = "SuitableNodesFound", ""
@@ -123,7 +121,9 @@ def _show_readiness(class_: Object) -> None:
         reason, message = "NoCpuFeaturesEnabled", "No features of a processor were found for the class yet."
     elif not status["availableNodes"] and type_ not in (CPUType.HOST, CPUType.HOST_PASSTHROUGH):
         reason = "NoSuitableNodesFound"
-        message = "No node matches the nodeSelector of the class and has its processor."
+        message = unknown_to_all(class_, nodes) or (
+            "No node matches the nodeSelector of the class and has its processor."
+        )
     status["phase"] = "Pending" if message else "Ready"
     set_condition(class_, "Ready", not message, reason=reason, message=message)
 
@@ -133,38 +133,3 @@ def _most_allocatable(nodes: Iterable[Object]) -> Object:
     offers = [(node.get("status") or {}).get("allocatable") or {} for node in nodes]
     amounts = {key: [offer[key] for offer in offers if key in offer] for key in ("cpu", "memory")}
     return {key: max(values, key=parse) for key, values in amounts.items() if values}
-
-
-def fits(node: Object, selector: Mapping[str, object]) -> bool:
-    """Whether the node is one that a class's nodeSelector names."""
-    labels = node["metadata"].get("labels") or {}
-    wanted = selector.get("matchLabels") or {}
-    assert isinstance(wanted, dict)  # noqa: S101  by schema
-    if any(labels.get(key) != value for key, value in wanted.items()):
-        return False
-    expressions = selector.get("matchExpressions") or []
-    assert isinstance(expressions, list)  # noqa: S101  by schema
-    return all(_matches(labels, expression) for expression in expressions)
-
-
-def _matches(labels: Mapping[str, str], expression: Mapping[str, object]) -> bool:
-    key, operator = str(expression["key"]), expression["operator"]
-    values = expression.get("values") or []
-    assert isinstance(values, list)  # noqa: S101  by schema
-    present = labels.get(key)
-    match operator:
-        case "In":
-            return present in values
-        case "NotIn":
-            return present not in values
-        case "Exists":
-            return present is not None
-        case "DoesNotExist":
-            return present is None
-        case "Gt" | "Lt":
-            try:
-                here, bound = int(present or ""), int(values[0])
-            except (ValueError, IndexError):
-                return False
-            return here > bound if operator == "Gt" else here < bound
-    return False

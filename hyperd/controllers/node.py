@@ -105,8 +105,7 @@ class NodeController(Controller):
         wanted: dict[str, str | None] = {names.KVM_ENABLED_LABEL: "true" if facts.kvm_usable else None}
         if self._registers:
             wanted["kubernetes.io/arch"] = _GO_ARCHITECTURES.get(facts.architecture, facts.architecture)
-        wanted.update({names.CPU_MODEL_LABEL_PREFIX + model: "true" for model in facts.cpu_models})
-        wanted.update({names.CPU_FEATURE_LABEL_PREFIX + feature: "true" for feature in facts.features})
+        wanted.update(_processors(facts))
         have = node["metadata"].get("labels") or {}
         stale = [k for k in have if k.startswith(_CPU_PREFIXES) and k not in wanted]
         wanted.update(dict.fromkeys(stale))
@@ -139,6 +138,22 @@ class NodeController(Controller):
                 reason = found.reason.replace("Kubelet", "Node", 1)
                 told.append(("Warning" if found.shortage else "Normal", reason, found.message))
         return told
+
+
+def _processors(facts: HostFacts) -> dict[str, str]:
+    """Labels of the models and features that guests may have.
+
+    A node that emulates has a stand-in for the others that exist, too; a name that nothing has is a mistake.
+    """
+    given = {names.CPU_MODEL_LABEL_PREFIX: facts.cpu_models, names.CPU_FEATURE_LABEL_PREFIX: facts.features}
+    told = {prefix + name: "true" for prefix, found in given.items() for name in found}
+    if facts.kvm_usable:
+        return told
+    known = {
+        names.CPU_MODEL_LABEL_PREFIX: facts.known_models,
+        names.CPU_FEATURE_LABEL_PREFIX: facts.known_features,
+    }
+    return {prefix + name: names.CPU_STAND_IN for prefix, found in known.items() for name in found} | told
 
 
 def _set(node: Object, type_: str, status: str, reason: str, message: str) -> None:

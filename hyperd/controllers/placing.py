@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from hyperd.controllers import fitting
 from hyperd.controllers.context import Context
 from hyperd.controllers.heartbeat import served_nodes
 from hyperd.resources import names
@@ -31,14 +32,19 @@ class Places:
         self.choosing = asyncio.Lock()
         """Held while a node is chosen and written."""
 
-    async def usable(self) -> tuple[Sequence[Object], str]:
-        """The nodes that take new work; where there is none, a sentence that says what keeps each from it."""
+    async def usable(self, tolerated: Sequence[Object] = ()) -> tuple[Sequence[Object], str]:
+        """The nodes that take new work; where there is none, a sentence that says what keeps each from it.
+
+        ``tolerated`` are the tolerations of what is to be placed.
+        """
         served = await self._which_are_served()
         emulation = self._context.settings.kubernetes.allow_emulation
         nodes = [item.object() for item in self._nodes.items()]
-        faults = {name_of(node): fault(node, served=served, emulation=emulation) for node in nodes}
+        faults = {
+            name_of(node): fault(node, served=served, emulation=emulation, tolerated=tolerated) for node in nodes
+        }
         usable = [node for node in nodes if not faults[name_of(node)]]
-        return usable, "" if usable else _told(faults)
+        return usable, "" if usable else told(faults)
 
     async def _which_are_served(self) -> frozenset[str]:
         if time.monotonic() - self._served_at > SERVED_SECONDS:
@@ -47,15 +53,15 @@ class Places:
         return self._served
 
 
-def fault(node: Object, *, served: Collection[str], emulation: bool) -> str:
+def fault(node: Object, *, served: Collection[str], emulation: bool, tolerated: Sequence[Object] = ()) -> str:
     """What keeps a node from taking new work, as what follows its name; empty when nothing does.
 
     ``served`` are the nodes with a hyperd; ``emulation`` is whether machines may do without KVM.
     """
     if not is_true(node, "Ready"):
         return "is not Ready"
-    if (node.get("spec") or {}).get("unschedulable"):
-        return "is cordoned"
+    if fitting.cordoned(node, tolerated):
+        return fitting.CORDONED
     if name_of(node) not in served:
         return "has no hyperd that answers"
     if not emulation and labels(node).get(names.KVM_ENABLED_LABEL) != "true":
@@ -63,7 +69,8 @@ def fault(node: Object, *, served: Collection[str], emulation: bool) -> str:
     return ""
 
 
-def _told(faults: Mapping[str, str]) -> str:
+def told(faults: Mapping[str, str]) -> str:
+    """A sentence that says of each node what keeps it from taking the work."""
     if not faults:
         return "The cluster has no node."
     listed = [f"{name} {found}" for name, found in sorted(faults.items())]

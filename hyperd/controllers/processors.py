@@ -7,11 +7,15 @@ chosen nodes have in common, and keeps them in its status: a node that is added 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 
 from hyperd.resources import names
 from hyperd.resources.kind import Object
 from hyperd.resources.meta import labels
 from hyperd.resources.virtual_machine_class import CPUType
+
+_NAMED, _LISTED = 3, 20
+"""How many names a sentence gives at most: of what is asked, of what there is."""
 
 
 def features_of(node: Object) -> frozenset[str]:
@@ -47,10 +51,46 @@ def with_features(class_: Object) -> Object:
 
 def can_give(node: Object, class_: Object) -> bool:
     """Whether guests of the node can have the class's processor. One that emulates has a stand-in for each."""
-    told = labels(node)
+    told, cpu = labels(node), class_["spec"]["cpu"]
     if told.get(names.KVM_ENABLED_LABEL) != "true":
-        return True
-    cpu = class_["spec"]["cpu"]
+        prefix, asked = _asked(class_)
+        known = _known(node, prefix)
+        return not known or known.issuperset(asked)
     if cpu["type"] == CPUType.MODEL:
         return told.get(names.CPU_MODEL_LABEL_PREFIX + cpu["model"]) == "true"
     return features_of(node).issuperset(set(enabled_features(class_)) - names.OPTIONAL_CPU_FEATURES)
+
+
+def unknown_to_all(class_: Object, nodes: Iterable[Object]) -> str:
+    """A sentence about models or features of the class that no node has a name for, and what they may have meant.
+
+    Empty where each is known somewhere, and where no node tells what it knows.
+    """
+    prefix, asked = _asked(class_)
+    known = frozenset[str]().union(*(_known(node, prefix) for node in nodes))
+    unknown = sorted(asked - known) if known else []
+    if not unknown:
+        return ""
+    what = "processor model" if prefix == names.CPU_MODEL_LABEL_PREFIX else "processor feature"
+    named = ", ".join(f'"{name}"' for name in unknown[:_NAMED])
+    folded = {name.lower(): name for name in sorted(known)}
+    close = [folded[name] for one in unknown for name in get_close_matches(one.lower(), folded, n=_NAMED)]
+    hint = f"did you mean {' or '.join(dict.fromkeys(close[:_NAMED]))}?" if close else _listed(sorted(known))
+    return f"No node knows the {what} {named}: {hint}"
+
+
+def _listed(known: Sequence[str]) -> str:
+    more = f" and {len(known) - _LISTED} more" if len(known) > _LISTED else ""
+    return f"known are {', '.join(known[:_LISTED])}{more}."
+
+
+def _asked(class_: Object) -> tuple[str, frozenset[str]]:
+    """The prefix of the labels that tell of what the class asks for, and the names that it asks for."""
+    cpu = class_["spec"]["cpu"]
+    if cpu["type"] == CPUType.MODEL:
+        return names.CPU_MODEL_LABEL_PREFIX, frozenset({cpu["model"]})
+    return names.CPU_FEATURE_LABEL_PREFIX, frozenset(enabled_features(class_)) - names.OPTIONAL_CPU_FEATURES
+
+
+def _known(node: Object, prefix: str) -> frozenset[str]:
+    return frozenset(key.removeprefix(prefix) for key in labels(node) if key.startswith(prefix))

@@ -20,7 +20,7 @@ def repelling(node: Object, tolerated: Iterable[Object]) -> str:
     """The first taint that keeps a machine off the node, as kubectl writes it; empty when none does."""
     tolerated = list(tolerated)
     for taint in _taints(node):
-        if taint.get("effect") in _REPELLING and not any(_tolerates(one, taint) for one in tolerated):
+        if taint.get("effect") in _REPELLING and not any(tolerates(one, taint) for one in tolerated):
             value = f"={taint['value']}" if taint.get("value") else ""
             return f"{taint['key']}{value}:{taint['effect']}"
     return ""
@@ -30,7 +30,7 @@ def disliked(node: Object, tolerated: Iterable[Object]) -> int:
     """How many taints say that the machine had better be elsewhere."""
     tolerated = list(tolerated)
     return sum(
-        taint.get("effect") == "PreferNoSchedule" and not any(_tolerates(one, taint) for one in tolerated)
+        taint.get("effect") == "PreferNoSchedule" and not any(tolerates(one, taint) for one in tolerated)
         for taint in _taints(node)
     )
 
@@ -39,7 +39,8 @@ def _taints(node: Object) -> Sequence[Object]:
     return [taint for taint in (node.get("spec") or {}).get("taints") or () if taint.get("key") not in _FOLLOWING]
 
 
-def _tolerates(toleration: Object, taint: Object) -> bool:
+def tolerates(toleration: Object, taint: Object) -> bool:
+    """Whether a machine with the toleration may be on a node with the taint."""
     effect, key = toleration.get("effect"), toleration.get("key")
     if (effect and effect != taint.get("effect")) or (key and key != taint.get("key")):
         return False

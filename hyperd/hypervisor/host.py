@@ -33,8 +33,9 @@ class CpuType(StrEnum):
 class HostFacts:
     """Facts that do not change while libvirtd and the host run; free memory does, see ``free_memory_bytes``.
 
-    ``cpu_models`` and ``features`` are what guests of the domain type in use may have; ``why_not_kvm`` is a
-    sentence, empty where KVM works. ``cpu_tuning``: a CPU cgroup exists, so shares and quotas can be set.
+     ``cpu_models`` and ``features`` are what guests of the domain type in use may have, ``known_models`` and
+     ``known_features`` all that libvirt has a name for; ``why_not_kvm`` is a sentence, empty where KVM works.
+    ``cpu_tuning``: a CPU cgroup exists, so shares and quotas can be set.
     """
 
     hostname: str
@@ -51,6 +52,8 @@ class HostFacts:
     qemu_version: str
     cpu_models: frozenset[str] = frozenset()
     features: frozenset[str] = frozenset()
+    known_models: frozenset[str] = frozenset()
+    known_features: frozenset[str] = frozenset()
     cpu_tuning: bool = False
     tpm: bool = False
 

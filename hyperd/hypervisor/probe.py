@@ -24,6 +24,9 @@ from hyperd.settings import HypervisorSettings
 
 KVM_DEVICE = Path("/dev/kvm")
 CPUINFO = Path("/proc/cpuinfo")
+CPU_MAP = Path("/usr/share/libvirt/cpu_map")
+"""libvirt's names of processors' features, a file for each family of architectures."""
+_FAMILIES = {"x86_64": "x86", "aarch64": "arm"}
 _MACHINE = "q35"
 
 
@@ -52,6 +55,10 @@ def read_facts(conn: libvirt.virConnect, *, settings: HypervisorSettings) -> Hos
             model.text or "" for model in capabilities.iterfind("cpu/mode[@name='custom']/model[@usable='yes']")
         ),
         features=_features(conn, arch, capabilities, kvm=not why_not) if qemu else frozenset(),
+        known_models=frozenset(
+            model.text or "" for model in capabilities.iterfind("cpu/mode[@name='custom']/model")
+        ),
+        known_features=_known_features(CPU_MAP, arch) if qemu else frozenset(),
         cpu_tuning=_cpu_cgroup(Path("/sys/fs/cgroup")),
         tpm=_tpm(capabilities),
     )
@@ -115,6 +122,15 @@ def _features(conn: libvirt.virConnect, arch: str, capabilities: ET.Element, *, 
     return frozenset(
         feature.get("name", "") for feature in tree.iterfind("feature") if feature.get("policy") != "disable"
     )
+
+
+def _known_features(cpu_map: Path, arch: str) -> frozenset[str]:
+    """Every feature that libvirt has a name for; empty where its map cannot be read."""
+    try:
+        tree = ET.parse(cpu_map / f"{_FAMILIES.get(arch, arch)}_features.xml")  # noqa: S314  libvirt's own file
+    except (OSError, ET.ParseError):
+        return frozenset()
+    return frozenset(feature.get("name", "") for feature in tree.iterfind("feature"))
 
 
 def _cpu_cgroup(root: Path) -> bool:

@@ -77,6 +77,8 @@ NODE_LEASE_LABEL = f"{GROUP}/node"
 """On the Lease by which a hyperd says that it serves the node of that name."""
 CPU_MODEL_LABEL_PREFIX = f"cpu-model.node.{GROUP}/"
 CPU_FEATURE_LABEL_PREFIX = f"cpu-feature.node.{GROUP}/"
+CPU_STAND_IN = "stand-in"
+"""Value of such a label where the node emulates and gives guests another processor in the place of this one."""
 OPTIONAL_CPU_FEATURES = frozenset({"invtsc", "svm"})
 """Features that a class may name for nodes that lack them."""
 

@@ -29,6 +29,7 @@ from hyperd.hypervisor.state import DomainEvent, DomainInfo, DomainState, EventK
 from hyperd.resources import names
 from hyperd.resources.all import (
     CLUSTER_VIRTUAL_IMAGE,
+    NODE,
     SECRET,
     VIRTUAL_DISK,
     VIRTUAL_IMAGE,
@@ -85,6 +86,7 @@ class MachineController(Controller):
         found[VIRTUAL_MACHINE_IP_ADDRESS] = _of_address
         found[VIRTUAL_MACHINE_OPERATION] = operations.machine_of
         found[SECRET] = self._of_secret
+        found[NODE] = self._waiting_for_node
         return found
 
     async def close(self) -> None:
@@ -94,6 +96,13 @@ class MachineController(Controller):
 
     def _of_class(self, item: Item) -> Iterable[Key]:
         return [Key(vm.namespace, vm.name) for vm in self._machines.by_index(usage.CLASS_INDEX, item.name)]
+
+    def _waiting_for_node(self, item: Item) -> Iterable[Key]:
+        """Machines that may start now that this node is another: uncordoned, labelled, rid of a taint."""
+        if item.name == self._context.node_name:
+            for machine in self._machines.items():
+                if (machine.object().get("status") or {}).get("phase") in (None, "", "Pending"):
+                    yield Key(machine.namespace, machine.name)
 
     def _of_secret(self, item: Item) -> Iterable[Key]:
         """Machines of the namespace that wait for their user data."""

@@ -67,7 +67,10 @@ class Dependencies:
     blocked: str = ""
     settling: bool = False
     """What blocks is an address that is being leased: milliseconds away."""
+    class_: Object = field(default_factory=dict)
+    """The machine's class; empty when there is none."""
     class_spec: Object = field(default_factory=dict)
+    """Its spec, with the features that its guests get."""
     address: IPv4Address | None = None
     address_name: str = ""
     devices: list[Device] = field(default_factory=list)
@@ -99,12 +102,13 @@ def check_class(machine: Object, class_: Object | None, found: Dependencies) -> 
         message = f'VirtualMachineClass "{name}" is being deleted.'
         _no_policy(machine, "VirtualMachineClassTerminating", message)
     else:
-        found.class_spec = with_features(class_)
+        found.class_, found.class_spec = class_, with_features(class_)
         check_sizing(machine, name, found)
         if (class_.get("status") or {}).get("phase") == "Ready":
             set_condition(machine, "VirtualMachineClassReady", True, reason="VirtualMachineClassReady")
             return
-        message = f'VirtualMachineClass "{name}" is not Ready.'
+        why = (find_condition(class_, "Ready") or {}).get("message") or ""
+        message = f'VirtualMachineClass "{name}" is not Ready{": " if why else "."}{why}'
     reason = "VirtualMachineClassNotReady"
     set_condition(machine, "VirtualMachineClassReady", False, reason=reason, message=message)
     found.block(message)

@@ -11,7 +11,7 @@ import os
 from dataclasses import replace
 from ipaddress import IPv4Address
 
-from hyperd.controllers import taints, usage
+from hyperd.controllers import fitting, usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine import applied, firmware
 from hyperd.controllers.machine.attached import device_entries
@@ -19,7 +19,6 @@ from hyperd.controllers.machine.dependencies import Dependencies
 from hyperd.controllers.machine.plan import Plan, make_plan
 from hyperd.controllers.machine.room import Room, lacking, requested, requested_by_instance, total
 from hyperd.controllers.machine.status import Observed
-from hyperd.controllers.machine_class import fits
 from hyperd.crashpoints import CrashPoint, reached
 from hyperd.errors import NotFound, PermanentError
 from hyperd.hypervisor.host import HostFacts, domain_type, free_memory_bytes
@@ -70,16 +69,13 @@ class Instances:
         self._facts = await self._context.hypervisor.facts()
         return self._facts
 
-    async def unfit(self, machine: Object, class_spec: Object) -> str:
-        """Why the machine cannot be on this node: its nodeSelector, a taint, or no room; empty when it can."""
-        selector = machine["spec"].get("nodeSelector") or {}
-        node = self._context.informer(NODE).get("", self._context.node_name)
-        if selector and node is not None and not fits(node, {"matchLabels": selector}):
-            wanted = ", ".join(f"{key}={value}" for key, value in sorted(selector.items()))
-            return f"Node {self._context.node_name} does not have the labels of the nodeSelector: {wanted}."
-        taint = taints.repelling(node or {}, taints.tolerations(machine["spec"], class_spec))
-        if taint:
-            return f"Node {self._context.node_name} has the taint {taint}, which the machine does not tolerate."
+    async def unfit(self, machine: Object, class_: Object) -> str:
+        """Why the machine cannot start on this node: the node or the room that it has; empty when it can."""
+        node, name = self._context.informer(NODE).get("", self._context.node_name), self._context.node_name
+        if node is None:
+            return f"Node {name} has not told yet what it has."
+        if why := fitting.misfit(node, machine["spec"], class_):
+            return f"Node {name} {why}."
         facts = await self.facts()
         if domain_type(facts, self._context.settings.hypervisor) is DomainType.TEST:
             return ""

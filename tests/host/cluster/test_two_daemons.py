@@ -108,7 +108,7 @@ def test_a_disk_waits_for_its_machine_which_goes_where_taints_let_it(pair: Pair)
 
     kubectl("taint", "node", "beta", "broken:NoExecute")
     first.create(machine("kept-off", "kept-off"))
-    told = "taints of the nodes that it could be on: alpha has for=few:NoSchedule, beta has broken:NoExecute."
+    told = "beta has the taint broken:NoExecute, which the machine does not tolerate"
     first.wait("vm", "kept-off", lambda vm: told in str((vm.get("status") or {}).get("conditions")))
     op = first.create(operation("Restart", "free", force=True))
     told = "Node beta has the taint broken:NoExecute, which the machine does not tolerate."

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from hyperd.controllers.machine_class import suits
-from hyperd.controllers.processors import common_features, with_features
+from hyperd.controllers.fitting import suits
+from hyperd.controllers.processors import common_features, unknown_to_all, with_features
 from hyperd.resources.kind import Object
 
 GROUP = "virtualization.deckhouse.io"
@@ -56,3 +56,15 @@ def test_guests_get_the_features_that_were_found() -> None:
 )
 def test_a_node_suits_that_is_selected_and_has_the_processor(asked: Object, there: Object, suitable: bool) -> None:
     assert suits(there, asked) is suitable
+
+
+def test_a_name_that_no_node_knows_is_told_with_what_may_have_been_meant() -> None:
+    known = [node(models=("Nehalem", "EPYC"), kvm=False), node("aes", "avx2", models=("Penryn",))]
+    told = unknown_to_all(class_("Model", model="nehalm"), known)
+    assert told == 'No node knows the processor model "nehalm": did you mean Nehalem?'
+    told = unknown_to_all(class_("Model", model="Nonesuch"), known)
+    assert told == 'No node knows the processor model "Nonesuch": known are EPYC, Nehalem, Penryn.'
+    assert "avx2" in unknown_to_all(class_("Features", features=["aes", "avx3"]), known)
+    assert unknown_to_all(class_("Model", model="Penryn"), known) == ""
+    assert unknown_to_all(class_("Features", features=["svm"]), known) == ""
+    assert unknown_to_all(class_("Model", model="Nonesuch"), [{"metadata": {"name": "n"}}]) == ""
