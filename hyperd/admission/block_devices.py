@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from hyperd.admission.context import Context
 from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_IMAGE
 from hyperd.resources.kind import Object
+from hyperd.resources.unbuilt import not_live_in
 from hyperd.resources.virtual_machine import BlockDeviceKind
 
 PATH = "spec.blockDeviceRefs"
+_RUNNING = frozenset({"Starting", "Running", "Migrating", "Pause", "Stopping"})
 _IMAGES = {
     BlockDeviceKind.VIRTUAL_IMAGE: VIRTUAL_IMAGE,
     BlockDeviceKind.CLUSTER_VIRTUAL_IMAGE: CLUSTER_VIRTUAL_IMAGE,
@@ -24,8 +26,18 @@ async def check(context: Context) -> None:
     _check_unique(context, refs)
     await _check_first(context, refs[0])
     former = context.old_spec.get("blockDeviceRefs")
-    if former is not None and former != refs and not context.spec["enableParavirtualization"]:
+    if former is None or _devices(former) == _devices(refs):
+        return
+    if not context.spec["enableParavirtualization"]:
         context.warn(f"{PATH}: without paravirtualization a change of devices needs a restart")
+    elif context.phase in _RUNNING:
+        for sentence in not_live_in(context.request.kind, ["blockDeviceRefs"]):
+            context.warn(f"{PATH}: {sentence}")
+
+
+def _devices(refs: Sequence[Object]) -> list[tuple[str | None, str | None]]:
+    """What is compared of a running machine: all but the order of booting."""
+    return [(ref.get("kind"), ref.get("name")) for ref in refs]
 
 
 def _check_whole(context: Context, refs: Sequence[Object]) -> bool:

@@ -52,6 +52,12 @@ FINALIZERS: Final[Mapping[Kind, str]] = {
 """Set at birth: no moment in which an object could go without its host part being cleaned up."""
 
 
+JUDGED: Final = frozenset(
+    {*RULES, *FINALIZERS, *(kind for kind in kinds.KINDS if kind.not_built or kind.unbuilt or kind.refused)}
+)
+"""Kinds whose writes have something to be told, refused or completed."""
+
+
 def reviewer(settings: Settings, *, may: May) -> Admit:
     """``review`` with the policy of these settings, as the store wants it; ``may`` decides about users."""
     policy = Policy(virtual_machine_cidrs=settings.network.virtual_machine_cidrs, may=may)
@@ -69,7 +75,7 @@ async def review(request: AdmissionRequest, *, policy: Policy | None = None) -> 
     """
     rules = RULES.get(request.kind)
     new = request.new
-    if rules is None or new is None or request.operation == "DELETE" or request.subresource:
+    if request.kind not in JUDGED or new is None or request.operation == "DELETE" or request.subresource:
         return AdmissionResponse(new)
     context = Context(request, Policy() if policy is None else policy)
     if context.creating and request.kind in FINALIZERS:
@@ -83,7 +89,8 @@ async def review(request: AdmissionRequest, *, policy: Policy | None = None) -> 
             return AdmissionResponse(new, causes=context.causes)
         if context.spec_changed:
             _tell_unbuilt(context)
-    await rules(context)
+    if rules is not None:
+        await rules(context)
     return AdmissionResponse(new, warnings=context.warnings, causes=context.causes, forbidden=context.denial)
 
 
@@ -97,6 +104,8 @@ def _is_untouched(context: Context) -> bool:
 
 def _tell_unbuilt(context: Context) -> None:
     kind = context.request.kind
+    if context.creating and kind.not_built:
+        context.warn(f"{kind.kind}: {kind.not_built}")
     for path, sentence in refused_in(kind, context.new):
         context.forbidden(path, sentence)
     for path, sentence in unbuilt_in(kind, context.new):

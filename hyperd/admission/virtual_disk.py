@@ -6,7 +6,7 @@ from typing import Any
 
 from hyperd.admission.context import Context
 from hyperd.admission.images import check_name, check_source
-from hyperd.resources import meta
+from hyperd.resources import meta, storage_class
 from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, STORAGE_CLASS, VIRTUAL_IMAGE
 from hyperd.resources.data_source import DataSourceType
 from hyperd.resources.kind import Object
@@ -33,6 +33,7 @@ async def review(context: Context) -> None:
     size = _check_size(context)
     if context.phase in _PROVISIONED:
         _check_provisioned(context)
+        await _check_growth(context)
     else:
         await _check_storage_class(context)
         await _compare_with_image(context, size)
@@ -94,8 +95,25 @@ def _check_provisioned(context: Context) -> None:
 
 async def _check_storage_class(context: Context) -> None:
     name = _claim(context.spec).get("storageClassName")
-    if name and await context.find(STORAGE_CLASS, name) is None:
+    class_ = await context.find(STORAGE_CLASS, name) if name else None
+    if name and class_ is None:
         context.invalid(_CLASS_PATH, name, f'StorageClass "{name}" does not exist')
+    elif class_ is not None and (fault := storage_class.fault(class_)):
+        context.warn(f"{_CLASS_PATH}: {fault} The disk waits.")
+
+
+async def _check_growth(context: Context) -> None:
+    """A disk grows where its class lets it."""
+    wanted, former = (_claim(spec).get("size") for spec in (context.spec, context.old_spec))
+    if wanted is None or former is None or context.causes or to_bytes(wanted) <= to_bytes(former):
+        return
+    name = str(((context.old or {}).get("status") or {}).get("storageClassName") or "")
+    class_ = await context.find(STORAGE_CLASS, name) if name else None
+    if class_ is not None and not storage_class.may_grow(class_):
+        context.forbidden(
+            SIZE_PATH,
+            f'StorageClass "{name}" does not let its volumes grow: set its allowVolumeExpansion',
+        )
 
 
 async def _compare_with_image(context: Context, size: int | None) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from typing import Final
 
-from hyperd.admission.dispatch import FINALIZERS, RULES
+from hyperd.admission.dispatch import FINALIZERS, JUDGED, RULES
 from hyperd.api import clusterroles
 from hyperd.api.registration import API_SERVICE_OBJECT, WEBHOOKS
 from hyperd.api.subresources import GROUP as AGGREGATED
@@ -64,9 +64,9 @@ def api_service() -> Object:
 
 def webhooks() -> list[Object]:
     """Has the API server ask for defaults and verdicts, of every kind that has some."""
-    judged = sorted({*RULES, *FINALIZERS}, key=lambda kind: kind.plural)
-    ours = [kind for kind in judged if not kind.core]
-    mutation = _webhook(f"mutation.{GROUP}", MUTATION_PATH, ours)
+    judged = [kind for kind in sorted(JUDGED, key=lambda kind: kind.plural) if not kind.core]
+    completed = [kind for kind in judged if kind in RULES or kind in FINALIZERS]
+    mutation = _webhook(f"mutation.{GROUP}", MUTATION_PATH, completed)
     mutation["reinvocationPolicy"] = "IfNeeded"
     provisioning = _webhook(f"provisioning.{GROUP}", VALIDATION_PATH, [SECRET])
     # Warnings only: Secrets of a whole cluster must not wait for hyperd, and of others it learns nothing.
@@ -81,7 +81,7 @@ def webhooks() -> list[Object]:
         _configuration("MutatingWebhookConfiguration", [mutation]),
         _configuration(
             "ValidatingWebhookConfiguration",
-            [_webhook(f"validation.{GROUP}", VALIDATION_PATH, ours), provisioning],
+            [_webhook(f"validation.{GROUP}", VALIDATION_PATH, judged), provisioning],
         ),
     ]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from hyperd.errors import AlreadyExists, NotFound
-from hyperd.resources import names
+from hyperd.resources import names, storage_class
 from hyperd.resources.all import CONFIG_MAP, STORAGE_CLASS, VIRTUAL_MACHINE_CLASS
 from hyperd.resources.kind import Object
 from hyperd.settings import Settings
@@ -20,8 +20,11 @@ RECORD = "hyperd-bootstrap"
 
 async def bootstrap(store: Store, settings: Settings, *, namespace: str = CLUSTER_NAMESPACE) -> None:
     """Make what is missing; safe to run at every start. ``namespace`` is where the record is."""
-    with suppress(AlreadyExists):
-        await store.create(STORAGE_CLASS, "", _storage_class(settings))
+    classes = await store.find_all(STORAGE_CLASS)
+    if not any(class_["metadata"]["name"] == settings.storage.storage_class for class_ in classes):
+        with suppress(AlreadyExists):
+            default = not any(storage_class.is_default(class_) for class_ in classes)
+            await store.create(STORAGE_CLASS, "", _storage_class(settings, default=default))
     try:
         await store.get(CONFIG_MAP, namespace, RECORD)
     except NotFound:
@@ -37,16 +40,15 @@ async def bootstrap(store: Store, settings: Settings, *, namespace: str = CLUSTE
             await store.create(CONFIG_MAP, namespace, record)
 
 
-def _storage_class(settings: Settings) -> Object:
+def _storage_class(settings: Settings, *, default: bool) -> Object:
     metadata: Object = {"name": settings.storage.storage_class}
-    if settings.home == "embedded":
-        # Which class is a cluster's default is its administrator's choice.
+    if default:
         metadata["annotations"] = {names.DEFAULT_STORAGE_CLASS_ANNOTATION: "true"}
     return {
         "apiVersion": "storage.k8s.io/v1",
         "kind": "StorageClass",
         "metadata": metadata,
-        "provisioner": "hyperd.local/directory",
+        "provisioner": storage_class.PROVISIONER,
         "reclaimPolicy": "Delete",
         "volumeBindingMode": "Immediate",
         "allowVolumeExpansion": True,

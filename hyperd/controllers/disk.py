@@ -8,21 +8,23 @@ remember: the next reconcile finds the file or makes it.
 from __future__ import annotations
 
 import copy
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from hyperd.controllers import transfer, usage
 from hyperd.controllers.context import Context
+from hyperd.controllers.disk_class import PROVISIONED, DiskClasses
 from hyperd.controllers.image import repository_of
 from hyperd.controllers.jobs import Jobs
 from hyperd.controllers.unbuilt import name_unbuilt_fields
 from hyperd.errors import HyperdError, PermanentError
 from hyperd.imagefile.detect import ImageFormat
-from hyperd.resources import names
+from hyperd.resources import names, storage_class
 from hyperd.resources.all import (
     CLUSTER_VIRTUAL_IMAGE,
+    NODE,
     STORAGE_CLASS,
     VIRTUAL_DISK,
     VIRTUAL_IMAGE,
@@ -39,7 +41,8 @@ from hyperd.storage.pool import Volume
 from registry.models import CachedImage, ImportRequest, Report
 
 RETRY_SECONDS = 5.0
-_PROVISIONED = ("Ready", "Resizing", "Exporting", "Migrating", "PVCLost")
+_AGAIN_SECONDS = 30.0
+"""When to look again at what an event should tell of."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class DiskController(Controller):
         self._context = context
         self._disks = context.informer(VIRTUAL_DISK)
         self._machines = context.informer(VIRTUAL_MACHINE)
-        self._classes = context.informer(STORAGE_CLASS)
+        self._rules = DiskClasses(context, self._machines)
         self._jobs: Jobs[Volume] = Jobs()
         for kind in (VIRTUAL_IMAGE, CLUSTER_VIRTUAL_IMAGE):
             context.informer(kind)
@@ -80,7 +83,15 @@ class DiskController(Controller):
             VIRTUAL_MACHINE: usage.device_keys(VIRTUAL_DISK),
             VIRTUAL_IMAGE: self._from_image(VIRTUAL_IMAGE),
             CLUSTER_VIRTUAL_IMAGE: self._from_image(CLUSTER_VIRTUAL_IMAGE),
+            STORAGE_CLASS: lambda _: self._without_volume(),
+            NODE: lambda node: self._without_volume() if node.name == self._context.node_name else (),
         }
+
+    def _without_volume(self) -> Iterable[Key]:
+        """Disks that may get their volume now that their class or this node is another."""
+        for disk in self._disks.items():
+            if (disk.object().get("status") or {}).get("phase") not in PROVISIONED:
+                yield Key(disk.namespace, disk.name)
 
     def _from_image(self, kind: Kind) -> Mapper:
         return lambda item: [
@@ -102,28 +113,20 @@ class DiskController(Controller):
         if before["metadata"].get("deletionTimestamp"):
             return await self._delete(before, after)
         name_unbuilt_fields(VIRTUAL_DISK, after)
-        result = self._check_class(after)
-        if result is None:
-            if status.get("phase") in _PROVISIONED:
-                result = await self._keep(after)
-            else:
-                result = await self._provision(after)
+        class_ = self._rules.of(after)
+        if status.get("phase") in PROVISIONED:
+            result = await self._keep(after, class_)
+        elif class_ is None or not (self._begun(after) or self._rules.allows(after, class_)):
+            result = Result(_AGAIN_SECONDS)
+        else:
+            result = await self._provision(after)
         self._show_usage(after)
         await update_status(self._context.store, VIRTUAL_DISK, before, after)
         return result
 
-    def _check_class(self, disk: Object) -> Result | None:
-        claim = disk["spec"].get("persistentVolumeClaim") or {}
-        name = claim.get("storageClassName") or self._context.settings.storage.storage_class
-        if self._classes.item("", name) is None:
-            message = f'StorageClass "{name}" does not exist; the node offers its default class.'
-            disk["status"]["phase"] = disk["status"].get("phase") or "Pending"
-            set_condition(disk, "StorageClassReady", False, reason="StorageClassNotReady", message=message)
-            set_condition(disk, "Ready", False, reason="StorageClassIsNotReady", message=message)
-            return Result(30.0)
-        disk["status"]["storageClassName"] = name
-        set_condition(disk, "StorageClassReady", True, reason="StorageClassReady")
-        return None
+    def _begun(self, disk: Object) -> bool:
+        """Whether its volume is being made, or could not be."""
+        return self._jobs.get(disk["metadata"]["uid"]) is not None or disk["status"].get("phase") == "Failed"
 
     async def _provision(self, disk: Object) -> Result | None:
         meta, status = disk["metadata"], disk["status"]
@@ -278,7 +281,7 @@ class DiskController(Controller):
             return Waiting(f"{prefix}NotReady", f'{kind.kind} "{ref["name"]}" is {phase}, not Ready.')
         return Source(reference=reference)
 
-    async def _keep(self, disk: Object) -> Result | None:
+    async def _keep(self, disk: Object, class_: Object | None) -> Result | None:
         """A provisioned disk: notice its loss, grow it when asked."""
         meta, status = disk["metadata"], disk["status"]
         status["observedGeneration"] = meta["generation"]
@@ -291,6 +294,12 @@ class DiskController(Controller):
         requested = _requested(disk)
         if requested is None or round_up(requested) <= volume.virtual_size:
             self._ready(disk, volume)
+            return None
+        if status["phase"] != "Resizing" and (class_ is None or not storage_class.may_grow(class_)):
+            name = status.get("storageClassName", "")
+            message = f'StorageClass "{name}" does not let its volumes grow (allowVolumeExpansion).'
+            self._ready(disk, volume)
+            set_condition(disk, "Resizing", False, reason="NotAvailable", message=message)
             return None
         return await self._grow(disk, round_up(requested))
 

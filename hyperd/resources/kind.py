@@ -86,6 +86,8 @@ class Kind:
     """Like ``unbuilt``, for what would cost data or safety if it were ignored: admission refuses it."""
     hidden: Mapping[str, Callable[[str], str]] = field(default_factory=dict)
     """Paths that only those see who may edit the object → what others see there. See ``resources.hidden``."""
+    not_live: Mapping[str, str] = field(default_factory=dict)
+    """Spec fields that the reference changes while the instance runs and this version does not → what to say."""
     deprecated: bool = False
     """Whether another version should be used; every answer of this one carries a warning then."""
     not_built: str = ""

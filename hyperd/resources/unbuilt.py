@@ -6,7 +6,7 @@ or refuses, controllers set a condition: nothing is silently ignored.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from hyperd.resources.kind import Kind, Object
@@ -28,6 +28,12 @@ def unbuilt_in(kind: Kind, obj: Object) -> list[Unbuilt]:
 def refused_in(kind: Kind, obj: Object) -> list[Unbuilt]:
     """Fields that would cost data or safety if they were ignored."""
     return _named(kind.refused, obj)
+
+
+def not_live_in(kind: Kind, changed: Iterable[str]) -> list[str]:
+    """What to tell of ``changed`` fields of the spec of something that runs; each once."""
+    fields = {path.partition(".")[0] for path in changed}
+    return [sentence for name, sentence in kind.not_live.items() if name in fields]
 
 
 def _named(declared: Mapping[str, str], obj: Object) -> list[Unbuilt]:

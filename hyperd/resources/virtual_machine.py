@@ -327,6 +327,12 @@ VIRTUAL_MACHINE = KINDS.add(
             "spec.topologySpreadConstraints": f"topologySpreadConstraints is {_NOT_WEIGHED}",
             "spec.priorityClassName": f"priorityClassName is {_NOT_WEIGHED}",
         },
+        not_live={
+            "blockDeviceRefs": (
+                "Attaching devices to a running machine and detaching them is not built yet: the change waits for "
+                "a restart."
+            ),
+        },
         refused={
             "spec.bootloader=EFIWithSecureBoot": (
                 "Secure boot is not built yet, and booting without it would break its promise: use EFI."

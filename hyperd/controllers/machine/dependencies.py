@@ -36,12 +36,14 @@ from hyperd.resources.conditions import find_condition, remove_condition, set_co
 from hyperd.resources.kind import Kind, Object
 from hyperd.resources.meta import owner_reference
 from hyperd.resources.sizing import sizing_faults
+from hyperd.resources.storage_class import WAIT_FOR_FIRST_CONSUMER
 from hyperd.runtime.controller import Key
 from registry.models import CachedImage
 
 Wake = Callable[[], None]
 
 _TAKEN = "is in use by another VM"
+_AWAITS_CONSUMER = f"is {WAIT_FOR_FIRST_CONSUMER}, not Ready."
 _USABLE_DISK_PHASES = ("Ready", "Resizing")
 
 
@@ -257,7 +259,10 @@ class Resolver:
         if problems:
             message = " ".join(problems)
             self._tell_taken(machine, message)
-            set_condition(machine, "BlockDevicesReady", False, reason="BlockDevicesNotReady", message=message)
+            reason = "BlockDevicesNotReady"
+            if all(problem.endswith(_AWAITS_CONSUMER) for problem in problems):
+                reason = "WaitingForWaitForFirstConsumerBlockDevicesToBeReady"
+            set_condition(machine, "BlockDevicesReady", False, reason=reason, message=message)
             found.block(message)
         else:
             set_condition(machine, "BlockDevicesReady", True, reason="BlockDevicesReady")

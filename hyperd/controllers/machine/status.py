@@ -12,11 +12,13 @@ from hyperd.controllers.machine.dependencies import Dependencies
 from hyperd.controllers.machine.plan import fraction_of
 from hyperd.controllers.machine.room import memory_overhead, requested
 from hyperd.hypervisor.state import DomainInfo, DomainState, GuestInfo
+from hyperd.resources.all import VIRTUAL_MACHINE
 from hyperd.resources.conditions import find_condition, remove_condition, set_condition
 from hyperd.resources.kind import Object
 from hyperd.resources.meta import go_duration, now_rfc3339, parse_time
 from hyperd.resources.quantity import format_bytes
 from hyperd.resources.sizing import socket_count
+from hyperd.resources.unbuilt import not_live_in
 
 _TRANSITIONS_KEPT = 10
 _LAUNCH_STAGES = {
@@ -208,7 +210,8 @@ def _slow(observed: Observed) -> str:
 def awaited(changes: list[Object]) -> str:
     """A sentence that names what a restart would apply."""
     paths = ", ".join(change["path"] for change in changes)
-    return f"Restart the virtual machine to apply: {paths}."
+    why = not_live_in(VIRTUAL_MACHINE, (change["path"] for change in changes))
+    return " ".join((f"Restart the virtual machine to apply: {paths}.", *why))
 
 
 def _show_changes(machine: Object, running: applied.Applied) -> None:

@@ -1,0 +1,68 @@
+"""Whatever is not built says so at once, of each kind and each field that is declared so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hyperd.admission.dispatch import FINALIZERS, RULES
+from hyperd.api.manifests import webhooks
+from hyperd.resources.all import KINDS, VIRTUAL_MACHINE
+from hyperd.resources.kind import Kind, Object
+from hyperd.resources.unbuilt import refused_in, unbuilt_in
+from tests.unit.admission.world import World, changed, stored
+from tests.unit.resources.samples import examples, machine
+
+UNBUILT = [kind for kind in KINDS if kind.not_built]
+FIELDS = [(kind, key) for kind in KINDS for key in (*kind.unbuilt, *kind.refused)]
+
+
+@pytest.mark.parametrize("kind", UNBUILT, ids=lambda kind: kind.kind)
+async def test_a_kind_that_is_not_built_warns_at_create_and_not_again(kind: Kind) -> None:
+    world = World()
+    obj = next(one for one in examples() if one["kind"] == kind.kind)
+    told = (await world.create(obj)).warnings
+    assert told[0] == f"{kind.kind}: {kind.not_built}"
+    relabelled = stored(obj)
+    relabelled["metadata"]["labels"] = {"a": "b"}
+    assert (await world.update(stored(obj), relabelled)).warnings == []
+
+
+def at(path: str, value: Any) -> Object:
+    """An object that has ``value`` at ``path`` and nothing else."""
+    for part in reversed(path.split(".")):
+        value = {part.removesuffix("[]"): [value] if part.endswith("[]") else value}
+    assert isinstance(value, dict)
+    return value
+
+
+@pytest.mark.parametrize(("kind", "key"), FIELDS, ids=lambda one: one.kind if isinstance(one, Kind) else one)
+def test_a_field_that_is_declared_without_effect_is_told(kind: Kind, key: str) -> None:
+    path, equals, value = key.partition("=")
+    obj = at(path, value if equals else "something")
+    (found,) = [*unbuilt_in(kind, obj), *refused_in(kind, obj)]
+    assert found.sentence == {**kind.unbuilt, **kind.refused}[key]
+
+
+def test_a_cluster_asks_about_every_kind_that_has_something_to_be_told() -> None:
+    validation = webhooks()[1]["webhooks"][0]
+    asked = {plural for rule in validation["rules"] for plural in rule["resources"]}
+    told = {kind.plural for kind in KINDS if not kind.core and (kind.not_built or kind.unbuilt or kind.refused)}
+    assert told <= asked
+    mutation = webhooks()[0]["webhooks"][0]
+    completed = {plural for rule in mutation["rules"] for plural in rule["resources"]}
+    assert completed == {kind.plural for kind in {*RULES, *FINALIZERS} if not kind.core}
+
+
+@pytest.mark.parametrize("phase", ["Running", "Starting", "Pause", "Stopping", "Stopped", "Pending"])
+async def test_a_device_added_to_a_running_machine_says_that_it_waits(phase: str) -> None:
+    old = {**stored(machine()), "status": {"phase": phase}}
+    refs = [*old["spec"]["blockDeviceRefs"], {"kind": "VirtualDisk", "name": "more"}]
+    told = " ".join((await World().update(old, changed(old, blockDeviceRefs=refs))).warnings)
+    running = phase not in ("Stopped", "Pending")
+    assert (VIRTUAL_MACHINE.not_live["blockDeviceRefs"] in told) is running
+    reordered = [{**ref, "bootOrder": 1} for ref in old["spec"]["blockDeviceRefs"][:1]]
+    rest = old["spec"]["blockDeviceRefs"][1:]
+    told = " ".join((await World().update(old, changed(old, blockDeviceRefs=[*reordered, *rest]))).warnings)
+    assert VIRTUAL_MACHINE.not_live["blockDeviceRefs"] not in told
