@@ -22,7 +22,7 @@ from hyperd.api.routes import Target
 from hyperd.api.veil import Veil
 from hyperd.errors import HyperdError, MethodNotAllowed, NotAcceptable, Unauthorized
 from hyperd.resources.kind import Object
-from hyperd.store.interface import Item, Listing, User
+from hyperd.store.interface import FieldRequirement, Item, Listing, Selector, User
 
 REQUEST_ID = "X-Request-Id"
 SLOW_READER_SECONDS = 30.0
@@ -51,6 +51,8 @@ class Call:
     """Name of the object that was created."""
     veil: Veil | None = None
     """What the answer must pass; None where the kind hides nothing."""
+    left_out: FieldRequirement | None = None
+    """What a list or watch over all must also ask of objects, as the user may not see the others."""
 
     @property
     def accept(self) -> str:
@@ -67,6 +69,12 @@ class Call:
         if accepted.form is not Form.OBJECT:
             self.include_object()
         return accepted
+
+    def within_sight(self, selector: Selector) -> Selector:
+        """``selector`` for what the user may see."""
+        if self.left_out is None:
+            return selector
+        return replace(selector, fields=(*selector.fields, self.left_out))
 
     def include_object(self) -> tables.IncludeObject:
         """How much of an object a Table's row carries. Raises BadRequest."""

@@ -257,13 +257,14 @@ class ApiServer:
             group=target.kind.group,
             resource=target.kind.plural,
             subresource=target.subresource,
-            # A namespace is in itself: who is limited to it may look at it.
             namespace=target.name if target.kind is NAMESPACE else target.scope,
             name=target.name,
         )
         seen.attributes = attributes
         seen.writes = verb not in _READS and target.kind not in QUESTIONS
         await authorization.require(self._authorizer, call.user, attributes)
+        if not target.name and target.namespace is None and verb != "create":
+            call.left_out = await authorization.out_of_sight(self._authorizer, call.user, attributes, target.kind)
         if target.kind.deprecated:
             call.warnings.append(self._kinds.deprecation(target.kind))
         if target.kind.hidden:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from hyperd.errors import Forbidden
+from hyperd.resources.all import NAMESPACE
 from hyperd.resources.kind import Kind
-from hyperd.store.interface import User
+from hyperd.resources.names import GROUP, SYSTEM_NAMESPACE
+from hyperd.store.interface import FieldRequirement, User
 
 
 @dataclass(frozen=True)
@@ -72,15 +74,37 @@ def asking(authorizer: Decider) -> Callable[[User, str, Kind, str, str], Awaitab
     return may
 
 
+async def out_of_sight(authorizer: Decider, user: User, asked: Attributes, kind: Kind) -> FieldRequirement | None:
+    """What leaves out, of a list or watch of ``kind`` everywhere, the part of it that ``user`` may not see.
+
+    None where there is nothing to leave out. Whoever asks about the system's namespace itself hears the same.
+    """
+    if not kind.namespaced and kind is not NAMESPACE:
+        return None
+    name = "" if kind.namespaced else SYSTEM_NAMESPACE
+    if await authorizer.allows(user, replace(asked, namespace=SYSTEM_NAMESPACE, name=name)):
+        return None
+    path = "metadata.namespace" if kind.namespaced else "metadata.name"
+    return FieldRequirement(path, SYSTEM_NAMESPACE, equal=False)
+
+
+def is_our_status(attributes: Attributes) -> bool:
+    """Whether it is about the status of an object of ours, which controllers believe."""
+    return attributes.group == GROUP and attributes.subresource == "status"
+
+
 async def require(authorizer: Decider, user: User, attributes: Attributes) -> None:
     """Raises Forbidden with kube-apiserver's sentence."""
     if await authorizer.allows(user, attributes):
         return
+    why = ""
+    if is_our_status(attributes) and attributes.verb != "get":
+        why = ": what hyperd has seen stands there, so hyperd alone writes it"
     subject = f"{attributes.resource}.{attributes.group}" if attributes.group else attributes.resource
     if attributes.name:
         subject += f' "{attributes.name}"'
     raise Forbidden(
-        f'{f"{subject} is " if subject else ""}forbidden: User "{user.name}" cannot {attributes}',
+        f'{f"{subject} is " if subject else ""}forbidden: User "{user.name}" cannot {attributes}{why}',
         kind=attributes.resource,
         group=attributes.group,
         name=attributes.name,

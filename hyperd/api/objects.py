@@ -89,7 +89,7 @@ class Objects:
         return await self._store(call.target).list(
             call.target.kind,
             call.target.namespace,
-            selector=wanted.selector,
+            selector=call.within_sight(wanted.selector),
             limit=wanted.limit,
             continue_token=wanted.continue_token,
             resource_version=wanted.resource_version,

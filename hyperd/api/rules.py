@@ -2,18 +2,20 @@
 
 The split is the reference's: who reads, who also opens consoles and switches machines, who also edits what lives
 in namespaces, who administers. A login that is limited to namespaces has its role in them alone, and may read the
-few cluster-wide kinds that a machine's manifest names.
+few cluster-wide kinds that a machine's manifest names. The system's namespace is the administrators' alone: what
+others list or watch everywhere leaves it out (``authorization.out_of_sight``).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from hyperd.api import subresources
-from hyperd.api.authorization import Attributes, Rule
+from hyperd.api.authorization import Attributes, Rule, is_our_status
+from hyperd.api.review_kinds import ASKED
 from hyperd.resources.all import EVENT, LEASE, NAMESPACE, SECRET, VIRTUAL_MACHINE_OPERATION
 from hyperd.resources.kind import Kind, Registry
 from hyperd.resources.names import SYSTEM_NAMESPACE
@@ -27,7 +29,7 @@ AUTHENTICATED = "system:authenticated"
 _READ = ("get", "list", "watch")
 _WRITE = ("create", "update", "patch", "delete", "deletecollection")
 _CATALOGUE = frozenset({"virtualmachineclasses", "clustervirtualimages", "storageclasses"})
-_SYSTEMS_OWN = (EVENT, LEASE)
+_SYSTEMS_OWN = frozenset({EVENT.plural, LEASE.plural})
 """Kinds in namespaces that only the daemon and administrators write."""
 _OPERATOR_SESSIONS = ("console", "vnc", "portforward", "log", "cancelevacuation")
 _REVIEWS = (
@@ -60,7 +62,7 @@ def _readable(kinds: Iterable[Kind]) -> Iterator[Rule]:
 
 
 def _viewer(kinds: Sequence[Kind]) -> Iterator[Rule]:
-    yield from _readable([kind for kind in kinds if kind is not SECRET])
+    yield from _readable([kind for kind in kinds if kind.plural != SECRET.plural])
     yield Rule(("get",), paths=("/metrics",))
 
 
@@ -77,7 +79,7 @@ def _editor(kinds: Sequence[Kind]) -> Iterator[Rule]:
         if plural not in subresources.CLUSTER_SCOPED:
             yield Rule(verbs, (subresources.GROUP,), (f"{plural}/{name}",))
     for kind in kinds:
-        if not kind.namespaced or kind in _SYSTEMS_OWN:
+        if not kind.namespaced or kind.plural in _SYSTEMS_OWN:
             continue
         yield Rule(_offered(kind, (*_READ, *_WRITE)), (kind.group,), (kind.plural,))
         if "scale" in kind.subresources:
@@ -147,10 +149,15 @@ class RoleAuthorizer:
             Role.OPERATOR: _table(operator),
             Role.EDITOR: _table(editor),
         }
-        self._cluster_wide = frozenset((kind.group, kind.plural) for kind in known if not kind.namespaced)
+        self._cluster_wide = frozenset(
+            (kind.group, kind.plural) for kind in (*known, *ASKED) if not kind.namespaced
+        ) | {(subresources.GROUP, plural) for plural in subresources.CLUSTER_SCOPED}
 
     async def allows(self, user: User, attributes: Attributes) -> bool:
+        attributes = self._placed(attributes)
         grant = _grant(user)
+        if is_our_status(attributes) and attributes.verb not in _READ and MASTERS not in user.groups:
+            return False
         if grant is not None and grant.role is Role.ADMIN and grant.namespaces is None:
             return True
         if AUTHENTICATED in user.groups and _holds(self._basic, attributes):
@@ -160,6 +167,17 @@ class RoleAuthorizer:
         if grant.namespaces is not None:
             return self._allows_within(grant, grant.namespaces, attributes)
         return attributes.namespace != SYSTEM_NAMESPACE and _holds(self._tables[grant.role], attributes)
+
+    def _placed(self, attributes: Attributes) -> Attributes:
+        """``attributes`` as a request has them: who asks about a right may name any namespace beside any kind.
+
+        What is cluster-wide is in no namespace, but for a Namespace, which is in itself: who is limited to it may
+        look at it.
+        """
+        if (attributes.group, attributes.resource) not in self._cluster_wide:
+            return attributes
+        is_namespace = (attributes.group, attributes.resource) == (NAMESPACE.group, NAMESPACE.plural)
+        return replace(attributes, namespace=attributes.name if is_namespace else "")
 
     def _allows_within(self, grant: _Grant, namespaces: frozenset[str], attributes: Attributes) -> bool:
         if attributes.path:
@@ -180,19 +198,24 @@ class RoleAuthorizer:
             found += _rules(self._catalogue)
         if grant.role is Role.ADMIN and everywhere:
             return [*found, Rule(("*",), ("*",), ("*",)), Rule(("*",), paths=("*",))]
-        if namespace == SYSTEM_NAMESPACE or not (everywhere or namespace in (grant.namespaces or ())):
-            return found
-        if everywhere:
+        if everywhere and namespace != SYSTEM_NAMESPACE:
             return [*found, *_rules(self._tables[grant.role])]
+        if everywhere:
+            return [*found, *_rules(self._part(grant.role, cluster_wide=True))]
+        if namespace == SYSTEM_NAMESPACE or namespace not in (grant.namespaces or ()):
+            return found
         found.append(Rule(("get",), (NAMESPACE.group,), (NAMESPACE.plural,), names=(namespace,)))
         if grant.role is Role.ADMIN:
             return [*found, Rule(("*",), ("*",), ("*",))]
-        within = {
+        return [*found, *_rules(self._part(grant.role, cluster_wide=False))]
+
+    def _part(self, role: Role, *, cluster_wide: bool) -> Table:
+        """What ``role`` may with what is cluster-wide, paths included, or with what is in namespaces."""
+        return {
             key: verbs
-            for key, verbs in self._tables[grant.role].items()
-            if key[0] != _PATH and (key[0], key[1].partition("/")[0]) not in self._cluster_wide
+            for key, verbs in self._tables[role].items()
+            if (key[0] == _PATH or (key[0], key[1].partition("/")[0]) in self._cluster_wide) is cluster_wide
         }
-        return [*found, *_rules(within)]
 
 
 def _rules(table: Table) -> Iterator[Rule]:

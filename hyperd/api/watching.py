@@ -93,7 +93,7 @@ class Watchers:
         watching = self._versions.get(call.target.kind, self._store).watch(
             call.target.kind,
             call.target.namespace,
-            selector=options.selector,
+            selector=call.within_sight(options.selector),
             resource_version=options.resource_version,
             bookmarks=options.bookmarks,
             send_initial=options.send_initial,

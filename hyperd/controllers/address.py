@@ -85,7 +85,13 @@ class AddressController(Controller):
     async def _bind(self, vmip: Object) -> Result | None:
         status = vmip["status"]
         if status.get("address"):
-            return await self._check_lease(vmip, IPv4Address(status["address"]))
+            try:
+                address = IPv4Address(status["address"])
+            except ValueError:
+                # No address, so not one that was leased.
+                del status["address"]
+            else:
+                return await self._check_lease(vmip, address)
         wanted = vmip["spec"].get("staticIP")
         if wanted is None:
             address = await self._allocate(vmip)

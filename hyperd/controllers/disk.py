@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from hyperd.controllers import transfer, usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.disk_class import PROVISIONED, DiskClasses
-from hyperd.controllers.image import repository_of
+from hyperd.controllers.image import reference_of, repository_of
 from hyperd.controllers.jobs import Jobs
 from hyperd.controllers.unbuilt import name_unbuilt_fields
 from hyperd.errors import HyperdError, PermanentError
@@ -274,12 +274,10 @@ class DiskController(Controller):
         )
         if image is None:
             return Waiting(f"{prefix}NotFound", f'{kind.kind} "{ref["name"]}" does not exist.')
-        status = image.get("status") or {}
-        reference = (status.get("target") or {}).get("registryURL")
-        if status.get("phase") != "Ready" or not reference:
-            phase = status.get("phase") or "Pending"
+        phase = (image.get("status") or {}).get("phase") or "Pending"
+        if phase != "Ready":
             return Waiting(f"{prefix}NotReady", f'{kind.kind} "{ref["name"]}" is {phase}, not Ready.')
-        return Source(reference=reference)
+        return Source(reference=reference_of(self._context, kind, image))
 
     async def _keep(self, disk: Object, class_: Object | None) -> Result | None:
         """A provisioned disk: notice its loss, grow it when asked."""

@@ -36,6 +36,19 @@ def repository_of(kind: Kind, namespace: str, name: str) -> str:
     return f"{short}/{namespace}/{name}" if kind.namespaced else f"{short}/{name}"
 
 
+def reference_of(context: Context, kind: Kind, image: Object) -> str:
+    """The ``registryURL`` of a Ready image, by what it is and not by what its status says: that may be forged.
+
+    A status that names another registry is told as it is. This one refuses it by that name.
+    """
+    meta = image["metadata"]
+    told = str(((image.get("status") or {}).get("target") or {}).get("registryURL") or "")
+    endpoint = context.registry.endpoint
+    if told and not endpoint.has(told):
+        return told
+    return endpoint.reference(repository_of(kind, meta.get("namespace", ""), meta["name"]), meta["uid"])
+
+
 class ImageController(Controller):
     """Imports images of one kind."""
 
@@ -161,9 +174,9 @@ class ImageController(Controller):
     async def _watch_over(self, image: Object) -> Result | None:
         """An image can be lost from the registry, and come back."""
         status = image["status"]
-        reference = (status.get("target") or {}).get("registryURL")
-        if status["phase"] == "Failed" or not reference:
+        if status["phase"] == "Failed":
             return None
+        reference = reference_of(self._context, self.kind, image)
         uid, now = image["metadata"]["uid"], time.monotonic()
         period = self._context.settings.registry.presence_check_seconds
         if self._context.duty.binds and not self._context.registry.endpoint.has(reference):
@@ -178,6 +191,7 @@ class ImageController(Controller):
             # Nobody can tell: the image keeps the phase it had.
             return Result(RETRY_SECONDS)
         self._checked[uid] = now
+        status["target"] = {**(status.get("target") or {}), "registryURL": reference}
         if not present and status["phase"] == "Ready":
             message = f"The registry no longer has {reference}; delete and create the image again."
             status["phase"] = "ImageLost"

@@ -16,9 +16,10 @@ from pathlib import Path
 
 from hyperd.admission import cloud_init
 from hyperd.controllers import usage
-from hyperd.controllers.address import OWNER_INDEX, index_addresses
+from hyperd.controllers.address import OWNER_INDEX, held_by, index_addresses
 from hyperd.controllers.context import Context
 from hyperd.controllers.duty import disk_node
+from hyperd.controllers.image import reference_of
 from hyperd.controllers.jobs import Jobs
 from hyperd.controllers.processors import with_features
 from hyperd.errors import AlreadyExists, HyperdError
@@ -31,12 +32,14 @@ from hyperd.resources.all import (
     VIRTUAL_MACHINE,
     VIRTUAL_MACHINE_CLASS,
     VIRTUAL_MACHINE_IP_ADDRESS,
+    VIRTUAL_MACHINE_IP_ADDRESS_LEASE,
 )
 from hyperd.resources.conditions import find_condition, remove_condition, set_condition
 from hyperd.resources.kind import Kind, Object
 from hyperd.resources.meta import owner_reference
 from hyperd.resources.sizing import sizing_faults
 from hyperd.resources.storage_class import WAIT_FOR_FIRST_CONSUMER
+from hyperd.resources.virtual_machine_ip_address_lease import lease_name
 from hyperd.runtime.controller import Key
 from registry.models import CachedImage
 
@@ -128,6 +131,7 @@ class Resolver:
         self._machines = context.informer(VIRTUAL_MACHINE)
         self._classes = context.informer(VIRTUAL_MACHINE_CLASS)
         self._addresses = context.informer(VIRTUAL_MACHINE_IP_ADDRESS)
+        self._leases = context.informer(VIRTUAL_MACHINE_IP_ADDRESS_LEASE)
         index_addresses(context)
         self._secrets = context.informer(SECRET)
         self._images: Jobs[CachedImage] = Jobs()
@@ -176,10 +180,27 @@ class Resolver:
             message = f'VirtualMachineIPAddress "{vmip["metadata"]["name"]}" is used by virtual machine {user}.'
             self._no_address(machine, found, "VirtualMachineIPAddressNotAvailable", message)
         else:
-            found.address = IPv4Address(status["address"])
+            address = await self._leased(vmip, str(status["address"]))
+            if address is None:
+                message = f'VirtualMachineIPAddress "{vmip["metadata"]["name"]}" has no lease of its address.'
+                self._no_address(machine, found, "VirtualMachineIPAddressNotReady", message)
+                return
+            found.address = address
             found.address_name = vmip["metadata"]["name"]
             reason = "VirtualMachineIPAddressReady"
             set_condition(machine, "VirtualMachineIPAddressReady", True, reason=reason)
+
+    async def _leased(self, vmip: Object, told: str) -> IPv4Address | None:
+        """The address that a status tells, if there is the lease: its name is the address, nobody else's it is."""
+        try:
+            address = IPv4Address(told)
+        except ValueError:
+            return None
+        lease = self._leases.get("", lease_name(address))
+        if lease is None:
+            # Newer than the informer, perhaps.
+            lease = await self._context.store.find(VIRTUAL_MACHINE_IP_ADDRESS_LEASE, "", lease_name(address))
+        return address if lease is not None and held_by(lease, vmip) else None
 
     def _no_address(self, machine: Object, found: Dependencies, reason: str, message: str) -> None:
         set_condition(machine, "VirtualMachineIPAddressReady", False, reason=reason, message=message)
@@ -332,9 +353,9 @@ class Resolver:
 
     async def _image(self, kind: Kind, image: Object, ref: Object, wake: Wake) -> tuple[Device | None, str]:
         meta, status = image["metadata"], image.get("status") or {}
-        reference = (status.get("target") or {}).get("registryURL")
-        if status.get("phase") != "Ready" or not reference:
+        if status.get("phase") != "Ready":
             return None, f'{kind.kind} "{meta["name"]}" is {status.get("phase") or "Pending"}, not Ready.'
+        reference = reference_of(self._context, kind, image)
         job = self._images.get(meta["uid"])
         if job is None:
             job = self._images.start(

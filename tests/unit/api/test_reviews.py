@@ -60,7 +60,6 @@ async def test_what_each_role_may(api: Api) -> None:
         "switch machines": {operator, editor, admin},
         "change operations": {editor, admin},
         "make machines": {editor, admin},
-        "write status": {admin},
         "write classes": {admin},
         "write leases": {admin},
         "make tokens": {admin},
