@@ -86,12 +86,12 @@ class AddressController(Controller):
         status = vmip["status"]
         if status.get("address"):
             try:
-                address = IPv4Address(status["address"])
+                bound = IPv4Address(status["address"])
             except ValueError:
                 # No address, so not one that was leased.
                 del status["address"]
             else:
-                return await self._check_lease(vmip, address)
+                return await self._check_lease(vmip, bound)
         wanted = vmip["spec"].get("staticIP")
         if wanted is None:
             address = await self._allocate(vmip)

@@ -1,0 +1,84 @@
+"""Each field of a status that is read by who acts on it, and why it may be.
+
+A status can be forged by whoever could write it once, so nothing in one leads to what its object does not own. A
+field that is read anew stands in no row here and fails, until its row says where the trust comes from.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import hyperd
+
+_FOLDER = Path(hyperd.__file__).parent
+_READERS = ("controllers", "runtime", "admission", "api/peers.py")
+
+SHOWN = "shown to people, or compared with what is to be shown; nothing is done by it"
+OWN = (
+    "tells how far the object's own work is; a wrong one delays or repeats that work on what is the object's alone"
+)
+
+TRUST = {
+    "phase": OWN,
+    "observedGeneration": OWN,
+    "conditions": OWN,
+    "stats": OWN,
+    "resources": SHOWN,
+    "capacity": SHOWN,
+    "size": SHOWN,
+    "progress": SHOWN,
+    "cdrom": "warns; what a disk is made of is read from the registry's own description of the image",
+    "restartAwaitingChanges": SHOWN,
+    "availableNodes": SHOWN,
+    "target": "kept beside what is derived",
+    "registryURL": "only whether it is another registry's, which is refused; image.reference_of derives "
+    "the rest from kind, namespace, name and uid",
+    "address": "the lease named for it must name the address object, by name and uid",
+    "virtualMachineName": "keeps an address from a second machine of its namespace; the lease decides",
+    "virtualMachineIPAddressName": "holds an address of the machine's own namespace while the guest has it",
+    "blockDeviceRefs": "holds disks of the machine's own namespace, and images, from deletion",
+    "storageClassName": "what an update is compared with",
+    "nodeName": "written by the leader once, compare-and-set; a cluster's policy lets nobody else, and the daemon "
+    "that a session is handed to looks for the guest itself",
+    "addresses": "of a Node, which only nodes and administrators write; the peer must show the daemons' CA",
+    "allocatable": "of a Node, which only nodes and administrators write",
+    "cpuFeatures": "of a class, which only administrators write",
+    "enabled": "of a class, which only administrators write",
+}
+
+
+def _is_status(node: ast.expr) -> bool:
+    text = ast.unparse(node)
+    return text == "status" or text.endswith("['status']") or ".get('status')" in text
+
+
+def _fields(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        key: ast.expr | None = None
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            if node.func.attr == "get" and node.args and _is_status(node.func.value):
+                key = node.args[0]
+        elif isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load) and _is_status(node.value):
+            key = node.slice
+        if isinstance(key, ast.Constant) and isinstance(key.value, str):
+            yield key.value
+
+
+def _files() -> Iterator[Path]:
+    for name in _READERS:
+        path = _FOLDER / name
+        yield from [path] if path.is_file() else sorted(path.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", [*_files()], ids=lambda path: str(path.relative_to(_FOLDER)))
+def test_what_is_read_of_a_status_may_be_believed(path: Path) -> None:
+    assert set(_fields(ast.parse(path.read_text()))) - set(TRUST) == set()
+
+
+def test_no_row_is_left_over() -> None:
+    read = {field for path in _files() for field in _fields(ast.parse(path.read_text()))}
+    assert set(TRUST) - read == set()
