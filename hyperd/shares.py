@@ -13,7 +13,8 @@
 - **No starvation.** A key that waits is passed over only by keys that hold less, or that have waited longer.
 - **Taking back.** What is held long is lent with ``lose``: a key below its fair share that finds nothing free
   takes the newest unit of the key that holds most for its weight, where that still holds no less than the taker
-  afterwards, and at least its floor. ``lose`` must end the thing without waiting.
+  afterwards, and at least its floor. ``lose`` must end the thing without waiting. With ``churn`` it is the oldest
+  unit, also of the key itself where that has all it may have: who comes last stays.
 - **Nothing is left.** Cancelled and timed out waiters leave no trace; a key that neither holds nor waits is
   forgotten.
 
@@ -111,6 +112,7 @@ class Shares(Generic[K]):
         most_beside: int | None = None,
         waiting: int = 100,
         weight: Callable[[K], float] | None = None,
+        churn: bool = False,
         retry_after_seconds: int = 1,
     ) -> None:
         self.what = what
@@ -123,6 +125,7 @@ class Shares(Generic[K]):
         self._most = capacity if most is None else most
         self._most_beside = most_beside
         self._weight = weight
+        self._churn = churn
         self._retry_after = retry_after_seconds
         self._held: dict[K, int] = {}
         self._beside: dict[Hashable, int] = {}
@@ -192,8 +195,8 @@ class Shares(Generic[K]):
         """Counted, and for the caller to raise."""
         self.refused += 1
         return TooManyRequests(
-            f"{self.held(key)} {self.what} of yours are open already, and there is no room for more; close some, or "
-            f"try again in {self._retry_after} s",
+            f"{self.held(key)} {self.what} of yours are open already, and there is no room for more; close some, "
+            f"or try again in {self._retry_after} s",
             retry_after_seconds=self._retry_after,
         )
 
@@ -260,14 +263,21 @@ class Shares(Generic[K]):
     def _too_rich(self, key: K, privileged: bool, beside: Hashable) -> Grant[K] | None:
         """What may be taken for ``key``, as it brings the two nearer to their fair shares."""
         if not self._allowed(key, beside):
-            return None
+            return self._first_of(key) if self._churn and key in self._losable else None
         richest = max(self._losable, key=self._level)
+        if richest == key:
+            return self._first_of(key) if self._churn else None
         after = self._held[richest] - 1
-        if richest == key or after < self._floor or self._level(richest, -1) < self._level(key, 1):
-            return None
+        if after < self._floor or self._level(richest, -1) < self._level(key, 1):
+            return self._first_of(key) if self._churn and key in self._losable else None
         if not privileged and self.capacity - self.lent < self._reserve:
             return None  # the unit belongs to the privileged, who have too few
-        return next(reversed(self._losable[richest]))
+        return self._first_of(richest)
+
+    def _first_of(self, key: K) -> Grant[K]:
+        """What ``key`` loses first."""
+        mine = self._losable[key]
+        return next(iter(mine)) if self._churn else next(reversed(mine))
 
     def _hand_out(self) -> None:
         """Give what is free to those who wait, in the order of what they hold."""

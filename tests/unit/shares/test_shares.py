@@ -225,3 +225,15 @@ async def test_the_newest_is_taken_from_who_holds_most() -> None:
         assert shares.try_acquire("few", lose=lambda: None) is not None
     assert lost == [3, 2]
     assert shares.try_acquire("few", lose=lambda: None) is None
+
+
+async def test_where_things_churn_the_oldest_goes_also_of_the_key_itself() -> None:
+    lost: list[str] = []
+    shares: Shares[str] = Shares("connections", 4, most=3, churn=True)
+    for number in range(5):
+        assert shares.try_acquire("many", lose=lambda number=number: lost.append(f"many {number}"))  # type: ignore[misc]
+    assert lost == ["many 0", "many 1"]
+    assert shares.try_acquire("one", lose=lambda: lost.append("one"))
+    assert shares.try_acquire("two", lose=lambda: lost.append("two"))
+    assert lost == ["many 0", "many 1", "many 2"]
+    assert shares.lent == 4
