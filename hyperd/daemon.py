@@ -20,6 +20,7 @@ from typing import Any
 
 from hyperd import __version__, footprint, logs, settings
 from hyperd.api.app import ApiServer
+from hyperd.api.doors import raise_limit
 from hyperd.api.maintenance import Garbage, Maintenance
 from hyperd.api.metrics import Sample
 from hyperd.api.port_forward import PortForwards
@@ -346,6 +347,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         logs.setup(conf.log)
         footprint.keep_small()
+        raise_limit()
         asyncio.run(serve(conf))
     except HyperdError as err:
         print(f"hyperd: {err.message}", file=sys.stderr)  # noqa: T201  before or beside the log

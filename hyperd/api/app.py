@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from aiohttp import http_parser, web
 
 from hyperd.api import answers, auth, authorization, frontproxy, impersonation, listeners, pki
+from hyperd.api.accepting import Listener
 from hyperd.api.answers import Call
 from hyperd.api.audit import AuditLog
 from hyperd.api.auth import Authenticator, UnixLogin, certificate_login
@@ -23,8 +24,9 @@ from hyperd.api.authorization import Attributes, Authorizer
 from hyperd.api.border import Border, Seen, entry
 from hyperd.api.connect import Connect
 from hyperd.api.documents import Documents
+from hyperd.api.doors import Doors
 from hyperd.api.frontproxy import FrontProxyLogin
-from hyperd.api.httpserver import HttpServer
+from hyperd.api.httpserver import Connection, HttpServer
 from hyperd.api.metrics import Collector, Metrics
 from hyperd.api.objects import Objects
 from hyperd.api.query import EMPTY, Query
@@ -32,7 +34,7 @@ from hyperd.api.review_kinds import ASKED, QUESTIONS
 from hyperd.api.review_kinds import PREFIXES as REVIEW_PREFIXES
 from hyperd.api.reviews import Reviews
 from hyperd.api.routes import Router, Target
-from hyperd.api.rules import RoleAuthorizer
+from hyperd.api.rules import MASTERS, RoleAuthorizer
 from hyperd.api.subresources import SubresourceHandlers
 from hyperd.api.tokens import TokenLogin, Tokens, while_valid
 from hyperd.api.unixgroups import UnixGroups
@@ -47,7 +49,6 @@ from hyperd.store.interface import Store, User
 from hyperd.store.versions import versions_of
 
 _LOG = logging.getLogger(__name__)
-_HANDSHAKE_SECONDS = 10.0
 _DRAIN_SECONDS = 2.0
 _SWEEP_SECONDS = 3600.0
 _CERTIFICATE_CHECK_SECONDS = 43_200.0
@@ -91,7 +92,8 @@ class ApiServer:
         versions = versions_of(store, kinds)
         self._watchers = Watchers(store, settings.api.max_watchers, versions)
         self.audit = AuditLog(settings.log_dir, settings.audit)
-        self.metrics = Metrics((self._watchers.samples, self.audit.samples, *collectors))
+        self.doors = Doors()
+        self.metrics = Metrics((self._watchers.samples, self.audit.samples, self.doors.samples, *collectors))
         self._objects = Objects(store, self._watchers, self._authorizer, settings.api.max_body_bytes, versions)
         self._connect = Connect(sessions or {})
         self._documents = Documents((*kinds.served(), *ASKED) if objects_elsewhere is None else (), self.metrics)
@@ -105,8 +107,8 @@ class ApiServer:
         )
         self._review_router = Router(ASKED)
         self._border = Border(self._answer, self.metrics, self.audit)
-        self._http: web.Server | None = None
-        self._servers: list[asyncio.Server] = []
+        self._http: HttpServer | None = None
+        self._servers: list[Listener] = []
         self._background = Background()
         self._port = 0
         self.ready = False
@@ -131,7 +133,7 @@ class ApiServer:
             sock = await asyncio.to_thread(
                 listeners.unix, self._settings.socket_path, (*self._settings.access.unix_groups,)
             )
-            await self._listen(http, sock)
+            self._listen(http, sock)
             if self._elsewhere is None:
                 await self._listen_tls(http)
         except PermanentError:
@@ -141,7 +143,7 @@ class ApiServer:
         tls = f" and {api.host}:{self._port}" if self._elsewhere is None else ""
         _LOG.info("The API listens on %s%s.", self._settings.socket_path, tls)
 
-    async def _listen_tls(self, http: web.Server) -> None:
+    async def _listen_tls(self, http: HttpServer) -> None:
         api = self._settings.api
         certificates = await asyncio.to_thread(pki.ensure, self._settings)
         sock = await asyncio.to_thread(listeners.tcp, api.host, api.port)
@@ -151,7 +153,7 @@ class ApiServer:
         if front.ca_file is not None:
             own = await asyncio.to_thread(certificates.ca.certificate.read_text)
             self._front_proxy.load(await frontproxy.from_files(front.ca_file, front.names), own, context)
-        await self._listen(http, sock, context)
+        self._listen(http, sock, context)
         try:
             await asyncio.to_thread(pki.write_kubeconfig, self._settings, certificates, self._port)
         except OSError as err:
@@ -163,15 +165,10 @@ class ApiServer:
         self._background.spawn(functools.partial(self._keep_certificates, context), "certificates")
         self._background.spawn(self._sweep_tokens, "tokens")
 
-    async def _listen(self, http: web.Server, sock: socket.socket, context: ssl.SSLContext | None = None) -> None:
-        server = await asyncio.get_running_loop().create_server(
-            http,
-            sock=sock,
-            backlog=listeners.BACKLOG,
-            ssl=context,
-            ssl_handshake_timeout=_HANDSHAKE_SECONDS if context else None,
-        )
-        self._servers.append(server)
+    def _listen(self, http: HttpServer, sock: socket.socket, context: ssl.SSLContext | None = None) -> None:
+        listener = Listener(http, sock, self.doors, context)
+        listener.start()
+        self._servers.append(listener)
 
     async def _keep_certificates(self, context: ssl.SSLContext) -> None:
         """Renew certificates of a daemon that runs for months; new connections get them."""
@@ -193,8 +190,8 @@ class ApiServer:
     async def stop(self) -> None:
         """Stop accepting, end watches and sessions, finish running requests within two seconds."""
         had_listeners = bool(self._servers)
-        for server in self._servers:
-            server.close()
+        for listener in self._servers:
+            listener.close()
         self._servers.clear()
         await self._background.stop()
         self._watchers.close()
@@ -214,11 +211,15 @@ class ApiServer:
             seen.verb, seen.resource = "get", path
             if path == "/readyz" and not self.ready:
                 raise ServiceUnavailable("The daemon is starting; not all of its listeners serve yet.")
+            if isinstance(connection := request.protocol, Connection):
+                connection.good()
             return self._documents.public(path, request_id)
         peer = self._authenticator.peer(request)
         seen.source = peer.source
         seen.writes = method not in _READING
         user = seen.user = await self._authenticator.user(request, peer)
+        if isinstance(connection := request.protocol, Connection):
+            connection.login(user.name, privileged=MASTERS in user.groups)
         if impersonation.asked(request.headers):
             seen.user = await impersonation.impersonated(request, user, self._authorizer)
             seen.by, user = user, seen.user

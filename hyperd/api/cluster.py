@@ -19,14 +19,16 @@ from aiohttp import web
 from hyperd.admission.dispatch import reviewer
 from hyperd.admission.webhook import AdmissionWebhook
 from hyperd.api import answers, clusterca, connect_openapi, frontproxy, listeners
+from hyperd.api.accepting import Listener
 from hyperd.api.accessreview import AccessReviews
 from hyperd.api.audit import AuditLog
 from hyperd.api.authorization import Attributes, asking, require
 from hyperd.api.border import Border, Seen, entry
 from hyperd.api.connect import Connect
 from hyperd.api.documents import Documents
+from hyperd.api.doors import Budget, Doors, descriptors
 from hyperd.api.frontproxy import FrontProxy, Proxies
-from hyperd.api.httpserver import HttpServer
+from hyperd.api.httpserver import Connection, HttpServer
 from hyperd.api.metrics import Metrics
 from hyperd.api.peers import HANDED_ON, Peers, as_front_proxy, with_reason
 from hyperd.api.pki import Pki
@@ -44,7 +46,6 @@ _LOG = logging.getLogger(__name__)
 _CONNECT_PREFIX: Final = f"/apis/{GROUP}/{VERSION}/"
 _HEALTH: Final = frozenset({"/healthz", "/livez", "/readyz"})
 _DOCUMENTS: Final = ("/apis", f"/apis/{GROUP}", f"/apis/{GROUP}/{VERSION}", "/openapi/v2", "/openapi/v3")
-_HANDSHAKE_SECONDS: Final = 10.0
 _DRAIN_SECONDS: Final = 2.0
 _RETRY_SECONDS: Final = 2.0
 _UPKEEP_SECONDS: Final = 60.0
@@ -83,6 +84,7 @@ class ClusterApi:
         admit = reviewer(settings, may=asking(self._reviews))
         admission = AdmissionWebhook(admit, store, self._is_ours)
         self._webhooks = Webhooks(admission, max_body_bytes=settings.api.max_body_bytes)
+        self._doors = Doors(Budget.of(descriptors() // 2))
         self._http = HttpServer.of(Border(self._answer, metrics, audit))
         self._peers = Peers(
             store,
@@ -94,7 +96,7 @@ class ClusterApi:
         self._own_name = ""
         self._proxies: Proxies | None = None
         self._socket: socket.socket | None = None
-        self._server: asyncio.Server | None = None
+        self._server: Listener | None = None
         self._background = Background()
         self.registered = asyncio.Event()
         """Set once the API server trusts this daemon."""
@@ -182,13 +184,8 @@ class ClusterApi:
         """Listen under these certificates from now on; no connection is refused in between."""
         assert self._socket is not None  # noqa: S101  start has made it
         context = await asyncio.to_thread(_context, certificates, proxies)
-        server = await asyncio.get_running_loop().create_server(
-            self._http,
-            sock=self._socket.dup(),
-            backlog=listeners.BACKLOG,
-            ssl=context,
-            ssl_handshake_timeout=_HANDSHAKE_SECONDS,
-        )
+        server = Listener(self._http, self._socket.dup(), self._doors, context)
+        server.start()
         former, self._server, self._proxies = self._server, server, proxies
         if former is not None:
             former.close()
@@ -197,6 +194,9 @@ class ClusterApi:
 
     async def _answer(self, request: web.BaseRequest, request_id: str, seen: Seen) -> web.StreamResponse:
         path = request.raw_path.partition("?")[0]
+        if isinstance(connection := request.protocol, Connection):
+            # The API server calls webhooks as nobody, over connections that it keeps.
+            connection.good()
         if self._webhooks.owns(path):
             seen.verb, seen.resource = "review", path
             return await self._webhooks.answer(request, path, request_id)

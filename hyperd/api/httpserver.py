@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
 from hyperd.api import answers
+from hyperd.api.doors import Doors
 from hyperd.errors import BadRequest, HyperdError, InternalError, RequestHeaderFieldsTooLarge
+from hyperd.shares import Grant
 
 _LOG = logging.getLogger(__name__)
 _MAX_SHOWN = 200
@@ -20,10 +24,53 @@ MAX_LINE_BYTES = 32 << 10
 """The longest request line or header: selectors with many names come as one line."""
 
 
-class _Connection(RequestHandler):
-    """One connection of a client."""
+class Connection(RequestHandler):
+    """One connection of a client, and the share that it counts for."""
 
-    __slots__ = ()
+    __slots__ = ("_deadline", "_doors", "_grant", "user")
+
+    def __init__(
+        self, manager: web.Server, grant: Grant[int] | Grant[str] | None, doors: Doors | None, **limits: Any
+    ) -> None:
+        """``doors`` give it another share once somebody logs in over it."""
+        super().__init__(manager, **limits)
+        self._grant = grant
+        self._doors = doors
+        self._deadline: asyncio.TimerHandle | None = None
+        self.user = ""
+        """Whose share it counts for."""
+
+    def expect_within(self, seconds: float) -> None:
+        """End it unless ``good`` is called until then."""
+        if self.transport is not None and self._doors is not None and not self.user:
+            self._deadline = asyncio.get_running_loop().call_later(seconds, self.abort)
+
+    def good(self) -> None:
+        """A request was answered over it: from now on only silence ends it."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def login(self, user: str, *, privileged: bool) -> None:
+        """``user`` asks over it. Raises TooManyRequests where that one has too many connections."""
+        if self._doors is None or self.user == user:
+            return
+        grant = self._doors.login(user, self.abort, privileged=privileged)
+        former, self._grant, self.user = self._grant, grant, user
+        if former is not None:
+            former.release()
+        self.good()
+
+    def abort(self) -> None:
+        """End it at once, whatever it does."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self.good()
+        if self._grant is not None:
+            self._grant.release()
+        super().connection_lost(exc)
 
     def handle_error(
         self,
@@ -67,4 +114,8 @@ class HttpServer(web.Server):
         )
 
     def __call__(self) -> RequestHandler:
-        return _Connection(self, loop=self._loop, **self._kwargs)
+        return self.connection(None, None)
+
+    def connection(self, grant: Grant[int] | Grant[str] | None, doors: Doors | None) -> Connection:
+        """The protocol of a connection that counts for ``grant``."""
+        return Connection(self, grant, doors, loop=self._loop, **self._kwargs)
