@@ -94,6 +94,10 @@ class Forbidden(HyperdError):
     code = 403
 
 
+class QuotaExceeded(Forbidden):
+    """A namespace has no more of something; it may have again once something else is gone."""
+
+
 class NotFound(HyperdError):
     """The object, or its type, does not exist."""
 

@@ -88,6 +88,10 @@ class StoreSettings(_Section):
 
     watch_log_events: Count = 20_000
     """How many past events a watch may resume over, also across a restart."""
+    watch_log_bytes: Bytes = 128 << 20
+    """What these events may take of the file at most; older ones go before."""
+    namespace_bytes: Bytes = 64 << 20
+    """What the objects of one namespace may take, encoded; 0 is no limit. Controllers' writes always fit."""
 
 
 class HypervisorSettings(_Section):
@@ -172,6 +176,8 @@ class StorageSettings(_Section):
     storage_class: str = "local"
     reserve_bytes: Bytes = 1 * GIB
     """Free space of the pool that new volumes must leave."""
+    overcommit_ratio: Annotated[float, Field(ge=0)] = 16.0
+    """How often the pool's space may be promised to disks, which take it as they are written; 0 is no limit."""
 
 
 class OperationSettings(_Section):

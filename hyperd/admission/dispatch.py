@@ -13,6 +13,7 @@ from typing import Final
 from hyperd.admission import (
     cluster_virtual_image,
     secret,
+    service,
     virtual_disk,
     virtual_image,
     virtual_machine,
@@ -39,6 +40,7 @@ RULES: Final[Mapping[Kind, Rules]] = {
     kinds.VIRTUAL_MACHINE_IP_ADDRESS: virtual_machine_ip_address.review,
     kinds.VIRTUAL_MACHINE_OPERATION: virtual_machine_operation.review,
     kinds.SECRET: secret.review,
+    kinds.SERVICE: service.review,
 }
 
 FINALIZERS: Final[Mapping[Kind, str]] = {

@@ -16,7 +16,7 @@ from functools import lru_cache
 from hyperd.api import subresources
 from hyperd.api.authorization import Attributes, Rule, is_our_status
 from hyperd.api.review_kinds import ASKED
-from hyperd.resources.all import EVENT, LEASE, NAMESPACE, SECRET, VIRTUAL_MACHINE_OPERATION
+from hyperd.resources.all import EVENT, LEASE, NAMESPACE, RESOURCE_QUOTA, SECRET, VIRTUAL_MACHINE_OPERATION
 from hyperd.resources.kind import Kind, Registry
 from hyperd.resources.names import SYSTEM_NAMESPACE
 from hyperd.roles import NAMESPACES_EXTRA, Role
@@ -29,7 +29,7 @@ AUTHENTICATED = "system:authenticated"
 _READ = ("get", "list", "watch")
 _WRITE = ("create", "update", "patch", "delete", "deletecollection")
 _CATALOGUE = frozenset({"virtualmachineclasses", "clustervirtualimages", "storageclasses"})
-_SYSTEMS_OWN = frozenset({EVENT.plural, LEASE.plural})
+_SYSTEMS_OWN = frozenset({EVENT.plural, LEASE.plural, RESOURCE_QUOTA.plural})
 """Kinds in namespaces that only the daemon and administrators write."""
 _OPERATOR_SESSIONS = ("console", "vnc", "portforward", "log", "cancelevacuation")
 _REVIEWS = (
@@ -186,6 +186,9 @@ class RoleAuthorizer:
             return _holds(self._catalogue, attributes)
         if (attributes.group, attributes.resource) == (NAMESPACE.group, NAMESPACE.plural):
             return attributes.verb == "get" and not attributes.subresource
+        if attributes.resource == RESOURCE_QUOTA.plural and attributes.verb not in _READ:
+            # Whom a limit is for does not set it.
+            return False
         return grant.role is Role.ADMIN or _holds(self._tables[grant.role], attributes)
 
     async def rules(self, user: User, namespace: str) -> Sequence[Rule]:

@@ -19,7 +19,7 @@ from hyperd.controllers.disk_class import PROVISIONED, DiskClasses
 from hyperd.controllers.image import reference_of, repository_of
 from hyperd.controllers.jobs import Jobs
 from hyperd.controllers.unbuilt import name_unbuilt_fields
-from hyperd.errors import HyperdError, PermanentError
+from hyperd.errors import HyperdError, PermanentError, QuotaExceeded, TemporaryError
 from hyperd.imagefile.detect import ImageFormat
 from hyperd.resources import names, storage_class
 from hyperd.resources.all import (
@@ -37,10 +37,13 @@ from hyperd.resources.quantity import format_bytes, round_up, to_bytes
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
 from hyperd.runtime.recorder import EventLevel
 from hyperd.runtime.status import add_finalizer, remove_finalizer, update_status
-from hyperd.storage.pool import Volume
+from hyperd.storage.pool import NO_ROOM, Volume
+from hyperd.store.interface import PatchType
 from registry.models import CachedImage, ImportRequest, Report
 
 RETRY_SECONDS = 5.0
+_WAITS = ("QuotaExceeded", NO_ROOM)
+"""Keys of errors by which nothing was begun yet."""
 _AGAIN_SECONDS = 30.0
 """When to look again at what an event should tell of."""
 
@@ -171,6 +174,8 @@ class DiskController(Controller):
         except HyperdError as err:
             reason = getattr(err, "key", "") or "ProvisioningFailed"
             set_condition(disk, "Ready", False, reason=reason, message=err.message)
+            if isinstance(err, TemporaryError) and err.key in _WAITS:
+                status["phase"] = "Pending"
             if transfer.is_final(err):
                 status["phase"] = "Failed"
                 status.pop("progress", None)
@@ -222,9 +227,21 @@ class DiskController(Controller):
                 f"{format_bytes(needed)}; raise spec.persistentVolumeClaim.size.",
                 key="ProvisioningFailed",
             )
+        if requested is None:
+            await self._claim(disk, size)
         return await self._context.pool.create_overlay(
             disk["metadata"]["uid"], base=image.path, base_format=image.format, size=size
         )
+
+    async def _claim(self, disk: Object, size: int) -> None:
+        """Note the size that follows from the image before it is taken: a quota may refuse it."""
+        meta = disk["metadata"]
+        patch = {"metadata": {"uid": meta["uid"]}, "status": {"capacity": format_bytes(size)}}
+        where = (VIRTUAL_DISK, meta["namespace"], meta["name"])
+        try:
+            await self._context.store.patch(*where, PatchType.MERGE, patch, subresource="status")
+        except QuotaExceeded as err:
+            raise TemporaryError(err.message, key="QuotaExceeded") from err
 
     @asynccontextmanager
     async def _image(self, disk: Object, source: Source, report: Report) -> AsyncIterator[CachedImage]:
@@ -313,6 +330,7 @@ class DiskController(Controller):
             if holder is None:
                 volume = await self._context.pool.grow(meta["uid"], size)
             else:
+                await self._context.pool.check_room(meta["uid"], size)
                 # By its file: a target is another disk's after a restart that changed the order.
                 await self._context.hypervisor.block_resize(
                     holder, str(self._context.pool.path(meta["uid"])), size

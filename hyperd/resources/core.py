@@ -201,6 +201,25 @@ SERVICE = KINDS.add(
         openapi=schemas.SERVICE,
     )
 )
+RESOURCE_QUOTA = KINDS.add(
+    Kind(
+        group="",
+        version="v1",
+        kind="ResourceQuota",
+        plural="resourcequotas",
+        singular="resourcequota",
+        namespaced=True,
+        short_names=("quota",),
+        columns=(
+            _NAME,
+            Column("Request", ".status.used", description="What is taken of what", cell=cells.quota_requests),
+            Column("Limit", ".status.used", description="The same of limits", cell=cells.quota_limits),
+            _AGE,
+        ),
+        subresources=_STATUS,
+        openapi=schemas.RESOURCE_QUOTA,
+    )
+)
 POD = KINDS.add(
     Kind(
         group="",

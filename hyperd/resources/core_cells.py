@@ -125,6 +125,22 @@ def service_selector(obj: Object) -> str:
     return ",".join(f"{key}={value}" for key, value in sorted(selector.items())) or NONE
 
 
+def quota_requests(obj: Object) -> str:
+    """``pods: 1/10, requests.cpu: 500m/2``: what is taken of each resource that is no limit."""
+    return _quota(obj, limits=False)
+
+
+def quota_limits(obj: Object) -> str:
+    """The same of resources whose names begin with limits."""
+    return _quota(obj, limits=True)
+
+
+def _quota(obj: Object, *, limits: bool) -> str:
+    hard, used = _part(obj, "status", "hard") or {}, _part(obj, "status", "used") or {}
+    names = sorted(name for name in hard if name.startswith("limits") is limits)
+    return ", ".join(f"{name}: {used.get(name, 0)}/{hard[name]}" for name in names)
+
+
 def pod_ready(obj: Object) -> str:
     statuses = _part(obj, "status", "containerStatuses") or ()
     ready = sum(1 for status in statuses if status.get("ready"))

@@ -277,6 +277,33 @@ SERVICE = kind(
         ),
     ),
 )
+RESOURCE_QUOTA = kind(
+    "ResourceQuota limits what the objects of a namespace may take together.",
+    spec=block(
+        "The limits.",
+        hard=quantities("How much of each resource there may be."),
+        scopes=words("Which Pods are counted; not built yet."),
+        scopeSelector=whole(
+            block(
+                "Which Pods are counted; not built yet.",
+                matchExpressions=many(
+                    "What they must be.",
+                    block(
+                        "A requirement.",
+                        scopeName=text("What is compared."),
+                        operator=text("In, NotIn, Exists or DoesNotExist."),
+                        values=words("The values."),
+                    ),
+                ),
+            )
+        ),
+    ),
+    status=block(
+        "What is taken.",
+        hard=quantities("The limits that are kept to."),
+        used=quantities("How much is taken."),
+    ),
+)
 POD = kind(
     "Pod is a group of containers; only the cluster home has any.",
     spec=open_block("The Pod."),

@@ -11,7 +11,8 @@ import asyncio
 import os
 import re
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from hyperd.resources.quantity import format_human, round_up
 from hyperd.settings import Settings
 
 _UID = re.compile(r"[a-z0-9][-a-z0-9]{0,62}")
+NO_ROOM = "ProvisioningPostponed"
+"""Key of the error that other disks leave no room: a reason of the reference's."""
 _METADATA_BYTES = 1 << 20
 """What an empty qcow2 takes on disk, generously."""
 
@@ -49,6 +52,10 @@ class VolumePool:
     def __init__(self, settings: Settings) -> None:
         self._folder = settings.volumes_dir
         self._reserve = settings.storage.reserve_bytes
+        self._ratio = settings.storage.overcommit_ratio
+        self._promising = asyncio.Lock()
+        self._promised: dict[str, int] = {}
+        """uid → size of volumes that are being made or grown."""
         self._tools = QemuImg(settings)
 
     def path(self, uid: str) -> Path:
@@ -64,7 +71,7 @@ class VolumePool:
     async def create_blank(self, uid: str, size: int) -> Volume:
         """An empty disk. TemporaryError without space; an existing volume is returned as it is."""
         size = _aligned(size)
-        return await self._create(uid, lambda path: self._tools.create_blank(path, size))
+        return await self._create(uid, size, lambda path: self._tools.create_blank(path, size))
 
     async def create_overlay(self, uid: str, *, base: Path, base_format: ImageFormat, size: int) -> Volume:
         """A disk that starts with the content of ``base``, which must stay, read-only, as long as the disk does.
@@ -74,6 +81,7 @@ class VolumePool:
         size = _aligned(size)
         return await self._create(
             uid,
+            size,
             lambda path: self._tools.create_overlay(path, base=base, base_format=base_format, size=size),
         )
 
@@ -88,7 +96,8 @@ class VolumePool:
                 f"Volume {uid} has {volume.virtual_size} bytes and cannot shrink to {size}: its end would be lost."
             )
         if size > volume.virtual_size:
-            await self._tools.resize(volume.path, size)
+            async with self._promise(uid, size):
+                await self._tools.resize(volume.path, size)
         return await asyncio.to_thread(_read, volume.path)
 
     async def find(self, uid: str) -> Volume | None:
@@ -112,7 +121,48 @@ class VolumePool:
         """What new volumes may still use: free space less ``settings.storage.reserve_bytes``; never negative."""
         return await asyncio.to_thread(self._free_bytes)
 
-    async def _create(self, uid: str, make: Callable[[Path], Awaitable[None]]) -> Volume:
+    async def check_room(self, uid: str, size: int) -> None:
+        """Whether the volume of ``uid`` may have ``size`` bytes beside the others.
+
+        Raises PermanentError for what could never be, TemporaryError for what others leave no room for.
+        """
+        async with self._promise(uid, _aligned(size)):
+            return
+
+    @asynccontextmanager
+    async def _promise(self, uid: str, size: int) -> AsyncIterator[None]:
+        """Count the volume at ``size`` while it is made or grown. Raises as ``check_room``."""
+        async with self._promising:
+            if self._ratio:
+                whole, others = await asyncio.to_thread(self._measure, uid)
+                others |= {name: size for name, size in self._promised.items() if name != uid}
+                self._check_promise(size, int(whole * self._ratio), sum(others.values()))
+            self._promised[uid] = size
+        try:
+            yield
+        finally:
+            # Not while somebody counts: the file may have come after the folder was read.
+            async with self._promising:
+                self._promised.pop(uid, None)
+
+    def _measure(self, uid: str) -> tuple[int, dict[str, int]]:
+        """What the pool may hold in truth, and the virtual size of each volume but that of ``uid``."""
+        stat = os.statvfs(files.folder(self._folder))
+        whole = max(0, stat.f_blocks * stat.f_frsize - self._reserve)
+        return whole, {volume.uid: volume.virtual_size for volume in self._inventory() if volume.uid != uid}
+
+    def _check_promise(self, size: int, limit: int, others: int) -> None:
+        if others + size <= limit:
+            return
+        may = f"disks may have {format_human(limit)} together (setting storage.overcommit_ratio)"
+        if size > limit:
+            raise PermanentError(f"A disk of {format_human(size)} is too large: {may}.", key="ProvisioningFailed")
+        raise TemporaryError(
+            f"No room for a disk of {format_human(size)}: others have {format_human(others)}, and {may}.",
+            key=NO_ROOM,
+        )
+
+    async def _create(self, uid: str, size: int, make: Callable[[Path], Awaitable[None]]) -> Volume:
         path = self.path(uid)
         if (found := await self.find(uid)) is not None:
             return found
@@ -124,8 +174,9 @@ class VolumePool:
         made = files.temporary(path)
         try:
             await asyncio.to_thread(made.unlink, missing_ok=True)
-            await make(made)
-            return await asyncio.to_thread(self._publish, made, path)
+            async with self._promise(uid, size):
+                await make(made)
+                return await asyncio.to_thread(self._publish, made, path)
         except BaseException:
             await asyncio.to_thread(made.unlink, missing_ok=True)
             raise

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from hyperd.errors import Cause, Forbidden
 from hyperd.resources.kind import Kind, Object
-from hyperd.store import payload
+from hyperd.store import core_rules, payload
 
 NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 NAMESPACE_FINALIZER = "kubernetes"
@@ -34,6 +34,8 @@ def default(kind: Kind, new: Object) -> None:
         payload.decode(kind, new)
         if payload.is_secret(kind):
             new["type"] = new.get("type") or "Opaque"
+    else:
+        core_rules.default(kind, new)
 
 
 def before_create(kind: Kind, new: Object) -> None:
@@ -41,6 +43,8 @@ def before_create(kind: Kind, new: Object) -> None:
     if is_namespace(kind):
         new["spec"] = {"finalizers": [NAMESPACE_FINALIZER]}
         new["status"] = {"phase": "Active"}
+    elif core_rules.is_quota(kind):
+        new.pop("status", None)
 
 
 def before_update(kind: Kind, new: Object, old: Object) -> None:
@@ -53,7 +57,7 @@ def before_update(kind: Kind, new: Object, old: Object) -> None:
 
 def check(kind: Kind, new: Object, old: Object | None) -> list[Cause]:
     """What Kubernetes would refuse of an object that is complete, and may be there as ``old``."""
-    return payload.check(kind, new, old) if _has_payload(kind) else []
+    return payload.check(kind, new, old) if _has_payload(kind) else core_rules.check(kind, new, old)
 
 
 def before_delete(kind: Kind, name: str) -> None:

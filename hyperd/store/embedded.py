@@ -25,6 +25,7 @@ from hyperd.store.housekeeping import Housekeeper
 from hyperd.store.interface import (
     BY_SYSTEM,
     EVERYTHING,
+    SYSTEM,
     Admit,
     Item,
     Listing,
@@ -40,6 +41,7 @@ from hyperd.store.listing import list_objects
 from hyperd.store.memory import Memory, Place, not_found
 from hyperd.store.patching import apply_patch
 from hyperd.store.pipeline import LARGE_BYTES, Pipeline, aside, precondition_failed, random_name, report_unknown
+from hyperd.store.quota import QuotaKeeper, Quotas
 from hyperd.store.records import Stored
 from hyperd.store.schema import MIGRATIONS, Migration
 from hyperd.store.watching import QUEUE_LIMIT, Hub, open_watch
@@ -74,16 +76,20 @@ class EmbeddedStore:
         self._engine = Engine(
             path,
             log_events=settings.watch_log_events,
+            log_bytes=settings.watch_log_bytes,
             on_commit=lambda changes: self._ledger.committed(changes),
             migrations=migrations,
             vfs=vfs,
         )
-        self._ledger = Ledger(self._memory, self._engine)
+        self._ledger = Ledger(self._memory, self._engine, namespace_bytes=settings.namespace_bytes)
+        self._quotas = Quotas(self._memory, kinds)
+        self._keeper = QuotaKeeper(self, self._memory, self._quotas)
         self._pipeline = Pipeline(self, lambda: self.admit)
         self._namespaces = kinds.by_resource("", "namespaces")
         self._housekeeper = Housekeeper(self, self._memory, self._ledger)
         self._ledger.observe(self._hub.publish)
         self._ledger.observe(self._housekeeper.observe)
+        self._ledger.observe(self._keeper.observe)
 
     async def start(self) -> None:
         """Open the file, load it, and begin housekeeping. Raises PermanentError when the file cannot be used."""
@@ -97,9 +103,11 @@ class EmbeddedStore:
                 if self._memory.get(self._namespaces, "", name) is None:
                     await self.create(self._namespaces, "", {"metadata": {"name": name}})
         self._housekeeper.start()
+        self._keeper.start()
 
     async def close(self) -> None:
         """End watches and housekeeping, finish what was written, close the file. Safe to call twice."""
+        await self._keeper.stop()
         await self._housekeeper.stop()
         self._hub.close()
         await self._engine.close()
@@ -221,9 +229,14 @@ class EmbeddedStore:
         new = await self._pipeline.create(kind, new, write, applied=applied, large=large)
         # Again: admission took its time, and nothing may appear in a namespace that is going.
         self._check_namespace(kind, namespace, new["metadata"]["name"])
-        if write.dry_run:
-            return Item.of(new)
-        return await self._ledger.put(kind, new, None)
+        return await self._put(kind, new, None, write)
+
+    async def _put(self, kind: Kind, new: Object, old: Stored | None, write: Write) -> Item:
+        """Commit ``new`` unless it is a rehearsal. Raises QuotaExceeded."""
+        with self._quotas.charging(kind, new, old):
+            if write.dry_run:
+                return Item.of(new)
+            return await self._ledger.put(kind, new, old, shares=write.user != SYSTEM)
 
     async def update(
         self,
@@ -413,11 +426,9 @@ class EmbeddedStore:
             new = await self._pipeline.update(kind, new, former, write, applied=applied, large=large)
         if new == former or differs_in_times_alone(new, former):
             return old
-        if write.dry_run:
-            return Item.of(new)
         if old.deleting and deletion.may_go(kind, new):
-            return await self._ledger.drop(kind, new, old)
-        return await self._ledger.put(kind, new, old)
+            return Item.of(new) if write.dry_run else await self._ledger.drop(kind, new, old)
+        return await self._put(kind, new, old, write)
 
     def _check_namespace(self, kind: Kind, namespace: str, name: str) -> None:
         if not kind.namespaced or self._namespaces is None:

@@ -46,6 +46,18 @@ _DROP = "DELETE FROM obj WHERE grp = ? AND plural = ? AND ns = ? AND name = ?"
 _NOTE = "INSERT INTO log(rv, type, grp, plural, ns, name, body, before, sum) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
+_WEIGHT = "length(body) + coalesce(length(before), 0)"
+
+
+def _logged(db: apsw.Connection) -> int:
+    """What the bodies in the log take."""
+    return int(next(db.execute(f"SELECT coalesce(sum({_WEIGHT}), 0) FROM log"))[0])  # noqa: S608  no input
+
+
+def _weight(change: Change) -> int:
+    return len(change.item.raw) + (len(change.previous.raw) if change.previous is not None else 0)
+
+
 class _Commit(asyncio.Future[None]):
     """A commit cannot be called back: who waits for it is cancelled once it has arrived, and not before."""
 
@@ -61,6 +73,7 @@ class Engine:
         path: Path,
         *,
         log_events: int,
+        log_bytes: int = 0,
         on_commit: OnCommit,
         migrations: Sequence[Migration] = MIGRATIONS,
         vfs: str = "",
@@ -70,6 +83,9 @@ class Engine:
         self.floor = 0
         """Watches can resume from here on; what happened before is pruned."""
         self._log_events = log_events
+        self._log_limit = log_bytes
+        self._log_bytes = 0
+        """What the bodies in the log take."""
         self._on_commit = on_commit
         self._migrations = migrations
         self._vfs = vfs
@@ -228,6 +244,7 @@ class Engine:
         self._database = open_database(self.path, migrations=self._migrations, vfs=self._vfs)
         self.instance_id = self._database.instance_id
         self.floor = int(get_meta(self._database.connection, "rv_floor") or 0)
+        self._log_bytes = _logged(self._database.connection)
         reserve.hold(self.path)
 
     def _commit(self, batch: list[tuple[Change, _Commit]]) -> None:
@@ -252,10 +269,13 @@ class Engine:
         db.execute("BEGIN IMMEDIATE")
         self._write(db, changes)
         self._unpruned += len(changes)
-        pruned = self._unpruned >= max(16, self._log_events // 16)
+        logged = self._log_bytes + sum(map(_weight, changes))
+        pruned = self._unpruned >= max(16, self._log_events // 16) or 0 < self._log_limit < logged
         if pruned:
             floor = self._prune(db, floor)
+            logged = _logged(db)
         db.execute("COMMIT")
+        self._log_bytes = logged
         if pruned:
             reserve.hold(self.path)
         return floor
@@ -332,11 +352,24 @@ class Engine:
     def _prune(self, db: apsw.Connection, floor: int) -> int:
         self._unpruned = 0
         sql = "SELECT rv FROM log ORDER BY rv DESC LIMIT 1 OFFSET ?"
-        for (rv,) in db.execute(sql, (self._log_events,)):
-            db.execute("DELETE FROM log WHERE rv <= ?", (rv,))
-            set_meta(db, "rv_floor", str(rv))
-            return int(rv)
-        return floor
+        cut = max((int(rv) for (rv,) in db.execute(sql, (self._log_events,))), default=0)
+        cut = max(cut, self._too_much(db))
+        if not cut:
+            return floor
+        db.execute("DELETE FROM log WHERE rv <= ?", (cut,))
+        set_meta(db, "rv_floor", str(cut))
+        return cut
+
+    def _too_much(self, db: apsw.Connection) -> int:
+        """The youngest event that must go for the log to be well below its limit in bytes; 0 when none must."""
+        if not 0 < self._log_limit < _logged(db):
+            return 0
+        kept = 0
+        for rv, weight in db.execute(f"SELECT rv, {_WEIGHT} FROM log ORDER BY rv DESC"):  # noqa: S608  no input
+            kept += weight
+            if kept > self._log_limit * 3 // 4:
+                return int(rv)
+        return 0
 
     def _roll_back(self, db: apsw.Connection) -> None:
         if not db.get_autocommit():

@@ -12,8 +12,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 
-from hyperd.errors import RequestEntityTooLarge
+from hyperd.errors import QuotaExceeded, RequestEntityTooLarge
 from hyperd.resources.kind import Kind, Object
+from hyperd.resources.quantity import format_human
 from hyperd.store.engine import Engine
 from hyperd.store.interface import EventType
 from hyperd.store.memory import Memory, Place
@@ -27,11 +28,15 @@ MAX_OBJECT_BYTES = 3 << 20
 class Ledger:
     """Gives out turns and resourceVersions, and applies what was committed."""
 
-    def __init__(self, memory: Memory, engine: Engine) -> None:
+    def __init__(self, memory: Memory, engine: Engine, *, namespace_bytes: int = 0) -> None:
+        """``namespace_bytes`` is what the objects of one namespace may take where that is asked; 0: no limit."""
         self._memory = memory
         self._engine = engine
         self._turns: dict[Place, deque[asyncio.Future[None]]] = {}
         self._writing: dict[str, int] = {}
+        self._growing: dict[str, int] = {}
+        """Namespace → bytes that are on their way to the file."""
+        self._namespace_bytes = namespace_bytes
         self._next = 0
         self._observers: list[Observer] = []
         self.writes = 0
@@ -65,12 +70,39 @@ class Ledger:
         """Be the only writer of the object at ``place`` while the context is open."""
         return _Turn(self._turns, place)
 
-    async def put(self, kind: Kind, obj: Object, old: Stored | None) -> Stored:
-        """Commit ``obj`` as the next state of ``old``; ``obj`` is stamped with its new version."""
+    async def put(self, kind: Kind, obj: Object, old: Stored | None, *, shares: bool = False) -> Stored:
+        """Commit ``obj`` as the next state of ``old``; ``obj`` is stamped with its new version.
+
+        ``shares`` says that it must fit into the namespace's share of the store. Raises QuotaExceeded.
+        """
         item = self._encode(kind, obj)
+        more = len(item.raw) - (0 if old is None else len(old.raw))
+        if shares:
+            self._check_share(kind, item, more)
         type_ = EventType.ADDED if old is None else EventType.MODIFIED
-        await self._commit(Change.of(kind, type_, item, old))
+        self._growing[item.namespace] = self._growing.get(item.namespace, 0) + more
+        try:
+            await self._commit(Change.of(kind, type_, item, old))
+        finally:
+            self._growing[item.namespace] -= more
+            if not self._growing[item.namespace]:
+                del self._growing[item.namespace]
         return item
+
+    def _check_share(self, kind: Kind, item: Stored, more: int) -> None:
+        limit, namespace = self._namespace_bytes, item.namespace
+        # What was committed a moment ago may be counted twice: that errs to the safe side, by one batch.
+        used = self._memory.bytes_in(namespace) + self._growing.get(namespace, 0)
+        if not limit or not namespace or more <= 0 or used + more <= limit:
+            return
+        raise QuotaExceeded(
+            f'{kind.qualified_resource} "{item.name}" is forbidden: the objects of namespace "{namespace}" may '
+            f"take {format_human(limit)} of the store and take {format_human(used)}, this write needs "
+            f"{format_human(more)} more: delete some of them, or raise the setting store.namespace_bytes",
+            kind=kind.plural,
+            group=kind.group,
+            name=item.name,
+        )
 
     async def drop(self, kind: Kind, obj: Object, old: Stored) -> Stored:
         """Commit the end of ``old``, whose last state is ``obj``."""

@@ -71,6 +71,7 @@ class Memory:
         self._tables: dict[Kind, Table] = {kind: Table() for kind in kinds}
         self._places: dict[str, Place] = {}
         self._owned: dict[str, set[Place]] = {}
+        self._bytes: dict[str, int] = {}
         self.rv = 0
         """The resourceVersion of the last committed write."""
 
@@ -99,6 +100,17 @@ class Memory:
         """The objects that name ``uid`` as an owner."""
         return tuple(self._owned.get(uid, ()))
 
+    def bytes_in(self, namespace: str) -> int:
+        """How much the objects of a namespace take, encoded."""
+        return self._bytes.get(namespace, 0)
+
+    def _weigh(self, namespace: str, more: int) -> None:
+        left = self._bytes.get(namespace, 0) + more
+        if left:
+            self._bytes[namespace] = left
+        else:
+            self._bytes.pop(namespace, None)
+
     def places(self) -> Iterable[tuple[Place, Stored]]:
         """All objects."""
         for kind, table in self._tables.items():
@@ -120,6 +132,7 @@ class Memory:
             item = Stored.decode(kind, body, version)
             self.table(kind).put(item)
             self._index(Place(kind, item.namespace, item.name), item)
+            self._weigh(item.namespace, len(item.raw))
         if unknown:
             _log.warning("The store holds objects of kinds that are not served: %s", ", ".join(sorted(unknown)))
         self.rv = rv
@@ -130,6 +143,8 @@ class Memory:
         place = Place(change.kind, item.namespace, item.name)
         table = self.table(change.kind)
         old = table.items.get((item.namespace, item.name))
+        now = 0 if change.type is EventType.DELETED else len(item.raw)
+        self._weigh(item.namespace, now - (0 if old is None else len(old.raw)))
         if change.type is EventType.DELETED:
             table.drop(item)
             self._unindex(place, old)

@@ -22,7 +22,7 @@ from hyperd.controllers.duty import disk_node
 from hyperd.controllers.image import reference_of
 from hyperd.controllers.jobs import Jobs
 from hyperd.controllers.processors import with_features
-from hyperd.errors import AlreadyExists, HyperdError
+from hyperd.errors import AlreadyExists, Forbidden, HyperdError
 from hyperd.hypervisor.spec import DiskFormat
 from hyperd.imagefile.detect import ImageFormat
 from hyperd.resources import names
@@ -166,7 +166,9 @@ class Resolver:
             self._no_address(machine, found, "VirtualMachineIPAddressNotReady", message)
             return
         if vmip is None:
-            await self._make_address(machine)
+            if problem := await self._make_address(machine):
+                self._no_address(machine, found, "VirtualMachineIPAddressNotReady", problem)
+                return
             found.settling = not found.blocked
             self._no_address(machine, found, "VirtualMachineIPAddressNotReady", "The address is being leased.")
             return
@@ -212,8 +214,11 @@ class Resolver:
                 return item.object()
         return None
 
-    async def _make_address(self, machine: Object) -> None:
-        """An address of the machine's own; its name follows from the uid, so that a crash makes no second."""
+    async def _make_address(self, machine: Object) -> str:
+        """An address of the machine's own; its name follows from the uid, so that a crash makes no second.
+
+        Returns why there is none, empty when there is or will be one.
+        """
         meta = machine["metadata"]
         suffix = hashlib.sha256(meta["uid"].encode()).hexdigest()[:5]
         body: Object = {
@@ -231,7 +236,10 @@ class Resolver:
             await self._context.store.create(VIRTUAL_MACHINE_IP_ADDRESS, meta["namespace"], body)
         except AlreadyExists:
             # The informer is behind, or the old machine of this name is still going.
-            return
+            return ""
+        except Forbidden as err:
+            return err.message
+        return ""
 
     def _provisioning(self, machine: Object, found: Dependencies) -> None:
         provisioning = machine["spec"].get("provisioning")

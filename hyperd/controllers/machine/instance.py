@@ -168,6 +168,7 @@ class Instances:
         *,
         plan: Plan | None = None,
         unfit: str = "",
+        quota: str = "",
         failure: str = "",
         unbootable: bool = False,
     ) -> Observed:
@@ -189,6 +190,7 @@ class Instances:
             bound=self._context.duty.binds,
             devices=device_entries(machine, domain, source),
             pool_unfit=unfit,
+            quota=quota,
             failure=failure,
             unbootable=unbootable,
             emulated=plan is not None and plan.domain.domain_type is DomainType.QEMU,

@@ -10,11 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hyperd.controllers.machine.plan import fraction_of, memory_of
+from hyperd.resources.charges import BASE_OVERHEAD, VCPU_OVERHEAD
 from hyperd.resources.kind import Object
 from hyperd.resources.quantity import format_human, to_bytes, to_milli
 
-_VCPU_OVERHEAD = 8 << 20
-_BASE_OVERHEAD = 64 << 20
 _UNTOLD = 1 << 60
 
 
@@ -34,7 +33,7 @@ class Room:
 
 def memory_overhead(cores: int) -> int:
     """Bytes that an instance needs beside the guest's memory."""
-    return _BASE_OVERHEAD + cores * _VCPU_OVERHEAD
+    return BASE_OVERHEAD + cores * VCPU_OVERHEAD
 
 
 def requested(spec: Object) -> Room:

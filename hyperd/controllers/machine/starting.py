@@ -17,7 +17,7 @@ from hyperd.controllers.machine import applied, status
 from hyperd.controllers.machine.dependencies import Dependencies, machine_key
 from hyperd.controllers.machine.instance import Instances
 from hyperd.controllers.machine.power import Action, Decision
-from hyperd.errors import HyperdError, ServiceUnavailable, TemporaryError
+from hyperd.errors import HyperdError, QuotaExceeded, ServiceUnavailable, TemporaryError
 from hyperd.hypervisor.state import DomainInfo
 from hyperd.resources.all import VIRTUAL_MACHINE, VIRTUAL_MACHINE_OPERATION
 from hyperd.resources.kind import Object
@@ -101,8 +101,15 @@ class Starts:
     async def _start_claimed(
         self, before: Object, machine: Object, found: Dependencies, decision: Decision
     ) -> Result | None:
+        waiting = copy.deepcopy(machine)
         status.show_absence(machine, self._instances.observe(machine, None, found), "Starting")
-        stored = await update_status(self._context.store, VIRTUAL_MACHINE, before, machine)
+        try:
+            stored = await update_status(self._context.store, VIRTUAL_MACHINE, before, machine)
+        except QuotaExceeded as err:
+            observed = self._instances.observe(waiting, None, found, quota=err.message)
+            status.show_absence(waiting, observed, "Pending")
+            await update_status(self._context.store, VIRTUAL_MACHINE, before, waiting)
+            return Result(_WAIT_SECONDS)
         if stored is before:
             await self._make_sure(before)
         machine = copy.deepcopy(stored)

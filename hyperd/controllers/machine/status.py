@@ -43,6 +43,8 @@ class Observed:
     """``status.blockDeviceRefs``."""
     pool_unfit: str = ""
     """Why the node has no room, empty when it has."""
+    quota: str = ""
+    """Which quota of the namespace has no room, as the store says."""
     failure: str = ""
     """What went wrong at the last start."""
     unbootable: bool = False
@@ -136,6 +138,8 @@ def show_absence(machine: Object, observed: Observed, phase: str) -> None:
     set_condition(machine, "Migratable", False, reason="VirtualMachineNonMigratable")
     if observed.failure:
         set_condition(machine, "Running", False, reason="InternalVirtualMachineError", message=observed.failure)
+    elif observed.quota:
+        set_condition(machine, "Running", False, reason="QuotaExceeded", message=observed.quota)
     elif observed.pool_unfit:
         set_condition(machine, "Running", False, reason="PodNotStarted", message=observed.pool_unfit)
     elif phase == "Pending" and observed.found.blocked:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -116,3 +117,29 @@ async def test_nothing_but_a_uid_becomes_a_path(pool: VolumePool, uid: str) -> N
 async def test_a_volume_has_a_positive_size(pool: VolumePool, size: int) -> None:
     with pytest.raises(PermanentError, match="must be positive"):
         await pool.create_blank("u1", size)
+
+
+async def test_no_more_is_promised_to_disks_than_the_setting_allows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = VolumePool(Settings(state_dir=tmp_path, storage=StorageSettings(reserve_bytes=0, overcommit_ratio=2.0)))
+    await pool.clean()
+    there = os.statvfs(tmp_path)
+    limit = there.f_blocks * there.f_frsize * 2
+    with pytest.raises(PermanentError, match=r"too large: disks may have .* \(setting storage.overcommit_ratio\)"):
+        await pool.create_blank("huge", 1 << 50)
+    third = limit // 3
+    results = await asyncio.gather(
+        *(pool.create_blank(f"u{number}", third - MIB) for number in range(6)), return_exceptions=True
+    )
+    assert sum(not isinstance(one, BaseException) for one in results) == 3
+    assert all(isinstance(one, TemporaryError) for one in results if isinstance(one, BaseException))
+    made = next(one.uid for one in results if not isinstance(one, BaseException))
+    with pytest.raises(TemporaryError, match="No room for a disk"):
+        await pool.grow(made, third * 2)
+    with pytest.raises(TemporaryError):
+        await pool.check_room(made, third * 2)
+    await pool.delete(made)
+    assert (await pool.create_blank("later", third - MIB)).virtual_size
+    unlimited = VolumePool(Settings(state_dir=tmp_path, storage=StorageSettings(overcommit_ratio=0)))
+    assert (await unlimited.create_blank("huge", 1 << 50)).virtual_size == 1 << 50

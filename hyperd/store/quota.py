@@ -1,0 +1,260 @@
+"""ResourceQuotas of the home that has no quota controller: what a namespace holds, and what it may not take.
+
+The rule it keeps: a write is judged in the same turn of the loop in which it is handed to the writer thread, by
+what is committed and what is on its way there, so no two writes share the last place. The refusal is Kubernetes'.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Protocol
+
+from hyperd.errors import Conflict, HyperdError, NotFound, QuotaExceeded
+from hyperd.resources import storage_class
+from hyperd.resources.charges import Charges, charges, counted, measured, shown
+from hyperd.resources.kind import Kind, Object, Registry
+from hyperd.resources.quantity import parse
+from hyperd.store.interface import EventType, Item
+from hyperd.store.memory import Memory, Place
+from hyperd.store.records import Change, Stored
+
+_log = logging.getLogger(__name__)
+_RETRY_SECONDS = 1.0
+_PAUSE_SECONDS = 0.02
+"""Between two looks, so that many changes are counted at once."""
+_MADE = frozenset({"Ready", "Resizing", "Exporting", "Migrating", "PVCLost"})
+"""Phases of disks that have their volume: what is there is not refused."""
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A change that is on its way to the file: what it adds, until memory shows another version than ``rv``."""
+
+    place: Place
+    rv: int | None
+    charges: Charges
+
+
+class Quotas:
+    """Judges writes against the ResourceQuotas of their namespace."""
+
+    def __init__(self, memory: Memory, kinds: Registry) -> None:
+        self._memory = memory
+        self.kind = kinds.by_resource("", "resourcequotas")
+        self._classes = kinds.by_resource("storage.k8s.io", "storageclasses")
+        self._pending: dict[int, _Pending] = {}
+        self._measured: dict[str, tuple[int, str, Charges]] = {}
+        """uid → version, default class, charges of objects that had to be looked at."""
+
+    def of(self, namespace: str) -> Sequence[Stored]:
+        """The quotas of a namespace."""
+        if self.kind is None or not namespace:
+            return ()
+        table = self._memory.table(self.kind)
+        return table.walk(namespace) if table.items else ()
+
+    @contextmanager
+    def charging(self, kind: Kind, new: Object, old: Stored | None) -> Iterator[None]:
+        """While ``new`` is written over ``old``. Raises QuotaExceeded before anything is written."""
+        namespace = new["metadata"].get("namespace", "")
+        quotas = self.of(namespace)
+        if not quotas:
+            yield
+            return
+        added = self._added(kind, new, old)
+        if _may_be_refused(kind, new):
+            self._check(kind, new, added, quotas)
+        place = Place(kind, namespace, new["metadata"]["name"])
+        token = id(added)
+        self._pending[token] = _Pending(place, None if old is None else old.rv, added)
+        try:
+            yield
+        finally:
+            del self._pending[token]
+
+    def used(self, namespace: str, resources: frozenset[str]) -> dict[str, Decimal]:
+        """How much of each of ``resources`` the objects of the namespace take, those on their way included."""
+        found = dict.fromkeys(resources, Decimal(0))
+        default = self._default_class()
+        for kind in self._memory.kinds():
+            if not kind.namespaced:
+                continue
+            if not measured(kind):
+                names = resources.intersection(counted(kind))
+                amount = len(self._memory.table(kind).walk(namespace)) if names else 0
+                for name in names:
+                    found[name] += amount
+                continue
+            for item in self._memory.table(kind).walk(namespace):
+                _add(found, self._charges(kind, item, default))
+        for pending in self._pending.values():
+            there = self._memory.get(*pending.place)
+            if pending.place.namespace == namespace and (None if there is None else there.rv) == pending.rv:
+                _add(found, pending.charges)
+        return found
+
+    def _added(self, kind: Kind, new: Object, old: Stored | None) -> dict[str, Decimal]:
+        default = self._default_class()
+        added = dict(charges(kind, new, default_class=default))
+        if old is not None:
+            for name, amount in charges(kind, old.object(), default_class=default).items():
+                added[name] = added.get(name, Decimal(0)) - amount
+        return added
+
+    def _check(self, kind: Kind, new: Object, added: Charges, quotas: Sequence[Stored]) -> None:
+        wanted = {name: amount for name, amount in added.items() if amount > 0}
+        for quota in quotas if wanted else ():
+            hard = hard_of(quota.object())
+            limited = frozenset(wanted).intersection(hard)
+            used = self.used(quota.namespace, limited) if limited else {}
+            exceeded = sorted(name for name in limited if used[name] + wanted[name] > hard[name])
+            if exceeded:
+                name = str(new["metadata"]["name"])
+                raise QuotaExceeded(
+                    f'{kind.qualified_resource} "{name}" is forbidden: exceeded quota: {quota.name}, requested: '
+                    f"{_listed(exceeded, wanted)}, used: {_listed(exceeded, used)}, "
+                    f"limited: {_listed(exceeded, hard)}",
+                    kind=kind.plural,
+                    group=kind.group,
+                    name=name,
+                )
+
+    def _charges(self, kind: Kind, item: Stored, default: str) -> Charges:
+        known = self._measured.get(item.uid)
+        if known is not None and known[:2] == (item.rv, default):
+            return known[2]
+        found = charges(kind, item.object(), default_class=default)
+        self._measured[item.uid] = (item.rv, default, found)
+        return found
+
+    def forget(self, uid: str) -> None:
+        """The object is gone."""
+        self._measured.pop(uid, None)
+
+    def _default_class(self) -> str:
+        if self._classes is None:
+            return ""
+        found = storage_class.default_of(item.object() for item in self._memory.table(self._classes).walk())
+        return "" if found is None else str(found["metadata"]["name"])
+
+
+def hard_of(quota: Object) -> dict[str, Decimal]:
+    """The limits of a quota by resource."""
+    return {name: parse(value) for name, value in ((quota.get("spec") or {}).get("hard") or {}).items()}
+
+
+def _may_be_refused(kind: Kind, new: Object) -> bool:
+    """Whether a write that takes more may be refused: not where it only tells what is so already."""
+    phase = (new.get("status") or {}).get("phase")
+    if kind.plural == "virtualmachines":
+        return phase in (None, "", "Starting")
+    return not (kind.plural == "virtualdisks" and phase in _MADE) or _grows(new)
+
+
+def _grows(disk: Object) -> bool:
+    """Whether a disk that has its volume asks for a larger one."""
+    size = ((disk.get("spec") or {}).get("persistentVolumeClaim") or {}).get("size")
+    capacity = (disk.get("status") or {}).get("capacity")
+    return size is not None and (capacity is None or parse(size) > parse(capacity))
+
+
+def _add(found: dict[str, Decimal], more: Charges) -> None:
+    for name, amount in more.items():
+        if name in found:
+            found[name] += amount
+
+
+def _listed(names: Sequence[str], amounts: Mapping[str, Decimal]) -> str:
+    return ",".join(f"{name}={shown(name, amounts[name])}" for name in names)
+
+
+class Writer(Protocol):
+    """What the keeper needs of the store."""
+
+    async def update(self, kind: Kind, namespace: str, name: str, obj: Object, *, subresource: str) -> Item: ...
+
+
+class QuotaKeeper:
+    """Keeps ``status`` of the quotas current: one task that looks at the namespaces which changes point to."""
+
+    def __init__(self, store: Writer, memory: Memory, quotas: Quotas) -> None:
+        self._store = store
+        self._memory = memory
+        self._quotas = quotas
+        self._dirty: dict[str, None] = {}
+        self._more = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Look at every quota once, then at what changes."""
+        self._look_everywhere()
+        self._task = asyncio.create_task(self._run(), name="store quotas")
+
+    async def stop(self) -> None:
+        """Safe to call before ``start`` and twice."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+
+    def observe(self, changes: Sequence[Change]) -> None:
+        """Note which namespaces the changes may have made fuller or emptier."""
+        for change in changes:
+            if change.type is EventType.DELETED:
+                self._quotas.forget(change.item.uid)
+            if change.kind.plural == "storageclasses":
+                self._look_everywhere()
+            elif change.item.namespace and self._quotas.of(change.item.namespace):
+                self._look(change.item.namespace)
+
+    def _look_everywhere(self) -> None:
+        if self._quotas.kind is not None:
+            for item in self._memory.table(self._quotas.kind).walk():
+                self._look(item.namespace)
+
+    def _look(self, namespace: str) -> None:
+        self._dirty[namespace] = None
+        self._more.set()
+
+    async def _run(self) -> None:
+        while True:
+            await self._more.wait()
+            self._more.clear()
+            while self._dirty:
+                namespace = next(iter(self._dirty))
+                del self._dirty[namespace]
+                for quota in self._quotas.of(namespace):
+                    await self._keep(quota)
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _keep(self, quota: Stored) -> None:
+        kind = self._quotas.kind
+        assert kind is not None  # noqa: S101  there is a quota
+        try:
+            obj = quota.object()
+            limits = hard_of(obj)
+            used = self._quotas.used(quota.namespace, frozenset(limits))
+            status: dict[str, Any] = {
+                "hard": (obj.get("spec") or {}).get("hard") or {},
+                "used": {name: shown(name, amount) for name, amount in sorted(used.items())},
+            }
+            if obj.get("status") != status:
+                obj["status"] = status
+                await self._store.update(kind, quota.namespace, quota.name, obj, subresource="status")
+        except (Conflict, NotFound):
+            self._look(quota.namespace)
+        except HyperdError as err:
+            _log.warning("Quota %s/%s could not be kept: %s", quota.namespace, quota.name, err)
+            self._later(quota.namespace)
+        except Exception:  # noqa: BLE001  border: one quota's fault must not stop the others
+            _log.exception("Keeping quota %s/%s failed", quota.namespace, quota.name)
+            self._later(quota.namespace)
+
+    def _later(self, namespace: str) -> None:
+        asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._look, namespace)

@@ -1,0 +1,259 @@
+"""What a namespace may take: ResourceQuotas in Kubernetes' words, and its share of the store's bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hyperd.errors import HyperdError, Invalid, QuotaExceeded
+from hyperd.resources.all import (
+    CONFIG_MAP,
+    KINDS,
+    NAMESPACE,
+    RESOURCE_QUOTA,
+    SECRET,
+    SERVICE,
+    STORAGE_CLASS,
+    VIRTUAL_DISK,
+    VIRTUAL_MACHINE,
+)
+from hyperd.resources.kind import Kind, Object
+from hyperd.settings import StoreSettings
+from hyperd.store.embedded import EmbeddedStore, opened_store
+from hyperd.store.interface import PatchType, User, Write
+from tests.unit.resources.samples import machine
+
+NS = "shop"
+ALICE = Write(user=User("alice"))
+WORDS = " is forbidden: exceeded quota: q, requested: {0}, used: {1}, limited: {2}"
+
+
+def settings(**fields: Any) -> StoreSettings:
+    return StoreSettings(**fields)
+
+
+async def opened(path: Path, **fields: Any) -> EmbeddedStore:
+    return EmbeddedStore(path / "store.db", settings=settings(**fields), admit=None, kinds=KINDS)
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[EmbeddedStore]:
+    async with opened_store(await opened(tmp_path)) as one:
+        await one.create(NAMESPACE, "", {"metadata": {"name": NS}})
+        yield one
+
+
+async def limit(store: EmbeddedStore, **hard: str) -> None:
+    spec = {"hard": {name.replace("__", "/").replace("_", "."): value for name, value in hard.items()}}
+    await store.create(RESOURCE_QUOTA, NS, {"metadata": {"name": "q"}, "spec": spec})
+
+
+async def used(store: EmbeddedStore, **wanted: str) -> None:
+    """Wait until the quota's status says so."""
+    expected = {name.replace("__", "/").replace("_", "."): value for name, value in wanted.items()}
+    async with asyncio.timeout(10), store.watch(RESOURCE_QUOTA, NS) as watch:
+        async for event in watch:
+            status = event.item.object().get("status") or {}
+            if status.get("used") == expected:
+                return
+
+
+def disk(name: str, size: str = "", **claim: str) -> Object:
+    spec = {"persistentVolumeClaim": {**({"size": size} if size else {}), **claim}}
+    return {"metadata": {"name": name}, "spec": spec}
+
+
+async def test_what_is_counted_is_refused_in_kubernetes_words_and_comes_free_again(store: EmbeddedStore) -> None:
+    await limit(store, count__secrets="1", configmaps="2")
+    await store.create(SECRET, NS, {"metadata": {"name": "a"}}, write=ALICE)
+    with pytest.raises(QuotaExceeded) as caught:
+        await store.create(SECRET, NS, {"metadata": {"name": "b"}}, write=ALICE)
+    words = WORDS.format("count/secrets=1", "count/secrets=1", "count/secrets=1")
+    assert caught.value.message == f'secrets "b"{words}'
+    assert (caught.value.code, caught.value.reason) == (403, "Forbidden")
+    with pytest.raises(QuotaExceeded):
+        await store.create(SECRET, NS, {"metadata": {"name": "b"}}, write=Write(dry_run=True))
+    await used(store, count__secrets="1", configmaps="0")
+    await store.delete(SECRET, NS, "a")
+    await store.create(SECRET, NS, {"metadata": {"name": "b"}}, write=ALICE)
+    await store.create(SECRET, "default", {"metadata": {"name": "elsewhere"}}, write=ALICE)
+    await used(store, count__secrets="1", configmaps="0")
+    await store.update(SECRET, NS, "b", {"metadata": {"name": "b"}, "stringData": {"k": "v"}}, write=ALICE)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "body"),
+    [
+        (SECRET, "secrets", {}),
+        (SECRET, "count/secrets", {}),
+        (CONFIG_MAP, "count/configmaps", {}),
+        (VIRTUAL_DISK, "count/virtualdisks.virtualization.deckhouse.io", disk("x", "1Mi")),
+        (VIRTUAL_DISK, "persistentvolumeclaims", disk("x", "1Mi")),
+        (
+            VIRTUAL_DISK,
+            "fast.storageclass.storage.k8s.io/persistentvolumeclaims",
+            disk("x", storageClassName="fast"),
+        ),
+        (VIRTUAL_MACHINE, "count/virtualmachines.virtualization.deckhouse.io", machine()),
+        (SERVICE, "services", {"spec": {"clusterIP": "None"}}),
+        (SERVICE, "services.nodeports", {"spec": {"type": "NodePort", "ports": [{"port": 1}]}}),
+        (SERVICE, "services.loadbalancers", {"spec": {"type": "LoadBalancer", "ports": [{"port": 1}]}}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_of_many_at_once_no_more_come_in_than_there_is_room_for(
+    store: EmbeddedStore, kind: Kind, name: str, body: Object
+) -> None:
+    await store.create(RESOURCE_QUOTA, NS, {"metadata": {"name": "q"}, "spec": {"hard": {name: "5"}}})
+
+    async def make(number: int) -> bool:
+        obj = {**copy.deepcopy(body), "metadata": {"name": f"x{number}"}}
+        try:
+            await store.create(kind, NS, obj, write=ALICE)
+        except QuotaExceeded:
+            return False
+        return True
+
+    assert sum(await asyncio.gather(*map(make, range(20)))) == 5
+    assert len((await store.list(kind, NS)).items) == 5
+
+
+async def test_storage_is_counted_by_size_and_class_and_again_when_a_disk_grows(store: EmbeddedStore) -> None:
+    default = {"storageclass.kubernetes.io/is-default-class": "true"}
+    await store.create(
+        STORAGE_CLASS, "", {"metadata": {"name": "local", "annotations": default}, "provisioner": "a.b/c"}
+    )
+    name = "local.storageclass.storage.k8s.io/requests.storage"
+    hard = {"requests.storage": "10Gi", name: "6Gi"}
+    await store.create(RESOURCE_QUOTA, NS, {"metadata": {"name": "q"}, "spec": {"hard": hard}})
+    await store.create(VIRTUAL_DISK, NS, disk("a", "5Gi"), write=ALICE)
+    with pytest.raises(QuotaExceeded) as caught:
+        await store.create(VIRTUAL_DISK, NS, disk("b", "2Gi"), write=ALICE)
+    assert caught.value.message.endswith(WORDS.format(f"{name}=2Gi", f"{name}=5Gi", f"{name}=6Gi"))
+    await store.create(VIRTUAL_DISK, NS, disk("b", "3Gi", storageClassName="other"), write=ALICE)
+    grown = {"spec": {"persistentVolumeClaim": {"size": "8Gi"}}}
+    with pytest.raises(QuotaExceeded) as caught:
+        await store.patch(VIRTUAL_DISK, NS, "b", PatchType.MERGE, grown, write=ALICE)
+    assert "requested: requests.storage=5Gi, used: requests.storage=8Gi" in caught.value.message
+    smaller = {"spec": {"persistentVolumeClaim": {"size": "5Gi"}}}
+    await store.patch(VIRTUAL_DISK, NS, "b", PatchType.MERGE, smaller, write=ALICE)
+    # A size that only the image tells is asked for before the volume is made, and told when it is there.
+    await store.create(VIRTUAL_DISK, NS, disk("c"), write=ALICE)
+    claimed: Object = {"status": {"phase": "Provisioning", "capacity": "1Gi"}}
+    with pytest.raises(QuotaExceeded):
+        await store.patch(VIRTUAL_DISK, NS, "c", PatchType.MERGE, claimed, subresource="status")
+    there: Object = {"status": {"phase": "Ready", "capacity": "1Gi"}}
+    await store.patch(VIRTUAL_DISK, NS, "c", PatchType.MERGE, there, subresource="status")
+
+
+def instance(phase: str, cores: int = 2, fraction: str = "50%", size: str = "1Gi") -> Object:
+    resources = {"cpu": {"cores": cores, "coreFraction": fraction}, "memory": {"size": size}}
+    return {"status": {"phase": phase, "resources": resources}}
+
+
+async def test_a_machine_is_charged_while_it_is_started_and_what_runs_is_never_refused(
+    store: EmbeddedStore,
+) -> None:
+    await limit(store, requests_cpu="1500m", limits_cpu="4", requests_memory="4Gi", pods="3")
+    for name in "abc":
+        await store.create(VIRTUAL_MACHINE, NS, {**machine(), "metadata": {"name": name}}, write=ALICE)
+
+    async def show(name: str, body: Object) -> None:
+        await store.patch(VIRTUAL_MACHINE, NS, name, PatchType.MERGE, body, subresource="status")
+
+    await show("a", instance("Pending"))
+    await show("a", instance("Starting"))
+    await show("a", instance("Running"))
+    with pytest.raises(QuotaExceeded) as caught:
+        await show("b", instance("Starting"))
+    words = WORDS.format("requests.cpu=1", "requests.cpu=1", "requests.cpu=1500m")
+    assert caught.value.message == f'virtualmachines.virtualization.deckhouse.io "b"{words}'
+    await show("b", instance("Running"))
+    await used(store, limits_cpu="4", pods="2", requests_cpu="2", requests_memory="2208Mi")
+    await show("a", instance("Stopped"))
+    await used(store, limits_cpu="2", pods="1", requests_cpu="1", requests_memory="1104Mi")
+    await show("c", instance("Starting", cores=1))
+    with pytest.raises(QuotaExceeded):
+        await show("a", instance("Starting"))
+
+
+async def test_starts_at_once_share_what_is_left(store: EmbeddedStore) -> None:
+    await limit(store, requests_cpu="3")
+    names = [f"m{number}" for number in range(8)]
+    for name in names:
+        await store.create(VIRTUAL_MACHINE, NS, {**machine(), "metadata": {"name": name}})
+
+    async def start(name: str) -> bool:
+        body = instance("Starting")
+        try:
+            await store.patch(VIRTUAL_MACHINE, NS, name, PatchType.MERGE, body, subresource="status")
+        except QuotaExceeded:
+            return False
+        return True
+
+    assert sum(await asyncio.gather(*map(start, names))) == 3
+
+
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        ({"hard": {"pods": "-1"}}, "spec.hard[pods]"),
+        ({"hard": {"pods": "1.5"}}, "spec.hard[pods]"),
+        ({"hard": {"cpu": "much"}}, "spec.hard[cpu]"),
+        ({"hard": {"cpus": "1"}}, "spec.hard[cpus]"),
+        ({"hard": {"count/": "1"}}, "spec.hard[count/]"),
+        ({"scopes": ["BestEffort"]}, "spec.scopes"),
+    ],
+)
+async def test_a_quota_that_means_nothing_is_refused(store: EmbeddedStore, spec: Object, field: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        await store.create(RESOURCE_QUOTA, NS, {"metadata": {"name": "q"}, "spec": spec})
+    assert caught.value.causes[0].field == field
+
+
+async def test_a_namespace_takes_no_more_than_its_share_of_the_store(tmp_path: Path) -> None:
+    async with opened_store(await opened(tmp_path, namespace_bytes=1 << 20)) as store:
+        for name in (NS, "other"):
+            await store.create(NAMESPACE, "", {"metadata": {"name": name}})
+
+        async def make(number: int, namespace: str = NS) -> HyperdError | None:
+            body = {"metadata": {"name": f"x{number}"}, "data": {"k": "v" * (100 << 10)}}
+            try:
+                await store.create(CONFIG_MAP, namespace, body, write=ALICE)
+            except HyperdError as err:
+                return err
+            return None
+
+        refusals = [err for err in await asyncio.gather(*map(make, range(40))) if err is not None]
+        assert 30 <= len(refusals) <= 32
+        assert "store.namespace_bytes" in refusals[0].message
+        assert refusals[0].code == 403
+        assert await make(1, "other") is None
+        await store.create(CONFIG_MAP, NS, {"metadata": {"name": "ours"}, "data": {"k": "v" * (100 << 10)}})
+        await store.delete(CONFIG_MAP, NS, "x0")
+        await store.delete(CONFIG_MAP, NS, "x1")
+        assert await make(1) is None
+        small = {"metadata": {"name": "x2"}, "data": {"k": "v"}}
+        await store.update(CONFIG_MAP, NS, "x2", small, write=ALICE)
+
+
+def size_of(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.glob("store.db*"))
+
+
+async def test_the_log_of_events_is_bounded_in_bytes_and_so_is_the_file(tmp_path: Path) -> None:
+    async with opened_store(await opened(tmp_path, watch_log_bytes=2 << 20)) as store:
+        await store.create(CONFIG_MAP, "default", {"metadata": {"name": "x"}})
+        for number in range(100):
+            body = {"metadata": {"name": "x"}, "data": {"k": str(number) * (100 << 10)}}
+            await store.update(CONFIG_MAP, "default", "x", body, write=ALICE)
+        assert await asyncio.to_thread(size_of, tmp_path) < 24 << 20
+        since = (await store.list(CONFIG_MAP, "default")).resource_version
+        await store.update(CONFIG_MAP, "default", "x", {"metadata": {"name": "x"}}, write=ALICE)
+        async with store.watch(CONFIG_MAP, "default", resource_version=since, timeout=0.1) as watch:
+            assert [event.type async for event in watch] == ["MODIFIED"]
