@@ -147,9 +147,13 @@ class ImportSettings(_Section):
     """``CIDR`` or ``CIDR:PORT`` entries that lift the ban on loopback, link-local, metadata and own addresses."""
     max_virtual_size_bytes: Bytes = 2048 * GIB
     max_download_bytes: Bytes = 1024 * GIB
-    concurrent: Count = 2
+    concurrent: Count = 4
+    """Imports that run at a time; of many, less than half are kept for namespaces that have none."""
     connect_timeout_seconds: Period = 20.0
     read_timeout_seconds: Period = 60.0
+    """How long a source may be silent, and how far it may fall behind ``slowest_bytes_per_second``."""
+    slowest_bytes_per_second: Count = 32 << 10
+    """A source that sends less on the average is given up, and tried again later."""
     cache_retention_seconds: Retention = 3_600.0
     """How long an image that nothing uses stays in the node's cache."""
     tools_user: str = "nobody"

@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Any
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
@@ -21,6 +23,8 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 _METADATA = frozenset(map(ip_address, ("100.100.100.200", "168.63.129.16", "fd00:ec2::254")))
 """Cloud metadata services outside the link-local ranges."""
+_LOOK_UPS = ThreadPoolExecutor(8, thread_name_prefix="look-up")
+"""Of their own: a name server that does not answer holds one for half a minute, and nobody's work on files."""
 _NAT64 = IPv6Network("64:ff9b::/96")
 
 
@@ -33,7 +37,7 @@ class AddressGuard:
     async def resolve(self, host: str, port: int) -> list[Address]:
         """All addresses of ``host``; PermanentError if any is forbidden, TemporaryError if there is none now."""
         try:
-            answers = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            answers = await asyncio.get_running_loop().run_in_executor(_LOOK_UPS, _look_up, host, port)
         except socket.gaierror as err:
             raise TemporaryError(f"The name {host} cannot be resolved: {err.strerror}.", key=FAILED) from err
         except UnicodeError as err:
@@ -85,6 +89,10 @@ class Pinned(AbstractResolver):
 
     async def close(self) -> None:
         """Nothing to close."""
+
+
+def _look_up(host: str, port: int) -> list[Any]:
+    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
 
 def _parse(entry: str) -> tuple[Network, int | None]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+import math
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 import aiohttp
 
@@ -12,28 +15,38 @@ from hyperd.imagefile.detect import FAILED
 
 BLOCK_BYTES = 2 << 20
 MAX_DOCUMENT_BYTES = 4 << 20
+LONGEST_DELAY_SECONDS = 3600.0
 _NO_SPACE = (b'"Err":28', b"no space left on device", b"disk quota exceeded")
 
 
-async def blocks_of(
-    content: aiohttp.StreamReader, size: int = BLOCK_BYTES, *, pace: Callable[[int], None] | None = None
-) -> AsyncIterator[bytes]:
-    """The body in blocks of at least ``size`` bytes (and at most a read more), the last one shorter.
-
-    ``pace`` is called with the length of each read, and may raise.
-    """
+async def blocks_of(content: aiohttp.StreamReader, size: int = BLOCK_BYTES) -> AsyncIterator[bytes]:
+    """The body in blocks of at least ``size`` bytes (and at most a read more), the last one shorter."""
     pieces: list[bytes] = []
     held = 0
     while piece := await content.readany():
         pieces.append(piece)
         held += len(piece)
-        if pace is not None:
-            pace(len(piece))
         if held >= size:
             yield b"".join(pieces)
             pieces, held = [], 0
     if held:
         yield b"".join(pieces)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """How many seconds an answer asks to wait, at most an hour; None if it does not say.
+
+    A date is told by the server's own clock, where it says what that shows.
+    """
+    said = headers.get("Retry-After", "").strip()
+    if said.isascii() and said.isdigit():
+        return min(float(said[:9]), LONGEST_DELAY_SECONDS)
+    try:
+        now = parsedate_to_datetime(headers["Date"]) if "Date" in headers else datetime.now(UTC)
+        until = parsedate_to_datetime(said)
+        return min(max((until - now).total_seconds(), 0.0), LONGEST_DELAY_SECONDS)
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 async def read_document(response: aiohttp.ClientResponse) -> bytes:
@@ -79,9 +92,9 @@ def refusal(response: aiohttp.ClientResponse, body: bytes) -> HyperdError:
             key=FAILED,
         )
     if status == 429 or status >= 500:
-        wait = response.headers.get("Retry-After", "")
-        seconds = min(int(wait), 3600) if wait.isascii() and wait.isdigit() else None
+        delay = retry_after(response.headers)
         return ServiceUnavailable(
-            f"The registry {registry} answers {status}; it is busy or broken.", retry_after_seconds=seconds
+            f"The registry {registry} answers {status}; it is busy or broken.",
+            retry_after_seconds=None if delay is None else math.ceil(delay),
         )
     return InternalError(f"The registry {registry} refused {response.method} {response.url.path}: {status}.")

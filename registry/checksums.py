@@ -34,13 +34,17 @@ class Checksums:
 
     @property
     def sha256(self) -> str:
-        return self._hashes["sha256"].hexdigest()
+        return self.digest("sha256")
 
-    def verify(self) -> None:
-        """PermanentError unless every checksum is as expected."""
+    def digest(self, name: str) -> str:
+        """Hex digits of what has come so far."""
+        return self._hashes[name].hexdigest()
+
+    def verify(self, *others: Checksums) -> None:
+        """PermanentError unless every checksum is as expected, of these bytes or of another form of them."""
         for name, digits in self._expected.items():
-            actual = self._hashes[name].hexdigest()
-            if actual != digits:
+            actual = self.digest(name)
+            if digits not in (actual, *(other.digest(name) for other in others)):
                 raise PermanentError(
                     f"The source's {name} checksum is {actual}, but the image asks for {digits}: "
                     "either the source changed or the checksum is of another file.",

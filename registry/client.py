@@ -80,7 +80,7 @@ class RegistryClient:
         self.gate = WriteGate()
         base = URL(endpoint.url)
         self._origin = base.origin()
-        self._prefix = base.path.strip("/")
+        self._prefix = endpoint.prefix
         self._timeout = aiohttp.ClientTimeout(
             total=None,
             sock_connect=settings.imports.connect_timeout_seconds,

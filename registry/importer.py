@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
+from dataclasses import replace
 
-from hyperd.errors import InternalError, NotFound, PermanentError, ServiceUnavailable, TemporaryError
+from hyperd.errors import (
+    InternalError,
+    NotFound,
+    PermanentError,
+    ServiceUnavailable,
+    TemporaryError,
+    TooManyRequests,
+)
 from hyperd.imagefile.detect import FAILED, ImageFormat
 from hyperd.settings import Settings
 from registry import layout
@@ -13,10 +20,16 @@ from registry.client import RegistryClient
 from registry.meter import Meter
 from registry.models import ImportedImage, ImportRequest, Report
 from registry.pipeline import Pipeline, Stored, fingerprint
+from registry.places import Places
+from registry.urls import parse
+
+
+class NotBegun(TemporaryError):
+    """Nothing was fetched: our own side is not ready, and will be soon."""
 
 
 class Importer:
-    """Runs imports, at most ``settings.imports.concurrent`` at a time.
+    """Runs imports, at most ``settings.imports.concurrent`` at a time, and shares them fairly.
 
     ``run`` raises PermanentError (``key`` is the reference's reason, ``ProvisioningFailed``) when trying again
     cannot help, TemporaryError else. Whatever it raises, nothing is tagged and no file or upload is left.
@@ -25,23 +38,26 @@ class Importer:
     def __init__(self, settings: Settings, client: RegistryClient) -> None:
         self._settings = settings
         self._client = client
-        self._slots = asyncio.Semaphore(settings.imports.concurrent)
+        self._places = Places(settings.imports)
 
     async def run(self, request: ImportRequest, report: Report | None = None) -> ImportedImage:
         """Import, or find what a run of the same request has already imported."""
         Checksums(request.checksums)  # refuses unknown algorithms before anything waits for a slot
         meter = Meter(report)
         try:
-            async with self._slots:
+            async with self._places.taken(request.namespace, parse(request.source_url).host) as place:
                 with self._client.gate.writing():
-                    stored = await self._find(request)
+                    stored, warning = await self._find(request), ""
                     if stored is None:
-                        stored = await Pipeline(self._settings, self._client, request, meter=meter).run()
-        except ServiceUnavailable as err:
-            raise TemporaryError(err.message, key=FAILED, delay=err.retry_after_seconds) from err
+                        meter.start()
+                        pipeline = Pipeline(self._settings, self._client, request, meter=meter, place=place)
+                        stored = await pipeline.run()
+                        warning = pipeline.warning
+        except (ServiceUnavailable, TooManyRequests) as err:
+            raise NotBegun(err.message, key=FAILED, delay=err.retry_after_seconds) from err
         except InternalError as err:
             raise TemporaryError(err.message, key=FAILED) from err
-        return self._image(request, stored, average_speed=meter.average_speed)
+        return replace(self._image(request, stored, average_speed=meter.average_speed), warning=warning)
 
     async def _find(self, request: ImportRequest) -> Stored | None:
         """What is tagged already, if it came from the same source."""

@@ -28,6 +28,10 @@ class Meter:
     _from: int = 0
     _base: float = 0.0
 
+    def start(self) -> None:
+        """The transfer begins now; what waited for its turn before is no part of its speed."""
+        self._started = self._last = self._measured = monotonic()
+
     def expect(self, count: int) -> None:
         """``count`` more bytes to the end. Said again, what was reached so far stays: progress never goes back."""
         self._base, self._from, self._left = self._fraction or 0.0, self.moved, count

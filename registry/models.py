@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from hyperd.imagefile.detect import ImageFormat
+
+_LONGEST_REPOSITORY = 255
+_HASH_DIGITS = 16
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,19 @@ class RegistryEndpoint:
         """What a ``registryURL`` of this registry starts with: host, port and prefix, no scheme."""
         return self.url.split("://", 1)[-1].rstrip("/")
 
+    @property
+    def prefix(self) -> str:
+        """What every repository's name begins with, without a slash at either end; mostly empty."""
+        return urlsplit(self.url).path.strip("/")
+
+    def repository(self, name: str) -> str:
+        """``name`` as a repository, as it is or, where registries take no more, shortened with a hash of it."""
+        most = _LONGEST_REPOSITORY - (len(self.prefix) + 1 if self.prefix else 0)
+        if len(name) <= most:
+            return name
+        mark = f"-{hashlib.sha256(name.encode()).hexdigest()[:_HASH_DIGITS]}"
+        return name[: most - len(mark)].rstrip("/._-") + mark
+
     def reference(self, repository: str, tag: str) -> str:
         """The ``registryURL`` of an image, as written to ``status.target``."""
         return f"{self.name}/{repository}:{tag}"
@@ -50,7 +68,8 @@ class ImportRequest:
     """One image to fetch over HTTP and keep as ``repository``:``tag``.
 
     ``uid`` names the temporary files. ``checksums`` maps md5, sha1, sha256 or sha512 to hex digits of the bytes
-    as the source serves them. ``ca_bundle`` is as in the spec: base64 of PEM.
+    as the source serves them. ``ca_bundle`` is as in the spec: base64 of PEM. ``namespace`` is who asks, empty for
+    the cluster. ``most`` is the size of the disk that it is for, which the image must not exceed.
     """
 
     uid: str
@@ -59,6 +78,8 @@ class ImportRequest:
     tag: str
     checksums: Mapping[str, str] = field(default_factory=dict)
     ca_bundle: str = ""
+    namespace: str = ""
+    most: int | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +102,7 @@ class ImportedImage:
 
     ``stored_bytes`` is the image file in the registry, ``unpacked_bytes`` the reference's unpacked size (the
     virtual size of a qcow2, the byte count else), ``sha256`` that of the stored file, ``average_speed`` bytes/s.
+    ``warning`` is a sentence for the user where it may not be what was meant.
     """
 
     reference: str
@@ -93,6 +115,7 @@ class ImportedImage:
     virtual_size: int
     sha256: str
     average_speed: int
+    warning: str = ""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -20,20 +21,33 @@ from pathlib import Path
 from hyperd import crashpoints
 from hyperd.crashpoints import CrashPoint
 from hyperd.errors import PermanentError, TemporaryError
-from hyperd.imagefile import files, qcow2
-from hyperd.imagefile.detect import FAILED, HEAD_BYTES, ForeignFormat, ImageFormat, compression, image_format
+from hyperd.imagefile import files, foreign, qcow2
+from hyperd.imagefile.detect import (
+    FAILED,
+    HEAD_BYTES,
+    Compression,
+    ForeignFormat,
+    ImageFormat,
+    compression,
+    doubt,
+    image_format,
+)
+from hyperd.imagefile.growth import Growth, guard_reserve
 from hyperd.imagefile.qemuimg import QemuImg
+from hyperd.resources.quantity import format_bytes, round_up
 from hyperd.settings import Settings
-from registry import layout, tree
+from registry import coding, layout, tree
 from registry.checksums import Checksums
 from registry.client import RegistryClient
 from registry.fetch import Source, open_source
 from registry.layout import DiskFile, Layer
 from registry.meter import Meter
 from registry.models import ImportRequest
+from registry.places import Place
 from registry.spool import Spool
 from registry.unpack import unpacked
 from registry.upload import Upload
+from registry.urls import shown
 
 _RATIO_FLOOR_BYTES = 2 << 30
 _MAX_RATIO = 200
@@ -50,31 +64,45 @@ class Stored:
 
 
 class Pipeline:
-    """One import: its checksums, its temporary file, its upload. Use once."""
+    """One import: its checksums, its temporary file, its upload. Use once.
+
+    ``warning`` is set by ``run``: a doubt about an image that is kept all the same.
+    """
 
     def __init__(
-        self, settings: Settings, client: RegistryClient, request: ImportRequest, *, meter: Meter
+        self, settings: Settings, client: RegistryClient, request: ImportRequest, *, meter: Meter, place: Place
     ) -> None:
         self._settings = settings
         self._client = client
         self._tools = QemuImg(settings)
         self._request = request
         self._checksums = Checksums(request.checksums)
+        self._decoded: list[Checksums] = []
         self._meter = meter
+        self._place = place
         self._reserve = settings.storage.reserve_bytes
         self._spool = Spool(settings.images_dir, f"import-{request.uid}", reserve=self._reserve)
+        self._page = False
+        self.warning = ""
 
     async def run(self) -> Stored:
         """Do it. Raises PermanentError, TemporaryError, or the client's errors."""
         request = self._request
-        async with open_source(request.source_url, ca_bundle=request.ca_bundle, settings=self._settings) as source:
+        async with open_source(
+            request.source_url,
+            ca_bundle=request.ca_bundle,
+            settings=self._settings,
+            received=self._place.received,
+        ) as source:
             self._guard_length(source.length)
+            self._page = source.page
             if source.length is not None:
                 # It comes, and it goes on to the registry.
                 self._meter.expect(2 * source.length)
             stream = self._received(source.blocks)
             head, stream = await _peek(stream)
-            kind = None if compression(head) else image_format(head)
+            coding.guard(source.coding, head)
+            kind = None if compression(head) else self._judge(head)
             if isinstance(kind, ImageFormat) and source.length is not None and self._can_check(kind):
                 return await self._streamed(stream, head, kind, source.length)
             return await self._spooled(source, stream, head)
@@ -82,10 +110,10 @@ class Pipeline:
     async def _streamed(self, stream: AsyncIterator[bytes], head: bytes, kind: ImageFormat, length: int) -> Stored:
         """Upload while it comes; nothing is written here but by the registry."""
         virtual_size = self._guard_head(head, kind, length)
-        if self._client.endpoint.root is not None:
-            await asyncio.to_thread(_guard_room, self._client.endpoint.root, length, self._reserve)
+        await self._guard_registry(length)
         async with self._client.upload(self._request.repository) as upload:
             layer = await self._push(upload, kind, length, stream)
+            await self._place.work()
             self._checksums.verify()
             await upload.flush()
             if kind is ImageFormat.QCOW2:
@@ -98,22 +126,28 @@ class Pipeline:
         async with self._spool:
             await asyncio.to_thread(_guard_room, self._settings.images_dir, source.length or 0, self._reserve)
             kind = await self._prepare(source, stream, head)
+            await self._place.work()
+            self._checksums.verify(*self._decoded)
+            if isinstance(kind, ForeignFormat):
+                kind = await self._convert(kind)
             return await self._upload(kind)
 
-    async def _prepare(self, source: Source, stream: AsyncIterator[bytes], head: bytes) -> ImageFormat:
-        """The image in the temporary file, whole, plain and of a kept format."""
-        packed = compression(head)
-        if packed is None:
-            kind = await self._receive(stream)
-        else:
-            if source.length is not None:
-                self._meter.expect(3 * source.length - self._meter.moved)
-            async with unpacked(stream, packed, self._settings) as plain:
-                kind = await self._receive(plain)
-        self._checksums.verify()
-        if isinstance(kind, ForeignFormat):
-            return await self._convert(kind)
-        return kind
+    async def _prepare(
+        self, source: Source, stream: AsyncIterator[bytes], head: bytes
+    ) -> ImageFormat | ForeignFormat:
+        """The image in the temporary file, whole and plain."""
+        if source.length is not None and compression(head):
+            self._meter.expect(3 * source.length - self._meter.moved)
+        async with AsyncExitStack() as stack:
+            for _ in coding.undone(source.coding, head):
+                # The server's wrapping, not the image's: what is published may be the checksum of either.
+                plain = await stack.enter_async_context(unpacked(stream, Compression.GZIP, self._settings))
+                checksums = Checksums(self._request.checksums)
+                self._decoded.append(checksums)
+                head, stream = await _peek(_counted(plain, checksums))
+            if packed := compression(head):
+                stream = await stack.enter_async_context(unpacked(stream, packed, self._settings))
+            return await self._receive(stream)
 
     async def _upload(self, kind: ImageFormat) -> Stored:
         """The temporary file, once judged, into the registry and the cache."""
@@ -122,6 +156,7 @@ class Pipeline:
         if kind is ImageFormat.QCOW2:
             await self._tools.check(self._spool.fd)
         self._meter.expect(size)
+        await self._guard_registry(size)
         sha256 = hashlib.sha256()
         async with self._client.upload(self._request.repository) as upload:
             layer = await self._push(upload, kind, size, _hashed(self._spool.blocks(), sha256))
@@ -135,6 +170,7 @@ class Pipeline:
         """The source's bytes, hashed and counted."""
         limit = self._settings.imports.max_download_bytes
         async for block in blocks:
+            await self._place.throttle(len(block))
             await asyncio.to_thread(self._checksums.update, block)
             self._meter.receive(len(block))
             self._guard_length(self._meter.received, limit)
@@ -143,12 +179,14 @@ class Pipeline:
     async def _receive(self, stream: AsyncIterator[bytes]) -> ImageFormat | ForeignFormat:
         """Into the temporary file, within the limits of what may come out."""
         head, stream = await _peek(stream)
-        kind = image_format(head)
+        kind = self._judge(head)
         limit = self._settings.imports.max_virtual_size_bytes
         async for block in stream:
             await self._spool.append(block)
             if self._spool.size > limit:
                 raise _too_large(limit)
+            if kind is ImageFormat.RAW:
+                self._guard_fit(self._spool.size)
             if self._spool.size > max(_RATIO_FLOOR_BYTES, _MAX_RATIO * self._meter.received):
                 raise PermanentError(
                     f"The source unpacks to more than {_MAX_RATIO} times its size; serve it as qcow2 instead.",
@@ -157,18 +195,35 @@ class Pipeline:
         await self._spool.finish()
         return kind
 
+    def _judge(self, head: bytes) -> ImageFormat | ForeignFormat:
+        """What the image is; PermanentError if it is none. Doubts go to ``warning``."""
+        kind = image_format(head)
+        self.warning = doubt(head, kind)
+        if self.warning and self._page:
+            raise PermanentError(
+                f"{shown(self._request.source_url)} is a web page, not a disk image; check the URL, it may ask "
+                "for a login.",
+                key=FAILED,
+            )
+        return kind
+
     async def _convert(self, kind: ForeignFormat) -> ImageFormat:
         """Replace the temporary file by a qcow2 of the same content."""
-        limits = self._settings.imports
-        info = await self._tools.info(self._spool.fd, kind)
-        if info.virtual_size > limits.max_virtual_size_bytes:
-            raise _too_large(limits.max_virtual_size_bytes)
-        async with Spool(
-            self._settings.images_dir, f"convert-{self._request.uid}", reserve=self._reserve
-        ) as target:
-            await self._tools.convert(self._spool.fd, kind, target.fd, max_bytes=limits.max_virtual_size_bytes)
+        limit, folder = self._settings.imports.max_virtual_size_bytes, self._settings.images_dir
+        expansion = await asyncio.to_thread(foreign.guard, self._spool.fd, kind, max_virtual_size=limit)
+        self._guard_fit(expansion.virtual_size)
+        most = min(expansion.max_bytes, max(_RATIO_FLOOR_BYTES, _MAX_RATIO * self._meter.received))
+        await self._tools.info(self._spool.fd, kind)
+        async with Spool(folder, f"convert-{self._request.uid}", reserve=self._reserve) as target:
+            growth = Growth(target.fd, max_bytes=most, folder=folder, reserve=self._reserve)
+            await self._tools.convert(self._spool.fd, kind, target.fd, growth=growth)
             await self._spool.take(target)
         return ImageFormat.QCOW2
+
+    async def _guard_registry(self, size: int) -> None:
+        """TemporaryError when ``size`` bytes do not fit where the embedded registry keeps them."""
+        if self._client.endpoint.root is not None:
+            await asyncio.to_thread(_guard_room, self._client.endpoint.root, size, self._reserve)
 
     def _can_check(self, kind: ImageFormat) -> bool:
         """Whether uploaded bytes can be judged before they are committed: a qcow2 only where they are here."""
@@ -187,7 +242,7 @@ class Pipeline:
         await upload.send(header)
         sent = 0
         async for block in blocks:
-            await asyncio.to_thread(hash_.update, block)
+            await asyncio.to_thread(self._pass, hash_, block)
             await upload.send(block)
             sent += len(block)
             self._meter.send(len(block))
@@ -197,6 +252,12 @@ class Pipeline:
         hash_.update(trailer)
         await upload.send(trailer)
         return Layer(f"sha256:{hash_.hexdigest()}", layout.layer_size(size))
+
+    def _pass(self, hash_: hashlib._Hash, block: bytes) -> None:
+        """A block on its way to the registry: others write there, too, and the reserve is everybody's."""
+        hash_.update(block)
+        if self._client.endpoint.root is not None:
+            guard_reserve(self._client.endpoint.root, self._reserve)
 
     async def _tag(self, upload: Upload, disk: DiskFile, layer: Layer) -> Stored:
         """All is checked: commit and tag."""
@@ -222,6 +283,7 @@ class Pipeline:
         if kind is not ImageFormat.QCOW2:
             if size > limit:
                 raise _too_large(limit)
+            self._guard_fit(size)
             return size
         header = qcow2.guard(head, max_virtual_size=limit)
         if size < header.minimum_size:
@@ -229,7 +291,18 @@ class Pipeline:
                 f"The qcow2 image is cut short: it has {size} bytes, its header speaks of {header.minimum_size}.",
                 key=FAILED,
             )
+        self._guard_fit(header.virtual_size)
         return header.virtual_size
+
+    def _guard_fit(self, virtual_size: int) -> None:
+        """PermanentError when the disk that the image is for is smaller."""
+        needed, most = round_up(virtual_size), self._request.most
+        if most is not None and needed > most:
+            raise PermanentError(
+                f"The requested size {format_bytes(most)} is smaller than the image, which needs "
+                f"{format_bytes(needed)}; raise spec.persistentVolumeClaim.size.",
+                key=FAILED,
+            )
 
     def _guard_length(self, length: int | None, limit: int | None = None) -> None:
         limit = limit or self._settings.imports.max_download_bytes
@@ -268,6 +341,12 @@ def fingerprint(request: ImportRequest) -> str:
 async def _hashed(blocks: AsyncIterator[bytes], hash_: hashlib._Hash) -> AsyncIterator[bytes]:
     async for block in blocks:
         await asyncio.to_thread(hash_.update, block)
+        yield block
+
+
+async def _counted(stream: AsyncIterator[bytes], checksums: Checksums) -> AsyncIterator[bytes]:
+    async for block in stream:
+        await asyncio.to_thread(checksums.update, block)
         yield block
 
 

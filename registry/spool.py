@@ -16,7 +16,7 @@ from hyperd.crashpoints import CrashPoint
 from hyperd.errors import TemporaryError
 from hyperd.imagefile import files
 from hyperd.imagefile.detect import FAILED, ImageFormat
-from hyperd.resources.quantity import format_human
+from hyperd.imagefile.growth import guard_reserve
 from registry.answers import BLOCK_BYTES
 
 PART_SUFFIX = ".part"
@@ -84,12 +84,7 @@ class Spool:
             return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
 
     def _write(self, block: bytes, offset: int) -> None:
-        if self._reserve and files.free_bytes(self._path.parent) < self._reserve + len(block):
-            raise TemporaryError(
-                f"The image cannot be stored on this node: {format_human(self._reserve)} of {self._path.parent} "
-                "must stay free (setting storage.reserve_bytes).",
-                key=FAILED,
-            )
+        guard_reserve(self._path.parent, self._reserve, len(block))
         with files.full_disk_is_temporary("The image cannot be stored on this node"):
             for start in range(0, len(block), _HOLE_BYTES):
                 piece = block[start : start + _HOLE_BYTES]

@@ -25,19 +25,25 @@ _ARGUMENTS = {
     Compression.ZSTD: ["zstd", "-dcq", "--memory=256MB"],
 }
 _LIMITS = sandbox.Limits(cpu_seconds=12 * 3600)
+_GZIP_WARNS = 2
+"""gzip's status when all was well but for bytes after the end, such as the zeros of a tape or a signature."""
+_SAID_BYTES = 4096
 
 
 @asynccontextmanager
 async def unpacked(
     stream: AsyncIterator[bytes], kind: Compression, settings: Settings
 ) -> AsyncIterator[AsyncIterator[bytes]]:
-    """``stream`` without its compression; PermanentError from the iterator when it is damaged or cut short."""
+    """``stream`` without its compression; PermanentError from the iterator when it is damaged or cut short.
+
+    At the end all of ``stream`` has been read, whatever follows the compressed data in it.
+    """
     try:
         process = await asyncio.create_subprocess_exec(
             *sandbox.confine(_ARGUMENTS[kind], settings=settings, limits=_LIMITS),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             env=sandbox.environment(),
             limit=BLOCK_BYTES,
             start_new_session=True,
@@ -47,26 +53,40 @@ async def unpacked(
     try:
         async with together() as group:
             feeder = group.create_task(_feed(stream, cast(asyncio.StreamWriter, process.stdin)))
-            yield _drain(process, kind)
-            feeder.cancel()
+            said = group.create_task(_said(cast(asyncio.StreamReader, process.stderr)))
+            yield _drain(process, kind, said)
+            await feeder
     finally:
-        if process.returncode is None:
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+        await sandbox.end(process)
 
 
 async def _feed(stream: AsyncIterator[bytes], into: asyncio.StreamWriter) -> None:
-    """A program that ends early says why by its status, not by the broken pipe."""
+    """A program that ends early says why by its status, not by the broken pipe; the rest is read all the same."""
+    open_ = True
+    async for block in stream:
+        if open_:
+            try:
+                into.write(block)
+                await into.drain()
+            except (BrokenPipeError, ConnectionResetError):
+                open_ = False
     with suppress(BrokenPipeError, ConnectionResetError):
-        async for block in stream:
-            into.write(block)
-            await into.drain()
         into.close()
         await into.wait_closed()
 
 
-async def _drain(process: subprocess.Process, kind: Compression) -> AsyncIterator[bytes]:
+async def _said(stream: asyncio.StreamReader) -> bytes:
+    """The end of what the program complains of."""
+    kept = bytearray()
+    while piece := await stream.read(_SAID_BYTES):
+        kept += piece
+        del kept[:-_SAID_BYTES]
+    return bytes(kept)
+
+
+async def _drain(
+    process: subprocess.Process, kind: Compression, said: asyncio.Task[bytes]
+) -> AsyncIterator[bytes]:
     stdout = cast(asyncio.StreamReader, process.stdout)
     pieces: list[bytes] = []
     held = 0
@@ -78,5 +98,13 @@ async def _drain(process: subprocess.Process, kind: Compression) -> AsyncIterato
             pieces, held = [], 0
     if held:
         yield b"".join(pieces)
-    if await process.wait():
-        raise PermanentError(f"The source's {kind} compression is damaged or cut short.", key=FAILED)
+    status = await process.wait()
+    if not status or (status == _GZIP_WARNS and kind is Compression.GZIP):
+        return
+    if b"emory" in await said:
+        raise PermanentError(
+            f"The source's {kind} compression needs more than 256 MiB of memory to be undone; compress it with a "
+            "smaller window or dictionary.",
+            key=FAILED,
+        )
+    raise PermanentError(f"The source's {kind} compression is damaged or cut short.", key=FAILED)

@@ -66,12 +66,13 @@ class Collection:
 
     async def _live(self) -> Set[tuple[str, str]]:
         live = set()
+        endpoint = self._context.registry.endpoint
         for kind in (VIRTUAL_IMAGE, CLUSTER_VIRTUAL_IMAGE, VIRTUAL_DISK):
             for item in (await self._context.store.list(kind)).items:
                 if kind is VIRTUAL_DISK and (item.object().get("status") or {}).get("phase") == "Ready":
                     # A disk's own image is only a station on the way to its volume.
                     continue
-                live.add((repository_of(kind, item.namespace, item.name), item.uid))
+                live.add((repository_of(endpoint, kind, item.namespace, item.name), item.uid))
         return live
 
     def _next(self) -> datetime:

@@ -18,6 +18,7 @@ from hyperd.controllers.context import Context
 from hyperd.controllers.disk_class import PROVISIONED, DiskClasses
 from hyperd.controllers.image import reference_of, repository_of
 from hyperd.controllers.jobs import Jobs
+from hyperd.controllers.retries import Retries
 from hyperd.controllers.unbuilt import name_unbuilt_fields
 from hyperd.errors import HyperdError, PermanentError, QuotaExceeded, TemporaryError
 from hyperd.imagefile.detect import ImageFormat
@@ -77,6 +78,7 @@ class DiskController(Controller):
         self._machines = context.informer(VIRTUAL_MACHINE)
         self._rules = DiskClasses(context, self._machines)
         self._jobs: Jobs[Volume] = Jobs()
+        self._retries = Retries()
         for kind in (VIRTUAL_IMAGE, CLUSTER_VIRTUAL_IMAGE):
             context.informer(kind)
         self._disks.add_index("source", _source_values)
@@ -139,6 +141,8 @@ class DiskController(Controller):
             job = None
         if status.get("phase") == "Failed" and status.get("observedGeneration") == meta["generation"]:
             return None
+        if status.get("observedGeneration") != meta["generation"]:
+            self._retries.forget(disk)
         status["observedGeneration"] = meta["generation"]
         source = self._source(disk)
         if isinstance(source, Waiting):
@@ -150,6 +154,9 @@ class DiskController(Controller):
         if source is not None:
             set_condition(disk, "DatasourceReady", True, reason="DatasourceReady")
         if job is None:
+            left = self._retries.left(disk)
+            if left:
+                return Result(self._retries.look_again(left))
             _note_duration(disk, "waitingForDependencies")
             job = self._jobs.start(
                 meta["uid"],
@@ -179,10 +186,12 @@ class DiskController(Controller):
             if transfer.is_final(err):
                 status["phase"] = "Failed"
                 status.pop("progress", None)
+                self._retries.forget(disk)
                 self._event(disk, "Warning", "ProvisioningFailed", err.message)
                 return None
-            return Result(RETRY_SECONDS)
+            return Result(self._retries.look_again(self._retries.failed(disk, err)))
         average = job.progress.average_speed if job.progress else 0
+        self._retries.forget(disk)
         self._ready(disk, volume)
         _note_duration(disk, "totalProvisioning")
         transfer.finish_progress(status, average)
@@ -258,17 +267,24 @@ class DiskController(Controller):
         """Bring a URL's image into the registry, the first half of the work; its reference there."""
         meta = disk["metadata"]
         checksums = http.get("checksum")
+        requested = _requested(disk)
         imported = await self._context.importer.run(
             ImportRequest(
                 uid=meta["uid"],
                 source_url=str(http["url"]),
-                repository=repository_of(VIRTUAL_DISK, meta["namespace"], meta["name"]),
+                repository=repository_of(
+                    self._context.registry.endpoint, VIRTUAL_DISK, meta["namespace"], meta["name"]
+                ),
                 tag=meta["uid"],
                 checksums=checksums if isinstance(checksums, dict) else {},
                 ca_bundle=str(http.get("caBundle", "")),
+                namespace=meta["namespace"],
+                most=None if requested is None else round_up(requested),
             ),
             lambda progress: report(transfer.scaled(progress, start=0.0, end=0.5)),
         )
+        if imported.warning:
+            self._event(disk, "Warning", transfer.DOUBTFUL, imported.warning)
         return imported.reference
 
     def _source(self, disk: Object) -> Source | Waiting | None:
@@ -375,6 +391,7 @@ class DiskController(Controller):
 
     async def _delete(self, before: Object, disk: Object) -> Result | None:
         uid = disk["metadata"]["uid"]
+        self._retries.forget(disk)
         await self._jobs.cancel(uid)
         disk["status"]["phase"] = "Terminating"
         if self._show_usage(disk):

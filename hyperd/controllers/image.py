@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from hyperd.controllers import transfer, usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.jobs import Jobs
+from hyperd.controllers.retries import Retries
 from hyperd.controllers.unbuilt import name_unbuilt_fields
 from hyperd.errors import HyperdError
 from hyperd.resources import names
@@ -22,18 +23,21 @@ from hyperd.resources.kind import Kind, Object
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
 from hyperd.runtime.recorder import EventLevel
 from hyperd.runtime.status import remove_finalizer, update_status
-from registry.models import ImportedImage, ImportRequest
+from registry.models import ImportedImage, ImportRequest, RegistryEndpoint
 
 RETRY_SECONDS = 5.0
-"""How soon a passing failure (registry or source down) is tried again."""
+"""How soon the registry is asked again whether it has an image."""
 
 _SETTLED = ("Ready", "Failed", "ImageLost")
 
 
-def repository_of(kind: Kind, namespace: str, name: str) -> str:
-    """Where an object's image is kept: ``vi/<namespace>/<name>``, ``cvi/<name>``, ``vd/<namespace>/<name>``."""
+def repository_of(endpoint: RegistryEndpoint, kind: Kind, namespace: str, name: str) -> str:
+    """Where an object's image is kept: ``vi/<namespace>/<name>``, ``cvi/<name>``, ``vd/<namespace>/<name>``.
+
+    Longer than a registry takes, it is shortened.
+    """
     short = kind.short_names[0]
-    return f"{short}/{namespace}/{name}" if kind.namespaced else f"{short}/{name}"
+    return endpoint.repository(f"{short}/{namespace}/{name}" if kind.namespaced else f"{short}/{name}")
 
 
 def reference_of(context: Context, kind: Kind, image: Object) -> str:
@@ -46,7 +50,8 @@ def reference_of(context: Context, kind: Kind, image: Object) -> str:
     endpoint = context.registry.endpoint
     if told and not endpoint.has(told):
         return told
-    return endpoint.reference(repository_of(kind, meta.get("namespace", ""), meta["name"]), meta["uid"])
+    repository = repository_of(endpoint, kind, meta.get("namespace", ""), meta["name"])
+    return endpoint.reference(repository, meta["uid"])
 
 
 class ImageController(Controller):
@@ -62,6 +67,7 @@ class ImageController(Controller):
         self._images = context.informer(kind)
         self._machines = context.informer(VIRTUAL_MACHINE)
         self._jobs: Jobs[ImportedImage] = Jobs()
+        self._retries = Retries()
         self._checked: dict[str, float] = {}
         self._finalizer = names.CVI_CLEANUP if kind is CLUSTER_VIRTUAL_IMAGE else names.VI_CLEANUP
 
@@ -81,6 +87,7 @@ class ImageController(Controller):
             return None
         after = copy.deepcopy(before)
         status = after.setdefault("status", {})
+        status.setdefault("cdrom", False)
         if before["metadata"].get("deletionTimestamp"):
             return await self._delete(before, after)
         name_unbuilt_fields(self.kind, after)
@@ -103,11 +110,16 @@ class ImageController(Controller):
                 image, "Normal", f"{self.kind.kind}SpecHasBeenChanged", "The spec changed: importing anew."
             )
             job = None
+        if status.get("observedGeneration") != meta["generation"]:
+            self._retries.forget(image)
         status["observedGeneration"] = meta["generation"]
         if source["type"] != "HTTP":
             return self._unsupported(image)
         set_condition(image, "DatasourceReady", True, reason="DatasourceReady")
         if job is None:
+            left = self._retries.left(image)
+            if left:
+                return Result(self._retries.look_again(left))
             job = self._jobs.start(
                 meta["uid"],
                 meta["generation"],
@@ -133,10 +145,13 @@ class ImageController(Controller):
         return ImportRequest(
             uid=meta["uid"],
             source_url=source["url"],
-            repository=repository_of(self.kind, meta.get("namespace", ""), meta["name"]),
+            repository=repository_of(
+                self._context.registry.endpoint, self.kind, meta.get("namespace", ""), meta["name"]
+            ),
             tag=meta["uid"],
             checksums=source.get("checksum") or {},
             ca_bundle=source.get("caBundle", ""),
+            namespace=meta.get("namespace", ""),
         )
 
     def _succeeded(self, image: Object, imported: ImportedImage) -> None:
@@ -148,8 +163,11 @@ class ImageController(Controller):
         status["sourceUID"] = image["metadata"]["uid"]
         status["target"] = {"registryURL": imported.reference}
         transfer.finish_progress(status, imported.average_speed)
-        set_condition(image, "Ready", True, reason="Ready")
+        self._retries.forget(image)
+        set_condition(image, "Ready", True, reason="Ready", message=imported.warning)
         self._event(image, "Normal", "ImageReady", "The image is in the registry.")
+        if imported.warning:
+            self._event(image, "Warning", transfer.DOUBTFUL, imported.warning)
 
     def _not_imported(self, image: Object, err: HyperdError) -> Result | None:
         status = image["status"]
@@ -158,10 +176,11 @@ class ImageController(Controller):
         if transfer.is_final(err):
             status["phase"] = "Failed"
             status.pop("progress", None)
+            self._retries.forget(image)
             self._event(image, "Warning", "ProvisioningFailed", err.message)
             return None
         status["phase"] = "Provisioning" if status.get("phase") == "Provisioning" else "Pending"
-        return Result(RETRY_SECONDS)
+        return Result(self._retries.look_again(self._retries.failed(image, err)))
 
     def _unsupported(self, image: Object) -> Result | None:
         type_ = image["spec"]["dataSource"]["type"]
@@ -226,6 +245,7 @@ class ImageController(Controller):
             await update_status(self._context.store, self.kind, before, image)
             return None
         self._checked.pop(image["metadata"]["uid"], None)
+        self._retries.forget(image)
         await remove_finalizer(self._context.store, self.kind, before, self._finalizer)
         return None
 

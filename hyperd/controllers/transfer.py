@@ -18,6 +18,12 @@ def scaled(progress: Progress, *, start: float, end: float) -> Progress:
     return replace(progress, fraction=start + (end - start) * progress.fraction)
 
 
+DOUBTFUL = "UnknownContent"
+"""Reason of the event about an image that is kept though nothing in it looks like a disk."""
+
+_MOST_PERCENT = 99.9
+"""The rest comes with the phase Ready: who waits for 100 % finds something that can be used."""
+
 _OVER = (
     "Provisioning",
     "ProvisioningNotStarted",
@@ -31,8 +37,7 @@ _OVER = (
 
 def show_progress(status: Object, progress: Progress | None) -> None:
     """Write percent and speed; "0.0%" before the first byte."""
-    fraction = (progress.fraction if progress else 0.0) or 0.0
-    status["progress"] = f"{100 * fraction:.1f}%"
+    status["progress"] = _percent((progress.fraction if progress else 0.0) or 0.0)
     if progress is None or not progress.transferred_bytes:
         return
     status["downloadSpeed"] = {
@@ -43,6 +48,10 @@ def show_progress(status: Object, progress: Progress | None) -> None:
     }
 
 
+def _percent(fraction: float) -> str:
+    return f"{min(100 * fraction, _MOST_PERCENT):.1f}%"
+
+
 def progress_message(progress: Progress | None) -> str:
     """A sentence with percent, speed and the time left, as far as they are known."""
     if progress is None:
@@ -50,7 +59,7 @@ def progress_message(progress: Progress | None) -> str:
     speed = f"{format_human(progress.current_speed)}/s"
     if progress.fraction is None:
         return f"{format_human(progress.transferred_bytes)} received, {speed}."
-    text = f"{100 * progress.fraction:.1f}%, {speed}"
+    text = f"{_percent(progress.fraction)}, {speed}"
     if 0 < progress.fraction < 1 and progress.average_speed:
         total = progress.transferred_bytes / progress.fraction
         left = int((total - progress.transferred_bytes) / progress.average_speed)

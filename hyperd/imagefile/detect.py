@@ -10,9 +10,10 @@ import re
 from enum import StrEnum
 
 from hyperd.errors import PermanentError
+from hyperd.imagefile import signatures
 
-HEAD_BYTES = 64 << 10
-"""How much of a stream must be seen before it is judged; ISO 9660 needs 33 KiB."""
+HEAD_BYTES = 72 << 10
+"""How much of a stream must be seen before it is judged; ISO 9660 needs 33 KiB, btrfs 65."""
 
 FAILED = "ProvisioningFailed"
 """The reference's reason for an image that cannot be used."""
@@ -66,7 +67,8 @@ def compression(head: bytes) -> Compression | None:
 def image_format(head: bytes) -> ImageFormat | ForeignFormat:
     """The format of an uncompressed image whose first HEAD_BYTES (or all bytes, if fewer) are ``head``.
 
-    Raises PermanentError for what is no disk image: nothing, a web page, a text file, a format not taken.
+    Raises PermanentError for what is no disk image: nothing, a web page, a text file, an archive, a format not
+    taken. Raw is what is nothing else; ``doubt`` says whether it looks like a disk.
     """
     if not head:
         raise PermanentError("The source is an empty file, not a disk image.", key=FAILED)
@@ -76,10 +78,20 @@ def image_format(head: bytes) -> ImageFormat | ForeignFormat:
         return ForeignFormat.VMDK
     if head[0x40:0x44] == b"\x7f\x10\xda\xbe":
         return ForeignFormat.VDI
-    _refuse(head)
     if head[32769:32774] == b"CD001":
         return ImageFormat.ISO
+    _refuse(head)
     return ImageFormat.RAW
+
+
+def doubt(head: bytes, kind: ImageFormat | ForeignFormat) -> str:
+    """A warning about an image that is kept as raw bytes for want of anything better; mostly empty."""
+    if kind is not ImageFormat.RAW or signatures.has_system(head):
+        return ""
+    return (
+        "The source has no boot sector, partition table or file system that is known here; it is kept as a raw "
+        "disk, byte for byte. If it should be something else, check the URL."
+    )
 
 
 def _refuse(head: bytes) -> None:
@@ -96,6 +108,12 @@ def _refuse(head: bytes) -> None:
     if head.startswith((b"vhdxfile", b"conectix")):
         raise PermanentError(
             "VHD and VHDX images are not taken; convert the image to qcow2 with qemu-img convert.", key=FAILED
+        )
+    if name := signatures.other(head):
+        raise PermanentError(
+            f"The source is {name}, not a disk image; serve the image itself, at most compressed with gzip, xz or "
+            "zstd.",
+            key=FAILED,
         )
     if compression(head):
         raise PermanentError("The image is compressed twice; serve it with one compression at most.", key=FAILED)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +17,16 @@ from typing import Any
 from hyperd.errors import HyperdError, PermanentError, TemporaryError
 from hyperd.imagefile import sandbox
 from hyperd.imagefile.detect import FAILED, ForeignFormat, ImageFormat
+from hyperd.imagefile.growth import Growth
 from hyperd.imagefile.sandbox import Limits
 from hyperd.settings import Settings
 
 _LIMITS = Limits()
-_TRANSIENT = ("No space left", "Disk quota", "temporarily unavailable", "Cannot allocate memory")
-"""What the node lacks, not the image."""
+_TRANSIENT = ("No space left", "Disk quota", "temporarily unavailable")
+"""What the node lacks, not the image; memory is limited for each program, so only an image asks for too much."""
+_CPU_SECONDS = 120
+_CPU_SECONDS_A_GIB = 200
+"""Of a file: what decompressing, reading and writing it takes, with room for a slow node."""
 _FOREIGN_REFERENCES = ("backing-filename", "full-backing-filename", "data-file", "encrypted")
 
 
@@ -73,19 +79,30 @@ class QemuImg:
             return
         raise _failure("The qcow2 image is damaged or cut short", done.stderr or "qemu-img check finds errors")
 
-    async def convert(self, source: int, source_format: ForeignFormat, target: int, *, max_bytes: int) -> None:
-        """Rewrite the untrusted image behind ``source`` as a qcow2 into ``target``, of at most ``max_bytes``."""
+    async def convert(self, source: int, source_format: ForeignFormat, target: int, *, growth: Growth) -> None:
+        """Rewrite the untrusted image behind ``source`` as a qcow2 into ``target``, which ``growth`` watches."""
+        cpu_seconds = _CPU_SECONDS + _CPU_SECONDS_A_GIB * os.fstat(source).st_size // (1 << 30)
         done = await self._confined(
             [
                 "convert", "-U", "-f", source_format.value, "-O", "qcow2", "-t", "unsafe",
                 "--", _path(source), _path(target),
             ],
             fds=(source, target),
-            timeout=3600,
-            limits=Limits(cpu_seconds=3600, file_bytes=max_bytes),
+            timeout=10 * cpu_seconds,
+            limits=Limits(cpu_seconds=cpu_seconds, file_bytes=growth.start()),
+            watch=growth.check,
         )  # fmt: skip
-        if done.returncode:
-            raise _failure(f"The {source_format} image cannot be converted", done.stderr)
+        if not done.returncode:
+            return
+        if "File too large" in done.stderr:
+            raise growth.refusal()
+        if done.returncode in (-signal.SIGKILL, -signal.SIGXCPU) and not done.stderr:
+            raise PermanentError(
+                f"The {source_format} image takes longer to convert than an image of its size should; "
+                "serve it as qcow2.",
+                key=FAILED,
+            )
+        raise _failure(f"The {source_format} image cannot be converted", done.stderr)
 
     async def create_blank(self, path: Path, size: int) -> None:
         """A new empty qcow2 of ``size`` bytes at ``path``."""
@@ -103,11 +120,17 @@ class QemuImg:
         await self._own("resize", "-q", "-f", "qcow2", "--", _absolute(path), str(size))
 
     async def _confined(
-        self, arguments: list[str], *, fds: tuple[int, ...], timeout: float = 60, limits: Limits = _LIMITS
+        self,
+        arguments: list[str],
+        *,
+        fds: tuple[int, ...],
+        timeout: float = 60,
+        limits: Limits = _LIMITS,
+        watch: Callable[[], None] | None = None,
     ) -> sandbox.Finished:
         vector = sandbox.confine(["qemu-img", *arguments], settings=self._settings, limits=limits)
         with sandbox.lent(fds, self._settings):
-            return await sandbox.run(vector, timeout=timeout, pass_fds=fds)
+            return await sandbox.run(vector, timeout=timeout, what="qemu-img", pass_fds=fds, watch=watch)
 
     async def _own(self, *arguments: str) -> None:
         done = await sandbox.run(["qemu-img", *arguments], timeout=120)

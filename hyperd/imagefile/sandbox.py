@@ -1,7 +1,8 @@
 """Runs programs on bytes from outside: as a user of their own, without network, under limits.
 
-The file they work on is handed over as a descriptor, so they need to see no other path. This is the line of
-defence to rely on; the header guard before it only gives better sentences.
+The file they work on is handed over as a descriptor, and they see no other: their root holds programs, libraries
+and their own processes, nothing else. This is the line of defence to rely on; the header guard before it only
+gives better sentences. They end with the daemon.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import os
 import pwd
+import signal
 from asyncio import subprocess
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from hyperd.errors import PermanentError, TemporaryError
@@ -22,6 +24,23 @@ _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "M
 _MAX_OUTPUT = 1 << 20
 """Of either stream; a crafted image makes its reader complain for gigabytes."""
 _PIECE = 64 << 10
+_WATCH_SECONDS = 0.1
+_DIE_WITH_PARENT = ["setpriv", "--pdeathsig=KILL", "--"]
+_ROOM = """set -e
+mount -n -t tmpfs -o size=1m,mode=0755,nosuid,nodev none /tmp
+for path in /usr /lib /lib32 /lib64 /bin /sbin /nix/store /etc/ld.so.cache /etc/alternatives; do
+    [ -e "$path" ] || continue
+    mkdir -p "/tmp${path%/*}"
+    if [ -L "$path" ]; then ln -s "$(readlink "$path")" "/tmp$path"; continue; fi
+    if [ -d "$path" ]; then mkdir "/tmp$path"; else : > "/tmp$path"; fi
+    mount -n -o bind,ro,nosuid,nodev "$path" "/tmp$path"
+done
+mkdir /tmp/proc
+mount -n -t proc -o nosuid,nodev,noexec proc /tmp/proc
+cd /tmp
+exec chroot /tmp "$@"
+"""
+"""Makes the root that a confined program sees, inside namespaces of its own, and goes there."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +69,7 @@ def environment() -> dict[str, str]:
 
 def confine(argv: Sequence[str], *, settings: Settings, limits: Limits) -> list[str]:
     """The argument vector that runs ``argv`` confined; without root only the limits remain."""
-    vector = [
+    limited = [
         "prlimit",
         f"--as={limits.memory_bytes}",
         f"--cpu={limits.cpu_seconds}",
@@ -58,15 +77,19 @@ def confine(argv: Sequence[str], *, settings: Settings, limits: Limits) -> list[
         f"--nofile={limits.open_files}",
         "--core=0",
         "--",
+        *argv,
     ]
-    if os.geteuid() == 0:
-        user = tools_user(settings)
-        vector += [
-            "unshare", "--net", "--ipc", "--",
-            "setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups",
-            "--no-new-privs", "--inh-caps=-all", "--",
-        ]  # fmt: skip
-    return [*vector, *argv]
+    if os.geteuid() != 0:
+        return [*_DIE_WITH_PARENT, *limited]
+    user = tools_user(settings)
+    return [
+        *_DIE_WITH_PARENT,
+        "unshare", "--mount", "--net", "--ipc", "--pid", "--fork", "--",
+        "sh", "-c", _ROOM, "sh",
+        "setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups",
+        "--no-new-privs", "--inh-caps=-all", "--pdeathsig=KILL", "--",
+        *limited,
+    ]  # fmt: skip
 
 
 def tools_user(settings: Settings) -> pwd.struct_passwd:
@@ -96,8 +119,19 @@ def lent(fds: Sequence[int], settings: Settings) -> Iterator[None]:
             os.fchown(fd, owner.st_uid, owner.st_gid)
 
 
-async def run(argv: Sequence[str], *, timeout: float, pass_fds: Sequence[int] = ()) -> Finished:
-    """Run to the end. TemporaryError when the program is missing or ``timeout`` seconds pass."""
+async def run(
+    argv: Sequence[str],
+    *,
+    timeout: float,
+    what: str = "",
+    pass_fds: Sequence[int] = (),
+    watch: Callable[[], None] | None = None,
+) -> Finished:
+    """Run to the end. TemporaryError when the program is missing or ``timeout`` seconds pass.
+
+    ``what`` names it, where ``argv`` begins with what confines it. ``watch`` is called all the while, in a
+    thread; the program is ended when it raises.
+    """
     try:
         process = await asyncio.create_subprocess_exec(
             *argv,
@@ -110,17 +144,28 @@ async def run(argv: Sequence[str], *, timeout: float, pass_fds: Sequence[int] = 
         )
     except FileNotFoundError:
         raise TemporaryError(f"The program {argv[0]} is not installed on this host.") from None
+    said = asyncio.gather(_beginning(process.stdout), _end(process.stderr))
     try:
         async with asyncio.timeout(timeout):
-            stdout, stderr = await asyncio.gather(_beginning(process.stdout), _end(process.stderr))
+            while watch is not None and not said.done():
+                await asyncio.wait({said}, timeout=_WATCH_SECONDS)
+                await asyncio.to_thread(watch)
+            stdout, stderr = await said
             await process.wait()
     except TimeoutError:
-        raise TemporaryError(f"{argv[0]} did not finish within {timeout:.0f} seconds.") from None
+        raise TemporaryError(f"{what or argv[0]} did not finish within {timeout:.0f} seconds.") from None
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        said.cancel()
+        await end(process)
     return Finished(process.returncode or 0, stdout, stderr.decode(errors="replace").strip())
+
+
+async def end(process: subprocess.Process) -> None:
+    """Kill what was started in a session of its own, with its children, unless it has ended; wait for it."""
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
 
 
 async def _beginning(stream: asyncio.StreamReader | None) -> bytes:

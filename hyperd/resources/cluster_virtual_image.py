@@ -20,6 +20,7 @@ from hyperd.resources.data_source import (
     ImageSize,
     ImageUploadURLs,
     PullSecretReference,
+    Retry,
     UploadSource,
     data_source_rules,
 )
@@ -110,6 +111,8 @@ class ClusterVirtualImageStatus(Section):
     """Sizes of the image."""
     download_speed: DownloadSpeed | None = None
     """How fast the content arrives."""
+    retry: Retry | None = None
+    """When the work is tried again, while it fails for a passing reason."""
     image_upload_urls: Annotated[ImageUploadURLs | None, Field(alias="imageUploadURLs")] = None
     """Where to send the content to, for the source Upload."""
     upload_command: str | None = None

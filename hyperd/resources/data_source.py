@@ -215,6 +215,15 @@ class DownloadSpeed(Section):
     """Speed right now in bytes per second."""
 
 
+class Retry(Section):
+    """Of work that failed and is tried again."""
+
+    failures: int | None = None
+    """How often it failed in a row."""
+    after_seconds: int | None = None
+    """How long it still waits, as of the last look."""
+
+
 class ImageUploadURLs(Section):
     """Where to send the content to."""
 

@@ -16,6 +16,7 @@ from hyperd.resources.data_source import (
     DownloadSpeed,
     HTTPSource,
     ImageUploadURLs,
+    Retry,
     UploadSource,
     data_source_rules,
 )
@@ -215,6 +216,8 @@ class VirtualDiskStatus(Section):
     """How much of the provisioning is done, such as 28.2%."""
     download_speed: DownloadSpeed | None = None
     """How fast the content arrives."""
+    retry: Retry | None = None
+    """When the work is tried again, while it fails for a passing reason."""
     image_upload_urls: Annotated[ImageUploadURLs | None, Field(alias="imageUploadURLs")] = None
     """Where to send the content to, for the source Upload."""
     upload_command: str | None = None

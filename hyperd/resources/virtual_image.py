@@ -15,6 +15,7 @@ from hyperd.resources.data_source import (
     ImageDataSource,
     ImageSize,
     ImageUploadURLs,
+    Retry,
     data_source_rules,
 )
 from hyperd.resources.kind import KINDS, Column, Kind
@@ -115,6 +116,8 @@ class VirtualImageStatus(Section):
     """Sizes of the image."""
     download_speed: DownloadSpeed | None = None
     """How fast the content arrives."""
+    retry: Retry | None = None
+    """When the work is tried again, while it fails for a passing reason."""
     image_upload_urls: Annotated[ImageUploadURLs | None, Field(alias="imageUploadURLs")] = None
     """Where to send the content to, for the source Upload."""
     upload_command: str | None = None

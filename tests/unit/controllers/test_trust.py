@@ -27,6 +27,7 @@ TRUST = {
     "observedGeneration": OWN,
     "conditions": OWN,
     "stats": OWN,
+    "retry": OWN,
     "resources": SHOWN,
     "capacity": SHOWN,
     "size": SHOWN,

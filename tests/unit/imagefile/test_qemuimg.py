@@ -12,6 +12,7 @@ import pytest
 from hyperd.errors import PermanentError, TemporaryError
 from hyperd.imagefile import sandbox
 from hyperd.imagefile.detect import ForeignFormat, ImageFormat
+from hyperd.imagefile.growth import Growth
 from hyperd.imagefile.qemuimg import QemuImg
 from hyperd.imagefile.sandbox import Limits
 from hyperd.settings import Settings
@@ -25,6 +26,10 @@ def opened(path: Path) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
+
+
+def growth(fd: int, folder: Path, *, max_bytes: int = 1 << 30, reserve: int = 0) -> Growth:
+    return Growth(fd, max_bytes=max_bytes, folder=folder, reserve=reserve)
 
 
 @pytest.fixture
@@ -79,7 +84,7 @@ async def test_a_foreign_format_is_converted(tools: QemuImg, tmp_path: Path, for
     qemu_img("convert", "-f", "qcow2", "-O", format_.value, tmp_path / "sound", tmp_path / "foreign")
     with opened(tmp_path / "foreign") as source, opened(tmp_path / "target") as target:
         assert (await tools.info(source, format_)).virtual_size == 4 << 20
-        await tools.convert(source, format_, target, max_bytes=1 << 30)
+        await tools.convert(source, format_, target, growth=growth(target, tmp_path))
         assert (await tools.info(target, ImageFormat.QCOW2)).virtual_size == 4 << 20
     qemu_img("compare", tmp_path / "sound", tmp_path / "target")
 
@@ -88,8 +93,10 @@ async def test_an_output_beyond_its_limit_is_cut_off(tools: QemuImg, tmp_path: P
     (tmp_path / "sound").write_bytes(await qcow2_bytes(tmp_path))
     qemu_img("convert", "-f", "qcow2", "-O", "vdi", tmp_path / "sound", tmp_path / "foreign")
     foreign, target_path = tmp_path / "foreign", tmp_path / "target"
-    with opened(foreign) as source, opened(target_path) as target, pytest.raises(PermanentError):
-        await tools.convert(source, ForeignFormat.VDI, target, max_bytes=64 << 10)
+    with opened(foreign) as source, opened(target_path) as target:
+        limited = growth(target, tmp_path, max_bytes=64 << 10)
+        with pytest.raises(PermanentError, match="unpacks to more than"):
+            await tools.convert(source, ForeignFormat.VDI, target, growth=limited)
     assert (tmp_path / "target").stat().st_size <= 64 << 10
 
 
@@ -103,7 +110,7 @@ async def test_a_vmdk_descriptor_cannot_show_a_host_file(tools: QemuImg, tmp_pat
     )
     (tmp_path / "evil").write_text(descriptor)
     with opened(tmp_path / "evil") as source, opened(stolen) as target, pytest.raises(PermanentError):
-        await tools.convert(source, ForeignFormat.VMDK, target, max_bytes=1 << 20)
+        await tools.convert(source, ForeignFormat.VMDK, target, growth=growth(target, tmp_path))
     assert b"sss" not in stolen.read_bytes()
 
 

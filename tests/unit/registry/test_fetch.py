@@ -67,9 +67,9 @@ async def test_a_redirect_to_anything_but_http_is_refused(world: World, target: 
 
 async def test_a_redirect_loop_ends(world: World) -> None:
     world.source.routes["/a"] = redirect("/a")  # type: ignore[assignment]
-    with pytest.raises(PermanentError, match="more than 5 times"):
+    with pytest.raises(PermanentError, match="more than 50 times"):
         await fetched(world, world.source.url("/a"))
-    assert len(world.source.requests) == 6
+    assert len(world.source.requests) == 51
 
 
 @pytest.mark.parametrize(
@@ -95,15 +95,6 @@ async def test_a_busy_source_is_asked_again_when_it_says(world: World, code: int
     assert waits.value.delay == 7
 
 
-async def test_a_web_page_is_told_by_its_content_type(world: World) -> None:
-    async def page(_: web.Request) -> web.StreamResponse:
-        return web.Response(text="x", content_type="text/html")
-
-    world.source.routes["/a"] = page
-    with pytest.raises(PermanentError, match="web page"):
-        await fetched(world, world.source.url("/a"))
-
-
 async def test_a_silent_source_is_given_up(tmp_path: Path) -> None:
     async def silent(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Length": "100"})
@@ -114,7 +105,7 @@ async def test_a_silent_source_is_given_up(tmp_path: Path) -> None:
     async with web_server() as server:
         server.routes["/a"] = silent
         settings = settings_in(tmp_path, port=server.port, read_timeout_seconds=0.2)
-        with pytest.raises(TemporaryError, match="does not answer"):
+        with pytest.raises(TemporaryError, match="sends too slowly: 0 bytes"):
             await read(server.url("/a"), settings)
 
 

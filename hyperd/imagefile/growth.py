@@ -1,0 +1,54 @@
+"""How far a file may grow while a program writes it: what its image can need, and what the disk can spare."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from hyperd.errors import HyperdError, PermanentError, TemporaryError
+from hyperd.imagefile import files
+from hyperd.imagefile.detect import FAILED
+
+
+def guard_reserve(folder: Path, reserve: int, more: int = 0) -> None:
+    """TemporaryError unless ``more`` bytes leave ``reserve`` free where ``folder`` is. Blocks for one statvfs."""
+    if reserve and files.free_bytes(folder) < reserve + more:
+        raise TemporaryError(
+            f"The image cannot be stored on this node: {reserve} bytes of {folder} must stay free "
+            "(setting storage.reserve_bytes).",
+            key=FAILED,
+        )
+
+
+class Growth:
+    """Watches the file behind ``fd`` in ``folder``: at most ``max_bytes``, and ``reserve`` bytes stay free."""
+
+    def __init__(self, fd: int, *, max_bytes: int, folder: Path, reserve: int) -> None:
+        self._fd, self._max, self._folder, self._reserve = fd, max_bytes, folder, reserve
+        self._limit = 0
+
+    def start(self) -> int:
+        """The largest size that the file may have, as things stand; TemporaryError where there is no room."""
+        guard_reserve(self._folder, self._reserve, 1)
+        self._limit = min(self._max, files.free_bytes(self._folder) - self._reserve)
+        return self._limit
+
+    def check(self) -> None:
+        """Raises as soon as it is too large or takes what must stay free. Blocks for two calls."""
+        if os.fstat(self._fd).st_blocks * 512 > self._max:
+            raise self.refusal()
+        guard_reserve(self._folder, self._reserve)
+
+    def refusal(self) -> HyperdError:
+        """What to say of a file that came to its limit: final if the image is at fault, not the disk."""
+        if self._limit < self._max:
+            return TemporaryError(
+                f"The image cannot be stored on this node: {self._folder} has no room for more than "
+                f"{self._limit} bytes beside what must stay free (setting storage.reserve_bytes).",
+                key=FAILED,
+            )
+        return PermanentError(
+            f"The image unpacks to more than {self._max} bytes, which one of its size should not; it is "
+            "damaged, or made to fill the disk.",
+            key=FAILED,
+        )
