@@ -1,7 +1,8 @@
 """Sessions: console and VNC over WebSockets, one holder at a time, and the console's log.
 
 The wire protocol is the reference's, so that its clients work: one subprotocol, binary frames of raw bytes,
-a Status before the upgrade. Beyond it, ``console?replay=BYTES`` shows past output first, and
+a Status before the upgrade. Beyond it, ``console?replay=BYTES&columns=N&rows=N`` first draws the screen that past
+output left, and
 ``log?tail=LINES&follow=true`` reads the console's log without taking the session from anyone.
 """
 
@@ -37,6 +38,7 @@ from hyperd.api.session_target import flag, number, require_here, require_runnin
 from hyperd.api.subresources import GROUP, VERSION, SubresourceHandlers
 from hyperd.errors import BadRequest, HyperdError
 from hyperd.hypervisor.console import REPLAY_BYTES, ConsoleHub
+from hyperd.hypervisor.console_screen import Size
 from hyperd.hypervisor.vnc import Graphics, GraphicsStream
 from hyperd.resources.kind import Object
 from hyperd.resources.meta import now_micro
@@ -109,9 +111,10 @@ class Sessions:
         self, request: web.BaseRequest, user: User, namespace: str, name: str
     ) -> web.StreamResponse:
         replay = min(number(request, "replay", default=0), REPLAY_BYTES)
+        size = Size.bounded(number(request, "columns", default=0), number(request, "rows", default=0))
 
         async def connect(uid: str) -> Stream:
-            return await self._consoles.attach(uid, replay=replay)
+            return await self._consoles.attach(uid, replay=replay, size=size)
 
         return await self._serve(SessionKind.CONSOLE, connect, request, user, namespace, name)
 

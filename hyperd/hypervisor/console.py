@@ -14,26 +14,32 @@ from pathlib import Path
 from uuid import UUID
 
 from hyperd.errors import NotFound
-from hyperd.hypervisor import console_log, console_socket
+from hyperd.hypervisor import console_log, console_screen, console_socket
+from hyperd.hypervisor.console_screen import Size
 from hyperd.settings import Settings
 
 REPLAY_BYTES = 256 << 10
 """Past output kept for each console that was opened."""
 _SESSION_BYTES = 1 << 20
 _READ_BYTES = 64 << 10
+_DRAWN_AT_ONCE = 4
 
 
 class ConsoleSession:
     """One look at a console. ``read`` ends with b"" when the guest's QEMU is gone or the hub closes."""
 
-    def __init__(self, line: _Line, replay: bytes) -> None:
+    def __init__(self, line: _Line) -> None:
         self._line = line
-        self._pending = bytearray(replay)
+        self._pending = bytearray()
         self._news = asyncio.Event()
         self._ended = False
         self.dropped = 0
         """Bytes lost because they were read too slowly."""
-        if replay:
+
+    def begin_with(self, drawn: bytes) -> None:
+        """Put ``drawn`` before what came since the session began."""
+        self._pending[:0] = drawn
+        if drawn:
             self._news.set()
 
     def feed(self, data: bytes) -> None:
@@ -86,9 +92,15 @@ class _Line:
     def ended(self) -> bool:
         return self._task.done()
 
-    def session(self, replay: int) -> ConsoleSession:
-        start = max(0, len(self._past) - replay)
-        session = ConsoleSession(self, bytes(self._past[start:]) if replay > 0 else b"")
+    @property
+    def past(self) -> bytes:
+        """What was said; where its beginning is lost, from the beginning of a line on."""
+        if len(self._past) < REPLAY_BYTES:
+            return bytes(self._past)
+        return bytes(self._past[self._past.find(b"\n") + 1 :])
+
+    def session(self) -> ConsoleSession:
+        session = ConsoleSession(self)
         self.sessions.add(session)
         return session
 
@@ -122,9 +134,10 @@ class ConsoleHub:
         self._settings = settings
         self._lines: dict[str, _Line] = {}
         self._connecting = asyncio.Lock()
+        self._drawing = asyncio.Semaphore(_DRAWN_AT_ONCE)
 
-    async def attach(self, uid: str, *, replay: int = 0) -> ConsoleSession:
-        """A session, which first reads up to ``replay`` bytes of past output.
+    async def attach(self, uid: str, *, replay: int = 0, size: Size = Size()) -> ConsoleSession:
+        """A session, which first reads the screen of ``size`` that past output left, in up to ``replay`` bytes.
 
         Raises ServiceUnavailable when the domain has no console to connect to, NotFound for what is no uid.
         """
@@ -135,7 +148,15 @@ class ConsoleHub:
                 line = await self._connect(name)
                 self._forget_ended()
                 self._lines[name] = line
-        return line.session(replay)
+        # What comes while the past is drawn follows it.
+        session, past = line.session(), line.past if replay > 0 else b""
+        try:
+            async with self._drawing:
+                session.begin_with(await console_screen.redraw(past, size, replay))
+        except BaseException:
+            session.close()
+            raise
+        return session
 
     async def _connect(self, name: str) -> _Line:
         past = await asyncio.to_thread(console_log.tail_bytes, self._log(name), REPLAY_BYTES)
