@@ -11,7 +11,7 @@ import re
 LONGEST_LINE = 512
 """Columns that any terminal of ours may have, and so how often a character is repeated."""
 _LONGEST_SEQUENCE = 256
-_C0 = r"\x00-\x17\x19\x1c-\x1f\x7f"  # obeyed or passed over within a sequence, which goes on after them
+_C0 = r"\x00-\x17\x19\x1c-\x1f"  # obeyed within a sequence, which goes on after them
 _REPEAT = re.compile(rf"((?:\x1b[{_C0}]*\[|\x9b)[0-?{_C0}]*)b")
 _UNFINISHED = re.compile(rf"(?:\x1b[{_C0}]*(?:\[[0-?{_C0}]*[ -/{_C0}]*)?|\x9b[0-?{_C0}]*[ -/{_C0}]*)\Z")
 
@@ -24,6 +24,7 @@ class Tame:
 
     def feed(self, text: str) -> str:
         """``text``; a sequence that it breaks off in comes with the next."""
+        text = text.replace("\x7f", "")  # terminals pass over it, within sequences too; the emulator prints it
         if self._held or "\x1b" in text or "\x9b" in text:
             text, self._held = self._held + text, ""
             unfinished = _UNFINISHED.search(text, max(0, len(text) - _LONGEST_SEQUENCE))

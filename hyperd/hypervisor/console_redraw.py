@@ -6,13 +6,14 @@ The bytes are a guest's, so an emulator that panics, hangs or grows takes this p
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import resource
 import sys
 from collections.abc import Iterable, Sequence
 
-from avt._avt import Color, Line, Pen, Vt
+from avt._avt import Cell, Color, Line, Pen, Vt
 
 from hyperd.terminalbytes import Tame
 
@@ -20,6 +21,7 @@ _CPU_SECONDS = 2
 _MEMORY_BYTES = 1 << 30
 _NOBODY = 65534
 _SLICE = 4096
+_MOST_LINES = 2000
 _MODE = re.compile(r"(?:\x1b\[|\x9b)\?([\d;]+)([hl])|\x1b(c)")
 _ALTERNATE = frozenset(("47", "1047", "1049"))
 _KEPT_MODES = {"7": True, "2004": False}
@@ -34,9 +36,9 @@ class Screen:
     """An emulator and what it does not tell of itself."""
 
     def __init__(self, columns: int, rows: int) -> None:
-        self._vt = Vt(columns, rows, 8192)
+        self._vt = Vt(columns, rows, _MOST_LINES)
         self._tame = Tame()
-        self._rows = rows
+        self._columns, self._rows = columns, rows
         self._modes = dict(_KEPT_MODES)
         self._alternate = False
         self._below: list[Line] = []
@@ -73,12 +75,16 @@ class Screen:
         if self._alternate:
             text += "\x1b[?1049h\x1b[H\x1b[2J"
             text += "".join(f"\x1b[{y};1H{line}" for y, line in enumerate(view, 1) if line)
-            text += f"\x1b[{row + 1};{column + 1}H"
+            text += f"\x1b[{row + 1};{min(column, self._columns - 1) + 1}H"
         else:
-            used = max((y for y, line in enumerate(view) if line), default=0)
-            last = max(used, row)
+            # Where lines are above, the screen is as high as it is: they must not stay in sight.
+            used = self._rows - 1 if text else max((y for y, line in enumerate(view) if line), default=0)
+            last, across = max(used, row), min(column, self._columns - 1)
             text += "\r\n".join(view[: last + 1]) + "\r"
-            text += (f"\x1b[{last - row}A" if last > row else "") + (f"\x1b[{column}C" if column else "")
+            text += (f"\x1b[{last - row}A" if last > row else "") + (f"\x1b[{across}C" if across else "")
+        if column >= self._columns:
+            # The cursor waits behind a full line: the last character again brings it there.
+            text += _cells(self._vt[row].cells[-1:])
         for mode, usual in _KEPT_MODES.items():
             if self._modes[mode] is not usual:
                 text += f"\x1b[?{mode}{'l' if usual else 'h'}"
@@ -89,7 +95,7 @@ class Screen:
 def _last(lines: Sequence[Line], limit: int) -> str:
     """As many of the last lines as fit."""
     kept: list[str] = []
-    for line in reversed(lines):
+    for line in reversed(lines[-_MOST_LINES:]):
         drawn = _drawn(line)
         limit -= len(drawn) + 2
         if limit < 0:
@@ -100,9 +106,13 @@ def _last(lines: Sequence[Line], limit: int) -> str:
 
 def _drawn(line: Line) -> str:
     """A line with its colours, without the blanks at its end."""
+    return _cells(line.cells)
+
+
+def _cells(cells: Sequence[Cell]) -> str:
     out: list[str] = []
     look, end = "", 0
-    for cell in line.cells:
+    for cell in cells:
         if cell.width == 0:
             continue
         pen = "" if cell.is_default() or cell.pen.is_default() else _sgr(cell.pen)
@@ -146,11 +156,13 @@ def _confine() -> None:
 def main(columns: int, rows: int, limit: int) -> None:
     """Read, draw, write."""
     _confine()
-    text = sys.stdin.buffer.read().decode("utf-8", "replace")
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    text = decoder.decode(sys.stdin.buffer.read())
     screen = Screen(columns, rows)
     for start in range(0, len(text), _SLICE):
         screen.feed(text[start : start + _SLICE])
-    sys.stdout.buffer.write(screen.redraw(limit).encode("utf-8", "replace"))
+    # The rest of a character that is cut comes with what the console says next.
+    sys.stdout.buffer.write(screen.redraw(limit).encode("utf-8", "replace") + decoder.getstate()[0])
 
 
 if __name__ == "__main__":

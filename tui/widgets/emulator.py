@@ -15,6 +15,7 @@ from avt._avt import Color, Line, Pen, Vt
 from rich.style import Style
 
 from hyperd.client import sanitize
+from hyperd.terminalbytes import Tame
 
 Run = tuple[str, Style]
 """Text of one look."""
@@ -45,8 +46,13 @@ class Emulator(Protocol):
     def cursor(self) -> tuple[int, int, bool]:
         """Column, row, and whether it is shown."""
 
-    def take_scrolled(self) -> list[list[Run]]:
-        """Lines that left the screen at the top since the last call."""
+    def take_scrolled(self) -> list[Line]:
+        """Lines that left the screen at the top since the last call; ``drawn`` gives what they look like.
+
+        A guest can scroll thousands of them with a few bytes, so they are drawn only when they are looked at.
+        """
+
+    def drawn(self, line: Line) -> list[Run]: ...
 
     def take_replies(self) -> bytes:
         """What the guest asked for since the last call."""
@@ -59,7 +65,8 @@ class AvtEmulator:
         # The emulator's own scrollback is not used: lines that leave are taken.
         self._vt = Vt(columns, rows, 0)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._scrolled: list[list[Run]] = []
+        self._tame = Tame()
+        self._scrolled: list[Line] = []
         self._replies = ""
         self._tail = ""
         self._styles: dict[str, Style] = {}
@@ -80,22 +87,22 @@ class AvtEmulator:
 
     def feed(self, data: bytes) -> Sequence[int]:
         """Draw ``data``; lines above the screen's top are kept until taken."""
-        text = self._decoder.decode(data)
+        text = self._tame.feed(self._decoder.decode(data))
         changed, scrolled = self._vt.feed_str(text)
-        self._scrolled.extend(self._runs(line) for line in scrolled)
+        self._scrolled.extend(scrolled)
         self._watch_controls(text)
         return changed
 
     def resize(self, columns: int, rows: int) -> None:
         """Another size; the guest learns nothing of it, a serial line has no way to say so."""
         _, scrolled = self._vt.resize(columns, rows)
-        self._scrolled.extend(self._runs(line) for line in scrolled)
+        self._scrolled.extend(scrolled)
 
     def line(self, y: int) -> list[Run]:
         """The runs of one line of the screen."""
-        return self._runs(self._vt[y])
+        return self.drawn(self._vt[y])
 
-    def take_scrolled(self) -> list[list[Run]]:
+    def take_scrolled(self) -> list[Line]:
         taken, self._scrolled = self._scrolled, []
         return taken
 
@@ -123,7 +130,8 @@ class AvtEmulator:
         unfinished = _UNFINISHED.search(text)
         self._tail = unfinished[0][:32] if unfinished else ""
 
-    def _runs(self, line: Line) -> list[Run]:
+    def drawn(self, line: Line) -> list[Run]:
+        """The runs of one line."""
         runs: list[Run] = []
         text, look, style = "", "", Style.null()
         for cell in line.cells:

@@ -1,6 +1,6 @@
 """A guest's terminal inside the UI: an emulator's lines, scrollback, keys and paste.
 
-Output is fed in slices of 4 KiB with a breath between them and painted at the screen's own pace, so a guest that
+Output is fed in slices of 2 KiB with a breath between them and painted at the screen's own pace, so a guest that
 prints megabytes neither freezes the UI nor fills an SSH line.
 """
 
@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable
 
+from avt._avt import Line
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
@@ -19,10 +20,10 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from hyperd.client.escape import EscapeKey
-from tui.widgets.emulator import AvtEmulator, Emulator, Run
+from tui.widgets.emulator import AvtEmulator, Emulator
 from tui.widgets.keys import encode, encode_paste
 
-_SLICE = 4096
+_SLICE = 2048
 _SCROLLBACK_LINES = 5000
 _DOUBLE_PRESS_SECONDS = 0.4
 _MIN_COLUMNS, _MIN_ROWS = 20, 4
@@ -50,7 +51,7 @@ class Terminal(ScrollView, can_focus=True):
         self.escape = EscapeKey(escape)
         self._emulator: Emulator = AvtEmulator(80, 24)
         self._columns, self._rows = 80, 24
-        self._above: deque[list[Run]] = deque(maxlen=_SCROLLBACK_LINES)
+        self._above: deque[Line] = deque(maxlen=_SCROLLBACK_LINES)
         self._cursor_row = 0
         self._following = True
 
@@ -99,7 +100,7 @@ class Terminal(ScrollView, can_focus=True):
         at = y + self.scroll_offset.y
         base = self.rich_style
         if at < len(self._above):
-            runs = self._above[at]
+            runs = self._emulator.drawn(self._above[at])
             cursor = -1
         elif at - len(self._above) < self._rows:
             row = at - len(self._above)
