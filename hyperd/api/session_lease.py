@@ -41,11 +41,15 @@ class SessionKind(StrEnum):
 
 @dataclass(frozen=True)
 class Holder:
-    """Who has a session, since when (RFC 3339), and with which program."""
+    """Who has a session, since when (RFC 3339), and with which program.
+
+    ``nonce`` is what the client calls its session by, to come back to it after its connection broke.
+    """
 
     user: str
     client: str
     since: str
+    nonce: str = ""
 
 
 def client_name(user_agent: str) -> str:

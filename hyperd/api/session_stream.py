@@ -45,8 +45,10 @@ ENDED = Goodbye(WSCloseCode.INTERNAL_ERROR, "the guest's end of the session is g
 STOPPING = Goodbye(WSCloseCode.INTERNAL_ERROR, "the daemon is stopping")
 
 
-def taken_over_by(user: str) -> Goodbye:
-    return Goodbye(WSCloseCode.GOING_AWAY, f'"{user}" took over the session')
+def taken_over_by(user: str, former: str = "") -> Goodbye:
+    """``former`` is who had it: the same user knows better what happened than by their own name."""
+    who = f'"{user}", as whom you are here too,' if user == former else f'"{user}"'
+    return Goodbye(WSCloseCode.GOING_AWAY, f"{who} took over the session")
 
 
 def prepare_socket(request: web.BaseRequest) -> web.WebSocketResponse:

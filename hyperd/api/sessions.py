@@ -2,7 +2,7 @@
 
 The wire protocol is the reference's, so that its clients work: one subprotocol, binary frames of raw bytes,
 a Status before the upgrade. Beyond it, ``console?replay=BYTES&columns=N&rows=N`` first draws the screen that past
-output left, and
+output left; ``takeover=false`` refuses instead of displacing who has the session, and
 ``log?tail=LINES&follow=true`` reads the console's log without taking the session from anyone.
 """
 
@@ -36,7 +36,7 @@ from hyperd.api.session_stream import (
 )
 from hyperd.api.session_target import flag, number, require_here, require_running, title
 from hyperd.api.subresources import GROUP, VERSION, SubresourceHandlers
-from hyperd.errors import BadRequest, HyperdError
+from hyperd.errors import BadRequest, Conflict, HyperdError
 from hyperd.hypervisor.console import REPLAY_BYTES, ConsoleHub
 from hyperd.hypervisor.console_screen import Size
 from hyperd.hypervisor.vnc import Graphics, GraphicsStream
@@ -158,18 +158,42 @@ class Sessions:
         if self._closing:
             raise BadRequest("The daemon is stopping; sessions are served again once it is back.")
         socket = prepare_socket(request)
+        agent = client_name(request.headers.get("User-Agent", ""))
+        holder = Holder(user.name, agent, now_micro(), client_name(request.query.get("session", "")))
+        polite = request.query.get("takeover", "").lower() in ("false", "0")
+        if polite:
+            await self._require_free(kind, vm, holder)
         try:
             stream = await connect(vm["metadata"]["uid"])
         except (HyperdError, OSError) as error:
             # 400 is what makes the reference's clients try again; the VM is there, so never 404.
             raise BadRequest(f"The {kind} of VirtualMachine {namespace}/{name} is not ready: {error}") from error
         try:
+            if polite:
+                # Somebody may have come while the console was opened.
+                await self._require_free(kind, vm, holder)
             await socket.prepare(request)
-            agent = client_name(request.headers.get("User-Agent", ""))
-            await self._hold(kind, vm, Holder(user.name, agent, now_micro()), socket, stream)
+            await self._hold(kind, vm, holder, socket, stream)
         finally:
             stream.close()
         return socket
+
+    async def _require_free(self, kind: SessionKind, vm: Object, asking: Holder) -> None:
+        """Raises Conflict, which names who holds the session, unless nobody or the asking client itself does.
+
+        A lease alone counts only where another daemon may have the session: this one's are all in memory.
+        """
+        session = self._holders.get((kind, vm["metadata"]["uid"]))
+        holder = session.holder if session else None
+        if holder is None and self._node_name:
+            holder = await current_holder(self._store, kind, vm)
+        if holder is None or (asking.nonce and holder.nonce == asking.nonce and holder.user == asking.user):
+            return
+        whose = f'user "{holder.user}"' if holder.user != asking.user else f'you ("{holder.user}"), elsewhere'
+        program = f" with {holder.client}" if holder.client else ""
+        raise Conflict(
+            f"The {kind} of VirtualMachine {title(vm)} is held by {whose}{program} since {holder.since}."
+        )
 
     async def _probe(self, kind: SessionKind, vm: Object) -> Object:
         """Who holds the session; empty fields when nobody does."""
@@ -218,8 +242,9 @@ class Sessions:
         self._holders[key] = session
         log.info("%s session of %s opened by %s", kind, title(vm), user)
         if former:
-            former.dismiss(taken_over_by(user))
-            message = f'The {kind} session of user "{former.holder.user}" was taken over by user "{user}".'
+            former.dismiss(taken_over_by(user, former.holder.user))
+            by = f'user "{user}"' if user != former.holder.user else "another session of the same user"
+            message = f'The {kind} session of user "{former.holder.user}" was taken over by {by}.'
             self._record(vm, "Normal", _PREEMPTED[kind], message)
 
 

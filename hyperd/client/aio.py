@@ -17,7 +17,7 @@ from hyperd.client import failure, paths
 from hyperd.client.home import Home
 from hyperd.client.kinds import Resource
 from hyperd.client.websocket import SUBPROTOCOL
-from hyperd.errors import BadRequest, HyperdError, ServiceUnavailable, Timeout
+from hyperd.errors import BadRequest, Conflict, HyperdError, ServiceUnavailable, Timeout
 
 Object = dict[str, Any]
 
@@ -164,7 +164,9 @@ class AsyncClient:
                 )  # fmt: skip
             except aiohttp.WSServerHandshakeError as err:
                 # aiohttp throws the body away; asking once more, plainly, gets the sentence.
-                await self.call("GET", f"{path.partition('?')[0]}?probe=true")
+                held = await self.call("GET", f"{path.partition('?')[0]}?probe=true")
+                if err.status == 409:
+                    raise Conflict(_held_by(held)) from err
                 if err.status == 400:
                     raise BadRequest("The machine does not run, or its console is not ready yet.") from err
                 raise ServiceUnavailable(f"The session was refused ({err.status}).") from err
@@ -201,6 +203,12 @@ class _Translated:
 def _is_named(obj: Any) -> bool:
     metadata = obj.get("metadata") if isinstance(obj, dict) else None
     return isinstance(metadata, dict) and isinstance(metadata.get("name"), str)
+
+
+def _held_by(answer: Object) -> str:
+    holder, client = str(answer.get("holder") or "somebody"), str(answer.get("client") or "")
+    with_ = f" with {client}" if client else ""
+    return f'This console is held by "{holder}"{with_} since {answer.get("startTime") or "just now"}.'
 
 
 async def _refusal(response: aiohttp.ClientResponse) -> HyperdError:

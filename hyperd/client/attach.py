@@ -1,6 +1,7 @@
 """A raw console on this terminal: bytes pass both ways untouched until the escape key.
 
-The CLI and the TUI (under ``suspend``) use the same loop. Whatever happens, the terminal is left as it was.
+The CLI and the TUI (under ``suspend``) use the same loop. Whatever happens, the terminal is left as it was. Keys
+go first, and nothing that stands still (the guest's input, the terminal, the network) keeps the escape key waiting.
 """
 
 from __future__ import annotations
@@ -16,12 +17,11 @@ from typing import Any
 from hyperd.client import paths, sanitize, websocket
 from hyperd.client.escape import EscapeKey
 from hyperd.client.home import Home
-from hyperd.errors import BadRequest, HyperdError, ServiceUnavailable, Timeout
+from hyperd.client.outlet import Outlet
+from hyperd.errors import BadRequest, Conflict, HyperdError, ServiceUnavailable, Timeout
 
 _RECONNECT_SECONDS = 2.0
 _DOUBLE_PRESS_SECONDS = 0.4
-_RESET = "\x1b[0m\x1b[?25h\x1b[?2004l\x1b[?1l\x1b>\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l"
-"""Undoes what a guest's programs may have switched on: attributes, cursor, paste and mouse modes."""
 
 
 class RawTerminal:
@@ -39,41 +39,62 @@ class RawTerminal:
 
     def __exit__(self, *_: object) -> None:
         if self._saved is not None:
-            termios.tcsetattr(0, termios.TCSADRAIN, self._saved)
-            if sys.stdout.isatty():
-                os.write(1, _RESET.encode())
+            try:
+                # What the terminal answered to a guest's last question is not for the shell.
+                termios.tcflush(0, termios.TCIFLUSH)
+                termios.tcsetattr(0, termios.TCSANOW, self._saved)
+            except termios.error:
+                pass  # the terminal is gone
 
 
 def attach(
-    home: Home, namespace: str, name: str, *, escape: str = "^]", timeout: float = 300.0, replay: int = 65536
+    home: Home,
+    namespace: str,
+    name: str,
+    *,
+    escape: str = "^]",
+    timeout: float = 300.0,
+    replay: int = 65536,
+    force: bool = False,
 ) -> str:
     """Run a session until it ends; returns why, as a sentence for the user.
 
-    Waits up to ``timeout`` seconds for the machine to run. Raises what ends a session for good (NotFound,
-    Forbidden, …), and Timeout.
+    Waits up to ``timeout`` seconds for the machine to run. Who holds the console already is thrown out only by
+    ``force``, or after a question on the terminal. Raises what ends a session for good (NotFound, Forbidden,
+    Conflict where nobody can be asked, …), and Timeout.
     """
     key = EscapeKey(escape)
     greeting = f"Console of {namespace}/{name}. {key.label} leaves, pressed twice it is sent. Enter gets a prompt."
+    path = paths.subresource(namespace, name, "console")
+    query = {"session": os.urandom(8).hex(), "takeover": "" if force else "false", **_size()}
+    if replay:
+        query["replay"] = str(replay)
     with RawTerminal():
         deadline = time.monotonic() + timeout
-        path = paths.subresource(namespace, name, "console")
         while True:
-            session = _open(home, f"{path}?replay={replay}" if replay else path, key, deadline)
+            try:
+                session = _open(home, path + paths.query(query), key, deadline)
+            except Conflict as held:
+                if not _agreed(held):
+                    raise Conflict(f"{held.message} --force takes it over.") from held
+                query["takeover"] = ""
+                continue
             if session is None:
                 return "Left."
             if greeting:
                 note(greeting)
-            replay, greeting = 0, ""
+            greeting, query["replay"], query["takeover"] = "", "", "false"
+            outlet = Outlet()
             try:
-                _pump(session, key)
-                session.close()
-                return "Left."
+                return _pump(session, key, outlet)
             except websocket.Closed as end:
-                session.close()
                 if end.code == 1001:
                     return f"The session ended: {sanitize.line(end.reason) or 'someone else opened the console'}."
                 if end.code == 1000:
                     return "The session ended."
+            finally:
+                session.close()
+                outlet.close()
             note("The connection broke; connecting again.")
             deadline = time.monotonic() + timeout
             if _left_while_waiting(key, _RECONNECT_SECONDS):
@@ -86,13 +107,33 @@ def note(text: str) -> None:
     sys.stderr.flush()
 
 
+def _size() -> dict[str, str]:
+    """The terminal's, for which past output is drawn."""
+    try:
+        size = os.get_terminal_size(1)
+    except OSError:
+        return {}
+    return {"columns": str(size.columns), "rows": str(size.lines)}
+
+
+def _agreed(held: Conflict) -> bool:
+    """Whether the user takes the console from its holder; nobody is asked where there is no terminal."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    sys.stderr.write(f"\r{sanitize.line(held.message)} Take it over? [y/N] ")
+    sys.stderr.flush()
+    answer = os.read(0, 1)
+    note("")
+    return answer in (b"y", b"Y")
+
+
 def _open(home: Home, path: str, key: EscapeKey, deadline: float) -> websocket.WebSocket | None:
     """A session, or None when the user left while waiting for one."""
     said = ""
     while True:
         try:
             return websocket.connect(home, path)
-        except (BadRequest, ServiceUnavailable) as err:
+        except (BadRequest, ServiceUnavailable, Timeout) as err:
             problem: HyperdError = err
         if problem.message != said:
             said = problem.message
@@ -108,27 +149,44 @@ def _left_while_waiting(key: EscapeKey, seconds: float) -> bool:
     while (left := until - time.monotonic()) > 0:
         if not select.select([0], [], [], left)[0]:
             continue
-        typed = os.read(0, 1024)
+        typed = _typed()
         # Nobody listens yet, so Ctrl+C may mean what it always means, and one escape press is enough.
         if not typed or b"\x03" in typed or key.feed(typed)[1] or key.pending:
             return True
     return False
 
 
-def _pump(session: websocket.WebSocket, key: EscapeKey) -> None:
-    """Copy both ways until the user leaves. Raises Closed when the other side ends."""
+def _typed() -> bytes:
+    """What was typed; nothing once the terminal is gone."""
+    try:
+        return os.read(0, 4096)
+    except OSError:
+        return b""
+
+
+def _pump(session: websocket.WebSocket, key: EscapeKey, outlet: Outlet) -> str:
+    """Copy both ways until the user leaves; returns why. Raises Closed when the other side ends."""
+    leave_at, dropped = 0.0, 0
     while True:
-        ready = session.wait(0, timeout=_DOUBLE_PRESS_SECONDS if key.pending else None)
-        if not ready and key.expire():
-            return
-        if session.fileno() in ready:
-            view = memoryview(session.receive())
-            while view:
-                view = view[os.write(1, view) :]
+        timeout = max(0.0, leave_at - time.monotonic()) if key.pending and leave_at else None
+        ready = session.wait([0], [outlet.fileno()] if outlet.waits else [], timeout=timeout, receive=outlet.room)
         if 0 in ready:
-            typed = os.read(0, 4096)
+            typed = _typed()
             data, leaves = key.feed(typed)
-            if data:
-                session.send(data)
+            if data and not session.send(data):
+                dropped += len(data)
             if leaves or not typed:
-                return
+                break
+            leave_at = time.monotonic() + _DOUBLE_PRESS_SECONDS if key.pending else 0.0
+        if key.pending and leave_at and time.monotonic() >= leave_at:
+            if key.expire():
+                break
+            leave_at = 0.0
+        try:
+            if outlet.fileno() in ready:
+                outlet.flush()
+            if session.fileno() in ready and outlet.room:
+                outlet.write(session.receive())
+        except OSError:
+            break  # nobody reads what the guest says
+    return f"Left. The guest did not take the last {dropped} bytes that were typed." if dropped else "Left."

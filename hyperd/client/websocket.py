@@ -11,6 +11,7 @@ import hashlib
 import os
 import select
 import struct
+from collections.abc import Sequence
 
 from hyperd.client import failure
 from hyperd.client.home import Home
@@ -18,7 +19,11 @@ from hyperd.client.http1 import Connection, ConnectionLost
 
 SUBPROTOCOL = "plain.virtualization.deckhouse.io"
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+MAX_BACKLOG = 1 << 20
 _MAX_FRAME = 1 << 20
+_PIECE = 64 << 10
+_NOT_NOW = ("BlockingIOError", "InterruptedError", "SSLWantReadError", "SSLWantWriteError")
+"""By name: the import of ``ssl`` costs 20 ms, which a unix socket need not pay."""
 _CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 
 
@@ -32,30 +37,57 @@ class Closed(Exception):
 
 
 class WebSocket:
-    """One open session. ``fileno`` may be selected on; then ``receive`` gives what has come."""
+    """One open session, which never blocks: ``wait`` tells what is ready, ``receive`` gives what has come.
+
+    What is sent is kept until the other side takes it, up to ``MAX_BACKLOG`` bytes.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._buffer = connection.buffer
+        self._buffer = bytearray(connection.buffer)
         self._unread = bool(self._buffer)
         """Bytes came with the upgrade, or wait behind a frame: ``select`` does not know of them."""
-        connection.socket.settimeout(None)
+        self._out = bytearray()
+        self._ended: Closed | None = None
+        connection.socket.setblocking(False)
 
     def fileno(self) -> int:
         return self._connection.socket.fileno()
 
-    def send(self, data: bytes) -> None:
-        """One binary frame. Raises Closed when the connection is broken."""
-        self._frame(_BINARY, data)
+    @property
+    def backlog(self) -> int:
+        """Bytes that the other side has not taken yet."""
+        return len(self._out)
+
+    def send(self, data: bytes) -> bool:
+        """One binary frame; False when so much waits that it was dropped. Raises Closed on a broken connection."""
+        if len(self._out) + len(data) > MAX_BACKLOG:
+            return False
+        self._queue(_BINARY, data)
+        self.flush()
+        return True
+
+    def flush(self) -> None:
+        """Send what waits, as far as the other side takes it. Raises Closed."""
+        try:
+            while self._out:
+                del self._out[: self._connection.socket.send(bytes(self._out[:_PIECE]))]
+        except OSError as err:
+            if type(err).__name__ not in _NOT_NOW:
+                raise Closed(1006, str(err)) from err
 
     def receive(self) -> bytes:
-        """What is there now, possibly nothing; blocks when nothing was readable. Raises Closed."""
+        """What is there now, possibly nothing. Raises Closed."""
+        if self._ended is not None:
+            raise self._ended
         if self._unread:
             self._unread = False
             return self._drain()
         try:
-            data = self._connection.socket.recv(65536)
+            data = self._connection.socket.recv(_PIECE)
         except OSError as err:
+            if type(err).__name__ in _NOT_NOW:
+                return b""
             raise Closed(1006, str(err)) from err
         if not data:
             raise Closed(1006, "the server ended the connection")
@@ -64,67 +96,84 @@ class WebSocket:
 
     def pending(self) -> bool:
         """Whether bytes wait where ``select`` does not see them."""
-        if self._unread:
+        if self._unread or self._ended is not None:
             return True
         waiting = getattr(self._connection.socket, "pending", None)
         return bool(waiting is not None and waiting())
 
-    def wait(self, *others: int, timeout: float | None = None) -> list[int]:
-        """Descriptors that are readable: this one's and ``others``."""
-        if self.pending():
-            return [self.fileno()]
-        return select.select([self.fileno(), *others], [], [], timeout)[0]
+    def wait(
+        self, readers: Sequence[int] = (), writers: Sequence[int] = (), *, timeout: float | None = None,
+        receive: bool = True,
+    ) -> set[int]:  # fmt: skip
+        """Descriptors that are ready: of ``readers`` and ``writers``, and this one's where it may ``receive``."""
+        pending = receive and self.pending()
+        ready, writable, _ = select.select(
+            [*readers, *([self.fileno()] if receive else ())],
+            [*writers, *([self.fileno()] if self._out else ())],
+            [],
+            0 if pending else timeout,
+        )
+        if self._out:
+            self.flush()
+        return {*ready, *(fd for fd in writable if fd != self.fileno()), *([self.fileno()] if pending else ())}
 
     def close(self, code: int = 1001) -> None:
         """Say goodbye and close; never 1000, which a console reserves for itself."""
         try:
-            self._frame(_CLOSE, struct.pack(">H", code))
+            # Behind what nobody took a goodbye would not arrive either.
+            if not self._out:
+                self._queue(_CLOSE, struct.pack(">H", code))
+                self.flush()
         except Closed:
             pass
         self._connection.close()
 
     def _drain(self) -> bytes:
-        out = bytearray()
-        while (frame := self._next()) is not None:
-            opcode, payload = frame
-            if opcode in (_BINARY, _TEXT, _CONTINUATION):
-                out += payload
-            elif opcode == _PING:
-                self._frame(_PONG, payload)
-            elif opcode == _CLOSE:
-                if out:
-                    # Give the last bytes first; the close is read again next time.
-                    self._buffer = bytes((0x80 | _CLOSE, len(payload))) + payload + self._buffer
-                    self._unread = True
-                    break
-                code = struct.unpack(">H", payload[:2])[0] if len(payload) >= 2 else 1005
-                raise Closed(code, payload[2:].decode("utf-8", "replace"))
-            elif opcode != _PONG:
-                raise Closed(1002, "the server sent a frame of an unknown kind")
+        out, at = bytearray(), 0
+        try:
+            while (frame := self._next(at)) is not None:
+                opcode, payload, at = frame
+                if opcode in (_BINARY, _TEXT, _CONTINUATION):
+                    out += payload
+                elif opcode == _PING:
+                    if len(self._out) < MAX_BACKLOG:
+                        self._queue(_PONG, payload)
+                elif opcode == _CLOSE:
+                    code = struct.unpack(">H", payload[:2])[0] if len(payload) >= 2 else 1005
+                    raise Closed(code, payload[2:].decode("utf-8", "replace"))
+                elif opcode != _PONG:
+                    raise Closed(1002, "the server sent a frame of an unknown kind")
+        except Closed as end:
+            if not out:
+                raise
+            # Give the last bytes first.
+            self._ended = end
+        del self._buffer[:at]
+        self.flush()
         return bytes(out)
 
-    def _next(self) -> tuple[int, bytes] | None:
+    def _next(self, at: int) -> tuple[int, bytes, int] | None:
+        """The frame at ``at``: kind, payload, and where the next one begins; None when it is not whole yet."""
         buffer = self._buffer
-        if len(buffer) < 2:
+        if len(buffer) < at + 2:
             return None
-        length, offset = buffer[1] & 0x7F, 2
-        if buffer[1] & 0x80 or buffer[0] & 0x70:
+        length, offset = buffer[at + 1] & 0x7F, at + 2
+        if buffer[at + 1] & 0x80 or buffer[at] & 0x70:
             raise Closed(1002, "the server sent a frame that is not valid")
         if length >= 126:
-            if buffer[0] & 0x08:
+            if buffer[at] & 0x08:
                 raise Closed(1002, "the server sent a control frame that is too large")
             size = 2 if length == 126 else 8
-            if len(buffer) < 2 + size:
+            if len(buffer) < offset + size:
                 return None
-            length, offset = int.from_bytes(buffer[2 : 2 + size], "big"), 2 + size
+            length, offset = int.from_bytes(buffer[offset : offset + size], "big"), offset + size
         if length > _MAX_FRAME:
             raise Closed(1009, "the server sent a frame that is too large")
         if len(buffer) < offset + length:
             return None
-        payload, self._buffer = buffer[offset : offset + length], buffer[offset + length :]
-        return buffer[0] & 0x0F, payload
+        return buffer[at] & 0x0F, bytes(buffer[offset : offset + length]), offset + length
 
-    def _frame(self, opcode: int, payload: bytes) -> None:
+    def _queue(self, opcode: int, payload: bytes) -> None:
         if len(payload) < 126:
             head = struct.pack(">BB", 0x80 | opcode, 0x80 | len(payload))
         elif len(payload) < 65536:
@@ -134,10 +183,7 @@ class WebSocket:
         mask = os.urandom(4)
         repeated = (mask * (len(payload) // 4 + 1))[: len(payload)]
         masked = (int.from_bytes(payload, "big") ^ int.from_bytes(repeated, "big")).to_bytes(len(payload), "big")
-        try:
-            self._connection.socket.sendall(head + mask + masked)
-        except OSError as err:
-            raise Closed(1006, str(err)) from err
+        self._out += head + mask + masked
 
 
 def connect(home: Home, path: str, *, timeout: float = 30.0) -> WebSocket:

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from hyperd.errors import NotFound
 from hyperd.hypervisor import console_log, console_screen, console_socket
-from hyperd.hypervisor.console_screen import Size
+from hyperd.hypervisor.console_screen import USUAL_SIZE, Size
 from hyperd.settings import Settings
 
 REPLAY_BYTES = 256 << 10
@@ -136,7 +136,7 @@ class ConsoleHub:
         self._connecting = asyncio.Lock()
         self._drawing = asyncio.Semaphore(_DRAWN_AT_ONCE)
 
-    async def attach(self, uid: str, *, replay: int = 0, size: Size = Size()) -> ConsoleSession:
+    async def attach(self, uid: str, *, replay: int = 0, size: Size = USUAL_SIZE) -> ConsoleSession:
         """A session, which first reads the screen of ``size`` that past output left, in up to ``replay`` bytes.
 
         Raises ServiceUnavailable when the domain has no console to connect to, NotFound for what is no uid.

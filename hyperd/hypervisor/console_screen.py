@@ -42,6 +42,9 @@ class Size:
         )
 
 
+USUAL_SIZE = Size()
+
+
 async def redraw(past: bytes, size: Size, limit: int) -> bytes:
     """Bytes that draw what ``past`` left on a terminal of ``size``, about ``limit`` of them at most."""
     if not past or limit <= 0:

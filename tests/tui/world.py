@@ -39,6 +39,8 @@ class Guest:
         self.hostname = hostname
         self.typed = b""
         self.lines: list[asyncio.StreamWriter] = []
+        self.deaf = asyncio.Event()
+        """Set where it takes no input any more."""
         self._server: asyncio.Server | None = None
 
     async def listen(self, path: Path) -> None:
@@ -46,9 +48,11 @@ class Guest:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.lines.append(writer)
-        while data := await reader.read(1024):
+        while (data := await reader.read(1024)) and not self.deaf.is_set():
             self.typed += data
             writer.write(data.replace(b"\r", f"\r\n{self.hostname} login: ".encode()))
+        if self.deaf.is_set():
+            await asyncio.Event().wait()
         writer.close()
 
     def say(self, data: bytes) -> None:
@@ -73,6 +77,7 @@ class World:
     sessions: Sessions
     hub: ConsoleHub
     guests: dict[str, Guest] = field(default_factory=dict)
+    uids: dict[str, str] = field(default_factory=dict)
 
     @property
     def home(self) -> Home:
@@ -114,7 +119,7 @@ class World:
         """A machine; a running one has a guest on its console."""
         obj = await self.add("virtualmachines", machine(name, namespace=namespace), {"phase": phase, **status})
         if phase == "Running":
-            uid = obj["metadata"]["uid"]
+            uid = self.uids[name] = obj["metadata"]["uid"]
             guest = self.guests[name] = Guest(name)
             await guest.listen(self.settings.console_dir / uid)
             log = self.settings.console_log_dir / f"{uid}.log"

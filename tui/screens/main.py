@@ -199,12 +199,19 @@ class MainScreen(Acting):
         said = self._said
         if isinstance(self.focused, Terminal):
             shown = []
-            said = said or f"keys go to the guest · {self.focused.escape.label} leaves · Shift+PgUp looks back"
+            said = said or self._keys_of_the_console(self.focused)
         self.query_one(BottomBar).present(
             said, error=self._said_error and bool(self._said), running=self._what_runs(), actions=shown
         )
         self._show_empty()
         self._share_height()
+
+    def _keys_of_the_console(self, terminal: Terminal) -> str:
+        if self.detail.console.connected:
+            return f"keys go to the guest · {terminal.escape.label} leaves · Shift+PgUp looks back"
+        if terminal.live:
+            return f"not connected yet, keys go nowhere · {terminal.escape.label} leaves"
+        return "not connected · c opens the console · Esc goes back"
 
     def _share_height(self) -> None:
         """The detail gets what a short list does not need; at most half is the list's."""
@@ -272,6 +279,24 @@ class MainScreen(Acting):
         self.detail.console.disconnect()
         self.table.focus()
         self.detail.redraw()
+
+    def on_console_pane_changed(self, message: ConsolePane.Changed) -> None:
+        """Say what keys do now."""
+        message.stop()
+        self.redraw_bars()
+
+    def on_console_pane_held(self, message: ConsolePane.Held) -> None:
+        """Nobody is thrown out without a question that names them."""
+        message.stop()
+        from tui.screens.confirm import Confirm
+
+        def decided(yes: bool | None) -> None:
+            if yes:
+                self.detail.console.connect(message.key, force=True)
+            else:
+                self.post_message(ConsolePane.Leave())
+
+        self.app.push_screen(Confirm(f"Take over the console of {self._named(message.key)}?", message.why), decided)
 
     def takes_late(self, character: str) -> bool:
         """Whether a key that was sent to the list belongs to what opened meanwhile.

@@ -7,6 +7,7 @@ prints megabytes neither freezes the UI nor fills an SSH line.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Iterable
 
@@ -26,6 +27,7 @@ from tui.widgets.keys import encode, encode_paste
 _SLICE = 2048
 _SCROLLBACK_LINES = 5000
 _DOUBLE_PRESS_SECONDS = 0.4
+_DEAD_SECONDS = 1.0
 _MIN_COLUMNS, _MIN_ROWS = 20, 4
 
 
@@ -46,6 +48,9 @@ class Terminal(ScrollView, can_focus=True):
     class Left(Message):
         """The user wants out of the console."""
 
+    class Wanted(Message):
+        """The user wants the session that is not there."""
+
     def __init__(self, *, escape: str = "^]", id: str | None = None) -> None:
         super().__init__(id=id)
         self.escape = EscapeKey(escape)
@@ -54,10 +59,24 @@ class Terminal(ScrollView, can_focus=True):
         self._above: deque[Line] = deque(maxlen=_SCROLLBACK_LINES)
         self._cursor_row = 0
         self._following = True
+        self._settling = False
+        self.live = False
+        """Whether keys are for a guest: while there is no session they open one, or lead away."""
+        self._dead_since = 0.0
+
+    def end(self) -> None:
+        """The session is over. What is still being typed was for the guest, so no key counts for a moment."""
+        self.live = False
+        self._dead_since = time.monotonic()
 
     @property
     def emulator(self) -> Emulator:
         return self._emulator
+
+    @property
+    def cells(self) -> tuple[int, int]:
+        """Columns and rows."""
+        return self._columns, self._rows
 
     @property
     def text(self) -> str:
@@ -80,7 +99,8 @@ class Terminal(ScrollView, can_focus=True):
 
     def _feed(self, data: bytes) -> None:
         changed = self._emulator.feed(data)
-        if replies := self._emulator.take_replies():
+        replies = self._emulator.take_replies()
+        if replies and self.live:  # a log's old questions are nobody's any more
             self.post_message(self.Typed(replies))
         scrolled = self._emulator.take_scrolled()
         _, row, _ = self._emulator.cursor
@@ -88,7 +108,7 @@ class Terminal(ScrollView, can_focus=True):
             self._above.extend(scrolled)
             self._set_size()
             if self._following:
-                self.scroll_end(animate=False, immediate=True)
+                self._to_end()
             self.refresh()
         else:
             self._refresh_rows({*changed, row, self._cursor_row})
@@ -124,27 +144,58 @@ class Terminal(ScrollView, can_focus=True):
             self._emulator.resize(columns, rows)
             self._above.extend(self._emulator.take_scrolled())
         self._set_size()
+        self._to_end()
+
+    def _to_end(self) -> None:
+        """Show the last line, and follow; once more after the layout, which knows the new size."""
+        self._following = True
         self.scroll_end(animate=False, immediate=True)
+        if not self._settling:
+            self._settling = True
+            self.call_after_refresh(self._settle)
+
+    def _settle(self) -> None:
+        self._settling = False
+        if self._following:
+            self.scroll_end(animate=False, immediate=True)
+            self.refresh()
 
     def on_key(self, event: events.Key) -> None:
         """Every key is the guest's, but the escape key; Shift with page keys scrolls."""
+        if not self.live and event.key in ("tab", "shift+tab"):
+            return
         event.stop()
         event.prevent_default()
         if event.key in ("shift+pageup", "shift+pagedown"):
             (self.scroll_page_up if event.key == "shift+pageup" else self.scroll_page_down)(animate=False)
             return
+        if not self.live:
+            self._dead_key(event.key)
+            return
+        self._to_end()
         data = encode(event.key, event.character, app_cursor=self._emulator.app_cursor).encode()
         self._type(data)
+
+    def _dead_key(self, key: str) -> None:
+        if time.monotonic() - self._dead_since < _DEAD_SECONDS:
+            return
+        if key == "c":
+            self.post_message(self.Wanted())
+        elif key in ("escape", "q", "ctrl+right_square_bracket"):
+            self.post_message(self.Left())
 
     def on_paste(self, event: events.Paste) -> None:
         """Paste as the guest's program asked for it."""
         event.stop()
+        if not self.live:
+            return
+        self._to_end()
         self._send(encode_paste(event.text, bracketed=self._emulator.bracketed_paste).encode())
 
     def watch_scroll_y(self, old: float, new: float) -> None:
         """Looking back stops following; the end takes it up again."""
         super().watch_scroll_y(old, new)
-        self._following = self.scroll_offset.y >= self.max_scroll_y
+        self._following = self.scroll_offset.y >= self.max_scroll_y or (self._following and new > old)
 
     def on_focus(self) -> None:
         """The cursor shows where keys go."""

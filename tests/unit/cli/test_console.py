@@ -5,27 +5,34 @@ from __future__ import annotations
 import asyncio
 import os
 import pty
+import signal
 import sys
 import termios
 from collections.abc import Callable
 from contextlib import suppress
 
+import pytest
+
 from tests.tui.world import World
 from tests.unit.cli.conftest import ROOT, Hv
+
+
+_NOHUP = ["sh", "-c", """trap '' HUP; exec "$0" "$@" """]
 
 
 class OnTerminal:
     """``hv`` with a pty for a terminal."""
 
-    def __init__(self, hv: Hv, *arguments: str) -> None:
+    def __init__(self, hv: Hv, *arguments: str, nohup: bool = False) -> None:
         self._main, self._sub = pty.openpty()
+        self._nohup, self._open = nohup, True
         self.before = termios.tcgetattr(self._sub)
         self._hv, self._arguments = hv, arguments
         self.screen = b""
 
     async def __aenter__(self) -> OnTerminal:
         self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "hyperd.cli.main", *self._arguments,
+            *(_NOHUP if self._nohup else []), sys.executable, "-m", "hyperd.cli.main", *self._arguments,
             stdin=self._sub, stdout=self._sub, stderr=self._sub, env=self._hv.env, cwd=ROOT,
         )  # fmt: skip
         os.set_blocking(self._main, False)
@@ -33,12 +40,23 @@ class OnTerminal:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        asyncio.get_running_loop().remove_reader(self._main)
+        self.stand_still()
         if self.process.returncode is None:
             self.process.kill()
         await self.process.wait()
+        if self._open:
+            self.hang_up()
+
+    def stand_still(self) -> None:
+        """Read nothing any more, as a terminal that is scrolled back or behind a dead line."""
+        asyncio.get_running_loop().remove_reader(self._main)
+
+    def hang_up(self) -> None:
+        """Close the terminal."""
+        self.stand_still()
         os.close(self._main)
         os.close(self._sub)
+        self._open = False
 
     def _read(self) -> None:
         with suppress(OSError):
@@ -78,14 +96,115 @@ async def test_typing_reaches_the_guest_and_the_escape_key_leaves(hv: Hv, world:
         assert world.guests["web-7"].typed == b"root\r\x03"
 
 
-async def test_who_is_displaced_is_told_and_ends_well(hv: Hv) -> None:
+async def test_who_holds_it_is_named_before_anybody_is_thrown_out(hv: Hv, world: World) -> None:
     async with OnTerminal(hv, "console", "web-7.shop") as first:
         await first.shows(b"Linux version")
         async with OnTerminal(hv, "console", "web-7.shop") as second:
+            await second.shows(b"Take it over? [y/N]")
+            assert b"is held by you" in second.screen
+            second.type(b"n")
+            assert await second.ends() == 1
+            await second.shows(b"--force takes it over")
+            assert second.restored()
+        first.type(b"still mine")
+        await first.until(lambda: world.guests["web-7"].typed == b"still mine")
+        refused = await hv("console", "web-7.shop", code=1)
+        assert "is held by" in refused.err
+        assert "--force takes it over" in refused.err
+        async with OnTerminal(hv, "console", "web-7.shop") as third:
+            await third.shows(b"Take it over? [y/N]")
+            third.type(b"y")
             assert await first.ends() == 0
             await first.shows(b"The session ended")
             assert first.restored()
-            await second.shows(b"Linux version")
+            await third.shows(b"Linux version")
+            async with OnTerminal(hv, "console", "web-7.shop", "--force") as fourth:
+                await fourth.shows(b"Linux version")
+                assert await third.ends() == 0
+
+
+async def test_the_escape_key_leaves_while_the_guest_floods(hv: Hv, world: World) -> None:
+    async with OnTerminal(hv, "console", "web-7.shop") as terminal:
+        await terminal.shows(b"Linux version")
+        flood = asyncio.create_task(_flood(world))
+        await terminal.until(lambda: len(terminal.screen) > 1 << 20)
+        terminal.type(b"\x1d")
+        assert await terminal.ends() == 0
+        assert terminal.restored()
+        flood.cancel()
+
+
+@pytest.mark.parametrize("arguments", [("console", "web-7.shop"), ("log", "web-7.shop", "-f")])
+async def test_it_can_be_left_on_a_terminal_that_stands_still(
+    hv: Hv, world: World, arguments: tuple[str, ...]
+) -> None:
+    async with OnTerminal(hv, *arguments) as terminal:
+        await terminal.shows(b"Linux version")
+        terminal.stand_still()
+        flood = asyncio.create_task(_flood(world))
+        await asyncio.sleep(1)
+        if arguments[0] == "console":
+            terminal.type(b"ls\x1d")
+        else:
+            terminal.process.send_signal(signal.SIGINT)
+        assert await terminal.ends() in (0, 130)
+        flood.cancel()
+        assert terminal.restored()
+
+
+async def test_a_guest_that_takes_no_input_does_not_keep_the_keys(hv: Hv, world: World) -> None:
+    async with OnTerminal(hv, "console", "web-7.shop") as terminal:
+        await terminal.shows(b"Linux version")
+        world.guests["web-7"].deaf.set()
+        for _ in range(600):
+            with suppress(BlockingIOError):
+                terminal.type(b"x" * 4096)
+            await asyncio.sleep(0.002)
+        async with asyncio.timeout(10):
+            while True:
+                with suppress(BlockingIOError):
+                    terminal.type(b"\x1d\r")
+                    break
+                await asyncio.sleep(0.02)
+        assert await terminal.ends() == 0
+
+
+async def test_the_terminal_is_as_it_was_whatever_the_guest_switched_on(hv: Hv, world: World) -> None:
+    async with OnTerminal(hv, "console", "web-7.shop") as terminal:
+        await terminal.shows(b"Linux version")
+        world.guests["web-7"].say(
+            b"\x1b[?1049h\x1b[?1h\x1b=\x1b[5;10r\x1b[?6h\x1b(0\x1b[?7l\x1b[?25l\x1b[?1003;1006h\x1b[?1004h"
+            b"\x1b[?2004h\x1b[>4;2m\x1b[>1u\x1b[4 q\x1b[31mEND"
+        )
+        await terminal.shows(b"END")
+        terminal.type(b"\x1d")
+        assert await terminal.ends() == 0
+        _, _, end = terminal.screen.partition(b"END")
+        for undone in (
+            b"[?1049l", b"[?1l", b"\x1b>", b"\x1b[r", b"[?6l", b"\x1b(B", b"[?7h", b"[?25h", b"[?1003l",
+            b"[?1006l", b"[?1004l", b"[?2004l", b"[>4m", b"[<9u", b"[0 q", b"[0m",
+        ):  # fmt: skip
+            assert undone in end, undone
+
+
+async def test_a_terminal_that_is_gone_ends_it(hv: Hv) -> None:
+    async with OnTerminal(hv, "console", "web-7.shop", nohup=True) as terminal:
+        await terminal.shows(b"Linux version")
+        terminal.hang_up()
+        await terminal.ends()
+
+
+async def _flood(world: World) -> None:
+    guest = world.guests["web-7"]
+    log = next(world.settings.console_log_dir.glob(f"{world.uids['web-7']}.log"))
+    with log.open("ab") as file:
+        while True:
+            file.write(b"y\r\n" * 20000)
+            file.flush()
+            guest.say(b"y\r\n" * 20000)
+            for writer in guest.lines:
+                await writer.drain()
+            await asyncio.sleep(0)
 
 
 async def test_it_waits_until_the_machine_runs(hv: Hv, world: World) -> None:

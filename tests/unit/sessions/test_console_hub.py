@@ -51,9 +51,9 @@ async def test_past_output_is_replayed_on_request_only(hub: ConsoleHub, serial: 
     await serial.say(b"booting...\r\nlogin: ")
     await read(first, 19)
     first.close()
-    again = await hub.attach(uid_of(serial), replay=7)
+    again = await hub.attach(uid_of(serial), replay=100)
     silent = await hub.attach(uid_of(serial))
-    assert await read(again, 7) == b"login: "
+    assert await read(again, 23) == b"booting...\r\nlogin:\r\x1b[7C"
     await serial.say(b"x")
     assert await read(silent, 1) == b"x"
     assert serial.connections == 1, "the connection stays for the next session"
@@ -64,7 +64,23 @@ async def test_what_was_said_before_the_daemon_started_is_replayed_from_the_log(
 ) -> None:
     (settings.console_log_dir / f"{uid_of(serial)}.log").write_bytes(b"old\r\nlogin: ")
     session = await hub.attach(uid_of(serial), replay=1000)
-    assert await read(session, 12) == b"old\r\nlogin: "
+    assert await read(session, 16) == b"old\r\nlogin:\r\x1b[7C"
+
+
+async def test_what_a_guest_asked_once_is_not_asked_again_and_what_comes_meanwhile_follows(
+    hub: ConsoleHub, serial: Serial
+) -> None:
+    first = await hub.attach(uid_of(serial))
+    await serial.say(b"\x1b[6n\x1b[c\x1b]11;?\x07$")
+    await read(first, 14)
+    attaching = asyncio.create_task(hub.attach(uid_of(serial), replay=65536))
+    await asyncio.sleep(0)
+    await serial.say(b" ls")
+    session = await attaching
+    seen = b""
+    while not seen.endswith(b" ls"):
+        seen += await asyncio.wait_for(session.read(), 5)
+    assert seen == b"$\r\x1b[1C ls"
 
 
 async def test_a_slow_session_loses_its_oldest_output_and_memory_stays_bounded(

@@ -83,9 +83,27 @@ async def test_past_output_is_replayed_when_asked_for(lab: Lab) -> None:
     async with lab.connect() as socket:
         await serial.say(b"earlier")
         await read(socket, 7)
-    async with lab.connect(query="?replay=4") as socket:
-        assert await read(socket, 4) == b"lier"
+    async with lab.connect(query="?replay=400&columns=100&rows=30") as socket:
+        assert await read(socket, 12) == b"earlier\r\x1b[7C"
     assert await refused(lab, query="?replay=-1") == 400
+
+
+async def test_a_polite_newcomer_is_refused_with_the_holder_s_name(lab: Lab) -> None:
+    serial = await lab.serial(await lab.machine())
+    async with lab.connect(user="alice", query="?session=a1&takeover=false") as first:
+        assert await refused(lab, user="bob", query="?takeover=false") == 409
+        await serial.say(b"mine")
+        assert await read(first, 4) == b"mine"
+        assert lab.events == []
+        async with lab.connect(user="alice", query="?session=a1&takeover=false") as again:
+            assert (await closed(first))[1] == '"alice", as whom you are here too, took over the session'
+            await serial.say(b"hello")
+            assert await read(again, 5) == b"hello"
+    assert lab.events[0][2] == (
+        'The console session of user "alice" was taken over by another session of the same user.'
+    )
+    async with lab.connect(user="bob", query="?takeover=false"):
+        pass
 
 
 async def test_a_newcomer_displaces_the_holder_with_1001(lab: Lab) -> None:
