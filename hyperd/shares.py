@@ -4,8 +4,8 @@
 
 - **Bounds.** Never more than ``capacity`` units are lent, nor ``most`` of one key, nor ``most_beside`` beside one
   thing, such as a source's host. A key has at most ``waiting`` waiters; who comes then is refused.
-- **Room for others.** The last ``reserve`` units are for the privileged alone. Before these, ``headroom`` units
-  are for keys that hold less than ``floor``: whatever one key takes, the next ``headroom // floor`` keys get their
+- **Room for others.** Of all units ``reserve`` are for the privileged alone. Beside these, ``headroom`` units are
+  for keys that hold less than ``floor``: whatever one key takes, the next ``headroom // floor`` keys get their
   floor at once.
 - **Max-min.** A unit that comes free goes to the waiting key that holds least for its weight; among equals in
   turn, within a key first come, first served. So nobody at or above its fair share is served while somebody below
@@ -43,11 +43,14 @@ T = TypeVar("T", bound=Hashable)
 class Grant(Generic[K]):
     """One unit, until it is released or taken back."""
 
-    __slots__ = ("_shares", "beside", "key", "lose")
+    __slots__ = ("_shares", "beside", "key", "lose", "privileged")
 
-    def __init__(self, shares: Shares[K], key: K, beside: Hashable, lose: Callable[[], None] | None) -> None:
+    def __init__(
+        self, shares: Shares[K], key: K, privileged: bool, beside: Hashable, lose: Callable[[], None] | None
+    ) -> None:
         self._shares: Shares[K] | None = shares
         self.key = key
+        self.privileged = privileged
         self.beside = beside
         self.lose = lose
 
@@ -127,6 +130,7 @@ class Shares(Generic[K]):
         self._weight = weight
         self._churn = churn
         self._retry_after = retry_after_seconds
+        self._privileged = 0
         self._held: dict[K, int] = {}
         self._beside: dict[Hashable, int] = {}
         self._losable: dict[K, dict[Grant[K], None]] = {}
@@ -216,14 +220,19 @@ class Shares(Generic[K]):
             return False
         if privileged:
             return True
-        kept = self._reserve if self._held.get(key, 0) < self._floor else self._reserve + self._headroom
-        return free > kept
+        kept = self._kept()
+        return free > (kept if self._held.get(key, 0) < self._floor else kept + self._headroom)
 
-    def _lend(self, key: K, beside: Hashable, lose: Callable[[], None] | None) -> Grant[K]:
+    def _kept(self) -> int:
+        """What is left of the reserve."""
+        return max(0, self._reserve - self._privileged)
+
+    def _lend(self, key: K, privileged: bool, beside: Hashable, lose: Callable[[], None] | None) -> Grant[K]:
         self.lent += 1
+        self._privileged += privileged
         self.granted += 1
         self._held[key] = self._held.get(key, 0) + 1
-        grant = Grant(self, key, beside, lose)
+        grant = Grant(self, key, privileged, beside, lose)
         if beside is not None:
             self._beside[beside] = self._beside.get(beside, 0) + 1
         if lose is not None:
@@ -232,6 +241,7 @@ class Shares(Generic[K]):
 
     def _forget(self, grant: Grant[K]) -> None:
         self.lent -= 1
+        self._privileged -= grant.privileged
         _less(self._held, grant.key)
         if grant.beside is not None:
             _less(self._beside, grant.beside)
@@ -250,13 +260,13 @@ class Shares(Generic[K]):
         self, key: K, privileged: bool, beside: Hashable, lose: Callable[[], None] | None
     ) -> Grant[K] | None:
         if self._may(key, privileged, beside):
-            return self._lend(key, beside, lose)
+            return self._lend(key, privileged, beside, lose)
         victim = self._too_rich(key, privileged, beside) if self._losable else None
         if victim is None:
             return None
         self._forget(victim)
         self.taken_back += 1
-        grant = self._lend(key, beside, lose)
+        grant = self._lend(key, privileged, beside, lose)
         victim.taken()  # last, for it may call back
         return grant
 
@@ -270,9 +280,10 @@ class Shares(Generic[K]):
         after = self._held[richest] - 1
         if after < self._floor or self._level(richest, -1) < self._level(key, 1):
             return self._first_of(key) if self._churn and key in self._losable else None
-        if not privileged and self.capacity - self.lent < self._reserve:
-            return None  # the unit belongs to the privileged, who have too few
-        return self._first_of(richest)
+        grant = self._first_of(richest)
+        if grant.privileged and not privileged and self._privileged <= self._reserve:
+            return None
+        return grant
 
     def _first_of(self, key: K) -> Grant[K]:
         """What ``key`` loses first."""
@@ -296,7 +307,7 @@ class Shares(Generic[K]):
             key, queue, waiter = chosen
             self._remove(key, queue, waiter)
             queue.turn = next(self._turns)
-            waiter.future.set_result(self._lend(key, waiter.beside, waiter.lose))
+            waiter.future.set_result(self._lend(key, waiter.privileged, waiter.beside, waiter.lose))
 
     def _serves(self, key: K, waiter: _Waiter[K]) -> bool:
         # One whose task was cancelled just now is still in the queue.

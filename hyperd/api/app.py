@@ -25,6 +25,7 @@ from hyperd.api.border import Border, Seen, entry
 from hyperd.api.connect import Connect
 from hyperd.api.documents import Documents
 from hyperd.api.doors import Doors
+from hyperd.api.fairness import Fairness, is_root, source_key
 from hyperd.api.frontproxy import FrontProxyLogin
 from hyperd.api.httpserver import Connection, HttpServer
 from hyperd.api.metrics import Collector, Metrics
@@ -34,14 +35,14 @@ from hyperd.api.review_kinds import ASKED, QUESTIONS
 from hyperd.api.review_kinds import PREFIXES as REVIEW_PREFIXES
 from hyperd.api.reviews import Reviews
 from hyperd.api.routes import Router, Target
-from hyperd.api.rules import MASTERS, RoleAuthorizer
+from hyperd.api.rules import RoleAuthorizer
 from hyperd.api.subresources import SubresourceHandlers
 from hyperd.api.tokens import TokenLogin, Tokens, while_valid
 from hyperd.api.unixgroups import UnixGroups
 from hyperd.api.veil import Veil
 from hyperd.api.watching import Watchers
 from hyperd.background import Background
-from hyperd.errors import HyperdError, MethodNotAllowed, NotFound, PermanentError, ServiceUnavailable
+from hyperd.errors import HyperdError, MethodNotAllowed, NotFound, PermanentError, ServiceUnavailable, Unauthorized
 from hyperd.resources.all import KINDS, NAMESPACE
 from hyperd.resources.kind import Registry
 from hyperd.settings import Settings
@@ -90,12 +91,14 @@ class ApiServer:
             (self._front_proxy, TokenLogin(tokens), UnixLogin(unix_groups), certificate_login)
         )
         versions = versions_of(store, kinds)
-        self._watchers = Watchers(store, settings.api.max_watchers, versions)
+        self.fairness = Fairness(watches=settings.api.max_watchers)
+        self._watchers = Watchers(store, self.fairness.watches, versions)
         self.audit = AuditLog(settings.log_dir, settings.audit)
         self.doors = Doors()
-        self.metrics = Metrics((self._watchers.samples, self.audit.samples, self.doors.samples, *collectors))
+        own = (self._watchers.samples, self.audit.samples, self.doors.samples, self.fairness.samples)
+        self.metrics = Metrics((*own, *collectors))
         self._objects = Objects(store, self._watchers, self._authorizer, settings.api.max_body_bytes, versions)
-        self._connect = Connect(sessions or {})
+        self._connect = Connect(sessions or {}, self.fairness)
         self._documents = Documents((*kinds.served(), *ASKED) if objects_elsewhere is None else (), self.metrics)
         self._kinds = kinds
         self._router = Router(kinds)
@@ -205,7 +208,7 @@ class ApiServer:
             await asyncio.to_thread(listeners.remove, self._settings.socket_path)
 
     async def _answer(self, request: web.BaseRequest, request_id: str, seen: Seen) -> web.StreamResponse:
-        path, _, query = request.raw_path.partition("?")
+        path = request.raw_path.partition("?")[0]
         method = request.method
         if path in auth.PUBLIC_PATHS and method in ("GET", "HEAD"):
             seen.verb, seen.resource = "get", path
@@ -217,9 +220,22 @@ class ApiServer:
         peer = self._authenticator.peer(request)
         seen.source = peer.source
         seen.writes = method not in _READING
-        user = seen.user = await self._authenticator.user(request, peer)
+        try:
+            user = await self._authenticator.user(request, peer)
+        except Unauthorized:
+            await self.fairness.denied(source_key(peer.source))
+            raise
+        seen.user = user
         if isinstance(connection := request.protocol, Connection):
-            connection.login(user.name, privileged=MASTERS in user.groups)
+            connection.login(user.name, privileged=is_root(user))
+        with await self.fairness.begin(user) as seen.place:
+            return await self._asked(request, request_id, user, seen)
+
+    async def _asked(
+        self, request: web.BaseRequest, request_id: str, user: User, seen: Seen
+    ) -> web.StreamResponse:
+        """What ``user`` asks."""
+        path, _, query = request.raw_path.partition("?")
         if impersonation.asked(request.headers):
             seen.user = await impersonation.impersonated(request, user, self._authorizer)
             seen.by, user = user, seen.user
@@ -234,7 +250,7 @@ class ApiServer:
             call = Call(request, request_id, user, target, parsed, warnings=seen.warnings)
             return await self._resource(call, seen)
         seen.verb, seen.writes = "get", False
-        await authorization.require(self._authorizer, user, Attributes(method.lower(), path=path))
+        await authorization.require(self._authorizer, user, Attributes(request.method.lower(), path=path))
         response = await self._documents.answer(request, path, request_id)
         # Only what exists is counted by its path, or strangers could make up paths until memory ends.
         seen.resource = f"/{path.strip('/')}"
@@ -273,9 +289,10 @@ class ApiServer:
         asked = verb == "create" and target.kind in self._reviews.kinds
         handler = self._reviews.create if asked else self._objects.handlers[verb]
         work = handler(call)
-        response = await (
-            while_valid(self._tokens, call.user, call.request, work) if seen.verb == "watch" else work
-        )
+        if seen.verb == "watch":
+            seen.leave()  # watches have shares of their own
+            work = while_valid(self._tokens, call.user, call.request, work)
+        response = await work
         seen.made = call.made
         return response
 
@@ -288,6 +305,7 @@ class ApiServer:
         await authorization.require(self._authorizer, user, wanted.attributes)
         if self.audit.wants(0, writes=True):
             self.audit.record(entry(request, request_id, seen, code=0, seconds=0, opened=True))
+        seen.leave()  # sessions have shares of their own
         work = self._connect.serve(wanted, request, user, request_id)
         return await while_valid(self._tokens, user, request, work)
 

@@ -19,6 +19,7 @@ from hyperd.api.audit import AuditLog, Entry
 from hyperd.api.authorization import Attributes
 from hyperd.api.metrics import Metrics
 from hyperd.errors import HyperdError, InternalError
+from hyperd.shares import Grant
 from hyperd.store.interface import User
 
 _LOG = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ _LONGEST_AGENT = 128
 class Seen:
     """What the logs and the metrics say of a request; filled in as it becomes known."""
 
-    __slots__ = ("attributes", "by", "made", "resource", "source", "user", "verb", "warnings", "writes")
+    __slots__ = ("attributes", "by", "made", "place", "resource", "source", "user", "verb", "warnings", "writes")
 
     def __init__(self) -> None:
         self.verb = "unknown"
@@ -41,10 +42,17 @@ class Seen:
         """Who really asks, where it asks as ``user``."""
         self.attributes: Attributes | None = None
         self.made = ""
+        self.place: Grant[str] | None = None
+        """Its share of the requests in flight."""
         self.warnings: list[str] = []
         """What the user is told beside the answer, whatever that is."""
         self.writes = False
         """Whether it is meant to change something, or opens a session."""
+
+    def leave(self) -> None:
+        """It goes on for long, and counts as something else than a request in flight."""
+        if self.place is not None:
+            self.place.release()
 
 
 Answer = Callable[[web.BaseRequest, str, Seen], Awaitable[web.StreamResponse]]

@@ -26,7 +26,8 @@ from hyperd.api.authorization import Attributes, asking, require
 from hyperd.api.border import Border, Seen, entry
 from hyperd.api.connect import Connect
 from hyperd.api.documents import Documents
-from hyperd.api.doors import Budget, Doors, descriptors
+from hyperd.api.doors import Budget, Doors, descriptors, network_of
+from hyperd.api.fairness import Fairness
 from hyperd.api.frontproxy import FrontProxy, Proxies
 from hyperd.api.httpserver import Connection, HttpServer
 from hyperd.api.metrics import Metrics
@@ -39,6 +40,7 @@ from hyperd.background import Background
 from hyperd.errors import HyperdError, NotFound, PermanentError, ServiceUnavailable, Unauthorized
 from hyperd.resources.names import SYSTEM_NAMESPACE
 from hyperd.settings import Settings
+from hyperd.shares import Shares
 from hyperd.store.interface import User
 from hyperd.store.kubernetes import KubernetesStore
 
@@ -48,6 +50,9 @@ _HEALTH: Final = frozenset({"/healthz", "/livez", "/readyz"})
 _DOCUMENTS: Final = ("/apis", f"/apis/{GROUP}", f"/apis/{GROUP}/{VERSION}", "/openapi/v2", "/openapi/v3")
 _DRAIN_SECONDS: Final = 2.0
 _RETRY_SECONDS: Final = 2.0
+_CALLERS: Final = 512
+"""Reviews at once; an API server asks one for each of its users' writes."""
+_CALLER_SECONDS: Final = 5.0
 _UPKEEP_SECONDS: Final = 60.0
 _OWN_GROUP: Final = f"system:serviceaccounts:{SYSTEM_NAMESPACE}"
 _WHO_AM_I: Final = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
@@ -78,12 +83,16 @@ class ClusterApi:
         self._upkeep_seconds = upkeep_seconds
         metrics = metrics or Metrics(())
         self._documents = Documents((), metrics)
-        self._connect = Connect(sessions)
+        self._fairness = Fairness(watches=0)
+        self._connect = Connect(sessions, self._fairness)
         self._reviews = AccessReviews(store.client)
         self._registration = Registration(store.client)
         admit = reviewer(settings, may=asking(self._reviews))
         admission = AdmissionWebhook(admit, store, self._is_ours)
         self._webhooks = Webhooks(admission, max_body_bytes=settings.api.max_body_bytes)
+        self._callers: Shares[str] = Shares(
+            "reviews", _CALLERS, floor=16, headroom=_CALLERS // 4, most=_CALLERS // 2, waiting=_CALLERS
+        )
         self._doors = Doors(Budget.of(descriptors() // 2))
         self._http = HttpServer.of(Border(self._answer, metrics, audit))
         self._peers = Peers(
@@ -199,7 +208,8 @@ class ClusterApi:
             connection.good()
         if self._webhooks.owns(path):
             seen.verb, seen.resource = "review", path
-            return await self._webhooks.answer(request, path, request_id)
+            with await self._callers.acquire(network_of(request.remote or ""), timeout=_CALLER_SECONDS):
+                return await self._webhooks.answer(request, path, request_id)
         if path in _HEALTH and request.method in ("GET", "HEAD"):
             seen.verb, seen.resource = "get", path
             if path == "/readyz" and not self.registered.is_set():
@@ -208,8 +218,20 @@ class ClusterApi:
         seen.source = request.remote or ""
         if self._proxies is None:
             raise Unauthorized("Unauthorized: this cluster has no front proxy, so nobody can say who asks.")
-        user = self._proxies.user(request)
+        try:
+            user = self._proxies.user(request)
+        except Unauthorized:
+            await self._fairness.denied(network_of(request.remote or ""))
+            raise
         seen.user, seen.source = user, frontproxy.source(request)
+        with await self._fairness.begin(user) as seen.place:
+            return await self._asked(request, request_id, user, seen)
+
+    async def _asked(
+        self, request: web.BaseRequest, request_id: str, user: User, seen: Seen
+    ) -> web.StreamResponse:
+        """What ``user`` asks."""
+        path = request.raw_path.partition("?")[0]
         if path.startswith(_CONNECT_PREFIX):
             return await self._connected(request, request_id, path, user, seen)
         if path.rstrip("/") in _DOCUMENTS or path.startswith("/openapi/v3/"):
@@ -229,8 +251,10 @@ class ClusterApi:
         await require(self._reviews, user, wanted.attributes)
         if self._audit is not None and self._audit.wants(0, writes=True):
             self._audit.record(entry(request, request_id, seen, code=0, seconds=0, opened=True))
+        seen.leave()  # sessions have shares of their own
         if node := await self._peers.elsewhere(wanted, request):
-            return await self._peers.hand_on(node, request, user)
+            with self._fairness.session(user, wanted.subresource):
+                return await self._peers.hand_on(node, request, user)
         try:
             return await self._connect.serve(wanted, request, user, request_id)
         except HyperdError as err:

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from hyperd.api.answers import REQUEST_ID
 from hyperd.api.authorization import Attributes
+from hyperd.api.fairness import Fairness
 from hyperd.api.subresources import CLUSTER_SCOPED, DECLARED, GROUP, SubresourceHandlers
 from hyperd.errors import MethodNotAllowed, NotFound, NotImplementedYet
 from hyperd.store.interface import User
@@ -42,8 +43,9 @@ class Wanted:
 class Connect:
     """The handlers, and the sessions that run in them."""
 
-    def __init__(self, handlers: SubresourceHandlers) -> None:
+    def __init__(self, handlers: SubresourceHandlers, fairness: Fairness) -> None:
         self._handlers = handlers
+        self._fairness = fairness
         self._running: set[asyncio.Task[Any]] = set()
 
     def close(self) -> None:
@@ -64,7 +66,7 @@ class Connect:
     async def serve(
         self, wanted: Wanted, request: web.BaseRequest, user: User, request_id: str
     ) -> web.StreamResponse:
-        """Run the handler. Raises MethodNotAllowed, NotImplementedYet, and what the handler raises."""
+        """Run the handler. Raises MethodNotAllowed, NotImplementedYet, TooManyRequests, and what that raises."""
         verbs = DECLARED[wanted.plural, wanted.subresource]
         if request.method not in {METHODS[verb] for verb in verbs}:
             raise MethodNotAllowed(
@@ -79,7 +81,8 @@ class Connect:
         assert task is not None  # noqa: S101  a coroutine runs in a task
         self._running.add(task)
         try:
-            response = await handler(request, user, wanted.namespace, wanted.name)
+            with self._fairness.session(user, wanted.subresource):
+                response = await handler(request, user, wanted.namespace, wanted.name)
         finally:
             self._running.discard(task)
         if not response.prepared:

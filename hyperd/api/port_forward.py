@@ -18,7 +18,7 @@ from aiohttp import WSCloseCode, web
 from hyperd.api.session_stream import ENDED, Goodbye, Stream, close, prepare_socket, splice
 from hyperd.api.session_target import number, require_here, require_running, title
 from hyperd.api.subresources import SubresourceHandlers
-from hyperd.errors import BadRequest, ServiceUnavailable, TooManyRequests
+from hyperd.errors import BadRequest, ServiceUnavailable
 from hyperd.hypervisor.socketstream import SocketStream
 from hyperd.network.addresses import contains
 from hyperd.resources.kind import Object
@@ -29,7 +29,6 @@ from hyperd.store.interface import Store, User
 log = logging.getLogger(__name__)
 
 _CONNECT_SECONDS: Final = 10.0
-_MOST: Final = 1024
 _HIGHEST_PORT: Final = 65535
 _WAITING_DATAGRAMS: Final = 256
 _FINISHED: Final = Goodbye(WSCloseCode.OK, "")
@@ -44,7 +43,6 @@ class PortForwards:
         self._store = store
         self._networks = networks
         self._node_name = node_name
-        self._open = 0
 
     def handlers(self) -> SubresourceHandlers:
         """The table for ``ApiServer``."""
@@ -57,20 +55,14 @@ class PortForwards:
         require_here(vm, self._node_name)
         address = await self._address(vm)
         socket = prepare_socket(request)
-        if self._open >= _MOST:
-            raise TooManyRequests(f"{_MOST} ports are being forwarded already; close some, or try again later.")
-        self._open += 1
+        stream = await _connect(vm, address, port, protocol)
         try:
-            stream = await _connect(vm, address, port, protocol)
-            try:
-                await socket.prepare(request)
-                log.info("%s port %d of %s opened by %s", protocol, port, title(vm), user.name)
-                goodbye = await splice(socket, stream)
-                await close(socket, _FINISHED if goodbye is ENDED else goodbye)
-            finally:
-                stream.close()
+            await socket.prepare(request)
+            log.info("%s port %d of %s opened by %s", protocol, port, title(vm), user.name)
+            goodbye = await splice(socket, stream)
+            await close(socket, _FINISHED if goodbye is ENDED else goodbye)
         finally:
-            self._open -= 1
+            stream.close()
         return socket
 
     async def _address(self, vm: Object) -> IPv4Address:

@@ -1,7 +1,8 @@
 """Watches on the wire: one JSON line an event, for as long as the client reads.
 
-A reader too slow to drain its socket is dropped, and the number of watches is bounded, so that no client can make
-the daemon hold more and more. At stop every watch ends as a complete answer, and clients resume elsewhere.
+A reader too slow to drain its socket is dropped. The number of watches is bounded and shared fairly, so that no
+client can make the daemon hold more and more. At stop every watch ends as a complete answer, and clients resume
+elsewhere.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from aiohttp import HttpVersion11, web
 
 from hyperd.api import answers, tables
 from hyperd.api.answers import REQUEST_ID, Call, add_warnings
+from hyperd.api.fairness import is_root
 from hyperd.api.metrics import Sample
 from hyperd.api.negotiate import Form
 from hyperd.api.options import ListOptions
 from hyperd.api.veil import Veil
-from hyperd.errors import HyperdError, TooManyRequests
+from hyperd.errors import HyperdError
 from hyperd.resources.kind import Kind
+from hyperd.shares import Grant, Shares
 from hyperd.store.interface import EventType, Store, Watch, WatchEvent
 
 _DEFAULT_TIMEOUT = 1800.0
@@ -31,11 +34,14 @@ _AT_ONCE_BYTES = 32 << 10
 class Watchers:
     """All open watches of one server."""
 
-    def __init__(self, store: Store, limit: int, versions: Mapping[Kind, Store]) -> None:
-        """``versions`` are the stores of kinds in other versions than they are stored in."""
+    def __init__(self, store: Store, shares: Shares[str], versions: Mapping[Kind, Store]) -> None:
+        """``versions`` are the stores of kinds in other versions than they are stored in.
+
+        ``shares`` say who may have how many, and end what a user has beyond its share when another asks.
+        """
         self._store = store
         self._versions = versions
-        self._limit = limit
+        self._shares = shares
         self._open: set[asyncio.Timeout] = set()
         self._events = 0
         self._closing = False
@@ -54,11 +60,6 @@ class Watchers:
 
     async def serve(self, call: Call, options: ListOptions) -> web.StreamResponse:
         """Stream until timeout, stop, or the client leaves. Raises errors only before the first byte."""
-        if len(self._open) >= self._limit:
-            raise TooManyRequests(
-                f"there are already {self._limit} watches open; close some, or raise api.max_watchers",
-                retry_after_seconds=5,
-            )
         accepted = call.watch_form()
         formatter = None
         if accepted.form is not Form.OBJECT:
@@ -67,20 +68,30 @@ class Watchers:
         add_warnings(response, call.warnings)
         if call.request.version >= HttpVersion11:
             response.enable_chunked_encoding()  # for older ones the end of the connection is the end
-        await response.prepare(call.request)
         try:
             async with asyncio.timeout(None) as scope:
-                self._open.add(scope)
-                if self._closing:
-                    scope.reschedule(0)
-                try:
-                    await self._stream(call, options, response, formatter)
-                finally:
-                    self._open.discard(scope)
+                with self._share(call, scope):
+                    self._open.add(scope)
+                    if self._closing:
+                        scope.reschedule(0)
+                    try:
+                        await response.prepare(call.request)
+                        await self._stream(call, options, response, formatter)
+                    finally:
+                        self._open.discard(scope)
         except TimeoutError:
-            pass
+            if not response.prepared:
+                raise self._shares.refusal(call.user.name) from None
         await response.write_eof()
         return response
+
+    def _share(self, call: Call, scope: asyncio.Timeout) -> Grant[str]:
+        """One more watch of the user. Raises TooManyRequests."""
+        user = call.user
+        grant = self._shares.try_acquire(user.name, privileged=is_root(user), lose=lambda: scope.reschedule(0))
+        if grant is None:
+            raise self._shares.refusal(user.name)
+        return grant
 
     async def _stream(
         self,

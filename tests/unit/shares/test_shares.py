@@ -57,15 +57,17 @@ class World:
         assert self.shares.waiting == sum(len(tasks) for tasks in self.waiting.values())
         assert all(len(tasks) <= WAITING for tasks in self.waiting.values())
         free = CAPACITY - lent
+        kept = max(0, RESERVE - len(self.held["root"]))
+        assert free >= kept, "others have a unit of the reserve"
         for key, tasks in self.waiting.items():
             if not tasks:
                 continue
             if key == "root":
                 assert free == 0, "the privileged wait though something is free"
             elif len(self.held[key]) < FLOOR:
-                assert free <= RESERVE, "a key below its floor waits though something is free"
+                assert free <= kept, "a key below its floor waits though something is free"
             else:
-                assert free <= RESERVE + HEADROOM, "a key waits though a unit is free that it may have"
+                assert free <= kept + HEADROOM, "a key waits though a unit is free that it may have"
 
 
 STEPS = st.lists(

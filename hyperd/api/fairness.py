@@ -1,0 +1,182 @@
+"""Fair shares of what a server does for its users: requests in flight, turns of the loop, watches, sessions.
+
+Whoever asks is known by name, before a login by address. Root has a reserve of everything. What a user has too
+much of is refused with 429 and Retry-After; only watches are taken back from whoever has most, for ending one is
+ordinary, and its client lists anew. Sessions are not: somebody types in them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Iterator
+from typing import Final
+
+from hyperd.api.doors import network_of
+from hyperd.api.metrics import Sample
+from hyperd.api.rules import MASTERS
+from hyperd.shares import Grant, Shares
+from hyperd.store.interface import User
+
+_REQUESTS: Final = 512
+_SESSIONS: Final = 1024
+_WAIT_SECONDS: Final = 10.0
+_EACH_TURN: Final = 4
+"""Requests of one user that begin in one turn of the event loop."""
+_FREE_FAILURES: Final = 100
+_FAILURES_A_SECOND: Final = 100.0
+_LONGEST_PENALTY: Final = 10.0
+_REMEMBERED: Final = 4096
+
+
+class Turns:
+    """At most so many beginnings for each key in one turn of the event loop; the rest have theirs in later turns.
+
+    A user with a hundred connections so keeps another one's request waiting for four requests, not for a hundred.
+    Nobody is refused, and within a key it goes first come, first served.
+    """
+
+    def __init__(self, each: int = _EACH_TURN) -> None:
+        self._each = each
+        self._begun: dict[str, int] = {}
+        self._queues: dict[str, deque[asyncio.Future[None]]] = {}
+        self._ticking = False
+
+    @property
+    def waiting(self) -> int:
+        return sum(len(queue) for queue in self._queues.values())
+
+    def take(self, key: str) -> asyncio.Future[None] | None:
+        """None: begin now. Else what to wait for first."""
+        if not self._ticking:
+            self._ticking = True
+            asyncio.get_running_loop().call_soon(self._tick)
+        begun = self._begun.get(key, 0)
+        if begun < self._each:
+            self._begun[key] = begun + 1
+            return None
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        queue = self._queues.get(key)
+        if queue is None:
+            queue = self._queues[key] = deque()
+        queue.append(turn)
+        return turn
+
+    def _tick(self) -> None:
+        self._begun.clear()
+        for key, queue in list(self._queues.items()):
+            begun = 0
+            while queue and begun < self._each:
+                turn = queue.popleft()
+                if not turn.done():
+                    turn.set_result(None)
+                    begun += 1
+            self._begun[key] = begun
+            if not queue:
+                del self._queues[key]
+        if self._begun:
+            asyncio.get_running_loop().call_soon(self._tick)
+        else:
+            self._ticking = False
+
+
+class Penalties:
+    """How long the answer to a failed login waits: nothing for a few, then so that few a second are answered."""
+
+    def __init__(self, free: int = _FREE_FAILURES, rate: float = _FAILURES_A_SECOND) -> None:
+        self._lead = free / rate
+        self._step = 1 / rate
+        self._until: dict[str, float] = {}
+
+    def failed(self, key: str) -> float:
+        """Seconds to wait before ``key`` is told."""
+        now = time.monotonic()
+        until = max(self._until.pop(key, 0.0), now - self._lead) + self._step
+        if len(self._until) >= _REMEMBERED:
+            self._until = {one: end for one, end in self._until.items() if end > now - self._lead}
+            while len(self._until) >= _REMEMBERED:
+                del self._until[next(iter(self._until))]
+        self._until[key] = until
+        return min(_LONGEST_PENALTY, max(0.0, until - now))
+
+
+class Fairness:
+    """All shares of one server."""
+
+    def __init__(self, *, watches: int, requests: int = _REQUESTS, sessions: int = _SESSIONS) -> None:
+        self.turns = Turns()
+        self.penalties = Penalties()
+        self.requests: Shares[str] = Shares(
+            "requests",
+            requests,
+            floor=8,
+            headroom=requests // 4,
+            reserve=requests // 16,
+            most=max(1, requests // 4),
+            waiting=requests // 2,
+        )
+        self.watches: Shares[str] = Shares("watches", watches, reserve=watches // 20, retry_after_seconds=5)
+        self.sessions = _held_long("sessions", sessions)
+        self.forwards = _held_long("forwarded ports", sessions)
+
+    async def begin(self, user: User) -> Grant[str]:
+        """A request of ``user`` is in flight until the grant is released. Raises TooManyRequests."""
+        key = user.name
+        turn = self.turns.take(key)
+        if turn is not None:
+            await turn
+        return await self.requests.acquire(key, timeout=_WAIT_SECONDS, privileged=is_root(user))
+
+    async def denied(self, source: str) -> None:
+        """Hold back the answer to a login from ``source`` that failed, where there were many."""
+        delay = self.penalties.failed(source)
+        if delay > 0:
+            await asyncio.sleep(delay)
+
+    def session(self, user: User, subresource: str) -> Grant[str]:
+        """One more session of ``user``. Raises TooManyRequests."""
+        shares = self.forwards if subresource == "portforward" else self.sessions
+        grant = shares.try_acquire(user.name, privileged=is_root(user))
+        if grant is None:
+            raise shares.refusal(user.name)
+        return grant
+
+    def samples(self) -> Iterator[Sample]:
+        """For ``/metrics``."""
+        for name in ("requests", "watches", "sessions", "forwards"):
+            shares: Shares[str] = getattr(self, name)
+            labels = (("of", name),)
+            yield Sample("hyperd_api_shares_lent", shares.lent, labels, help="Units of a shared thing in use.")
+            yield Sample("hyperd_api_shares_waiting", shares.waiting, labels, help="Who waits for a unit.")
+            yield Sample(
+                "hyperd_api_shares_refused_total",
+                shares.refused + shares.taken_back,
+                labels,
+                "counter",
+                "Units refused or taken back because a share was used up.",
+            )
+
+
+def is_root(user: User) -> bool:
+    """Whether it has the reserve."""
+    return MASTERS in user.groups
+
+
+def source_key(source: str) -> str:
+    """Whom ``Peer.source`` counts for before a login: the address without its port, or the uid."""
+    if source.startswith("uid="):
+        return source.partition(" ")[0]
+    return network_of(source.rpartition(":")[0].strip("[]"))
+
+
+def _held_long(what: str, capacity: int) -> Shares[str]:
+    return Shares(
+        what,
+        capacity,
+        floor=4,
+        headroom=capacity // 8,
+        reserve=capacity // 16,
+        most=max(1, capacity // 2),
+        retry_after_seconds=5,
+    )
