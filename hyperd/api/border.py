@@ -26,6 +26,7 @@ _LOG = logging.getLogger(__name__)
 _CLIENT_LEFT = 499
 """Stands in the audit log for an answer that nobody waited for; the write may have been made all the same."""
 _LONGEST_AGENT = 128
+_LONGEST_PATH = 1024
 
 
 class Seen:
@@ -126,7 +127,7 @@ def entry(
         agent=request.headers.get("User-Agent", "")[:_LONGEST_AGENT],
         user=seen.user,
         by=seen.by.name if seen.by else "",
-        attributes=seen.attributes or Attributes(request.method.lower(), path=path),
+        attributes=seen.attributes or Attributes(request.method.lower(), path=path[:_LONGEST_PATH]),
         code=code,
         milliseconds=seconds * 1000,
         made=seen.made,

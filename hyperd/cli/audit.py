@@ -1,4 +1,7 @@
-"""``hv audit``: who did what on this host, from the log that hyperd keeps."""
+"""``hv audit``: who did what on this host, from the log that hyperd keeps.
+
+Its files are read as one, in the order of time; a line that stands for many says so.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from hyperd.errors import Forbidden, NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from io import BufferedReader
     from typing import Any
 
@@ -25,6 +28,9 @@ EXAMPLES = """\
 """
 
 _FILE = "/var/log/hyperd/audit.log"
+_USERS = "audit.log"
+_BESIDE = ("audit-busy.log", "audit-strangers.log")
+"""Beside what users did: what they did beyond their share of the log, and what came without a login."""
 _DENIED = (401, 403)
 _POLL_SECONDS = 0.5
 
@@ -46,54 +52,59 @@ def _file() -> str:
 
 def run(args: argparse.Namespace) -> int:
     """Print the last entries that fit, then what comes."""
-    lines = _coming(args.file, follow=args.follow)
-    fitting = [entry for entry in _entries(_past(lines)) if _fits(entry, args)]
+    rounds = _rounds(args.file, follow=args.follow)
+    fitting = [entry for entry in _entries(next(rounds)) if _fits(entry, args)]
     emit(_text(entry, args.output) for entry in fitting[-args.tail :] if args.tail > 0)
-    for entry in _entries(lines):
-        if _fits(entry, args):
-            emit([_text(entry, args.output)])
+    for lines in rounds:
+        emit([_text(entry, args.output) for entry in _entries(lines) if _fits(entry, args)])
     return 0
 
 
-def _past(lines: Iterator[bytes]) -> Iterator[bytes]:
-    """Those before the first wait."""
-    for line in lines:
-        if not line:
-            return
-        yield line
+class _Log:
+    """One file as it grows, also past a rotation."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._file: BufferedReader | None = None
+        self._pending = b""
+
+    def read(self) -> list[bytes]:
+        """The whole lines that came; none of a file that is not there. Raises Forbidden."""
+        file = self._file or self._open()
+        if file is None:
+            return []
+        *lines, self._pending = (self._pending + file.read()).split(b"\n")
+        if not lines and not _is(self._path, file):
+            file.close()
+            self._file, self._pending = None, b""
+            return self.read()
+        return lines
+
+    def _open(self) -> BufferedReader | None:
+        try:
+            self._file = open(self._path, "rb")  # noqa: SIM115  it is read for as long as it is followed
+        except FileNotFoundError:
+            return None
+        except PermissionError as err:
+            raise Forbidden(f"You may not read {self._path}: become root.") from err
+        return self._file
 
 
-def _coming(path: str, *, follow: bool) -> Iterator[bytes]:
-    """What the file holds and, to ``follow``, what comes, also past a rotation; an empty line before each wait."""
-    file = _open(path)
-    try:
-        pending = b""
-        while True:
-            pending += file.read()
-            *lines, pending = pending.split(b"\n")
-            yield from filter(None, lines)
-            if lines:
-                continue
-            yield b""
-            if not follow:
-                return
-            time.sleep(_POLL_SECONDS)
-            if not _is(path, file) and not file.peek(1):
-                file.close()
-                file = _open(path)
-    finally:
-        file.close()
-
-
-def _open(path: str) -> BufferedReader:
-    try:
-        return open(path, "rb")
-    except FileNotFoundError as err:
+def _rounds(path: str, *, follow: bool) -> Iterator[list[bytes]]:
+    """The lines that the log's files hold and, to ``follow``, what comes. Raises NotFound, Forbidden."""
+    paths = [path]
+    if os.path.basename(path) == _USERS:
+        paths += [os.path.join(os.path.dirname(path), name) for name in _BESIDE]
+    if not any(os.path.exists(one) for one in paths):
         raise NotFound(
             f"There is no audit log at {path}: hyperd has recorded nothing there, or audit.level is off."
-        ) from err
-    except PermissionError as err:
-        raise Forbidden(f"You may not read {path}: become root.") from err
+        )
+    logs = [_Log(one) for one in paths]
+    while True:
+        yield [line for log in logs for line in log.read()]
+        if not follow:
+            return
+        time.sleep(_POLL_SECONDS)
 
 
 def _is(path: str, file: BufferedReader) -> bool:
@@ -104,14 +115,17 @@ def _is(path: str, file: BufferedReader) -> bool:
         return True
 
 
-def _entries(lines: Iterator[bytes]) -> Iterator[dict[str, Any]]:
+def _entries(lines: Iterable[bytes]) -> list[dict[str, Any]]:
+    """What the lines of several files say, in the order of its time."""
+    found = []
     for line in lines:
         try:
             entry = json.loads(line)
         except ValueError:
             continue
         if isinstance(entry, dict):
-            yield entry
+            found.append(entry)
+    return sorted(found, key=lambda entry: str(entry.get("time", "")))
 
 
 def _fits(entry: dict[str, Any], args: argparse.Namespace) -> bool:
@@ -137,5 +151,6 @@ def _text(entry: dict[str, Any], form: str) -> str:
         str(entry.get("verb", "")),
         kind or str(entry.get("path", "")),
         name,
+        f"(the last of {entry['count']} since {entry.get('first', '?')})" if entry.get("count") else "",
     ]
     return sanitize.line(" ".join(part for part in parts if part))

@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +16,7 @@ import pytest
 from aiohttp import web
 
 from hyperd.api.audit import AuditLog, Entry
+from hyperd.api.audit_shares import AuditShares, Stream
 from hyperd.api.authorization import Attributes
 from hyperd.roles import Role
 from hyperd.settings import AuditSettings
@@ -34,8 +35,13 @@ async def audited(folder: Path, level: str = "writes", **more: Any) -> AsyncIter
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:
-    """What a stopped server has written."""
-    return [json.loads(line) for line in (folder / "audit.log").read_bytes().splitlines()]
+    """What a stopped server has written of users."""
+    return read(folder, "audit.log")
+
+
+def read(folder: Path, name: str) -> list[dict[str, Any]]:
+    path = folder / name
+    return [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
 
 
 async def test_writes_and_denials_are_recorded_and_reads_are_not(folder: Path) -> None:
@@ -49,7 +55,8 @@ async def test_writes_and_denials_are_recorded_and_reads_are_not(folder: Path) -
         await api.call("GET", MAPS, headers=bearer("hyperd.eve.wrong"))
         async with over_tls(api) as client, client.post(MAPS, json={}) as response:
             assert response.status == 401
-    made, generated, absent, denied, unknown, nobody = lines(folder)
+    made, generated, absent, denied = lines(folder)
+    unknown, nobody = read(folder, "audit-strangers.log")
     assert (folder / "audit.log").stat().st_mode & 0o777 == 0o600
     assert (
         made.items()
@@ -210,3 +217,127 @@ async def test_dropped_lines_are_counted_in_the_metrics(folder: Path) -> None:
                     return
             await asyncio.sleep(0.01)
     raise AssertionError("the lost line was not counted")
+
+
+def user_entry(name: str, number: int = 0, *, code: int = 201, groups: tuple[str, ...] = ()) -> Entry:
+    wanted = Attributes("create", resource="configmaps", namespace="default", name=f"{name}-{number}")
+    return replace(ENTRY, user=User(name, groups), attributes=wanted, code=code)
+
+
+def stranger_entry(number: int, source: str = "192.0.2.1") -> Entry:
+    path = f"/{number}/" + "x" * 1000
+    return replace(
+        ENTRY,
+        at=float(number),
+        user=None,
+        source=f"{source}:{number % 60000}",
+        attributes=Attributes("get", path=path),
+        code=401,
+    )
+
+
+def total_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def feed(log: AuditLog, entries: Iterable[Entry]) -> None:
+    """Record, as fast as the thread writes."""
+    for entry in entries:
+        while log._queue.qsize() > 1000:
+            time.sleep(0.001)
+        log.record(entry)
+
+
+def test_strangers_wash_nothing_away_and_are_told_as_one(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path, AuditSettings(max_bytes=65536, keep=1))
+    log.start()
+    feed(log, [user_entry("root", groups=("system:masters",)), user_entry("ann")])
+    feed(log, (stranger_entry(number) for number in range(20_000)))
+    feed(log, (stranger_entry(number, f"198.51.{number % 250}.{number // 250}") for number in range(5_000)))
+    log.close()
+    assert [entry["user"] for entry in lines(tmp_path)] == ["root", "ann"]
+    told = [entry for name in ("audit-strangers.log.1", "audit-strangers.log") for entry in read(tmp_path, name)]
+    folded = [entry for entry in told if entry.get("stage") == "folded"]
+    assert folded
+    assert all(entry["count"] > 0 and entry["first"] <= entry["time"] for entry in folded)
+    assert total_bytes(tmp_path) < 3 * 65536
+    assert _value(log, "folded") > 24_000
+    assert _value(log, "dropped") == 0
+
+
+def test_what_one_address_sent_is_counted_whole(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path, AuditSettings())
+    log.start()
+    feed(log, (stranger_entry(number) for number in range(1000)))
+    log.close()
+    *single, folded = read(tmp_path, "audit-strangers.log")
+    assert len(single) == 5
+    assert (folded["count"], folded["source"], folded["code"]) == (995, "192.0.2.1", 401)
+    assert (folded["first"], folded["time"]) == ("1970-01-01T00:00:05.000Z", "1970-01-01T00:16:39.000Z")
+
+
+@pytest.mark.parametrize("code", [201, 200, 403, 404, 409, 422])
+def test_one_user_washes_nobody_elses_history_away(tmp_path: Path, code: int) -> None:
+    """Whatever it does, and with whatever names."""
+    log = AuditLog(tmp_path, AuditSettings(max_bytes=1 << 20, keep=2))
+    log.start()
+    feed(log, [user_entry("root", groups=("system:masters",)), *(user_entry("ann", n) for n in range(20))])
+    feed(log, (user_entry("eve", number, code=code) for number in range(20_000)))
+    log.close()
+    kept = [
+        entry["user"] for name in ("audit.log.2", "audit.log.1", "audit.log") for entry in read(tmp_path, name)
+    ]
+    assert kept[:21] == ["root"] + ["ann"] * 20
+    hers = sum(entry.get("count", 1) for entry in lines(tmp_path) if entry["user"] == "eve")
+    busy = len(read(tmp_path, "audit-busy.log")) + len(read(tmp_path, "audit-busy.log.1"))
+    if code < 400:
+        assert busy > 1000
+    else:
+        assert (hers, busy) == (20_000, 0), "refusals are counted whole"
+    assert total_bytes(tmp_path) < 5 << 20
+
+
+def test_root_is_bounded_by_nothing_but_who_asks_as_root_is(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path, AuditSettings())
+    log.start()
+    root = user_entry("root", code=404, groups=("system:masters",))
+    feed(log, (root for _ in range(300)))
+    feed(log, (replace(root, by="eve") for _ in range(300)))
+    log.close()
+    assert len([entry for entry in lines(tmp_path) if not entry.get("by")]) == 300
+    assert len([entry for entry in lines(tmp_path) if entry.get("by")]) == 51
+
+
+def test_a_users_share_comes_back_with_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("hyperd.api.audit_shares.time.monotonic", lambda: now[0])
+    shares = AuditShares(1)
+    placed = [shares.place(user_entry("eve", number)) for number in range(1100)]
+    assert (placed[999], placed[1000]) == (Stream.USERS, Stream.BUSY)
+    now[0] += 86_400
+    assert shares.place(user_entry("eve")) is Stream.USERS
+
+
+def test_lines_that_stand_for_many_come_within_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("hyperd.api.audit_shares.time.monotonic", lambda: now[0])
+    shares = AuditShares(1 << 20)
+    for number in range(10):
+        shares.place(stranger_entry(number))
+    now[0] += 59
+    assert shares.due() == []
+    now[0] += 2
+    ((stream, entry),) = shares.due()
+    assert (stream, entry.count) == (Stream.STRANGERS, 5)
+    assert shares.place(stranger_entry(1)) is Stream.STRANGERS
+    assert shares.due(all_of_them=True) == []
+
+
+def test_any_number_of_addresses_is_remembered_in_bounded_room() -> None:
+    shares = AuditShares(1 << 20)
+    for number in range(50_000):
+        shares.place(stranger_entry(number, f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"))
+        shares.place(user_entry(f"user {number}"))
+    assert len(shares._strangers._folds) <= 1001
+    assert len(shares._used) <= 1000
+    assert sum(entry.count for _, entry in shares.due(all_of_them=True)) > 49_000

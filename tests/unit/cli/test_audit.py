@@ -65,3 +65,20 @@ async def test_following_goes_on_past_a_rotation(hv: Hv, tmp_path: Path) -> None
     finally:
         process.terminate()
         await process.wait()
+
+
+async def test_all_files_are_told_in_the_order_of_time_with_what_was_folded(hv: Hv, tmp_path: Path) -> None:
+    def write(name: str, *entries: dict[str, object]) -> None:
+        (tmp_path / name).write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+
+    write(
+        "audit.log", {"time": "1", "user": "ann", "verb": "create"}, {"time": "4", "user": "ann", "verb": "delete"}
+    )
+    write("audit-busy.log", {"time": "3", "user": "eve", "verb": "create"})
+    folded = {"time": "2", "source": "192.0.2.1", "stage": "folded", "count": 995, "first": "0", "code": 401}
+    write("audit-strangers.log", folded)
+    out = (await hv("audit", "--file", str(tmp_path / "audit.log"))).out.splitlines()
+    assert [line.split()[0] for line in out] == ["1", "2", "3", "4"]
+    assert out[1] == "2 401 ? from 192.0.2.1: (the last of 995 since 0)"
+    (tmp_path / "audit.log").unlink()
+    assert len((await hv("audit", "--file", str(tmp_path / "audit.log"), "--denied")).out.splitlines()) == 1
