@@ -72,7 +72,9 @@ async def _check_address(context: Context, *, has_main: bool) -> None:
     if wanted == context.old_spec.get("virtualMachineIPAddressName") and not context.creating:
         return
     name = context.request.name
-    address = await context.find(VIRTUAL_MACHINE_IP_ADDRESS, wanted or name)
+    # A name that is still to be generated is nobody's.
+    sought = wanted or name
+    address = await context.find(VIRTUAL_MACHINE_IP_ADDRESS, sought) if sought else None
     if address is None:
         return
     user = (address.get("status") or {}).get("virtualMachineName")

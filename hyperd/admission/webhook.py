@@ -1,8 +1,10 @@
 """Admission as a cluster's API server asks for it: AdmissionReview objects around the very same ``review``.
 
 The API server has pruned and defaulted the object by its schema before it asks for changes, and has checked schema
-and CEL rules before it asks for a verdict. So ``mutate`` only completes, and only what is valid; every refusal and
-every warning is ``validate``'s. Nothing here writes, so a rehearsal (``dryRun``) is answered like a real write.
+and CEL rules before it asks for a verdict. So ``mutate`` only completes, and only what is valid; what rules refuse
+and what they warn of is ``validate``'s to say. Between the two the world may change, and others change the object:
+``validate`` lets through only what is complete, and neither lets through what it could not judge. Nothing here
+writes, so a rehearsal (``dryRun``) is answered like a real write.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from typing import Any, Literal, cast
 import orjson
 
 from hyperd.admission.jsonpatch import difference
-from hyperd.errors import BadRequest, Cause, Forbidden, HyperdError
+from hyperd.errors import BadRequest, Cause, Forbidden, HyperdError, ServiceUnavailable
 from hyperd.resources import structural
 from hyperd.resources.all import KINDS
 from hyperd.resources.conversion import convert
@@ -36,16 +38,20 @@ class AdmissionWebhook:
     is_ours: Callable[[User], bool]
 
     async def mutate(self, review: Object) -> Object:
-        """What the object lacks, as a JSON patch. Raises BadRequest when ``review`` is none."""
+        """What the object lacks, as a JSON patch. Raises BadRequest when ``review`` is none.
+
+        An object that is to get its name from ``generateName`` has none yet.
+        """
         asked = _Asked.of(review)
         request = self._request(asked)
         if request is None or request.new is None or _faults(request):
             return asked.allow()
         try:
             judged = await self.admit(request)
-        except HyperdError:
-            return asked.allow()  # validate will say so
-        if judged.causes or judged.forbidden or judged.object is None:
+        except HyperdError as err:
+            # Without its finalizer and its defaults nothing may get in.
+            return asked.deny(err)
+        if judged.object is None:
             return asked.allow()
         completed = convert(judged.object, str(asked.object.get("apiVersion")))
         return asked.allow(patch=difference(asked.object, completed))
@@ -60,11 +66,13 @@ class AdmissionWebhook:
             # What an older schema allowed may stay, as for the API server itself, until the spec is changed.
             same = request.old is not None and (request.new or {}).get("spec") == request.old.get("spec")
             return asked.allow() if same else asked.deny(_invalid(request, faults))
+        came = orjson.dumps(request.new)
         try:
             judged = await self.admit(request)
         except HyperdError as err:
             return asked.deny(err)
-        if error := _refusal(request, judged):
+        error = _refusal(request, judged) or _incomplete(request, orjson.loads(came), judged.object)
+        if error is not None:
             return asked.deny(error, judged.warnings)
         return asked.allow(judged.warnings)
 
@@ -125,6 +133,21 @@ def _refusal(request: AdmissionRequest, judged: AdmissionResponse) -> HyperdErro
     if judged.forbidden:
         return Forbidden(judged.forbidden, kind=kind.plural, group=kind.group, name=request.name)
     return _invalid(request, judged.causes) if judged.causes else None
+
+
+def _incomplete(request: AdmissionRequest, came: Object | None, completed: Object | None) -> HyperdError | None:
+    """What is wrong if something that ``mutate`` fills in is missing: its source changed, or it was taken out."""
+    if came is None or completed is None or not (lacking := difference(came, completed)):
+        return None
+    kind, paths = (
+        request.kind,
+        ", ".join(sorted({operation["path"][1:].replace("/", ".") for operation in lacking})),
+    )
+    return ServiceUnavailable(
+        f'{kind.kind} "{request.name}" lacks what hyperd fills in ({paths}): what it depends on has just changed. '
+        "Try again.",
+        retry_after_seconds=1,
+    )
 
 
 def _invalid(request: AdmissionRequest, causes: list[Cause]) -> HyperdError:

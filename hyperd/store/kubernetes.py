@@ -33,7 +33,7 @@ from hyperd.store.interface import (
     Watch,
     Write,
 )
-from hyperd.store.kubernetes_client import KubernetesClient, collection_path, object_path
+from hyperd.store.kubernetes_client import KubernetesClient, can_be_segment, collection_path, object_path
 from hyperd.store.kubernetes_watch import KubernetesWatch
 from hyperd.store.listing import parse_version
 
@@ -183,6 +183,9 @@ class KubernetesStore:
             await watch.close()
 
     async def find(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        if not can_be_segment(name) or (kind.namespaced and not can_be_segment(namespace)):
+            # Whatever names it (a spec, perhaps), nothing is called so.
+            return None
         try:
             return (await self.get(kind, namespace, name)).object()
         except NotFound:

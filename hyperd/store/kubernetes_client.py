@@ -254,9 +254,13 @@ def object_path(kind: Kind, namespace: str, name: str, subresource: str = "") ->
     return f"{path}/{_segment(subresource)}" if subresource else path
 
 
+def can_be_segment(text: str) -> bool:
+    """Whether ``text`` can be a name in a path: an empty one would be the collection, dots another resource."""
+    return bool(text) and text not in (".", "..") and "/" not in text and "%" not in text
+
+
 def _segment(text: str) -> str:
-    # An empty name would address the collection, dots another resource.
-    if not text or text in (".", "..") or "/" in text or "%" in text:
+    if not can_be_segment(text):
         raise BadRequest(f"{text[:64]!r} is not a valid path segment name")
     return quote(text, safe="")
 

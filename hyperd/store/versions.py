@@ -56,10 +56,16 @@ class ServedStore:
     def _in(self, obj: Object) -> Object:
         return {**self._served.to_storage(obj), "apiVersion": self._stored.api_version}
 
-    def _judged(self, obj: Object, write: Write) -> Object:
-        """``obj`` as the version below has it. Raises BadRequest, Invalid in the words of this version."""
+    def _judged(self, obj: Object, write: Write, *, whole: bool = False) -> Object:
+        """``obj`` as the version below has it. Raises BadRequest, Invalid in the words of this version.
+
+        Unless it is the ``whole``, without its status: a write of the object itself leaves that as it is, so
+        whatever stands there is let go before it is judged, as an API server does.
+        """
         kind = self._served.kind
         report_unknown(kind, prune(kind.schema, obj), write)
+        if not whole and "status" in kind.subresources:
+            obj = {name: value for name, value in obj.items() if name != "status"}
         apply_defaults(kind.schema, obj)
         causes = validate(kind.schema, obj)
         if causes:
@@ -140,7 +146,13 @@ class ServedStore:
         subresource: str = "",
         write: Write = BY_SYSTEM,
     ) -> Item:
-        new = self._judged(obj, write)
+        if subresource == "status":
+            # That part alone is written; the rest is judged as it is stored.
+            old = (await self.get(kind, namespace, name)).object()
+            parts = {name: obj[name] for name in ("metadata", "status") if name in obj}
+            new = self._judged({**old, **parts}, write, whole=True)
+        else:
+            new = self._judged(obj, write)
         return self._out(
             await self._store.update(self._stored, namespace, name, new, subresource=subresource, write=write)
         )

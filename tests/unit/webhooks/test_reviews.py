@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyperd.admission import review
+from hyperd.admission.dispatch import FINALIZERS
 from hyperd.admission.jsonpatch import difference
 from hyperd.admission.webhook import AdmissionWebhook
 from hyperd.api.border import Border, Seen
@@ -28,6 +29,7 @@ from hyperd.resources.structural import apply_defaults
 from hyperd.store.interface import AdmissionRequest, AdmissionResponse
 from hyperd.store.patching import json_patch
 from tests.unit.admission.world import POLICY, World, kind_of, make
+from tests.unit.resources import samples
 
 DEFAULT = {"virtualmachineclass.virtualization.deckhouse.io/is-default-class": "true"}
 CLASS = make("VirtualMachineClass", "generic", spec={"cpu": {"type": "Host"}}, metadata={"annotations": DEFAULT})
@@ -80,6 +82,14 @@ def patch_of(answer: Object) -> list[Any]:
     return patch
 
 
+class Strict(World):
+    """A store in which nothing can be asked for without a name."""
+
+    async def find(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        assert name
+        return await super().find(kind, namespace, name)
+
+
 async def test_what_is_lacking_comes_as_a_patch() -> None:
     obj = machine()
     answer = await webhook().mutate(asked(obj))
@@ -94,8 +104,8 @@ async def test_what_is_lacking_comes_as_a_patch() -> None:
 async def test_a_verdict_has_the_status_of_the_embedded_home() -> None:
     obj = machine()
     obj["spec"]["blockDeviceRefs"] *= 2
-    assert "patch" not in (await webhook().mutate(asked(obj)))["response"]
-    response = (await webhook().validate(asked(obj)))["response"]
+    completed = json_patch(obj, patch_of(await webhook().mutate(asked(obj))))
+    response = (await webhook().validate(asked(completed)))["response"]
     assert response["allowed"] is False
     status = response["status"]
     assert (status["code"], status["reason"]) == (422, "Invalid")
@@ -158,9 +168,39 @@ async def test_a_reader_that_is_down_is_told_as_such() -> None:
         async def find_all(self, kind: Kind, namespace: str | None = None) -> list[Object]:
             raise ServiceUnavailable("The Kubernetes API server cannot be reached.")
 
-    assert (await webhook(Down()).mutate(asked(machine())))["response"]["allowed"] is True
-    response = (await webhook(Down()).validate(asked(machine())))["response"]
-    assert (response["allowed"], response["status"]["code"]) == (False, 503)
+    for ask in (webhook(Down()).mutate, webhook(Down()).validate):
+        response = (await ask(asked(machine())))["response"]
+        assert (response["allowed"], response["status"]["code"]) == (False, 503)
+
+
+@pytest.mark.parametrize("obj", samples.examples(), ids=lambda obj: f"{obj['kind']}-{obj['metadata']['name']}")
+async def test_who_gets_a_name_later_is_completed_all_the_same(obj: Object) -> None:
+    """An API server asks for changes before it makes a name of ``generateName``."""
+    apply_defaults(kind_of(obj).schema, obj)
+    nameless = copy.deepcopy(obj)
+    del nameless["metadata"]["name"]
+    nameless["metadata"]["generateName"] = "some-"
+    answers = [await webhook(Strict([CLASS])).mutate(asked(one)) for one in (obj, nameless)]
+    assert [answer["response"]["allowed"] for answer in answers] == [True, True]
+    assert answers[0]["response"].get("patch") == answers[1]["response"].get("patch")
+    if kind_of(obj) in FINALIZERS:
+        completed = json_patch(nameless, patch_of(answers[1]))
+        assert FINALIZERS[kind_of(obj)] in completed["metadata"]["finalizers"]
+
+
+async def test_what_is_not_complete_does_not_get_in() -> None:
+    """Another webhook took out what ours filled in, or ours was not asked."""
+    obj = machine()
+    complete = json_patch(obj, patch_of(await webhook().mutate(asked(obj))))
+    assert (await webhook().validate(asked(complete)))["response"]["allowed"] is True
+    for path in (("metadata", "finalizers"), ("spec", "virtualMachineClassName"), ("spec", "cpu", "coreFraction")):
+        part = broken = copy.deepcopy(complete)
+        for name in path[:-1]:
+            part = part[name]
+        del part[path[-1]]
+        response = (await webhook().validate(asked(broken)))["response"]
+        assert (response["allowed"], response["status"]["code"]) == (False, 503)
+        assert path[-1] in response["status"]["message"]
 
 
 @given(st.dictionaries(st.text(max_size=2), JSON_VALUES), st.dictionaries(st.text(max_size=2), JSON_VALUES))
