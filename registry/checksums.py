@@ -46,7 +46,7 @@ class Checksums:
             actual = self.digest(name)
             if digits not in (actual, *(other.digest(name) for other in others)):
                 raise PermanentError(
-                    f"The source's {name} checksum is {actual}, but the image asks for {digits}: "
-                    "either the source changed or the checksum is of another file.",
+                    f"{name} sum mismatch: the source's is {actual}, the image asks for {digits}; either the "
+                    "source changed, or the checksum is of another file.",
                     key=FAILED,
                 )

@@ -9,7 +9,7 @@ from hyperd.resources.all import VIRTUAL_MACHINE_CLASS
 from hyperd.resources.kind import Object
 from hyperd.resources.names import DEFAULT_CLASS_ANNOTATION, GROUP, MAX_CORES, MAX_VM_NAME
 from hyperd.resources.quantity import to_bytes
-from hyperd.resources.sizing import policy_for, sizing_faults, socket_count
+from hyperd.resources.sizing import count_of_cores, either, policy_for, sizing_fault, socket_count
 from hyperd.resources.virtual_machine import OsType
 
 _CLASS_PATH = "spec.virtualMachineClassName"
@@ -95,16 +95,18 @@ def _default_core_fraction(context: Context, class_: Object | None) -> None:
     wanted = (policy or {}).get("defaultCoreFraction")
     allowed = (policy or {}).get("coreFractions") or [100]
     if wanted is None and 100 not in allowed:
-        listed = ", ".join(f"{value}%" for value in allowed)
-        context.required(_FRACTION_PATH, f"the class has no default for it: choose one of {listed}")
+        listed = either([f"{value}%" for value in allowed])
+        name, size = class_["metadata"]["name"], count_of_cores(cpu["cores"])
+        text = f'VirtualMachineClass "{name}" has no default for {size}: choose {listed}'
+        context.required(_FRACTION_PATH, text)
         return
     cpu["coreFraction"] = "100%" if wanted is None else f"{str(wanted).removesuffix('%')}%"
 
 
 def _check_sizing(context: Context, class_: Object) -> None:
-    faults = sizing_faults(class_["metadata"]["name"], class_["spec"], context.spec)
-    if faults:
-        context.forbidden("spec", "\n".join(faults))
+    fault = sizing_fault(class_["metadata"]["name"], class_["spec"], context.spec)
+    if fault:
+        context.forbidden("spec", fault)
 
 
 def _check_memory(context: Context) -> bool:

@@ -6,14 +6,14 @@ running machine no longer matches its class.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 from hyperd.resources.kind import Object
 from hyperd.resources.quantity import format_bytes, to_bytes
 
 AUTO_FRACTION = "Auto"
-_HINT = "Check the sizing policies of the VirtualMachineClass, or ask the administrator."
+_HINT = "Change that, or ask the administrator for another sizing policy."
 
 
 def socket_count(cores: int) -> int:
@@ -37,32 +37,53 @@ def percent(fraction: str) -> int | None:
     return None if fraction == AUTO_FRACTION else int(fraction.removesuffix("%"))
 
 
-def sizing_faults(class_name: str, class_spec: Object, vm_spec: Object) -> list[str]:
-    """Why the machine's sizes do not match the class: a sentence each, then a hint; empty when they do."""
+def sizing_fault(class_name: str, class_spec: Object, vm_spec: Object) -> str:
+    """Why the machine's sizes do not fit the class: fields to change, and to what, and whom to ask; or nothing."""
     policies = class_spec.get("sizingPolicies") or []
     if not policies:
-        return []
-    cores = vm_spec["cpu"]["cores"]
+        return ""
+    cores, size = vm_spec["cpu"]["cores"], to_bytes(vm_spec["memory"]["size"])
     policy = policy_for(class_spec, cores)
     if policy is None:
-        ranges = ", ".join(f"{entry['cores']['min']}-{entry['cores']['max']}" for entry in policies)
-        fault = f'{cores} cores match no sizing policy of VirtualMachineClass "{class_name}": it allows {ranges}.'
-        return [fault, _HINT]
-    faults = [
-        *_fraction_faults(policy, vm_spec["cpu"].get("coreFraction", "100%")),
-        *_core_faults(policy["cores"], cores),
-        *_memory_faults(policy.get("memory") or {}, to_bytes(vm_spec["memory"]["size"])),
-        *_per_core_faults(policy.get("memory") or {}, to_bytes(vm_spec["memory"]["size"]), cores),
-    ]
-    return [*faults, _HINT] if faults else []
+        ranges = either([_span(entry["cores"]["min"], entry["cores"]["max"]) for entry in policies])
+        faults = [f"spec.cpu.cores is {cores}, but must be {ranges}"]
+    else:
+        memory = policy.get("memory") or {}
+        faults = [
+            *_fraction_faults(policy, vm_spec["cpu"].get("coreFraction", "100%")),
+            *_core_faults(policy["cores"], cores),
+            *_memory_faults(memory, size),
+            *_per_core_faults(memory, size, cores),
+        ]
+    if not faults:
+        return ""
+    joined = "; and ".join(filter(None, ["; ".join(faults[:-1]), faults[-1]]))
+    return f'VirtualMachineClass "{class_name}" does not allow this size: {joined}. {_HINT}'
+
+
+def count_of_cores(cores: int) -> str:
+    """``1 core``, ``2 cores``."""
+    return f"{cores} core" if cores == 1 else f"{cores} cores"
+
+
+def either(values: Sequence[object]) -> str:
+    """``a``, ``a or b``, ``a, b, or c``."""
+    *others, last = map(str, values)
+    if len(others) < 2:
+        return " or ".join([*others, last])
+    return f"{', '.join(others)}, or {last}"
+
+
+def _span(low: int, high: int) -> str:
+    return f"{low}" if low == high else f"between {low} and {high}"
 
 
 def _fraction_faults(policy: Object, fraction: str) -> Iterable[str]:
     allowed = policy.get("coreFractions") or []
     share = percent(fraction)
     if allowed and share is not None and share not in allowed:
-        listed = ", ".join(f"{value}%" for value in allowed)
-        yield f"Core fraction {fraction} is not allowed: choose one of {listed}."
+        listed = either([f"{value}%" for value in allowed])
+        yield f"spec.cpu.coreFraction is {fraction}, but must be {listed}"
 
 
 def _core_faults(limits: Object, cores: int) -> Iterable[str]:
@@ -70,42 +91,53 @@ def _core_faults(limits: Object, cores: int) -> Iterable[str]:
     below = limits["min"] + (cores - limits["min"]) // step * step
     if cores != below:
         near = [value for value in (below, below + step) if value <= limits["max"]]
-        yield f"{cores} cores are between the allowed steps: choose {_either(near)}."
+        grid = f"it goes from {limits['min']} to {limits['max']} in steps of {step}"
+        yield f"spec.cpu.cores is {cores}, but must be {either(near)}: {grid}"
 
 
 def _memory_faults(memory: Object, size: int) -> Iterable[str]:
     low, high, step = (_bytes_of(memory, key) for key in ("min", "max", "step"))
     fault = _range_fault(size, low, high)
     if fault:
-        yield f"Memory {format_bytes(size)} is not allowed: it must be {fault}."
-    elif step and high is not None:
-        yield from _step_faults(size, low or 0, high, step)
+        yield f"spec.memory.size is {format_bytes(size)}, but must be {fault}"
+    elif step and high is not None and (near := _off_grid(size, low or 0, high, step)):
+        grid = f"it goes from {format_bytes(low or 0)} to {format_bytes(high)} in steps of {format_bytes(step)}"
+        yield f"spec.memory.size is {format_bytes(size)}, but must be {near}: {grid}"
 
 
 def _per_core_faults(memory: Object, size: int, cores: int) -> Iterable[str]:
     per_core = memory.get("perCore") or {}
     low, high = (_bytes_of(per_core, key) for key in ("min", "max"))
-    low, high = (None if value is None else value * cores for value in (low, high))
-    fault = _range_fault(size, low, high)
+    in_all = [None if value is None else value * cores for value in (low, high)]
+    wrong = f"spec.memory.size is {format_bytes(size)}, but for {count_of_cores(cores)} must be"
+    fault = _range_fault(size, *in_all)
     if fault:
-        yield f"Memory {format_bytes(size)} is not allowed for {cores} cores: it must be {fault}."
+        yield f"{wrong} {fault}: per core it is {_limits(low, high)}"
         return
     step = _bytes_of(memory, "step")
     if step and high is not None and _bytes_of(memory, "max") is None:
         # The grid is of one core's memory; a machine gets as many of it as it has cores.
-        yield from _step_faults(size, low or 0, high, step * cores)
+        near = _off_grid(size, (low or 0) * cores, high * cores, step * cores)
+        if near:
+            grid = f"from {format_bytes(low or 0)} to {format_bytes(high)} in steps of {format_bytes(step)}"
+            yield f"{wrong} {near}: per core it goes {grid}"
 
 
-def _step_faults(size: int, low: int, high: int, step: int) -> Iterable[str]:
+def _off_grid(size: int, low: int, high: int, step: int) -> str:
+    """The steps on both sides of a size that is between them; empty for one that is on the grid."""
     below = low + (size - low) // step * step
-    if size != below:
-        near = [format_bytes(value) for value in (below, below + step) if value <= high]
-        yield f"Memory {format_bytes(size)} is between the allowed steps: choose {_either(near)}."
+    if size == below:
+        return ""
+    return either([format_bytes(value) for value in (below, below + step) if 0 < value <= high])
 
 
 def _range_fault(size: int, low: int | None, high: int | None) -> str:
     if (low is None or size >= low) and (high is None or size <= high):
         return ""
+    return _limits(low, high)
+
+
+def _limits(low: int | None, high: int | None) -> str:
     if low is not None and high is not None:
         return f"between {format_bytes(low)} and {format_bytes(high)}"
     return f"at least {format_bytes(low)}" if low is not None else f"at most {format_bytes(high or 0)}"
@@ -115,7 +147,3 @@ def _bytes_of(block: Object, key: str) -> int | None:
     """A limit in bytes. Zero is none: typed clients cannot leave a quantity out."""
     value: Any = block.get(key)
     return None if value is None else to_bytes(value) or None
-
-
-def _either(values: Iterable[object]) -> str:
-    return " or ".join(str(value) for value in values)

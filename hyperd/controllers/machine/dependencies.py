@@ -37,7 +37,7 @@ from hyperd.resources.all import (
 from hyperd.resources.conditions import find_condition, remove_condition, set_condition
 from hyperd.resources.kind import Kind, Object
 from hyperd.resources.meta import owner_reference
-from hyperd.resources.sizing import sizing_faults
+from hyperd.resources.sizing import sizing_fault
 from hyperd.resources.storage_class import WAIT_FOR_FIRST_CONSUMER
 from hyperd.resources.virtual_machine_ip_address_lease import lease_name
 from hyperd.runtime.controller import Key
@@ -88,11 +88,10 @@ class Dependencies:
 
 def check_sizing(machine: Object, class_name: str, found: Dependencies) -> None:
     """Policies may have changed since the machine was accepted. It is not started then; a running one runs on."""
-    faults = sizing_faults(class_name, found.class_spec, machine["spec"])
-    if not faults:
+    message = sizing_fault(class_name, found.class_spec, machine["spec"])
+    if not message:
         remove_condition(machine, "SizingPolicyMatched")
         return
-    message = " ".join(faults)
     set_condition(machine, "SizingPolicyMatched", False, reason="SizingPolicyNotMatched", message=message)
     found.block(message)
 

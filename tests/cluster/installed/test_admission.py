@@ -207,7 +207,8 @@ CASES: dict[str, Case] = {
         machine(virtualMachineClassName="gone", cpu={"cores": 1, "coreFraction": "10%"}), "waits for it"
     ),
     "machine-size": Case(
-        machine(virtualMachineClassName="generic", cpu={"cores": 2, "coreFraction": "7%"}), "7% is not allowed"
+        machine(virtualMachineClassName="generic", cpu={"cores": 2, "coreFraction": "7%"}),
+        "spec.cpu.coreFraction is 7%, but must be 5%, 10%",
     ),
     "machine-devices": Case(machine(blockDeviceRefs=[DISK, DISK]), "Duplicate value"),
     "machine-networks": Case(

@@ -52,7 +52,8 @@ async def test_the_policys_default_fraction_is_filled_in() -> None:
 
 async def test_without_a_default_fraction_the_user_chooses() -> None:
     assert told(await World([small_class(coreFractions=[20, 50])]).create(machine())) == [
-        "spec.cpu.coreFraction: Required value: the class has no default for it: choose one of 20%, 50%"
+        'spec.cpu.coreFraction: Required value: VirtualMachineClass "small" has no default for 2 cores: '
+        "choose 20% or 50%"
     ]
 
 
@@ -83,8 +84,8 @@ async def test_a_missing_class_is_waited_for_only_when_the_fraction_is_known() -
 async def test_a_size_outside_the_policies_is_refused_with_what_would_do() -> None:
     obj = changed(machine(), cpu={"cores": 5})
     assert told(await world().create(obj)) == [
-        'spec: Forbidden: 5 cores match no sizing policy of VirtualMachineClass "small": it allows 1-4.\n'
-        "Check the sizing policies of the VirtualMachineClass, or ask the administrator."
+        'spec: Forbidden: VirtualMachineClass "small" does not allow this size: spec.cpu.cores is 5, but must be '
+        "between 1 and 4. Change that, or ask the administrator for another sizing policy."
     ]
 
 

@@ -21,7 +21,9 @@ def test_a_policy_that_shrank_stops_the_next_start() -> None:
     assert condition is not None
     assert (condition["status"], condition["reason"]) == ("False", "SizingPolicyNotMatched")
     assert condition["message"] == found.blocked
-    assert found.blocked.startswith('4 cores match no sizing policy of VirtualMachineClass "small"')
+    assert found.blocked.startswith(
+        'VirtualMachineClass "small" does not allow this size: spec.cpu.cores is 4, but'
+    )
 
 
 def test_a_policy_that_grew_again_lets_it_start() -> None:

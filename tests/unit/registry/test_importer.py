@@ -209,7 +209,7 @@ async def test_a_truncated_qcow2_leaves_nothing(world: World, tmp_path: Path, pa
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gz"])
 async def test_a_wrong_checksum_leaves_nothing(world: World, packed: bool) -> None:
     world.source.routes["/a"] = gzip.compress(raw_image()) if packed else raw_image()
-    with pytest.raises(PermanentError, match="sha256 checksum is"):
+    with pytest.raises(PermanentError, match="sha256 sum mismatch: the source's is"):
         await world.load("/a", sha256="0" * 64)
     assert await world.leftovers() == []
 
