@@ -36,6 +36,8 @@ Quantity = Annotated[
     }),
 ]  # fmt: skip
 """A Kubernetes quantity, such as ``10Gi`` or ``1073741824``."""
+QuantityText = Annotated[str | int, WithJsonSchema({"type": "string", "pattern": quantity.PATTERN})]
+"""A quantity where the reference takes no bare number. The view still reads one, which an older version kept."""
 
 Int32 = Annotated[int, Field(json_schema_extra={"format": "int32"})]
 Int64 = Annotated[int, Field(json_schema_extra={"format": "int64"})]

@@ -144,6 +144,12 @@ def validate(schema: Schema, obj: Object) -> list[Cause]:
     return causes
 
 
+def validate_change(schema: Schema, new: Object, old: Object) -> list[Cause]:
+    """What in ``new`` breaks the schema, but for a spec or status that an older schema allowed and that stays."""
+    kept = {part for part in ("spec", "status") if part in new and new[part] == old.get(part)}
+    return [cause for cause in validate(schema, new) if cause.field.partition(".")[0] not in kept]
+
+
 def _validate(schema: Schema, value: Any, path: str, causes: list[Cause]) -> None:
     kind = type(value)
     wanted = schema.get("type")

@@ -124,7 +124,7 @@ class USBDevice(Resource):
 
 
 def _condition(type_: USBCondition, description: str) -> Column:
-    return Column(type_.value, f".status.conditions[?(@.type=='{type_}')].status", description=description)
+    return Column(type_.value, f'.status.conditions[?(@.type=="{type_}")].status', description=description)
 
 
 def _attribute(name: str, field: str, description: str, *, wide: bool = False) -> Column:

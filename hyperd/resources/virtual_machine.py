@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from hyperd.resources.base import LIST_ATOMIC, NonEmpty, Quantity, Resource, Section
+from hyperd.resources.base import LIST_ATOMIC, NonEmpty, QuantityText, Resource, Section
 from hyperd.resources.hidden import hidden
 from hyperd.resources.kind import KINDS, Column, Kind, Rule
 from hyperd.resources.names import CATEGORY, GROUP, MAX_BLOCK_DEVICES, VERSION
@@ -80,7 +80,7 @@ class CPU(Section):
 class Memory(Section):
     """Memory of the virtual machine."""
 
-    size: Quantity
+    size: QuantityText
     """Memory of the guest, such as 4Gi."""
 
 

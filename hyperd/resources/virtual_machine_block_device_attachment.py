@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 
 from pydantic import Field
@@ -118,7 +119,8 @@ VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT = KINDS.add(
             Column("BLOCKDEVICE KIND", ".spec.blockDeviceRef.kind", priority=1, description="What the device is"),
             Column("BLOCKDEVICE NAME", ".spec.blockDeviceRef.name", priority=1, description="Name of the device"),
             Column("VIRTUALMACHINE", ".status.virtualMachineName", description="The machine that has it"),
-            AGE,
+            # Upper case, as the reference has all columns of this kind.
+            replace(AGE, name="AGE"),
         ),
         rules=(
             Rule(

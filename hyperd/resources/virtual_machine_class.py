@@ -175,15 +175,6 @@ class CPUFeatures(Section):
     """Features that all nodes have and guests do not see."""
 
 
-class MaxAllocatableResources(Section):
-    """The most that one node has."""
-
-    cpu: Quantity | None = None
-    """Cores."""
-    memory: Quantity | None = None
-    """Memory."""
-
-
 class VirtualMachineClassStatus(Section):
     """What became of the class."""
 
@@ -193,8 +184,8 @@ class VirtualMachineClassStatus(Section):
     """Features of the processor, for the types Discovery and Features."""
     available_nodes: list[str] = Field(default_factory=list)
     """Nodes that its virtual machines can run on, sorted."""
-    max_allocatable_resources: MaxAllocatableResources | None = None
-    """The most that one of these nodes has."""
+    max_allocatable_resources: dict[str, Quantity] | None = None
+    """The most that one of these nodes has, by resource: cpu, memory, and whatever else nodes offer."""
     conditions: Conditions = Field(default_factory=list)
     """Aspects of its state."""
     observed_generation: Int64 | None = None
@@ -270,7 +261,7 @@ VIRTUAL_MACHINE_CLASS = KINDS.add(
             Column("Phase", ".status.phase", description="State of the class"),
             Column(
                 "IsDefault",
-                r".metadata.annotations.virtualmachineclass\.virtualization\.deckhouse\.io/is-default-class",
+                r".metadata.annotations.virtualmachineclass\.virtualization\.deckhouse\.io\/is-default-class",
                 description="Whether virtual machines without a class get this one",
             ),
             AGE,

@@ -29,6 +29,7 @@ from hyperd.resources.structural import (
     invalid,
     prune,
     validate,
+    validate_change,
 )
 from hyperd.store import core_kinds
 from hyperd.store.fields.tracking import FIELD as MANAGED_FIELDS
@@ -173,7 +174,7 @@ class Pipeline:
         result = {**old, "metadata": dict(old["metadata"])}
         _take(result, new, "status")
         _take(result["metadata"], new["metadata"], MANAGED_FIELDS)
-        if not kind.core and (causes := await aside(large, validate, kind.schema, result)):
+        if not kind.core and (causes := await aside(large, validate_change, kind.schema, result, old)):
             raise invalid(kind, old["metadata"]["name"], causes)
         return result
 
@@ -269,7 +270,10 @@ def _faults(kind: Kind, new: Object, old: Object | None) -> list[Cause]:
     causes: list[Cause] = []
     if old is None or _differs_outside(new["metadata"], old["metadata"], MANAGED_FIELDS):
         causes += check_metadata(kind, new)
-    causes += core_kinds.check(kind, new, old) if kind.core else validate(kind.schema, new)
+    if kind.core:
+        causes += core_kinds.check(kind, new, old)
+    else:
+        causes += validate(kind.schema, new) if old is None else validate_change(kind.schema, new, old)
     # Rules may rely on the types and sizes that the schema promises.
     if kind.rules and not any(cause.reason in BLOCKING for cause in causes):
         causes += check_rules(kind, new, old)

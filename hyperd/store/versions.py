@@ -149,7 +149,7 @@ class ServedStore:
         if subresource == "status":
             # That part alone is written; the rest is judged as it is stored.
             old = (await self.get(kind, namespace, name)).object()
-            parts = {name: obj[name] for name in ("metadata", "status") if name in obj}
+            parts: Object = {name: obj[name] for name in ("metadata", "status") if name in obj}
             new = self._judged({**old, **parts}, write, whole=True)
         else:
             new = self._judged(obj, write)

@@ -109,7 +109,7 @@ async def test_more_cores_than_a_guest_can_have_are_refused() -> None:
     ]
 
 
-@pytest.mark.parametrize("size", ["0", "-1Gi", "2Pi", "1e9999", 0])
+@pytest.mark.parametrize("size", ["0", "-1Gi", "2Pi", "1e9999"])
 async def test_memory_is_a_sensible_quantity(size: object) -> None:
     (line,) = told(await world().create(changed(machine(), memory={"size": size})))
     assert line.startswith("spec.memory.size: Invalid value: ")

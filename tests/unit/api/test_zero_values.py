@@ -30,7 +30,8 @@ def zero(schema: Object) -> Any:
 def each_zero(schema: Object) -> Iterator[Object]:
     """Objects of this schema with one field alone, which is a zero of some sort."""
     for name, part in schema.get("properties", {}).items():
-        for value in (zero(part), None, {}, [], "", 0, False):
+        values: tuple[Any, ...] = (zero(part), None, {}, [], "", 0, False)
+        for value in values:
             yield {name: value}
 
 
@@ -67,7 +68,8 @@ async def test_a_status_of_zeros_stands_in_nobodys_way(folder: Path) -> None:
                 assert answer.get("status") == made.get("status")
             if "status" not in kind.subresources:
                 continue
-            for spec in (zero(kind.schema["properties"].get("spec", {})), None, {}, []):
+            specs: tuple[Any, ...] = (zero(kind.schema["properties"].get("spec", {})), None, {}, [])
+            for spec in specs:
                 code, answer = await api.call("PUT", f"{where}/zero{number}/status", {**made, "spec": spec})
                 assert code == 200, (kind.api_version, spec, answer)
                 assert answer.get("spec") == made.get("spec")

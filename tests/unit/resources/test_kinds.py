@@ -86,7 +86,7 @@ def test_columns_point_at_fields_that_exist(kind: Kind) -> None:
 
 @by_kind
 def test_the_last_column_is_the_age(kind: Kind) -> None:
-    assert (kind.columns[-1].name, kind.columns[-1].type) == ("Age", "date")
+    assert (kind.columns[-1].name.title(), kind.columns[-1].type) == ("Age", "date")
 
 
 @by_kind

@@ -158,8 +158,7 @@ def _set(obj: Object, path: str, value: Any) -> None:
         (
             "spec.memory.size",
             1.5,
-            'spec.memory.size: Invalid value: "number": spec.memory.size in body must be of type integer,string: '
-            '"number"',
+            'spec.memory.size: Invalid value: "number": spec.memory.size in body must be of type string: "number"',
         ),
         (
             "spec.blockDeviceRefs",
