@@ -99,7 +99,9 @@ def for_daemon() -> list[Object]:
         _grants(_HELD, ("patch", "update")),
         _grants(_MADE, ("create",)),
         _grants(_ENDED, ("delete",)),
-        _grants((kinds.NODE, kinds.SECRET, kinds.STORAGE_CLASS), READ),
+        _grants((kinds.NODE, kinds.STORAGE_CLASS), READ),
+        # By name, for the user data of a machine bound to the node; nobody lists or follows Secrets.
+        _grants((kinds.SECRET,), ("get",)),
         _grants((kinds.NODE,), ("patch",)),
         _grants((kinds.STORAGE_CLASS,), ("create",)),
         _grants((kinds.NAMESPACE,), ("get",)),

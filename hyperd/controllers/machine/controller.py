@@ -85,7 +85,9 @@ class MachineController(Controller):
         found[VIRTUAL_MACHINE_CLASS] = self._of_class
         found[VIRTUAL_MACHINE_IP_ADDRESS] = _of_address
         found[VIRTUAL_MACHINE_OPERATION] = operations.machine_of
-        found[SECRET] = self._of_secret
+        if not self._context.duty.binds:
+            # In a cluster no node may follow, or keep, the Secrets of all: what waits for one looks again soon.
+            found[SECRET] = self._of_secret
         found[NODE] = self._waiting_for_node
         return found
 

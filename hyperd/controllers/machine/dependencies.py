@@ -132,7 +132,6 @@ class Resolver:
         self._addresses = context.informer(VIRTUAL_MACHINE_IP_ADDRESS)
         self._leases = context.informer(VIRTUAL_MACHINE_IP_ADDRESS_LEASE)
         index_addresses(context)
-        self._secrets = context.informer(SECRET)
         self._images: Jobs[CachedImage] = Jobs()
         for kind in usage.DEVICE_KINDS.values():
             context.informer(kind)
@@ -146,7 +145,7 @@ class Resolver:
         found = Dependencies()
         self._class(machine, found)
         await self._address(machine, found)
-        self._provisioning(machine, found)
+        await self._provisioning(machine, found)
         await self._devices(machine, found, wake)
         return found
 
@@ -240,12 +239,18 @@ class Resolver:
             return err.message
         return ""
 
-    def _provisioning(self, machine: Object, found: Dependencies) -> None:
+    async def _provisioning(self, machine: Object, found: Dependencies) -> None:
         provisioning = machine["spec"].get("provisioning")
         if not provisioning:
             remove_condition(machine, "ProvisioningReady")
             return
-        data, problem = self._user_data(machine, provisioning)
+        try:
+            data, problem = await self._user_data(machine, provisioning)
+        except HyperdError as err:
+            # Nothing is known of it now: what runs keeps its seed, what is off waits.
+            found.user_data = b""
+            found.block(f"The user data cannot be read: {err.message}")
+            return
         if problem:
             set_condition(machine, "ProvisioningReady", False, reason="ProvisioningNotReady", message=problem)
             found.block(problem)
@@ -256,14 +261,17 @@ class Resolver:
         message = " ".join(f"User data: {warning}." for warning in warnings)
         set_condition(machine, "ProvisioningReady", True, reason=reason, message=message)
 
-    def _user_data(self, machine: Object, provisioning: Object) -> tuple[bytes, str]:
-        """User data, and what is wrong with it."""
+    async def _user_data(self, machine: Object, provisioning: Object) -> tuple[bytes, str]:
+        """User data, and what is wrong with it. Raises the store's errors.
+
+        A Secret is read by its name each time, and not kept.
+        """
         if provisioning["type"] == "UserData":
             return provisioning.get("userData", "").encode(), ""
         if provisioning["type"] != "UserDataRef":
             return b"", f"Provisioning by {provisioning['type']} is not built yet in this version."
         name = provisioning["userDataRef"]["name"]
-        secret = self._secrets.get(machine["metadata"]["namespace"], name)
+        secret = await self._context.store.find(SECRET, machine["metadata"]["namespace"], name)
         if secret is None:
             return b"", f'Secret "{name}" does not exist.'
         if secret.get("type") != names.CLOUD_INIT_SECRET_TYPE:

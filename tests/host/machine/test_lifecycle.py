@@ -264,6 +264,7 @@ def test_user_data_reaches_the_guest(hyperd: Hyperd, name: str) -> None:
     assert condition(odd, "ProvisioningReady")["reason"] == "ProvisioningReadyWithWarnings"
 
 
+@both_homes
 def test_user_data_of_a_secret_is_bytes_and_stays_while_the_guest_runs(hyperd: Hyperd, name: str) -> None:
     script = b"#!/bin/sh\n# caf\xe9\necho HELLO-FROM-LATIN-1 >/dev/ttyS0\n"
     init: Object = {"apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": "default", "name": name}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 
 import pytest
@@ -9,7 +10,9 @@ import yaml
 
 from hyperd import __version__
 from hyperd.api import clusterroles, manifests
-from hyperd.resources.kind import Object
+from hyperd.resources import all as all_kinds
+from hyperd.resources.derived import ROOT
+from hyperd.resources.kind import Kind, Object
 
 
 def rules(role: Object) -> dict[tuple[str, str], set[str]]:
@@ -77,3 +80,27 @@ def test_the_daemon_writes_nothing_of_the_clusters_own_but_its_registrations(
     for rule in role["rules"]:
         if what[0] in rule["apiGroups"] and what[1] in rule["resources"] and verb in rule["verbs"]:
             assert rule.get("resourceNames"), f"{verb} {what} of any name"
+
+
+def test_nobody_follows_or_keeps_the_secrets_of_all() -> None:
+    """A node reads one by name when a machine of its own needs it; the one that it writes is its own."""
+    for role in (*clusterroles.for_people(), *clusterroles.for_daemon()):
+        verbs = {
+            verb for rule in role.get("rules", ()) if "secrets" in rule["resources"] for verb in rule["verbs"]
+        }
+        assert verbs <= {"get", "create"}, role["metadata"]["name"]
+    role = clusterroles.for_daemon()[0]
+    assert rules(role)["", "secrets"] == {"get"}
+
+
+def test_every_kind_that_is_followed_may_be_followed() -> None:
+    """What controllers keep a copy of in a cluster is what the role lets them list and watch."""
+    allowed = rules(clusterroles.for_daemon()[0])
+    followed = set()
+    for path in (ROOT / "hyperd" / "controllers").rglob("*.py"):
+        followed |= set(re.findall(r"informer\((\w+)\)", path.read_text()))
+    kinds = {name: kind for name, kind in vars(all_kinds).items() if isinstance(kind, Kind)}
+    for name in followed & set(kinds):
+        kind = kinds[name]
+        assert {"list", "watch"} <= allowed[kind.group, kind.plural], name
+    assert "SECRET" not in followed
