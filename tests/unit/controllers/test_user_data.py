@@ -12,10 +12,12 @@ from typing import cast
 import pytest
 
 from hyperd.admission import cloud_init
+from hyperd.controllers.context import Context
 from hyperd.controllers.machine.dependencies import Dependencies, Resolver
+from hyperd.errors import ServiceUnavailable
 from hyperd.resources import names
 from hyperd.resources.conditions import find_condition
-from hyperd.resources.kind import Object
+from hyperd.resources.kind import Kind, Object
 from hyperd.settings import Settings
 from hyperd.storage.seed import SeedStore
 from tests.unit.admission.world import World
@@ -34,16 +36,16 @@ def secret(key: str, data: bytes) -> Object:
     }
 
 
-def resolved(data: Object) -> tuple[Object, Dependencies]:
-    """A machine that names the Secret ``data``, and what was found for it."""
+async def resolved(store: World) -> tuple[Object, Dependencies]:
+    """A machine that names the Secret ``init``, and what was found for it."""
     resolver = Resolver.__new__(Resolver)
-    resolver._secrets = cast("object", SimpleNamespace(get=lambda *_: data))  # type: ignore[assignment]
+    resolver._context = cast("Context", SimpleNamespace(store=store))
     machine: Object = {
         "metadata": {"namespace": "default", "name": "web"},
         "spec": {"provisioning": {"type": "UserDataRef", "userDataRef": {"kind": "Secret", "name": "init"}}},
     }
     found = Dependencies()
-    resolver._provisioning(machine, found)
+    await resolver._provisioning(machine, found)
     return machine, found
 
 
@@ -61,7 +63,7 @@ def read_back(seed: Path) -> bytes:
 async def test_user_data_reaches_the_seed_byte_for_byte(case: Path, key: str, tmp_path: Path) -> None:
     data, odd = read_case(case)
 
-    machine, found = resolved(secret(key, data))
+    machine, found = await resolved(World([secret(key, data)]))
     assert found.blocked == ""
     assert found.user_data is not None
     path = await SeedStore(Settings(state_dir=tmp_path)).write("u1", hostname="web", user_data=found.user_data)
@@ -86,9 +88,20 @@ def test_judging_user_data_costs_little_memory(case: Path) -> None:
     assert peak < 8 << 20
 
 
-def test_a_machine_waits_for_a_secret_of_the_right_type_and_key() -> None:
+async def test_a_machine_waits_for_a_secret_that_cannot_be_read_and_what_runs_keeps_its_seed() -> None:
+    class Down(World):
+        async def find(self, kind: Kind, namespace: str, name: str) -> Object | None:
+            raise ServiceUnavailable("The Kubernetes API server cannot be reached.")
+
+    machine, found = await resolved(Down())
+    assert "cannot be reached" in found.blocked
+    assert found.user_data is not None
+    assert find_condition(machine, "ProvisioningReady") is None, "nobody knows"
+
+
+async def test_a_machine_waits_for_a_secret_of_the_right_type_and_key() -> None:
     wrong_type = {**secret("userData", b"a"), "type": "Opaque"}
     for data, problem in ((wrong_type, "is not of type"), (secret("user_data", b"a"), "has no key userData")):
-        machine, found = resolved(data)
+        machine, found = await resolved(World([data]))
         assert problem in found.blocked
         assert (find_condition(machine, "ProvisioningReady") or {})["reason"] == "ProvisioningNotReady"
