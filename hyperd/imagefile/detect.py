@@ -6,6 +6,7 @@ so the format is decided once, on the bytes that came from the source, and is ex
 
 from __future__ import annotations
 
+import codecs
 import re
 from enum import StrEnum
 
@@ -122,5 +123,12 @@ def _refuse(head: bytes) -> None:
 
 
 def _is_text(head: bytes) -> bool:
-    """Whether all of it is printable ASCII; a disk image has other bytes in its first sectors."""
-    return all(byte in b"\t\n\r" or 0x20 <= byte < 0x7F for byte in head[:4096])
+    """Whether all of it is text in UTF-8; a disk image has other bytes in its first sectors."""
+    start = head[:4096]
+    if any(byte < 0x20 and byte not in b"\t\n\r\f\x1b" for byte in start):
+        return False
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(start)
+    except UnicodeDecodeError:
+        return False
+    return True

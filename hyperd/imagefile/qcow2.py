@@ -26,6 +26,7 @@ _INCOMPATIBLE = {
 _RAW_EXTERNAL_DATA = 1 << 1
 _EXTENSION_DATA_FILE = 0x44415441
 _EXTENSION_ENCRYPTION = 0x0537BE77
+_EXTENSION_BITMAPS = 0x23852875
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,9 @@ def guard(head: bytes, *, max_virtual_size: int) -> Header:
     for kind, _data in _extensions(head, header_length, cluster):
         if kind == _EXTENSION_DATA_FILE:
             raise _refusal("names an external data file; convert it to a standalone qcow2")
+        if kind == _EXTENSION_BITMAPS:
+            # QEMU reads all of them into memory whenever the image is opened, by a guest as well.
+            raise _refusal("carries dirty bitmaps of a backup; remove them with qemu-img bitmap --remove")
         if kind == _EXTENSION_ENCRYPTION:
             raise _refusal("is encrypted; decrypt it with qemu-img convert")
     return Header(size, max(l1_offset + 8 * l1_entries, refcount_offset + refcount_clusters * cluster))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ _TRANSIENT = ("No space left", "Disk quota", "temporarily unavailable")
 _CPU_SECONDS = 120
 _CPU_SECONDS_A_GIB = 200
 """Of a file: what decompressing, reading and writing it takes, with room for a slow node."""
+_OPENING = re.compile(r"Could not open '[^']*': ")
 _FOREIGN_REFERENCES = ("backing-filename", "full-backing-filename", "data-file", "encrypted")
 
 
@@ -150,7 +152,7 @@ def _path(fd: int) -> str:
 def _reason(stderr: str) -> str:
     """The last line of QEMU's complaint, without the file name that means nothing to a user."""
     lines = [line for line in stderr.splitlines() if line.strip()] or ["no reason given"]
-    return lines[-1].removeprefix("qemu-img: ").rstrip(".")
+    return _OPENING.sub("", lines[-1].removeprefix("qemu-img: ")).rstrip(".")
 
 
 def _failure(what: str, stderr: str) -> HyperdError:
