@@ -63,6 +63,8 @@ def parse(text: str) -> Target:
     """The target of a URL; PermanentError for what is no URL of http or https."""
     try:
         parts = urlsplit(text)
+        if "\\" in parts.netloc:
+            raise ValueError("a backslash in the host, which programs read differently")
         user, at, place = parts.netloc.rpartition("@")
         if not place.isascii():
             place = URL(f"//{place}").raw_authority

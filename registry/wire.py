@@ -18,9 +18,11 @@ from hyperd.settings import ImportSettings
 from registry.addresses import Address, Pinned
 
 _MOST_BEFORE_CONTENT = 64 << 10
-_SLICE = 8 << 10
-_MOST_BESIDE = 1 << 20
-"""Beyond as many bytes as the content has: chunks of a few bytes each are not how an image is sent."""
+_HEAD_SLICE = 8 << 10
+_CHUNKED_SLICE = 64 << 10
+_MOST_BESIDE = 64 << 10
+_BESIDE_SHARE = 4
+"""Beyond that, a byte for so many bytes of content: chunks of a few bytes each are not how an image is sent."""
 
 
 class GuardedHandler(ResponseHandler):
@@ -30,17 +32,20 @@ class GuardedHandler(ResponseHandler):
         super().__init__(loop)
         self._came = 0
         self._content: aiohttp.StreamReader | None = None
+        self._slice = _HEAD_SLICE
 
     def feed_data(self, data: tuple[Any, aiohttp.StreamReader], size: int = 0) -> None:
         """The parser has found the head of an answer."""
-        if data[0].code >= 200 and self._content is None:
-            self._content = data[1]
+        message, content = data
+        if message.code >= 200 and self._content is None:
+            self._content = content
+            self._slice = _CHUNKED_SLICE if message.chunked else 0
         super().feed_data(data, size)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes came."""
-        while self._content is None and len(data) > _SLICE:
-            piece, data = data[:_SLICE], data[_SLICE:]
+        """Bytes came. What costs time to parse is parsed in pieces, so that its bound is noticed early."""
+        while 0 < self._slice < len(data):
+            piece, data = data[: self._slice], data[self._slice :]
             if not self._take(piece):
                 return
         self._take(data)
@@ -48,16 +53,21 @@ class GuardedHandler(ResponseHandler):
     def _take(self, data: bytes) -> bool:
         self._came += len(data)
         super().data_received(data)
+        if not self._slice:
+            return True
         content = self._content
-        most = _MOST_BEFORE_CONTENT if content is None else 2 * content.total_bytes + _MOST_BESIDE
+        if content is None:
+            most = _MOST_BEFORE_CONTENT
+        else:
+            most = content.total_bytes + content.total_bytes // _BESIDE_SHARE + _MOST_BESIDE
         if self._came <= most:
             return True
         if self.transport is not None:
             self.transport.abort()
         error = aiohttp.ClientPayloadError("sends far more beside the content than content")
         self.set_exception(error)
-        if self._content is not None:
-            self._content.set_exception(error)
+        if content is not None:
+            content.set_exception(error)
         return False
 
 
