@@ -131,7 +131,7 @@ class Daemon:
 
     def _make_controllers(self) -> list[Controller]:
         context = self._context
-        allocator = AddressController(context)
+        allocator, machines = AddressController(context), MachineController(context)
         controllers: list[Controller] = [
             NodeController(context),
             MachineClassController(context),
@@ -140,8 +140,8 @@ class Daemon:
             DiskController(context),
             allocator,
             LeaseController(context, allocator),
-            OperationController(context),
-            MachineController(context),
+            OperationController(context, busy=machines.queue.busy),
+            machines,
             *unbuilt_controllers(context),
             *self._home.controllers(context),
         ]

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from hyperd import logs
+from hyperd import clock, logs
 from hyperd.api import answers
 from hyperd.api.audit import AuditLog, Entry
 from hyperd.api.authorization import Attributes
@@ -121,7 +121,7 @@ def entry(
     """What the audit log says of a request."""
     path = request.raw_path.partition("?")[0]
     return Entry(
-        at=time.time(),
+        at=clock.wall(),
         request=request_id,
         source=seen.source,
         agent=request.headers.get("User-Agent", "")[:_LONGEST_AGENT],

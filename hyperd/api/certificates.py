@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from hyperd import clock
 from hyperd.api import privatefile
 
 _CA_DAYS = 3650
@@ -97,13 +98,13 @@ def _make_leaf(folder: Path, file: str, issuer: _Issuer, leaf: _Leaf) -> None:
 
 
 def _builder(subject: x509.Name, key: Key, days: int) -> x509.CertificateBuilder:
-    now = datetime.now(UTC)
+    now = clock.now()
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(minutes=5))
+        .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=days))
     )
 

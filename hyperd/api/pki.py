@@ -12,13 +12,13 @@ import socket
 import ssl
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+from hyperd import clock
 from hyperd.api import privatefile
 from hyperd.api.rules import MASTERS
 from hyperd.errors import PermanentError
@@ -110,7 +110,7 @@ def _hold(pki: Pki, names: tuple[str, ...]) -> bool:
         return False
     ends = min(ssl.cert_time_to_seconds(certificate["notAfter"]) for certificate in (server, client))
     named = {_plain(name) for _, name in server.get("subjectAltName", ())}
-    return ends - time.time() > _RENEW_BEFORE_SECONDS and named >= {_plain(name) for name in names}
+    return ends - clock.wall() > _RENEW_BEFORE_SECONDS and named >= {_plain(name) for name in names}
 
 
 def _shake_hands(pki: Pki) -> tuple[Mapping[str, Any], Mapping[str, Any]]:

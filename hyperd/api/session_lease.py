@@ -12,13 +12,13 @@ import logging
 import secrets
 from collections.abc import Awaitable, Coroutine
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
+from hyperd import clock
 from hyperd.errors import AlreadyExists, Conflict, HyperdError, NotFound
 from hyperd.resources.core import LEASE
 from hyperd.resources.kind import Object
-from hyperd.resources.meta import now_micro
+from hyperd.resources.meta import now_micro, parse_time
 from hyperd.store.interface import Preconditions, Store
 
 log = logging.getLogger(__name__)
@@ -30,6 +30,8 @@ _SESSION = "virtualization.deckhouse.io/session-id"
 _MAX_NAME = 253
 _MAX_CLIENT = 128
 _ATTEMPTS = 3
+_seen = clock.Seen()
+"""How long leases have stood as they do."""
 
 
 class SessionKind(StrEnum):
@@ -74,19 +76,24 @@ async def current_holder(store: Store, kind: SessionKind, vm: Object) -> Holder 
         return None
     lease = item.object()
     spec = lease.get("spec", {})
-    if not spec.get("holderIdentity") or _expired(spec):
+    if not spec.get("holderIdentity") or _expired(item.uid, spec):
         return None
     client = lease["metadata"].get("annotations", {}).get(_CLIENT, "")
     return Holder(spec["holderIdentity"], client, spec.get("acquireTime", ""))
 
 
-def _expired(spec: Object) -> bool:
+def _expired(uid: str, spec: Object) -> bool:
+    """Whether it was not renewed for its duration.
+
+    That is seen from its record, which then does not change here. Only of a lease that is seen for the first time
+    its own stamp is believed.
+    """
+    seconds = float(spec.get("leaseDurationSeconds", DURATION_SECONDS))
     try:
-        renewed = datetime.fromisoformat(spec["renewTime"].replace("Z", "+00:00"))
-    except (KeyError, TypeError, ValueError, AttributeError):
+        stamped = (clock.now() - parse_time(spec["renewTime"])).total_seconds()
+    except (KeyError, TypeError, ValueError):
         return True
-    seconds = spec.get("leaseDurationSeconds", DURATION_SECONDS)
-    return datetime.now(UTC) - renewed > timedelta(seconds=seconds)
+    return _seen.age(uid, spec["renewTime"], hint=stamped, within=seconds) > seconds
 
 
 @dataclass

@@ -5,7 +5,6 @@ Columns come from the kind; nothing here knows a field of any kind.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
@@ -13,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from hyperd import clock
 from hyperd.api import jsonpath
 from hyperd.api.negotiate import Accepted, Form
 from hyperd.errors import BadRequest
@@ -139,7 +139,7 @@ class Formatter:
         return row
 
     def _table(self, objects: Sequence[Object], metadata: Object, *, heads: bool) -> Object:
-        now = time.time()
+        now = clock.wall()
         definitions = [
             {
                 "name": column.name,

@@ -5,9 +5,9 @@ The name is the token's; what is kept is a Secret of that name, whose deletion r
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
+from hyperd import clock
 from hyperd.api import options
 from hyperd.api.answers import Call
 from hyperd.api.review_kinds import TOKEN_REQUEST
@@ -87,7 +87,7 @@ class TokenRequests:
             causes.append(Cause("spec.expirationSeconds", f"Invalid value: {quoted(seconds)}: {text}"))
         if causes:
             raise invalid(TOKEN_REQUEST, name, causes)
-        return Grant(Role(str(role)), tuple(dict.fromkeys(namespaces)), float(int(time.time()) + seconds))
+        return Grant(Role(str(role)), tuple(dict.fromkeys(namespaces)), float(int(clock.wall()) + seconds))
 
 
 def _namespace_faults(field: str, namespace: Any) -> list[Cause]:

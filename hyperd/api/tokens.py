@@ -13,7 +13,6 @@ import hashlib
 import hmac
 import re
 import secrets
-import time
 from collections.abc import Awaitable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
+from hyperd import clock
 from hyperd.api.auth import Peer
 from hyperd.api.rules import AUTHENTICATED
 from hyperd.errors import AlreadyExists, HyperdError, NotFound, Unauthorized
@@ -62,6 +62,9 @@ class Tokens:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._read: dict[str, tuple[str, _Kept]] = {}
+        self._first: dict[str, float] = {}
+        """When each token ends by ``clock.elapsed``, as was reckoned when it was first seen; by uid."""
+        self._ended = clock.Seen()
 
     async def user(self, token: str) -> User:
         """Whose token it is. Raises Unauthorized."""
@@ -77,7 +80,7 @@ class Tokens:
         # What is compared are hashes of 256 random bits; constant time is one habit more.
         if kept is None or not hmac.compare_digest(kept.digest, _digest(token)):
             raise Unauthorized(_REFUSED)
-        if kept.grant.expires <= time.time():
+        if self._left(kept) <= 0:
             raise Unauthorized("Unauthorized: the token has expired; ask an administrator for a new one.")
         return kept.user
 
@@ -89,10 +92,20 @@ class Tokens:
                 kept = self._parsed(await self._store.get(SECRET, SYSTEM_NAMESPACE, name))
             except NotFound:
                 return
-            left = kept.grant.expires - time.time() if kept is not None and kept.user.uid == user.uid else 0
+            left = self._left(kept) if kept is not None and kept.user.uid == user.uid else 0
             if left <= 0:
                 return
             await asyncio.sleep(min(left, _CHECK_SECONDS))
+
+    def _left(self, kept: _Kept) -> float:
+        """Seconds that a token is still good for.
+
+        Its end is a date, so the wall clock ends it; but a clock that is set back neither prolongs it nor brings
+        it back, as far as this process has seen it.
+        """
+        left = kept.grant.expires - clock.wall()
+        first = self._first.setdefault(kept.user.uid, clock.elapsed() + left)
+        return min(left, first - clock.elapsed())
 
     def _parsed(self, item: Item) -> _Kept | None:
         known = self._read.get(item.name)
@@ -132,7 +145,7 @@ class Tokens:
         except NotFound:
             return
         kept = _parse(item.object())
-        if kept is None or kept.grant.expires > time.time():
+        if kept is None or self._left(kept) > 0:
             raise AlreadyExists(f'secrets "{name}" already exists')
         same = Preconditions(uid=item.uid)
         await self._store.delete(SECRET, SYSTEM_NAMESPACE, name, preconditions=same, write=write)
@@ -140,9 +153,15 @@ class Tokens:
     async def sweep(self) -> None:
         """Remove what has been expired for a day."""
         wanted = Selector(fields=(FieldRequirement("type", LOGIN_TYPE),))
-        for item in (await self._store.list(SECRET, SYSTEM_NAMESPACE, selector=wanted)).items:
+        items = (await self._store.list(SECRET, SYSTEM_NAMESPACE, selector=wanted)).items
+        for gone in self._first.keys() - {item.uid for item in items}:
+            del self._first[gone]
+        for item in items:
             kept = _parse(item.object())
-            if kept is not None and kept.grant.expires + _KEPT_AFTER_END < time.time():
+            if kept is None or self._left(kept) > 0:
+                continue
+            # Counted from when it was seen to have ended: a clock that was ahead for a while removes nothing.
+            if self._ended.age(item.uid) > _KEPT_AFTER_END:
                 with suppress(HyperdError):
                     unchanged = Preconditions(uid=item.uid, resource_version=item.resource_version)
                     await self._store.delete(SECRET, SYSTEM_NAMESPACE, item.name, preconditions=unchanged)

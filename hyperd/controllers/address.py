@@ -185,12 +185,16 @@ class AddressController(Controller):
             },
             "spec": {"virtualMachineIPAddressRef": {"namespace": meta["namespace"], "name": meta["name"]}},
         }
+        # Before the write: the informer may hear of the lease sooner than its writer, and ends the grant then.
+        self._granted.add(address)
         try:
             await self._context.store.create(VIRTUAL_MACHINE_IP_ADDRESS_LEASE, "", body)
-        except AlreadyExists:
-            return False
+        except BaseException as err:
+            self._granted.discard(address)
+            if isinstance(err, AlreadyExists):
+                return False
+            raise
         reached(CrashPoint.LEASE_AFTER_CREATE)
-        self._granted.add(address)
         return True
 
     async def _take_over(self, lease: Object, vmip: Object) -> bool:
@@ -216,6 +220,10 @@ class AddressController(Controller):
     def forget_granted(self, address: IPv4Address) -> None:
         """The informer knows the lease, or its end, by now."""
         self._granted.discard(address)
+
+    async def stand_down(self) -> None:
+        """Who leads next allocates by the leases alone, and so does this daemon when it leads again."""
+        self._granted.clear()
 
     def _user(self, vmip: Object) -> Object | None:
         """The machine that has this address: its owner, or one that names it."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Set
-from datetime import UTC, datetime
+from datetime import datetime
 
 from cronsim import CronSim, CronSimError
 
+from hyperd import clock
 from hyperd.controllers.context import Context
 from hyperd.controllers.image import repository_of
 from hyperd.controllers.sweep import Sweeper
@@ -21,6 +22,8 @@ from registry.collect import Collected, garbage_collect
 from registry.server import EmbeddedRegistry
 
 _log = logging.getLogger(__name__)
+_LOOK_SECONDS = 60.0
+"""How soon a step of the wall clock is noticed."""
 
 
 class Collection:
@@ -39,14 +42,21 @@ class Collection:
     async def run(self) -> None:
         """Collect on schedule until cancelled; an empty schedule means only when asked."""
         while self._schedule:
-            due = self._next()
-            await asyncio.sleep(max(1.0, (due - datetime.now(UTC)).total_seconds()))
+            await self._until_due()
             if self._server is None and not self._context.duty.leads():
                 continue  # one registry for all nodes
             try:
                 await self.collect()
             except HyperdError as err:
                 _log.warning("The registry's garbage collection was put off: %s", err.message)
+
+    async def _until_due(self) -> None:
+        """Until the wall clock shows the schedule's next time; one that is set back meanwhile begins anew."""
+        began, due = clock.now(), self._next()
+        while (now := clock.now()) < due:
+            if now < began:
+                began, due = now, self._next()
+            await asyncio.sleep(min(max(1.0, (due - now).total_seconds()), _LOOK_SECONDS))
 
     async def collect(self, *, foreign: bool = False) -> tuple[Collected, list[str]]:
         """Collect now: what was removed, and a sentence for each thing that was left alone.
@@ -77,7 +87,7 @@ class Collection:
 
     def _next(self) -> datetime:
         try:
-            return next(CronSim(self._schedule, datetime.now(UTC)))
+            return next(CronSim(self._schedule, clock.now()))
         except (CronSimError, StopIteration) as err:
             raise PermanentError(
                 f'Setting registry.gc_schedule: "{self._schedule}" is not a cron expression such as "0 2 * * *".'

@@ -11,8 +11,8 @@ import copy
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
+from hyperd import clock
 from hyperd.controllers import transfer, usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.disk_class import PROVISIONED, DiskClasses
@@ -79,6 +79,7 @@ class DiskController(Controller):
         self._rules = DiskClasses(context, self._machines)
         self._jobs: Jobs[Volume] = Jobs()
         self._retries = Retries()
+        self._lived = clock.Seen()
         for kind in (VIRTUAL_IMAGE, CLUSTER_VIRTUAL_IMAGE):
             context.informer(kind)
         self._disks.add_index("source", _source_values)
@@ -112,6 +113,7 @@ class DiskController(Controller):
         before = self._disks.get(*key)
         if before is None or not self._context.duty.keeps(before):
             return None
+        self._age(before["metadata"])
         before = await add_finalizer(self._context.store, VIRTUAL_DISK, before, names.VD_CLEANUP)
         after = copy.deepcopy(before)
         status = after.setdefault("status", {})
@@ -157,7 +159,7 @@ class DiskController(Controller):
             left = self._retries.left(disk)
             if left:
                 return Result(self._retries.look_again(left))
-            _note_duration(disk, "waitingForDependencies")
+            self._note_duration(disk, "waitingForDependencies")
             job = self._jobs.start(
                 meta["uid"],
                 meta["generation"],
@@ -193,7 +195,7 @@ class DiskController(Controller):
         average = job.progress.average_speed if job.progress else 0
         self._retries.forget(disk)
         self._ready(disk, volume)
-        _note_duration(disk, "totalProvisioning")
+        self._note_duration(disk, "totalProvisioning")
         transfer.finish_progress(status, average)
         self._event(disk, "Normal", "DiskReady", "The disk is ready.")
         return None
@@ -403,16 +405,19 @@ class DiskController(Controller):
         await remove_finalizer(self._context.store, VIRTUAL_DISK, before, names.VD_CLEANUP)
         return None
 
+    def _age(self, meta: Object) -> float:
+        """Seconds since the disk was created, by a clock that cannot be set if this process saw it young."""
+        stamped = (clock.now() - parse_time(meta["creationTimestamp"])).total_seconds()
+        return self._lived.age(meta["uid"], hint=stamped)
+
+    def _note_duration(self, disk: Object, stage: str) -> None:
+        """``stats.creationDuration``: the disk's age when ``stage`` ended for the first time."""
+        durations = disk["status"].setdefault("stats", {}).setdefault("creationDuration", {})
+        if stage not in durations:
+            durations[stage] = go_duration(self._age(disk["metadata"]))
+
     def _event(self, disk: Object, level: EventLevel, reason: str, message: str) -> None:
         self._context.events.event(disk, level, reason, message)
-
-
-def _note_duration(disk: Object, stage: str) -> None:
-    """``stats.creationDuration``: the time since the disk's creation, when ``stage`` ended for the first time."""
-    durations = disk["status"].setdefault("stats", {}).setdefault("creationDuration", {})
-    if stage not in durations:
-        passed = datetime.now(UTC) - parse_time(disk["metadata"]["creationTimestamp"])
-        durations[stage] = go_duration(passed.total_seconds())
 
 
 def _requested(disk: Object) -> int | None:

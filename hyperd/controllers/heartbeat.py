@@ -1,15 +1,15 @@
 """Which nodes a hyperd serves: each daemon keeps a Lease for its node, the leader reads them.
 
-It is no lock. Nothing is taken from a node whose lease expired; only nothing new is bound to it. So clocks of
-nodes may differ by some seconds without harm.
+It is no lock. Nothing is taken from a node whose lease expired; only nothing new is bound to it. Whether a lease
+is renewed is seen from its changes, by the reader's own clock.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from datetime import UTC, datetime, timedelta
 
+from hyperd import clock
 from hyperd.controllers.context import Context
 from hyperd.errors import AlreadyExists, HyperdError
 from hyperd.resources.core import LEASE
@@ -79,19 +79,26 @@ class Heartbeat:
             await store.patch(LEASE, namespace, name, PatchType.MERGE, {"spec": spec})
 
 
-async def served_nodes(store: Store) -> frozenset[str]:
-    """The nodes whose hyperd was heard of within the duration of its lease."""
+async def served_nodes(store: Store, seen: clock.Seen) -> frozenset[str]:
+    """The nodes whose hyperd was heard of within the duration of its lease; ``seen`` keeps what was seen before.
+
+    A lease that was renewed since the last look, not long ago, is heard of, whatever its node's clock says. Where
+    there was no such look its stamp has to do.
+    """
     selector = Selector(labels=(Requirement(NODE_LEASE_LABEL, "exists"),))
     listing = await store.list(LEASE, SYSTEM_NAMESPACE, selector=selector)
     return frozenset(
-        labels(lease)[NODE_LEASE_LABEL] for lease in (item.object() for item in listing.items) if _is_fresh(lease)
+        labels(lease)[NODE_LEASE_LABEL]
+        for lease in (item.object() for item in listing.items)
+        if _is_fresh(lease, seen)
     )
 
 
-def _is_fresh(lease: Object) -> bool:
-    spec = lease.get("spec") or {}
+def _is_fresh(lease: Object, seen: clock.Seen) -> bool:
+    spec, uid = lease.get("spec") or {}, lease["metadata"]["uid"]
+    renewed, duration = str(spec.get("renewTime") or ""), spec.get("leaseDurationSeconds") or DURATION_SECONDS
     try:
-        age = datetime.now(UTC) - parse_time(str(spec.get("renewTime") or ""))
+        stamped = abs((clock.now() - parse_time(renewed)).total_seconds())
     except ValueError:
         return False
-    return age < timedelta(seconds=spec.get("leaseDurationSeconds") or DURATION_SECONDS)
+    return seen.age(uid, renewed, hint=stamped, within=duration) < duration

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from ipaddress import AddressValueError, IPv4Address
 
+from hyperd import clock
 from hyperd.controllers.address import AddressController, held_by
 from hyperd.controllers.context import Context
 from hyperd.errors import NotFound
-from hyperd.resources import meta as metas
 from hyperd.resources import names
 from hyperd.resources.all import VIRTUAL_MACHINE_IP_ADDRESS, VIRTUAL_MACHINE_IP_ADDRESS_LEASE
 from hyperd.resources.conditions import set_condition
@@ -19,7 +18,7 @@ from hyperd.resources.kind import Kind, Object
 from hyperd.resources.virtual_machine_ip_address_lease import address_of_lease, lease_name
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
 from hyperd.runtime.status import remove_finalizer, update_status
-from hyperd.store.interface import Item, PatchType, Preconditions
+from hyperd.store.interface import EventType, Item, PatchType, Preconditions
 
 
 class LeaseController(Controller):
@@ -45,13 +44,19 @@ class LeaseController(Controller):
             with suppress(AddressValueError):  # administrators may write any status
                 yield Key("", lease_name(IPv4Address(address)))
 
-    async def reconcile(self, key: Key) -> Result | None:
-        before = self._leases.get(*key)
-        address = address_of_lease(key.name)
+    def on_own(self, type_: EventType, old: Item | None, new: Item | None) -> None:
+        """Every daemon hears of leases, also while another one leads."""
+        item = new or old
+        address = None if item is None else address_of_lease(item.name)
         if address is not None:
             self._allocator.forget_granted(address)
+        super().on_own(type_, old, new)
+
+    async def reconcile(self, key: Key) -> Result | None:
+        before = self._leases.get(*key)
         if before is None:
             return None
+        address = address_of_lease(key.name)
         if before["metadata"].get("deletionTimestamp"):
             await remove_finalizer(self._context.store, self.kind, before, names.VMIPL_CLEANUP)
             return None
@@ -63,6 +68,7 @@ class LeaseController(Controller):
             before = await self._labelled(before, vmip)
             after = copy.deepcopy(before)
             after.setdefault("status", {})["phase"] = "Bound"
+            after["status"].pop("retentionTimer", None)
             set_condition(after, "Bound", True, reason="Bound")
             await update_status(self._context.store, self.kind, before, after)
             return None
@@ -84,11 +90,15 @@ class LeaseController(Controller):
         retention = self._context.settings.network.lease_retention_seconds
         status = lease.get("status") or {}
         if status.get("phase") == "Released":
-            left = self._since_release(lease)
-            if left < retention:
-                return Result(retention - left)
-            await self._remove(lease)
-            return None
+            timer = status.get("retentionTimer") or {}
+            left = retention - clock.passed(timer)
+            if left <= 0:
+                await self._remove(lease)
+                return None
+            if clock.due_to_note(timer, retention):
+                noted = {**lease, "status": {**status, "retentionTimer": clock.timer(clock.passed(timer))}}
+                await update_status(self._context.store, self.kind, lease, noted)
+            return Result(clock.next_look(left, retention))
         if retention <= 0:
             await self._remove(lease)
             return None
@@ -103,16 +113,10 @@ class LeaseController(Controller):
         item = await self._context.store.patch(self.kind, "", meta["name"], PatchType.MERGE, patch)
         before = item.object()
         after = copy.deepcopy(before)
-        after.setdefault("status", {})["phase"] = "Released"
+        after.setdefault("status", {}).update(phase="Released", retentionTimer=clock.timer())
         set_condition(after, "Bound", False, reason="Released")
         await update_status(self._context.store, self.kind, before, after)
-        return Result(retention)
-
-    def _since_release(self, lease: Object) -> float:
-        for condition in lease["status"].get("conditions") or ():
-            if condition["type"] == "Bound":
-                return time.time() - metas.parse_time(condition["lastTransitionTime"]).timestamp()
-        return float("inf")
+        return Result(clock.next_look(retention, retention))
 
     async def _remove(self, lease: Object) -> None:
         # This very lease: by the time that this arrives the address may have been leased anew.

@@ -10,7 +10,7 @@ import asyncio
 import copy
 from typing import Any
 
-from hyperd import __version__
+from hyperd import __version__, clock
 from hyperd.controllers import pressure
 from hyperd.controllers.context import Context
 from hyperd.errors import AlreadyExists, HyperdError, NotFound
@@ -19,7 +19,7 @@ from hyperd.resources import names
 from hyperd.resources.all import NODE
 from hyperd.resources.conditions import find_condition, is_true
 from hyperd.resources.kind import Object
-from hyperd.resources.meta import now_rfc3339, parse_time
+from hyperd.resources.meta import now_rfc3339
 from hyperd.runtime.controller import Controller, Key, Result
 from hyperd.runtime.recorder import EventLevel
 from hyperd.runtime.status import update_status
@@ -45,6 +45,8 @@ class NodeController(Controller):
         self._context = context
         settings = context.settings
         self._registers = settings.home == "embedded" or settings.kubernetes.register_node
+        self._beats = clock.Seen()
+        """How long ago each condition's heartbeat moved."""
         context.informer(NODE)
         context.hypervisor.on_connection(lambda _: self.enqueue(self.key))
 
@@ -126,18 +128,38 @@ class NodeController(Controller):
                 "KubeletNotReady",
                 f"libvirt does not answer: {hypervisor.last_error or 'connecting'}",
             )
-        _set(node, "Ready", *ready)
+        self._set(node, "Ready", *ready)
 
     async def _pressures(self, node: Object) -> list[tuple[EventLevel, str, str]]:
         """Set what is short; the events that tell of what changed."""
         before = {type_: is_true(node, type_) for type_ in pressure.TYPES}
         told: list[tuple[EventLevel, str, str]] = []
         for found in await asyncio.to_thread(pressure.look, self._context.settings, before):
-            _set(node, found.type, found.status, found.reason, found.message)
+            self._set(node, found.type, found.status, found.reason, found.message)
             if bool(found.shortage) != before[found.type]:
                 reason = found.reason.replace("Kubelet", "Node", 1)
                 told.append(("Warning" if found.shortage else "Normal", reason, found.message))
         return told
+
+    def _set(self, node: Object, type_: str, status: str, reason: str, message: str) -> None:
+        """A NodeCondition: like a metav1.Condition, with a heartbeat and without observedGeneration.
+
+        The heartbeat moves only when it is due: each move is a write that wakes this controller again.
+        """
+        old = find_condition(node, type_)
+        now = now_rfc3339()
+        new = {"type": type_, "status": status, "reason": reason, "message": message}
+        if old is None:
+            conditions = node["status"].setdefault("conditions", [])
+            conditions.append({**new, "lastHeartbeatTime": now, "lastTransitionTime": now})
+            return
+        same = all(old.get(key) == value for key, value in new.items())
+        if same and self._beats.age(type_, old["lastHeartbeatTime"], hint=HEARTBEAT_SECONDS) < HEARTBEAT_SECONDS:
+            return
+        moved = now if old["status"] != status else old["lastTransitionTime"]
+        self._beats.forget(type_)
+        old.update(new, lastHeartbeatTime=now, lastTransitionTime=moved)
+        self._beats.age(type_, now)
 
 
 def _processors(facts: HostFacts) -> dict[str, str]:
@@ -154,26 +176,6 @@ def _processors(facts: HostFacts) -> dict[str, str]:
         names.CPU_FEATURE_LABEL_PREFIX: facts.known_features,
     }
     return {prefix + name: names.CPU_STAND_IN for prefix, found in known.items() for name in found} | told
-
-
-def _set(node: Object, type_: str, status: str, reason: str, message: str) -> None:
-    """A NodeCondition: like a metav1.Condition, with a heartbeat and without observedGeneration.
-
-    The heartbeat moves only when it is due: each move is a write that wakes this controller again.
-    """
-    old = find_condition(node, type_)
-    now = now_rfc3339()
-    new = {"type": type_, "status": status, "reason": reason, "message": message}
-    if old is None:
-        conditions = node["status"].setdefault("conditions", [])
-        conditions.append({**new, "lastHeartbeatTime": now, "lastTransitionTime": now})
-        return
-    same = all(old.get(key) == value for key, value in new.items())
-    age = parse_time(now) - parse_time(old["lastHeartbeatTime"])
-    if same and age.total_seconds() < HEARTBEAT_SECONDS:
-        return
-    moved = now if old["status"] != status else old["lastTransitionTime"]
-    old.update(new, lastHeartbeatTime=now, lastTransitionTime=moved)
 
 
 def _described(facts: HostFacts, context: Context) -> dict[str, Any]:

@@ -2,34 +2,41 @@
 
 The operation says what is wanted; the machine's controller does it when it sees the operation InProgress. The
 operation completes by what is then true of the machine, so a crash between the two loses nothing.
+
+Which of a machine's operations counts follows from what takes over from what, never from a clock: whoever takes
+over from an operation was created after it, or at once with it. So an operation waits until those that it would
+take over from were accepted or refused; it takes over from one in progress whatever phase the machine is passing
+through; and it ends only after those are Superseded.
 """
 
 from __future__ import annotations
 
+import asyncio
 import copy
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from weakref import WeakValueDictionary
 
+from hyperd import clock
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine import applied
 from hyperd.controllers.machine.power import ActiveOperation
 from hyperd.controllers.unbuilt import name_unbuilt_fields
 from hyperd.crashpoints import CrashPoint, reached
-from hyperd.resources import meta as metas
 from hyperd.resources import names
 from hyperd.resources.all import VIRTUAL_MACHINE, VIRTUAL_MACHINE_OPERATION
-from hyperd.resources.conditions import find_condition, set_condition
+from hyperd.resources.conditions import set_condition
 from hyperd.resources.kind import Kind, Object
 from hyperd.resources.virtual_machine_operation import supersedes
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
 from hyperd.runtime.informer import Informer
 from hyperd.runtime.recorder import EventLevel
 from hyperd.runtime.status import remove_finalizer, update_status
-from hyperd.store.interface import Item, Preconditions
+from hyperd.store.interface import EventType, Item, Preconditions
 
 MACHINE_INDEX = "machine"
 POWER_TYPES = ("Start", "Stop", "Restart")
 FINISHED = ("Completed", "Failed", "Superseded")
+_BUSY_SECONDS = 0.05
 
 _POLICIES = {
     "Start": ("Manual", "AlwaysOnUnlessStoppedManually"),
@@ -54,24 +61,28 @@ def machine_of(item: Item) -> Iterable[Key]:
 
 
 def of_machine(operations: Informer, namespace: str, name: str) -> list[Object]:
-    """The operations of a machine, oldest first."""
+    """The operations of a machine, in no order of time."""
     found = [item.object() for item in operations.by_index(MACHINE_INDEX, f"{namespace}/{name}")]
-    return sorted(
-        found, key=lambda op: (op["metadata"]["creationTimestamp"], int(op["metadata"]["resourceVersion"]))
-    )
+    return sorted(found, key=lambda op: str(op["metadata"]["uid"]))
+
+
+def phase_of(op: Object) -> str:
+    """The operation's phase; empty before it was looked at."""
+    return (op.get("status") or {}).get("phase") or ""
 
 
 def active_operation(operations: Informer, namespace: str, name: str) -> ActiveOperation | None:
-    """The power operation that the machine is to follow now: the newest in progress."""
-    for op in reversed(of_machine(operations, namespace, name)):
-        phase = (op.get("status") or {}).get("phase")
-        if (
-            phase == "InProgress"
-            and op["spec"]["type"] in POWER_TYPES
-            and not op["metadata"].get("deletionTimestamp")
-        ):
+    """The power operation that the machine is to follow now: one in progress that none takes over from."""
+    going = [op for op in of_machine(operations, namespace, name) if _is_going(op)]
+    for op in going:
+        if not any(supersedes(other["spec"], op["spec"]) for other in going):
             return ActiveOperation(op["metadata"]["uid"], op["spec"]["type"], bool(op["spec"].get("force")))
     return None
+
+
+def _is_going(op: Object) -> bool:
+    going = phase_of(op) == "InProgress" and op["spec"]["type"] in POWER_TYPES
+    return going and not op["metadata"].get("deletionTimestamp")
 
 
 class OperationController(Controller):
@@ -80,8 +91,12 @@ class OperationController(Controller):
     name = "virtualmachineoperation"
     kind = VIRTUAL_MACHINE_OPERATION
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, *, busy: Callable[[Key], bool] = lambda _: False) -> None:
+        """``busy`` is whether a step of that machine is being taken, which may know of no newer operation."""
         super().__init__()
+        self._busy = busy
+        self._turns: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
+        """One operation of a machine is accepted at a time."""
         self._context = context
         self._operations = context.informer(VIRTUAL_MACHINE_OPERATION)
         self._machines = context.informer(VIRTUAL_MACHINE)
@@ -96,6 +111,15 @@ class OperationController(Controller):
             for op in self._operations.by_index(MACHINE_INDEX, f"{item.namespace}/{item.name}")
         ]
 
+    def on_own(self, type_: EventType, old: Item | None, new: Item | None) -> None:
+        """What becomes of an operation concerns the machine's others."""
+        super().on_own(type_, old, new)
+        for item in (old, new):
+            for machine in () if item is None else machine_of(item):
+                for op in self._operations.by_index(MACHINE_INDEX, f"{machine.namespace}/{machine.name}"):
+                    if phase_of(op.object()) not in FINISHED:
+                        self.enqueue(Key(op.namespace, op.name))
+
     async def reconcile(self, key: Key) -> Result | None:
         before = self._operations.get(*key)
         if before is None:
@@ -103,7 +127,7 @@ class OperationController(Controller):
         machine = self._machines.get(key.namespace, before["spec"]["virtualMachineName"])
         if not self._context.duty.operates(machine):
             return None
-        phase = (before.get("status") or {}).get("phase", "")
+        phase = phase_of(before)
         if before["metadata"].get("deletionTimestamp"):
             await remove_finalizer(self._context.store, self.kind, before, names.VMOP_CLEANUP)
             return None
@@ -113,18 +137,40 @@ class OperationController(Controller):
         after.setdefault("status", {})["observedGeneration"] = before["metadata"]["generation"]
         name_unbuilt_fields(self.kind, after)
         if phase == "InProgress":
-            await self._judge(after, machine)
+            again = await self._judge(after, machine)
+            stored = await self._write(before, after)
         else:
-            self._accept(after, machine)
-        stored = await update_status(self._context.store, self.kind, before, after)
-        if phase != "InProgress" and (after["status"].get("phase") == "InProgress"):
-            reached(CrashPoint.OPERATION_AFTER_SIGNAL)
-        if after["status"].get("phase") in FINISHED:
+            again = None
+            turn = self._turns.setdefault(Key(key.namespace, before["spec"]["virtualMachineName"]), asyncio.Lock())
+            async with turn:
+                others = await self._others(before)
+                if any(_is_new(op) and supersedes(before["spec"], op["spec"]) for op in others):
+                    return None
+                self._accept(after, machine, [op for op in others if _is_going(op)])
+                stored = await self._write(before, after)
+            if phase_of(after) == "InProgress":
+                reached(CrashPoint.OPERATION_AFTER_SIGNAL)
+        if phase_of(after) in FINISHED:
             await remove_finalizer(self._context.store, self.kind, stored, names.VMOP_CLEANUP)
-        return None
+        return again
 
-    def _accept(self, op: Object, machine: Object | None) -> None:
-        """Into progress, or Failed at once: nothing waits."""
+    async def _write(self, before: Object, after: Object) -> Object:
+        if phase_of(after) in FINISHED:
+            after["status"]["retentionTimer"] = clock.timer()
+        return await update_status(self._context.store, self.kind, before, after)
+
+    async def _others(self, op: Object) -> list[Object]:
+        """The machine's other power operations, by the store: what was accepted a moment ago counts."""
+        meta, machine = op["metadata"], op["spec"]["virtualMachineName"]
+        listing = await self._context.store.list(self.kind, meta["namespace"])
+        return [
+            other
+            for other in (item.object() for item in listing.items if item.uid != meta["uid"])
+            if other["spec"]["virtualMachineName"] == machine and other["spec"]["type"] in POWER_TYPES
+        ]
+
+    def _accept(self, op: Object, machine: Object | None, going: Sequence[Object]) -> None:
+        """Into progress, or Failed at once: nothing waits. ``going`` are the machine's others in progress."""
         type_ = op["spec"]["type"]
         name = op["spec"]["virtualMachineName"]
         if machine is None:
@@ -139,70 +185,63 @@ class OperationController(Controller):
             message = f"{type_} does not apply to a virtual machine with runPolicy {policy}."
             self._fail(op, "NotApplicableForVirtualMachineRunPolicy", message)
             return
+        # Admission refuses an operation beside a rival, unless both were on their way at once.
+        rivals = [other["metadata"]["name"] for other in going if not supersedes(op["spec"], other["spec"])]
+        if rivals:
+            message = f'Previously created operation "{rivals[0]}" should finish first.'
+            self._fail(op, "NotReadyToBeExecuted", message)
+            return
         phase = (machine.get("status") or {}).get("phase") or "Pending"
         phases: Sequence[str] = _PHASES[type_]
         if op["spec"].get("force") and type_ != "Start":
             phases = (*phases, "Stopping")
-        if phase not in phases:
+        # Another in progress is about to change the phase, and this takes over from it, wherever it has got to.
+        if not going and phase not in phases:
             message = f"{type_} does not apply to a virtual machine in phase {phase}."
             self._fail(op, "NotApplicableForVirtualMachinePhase", message)
-            return
-        rival = self._rival(op)
-        if rival is not None:
-            message = f'Previously created operation "{rival["metadata"]["name"]}" should finish first.'
-            self._fail(op, "NotReadyToBeExecuted", message)
             return
         op["status"]["phase"] = "InProgress"
         set_condition(op, "Completed", False, reason=f"{type_}InProgress")
         set_condition(op, "SignalSent", True, reason="SignalSentSuccess")
         self._event(op, "Normal", "VirtualMachineOperationStarted", f"{type_} of {name} began.")
 
-    async def _judge(self, op: Object, machine: Object | None) -> None:
-        """Whether what the operation wants is true by now."""
+    async def _judge(self, op: Object, machine: Object | None) -> Result | None:
+        """Whether what the operation wants is true by now; when to look again where nothing would tell."""
         type_ = op["spec"]["type"]
         name = op["spec"]["virtualMachineName"]
         if machine is None or machine["metadata"].get("deletionTimestamp"):
             self._fail(op, "VirtualMachineNotFound", f'VirtualMachine "{name}" was deleted meanwhile.')
-            return
-        if self._superseded(op):
+            return None
+        uid = op["metadata"]["uid"]
+        all_ = of_machine(self._operations, op["metadata"]["namespace"], name)
+        going = [other for other in all_ if _is_going(other) and other["metadata"]["uid"] != uid]
+        if any(supersedes(other["spec"], op["spec"]) for other in going):
             op["status"]["phase"] = "Superseded"
             set_condition(op, "Completed", True, reason="Superseded", message="A later operation took over.")
-            return
+            return None
+        if any(supersedes(op["spec"], other["spec"]) for other in going):
+            return None
         phase = (machine.get("status") or {}).get("phase")
-        done = phase == ("Stopped" if type_ == "Stop" else "Running")
-        if done and type_ == "Restart":
-            info = await self._context.hypervisor.info(machine["metadata"]["uid"])
-            done = info is not None and applied.decode(info.spec_hash).operation == op["metadata"]["uid"]
-        if done:
+        if phase != ("Stopped" if type_ == "Stop" else "Running"):
+            return None
+        if type_ == "Stop" and self._busy(Key(op["metadata"]["namespace"], name)):
+            # A start that began before may be about to end.
+            return Result(_BUSY_SECONDS)
+        if await self._is_so(op, machine):
             op["status"]["phase"] = "Completed"
             set_condition(op, "Completed", True, reason="OperationCompleted")
             self._event(op, "Normal", "VirtualMachineOperationSucceeded", f"{type_} of {name} is done.")
+        return None
 
-    def _others(self, op: Object) -> tuple[list[Object], list[Object]]:
-        """The machine's other operations in progress: those before ``op``, and those after it."""
-        uid = op["metadata"]["uid"]
-        all_ = of_machine(self._operations, op["metadata"]["namespace"], op["spec"]["virtualMachineName"])
-        uids = [other["metadata"]["uid"] for other in all_]
-        place = uids.index(uid) if uid in uids else len(uids)
-        older, newer = (
-            [other for other in part if (other.get("status") or {}).get("phase") == "InProgress"]
-            for part in (all_[:place], all_[place + 1 :])
-        )
-        return older, newer
-
-    def _rival(self, op: Object) -> Object | None:
-        """An operation in progress that ``op`` neither takes over from nor gives way to.
-
-        Admission refuses such an operation, unless both were on their way at once.
-        """
-        older, newer = self._others(op)
-        rivals = [other for other in older if not supersedes(op["spec"], other["spec"])]
-        rivals += [other for other in newer if not supersedes(other["spec"], op["spec"])]
-        return rivals[0] if rivals else None
-
-    def _superseded(self, op: Object) -> bool:
-        _, newer = self._others(op)
-        return any(supersedes(other["spec"], op["spec"]) for other in newer)
+    async def _is_so(self, op: Object, machine: Object) -> bool:
+        """Whether the host says the same as the machine's phase, which may be of a moment ago."""
+        info = await self._context.hypervisor.info(machine["metadata"]["uid"])
+        type_ = op["spec"]["type"]
+        if type_ == "Stop":
+            return info is None or not info.active
+        if info is None or not info.active:
+            return False
+        return type_ != "Restart" or applied.decode(info.spec_hash).operation == str(op["metadata"]["uid"])
 
     def _fail(self, op: Object, reason: str, message: str) -> None:
         op["status"]["phase"] = "Failed"
@@ -215,17 +254,20 @@ class OperationController(Controller):
         if stored is None:
             return None
         limits = self._context.settings.operations
-        namespace, name = op["metadata"]["namespace"], op["metadata"]["name"]
+        retention, namespace, name = limits.retention_seconds, op["metadata"]["namespace"], op["metadata"]["name"]
         finished = [
-            other["metadata"]["name"]
+            other
             for other in of_machine(self._operations, namespace, op["spec"]["virtualMachineName"])
-            if (other.get("status") or {}).get("phase") in FINISHED
+            if phase_of(other) in FINISHED
         ]
-        completed = find_condition(op, "Completed")
-        ended = metas.parse_time(completed["lastTransitionTime"]).timestamp() if completed else time.time()
-        left = ended + limits.retention_seconds - time.time()
-        if left > 0 and name in finished[max(0, len(finished) - limits.keep_per_vm) :]:
-            return Result(left)
+        newest = sorted(finished, key=_since_end)[: limits.keep_per_vm]
+        since = _since_end(op)
+        if since < retention and any(other["metadata"]["name"] == name for other in newest):
+            timer = op["status"].get("retentionTimer") or {}
+            if clock.due_to_note(timer, retention):
+                noted = {**stored, "status": {**stored["status"], "retentionTimer": clock.timer(since)}}
+                await update_status(self._context.store, self.kind, stored, noted)
+            return Result(clock.next_look(retention - since, retention))
         await self._context.store.delete(
             self.kind, namespace, name, preconditions=Preconditions(uid=op["metadata"]["uid"])
         )
@@ -233,6 +275,16 @@ class OperationController(Controller):
 
     def _event(self, op: Object, level: EventLevel, reason: str, message: str) -> None:
         self._context.events.event(op, level, reason, message)
+
+
+def _is_new(op: Object) -> bool:
+    """Neither accepted nor refused yet."""
+    return phase_of(op) in ("", "Pending") and not op["metadata"].get("deletionTimestamp")
+
+
+def _since_end(op: Object) -> float:
+    """Seconds since the operation ended, no more than are sure."""
+    return clock.passed((op.get("status") or {}).get("retentionTimer") or {})
 
 
 def _machine_values(op: Object) -> list[str]:

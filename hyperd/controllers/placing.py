@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from hyperd import clock
 from hyperd.controllers import fitting
 from hyperd.controllers.context import Context
 from hyperd.controllers.heartbeat import served_nodes
@@ -29,6 +30,7 @@ class Places:
         self._nodes = context.informer(NODE)
         self._served: frozenset[str] = frozenset()
         self._served_at = float("-inf")
+        self._seen = clock.Seen()
         self.choosing = asyncio.Lock()
         """Held while a node is chosen and written."""
 
@@ -48,7 +50,7 @@ class Places:
 
     async def _which_are_served(self) -> frozenset[str]:
         if time.monotonic() - self._served_at > SERVED_SECONDS:
-            self._served = await served_nodes(self._context.store)
+            self._served = await served_nodes(self._context.store, self._seen)
             self._served_at = time.monotonic()
         return self._served
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from functools import partial
 from pathlib import Path
 
+from hyperd import clock
 from hyperd.controllers import usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine import applied
@@ -38,6 +38,8 @@ class Sweeper:
         self._instances = Instances(context, context.informer(VIRTUAL_MACHINE))
         self._mark = context.settings.volumes_dir / ".store"
         self._wake = asyncio.Event()
+        self._untouched = clock.Seen()
+        """For how long nobody touched a cached image."""
 
     async def run(self) -> None:
         """Sweep until cancelled."""
@@ -149,7 +151,8 @@ class Sweeper:
         retention = self._context.settings.imports.cache_retention_seconds
         for cached in await self._context.cache.inventory():
             with contextlib.suppress(FileNotFoundError):
-                age = time.time() - (await asyncio.to_thread(cached.path.stat)).st_mtime
+                touched = (await asyncio.to_thread(cached.path.stat)).st_mtime
+                age = self._untouched.age(cached.path, touched, hint=clock.wall() - touched)
                 if age >= retention:
                     await self._context.cache.evict(cached.layer_digest, partial(self._unused, cached.path))
 

@@ -114,6 +114,17 @@ class Condition(Section):
     """Generation of the object that was looked at."""
 
 
+class Timer(Section):
+    """How much of a duration has passed, by a clock that nobody can set."""
+
+    boot: NonEmpty
+    """Which boot of which node the clock counts from."""
+    at: Int64
+    """When this was noted: milliseconds since that boot."""
+    passed: Annotated[Int64, Field(ge=0)]
+    """Milliseconds that had passed by then."""
+
+
 Conditions = Annotated[list[Condition], Field(json_schema_extra=list_map("type"))]
 
 

@@ -3,11 +3,11 @@
 Small functions over the JSON object, for those who must not pay for a typed view.
 """
 
-import time
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
+from hyperd import clock
 from hyperd.resources.kind import Object
 
 
@@ -23,7 +23,7 @@ class Key(NamedTuple):
 
 def now_rfc3339() -> str:
     """Now, in UTC and whole seconds, as Kubernetes writes times."""
-    return _at_second(int(time.time()))
+    return _at_second(int(clock.wall()))
 
 
 @lru_cache(maxsize=2)
@@ -34,7 +34,7 @@ def _at_second(second: int) -> str:
 
 def now_micro() -> str:
     """Now, in UTC, as Kubernetes' MicroTime, which Leases use."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return clock.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def parse_time(text: str) -> datetime:

@@ -7,7 +7,7 @@ from ipaddress import IPv4Address
 
 from pydantic import Field
 
-from hyperd.resources.base import Conditions, Int64, NonEmpty, Resource, Section
+from hyperd.resources.base import Conditions, Int64, NonEmpty, Resource, Section, Timer
 from hyperd.resources.kind import KINDS, Column, Kind
 from hyperd.resources.names import CLUSTER_CATEGORY, GROUP, VERSION
 from hyperd.resources.virtual_image import AGE
@@ -69,6 +69,8 @@ class VirtualMachineIPAddressLeaseStatus(Section):
 
     phase: LeasePhase | None = None
     """State of the lease in one word."""
+    retention_timer: Timer | None = None
+    """How long ago it was released."""
     conditions: Conditions = Field(default_factory=list)
     """Aspects of its state."""
     observed_generation: Int64 | None = None

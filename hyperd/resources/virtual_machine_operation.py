@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from hyperd.resources.base import LIST_ATOMIC, Conditions, Int64, NonEmpty, Resource, Section, one_of
+from hyperd.resources.base import LIST_ATOMIC, Conditions, Int64, NonEmpty, Resource, Section, Timer, one_of
 from hyperd.resources.kind import KINDS, Column, Kind, Rule
 from hyperd.resources.names import CATEGORY, GROUP, VERSION
 from hyperd.resources.virtual_image import AGE
@@ -190,6 +190,8 @@ class VirtualMachineOperationStatus(Section):
     """What became of the objects of a restore or clone."""
     conditions: Conditions = Field(default_factory=list)
     """Aspects of its state."""
+    retention_timer: Timer | None = None
+    """How long ago it ended."""
     observed_generation: Int64 | None = None
     """Generation of the spec that this status is about."""
 
@@ -292,7 +294,11 @@ VIRTUAL_MACHINE_OPERATION = KINDS.add(
 
 
 def supersedes(new: dict[str, Any], old: dict[str, Any]) -> bool:
-    """Whether an operation of spec ``new`` takes over from an unfinished one of spec ``old``."""
+    """Whether an operation of spec ``new`` takes over from an unfinished one of spec ``old``.
+
+    No chain of such leads back to where it began. So of two that are unfinished at once the one that takes over is
+    the later one, and no clock has to say so.
+    """
     forced = bool(new.get("force"))
     if old["type"] == OperationType.START:
         return bool(new["type"] == OperationType.STOP)

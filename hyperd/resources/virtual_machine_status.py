@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from hyperd.resources.base import Conditions, FreeForm, Int32, Int64, Quantity, Section, Timestamp, one_of
+from hyperd.resources.base import Conditions, FreeForm, Int32, Int64, Quantity, Section, Timer, Timestamp, one_of
 
 
 class VirtualMachinePhase(StrEnum):
@@ -216,6 +216,10 @@ class VirtualMachineStats(Section):
     """How long the steps of the last start took."""
     last_start_time: Timestamp | None = None
     """When the guest last started."""
+    phase_timer: Timer | None = None
+    """How long the phase lasts."""
+    start_timer: Timer | None = None
+    """How long ago the guest last started."""
 
 
 class Topology(Section):

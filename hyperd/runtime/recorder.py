@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Literal
 
+from hyperd import clock
 from hyperd.errors import HyperdError, NotFound
 from hyperd.resources.kind import Kind, Object
+from hyperd.resources.meta import parse_time
 from hyperd.store.interface import PatchType, Store
 
 _log = logging.getLogger(__name__)
@@ -32,6 +35,9 @@ REFILL_SECONDS = 10.0
 
 REMEMBERED = 2048
 """Events whose counter can still be raised."""
+
+SEEN_LIMIT = 200_000
+"""Events whose age is measured by a clock that cannot be set."""
 
 PAGE = 500
 MESSAGE_LIMIT = 1024
@@ -58,12 +64,16 @@ class _Bucket:
 _EventKey = tuple[str, str, str, str]
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
 def _stamp(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _seconds_since(stamp: str, now: datetime) -> float:
+    """What the wall clock says; for ever where the stamp says nothing."""
+    try:
+        return (now - parse_time(stamp)).total_seconds()
+    except ValueError:
+        return float("inf")
 
 
 class EventRecorder:
@@ -78,8 +88,8 @@ class EventRecorder:
         host: str,
         ttl_seconds: float = 3600.0,
         prunes: bool = True,
-        now: Callable[[], datetime] = _now,
-        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = clock.now,
+        elapsed: Callable[[], float] = time.monotonic,
     ) -> None:
         """``kind`` is the core Event kind; ``ttl_seconds`` is how long an event outlives its last sight.
 
@@ -91,11 +101,11 @@ class EventRecorder:
         self._ttl = ttl_seconds
         self._prunes = prunes
         self._now = now
-        self._clock = clock
+        self._clock = elapsed
         self._queue: asyncio.Queue[tuple[_EventKey, Object]] = asyncio.Queue(QUEUE_LIMIT)
         self._known: OrderedDict[_EventKey, _Known] = OrderedDict()
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
-        self._serial = 0
+        self._lasted = clock.Seen(SEEN_LIMIT, elapsed=elapsed)
         self.dropped = 0
         """Events lost to the limits since the start."""
 
@@ -106,7 +116,6 @@ class EventRecorder:
             self.dropped += 1
             return
         namespace = meta.get("namespace") or "default"
-        self._serial += 1
         stamp = _stamp(self._now())
         involved = {
             "apiVersion": obj.get("apiVersion", ""),
@@ -150,7 +159,8 @@ class EventRecorder:
 
     async def prune(self) -> int:
         """Delete events whose last sight is older than the time to live; returns how many."""
-        limit = _stamp(self._now() - timedelta(seconds=self._ttl))
+        now = self._now()
+        present: set[Hashable] = set()
         removed = 0
         token = ""
         while True:
@@ -159,7 +169,8 @@ class EventRecorder:
                 event = item.object()
                 seen = event.get("lastTimestamp") or event.get("eventTime")
                 seen = seen or event["metadata"].get("creationTimestamp", "")
-                if seen[:19] < limit[:19]:
+                present.add(item.uid)
+                if self._lasted.age(item.uid, seen, hint=_seconds_since(seen, now)) >= self._ttl:
                     try:
                         await self._store.delete(self._kind, item.namespace, item.name)
                         removed += 1
@@ -167,6 +178,7 @@ class EventRecorder:
                         continue
             token = page.continue_token
             if not token:
+                self._lasted.keep_only(present)
                 return removed
 
     async def _write_all(self) -> None:
@@ -225,4 +237,4 @@ class EventRecorder:
 
     def _event_name(self, name: str) -> str:
         """As other recorders do: the object's name and a number that does not repeat."""
-        return f"{name[:200]}.{time.time_ns() + self._serial:x}"
+        return f"{name[:200]}.{secrets.randbits(64):016x}"

@@ -54,6 +54,10 @@ class WorkQueue(Generic[K]):
         """Keys that wait for their time."""
         return len(self._timers)
 
+    def busy(self, key: K) -> bool:
+        """Whether somebody works on ``key`` now, or is about to."""
+        return key in self._working or key in self._dirty
+
     def failures(self, key: K) -> int:
         """How often ``key`` failed since it was last forgotten."""
         return self._failures.get(key, 0)

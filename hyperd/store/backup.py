@@ -11,14 +11,13 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import time
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import apsw
 
+from hyperd import clock
 from hyperd.errors import PermanentError
 from hyperd.store.database import PART, lock_store, mark_used, open_database, sync
 from hyperd.store.integrity import StoreDamaged, wal_of
@@ -134,7 +133,7 @@ def _begin_anew(part: Path, *, known: int) -> int:
     database = open_database(part)
     db = database.connection
     try:
-        given = max(known, _highest(db), int(time.time()) * VERSIONS_PER_SECOND)
+        given = max(known, _highest(db), int(clock.wall()) * VERSIONS_PER_SECOND)
         with db:
             db.execute("DELETE FROM log")
             set_meta(db, "rv_floor", str(given + _LEAP))
@@ -170,7 +169,7 @@ def _highest(db: apsw.Connection) -> int:
 
 def _set_aside(path: Path) -> str:
     """Rename the old store, the file before its log: never a file without the log that belongs to it."""
-    kept = path.with_name(f"{path.name}.before-restore-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+    kept = path.with_name(f"{path.name}.before-restore-{clock.now():%Y%m%dT%H%M%SZ}")
     found = False
     for old, new in ((path, kept), (wal_of(path), wal_of(kept))):
         if old.exists():

@@ -7,11 +7,11 @@ the next one; nobody else can write it in between, and the turn ends only when t
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 
+from hyperd import clock
 from hyperd.errors import QuotaExceeded, RequestEntityTooLarge
 from hyperd.resources.kind import Kind, Object
 from hyperd.resources.quantity import format_human
@@ -42,7 +42,7 @@ class Ledger:
         self.writes = 0
         """Changes committed since the start."""
 
-    def begin(self, now: Callable[[], float] = time.time) -> None:
+    def begin(self, now: Callable[[], float] = clock.wall) -> None:
         """Go on counting behind the last write.
 
         The counter also leaps to the clock, so that a file restored from a backup never gives a version out

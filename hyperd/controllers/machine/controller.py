@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import time
 from collections.abc import Iterable, Mapping
 
 from hyperd.controllers import operation as operations
@@ -39,7 +38,6 @@ from hyperd.resources.all import (
     VIRTUAL_MACHINE_OPERATION,
 )
 from hyperd.resources.kind import Kind, Object
-from hyperd.resources.meta import parse_time
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
 from hyperd.runtime.recorder import EventLevel
 from hyperd.runtime.status import add_finalizer, update_status
@@ -205,8 +203,7 @@ class MachineController(Controller):
             # A stop that was taken back, by policy or by the end of its operation.
             status.set_phase(machine, "Running")
         status.show_instance(machine, observed)
-        if "lastStartTime" not in machine["status"].get("stats", {}):
-            status.show_started(machine)
+        status.time_start(machine)
         guest = self._guests.info(domain, lambda: self.enqueue(machine_key(before)))
         status.show_guest(machine, guest)
         pending = machine["status"].get("restartAwaitingChanges")
@@ -226,7 +223,7 @@ class MachineController(Controller):
             return Result(_RESUME_SECONDS)
         if domain.agent_connected:
             return Result(RETRY_SECONDS) if guest is None else None
-        age = time.time() - parse_time(machine["status"]["stats"]["lastStartTime"]).timestamp()
+        age = status.since_start(machine) or 0.0
         # A firmware tells nobody that it found nothing to boot from; it takes some seconds to see that.
         return Result(max(_BOOT_LOOK_SECONDS, age)) if age < _BOOT_SECONDS else None
 

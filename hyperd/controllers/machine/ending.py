@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine import status
 from hyperd.controllers.machine.dependencies import Dependencies
@@ -12,7 +10,6 @@ from hyperd.hypervisor.state import DomainInfo, DomainState
 from hyperd.resources import names
 from hyperd.resources.all import VIRTUAL_MACHINE
 from hyperd.resources.kind import Object
-from hyperd.resources.meta import parse_time
 from hyperd.runtime.controller import Result
 from hyperd.runtime.status import remove_finalizer, update_status
 
@@ -33,8 +30,9 @@ class Ends:
         observed = await self._instances.keep(machine, domain, found)
         status.set_phase(machine, "Stopping")
         status.show_instance(machine, observed)
+        status.time_phase(machine)
         stored = await update_status(self._context.store, VIRTUAL_MACHINE, before, machine)
-        return await self._end_domain(stored, domain, force=force, since=status.entered(stored, "Stopping"))
+        return await self._end_domain(stored, domain, force=force)
 
     async def delete(self, before: Object, machine: Object, domain: DomainInfo | None) -> Result | None:
         """One step of a deletion; None when nothing of the machine is left."""
@@ -42,16 +40,16 @@ class Ends:
         if status.set_phase(machine, "Terminating"):
             before = await update_status(self._context.store, VIRTUAL_MACHINE, before, machine)
         if domain is not None and domain.active:
-            return await self._end_domain(before, domain, force=False, since=meta["deletionTimestamp"])
+            status.time_phase(machine)
+            before = await update_status(self._context.store, VIRTUAL_MACHINE, before, machine)
+            return await self._end_domain(before, domain, force=False)
         await self._instances.remove(meta["uid"], defined=domain is not None)
         await remove_finalizer(self._context.store, VIRTUAL_MACHINE, before, names.VM_CLEANUP)
         return None
 
-    async def _end_domain(self, machine: Object, domain: DomainInfo, *, force: bool, since: str) -> Result:
-        """Ask the guest until its grace is over, then end it. ``since`` is when it was first asked."""
-        grace = machine["spec"].get("terminationGracePeriodSeconds", 60)
-        asked = parse_time(since).timestamp() if since else time.time()
-        left = asked + grace - time.time()
+    async def _end_domain(self, machine: Object, domain: DomainInfo, *, force: bool) -> Result:
+        """Ask the guest until its grace is over, counted from the phase's begin, then end it."""
+        left = machine["spec"].get("terminationGracePeriodSeconds", 60) - status.in_phase(machine)
         if force or left <= 0 or domain.state is DomainState.PAUSED:
             await self._context.hypervisor.destroy(domain.uid)
             return Result(0.05)

@@ -90,6 +90,9 @@ def _by_operation(situation: Situation, operation: ActiveOperation) -> Decision:
         return Decision(stop if situation.active else Action.NONE, rests_stopped=True)
     if not situation.active:
         return Decision(Action.START, operation=operation.uid)
+    if operation.type == "Start" and situation.phase == "Stopping":
+        # It was asked to go down already; then it starts.
+        return Decision(Action.STOP)
     if operation.type == "Restart" and situation.domain_operation != operation.uid:
         return Decision(stop)
     return Decision(Action.NONE)

@@ -7,10 +7,10 @@ pause; both are told. What has no room waits.
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from hyperd import clock
 from hyperd.controllers import operation as operations
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine import applied, status
@@ -21,7 +21,6 @@ from hyperd.errors import HyperdError, QuotaExceeded, ServiceUnavailable, Tempor
 from hyperd.hypervisor.state import DomainInfo
 from hyperd.resources.all import VIRTUAL_MACHINE, VIRTUAL_MACHINE_OPERATION
 from hyperd.resources.kind import Object
-from hyperd.resources.meta import parse_time
 from hyperd.runtime.controller import Result
 from hyperd.runtime.status import RACE, update_status
 
@@ -40,7 +39,7 @@ class _FailedStart:
     def repeats(self, machine: Object, decision: Decision) -> bool:
         """Whether to start now would be the same attempt, too soon."""
         same = (self.generation, self.operation) == (machine["metadata"]["generation"], decision.operation)
-        return same and time.monotonic() < self.until
+        return same and clock.elapsed() < self.until
 
 
 class Starts:
@@ -59,7 +58,7 @@ class Starts:
         """Start the machine if nothing is in the way; else write what is, and say when to look again."""
         failed = self._refused.get(machine["metadata"]["uid"])
         if failed is not None and failed.repeats(machine, decision):
-            return Result(failed.until - time.monotonic())
+            return Result(failed.until - clock.elapsed())
         pause = _pause_before(machine, domain, decision)
         if pause > 0:
             found.blocked = "The guest went down right after its start; starting it again in a moment."
@@ -137,7 +136,7 @@ class Starts:
         status.show_absence(machine, observed, "Pending")
         await update_status(self._context.store, VIRTUAL_MACHINE, stored, machine)
         self._context.events.event(machine, "Warning", "Failed", err.message)
-        meta, until = machine["metadata"], time.monotonic() + _WAIT_SECONDS
+        meta, until = machine["metadata"], clock.elapsed() + _WAIT_SECONDS
         self._refused[meta["uid"]] = _FailedStart(meta["generation"], decision.operation, until)
 
     def _restarts(self, machine: Object, decision: Decision) -> bool:
@@ -155,7 +154,7 @@ class Starts:
 
 def _pause_before(machine: Object, domain: DomainInfo | None, decision: Decision) -> float:
     """Seconds to wait before a machine that went down right after its start is started again."""
-    started = (machine["status"].get("stats") or {}).get("lastStartTime")
-    if domain is None or decision.operation or not started:
+    ago = status.since_start(machine)
+    if domain is None or decision.operation or ago is None:
         return 0.0
-    return _RESTART_PAUSE_SECONDS - (time.time() - parse_time(started).timestamp())
+    return _RESTART_PAUSE_SECONDS - ago

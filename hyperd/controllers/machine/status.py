@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hyperd import clock
 from hyperd.controllers.machine import applied
 from hyperd.controllers.machine.dependencies import Dependencies
 from hyperd.controllers.machine.plan import fraction_of
@@ -15,7 +16,7 @@ from hyperd.hypervisor.state import DomainInfo, DomainState, GuestInfo
 from hyperd.resources.all import VIRTUAL_MACHINE
 from hyperd.resources.conditions import find_condition, remove_condition, set_condition
 from hyperd.resources.kind import Object
-from hyperd.resources.meta import go_duration, now_rfc3339, parse_time
+from hyperd.resources.meta import go_duration, now_rfc3339
 from hyperd.resources.quantity import format_bytes
 from hyperd.resources.sizing import socket_count
 from hyperd.resources.unbuilt import not_live_in
@@ -65,28 +66,38 @@ def set_phase(machine: Object, phase: str) -> bool:
     transitions = [*stats.get("phasesTransitions", []), {"phase": phase, "timestamp": now_rfc3339()}]
     stats["phasesTransitions"] = transitions[-_TRANSITIONS_KEPT:]
     _show_durations(stats, transitions)
+    stats["phaseTimer"] = clock.timer()
     return True
 
 
 def _show_durations(stats: Object, transitions: list[Object]) -> None:
     """``launchTimeDuration``: how long the last launch waited, and started; forgotten with the instance."""
     phase = transitions[-1]["phase"]
-    before = transitions[-2] if len(transitions) > 1 else {}
+    before = transitions[-2]["phase"] if len(transitions) > 1 else ""
     if phase in ("Pending", "Stopped"):
         stats.pop("launchTimeDuration", None)
-    elif (before.get("phase"), phase) in _LAUNCH_STAGES:
-        took = parse_time(transitions[-1]["timestamp"]) - parse_time(before["timestamp"])
+    elif (before, phase) in _LAUNCH_STAGES:
         durations = stats.setdefault("launchTimeDuration", {})
-        durations[_LAUNCH_STAGES[before["phase"], phase]] = go_duration(took.total_seconds())
+        durations[_LAUNCH_STAGES[before, phase]] = go_duration(clock.passed(stats.get("phaseTimer") or {}))
 
 
-def entered(machine: Object, phase: str) -> str:
-    """When the machine last entered ``phase``, RFC 3339; empty when it is not known."""
-    stats = (machine.get("status") or {}).get("stats") or {}
-    for transition in reversed(stats.get("phasesTransitions") or []):
-        if transition["phase"] == phase:
-            return str(transition["timestamp"])
-    return ""
+def time_phase(machine: Object) -> None:
+    """See to it that the phase is timed by this boot's clock; what had passed before counts."""
+    stats = machine["status"].setdefault("stats", {})
+    known = stats.get("phaseTimer") or {}
+    if known.get("boot") != clock.boot_id():
+        stats["phaseTimer"] = clock.timer(clock.passed(known))
+
+
+def in_phase(machine: Object) -> float:
+    """Seconds for which the machine has been in its phase, no more than are sure."""
+    return clock.passed(((machine.get("status") or {}).get("stats") or {}).get("phaseTimer") or {})
+
+
+def since_start(machine: Object) -> float | None:
+    """Seconds since the guest started; None where it did not start in this boot of this node."""
+    known = ((machine.get("status") or {}).get("stats") or {}).get("startTimer") or {}
+    return clock.passed(known) if known.get("boot") == clock.boot_id() else None
 
 
 def show_instance(machine: Object, observed: Observed) -> None:
@@ -133,6 +144,7 @@ def show_absence(machine: Object, observed: Observed, phase: str) -> None:
         status.pop(key, None)
     if phase == "Stopped":
         status["stats"].pop("lastStartTime", None)
+        status["stats"].pop("startTimer", None)
     for type_ in ("AgentReady", "ConfigurationApplied", "AwaitingRestartToApplyConfiguration"):
         remove_condition(machine, type_)
     set_condition(machine, "Migratable", False, reason="VirtualMachineNonMigratable")
@@ -162,19 +174,26 @@ def show_address(machine: Object, found: Dependencies) -> None:
 
 def show_started(machine: Object) -> None:
     """Note the start's time, for the Uptime column."""
-    machine["status"].setdefault("stats", {})["lastStartTime"] = now_rfc3339()
+    machine["status"].setdefault("stats", {}).update(lastStartTime=now_rfc3339(), startTimer=clock.timer())
+
+
+def time_start(machine: Object) -> None:
+    """See to it that the start of a guest that runs is noted, and timed by this boot's clock."""
+    if "lastStartTime" not in machine["status"].setdefault("stats", {}):
+        show_started(machine)
+    elif since_start(machine) is None:
+        machine["status"]["stats"]["startTimer"] = clock.timer()
 
 
 def show_rebooted(machine: Object) -> bool:
     """The guest went down and came back within the same instance; False when that is shown already."""
-    now = now_rfc3339()
-    started = machine["status"].get("stats", {}).get("lastStartTime")
-    if started and (parse_time(now) - parse_time(started)).total_seconds() < _DOUBLED_SECONDS:
+    ago = since_start(machine)
+    if ago is not None and ago < _DOUBLED_SECONDS:
         return False
     show_started(machine)
     running = find_condition(machine, "Running")
     if running is not None:
-        running["lastTransitionTime"] = now
+        running["lastTransitionTime"] = machine["status"]["stats"]["lastStartTime"]
     return True
 
 
@@ -185,10 +204,9 @@ def show_guest(machine: Object, guest: GuestInfo | None) -> None:
         status.pop("guestOSInfo", None)
         return
     stats = status.setdefault("stats", {})
-    if "guestOSInfo" not in status and stats.get("lastStartTime"):
-        took = parse_time(now_rfc3339()) - parse_time(stats["lastStartTime"])
-        durations = stats.setdefault("launchTimeDuration", {})
-        durations["guestOSAgentStarting"] = go_duration(took.total_seconds())
+    took = since_start(machine)
+    if "guestOSInfo" not in status and took is not None:
+        stats.setdefault("launchTimeDuration", {})["guestOSAgentStarting"] = go_duration(took)
     told = {
         "id": guest.os_id,
         "name": guest.os_name,

@@ -31,7 +31,7 @@ class Time:
 
 def recorder_of(store: EmbeddedStore, time: Time) -> EventRecorder:
     return EventRecorder(
-        store, EVENTS, component="test", host="node1", ttl_seconds=3600, now=time.now, clock=time.monotonic
+        store, EVENTS, component="test", host="node1", ttl_seconds=3600, now=time.now, elapsed=time.monotonic
     )
 
 

@@ -1,0 +1,238 @@
+"""Which operations are accepted beside which, and what becomes of both."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from itertools import product
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from hyperd.controllers.context import Context
+from hyperd.controllers.duty import Sole
+from hyperd.controllers.operation import OperationController
+from hyperd.hypervisor.hypervisor import Hypervisor
+from hyperd.resources.all import EVENT, KINDS, NAMESPACE, VIRTUAL_MACHINE, VIRTUAL_MACHINE_OPERATION
+from hyperd.resources.conditions import find_condition
+from hyperd.resources.kind import Object
+from hyperd.runtime.controller import Manager
+from hyperd.runtime.recorder import EventRecorder
+from hyperd.settings import Settings, StoreSettings
+from hyperd.store.embedded import EmbeddedStore, opened_store
+from hyperd.store.interface import PatchType
+from tests.unit.controllers.world import running
+
+OPERATIONS: Mapping[str, Object] = {
+    "Start": {"type": "Start"},
+    "Stop": {"type": "Stop"},
+    "Stop!": {"type": "Stop", "force": True},
+    "Restart": {"type": "Restart"},
+    "Restart!": {"type": "Restart", "force": True},
+}
+SLOW_START = 0.05
+PHASES = ("Pending", "Starting", "Running", "Degraded", "Pause", "Migrating", "Stopping", "Stopped")
+APPLIES = {
+    "Start": {"Stopped", "Stopping"},
+    "Stop": {"Running", "Degraded", "Starting", "Pause", "Pending"},
+    "Stop!": {"Running", "Degraded", "Starting", "Pause", "Pending", "Stopping"},
+    "Restart": {"Running", "Degraded", "Starting", "Pause"},
+    "Restart!": {"Running", "Degraded", "Starting", "Pause", "Stopping"},
+}
+TAKES_OVER = {
+    ("Stop", "Start"), ("Stop!", "Start"),
+    ("Stop!", "Stop"), ("Restart!", "Stop"),
+    ("Stop!", "Restart"), ("Restart!", "Restart"),
+}  # fmt: skip
+"""As the reference has it: the new one, and the one in progress that it takes over from."""
+
+
+class Desk:
+    """The operations' controller over a real store, and machines that do nothing."""
+
+    def __init__(self, store: EmbeddedStore) -> None:
+        self.store = store
+
+    async def machine(self, name: str, phase: str, policy: str = "Manual") -> None:
+        body: Object = {
+            "metadata": {"namespace": "default", "name": name},
+            "spec": {
+                "virtualMachineClassName": "generic",
+                "cpu": {"cores": 1},
+                "memory": {"size": "1Gi"},
+                "blockDeviceRefs": [{"kind": "VirtualDisk", "name": "a"}],
+                "runPolicy": policy,
+            },
+        }
+        await self.store.create(VIRTUAL_MACHINE, "default", body)
+        await self._show(VIRTUAL_MACHINE, name, {"phase": phase})
+
+    async def operate(self, machine: str, name: str, kind: str, *, phase: str = "") -> None:
+        spec = {**OPERATIONS[kind], "virtualMachineName": machine}
+        body: Object = {"metadata": {"namespace": "default", "name": name}, "spec": spec}
+        await self.store.create(VIRTUAL_MACHINE_OPERATION, "default", body)
+        if phase:
+            await self._show(VIRTUAL_MACHINE_OPERATION, name, {"phase": phase})
+
+    async def _show(self, kind: object, name: str, status: Object) -> None:
+        found = (await self.store.get(kind, "default", name)).object()  # type: ignore[arg-type]
+        found["status"] = status
+        await self.store.update(kind, "default", name, found, subresource="status")  # type: ignore[arg-type]
+
+    async def settled(self, *names: str) -> list[Object]:
+        """The operations, once each was looked at and nothing moves any more."""
+        async with asyncio.timeout(10):
+            while True:
+                before = [await self._get(name) for name in names]
+                await asyncio.sleep(0.05)
+                after = [await self._get(name) for name in names]
+                if before == after and all((op.get("status") or {}).get("phase") for op in after):
+                    return after
+
+    async def _get(self, name: str) -> Object:
+        return (await self.store.get(VIRTUAL_MACHINE_OPERATION, "default", name)).object()
+
+
+@asynccontextmanager
+async def desk(folder: Path, *, started: asyncio.Event | None = None) -> AsyncIterator[Desk]:
+    store = EmbeddedStore(folder / "s.db", settings=StoreSettings(), admit=None, kinds=KINDS)
+    async with opened_store(store):
+        if await store.find(NAMESPACE, "", "default") is None:
+            await store.create(NAMESPACE, "", {"metadata": {"name": "default"}})
+
+        async def info(_: str) -> None:
+            return None
+
+        manager = Manager(store)
+        context = SimpleNamespace(
+            store=store,
+            informer=manager.informer,
+            duty=Sole(),
+            settings=Settings(),
+            hypervisor=SimpleNamespace(info=info),
+            events=EventRecorder(store, EVENT, component="t", host="n"),
+        )
+        manager.add(OperationController(cast(Context, context)))
+
+        async def begin() -> None:
+            if started is not None:
+                await started.wait()
+            await manager.start()
+
+        beginning = asyncio.create_task(begin())
+        if started is None:
+            await beginning
+        try:
+            yield Desk(store)
+        finally:
+            await beginning
+            await manager.stop()
+
+
+def reason(op: Object) -> str:
+    return str((find_condition(op, "Completed") or {}).get("reason"))
+
+
+@pytest.mark.parametrize("new", OPERATIONS)
+async def test_an_operation_alone_is_judged_by_the_phase(new: str, tmp_path: Path) -> None:
+    async with desk(tmp_path) as at:
+        for phase in PHASES:
+            await at.machine(f"vm-{phase.lower()}", phase)
+            await at.operate(f"vm-{phase.lower()}", f"new-{phase.lower()}", new)
+        for phase, op in zip(PHASES, await at.settled(*(f"new-{phase.lower()}" for phase in PHASES)), strict=True):
+            if phase in APPLIES[new]:
+                assert op["status"]["phase"] == "InProgress", phase
+            else:
+                assert reason(op) == "NotApplicableForVirtualMachinePhase", phase
+
+
+@pytest.mark.parametrize(("new", "going"), list(product(OPERATIONS, OPERATIONS)))
+async def test_an_operation_beside_one_in_progress(new: str, going: str, tmp_path: Path) -> None:
+    """Whatever phase the machine is passing through: it is on its way elsewhere."""
+    async with desk(tmp_path) as at:
+        for phase in PHASES:
+            vm = phase.lower()
+            await at.machine(vm, phase)
+            await at.operate(vm, f"old-{vm}", going, phase="InProgress")
+            await at.operate(vm, f"new-{vm}", new)
+        for phase in PHASES:
+            old, op = await at.settled(f"old-{phase.lower()}", f"new-{phase.lower()}")
+            if old["status"]["phase"] == "Completed":
+                assert (phase, going.rstrip("!")) == ("Stopped", "Stop")
+                continue  # it was so already
+            if (new, going) in TAKES_OVER:
+                done = phase == "Stopped" and new.startswith("Stop")
+                assert op["status"]["phase"] == ("Completed" if done else "InProgress"), phase
+                assert old["status"]["phase"] == "Superseded", phase
+                assert reason(old) == "Superseded"
+            elif old["status"]["phase"] == "InProgress":
+                assert (op["status"]["phase"], reason(op)) == ("Failed", "NotReadyToBeExecuted"), phase
+
+
+@pytest.mark.parametrize(("stronger", "weaker"), sorted(TAKES_OVER))
+@pytest.mark.parametrize("first", ["stronger", "weaker"])
+async def test_of_two_that_are_created_before_either_is_looked_at_the_stronger_one_ends_the_other(
+    stronger: str, weaker: str, first: str, tmp_path: Path
+) -> None:
+    """In whichever order they come to be looked at, on every phase that the weaker one applies to."""
+    started = asyncio.Event()
+    async with desk(tmp_path, started=started) as at:
+        phases = [phase for phase in PHASES if phase in APPLIES[weaker]]
+        for phase in phases:
+            vm = phase.lower()
+            await at.machine(vm, phase)
+            for name in ("stronger", "weaker") if first == "stronger" else ("weaker", "stronger"):
+                await at.operate(vm, f"{name}-{vm}", stronger if name == "stronger" else weaker)
+        started.set()
+        for phase in phases:
+            old, op = await at.settled(f"weaker-{phase.lower()}", f"stronger-{phase.lower()}")
+            assert op["status"]["phase"] in ("InProgress", "Completed"), phase
+            assert old["status"]["phase"] == "Superseded", phase
+
+
+@pytest.mark.parametrize(("one", "other"), [("Start", "Start"), ("Stop", "Restart"), ("Stop!", "Restart!")])
+async def test_of_two_rivals_that_are_created_at_once_one_is_refused(one: str, other: str, tmp_path: Path) -> None:
+    started = asyncio.Event()
+    async with desk(tmp_path, started=started) as at:
+        phase = "Stopped" if one == "Start" else "Running"
+        for number in range(20):
+            await at.machine(f"vm-{number}", phase)
+            await at.operate(f"vm-{number}", f"a-{number}", one)
+            await at.operate(f"vm-{number}", f"b-{number}", other)
+        started.set()
+        for number in range(20):
+            found = await at.settled(f"a-{number}", f"b-{number}")
+            assert sorted(op["status"]["phase"] for op in found) == ["Failed", "InProgress"]
+            assert {reason(op) for op in found if op["status"]["phase"] == "Failed"} == {"NotReadyToBeExecuted"}
+
+
+@pytest.mark.parametrize("policy", ["Manual", "AlwaysOnUnlessStoppedManually"])
+@pytest.mark.parametrize("delay", [0, SLOW_START / 10, SLOW_START / 2, SLOW_START * 2])
+async def test_a_stop_right_after_a_start_leaves_the_machine_off(
+    delay: float, policy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slowly(self: Hypervisor, uid: str, *, paused: bool = False) -> None:
+        await asyncio.sleep(SLOW_START)
+        await start_domain(self, uid, paused=paused)
+
+    start_domain = Hypervisor.start_domain
+    monkeypatch.setattr(Hypervisor, "start_domain", slowly)
+    async with running() as world:
+        await world.make()
+        await world.store.patch(VIRTUAL_MACHINE, "default", "vm", PatchType.MERGE, {"spec": {"runPolicy": policy}})
+        await world.operate("Stop", "first", force=True)
+        await world.phase("Completed", VIRTUAL_MACHINE_OPERATION, "first")
+        for number in range(3):
+            await world.operate("Start", f"start-{number}")
+            await asyncio.sleep(delay)
+            await world.operate("Stop", f"stop-{number}")
+            await world.phase("Completed", VIRTUAL_MACHINE_OPERATION, f"stop-{number}")
+            assert not await world.active()
+            start = await world.store.get(VIRTUAL_MACHINE_OPERATION, "default", f"start-{number}")
+            assert start.object()["status"]["phase"] == "Superseded" or delay == SLOW_START * 2
+            await world.looked()
+            assert not await world.active()
+            assert (await world.phase("Stopped"))["status"]["phase"] == "Stopped"

@@ -1,0 +1,148 @@
+"""A whole daemon in this process, over libvirt's test driver, with one machine of one disk."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import libvirt
+
+from hyperd.controllers.machine.controller import MachineController
+from hyperd.controllers.operation import OperationController
+from hyperd.daemon import Daemon
+from hyperd.hypervisor.hypervisor import Hypervisor
+from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_MACHINE, VIRTUAL_MACHINE_OPERATION
+from hyperd.resources.kind import Kind, Object
+from hyperd.resources.meta import Key
+from hyperd.settings import Settings
+from hyperd.store.interface import Store
+
+KEPT = 3
+NAME = Key("default", "vm")
+
+
+class World:
+    """One daemon; ``restart`` makes another one over the same state, and guests go on."""
+
+    def __init__(self, folder: Path) -> None:
+        self._settings = Settings.model_validate(
+            {
+                "instance": "inproc",
+                "state_dir": folder / "s",
+                "run_dir": folder / "r",
+                "log_dir": folder / "l",
+                "api": {"port": 0},
+                "hypervisor": {"uri": "test:///default"},
+                "registry": {"url": "http://127.0.0.1:9"},
+                "network": {"virtual_machine_cidrs": []},
+                "storage": {"reserve_bytes": 0},
+                "operations": {"keep_per_vm": KEPT},
+            }
+        )
+        self._daemon = Daemon(self._settings)
+
+    async def start(self) -> None:
+        await self._daemon.start()
+
+    async def stop(self) -> None:
+        await self._daemon.stop()
+
+    async def restart(self) -> None:
+        await self.stop()
+        self._daemon = Daemon(self._settings)
+        await self.start()
+
+    @property
+    def store(self) -> Store:
+        return self._daemon._context.store
+
+    @property
+    def hypervisor(self) -> Hypervisor:
+        return self._daemon._context.hypervisor
+
+    def look(self) -> None:
+        """Have the machine and its operations looked at now, as at the end of a timer."""
+        for controller in self._daemon._controllers:
+            if isinstance(controller, MachineController):
+                controller.enqueue(NAME)
+            elif isinstance(controller, OperationController):
+                for item in controller._operations.items():
+                    controller.enqueue(Key(item.namespace, item.name))
+
+    async def settled(self) -> None:
+        """Nothing is worked on, and nothing waits to be."""
+        while any(c.queue._dirty or c.queue._working for c in self._daemon._controllers):
+            await asyncio.sleep(0.01)
+
+    async def looked(self) -> None:
+        await asyncio.sleep(0.05)
+        self.look()
+        await self.settled()
+
+    async def make(self, **spec: object) -> Object:
+        meta = {"namespace": "default", "name": "vm"}
+        disk = {"metadata": meta, "spec": {"persistentVolumeClaim": {"size": "1Mi"}}}
+        await self.store.create(VIRTUAL_DISK, "default", disk)
+        body = {
+            "metadata": meta,
+            "spec": {
+                "cpu": {"cores": 1},
+                "memory": {"size": "128Mi"},
+                "blockDeviceRefs": [{"kind": "VirtualDisk", "name": "vm"}],
+                "runPolicy": "AlwaysOnUnlessStoppedManually",
+                **spec,
+            },
+        }
+        await self.store.create(VIRTUAL_MACHINE, "default", body)
+        return await self.phase("Running")
+
+    async def operate(self, type_: str, name: str, **spec: object) -> None:
+        body = {
+            "metadata": {"namespace": "default", "name": name},
+            "spec": {"type": type_, "virtualMachineName": "vm", **spec},
+        }
+        await self.store.create(VIRTUAL_MACHINE_OPERATION, "default", body)
+
+    async def phase(self, wanted: str, kind: Kind = VIRTUAL_MACHINE, name: str = "vm") -> Object:
+        return await self.until(lambda obj: (obj.get("status") or {}).get("phase") == wanted, kind, name)
+
+    async def until(self, holds: Callable[[Object], bool], kind: Kind, name: str) -> Object:
+        async with asyncio.timeout(20):
+            while True:
+                item = await self.store.find(kind, "default", name)
+                if item is not None and holds(item):
+                    return item
+                await asyncio.sleep(0.02)
+
+    async def gone(self) -> None:
+        async with asyncio.timeout(20):
+            while await self.store.find(VIRTUAL_MACHINE, "default", "vm") is not None:
+                await asyncio.sleep(0.02)
+
+    async def active(self) -> bool:
+        vm = await self.store.get(VIRTUAL_MACHINE, "default", "vm")
+        info = await self.hypervisor.info(vm.uid)
+        return info is not None and info.active
+
+
+@asynccontextmanager
+async def running() -> AsyncIterator[World]:
+    folder = Path(tempfile.mkdtemp(prefix="hvk"))
+    # The test driver's host is there as long as somebody is connected to it.
+    held = await asyncio.to_thread(libvirt.open, "test:///default")
+    world = World(folder)
+    await world.start()
+    try:
+        yield world
+    finally:
+        await world.stop()
+        for domain in await asyncio.to_thread(held.listAllDomains):
+            if domain.name().startswith("inproc"):
+                domain.destroy() if domain.isActive() else None
+                domain.undefine()
+        await asyncio.to_thread(held.close)
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
