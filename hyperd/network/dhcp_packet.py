@@ -2,6 +2,10 @@
 
 Pure, and fed by hostile guests: ``parse`` never raises, whatever the bytes. Only DISCOVER, REQUEST and INFORM
 with the VM's own MAC are answered, always with the VM's one address and an infinite lease.
+
+The address is a ``/32``: a guest reaches its gateway, and all else through it, by the classless routes of option
+121, which Windows calls 249 as well. A guest that names what it wants to be told, and neither of these among it,
+would be left without a route; it is told its network's mask, and the tap answers for its neighbours.
 """
 
 from __future__ import annotations
@@ -50,7 +54,10 @@ class Option(IntEnum):
     LEASE_TIME = 51
     MESSAGE = 53
     SERVER = 54
+    WANTED = 55
     CLIENT_ID = 61
+    CLASSLESS_ROUTES = 121
+    CLASSLESS_ROUTES_OF_WINDOWS = 249
     END = 255
 
 
@@ -70,7 +77,7 @@ class Lease:
 
 @dataclass(frozen=True)
 class Request:
-    """A guest's message. Addresses are 0.0.0.0, ``client_id`` empty, where the guest sent none."""
+    """A guest's message. Addresses are 0.0.0.0, ``client_id`` and ``wanted`` empty, where the guest sent none."""
 
     message: int
     transaction: int
@@ -81,6 +88,8 @@ class Request:
     requested: IPv4Address
     server: IPv4Address
     client_id: bytes
+    wanted: bytes = b""
+    """Codes of the options that the guest would like to be told."""
 
 
 def mac_bytes(mac: str) -> bytes:
@@ -111,6 +120,7 @@ def parse(frame: bytes) -> Request | None:
         requested=_address(options.get(Option.REQUESTED_ADDRESS)),
         server=_address(options.get(Option.SERVER)),
         client_id=options.get(Option.CLIENT_ID, b""),
+        wanted=options.get(Option.WANTED, b""),
     )
 
 
@@ -176,7 +186,7 @@ def _reply(request: Request, lease: Lease, message: Message) -> bytes:
     )
     options = _option(Option.MESSAGE, bytes((message,))) + _option(Option.SERVER, lease.gateway.packed)
     if message != Message.NAK:
-        options += _configuration(lease)
+        options += _configuration(lease, classless=_takes_classless_routes(request))
         if not informed:
             options += _option(Option.LEASE_TIME, _INFINITE)
     if request.client_id:
@@ -187,14 +197,31 @@ def _reply(request: Request, lease: Lease, message: Message) -> bytes:
     return _frame(payload, lease, target=known if known != _ANY else lease.address, mac=request.mac)
 
 
-def _configuration(lease: Lease) -> bytes:
-    options = _option(Option.MASK, lease.network.netmask.packed) + _option(Option.ROUTER, lease.gateway.packed)
+def _takes_classless_routes(request: Request) -> bool:
+    asked = {Option.CLASSLESS_ROUTES, Option.CLASSLESS_ROUTES_OF_WINDOWS} & set(request.wanted)
+    return bool(asked) or not request.wanted
+
+
+def _configuration(lease: Lease, *, classless: bool) -> bytes:
+    mask = _BROADCAST if classless else lease.network.netmask
+    routes = _classless_routes(lease.gateway)
+    options = (
+        _option(Option.MASK, mask.packed)
+        + _option(Option.ROUTER, lease.gateway.packed)
+        + _option(Option.CLASSLESS_ROUTES, routes)
+        + _option(Option.CLASSLESS_ROUTES_OF_WINDOWS, routes)
+    )
     if lease.dns:
         options += _option(Option.DNS, b"".join(server.packed for server in lease.dns[:8]))
     hostname = lease.hostname.encode("ascii", "ignore")[:63]
     if hostname:
         options += _option(Option.HOSTNAME, hostname)
     return options + _option(Option.MTU, lease.mtu.to_bytes(2, "big"))
+
+
+def _classless_routes(gateway: IPv4Address) -> bytes:
+    """RFC 3442: the gateway on the link, everything else through it."""
+    return b"\x20" + gateway.packed + _ANY.packed + b"\0" + gateway.packed
 
 
 def _option(code: Option, data: bytes) -> bytes:

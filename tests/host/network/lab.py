@@ -43,6 +43,15 @@ def run(*argv: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     return subprocess.run(argv, check=check, capture_output=True, text=True, timeout=30)
 
 
+_CLASSFUL = "ip route replace default via $router\n"
+_CLASSLESS = """set -- $staticroutes
+while [ $# -ge 2 ]; do
+    if [ "$2" = 0.0.0.0 ]; then ip route replace "$1" dev eth0; else ip route replace "$1" via "$2" dev eth0; fi
+    shift 2
+done
+"""
+
+
 class Guest:
     """A machine behind a tap: a namespace whose eth0 is joined, frame by frame, to the host's tap."""
 
@@ -102,20 +111,25 @@ class Guest:
     def pings(self, address: str, *options: str) -> bool:
         return self.run("busybox", "ping", "-c", "1", "-W", "2", *options, address, check=False).returncode == 0
 
-    def dhcp(self, folder: Path) -> dict[str, str]:
-        """Ask for a lease once, with a real client, and apply it; what it was told, empty without an answer."""
+    def dhcp(self, folder: Path, *, classless: bool = False) -> dict[str, str]:
+        """Ask for a lease once, with a real client, and apply it; what it was told, empty without an answer.
+
+        ``classless`` is whether it knows of classless routes; then it takes those instead of the router.
+        """
         told = folder / "lease"
         script = folder / "script"
         script.write_text(
             "#!/bin/sh\n"
             f'[ "$1" = bound ] || exit 0\nenv > {told}\n'
-            "ip address replace $ip/$mask dev eth0\nip route replace default via $router\n"
+            "ip address replace $ip/$mask dev eth0\n"
+            f"{_CLASSLESS if classless else _CLASSFUL}"
             "ip link set eth0 mtu $mtu\n"
         )
         script.chmod(0o755)
         told.unlink(missing_ok=True)
         client = ["busybox", "udhcpc", "-i", "eth0", "-n", "-q", "-f", "-t", "2", "-T", "1", "-s", str(script)]
-        self.run(*client, "-O", "mtu", "-x", "hostname:guest", check=False)
+        asked = ("-O", "staticroutes") if classless else ()
+        self.run(*client, *asked, "-O", "mtu", "-x", "hostname:guest", check=False)
         if not told.exists():
             return {}
         return dict(line.split("=", 1) for line in told.read_text().splitlines() if "=" in line)

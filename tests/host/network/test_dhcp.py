@@ -61,6 +61,29 @@ async def test_a_guest_configures_itself_and_reaches_host_and_neighbour(
     assert await asyncio.to_thread(guests[0].pings, "10.66.10.3", "-s", "1422")
 
 
+@pytest.mark.parametrize("neighbour_is_classless", [False, True])
+async def test_a_guest_that_knows_classless_routes_has_an_address_alone_and_reaches_all(
+    network: HostNetwork, server: DhcpServer, connect: ConnectGuest, tmp_path: Path, neighbour_is_classless: bool
+) -> None:
+    first, second = spec(2), spec(3)
+    for tap in (first, second):
+        await network.ensure_tap(tap)
+        server.serve(tap.name, lease(tap))
+    guest, neighbour = connect(first), connect(second)
+    told = await asyncio.to_thread(guest.dhcp, tmp_path, classless=True)
+    assert (told["ip"], told["mask"], told["router"]) == ("10.66.10.2", "32", "10.66.10.1")
+    assert told["staticroutes"].split() == ["10.66.10.1/32", "0.0.0.0", "0.0.0.0/0", "10.66.10.1"]
+    routes = (await asyncio.to_thread(guest.run, "ip", "-4", "route")).stdout.splitlines()
+    assert [" ".join(route.split()) for route in routes] == [
+        "default via 10.66.10.1 dev eth0",
+        "10.66.10.1 dev eth0 scope link",
+    ]
+    assert await asyncio.to_thread(neighbour.dhcp, tmp_path, classless=neighbour_is_classless)
+    for address in ("10.66.10.1", "10.66.10.3"):
+        assert await asyncio.to_thread(guest.pings, address)
+    assert await asyncio.to_thread(neighbour.pings, "10.66.10.2")
+
+
 async def test_another_mac_is_not_answered(
     network: HostNetwork, server: DhcpServer, connect: ConnectGuest, tmp_path: Path
 ) -> None:

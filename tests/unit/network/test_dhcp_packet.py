@@ -24,6 +24,8 @@ LEASE = Lease(
     server_mac="02:a9:fe:00:00:01",
 )
 ANY = IPv4Address(0)
+ROUTES = bytes([32, 10, 66, 10, 1, 0, 0, 0, 0, 0, 10, 66, 10, 1])
+"""10.66.10.1/32 on the link, and 0.0.0.0/0 via 10.66.10.1."""
 
 
 def frame(
@@ -69,8 +71,10 @@ def test_a_discover_is_offered_the_vms_address_for_ever() -> None:
     assert told == {
         Option.MESSAGE: bytes((Message.OFFER,)),
         Option.SERVER: LEASE.gateway.packed,
-        Option.MASK: b"\xff\xff\xff\x00",
+        Option.MASK: b"\xff\xff\xff\xff",
         Option.ROUTER: LEASE.gateway.packed,
+        Option.CLASSLESS_ROUTES: ROUTES,
+        Option.CLASSLESS_ROUTES_OF_WINDOWS: ROUTES,
         Option.DNS: b"\xc0\x00\x025\xc0\x00\x026",
         Option.HOSTNAME: b"web-1",
         Option.MTU: (1450).to_bytes(2, "big"),
@@ -198,3 +202,44 @@ def test_options_cut_anywhere_are_read_up_to_the_cut(tail: bytes) -> None:
     request = parse(bytes(grown))
     assert request is not None
     assert request.requested == LEASE.address
+
+
+CLIENTS = {
+    "systemd-networkd": (bytes([1, 3, 6, 12, 15, 26, 28, 42, 119, 120, 121, 249]), 32),
+    "NetworkManager": (bytes([1, 2, 6, 12, 15, 26, 28, 121, 3, 33, 40, 41, 42, 119, 249, 252, 17]), 32),
+    "dhcpcd": (bytes([1, 121, 33, 3, 6, 15, 26, 28, 51, 54, 58, 59, 119]), 32),
+    "ISC dhclient as Debian configures it": (bytes([1, 28, 2, 3, 15, 6, 119, 12, 44, 47, 26, 121, 42]), 32),
+    "ISC dhclient without the option": (bytes([1, 28, 2, 3, 15, 6, 12]), 24),
+    "Windows": (bytes([1, 3, 6, 15, 31, 33, 43, 44, 46, 47, 119, 121, 249, 252]), 32),
+    "Windows XP": (bytes([1, 15, 3, 6, 44, 46, 47, 31, 33, 249, 43]), 32),
+    "busybox": (bytes([1, 3, 6, 12, 15, 28, 42]), 24),
+    "busybox -O staticroutes": (bytes([1, 3, 6, 12, 15, 28, 42, 121]), 32),
+    "iPXE": (bytes([1, 3, 6, 7, 12, 15, 17, 43, 60, 66, 67, 119, 128]), 24),
+    "nothing asked for": (b"", 32),
+}
+"""What clients ask for, and the prefix that their address then has."""
+
+
+@pytest.mark.parametrize("message", [Message.DISCOVER, Message.REQUEST, Message.INFORM])
+@pytest.mark.parametrize("client", CLIENTS)
+def test_every_client_gets_a_mask_with_which_it_finds_its_route(client: str, message: Message) -> None:
+    wanted, prefix = CLIENTS[client]
+    options = [(Option.REQUESTED_ADDRESS, LEASE.address.packed)] if message is Message.REQUEST else []
+    if wanted:
+        options.append((Option.WANTED, wanted))
+    address = LEASE.address if message is Message.INFORM else ANY
+    answered = reply(frame(message, client=address, options=tuple(options)))
+    assert answered is not None
+    told = options_of(answered)
+    assert told[Option.MASK] == ((0xFFFFFFFF << (32 - prefix)) & 0xFFFFFFFF).to_bytes(4, "big")
+    assert told[Option.ROUTER] == LEASE.gateway.packed
+    assert told[Option.CLASSLESS_ROUTES] == told[Option.CLASSLESS_ROUTES_OF_WINDOWS] == ROUTES
+
+
+def test_the_longest_answer_is_one_that_every_client_must_take() -> None:
+    """RFC 2131: a client accepts 576 bytes of IP datagram."""
+    dns = tuple(IPv4Address(f"192.0.2.{last}") for last in range(20))
+    options = ((Option.CLIENT_ID, b"c" * 19), (Option.WANTED, bytes(range(1, 250))))
+    answered = reply(frame(options=options), replace(LEASE, hostname="h" * 63, dns=dns))
+    assert answered is not None
+    assert len(answered) - 14 <= 576
