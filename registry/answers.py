@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 import aiohttp
 
+from hyperd import clock
 from hyperd.errors import HyperdError, InternalError, NotFound, PermanentError, ServiceUnavailable, TemporaryError
 from hyperd.imagefile.detect import FAILED
 
@@ -42,7 +42,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     if said.isascii() and said.isdigit():
         return min(float(said[:9]), LONGEST_DELAY_SECONDS)
     try:
-        now = parsedate_to_datetime(headers["Date"]) if "Date" in headers else datetime.now(UTC)
+        now = parsedate_to_datetime(headers["Date"]) if "Date" in headers else clock.now()
         until = parsedate_to_datetime(said)
         return min(max((until - now).total_seconds(), 0.0), LONGEST_DELAY_SECONDS)
     except (ValueError, TypeError, OverflowError):

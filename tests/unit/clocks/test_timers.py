@@ -254,6 +254,7 @@ def test_a_node_s_heartbeat_moves_every_five_minutes(time_: SteppedClock, step: 
 READS_DATES = {
     "hyperd/api/protobuf.py": "the wire's form of a time",
     "hyperd/api/audit.py": "prints",
+    "hyperd/api/audit_entry.py": "prints",
     "hyperd/api/session_lease.py": "a hint for what is seen for the first time",
     "hyperd/api/tables.py": "ages, for people",
     "hyperd/api/tokens.py": "the end of a token is a date",

@@ -25,9 +25,11 @@ OWN = (
 TRUST = {
     "phase": OWN,
     "observedGeneration": OWN,
-    "conditions": OWN,
     "stats": OWN,
     "retry": OWN,
+    "phaseTimer": OWN,
+    "startTimer": OWN,
+    "retentionTimer": OWN,
     "resources": SHOWN,
     "capacity": SHOWN,
     "size": SHOWN,
