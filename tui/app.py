@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
+import sys
 from collections.abc import Sequence
 
+from rich.console import RenderableType
 from textual import events
 from textual.app import App
 
+from hyperd.client import sanitize
 from hyperd.client.home import Home
 from hyperd.client.kinds import built_in
+from tui.driver import TerminalDriver
 from tui.fleet import Fleet
 from tui.screens.main import MainScreen
 from tui.views import VIEWS
@@ -26,7 +33,7 @@ class HvApp(App[None], inherit_bindings=False):
     def __init__(
         self, homes: Sequence[Home], *, namespace: str = "", machine: str = "", escape: str = "^]"
     ) -> None:
-        super().__init__()
+        super().__init__(driver_class=TerminalDriver if sys.stdin and sys.stdin.isatty() else None)
         wanted = [view.plural for view in VIEWS]
         resources = [resource for resource in built_in() if resource.plural in wanted]
         self.fleet = Fleet(homes, resources)
@@ -34,6 +41,9 @@ class HvApp(App[None], inherit_bindings=False):
 
     def on_mount(self) -> None:
         """Show the screen; follow the fleet once it has been painted."""
+        if not self.is_headless:
+            # Ended from outside, the terminal is given back too.
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.exit, None, 128 + signal.SIGTERM)
         self.push_screen(self.main)
         self.call_after_refresh(self._follow)
 
@@ -42,6 +52,21 @@ class HvApp(App[None], inherit_bindings=False):
         if event.is_printable and event.character is not None and self.main.takes_late(event.character):
             event.stop()
             event.prevent_default()
+
+    def panic(self, *renderables: RenderableType) -> None:
+        """End, and not as if all were well."""
+        self._return_code = self._return_code or 1
+        super().panic(*renderables)
+
+    def _fatal_error(self) -> None:
+        """A defect of ours: one sentence, unless its place is asked for."""
+        error = sys.exc_info()[1]
+        if os.environ.get("HV_DEBUG") or error is None:
+            super()._fatal_error()
+            return
+        text = f"hv: unexpected {type(error).__name__}: {error} (HV_DEBUG=1 shows where; this is a defect)"
+        self._exit_renderables.append(sanitize.text(text))
+        self._close_messages_no_wait()
 
     def _follow(self) -> None:
         self.run_worker(self.fleet.run(self.main.tell), name="fleet", group="fleet", exit_on_error=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hyperd.client import ages, sanitize
+from hyperd.client.amounts import address, quantity
 from hyperd.client.fieldpath import value_at
 from hyperd.client.health import Health, Level, health
 from tui.fleet import Key, Object
@@ -67,7 +68,22 @@ def _about(obj: Object) -> str:
 
 
 def _memory(obj: Object) -> Any:
-    return value_at(obj, ".status.resources.memory.size") or value_at(obj, ".spec.memory.size")
+    return _bytes(value_at(obj, ".status.resources.memory.size") or value_at(obj, ".spec.memory.size"))
+
+
+def _size(path: str) -> Getter:
+    return lambda obj: _bytes(value_at(obj, path))
+
+
+def _bytes(value: Any) -> Any:
+    """A quantity of bytes in the unit that people read; what is none stays as it is."""
+    number = quantity(value)
+    if number is None:
+        return value
+    for unit, size in (("Ti", 1 << 40), ("Gi", 1 << 30), ("Mi", 1 << 20), ("Ki", 1 << 10)):
+        if number >= size:
+            return f"{number / size:.4g}{unit}"
+    return f"{number:.0f}"
 
 
 def _cores(obj: Object) -> Any:
@@ -88,8 +104,8 @@ _AGE = (Column("AGE", 5, right=True, rank=2, age=True), _time(".metadata.creatio
 _IMAGE = (
     _STATE,
     (Column("FORMAT", 6, rank=2), _at(".status.format")),
-    (Column("STORED", 9, right=True, rank=1), _at(".status.size.stored")),
-    (Column("UNPACKED", 9, right=True, rank=1), _at(".status.size.unpacked")),
+    (Column("STORED", 9, right=True, rank=1, number=quantity), _size(".status.size.stored")),
+    (Column("UNPACKED", 9, right=True, rank=1, number=quantity), _size(".status.size.unpacked")),
     (Column("SOURCE", 20, grow=2, rank=4), _source),
     _AGE,
 )
@@ -101,8 +117,8 @@ VIEWS: tuple[View, ...] = (
         "virtualmachines", "machines", "1", "vm vms virtualmachine virtualmachines machines",
         _NAME, _NAMESPACE, _STATE,
         (Column("CPU", 3, right=True, rank=1), _cores),
-        (Column("MEMORY", 7, right=True, rank=1), _memory),
-        (Column("ADDRESS", 15, rank=1), _at(".status.ipAddress")),
+        (Column("MEMORY", 7, right=True, rank=1, number=quantity), _memory),
+        (Column("ADDRESS", 15, rank=1, number=address), _at(".status.ipAddress")),
         (Column("NODE", 12, grow=1, rank=4), _at(".status.nodeName")),
         (Column("UPTIME", 6, right=True, rank=5, age=True), _time(".status.stats.lastStartTime")),
         _AGE,
@@ -115,7 +131,7 @@ VIEWS: tuple[View, ...] = (
     _view(
         "virtualdisks", "disks", "2", "vd vds virtualdisk virtualdisks disks",
         _NAME, _NAMESPACE, _STATE,
-        (Column("SIZE", 9, right=True, rank=1), _at(".status.capacity")),
+        (Column("SIZE", 9, right=True, rank=1, number=quantity), _size(".status.capacity")),
         (Column("MACHINE", 16, grow=1, rank=1), _first_user),
         (Column("SOURCE", 20, grow=2, rank=4), _source),
         _AGE,
@@ -132,8 +148,8 @@ VIEWS: tuple[View, ...] = (
     _view(
         "nodes", "nodes", "5", "node nodes no",
         _NAME, _STATE,
-        (Column("CPU", 4, right=True, rank=1), _at(".status.capacity.cpu")),
-        (Column("MEMORY", 11, right=True, rank=1), _at(".status.capacity.memory")),
+        (Column("CPU", 4, right=True, rank=1, number=quantity), _at(".status.capacity.cpu")),
+        (Column("MEMORY", 11, right=True, rank=1, number=quantity), _size(".status.capacity.memory")),
         (Column("VERSION", 16, grow=1, rank=2), _at(".status.nodeInfo.kubeletVersion")),
         (Column("KERNEL", 20, grow=1, rank=3), _at(".status.nodeInfo.kernelVersion")),
         _AGE,

@@ -38,7 +38,7 @@ clusters:
     server: {server}
     certificate-authority-data: {authority}
 users:
-- name: admin
+- name: {user}
   user:
     client-certificate-data: {certificate}
     client-key-data: {key}
@@ -46,7 +46,7 @@ contexts:
 - name: {name}
   context:
     cluster: {name}
-    user: admin
+    user: {user}
     namespace: default
 """
 
@@ -173,6 +173,7 @@ def write_kubeconfig(settings: Settings, pki: Pki, port: int) -> None:
     address = f"[{host}]" if ":" in host else host
     text = _KUBECONFIG.format(
         name=json.dumps(name),
+        user=json.dumps(f"admin@{name}"),
         server=json.dumps(f"https://{address}:{port}"),
         authority=inline(pki.ca.certificate),
         certificate=inline(pki.client.certificate),

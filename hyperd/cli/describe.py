@@ -35,10 +35,16 @@ def run(args: argparse.Namespace) -> int:
     client = client_of(args)
     word, _, first = args.kind.partition("/")
     names = ([first] if first else []) + args.names
+    if any("/" in name for name in args.names):
+        from hyperd.client.words import pairs
+
+        wanted = [(kinds.resolve(kind, client)[0], [name]) for kind, name in pairs([args.kind, *args.names])]
+    else:
+        wanted = [(resource, names) for resource in kinds.resolve(word, client)]
     shown = 0
-    for resource in kinds.resolve(word, client):
+    for resource, named in wanted:
         namespace = client.home.namespace if resource.namespaced else None
-        chosen = names or [item["metadata"]["name"] for item in client.list(resource, namespace)["items"]]
+        chosen = named or [item["metadata"]["name"] for item in client.list(resource, namespace)["items"]]
         for name in chosen:
             obj = client.get(resource, namespace, name)
             sys.stdout.write("\n" * bool(shown) + text_of(obj, resource, events_of(client, obj)))

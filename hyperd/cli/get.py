@@ -49,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
     client = client_of(args)
     if not args.kinds:
         return _list_kinds(client)
+    if any("/" in name for name in args.names):
+        return _mixed(args, client)
     wanted, names = _resolve(args, client)
     if args.watch:
         if len(wanted) != 1 or len(names) > 1:
@@ -74,11 +76,44 @@ def _resolve(args: argparse.Namespace, client: Client) -> tuple[list[Resource], 
     return wanted, names
 
 
+def _mixed(args: argparse.Namespace, client: Client) -> int:
+    """``vm/a vd/b``: each its own kind, in the order they are named."""
+    from hyperd.client.words import pairs
+
+    named = pairs([args.kinds, *args.names])
+    if args.watch:
+        from hyperd.errors import BadRequest
+
+        raise BadRequest("A watch follows one kind, and all objects or one.")
+    groups: list[tuple[Resource, list[str]]] = []
+    for word, name in named:
+        (resource,) = kinds.resolve(word, client)[:1]
+        if not groups or groups[-1][0].plural != resource.plural:
+            groups.append((resource, []))
+        groups[-1][1].append(name)
+    if args.output in ("yaml", "json"):
+        items = [
+            client.get(resource, _scope(args, client, resource), name)
+            for resource, names in groups
+            for name in names
+        ]
+        shown = items[0] if len(items) == 1 else {"apiVersion": "v1", "kind": "List", "items": items}
+        sys.stdout.write(document(shown, args.output))
+        return 0
+    for at, (resource, names) in enumerate(groups):
+        if at and args.output != "name":
+            emit([""])
+        _tables(args, client, [resource], names, prefix=len(groups) > 1)
+    return 0
+
+
 def _scope(args: argparse.Namespace, client: Client, resource: Resource) -> str | None:
     return None if args.all_namespaces or not resource.namespaced else client.home.namespace
 
 
-def _tables(args: argparse.Namespace, client: Client, wanted: list[Resource], names: list[str]) -> int:
+def _tables(
+    args: argparse.Namespace, client: Client, wanted: list[Resource], names: list[str], *, prefix: bool = False
+) -> int:
     printed = 0
     for resource in wanted:
         scope = _scope(args, client, resource)
@@ -95,7 +130,7 @@ def _tables(args: argparse.Namespace, client: Client, wanted: list[Resource], na
         if args.output == "name":
             emit(object_name(resource, row["object"]["metadata"]["name"]) for row in rows)
         else:
-            printer = _printer(args, resource, prefix=f"{resource.short}/" if len(wanted) > 1 else "")
+            printer = _printer(args, resource, prefix=f"{resource.short}/" if prefix or len(wanted) > 1 else "")
             emit(([""] if printed else []) + printer.format(tables[0]))
         printed += 1
     if not printed:

@@ -9,11 +9,11 @@ import sys
 from typing import Any
 
 from hyperd.cli.options import seconds
-from hyperd.client.home import DEFAULT_NAMESPACE, DEFAULT_SOCKET, Home, find, kubeconfig_paths
-from hyperd.client.kubeconfig import merge, parse
+from hyperd.client.home import DEFAULT_NAMESPACE, DEFAULT_SOCKET, Home, find, kubeconfig_paths, local
+from hyperd.client.kubeconfig import load, merge, parse, renamed
 from hyperd.client.sync import Client
 from hyperd.client.yamltext import dump
-from hyperd.errors import BadRequest, Forbidden, NotFound
+from hyperd.errors import BadRequest, Forbidden, HyperdError, NotFound
 from hyperd.roles import Role
 
 EXAMPLES = """\
@@ -31,6 +31,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--file", default=os.environ.get("HYPERD_STATE_DIR", ""), help="kubeconfig that hyperd wrote"
     )
+    parser.add_argument("--as", dest="called", default="", metavar="NAME", help="what to call cluster and context")
     parser.add_argument("--merge", action="store_true", help="merge it into your own kubeconfig")
     parser.add_argument("--role", choices=[role.value for role in Role], help="make a token of this role for it")
     parser.add_argument("--name", default="", help="the token's name (default: the role and some letters)")
@@ -44,17 +45,29 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print or merge."""
     document = _for_token(args) if args.role or args.token else _administrators(args)
+    if args.called:
+        document = renamed(document, args.called)
     if not args.merge:
         sys.stdout.write(json.dumps(document, indent=2) + "\n" if args.output == "json" else dump(document))
         return 0
-    path = kubeconfig_paths(args.kubeconfig)[0]
-    existing: dict[str, Any] = {}
-    if os.path.exists(path):
-        with open(path, encoding="utf-8") as file:
-            existing = parse(file.read(), path)
-    _write(path, dump(merge(existing, document)))
+    paths = kubeconfig_paths(args.kubeconfig)
+    existing = [_existing(path) for path in paths]
+    path = os.path.realpath(paths[0])
+    _write(path, dump(merge(existing[0], document, existing[1:])))
     print(f'Merged into {path}; the current context is "{document.get("current-context", "")}".')
     return 0
+
+
+def _existing(path: str) -> dict[str, Any]:
+    """What is in a file of the user's; nothing where there is none."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+    except FileNotFoundError:
+        return {}
+    except UnicodeDecodeError as err:
+        raise BadRequest(f"The kubeconfig {path} is not UTF-8 text; nothing was merged.") from err
+    return parse(text, path) if text.strip() else {}
 
 
 def _for_token(args: argparse.Namespace) -> dict[str, Any]:
@@ -98,11 +111,9 @@ def _cluster(home: Home) -> dict[str, Any]:
 def _administrators(args: argparse.Namespace) -> dict[str, Any]:
     """The file that hyperd wrote; its folder is a setting of the daemon, which another socket does not tell."""
     socket = args.socket or os.environ.get("HYPERD_SOCKET") or DEFAULT_SOCKET
-    if not args.file and socket != DEFAULT_SOCKET:
-        raise BadRequest(
-            f"The hyperd at {socket} may keep its kubeconfig anywhere; name it or its state folder with --file."
-        )
     source = args.file or DEFAULT_FILE
+    if not args.file and socket != DEFAULT_SOCKET:
+        source = _beside(socket)
     if os.path.isdir(source):
         source = os.path.join(source, "kubeconfig")
     try:
@@ -114,6 +125,34 @@ def _administrators(args: argparse.Namespace) -> dict[str, Any]:
         ) from err
     except PermissionError as err:
         raise Forbidden(f"You may not read {source}: become root, as it holds an administrator's key.") from err
+
+
+def _beside(socket: str) -> str:
+    """The kubeconfig of the hyperd at ``socket``, from where such folders lie beside each other.
+
+    It counts only when it leads to the same objects. Raises BadRequest that says where was looked.
+    """
+    run = os.path.dirname(os.path.abspath(socket))
+    roots = [os.path.join(os.path.dirname(run), folder) for folder in ("lib", "state", "")]
+    roots.append(os.path.join("/var/lib", os.path.basename(run)))
+    tried = [os.path.normpath(os.path.join(root, "kubeconfig")) for root in roots]
+    wanted = _store_of(local(socket))
+    for path in filter(os.path.isfile, tried):
+        try:
+            if _store_of(load([path]).home()) == wanted:
+                return path
+        except HyperdError:
+            continue
+    raise BadRequest(
+        f"The kubeconfig of the hyperd at {socket} is at none of {', '.join(tried)}; name it, or the state folder "
+        "of that hyperd (state_dir in its settings), with --file."
+    )
+
+
+def _store_of(home: Home) -> str:
+    """What tells the objects behind ``home`` from all others: the uid of a namespace that is always there."""
+    found = Client(home).call("GET", "/api/v1/namespaces/kube-system")
+    return str((found.get("metadata") or {}).get("uid") or "")
 
 
 def _write(path: str, text: str) -> None:

@@ -43,21 +43,20 @@ def run(args: argparse.Namespace) -> int:
     client = client_of(args)
     (operations,) = kinds.resolve("vmop", client)
     machines = _machines(args, client)
-    if not args.yes and args.command != "start":
-        for namespace, name in machines:
-            # Nobody should agree to stop what is not there.
-            client.get(kinds.resolve("vm", client)[0], namespace, name)
-    asked = [
-        (namespace, name)
-        for namespace, name in machines
-        if args.yes or args.command == "start" or _confirmed(args, namespace, name)
-    ]
+    (known,) = kinds.resolve("vm", client)
+    for namespace, name in machines:
+        # Nobody should agree to stop what is not there, and no operation should be left behind for it.
+        client.get(known, namespace, name)
+    sure = args.yes or args.command == "start"
+    answers = [sure or _confirmed(args, namespace, name) for namespace, name in machines]
+    asked = [machine for machine, yes in zip(machines, answers, strict=True) if yes]
+    unanswered = None in answers
     created = [_create(client, operations, namespace, name, args) for namespace, name in asked]
     if args.create_only or (len(created) > 1 and not args.wait):
         for op in created:
             emit([f'VirtualMachine "{_of(op)}" {_DOING[args.command]}: {_name(op)} created.'])
-        return 0
-    return max((_follow(client, operations, op, args) for op in created), default=0)
+        return int(unanswered)
+    return max((_follow(client, operations, op, args) for op in created), default=0) or int(unanswered)
 
 
 def _machines(args: argparse.Namespace, client: Client) -> list[tuple[str, str]]:
@@ -70,14 +69,18 @@ def _machines(args: argparse.Namespace, client: Client) -> list[tuple[str, str]]
     return [(item["metadata"]["namespace"], item["metadata"]["name"]) for item in listed["items"]]
 
 
-def _confirmed(args: argparse.Namespace, namespace: str, name: str) -> bool:
-    """Ask on the terminal; no terminal, no answer and no ``y`` all mean no."""
+def _confirmed(args: argparse.Namespace, namespace: str, name: str) -> bool | None:
+    """Ask on the terminal; anything but ``y`` means no, and None that nobody answered."""
     how = "FORCED " if args.force else ""
     prompt = f'{how}{args.command} of VirtualMachine "{sanitize.line(f"{namespace}/{name}")}": sure? [y/N] '
     print(prompt, end="", file=sys.stderr, flush=True)
-    answer = sys.stdin.readline()
+    try:
+        answer = sys.stdin.readline()
+    except OSError:
+        answer = ""
     if not answer:
-        print(file=sys.stderr)
+        print("\nNot done, as nobody answered; -y does not ask.", file=sys.stderr)
+        return None
     if answer.strip().lower() in ("y", "yes"):
         return True
     print("Skipped; -y does not ask.", file=sys.stderr)

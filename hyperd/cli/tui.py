@@ -33,5 +33,6 @@ def run(args: argparse.Namespace) -> int:
         raise BadRequest("The terminal interface needs a terminal; `hv get vm -w` follows machines without one.")
     from tui.app import HvApp
 
-    HvApp(homes, namespace=args.namespace, machine=args.machine, escape=args.escape).run()
-    return 0
+    app = HvApp(homes, namespace=args.namespace, machine=args.machine, escape=args.escape)
+    app.run()
+    return app.return_code or 0

@@ -1,15 +1,17 @@
 """A raw console on this terminal: bytes pass both ways untouched until the escape key.
 
 The CLI and the TUI (under ``suspend``) use the same loop. Whatever happens, the terminal is left as it was. Keys
-go first, and nothing that stands still (the guest's input, the terminal, the network) keeps the escape key waiting.
+go first: nothing that stands still (the guest's input, the terminal, the network) keeps the escape key waiting.
 """
 
 from __future__ import annotations
 
 import os
 import select
+import signal
 import sys
 import termios
+import threading
 import time
 import tty
 from typing import Any
@@ -35,6 +37,9 @@ class RawTerminal:
             self._saved = termios.tcgetattr(0)
             # Drain, not flush: a flush would drop what was just printed.
             tty.setraw(0, termios.TCSADRAIN)
+            if threading.current_thread() is threading.main_thread():
+                # Ended from outside, the terminal is given back too.
+                signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
         return self
 
     def __exit__(self, *_: object) -> None:

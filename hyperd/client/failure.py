@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from errno import EACCES, ECONNREFUSED, ENOENT
 from typing import Any
 
 from hyperd import errors
@@ -81,17 +82,22 @@ def _without_hyperd(why: str) -> errors.ServiceUnavailable:
 
 def from_os_error(err: OSError, home: Home) -> errors.HyperdError:
     """Why ``home`` cannot be reached, and what to do about it."""
-    if home.socket and isinstance(err, FileNotFoundError):
+    if home.socket and _is(err, FileNotFoundError, ENOENT):
         return errors.ServiceUnavailable(
             f"hyperd does not run here: there is no socket {home.socket}. Start hyperd, or name another home "
             "with --socket, --kubeconfig or --context."
         )
-    if home.socket and isinstance(err, ConnectionRefusedError):
+    if home.socket and _is(err, ConnectionRefusedError, ECONNREFUSED):
         return errors.ServiceUnavailable(f"hyperd does not answer at {home.socket}; see `hv doctor`.")
-    if home.socket and isinstance(err, PermissionError):
+    if home.socket and _is(err, PermissionError, EACCES):
         return errors.Forbidden(
             f"You may not open {home.socket}: become root, or a member of the group that owns it."
         )
     if isinstance(err, TimeoutError):
         return errors.Timeout(f"{home.where} does not answer in time.")
     return errors.ServiceUnavailable(f"{home.where} cannot be reached: {err.strerror or err}.")
+
+
+def _is(err: OSError, kind: type[OSError], number: int) -> bool:
+    """Whether it is of that kind; a library's own class only has the number."""
+    return isinstance(err, kind) or err.errno == number

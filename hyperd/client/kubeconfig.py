@@ -11,10 +11,11 @@ import os
 from urllib.parse import urlsplit
 
 from hyperd.client.home import DEFAULT_NAMESPACE, Home
-from hyperd.errors import BadRequest, NotFound
+from hyperd.errors import BadRequest, Conflict, NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
 _SECTIONS = ("clusters", "contexts", "users")
@@ -91,6 +92,8 @@ def load(paths: list[str]) -> Kubeconfig:
             continue
         except OSError as err:
             raise BadRequest(f"The kubeconfig {path} cannot be read: {err.strerror}.") from err
+        except UnicodeDecodeError as err:
+            raise BadRequest(f"The kubeconfig {path} is not UTF-8 text.") from err
         found = True
         config.add(parse(content, path), os.path.dirname(os.path.abspath(path)))
     if not found:
@@ -115,15 +118,83 @@ def parse(content: str, path: str) -> dict[str, Any]:
     return document
 
 
-def merge(into: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """``into`` with the entries of ``new`` replacing those of the same name, and its current context."""
+def renamed(document: dict[str, Any], name: str) -> dict[str, Any]:
+    """A kubeconfig of one cluster, context and user, called by ``name``."""
+    cluster, context, user = (dict(document[section][0]) for section in ("clusters", "contexts", "users"))
+    role = str(user["name"]).partition("@")[0]
+    cluster["name"] = name
+    context["name"] = name
+    user["name"] = f"{role}@{name}"
+    context["context"] = {**context["context"], "cluster": name, "user": user["name"]}
+    sections = {"clusters": [cluster], "contexts": [context], "users": [user]}
+    return {**document, **sections, "current-context": name}
+
+
+def merge(into: dict[str, Any], new: dict[str, Any], others: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+    """``into`` with the entries of ``new``, and its current context. ``others`` are read after ``into``.
+
+    An entry of the same name is replaced where it is of the same cluster (its CA, or its server without one).
+    Raises Conflict where it is another's: nobody's way to their cluster is changed.
+    """
+    everything = [into, *others]
+    _require_own(new, everything)
     merged = dict(into) or {"apiVersion": "v1", "kind": "Config"}
     for section in _SECTIONS:
         fresh = {entry["name"] for entry in new.get(section) or ()}
-        kept = [entry for entry in merged.get(section) or () if entry.get("name") not in fresh]
+        kept = [entry for entry in entries(into, section) if entry.get("name") not in fresh]
         merged[section] = kept + list(new.get(section) or ())
     merged["current-context"] = new.get("current-context", merged.get("current-context", ""))
     return merged
+
+
+def entries(document: dict[str, Any], section: str) -> list[dict[str, Any]]:
+    """The entries of a section; what is none is passed over."""
+    found = document.get(section)
+    return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+
+
+def _require_own(new: dict[str, Any], everything: Sequence[dict[str, Any]]) -> None:
+    ours = {entry["name"]: _identity(entry) for entry in entries(new, "clusters")}
+
+    def same(name: object) -> bool:
+        """Whether the cluster called ``name`` is the one that is merged."""
+        found = [
+            _identity(entry)
+            for one in everything
+            for entry in entries(one, "clusters")
+            if entry.get("name") == name
+        ]
+        return bool(found) and all(identity in ours.values() for identity in found)
+
+    for section in _SECTIONS:
+        for entry in entries(new, section):
+            name = entry["name"]
+            there = [old for one in everything for old in entries(one, section) if old.get("name") == name]
+            if all(old == entry for old in there):
+                continue
+            if section == "clusters":
+                own = same(name)
+            elif section == "contexts":
+                own = all(same((old.get("context") or {}).get("cluster")) for old in there)
+            else:
+                used = [
+                    body.get("cluster")
+                    for one in everything
+                    for old in entries(one, "contexts")
+                    if (body := old.get("context") or {}).get("user") == name
+                ]
+                own = bool(used) and all(map(same, used))
+            if not own:
+                raise Conflict(
+                    f'The kubeconfig has a {section[:-1]} "{name}" already, which belongs to another cluster; '
+                    "it is left as it is. Give this one another name with --as NAME."
+                )
+
+
+def _identity(cluster: dict[str, Any]) -> tuple[str, str]:
+    body = cluster.get("cluster") or {}
+    authority = str(body.get("certificate-authority-data") or body.get("certificate-authority") or "")
+    return (authority, "") if authority else ("", str(body.get("server") or ""))
 
 
 def _material(body: dict[str, Any], field: str, folder: str) -> bytes:

@@ -339,3 +339,39 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, open
     while data := await reader.read(65536):
         await open_.wait()
         writer.write(data)
+
+
+async def test_a_command_acts_on_what_it_names(world: World) -> None:
+    async with looking(world) as ui:
+        await ui.row("web-7")
+        for command, question in (
+            ("stop web-8", "Stop web-8 (shop)?"), ("restart shop/web-8", "Restart web-8 (shop)?"),
+            ("stop web-7.shop", "Stop web-7 (shop)?"), ("delete test", "Delete VirtualMachine test (lab)?"),
+        ):  # fmt: skip
+            await ui.press("colon")
+            await ui.type(command)
+            await ui.press("enter")
+            await ui.shows(question)
+            await ui.press("n")
+            await ui.until(lambda: "any other key" not in ui.text)
+        for command, answer in (
+            ("stop nobody", "no nobody among machines"), ("start web-9", "no web-9 among machines"),
+            ("console db-1", "console does not apply: db-1 is Stopped"), ("quit web-7", "quit takes no web-7"),
+        ):  # fmt: skip
+            await ui.row("web-7")
+            await ui.press("colon")
+            await ui.type(command)
+            await ui.press("enter")
+            await ui.shows(answer)
+        await ui.press("colon")
+        await ui.type("start db-1")
+        await ui.press("enter")
+        await ui.shows("Start of db-1 asked for")
+        assert len(await world.names("virtualmachineoperations")) == 1
+
+
+async def test_why_a_home_is_away_is_said_while_others_have_rows(world: World, empty_world: World) -> None:
+    away = World(empty_world.settings.model_copy(update={"run_dir": empty_world.settings.run_dir / "gone"}),
+                 empty_world.store, empty_world.server, empty_world.sessions, empty_world.hub)  # fmt: skip
+    async with looking(world, away) as ui:
+        await ui.shows("web-7", "gone: hyperd does not run here")

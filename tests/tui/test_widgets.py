@@ -9,7 +9,9 @@ import pytest
 from textual.app import App, ComposeResult
 from textual.strip import Strip
 
+from hyperd.client.amounts import quantity
 from hyperd.client.health import Level
+from tui.views import VIEWS
 from tui.widgets.emulator import AvtEmulator
 from tui.widgets.keys import encode, encode_paste
 from tui.widgets.rows import Column, Row, fit, matcher, sort_key
@@ -168,3 +170,21 @@ def test_cursor_keys_follow_the_application_mode() -> None:
 def test_a_paste_cannot_end_its_own_bracket() -> None:
     assert encode_paste("a\n\x1b[201~rm", bracketed=True) == "\x1b[200~a\r[201~rm\x1b[201~"
     assert encode_paste("a\r\nb", bracketed=False) == "a\rb"
+
+
+def test_sizes_and_addresses_sort_as_numbers() -> None:
+    def ordered(plural: str, title: str, *texts: object) -> list[object]:
+        view = next(view for view in VIEWS if view.plural == plural)
+        index = [column.title for column in view.columns].index(title)
+        rows = [Row(text, 0, (*[""] * index, text), Level.GOOD) for text in texts]
+        return [row.key for row in sorted(rows, key=sort_key(index, view.columns[index].number))]
+
+    assert ordered("virtualdisks", "SIZE", "1Gi", "22Mi", "", "500k") == ["500k", "22Mi", "1Gi", ""]
+    assert ordered("virtualmachines", "ADDRESS", "10.66.10.10", "fe80::1", "10.66.10.9") == [
+        "10.66.10.9", "10.66.10.10", "fe80::1",
+    ]  # fmt: skip
+    memory = next(view for view in VIEWS if view.plural == "nodes").getters[3]
+    assert memory({"status": {"capacity": {"memory": "24684092Ki"}}}) == "23.54Gi"
+    assert [quantity(text) for text in ("1e3", "1.5Gi", "500m", "x", "Infinity", None, True)] == [
+        1000, 1.5 * 2**30, 0.5, None, None, None, None,
+    ]  # fmt: skip

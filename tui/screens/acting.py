@@ -23,6 +23,8 @@ from tui.widgets.command import CommandLine
 from tui.widgets.detail import CONSOLE, EVENTS, YAML, DetailPane
 from tui.widgets.table import VirtualTable
 
+_TAKING_WORDS = ("namespace", "sort")
+
 
 class Acting(Screen[None]):
     """Needs of the screen below it: the list, the detail, and a place to say things."""
@@ -79,6 +81,14 @@ class Acting(Screen[None]):
     def perform(self, action_id: str, argument: str = "") -> None:
         """Do one action; says why when it does not apply here."""
         action = BY_ID[action_id]
+        if argument and action.kinds:
+            # What was named is meant, not what the cursor happens to be on.
+            if not self._point_at(action, argument):
+                return
+            argument = ""
+        elif argument and action_id not in _TAKING_WORDS and not action_id.startswith("view_"):
+            self.say(f"{action.title} takes no {argument}", error=True)
+            return
         if not self.allows(action):
             self.say(self._why_not(action), error=True)
             return
@@ -87,6 +97,36 @@ class Acting(Screen[None]):
             return
         work = getattr(self, f"do_{action_id}")
         work(argument)
+
+    def _point_at(self, action: Action, wanted: str) -> bool:
+        """Put the cursor on ``name``, ``namespace/name`` or ``name.namespace``; says why it cannot."""
+        views = [self.view] if self.view.plural in action.kinds else []
+        if len(action.kinds) == 1:
+            views = [view for view in VIEWS if view.plural in action.kinds]
+        found = [
+            (view, key)
+            for view in views
+            for key in self.fleet.objects(view.plural)
+            if wanted in (key.name, f"{key.namespace}/{key.name}", f"{key.name}.{key.namespace}")
+        ]
+        if len(found) > 1 and self.namespace:
+            found = [(view, key) for view, key in found if key.namespace == self.namespace] or found
+        if len(found) != 1:
+            places = ", ".join(self._named(key) for _, key in found[:4])
+            kind = views[0].title if views else "such objects"
+            self.say(
+                f"{wanted} is ambiguous: {places}; say namespace/name" if found else f"no {wanted} among {kind}",
+                error=True,
+            )
+            return False
+        view, key = found[0]
+        if self.view is not view or not self.table.select(key):
+            self.show_object(view.plural, key)
+        return self._cursor_key() == key
+
+    def show_object(self, plural: str, key: Key) -> None:
+        """Show the list that ``key`` is in, with the cursor on it."""
+        raise NotImplementedError
 
     def _why_not(self, action: Action) -> str:
         chosen = self.selected

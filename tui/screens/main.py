@@ -141,13 +141,17 @@ class MainScreen(Acting):
 
     def go_to(self, plural: str, key: Key) -> None:
         """Show one object: its list, its row, its detail."""
+        self.show_object(plural, key)
+        self._open()
+
+    def show_object(self, plural: str, key: Key) -> None:
+        """Its list, and the cursor on its row."""
         view = next(view for view in VIEWS if view.plural == plural)
         if not self._in_namespace(key):
             self.namespace = ""
         self.table.query_text = ""
         self.show_view(view)
         self.table.select(key)
-        self._open()
 
     def _shift(self, column: int) -> int:
         return column + 1 if self._several and column > 0 else column
@@ -196,7 +200,7 @@ class MainScreen(Acting):
         table = self.table
         self.query_one(ListBar).present(self.view.title, table.query_text, len(table.keys), table.total)
         shown = [action for action in ACTIONS if action.footer and self.allows(action)]
-        said = self._said
+        said = self._said or self._trouble()
         if isinstance(self.focused, Terminal):
             shown = []
             said = said or self._keys_of_the_console(self.focused)
@@ -205,6 +209,13 @@ class MainScreen(Acting):
         )
         self._show_empty()
         self._share_height()
+
+    def _trouble(self) -> str:
+        """Why a home is not there, in words: its glyph does not tell."""
+        for name, state in self.fleet.homes.items():
+            if state.message and state.status in (HomeStatus.ERROR, HomeStatus.STALE):
+                return sanitize.line(f"{name}: {state.message}" if self._several else state.message)
+        return ""
 
     def _keys_of_the_console(self, terminal: Terminal) -> str:
         if self.detail.console.connected:
@@ -296,7 +307,9 @@ class MainScreen(Acting):
             else:
                 self.post_message(ConsolePane.Leave())
 
-        self.app.push_screen(Confirm(f"Take over the console of {self._named(message.key)}?", message.why), decided)
+        self.app.push_screen(
+            Confirm(f"Take over the console of {self._named(message.key)}?", message.why), decided
+        )
 
     def takes_late(self, character: str) -> bool:
         """Whether a key that was sent to the list belongs to what opened meanwhile.

@@ -19,8 +19,9 @@ from textual.widgets import Static
 from textual.worker import Worker
 
 from hyperd.client import paths, sanitize
-from hyperd.errors import BadRequest, Conflict, HyperdError, NotFound, ServiceUnavailable, Timeout
+from hyperd.errors import BadRequest, Conflict, HyperdError, ServiceUnavailable, Timeout
 from tui.fleet import Fleet, Key
+from tui.widgets.emulator import EmulatorError
 from tui.widgets.terminal import Terminal
 
 Send = Callable[[bytes], Awaitable[None]]
@@ -143,11 +144,18 @@ class ConsolePane(Vertical):
             self._say("the log ended; c opens the console")
         except HyperdError as err:
             self._say(sanitize.line(err.message), style="yellow")
+        except EmulatorError as err:
+            self.terminal.clear()
+            self._say(str(err), style="yellow")
 
     async def _hold_session(self, key: Key, *, force: bool) -> None:
         label = self.terminal.escape.label
         path = paths.subresource(key.namespace, key.name, "console")
-        query = {"session": os.urandom(8).hex(), "takeover": "" if force else "false", "replay": str(_REPLAY_BYTES)}
+        query = {
+            "session": os.urandom(8).hex(),
+            "takeover": "" if force else "false",
+            "replay": str(_REPLAY_BYTES),
+        }
         first = True
         while True:
             self._say(f"connecting to {key.namespace}/{key.name} …", style="yellow")
@@ -164,6 +172,10 @@ class ConsolePane(Vertical):
                 continue
             except HyperdError as err:
                 self._end(sanitize.line(err.message))
+                return
+            except EmulatorError as err:
+                self.terminal.clear()
+                self._end(str(err))
                 return
             finally:
                 self.connected = False

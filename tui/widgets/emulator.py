@@ -25,6 +25,10 @@ _UNFINISHED = re.compile(r"\x1b(?:\[[?>]?[\d;]*)?\Z")
 _BRACKETED_PASTE = "2004"
 
 
+class EmulatorError(Exception):
+    """The emulator gave up; the session that fed it ends, and nothing else."""
+
+
 class Emulator(Protocol):
     """A screen of ``rows`` lines. ``feed`` returns the numbers of the lines that changed."""
 
@@ -88,7 +92,12 @@ class AvtEmulator:
     def feed(self, data: bytes) -> Sequence[int]:
         """Draw ``data``; lines above the screen's top are kept until taken."""
         text = self._tame.feed(self._decoder.decode(data))
-        changed, scrolled = self._vt.feed_str(text)
+        try:
+            changed, scrolled = self._vt.feed_str(text)
+        except BaseException as err:
+            if type(err).__name__ != "PanicException":  # Rust's, which is no Exception
+                raise
+            raise EmulatorError("What the guest printed cannot be drawn.") from err
         self._scrolled.extend(scrolled)
         self._watch_controls(text)
         return changed

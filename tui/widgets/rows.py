@@ -23,6 +23,8 @@ class Column:
     rank: int = 0
     age: bool = False
     state: bool = False
+    number: Callable[[Any], float | None] | None = None
+    """What a text of this column is worth, for its order: ``4Gi`` is more than ``22Mi``."""
 
 
 class Row(NamedTuple):
@@ -52,7 +54,9 @@ def matcher(query: str) -> Callable[[Row], bool]:
     return matches
 
 
-def sort_key(index: int) -> Callable[[Row], tuple[int, Any, tuple[Any, ...]]]:
+def sort_key(
+    index: int, number: Callable[[Any], float | None] | None = None
+) -> Callable[[Row], tuple[int, Any, tuple[Any, ...]]]:
     """Order by one column; numbers before text, what is empty last, the first columns break ties."""
 
     def key(row: Row) -> tuple[int, Any, tuple[Any, ...]]:
@@ -60,6 +64,8 @@ def sort_key(index: int) -> Callable[[Row], tuple[int, Any, tuple[Any, ...]]]:
         ties = tuple(str(part) for part in row.values[:2])
         if value is None or value == "":
             return 2, "", ties
+        if number is not None and (worth := number(value)) is not None:
+            return 0, worth, ties
         if isinstance(value, int | float):
             return 0, value, ties
         return 1, str(value).lower(), ties

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
@@ -275,7 +275,7 @@ class VirtualTable(ScrollView, can_focus=True):
     def _arrange(self) -> None:
         matches = matcher(self.query_text)
         rows = [row for key in self._keys if (row := self._row(key)) is not None and matches(row)]
-        rows.sort(key=sort_key(self.sort_column), reverse=self.sort_reverse)
+        rows.sort(key=self._sort_key(), reverse=self.sort_reverse)
         self.total = len(self._keys)
         self._order = [row.key for row in rows]
         self._place = {key: index for index, key in enumerate(self._order)}
@@ -287,6 +287,10 @@ class VirtualTable(ScrollView, can_focus=True):
         self._keep_in_sight()
         self.refresh()
 
+    def _sort_key(self) -> Callable[[Row], tuple[int, Any, tuple[Any, ...]]]:
+        column = self.columns[self.sort_column] if self.sort_column < len(self.columns) else None
+        return sort_key(self.sort_column, column.number if column is not None else None)
+
     def _set_size(self) -> None:
         self.virtual_size = Size(self.scrollable_content_region.width, len(self._order) + _HEADER)
 
@@ -295,7 +299,7 @@ class VirtualTable(ScrollView, can_focus=True):
         place = self._place.get(key)
         if place is None:
             return True
-        by = sort_key(self.sort_column)
+        by = self._sort_key()
         own = by(row)
         for neighbour, comes_first in ((place - 1, True), (place + 1, False)):
             if not 0 <= neighbour < len(self._order):

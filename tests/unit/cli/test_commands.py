@@ -246,8 +246,9 @@ async def test_a_failed_operation_says_why_and_fails(hv: Hv, world: World) -> No
 
 
 async def test_without_an_answer_nothing_is_stopped(hv: Hv, world: World) -> None:
-    result = await hv("stop", "web-7", "-n", "shop")
+    result = await hv("stop", "web-7", "-n", "shop", code=1)
     assert "sure? [y/N]" in result.err
+    assert "Not done, as nobody answered" in result.err
     assert await world.names("virtualmachineoperations") == []
 
 
@@ -299,8 +300,35 @@ async def test_completion_knows_commands_kinds_names_and_flags(hv: Hv) -> None:
         assert "__complete" in (await hv("completion", shell)).out
 
 
-async def test_the_kubeconfig_of_another_daemon_is_not_taken_for_this_ones(hv: Hv) -> None:
+async def test_the_kubeconfig_beside_the_socket_counts_where_it_leads_to_the_same_objects(
+    hv: Hv, world: World
+) -> None:
+    printed = yaml.safe_load((await hv("kubeconfig")).out)
+    assert printed["clusters"][0]["cluster"]["server"].endswith(f":{world.server.port}")
+    assert printed["users"][0]["name"] == "admin@hyperd"
+    path = world.settings.kubeconfig_path
+    path.write_text(path.read_text().replace(f":{world.server.port}", ":1"))
     assert "--file" in (await hv("kubeconfig", code=1)).err
+
+
+async def test_objects_of_several_kinds_are_named_by_kind_and_name(hv: Hv, world: World) -> None:
+    out = (await hv("get", "vm/web-7", "vd/web-7-root", "vm/web-8", "-n", "shop", "-o", "name")).out
+    assert out.split() == ["virtualmachine/web-7", "virtualdisk/web-7-root", "virtualmachine/web-8"]
+    assert "vd/web-7-root" in (await hv("get", "vm/web-7", "vd/web-7-root", "-n", "shop")).out
+    listed = json.loads((await hv("get", "vm/web-7", "vd/web-7-root", "-n", "shop", "-o", "json")).out)
+    assert [item["kind"] for item in listed["items"]] == ["VirtualMachine", "VirtualDisk"]
+    out = (await hv("describe", "vm/web-7", "vd/web-7-root", "-n", "shop")).out
+    assert "VirtualMachine (" in out
+    assert "VirtualDisk (" in out
+    assert '"web-8" is not kind/name' in (await hv("get", "vm/web-7", "web-8", "vd/x", code=1)).err
+    await hv("delete", "vd/web-7-root", "vi/debian-12", "-n", "shop")
+    assert "debian-12" not in await world.names("virtualimages")
+
+
+async def test_a_machine_that_is_not_there_leaves_no_operation_behind(hv: Hv, world: World) -> None:
+    for command in ("start", "stop", "restart"):
+        assert "not found" in (await hv(command, "nosuch", "-y", code=1)).err
+    assert await world.names("virtualmachineoperations") == []
 
 
 async def test_kubeconfig_is_printed_and_merged(hv: Hv, world: World, tmp_path: Path) -> None:

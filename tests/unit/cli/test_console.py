@@ -16,7 +16,6 @@ import pytest
 from tests.tui.world import World
 from tests.unit.cli.conftest import ROOT, Hv
 
-
 _NOHUP = ["sh", "-c", """trap '' HUP; exec "$0" "$@" """]
 
 

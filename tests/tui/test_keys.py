@@ -1,0 +1,158 @@
+"""What a terminal may send never ends the program; a terminal that is gone does."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from textual import events
+
+from tests.tui.terminal import Screen
+from tests.tui.world import World
+from tests.unit.cli.conftest import environment
+from tests.unit.terminal.corpus import keys
+from tui.driver import KeyReader
+
+KEYS = keys()
+UNDONE = (b"\x1b[?1049l", b"\x1b[?25h", b"\x1b[?1000l", b"\x1b[?1003l", b"\x1b[?2004l", b"\x1b[?1004l")
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def test_no_key_file_ends_the_terminal_interface(world: World) -> None:
+    async with Screen(environment(world), "tui") as screen:
+        await screen.shows("web-7")
+        for data in KEYS.values():
+            await screen.type(data.replace(b"q", b""))
+            await asyncio.sleep(0.15)
+            await screen.type(b"\x1b[201~\x1b")
+            for _ in range(4):
+                await asyncio.sleep(0.12)
+                await screen.type(b"\x1b")
+            assert screen.process.returncode is None, screen.text
+        for _ in range(3):
+            await asyncio.sleep(0.4)
+            await screen.type(b"\x1b")
+        before, began = cpu_seconds(screen.process.pid), time.monotonic()
+        await asyncio.sleep(2)
+        assert cpu_seconds(screen.process.pid) - before < 0.5 * (time.monotonic() - began)
+        await screen.type(b"q")
+        try:
+            assert await screen.ends() == 0
+        except TimeoutError:
+            raise AssertionError(screen.text) from None
+        assert screen.restored()
+        assert all(sequence in screen.written for sequence in UNDONE)
+        assert b"Traceback" not in screen.written
+
+
+@pytest.mark.parametrize("command", [("tui", "web-7"), ("console", "web-7.shop")])
+async def test_no_key_file_keeps_a_console_from_being_left(world: World, command: tuple[str, str]) -> None:
+    async with Screen(environment(world), *command) as screen:
+        if command[0] == "tui":
+            await screen.shows("web-7")
+            await screen.type(b"c")
+            await screen.shows("keys go to the guest")
+        else:
+            await screen.shows("leaves, pressed twice")
+        for name, data in KEYS.items():
+            if command[0] == "tui" and "mouse" in name:
+                continue  # a click elsewhere takes the keys there
+            await screen.type(data)
+            await asyncio.sleep(0.1)
+            if "paste" in name:
+                await screen.type(b"\x1b[201~")
+            assert screen.process.returncode is None, (name, screen.text)
+        await screen.type(b"THEEND")
+        await screen.until(lambda: b"THEEND" in world.guests["web-7"].typed)
+        await screen.type(b"\x1d")
+        if command[0] == "tui":
+            await screen.shows("? help")
+            await screen.type(b"q")
+        assert await screen.ends() == 0
+        assert screen.restored()
+        assert b"Traceback" not in screen.written
+
+
+async def test_a_flooding_guest_does_not_keep_the_keys(world: World) -> None:
+    async with Screen(environment(world), "tui", "web-7") as screen:
+        await screen.shows("web-7")
+        await screen.type(b"c")
+        await screen.shows("keys go to the guest")
+        guest = world.guests["web-7"]
+
+        async def flood() -> None:
+            while True:
+                guest.say(b"y\r\n" * 20000)
+                for writer in guest.lines:
+                    await writer.drain()
+                await asyncio.sleep(0)
+
+        flooding = asyncio.create_task(flood())
+        await asyncio.sleep(1)
+        await screen.type(b"\x1d")
+        await screen.shows("? help", 10)
+        flooding.cancel()
+        await screen.type(b"q")
+        assert await screen.ends() == 0
+
+
+@pytest.mark.parametrize("command", [("tui",), ("console", "web-7.shop")])
+async def test_a_terminal_that_is_gone_ends_it(world: World, command: tuple[str, ...]) -> None:
+    async with Screen(environment(world), *command, nohup=True) as screen:
+        await screen.shows("web-7")
+        await asyncio.sleep(0.5)
+        screen.hang_up()
+        await screen.ends()
+
+
+@pytest.mark.parametrize("command", [("tui",), ("console", "web-7.shop")])
+async def test_ended_from_outside_it_gives_the_terminal_back(world: World, command: tuple[str, ...]) -> None:
+    async with Screen(environment(world), *command) as screen:
+        await screen.shows("web-7")
+        await asyncio.sleep(0.5)
+        screen.process.send_signal(signal.SIGTERM)
+        assert await screen.ends() == 128 + signal.SIGTERM
+        assert screen.restored()
+
+
+def test_a_paste_without_an_end_ends_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("tui.driver.time.monotonic", lambda: clock[0])
+    reader = KeyReader()
+    reader.read(b"\x1b[200~half a paste")
+    assert reader.read(None) == []
+    clock[0] += 10
+    assert [type(message) for message in reader.read(None)] == [events.Paste]
+    assert [message.key for message in reader.read(b"q") if isinstance(message, events.Key)] == ["q"]
+    reader.read(b"\x1b[20")
+    reader.read(b"0~" + b"x" * (2 << 20))
+    assert [message.key for message in reader.read(b"q") if isinstance(message, events.Key)] == ["q"]
+
+
+_PARTS = st.sampled_from(
+    [b"\x1b", b"[", b"M", b"<", b"0;", b";", b"99999999999", b"u", b"~", b"\xc3", b"j", b"\xf8", b"\xff", b"\x00",
+     b"200~", b"t", b"48;", b"O", b"]", b"R", b"c", b":", b"\xd0\xbf", b"1114112", b"55296", b"-", b"$y"]
+)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.lists(_PARTS, max_size=12).map(b"".join), max_size=6))
+def test_the_next_key_is_heard_whatever_came_before(pieces: list[bytes]) -> None:
+    reader = KeyReader()
+    for piece in pieces:
+        reader.read(piece)
+    reader.read(b"\x1b[201~")
+    reader._parser = type(reader._parser)(False) if reader._parser.is_eof else reader._parser
+    for _ in range(3):
+        reader.read(b" " * 40)
+    assert any(isinstance(message, events.Key) and message.key == "z" for message in reader.read(b"z"))

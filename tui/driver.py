@@ -1,0 +1,117 @@
+"""Reading the keyboard of a terminal that may send anything, or be gone.
+
+Textual's own reader ends the program at a byte that is not UTF-8, waits for ever for the end of a paste, and asks
+a terminal that has hung up again and again.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+import re
+import selectors
+import threading
+import time
+
+from textual import events
+from textual._xterm_parser import XTermParser
+from textual.drivers.linux_driver import LinuxDriver
+from textual.message import Message
+
+_PIECE = 4096
+_POLL_SECONDS = 0.1
+_PASTE_SECONDS = 3.0
+"""How long the next part of a paste may take, before keys are keys again."""
+_LONGEST_PASTE = 1 << 20
+_GONE_SECONDS = 2.0
+_MOST_COLUMNS, _MOST_ROWS = 2000, 1000
+_PASTE_BEGINS, _PASTE_ENDS = "\x1b[200~", "\x1b[201~"
+_OLD_MOUSE = re.compile(rb"\x1b\[M[\s\S]{3}")
+"""Reports of a kind that nobody asked for, whose coordinates are single bytes beyond ASCII."""
+
+
+class TerminalDriver(LinuxDriver):
+    """As Textual's, with a reader that outlives what it reads."""
+
+    def run_input_thread(self) -> None:
+        """Read and dispatch until the application ends, or the terminal does."""
+        reader = KeyReader(self._debug)
+        with selectors.SelectSelector() as selector:
+            selector.register(self.fileno, selectors.EVENT_READ)
+            while not self.exit_event.is_set():
+                data = None
+                if selector.select(_POLL_SECONDS):
+                    try:
+                        data = os.read(self.fileno, _PIECE)
+                    except OSError:
+                        data = b""
+                    if not data:
+                        self._hang_up()
+                        return
+                for message in reader.read(data):
+                    self.process_message(message)
+
+    def process_message(self, message: Message) -> None:
+        """Pass it on, unless it is a size that no terminal has."""
+        if isinstance(message, events.Resize) and not (
+            0 < message.size.width <= _MOST_COLUMNS and 0 < message.size.height <= _MOST_ROWS
+        ):
+            return
+        super().process_message(message)
+
+    def _hang_up(self) -> None:
+        """End the program: there is nobody to show anything to, and nothing to restore."""
+        watchdog = threading.Timer(_GONE_SECONDS, os._exit, (1,))
+        watchdog.daemon = True
+        watchdog.start()
+        self._loop.call_soon_threadsafe(self._app.exit, None, 1)
+
+
+class KeyReader:
+    """Bytes of a terminal become Textual's messages; none of them raises."""
+
+    def __init__(self, debug: bool = False) -> None:
+        self._debug = debug
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._parser = XTermParser(debug)
+        self._pasted = 0
+        self._heard = 0.0
+        self._tail = ""
+
+    def read(self, data: bytes | None) -> list[Message]:
+        """The messages of ``data``; None says that nothing came for a moment."""
+        now = time.monotonic()
+        if data is not None:
+            self._heard = now
+            return self._feed(self._decoder.decode(_OLD_MOUSE.sub(b"", data)))
+        if self._pasted and now - self._heard > _PASTE_SECONDS:
+            return self._feed(_PASTE_ENDS)
+        return self._parsed(None)
+
+    def _feed(self, text: str) -> list[Message]:
+        self._note_paste(text)
+        found = self._parsed(text) if text else []
+        if self._pasted > _LONGEST_PASTE:
+            found += self._feed(_PASTE_ENDS)
+        return found
+
+    def _note_paste(self, text: str) -> None:
+        seen = self._tail + text
+        begins, ends = seen.rfind(_PASTE_BEGINS), seen.rfind(_PASTE_ENDS)
+        if begins > ends:
+            self._pasted = len(seen) - begins
+        elif ends >= 0:
+            self._pasted = 0
+        elif self._pasted:
+            self._pasted += len(text)
+        self._tail = seen[-len(_PASTE_ENDS) + 1 :]
+
+    def _parsed(self, text: str | None) -> list[Message]:
+        found: list[Message] = []
+        try:
+            for message in self._parser.tick() if text is None else self._parser.feed(text):
+                found.append(message)
+        except Exception:  # noqa: BLE001  whatever a terminal sends, the next key must be heard
+            self._parser = XTermParser(self._debug)
+            self._pasted = 0
+        return found
