@@ -64,9 +64,9 @@ DETACH_PENDING = "DetachPending"
 class AttachedDeviceRef(Section):
     """The disk or image to attach."""
 
-    kind: BlockDeviceKind
+    kind: BlockDeviceKind | None = None
     """What it is; images are attached read-only."""
-    name: NonEmpty
+    name: NonEmpty | None = None
     """Its name."""
 
 

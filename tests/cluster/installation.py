@@ -42,7 +42,11 @@ def install(cluster: Cluster, port: int) -> str:
 
 def uninstall(cluster: Cluster) -> None:
     """Leave nothing behind that other users of this control plane would meet; the kinds stay."""
-    names = ("mutatingwebhookconfiguration/hyperd", "validatingwebhookconfiguration/hyperd", "storageclass/local")
+    names = (
+        "mutatingwebhookconfiguration/hyperd", "validatingwebhookconfiguration/hyperd",
+        "validatingadmissionpolicybinding/hyperd-status", "validatingadmissionpolicy/hyperd-status",
+        "storageclass/local",
+    )  # fmt: skip
     cluster.kubectl("delete", "--ignore-not-found", *names, f"apiservice/{API_SERVICE_OBJECT}")
     cluster.kubectl("delete", "--ignore-not-found", f"configmap/{RECORD}", "-n", SYSTEM_NAMESPACE)
     nobody_converts = {"spec": {"conversion": {"strategy": "None", "webhook": None}}}

@@ -8,10 +8,13 @@ import json
 import pytest
 
 from hyperd.api.manifests import FOLDER, kustomized
+from hyperd.resources.all import KINDS
 from hyperd.resources.kind import Object
 from tests.cluster.controlplane.plane import document
 from tests.cluster.installation import MANIFESTS
-from tests.cluster.installed.conftest import Installed, eventually
+from tests.cluster.installed.conftest import NAMESPACE, Installed, eventually
+from tests.unit.admission.world import kind_of
+from tests.unit.resources.samples import examples
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
@@ -101,3 +104,30 @@ def test_a_role_allows_what_the_reference_says(
     # All of them may do this; once the API server has heard of the binding, a no is a no.
     eventually(lambda: installed.may(user, "list", "virtualmachines.virtualization.deckhouse.io"))
     assert installed.may(user, verb, what) is allowed
+
+
+def test_a_status_is_written_by_hyperd_and_root(installed: Installed) -> None:
+    """Not even by who may do everything else: every kind, by its admission policy."""
+    almighty = installed.person("ada", "cluster-admin")
+    eventually(lambda: installed.may("ada", "patch", "virtualimages.virtualization.deckhouse.io/status"))
+    account = installed.account_kubeconfig()
+    tried = {obj["kind"]: obj for obj in examples()}
+    assert set(tried) == {kind.kind for kind in KINDS if not kind.core}
+    for obj in tried.values():
+        kind = kind_of(obj)
+        where = ["-n", NAMESPACE] if kind.namespaced else []
+        meta = {"name": "status", **({"namespace": NAMESPACE} if kind.namespaced else {})}
+        installed.plane.apply({**obj, "metadata": meta})
+        target = f"{kind.plural}.{kind.version}.{kind.group}/status"
+        args = ["patch", target, "--subresource=status", "--type=merge", *where, "--dry-run=server", "-p"]
+        try:
+            said = installed.kubectl(almighty, *args, '{"status":{"observedGeneration":7}}', rc=1)
+            assert "so hyperd alone writes it" in said, said
+            assert "Forbidden" in said or "forbidden" in said, said
+            for kubeconfig in (account, installed.plane.kubeconfig):
+                installed.kubectl(kubeconfig, *args, '{"status":{"observedGeneration":7}}')
+            installed.kubectl(almighty, "annotate", target, "a=b", *where, "--dry-run=server")
+        finally:
+            free = '{"metadata":{"finalizers":null}}'
+            installed.plane.kubectl("patch", target, "--type=merge", "-p", free, *where)
+            installed.plane.kubectl("delete", target, "--ignore-not-found", "--wait=false", *where)

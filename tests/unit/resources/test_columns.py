@@ -1,4 +1,4 @@
-"""What ``kubectl get`` prints of each kind, letter by letter as the reference has it: scripts and eyes rely on it."""
+"""What ``kubectl get`` prints of each kind, letter by letter as the reference has it: scripts rely on it."""
 
 from __future__ import annotations
 

@@ -66,7 +66,6 @@ def test_spelling_out_a_default_changes_nothing() -> None:
         ("VirtualMachineSnapshot", "web-before", "keepIPAddress", "Sometimes"),
         ("VirtualMachineSnapshotOperation", "web-again", "type", "CreateVirtualMachineName"),
         ("VirtualMachineBlockDeviceAttachment", "web-data", "blockDeviceRef", {"kind": "Secret", "name": "x"}),
-        ("VirtualMachineBlockDeviceAttachment", "web-data", "blockDeviceRef", {"kind": "VirtualDisk"}),
         ("VirtualMachineMACAddress", "web-card", "address", "5e-e6-19-22-0f-d8"),
         ("VirtualMachineMACAddress", "web-card", "address", "5e:e6:19:22:0f"),
         ("VirtualMachineMACAddressLease", "mac-5e-e6-19-22-0f-d8", "virtualMachineMACAddressRef", {"name": "x"}),
