@@ -158,6 +158,9 @@ class RoleAuthorizer:
         grant = _grant(user)
         if is_our_status(attributes) and attributes.verb not in _READ and MASTERS not in user.groups:
             return False
+        if attributes.verb == "impersonate" and attributes.name == MASTERS and MASTERS not in user.groups:
+            # Nobody becomes root by asking for it.
+            return False
         if grant is not None and grant.role is Role.ADMIN and grant.namespaces is None:
             return True
         if AUTHENTICATED in user.groups and _holds(self._basic, attributes):

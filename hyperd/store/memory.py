@@ -97,8 +97,12 @@ class Memory:
         return self._places.get(uid)
 
     def owned(self, uid: str) -> Sequence[Place]:
-        """The objects that name ``uid`` as an owner."""
-        return tuple(self._owned.get(uid, ()))
+        """The objects that name ``uid`` as an owner, and may: another namespace has no say in its end."""
+        owner = self._places.get(uid)
+        owned = self._owned.get(uid, ())
+        if owner is None or not owner.namespace:
+            return tuple(owned)
+        return tuple(place for place in owned if place.namespace == owner.namespace)
 
     def bytes_in(self, namespace: str) -> int:
         """How much the objects of a namespace take, encoded."""

@@ -49,6 +49,18 @@ async def _try(api: Api, kind: Kind, logins: Mapping[str, Mapping[str, str]]) ->
         assert response.status == 404
 
 
+async def test_an_administrator_does_not_become_root_by_asking(api: Api) -> None:
+    headers = {
+        **bearer(await token(api, "root", Role.ADMIN)),
+        "Impersonate-User": "eve",
+        "Impersonate-Group": "system:masters",
+    }
+    status, answer = await api.call("GET", "/api/v1/namespaces", headers=headers)
+    assert (status, answer["reason"]) == (403, "Forbidden")
+    headers["Impersonate-Group"] = Role.ADMIN.group
+    assert (await api.call("GET", "/api/v1/namespaces", headers=headers))[0] == 200
+
+
 FORGED = {
     "uid": "11111111-2222-3333-4444-555555555555",
     "creationTimestamp": "2001-01-01T00:00:00Z",

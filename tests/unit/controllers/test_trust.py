@@ -7,6 +7,7 @@ field that is read anew stands in no row here and fails, until its row says wher
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,3 +86,26 @@ def test_what_is_read_of_a_status_may_be_believed(path: Path) -> None:
 def test_no_row_is_left_over() -> None:
     read = {field for path in _files() for field in _fields(ast.parse(path.read_text()))}
     assert set(TRUST) - read == set()
+
+
+METADATA = {
+    "SELECTED_NODE_ANNOTATION": "anybody may wish for a node when a disk is made, as for a claim in Kubernetes; "
+    "admission keeps it afterwards, and a node makes volumes only of its own disks' uids",
+    "DEFAULT_CLASS_ANNOTATION": "of a class, which only administrators write; admission takes one default",
+    "DEFAULT_STORAGE_CLASS_ANNOTATION": "of a StorageClass, which only administrators write",
+    "KVM_ENABLED_LABEL": "of a Node, which only nodes and administrators write",
+    "CPU_MODEL_LABEL_PREFIX": "of a Node, which only nodes and administrators write",
+    "CPU_FEATURE_LABEL_PREFIX": "of a Node, which only nodes and administrators write",
+    "NODE_LEASE_LABEL": "of Leases in the system's namespace, which hyperd writes",
+    "VMIP_UID_LABEL": "of address leases, which only administrators write; it can only take a lease from an address "
+    "object, as the names must agree too",
+    "VM_UID_LABEL": "written for clients, read by none of ours",
+}
+"""Each label and annotation that controllers and rules meet, and why it may be believed."""
+
+
+def test_labels_and_annotations_that_are_met_may_be_believed() -> None:
+    met = set()
+    for path in _files():
+        met |= set(re.findall(r"\b([A-Z][A-Z_]*_(?:ANNOTATION|LABEL|LABEL_PREFIX))\b", path.read_text()))
+    assert met == set(METADATA)
