@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from hyperd.errors import HyperdError, InternalError
@@ -31,6 +31,12 @@ class Job(Generic[T]):
     generation: int
     task: asyncio.Task[T]
     progress: Progress | None = None
+    waiting: dict[Hashable, Callable[[], None]] = field(default_factory=dict)
+    """Who else is to be told when it moves or ends."""
+
+    def tell(self, who: Hashable, notify: Callable[[], None]) -> None:
+        """Have ``notify`` called as well, once for each of ``who``."""
+        self.waiting[who] = notify
 
     @property
     def done(self) -> bool:
@@ -68,6 +74,10 @@ class Jobs(Generic[T]):
         """Begin ``work``, which reports progress by the callable it gets; ``notify`` queues the object again."""
         last, told = 0.0, 0.0
 
+        def tell_all() -> None:
+            for call in [notify, *job.waiting.values()]:
+                call()
+
         def report(progress: Progress) -> None:
             nonlocal last, told
             job.progress = progress
@@ -75,7 +85,7 @@ class Jobs(Generic[T]):
             stepped = fraction - told >= _STEP_FRACTION and now - last >= _STEP_SECONDS
             if stepped or now - last >= NOTIFY_SECONDS:
                 last, told = now, fraction
-                notify()
+                tell_all()
 
         async def run() -> T:
             return await work(report)
@@ -83,7 +93,7 @@ class Jobs(Generic[T]):
         def ended(task: asyncio.Task[T]) -> None:
             if not task.cancelled():
                 task.exception()  # a job may be forgotten unasked; asyncio would log its failure as a defect
-            notify()
+            tell_all()
 
         job: Job[T] = Job(generation, asyncio.create_task(run(), name=f"job-{uid}"))
         job.task.add_done_callback(ended)

@@ -260,8 +260,8 @@ class OperationController(Controller):
             for other in of_machine(self._operations, namespace, op["spec"]["virtualMachineName"])
             if phase_of(other) in FINISHED
         ]
-        newest = sorted(finished, key=_since_end)[: limits.keep_per_vm]
-        since = _since_end(op)
+        newest = sorted(finished, key=since_end)[: limits.keep_per_vm]
+        since = since_end(op)
         if since < retention and any(other["metadata"]["name"] == name for other in newest):
             timer = op["status"].get("retentionTimer") or {}
             if clock.due_to_note(timer, retention):
@@ -282,7 +282,7 @@ def _is_new(op: Object) -> bool:
     return phase_of(op) in ("", "Pending") and not op["metadata"].get("deletionTimestamp")
 
 
-def _since_end(op: Object) -> float:
+def since_end(op: Object) -> float:
     """Seconds since the operation ended, no more than are sure."""
     return clock.passed((op.get("status") or {}).get("retentionTimer") or {})
 

@@ -14,7 +14,7 @@ from xml.etree import ElementTree as ET
 
 from hyperd.hypervisor.devices import add_devices, disk_targets
 from hyperd.hypervisor.element import add, clean
-from hyperd.hypervisor.spec import CpuMode, DomainSpec, DomainType, Firmware, OsType
+from hyperd.hypervisor.spec import CpuMode, DomainSpec, DomainType, Firmware, OsType, machine_type
 from hyperd.resources import names
 
 __all__ = ["METADATA_NAMESPACE", "METADATA_PREFIX", "disk_targets", "domain_xml", "metadata_xml"]
@@ -91,8 +91,8 @@ def _add_sysinfo(domain: ET.Element) -> None:
 def _add_os(domain: ET.Element, spec: DomainSpec) -> None:
     efi = spec.firmware is not Firmware.BIOS
     os = add(domain, "os", {"firmware": "efi"} if efi else {})
-    machine = "pc" if spec.os_type is OsType.LEGACY else "q35"
-    add(os, "type", {"arch": "x86_64", "machine": machine}, text="hvm")
+    machine = "pc" if spec.os_type is OsType.LEGACY else machine_type(spec.architecture)
+    add(os, "type", {"arch": spec.architecture, "machine": machine}, text="hvm")
     if efi:
         secure = "yes" if spec.firmware is Firmware.EFI_SECURE_BOOT else "no"
         firmware = add(os, "firmware")

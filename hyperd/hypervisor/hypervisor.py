@@ -21,7 +21,7 @@ from hyperd.hypervisor.connection import Connect, Connection
 from hyperd.hypervisor.domain import domain_xml, metadata_xml
 from hyperd.hypervisor.events import EventSource
 from hyperd.hypervisor.host import HostFacts
-from hyperd.hypervisor.probe import read_facts
+from hyperd.hypervisor.probe import read_facts, read_qemu_version
 from hyperd.hypervisor.reader import Reader
 from hyperd.hypervisor.spec import DomainSpec
 from hyperd.hypervisor.state import DomainEvent, DomainInfo, DomainStats, EventKind, GuestInfo, IoError
@@ -125,6 +125,10 @@ class Hypervisor:
             ask = functools.partial(read_facts, settings=self._settings)
             self._facts = await self._work.call("read the host's capabilities", ask, timeout=FACTS_TIMEOUT)
         return self._facts
+
+    async def qemu_version(self) -> str:
+        """Of the QEMU that would be started now, which may be newer than the connection; empty without QEMU."""
+        return await self._work.call("read the version of QEMU", read_qemu_version, timeout=READ_TIMEOUT)
 
     async def list_owned(self) -> dict[str, DomainInfo]:
         """All domains of this instance by uid."""

@@ -20,6 +20,7 @@ from xml.etree import ElementTree as ET
 import libvirt
 
 from hyperd.hypervisor.host import HostFacts, meminfo
+from hyperd.hypervisor.spec import machine_type
 from hyperd.settings import HypervisorSettings
 
 KVM_DEVICE = Path("/dev/kvm")
@@ -27,7 +28,11 @@ CPUINFO = Path("/proc/cpuinfo")
 CPU_MAP = Path("/usr/share/libvirt/cpu_map")
 """libvirt's names of processors' features, a file for each family of architectures."""
 _FAMILIES = {"x86_64": "x86", "aarch64": "arm"}
-_MACHINE = "q35"
+
+
+def read_qemu_version(conn: libvirt.virConnect) -> str:
+    """Of the QEMU that libvirt would start now, which it looks up anew once the program changed."""
+    return _version(conn.getVersion()) if conn.getType().upper() == "QEMU" else ""
 
 
 def read_facts(conn: libvirt.virConnect, *, settings: HypervisorSettings) -> HostFacts:
@@ -50,7 +55,7 @@ def read_facts(conn: libvirt.virConnect, *, settings: HypervisorSettings) -> Hos
         kvm_usable=not why_not,
         why_not_kvm=why_not,
         libvirt_version=_version(conn.getLibVersion()),
-        qemu_version=_version(conn.getVersion()) if qemu else "",
+        qemu_version=read_qemu_version(conn),
         cpu_models=frozenset(
             model.text or "" for model in capabilities.iterfind("cpu/mode[@name='custom']/model[@usable='yes']")
         ),
@@ -99,7 +104,7 @@ def _libvirt_has_kvm(conn: libvirt.virConnect, arch: str) -> bool:
 
 
 def _domain_capabilities(conn: libvirt.virConnect, arch: str, *, kvm: bool) -> ET.Element:
-    text = conn.getDomainCapabilities(None, arch, _MACHINE, "kvm" if kvm else "qemu", 0)
+    text = conn.getDomainCapabilities(None, arch, machine_type(arch), "kvm" if kvm else "qemu", 0)
     return ET.fromstring(text)  # noqa: S314  libvirtd's own XML
 
 
@@ -113,7 +118,7 @@ def _features(conn: libvirt.virConnect, arch: str, capabilities: ET.Element, *, 
     expanded = conn.baselineHypervisorCPU(
         None,
         arch,
-        _MACHINE,
+        machine_type(arch),
         "kvm" if kvm else "qemu",
         [ET.tostring(cpu, encoding="unicode")],
         libvirt.VIR_CONNECT_BASELINE_CPU_EXPAND_FEATURES,

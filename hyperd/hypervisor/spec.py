@@ -96,6 +96,14 @@ class NicSpec:
     mtu: int = 1500
 
 
+_MACHINES = {"x86_64": "q35", "i686": "q35"}
+
+
+def machine_type(architecture: str) -> str:
+    """The modern machine that QEMU has for a processor."""
+    return _MACHINES.get(architecture, "virt")
+
+
 @dataclass(frozen=True, slots=True)
 class DomainSpec:
     """One domain, whole. ``uid`` is the VirtualMachine's uid and becomes the domain's UUID.
@@ -133,6 +141,7 @@ class DomainSpec:
     vnc: bool = True
     agent: bool = True
     tpm: bool = False
+    architecture: str = "x86_64"
 
     @property
     def name(self) -> str:

@@ -51,7 +51,8 @@ class Applied:
     """What a domain carries in its metadata: its configuration, and the operation that it was started for.
 
     ``store`` is the id of the store that the machine stands in: another store's domain is never taken for a stray.
-    ``address`` and ``address_name`` (of its VirtualMachineIPAddress) are what the guest got by DHCP.
+    ``address`` and ``address_name`` (of its VirtualMachineIPAddress) are what the guest got by DHCP. ``qemu`` is
+    the version that it was started with: the host may have another by now.
     """
 
     configuration: Object = field(default_factory=dict)
@@ -59,6 +60,7 @@ class Applied:
     store: str = ""
     address: str = ""
     address_name: str = ""
+    qemu: str = ""
 
     def encode(self) -> str:
         """Canonical text for the domain's metadata."""
@@ -75,6 +77,7 @@ def decode(text: str) -> Applied:
             body["store"],
             body.get("address", ""),
             body.get("address_name", ""),
+            body.get("qemu", ""),
         )
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return Applied()

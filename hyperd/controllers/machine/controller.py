@@ -215,7 +215,9 @@ class MachineController(Controller):
                 self._event(machine, "Normal", "Restarted", "The guest rebooted itself.")
         await update_status(self._context.store, VIRTUAL_MACHINE, before, machine)
         if pending:
-            await restart_if_approved(self._context.store, before)
+            left = await restart_if_approved(self._context.store, self._operations, before)
+            if left is not None:
+                self.queue.add_after(machine_key(before), left)
             if pending != (before.get("status") or {}).get("restartAwaitingChanges"):
                 self._event(machine, "Normal", "RestartAwaitingChanges", status.awaited(pending))
         if domain.state is DomainState.PAUSED and domain.reason == "ioerror":

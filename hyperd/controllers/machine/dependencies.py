@@ -321,7 +321,7 @@ class Resolver:
             return None, f'{kind.kind} "{ref["name"]}" is being deleted.'
         if kind is VIRTUAL_DISK:
             return self._disk(machine, source, ref)
-        return await self._image(kind, source, ref, wake)
+        return await self._image(machine["metadata"]["uid"], kind, source, ref, wake)
 
     def _disk(self, machine: Object, disk: Object, ref: Object) -> tuple[Device | None, str]:
         meta, status = disk["metadata"], disk.get("status") or {}
@@ -366,7 +366,9 @@ class Resolver:
                 return item.name
         return ""
 
-    async def _image(self, kind: Kind, image: Object, ref: Object, wake: Wake) -> tuple[Device | None, str]:
+    async def _image(
+        self, machine_uid: str, kind: Kind, image: Object, ref: Object, wake: Wake
+    ) -> tuple[Device | None, str]:
         meta, status = image["metadata"], image.get("status") or {}
         if status.get("phase") != "Ready":
             return None, f'{kind.kind} "{meta["name"]}" is {status.get("phase") or "Pending"}, not Ready.'
@@ -376,6 +378,8 @@ class Resolver:
             job = self._images.start(
                 meta["uid"], 0, lambda report: self._context.cache.ensure(reference, report), notify=wake
             )
+        elif not job.done:
+            job.tell(machine_uid, wake)
         if not job.done:
             percent = 100 * ((job.progress.fraction if job.progress else 0) or 0)
             return None, f'{kind.kind} "{meta["name"]}" is being copied to the node ({percent:.0f}%).'

@@ -16,7 +16,7 @@ from hyperd.controllers.context import Context
 from hyperd.controllers.machine import applied, firmware
 from hyperd.controllers.machine.attached import device_entries
 from hyperd.controllers.machine.dependencies import Dependencies
-from hyperd.controllers.machine.plan import Plan, make_plan
+from hyperd.controllers.machine.plan import Plan, link_of, make_plan
 from hyperd.controllers.machine.room import Room, lacking, requested, requested_by_instance, total
 from hyperd.controllers.machine.status import Observed
 from hyperd.crashpoints import CrashPoint, reached
@@ -25,6 +25,8 @@ from hyperd.hypervisor.host import HostFacts, domain_type, free_memory_bytes
 from hyperd.hypervisor.spec import DomainType
 from hyperd.hypervisor.state import DomainInfo
 from hyperd.network import addresses, resolvers
+from hyperd.network.dhcp import Lease
+from hyperd.network.host import TapSpec
 from hyperd.resources.all import NODE, VIRTUAL_DISK
 from hyperd.resources.kind import Object
 from hyperd.runtime.informer import Informer
@@ -101,16 +103,13 @@ class Instances:
         """The plan of a start as it would be now; one that is ``starting`` gets its seed, and DNS servers anew."""
         facts = await self.facts()
         meta = machine["metadata"]
-        seed = None
+        seed, qemu = None, await self._context.hypervisor.qemu_version() if starting else ""
         if found.user_data is not None:
             seed = self._context.seeds.path(meta["uid"])
             if starting:
                 await self._context.seeds.write(meta["uid"], hostname=meta["name"], user_data=found.user_data)
         elif starting:
             await self._context.seeds.remove(meta["uid"])  # of an earlier start
-        if self._dns is None or starting:
-            configured = self._context.settings.network.dns_servers
-            self._dns = await asyncio.to_thread(resolvers.dns_servers, configured)
         return make_plan(
             machine,
             found,
@@ -118,15 +117,22 @@ class Instances:
             facts=facts,
             type_=domain_type(facts, self._context.settings.hypervisor),
             seed=seed,
-            dns=self._dns,
+            dns=await self._resolvers(anew=starting),
             operation=operation,
             store=self._context.store_id(),
+            qemu=qemu,
         )
+
+    async def _resolvers(self, *, anew: bool) -> tuple[IPv4Address, ...]:
+        if self._dns is None or anew:
+            configured = self._context.settings.network.dns_servers
+            self._dns = await asyncio.to_thread(resolvers.dns_servers, configured)
+        return self._dns
 
     async def start(self, machine: Object, found: Dependencies, *, operation: str) -> tuple[DomainInfo, Observed]:
         """Link, define, start. What a failure leaves is taken up or removed by the next reconcile."""
         plan = await self.plan(machine, found, operation=operation, starting=True)
-        await self._link(plan)
+        await self._link(plan.tap, plan.lease)
         reached(CrashPoint.VM_BEFORE_DEFINE)
         await self._context.hypervisor.define(plan.domain)
         reached(CrashPoint.VM_AFTER_DEFINE)
@@ -144,21 +150,24 @@ class Instances:
             # The guest keeps the address that it got, whatever the spec names by now.
             address = IPv4Address(running.address)
             found = replace(found, address=address, address_name=running.address_name)
+        if domain_type(await self.facts(), self._context.settings.hypervisor) is not DomainType.TEST:
+            # Of the guest that runs, whether or not this host could run what its spec asks for by now.
+            dns = await self._resolvers(anew=False)
+            await self._link(*link_of(machine, found, self._context.settings, dns))
         try:
             plan = await self.plan(machine, found, operation=running.operation, starting=False)
         except PermanentError:
             return self.observe(machine, domain, found)
-        await self._link(plan)
         nothing = plan.domain.firmware_log is not None and await asyncio.to_thread(
             firmware.found_nothing, plan.domain.firmware_log
         )
         return self.observe(machine, domain, found, plan=plan, unbootable=nothing)
 
-    async def _link(self, plan: Plan) -> None:
-        if plan.tap is None or plan.lease is None:
+    async def _link(self, tap: TapSpec | None, lease: Lease | None) -> None:
+        if tap is None or lease is None:
             return
-        await self._context.network.ensure_tap(plan.tap)
-        self._context.dhcp.serve(plan.tap.name, plan.lease)
+        await self._context.network.ensure_tap(tap)
+        self._context.dhcp.serve(tap.name, lease)
 
     def observe(
         self,
@@ -195,7 +204,7 @@ class Instances:
             unbootable=unbootable,
             emulated=plan is not None and plan.domain.domain_type is DomainType.QEMU,
             note=plan.note if plan is not None else "",
-            versions=(facts.qemu_version, facts.libvirt_version) if facts is not None else ("", ""),
+            libvirt_version=facts.libvirt_version if facts is not None else "",
         )
 
     async def resume_if_space(self, domain: DomainInfo) -> None:

@@ -110,17 +110,21 @@ def make_plan(
     dns: tuple[IPv4Address, ...],
     operation: str = "",
     store: str = "",
+    qemu: str = "",
 ) -> Plan:
-    """The whole plan. Raises PermanentError where this host cannot run the machine."""
+    """The whole plan; ``qemu`` is the version that will run it.
+
+    Raises PermanentError where this host cannot run the machine.
+    """
     meta, spec = machine["metadata"], machine["spec"]
     uid, cores = meta["uid"], spec["cpu"]["cores"]
     choice = _cpu(found.class_spec, facts, type_)
-    tap, lease = (None, None) if type_ is DomainType.TEST else _network(machine, found, settings, dns)
+    tap, lease = (None, None) if type_ is DomainType.TEST else link_of(machine, found, settings, dns)
     fraction = fraction_of(spec)
     limited = facts.cpu_tuning and fraction < 100
     bootloader = Firmware(spec.get("bootloader") or "BIOS")
     config = applied.Applied(
-        applied.configuration(spec), operation, store, str(found.address or ""), found.address_name
+        applied.configuration(spec), operation, store, str(found.address or ""), found.address_name, qemu
     )
     domain = DomainSpec(
         uid=uid,
@@ -146,6 +150,7 @@ def make_plan(
         serial_log=None if type_ is DomainType.TEST else settings.console_log_dir / f"{uid}.log",
         firmware_log=None if type_ is DomainType.TEST else firmware.log_path(settings, uid),
         tpm=facts.tpm and _wants_tpm(spec),
+        architecture=facts.architecture,
     )
     notes = [choice.reason, "" if facts.tpm or not _wants_tpm(spec) else _NO_TPM]
     return Plan(domain, tap, lease, " ".join(note for note in notes if note))
@@ -166,7 +171,7 @@ def _cpu(class_spec: Object, facts: HostFacts, type_: DomainType) -> CpuChoice:
     )
 
 
-def _network(
+def link_of(
     machine: Object, found: Dependencies, settings: Settings, dns: tuple[IPv4Address, ...]
 ) -> tuple[TapSpec | None, Lease | None]:
     """The machine's tap and what DHCP says on it; none without an address."""

@@ -27,6 +27,8 @@ _LAUNCH_STAGES = {
     ("Starting", "Running"): "virtualMachineStarting",
 }
 _UNBOOTABLE = "The firmware found nothing to boot from: look at blockDeviceRefs, their order and their content."
+_NO_CLUSTER = "Live migration needs a cluster of nodes."
+_NOT_BUILT = "Live migration is not built yet in this version."
 _DOUBLED_SECONDS = 2.0
 """libvirt may tell one reboot twice."""
 
@@ -53,7 +55,7 @@ class Observed:
     emulated: bool = False
     note: str = ""
     """What the guest does not get as it was asked for."""
-    versions: tuple[str, str] = ("", "")
+    libvirt_version: str = ""
 
 
 def set_phase(machine: Object, phase: str) -> bool:
@@ -120,13 +122,13 @@ def show_instance(machine: Object, observed: Observed) -> None:
         else:
             set_condition(machine, "Running", True, reason="Running", message=_slow(observed))
     status["nodeName"] = observed.node_name
-    qemu, libvirt = observed.versions
-    status["versions"] = {"qemu": qemu, "libvirt": libvirt}
+    versions = {"qemu": running.qemu, "libvirt": observed.libvirt_version}
+    status["versions"] = {what: version for what, version in versions.items() if version}
     if domain.agent_connected:
         set_condition(machine, "AgentReady", True, reason="AgentReady")
     else:
         set_condition(machine, "AgentReady", False, reason="AgentNotReady")
-    message = "Live migration needs a cluster of nodes."
+    message = _NOT_BUILT if observed.bound else _NO_CLUSTER
     set_condition(machine, "Migratable", False, reason="VirtualMachineNonMigratable", message=message)
     if running.address:
         status["ipAddress"], status["virtualMachineIPAddressName"] = running.address, running.address_name

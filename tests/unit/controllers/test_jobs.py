@@ -44,3 +44,22 @@ async def test_quick_work_is_told_of_in_steps_and_not_only_at_its_end(monkeypatc
     told = await tellings(monkeypatch, reports)
     assert len(told) <= 11
     assert any(0 < fraction < 0.5 for fraction in told)
+
+
+async def test_everybody_who_waits_for_a_job_is_told_of_its_end() -> None:
+    running: jobs.Jobs[int] = jobs.Jobs()
+    may_end = asyncio.Event()
+    told: list[str] = []
+
+    async def work(_: Report) -> int:
+        await may_end.wait()
+        return 1
+
+    job = running.start("uid", 0, work, notify=lambda: told.append("first"))
+    for _ in range(3):
+        job.tell("second", lambda: told.append("second"))
+    job.tell("third", lambda: told.append("third"))
+    may_end.set()
+    await asyncio.wait([job.task])
+    await asyncio.sleep(0)
+    assert told == ["first", "second", "third"]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 
 from hyperd.controllers.machine.dependencies import Dependencies
 from hyperd.controllers.machine.plan import Plan, make_plan
+from hyperd.hypervisor.domain import domain_xml
 from hyperd.hypervisor.host import HostFacts
 from hyperd.hypervisor.spec import DomainType
 from hyperd.resources.kind import Object
@@ -53,3 +55,10 @@ def test_a_guest_that_lacks_its_tpm_is_said_to(os_type: str, there: bool, given:
     assert made.domain.tpm is given
     assert made.note.startswith(told)
     assert bool(made.note) is bool(told)
+
+
+@pytest.mark.parametrize(("architecture", "machine"), [("x86_64", "q35"), ("aarch64", "virt")])
+def test_the_domain_is_of_the_host_s_architecture(architecture: str, machine: str) -> None:
+    kind = ET.fromstring(domain_xml(plan("Generic", architecture=architecture).domain)).find("os/type")
+    assert kind is not None
+    assert kind.attrib == {"arch": architecture, "machine": machine}

@@ -83,6 +83,7 @@ OTHER_VALUES: dict[type, dict[str, Any]] = {
         "vnc": False,
         "agent": False,
         "tpm": True,
+        "architecture": "aarch64",
     },
     DiskSpec: {
         "name": "other",

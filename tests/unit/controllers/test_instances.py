@@ -1,0 +1,95 @@
+"""What a running guest keeps, whatever its spec asks for by now."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from hyperd.controllers.context import Context
+from hyperd.controllers.machine import applied, instance
+from hyperd.controllers.machine.dependencies import Dependencies
+from hyperd.controllers.machine.instance import Instances
+from hyperd.controllers.machine.status import Observed, show_instance
+from hyperd.errors import PermanentError
+from hyperd.hypervisor.host import HostFacts
+from hyperd.hypervisor.state import DomainInfo, DomainState
+from hyperd.network.dhcp import Lease
+from hyperd.network.host import TapSpec
+from hyperd.resources.conditions import find_condition
+from hyperd.resources.kind import Object
+from hyperd.settings import Settings
+from tests.unit.controllers.test_plan import FACTS
+
+UID = "0aa5b1b6-6e0c-4c44-a3a3-8f7e2a1d9c01"
+
+
+def machine() -> Object:
+    return {
+        "metadata": {"uid": UID, "namespace": "default", "name": "web", "generation": 1},
+        "spec": {"cpu": {"cores": 1}, "memory": {"size": "1Gi"}},
+        "status": {},
+    }
+
+
+def domain(**carried: str) -> DomainInfo:
+    mark = applied.Applied(applied.configuration(machine()["spec"]), store="s", **carried)
+    return DomainInfo(
+        uid=UID, state=DomainState.RUNNING, reason="booted", persistent=True, namespace="default", vm_name="web",
+        generation=1, spec_hash=mark.encode(),
+    )  # fmt: skip
+
+
+async def test_a_lost_tap_comes_back_though_the_host_cannot_run_what_the_spec_asks_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    taps: list[TapSpec] = []
+    served: list[Lease] = []
+
+    async def ensure_tap(tap: TapSpec) -> None:
+        taps.append(tap)
+
+    async def facts() -> HostFacts:
+        return HostFacts(**FACTS)
+
+    def cannot(*_: object, **__: object) -> Any:
+        raise PermanentError("The processor model does not exist here.")
+
+    monkeypatch.setattr(instance, "make_plan", cannot)
+    context = SimpleNamespace(
+        settings=Settings.model_validate({"network": {"virtual_machine_cidrs": ["10.66.10.0/24"]}}),
+        hypervisor=SimpleNamespace(facts=facts),
+        network=SimpleNamespace(ensure_tap=ensure_tap),
+        dhcp=SimpleNamespace(serve=lambda _, lease: served.append(lease)),
+        duty=SimpleNamespace(binds=False),
+        node_name="node",
+        store_id=lambda: "s",
+        informer=lambda _: None,
+    )
+    instances = Instances(cast(Context, context), cast(Any, None))
+    await instances.keep(machine(), domain(address="10.66.10.14"), Dependencies())
+    assert [tap.address for tap in taps] == [lease.address for lease in served] == [IPv4Address("10.66.10.14")]
+
+
+@pytest.mark.parametrize("binds", [False, True])
+def test_the_status_tells_the_versions_that_run_and_why_it_cannot_migrate(binds: bool) -> None:
+    shown = machine()
+    observed = Observed(
+        domain=domain(qemu="8.2.0"), found=Dependencies(), node_name="n", bound=binds, devices=[],
+        libvirt_version="10.0.0",
+    )  # fmt: skip
+    show_instance(shown, observed)
+    assert shown["status"]["versions"] == {"qemu": "8.2.0", "libvirt": "10.0.0"}
+    said = (find_condition(shown, "Migratable") or {})["message"]
+    assert ("needs a cluster" in said) is not binds
+
+
+def test_the_version_of_a_guest_that_was_started_by_an_older_daemon_is_not_guessed() -> None:
+    shown = machine()
+    observed = Observed(
+        domain=domain(), found=Dependencies(), node_name="n", bound=False, devices=[], libvirt_version="10.0.0"
+    )
+    show_instance(shown, observed)
+    assert shown["status"]["versions"] == {"libvirt": "10.0.0"}
