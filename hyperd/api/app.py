@@ -46,6 +46,7 @@ from hyperd.errors import HyperdError, MethodNotAllowed, NotFound, PermanentErro
 from hyperd.resources.all import KINDS, NAMESPACE
 from hyperd.resources.kind import Registry
 from hyperd.settings import Settings
+from hyperd.store.derived import derived_of
 from hyperd.store.interface import Store, User
 from hyperd.store.versions import versions_of
 
@@ -90,7 +91,7 @@ class ApiServer:
         self._authenticator = Authenticator(
             (self._front_proxy, TokenLogin(tokens), UnixLogin(unix_groups), certificate_login)
         )
-        versions = versions_of(store, kinds)
+        versions = {**versions_of(store, kinds), **derived_of(store, kinds)}
         self.fairness = Fairness(watches=settings.api.max_watchers)
         self._watchers = Watchers(store, self.fairness.watches, versions)
         self.audit = AuditLog(settings.log_dir, settings.audit)

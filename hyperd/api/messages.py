@@ -80,6 +80,10 @@ ConfigMap: metadata=1:ObjectMeta data=2:%string binaryData=3:%bytes immutable=4:
 Event: metadata=1:ObjectMeta involvedObject=2:ObjectReference reason=3 message=4 source=5:EventSource
   firstTimestamp=6:Time lastTimestamp=7:Time count=8:int type=9 eventTime=10:MicroTime series=11:EventSeries
   action=12 related=13:ObjectReference reportingComponent=14 reportingInstance=15
+EventsEvent: metadata=1:ObjectMeta eventTime=2:MicroTime series=3:EventSeries reportingController=4
+  reportingInstance=5 action=6 reason=7 regarding=8:ObjectReference related=9:ObjectReference note=10 type=11
+  deprecatedSource=12:EventSource deprecatedFirstTimestamp=13:Time deprecatedLastTimestamp=14:Time
+  deprecatedCount=15:int
 EventSeries: count=1:int lastObservedTime=2:MicroTime
 EventSource: component=1 host=2
 Lease: metadata=1:ObjectMeta spec=2:LeaseSpec
@@ -113,6 +117,20 @@ NodeSystemInfo: machineID=1 systemUUID=2 bootID=3 kernelVersion=4 osImage=5 cont
   kubeletVersion=7 kubeProxyVersion=8 operatingSystem=9 architecture=10
 ContainerImage: names=1:*string sizeBytes=2:int
 AttachedVolume: name=1 devicePath=2
+ResourceQuota: metadata=1:ObjectMeta spec=2:ResourceQuotaSpec status=3:ResourceQuotaStatus
+ResourceQuotaSpec: hard=1:%Quantity scopes=2:*string scopeSelector=3:ScopeSelector
+ResourceQuotaStatus: hard=1:%Quantity used=2:%Quantity
+ScopeSelector: matchExpressions=1:*ScopedResourceSelectorRequirement
+ScopedResourceSelectorRequirement: scopeName=1 operator=2 values=3:*string
+PersistentVolumeClaim: metadata=1:ObjectMeta spec=2:PersistentVolumeClaimSpec status=3:PersistentVolumeClaimStatus
+PersistentVolumeClaimSpec: accessModes=1:*string resources=2:VolumeResourceRequirements volumeName=3
+  storageClassName=5:string? volumeMode=6:string?
+VolumeResourceRequirements: limits=1:%Quantity requests=2:%Quantity
+PersistentVolumeClaimStatus: phase=1 accessModes=2:*string capacity=3:%Quantity
+PersistentVolume: metadata=1:ObjectMeta spec=2:PersistentVolumeSpec status=3:PersistentVolumeStatus
+PersistentVolumeSpec: capacity=1:%Quantity accessModes=3:*string claimRef=4:ObjectReference
+  persistentVolumeReclaimPolicy=5 storageClassName=6 mountOptions=7:*string volumeMode=8:string?
+PersistentVolumeStatus: phase=1 message=2 reason=3
 StorageClass: metadata=1:ObjectMeta provisioner=2 parameters=3:%string reclaimPolicy=4 mountOptions=5:*string
   allowVolumeExpansion=6:bool? volumeBindingMode=7 allowedTopologies=8:*TopologySelectorTerm
 TopologySelectorTerm: matchLabelExpressions=1:*TopologySelectorLabelRequirement

@@ -41,7 +41,7 @@ def decode(body: bytes) -> Object:
         envelope = _decode(MESSAGES["Unknown"], memoryview(body)[len(MAGIC) :], 0)
         type_meta = envelope.get("typeMeta", {})
         kind = type_meta.get("kind", "")
-        message = MESSAGES.get(kind)
+        message = MESSAGES.get(_named(type_meta.get("apiVersion", ""), kind))
         if message is None:
             raise UnsupportedMediaType(f"Objects of kind {kind!r} are not accepted as protobuf; send JSON.")
         raw = base64.b64decode(envelope.get("raw", ""))
@@ -54,7 +54,8 @@ def decode(body: bytes) -> Object:
 def encode(obj: Object) -> bytes:
     """The envelope of an object, a list or a Status. Raises NotAcceptable for a kind without a table."""
     kind = str(obj.get("kind", ""))
-    message = MESSAGES.get(kind) or _list_message(kind)
+    named = _named(str(obj.get("apiVersion", "")), kind)
+    message = MESSAGES.get(named) or _list_message(named)
     if message is None:
         raise NotAcceptable(f"Objects of kind {kind!r} are not served as protobuf; accept application/json.")
     try:
@@ -64,6 +65,11 @@ def encode(obj: Object) -> bytes:
     type_meta = {"apiVersion": obj.get("apiVersion", ""), "kind": kind}
     envelope = {"typeMeta": type_meta, "raw": base64.b64encode(raw).decode(), "contentType": ""}
     return MAGIC + _encode(MESSAGES["Unknown"], envelope)
+
+
+def _named(api_version: str, kind: str) -> str:
+    """The table of a kind: events of the group of that name are told from core's."""
+    return f"Events{kind}" if api_version.startswith("events.k8s.io/") else kind
 
 
 def _list_message(kind: str) -> Message | None:

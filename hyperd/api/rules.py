@@ -138,7 +138,8 @@ class RoleAuthorizer:
     """Decides by the role that a user's groups carry, and the namespaces that the login is limited to."""
 
     def __init__(self, kinds: Registry) -> None:
-        known = list(kinds)
+        # A kind that is served in two groups has a name in each.
+        known = list({(kind.group, kind.plural): kind for kind in kinds.served()}.values())
         viewer = [*_viewer(known)]
         operator = [*viewer, *_operator()]
         editor = [*operator, *_editor(known)]

@@ -18,6 +18,7 @@ from hyperd.resources.core import (
     SERVICE,
     STORAGE_CLASS,
 )
+from hyperd.resources.events_v1 import EVENT_V1
 from hyperd.resources.kind import KINDS
 from hyperd.resources.usb_device import NODE_USB_DEVICE, USB_DEVICE
 from hyperd.resources.virtual_disk import VIRTUAL_DISK
@@ -40,6 +41,7 @@ __all__ = [
     "CLUSTER_VIRTUAL_IMAGE",
     "CONFIG_MAP",
     "EVENT",
+    "EVENT_V1",
     "KINDS",
     "LEASE",
     "NAMESPACE",

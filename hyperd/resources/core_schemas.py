@@ -310,12 +310,12 @@ POD = kind(
     status=open_block("State of the Pod."),
 )
 PERSISTENT_VOLUME_CLAIM = kind(
-    "PersistentVolumeClaim asks for a volume; only the cluster home has any.",
+    "PersistentVolumeClaim asks for a volume; on one machine each stands for the volume of a VirtualDisk.",
     spec=open_block("What is asked for."),
     status=open_block("What was given."),
 )
 PERSISTENT_VOLUME = kind(
-    "PersistentVolume is a volume; only the cluster home has any.",
+    "PersistentVolume is a volume; on one machine each is the volume of a VirtualDisk.",
     spec=open_block("The volume."),
     status=open_block("State of the volume."),
 )

@@ -125,7 +125,7 @@ def index_source() -> str:
     lines = [_INDEX_HEAD]
     # Ours first: a word that two groups share means ours.
     for kind in sorted(KINDS, key=lambda kind: (kind.core, kind.group, kind.plural)):
-        version, *more = (served.version for served in KINDS.versions(kind))
+        version, *more = (served.version for served in KINDS.versions(kind) if served.group == kind.group)
         fields = (
             kind.group, version, tuple(more), kind.kind, kind.plural, kind.singular, kind.namespaced,
             kind.short_names, kind.categories,

@@ -132,6 +132,8 @@ class ServedVersion:
     kind: Kind
     from_storage: Callable[[Object], Object]
     to_storage: Callable[[Object], Object]
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """Selectable fields → what they are called where the kind is stored, as far as that differs."""
 
 
 _VERSION = re.compile(r"v([0-9]+)(?:(alpha|beta)([0-9]+))?")
@@ -153,6 +155,7 @@ class Registry:
         self._by_resource: dict[tuple[str, str], Kind] = {}
         self._by_kind: dict[tuple[str, str], Kind] = {}
         self._more: dict[tuple[str, str], list[ServedVersion]] = {}
+        self._served: dict[tuple[str, str, str], Kind] = {}
 
     def add(self, kind: Kind) -> Kind:
         """Register ``kind``; returns it, so that a module can write ``X = KINDS.add(Kind(...))``."""
@@ -160,10 +163,15 @@ class Registry:
         self._by_kind[kind.group, kind.kind] = kind
         return kind
 
-    def serve(self, version: ServedVersion) -> Kind:
-        """Register one more version of a kind that is registered; returns the kind in that version."""
+    def serve(self, version: ServedVersion, *, of: Kind | None = None) -> Kind:
+        """Register one more version of a kind that is registered; returns the kind in that version.
+
+        ``of`` is the kind where the version is in another group.
+        """
         kind = version.kind
-        self._more.setdefault((kind.group, kind.plural), []).append(version)
+        stored = kind if of is None else of
+        self._more.setdefault((stored.group, stored.plural), []).append(version)
+        self._served[kind.group, kind.plural, kind.version] = kind
         return kind
 
     def more_versions(self, kind: Kind) -> Sequence[ServedVersion]:
@@ -189,9 +197,9 @@ class Registry:
     def in_version(self, group: str, plural: str, version: str) -> Kind | None:
         """The kind in one of the versions it is served in."""
         kind = self._by_resource.get((group, plural))
-        if kind is None or kind.version == version:
+        if kind is not None and kind.version == version:
             return kind
-        return next((more.kind for more in self.more_versions(kind) if more.kind.version == version), None)
+        return self._served.get((group, plural, version))
 
     def served(self) -> Iterator[Kind]:
         """Every kind in every version."""

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
-from hyperd.errors import Conflict
+from hyperd.errors import BadRequest, Conflict
+from hyperd.resources.core_types import core_type_faults
 from hyperd.resources.kind import Kind, Object, Registry, ServedVersion
 from hyperd.resources.structural import apply_defaults, invalid, prune, validate
 from hyperd.store.interface import (
@@ -29,6 +31,7 @@ from hyperd.store.interface import (
 )
 from hyperd.store.patching import apply_patch
 from hyperd.store.pipeline import report_unknown
+from hyperd.store.selecting import check_selector
 
 _ANYTHING = Preconditions()
 _ATTEMPTS = 5
@@ -63,6 +66,10 @@ class ServedStore:
         whatever stands there is let go before it is judged, as an API server does.
         """
         kind = self._served.kind
+        if kind.core:
+            for fault in core_type_faults(kind.schema, obj):
+                raise BadRequest(f"{kind.kind} cannot be handled: {fault.field}: {fault.message}")
+            return self._in(obj)
         report_unknown(kind, prune(kind.schema, obj), write)
         if not whole and "status" in kind.subresources:
             obj = {name: value for name, value in obj.items() if name != "status"}
@@ -71,6 +78,15 @@ class ServedStore:
         if causes:
             raise invalid(kind, str((obj.get("metadata") or {}).get("name") or ""), causes)
         return self._in(obj)
+
+    def _selector(self, selector: Selector) -> Selector:
+        """``selector`` as the version below has it. Raises BadRequest."""
+        check_selector(self._served.kind, selector)
+        names = self._served.fields
+        return replace(
+            selector,
+            fields=tuple(replace(term, path=names.get(term.path, term.path)) for term in selector.fields),
+        )
 
     async def get(self, kind: Kind, namespace: str, name: str, *, subresource: str = "") -> Item:
         return self._out(await self._store.get(self._stored, namespace, name, subresource=subresource))
@@ -96,7 +112,7 @@ class ServedStore:
         found = await self._store.list(
             self._stored,
             namespace,
-            selector=selector,
+            selector=self._selector(selector),
             limit=limit,
             continue_token=continue_token,
             resource_version=resource_version,
@@ -120,7 +136,7 @@ class ServedStore:
         watching = self._store.watch(
             self._stored,
             namespace,
-            selector=selector,
+            selector=self._selector(selector),
             resource_version=resource_version,
             bookmarks=bookmarks,
             send_initial=send_initial,
