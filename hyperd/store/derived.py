@@ -15,10 +15,11 @@ import orjson
 
 from hyperd.errors import MethodNotAllowed
 from hyperd.resources.kind import Kind, Object, Registry
-from hyperd.resources.names import GROUP
+from hyperd.resources.names import GROUP, SYSTEM_NAMESPACE
 from hyperd.resources.storage_class import PROVISIONER
 from hyperd.store.interface import EVERYTHING, EventType, Item, Listing, Selector, Store, Watch, WatchEvent
-from hyperd.store.memory import not_found
+from hyperd.store.listing import make_token, read_token
+from hyperd.store.memory import Name, not_found
 from hyperd.store.records import Stored
 from hyperd.store.selecting import check_selector, selects
 
@@ -64,15 +65,19 @@ class DerivedStore:
         resource_version: str = "",
         match: str = "",
     ) -> Listing:
-        """Everything at once, whatever ``limit`` says, as lists from a cache may be."""
+        """Pages are of their own moment; all name the first one's version, as those of stored kinds."""
         check_selector(self._kind, selector)
-        found = await self._store.list(
-            self._source, namespace, continue_token=continue_token, resource_version=resource_version, match=match
-        )
+        first, after = read_token(continue_token) if continue_token else (0, ("", ""))
+        found = await self._store.list(self._source, namespace, resource_version=resource_version, match=match)
         self._forget(found.items, namespace)
         made = [one for one in map(self._made, found.items) if one is not None]
-        chosen = [one for one in made if selects(self._kind, selector, one)]
-        return Listing(sorted(chosen, key=lambda one: (one.namespace, one.name)), found.resource_version)
+        chosen = [one for one in made if selects(self._kind, selector, one) and _place(one) > after]
+        chosen.sort(key=_place)
+        version = str(first) if first > 0 else found.resource_version
+        if not limit or len(chosen) <= limit:
+            return Listing(chosen, version)
+        token = make_token(int(version), _place(chosen[limit - 1]))
+        return Listing(chosen[:limit], version, token, None if selector else len(chosen) - limit)
 
     @asynccontextmanager
     async def watch(
@@ -167,6 +172,10 @@ class DerivedStore:
         self._refuse()
 
 
+def _place(item: Item) -> Name:
+    return (item.namespace, item.name)
+
+
 def derived_of(store: Store, kinds: Registry) -> Mapping[Kind, Store]:
     """The stores of claims and volumes, where the registry has them and disks."""
     source = kinds.by_resource(GROUP, "virtualdisks")
@@ -213,7 +222,8 @@ def _claim(disk: Object) -> Object | None:
 def _volume(disk: Object) -> Object | None:
     """The PersistentVolume behind that claim."""
     claim, meta, status = _claim(disk), disk["metadata"], disk.get("status") or {}
-    if claim is None or status.get("phase") == _LOST:
+    if claim is None or status.get("phase") == _LOST or meta["namespace"] == SYSTEM_NAMESPACE:
+        # Of the system's namespace nothing shows where everybody looks.
         return None
     size = status.get("capacity")
     return {

@@ -51,12 +51,12 @@ def list_objects(
     after: Name | None = None
     rv = memory.rv
     if continue_token:
-        rv, after = _read_token(continue_token)
+        rv, after = read_token(continue_token)
         if rv == _INCONSISTENT:
             rv = memory.rv
         elif not floor <= rv <= memory.rv:
             # Older than what a watch can replay, or of a history that a restore has ended.
-            raise Expired(_TOO_OLD, continue_token=_token(_INCONSISTENT, after))
+            raise Expired(_TOO_OLD, continue_token=make_token(_INCONSISTENT, after))
     else:
         _check_version(resource_version, match, memory.rv)
     items = _matching(memory, kind, namespace, selector, after)
@@ -65,7 +65,7 @@ def list_objects(
     last = items[limit - 1]
     # With a selector Kubernetes does not tell how many remain either.
     remaining = None if selector else len(items) - limit
-    return Listing(items[:limit], str(rv), _token(rv, (last.namespace, last.name)), remaining)
+    return Listing(items[:limit], str(rv), make_token(rv, (last.namespace, last.name)), remaining)
 
 
 def parse_version(text: str) -> int:
@@ -115,11 +115,11 @@ def _check_version(resource_version: str, match: str, current: int) -> None:
         raise Expired(f"The resourceVersion for the provided list is too old: {wanted}, only {current} is kept.")
 
 
-def _token(rv: int, last: Name) -> str:
+def make_token(rv: int, last: Name) -> str:
     return base64.urlsafe_b64encode(orjson.dumps([rv, *last])).decode().rstrip("=")
 
 
-def _read_token(token: str) -> tuple[int, Name]:
+def read_token(token: str) -> tuple[int, Name]:
     try:
         decoded: Any = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
     except (binascii.Error, ValueError):

@@ -64,6 +64,8 @@ def _planted(kind: Kind, namespace: str, name: str, **more: Any) -> Object:
         "creationTimestamp": "2026-01-01T00:00:00Z",
         "labels": {"planted": "yes"},
     }
+    if kind.plural == "virtualdisks":
+        more["status"] = {"target": {"persistentVolumeClaimName": name}}
     return {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata, **more}
 
 
