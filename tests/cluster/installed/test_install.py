@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
+from typing import Any
 
 import pytest
 
 from hyperd.api.manifests import FOLDER, kustomized
+from hyperd.errors import Forbidden
 from hyperd.resources.all import KINDS
 from hyperd.resources.kind import Object
+from hyperd.store.interface import PatchType, Write
+from hyperd.store.kubernetes import KubernetesStore
 from tests.cluster.controlplane.plane import document
 from tests.cluster.installation import MANIFESTS
 from tests.cluster.installed.conftest import NAMESPACE, Installed, eventually
@@ -106,28 +111,35 @@ def test_a_role_allows_what_the_reference_says(
     assert installed.may(user, verb, what) is allowed
 
 
-def test_a_status_is_written_by_hyperd_and_root(installed: Installed) -> None:
+async def test_a_status_is_written_by_hyperd_and_root(installed: Installed) -> None:
     """Not even by who may do everything else: every kind, by its admission policy."""
-    almighty = installed.person("ada", "cluster-admin")
-    eventually(lambda: installed.may("ada", "patch", "virtualimages.virtualization.deckhouse.io/status"))
-    account = installed.account_kubeconfig()
+    almighty = await asyncio.to_thread(installed.person, "ada", "cluster-admin")
+    what = "virtualimages.virtualization.deckhouse.io/status"
+    await asyncio.to_thread(eventually, lambda: installed.may("ada", "patch", what))
+    account = await asyncio.to_thread(installed.account_kubeconfig)
+    stores = [KubernetesStore(path) for path in (almighty, account, installed.plane.kubeconfig)]
+    for store in stores:
+        await store.start()
+    ada, hyperd, root = stores
     tried = {obj["kind"]: obj for obj in examples()}
     assert set(tried) == {kind.kind for kind in KINDS if not kind.core}
+    patch: Object = {"status": {"observedGeneration": 7}}
+    to_status: dict[str, Any] = {"subresource": "status", "write": Write(dry_run=True)}
     for obj in tried.values():
         kind = kind_of(obj)
-        where = ["-n", NAMESPACE] if kind.namespaced else []
-        meta = {"name": "status", **({"namespace": NAMESPACE} if kind.namespaced else {})}
-        installed.plane.apply({**obj, "metadata": meta})
-        target = f"{kind.plural}.{kind.version}.{kind.group}/status"
-        args = ["patch", target, "--subresource=status", "--type=merge", *where, "--dry-run=server", "-p"]
+        namespace = NAMESPACE if kind.namespaced else ""
+        where = {"namespace": namespace} if namespace else {}
+        await root.create(kind, namespace, {**obj, "metadata": {"name": "status", **where}})
         try:
-            said = installed.kubectl(almighty, *args, '{"status":{"observedGeneration":7}}', rc=1)
-            assert "so hyperd alone writes it" in said, said
-            assert "Forbidden" in said or "forbidden" in said, said
-            for kubeconfig in (account, installed.plane.kubeconfig):
-                installed.kubectl(kubeconfig, *args, '{"status":{"observedGeneration":7}}')
-            installed.kubectl(almighty, "annotate", target, "a=b", *where, "--dry-run=server")
+            with pytest.raises(Forbidden, match="so hyperd alone writes it"):
+                await ada.patch(kind, namespace, "status", PatchType.MERGE, patch, **to_status)
+            for store in (hyperd, root):
+                await store.patch(kind, namespace, "status", PatchType.MERGE, patch, **to_status)
+            labels = {"metadata": {"labels": {"a": "b"}}}
+            await ada.patch(kind, namespace, "status", PatchType.MERGE, labels, write=Write(dry_run=True))
         finally:
-            free = '{"metadata":{"finalizers":null}}'
-            installed.plane.kubectl("patch", target, "--type=merge", "-p", free, *where)
-            installed.plane.kubectl("delete", target, "--ignore-not-found", "--wait=false", *where)
+            free = {"metadata": {"finalizers": None}}
+            await root.patch(kind, namespace, "status", PatchType.MERGE, free)
+            await root.delete(kind, namespace, "status")
+    for store in stores:
+        await store.close()

@@ -6,22 +6,27 @@ Both homes must make the same of it, whoever completes it and whenever it gets i
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hyperd.admission.dispatch import FINALIZERS
+from hyperd.admission.dispatch import FINALIZERS, reviewer
+from hyperd.controllers.bootstrap import bootstrap
 from hyperd.errors import HyperdError
+from hyperd.resources.all import KINDS, NAMESPACE
 from hyperd.resources.kind import Kind, Object
-from hyperd.store.interface import Write
-from tests.cluster.installed.test_admission import DENIED, WHERE, Home, homes, told
+from hyperd.settings import Settings
+from hyperd.store.embedded import EmbeddedStore, opened_store
+from hyperd.store.interface import User, Write
+from hyperd.store.kubernetes import KubernetesStore
+from tests.cluster.installed.test_admission import DENIED, WHERE, Home, told
 from tests.unit.admission.world import kind_of
 from tests.unit.api.test_zero_values import zero
 from tests.unit.resources.samples import examples
 
-__all__ = ["homes"]  # the fixture
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 PREFIX = "made-"
 
@@ -37,6 +42,29 @@ class Made:
     metadata: Any = None
     spec: Any = None
     status: Any = None
+
+
+async def everybody_may(user: User, verb: str, kind: Kind, namespace: str, name: str) -> bool:
+    """The administrator of a cluster may do everything as well."""
+    return True
+
+
+@pytest.fixture
+async def homes(admin_store: KubernetesStore, tmp_path: Path) -> AsyncIterator[tuple[Home, Home]]:
+    """(embedded, cluster), each with what a daemon makes at first, for who may do everything."""
+    settings = Settings()
+    admit = reviewer(settings, may=everybody_may)
+    embedded = EmbeddedStore(tmp_path / "store.db", settings=settings.store, admit=admit, kinds=KINDS)
+    user = User("kubernetes-admin", ("system:masters", "system:authenticated"))
+    async with opened_store(embedded):
+        pair = Home(embedded, embedded, user), Home(admin_store, admin_store, user)
+        await embedded.create(
+            NAMESPACE, "", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": WHERE}}
+        )
+        await bootstrap(embedded, settings)
+        await bootstrap(admin_store, settings)
+        yield pair
+        await pair[1].clear()
 
 
 async def make(home: Home, obj: Object, *, dry_run: bool) -> Made:

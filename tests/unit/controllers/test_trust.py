@@ -97,8 +97,8 @@ METADATA = {
     "CPU_MODEL_LABEL_PREFIX": "of a Node, which only nodes and administrators write",
     "CPU_FEATURE_LABEL_PREFIX": "of a Node, which only nodes and administrators write",
     "NODE_LEASE_LABEL": "of Leases in the system's namespace, which hyperd writes",
-    "VMIP_UID_LABEL": "of address leases, which only administrators write; it can only take a lease from an address "
-    "object, as the names must agree too",
+    "VMIP_UID_LABEL": "of address leases, which only administrators write; it can only take a lease away from an "
+    "address object, as the names must agree too",
     "VM_UID_LABEL": "written for clients, read by none of ours",
 }
 """Each label and annotation that controllers and rules meet, and why it may be believed."""

@@ -188,6 +188,19 @@ async def test_who_gets_a_name_later_is_completed_all_the_same(obj: Object) -> N
         assert FINALIZERS[kind_of(obj)] in completed["metadata"]["finalizers"]
 
 
+@pytest.mark.parametrize("status", [{"phase": ""}, {"phase": None}, {}, None, [], "", 0, {"conditions": None}])
+async def test_whatever_came_as_a_status_is_not_judged(status: Any) -> None:
+    """An API server asks before it lets go of it."""
+    plain, with_status = machine(), {**machine(), "status": status}
+    patches = [patch_of(await webhook().mutate(asked(obj))) for obj in (plain, with_status)]
+    assert patches[0] == patches[1]
+    complete = {**json_patch(plain, patches[0]), "status": status}
+    old = {**complete, "status": {"phase": "Running"}}
+    for review_ in (asked(complete), asked(complete, old)):
+        assert (await webhook().validate(review_))["response"]["allowed"] is True
+        assert "patch" not in (await webhook().mutate(review_))["response"]
+
+
 async def test_what_is_not_complete_does_not_get_in() -> None:
     """Another webhook took out what ours filled in, or ours was not asked."""
     obj = machine()
