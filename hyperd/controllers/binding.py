@@ -20,7 +20,7 @@ from hyperd.controllers.duty import disk_node, machine_node
 from hyperd.controllers.machine.dependencies import Dependencies, check_class
 from hyperd.controllers.machine.power import Situation, decide
 from hyperd.controllers.machine.room import allocatable, lacking, requested, total
-from hyperd.controllers.machine.status import set_phase
+from hyperd.controllers.machine.status import TOLD_OFF, is_told_off, set_phase
 from hyperd.controllers.operation import active_operation, index_operations, machine_of
 from hyperd.controllers.placing import Places, least_used, name_of, told
 from hyperd.resources import names
@@ -104,11 +104,14 @@ class MachineBinder(Controller):
             phase=machine["status"].get("phase", ""),
             defined=False,
             active=False,
+            told_off=is_told_off(machine),
             operation=active_operation(self._operations, meta["namespace"], meta["name"]),
         )
-        if decide(situation).rests_stopped:
+        decision = decide(situation)
+        if decision.rests_stopped:
             set_phase(machine, "Stopped")
-            set_condition(machine, "Running", False, reason="NotRunning")
+            message = TOLD_OFF if decision.told_off else ""
+            set_condition(machine, "Running", False, reason="NotRunning", message=message)
         else:
             set_phase(machine, "Pending")
             set_condition(machine, "Running", False, reason="PodNotStarted", message=problem)

@@ -176,6 +176,7 @@ class MachineController(Controller):
         return Situation(
             policy=machine["spec"].get("runPolicy") or "AlwaysOnUnlessStoppedManually",
             phase=machine["status"].get("phase", ""),
+            told_off=status.is_told_off(machine),
             defined=domain is not None,
             active=active,
             off_reason=reason,
@@ -245,7 +246,8 @@ class MachineController(Controller):
         if was != "Stopped":
             await self._instances.unlink(uid)
         phase = "Stopped" if decision.rests_stopped else "Pending"
-        status.show_absence(machine, self._instances.observe(machine, None, found), phase)
+        observed = self._instances.observe(machine, None, found)
+        status.show_absence(machine, observed, phase, told_off=decision.told_off)
         await update_status(self._context.store, VIRTUAL_MACHINE, before, machine)
         if was in _STALE_PHASES:
             self._event(machine, "Normal", "Stopped", "The virtual machine is off.")

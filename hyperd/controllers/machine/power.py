@@ -1,8 +1,9 @@
 """What a VM's power should be: a pure decision from policy, domain and operation.
 
 The table is api-reference §6.5. Nothing is remembered in memory: that a VM was stopped by hand is seen from its
-last phase together with a domain that is still defined (a stop by policy undefines it), and that a restart has
-happened from the operation's uid, which the new domain carries in its metadata.
+last phase together with a domain that is still defined (a stop by policy undefines it), or with a status that says
+so of one that never had a domain; and that a restart has happened from the operation's uid, which the new domain
+carries in its metadata.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ class Situation:
     operation: ActiveOperation | None = None
     domain_operation: str = ""
     """uid of the operation that this domain was started for."""
+    told_off: bool = False
+    """Whether the status says that an operation stopped it."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,8 @@ class Decision:
     operation: str = ""
     undefine: bool = False
     """Forget the domain once it is off: it was not stopped by hand."""
+    told_off: bool = False
+    """The status is to say that an operation stopped it."""
 
 
 def decide(situation: Situation) -> Decision:
@@ -77,17 +82,15 @@ def decide(situation: Situation) -> Decision:
         return Decision(Action.NONE)
     if situation.policy == "AlwaysOn":
         return Decision(Action.START)
-    if situation.policy == "Manual":
-        return Decision(Action.NONE, rests_stopped=True)
-    if _stopped_by_hand(situation):
-        return Decision(Action.NONE, rests_stopped=True)
+    if situation.policy == "Manual" or _stopped_by_hand(situation):
+        return Decision(Action.NONE, rests_stopped=True, told_off=situation.told_off)
     return Decision(Action.START)
 
 
 def _by_operation(situation: Situation, operation: ActiveOperation) -> Decision:
     stop = Action.KILL if operation.force else Action.STOP
     if operation.type == "Stop":
-        return Decision(stop if situation.active else Action.NONE, rests_stopped=True)
+        return Decision(stop if situation.active else Action.NONE, rests_stopped=True, told_off=True)
     if not situation.active:
         return Decision(Action.START, operation=operation.uid)
     if operation.type == "Start" and situation.phase == "Stopping":
@@ -100,5 +103,5 @@ def _by_operation(situation: Situation, operation: ActiveOperation) -> Decision:
 
 def _stopped_by_hand(situation: Situation) -> bool:
     if not situation.defined:
-        return False
+        return situation.phase == "Stopped" and situation.told_off
     return situation.phase == "Stopped" or situation.off_reason is OffReason.SHUTDOWN

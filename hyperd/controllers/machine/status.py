@@ -27,6 +27,8 @@ _LAUNCH_STAGES = {
     ("Starting", "Running"): "virtualMachineStarting",
 }
 _UNBOOTABLE = "The firmware found nothing to boot from: look at blockDeviceRefs, their order and their content."
+TOLD_OFF = "An operation stopped the virtual machine."
+"""Message of the Running condition by which a machine that has no domain stays off."""
 _NO_CLUSTER = "Live migration needs a cluster of nodes."
 _NOT_BUILT = "Live migration is not built yet in this version."
 _DOUBLED_SECONDS = 2.0
@@ -137,7 +139,12 @@ def show_instance(machine: Object, observed: Observed) -> None:
     _show_resources(machine, running.configuration)
 
 
-def show_absence(machine: Object, observed: Observed, phase: str) -> None:
+def is_told_off(machine: Object) -> bool:
+    """Whether it was an operation that stopped the machine."""
+    return (find_condition(machine, "Running") or {}).get("message") == TOLD_OFF
+
+
+def show_absence(machine: Object, observed: Observed, phase: str, *, told_off: bool = False) -> None:
     """Conditions and fields of a machine without a living domain, in ``phase``."""
     status = machine["status"]
     set_phase(machine, phase)
@@ -159,7 +166,8 @@ def show_absence(machine: Object, observed: Observed, phase: str) -> None:
     elif phase == "Pending" and observed.found.blocked:
         set_condition(machine, "Running", False, reason="NotRunning", message=observed.found.blocked)
     else:
-        set_condition(machine, "Running", False, reason="NotRunning")
+        message = TOLD_OFF if told_off else ""
+        set_condition(machine, "Running", False, reason="NotRunning", message=message)
     status["blockDeviceRefs"] = observed.devices
     _show_resources(machine, applied.configuration(machine["spec"]))
     # Nothing is requested of a node for an instance that is not there.

@@ -236,3 +236,18 @@ async def test_a_stop_right_after_a_start_leaves_the_machine_off(
             await world.looked()
             assert not await world.active()
             assert (await world.phase("Stopped"))["status"]["phase"] == "Stopped"
+
+
+async def test_a_machine_that_was_stopped_while_it_waited_stays_off_when_it_could_start() -> None:
+    async with running() as world:
+        await world.wait_for_disk()
+        await world.operate("Stop", "stop")
+        await world.phase("Completed", VIRTUAL_MACHINE_OPERATION, "stop")
+        await world.give_disk()
+        await asyncio.sleep(0.3)
+        await world.looked()
+        assert not await world.active()
+        await world.phase("Stopped")
+        await world.operate("Start", "start")
+        await world.phase("Completed", VIRTUAL_MACHINE_OPERATION, "start")
+        await world.phase("Running")

@@ -102,3 +102,25 @@ def test_a_restart_stops_the_old_instance_then_starts_one_that_carries_the_opera
 @pytest.mark.parametrize("policy", POLICIES[:3])
 def test_a_running_machine_is_left_alone(policy: str) -> None:
     assert decide(Situation(policy=policy, phase="Running", defined=True, active=True)).action is Action.NONE
+
+
+@pytest.mark.parametrize(
+    ("policy", "action"),
+    [("AlwaysOn", Action.START), ("AlwaysOnUnlessStoppedManually", Action.NONE), ("Manual", Action.NONE)],
+)
+def test_a_machine_that_was_stopped_before_it_ever_ran_stays_off(policy: str, action: Action) -> None:
+    """A Stop in Pending, or right after the first Start, has no domain to be seen by."""
+    stop = ActiveOperation("op-1", "Stop")
+    stopping = decide(Situation(policy=policy, phase="Pending", defined=False, active=False, operation=stop))
+    assert (stopping.action, stopping.rests_stopped, stopping.told_off) == (Action.NONE, True, True)
+    after = Situation(policy=policy, phase="Stopped", defined=False, active=False, told_off=stopping.told_off)
+    assert decide(after).action is action
+    assert decide(after).told_off is (action is Action.NONE)
+
+
+def test_a_start_while_the_guest_goes_down_waits_for_that_and_starts_it() -> None:
+    start = ActiveOperation("op-1", "Start")
+    down = Situation(policy="Manual", phase="Stopping", defined=True, active=True, operation=start)
+    assert decide(down).action is Action.STOP
+    off = Situation(policy="Manual", phase="Stopping", defined=True, active=False, operation=start)
+    assert decide(off).action is Action.START

@@ -84,11 +84,25 @@ class World:
         await self.settled()
 
     async def make(self, **spec: object) -> Object:
-        meta = {"namespace": "default", "name": "vm"}
-        disk = {"metadata": meta, "spec": {"persistentVolumeClaim": {"size": "1Mi"}}}
+        """A machine that runs."""
+        await self.give_disk()
+        await self._make_machine(**spec)
+        return await self.phase("Running")
+
+    async def wait_for_disk(self) -> Object:
+        """A machine that waits for a disk, which ``give_disk`` makes."""
+        await self._make_machine()
+        return await self.phase("Pending")
+
+    async def give_disk(self) -> None:
+        spec = {"persistentVolumeClaim": {"size": "1Mi"}}
+        disk: Object = {"metadata": {"namespace": "default", "name": "vm"}, "spec": spec}
         await self.store.create(VIRTUAL_DISK, "default", disk)
-        body = {
-            "metadata": meta,
+        await self.phase("Ready", VIRTUAL_DISK)
+
+    async def _make_machine(self, **spec: object) -> None:
+        body: Object = {
+            "metadata": {"namespace": "default", "name": "vm"},
             "spec": {
                 "cpu": {"cores": 1},
                 "memory": {"size": "128Mi"},
@@ -98,7 +112,6 @@ class World:
             },
         }
         await self.store.create(VIRTUAL_MACHINE, "default", body)
-        return await self.phase("Running")
 
     async def operate(self, type_: str, name: str, **spec: object) -> None:
         body = {
