@@ -89,11 +89,12 @@ def _check_quota(new: Object, old: Object | None) -> Iterator[Cause]:
 
 
 def _resource_faults(name: str) -> Sequence[str]:
-    if faults := qualified_name_faults(name):
-        return faults
+    faults = list(qualified_name_faults(name))
     if "/" not in name and name not in _COUNTED | _AMOUNTS:
-        return ["must be a standard resource for quota"]
-    return []
+        if not faults:
+            faults.append("must be a standard resource type or fully qualified")
+        faults.append("must be a standard resource for quota")
+    return faults
 
 
 _RULES: Final[Mapping[tuple[str, str], Rules]] = {

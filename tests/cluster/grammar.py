@@ -162,6 +162,42 @@ def writes(old: dict[str, Any]) -> Iterator[Ask]:
             yield Ask("POST", f"{CM}?dryRun=All", {"metadata": {"name": "x"}}, {"Content-Type": content_type})
 
 
+_SERVICES: Sequence[Any] = (
+    {}, {"type": "Foo", "ports": [{"port": 1}]}, {"type": "NodePort"}, {"type": "LoadBalancer"},
+    {"type": "ExternalName"}, {"type": "ExternalName", "externalName": "a_b"},
+    {"type": "NodePort", "clusterIP": "None", "ports": [{"port": 1}]},
+    {"clusterIP": "x", "ports": [{"port": 1}]}, {"sessionAffinity": "x", "ports": [{"port": 1}]},
+    {"ports": [{"port": 0}]}, {"ports": [{"port": 65536}]}, {"ports": [{"port": -1, "targetPort": 80}]},
+    {"ports": [{"port": 1, "targetPort": 70000}]}, {"ports": [{"port": 1, "targetPort": "Upper"}]},
+    {"ports": [{"port": 1, "targetPort": "a-name-that-is-too-long"}]}, {"ports": [{"port": 1, "targetPort": "1"}]},
+    {"ports": [{"port": 1, "protocol": "tcp"}]}, {"ports": [{"port": 1}, {"port": 2}]},
+    {"ports": [{"port": 1, "name": "a"}, {"port": 2, "name": "a"}]}, {"ports": [{"port": 1, "name": "A"}]},
+    {"ports": [{"port": 1, "name": "a"}, {"port": 1, "name": "b"}]}, {"ports": [{"port": 1, "nodePort": 30000}]},
+    {"externalIPs": ["x"], "ports": [{"port": 1}]}, {"externalTrafficPolicy": "Local", "ports": [{"port": 1}]},
+    {"internalTrafficPolicy": "x", "ports": [{"port": 1}]},
+)  # fmt: skip
+_QUOTAS: Sequence[Any] = (
+    {"hard": {"pods": "-1"}}, {"hard": {"pods": "1.5"}}, {"hard": {"count/secrets": "500m"}},
+    {"hard": {"nonsense": "1"}}, {"hard": {"a b": "1"}},
+)  # fmt: skip
+_CLASSES: Sequence[Any] = (
+    {}, {"provisioner": ""}, {"provisioner": "a b"}, {"provisioner": "x.y/z", "reclaimPolicy": "Recycle"},
+    {"provisioner": "x.y/z", "volumeBindingMode": "Later"},
+    {"provisioner": "x.y/z", "allowedTopologies": [{"matchLabelExpressions": [{"key": "zone"}]}]},
+)  # fmt: skip
+
+
+def core_refusals() -> Iterator[Ask]:
+    """Core kinds that mean nothing."""
+    for base, specs in (("services", _SERVICES), ("resourcequotas", _QUOTAS)):
+        path = f"/api/v1/namespaces/grammar/{base}?dryRun=All"
+        yield from (Ask("POST", path, {"metadata": {"name": "x"}, "spec": spec}) for spec in specs)
+    for fields in _CLASSES:
+        yield Ask(
+            "POST", "/apis/storage.k8s.io/v1/storageclasses?dryRun=All", {"metadata": {"name": "x"}, **fields}
+        )
+
+
 EXPLAINED: Sequence[tuple[Ask, int, int, str]] = (
     (Ask("GET", f"{CM}?watch=yes"), 400, 200, "Go's ParseBool has no such word; a typo must not become a watch"),
     (Ask("GET", f"{CM}?labelSelector=%zz"), 400, 200, "a selector that is lost selects everything"),

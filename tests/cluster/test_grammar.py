@@ -20,7 +20,7 @@ from yarl import URL
 from hyperd.resources.all import KINDS
 from hyperd.resources.crd import crd
 from tests.cluster.controlplane.plane import Cluster
-from tests.cluster.grammar import CLASSES, CM, EXPLAINED, VM, Ask, reads, writes
+from tests.cluster.grammar import CLASSES, CM, EXPLAINED, VM, Ask, core_refusals, reads, writes
 from tests.unit.api.conftest import folder, machine, serving
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
@@ -154,6 +154,11 @@ async def test_refusals_and_rehearsals_are_answered_alike(cluster: Cluster, fold
             listed = await side.send(Ask("GET", CM))
             names = [one["metadata"]["name"] for one in orjson.loads(listed.body)["items"]]
             assert [name for name in names if name.startswith("m")] == [f"m{index}" for index in range(5)]
+
+
+async def test_core_kinds_that_mean_nothing_are_refused_alike(cluster: Cluster, folder: Path) -> None:
+    async with both(cluster, folder) as sides:
+        assert not (found := await _differences(sides, core_refusals())), "\n".join(found)
 
 
 async def test_where_they_differ_there_is_a_reason(cluster: Cluster, folder: Path) -> None:
