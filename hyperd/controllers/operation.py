@@ -97,6 +97,8 @@ class OperationController(Controller):
         self._busy = busy
         self._turns: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
         """One operation of a machine is accepted at a time."""
+        self._accepted: dict[str, Object] = {}
+        """What was accepted, by uid, until the informer shows it."""
         self._context = context
         self._operations = context.informer(VIRTUAL_MACHINE_OPERATION)
         self._machines = context.informer(VIRTUAL_MACHINE)
@@ -114,6 +116,8 @@ class OperationController(Controller):
     def on_own(self, type_: EventType, old: Item | None, new: Item | None) -> None:
         """What becomes of an operation concerns the machine's others."""
         super().on_own(type_, old, new)
+        if old is not None and (new is None or not _is_new(new.object())):
+            self._accepted.pop(old.uid, None)
         for item in (old, new):
             for machine in () if item is None else machine_of(item):
                 for op in self._operations.by_index(MACHINE_INDEX, f"{machine.namespace}/{machine.name}"):
@@ -143,11 +147,14 @@ class OperationController(Controller):
             again = None
             turn = self._turns.setdefault(Key(key.namespace, before["spec"]["virtualMachineName"]), asyncio.Lock())
             async with turn:
-                others = await self._others(before)
+                others = self._others(before)
                 if any(_is_new(op) and supersedes(before["spec"], op["spec"]) for op in others):
                     return None
                 self._accept(after, machine, [op for op in others if _is_going(op)])
                 stored = await self._write(before, after)
+                shown = self._operations.get(*key)
+                if shown is not None and _is_new(shown):
+                    self._accepted[shown["metadata"]["uid"]] = stored
             if phase_of(after) == "InProgress":
                 reached(CrashPoint.OPERATION_AFTER_SIGNAL)
         if phase_of(after) in FINISHED:
@@ -159,15 +166,16 @@ class OperationController(Controller):
             after["status"]["retentionTimer"] = clock.timer()
         return await update_status(self._context.store, self.kind, before, after)
 
-    async def _others(self, op: Object) -> list[Object]:
-        """The machine's other power operations, by the store: what was accepted a moment ago counts."""
-        meta, machine = op["metadata"], op["spec"]["virtualMachineName"]
-        listing = await self._context.store.list(self.kind, meta["namespace"])
-        return [
-            other
-            for other in (item.object() for item in listing.items if item.uid != meta["uid"])
-            if other["spec"]["virtualMachineName"] == machine and other["spec"]["type"] in POWER_TYPES
-        ]
+    def _others(self, op: Object) -> list[Object]:
+        """The machine's other power operations; what was accepted a moment ago counts."""
+        meta, others = op["metadata"], []
+        for other in of_machine(self._operations, meta["namespace"], op["spec"]["virtualMachineName"]):
+            uid = other["metadata"]["uid"]
+            if not _is_new(other):
+                self._accepted.pop(uid, None)
+            if uid != meta["uid"] and other["spec"]["type"] in POWER_TYPES:
+                others.append(self._accepted.get(uid, other))
+        return others
 
     def _accept(self, op: Object, machine: Object | None, going: Sequence[Object]) -> None:
         """Into progress, or Failed at once: nothing waits. ``going`` are the machine's others in progress."""
