@@ -77,7 +77,8 @@ class MachineClassController(Controller):
         if users:
             after.setdefault("status", {})["phase"] = "Terminating"
             listed = ", ".join(sorted(f"{item.namespace}/{item.name}" for item in users)[:5])
-            message = f"Used by {len(users)} virtual machines: {listed}{', …' if len(users) > 5 else ''}."
+            many = "a virtual machine" if len(users) == 1 else f"{len(users)} virtual machines"
+            message = f"Used by {many}: {listed}{', …' if len(users) > 5 else ''}."
             set_condition(after, "InUse", True, reason="VirtualMachineClassInUse", message=message)
             await update_status(self._context.store, VIRTUAL_MACHINE_CLASS, before, after)
             return None
