@@ -73,3 +73,8 @@ def translate(err: libvirt.libvirtError, what: str) -> errors.HyperdError:
 def unavailable(what: str, why: str) -> errors.ServiceUnavailable:
     """libvirt cannot be asked at all."""
     return errors.ServiceUnavailable(f"Cannot {what}: libvirt is not reachable ({why}).")
+
+
+def hung(what: str, why: str) -> errors.ServiceUnavailable:
+    """libvirt is well, and this guest is not."""
+    return errors.ServiceUnavailable(f"Cannot {what}: its QEMU does not answer ({why}).")

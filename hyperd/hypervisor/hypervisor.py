@@ -1,7 +1,8 @@
 """The one door to libvirt: the domains of one instance, asynchronously.
 
-Calls go through two connections, so that a listing never waits behind starts: ``_reads`` for what is quick, which
-also brings the events, and ``_work`` for what takes long. What events miss, a bulk listing finds.
+What concerns all of them goes through two connections: ``_reads`` for what is quick, which also brings the events,
+and ``_work`` for what takes long. What may wait for a guest's QEMU has a lane of its own, so that one that hangs
+holds up nobody else. What events miss, a bulk listing finds.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from hyperd.hypervisor.connection import Connect, Connection
 from hyperd.hypervisor.domain import domain_xml, metadata_xml
 from hyperd.hypervisor.events import EventSource
 from hyperd.hypervisor.host import HostFacts
+from hyperd.hypervisor.lanes import Lanes
 from hyperd.hypervisor.probe import read_facts, read_qemu_version
 from hyperd.hypervisor.reader import Reader
 from hyperd.hypervisor.spec import DomainSpec
@@ -32,12 +34,17 @@ log = logging.getLogger(__name__)
 
 READ_TIMEOUT = 15.0
 WORK_TIMEOUT = 60.0
+ASK_TIMEOUT = 20.0
+"""Of what a QEMU that is well does at once."""
 FACTS_TIMEOUT = 120.0
 """libvirt's first look at a QEMU takes seconds, and a minute where KVM is there but broken."""
 RETRY_SECONDS = 1.0
 SETTLING_LOOKS = 5
 """So many times libvirt is listed every RETRY_SECONDS after a connect: a libvirtd that has just started loses the
 end of a guest that goes while it adopts its QEMU (there is no STOPPED event)."""
+_SLOW = ("start", "undefine")
+SAMPLE_CALLS = 4
+"""So many samples may wait for QEMUs that hang."""
 AGENT_CALLS = 2
 """At most so many threads wait for guests' agents."""
 
@@ -65,6 +72,8 @@ class Hypervisor:
         self._work = Connection(
             settings.uri, name="work", threads=half, prepare=lambda _: None, changed=self._connection_changed
         )
+        self._lanes = Lanes(settings.uri, parallel=half, trouble=self._trouble)
+        self._samples = 0
         self._domain_callbacks: list[Callable[[str, DomainEvent], None]] = []
         self._connection_callbacks: list[Callable[[bool], None]] = []
         self._announced = False
@@ -86,6 +95,7 @@ class Hypervisor:
     async def close(self) -> None:
         """Leave libvirt; domains go on."""
         await self._background.stop()
+        self._lanes.close()
         await asyncio.gather(self._reads.close(), self._work.close())
 
     @property
@@ -97,6 +107,11 @@ class Hypervisor:
     def last_error(self) -> str:
         """Why not; empty while connected."""
         return "" if self._announced else self._reads.last_error or self._work.last_error or "listing domains"
+
+    def _trouble(self) -> str:
+        """Why no call can be made; empty while one can."""
+        down = next((one for one in (self._reads, self._work) if not one.connected), None)
+        return "" if down is None else down.last_error
 
     async def wait_connected(self, timeout: float = 30.0) -> None:
         """Return once connected. Raises ServiceUnavailable after ``timeout`` seconds."""
@@ -167,7 +182,7 @@ class Hypervisor:
             actions.define_and_start(conn, xml, paused=paused)
             return self._reader.info(conn, uid)
 
-        info = await self._work.call(f"start domain {uid}", run, timeout=WORK_TIMEOUT)
+        info = await self._lanes.call(uid, f"start domain {uid}", run, timeout=WORK_TIMEOUT)
         if info is None:
             raise errors.TemporaryError(f"Domain {uid} was started and is gone already.")
         self._survey.note(info)
@@ -183,7 +198,7 @@ class Hypervisor:
 
     async def destroy(self, uid: str) -> None:
         """End QEMU at once. Nothing to do when it is off."""
-        await self._act("destroy", uid, functools.partial(actions.destroy, uid=uid))
+        await self._act("destroy", uid, functools.partial(actions.destroy, uid=uid), ends=True)
 
     async def undefine(self, uid: str, *, nvram: bool = True) -> None:
         """Remove the definition with saved state and metadata, and the NVRAM file unless ``nvram`` is False.
@@ -198,7 +213,8 @@ class Hypervisor:
 
     async def io_errors(self, uid: str) -> dict[str, IoError]:
         """Disk target → error of a guest that I/O errors paused."""
-        return await self._reads.call(
+        return await self._lanes.call(
+            uid,
             f"read disk errors of domain {uid}",
             lambda conn: self._reader.io_errors(conn, uid),
             timeout=READ_TIMEOUT,
@@ -216,7 +232,8 @@ class Hypervisor:
 
     async def open_graphics(self, uid: str) -> socket.socket:
         """A connected VNC socket of the guest, for the caller to close."""
-        return await self._reads.call(
+        return await self._lanes.call(
+            uid,
             f"open the screen of domain {uid}",
             lambda conn: reader.open_graphics(conn, uid),
             timeout=READ_TIMEOUT,
@@ -225,7 +242,8 @@ class Hypervisor:
     async def guest_agent_info(self, uid: str, *, timeout: float = 5.0) -> GuestInfo:
         """What the guest's agent tells of its system. Raises ServiceUnavailable when it does not answer."""
         async with self._agents:
-            return await self._work.call(
+            return await self._lanes.call(
+                f"{uid} agent",
                 f"ask the agent of domain {uid}",
                 lambda conn: reader.guest_info(conn, uid, timeout=timeout),
                 timeout=2 * timeout + 1,
@@ -233,12 +251,23 @@ class Hypervisor:
 
     async def stats(self, uids: Collection[str] | None = None) -> dict[str, DomainStats]:
         """One sample of all running domains, or of ``uids``, in one call."""
-        return await self._reads.call(
-            "sample domains", lambda conn: self._reader.stats(conn, uids), timeout=READ_TIMEOUT
-        )
+        number = self._samples % SAMPLE_CALLS
+        try:
+            return await self._lanes.call(
+                f"sample {number}",
+                "sample domains",
+                lambda conn: self._reader.stats(conn, uids),
+                timeout=READ_TIMEOUT,
+            )
+        except errors.ServiceUnavailable:
+            # A QEMU that hangs keeps the call; the next one passes it over, as it is busy then.
+            if self._samples % SAMPLE_CALLS == number:
+                self._samples += 1
+            raise
 
-    async def _act(self, verb: str, uid: str, function: Callable[[Connect], None]) -> None:
-        await self._work.call(f"{verb} domain {uid}", function, timeout=WORK_TIMEOUT)
+    async def _act(self, verb: str, uid: str, function: Callable[[Connect], None], *, ends: bool = False) -> None:
+        timeout = WORK_TIMEOUT if ends or verb in _SLOW else ASK_TIMEOUT
+        await self._lanes.call(uid, f"{verb} domain {uid}", function, timeout=timeout, ends=ends)
 
     def _from_thread(self, event: DomainEvent) -> None:
         """In libvirt's event thread."""

@@ -29,9 +29,13 @@ class Workers:
 
     def run(self, function: Callable[[], T]) -> asyncio.Future[T]:
         """Call ``function`` in a thread. Cancelled before it began, it never begins."""
+        return asyncio.wrap_future(self.submit(function))
+
+    def submit(self, function: Callable[[], T]) -> Future[T]:
+        """The same, for who must know when the call has ended though nobody waits for it any more."""
         future: Future[T] = Future()
         self._queue.put((future, function))
-        return asyncio.wrap_future(future)
+        return future
 
     def close(self) -> None:
         """Let the threads end when their present call does; waits for none."""

@@ -33,6 +33,10 @@ __all__ = [
 ]
 
 _log = logging.getLogger(__name__)
+SLOW_SECONDS = 3.0
+"""A reconcile that takes longer no longer takes a worker's place."""
+MAX_SLOW = 64
+"""So many of one controller may."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,7 @@ class Controller(ABC):
         self.queue: WorkQueue[Key] = WorkQueue()
         self.metrics = ControllerMetrics()
         self._said: dict[Key, str] = {}
+        self._slow = 0
 
     @abstractmethod
     async def reconcile(self, key: Key) -> Result | None:
@@ -130,19 +135,42 @@ class Controller(ABC):
         return
 
     async def work(self, leads: Callable[[], bool] = _always) -> None:
-        """One worker; ends when the queue is closed. ``leads`` says whether cluster-wide work is ours."""
-        while True:
-            try:
-                key = await self.queue.get()
-            except QueueClosed:
-                return
-            try:
-                if leads() or not self.cluster_wide:
-                    await self._once(key)
+        """One worker; ends when the queue is closed. ``leads`` says whether cluster-wide work is ours.
+
+        A reconcile that takes long, as a guest hangs that it asks, goes on beside the next key.
+        """
+        slow: set[asyncio.Task[None]] = set()
+        try:
+            while True:
+                try:
+                    key = await self.queue.get()
+                except QueueClosed:
+                    return
+                task = asyncio.create_task(self._whole(key, leads), name=f"{self.name}: {key}")
+                slow.add(task)
+                task.add_done_callback(slow.discard)
+                done, _ = await asyncio.wait({task}, timeout=SLOW_SECONDS)
+                if not done and self._slow < MAX_SLOW:
+                    self._slow += 1
+                    task.add_done_callback(self._no_longer_slow)
                 else:
-                    self.queue.forget(key)
-            finally:
-                self.queue.done(key)
+                    await task
+        finally:
+            for task in slow:
+                task.cancel()
+            await asyncio.gather(*slow, return_exceptions=True)
+
+    def _no_longer_slow(self, _: asyncio.Task[None]) -> None:
+        self._slow -= 1
+
+    async def _whole(self, key: Key, leads: Callable[[], bool]) -> None:
+        try:
+            if leads() or not self.cluster_wide:
+                await self._once(key)
+            else:
+                self.queue.forget(key)
+        finally:
+            self.queue.done(key)
 
     async def _once(self, key: Key) -> None:
         loop = asyncio.get_running_loop()

@@ -6,6 +6,7 @@ from hyperd.controllers.context import Context
 from hyperd.controllers.machine import status
 from hyperd.controllers.machine.dependencies import Dependencies
 from hyperd.controllers.machine.instance import Instances
+from hyperd.errors import ServiceUnavailable, TemporaryError
 from hyperd.hypervisor.state import DomainInfo, DomainState
 from hyperd.resources import names
 from hyperd.resources.all import VIRTUAL_MACHINE
@@ -53,5 +54,9 @@ class Ends:
         if force or left <= 0 or domain.state is DomainState.PAUSED:
             await self._context.hypervisor.destroy(domain.uid)
             return Result(0.05)
-        await self._context.hypervisor.shutdown(domain.uid)
+        try:
+            await self._context.hypervisor.shutdown(domain.uid)
+        except ServiceUnavailable as err:
+            # A guest that hangs has its grace, and no more, though each call takes long to fail.
+            raise TemporaryError(err.message, delay=min(left + 0.1, _SHUTDOWN_AGAIN_SECONDS)) from err
         return Result(min(left + 0.1, _SHUTDOWN_AGAIN_SECONDS))

@@ -237,3 +237,39 @@ def test_deleting_a_namespace_and_collecting_garbage_removes_all_that_came_from_
         assert daemon.get("vm", "vm")["status"]["phase"] == "Running"
         assert len(domains(daemon)) == len(taps(daemon)) == len(daemon.list("vmipl")) == 1
     node.remove_domains()
+
+
+def test_two_guests_that_hang_keep_nobody_from_being_deleted(node: Node, images: ImageServer) -> None:
+    """With two threads for libvirt; and libvirt, which is well, is not blamed."""
+    with Hyperd(node, settings={"hypervisor.workers": 2}) as daemon:
+        ready(daemon, images)
+        names = ["vm"]
+        for name in ("other", "well"):
+            daemon.create(disk(f"{name}-root", image="guest"))
+            daemon.create(machine(name, f"{name}-root", terminationGracePeriodSeconds=3000))
+            names.append(name)
+        uids = {name: daemon.wait_phase("vm", name, "Running")["metadata"]["uid"] for name in names}
+        hung = [node.exec(["pgrep", "-f", f"qemu.*{uids[name]}"]).stdout.split()[0] for name in ("vm", "other")]
+        daemon.patch("vm", "vm", {"spec": {"terminationGracePeriodSeconds": 3000}})
+        node.exec(["kill", "-STOP", *hung])
+        try:
+            for name in ("vm", "other"):
+                daemon.create(operation("Stop", name))
+            wait_until(
+                lambda: all(
+                    f"shut down domain {uids[name]}: its QEMU does not answer" in daemon.log()
+                    for name in ("vm", "other")
+                ),
+                timeout=90,
+                what="both guests' calls to be given up",
+            )
+            daemon.create(operation("Stop", "well", force=True))
+            daemon.wait_phase("vm", "well", "Stopped", timeout=30)
+            daemon.delete("vm", "well")
+            daemon.wait_gone("vm", "well", timeout=30)
+            log = daemon.log()
+            assert "libvirt is not reachable" not in log
+            assert "resync failed" not in log
+        finally:
+            node.exec(["kill", "-CONT", *hung])
+    node.remove_domains()

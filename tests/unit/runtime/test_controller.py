@@ -241,3 +241,34 @@ def test_a_mapper_ignores_owners_of_other_kinds() -> None:
     )  # fmt: skip
     found: Iterable[Key] = owner_keys(WIDGETS)(item)
     assert list(found) == []
+
+
+@in_fake_time
+async def test_reconciles_that_hang_take_no_workers_place() -> None:
+    """However many: two workers, thirty guests that hang, and one that is well."""
+    never = asyncio.Event()
+    done: list[Key] = []
+
+    class Hanging(Scripted):
+        async def reconcile(self, key: Key) -> Result | None:
+            if key.name.startswith("hung"):
+                await never.wait()
+            done.append(key)
+            return None
+
+    controller = Hanging()
+    async with working(controller):
+        for number in range(30):
+            controller.enqueue(Key("default", f"hung-{number}"))
+        controller.enqueue(W)
+        await asyncio.sleep(60)
+        assert done == [W]
+        assert controller.metrics.busy == 30
+        controller.enqueue(Key("default", "hung-0"))
+        await asyncio.sleep(60)
+        assert controller.metrics.busy == 30, "a key is worked on once at a time"
+        never.set()
+        await asyncio.sleep(1)
+        assert len(done) == 32
+        assert controller._slow == 0
+    assert controller.metrics.busy == 0
