@@ -23,7 +23,10 @@ _REQUESTS: Final = 512
 _SESSIONS: Final = 1024
 _WAIT_SECONDS: Final = 10.0
 _EACH_TURN: Final = 4
-"""Requests of one user that begin in one turn of the event loop."""
+"""Requests of one user that begin in one turn of the event loop, while others ask too."""
+_ALONE: Final = 32
+"""The same for a user whom nobody was beside lately: a turn costs as much as half a request."""
+_LATELY_SECONDS: Final = 5.0
 _FREE_FAILURES: Final = 100
 _FAILURES_A_SECOND: Final = 100.0
 _LONGEST_PENALTY: Final = 10.0
@@ -34,11 +37,16 @@ class Turns:
     """At most so many beginnings for each key in one turn of the event loop; the rest have theirs in later turns.
 
     A user with a hundred connections so keeps another one's request waiting for four requests, not for a hundred.
-    Nobody is refused, and within a key it goes first come, first served.
+    Nobody is refused, and within a key it goes first come, first served. A key that has been alone for some
+    seconds may begin more; the first one beside it waits a little longer, once.
     """
 
-    def __init__(self, each: int = _EACH_TURN) -> None:
-        self._each = each
+    def __init__(self, each: int = _EACH_TURN, alone: int = _ALONE) -> None:
+        self._most = each
+        self._alone = alone
+        self._each = alone
+        self._last = ""
+        self._shared_until = 0.0
         self._begun: dict[str, int] = {}
         self._queues: dict[str, deque[asyncio.Future[None]]] = {}
         self._ticking = False
@@ -51,7 +59,10 @@ class Turns:
         """None: begin now. Else what to wait for first."""
         if not self._ticking:
             self._ticking = True
+            self._relax()
             asyncio.get_running_loop().call_soon(self._tick)
+        if key != self._last:
+            self._shared(key)
         begun = self._begun.get(key, 0)
         if begun < self._each:
             self._begun[key] = begun + 1
@@ -63,8 +74,19 @@ class Turns:
         queue.append(turn)
         return turn
 
+    def _shared(self, key: str) -> None:
+        if self._last:
+            self._shared_until = asyncio.get_running_loop().time() + _LATELY_SECONDS
+            self._each = self._most
+        self._last = key
+
+    def _relax(self) -> None:
+        if self._each != self._alone and asyncio.get_running_loop().time() > self._shared_until:
+            self._each = self._alone
+
     def _tick(self) -> None:
         self._begun.clear()
+        self._relax()
         for key, queue in list(self._queues.items()):
             begun = 0
             while queue and begun < self._each:

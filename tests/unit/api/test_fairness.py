@@ -76,7 +76,7 @@ async def test_a_request_waits_for_a_few_of_another_user_not_for_all(
 
 
 async def test_turns_keep_order_and_forget_who_is_gone() -> None:
-    turns, order = Turns(2), list[str]()
+    turns, order = Turns(2, alone=2), list[str]()
 
     async def ask(key: str) -> None:
         turn = turns.take(key)
@@ -95,6 +95,18 @@ async def test_turns_keep_order_and_forget_who_is_gone() -> None:
     for _ in range(3):
         await asyncio.sleep(0)
     assert (turns.waiting, turns._begun, turns._ticking) == (0, {}, False)
+
+
+async def test_who_is_alone_begins_more_until_another_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fairness, "_LATELY_SECONDS", 0.05)
+    turns = Turns(2, alone=10)
+    assert [turns.take("many") is None for _ in range(11)] == [True] * 10 + [False]
+    assert turns.take("one") is None
+    await asyncio.sleep(0)
+    assert turns.take("many") is None
+    assert [turns.take("many") is None for _ in range(2)] == [False, False]
+    await asyncio.sleep(0.1)
+    assert [turns.take("many") is None for _ in range(11)] == [True] * 10 + [False]
 
 
 async def test_watches_of_one_user_are_taken_back_when_another_asks(folder: Path) -> None:
