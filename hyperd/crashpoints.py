@@ -25,6 +25,11 @@ class CrashPoint(StrEnum):
     VM_AFTER_START = "vm.after_start"
     VM_BEFORE_UNDEFINE = "vm.before_undefine"
     VM_AFTER_UNDEFINE = "vm.after_undefine"
+    VM_BEFORE_RECREATE = "vm.before_recreate"
+    VM_BETWEEN_REBOOT = "vm.between_reboot"
+    VM_AFTER_DESTROY = "vm.after_destroy"
+    VM_BETWEEN_RESTART = "vm.between_restart"
+    DISK_AFTER_GROW = "disk.after_grow"
     LEASE_AFTER_CREATE = "lease.after_create"
     OPERATION_AFTER_SIGNAL = "operation.after_signal"
 

@@ -21,7 +21,7 @@ from typing import Any
 from hyperd import __version__, footprint, logs, settings
 from hyperd.api.app import ApiServer
 from hyperd.api.doors import raise_limit
-from hyperd.api.maintenance import Garbage, Maintenance
+from hyperd.api.maintenance import Ask, Garbage, Maintenance
 from hyperd.api.metrics import Sample
 from hyperd.api.port_forward import PortForwards
 from hyperd.api.sessions import Sessions
@@ -36,8 +36,10 @@ from hyperd.controllers.machine.controller import MachineController
 from hyperd.controllers.machine_class import MachineClassController
 from hyperd.controllers.node import NodeController
 from hyperd.controllers.operation import OperationController
+from hyperd.controllers.quarantine import Quarantine
 from hyperd.controllers.sweep import Sweeper
 from hyperd.controllers.unbuilt import unbuilt_controllers
+from hyperd.controllers.witness import Witness
 from hyperd.errors import HyperdError, PermanentError, ServiceUnavailable
 from hyperd.home import make_home
 from hyperd.hypervisor.console import ConsoleHub
@@ -108,6 +110,7 @@ class Daemon:
             node_name=self.node_name,
             store=self._home.store,
             store_id=lambda: self._home.instance_id,
+            witness=Witness(conf.state_dir / "seen.json", lambda: self._home.instance_id),
             duty=self._home.duty,
             informer=self._manager.informer,
             events=EventRecorder(
@@ -166,10 +169,12 @@ class Daemon:
         if self._uses_taps:
             await context.network.start()
         await context.pool.clean()
+        await context.seeds.clean()
         await context.cache.clean()
-        self._sweeper = Sweeper(context)
-        await self._sweeper.mark_pool()
-        self._collection = Collection(context, self._server, self._sweeper)
+        quarantine = Quarantine(self.settings.state_dir / "quarantine")
+        self._sweeper = Sweeper(context, quarantine)
+        await self._sweeper.begin()
+        self._collection = Collection(context, self._server, self._sweeper, quarantine)
         self._background.spawn(context.events.run, "events")
         await self._manager.start()
         for controller in self._controllers:
@@ -208,7 +213,7 @@ class Daemon:
             await self._server.stop()
         await self._home.close()
 
-    async def _collect_garbage(self, foreign: bool) -> Garbage:
+    async def _collect_garbage(self, ask: Ask) -> Garbage:
         try:
             # The API answers before all that can be collected is known.
             async with asyncio.timeout(_START_SECONDS):
@@ -216,8 +221,9 @@ class Daemon:
         except TimeoutError:
             raise ServiceUnavailable("The daemon is starting; ask again in a moment.") from None
         assert self._collection is not None  # noqa: S101  it was made before the start ended
-        collected, kept = await self._collection.collect(foreign=foreign)
-        return Garbage({"manifests": collected.manifests, "repositories": collected.repositories}, kept)
+        collected = await self._collection.collect(accept=ask.accept, empty=ask.empty, lists=ask.lists)
+        removed = {"manifests": collected.manifests, "repositories": collected.repositories}
+        return Garbage(removed, self._collection.kept(), self._context.witness.sentence())
 
     def _samples(self) -> Iterator[Sample]:
         yield Sample(
@@ -318,7 +324,8 @@ def restore_store(conf: Settings, backup: Path) -> None:
     replaced = f" The store before it is kept as {done.replaced}." if done.replaced else ""
     print(  # noqa: T201  an answer to a command
         f"Restored {done.objects} objects from {backup} to {conf.database_path}.{replaced} Start hyperd again.\n"
-        "What only the replaced store knew, machines that run and disks, stays on this host: `hv gc` lists it."
+        "What only the replaced store knew, machines that run and disks, stays on this host: `hv gc` lists it, "
+        "and nothing is collected until `hv gc accept`."
     )
 
 

@@ -117,6 +117,11 @@ class RegistryClient:
             body = await read_document(response)
         return digest_of(body), _object(body, f"The manifest of {repository}:{tag}")
 
+    async def manifest_bytes(self, repository: str, tag: str) -> bytes:
+        """A manifest as it is stored."""
+        async with self.request("GET", self._manifest_url(repository, tag), headers=_ACCEPT) as response:
+            return await read_document(response)
+
     async def put_manifest(self, repository: str, tag: str, body: bytes) -> str:
         """Tag an image; returns the manifest's digest."""
         headers = {"Content-Type": MANIFEST_TYPE}

@@ -1,13 +1,14 @@
-"""Garbage collection: removes what no object owns from the registry.
+"""Garbage collection: removes what was deleted from the registry, and names what has no owner.
 
 Manifests go through the registry's API, so that it works for an external one too. Blobs and empty repositories
-have no API: of the embedded registry they are removed while its process is stopped.
+have no API: of the embedded registry they are removed while its process is stopped. That an image's owner was
+deleted stands in the registry itself, as a second tag, so that whoever collects knows it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Set
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 
 from hyperd.errors import NotFound
@@ -15,42 +16,89 @@ from registry import tree
 from registry.client import RegistryClient
 from registry.server import EmbeddedRegistry
 
+_DELETED = "deleted-"
+
+Image = tuple[str, str]
+"""(repository, tag)"""
+Live = Callable[[], Awaitable[Set[Image]]]
+Dead = Callable[[str, str], bool]
+"""Whether an image without an owner, by repository and tag, may go though nobody marked it as deleted."""
+
 
 @dataclass(frozen=True)
 class Collected:
-    """What one collection removed."""
+    """What one collection removed, and what it left: images without an owner that nobody deleted."""
 
     manifests: int
     repositories: int
+    ownerless: tuple[Image, ...] = ()
+
+
+async def mark_deleted(client: RegistryClient, repository: str, tag: str) -> None:
+    """Note beside an image that its owner was deleted; nothing to do where there is no image."""
+    try:
+        body = await client.manifest_bytes(repository, tag)
+    except NotFound:
+        return
+    await client.put_manifest(repository, _DELETED + tag, body)
+
+
+async def find_ownerless(client: RegistryClient, live: Live, *, dead: Dead) -> tuple[Image, ...]:
+    """Images that have no owner and are not dead; removes nothing."""
+    found = await _tags(client)
+    owned = await live()
+    return tuple(sorted(image for each in found.items() for image in _spared(*each, owned, dead)))
 
 
 async def garbage_collect(
-    client: RegistryClient, server: EmbeddedRegistry | None, live: Callable[[], Awaitable[Set[tuple[str, str]]]]
+    client: RegistryClient,
+    server: EmbeddedRegistry | None,
+    live: Live,
+    *,
+    dead: Dead | None = None,
 ) -> Collected:
     """Remove every image whose (repository, tag) is not in ``live``; ``server`` None for an external registry.
+
+    With ``dead`` only those go of which it says so, or that are marked as deleted; the others are named.
 
     ``live`` reads what has an owner, imported or not. It is asked once the registry's content is known: what
     another node imports meanwhile is not looked at, and has an owner all the same. Raises TemporaryError (key
     ProvisioningPostponed) while an import runs; imports that come meanwhile are postponed the same way.
     """
     with client.gate.collecting():
-        found = {repository: await client.tags(repository) for repository in await client.catalog()}
+        found = await _tags(client)
         owned = await live()
+        kept: list[Image] = []
         manifests = 0
         for repository, tags in found.items():
-            manifests += await _delete_ownerless(client, repository, tags, owned)
+            spared = _spared(repository, tags, owned, dead) if dead is not None else frozenset()
+            kept += sorted(spared)
+            manifests += await _delete_ownerless(client, repository, tags, owned | spared)
         if server is None:
-            return Collected(manifests, 0)
+            return Collected(manifests, 0, tuple(kept))
         async with server.stopped() as root:
             await asyncio.to_thread(tree.remove_uploads, root)
             repositories = await asyncio.to_thread(tree.remove_untagged, root)
             await server.sweep()
-        return Collected(manifests, repositories)
+        return Collected(manifests, repositories, tuple(kept))
 
 
-async def _delete_ownerless(
-    client: RegistryClient, repository: str, tags: Iterable[str], live: Set[tuple[str, str]]
-) -> int:
+def _spared(repository: str, tags: Set[str], owned: Set[Image], dead: Dead) -> Set[Image]:
+    return frozenset(
+        (repository, tag)
+        for tag in tags
+        if (repository, tag) not in owned
+        and not tag.startswith(_DELETED)
+        and _DELETED + tag not in tags
+        and not dead(repository, tag)
+    )
+
+
+async def _tags(client: RegistryClient) -> Mapping[str, frozenset[str]]:
+    return {repository: frozenset(await client.tags(repository)) for repository in await client.catalog()}
+
+
+async def _delete_ownerless(client: RegistryClient, repository: str, tags: Iterable[str], live: Set[Image]) -> int:
     """Delete the manifests behind dead tags, unless a live tag is on the same one."""
     digests: dict[str, bool] = {}
     for tag in tags:

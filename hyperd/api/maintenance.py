@@ -23,14 +23,26 @@ CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Garbage:
-    """What a collection removed, by kind of thing, and what it left alone: a sentence for each."""
+    """What a collection removed, by kind of thing, and what it left alone for want of an owner."""
 
     removed: dict[str, int]
-    kept: list[str] = field(default_factory=list)
+    kept: list[dict[str, str]] = field(default_factory=list)
+    waits: str = ""
+    """Why nothing is collected until an administrator accepts the store; empty when that need not be."""
 
 
-Collect = Callable[[bool], Awaitable[Garbage]]
-"""Collects now; True also takes what belongs to another store. Raises TemporaryError while imports run."""
+@dataclass(frozen=True)
+class Ask:
+    """What instead of a collection: list, ``accept`` the store as it is, or remove what is kept of ``empty``."""
+
+    accept: bool = False
+    empty: tuple[str, ...] = ()
+    lists: bool = False
+
+
+Collect = Callable[[Ask], Awaitable[Garbage]]
+"""Collects now; ``kept`` are texts: uid, kind, name, since and message. Raises TemporaryError while imports
+run, Conflict and NotFound for what cannot be emptied."""
 
 Backup = Callable[[Path], Awaitable[None]]
 """Writes a copy of the store to a new file. Raises ServiceUnavailable."""
@@ -52,13 +64,17 @@ class Maintenance:
 
     async def _collect_garbage(self, request: web.BaseRequest, _: User, __: str, name: str) -> web.StreamResponse:
         self._require(name)
-        garbage = await self._collect(Query(request.url.raw_query_string).flag("foreign"))
+        query = Query(request.url.raw_query_string)
+        garbage = await self._collect(
+            Ask(query.flag("accept"), tuple(dict.fromkeys(query.all("empty"))), query.flag("list"))
+        )
         return web.json_response(
             {
                 "kind": "GarbageCollection",
                 "apiVersion": "v1",
                 "removed": garbage.removed,
                 "kept": garbage.kept,
+                "waits": garbage.waits,
             }
         )
 

@@ -1,33 +1,102 @@
-"""``hv gc``: remove what no object owns, now rather than on schedule."""
+"""``hv gc``: collect what was deleted, list what has no owner, remove that on request."""
 
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from hyperd.cli.options import client_of
 from hyperd.client import kinds, paths
 from hyperd.client.sanitize import line
+from hyperd.client.sync import Client
+from hyperd.errors import PermanentError
 
 EXAMPLES = """\
-  hv gc                  images in the registry and files on the node without an owner
-  hv gc --foreign        after a restore: also what only the store before it knew; guests that run stay
+  hv gc                     collect images that were deleted; list guests, disks and images without an owner
+  hv gc empty UID           remove what is kept of one absent owner, a guest that runs included; asks first
+  hv gc empty --all         the same for all that is listed
+  hv gc accept              after a restore of the store: it is right as it is, collect again
 """
+_UIDS_PER_REQUEST = 50
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    parser.add_argument("--foreign", action="store_true", help="also remove what belongs to another store")
+    parser.add_argument("action", nargs="?", choices=("empty", "accept"), help="default: collect and list")
+    parser.add_argument("uids", nargs="*", metavar="UID", help="with empty: whose remains")
+    parser.add_argument("--all", action="store_true", help="with empty: of all that have no owner")
+    parser.add_argument("-y", "--yes", action="store_true", help="with empty: do not ask")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Collect on every node of the home, and say what went."""
+    """Ask every node of the home, and say what went and what is kept."""
+    if args.action == "empty" and bool(args.uids) == args.all:
+        raise PermanentError("Say whose remains to remove: hv gc empty UID, or hv gc empty --all.")
+    if args.action != "empty" and (args.uids or args.all):
+        raise PermanentError("A UID and --all belong to `hv gc empty`.")
     client = client_of(args)
-    for node in client.list(kinds.resolve("nodes", client)[0])["items"]:
-        name = node["metadata"]["name"]
-        query = paths.query({"foreign": "true" if args.foreign else ""})
-        answer = client.call("POST", f"{paths.SUBRESOURCES}/nodes/{paths.segment(name)}/collectgarbage{query}")
-        removed = ", ".join(f"{count} {what}" for what, count in answer["removed"].items() if count)
-        print(f"{line(name)}: {line(removed) or 'nothing to remove'}")
-        for sentence in answer.get("kept", ()):
-            print(f"{line(name)}: {line(str(sentence))}")
+    nodes = [node["metadata"]["name"] for node in client.list(kinds.resolve("nodes", client)[0])["items"]]
+    if args.action == "empty":
+        return _empty(client, nodes, args)
+    for node in nodes:
+        _say(node, _ask(client, node, {"accept": "true"} if args.action == "accept" else {}))
     return 0
+
+
+def _empty(client: Client, nodes: list[str], args: argparse.Namespace) -> int:
+    """Exactly what was listed goes: what loses its owner meanwhile stays, and what gets it back."""
+    chosen = {node: list(_chosen(_ask(client, node, {"list": "true"}), args)) for node in nodes}
+    found = {kept["uid"] for of_node in chosen.values() for kept in of_node}
+    missing = [uid for uid in args.uids if uid not in found]
+    if missing:
+        raise PermanentError(f"Nothing without an owner is kept of {', '.join(missing)}; `hv gc` lists what is.")
+    if not found:
+        print("Nothing is without an owner.")
+        return 0
+    for node, of_node in chosen.items():
+        for kept in of_node:
+            print(f"{line(node)}: {line(kept['message'])}")
+    if not args.yes and not _agreed(len(found)):
+        print("Nothing was removed.")
+        return 1
+    for node, of_node in chosen.items():
+        uids = [kept["uid"] for kept in of_node]
+        for at in range(0, len(uids), _UIDS_PER_REQUEST):
+            _say(node, _ask(client, node, {}, empty=uids[at : at + _UIDS_PER_REQUEST]), kept=False)
+        if uids:
+            print(f"{line(node)}: removed what was kept of {len(uids)}")
+    return 0
+
+
+def _chosen(answer: Mapping[str, Any], args: argparse.Namespace) -> Iterator[Mapping[str, str]]:
+    for kept in answer.get("kept", ()):
+        if args.all or kept["uid"] in args.uids:
+            yield kept
+
+
+def _agreed(count: int) -> bool:
+    if not sys.stdin.isatty():
+        raise PermanentError("This removes it for ever; without a terminal to ask at, say --yes.")
+    print(f"Remove what is kept of these {count} for ever? [y/N] ", end="", flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _ask(client: Client, node: str, query: Mapping[str, str], *, empty: list[str] | None = None) -> dict[str, Any]:
+    where = paths.query(dict(query))
+    for uid in empty or ():
+        where += f"{'&' if where else '?'}empty={paths.segment(uid)}"
+    path = f"{paths.SUBRESOURCES}/nodes/{paths.segment(node)}/collectgarbage{where}"
+    answer: dict[str, Any] = client.call("POST", path)
+    return answer
+
+
+def _say(node: str, answer: Mapping[str, Any], *, kept: bool = True) -> None:
+    removed = ", ".join(f"{count} {what}" for what, count in answer["removed"].items() if count)
+    if removed or kept:
+        print(f"{line(node)}: {line(removed) or 'nothing to remove'}")
+    if answer.get("waits"):
+        print(f"{line(node)}: {line(str(answer['waits']))}")
+    for each in answer.get("kept", ()) if kept else ():
+        print(f"{line(node)}: {line(each['message'])}")

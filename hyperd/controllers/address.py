@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address
 
 from hyperd.controllers.context import Context
+from hyperd.controllers.release import held_by, names_address, release_lease
+from hyperd.controllers.taken import taken_addresses
 from hyperd.crashpoints import CrashPoint, reached
 from hyperd.errors import AlreadyExists
 from hyperd.network import addresses
@@ -25,7 +27,7 @@ from hyperd.resources.conditions import set_condition
 from hyperd.resources.kind import Kind, Object
 from hyperd.resources.virtual_machine_ip_address_lease import address_of_lease, lease_name
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
-from hyperd.runtime.status import remove_finalizer, update_status
+from hyperd.runtime.status import make_sure, remove_finalizer, update_status
 from hyperd.store.interface import Item, PatchType
 
 OWNER_INDEX = "owner"
@@ -169,9 +171,11 @@ class AddressController(Controller):
         return None
 
     async def _strangers(self) -> set[IPv4Address]:
-        """Addresses of guests on this host that no machine knows, such as those made after a restored backup."""
+        """Addresses of guests that no machine knows, such as those made after a restored backup."""
         known = {item.uid for item in self._machines.items()}
-        return {address for uid, address in await self._context.network.routed() if uid not in known}
+        here = {address for uid, address in await self._context.network.routed() if uid not in known}
+        elsewhere = await taken_addresses(self._context.store) if self._context.duty.binds else set()
+        return here | elsewhere
 
     async def _write_lease(self, vmip: Object, address: IPv4Address) -> bool:
         meta = vmip["metadata"]
@@ -199,7 +203,7 @@ class AddressController(Controller):
 
     async def _take_over(self, lease: Object, vmip: Object) -> bool:
         """A released lease may go back to its namespace."""
-        if _names(lease, vmip):
+        if names_address(lease, vmip):
             return True
         ref = lease["spec"].get("virtualMachineIPAddressRef") or {}
         meta = vmip["metadata"]
@@ -237,6 +241,21 @@ class AddressController(Controller):
                     return machine
         return None
 
+    async def _user_in_store(self, vmip: Object) -> Object | None:
+        """The same asked of the store: what is not shown here may run all the same."""
+        meta = vmip["metadata"]
+        names_ = {
+            owner["name"] for owner in meta.get("ownerReferences") or () if owner["kind"] == VIRTUAL_MACHINE.kind
+        }
+        names_.add(str((vmip.get("status") or {}).get("virtualMachineName") or ""))
+        for name in sorted(filter(None, names_)):
+            machine = await self._context.store.find(VIRTUAL_MACHINE, meta["namespace"], name)
+            if machine is not None and (
+                machine["metadata"]["uid"] in _owner_uids(vmip) or meta["name"] in _names_of_machine(machine)
+            ):
+                return machine
+        return None
+
     def _show_user(self, vmip: Object, machine: Object | None) -> None:
         status = vmip["status"]
         if machine is None:
@@ -254,10 +273,14 @@ class AddressController(Controller):
 
         An owner that goes may wait for what it owns, so that one does not wait for its owner.
         """
+        if machine is None:
+            machine = await self._user_in_store(vmip)
         if machine is not None:
             going = machine["metadata"].get("deletionTimestamp")
             if not going or machine["metadata"]["uid"] not in _owner_uids(vmip):
-                return None
+                return Result(_RETRY_SECONDS)
+        await make_sure(self._context.store, self.kind, vmip)
+        await release_lease(self._context.store, vmip)
         await remove_finalizer(self._context.store, self.kind, vmip, names.VMIP_CLEANUP)
         return None
 
@@ -288,15 +311,3 @@ def _address_of_lease(item: Item) -> Iterable[Key]:
     ref = item.object()["spec"].get("virtualMachineIPAddressRef") or {}
     if ref.get("name"):
         yield Key(ref.get("namespace", ""), ref["name"])
-
-
-def _names(lease: Object, vmip: Object) -> bool:
-    ref = lease["spec"].get("virtualMachineIPAddressRef") or {}
-    meta = vmip["metadata"]
-    return bool(ref.get("namespace") == meta["namespace"] and ref.get("name") == meta["name"])
-
-
-def held_by(lease: Object, vmip: Object) -> bool:
-    """By name and uid: an address made anew under the same name has not the old one's lease."""
-    label = (lease["metadata"].get("labels") or {}).get(names.VMIP_UID_LABEL)
-    return _names(lease, vmip) and label in (None, vmip["metadata"]["uid"])

@@ -78,6 +78,8 @@ class MachineBinder(Controller):
         if before["metadata"].get("deletionTimestamp"):
             await remove_finalizer(self._context.store, VIRTUAL_MACHINE, before, names.VM_CLEANUP)
             return None
+        if left := self._places.left_to_claim(before):
+            return Result(left)
         async with self._places.choosing:
             disks = await _disks_of(self._context.store, before)
             after = copy.deepcopy(before)
@@ -93,7 +95,7 @@ class MachineBinder(Controller):
             self._chosen[before["metadata"]["uid"]] = node
             for disk in disks:
                 if not disk_node(disk):
-                    await _bind_disk(self._context.store, disk, node)
+                    await bind_disk(self._context.store, disk, node)
         return None
 
     def _wait(self, machine: Object, problem: str) -> None:
@@ -203,11 +205,13 @@ class DiskBinder(Controller):
         if before["metadata"].get("deletionTimestamp"):
             await remove_finalizer(self._context.store, VIRTUAL_DISK, before, names.VD_CLEANUP)
             return None
+        if left := self._places.left_to_claim(before):
+            return Result(left)
         async with self._places.choosing:
             node, phase, problem = await self._choose(before)
             if not node:
                 return await self._wait(before, phase, problem)
-            await _bind_disk(self._context.store, before, node)
+            await bind_disk(self._context.store, before, node)
         return None
 
     async def _choose(self, disk: Object) -> tuple[str, str, str]:
@@ -260,7 +264,7 @@ async def _disks_of(store: Store, machine: Object) -> Sequence[Object]:
     return [disk for disk in found if disk is not None]
 
 
-async def _bind_disk(store: Store, disk: Object, node: str) -> None:
+async def bind_disk(store: Store, disk: Object, node: str) -> None:
     """Raises Conflict when the disk changed meanwhile."""
     meta = disk["metadata"]
     annotations = {names.SELECTED_NODE_ANNOTATION: node}

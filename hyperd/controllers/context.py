@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hyperd.controllers.duty import Duty
+from hyperd.controllers.witness import Witness
 from hyperd.hypervisor.console import ConsoleHub
 from hyperd.hypervisor.hypervisor import Hypervisor
 from hyperd.network.dhcp import DhcpServer
@@ -31,6 +32,7 @@ class Context:
     store: Store
     store_id: Callable[[], str]
     """Made once for the store; marks what on the host belongs to its objects."""
+    witness: Witness
     duty: Duty
     informer: Callable[[Kind], Informer]
     events: EventRecorder

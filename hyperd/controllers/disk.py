@@ -14,12 +14,17 @@ from dataclasses import dataclass
 
 from hyperd import clock
 from hyperd.controllers import transfer, usage
+from hyperd.controllers.binding import bind_disk
 from hyperd.controllers.context import Context
+from hyperd.controllers.deletion_marks import DeletionMarks
 from hyperd.controllers.disk_class import PROVISIONED, DiskClasses
+from hyperd.controllers.duty import disk_node
+from hyperd.controllers.holders import holder
 from hyperd.controllers.image import reference_of, repository_of
 from hyperd.controllers.jobs import Jobs
 from hyperd.controllers.retries import Retries
 from hyperd.controllers.unbuilt import name_unbuilt_fields
+from hyperd.crashpoints import CrashPoint, reached
 from hyperd.errors import HyperdError, PermanentError, QuotaExceeded, TemporaryError
 from hyperd.imagefile.detect import ImageFormat
 from hyperd.resources import names, storage_class
@@ -37,7 +42,7 @@ from hyperd.resources.meta import go_duration, parse_time
 from hyperd.resources.quantity import format_bytes, round_up, to_bytes
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
 from hyperd.runtime.recorder import EventLevel
-from hyperd.runtime.status import add_finalizer, remove_finalizer, update_status
+from hyperd.runtime.status import add_finalizer, make_sure, remove_finalizer, update_status
 from hyperd.storage.pool import NO_ROOM, Volume
 from hyperd.store.interface import PatchType
 from registry.models import CachedImage, ImportRequest, Report
@@ -74,6 +79,7 @@ class DiskController(Controller):
     def __init__(self, context: Context) -> None:
         super().__init__()
         self._context = context
+        self._marks = DeletionMarks(context.registry)
         self._disks = context.informer(VIRTUAL_DISK)
         self._machines = context.informer(VIRTUAL_MACHINE)
         self._rules = DiskClasses(context, self._machines)
@@ -111,7 +117,12 @@ class DiskController(Controller):
 
     async def reconcile(self, key: Key) -> Result | None:
         before = self._disks.get(*key)
-        if before is None or not self._context.duty.keeps(before):
+        if before is None:
+            return None
+        if not self._context.duty.keeps(before):
+            if not disk_node(before) and await self._context.pool.find(before["metadata"]["uid"]) is not None:
+                # Kept here before an earlier state of the store was restored.
+                await bind_disk(self._context.store, before, self._context.node_name)
             return None
         self._age(before["metadata"])
         before = await add_finalizer(self._context.store, VIRTUAL_DISK, before, names.VD_CLEANUP)
@@ -361,6 +372,7 @@ class DiskController(Controller):
             set_condition(disk, "Resizing", False, reason="NotAvailable", message=err.message)
             self._event(disk, "Warning", "VirtualDiskResizingFailed", err.message)
             return Result(RETRY_SECONDS)
+        reached(CrashPoint.DISK_AFTER_GROW)
         self._ready(disk, volume)
         self._event(disk, "Normal", "VirtualDiskResizingCompleted", f"Grown to {format_bytes(size)}.")
         return None
@@ -392,16 +404,23 @@ class DiskController(Controller):
         return mounted
 
     async def _delete(self, before: Object, disk: Object) -> Result | None:
-        uid = disk["metadata"]["uid"]
+        meta = disk["metadata"]
+        uid = meta["uid"]
         self._retries.forget(disk)
         await self._jobs.cancel(uid)
         disk["status"]["phase"] = "Terminating"
-        if self._show_usage(disk):
-            message = "A running virtual machine holds the disk; stop it first."
-            set_condition(disk, "Terminating", True, reason="CleanupPending", message=message)
+        used = "A running virtual machine holds the disk; stop it first." if self._show_usage(disk) else ""
+        held = used or await holder(self._context, disk)
+        if held:
+            set_condition(disk, "Terminating", True, reason="CleanupPending", message=held)
             await update_status(self._context.store, VIRTUAL_DISK, before, disk)
-            return None
+            return None if used else Result(RETRY_SECONDS)
+        await make_sure(self._context.store, VIRTUAL_DISK, before)
         await self._context.pool.delete(uid)
+        repository = repository_of(self._context.registry.endpoint, VIRTUAL_DISK, meta["namespace"], meta["name"])
+        imported = (disk["spec"].get("dataSource") or {}).get("type") == "HTTP"
+        if imported and not await self._marks.deleted(repository, uid):
+            return Result(RETRY_SECONDS)
         await remove_finalizer(self._context.store, VIRTUAL_DISK, before, names.VD_CLEANUP)
         return None
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from hyperd.controllers import transfer, usage
 from hyperd.controllers.context import Context
+from hyperd.controllers.deletion_marks import DeletionMarks
 from hyperd.controllers.jobs import Jobs
 from hyperd.controllers.retries import Retries
 from hyperd.controllers.unbuilt import name_unbuilt_fields
@@ -69,6 +70,7 @@ class ImageController(Controller):
         self._jobs: Jobs[ImportedImage] = Jobs()
         self._retries = Retries()
         self._checked: dict[str, float] = {}
+        self._marks = DeletionMarks(context.registry)
         self._finalizer = names.CVI_CLEANUP if kind is CLUSTER_VIRTUAL_IMAGE else names.VI_CLEANUP
 
     def watches(self) -> Mapping[Kind, Mapper]:
@@ -246,6 +248,12 @@ class ImageController(Controller):
             return None
         self._checked.pop(image["metadata"]["uid"], None)
         self._retries.forget(image)
+        meta = image["metadata"]
+        repository = repository_of(
+            self._context.registry.endpoint, self.kind, meta.get("namespace", ""), meta["name"]
+        )
+        if not await self._marks.deleted(repository, meta["uid"]):
+            return Result(RETRY_SECONDS)
         await remove_finalizer(self._context.store, self.kind, before, self._finalizer)
         return None
 

@@ -8,8 +8,9 @@ from contextlib import suppress
 from ipaddress import AddressValueError, IPv4Address
 
 from hyperd import clock
-from hyperd.controllers.address import AddressController, held_by
+from hyperd.controllers.address import AddressController
 from hyperd.controllers.context import Context
+from hyperd.controllers.release import held_by, released
 from hyperd.errors import NotFound
 from hyperd.resources import names
 from hyperd.resources.all import VIRTUAL_MACHINE_IP_ADDRESS, VIRTUAL_MACHINE_IP_ADDRESS_LEASE
@@ -72,7 +73,22 @@ class LeaseController(Controller):
             set_condition(after, "Bound", True, reason="Bound")
             await update_status(self._context.store, self.kind, before, after)
             return None
+        if vmip is None and ref.get("name"):
+            await self._keep(before)
+            return None
         return await self._release(before)
+
+    async def _keep(self, before: Object) -> None:
+        """Its address is absent, and was not seen deleted, which would have released it: a guest may have it."""
+        ref = before["spec"]["virtualMachineIPAddressRef"]
+        after = copy.deepcopy(before)
+        after.setdefault("status", {})["phase"] = "Bound"
+        message = (
+            f"VirtualMachineIPAddress {ref.get('namespace')}/{ref['name']} is missing, and was not deleted. The "
+            "lease is kept for it; delete the lease if it shall not return."
+        )
+        set_condition(after, "Bound", False, reason="VirtualMachineIPAddressNotFound", message=message)
+        await update_status(self._context.store, self.kind, before, after)
 
     async def _labelled(self, lease: Object, vmip: Object) -> Object:
         """With the holder's uid as its label, which somebody may have taken away."""
@@ -102,20 +118,7 @@ class LeaseController(Controller):
         if retention <= 0:
             await self._remove(lease)
             return None
-        meta = lease["metadata"]
-        patch = {
-            "metadata": {
-                "resourceVersion": meta["resourceVersion"],
-                "labels": {names.VMIP_UID_LABEL: None},
-            },
-            "spec": {"virtualMachineIPAddressRef": {"name": ""}},
-        }
-        item = await self._context.store.patch(self.kind, "", meta["name"], PatchType.MERGE, patch)
-        before = item.object()
-        after = copy.deepcopy(before)
-        after.setdefault("status", {}).update(phase="Released", retentionTimer=clock.timer())
-        set_condition(after, "Bound", False, reason="Released")
-        await update_status(self._context.store, self.kind, before, after)
+        await released(self._context.store, lease)
         return Result(clock.next_look(retention, retention))
 
     async def _remove(self, lease: Object) -> None:

@@ -76,7 +76,8 @@ def active_operation(operations: Informer, namespace: str, name: str) -> ActiveO
     going = [op for op in of_machine(operations, namespace, name) if _is_going(op)]
     for op in going:
         if not any(supersedes(other["spec"], op["spec"]) for other in going):
-            return ActiveOperation(op["metadata"]["uid"], op["spec"]["type"], bool(op["spec"].get("force")))
+            meta, spec = op["metadata"], op["spec"]
+            return ActiveOperation(meta["uid"], spec["type"], bool(spec.get("force")), meta["name"])
     return None
 
 
@@ -128,7 +129,11 @@ class OperationController(Controller):
         before = self._operations.get(*key)
         if before is None:
             return None
-        machine = self._machines.get(key.namespace, before["spec"]["virtualMachineName"])
+        name = before["spec"]["virtualMachineName"]
+        machine = self._machines.get(key.namespace, name)
+        if machine is None:
+            # What is not shown here may be newer, or not shown by mistake.
+            machine = await self._context.store.find(VIRTUAL_MACHINE, key.namespace, name)
         if not self._context.duty.operates(machine):
             return None
         phase = phase_of(before)

@@ -18,6 +18,8 @@ from hyperd.resources.meta import labels
 
 SERVED_SECONDS = 1.0
 """For how long the answer to which nodes are served is good enough."""
+CLAIM_SECONDS = 5.0
+"""For how long a node may say that it holds what has none."""
 _NAMED = 5
 """How many nodes a message names at most."""
 
@@ -33,6 +35,17 @@ class Places:
         self._seen = clock.Seen()
         self.choosing = asyncio.Lock()
         """Held while a node is chosen and written."""
+        self._unbound = clock.Seen(10_000)
+        """For how long objects without a node have been seen, by uid."""
+
+    def left_to_claim(self, obj: Object) -> float:
+        """Seconds before a node is chosen for what is not new and has none.
+
+        It may have had one: after the restore of an earlier state the node that holds it says so in that time.
+        """
+        is_new = not (obj.get("status") or {}).get("phase")
+        waited = self._unbound.age(obj["metadata"]["uid"], hint=CLAIM_SECONDS if is_new else 0.0)
+        return max(0.0, CLAIM_SECONDS - waited)
 
     async def usable(self, tolerated: Sequence[Object] = ()) -> tuple[Sequence[Object], str]:
         """The nodes that take new work; where there is none, a sentence that says what keeps each from it.

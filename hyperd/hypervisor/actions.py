@@ -15,6 +15,8 @@ from hyperd.hypervisor.domain import METADATA_NAMESPACE, METADATA_PREFIX
 from hyperd.hypervisor.reader import lookup
 
 _UNDEFINE = libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+_WITH_FIRMWARE = libvirt.VIR_DOMAIN_UNDEFINE_NVRAM | libvirt.VIR_DOMAIN_UNDEFINE_TPM
+_KEEPING_FIRMWARE = libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM | libvirt.VIR_DOMAIN_UNDEFINE_KEEP_TPM
 
 
 @contextmanager
@@ -63,7 +65,7 @@ def undefine(conn: libvirt.virConnect, uid: str, *, nvram: bool) -> None:
         flags = _UNDEFINE
         if not _is_test(conn):
             flags |= libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
-            flags |= libvirt.VIR_DOMAIN_UNDEFINE_NVRAM if nvram else libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM
+            flags |= _WITH_FIRMWARE if nvram else _KEEPING_FIRMWARE
         dom.undefineFlags(flags)
     except libvirt.libvirtError as err:
         if err.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:

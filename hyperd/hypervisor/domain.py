@@ -15,6 +15,7 @@ from xml.etree import ElementTree as ET
 from hyperd.hypervisor.devices import add_devices, disk_targets
 from hyperd.hypervisor.element import add, clean
 from hyperd.hypervisor.spec import CpuMode, DomainSpec, DomainType, Firmware, OsType, machine_type
+from hyperd.hypervisor.state import DomainInfo
 from hyperd.resources import names
 
 __all__ = ["METADATA_NAMESPACE", "METADATA_PREFIX", "disk_targets", "domain_xml", "metadata_xml"]
@@ -60,15 +61,24 @@ def metadata_xml(spec: DomainSpec) -> str:
     return ET.tostring(ET.Element("vm", _metadata(spec).attrib), encoding="unicode")
 
 
+def marked_xml(domain: DomainInfo, instance: str) -> str:
+    """The same of a domain that is there already."""
+    return ET.tostring(ET.Element("vm", _marks(domain, instance)), encoding="unicode")
+
+
 def _metadata(spec: DomainSpec) -> ET.Element:
+    return ET.Element(f"{{{METADATA_NAMESPACE}}}vm", _marks(spec, spec.instance))
+
+
+def _marks(marked: DomainSpec | DomainInfo, instance: str) -> dict[str, str]:
     marks = {
-        "instance": spec.instance,
-        "namespace": spec.namespace,
-        "name": spec.vm_name,
-        "generation": str(spec.generation),
-        "spec-hash": spec.spec_hash,
+        "instance": instance,
+        "namespace": marked.namespace,
+        "name": marked.vm_name,
+        "generation": str(marked.generation),
+        "spec-hash": marked.spec_hash,
     }
-    return ET.Element(f"{{{METADATA_NAMESPACE}}}vm", {key: clean(value) for key, value in marks.items()})
+    return {key: clean(value) for key, value in marks.items()}
 
 
 def _add_cpu_tuning(domain: ET.Element, spec: DomainSpec) -> None:

@@ -19,7 +19,7 @@ from hyperd import errors
 from hyperd.background import Background
 from hyperd.hypervisor import actions, reader
 from hyperd.hypervisor.connection import Connect, Connection
-from hyperd.hypervisor.domain import domain_xml, metadata_xml
+from hyperd.hypervisor.domain import domain_xml, marked_xml, metadata_xml
 from hyperd.hypervisor.events import EventSource
 from hyperd.hypervisor.host import HostFacts
 from hyperd.hypervisor.lanes import Lanes
@@ -58,6 +58,7 @@ class Hypervisor:
 
     def __init__(self, settings: HypervisorSettings, *, instance: str) -> None:
         self._settings = settings
+        self._instance = instance
         self._reader = Reader(instance, settings.qemu_run_dir)
         self._survey = Survey(self._reader)
         self._source = EventSource(instance, self._from_thread)
@@ -201,7 +202,7 @@ class Hypervisor:
         await self._act("destroy", uid, functools.partial(actions.destroy, uid=uid), ends=True)
 
     async def undefine(self, uid: str, *, nvram: bool = True) -> None:
-        """Remove the definition with saved state and metadata, and the NVRAM file unless ``nvram`` is False.
+        """Remove the definition with saved state and metadata; NVRAM and TPM too, unless ``nvram`` is False.
 
         Nothing to do when it is gone. A running domain would live on as a transient one: destroy it first.
         """
@@ -229,6 +230,12 @@ class Hypervisor:
         """Rewrite our metadata element, of the running domain and of the definition."""
         xml = metadata_xml(spec)
         await self._act("mark", spec.uid, functools.partial(actions.set_metadata, uid=spec.uid, xml=xml))
+
+    async def mark(self, domain: DomainInfo) -> None:
+        """Write what ``domain`` says of itself, such as another ``spec_hash``, into its metadata."""
+        xml = marked_xml(domain, self._instance)
+        await self._act("mark", domain.uid, functools.partial(actions.set_metadata, uid=domain.uid, xml=xml))
+        self._survey.note(domain)
 
     async def open_graphics(self, uid: str) -> socket.socket:
         """A connected VNC socket of the guest, for the caller to close."""

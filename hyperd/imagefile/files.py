@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
+import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from hyperd.errors import TemporaryError
 
+_log = logging.getLogger(__name__)
 TEMPORARY_SUFFIX = ".new"
 
 
@@ -63,3 +68,68 @@ def full_disk_is_temporary(what: str) -> Iterator[None]:
         if err.errno in (errno.ENOSPC, errno.EDQUOT):
             raise TemporaryError(f"{what}: no space left on {err.filename or 'the disk'}.") from err
         raise
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open for reading. OSError (EINVAL) for what is no file: a FIFO would hold its reader."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def named(folder: Path, name: re.Pattern[str], *, sockets: bool = False) -> list[Path]:
+    """The files of ``folder`` (or sockets) whose whole name matches, sorted; none when there is no folder.
+
+    Anybody with root's rights may put anything there. What is odd is skipped, and told once: a name of no meaning
+    here, a type that is none of ours, what cannot be looked at. Hidden names are not looked at.
+    """
+    right = stat.S_ISSOCK if sockets else stat.S_ISREG
+    found = []
+    try:
+        names = sorted(os.listdir(folder))
+    except FileNotFoundError:
+        return []
+    except OSError as err:
+        _tell(folder, f"cannot be listed ({err.strerror})")
+        return []
+    for each in names:
+        path = folder / each
+        if each.startswith("."):
+            continue
+        if not name.fullmatch(each):
+            _tell(path, "is none of hyperd's by its name")
+            continue
+        try:
+            if right(os.stat(path).st_mode):
+                found.append(path)
+            else:
+                _tell(path, "is not what its name says")
+        except FileNotFoundError:
+            if path.is_symlink():
+                _tell(path, "leads nowhere")
+        except OSError as err:
+            _tell(path, f"cannot be looked at ({err.strerror})")
+    return found
+
+
+def unlink(path: Path) -> None:
+    """Remove a file; nothing to do is fine, and what is no file stays, told once."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as err:
+        _tell(path, f"cannot be removed ({err.strerror})")
+
+
+def _tell(path: Path, what: str) -> None:
+    if len(_told) < _TOLD_LIMIT and (path, what) not in _told:
+        _told.add((path, what))
+        _log.warning("%a %s; it is left alone.", str(path), what)
+
+
+_told: set[tuple[Path, str]] = set()
+_TOLD_LIMIT = 1000

@@ -44,6 +44,17 @@ async def update_status(store: Store, kind: Kind, before: Object, after: Object)
     return item.object()
 
 
+async def make_sure(store: Store, kind: Kind, obj: Object) -> None:
+    """Where no write proves it: the store itself has ``obj`` as it was seen. Raises TemporaryError if not."""
+    meta = obj["metadata"]
+    try:
+        item = await store.get(kind, meta.get("namespace", ""), meta["name"])
+    except NotFound as err:
+        raise _lost(kind, obj) from err
+    if (item.uid, item.resource_version) != (meta["uid"], meta["resourceVersion"]):
+        raise _lost(kind, obj)
+
+
 async def add_finalizer(store: Store, kind: Kind, obj: Object, finalizer: str) -> Object:
     """Make sure that ``obj`` has ``finalizer``; returns the object as it is stored now.
 

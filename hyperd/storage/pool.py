@@ -26,6 +26,7 @@ from hyperd.resources.quantity import format_human, round_up
 from hyperd.settings import Settings
 
 _UID = re.compile(r"[a-z0-9][-a-z0-9]{0,62}")
+_FILE = re.compile(_UID.pattern + r"\.qcow2")
 NO_ROOM = "ProvisioningPostponed"
 """Key of the error that other disks leave no room: a reason of the reference's."""
 _METADATA_BYTES = 1 << 20
@@ -107,6 +108,8 @@ class VolumePool:
             return await asyncio.to_thread(_read, path)
         except FileNotFoundError:
             return None
+        except OSError as err:
+            raise PermanentError(f"Volume file {path} cannot be read: {err.strerror}.") from err
 
     async def delete(self, uid: str) -> None:
         """Remove the volume and what an unfinished creation left of it; nothing to do is fine."""
@@ -198,10 +201,10 @@ class VolumePool:
     def _clean(self) -> None:
         for path in files.folder(self._folder).iterdir():
             if files.is_temporary(path):
-                path.unlink(missing_ok=True)
+                files.unlink(path)
 
     def _inventory(self) -> list[Volume]:
-        found = (_look_if_there(path) for path in sorted(self._folder.glob("[a-z0-9]*.qcow2")))
+        found = (_look_if_there(path) for path in files.named(self._folder, _FILE))
         return [volume for volume in found if volume is not None]
 
     def _free_bytes(self) -> int:
@@ -213,6 +216,8 @@ def _look_if_there(path: Path) -> Volume | None:
         return _look(path)
     except FileNotFoundError:
         return None
+    except OSError:
+        return Volume(path.stem, path, 0, 0, None)
 
 
 def _read(path: Path) -> Volume:
@@ -224,7 +229,7 @@ def _read(path: Path) -> Volume:
 
 def _look(path: Path) -> Volume:
     """What the file's header says; a damaged one has a virtual size of 0, so that it does not hide the others."""
-    with path.open("rb") as file:
+    with files.open_regular(path) as file:
         stat = os.fstat(file.fileno())
         allocated = stat.st_blocks * 512
         header = file.read(72)

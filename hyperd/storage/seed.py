@@ -20,6 +20,7 @@ from hyperd.settings import Settings
 from hyperd.storage import fat
 
 _UID = re.compile(r"[a-z0-9][-a-z0-9]{0,62}")
+_FILE = re.compile(_UID.pattern + r"\.img")
 _LABEL = "cidata"
 
 
@@ -51,11 +52,11 @@ class SeedStore:
     async def remove(self, uid: str) -> None:
         """Delete the seed; nothing to do is fine."""
         path = self.path(uid)
-        await asyncio.to_thread(path.unlink, missing_ok=True)
+        await asyncio.to_thread(files.unlink, path)
 
     async def inventory(self) -> list[str]:
         """The uids that have a seed."""
-        found = await asyncio.to_thread(lambda: sorted(self._folder.glob("[a-z0-9]*.img")))
+        found = await asyncio.to_thread(files.named, self._folder, _FILE)
         return [path.stem for path in found]
 
     def _write(self, path: Path, documents: dict[str, bytes]) -> None:
@@ -81,7 +82,7 @@ class SeedStore:
     def _clean(self) -> None:
         for path in files.folder(self._folder).iterdir():
             if files.is_temporary(path):
-                path.unlink(missing_ok=True)
+                files.unlink(path)
 
 
 def _documents(uid: str, *, hostname: str, user_data: bytes) -> dict[str, bytes]:

@@ -61,6 +61,8 @@ class Applied:
     address: str = ""
     address_name: str = ""
     qemu: str = ""
+    restarting: bool = False
+    """It was ended to be started anew, or is being started for that: the reason outlives the daemon here."""
 
     def encode(self) -> str:
         """Canonical text for the domain's metadata."""
@@ -78,6 +80,7 @@ def decode(text: str) -> Applied:
             body.get("address", ""),
             body.get("address_name", ""),
             body.get("qemu", ""),
+            body.get("restarting", False) is True,
         )
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return Applied()

@@ -10,6 +10,7 @@ import copy
 import logging
 from collections.abc import Iterable, Mapping
 
+from hyperd import clock
 from hyperd.controllers import operation as operations
 from hyperd.controllers import usage
 from hyperd.controllers.context import Context
@@ -48,6 +49,8 @@ _LIBVIRT_RETRY_SECONDS = 2.0
 _RESUME_SECONDS = 5.0
 _BOOT_LOOK_SECONDS = 3.0
 _BOOT_SECONDS = 60.0
+_DOUBT_SECONDS = 2.0
+"""Between two looks at the store before a guest is ended that nobody asked to end."""
 _STALE_PHASES = ("Starting", "Running", "Stopping", "Pause")
 
 
@@ -70,6 +73,8 @@ class MachineController(Controller):
         self._instances = Instances(context, self._machines)
         self._guests = Guests(context.hypervisor)
         self._rebooted: set[str] = set()
+        self._doubted: dict[str, tuple[str, float]] = {}
+        """Machines that run here and are another node's by the store: which, and since when it says so."""
         self._starts = Starts(context, self._instances, started=self._rebooted.discard)
         self._ends = Ends(context, self._instances)
         context.hypervisor.on_domain(self._on_domain)
@@ -144,31 +149,74 @@ class MachineController(Controller):
         name_unbuilt_fields(VIRTUAL_MACHINE, machine)
         found = await self._resolver.resolve(machine, lambda: self.enqueue(key))
         status.show_address(machine, found)
-        decision = decide(self._situation(machine, domain))
+        decision = decide(situation := self._situation(machine, domain))
         if decision.action is Action.START:
             return await self._starts.start(before, machine, domain, found, decision)
         if decision.action in (Action.STOP, Action.KILL) and domain is not None:
-            return await self._ends.stop(before, machine, domain, found, force=decision.action is Action.KILL)
+            force = decision.action is Action.KILL
+            return await self._ends.stop(before, machine, domain, found, force=force, by=situation.operation)
         if domain is not None and domain.active:
             return await self._keep(before, machine, domain, found)
         return await self._rest(before, machine, domain, found, decision)
 
     async def _elsewhere(self, machine: Object) -> Result | None:
-        """Another node's machine, or nobody's yet. What this host has of one that was bound anew must end."""
-        uid, node = machine["metadata"]["uid"], machine_node(machine)
+        """Another node's machine, or nobody's yet. A guest of one that was bound anew must not run twice.
+
+        The store itself has to say so, twice: what is seen here is a copy. Its definition and files stay; the
+        sweep names them.
+        """
+        uid = machine["metadata"]["uid"]
         domain = self._context.hypervisor.last_known.get(uid)
-        if domain is None or not node:
+        if domain is None:
             return None
-        _log.warning("Machine %s is bound to node %s: ending what is left of it here.", machine_key(machine), node)
-        if domain.active:
-            await self._context.hypervisor.destroy(uid)
-        await self._instances.remove(uid, defined=True)
+        if not machine_node(machine):
+            return await self._claim(machine)
+        if not domain.active:
+            return None
+        key, doubted = machine_key(machine), self._doubted.get(uid)
+        node = await self._bound_elsewhere(key, uid)
+        if not node:
+            self._doubted.pop(uid, None)
+            return Result(_DOUBT_SECONDS)  # what is seen here catches up, or is asked about again
+        if doubted is None or doubted[0] != node:
+            self._doubted[uid] = (node, clock.elapsed())
+            return Result(_DOUBT_SECONDS)
+        left = doubted[1] + _DOUBT_SECONDS - clock.elapsed()
+        if left > 0:
+            return Result(left)
+        if self._context.witness.waits:
+            _log.warning("Machine %s is bound to node %s, and runs here: %s", key, node, self._context.witness.why)
+            return Result(_BOOT_SECONDS)
+        _log.warning("Machine %s is bound to node %s: ending its guest here.", key, node)
+        await self._context.hypervisor.destroy(uid)
+        await self._instances.unlink(uid)
+        self._doubted.pop(uid, None)
         return None
+
+    async def _claim(self, machine: Object) -> Result | None:
+        """It has no node, and this one has its domain: it was bound here before an earlier state was restored."""
+        key, uid = machine_key(machine), machine["metadata"]["uid"]
+        fresh = await self._context.store.find(VIRTUAL_MACHINE, *key)
+        if fresh is None or fresh["metadata"]["uid"] != uid or machine_node(fresh):
+            return Result(_DOUBT_SECONDS)
+        after = copy.deepcopy(fresh)
+        after.setdefault("status", {})["nodeName"] = self._context.node_name
+        await update_status(self._context.store, VIRTUAL_MACHINE, fresh, after)
+        _log.warning("Machine %s had no node; this one has its domain, and took it back.", key)
+        return None
+
+    async def _bound_elsewhere(self, key: Key, uid: str) -> str:
+        """The other node that the machine is bound to, as the store says now; empty when there is none."""
+        fresh = await self._context.store.find(VIRTUAL_MACHINE, *key)
+        if fresh is None or fresh["metadata"]["uid"] != uid or self._context.duty.runs(fresh):
+            return ""
+        return machine_node(fresh)
 
     def _situation(self, machine: Object, domain: DomainInfo | None) -> Situation:
         meta = machine["metadata"]
         active = domain is not None and domain.active
         reason = OffReason.UNKNOWN
+        carried = applied.decode(domain.spec_hash) if domain is not None else applied.Applied()
         if domain is not None and not active:
             reason = OffReason(domain.reason) if domain.reason in list(OffReason) else OffReason.UNKNOWN
             if domain.state is DomainState.CRASHED:
@@ -181,7 +229,8 @@ class MachineController(Controller):
             active=active,
             off_reason=reason,
             operation=operations.active_operation(self._operations, meta["namespace"], meta["name"]),
-            domain_operation=applied.decode(domain.spec_hash).operation if domain is not None else "",
+            domain_operation=carried.operation,
+            restarting=carried.restarting,
         )
 
     async def _without_libvirt(self, before: Object, machine: Object) -> Result | None:
@@ -197,6 +246,8 @@ class MachineController(Controller):
         self, before: Object, machine: Object, domain: DomainInfo, found: Dependencies
     ) -> Result | None:
         """A living domain: its links are there, its status is true, its pending changes find their moment."""
+        if domain.uid not in self._rebooted:
+            domain = await self._instances.settle(domain)
         observed = await self._instances.keep(machine, domain, found)
         if domain.state is DomainState.SHUTDOWN:
             return Result(1.0)
@@ -209,9 +260,9 @@ class MachineController(Controller):
         status.show_guest(machine, guest)
         pending = machine["status"].get("restartAwaitingChanges")
         if domain.uid in self._rebooted:
-            self._rebooted.discard(domain.uid)
             if pending and not found.blocked:
                 return await self._starts.recreate(before, machine, domain, found)
+            self._rebooted.discard(domain.uid)
             if status.show_rebooted(machine):
                 self._event(machine, "Normal", "Restarted", "The guest rebooted itself.")
         await update_status(self._context.store, VIRTUAL_MACHINE, before, machine)
@@ -241,7 +292,7 @@ class MachineController(Controller):
         """No living domain, and none wanted."""
         uid = machine["metadata"]["uid"]
         if domain is not None and decision.undefine:
-            await self._context.hypervisor.undefine(uid)
+            await self._context.hypervisor.undefine(uid, nvram=False)
         was = machine["status"].get("phase")
         if was != "Stopped":
             await self._instances.unlink(uid)
@@ -255,6 +306,7 @@ class MachineController(Controller):
 
     def _forget(self, uid: str) -> None:
         self._rebooted.discard(uid)
+        self._doubted.pop(uid, None)
         self._starts.forget(uid)
         self._guests.forget(uid)
 

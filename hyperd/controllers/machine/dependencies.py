@@ -16,12 +16,13 @@ from pathlib import Path
 
 from hyperd.admission import cloud_init
 from hyperd.controllers import usage
-from hyperd.controllers.address import OWNER_INDEX, held_by, index_addresses
+from hyperd.controllers.address import OWNER_INDEX, index_addresses
 from hyperd.controllers.context import Context
 from hyperd.controllers.duty import disk_node
 from hyperd.controllers.image import reference_of
 from hyperd.controllers.jobs import Jobs
 from hyperd.controllers.processors import with_features
+from hyperd.controllers.release import held_by
 from hyperd.errors import AlreadyExists, Forbidden, HyperdError
 from hyperd.hypervisor.spec import DiskFormat
 from hyperd.imagefile.detect import ImageFormat

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import shutil
 from dataclasses import replace
 from ipaddress import IPv4Address
+from pathlib import Path
 
 from hyperd.controllers import fitting, usage
 from hyperd.controllers.context import Context
@@ -24,6 +27,7 @@ from hyperd.errors import NotFound, PermanentError
 from hyperd.hypervisor.host import HostFacts, domain_type, free_memory_bytes
 from hyperd.hypervisor.spec import DomainType
 from hyperd.hypervisor.state import DomainInfo
+from hyperd.imagefile import files
 from hyperd.network import addresses, resolvers
 from hyperd.network.dhcp import Lease
 from hyperd.network.host import TapSpec
@@ -32,6 +36,8 @@ from hyperd.resources.kind import Object
 from hyperd.runtime.informer import Informer
 
 _ENOUGH_SPACE_BYTES = 16 << 20
+_TPM_DIR = Path("/var/lib/libvirt/swtpm")
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class Instances:
@@ -99,7 +105,9 @@ class Instances:
         available = await asyncio.to_thread(free_memory_bytes) - reserved.memory_bytes
         return replace(unpromised, memory_bytes=min(unpromised.memory_bytes, available))
 
-    async def plan(self, machine: Object, found: Dependencies, *, operation: str, starting: bool) -> Plan:
+    async def plan(
+        self, machine: Object, found: Dependencies, *, operation: str, starting: bool, restarting: bool = False
+    ) -> Plan:
         """The plan of a start as it would be now; one that is ``starting`` gets its seed, and DNS servers anew."""
         facts = await self.facts()
         meta = machine["metadata"]
@@ -121,6 +129,7 @@ class Instances:
             operation=operation,
             store=self._context.store_id(),
             qemu=qemu,
+            restarting=restarting,
         )
 
     async def _resolvers(self, *, anew: bool) -> tuple[IPv4Address, ...]:
@@ -129,9 +138,11 @@ class Instances:
             self._dns = await asyncio.to_thread(resolvers.dns_servers, configured)
         return self._dns
 
-    async def start(self, machine: Object, found: Dependencies, *, operation: str) -> tuple[DomainInfo, Observed]:
+    async def start(
+        self, machine: Object, found: Dependencies, *, operation: str, restarting: bool = False
+    ) -> tuple[DomainInfo, Observed]:
         """Link, define, start. What a failure leaves is taken up or removed by the next reconcile."""
-        plan = await self.plan(machine, found, operation=operation, starting=True)
+        plan = await self.plan(machine, found, operation=operation, starting=True, restarting=restarting)
         await self._link(plan.tap, plan.lease)
         reached(CrashPoint.VM_BEFORE_DEFINE)
         await self._context.hypervisor.define(plan.domain)
@@ -141,7 +152,16 @@ class Instances:
         domain = await self._context.hypervisor.info(plan.domain.uid)
         if domain is None:
             raise NotFound(f"The domain {plan.domain.name} went away while it was started.")
-        return domain, self.observe(machine, domain, found, plan=plan)
+        return await self.settle(domain), self.observe(machine, domain, found, plan=plan)
+
+    async def settle(self, domain: DomainInfo) -> DomainInfo:
+        """The domain lives: what it was ended for is done, or its moment has passed."""
+        running = applied.decode(domain.spec_hash)
+        if not running.restarting:
+            return domain
+        settled = replace(domain, spec_hash=replace(running, restarting=False).encode())
+        await self._context.hypervisor.mark(settled)
+        return settled
 
     async def keep(self, machine: Object, domain: DomainInfo, found: Dependencies) -> Observed:
         """Make sure that a living domain has its link, which a restart of the daemon or of a device may cost."""
@@ -168,6 +188,12 @@ class Instances:
             return
         await self._context.network.ensure_tap(tap)
         self._context.dhcp.serve(tap.name, lease)
+
+    async def link(self, uid: str, hostname: str, address: IPv4Address) -> None:
+        """Make sure of the link of a guest that runs, by its address alone."""
+        machine, found = {"metadata": {"uid": uid, "name": hostname}}, Dependencies(address=address)
+        dns = await self._resolvers(anew=False)
+        await self._link(*link_of(machine, found, self._context.settings, dns))
 
     def observe(
         self,
@@ -232,6 +258,9 @@ class Instances:
     def _remove_files(self, uid: str) -> None:
         settings = self._context.settings
         for path in (settings.nvram_dir / f"{uid}.fd", settings.console_dir / uid):
-            path.unlink(missing_ok=True)
+            files.unlink(path)
         for path in settings.console_log_dir.glob(f"{uid}.*"):
-            path.unlink(missing_ok=True)
+            files.unlink(path)
+        if _UUID.fullmatch(uid):
+            # libvirt removes it with the definition, which may have gone before.
+            shutil.rmtree(_TPM_DIR / uid, ignore_errors=True)

@@ -111,6 +111,7 @@ def make_plan(
     operation: str = "",
     store: str = "",
     qemu: str = "",
+    restarting: bool = False,
 ) -> Plan:
     """The whole plan; ``qemu`` is the version that will run it.
 
@@ -124,7 +125,13 @@ def make_plan(
     limited = facts.cpu_tuning and fraction < 100
     bootloader = Firmware(spec.get("bootloader") or "BIOS")
     config = applied.Applied(
-        applied.configuration(spec), operation, store, str(found.address or ""), found.address_name, qemu
+        applied.configuration(spec),
+        operation,
+        store,
+        str(found.address or ""),
+        found.address_name,
+        qemu,
+        restarting,
     )
     domain = DomainSpec(
         uid=uid,
@@ -175,26 +182,34 @@ def link_of(
     machine: Object, found: Dependencies, settings: Settings, dns: tuple[IPv4Address, ...]
 ) -> tuple[TapSpec | None, Lease | None]:
     """The machine's tap and what DHCP says on it; none without an address."""
-    meta, network = machine["metadata"], settings.network
+    meta = machine["metadata"]
     if found.address is None:
         return None, None
-    cidr = addresses.network_of(network.virtual_machine_cidrs, found.address)
+    return link(meta["uid"], meta["name"], found.address, settings, dns) or (None, None)
+
+
+def link(
+    uid: str, hostname: str, address: IPv4Address, settings: Settings, dns: tuple[IPv4Address, ...]
+) -> tuple[TapSpec, Lease] | None:
+    """A machine's tap and what DHCP says on it; None for an address outside of the configured ranges."""
+    network = settings.network
+    cidr = addresses.network_of(network.virtual_machine_cidrs, address)
     if cidr is None:
-        return None, None
-    gateway = addresses.gateway_of(network.virtual_machine_cidrs, found.address)
+        return None
+    gateway = addresses.gateway_of(network.virtual_machine_cidrs, address)
     tap = TapSpec(
-        uid=meta["uid"],
-        name=addresses.tap_name(network.tap_prefix, meta["uid"]),
-        address=found.address,
+        uid=uid,
+        name=addresses.tap_name(network.tap_prefix, uid),
+        address=address,
         gateway=gateway,
         mtu=network.mtu,
     )
     lease = Lease(
-        mac=addresses.mac_for(meta["uid"], 0),
-        address=found.address,
+        mac=addresses.mac_for(uid, 0),
+        address=address,
         network=cidr,
         gateway=gateway,
-        hostname=meta["name"],
+        hostname=hostname,
         mtu=network.mtu,
         dns=dns,
         server_mac=network.gateway_mac,

@@ -40,6 +40,7 @@ class ActiveOperation:
     uid: str
     type: str
     force: bool = False
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ class Situation:
     """uid of the operation that this domain was started for."""
     told_off: bool = False
     """Whether the status says that an operation stopped it."""
+    restarting: bool = False
+    """The domain says that it was ended to be started anew."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,8 @@ class Decision:
     """Forget the domain once it is off: it was not stopped by hand."""
     told_off: bool = False
     """The status is to say that an operation stopped it."""
+    restarting: bool = False
+    """The start is the second half of a restart, and stays wanted until it succeeds."""
 
 
 def decide(situation: Situation) -> Decision:
@@ -80,6 +85,8 @@ def decide(situation: Situation) -> Decision:
         return Decision(Action.STOP if situation.active else Action.NONE, rests_stopped=True, undefine=True)
     if situation.active:
         return Decision(Action.NONE)
+    if situation.restarting and situation.phase != "Stopped" and situation.off_reason is not OffReason.SHUTDOWN:
+        return Decision(Action.START, operation=situation.domain_operation, restarting=True)
     if situation.policy == "AlwaysOn":
         return Decision(Action.START)
     if situation.policy == "Manual" or _stopped_by_hand(situation):

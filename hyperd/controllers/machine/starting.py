@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hyperd import clock
 from hyperd.controllers import operation as operations
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine import applied, status
-from hyperd.controllers.machine.dependencies import Dependencies, machine_key
+from hyperd.controllers.machine.dependencies import Dependencies
 from hyperd.controllers.machine.instance import Instances
 from hyperd.controllers.machine.power import Action, Decision
+from hyperd.crashpoints import CrashPoint, reached
 from hyperd.errors import HyperdError, QuotaExceeded, ServiceUnavailable, TemporaryError
 from hyperd.hypervisor.state import DomainInfo
 from hyperd.resources.all import VIRTUAL_MACHINE, VIRTUAL_MACHINE_OPERATION
 from hyperd.resources.kind import Object
 from hyperd.runtime.controller import Result
-from hyperd.runtime.status import RACE, update_status
+from hyperd.runtime.status import make_sure, update_status
 
 _WAIT_SECONDS = 10.0
 _RESTART_PAUSE_SECONDS = 5.0
@@ -74,6 +75,8 @@ class Starts:
             await self._wait(before, machine, found, unfit=unfit)
             return Result(_WAIT_SECONDS)
         try:
+            if domain is not None and decision.operation:
+                reached(CrashPoint.VM_BETWEEN_RESTART)
             return await self._start_claimed(before, machine, found, decision)
         finally:
             self._instances.release(machine)
@@ -81,13 +84,29 @@ class Starts:
     async def recreate(
         self, before: Object, machine: Object, domain: DomainInfo, found: Dependencies
     ) -> Result | None:
-        """The guest rebooted while changes waited: the reboot is their moment."""
-        operation = applied.decode(domain.spec_hash).operation
-        await self._context.hypervisor.destroy(domain.uid)
-        self._context.events.event(
-            machine, "Normal", "ChangesApplied", "The guest's reboot applied the pending changes."
-        )
-        return await self._start_claimed(before, machine, found, Decision(Action.START, operation=operation))
+        """The guest rebooted while changes waited: the reboot is their moment.
+
+        Why it is started again stands in the domain before it ends, whatever happens to this daemon.
+        """
+        running = applied.decode(domain.spec_hash)
+        clash = self._instances.claim(machine, found)
+        if clash:
+            raise TemporaryError(clash)
+        try:
+            await make_sure(self._context.store, VIRTUAL_MACHINE, before)
+            await self._context.hypervisor.mark(
+                replace(domain, spec_hash=replace(running, restarting=True).encode())
+            )
+            reached(CrashPoint.VM_BEFORE_RECREATE)
+            await self._context.hypervisor.destroy(domain.uid)
+            reached(CrashPoint.VM_BETWEEN_REBOOT)
+            self._context.events.event(
+                machine, "Normal", "ChangesApplied", "The guest's reboot applied the pending changes."
+            )
+            decision = Decision(Action.START, operation=running.operation, restarting=True)
+            return await self._start_claimed(before, machine, found, decision)
+        finally:
+            self._instances.release(machine)
 
     def forget(self, uid: str) -> None:
         """The machine is gone."""
@@ -110,10 +129,12 @@ class Starts:
             await update_status(self._context.store, VIRTUAL_MACHINE, before, waiting)
             return Result(_WAIT_SECONDS)
         if stored is before:
-            await self._make_sure(before)
+            await make_sure(self._context.store, VIRTUAL_MACHINE, before)
         machine = copy.deepcopy(stored)
         try:
-            domain, observed = await self._instances.start(machine, found, operation=decision.operation)
+            domain, observed = await self._instances.start(
+                machine, found, operation=decision.operation, restarting=decision.restarting
+            )
         except ServiceUnavailable:
             raise
         except HyperdError as err:
@@ -144,17 +165,10 @@ class Starts:
         operation = operations.active_operation(self._operations, meta["namespace"], meta["name"])
         return operation is not None and operation.uid == decision.operation and operation.type == "Restart"
 
-    async def _make_sure(self, machine: Object) -> None:
-        """Where no write proved it: the machine is still as it was seen, and so still this node's."""
-        key = machine_key(machine)
-        item = await self._context.store.get(VIRTUAL_MACHINE, *key)
-        if item.resource_version != machine["metadata"]["resourceVersion"]:
-            raise TemporaryError(f"VirtualMachine {key} changed before its start; looking again.", key=RACE)
-
 
 def _pause_before(machine: Object, domain: DomainInfo | None, decision: Decision) -> float:
     """Seconds to wait before a machine that went down right after its start is started again."""
     ago = status.since_start(machine)
-    if domain is None or decision.operation or ago is None:
+    if domain is None or decision.operation or decision.restarting or ago is None:
         return 0.0
     return _RESTART_PAUSE_SECONDS - ago

@@ -6,6 +6,7 @@ fsync unless it shall be durable, and dies with the process that started it.
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import shutil
@@ -86,8 +87,12 @@ class ControlPlane(Cluster):
 
     def start(self) -> None:
         """Start etcd and the API server; returns when it is ready, some seconds later. Raises PlaneError."""
-        self._etcd = self._spawn("etcd", self._etcd_arguments())
+        self.start_etcd()
         self.start_server()
+
+    def start_etcd(self) -> None:
+        """Start etcd alone."""
+        self._etcd = self._spawn("etcd", self._etcd_arguments())
 
     def stop(self) -> None:
         """End all processes and remove the folder, unless it was given. Safe to call at any time."""
@@ -113,6 +118,40 @@ class ControlPlane(Cluster):
     def stop_server(self) -> None:
         """End the API server; etcd goes on."""
         _end(self._server)
+
+    def stop_etcd(self) -> None:
+        """End etcd, after the API server: its data folder is whole then."""
+        _end(self._etcd)
+
+    def raise_revision(self, beyond: int) -> None:
+        """Write to etcd until its revision is larger than ``beyond``, as a restore that bumps it would have it."""
+        key = base64.b64encode(b"/tests/revision").decode()
+        deadline = time.monotonic() + _READY_SECONDS
+        while True:
+            connection = http.client.HTTPConnection("127.0.0.1", self._etcd_port, timeout=10)
+            try:
+                while True:
+                    connection.request("POST", "/v3/kv/put", json.dumps({"key": key, "value": key}))
+                    answer = json.loads(connection.getresponse().read())
+                    if int(answer["header"]["revision"]) > beyond:
+                        return
+            except (OSError, http.client.HTTPException, KeyError):
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+            finally:
+                connection.close()
+
+    @property
+    def revision(self) -> int:
+        """Of etcd."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._etcd_port, timeout=10)
+        key = base64.b64encode(b"/tests/revision").decode()
+        try:
+            connection.request("POST", "/v3/kv/range", json.dumps({"key": key}))
+            return int(json.loads(connection.getresponse().read())["header"]["revision"])
+        finally:
+            connection.close()
 
     def kill_server(self) -> None:
         """End the API server without a chance to say goodbye."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import html
 from collections.abc import Iterator
 from typing import Any
 
@@ -32,12 +33,29 @@ BEFORE_RUNNING = {
 }
 """Passed on the way from an image to a running machine."""
 
-WHILE_DELETING = {CrashPoint.VM_BEFORE_UNDEFINE, CrashPoint.VM_AFTER_UNDEFINE}
-WHILE_RESTARTING = {CrashPoint.OPERATION_AFTER_SIGNAL}
+WHILE_DELETING = {CrashPoint.VM_AFTER_DESTROY, CrashPoint.VM_BEFORE_UNDEFINE, CrashPoint.VM_AFTER_UNDEFINE}
+WHILE_RESTARTING = {
+    CrashPoint.OPERATION_AFTER_SIGNAL,
+    CrashPoint.VM_AFTER_DESTROY,
+    CrashPoint.VM_BETWEEN_RESTART,
+    CrashPoint.VM_BEFORE_DEFINE,
+    CrashPoint.VM_AFTER_DEFINE,
+    CrashPoint.VM_AFTER_START,
+}
+WHILE_REBOOTING = {
+    CrashPoint.VM_BEFORE_RECREATE,
+    CrashPoint.VM_BETWEEN_REBOOT,
+    CrashPoint.VM_BEFORE_DEFINE,
+    CrashPoint.VM_AFTER_DEFINE,
+    CrashPoint.VM_AFTER_START,
+}
+"""Passed when a guest's own reboot applies what waits: its machine is off for a moment, and only it knows why."""
+WHILE_GROWING = {CrashPoint.DISK_AFTER_GROW}
 
 
 def test_every_crash_point_has_a_case() -> None:
-    assert set(CrashPoint) == BEFORE_RUNNING | WHILE_DELETING | WHILE_RESTARTING
+    cases = BEFORE_RUNNING | WHILE_DELETING | WHILE_RESTARTING | WHILE_REBOOTING | WHILE_GROWING
+    assert set(CrashPoint) == cases
 
 
 @pytest.fixture
@@ -125,6 +143,61 @@ def test_a_crash_while_an_operation_is_carried_out(daemon: Hyperd, images: Image
     daemon.wait_phase("vmop", "again", "Completed", timeout=60)
     assert qemu_pid(daemon, vm) != before
     no_leftovers(daemon)
+
+
+@pytest.mark.parametrize(
+    ("point", "policy"),
+    [
+        *((point, "Manual") for point in sorted(WHILE_REBOOTING)),
+        (CrashPoint.VM_BETWEEN_REBOOT, "AlwaysOnUnlessStoppedManually"),
+    ],
+)
+def test_a_crash_while_a_reboot_applies_what_waits(
+    daemon: Hyperd, images: ImageServer, point: CrashPoint, policy: str
+) -> None:
+    daemon.start()
+    ensure(daemon, images)
+    daemon.wait_phase("vm", "vm", "Running")
+    daemon.patch("vm", "vm", {"spec": {"runPolicy": policy, "memory": {"size": "160Mi"}}})
+    vm = daemon.wait("vm", "vm", lambda o: o["status"].get("restartAwaitingChanges"))
+    daemon.stop()
+    crash_at(daemon, point)
+    domain = f"{daemon.instance}-{vm['metadata']['uid']}"
+    daemon.node.virsh("reset", domain)
+    daemon.wait_dead()
+    daemon.start()
+    if point is CrashPoint.VM_BEFORE_RECREATE:
+        # Nothing was ended yet, and by now the guest may be in use: the changes wait for its next reboot.
+        daemon.wait_phase("vm", "vm", "Running")
+        wait_until(lambda: '"restarting":false' in metadata(daemon, domain), what="the end of the intent")
+        daemon.node.virsh("reset", domain)
+    vm = daemon.wait(
+        "vm",
+        "vm",
+        lambda o: o["status"].get("phase") == "Running" and not o["status"].get("restartAwaitingChanges"),
+    )
+    assert vm["status"]["resources"]["memory"]["size"] == "160Mi"
+    wait_until(lambda: '"restarting":false' in metadata(daemon, domain), what="the end of the intent")
+    no_leftovers(daemon)
+
+
+def test_a_crash_while_a_disk_grows(daemon: Hyperd) -> None:
+    daemon.start()
+    daemon.create(disk("one", size="1Mi"))
+    daemon.wait_phase("vd", "one", "Ready")
+    daemon.stop()
+    crash_at(daemon, CrashPoint.DISK_AFTER_GROW)
+    with contextlib.suppress(HyperdError, OSError):
+        daemon.patch("vd", "one", {"spec": {"persistentVolumeClaim": {"size": "8Mi"}}})
+    daemon.wait_dead()
+    daemon.start()
+    grown = daemon.wait("vd", "one", lambda o: o["status"].get("capacity") == "8Mi")
+    assert grown["status"]["phase"] == "Ready"
+
+
+def metadata(daemon: Hyperd, domain: str) -> str:
+    """What the definition carries of ours, with its quotes."""
+    return html.unescape(daemon.node.virsh("dumpxml", "--inactive", domain))
 
 
 def test_a_guest_never_notices_that_its_daemon_was_killed(daemon: Hyperd, images: ImageServer) -> None:

@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from hyperd.api.maintenance import Garbage, Maintenance
+from hyperd.api.maintenance import Ask, Garbage, Maintenance
 from hyperd.store.backup import restore
 from tests.unit.api.conftest import Api, config_map, serving
 
@@ -38,8 +38,14 @@ async def test_a_backup_is_taken_by_one_command_and_put_back_by_another(folder: 
     await asyncio.to_thread(target.mkdir)
     config = settings_file(folder)
 
-    async def collect(foreign: bool) -> Garbage:
-        return Garbage({"manifests": 2}, [] if foreign else ["One volume is another store's."])
+    asked: list[Ask] = []
+    told = {"uid": "u-1", "kind": "VirtualDisk", "name": "default/a", "since": "", "message": "Volume of a."}
+
+    async def collect(ask: Ask) -> Garbage:
+        asked.append(ask)
+        if ask.empty or ask.accept:
+            return Garbage({})
+        return Garbage({"manifests": 0 if ask.lists else 2}, [told], "The store was restored.")
 
     running: list[Api] = []
     upkeep = Maintenance("metal", collect, backup=lambda path: running[0].store.backup(path), folder=folder)
@@ -59,8 +65,18 @@ async def test_a_backup_is_taken_by_one_command_and_put_back_by_another(folder: 
         code, out = await hv(api, "backup", str(target / "b.db"), "--node", "other")
         assert (code, out) == (1, 'hv: nodes "other" not found\n')
         code, out = await hv(api, "gc")
-        assert out == "metal: 2 manifests\nmetal: One volume is another store's.\n"
-        assert (await hv(api, "gc", "--foreign"))[1] == "metal: 2 manifests\n"
+        assert out == "metal: 2 manifests\nmetal: The store was restored.\nmetal: Volume of a.\n"
+        assert await hv(api, "gc", "accept") == (0, "metal: nothing to remove\n")
+        code, out = await hv(api, "gc", "empty", "u-2")
+        assert (code, out) == (1, "hv: Nothing without an owner is kept of u-2; `hv gc` lists what is.\n")
+        code, out = await hv(api, "gc", "empty", "--all")
+        assert (code, "say --yes" in out) == (1, True)
+        assert not any(ask.empty for ask in asked)
+        code, out = await hv(api, "gc", "empty", "--all", "--yes")
+        assert (code, out) == (0, "metal: Volume of a.\nmetal: removed what was kept of 1\n")
+        assert [ask for ask in asked if ask.empty or ask.accept] == [Ask(accept=True), Ask(empty=("u-1",))]
+        for wrong in (["empty"], ["empty", "u-1", "--all"], ["accept", "u-1"], ["--all"]):
+            assert (await hv(api, "gc", *wrong))[0] == 1
         assert [path.name for path in target.iterdir()] == ["a.db"]
         code, out = await hv(api, "restore", str(target / "none.db"), "--config", config)
         assert (code, out) == (1, f"hyperd: There is no backup {target}/none.db.\n")
@@ -74,7 +90,7 @@ async def test_a_backup_is_taken_by_one_command_and_put_back_by_another(folder: 
 
 
 async def test_a_store_that_is_elsewhere_is_not_backed_up_here(folder: Path) -> None:
-    async def collect(_: bool) -> Garbage:
+    async def collect(_: Ask) -> Garbage:
         return Garbage({})
 
     handlers = Maintenance("metal", collect, backup=None, folder=folder).handlers()
@@ -83,7 +99,7 @@ async def test_a_store_that_is_elsewhere_is_not_backed_up_here(folder: Path) -> 
         assert (status, answer["message"]) == (
             501, "The objects are in the Kubernetes API server: back up its etcd instead.",
         )  # fmt: skip
-        status, _ = await api.call("POST", f"{SUBRESOURCES}/nodes/metal/collectgarbage?foreign=maybe")
+        status, _ = await api.call("POST", f"{SUBRESOURCES}/nodes/metal/collectgarbage?accept=maybe")
         assert status == 400
 
 

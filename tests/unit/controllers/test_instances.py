@@ -34,7 +34,7 @@ def machine() -> Object:
     }
 
 
-def domain(**carried: str) -> DomainInfo:
+def domain(**carried: Any) -> DomainInfo:
     mark = applied.Applied(applied.configuration(machine()["spec"]), store="s", **carried)
     return DomainInfo(
         uid=UID, state=DomainState.RUNNING, reason="booted", persistent=True, namespace="default", vm_name="web",

@@ -124,3 +124,50 @@ def test_a_start_while_the_guest_goes_down_waits_for_that_and_starts_it() -> Non
     assert decide(down).action is Action.STOP
     off = Situation(policy="Manual", phase="Stopping", defined=True, active=False, operation=start)
     assert decide(off).action is Action.START
+
+
+@pytest.mark.parametrize("policy", ["Manual", "AlwaysOn", "AlwaysOnUnlessStoppedManually"])
+@pytest.mark.parametrize("phase", ["Running", "Starting", "Pending", "Stopping", ""])
+@pytest.mark.parametrize("reason", [OffReason.DESTROYED, OffReason.FAILED, OffReason.CRASHED, OffReason.UNKNOWN])
+def test_a_machine_that_was_ended_to_be_started_anew_is(policy: str, phase: str, reason: OffReason) -> None:
+    """Whatever became of the daemon between the two: why is written into the domain."""
+    situation = Situation(
+        policy=policy,
+        phase=phase,
+        defined=True,
+        active=False,
+        off_reason=reason,
+        domain_operation="op-1",
+        restarting=True,
+    )
+    decision = decide(situation)
+    assert decision.action is Action.START
+    if policy != "AlwaysOn":
+        assert (decision.operation, decision.restarting) == ("op-1", True)
+
+
+@pytest.mark.parametrize(
+    "situation",
+    [
+        Situation(policy="AlwaysOff", phase="Running", defined=True, active=False, restarting=True),
+        Situation(policy="Manual", phase="Stopped", defined=True, active=False, restarting=True),
+        Situation(
+            policy="Manual",
+            phase="Running",
+            defined=True,
+            active=False,
+            off_reason=OffReason.SHUTDOWN,
+            restarting=True,
+        ),
+        Situation(
+            policy="Manual",
+            phase="Running",
+            defined=True,
+            active=False,
+            operation=ActiveOperation("op-2", "Stop"),
+            restarting=True,
+        ),
+    ],
+)
+def test_who_turned_it_off_since_has_the_last_word(situation: Situation) -> None:
+    assert decide(situation).action is Action.NONE

@@ -96,6 +96,7 @@ METADATA = {
     "KVM_ENABLED_LABEL": "of a Node, which only nodes and administrators write",
     "CPU_MODEL_LABEL_PREFIX": "of a Node, which only nodes and administrators write",
     "CPU_FEATURE_LABEL_PREFIX": "of a Node, which only nodes and administrators write",
+    "TAKEN_ADDRESSES_ANNOTATION": "of Leases of the system's namespace, which hyperd writes",
     "NODE_LEASE_LABEL": "of Leases in the system's namespace, which hyperd writes",
     "VMIP_UID_LABEL": "of address leases, which only administrators write; it can only take a lease away from an "
     "address object, as the names must agree too",

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from hyperd.errors import PermanentError, TemporaryError
 from registry import tree
-from registry.collect import garbage_collect
+from registry.collect import find_ownerless, garbage_collect, mark_deleted
 from tests.unit.registry.world import World
 
 IMAGE = b"\xeb\x63\x90" + bytes(range(256)) * 4000
@@ -108,3 +108,52 @@ async def test_what_another_node_imports_while_it_collects_is_not_taken_for_owne
     done = await garbage_collect(world.client, None, live)
     assert done.manifests == 1
     assert await world.client.tags("vi/ns/image") == ["u2"]
+
+
+def nobody(_: str, __: str) -> bool:
+    """No image without an owner may go by itself."""
+    return False
+
+
+async def test_only_what_was_deleted_goes_where_absence_is_no_deletion(world: World) -> None:
+    world.source.routes |= {"/a": IMAGE, "/b": IMAGE + b"x", "/c": IMAGE + b"y"}
+    await world.load("/a", uid="u1", name="a")
+    await world.load("/b", uid="u2", name="b")
+    lost = await world.load("/c", uid="u3", name="c")
+    await mark_deleted(world.client, "vi/ns/b", "u2")
+    await mark_deleted(world.client, "vi/ns/none", "u9")
+    live = owned(("vi/ns/a", "u1"))
+    assert await find_ownerless(world.client, live, dead=nobody) == (("vi/ns/c", "u3"),)
+    for _ in range(2):
+        done = await garbage_collect(world.client, world.server, live, dead=nobody)
+        assert done.ownerless == (("vi/ns/c", "u3"),)
+    assert await world.client.catalog() == ["vi/ns/a", "vi/ns/c"]
+    assert (await world.cache.ensure(lost.reference)).path.read_bytes() == IMAGE + b"y"
+    # Its owner returns: nothing is said of it. An administrator empties it: it goes.
+    both = owned(("vi/ns/a", "u1"), ("vi/ns/c", "u3"))
+    assert (await garbage_collect(world.client, world.server, both, dead=nobody)).ownerless == ()
+    done = await garbage_collect(world.client, world.server, live, dead=lambda _, tag: tag == "u3")
+    assert (done.manifests, done.ownerless) == (1, ())
+    assert await world.client.catalog() == ["vi/ns/a"]
+
+
+async def test_an_image_that_a_deleted_one_equals_is_kept_until_it_goes_too(world: World) -> None:
+    """Made anew under the same name from the same source, both tags are on one manifest."""
+    world.source.routes["/a"] = IMAGE
+    await world.load("/a", uid="u1")
+    _, content = await world.client.manifest("vi/ns/image", "u1")
+    await world.client.put_manifest("vi/ns/image", "u2", await world.client.manifest_bytes("vi/ns/image", "u1"))
+    await mark_deleted(world.client, "vi/ns/image", "u1")
+    await garbage_collect(world.client, world.server, owned(("vi/ns/image", "u2")), dead=nobody)
+    assert (await world.client.manifest("vi/ns/image", "u2"))[1] == content
+    await mark_deleted(world.client, "vi/ns/image", "u2")
+    await garbage_collect(world.client, world.server, owned(), dead=nobody)
+    assert await world.client.catalog() == []
+
+
+async def test_an_empty_list_of_owners_removes_nothing(world: World) -> None:
+    world.source.routes["/a"] = IMAGE
+    await world.load("/a", uid="u1")
+    done = await garbage_collect(world.client, world.server, owned(), dead=nobody)
+    assert done.ownerless == (("vi/ns/image", "u1"),)
+    assert await world.client.tags("vi/ns/image") == ["u1"]

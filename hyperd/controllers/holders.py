@@ -1,0 +1,30 @@
+"""Who has a disk open though the machines that an informer shows do not."""
+
+from __future__ import annotations
+
+from hyperd.controllers import usage
+from hyperd.controllers.context import Context
+from hyperd.controllers.machine.plan import serial_of
+from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_MACHINE
+from hyperd.resources.kind import Object
+
+
+async def holder(context: Context, disk: Object) -> str:
+    """Asked of the store and of the host, before a volume is removed: a sentence, empty when nobody has it."""
+    meta = disk["metadata"]
+    for machine in await context.store.find_all(VIRTUAL_MACHINE, meta["namespace"]):
+        if usage.mounts(machine, VIRTUAL_DISK, meta["name"]):
+            return "A running virtual machine holds the disk; stop it first."
+    if not (context.hypervisor.connected or context.hypervisor.last_known):
+        return f"libvirt does not answer on node {context.node_name}: nobody knows which guest has the disk open."
+    uid = opener(context, meta["uid"])
+    return f"The guest of domain {uid} has the disk open; see `hv gc`." if uid else ""
+
+
+def opener(context: Context, uid: str) -> str:
+    """uid of the guest that runs here with the disk ``uid``; empty when there is none."""
+    serial = serial_of(uid)
+    for domain in context.hypervisor.last_known.values():
+        if domain.active and any(disk.serial == serial for disk in domain.disks):
+            return domain.uid
+    return ""

@@ -1,0 +1,246 @@
+"""A node for the sweep: real files, libvirt's test driver, and a store whose lists can be wrong."""
+
+from __future__ import annotations
+
+import copy
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any, cast
+
+from hyperd.controllers.context import Context
+from hyperd.controllers.duty import Shared
+from hyperd.controllers.heartbeat import lease_name
+from hyperd.controllers.machine.applied import Applied
+from hyperd.controllers.quarantine import Quarantine
+from hyperd.controllers.sweep import Sweeper
+from hyperd.controllers.witness import Witness
+from hyperd.errors import NotFound
+from hyperd.hypervisor.hypervisor import Hypervisor
+from hyperd.network.host import OwnedTap, TapSpec
+from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, NODE, VIRTUAL_DISK, VIRTUAL_IMAGE, VIRTUAL_MACHINE
+from hyperd.resources.core import LEASE
+from hyperd.resources.kind import Kind, Object
+from hyperd.resources.names import SYSTEM_NAMESPACE
+from hyperd.runtime.informer import Informer
+from hyperd.settings import HypervisorSettings, ImportSettings, Settings, StorageSettings
+from hyperd.storage.pool import VolumePool
+from hyperd.storage.seed import SeedStore
+from hyperd.store.interface import Item, Listing, PatchType, Store
+from registry.cache import ImageCache
+from tests.unit.hypervisor import specs
+
+KINDS = (VIRTUAL_MACHINE, VIRTUAL_DISK, VIRTUAL_IMAGE, CLUSTER_VIRTUAL_IMAGE, NODE)
+HERE = "metal"
+
+
+class Objects:
+    """What the store has, and what it says that it has."""
+
+    def __init__(self) -> None:
+        self.version = 1000
+        self.id = "store-1"
+        self.short = 0
+        """So many lists of machines and disks lack all items, without an error; a negative number means all."""
+        self._objects: dict[tuple[str, str, str], Object] = {}
+
+    def put(self, kind: Kind, name: str, uid: str, *, namespace: str = "default", **more: Any) -> None:
+        self.version += 1
+        namespace = namespace if kind.namespaced else ""
+        meta = {"name": name, "namespace": namespace, "uid": uid, "resourceVersion": str(self.version)}
+        body = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": meta, "spec": {}, **more}
+        self._objects[kind.plural, namespace, name] = body
+
+    def drop(self, kind: Kind, name: str) -> Object:
+        """Without a trace, as a restored store has it."""
+        return self._objects.pop((kind.plural, "default" if kind.namespaced else "", name))
+
+    def mark_deleted(self, kind: Kind, name: str) -> None:
+        self.version += 1
+        meta = self._objects[kind.plural, "default", name]["metadata"]
+        meta |= {"deletionTimestamp": "2026-01-01T00:00:00Z", "resourceVersion": str(self.version)}
+
+    async def list(self, kind: Kind, _: str | None = None, **__: Any) -> Listing:
+        if self.short and kind in (VIRTUAL_MACHINE, VIRTUAL_DISK):
+            self.short -= 1
+            return Listing([], str(self.version))
+        found = [Item.of(obj) for (plural, _, _), obj in self._objects.items() if plural == kind.plural]
+        return Listing(found, str(self.version))
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Item:
+        found = await self.find(kind, namespace, name)
+        if found is None:
+            raise NotFound(f"{kind.plural} {name} not found")
+        return Item.of(found)
+
+    async def find(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        return copy.deepcopy(self._objects.get((kind.plural, namespace, name)))
+
+    async def patch(self, kind: Kind, namespace: str, name: str, _: PatchType, patch: Any) -> Item:
+        obj = self._objects[kind.plural, namespace, name]
+        annotations = {**obj["metadata"].get("annotations", {}), **patch["metadata"]["annotations"]}
+        obj["metadata"]["annotations"] = {key: value for key, value in annotations.items() if value is not None}
+        return Item.of(obj)
+
+    async def update(self, kind: Kind, namespace: str, name: str, obj: Object, *, subresource: str) -> Item:
+        assert subresource == "status"
+        self._objects[kind.plural, namespace, name] = copy.deepcopy(obj)
+        return Item.of(obj)
+
+
+@dataclass
+class Network:
+    """Taps by name, and those that DHCP is answered on."""
+
+    taps: dict[str, TapSpec] = field(default_factory=dict)
+    served: set[str] = field(default_factory=set)
+
+    async def inventory(self) -> list[OwnedTap]:
+        return [OwnedTap(name, spec.uid) for name, spec in self.taps.items()]
+
+    async def ensure_tap(self, spec: TapSpec) -> None:
+        self.taps[spec.name] = spec
+
+    async def remove_tap(self, name: str) -> None:
+        self.taps.pop(name, None)
+
+    def serve(self, name: str, _: object) -> None:
+        self.served.add(name)
+
+    def stop(self, name: str) -> None:
+        self.served.discard(name)
+
+
+@dataclass
+class Told:
+    """Events about the node: reason and message."""
+
+    events: list[tuple[str, str]] = field(default_factory=list)
+
+    def event(self, _: Object, __: str, reason: str, message: str) -> None:
+        self.events.append((reason, message))
+
+
+@dataclass
+class Host:
+    """One node, and what lies on it."""
+
+    settings: Settings
+    objects: Objects
+    hypervisor: Hypervisor
+    network: Network = field(default_factory=Network)
+    told: Told = field(default_factory=Told)
+    instance: str = field(default_factory=lambda: f"s{uuid.uuid4().hex[:8]}")
+
+    def __post_init__(self) -> None:
+        self.informers = {kind: Informer(cast(Store, self.objects), kind) for kind in KINDS}
+        self.pool, self.seeds = VolumePool(self.settings), SeedStore(self.settings)
+        self.begin()
+
+    def begin(self) -> None:
+        """A daemon's start."""
+        self.context = Context(
+            settings=self.settings,
+            node_name=HERE,
+            store=cast(Store, self.objects),
+            store_id=lambda: self.objects.id,
+            witness=Witness(self.settings.state_dir / "seen.json", lambda: self.objects.id),
+            duty=Shared(HERE, lambda: True),
+            informer=self.informer,
+            hypervisor=self.hypervisor,
+            pool=self.pool,
+            seeds=self.seeds,
+            cache=ImageCache(self.settings, cast(Any, None)),
+            **cast(Any, {"events": self.told, "network": self.network, "dhcp": self.network}),
+            **dict.fromkeys(("consoles", "registry", "importer"), cast(Any, None)),
+        )
+        self.quarantine = Quarantine(self.settings.state_dir / "quarantine")
+        self.sweeper = Sweeper(self.context, self.quarantine)
+
+    def informer(self, kind: Kind) -> Informer:
+        return self.informers.setdefault(kind, Informer(cast(Store, self.objects), kind))
+
+    async def start(self) -> None:
+        await self.sync()
+        await self.sweeper.begin()
+        await self.sweeper.sweep()
+
+    async def sync(self) -> None:
+        """What the informers hear of the store."""
+        for informer in self.informers.values():
+            await informer._relist()
+
+    async def make(self, name: str) -> tuple[str, str]:
+        """A machine that runs on a disk of its own, both owned: their uids."""
+        machine, disk = str(uuid.uuid4()), str(uuid.uuid4())
+        self.objects.put(VIRTUAL_DISK, name, disk)
+        self.objects.put(VIRTUAL_MACHINE, name, machine)
+        await self.pool.create_blank(disk, 1 << 20)
+        address = IPv4Address("10.66.10.2") + len(self.network.taps)
+        spec = replace(
+            specs.TEST_DRIVER,
+            uid=machine,
+            instance=self.instance,
+            namespace="default",
+            vm_name=name,
+            spec_hash=Applied(address=str(address)).encode(),
+        )
+        await self.hypervisor.define_and_start(spec)
+        tap = TapSpec(machine, tap_of(machine), address, IPv4Address("10.66.10.1"), 1500)
+        await self.network.ensure_tap(tap)
+        await self.seeds.write(machine, hostname=name, user_data=b"#!/bin/sh\n")
+        self.settings.nvram_dir.joinpath(f"{machine}.fd").write_bytes(b"variables")
+        self.settings.console_log_dir.joinpath(f"{machine}.log").write_bytes(b"login:")
+        return machine, disk
+
+    async def held(self) -> tuple[object, ...]:
+        """All that a user would miss."""
+        folders = (self.settings.volumes_dir, self.settings.nvram_dir, self.settings.seeds_dir)
+        files = sorted(str(path) for folder in folders for path in folder.iterdir())
+        logs = sorted(path.name for path in self.settings.console_log_dir.iterdir())
+        domains = sorted((d.uid, d.state) for d in (await self.hypervisor.list_owned()).values())
+        return files, logs, domains, sorted(self.network.taps)
+
+    def noted(self) -> set[str]:
+        return {kept.uid for kept in self.quarantine.all()}
+
+
+def tap_of(uid: str) -> str:
+    from hyperd.network import addresses
+
+    return addresses.tap_name(Settings().network.tap_prefix, uid)
+
+
+@asynccontextmanager
+async def host(folder: Path) -> AsyncIterator[Host]:
+    settings = Settings(
+        state_dir=folder / "s",
+        run_dir=folder / "r",
+        log_dir=folder / "l",
+        storage=StorageSettings(reserve_bytes=0),
+        hypervisor=HypervisorSettings(uri="test:///default", resync_seconds=60),
+        imports=ImportSettings(cache_retention_seconds=0),
+    )
+    for path in (
+        settings.volumes_dir, settings.images_dir, settings.nvram_dir, settings.seeds_dir, settings.console_dir,
+        settings.console_log_dir,
+    ):  # fmt: skip
+        path.mkdir(parents=True)
+    instance = f"s{uuid.uuid4().hex[:8]}"
+    hypervisor = Hypervisor(settings.hypervisor, instance=instance)
+    await hypervisor.start()
+    await hypervisor.wait_connected()
+    made = Host(settings, Objects(), hypervisor, instance=instance)
+    made.objects.put(NODE, HERE, "node-uid")
+    made.objects.put(LEASE, lease_name(HERE), "lease-uid", namespace=SYSTEM_NAMESPACE)
+    try:
+        await made.start()
+        yield made
+    finally:
+        for uid in await hypervisor.list_owned():
+            await hypervisor.destroy(uid)
+            await hypervisor.undefine(uid)
+        await hypervisor.close()

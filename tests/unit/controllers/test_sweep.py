@@ -1,0 +1,226 @@
+"""Nothing of a user's goes because its owner is absent; what was seen deleted goes, and what is ours."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+
+from hyperd.controllers import sweep
+from hyperd.controllers.taken import taken_addresses
+from hyperd.errors import Conflict, NotFound
+from hyperd.resources import names
+from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_MACHINE
+from tests.unit.controllers.sweeping import Host, host, tap_of
+
+
+@pytest.fixture
+async def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Host]:
+    monkeypatch.setattr(sweep, "AGAIN_SECONDS", 0.0)
+    async with host(tmp_path) as made:
+        yield made
+
+
+async def lose(node: Host, name: str) -> None:
+    node.objects.drop(VIRTUAL_MACHINE, name)
+    node.objects.drop(VIRTUAL_DISK, name)
+    await node.sync()
+
+
+async def test_what_has_an_owner_is_neither_touched_nor_noted(node: Host) -> None:
+    await node.make("web")
+    before = await node.held()
+    await node.sweeper.sweep()
+    assert await node.held() == before
+    assert node.noted() == set()
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_what_lost_its_owner_stays_in_place_until_it_returns(node: Host, restarted: bool) -> None:
+    machine, disk = await node.make("web")
+    before = await node.held()
+    await node.sync()
+    await lose(node, "web")
+    if restarted:
+        node.begin()
+        await node.start()
+    await node.sweeper.sweep()
+    await node.sweeper.sweep()
+    assert await node.held() == before
+    assert node.noted() == {machine, disk}
+    sentence = next(kept for kept in node.quarantine.all() if kept.uid == machine).sentence()
+    assert sentence.startswith("Running guest, cloud-init seed, firmware variables, console log of VirtualMachine")
+    assert f"default/web (uid {machine})" in sentence
+    assert [reason for reason, _ in node.told.events] == ["OwnerAbsent", "OwnerAbsent"]
+    # A restart of the daemon forgets nothing, and the note is as old as it was.
+    since = [kept.since for kept in node.quarantine.all()]
+    node.begin()
+    await node.start()
+    assert [kept.since for kept in node.quarantine.all()] == since
+    # Its link and DHCP go on, and its address is nobody else's.
+    assert tap_of(machine) in node.network.served
+    assert await taken_addresses(node.context.store) == {IPv4Address("10.66.10.2")}
+    node.objects.put(VIRTUAL_MACHINE, "web", machine)
+    node.objects.put(VIRTUAL_DISK, "web", disk)
+    await node.sync()
+    await node.sweeper.sweep()
+    assert node.noted() == set()
+    assert await node.held() == before
+    assert node.told.events[-1][0] == "OwnerReturned"
+    assert await taken_addresses(node.context.store) == set()
+
+
+@pytest.mark.parametrize("short", [1, 2, 5, 20])
+async def test_a_list_that_is_short_for_a_while_harms_nothing(node: Host, short: int) -> None:
+    await node.make("web")
+    await node.make("db")
+    before = await node.held()
+    node.objects.short = short
+    for _ in range(12):
+        await node.sweeper.sweep()
+    assert await node.held() == before
+    assert node.noted() == set()
+    told = {reason for reason, _ in node.told.events}
+    assert told in (set(), {"OwnerAbsent", "OwnerReturned"})
+
+
+async def test_informers_that_see_nothing_for_a_while_harm_nothing(node: Host) -> None:
+    """A relist that is short tells of deletions that nobody made."""
+    await node.make("web")
+    await node.sync()
+    before = await node.held()
+    node.objects.short = 2
+    await node.sync()
+    await node.sweeper.sweep()
+    assert await node.held() == before
+    await node.sync()
+    await node.sweeper.sweep()
+    assert (await node.held(), node.noted()) == (before, set())
+
+
+async def test_what_was_seen_deleted_goes_at_once(node: Host) -> None:
+    machine, disk = await node.make("web")
+    kept, kept_disk = await node.make("db")
+    node.objects.mark_deleted(VIRTUAL_MACHINE, "web")
+    node.objects.mark_deleted(VIRTUAL_DISK, "web")
+    await node.sync()
+    await node.sweeper.sweep()
+    files, _, domains, _ = await node.held()
+    assert machine in str(domains)
+    assert disk in str(files)
+    await lose(node, "web")
+    await node.sweeper.sweep()
+    held = str(await node.held())
+    assert machine not in held
+    assert disk not in held
+    assert kept in held
+    assert kept_disk in held
+    assert node.noted() == set()
+
+
+async def test_a_deletion_that_a_restored_store_does_not_know_counts_no_more(node: Host) -> None:
+    machine, disk = await node.make("web")
+    node.objects.mark_deleted(VIRTUAL_MACHINE, "web")
+    node.objects.mark_deleted(VIRTUAL_DISK, "web")
+    await node.sync()
+    node.objects.put(VIRTUAL_MACHINE, "web", machine)
+    node.objects.put(VIRTUAL_DISK, "web", disk)
+    await node.sync()
+    before = await node.held()
+    await lose(node, "web")
+    await node.sweeper.sweep()
+    assert (await node.held(), node.noted()) == (before, {machine, disk})
+
+
+async def test_links_and_sockets_of_nothing_that_runs_go(node: Host) -> None:
+    machine, _ = await node.make("web")
+    ours = next(iter(node.network.taps.values()))
+    gone = "00000000-0000-4000-8000-000000000000"
+    await node.network.ensure_tap(replace(ours, uid=gone, name=tap_of(gone)))
+    path = node.settings.console_dir / "00000000-0000-4000-8000-000000000001"
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(path))
+    await node.sweeper.sweep()
+    assert list(node.network.taps) == [tap_of(machine)]
+    assert not path.exists()
+    assert node.noted() == set()
+
+
+async def test_a_store_that_is_behind_is_swept_by_nobody_until_it_is_accepted(node: Host) -> None:
+    machine, disk = await node.make("web")
+    await node.sweeper.sweep()
+    node.objects.mark_deleted(VIRTUAL_MACHINE, "web")
+    node.objects.mark_deleted(VIRTUAL_DISK, "web")
+    await node.sync()
+    node.objects.version -= 50
+    await lose(node, "web")
+    before = await node.held()
+    await node.sweeper.sweep()
+    assert await node.held() == before
+    assert "behind" in node.context.witness.sentence()
+    with pytest.raises(Conflict, match="hv gc accept"):
+        await node.sweeper.empty([machine])
+    # It catches up by itself, and the daemon is restarted: neither is an administrator's word.
+    node.objects.version += 100
+    node.begin()
+    await node.start()
+    assert node.context.witness.waits
+    await node.sweeper.accept()
+    assert not node.context.witness.waits
+    assert (await node.held(), node.noted()) == (before, {machine, disk})
+
+
+async def test_another_store_is_swept_by_nobody_until_it_is_accepted(node: Host) -> None:
+    await node.make("web")
+    await node.sweeper.sweep()
+    node.objects.id = "store-2"
+    node.begin()
+    await node.start()
+    assert "another one (store-2)" in node.context.witness.sentence()
+    await node.sweeper.accept()
+    node.begin()
+    await node.start()
+    assert not node.context.witness.waits
+
+
+async def test_only_what_is_asked_for_is_emptied(node: Host) -> None:
+    machine, disk = await node.make("web")
+    other, other_disk = await node.make("db")
+    owned, owned_disk = await node.make("mail")
+    for name in ("web", "db"):
+        await lose(node, name)
+    await node.sweeper.sweep()
+    assert node.noted() == {machine, disk, other, other_disk}
+    for uid in (owned, "nothing"):
+        with pytest.raises(NotFound):
+            await node.sweeper.empty([uid])
+    await node.sweeper.empty([machine])
+    held = str(await node.held())
+    assert machine not in held
+    assert all(uid in held for uid in (disk, other, other_disk, owned, owned_disk))
+    node.objects.put(VIRTUAL_DISK, "db", other_disk)
+    await node.sync()
+    with pytest.raises(NotFound):
+        await node.sweeper.empty([other_disk])
+    await node.sweeper.empty([disk, other])
+    held = str(await node.held())
+    assert all(uid not in held for uid in (machine, disk, other))
+    assert all(uid in held for uid in (other_disk, owned, owned_disk))
+    assert node.noted() == set()
+
+
+async def test_what_is_bound_to_another_node_is_kept_and_named(node: Host) -> None:
+    machine, disk = await node.make("web")
+    selected = {names.SELECTED_NODE_ANNOTATION: "other"}
+    node.objects.put(VIRTUAL_MACHINE, "web", machine, status={"nodeName": "other"})
+    node.objects.put(VIRTUAL_DISK, "web", disk)
+    (await node.objects.patch(VIRTUAL_DISK, "default", "web", None, {"metadata": {"annotations": selected}}))  # type: ignore[arg-type]
+    await node.sync()
+    before = await node.held()
+    await node.sweeper.sweep()
+    assert await node.held() == before
+    assert {kept.why for kept in node.quarantine.all()} == {"its owner is bound to node other"}

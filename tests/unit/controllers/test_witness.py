@@ -1,0 +1,78 @@
+"""Whose store this node has seen, and how far: what says that it was restored."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from hyperd.controllers.witness import Witness
+
+
+def witness(path: Path, store: str = "a") -> Witness:
+    return Witness(path / "seen.json", lambda: store)
+
+
+async def test_an_empty_node_takes_the_store_for_its_own_and_remembers_it(tmp_path: Path) -> None:
+    first = witness(tmp_path)
+    await first.begin(empty=True, marked="")
+    await first.look("100")
+    assert not first.waits
+    again = witness(tmp_path)
+    await again.begin(empty=False, marked="")
+    await again.look("100")
+    assert not again.waits
+    await again.look("99")
+    assert again.waits
+    assert "behind 100" in again.sentence()
+
+
+@pytest.mark.parametrize(("marked", "waits"), [("a", False), ("b", True), ("", True)])
+async def test_a_node_that_holds_something_and_noted_nothing(tmp_path: Path, marked: str, waits: bool) -> None:
+    """An earlier version noted the store's id beside the volumes."""
+    first = witness(tmp_path)
+    await first.begin(empty=False, marked=marked)
+    assert first.waits is waits
+
+
+async def test_only_an_administrator_ends_the_waiting(tmp_path: Path) -> None:
+    await witness(tmp_path).begin(empty=True, marked="")
+    other = witness(tmp_path, "b")
+    await other.begin(empty=True, marked="")
+    assert other.waits
+    since = other.since
+    await other.look("5")
+    other = witness(tmp_path, "b")
+    await other.begin(empty=True, marked="")
+    assert (other.waits, other.since) == (True, since)
+    await other.accept("5")
+    other = witness(tmp_path, "b")
+    await other.begin(empty=True, marked="")
+    await other.look("6")
+    assert not other.waits
+    await other.look("4")
+    assert other.waits
+
+
+@pytest.mark.parametrize("odd", ["empty", "text", "list", "folder", "fifo", "nowhere", "null"])
+async def test_a_note_that_cannot_be_read_makes_the_node_wait_and_start(tmp_path: Path, odd: str) -> None:
+    path = tmp_path / "seen.json"
+    texts = {"empty": b"", "text": b"\xff\xfe", "list": b"[1]", "null": b'{"store":null,"resourceVersion":null}'}
+    if odd == "folder":
+        path.mkdir()
+    elif odd == "fifo":
+        os.mkfifo(path)
+    elif odd == "nowhere":
+        path.symlink_to(path)
+    else:
+        path.write_bytes(texts[odd])
+    seen = witness(tmp_path)
+    await seen.begin(empty=True, marked="")
+    assert seen.waits
+    await seen.look("7")
+    if odd != "folder":
+        await seen.accept("7")
+        again = witness(tmp_path)
+        await again.begin(empty=False, marked="")
+        assert not again.waits
