@@ -72,6 +72,7 @@ class Memory:
         self._places: dict[str, Place] = {}
         self._owned: dict[str, set[Place]] = {}
         self._bytes: dict[str, int] = {}
+        self._numbers: dict[tuple[Kind, str], int] = {}
         self.rv = 0
         """The resourceVersion of the last committed write."""
 
@@ -108,6 +109,17 @@ class Memory:
         """How much the objects of a namespace take, encoded."""
         return self._bytes.get(namespace, 0)
 
+    def number_in(self, kind: Kind, namespace: str) -> int:
+        """How many objects of a kind a namespace has."""
+        return self._numbers.get((kind, namespace), 0)
+
+    def _count(self, kind: Kind, namespace: str, more: int) -> None:
+        left = self._numbers.get((kind, namespace), 0) + more
+        if left:
+            self._numbers[kind, namespace] = left
+        else:
+            self._numbers.pop((kind, namespace), None)
+
     def _weigh(self, namespace: str, more: int) -> None:
         left = self._bytes.get(namespace, 0) + more
         if left:
@@ -137,6 +149,7 @@ class Memory:
             self.table(kind).put(item)
             self._index(Place(kind, item.namespace, item.name), item)
             self._weigh(item.namespace, len(item.raw))
+            self._count(kind, item.namespace, 1)
         if unknown:
             _log.warning("The store holds objects of kinds that are not served: %s", ", ".join(sorted(unknown)))
         self.rv = rv
@@ -149,6 +162,7 @@ class Memory:
         old = table.items.get((item.namespace, item.name))
         now = 0 if change.type is EventType.DELETED else len(item.raw)
         self._weigh(item.namespace, now - (0 if old is None else len(old.raw)))
+        self._count(change.kind, item.namespace, bool(now) - (old is not None))
         if change.type is EventType.DELETED:
             table.drop(item)
             self._unindex(place, old)

@@ -48,8 +48,10 @@ class Quotas:
         self.kind = kinds.by_resource("", "resourcequotas")
         self._classes = kinds.by_resource("storage.k8s.io", "storageclasses")
         self._pending: dict[int, _Pending] = {}
-        self._measured: dict[str, tuple[int, str, Charges]] = {}
-        """uid → version, default class, charges of objects that had to be looked at."""
+        self._measured: dict[str, Charges] = {}
+        """uid → charges of what had to be looked at, in the namespaces of ``_totals``."""
+        self._totals: dict[str, tuple[str, dict[str, Decimal]]] = {}
+        """Namespace → the default class that it was counted with, and the sum of ``_measured`` in it."""
 
     def of(self, namespace: str) -> Sequence[Stored]:
         """The quotas of a namespace."""
@@ -82,16 +84,10 @@ class Quotas:
         found = dict.fromkeys(resources, Decimal(0))
         default = self._default_class()
         for kind in self._memory.kinds():
-            if not kind.namespaced:
-                continue
-            if not measured(kind):
-                names = resources.intersection(counted(kind))
-                amount = len(self._memory.table(kind).walk(namespace)) if names else 0
-                for name in names:
-                    found[name] += amount
-                continue
-            for item in self._memory.table(kind).walk(namespace):
-                _add(found, self._charges(kind, item, default))
+            if kind.namespaced and not measured(kind):
+                for name in resources.intersection(counted(kind)):
+                    found[name] += self._memory.number_in(kind, namespace)
+        _add(found, self._total(namespace, default))
         for pending in self._pending.values():
             there = self._memory.get(*pending.place)
             if pending.place.namespace == namespace and (None if there is None else there.rv) == pending.rv:
@@ -124,17 +120,35 @@ class Quotas:
                     name=name,
                 )
 
-    def _charges(self, kind: Kind, item: Stored, default: str) -> Charges:
-        known = self._measured.get(item.uid)
-        if known is not None and known[:2] == (item.rv, default):
-            return known[2]
-        found = charges(kind, item.object(), default_class=default)
-        self._measured[item.uid] = (item.rv, default, found)
-        return found
+    def _total(self, namespace: str, default: str) -> Charges:
+        """What the measured objects of a namespace take; all are looked at once, then only what changes."""
+        known = self._totals.get(namespace)
+        if known is not None and known[0] == default:
+            return known[1]
+        total: dict[str, Decimal] = {}
+        for kind in filter(measured, self._memory.kinds()):
+            for item in self._memory.table(kind).walk(namespace):
+                found = self._measured[item.uid] = charges(kind, item.object(), default_class=default)
+                _sum(total, found, 1)
+        self._totals[namespace] = (default, total)
+        return total
 
-    def forget(self, uid: str) -> None:
-        """The object is gone."""
-        self._measured.pop(uid, None)
+    def changed(self, change: Change) -> None:
+        """Follow a change that memory has."""
+        before = self._measured.pop(change.item.uid, None)
+        known = self._totals.get(change.item.namespace)
+        if known is None or not measured(change.kind):
+            return
+        default, total = known
+        if before is not None:
+            _sum(total, before, -1)
+        elif change.type is not EventType.ADDED:
+            del self._totals[change.item.namespace]
+            return
+        if change.type is not EventType.DELETED:
+            found = charges(change.kind, change.item.object(), default_class=default)
+            self._measured[change.item.uid] = found
+            _sum(total, found, 1)
 
     def _default_class(self) -> str:
         if self._classes is None:
@@ -167,6 +181,11 @@ def _add(found: dict[str, Decimal], more: Charges) -> None:
     for name, amount in more.items():
         if name in found:
             found[name] += amount
+
+
+def _sum(total: dict[str, Decimal], more: Charges, sign: int) -> None:
+    for name, amount in more.items():
+        total[name] = total.get(name, Decimal(0)) + sign * amount
 
 
 def _listed(names: Sequence[str], amounts: Mapping[str, Decimal]) -> str:
@@ -206,8 +225,7 @@ class QuotaKeeper:
     def observe(self, changes: Sequence[Change]) -> None:
         """Note which namespaces the changes may have made fuller or emptier."""
         for change in changes:
-            if change.type is EventType.DELETED:
-                self._quotas.forget(change.item.uid)
+            self._quotas.changed(change)
             if change.kind.plural == "storageclasses":
                 self._look_everywhere()
             elif change.item.namespace and self._quotas.of(change.item.namespace):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -257,3 +258,27 @@ async def test_the_log_of_events_is_bounded_in_bytes_and_so_is_the_file(tmp_path
         await store.update(CONFIG_MAP, "default", "x", {"metadata": {"name": "x"}}, write=ALICE)
         async with store.watch(CONFIG_MAP, "default", resource_version=since, timeout=0.1) as watch:
             assert [event.type async for event in watch] == ["MODIFIED"]
+
+
+async def test_a_full_namespace_costs_a_write_no_more_than_an_empty_one(store: EmbeddedStore) -> None:
+    await limit(store, requests_storage="100Ti", configmaps="100000")
+    quotas = store._quotas
+
+    def cost() -> float:
+        began = time.thread_time()
+        for _ in range(200):
+            quotas.used(NS, frozenset({"requests.storage", "configmaps"}))
+        return time.thread_time() - began
+
+    await store.create(VIRTUAL_DISK, NS, disk("first", "1Gi"))
+    empty = cost()
+    for start in range(0, 3000, 500):
+        await asyncio.gather(
+            *(store.create(VIRTUAL_DISK, NS, disk(f"d{start + number}", "1Gi")) for number in range(500))
+        )
+    assert quotas.used(NS, frozenset({"requests.storage"}))["requests.storage"] == 3001 << 30
+    assert cost() < 10 * empty + 0.02
+    await store.delete(VIRTUAL_DISK, NS, "d7")
+    grown = {"spec": {"persistentVolumeClaim": {"size": "3Gi"}}}
+    await store.patch(VIRTUAL_DISK, NS, "d8", PatchType.MERGE, grown)
+    assert quotas.used(NS, frozenset({"requests.storage"}))["requests.storage"] == 3002 << 30
