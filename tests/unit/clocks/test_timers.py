@@ -18,9 +18,11 @@ from hyperd.api.tokens import Grant, Tokens
 from hyperd.controllers import collection, heartbeat
 from hyperd.controllers import node as node_controller
 from hyperd.controllers.context import Context
+from hyperd.controllers.lease import LeaseController
 from hyperd.controllers.sweep import Sweeper
 from hyperd.errors import Unauthorized
-from hyperd.resources.all import EVENT, KINDS, LEASE, NAMESPACE, SECRET
+from hyperd.resources import names
+from hyperd.resources.all import EVENT, KINDS, LEASE, NAMESPACE, SECRET, VIRTUAL_MACHINE_IP_ADDRESS_LEASE
 from hyperd.resources.kind import Object
 from hyperd.resources.meta import now_micro
 from hyperd.resources.names import NODE_LEASE_LABEL, SYSTEM_NAMESPACE
@@ -119,6 +121,40 @@ async def test_a_dead_node_with_a_stamp_of_the_future_is_not_served(
     await store.create(LEASE, SYSTEM_NAMESPACE, {"metadata": meta, "spec": spec})
     time_.step("-7200")
     assert await heartbeat.served_nodes(store, clock.Seen()) == frozenset()
+
+
+@pytest.mark.parametrize("reboots", [False, True], ids=["", "reboots"])
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_released_address_stays_its_namespace_s_for_ten_minutes(
+    store: EmbeddedStore, time_: SteppedClock, step: str, reboots: bool
+) -> None:
+    name = "ip-10-66-10-14"
+    spec = {"virtualMachineIPAddressRef": {"namespace": "default", "name": "gone"}}
+    body: Object = {"metadata": {"name": name, "finalizers": [names.VMIPL_CLEANUP]}, "spec": spec}
+    lease = (await store.create(VIRTUAL_MACHINE_IP_ADDRESS_LEASE, "", body)).object()
+    controller = LeaseController.__new__(LeaseController)
+    controller._context = cast(Context, SimpleNamespace(store=store, settings=Settings()))
+
+    async def looked() -> Object | None:
+        nonlocal lease
+        await controller._release(lease)
+        item = await store.find(VIRTUAL_MACHINE_IP_ADDRESS_LEASE, "", name)
+        lease = item or {}
+        return item
+
+    assert await looked()
+    time_.step(step)
+    for _ in range(3):
+        time_.sleep(150)
+        assert await looked()
+    if reboots:
+        time_.reboot()
+        assert await looked()
+        time_.step(step)
+    time_.sleep(140)
+    assert await looked()
+    time_.sleep(11)
+    assert await looked() is None
 
 
 @pytest.mark.parametrize("step", STEPS)
