@@ -101,7 +101,10 @@ async def _drain(
     status = await process.wait()
     if not status or (status == _GZIP_WARNS and kind is Compression.GZIP):
         return
-    if b"emory" in await said:
+    complaint = (await said).decode(errors="replace")
+    if why := sandbox.not_confined(complaint):
+        raise TemporaryError(f"Image tools cannot be confined on this node ({why}).", key=FAILED)
+    if "emory" in complaint:
         raise PermanentError(
             f"The source's {kind} compression needs more than 256 MiB of memory to be undone; compress it with a "
             "smaller window or dictionary.",

@@ -156,6 +156,8 @@ def _reason(stderr: str) -> str:
 
 
 def _failure(what: str, stderr: str) -> HyperdError:
+    if why := sandbox.not_confined(stderr):
+        return TemporaryError(f"{what} just now: image tools cannot be confined on this node ({why}).", key=FAILED)
     if any(sign in stderr for sign in _TRANSIENT):
         return TemporaryError(f"{what} just now: {_reason(stderr)}.", key=FAILED)
     return PermanentError(f"{what}: {_reason(stderr)}.", key=FAILED)

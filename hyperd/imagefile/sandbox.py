@@ -26,6 +26,17 @@ _MAX_OUTPUT = 1 << 20
 _PIECE = 64 << 10
 _WATCH_SECONDS = 0.1
 _DIE_WITH_PARENT = ["setpriv", "--pdeathsig=KILL", "--"]
+_CONFINERS = (
+    "unshare: ",
+    "mount: ",
+    "umount: ",
+    "pivot_root: ",
+    "setpriv: ",
+    "prlimit: ",
+    "mkdir: ",
+    "sh: ",
+    "ln: ",
+)
 _ROOM = """set -e
 mount -n -t tmpfs -o size=1m,mode=0755,nosuid,nodev none /tmp
 for path in /usr /lib /lib32 /lib64 /bin /sbin /nix/store /etc/ld.so.cache /etc/alternatives; do
@@ -35,10 +46,12 @@ for path in /usr /lib /lib32 /lib64 /bin /sbin /nix/store /etc/ld.so.cache /etc/
     if [ -d "$path" ]; then mkdir "/tmp$path"; else : > "/tmp$path"; fi
     mount -n -o bind,ro,nosuid,nodev "$path" "/tmp$path"
 done
-mkdir /tmp/proc
+mkdir /tmp/proc /tmp/old
 mount -n -t proc -o nosuid,nodev,noexec proc /tmp/proc
 cd /tmp
-exec chroot /tmp "$@"
+pivot_root . old
+umount -n -l /old
+exec "$@"
 """
 """Makes the root that a confined program sees, inside namespaces of its own, and goes there."""
 
@@ -90,6 +103,12 @@ def confine(argv: Sequence[str], *, settings: Settings, limits: Limits) -> list[
         "--no-new-privs", "--inh-caps=-all", "--pdeathsig=KILL", "--",
         *limited,
     ]  # fmt: skip
+
+
+def not_confined(stderr: str) -> str:
+    """Why a program was not even started, in words of what should have confined it; empty if it was."""
+    last = stderr.strip().splitlines()[-1:] or [""]
+    return last[0] if last[0].startswith(_CONFINERS) else ""
 
 
 def tools_user(settings: Settings) -> pwd.struct_passwd:

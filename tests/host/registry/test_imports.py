@@ -14,7 +14,7 @@ import pytest
 from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE
 from tests.host.node import Node
 from tests.host.registry.moody import RETRY_AFTER_SECONDS
-from tests.host.running import Hyperd, Object, image
+from tests.host.running import Hyperd, Object, disk, image
 
 
 class Moody:
@@ -107,7 +107,7 @@ def test_a_failed_import_waits_longer_each_time_also_over_a_crash(daemon: Hyperd
 
 @pytest.mark.parametrize("length", [63, 200, 240, 250, 253])
 def test_an_image_may_have_any_name_that_an_object_may_have(daemon: Hyperd, server: Moody, length: int) -> None:
-    name = ("long-" + "n.a-" * 64)[:length].rstrip(".-").ljust(length, "x")
+    name = ("long-" + "n-a-" * 64)[:length].rstrip("-").ljust(length, "x")
     daemon.create(image(name, server.url("good/name")))
     daemon.create(cluster_image(name, server.url("good/name")))
     found = daemon.wait_phase("vi", name, "Ready")
@@ -116,6 +116,13 @@ def test_an_image_may_have_any_name_that_an_object_may_have(daemon: Hyperd, serv
     if len(name) <= 240:
         assert repository == f"vi/default/{name}"
     daemon.wait_phase("cvi", name, "Ready", namespace="")
+    source = {"type": "HTTP", "http": {"url": server.url("good/name")}}
+    daemon.create({**disk(name), "spec": {"dataSource": source}})
+    daemon.wait_phase("vd", name, "Ready")
+    for kind in ("vi", "cvi", "vd"):
+        daemon.delete(kind, name)
+        daemon.wait_gone(kind, name)
+    assert "Traceback" not in daemon.log()
 
 
 def test_progress_is_complete_when_the_image_is_ready_and_not_before(daemon: Hyperd, server: Moody) -> None:

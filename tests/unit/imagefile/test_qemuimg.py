@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import asyncio
 import os
+import re
 import struct
 import tracemalloc
 from collections.abc import Iterator
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import hyperd
 from hyperd.errors import PermanentError, TemporaryError
 from hyperd.imagefile import sandbox
 from hyperd.imagefile.detect import ForeignFormat, ImageFormat
@@ -121,12 +124,49 @@ async def test_a_vmdk_descriptor_cannot_show_a_host_file(tools: QemuImg, tmp_pat
         ["cat", "/etc/shadow"],
         ["ip", "route", "get", "127.0.0.1"],
         ["sh", "-c", "echo x > /tmp/hyperd-sandbox-test"],
+        ["ls", "/etc/hostname"],
+        ["ls", "/var"],
+        ["ls", "/dev/zero"],
+        ["ls", "/sys/class"],
+        ["ls", f"/proc/{os.getpid()}/fd"],
+        ["sh", "-c", "test $(ls -d /proc/[0-9]* | wc -l) -gt 5"],
     ],
-    ids=["reads a secret", "has a network", "writes a file"],
+    ids=[
+        "reads a secret",
+        "has a network",
+        "writes a file",
+        "sees the host's settings",
+        "sees the host's data",
+        "sees a device",
+        "sees the host's hardware",
+        "sees the daemon",
+        "sees other processes",
+    ],
 )
 async def test_a_confined_program_can_do_nothing(argv: list[str]) -> None:
     done = await sandbox.run(sandbox.confine(argv, settings=Settings(), limits=Limits()), timeout=10)
     assert done.returncode != 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can confine")
+async def test_the_service_has_what_confining_takes() -> None:
+    unit = (Path(hyperd.__file__).parent / "data" / "hyperd.service").read_text()
+    (given,) = re.findall(r"^CapabilityBoundingSet=(.+)$", unit, re.MULTILINE)
+    bounding = ",".join(["-all", *(f"+{name.removeprefix('CAP_').lower()}" for name in given.split())])
+    argv = sandbox.confine(["echo", "confined"], settings=Settings(), limits=Limits())
+    done = await sandbox.run(["setpriv", f"--bounding-set={bounding}", "--", *argv], timeout=10)
+    assert (done.returncode, done.stdout) == (0, b"confined\n"), done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can confine")
+async def test_a_program_ends_with_whatever_confines_it() -> None:
+    argv = sandbox.confine(["sleep", "60"], settings=Settings(), limits=Limits())
+    process = await asyncio.create_subprocess_exec(*argv, start_new_session=True, stdout=asyncio.subprocess.PIPE)
+    await asyncio.sleep(0.5)
+    process.kill()
+    assert process.stdout is not None
+    async with asyncio.timeout(10):
+        assert await process.stdout.read() == b""  # the last holder of the pipe is gone
 
 
 async def test_a_program_that_does_not_end_is_ended() -> None:

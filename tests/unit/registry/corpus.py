@@ -66,7 +66,9 @@ def _base(spec: str, folder: Path) -> bytes:
     if first == "filled":
         raw = folder / "raw"
         raw.write_bytes(os.urandom(MIB) + bytes(3 * MIB))
-        qemu_img("convert", "-f", "raw", "-O", second, raw, made)
+        format_, _, options = second.partition(":")
+        arguments = ["-o", options] if options else []
+        qemu_img("convert", "-f", "raw", "-O", format_, *arguments, raw, made)
     else:
         qemu_img("create", "-q", "-f", first, made, second)
     return made.read_bytes()
