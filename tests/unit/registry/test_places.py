@@ -55,7 +55,7 @@ async def test_a_slow_import_has_its_place_again_once_work_begins_or_bytes_come(
         made = places(1)
         slow = await take(stack, made, "a")
         other = AsyncExitStack()
-        await take(other, made, "b")
+        await (await take(other, made, "b")).work()
         assert slow.slow
         working = asyncio.create_task(slow.work())
         await asyncio.sleep(LOOK)
@@ -69,7 +69,7 @@ async def test_beside_the_places_nothing_is_fast() -> None:
     async with AsyncExitStack() as stack:
         made = places(1)
         slow = await take(stack, made, "a")
-        await take(stack, made, "b")
+        await (await take(stack, made, "b")).work()
         assert slow.slow
         started = asyncio.get_running_loop().time()
         await slow.throttle(1 << 18)
