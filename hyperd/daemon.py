@@ -46,6 +46,7 @@ from hyperd.hypervisor.console import ConsoleHub
 from hyperd.hypervisor.hypervisor import Hypervisor
 from hyperd.network.dhcp import DhcpServer
 from hyperd.network.host import HostNetwork
+from hyperd.offload import Offload
 from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, EVENT, VIRTUAL_IMAGE
 from hyperd.runtime.controller import Controller, Manager
 from hyperd.runtime.recorder import EventRecorder
@@ -69,7 +70,8 @@ class Daemon:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.node_name = settings.node
-        self._home = make_home(settings)
+        self._processes = Offload()
+        self._home = make_home(settings, self._processes)
         self._manager = Manager(self._home.store, leads=self._home.duty.leads)
         self._server = None if settings.registry.url else EmbeddedRegistry(settings)
         self._context = self._wire()
@@ -97,6 +99,7 @@ class Daemon:
             collectors=(self._samples,),
             authorizer=self._home.authorizer,
             objects_elsewhere=(lambda: self._home.elsewhere) if settings.home != "embedded" else None,
+            processes=self._processes,
         )
         self._entrances = self._home.entrances(handlers, self._api.metrics, self._api.audit)
         self._background = Background()
@@ -212,6 +215,7 @@ class Daemon:
         if self._server is not None:
             await self._server.stop()
         await self._home.close()
+        await self._processes.close()
 
     async def _collect_garbage(self, ask: Ask) -> Garbage:
         try:

@@ -26,6 +26,7 @@ from hyperd.controllers.context import Context
 from hyperd.controllers.duty import Duty, Shared, Sole
 from hyperd.controllers.heartbeat import Heartbeat
 from hyperd.errors import HyperdError, NotFound, PermanentError
+from hyperd.offload import Offload
 from hyperd.resources import names
 from hyperd.resources.all import KINDS, NAMESPACE
 from hyperd.runtime.controller import Controller, Manager
@@ -106,12 +107,14 @@ class EmbeddedHome:
 
     elsewhere = ""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, processes: Offload | None = None) -> None:
         self._settings = settings
         self.duty = Sole()
         self.authorizer = RoleAuthorizer(KINDS)
         admit = reviewer(settings, may=asking(self.authorizer))
-        self.store = EmbeddedStore(settings.database_path, settings=settings.store, admit=admit, kinds=KINDS)
+        self.store = EmbeddedStore(
+            settings.database_path, settings=settings.store, admit=admit, kinds=KINDS, processes=processes
+        )
 
     @property
     def instance_id(self) -> str:
@@ -236,6 +239,6 @@ class KubernetesHome:
         await self.store.close()
 
 
-def make_home(settings: Settings) -> Home:
-    """The home that the settings name."""
-    return EmbeddedHome(settings) if settings.home == "embedded" else KubernetesHome(settings)
+def make_home(settings: Settings, processes: Offload) -> Home:
+    """The home that the settings name; ``processes`` work on large objects where they are stored here."""
+    return EmbeddedHome(settings, processes) if settings.home == "embedded" else KubernetesHome(settings)

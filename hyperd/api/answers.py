@@ -21,6 +21,7 @@ from hyperd.api.query import Query
 from hyperd.api.routes import Target
 from hyperd.api.veil import Veil
 from hyperd.errors import HyperdError, MethodNotAllowed, NotAcceptable, Unauthorized
+from hyperd.offload import Offload, Share
 from hyperd.resources.kind import Object
 from hyperd.store.interface import FieldRequirement, Item, Listing, Selector, User
 
@@ -35,6 +36,9 @@ MANY = frozenset({Form.TABLE, Form.PARTIAL_LIST})
 """The forms in which an object and a list are served."""
 _WATCHED = frozenset({Form.TABLE, Form.PARTIAL})
 _MAX_WARNING = 1024
+_MAX_WARNINGS = 32
+_MAX_WARNING_CHARS = 8 << 10
+"""Of all warnings together."""
 
 
 @dataclass(slots=True)
@@ -53,6 +57,13 @@ class Call:
     """What the answer must pass; None where the kind hides nothing."""
     left_out: FieldRequirement | None = None
     """What a list or watch over all must also ask of objects, as the user may not see the others."""
+    processes: Offload | None = None
+    """What reads and writes large bodies; threads do without it."""
+
+    @property
+    def share(self) -> Share | None:
+        """The processes as this user has them."""
+        return None if self.processes is None else Share(self.processes, self.user.name)
 
     @property
     def accept(self) -> str:
@@ -258,9 +269,19 @@ def _problem(status: Object, request_id: str) -> Object:
 
 
 def add_warnings(response: web.StreamResponse, warnings: Iterable[str]) -> None:
-    """A header for each, before ``response`` is prepared; what is said twice is told once."""
-    for warning in dict.fromkeys(warnings):
-        response.headers.add("Warning", _warning_header(warning))
+    """A header for each, before ``response`` is prepared; what is said twice is told once.
+
+    Clients read no more than a hundred headers, or some kilobytes of them.
+    """
+    told = [_warning_header(warning) for warning in dict.fromkeys(warnings)]
+    size = 0
+    for number, header in enumerate(told):
+        size += len(header)
+        if number == _MAX_WARNINGS or size > _MAX_WARNING_CHARS:
+            header = _warning_header(f"and {len(told) - number} more warnings")
+        response.headers.add("Warning", header)
+        if number == _MAX_WARNINGS or size > _MAX_WARNING_CHARS:
+            return
 
 
 def _warning_header(message: str) -> str:

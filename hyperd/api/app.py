@@ -43,6 +43,7 @@ from hyperd.api.veil import Veil
 from hyperd.api.watching import Watchers
 from hyperd.background import Background
 from hyperd.errors import HyperdError, MethodNotAllowed, NotFound, PermanentError, ServiceUnavailable, Unauthorized
+from hyperd.offload import Offload
 from hyperd.resources.all import KINDS, NAMESPACE
 from hyperd.resources.kind import Registry
 from hyperd.settings import Settings
@@ -76,13 +77,16 @@ class ApiServer:
         authorizer: Authorizer | None = None,
         kinds: Registry = KINDS,
         objects_elsewhere: Callable[[], str] | None = None,
+        processes: Offload | None = None,
     ) -> None:
-        """``objects_elsewhere`` gives the URL of the API server that serves the objects where this one does not.
+        """``processes`` read large bodies.
 
+        ``objects_elsewhere`` gives the URL of the API server that serves the objects where this one does not.
         Then there is the unix socket alone, and on it health, metrics and the connect subresources.
         """
         self._settings = settings
         self._elsewhere = objects_elsewhere
+        self._processes = processes
         self._authorizer = authorizer or RoleAuthorizer(kinds)
         unix_groups = UnixGroups(settings.access.unix_groups)
         self._tokens = Tokens(store)
@@ -248,7 +252,9 @@ class ApiServer:
             router = self._review_router if path.startswith(REVIEW_PREFIXES) else self._router
             target = router.resolve(path)
             parsed = Query(query) if query else EMPTY
-            call = Call(request, request_id, user, target, parsed, warnings=seen.warnings)
+            call = Call(
+                request, request_id, user, target, parsed, warnings=seen.warnings, processes=self._processes
+            )
             return await self._resource(call, seen)
         seen.verb, seen.writes = "get", False
         await authorization.require(self._authorizer, user, Attributes(request.method.lower(), path=path))

@@ -1,26 +1,27 @@
-"""Request bodies, from bytes to JSON values: JSON, YAML and the core kinds' protobuf.
+"""Request bodies, from the wire to JSON values.
 
-Bodies come from anybody. Size, nesting and duplicate keys are judged here, before anything else looks at them.
+Bodies come from anybody. Their size is judged here; what they say is read by ``parsing``, in a process of its own
+where it is large.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Any
 
 import orjson
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from hyperd.api import protobuf
+from hyperd.api import parsing, protobuf
 from hyperd.api.negotiate import JSON
 from hyperd.errors import BadRequest, RequestEntityTooLarge, RequestTimeout, UnsupportedMediaType
+from hyperd.offload import LARGE_BYTES, Share
 from hyperd.resources.kind import Object
 
 _YAML_TYPES = ("application/yaml", "application/yml", "text/yaml", "text/x-yaml", "application/x-yaml")
-_OFF_LOOP_BYTES = 64 << 10
-_MAX_DEPTH = 200
+_LARGE_TEXT_BYTES = 8 << 10
+"""What is not JSON takes ten times its time."""
 _READ_TIMEOUT = 60.0
 _MAX_SHOWN = 200
 
@@ -59,20 +60,23 @@ async def read(request: web.BaseRequest, limit: int) -> bytes:
     return b"".join(chunks)
 
 
-async def parse_object(body: bytes, content_type: str, *, protobuf_allowed: bool) -> tuple[Object, list[str]]:
-    """An API object and the paths of its duplicate keys.
+async def parse_object(
+    body: bytes, content_type: str, *, protobuf_allowed: bool, share: Share | None = None
+) -> tuple[Object, list[str]]:
+    """An API object and the paths of its duplicate keys; ``share`` has processes for what is large.
 
-    Raises BadRequest when it is not an object, UnsupportedMediaType for other types.
+    Raises BadRequest when it is not an object, RequestEntityTooLarge when it is more than can be worked off,
+    UnsupportedMediaType for other types.
     """
     if content_type == protobuf.MEDIA_TYPE:
         if not protobuf_allowed:
             raise UnsupportedMediaType("This resource takes application/json or application/yaml, not protobuf.")
-        return protobuf.decode(body), []
-    if content_type in _YAML_TYPES:
-        value, duplicates = await parse_yaml(body)
+        value, duplicates = await _parse(body, "protobuf", share)
+    elif content_type in _YAML_TYPES:
+        value, duplicates = await _parse(body, "yaml", share)
     elif content_type in ("", JSON, "application/octet-stream", "application/x-www-form-urlencoded"):
         # curl -d sends its own default type; a body without a known type is read as JSON, as kube-apiserver does.
-        value, duplicates = await parse_json(body)
+        value, duplicates = await parse_json(body, share)
     else:
         raise UnsupportedMediaType(
             f"The body's type {content_type!r} is not supported; send {JSON} or application/yaml."
@@ -82,68 +86,23 @@ async def parse_object(body: bytes, content_type: str, *, protobuf_allowed: bool
     return value, duplicates
 
 
-async def parse_json(body: bytes) -> tuple[Any, list[str]]:
-    """A JSON value and the paths of its duplicate keys. Raises BadRequest."""
-    if not body.strip():
-        raise BadRequest("the request needs a body: a JSON or YAML object")
-    try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError as err:
-        raise BadRequest(f"the body is not valid JSON: {err}") from err
-    if len(body) > _OFF_LOOP_BYTES:
-        return value, await asyncio.to_thread(_duplicates, body)
-    return value, _duplicates(body)
+async def parse_json(body: bytes, share: Share | None = None) -> tuple[Any, list[str]]:
+    """A JSON value and the paths of its duplicate keys. Raises BadRequest, RequestEntityTooLarge."""
+    return await _parse(body, "json", share)
 
 
-async def parse_config(body: bytes) -> tuple[Any, list[str]]:
-    """What is to be applied, JSON or YAML, and the paths of its duplicate keys. Raises BadRequest."""
-    if body.lstrip()[:1] == b"{":
-        # JSON is YAML, but much cheaper to read as what it is.
-        try:
-            return await parse_json(body)
-        except BadRequest:
-            return await parse_yaml(body)
-    return await parse_yaml(body)
+async def parse_config(body: bytes, share: Share | None = None) -> tuple[Any, list[str]]:
+    """What is to be applied, JSON or YAML. Raises BadRequest, RequestEntityTooLarge."""
+    return await _parse(body, "config", share)
 
 
-class _Pairs(list[tuple[str, Any]]):
-    """An object as its pairs, so that a key that comes twice is seen."""
-
-
-def _duplicates(body: bytes) -> list[str]:
-    found: list[str] = []
-    try:
-        _walk(json.loads(body, object_pairs_hook=_Pairs), "", found, 0)
-    except RecursionError:
-        raise BadRequest("the body is nested too deeply") from None
-    return found
-
-
-def _walk(value: Any, path: str, found: list[str], depth: int) -> None:
-    if depth > _MAX_DEPTH:
-        raise BadRequest(f"the body is nested too deeply at {path[:80]}")
-    if isinstance(value, _Pairs):
-        seen: set[str] = set()
-        for key, content in value:
-            here = f"{path}.{key}" if path else key
-            if key in seen:
-                found.append(here)
-            seen.add(key)
-            _walk(content, here, found, depth + 1)
-    elif isinstance(value, list):
-        for index, content in enumerate(value):
-            _walk(content, f"{path}[{index}]", found, depth + 1)
-
-
-async def parse_yaml(body: bytes) -> tuple[Any, list[str]]:
-    """A YAML document as JSON values. Raises BadRequest."""
-    return await asyncio.to_thread(_load_yaml, body)
-
-
-def _load_yaml(body: bytes) -> tuple[Any, list[str]]:
-    from hyperd.api import yamlcode
-
-    return yamlcode.load(body)
+async def _parse(body: bytes, form: str, share: Share | None) -> tuple[Any, list[str]]:
+    if len(body) <= (LARGE_BYTES if form == "json" or body[:1] == b"{" else _LARGE_TEXT_BYTES):
+        return parsing.READERS[form](body)
+    if share is None:
+        return await asyncio.to_thread(parsing.READERS[form], body)
+    words, parts = await share.run("hyperd.api.parsing:parsed", {"form": form}, body)
+    return orjson.loads(parts[0] if parts else body), words["duplicates"]
 
 
 def _one_line(text: str) -> str:

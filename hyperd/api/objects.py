@@ -134,7 +134,7 @@ class Objects:
             raise options.forbidden_force()
         write = self._write(call, "PatchOptions")
         body = await bodies.read(call.request, self._max_body)
-        patch, duplicates = await bodies.parse_json(body)
+        patch, duplicates = await bodies.parse_json(body, call.share)
         wanted: type = list if patch_type is PatchType.JSON else dict
         if not isinstance(patch, wanted):
             raise BadRequest(
@@ -166,7 +166,8 @@ class Objects:
             field_manager=call.query.get("fieldManager"),
             may_create=await self._authorizer.allows(call.user, create),
         )
-        config, duplicates = await bodies.parse_config(await bodies.read(call.request, self._max_body))
+        body = await bodies.read(call.request, self._max_body)
+        config, duplicates = await bodies.parse_config(body, call.share)
         _report_duplicates(duplicates, write)
         work = self._store(target).apply(
             *where, config, subresource=target.subresource, force=call.query.flag("force"), write=write
@@ -249,7 +250,7 @@ class Objects:
         body = await bodies.read(call.request, self._max_body)
         allowed = kind.core and protobuf.speaks(kind.kind)
         content_type = call.request.content_type
-        obj, duplicates = await bodies.parse_object(body, content_type, protobuf_allowed=allowed)
+        obj, duplicates = await bodies.parse_object(body, content_type, protobuf_allowed=allowed, share=call.share)
         _report_duplicates(duplicates, write)
         _match_kind(obj, kind)
         if obj.get("metadata") is None:
@@ -267,7 +268,8 @@ class Objects:
         body = await bodies.read(call.request, self._max_body)
         if not body:
             return options.delete_options(call.query, {})
-        value, _ = await bodies.parse_object(body, call.request.content_type, protobuf_allowed=True)
+        content_type = call.request.content_type
+        value, _ = await bodies.parse_object(body, content_type, protobuf_allowed=True, share=call.share)
         return options.delete_options(call.query, value)
 
 

@@ -17,6 +17,7 @@ import orjson
 from hyperd.api.messages import MESSAGES, SPECIAL, Field, Message
 from hyperd.errors import BadRequest, NotAcceptable, UnsupportedMediaType
 from hyperd.resources.kind import Object
+from hyperd.resources.limits import MAX_VALUES, too_many_values
 
 MEDIA_TYPE = "application/vnd.kubernetes.protobuf"
 MAGIC = b"k8s\x00"
@@ -38,14 +39,15 @@ def decode(body: bytes) -> Object:
     if not body.startswith(MAGIC):
         raise BadRequest("The body is not Kubernetes protobuf: it does not start with the magic number.")
     try:
-        envelope = _decode(MESSAGES["Unknown"], memoryview(body)[len(MAGIC) :], 0)
+        left = [MAX_VALUES]
+        envelope = _decode(MESSAGES["Unknown"], memoryview(body)[len(MAGIC) :], 0, left)
         type_meta = envelope.get("typeMeta", {})
         kind = type_meta.get("kind", "")
         message = MESSAGES.get(_named(type_meta.get("apiVersion", ""), kind))
         if message is None:
             raise UnsupportedMediaType(f"Objects of kind {kind!r} are not accepted as protobuf; send JSON.")
         raw = base64.b64decode(envelope.get("raw", ""))
-        obj = _decode(message, memoryview(raw), 0)
+        obj = _decode(message, memoryview(raw), 0, left)
     except (_Malformed, ValueError, OverflowError) as err:
         raise BadRequest(f"The protobuf body cannot be read: {err}.") from err
     return {"kind": kind, "apiVersion": type_meta.get("apiVersion", ""), **obj}
@@ -113,39 +115,43 @@ def _entries(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
         at += length
 
 
-def _decode(message: Message, data: memoryview, depth: int) -> Object:
+def _decode(message: Message, data: memoryview, depth: int, left: list[int]) -> Object:
+    """``left`` counts down how many fields there may be yet."""
     if depth > _MAX_DEPTH:
         raise _Malformed("messages are nested too deeply")
     obj: Object = {}
     for number, value in _entries(data):
+        left[0] -= 1
+        if left[0] < 0:
+            raise too_many_values("the body")
         field = message.by_number.get(number)
         if field is None:
             continue
         if field.shape == "map":
-            key, content = _map_entry(field, value, depth)
+            key, content = _map_entry(field, value, depth, left)
             obj.setdefault(field.name, {})[key] = content
         elif field.shape == "list":
-            obj.setdefault(field.name, []).append(_value(field, value, depth))
+            obj.setdefault(field.name, []).append(_value(field, value, depth, left))
         else:
-            content = _value(field, value, depth)
+            content = _value(field, value, depth, left)
             if content or field.optional or field.name == "metadata":
                 obj[field.name] = content
     return obj
 
 
-def _map_entry(field: Field, entry: int | memoryview, depth: int) -> tuple[str, Any]:
+def _map_entry(field: Field, entry: int | memoryview, depth: int, left: list[int]) -> tuple[str, Any]:
     if isinstance(entry, int):
         raise _Malformed(f"{field.name} is not a map")
-    key, content = "", _value(field, memoryview(b""), depth)
+    key, content = "", _value(field, memoryview(b""), depth, left)
     for number, value in _entries(entry):
         if number == 1 and not isinstance(value, int):
             key = str(value, "utf-8")
         elif number == 2:
-            content = _value(field, value, depth)
+            content = _value(field, value, depth, left)
     return key, content
 
 
-def _value(field: Field, value: int | memoryview, depth: int) -> Any:
+def _value(field: Field, value: int | memoryview, depth: int, left: list[int]) -> Any:
     if field.type in ("int", "bool"):
         if not isinstance(value, int):
             raise _Malformed(f"{field.name} is not a number")
@@ -159,10 +165,12 @@ def _value(field: Field, value: int | memoryview, depth: int) -> Any:
     if field.type == "bytes":
         return base64.b64encode(value).decode()
     if field.type == "ExtraValue":
-        return [str(one, "utf-8") for number, one in _entries(value) if number == 1 and not isinstance(one, int)]
+        texts = [str(one, "utf-8") for number, one in _entries(value) if number == 1 and not isinstance(one, int)]
+        left[0] -= len(texts)
+        return texts
     if field.type in SPECIAL:
         return _special(field.type, dict(_entries(value)))
-    return _decode(MESSAGES[field.type], value, depth + 1)
+    return _decode(MESSAGES[field.type], value, depth + 1, left)
 
 
 def _special(type_: str, fields: dict[int, int | memoryview]) -> Any:

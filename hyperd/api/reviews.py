@@ -61,7 +61,10 @@ class Reviews:
         kind = call.target.kind
         body = await bodies.read(call.request, self._max_body)
         asked, _ = await bodies.parse_object(
-            body, call.request.content_type, protobuf_allowed=kind is not TOKEN_REQUEST
+            body,
+            call.request.content_type,
+            protobuf_allowed=kind is not TOKEN_REQUEST,
+            share=call.share,
         )
         for name, wanted in (("apiVersion", kind.api_version), ("kind", kind.kind)):
             if asked.setdefault(name, wanted) != wanted:

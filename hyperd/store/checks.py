@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import orjson
 
@@ -38,14 +37,6 @@ def blaming_the_patch(patched: Object) -> Iterator[None]:
         shown = orjson.dumps(patched).decode()[:_SHOWN_CHARS]
         text = f"Invalid value: {quoted(shown)}: {err.message}"
         raise Invalid(f' "" is invalid: patch: {text}', causes=[Cause("patch", text)]) from err
-
-
-def size_of(value: Any) -> int:
-    """Bytes of ``value`` as JSON. Raises BadRequest for what cannot be encoded."""
-    try:
-        return len(orjson.dumps(value))
-    except orjson.JSONEncodeError as err:
-        raise BadRequest(f"the object provided cannot be encoded as JSON: {err}") from err
 
 
 def has_subresource(kind: Kind, name: str, subresource: str) -> None:

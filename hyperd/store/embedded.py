@@ -7,17 +7,20 @@ collector and namespace controller, because no other process would.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from hyperd.errors import AlreadyExists, BadRequest, Cause, Forbidden
+from hyperd.offload import LARGE_BYTES, Offload
 from hyperd.resources.kind import Kind, Object, Registry
 from hyperd.resources.scale import SCALE, SUBRESOURCE
 from hyperd.resources.structural import check_metadata, invalid
 from hyperd.settings import StoreSettings
 from hyperd.store import checks, core_kinds, deletion, scaling
+from hyperd.store.beside import Beside
 from hyperd.store.engine import Engine
 from hyperd.store.fields.apply import apply
 from hyperd.store.fields.tracking import differs_in_times_alone, track
@@ -40,7 +43,8 @@ from hyperd.store.ledger import Ledger
 from hyperd.store.listing import list_objects
 from hyperd.store.memory import Memory, Place, not_found
 from hyperd.store.patching import apply_patch
-from hyperd.store.pipeline import LARGE_BYTES, Pipeline, aside, precondition_failed, random_name, report_unknown
+from hyperd.store.pipeline import Pipeline, precondition_failed, random_name
+from hyperd.store.preparing import report_unknown
 from hyperd.store.quota import QuotaKeeper, Quotas
 from hyperd.store.records import Stored
 from hyperd.store.schema import MIGRATIONS, Migration
@@ -63,9 +67,11 @@ class EmbeddedStore:
         migrations: Sequence[Migration] = MIGRATIONS,
         vfs: str = "",
         queue_limit: int = QUEUE_LIMIT,
+        processes: Offload | None = None,
     ) -> None:
         """``admit`` None admits everything; it may be set any time before the first write it must see.
 
+        ``processes`` work on large objects, which a thread does without them.
         ``queue_limit`` is how many events may wait for one watcher; ``vfs`` names SQLite's file layer.
         """
         self.path = path
@@ -84,7 +90,8 @@ class EmbeddedStore:
         self._ledger = Ledger(self._memory, self._engine, namespace_bytes=settings.namespace_bytes)
         self._quotas = Quotas(self._memory, kinds)
         self._keeper = QuotaKeeper(self, self._memory, self._quotas)
-        self._pipeline = Pipeline(self, lambda: self.admit)
+        self._beside = Beside(processes)
+        self._pipeline = Pipeline(self, lambda: self.admit, self._beside)
         self._namespaces = kinds.by_resource("", "namespaces")
         self._housekeeper = Housekeeper(self, self._memory, self._ledger)
         self._ledger.observe(self._hub.publish)
@@ -195,7 +202,7 @@ class EmbeddedStore:
     # Writing
 
     async def create(self, kind: Kind, namespace: str, obj: Object, *, write: Write = BY_SYSTEM) -> Item:
-        new, large = await self._pipeline.decode(kind, namespace, obj, write)
+        new, large = await self._pipeline.decode(kind, namespace, obj, write, applied=False)
         meta = new["metadata"]
         if meta.get("resourceVersion"):
             raise BadRequest("resourceVersion should not be set on objects to be created")
@@ -250,7 +257,7 @@ class EmbeddedStore:
     ) -> Item:
         if subresource == SUBRESOURCE:
             return await self._rescale(kind, namespace, name, lambda _: obj, write)
-        new, large = await self._pipeline.decode(kind, namespace, obj, write)
+        new, large = await self._pipeline.decode(kind, namespace, obj, write, applied=False)
         async with self._ledger.turn(Place(kind, namespace, name)):
             old = self._memory.require(kind, namespace, name)
             if not new["metadata"].get("resourceVersion") and not kind.core:
@@ -284,9 +291,9 @@ class EmbeddedStore:
             return await self._rescale(kind, namespace, name, change, write)
         async with self._ledger.turn(Place(kind, namespace, name)):
             old = self._memory.require(kind, namespace, name)
-            patched = apply_patch(kind, old.object(), patch_type, patch)
+            patched = await self._beside.patch(kind, old.raw, patch_type, patch, write)
             with checks.blaming_the_patch(patched):
-                new, large = await self._pipeline.decode(kind, namespace, patched, write)
+                new, large = await self._pipeline.decode(kind, namespace, patched, write, applied=False)
             return await self._replace(kind, old, new, subresource, write, large=large)
 
     async def apply(
@@ -311,10 +318,8 @@ class EmbeddedStore:
             old = self._memory.get(kind, namespace, name)
             if old is None and (subresource or not write.may_create):
                 raise not_found(kind, name)
-            live = None if old is None else old.object()
-            large = max(0 if old is None else len(old.raw), checks.size_of(config)) > LARGE_BYTES
-            options: dict[str, Any] = {"manager": manager, "subresource": subresource, "force": force}
-            new = await aside(large, apply, kind, live, config, **options)
+            live = b"" if old is None else old.raw
+            new = await self._beside.apply(kind, live, config, write, subresource=subresource, force=force)
             # What the configuration leaves to the schema is filled in after it was merged: nobody owns that.
             new, large = await self._pipeline.decode(kind, namespace, new, write, applied=True)
             if old is not None:
@@ -418,8 +423,10 @@ class EmbeddedStore:
         meta = new["metadata"]
         checks.has_name(meta, old.name)
         checks.is_current(kind, old, meta)
-        former = old.object()
         large = large or len(old.raw) > LARGE_BYTES
+        former = old.object()
+        if large:
+            await asyncio.sleep(0)
         if subresource == "status":
             new = await self._pipeline.update_status(kind, new, former, write, applied=applied, large=large)
         else:

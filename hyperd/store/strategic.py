@@ -7,7 +7,8 @@ for the core kinds that are served here.
 
 from __future__ import annotations
 
-from typing import Any
+from collections import deque
+from typing import Any, Final
 
 from hyperd.errors import BadRequest
 
@@ -28,6 +29,7 @@ _PATCH = "$patch"
 _ORDER = "$setElementOrder/"
 _DELETE_VALUES = "$deleteFromPrimitiveList/"
 _RETAIN = "$retainKeys"
+_GONE: Final = object()
 
 
 def merge(target: Any, patch: dict[str, Any]) -> dict[str, Any]:
@@ -66,7 +68,7 @@ def _retain(merged: dict[str, Any], patch: dict[str, Any]) -> None:
     keys = patch.get(_RETAIN)
     if keys is None:
         return
-    kept = _list(_RETAIN, keys)
+    kept = {_hashable(key) for key in _list(_RETAIN, keys)}
     for key in patch:
         if not key.startswith("$") and key not in kept and patch[key] is not None:
             raise BadRequest(f"$retainKeys must name every field of the patch; {key[:64]} is missing")
@@ -78,44 +80,45 @@ def _merge_list(name: str, present: Any, patch: list[Any]) -> list[Any]:
     if not isinstance(present, list):
         present = []
     if name in SETS and all(not isinstance(item, dict | list) for item in patch):
-        return _placed(
-            [*present, *(item for item in dict.fromkeys(patch) if item not in present)], patch, present, ""
-        )
+        known = {_hashable(item) for item in present}
+        added = (item for item in dict.fromkeys(patch) if item not in known)
+        return _placed([*present, *added], patch, present, "")
     key = MERGE_KEYS.get(name)
     if key is None or not all(isinstance(item, dict) for item in patch):
         return patch
     if any(item.get(_PATCH) == "replace" for item in patch):
         return [item for item in patch if _PATCH not in item]
-    merged = list(present)
-    for item in patch:
-        _merge_item(name, key, merged, item)
+    merged = _merged_items(name, key, present, patch)
     return _placed(merged, [item[key] for item in patch], present, key)
 
 
-def _merge_item(name: str, key: str, merged: list[Any], item: dict[str, Any]) -> None:
-    if key not in item:
-        raise BadRequest(f"an item of the list {name} in the patch lacks its merge key {key}")
-    place = _position(merged, key, item[key])
-    if item.get(_PATCH) == "delete":
-        if place is not None:
-            del merged[place]
-    elif place is None:
-        merged.append(merge({}, item))
-    else:
-        merged[place] = merge(merged[place], item)
-
-
-def _position(items: list[Any], key: str, value: Any) -> int | None:
-    for index, item in enumerate(items):
-        if isinstance(item, dict) and item.get(key) == value:
-            return index
-    return None
+def _merged_items(name: str, key: str, present: list[Any], patch: list[Any]) -> list[Any]:
+    """Each item of ``patch`` merged into the first of ``present`` that has its key, or added."""
+    merged = list(present)
+    places: dict[Any, deque[int]] = {}
+    for place, item in enumerate(present):
+        if isinstance(item, dict):
+            places.setdefault(_hashable(item.get(key)), deque()).append(place)
+    for item in patch:
+        if key not in item:
+            raise BadRequest(f"an item of the list {name} in the patch lacks its merge key {key}")
+        found = places.setdefault(_hashable(item[key]), deque())
+        if item.get(_PATCH) == "delete":
+            if found:
+                merged[found.popleft()] = _GONE
+        elif found:
+            merged[found[0]] = merge(merged[found[0]], item)
+        else:
+            found.append(len(merged))
+            merged.append(merge({}, item))
+    return [item for item in merged if item is not _GONE]
 
 
 def _delete_values(merged: dict[str, Any], name: str, values: list[Any]) -> None:
     present = merged.get(name)
     if isinstance(present, list):
-        merged[name] = [item for item in present if item not in values]
+        unwanted = {_hashable(value) for value in values}
+        merged[name] = [item for item in present if _hashable(item) not in unwanted]
 
 
 def _reorder(merged: dict[str, Any], name: str, order: list[Any], former: Any) -> None:
@@ -156,7 +159,8 @@ def _placed(items: list[Any], order: list[Any], former: list[Any], key: str) -> 
 
 
 def _hashable(value: Any) -> Any:
-    return repr(value) if isinstance(value, dict | list) else value
+    """What is equal where ``value`` is, and may be a key; text never equals what is no text."""
+    return ("", repr(value)) if isinstance(value, dict | list) else value
 
 
 def _list(name: str, value: Any) -> list[Any]:

@@ -30,7 +30,7 @@ from hyperd.store.interface import (
     Write,
 )
 from hyperd.store.patching import apply_patch
-from hyperd.store.pipeline import report_unknown
+from hyperd.store.preparing import report_unknown
 from hyperd.store.selecting import check_selector
 
 _ANYTHING = Preconditions()

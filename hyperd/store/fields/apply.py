@@ -19,7 +19,7 @@ from hyperd.store.fields.check import faults
 from hyperd.store.fields.compare import Comparison, compare, fields_of, with_named_fields
 from hyperd.store.fields.managers import APPLY, UPDATE, ManagerId, Managers, Owned, manager_id
 from hyperd.store.fields.merge import cut, merged
-from hyperd.store.fields.sets import Fields, difference, has, intersection, ordered, paths, shown, union
+from hyperd.store.fields.sets import Fields, difference, has, intersection, ordered, paths, shown, union, union_all
 from hyperd.store.fields.tracking import FIELD
 from hyperd.store.fields.types import Type, type_of
 
@@ -111,8 +111,7 @@ def _pruned(type_: Type, new: Object, managers: Managers, last: Fields) -> Objec
     had = with_named_fields(type_, fields_of(type_, new))
     last = with_named_fields(type_, last)
     kept = with_named_fields(type_, fields_of(type_, cut(type_, new, last)))
-    for owned in managers.values():
-        kept = union(kept, with_named_fields(type_, owned.fields))
+    kept = union_all((kept, *(with_named_fields(type_, owned.fields) for owned in managers.values())))
     # What hangs below a removed field without an owner of its own goes with it, and nothing else does.
     left = with_named_fields(type_, fields_of(type_, cut(type_, new, difference(had, kept))))
     pruned: Object = cut(type_, new, intersection(difference(had, left), last))

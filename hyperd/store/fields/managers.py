@@ -23,6 +23,7 @@ from hyperd.store.fields.sets import (
     ordered,
     parse,
     union,
+    union_all,
     without,
 )
 from hyperd.store.fields.types import type_of
@@ -229,6 +230,7 @@ def _capped(managers: Managers) -> Managers:
         return managers
     left = dict(managers)
     first: dict[str, ManagerId] = {}
+    joined: dict[ManagerId, list[Owned]] = {}
     for who in sorted(updaters, key=lambda one: (managers[one].time, identifier(one))):
         if surplus <= 0:
             break
@@ -240,9 +242,11 @@ def _capped(managers: Managers) -> Managers:
         if bucket not in left:
             left[bucket] = left.pop(first[version])
         if who != bucket:
-            joined = union(left[bucket].fields, left.pop(who).fields)
-            left[bucket] = Owned(ordered(joined), version, managers[who].time)
+            joined.setdefault(bucket, [left[bucket]]).append(left.pop(who))
         surplus -= 1
+    for bucket, parts in joined.items():
+        fields = ordered(union_all(owned.fields for owned in parts))
+        left[bucket] = Owned(fields, bucket.api_version, parts[-1].time)
     return left
 
 

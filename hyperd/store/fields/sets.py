@@ -8,7 +8,7 @@ what it gets, and results share parts with it: nobody may change a set in place.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import orjson
@@ -75,6 +75,21 @@ def union(left: Fields, right: Fields) -> Fields:
         elif element != MEMBER and present != part:
             out[element] = _closed(union(_open(present), _open(part)))
     return out
+
+
+def union_all(parts: Iterable[Fields]) -> Fields:
+    """Members of any: what ``union`` of one after the other gives, in time linear in their sizes."""
+    sets = [part for part in parts if part]
+    if len(sets) < 3:
+        return union(sets[0], sets[-1]) if sets else LEAF
+    found: dict[str, list[Fields]] = {}
+    for part in sets:
+        for element, inner in part.items():
+            found.setdefault(element, []).append(inner)
+    return {
+        element: inner[0] if element == MEMBER or len(inner) == 1 else _closed(union_all(map(_open, inner)))
+        for element, inner in found.items()
+    }
 
 
 def difference(left: Fields, right: Fields) -> Fields:

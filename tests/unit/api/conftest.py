@@ -20,6 +20,7 @@ from hyperd.api.authorization import asking
 from hyperd.api.rules import RoleAuthorizer
 from hyperd.api.subresources import SubresourceHandlers
 from hyperd.controllers.bootstrap import bootstrap
+from hyperd.offload import Offload
 from hyperd.resources.all import KINDS
 from hyperd.resources.kind import Object
 from hyperd.settings import AccessSettings, ApiSettings, AuditSettings, FrontProxySettings, Settings
@@ -85,10 +86,13 @@ async def serving(
         front_proxy=FrontProxySettings(**(front_proxy or {})),
     )
     admit = reviewer(settings, may=asking(RoleAuthorizer(KINDS))) if admission else None
-    store = EmbeddedStore(settings.database_path, settings=settings.store, admit=admit, kinds=KINDS, vfs=vfs)
+    processes = Offload()
+    store = EmbeddedStore(
+        settings.database_path, settings=settings.store, admit=admit, kinds=KINDS, vfs=vfs, processes=processes
+    )
     await store.start()
     await bootstrap(store, settings)
-    server = ApiServer(settings, store, sessions=sessions)
+    server = ApiServer(settings, store, sessions=sessions, processes=processes)
     try:
         await server.start()
         server.ready = True
@@ -98,6 +102,7 @@ async def serving(
     finally:
         await server.stop()
         await store.close()
+        await processes.close()
 
 
 @pytest.fixture(autouse=True)

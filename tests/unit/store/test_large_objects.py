@@ -13,7 +13,7 @@ from hyperd.resources.kind import Object
 from hyperd.settings import StoreSettings
 from hyperd.store.embedded import EmbeddedStore, opened_store
 
-LABELS = 60_000
+LABELS = 40_000
 
 
 async def test_others_are_answered_while_a_large_object_is_judged(tmp_path: Path) -> None:
