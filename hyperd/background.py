@@ -7,12 +7,35 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 _log = logging.getLogger(__name__)
 
 Work = Callable[[], Awaitable[None]]
 """Begins the work; called again after a defect, so it may rely on nothing that an earlier call left half done."""
+
+
+def told_to_end() -> bool:
+    """Whether a CancelledError means the task that runs, and not one that it has waited for."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
+
+
+async def end_all(endings: Iterable[tuple[str, Callable[[], Awaitable[None]]]]) -> None:
+    """End one after the other. What fails is logged by its name, and keeps nothing else from ending.
+
+    Cancellation does not either: it is raised once all are ended.
+    """
+    cancelled: asyncio.CancelledError | None = None
+    for name, end in endings:
+        try:
+            await end()
+        except asyncio.CancelledError as err:
+            cancelled = err
+        except Exception:  # noqa: BLE001  border: what begins later ends first, and the rest must end too
+            _log.exception("The end of %s failed", name)
+    if cancelled is not None and told_to_end():
+        raise cancelled
 
 
 class Background:
@@ -21,15 +44,17 @@ class Background:
     def __init__(self, *, pause_seconds: float = 5.0) -> None:
         """``pause_seconds`` pass between a defect and the new beginning."""
         self._pause = pause_seconds
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def spawn(self, work: Work, name: str) -> None:
         """Do ``work`` until it returns or all is stopped. Failures that it expects it handles itself."""
-        self._tasks.append(asyncio.create_task(self._keep(work, name), name=name))
+        task = asyncio.create_task(self._keep(work, name), name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def stop(self) -> None:
         """Cancel everything and wait for it; safe to call twice."""
-        tasks, self._tasks = self._tasks, []
+        tasks, self._tasks = self._tasks, set()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -38,6 +63,10 @@ class Background:
         while True:
             try:
                 return await work()
+            except asyncio.CancelledError:
+                if told_to_end():
+                    raise
+                _log.exception("The background task %r was cut off; it begins anew in %g s", name, self._pause)
             except Exception:  # noqa: BLE001  border: a defect in one task must not go unheard, or end it for good
                 _log.exception("The background task %r failed; it begins anew in %g s", name, self._pause)
             await asyncio.sleep(self._pause)

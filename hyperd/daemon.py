@@ -14,7 +14,8 @@ import signal
 import socket
 import sys
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from hyperd.api.maintenance import Ask, Garbage, Maintenance
 from hyperd.api.metrics import Sample
 from hyperd.api.port_forward import PortForwards
 from hyperd.api.sessions import Sessions
-from hyperd.background import Background
+from hyperd.background import Background, end_all
 from hyperd.controllers.address import AddressController
 from hyperd.controllers.collection import Collection
 from hyperd.controllers.context import Context
@@ -196,26 +197,29 @@ class Daemon:
         return not self.settings.hypervisor.uri.startswith("test")
 
     async def stop(self) -> None:
-        """End everything of ours; guests go on."""
-        _notify("STOPPING=1")
+        """End everything of ours that has begun, whatever has not; guests go on. Safe to call twice."""
         context = self._context
-        await self._sessions.close()
-        for entrance in self._entrances:
-            await entrance.stop()
-        await self._api.stop()
-        await self._background.stop()
-        await self._manager.stop()
+        endings: list[tuple[str, Callable[[], Awaitable[None]]]] = [
+            ("word to systemd", partial(asyncio.to_thread, _notify, "STOPPING=1")),
+            ("the sessions", self._sessions.close),
+            *(("an entrance", entrance.stop) for entrance in self._entrances),
+            ("the API", self._api.stop),
+            ("what runs beside", self._background.stop),
+            ("the controllers", self._manager.stop),
+        ]
         for controller in self._controllers:
             if isinstance(controller, ImageController | DiskController | MachineController):
-                await controller.close()
-        await context.dhcp.close()
-        await context.consoles.close()
-        await context.hypervisor.close()
-        await context.registry.close()
+                endings.append((f"the work of {controller.name}", controller.close))
+        endings += [
+            ("DHCP", context.dhcp.close),
+            ("the consoles", context.consoles.close),
+            ("libvirt's connection", context.hypervisor.close),
+            ("the registry's client", context.registry.close),
+        ]
         if self._server is not None:
-            await self._server.stop()
-        await self._home.close()
-        await self._processes.close()
+            endings.append(("the registry", self._server.stop))
+        endings += [("the home", self._home.close), ("the processes for large bodies", self._processes.close)]
+        await end_all(endings)
 
     async def _collect_garbage(self, ask: Ask) -> Garbage:
         try:
@@ -368,6 +372,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    except Exception as err:  # noqa: BLE001  border: who starts it gets a sentence; the log has what to report
+        _log.exception("hyperd cannot run")
+        print(  # noqa: T201  before or beside the log
+            f"hyperd: It cannot run here: {type(err).__name__}: {str(err)[:500]}. The log has more.",
+            file=sys.stderr,
+        )
+        return 1
     return 0
 
 

@@ -19,7 +19,7 @@ from hyperd.api.maintenance import Backup
 from hyperd.api.metrics import Metrics
 from hyperd.api.rules import RoleAuthorizer
 from hyperd.api.subresources import SubresourceHandlers
-from hyperd.background import Work
+from hyperd.background import Work, end_all
 from hyperd.controllers.binding import binders
 from hyperd.controllers.bootstrap import CLUSTER_NAMESPACE, bootstrap
 from hyperd.controllers.context import Context
@@ -235,8 +235,7 @@ class KubernetesHome:
         return [self.leader.run, Heartbeat(context).run]
 
     async def close(self) -> None:
-        await self.leader.release()
-        await self.store.close()
+        await end_all((("the Lease", self.leader.release), ("the cluster's client", self.store.close)))
 
 
 def make_home(settings: Settings, processes: Offload) -> Home:

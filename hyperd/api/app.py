@@ -11,7 +11,7 @@ import functools
 import logging
 import socket
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 from aiohttp import http_parser, web
 
@@ -41,7 +41,7 @@ from hyperd.api.tokens import TokenLogin, Tokens, while_valid
 from hyperd.api.unixgroups import UnixGroups
 from hyperd.api.veil import Veil
 from hyperd.api.watching import Watchers
-from hyperd.background import Background
+from hyperd.background import Background, end_all
 from hyperd.errors import HyperdError, MethodNotAllowed, NotFound, PermanentError, ServiceUnavailable, Unauthorized
 from hyperd.offload import Offload
 from hyperd.resources.all import KINDS, NAMESPACE
@@ -53,6 +53,8 @@ from hyperd.store.versions import versions_of
 
 _LOG = logging.getLogger(__name__)
 _DRAIN_SECONDS = 2.0
+_WRITE_SECONDS = 5.0
+"""How long a stop waits for a write that has begun: a commit takes milliseconds on a disk that works."""
 _SWEEP_SECONDS = 3600.0
 _CERTIFICATE_CHECK_SECONDS = 43_200.0
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -201,16 +203,24 @@ class ApiServer:
         for listener in self._servers:
             listener.close()
         self._servers.clear()
-        await self._background.stop()
         self._watchers.close()
         self._connect.close()
-        if self._http is not None:
-            self._http.pre_shutdown()
-            await self._http.shutdown(_DRAIN_SECONDS)
-            self._http = None
-        await asyncio.to_thread(self.audit.close)
+        endings: list[tuple[str, Callable[[], Awaitable[None]]]] = [
+            ("what runs beside the API", self._background.stop),
+            ("the API's connections", self._end_connections),
+            ("writes whose client has left", functools.partial(self._objects.drain, _WRITE_SECONDS)),
+            ("the audit log", functools.partial(asyncio.to_thread, self.audit.close)),
+        ]
         if had_listeners:
-            await asyncio.to_thread(listeners.remove, self._settings.socket_path)
+            remove = functools.partial(asyncio.to_thread, listeners.remove, self._settings.socket_path)
+            endings.append(("the socket", remove))
+        await end_all(endings)
+
+    async def _end_connections(self) -> None:
+        http, self._http = self._http, None
+        if http is not None:
+            http.pre_shutdown()
+            await http.shutdown(_DRAIN_SECONDS)
 
     async def _answer(self, request: web.BaseRequest, request_id: str, seen: Seen) -> web.StreamResponse:
         path = request.raw_path.partition("?")[0]

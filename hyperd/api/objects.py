@@ -66,6 +66,11 @@ class Objects:
         task.add_done_callback(self._finished)
         return await asyncio.shield(task)
 
+    async def drain(self, seconds: float) -> None:
+        """Let writes whose client has left reach their end, for so long at most."""
+        if self._writes:
+            await asyncio.wait(self._writes, timeout=seconds)
+
     def _finished(self, task: asyncio.Task[Any]) -> None:
         self._writes.discard(task)
         if not task.cancelled():

@@ -13,6 +13,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from hyperd.background import end_all
 from hyperd.errors import AlreadyExists, BadRequest, Cause, Forbidden
 from hyperd.offload import LARGE_BYTES, Offload
 from hyperd.resources.kind import Kind, Object, Registry
@@ -114,10 +115,14 @@ class EmbeddedStore:
 
     async def close(self) -> None:
         """End watches and housekeeping, finish what was written, close the file. Safe to call twice."""
-        await self._keeper.stop()
-        await self._housekeeper.stop()
         self._hub.close()
-        await self._engine.close()
+        await end_all(
+            (
+                ("the quotas", self._keeper.stop),
+                ("the store's housekeeping", self._housekeeper.stop),
+                ("the store", self._engine.close),
+            )
+        )
 
     async def backup(self, target: Path) -> None:
         """Write a consistent copy of the store to ``target``, 0600, while it is in use."""

@@ -100,7 +100,7 @@ class Engine:
         self._copying = asyncio.Lock()
         self._loop: asyncio.AbstractEventLoop
         self._thread: threading.Thread | None = None
-        self._database: Database
+        self._opened: Database | None = None
 
     async def open(self) -> None:
         """Open the file. Raises PermanentError when that cannot or must not be done."""
@@ -110,19 +110,21 @@ class Engine:
         try:
             await self._call(self._open)
         except BaseException:
-            self._jobs.put(None)
+            await self.close()
             raise
 
     async def close(self) -> None:
-        """Finish what was submitted, then close the file."""
+        """Finish what was submitted, then close the file. Safe to call at any time, and twice."""
         if self._thread is None:
             return
         while self._busy or self._pending:
             await self._call(int)
-        self._closed = True
-        await self._call(self._database.close)
-        self._jobs.put(None)
-        self._thread = None
+        thread, self._thread, self._closed = self._thread, None, True
+        try:
+            await self._call(self._shut)
+        finally:
+            self._jobs.put(None)
+            await asyncio.to_thread(thread.join)
 
     async def load(self) -> tuple[list[ObjectRow], int]:
         """All objects, and the resourceVersion of the last write."""
@@ -240,8 +242,19 @@ class Engine:
         while (job := self._jobs.get()) is not None:
             job()
 
+    @property
+    def _database(self) -> Database:
+        if self._opened is None:
+            raise ServiceUnavailable(f"The store {self.path} is not open.")
+        return self._opened
+
+    def _shut(self) -> None:
+        database, self._opened = self._opened, None
+        if database is not None:
+            database.close()
+
     def _open(self) -> None:
-        self._database = open_database(self.path, migrations=self._migrations, vfs=self._vfs)
+        self._opened = open_database(self.path, migrations=self._migrations, vfs=self._vfs)
         self.instance_id = self._database.instance_id
         self.floor = int(get_meta(self._database.connection, "rv_floor") or 0)
         self._log_bytes = _logged(self._database.connection)
