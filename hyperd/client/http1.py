@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _MAX_HEAD = 64 << 10
 _MAX_LINE = 4 << 10
+_MAX_DIGITS = 15
+_DIGITS = {10: set("0123456789"), 16: set("0123456789abcdefABCDEF")}
 _USER_AGENT = "hv/0.1"
 
 
@@ -44,8 +46,8 @@ class Response:
         connection = self._connection
         if "chunked" in self.header("transfer-encoding").lower():
             yield from connection.chunks()
-        elif (length := self.header("content-length")).isdigit():
-            yield from connection.counted(int(length))
+        elif length := self.header("content-length"):
+            yield from connection.counted(_number(length, 10))
         elif self.status not in (101, 204, 304):
             yield from connection.rest()
 
@@ -109,10 +111,7 @@ class Connection:
         """A chunked body."""
         while True:
             size_line = self._until(b"\r\n", _MAX_LINE).split(b";")[0].strip()
-            try:
-                size = int(size_line, 16)
-            except ValueError as err:
-                raise ConnectionLost("The server's answer is not valid HTTP.") from err
+            size = _number(size_line.decode("latin-1"), 16)
             if size == 0:
                 while self._until(b"\r\n", _MAX_LINE):
                     pass
@@ -129,9 +128,9 @@ class Connection:
         while True:
             head = self._until(b"\r\n\r\n", _MAX_HEAD).decode("latin-1").split("\r\n")
             version, _, rest = head[0].partition(" ")
-            if not version.startswith("HTTP/1.") or not rest[:3].isdigit():
+            if not version.startswith("HTTP/1."):
                 raise ConnectionLost("The server does not speak HTTP.")
-            status = int(rest[:3])
+            status = _number(rest[:3], 10)
             if status >= 200 or status == 101:
                 break
         headers = []
@@ -150,6 +149,13 @@ class Connection:
             self.buffer += data
         found, _, self.buffer = self.buffer.partition(end)
         return found
+
+
+def _number(text: str, base: int) -> int:
+    """A size or a status. Raises ConnectionLost for what HTTP does not take for one, though Python does."""
+    if not 0 < len(text) <= _MAX_DIGITS or not set(text) <= _DIGITS[base]:
+        raise ConnectionLost("The server's answer is not valid HTTP.")
+    return int(text, base)
 
 
 def _connect(home: Home, timeout: float | None) -> socket.socket:

@@ -232,7 +232,7 @@ class Stream:
     def length(self) -> int:
         """How many bytes the server says will come; -1 when it does not say."""
         text = self._response.header("content-length")
-        return int(text) if text.isdigit() else -1
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else -1
 
     def lines(self) -> Iterator[bytes]:
         return self._guarded(self._response.lines())

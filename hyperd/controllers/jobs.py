@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Container, Hashable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Generic, TypeVar
 
+from hyperd.background import end_all
 from hyperd.errors import HyperdError, InternalError
 from registry.models import Progress, Report
 
@@ -106,6 +108,11 @@ class Jobs(Generic[T]):
         if job is not None and job.done:
             del self._jobs[uid]
 
+    def forget_others(self, uids: Container[str]) -> None:
+        """Drop every ended job that is of none of ``uids``."""
+        for uid in [uid for uid in self._jobs if uid not in uids]:
+            self.forget(uid)
+
     async def cancel(self, uid: str) -> None:
         """End the job and wait until it has cleaned up after itself."""
         job = self._jobs.pop(uid, None)
@@ -115,5 +122,4 @@ class Jobs(Generic[T]):
 
     async def close(self) -> None:
         """End all jobs."""
-        for uid in list(self._jobs):
-            await self.cancel(uid)
+        await end_all((f"the work for {uid}", partial(self.cancel, uid)) for uid in list(self._jobs))

@@ -8,15 +8,19 @@ outlives libvirt's death and lasts until the guest's QEMU ends.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
 
+from hyperd.background import end_all
 from hyperd.errors import NotFound
 from hyperd.hypervisor import console_log, console_screen, console_socket
 from hyperd.hypervisor.console_screen import USUAL_SIZE, Size
 from hyperd.settings import Settings
+
+_log = logging.getLogger(__name__)
 
 REPLAY_BYTES = 256 << 10
 """Past output kept for each console that was opened."""
@@ -116,8 +120,10 @@ class _Line:
                 for session in self.sessions:
                     session.feed(data)
 
-    def _finish(self, _: asyncio.Task[None]) -> None:
+    def _finish(self, task: asyncio.Task[None]) -> None:
         """A callback, for a task that is cancelled before its first step runs no ``finally``."""
+        if not task.cancelled() and (defect := task.exception()) is not None:
+            _log.error("The connection to a console failed", exc_info=defect)
         for session in self.sessions:
             session.end()
         self._writer.close()
@@ -179,9 +185,8 @@ class ConsoleHub:
 
     async def close(self) -> None:
         """End all sessions and connections."""
-        for line in list(self._lines.values()):
-            await line.close()
-        self._lines.clear()
+        lines, self._lines = self._lines, {}
+        await end_all((f"the console of {name}", line.close) for name, line in lines.items())
 
 
 def _checked(uid: str) -> str:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
 
+from hyperd.background import Background, told_to_end
 from hyperd.errors import Conflict, HyperdError, PermanentError, TemporaryError
 from hyperd.resources.kind import Kind
 from hyperd.resources.meta import Key
@@ -193,10 +194,12 @@ class Controller(ABC):
         except HyperdError as err:
             self._failed(key, err)
             self.queue.add_limited(key)
+        except asyncio.CancelledError:
+            if told_to_end():
+                raise
+            self._defect(key)
         except Exception:  # noqa: BLE001  border: a defect in one reconcile must not end the worker
-            self.metrics.errors += 1
-            delay = self.queue.add_limited(key)
-            _log.exception("%s: reconciling %s failed; trying again in %.1f s", self.name, key, delay)
+            self._defect(key)
         else:
             self._said.pop(key, None)
             self.queue.forget(key)
@@ -206,6 +209,11 @@ class Controller(ABC):
             self.metrics.busy -= 1
             self.metrics.reconciles += 1
             self.metrics.seconds_total += loop.time() - started
+
+    def _defect(self, key: Key) -> None:
+        self.metrics.errors += 1
+        delay = self.queue.add_limited(key)
+        _log.exception("%s: reconciling %s failed; trying again in %.1f s", self.name, key, delay)
 
     def _failed(self, key: Key, err: HyperdError) -> None:
         """Log a failure the first time it is seen; the same sentence again is noise."""
@@ -236,7 +244,7 @@ class Manager:
         self._leads = leads
         self._informers: dict[Kind, Informer] = {}
         self._controllers: list[Controller] = []
-        self._tasks: list[asyncio.Task[None]] = []
+        self._background = Background()
         self._started = False
 
     def informer(self, kind: Kind) -> Informer:
@@ -259,12 +267,12 @@ class Manager:
         """Fill the informers, then let the workers begin: no reconcile sees half a world."""
         self._started = True
         for informer in self._informers.values():
-            self._spawn(informer.run(), f"informer {informer.kind.plural}")
+            self._background.spawn(informer.run, f"informer {informer.kind.plural}")
         for informer in self._informers.values():
             await informer.synced.wait()
         for controller in self._controllers:
             for number in range(controller.workers):
-                self._spawn(controller.work(self._leads), f"{controller.name} {number}")
+                self._background.spawn(partial(controller.work, self._leads), f"{controller.name} {number}")
 
     def lead(self, leads: bool) -> None:
         """Another answer of ``leads``: look at everything anew, or end what this daemon no longer may do."""
@@ -273,20 +281,14 @@ class Manager:
                 for item in self._informers[controller.kind].items():
                     controller.enqueue(Key(item.namespace, item.name))
             elif controller.cluster_wide:
-                self._spawn(controller.stand_down(), f"{controller.name} stands down")
+                self._background.spawn(controller.stand_down, f"{controller.name} stands down")
 
     async def stop(self) -> None:
         """Cancel all workers and informers and wait for them; safe to call twice."""
         for controller in self._controllers:
             controller.queue.close()
-        tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._background.stop()
 
     def report(self) -> list[ControllerReport]:
         """Figures of all controllers, for /metrics."""
         return [ControllerReport(c.name, len(c.queue), c.queue.delayed, c.metrics) for c in self._controllers]
-
-    def _spawn(self, coro: Coroutine[Any, Any, None], name: str) -> None:
-        self._tasks.append(asyncio.create_task(coro, name=name))

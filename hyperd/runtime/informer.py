@@ -187,7 +187,11 @@ class Informer:
                 self._index_one(name, key, item, obj)
 
     def _index_one(self, name: str, key: ItemKey, item: Item, obj: Object) -> None:
-        values = tuple(self._indexes[name](obj))
+        try:
+            values = tuple(self._indexes[name](obj))
+        except Exception:  # noqa: BLE001  border: one object that an index cannot read must not end the feed of all
+            _log.exception("The index %r of %s failed at %s/%s", name, self.kind.plural, *key)
+            return
         if values:
             self._values.setdefault(key, {})[name] = values
         for value in values:

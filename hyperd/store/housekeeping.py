@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
+from hyperd.background import Background
 from hyperd.errors import Conflict, HyperdError, NotFound
 from hyperd.resources.kind import Kind, Object
 from hyperd.store.core_kinds import is_namespace
@@ -60,24 +61,20 @@ class Housekeeper:
         self._failures: dict[Place, int] = {}
         self._timers: dict[Place, asyncio.TimerHandle] = {}
         self._more = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._background = Background()
 
     def start(self) -> None:
         """Look at everything once, then at what changes."""
         for place, item in self._memory.places():
             if item.owners or item.deleting:
                 self._look(place)
-        self._task = asyncio.create_task(self._run(), name="store housekeeping")
+        self._background.spawn(self._run, "store housekeeping")
 
     async def stop(self) -> None:
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        await self._background.stop()
 
     def observe(self, changes: Sequence[Change]) -> None:
         """Note where the changes may leave work."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Protocol
 
+from hyperd.background import Background
 from hyperd.errors import Conflict, HyperdError, NotFound, QuotaExceeded
 from hyperd.resources import storage_class
 from hyperd.resources.charges import Charges, charges, counted, measured, shown
@@ -207,20 +208,16 @@ class QuotaKeeper:
         self._quotas = quotas
         self._dirty: dict[str, None] = {}
         self._more = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._background = Background()
 
     def start(self) -> None:
         """Look at every quota once, then at what changes."""
         self._look_everywhere()
-        self._task = asyncio.create_task(self._run(), name="store quotas")
+        self._background.spawn(self._run, "store quotas")
 
     async def stop(self) -> None:
         """Safe to call before ``start`` and twice."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        await self._background.stop()
 
     def observe(self, changes: Sequence[Change]) -> None:
         """Note which namespaces the changes may have made fuller or emptier."""

@@ -28,8 +28,10 @@ from hyperd.hypervisor.spec import DiskFormat
 from hyperd.imagefile.detect import ImageFormat
 from hyperd.resources import names
 from hyperd.resources.all import (
+    CLUSTER_VIRTUAL_IMAGE,
     SECRET,
     VIRTUAL_DISK,
+    VIRTUAL_IMAGE,
     VIRTUAL_MACHINE,
     VIRTUAL_MACHINE_CLASS,
     VIRTUAL_MACHINE_IP_ADDRESS,
@@ -367,6 +369,11 @@ class Resolver:
                 return item.name
         return ""
 
+    def _image_uids(self) -> frozenset[str]:
+        """Of all images that there are: their copies are still asked for."""
+        informers = map(self._context.informer, (VIRTUAL_IMAGE, CLUSTER_VIRTUAL_IMAGE))
+        return frozenset(item.uid for informer in informers for item in informer.items())
+
     async def _image(
         self, machine_uid: str, kind: Kind, image: Object, ref: Object, wake: Wake
     ) -> tuple[Device | None, str]:
@@ -376,6 +383,7 @@ class Resolver:
         reference = reference_of(self._context, kind, image)
         job = self._images.get(meta["uid"])
         if job is None:
+            self._images.forget_others(self._image_uids())
             job = self._images.start(
                 meta["uid"], 0, lambda report: self._context.cache.ensure(reference, report), notify=wake
             )

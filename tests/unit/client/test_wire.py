@@ -228,3 +228,21 @@ def test_another_webhook_that_fails_is_quoted() -> None:
     text = 'Internal error occurred: failed calling webhook "policy.example.org": failed to call webhook: EOF'
     sent = json.dumps({"kind": "Status", "code": 500, "message": text})
     assert failure.from_response(500, sent.encode()).message == text
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        *(f"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{size}\r\nhello\r\n0\r\n\r\n" for size in (
+            "-5", "+5", "0x5", "1_0", "", " ", "²", "5 5", "f" * 5000, "-0", "g",
+        )),
+        *(f"HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\nhello" for size in (
+            "-5", "+5", "1_0", "²", "9" * 5000, "5, 5", "0x5",
+        )),
+        *(f"HTTP/1.1 {status} OK\r\n\r\n" for status in ("²00", "-20", "+20", "2_0", "xyz")),
+    ],
+)  # fmt: skip
+def test_a_number_that_http_does_not_know_ends_the_answer(server: Server, head: str) -> None:
+    server.answers.append(head.encode("latin-1"))
+    with pytest.raises(ConnectionLost):
+        Connection(server.home, timeout=5).request("GET", "/").body()

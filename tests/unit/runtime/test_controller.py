@@ -272,3 +272,17 @@ async def test_reconciles_that_hang_take_no_workers_place() -> None:
         assert len(done) == 32
         assert controller._slow == 0
     assert controller.metrics.busy == 0
+
+
+def cut_off() -> None:
+    raise asyncio.CancelledError
+
+
+@in_fake_time
+async def test_a_cancellation_that_is_not_the_workers_own_ends_no_worker(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    controller = await run_script(cut_off, cut_off, cut_off, fine)
+    assert len(controller.calls) == 4
+    assert controller.metrics.errors == 3
+    assert caplog.text.count("scripted: reconciling default/w failed") == 3

@@ -267,3 +267,23 @@ async def test_a_watch_that_expires_again_and_again_does_not_make_a_storm_of_lis
     assert expiring.lists == 13
     assert slept[:8] == sorted(slept[:8])
     assert slept[-1] >= 30
+
+
+async def test_an_index_that_fails_ends_nobodys_feed(
+    store: EmbeddedStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    def picky(obj: dict[str, Any]) -> list[str]:
+        if obj["metadata"]["name"] == "bad":
+            raise KeyError("spec")
+        return ["all"]
+
+    heard = Heard()
+    informer = Informer(store, WIDGETS)
+    informer.add_index("picky", picky)
+    informer.add_handler(heard)
+    await store.create(WIDGETS, "default", widget("bad"))
+    async with following(informer):
+        await store.create(WIDGETS, "default", widget("good"))
+        assert await heard.next(2) == [("ADDED", "bad"), ("ADDED", "good")]
+        assert [item.name for item in informer.by_index("picky", "all")] == ["good"]
+    assert "The index 'picky' of widgets failed at default/bad" in caplog.text
