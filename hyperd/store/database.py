@@ -125,6 +125,10 @@ def mark_used(lock: int) -> None:
 
 def _require(path: Path, lock: int) -> None:
     """A store that was here must still be: an empty one in its place would know nothing of what runs."""
+    if path.exists() and not path.is_file():
+        raise PermanentError(
+            f"The store {path} is not a file. Set another state_dir, or put a store's file there."
+        )
     if path.exists() and path.stat().st_size:
         return
     if _USED in os.pread(lock, 64, 0).decode(errors="replace").split():

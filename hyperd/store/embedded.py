@@ -115,14 +115,17 @@ class EmbeddedStore:
 
     async def close(self) -> None:
         """End watches and housekeeping, finish what was written, close the file. Safe to call twice."""
-        self._hub.close()
         await end_all(
             (
+                ("the watches", self._end_watches),
                 ("the quotas", self._keeper.stop),
                 ("the store's housekeeping", self._housekeeper.stop),
                 ("the store", self._engine.close),
             )
         )
+
+    async def _end_watches(self) -> None:
+        self._hub.close()
 
     async def backup(self, target: Path) -> None:
         """Write a consistent copy of the store to ``target``, 0600, while it is in use."""
