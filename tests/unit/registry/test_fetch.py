@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -166,3 +167,26 @@ async def test_a_password_in_the_url_is_in_no_sentence(world: World) -> None:
 async def test_a_ca_bundle_that_is_none_is_refused(world: World, bundle: str) -> None:
     with pytest.raises(PermanentError, match="caBundle"):
         await fetched(world, world.source.url("/a"), bundle)
+
+
+@pytest.mark.parametrize(
+    "comment",
+    [b"", "# Prüfstelle, Москва\n".encode(), "# Prüfstelle\n".encode("latin-1"), b"\xef\xbb\xbf", b"\0\xff\n"],
+)
+@pytest.mark.parametrize("wrapped", [False, True])
+async def test_a_ca_bundle_may_have_comments_in_any_encoding(
+    world: World, certificate: bytes, comment: bytes, wrapped: bool
+) -> None:
+    world.source.routes["/a"] = b"\x01body"
+    bundle = comment + certificate + comment + certificate
+    encoded = base64.encodebytes(bundle) if wrapped else base64.b64encode(bundle)
+    assert await fetched(world, world.source.url("/a"), encoded.decode()) == b"\x01body"
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    folder = tmp_path_factory.mktemp("ca")
+    arguments = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=test"]
+    files: list[str | Path] = ["-keyout", folder / "key", "-out", folder / "certificate"]
+    subprocess.run(["openssl", "req", *arguments, *files], check=True, capture_output=True)
+    return (folder / "certificate").read_bytes()
