@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -105,6 +104,7 @@ class EventRecorder:
         self._queue: asyncio.Queue[tuple[_EventKey, Object]] = asyncio.Queue(QUEUE_LIMIT)
         self._known: OrderedDict[_EventKey, _Known] = OrderedDict()
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
+        self._serial = 0
         self._lasted = clock.Seen(SEEN_LIMIT, elapsed=elapsed)
         self.dropped = 0
         """Events lost to the limits since the start."""
@@ -236,5 +236,6 @@ class EventRecorder:
         return True
 
     def _event_name(self, name: str) -> str:
-        """As other recorders do: the object's name and a number that does not repeat."""
-        return f"{name[:200]}.{secrets.randbits(64):016x}"
+        """As other recorders do: the object's name and a number that grows, also while the wall clock does not."""
+        self._serial = max(self._serial + 1, round(clock.wall() * 1e9))
+        return f"{name[:200]}.{self._serial:016x}"

@@ -174,6 +174,23 @@ async def test_events_are_kept_for_their_time(store: EmbeddedStore, time_: Stepp
 
 
 @pytest.mark.parametrize("step", STEPS)
+async def test_events_are_named_in_the_order_in_which_they_happened(
+    store: EmbeddedStore, time_: SteppedClock, step: str
+) -> None:
+    recorder = EventRecorder(store, EVENT, component="t", host="n")
+    writing = asyncio.create_task(recorder.run())
+    for number in range(10):
+        if number == 5:
+            time_.step(step)
+        recorder.event(VM, "Normal", "Counted", str(number))
+    await recorder.flush()
+    told = [item.object()["message"] for item in (await store.list(EVENT)).items]
+    assert told == [str(number) for number in range(10)]
+    writing.cancel()
+    await asyncio.gather(writing, return_exceptions=True)
+
+
+@pytest.mark.parametrize("step", STEPS)
 async def test_a_token_lives_no_longer_than_it_was_given(
     store: EmbeddedStore, time_: SteppedClock, step: str
 ) -> None:
