@@ -71,7 +71,10 @@ def allows_node(class_: Object, labels: dict[str, str]) -> bool:
     """Whether volumes of the class may be on a node with these labels."""
     choices = class_.get("allowedTopologies") or ()
     return not choices or any(
-        all(labels.get(one.get("key", "")) in (one.get("values") or ()) for one in choice["matchLabelExpressions"])
+        all(
+            labels.get((one or {}).get("key") or "") in ((one or {}).get("values") or ())
+            for one in choice["matchLabelExpressions"]
+        )
         for choice in choices
-        if choice.get("matchLabelExpressions")
+        if choice and choice.get("matchLabelExpressions")
     )

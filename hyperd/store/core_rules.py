@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from hyperd.errors import Cause
 from hyperd.resources.kind import Kind, Object
-from hyperd.resources.metadata import qualified_name_faults, quoted
+from hyperd.resources.metadata import qualified_name_faults
 from hyperd.resources.quantity import parse
 from hyperd.store import core_services
-from hyperd.store.faults import required, supported
+from hyperd.store.faults import forbidden, invalid, required, short, supported
 
 Rules = Callable[[Object, Object | None], Iterator[Cause]]
 
@@ -43,7 +44,16 @@ def default(kind: Kind, new: Object) -> None:
 def check(kind: Kind, new: Object, old: Object | None) -> list[Cause]:
     """What Kubernetes would refuse."""
     rules = _RULES.get((kind.group, kind.plural))
-    return [] if rules is None else list(rules(new, old))
+    if rules is None or (old is not None and _is_untouched(kind, new, old)):
+        return []
+    return list(rules(new, old))
+
+
+def _is_untouched(kind: Kind, new: Object, old: Object) -> bool:
+    """Whether only metadata changes: what an older version let in can still be relabelled, and go."""
+    former = copy.deepcopy(old)
+    default(kind, former)
+    return all(new.get(name) == former.get(name) for name in {*new, *former} - {"metadata"})
 
 
 def _check_storage_class(new: Object, old: Object | None) -> Iterator[Cause]:
@@ -52,40 +62,40 @@ def _check_storage_class(new: Object, old: Object | None) -> Iterator[Cause]:
         yield required("provisioner")
     else:
         for fault in qualified_name_faults(provisioner.lower()):
-            yield Cause("provisioner", f"Invalid value: {quoted(provisioner)}: {fault}")
+            yield invalid("provisioner", provisioner, fault)
     yield from supported("reclaimPolicy", new["reclaimPolicy"], _RECLAIM)
     yield from supported("volumeBindingMode", new["volumeBindingMode"], _BINDING)
     for index, term in enumerate(new.get("allowedTopologies") or ()):
-        for number, expression in enumerate(term.get("matchLabelExpressions") or ()):
+        for number, expression in enumerate((term or {}).get("matchLabelExpressions") or ()):
+            expression = expression or {}
             path = f"allowedTopologies[{index}].matchLabelExpressions[{number}]"
             for fault in qualified_name_faults(expression.get("key") or ""):
-                yield Cause(f"{path}.key", f"Invalid value: {quoted(expression.get('key') or '')}: {fault}")
+                yield invalid(f"{path}.key", expression.get("key") or "", fault)
             if not expression.get("values"):
                 yield required(f"{path}.values")
     for field in _FIXED if old is not None else ():
         if (new.get(field) or None) != ((old or {}).get(field) or None):
-            yield Cause(field, f"Forbidden: updates to {field} are forbidden.", "FieldValueForbidden")
+            yield forbidden(field, f"updates to {field} are forbidden.")
 
 
 def _check_quota(new: Object, old: Object | None) -> Iterator[Cause]:
     spec = new.get("spec") or {}
     for field in ("scopes", "scopeSelector"):
         if spec.get(field):
-            text = "Forbidden: quotas of a part of the Pods are not built yet: leave it out"
-            yield Cause(f"spec.{field}", text, "FieldValueForbidden")
+            yield forbidden(f"spec.{field}", "quotas of a part of the Pods are not built yet: leave it out")
     for name, value in (spec.get("hard") or {}).items():
-        path = f"spec.hard[{name}]"
+        path = f"spec.hard[{short(name)}]"
         for fault in _resource_faults(name):
-            yield Cause(path, f"Invalid value: {quoted(name)}: {fault}")
+            yield invalid(path, name, fault)
         try:
             amount = parse(value)
         except ValueError as err:
-            yield Cause(path, f"Invalid value: {quoted(value)}: {err}")
+            yield invalid(path, value, str(err))
             continue
         if amount < 0:
-            yield Cause(path, f"Invalid value: {quoted(str(value))}: must be greater than or equal to 0")
+            yield invalid(path, str(value), "must be greater than or equal to 0")
         elif amount != amount.to_integral_value() and (name in _COUNTED or name.startswith("count/")):
-            yield Cause(path, f"Invalid value: {quoted(str(value))}: must be an integer")
+            yield invalid(path, str(value), "must be an integer")
 
 
 def _resource_faults(name: str) -> Sequence[str]:

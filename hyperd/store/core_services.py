@@ -41,9 +41,12 @@ def default(service: Object) -> None:
     spec["sessionAffinity"] = spec.get("sessionAffinity") or "None"
     if spec["sessionAffinity"] == "ClientIP" and not spec.get("sessionAffinityConfig"):
         spec["sessionAffinityConfig"] = {"clientIP": {"timeoutSeconds": _AFFINITY_SECONDS}}
+    if spec.get("ports"):
+        # Null stands for a port without anything, as Go reads it.
+        spec["ports"] = [port or {} for port in spec["ports"]]
     for port in spec.get("ports") or ():
         port["protocol"] = port.get("protocol") or "TCP"
-        if port.get("targetPort") in (None, 0, "") and "port" in port:
+        if port.get("targetPort") in (None, 0, "") and port.get("port"):
             port["targetPort"] = port["port"]
     if type_ in ("ClusterIP", "NodePort", "LoadBalancer"):
         spec["internalTrafficPolicy"] = spec.get("internalTrafficPolicy") or "Cluster"
@@ -121,11 +124,11 @@ def _check_ports(ports: Sequence[Object], type_: str) -> Iterator[Cause]:
         elif name and name in names:
             yield duplicate(f"{path}.name", name)
         names.add(name)
-        number = port.get("port", 0)
+        number = port.get("port") or 0
         if not 1 <= number <= 65535:
             yield invalid(f"{path}.port", number, _PORT_FAULT)
         yield from supported(f"{path}.protocol", protocol, _PROTOCOLS)
-        yield from _check_target(f"{path}.targetPort", port.get("targetPort", 0))
+        yield from _check_target(f"{path}.targetPort", port.get("targetPort") or 0)
         if (number, protocol) in taken:
             yield duplicate(path, {"port": number, "protocol": protocol})
         taken.add((number, protocol))
