@@ -15,13 +15,13 @@ from typing import Any, TypeGuard
 import orjson
 from aiohttp import web
 
-from hyperd.api import compression, negotiate, protobuf, tables
+from hyperd.api import compression, negotiate, parsing, protobuf, tables
 from hyperd.api.negotiate import JSON, PLAIN, PROBLEM, YAML, Accepted, Form
 from hyperd.api.query import Query
 from hyperd.api.routes import Target
 from hyperd.api.veil import Veil
 from hyperd.errors import HyperdError, MethodNotAllowed, NotAcceptable, Unauthorized
-from hyperd.offload import Offload, Share
+from hyperd.offload import LARGE_BYTES, Offload, Share
 from hyperd.resources.kind import Object
 from hyperd.store.interface import FieldRequirement, Item, Listing, Selector, User
 
@@ -31,6 +31,7 @@ SLOW_READER_SECONDS = 30.0
 _LARGE_BYTES = 64 << 10
 _COMPRESSED_BYTES = 128 << 10
 _OFF_LOOP_ITEMS = 100
+_OFF_LOOP_BYTES = 128 << 10
 ONE = frozenset({Form.TABLE, Form.PARTIAL})
 MANY = frozenset({Form.TABLE, Form.PARTIAL_LIST})
 """The forms in which an object and a list are served."""
@@ -115,8 +116,10 @@ async def item(call: Call, item: Item, *, status: int = 200) -> web.Response:
         return await _json(call, item.raw, status)
     if accepted.form is not Form.OBJECT:
         formatter = tables.Formatter(call.target.shape, accepted, call.include_object())
+        if len(item.raw) > _OFF_LOOP_BYTES:
+            return await _json(call, await asyncio.to_thread(formatter.one, item), status)
         return await _json(call, formatter.one(item), status)
-    return await _encoded(call, accepted, item.object(), status)
+    return await _encoded(call, accepted, item.raw, status)
 
 
 async def listing(call: Call, found: Listing) -> web.Response:
@@ -132,13 +135,13 @@ async def listing(call: Call, found: Listing) -> web.Response:
             metadata["remainingItemCount"] = found.remaining
     if accepted.form is not Form.OBJECT:
         formatter = tables.Formatter(kind, accepted, call.include_object())
-        if len(found.items) > _OFF_LOOP_ITEMS:
+        if len(found.items) > _OFF_LOOP_ITEMS or sum(len(one.raw) for one in found.items) > _OFF_LOOP_BYTES:
             return await _json(call, await asyncio.to_thread(formatter.many, found.items, metadata))
         return await _json(call, formatter.many(found.items, metadata))
     head = {"kind": kind.list_kind, "apiVersion": kind.api_version, "metadata": metadata}
     if accepted is PLAIN:
         return await _json(call, join(head, found.items))
-    return await _encoded(call, accepted, head | {"items": [one.object() for one in found.items]}, 200)
+    return await _encoded(call, accepted, join(head, found.items), 200)
 
 
 def join(head: Object, items: Sequence[Item]) -> bytes:
@@ -149,7 +152,7 @@ def join(head: Object, items: Sequence[Item]) -> bytes:
 async def _json(call: Call, body: bytes, status: int = 200) -> web.Response:
     """JSON as it is; indented, or compressed for a remote reader, when that is asked for."""
     if call.query.asks("pretty"):
-        body = await asyncio.to_thread(_indented, body)
+        body = await _written(call, "indented", body)
     if len(body) < _COMPRESSED_BYTES or not compression.wanted(call.request):
         return send(call, body, status=status)
     response = send(call, await asyncio.to_thread(compression.compress, body), status=status)
@@ -157,16 +160,20 @@ async def _json(call: Call, body: bytes, status: int = 200) -> web.Response:
     return response
 
 
-def _indented(body: bytes) -> bytes:
-    return orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+async def _written(call: Call, form: str, content: bytes) -> bytes:
+    """JSON in another form, by a process of its own where it is large."""
+    if len(content) <= LARGE_BYTES or call.share is None:
+        return (await asyncio.to_thread(parsing.written, {"form": form}, content))[1][0]
+    return (await call.share.run("hyperd.api.parsing:written", {"form": form}, content))[1][0]
 
 
-async def _encoded(call: Call, accepted: Accepted, obj: Object, status: int) -> web.Response:
+async def _encoded(call: Call, accepted: Accepted, content: bytes, status: int) -> web.Response:
     if accepted.media_type == YAML:
-        return send(call, await asyncio.to_thread(_yaml, obj), status=status, content_type=YAML)
+        return send(call, await _written(call, "yaml", content), status=status, content_type=YAML)
     if accepted.media_type == protobuf.MEDIA_TYPE:
-        return send(call, protobuf.encode(obj), status=status, content_type=protobuf.MEDIA_TYPE)
-    return await _json(call, orjson.dumps(obj), status)
+        body = await _written(call, "protobuf", content)
+        return send(call, body, status=status, content_type=protobuf.MEDIA_TYPE)
+    return await _json(call, content, status)
 
 
 def _yaml(obj: Object) -> bytes:

@@ -17,6 +17,7 @@ from hyperd.resources.kind import Kind
 from hyperd.store.interface import Item, User
 
 _OFF_LOOP_ITEMS = 100
+_OFF_LOOP_BYTES = 128 << 10
 
 
 class Veil:
@@ -36,6 +37,8 @@ class Veil:
         """``item``, or what may be seen of it."""
         if await self._is_open(item.namespace):
             return item
+        if len(item.raw) > _OFF_LOOP_BYTES:
+            return await asyncio.to_thread(self._covered, item)
         return self._covered(item)
 
     async def over_all(self, items: Sequence[Item]) -> Sequence[Item]:
@@ -43,7 +46,7 @@ class Veil:
         closed = [name for name in {item.namespace for item in items} if not await self._is_open(name)]
         if not closed:
             return items
-        if len(items) > _OFF_LOOP_ITEMS:
+        if len(items) > _OFF_LOOP_ITEMS or sum(len(item.raw) for item in items) > _OFF_LOOP_BYTES:
             return await asyncio.to_thread(self._cover_in, closed, items)
         return self._cover_in(closed, items)
 
