@@ -12,7 +12,8 @@ import time
 
 from hyperd.cli.printing import emit
 from hyperd.client import sanitize
-from hyperd.errors import Forbidden, NotFound
+from hyperd.client.home import DEFAULT_SOCKET
+from hyperd.errors import BadRequest, Forbidden, NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,13 +42,33 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tail", type=int, default=50, metavar="N", help="how many entries to begin with")
     parser.add_argument("--user", default="", help="of this user only")
     parser.add_argument("--denied", action="store_true", help="only what was refused")
-    parser.add_argument("--file", default=_file(), help="log of another hyperd")
+    parser.add_argument("--file", default="", help="log of another hyperd on this host")
     parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="form of output")
 
 
-def _file() -> str:
+def _file(args: argparse.Namespace) -> str:
+    """The log of the hyperd that is meant: a file of this host, which no API gives.
+
+    Raises BadRequest where it cannot be told which: another daemon's log is worse than none.
+    """
+    if args.kubeconfig or args.context:
+        raise BadRequest("hv audit reads a file of this host, not what a kubeconfig leads to; see --file.")
     folder = os.environ.get("HYPERD_LOG_DIR", "")
-    return os.path.join(folder, "audit.log") if folder else _FILE
+    socket = args.socket or ("" if folder else os.environ.get("HYPERD_SOCKET", ""))
+    if not socket or socket == DEFAULT_SOCKET:
+        return os.path.join(folder, "audit.log") if folder else _FILE
+    run = os.path.dirname(os.path.abspath(socket))
+    tried = [
+        os.path.join(os.path.dirname(run), "log", "audit.log"),
+        os.path.join("/var/log", os.path.basename(run), "audit.log"),
+    ]
+    for path in tried:
+        if os.path.exists(path) and os.path.normpath(path) != _FILE:
+            return path
+    raise BadRequest(
+        f"The audit log of the hyperd at {socket} is at none of {', '.join(tried)}; name it (log_dir in its "
+        "settings) with --file."
+    )
 
 
 def run(args: argparse.Namespace) -> int:

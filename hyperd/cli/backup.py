@@ -42,9 +42,11 @@ def run(args: argparse.Namespace) -> int:
     try:
         with os.fdopen(descriptor, "wb") as file:
             with client.stream("GET", path, accept="*/*", timeout=60.0) as stream:
+                expected = stream.length
                 for piece in stream.pieces():
                     file.write(piece)
-                expected = stream.length
+                    if file.tell() > expected:
+                        break
             size = file.tell()
             if size != expected:
                 raise ServiceUnavailable(f"The backup broke off after {size} of {expected} bytes; try again.")

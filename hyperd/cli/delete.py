@@ -100,11 +100,13 @@ def _listed(client: Client, resource: Resource, namespace: str | None, selector:
 
 
 def _until_gone(client: Client, resource: Resource, namespace: str | None, name: str, deadline: float) -> None:
-    from hyperd.cli.waiting import Progress
+    from hyperd.cli.waiting import Progress, finder
     from hyperd.client.health import condition
+    from hyperd.client.hopeless import cannot_go
 
     shown = Progress(f"{resource.singular}/{name}")
-    message = ""
+    message = before = ""
+    find = finder(client)
     try:
         while (left := deadline - time.monotonic()) > 0:
             live = client.find(resource, namespace, name)
@@ -114,10 +116,14 @@ def _until_gone(client: Client, resource: Resource, namespace: str | None, name:
             message = str(entry.get("message") or "")
             finalizers = ", ".join(live["metadata"].get("finalizers") or ())
             shown.show(f"going · {message or finalizers}")
+            why = cannot_go({"kind": resource.kind, **live}, find)
+            if why and why == before:
+                raise BadRequest(f"{resource.kind} {name} cannot go by itself: {why.rstrip('.')}.")
+            before = why
             version = live["metadata"]["resourceVersion"]
             try:
                 for event in client.watch(
-                    resource, namespace, name=name, resource_version=version, timeout=min(left, 30)
+                    resource, namespace, name=name, resource_version=version, timeout=min(left, 3)
                 ):
                     if event["type"] != "BOOKMARK":
                         break

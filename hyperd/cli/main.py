@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+from hyperd.cli.stdio import complain, give_up_output, mend
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +36,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 """Command → module of ``hyperd.cli`` and one line of help."""
 
+_SHAPELESS = (KeyError, IndexError, TypeError, AttributeError, ValueError, RecursionError)
+
 _GLOBAL_WITH_VALUE = ("-n", "--namespace", "--socket", "--kubeconfig", "--context")
 
 _HELP = """\
@@ -59,6 +63,8 @@ Environment: HV_NAMESPACE, HYPERD_SOCKET, KUBECONFIG, NO_COLOR.
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code: 0, 1 for a failure, 2 for a wrong call, 130 for Ctrl+C."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if argv is None:
+        mend()
     try:
         code = _run(arguments)
         sys.stdout.flush()
@@ -66,11 +72,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # The reader of our output left. Python would complain again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except Exception as err:  # noqa: BLE001  the border: the user never sees a traceback
         return _explain(err)
+    finally:
+        if argv is None:
+            give_up_output()
 
 
 def _run(arguments: list[str]) -> int:
@@ -129,7 +136,9 @@ def usage() -> str:
 def _explain(err: Exception) -> int:
     if os.environ.get("HV_DEBUG"):
         raise err
-    from hyperd.client import sanitize
+    from errno import EBADF, EIO, ENOSPC
+
+    from hyperd.client import sanitize, sync
     from hyperd.errors import HyperdError
 
     if isinstance(err, HyperdError):
@@ -138,10 +147,15 @@ def _explain(err: Exception) -> int:
             if cause.message not in message:
                 message += f"\n  {cause.field}: {cause.message}"
     elif isinstance(err, OSError):
-        message = f"{err.filename}: {err.strerror}" if err.filename else str(err)
+        message = f"{err.filename}: {err.strerror}" if err.filename else err.strerror or str(err)
+        if err.errno in (EBADF, ENOSPC, EIO) and not err.filename:
+            message = f"Standard input or output cannot be used: {message}."
+    elif isinstance(err, _SHAPELESS) and (home := sync.answered):
+        # What a server sends is anything at all; what hv reads of it has a shape.
+        message = f"{home} answered something that hv makes no sense of ({type(err).__name__}: {err})."
     else:
         message = f"unexpected {type(err).__name__}: {err} (HV_DEBUG=1 shows where; this is a defect)"
-    print(f"hv: {sanitize.text(message)}", file=sys.stderr)
+    complain(f"hv: {sanitize.text(message)}")
     return 1
 
 

@@ -9,6 +9,10 @@ from typing import Any
 
 from hyperd.errors import BadRequest
 
+_BYTE_ORDER_MARKS = (
+    (b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"),
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+)  # fmt: skip
 _SUFFIXES = (".yaml", ".yml", ".json")
 
 
@@ -28,7 +32,10 @@ def read(paths: list[str]) -> list[dict[str, Any]]:
 
 def _contents(path: str) -> list[tuple[str, str]]:
     if path == "-":
-        return [("stdin", sys.stdin.read())]
+        try:
+            return [("stdin", _decoded("stdin", sys.stdin.buffer.read()))]
+        except OSError as err:
+            raise BadRequest(f"Standard input cannot be read: {err.strerror}.") from err
     if os.path.isdir(path):
         names = sorted(name for name in os.listdir(path) if name.endswith(_SUFFIXES))
         if not names:
@@ -39,12 +46,23 @@ def _contents(path: str) -> list[tuple[str, str]]:
 
 def _file(path: str) -> tuple[str, str]:
     try:
-        with open(path, encoding="utf-8") as file:
-            return path, file.read()
+        with open(path, "rb") as file:
+            return path, _decoded(path, file.read())
     except OSError as err:
         raise BadRequest(f"The manifest {path} cannot be read: {err.strerror}.") from err
+
+
+def _decoded(name: str, content: bytes) -> str:
+    """Text in the encoding that its first bytes tell, as YAML has it; the locale has no say in it."""
+    encoding = next((encoding for mark, encoding in _BYTE_ORDER_MARKS if content.startswith(mark)), "")
+    if not encoding:
+        nulls = content[:4].find(b"\0")
+        encoding = {0: "utf-16-be", 1: "utf-16-le"}.get(nulls, "utf-8") if len(content) > 1 else "utf-8"
+    try:
+        return content.decode(encoding)
     except UnicodeDecodeError as err:
-        raise BadRequest(f"The manifest {path} is not UTF-8 text.") from err
+        line = content[: err.start].count(b"\n") + 1
+        raise BadRequest(f"The manifest {name}, line {line}: it is not {encoding.upper()} text.") from err
 
 
 def _documents(name: str, content: str) -> list[Any]:
@@ -79,6 +97,6 @@ def _objects(name: str, document: Any) -> list[dict[str, Any]]:
         return [entry for item in document.get("items") or () for entry in _objects(name, item)]
     metadata = document.get("metadata")
     if not isinstance(metadata, dict) or not (metadata.get("name") or metadata.get("generateName")):
-        kind = document.get("kind") or "object"
-        raise BadRequest(f"The manifest {name} holds a {kind} without metadata.name.")
+        kind = document.get("kind") or "no kind"
+        raise BadRequest(f"The manifest {name} holds an object ({kind}) without metadata.name.")
     return [document]

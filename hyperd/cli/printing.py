@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
+from hyperd.cli.stdio import fits
 from hyperd.client import sanitize
 
 TYPE_CHECKING = False
@@ -113,10 +114,21 @@ def document(value: Any, form: str) -> str:
     """
     value = _without_owners(value)
     if form == "json":
-        return json_text(value) + "\n"
-    from hyperd.client.yamltext import dump
+        text = json_text(value) + "\n"
+    else:
+        from hyperd.client.yamltext import dump
 
-    return dump(value)
+        text = dump(value)
+    if text.isascii() or fits(text):
+        return text
+    # Both forms have such characters within double quotes alone, where they may be spelt.
+    return "".join(char if char.isascii() or fits(char) else _spelt(char, form) for char in text)
+
+
+def _spelt(char: str, form: str) -> str:
+    if form == "json":
+        return json.dumps(char)[1:-1]
+    return f"\\u{ord(char):04x}" if ord(char) < 0x10000 else f"\\U{ord(char):08x}"
 
 
 def _without_owners(value: Any) -> Any:

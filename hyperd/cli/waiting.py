@@ -8,10 +8,17 @@ from typing import Any
 
 from hyperd.client import sanitize
 from hyperd.client.health import Level, condition, health
-from hyperd.client.kinds import Resource
+from hyperd.client.hopeless import cannot_come
+from hyperd.client.kinds import Resource, built_in
 from hyperd.client.sync import Client
-from hyperd.errors import Expired, NotFound, ServiceUnavailable, Timeout
+from hyperd.errors import BadRequest, Expired, Forbidden, NotFound, ServiceUnavailable, Timeout
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from hyperd.client.hopeless import Find
+
+_JUDGED_SECONDS = 3.0
+"""How long nothing changes before it is asked whether anything can."""
 SETTLED = {
     "VirtualMachine": frozenset(("Running", "Stopped")),
     "VirtualDisk": frozenset(("Ready", "WaitForFirstConsumer", "WaitForUserUpload")),
@@ -55,15 +62,17 @@ def follow(
 ) -> dict[str, Any]:
     """The object once its phase is in ``until``, or Failed.
 
-    The daemon may restart meanwhile. Raises Timeout with the reason it stands still, NotFound when it is deleted.
+    The daemon may restart meanwhile. Raises Timeout with the reason it stands still, NotFound when it is deleted,
+    BadRequest when it cannot come by itself: somebody has to do something, and waiting is of no use.
     """
     deadline = time.monotonic() + timeout
+    find, before = finder(client), ""
     shown = Progress(f"{resource.singular}/{name}")
     last: dict[str, Any] = {}
     try:
         while (left := deadline - time.monotonic()) > 0:
             try:
-                for event in client.watch(resource, namespace, name=name, timeout=left):
+                for event in client.watch(resource, namespace, name=name, timeout=min(left, _JUDGED_SECONDS)):
                     if event["type"] == "BOOKMARK":
                         continue
                     last = event["object"]
@@ -76,7 +85,11 @@ def follow(
                     if time.monotonic() > deadline:
                         break
             except (Expired, Timeout):
-                continue
+                # Twice the same: what is missing may have been on its way.
+                why = cannot_come(last, find) if last else ""
+                if why and why == before:
+                    raise BadRequest(f"{resource.kind} {name} cannot come by itself: {why.rstrip('.')}.") from None
+                before = why
             except ServiceUnavailable:
                 shown.show("waiting for the server")
                 time.sleep(1)
@@ -91,3 +104,20 @@ def verdict(obj: dict[str, Any]) -> str:
     """Why an operation ended as it did: reason and message of its Completed condition."""
     entry = condition(obj, "Completed") or {}
     return ": ".join(str(entry[key]) for key in ("reason", "message") if entry.get(key))
+
+
+def finder(client: Client) -> Find:
+    """How ``hopeless`` looks up what an object needs; what may not be read counts as well."""
+    resources = {resource.kind: resource for resource in built_in()}
+
+    def find(kind: str, namespace: str, name: str) -> dict[str, Any] | None:
+        resource = resources.get(kind)
+        try:
+            return client.find(resource, namespace or None, name) if resource is not None else _UNKNOWN
+        except Forbidden:
+            return _UNKNOWN
+
+    return find
+
+
+_UNKNOWN: dict[str, Any] = {"kind": "Unknown", "metadata": {}}

@@ -15,6 +15,7 @@ import aiohttp
 
 from hyperd.client import failure, paths
 from hyperd.client.home import Home
+from hyperd.client.http1 import MAX_BODY
 from hyperd.client.kinds import Resource
 from hyperd.client.websocket import SUBPROTOCOL
 from hyperd.errors import BadRequest, Conflict, HyperdError, ServiceUnavailable, Timeout
@@ -43,10 +44,13 @@ class AsyncClient:
             host = f"[{home.host}]" if ":" in home.host else home.host
             base = f"{'https' if home.tls else 'http'}://{host}:{home.port}{home.prefix}"
         self._base = base
-        headers = {"Accept": "application/json", "User-Agent": "hv-tui/0.1"}
+        # Unpacked, a small answer may be of any size.
+        headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "hv-tui/0.1"}
         if home.token:
             headers["Authorization"] = f"Bearer {home.token}"
-        self._session = aiohttp.ClientSession(connector=connector, headers=headers, read_bufsize=1 << 18)
+        self._session = aiohttp.ClientSession(
+            connector=connector, headers=headers, read_bufsize=1 << 18, auto_decompress=False
+        )
         self._server_hostname = home.server_name if home.tls and home.server_name != home.host else None
 
     async def close(self) -> None:
@@ -114,7 +118,7 @@ class AsyncClient:
             ) as response:
                 if response.status >= 400:
                     raise await _refusal(response)
-                await response.read()
+                await _whole(response)
 
     async def create(self, resource: Resource, namespace: str | None, obj: Object) -> Object:
         """The object as created."""
@@ -136,7 +140,7 @@ class AsyncClient:
             ) as response:  # fmt: skip
                 if response.status >= 400:
                     raise await _refusal(response)
-                answer = json.loads(await response.read())
+                answer = json.loads(await _whole(response))
                 if not isinstance(answer, dict):
                     raise ServiceUnavailable(f"{self.home.where} answered something that is no object.")
                 return answer
@@ -211,9 +215,20 @@ def _held_by(answer: Object) -> str:
     return f'This console is held by "{holder}"{with_} since {answer.get("startTime") or "just now"}.'
 
 
+async def _whole(response: aiohttp.ClientResponse) -> bytes:
+    """The body. Raises ServiceUnavailable for one that is too large."""
+    whole = bytearray()
+    async for piece in response.content.iter_any():
+        whole += piece
+        if len(whole) > MAX_BODY:
+            response.close()
+            raise ServiceUnavailable(f"{response.url.host}: its answer is larger than {MAX_BODY >> 20} MiB.")
+    return bytes(whole)
+
+
 async def _refusal(response: aiohttp.ClientResponse) -> HyperdError:
     return failure.from_response(
-        response.status, await response.read(), request_id=response.headers.get("X-Request-Id", "")
+        response.status, await _whole(response), request_id=response.headers.get("X-Request-Id", "")
     )
 
 

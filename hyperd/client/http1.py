@@ -7,6 +7,7 @@ the socket over after a ``101``. A server is not trusted: heads and chunk header
 from __future__ import annotations
 
 import socket
+import time
 
 from hyperd.client.home import Home
 
@@ -18,6 +19,12 @@ _MAX_HEAD = 64 << 10
 _MAX_LINE = 4 << 10
 _MAX_DIGITS = 15
 _DIGITS = {10: set("0123456789"), 16: set("0123456789abcdefABCDEF")}
+MAX_BODY = 128 << 20
+MAX_EVENT = 16 << 20
+"""Bytes of one answer, and of one line of a watch, that are kept in memory."""
+_MAX_INTERIM = 8
+_SLOWEST_BYTES_PER_SECOND = 1024
+"""On average, of an answer that is waited for as a whole; less is a server that keeps us waiting on purpose."""
 _USER_AGENT = "hv/0.1"
 
 
@@ -38,8 +45,26 @@ class Response:
         return next((value for key, value in self.headers if key == name), "")
 
     def body(self) -> bytes:
-        """The whole body."""
-        return b"".join(self.pieces())
+        """The whole body. Raises ConnectionLost for one that is too large, TimeoutError where it trickles in."""
+        self._require_plain()
+        whole = bytearray()
+        began, patience = time.monotonic(), self._connection.timeout
+        for piece in self.pieces():
+            whole += piece
+            if len(whole) > MAX_BODY:
+                self._connection.close()
+                raise ConnectionLost(f"its answer is larger than {MAX_BODY >> 20} MiB: ask for less at a time")
+            slow = len(whole) / _SLOWEST_BYTES_PER_SECOND
+            if patience is not None and time.monotonic() - began > patience + slow:
+                self._connection.close()
+                raise TimeoutError("the answer trickles in")
+        return bytes(whole)
+
+    def _require_plain(self) -> None:
+        coding = self.header("content-encoding").lower()
+        if coding not in ("", "identity"):
+            self._connection.close()
+            raise ConnectionLost("its answer is compressed, which nobody asked for")
 
     def pieces(self) -> Iterator[bytes]:
         """The body as it arrives."""
@@ -53,10 +78,14 @@ class Response:
 
     def lines(self) -> Iterator[bytes]:
         """The body's lines as they arrive, without their ends: a watch."""
+        self._require_plain()
         pending = b""
         for piece in self.pieces():
             *whole, pending = (pending + piece).split(b"\n")
             yield from whole
+            if len(pending) > MAX_EVENT:
+                self._connection.close()
+                raise ConnectionLost(f"it sent an event of more than {MAX_EVENT >> 20} MiB")
         if pending:
             yield pending
 
@@ -67,6 +96,7 @@ class Connection:
     def __init__(self, home: Home, *, timeout: float | None = 30.0) -> None:
         self.home = home
         self.buffer = b""
+        self.timeout = timeout
         self.socket = _connect(home, timeout)
 
     def close(self) -> None:
@@ -125,7 +155,7 @@ class Connection:
             yield data
 
     def _response(self) -> Response:
-        while True:
+        for _ in range(_MAX_INTERIM):
             head = self._until(b"\r\n\r\n", _MAX_HEAD).decode("latin-1").split("\r\n")
             version, _, rest = head[0].partition(" ")
             if not version.startswith("HTTP/1."):
@@ -133,6 +163,8 @@ class Connection:
             status = _number(rest[:3], 10)
             if status >= 200 or status == 101:
                 break
+        else:
+            raise ConnectionLost("The server's answer has no end of beginnings.")
         headers = []
         for entry in head[1:]:
             key, _, value = entry.partition(":")
@@ -140,7 +172,10 @@ class Connection:
         return Response(status, headers, self)
 
     def _until(self, end: bytes, limit: int) -> bytes:
+        deadline = None if self.timeout is None else time.monotonic() + self.timeout
         while end not in self.buffer:
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimeoutError("the answer trickles in")
             if len(self.buffer) > limit:
                 raise ConnectionLost("The server's answer is not valid HTTP.")
             data = self.socket.recv(65536)

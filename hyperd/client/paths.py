@@ -17,7 +17,9 @@ def segment(value: str) -> str:
         return value
     from urllib.parse import quote
 
-    return quote(value, safe="").replace(".", "%2E") if not value.strip(".") else quote(value, safe="")
+    # What the locale could not decode of an argument goes on as the bytes that it was.
+    quoted = quote(value, safe="", errors="surrogateescape")
+    return quoted if value.strip(".") else quoted.replace(".", "%2E")
 
 
 def query(values: Mapping[str, str]) -> str:
@@ -27,7 +29,7 @@ def query(values: Mapping[str, str]) -> str:
         return ""
     from urllib.parse import urlencode
 
-    return "?" + urlencode(kept)
+    return "?" + urlencode(kept, errors="surrogateescape")
 
 
 def collection(resource: Resource, namespace: str | None) -> str:

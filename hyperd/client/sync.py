@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     Object = dict[str, Any]
 
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
+answered = ""
+"""The last home that answered anything."""
+_MOST_VALUES = 8_000_000
 MERGE_PATCH = "application/merge-patch+json"
 
 
@@ -125,7 +128,11 @@ class Client:
         path = paths.collection(resource, namespace) + where
         with self.stream("GET", path, accept=TABLE if table else "", timeout=timeout) as response:
             for line in response.lines():
-                event: Object = json.loads(line)
+                event = _parsed(line, self.home.where)
+                if not isinstance(event.get("type"), str) or not isinstance(event.get("object"), dict):
+                    from hyperd.errors import InternalError
+
+                    raise InternalError(f"{self.home.where} sent an event that is none.")
                 if event["type"] == "ERROR":
                     from hyperd.client import failure
 
@@ -142,13 +149,7 @@ class Client:
             data = json.dumps(body).encode()
             headers["Content-Type"] = content_type
         answer = self.raw(method, path, body=data, headers=headers)
-        try:
-            parsed: Object = json.loads(answer)
-        except (ValueError, RecursionError) as err:
-            from hyperd.errors import InternalError
-
-            raise InternalError(f"{self.home.where} answered something that is not JSON.") from err
-        return parsed
+        return _parsed(answer, self.home.where)
 
     def raw(self, method: str, path: str, *, body: bytes = b"", headers: Mapping[str, str] | None = None) -> bytes:
         """One request; the answer's bytes. Raises what the server says."""
@@ -158,6 +159,8 @@ class Client:
         except OSError as err:
             self.close()
             raise self._unreachable(err) from err
+        global answered
+        answered = self.home.where
         if response.header("connection").lower() == "close":
             self.close()
         self._check(response, answer)
@@ -210,6 +213,38 @@ class Client:
         from hyperd.client import failure
 
         return failure.from_os_error(err, self.home)
+
+
+def _parsed(answer: bytes, where: str) -> Object:
+    """The JSON object of an answer. Raises InternalError for what is none, or has none of an object's parts."""
+    from hyperd.errors import InternalError
+
+    # A few bytes of JSON become fifty of Python's.
+    if sum(map(answer.count, (b",", b"[", b"{"))) > _MOST_VALUES:
+        raise InternalError(f"{where} answered with more values than hv takes at a time: ask for less.")
+    try:
+        parsed = json.loads(answer)
+    except (ValueError, RecursionError) as err:
+        raise InternalError(f"{where} answered something that is not JSON.") from err
+    if not isinstance(parsed, dict) or not _has_shape(parsed):
+        raise InternalError(f"{where} answered something that is no object of the API.")
+    return parsed
+
+
+def _has_shape(answer: Object) -> bool:
+    """Whether what every command reads of an answer is of its type: metadata, names, items, rows."""
+    metadata = answer.get("metadata")
+    if metadata is not None and not isinstance(metadata, dict):
+        return False
+    for field in ("items", "rows", "columnDefinitions"):
+        entries = answer.get(field)
+        if entries is not None and not (
+            isinstance(entries, list) and all(isinstance(one, dict) for one in entries)
+        ):
+            return False
+    if answer.get("kind") == "Status":
+        return True
+    return all(isinstance(answer.get(field) or {}, dict) for field in ("spec", "status"))
 
 
 class Stream:

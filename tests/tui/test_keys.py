@@ -29,19 +29,20 @@ def cpu_seconds(pid: int) -> float:
 
 
 async def test_no_key_file_ends_the_terminal_interface(world: World) -> None:
-    async with Screen(environment(world), "tui") as screen:
+    async with Screen(environment(world) | ({"HV_DEBUG": "1"} if "H7D" in os.environ else {}), "tui") as screen:
         await screen.shows("web-7")
-        for data in KEYS.values():
+        for name, data in KEYS.items():
             await screen.type(data.replace(b"q", b""))
             await asyncio.sleep(0.15)
             await screen.type(b"\x1b[201~\x1b")
             for _ in range(4):
                 await asyncio.sleep(0.12)
                 await screen.type(b"\x1b")
-            assert screen.process.returncode is None, screen.text
+            assert screen.process.returncode is None, (name, screen.process.returncode, screen.text)
         for _ in range(3):
             await asyncio.sleep(0.4)
             await screen.type(b"\x1b")
+        assert screen.process.returncode is None, (screen.process.returncode, screen.text)
         before, began = cpu_seconds(screen.process.pid), time.monotonic()
         await asyncio.sleep(2)
         assert cpu_seconds(screen.process.pid) - before < 0.5 * (time.monotonic() - began)

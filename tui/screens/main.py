@@ -85,7 +85,9 @@ class MainScreen(Acting):
     # What the fleet tells
 
     def tell(self, changes: Changes) -> None:
-        """Called by the fleet at most ten times a second."""
+        """Called by the fleet at most ten times a second; also once more while the screen is taken down."""
+        if not self.query(CommandLine):
+            return
         if changes.homes:
             self._rows.clear()
             self.table.refresh()
@@ -175,6 +177,8 @@ class MainScreen(Acting):
         return row
 
     def _tick(self) -> None:
+        if not self.query(CommandLine):
+            return
         if self._said and time.monotonic() - self._said_at > _SAY_SECONDS:
             self._said = ""
         self.table.tick()
@@ -186,6 +190,8 @@ class MainScreen(Acting):
 
     def say(self, text: str, *, error: bool = False) -> None:
         """Put a sentence on the bottom line for some seconds."""
+        if not self.query(BottomBar):
+            return
         self._said, self._said_error, self._said_at = sanitize.line(text), error, time.monotonic()
         self.redraw_bars()
 
@@ -316,8 +322,8 @@ class MainScreen(Acting):
 
         The command line gets it. A console does not: its session may not stand yet, and half a password is none.
         """
-        line = self.query_one(CommandLine)
-        if self.app.screen is self and line.display:
+        line = self.query(CommandLine).first() if self.query(CommandLine) else None
+        if line is not None and self.app.screen is self and line.display:
             line.insert_text_at_cursor(character)
             return True
         return self.app.screen is self and isinstance(self.focused, Terminal)

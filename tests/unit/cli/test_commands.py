@@ -325,6 +325,24 @@ async def test_objects_of_several_kinds_are_named_by_kind_and_name(hv: Hv, world
     assert "debian-12" not in await world.names("virtualimages")
 
 
+async def test_waiting_ends_with_the_reason_where_nothing_can_come_by_itself(hv: Hv, world: World) -> None:
+    new = yaml.safe_load(MANIFEST)
+    new["metadata"] = {"name": "stuck", "namespace": "lab"}
+    new["spec"]["dataSource"] = {"type": "ObjectRef", "objectRef": {"kind": "VirtualImage", "name": "broken"}}
+    wait = ("--wait", "--timeout", "60s")
+    failed = await hv("apply", "-f", "-", *wait, stdin=yaml.safe_dump(new), code=1)
+    assert "cannot come by itself" in failed.err
+    assert "VirtualImage broken is Failed: The file is an HTML page" in failed.err
+    new["metadata"]["name"], new["spec"]["dataSource"]["objectRef"]["name"] = "lost", "nowhere"
+    failed = await hv("apply", "-f", "-", *wait, stdin=yaml.safe_dump(new), code=1)
+    assert "needs VirtualImage nowhere, which does not exist" in failed.err
+    await world.set_status("virtualdisks", "lab", "lost", {"phase": "Pending"})
+    body = machine("needy", namespace="lab")
+    body["spec"]["virtualMachineClassName"] = "no-such-class"
+    failed = await hv("apply", "-f", "-", *wait, stdin=yaml.safe_dump(body), code=1)
+    assert "needs VirtualMachineClass no-such-class, which does not exist" in failed.err
+
+
 async def test_a_machine_that_is_not_there_leaves_no_operation_behind(hv: Hv, world: World) -> None:
     for command in ("start", "stop", "restart"):
         assert "not found" in (await hv(command, "nosuch", "-y", code=1)).err
