@@ -22,7 +22,7 @@ from hyperd.store.interface import User
 _REQUESTS: Final = 512
 _SESSIONS: Final = 1024
 _WAIT_SECONDS: Final = 10.0
-_EACH_TURN: Final = 4
+_EACH_TURN: Final = 1
 """Requests of one user that begin in one turn of the event loop, while others ask too."""
 _ALONE: Final = 32
 """The same for a user whom nobody was beside lately: a turn costs as much as half a request."""
@@ -36,7 +36,7 @@ _REMEMBERED: Final = 4096
 class Turns:
     """At most so many beginnings for each key in one turn of the event loop; the rest have theirs in later turns.
 
-    A user with a hundred connections so keeps another one's request waiting for four requests, not for a hundred.
+    A user with a hundred connections so keeps another one's request waiting for a few requests, not for a hundred.
     Nobody is refused, and within a key it goes first come, first served. A key that has been alone for some
     seconds may begin more; the first one beside it waits a little longer, once.
     """
