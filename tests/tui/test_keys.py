@@ -29,10 +29,11 @@ def cpu_seconds(pid: int) -> float:
 
 
 async def test_no_key_file_ends_the_terminal_interface(world: World) -> None:
-    async with Screen(environment(world) | ({"HV_DEBUG": "1"} if "H7D" in os.environ else {}), "tui") as screen:
+    async with Screen(environment(world), "tui") as screen:
         await screen.shows("web-7")
         for name, data in KEYS.items():
-            await screen.type(data.replace(b"q", b""))
+            # Neither what quits nor what hands the terminal to a guest.
+            await screen.type(data.translate(None, b"qC:"))
             await asyncio.sleep(0.15)
             await screen.type(b"\x1b[201~\x1b")
             for _ in range(4):
