@@ -73,7 +73,7 @@ def _file(args: argparse.Namespace) -> str:
 
 def run(args: argparse.Namespace) -> int:
     """Print the last entries that fit, then what comes."""
-    rounds = _rounds(args.file, follow=args.follow)
+    rounds = _rounds(args.file or _file(args), follow=args.follow)
     fitting = [entry for entry in _entries(next(rounds)) if _fits(entry, args)]
     emit(_text(entry, args.output) for entry in fitting[-args.tail :] if args.tail > 0)
     for lines in rounds:

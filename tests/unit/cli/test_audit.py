@@ -82,3 +82,29 @@ async def test_all_files_are_told_in_the_order_of_time_with_what_was_folded(hv: 
     assert out[1] == "2 401 ? from 192.0.2.1: (the last of 995 since 0)"
     (tmp_path / "audit.log").unlink()
     assert len((await hv("audit", "--file", str(tmp_path / "audit.log"), "--denied")).out.splitlines()) == 1
+
+
+async def test_without_a_file_it_is_the_log_of_the_hyperd_that_is_meant(
+    hv: Hv, world: World, tmp_path: Path
+) -> None:
+    def log(folder: Path, name: str) -> Path:
+        folder.mkdir(parents=True)
+        (folder / "audit.log").write_text(line(name) + "\n")
+        return folder
+
+    async def shown(*flags: str, code: int = 0, **env: str) -> str:
+        base = {key: value for key, value in hv.env.items() if key != "HYPERD_SOCKET"}
+        result = await Hv(world, {**base, **env})("audit", *flags, code=code)
+        return result.out + result.err
+
+    elsewhere = str(log(tmp_path / "elsewhere", "elsewhere"))
+    log(tmp_path / "one/log", "one")
+    log(tmp_path / "two/log", "two")
+    one, two, none = (str(tmp_path / name / "run/hyperd.sock") for name in ("one", "two", "none"))
+    assert "shop/one" in await shown("--socket", one)
+    assert "shop/two" in await shown(HYPERD_SOCKET=two)
+    assert "shop/one" in await shown("--socket", one, HYPERD_SOCKET=two, HYPERD_LOG_DIR=elsewhere)
+    assert "shop/elsewhere" in await shown(HYPERD_LOG_DIR=elsewhere)
+    assert "shop/two" in await shown("--file", str(tmp_path / "two/log/audit.log"), "--socket", one)
+    assert "--file" in await shown("--socket", none, code=1)
+    assert "--file" in await shown("--kubeconfig", str(tmp_path / "config"), code=1)
