@@ -8,9 +8,7 @@ remember: the next reconcile finds the file or makes it.
 from __future__ import annotations
 
 import copy
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 
 from hyperd import clock
 from hyperd.controllers import transfer, usage
@@ -18,15 +16,15 @@ from hyperd.controllers.binding import bind_disk
 from hyperd.controllers.context import Context
 from hyperd.controllers.deletion_marks import DeletionMarks
 from hyperd.controllers.disk_class import PROVISIONED, DiskClasses
+from hyperd.controllers.disk_making import DiskMaker, Waiting, requested_size
 from hyperd.controllers.duty import disk_node
 from hyperd.controllers.holders import holder
-from hyperd.controllers.image import reference_of, repository_of
+from hyperd.controllers.image import repository_of
 from hyperd.controllers.jobs import Jobs
 from hyperd.controllers.retries import Retries
 from hyperd.controllers.unbuilt import name_unbuilt_fields
 from hyperd.crashpoints import CrashPoint, reached
-from hyperd.errors import HyperdError, PermanentError, QuotaExceeded, TemporaryError
-from hyperd.imagefile.detect import ImageFormat
+from hyperd.errors import HyperdError, TemporaryError
 from hyperd.resources import names, storage_class
 from hyperd.resources.all import (
     CLUSTER_VIRTUAL_IMAGE,
@@ -39,35 +37,17 @@ from hyperd.resources.all import (
 from hyperd.resources.conditions import remove_condition, set_condition
 from hyperd.resources.kind import Kind, Object
 from hyperd.resources.meta import go_duration, parse_time
-from hyperd.resources.quantity import format_bytes, round_up, to_bytes
+from hyperd.resources.quantity import format_bytes, round_up
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
 from hyperd.runtime.recorder import EventLevel
 from hyperd.runtime.status import add_finalizer, make_sure, remove_finalizer, update_status
 from hyperd.storage.pool import NO_ROOM, Volume
-from hyperd.store.interface import PatchType
-from registry.models import CachedImage, ImportRequest, Report
 
 RETRY_SECONDS = 5.0
 _WAITS = ("QuotaExceeded", NO_ROOM)
 """Keys of errors by which nothing was begun yet."""
 _AGAIN_SECONDS = 30.0
 """When to look again at what an event should tell of."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a disk's first content comes from: a registry reference, or a URL to import first."""
-
-    reference: str = ""
-    http: Mapping[str, object] | None = None
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """The source is not there yet, and why."""
-
-    reason: str
-    message: str
 
 
 class DiskController(Controller):
@@ -83,6 +63,7 @@ class DiskController(Controller):
         self._disks = context.informer(VIRTUAL_DISK)
         self._machines = context.informer(VIRTUAL_MACHINE)
         self._rules = DiskClasses(context, self._machines)
+        self._maker = DiskMaker(context)
         self._jobs: Jobs[Volume] = Jobs()
         self._retries = Retries()
         self._lived = clock.Seen()
@@ -157,7 +138,7 @@ class DiskController(Controller):
         if status.get("observedGeneration") != meta["generation"]:
             self._retries.forget(disk)
         status["observedGeneration"] = meta["generation"]
-        source = self._source(disk)
+        source = self._maker.source(disk)
         if isinstance(source, Waiting):
             status["phase"] = "Pending"
             set_condition(disk, "DatasourceReady", False, reason=source.reason, message=source.message)
@@ -174,7 +155,7 @@ class DiskController(Controller):
             job = self._jobs.start(
                 meta["uid"],
                 meta["generation"],
-                lambda report: self._make(disk, source, report),
+                lambda report: self._maker.make(disk, source, report),
                 notify=lambda: self.enqueue(Key(meta["namespace"], meta["name"])),
             )
         if not job.done:
@@ -221,110 +202,6 @@ class DiskController(Controller):
         remove_condition(disk, "Resizing")
         set_condition(disk, "Ready", True, reason="Ready")
 
-    async def _make(self, disk: Object, source: Source | None, report: Report) -> Volume:
-        """The job: idempotent, from nothing to a volume."""
-        uid = disk["metadata"]["uid"]
-        existing = await self._context.pool.find(uid)
-        if existing is not None:
-            return existing
-        requested = _requested(disk)
-        if source is None:
-            if requested is None:
-                raise PermanentError(
-                    f"Disk {disk['metadata']['name']} has neither a data source nor a size.",
-                    key="ProvisioningFailed",
-                )
-            return await self._context.pool.create_blank(uid, round_up(requested))
-        async with self._image(disk, source, report) as image:
-            return await self._overlay(disk, image, requested)
-
-    async def _overlay(self, disk: Object, image: CachedImage, requested: int | None) -> Volume:
-        if image.cdrom or image.format is ImageFormat.ISO:
-            raise PermanentError("A disk cannot be made from an ISO image.", key="ProvisioningFailed")
-        needed = round_up(image.virtual_size)
-        size = needed if requested is None else round_up(requested)
-        if size < needed:
-            raise PermanentError(
-                f"The requested size {format_bytes(size)} is smaller than the image, which needs "
-                f"{format_bytes(needed)}; raise spec.persistentVolumeClaim.size.",
-                key="ProvisioningFailed",
-            )
-        if requested is None:
-            await self._claim(disk, size)
-        return await self._context.pool.create_overlay(
-            disk["metadata"]["uid"], base=image.path, base_format=image.format, size=size
-        )
-
-    async def _claim(self, disk: Object, size: int) -> None:
-        """Note the size that follows from the image before it is taken: a quota may refuse it."""
-        meta = disk["metadata"]
-        patch = {"metadata": {"uid": meta["uid"]}, "status": {"capacity": format_bytes(size)}}
-        where = (VIRTUAL_DISK, meta["namespace"], meta["name"])
-        try:
-            await self._context.store.patch(*where, PatchType.MERGE, patch, subresource="status")
-        except QuotaExceeded as err:
-            raise TemporaryError(err.message, key="QuotaExceeded") from err
-
-    @asynccontextmanager
-    async def _image(self, disk: Object, source: Source, report: Report) -> AsyncIterator[CachedImage]:
-        """The image on this node, kept there until the block ends."""
-        reference, start = source.reference, 0.0
-        if source.http is not None:
-            reference, start = await self._import(disk, source.http, report), 0.5
-        async with self._context.cache.held(
-            reference, lambda progress: report(transfer.scaled(progress, start=start, end=1.0))
-        ) as image:
-            yield image
-
-    async def _import(self, disk: Object, http: Mapping[str, object], report: Report) -> str:
-        """Bring a URL's image into the registry, the first half of the work; its reference there."""
-        meta = disk["metadata"]
-        checksums = http.get("checksum")
-        requested = _requested(disk)
-        imported = await self._context.importer.run(
-            ImportRequest(
-                uid=meta["uid"],
-                source_url=str(http["url"]),
-                repository=repository_of(
-                    self._context.registry.endpoint, VIRTUAL_DISK, meta["namespace"], meta["name"]
-                ),
-                tag=meta["uid"],
-                checksums=checksums if isinstance(checksums, dict) else {},
-                ca_bundle=str(http.get("caBundle", "")),
-                namespace=meta["namespace"],
-                most=None if requested is None else round_up(requested),
-            ),
-            lambda progress: report(transfer.scaled(progress, start=0.0, end=0.5)),
-        )
-        if imported.warning:
-            self._event(disk, "Warning", transfer.DOUBTFUL, imported.warning)
-        return imported.reference
-
-    def _source(self, disk: Object) -> Source | Waiting | None:
-        """The source, None for a blank disk, or what it waits for."""
-        declared = disk["spec"].get("dataSource")
-        if not declared:
-            return None
-        if declared.get("type") == "HTTP":
-            return Source(http=declared["http"])
-        if declared.get("type") != "ObjectRef":
-            message = f"Data source {declared.get('type')} is not built yet in this version."
-            return Waiting("ImageNotReady", message)
-        ref = declared["objectRef"]
-        kind = usage.DEVICE_KINDS.get(ref["kind"])
-        if kind is None or kind is VIRTUAL_DISK:
-            return Waiting("VirtualDiskSnapshot", f"Data source {ref['kind']} is not built yet in this version.")
-        prefix = "ClusterImage" if kind is CLUSTER_VIRTUAL_IMAGE else "Image"
-        image = self._context.informer(kind).get(
-            disk["metadata"]["namespace"] if kind.namespaced else "", ref["name"]
-        )
-        if image is None:
-            return Waiting(f"{prefix}NotFound", f'{kind.kind} "{ref["name"]}" does not exist.')
-        phase = (image.get("status") or {}).get("phase") or "Pending"
-        if phase != "Ready":
-            return Waiting(f"{prefix}NotReady", f'{kind.kind} "{ref["name"]}" is {phase}, not Ready.')
-        return Source(reference=reference_of(self._context, kind, image))
-
     async def _keep(self, disk: Object, class_: Object | None) -> Result | None:
         """A provisioned disk: notice its loss, grow it when asked."""
         meta, status = disk["metadata"], disk["status"]
@@ -335,7 +212,7 @@ class DiskController(Controller):
             status["phase"] = "PVCLost"
             set_condition(disk, "Ready", False, reason="PVCLost", message=message)
             return None
-        requested = _requested(disk)
+        requested = requested_size(disk)
         if requested is None or round_up(requested) <= volume.virtual_size:
             self._ready(disk, volume)
             return None
@@ -437,11 +314,6 @@ class DiskController(Controller):
 
     def _event(self, disk: Object, level: EventLevel, reason: str, message: str) -> None:
         self._context.events.event(disk, level, reason, message)
-
-
-def _requested(disk: Object) -> int | None:
-    size = (disk["spec"].get("persistentVolumeClaim") or {}).get("size")
-    return None if size is None else to_bytes(size)
 
 
 def _source_values(disk: Object) -> list[str]:

@@ -5,67 +5,33 @@ Everything is looked up afresh from informers and the world; nothing is reserved
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
-from pathlib import Path
 
 from hyperd.admission import cloud_init
-from hyperd.controllers import usage
 from hyperd.controllers.address import OWNER_INDEX, index_addresses
 from hyperd.controllers.context import Context
-from hyperd.controllers.duty import disk_node
-from hyperd.controllers.image import reference_of
-from hyperd.controllers.jobs import Jobs
+from hyperd.controllers.machine.devices import Device, Devices, Wake
 from hyperd.controllers.processors import with_features
 from hyperd.controllers.release import held_by
 from hyperd.errors import AlreadyExists, Forbidden, HyperdError
-from hyperd.hypervisor.spec import DiskFormat
-from hyperd.imagefile.detect import ImageFormat
 from hyperd.resources import names
 from hyperd.resources.all import (
-    CLUSTER_VIRTUAL_IMAGE,
     SECRET,
-    VIRTUAL_DISK,
-    VIRTUAL_IMAGE,
     VIRTUAL_MACHINE,
     VIRTUAL_MACHINE_CLASS,
     VIRTUAL_MACHINE_IP_ADDRESS,
     VIRTUAL_MACHINE_IP_ADDRESS_LEASE,
 )
 from hyperd.resources.conditions import find_condition, remove_condition, set_condition
-from hyperd.resources.kind import Kind, Object
+from hyperd.resources.kind import Object
 from hyperd.resources.meta import owner_reference
 from hyperd.resources.sizing import sizing_fault
-from hyperd.resources.storage_class import WAIT_FOR_FIRST_CONSUMER
 from hyperd.resources.virtual_machine_ip_address_lease import lease_name
 from hyperd.runtime.controller import Key
-from registry.models import CachedImage
-
-Wake = Callable[[], None]
-
-_TAKEN = "is in use by another VM"
-_AWAITS_CONSUMER = f"is {WAIT_FOR_FIRST_CONSUMER}, not Ready."
-_USABLE_DISK_PHASES = ("Ready", "Resizing")
-
-
-@dataclass(frozen=True)
-class Device:
-    """One block device that is there: where its bytes are and how QEMU is to read them."""
-
-    kind: str
-    name: str
-    uid: str
-    path: Path
-    format: DiskFormat
-    size: str
-    readonly: bool
-    cdrom: bool
-    boot_order: int | None
 
 
 @dataclass
@@ -135,13 +101,11 @@ class Resolver:
         self._addresses = context.informer(VIRTUAL_MACHINE_IP_ADDRESS)
         self._leases = context.informer(VIRTUAL_MACHINE_IP_ADDRESS_LEASE)
         index_addresses(context)
-        self._images: Jobs[CachedImage] = Jobs()
-        for kind in usage.DEVICE_KINDS.values():
-            context.informer(kind)
+        self._devices = Devices(context)
 
     async def close(self) -> None:
         """Stop downloads into the cache."""
-        await self._images.close()
+        await self._devices.close()
 
     async def resolve(self, machine: Object, wake: Wake) -> Dependencies:
         """All dependencies of ``machine``; its conditions are set in place. ``wake`` queues it again."""
@@ -149,7 +113,9 @@ class Resolver:
         self._class(machine, found)
         await self._address(machine, found)
         await self._provisioning(machine, found)
-        await self._devices(machine, found, wake)
+        found.devices, missing = await self._devices.resolve(machine, wake)
+        if missing:
+            found.block(missing)
         return found
 
     def _class(self, machine: Object, found: Dependencies) -> None:
@@ -286,135 +252,6 @@ class Resolver:
                 except binascii.Error:
                     return b"", f'Key {key} of Secret "{name}" is not base64.'
         return b"", f'Secret "{name}" has no key userData.'
-
-    async def _devices(self, machine: Object, found: Dependencies, wake: Wake) -> None:
-        problems = []
-        for ref in machine["spec"].get("blockDeviceRefs") or ():
-            device, problem = await self._device(machine, ref, wake)
-            if device is not None:
-                found.devices.append(device)
-            else:
-                problems.append(problem)
-        if problems:
-            message = " ".join(problems)
-            self._tell_taken(machine, message)
-            reason = "BlockDevicesNotReady"
-            if all(problem.endswith(_AWAITS_CONSUMER) for problem in problems):
-                reason = "WaitingForWaitForFirstConsumerBlockDevicesToBeReady"
-            set_condition(machine, "BlockDevicesReady", False, reason=reason, message=message)
-            found.block(message)
-        else:
-            set_condition(machine, "BlockDevicesReady", True, reason="BlockDevicesReady")
-
-    def _tell_taken(self, machine: Object, message: str) -> None:
-        """An event for a disk that another machine holds, once for each time that this comes up."""
-        before = find_condition(machine, "BlockDevicesReady") or {}
-        if _TAKEN in message and before.get("message") != message:
-            self._context.events.event(machine, "Warning", "VirtualDiskAlreadyInUse", message)
-
-    async def _device(self, machine: Object, ref: Object, wake: Wake) -> tuple[Device | None, str]:
-        kind = usage.DEVICE_KINDS.get(ref.get("kind", ""))
-        if kind is None:
-            return None, f"Device kind {ref.get('kind')!r} is not known."
-        namespace = machine["metadata"]["namespace"] if kind.namespaced else ""
-        source = self._context.informer(kind).get(namespace, ref["name"])
-        if source is None:
-            return None, f'{kind.kind} "{ref["name"]}" does not exist.'
-        if source["metadata"].get("deletionTimestamp"):
-            return None, f'{kind.kind} "{ref["name"]}" is being deleted.'
-        if kind is VIRTUAL_DISK:
-            return self._disk(machine, source, ref)
-        return await self._image(machine["metadata"]["uid"], kind, source, ref, wake)
-
-    def _disk(self, machine: Object, disk: Object, ref: Object) -> tuple[Device | None, str]:
-        meta, status = disk["metadata"], disk.get("status") or {}
-        if status.get("phase") not in _USABLE_DISK_PHASES:
-            phase = status.get("phase") or "Pending"
-            progress = f" ({status['progress']})" if status.get("progress") and phase == "Provisioning" else ""
-            return None, f'VirtualDisk "{meta["name"]}" is {phase}{progress}, not Ready.'
-        if not self._context.duty.keeps(disk):
-            return (
-                None,
-                f'VirtualDisk "{meta["name"]}" is on node {disk_node(disk)}, not on {self._context.node_name}.',
-            )
-        holder = self._other_holder(machine, meta["name"])
-        if holder:
-            return None, f'VirtualDisk "{meta["name"]}" {_TAKEN}, "{holder}".'
-        return (
-            Device(
-                kind=VIRTUAL_DISK.kind,
-                name=meta["name"],
-                uid=meta["uid"],
-                path=self._context.pool.path(meta["uid"]),
-                format=DiskFormat.QCOW2,
-                size=status.get("capacity", ""),
-                readonly=False,
-                cdrom=False,
-                boot_order=ref.get("bootOrder"),
-            ),
-            "",
-        )
-
-    def _other_holder(self, machine: Object, disk: str) -> str:
-        """The name of another machine whose domain is alive and has the disk."""
-        namespace, uid = machine["metadata"]["namespace"], machine["metadata"]["uid"]
-        domains = self._context.hypervisor.last_known
-        for item in usage.machines_using(self._machines, VIRTUAL_DISK, namespace, disk):
-            if item.uid == uid:
-                continue
-            domain = domains.get(item.uid)
-            other = item.object()
-            starting = (other.get("status") or {}).get("phase") in ("Starting", "Running", "Stopping", "Pause")
-            if (domain is not None and domain.active) or (starting and usage.mounts(other, VIRTUAL_DISK, disk)):
-                return item.name
-        return ""
-
-    def _image_uids(self) -> frozenset[str]:
-        """Of all images that there are: their copies are still asked for."""
-        informers = map(self._context.informer, (VIRTUAL_IMAGE, CLUSTER_VIRTUAL_IMAGE))
-        return frozenset(item.uid for informer in informers for item in informer.items())
-
-    async def _image(
-        self, machine_uid: str, kind: Kind, image: Object, ref: Object, wake: Wake
-    ) -> tuple[Device | None, str]:
-        meta, status = image["metadata"], image.get("status") or {}
-        if status.get("phase") != "Ready":
-            return None, f'{kind.kind} "{meta["name"]}" is {status.get("phase") or "Pending"}, not Ready.'
-        reference = reference_of(self._context, kind, image)
-        job = self._images.get(meta["uid"])
-        if job is None:
-            self._images.forget_others(self._image_uids())
-            job = self._images.start(
-                meta["uid"], 0, lambda report: self._context.cache.ensure(reference, report), notify=wake
-            )
-        elif not job.done:
-            job.tell(machine_uid, wake)
-        if not job.done:
-            percent = 100 * ((job.progress.fraction if job.progress else 0) or 0)
-            return None, f'{kind.kind} "{meta["name"]}" is being copied to the node ({percent:.0f}%).'
-        try:
-            cached = job.outcome()
-        except HyperdError as err:
-            self._images.forget(meta["uid"])
-            return None, f'{kind.kind} "{meta["name"]}" cannot be copied to the node: {err.message}'
-        if not await asyncio.to_thread(cached.path.exists):
-            self._images.forget(meta["uid"])
-            wake()
-            return None, f'{kind.kind} "{meta["name"]}" left the node\'s cache; copying it again.'
-        return (
-            Device(
-                kind=kind.kind,
-                name=meta["name"],
-                uid=meta["uid"],
-                path=cached.path,
-                format=DiskFormat.QCOW2 if cached.format is ImageFormat.QCOW2 else DiskFormat.RAW,
-                size=(status.get("size") or {}).get("unpacked", ""),
-                readonly=True,
-                cdrom=cached.cdrom,
-                boot_order=ref.get("bootOrder"),
-            ),
-            "",
-        )
 
 
 def machine_key(machine: Object) -> Key:

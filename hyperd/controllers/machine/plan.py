@@ -11,7 +11,8 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from hyperd.controllers.machine import applied, firmware
-from hyperd.controllers.machine.dependencies import Dependencies, Device
+from hyperd.controllers.machine.dependencies import Dependencies
+from hyperd.controllers.machine.devices import Device
 from hyperd.hypervisor.host import CpuChoice, HostFacts, choose_cpu
 from hyperd.hypervisor.spec import (
     DiskFormat,

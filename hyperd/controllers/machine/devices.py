@@ -1,0 +1,189 @@
+"""A machine's block devices: disks of this node, and images, which are copied to the node's cache first."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hyperd.controllers import usage
+from hyperd.controllers.context import Context
+from hyperd.controllers.duty import disk_node
+from hyperd.controllers.image import reference_of
+from hyperd.controllers.jobs import Jobs
+from hyperd.errors import HyperdError
+from hyperd.hypervisor.spec import DiskFormat
+from hyperd.imagefile.detect import ImageFormat
+from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_DISK, VIRTUAL_IMAGE, VIRTUAL_MACHINE
+from hyperd.resources.conditions import find_condition, set_condition
+from hyperd.resources.kind import Kind, Object
+from hyperd.resources.storage_class import WAIT_FOR_FIRST_CONSUMER
+from registry.models import CachedImage
+
+Wake = Callable[[], None]
+"""Queues a machine again."""
+
+_TAKEN = "is in use by another VM"
+_AWAITS_CONSUMER = f"is {WAIT_FOR_FIRST_CONSUMER}, not Ready."
+_USABLE_DISK_PHASES = ("Ready", "Resizing")
+
+
+@dataclass(frozen=True)
+class Device:
+    """One block device that is there: where its bytes are and how QEMU is to read them."""
+
+    kind: str
+    name: str
+    uid: str
+    path: Path
+    format: DiskFormat
+    size: str
+    readonly: bool
+    cdrom: bool
+    boot_order: int | None
+
+
+class Devices:
+    """Finds the devices that machines name."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._machines = context.informer(VIRTUAL_MACHINE)
+        self._copies: Jobs[CachedImage] = Jobs()
+        for kind in usage.DEVICE_KINDS.values():
+            context.informer(kind)
+
+    async def close(self) -> None:
+        """Stop downloads into the cache."""
+        await self._copies.close()
+
+    async def resolve(self, machine: Object, wake: Wake) -> tuple[list[Device], str]:
+        """Devices that are there, and what the others wait for; ``BlockDevicesReady`` is set in place."""
+        found, problems = [], []
+        for ref in machine["spec"].get("blockDeviceRefs") or ():
+            device, problem = await self._device(machine, ref, wake)
+            if device is not None:
+                found.append(device)
+            else:
+                problems.append(problem)
+        message = " ".join(problems)
+        if not problems:
+            set_condition(machine, "BlockDevicesReady", True, reason="BlockDevicesReady")
+            return found, ""
+        self._tell_taken(machine, message)
+        reason = "BlockDevicesNotReady"
+        if all(problem.endswith(_AWAITS_CONSUMER) for problem in problems):
+            reason = "WaitingForWaitForFirstConsumerBlockDevicesToBeReady"
+        set_condition(machine, "BlockDevicesReady", False, reason=reason, message=message)
+        return found, message
+
+    def _tell_taken(self, machine: Object, message: str) -> None:
+        """An event for a disk that another machine holds, once for each time that this comes up."""
+        before = find_condition(machine, "BlockDevicesReady") or {}
+        if _TAKEN in message and before.get("message") != message:
+            self._context.events.event(machine, "Warning", "VirtualDiskAlreadyInUse", message)
+
+    async def _device(self, machine: Object, ref: Object, wake: Wake) -> tuple[Device | None, str]:
+        kind = usage.DEVICE_KINDS.get(ref.get("kind", ""))
+        if kind is None:
+            return None, f"Device kind {ref.get('kind')!r} is not known."
+        namespace = machine["metadata"]["namespace"] if kind.namespaced else ""
+        source = self._context.informer(kind).get(namespace, ref["name"])
+        if source is None:
+            return None, f'{kind.kind} "{ref["name"]}" does not exist.'
+        if source["metadata"].get("deletionTimestamp"):
+            return None, f'{kind.kind} "{ref["name"]}" is being deleted.'
+        if kind is VIRTUAL_DISK:
+            return self._disk(machine, source, ref)
+        return await self._image(machine["metadata"]["uid"], kind, source, ref, wake)
+
+    def _disk(self, machine: Object, disk: Object, ref: Object) -> tuple[Device | None, str]:
+        meta, status = disk["metadata"], disk.get("status") or {}
+        if status.get("phase") not in _USABLE_DISK_PHASES:
+            phase = status.get("phase") or "Pending"
+            progress = f" ({status['progress']})" if status.get("progress") and phase == "Provisioning" else ""
+            return None, f'VirtualDisk "{meta["name"]}" is {phase}{progress}, not Ready.'
+        if not self._context.duty.keeps(disk):
+            return (
+                None,
+                f'VirtualDisk "{meta["name"]}" is on node {disk_node(disk)}, not on {self._context.node_name}.',
+            )
+        holder = self._other_holder(machine, meta["name"])
+        if holder:
+            return None, f'VirtualDisk "{meta["name"]}" {_TAKEN}, "{holder}".'
+        return (
+            Device(
+                kind=VIRTUAL_DISK.kind,
+                name=meta["name"],
+                uid=meta["uid"],
+                path=self._context.pool.path(meta["uid"]),
+                format=DiskFormat.QCOW2,
+                size=status.get("capacity", ""),
+                readonly=False,
+                cdrom=False,
+                boot_order=ref.get("bootOrder"),
+            ),
+            "",
+        )
+
+    def _other_holder(self, machine: Object, disk: str) -> str:
+        """The name of another machine whose domain is alive and has the disk."""
+        namespace, uid = machine["metadata"]["namespace"], machine["metadata"]["uid"]
+        domains = self._context.hypervisor.last_known
+        for item in usage.machines_using(self._machines, VIRTUAL_DISK, namespace, disk):
+            if item.uid == uid:
+                continue
+            domain = domains.get(item.uid)
+            other = item.object()
+            starting = (other.get("status") or {}).get("phase") in ("Starting", "Running", "Stopping", "Pause")
+            if (domain is not None and domain.active) or (starting and usage.mounts(other, VIRTUAL_DISK, disk)):
+                return item.name
+        return ""
+
+    def _image_uids(self) -> frozenset[str]:
+        """Of all images that there are: their copies are still asked for."""
+        informers = map(self._context.informer, (VIRTUAL_IMAGE, CLUSTER_VIRTUAL_IMAGE))
+        return frozenset(item.uid for informer in informers for item in informer.items())
+
+    async def _image(
+        self, machine_uid: str, kind: Kind, image: Object, ref: Object, wake: Wake
+    ) -> tuple[Device | None, str]:
+        meta, status = image["metadata"], image.get("status") or {}
+        if status.get("phase") != "Ready":
+            return None, f'{kind.kind} "{meta["name"]}" is {status.get("phase") or "Pending"}, not Ready.'
+        reference = reference_of(self._context, kind, image)
+        job = self._copies.get(meta["uid"])
+        if job is None:
+            self._copies.forget_others(self._image_uids())
+            job = self._copies.start(
+                meta["uid"], 0, lambda report: self._context.cache.ensure(reference, report), notify=wake
+            )
+        elif not job.done:
+            job.tell(machine_uid, wake)
+        if not job.done:
+            percent = 100 * ((job.progress.fraction if job.progress else 0) or 0)
+            return None, f'{kind.kind} "{meta["name"]}" is being copied to the node ({percent:.0f}%).'
+        try:
+            cached = job.outcome()
+        except HyperdError as err:
+            self._copies.forget(meta["uid"])
+            return None, f'{kind.kind} "{meta["name"]}" cannot be copied to the node: {err.message}'
+        if not await asyncio.to_thread(cached.path.exists):
+            self._copies.forget(meta["uid"])
+            wake()
+            return None, f'{kind.kind} "{meta["name"]}" left the node\'s cache; copying it again.'
+        return (
+            Device(
+                kind=kind.kind,
+                name=meta["name"],
+                uid=meta["uid"],
+                path=cached.path,
+                format=DiskFormat.QCOW2 if cached.format is ImageFormat.QCOW2 else DiskFormat.RAW,
+                size=(status.get("size") or {}).get("unpacked", ""),
+                readonly=True,
+                cdrom=cached.cdrom,
+                boot_order=ref.get("bootOrder"),
+            ),
+            "",
+        )
