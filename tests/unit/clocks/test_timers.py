@@ -314,6 +314,7 @@ READS_DATES = {
     "hyperd/controllers/disk.py": "a hint for what is seen for the first time",
     "hyperd/controllers/heartbeat.py": "a hint for what is seen for the first time",
     "hyperd/runtime/recorder.py": "a hint for what is seen for the first time",
+    "hyperd/store/heavy.py": "warms a process up",
     "hyperd/store/fields/managers.py": "the form in which it is stored",
     "hyperd/logs.py": "prints",
     "hyperd/resources/formats.py": "checks the form",
