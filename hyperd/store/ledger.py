@@ -80,14 +80,20 @@ class Ledger:
         if shares:
             self._check_share(kind, item, more)
         type_ = EventType.ADDED if old is None else EventType.MODIFIED
-        self._growing[item.namespace] = self._growing.get(item.namespace, 0) + more
+        self._grow(item.namespace, more)
         try:
             await self._commit(Change.of(kind, type_, item, old))
         finally:
-            self._growing[item.namespace] -= more
-            if not self._growing[item.namespace]:
-                del self._growing[item.namespace]
+            self._grow(item.namespace, -more)
         return item
+
+    def _grow(self, namespace: str, more: int) -> None:
+        """Writes that add nothing, or take what another one adds, are on their way too while the sum is 0."""
+        left = self._growing.get(namespace, 0) + more
+        if left:
+            self._growing[namespace] = left
+        else:
+            self._growing.pop(namespace, None)
 
     def _check_share(self, kind: Kind, item: Stored, more: int) -> None:
         limit, namespace = self._namespace_bytes, item.namespace
