@@ -1,31 +1,52 @@
-"""Keeps imports and garbage collection apart: a collection would remove blobs that are pushed but not tagged."""
+"""Keeps imports and garbage collection apart: a collection would remove blobs that are pushed but not tagged.
+
+A collection that has to wait is not overtaken by imports that come later, so that it gets its turn however many
+there are. That is bounded: who waits for one long import does not keep all others out for as long as it takes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from hyperd.errors import TemporaryError
 
 POSTPONED = "ProvisioningPostponed"
 """The reference's reason for what waits for a garbage collection."""
-_RETRY_SECONDS = 15.0
+RETRY_SECONDS = 15.0
+"""When who was told to come again should."""
+ASKED_SECONDS = 2 * RETRY_SECONDS
+"""How long imports are kept out for a collection that does not come again."""
+HELD_SECONDS = 600.0
+"""How long they are kept out at most; as long, at least, they may begin then."""
+
+
+class Postponed(TemporaryError):
+    """Who came second; told to come again."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, key=POSTPONED, delay=RETRY_SECONDS)
 
 
 class WriteGate:
-    """Many writers or one collector; who comes second is told to come again."""
+    """Many writers or one collector; who comes second is told to come again, the collector before new writers."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._writers = 0
         self._collecting = False
+        self._forget()
+
+    def _forget(self) -> None:
+        self._held_until = self._held_at_most = -math.inf
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """From the first byte pushed to the tag; TemporaryError during a collection."""
-        if self._collecting:
-            raise TemporaryError(
-                "The import waits for the registry's garbage collection.", key=POSTPONED, delay=_RETRY_SECONDS
-            )
+        """From the first byte pushed to the tag; Postponed while a collection runs or waits."""
+        if self._collecting or self._clock() < self._held_until:
+            raise Postponed("The import waits for the registry's garbage collection.")
         self._writers += 1
         try:
             yield
@@ -34,15 +55,21 @@ class WriteGate:
 
     @contextmanager
     def collecting(self) -> Iterator[None]:
-        """TemporaryError while anything is written or another collection runs."""
+        """Postponed while anything is written or another collection runs."""
         if self._writers or self._collecting:
-            raise TemporaryError(
-                "The registry's garbage collection waits for running imports to end.",
-                key=POSTPONED,
-                delay=_RETRY_SECONDS,
-            )
+            if not self._collecting:
+                self._hold()
+            raise Postponed("The registry's garbage collection waits for running imports to end.")
+        self._forget()
         self._collecting = True
         try:
             yield
         finally:
             self._collecting = False
+
+    def _hold(self) -> None:
+        """Keep new writers out until the collector comes again, but not for ever."""
+        now = self._clock()
+        if now >= self._held_at_most + HELD_SECONDS:
+            self._held_at_most = now + HELD_SECONDS
+        self._held_until = min(now + ASKED_SECONDS, self._held_at_most)

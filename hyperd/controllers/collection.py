@@ -23,6 +23,7 @@ from hyperd.controllers.sweep import Sweeper
 from hyperd.errors import HyperdError, PermanentError, ServiceUnavailable
 from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_DISK, VIRTUAL_IMAGE
 from registry.collect import Collected, Image, find_ownerless, garbage_collect
+from registry.gate import RETRY_SECONDS, Postponed
 from registry.server import EmbeddedRegistry
 
 _log = logging.getLogger(__name__)
@@ -56,9 +57,24 @@ class Collection:
             if self._server is None and not self._context.duty.leads():
                 continue  # one registry for all nodes
             try:
-                await self.collect()
+                await self._collect_when_possible()
             except HyperdError as err:
                 _log.warning("The registry's garbage collection was put off: %s", err.message)
+
+    async def _collect_when_possible(self) -> None:
+        """Collect, and come again as long as imports run: those that begin later wait meanwhile."""
+        try:
+            await self.collect()
+        except Postponed as err:
+            _log.info("%s", err.message)
+        else:
+            return
+        while True:
+            await asyncio.sleep(RETRY_SECONDS)
+            with contextlib.suppress(Postponed):
+                async with self._running:
+                    await self._collect_images(lists=False)
+                return
 
     async def _until_due(self) -> None:
         """Until the wall clock shows the schedule's next time; one that is set back meanwhile begins anew."""
@@ -82,13 +98,16 @@ class Collection:
             if empty:
                 return await self._empty(empty)
             await self._sweeper.sweep()
-            if self._server is None and not self._context.duty.leads():
-                return NOTHING  # one registry for all nodes, the leader's to collect
-            if lists or self._context.witness.waits:
-                with contextlib.suppress(ServiceUnavailable):
-                    await self._look()
-                return NOTHING
-            return await self._collect(frozenset())
+            return await self._collect_images(lists=lists)
+
+    async def _collect_images(self, *, lists: bool) -> Collected:
+        if self._server is None and not self._context.duty.leads():
+            return NOTHING  # one registry for all nodes, the leader's to collect
+        if lists or self._context.witness.waits:
+            with contextlib.suppress(ServiceUnavailable):
+                await self._look()
+            return NOTHING
+        return await self._collect(frozenset())
 
     def kept(self) -> list[dict[str, str]]:
         """What is left alone for want of an owner."""
