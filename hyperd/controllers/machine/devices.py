@@ -11,15 +11,13 @@ from hyperd.controllers import usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.duty import disk_node
 from hyperd.controllers.image import reference_of
-from hyperd.controllers.jobs import Jobs
-from hyperd.errors import HyperdError
+from hyperd.controllers.machine.copies import Copies, Missing
 from hyperd.hypervisor.spec import DiskFormat
 from hyperd.imagefile.detect import ImageFormat
 from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_DISK, VIRTUAL_IMAGE, VIRTUAL_MACHINE
 from hyperd.resources.conditions import find_condition, set_condition
 from hyperd.resources.kind import Kind, Object
 from hyperd.resources.storage_class import WAIT_FOR_FIRST_CONSUMER
-from registry.models import CachedImage
 
 Wake = Callable[[], None]
 """Queues a machine again."""
@@ -50,7 +48,7 @@ class Devices:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._machines = context.informer(VIRTUAL_MACHINE)
-        self._copies: Jobs[CachedImage] = Jobs()
+        self._copies = Copies(context.cache, self._image_uids)
         for kind in usage.DEVICE_KINDS.values():
             context.informer(kind)
 
@@ -153,22 +151,9 @@ class Devices:
         if status.get("phase") != "Ready":
             return None, f'{kind.kind} "{meta["name"]}" is {status.get("phase") or "Pending"}, not Ready.'
         reference = reference_of(self._context, kind, image)
-        job = self._copies.get(meta["uid"])
-        if job is None:
-            self._copies.forget_others(self._image_uids())
-            job = self._copies.start(
-                meta["uid"], 0, lambda report: self._context.cache.ensure(reference, report), notify=wake
-            )
-        elif not job.done:
-            job.tell(machine_uid, wake)
-        if not job.done:
-            percent = 100 * ((job.progress.fraction if job.progress else 0) or 0)
-            return None, f'{kind.kind} "{meta["name"]}" is being copied to the node ({percent:.0f}%).'
-        try:
-            cached = job.outcome()
-        except HyperdError as err:
-            self._copies.forget(meta["uid"])
-            return None, f'{kind.kind} "{meta["name"]}" cannot be copied to the node: {err.message}'
+        cached = self._copies.get(meta["uid"], reference, machine=machine_uid, wake=wake)
+        if isinstance(cached, Missing):
+            return None, f'{kind.kind} "{meta["name"]}" {cached.why}'
         if not await asyncio.to_thread(cached.path.exists):
             self._copies.forget(meta["uid"])
             wake()
