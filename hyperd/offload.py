@@ -96,15 +96,16 @@ class Offload:
             try:
                 async with asyncio.timeout(self._wall):
                     reply = await process.ask(request)
+            except TimeoutError:  # an OSError as well
+                await process.kill()
+                raise ServiceUnavailable(
+                    f"The request was not worked off within {self._wall:g} seconds: the host is busy.",
+                    retry_after_seconds=5,
+                ) from None
             except (OSError, EOFError):
                 code = await process.kill()
-            except BaseException as err:
+            except BaseException:
                 await process.kill()
-                if isinstance(err, TimeoutError):
-                    raise ServiceUnavailable(
-                        f"The request was not worked off within {self._wall:g} seconds: the host is busy.",
-                        retry_after_seconds=5,
-                    ) from None
                 raise
             else:
                 words = json.loads(reply[0])
@@ -167,17 +168,24 @@ class _Process:
 
     @classmethod
     async def start(cls, memory_bytes: int) -> _Process:
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
+        # The thread starts it whoever is cancelled meanwhile, so that is waited for: nothing is left half begun.
+        starting = asyncio.create_task(cls._begin(memory_bytes))
         try:
-            process = await asyncio.to_thread(_spawn, theirs, memory_bytes)
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            await asyncio.wait([starting])
+            if starting.exception() is None:
+                await starting.result().kill()
+            raise
+
+    @classmethod
+    async def _begin(cls, memory_bytes: int) -> _Process:
+        try:
+            ours, process = await asyncio.to_thread(_spawn, memory_bytes)
         except OSError as err:
-            ours.close()
             raise ServiceUnavailable(
                 f"No process could be started to read the request: {err}.", retry_after_seconds=5
             ) from err
-        finally:
-            theirs.close()
         reader, writer = await asyncio.open_unix_connection(sock=ours, limit=_PIECE)
         return cls(process, reader, writer)
 
@@ -244,16 +252,25 @@ class _Process:
             return self._process.wait()
 
 
-def _spawn(channel: socket.socket, memory_bytes: int) -> subprocess.Popen[bytes]:
+def _spawn(memory_bytes: int) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+    """A process, and this end of the channel to it. Raises OSError."""
     environment = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "LANG") if name in os.environ}
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", "hyperd.offloaded", str(memory_bytes)],
-        stdin=channel.fileno(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=environment,
-        start_new_session=True,
-    )
+    ours, theirs = socket.socketpair()
+    with theirs:
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "hyperd.offloaded", str(memory_bytes)],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env=environment,
+                start_new_session=True,
+            )
+        except BaseException:
+            ours.close()
+            raise
+    ours.setblocking(False)
+    return ours, process
 
 
 def record(error: HyperdError) -> dict[str, Any]:
