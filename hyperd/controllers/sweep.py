@@ -292,6 +292,7 @@ class Sweeper:
                 kept = self._quarantine.get(uid)
                 if kept is None:
                     continue
+                await self._require_absent(kept)
                 _log.warning("Emptied: %s", kept.sentence())
                 if kept.kind == VIRTUAL_MACHINE.kind:
                     await self._remove_machine(uid, domains.get(uid))
@@ -303,6 +304,21 @@ class Sweeper:
                     await self._context.pool.delete(uid)
                 if not kept.images:
                     await self._quarantine.clear([uid])
+
+    async def _require_absent(self, kept: Kept) -> None:
+        """Raises Conflict unless the store itself says just now that what is kept has no owner here.
+
+        The sweep before may have been put off, and its notes are then as old as that.
+        """
+        for kind, node_of in ((VIRTUAL_MACHINE, machine_node), (VIRTUAL_DISK, disk_node)):
+            if kept.kind != kind.kind:
+                continue
+            owner = (await self._owners(kind)).get(kept.uid)
+            if self._context.witness.waits:
+                raise Conflict(self._context.witness.sentence())
+            if not self._without_owner(owner, node_of):
+                await self._returned([kept.uid])
+                raise Conflict(f"{kept.kind} {kept.name or kept.uid} is back in the store; delete it there.")
 
     async def accept(self) -> None:
         """An administrator says that the store is right as it is."""

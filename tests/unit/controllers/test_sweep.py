@@ -12,9 +12,10 @@ import pytest
 
 from hyperd.controllers import sweep
 from hyperd.controllers.taken import taken_addresses
-from hyperd.errors import Conflict, NotFound
+from hyperd.errors import Conflict, NotFound, ServiceUnavailable
 from hyperd.resources import names
 from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_MACHINE
+from hyperd.resources.kind import Kind
 from tests.unit.controllers.sweeping import Host, host, tap_of
 
 
@@ -224,3 +225,43 @@ async def test_what_is_bound_to_another_node_is_kept_and_named(node: Host) -> No
     await node.sweeper.sweep()
     assert await node.held() == before
     assert {kept.why for kept in node.quarantine.all()} == {"its owner is bound to node other"}
+
+
+@pytest.mark.parametrize("kind", [VIRTUAL_MACHINE, VIRTUAL_DISK])
+async def test_an_owner_that_is_back_is_met_though_the_sweep_was_put_off(
+    node: Host, kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine, disk = await node.make("web")
+    uid = machine if kind is VIRTUAL_MACHINE else disk
+    await lose(node, "web")
+    await node.sweeper.sweep()
+    before = await node.held()
+
+    async def unseen() -> None:
+        raise ServiceUnavailable("libvirt does not answer.")
+
+    monkeypatch.setattr(node.sweeper, "_remains", unseen)
+    monkeypatch.setattr(node.sweeper, "_volumes", unseen)
+    node.objects.put(kind, "web", uid)
+    assert uid in node.noted()
+    with pytest.raises(Conflict, match="is back in the store"):
+        await node.sweeper.empty([uid])
+    assert await node.held() == before
+    assert uid not in node.noted()
+
+
+async def test_nothing_is_emptied_while_the_store_does_not_answer(
+    node: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine, disk = await node.make("web")
+    await lose(node, "web")
+    await node.sweeper.sweep()
+    before = await node.held()
+
+    async def silent(*_: object, **__: object) -> None:
+        raise ServiceUnavailable("The store does not answer.")
+
+    monkeypatch.setattr(node.objects, "list", silent)
+    with pytest.raises(ServiceUnavailable):
+        await node.sweeper.empty([machine, disk])
+    assert await node.held() == before
