@@ -8,6 +8,7 @@ minute.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import socket
@@ -83,7 +84,13 @@ class Listener:
             task = self._loop.create_task(self._serve(arrival, sock, grant))
             arrival.task = task
             self._arriving.add(task)
-            task.add_done_callback(self._arriving.discard)
+            task.add_done_callback(functools.partial(self._arrived, sock, grant))
+
+    def _arrived(self, sock: socket.socket, grant: Grant[int] | Grant[str], task: asyncio.Task[None]) -> None:
+        self._arriving.discard(task)
+        if task.cancelled():  # before its first step, so nobody has cleaned up
+            grant.release()
+            sock.close()
 
     def _admit(self, arrival: _Arrival, sock: socket.socket, address: object) -> Grant[int] | Grant[str] | None:
         if not self._local:

@@ -21,7 +21,9 @@ import aiohttp
 import pytest
 
 from hyperd.api import accepting, doors
+from hyperd.api.accepting import Listener
 from hyperd.api.doors import Budget, Doors, network_of
+from hyperd.api.httpserver import HttpServer
 from tests.unit.api.conftest import Api
 
 DESCRIPTORS = 200
@@ -202,6 +204,27 @@ def test_one_address_never_takes_all_that_strangers_have() -> None:
     assert crowd.stranger("198.51.100.7", lambda: ended.append(-1))
     assert -1 not in ended
     assert crowd.strangers.held("192.0.2.1") == 7
+
+
+async def test_a_connection_that_is_dropped_in_the_turn_in_which_it_came_leaves_nothing() -> None:
+    crowd = Doors(Budget(strangers=16, known=16, local=16))
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+
+        async def answers(_: object) -> Any:
+            raise AssertionError("nothing arrives")
+
+        listener = Listener(HttpServer.of(answers), sock, crowd)
+        sock.setblocking(False)
+        with socket.create_connection(sock.getsockname()) as client:
+            listener._accept()
+            assert crowd.strangers.lent == 1
+            (task,) = listener._arriving
+            task.cancel()
+            await asyncio.wait([task])
+            await asyncio.sleep(0)
+            assert (crowd.strangers.lent, listener._arriving) == (0, set())
+            client.settimeout(5)
+            assert client.recv(1) == b""
 
 
 def test_one_user_leaves_connections_to_others_and_to_root() -> None:
