@@ -29,12 +29,15 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from types import TracebackType
 from typing import Generic, TypeVar
 
 from hyperd.errors import TooManyRequests
+
+_log = logging.getLogger(__name__)
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T", bound=Hashable)
@@ -68,8 +71,12 @@ class Grant(Generic[K]):
     def taken(self) -> None:
         """For ``Shares``: it counts no more, and its holder is told."""
         self._shares = None
-        if self.lose is not None:
+        if self.lose is None:
+            return
+        try:
             self.lose()
+        except Exception:  # noqa: BLE001  border: who gets the unit has it, whatever its former holder does
+            _log.exception("A unit of %s was taken back, and its holder failed", self.key)
 
     def __enter__(self) -> Grant[K]:
         return self

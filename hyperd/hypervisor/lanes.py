@@ -139,15 +139,19 @@ class Lanes:
 
     async def _begin(self, key: str, function: Callable[[libvirt.virConnect], T], *, ends: bool) -> Future[T]:
         grant = await self._lanes.acquire(key, privileged=ends)
+        running = None
         try:
             running = await self._running.acquire(key)
+            # Its thread may not start: then nothing has begun.
+            lane = self._idle.pop() if self._idle else _Lane(self._uri, f"libvirt-guest-{next(self._numbers)}")
         except BaseException:
+            if running is not None:
+                running.release()
             grant.release()
             raise
         loop = asyncio.get_running_loop()
         self._since[key] = loop.time()
         patience = loop.call_later(PATIENCE, running.release)
-        lane = self._idle.pop() if self._idle else _Lane(self._uri, f"libvirt-guest-{next(self._numbers)}")
 
         def ended() -> None:
             patience.cancel()

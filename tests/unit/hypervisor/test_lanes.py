@@ -153,3 +153,16 @@ async def test_who_leaves_while_waiting_leaves_nothing() -> None:
                 await asyncio.sleep(0.01)
         assert not list(guests.lanes._lanes.keys())
         assert not list(guests.lanes._running.keys())
+
+
+async def test_a_thread_that_does_not_start_holds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async with hanging() as guests:
+        with monkeypatch.context() as patched:
+            patched.setattr(module, "Workers", full)
+            for _ in range(2 * MAX_LANES):
+                with pytest.raises(RuntimeError):
+                    await guests.well("a", timeout=1)
+        assert await guests.well("a") == URI

@@ -239,3 +239,17 @@ async def test_where_things_churn_the_oldest_goes_also_of_the_key_itself() -> No
     assert shares.try_acquire("two", lose=lambda: lost.append("two"))
     assert lost == ["many 0", "many 1", "many 2"]
     assert shares.lent == 4
+
+
+async def test_a_holder_that_fails_when_it_loses_harms_only_itself() -> None:
+    def fails() -> None:
+        raise RuntimeError("it has ended already")
+
+    shares: Shares[str] = Shares("watches", 2)
+    first = [shares.try_acquire("many", lose=fails) for _ in range(2)]
+    grant = shares.try_acquire("few", lose=fails)
+    assert grant is not None
+    for one in (grant, *first):
+        assert one is not None
+        one.release()
+    assert (shares.lent, list(shares.keys())) == (0, [])
