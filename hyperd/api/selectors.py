@@ -17,6 +17,8 @@ from hyperd.store.selecting import always_selectable
 _TOKEN = re.compile(r"\s*(?:(==|!=|=|!|\(|\)|,|<|>)|([^\s=!(),<>]+))")
 _NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _REMEMBERED_CHARS = 512
+MAX_TERMS = 32
+"""Each is asked of every object of a list and of every event of a watch, on the event loop."""
 _PREFIX = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 
 
@@ -32,7 +34,12 @@ def parse_labels(text: str) -> tuple[Requirement, ...]:
 
 
 def _parse_labels(text: str) -> tuple[Requirement, ...]:
-    return tuple(_Parser(text).requirements())
+    requirements: dict[Requirement, None] = {}
+    for requirement in _Parser(text).requirements():
+        requirements[requirement] = None
+        if len(requirements) > MAX_TERMS:
+            raise _too_many("label")
+    return tuple(requirements)
 
 
 _remembered = lru_cache(maxsize=256)(_parse_labels)
@@ -124,7 +131,7 @@ class _Parser:
 
 def parse_fields(kind: Kind, text: str) -> tuple[FieldRequirement, ...]:
     """``metadata.name=x,status.phase!=Failed``; only what ``kind`` declares."""
-    requirements = []
+    requirements: dict[FieldRequirement, None] = {}
     for term in _split_unescaped(text):
         match = re.fullmatch(r"([^=!]+)(!=|==|=)(.*)", term, re.DOTALL)
         if match is None:
@@ -136,8 +143,15 @@ def parse_fields(kind: Kind, text: str) -> tuple[FieldRequirement, ...]:
                 f'field label not supported: "{path[:64]}"; {kind.plural} can be selected by '
                 f"{', '.join(sorted((*known, *kind.selectable_fields)))}"
             )
-        requirements.append(FieldRequirement(path, _unescape(value), operator != "!="))
+        requirements[FieldRequirement(path, _unescape(value), operator != "!=")] = None
+        if len(requirements) > MAX_TERMS:
+            raise _too_many("field")
     return tuple(requirements)
+
+
+def _too_many(what: str) -> BadRequest:
+    hint = "; name many values in one term: key in (a,b)" if what == "label" else ""
+    return BadRequest(f"the {what} selector has more than {MAX_TERMS} different terms{hint}")
 
 
 def _split_unescaped(text: str) -> list[str]:

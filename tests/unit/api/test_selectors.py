@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyperd.api.selectors import parse, parse_fields, parse_labels
+from hyperd.api.selectors import MAX_TERMS, parse, parse_fields, parse_labels
 from hyperd.errors import BadRequest
 from hyperd.resources.kind import Kind
 from hyperd.store.interface import FieldRequirement, Requirement
+from hyperd.store.records import Stored
+from hyperd.store.selecting import selects
 
 KIND = Kind("", "v1", "Event", "events", "event", True, selectable_fields=("involvedObject.name",))
 
@@ -110,3 +114,52 @@ def test_numbers_compare_as_numbers_and_other_labels_never_match(text: str, chos
     values = ("-1", "2", "3", "10", "x", "", "99999999999999999999")
     assert {value for value in values if all(one.matches({"n": value}) for one in requirements)} == chosen
     assert not all(one.matches({}) for one in requirements)
+
+
+LONG_LINE = 30_000
+SAME = {"exists": "a", "absent": "!k", "equal": "k!=v", "set": "k notin (v,w)", "compared": "n>1"}
+DIFFERENT = {"exists": "a{}", "absent": "!k{}", "equal": "k!=v{}", "set": "k{} notin (v,w)", "compared": "n>{}"}
+
+
+@pytest.mark.parametrize("term", DIFFERENT.values(), ids=DIFFERENT)
+def test_a_label_selector_has_few_different_terms(term: str) -> None:
+    fitting = ",".join(term.format(number) for number in range(MAX_TERMS))
+    assert len(parse_labels(fitting)) == MAX_TERMS
+    with pytest.raises(BadRequest, match=f"more than {MAX_TERMS} different terms"):
+        parse_labels(f"{fitting},{term.format(MAX_TERMS)}")
+
+
+@pytest.mark.parametrize("operator", ["=", "==", "!="])
+def test_a_field_selector_has_few_different_terms(operator: str) -> None:
+    fitting = ",".join(f"metadata.name{operator}x{number}" for number in range(MAX_TERMS))
+    assert len(parse_fields(KIND, fitting)) == MAX_TERMS
+    with pytest.raises(BadRequest, match=f"more than {MAX_TERMS} different terms"):
+        parse_fields(KIND, f"{fitting},metadata.name{operator}y")
+
+
+def test_many_values_of_one_term_are_taken() -> None:
+    (found,) = parse_labels(f"a in ({','.join(f'v{number}' for number in range(3000))})")
+    assert len(found.values) == 3000
+
+
+@pytest.mark.parametrize("labels", SAME.values(), ids=SAME)
+def test_a_selector_as_long_as_a_request_line_costs_what_one_term_costs(labels: str) -> None:
+    """Repeating a term 15,000 times held the loop for seconds over two thousand objects."""
+    meta = {"namespace": "shop", "uid": "u", "labels": {"a": "b", "n": "2"}}
+    items = [Stored.encode(KIND, {"metadata": {**meta, "name": f"x{number}"}}, number) for number in range(2000)]
+
+    def cost(text: str, fields: str) -> float:
+        best = float("inf")
+        for _ in range(3):
+            before = time.thread_time()
+            selector = parse(KIND, text, fields)
+            for item in items:
+                selects(KIND, selector, item)
+            best = min(best, time.thread_time() - before)
+        return best
+
+    many = LONG_LINE // (len(labels) + 1)
+    fields = "metadata.name!=y"
+    one = cost(labels, fields)
+    all_ = cost(",".join([labels] * many), ",".join([fields] * (LONG_LINE // 17)))
+    assert all_ < one + 0.3, f"{many} terms: {all_:.3f} s, one: {one:.3f} s"
