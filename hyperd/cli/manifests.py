@@ -13,6 +13,15 @@ _BYTE_ORDER_MARKS = (
     (b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"),
     (b"\xef\xbb\xbf", "utf-8-sig"),
 )  # fmt: skip
+_TEXTS = ("apiVersion", "kind")
+_FORMS = {
+    str: "text",
+    int: "a number",
+    float: "a number",
+    bool: "true or false",
+    list: "a list",
+    dict: "an object",
+}
 _SUFFIXES = (".yaml", ".yml", ".json")
 
 
@@ -21,8 +30,11 @@ def read(paths: list[str]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for path in paths:
         for name, content in _contents(path):
-            for document in _documents(name, content):
-                found.extend(_objects(name, document))
+            try:
+                for document in _documents(name, content):
+                    found.extend(_objects(name, document))
+            except RecursionError:
+                raise BadRequest(f"The manifest {name} is nested too deeply.") from None
     if not found:
         raise BadRequest(
             f"There is no object in {', '.join('standard input' if path == '-' else path for path in paths)}."
@@ -92,11 +104,25 @@ def _documents(name: str, content: str) -> list[Any]:
 
 def _objects(name: str, document: Any) -> list[dict[str, Any]]:
     if not isinstance(document, dict):
-        raise BadRequest(f"The manifest {name} holds {type(document).__name__}, not an object.")
+        raise BadRequest(f"The manifest {name} holds {_form(document)}, not an object.")
     if document.get("kind") == "List" or (str(document.get("kind", "")).endswith("List") and "items" in document):
-        return [entry for item in document.get("items") or () for entry in _objects(name, item)]
+        items = document.get("items") or []
+        if not isinstance(items, list):
+            raise BadRequest(f"The manifest {name}: items is {_form(items)}, not a list.")
+        return [entry for item in items for entry in _objects(name, item)]
     metadata = document.get("metadata")
     if not isinstance(metadata, dict) or not (metadata.get("name") or metadata.get("generateName")):
         kind = document.get("kind") or "no kind"
         raise BadRequest(f"The manifest {name} holds an object ({kind}) without metadata.name.")
+    for key, value in [*((key, document.get(key)) for key in _TEXTS), *_named(metadata)]:
+        if value is not None and not isinstance(value, str):
+            raise BadRequest(f"The manifest {name}: {key} is {_form(value)}, not text; put text in quotes.")
     return [document]
+
+
+def _form(value: Any) -> str:
+    return _FORMS.get(type(value), "a value")
+
+
+def _named(metadata: dict[str, Any]) -> list[tuple[str, Any]]:
+    return [(f"metadata.{key}", metadata.get(key)) for key in ("name", "generateName", "namespace")]
