@@ -3,8 +3,8 @@
 The rules it keeps: what exists comes from one consistent list, and everything after it from a watch that begins at
 that list's version, so the order and the end of the initial events do not depend on which server versions know
 ``sendInitialEvents``. A watch that the server closes in good order (it does so after some minutes) goes on from
-the last version seen, unnoticed. What cannot go on says so: Expired for a version that is gone, ServiceUnavailable
-for a server that is.
+the last version seen, unnoticed. What cannot go on says so: Expired for a version that is gone, or that a server
+put back to an earlier state has yet to reach, ServiceUnavailable for a server that is gone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Final, Protocol
 import aiohttp
 import orjson
 
-from hyperd.errors import InternalError
+from hyperd.errors import Expired, InternalError
 from hyperd.resources.kind import Kind
 from hyperd.store.interface import EventType, Item, Listing, WatchEvent
 from hyperd.store.kubernetes_client import KubernetesClient, error_of
@@ -62,12 +62,14 @@ class KubernetesWatch:
         self._connected = 0.0
         self._connection = AsyncExitStack()
         self._lines: aiohttp.StreamReader | None = None
+        self._lister: Lister | None = None
         self._events = self._run([])
 
     async def open(self, lister: Lister, *, resource_version: str, send_initial: bool | None) -> None:
         """Begin, so far that a faulty request is told now. Raises as ``Store.watch`` does."""
         first: list[WatchEvent] = []
         anywhere = resource_version in ("", "0")
+        self._lister = lister
         if send_initial or (send_initial is None and anywhere):
             listing = await lister()
             first += (WatchEvent(EventType.ADDED, item) for item in listing.items)
@@ -78,6 +80,8 @@ class KubernetesWatch:
             resource_version = (await lister(limit=1)).resource_version
         self._version = resource_version
         await self._connect()
+        if not first and not anywhere:
+            await self._check_reached()
         self._events = self._run(first)
 
     async def close(self) -> None:
@@ -100,6 +104,21 @@ class KubernetesWatch:
             # A server that is stopping closes each new watch at once.
             await asyncio.sleep(max(0.0, self._connected + _SHORTEST_LIFE - self._loop.time()))
             await self._connect()
+            await self._check_reached()
+
+    async def _check_reached(self) -> None:
+        """Raise Expired where the server is behind the version that the open connection began at.
+
+        Its etcd was put back to a snapshot then. It does not refuse such a watch, but says nothing, not even
+        bookmarks, until it comes to that version again. A list that is no cache's is never behind otherwise.
+        """
+        if self._lister is None:
+            return
+        at = (await self._lister(limit=1)).resource_version
+        if at.isdecimal() and self._version.isdecimal() and int(at) < int(self._version):
+            raise Expired(
+                f"The Kubernetes API server is at resource version {at}, behind {self._version}: it was restored."
+            )
 
     async def _connect(self) -> None:
         await self._connection.aclose()
