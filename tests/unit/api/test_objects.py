@@ -283,3 +283,41 @@ async def test_a_write_reaches_its_end_when_the_client_leaves(api: Api, monkeypa
     left.set()
     async with api.client.get(f"http://h{MAPS}?watch=1&fieldSelector=metadata.name%3Da") as response:
         assert (await Following(response).next())["object"]["metadata"]["name"] == "a"
+
+
+@pytest.mark.parametrize("method", ["create", "update", "delete"])
+async def test_a_stop_waits_for_writes_whose_client_has_left(
+    api: Api, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    entered, may_end = asyncio.Event(), asyncio.Event()
+    order: list[str] = []
+    _, made = await api.call("POST", MAPS, config_map("old"))
+    write = getattr(api.store, method)
+
+    async def slow(*args: Any, **kwargs: Any) -> Any:
+        entered.set()
+        await may_end.wait()
+        written = await write(*args, **kwargs)
+        order.append("written")
+        return written
+
+    async def stop() -> None:
+        await api.server.stop()
+        order.append("stopped")
+
+    monkeypatch.setattr(api.store, method, slow)
+    asked = {
+        "create": ("POST", MAPS, config_map("a")),
+        "update": ("PUT", f"{MAPS}/old", {**made, "data": {"k": "new"}}),
+        "delete": ("DELETE", f"{MAPS}/old", None),
+    }[method]
+    asking = asyncio.create_task(api.call(*asked))
+    await entered.wait()
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    stopping = asyncio.create_task(stop())
+    ended, _ = await asyncio.wait([stopping], timeout=0.5)
+    assert not ended
+    may_end.set()
+    await asyncio.wait_for(stopping, 20)
+    assert order == ["written", "stopped"]
