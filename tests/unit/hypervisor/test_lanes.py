@@ -85,10 +85,9 @@ async def test_the_guest_is_named_and_libvirt_is_not_blamed() -> None:
         with pytest.raises(ServiceUnavailable) as late:
             await guests.hang("a", timeout=0.5)
         assert str(late.value) == "Cannot shut down domain a: its QEMU does not answer (no answer in 0.5 s)."
-        started = time.monotonic()
         with pytest.raises(ServiceUnavailable, match="an earlier call still waits for it"):
-            await guests.well("a")
-        assert time.monotonic() - started < 0.3, "what is known to hang is not waited for again"
+            async with asyncio.timeout(30):  # what is known to hang is not waited for again
+                await guests.well("a", timeout=50)
         guests.thaw.set()
         async with asyncio.timeout(5):
             while guests.lanes.hung():

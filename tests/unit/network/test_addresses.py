@@ -56,9 +56,9 @@ def test_a_leased_address_is_free_lowest_and_leasable(offsets: set[int]) -> None
 def test_thousands_taken_of_a_large_range_cost_milliseconds() -> None:
     cidr = IPv4Network("10.0.0.0/16")
     taken = {cidr[n] for n in range(2, 30_000)}
-    start = time.perf_counter()
+    start = time.thread_time()
     assert lowest_free([cidr], taken) == cidr[30_000]
-    assert time.perf_counter() - start < 0.1
+    assert time.thread_time() - start < 0.1
 
 
 def test_network_gateway_and_broadcast_cannot_be_asked_for() -> None:
