@@ -81,12 +81,18 @@ class Offload:
             # A client that leaves does not free what works for it.
             task = asyncio.create_task(self._run(function, options, parts))
             self._work.add(task)
-            task.add_done_callback(self._work.discard)
+            task.add_done_callback(self._finished)
             try:
                 return await asyncio.shield(task)
             except asyncio.CancelledError:
                 await asyncio.wait([task])
                 raise
+
+    def _finished(self, task: asyncio.Task[Any]) -> None:
+        self._work.discard(task)
+        if not task.cancelled():
+            # Who has left does not ask for the error; asking here keeps it out of the log.
+            task.exception()
 
     async def _run(self, function: str, options: dict[str, Any], parts: Sequence[bytes]) -> Answer:
         request = [json.dumps([function, options, self._cpu]).encode(), *parts]

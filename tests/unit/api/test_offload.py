@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import subprocess
@@ -84,3 +85,22 @@ async def test_who_goes_while_one_begins_leaves_none_behind(monkeypatch: pytest.
     with pytest.raises((asyncio.CancelledError, ServiceUnavailable)):
         await asking
     assert [process.poll() is None for process in made] == [False]
+
+
+@pytest.mark.parametrize("body", [b" " * 70_000, b"{" * 70_000, b'{"a":1}' * 10_000])
+async def test_who_leaves_bad_work_behind_leaves_no_traceback(body: bytes) -> None:
+    unasked: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unasked.append(context))
+    processes = Offload()
+    try:
+        request = asyncio.create_task(processes.run("eve", "hyperd.api.parsing:parsed", {"form": "json"}, body))
+        await asyncio.sleep(0)
+        request.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await request
+    finally:
+        await processes.close()
+    del request
+    gc.collect()
+    await asyncio.sleep(0)
+    assert not unasked
