@@ -68,6 +68,10 @@ def webhooks() -> list[Object]:
     completed = [kind for kind in judged if kind in RULES or kind in FINALIZERS]
     mutation = _webhook(f"mutation.{GROUP}", MUTATION_PATH, completed)
     mutation["reinvocationPolicy"] = "IfNeeded"
+    # What is only warned of must not wait for hyperd.
+    binding = [kind for kind in judged if kind in completed or kind.refused]
+    warnings = _webhook(f"warnings.{GROUP}", VALIDATION_PATH, [kind for kind in judged if kind not in binding])
+    warnings["failurePolicy"] = "Ignore"
     provisioning = _webhook(f"provisioning.{GROUP}", VALIDATION_PATH, [SECRET])
     # Warnings only: Secrets of a whole cluster must not wait for hyperd, and of others it learns nothing.
     provisioning["failurePolicy"] = "Ignore"
@@ -81,7 +85,7 @@ def webhooks() -> list[Object]:
         _configuration("MutatingWebhookConfiguration", [mutation]),
         _configuration(
             "ValidatingWebhookConfiguration",
-            [_webhook(f"validation.{GROUP}", VALIDATION_PATH, judged), provisioning],
+            [_webhook(f"validation.{GROUP}", VALIDATION_PATH, binding), warnings, provisioning],
         ),
     ]
 
