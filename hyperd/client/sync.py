@@ -217,18 +217,22 @@ class Client:
 
 def _parsed(answer: bytes, where: str) -> Object:
     """The JSON object of an answer. Raises InternalError for what is none, or has none of an object's parts."""
-    from hyperd.errors import InternalError
-
     # A few bytes of JSON become fifty of Python's.
     if sum(map(answer.count, (b",", b"[", b"{"))) > _MOST_VALUES:
-        raise InternalError(f"{where} answered with more values than hv takes at a time: ask for less.")
+        raise _odd(f"{where} answered with more values than hv takes at a time: ask for less.")
     try:
         parsed = json.loads(answer)
     except (ValueError, RecursionError) as err:
-        raise InternalError(f"{where} answered something that is not JSON.") from err
+        raise _odd(f"{where} answered something that is not JSON.") from err
     if not isinstance(parsed, dict) or not _has_shape(parsed):
-        raise InternalError(f"{where} answered something that is no object of the API.")
+        raise _odd(f"{where} answered something that is no object of the API.")
     return parsed
+
+
+def _odd(why: str) -> Exception:
+    from hyperd.errors import InternalError  # its import takes longer than a list does
+
+    return InternalError(why)
 
 
 def _has_shape(answer: Object) -> bool:
