@@ -46,13 +46,23 @@ def test_a_field_that_is_declared_without_effect_is_told(kind: Kind, key: str) -
 
 
 def test_a_cluster_asks_about_every_kind_that_has_something_to_be_told() -> None:
-    validation = webhooks()[1]["webhooks"][0]
-    asked = {plural for rule in validation["rules"] for plural in rule["resources"]}
+    hooks = webhooks()[1]["webhooks"]
+    asked = {plural for hook in hooks for rule in hook["rules"] for plural in rule["resources"]}
     told = {kind.plural for kind in KINDS if not kind.core and (kind.not_built or kind.unbuilt or kind.refused)}
     assert told <= asked
     mutation = webhooks()[0]["webhooks"][0]
     completed = {plural for rule in mutation["rules"] for plural in rule["resources"]}
     assert completed == {kind.plural for kind in {*RULES, *FINALIZERS} if not kind.core}
+    # What is only warned of goes on while no hyperd answers; what may be refused does not.
+    refused = {kind.plural for kind in KINDS if not kind.core and kind.refused}
+    waits = {
+        plural
+        for hook in hooks
+        if hook["failurePolicy"] == "Fail"
+        for rule in hook["rules"]
+        for plural in rule["resources"]
+    }
+    assert waits == completed | refused
 
 
 @pytest.mark.parametrize("phase", ["Running", "Starting", "Pause", "Stopping", "Stopped", "Pending"])

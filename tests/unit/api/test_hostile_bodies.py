@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import asyncio.events
+import gc
 import json
 import resource
 import sys
@@ -152,6 +153,11 @@ def peak() -> int:
     return int(status.partition("VmHWM:")[2].split()[0]) << 10
 
 
+def largest_child() -> int:
+    """Bytes at the peak of any process that this one has waited for, those of other tests too."""
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss << 10
+
+
 async def judged(api: Api, process: Process, case: Case, folder: Path, callbacks: Callbacks) -> list[str]:
     await things(api)
     callbacks.worst = 0.0
@@ -171,8 +177,10 @@ async def test_a_hostile_body_holds_up_nobody(api: Api, folder: Path, form: str)
     files = sorted((CORPUS / form).glob("*.body"))
     assert files
     faults: dict[str, list[str]] = {}
+    # What other tests left in this process is not the loop's to collect.
+    gc.freeze()
     await asyncio.to_thread(Path("/proc/self/clear_refs").write_text, "5")
-    before = peak()
+    before, largest = peak(), largest_child()
     async with client(api) as process:
         with timed_callbacks() as callbacks:
             for file in files:
@@ -183,4 +191,4 @@ async def test_a_hostile_body_holds_up_nobody(api: Api, folder: Path, form: str)
                     faults[case.name] = found
     assert not faults
     assert peak() - before < MOST_GROWTH
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss << 10 < MOST_BESIDE
+    assert largest_child() < max(MOST_BESIDE, largest + 1)
