@@ -154,7 +154,10 @@ def peak() -> int:
 
 
 def largest_child() -> int:
-    """Bytes at the peak of any process that this one has waited for, those of other tests too."""
+    """Bytes at the peak of any process that this one has waited for, those of other tests too.
+
+    A child's begins with this process's own, which is told apart only where that is small.
+    """
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss << 10
 
 
@@ -191,4 +194,4 @@ async def test_a_hostile_body_holds_up_nobody(api: Api, folder: Path, form: str)
                     faults[case.name] = found
     assert not faults
     assert peak() - before < MOST_GROWTH
-    assert largest_child() < max(MOST_BESIDE, largest + 1)
+    assert largest_child() < max(MOST_BESIDE, largest + 1, peak() + (64 << 20))

@@ -106,9 +106,9 @@ async def test_generate_name_makes_names(api: Api) -> None:
 
 async def test_kind_and_version_may_be_left_out_and_yaml_is_accepted(api: Api) -> None:
     headers = {"Content-Type": "application/yaml"}
-    status, made = await api.call("POST", MAPS, data="metadata: {name: y}\ndata: {k: v}\n", headers=headers)
+    status, made = await api.call("POST", MAPS, data="metadata: {name: yml}\ndata: {k: v}\n", headers=headers)
     assert (status, made["kind"], made["apiVersion"]) == (201, "ConfigMap", "v1")
-    async with api.client.get(f"http://h{MAPS}/y", headers={"Accept": "application/yaml"}) as response:
+    async with api.client.get(f"http://h{MAPS}/yml", headers={"Accept": "application/yaml"}) as response:
         assert "kind: ConfigMap" in await response.text()
 
 

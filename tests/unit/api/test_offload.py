@@ -46,6 +46,16 @@ def spawned(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
     return found
 
 
+async def test_one_is_kept_for_the_next_body_however_much_memory_this_process_has_had(
+    processes: Offload, spawned: list[subprocess.Popen[bytes]]
+) -> None:
+    held = bytearray(400 << 20)
+    held[::4096] = b"x" * len(held[::4096])
+    await read(processes)
+    await read(processes)
+    assert len(spawned) == 1
+
+
 async def test_one_that_hangs_is_ended_and_its_work_is_not_begun_again(
     processes: Offload, spawned: list[subprocess.Popen[bytes]]
 ) -> None:
