@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
 
 from tests.cluster.clients import fixture as clients
 from tests.cluster.controlplane.fixture import cluster, control_plane, prepare
 
 __all__ = ["cluster", "control_plane"]
+
+# How long an example takes says how busy the host is.
+settings.register_profile("hyperd", deadline=None)
+settings.load_profile("hyperd")
 
 
 @pytest.hookimpl(tryfirst=True)
