@@ -64,7 +64,7 @@ async def hub(conf: Settings) -> AsyncIterator[ConsoleHub]:
 async def until(session: ConsoleSession, end: bytes) -> bytes:
     data = b""
     async with asyncio.timeout(30):
-        while not data.endswith(end):
+        while end not in data:
             piece = await session.read()
             assert piece, f"the console ended after {data!r}"
             data += piece
