@@ -236,11 +236,12 @@ async def test_a_namespace_takes_no_more_than_its_share_of_the_store(tmp_path: P
         assert refusals[0].code == 403
         assert await make(1, "other") is None
         await store.create(CONFIG_MAP, NS, {"metadata": {"name": "ours"}, "data": {"k": "v" * (100 << 10)}})
-        await store.delete(CONFIG_MAP, NS, "x0")
-        await store.delete(CONFIG_MAP, NS, "x1")
-        assert await make(1) is None
-        small = {"metadata": {"name": "x2"}, "data": {"k": "v"}}
-        await store.update(CONFIG_MAP, NS, "x2", small, write=ALICE)
+        first, second, third, *_ = (item.name for item in (await store.list(CONFIG_MAP, NS)).items)
+        await store.delete(CONFIG_MAP, NS, first)
+        await store.delete(CONFIG_MAP, NS, second)
+        assert await make(41) is None
+        small = {"metadata": {"name": third}, "data": {"k": "v"}}
+        await store.update(CONFIG_MAP, NS, third, small, write=ALICE)
 
 
 def size_of(folder: Path) -> int:
