@@ -80,15 +80,16 @@ class Ledger:
         if shares:
             self._check_share(kind, item, more)
         type_ = EventType.ADDED if old is None else EventType.MODIFIED
-        self._grow(item.namespace, more)
+        # What a write gives back is free once it is durable.
+        growth = max(more, 0)
+        self._grow(item.namespace, growth)
         try:
             await self._commit(Change.of(kind, type_, item, old))
         finally:
-            self._grow(item.namespace, -more)
+            self._grow(item.namespace, -growth)
         return item
 
     def _grow(self, namespace: str, more: int) -> None:
-        """Writes that add nothing, or take what another one adds, are on their way too while the sum is 0."""
         left = self._growing.get(namespace, 0) + more
         if left:
             self._growing[namespace] = left

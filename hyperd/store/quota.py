@@ -1,7 +1,8 @@
 """ResourceQuotas of the home that has no quota controller: what a namespace holds, and what it may not take.
 
 The rule it keeps: a write is judged in the same turn of the loop in which it is handed to the writer thread, by
-what is committed and what is on its way there, so no two writes share the last place. The refusal is Kubernetes'.
+what is committed and what is on its way there, so no two writes share the last place. What a write gives back is
+free once it is durable: until then it may fail. The refusal is Kubernetes'.
 """
 
 from __future__ import annotations
@@ -32,13 +33,16 @@ _MADE = frozenset({"Ready", "Resizing", "Exporting", "Migrating", "PVCLost"})
 """Phases of disks that have their volume: what is there is not refused."""
 
 
-@dataclass(frozen=True)
-class _Pending:
-    """A change that is on its way to the file: what it adds, until memory shows another version than ``rv``."""
+@dataclass
+class _Count:
+    """What the measured objects of a namespace take, kept while the namespace has a quota."""
 
-    place: Place
-    rv: int | None
-    charges: Charges
+    default_class: str
+    """The StorageClass that disks without one were counted with."""
+    total: dict[str, Decimal]
+    """The sum of ``charges``."""
+    charges: dict[str, Charges]
+    """By the object's uid."""
 
 
 class Quotas:
@@ -48,11 +52,11 @@ class Quotas:
         self._memory = memory
         self.kind = kinds.by_resource("", "resourcequotas")
         self._classes = kinds.by_resource("storage.k8s.io", "storageclasses")
-        self._pending: dict[int, _Pending] = {}
-        self._measured: dict[str, Charges] = {}
-        """uid → charges of what had to be looked at, in the namespaces of ``_totals``."""
-        self._totals: dict[str, tuple[str, dict[str, Decimal]]] = {}
-        """Namespace → the default class that it was counted with, and the sum of ``_measured`` in it."""
+        self._pending: dict[Place, Charges] = {}
+        """What writes on their way to the file add. An object has one at a time: whoever has its turn."""
+        self._pending_total: dict[str, dict[str, Decimal]] = {}
+        """Namespace → the sum of ``_pending`` in it."""
+        self._counts: dict[str, _Count] = {}
 
     def of(self, namespace: str) -> Sequence[Stored]:
         """The quotas of a namespace."""
@@ -72,13 +76,24 @@ class Quotas:
         added = self._added(kind, new, old)
         if _may_be_refused(kind, new):
             self._check(kind, new, added, quotas)
-        place = Place(kind, namespace, new["metadata"]["name"])
-        token = id(added)
-        self._pending[token] = _Pending(place, None if old is None else old.rv, added)
+        place, more = Place(kind, namespace, new["metadata"]["name"]), _positive(added)
+        if more:
+            self._pending[place] = more
+            _sum(self._pending_total.setdefault(namespace, {}), more, 1)
         try:
             yield
         finally:
-            del self._pending[token]
+            self._settle(place)
+
+    def _settle(self, place: Place) -> None:
+        """The write to ``place``, if there is one, is in memory or has failed."""
+        added = self._pending.pop(place, None)
+        if added is None:
+            return
+        total = self._pending_total[place.namespace]
+        _sum(total, added, -1)
+        if not total:
+            del self._pending_total[place.namespace]
 
     def used(self, namespace: str, resources: frozenset[str]) -> dict[str, Decimal]:
         """How much of each of ``resources`` the objects of the namespace take, those on their way included."""
@@ -89,10 +104,7 @@ class Quotas:
                 for name in resources.intersection(counted(kind)):
                     found[name] += self._memory.number_in(kind, namespace)
         _add(found, self._total(namespace, default))
-        for pending in self._pending.values():
-            there = self._memory.get(*pending.place)
-            if pending.place.namespace == namespace and (None if there is None else there.rv) == pending.rv:
-                _add(found, pending.charges)
+        _add(found, self._pending_total.get(namespace, {}))
         return found
 
     def _added(self, kind: Kind, new: Object, old: Stored | None) -> dict[str, Decimal]:
@@ -104,7 +116,7 @@ class Quotas:
         return added
 
     def _check(self, kind: Kind, new: Object, added: Charges, quotas: Sequence[Stored]) -> None:
-        wanted = {name: amount for name, amount in added.items() if amount > 0}
+        wanted = _positive(added)
         for quota in quotas if wanted else ():
             hard = hard_of(quota.object())
             limited = frozenset(wanted).intersection(hard)
@@ -123,33 +135,36 @@ class Quotas:
 
     def _total(self, namespace: str, default: str) -> Charges:
         """What the measured objects of a namespace take; all are looked at once, then only what changes."""
-        known = self._totals.get(namespace)
-        if known is not None and known[0] == default:
-            return known[1]
-        total: dict[str, Decimal] = {}
+        known = self._counts.get(namespace)
+        if known is not None and known.default_class == default:
+            return known.total
+        found = _Count(default, {}, {})
         for kind in filter(measured, self._memory.kinds()):
             for item in self._memory.table(kind).walk(namespace):
-                found = self._measured[item.uid] = charges(kind, item.object(), default_class=default)
-                _sum(total, found, 1)
-        self._totals[namespace] = (default, total)
-        return total
+                found.charges[item.uid] = charges(kind, item.object(), default_class=default)
+                _sum(found.total, found.charges[item.uid], 1)
+        if self.of(namespace):
+            self._counts[namespace] = found
+        return found.total
 
     def changed(self, change: Change) -> None:
         """Follow a change that memory has."""
-        before = self._measured.pop(change.item.uid, None)
-        known = self._totals.get(change.item.namespace)
+        item, gone = change.item, change.type is EventType.DELETED
+        self._settle(Place(change.kind, item.namespace, item.name))
+        if change.kind == self.kind and gone and not self.of(item.namespace):
+            self._counts.pop(item.namespace, None)
+        known = self._counts.get(item.namespace)
         if known is None or not measured(change.kind):
             return
-        default, total = known
+        before = known.charges.pop(item.uid, None)
         if before is not None:
-            _sum(total, before, -1)
+            _sum(known.total, before, -1)
         elif change.type is not EventType.ADDED:
-            del self._totals[change.item.namespace]
+            del self._counts[item.namespace]
             return
-        if change.type is not EventType.DELETED:
-            found = charges(change.kind, change.item.object(), default_class=default)
-            self._measured[change.item.uid] = found
-            _sum(total, found, 1)
+        if not gone:
+            known.charges[item.uid] = charges(change.kind, item.object(), default_class=known.default_class)
+            _sum(known.total, known.charges[item.uid], 1)
 
     def _default_class(self) -> str:
         if self._classes is None:
@@ -185,8 +200,17 @@ def _add(found: dict[str, Decimal], more: Charges) -> None:
 
 
 def _sum(total: dict[str, Decimal], more: Charges, sign: int) -> None:
+    """Add or take away; what comes to nothing leaves no entry."""
     for name, amount in more.items():
-        total[name] = total.get(name, Decimal(0)) + sign * amount
+        left = total.get(name, Decimal(0)) + sign * amount
+        if left:
+            total[name] = left
+        else:
+            total.pop(name, None)
+
+
+def _positive(amounts: Charges) -> dict[str, Decimal]:
+    return {name: amount for name, amount in amounts.items() if amount > 0}
 
 
 def _listed(names: Sequence[str], amounts: Mapping[str, Decimal]) -> str:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import sys
+import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +245,100 @@ async def test_a_namespace_takes_no_more_than_its_share_of_the_store(tmp_path: P
         assert await make(41) is None
         small = {"metadata": {"name": third}, "data": {"k": "v"}}
         await store.update(CONFIG_MAP, NS, third, small, write=ALICE)
+
+
+@asynccontextmanager
+async def nothing_is_written(store: EmbeddedStore) -> AsyncIterator[None]:
+    """The writer thread stands still, with whatever is handed to it waiting."""
+    gate = threading.Event()
+    held = asyncio.ensure_future(store._engine.read(lambda _: gate.wait(30)))
+    await asyncio.sleep(0)
+    try:
+        yield
+    finally:
+        gate.set()
+        await held
+
+
+async def on_its_way(store: EmbeddedStore, write: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    """``write``, begun, and known to wait for the writer thread."""
+    task = asyncio.create_task(write)
+    while not store._ledger.writing_in(NS):
+        await asyncio.sleep(0)
+    return task
+
+
+async def test_what_a_write_gives_back_is_free_once_it_is_written_and_not_before(tmp_path: Path) -> None:
+    async with opened_store(await opened(tmp_path, namespace_bytes=1 << 20)) as store:
+        await store.create(NAMESPACE, "", {"metadata": {"name": NS}})
+        await limit(store, requests_storage="10Gi")
+        much = "v" * (900 << 10)
+        await store.create(CONFIG_MAP, NS, {"metadata": {"name": "a"}, "data": {"k": much}}, write=ALICE)
+        await store.create(VIRTUAL_DISK, NS, disk("a", "9Gi"), write=ALICE)
+
+        async def in_vain(write: Coroutine[Any, Any, Any]) -> str:
+            with pytest.raises(QuotaExceeded) as caught:
+                await write
+            return caught.value.message
+
+        def bigger_disk() -> Coroutine[Any, Any, Any]:
+            return store.create(VIRTUAL_DISK, NS, disk("b", "9Gi"), write=ALICE)
+
+        def bigger_map() -> Coroutine[Any, Any, Any]:
+            return store.create(CONFIG_MAP, NS, {"metadata": {"name": "b"}, "data": {"k": much}}, write=ALICE)
+
+        async with nothing_is_written(store), asyncio.timeout(20):
+            smaller = {"spec": {"persistentVolumeClaim": {"size": "1Gi"}}}
+            shrink = await on_its_way(store, store.patch(VIRTUAL_DISK, NS, "a", PatchType.MERGE, smaller))
+            assert "used: requests.storage=9Gi" in await in_vain(bigger_disk())
+        await shrink
+        await bigger_disk()
+
+        async with nothing_is_written(store), asyncio.timeout(20):
+            emptied = store.update(CONFIG_MAP, NS, "a", {"metadata": {"name": "a"}})
+            shrink = await on_its_way(store, emptied)
+            assert "store.namespace_bytes" in await in_vain(bigger_map())
+        await shrink
+        await bigger_map()
+
+
+async def test_writes_on_their_way_cost_the_next_one_nothing_and_a_namespace_that_went_is_forgotten(
+    store: EmbeddedStore,
+) -> None:
+    await limit(store, configmaps="100000", requests_storage="1Pi")
+    quotas = store._quotas
+
+    async def make(number: int) -> None:
+        await store.create(VIRTUAL_DISK, NS, disk(f"d{number}", "1Gi"), write=ALICE)
+
+    calls = 0
+
+    def counting(*_: Any) -> None:
+        nonlocal calls
+        calls += 1
+
+    async with nothing_is_written(store), asyncio.timeout(60):
+        tasks = [await on_its_way(store, make(number)) for number in range(300)]
+        while len(quotas._pending) < len(tasks):
+            await asyncio.sleep(0)
+        names = frozenset({"requests.storage"})
+        assert quotas.used(NS, names) == {"requests.storage": 300 << 30}
+        sys.setprofile(counting)
+        try:
+            quotas.used(NS, names)
+        finally:
+            sys.setprofile(None)
+    assert calls < 300
+    await asyncio.gather(*tasks)
+    assert quotas.used(NS, names) == {"requests.storage": 300 << 30}
+    assert not quotas._pending
+    assert not quotas._pending_total
+    await store.delete(NAMESPACE, "", NS)
+    async with asyncio.timeout(20), store.watch(NAMESPACE) as watch:
+        async for event in watch:
+            if event.item.name == NS and event.type == "DELETED":
+                break
+    assert not quotas._counts
 
 
 def size_of(folder: Path) -> int:
