@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hyperd.client.home import Home
-from hyperd.client.kinds import Resource
+from hyperd.client.resource import Resource
 from hyperd.errors import Expired, Forbidden, HyperdError, NotFound, ServiceUnavailable, Timeout
 
 if TYPE_CHECKING:

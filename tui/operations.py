@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hyperd.client.kinds import Resource
+from hyperd.client.resource import Resource
 from tui.fleet import Key, Object
 
 OPERATION = Resource(

@@ -18,7 +18,7 @@ from hyperd.errors import BadRequest, Cause, Invalid
 from hyperd.resources.kind import Kind
 from hyperd.resources.metadata import quoted
 from hyperd.store.interface import FieldValidation, Preconditions, Propagation, Selector
-from hyperd.store.listing import parse_version
+from hyperd.store.paging import parse_version
 
 _MATCHES = ("Exact", "NotOlderThan")
 _MAX_MANAGER = 128

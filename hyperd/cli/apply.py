@@ -11,7 +11,7 @@ from hyperd.cli.options import client_of, seconds
 from hyperd.cli.printing import document, emit, object_name
 from hyperd.client import kinds
 from hyperd.client.health import Level, health
-from hyperd.client.kinds import Resource
+from hyperd.client.resource import Resource
 from hyperd.client.sync import Client
 from hyperd.errors import AlreadyExists, BadRequest
 

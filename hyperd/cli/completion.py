@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from hyperd.cli.main import COMMANDS
+from hyperd.cli.commands import COMMANDS
 from hyperd.cli.options import parser_for
 from hyperd.cli.printing import emit
 from hyperd.client import kinds, sanitize
-from hyperd.client.home import find
+from hyperd.client.finding import find
 from hyperd.client.sync import Client
 from hyperd.errors import BadRequest, HyperdError
 
@@ -100,7 +100,7 @@ def _words(before: list[str], current: str) -> list[str]:
     if command == "completion":
         return sorted(SCRIPTS)
     if previous in ("--context",):
-        from hyperd.client.home import kubeconfig_paths
+        from hyperd.client.finding import kubeconfig_paths
         from hyperd.client.kubeconfig import load
 
         return load(kubeconfig_paths(flags.get("--kubeconfig", ""))).contexts

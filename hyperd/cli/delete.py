@@ -8,7 +8,7 @@ import time
 from hyperd.cli.options import client_of, seconds
 from hyperd.cli.printing import emit, object_name
 from hyperd.client import kinds
-from hyperd.client.kinds import Resource
+from hyperd.client.resource import Resource
 from hyperd.client.sync import Client
 from hyperd.errors import BadRequest, Expired, NotFound, Timeout
 

@@ -11,7 +11,7 @@ from hyperd.cli.printing import TablePrinter
 from hyperd.client import kinds, sanitize
 from hyperd.client.ages import age
 from hyperd.client.health import conditions, health
-from hyperd.client.kinds import Resource
+from hyperd.client.resource import Resource
 from hyperd.client.sync import Client
 from hyperd.client.yamltext import dump
 from hyperd.errors import HyperdError
@@ -56,9 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
 def events_of(client: Client, obj: dict[str, Any]) -> list[dict[str, Any]]:
     """The object's events, oldest first; none where events cannot be read."""
-    events = kinds.Resource(
-        group="", version="v1", kind="Event", plural="events", singular="event", namespaced=True
-    )
+    events = Resource(group="", version="v1", kind="Event", plural="events", singular="event", namespaced=True)
     metadata = obj["metadata"]
     fields = f"involvedObject.name={metadata['name']}"
     if metadata.get("uid"):

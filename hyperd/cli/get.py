@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import argparse
     from typing import Any
 
-    from hyperd.client.kinds import Resource
+    from hyperd.client.resource import Resource
 
 EXAMPLES = """\
   hv get                         the kinds that the server has

@@ -9,7 +9,8 @@ import sys
 from typing import Any
 
 from hyperd.cli.options import seconds
-from hyperd.client.home import DEFAULT_NAMESPACE, DEFAULT_SOCKET, Home, find, kubeconfig_paths, local
+from hyperd.client.finding import find, kubeconfig_paths
+from hyperd.client.home import DEFAULT_NAMESPACE, DEFAULT_SOCKET, Home, local
 from hyperd.client.kubeconfig import load, merge, parse, renamed
 from hyperd.client.sync import Client
 from hyperd.client.yamltext import dump

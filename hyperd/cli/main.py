@@ -5,36 +5,12 @@ from __future__ import annotations
 import os
 import sys
 
+from hyperd.cli.commands import COMMANDS
 from hyperd.cli.stdio import complain, give_up_output, mend
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-COMMANDS: dict[str, tuple[str, str]] = {
-    "get": ("get", "list objects, or show some"),
-    "describe": ("describe", "show an object with its conditions and events"),
-    "apply": ("apply", "create or change what manifests describe"),
-    "delete": ("delete", "delete objects"),
-    "watch": ("watch", "show a list that follows every change"),
-    "console": ("console", "open a machine's serial console"),
-    "log": ("log", "print what a machine's console said"),
-    "start": ("power", "start machines"),
-    "stop": ("power", "shut machines down"),
-    "restart": ("power", "restart machines"),
-    "tui": ("tui", "open the terminal interface"),
-    "kubeconfig": ("kubeconfig", "print or merge the kubeconfig for kubectl"),
-    "token": ("token", "make, list and revoke tokens, by which others reach this home"),
-    "audit": ("audit", "show who did what on this host"),
-    "gc": ("gc", "remove images and files that no object owns"),
-    "backup": ("backup", "copy all objects of this hyperd into a file, while it runs"),
-    "restore": ("restore", "put such a file in the place of the objects of a stopped hyperd"),
-    "curl": ("curl", "send one request to the API"),
-    "doctor": ("doctor", "say what is wrong with this host, and what mends it"),
-    "completion": ("completion", "print a shell's completion script"),
-    "version": ("version", "print the versions of hv and of the server"),
-}
-"""Command → module of ``hyperd.cli`` and one line of help."""
 
 _SHAPELESS = (KeyError, IndexError, TypeError, AttributeError, ValueError, RecursionError)
 

@@ -6,8 +6,10 @@ import argparse
 import os
 import sys
 
+from hyperd.cli.commands import COMMANDS
 from hyperd.client import sanitize
-from hyperd.client.home import Home, find
+from hyperd.client.finding import find
+from hyperd.client.home import Home
 from hyperd.client.sync import Client
 
 TYPE_CHECKING = False
@@ -32,8 +34,6 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 
 def parser_for(command: str, module: ModuleType) -> argparse.ArgumentParser:
     """The parser of one command: the module adds its arguments, ``EXAMPLES`` end its help."""
-    from hyperd.cli.main import COMMANDS
-
     examples = getattr(module, "EXAMPLES", {})
     text = examples.get(command, "") if isinstance(examples, dict) else examples
     parser = argparse.ArgumentParser(

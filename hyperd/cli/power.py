@@ -9,7 +9,7 @@ from typing import Any
 from hyperd.cli.options import client_of, seconds, target
 from hyperd.cli.printing import emit
 from hyperd.client import kinds, sanitize
-from hyperd.client.kinds import Resource
+from hyperd.client.resource import Resource
 from hyperd.client.sync import Client
 from hyperd.errors import BadRequest
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from hyperd.client.home import Home, find
+from hyperd.client.finding import find
+from hyperd.client.home import Home
 from hyperd.errors import BadRequest
 
 EXAMPLES = """\

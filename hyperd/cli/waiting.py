@@ -9,7 +9,8 @@ from typing import Any
 from hyperd.client import sanitize
 from hyperd.client.health import Level, condition, health
 from hyperd.client.hopeless import cannot_come
-from hyperd.client.kinds import Resource, built_in
+from hyperd.client.kinds import built_in
+from hyperd.client.resource import Resource
 from hyperd.client.sync import Client
 from hyperd.errors import BadRequest, Expired, Forbidden, NotFound, ServiceUnavailable, Timeout
 

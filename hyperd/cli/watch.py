@@ -11,7 +11,7 @@ from hyperd.cli import get
 from hyperd.cli.options import client_of, coloured
 from hyperd.cli.printing import TablePrinter
 from hyperd.client import kinds
-from hyperd.client.kinds import Resource
+from hyperd.client.resource import Resource
 from hyperd.client.sync import Client
 from hyperd.errors import Expired, ServiceUnavailable
 

@@ -16,7 +16,7 @@ import aiohttp
 from hyperd.client import failure, paths
 from hyperd.client.home import Home
 from hyperd.client.http1 import MAX_BODY
-from hyperd.client.kinds import Resource
+from hyperd.client.resource import Resource
 from hyperd.client.websocket import SUBPROTOCOL
 from hyperd.errors import BadRequest, Conflict, HyperdError, ServiceUnavailable, Timeout
 

@@ -1,8 +1,4 @@
-"""Where a home is and how to prove who asks; found from flags, the environment and the usual places.
-
-Order: ``--socket``, then ``--kubeconfig`` or ``--context``, then ``$HYPERD_SOCKET``, then ``$KUBECONFIG``, then
-the daemon's own socket, then ``~/.kube/config``. What is named explicitly wins; the local daemon is the default.
-"""
+"""Where a home is, and how to prove who asks."""
 
 from __future__ import annotations
 
@@ -68,38 +64,3 @@ def local(socket: str, *, namespace: str = "") -> Home:
         folder = os.path.dirname(folder)
     name = "local" if socket == DEFAULT_SOCKET else os.path.basename(folder) or "local"
     return Home(name=name, socket=socket, namespace=namespace or DEFAULT_NAMESPACE)
-
-
-def find(*, socket: str = "", kubeconfig: str = "", context: str = "", namespace: str = "") -> Home:
-    """The home that flags, environment and usual places name.
-
-    Raises BadRequest or NotFound with a sentence when a kubeconfig or context does not fit.
-    """
-    chosen = namespace or os.environ.get("HV_NAMESPACE", "")
-    if socket:
-        return local(socket, namespace=chosen)
-    if not (kubeconfig or context):
-        if named := os.environ.get("HYPERD_SOCKET"):
-            return local(named, namespace=chosen)
-        if not os.environ.get("KUBECONFIG") and (
-            os.path.exists(DEFAULT_SOCKET) or not os.path.exists(_user_kubeconfig())
-        ):
-            return local(DEFAULT_SOCKET, namespace=chosen)
-    from hyperd.client import kubeconfig as files
-
-    home = files.load(kubeconfig_paths(kubeconfig)).home(context)
-    if chosen:
-        home.namespace = chosen
-    return home
-
-
-def kubeconfig_paths(explicit: str = "") -> list[str]:
-    """The files to merge, as kubectl does: the flag, or ``$KUBECONFIG`` split at colons, or the user's file."""
-    if explicit:
-        return [explicit]
-    named = [path for path in os.environ.get("KUBECONFIG", "").split(":") if path]
-    return named or [_user_kubeconfig()]
-
-
-def _user_kubeconfig() -> str:
-    return os.path.expanduser("~/.kube/config")

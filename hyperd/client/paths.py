@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hyperd.client.kinds import Resource
+    from hyperd.client.resource import Resource
 
 
 def segment(value: str) -> str:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from typing import Any
 
-    from hyperd.client.kinds import Resource
+    from hyperd.client.resource import Resource
 
     Object = dict[str, Any]
 

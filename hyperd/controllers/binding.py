@@ -18,10 +18,10 @@ from hyperd.controllers import fitting, taints, usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.duty import disk_node, machine_node
 from hyperd.controllers.machine.dependencies import Dependencies, check_class
+from hyperd.controllers.machine.operations import active_operation, index_operations, machine_of
 from hyperd.controllers.machine.power import Situation, decide
 from hyperd.controllers.machine.room import allocatable, lacking, requested, total
 from hyperd.controllers.machine.status import TOLD_OFF, is_told_off, set_phase
-from hyperd.controllers.operation import active_operation, index_operations, machine_of
 from hyperd.controllers.placing import Places, least_used, name_of, told
 from hyperd.resources import names
 from hyperd.resources.all import (

@@ -19,7 +19,16 @@ from weakref import WeakValueDictionary
 from hyperd import clock
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine import applied
-from hyperd.controllers.machine.power import ActiveOperation
+from hyperd.controllers.machine.operations import (
+    FINISHED,
+    POWER_TYPES,
+    index_operations,
+    is_going,
+    machine_of,
+    of_machine,
+    phase_of,
+    since_end,
+)
 from hyperd.controllers.unbuilt import name_unbuilt_fields
 from hyperd.crashpoints import CrashPoint, reached
 from hyperd.resources import names
@@ -28,14 +37,10 @@ from hyperd.resources.conditions import set_condition
 from hyperd.resources.kind import Kind, Object
 from hyperd.resources.virtual_machine_operation import supersedes
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
-from hyperd.runtime.informer import Informer
 from hyperd.runtime.recorder import EventLevel
 from hyperd.runtime.status import remove_finalizer, update_status
 from hyperd.store.interface import EventType, Item, Preconditions
 
-MACHINE_INDEX = "machine"
-POWER_TYPES = ("Start", "Stop", "Restart")
-FINISHED = ("Completed", "Failed", "Superseded")
 _BUSY_SECONDS = 0.05
 
 _POLICIES = {
@@ -48,42 +53,6 @@ _PHASES = {
     "Stop": ("Running", "Degraded", "Starting", "Pause", "Pending"),
     "Restart": ("Running", "Degraded", "Starting", "Pause"),
 }
-
-
-def index_operations(operations: Informer) -> None:
-    """Make operations findable by their machine."""
-    operations.add_index(MACHINE_INDEX, _machine_values)
-
-
-def machine_of(item: Item) -> Iterable[Key]:
-    """The machine that an operation is for."""
-    yield Key(item.namespace, item.object()["spec"].get("virtualMachineName", ""))
-
-
-def of_machine(operations: Informer, namespace: str, name: str) -> list[Object]:
-    """The operations of a machine, in no order of time."""
-    found = [item.object() for item in operations.by_index(MACHINE_INDEX, f"{namespace}/{name}")]
-    return sorted(found, key=lambda op: str(op["metadata"]["uid"]))
-
-
-def phase_of(op: Object) -> str:
-    """The operation's phase; empty before it was looked at."""
-    return (op.get("status") or {}).get("phase") or ""
-
-
-def active_operation(operations: Informer, namespace: str, name: str) -> ActiveOperation | None:
-    """The power operation that the machine is to follow now: one in progress that none takes over from."""
-    going = [op for op in of_machine(operations, namespace, name) if _is_going(op)]
-    for op in going:
-        if not any(supersedes(other["spec"], op["spec"]) for other in going):
-            meta, spec = op["metadata"], op["spec"]
-            return ActiveOperation(meta["uid"], spec["type"], bool(spec.get("force")), meta["name"])
-    return None
-
-
-def _is_going(op: Object) -> bool:
-    going = phase_of(op) == "InProgress" and op["spec"]["type"] in POWER_TYPES
-    return going and not op["metadata"].get("deletionTimestamp")
 
 
 class OperationController(Controller):
@@ -109,10 +78,7 @@ class OperationController(Controller):
         return {VIRTUAL_MACHINE: self._of_machine}
 
     def _of_machine(self, item: Item) -> Iterable[Key]:
-        return [
-            Key(op.namespace, op.name)
-            for op in self._operations.by_index(MACHINE_INDEX, f"{item.namespace}/{item.name}")
-        ]
+        return [_key(op) for op in of_machine(self._operations, item.namespace, item.name)]
 
     def on_own(self, type_: EventType, old: Item | None, new: Item | None) -> None:
         """What becomes of an operation concerns the machine's others."""
@@ -121,9 +87,9 @@ class OperationController(Controller):
             self._accepted.pop(old.uid, None)
         for item in (old, new):
             for machine in () if item is None else machine_of(item):
-                for op in self._operations.by_index(MACHINE_INDEX, f"{machine.namespace}/{machine.name}"):
-                    if phase_of(op.object()) not in FINISHED:
-                        self.enqueue(Key(op.namespace, op.name))
+                for op in of_machine(self._operations, machine.namespace, machine.name):
+                    if phase_of(op) not in FINISHED:
+                        self.enqueue(_key(op))
 
     async def reconcile(self, key: Key) -> Result | None:
         before = self._operations.get(*key)
@@ -155,7 +121,7 @@ class OperationController(Controller):
                 others = self._others(before)
                 if any(_is_new(op) and supersedes(before["spec"], op["spec"]) for op in others):
                     return None
-                self._accept(after, machine, [op for op in others if _is_going(op)])
+                self._accept(after, machine, [op for op in others if is_going(op)])
                 stored = await self._write(before, after)
                 shown = self._operations.get(*key)
                 if shown is not None and _is_new(shown):
@@ -227,7 +193,7 @@ class OperationController(Controller):
             return None
         uid = op["metadata"]["uid"]
         all_ = of_machine(self._operations, op["metadata"]["namespace"], name)
-        going = [other for other in all_ if _is_going(other) and other["metadata"]["uid"] != uid]
+        going = [other for other in all_ if is_going(other) and other["metadata"]["uid"] != uid]
         if any(supersedes(other["spec"], op["spec"]) for other in going):
             op["status"]["phase"] = "Superseded"
             set_condition(op, "Completed", True, reason="Superseded", message="A later operation took over.")
@@ -295,10 +261,5 @@ def _is_new(op: Object) -> bool:
     return phase_of(op) in ("", "Pending") and not op["metadata"].get("deletionTimestamp")
 
 
-def since_end(op: Object) -> float:
-    """Seconds since the operation ended, no more than are sure."""
-    return clock.passed((op.get("status") or {}).get("retentionTimer") or {})
-
-
-def _machine_values(op: Object) -> list[str]:
-    return [f"{op['metadata']['namespace']}/{op['spec'].get('virtualMachineName', '')}"]
+def _key(op: Object) -> Key:
+    return Key(op["metadata"]["namespace"], op["metadata"]["name"])

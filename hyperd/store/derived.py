@@ -18,9 +18,9 @@ from hyperd.resources.kind import Kind, Object, Registry
 from hyperd.resources.names import GROUP, SYSTEM_NAMESPACE
 from hyperd.resources.storage_class import PROVISIONER
 from hyperd.store.interface import EVERYTHING, EventType, Item, Listing, Selector, Store, Watch, WatchEvent
-from hyperd.store.listing import make_token, read_token
-from hyperd.store.memory import Name, not_found
-from hyperd.store.records import Stored
+from hyperd.store.memory import not_found
+from hyperd.store.paging import make_token, read_token
+from hyperd.store.records import Name, Stored
 from hyperd.store.selecting import check_selector, selects
 
 Derive = Callable[[Object], Object | None]

@@ -35,7 +35,7 @@ from hyperd.store.interface import (
 )
 from hyperd.store.kubernetes_client import KubernetesClient, can_be_segment, collection_path, object_path
 from hyperd.store.kubernetes_watch import KubernetesWatch
-from hyperd.store.listing import parse_version
+from hyperd.store.paging import parse_version
 
 _ANYTHING = Preconditions()
 _NO_CONFIGURATION = "failed to create typed patch object"

@@ -8,24 +8,14 @@ with 410, and with a fresh token for who does not mind.
 
 from __future__ import annotations
 
-import base64
-import binascii
-from typing import Any
-
-import orjson
-
-from hyperd.errors import BadRequest, Cause, Expired, Timeout
+from hyperd.errors import Expired
 from hyperd.resources.kind import Kind
-from hyperd.resources.metadata import quoted
 from hyperd.store.interface import Listing, Selector
-from hyperd.store.memory import Memory, Name
-from hyperd.store.records import Stored
+from hyperd.store.memory import Memory
+from hyperd.store.paging import INCONSISTENT, check_version, make_token, read_token
+from hyperd.store.records import Name, Stored
 from hyperd.store.selecting import check_selector, exact_name, selects
 
-_MATCHES = ("", "Exact", "NotOlderThan")
-_MAX_VERSION = (1 << 64) - 1
-_INCONSISTENT = -1
-"""In a token: go on behind the name, at the version of then."""
 _TOO_OLD = (
     "The provided continue parameter is too old to display a consistent list result. You can start a new list "
     "without the continue parameter, or use the continue token in this response to retrieve the remainder of the "
@@ -52,13 +42,13 @@ def list_objects(
     rv = memory.rv
     if continue_token:
         rv, after = read_token(continue_token)
-        if rv == _INCONSISTENT:
+        if rv == INCONSISTENT:
             rv = memory.rv
         elif not floor <= rv <= memory.rv:
             # Older than what a watch can replay, or of a history that a restore has ended.
-            raise Expired(_TOO_OLD, continue_token=make_token(_INCONSISTENT, after))
+            raise Expired(_TOO_OLD, continue_token=make_token(INCONSISTENT, after))
     else:
-        _check_version(resource_version, match, memory.rv)
+        check_version(resource_version, match, memory.rv)
     items = _matching(memory, kind, namespace, selector, after)
     if not limit or len(items) <= limit:
         return Listing(items, str(rv))
@@ -66,24 +56,6 @@ def list_objects(
     # With a selector Kubernetes does not tell how many remain either.
     remaining = None if selector else len(items) - limit
     return Listing(items[:limit], str(rv), make_token(rv, (last.namespace, last.name)), remaining)
-
-
-def parse_version(text: str) -> int:
-    """A resourceVersion that a client sent. Raises BadRequest."""
-    if text.isascii() and text.isdecimal() and len(text) <= 20 and (version := int(text)) <= _MAX_VERSION:
-        return version
-    raise BadRequest(
-        f"invalid resource version: resourceVersion: Invalid value: {quoted(text[:64])}: it is not one that the "
-        "server gave out"
-    )
-
-
-def check_not_newer(wanted: int, current: int) -> None:
-    """Raises Timeout for a version of the future, with the cause by which clients know to list anew."""
-    if wanted > current:
-        text = f"Too large resource version: {wanted}, current: {current}"
-        cause = Cause("", "Too large resource version", "ResourceVersionTooLarge")
-        raise Timeout(f"Timeout: {text}", causes=[cause], retry_after_seconds=1)
 
 
 def _matching(
@@ -98,33 +70,3 @@ def _matching(
     if not selector:
         return candidates
     return [item for item in candidates if selects(kind, selector, item)]
-
-
-def _check_version(resource_version: str, match: str, current: int) -> None:
-    if match not in _MATCHES:
-        raise BadRequest(f'resourceVersionMatch "{match[:64]}" is not one of Exact, NotOlderThan')
-    if not resource_version:
-        if match:
-            raise BadRequest("resourceVersionMatch is forbidden unless resourceVersion is provided")
-        return
-    wanted = parse_version(resource_version)
-    check_not_newer(wanted, current)
-    if match == "Exact" and wanted == 0:
-        raise BadRequest('resourceVersionMatch "Exact" is forbidden for resourceVersion "0"')
-    if match == "Exact" and wanted != current:
-        raise Expired(f"The resourceVersion for the provided list is too old: {wanted}, only {current} is kept.")
-
-
-def make_token(rv: int, last: Name) -> str:
-    return base64.urlsafe_b64encode(orjson.dumps([rv, *last])).decode().rstrip("=")
-
-
-def read_token(token: str) -> tuple[int, Name]:
-    try:
-        decoded: Any = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-    except (binascii.Error, ValueError):
-        decoded = None
-    match decoded:
-        case [int(rv), str(namespace), str(name)] if rv >= _INCONSISTENT:
-            return rv, (namespace, name)
-    raise BadRequest("continue key is not valid: it is not one that this server gave out")

@@ -14,12 +14,9 @@ from hyperd.errors import NotFound
 from hyperd.resources.kind import Kind, Registry
 from hyperd.store.engine import ObjectRow
 from hyperd.store.interface import EventType
-from hyperd.store.records import Change, Stored
+from hyperd.store.records import Change, Name, Stored
 
 _log = logging.getLogger(__name__)
-
-Name = tuple[str, str]
-"""(namespace, name) within a kind."""
 
 
 class Place(NamedTuple):

@@ -21,6 +21,9 @@ Facts = tuple[tuple[tuple[str, str], ...], tuple[str, ...]]
 
 NO_FACTS: Facts = ((), ())
 
+Name = tuple[str, str]
+"""(namespace, name) within a kind."""
+
 VERSIONS_PER_SECOND = 1000
 """At a start the counter of resourceVersions is at least so many times the Unix time: see ``Ledger.begin``."""
 

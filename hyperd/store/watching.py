@@ -18,8 +18,8 @@ from hyperd.errors import Expired, ServiceUnavailable
 from hyperd.resources.kind import Kind
 from hyperd.store.engine import Engine
 from hyperd.store.interface import EventType, Item, Selector, WatchEvent
-from hyperd.store.listing import check_not_newer, parse_version
 from hyperd.store.memory import Memory
+from hyperd.store.paging import check_not_newer, parse_version
 from hyperd.store.records import Change, Stored, changes_of
 from hyperd.store.selecting import check_selector, seen_as, selects
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from hyperd.client import home, kinds, websocket
-from hyperd.client.kinds import Resource
+from hyperd.client.resource import Resource
 from hyperd.client.sync import Client
 from hyperd.errors import Timeout
 from tests.host.node import Node, NodeProcess, wait_until

@@ -4,7 +4,7 @@ asked for again, later each time.
 
 from __future__ import annotations
 
-from hyperd.controllers.operation import FINISHED, of_machine, phase_of, since_end
+from hyperd.controllers.machine.operations import FINISHED, of_machine, phase_of, since_end
 from hyperd.errors import AlreadyExists
 from hyperd.resources import names
 from hyperd.resources.all import VIRTUAL_MACHINE_OPERATION

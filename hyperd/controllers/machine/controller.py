@@ -11,11 +11,10 @@ import logging
 from collections.abc import Iterable, Mapping
 
 from hyperd import clock
-from hyperd.controllers import operation as operations
 from hyperd.controllers import usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.duty import machine_node
-from hyperd.controllers.machine import applied, status
+from hyperd.controllers.machine import applied, operations, status
 from hyperd.controllers.machine.approval import restart_if_approved
 from hyperd.controllers.machine.dependencies import Dependencies, Resolver, machine_key
 from hyperd.controllers.machine.ending import Ends

@@ -11,9 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from hyperd import clock
-from hyperd.controllers import operation as operations
 from hyperd.controllers.context import Context
-from hyperd.controllers.machine import applied, status
+from hyperd.controllers.machine import applied, operations, status
 from hyperd.controllers.machine.dependencies import Dependencies
 from hyperd.controllers.machine.instance import Instances
 from hyperd.controllers.machine.power import Action, Decision

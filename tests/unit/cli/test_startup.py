@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from hyperd.cli.main import COMMANDS
+from hyperd.cli.commands import COMMANDS
 from tests.unit.cli.conftest import ROOT, Hv
 
 SLOW = {
@@ -45,7 +45,7 @@ async def test_a_list_imports_nothing_slow(hv: Hv, arguments: tuple[str, ...]) -
 def test_no_command_needs_the_daemon_s_libraries_to_be_imported() -> None:
     program = (
         "import sys, importlib\n"
-        "from hyperd.cli.main import COMMANDS\n"
+        "from hyperd.cli.commands import COMMANDS\n"
         "for module, _ in COMMANDS.values():\n"
         "    if module != 'doctor': importlib.import_module('hyperd.cli.' + module)\n"
         "print(*{'libvirt', 'pydantic', 'aiohttp', 'textual', 'apsw', 'yaml'} & set(sys.modules))\n"

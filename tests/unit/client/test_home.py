@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from hyperd.client.home import DEFAULT_SOCKET, find
+from hyperd.client.finding import find
+from hyperd.client.home import DEFAULT_SOCKET
 from hyperd.client.kubeconfig import load, merge
 from hyperd.errors import BadRequest, NotFound
 
