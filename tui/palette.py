@@ -3,29 +3,44 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Protocol, runtime_checkable
 
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 
 from hyperd.client import sanitize
-from tui.actions import ACTIONS
+from tui.actions import ACTIONS, Action
+from tui.fleet import Fleet, Key
 from tui.views import VIEWS
 
-if TYPE_CHECKING:
-    from tui.screens.main import MainScreen
-
 _MOST_OBJECTS = 50
+
+
+@runtime_checkable
+class Acts(Protocol):
+    """A screen from which the palette can be opened."""
+
+    fleet: Fleet
+
+    def allows(self, action: Action) -> bool:
+        """Whether the action can be done now."""
+        ...
+
+    def perform(self, action_id: str) -> None:
+        """Do it."""
+        ...
+
+    def go_to(self, plural: str, key: Key) -> None:
+        """Show the object in its list."""
+        ...
 
 
 class Everything(Provider):
     """What can be done now, and where one can go."""
 
     @property
-    def _main(self) -> MainScreen:
-        from tui.screens.main import MainScreen
-
+    def _main(self) -> Acts:
         screen = self.screen
-        assert isinstance(screen, MainScreen)  # noqa: S101  the palette is opened from there alone
+        assert isinstance(screen, Acts)  # noqa: S101  the palette is opened from there alone
         return screen
 
     async def discover(self) -> Hits:
