@@ -23,6 +23,8 @@ from tests.unit.resources.samples import examples
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
+OWNER = {"apiVersion": "v1", "kind": "Namespace", "name": "default", "uid": "0c4e4a3e-8a3c-4b8f-9d8e-1f7d9a6f3a11"}
+
 
 def test_all_of_it_is_applied_at_once(installed: Installed) -> None:
     # Of kinds that another test of the run applied server-side, kubectl says that it will keep notes from now on.
@@ -63,10 +65,14 @@ def test_applying_again_keeps_the_ca(installed: Installed) -> None:
         ({"metadata": {"labels": {"cpu-model.node.virtualization.deckhouse.io/Nehalem": "true"}}}, ""),
         ({"metadata": {"labels": {"node-role.kubernetes.io/control-plane": ""}}}, "only labels of virtualization"),
         ({"metadata": {"labels": {"kept": None}}}, "only labels of virtualization"),
+        ({"metadata": {"labels": {"my-virtualization.deckhouse.io/a": ""}}}, "only labels of virtualization"),
+        ({"metadata": {"labels": {"virtualization.deckhouse.io": ""}}}, "only labels of virtualization"),
         ({"metadata": {"annotations": {"a": "b"}}}, "nothing of a node but its labels"),
+        ({"metadata": {"finalizers": ["example.org/a"]}}, "nothing of a node but its labels"),
+        ({"metadata": {"ownerReferences": [OWNER]}}, "nothing of a node but its labels"),
         ({"spec": {"unschedulable": True}}, "nothing of a node but its labels"),
     ],
-    ids=["kvm", "model", "role", "removed", "annotation", "cordon"],
+    ids=["kvm", "model", "role", "removed", "other-group", "bare", "annotation", "finalizer", "owner", "cordon"],
 )
 def test_hyperd_labels_nodes_and_no_more(installed: Installed, patch: Object, refusal: str) -> None:
     account = installed.account_kubeconfig()
@@ -123,6 +129,8 @@ async def test_a_status_is_written_by_hyperd_and_root(installed: Installed) -> N
     ada, hyperd, root = stores
     tried = {obj["kind"]: obj for obj in examples()}
     assert set(tried) == {kind.kind for kind in KINDS if not kind.core}
+    # No class is the default here, unless another test of the run made one.
+    tried["VirtualMachine"]["spec"] |= {"virtualMachineClassName": "a", "cpu": {"cores": 1, "coreFraction": "5%"}}
     patch: Object = {"status": {"observedGeneration": 7}}
     to_status: dict[str, Any] = {"subresource": "status", "write": Write(dry_run=True)}
     for obj in tried.values():
