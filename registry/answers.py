@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from email.utils import parsedate_to_datetime
 
 import aiohttp
@@ -19,11 +19,14 @@ LONGEST_DELAY_SECONDS = 3600.0
 _NO_SPACE = (b'"Err":28', b"no space left on device", b"disk quota exceeded")
 
 
-async def blocks_of(content: aiohttp.StreamReader, size: int = BLOCK_BYTES) -> AsyncIterator[bytes]:
-    """The body in blocks of at least ``size`` bytes (and at most a read more), the last one shorter."""
+async def blocks_of(read: Callable[[], Awaitable[bytes]], size: int = BLOCK_BYTES) -> AsyncIterator[bytes]:
+    """What ``read`` gives until that is empty, in blocks of at least ``size`` bytes, the last one shorter.
+
+    A block has at most one read more.
+    """
     pieces: list[bytes] = []
     held = 0
-    while piece := await content.readany():
+    while piece := await read():
         pieces.append(piece)
         held += len(piece)
         if held >= size:
@@ -31,6 +34,13 @@ async def blocks_of(content: aiohttp.StreamReader, size: int = BLOCK_BYTES) -> A
             pieces, held = [], 0
     if held:
         yield b"".join(pieces)
+
+
+async def reading(blocks: AsyncIterator[bytes], translation: AbstractContextManager[None]) -> AsyncIterator[bytes]:
+    """``blocks``; ``translation`` is of what reading them raises, and not of what fails in the reader's hands."""
+    with translation:
+        async for block in blocks:
+            yield block
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -49,9 +59,10 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return None
 
 
-async def read_document(response: aiohttp.ClientResponse) -> bytes:
-    """A small body; PermanentError when it is not small."""
-    body = b"".join([block async for block in _up_to(response.content, MAX_DOCUMENT_BYTES + 1)])
+async def read_document(response: aiohttp.ClientResponse, registry: str) -> bytes:
+    """A small body; PermanentError when it is not small, ServiceUnavailable when ``registry`` breaks it off."""
+    with translated(registry):
+        body = b"".join([block async for block in _up_to(response.content, MAX_DOCUMENT_BYTES + 1)])
     if len(body) > MAX_DOCUMENT_BYTES:
         raise PermanentError(f"The registry answered with more than {MAX_DOCUMENT_BYTES} bytes of metadata.")
     return body

@@ -22,7 +22,7 @@ from yarl import URL
 
 from hyperd.errors import HyperdError, NotFound, PermanentError, TemporaryError
 from hyperd.settings import Settings
-from registry.answers import MAX_DOCUMENT_BYTES, blocks_of, read_document, refusal, translated
+from registry.answers import MAX_DOCUMENT_BYTES, blocks_of, read_document, reading, refusal, translated
 from registry.connector import WideUnixConnector
 from registry.gate import WriteGate
 from registry.layout import MANIFEST_TYPE
@@ -114,13 +114,13 @@ class RegistryClient:
     async def manifest(self, repository: str, tag: str) -> tuple[str, dict[str, Any]]:
         """Digest and content of a manifest; the digest is that of what came."""
         async with self.request("GET", self._manifest_url(repository, tag), headers=_ACCEPT) as response:
-            body = await read_document(response)
+            body = await read_document(response, self.endpoint.name)
         return digest_of(body), _object(body, f"The manifest of {repository}:{tag}")
 
     async def manifest_bytes(self, repository: str, tag: str) -> bytes:
         """A manifest as it is stored."""
         async with self.request("GET", self._manifest_url(repository, tag), headers=_ACCEPT) as response:
-            return await read_document(response)
+            return await read_document(response, self.endpoint.name)
 
     async def put_manifest(self, repository: str, tag: str, body: bytes) -> str:
         """Tag an image; returns the manifest's digest."""
@@ -185,7 +185,7 @@ class RegistryClient:
     async def get_blob(self, repository: str, digest: str) -> bytes:
         """A small blob, checked against its digest."""
         async with self._get(self._blob_url(repository, digest)) as response:
-            body = await read_document(response)
+            body = await read_document(response, self.endpoint.name)
         if digest_of(body) != digest:
             raise TemporaryError(f"Blob {digest} of {repository} is damaged in the registry.")
         return body
@@ -194,7 +194,7 @@ class RegistryClient:
     async def open_blob(self, repository: str, digest: str) -> AsyncIterator[AsyncIterator[bytes]]:
         """A blob's bytes as they come, in blocks of about 2 MiB; the caller checks the digest."""
         async with self._get(self._blob_url(repository, digest)) as response:
-            yield blocks_of(response.content)
+            yield reading(blocks_of(response.content.readany), translated(self.endpoint.name))
 
     @asynccontextmanager
     async def request(
@@ -208,12 +208,14 @@ class RegistryClient:
         """One request to the registry, with our credentials; a refusal is raised."""
         session = self._open_session()
         with translated(self.endpoint.name):
-            async with session.request(
+            response = await session.request(
                 method, url, data=data, headers={**headers, **self._credentials()}, allow_redirects=False
-            ) as response:
-                if response.status >= 400:
+            )
+        async with response:
+            if response.status >= 400:
+                with translated(self.endpoint.name):
                     raise refusal(response, await response.content.read(MAX_DOCUMENT_BYTES))
-                yield response
+            yield response
 
     def own(self, location: str) -> URL:
         """An upload's next address, on our registry's host whatever the answer says."""
@@ -232,16 +234,17 @@ class RegistryClient:
             target = url.join(URL(response.headers.get("Location", ""), encoded=True))
         session = self._open_session()
         with translated(self.endpoint.name):
-            async with session.get(target, max_redirects=_MAX_REDIRECTS) as response:
-                if response.status >= 400:
-                    raise refusal(response, b"")
-                yield response
+            response = await session.get(target, max_redirects=_MAX_REDIRECTS)
+        async with response:
+            if response.status >= 400:
+                raise refusal(response, b"")
+            yield response
 
     async def _pages(self, url: URL) -> AsyncIterator[dict[str, Any]]:
         page = url.update_query(n=_PAGE)
         for _ in range(_MAX_PAGES):
             async with self.request("GET", page) as response:
-                body = await read_document(response)
+                body = await read_document(response, self.endpoint.name)
                 following = response.links.get("next")
             yield _object(body, f"A list of the registry {self.endpoint.name}")
             if not following:

@@ -21,7 +21,7 @@ from hyperd.errors import HyperdError, PermanentError, TemporaryError
 from hyperd.imagefile.detect import FAILED
 from hyperd.settings import ImportSettings, Settings
 from registry.addresses import AddressGuard
-from registry.answers import retry_after
+from registry.answers import reading, retry_after
 from registry.pace import Pace, paced_blocks
 from registry.urls import Target, parse, shown
 from registry.wire import connector
@@ -72,9 +72,10 @@ async def open_source(
             raise TemporaryError(
                 f"{first.host} does not answer: no content within {seconds:g} seconds.", key=FAILED
             ) from err
-        with _told(target.host):
-            pace = Pace(target.host, seconds=limits.read_timeout_seconds, speed=limits.slowest_bytes_per_second)
-            yield _accept(response, paced_blocks(response.content, pace, received=received))
+        pace = Pace(target.host, seconds=limits.read_timeout_seconds, speed=limits.slowest_bytes_per_second)
+        # Around the reading alone: what fails in the hands of who reads is not the source's fault.
+        blocks = reading(paced_blocks(response.content, pace, received=received), _told(target.host))
+        yield _accept(response, blocks)
 
 
 async def _follow(
@@ -99,18 +100,17 @@ async def _get(
 ) -> AsyncIterator[aiohttp.ClientResponse]:
     addresses = await guard.resolve(target.host, target.port)
     headers = {**_HEADERS, **({"Authorization": target.authorization} if target.authorization else {})}
-    with _told(target.host):
-        async with (
-            aiohttp.ClientSession(
-                connector=connector(addresses, tls, limits),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect_timeout_seconds),
-                auto_decompress=False,
-                read_bufsize=1 << 20,
-                headers=headers,
-                cookie_jar=aiohttp.DummyCookieJar(),
-            ) as session,
-            session.get(target.url, allow_redirects=False) as response,
-        ):
+    async with aiohttp.ClientSession(
+        connector=connector(addresses, tls, limits),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect_timeout_seconds),
+        auto_decompress=False,
+        read_bufsize=1 << 20,
+        headers=headers,
+        cookie_jar=aiohttp.DummyCookieJar(),
+    ) as session:
+        with _told(target.host):
+            response = await session.get(target.url, allow_redirects=False)
+        async with response:
             yield response
 
 

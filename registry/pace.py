@@ -15,7 +15,7 @@ import aiohttp
 
 from hyperd.errors import TemporaryError
 from hyperd.imagefile.detect import FAILED
-from registry.answers import BLOCK_BYTES
+from registry.answers import blocks_of
 
 
 class Pace:
@@ -51,22 +51,18 @@ class Pace:
         )
 
 
-async def paced_blocks(
+def paced_blocks(
     content: aiohttp.StreamReader, pace: Pace, *, received: Callable[[int], None] | None = None
 ) -> AsyncIterator[bytes]:
-    """The body in blocks of at least BLOCK_BYTES (and at most a read more), the last one shorter.
+    """The body in blocks as ``blocks_of`` makes them.
 
     ``received`` is told of each read at once, however long a block takes to fill.
     """
-    pieces: list[bytes] = []
-    held = 0
-    while piece := await pace.read(content):
-        pieces.append(piece)
-        held += len(piece)
-        if received is not None:
+
+    async def read() -> bytes:
+        piece = await pace.read(content)
+        if piece and received is not None:
             received(len(piece))
-        if held >= BLOCK_BYTES:
-            yield b"".join(pieces)
-            pieces, held = [], 0
-    if held:
-        yield b"".join(pieces)
+        return piece
+
+    return blocks_of(read)

@@ -88,6 +88,18 @@ async def test_a_prefix_of_the_endpoint_is_put_before_every_repository(world: Wo
         await client.close()
 
 
+async def test_what_fails_in_the_hands_of_who_reads_a_blob_is_not_the_registrys_fault(world: World) -> None:
+    digest = await world.client.put_blob("vi/ns/a", b"hello")
+
+    async def read_and_fail() -> None:
+        async with world.client.open_blob("vi/ns/a", digest) as blocks:
+            async for _ in blocks:
+                raise OSError("our disk")
+
+    with pytest.raises(OSError, match="disk"):
+        await read_and_fail()
+
+
 async def test_an_upload_that_ends_without_a_commit_leaves_no_trace(world: World) -> None:
     with pytest.raises(ValueError, match="mine"):
         await fail_while_sending(world.client)

@@ -5,6 +5,7 @@ import base64
 import subprocess
 from pathlib import Path
 
+import aiohttp
 import pytest
 from aiohttp import web
 
@@ -190,3 +191,18 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     files: list[str | Path] = ["-keyout", folder / "key", "-out", folder / "certificate"]
     subprocess.run(["openssl", "req", *arguments, *files], check=True, capture_output=True)
     return (folder / "certificate").read_bytes()
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError("ours"), aiohttp.ClientConnectionError("ours")])
+async def test_what_fails_in_the_hands_of_who_reads_is_not_the_sources_fault(
+    world: World, error: Exception
+) -> None:
+    world.source.routes["/a"] = b"\x01body"
+
+    async def read_and_fail() -> None:
+        async with open_source(world.source.url("/a"), ca_bundle="", settings=world.settings) as source:
+            async for _ in source.blocks:
+                raise error
+
+    with pytest.raises(type(error), match="ours"):
+        await read_and_fail()
