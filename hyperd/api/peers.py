@@ -25,7 +25,7 @@ from hyperd.api import bodies
 from hyperd.api.connect import Wanted
 from hyperd.api.frontproxy import FrontProxy, source
 from hyperd.api.pki import Pki
-from hyperd.api.session_stream import Goodbye, close, prepare_socket
+from hyperd.api.session_stream import Goodbye, close, first_of, prepare_socket
 from hyperd.errors import HyperdError, ServiceUnavailable
 from hyperd.resources.all import NODE, VIRTUAL_MACHINE
 from hyperd.store.interface import Reader, User
@@ -167,7 +167,8 @@ class Peers:
         far = await _reached(node, asked)
         try:
             await socket.prepare(request)
-            await close(socket, await _splice(socket, far))
+            # Where the client's side ends first, what is said to it does not matter.
+            await close(socket, await first_of(_copy(far, socket), _copy(socket, far)))
         finally:
             with contextlib.suppress(TimeoutError, ConnectionError):
                 await far.close()
@@ -229,18 +230,6 @@ def _unreachable(node: str, err: BaseException) -> ServiceUnavailable:
         f"The hyperd of node {node}, which it is on, cannot be reached: {str(err) or type(err).__name__}.",
         retry_after_seconds=5,
     )
-
-
-async def _splice(near: web.WebSocketResponse, far: aiohttp.ClientWebSocketResponse) -> Goodbye:
-    """Copy both ways until one side ends; how the client's is to end."""
-    to_far, to_near = asyncio.ensure_future(_copy(near, far)), asyncio.ensure_future(_copy(far, near))
-    try:
-        done, _ = await asyncio.wait((to_far, to_near), return_when=asyncio.FIRST_COMPLETED)
-        return to_near.result() if to_near in done else _GONE
-    finally:
-        for task in (to_far, to_near):
-            task.cancel()
-        await asyncio.gather(to_far, to_near, return_exceptions=True)
 
 
 async def _copy(source: AnySocket, target: AnySocket) -> Goodbye:

@@ -7,6 +7,7 @@ said to one at a console or screen, where the reference's client hangs on it.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,6 +15,8 @@ from typing import Protocol
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from hyperd.errors import BadRequest, Forbidden
+
+_log = logging.getLogger(__name__)
 
 SUBPROTOCOLS = ("plain.virtualization.deckhouse.io", "plain.kubevirt.io")
 _HEARTBEAT_SECONDS = 30.0
@@ -42,6 +45,7 @@ class Goodbye:
 
 LEFT = Goodbye(WSCloseCode.GOING_AWAY, "")
 ENDED = Goodbye(WSCloseCode.INTERNAL_ERROR, "the guest's end of the session is gone")
+FAILED = Goodbye(WSCloseCode.INTERNAL_ERROR, "the daemon failed at it; its log says how")
 STOPPING = Goodbye(WSCloseCode.INTERNAL_ERROR, "the daemon is stopping")
 
 
@@ -78,11 +82,18 @@ def prepare_socket(request: web.BaseRequest) -> web.WebSocketResponse:
 
 async def splice(socket: web.WebSocketResponse, stream: Stream, *others: Awaitable[Goodbye]) -> Goodbye:
     """Copy both ways until one side, or one of ``others``, says how it ends."""
-    ends = [_to_client(socket, stream), _to_guest(socket, stream), *others]
+    return await first_of(_to_client(socket, stream), _to_guest(socket, stream), *others)
+
+
+async def first_of(*ends: Awaitable[Goodbye]) -> Goodbye:
+    """How the first of ``ends`` says that the session ends; the earlier one where two do at once."""
     tasks = [asyncio.ensure_future(end) for end in ends]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         return next(task for task in tasks if task in done).result()
+    except Exception:  # noqa: BLE001  border: after the upgrade no status can tell of it
+        _log.exception("A session failed")
+        return FAILED
     finally:
         for task in tasks:
             task.cancel()

@@ -10,7 +10,9 @@ import pytest
 from aiohttp import WSMsgType
 
 from hyperd.api.session_lease import SessionKind, client_name, lease_name
-from hyperd.errors import NotFound
+from hyperd.errors import NotFound, ServiceUnavailable
+from hyperd.hypervisor.console import ConsoleSession
+from hyperd.hypervisor.vnc import GraphicsStream
 from hyperd.resources.core import LEASE
 from hyperd.resources.kind import Object
 from tests.unit.sessions.conftest import PROTOCOL, Lab
@@ -104,6 +106,24 @@ async def test_a_polite_newcomer_is_refused_with_the_holder_s_name(lab: Lab) -> 
     )
     async with lab.connect(user="bob", query="?takeover=false"):
         pass
+
+
+@pytest.mark.parametrize("error", [ValueError("of a stream"), ServiceUnavailable("of a store")])
+@pytest.mark.parametrize("what", ["console", "vnc"])
+async def test_a_defect_in_a_session_is_logged_with_its_place_and_told_to_the_client(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, what: str, error: Exception
+) -> None:
+    async def broken(_: object) -> bytes:
+        raise error
+
+    await lab.serial(await lab.machine())
+    monkeypatch.setattr(ConsoleSession, "read", broken)
+    monkeypatch.setattr(GraphicsStream, "read", broken)
+    async with lab.connect(what) as socket:
+        assert await closed(socket) == (1011, "the daemon failed at it; its log says how")
+    (record,) = (record for record in caplog.records if record.exc_info)
+    assert record.exc_info is not None
+    assert record.exc_info[1] is error
 
 
 async def test_a_newcomer_displaces_the_holder_with_1001(lab: Lab) -> None:
