@@ -27,19 +27,11 @@ from hyperd.api.metrics import Sample
 from hyperd.api.port_forward import PortForwards
 from hyperd.api.sessions import Sessions
 from hyperd.background import Background, end_all
-from hyperd.controllers.address import AddressController
+from hyperd.controllers.all import controllers
 from hyperd.controllers.collection import Collection
 from hyperd.controllers.context import Context
-from hyperd.controllers.disk import DiskController
-from hyperd.controllers.image import ImageController
-from hyperd.controllers.lease import LeaseController
-from hyperd.controllers.machine.controller import MachineController
-from hyperd.controllers.machine_class import MachineClassController
-from hyperd.controllers.node import NodeController
-from hyperd.controllers.operation import OperationController
 from hyperd.controllers.quarantine import Quarantine
 from hyperd.controllers.sweep import Sweeper
-from hyperd.controllers.unbuilt import unbuilt_controllers
 from hyperd.controllers.witness import Witness
 from hyperd.errors import HyperdError, PermanentError, ServiceUnavailable
 from hyperd.home import make_home
@@ -48,7 +40,7 @@ from hyperd.hypervisor.hypervisor import Hypervisor
 from hyperd.network.dhcp import DhcpServer
 from hyperd.network.host import HostNetwork
 from hyperd.offload import Offload
-from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, EVENT, VIRTUAL_IMAGE
+from hyperd.resources.all import EVENT
 from hyperd.runtime.controller import Controller, Manager
 from hyperd.runtime.recorder import EventRecorder
 from hyperd.settings import Settings
@@ -137,24 +129,10 @@ class Daemon:
         )
 
     def _make_controllers(self) -> list[Controller]:
-        context = self._context
-        allocator, machines = AddressController(context), MachineController(context)
-        controllers: list[Controller] = [
-            NodeController(context),
-            MachineClassController(context),
-            ImageController(context, VIRTUAL_IMAGE),
-            ImageController(context, CLUSTER_VIRTUAL_IMAGE),
-            DiskController(context),
-            allocator,
-            LeaseController(context, allocator),
-            OperationController(context, busy=machines.queue.busy),
-            machines,
-            *unbuilt_controllers(context),
-            *self._home.controllers(context),
-        ]
-        for controller in controllers:
+        made = [*controllers(self._context), *self._home.controllers(self._context)]
+        for controller in made:
             self._manager.add(controller)
-        return controllers
+        return made
 
     async def start(self) -> None:
         """Bring everything up. Raises PermanentError with a sentence when this daemon cannot run here."""
@@ -181,9 +159,6 @@ class Daemon:
         self._collection = Collection(context, self._server, self._sweeper, quarantine)
         self._background.spawn(context.events.run, "events")
         await self._manager.start()
-        for controller in self._controllers:
-            if isinstance(controller, NodeController):
-                controller.enqueue(controller.key)
         for number, work in enumerate(self._home.beside(context, self._manager)):
             self._background.spawn(work, f"home {number}")
         self._background.spawn(self._sweeper.run, "sweep")
@@ -207,9 +182,7 @@ class Daemon:
             ("what runs beside", self._background.stop),
             ("the controllers", self._manager.stop),
         ]
-        for controller in self._controllers:
-            if isinstance(controller, ImageController | DiskController | MachineController):
-                endings.append((f"the work of {controller.name}", controller.close))
+        endings += [(f"the work of {controller.name}", controller.close) for controller in self._controllers]
         endings += [
             ("DHCP", context.dhcp.close),
             ("the consoles", context.consoles.close),

@@ -23,7 +23,7 @@ from hyperd.admission import (
 )
 from hyperd.admission.context import Context, May, Policy
 from hyperd.resources import all as kinds
-from hyperd.resources import meta, names
+from hyperd.resources import meta
 from hyperd.resources.kind import Kind
 from hyperd.resources.unbuilt import refused_in, unbuilt_in
 from hyperd.settings import Settings
@@ -44,15 +44,8 @@ RULES: Final[Mapping[Kind, Rules]] = {
 }
 
 FINALIZERS: Final[Mapping[Kind, str]] = {
-    kinds.VIRTUAL_IMAGE: names.VI_CLEANUP,
-    kinds.CLUSTER_VIRTUAL_IMAGE: names.CVI_CLEANUP,
-    kinds.VIRTUAL_DISK: names.VD_CLEANUP,
-    kinds.VIRTUAL_MACHINE: names.VM_CLEANUP,
-    kinds.VIRTUAL_MACHINE_IP_ADDRESS: names.VMIP_CLEANUP,
-    kinds.VIRTUAL_MACHINE_OPERATION: names.VMOP_CLEANUP,
+    kind: kind.finalizer for kind in kinds.KINDS if kind.finalizer and kind.held_from_birth
 }
-"""Set at birth: no moment in which an object could go without its host part being cleaned up."""
-
 
 JUDGED: Final = frozenset(
     {*RULES, *FINALIZERS, *(kind for kind in kinds.KINDS if kind.not_built or kind.unbuilt or kind.refused)}

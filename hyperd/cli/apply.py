@@ -87,12 +87,12 @@ def _apply(
 
 
 def _wait(client: Client, applied: list[tuple[Resource, str | None, dict[str, Any]]], timeout: float) -> int:
-    from hyperd.cli.waiting import SETTLED, follow
+    from hyperd.cli.waiting import follow, settled
 
     failed = 0
     for resource, namespace, obj in applied:
-        until = SETTLED.get(resource.kind)
-        if until is None:
+        until = settled(resource.kind)
+        if not until:
             continue
         if resource.kind == "VirtualMachine" and obj["spec"].get("runPolicy") not in ("AlwaysOff", "Manual"):
             until = frozenset(("Running",))

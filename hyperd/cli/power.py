@@ -106,9 +106,9 @@ def _create(
 
 
 def _follow(client: Client, operations: Resource, op: dict[str, Any], args: argparse.Namespace) -> int:
-    from hyperd.cli.waiting import SETTLED, follow, verdict
+    from hyperd.cli.waiting import follow, settled, verdict
 
-    until = SETTLED[operations.kind] if args.wait else _STARTED
+    until = settled(operations.kind) if args.wait else _STARTED
     metadata = op["metadata"]
     ended = follow(client, operations, metadata["namespace"], metadata["name"], until=until, timeout=args.timeout)
     phase = ended["status"]["phase"]

@@ -13,6 +13,7 @@ from hyperd.client.kinds import built_in
 from hyperd.client.resource import Resource
 from hyperd.client.sync import Client
 from hyperd.errors import BadRequest, Expired, Forbidden, NotFound, ServiceUnavailable, Timeout
+from hyperd.resources.index import INDEX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,15 +21,11 @@ if TYPE_CHECKING:
 
 _JUDGED_SECONDS = 3.0
 """How long nothing changes before it is asked whether anything can."""
-SETTLED = {
-    "VirtualMachine": frozenset(("Running", "Stopped")),
-    "VirtualDisk": frozenset(("Ready", "WaitForFirstConsumer", "WaitForUserUpload")),
-    "VirtualImage": frozenset(("Ready", "WaitForUserUpload")),
-    "ClusterVirtualImage": frozenset(("Ready", "WaitForUserUpload")),
-    "VirtualMachineOperation": frozenset(("Completed", "Failed", "Superseded")),
-    "VirtualMachineIPAddress": frozenset(("Bound", "Attached")),
-}
-"""Phases at which there is nothing more to wait for, by kind."""
+
+
+def settled(kind: str) -> frozenset[str]:
+    """Phases of our kind ``kind`` at which there is nothing more to wait for; empty where nobody has to."""
+    return next((frozenset(entry.settled) for entry in INDEX if entry.kind == kind), frozenset())
 
 
 class Progress:

@@ -32,12 +32,6 @@ _LEVELS = {
     **dict.fromkeys(("Failed", "Degraded", "ImageLost", "PVCLost", "NotReady", "Lost"), Level.BAD),
 }
 
-_PHASED = frozenset(
-    (
-        "VirtualMachine", "VirtualDisk", "VirtualImage", "ClusterVirtualImage", "VirtualMachineOperation",
-        "VirtualMachineIPAddress", "VirtualMachineIPAddressLease",
-    )
-)  # fmt: skip
 _QUIET = {"NotInUse", "Unknown"}
 _NEUTRAL = frozenset(
     ("InUse", "Migratable", "AgentReady", "Snapshotting", "FilesystemFrozen", "Migrating", "Resizing")
@@ -82,7 +76,9 @@ def health(obj: dict[str, Any]) -> Health:
 def _without_phase(obj: dict[str, Any]) -> Health:
     """Some kinds have no phase; one of ours that has none has not been looked at."""
     ours = str(obj.get("apiVersion", "")).startswith("virtualization.")
-    if ours and obj.get("kind") in _PHASED:
+    from hyperd.resources.index import INDEX
+
+    if ours and any(entry.settled and entry.kind == obj.get("kind") for entry in INDEX):
         return Health(Level.WAITING, "Pending", reason="hyperd has not looked at it yet")
     return Health(Level.GOOD, "")
 

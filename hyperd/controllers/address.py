@@ -10,6 +10,7 @@ import asyncio
 import copy
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address
+from typing import ClassVar
 
 from hyperd.controllers.context import Context
 from hyperd.controllers.release import held_by, names_address, release_lease
@@ -46,6 +47,7 @@ class AddressController(Controller):
     name = "virtualmachineipaddress"
     kind = VIRTUAL_MACHINE_IP_ADDRESS
     cluster_wide = True
+    writes: ClassVar = {VIRTUAL_MACHINE_IP_ADDRESS_LEASE: ("create", "patch")}
 
     def __init__(self, context: Context) -> None:
         super().__init__()
@@ -185,7 +187,7 @@ class AddressController(Controller):
             "metadata": {
                 "name": lease_name(address),
                 "labels": {names.VMIP_UID_LABEL: meta["uid"]},
-                "finalizers": [names.VMIPL_CLEANUP],
+                "finalizers": [VIRTUAL_MACHINE_IP_ADDRESS_LEASE.finalizer],
             },
             "spec": {"virtualMachineIPAddressRef": {"namespace": meta["namespace"], "name": meta["name"]}},
         }
@@ -281,7 +283,7 @@ class AddressController(Controller):
                 return Result(_RETRY_SECONDS)
         await make_sure(self._context.store, self.kind, vmip)
         await release_lease(self._context.store, vmip)
-        await remove_finalizer(self._context.store, self.kind, vmip, names.VMIP_CLEANUP)
+        await remove_finalizer(self._context.store, self.kind, vmip)
         return None
 
 

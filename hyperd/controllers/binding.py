@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import ClassVar
 
 from hyperd.controllers import fitting, taints, usage
 from hyperd.controllers.context import Context
@@ -76,7 +77,7 @@ class MachineBinder(Controller):
         if before is None or machine_node(before):
             return None
         if before["metadata"].get("deletionTimestamp"):
-            await remove_finalizer(self._context.store, VIRTUAL_MACHINE, before, names.VM_CLEANUP)
+            await remove_finalizer(self._context.store, VIRTUAL_MACHINE, before)
             return None
         if left := self._places.left_to_claim(before):
             return Result(left)
@@ -183,6 +184,7 @@ class DiskBinder(Controller):
     kind = VIRTUAL_DISK
     workers = 1
     cluster_wide = True
+    writes: ClassVar = {VIRTUAL_DISK: ("patch",)}
 
     def __init__(self, context: Context, places: Places) -> None:
         super().__init__()
@@ -203,7 +205,7 @@ class DiskBinder(Controller):
         if before is None or disk_node(before):
             return None
         if before["metadata"].get("deletionTimestamp"):
-            await remove_finalizer(self._context.store, VIRTUAL_DISK, before, names.VD_CLEANUP)
+            await remove_finalizer(self._context.store, VIRTUAL_DISK, before)
             return None
         if left := self._places.left_to_claim(before):
             return Result(left)

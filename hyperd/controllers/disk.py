@@ -25,7 +25,7 @@ from hyperd.controllers.retries import Retries
 from hyperd.controllers.unbuilt import name_unbuilt_fields
 from hyperd.crashpoints import CrashPoint, reached
 from hyperd.errors import HyperdError, TemporaryError
-from hyperd.resources import names, storage_class
+from hyperd.resources import storage_class
 from hyperd.resources.all import (
     CLUSTER_VIRTUAL_IMAGE,
     NODE,
@@ -106,7 +106,7 @@ class DiskController(Controller):
                 await bind_disk(self._context.store, before, self._context.node_name)
             return None
         self._age(before["metadata"])
-        before = await add_finalizer(self._context.store, VIRTUAL_DISK, before, names.VD_CLEANUP)
+        before = await add_finalizer(self._context.store, VIRTUAL_DISK, before)
         after = copy.deepcopy(before)
         status = after.setdefault("status", {})
         if before["metadata"].get("deletionTimestamp"):
@@ -298,7 +298,7 @@ class DiskController(Controller):
         imported = (disk["spec"].get("dataSource") or {}).get("type") == "HTTP"
         if imported and not await self._marks.deleted(repository, uid):
             return Result(RETRY_SECONDS)
-        await remove_finalizer(self._context.store, VIRTUAL_DISK, before, names.VD_CLEANUP)
+        await remove_finalizer(self._context.store, VIRTUAL_DISK, before)
         return None
 
     def _age(self, meta: Object) -> float:

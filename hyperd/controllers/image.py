@@ -17,8 +17,7 @@ from hyperd.controllers.jobs import Jobs
 from hyperd.controllers.retries import Retries
 from hyperd.controllers.unbuilt import name_unbuilt_fields
 from hyperd.errors import HyperdError
-from hyperd.resources import names
-from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_MACHINE
+from hyperd.resources.all import VIRTUAL_MACHINE
 from hyperd.resources.conditions import set_condition
 from hyperd.resources.kind import Kind, Object
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
@@ -71,7 +70,6 @@ class ImageController(Controller):
         self._retries = Retries()
         self._checked: dict[str, float] = {}
         self._marks = DeletionMarks(context.registry)
-        self._finalizer = names.CVI_CLEANUP if kind is CLUSTER_VIRTUAL_IMAGE else names.VI_CLEANUP
 
     def watches(self) -> Mapping[Kind, Mapper]:
         return {VIRTUAL_MACHINE: usage.device_keys(self.kind)}
@@ -254,7 +252,7 @@ class ImageController(Controller):
         )
         if not await self._marks.deleted(repository, meta["uid"]):
             return Result(RETRY_SECONDS)
-        await remove_finalizer(self._context.store, self.kind, before, self._finalizer)
+        await remove_finalizer(self._context.store, self.kind, before)
         return None
 
     def _event(self, image: Object, level: EventLevel, reason: str, message: str) -> None:

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from ipaddress import AddressValueError, IPv4Address
+from typing import ClassVar
 
 from hyperd import clock
 from hyperd.controllers.address import AddressController
@@ -28,6 +29,7 @@ class LeaseController(Controller):
     name = "virtualmachineipaddresslease"
     kind = VIRTUAL_MACHINE_IP_ADDRESS_LEASE
     cluster_wide = True
+    writes: ClassVar = {VIRTUAL_MACHINE_IP_ADDRESS_LEASE: ("delete", "patch")}
 
     def __init__(self, context: Context, allocator: AddressController) -> None:
         super().__init__()
@@ -59,7 +61,7 @@ class LeaseController(Controller):
             return None
         address = address_of_lease(key.name)
         if before["metadata"].get("deletionTimestamp"):
-            await remove_finalizer(self._context.store, self.kind, before, names.VMIPL_CLEANUP)
+            await remove_finalizer(self._context.store, self.kind, before)
             return None
         ref = before["spec"].get("virtualMachineIPAddressRef") or {}
         vmip = self._addresses.get(ref.get("namespace", ""), ref["name"]) if ref.get("name") else None
@@ -132,7 +134,7 @@ class LeaseController(Controller):
             return
         if item.uid != meta["uid"]:
             return
-        await remove_finalizer(self._context.store, self.kind, item.object(), names.VMIPL_CLEANUP)
+        await remove_finalizer(self._context.store, self.kind, item.object())
 
 
 def _is_its(address: IPv4Address | None, vmip: Object) -> bool:

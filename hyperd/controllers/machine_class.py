@@ -9,7 +9,6 @@ from hyperd.controllers import usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.fitting import fits, suits
 from hyperd.controllers.processors import common_features, enabled_features, unknown_to_all
-from hyperd.resources import names
 from hyperd.resources.all import NODE, VIRTUAL_MACHINE, VIRTUAL_MACHINE_CLASS
 from hyperd.resources.conditions import remove_condition, set_condition
 from hyperd.resources.kind import Kind, Object
@@ -54,7 +53,7 @@ class MachineClassController(Controller):
             return None
         if before["metadata"].get("deletionTimestamp"):
             return await self._delete(before)
-        before = await add_finalizer(self._context.store, VIRTUAL_MACHINE_CLASS, before, names.VM_CLASS_CLEANUP)
+        before = await add_finalizer(self._context.store, VIRTUAL_MACHINE_CLASS, before)
         after = copy.deepcopy(before)
         status = after.setdefault("status", {})
         status["observedGeneration"] = before["metadata"]["generation"]
@@ -83,7 +82,7 @@ class MachineClassController(Controller):
             await update_status(self._context.store, VIRTUAL_MACHINE_CLASS, before, after)
             return None
         remove_condition(after, "InUse")
-        await remove_finalizer(self._context.store, VIRTUAL_MACHINE_CLASS, before, names.VM_CLASS_CLEANUP)
+        await remove_finalizer(self._context.store, VIRTUAL_MACHINE_CLASS, before)
         return None
 
 

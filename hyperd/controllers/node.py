@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from typing import Any
+from typing import Any, ClassVar
 
 from hyperd import __version__, clock
 from hyperd.controllers import pressure
@@ -39,6 +39,7 @@ class NodeController(Controller):
     name = "node"
     kind = NODE
     workers = 1
+    writes: ClassVar = {NODE: ("patch",)}
 
     def __init__(self, context: Context) -> None:
         super().__init__()
@@ -49,6 +50,8 @@ class NodeController(Controller):
         """How long ago each condition's heartbeat moved."""
         context.informer(NODE)
         context.hypervisor.on_connection(lambda _: self.enqueue(self.key))
+        # No object may be there yet to begin with.
+        self.enqueue(self.key)
 
     @property
     def key(self) -> Key:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import ClassVar
 from weakref import WeakValueDictionary
 
 from hyperd import clock
@@ -31,7 +32,6 @@ from hyperd.controllers.machine.operations import (
 )
 from hyperd.controllers.unbuilt import name_unbuilt_fields
 from hyperd.crashpoints import CrashPoint, reached
-from hyperd.resources import names
 from hyperd.resources.all import VIRTUAL_MACHINE, VIRTUAL_MACHINE_OPERATION
 from hyperd.resources.conditions import set_condition
 from hyperd.resources.kind import Kind, Object
@@ -60,6 +60,7 @@ class OperationController(Controller):
 
     name = "virtualmachineoperation"
     kind = VIRTUAL_MACHINE_OPERATION
+    writes: ClassVar = {VIRTUAL_MACHINE_OPERATION: ("delete",)}
 
     def __init__(self, context: Context, *, busy: Callable[[Key], bool] = lambda _: False) -> None:
         """``busy`` is whether a step of that machine is being taken, which may know of no newer operation."""
@@ -104,7 +105,7 @@ class OperationController(Controller):
             return None
         phase = phase_of(before)
         if before["metadata"].get("deletionTimestamp"):
-            await remove_finalizer(self._context.store, self.kind, before, names.VMOP_CLEANUP)
+            await remove_finalizer(self._context.store, self.kind, before)
             return None
         if phase in FINISHED:
             return await self._retire(before)
@@ -129,7 +130,7 @@ class OperationController(Controller):
             if phase_of(after) == "InProgress":
                 reached(CrashPoint.OPERATION_AFTER_SIGNAL)
         if phase_of(after) in FINISHED:
-            await remove_finalizer(self._context.store, self.kind, stored, names.VMOP_CLEANUP)
+            await remove_finalizer(self._context.store, self.kind, stored)
         return again
 
     async def _write(self, before: Object, after: Object) -> Object:
@@ -229,7 +230,7 @@ class OperationController(Controller):
 
     async def _retire(self, op: Object) -> Result | None:
         """Remove a finished operation once it is old, or when ten newer ones are finished."""
-        stored = await remove_finalizer(self._context.store, self.kind, op, names.VMOP_CLEANUP)
+        stored = await remove_finalizer(self._context.store, self.kind, op)
         if stored is None:
             return None
         limits = self._context.settings.operations

@@ -7,8 +7,6 @@ its main condition says what is missing; a field without effect is named by one 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from typing import Final
 
 from hyperd.controllers.context import Context
 from hyperd.resources import all as kinds
@@ -16,14 +14,6 @@ from hyperd.resources.conditions import remove_condition, set_condition
 from hyperd.resources.kind import Kind, Object
 from hyperd.resources.structural import subschema
 from hyperd.resources.unbuilt import unbuilt_in
-from hyperd.resources.usb_device import USBCondition
-from hyperd.resources.virtual_disk_snapshot import DiskSnapshotCondition
-from hyperd.resources.virtual_machine_block_device_attachment import AttachmentCondition
-from hyperd.resources.virtual_machine_mac_address import MACAddressCondition
-from hyperd.resources.virtual_machine_mac_address_lease import MACLeaseCondition
-from hyperd.resources.virtual_machine_pool import PoolCondition
-from hyperd.resources.virtual_machine_snapshot import MachineSnapshotCondition
-from hyperd.resources.virtual_machine_snapshot_operation import SnapshotOperationCondition
 from hyperd.runtime.controller import Controller, Key, Result
 from hyperd.runtime.informer import Informer
 from hyperd.runtime.status import update_status
@@ -33,17 +23,6 @@ UNBUILT_FIELDS = "UnbuiltFields"
 """Condition that names the fields without effect; absent when there are none."""
 NOT_IMPLEMENTED = "NotImplemented"
 
-_MAIN_CONDITIONS: Final[Mapping[Kind, str]] = {
-    kinds.NODE_USB_DEVICE: USBCondition.READY,
-    kinds.USB_DEVICE: USBCondition.READY,
-    kinds.VIRTUAL_DISK_SNAPSHOT: DiskSnapshotCondition.VIRTUAL_DISK_SNAPSHOT_READY,
-    kinds.VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT: AttachmentCondition.ATTACHED,
-    kinds.VIRTUAL_MACHINE_MAC_ADDRESS: MACAddressCondition.BOUND,
-    kinds.VIRTUAL_MACHINE_MAC_ADDRESS_LEASE: MACLeaseCondition.BOUND,
-    kinds.VIRTUAL_MACHINE_POOL: PoolCondition.AVAILABLE,
-    kinds.VIRTUAL_MACHINE_SNAPSHOT: MachineSnapshotCondition.VIRTUAL_MACHINE_SNAPSHOT_READY,
-    kinds.VIRTUAL_MACHINE_SNAPSHOT_OPERATION: SnapshotOperationCondition.COMPLETED,
-}
 _PENDING = "Pending"
 
 
@@ -81,8 +60,7 @@ class UnbuiltController(Controller):
         status["observedGeneration"] = before["metadata"]["generation"]
         if self._phase:
             status["phase"] = self._phase
-        condition = _MAIN_CONDITIONS[self.kind]
-        set_condition(after, condition, False, reason=NOT_IMPLEMENTED, message=self.kind.not_built)
+        set_condition(after, self.kind.main_condition, False, reason=NOT_IMPLEMENTED, message=self.kind.not_built)
         await update_status(self._store, self.kind, before, after)
         return None
 

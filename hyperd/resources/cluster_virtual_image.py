@@ -25,7 +25,7 @@ from hyperd.resources.data_source import (
     data_source_rules,
 )
 from hyperd.resources.kind import KINDS, Kind, Object, Rule
-from hyperd.resources.names import CLUSTER_CATEGORY, GROUP, VERSION
+from hyperd.resources.names import CLUSTER_CATEGORY, CVI_CLEANUP, GROUP, VERSION
 from hyperd.resources.virtual_image import AGE, IMAGE_COLUMNS, UNBUILT_SOURCES
 
 
@@ -151,6 +151,9 @@ CLUSTER_VIRTUAL_IMAGE = KINDS.add(
         singular="clustervirtualimage",
         namespaced=False,
         model=ClusterVirtualImage,
+        finalizer=CVI_CLEANUP,
+        main_condition=ClusterVirtualImageCondition.READY,
+        settled=("Ready", "WaitForUserUpload"),
         short_names=("cvi",),
         categories=(CLUSTER_CATEGORY,),
         columns=(*IMAGE_COLUMNS, AGE),

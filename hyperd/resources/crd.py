@@ -39,6 +39,8 @@ class Entry(NamedTuple):
     namespaced: bool
     short_names: tuple[str, ...]
     categories: tuple[str, ...]
+    settled: tuple[str, ...]
+    """Phases at which there is nothing more to wait for; empty for kinds without."""
 
 
 INDEX: tuple[Entry, ...] = (
@@ -128,7 +130,7 @@ def index_source() -> str:
         version, *more = (served.version for served in KINDS.versions(kind) if served.group == kind.group)
         fields = (
             kind.group, version, tuple(more), kind.kind, kind.plural, kind.singular, kind.namespaced,
-            kind.short_names, kind.categories,
+            kind.short_names, kind.categories, kind.settled,
         )  # fmt: skip
         lines.append("    Entry(\n")
         lines += (f"        {_literal(value)},\n" for value in fields)

@@ -20,6 +20,8 @@ class Entry(NamedTuple):
     namespaced: bool
     short_names: tuple[str, ...]
     categories: tuple[str, ...]
+    settled: tuple[str, ...]
+    """Phases at which there is nothing more to wait for; empty for kinds without."""
 
 
 INDEX: tuple[Entry, ...] = (
@@ -33,6 +35,7 @@ INDEX: tuple[Entry, ...] = (
         False,
         ("cvi",),
         ("virtualization-cluster",),
+        ("Ready", "WaitForUserUpload"),
     ),
     Entry(
         "virtualization.deckhouse.io",
@@ -44,6 +47,7 @@ INDEX: tuple[Entry, ...] = (
         False,
         ("nusb",),
         ("virtualization",),
+        (),
     ),
     Entry(
         "virtualization.deckhouse.io",
@@ -55,6 +59,7 @@ INDEX: tuple[Entry, ...] = (
         True,
         ("usb",),
         ("virtualization",),
+        (),
     ),
     Entry(
         "virtualization.deckhouse.io",
@@ -66,6 +71,7 @@ INDEX: tuple[Entry, ...] = (
         True,
         ("vd",),
         ("virtualization",),
+        ("Ready", "WaitForFirstConsumer", "WaitForUserUpload"),
     ),
     Entry(
         "virtualization.deckhouse.io",
@@ -77,6 +83,7 @@ INDEX: tuple[Entry, ...] = (
         True,
         ("vds", "vdsnapshot"),
         ("virtualization",),
+        (),
     ),
     Entry(
         "virtualization.deckhouse.io",
@@ -88,6 +95,7 @@ INDEX: tuple[Entry, ...] = (
         True,
         ("vi",),
         ("virtualization",),
+        ("Ready", "WaitForUserUpload"),
     ),
     Entry(
         "virtualization.deckhouse.io",
@@ -99,6 +107,7 @@ INDEX: tuple[Entry, ...] = (
         True,
         ("vmbda",),
         ("virtualization",),
+        (),
     ),
     Entry(
         "virtualization.deckhouse.io",
@@ -110,6 +119,7 @@ INDEX: tuple[Entry, ...] = (
         False,
         ("vmc", "vmclass"),
         ("virtualization-cluster",),
+        (),
     ),
     Entry(
         "virtualization.deckhouse.io",
@@ -121,6 +131,7 @@ INDEX: tuple[Entry, ...] = (
         True,
         ("vmip",),
         ("virtualization",),
+        ("Bound", "Attached"),
     ),
     Entry(
         "virtualization.deckhouse.io",
@@ -132,6 +143,7 @@ INDEX: tuple[Entry, ...] = (
         False,
         ("vmipl", "vmiplease"),
         ("virtualization-cluster",),
+        ("Bound", "Released"),
     ),
     Entry(
         "virtualization.deckhouse.io",
@@ -143,6 +155,7 @@ INDEX: tuple[Entry, ...] = (
         True,
         ("vmmac",),
         ("virtualization",),
+        (),
     ),
     Entry(
         "virtualization.deckhouse.io",
@@ -154,6 +167,7 @@ INDEX: tuple[Entry, ...] = (
         False,
         ("vmmacl", "vmmaclease"),
         ("virtualization-cluster",),
+        (),
     ),
     Entry(
         "virtualization.deckhouse.io",
@@ -165,6 +179,7 @@ INDEX: tuple[Entry, ...] = (
         True,
         ("vmop",),
         ("virtualization",),
+        ("Completed", "Failed", "Superseded"),
     ),
     Entry(
         "virtualization.deckhouse.io",
@@ -176,6 +191,7 @@ INDEX: tuple[Entry, ...] = (
         True,
         ("vmpool", "vmpools"),
         ("virtualization",),
+        (),
     ),
     Entry(
         "virtualization.deckhouse.io",
@@ -187,6 +203,7 @@ INDEX: tuple[Entry, ...] = (
         True,
         ("vm",),
         ("all", "virtualization"),
+        ("Running", "Stopped"),
     ),
     Entry(
         "virtualization.deckhouse.io",
@@ -198,6 +215,7 @@ INDEX: tuple[Entry, ...] = (
         True,
         ("vmsop",),
         ("virtualization",),
+        (),
     ),
     Entry(
         "virtualization.deckhouse.io",
@@ -209,6 +227,7 @@ INDEX: tuple[Entry, ...] = (
         True,
         ("vms", "vmsnapshot"),
         ("virtualization",),
+        (),
     ),
     Entry(
         "",
@@ -219,6 +238,7 @@ INDEX: tuple[Entry, ...] = (
         "configmap",
         True,
         ("cm",),
+        (),
         (),
     ),
     Entry(
@@ -231,6 +251,7 @@ INDEX: tuple[Entry, ...] = (
         True,
         ("ev",),
         (),
+        (),
     ),
     Entry(
         "",
@@ -241,6 +262,7 @@ INDEX: tuple[Entry, ...] = (
         "namespace",
         False,
         ("ns",),
+        (),
         (),
     ),
     Entry(
@@ -253,6 +275,7 @@ INDEX: tuple[Entry, ...] = (
         False,
         ("no",),
         (),
+        (),
     ),
     Entry(
         "",
@@ -263,6 +286,7 @@ INDEX: tuple[Entry, ...] = (
         "persistentvolumeclaim",
         True,
         ("pvc",),
+        (),
         (),
     ),
     Entry(
@@ -275,6 +299,7 @@ INDEX: tuple[Entry, ...] = (
         False,
         ("pv",),
         (),
+        (),
     ),
     Entry(
         "",
@@ -286,6 +311,7 @@ INDEX: tuple[Entry, ...] = (
         True,
         ("po",),
         ("all",),
+        (),
     ),
     Entry(
         "",
@@ -297,6 +323,7 @@ INDEX: tuple[Entry, ...] = (
         True,
         ("quota",),
         (),
+        (),
     ),
     Entry(
         "",
@@ -306,6 +333,7 @@ INDEX: tuple[Entry, ...] = (
         "secrets",
         "secret",
         True,
+        (),
         (),
         (),
     ),
@@ -319,6 +347,7 @@ INDEX: tuple[Entry, ...] = (
         True,
         ("svc",),
         ("all",),
+        (),
     ),
     Entry(
         "coordination.k8s.io",
@@ -328,6 +357,7 @@ INDEX: tuple[Entry, ...] = (
         "leases",
         "lease",
         True,
+        (),
         (),
         (),
     ),
@@ -340,6 +370,7 @@ INDEX: tuple[Entry, ...] = (
         "storageclass",
         False,
         ("sc",),
+        (),
         (),
     ),
 )

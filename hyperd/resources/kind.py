@@ -88,6 +88,14 @@ class Kind:
     """Paths that only those see who may edit the object → what others see there. See ``resources.hidden``."""
     not_live: Mapping[str, str] = field(default_factory=dict)
     """Spec fields that the reference changes while the instance runs and this version does not → what to say."""
+    finalizer: str = ""
+    """By what our controllers keep an object until its host part is cleaned up."""
+    held_from_birth: bool = True
+    """Whether admission sets ``finalizer``: no moment then in which the object could go without the clean-up."""
+    main_condition: str = ""
+    """The condition that says whether the object does what it is for."""
+    settled: tuple[str, ...] = ()
+    """Phases at which there is nothing more to wait for, in the order of likelihood."""
     deprecated: bool = False
     """Whether another version should be used; every answer of this one carries a warning then."""
     not_built: str = ""

@@ -21,7 +21,7 @@ from hyperd.resources.data_source import (
     data_source_rules,
 )
 from hyperd.resources.kind import KINDS, Column, Kind
-from hyperd.resources.names import CATEGORY, GROUP, VERSION
+from hyperd.resources.names import CATEGORY, GROUP, VD_CLEANUP, VERSION
 from hyperd.resources.virtual_image import AGE
 
 
@@ -260,6 +260,9 @@ VIRTUAL_DISK = KINDS.add(
         singular="virtualdisk",
         namespaced=True,
         model=VirtualDisk,
+        finalizer=VD_CLEANUP,
+        main_condition=VirtualDiskCondition.READY,
+        settled=("Ready", "WaitForFirstConsumer", "WaitForUserUpload"),
         short_names=("vd",),
         categories=(CATEGORY,),
         columns=(

@@ -96,6 +96,7 @@ VIRTUAL_DISK_SNAPSHOT = KINDS.add(
         singular="virtualdisksnapshot",
         namespaced=True,
         model=VirtualDiskSnapshot,
+        main_condition=DiskSnapshotCondition.VIRTUAL_DISK_SNAPSHOT_READY,
         short_names=("vds", "vdsnapshot"),
         categories=(CATEGORY,),
         columns=(

@@ -19,7 +19,7 @@ from hyperd.resources.data_source import (
     data_source_rules,
 )
 from hyperd.resources.kind import KINDS, Column, Kind
-from hyperd.resources.names import CATEGORY, GROUP, VERSION
+from hyperd.resources.names import CATEGORY, GROUP, VERSION, VI_CLEANUP
 
 
 class VirtualImageStorage(StrEnum):
@@ -171,6 +171,9 @@ VIRTUAL_IMAGE = KINDS.add(
         singular="virtualimage",
         namespaced=True,
         model=VirtualImage,
+        finalizer=VI_CLEANUP,
+        main_condition=VirtualImageCondition.READY,
+        settled=("Ready", "WaitForUserUpload"),
         short_names=("vi",),
         categories=(CATEGORY,),
         columns=(

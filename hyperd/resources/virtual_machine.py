@@ -10,10 +10,10 @@ from pydantic import Field
 from hyperd.resources.base import LIST_ATOMIC, NonEmpty, QuantityText, Resource, Section
 from hyperd.resources.hidden import hidden
 from hyperd.resources.kind import KINDS, Column, Kind, Rule
-from hyperd.resources.names import CATEGORY, GROUP, MAX_BLOCK_DEVICES, VERSION
+from hyperd.resources.names import CATEGORY, GROUP, MAX_BLOCK_DEVICES, VERSION, VM_CLEANUP
 from hyperd.resources.placement import Affinity, Toleration, TopologySpreadConstraint
 from hyperd.resources.virtual_image import AGE
-from hyperd.resources.virtual_machine_status import VirtualMachineStatus
+from hyperd.resources.virtual_machine_status import VirtualMachineCondition, VirtualMachineStatus
 
 LEGACY_MAX_DEVICES = 4
 """An IDE bus has room for four."""
@@ -291,6 +291,9 @@ VIRTUAL_MACHINE = KINDS.add(
         singular="virtualmachine",
         namespaced=True,
         model=VirtualMachine,
+        finalizer=VM_CLEANUP,
+        main_condition=VirtualMachineCondition.RUNNING,
+        settled=("Running", "Stopped"),
         short_names=("vm",),
         categories=("all", CATEGORY),
         columns=(

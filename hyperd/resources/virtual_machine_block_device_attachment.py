@@ -112,6 +112,7 @@ VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT = KINDS.add(
         singular="virtualmachineblockdeviceattachment",
         namespaced=True,
         model=VirtualMachineBlockDeviceAttachment,
+        main_condition=AttachmentCondition.ATTACHED,
         short_names=("vmbda",),
         categories=(CATEGORY,),
         columns=(

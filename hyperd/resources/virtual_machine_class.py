@@ -22,7 +22,7 @@ from hyperd.resources.base import (
     Section,
 )
 from hyperd.resources.kind import KINDS, Column, Kind, Object, Rule
-from hyperd.resources.names import CLUSTER_CATEGORY, GROUP, VERSION
+from hyperd.resources.names import CLUSTER_CATEGORY, GROUP, VERSION, VM_CLASS_CLEANUP
 from hyperd.resources.placement import NodeSelectorRequirement, Toleration
 from hyperd.resources.virtual_image import AGE
 
@@ -255,6 +255,9 @@ VIRTUAL_MACHINE_CLASS = KINDS.add(
         singular="virtualmachineclass",
         namespaced=False,
         model=VirtualMachineClass,
+        finalizer=VM_CLASS_CLEANUP,
+        held_from_birth=False,
+        main_condition=VirtualMachineClassCondition.READY,
         short_names=("vmc", "vmclass"),
         categories=(CLUSTER_CATEGORY,),
         columns=(

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from hyperd.resources.base import Conditions, Int64, Resource, Section
 from hyperd.resources.kind import KINDS, Column, Kind, Rule
-from hyperd.resources.names import CATEGORY, GROUP, VERSION
+from hyperd.resources.names import CATEGORY, GROUP, VERSION, VMIP_CLEANUP
 from hyperd.resources.virtual_image import AGE
 
 
@@ -87,6 +87,9 @@ VIRTUAL_MACHINE_IP_ADDRESS = KINDS.add(
         singular="virtualmachineipaddress",
         namespaced=True,
         model=VirtualMachineIPAddress,
+        finalizer=VMIP_CLEANUP,
+        main_condition=IPAddressCondition.BOUND,
+        settled=("Bound", "Attached"),
         short_names=("vmip",),
         categories=(CATEGORY,),
         columns=(

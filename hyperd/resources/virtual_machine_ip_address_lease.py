@@ -9,7 +9,7 @@ from pydantic import Field
 
 from hyperd.resources.base import Conditions, Int64, NonEmpty, Resource, Section, Timer
 from hyperd.resources.kind import KINDS, Column, Kind
-from hyperd.resources.names import CLUSTER_CATEGORY, GROUP, VERSION
+from hyperd.resources.names import CLUSTER_CATEGORY, GROUP, VERSION, VMIPL_CLEANUP
 from hyperd.resources.virtual_image import AGE
 
 
@@ -95,6 +95,10 @@ VIRTUAL_MACHINE_IP_ADDRESS_LEASE = KINDS.add(
         singular="virtualmachineipaddresslease",
         namespaced=False,
         model=VirtualMachineIPAddressLease,
+        finalizer=VMIPL_CLEANUP,
+        held_from_birth=False,
+        main_condition=LeaseCondition.BOUND,
+        settled=("Bound", "Released"),
         short_names=("vmipl", "vmiplease"),
         categories=(CLUSTER_CATEGORY,),
         columns=(

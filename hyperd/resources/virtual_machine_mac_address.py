@@ -79,6 +79,7 @@ VIRTUAL_MACHINE_MAC_ADDRESS = KINDS.add(
         singular="virtualmachinemacaddress",
         namespaced=True,
         model=VirtualMachineMACAddress,
+        main_condition=MACAddressCondition.BOUND,
         short_names=("vmmac",),
         categories=(CATEGORY,),
         columns=(

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from hyperd.resources.base import LIST_ATOMIC, Conditions, Int64, NonEmpty, Resource, Section, Timer, one_of
 from hyperd.resources.kind import KINDS, Column, Kind, Rule
-from hyperd.resources.names import CATEGORY, GROUP, VERSION
+from hyperd.resources.names import CATEGORY, GROUP, VERSION, VMOP_CLEANUP
 from hyperd.resources.virtual_image import AGE
 
 
@@ -269,6 +269,9 @@ VIRTUAL_MACHINE_OPERATION = KINDS.add(
         singular="virtualmachineoperation",
         namespaced=True,
         model=VirtualMachineOperation,
+        finalizer=VMOP_CLEANUP,
+        main_condition=OperationCondition.COMPLETED,
+        settled=("Completed", "Failed", "Superseded"),
         short_names=("vmop",),
         categories=(CATEGORY,),
         columns=(

@@ -235,6 +235,7 @@ VIRTUAL_MACHINE_POOL = KINDS.add(
         singular="virtualmachinepool",
         namespaced=True,
         model=VirtualMachinePool,
+        main_condition=PoolCondition.AVAILABLE,
         short_names=("vmpool", "vmpools"),
         categories=(CATEGORY,),
         columns=(

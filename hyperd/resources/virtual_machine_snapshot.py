@@ -105,6 +105,7 @@ VIRTUAL_MACHINE_SNAPSHOT = KINDS.add(
         singular="virtualmachinesnapshot",
         namespaced=True,
         model=VirtualMachineSnapshot,
+        main_condition=MachineSnapshotCondition.VIRTUAL_MACHINE_SNAPSHOT_READY,
         short_names=("vms", "vmsnapshot"),
         categories=(CATEGORY,),
         columns=(

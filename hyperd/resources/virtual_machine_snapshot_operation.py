@@ -85,6 +85,7 @@ VIRTUAL_MACHINE_SNAPSHOT_OPERATION = KINDS.add(
         singular="virtualmachinesnapshotoperation",
         namespaced=True,
         model=VirtualMachineSnapshotOperation,
+        main_condition=SnapshotOperationCondition.COMPLETED,
         short_names=("vmsop",),
         categories=(CATEGORY,),
         columns=(

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from typing import ClassVar
 
 from hyperd.background import Background, told_to_end
 from hyperd.errors import Conflict, HyperdError, PermanentError, TemporaryError
@@ -78,13 +79,18 @@ def _always() -> bool:
 
 
 class Controller(ABC):
-    """One controller. Give ``name``, ``kind`` and ``reconcile``; override ``watches`` for other kinds."""
+    """One controller. Give ``name``, ``kind`` and ``reconcile``; override ``watches`` for other kinds.
+
+    The kind says what its objects are kept by (``Kind.finalizer``) and which condition sums them up.
+    """
 
     name: str
     kind: Kind
     workers: int = 4
     cluster_wide: bool = False
     """Whether only the leader of all daemons does this work; the others leave its keys alone."""
+    writes: ClassVar[Mapping[Kind, Collection[str]]] = {}
+    """Kind → the verbs that it uses beside updates of status and finalizers. A cluster's role is made of it."""
 
     def __init__(self) -> None:
         self.queue: WorkQueue[Key] = WorkQueue()
@@ -130,6 +136,10 @@ class Controller(ABC):
                         self.queue.add(key)
 
         return handle
+
+    async def close(self) -> None:
+        """End what goes on beside the queue, and wait for it. Safe to call twice."""
+        return
 
     async def stand_down(self) -> None:
         """Another daemon leads now: end what goes on beside the queue. Cluster-wide controllers only."""

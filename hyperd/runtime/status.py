@@ -55,28 +55,28 @@ async def make_sure(store: Store, kind: Kind, obj: Object) -> None:
         raise _lost(kind, obj)
 
 
-async def add_finalizer(store: Store, kind: Kind, obj: Object, finalizer: str) -> Object:
-    """Make sure that ``obj`` has ``finalizer``; returns the object as it is stored now.
+async def add_finalizer(store: Store, kind: Kind, obj: Object) -> Object:
+    """Make sure that ``obj`` has its kind's finalizer; returns the object as it is stored now.
 
     An object that is being deleted gets no new finalizer and is returned as it is.
     """
     meta = obj["metadata"]
     present = meta.get("finalizers", [])
-    if finalizer in present or meta.get("deletionTimestamp"):
+    if kind.finalizer in present or meta.get("deletionTimestamp"):
         return obj
-    return await _set_finalizers(store, kind, obj, [*present, finalizer])
+    return await _set_finalizers(store, kind, obj, [*present, kind.finalizer])
 
 
-async def remove_finalizer(store: Store, kind: Kind, obj: Object, finalizer: str) -> Object | None:
-    """Make sure that ``obj`` has not ``finalizer``; None if the object was gone already.
+async def remove_finalizer(store: Store, kind: Kind, obj: Object) -> Object | None:
+    """Make sure that ``obj`` has not its kind's finalizer; None if the object was gone already.
 
     Removing the last one of an object that is being deleted deletes it; its last state comes back.
     """
     present = obj["metadata"].get("finalizers", [])
-    if finalizer not in present:
+    if kind.finalizer not in present:
         return obj
     try:
-        return await _set_finalizers(store, kind, obj, [f for f in present if f != finalizer])
+        return await _set_finalizers(store, kind, obj, [name for name in present if name != kind.finalizer])
     except NotFound:
         return None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Iterable, Mapping
+from typing import ClassVar
 
 from hyperd import clock
 from hyperd.controllers import usage
@@ -25,7 +26,6 @@ from hyperd.controllers.machine.starting import Starts
 from hyperd.controllers.unbuilt import name_unbuilt_fields
 from hyperd.errors import ServiceUnavailable
 from hyperd.hypervisor.state import DomainEvent, DomainInfo, DomainState, EventKind
-from hyperd.resources import names
 from hyperd.resources.all import (
     CLUSTER_VIRTUAL_IMAGE,
     NODE,
@@ -59,6 +59,7 @@ class MachineController(Controller):
     name = "virtualmachine"
     kind = VIRTUAL_MACHINE
     workers = 8
+    writes: ClassVar = {VIRTUAL_MACHINE_IP_ADDRESS: ("create",), VIRTUAL_MACHINE_OPERATION: ("create",)}
 
     def __init__(self, context: Context) -> None:
         super().__init__()
@@ -133,7 +134,7 @@ class MachineController(Controller):
             return None
         if not self._context.duty.runs(before):
             return await self._elsewhere(before)
-        before = await add_finalizer(self._context.store, VIRTUAL_MACHINE, before, names.VM_CLEANUP)
+        before = await add_finalizer(self._context.store, VIRTUAL_MACHINE, before)
         machine = copy.deepcopy(before)
         machine.setdefault("status", {})["observedGeneration"] = before["metadata"]["generation"]
         try:

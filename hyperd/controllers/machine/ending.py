@@ -10,7 +10,6 @@ from hyperd.controllers.machine.power import ActiveOperation
 from hyperd.crashpoints import CrashPoint, reached
 from hyperd.errors import ServiceUnavailable, TemporaryError
 from hyperd.hypervisor.state import DomainInfo, DomainState
-from hyperd.resources import names
 from hyperd.resources.all import VIRTUAL_MACHINE, VIRTUAL_MACHINE_OPERATION
 from hyperd.resources.kind import Object
 from hyperd.runtime.controller import Result
@@ -56,7 +55,7 @@ class Ends:
             before = await update_status(self._context.store, VIRTUAL_MACHINE, before, machine)
             return await self._end_domain(before, domain, force=False)
         await self._instances.remove(meta["uid"], defined=domain is not None)
-        await remove_finalizer(self._context.store, VIRTUAL_MACHINE, before, names.VM_CLEANUP)
+        await remove_finalizer(self._context.store, VIRTUAL_MACHINE, before)
         return None
 
     async def _make_sure(self, machine: Object, by: ActiveOperation | None) -> None:

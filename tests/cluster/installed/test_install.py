@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from hyperd.api.manifests import FOLDER, kustomized
 from hyperd.errors import Forbidden
+from hyperd.install.manifests import FOLDER, kustomized
 from hyperd.resources.all import KINDS
 from hyperd.resources.kind import Object
 from hyperd.store.interface import PatchType, Write

@@ -111,6 +111,7 @@ WIDGETS = KINDS.add(
         "widget",
         True,
         model=Widget,
+        finalizer="test.deckhouse.io/hold",
         subresources=frozenset(("status",)),
         selectable_fields=("spec.color",),
         rules=(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hyperd.admission.dispatch import FINALIZERS, RULES
-from hyperd.api.manifests import webhooks
+from hyperd.install.manifests import webhooks
 from hyperd.resources.all import KINDS, VIRTUAL_MACHINE
 from hyperd.resources.kind import Kind, Object
 from hyperd.resources.unbuilt import refused_in, unbuilt_in

@@ -46,18 +46,19 @@ async def test_the_status_of_what_is_gone_is_nobodys_fault(store: EmbeddedStore)
 async def test_finalizers_come_and_go_once(store: EmbeddedStore) -> None:
     obj = (await store.create(WIDGETS, "default", widget())).object()
     writes = store.writes
-    obj = await add_finalizer(store, WIDGETS, obj, HOLD)
+    obj = await add_finalizer(store, WIDGETS, obj)
     assert obj["metadata"]["finalizers"] == [HOLD]
-    assert await add_finalizer(store, WIDGETS, obj, HOLD) == obj
+    assert await add_finalizer(store, WIDGETS, obj) == obj
     assert store.writes == writes + 1
     await store.delete(WIDGETS, "default", "w")
     with pytest.raises(TemporaryError):
-        await remove_finalizer(store, WIDGETS, obj, HOLD)
+        await remove_finalizer(store, WIDGETS, obj)
     obj = (await store.get(WIDGETS, "default", "w")).object()
-    assert await add_finalizer(store, WIDGETS, obj, "test.deckhouse.io/late") == obj
-    last = await remove_finalizer(store, WIDGETS, obj, HOLD)
+    late = {**obj, "metadata": {**obj["metadata"], "finalizers": []}}
+    assert await add_finalizer(store, WIDGETS, late) is late
+    last = await remove_finalizer(store, WIDGETS, obj)
     assert last is not None
     with pytest.raises(NotFound):
         await store.get(WIDGETS, "default", "w")
-    assert await remove_finalizer(store, WIDGETS, obj, HOLD) is None
-    assert await remove_finalizer(store, WIDGETS, last, HOLD) == last
+    assert await remove_finalizer(store, WIDGETS, obj) is None
+    assert await remove_finalizer(store, WIDGETS, last) == last

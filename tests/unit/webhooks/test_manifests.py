@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from hyperd import __version__
-from hyperd.api import clusterroles, manifests
+from hyperd.install import clusterroles, manifests
 from hyperd.resources import all as all_kinds
 from hyperd.resources.derived import ROOT
 from hyperd.resources.kind import Kind, Object

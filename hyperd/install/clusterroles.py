@@ -13,6 +13,7 @@ from typing import Any, Final
 from hyperd.api.registration import API_SERVICE_OBJECT, WEBHOOKS
 from hyperd.api.subresources import CLUSTER_SCOPED, DECLARED
 from hyperd.api.subresources import GROUP as AGGREGATED
+from hyperd.controllers.all import CONTROLLERS
 from hyperd.resources import all as kinds
 from hyperd.resources.kind import Kind, Object
 from hyperd.resources.names import CA_SECRET, GROUP, SYSTEM_NAMESPACE
@@ -25,18 +26,6 @@ ACCOUNT: Final = "hyperd"
 _SESSIONS: Final = frozenset({"console", "vnc", "portforward", "log"})
 _CATALOGUE: Final = (kinds.CLUSTER_VIRTUAL_IMAGE, kinds.VIRTUAL_MACHINE_CLASS)
 _LEASES: Final = (kinds.VIRTUAL_MACHINE_IP_ADDRESS_LEASE, kinds.VIRTUAL_MACHINE_MAC_ADDRESS_LEASE)
-_HELD: Final = (
-    kinds.CLUSTER_VIRTUAL_IMAGE, kinds.VIRTUAL_DISK, kinds.VIRTUAL_IMAGE, kinds.VIRTUAL_MACHINE,
-    kinds.VIRTUAL_MACHINE_CLASS, kinds.VIRTUAL_MACHINE_IP_ADDRESS, kinds.VIRTUAL_MACHINE_IP_ADDRESS_LEASE,
-    kinds.VIRTUAL_MACHINE_OPERATION,
-)  # fmt: skip
-"""Kinds whose finalizers the controllers add and take off."""
-_MADE: Final = (
-    kinds.VIRTUAL_MACHINE_CLASS, kinds.VIRTUAL_MACHINE_IP_ADDRESS, kinds.VIRTUAL_MACHINE_IP_ADDRESS_LEASE,
-    kinds.VIRTUAL_MACHINE_OPERATION,
-)  # fmt: skip
-_ENDED: Final = (kinds.VIRTUAL_MACHINE_IP_ADDRESS_LEASE, kinds.VIRTUAL_MACHINE_OPERATION)
-
 Grants = Mapping[tuple[str, str], Sequence[str]]
 """(group, resource[/subresource]) → verbs."""
 
@@ -96,13 +85,17 @@ def for_daemon() -> list[Object]:
     for grants in (
         _grants(ours, READ),
         _grants([kind for kind in ours if "status" in kind.subresources], ("patch", "update"), "status"),
-        _grants(_HELD, ("patch", "update")),
-        _grants(_MADE, ("create",)),
-        _grants(_ENDED, ("delete",)),
+        _grants([kind for kind in ours if kind.finalizer], ("patch", "update")),
+        *(
+            _grants((kind,), tuple(verbs))
+            for controller in CONTROLLERS
+            for kind, verbs in controller.writes.items()
+        ),
+        # What a home begins with, who leads, and what is told of it all.
+        _grants((kinds.VIRTUAL_MACHINE_CLASS,), ("create",)),
         _grants((kinds.NODE, kinds.STORAGE_CLASS), READ),
         # By name, for the user data of a machine bound to the node; nobody lists or follows Secrets.
         _grants((kinds.SECRET,), ("get",)),
-        _grants((kinds.NODE,), ("patch",)),
         _grants((kinds.STORAGE_CLASS,), ("create",)),
         _grants((kinds.NAMESPACE,), ("get",)),
         _grants((kinds.EVENT,), ("create", "patch")),

@@ -1,7 +1,7 @@
 """Writes what of ``manifests/`` follows from the code: roles, webhooks, Service and APIService.
 
-``python -m hyperd.api.manifests`` writes, ``--check`` only tells whether the files are current; a test asks the
-same. The CRDs are ``hyperd.resources.crd``'s; Namespace, DaemonSet and kustomization are written by hand.
+``python -m hyperd.install.manifests`` writes, ``--check`` only tells whether the files are current; a test asks
+the same. The CRDs are ``hyperd.resources.crd``'s; Namespace, DaemonSet and kustomization are written by hand.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import sys
 from typing import Final
 
 from hyperd.admission.dispatch import FINALIZERS, JUDGED, RULES
-from hyperd.api import clusterroles
 from hyperd.api.registration import API_SERVICE_OBJECT, WEBHOOKS
 from hyperd.api.subresources import GROUP as AGGREGATED
 from hyperd.api.subresources import VERSION as AGGREGATED_VERSION
+from hyperd.install import clusterroles
 from hyperd.resources.all import KINDS, SECRET
 from hyperd.resources.derived import ROOT, Derived, yaml_text
 from hyperd.resources.kind import Kind, Object
@@ -31,7 +31,7 @@ from hyperd.settings import AggregationSettings
 FOLDER: Final = ROOT / "manifests"
 LABELS: Final = {"app.kubernetes.io/name": "hyperd"}
 PORT: Final = 443
-_HEAD: Final = "# Written by python -m hyperd.api.manifests.\n"
+_HEAD: Final = "# Written by python -m hyperd.install.manifests.\n"
 _WEBHOOK_SECONDS: Final = 10
 
 
@@ -132,7 +132,7 @@ def derived() -> Derived:
         "rbac-users.yaml": clusterroles.for_people(),
     }
     files = {FOLDER / name: _HEAD + yaml_text(*content) for name, content in documents.items()}
-    return Derived("hyperd.api.manifests", files)
+    return Derived("hyperd.install.manifests", files)
 
 
 def kustomized() -> list[str]:

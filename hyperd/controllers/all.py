@@ -1,0 +1,42 @@
+"""Every controller of the kinds: the one list that names them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from hyperd.controllers.address import AddressController
+from hyperd.controllers.binding import DiskBinder, MachineBinder
+from hyperd.controllers.context import Context
+from hyperd.controllers.disk import DiskController
+from hyperd.controllers.image import ImageController
+from hyperd.controllers.lease import LeaseController
+from hyperd.controllers.machine.controller import MachineController
+from hyperd.controllers.machine_class import MachineClassController
+from hyperd.controllers.node import NodeController
+from hyperd.controllers.operation import OperationController
+from hyperd.controllers.unbuilt import UnbuiltController, unbuilt_controllers
+from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_IMAGE
+from hyperd.runtime.controller import Controller
+
+CONTROLLERS: Final[tuple[type[Controller], ...]] = (
+    AddressController, DiskBinder, DiskController, ImageController, LeaseController, MachineBinder,
+    MachineClassController, MachineController, NodeController, OperationController, UnbuiltController,
+)  # fmt: skip
+"""What any home may run; a cluster's role is made of what they declare."""
+
+
+def controllers(context: Context) -> list[Controller]:
+    """Those of every home, wired to each other. A home adds its own."""
+    allocator, machines = AddressController(context), MachineController(context)
+    return [
+        NodeController(context),
+        MachineClassController(context),
+        ImageController(context, VIRTUAL_IMAGE),
+        ImageController(context, CLUSTER_VIRTUAL_IMAGE),
+        DiskController(context),
+        allocator,
+        LeaseController(context, allocator),
+        OperationController(context, busy=machines.queue.busy),
+        machines,
+        *unbuilt_controllers(context),
+    ]
