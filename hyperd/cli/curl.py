@@ -44,13 +44,8 @@ def run(args: argparse.Namespace) -> int:
         response = connection.request(method, args.path, headers=headers, body=body)
         connection.socket.settimeout(None)
         if args.include:
-            print(
-                response.status,
-                *(f"{name}: {value}" for name, value in response.headers),
-                "",
-                sep="\n",
-                flush=True,
-            )
+            head = [str(response.status), *(f"{name}: {value}" for name, value in response.headers), "", ""]
+            _write("\n".join(head).encode("latin-1"))
         last = b"\n"
         for piece in response.pieces():
             last = piece or last

@@ -14,7 +14,7 @@ from hyperd.errors import ServiceUnavailable
 EXAMPLES = """\
   hv log web-7           all that is kept
   hv log web-7 -f        and go on; Ctrl+C ends
-  hv log web-7 | less
+  hv log web-7 | less    in a pipe or a file it is what the guest said, byte for byte
 """
 
 
@@ -23,7 +23,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("machine", help="name, or name.namespace")
     parser.add_argument("-f", "--follow", action="store_true", help="go on with what comes")
     parser.add_argument("--tail", type=int, default=-1, metavar="LINES", help="only the last lines")
-    parser.add_argument("--raw", action="store_true", help="keep escape sequences, also on a terminal")
+    help_ = "keep colours and cursor moves on a terminal; what it would answer is left out"
+    parser.add_argument("--raw", action="store_true", help=help_)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -35,22 +36,39 @@ def run(args: argparse.Namespace) -> int:
     )
     path = paths.subresource(namespace, name, "log") + query
     with client.stream("GET", path, accept="*/*", timeout=None if args.follow else 60.0) as stream:
-        _copy(stream, raw=args.raw or not sys.stdout.isatty())
+        _copy(stream, raw=args.raw)
     if stream.cut:
         raise ServiceUnavailable(f"The connection to {client.home.where} ended before the log did; ask again.")
     return 0
 
 
 def _copy(stream: Stream, *, raw: bool) -> None:
-    if raw:
+    if not sys.stdout.isatty():
         for piece in stream.pieces():
             view = memoryview(piece)
             while view:
                 view = view[os.write(1, view) :]
-        return
-    from hyperd.client.plain import PlainText
+    elif raw:
+        _show(stream)
+    else:
+        from hyperd.client.plain import PlainText
 
-    plain = PlainText()
-    for piece in stream.pieces():
-        sys.stdout.write(plain.feed(piece))
-        sys.stdout.flush()
+        plain = PlainText()
+        for piece in stream.pieces():
+            sys.stdout.write(plain.feed(piece))
+            sys.stdout.flush()
+
+
+def _show(stream: Stream) -> None:
+    """Leaves the terminal as it was, whatever the guest switched on."""
+    from hyperd.client.display import Display
+    from hyperd.client.outlet import Outlet
+
+    display = Display(utf8=sys.stdout.encoding.lower() == "utf-8")
+    outlet = Outlet()
+    try:
+        for piece in stream.pieces():
+            outlet.write(display.feed(piece))
+            outlet.drain()
+    finally:
+        outlet.close()

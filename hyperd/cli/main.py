@@ -12,6 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_PATIENCE_SECONDS = 0.5
+"""How long output that was on its way at Ctrl+C may take: the terminal may stand still."""
 _SHAPELESS = (KeyError, IndexError, TypeError, AttributeError, ValueError, RecursionError)
 
 _GLOBAL_WITH_VALUE = ("-n", "--namespace", "--socket", "--kubeconfig", "--context")
@@ -39,6 +41,7 @@ Environment: HV_NAMESPACE, HYPERD_SOCKET, KUBECONFIG, NO_COLOR.
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code: 0, 1 for a failure, 2 for a wrong call, 130 for Ctrl+C."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    patience = 0.0
     if argv is None:
         mend()
     try:
@@ -46,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
+        patience = _PATIENCE_SECONDS
         return 130
     except BrokenPipeError:
         return 141
@@ -53,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _explain(err)
     finally:
         if argv is None:
-            give_up_output()
+            give_up_output(patience=patience)
 
 
 def _run(arguments: list[str]) -> int:

@@ -79,12 +79,36 @@ def complain(text: str) -> None:
         pass
 
 
-def give_up_output() -> None:
-    """Nobody takes our output: Python must not try once more when it ends."""
+def give_up_output(*, patience: float = 0.0) -> None:
+    """Nobody takes our output: Python must not try once more when it ends.
+
+    With ``patience`` what is still to be written is dropped after so many seconds: a terminal that stands still
+    would keep who pressed Ctrl+C waiting. Only the main thread may have it.
+    """
     for number, stream in ((1, sys.stdout), (2, sys.stderr)):
         try:
-            stream.flush()
-        except (OSError, ValueError):
+            _flush(stream, patience)
+        except (OSError, ValueError, KeyboardInterrupt):
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, number)
             os.close(nowhere)
+
+
+def _flush(stream: TextIO, patience: float) -> None:
+    """Raises TimeoutError where it takes longer than ``patience``, unless that is 0."""
+    if not patience:
+        stream.flush()
+        return
+    import signal
+
+    def too_late(*_: object) -> None:
+        raise TimeoutError
+
+    former = signal.signal(signal.SIGALRM, too_late)
+    # Again and again: a signal that comes just before a system call begins does not end it.
+    signal.setitimer(signal.ITIMER_REAL, patience, patience)
+    try:
+        stream.flush()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, former)

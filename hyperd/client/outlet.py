@@ -15,6 +15,7 @@ import time
 _MOST_WAITING = 256 << 10
 _PIECE = 64 << 10
 _GOODBYE_SECONDS = 1.0
+_LOOK_SECONDS = 0.5
 _TAIL = 32
 _SEQUENCE = re.compile(
     rb"\x1b\[\?(?P<modes>[\d;]*)(?P<on>[hl])|\x1b\[(?P<region>[\d;]*)r|\x1b(?P<reset>c)"
@@ -113,6 +114,13 @@ class Outlet:
                 del self._waiting[: os.write(self._fd, self._waiting[:_PIECE])]
         except BlockingIOError:
             pass
+
+    def drain(self) -> None:
+        """Wait until all of it is taken, for as long as that lasts."""
+        while self._waiting:
+            # Not for ever: of a signal between two looks nobody would hear.
+            select.select([], [self._fd], [], _LOOK_SECONDS)
+            self.flush()
 
     def close(self) -> None:
         """Drop what the terminal has not taken, and undo what it was told; give up where it stands still."""

@@ -10,6 +10,7 @@ import sys
 import termios
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -22,16 +23,22 @@ _NOHUP = ["sh", "-c", """trap '' HUP; exec "$0" "$@" """]
 class OnTerminal:
     """``hv`` with a pty for a terminal."""
 
-    def __init__(self, hv: Hv, *arguments: str, nohup: bool = False) -> None:
+    def __init__(
+        self,
+        hv: Hv,
+        *arguments: str,
+        nohup: bool = False,
+        program: tuple[str, ...] = ("-m", "hyperd.cli.main"),
+    ) -> None:
         self._main, self._sub = pty.openpty()
-        self._nohup, self._open = nohup, True
+        self._nohup, self._open, self._program = nohup, True, program
         self.before = termios.tcgetattr(self._sub)
         self._hv, self._arguments = hv, arguments
         self.screen = b""
 
     async def __aenter__(self) -> OnTerminal:
         self.process = await asyncio.create_subprocess_exec(
-            *(_NOHUP if self._nohup else []), sys.executable, "-m", "hyperd.cli.main", *self._arguments,
+            *(_NOHUP if self._nohup else []), sys.executable, *self._program, *self._arguments,
             stdin=self._sub, stdout=self._sub, stderr=self._sub, env=self._hv.env, cwd=ROOT,
         )  # fmt: skip
         os.set_blocking(self._main, False)
@@ -149,6 +156,47 @@ async def test_it_can_be_left_on_a_terminal_that_stands_still(
         assert await terminal.ends() in (0, 130)
         flood.cancel()
         assert terminal.restored()
+
+
+_TALKS = (
+    "import sys; import hyperd.cli.main as m;"
+    "m._run = lambda _: [print('y') for _ in iter(int, 1)];"
+    "sys.exit(m.main())"
+)
+
+
+async def test_ctrl_c_is_obeyed_where_the_last_words_do_not_fit(hv: Hv) -> None:
+    """What Python still holds at Ctrl+C is less than a write's worth here, and would be written at the end."""
+    async with OnTerminal(hv, program=("-c", _TALKS)) as terminal:
+        await terminal.shows(b"y")
+        terminal.stand_still()
+        await terminal.until(lambda: waits_for_the_terminal(terminal.process.pid))
+        terminal.process.send_signal(signal.SIGINT)
+        assert await terminal.ends() == 130
+
+
+def waits_for_the_terminal(pid: int) -> bool:
+    return Path(f"/proc/{pid}/wchan").read_text() == "wait_woken"
+
+
+async def test_a_log_is_shown_as_the_guest_drew_it_and_asks_the_terminal_nothing(hv: Hv, world: World) -> None:
+    drawn = b"\x1b[2J\x1b[1;31mred\x1b[0m\x1b[6n\x1b[c\x1b]11;?\x07\x1b[?1000h\x1b[?1049h"
+    log = next(world.settings.console_log_dir.glob(f"{world.uids['web-7']}.log"))
+    with log.open("ab") as file:
+        file.write(drawn + b"END")
+    async with OnTerminal(hv, "log", "web-7.shop", "--raw", "-f") as terminal:
+        await terminal.shows(b"END")
+        assert terminal.screen.endswith(b"\x1b[2J\x1b[1;31mred\x1b[0m\x1b[?1049hEND")
+        terminal.process.send_signal(signal.SIGINT)
+        assert await terminal.ends() == 130
+        assert b"\x1b[?1049l" in terminal.screen
+        assert terminal.restored()
+    piped = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "hyperd.cli.main", "log", "web-7.shop",
+        stdout=asyncio.subprocess.PIPE, env=hv.env, cwd=ROOT,
+    )  # fmt: skip
+    out, _ = await asyncio.wait_for(piped.communicate(), 20)
+    assert out.endswith(drawn + b"END")
 
 
 async def test_a_guest_that_takes_no_input_does_not_keep_the_keys(hv: Hv, world: World) -> None:

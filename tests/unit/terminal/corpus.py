@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 FOLDER = Path(__file__).parents[2] / "corpus" / "terminal"
@@ -15,6 +16,11 @@ def outputs() -> dict[str, bytes]:
 def keys() -> dict[str, bytes]:
     """What terminals send, by the file's name."""
     return {path.name: path.read_bytes() for path in sorted((FOLDER / "keys").iterdir())}
+
+
+def lines(name: str) -> list[str]:
+    """What terminals do with a sequence, by the file's name: a text for each line, in Python's notation."""
+    return [ast.literal_eval(f'"{line}"') for line in (FOLDER / name).read_text().splitlines()]
 
 
 def _output(path: Path) -> bytes:

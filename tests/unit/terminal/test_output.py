@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyperd.client import sanitize
+from hyperd.client.display import Display
 from hyperd.client.plain import PlainText
 from hyperd.hypervisor import console_screen
 from hyperd.hypervisor.console_redraw import Screen
 from hyperd.hypervisor.console_screen import Size
 from hyperd.terminalbytes import Tame
-from tests.unit.terminal.corpus import outputs
+from tests.unit.terminal.corpus import lines, outputs
 from tui.widgets.emulator import AvtEmulator
 
 OUTPUTS = outputs()
@@ -98,6 +99,30 @@ def test_plain_text_holds_nothing_that_a_terminal_obeys(name: str, step: int) ->
     text = "".join(plain.feed(data[at : at + step]) for at in range(0, len(data), step))
     assert not any(sanitize.hostile(char) for char in text if char not in "\t\n")
     assert time.thread_time() - began < 20 * _SLICE_SECONDS
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+@pytest.mark.parametrize("utf8", [True, False])
+def test_what_is_shown_of_it_asks_nothing_in_whatever_pieces_it_comes(name: str, utf8: bool) -> None:
+    data = OUTPUTS[name][:4096]
+    at_once, display = Display(utf8=utf8).feed(data), Display(utf8=utf8)
+    assert b"".join(display.feed(data[at : at + 1]) for at in range(len(data))) == at_once
+    assert Display(utf8=utf8).feed(at_once) == at_once
+    emulator = AvtEmulator(SIZE.columns, SIZE.rows)
+    emulator.feed(at_once)
+    assert emulator.take_replies() == b""
+
+
+@pytest.mark.parametrize("data", lines("shows"), ids=ascii)
+def test_what_displays_is_shown_as_it_came(data: str) -> None:
+    assert Display().feed(data.encode()) == data.encode()
+
+
+@pytest.mark.parametrize("data", lines("asks"), ids=ascii)
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_what_makes_a_terminal_say_something_is_left_out(data: str, encoding: str) -> None:
+    shown = Display(utf8=encoding == "utf-8").feed(data.encode(encoding) + b"\x1b[6n")
+    assert not any(byte in shown for byte in (b"\x1b", b"\x9b", b"\x05"))
 
 
 _PIECES = st.sampled_from(
