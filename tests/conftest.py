@@ -17,5 +17,6 @@ settings.load_profile("hyperd")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> None:
+    # pytest-xdist calls this in each of its processes, which know the tests; locks let one of them build.
     prepare(session)
     clients.prepare(session)

@@ -14,6 +14,8 @@ _FAILURE = pytest.StashKey[BuildError]()
 
 def prepare(session: pytest.Session) -> None:
     """Build the programs that the chosen tests name: ``pytest.mark.clients("informer")``."""
+    if session.config.option.collectonly:
+        return
     names = {name for item in session.items for mark in item.iter_markers("clients") for name in mark.args}
     for name in sorted(names):
         try:

@@ -20,7 +20,7 @@ _NEEDED = ("kube-apiserver", "kubectl", "kube-controller-manager")
 
 def prepare(session: pytest.Session) -> None:
     """Build what the chosen tests need before the first begins, outside every test's time limit."""
-    if not any(item.get_closest_marker("cluster") for item in session.items):
+    if session.config.option.collectonly or not any(item.get_closest_marker("cluster") for item in session.items):
         return
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     for name in ("kubectl",) if "KUBECONFIG_CLUSTER" in os.environ else _NEEDED:

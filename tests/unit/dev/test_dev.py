@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-SCRIPTS = ("dev", ".ci/run", "tools/steps.sh", "tools/host.sh")
+SCRIPTS = ("dev", ".ci/run", "tools/steps.sh", "tools/host.sh", "tools/checks.sh")
 
 
 def dev(*arguments: str) -> subprocess.CompletedProcess[str]:
