@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from hyperd.imagefile.detect import ImageFormat
+from hyperd.imagefile.handle import DiskFormat, FileHandle
 
 _LONGEST_REPOSITORY = 255
 _HASH_DIGITS = 16
@@ -127,6 +128,11 @@ class CachedImage:
     format: ImageFormat
     virtual_size: int
     cdrom: bool
+
+    @property
+    def handle(self) -> FileHandle:
+        """The file as a block device."""
+        return FileHandle(self.path, DiskFormat(self.format.driver))
 
 
 @dataclass(frozen=True)

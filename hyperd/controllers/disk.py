@@ -25,6 +25,7 @@ from hyperd.controllers.retries import Retries
 from hyperd.controllers.unbuilt import name_unbuilt_fields
 from hyperd.crashpoints import CrashPoint, reached
 from hyperd.errors import HyperdError, TemporaryError
+from hyperd.imagefile.handle import DiskFormat, FileHandle
 from hyperd.resources import storage_class
 from hyperd.resources.all import (
     CLUSTER_VIRTUAL_IMAGE,
@@ -237,10 +238,8 @@ class DiskController(Controller):
                 volume = await self._context.pool.grow(meta["uid"], size)
             else:
                 await self._context.pool.check_room(meta["uid"], size)
-                # By its file: a target is another disk's after a restart that changed the order.
-                await self._context.hypervisor.block_resize(
-                    holder, str(self._context.pool.path(meta["uid"])), size
-                )
+                source = FileHandle(self._context.pool.path(meta["uid"]), DiskFormat.QCOW2)
+                await self._context.hypervisor.block_resize(holder, source, size)
                 found = await self._context.pool.find(meta["uid"])
                 if found is None or found.virtual_size < size:
                     return Result(RETRY_SECONDS)

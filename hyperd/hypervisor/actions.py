@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from xml.etree import ElementTree as ET
 
 import libvirt
 
 from hyperd import errors
+from hyperd.hypervisor.disk_source import target_of
 from hyperd.hypervisor.domain import METADATA_NAMESPACE, METADATA_PREFIX
 from hyperd.hypervisor.reader import lookup
+from hyperd.imagefile.handle import Handle
 
 _UNDEFINE = libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
 _WITH_FIRMWARE = libvirt.VIR_DOMAIN_UNDEFINE_NVRAM | libvirt.VIR_DOMAIN_UNDEFINE_TPM
@@ -83,9 +86,12 @@ def resume(conn: libvirt.virConnect, uid: str) -> None:
             raise
 
 
-def block_resize(conn: libvirt.virConnect, uid: str, *, disk: str, size_bytes: int) -> None:
+def block_resize(conn: libvirt.virConnect, uid: str, *, source: Handle, size_bytes: int) -> None:
     """libvirt would shrink a disk without a word, and the guest would lose its end."""
     dom = lookup(conn, uid)
+    disk = target_of(ET.fromstring(dom.XMLDesc(0)), source)  # noqa: S314  libvirtd's own XML
+    if not disk:
+        raise errors.NotFound(f"Domain {uid} has no disk at {source}.")
     capacity = dom.blockInfo(disk, 0)[0]
     if size_bytes < capacity:
         raise errors.Conflict(

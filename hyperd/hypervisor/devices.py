@@ -11,8 +11,10 @@ import string
 from enum import StrEnum
 from xml.etree import ElementTree as ET
 
+from hyperd.hypervisor.disk_source import add_source, disk_type
 from hyperd.hypervisor.element import add
-from hyperd.hypervisor.spec import DiskCache, DiskFormat, DiskSpec, DomainSpec, Firmware, NicSpec, OsType
+from hyperd.hypervisor.spec import DiskCache, DiskSpec, DomainSpec, Firmware, NicSpec, OsType
+from hyperd.imagefile.handle import DiskFormat
 
 SPARE_PCIE_PORTS = 4
 """Root ports left empty for network cards plugged in later; disks need none."""
@@ -96,10 +98,10 @@ def _letters(index: int) -> str:
 
 def _add_disk(devices: ET.Element, spec: DomainSpec, disk: DiskSpec, *, target: str) -> None:
     bus = _bus(spec, disk)
-    element = add(devices, "disk", {"type": "file", "device": "cdrom" if disk.cdrom else "disk"})
+    element = add(devices, "disk", {"type": disk_type(disk.source), "device": "cdrom" if disk.cdrom else "disk"})
     driver = {
         "name": "qemu",
-        "type": disk.format,
+        "type": disk.source.format,
         "cache": disk.cache,
         "io": _io(disk),
         "error_policy": "stop",
@@ -110,7 +112,7 @@ def _add_disk(devices: ET.Element, spec: DomainSpec, disk: DiskSpec, *, target: 
     if bus is _Bus.VIRTIO:
         driver["iothread"] = "1"
     add(element, "driver", driver)
-    add(element, "source", {"file": str(disk.source)})
+    add_source(element, disk.source)
     add(element, "target", {"dev": target, "bus": bus})
     if disk.readonly or disk.cdrom:
         add(element, "readonly")
@@ -126,7 +128,7 @@ def _add_disk(devices: ET.Element, spec: DomainSpec, disk: DiskSpec, *, target: 
 
 def _io(disk: DiskSpec) -> str:
     """Native AIO needs O_DIRECT, and would block QEMU while a growing qcow2 allocates."""
-    return "native" if disk.cache is DiskCache.NONE and disk.format is DiskFormat.RAW else "threads"
+    return "native" if disk.cache is DiskCache.NONE and disk.source.format is DiskFormat.RAW else "threads"
 
 
 def _add_controllers(devices: ET.Element, spec: DomainSpec) -> None:

@@ -28,6 +28,7 @@ from hyperd.hypervisor.reader import Reader
 from hyperd.hypervisor.spec import DomainSpec
 from hyperd.hypervisor.state import DomainEvent, DomainInfo, DomainStats, EventKind, GuestInfo, IoError
 from hyperd.hypervisor.survey import Survey
+from hyperd.imagefile.handle import Handle
 from hyperd.settings import HypervisorSettings
 
 log = logging.getLogger(__name__)
@@ -221,10 +222,13 @@ class Hypervisor:
             timeout=READ_TIMEOUT,
         )
 
-    async def block_resize(self, uid: str, disk: str, size_bytes: int) -> None:
-        """Grow a running guest's disk, called by its target or file. Raises Conflict rather than shrink it."""
-        grow = functools.partial(actions.block_resize, uid=uid, disk=disk, size_bytes=size_bytes)
-        await self._act(f"resize disk {disk} of", uid, grow)
+    async def block_resize(self, uid: str, source: Handle, size_bytes: int) -> None:
+        """Grow the disk that a running guest has open by ``source``; NotFound when it has none by that.
+
+        Raises Conflict rather than shrink it.
+        """
+        grow = functools.partial(actions.block_resize, uid=uid, source=source, size_bytes=size_bytes)
+        await self._act("resize a disk of", uid, grow)
 
     async def set_metadata(self, spec: DomainSpec) -> None:
         """Rewrite our metadata element, of the running domain and of the definition."""

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from hyperd.imagefile.handle import Handle
+
 
 class DomainType(StrEnum):
     """libvirt's ``<domain type=…>``: hardware acceleration, emulation, or the test driver."""
@@ -44,13 +46,6 @@ class CpuMode(StrEnum):
     CUSTOM = "custom"
 
 
-class DiskFormat(StrEnum):
-    """Always explicit: a guest could write another format's header into a disk whose format is probed."""
-
-    QCOW2 = "qcow2"
-    RAW = "raw"
-
-
 class DiskCache(StrEnum):
     """``none`` bypasses the page cache (O_DIRECT); ``writeback`` is for file systems that cannot."""
 
@@ -72,14 +67,13 @@ class DiskSpec:
     """One block device.
 
     ``name`` (``vd-root``, ``vi-ubuntu``) is unique in the domain; ``serial`` is the md5 hex of the source
-    object's uid. An ISO is ``format=raw, cdrom=True``. ``scsi=True`` puts the disk on virtio-scsi whatever the
+    object's uid. An ISO is raw with ``cdrom=True``. ``scsi=True`` puts the disk on virtio-scsi whatever the
     domain's own bus is, as hot-plugged disks and cloud-init seeds need it.
     """
 
     name: str
-    source: Path
+    source: Handle
     serial: str
-    format: DiskFormat = DiskFormat.QCOW2
     readonly: bool = False
     cdrom: bool = False
     boot_order: int | None = None

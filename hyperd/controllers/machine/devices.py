@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from hyperd.controllers import usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.duty import disk_node
 from hyperd.controllers.image import reference_of
 from hyperd.controllers.machine.copies import Copies, Missing
-from hyperd.hypervisor.spec import DiskFormat
-from hyperd.imagefile.detect import ImageFormat
+from hyperd.imagefile.handle import DiskFormat, FileHandle, Handle
 from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_DISK, VIRTUAL_IMAGE, VIRTUAL_MACHINE
 from hyperd.resources.conditions import find_condition, set_condition
 from hyperd.resources.kind import Kind, Object
@@ -29,13 +27,12 @@ _USABLE_DISK_PHASES = ("Ready", "Resizing")
 
 @dataclass(frozen=True)
 class Device:
-    """One block device that is there: where its bytes are and how QEMU is to read them."""
+    """One block device that is there."""
 
     kind: str
     name: str
     uid: str
-    path: Path
-    format: DiskFormat
+    source: Handle
     size: str
     readonly: bool
     cdrom: bool
@@ -115,8 +112,7 @@ class Devices:
                 kind=VIRTUAL_DISK.kind,
                 name=meta["name"],
                 uid=meta["uid"],
-                path=self._context.pool.path(meta["uid"]),
-                format=DiskFormat.QCOW2,
+                source=FileHandle(self._context.pool.path(meta["uid"]), DiskFormat.QCOW2),
                 size=status.get("capacity", ""),
                 readonly=False,
                 cdrom=False,
@@ -163,8 +159,7 @@ class Devices:
                 kind=kind.kind,
                 name=meta["name"],
                 uid=meta["uid"],
-                path=cached.path,
-                format=DiskFormat.QCOW2 if cached.format is ImageFormat.QCOW2 else DiskFormat.RAW,
+                source=cached.handle,
                 size=(status.get("size") or {}).get("unpacked", ""),
                 readonly=True,
                 cdrom=cached.cdrom,

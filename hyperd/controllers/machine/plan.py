@@ -15,7 +15,6 @@ from hyperd.controllers.machine.dependencies import Dependencies
 from hyperd.controllers.machine.devices import Device
 from hyperd.hypervisor.host import CpuChoice, HostFacts, choose_cpu
 from hyperd.hypervisor.spec import (
-    DiskFormat,
     DiskSpec,
     DomainSpec,
     DomainType,
@@ -23,6 +22,7 @@ from hyperd.hypervisor.spec import (
     NicSpec,
     OsType,
 )
+from hyperd.imagefile.handle import DiskFormat, FileHandle
 from hyperd.network import addresses
 from hyperd.network.dhcp import Lease
 from hyperd.network.host import TapSpec
@@ -77,9 +77,8 @@ def disks(spec: Object, devices: list[Device], seed: Path | None, uid: str) -> t
     found = [
         DiskSpec(
             name=device_name(device),
-            source=device.path,
+            source=device.source,
             serial=serial_of(device.uid),
-            format=device.format,
             readonly=device.readonly,
             cdrom=device.cdrom,
             boot_order=device.boot_order if explicit else index + 1,
@@ -90,9 +89,8 @@ def disks(spec: Object, devices: list[Device], seed: Path | None, uid: str) -> t
         found.append(
             DiskSpec(
                 name="cloudinit",
-                source=seed,
+                source=FileHandle(seed, DiskFormat.RAW),
                 serial=serial_of(f"{uid}/cloudinit"),
-                format=DiskFormat.RAW,
                 readonly=True,
                 scsi=bool(spec.get("enableParavirtualization", True)),
             )

@@ -13,8 +13,9 @@ import pytest
 from hyperd import errors
 from hyperd.hypervisor.domain import disk_targets
 from hyperd.hypervisor.hypervisor import Hypervisor
-from hyperd.hypervisor.spec import DiskCache, DiskFormat, DiskSpec, DomainSpec, NicSpec
+from hyperd.hypervisor.spec import DiskCache, DiskSpec, DomainSpec, NicSpec
 from hyperd.hypervisor.state import DomainState
+from hyperd.imagefile.handle import DiskFormat, FileHandle
 from tests.host.hypervisor.conftest import Record, settings
 from tests.host.node import Node
 from tests.unit.hypervisor import specs
@@ -79,7 +80,7 @@ async def test_calls_on_a_missing_domain_raise_not_found(hypervisor: Hypervisor,
         hypervisor.destroy(spec.uid),
         hypervisor.io_errors(spec.uid),
         hypervisor.open_graphics(spec.uid),
-        hypervisor.block_resize(spec.uid, "sda", 1),
+        hypervisor.block_resize(spec.uid, specs.ROOT.source, 1),
     ):
         with pytest.raises(errors.NotFound, match=spec.uid):
             await call
@@ -199,10 +200,10 @@ async def test_impossible_domains_are_refused_for_good(hypervisor: Hypervisor, s
         await hypervisor.define(replace(spec, nics=(NicSpec(tap="t0", mac="not a mac"),)))
 
 
-def blank(folder: Path, name: str, format_: DiskFormat, node: Node) -> Path:
+def blank(folder: Path, name: str, format_: DiskFormat, node: Node) -> FileHandle:
     path = folder / name
     node.exec(["qemu-img", "create", "-q", "-f", format_, path, "8M"])
-    return path
+    return FileHandle(path, format_)
 
 
 async def test_a_disk_grows_and_never_shrinks(
@@ -212,9 +213,11 @@ async def test_a_disk_grows_and_never_shrinks(
     guest = replace(spec, disks=(root,))
     await hypervisor.define_and_start(guest)
     target = disk_targets(guest)["vd-root"]
-    await hypervisor.block_resize(spec.uid, target, 16 << 20)
+    await hypervisor.block_resize(spec.uid, root.source, 16 << 20)
     with pytest.raises(errors.Conflict, match="cannot shrink"):
-        await hypervisor.block_resize(spec.uid, target, 8 << 20)
+        await hypervisor.block_resize(spec.uid, root.source, 8 << 20)
+    with pytest.raises(errors.NotFound, match="has no disk at"):
+        await hypervisor.block_resize(spec.uid, specs.DATA.source, 16 << 20)
     assert "16777216" in node.virsh("domblkinfo", spec.name, target)
     assert await hypervisor.io_errors(spec.uid) == {}
 
@@ -243,7 +246,7 @@ async def test_every_kind_of_guest_starts(node: Node, hypervisor: Hypervisor, qe
         cpu_shares=None,
         cpu_quota=None,
         disks=tuple(
-            replace(disk, source=blank(qemu_dir, disk.name, disk.format, node), cache=DiskCache.WRITEBACK)
+            replace(disk, source=blank(qemu_dir, disk.name, disk.source.format, node), cache=DiskCache.WRITEBACK)
             for disk in chosen.disks
         ),
         nics=(replace(chosen.nics[0], tap="hvt0"),),

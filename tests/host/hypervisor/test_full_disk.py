@@ -8,6 +8,7 @@ from pathlib import Path
 from hyperd.hypervisor.hypervisor import Hypervisor
 from hyperd.hypervisor.spec import DiskCache, DiskSpec, DomainSpec
 from hyperd.hypervisor.state import DomainState, IoError
+from hyperd.imagefile.handle import DiskFormat, FileHandle
 from tests.host.hypervisor.conftest import Record
 from tests.host.node import Node
 from tests.unit.hypervisor import specs
@@ -31,7 +32,13 @@ async def test_a_guest_paused_by_a_full_file_system_goes_on_when_there_is_space(
     disk = small / "disk.qcow2"
     node.exec(["truncate", "-s", "64M", qemu_dir / "raw"])
     node.exec(["qemu-img", "convert", "-O", "qcow2", qemu_dir / "raw", disk])
-    root = DiskSpec(name="vd-root", source=disk, serial=specs.serial(1), boot_order=1, cache=DiskCache.WRITEBACK)
+    root = DiskSpec(
+        name="vd-root",
+        source=FileHandle(disk, DiskFormat.QCOW2),
+        serial=specs.serial(1),
+        boot_order=1,
+        cache=DiskCache.WRITEBACK,
+    )
     await hypervisor.define_and_start(replace(spec, disks=(root,)))
 
     assert (await record.event("io-error")).reason == "enospc"

@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from hyperd.hypervisor.hypervisor import Hypervisor
-from hyperd.hypervisor.spec import DiskCache, DiskFormat, DiskSpec, DomainSpec
+from hyperd.hypervisor.spec import DiskCache, DiskSpec, DomainSpec
 from hyperd.hypervisor.state import DomainState
+from hyperd.imagefile.handle import DiskFormat, FileHandle
 from tests.host.hypervisor.conftest import Record
 from tests.unit.hypervisor import specs
 
@@ -22,9 +23,8 @@ def booting(spec: DomainSpec, folder: Path, code: bytes) -> DomainSpec:
     disk.write_bytes(code.ljust(510, b"\0") + b"\x55\xaa" + bytes(1 << 20))
     root = DiskSpec(
         name="vd-root",
-        source=disk,
+        source=FileHandle(disk, DiskFormat.RAW),
         serial=specs.serial(1),
-        format=DiskFormat.RAW,
         boot_order=1,
         cache=DiskCache.WRITEBACK,
     )

@@ -12,8 +12,9 @@ import pytest
 from hyperd.errors import ServiceUnavailable
 from hyperd.hypervisor.console import ConsoleHub, ConsoleSession
 from hyperd.hypervisor.hypervisor import Hypervisor
-from hyperd.hypervisor.spec import DiskCache, DiskFormat, DiskSpec, DomainSpec
+from hyperd.hypervisor.spec import DiskCache, DiskSpec, DomainSpec
 from hyperd.hypervisor.vnc import GraphicsStream
+from hyperd.imagefile.handle import DiskFormat, FileHandle
 from hyperd.settings import Settings
 from tests.host.node import Node
 from tests.unit.hypervisor import specs
@@ -39,9 +40,8 @@ def guest(spec: DomainSpec, qemu_dir: Path, conf: Settings) -> DomainSpec:
     disk.write_bytes(ECHO.ljust(510, b"\0") + b"\x55\xaa" + bytes(1 << 20))
     root = DiskSpec(
         name="vd-root",
-        source=disk,
+        source=FileHandle(disk, DiskFormat.RAW),
         serial=specs.serial(1),
-        format=DiskFormat.RAW,
         boot_order=1,
         cache=DiskCache.WRITEBACK,
     )

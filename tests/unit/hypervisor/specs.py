@@ -9,7 +9,6 @@ from hyperd.hypervisor.spec import (
     CpuMode,
     CpuModel,
     DiskCache,
-    DiskFormat,
     DiskSpec,
     DomainSpec,
     DomainType,
@@ -17,6 +16,7 @@ from hyperd.hypervisor.spec import (
     NicSpec,
     OsType,
 )
+from hyperd.imagefile.handle import DiskFormat, FileHandle
 
 UID = "6f1f4a5e-6c0b-4d3e-9d57-0c7f3f6a2b11"
 
@@ -26,23 +26,25 @@ def serial(number: int) -> str:
     return f"{number:032x}"
 
 
-ROOT = DiskSpec(name="vd-root", source=Path("/v/root.qcow2"), serial=serial(1), boot_order=1)
-DATA = DiskSpec(name="vd-data", source=Path("/v/data.raw"), serial=serial(2), format=DiskFormat.RAW)
-IMAGE = DiskSpec(name="vi-ubuntu", source=Path("/i/ubuntu.qcow2"), serial=serial(3), readonly=True)
+ROOT = DiskSpec(
+    name="vd-root", source=FileHandle(Path("/v/root.qcow2"), DiskFormat.QCOW2), serial=serial(1), boot_order=1
+)
+DATA = DiskSpec(name="vd-data", source=FileHandle(Path("/v/data.raw"), DiskFormat.RAW), serial=serial(2))
+IMAGE = DiskSpec(
+    name="vi-ubuntu", source=FileHandle(Path("/i/ubuntu.qcow2"), DiskFormat.QCOW2), serial=serial(3), readonly=True
+)
 ISO = DiskSpec(
     name="cvi-installer",
-    source=Path("/i/installer.iso"),
+    source=FileHandle(Path("/i/installer.iso"), DiskFormat.RAW),
     serial=serial(4),
-    format=DiskFormat.RAW,
     readonly=True,
     cdrom=True,
     boot_order=2,
 )
 SEED = DiskSpec(
     name="cloudinit",
-    source=Path("/s/seed.img"),
+    source=FileHandle(Path("/s/seed.img"), DiskFormat.RAW),
     serial=serial(5),
-    format=DiskFormat.RAW,
     readonly=True,
     scsi=True,
     cache=DiskCache.WRITEBACK,

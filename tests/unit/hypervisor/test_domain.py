@@ -16,6 +16,7 @@ from lxml import etree
 
 from hyperd.hypervisor.domain import METADATA_NAMESPACE, disk_targets, domain_xml, metadata_xml
 from hyperd.hypervisor.spec import DiskSpec, DomainSpec, NicSpec
+from hyperd.imagefile.handle import DiskFormat, FileHandle
 from tests.unit.hypervisor import specs
 
 DATA = Path(__file__).parent / "data"
@@ -87,9 +88,8 @@ OTHER_VALUES: dict[type, dict[str, Any]] = {
     },
     DiskSpec: {
         "name": "other",
-        "source": Path("/other"),
+        "source": FileHandle(Path("/other"), DiskFormat.RAW),
         "serial": "other",
-        "format": specs.DATA.format,
         "readonly": True,
         "cdrom": True,
         "boot_order": 9,
@@ -132,7 +132,9 @@ HOSTILE = st.one_of(
 @given(namespace=HOSTILE, name=HOSTILE, spec_hash=HOSTILE, source=HOSTILE)
 def test_no_text_changes_the_structure(namespace: str, name: str, spec_hash: str, source: str) -> None:
     plain = ET.fromstring(domain_xml(specs.GENERIC))
-    root = replace(specs.ROOT, source=Path("/v") / source.replace("/", "_").replace("\x00", "_"))
+    root = replace(
+        specs.ROOT, source=FileHandle(Path("/v") / source.replace("/", "_").replace("\x00", "_"), DiskFormat.QCOW2)
+    )
     hostile = replace(
         specs.GENERIC,
         namespace=namespace,

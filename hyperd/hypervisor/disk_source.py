@@ -1,0 +1,58 @@
+"""A handle as libvirt's ``<source>`` of a disk, and the disk of a domain that has it."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree as ET
+
+from hyperd.hypervisor.element import add, clean
+from hyperd.imagefile.handle import BlockHandle, FileHandle, Handle, NbdHandle
+
+
+def disk_type(source: Handle) -> str:
+    """libvirt's ``<disk type=…>``."""
+    match source:
+        case FileHandle():
+            return "file"
+        case BlockHandle():
+            return "block"
+        case NbdHandle():
+            return "network"
+
+
+def add_source(disk: ET.Element, source: Handle) -> None:
+    """Append ``<source>`` to a disk of the type that ``disk_type`` says."""
+    match source:
+        case FileHandle(path=path):
+            add(disk, "source", {"file": str(path)})
+        case BlockHandle(path=path):
+            add(disk, "source", {"dev": str(path)})
+        case NbdHandle(socket=socket, name=name):
+            element = add(disk, "source", {"protocol": "nbd", "name": name})
+            add(element, "host", {"transport": "unix", "socket": str(socket)})
+
+
+def target_of(domain: ET.Element, source: Handle) -> str:
+    """The target (``sda``) of the disk that a domain has open by ``source``; empty when there is none.
+
+    By the source: a target is another disk's after a restart that changed the order.
+    """
+    for disk in domain.iterfind("devices/disk"):
+        found, target = disk.find("source"), disk.find("target")
+        if found is not None and target is not None and _is(found, source):
+            return target.get("dev", "")
+    return ""
+
+
+def _is(element: ET.Element, source: Handle) -> bool:
+    match source:
+        case FileHandle(path=path):
+            return element.get("file") == clean(str(path))
+        case BlockHandle(path=path):
+            return element.get("dev") == clean(str(path))
+        case NbdHandle(socket=socket, name=name):
+            host = element.find("host")
+            return (
+                host is not None
+                and (element.get("protocol"), element.get("name")) == ("nbd", clean(name))
+                and host.get("socket") == clean(str(socket))
+            )
