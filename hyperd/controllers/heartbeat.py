@@ -12,10 +12,11 @@ import logging
 from hyperd import clock
 from hyperd.controllers.context import Context
 from hyperd.errors import AlreadyExists, HyperdError
+from hyperd.resources import meta
 from hyperd.resources.core import LEASE
 from hyperd.resources.kind import Object
 from hyperd.resources.meta import labels, now_micro, parse_time
-from hyperd.resources.names import NODE_LEASE_LABEL, SYSTEM_NAMESPACE
+from hyperd.resources.names import LEASE_WORD_ANNOTATION, NODE_LEASE_LABEL, SYSTEM_NAMESPACE
 from hyperd.store.interface import PatchType, Requirement, Selector, Store
 
 _log = logging.getLogger(__name__)
@@ -58,6 +59,9 @@ class Heartbeat:
     async def _renew(self) -> None:
         store, namespace = self._context.store, SYSTEM_NAMESPACE
         name = lease_name(self._context.node_name)
+        found = await store.find(LEASE, namespace, name)
+        there = meta.annotations(found or {}).get(LEASE_WORD_ANNOTATION, "")
+        words = {LEASE_WORD_ANNOTATION: await self._context.witness.renew(there)}
         spec: Object = {
             "holderIdentity": self._context.node_name,
             "leaseDurationSeconds": DURATION_SECONDS,
@@ -70,13 +74,15 @@ class Heartbeat:
                 "name": name,
                 "namespace": namespace,
                 "labels": {NODE_LEASE_LABEL: self._context.node_name},
+                "annotations": words,
             },
             "spec": spec,
         }
         try:
             await store.create(LEASE, namespace, body)
         except AlreadyExists:
-            await store.patch(LEASE, namespace, name, PatchType.MERGE, {"spec": spec})
+            patch = {"metadata": {"annotations": words}, "spec": spec}
+            await store.patch(LEASE, namespace, name, PatchType.MERGE, patch)
 
 
 async def served_nodes(store: Store, seen: clock.Seen) -> frozenset[str]:

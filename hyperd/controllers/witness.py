@@ -1,16 +1,19 @@
 """What this node has seen of the store: whose it is, and how far it had come.
 
 A store that is behind that, or another one, was restored from a backup: what it does not know may be a user's all
-the same. Then nothing is collected until an administrator accepts the store as it is. A restore that does not show
-this way (a revision that was raised beyond what was seen) is why nothing goes for being absent in the first place.
+the same. Then nothing is collected until an administrator accepts the store as it is. A restore that raised the
+revision beyond what was seen shows in a cluster by the word on this node's Lease, which is an earlier one again;
+before that is read nothing goes either, as nothing does for being absent.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -32,6 +35,8 @@ class Witness:
         self._store = ""
         self._version = 0
         self._since = ""
+        self._words: tuple[str, ...] = ()
+        """What the node's Lease may carry: the word last sent, and the one before, if that did not come."""
         self.why = ""
         """A sentence: why everything that collects waits; empty when it need not."""
 
@@ -52,6 +57,7 @@ class Witness:
             body = await asyncio.to_thread(self._read)
             self._store, self._version = str(body["store"]), int(str(body["resourceVersion"]))
             self.why, self._since = str(body["why"]), str(body["since"])
+            self._words = tuple(map(str, body.get("words", ())))
         except FileNotFoundError:
             self._store = self._store_id()
             if not empty and marked != self._store:
@@ -75,6 +81,18 @@ class Witness:
             if not self.waits and version is not None:
                 self._version = version
             await self._note()
+
+    async def renew(self, word: str) -> str:
+        """The node's Lease carries ``word``, or none yet; what it is to carry now, which is noted here first.
+
+        Where that cannot be noted it goes on carrying the same.
+        """
+        if word and self._words and word not in self._words and not self.why:
+            self._wait("The store has an earlier Lease of this node than the node has seen: it was restored.")
+            _log.warning("%s", self.sentence())
+        next_ = uuid.uuid4().hex
+        self._words = (next_, word)
+        return next_ if await self._note() else word
 
     async def accept(self, resource_version: str) -> None:
         """An administrator says that the store is right. Raises PermanentError if it cannot note that."""
@@ -109,22 +127,30 @@ class Witness:
     def _wait(self, why: str) -> None:
         self.why, self._since = why, now_rfc3339()
 
-    def _read(self) -> dict[str, object]:
+    def _read(self) -> dict[str, Any]:
         with files.open_regular(self._path) as file:
             body = orjson.loads(file.read(_LIMIT_BYTES))
         if not isinstance(body, dict):
             raise ValueError("it is no object")
         return body
 
-    async def _note(self) -> None:
-        """A node without space for it goes on: what it saw earlier is still noted."""
+    async def _note(self) -> bool:
+        """Whether it was noted. A node without space for it goes on: what it saw earlier is still noted."""
         try:
             await self._write()
         except OSError as err:
             _log.warning("%s cannot be written: %s", self._path, err.strerror)
+            return False
+        return True
 
     async def _write(self) -> None:
-        body = {"store": self._store, "resourceVersion": self._version, "why": self.why, "since": self._since}
+        body = {
+            "store": self._store,
+            "resourceVersion": self._version,
+            "words": self._words,
+            "why": self.why,
+            "since": self._since,
+        }
         await asyncio.to_thread(self._publish, orjson.dumps(body))
 
     def _publish(self, body: bytes) -> None:

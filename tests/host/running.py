@@ -32,6 +32,12 @@ def resource(word: str) -> Resource:
     return next(found for known in kinds.built_in() if (found := known.called(word.lower())))
 
 
+def condition(obj: Object, type_: str) -> Object:
+    """The object's condition of a type; empty before there is one."""
+    conditions = (obj.get("status") or {}).get("conditions") or ()
+    return next((dict(one) for one in conditions if one["type"] == type_), {})
+
+
 class Hyperd:
     """One daemon with its own state; ``settings`` are ``--set`` assignments on top of a test's defaults."""
 

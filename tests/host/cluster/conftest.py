@@ -15,6 +15,7 @@ from hyperd.resources.names import GROUP, SYSTEM_NAMESPACE
 from tests.cluster.controlplane.plane import ControlPlane
 from tests.host.clustered import ClusterHyperd, Road, empty
 from tests.host.node import Node
+from tests.host.running import condition
 
 
 @pytest.fixture(scope="package")
@@ -59,6 +60,7 @@ def pair(node: Node, plane: ControlPlane, road: Road) -> Iterator[Pair]:
             daemon.start()
         for name in ("alpha", "beta"):
             daemons[0].wait("lease", lease_name(name), bool, namespace=SYSTEM_NAMESPACE)
+            daemons[0].wait("node", name, lambda node: condition(node, "Ready").get("status") == "True")
         time.sleep(SERVED_SECONDS)  # for so long the leader remembers which nodes are served
         yield daemons[0], daemons[1]
     finally:

@@ -12,7 +12,7 @@ import pytest
 from hyperd.client import paths
 from tests.host.inventory import domains, leftovers, repositories, taps
 from tests.host.node import Node, wait_until
-from tests.host.running import Console, Hyperd, ImageServer, disk, image, machine, operation
+from tests.host.running import Console, Hyperd, ImageServer, condition, disk, image, machine, operation
 
 Object = dict[str, Any]
 
@@ -33,10 +33,6 @@ def ready(daemon: Hyperd, images: ImageServer) -> Object:
     daemon.create(disk("root", image="guest"))
     daemon.create(machine("vm", "root", terminationGracePeriodSeconds=0))
     return daemon.wait_phase("vm", "vm", "Running")
-
-
-def condition(obj: Object, type_: str) -> Object:
-    return next((c for c in (obj.get("status") or {}).get("conditions", []) if c["type"] == type_), {})
 
 
 def test_without_libvirt_the_node_is_not_ready_and_machines_keep_their_phase(daemon: Hyperd, node: Node) -> None:

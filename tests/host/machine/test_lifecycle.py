@@ -12,7 +12,7 @@ import pytest
 from hyperd.resources.names import CLOUD_INIT_SECRET_TYPE
 from tests.host.machine.conftest import both_homes
 from tests.host.node import Node, wait_until
-from tests.host.running import Console, Hyperd, disk, forwarded, machine, operation
+from tests.host.running import Console, Hyperd, condition, disk, forwarded, machine, operation
 
 Object = dict[str, Any]
 
@@ -40,10 +40,6 @@ def qemu_pid(node: Node, vm: Object, hyperd: Hyperd) -> int:
     """The pid of the machine's QEMU; 0 while it has none."""
     path = f"/run/libvirt/qemu/{hyperd.instance}-{vm['metadata']['uid']}.pid"
     return int(node.exec(["cat", path], check=False).stdout or 0)
-
-
-def condition(obj: Object, type_: str) -> Object:
-    return next((c for c in (obj.get("status") or {}).get("conditions", []) if c["type"] == type_), {})
 
 
 @both_homes

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hyperd.resources.storage_class import PROVISIONER
-from tests.host.running import Hyperd, Object, disk, machine, operation
+from tests.host.running import Hyperd, Object, condition, disk, machine, operation
 
 DEFAULT = "storageclass.kubernetes.io/is-default-class"
 _numbers = itertools.count(time.monotonic_ns() % 10**6)
@@ -36,10 +36,6 @@ def new(hyperd: Hyperd, made: list[tuple[str, str]], word: str, obj: Object) -> 
 
 def fresh(word: str) -> str:
     return f"{word}-{next(_numbers)}"
-
-
-def condition(obj: Object, type_: str) -> Object:
-    return next((c for c in (obj.get("status") or {}).get("conditions", []) if c["type"] == type_), {})
 
 
 def storage(provisioner: str = PROVISIONER, *, default: bool = False, **fields: Any) -> Object:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from hyperd.errors import Forbidden
-from tests.host.machine.test_placement import condition, fresh, new
-from tests.host.running import Hyperd, Object, disk, machine
+from tests.host.machine.test_placement import fresh, new
+from tests.host.running import Hyperd, Object, condition, disk, machine
 
 
 @pytest.fixture

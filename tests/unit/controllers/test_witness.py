@@ -76,3 +76,42 @@ async def test_a_note_that_cannot_be_read_makes_the_node_wait_and_start(tmp_path
         again = witness(tmp_path)
         await again.begin(empty=False, marked="")
         assert not again.waits
+
+
+async def test_a_lease_that_carries_an_earlier_word_tells_of_a_restore_that_no_version_shows(
+    tmp_path: Path,
+) -> None:
+    node = witness(tmp_path)
+    await node.begin(empty=True, marked="")
+    first = await node.renew("")
+    second = await node.renew(first)
+    assert len({first, second}) == 2
+    # The word did not reach the Lease, or this node died before it knew that it had.
+    await node.renew(first)
+    third = await node.renew(first)
+    again = witness(tmp_path)
+    await again.begin(empty=False, marked="")
+    await again.renew(third)
+    assert not node.waits
+    assert not again.waits
+    # Deleted by somebody: that is no restore.
+    fifth = await again.renew("")
+    await again.renew(fifth)
+    await again.renew(second)
+    assert again.waits
+    assert "an earlier Lease of this node" in again.sentence()
+    await again.accept("5")
+    sixth = await again.renew(second)
+    await again.renew(sixth)
+    assert not again.waits
+
+
+async def test_a_word_that_cannot_be_noted_is_not_sent(tmp_path: Path) -> None:
+    node = witness(tmp_path)
+    await node.begin(empty=True, marked="")
+    word = await node.renew("")
+    (tmp_path / "seen.json").unlink()
+    (tmp_path / "seen.json").mkdir()
+    (tmp_path / "seen.json" / "x").touch()
+    assert await node.renew(word) == word
+    assert not node.waits
