@@ -221,7 +221,7 @@ class OperationController(Controller):
             return info is None or not info.active
         if info is None or not info.active:
             return False
-        return type_ != "Restart" or applied.decode(info.spec_hash).operation == str(op["metadata"]["uid"])
+        return type_ != "Restart" or applied.decode(info.applied).operation == str(op["metadata"]["uid"])
 
     def _fail(self, op: Object, reason: str, message: str) -> None:
         op["status"]["phase"] = "Failed"

@@ -37,4 +37,4 @@ class Strangers:
 
 def address_of(domain: DomainInfo) -> IPv4Address | None:
     """What the guest got at its start."""
-    return parsed(applied.decode(domain.spec_hash).address)
+    return parsed(applied.decode(domain.applied).address)

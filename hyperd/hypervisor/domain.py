@@ -22,6 +22,8 @@ __all__ = ["METADATA_NAMESPACE", "METADATA_PREFIX", "disk_targets", "domain_xml"
 
 METADATA_NAMESPACE = "urn:hyperd:domain:v1"
 METADATA_PREFIX = "hyperd"
+APPLIED_BEFORE = "spec-hash"
+"""How the first version of our metadata called what is ``applied`` now; read, never written."""
 CPU_PERIOD_US = 100_000
 
 ET.register_namespace(METADATA_PREFIX, METADATA_NAMESPACE)
@@ -76,7 +78,7 @@ def _marks(marked: DomainSpec | DomainInfo, instance: str) -> dict[str, str]:
         "namespace": marked.namespace,
         "name": marked.vm_name,
         "generation": str(marked.generation),
-        "spec-hash": marked.spec_hash,
+        "applied": marked.applied,
     }
     return {key: clean(value) for key, value in marks.items()}
 

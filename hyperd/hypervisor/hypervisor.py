@@ -236,7 +236,7 @@ class Hypervisor:
         await self._act("mark", spec.uid, functools.partial(actions.set_metadata, uid=spec.uid, xml=xml))
 
     async def mark(self, domain: DomainInfo) -> None:
-        """Write what ``domain`` says of itself, such as another ``spec_hash``, into its metadata."""
+        """Write what ``domain`` says of itself, such as another ``applied`` record, into its metadata."""
         xml = marked_xml(domain, self._instance)
         await self._act("mark", domain.uid, functools.partial(actions.set_metadata, uid=domain.uid, xml=xml))
         self._survey.note(domain)

@@ -17,7 +17,7 @@ from xml.etree import ElementTree as ET
 import libvirt
 
 from hyperd import errors
-from hyperd.hypervisor.domain import METADATA_NAMESPACE
+from hyperd.hypervisor.domain import APPLIED_BEFORE, METADATA_NAMESPACE
 from hyperd.hypervisor.events import names
 from hyperd.hypervisor.spec import domain_name
 from hyperd.hypervisor.state import (
@@ -159,7 +159,7 @@ class Reader:
             namespace=mark.get("namespace", ""),
             vm_name=mark.get("name", ""),
             generation=int(generation) if generation.isdecimal() else 0,
-            spec_hash=mark.get("spec-hash", ""),
+            applied=mark.get("applied", mark.get(APPLIED_BEFORE, "")),
             state=_STATES.get(state, DomainState.SHUTOFF),
             reason=_REASONS.get(state, {}).get(reason, ""),
             persistent=persistent,

@@ -104,8 +104,8 @@ class DomainSpec:
 
     ``cores`` is the number of vCPUs in all, ``sockets`` divides it. ``cpu_shares`` (weight, 1024 is one core)
     and ``cpu_quota`` (µs of CPU time per 100 ms, all vCPUs together) are None where the host has no CPU
-    cgroup. ``nvram`` is required for EFI; libvirt fills it from the firmware's template. ``spec_hash`` is the
-    caller's fingerprint of what needs a restart, read back as ``DomainInfo.spec_hash``. ``firmware_log`` gets
+    cgroup. ``nvram`` is required for EFI; libvirt fills it from the firmware's template. ``applied`` is the
+    caller's record of what the domain is started with, read back as ``DomainInfo.applied``. ``firmware_log`` gets
     what SeaBIOS tells its debug port, anew with each start; other firmware tells nothing. ``agent`` adds the
     guest agent's channel. ``tpm`` needs ``HostFacts.tpm``.
     """
@@ -115,7 +115,7 @@ class DomainSpec:
     namespace: str
     vm_name: str
     generation: int
-    spec_hash: str
+    applied: str
     domain_type: DomainType
     cores: int
     memory_bytes: int

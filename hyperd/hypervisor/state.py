@@ -32,7 +32,7 @@ class DomainDisk:
 class DomainInfo:
     """One domain of ours, as libvirt has it now.
 
-    ``generation`` and ``spec_hash`` are those of the running QEMU while the domain runs, else of the definition.
+    ``generation`` and ``applied`` are those of the running QEMU while the domain runs, else of the definition.
     ``reason`` is libvirt's word for how it came to ``state``: for paused ``user``, ``ioerror``, ``starting-up``…;
     for shutoff ``shutdown``, ``destroyed``, ``crashed``, ``failed``, ``unknown``…; for running ``booted``,
     ``unpaused``… ``pid`` is QEMU's, None when off or unknown. ``disks`` are the running QEMU's too.
@@ -42,7 +42,7 @@ class DomainInfo:
     namespace: str
     vm_name: str
     generation: int
-    spec_hash: str
+    applied: str
     state: DomainState
     reason: str
     persistent: bool

@@ -7,13 +7,17 @@ daemon and needs no list of ours. api-reference §6.6 says which fields a runnin
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import orjson
 
 from hyperd.resources.kind import Object
 from hyperd.resources.quantity import to_bytes
+
+VERSION = 2
+"""Of the record. A record of the first does not name it, and is read as one that lacks what came since; of a
+newer one, what this version knows is read."""
 
 RESTART_PATHS = (
     "virtualMachineClassName",
@@ -66,7 +70,8 @@ class Applied:
 
     def encode(self) -> str:
         """Canonical text for the domain's metadata."""
-        return orjson.dumps(self, option=orjson.OPT_SORT_KEYS).decode()
+        body = {"version": VERSION, **{one.name: getattr(self, one.name) for one in fields(self)}}
+        return orjson.dumps(body, option=orjson.OPT_SORT_KEYS).decode()
 
 
 def decode(text: str) -> Applied:

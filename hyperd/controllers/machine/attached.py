@@ -26,7 +26,7 @@ def device_entries(machine: Object, domain: DomainInfo | None, sources: Sources)
     held: Iterable[Object] = ()
     targets: dict[str, str] = {}
     if domain is not None and domain.active:
-        held = applied.decode(domain.spec_hash).configuration.get("blockDeviceRefs", ())
+        held = applied.decode(domain.applied).configuration.get("blockDeviceRefs", ())
         targets = {disk.serial: disk.target for disk in domain.disks}
     shown = []
     for kind, name in dict.fromkeys([*((ref["kind"], ref["name"]) for ref in held), *orders]):

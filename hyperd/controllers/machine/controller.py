@@ -216,7 +216,7 @@ class MachineController(Controller):
         meta = machine["metadata"]
         active = domain is not None and domain.active
         reason = OffReason.UNKNOWN
-        carried = applied.decode(domain.spec_hash) if domain is not None else applied.Applied()
+        carried = applied.decode(domain.applied) if domain is not None else applied.Applied()
         if domain is not None and not active:
             reason = OffReason(domain.reason) if domain.reason in list(OffReason) else OffReason.UNKNOWN
             if domain.state is DomainState.CRASHED:

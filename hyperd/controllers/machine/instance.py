@@ -95,7 +95,7 @@ class Instances:
         conf = self._context.settings.hypervisor
         starting = {uid: room for uid, room in self._starting.items() if uid != apart_from}
         running = (
-            requested_by_instance(applied.decode(domain.spec_hash).configuration)
+            requested_by_instance(applied.decode(domain.applied).configuration)
             for uid, domain in self._context.hypervisor.last_known.items()
             if domain.active and uid != apart_from and uid not in starting
         )
@@ -156,16 +156,16 @@ class Instances:
 
     async def settle(self, domain: DomainInfo) -> DomainInfo:
         """The domain lives: what it was ended for is done, or its moment has passed."""
-        running = applied.decode(domain.spec_hash)
+        running = applied.decode(domain.applied)
         if not running.restarting:
             return domain
-        settled = replace(domain, spec_hash=replace(running, restarting=False).encode())
+        settled = replace(domain, applied=replace(running, restarting=False).encode())
         await self._context.hypervisor.mark(settled)
         return settled
 
     async def keep(self, machine: Object, domain: DomainInfo, found: Dependencies) -> Observed:
         """Make sure that a living domain has its link, which a restart of the daemon or of a device may cost."""
-        running = applied.decode(domain.spec_hash)
+        running = applied.decode(domain.applied)
         if running.address:
             # The guest keeps the address that it got, whatever the spec names by now.
             address = IPv4Address(running.address)

@@ -138,7 +138,7 @@ def make_plan(
         namespace=meta["namespace"],
         vm_name=meta["name"],
         generation=meta["generation"],
-        spec_hash=config.encode(),
+        applied=config.encode(),
         domain_type=type_,
         cores=cores,
         sockets=socket_count(cores),

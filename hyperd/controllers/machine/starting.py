@@ -87,14 +87,14 @@ class Starts:
 
         Why it is started again stands in the domain before it ends, whatever happens to this daemon.
         """
-        running = applied.decode(domain.spec_hash)
+        running = applied.decode(domain.applied)
         clash = self._instances.claim(machine, found)
         if clash:
             raise TemporaryError(clash)
         try:
             await make_sure(self._context.store, VIRTUAL_MACHINE, before)
             await self._context.hypervisor.mark(
-                replace(domain, spec_hash=replace(running, restarting=True).encode())
+                replace(domain, applied=replace(running, restarting=True).encode())
             )
             reached(CrashPoint.VM_BEFORE_RECREATE)
             await self._context.hypervisor.destroy(domain.uid)

@@ -108,7 +108,7 @@ def show_instance(machine: Object, observed: Observed) -> None:
     """Conditions and fields of a machine whose domain lives."""
     status, domain = machine["status"], observed.domain
     assert domain is not None  # noqa: S101  asked only with a domain
-    running = applied.decode(domain.spec_hash)
+    running = applied.decode(domain.applied)
     if domain.state is DomainState.PAUSED and domain.reason not in ("starting-up", "migration"):
         set_phase(machine, "Pause")
         message = (

@@ -32,7 +32,7 @@ async def test_a_guest_is_defined_started_destroyed_and_undefined(
 
     started = await hypervisor.define_and_start(replace(spec, generation=4))
     assert (started.state, started.active, started.generation) == (DomainState.RUNNING, True, 4)
-    assert (started.namespace, started.vm_name, started.spec_hash) == ("default", "web-1", "c0ffee")
+    assert (started.namespace, started.vm_name, started.applied) == ("default", "web-1", "c0ffee")
     assert started.pid
     assert list(await hypervisor.list_owned()) == [spec.uid]
     sample = (await hypervisor.stats())[spec.uid]
@@ -91,14 +91,14 @@ async def test_a_running_guest_keeps_its_generation_until_it_restarts(
     hypervisor: Hypervisor, spec: DomainSpec
 ) -> None:
     await hypervisor.define_and_start(spec)
-    await hypervisor.define(replace(spec, generation=9, spec_hash="new"))
+    await hypervisor.define(replace(spec, generation=9, applied="new"))
     running = await hypervisor.info(spec.uid)
     assert running is not None
-    assert (running.generation, running.spec_hash) == (3, "c0ffee")
+    assert (running.generation, running.applied) == (3, "c0ffee")
     await hypervisor.destroy(spec.uid)
     off = await hypervisor.info(spec.uid)
     assert off is not None
-    assert (off.generation, off.spec_hash) == (9, "new")
+    assert (off.generation, off.applied) == (9, "new")
 
 
 async def test_marks_can_be_rewritten_on_a_running_guest(hypervisor: Hypervisor, spec: DomainSpec) -> None:

@@ -186,7 +186,7 @@ class Host:
             instance=self.instance,
             namespace="default",
             vm_name=name,
-            spec_hash=Applied(address=str(address)).encode(),
+            applied=Applied(address=str(address)).encode(),
         )
         await self.hypervisor.define_and_start(spec)
         tap = TapSpec(machine, tap_of(machine), address, IPv4Address("10.66.10.1"), 1500)

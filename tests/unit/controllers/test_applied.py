@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from hyperd.controllers.machine import applied
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "applied"
 
 
 def spec(**over: Any) -> dict[str, Any]:
@@ -99,3 +103,26 @@ def test_cores_and_fraction_that_change_together_are_one_change() -> None:
 )
 def test_another_way_to_say_the_same_waits_for_nothing(before: Any, after: Any) -> None:
     assert applied.changes(applied.configuration(spec(**before)), spec(**after)) == []
+
+
+def test_a_record_of_the_version_before_is_read_in_full() -> None:
+    """The sample was written by the last commit whose records did not name their version."""
+    read = applied.decode((GOLDEN / "version-1.json").read_text())
+    assert read == applied.Applied(
+        configuration=read.configuration,
+        operation="0a1b2c3d-0000-4000-8000-00000000000f",
+        store="store-1",
+        address="10.66.10.14",
+        address_name="web-1-ip",
+        qemu="7.2.19",
+        restarting=True,
+    )
+    assert read.configuration["blockDeviceRefs"][1] == {"kind": "VirtualImage", "name": "debian"}
+    assert applied.decode(read.encode()) == read
+
+
+def test_a_record_of_a_later_version_is_read_as_far_as_it_is_known() -> None:
+    written = orjson.loads(applied.Applied({"osType": "Generic"}, "op-1").encode())
+    assert written["version"] == applied.VERSION
+    later = orjson.dumps(written | {"version": applied.VERSION + 1, "colour": "red"}).decode()
+    assert applied.decode(later) == applied.Applied({"osType": "Generic"}, "op-1")

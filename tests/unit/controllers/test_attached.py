@@ -33,7 +33,7 @@ def running(*names: str) -> DomainInfo:
         namespace="default",
         vm_name="vm",
         generation=1,
-        spec_hash=applied.Applied({"blockDeviceRefs": spec["blockDeviceRefs"]}).encode(),
+        applied=applied.Applied({"blockDeviceRefs": spec["blockDeviceRefs"]}).encode(),
         state=DomainState.RUNNING,
         reason="booted",
         persistent=True,

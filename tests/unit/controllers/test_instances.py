@@ -38,7 +38,7 @@ def domain(**carried: Any) -> DomainInfo:
     mark = applied.Applied(applied.configuration(machine()["spec"]), store="s", **carried)
     return DomainInfo(
         uid=UID, state=DomainState.RUNNING, reason="booted", persistent=True, namespace="default", vm_name="web",
-        generation=1, spec_hash=mark.encode(),
+        generation=1, applied=mark.encode(),
     )  # fmt: skip
 
 

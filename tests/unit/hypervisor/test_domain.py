@@ -64,7 +64,7 @@ OTHER_VALUES: dict[type, dict[str, Any]] = {
         "namespace": "other",
         "vm_name": "other",
         "generation": 99,
-        "spec_hash": "other",
+        "applied": "other",
         "domain_type": "kvm",
         "cores": 8,
         "memory_bytes": 1 << 30,
@@ -129,8 +129,8 @@ HOSTILE = st.one_of(
 )
 
 
-@given(namespace=HOSTILE, name=HOSTILE, spec_hash=HOSTILE, source=HOSTILE)
-def test_no_text_changes_the_structure(namespace: str, name: str, spec_hash: str, source: str) -> None:
+@given(namespace=HOSTILE, name=HOSTILE, applied=HOSTILE, source=HOSTILE)
+def test_no_text_changes_the_structure(namespace: str, name: str, applied: str, source: str) -> None:
     plain = ET.fromstring(domain_xml(specs.GENERIC))
     root = replace(
         specs.ROOT, source=FileHandle(Path("/v") / source.replace("/", "_").replace("\x00", "_"), DiskFormat.QCOW2)
@@ -139,7 +139,7 @@ def test_no_text_changes_the_structure(namespace: str, name: str, spec_hash: str
         specs.GENERIC,
         namespace=namespace,
         vm_name=name,
-        spec_hash=spec_hash,
+        applied=applied,
         disks=(root, *specs.GENERIC.disks[1:]),
     )
     tree = ET.fromstring(domain_xml(hostile).encode("utf-8", "replace"))
