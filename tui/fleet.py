@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
@@ -29,6 +30,8 @@ _RETRY_SECONDS = (0.5, 1.0, 2.0, 5.0)
 _ABSENT_KIND_SECONDS = 60.0
 _LASTING_SECONDS = 1.0
 """A watch that ends sooner is not followed by the next at once."""
+MOST_HELD = 512 << 20
+"""Bytes that the objects of one home may take, by ``http1.weight``: a home may send objects without end."""
 BEAT_SECONDS = 4.0
 """How often a home must answer: a watch is silent for minutes, whether its daemon is well or hangs."""
 
@@ -56,10 +59,26 @@ class HomeState:
     status: HomeStatus = HomeStatus.CONNECTING
     since: float = field(default_factory=time.monotonic)
     message: str = ""
+    too_many: set[str] = field(default_factory=set)
+    """Kinds of which it has more than is kept; none of them are shown."""
+    held: int = 0
+    """What its objects weigh."""
+
+    @property
+    def trouble(self) -> str:
+        """Why not all of it is here, or current; empty where it is."""
+        if self.message and self.status in (HomeStatus.ERROR, HomeStatus.STALE):
+            return self.message
+        kinds = " and ".join(sorted(self.too_many))
+        return f"{self.home.where} has more {kinds} than hv keeps; none are shown." if kinds else ""
 
     @property
     def stale(self) -> bool:
         return self.status is not HomeStatus.CONNECTED
+
+
+class _TooMuch(Exception):
+    """A home has more of a kind than there is room for."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +101,7 @@ class Fleet:
             self.homes[name] = HomeState(home)
         self.resources = {resource.plural: resource for resource in resources}
         self._objects: dict[str, dict[Key, Object]] = {plural: {} for plural in self.resources}
+        self._weights: dict[str, dict[Key, int]] = {plural: {} for plural in self.resources}
         self._listed: set[tuple[str, str]] = set()
         self._clients: dict[str, AsyncClient] = {}
         self._changed: dict[str, set[Key]] = {}
@@ -150,17 +170,26 @@ class Fleet:
         while True:
             try:
                 if not version:
-                    items, version = await client.list(resource, namespace)
-                    self._replace(home, resource, items)
+                    items, version, weight = await client.list(resource, namespace)
+                    self._replace(home, resource, items, weight)
+                    self.homes[home].too_many.discard(resource.plural)
                     self._set_home(home, HomeStatus.CONNECTED)
                 opened = partial(self._set_home, home, HomeStatus.CONNECTED)
                 began = time.monotonic()
-                async for event in client.watch(resource, namespace, resource_version=version, opened=opened):
-                    failures = 0
-                    version = self._take(home, resource, event) or version
+                watch = client.watch(resource, namespace, resource_version=version, opened=opened)
+                async with aclosing(watch):
+                    async for event, weight in watch:
+                        failures = 0
+                        version = self._take(home, resource, event, weight) or version
                 await asyncio.sleep(max(0.0, began + _LASTING_SECONDS - time.monotonic()))
             except Expired:
                 version = ""
+            except _TooMuch:
+                version = ""
+                self._replace(home, resource, [])
+                self.homes[home].too_many.add(resource.plural)
+                self._set_home(home, HomeStatus.CONNECTED)
+                await asyncio.sleep(_ABSENT_KIND_SECONDS)
             except (NotFound, Forbidden) as err:
                 version = ""
                 if isinstance(err, Forbidden) and resource.namespaced and namespace is None:
@@ -181,31 +210,46 @@ class Fleet:
                 await asyncio.sleep(_RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)])
                 failures += 1
 
-    def _replace(self, home: str, resource: Resource, items: list[Object]) -> None:
-        known = self._objects[resource.plural]
+    def _replace(self, home: str, resource: Resource, items: list[Object], weight: int = 0) -> None:
+        """Raises _TooMuch."""
+        state, known = self.homes[home], self._objects[resource.plural]
+        weights = self._weights[resource.plural]
+        former = [key for key in known if key.home == home]
+        held = state.held - sum(weights[key] for key in former) + weight
+        if held > MOST_HELD:
+            raise _TooMuch
+        state.held = held
         fresh = {_key(home, item): item for item in items}
         for key, item in fresh.items():
             item.setdefault("kind", resource.kind)
             item.setdefault("apiVersion", resource.api_version)
+            weights[key] = weight // len(fresh)
             if key not in known or _version(known[key]) != _version(item):
                 known[key] = item
                 self._note(resource.plural, key)
-        for key in [key for key in known if key.home == home and key not in fresh]:
-            del known[key]
-            self._note(resource.plural, key)
+        for key in former:
+            if key not in fresh:
+                del known[key], weights[key]
+                self._note(resource.plural, key)
         self._listed.add((home, resource.plural))
         self._changed.setdefault(resource.plural, set())
         self._schedule()
 
-    def _take(self, home: str, resource: Resource, event: Object) -> str:
-        obj = event["object"]
+    def _take(self, home: str, resource: Resource, event: Object, weight: int) -> str:
+        """Returns the version to go on from. Raises _TooMuch."""
+        obj, state = event["object"], self.homes[home]
         if event["type"] != "BOOKMARK":
-            key = _key(home, obj)
+            key, weights = _key(home, obj), self._weights[resource.plural]
+            state.held -= weights.pop(key, 0)
             if event["type"] == "DELETED":
                 self._objects[resource.plural].pop(key, None)
             else:
                 self._objects[resource.plural][key] = obj
+                weights[key] = weight
+                state.held += weight
             self._note(resource.plural, key)
+            if state.held > MOST_HELD:
+                raise _TooMuch
         return _version(obj)
 
     def _set_home(self, name: str, status: HomeStatus, message: str = "") -> None:

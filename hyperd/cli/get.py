@@ -184,7 +184,7 @@ def _objects(args: argparse.Namespace, client: Client, wanted: list[Resource], n
 def _watch(args: argparse.Namespace, client: Client, resource: Resource, name: str) -> int:
     scope = _scope(args, client, resource)
     fields = ",".join(part for part in (f"metadata.name={name}" if name else "", args.field_selector) if part)
-    from hyperd.errors import Expired
+    from hyperd.errors import Expired, Timeout
 
     table = args.output in ("", "wide")
     printer = _printer(args, resource)
@@ -196,18 +196,23 @@ def _watch(args: argparse.Namespace, client: Client, resource: Resource, name: s
             _show(args, resource, printer, as_table(listed) if table else listed)
         try:
             for event in client.watch(
-                resource, scope, labels=args.selector, fields=fields, resource_version=version, table=table
-            ):
+                resource, scope, labels=args.selector, fields=fields, resource_version=version, table=table,
+                bookmarks=True,
+            ):  # fmt: skip
                 obj = event["object"]
-                version = _version(obj) or version
+                version = version_of(obj) or version
                 if event["type"] != "BOOKMARK":
                     _show(args, resource, printer, as_table(obj) if table else obj)
         except Expired:
             # What happened in between cannot be told any more; what is there now can.
             version = ""
+        except Timeout:
+            # The connection is dead; whether the server is, too, the next request says.
+            client.call("GET", "/version")
 
 
-def _version(obj: dict[str, Any]) -> str:
+def version_of(obj: dict[str, Any]) -> str:
+    """The resourceVersion of an object or of a table's last row; empty where there is none."""
     version = (obj.get("metadata") or {}).get("resourceVersion") or ""
     for row in obj.get("rows") or ():
         version = ((row.get("object") or {}).get("metadata") or {}).get("resourceVersion") or version

@@ -9,11 +9,11 @@ from typing import Any
 
 from hyperd.cli import get
 from hyperd.cli.options import client_of, coloured
-from hyperd.cli.printing import TablePrinter
+from hyperd.cli.printing import TablePrinter, cell_text
 from hyperd.client import kinds
 from hyperd.client.resource import Resource
 from hyperd.client.sync import Client
-from hyperd.errors import Expired, ServiceUnavailable
+from hyperd.errors import Expired, ServiceUnavailable, Timeout
 
 EXAMPLES = """\
   hv watch vm          machines, redrawn at every change; Ctrl+C ends
@@ -28,6 +28,10 @@ _ALTERNATE, _NORMAL, _HOME, _CLEAR_LINE, _CLEAR_BELOW = (
     "\x1b[K",
     "\x1b[J",
 )
+_MOST_HELD = 64 << 20
+"""Bytes of rows, of which a hundred thousand fit."""
+_LONGEST_CELL = 1024
+_ROW_BYTES, _CELL_BYTES = 1000, 64
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     word, _, name = args.kinds.partition("/")
     resource = kinds.resolve(word, client)[0]
     names = [name] if name else args.names
-    screen = _Screen(args, client, resource, names[0] if names else "")
+    screen = Screen(args, client, resource, names[0] if names else "")
     sys.stdout.write(_ALTERNATE)
     try:
         screen.follow()
@@ -59,7 +63,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-class _Screen:
+class Screen:
+    """What a list looks like now, drawn at every change. What is shown of a row is kept, of so many as fit."""
+
     def __init__(self, args: argparse.Namespace, client: Client, resource: Resource, name: str) -> None:
         self._args = args
         self._client = client
@@ -67,8 +73,9 @@ class _Screen:
         self._namespace = None if args.all_namespaces or not resource.namespaced else client.home.namespace
         self._fields = f"metadata.name={name}" if name else args.field_selector
         self._columns: list[Any] = []
-        self._rows: dict[str, dict[str, Any]] = {}
-        self._note = ""
+        self._rows: dict[str, _Row] = {}
+        self._held = 0
+        self._full = False
 
     def follow(self) -> None:
         """List, watch, draw; again after an expired version or a restarted daemon. Never returns by itself."""
@@ -78,50 +85,90 @@ class _Screen:
                 version = version or self._list()
                 for event in self._client.watch(
                     self._resource, self._namespace, labels=self._args.selector, fields=self._fields,
-                    resource_version=version, table=True,
+                    resource_version=version, table=True, bookmarks=True,
                 ):  # fmt: skip
-                    version = self._take(event) or version
+                    version = self.take(event) or version
             except Expired:
                 version = ""
-            except ServiceUnavailable as err:
+            except (ServiceUnavailable, Timeout) as err:
                 self._draw(f"stale since {time.strftime('%H:%M:%S')}: {err.message}")
                 time.sleep(1)
+                version = ""
 
     def _list(self) -> str:
-        listed = get.as_table(
+        return self.fill(
             self._client.list(
                 self._resource, self._namespace, labels=self._args.selector, fields=self._fields, table=True
             )
         )
-        self._columns = listed["columnDefinitions"]
-        self._rows = {_key(row): row for row in listed.get("rows") or ()}
+
+    def fill(self, answer: dict[str, Any]) -> str:
+        """Show what a list says; returns its version."""
+        listed = get.as_table(answer)
+        self._columns = listed.get("columnDefinitions") or []
+        self._rows, self._held, self._full = {}, 0, False
+        for row in listed.get("rows") or ():
+            self._put(row)
         self._draw()
         return str(listed["metadata"]["resourceVersion"])
 
-    def _take(self, event: dict[str, Any]) -> str:
+    def take(self, event: dict[str, Any]) -> str:
+        """Show what a watch says; returns the version to go on from, if it names one."""
+        if event["type"] == "BOOKMARK":
+            return get.version_of(event["object"])
         version = ""
         for row in get.as_table(event["object"]).get("rows") or ():
             version = str(row["object"]["metadata"].get("resourceVersion", ""))
             if event["type"] == "DELETED":
-                self._rows.pop(_key(row), None)
-            elif event["type"] != "BOOKMARK":
-                self._rows[_key(row)] = row
+                self._drop(_key(row))
+            else:
+                self._put(row)
         self._draw()
         return version
 
+    def _put(self, row: dict[str, Any]) -> None:
+        """Keep what is shown of ``row``, if there is room for it: a home may send rows without end."""
+        key = _key(row)
+        self._drop(key)
+        kept = _Row(key, row, len(self._columns))
+        if self._held + kept.size > _MOST_HELD:
+            self._full = True
+            return
+        self._held += kept.size
+        self._rows[key] = kept
+
+    def _drop(self, key: str) -> None:
+        gone = self._rows.pop(key, None)
+        self._held -= gone.size if gone else 0
+
     def _draw(self, note: str = "") -> None:
+        from heapq import nsmallest
         from shutil import get_terminal_size
 
         size = get_terminal_size()
         wide, everywhere = self._args.output == "wide", self._namespace is None and self._resource.namespaced
         printer = TablePrinter(wide=wide, namespaces=everywhere, colour=coloured())
-        rows = [self._rows[key] for key in sorted(self._rows)]
+        rows = [self._rows[key].shown for key in nsmallest(size.lines, self._rows)]
         lines = printer.format({"columnDefinitions": self._columns, "rows": rows})
-        lines = [*lines[: size.lines - 2], note or f"{len(rows)} {self._resource.plural} · Ctrl+C ends"]
+        more = " and more than hv keeps: narrow it by a namespace or a selector" if self._full else ""
+        note = note or f"{len(self._rows)} {self._resource.plural}{more} · Ctrl+C ends"
+        lines = [*lines[: size.lines - 2], note]
         # Lines may be wider than the screen; without wrapping they are cut by the terminal itself.
         body = "".join(f"{line}{_CLEAR_LINE}\r\n" for line in lines)
         sys.stdout.write(f"\x1b[?7l{_HOME}{body}{_CLEAR_BELOW}\x1b[?7h")
         sys.stdout.flush()
+
+
+class _Row:
+    """What is shown of one row; ``size`` is about how many bytes that takes."""
+
+    __slots__ = ("shown", "size")
+
+    def __init__(self, key: str, row: dict[str, Any], columns: int) -> None:
+        cells = [cell_text(cell)[:_LONGEST_CELL] for cell in (row.get("cells") or ())[:columns]]
+        namespace = str(row["object"]["metadata"].get("namespace", ""))
+        self.shown = {"cells": cells, "object": {"metadata": {"namespace": namespace}}}
+        self.size = _ROW_BYTES + len(key) + len(namespace) + sum(_CELL_BYTES + len(cell) for cell in cells)
 
 
 def _key(row: dict[str, Any]) -> str:

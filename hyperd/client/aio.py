@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,7 +15,7 @@ import aiohttp
 
 from hyperd.client import failure, paths
 from hyperd.client.home import Home
-from hyperd.client.http1 import MAX_BODY
+from hyperd.client.http1 import MAX_BODY, MAX_WEIGHT, weight
 from hyperd.client.resource import Resource
 from hyperd.client.websocket import SUBPROTOCOL
 from hyperd.errors import BadRequest, Conflict, HyperdError, ServiceUnavailable, Timeout
@@ -58,14 +58,14 @@ class AsyncClient:
 
     async def list(
         self, resource: Resource, namespace: str | None = None, *, fields: str = ""
-    ) -> tuple[list[Object], str]:
-        """Objects and the resourceVersion to watch from."""
+    ) -> tuple[list[Object], str, int]:
+        """Objects, the resourceVersion to watch from, and what all of it weighs, by ``http1.weight``."""
         query = paths.query({"fieldSelector": fields})
-        answer = await self.call("GET", paths.collection(resource, namespace) + query)
+        answer, heavy = await self._call("GET", paths.collection(resource, namespace) + query)
         items, metadata = answer.get("items") or [], answer.get("metadata") or {}
         if not (isinstance(items, list) and all(map(_is_named, items)) and isinstance(metadata, dict)):
             raise ServiceUnavailable(f"{self.home.where} answered a list that is none.")
-        return items, str(metadata.get("resourceVersion", ""))
+        return items, str(metadata.get("resourceVersion", "")), heavy
 
     async def watch(
         self,
@@ -74,10 +74,10 @@ class AsyncClient:
         *,
         resource_version: str,
         opened: Callable[[], None] | None = None,
-    ) -> AsyncIterator[Object]:
-        """Events after ``resource_version`` until the server ends it; ``opened`` is called when it has begun.
+    ) -> AsyncGenerator[tuple[Object, int]]:
+        """Events after ``resource_version`` until the server ends it, each with its weight.
 
-        Raises Expired, ServiceUnavailable.
+        ``opened`` is called when it has begun. Raises Expired, ServiceUnavailable.
         """
         query = paths.query({"watch": "true", "allowWatchBookmarks": "true", "resourceVersion": resource_version})
         timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS)
@@ -96,7 +96,7 @@ class AsyncClient:
                     for line in lines:
                         if not line:
                             continue
-                        yield self._event(json.loads(line))
+                        yield self._event(self._loaded(line)), weight(line)
                     if len(pending) > _READ_LIMIT:
                         raise ServiceUnavailable(f"{self.home.where} sent an event without end.")
 
@@ -128,8 +128,16 @@ class AsyncClient:
         """Ask for deletion; finalizers may hold the object for a while."""
         return await self.call("DELETE", paths.single(resource, namespace, name))
 
+    def _loaded(self, text: bytes) -> Any:
+        if weight(text) > MAX_WEIGHT:
+            raise ServiceUnavailable(f"{self.home.where} answered with more values than are taken at a time.")
+        return json.loads(text)
+
     async def call(self, method: str, path: str, *, body: Any = None) -> Object:
         """One request whose answer is JSON."""
+        return (await self._call(method, path, body=body))[0]
+
+    async def _call(self, method: str, path: str, *, body: Any = None) -> tuple[Object, int]:
         timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS, sock_connect=CONNECT_SECONDS)
         headers = {"Content-Type": "application/json"} if body is not None else {}
         data = json.dumps(body).encode() if body is not None else None
@@ -140,10 +148,11 @@ class AsyncClient:
             ) as response:  # fmt: skip
                 if response.status >= 400:
                     raise await _refusal(response)
-                answer = json.loads(await _whole(response))
+                whole = await _whole(response)
+                answer = self._loaded(whole)
                 if not isinstance(answer, dict):
                     raise ServiceUnavailable(f"{self.home.where} answered something that is no object.")
-                return answer
+                return answer, weight(whole)
 
     async def stream(self, path: str) -> AsyncIterator[bytes]:
         """The bytes of an answer as they come, for as long as they do: a console's log."""

@@ -22,10 +22,18 @@ _DIGITS = {10: set("0123456789"), 16: set("0123456789abcdefABCDEF")}
 MAX_BODY = 128 << 20
 MAX_EVENT = 16 << 20
 """Bytes of one answer, and of one line of a watch, that are kept in memory."""
+MAX_WEIGHT = 512 << 20
+"""Of one answer once it is parsed, by ``weight``."""
+_VALUE_BYTES = 56
 _MAX_INTERIM = 8
 _SLOWEST_BYTES_PER_SECOND = 1024
 """On average, of an answer that is waited for as a whole; less is a server that keeps us waiting on purpose."""
 _USER_AGENT = "hv/0.1"
+
+
+def weight(text: bytes) -> int:
+    """About how many bytes the JSON ``text`` takes once it is parsed: a few of it become fifty of Python's."""
+    return len(text) + _VALUE_BYTES * sum(map(text.count, (b",", b"[", b"{")))
 
 
 class ConnectionLost(OSError):

@@ -6,7 +6,7 @@ import json
 
 from hyperd.client import paths
 from hyperd.client.home import Home
-from hyperd.client.http1 import Connection, ConnectionLost, Response
+from hyperd.client.http1 import MAX_WEIGHT, Connection, ConnectionLost, Response, weight
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,17 +20,22 @@ if TYPE_CHECKING:
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 answered = ""
 """The last home that answered anything."""
-_MOST_VALUES = 8_000_000
+ANSWER_SECONDS = 30.0
+SILENCE_SECONDS = 90.0
+"""Longer than the time between two bookmarks of any server: one that is silent so long is dead."""
 MERGE_PATCH = "application/merge-patch+json"
 
 
 class Client:
     """Requests to one home. Refusals raise ``hyperd.errors``; ``warn`` gets the server's warnings."""
 
-    def __init__(self, home: Home, *, warn: Callable[[str], None] | None = None, timeout: float = 30.0) -> None:
+    def __init__(
+        self, home: Home, *, warn: Callable[[str], None] | None = None, timeout: float | None = None
+    ) -> None:
+        """``timeout`` is ANSWER_SECONDS unless it is given."""
         self.home = home
         self._warn = warn
-        self._timeout = timeout
+        self._timeout = ANSWER_SECONDS if timeout is None else timeout
         self._connection: Connection | None = None
 
     def close(self) -> None:
@@ -100,9 +105,12 @@ class Client:
         resource_version: str = "",
         table: bool = False,
         timeout: float | None = None,
+        bookmarks: bool = False,
     ) -> Iterator[Object]:
         """Watch events, until the server ends the watch or ``timeout`` seconds pass in silence.
 
+        ``bookmarks`` has the server say something at least every minute, as BOOKMARK events; ``timeout`` is then
+        how long a server may be silent that lives, unless it is given.
         Without ``resource_version`` what exists comes first as ADDED: from a list of its own, since API servers
         over an older etcd can keep a watch that begins anywhere waiting until somebody writes. Raises Expired when
         the version is too old, Timeout after silence.
@@ -120,12 +128,15 @@ class Client:
         where = paths.query(
             {
                 "watch": "true",
+                "allowWatchBookmarks": "true" if bookmarks else "",
                 "resourceVersion": resource_version,
                 "labelSelector": labels,
                 "fieldSelector": fields,
             }
         )
         path = paths.collection(resource, namespace) + where
+        if bookmarks and timeout is None:
+            timeout = SILENCE_SECONDS
         with self.stream("GET", path, accept=TABLE if table else "", timeout=timeout) as response:
             for line in response.lines():
                 event = _parsed(line, self.home.where)
@@ -217,8 +228,7 @@ class Client:
 
 def _parsed(answer: bytes, where: str) -> Object:
     """The JSON object of an answer. Raises InternalError for what is none, or has none of an object's parts."""
-    # A few bytes of JSON become fifty of Python's.
-    if sum(map(answer.count, (b",", b"[", b"{"))) > _MOST_VALUES:
+    if weight(answer) > MAX_WEIGHT:
         raise _odd(f"{where} answered with more values than hv takes at a time: ask for less.")
     try:
         parsed = json.loads(answer)

@@ -198,6 +198,8 @@ def core_refusals() -> Iterator[Ask]:
         )
 
 
+_TERMS_TOO_MANY = ",".join(f"metadata.name!=x{number}" for number in range(33))
+_TERMS_COST = "each term of a selector is asked of every object and every event, in a loop that all share"
 EXPLAINED: Sequence[tuple[Ask, int, int, str]] = (
     (Ask("GET", f"{CM}?watch=yes"), 400, 200, "Go's ParseBool has no such word; a typo must not become a watch"),
     (Ask("GET", f"{CM}?labelSelector=%zz"), 400, 200, "a selector that is lost selects everything"),
@@ -209,5 +211,8 @@ EXPLAINED: Sequence[tuple[Ask, int, int, str]] = (
     (Ask("HEAD", CM), 200, 405, "RFC 9110 asks it of every server"),
     (Ask("POST", f"{CM}?dryRun=All", {"metadata": {"name": "x"}},
          {"Content-Type": "application/x-www-form-urlencoded"}), 201, 415, "what curl -d calls a body"),
+    (Ask("GET", f"{CM}?labelSelector={quote(_TERMS_TOO_MANY.replace('metadata.', ''))}"), 400, 200, _TERMS_COST),
+    (Ask("GET", f"{CM}?fieldSelector={quote(_TERMS_TOO_MANY)}"), 400, 200, _TERMS_COST),
+    (Ask("GET", f"{CM}?watch=1&fieldSelector={quote(_TERMS_TOO_MANY)}"), 400, 200, _TERMS_COST),
 )  # fmt: skip
 """Request, our status, kube-apiserver's, and why we differ."""

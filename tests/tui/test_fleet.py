@@ -83,3 +83,40 @@ async def test_what_is_no_list_and_no_event_is_told_of_the_home(listed: bytes, e
             while state.status not in (HomeStatus.ERROR, HomeStatus.STALE):
                 await asyncio.sleep(0.02)
             assert state.message
+
+
+@pytest.mark.parametrize("begins", [True, False])
+async def test_a_home_with_objects_without_end_does_not_take_the_memory_and_it_is_said(
+    monkeypatch: pytest.MonkeyPatch, *, begins: bool
+) -> None:
+    monkeypatch.setattr("tui.fleet.MOST_HELD", 1 << 20)
+    most, sent = 0, 0
+
+    class Endless(Odd):
+        async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+            nonlocal sent
+            if "watch" not in request.query:
+                items = [_big(number) for number in range(200 if begins else 1)]
+                return web.json_response({"metadata": {"resourceVersion": "1"}, "items": items})
+            response = web.StreamResponse()
+            await response.prepare(request)
+            while True:
+                sent += 1
+                await response.write(orjson.dumps({"type": "ADDED", "object": _big(sent)}) + b"\n")
+                await asyncio.sleep(0)
+
+    with short_folder() as folder:
+        async with following(Endless(), folder) as fleet, asyncio.timeout(20):
+            (state,) = fleet.homes.values()
+            while not state.trouble:
+                most = max(most, len(fleet.objects("virtualmachines")))
+                await asyncio.sleep(0.001)
+            assert state.trouble.endswith("has more virtualmachines than hv keeps; none are shown.")
+            assert fleet.objects("virtualmachines") == {}
+            assert state.held == 0
+            assert most < 120
+
+
+def _big(number: int) -> dict[str, object]:
+    metadata = {"name": f"vm{number}", "namespace": "shop", "resourceVersion": str(number)}
+    return {"metadata": metadata, "spec": "x" * 10_000}

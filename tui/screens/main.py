@@ -219,8 +219,8 @@ class MainScreen(Acting):
     def _trouble(self) -> str:
         """Why a home is not there, in words: its glyph does not tell."""
         for name, state in self.fleet.homes.items():
-            if state.message and state.status in (HomeStatus.ERROR, HomeStatus.STALE):
-                return sanitize.line(f"{name}: {state.message}" if self._several else state.message)
+            if trouble := state.trouble:
+                return sanitize.line(f"{name}: {trouble}" if self._several else trouble)
         return ""
 
     def _keys_of_the_console(self, terminal: Terminal) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import socket
 import subprocess
@@ -14,9 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from hyperd.cli.main import main
+from hyperd.cli.watch import Screen
 from hyperd.client import sanitize
 from hyperd.client.home import local
 from hyperd.client.http1 import Connection, ConnectionLost
+from hyperd.client.kinds import built_in
+from hyperd.client.sync import Client
 
 CORPUS = Path(__file__).parents[2] / "corpus" / "evil-answers"
 ROOT = Path(__file__).parents[3]
@@ -141,6 +146,53 @@ def test_an_answer_without_end_does_not_take_the_memory(
     assert code == 1, said
     assert "defect" not in said
     assert peak < _MOST_MEMORY
+
+
+def test_a_watch_of_a_server_that_is_dead_ends(
+    evil: Callable[[Callable[[socket.socket], None]], Evil],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It takes connections and answers a list and a watch, and says nothing from then on."""
+    listed = b'{"kind":"Table","metadata":{"resourceVersion":"1"},"columnDefinitions":[],"rows":[]}'
+    heads = iter((b"Content-Length: %d\r\n\r\n%s" % (len(listed), listed), b"\r\n"))
+    gone = threading.Event()
+
+    def speak(connection: socket.socket) -> None:
+        if head := next(heads, b""):
+            connection.sendall(b"HTTP/1.1 200 OK\r\n" + head)
+        gone.wait(30)
+
+    monkeypatch.setattr("hyperd.client.sync.SILENCE_SECONDS", 0.2)
+    monkeypatch.setattr("hyperd.client.sync.ANSWER_SECONDS", 0.5)
+    server = evil(speak)
+    assert main(["get", "vm", "-w", "--socket", str(server.path)]) == 1
+    gone.set()
+    assert "does not answer" in capsys.readouterr().err
+
+
+def _row(number: int, cell: str = "x") -> dict[str, object]:
+    return {"cells": [f"vm{number}", cell], "object": {"metadata": {"name": f"vm{number}", "namespace": "shop"}}}
+
+
+def test_rows_without_end_do_not_take_the_memory_of_a_screen(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("hyperd.cli.watch._MOST_HELD", 100_000)
+    machines = next(resource for resource in built_in() if resource.plural == "virtualmachines")
+    args = argparse.Namespace(all_namespaces=False, field_selector="", output="", selector="")
+    screen = Screen(args, Client(local("/nonexistent")), machines, "")
+    columns = [{"name": "Name"}, {"name": "Phase"}]
+    screen.fill({"kind": "Table", "metadata": {"resourceVersion": "1"}, "columnDefinitions": columns})
+    for number in range(200):
+        screen.take({"type": "ADDED", "object": {"kind": "Table", "rows": [_row(number, "y" * (1 << 20))]}})
+    shown = capsys.readouterr().out.rsplit("\x1b[H", 1)[-1]
+    assert "and more than hv keeps: narrow it" in shown
+    assert len(shown) < 100_000
+    for number in range(200):
+        screen.take({"type": "DELETED", "object": {"kind": "Table", "rows": [_row(number)]}})
+    screen.take({"type": "ADDED", "object": {"kind": "Table", "rows": [_row(7)]}})
+    assert "vm7" in capsys.readouterr().out.rsplit("\x1b[H", 1)[-1]
 
 
 def test_an_answer_that_trickles_in_is_not_waited_for(
