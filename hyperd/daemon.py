@@ -44,8 +44,9 @@ from hyperd.resources.all import EVENT
 from hyperd.runtime.controller import Controller, Manager
 from hyperd.runtime.recorder import EventRecorder
 from hyperd.settings import Settings
-from hyperd.storage.pool import VolumePool
+from hyperd.storage.backends import backends
 from hyperd.storage.seed import SeedStore
+from hyperd.storage.volumes import Volumes
 from hyperd.store.backup import restore
 from registry.cache import ImageCache
 from registry.client import RegistryClient
@@ -121,7 +122,7 @@ class Daemon:
             network=HostNetwork(conf.network, instance=conf.instance),
             dhcp=DhcpServer(),
             consoles=ConsoleHub(conf),
-            pool=VolumePool(conf),
+            volumes=Volumes(backends(conf)),
             seeds=SeedStore(conf),
             registry=registry,
             importer=Importer(conf, registry),
@@ -150,7 +151,7 @@ class Daemon:
         await self._home.prepare()
         if self._uses_taps:
             await context.network.start()
-        await context.pool.clean()
+        await context.volumes.start()
         await context.seeds.clean()
         await context.cache.clean()
         quarantine = Quarantine(self.settings.state_dir / "quarantine")
@@ -235,7 +236,6 @@ def _make_folders(conf: Settings) -> None:
         (conf.state_dir, 0o711),
         (conf.run_dir, 0o755),
         (conf.log_dir, 0o750),
-        (conf.volumes_dir, 0o711),
         (conf.images_dir, 0o711),
         (conf.nvram_dir, 0o711),
         (conf.seeds_dir, 0o711),

@@ -13,6 +13,7 @@ from hyperd.resources.kind import Object
 from hyperd.resources.names import SELECTED_NODE_ANNOTATION
 from hyperd.resources.quantity import format_human, to_bytes
 from hyperd.resources.virtual_disk import DiskObjectRefKind, VirtualDiskPhase
+from hyperd.storage.backends import provisioners
 
 SIZE_PATH = "spec.persistentVolumeClaim.size"
 _CLASS_PATH = "spec.persistentVolumeClaim.storageClassName"
@@ -98,7 +99,7 @@ async def _check_storage_class(context: Context) -> None:
     class_ = await context.find(STORAGE_CLASS, name) if name else None
     if name and class_ is None:
         context.invalid(_CLASS_PATH, name, f'StorageClass "{name}" does not exist')
-    elif class_ is not None and (fault := storage_class.fault(class_)):
+    elif class_ is not None and (fault := storage_class.fault(class_, provisioners())):
         context.warn(f"{_CLASS_PATH}: {fault} The disk waits.")
 
 

@@ -25,7 +25,6 @@ from hyperd.controllers.retries import Retries
 from hyperd.controllers.unbuilt import name_unbuilt_fields
 from hyperd.crashpoints import CrashPoint, reached
 from hyperd.errors import HyperdError, TemporaryError
-from hyperd.imagefile.handle import DiskFormat, FileHandle
 from hyperd.resources import storage_class
 from hyperd.resources.all import (
     CLUSTER_VIRTUAL_IMAGE,
@@ -42,7 +41,7 @@ from hyperd.resources.quantity import format_bytes, round_up
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
 from hyperd.runtime.recorder import EventLevel
 from hyperd.runtime.status import add_finalizer, make_sure, remove_finalizer, update_status
-from hyperd.storage.pool import NO_ROOM, Volume
+from hyperd.storage.interface import NO_ROOM, Volume
 
 RETRY_SECONDS = 5.0
 _WAITS = ("QuotaExceeded", NO_ROOM)
@@ -102,7 +101,7 @@ class DiskController(Controller):
         if before is None:
             return None
         if not self._context.duty.keeps(before):
-            if not disk_node(before) and await self._context.pool.find(before["metadata"]["uid"]) is not None:
+            if not disk_node(before) and await self._context.volumes.find(before["metadata"]["uid"]) is not None:
                 # Kept here before an earlier state of the store was restored.
                 await bind_disk(self._context.store, before, self._context.node_name)
             return None
@@ -119,7 +118,7 @@ class DiskController(Controller):
         elif class_ is None or not (self._begun(after) or self._rules.allows(after, class_)):
             result = Result(_AGAIN_SECONDS)
         else:
-            result = await self._provision(after)
+            result = await self._provision(after, class_)
         self._show_usage(after)
         await update_status(self._context.store, VIRTUAL_DISK, before, after)
         return result
@@ -128,7 +127,7 @@ class DiskController(Controller):
         """Whether its volume is being made, or could not be."""
         return self._jobs.get(disk["metadata"]["uid"]) is not None or disk["status"].get("phase") == "Failed"
 
-    async def _provision(self, disk: Object) -> Result | None:
+    async def _provision(self, disk: Object, class_: Object) -> Result | None:
         meta, status = disk["metadata"], disk["status"]
         job = self._jobs.get(meta["uid"])
         if job is not None and job.generation != meta["generation"]:
@@ -156,7 +155,7 @@ class DiskController(Controller):
             job = self._jobs.start(
                 meta["uid"],
                 meta["generation"],
-                lambda report: self._maker.make(disk, source, report),
+                lambda report: self._maker.make(disk, class_["provisioner"], source, report),
                 notify=lambda: self.enqueue(Key(meta["namespace"], meta["name"])),
             )
         if not job.done:
@@ -207,14 +206,15 @@ class DiskController(Controller):
         """A provisioned disk: notice its loss, grow it when asked."""
         meta, status = disk["metadata"], disk["status"]
         status["observedGeneration"] = meta["generation"]
-        volume = await self._context.pool.find(meta["uid"])
+        volume = await self._context.volumes.find(meta["uid"])
         if volume is None:
             message = f"The volume of disk {meta['name']} is gone from the node's pool."
             status["phase"] = "PVCLost"
             set_condition(disk, "Ready", False, reason="PVCLost", message=message)
             return None
-        requested = requested_size(disk)
-        if requested is None or round_up(requested) <= volume.virtual_size:
+        size = max(round_up(requested_size(disk) or 0), volume.virtual_size)
+        # One that is being grown may be large enough before its guest has been told.
+        if size == volume.virtual_size and status["phase"] != "Resizing":
             self._ready(disk, volume)
             return None
         if status["phase"] != "Resizing" and (class_ is None or not storage_class.may_grow(class_)):
@@ -223,10 +223,10 @@ class DiskController(Controller):
             self._ready(disk, volume)
             set_condition(disk, "Resizing", False, reason="NotAvailable", message=message)
             return None
-        return await self._grow(disk, round_up(requested))
+        return await self._grow(disk, size)
 
     async def _grow(self, disk: Object, size: int) -> Result | None:
-        meta, status = disk["metadata"], disk["status"]
+        meta, status, volumes = disk["metadata"], disk["status"], self._context.volumes
         if status["phase"] != "Resizing":
             status["phase"] = "Resizing"
             self._event(disk, "Normal", "VirtualDiskResizingStarted", f"Growing to {format_bytes(size)}.")
@@ -234,13 +234,11 @@ class DiskController(Controller):
             return Result(0.01)
         try:
             holder = self._holder(disk)
-            if holder is None:
-                volume = await self._context.pool.grow(meta["uid"], size)
-            else:
-                await self._context.pool.check_room(meta["uid"], size)
-                source = FileHandle(self._context.pool.path(meta["uid"]), DiskFormat.QCOW2)
+            volume = await volumes.grow(meta["uid"], size, in_use=holder is not None)
+            source = None if holder is None else await volumes.expand(meta["uid"], size)
+            if holder is not None and source is not None:
                 await self._context.hypervisor.block_resize(holder, source, size)
-                found = await self._context.pool.find(meta["uid"])
+                found = await volumes.find(meta["uid"])
                 if found is None or found.virtual_size < size:
                     return Result(RETRY_SECONDS)
                 volume = found
@@ -292,7 +290,7 @@ class DiskController(Controller):
             await update_status(self._context.store, VIRTUAL_DISK, before, disk)
             return None if used else Result(RETRY_SECONDS)
         await make_sure(self._context.store, VIRTUAL_DISK, before)
-        await self._context.pool.delete(uid)
+        await self._context.volumes.delete(uid)
         repository = repository_of(self._context.registry.endpoint, VIRTUAL_DISK, meta["namespace"], meta["name"])
         imported = (disk["spec"].get("dataSource") or {}).get("type") == "HTTP"
         if imported and not await self._marks.deleted(repository, uid):

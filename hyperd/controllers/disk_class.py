@@ -12,6 +12,7 @@ from hyperd.resources.conditions import set_condition
 from hyperd.resources.kind import Object
 from hyperd.resources.meta import labels
 from hyperd.runtime.informer import Informer
+from hyperd.storage.backends import provisioners
 
 PROVISIONED: Final = ("Ready", "Resizing", "Exporting", "Migrating", "PVCLost")
 """Phases of disks that have had their volume."""
@@ -36,7 +37,7 @@ class DiskClasses:
         if class_ is None:
             message = f'StorageClass "{name}" does not exist.' if name else storage_class.NO_DEFAULT
         else:
-            message = storage_class.fault(class_)
+            message = storage_class.fault(class_, provisioners())
         if name:
             status["storageClassName"] = name
         else:
@@ -56,7 +57,7 @@ class DiskClasses:
         """
         own = self._context.settings.storage.storage_class
         default = storage_class.default_of(item.object() for item in self._classes.items())
-        if self._context.duty.binds and (default is None or storage_class.fault(default)):
+        if self._context.duty.binds and (default is None or storage_class.fault(default, provisioners())):
             return own
         return "" if default is None else str(default["metadata"]["name"])
 

@@ -14,7 +14,7 @@ from hyperd.imagefile.detect import ImageFormat
 from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_DISK
 from hyperd.resources.kind import Object
 from hyperd.resources.quantity import format_bytes, round_up, to_bytes
-from hyperd.storage.pool import Volume
+from hyperd.storage.interface import Volume
 from hyperd.store.interface import PatchType
 from registry.models import CachedImage, ImportRequest, Report
 
@@ -41,24 +41,26 @@ class DiskMaker:
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    async def make(self, disk: Object, source: Source | None, report: Report) -> Volume:
-        """The job: idempotent, from nothing to a volume."""
+    async def make(self, disk: Object, provisioner: str, source: Source | None, report: Report) -> Volume:
+        """The job: idempotent, from nothing to a volume of ``provisioner``, which the disk's class names."""
         uid = disk["metadata"]["uid"]
-        existing = await self._context.pool.find(uid)
+        existing = await self._context.volumes.find(uid)
         if existing is not None:
             return existing
-        requested = requested_size(disk)
+        requested, volumes = requested_size(disk), self._context.volumes.backend(provisioner).provisioner
         if source is None:
             if requested is None:
                 raise PermanentError(
                     f"Disk {disk['metadata']['name']} has neither a data source nor a size.",
                     key="ProvisioningFailed",
                 )
-            return await self._context.pool.create_blank(uid, round_up(requested))
+            return await volumes.create_blank(uid, round_up(requested))
         async with self._image(disk, source, report) as image:
-            return await self._overlay(disk, image, requested)
+            size = await self._size(disk, image, requested)
+            return await volumes.create_from_image(uid, size, image=image.handle)
 
-    async def _overlay(self, disk: Object, image: CachedImage, requested: int | None) -> Volume:
+    async def _size(self, disk: Object, image: CachedImage, requested: int | None) -> int:
+        """Bytes of a disk that is made from ``image``; PermanentError where it cannot be."""
         if image.cdrom or image.format is ImageFormat.ISO:
             raise PermanentError("A disk cannot be made from an ISO image.", key="ProvisioningFailed")
         needed = round_up(image.virtual_size)
@@ -71,9 +73,7 @@ class DiskMaker:
             )
         if requested is None:
             await self._claim(disk, size)
-        return await self._context.pool.create_overlay(
-            disk["metadata"]["uid"], base=image.path, base_format=image.format, size=size
-        )
+        return size
 
     async def _claim(self, disk: Object, size: int) -> None:
         """Note the size that follows from the image before it is taken: a quota may refuse it."""

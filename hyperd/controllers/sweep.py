@@ -32,7 +32,7 @@ from hyperd.imagefile import files
 from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, NODE, VIRTUAL_DISK, VIRTUAL_IMAGE, VIRTUAL_MACHINE
 from hyperd.resources.kind import Kind, Object
 from hyperd.runtime.recorder import EventLevel
-from hyperd.storage.pool import Volume
+from hyperd.storage.interface import Volume
 from hyperd.store.interface import Item
 
 T = TypeVar("T")
@@ -77,7 +77,7 @@ class Sweeper:
     async def begin(self) -> None:
         """At start: read what is noted, and judge whether this is the store that the node knows."""
         await self._quarantine.begin()
-        volumes = await self._context.pool.inventory()
+        volumes = await self._context.volumes.inventory()
         marked = await asyncio.to_thread(_mark_of, self._context.settings.volumes_dir / ".store")
         await self._context.witness.begin(empty=not volumes, marked=marked)
 
@@ -169,14 +169,14 @@ class Sweeper:
                 deleted = why == ABSENT and uid in deaths and not self._context.witness.waits
                 if deleted and self._context.hypervisor.connected and not opener(self._context, uid):
                     _log.warning("Removing volume %s, whose disk was deleted.", uid)
-                    await self._context.pool.delete(uid)
+                    await self._context.volumes.delete(uid)
                     deaths.forget(uid)
                 else:
                     await self._mark(uid, VIRTUAL_DISK, deaths.name(uid), why, ("volume",))
         await self._settle(VIRTUAL_DISK, owners, volumes)
 
     async def _volumes(self) -> Mapping[str, Volume]:
-        return {volume.uid: volume for volume in await self._context.pool.inventory()}
+        return {volume.uid: volume for volume in await self._context.volumes.inventory()}
 
     # Both
 
@@ -301,7 +301,7 @@ class Sweeper:
                         raise Conflict(
                             f"A guest has the volume of disk {kept.name or uid} open; empty that first."
                         )
-                    await self._context.pool.delete(uid)
+                    await self._context.volumes.delete(uid)
                 if not kept.images:
                     await self._quarantine.clear([uid])
 
@@ -339,10 +339,9 @@ class Sweeper:
                     await self._context.cache.evict(cached.layer_digest, partial(self._unused, cached.path))
 
     async def _unused(self, path: Path) -> bool:
-        volumes = await self._context.pool.inventory()
-        readable = all(volume.virtual_size for volume in volumes)  # a damaged one may overlay anything
-        free = all(volume.backing != path for volume in volumes)
-        return readable and free and not self._strangers.domains and not self._in_domain()
+        if await self._context.volumes.reads(path):
+            return False
+        return not self._strangers.domains and not self._in_domain()
 
     def _in_domain(self) -> bool:
         """Whether a machine that is not stopped names an image: then any cached image may be its."""

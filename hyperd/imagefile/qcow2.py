@@ -6,16 +6,22 @@ rights. Nothing from outside may name a file: whatever refers beyond itself is r
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
 
 from hyperd.errors import PermanentError
 from hyperd.imagefile.detect import FAILED
 
-_V2_LENGTH = 72
+MAGIC = b"QFI\xfb"
+_HEADER = struct.Struct(">4sIQIIQIIQQIIQ")
+_V2_LENGTH = _HEADER.size
 _V3_LENGTH = 104
 _MAX_L1_BYTES = 32 << 20
+_MAX_BACKING_BYTES = 1023
 _COMPRESSION_TYPE = 1 << 3
 _EXTENDED_L2 = 1 << 4
 _INCOMPATIBLE = {
@@ -37,6 +43,27 @@ class Header:
     minimum_size: int
 
 
+@dataclass(frozen=True)
+class OwnHeader:
+    """Of an image that only this host's QEMU has written; ``backing`` is the image that it overlays."""
+
+    virtual_size: int
+    backing: Path | None
+
+
+def read_own(file: BinaryIO) -> OwnHeader | None:
+    """Of one of our own images, from its begin; None for what is no qcow2, or has no size."""
+    head = file.read(_V2_LENGTH)
+    if len(head) < _V2_LENGTH or not head.startswith(MAGIC):
+        return None
+    _, _, backing_offset, backing_length, _, size, *_ = _HEADER.unpack(head)
+    backing = None
+    if backing_offset:
+        file.seek(backing_offset)
+        backing = Path(os.fsdecode(file.read(min(backing_length, _MAX_BACKING_BYTES))))
+    return OwnHeader(size, backing) if size else None
+
+
 def guard(head: bytes, *, max_virtual_size: int) -> Header:
     """Parse the header at the start of ``head``; PermanentError unless it describes one standalone plain image."""
     if len(head) < _V2_LENGTH:
@@ -44,7 +71,7 @@ def guard(head: bytes, *, max_virtual_size: int) -> Header:
     (
         _, version, backing_offset, backing_length, cluster_bits, size, encryption, l1_entries, l1_offset,
         refcount_offset, refcount_clusters, snapshots, _,
-    ) = struct.unpack_from(">4sIQIIQIIQQIIQ", head)  # fmt: skip
+    ) = _HEADER.unpack_from(head)  # fmt: skip
     if version not in (2, 3):
         raise _refusal(f"has version {version}; versions 2 and 3 are understood")
     if backing_offset or backing_length:

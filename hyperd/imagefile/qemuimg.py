@@ -19,6 +19,7 @@ from hyperd.errors import HyperdError, PermanentError, TemporaryError
 from hyperd.imagefile import sandbox
 from hyperd.imagefile.detect import FAILED, ForeignFormat, ImageFormat
 from hyperd.imagefile.growth import Growth
+from hyperd.imagefile.handle import DiskFormat
 from hyperd.imagefile.sandbox import Limits
 from hyperd.settings import Settings
 
@@ -110,10 +111,10 @@ class QemuImg:
         """A new empty qcow2 of ``size`` bytes at ``path``."""
         await self._own("create", "-q", "-f", "qcow2", "--", _absolute(path), str(size))
 
-    async def create_overlay(self, path: Path, *, base: Path, base_format: ImageFormat, size: int) -> None:
+    async def create_overlay(self, path: Path, *, base: Path, base_format: DiskFormat, size: int) -> None:
         """A new qcow2 whose unwritten clusters are read from ``base``, which is not opened here."""
         await self._own(
-            "create", "-q", "-u", "-f", "qcow2", "-F", base_format.driver, "-b", _absolute(base),
+            "create", "-q", "-u", "-f", "qcow2", "-F", base_format, "-b", _absolute(base),
             "--", _absolute(path), str(size),
         )  # fmt: skip
 

@@ -5,14 +5,14 @@ The rules are Kubernetes' for claims. What of a class would cost data if it were
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from hyperd.resources import meta, names
 from hyperd.resources.kind import Object
 
 PROVISIONER: Final = "hyperd.local/directory"
-"""Makes volumes in a folder of the node."""
+"""Of the class that a fresh store gets; makes volumes in a folder of the node."""
 WAIT_FOR_FIRST_CONSUMER: Final = "WaitForFirstConsumer"
 _DEFAULT_MARKS: Final = (
     names.DEFAULT_STORAGE_CLASS_ANNOTATION,
@@ -35,16 +35,20 @@ def default_of(classes: Iterable[Object]) -> Object | None:
     return max(marked, key=lambda one: str(one["metadata"].get("creationTimestamp") or ""), default=None)
 
 
-def fault(class_: Object) -> str:
-    """Why no volume is made for a disk of the class, a sentence; empty when nothing is wrong with it."""
+def fault(class_: Object, provisioners: Collection[str]) -> str:
+    """Why no volume is made for a disk of the class, a sentence; empty when nothing is wrong with it.
+
+    ``provisioners`` are those that there are.
+    """
     name = class_["metadata"]["name"]
     provisioner = class_.get("provisioner") or ""
+    there = ", ".join(f'"{one}"' for one in sorted(provisioners))
     if class_["metadata"].get("deletionTimestamp"):
         return f'StorageClass "{name}" is being deleted.'
-    if provisioner != PROVISIONER:
+    if provisioner not in provisioners:
         return (
             f'StorageClass "{name}" has the provisioner "{provisioner}", which this version of hyperd makes no '
-            f'volumes with; it has "{PROVISIONER}".'
+            f"volumes with; it has {there}."
         )
     if (class_.get("reclaimPolicy") or "Delete") != "Delete":
         return (

@@ -296,6 +296,7 @@ class MachineController(Controller):
         was = machine["status"].get("phase")
         if was != "Stopped":
             await self._instances.unlink(uid)
+            await self._instances.detach(machine)
         phase = "Stopped" if decision.rests_stopped else "Pending"
         observed = self._instances.observe(machine, None, found)
         status.show_absence(machine, observed, phase, told_off=decision.told_off)

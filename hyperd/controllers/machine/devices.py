@@ -11,7 +11,7 @@ from hyperd.controllers.context import Context
 from hyperd.controllers.duty import disk_node
 from hyperd.controllers.image import reference_of
 from hyperd.controllers.machine.copies import Copies, Missing
-from hyperd.imagefile.handle import DiskFormat, FileHandle, Handle
+from hyperd.imagefile.handle import Handle
 from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_DISK, VIRTUAL_IMAGE, VIRTUAL_MACHINE
 from hyperd.resources.conditions import find_condition, set_condition
 from hyperd.resources.kind import Kind, Object
@@ -32,7 +32,8 @@ class Device:
     kind: str
     name: str
     uid: str
-    source: Handle
+    image: Handle | None
+    """What an image is read by; a disk's volume has to be attached first."""
     size: str
     readonly: bool
     cdrom: bool
@@ -112,7 +113,7 @@ class Devices:
                 kind=VIRTUAL_DISK.kind,
                 name=meta["name"],
                 uid=meta["uid"],
-                source=FileHandle(self._context.pool.path(meta["uid"]), DiskFormat.QCOW2),
+                image=None,
                 size=status.get("capacity", ""),
                 readonly=False,
                 cdrom=False,
@@ -159,7 +160,7 @@ class Devices:
                 kind=kind.kind,
                 name=meta["name"],
                 uid=meta["uid"],
-                source=cached.handle,
+                image=cached.handle,
                 size=(status.get("size") or {}).get("unpacked", ""),
                 readonly=True,
                 cdrom=cached.cdrom,

@@ -54,6 +54,7 @@ class Ends:
             status.time_phase(machine)
             before = await update_status(self._context.store, VIRTUAL_MACHINE, before, machine)
             return await self._end_domain(before, domain, force=False)
+        await self._instances.detach(before)
         await self._instances.remove(meta["uid"], defined=domain is not None)
         await remove_finalizer(self._context.store, VIRTUAL_MACHINE, before)
         return None

@@ -7,7 +7,6 @@ machine any more is removed by its uid.
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import shutil
 from dataclasses import replace
@@ -16,10 +15,11 @@ from pathlib import Path
 
 from hyperd.controllers import fitting, usage
 from hyperd.controllers.context import Context
+from hyperd.controllers.holders import opener
 from hyperd.controllers.machine import applied, firmware
 from hyperd.controllers.machine.attached import device_entries
 from hyperd.controllers.machine.dependencies import Dependencies
-from hyperd.controllers.machine.plan import Plan, link_of, make_plan
+from hyperd.controllers.machine.plan import Plan, link_of, make_plan, serial_of
 from hyperd.controllers.machine.room import Room, lacking, requested, requested_by_instance, total
 from hyperd.controllers.machine.status import Observed
 from hyperd.crashpoints import CrashPoint, reached
@@ -28,6 +28,7 @@ from hyperd.hypervisor.host import HostFacts, domain_type, free_memory_bytes
 from hyperd.hypervisor.spec import DomainType
 from hyperd.hypervisor.state import DomainInfo
 from hyperd.imagefile import files
+from hyperd.imagefile.handle import Handle
 from hyperd.network import addresses, resolvers
 from hyperd.network.dhcp import Lease
 from hyperd.network.host import TapSpec
@@ -46,6 +47,7 @@ class Instances:
     def __init__(self, context: Context, machines: Informer) -> None:
         self._context = context
         self._machines = machines
+        self._disks = context.informer(VIRTUAL_DISK)
         self._facts: HostFacts | None = None
         self._dns: tuple[IPv4Address, ...] | None = None
         self._claims: dict[str, str] = {}
@@ -108,9 +110,18 @@ class Instances:
     async def plan(
         self, machine: Object, found: Dependencies, *, operation: str, starting: bool, restarting: bool = False
     ) -> Plan:
-        """The plan of a start as it would be now; one that is ``starting`` gets its seed, and DNS servers anew."""
+        """The plan of a start as it would be now.
+
+        One that is ``starting`` gets its disks attached, its seed, and DNS servers anew; else it has no devices.
+        """
         facts = await self.facts()
         meta = machine["metadata"]
+        sources: dict[str, Handle] = {}
+        if starting:
+            for device in found.devices:
+                sources[device.uid] = device.image or await self._context.volumes.attach(device.uid)
+        else:
+            found = replace(found, devices=[])
         seed, qemu = None, await self._context.hypervisor.qemu_version() if starting else ""
         if found.user_data is not None:
             seed = self._context.seeds.path(meta["uid"])
@@ -121,6 +132,7 @@ class Instances:
         return make_plan(
             machine,
             found,
+            sources=sources,
             settings=self._context.settings,
             facts=facts,
             type_=domain_type(facts, self._context.settings.hypervisor),
@@ -234,10 +246,23 @@ class Instances:
         )
 
     async def resume_if_space(self, domain: DomainInfo) -> None:
-        """Let a guest go on that a full disk paused, once there is space."""
-        stat = await asyncio.to_thread(os.statvfs, self._context.settings.volumes_dir)
-        if stat.f_bavail * stat.f_frsize >= _ENOUGH_SPACE_BYTES:
-            await self._context.hypervisor.resume(domain.uid)
+        """Let a guest go on that full storage paused, once each of its volumes has space."""
+        serials = {disk.serial for disk in domain.disks}
+        for volume in await self._context.volumes.inventory():
+            if serial_of(volume.uid) in serials:
+                space = await self._context.volumes.usage(volume.uid)
+                if space.available < _ENOUGH_SPACE_BYTES:
+                    return
+        await self._context.hypervisor.resume(domain.uid)
+
+    async def detach(self, machine: Object) -> None:
+        """Let go of the volumes that the machine, whose domain is off, had attached, unless another has them."""
+        meta = machine["metadata"]
+        for kind, name in sorted(set(usage.references(machine))):
+            disk = self._disks.get(meta["namespace"], name) if kind == VIRTUAL_DISK.kind else None
+            uid = disk["metadata"]["uid"] if disk is not None else ""
+            if uid and self._claims.get(uid, meta["uid"]) == meta["uid"] and not opener(self._context, uid):
+                await self._context.volumes.detach(uid)
 
     async def unlink(self, uid: str) -> None:
         """Remove tap, route and DHCP of a machine that is off."""

@@ -6,9 +6,11 @@ Device names, serials and order follow api-reference §6.9; CPU topology and fra
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
+from types import MappingProxyType
 
 from hyperd.controllers.machine import applied, firmware
 from hyperd.controllers.machine.dependencies import Dependencies
@@ -22,7 +24,7 @@ from hyperd.hypervisor.spec import (
     NicSpec,
     OsType,
 )
-from hyperd.imagefile.handle import DiskFormat, FileHandle
+from hyperd.imagefile.handle import DiskFormat, FileHandle, Handle
 from hyperd.network import addresses
 from hyperd.network.dhcp import Lease
 from hyperd.network.host import TapSpec
@@ -71,13 +73,15 @@ def serial_of(uid: str) -> str:
     return hashlib.md5(uid.encode(), usedforsecurity=False).hexdigest()
 
 
-def disks(spec: Object, devices: list[Device], seed: Path | None, uid: str) -> tuple[DiskSpec, ...]:
-    """All disks in order; where no device has a bootOrder, the list's order boots."""
+def disks(
+    spec: Object, devices: list[Device], sources: Mapping[str, Handle], seed: Path | None, uid: str
+) -> tuple[DiskSpec, ...]:
+    """All disks in order, each by its source, found by uid; without a bootOrder, the list's order boots."""
     explicit = any(device.boot_order is not None for device in devices)
     found = [
         DiskSpec(
             name=device_name(device),
-            source=device.source,
+            source=sources[device.uid],
             serial=serial_of(device.uid),
             readonly=device.readonly,
             cdrom=device.cdrom,
@@ -102,6 +106,7 @@ def make_plan(
     machine: Object,
     found: Dependencies,
     *,
+    sources: Mapping[str, Handle] = MappingProxyType({}),
     settings: Settings,
     facts: HostFacts,
     type_: DomainType,
@@ -112,7 +117,7 @@ def make_plan(
     qemu: str = "",
     restarting: bool = False,
 ) -> Plan:
-    """The whole plan; ``qemu`` is the version that will run it.
+    """The whole plan; ``sources`` are what the devices are opened by, ``qemu`` is the version that will run it.
 
     Raises PermanentError where this host cannot run the machine.
     """
@@ -150,7 +155,7 @@ def make_plan(
         firmware=bootloader,
         nvram=None if bootloader is Firmware.BIOS else settings.nvram_dir / f"{uid}.fd",
         paravirt=spec.get("enableParavirtualization", True),
-        disks=disks(spec, found.devices, seed, uid),
+        disks=disks(spec, found.devices, sources, seed, uid),
         nics=(NicSpec(tap.name, lease.mac, tap.mtu),) if tap and lease else (),
         serial_socket=None if type_ is DomainType.TEST else settings.console_dir / uid,
         serial_log=None if type_ is DomainType.TEST else settings.console_log_dir / f"{uid}.log",

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hyperd.crashpoints import CrashPoint
-from hyperd.storage.pool import VolumePool
+from hyperd.storage.directory.folder import Folder
 from registry import tree
 from registry.client import RegistryClient
 from registry.server import EmbeddedRegistry
@@ -57,7 +57,7 @@ async def test_a_killed_import_is_done_by_the_next_life_and_leaves_nothing(
         (cached,) = settings.images_dir.iterdir()
         assert cached.read_bytes() == image
         assert files_in(settings.volumes_dir) == ["d1.qcow2"]
-        (volume,) = await VolumePool(settings).inventory()
+        (volume,) = Folder(settings.volumes_dir).list()
         assert (volume.backing, volume.virtual_size) == (cached, 4 << 20)
     finally:
         await client.close()

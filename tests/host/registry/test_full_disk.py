@@ -13,7 +13,7 @@ from aiohttp import web
 
 from hyperd.errors import TemporaryError
 from hyperd.settings import Settings, StorageSettings
-from hyperd.storage.pool import VolumePool
+from hyperd.storage.directory.backend import DirectoryBackend
 from hyperd.storage.seed import SeedStore
 from tests.unit.registry.world import World, a_world, files_in
 
@@ -97,8 +97,9 @@ async def test_a_cached_image_that_does_not_fit_is_fetched_when_it_does(tmp_path
 async def test_a_full_pool_makes_no_volume_and_no_seed_until_there_is_space(tmp_path: Path) -> None:
     with small_disk(tmp_path / "state", 4) as disk:
         settings = Settings(state_dir=disk, storage=StorageSettings(reserve_bytes=0))
-        pool, seeds = VolumePool(settings), SeedStore(settings)
-        await pool.clean()
+        backend, seeds = DirectoryBackend(settings), SeedStore(settings)
+        await backend.start()
+        pool = backend.provisioner
         filler = disk / "filler"
         filler.write_bytes(b"\x01" * (4 * MIB - 64 * 1024))
         with pytest.raises(TemporaryError, match="No space"):

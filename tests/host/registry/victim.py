@@ -6,7 +6,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from hyperd.storage.pool import VolumePool
+from hyperd.storage.directory.backend import DirectoryBackend
 from registry.cache import ImageCache
 from registry.client import RegistryClient
 from registry.importer import Importer
@@ -20,14 +20,14 @@ async def live(folder: Path, port: int, path: str) -> None:
     settings = settings_in(folder, port=port)
     server = EmbeddedRegistry(settings)
     client = RegistryClient(server.endpoint, settings)
-    cache, pool = ImageCache(settings, client), VolumePool(settings)
+    cache, pool = ImageCache(settings, client), DirectoryBackend(settings)
     await server.start()
     await cache.clean()
-    await pool.clean()
+    await pool.start()
     request = ImportRequest("u1", f"http://127.0.0.1:{port}{path}", "vi/ns/image", "u1")
     image = await Importer(settings, client).run(request)
     cached = await cache.ensure(image.reference)
-    await pool.create_overlay("d1", base=cached.path, base_format=cached.format, size=image.virtual_size)
+    await pool.provisioner.create_from_image("d1", image.virtual_size, image=cached.handle)
     await client.close()
 
 

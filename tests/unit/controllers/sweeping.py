@@ -25,10 +25,12 @@ from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, NODE, VIRTUAL_DISK, VIRT
 from hyperd.resources.core import LEASE
 from hyperd.resources.kind import Kind, Object
 from hyperd.resources.names import SYSTEM_NAMESPACE
+from hyperd.resources.storage_class import PROVISIONER
 from hyperd.runtime.informer import Informer
 from hyperd.settings import HypervisorSettings, ImportSettings, Settings, StorageSettings
-from hyperd.storage.pool import VolumePool
+from hyperd.storage.backends import backends
 from hyperd.storage.seed import SeedStore
+from hyperd.storage.volumes import Volumes
 from hyperd.store.interface import Item, Listing, PatchType, Store
 from registry.cache import ImageCache
 from tests.unit.hypervisor import specs
@@ -137,7 +139,7 @@ class Host:
 
     def __post_init__(self) -> None:
         self.informers = {kind: Informer(cast(Store, self.objects), kind) for kind in KINDS}
-        self.pool, self.seeds = VolumePool(self.settings), SeedStore(self.settings)
+        self.volumes, self.seeds = Volumes(backends(self.settings)), SeedStore(self.settings)
         self.begin()
 
     def begin(self) -> None:
@@ -151,7 +153,7 @@ class Host:
             duty=Shared(HERE, lambda: True),
             informer=self.informer,
             hypervisor=self.hypervisor,
-            pool=self.pool,
+            volumes=self.volumes,
             seeds=self.seeds,
             cache=ImageCache(self.settings, cast(Any, None)),
             **cast(Any, {"events": self.told, "network": self.network, "dhcp": self.network}),
@@ -178,7 +180,7 @@ class Host:
         machine, disk = str(uuid.uuid4()), str(uuid.uuid4())
         self.objects.put(VIRTUAL_DISK, name, disk)
         self.objects.put(VIRTUAL_MACHINE, name, machine)
-        await self.pool.create_blank(disk, 1 << 20)
+        await self.volumes.backend(PROVISIONER).provisioner.create_blank(disk, 1 << 20)
         address = IPv4Address("10.66.10.2") + len(self.network.taps)
         spec = replace(
             specs.TEST_DRIVER,

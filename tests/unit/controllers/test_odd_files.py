@@ -96,7 +96,7 @@ async def test_an_oddity_is_skipped_and_all_else_goes_on(
     names = sorted(os.listdir(folder))
     kept, kept_disk = await node.make("kept")
     gone, gone_disk = await node.make("gone")
-    await node.pool.clean()
+    await node.volumes.start()
     await node.seeds.clean()
     await node.context.cache.clean()
     node.begin()

@@ -89,13 +89,17 @@ class World:
         await self._make_machine(**spec)
         return await self.phase("Running")
 
+    @property
+    def state_dir(self) -> Path:
+        return self._settings.state_dir
+
     async def wait_for_disk(self) -> Object:
         """A machine that waits for a disk, which ``give_disk`` makes."""
         await self._make_machine()
         return await self.phase("Pending")
 
-    async def give_disk(self) -> None:
-        spec = {"persistentVolumeClaim": {"size": "1Mi"}}
+    async def give_disk(self, **claim: str) -> None:
+        spec = {"persistentVolumeClaim": {"size": "1Mi", **claim}}
         disk: Object = {"metadata": {"namespace": "default", "name": "vm"}, "spec": spec}
         await self.store.create(VIRTUAL_DISK, "default", disk)
         await self.phase("Ready", VIRTUAL_DISK)
@@ -131,9 +135,9 @@ class World:
                     return item
                 await asyncio.sleep(0.02)
 
-    async def gone(self) -> None:
+    async def gone(self, kind: Kind = VIRTUAL_MACHINE) -> None:
         async with asyncio.timeout(20):
-            while await self.store.find(VIRTUAL_MACHINE, "default", "vm") is not None:
+            while await self.store.find(kind, "default", "vm") is not None:
                 await asyncio.sleep(0.02)
 
     async def active(self) -> bool:

@@ -38,7 +38,7 @@ BEGINNINGS: dict[str, Callable[[Daemon], tuple[Any, str]]] = {
     "the kubeconfig": lambda _: (pki, "write_kubeconfig"),
     "the API": lambda daemon: (daemon._api, "start"),
     "the home's check": lambda daemon: (daemon._home, "prepare"),
-    "the pool": lambda daemon: (daemon._context.pool, "clean"),
+    "the pool": lambda daemon: (daemon._context.volumes, "start"),
     "the cache": lambda daemon: (daemon._context.cache, "clean"),
     "the controllers": lambda daemon: (daemon._manager, "start"),
 }

@@ -1,0 +1,26 @@
+"""The directory pool, as libvirt calls it: volumes are qcow2 files in a folder of the node."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import ClassVar
+
+from hyperd.resources import storage_class
+from hyperd.settings import Settings
+from hyperd.storage.directory.attacher import DirectoryAttacher
+from hyperd.storage.directory.folder import Folder
+from hyperd.storage.directory.provisioner import DirectoryProvisioner
+
+
+class DirectoryBackend:
+    """One folder, ``settings.volumes_dir``."""
+
+    name: ClassVar = storage_class.PROVISIONER
+
+    def __init__(self, settings: Settings) -> None:
+        self._folder = Folder(settings.volumes_dir)
+        self.provisioner = DirectoryProvisioner(settings, self._folder)
+        self.attacher = DirectoryAttacher(self._folder)
+
+    async def start(self) -> None:
+        await asyncio.to_thread(self._folder.clean)

@@ -1,0 +1,176 @@
+"""What storage is to the rest of the house: a provisioner makes volumes, an attacher makes them usable on a node.
+
+The cut is CSI's. A volume is known by a uid, its disk's, and never by a path: only its backend knows where it is,
+and tells by a handle. What exists is found in the storage itself, so that each call may be repeated after a crash:
+the same uid, and for what takes several steps the same ``op_uid`` of the durable operation, is the same call.
+
+Sizes are bytes. Every call raises ValueError for what is no uid, PermanentError where a volume or a request is at
+fault, TemporaryError where trying again may help, with the key ``NO_ROOM`` where other volumes leave no room.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import ClassVar, Final, Protocol
+
+from hyperd.errors import PermanentError
+from hyperd.imagefile.handle import Handle
+from hyperd.settings import Settings
+
+NO_ROOM: Final = "ProvisioningPostponed"
+"""A reason of the reference's."""
+_UID: Final = re.compile(r"[a-z0-9][-a-z0-9]{0,62}")
+
+
+class Capability(StrEnum):
+    """What not every backend can; the values end the sentence "its volumes cannot …"."""
+
+    CLONE = "be cloned"
+    SNAPSHOT = "be snapshotted"
+    GROW_IN_USE = "grow while a guest has them open"
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """One volume, of the backend called ``provisioner``; a damaged one has a virtual size of 0."""
+
+    uid: str
+    provisioner: str
+    virtual_size: int
+    allocated: int
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """Of a backend: all that its volumes may have in truth, and what may still be written."""
+
+    total: int
+    available: int
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Of one volume on a node. With ``available`` at 0 the guest's next write may find no space."""
+
+    virtual_size: int
+    allocated: int
+    available: int
+
+
+class Provisioner(Protocol):
+    """Makes, grows and removes volumes. A backend subclasses it and builds what its ``capabilities`` say."""
+
+    name: ClassVar[str]
+    """As StorageClasses name it in ``provisioner``."""
+    capabilities: ClassVar[frozenset[Capability]] = frozenset()
+
+    async def create_blank(self, uid: str, size: int) -> Volume:
+        """An empty volume of at least ``size``; one that exists is returned as it is."""
+        ...
+
+    async def create_from_image(self, uid: str, size: int, *, image: Handle) -> Volume:
+        """A volume that starts with the content of ``image``, which stays as long as ``reads`` says so.
+
+        ``size`` is at least the image's virtual size; the caller checks that.
+        """
+        ...
+
+    async def clone(self, uid: str, *, source: str, op_uid: str) -> Volume:
+        """A volume with the content that ``source``, which no guest writes to, has now."""
+        raise unsupported(self.name, Capability.CLONE)
+
+    async def prepare_snapshot(self, uid: str, *, snapshot: str, op_uid: str) -> Handle | None:
+        """The first half of the snapshot ``snapshot`` of a volume whose guest holds its writes back.
+
+        What a guest that runs has to write to from now on, which the hypervisor pivots to; None if it may go on.
+        """
+        raise unsupported(self.name, Capability.SNAPSHOT)
+
+    async def commit_snapshot(self, uid: str, *, snapshot: str, op_uid: str) -> Handle:
+        """The second half: the snapshot for reading, which never changes again."""
+        raise unsupported(self.name, Capability.SNAPSHOT)
+
+    async def grow(self, uid: str, size: int, *, in_use: bool) -> Volume:
+        """Give a volume ``size``, or make sure that it may have it once ``Attacher.expand`` gives it.
+
+        Raises NotFound without the volume, PermanentError for less than it has.
+        """
+        ...
+
+    async def delete(self, uid: str) -> None:
+        """Remove the volume, which is not attached, and what an unfinished call left of it; none is fine."""
+        ...
+
+    async def find(self, uid: str) -> Volume | None:
+        """The volume; PermanentError for a damaged one."""
+        ...
+
+    async def inventory(self) -> Sequence[Volume]:
+        """All volumes by uid, whoever owns them, the damaged ones too."""
+        ...
+
+    async def reads(self, image: Path) -> bool:
+        """Whether some volume still needs the file of an image that it was made from; True if that is unknown."""
+        ...
+
+    async def capacity(self) -> Capacity:
+        """Of all volumes together."""
+        ...
+
+
+class Attacher(Protocol):
+    """Makes volumes usable on this node. Raises NotFound without the volume, except in ``detach``."""
+
+    async def attach(self, uid: str) -> Handle:
+        """What a guest's disk is opened by, until ``detach``; the same for as long as it is attached."""
+        ...
+
+    async def detach(self, uid: str) -> None:
+        """Let go of a volume that no guest has open; nothing to do is fine."""
+        ...
+
+    async def usage(self, uid: str) -> Usage:
+        """Of a volume, attached or not."""
+        ...
+
+    async def expand(self, uid: str, size: int) -> Handle | None:
+        """After ``grow`` of an attached volume: what the hypervisor must resize to ``size``, None if nothing."""
+        ...
+
+
+class Backend(Protocol):
+    """One kind of storage."""
+
+    name: ClassVar[str]
+    """Its provisioner's."""
+
+    def __init__(self, settings: Settings) -> None: ...
+
+    @property
+    def provisioner(self) -> Provisioner: ...
+
+    @property
+    def attacher(self) -> Attacher: ...
+
+    async def start(self) -> None:
+        """At the daemon's start: make what is missing, remove what a crash left unfinished."""
+        ...
+
+
+def unsupported(provisioner: str, capability: Capability) -> PermanentError:
+    """The error of a call that the backend has not declared."""
+    return PermanentError(
+        f"Volumes of the provisioner {provisioner} cannot {capability}; use a StorageClass whose provisioner can.",
+        key="ProvisioningFailed",
+    )
+
+
+def check_uid(uid: str) -> str:
+    """``uid`` if it may become part of a name in storage; ValueError else."""
+    if not _UID.fullmatch(uid):
+        raise ValueError(f"not a uid: {uid!r}")
+    return uid

@@ -1,0 +1,135 @@
+"""What is the directory pool's own; what it shares with every backend is in tests/contract/volumes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hyperd.errors import PermanentError, TemporaryError
+from hyperd.imagefile.handle import BlockHandle, DiskFormat, FileHandle
+from hyperd.settings import Settings, StorageSettings
+from hyperd.storage.directory.backend import DirectoryBackend
+from hyperd.storage.directory.provisioner import DirectoryProvisioner
+
+MIB = 1 << 20
+
+
+def info(path: Path) -> dict[str, Any]:
+    argv = ["qemu-img", "info", "--output=json", "-f", "qcow2", str(path)]
+    found: dict[str, Any] = json.loads(subprocess.run(argv, check=True, capture_output=True).stdout)
+    return found
+
+
+def make_image(path: Path, format_: DiskFormat) -> None:
+    subprocess.run(["qemu-img", "create", "-q", "-f", format_, path, "1M"], check=True)
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+async def pool_in(folder: Path, **storage: Any) -> DirectoryProvisioner:
+    backend = DirectoryBackend(Settings(state_dir=folder, storage=StorageSettings(**storage)))
+    await backend.start()
+    return backend.provisioner
+
+
+@pytest.fixture
+async def pool(tmp_path: Path) -> DirectoryProvisioner:
+    return await pool_in(tmp_path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return Settings(state_dir=tmp_path).volumes_dir
+
+
+async def test_a_blank_volume_is_a_sparse_qcow2_named_by_its_uid(pool: DirectoryProvisioner, folder: Path) -> None:
+    volume = await pool.create_blank("u1", 10 << 30)
+    assert volume.virtual_size == 10 << 30
+    assert volume.allocated < MIB
+    path = folder / "u1.qcow2"
+    assert info(path)["virtual-size"] == 10 << 30
+    assert [mode(one) for one in (path, folder)] == [0o600, 0o711]
+
+
+@pytest.mark.parametrize("format_", DiskFormat)
+async def test_an_overlay_reads_its_base_in_the_format_that_was_said(
+    pool: DirectoryProvisioner, folder: Path, tmp_path: Path, format_: DiskFormat
+) -> None:
+    base = tmp_path / "base with spaces: and,commas"
+    make_image(base, format_)
+    volume = await pool.create_from_image("u1", 4 * MIB, image=FileHandle(base, format_))
+    assert volume.virtual_size == 4 * MIB
+    assert await pool.reads(base)
+    assert not await pool.reads(tmp_path / "other")
+    described = info(folder / "u1.qcow2")
+    assert (described["backing-filename"], described["backing-filename-format"]) == (str(base), format_)
+
+
+async def test_only_a_file_can_be_overlaid(pool: DirectoryProvisioner) -> None:
+    with pytest.raises(PermanentError, match="over /dev/vg/a: the image must be a file"):
+        await pool.create_from_image("u1", MIB, image=BlockHandle(Path("/dev/vg/a"), DiskFormat.RAW))
+
+
+async def test_creating_twice_keeps_what_the_first_time_made(pool: DirectoryProvisioner, folder: Path) -> None:
+    first = await pool.create_blank("u1", MIB)
+    inode = (folder / "u1.qcow2").stat().st_ino
+    assert await pool.create_blank("u1", 5 * MIB) == first
+    assert (folder / "u1.qcow2").stat().st_ino == inode
+
+
+async def test_the_inventory_is_what_the_folder_shows_damaged_files_included(
+    pool: DirectoryProvisioner, folder: Path
+) -> None:
+    await pool.create_blank("u1", MIB)
+    (folder / "u2.qcow2").write_bytes(b"not a qcow2")
+    assert [(v.uid, v.virtual_size) for v in await pool.inventory()] == [("u1", MIB), ("u2", 0)]
+    with pytest.raises(PermanentError, match="no qcow2 image"):
+        await pool.find("u2")
+    assert await pool.reads(Path("/any")), "a damaged one may overlay anything"
+
+
+async def test_a_start_removes_temporary_files_and_nothing_else(
+    pool: DirectoryProvisioner, folder: Path, tmp_path: Path
+) -> None:
+    await pool.create_blank("u1", MIB)
+    (folder / ".u2.qcow2.new").write_bytes(b"half")
+    await pool_in(tmp_path)
+    assert os.listdir(folder) == ["u1.qcow2"]
+
+
+async def test_no_volume_is_made_of_the_reserve(tmp_path: Path) -> None:
+    pool = await pool_in(tmp_path, reserve_bytes=1 << 60)
+    assert (await pool.capacity()).available == 0
+    with pytest.raises(TemporaryError, match=r"storage\.reserve_bytes"):
+        await pool.create_blank("u1", MIB)
+    assert await pool.inventory() == []
+
+
+async def test_no_more_is_promised_to_disks_than_the_setting_allows(tmp_path: Path) -> None:
+    pool = await pool_in(tmp_path, reserve_bytes=0, overcommit_ratio=2.0)
+    there = os.statvfs(tmp_path)
+    limit = there.f_blocks * there.f_frsize * 2
+    with pytest.raises(PermanentError, match=r"too large: disks may have .* \(setting storage.overcommit_ratio\)"):
+        await pool.create_blank("huge", 1 << 50)
+    third = limit // 3
+    results = await asyncio.gather(
+        *(pool.create_blank(f"u{number}", third - MIB) for number in range(6)), return_exceptions=True
+    )
+    assert sum(not isinstance(one, BaseException) for one in results) == 3
+    assert all(isinstance(one, TemporaryError) for one in results if isinstance(one, BaseException))
+    made = next(one.uid for one in results if not isinstance(one, BaseException))
+    for in_use in (False, True):
+        with pytest.raises(TemporaryError, match="No room for a disk"):
+            await pool.grow(made, third * 2, in_use=in_use)
+    await pool.delete(made)
+    assert (await pool.create_blank("later", third - MIB)).virtual_size
+    unlimited = await pool_in(tmp_path, overcommit_ratio=0)
+    assert (await unlimited.create_blank("huge", 1 << 50)).virtual_size == 1 << 50
