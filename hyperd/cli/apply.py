@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
 from typing import Any
 
 from hyperd.cli import threeway
-from hyperd.cli.manifests import read
+from hyperd.cli.manifests import Manifest, read, refused
 from hyperd.cli.options import client_of, seconds
 from hyperd.cli.printing import document, emit, object_name
 from hyperd.client import kinds
 from hyperd.client.health import Level, health
 from hyperd.client.resource import Resource
 from hyperd.client.sync import Client
-from hyperd.errors import AlreadyExists, BadRequest
+from hyperd.errors import (
+    AlreadyExists,
+    BadRequest,
+    Forbidden,
+    HyperdError,
+    Invalid,
+    NotFound,
+    ServiceUnavailable,
+    Timeout,
+    Unauthorized,
+)
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_BRINGS_A_KIND = "CustomResourceDefinition"
 EXAMPLES = """\
   hv apply -f machine.yaml            create or change
   hv apply -f machines/ --dry-run     what would happen; the server checks, nothing is written
@@ -33,15 +49,23 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Apply every object in order; a refused one ends the command."""
+    """Apply every object in order, unless the schema of one refuses it; one that is refused later ends it."""
     client = client_of(args)
+    manifests = read(args.filename)
+    targets = _targets(manifests, args, client)
+    # A kind that they bring must be there before its objects are.
+    if not any(manifest.obj.get("kind") == _BRINGS_A_KIND for manifest in manifests):
+        targets = iter(_judged(client, list(targets)))
     applied = []
-    for manifest in read(args.filename):
-        resource = kinds.of_object(manifest, client)
-        namespace = _namespace(manifest, resource, args, client)
-        obj, what = _apply(client, resource, namespace, manifest, dry_run=args.dry_run)
-        applied.append((resource, namespace, obj))
-        name = object_name(resource, obj["metadata"]["name"])
+    for target in targets:
+        try:
+            obj, what = _apply(client, target, dry_run=args.dry_run)
+        except HyperdError as err:
+            if len(manifests) == 1:
+                _explain(client, [(target, err)])
+            raise
+        applied.append((target, obj))
+        name = object_name(target.resource, obj["metadata"]["name"])
         if args.output in ("yaml", "json"):
             emit([*(["---"] if args.output == "yaml" else []), document(obj, args.output).rstrip("\n")])
         elif args.output == "name":
@@ -51,6 +75,67 @@ def run(args: argparse.Namespace) -> int:
     if args.wait and not args.dry_run:
         return _wait(client, applied, args.timeout)
     return 0
+
+
+@dataclass(frozen=True)
+class _Target:
+    """A manifest and what it is of."""
+
+    manifest: Manifest
+    resource: Resource
+    namespace: str | None
+
+
+def _targets(manifests: list[Manifest], args: argparse.Namespace, client: Client) -> Iterator[_Target]:
+    """Raises BadRequest, at the end, that tells of every kind that the server does not have."""
+    faults = []
+    for manifest in manifests:
+        try:
+            resource = kinds.of_object(manifest.obj, client)
+        except (BadRequest, NotFound) as err:
+            faults.append(manifest.fault("kind", err.message.rstrip(".")))
+        else:
+            yield _Target(manifest, resource, _namespace(manifest.obj, resource, args, client))
+    if faults:
+        raise refused(faults)
+
+
+def _judged(client: Client, targets: list[_Target]) -> list[_Target]:
+    """``targets``, rehearsed if they are several. Raises BadRequest that tells every fault of their schemas."""
+    refusals: list[tuple[_Target, HyperdError]] = []
+    # An earlier one must not be there because a later one was never looked at.
+    for target in targets if len(targets) > 1 else ():
+        try:
+            _apply(client, target, dry_run=True)
+        except (ServiceUnavailable, Timeout, Unauthorized):
+            raise
+        except HyperdError as err:
+            refusals.append((target, err))
+    _explain(client, refusals)
+    return targets
+
+
+def _explain(client: Client, refusals: list[tuple[_Target, HyperdError]]) -> None:
+    if not refusals:
+        return
+    from hyperd.cli.judging import faults_of  # every kind's schema: its import takes longer than most commands
+
+    faults = []
+    for target, err in refusals:
+        if not isinstance(err, BadRequest | Invalid | NotFound):
+            continue
+        name = target.manifest.obj["metadata"].get("name")
+        exists = bool(name) and _find(client, target, name) is not None
+        faults += faults_of(target.manifest, err, exists=exists)
+    if faults:
+        raise refused(faults) from refusals[0][1]
+
+
+def _find(client: Client, target: _Target, name: str) -> dict[str, Any] | None:
+    try:
+        return client.find(target.resource, target.namespace, name)
+    except Forbidden:
+        return None
 
 
 def _namespace(
@@ -65,9 +150,8 @@ def _namespace(
     return str(written or client.home.namespace)
 
 
-def _apply(
-    client: Client, resource: Resource, namespace: str | None, manifest: dict[str, Any], *, dry_run: bool
-) -> tuple[dict[str, Any], str]:
+def _apply(client: Client, target: _Target, *, dry_run: bool) -> tuple[dict[str, Any], str]:
+    manifest, resource, namespace = target.manifest.obj, target.resource, target.namespace
     if namespace:
         manifest["metadata"]["namespace"] = namespace
     if "name" not in manifest["metadata"]:
@@ -86,11 +170,12 @@ def _apply(
     return client.patch(resource, namespace, name, patch, dry_run=dry_run), "configured"
 
 
-def _wait(client: Client, applied: list[tuple[Resource, str | None, dict[str, Any]]], timeout: float) -> int:
+def _wait(client: Client, applied: list[tuple[_Target, dict[str, Any]]], timeout: float) -> int:
     from hyperd.cli.waiting import follow, settled
 
     failed = 0
-    for resource, namespace, obj in applied:
+    for target, obj in applied:
+        resource, namespace = target.resource, target.namespace
         until = settled(resource.kind)
         if not until:
             continue

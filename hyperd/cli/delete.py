@@ -65,9 +65,9 @@ def _targets(args: argparse.Namespace, client: Client) -> _Found:
 
         found: _Found = []
         for manifest in reversed(read(args.filename)):
-            resource = kinds.of_object(manifest, client)
-            namespace = manifest["metadata"].get("namespace") or client.home.namespace
-            name = manifest["metadata"].get("name")
+            resource = kinds.of_object(manifest.obj, client)
+            namespace = manifest.obj["metadata"].get("namespace") or client.home.namespace
+            name = manifest.obj["metadata"].get("name")
             if not name:
                 raise BadRequest(f"A {resource.kind} of the manifests has no name: say which is meant.")
             found.append((resource, namespace if resource.namespaced else None, name))

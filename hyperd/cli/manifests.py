@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
+from dataclasses import dataclass, replace
 from typing import Any
 
+from hyperd.cli.sources import Fault, Source
 from hyperd.errors import BadRequest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _BYTE_ORDER_MARKS = (
     (b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"),
@@ -22,24 +27,54 @@ _FORMS = {
     list: "a list",
     dict: "an object",
 }
+_MOST_TOLD = 100
 _SUFFIXES = (".yaml", ".yml", ".json")
 
 
-def read(paths: list[str]) -> list[dict[str, Any]]:
-    """Every object that the files hold, in order. Raises BadRequest that names the file and the place."""
-    found: list[dict[str, Any]] = []
-    for path in paths:
-        for name, content in _contents(path):
-            try:
-                for document in _documents(name, content):
-                    found.extend(_objects(name, document))
-            except RecursionError:
-                raise BadRequest(f"The manifest {name} is nested too deeply.") from None
+@dataclass(frozen=True)
+class Manifest:
+    """One object, and where it was written."""
+
+    obj: dict[str, Any]
+    source: Source
+    document: int
+    path: str
+    """Of the object within its document: empty, or an entry of a list."""
+
+    def fault(self, field: str, text: str) -> Fault:
+        """``text``, said of ``field`` of this object."""
+        path = f"{self.path}.{field}" if self.path and field else self.path or field
+        return Fault(self.source.place(self.document, path), text)
+
+
+def read(paths: list[str]) -> list[Manifest]:
+    """Every object that the files hold, in order. Raises BadRequest that tells all faults with their places."""
+    sources = [Source(name, content) for path in paths for name, content in _contents(path)]
+    found: list[Manifest] = []
+    faults: list[Fault] = []
+    for source in sources:
+        try:
+            for number, document in source.documents():
+                _take(Manifest(document, source, number, ""), found, faults)
+        except RecursionError:
+            source.faults.append(Fault(source.name, "it is nested too deeply"))
+        faults += source.faults
+    if faults:
+        raise refused(faults)
     if not found:
         raise BadRequest(
             f"There is no object in {', '.join('standard input' if path == '-' else path for path in paths)}."
         )
     return found
+
+
+def refused(faults: Sequence[Fault]) -> BadRequest:
+    """All ``faults``, a line each."""
+    count = "a fault" if len(faults) == 1 else f"{len(faults)} faults"
+    told = [str(fault) for fault in faults[:_MOST_TOLD]]
+    if more := len(faults) - len(told):
+        told.append(f"and {more} more")
+    return BadRequest("\n".join([f"The manifests have {count}; nothing was changed:", *told]))
 
 
 def _contents(path: str) -> list[tuple[str, str]]:
@@ -77,47 +112,34 @@ def _decoded(name: str, content: bytes) -> str:
         raise BadRequest(f"The manifest {name}, line {line}: it is not {encoding.upper()} text.") from err
 
 
-def _documents(name: str, content: str) -> list[Any]:
-    if content.lstrip().startswith("{"):
-        try:
-            return [json.loads(content)]
-        except ValueError:
-            pass
-    import yaml
-
-    # Kubernetes reads YAML 1.1 but keeps times as text: a timestamp type would not survive as JSON.
-    class Loader(yaml.SafeLoader):
-        pass
-
-    Loader.yaml_implicit_resolvers = {
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-    try:
-        return [document for document in yaml.load_all(content, Loader) if document is not None]
-    except yaml.YAMLError as err:
-        mark = getattr(err, "problem_mark", None)
-        where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        problem = getattr(err, "problem", None) or "it is not YAML"
-        raise BadRequest(f"The manifest {name}{where}: {problem}.") from err
-
-
-def _objects(name: str, document: Any) -> list[dict[str, Any]]:
+def _take(manifest: Manifest, found: list[Manifest], faults: list[Fault]) -> None:
+    """Sort what was read into objects and faults; lists are opened."""
+    document = manifest.obj
     if not isinstance(document, dict):
-        raise BadRequest(f"The manifest {name} holds {_form(document)}, not an object.")
+        faults.append(manifest.fault("", f"this is {_form(document)}, not an object"))
+        return
     if document.get("kind") == "List" or (str(document.get("kind", "")).endswith("List") and "items" in document):
         items = document.get("items") or []
         if not isinstance(items, list):
-            raise BadRequest(f"The manifest {name}: items is {_form(items)}, not a list.")
-        return [entry for item in items for entry in _objects(name, item)]
+            faults.append(manifest.fault("items", f"items is {_form(items)}, not a list"))
+            return
+        base = f"{manifest.path}.items" if manifest.path else "items"
+        for index, item in enumerate(items):
+            _take(replace(manifest, obj=item, path=f"{base}[{index}]"), found, faults)
+        return
     metadata = document.get("metadata")
     if not isinstance(metadata, dict) or not (metadata.get("name") or metadata.get("generateName")):
         kind = document.get("kind") or "no kind"
-        raise BadRequest(f"The manifest {name} holds an object ({kind}) without metadata.name.")
-    for key, value in [*((key, document.get(key)) for key in _TEXTS), *_named(metadata)]:
-        if value is not None and not isinstance(value, str):
-            raise BadRequest(f"The manifest {name}: {key} is {_form(value)}, not text; put text in quotes.")
-    return [document]
+        faults.append(manifest.fault("metadata", f"an object ({kind}) without metadata.name"))
+        return
+    odd = [
+        manifest.fault(key, f"{key} is {_form(value)}, not text; put text in quotes")
+        for key, value in [*((key, document.get(key)) for key in _TEXTS), *_named(metadata)]
+        if value is not None and not isinstance(value, str)
+    ]
+    faults += odd
+    if not odd:
+        found.append(manifest)
 
 
 def _form(value: Any) -> str:

@@ -42,7 +42,7 @@ def test_a_value_of_any_form_at_any_place_is_taken_or_told(
             found = read([str(path)])
         except BadRequest:
             continue
-        for obj in found:
+        for obj in (manifest.obj for manifest in found):
             names = [obj["metadata"].get(key) for key in ("name", "generateName", "namespace")]
             texts = [obj.get("apiVersion"), obj.get("kind"), *names]
             assert all(text is None or isinstance(text, str) for text in texts), (place, value)
