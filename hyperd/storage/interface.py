@@ -23,7 +23,7 @@ from hyperd.settings import Settings
 
 NO_ROOM: Final = "ProvisioningPostponed"
 """A reason of the reference's."""
-_UID: Final = re.compile(r"[a-z0-9][-a-z0-9]{0,62}")
+UID: Final = re.compile(r"[a-z0-9][-a-z0-9]{0,62}")
 
 
 class Capability(StrEnum):
@@ -171,6 +171,6 @@ def unsupported(provisioner: str, capability: Capability) -> PermanentError:
 
 def check_uid(uid: str) -> str:
     """``uid`` if it may become part of a name in storage; ValueError else."""
-    if not _UID.fullmatch(uid):
+    if not UID.fullmatch(uid):
         raise ValueError(f"not a uid: {uid!r}")
     return uid

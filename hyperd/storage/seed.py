@@ -16,11 +16,12 @@ from pathlib import Path
 
 from hyperd.errors import PermanentError
 from hyperd.imagefile import files
+from hyperd.imagefile.handle import DiskFormat, FileHandle
 from hyperd.settings import Settings
 from hyperd.storage import fat
+from hyperd.storage.interface import UID, check_uid
 
-_UID = re.compile(r"[a-z0-9][-a-z0-9]{0,62}")
-_FILE = re.compile(_UID.pattern + r"\.img")
+_FILE = re.compile(UID.pattern + r"\.img")
 _LABEL = "cidata"
 
 
@@ -30,29 +31,26 @@ class SeedStore:
     def __init__(self, settings: Settings) -> None:
         self._folder = settings.seeds_dir
 
-    def path(self, uid: str) -> Path:
-        """Where the seed of the VM ``uid`` is or will be."""
-        if not _UID.fullmatch(uid):
-            raise ValueError(f"not a uid: {uid!r}")
-        return self._folder / f"{uid}.img"
+    def handle(self, uid: str) -> FileHandle:
+        """What the seed of the VM ``uid`` is or will be opened by; ValueError for what is no uid."""
+        return FileHandle(self._folder / f"{check_uid(uid)}.img", DiskFormat.RAW)
 
     async def clean(self) -> None:
         """At start: make the folder, remove temporary files that a crash left."""
         await asyncio.to_thread(self._clean)
 
-    async def write(self, uid: str, *, hostname: str, user_data: bytes) -> Path:
+    async def write(self, uid: str, *, hostname: str, user_data: bytes) -> FileHandle:
         """Create or replace the seed; the same input gives the same bytes, and then the file stays untouched.
 
         Raises TemporaryError without space, PermanentError if ``user_data`` is too large.
         """
-        path = self.path(uid)
-        await asyncio.to_thread(self._write, path, _documents(uid, hostname=hostname, user_data=user_data))
-        return path
+        made = self.handle(uid)
+        await asyncio.to_thread(self._write, made.path, _documents(uid, hostname=hostname, user_data=user_data))
+        return made
 
     async def remove(self, uid: str) -> None:
         """Delete the seed; nothing to do is fine."""
-        path = self.path(uid)
-        await asyncio.to_thread(files.unlink, path)
+        await asyncio.to_thread(files.unlink, self.handle(uid).path)
 
     async def inventory(self) -> list[str]:
         """The uids that have a seed."""

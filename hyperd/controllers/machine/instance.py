@@ -124,7 +124,7 @@ class Instances:
             found = replace(found, devices=[])
         seed, qemu = None, await self._context.hypervisor.qemu_version() if starting else ""
         if found.user_data is not None:
-            seed = self._context.seeds.path(meta["uid"])
+            seed = self._context.seeds.handle(meta["uid"])
             if starting:
                 await self._context.seeds.write(meta["uid"], hostname=meta["name"], user_data=found.user_data)
         elif starting:

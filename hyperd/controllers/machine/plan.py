@@ -9,7 +9,6 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
-from pathlib import Path
 from types import MappingProxyType
 
 from hyperd.controllers.machine import applied, firmware
@@ -24,7 +23,7 @@ from hyperd.hypervisor.spec import (
     NicSpec,
     OsType,
 )
-from hyperd.imagefile.handle import DiskFormat, FileHandle, Handle
+from hyperd.imagefile.handle import Handle
 from hyperd.network import addresses
 from hyperd.network.dhcp import Lease
 from hyperd.network.host import TapSpec
@@ -74,7 +73,7 @@ def serial_of(uid: str) -> str:
 
 
 def disks(
-    spec: Object, devices: list[Device], sources: Mapping[str, Handle], seed: Path | None, uid: str
+    spec: Object, devices: list[Device], sources: Mapping[str, Handle], seed: Handle | None, uid: str
 ) -> tuple[DiskSpec, ...]:
     """All disks in order, each by its source, found by uid; without a bootOrder, the list's order boots."""
     explicit = any(device.boot_order is not None for device in devices)
@@ -93,7 +92,7 @@ def disks(
         found.append(
             DiskSpec(
                 name="cloudinit",
-                source=FileHandle(seed, DiskFormat.RAW),
+                source=seed,
                 serial=serial_of(f"{uid}/cloudinit"),
                 readonly=True,
                 scsi=bool(spec.get("enableParavirtualization", True)),
@@ -110,7 +109,7 @@ def make_plan(
     settings: Settings,
     facts: HostFacts,
     type_: DomainType,
-    seed: Path | None,
+    seed: Handle | None,
     dns: tuple[IPv4Address, ...],
     operation: str = "",
     store: str = "",

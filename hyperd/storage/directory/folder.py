@@ -16,9 +16,9 @@ from hyperd import crashpoints
 from hyperd.crashpoints import CrashPoint
 from hyperd.errors import PermanentError
 from hyperd.imagefile import files, qcow2
-from hyperd.storage.interface import check_uid
+from hyperd.storage.interface import UID, check_uid
 
-_FILE = re.compile(r"[a-z0-9][-a-z0-9]{0,62}\.qcow2")
+_FILE = re.compile(UID.pattern + r"\.qcow2")
 _MODE = 0o711
 """QEMU's user may pass through to the files that libvirt gives it."""
 

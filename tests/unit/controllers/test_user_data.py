@@ -66,7 +66,9 @@ async def test_user_data_reaches_the_seed_byte_for_byte(case: Path, key: str, tm
     machine, found = await resolved(World([secret(key, data)]))
     assert found.blocked == ""
     assert found.user_data is not None
-    path = await SeedStore(Settings(state_dir=tmp_path)).write("u1", hostname="web", user_data=found.user_data)
+    path = (
+        await SeedStore(Settings(state_dir=tmp_path)).write("u1", hostname="web", user_data=found.user_data)
+    ).path
     assert read_back(path) == data
 
     condition = find_condition(machine, "ProvisioningReady") or {}

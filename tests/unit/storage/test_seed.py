@@ -36,7 +36,7 @@ def seeds(tmp_path: Path) -> SeedStore:
 
 
 async def test_a_seed_is_a_sound_volume_labelled_cidata_with_the_two_files(seeds: SeedStore) -> None:
-    path = await seeds.write("u1", hostname="web", user_data="#cloud-config\nhostname: ä\n".encode())
+    path = (await seeds.write("u1", hostname="web", user_data="#cloud-config\nhostname: ä\n".encode())).path
     assert path.stat().st_size == 1 << 20
     assert path.stat().st_mode & 0o777 == 0o600
     assert read(path, "user-data").decode() == "#cloud-config\nhostname: ä\n"
@@ -46,7 +46,7 @@ async def test_a_seed_is_a_sound_volume_labelled_cidata_with_the_two_files(seeds
 
 
 async def test_the_same_input_gives_the_same_bytes_and_leaves_the_file_alone(seeds: SeedStore) -> None:
-    path = await seeds.write("u1", hostname="web", user_data=b"a")
+    path = (await seeds.write("u1", hostname="web", user_data=b"a")).path
     before = (path.read_bytes(), path.stat().st_ino)
     await seeds.write("u1", hostname="web", user_data=b"a")
     assert (path.read_bytes(), path.stat().st_ino) == before
@@ -55,13 +55,13 @@ async def test_the_same_input_gives_the_same_bytes_and_leaves_the_file_alone(see
 
 
 async def test_a_hostname_cannot_add_keys(seeds: SeedStore) -> None:
-    path = await seeds.write("u1", hostname='x"\npublic-keys: evil', user_data=b"")
+    path = (await seeds.write("u1", hostname='x"\npublic-keys: evil', user_data=b"")).path
     assert json.loads(read(path, "meta-data"))["local-hostname"] == 'x"\npublic-keys: evil'
 
 
 async def test_large_user_data_makes_a_larger_seed_and_too_large_is_refused(seeds: SeedStore) -> None:
     text = bytes(range(256)) * (3 << 12)
-    path = await seeds.write("u1", hostname="web", user_data=text)
+    path = (await seeds.write("u1", hostname="web", user_data=text)).path
     assert read(path, "user-data") == text
     with pytest.raises(PermanentError, match="larger than"):
         await seeds.write("u2", hostname="web", user_data=b"x" * (9 << 20))
@@ -69,7 +69,7 @@ async def test_large_user_data_makes_a_larger_seed_and_too_large_is_refused(seed
 
 
 async def test_removing_leaves_nothing(seeds: SeedStore, tmp_path: Path) -> None:
-    path = await seeds.write("u1", hostname="web", user_data=b"secret")
+    path = (await seeds.write("u1", hostname="web", user_data=b"secret")).path
     await seeds.remove("u1")
     await seeds.remove("u1")
     assert await seeds.inventory() == []
@@ -77,7 +77,7 @@ async def test_removing_leaves_nothing(seeds: SeedStore, tmp_path: Path) -> None
 
 
 async def test_cleaning_removes_what_a_crash_left_half_written(seeds: SeedStore) -> None:
-    path = await seeds.write("u1", hostname="web", user_data=b"a")
+    path = (await seeds.write("u1", hostname="web", user_data=b"a")).path
     (path.parent / ".u1.img.new").write_bytes(b"half")
     await seeds.clean()
     assert [found.name for found in path.parent.iterdir()] == ["u1.img"]
