@@ -21,6 +21,8 @@ EXAMPLES = """\
   hv describe vd          all disks of the namespace
 """
 
+_SECTIONS = ("spec", "data", "status")
+_APART = frozenset(("apiVersion", "kind", "metadata", *_SECTIONS))
 _HIDDEN_ANNOTATION = "kubectl.kubernetes.io/last-applied-configuration"
 
 
@@ -78,16 +80,21 @@ def text_of(obj: dict[str, Any], resource: Resource, events: list[dict[str, Any]
     head += [("Created", _created(metadata)), ("State", f"{state.glyph} {state.word}" if state.word else "")]
     head += [("Progress", state.progress), ("Why", state.reason)]
     out = "".join(_head_lines(name, value) for name, value in head if value)
-    for section in ("spec", "data", "status"):
-        body = {key: value for key, value in (obj.get(section) or {}).items() if key != "conditions"}
-        if resource.kind == "Secret" and section == "data":
+    # Some kinds have fields beside these sections, or instead of them: a StorageClass, an Event.
+    sections = [
+        (resource.kind, {key: value for key, value in obj.items() if key not in _APART}),
+        *((section.capitalize(), obj.get(section) or {}) for section in _SECTIONS),
+    ]
+    for title, content in sections:
+        body = {key: value for key, value in content.items() if key != "conditions"}
+        if resource.kind == "Secret" and title == "Data":
             body = {key: f"{len(str(value)) * 3 // 4} bytes" for key, value in body.items()}
         provisioning = body.get("provisioning")
         if isinstance(provisioning, dict) and "userData" in provisioning:
             size = len(str(provisioning["userData"]).encode())
             body["provisioning"] = {**provisioning, "userData": f"{size} bytes"}
         if body:
-            out += f"\n{section.capitalize()}:\n" + "".join(f"  {line}\n" for line in dump(body).splitlines())
+            out += f"\n{title}:\n" + "".join(f"  {line}\n" for line in dump(body).splitlines())
     return out + _conditions(obj) + _events(events)
 
 

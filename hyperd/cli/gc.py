@@ -22,6 +22,13 @@ EXAMPLES = """\
 _UIDS_PER_REQUEST = 50
 
 
+_WORDS = {
+    "manifests": ("image", "images"),
+    "repositories": ("repository without an image", "repositories without an image"),
+}
+"""What a daemon calls it → what users do, of one and of several."""
+
+
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     parser.add_argument("action", nargs="?", choices=("empty", "accept"), help="default: collect and list")
@@ -92,10 +99,15 @@ def _ask(client: Client, node: str, query: Mapping[str, str], *, empty: list[str
     return answer
 
 
+def _counted(what: str, count: int) -> str:
+    one, many = _WORDS.get(what, (what, what))
+    return f"{count} {one if count == 1 else many}"
+
+
 def _say(node: str, answer: Mapping[str, Any], *, kept: bool = True) -> None:
-    removed = ", ".join(f"{count} {what}" for what, count in answer["removed"].items() if count)
+    removed = " and ".join(_counted(what, count) for what, count in answer["removed"].items() if count)
     if removed or kept:
-        print(f"{line(node)}: {line(removed) or 'nothing to remove'}")
+        print(f"{line(node)}: {f'removed {line(removed)}' if removed else 'nothing to remove'}")
     if answer.get("waits"):
         print(f"{line(node)}: {line(str(answer['waits']))}")
     for each in answer.get("kept", ()) if kept else ():

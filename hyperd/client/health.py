@@ -70,7 +70,7 @@ def health(obj: dict[str, Any]) -> Health:
     level = _LEVELS.get(phase, Level.BUSY)
     if _mapping(obj.get("metadata")).get("deletionTimestamp"):
         phase, level = "Terminating", Level.BUSY
-    return Health(level, phase, reason=trouble(obj, level), progress=progress(status))
+    return Health(level, phase, reason=_beyond(status, trouble(obj, level)), progress=progress(status))
 
 
 def _without_phase(obj: dict[str, Any]) -> Health:
@@ -114,6 +114,14 @@ def progress(status: dict[str, Any]) -> str:
     if speed and "/s" not in speed:
         speed += "/s"
     return " · ".join(part for part in (f"{done.rstrip('%').strip()} %", speed) if part)
+
+
+def _beyond(status: dict[str, Any], reason: str) -> str:
+    """What ``reason`` says beyond ``progress``: the message of an import begins with the same figures."""
+    done = str(status.get("progress") or "")
+    if not done or not reason.startswith(f"{done}, "):
+        return reason
+    return next((part for part in reason.rstrip(".").split(", ") if part.endswith(" left")), "")
 
 
 def conditions(obj: dict[str, Any]) -> Iterable[dict[str, Any]]:

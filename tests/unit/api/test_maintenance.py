@@ -45,7 +45,7 @@ async def test_a_backup_is_taken_by_one_command_and_put_back_by_another(folder: 
         asked.append(ask)
         if ask.empty or ask.accept:
             return Garbage({})
-        return Garbage({"manifests": 0 if ask.lists else 2}, [told], "The store was restored.")
+        return Garbage({} if ask.lists else {"manifests": 2, "repositories": 1}, [told], "The store was restored.")
 
     running: list[Api] = []
     upkeep = Maintenance("metal", collect, backup=lambda path: running[0].store.backup(path), folder=folder)
@@ -65,7 +65,8 @@ async def test_a_backup_is_taken_by_one_command_and_put_back_by_another(folder: 
         code, out = await hv(api, "backup", str(target / "b.db"), "--node", "other")
         assert (code, out) == (1, 'hv: nodes "other" not found\n')
         code, out = await hv(api, "gc")
-        assert out == "metal: 2 manifests\nmetal: The store was restored.\nmetal: Volume of a.\n"
+        removed = "metal: removed 2 images and 1 repository without an image\n"
+        assert out == removed + "metal: The store was restored.\nmetal: Volume of a.\n"
         assert await hv(api, "gc", "accept") == (0, "metal: nothing to remove\n")
         code, out = await hv(api, "gc", "empty", "u-2")
         assert (code, out) == (1, "hv: Nothing without an owner is kept of u-2; `hv gc` lists what is.\n")

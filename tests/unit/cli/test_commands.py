@@ -145,6 +145,14 @@ async def test_describe_shows_conditions_and_events(hv: Hv) -> None:
     assert "The machine runs" in out
 
 
+async def test_describe_shows_what_stands_in_no_section(hv: Hv) -> None:
+    class_ = "apiVersion: storage.k8s.io/v1\nkind: StorageClass\nmetadata: {name: fast}\nprovisioner: a.b/c\n"
+    await hv("apply", "-f", "-", stdin=class_ + "allowVolumeExpansion: true\n")
+    out = (await hv("describe", "sc", "fast")).out
+    assert "provisioner: a.b/c" in out
+    assert "allowVolumeExpansion: true" in out
+
+
 MANIFEST = yaml.safe_dump(
     {"apiVersion": API, "kind": "VirtualDisk", "metadata": {"name": "data", "labels": {"app": "x"}},
      "spec": {"persistentVolumeClaim": {"size": "1Gi"}}}

@@ -10,6 +10,8 @@ from hyperd.client import ages
 from hyperd.client.fieldpath import value_at
 from hyperd.client.health import Level, health
 from hyperd.client.paths import segment
+from hyperd.controllers.transfer import progress_message
+from registry.models import Progress
 
 API = "virtualization.deckhouse.io/v1alpha2"
 
@@ -47,6 +49,15 @@ def test_progress_is_told_only_on_the_way() -> None:
     importing = thing("VirtualImage", "Provisioning", progress="37.2%", downloadSpeed={"current": "84Mi"})
     assert health(importing).progress == "37.2 % · 84Mi/s"
     assert health(thing("VirtualImage", "Ready", progress="100%")).progress == ""
+
+
+def test_what_progress_says_is_not_said_again_as_the_reason() -> None:
+    said = progress_message(Progress(0.25, 25 << 20, 10 << 20, 10 << 20))
+    status = {"progress": "25.0%", "downloadSpeed": {"current": "10Mi/s"}}
+    state = health(thing("VirtualImage", "Provisioning", condition("Ready", "False", said), **status))
+    assert (state.progress, state.reason) == ("25.0 % · 10Mi/s", "about 7 s left")
+    waiting = thing("VirtualImage", "Provisioning", condition("Ready", "False", "Waiting for its turn."), **status)
+    assert health(waiting).reason == "Waiting for its turn."
 
 
 def test_an_object_that_nobody_looked_at_is_pending() -> None:
