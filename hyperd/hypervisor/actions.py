@@ -12,9 +12,9 @@ from xml.etree import ElementTree as ET
 import libvirt
 
 from hyperd import errors
-from hyperd.hypervisor.disk_source import target_of
-from hyperd.hypervisor.domain import METADATA_NAMESPACE, METADATA_PREFIX
 from hyperd.hypervisor.reader import lookup
+from hyperd.hypervisor.xml.disk_source import target_of
+from hyperd.hypervisor.xml.domain import METADATA_NAMESPACE, METADATA_PREFIX
 from hyperd.imagefile.handle import Handle
 
 _UNDEFINE = libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA

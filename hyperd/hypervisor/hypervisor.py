@@ -19,7 +19,6 @@ from hyperd import errors
 from hyperd.background import Background
 from hyperd.hypervisor import actions, reader
 from hyperd.hypervisor.connection import Connect, Connection
-from hyperd.hypervisor.domain import domain_xml, marked_xml, metadata_xml
 from hyperd.hypervisor.events import EventSource
 from hyperd.hypervisor.host import HostFacts
 from hyperd.hypervisor.lanes import Lanes
@@ -28,6 +27,7 @@ from hyperd.hypervisor.reader import Reader
 from hyperd.hypervisor.spec import DomainSpec
 from hyperd.hypervisor.state import DomainEvent, DomainInfo, DomainStats, EventKind, GuestInfo, IoError
 from hyperd.hypervisor.survey import Survey
+from hyperd.hypervisor.xml.domain import domain_xml, marked_xml, metadata_xml
 from hyperd.imagefile.handle import Handle
 from hyperd.settings import HypervisorSettings
 

@@ -17,7 +17,6 @@ from xml.etree import ElementTree as ET
 import libvirt
 
 from hyperd import errors
-from hyperd.hypervisor.domain import APPLIED_BEFORE, METADATA_NAMESPACE
 from hyperd.hypervisor.events import names
 from hyperd.hypervisor.spec import domain_name
 from hyperd.hypervisor.state import (
@@ -30,6 +29,7 @@ from hyperd.hypervisor.state import (
     IoError,
     NicStats,
 )
+from hyperd.hypervisor.xml.domain import APPLIED_BEFORE, METADATA_NAMESPACE
 
 _STATES = {
     libvirt.VIR_DOMAIN_RUNNING: DomainState.RUNNING,

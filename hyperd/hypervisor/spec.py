@@ -6,10 +6,11 @@ libvirt's XML. Neither needs libvirt, so both are tested without it. All paths a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from hyperd.hypervisor.xml.slots import Slots
 from hyperd.imagefile.handle import Handle
 
 
@@ -108,6 +109,7 @@ class DomainSpec:
     caller's record of what the domain is started with, read back as ``DomainInfo.applied``. ``firmware_log`` gets
     what SeaBIOS tells its debug port, anew with each start; other firmware tells nothing. ``agent`` adds the
     guest agent's channel. ``tpm`` needs ``HostFacts.tpm``.
+    ``slots`` are those that devices have already, by ``Device.key``; the others get theirs from what is free.
     """
 
     uid: str
@@ -136,6 +138,7 @@ class DomainSpec:
     agent: bool = True
     tpm: bool = False
     architecture: str = "x86_64"
+    slots: Slots = field(default_factory=dict)
 
     @property
     def name(self) -> str:

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from hyperd import errors
-from hyperd.hypervisor.domain import disk_targets
 from hyperd.hypervisor.hypervisor import Hypervisor
 from hyperd.hypervisor.spec import DiskCache, DiskSpec, DomainSpec, NicSpec
 from hyperd.hypervisor.state import DomainState
+from hyperd.hypervisor.xml.domain import disk_targets
 from hyperd.imagefile.handle import DiskFormat, FileHandle
 from tests.host.hypervisor.conftest import Record, settings
 from tests.host.node import Node
@@ -232,9 +232,9 @@ async def test_a_disk_in_use_says_so(node: Node, hypervisor: Hypervisor, qemu_di
     await hypervisor.undefine(second.uid)
 
 
-@pytest.mark.parametrize("name", ["generic", "legacy", "plain", "legacy-plain", "modelled", "secure"])
+@pytest.mark.parametrize("name", ["generic", "legacy", "plain", "legacy-plain", "modelled", "secure", "kept"])
 async def test_every_kind_of_guest_starts(node: Node, hypervisor: Hypervisor, qemu_dir: Path, name: str) -> None:
-    chosen = {**specs.ALL, "secure": replace(specs.MODELLED, firmware=specs.WINDOWS.firmware)}[name]
+    chosen = specs.ALL[name]
     uid = str(uuid.uuid4())
     guest = replace(
         chosen,

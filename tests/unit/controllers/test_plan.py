@@ -9,9 +9,9 @@ import pytest
 
 from hyperd.controllers.machine.dependencies import Dependencies
 from hyperd.controllers.machine.plan import Plan, make_plan
-from hyperd.hypervisor.domain import domain_xml
 from hyperd.hypervisor.host import HostFacts
 from hyperd.hypervisor.spec import DomainType
+from hyperd.hypervisor.xml.domain import domain_xml
 from hyperd.resources.kind import Object
 from hyperd.settings import Settings
 

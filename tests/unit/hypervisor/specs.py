@@ -16,7 +16,8 @@ from hyperd.hypervisor.spec import (
     NicSpec,
     OsType,
 )
-from hyperd.imagefile.handle import DiskFormat, FileHandle
+from hyperd.hypervisor.xml import slots
+from hyperd.imagefile.handle import BlockHandle, DiskFormat, FileHandle, NbdHandle
 
 UID = "6f1f4a5e-6c0b-4d3e-9d57-0c7f3f6a2b11"
 
@@ -99,6 +100,30 @@ MODELLED = replace(
 )
 TEST_DRIVER = replace(GENERIC, domain_type=DomainType.TEST)
 
+
+def _many(disk: DiskSpec, count: int) -> tuple[DiskSpec, ...]:
+    return tuple(
+        replace(disk, name=f"{disk.name}-{number}", serial=serial(100 + number), boot_order=None)
+        for number in range(count)
+    )
+
+
+SECURE = replace(MODELLED, firmware=Firmware.EFI_SECURE_BOOT)
+KEPT = replace(
+    GENERIC,
+    disks=(ISO, DATA, SEED),
+    slots=slots.decode(
+        {
+            f"disk/{DATA.serial}": {"target": "sdc", "address": "drive:0:0:2:0"},
+            f"disk/{SEED.serial}": {"target": "sdf", "address": "drive:0:0:9:0"},
+            "nic/52:54:00:12:34:56": {"address": "pci:0:7:0:0"},
+            "pcie-root-port/3": {"address": "pci:0:0:4:0"},
+            "rng": {"address": "pci:0:3:0:0"},
+        }
+    ),
+)
+"""As after hot-plug, and after disks in front of the others have gone."""
+
 ALL = {
     "bare": BARE,
     "generic": GENERIC,
@@ -108,4 +133,20 @@ ALL = {
     "legacy-plain": LEGACY_PLAIN,
     "modelled": MODELLED,
     "test-driver": TEST_DRIVER,
+    "efi": replace(MODELLED, cpu=CpuModel()),
+    "secure": SECURE,
+    "passthrough": replace(
+        GENERIC, domain_type=DomainType.KVM, cpu=CpuModel(mode=CpuMode.HOST_PASSTHROUGH), cpu_shares=2048
+    ),
+    "windows-plain": replace(WINDOWS, paravirt=False),
+    "windows-bios": replace(WINDOWS, firmware=Firmware.BIOS, nvram=None, tpm=False),
+    "kept": KEPT,
+    "many-disks": replace(GENERIC, cores=16, disks=(*_many(DATA, 16), SEED)),
+    "legacy-many": replace(LEGACY, disks=(*_many(DATA, 12), SEED)),
+    "plain-many": replace(PLAIN, disks=(ROOT, *_many(DATA, 7), IMAGE)),
+    "plain-images": replace(PLAIN, disks=(ROOT, *_many(IMAGE, 5))),
+    "block": replace(GENERIC, disks=(replace(ROOT, source=BlockHandle(Path("/dev/vg/root"), DiskFormat.RAW)),)),
+    "nbd": replace(GENERIC, disks=(replace(ROOT, source=NbdHandle(Path("/run/nbd"), "root", DiskFormat.QCOW2)),)),
+    "unlinked": replace(GENERIC, nics=(), serial_log=None, firmware_log=None),
+    "other-board": replace(GENERIC, architecture="aarch64"),
 }

@@ -9,8 +9,8 @@ from xml.etree import ElementTree as ET
 import pytest
 from lxml import etree
 
-from hyperd.hypervisor.disk_source import target_of
-from hyperd.hypervisor.domain import domain_xml
+from hyperd.hypervisor.xml.disk_source import target_of
+from hyperd.hypervisor.xml.domain import domain_xml
 from hyperd.imagefile.handle import BlockHandle, DiskFormat, FileHandle, Handle, NbdHandle
 from tests.unit.hypervisor import specs
 from tests.unit.hypervisor.test_domain import SCHEMA

@@ -14,12 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
-from hyperd.hypervisor.domain import METADATA_NAMESPACE, disk_targets, domain_xml, metadata_xml
 from hyperd.hypervisor.spec import DiskSpec, DomainSpec, NicSpec
+from hyperd.hypervisor.xml.domain import METADATA_NAMESPACE, disk_targets, domain_xml, metadata_xml
+from hyperd.hypervisor.xml.slots import Slot
 from hyperd.imagefile.handle import DiskFormat, FileHandle
 from tests.unit.hypervisor import specs
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[2] / "golden" / "machines"
 SCHEMA = Path("/usr/share/libvirt/schemas/domain.rng")
 
 
@@ -85,6 +86,7 @@ OTHER_VALUES: dict[type, dict[str, Any]] = {
         "agent": False,
         "tpm": True,
         "architecture": "aarch64",
+        "slots": {f"disk/{specs.ROOT.serial}": Slot(target="sdq")},
     },
     DiskSpec: {
         "name": "other",

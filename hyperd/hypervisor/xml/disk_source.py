@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from hyperd.hypervisor.element import add, clean
-from hyperd.imagefile.handle import BlockHandle, FileHandle, Handle, NbdHandle
+from hyperd.hypervisor.xml.element import add, attribute, clean
+from hyperd.imagefile.handle import BlockHandle, DiskFormat, FileHandle, Handle, NbdHandle
 
 
 def disk_type(source: Handle) -> str:
@@ -29,6 +30,22 @@ def add_source(disk: ET.Element, source: Handle) -> None:
         case NbdHandle(socket=socket, name=name):
             element = add(disk, "source", {"protocol": "nbd", "name": name})
             add(element, "host", {"transport": "unix", "socket": str(socket)})
+
+
+def read_source(disk: ET.Element) -> Handle | None:
+    """The handle of a disk; None for a source of another kind, or an empty drive."""
+    format_ = attribute(disk, "driver", "type")
+    if format_ not in list(DiskFormat) or disk.find("source") is None:
+        return None
+    match disk.get("type"):
+        case "file":
+            return FileHandle(Path(attribute(disk, "source", "file")), DiskFormat(format_))
+        case "block":
+            return BlockHandle(Path(attribute(disk, "source", "dev")), DiskFormat(format_))
+        case "network" if attribute(disk, "source", "protocol") == "nbd":
+            socket, name = attribute(disk, "source/host", "socket"), attribute(disk, "source", "name")
+            return NbdHandle(Path(socket), name, DiskFormat(format_))
+    return None
 
 
 def target_of(domain: ET.Element, source: Handle) -> str:

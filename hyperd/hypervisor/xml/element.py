@@ -22,3 +22,9 @@ def add(
     if text:
         element.text = clean(text)
     return element
+
+
+def attribute(parent: ET.Element, tag: str, name: str) -> str:
+    """An attribute of the first ``<tag>`` in ``parent``; empty where either is missing."""
+    child = parent.find(tag)
+    return "" if child is None else child.get(name, "")

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from xml.etree import ElementTree as ET
 
-from hyperd.hypervisor.devices import add_devices, disk_targets
-from hyperd.hypervisor.element import add, clean
 from hyperd.hypervisor.spec import CpuMode, DomainSpec, DomainType, Firmware, OsType, machine_type
 from hyperd.hypervisor.state import DomainInfo
+from hyperd.hypervisor.xml.element import add, clean
+from hyperd.hypervisor.xml.layout import devices_of, disk_targets
 from hyperd.resources import names
 
 __all__ = ["METADATA_NAMESPACE", "METADATA_PREFIX", "disk_targets", "domain_xml", "metadata_xml"]
@@ -54,7 +54,7 @@ def domain_xml(spec: DomainSpec) -> str:
     power = add(domain, "pm")
     add(power, "suspend-to-mem", {"enabled": "no"})
     add(power, "suspend-to-disk", {"enabled": "no"})
-    add_devices(domain, spec)
+    add(domain, "devices").extend(device.to_xml() for device in devices_of(spec))
     return ET.tostring(domain, encoding="unicode")
 
 
