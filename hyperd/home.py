@@ -153,11 +153,13 @@ class KubernetesHome:
 
     backup = None
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, processes: Offload | None = None) -> None:
+        """``processes`` read large reviews."""
         # Loading it takes memory that an embedded home does not need.
         from hyperd.store.kubernetes import KubernetesStore
 
         self._settings = settings
+        self._processes = processes
         conf = settings.kubernetes
         self.store: KubernetesStore = KubernetesStore(conf.kubeconfig, context=conf.context)
         self.leader = Leader(
@@ -225,7 +227,16 @@ class KubernetesHome:
     def entrances(self, sessions: SubresourceHandlers, metrics: Metrics, audit: AuditLog) -> Sequence[Entrance]:
         from hyperd.api.cluster import ClusterApi
 
-        return [ClusterApi(self._settings, self.store, sessions=sessions, metrics=metrics, audit=audit)]
+        return [
+            ClusterApi(
+                self._settings,
+                self.store,
+                sessions=sessions,
+                metrics=metrics,
+                audit=audit,
+                processes=self._processes,
+            )
+        ]
 
     def controllers(self, context: Context) -> Sequence[Controller]:
         return binders(context)
@@ -239,5 +250,7 @@ class KubernetesHome:
 
 
 def make_home(settings: Settings, processes: Offload) -> Home:
-    """The home that the settings name; ``processes`` work on large objects where they are stored here."""
-    return EmbeddedHome(settings, processes) if settings.home == "embedded" else KubernetesHome(settings)
+    """The home that the settings name; ``processes`` work on what is large."""
+    return (
+        EmbeddedHome(settings, processes) if settings.home == "embedded" else KubernetesHome(settings, processes)
+    )

@@ -29,8 +29,19 @@ Answer = tuple[dict[str, Any], Sequence[bytes]]
 
 LARGE_BYTES: Final = 64 << 10
 """JSON from this size on is worked on beside the daemon; below, handing it over would cost more."""
-MODULES: Final = ("hyperd.api.parsing", "hyperd.store.heavy")
+LARGE_VALUES: Final = 1000
+"""The same for values: each costs some ten microseconds of every step that looks at it, however short it is."""
+_LARGE_TEXT_BYTES: Final = LARGE_BYTES // 8
+MODULES: Final = (
+    "hyperd.api.parsing",
+    "hyperd.store.heavy",
+    "hyperd.admission.question",
+    "hyperd.resources.conversion_review",
+)
 """Where functions that may be run are."""
+
+_BEFORE_VALUES: Final = b",[{"
+_BEFORE_NODES: Final = b",:\n-?[{"
 
 _log = logging.getLogger(__name__)
 
@@ -42,6 +53,25 @@ _PIECE: Final = 1 << 20
 _MAX_WAITING: Final = 32
 """Requests of one user; each waits with its body in memory."""
 _KILLED: Final = "the process that read it was killed twice"
+
+
+def is_large(*parts: bytes) -> bool:
+    """Whether work on this JSON is too much for the event loop: by its bytes, or by its values."""
+    size = sum(map(len, parts))
+    if size <= 2 * LARGE_VALUES:  # no value is shorter than two bytes
+        return False
+    return size > LARGE_BYTES or sum(_count(part, _BEFORE_VALUES) for part in parts) > LARGE_VALUES
+
+
+def is_large_text(text: bytes) -> bool:
+    """The same for reading what is not JSON, which takes ten times its time."""
+    if len(text) <= LARGE_VALUES:
+        return False
+    return len(text) > _LARGE_TEXT_BYTES or _count(text, _BEFORE_NODES) > LARGE_VALUES
+
+
+def _count(text: bytes, which: bytes) -> int:
+    return len(text) - len(text.translate(None, which))
 
 
 class Offload:

@@ -97,7 +97,7 @@ class ApiServer:
         self._authenticator = Authenticator(
             (self._front_proxy, TokenLogin(tokens), UnixLogin(unix_groups), certificate_login)
         )
-        versions = {**versions_of(store, kinds), **derived_of(store, kinds)}
+        versions = {**versions_of(store, kinds, processes), **derived_of(store, kinds)}
         self.fairness = Fairness(watches=settings.api.max_watchers)
         self._watchers = Watchers(store, self.fairness.watches, versions)
         self.audit = AuditLog(settings.log_dir, settings.audit)

@@ -16,12 +16,10 @@ from aiohttp.http_exceptions import HttpProcessingError
 from hyperd.api import parsing, protobuf
 from hyperd.api.negotiate import JSON
 from hyperd.errors import BadRequest, RequestEntityTooLarge, RequestTimeout, UnsupportedMediaType
-from hyperd.offload import LARGE_BYTES, Share
+from hyperd.offload import Share, is_large, is_large_text
 from hyperd.resources.kind import Object
 
 _YAML_TYPES = ("application/yaml", "application/yml", "text/yaml", "text/x-yaml", "application/x-yaml")
-_LARGE_TEXT_BYTES = 8 << 10
-"""What is not JSON takes ten times its time."""
 _READ_TIMEOUT = 60.0
 _MAX_SHOWN = 200
 
@@ -97,7 +95,7 @@ async def parse_config(body: bytes, share: Share | None = None) -> tuple[Any, li
 
 
 async def _parse(body: bytes, form: str, share: Share | None) -> tuple[Any, list[str]]:
-    if len(body) <= (LARGE_BYTES if form == "json" or body[:1] == b"{" else _LARGE_TEXT_BYTES):
+    if not (is_large if form == "json" else is_large_text)(body):
         return parsing.READERS[form](body)
     if share is None:
         return await asyncio.to_thread(parsing.READERS[form], body)

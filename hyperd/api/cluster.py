@@ -38,6 +38,7 @@ from hyperd.api.subresources import GROUP, VERSION, SubresourceHandlers
 from hyperd.api.webhooks import Webhooks
 from hyperd.background import Background
 from hyperd.errors import HyperdError, NotFound, PermanentError, ServiceUnavailable, Unauthorized
+from hyperd.offload import Offload
 from hyperd.resources.names import SYSTEM_NAMESPACE
 from hyperd.settings import Settings
 from hyperd.shares import Shares
@@ -76,7 +77,9 @@ class ClusterApi:
         metrics: Metrics | None = None,
         audit: AuditLog | None = None,
         upkeep_seconds: float = _UPKEEP_SECONDS,
+        processes: Offload | None = None,
     ) -> None:
+        """``processes`` read large reviews."""
         self._settings = settings
         self._store = store
         self._audit = audit
@@ -89,7 +92,7 @@ class ClusterApi:
         self._registration = Registration(store.client)
         admit = reviewer(settings, may=asking(self._reviews))
         admission = AdmissionWebhook(admit, store, self._is_ours)
-        self._webhooks = Webhooks(admission, max_body_bytes=settings.api.max_body_bytes)
+        self._webhooks = Webhooks(admission, max_body_bytes=settings.api.max_body_bytes, processes=processes)
         self._callers: Shares[str] = Shares(
             "reviews", _CALLERS, floor=16, headroom=_CALLERS // 4, most=_CALLERS // 2, waiting=_CALLERS
         )

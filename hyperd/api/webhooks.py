@@ -15,10 +15,14 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
+from hyperd.admission import question
+from hyperd.admission.question import Question
 from hyperd.admission.webhook import AdmissionWebhook
 from hyperd.api import answers, bodies
+from hyperd.api.doors import network_of
 from hyperd.api.negotiate import JSON
 from hyperd.errors import BadRequest, MethodNotAllowed, Timeout, TooManyRequests, UnsupportedMediaType
+from hyperd.offload import Answer, Offload, Share, is_large
 from hyperd.resources import conversion_review
 from hyperd.resources.kind import Object
 from hyperd.resources.names import CONVERSION_PATH, MUTATION_PATH, VALIDATION_PATH
@@ -27,24 +31,28 @@ _MEMORY_BYTES: Final = 256 << 20
 """What all bodies together may take; questions beyond are refused at once."""
 _READ_SECONDS: Final = 10.0
 """API servers give up after so long."""
-_OFF_LOOP_BYTES: Final = 64 << 10
 
 
 class Webhooks:
     """The handlers behind the three paths."""
 
-    def __init__(self, admission: AdmissionWebhook, *, max_body_bytes: int) -> None:
-        """``max_body_bytes`` is the limit of one object; a question may hold two, a conversion a whole list."""
-        self._answers: Mapping[str, Callable[[Object], Awaitable[Object]]] = {
+    def __init__(
+        self, admission: AdmissionWebhook, *, max_body_bytes: int, processes: Offload | None = None
+    ) -> None:
+        """``max_body_bytes`` is the limit of one object; a question may hold two, a conversion a whole list.
+
+        ``processes`` read what is large; threads do without them.
+        """
+        self._verdicts: Mapping[str, Callable[[Question], Awaitable[Object]]] = {
             MUTATION_PATH: admission.mutate,
             VALIDATION_PATH: admission.validate,
-            CONVERSION_PATH: _convert,
         }
         self._limit = 4 * max_body_bytes
+        self._processes = processes
         self._held = 0
 
     def owns(self, path: str) -> bool:
-        return path in self._answers
+        return path in self._verdicts or path == CONVERSION_PATH
 
     async def answer(self, request: web.BaseRequest, path: str, request_id: str) -> web.StreamResponse:
         """Raises MethodNotAllowed, UnsupportedMediaType, BadRequest, RequestEntityTooLarge, TooManyRequests."""
@@ -57,28 +65,39 @@ class Webhooks:
             raise TooManyRequests("too many webhook requests at once; try again", retry_after_seconds=1)
         self._held += size
         try:
-            review = await self._read(request)
-            return answers.document(orjson.dumps(await self._answers[path](review)), request_id)
+            body = await self._read(request)
+            share = None if self._processes is None else Share(self._processes, network_of(request.remote or ""))
+            if path == CONVERSION_PATH:
+                return answers.document(await _converted(body, share), request_id)
+            verdict = await self._verdicts[path](await _question(body, share))
+            return answers.document(orjson.dumps(verdict), request_id)
         except orjson.JSONEncodeError as err:
             raise BadRequest(f"the body is nested too deeply: {err}") from err
         finally:
             self._held -= size
 
-    async def _read(self, request: web.BaseRequest) -> Object:
+    async def _read(self, request: web.BaseRequest) -> bytes:
         try:
             async with asyncio.timeout(_READ_SECONDS):
-                body = await bodies.read(request, self._limit)
+                return await bodies.read(request, self._limit)
         except TimeoutError:
             raise Timeout(f"the request body did not arrive within {_READ_SECONDS:.0f} seconds") from None
-        try:
-            large = len(body) > _OFF_LOOP_BYTES
-            review: Any = await asyncio.to_thread(orjson.loads, body) if large else orjson.loads(body)
-        except orjson.JSONDecodeError as err:
-            raise BadRequest(f"the body is not valid JSON: {err}") from err
-        if not isinstance(review, dict):
-            raise BadRequest("the body must be an object")
-        return review
 
 
-async def _convert(review: Object) -> Object:
-    return await asyncio.to_thread(conversion_review.answer, review)
+async def _question(body: bytes, share: Share | None) -> Question:
+    if not is_large(body):
+        return Question.of(question.parsed(body))
+    words, (new, old) = await _beside(question.read, share, body)
+    return question.reread(words, new, old, body)
+
+
+async def _converted(body: bytes, share: Share | None) -> bytes:
+    if not is_large(body):
+        return conversion_review.answered({}, body)[1][0]
+    return (await _beside(conversion_review.answered, share, body))[1][0]
+
+
+async def _beside(function: Callable[[dict[str, Any], bytes], Answer], share: Share | None, body: bytes) -> Answer:
+    if share is None:
+        return await asyncio.to_thread(function, {}, body)
+    return await share.run(f"{function.__module__}:{function.__name__}", {}, body)

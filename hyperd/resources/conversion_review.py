@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any, Final
+
+import orjson
+
 from hyperd.errors import BadRequest
+from hyperd.offload import Answer
 from hyperd.resources.conversion import convert
 from hyperd.resources.kind import Object
 
@@ -32,3 +37,21 @@ def answer(review: Object) -> Object:
     except BadRequest as err:
         response |= {"convertedObjects": [], "result": err.status()}
     return {"apiVersion": API_VERSION, "kind": KIND, "response": response}
+
+
+def answered(options: dict[str, Any], body: bytes) -> Answer:
+    """For ``Offload``: the answer to the review in ``body``. Raises BadRequest."""
+    try:
+        review = orjson.loads(body)
+    except orjson.JSONDecodeError as err:
+        raise BadRequest(f"the body is not valid JSON: {err}") from err
+    if not isinstance(review, dict):
+        raise BadRequest("the body must be an object")
+    return {}, (orjson.dumps(answer(review)),)
+
+
+def warm() -> None:
+    """Load what the functions load when they first run: later the process cannot read files."""
+
+
+OFFLOADED: Final = (answered,)

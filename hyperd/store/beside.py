@@ -10,13 +10,13 @@ from typing import Any
 import orjson
 
 from hyperd.errors import BadRequest
-from hyperd.offload import LARGE_BYTES, Answer, Offload
+from hyperd.offload import Answer, Offload, is_large
 from hyperd.resources.kind import Kind, Object
 from hyperd.store import heavy, preparing
 from hyperd.store.fields import apply as applying
 from hyperd.store.fields import tracking
 from hyperd.store.interface import PatchType, User, Write
-from hyperd.store.patching import apply_patch
+from hyperd.store.patching import apply_patch, copies
 
 _FIELD = tracking.FIELD
 
@@ -33,7 +33,7 @@ class Beside:
     ) -> Answer:
         if self._processes is None or not heavy.known(kind):
             return await asyncio.to_thread(partial(function, {**options, "kind": kind}), *parts)
-        options["kind"] = [kind.group, kind.plural]
+        options["kind"] = [kind.group, kind.plural, kind.version]
         return await self._processes.run(user.name, f"{heavy.__name__}:{function.__name__}", options, *parts)
 
     async def decode(
@@ -52,7 +52,8 @@ class Beside:
             obj = {**obj, "metadata": {name: value for name, value in meta.items() if name != _FIELD}}
         # Encoding also refuses what could not be stored: deep nesting, numbers and keys that are not JSON.
         encoded = dumped(obj, "the object provided")
-        if len(encoded) <= LARGE_BYTES:
+        large = is_large(encoded)
+        if not large:
             new = preparing.decoded(kind, namespace, _loaded(encoded), write, applied=applied)
         else:
             words, parts = await self._run(
@@ -66,9 +67,20 @@ class Beside:
                 write.warn(warning)
             new = await _object(parts)
         if not entries:
-            return new, len(encoded) > LARGE_BYTES
+            return new, large
         new["metadata"][_FIELD] = entries
-        return new, len(encoded) > LARGE_BYTES or len(dumped(entries, "managedFields")) > LARGE_BYTES
+        return new, large or is_large(dumped(entries, "managedFields"))
+
+    async def in_version(self, kind: Kind, obj: Object, write: Write, *, whole: bool) -> Object:
+        """``preparing.in_version``."""
+        encoded = dumped(obj, "the object provided")
+        if not is_large(encoded):
+            return preparing.in_version(kind, obj, write, whole=whole)
+        options = {"validation": write.field_validation.value, "whole": whole}
+        words, parts = await self._run(heavy.in_version, kind, write.user, options, encoded)
+        for warning in words["warnings"]:
+            write.warn(warning)
+        return await _object(parts)
 
     async def created(self, large: bool, kind: Kind, new: Object, write: Write, *, applied: bool) -> Object:
         """``preparing.created``."""
@@ -103,7 +115,7 @@ class Beside:
     async def patch(self, kind: Kind, live: bytes, type_: PatchType, patch: Any, write: Write) -> Object:
         """``apply_patch`` to the object whose JSON is ``live``."""
         encoded = dumped(patch, "the patch")
-        if len(live) + len(encoded) <= LARGE_BYTES:
+        if not is_large(live, encoded) and not (type_ is PatchType.JSON and copies(patch)):
             return apply_patch(kind, orjson.loads(live), type_, patch)
         _, parts = await self._run(heavy.patch, kind, write.user, {"type": type_.value}, live, encoded)
         return await _object(parts)
@@ -114,7 +126,7 @@ class Beside:
         """``applying.apply`` to the object whose JSON is ``live``; that is empty where there is none."""
         options: dict[str, Any] = {"manager": write.field_manager, "subresource": subresource, "force": force}
         encoded = dumped(config, "the object provided")
-        if len(live) + len(encoded) <= LARGE_BYTES:
+        if not is_large(live, encoded):
             return applying.apply(kind, orjson.loads(live) if live else None, config, **options)
         _, parts = await self._run(heavy.apply, kind, write.user, options, live, encoded)
         return await _object(parts)

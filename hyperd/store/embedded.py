@@ -15,7 +15,7 @@ from typing import Any
 
 from hyperd.background import end_all
 from hyperd.errors import AlreadyExists, BadRequest, Cause, Forbidden
-from hyperd.offload import LARGE_BYTES, Offload
+from hyperd.offload import Offload, is_large
 from hyperd.resources.kind import Kind, Object, Registry
 from hyperd.resources.scale import SCALE, SUBRESOURCE
 from hyperd.resources.structural import check_metadata, invalid
@@ -431,7 +431,7 @@ class EmbeddedStore:
         meta = new["metadata"]
         checks.has_name(meta, old.name)
         checks.is_current(kind, old, meta)
-        large = large or len(old.raw) > LARGE_BYTES
+        large = large or is_large(old.raw)
         former = old.object()
         if large:
             await asyncio.sleep(0)

@@ -15,19 +15,19 @@ from hyperd.store import preparing
 from hyperd.store.fields import apply as applying
 from hyperd.store.fields.types import type_of
 from hyperd.store.interface import FieldValidation, PatchType, Write
-from hyperd.store.patching import apply_patch
+from hyperd.store.patching import apply_patch, copies
 
 
 def known(kind: Kind) -> bool:
     """Whether another process finds ``kind`` too."""
-    return KINDS.by_resource(kind.group, kind.plural) is kind
+    return KINDS.in_version(kind.group, kind.plural, kind.version) is kind
 
 
 def _kind(options: dict[str, Any]) -> Kind:
     named = options["kind"]
     if isinstance(named, Kind):
         return named
-    found = KINDS.by_resource(*named)
+    found = KINDS.in_version(*named)
     assert found is not None  # noqa: S101  who asks has looked
     return found
 
@@ -42,13 +42,26 @@ def _write(options: dict[str, Any]) -> Write:
     return Write(field_manager=options["manager"])
 
 
+def _warned(options: dict[str, Any]) -> tuple[Write, list[str]]:
+    warnings: list[str] = []
+    return Write(field_validation=FieldValidation(options["validation"]), warn=warnings.append), warnings
+
+
 def decode(options: dict[str, Any], content: bytes) -> Answer:
     """The object pruned and defaulted, and what to warn of."""
     obj = orjson.loads(content)
     check_values(obj, "the object")
-    warnings: list[str] = []
-    write = Write(field_validation=FieldValidation(options["validation"]), warn=warnings.append)
+    write, warnings = _warned(options)
     new = preparing.decoded(_kind(options), options["namespace"], obj, write, applied=options["applied"])
+    return {"warnings": warnings}, (orjson.dumps(new),)
+
+
+def in_version(options: dict[str, Any], content: bytes) -> Answer:
+    """The object judged by a version that it is not stored in, and what to warn of."""
+    obj = orjson.loads(content)
+    check_values(obj, "the object")
+    write, warnings = _warned(options)
+    new = preparing.in_version(_kind(options), obj, write, whole=options["whole"])
     return {"warnings": warnings}, (orjson.dumps(new),)
 
 
@@ -77,7 +90,11 @@ def status_updated(options: dict[str, Any], content: bytes, live: bytes) -> Answ
 def patch(options: dict[str, Any], live: bytes, content: bytes) -> Answer:
     """The object after a patch."""
     kind, type_ = _kind(options), PatchType(options["type"])
-    return {}, (orjson.dumps(apply_patch(kind, orjson.loads(live), type_, orjson.loads(content))),)
+    wanted = orjson.loads(content)
+    made = apply_patch(kind, orjson.loads(live), type_, wanted)
+    if type_ is PatchType.JSON and copies(wanted):
+        check_values(made, "the object")
+    return {}, (orjson.dumps(made),)
 
 
 def apply(options: dict[str, Any], live: bytes, config: bytes) -> Answer:
@@ -100,4 +117,4 @@ def warm() -> None:
     parse_time(now_rfc3339())
 
 
-OFFLOADED = (decode, created, updated, status_updated, patch, apply)
+OFFLOADED = (decode, in_version, created, updated, status_updated, patch, apply)

@@ -125,6 +125,13 @@ def _refused(path: Path, why: str) -> Invalid:
     return Invalid(f"the server rejected our request due to an error in our request: {_shown(path) or '/'}: {why}")
 
 
+def copies(operations: Any) -> bool:
+    """Whether a JSON patch may make more of an object than what is in either: copies of copies double."""
+    return isinstance(operations, list) and any(
+        isinstance(operation, dict) and operation.get("op") == "copy" for operation in operations
+    )
+
+
 def _copy(value: Any) -> Any:
     return orjson.loads(orjson.dumps(value))
 

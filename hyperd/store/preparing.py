@@ -88,6 +88,26 @@ def decoded(kind: Kind, namespace: str, new: Object, write: Write, *, applied: b
     return new
 
 
+def in_version(kind: Kind, obj: Object, write: Write, *, whole: bool) -> Object:
+    """``obj``, of a kind in a version that it is not stored in, judged by that one. Raises BadRequest, Invalid.
+
+    Unless it is the ``whole``, without its status: a write of the object itself leaves that as it is, so whatever
+    stands there is let go before it is judged, as an API server does.
+    """
+    if kind.core:
+        for fault in core_type_faults(kind.schema, obj):
+            raise BadRequest(f"{kind.kind} cannot be handled: {fault.field}: {fault.message}")
+        return obj
+    report_unknown(kind, prune(kind.schema, obj), write)
+    if not whole and "status" in kind.subresources:
+        obj = {name: value for name, value in obj.items() if name != "status"}
+    apply_defaults(kind.schema, obj)
+    causes = validate(kind.schema, obj)
+    if causes:
+        raise invalid(kind, str((obj.get("metadata") or {}).get("name") or ""), causes)
+    return obj
+
+
 def created(kind: Kind, new: Object, write: Write, *, applied: bool) -> Object:
     """The decoded ``new``, which has its name, as it may be stored for the first time. Raises Invalid.
 

@@ -11,10 +11,10 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
-from hyperd.errors import BadRequest, Conflict
-from hyperd.resources.core_types import core_type_faults
+from hyperd.errors import Conflict
+from hyperd.offload import Offload
 from hyperd.resources.kind import Kind, Object, Registry, ServedVersion
-from hyperd.resources.structural import apply_defaults, invalid, prune, validate
+from hyperd.store.beside import Beside
 from hyperd.store.interface import (
     BY_SYSTEM,
     EVERYTHING,
@@ -29,23 +29,25 @@ from hyperd.store.interface import (
     WatchEvent,
     Write,
 )
-from hyperd.store.patching import apply_patch
-from hyperd.store.preparing import report_unknown
 from hyperd.store.selecting import check_selector
 
 _ANYTHING = Preconditions()
 _ATTEMPTS = 5
 
 
-def versions_of(store: Store, kinds: Registry) -> Mapping[Kind, Store]:
-    """The store of every kind in a version that it is not stored in."""
-    return {more.kind: ServedStore(store, kind, more) for kind in kinds for more in kinds.more_versions(kind)}
+def versions_of(store: Store, kinds: Registry, processes: Offload | None = None) -> Mapping[Kind, Store]:
+    """The store of every kind in a version that it is not stored in; ``processes`` work on large objects."""
+    beside = Beside(processes)
+    return {
+        more.kind: ServedStore(store, kind, more, beside) for kind in kinds for more in kinds.more_versions(kind)
+    }
 
 
 class ServedStore:
     """``Store`` of one kind in one version; the ``kind`` of its calls is that one."""
 
-    def __init__(self, store: Store, stored: Kind, served: ServedVersion) -> None:
+    def __init__(self, store: Store, stored: Kind, served: ServedVersion, beside: Beside) -> None:
+        self._beside = beside
         self._store = store
         self._stored = stored
         self._served = served
@@ -59,25 +61,12 @@ class ServedStore:
     def _in(self, obj: Object) -> Object:
         return {**self._served.to_storage(obj), "apiVersion": self._stored.api_version}
 
-    def _judged(self, obj: Object, write: Write, *, whole: bool = False) -> Object:
+    async def _judged(self, obj: Object, write: Write, *, whole: bool = False) -> Object:
         """``obj`` as the version below has it. Raises BadRequest, Invalid in the words of this version.
 
-        Unless it is the ``whole``, without its status: a write of the object itself leaves that as it is, so
-        whatever stands there is let go before it is judged, as an API server does.
+        ``whole`` is as for ``preparing.in_version``.
         """
-        kind = self._served.kind
-        if kind.core:
-            for fault in core_type_faults(kind.schema, obj):
-                raise BadRequest(f"{kind.kind} cannot be handled: {fault.field}: {fault.message}")
-            return self._in(obj)
-        report_unknown(kind, prune(kind.schema, obj), write)
-        if not whole and "status" in kind.subresources:
-            obj = {name: value for name, value in obj.items() if name != "status"}
-        apply_defaults(kind.schema, obj)
-        causes = validate(kind.schema, obj)
-        if causes:
-            raise invalid(kind, str((obj.get("metadata") or {}).get("name") or ""), causes)
-        return self._in(obj)
+        return self._in(await self._beside.in_version(self._served.kind, obj, write, whole=whole))
 
     def _selector(self, selector: Selector) -> Selector:
         """``selector`` as the version below has it. Raises BadRequest."""
@@ -150,7 +139,8 @@ class ServedStore:
             yield WatchEvent(event.type, self._out(event.item), initial_events_end=event.initial_events_end)
 
     async def create(self, kind: Kind, namespace: str, obj: Object, *, write: Write = BY_SYSTEM) -> Item:
-        return self._out(await self._store.create(self._stored, namespace, self._judged(obj, write), write=write))
+        new = await self._judged(obj, write)
+        return self._out(await self._store.create(self._stored, namespace, new, write=write))
 
     async def update(
         self,
@@ -166,9 +156,9 @@ class ServedStore:
             # That part alone is written; the rest is judged as it is stored.
             old = (await self.get(kind, namespace, name)).object()
             parts: Object = {name: obj[name] for name in ("metadata", "status") if name in obj}
-            new = self._judged({**old, **parts}, write, whole=True)
+            new = await self._judged({**old, **parts}, write, whole=True)
         else:
-            new = self._judged(obj, write)
+            new = await self._judged(obj, write)
         return self._out(
             await self._store.update(self._stored, namespace, name, new, subresource=subresource, write=write)
         )
@@ -187,7 +177,7 @@ class ServedStore:
     ) -> Item:
         for attempt in range(_ATTEMPTS):
             old = await self.get(kind, namespace, name, subresource=subresource)
-            patched = apply_patch(kind, old.object(), patch_type, patch)
+            patched = await self._beside.patch(kind, old.raw, patch_type, patch, write)
             try:
                 return await self.update(kind, namespace, name, patched, subresource=subresource, write=write)
             except Conflict:

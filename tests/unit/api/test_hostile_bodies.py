@@ -47,16 +47,21 @@ class Case:
     body: bytes
 
 
-def read(file: Path) -> Case:
+def content(file: Path) -> tuple[dict[str, str], bytes]:
+    """What a file of the corpus says of its body, and that."""
     head, _, text = file.read_text().partition("---\n")
     told = dict(line.split(": ", 1) for line in head.splitlines() if not line.startswith("#"))
+    return told, "".join(map(_expanded, text.removesuffix("\n").split("\n"))).encode("latin-1")
+
+
+def read(file: Path) -> Case:
+    told, body = content(file)
     resource_ = told.get("resource", "configmaps")
     group, _, plural = resource_.rpartition("/")
     path = told.get("path") or f"{'/apis/' + group if group else '/api/v1'}/namespaces/default/{plural}"
     form = file.parent.name
     if form not in CREATES:
         path += "/thing" + ("?fieldManager=test" if form == "apply" else "")
-    body = "".join(map(_expanded, text.removesuffix("\n").split("\n"))).encode("latin-1")
     status = tuple(map(int, told.get("status", "").split()))
     return Case(f"{form}/{file.stem}", form, path, status, body)
 
@@ -145,6 +150,10 @@ async def things(api: Api) -> None:
             )
             await api.call("DELETE", path)
         await api.call("POST", f"/api/v1/namespaces/default/{plural}", thing)
+    classes = "/apis/virtualization.deckhouse.io/v1alpha2/virtualmachineclasses"
+    for name in ("thing", "x"):
+        await api.call("DELETE", f"{classes}/{name}")
+    await api.call("POST", classes, {"metadata": {"name": "thing"}, "spec": {"cpu": {"type": "Host"}}})
 
 
 def peak() -> int:

@@ -8,6 +8,7 @@ import contextlib
 import copy
 import json
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 from hyperd.admission import review
 from hyperd.admission.dispatch import FINALIZERS
 from hyperd.admission.jsonpatch import difference
+from hyperd.admission.question import Question
 from hyperd.admission.webhook import AdmissionWebhook
 from hyperd.api.border import Border, Seen
 from hyperd.api.metrics import Metrics
@@ -68,11 +70,24 @@ def asked(new: Object | None, old: Object | None = None, **more: Any) -> Object:
     return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}
 
 
-def webhook(world: World | None = None, *, ours: str = "hyperd") -> AdmissionWebhook:
+@dataclass
+class Asking:
+    """The webhook, asked as over HTTP."""
+
+    own: AdmissionWebhook
+
+    async def mutate(self, review_: Object) -> Object:
+        return await self.own.mutate(Question.of(review_))
+
+    async def validate(self, review_: Object) -> Object:
+        return await self.own.validate(Question.of(review_))
+
+
+def webhook(world: World | None = None, *, ours: str = "hyperd") -> Asking:
     async def admit(request: AdmissionRequest) -> AdmissionResponse:
         return await review(request, policy=POLICY)
 
-    return AdmissionWebhook(admit, world or World([CLASS]), lambda user: user.name == ours)
+    return Asking(AdmissionWebhook(admit, world or World([CLASS]), lambda user: user.name == ours))
 
 
 def patch_of(answer: Object) -> list[Any]:
@@ -227,7 +242,7 @@ def test_a_difference_makes_one_of_the_other(before: Object, after: Object) -> N
 
 @pytest.fixture
 async def client() -> AsyncIterator[aiohttp.ClientSession]:
-    webhooks = Webhooks(webhook(), max_body_bytes=1 << 16)
+    webhooks = Webhooks(webhook().own, max_body_bytes=1 << 16)
 
     async def answer(request: web.BaseRequest, request_id: str, seen: Seen) -> web.StreamResponse:
         return await webhooks.answer(request, request.path, request_id)
