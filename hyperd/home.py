@@ -20,6 +20,7 @@ from hyperd.api.metrics import Metrics
 from hyperd.api.rules import RoleAuthorizer
 from hyperd.api.subresources import SubresourceHandlers
 from hyperd.background import Work, end_all
+from hyperd.backoff import backoff
 from hyperd.controllers.binding import binders
 from hyperd.controllers.bootstrap import CLUSTER_NAMESPACE, bootstrap
 from hyperd.controllers.context import Context
@@ -189,7 +190,7 @@ class KubernetesHome:
         await self.store.start()
 
     async def prepare(self) -> None:
-        retry, said = _FIRST_RETRY_SECONDS, ""
+        failures, said = 0, ""
         while True:
             try:
                 await self._check()
@@ -202,8 +203,8 @@ class KubernetesHome:
                     _log.warning("The cluster is not ready for hyperd; asking again until it is: %s", said)
             else:
                 return
-            await asyncio.sleep(retry)
-            retry = min(_LAST_RETRY_SECONDS, retry * 2)
+            failures += 1
+            await asyncio.sleep(backoff(failures, first=_FIRST_RETRY_SECONDS, last=_LAST_RETRY_SECONDS))
 
     async def _check(self) -> None:
         # The uid of kube-system is what cluster-wide tools take for the cluster's own.

@@ -7,12 +7,12 @@
 - **Room for others.** Of all units ``reserve`` are for the privileged alone. Beside these, ``headroom`` units are
   for keys that hold less than ``floor``: whatever one key takes, the next ``headroom // floor`` keys get their
   floor at once.
-- **Max-min.** A unit that comes free goes to the waiting key that holds least for its weight; among equals in
+- **Max-min.** A unit that comes free goes to the waiting key that holds least; among equals in
   turn, within a key first come, first served. So nobody at or above its fair share is served while somebody below
   it waits, and nobody waits while a unit is free that it may have.
 - **No starvation.** A key that waits is passed over only by keys that hold less, or that have waited longer.
 - **Taking back.** What is held long is lent with ``lose``: a key below its fair share that finds nothing free
-  takes the newest unit of the key that holds most for its weight, where that still holds no less than the taker
+  takes the newest unit of the key that holds most, where that still holds no less than the taker
   afterwards, and at least its floor. ``lose`` must end the thing without waiting. With ``churn`` it is the oldest
   unit, also of the key itself where that has all it may have: who comes last stays.
 - **Nothing is left.** Cancelled and timed out waiters leave no trace; a key that neither holds nor waits is
@@ -121,7 +121,6 @@ class Shares(Generic[K]):
         most: int | None = None,
         most_beside: int | None = None,
         waiting: int = 100,
-        weight: Callable[[K], float] | None = None,
         churn: bool = False,
         retry_after_seconds: int = 1,
     ) -> None:
@@ -134,7 +133,6 @@ class Shares(Generic[K]):
         self._floor, self._headroom, self._reserve = floor, headroom, reserve
         self._most = capacity if most is None else most
         self._most_beside = most_beside
-        self._weight = weight
         self._churn = churn
         self._retry_after = retry_after_seconds
         self._privileged = 0
@@ -211,9 +209,8 @@ class Shares(Generic[K]):
             retry_after_seconds=self._retry_after,
         )
 
-    def _level(self, key: K, more: int = 0) -> float:
-        held = self._held.get(key, 0) + more
-        return held if self._weight is None else held / self._weight(key)
+    def _level(self, key: K, more: int = 0) -> int:
+        return self._held.get(key, 0) + more
 
     def _allowed(self, key: K, beside: Hashable) -> bool:
         """Whether the bounds of this key let it have one more."""
@@ -300,7 +297,7 @@ class Shares(Generic[K]):
     def _hand_out(self) -> None:
         """Give what is free to those who wait, in the order of what they hold."""
         while self.lent < self.capacity:
-            best: tuple[float, int] | None = None
+            best: tuple[int, int] | None = None
             chosen: tuple[K, _Queue[K], _Waiter[K]] | None = None
             for key, queue in self._queues.items():
                 rank = (self._level(key), queue.turn)

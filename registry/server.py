@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from hyperd.background import Background
+from hyperd.backoff import backoff
 from hyperd.errors import HyperdError, PermanentError, TemporaryError
 from hyperd.imagefile import sandbox
 from hyperd.settings import Settings
@@ -25,6 +26,7 @@ _log = logging.getLogger(__name__)
 _PROBE_SECONDS = 10.0
 _READY_SECONDS = 20.0
 _LONGEST_PAUSE_SECONDS = 30.0
+_AGAIN_SECONDS = 0.2
 
 
 class EmbeddedRegistry:
@@ -90,14 +92,17 @@ class EmbeddedRegistry:
             raise TemporaryError(f"The registry's garbage collection failed: {done.stderr[-500:]}")
 
     async def _supervise(self) -> None:
-        pause = 0.0
+        failures = 0
         while True:
             async with self._paused:
                 up = await self._bring_up()
-            pause = 0.0 if up else min(_LONGEST_PAUSE_SECONDS, max(1.0, pause * 2))
             if up:
+                failures = 0
                 await self._watch()
-            await asyncio.sleep(pause or 0.2)
+                await asyncio.sleep(_AGAIN_SECONDS)
+            else:
+                failures += 1
+                await asyncio.sleep(backoff(failures, first=1.0, last=_LONGEST_PAUSE_SECONDS))
 
     async def _bring_up(self) -> bool:
         """Adopt or start the process; whether it answers."""

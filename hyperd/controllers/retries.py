@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 import random
-import time
 from collections.abc import Callable
 
+from hyperd import clock
+from hyperd.backoff import backoff
 from hyperd.errors import HyperdError, TemporaryError
 from hyperd.resources.kind import Object
 from registry.gate import POSTPONED
@@ -22,7 +23,6 @@ SOON_SECONDS = 30.0
 """The longest wait for what is our own to mend, such as a registry that starts: it cost the source nothing."""
 _LONGEST_SECONDS = 2 * 3600.0
 """More than anybody may ask for."""
-_JITTER = 0.2
 _WRITTEN_SECONDS = 30
 """How far ``status`` may be behind; each write is durable."""
 
@@ -31,9 +31,9 @@ class Retries:
     """Waits of one kind's objects, by uid."""
 
     def __init__(
-        self, *, clock: Callable[[], float] = time.monotonic, jitter: Callable[[], float] = random.random
+        self, *, now: Callable[[], float] = clock.elapsed, jitter: Callable[[], float] = random.random
     ) -> None:
-        self._clock, self._jitter = clock, jitter
+        self._now, self._jitter = now, jitter
         self._due: dict[str, float] = {}
 
     def failed(self, obj: Object, err: HyperdError) -> float:
@@ -46,9 +46,8 @@ class Retries:
         else:
             failures += 1
             last = SOON_SECONDS if isinstance(err, NotBegun) else LAST_SECONDS
-            delay = min(last, FIRST_SECONDS * 2.0 ** min(failures - 1, 16))
-            delay = max(asked, delay) * (1 + _JITTER * self._jitter())
-        self._due[uid] = self._clock() + delay
+            delay = backoff(failures, first=FIRST_SECONDS, last=last, asked=asked, jitter=self._jitter)
+        self._due[uid] = self._now() + delay
         status["retry"] = {"failures": failures, "afterSeconds": math.ceil(delay)}
         return delay
 
@@ -58,8 +57,8 @@ class Retries:
         if not retry:
             return 0.0
         if uid not in self._due:
-            self._due[uid] = self._clock() + min(max(retry.get("afterSeconds", 0), 0), _LONGEST_SECONDS)
-        left = max(0.0, self._due[uid] - self._clock())
+            self._due[uid] = self._now() + min(max(retry.get("afterSeconds", 0), 0), _LONGEST_SECONDS)
+        left = max(0.0, self._due[uid] - self._now())
         if retry.get("afterSeconds", 0) - left >= _WRITTEN_SECONDS:
             retry["afterSeconds"] = math.ceil(left)
         return left

@@ -11,13 +11,13 @@ import asyncio
 import contextlib
 import functools
 import logging
-import random
 from collections.abc import Callable
 from typing import TypeAlias, TypeVar
 
 import libvirt
 
 from hyperd.background import Background
+from hyperd.backoff import backoff
 from hyperd.hypervisor import errors_map, eventthread
 from hyperd.hypervisor.workers import Workers
 
@@ -109,7 +109,7 @@ class Connection:
             raise errors_map.translate(err, what) from err
 
     async def _keep(self) -> None:
-        delay = FIRST_DELAY
+        failures = 0
         while True:
             try:
                 conn = await self._opened()
@@ -117,10 +117,10 @@ class Connection:
                 if self.last_error != (error := _message(err)):
                     log.warning("libvirt at %s (%s) is not reachable: %s", self._uri, self._name, error)
                 self.last_error = error
-                await asyncio.sleep(delay * random.uniform(0.8, 1.2))  # noqa: S311  spreads retries only
-                delay = min(delay * 2, LAST_DELAY)
+                failures += 1
+                await asyncio.sleep(backoff(failures, first=FIRST_DELAY, last=LAST_DELAY))
                 continue
-            delay = FIRST_DELAY
+            failures = 0
             self._lost.clear()
             self._conn, self.last_error = conn, ""
             self._changed()

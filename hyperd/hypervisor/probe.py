@@ -19,6 +19,7 @@ from xml.etree import ElementTree as ET
 
 import libvirt
 
+from hyperd import clock
 from hyperd.hypervisor.host import HostFacts, meminfo
 from hyperd.hypervisor.spec import machine_type
 from hyperd.settings import HypervisorSettings
@@ -49,7 +50,7 @@ def read_facts(conn: libvirt.virConnect, *, settings: HypervisorSettings) -> Hos
         cpus=len(os.sched_getaffinity(0)),
         memory_bytes=meminfo()["MemTotal"],
         machine_id=_text(Path("/etc/machine-id")),
-        boot_id=_text(Path("/proc/sys/kernel/random/boot_id")),
+        boot_id=clock.boot_id(),
         kernel=platform.release(),
         os_image=_os_image(),
         kvm_usable=not why_not,

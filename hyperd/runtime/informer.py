@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
+from hyperd.backoff import backoff
 from hyperd.errors import Expired
 from hyperd.resources.kind import Kind, Object
 from hyperd.store.interface import EventType, Item, Store
@@ -125,8 +125,7 @@ class Informer:
                 _log.log(level, "Watching %s failed, trying again: %s", self.kind.plural, trouble)
             said = trouble
             if trouble or early > 1:
-                delay = min(_LAST_RETRY_SECONDS, _FIRST_RETRY_SECONDS * 2.0 ** min(max(0, early - 1), 32))
-                await self._sleep(delay * (1 + 0.2 * random.random()))  # noqa: S311  spread, not secrecy
+                await self._sleep(backoff(early, first=_FIRST_RETRY_SECONDS, last=_LAST_RETRY_SECONDS))
 
     async def _relist(self) -> None:
         listing = await self._store.list(self.kind, self._namespace)

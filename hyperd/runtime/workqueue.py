@@ -12,12 +12,12 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
+from hyperd.backoff import backoff
+
 K = TypeVar("K", bound=Hashable)
 
 BASE_DELAY_SECONDS = 0.005
 MAX_DELAY_SECONDS = 60.0
-JITTER = 0.2
-"""Each back-off is stretched by up to this share, so that keys that failed together come back apart."""
 
 
 class QueueClosed(Exception):
@@ -88,11 +88,8 @@ class WorkQueue(Generic[K]):
 
     def add_limited(self, key: K) -> float:
         """Add ``key`` after its back-off, which doubles with each call; returns the delay in seconds."""
-        failures = self._failures.get(key, 0)
-        self._failures[key] = failures + 1
-        # 2**64 and beyond would overflow the float long after the cap was reached.
-        delay = min(self._cap, self._base * 2.0 ** min(failures, 64))
-        delay *= 1 + JITTER * self._jitter()
+        failures = self._failures[key] = self._failures.get(key, 0) + 1
+        delay = backoff(failures, first=self._base, last=self._cap, jitter=self._jitter)
         self.add_after(key, delay)
         return delay
 

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from hyperd.background import Background
+from hyperd.backoff import backoff
 from hyperd.errors import Conflict, HyperdError, NotFound
 from hyperd.resources.kind import Kind, Object
 from hyperd.store.core_kinds import is_namespace
@@ -135,9 +136,8 @@ class Housekeeper:
                     self._failures.pop(place, None)
 
     def _later(self, place: Place) -> float:
-        failures = self._failures.get(place, 0)
-        self._failures[place] = failures + 1
-        delay = min(_LAST_RETRY_SECONDS, _FIRST_RETRY_SECONDS * 2.0 ** min(failures, 32))
+        failures = self._failures[place] = self._failures.get(place, 0) + 1
+        delay = backoff(failures, first=_FIRST_RETRY_SECONDS, last=_LAST_RETRY_SECONDS)
         pending = self._timers.pop(place, None)
         if pending is not None:
             pending.cancel()

@@ -41,7 +41,7 @@ class Scene:
     def __init__(self) -> None:
         self.now = 100.0
         self.cache, self.images = Cache(), {"u1", "u2"}
-        retries = Retries(clock=lambda: self.now, jitter=lambda: 0.0)
+        retries = Retries(now=lambda: self.now, jitter=lambda: 0.0)
         self.copies = Copies(cast("ImageCache", self.cache), lambda: frozenset(self.images), retries=retries)
 
     async def ask(self, uid: str = "u1", machine: str = "m1") -> CachedImage | Missing:

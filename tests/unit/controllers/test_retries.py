@@ -26,7 +26,7 @@ def image() -> dict[str, Any]:
 
 
 def retries(clock: Clock) -> Retries:
-    return Retries(clock=clock, jitter=lambda: 0.0)
+    return Retries(now=clock, jitter=lambda: 0.0)
 
 
 def test_each_failure_waits_longer_up_to_a_limit() -> None:

@@ -15,7 +15,6 @@ from hyperd.shares import Grant, Shares
 
 KEYS = ("a", "b", "c", "root")
 CAPACITY, FLOOR, HEADROOM, RESERVE, WAITING = 8, 1, 2, 1, 4
-WEIGHTS = {"a": 1.0, "b": 1.0, "c": 2.0, "root": 1.0}
 
 
 @dataclass
@@ -37,8 +36,8 @@ class World:
 
         return lost
 
-    def level(self, key: str, more: int = 0) -> float:
-        return (len(self.held[key]) + more) / WEIGHTS[key]
+    def level(self, key: str, more: int = 0) -> int:
+        return len(self.held[key]) + more
 
     async def settle(self) -> None:
         """Let every task run as far as it goes, and take up what it was given, in the order of that."""
@@ -84,7 +83,6 @@ async def drive(steps: list[tuple[str, str, int]], *, losable: bool) -> None:
         headroom=HEADROOM,
         reserve=RESERVE,
         waiting=WAITING,
-        weight=WEIGHTS.get,  # type: ignore[arg-type]
     )
     world = World(shares, losable)
     for step, key, number in steps:
