@@ -96,7 +96,9 @@ def test_a_guest_paused_by_a_full_disk_goes_on_when_there_is_space(node: Node, i
             wait_until(lambda: daemon.console_log(vm).count("login:") >= 1, timeout=60, what="a login prompt")
             with Console(daemon, "vm") as console:
                 console.log_in()
-                console.type("dd if=/dev/zero of=/dev/sdb bs=1M count=300 2>/dev/null; sync; echo WROTE''-ALL\r")
+                # By its address: Linux names SCSI disks in the order in which its probes end.
+                disk_at = "/dev/$(ls /sys/class/scsi_disk/0:0:1:0/device/block)"
+                console.type(f"dd if=/dev/zero of={disk_at} bs=1M count=150; sync; echo WROTE''-ALL\r")
                 paused = daemon.wait_phase("vm", "vm", "Pause", timeout=90)
                 assert "space" in condition(paused, "Running")["message"]
                 node.exec(["mount", "-o", "remount,size=900m", state])
