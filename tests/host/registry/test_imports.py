@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,14 +75,15 @@ def in_namespace(made: Object, namespace: str) -> Object:
 def test_slow_servers_keep_nobody_waiting(daemon: Hyperd, server: Moody) -> None:
     for number in range(6):
         daemon.create(in_namespace(image(f"slow-{number}", server.url(f"slow/{number}")), "hostile"))
-    started = time.monotonic()
     daemon.create(in_namespace(image("good", server.url("good/a")), "other"))
     daemon.create(in_namespace(image("good", server.url("good/b")), "hostile"))
     daemon.wait_phase("vi", "good", "Ready", namespace="other")
-    assert time.monotonic() - started < 15
     daemon.wait_phase("vi", "good", "Ready", namespace="hostile")
-    assert time.monotonic() - started < 45
     for number in range(6):
+        # None of the slow ones had to be done, or given up, first.
+        slow = daemon.get("vi", f"slow-{number}", namespace="hostile")
+        assert slow["status"]["phase"] in ("Pending", "Provisioning")
+        assert retry(slow) == 0
         daemon.delete("vi", f"slow-{number}", namespace="hostile")
 
 

@@ -232,6 +232,7 @@ def test_penalties_forget_addresses_and_stay_bounded(monkeypatch: pytest.MonkeyP
         assert penalties.failed("a") <= fairness._LONGEST_PENALTY
     now[0] += 1000
     assert penalties.failed("a") == 0
+    monkeypatch.setattr(fairness, "_REMEMBERED", 500)
     for number in range(3 * fairness._REMEMBERED):
         penalties.failed(str(number))
     assert len(penalties._until) <= fairness._REMEMBERED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 import os
 from pathlib import Path
@@ -423,18 +424,18 @@ async def test_waiting_ends_with_the_reason_where_nothing_can_come_by_itself(hv:
     new = yaml.safe_load(MANIFEST)
     new["metadata"] = {"name": "stuck", "namespace": "lab"}
     new["spec"]["dataSource"] = {"type": "ObjectRef", "objectRef": {"kind": "VirtualImage", "name": "broken"}}
-    wait = ("--wait", "--timeout", "60s")
-    failed = await hv("apply", "-f", "-", *wait, stdin=yaml.safe_dump(new), code=1)
-    assert "cannot come by itself" in failed.err
-    assert "VirtualImage broken is Failed: The file is an HTML page" in failed.err
-    new["metadata"]["name"], new["spec"]["dataSource"]["objectRef"]["name"] = "lost", "nowhere"
-    failed = await hv("apply", "-f", "-", *wait, stdin=yaml.safe_dump(new), code=1)
-    assert "needs VirtualImage nowhere, which does not exist" in failed.err
-    await world.set_status("virtualdisks", "lab", "lost", {"phase": "Pending"})
-    body = machine("needy", namespace="lab")
-    body["spec"]["virtualMachineClassName"] = "no-such-class"
-    failed = await hv("apply", "-f", "-", *wait, stdin=yaml.safe_dump(body), code=1)
-    assert "needs VirtualMachineClass no-such-class, which does not exist" in failed.err
+    lost = copy.deepcopy(new)
+    lost["metadata"]["name"], lost["spec"]["dataSource"]["objectRef"]["name"] = "lost", "nowhere"
+    needy = machine("needy", namespace="lab")
+    needy["spec"]["virtualMachineClassName"] = "no-such-class"
+    # Each waits for some seconds in case that what it needs is made right after it.
+    wait = ("apply", "-f", "-", "--wait", "--timeout", "60s")
+    made = [hv(*wait, stdin=yaml.safe_dump(obj), code=1) for obj in (new, lost, needy)]
+    failed = [result.err for result in await asyncio.gather(*made)]
+    assert "cannot come by itself" in failed[0]
+    assert "VirtualImage broken is Failed: The file is an HTML page" in failed[0]
+    assert "needs VirtualImage nowhere, which does not exist" in failed[1]
+    assert "needs VirtualMachineClass no-such-class, which does not exist" in failed[2]
 
 
 async def test_a_machine_that_is_not_there_leaves_no_operation_behind(hv: Hv, world: World) -> None:

@@ -17,7 +17,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(JSON)
 def test_any_json_survives_a_round_trip(value: object) -> None:
     assert yaml.load(dump(value), _Json) == value

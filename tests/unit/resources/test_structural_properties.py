@@ -85,7 +85,7 @@ KIND_AND_OBJECT = st.sampled_from(OURS).flatmap(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(KIND_AND_OBJECT)
 def test_nothing_that_is_json_breaks_the_machinery(case: tuple[Kind, Any]) -> None:
     kind, obj = case
@@ -98,7 +98,7 @@ def test_nothing_that_is_json_breaks_the_machinery(case: tuple[Kind, Any]) -> No
     refused_in(kind, obj)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(KIND_AND_OBJECT)
 def test_what_is_pruned_and_defaulted_stays_so(case: tuple[Kind, Any]) -> None:
     kind, obj = case
@@ -110,7 +110,7 @@ def test_what_is_pruned_and_defaulted_stays_so(case: tuple[Kind, Any]) -> None:
     assert obj == once
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(KIND_AND_OBJECT)
 def test_what_is_accepted_can_be_stored_and_viewed(case: tuple[Kind, Any]) -> None:
     kind, obj = case
@@ -123,7 +123,7 @@ def test_what_is_accepted_can_be_stored_and_viewed(case: tuple[Kind, Any]) -> No
     kind.model.model_validate(obj)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(KIND_AND_OBJECT)
 def test_validation_changes_nothing(case: tuple[Kind, Any]) -> None:
     kind, obj = case

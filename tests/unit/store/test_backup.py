@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -35,16 +34,13 @@ async def test_a_copy_is_one_moment_and_writers_do_not_wait_for_it(tmp_path: Pat
         content = [config_map(f"big{number}", text=big) for number in range(200)]
         await asyncio.gather(*(store.create(CONFIG_MAPS, "default", obj) for obj in content))
         copying = asyncio.create_task(store.backup(tmp_path / "copy.db"))
-        written, slowest = 0, 0.0
+        written = 0
         while not copying.done():
-            started = time.perf_counter()
             # In one order: a copy that holds a later one holds all before it.
             await store.create(CONFIG_MAPS, "default", config_map(f"n{written:05}"))
-            slowest = max(slowest, time.perf_counter() - started)
             written += 1
         await copying
-    assert written > 10
-    assert slowest < 1.0
+    assert written > 10, "one that waited for the copy would be the only one, or among a few"
     assert (tmp_path / "copy.db").stat().st_mode & 0o777 == 0o600
     held = [name for name in await names(tmp_path / "copy.db") if name.startswith("n")]
     assert held == [f"n{number:05}" for number in range(len(held))]

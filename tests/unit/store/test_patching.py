@@ -143,7 +143,7 @@ def test_merging_twice_is_merging_once(target: Any, patch: Any) -> None:
 
 
 @given(OBJECTS, st.lists(OPERATIONS, max_size=5))
-@settings(max_examples=300)
+@settings(max_examples=100)
 def test_a_json_patch_ends_in_json_or_in_an_error_of_ours(target: Any, operations: list[Any]) -> None:
     try:
         patched = json_patch(target, operations)
@@ -154,7 +154,7 @@ def test_a_json_patch_ends_in_json_or_in_an_error_of_ours(target: Any, operation
 
 
 @given(OBJECTS, OBJECTS)
-@settings(max_examples=300)
+@settings(max_examples=100)
 def test_a_strategic_patch_ends_in_json_or_in_an_error_of_ours(target: Any, patch: Any) -> None:
     try:
         orjson.dumps(strategic.merge(target, patch))

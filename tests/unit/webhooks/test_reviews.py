@@ -342,7 +342,7 @@ PATHS = st.sampled_from([
 ])  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(PATHS, JSON_VALUES, st.booleans())
 def test_no_object_is_a_defect(path: str, value: Any, former: bool) -> None:
     body = asked(machine(), machine())
