@@ -24,7 +24,8 @@ class DirectoryAttacher(Attacher):
 
     async def usage(self, uid: str) -> Usage:
         file = await self._find(uid)
-        return Usage(file.virtual_size, file.allocated, await asyncio.to_thread(self._folder.free_bytes))
+        _, free = await asyncio.to_thread(self._folder.space)
+        return Usage(file.virtual_size, file.allocated, free)
 
     async def expand(self, uid: str, size: int) -> FileHandle:
         """QEMU grows the file itself."""

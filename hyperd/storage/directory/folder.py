@@ -72,13 +72,14 @@ class Folder:
         found = (_look_if_there(path) for path in files.named(self.path, _FILE))
         return [volume for volume in found if volume is not None]
 
-    def publish(self, made: Path, uid: str) -> None:
+    def publish(self, made: Path, uid: str) -> VolumeFile:
         """Give a finished file its name."""
         os.chmod(made, 0o600)
         crashpoints.reached(CrashPoint.DISK_BEFORE_RENAME)
         with files.full_disk_is_temporary(f"Volume {uid} cannot be made"):
             files.publish(made, self.file(uid))
         crashpoints.reached(CrashPoint.DISK_AFTER_FILE)
+        return _look(self.file(uid))
 
     def remove(self, uid: str) -> None:
         """The volume, and what an unfinished creation left of it."""
@@ -88,14 +89,10 @@ class Folder:
         if self.path.exists():
             files.sync_folder(self.path)
 
-    def total_bytes(self) -> int:
-        """Of the file system."""
+    def space(self) -> tuple[int, int]:
+        """Bytes of the file system: all, and what may still be written."""
         found = os.statvfs(files.folder(self.path))
-        return found.f_blocks * found.f_frsize
-
-    def free_bytes(self) -> int:
-        """Of the file system."""
-        return files.free_bytes(files.folder(self.path))
+        return found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
 
 
 def _look_if_there(path: Path) -> VolumeFile | None:

@@ -67,7 +67,8 @@ class DirectoryProvisioner(Provisioner):
             async with self._overcommit.promise(uid, size):
                 if not in_use:
                     await self._tools.resize(file.path, size)
-        return await self._read(uid)
+                    file = await asyncio.to_thread(self._folder.read, uid) or file
+        return self._volume(file)
 
     async def delete(self, uid: str) -> None:
         await asyncio.to_thread(self._folder.remove, uid)
@@ -86,8 +87,7 @@ class DirectoryProvisioner(Provisioner):
 
     async def capacity(self) -> Capacity:
         """Less ``settings.storage.reserve_bytes``, which volumes have to leave."""
-        total = await asyncio.to_thread(self._folder.total_bytes)
-        free = await asyncio.to_thread(self._folder.free_bytes)
+        total, free = await asyncio.to_thread(self._folder.space)
         return Capacity(max(0, total - self._reserve), max(0, free - self._reserve))
 
     async def _create(self, uid: str, size: int, make: Callable[[Path], Awaitable[None]]) -> Volume:
@@ -103,22 +103,17 @@ class DirectoryProvisioner(Provisioner):
             await asyncio.to_thread(made.unlink, missing_ok=True)
             async with self._overcommit.promise(uid, size):
                 await make(made)
-                await asyncio.to_thread(self._folder.publish, made, uid)
-                return await self._read(uid)
+                return self._volume(await asyncio.to_thread(self._folder.publish, made, uid))
         except BaseException:
             await asyncio.to_thread(made.unlink, missing_ok=True)
             raise
 
-    async def _read(self, uid: str) -> Volume:
-        found = await self.find(uid)
-        if found is None:
-            raise NotFound(f"Volume {uid} went away while it was worked on.")
-        return found
-
     async def _measure(self) -> tuple[int, Mapping[str, int]]:
-        whole = await asyncio.to_thread(self._folder.total_bytes)
-        found = await asyncio.to_thread(self._folder.list)
-        return max(0, whole - self._reserve), {file.uid: file.virtual_size for file in found}
+        return await asyncio.to_thread(self._measured)
+
+    def _measured(self) -> tuple[int, Mapping[str, int]]:
+        whole, _ = self._folder.space()
+        return max(0, whole - self._reserve), {file.uid: file.virtual_size for file in self._folder.list()}
 
     def _volume(self, file: VolumeFile) -> Volume:
         return Volume(file.uid, self.name, file.virtual_size, file.allocated)
