@@ -97,6 +97,8 @@ METADATA = {
     "CPU_MODEL_LABEL_PREFIX": "of a Node, which only nodes and administrators write",
     "CPU_FEATURE_LABEL_PREFIX": "of a Node, which only nodes and administrators write",
     "TAKEN_ADDRESSES_ANNOTATION": "of Leases of the system's namespace, which hyperd writes",
+    "LEASE_WORD_ANNOTATION": "of a node's own Lease in the system's namespace, which hyperd writes; another one "
+    "makes the sweep wait, and removes nothing",
     "NODE_LEASE_LABEL": "of Leases in the system's namespace, which hyperd writes",
     "VMIP_UID_LABEL": "of address leases, which only administrators write; it can only take a lease away from an "
     "address object, as the names must agree too",
