@@ -1,15 +1,16 @@
-"""The palette's entries: actions for the row, lists, and objects by name."""
+"""The palette: actions for the row, lists, and objects by name."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import Protocol, runtime_checkable
 
-from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.command import CommandPalette, DiscoveryHit, Hit, Hits, Provider
 
 from hyperd.client import sanitize
 from tui.actions import ACTIONS, Action
 from tui.fleet import Fleet, Key
+from tui.screens.closing import ClosesOnce
 from tui.views import VIEWS
 
 _MOST_OBJECTS = 50
@@ -67,3 +68,10 @@ class Everything(Provider):
                 found += 1
                 label = sanitize.line(f"{view.words[0]} {key.name} {key.namespace}".strip())
                 yield Hit(matcher.match(label) or 0.1, label, partial(self._main.go_to, view.plural, key))
+
+
+class Palette(ClosesOnce, CommandPalette):
+    """Textual's, with our entries."""
+
+    def __init__(self) -> None:
+        super().__init__(providers=[Everything], placeholder="an action, or an object")

@@ -242,11 +242,9 @@ class Acting(Screen[None]):
 
     def do_palette(self, _: str) -> None:
         """Open the palette."""
-        from textual.command import CommandPalette
+        from tui.palette import Palette
 
-        from tui.palette import Everything
-
-        self.app.push_screen(CommandPalette(providers=[Everything], placeholder="an action, or an object"))
+        self.app.push_screen(Palette())
 
     def do_help(self, _: str) -> None:
         """Every key."""

@@ -11,11 +11,13 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from tui.screens.closing import ClosesOnce
+
 _DELIBERATE_SECONDS = 0.5
 """Keys typed before the question can have been read do not count."""
 
 
-class Confirm(ModalScreen[bool]):
+class Confirm(ClosesOnce, ModalScreen[bool]):
     """Asks; ``y`` is yes, any other key is no, ``n`` and Esc at once."""
 
     DEFAULT_CSS = """

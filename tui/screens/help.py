@@ -12,6 +12,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from tui.actions import ACTIONS
+from tui.screens.closing import ClosesOnce
 from tui.widgets.lines import LinesView
 
 _MOVING = (
@@ -22,7 +23,7 @@ _MOVING = (
 )
 
 
-class Help(ModalScreen[None]):
+class Help(ClosesOnce, ModalScreen[None]):
     """A list that any of the usual keys closes."""
 
     DEFAULT_CSS = """
