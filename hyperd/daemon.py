@@ -46,7 +46,7 @@ from hyperd.runtime.recorder import EventRecorder
 from hyperd.settings import Settings
 from hyperd.storage.backends import backends
 from hyperd.storage.seed import SeedStore
-from hyperd.storage.volumes import Volumes
+from hyperd.storage.volumes import BackendVolumes
 from hyperd.store.backup import restore
 from registry.cache import ImageCache
 from registry.client import RegistryClient
@@ -122,7 +122,7 @@ class Daemon:
             network=HostNetwork(conf.network, instance=conf.instance),
             dhcp=DhcpServer(),
             consoles=ConsoleHub(conf),
-            volumes=Volumes(backends(conf)),
+            volumes=BackendVolumes(backends(conf)),
             seeds=SeedStore(conf),
             registry=registry,
             importer=Importer(conf, registry),

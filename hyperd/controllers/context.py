@@ -15,8 +15,8 @@ from hyperd.resources.kind import Kind
 from hyperd.runtime.informer import Informer
 from hyperd.runtime.recorder import EventRecorder
 from hyperd.settings import Settings
+from hyperd.storage.interface import Volumes
 from hyperd.storage.seed import SeedStore
-from hyperd.storage.volumes import Volumes
 from hyperd.store.interface import Store
 from registry.cache import ImageCache
 from registry.client import RegistryClient

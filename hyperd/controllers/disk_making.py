@@ -47,7 +47,7 @@ class DiskMaker:
         existing = await self._context.volumes.find(uid)
         if existing is not None:
             return existing
-        requested, volumes = requested_size(disk), self._context.volumes.backend(provisioner).provisioner
+        requested, volumes = requested_size(disk), self._context.volumes.provisioner(provisioner)
         if source is None:
             if requested is None:
                 raise PermanentError(

@@ -142,6 +142,34 @@ class Attacher(Protocol):
         ...
 
 
+class Volumes(Attacher, Protocol):
+    """All volumes of this node, whatever backend has them: what controllers hold.
+
+    New ones are made by the provisioner that their StorageClass names. Others are found by uid alone, as their
+    class may be gone; what is said of ``Provisioner`` holds.
+    """
+
+    def provisioner(self, name: str) -> Provisioner:
+        """By its name in a StorageClass; PermanentError for one that there is not."""
+        ...
+
+    async def start(self) -> None:
+        """At the daemon's start."""
+        ...
+
+    async def find(self, uid: str) -> Volume | None: ...
+
+    async def inventory(self) -> Sequence[Volume]: ...
+
+    async def reads(self, image: Path) -> bool: ...
+
+    async def grow(self, uid: str, size: int, *, in_use: bool) -> Volume: ...
+
+    async def delete(self, uid: str) -> None:
+        """Detached from this node, if need be."""
+        ...
+
+
 class Backend(Protocol):
     """One kind of storage."""
 

@@ -1,8 +1,4 @@
-"""All volumes of this node, whatever backend has them.
-
-New ones are made by the backend that their StorageClass names; others are found again by asking every backend, as
-their class may be gone.
-"""
+"""The volumes of several backends as one: each call goes to the backend that it concerns."""
 
 from __future__ import annotations
 
@@ -11,28 +7,26 @@ from pathlib import Path
 
 from hyperd.errors import PermanentError
 from hyperd.imagefile.handle import Handle
-from hyperd.storage.interface import Backend, Usage, Volume
+from hyperd.storage.interface import Backend, Provisioner, Usage, Volume, Volumes
 
 
-class Volumes:
-    """Passes each call on to the backend that it concerns; see ``Provisioner`` and ``Attacher``."""
+class BackendVolumes(Volumes):
+    """A volume is found again by asking every backend."""
 
     def __init__(self, backends: Sequence[Backend]) -> None:
         self._backends = {backend.name: backend for backend in backends}
 
-    def backend(self, provisioner: str) -> Backend:
-        """By the name in a StorageClass; PermanentError for one that is none of this version's."""
-        found = self._backends.get(provisioner)
+    def provisioner(self, name: str) -> Provisioner:
+        found = self._backends.get(name)
         if found is None:
             raise PermanentError(
-                f'No volumes are made by the provisioner "{provisioner}" in this version of hyperd; it has '
+                f'No volumes are made by the provisioner "{name}" in this version of hyperd; it has '
                 f"{', '.join(sorted(self._backends))}.",
                 key="ProvisioningFailed",
             )
-        return found
+        return found.provisioner
 
     async def start(self) -> None:
-        """At the daemon's start."""
         for backend in self._backends.values():
             await backend.start()
 
@@ -55,7 +49,6 @@ class Volumes:
         return await (await self._of(uid)).provisioner.grow(uid, size, in_use=in_use)
 
     async def delete(self, uid: str) -> None:
-        """Detach the volume from this node and remove it."""
         for backend in self._backends.values():
             await backend.attacher.detach(uid)
             await backend.provisioner.delete(uid)

@@ -190,6 +190,7 @@ class MachineController(Controller):
         _log.warning("Machine %s is bound to node %s: ending its guest here.", key, node)
         await self._context.hypervisor.destroy(uid)
         await self._instances.unlink(uid)
+        await self._instances.detach(machine)
         self._doubted.pop(uid, None)
         return None
 

@@ -55,6 +55,10 @@ async def test_a_disk_lives_where_its_class_says(monkeypatch: pytest.MonkeyPatch
         await world.gone(VIRTUAL_DISK)
         assert there(raw) == {}
 
+        await rawfiles.RawProvisioner(raw).create_blank("nobodys", 1 << 20)
+        assert await world.kept() == {"nobodys": ("volume",)}
+        assert there(raw) == {"nobodys.raw": 1 << 20}, "what has no owner stays where it is"
+
 
 async def test_a_class_of_a_provisioner_that_is_not_listed_makes_no_volume() -> None:
     async with running() as world:

@@ -30,7 +30,7 @@ from hyperd.runtime.informer import Informer
 from hyperd.settings import HypervisorSettings, ImportSettings, Settings, StorageSettings
 from hyperd.storage.backends import backends
 from hyperd.storage.seed import SeedStore
-from hyperd.storage.volumes import Volumes
+from hyperd.storage.volumes import BackendVolumes
 from hyperd.store.interface import Item, Listing, PatchType, Store
 from registry.cache import ImageCache
 from tests.unit.hypervisor import specs
@@ -139,7 +139,7 @@ class Host:
 
     def __post_init__(self) -> None:
         self.informers = {kind: Informer(cast(Store, self.objects), kind) for kind in KINDS}
-        self.volumes, self.seeds = Volumes(backends(self.settings)), SeedStore(self.settings)
+        self.volumes, self.seeds = BackendVolumes(backends(self.settings)), SeedStore(self.settings)
         self.begin()
 
     def begin(self) -> None:
@@ -180,7 +180,7 @@ class Host:
         machine, disk = str(uuid.uuid4()), str(uuid.uuid4())
         self.objects.put(VIRTUAL_DISK, name, disk)
         self.objects.put(VIRTUAL_MACHINE, name, machine)
-        await self.volumes.backend(PROVISIONER).provisioner.create_blank(disk, 1 << 20)
+        await self.volumes.provisioner(PROVISIONER).create_blank(disk, 1 << 20)
         address = IPv4Address("10.66.10.2") + len(self.network.taps)
         spec = replace(
             specs.TEST_DRIVER,

@@ -140,6 +140,12 @@ class World:
             while await self.store.find(kind, "default", "vm") is not None:
                 await asyncio.sleep(0.02)
 
+    async def kept(self) -> dict[str, tuple[str, ...]]:
+        """What a sweep finds without an owner, by the owner's uid."""
+        assert self._daemon._sweeper is not None
+        await self._daemon._sweeper.sweep()
+        return {kept.uid: kept.things for kept in self._daemon._sweeper._quarantine.all()}
+
     async def active(self) -> bool:
         vm = await self.store.get(VIRTUAL_MACHINE, "default", "vm")
         info = await self.hypervisor.info(vm.uid)
