@@ -11,9 +11,9 @@ from rich.cells import set_cell_size
 from rich.text import Text
 
 from hyperd.client import ages, sanitize
-from hyperd.client.fieldpath import value_at
 from hyperd.client.health import ALARMS, Health, Level, condition, conditions, health
 from hyperd.client.yamltext import dump
+from hyperd.resources.jsonpath import value_at
 from tui.fleet import Object
 
 COLOURS = {

@@ -13,9 +13,9 @@ from typing import Any
 import orjson
 
 from hyperd import clock
-from hyperd.api import jsonpath
 from hyperd.api.negotiate import Accepted, Form
 from hyperd.errors import BadRequest
+from hyperd.resources import jsonpath
 from hyperd.resources.kind import Column, Kind, Object
 from hyperd.store.interface import Item
 

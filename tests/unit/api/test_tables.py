@@ -8,10 +8,11 @@ from typing import Any
 import orjson
 import pytest
 
-from hyperd.api import jsonpath, tables
+from hyperd.api import tables
 from hyperd.api.negotiate import Accepted, Form, negotiate
 from hyperd.api.tables import Formatter, IncludeObject, human_duration
 from hyperd.errors import BadRequest, NotAcceptable
+from hyperd.resources import jsonpath
 from hyperd.resources.kind import Column, Kind
 from hyperd.store.interface import Item
 

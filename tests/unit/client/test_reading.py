@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from hyperd.client import ages
-from hyperd.client.fieldpath import value_at
 from hyperd.client.health import Level, health
 from hyperd.client.paths import segment
 from hyperd.controllers.transfer import progress_message
+from hyperd.resources.jsonpath import value_at
 from registry.models import Progress
 
 API = "virtualization.deckhouse.io/v1alpha2"
