@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Self
 
-from hyperd import crashpoints
+from hyperd import crashpoints, durable
 from hyperd.crashpoints import CrashPoint
 from hyperd.errors import TemporaryError
 from hyperd.imagefile import files
@@ -103,7 +103,7 @@ class Spool:
             os.fsync(self.fd)
         crashpoints.reached(CrashPoint.CACHE_BEFORE_RENAME)
         os.replace(self._path, path)
-        files.sync_folder(path.parent)
+        durable.sync(path.parent)
 
     def _close(self) -> None:
         self._path.unlink(missing_ok=True)

@@ -19,8 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from hyperd import clock
-from hyperd.api import privatefile
+from hyperd import clock, durable
 
 _CA_DAYS = 3650
 _LEAF_DAYS = 365
@@ -134,8 +133,8 @@ def _save(folder: Path, name: str, certificate: x509.Certificate, key: Key) -> N
     encoding = serialization.Encoding.PEM
     private = key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     # The key first: a crash between the two leaves a pair that does not match, which is made anew.
-    privatefile.write(folder / f"{name}.key", private)
-    privatefile.write(folder / f"{name}.crt", certificate.public_bytes(encoding))
+    durable.write(folder / f"{name}.key", private)
+    durable.write(folder / f"{name}.crt", certificate.public_bytes(encoding))
 
 
 def main() -> int:

@@ -13,7 +13,8 @@ from typing import Any
 
 import orjson
 
-from hyperd.api import pki, privatefile
+from hyperd import durable
+from hyperd.api import pki
 from hyperd.api.peers import COMMON_NAME
 from hyperd.api.pki import Pki
 from hyperd.errors import AlreadyExists, NotFound, PermanentError
@@ -87,5 +88,5 @@ def _adopt(folder: Path, shared: tuple[bytes, bytes]) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
-    privatefile.write(key, shared[1])
-    privatefile.write(certificate, shared[0])
+    durable.write(key, shared[1])
+    durable.write(certificate, shared[0])

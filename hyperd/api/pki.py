@@ -18,8 +18,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from hyperd import clock
-from hyperd.api import privatefile
+from hyperd import clock, durable
 from hyperd.api.rules import MASTERS
 from hyperd.errors import PermanentError
 from hyperd.settings import Settings
@@ -180,7 +179,7 @@ def write_kubeconfig(settings: Settings, pki: Pki, port: int) -> None:
         key=inline(pki.client.key),
     )
     settings.kubeconfig_path.parent.mkdir(parents=True, exist_ok=True)
-    privatefile.write(settings.kubeconfig_path, text.encode())
+    durable.write(settings.kubeconfig_path, text.encode())
 
 
 def _is_specific(host: str) -> bool:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import os
 
+from hyperd import durable
 from hyperd.cli.options import client_of
 from hyperd.client import kinds, paths
 from hyperd.client.sync import Client
@@ -36,25 +36,15 @@ def run(args: argparse.Namespace) -> int:
     client = client_of(args)
     node = args.node or _only_node(client)
     path = f"{paths.SUBRESOURCES}/nodes/{paths.segment(node)}/backup"
-    temporary = f"{args.file}.{os.getpid()}.part"
-    # For its owner alone: it holds secrets.
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            with client.stream("GET", path, accept="*/*", timeout=60.0) as stream:
-                expected = stream.length
-                for piece in stream.pieces():
-                    file.write(piece)
-                    if file.tell() > expected:
-                        break
-            size = file.tell()
-            if size != expected:
-                raise ServiceUnavailable(f"The backup broke off after {size} of {expected} bytes; try again.")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, args.file)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with durable.replacing(args.file) as file:
+        with client.stream("GET", path, accept="*/*", timeout=60.0) as stream:
+            expected = stream.length
+            for piece in stream.pieces():
+                file.write(piece)
+                if file.tell() > expected:
+                    break
+        size = file.tell()
+        if size != expected:
+            raise ServiceUnavailable(f"The backup broke off after {size} of {expected} bytes; try again.")
     print(f"Wrote {args.file}, {size} bytes.")
     return 0

@@ -8,6 +8,7 @@ import os
 import sys
 from typing import Any
 
+from hyperd import durable
 from hyperd.cli.options import seconds
 from hyperd.client.finding import find, kubeconfig_paths
 from hyperd.client.home import DEFAULT_NAMESPACE, DEFAULT_SOCKET, Home, local
@@ -158,15 +159,5 @@ def _store_of(home: Home) -> str:
 
 def _write(path: str, text: str) -> None:
     os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
-    # Complete or not at all, and never readable by others: it holds keys.
-    temporary = f"{path}.{os.getpid()}.new"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError:
-        os.unlink(temporary)
-        raise
+    # Never readable by others: it holds keys.
+    durable.write(path, text.encode())

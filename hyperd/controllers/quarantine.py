@@ -15,6 +15,7 @@ from pathlib import Path
 
 import orjson
 
+from hyperd import durable
 from hyperd.imagefile import files
 from hyperd.resources.meta import now_rfc3339
 
@@ -110,10 +111,7 @@ class Quarantine:
     def _publish(self, kept: Kept) -> None:
         self._folder.mkdir(mode=0o700, exist_ok=True)
         path = self._path(kept.uid)
-        made = files.temporary(path)
-        files.unlink(made)
-        made.write_bytes(orjson.dumps(kept))
-        files.publish(made, path)
+        durable.write(path, orjson.dumps(kept), made=files.temporary(path))
 
     def _read(self) -> list[Kept]:
         return [kept for path in files.named(self._folder, _NOTE) if (kept := _note(path)) is not None]

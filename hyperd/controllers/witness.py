@@ -17,6 +17,7 @@ from typing import Any
 
 import orjson
 
+from hyperd import durable
 from hyperd.errors import PermanentError
 from hyperd.imagefile import files
 from hyperd.resources.meta import now_rfc3339
@@ -154,7 +155,4 @@ class Witness:
         await asyncio.to_thread(self._publish, orjson.dumps(body))
 
     def _publish(self, body: bytes) -> None:
-        made = files.temporary(self._path)
-        files.unlink(made)
-        made.write_bytes(body)
-        files.publish(made, self._path)
+        durable.write(self._path, body, made=files.temporary(self._path))

@@ -39,26 +39,6 @@ def free_bytes(path: Path) -> int:
     return usage.f_bavail * usage.f_frsize
 
 
-def publish(made: Path, path: Path) -> None:
-    """Give the finished file ``made`` its name, surviving a power cut."""
-    fd = os.open(made, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    os.replace(made, path)
-    sync_folder(path.parent)
-
-
-def sync_folder(path: Path) -> None:
-    """Make names in ``path`` durable."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
 @contextmanager
 def full_disk_is_temporary(what: str) -> Iterator[None]:
     """Turn ENOSPC and EDQUOT into TemporaryError: it heals when someone makes room."""

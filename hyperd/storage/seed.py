@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 from pathlib import Path
 
+from hyperd import durable
 from hyperd.errors import PermanentError
 from hyperd.imagefile import files
 from hyperd.imagefile.handle import DiskFormat, FileHandle
@@ -67,15 +67,8 @@ class SeedStore:
         files.folder(self._folder)
         if path.exists() and path.read_bytes() == image:
             return
-        made = files.temporary(path)
         with files.full_disk_is_temporary(f"The cloud-init seed of {path.stem} cannot be written"):
-            try:
-                made.unlink(missing_ok=True)
-                with open(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                    file.write(image)
-                files.publish(made, path)
-            finally:
-                made.unlink(missing_ok=True)
+            durable.write(path, image, made=files.temporary(path))
 
     def _clean(self) -> None:
         for path in files.folder(self._folder).iterdir():

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import apsw
 
-from hyperd import clock
+from hyperd import clock, durable
 from hyperd.errors import PermanentError
-from hyperd.store.database import PART, lock_store, mark_used, open_database, sync
+from hyperd.store.database import PART, lock_store, mark_used, open_database
 from hyperd.store.integrity import StoreDamaged, wal_of
 from hyperd.store.records import VERSIONS_PER_SECOND
 from hyperd.store.schema import get_meta, set_meta
@@ -53,9 +53,7 @@ class Copy:
         # In the same step, so that no commit comes between.
         self._backup.finish()
         self._copy.close()
-        sync(self._part)
-        self._part.rename(self._target)
-        sync(self._target.parent)
+        durable.publish(self._part, self._target)
         return True
 
     def abandon(self) -> None:
@@ -112,12 +110,11 @@ def _replace(backup: Path, path: Path, lock: int) -> Restored:
                 shutil.copyfile(source, target)
                 target.chmod(0o600)
         objects = _begin_anew(part, known=_last_version(path))
-        sync(part)
+        durable.sync(part)
         if path.exists():
             mark_used(lock)
         replaced = _set_aside(path)
-        part.rename(path)
-        sync(path.parent)
+        durable.publish(part, path)
     except StoreDamaged as err:
         raise PermanentError(f"The backup {backup} cannot be restored: {err.how}.") from err
     except PermanentError as err:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import apsw
 
+from hyperd import durable
 from hyperd.errors import PermanentError
 from hyperd.store.integrity import check_files, check_rows, check_schema, check_structure, damaged
 from hyperd.store.schema import MIGRATIONS, Migration, add_functions, create_meta, get_meta, meta_sum, set_meta
@@ -217,21 +218,10 @@ def copy_store(db: apsw.Connection, target: Path) -> None:
     try:
         os.close(os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         db.execute("VACUUM INTO ?", (str(part),))
-        sync(part)
-        part.rename(target)
-        sync(target.parent)
+        durable.publish(part, target)
     except (apsw.Error, OSError) as err:
         part.unlink(missing_ok=True)
         raise PermanentError(f"The store was not copied to {target}: {err}.") from err
-
-
-def sync(path: Path) -> None:
-    """Have a file, or the names in a folder, on the disk. Raises OSError."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _instance_id(db: apsw.Connection) -> str:

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from hyperd import crashpoints
+from hyperd import crashpoints, durable
 from hyperd.crashpoints import CrashPoint
 from hyperd.errors import PermanentError
 from hyperd.imagefile import files, qcow2
@@ -77,7 +77,7 @@ class Folder:
         os.chmod(made, 0o600)
         crashpoints.reached(CrashPoint.DISK_BEFORE_RENAME)
         with files.full_disk_is_temporary(f"Volume {uid} cannot be made"):
-            files.publish(made, self.file(uid))
+            durable.publish(made, self.file(uid))
         crashpoints.reached(CrashPoint.DISK_AFTER_FILE)
         return _look(self.file(uid))
 
@@ -87,7 +87,7 @@ class Folder:
         files.temporary(path).unlink(missing_ok=True)
         path.unlink(missing_ok=True)
         if self.path.exists():
-            files.sync_folder(self.path)
+            durable.sync(self.path)
 
     def space(self) -> tuple[int, int]:
         """Bytes of the file system: all, and what may still be written."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -212,17 +213,20 @@ async def test_a_restore_killed_between_its_renames_never_leaves_an_empty_store(
         held = await world(store)
     path.with_name("s.db-wal").write_bytes(b"")
     renames = 0
-    rename = Path.rename
 
-    def cut(self: Path, target: Path) -> Path:
-        nonlocal renames
-        renames += 1
-        if renames == ("first", "second", "third").index(step) + 1:
-            raise KeyboardInterrupt
-        return rename(self, target)
+    def cut(rename: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        def renamed(source: Any, target: Any) -> Any:
+            nonlocal renames
+            renames += 1
+            if renames == ("first", "second", "third").index(step) + 1:
+                raise KeyboardInterrupt
+            return rename(source, target)
+
+        return renamed
 
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "rename", cut)
+        patched.setattr(Path, "rename", cut(Path.rename))
+        patched.setattr("os.replace", cut(os.replace))
         with pytest.raises(KeyboardInterrupt):
             restore(backup, path)
     if step == "first":
