@@ -7,10 +7,10 @@ there are. That is bounded: who waits for one long import does not keep all othe
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from hyperd.clock import elapsed
 from hyperd.errors import TemporaryError
 
 POSTPONED = "ProvisioningPostponed"
@@ -33,7 +33,7 @@ class Postponed(TemporaryError):
 class WriteGate:
     """Many writers or one collector; who comes second is told to come again, the collector before new writers."""
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, *, clock: Callable[[], float] = elapsed) -> None:
         self._clock = clock
         self._writers = 0
         self._collecting = False

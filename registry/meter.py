@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from time import monotonic
 
+from hyperd import clock
 from registry.models import Progress, Report
 
 _REPORT_SECONDS = 0.1
@@ -19,9 +19,9 @@ class Meter:
     report: Report | None
     moved: int = 0
     received: int = 0
-    _started: float = field(default_factory=monotonic)
-    _last: float = field(default_factory=monotonic)
-    _measured: float = field(default_factory=monotonic)
+    _started: float = field(default_factory=clock.elapsed)
+    _last: float = field(default_factory=clock.elapsed)
+    _measured: float = field(default_factory=clock.elapsed)
     _measured_received: int = 0
     _current: int = 0
     _left: int = 0
@@ -30,7 +30,7 @@ class Meter:
 
     def start(self) -> None:
         """The transfer begins now; what waited for its turn before is no part of its speed."""
-        self._started = self._last = self._measured = monotonic()
+        self._started = self._last = self._measured = clock.elapsed()
 
     def expect(self, count: int) -> None:
         """``count`` more bytes to the end. Said again, what was reached so far stays: progress never goes back."""
@@ -54,11 +54,11 @@ class Meter:
     @property
     def average_speed(self) -> int:
         """Bytes received a second."""
-        return int(self.received / max(monotonic() - self._started, 1e-3))
+        return int(self.received / max(clock.elapsed() - self._started, 1e-3))
 
     def _move(self, count: int) -> None:
         self.moved += count
-        now = monotonic()
+        now = clock.elapsed()
         if self.report is None or now - self._last < _REPORT_SECONDS:
             return
         self._last = now

@@ -8,10 +8,10 @@ no number of slow servers keeps others' imports from beginning.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from hyperd import clock
 from hyperd.settings import ImportSettings
 from hyperd.shares import Grant, Shares
 
@@ -32,7 +32,7 @@ class Place:
         self._fetching = True
         self._slow = False
         self._bytes = 0
-        self._last = time.monotonic()
+        self._last = clock.elapsed()
 
     @property
     def slow(self) -> bool:
@@ -45,7 +45,7 @@ class Place:
 
     async def throttle(self, count: int) -> None:
         """Before a block of ``count`` bytes is used: in its place again if there is one, slowly else."""
-        now, last = time.monotonic(), self._last
+        now, last = clock.elapsed(), self._last
         self._last = now
         if not self._slow:
             return
@@ -54,7 +54,7 @@ class Place:
             self._swap(grant, slow=False)
             return
         await asyncio.sleep(max(0.0, count / _SLOW - (now - last)))
-        self._last = time.monotonic()
+        self._last = clock.elapsed()
 
     async def work(self) -> None:
         """All has come; what follows needs a place."""

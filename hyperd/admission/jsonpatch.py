@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from hyperd.resources.equality import same
 from hyperd.resources.kind import Object
 
 Operation = dict[str, Any]
@@ -29,22 +30,11 @@ def _compare(before: Object, after: Object, path: str, operations: list[Operatio
         wanted = after[name]
         if isinstance(value, dict) and isinstance(wanted, dict):
             _compare(value, wanted, here, operations)
-        elif not _same(value, wanted):
+        elif not same(value, wanted):
             operations.append({"op": "replace", "path": here, "value": wanted})
     for name, wanted in after.items():
         if name not in before:
             operations.append({"op": "add", "path": f"{path}/{_escaped(name)}", "value": wanted})
-
-
-def _same(one: Any, other: Any) -> bool:
-    # To Python, True is 1 and 1.0 is 1; in JSON they differ.
-    if type(one) is not type(other):
-        return False
-    if isinstance(one, list):
-        return len(one) == len(other) and all(map(_same, one, other))
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(_same(value, other[name]) for name, value in one.items())
-    return bool(one == other)
 
 
 def _escaped(name: str) -> str:

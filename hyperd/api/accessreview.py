@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import time
 from typing import Final, Protocol
 
 import orjson
 
+from hyperd import clock
 from hyperd.api.authorization import Attributes
 from hyperd.api.rules import MASTERS
 from hyperd.resources.kind import Object
@@ -41,7 +41,7 @@ class AccessReviews:
         if MASTERS in user.groups:
             return True  # as every API server does; its aggregator asks as one of them
         key = (user, attributes)
-        now = time.monotonic()
+        now = clock.elapsed()
         known = self._known.get(key)
         if known is not None and now < known[0]:
             return known[1]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
-import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -156,10 +155,11 @@ class LoopLag:
 
     async def run(self) -> None:
         """Measure until cancelled."""
+        clock = asyncio.get_running_loop().time
         while True:
-            before = time.monotonic()
+            before = clock()
             await asyncio.sleep(self._period)
-            self._last = max(0.0, time.monotonic() - before - self._period)
+            self._last = max(0.0, clock() - before - self._period)
             self._worst = max(self._worst, self._last)
 
     def samples(self) -> Iterator[Sample]:

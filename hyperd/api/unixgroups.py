@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import grp
 import pwd
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from hyperd import clock
 from hyperd.roles import Role
 
 _KEPT_SECONDS = 30.0
@@ -36,7 +36,7 @@ class UnixGroups:
     def known(self, uid: int, gids: frozenset[int]) -> Found | None:
         """What was looked up a moment ago."""
         kept = self._kept.get((uid, gids))
-        return kept[1] if kept is not None and time.monotonic() - kept[0] < _KEPT_SECONDS else None
+        return kept[1] if kept is not None and clock.elapsed() - kept[0] < _KEPT_SECONDS else None
 
     def look_up(self, uid: int, gids: frozenset[int]) -> Found:
         """Blocking."""
@@ -45,7 +45,7 @@ class UnixGroups:
         found = Found(_user_name(uid), tuple(names), tuple(role for role in Role if role in mine))
         if len(self._kept) >= _MAX_KEPT:
             self._kept.clear()
-        self._kept[uid, gids] = (time.monotonic(), found)
+        self._kept[uid, gids] = (clock.elapsed(), found)
         return found
 
 

@@ -7,9 +7,9 @@ the registry is watched. Its manifest is removed by the registry's garbage colle
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Mapping
 
+from hyperd import clock
 from hyperd.controllers import transfer, usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.deletion_marks import DeletionMarks
@@ -196,7 +196,7 @@ class ImageController(Controller):
         if status["phase"] == "Failed":
             return None
         reference = reference_of(self._context, self.kind, image)
-        uid, now = image["metadata"]["uid"], time.monotonic()
+        uid, now = image["metadata"]["uid"], clock.elapsed()
         period = self._context.settings.registry.presence_check_seconds
         if self._context.duty.binds and not self._context.registry.endpoint.has(reference):
             # In the embedded registry of a node that led before; its disks there are well.

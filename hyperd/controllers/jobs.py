@@ -7,12 +7,12 @@ job lives in memory only: after a crash the reconcile starts it afresh, so every
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Container, Hashable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Generic, TypeVar
 
+from hyperd import clock
 from hyperd.background import end_all
 from hyperd.errors import HyperdError, InternalError
 from registry.models import Progress, Report
@@ -83,7 +83,7 @@ class Jobs(Generic[T]):
         def report(progress: Progress) -> None:
             nonlocal last, told
             job.progress = progress
-            now, fraction = time.monotonic(), progress.fraction or 0.0
+            now, fraction = clock.elapsed(), progress.fraction or 0.0
             stepped = fraction - told >= _STEP_FRACTION and now - last >= _STEP_SECONDS
             if stepped or now - last >= NOTIFY_SECONDS:
                 last, told = now, fraction

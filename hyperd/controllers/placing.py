@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from hyperd import clock
@@ -62,9 +61,9 @@ class Places:
         return usable, "" if usable else told(faults)
 
     async def _which_are_served(self) -> frozenset[str]:
-        if time.monotonic() - self._served_at > SERVED_SECONDS:
+        if clock.elapsed() - self._served_at > SERVED_SECONDS:
             self._served = await served_nodes(self._context.store, self._seen)
-            self._served_at = time.monotonic()
+            self._served_at = clock.elapsed()
         return self._served
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
-import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
+
+from hyperd import clock
 
 _BLOCK = 64 << 10
 _POLL_SECONDS = 0.2
@@ -65,7 +66,7 @@ class _Log:
 
     @property
     def removed(self) -> bool:
-        return bool(self._missing_since) and time.monotonic() - self._missing_since > _GONE_SECONDS
+        return bool(self._missing_since) and clock.elapsed() - self._missing_since > _GONE_SECONDS
 
     def begin(self, lines: int | None) -> Iterator[bytes]:
         """What the rotated files hold of what is asked for; then ``more`` begins in the current file."""
@@ -127,7 +128,7 @@ class _Log:
         if present:
             self._seen, self._missing_since = True, 0.0
         elif self._seen and not self._missing_since:
-            self._missing_since = time.monotonic()
+            self._missing_since = clock.elapsed()
 
     def close(self) -> None:
         if self._file is not None:

@@ -57,6 +57,7 @@ _COMPRESSIONS = (
     (b"\xfd7zXZ\x00", Compression.XZ),
     (b"\x28\xb5\x2f\xfd", Compression.ZSTD),
 )
+QCOW2_MAGIC = b"QFI\xfb"
 _MARKUP = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype|html|head|body|\?xml|!--)", re.IGNORECASE)
 
 
@@ -73,7 +74,7 @@ def image_format(head: bytes) -> ImageFormat | ForeignFormat:
     """
     if not head:
         raise PermanentError("The source is an empty file, not a disk image.", key=FAILED)
-    if head.startswith(b"QFI\xfb"):
+    if head.startswith(QCOW2_MAGIC):
         return ImageFormat.QCOW2
     if head.startswith(b"KDMV"):
         return ForeignFormat.VMDK

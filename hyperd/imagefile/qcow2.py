@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hyperd.errors import PermanentError
-from hyperd.imagefile.detect import FAILED
+from hyperd.imagefile.detect import FAILED, QCOW2_MAGIC
 
-MAGIC = b"QFI\xfb"
 _HEADER = struct.Struct(">4sIQIIQIIQQIIQ")
 _V2_LENGTH = _HEADER.size
 _V3_LENGTH = 104
@@ -54,7 +53,7 @@ class OwnHeader:
 def read_own(file: BinaryIO) -> OwnHeader | None:
     """Of one of our own images, from its begin; None for what is no qcow2, or has no size."""
     head = file.read(_V2_LENGTH)
-    if len(head) < _V2_LENGTH or not head.startswith(MAGIC):
+    if len(head) < _V2_LENGTH or not head.startswith(QCOW2_MAGIC):
         return None
     _, _, backing_offset, backing_length, _, size, *_ = _HEADER.unpack(head)
     backing = None

@@ -15,9 +15,9 @@ import errno
 import logging
 import socket
 import struct
-import time
 from collections.abc import Callable
 
+from hyperd.clock import elapsed
 from hyperd.errors import TemporaryError
 from hyperd.network.dhcp_packet import Lease, answer, mac_bytes, parse
 
@@ -77,7 +77,7 @@ def _packet_socket(tap: str, mac: bytes) -> socket.socket:
 class _Port:
     """One tap that is served."""
 
-    def __init__(self, tap: str, lease: Lease, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, tap: str, lease: Lease, *, clock: Callable[[], float] = elapsed) -> None:
         self.lease = lease
         self.index = socket.if_nametoindex(tap)
         self._tap = tap

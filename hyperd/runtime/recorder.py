@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -88,7 +87,7 @@ class EventRecorder:
         ttl_seconds: float = 3600.0,
         prunes: bool = True,
         now: Callable[[], datetime] = clock.now,
-        elapsed: Callable[[], float] = time.monotonic,
+        elapsed: Callable[[], float] = clock.elapsed,
     ) -> None:
         """``kind`` is the core Event kind; ``ttl_seconds`` is how long an event outlives its last sight.
 

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from hyperd.errors import BadRequest, Invalid, RequestEntityTooLarge, UnsupportedMediaType
+from hyperd.resources.equality import same
 from hyperd.resources.kind import Kind, Object
 from hyperd.store import strategic
 from hyperd.store.interface import PatchType
@@ -201,17 +202,6 @@ def _cut(obj: Any, path: Path) -> tuple[Any, Any]:
 
 
 def _test(obj: Any, path: Path, value: Any) -> Any:
-    if not _same(_look(obj, path), value):
+    if not same(_look(obj, path), value):
         raise _refused(path, "the test failed")
     return obj
-
-
-def _same(left: Any, right: Any) -> bool:
-    """Equality of JSON, in which true is not 1."""
-    if isinstance(left, bool) or isinstance(right, bool):
-        return left is right
-    if isinstance(left, dict) and isinstance(right, dict):
-        return left.keys() == right.keys() and all(_same(left[key], right[key]) for key in left)
-    if isinstance(left, list) and isinstance(right, list):
-        return len(left) == len(right) and all(map(_same, left, right))
-    return bool(left == right)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
+from hyperd import clock
 from hyperd.controllers.jobs import Jobs
 from hyperd.errors import HyperdError
 from hyperd.hypervisor.hypervisor import Hypervisor
@@ -30,7 +30,7 @@ class Guests:
             self.forget(uid)
             return None
         known = self._known.get(uid)
-        if known is not None or time.monotonic() < self._silent.get(uid, 0.0):
+        if known is not None or clock.elapsed() < self._silent.get(uid, 0.0):
             return known
         job = self._jobs.get(uid)
         if job is None:
@@ -42,7 +42,7 @@ class Guests:
         try:
             self._known[uid] = job.outcome()
         except HyperdError:
-            self._silent[uid] = time.monotonic() + RETRY_SECONDS
+            self._silent[uid] = clock.elapsed() + RETRY_SECONDS
         return self._known.get(uid)
 
     def forget(self, uid: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
+from hyperd.resources.equality import same
 from hyperd.store.fields.sets import LEAF, MEMBER, Fields, keyed, named, valued
 from hyperd.store.fields.types import LIST, MAP, UNTYPED, Type
 
@@ -168,17 +169,6 @@ def _fields_at(type_: Type, value: Any, *, member: bool) -> Fields | None:
     if not within:
         return LEAF if member else None
     return {MEMBER: LEAF, **within} if member else within
-
-
-def same(left: Any, right: Any) -> bool:
-    """Equality of JSON, in which true is not 1."""
-    if left != right:
-        return False
-    if isinstance(left, dict):
-        return all(same(value, right[key]) for key, value in left.items())
-    if isinstance(left, list):
-        return all(map(same, left, right))
-    return isinstance(left, bool) is isinstance(right, bool)
 
 
 def with_named_fields(type_: Type, fields: Fields) -> Fields:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
 
+from hyperd.clock import elapsed
 from registry.meter import Meter
 from registry.models import Progress
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
-    now, begin = {"seconds": 0.0}, time.monotonic()
-    monkeypatch.setattr("registry.meter.monotonic", lambda: begin + now["seconds"])
+    now, begin = {"seconds": 0.0}, elapsed()
+    monkeypatch.setattr("registry.meter.clock.elapsed", lambda: begin + now["seconds"])
     return now
 
 
