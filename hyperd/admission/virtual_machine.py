@@ -67,7 +67,8 @@ async def _default_class(context: Context) -> Object | None:
         for class_ in await context.request.reader.find_all(VIRTUAL_MACHINE_CLASS):
             if meta.annotations(class_).get(DEFAULT_CLASS_ANNOTATION) == "true":
                 context.spec["virtualMachineClassName"] = class_["metadata"]["name"]
-                return class_
+                found: Object | None = class_
+                return found
         context.required(
             _CLASS_PATH,
             "there is no default VirtualMachineClass: set the name, or mark a class with the annotation "

@@ -235,10 +235,11 @@ class AddressController(Controller):
         """The machine that has this address: its owner, or one that names it."""
         meta = vmip["metadata"]
         for item in self._machines.by_index("address", f"{meta['namespace']}/{meta['name']}"):
-            return item.object()
+            found: Object = item.object()
+            return found
         for owner in meta.get("ownerReferences") or ():
             if owner.get("kind") == VIRTUAL_MACHINE.kind:
-                machine = self._machines.get(meta["namespace"], owner["name"])
+                machine: Object | None = self._machines.get(meta["namespace"], owner["name"])
                 if machine is not None and machine["metadata"]["uid"] == owner["uid"]:
                     return machine
         return None
@@ -251,7 +252,7 @@ class AddressController(Controller):
         }
         names_.add(str((vmip.get("status") or {}).get("virtualMachineName") or ""))
         for name in sorted(filter(None, names_)):
-            machine = await self._context.store.find(VIRTUAL_MACHINE, meta["namespace"], name)
+            machine: Object | None = await self._context.store.find(VIRTUAL_MACHINE, meta["namespace"], name)
             if machine is not None and (
                 machine["metadata"]["uid"] in _owner_uids(vmip) or meta["name"] in _names_of_machine(machine)
             ):

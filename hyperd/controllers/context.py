@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from hyperd.controllers.duty import Duty
 from hyperd.controllers.witness import Witness
@@ -11,7 +12,7 @@ from hyperd.hypervisor.console import ConsoleHub
 from hyperd.hypervisor.hypervisor import Hypervisor
 from hyperd.network.dhcp import DhcpServer
 from hyperd.network.host import HostNetwork
-from hyperd.resources.kind import Kind
+from hyperd.resources.kind import Kind, V
 from hyperd.runtime.informer import Informer
 from hyperd.runtime.recorder import EventRecorder
 from hyperd.settings import Settings
@@ -21,6 +22,12 @@ from hyperd.store.interface import Store
 from registry.cache import ImageCache
 from registry.client import RegistryClient
 from registry.importer import Importer
+
+
+class Informers(Protocol):
+    """Gives the informer of a kind, whose objects are of the kind's view."""
+
+    def __call__(self, kind: Kind[V], /) -> Informer[V]: ...
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,7 @@ class Context:
     """Made once for the store; marks what on the host belongs to its objects."""
     witness: Witness
     duty: Duty
-    informer: Callable[[Kind], Informer]
+    informer: Informers
     events: EventRecorder
     hypervisor: Hypervisor
     network: HostNetwork

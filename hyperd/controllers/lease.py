@@ -98,7 +98,10 @@ class LeaseController(Controller):
         if (meta.get("labels") or {}).get(names.VMIP_UID_LABEL) == uid:
             return lease
         patch = {"metadata": {"resourceVersion": meta["resourceVersion"], "labels": {names.VMIP_UID_LABEL: uid}}}
-        return (await self._context.store.patch(self.kind, "", meta["name"], PatchType.MERGE, patch)).object()
+        found: Object = (
+            await self._context.store.patch(self.kind, "", meta["name"], PatchType.MERGE, patch)
+        ).object()
+        return found
 
     async def _fresh(self, ref: Mapping[str, str]) -> Object | None:
         """What the informer does not show may be newer than the informer."""

@@ -88,7 +88,8 @@ class NodeController(Controller):
 
     async def _ensure(self) -> Object | None:
         try:
-            return (await self._context.store.get(NODE, "", self.key.name)).object()
+            found: Object | None = (await self._context.store.get(NODE, "", self.key.name)).object()
+            return found
         except NotFound:
             if not self._registers:
                 return None
@@ -102,9 +103,11 @@ class NodeController(Controller):
             "spec": {},
         }
         try:
-            return (await self._context.store.create(NODE, "", body)).object()
+            item = await self._context.store.create(NODE, "", body)
         except AlreadyExists:
-            return (await self._context.store.get(NODE, "", self.key.name)).object()
+            item = await self._context.store.get(NODE, "", self.key.name)
+        made: Object = item.object()
+        return made
 
     async def _label(self, node: Object, facts: HostFacts) -> Object:
         wanted: dict[str, str | None] = {names.KVM_ENABLED_LABEL: "true" if facts.kvm_usable else None}
@@ -119,7 +122,8 @@ class NodeController(Controller):
             return node
         patch = {"metadata": {"labels": changed}}
         item = await self._context.store.patch(NODE, "", self.key.name, PatchType.MERGE, patch)
-        return item.object()
+        found: Object = item.object()
+        return found
 
     def _ready(self, node: Object) -> None:
         hypervisor = self._context.hypervisor

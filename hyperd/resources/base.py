@@ -70,7 +70,8 @@ class OwnerReference(Section):
     kind: str = ""
     name: str = ""
     uid: str = ""
-    controller: bool = False
+    controller: bool | None = None
+    block_owner_deletion: bool | None = None
 
 
 class Metadata(Section):

@@ -10,13 +10,20 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic
+
+from typing_extensions import TypeVar
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
 Object = dict[str, Any]
 """An API object as JSON: pruned and defaulted, never a dump of a model."""
+AnyObject = Mapping[str, Any]
+"""Any object to be read: an ``Object`` or a typed view of a kind."""
+V_co = TypeVar("V_co", bound=AnyObject, covariant=True, default=Any)
+"""The view of a kind (``resources.views``); of a kind that is not known, anything."""
+V = TypeVar("V", bound=AnyObject)
 
 
 @dataclass(frozen=True)
@@ -53,9 +60,10 @@ class Rule:
 
 
 @dataclass(frozen=True, eq=False)
-class Kind:
+class Kind(Generic[V_co]):
     """One kind of the API. ``model`` is None for core kinds, whose content is kept as it comes.
 
+    ``V_co`` is its objects' view, for mypy alone: a store and an informer of the kind give such objects.
     There is one object a kind: it is compared and hashed by identity, which every lookup of the store relies on.
     """
 
@@ -165,7 +173,7 @@ class Registry:
         self._more: dict[tuple[str, str], list[ServedVersion]] = {}
         self._served: dict[tuple[str, str, str], Kind] = {}
 
-    def add(self, kind: Kind) -> Kind:
+    def add(self, kind: Kind[V]) -> Kind[V]:
         """Register ``kind``; returns it, so that a module can write ``X = KINDS.add(Kind(...))``."""
         self._by_resource[kind.group, kind.plural] = kind
         self._by_kind[kind.group, kind.kind] = kind

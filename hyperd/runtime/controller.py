@@ -16,7 +16,7 @@ from typing import ClassVar
 
 from hyperd.background import Background, told_to_end
 from hyperd.errors import Conflict, HyperdError, PermanentError, TemporaryError
-from hyperd.resources.kind import Kind
+from hyperd.resources.kind import Kind, V
 from hyperd.resources.meta import Key
 from hyperd.runtime.informer import Informer
 from hyperd.runtime.status import RACE
@@ -257,7 +257,7 @@ class Manager:
         self._background = Background()
         self._started = False
 
-    def informer(self, kind: Kind) -> Informer:
+    def informer(self, kind: Kind[V]) -> Informer[V]:
         """The informer of ``kind``, the same one for everybody. New kinds only before ``start``."""
         found = self._informers.get(kind)
         if found is None:

@@ -11,16 +11,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Generic
 
 from hyperd.backoff import backoff
 from hyperd.errors import Expired
-from hyperd.resources.kind import Kind, Object
+from hyperd.resources.kind import AnyObject, Kind, V_co
 from hyperd.store.interface import EventType, Item, Store
 
 Handler = Callable[[EventType, Item | None, Item | None], None]
 """Gets (type, old, new): old is None on ADDED, new is None on DELETED. Must not block; it enqueues keys."""
 
-IndexFunction = Callable[[Object], Iterable[str]]
+IndexFunction = Callable[[Any], Iterable[str]]
 """The values under which an object is to be found."""
 
 ItemKey = tuple[str, str]
@@ -34,13 +35,13 @@ _LASTING_SECONDS = 1.0
 """A watch that ends sooner did not do its work."""
 
 
-class Informer:
+class Informer(Generic[V_co]):
     """A live copy of one kind (of one namespace, or of all with None)."""
 
     def __init__(
         self,
         store: Store,
-        kind: Kind,
+        kind: Kind[V_co],
         *,
         namespace: str | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -51,30 +52,30 @@ class Informer:
         self._store = store
         self._namespace = namespace
         self._sleep = sleep
-        self._items: dict[ItemKey, Item] = {}
+        self._items: dict[ItemKey, Item[V_co]] = {}
         self._handlers: list[Handler] = []
         self._indexes: dict[str, IndexFunction] = {}
-        self._found: dict[str, dict[str, dict[ItemKey, Item]]] = {}
+        self._found: dict[str, dict[str, dict[ItemKey, Item[V_co]]]] = {}
         self._values: dict[ItemKey, dict[str, tuple[str, ...]]] = {}
         self._resource_version = ""
         self._watching_since: float | None = None
 
     # Reading
 
-    def get(self, namespace: str, name: str) -> Object | None:
+    def get(self, namespace: str, name: str) -> V_co | None:
         """A fresh copy of the object, or None."""
         item = self._items.get((namespace, name))
         return None if item is None else item.object()
 
-    def item(self, namespace: str, name: str) -> Item | None:
+    def item(self, namespace: str, name: str) -> Item[V_co] | None:
         """The encoded object, or None."""
         return self._items.get((namespace, name))
 
-    def items(self) -> Sequence[Item]:
+    def items(self) -> Sequence[Item[V_co]]:
         """All objects, in no order."""
         return list(self._items.values())
 
-    def by_index(self, name: str, value: str) -> Sequence[Item]:
+    def by_index(self, name: str, value: str) -> Sequence[Item[V_co]]:
         """The objects whose index function ``name`` gave ``value``. Raises KeyError for an unknown index."""
         return list(self._found[name].get(value, {}).values())
 
@@ -185,7 +186,7 @@ class Informer:
             for name in self._indexes:
                 self._index_one(name, key, item, obj)
 
-    def _index_one(self, name: str, key: ItemKey, item: Item, obj: Object) -> None:
+    def _index_one(self, name: str, key: ItemKey, item: Item[V_co], obj: AnyObject) -> None:
         try:
             values = tuple(self._indexes[name](obj))
         except Exception:  # noqa: BLE001  border: one object that an index cannot read must not end the feed of all

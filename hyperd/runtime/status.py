@@ -7,7 +7,7 @@ the newer object, never forced over it.
 from __future__ import annotations
 
 from hyperd.errors import Conflict, NotFound, TemporaryError
-from hyperd.resources.kind import Kind, Object
+from hyperd.resources.kind import AnyObject, Kind, V
 from hyperd.store.interface import PatchType, Store
 
 RACE = "Conflict"
@@ -15,7 +15,7 @@ RACE = "Conflict"
 RACE_DELAY_SECONDS = 0.02
 
 
-def _lost(kind: Kind, obj: Object) -> TemporaryError:
+def _lost(kind: Kind, obj: AnyObject) -> TemporaryError:
     meta = obj["metadata"]
     where = f"{meta['namespace']}/{meta['name']}" if meta.get("namespace") else meta["name"]
     return TemporaryError(
@@ -25,7 +25,7 @@ def _lost(kind: Kind, obj: Object) -> TemporaryError:
     )
 
 
-async def update_status(store: Store, kind: Kind, before: Object, after: Object) -> Object:
+async def update_status(store: Store, kind: Kind[V], before: V, after: V) -> V:
     """Write ``after['status']`` if it differs from ``before``'s; returns the object as it is stored now.
 
     Raises TemporaryError when the object changed since ``before`` was read. An object that is gone has no
@@ -44,7 +44,7 @@ async def update_status(store: Store, kind: Kind, before: Object, after: Object)
     return item.object()
 
 
-async def make_sure(store: Store, kind: Kind, obj: Object) -> None:
+async def make_sure(store: Store, kind: Kind, obj: AnyObject) -> None:
     """Where no write proves it: the store itself has ``obj`` as it was seen. Raises TemporaryError if not."""
     meta = obj["metadata"]
     try:
@@ -55,7 +55,7 @@ async def make_sure(store: Store, kind: Kind, obj: Object) -> None:
         raise _lost(kind, obj)
 
 
-async def add_finalizer(store: Store, kind: Kind, obj: Object) -> Object:
+async def add_finalizer(store: Store, kind: Kind[V], obj: V) -> V:
     """Make sure that ``obj`` has its kind's finalizer; returns the object as it is stored now.
 
     An object that is being deleted gets no new finalizer and is returned as it is.
@@ -67,7 +67,7 @@ async def add_finalizer(store: Store, kind: Kind, obj: Object) -> Object:
     return await _set_finalizers(store, kind, obj, [*present, kind.finalizer])
 
 
-async def remove_finalizer(store: Store, kind: Kind, obj: Object) -> Object | None:
+async def remove_finalizer(store: Store, kind: Kind[V], obj: V) -> V | None:
     """Make sure that ``obj`` has not its kind's finalizer; None if the object was gone already.
 
     Removing the last one of an object that is being deleted deletes it; its last state comes back.
@@ -81,7 +81,7 @@ async def remove_finalizer(store: Store, kind: Kind, obj: Object) -> Object | No
         return None
 
 
-async def _set_finalizers(store: Store, kind: Kind, obj: Object, finalizers: list[str]) -> Object:
+async def _set_finalizers(store: Store, kind: Kind[V], obj: V, finalizers: list[str]) -> V:
     meta = obj["metadata"]
     patch = {"metadata": {"finalizers": finalizers, "resourceVersion": meta["resourceVersion"]}}
     try:

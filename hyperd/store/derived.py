@@ -14,7 +14,7 @@ from typing import Any, Final, NoReturn
 import orjson
 
 from hyperd.errors import MethodNotAllowed
-from hyperd.resources.kind import Kind, Object, Registry
+from hyperd.resources.kind import Kind, Object, Registry, V
 from hyperd.resources.names import GROUP, SYSTEM_NAMESPACE
 from hyperd.resources.storage_class import PROVISIONER
 from hyperd.store.interface import EVERYTHING, EventType, Item, Listing, Selector, Store, Watch, WatchEvent
@@ -47,11 +47,11 @@ class DerivedStore:
                 return made
         raise not_found(self._kind, name)
 
-    async def find(self, kind: Kind, namespace: str, name: str) -> Object | None:
+    async def find(self, kind: Kind[V], namespace: str, name: str) -> V | None:
         found = (made for made in await self._all(namespace or None) if made.name == name)
         return next((made.object() for made in found), None)
 
-    async def find_all(self, kind: Kind, namespace: str | None = None) -> Sequence[Object]:
+    async def find_all(self, kind: Kind[V], namespace: str | None = None) -> Sequence[V]:
         return [made.object() for made in await self._all(namespace)]
 
     async def list(

@@ -16,7 +16,7 @@ from typing import Any
 from hyperd.background import end_all
 from hyperd.errors import AlreadyExists, BadRequest, Cause, Forbidden
 from hyperd.offload import Offload, is_large
-from hyperd.resources.kind import Kind, Object, Registry
+from hyperd.resources.kind import Kind, Object, Registry, V
 from hyperd.resources.scale import SCALE, SUBRESOURCE
 from hyperd.resources.structural import check_metadata, invalid
 from hyperd.settings import StoreSettings
@@ -200,11 +200,11 @@ class EmbeddedStore:
             timeout=timeout,
         )
 
-    async def find(self, kind: Kind, namespace: str, name: str) -> Object | None:
+    async def find(self, kind: Kind[V], namespace: str, name: str) -> V | None:
         item = self._memory.get(kind, namespace, name)
         return None if item is None else item.object()
 
-    async def find_all(self, kind: Kind, namespace: str | None = None) -> Sequence[Object]:
+    async def find_all(self, kind: Kind[V], namespace: str | None = None) -> Sequence[V]:
         return [item.object() for item in self._memory.table(kind).walk(namespace)]
 
     # Writing

@@ -14,12 +14,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Generic, Literal, Protocol
 
 import orjson
 
 from hyperd.errors import Cause
-from hyperd.resources.kind import Kind, Object
+from hyperd.resources.kind import AnyObject, Kind, Object, V, V_co
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class User:
 SYSTEM = User("system:hyperd", ("system:masters",))
 
 
-class Item:
+class Item(Generic[V_co]):
     """One stored object, encoded. ``object()`` parses afresh: the caller owns what it gets."""
 
     __slots__ = ("name", "namespace", "raw", "resource_version", "uid")
@@ -50,11 +50,13 @@ class Item:
         self.uid = uid
         self.resource_version = resource_version
 
-    def object(self) -> Object:
-        return cast(Object, orjson.loads(self.raw))
+    def object(self) -> V_co:
+        """The object as its kind's view; the store has judged what it holds by the kind's schema."""
+        found: V_co = orjson.loads(self.raw)
+        return found
 
     @classmethod
-    def of(cls, obj: Object) -> Item:
+    def of(cls, obj: AnyObject) -> Item[V_co]:
         """Encode an object that has its metadata."""
         meta = obj["metadata"]
         return cls(
@@ -152,10 +154,10 @@ EVERYTHING = Selector()
 
 
 @dataclass(frozen=True)
-class Listing:
+class Listing(Generic[V_co]):
     """A consistent list at ``resource_version``; ``continue_token`` is empty on the last page."""
 
-    items: Sequence[Item]
+    items: Sequence[Item[V_co]]
     resource_version: str
     continue_token: str = ""
     remaining: int | None = None
@@ -211,10 +213,10 @@ class Preconditions:
 class Reader(Protocol):
     """The reading half, which admission rules get."""
 
-    async def find(self, kind: Kind, namespace: str, name: str) -> Object | None:
+    async def find(self, kind: Kind[V], namespace: str, name: str) -> V | None:
         """The object, or None."""
 
-    async def find_all(self, kind: Kind, namespace: str | None = None) -> Sequence[Object]:
+    async def find_all(self, kind: Kind[V], namespace: str | None = None) -> Sequence[V]:
         """All objects, of one namespace or of all (None)."""
 
 
@@ -266,12 +268,12 @@ class Store(Reader, Protocol):
     An unchanged write keeps the resourceVersion and wakes no watcher.
     """
 
-    async def get(self, kind: Kind, namespace: str, name: str, *, subresource: str = "") -> Item:
+    async def get(self, kind: Kind[V], namespace: str, name: str, *, subresource: str = "") -> Item[V]:
         """The object; its Scale for ``subresource`` scale, which takes and gives Scales on writes too."""
 
     async def list(
         self,
-        kind: Kind,
+        kind: Kind[V],
         namespace: str | None = None,
         *,
         selector: Selector = EVERYTHING,
@@ -279,7 +281,7 @@ class Store(Reader, Protocol):
         continue_token: str = "",
         resource_version: str = "",
         match: str = "",
-    ) -> Listing:
+    ) -> Listing[V]:
         """``namespace`` None lists all. Raises Expired for a continue token below the floor."""
 
     def watch(
@@ -299,23 +301,23 @@ class Store(Reader, Protocol):
         ``resource_version`` is below the floor, and from the iterator when the watcher's queue overflowed.
         """
 
-    async def create(self, kind: Kind, namespace: str, obj: Object, *, write: Write = BY_SYSTEM) -> Item: ...
+    async def create(self, kind: Kind[V], namespace: str, obj: Object, *, write: Write = BY_SYSTEM) -> Item[V]: ...
 
     async def update(
         self,
-        kind: Kind,
+        kind: Kind[V],
         namespace: str,
         name: str,
         obj: Object,
         *,
         subresource: str = "",
         write: Write = BY_SYSTEM,
-    ) -> Item:
+    ) -> Item[V]:
         """Replace; compare-and-set when ``obj`` carries a resourceVersion (our own kinds must, 422 else)."""
 
     async def patch(
         self,
-        kind: Kind,
+        kind: Kind[V],
         namespace: str,
         name: str,
         patch_type: PatchType,
@@ -324,12 +326,12 @@ class Store(Reader, Protocol):
         subresource: str = "",
         force: bool = False,
         write: Write = BY_SYSTEM,
-    ) -> Item:
+    ) -> Item[V]:
         """Change as ``patch`` says; ``force`` is for APPLY."""
 
     async def apply(
         self,
-        kind: Kind,
+        kind: Kind[V],
         namespace: str,
         name: str,
         config: Any,
@@ -337,7 +339,7 @@ class Store(Reader, Protocol):
         subresource: str = "",
         force: bool = False,
         write: Write = BY_SYSTEM,
-    ) -> tuple[Item, bool]:
+    ) -> tuple[Item[V], bool]:
         """Server-side apply for ``write.field_manager``: the object, and whether it was created.
 
         Raises Conflict, with one cause a field, where others set a field otherwise and ``force`` is not given.
@@ -345,12 +347,12 @@ class Store(Reader, Protocol):
 
     async def delete(
         self,
-        kind: Kind,
+        kind: Kind[V],
         namespace: str,
         name: str,
         *,
         preconditions: Preconditions = Preconditions(),
         propagation: Propagation = Propagation.BACKGROUND,
         write: Write = BY_SYSTEM,
-    ) -> tuple[Item, bool]:
+    ) -> tuple[Item[V], bool]:
         """The object's last state, and whether it is gone (False: finalizers hold it)."""

@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from hyperd.errors import BadRequest, HyperdError, InternalError, NotFound
-from hyperd.resources.kind import Kind, Object
+from hyperd.resources.kind import Kind, Object, V
 from hyperd.resources.scale import SCALE, SUBRESOURCE
 from hyperd.store.interface import (
     BY_SYSTEM,
@@ -182,16 +182,17 @@ class KubernetesStore:
             self._watchers -= 1
             await watch.close()
 
-    async def find(self, kind: Kind, namespace: str, name: str) -> Object | None:
+    async def find(self, kind: Kind[V], namespace: str, name: str) -> V | None:
         if not can_be_segment(name) or (kind.namespaced and not can_be_segment(namespace)):
             # Whatever names it (a spec, perhaps), nothing is called so.
             return None
         try:
-            return (await self.get(kind, namespace, name)).object()
+            found: V = (await self.get(kind, namespace, name)).object()
         except NotFound:
             return None
+        return found
 
-    async def find_all(self, kind: Kind, namespace: str | None = None) -> Sequence[Object]:
+    async def find_all(self, kind: Kind[V], namespace: str | None = None) -> Sequence[V]:
         return [item.object() for item in (await self.list(kind, namespace)).items]
 
     # Writing

@@ -13,7 +13,7 @@ from typing import Any
 
 from hyperd.errors import Conflict
 from hyperd.offload import Offload
-from hyperd.resources.kind import Kind, Object, Registry, ServedVersion
+from hyperd.resources.kind import Kind, Object, Registry, ServedVersion, V
 from hyperd.store.beside import Beside
 from hyperd.store.interface import (
     BY_SYSTEM,
@@ -55,7 +55,7 @@ class ServedStore:
     def _out(self, item: Item) -> Item:
         return Item.of(self._converted(item.object()))
 
-    def _converted(self, stored: Object) -> Object:
+    def _converted(self, stored: Object) -> Any:
         return {**self._served.from_storage(stored), "apiVersion": self._served.kind.api_version}
 
     def _in(self, obj: Object) -> Object:
@@ -80,11 +80,12 @@ class ServedStore:
     async def get(self, kind: Kind, namespace: str, name: str, *, subresource: str = "") -> Item:
         return self._out(await self._store.get(self._stored, namespace, name, subresource=subresource))
 
-    async def find(self, kind: Kind, namespace: str, name: str) -> Object | None:
+    async def find(self, kind: Kind[V], namespace: str, name: str) -> V | None:
         found = await self._store.find(self._stored, namespace, name)
-        return None if found is None else self._converted(found)
+        converted: V | None = None if found is None else self._converted(found)
+        return converted
 
-    async def find_all(self, kind: Kind, namespace: str | None = None) -> Sequence[Object]:
+    async def find_all(self, kind: Kind[V], namespace: str | None = None) -> Sequence[V]:
         return [self._converted(obj) for obj in await self._store.find_all(self._stored, namespace)]
 
     async def list(

@@ -91,7 +91,8 @@ class World:
         item = await self.store.create(kind, namespace, obj)
         if status is not None:
             await self.set_status(plural, namespace, obj["metadata"]["name"], status, group=group)
-        return item.object()
+        found: Object = item.object()
+        return found
 
     async def set_status(
         self, plural: str, namespace: str, name: str, status: Object, *, group: str = GROUP

@@ -178,7 +178,8 @@ class Resolver:
     def _owned_address(self, machine: Object) -> Object | None:
         for item in self._addresses.by_index(OWNER_INDEX, machine["metadata"]["uid"]):
             if item.namespace == machine["metadata"]["namespace"]:
-                return item.object()
+                found: Object | None = item.object()
+                return found
         return None
 
     async def _make_address(self, machine: Object) -> str:

@@ -65,7 +65,8 @@ class Home:
         if "status" in obj:
             body = {**item.object(), "status": obj["status"]}
             item = await self.system.update(kind, namespace, item.name, body, subresource="status")
-        return item.object()
+        found: Object = item.object()
+        return found
 
     async def create(self, obj: Object, *, dry_run: bool = False) -> Outcome:
         kind, namespace = kind_of(obj), obj["metadata"].get("namespace", "")

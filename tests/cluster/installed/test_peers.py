@@ -49,7 +49,8 @@ async def elsewhere(machine: Object, beta: Server, admin_store: KubernetesStore)
     machine["status"]["nodeName"] = beta.node
     name = machine["metadata"]["name"]
     item = await admin_store.update(VIRTUAL_MACHINE, NAMESPACE, name, machine, subresource="status")
-    return item.object()
+    found: Object = item.object()
+    return found
 
 
 @asynccontextmanager

@@ -191,7 +191,8 @@ async def changed(store: Store, kind: Kind, namespace: str, name: str, holds: Ca
     async with asyncio.timeout(30), store.watch(kind, namespace or None) as events:
         async for event in events:
             if event.item.name == name and event.type is not EventType.DELETED and holds(event.item.object()):
-                return event.item.object()
+                found: Object = event.item.object()
+                return found
     raise AssertionError("the watch ended")
 
 

@@ -29,7 +29,8 @@ def by(manager: str, *, dry_run: bool = False) -> Write:
 async def apply(store: Store, config: Object, manager: str = "me", *, force: bool = False) -> Object:
     name = config["metadata"]["name"]
     item, _ = await store.apply(WIDGETS, "default", name, config, force=force, write=by(manager))
-    return item.object()
+    found: Object = item.object()
+    return found
 
 
 def owners(obj: Object) -> dict[tuple[str, str, str], Any]:

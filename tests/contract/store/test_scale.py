@@ -16,11 +16,13 @@ WHERE = (CROWDS, "default", "c")
 
 async def crowd(store: Store, **spec: Any) -> Object:
     obj = {"metadata": {"name": "c"}, "spec": spec}
-    return (await store.create(CROWDS, "default", obj, write=Write(field_manager="maker"))).object()
+    found: Object = (await store.create(CROWDS, "default", obj, write=Write(field_manager="maker"))).object()
+    return found
 
 
 async def scale(store: Store) -> Object:
-    return (await store.get(*WHERE, subresource="scale")).object()
+    found: Object = (await store.get(*WHERE, subresource="scale")).object()
+    return found
 
 
 def owners(obj: Object) -> set[tuple[str, str, bool]]:

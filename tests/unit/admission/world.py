@@ -6,6 +6,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
+from typing import Any
 
 from hyperd.admission import Policy, review
 from hyperd.resources.all import KINDS
@@ -26,13 +27,13 @@ class World:
     policy: Policy = POLICY
     user: User = ALICE
 
-    async def find(self, kind: Kind, namespace: str, name: str) -> Object | None:
+    async def find(self, kind: Kind, namespace: str, name: str) -> Any:
         for obj in await self.find_all(kind, namespace):
             if obj["metadata"]["name"] == name:
                 return obj
         return None
 
-    async def find_all(self, kind: Kind, namespace: str | None = None) -> Sequence[Object]:
+    async def find_all(self, kind: Kind, namespace: str | None = None) -> Sequence[Any]:
         return [
             copy.deepcopy(obj)
             for obj in self.objects

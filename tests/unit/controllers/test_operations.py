@@ -93,7 +93,8 @@ class Desk:
                     return after
 
     async def _get(self, name: str) -> Object:
-        return (await self.store.get(VIRTUAL_MACHINE_OPERATION, "default", name)).object()
+        found: Object = (await self.store.get(VIRTUAL_MACHINE_OPERATION, "default", name)).object()
+        return found
 
 
 @asynccontextmanager

@@ -38,7 +38,7 @@ async def settled(store: EmbeddedStore, kind: Kind, obj: Object) -> Object:
         await manager.start()
         try:
             async for event in watch:
-                found = event.item.object()
+                found: Object = event.item.object()
                 if "status" in found:
                     return found
         finally:

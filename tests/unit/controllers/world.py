@@ -132,7 +132,8 @@ class World:
             while True:
                 item = await self.store.find(kind, "default", name)
                 if item is not None and holds(item):
-                    return item
+                    found: Object = item
+                    return found
                 await asyncio.sleep(0.02)
 
     async def gone(self, kind: Kind = VIRTUAL_MACHINE) -> None:

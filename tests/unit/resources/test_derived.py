@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hyperd.resources import crd
+from hyperd.resources import crd, view_source
 from hyperd.resources.all import KINDS
 from hyperd.resources.derived import ROOT, Derived
 from hyperd.resources.index import INDEX
@@ -21,6 +21,10 @@ OURS = [kind for kind in KINDS if not kind.core]
 
 def test_manifests_and_index_are_current() -> None:
     assert crd.derived().stale() == []
+
+
+def test_views_are_what_the_models_say() -> None:
+    assert view_source.derived().stale() == []
 
 
 def test_the_index_has_every_kind() -> None:

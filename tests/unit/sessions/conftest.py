@@ -119,7 +119,8 @@ class Lab:
             "status": {"phase": phase}
         }
         item = await self.store.update(VIRTUAL_MACHINE, "default", meta["name"], changed, subresource="status")
-        return item.object()
+        found: Object = item.object()
+        return found
 
     async def serial(self, vm: Object) -> Serial:
         serial = Serial(self.settings.console_dir / vm["metadata"]["uid"])

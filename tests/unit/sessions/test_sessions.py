@@ -41,7 +41,8 @@ async def closed(socket: Socket) -> tuple[int, str]:
 
 async def lease(lab: Lab, vm: Object, kind: SessionKind = SessionKind.CONSOLE) -> Object | None:
     try:
-        return (await lab.store.get(LEASE, "default", lease_name(kind, vm))).object()
+        found: Object | None = (await lab.store.get(LEASE, "default", lease_name(kind, vm))).object()
+        return found
     except NotFound:
         return None
 

@@ -220,7 +220,8 @@ class StoreModel(RuleBasedStateMachine):
     # Helpers
 
     def get(self, name: str) -> Object:
-        return self.run(self.store.get(WIDGETS, "default", name)).object()
+        found: Object = self.run(self.store.get(WIDGETS, "default", name)).object()
+        return found
 
     def newer(self, version: str) -> str:
         assert int(version) > self.highest

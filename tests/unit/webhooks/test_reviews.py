@@ -100,7 +100,7 @@ def patch_of(answer: Object) -> list[Any]:
 class Strict(World):
     """A store in which nothing can be asked for without a name."""
 
-    async def find(self, kind: Kind, namespace: str, name: str) -> Object | None:
+    async def find(self, kind: Kind, namespace: str, name: str) -> Any:
         assert name
         return await super().find(kind, namespace, name)
 

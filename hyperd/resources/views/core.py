@@ -1,0 +1,311 @@
+"""Views of what ``hyperd.resources.core_schemas`` declares.
+
+Written by ``python -m hyperd.resources.view_source``; for type checking only.
+"""
+
+from __future__ import annotations
+
+from typing import NotRequired, TypedDict
+
+from hyperd.resources.views.base import Resource
+
+
+class NamespaceSpec(TypedDict):
+    finalizers: NotRequired[list[str]]
+
+
+class NamespaceStatusConditionsItem(TypedDict):
+    type: NotRequired[str]
+    status: NotRequired[str]
+    reason: NotRequired[str]
+    message: NotRequired[str]
+    lastTransitionTime: NotRequired[str]
+    lastHeartbeatTime: NotRequired[str]
+    observedGeneration: NotRequired[int]
+
+
+class NamespaceStatus(TypedDict):
+    phase: NotRequired[str]
+    conditions: NotRequired[list[NamespaceStatusConditionsItem]]
+
+
+class Namespace(Resource):
+    spec: NotRequired[NamespaceSpec]
+    status: NotRequired[NamespaceStatus]
+
+
+class Secret(Resource):
+    type: NotRequired[str]
+    data: NotRequired[dict[str, str]]
+    stringData: NotRequired[dict[str, str]]
+    immutable: NotRequired[bool]
+
+
+class ConfigMap(Resource):
+    data: NotRequired[dict[str, str]]
+    binaryData: NotRequired[dict[str, str]]
+    immutable: NotRequired[bool]
+
+
+class EventInvolvedObject(TypedDict):
+    apiVersion: NotRequired[str]
+    kind: NotRequired[str]
+    namespace: NotRequired[str]
+    name: NotRequired[str]
+    uid: NotRequired[str]
+    resourceVersion: NotRequired[str]
+    fieldPath: NotRequired[str]
+
+
+class EventRelated(TypedDict):
+    apiVersion: NotRequired[str]
+    kind: NotRequired[str]
+    namespace: NotRequired[str]
+    name: NotRequired[str]
+    uid: NotRequired[str]
+    resourceVersion: NotRequired[str]
+    fieldPath: NotRequired[str]
+
+
+class EventSource(TypedDict):
+    component: NotRequired[str]
+    host: NotRequired[str]
+
+
+class EventSeries(TypedDict):
+    count: NotRequired[int]
+    lastObservedTime: NotRequired[str]
+
+
+class Event(Resource):
+    involvedObject: NotRequired[EventInvolvedObject]
+    related: NotRequired[EventRelated]
+    reason: NotRequired[str]
+    message: NotRequired[str]
+    type: NotRequired[str]
+    count: NotRequired[int]
+    firstTimestamp: NotRequired[str]
+    lastTimestamp: NotRequired[str]
+    eventTime: NotRequired[str]
+    action: NotRequired[str]
+    reportingComponent: NotRequired[str]
+    reportingInstance: NotRequired[str]
+    source: NotRequired[EventSource]
+    series: NotRequired[EventSeries]
+
+
+class NodeSpecTaintsItem(TypedDict):
+    key: NotRequired[str]
+    value: NotRequired[str]
+    effect: NotRequired[str]
+    timeAdded: NotRequired[str]
+
+
+class NodeSpec(TypedDict):
+    unschedulable: NotRequired[bool]
+    podCIDR: NotRequired[str]
+    podCIDRs: NotRequired[list[str]]
+    providerID: NotRequired[str]
+    taints: NotRequired[list[NodeSpecTaintsItem]]
+
+
+class NodeStatusConditionsItem(TypedDict):
+    type: NotRequired[str]
+    status: NotRequired[str]
+    reason: NotRequired[str]
+    message: NotRequired[str]
+    lastTransitionTime: NotRequired[str]
+    lastHeartbeatTime: NotRequired[str]
+    observedGeneration: NotRequired[int]
+
+
+class NodeStatusAddressesItem(TypedDict):
+    type: NotRequired[str]
+    address: NotRequired[str]
+
+
+class NodeStatusNodeInfo(TypedDict):
+    machineID: NotRequired[str]
+    systemUUID: NotRequired[str]
+    bootID: NotRequired[str]
+    kernelVersion: NotRequired[str]
+    osImage: NotRequired[str]
+    containerRuntimeVersion: NotRequired[str]
+    kubeletVersion: NotRequired[str]
+    operatingSystem: NotRequired[str]
+    architecture: NotRequired[str]
+
+
+class NodeStatus(TypedDict):
+    capacity: NotRequired[dict[str, str | int]]
+    allocatable: NotRequired[dict[str, str | int]]
+    conditions: NotRequired[list[NodeStatusConditionsItem]]
+    addresses: NotRequired[list[NodeStatusAddressesItem]]
+    nodeInfo: NotRequired[NodeStatusNodeInfo]
+
+
+class Node(Resource):
+    spec: NotRequired[NodeSpec]
+    status: NotRequired[NodeStatus]
+
+
+class LeaseSpec(TypedDict):
+    holderIdentity: NotRequired[str]
+    leaseDurationSeconds: NotRequired[int]
+    acquireTime: NotRequired[str]
+    renewTime: NotRequired[str]
+    leaseTransitions: NotRequired[int]
+    preferredHolder: NotRequired[str]
+    strategy: NotRequired[str]
+
+
+class Lease(Resource):
+    spec: NotRequired[LeaseSpec]
+
+
+class StorageClassAllowedTopologiesItemMatchLabelExpressionsItem(TypedDict):
+    key: NotRequired[str]
+    values: NotRequired[list[str]]
+
+
+class StorageClassAllowedTopologiesItem(TypedDict):
+    matchLabelExpressions: NotRequired[list[StorageClassAllowedTopologiesItemMatchLabelExpressionsItem]]
+
+
+class StorageClass(Resource):
+    provisioner: NotRequired[str]
+    parameters: NotRequired[dict[str, str]]
+    reclaimPolicy: NotRequired[str]
+    mountOptions: NotRequired[list[str]]
+    allowVolumeExpansion: NotRequired[bool]
+    volumeBindingMode: NotRequired[str]
+    allowedTopologies: NotRequired[list[StorageClassAllowedTopologiesItem]]
+
+
+class ServiceSpecPortsItem(TypedDict):
+    name: NotRequired[str]
+    port: NotRequired[int]
+    protocol: NotRequired[str]
+    targetPort: NotRequired[str | int]
+    nodePort: NotRequired[int]
+    appProtocol: NotRequired[str]
+
+
+class ServiceSpecSessionAffinityConfigClientIP(TypedDict):
+    timeoutSeconds: NotRequired[int]
+
+
+class ServiceSpecSessionAffinityConfig(TypedDict):
+    clientIP: NotRequired[ServiceSpecSessionAffinityConfigClientIP]
+
+
+class ServiceSpec(TypedDict):
+    type: NotRequired[str]
+    clusterIP: NotRequired[str]
+    clusterIPs: NotRequired[list[str]]
+    ipFamilies: NotRequired[list[str]]
+    ipFamilyPolicy: NotRequired[str]
+    externalIPs: NotRequired[list[str]]
+    externalName: NotRequired[str]
+    externalTrafficPolicy: NotRequired[str]
+    internalTrafficPolicy: NotRequired[str]
+    trafficDistribution: NotRequired[str]
+    selector: NotRequired[dict[str, str]]
+    ports: NotRequired[list[ServiceSpecPortsItem]]
+    publishNotReadyAddresses: NotRequired[bool]
+    sessionAffinity: NotRequired[str]
+    sessionAffinityConfig: NotRequired[ServiceSpecSessionAffinityConfig]
+    allocateLoadBalancerNodePorts: NotRequired[bool]
+    healthCheckNodePort: NotRequired[int]
+    loadBalancerClass: NotRequired[str]
+    loadBalancerIP: NotRequired[str]
+    loadBalancerSourceRanges: NotRequired[list[str]]
+
+
+class ServiceStatusConditionsItem(TypedDict):
+    type: NotRequired[str]
+    status: NotRequired[str]
+    reason: NotRequired[str]
+    message: NotRequired[str]
+    lastTransitionTime: NotRequired[str]
+    lastHeartbeatTime: NotRequired[str]
+    observedGeneration: NotRequired[int]
+
+
+class ServiceStatusLoadBalancer(TypedDict):
+    ingress: NotRequired[list[object]]
+
+
+class ServiceStatus(TypedDict):
+    conditions: NotRequired[list[ServiceStatusConditionsItem]]
+    loadBalancer: NotRequired[ServiceStatusLoadBalancer]
+
+
+class Service(Resource):
+    spec: NotRequired[ServiceSpec]
+    status: NotRequired[ServiceStatus]
+
+
+class ResourceQuotaSpecScopeSelectorMatchExpressionsItem(TypedDict):
+    scopeName: NotRequired[str]
+    operator: NotRequired[str]
+    values: NotRequired[list[str]]
+
+
+class ResourceQuotaSpecScopeSelector(TypedDict):
+    matchExpressions: NotRequired[list[ResourceQuotaSpecScopeSelectorMatchExpressionsItem]]
+
+
+class ResourceQuotaSpec(TypedDict):
+    hard: NotRequired[dict[str, str | int]]
+    scopes: NotRequired[list[str]]
+    scopeSelector: NotRequired[ResourceQuotaSpecScopeSelector]
+
+
+class ResourceQuotaStatus(TypedDict):
+    hard: NotRequired[dict[str, str | int]]
+    used: NotRequired[dict[str, str | int]]
+
+
+class ResourceQuota(Resource):
+    spec: NotRequired[ResourceQuotaSpec]
+    status: NotRequired[ResourceQuotaStatus]
+
+
+class PodSpec(TypedDict):
+    pass
+
+
+class PodStatus(TypedDict):
+    pass
+
+
+class Pod(Resource):
+    spec: NotRequired[PodSpec]
+    status: NotRequired[PodStatus]
+
+
+class PersistentVolumeClaimSpec(TypedDict):
+    pass
+
+
+class PersistentVolumeClaimStatus(TypedDict):
+    pass
+
+
+class PersistentVolumeClaim(Resource):
+    spec: NotRequired[PersistentVolumeClaimSpec]
+    status: NotRequired[PersistentVolumeClaimStatus]
+
+
+class PersistentVolumeSpec(TypedDict):
+    pass
+
+
+class PersistentVolumeStatus(TypedDict):
+    pass
+
+
+class PersistentVolume(Resource):
+    spec: NotRequired[PersistentVolumeSpec]
+    status: NotRequired[PersistentVolumeStatus]

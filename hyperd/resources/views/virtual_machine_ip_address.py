@@ -1,0 +1,29 @@
+"""Views of what ``hyperd.resources.virtual_machine_ip_address`` declares.
+
+Written by ``python -m hyperd.resources.view_source``; for type checking only.
+"""
+
+from __future__ import annotations
+
+from typing import NotRequired, TypedDict
+
+from hyperd.resources.views.base import Condition, Resource
+from hyperd.resources.virtual_machine_ip_address import IPAddressPhase, IPAddressType
+
+
+class VirtualMachineIPAddressSpec(TypedDict):
+    type: IPAddressType
+    staticIP: NotRequired[str]
+
+
+class VirtualMachineIPAddressStatus(TypedDict):
+    phase: NotRequired[IPAddressPhase]
+    address: NotRequired[str]
+    virtualMachineName: NotRequired[str]
+    conditions: NotRequired[list[Condition]]
+    observedGeneration: NotRequired[int]
+
+
+class VirtualMachineIPAddress(Resource):
+    spec: VirtualMachineIPAddressSpec
+    status: NotRequired[VirtualMachineIPAddressStatus]

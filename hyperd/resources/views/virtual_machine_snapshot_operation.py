@@ -1,0 +1,30 @@
+"""Views of what ``hyperd.resources.virtual_machine_snapshot_operation`` declares.
+
+Written by ``python -m hyperd.resources.view_source``; for type checking only.
+"""
+
+from __future__ import annotations
+
+from typing import NotRequired, TypedDict
+
+from hyperd.resources.views.base import Condition, Resource
+from hyperd.resources.views.virtual_machine_operation import CloneOptions, OperationResource
+from hyperd.resources.virtual_machine_snapshot_operation import SnapshotOperationPhase, SnapshotOperationType
+
+
+class VirtualMachineSnapshotOperationSpec(TypedDict):
+    type: SnapshotOperationType
+    virtualMachineSnapshotName: str
+    createVirtualMachine: NotRequired[CloneOptions]
+
+
+class VirtualMachineSnapshotOperationStatus(TypedDict):
+    phase: NotRequired[SnapshotOperationPhase]
+    resources: NotRequired[list[OperationResource]]
+    conditions: NotRequired[list[Condition]]
+    observedGeneration: NotRequired[int]
+
+
+class VirtualMachineSnapshotOperation(Resource):
+    spec: VirtualMachineSnapshotOperationSpec
+    status: NotRequired[VirtualMachineSnapshotOperationStatus]
