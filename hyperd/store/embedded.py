@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from hyperd.background import end_all
-from hyperd.errors import AlreadyExists, BadRequest, Cause, Forbidden
+from hyperd.errors import AlreadyExists, BadRequest, Cause
 from hyperd.offload import Offload, is_large
-from hyperd.resources.kind import Kind, Object, Registry, V
+from hyperd.resources.kind import Kind, Object, Registry
 from hyperd.resources.scale import SCALE, SUBRESOURCE
 from hyperd.resources.structural import check_metadata, invalid
 from hyperd.settings import StoreSettings
@@ -28,34 +28,31 @@ from hyperd.store.fields.tracking import differs_in_times_alone, track
 from hyperd.store.housekeeping import Housekeeper
 from hyperd.store.interface import (
     BY_SYSTEM,
-    EVERYTHING,
     SYSTEM,
     Admit,
     Item,
-    Listing,
     PatchType,
     Preconditions,
     Propagation,
-    Selector,
-    Watch,
     Write,
 )
 from hyperd.store.ledger import Ledger
-from hyperd.store.listing import list_objects
 from hyperd.store.memory import Memory, Place, not_found
+from hyperd.store.namespaces import Namespaces
 from hyperd.store.patching import apply_patch
 from hyperd.store.pipeline import Pipeline, precondition_failed, random_name
 from hyperd.store.preparing import report_unknown
 from hyperd.store.quota import QuotaKeeper, Quotas
+from hyperd.store.reading import EmbeddedReader
 from hyperd.store.records import Stored
 from hyperd.store.schema import MIGRATIONS, Migration
-from hyperd.store.watching import QUEUE_LIMIT, Hub, open_watch
+from hyperd.store.watching import QUEUE_LIMIT, Hub
 
 _NAME_ATTEMPTS = 8
 _ANYTHING = Preconditions()
 
 
-class EmbeddedStore:
+class EmbeddedStore(EmbeddedReader):
     """``Store`` and ``Reader`` in one process, durable in one file. ``start`` before use, ``close`` at the end."""
 
     def __init__(
@@ -78,9 +75,8 @@ class EmbeddedStore:
         self.path = path
         self.admit = admit
         self.kinds = kinds
-        self._memory = Memory(kinds)
-        self._hub = Hub(self._memory, queue_limit=queue_limit)
-        self._engine = Engine(
+        memory = Memory(kinds)
+        engine = Engine(
             path,
             log_events=settings.watch_log_events,
             log_bytes=settings.watch_log_bytes,
@@ -88,12 +84,13 @@ class EmbeddedStore:
             migrations=migrations,
             vfs=vfs,
         )
+        super().__init__(memory, Hub(memory, queue_limit=queue_limit), engine)
         self._ledger = Ledger(self._memory, self._engine, namespace_bytes=settings.namespace_bytes)
         self._quotas = Quotas(self._memory, kinds)
         self._keeper = QuotaKeeper(self, self._memory, self._quotas)
         self._beside = Beside(processes)
         self._pipeline = Pipeline(self, lambda: self.admit, self._beside)
-        self._namespaces = kinds.by_resource("", "namespaces")
+        self._namespaces = Namespaces(kinds, self._memory, self._ledger)
         self._housekeeper = Housekeeper(self, self._memory, self._ledger)
         self._ledger.observe(self._hub.publish)
         self._ledger.observe(self._housekeeper.observe)
@@ -106,10 +103,8 @@ class EmbeddedStore:
         self._memory.load(rows, rv)
         self._ledger.begin()
         self._hub.begin()
-        if self._namespaces is not None:
-            for name in core_kinds.FIRST_NAMESPACES:
-                if self._memory.get(self._namespaces, "", name) is None:
-                    await self.create(self._namespaces, "", {"metadata": {"name": name}})
+        for kind, name in self._namespaces.missing():
+            await self.create(kind, "", {"metadata": {"name": name}})
         self._housekeeper.start()
         self._keeper.start()
 
@@ -146,69 +141,6 @@ class EmbeddedStore:
         """Open watches."""
         return len(self._hub)
 
-    # Reading
-
-    async def get(self, kind: Kind, namespace: str, name: str, *, subresource: str = "") -> Item:
-        item = self._memory.require(kind, namespace, name)
-        checks.has_subresource(kind, name, subresource)
-        return Item.of(scaling.shown(kind, item.object())) if subresource == SUBRESOURCE else item
-
-    async def list(
-        self,
-        kind: Kind,
-        namespace: str | None = None,
-        *,
-        selector: Selector = EVERYTHING,
-        limit: int = 0,
-        continue_token: str = "",
-        resource_version: str = "",
-        match: str = "",
-    ) -> Listing:
-        return list_objects(
-            self._memory,
-            kind,
-            namespace,
-            floor=self._engine.floor,
-            selector=selector,
-            limit=limit,
-            continue_token=continue_token,
-            resource_version=resource_version,
-            match=match,
-        )
-
-    def watch(
-        self,
-        kind: Kind,
-        namespace: str | None = None,
-        *,
-        selector: Selector = EVERYTHING,
-        resource_version: str = "",
-        bookmarks: bool = False,
-        send_initial: bool | None = None,
-        timeout: float | None = None,
-    ) -> AbstractAsyncContextManager[Watch]:
-        return open_watch(
-            self._hub,
-            self._memory,
-            self._engine,
-            kind,
-            namespace,
-            selector=selector,
-            resource_version=resource_version,
-            bookmarks=bookmarks,
-            send_initial=send_initial,
-            timeout=timeout,
-        )
-
-    async def find(self, kind: Kind[V], namespace: str, name: str) -> V | None:
-        item = self._memory.get(kind, namespace, name)
-        return None if item is None else item.object()
-
-    async def find_all(self, kind: Kind[V], namespace: str | None = None) -> Sequence[V]:
-        return [item.object() for item in self._memory.table(kind).walk(namespace)]
-
-    # Writing
-
     async def create(self, kind: Kind, namespace: str, obj: Object, *, write: Write = BY_SYSTEM) -> Item:
         new, large = await self._pipeline.decode(kind, namespace, obj, write, applied=False)
         meta = new["metadata"]
@@ -227,7 +159,7 @@ class EmbeddedStore:
     async def _create(self, kind: Kind, namespace: str, new: Object, write: Write, *, large: bool) -> Item:
         name = new["metadata"]["name"]
         async with self._ledger.turn(Place(kind, namespace, name)):
-            self._check_namespace(kind, namespace, name)
+            self._namespaces.require_open(kind, namespace, name)
             if self._memory.get(kind, namespace, name) is not None:
                 raise AlreadyExists(
                     f'{kind.qualified_resource} "{name}" already exists',
@@ -243,7 +175,7 @@ class EmbeddedStore:
         """Write the decoded ``new``, whose turn is held, for the first time."""
         new = await self._pipeline.create(kind, new, write, applied=applied, large=large)
         # Again: admission took its time, and nothing may appear in a namespace that is going.
-        self._check_namespace(kind, namespace, new["metadata"]["name"])
+        self._namespaces.require_open(kind, namespace, new["metadata"]["name"])
         return await self._put(kind, new, None, write)
 
     async def _put(self, kind: Kind, new: Object, old: Stored | None, write: Write) -> Item:
@@ -339,7 +271,7 @@ class EmbeddedStore:
                     "and no existing object was found"
                 )
                 raise precondition_failed(kind, name, text)
-            self._check_namespace(kind, namespace, name)
+            self._namespaces.require_open(kind, namespace, name)
             return await self._add(kind, namespace, new, write, large=large, applied=True), True
 
     async def delete(
@@ -370,21 +302,7 @@ class EmbeddedStore:
 
     async def finalize_namespace(self, name: str) -> None:
         """An empty namespace that is being deleted may go; other finalizers still hold it."""
-        kind = self._namespaces
-        if kind is None:
-            return
-        async with self._ledger.turn(Place(kind, "", name)):
-            old = self._memory.get(kind, "", name)
-            if old is None or not old.deleting:
-                return
-            obj = old.object()
-            if not core_kinds.holds(kind, obj):
-                return
-            obj["spec"] = {**obj["spec"], "finalizers": []}
-            if deletion.may_go(kind, obj):
-                await self._ledger.drop(kind, obj, old)
-            else:
-                await self._ledger.put(kind, obj, old)
+        await self._namespaces.finalize(name)
 
     async def _rescale(
         self,
@@ -444,26 +362,6 @@ class EmbeddedStore:
         if old.deleting and deletion.may_go(kind, new):
             return Item.of(new) if write.dry_run else await self._ledger.drop(kind, new, old)
         return await self._put(kind, new, old, write)
-
-    def _check_namespace(self, kind: Kind, namespace: str, name: str) -> None:
-        if not kind.namespaced or self._namespaces is None:
-            return
-        home = self._memory.get(self._namespaces, "", namespace)
-        if home is None:
-            raise not_found(self._namespaces, namespace)
-        if home.deleting:
-            text = f"unable to create new content in namespace {namespace} because it is being terminated"
-            raise Forbidden(
-                f'{kind.qualified_resource} "{name}" is forbidden: {text}',
-                causes=[
-                    Cause(
-                        "metadata.namespace", f"namespace {namespace} is being terminated", "NamespaceTerminating"
-                    )
-                ],
-                kind=kind.plural,
-                group=kind.group,
-                name=name,
-            )
 
 
 @asynccontextmanager
