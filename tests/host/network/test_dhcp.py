@@ -20,6 +20,7 @@ from hyperd.network.host import HostNetwork, TapSpec
 from tests.host.network.conftest import ConnectGuest
 from tests.host.network.lab import run
 from tests.host.network.test_host import spec
+from tests.pace import paced
 from tests.unit.network.test_dhcp_packet import frame
 
 
@@ -148,7 +149,8 @@ async def test_a_flood_neither_blocks_the_loop_nor_is_answered_beyond_the_rate(
         with tun.opened(tap.name) as guest:
             os.set_blocking(guest, False)
             end = time.monotonic() + 1.0
-            while time.monotonic() < end:
+            # On a busy host the first answer may take longer than the flood should last.
+            while (now := time.monotonic()) < end or (not answered and now < end + 10):
                 os.write(guest, question)
                 try:
                     answered += bool(os.read(guest, 2048))
@@ -156,11 +158,6 @@ async def test_a_flood_neither_blocks_the_loop_nor_is_answered_beyond_the_rate(
                     continue
         return answered
 
-    flooding = asyncio.create_task(asyncio.to_thread(flood))
-    worst = 0.0
-    while not flooding.done():
-        start = time.perf_counter()
-        await asyncio.sleep(0.005)
-        worst = max(worst, time.perf_counter() - start)
-    assert 1 <= await flooding <= 30
-    assert worst < 0.2
+    async with paced() as pace:
+        assert 1 <= await asyncio.to_thread(flood) <= 30
+    assert pace.missed < 100 < pace.turns, pace
