@@ -9,14 +9,15 @@ bounded by nothing.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from hyperd import clock
 from hyperd.api.audit_entry import Entry
 from hyperd.api.fairness import is_root, source_key
+from hyperd.bucket import TokenBucket
 
 _WINDOW_SECONDS: Final = 60.0
 _DAY_SECONDS: Final = 86_400.0
@@ -67,7 +68,7 @@ class Folds:
             key = _OTHERS
         fold = self._folds.get(key)
         if fold is None:
-            fold = self._folds[key] = _Fold(time.monotonic(), entry.at, entry)
+            fold = self._folds[key] = _Fold(clock.elapsed(), entry.at, entry)
         if fold.single < self._single and self._written < self._total:
             fold.single += 1
             self._written += 1
@@ -80,7 +81,7 @@ class Folds:
 
     def due(self, *, all_of_them: bool = False) -> Iterator[Entry]:
         """What was counted, of the minutes that are over."""
-        over = time.monotonic() - (0 if all_of_them else _WINDOW_SECONDS)
+        over = clock.elapsed() - (0 if all_of_them else _WINDOW_SECONDS)
         for key, fold in list(self._folds.items()):
             if fold.since <= over:
                 del self._folds[key]
@@ -98,7 +99,7 @@ class AuditShares:
         self._strangers = Folds(_LINES_OF_A_STRANGER, _LINES_OF_ALL)
         self._refused = Folds(_LINES_OF_A_USER, 1 << 30)
         self._burst = max(_FEWEST_LINES, capacity_bytes // _SHARE // _LINE_BYTES)
-        self._used: dict[str, tuple[float, float]] = {}
+        self._used: dict[str, TokenBucket] = {}
         """User → lines above its share's slow leak, and when that was."""
         self.folded = 0
 
@@ -126,12 +127,11 @@ class AuditShares:
             return found
 
     def _within(self, who: str) -> bool:
-        now = time.monotonic()
-        lines, before = self._used.pop(who, (0.0, now))
-        lines = max(0.0, lines - (now - before) * self._burst / _DAY_SECONDS)
-        within = lines < self._burst
+        bucket = self._used.pop(who, None)
+        if bucket is None:
+            bucket = TokenBucket(burst=self._burst, rate=self._burst / _DAY_SECONDS, clock=clock.elapsed)
         if len(self._used) >= _MOST_KEYS:
             # Whoever has asked for nothing for longest.
             del self._used[next(iter(self._used))]
-        self._used[who] = (lines + within, now)
-        return within
+        self._used[who] = bucket
+        return bucket.take()

@@ -17,6 +17,7 @@ import socket
 import struct
 from collections.abc import Callable
 
+from hyperd.bucket import TokenBucket
 from hyperd.clock import elapsed
 from hyperd.errors import TemporaryError
 from hyperd.network.dhcp_packet import Lease, answer, mac_bytes, parse
@@ -81,9 +82,7 @@ class _Port:
         self.lease = lease
         self.index = socket.if_nametoindex(tap)
         self._tap = tap
-        self._clock = clock
-        self._tokens = _BURST
-        self._refilled = clock()
+        self._rate = TokenBucket(burst=_BURST, rate=_PER_SECOND, clock=clock)
         self._loop = asyncio.get_running_loop()
         self._resume: asyncio.TimerHandle | None = None
         self._socket = _packet_socket(tap, mac_bytes(lease.mac))
@@ -98,7 +97,7 @@ class _Port:
 
     def _read(self) -> None:
         for _ in range(_FRAMES_PER_WAKE):
-            if not self._allowed():
+            if not self._rate.holds():
                 self._loop.remove_reader(self._socket)
                 self._resume = self._loop.call_later(_PAUSE_SECONDS, self._go_on)
                 return
@@ -117,14 +116,8 @@ class _Port:
         self._resume = None
         self._loop.add_reader(self._socket, self._read)
 
-    def _allowed(self) -> bool:
-        now = self._clock()
-        self._tokens = min(_BURST, self._tokens + (now - self._refilled) * _PER_SECOND)
-        self._refilled = now
-        return self._tokens >= 1
-
     def _answer(self, frame: bytes) -> None:
-        self._tokens -= 1
+        self._rate.spend()
         request = parse(frame)
         reply = answer(request, self.lease) if request else None
         if reply is None:

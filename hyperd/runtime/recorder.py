@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Literal
 
 from hyperd import clock
+from hyperd.bucket import TokenBucket
 from hyperd.errors import HyperdError, NotFound
 from hyperd.resources.kind import Kind, Object
 from hyperd.resources.meta import parse_time
@@ -51,12 +52,6 @@ class _Known:
     name: str
     count: int
     expires: float
-
-
-@dataclass
-class _Bucket:
-    tokens: float
-    filled: float
 
 
 _EventKey = tuple[str, str, str, str]
@@ -102,7 +97,7 @@ class EventRecorder:
         self._clock = elapsed
         self._queue: asyncio.Queue[tuple[_EventKey, Object]] = asyncio.Queue(QUEUE_LIMIT)
         self._known: OrderedDict[_EventKey, _Known] = OrderedDict()
-        self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
+        self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
         self._serial = 0
         self._lasted = clock.Seen(SEEN_LIMIT, elapsed=elapsed)
         self.dropped = 0
@@ -222,17 +217,14 @@ class EventRecorder:
                 _log.warning("Old events were not removed, trying again later: %s", err)
 
     def _allowed(self, uid: str) -> bool:
-        now = self._clock()
-        bucket = self._buckets.setdefault(uid, _Bucket(BURST, now))
-        bucket.tokens = min(BURST, bucket.tokens + (now - bucket.filled) / REFILL_SECONDS)
-        bucket.filled = now
+        bucket = self._buckets.get(uid)
+        if bucket is None:
+            bucket = TokenBucket(burst=BURST, rate=1 / REFILL_SECONDS, clock=self._clock)
+            self._buckets[uid] = bucket
         self._buckets.move_to_end(uid)
         if len(self._buckets) > REMEMBERED:
             self._buckets.popitem(last=False)
-        if bucket.tokens < 1:
-            return False
-        bucket.tokens -= 1
-        return True
+        return bucket.take()
 
     def _event_name(self, name: str) -> str:
         """As other recorders do: the object's name and a number that grows, also while the wall clock does not."""
