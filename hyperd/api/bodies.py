@@ -14,6 +14,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from hyperd.api import parsing, protobuf
+from hyperd.api.httpserver import Connection
 from hyperd.api.negotiate import JSON
 from hyperd.errors import BadRequest, RequestEntityTooLarge, RequestTimeout, UnsupportedMediaType
 from hyperd.offload import Share, is_large, is_large_text
@@ -22,6 +23,10 @@ from hyperd.resources.kind import Object
 _YAML_TYPES = ("application/yaml", "application/yml", "text/yaml", "text/x-yaml", "application/x-yaml")
 _READ_TIMEOUT = 60.0
 _MAX_SHOWN = 200
+_FREE_CHUNKS = 1024
+_CHUNKS_A_TURN = 64
+_LEAST_CHUNK = 64
+"""Bytes that chunks beyond the first ones must have on average: parsing costs the same for each."""
 
 
 async def read(request: web.BaseRequest, limit: int) -> bytes:
@@ -42,20 +47,36 @@ async def read(request: web.BaseRequest, limit: int) -> bytes:
         return b""
     if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    chunks: list[bytes] = []
-    size = 0
     try:
         async with asyncio.timeout(_READ_TIMEOUT):
-            while chunk := await request.content.readany():
-                size += len(chunk)
-                if size > limit:
-                    raise too_large
-                chunks.append(chunk)
+            return await _joined(request, limit, too_large)
     except TimeoutError:
         raise RequestTimeout(f"the request body did not arrive within {_READ_TIMEOUT:.0f} seconds") from None
     except (HttpProcessingError, web.RequestPayloadError) as err:
         raise BadRequest(f"the request body cannot be read: {_one_line(str(err))}") from err
-    return b"".join(chunks)
+
+
+async def _joined(request: web.BaseRequest, limit: int, too_large: RequestEntityTooLarge) -> bytes:
+    """Piece by piece, each in the turn of who sends them."""
+    turns = request.protocol.turns if isinstance(request.protocol, Connection) else None
+    pieces: list[bytes] = []
+    size = chunks = 0
+    while True:
+        piece, ends = await request.content.readchunk()
+        if not piece and not ends:
+            return b"".join(pieces)
+        size, chunks = size + len(piece), chunks + ends
+        if size > limit:
+            request.protocol.close()  # what is still to come is not parsed
+            raise too_large
+        if chunks > _FREE_CHUNKS and size < chunks * _LEAST_CHUNK:
+            request.protocol.close()
+            raise BadRequest(
+                f"the request body comes in {chunks} chunks of {size // chunks} bytes on average; send larger ones"
+            )
+        pieces.append(piece)
+        if turns is not None and (not ends or chunks % _CHUNKS_A_TURN == 0):
+            await turns()
 
 
 async def parse_object(

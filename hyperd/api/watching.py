@@ -16,7 +16,7 @@ from aiohttp import HttpVersion11, web
 
 from hyperd.api import answers, tables
 from hyperd.api.answers import REQUEST_ID, Call, add_warnings
-from hyperd.api.fairness import is_root
+from hyperd.api.fairness import Turns, is_root
 from hyperd.api.metrics import Sample
 from hyperd.api.negotiate import Form
 from hyperd.api.options import ListOptions
@@ -29,12 +29,16 @@ from hyperd.store.interface import EventType, Store, Watch, WatchEvent
 _DEFAULT_TIMEOUT = 1800.0
 _AT_ONCE_BYTES = 32 << 10
 """A line that fits into the buffer of an idle connection."""
+_PIECE_BYTES = 32 << 10
+"""Sent in one turn of a user, where there are more events than can be waited for."""
+_EVENT_BYTES = 1 << 10
+"""What an event costs beside its bytes, in bytes."""
 
 
 class Watchers:
     """All open watches of one server."""
 
-    def __init__(self, store: Store, shares: Shares[str], versions: Mapping[Kind, Store]) -> None:
+    def __init__(self, store: Store, shares: Shares[str], versions: Mapping[Kind, Store], turns: Turns) -> None:
         """``versions`` are the stores of kinds in other versions than they are stored in.
 
         ``shares`` say who may have how many, and end what a user has beyond its share when another asks.
@@ -42,6 +46,7 @@ class Watchers:
         self._store = store
         self._versions = versions
         self._shares = shares
+        self._turns = turns
         self._open: set[asyncio.Timeout] = set()
         self._events = 0
         self._closing = False
@@ -124,11 +129,17 @@ class Watchers:
         response: web.StreamResponse,
         formatter: tables.Formatter | None,
     ) -> None:
+        turns, written = self._turns, 0
         async for event in watch:
+            if written > _PIECE_BYTES:
+                # What is there at the beginning comes without a wait, however much it is.
+                await turns.wait(call.user.name)
+                written = 0
             if call.veil is not None:
                 event = await _veiled(event, call.veil)
             line = event.line if formatter is None else _formatted(event, formatter)
             self._events += 1
+            written += len(line) + _EVENT_BYTES
             await _send(call, response, line)
 
 

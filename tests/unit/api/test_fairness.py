@@ -17,10 +17,12 @@ from hyperd.api import fairness
 from hyperd.api.border import Seen
 from hyperd.api.fairness import Penalties, Turns, source_key
 from hyperd.errors import TooManyRequests
+from hyperd.resources.all import CONFIG_MAP
 from hyperd.roles import Role
 from hyperd.shares import Shares
 from hyperd.store.interface import User
-from tests.unit.api.conftest import Api, serving
+from tests.unit.api.conftest import Api, config_map, serving
+from tests.unit.api.test_hostile_bodies import timed_callbacks
 from tests.unit.api.test_identity import bearer, token
 
 MAPS = "/api/v1/namespaces/default/configmaps"
@@ -73,6 +75,60 @@ async def test_a_request_waits_for_a_few_of_another_user_not_for_all(
     assert sum(waited) > 0, "nobody else asked meanwhile"
     # A request is some turns of the loop long; without turns each would wait for all 80 connections.
     assert sorted(waited)[len(waited) // 2] <= 20
+
+
+async def test_a_body_of_tiny_chunks_costs_little_and_is_refused(api: Api) -> None:
+    head = (
+        f"POST {MAPS} HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    body = b"1\r\n \r\n" * 100_000 + b"0\r\n\r\n"
+    used = []
+    for _ in range(2):  # what a busy host does to CPU time it does not do twice
+        reader, writer = await asyncio.open_unix_connection(str(api.settings.socket_path))
+        with timed_callbacks() as callbacks:
+            writer.write(head.encode() + body)
+            assert (await reader.readline()).startswith(b"HTTP/1.1 400")
+            assert b"chunks of 1 bytes on average" in await reader.read(1 << 14)
+        writer.transport.abort()
+        used.append(callbacks.worst)
+    assert min(used) < 0.05
+
+
+async def test_what_a_watch_begins_with_is_sent_in_turns(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(20):
+        await api.store.create(CONFIG_MAP, "default", config_map(f"large-{number}", pad="x" * 20_000))
+    waited = list[str]()
+    wait = api.server.fairness.turns.wait
+
+    async def counted(key: str) -> None:
+        waited.append(key)
+        await wait(key)
+
+    monkeypatch.setattr(api.server.fairness.turns, "wait", counted)
+    async with api.client.get(f"http://h{MAPS}?watch=true") as response:
+        for _ in range(20):
+            await response.content.readuntil()
+    assert len(waited) >= 9, "no more than two events went out in one turn"
+
+
+async def test_what_arrives_is_parsed_in_turns_while_others_ask(api: Api) -> None:
+    fairness_ = api.server.fairness
+    assert fairness_.read("eve") is None
+    fairness_.turns.take("eve")
+    fairness_.turns.take("ann")
+    assert [fairness_.read(key) is None for key in ("eve", "eve", "ann")] == [True, False, True]
+    # Connections that wait to be read lose nothing, and keep the order of what they were sent.
+    headers = await viewer(api)
+    once = "\r\n".join(f"{key}: {value}" for key, value in headers.items())
+    asked = f"GET {MAPS} HTTP/1.1\r\nHost: h\r\n{once}\r\n\r\n".encode()
+    reader, writer = await asyncio.open_unix_connection(str(api.settings.socket_path))
+    for start in range(0, len(asked), 7):
+        writer.write(asked[start : start + 7])
+        fairness_.turns.take("ann")
+        fairness_.turns.take("eve")
+        await asyncio.sleep(0)
+    assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+    writer.close()
 
 
 async def test_turns_keep_order_and_forget_who_is_gone() -> None:
