@@ -85,10 +85,6 @@ def is_deleting(obj: Object) -> bool:
     return bool((obj.get("metadata") or {}).get("deletionTimestamp"))
 
 
-def has_finalizer(obj: Object, name: str) -> bool:
-    return name in ((obj.get("metadata") or {}).get("finalizers") or ())
-
-
 def add_finalizer(obj: Object, name: str) -> bool:
     """Add in place; whether it was missing."""
     finalizers = metadata(obj).setdefault("finalizers", [])

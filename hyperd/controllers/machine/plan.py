@@ -124,18 +124,9 @@ def make_plan(
     uid, cores = meta["uid"], spec["cpu"]["cores"]
     choice = _cpu(found.class_spec, facts, type_)
     tap, lease = (None, None) if type_ is DomainType.TEST else link_of(machine, found, settings, dns)
-    fraction = fraction_of(spec)
-    limited = facts.cpu_tuning and fraction < 100
     bootloader = Firmware(spec.get("bootloader") or "BIOS")
-    config = applied.Applied(
-        applied.configuration(spec),
-        operation,
-        store,
-        str(found.address or ""),
-        found.address_name,
-        qemu,
-        restarting,
-    )
+    address, configured = str(found.address or ""), applied.configuration(spec)
+    config = applied.Applied(configured, operation, store, address, found.address_name, qemu, restarting)
     domain = DomainSpec(
         uid=uid,
         instance=settings.instance,
@@ -147,8 +138,7 @@ def make_plan(
         cores=cores,
         sockets=socket_count(cores),
         cpu=choice.cpu,
-        # The fraction is what the machine is sure to get under contention; idle cores are its to use.
-        cpu_shares=max(2, 1024 * cores * fraction // 100) if limited else None,
+        cpu_shares=_cpu_shares(spec, facts),
         memory_bytes=memory_of(spec),
         os_type=OsType(spec.get("osType") or "Generic"),
         firmware=bootloader,
@@ -164,6 +154,12 @@ def make_plan(
     )
     notes = [choice.reason, "" if facts.tpm or not _wants_tpm(spec) else _NO_TPM]
     return Plan(domain, tap, lease, " ".join(note for note in notes if note))
+
+
+def _cpu_shares(spec: Object, facts: HostFacts) -> int | None:
+    """What the machine is sure to get under contention; idle cores are its to use."""
+    fraction = fraction_of(spec)
+    return max(2, 1024 * spec["cpu"]["cores"] * fraction // 100) if facts.cpu_tuning and fraction < 100 else None
 
 
 def _wants_tpm(spec: Object) -> bool:
