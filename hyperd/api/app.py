@@ -302,7 +302,7 @@ class ApiServer:
             call.left_out = await authorization.out_of_sight(self._authorizer, call.user, attributes, target.kind)
         if target.kind.deprecated:
             call.warnings.append(self._kinds.deprecation(target.kind))
-        if target.kind.hidden:
+        if target.kind.hidden or target.kind.elsewhere:
             call.veil = Veil(self._authorizer, call.user, target.kind)
         asked = verb == "create" and target.kind in self._reviews.kinds
         handler = self._reviews.create if asked else self._objects.handlers[verb]

@@ -82,12 +82,11 @@ class LeaseController(Controller):
 
     async def _keep(self, before: Object) -> None:
         """Its address is absent, and was not seen deleted, which would have released it: a guest may have it."""
-        ref = before["spec"]["virtualMachineIPAddressRef"]
         after = copy.deepcopy(before)
         after.setdefault("status", {})["phase"] = "Bound"
         message = (
-            f"VirtualMachineIPAddress {ref.get('namespace')}/{ref['name']} is missing, and was not deleted. The "
-            "lease is kept for it; delete the lease if it shall not return."
+            "The VirtualMachineIPAddress that the spec names is missing, and was not deleted. The lease is kept "
+            "for it; delete the lease if it shall not return."
         )
         set_condition(after, "Bound", False, reason="VirtualMachineIPAddressNotFound", message=message)
         await update_status(self._context.store, self.kind, before, after)

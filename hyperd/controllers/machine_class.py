@@ -75,9 +75,9 @@ class MachineClassController(Controller):
         after = copy.deepcopy(before)
         if users:
             after.setdefault("status", {})["phase"] = "Terminating"
-            listed = ", ".join(sorted(f"{item.namespace}/{item.name}" for item in users)[:5])
+            # Not which: whoever may make a machine reads classes, and not what is in others' namespaces.
             many = "a virtual machine" if len(users) == 1 else f"{len(users)} virtual machines"
-            message = f"Used by {many}: {listed}{', …' if len(users) > 5 else ''}."
+            message = f"Used by {many}, which must be deleted or be given another class first."
             set_condition(after, "InUse", True, reason="VirtualMachineClassInUse", message=message)
             await update_status(self._context.store, VIRTUAL_MACHINE_CLASS, before, after)
             return None

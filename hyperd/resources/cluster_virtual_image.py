@@ -171,6 +171,11 @@ CLUSTER_VIRTUAL_IMAGE = KINDS.add(
         ),
         subresources=frozenset({"status"}),
         hidden=HIDDEN_SOURCE,
+        elsewhere=(
+            "spec.dataSource.objectRef",
+            "spec.dataSource.containerImage.imagePullSecret",
+            "status.usedInNamespaces",
+        ),
         unbuilt=UNBUILT_SOURCES,
         refused=UNBUILT_CHECKSUMS,
     )

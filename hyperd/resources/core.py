@@ -284,6 +284,7 @@ PERSISTENT_VOLUME = KINDS.add(
         plural="persistentvolumes",
         singular="persistentvolume",
         namespaced=False,
+        elsewhere=("spec.claimRef",),
         short_names=("pv",),
         columns=(
             _NAME,

@@ -47,6 +47,40 @@ def cover(covers: Mapping[str, Cover], obj: Object) -> None:
         annotations.pop(LAST_APPLIED, None)
 
 
+def led_to(paths: Sequence[str], obj: Object) -> set[str]:
+    """The namespaces that ``paths`` of ``obj`` lead to."""
+    return {name for path in paths for name in _names_in(_parent_and_value(path, obj)[1])}
+
+
+def cover_elsewhere(paths: Sequence[str], unseen: frozenset[str], obj: Object) -> None:
+    """Take the namespaces ``unseen``, and what is in them, from ``paths`` of ``obj``, in place."""
+    for path in paths:
+        parent, value = _parent_and_value(path, obj)
+        if isinstance(value, list):
+            parent[path.rpartition(".")[2]] = [name for name in value if name not in unseen]
+            # Who owns an element of a set is noted with the element itself.
+            obj["metadata"].pop("managedFields", None)
+        elif unseen.intersection(_names_in(value)):
+            for name in ("namespace", "name", "uid"):
+                if name in value:
+                    value[name] = hidden(value[name])
+    (obj["metadata"].get("annotations") or {}).pop(LAST_APPLIED, None)
+
+
+def _parent_and_value(path: str, obj: Object) -> tuple[Any, Any]:
+    parent: Any = None
+    node: Any = obj
+    for part in path.split("."):
+        parent, node = node, node.get(part) if isinstance(node, dict) else None
+    return parent, node
+
+
+def _names_in(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        value = [value.get("namespace")]
+    return [name for name in value if isinstance(name, str) and name] if isinstance(value, list) else []
+
+
 def _cover_at(node: Any, path: Sequence[str], replace: Cover) -> None:
     if isinstance(node, list):
         for one in node:

@@ -94,6 +94,9 @@ class Kind(Generic[V_co]):
     """Like ``unbuilt``, for what would cost data or safety if it were ignored: admission refuses it."""
     hidden: Mapping[str, Callable[[str], str]] = field(default_factory=dict)
     """Paths that only those see who may edit the object → what others see there. See ``resources.hidden``."""
+    elsewhere: tuple[str, ...] = ()
+    """Paths of a cluster-wide kind that lead into namespaces: a reference with ``namespace``, or a list of their
+    names. Who may not see such a namespace does not read there that it is, and what is in it."""
     not_live: Mapping[str, str] = field(default_factory=dict)
     """Spec fields that the reference changes while the instance runs and this version does not → what to say."""
     finalizer: str = ""

@@ -95,6 +95,7 @@ VIRTUAL_MACHINE_IP_ADDRESS_LEASE = KINDS.add(
         singular="virtualmachineipaddresslease",
         namespaced=False,
         model=VirtualMachineIPAddressLease,
+        elsewhere=("spec.virtualMachineIPAddressRef",),
         finalizer=VMIPL_CLEANUP,
         held_from_birth=False,
         main_condition=LeaseCondition.BOUND,

@@ -74,6 +74,7 @@ VIRTUAL_MACHINE_MAC_ADDRESS_LEASE = KINDS.add(
         singular="virtualmachinemacaddresslease",
         namespaced=False,
         model=VirtualMachineMACAddressLease,
+        elsewhere=("spec.virtualMachineMACAddressRef",),
         main_condition=MACLeaseCondition.BOUND,
         short_names=("vmmacl", "vmmaclease"),
         categories=(CLUSTER_CATEGORY,),

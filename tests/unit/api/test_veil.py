@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
+import orjson
 import pytest
 
+from hyperd.api.rules import RoleAuthorizer
+from hyperd.api.veil import Veil
+from hyperd.resources.all import KINDS
 from hyperd.resources.hidden import without_credentials
-from hyperd.resources.kind import Object
-from hyperd.roles import Role
+from hyperd.resources.kind import Kind, Object
+from hyperd.resources.names import GROUP as OUR_GROUP
+from hyperd.resources.names import SYSTEM_NAMESPACE
+from hyperd.resources.schema import structural_schema
+from hyperd.roles import NAMESPACES_EXTRA, Role
+from hyperd.store.interface import Item, User
 from tests.unit.api.conftest import GROUP, Api, machine
 from tests.unit.api.test_identity import bearer, token
 
@@ -130,3 +139,62 @@ async def test_an_upload_address_is_a_secret(api: Api, viewer: dict[str, str]) -
 )
 def test_urls_lose_their_credentials(url: Any, shown: str) -> None:
     assert without_credentials(url) == shown
+
+
+def leading_elsewhere(path: str, namespace: str) -> Any:
+    """A value at ``path`` that leads into ``namespace``."""
+    if path == "status.usedInNamespaces":
+        return [namespace]
+    return {"kind": "VirtualImage", "namespace": namespace, "name": f"canary-in-{namespace}"}
+
+
+ELSEWHERE = [(kind, path) for kind in KINDS.served() if kind.elsewhere for path in kind.elsewhere]
+
+
+@pytest.mark.parametrize(("kind", "path"), ELSEWHERE, ids=[f"{kind.plural}-{path}" for kind, path in ELSEWHERE])
+@pytest.mark.parametrize(
+    ("role", "namespaces", "hidden", "shown"),
+    [
+        (Role.EDITOR, ("shop",), ("other", SYSTEM_NAMESPACE), ("shop",)),
+        (Role.EDITOR, (), (SYSTEM_NAMESPACE,), ("shop", "other")),
+        (Role.ADMIN, (), (), ("shop", "other", SYSTEM_NAMESPACE)),
+    ],
+)
+async def test_what_is_the_clusters_leads_into_no_namespace_that_one_may_not_see(
+    kind: Kind, path: str, role: Role, namespaces: tuple[str, ...], hidden: tuple[str, ...], shown: tuple[str, ...]
+) -> None:
+    limits = ((NAMESPACES_EXTRA, namespaces),) if namespaces else ()
+    user = User("eve", (role.group, "system:authenticated"), extra=limits)
+    items: list[Item] = []
+    for namespace in (*hidden, *shown):
+        outer, inner = path.rsplit(".", 1)
+        value: Object = {inner: leading_elsewhere(path, namespace)}
+        for part in reversed(outer.split(".")):
+            value = {part: value}
+        fields: list[Object] = (
+            [{"fieldsV1": {"f:status": {f'v:"{namespace}"': {}}}}] if inner == "usedInNamespaces" else []
+        )
+        obj: Object = {"metadata": {"name": f"n{len(items)}", "managedFields": fields}, **value}
+        items.append(
+            Item(orjson.dumps(obj), namespace="", name=obj["metadata"]["name"], uid="u", resource_version="1")
+        )
+    veil = Veil(RoleAuthorizer(KINDS), user, kind)
+    one_by_one = [await veil.over(item) for item in items]
+    for seen in (one_by_one, await veil.over_all(items), (await veil.over_all(items * 60))[-len(items) :]):
+        texts = [item.raw.decode() for item in seen]
+        for namespace, text in zip((*hidden, *shown), texts, strict=True):
+            assert (namespace in text) == (namespace in shown)
+
+
+def test_every_reference_of_the_clusters_kinds_into_a_namespace_is_known() -> None:
+    def references(schema: Object, path: str) -> Iterator[str]:
+        properties: Object = schema.get("properties") or {}
+        if "namespace" in properties or path.endswith("Namespaces"):
+            yield path
+        for name, child in properties.items():
+            yield from references(child, f"{path}.{name}".lstrip("."))
+
+    for kind in KINDS.served():
+        if not kind.namespaced and kind.group == OUR_GROUP:
+            found = {path for path in references(structural_schema(kind), "") if not path.startswith("metadata")}
+            assert found == set(kind.elsewhere), kind.plural
