@@ -26,6 +26,9 @@ Object = dict[str, Any]
 
 GUEST_MEMORY = "128Mi"
 
+BOOT_SECONDS = 150.0
+"""A guest without KVM boots in ten, and in ten times as many where others use the processors."""
+
 
 def resource(word: str) -> Resource:
     """A kind by its plural, singular, short name or kind, in the version to prefer unless ``word`` names one."""
@@ -231,7 +234,7 @@ class Hyperd:
         path = Path(str(self.settings["log_dir"])) / "consoles" / f"{vm['metadata']['uid']}.log"
         return path.read_text(errors="replace") if path.exists() else ""
 
-    def wait_console(self, vm: Object, text: str, timeout: float = 60.0) -> None:
+    def wait_console(self, vm: Object, text: str, timeout: float = BOOT_SECONDS) -> None:
         wait_until(lambda: text in self.console_log(vm), timeout=timeout, what=f"{text!r} on the console")
 
 

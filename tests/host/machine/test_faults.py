@@ -12,7 +12,17 @@ import pytest
 from hyperd.client import paths
 from tests.host.inventory import domains, leftovers, repositories, taps
 from tests.host.node import Node, wait_until
-from tests.host.running import Console, Hyperd, ImageServer, condition, disk, image, machine, operation
+from tests.host.running import (
+    BOOT_SECONDS,
+    Console,
+    Hyperd,
+    ImageServer,
+    condition,
+    disk,
+    image,
+    machine,
+    operation,
+)
 
 Object = dict[str, Any]
 
@@ -93,7 +103,9 @@ def test_a_guest_paused_by_a_full_disk_goes_on_when_there_is_space(node: Node, i
             daemon.wait(
                 "vm", "vm", lambda o: len([d for d in o["status"]["blockDeviceRefs"] if d["attached"]]) == 2
             )
-            wait_until(lambda: daemon.console_log(vm).count("login:") >= 1, timeout=60, what="a login prompt")
+            wait_until(
+                lambda: daemon.console_log(vm).count("login:") >= 1, timeout=BOOT_SECONDS, what="a login prompt"
+            )
             with Console(daemon, "vm") as console:
                 console.log_in()
                 # By its address: Linux names SCSI disks in the order in which its probes end.

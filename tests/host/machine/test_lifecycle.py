@@ -12,7 +12,7 @@ import pytest
 from hyperd.resources.names import CLOUD_INIT_SECRET_TYPE
 from tests.host.machine.conftest import both_homes
 from tests.host.node import Node, wait_until
-from tests.host.running import Console, Hyperd, condition, disk, forwarded, machine, operation
+from tests.host.running import BOOT_SECONDS, Console, Hyperd, condition, disk, forwarded, machine, operation
 
 Object = dict[str, Any]
 
@@ -182,7 +182,7 @@ def test_a_reboot_without_pending_changes_keeps_the_same_qemu(hyperd: Hyperd, no
     with Console(hyperd, name) as console:
         console.log_in()
         console.type("reboot\r")
-    wait_until(lambda: hyperd.console_log(vm).count("login:") >= 3, timeout=60, what="a second boot")
+    wait_until(lambda: hyperd.console_log(vm).count("login:") >= 3, timeout=BOOT_SECONDS, what="a second boot")
     assert qemu_pid(node, vm, hyperd) == before
     # Who waits for a reboot sees it in the condition's time, as if the instance had been made anew.
     rebooted = hyperd.wait("vm", name, lambda o: condition(o, "Running")["lastTransitionTime"] > ran_since)
