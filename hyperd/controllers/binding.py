@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from hyperd.controllers import fitting, taints, usage
 from hyperd.controllers.context import Context
@@ -39,6 +39,9 @@ from hyperd.runtime.controller import Controller, Key, Mapper, Result
 from hyperd.runtime.informer import Informer
 from hyperd.runtime.status import remove_finalizer, update_status
 from hyperd.store.interface import PatchType, Store
+
+if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_disk import VirtualDisk
 
 _AGAIN_SECONDS = 5.0
 
@@ -119,7 +122,7 @@ class MachineBinder(Controller):
             set_phase(machine, "Pending")
             set_condition(machine, "Running", False, reason="PodNotStarted", message=problem)
 
-    async def _choose(self, machine: Object, disks: Sequence[Object]) -> tuple[str, str]:
+    async def _choose(self, machine: Object, disks: Sequence[VirtualDisk]) -> tuple[str, str]:
         """A node, or why there is none; what is said of the class is set in ``machine``."""
         name = machine["spec"].get("virtualMachineClassName", "")
         class_ = self._classes.get("", name)
@@ -216,7 +219,7 @@ class DiskBinder(Controller):
             await bind_disk(self._context.store, before, node)
         return None
 
-    async def _choose(self, disk: Object) -> tuple[str, str, str]:
+    async def _choose(self, disk: VirtualDisk) -> tuple[str, VirtualDiskPhase, str]:
         """Where its machine is, or another disk of a machine that will have both; or the phase, and why to wait.
 
         Where several nodes could keep it the first machine decides: made before, it would hold that one there.
@@ -229,16 +232,16 @@ class DiskBinder(Controller):
                 wanted.append(machine_node(machine))
                 wanted += [disk_node(beside) for beside in await _disks_of(store, machine)]
         if node := next(filter(None, wanted), ""):
-            return node, "", ""
+            return node, VirtualDiskPhase.PENDING, ""
         usable, problem = await self._places.usable()
         if not usable:
             return "", VirtualDiskPhase.PENDING, problem
         if len(usable) > 1:
             message = "The node of the first virtual machine that uses the disk will keep it."
             return "", VirtualDiskPhase.WAIT_FOR_FIRST_CONSUMER, message
-        return name_of(usable[0]), "", ""
+        return name_of(usable[0]), VirtualDiskPhase.PENDING, ""
 
-    async def _wait(self, before: Object, phase: str, message: str) -> Result | None:
+    async def _wait(self, before: VirtualDisk, phase: VirtualDiskPhase, message: str) -> Result | None:
         after = copy.deepcopy(before)
         after.setdefault("status", {})["phase"] = phase
         waits = phase == VirtualDiskPhase.WAIT_FOR_FIRST_CONSUMER
@@ -258,7 +261,7 @@ def _without_node(informer: Informer, node_of: Callable[[Object], str]) -> Itera
             yield Key(item.namespace, item.name)
 
 
-async def _disks_of(store: Store, machine: Object) -> Sequence[Object]:
+async def _disks_of(store: Store, machine: Object) -> Sequence[VirtualDisk]:
     """The VirtualDisks that the machine's spec names, as far as they exist."""
     refs = machine["spec"].get("blockDeviceRefs") or ()
     wanted = [ref["name"] for ref in refs if ref.get("kind") == VIRTUAL_DISK.kind]
@@ -266,7 +269,7 @@ async def _disks_of(store: Store, machine: Object) -> Sequence[Object]:
     return [disk for disk in found if disk is not None]
 
 
-async def bind_disk(store: Store, disk: Object, node: str) -> None:
+async def bind_disk(store: Store, disk: VirtualDisk, node: str) -> None:
     """Raises Conflict when the disk changed meanwhile."""
     meta = disk["metadata"]
     annotations = {names.SELECTED_NODE_ANNOTATION: node}

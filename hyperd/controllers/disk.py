@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Literal
 
 from hyperd import clock
 from hyperd.controllers import transfer, usage
@@ -35,19 +36,35 @@ from hyperd.resources.all import (
     VIRTUAL_MACHINE,
 )
 from hyperd.resources.conditions import remove_condition, set_condition
-from hyperd.resources.kind import Kind, Object
+from hyperd.resources.data_source import CLEANUP_PENDING_REASON, DataSourceType, InUseReason, ReadyReason
+from hyperd.resources.kind import Kind
 from hyperd.resources.meta import go_duration, parse_time
 from hyperd.resources.quantity import format_bytes, round_up
+from hyperd.resources.virtual_disk import (
+    DiskDatasourceReason,
+    DiskReadyReason,
+    ResizingReason,
+    VirtualDiskCondition,
+    VirtualDiskPhase,
+)
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
 from hyperd.runtime.recorder import EventLevel
 from hyperd.runtime.status import add_finalizer, make_sure, remove_finalizer, update_status
 from hyperd.storage.interface import NO_ROOM, Volume
+
+if TYPE_CHECKING:
+    from hyperd.resources.views.base import Metadata
+    from hyperd.resources.views.core import StorageClass
+    from hyperd.resources.views.virtual_disk import AttachedVirtualMachine, VirtualDisk
 
 RETRY_SECONDS = 5.0
 _WAITS = ("QuotaExceeded", NO_ROOM)
 """Keys of errors by which nothing was begun yet."""
 _AGAIN_SECONDS = 30.0
 """When to look again at what an event should tell of."""
+
+Stage = Literal["waitingForDependencies", "totalProvisioning"]
+"""Of ``status.stats.creationDuration``."""
 
 
 class DiskController(Controller):
@@ -123,30 +140,44 @@ class DiskController(Controller):
         await update_status(self._context.store, VIRTUAL_DISK, before, after)
         return result
 
-    def _begun(self, disk: Object) -> bool:
+    def _begun(self, disk: VirtualDisk) -> bool:
         """Whether its volume is being made, or could not be."""
-        return self._jobs.get(disk["metadata"]["uid"]) is not None or disk["status"].get("phase") == "Failed"
+        return (
+            self._jobs.get(disk["metadata"]["uid"]) is not None
+            or disk["status"].get("phase") == VirtualDiskPhase.FAILED
+        )
 
-    async def _provision(self, disk: Object, class_: Object) -> Result | None:
+    async def _provision(self, disk: VirtualDisk, class_: StorageClass) -> Result | None:
         meta, status = disk["metadata"], disk["status"]
         job = self._jobs.get(meta["uid"])
         if job is not None and job.generation != meta["generation"]:
             await self._jobs.cancel(meta["uid"])
             job = None
-        if status.get("phase") == "Failed" and status.get("observedGeneration") == meta["generation"]:
+        if (
+            status.get("phase") == VirtualDiskPhase.FAILED
+            and status.get("observedGeneration") == meta["generation"]
+        ):
             return None
         if status.get("observedGeneration") != meta["generation"]:
             self._retries.forget(disk)
         status["observedGeneration"] = meta["generation"]
         source = self._maker.source(disk)
         if isinstance(source, Waiting):
-            status["phase"] = "Pending"
-            set_condition(disk, "DatasourceReady", False, reason=source.reason, message=source.message)
-            reason = "DatasourceIsNotFound" if source.reason.endswith("NotFound") else "DatasourceIsNotReady"
-            set_condition(disk, "Ready", False, reason=reason, message=source.message)
+            status["phase"] = VirtualDiskPhase.PENDING
+            set_condition(
+                disk, VirtualDiskCondition.DATASOURCE_READY, False, reason=source.reason, message=source.message
+            )
+            reason = (
+                DiskReadyReason.DATASOURCE_IS_NOT_FOUND
+                if source.reason.endswith("NotFound")
+                else DiskReadyReason.DATASOURCE_IS_NOT_READY
+            )
+            set_condition(disk, VirtualDiskCondition.READY, False, reason=reason, message=source.message)
             return None
         if source is not None:
-            set_condition(disk, "DatasourceReady", True, reason="DatasourceReady")
+            set_condition(
+                disk, VirtualDiskCondition.DATASOURCE_READY, True, reason=DiskDatasourceReason.DATASOURCE_READY
+            )
         if job is None:
             left = self._retries.left(disk)
             if left:
@@ -159,13 +190,13 @@ class DiskController(Controller):
                 notify=lambda: self.enqueue(Key(meta["namespace"], meta["name"])),
             )
         if not job.done:
-            status["phase"] = "Provisioning"
+            status["phase"] = VirtualDiskPhase.PROVISIONING
             transfer.show_progress(status, job.progress)
             transfer.show_waiting(disk, job.progress)
             return None
         return self._ended(disk)
 
-    def _ended(self, disk: Object) -> Result | None:
+    def _ended(self, disk: VirtualDisk) -> Result | None:
         uid, status = disk["metadata"]["uid"], disk["status"]
         job = self._jobs.get(uid)
         assert job is not None  # noqa: S101  only called with an ended job
@@ -173,12 +204,12 @@ class DiskController(Controller):
         try:
             volume = job.outcome()
         except HyperdError as err:
-            reason = getattr(err, "key", "") or "ProvisioningFailed"
-            set_condition(disk, "Ready", False, reason=reason, message=err.message)
+            reason = getattr(err, "key", "") or ReadyReason.PROVISIONING_FAILED
+            set_condition(disk, VirtualDiskCondition.READY, False, reason=reason, message=err.message)
             if isinstance(err, TemporaryError) and err.key in _WAITS:
-                status["phase"] = "Pending"
+                status["phase"] = VirtualDiskPhase.PENDING
             if transfer.is_final(err):
-                status["phase"] = "Failed"
+                status["phase"] = VirtualDiskPhase.FAILED
                 status.pop("progress", None)
                 self._retries.forget(disk)
                 self._event(disk, "Warning", "ProvisioningFailed", err.message)
@@ -192,45 +223,49 @@ class DiskController(Controller):
         self._event(disk, "Normal", "DiskReady", "The disk is ready.")
         return None
 
-    def _ready(self, disk: Object, volume: Volume) -> None:
+    def _ready(self, disk: VirtualDisk, volume: Volume) -> None:
         status = disk["status"]
-        status["phase"] = "Ready"
+        status["phase"] = VirtualDiskPhase.READY
         status["capacity"] = format_bytes(volume.virtual_size)
         status["sourceUID"] = disk["metadata"]["uid"]
         status["target"] = {"persistentVolumeClaimName": f"d8v-vd-{disk['metadata']['uid']}"}
-        remove_condition(disk, "DatasourceReady")
-        remove_condition(disk, "Resizing")
-        set_condition(disk, "Ready", True, reason="Ready")
+        remove_condition(disk, VirtualDiskCondition.DATASOURCE_READY)
+        remove_condition(disk, VirtualDiskCondition.RESIZING)
+        set_condition(disk, VirtualDiskCondition.READY, True, reason=ReadyReason.READY)
 
-    async def _keep(self, disk: Object, class_: Object | None) -> Result | None:
+    async def _keep(self, disk: VirtualDisk, class_: StorageClass | None) -> Result | None:
         """A provisioned disk: notice its loss, grow it when asked."""
         meta, status = disk["metadata"], disk["status"]
         status["observedGeneration"] = meta["generation"]
         volume = await self._context.volumes.find(meta["uid"])
         if volume is None:
             message = f"The volume of disk {meta['name']} is gone from the node's pool."
-            status["phase"] = "PVCLost"
-            set_condition(disk, "Ready", False, reason="PVCLost", message=message)
+            status["phase"] = VirtualDiskPhase.PVC_LOST
+            set_condition(
+                disk, VirtualDiskCondition.READY, False, reason=DiskReadyReason.PVC_LOST, message=message
+            )
             return None
         size = max(round_up(requested_size(disk) or 0), volume.virtual_size)
         # One that is being grown may be large enough before its guest has been told.
-        if size == volume.virtual_size and status["phase"] != "Resizing":
+        if size == volume.virtual_size and status["phase"] != VirtualDiskPhase.RESIZING:
             self._ready(disk, volume)
             return None
-        if status["phase"] != "Resizing" and (class_ is None or not storage_class.may_grow(class_)):
+        if status["phase"] != VirtualDiskPhase.RESIZING and (class_ is None or not storage_class.may_grow(class_)):
             name = status.get("storageClassName", "")
             message = f'StorageClass "{name}" does not let its volumes grow (allowVolumeExpansion).'
             self._ready(disk, volume)
-            set_condition(disk, "Resizing", False, reason="NotAvailable", message=message)
+            set_condition(
+                disk, VirtualDiskCondition.RESIZING, False, reason=ResizingReason.NOT_AVAILABLE, message=message
+            )
             return None
         return await self._grow(disk, size)
 
-    async def _grow(self, disk: Object, size: int) -> Result | None:
+    async def _grow(self, disk: VirtualDisk, size: int) -> Result | None:
         meta, status, volumes = disk["metadata"], disk["status"], self._context.volumes
-        if status["phase"] != "Resizing":
-            status["phase"] = "Resizing"
+        if status["phase"] != VirtualDiskPhase.RESIZING:
+            status["phase"] = VirtualDiskPhase.RESIZING
             self._event(disk, "Normal", "VirtualDiskResizingStarted", f"Growing to {format_bytes(size)}.")
-            set_condition(disk, "Resizing", True, reason="InProgress")
+            set_condition(disk, VirtualDiskCondition.RESIZING, True, reason=ResizingReason.IN_PROGRESS)
             return Result(0.01)
         try:
             holder = self._holder(disk)
@@ -243,7 +278,13 @@ class DiskController(Controller):
                     return Result(RETRY_SECONDS)
                 volume = found
         except HyperdError as err:
-            set_condition(disk, "Resizing", False, reason="NotAvailable", message=err.message)
+            set_condition(
+                disk,
+                VirtualDiskCondition.RESIZING,
+                False,
+                reason=ResizingReason.NOT_AVAILABLE,
+                message=err.message,
+            )
             self._event(disk, "Warning", "VirtualDiskResizingFailed", err.message)
             return Result(RETRY_SECONDS)
         reached(CrashPoint.DISK_AFTER_GROW)
@@ -251,7 +292,7 @@ class DiskController(Controller):
         self._event(disk, "Normal", "VirtualDiskResizingCompleted", f"Grown to {format_bytes(size)}.")
         return None
 
-    def _holder(self, disk: Object) -> str | None:
+    def _holder(self, disk: VirtualDisk) -> str | None:
         """uid of the machine that has the disk open."""
         meta = disk["metadata"]
         for item in usage.machines_using(self._machines, VIRTUAL_DISK, meta["namespace"], meta["name"]):
@@ -259,61 +300,63 @@ class DiskController(Controller):
                 return item.uid
         return None
 
-    def _show_usage(self, disk: Object) -> bool:
+    def _show_usage(self, disk: VirtualDisk) -> bool:
         """Who names the disk and who holds it; whether anybody holds it."""
         meta, status = disk["metadata"], disk["status"]
-        users = []
+        users: list[AttachedVirtualMachine] = []
         for item in usage.machines_using(self._machines, VIRTUAL_DISK, meta["namespace"], meta["name"]):
             users.append({"name": item.name, "mounted": usage.mounts(item.object(), VIRTUAL_DISK, meta["name"])})
-        users.sort(key=lambda user: str(user["name"]))
+        users.sort(key=lambda user: user["name"])
         if users:
             status["attachedToVirtualMachines"] = users
         else:
             status.pop("attachedToVirtualMachines", None)
         mounted = any(user["mounted"] for user in users)
         if mounted:
-            set_condition(disk, "InUse", True, reason="AttachedToVirtualMachine")
+            set_condition(disk, VirtualDiskCondition.IN_USE, True, reason=InUseReason.ATTACHED_TO_VIRTUAL_MACHINE)
         else:
-            set_condition(disk, "InUse", False, reason="NotInUse")
+            set_condition(disk, VirtualDiskCondition.IN_USE, False, reason=InUseReason.NOT_IN_USE)
         return mounted
 
-    async def _delete(self, before: Object, disk: Object) -> Result | None:
+    async def _delete(self, before: VirtualDisk, disk: VirtualDisk) -> Result | None:
         meta = disk["metadata"]
         uid = meta["uid"]
         self._retries.forget(disk)
         await self._jobs.cancel(uid)
-        disk["status"]["phase"] = "Terminating"
+        disk["status"]["phase"] = VirtualDiskPhase.TERMINATING
         used = "A running virtual machine holds the disk; stop it first." if self._show_usage(disk) else ""
         held = used or await holder(self._context, disk)
         if held:
-            set_condition(disk, "Terminating", True, reason="CleanupPending", message=held)
+            set_condition(
+                disk, VirtualDiskCondition.TERMINATING, True, reason=CLEANUP_PENDING_REASON, message=held
+            )
             await update_status(self._context.store, VIRTUAL_DISK, before, disk)
             return None if used else Result(RETRY_SECONDS)
         await make_sure(self._context.store, VIRTUAL_DISK, before)
         await self._context.volumes.delete(uid)
         repository = repository_of(self._context.registry.endpoint, VIRTUAL_DISK, meta["namespace"], meta["name"])
-        imported = (disk["spec"].get("dataSource") or {}).get("type") == "HTTP"
+        imported = (disk["spec"].get("dataSource") or {}).get("type") == DataSourceType.HTTP
         if imported and not await self._marks.deleted(repository, uid):
             return Result(RETRY_SECONDS)
         await remove_finalizer(self._context.store, VIRTUAL_DISK, before)
         return None
 
-    def _age(self, meta: Object) -> float:
+    def _age(self, meta: Metadata) -> float:
         """Seconds since the disk was created, by a clock that cannot be set if this process saw it young."""
         stamped = (clock.now() - parse_time(meta["creationTimestamp"])).total_seconds()
         return self._lived.age(meta["uid"], hint=stamped)
 
-    def _note_duration(self, disk: Object, stage: str) -> None:
+    def _note_duration(self, disk: VirtualDisk, stage: Stage) -> None:
         """``stats.creationDuration``: the disk's age when ``stage`` ended for the first time."""
         durations = disk["status"].setdefault("stats", {}).setdefault("creationDuration", {})
         if stage not in durations:
             durations[stage] = go_duration(self._age(disk["metadata"]))
 
-    def _event(self, disk: Object, level: EventLevel, reason: str, message: str) -> None:
+    def _event(self, disk: VirtualDisk, level: EventLevel, reason: str, message: str) -> None:
         self._context.events.event(disk, level, reason, message)
 
 
-def _source_values(disk: Object) -> list[str]:
+def _source_values(disk: VirtualDisk) -> list[str]:
     ref = (disk["spec"].get("dataSource") or {}).get("objectRef")
     if not ref:
         return []

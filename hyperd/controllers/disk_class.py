@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from hyperd.controllers import fitting, usage
 from hyperd.controllers.context import Context
 from hyperd.resources import storage_class
 from hyperd.resources.all import NODE, STORAGE_CLASS, VIRTUAL_DISK
 from hyperd.resources.conditions import set_condition
-from hyperd.resources.kind import Object
 from hyperd.resources.meta import labels
+from hyperd.resources.virtual_disk import DiskReadyReason, VirtualDiskPhase
 from hyperd.runtime.informer import Informer
 from hyperd.storage.backends import provisioners
 
-PROVISIONED: Final = ("Ready", "Resizing", "Exporting", "Migrating", "PVCLost")
+if TYPE_CHECKING:
+    from hyperd.resources.views.core import StorageClass
+    from hyperd.resources.views.virtual_disk import VirtualDisk
+
+PROVISIONED: Final = (
+    VirtualDiskPhase.READY,
+    VirtualDiskPhase.RESIZING,
+    VirtualDiskPhase.EXPORTING,
+    VirtualDiskPhase.MIGRATING,
+    VirtualDiskPhase.PVC_LOST,
+)
 """Phases of disks that have had their volume."""
 
 
@@ -27,7 +37,7 @@ class DiskClasses:
         self._classes = context.informer(STORAGE_CLASS)
         self._nodes = context.informer(NODE)
 
-    def of(self, disk: Object) -> Object | None:
+    def of(self, disk: VirtualDisk) -> StorageClass | None:
         """The disk's class. None where it makes no volume, as conditions then say; what has one keeps it."""
         status = disk["status"]
         provisioned = status.get("phase") in PROVISIONED
@@ -45,7 +55,7 @@ class DiskClasses:
         if message:
             set_condition(disk, "StorageClassReady", False, reason="StorageClassNotReady", message=message)
             if not provisioned:
-                _wait(disk, "Pending", "StorageClassIsNotReady", message)
+                _wait(disk, VirtualDiskPhase.PENDING, DiskReadyReason.STORAGE_CLASS_IS_NOT_READY, message)
             return None
         set_condition(disk, "StorageClassReady", True, reason="StorageClassReady")
         return class_
@@ -61,30 +71,32 @@ class DiskClasses:
             return own
         return "" if default is None else str(default["metadata"]["name"])
 
-    def allows(self, disk: Object, class_: Object) -> bool:
+    def allows(self, disk: VirtualDisk, class_: StorageClass) -> bool:
         """Whether the volume may be made now; if not, the conditions say what it waits for."""
         node, name = self._nodes.get("", self._context.node_name), self._context.node_name
         if node is not None and not self._context.duty.binds and fitting.cordoned(node):
-            _wait(disk, "Pending", "ProvisioningNotStarted", f"Node {name} {fitting.CORDONED}.")
+            _wait(disk, VirtualDiskPhase.PENDING, "ProvisioningNotStarted", f"Node {name} {fitting.CORDONED}.")
         elif node is not None and not storage_class.allows_node(class_, labels(node)):
             message = (
                 f'StorageClass "{class_["metadata"]["name"]}" does not allow node {name} (allowedTopologies).'
             )
-            _wait(disk, "Pending", "ProvisioningNotStarted", message)
+            _wait(disk, VirtualDiskPhase.PENDING, "ProvisioningNotStarted", message)
         elif storage_class.waits_for_consumer(class_) and not self._has_consumer(disk):
             message = "The volume is made once a virtual machine uses the disk."
-            _wait(disk, "WaitForFirstConsumer", "WaitingForFirstConsumer", message)
+            _wait(
+                disk, VirtualDiskPhase.WAIT_FOR_FIRST_CONSUMER, DiskReadyReason.WAITING_FOR_FIRST_CONSUMER, message
+            )
         else:
             return True
         return False
 
-    def _has_consumer(self, disk: Object) -> bool:
+    def _has_consumer(self, disk: VirtualDisk) -> bool:
         meta = disk["metadata"]
         users = usage.machines_using(self._machines, VIRTUAL_DISK, meta["namespace"], meta["name"])
         return any(not user.object()["metadata"].get("deletionTimestamp") for user in users)
 
 
-def _wait(disk: Object, phase: str, reason: str, message: str) -> None:
+def _wait(disk: VirtualDisk, phase: VirtualDiskPhase, reason: str, message: str) -> None:
     disk["status"]["phase"] = phase
     disk["status"].pop("progress", None)
     disk["status"]["observedGeneration"] = disk["metadata"]["generation"]

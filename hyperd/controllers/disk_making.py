@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from hyperd.controllers import transfer, usage
 from hyperd.controllers.context import Context
@@ -12,11 +13,13 @@ from hyperd.controllers.image import reference_of, repository_of
 from hyperd.errors import PermanentError, QuotaExceeded, TemporaryError
 from hyperd.imagefile.detect import ImageFormat
 from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_DISK
-from hyperd.resources.kind import Object
 from hyperd.resources.quantity import format_bytes, round_up, to_bytes
 from hyperd.storage.interface import Volume
 from hyperd.store.interface import PatchType
 from registry.models import CachedImage, ImportRequest, Report
+
+if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_disk import VirtualDisk
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class DiskMaker:
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    async def make(self, disk: Object, provisioner: str, source: Source | None, report: Report) -> Volume:
+    async def make(self, disk: VirtualDisk, provisioner: str, source: Source | None, report: Report) -> Volume:
         """The job: idempotent, from nothing to a volume of ``provisioner``, which the disk's class names."""
         uid = disk["metadata"]["uid"]
         existing = await self._context.volumes.find(uid)
@@ -59,7 +62,7 @@ class DiskMaker:
             size = await self._size(disk, image, requested)
             return await volumes.create_from_image(uid, size, image=image.handle)
 
-    async def _size(self, disk: Object, image: CachedImage, requested: int | None) -> int:
+    async def _size(self, disk: VirtualDisk, image: CachedImage, requested: int | None) -> int:
         """Bytes of a disk that is made from ``image``; PermanentError where it cannot be."""
         if image.cdrom or image.format is ImageFormat.ISO:
             raise PermanentError("A disk cannot be made from an ISO image.", key="ProvisioningFailed")
@@ -75,7 +78,7 @@ class DiskMaker:
             await self._claim(disk, size)
         return size
 
-    async def _claim(self, disk: Object, size: int) -> None:
+    async def _claim(self, disk: VirtualDisk, size: int) -> None:
         """Note the size that follows from the image before it is taken: a quota may refuse it."""
         meta = disk["metadata"]
         patch = {"metadata": {"uid": meta["uid"]}, "status": {"capacity": format_bytes(size)}}
@@ -86,7 +89,7 @@ class DiskMaker:
             raise TemporaryError(err.message, key="QuotaExceeded") from err
 
     @asynccontextmanager
-    async def _image(self, disk: Object, source: Source, report: Report) -> AsyncIterator[CachedImage]:
+    async def _image(self, disk: VirtualDisk, source: Source, report: Report) -> AsyncIterator[CachedImage]:
         """The image on this node, kept there until the block ends."""
         reference, start = source.reference, 0.0
         if source.http is not None:
@@ -96,7 +99,7 @@ class DiskMaker:
         ) as image:
             yield image
 
-    async def _import(self, disk: Object, http: Mapping[str, object], report: Report) -> str:
+    async def _import(self, disk: VirtualDisk, http: Mapping[str, object], report: Report) -> str:
         """Bring a URL's image into the registry, the first half of the work; its reference there."""
         meta = disk["metadata"]
         checksums = http.get("checksum")
@@ -120,7 +123,7 @@ class DiskMaker:
             self._context.events.event(disk, "Warning", transfer.DOUBTFUL, imported.warning)
         return imported.reference
 
-    def source(self, disk: Object) -> Source | Waiting | None:
+    def source(self, disk: VirtualDisk) -> Source | Waiting | None:
         """The source, None for a blank disk, or what it waits for."""
         declared = disk["spec"].get("dataSource")
         if not declared:
@@ -146,7 +149,7 @@ class DiskMaker:
         return Source(reference=reference_of(self._context, kind, image))
 
 
-def requested_size(disk: Object) -> int | None:
+def requested_size(disk: VirtualDisk) -> int | None:
     """Bytes that the disk asks for; None where its source decides."""
     size = (disk["spec"].get("persistentVolumeClaim") or {}).get("size")
     return None if size is None else to_bytes(size)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from hyperd.resources import names
-from hyperd.resources.kind import Object
+from hyperd.resources.kind import AnyObject
 from hyperd.resources.meta import annotations
 
 
@@ -22,13 +22,13 @@ class Duty(Protocol):
     def leads(self) -> bool:
         """Whether cluster-wide work is this daemon's."""
 
-    def runs(self, machine: Object) -> bool:
+    def runs(self, machine: AnyObject) -> bool:
         """Whether the machine is this node's to run."""
 
-    def keeps(self, disk: Object) -> bool:
+    def keeps(self, disk: AnyObject) -> bool:
         """Whether the disk's volume is this node's to keep."""
 
-    def operates(self, machine: Object | None) -> bool:
+    def operates(self, machine: AnyObject | None) -> bool:
         """Whether operations on the machine are this daemon's: its node's, or the leader's while it has none."""
 
 
@@ -40,13 +40,13 @@ class Sole:
     def leads(self) -> bool:
         return True
 
-    def runs(self, _: Object) -> bool:
+    def runs(self, _: AnyObject) -> bool:
         return True
 
-    def keeps(self, _: Object) -> bool:
+    def keeps(self, _: AnyObject) -> bool:
         return True
 
-    def operates(self, _: Object | None) -> bool:
+    def operates(self, _: AnyObject | None) -> bool:
         return True
 
 
@@ -62,22 +62,22 @@ class Shared:
     def leads(self) -> bool:
         return self._leads()
 
-    def runs(self, machine: Object) -> bool:
+    def runs(self, machine: AnyObject) -> bool:
         return machine_node(machine) == self._node_name
 
-    def keeps(self, disk: Object) -> bool:
+    def keeps(self, disk: AnyObject) -> bool:
         return disk_node(disk) == self._node_name
 
-    def operates(self, machine: Object | None) -> bool:
+    def operates(self, machine: AnyObject | None) -> bool:
         node = "" if machine is None else machine_node(machine)
         return node == self._node_name if node else self._leads()
 
 
-def machine_node(machine: Object) -> str:
+def machine_node(machine: AnyObject) -> str:
     """The node that the machine is bound to; empty when it is not yet."""
     return str((machine.get("status") or {}).get("nodeName") or "")
 
 
-def disk_node(disk: Object) -> str:
+def disk_node(disk: AnyObject) -> str:
     """The node that keeps the disk; empty when none does yet."""
     return annotations(disk).get(names.SELECTED_NODE_ANNOTATION, "")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from hyperd.controllers import usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine.plan import serial_of
 from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_MACHINE
-from hyperd.resources.kind import Object
+
+if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_disk import VirtualDisk
 
 
-async def holder(context: Context, disk: Object) -> str:
+async def holder(context: Context, disk: VirtualDisk) -> str:
     """Asked of the store and of the host, before a volume is removed: a sentence, empty when nobody has it."""
     meta = disk["metadata"]
     for machine in await context.store.find_all(VIRTUAL_MACHINE, meta["namespace"]):

@@ -12,7 +12,7 @@ from hyperd.controllers.heartbeat import served_nodes
 from hyperd.resources import names
 from hyperd.resources.all import NODE
 from hyperd.resources.conditions import is_true
-from hyperd.resources.kind import Object
+from hyperd.resources.kind import AnyObject, Object
 from hyperd.resources.meta import labels
 
 SERVED_SECONDS = 1.0
@@ -37,7 +37,7 @@ class Places:
         self._unbound = clock.Seen(10_000)
         """For how long objects without a node have been seen, by uid."""
 
-    def left_to_claim(self, obj: Object) -> float:
+    def left_to_claim(self, obj: AnyObject) -> float:
         """Seconds before a node is chosen for what is not new and has none.
 
         It may have had one: after the restore of an earlier state the node that holds it says so in that time.

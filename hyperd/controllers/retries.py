@@ -13,7 +13,7 @@ from collections.abc import Callable
 from hyperd import clock
 from hyperd.backoff import backoff
 from hyperd.errors import HyperdError, TemporaryError
-from hyperd.resources.kind import Object
+from hyperd.resources.kind import AnyObject
 from registry.gate import POSTPONED
 from registry.importer import NotBegun
 
@@ -36,7 +36,7 @@ class Retries:
         self._now, self._jitter = now, jitter
         self._due: dict[str, float] = {}
 
-    def failed(self, obj: Object, err: HyperdError) -> float:
+    def failed(self, obj: AnyObject, err: HyperdError) -> float:
         """Note the failure in ``status``; returns the seconds until the next try."""
         uid, status = obj["metadata"]["uid"], obj["status"]
         asked = (err.delay if isinstance(err, TemporaryError) else None) or 0.0
@@ -51,7 +51,7 @@ class Retries:
         status["retry"] = {"failures": failures, "afterSeconds": math.ceil(delay)}
         return delay
 
-    def left(self, obj: Object) -> float:
+    def left(self, obj: AnyObject) -> float:
         """Seconds until the next try, 0 when it is time; of a wait that began elsewhere, what ``status`` says."""
         uid, retry = obj["metadata"]["uid"], obj["status"].get("retry")
         if not retry:
@@ -67,7 +67,7 @@ class Retries:
         """When to look at an object that waits: in time to write down how far it is."""
         return min(left, _WRITTEN_SECONDS + 1.0)
 
-    def forget(self, obj: Object) -> None:
+    def forget(self, obj: AnyObject) -> None:
         """It went well, failed for good, or is asked for anew."""
         self._due.pop(obj["metadata"]["uid"], None)
         obj.get("status", {}).pop("retry", None)

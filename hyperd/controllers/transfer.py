@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from hyperd.errors import HyperdError, PermanentError
 from hyperd.resources.conditions import find_condition, set_condition
-from hyperd.resources.kind import Object
+from hyperd.resources.kind import AnyObject, Object
 from hyperd.resources.quantity import format_human
 from registry.models import Progress
+
+if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_disk import VirtualDiskStatus
 
 
 def scaled(progress: Progress, *, start: float, end: float) -> Progress:
@@ -35,7 +39,7 @@ _OVER = (
 """Reasons of ``Ready`` that are past once the work has begun."""
 
 
-def show_progress(status: Object, progress: Progress | None) -> None:
+def show_progress(status: Object | VirtualDiskStatus, progress: Progress | None) -> None:
     """Write percent and speed; "0.0%" before the first byte."""
     status["progress"] = _percent((progress.fraction if progress else 0.0) or 0.0)
     if progress is None or not progress.transferred_bytes:
@@ -67,7 +71,7 @@ def progress_message(progress: Progress | None) -> str:
     return f"{text}."
 
 
-def show_waiting(obj: Object, progress: Progress | None) -> None:
+def show_waiting(obj: AnyObject, progress: Progress | None) -> None:
     """The condition Ready while the work goes on; why it failed before stays until there is something newer."""
     ready = find_condition(obj, "Ready")
     if progress is None and ready is not None:
@@ -77,7 +81,7 @@ def show_waiting(obj: Object, progress: Progress | None) -> None:
     set_condition(obj, "Ready", False, reason="Provisioning", message=progress_message(progress))
 
 
-def finish_progress(status: Object, average_speed: int) -> None:
+def finish_progress(status: Object | VirtualDiskStatus, average_speed: int) -> None:
     """After success only the averages remain."""
     status["progress"] = "100%"
     if average_speed:

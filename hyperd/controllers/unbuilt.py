@@ -11,7 +11,7 @@ import copy
 from hyperd.controllers.context import Context
 from hyperd.resources import all as kinds
 from hyperd.resources.conditions import remove_condition, set_condition
-from hyperd.resources.kind import Kind, Object
+from hyperd.resources.kind import AnyObject, Kind
 from hyperd.resources.structural import subschema
 from hyperd.resources.unbuilt import unbuilt_in
 from hyperd.runtime.controller import Controller, Key, Result
@@ -26,7 +26,7 @@ NOT_IMPLEMENTED = "NotImplemented"
 _PENDING = "Pending"
 
 
-def name_unbuilt_fields(kind: Kind, obj: Object) -> None:
+def name_unbuilt_fields(kind: Kind, obj: AnyObject) -> None:
     """Set or drop the condition that names the fields of ``obj`` without effect, in place."""
     found = unbuilt_in(kind, obj)
     if not found:

@@ -13,7 +13,7 @@ from hyperd.resources.all import (
     VIRTUAL_DISK,
     VIRTUAL_IMAGE,
 )
-from hyperd.resources.kind import Kind, Object
+from hyperd.resources.kind import AnyObject, Kind
 from hyperd.runtime.controller import Key, Mapper
 from hyperd.runtime.informer import Informer
 from hyperd.store.interface import Item
@@ -30,7 +30,7 @@ def device_value(kind: str, namespace: str, name: str) -> str:
     return f"{kind}/{'' if kind == CLUSTER_VIRTUAL_IMAGE.kind else namespace}/{name}"
 
 
-def references(machine: Object) -> Iterable[tuple[str, str]]:
+def references(machine: AnyObject) -> Iterable[tuple[str, str]]:
     """Kind and name of each device that the spec names or the instance still holds; some twice."""
     for part in ("spec", "status"):
         for ref in (machine.get(part) or {}).get("blockDeviceRefs") or ():
@@ -38,18 +38,18 @@ def references(machine: Object) -> Iterable[tuple[str, str]]:
                 yield ref["kind"], ref["name"]
 
 
-def devices_of(machine: Object) -> list[str]:
+def devices_of(machine: AnyObject) -> list[str]:
     """Index values of all devices that a machine names."""
     namespace = machine["metadata"]["namespace"]
     return sorted({device_value(kind, namespace, name) for kind, name in references(machine)})
 
 
-def class_of(machine: Object) -> list[str]:
+def class_of(machine: AnyObject) -> list[str]:
     name = machine.get("spec", {}).get("virtualMachineClassName")
     return [name] if name else []
 
 
-def uid_of(obj: Object) -> list[str]:
+def uid_of(obj: AnyObject) -> list[str]:
     return [obj["metadata"]["uid"]]
 
 
@@ -64,7 +64,7 @@ def machines_using(machines: Informer, kind: Kind, namespace: str, name: str) ->
     return machines.by_index(DEVICE_INDEX, device_value(kind.kind, namespace, name))
 
 
-def mounts(machine: Object, kind: Kind, name: str) -> bool:
+def mounts(machine: AnyObject, kind: Kind, name: str) -> bool:
     """Whether the machine holds the device open, or is about to: it starts with it, or runs with it attached."""
     status = machine.get("status") or {}
     if status.get("phase") in (None, "", "Pending", "Stopped"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any, cast
 
-from hyperd.resources.kind import Object
+from hyperd.resources.kind import AnyObject, Object
 from hyperd.resources.meta import now_rfc3339
 
 Condition = dict[str, Any]
@@ -25,22 +25,23 @@ UNKNOWN_REASON = "Unknown"
 """Reason of a condition that no controller has looked at yet."""
 
 
-def find_condition(obj: Object, type_: str) -> Condition | None:
+def find_condition(obj: AnyObject, type_: str) -> Condition | None:
     """The condition of that type, not copied; None when absent."""
     for condition in (obj.get("status") or {}).get("conditions") or ():
         if condition.get("type") == type_:
-            return cast(Condition, condition)
+            found: Condition = condition
+            return found
     return None
 
 
-def is_true(obj: Object, type_: str) -> bool:
+def is_true(obj: AnyObject, type_: str) -> bool:
     """Whether the condition is there and ``True``."""
     condition = find_condition(obj, type_)
     return condition is not None and condition.get("status") == ConditionStatus.TRUE
 
 
 def set_condition(
-    obj: Object,
+    obj: AnyObject,
     type_: str,
     status: bool | ConditionStatus,
     *,
@@ -55,15 +56,15 @@ def set_condition(
     if isinstance(status, bool):
         status = ConditionStatus.TRUE if status else ConditionStatus.FALSE
     wanted: Condition = {
-        "type": type_,
+        "type": str(type_),
         "status": str(status),
-        "reason": reason,
+        "reason": str(reason),
         "message": message,
         "observedGeneration": obj.get("metadata", {}).get("generation", 0),
     }
     existing = find_condition(obj, type_)
     if existing is None:
-        conditions = obj.setdefault("status", {}).setdefault("conditions", [])
+        conditions = cast(Object, obj).setdefault("status", {}).setdefault("conditions", [])
         conditions.append({**wanted, "lastTransitionTime": now or now_rfc3339()})
         return True
     if all(existing.get(key) == value for key, value in wanted.items()):
@@ -74,7 +75,7 @@ def set_condition(
     return True
 
 
-def remove_condition(obj: Object, type_: str) -> bool:
+def remove_condition(obj: AnyObject, type_: str) -> bool:
     """Drop the condition in place; whether it was there."""
     conditions = (obj.get("status") or {}).get("conditions") or []
     kept = [condition for condition in conditions if condition.get("type") != type_]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from hyperd.resources import core_cells as cells
 from hyperd.resources import core_schemas as schemas
 from hyperd.resources.hidden import emptied
 from hyperd.resources.kind import KINDS, Column, Kind
+
+if TYPE_CHECKING:
+    from hyperd.resources.views import core as views
 
 _READ_ONLY: Final = ("get", "list", "watch")
 _NAMESPACE_VERBS: Final = ("create", "delete", "get", "list", "patch", "update", "watch")
@@ -152,7 +155,7 @@ LEASE = KINDS.add(
         openapi=schemas.LEASE,
     )
 )
-STORAGE_CLASS = KINDS.add(
+STORAGE_CLASS: Kind[views.StorageClass] = KINDS.add(
     Kind(
         group="storage.k8s.io",
         version="v1",

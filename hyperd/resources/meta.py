@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
 from hyperd import clock
-from hyperd.resources.kind import Object
+from hyperd.resources.kind import AnyObject, Object
 
 
 class Key(NamedTuple):
@@ -56,31 +56,31 @@ def metadata(obj: Object) -> dict[str, Any]:
     return cast(dict[str, Any], obj.setdefault("metadata", {}))
 
 
-def key(obj: Object) -> Key:
+def key(obj: AnyObject) -> Key:
     """Namespace and name of ``obj``."""
     meta = obj.get("metadata") or {}
     return Key(meta.get("namespace", ""), meta.get("name", ""))
 
 
-def uid(obj: Object) -> str:
+def uid(obj: AnyObject) -> str:
     return cast(str, (obj.get("metadata") or {}).get("uid", ""))
 
 
-def labels(obj: Object) -> dict[str, str]:
+def labels(obj: AnyObject) -> dict[str, str]:
     """The labels, empty when there are none; not for writing."""
     return cast(dict[str, str], (obj.get("metadata") or {}).get("labels") or {})
 
 
-def annotations(obj: Object) -> dict[str, str]:
+def annotations(obj: AnyObject) -> dict[str, str]:
     """The annotations, empty when there are none; not for writing."""
     return cast(dict[str, str], (obj.get("metadata") or {}).get("annotations") or {})
 
 
-def generation(obj: Object) -> int:
+def generation(obj: AnyObject) -> int:
     return cast(int, (obj.get("metadata") or {}).get("generation", 0))
 
 
-def is_deleting(obj: Object) -> bool:
+def is_deleting(obj: AnyObject) -> bool:
     """Whether somebody asked to delete it and finalizers hold it."""
     return bool((obj.get("metadata") or {}).get("deletionTimestamp"))
 
@@ -108,7 +108,7 @@ def remove_finalizer(obj: Object, name: str) -> bool:
     return True
 
 
-def owner_reference(owner: Object, *, controller: bool = True, block: bool = True) -> dict[str, Any]:
+def owner_reference(owner: AnyObject, *, controller: bool = True, block: bool = True) -> dict[str, Any]:
     """A reference to ``owner`` for ``metadata.ownerReferences``; the owner needs apiVersion, kind and uid."""
     return {
         "apiVersion": owner["apiVersion"],
@@ -120,6 +120,6 @@ def owner_reference(owner: Object, *, controller: bool = True, block: bool = Tru
     }
 
 
-def is_owned_by(obj: Object, owner_uid: str) -> bool:
+def is_owned_by(obj: AnyObject, owner_uid: str) -> bool:
     references = (obj.get("metadata") or {}).get("ownerReferences") or ()
     return any(reference.get("uid") == owner_uid for reference in references)

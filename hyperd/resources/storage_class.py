@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 from typing import Final
 
 from hyperd.resources import meta, names
-from hyperd.resources.kind import Object
+from hyperd.resources.kind import AnyObject, V
 
 PROVISIONER: Final = "hyperd.local/directory"
 """Of the class that a fresh store gets; makes volumes in a folder of the node."""
@@ -24,18 +24,18 @@ NO_DEFAULT: Final = (
 )
 
 
-def is_default(class_: Object) -> bool:
+def is_default(class_: AnyObject) -> bool:
     """Whether the class is marked as the default."""
     return any(meta.annotations(class_).get(mark) == "true" for mark in _DEFAULT_MARKS)
 
 
-def default_of(classes: Iterable[Object]) -> Object | None:
+def default_of(classes: Iterable[V]) -> V | None:
     """The class of disks that name none: the newest that is marked, of equally new ones the first by name."""
     marked = sorted((one for one in classes if is_default(one)), key=lambda one: str(one["metadata"]["name"]))
     return max(marked, key=lambda one: str(one["metadata"].get("creationTimestamp") or ""), default=None)
 
 
-def fault(class_: Object, provisioners: Collection[str]) -> str:
+def fault(class_: AnyObject, provisioners: Collection[str]) -> str:
     """Why no volume is made for a disk of the class, a sentence; empty when nothing is wrong with it.
 
     ``provisioners`` are those that there are.
@@ -58,7 +58,7 @@ def fault(class_: Object, provisioners: Collection[str]) -> str:
     return ""
 
 
-def waits_for_consumer(class_: Object) -> bool:
+def waits_for_consumer(class_: AnyObject) -> bool:
     """Whether a disk's volume is made only once a machine uses the disk."""
     mode = meta.annotations(class_).get(names.STORAGE_CLASS_BINDING_MODE_ANNOTATION) or class_.get(
         "volumeBindingMode"
@@ -66,12 +66,12 @@ def waits_for_consumer(class_: Object) -> bool:
     return mode == WAIT_FOR_FIRST_CONSUMER
 
 
-def may_grow(class_: Object) -> bool:
+def may_grow(class_: AnyObject) -> bool:
     """Whether volumes of the class may grow; where it does not say so they may not, as in Kubernetes."""
     return class_.get("allowVolumeExpansion") is True
 
 
-def allows_node(class_: Object, labels: dict[str, str]) -> bool:
+def allows_node(class_: AnyObject, labels: dict[str, str]) -> bool:
     """Whether volumes of the class may be on a node with these labels."""
     choices = class_.get("allowedTopologies") or ()
     return not choices or any(

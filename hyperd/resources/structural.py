@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 
 from hyperd.errors import Cause, Invalid
 from hyperd.resources.formats import FORMATS, compile_pattern
-from hyperd.resources.kind import Kind, Object
+from hyperd.resources.kind import AnyObject, Kind, Object
 from hyperd.resources.metadata import check_metadata, prune_metadata, quoted
 
 Schema = Mapping[str, Any]
@@ -304,7 +304,7 @@ def _steps(path: str) -> tuple[tuple[str, bool], ...]:
     return tuple((part.removesuffix("[]"), part.endswith("[]")) for part in path.split("."))
 
 
-def values_at(obj: Object, path: str) -> Iterator[tuple[str, Any]]:
+def values_at(obj: AnyObject, path: str) -> Iterator[tuple[str, Any]]:
     """Each value at ``path`` (``spec.policies[].cores``) with its concrete path; none where absent or null."""
     found: list[tuple[str, Any]] = [("", obj)]
     for name, each in _steps(path):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from hyperd.resources.kind import Kind, Object
+from hyperd.resources.kind import AnyObject, Kind
 from hyperd.resources.structural import values_at
 
 
@@ -20,12 +20,12 @@ class Unbuilt(NamedTuple):
     sentence: str
 
 
-def unbuilt_in(kind: Kind, obj: Object) -> list[Unbuilt]:
+def unbuilt_in(kind: Kind, obj: AnyObject) -> list[Unbuilt]:
     """Fields that are accepted and have no effect."""
     return _named(kind.unbuilt, obj)
 
 
-def refused_in(kind: Kind, obj: Object) -> list[Unbuilt]:
+def refused_in(kind: Kind, obj: AnyObject) -> list[Unbuilt]:
     """Fields that would cost data or safety if they were ignored."""
     return _named(kind.refused, obj)
 
@@ -36,7 +36,7 @@ def not_live_in(kind: Kind, changed: Iterable[str]) -> list[str]:
     return [sentence for name, sentence in kind.not_live.items() if name in fields]
 
 
-def _named(declared: Mapping[str, str], obj: Object) -> list[Unbuilt]:
+def _named(declared: Mapping[str, str], obj: AnyObject) -> list[Unbuilt]:
     found = []
     for key, sentence in declared.items():
         path, equals, wanted = key.partition("=")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
@@ -23,6 +23,9 @@ from hyperd.resources.data_source import (
 from hyperd.resources.kind import KINDS, Column, Kind
 from hyperd.resources.names import CATEGORY, GROUP, VD_CLEANUP, VERSION
 from hyperd.resources.virtual_image import AGE
+
+if TYPE_CHECKING:
+    from hyperd.resources.views import virtual_disk as views
 
 
 class VirtualDiskPhase(StrEnum):
@@ -251,7 +254,7 @@ class VirtualDisk(Resource):
     """What became of the disk."""
 
 
-VIRTUAL_DISK = KINDS.add(
+VIRTUAL_DISK: Kind[views.VirtualDisk] = KINDS.add(
     Kind(
         group=GROUP,
         version=VERSION,

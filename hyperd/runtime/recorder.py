@@ -17,7 +17,7 @@ from typing import Literal
 from hyperd import clock
 from hyperd.bucket import TokenBucket
 from hyperd.errors import HyperdError, NotFound
-from hyperd.resources.kind import Kind, Object
+from hyperd.resources.kind import AnyObject, Kind, Object
 from hyperd.resources.meta import parse_time
 from hyperd.store.interface import PatchType, Store
 
@@ -103,7 +103,7 @@ class EventRecorder:
         self.dropped = 0
         """Events lost to the limits since the start."""
 
-    def event(self, obj: Object, level: EventLevel, reason: str, message: str) -> None:
+    def event(self, obj: AnyObject, level: EventLevel, reason: str, message: str) -> None:
         """Note that ``reason`` happened to ``obj``. Returns at once; the message is cut at 1,024 characters."""
         meta = obj["metadata"]
         if not self._allowed(meta.get("uid", "")):

@@ -6,6 +6,8 @@ the newer object, never forced over it.
 
 from __future__ import annotations
 
+import orjson
+
 from hyperd.errors import Conflict, NotFound, TemporaryError
 from hyperd.resources.kind import AnyObject, Kind, V
 from hyperd.store.interface import PatchType, Store
@@ -34,7 +36,8 @@ async def update_status(store: Store, kind: Kind[V], before: V, after: V) -> V:
     if before.get("status") == after.get("status"):
         return before
     meta = before["metadata"]
-    body = {**before, "status": after.get("status", {})}
+    # Controllers write enums, and what is stored are the strings that they stand for.
+    body = {**before, "status": orjson.loads(orjson.dumps(after.get("status", {})))}
     try:
         item = await store.update(kind, meta.get("namespace", ""), meta["name"], body, subresource="status")
     except Conflict as err:

@@ -7,6 +7,7 @@ import copy
 import pytest
 
 from hyperd.errors import NotFound, TemporaryError
+from hyperd.resources.virtual_disk import VirtualDiskPhase
 from hyperd.runtime.status import add_finalizer, remove_finalizer, update_status
 from hyperd.store.embedded import EmbeddedStore
 from tests.contract.store.kinds import WIDGETS, widget
@@ -23,6 +24,15 @@ async def test_a_changed_status_is_written_and_an_equal_one_is_not(store: Embedd
     assert stored["status"] == {"phase": "Ready"}
     assert await update_status(store, WIDGETS, stored, copy.deepcopy(stored)) == stored
     assert store.writes == writes + 1
+
+
+async def test_an_enum_in_a_status_is_stored_as_its_string(store: EmbeddedStore) -> None:
+    before = (await store.create(WIDGETS, "default", widget())).object()
+    after = copy.deepcopy(before)
+    after["status"] = {"phase": VirtualDiskPhase.READY}
+    stored = await update_status(store, WIDGETS, before, after)
+    assert type(stored["status"]["phase"]) is str
+    assert await update_status(store, WIDGETS, stored, {**stored, "status": after["status"]}) == stored
 
 
 async def test_a_status_from_an_old_state_is_made_again_soon(store: EmbeddedStore) -> None:
