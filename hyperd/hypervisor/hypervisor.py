@@ -28,6 +28,7 @@ from hyperd.hypervisor.spec import DomainSpec
 from hyperd.hypervisor.state import DomainEvent, DomainInfo, DomainStats, EventKind, GuestInfo, IoError
 from hyperd.hypervisor.survey import Survey
 from hyperd.hypervisor.xml.domain import domain_xml, marked_xml, metadata_xml
+from hyperd.hypervisor.xml.slots import Slots
 from hyperd.imagefile.handle import Handle
 from hyperd.settings import HypervisorSettings
 
@@ -164,6 +165,12 @@ class Hypervisor:
         else:
             self._survey.note(info)
         return info
+
+    async def slots(self, uid: str) -> Slots:
+        """Where the devices of a domain sit, by ``Device.key``, whoever assigned it; none without a domain."""
+        return await self._reads.call(
+            f"read domain {uid}", lambda conn: self._reader.slots(conn, uid), timeout=READ_TIMEOUT
+        )
 
     async def define(self, spec: DomainSpec) -> None:
         """Create or replace the definition; a running QEMU keeps its own until it ends."""

@@ -30,6 +30,8 @@ from hyperd.hypervisor.state import (
     NicStats,
 )
 from hyperd.hypervisor.xml.domain import APPLIED_BEFORE, METADATA_NAMESPACE
+from hyperd.hypervisor.xml.layout import read_slots
+from hyperd.hypervisor.xml.slots import Slots
 
 _STATES = {
     libvirt.VIR_DOMAIN_RUNNING: DomainState.RUNNING,
@@ -107,6 +109,12 @@ class Reader:
                 f"libvirt does not list domain {uid}, though its QEMU runs; it may still be adopting it."
             )
         return info
+
+    def slots(self, conn: libvirt.virConnect, uid: str) -> Slots:
+        """Where the devices sit: of the running QEMU, else of the definition; none without a domain."""
+        if (dom := _find(conn, uid)) is None:
+            return {}
+        return read_slots(ET.fromstring(dom.XMLDesc(0)))  # noqa: S314  libvirtd's own XML
 
     def qemu_lives(self, uid: str) -> bool:
         """Whether the process in the domain's pid file is a QEMU of this domain."""

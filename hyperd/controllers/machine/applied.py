@@ -67,6 +67,8 @@ class Applied:
     qemu: str = ""
     restarting: bool = False
     """It was ended to be started anew, or is being started for that: the reason outlives the daemon here."""
+    slots: Object = field(default_factory=dict)
+    """Where its devices sit, as ``hypervisor.xml.slots`` encodes it."""
 
     def encode(self) -> str:
         """Canonical text for the domain's metadata."""
@@ -86,6 +88,7 @@ def decode(text: str) -> Applied:
             body.get("address_name", ""),
             body.get("qemu", ""),
             body.get("restarting", False) is True,
+            body.get("slots") or {},
         )
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return Applied()

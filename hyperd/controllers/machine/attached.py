@@ -2,7 +2,8 @@
 
 What the running instance holds is what libvirt says, told apart by serials: the spec may ask for other devices by
 now. A device that the spec no longer names stays listed as long as the instance holds it, so that nobody else may
-take, delete or resize it as if it were free.
+take, delete or resize it as if it were free. Of a machine that is off, a device shows the target that it had and
+will have again.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ def device_entries(machine: Object, domain: DomainInfo | None, sources: Sources)
     orders = {(ref["kind"], ref["name"]): ref.get("bootOrder") for ref in refs}
     held: Iterable[Object] = ()
     targets: dict[str, str] = {}
-    if domain is not None and domain.active:
+    former: dict[tuple[str, str], str] = {}
+    if domain is None or not domain.active:
+        former = targets_shown(machine)
+    else:
         held = applied.decode(domain.applied).configuration.get("blockDeviceRefs", ())
         targets = {disk.serial: disk.target for disk in domain.disks}
     shown = []
@@ -35,12 +39,18 @@ def device_entries(machine: Object, domain: DomainInfo | None, sources: Sources)
         if target is None and (kind, name) not in orders:
             continue
         entry: Object = {"kind": kind, "name": name, "size": _size(kind, source), "attached": target is not None}
-        if target is not None:
-            entry["target"] = target
+        if shown_target := target or former.get((kind, name)):
+            entry["target"] = shown_target
         if orders.get((kind, name)):
             entry["bootOrder"] = orders[kind, name]
         shown.append(entry)
     return shown
+
+
+def targets_shown(machine: Object) -> dict[tuple[str, str], str]:
+    """Kind and name → target, as the status has it."""
+    entries = (machine.get("status") or {}).get("blockDeviceRefs") or ()
+    return {(entry["kind"], entry["name"]): entry["target"] for entry in entries if entry.get("target")}
 
 
 def _size(kind: str, source: Object | None) -> str:

@@ -19,7 +19,8 @@ from hyperd.controllers.holders import opener
 from hyperd.controllers.machine import applied, firmware
 from hyperd.controllers.machine.attached import device_entries
 from hyperd.controllers.machine.dependencies import Dependencies
-from hyperd.controllers.machine.plan import Plan, link_of, make_plan, serial_of
+from hyperd.controllers.machine.known_slots import known_slots
+from hyperd.controllers.machine.plan import Plan, Start, link_of, make_plan, serial_of
 from hyperd.controllers.machine.room import Room, lacking, requested, requested_by_instance, total
 from hyperd.controllers.machine.status import Observed
 from hyperd.crashpoints import CrashPoint, reached
@@ -129,20 +130,20 @@ class Instances:
                 await self._context.seeds.write(meta["uid"], hostname=meta["name"], user_data=found.user_data)
         elif starting:
             await self._context.seeds.remove(meta["uid"])  # of an earlier start
-        return make_plan(
-            machine,
-            found,
+        known = await known_slots(machine, found.devices, self._context.hypervisor) if starting else None
+        start = Start(
             sources=sources,
-            settings=self._context.settings,
-            facts=facts,
-            type_=domain_type(facts, self._context.settings.hypervisor),
             seed=seed,
             dns=await self._resolvers(anew=starting),
             operation=operation,
             store=self._context.store_id(),
             qemu=qemu,
             restarting=restarting,
+            slots=known,
         )
+        settings = self._context.settings
+        type_ = domain_type(facts, settings.hypervisor)
+        return make_plan(machine, found, start, settings=settings, facts=facts, type_=type_)
 
     async def _resolvers(self, *, anew: bool) -> tuple[IPv4Address, ...]:
         if self._dns is None or anew:

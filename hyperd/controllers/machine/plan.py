@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
-from types import MappingProxyType
 
 from hyperd.controllers.machine import applied, firmware
 from hyperd.controllers.machine.dependencies import Dependencies
@@ -23,6 +22,8 @@ from hyperd.hypervisor.spec import (
     NicSpec,
     OsType,
 )
+from hyperd.hypervisor.xml.layout import slots_of
+from hyperd.hypervisor.xml.slots import Slots, encode
 from hyperd.imagefile.handle import Handle
 from hyperd.network import addresses
 from hyperd.network.dhcp import Lease
@@ -101,39 +102,65 @@ def disks(
     return tuple(found)
 
 
-def make_plan(
-    machine: Object,
-    found: Dependencies,
-    *,
-    sources: Mapping[str, Handle] = MappingProxyType({}),
-    settings: Settings,
-    facts: HostFacts,
-    type_: DomainType,
-    seed: Handle | None,
-    dns: tuple[IPv4Address, ...],
-    operation: str = "",
-    store: str = "",
-    qemu: str = "",
-    restarting: bool = False,
-) -> Plan:
-    """The whole plan; ``sources`` are what the devices are opened by, ``qemu`` is the version that will run it.
+@dataclass(frozen=True)
+class Start:
+    """What one start has of its own: what the domain is started for, and what was found on the node for it."""
 
-    Raises PermanentError where this host cannot run the machine.
-    """
-    meta, spec = machine["metadata"], machine["spec"]
-    uid, cores = meta["uid"], spec["cpu"]["cores"]
+    sources: Mapping[str, Handle] = field(default_factory=dict)
+    """What the devices are opened by, by their uids."""
+    seed: Handle | None = None
+    dns: tuple[IPv4Address, ...] = ()
+    operation: str = ""
+    store: str = ""
+    qemu: str = ""
+    """The version that will run it."""
+    restarting: bool = False
+    slots: Slots | None = None
+    """Where devices sat before; the others get theirs now. None where nothing is started."""
+
+
+def make_plan(
+    machine: Object, found: Dependencies, start: Start, *, settings: Settings, facts: HostFacts, type_: DomainType
+) -> Plan:
+    """The whole plan. Raises PermanentError where this host cannot run the machine."""
+    spec = machine["spec"]
     choice = _cpu(found.class_spec, facts, type_)
-    tap, lease = (None, None) if type_ is DomainType.TEST else link_of(machine, found, settings, dns)
-    bootloader = Firmware(spec.get("bootloader") or "BIOS")
-    address, configured = str(found.address or ""), applied.configuration(spec)
-    config = applied.Applied(configured, operation, store, address, found.address_name, qemu, restarting)
-    domain = DomainSpec(
-        uid=uid,
+    tap, lease = (None, None) if type_ is DomainType.TEST else link_of(machine, found, settings, start.dns)
+    guest = _guest(machine, facts, choice, type_)
+    domain = replace(
+        guest if type_ is DomainType.TEST else _with_files(guest, settings),
         instance=settings.instance,
+        disks=disks(spec, found.devices, start.sources, start.seed, guest.uid),
+        nics=(NicSpec(tap.name, lease.mac, tap.mtu),) if tap and lease else (),
+        slots=start.slots or {},
+    )
+    if start.slots is not None:
+        domain = replace(domain, slots=slots_of(domain))
+    record = applied.Applied(
+        applied.configuration(spec),
+        start.operation,
+        start.store,
+        str(found.address or ""),
+        found.address_name,
+        start.qemu,
+        start.restarting,
+        encode(domain.slots),
+    )
+    notes = [choice.reason, "" if facts.tpm or not _wants_tpm(spec) else _NO_TPM]
+    return Plan(replace(domain, applied=record.encode()), tap, lease, " ".join(note for note in notes if note))
+
+
+def _guest(machine: Object, facts: HostFacts, choice: CpuChoice, type_: DomainType) -> DomainSpec:
+    """What the machine itself says of its domain."""
+    meta, spec = machine["metadata"], machine["spec"]
+    cores = spec["cpu"]["cores"]
+    return DomainSpec(
+        uid=meta["uid"],
+        instance="",
         namespace=meta["namespace"],
         vm_name=meta["name"],
         generation=meta["generation"],
-        applied=config.encode(),
+        applied="",
         domain_type=type_,
         cores=cores,
         sockets=socket_count(cores),
@@ -141,19 +168,23 @@ def make_plan(
         cpu_shares=_cpu_shares(spec, facts),
         memory_bytes=memory_of(spec),
         os_type=OsType(spec.get("osType") or "Generic"),
-        firmware=bootloader,
-        nvram=None if bootloader is Firmware.BIOS else settings.nvram_dir / f"{uid}.fd",
+        firmware=Firmware(spec.get("bootloader") or "BIOS"),
         paravirt=spec.get("enableParavirtualization", True),
-        disks=disks(spec, found.devices, sources, seed, uid),
-        nics=(NicSpec(tap.name, lease.mac, tap.mtu),) if tap and lease else (),
-        serial_socket=None if type_ is DomainType.TEST else settings.console_dir / uid,
-        serial_log=None if type_ is DomainType.TEST else settings.console_log_dir / f"{uid}.log",
-        firmware_log=None if type_ is DomainType.TEST else firmware.log_path(settings, uid),
         tpm=facts.tpm and _wants_tpm(spec),
         architecture=facts.architecture,
     )
-    notes = [choice.reason, "" if facts.tpm or not _wants_tpm(spec) else _NO_TPM]
-    return Plan(domain, tap, lease, " ".join(note for note in notes if note))
+
+
+def _with_files(domain: DomainSpec, settings: Settings) -> DomainSpec:
+    """Where this node keeps what a guest has beside its disks."""
+    uid = domain.uid
+    return replace(
+        domain,
+        nvram=None if domain.firmware is Firmware.BIOS else settings.nvram_dir / f"{uid}.fd",
+        serial_socket=settings.console_dir / uid,
+        serial_log=settings.console_log_dir / f"{uid}.log",
+        firmware_log=firmware.log_path(settings, uid),
+    )
 
 
 def _cpu_shares(spec: Object, facts: HostFacts) -> int | None:

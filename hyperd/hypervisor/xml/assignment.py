@@ -42,11 +42,11 @@ def assign(devices: Sequence[Device], known: Slots, board: Board) -> dict[str, S
             waiting.append(device)
     for device in list(waiting):
         had = known.get(device.key, Slot()).address
-        if had is not None and had in bus.free(device):
+        if had is not None and bus.fits(device, had):
             found[device.key] = bus.take(device.seat(board), had)
             waiting.remove(device)
     for device in waiting:
-        new = next(bus.free(device), None)
+        new = bus.next_free(device)
         if new is not None:
             found[device.key] = bus.take(device.seat(board), new)
     return {key: Slot(found.get(key), targets.get(key, "")) for key in (*targets, *found)}
@@ -65,6 +65,8 @@ class _Buses:
         crowded = sum(device.seat(board) is Connector.USB for device in devices) > usb_ports
         # libvirt adds hubs where ports are too few, for which it needs a free one.
         self._usb = range(0) if crowded else range(1, usb_ports + 1)
+        self._open: dict[tuple[Connector | Address | None, str], Iterator[Address]] = {}
+        """What was looked through from the best on: what is taken stays taken."""
         self._taken: set[tuple[str, Address]] = set()
         self._whole: set[int] = set()
         """Slots of the root bus that one device has for itself."""
@@ -75,12 +77,18 @@ class _Buses:
             self._whole.add(address.numbers[2])
         return address
 
-    def free(self, device: Device) -> Iterator[Address]:
-        """Where the device may sit, the best first."""
+    def fits(self, device: Device, address: Address) -> bool:
+        """Whether the device may sit there, and nobody does."""
         seat = device.seat(self._board)
-        for address in self._places(seat, self._targets.get(device.key, "")):
-            if (_space(seat, address), address) not in self._taken:
-                yield address
+        free = (_space(seat, address), address) not in self._taken
+        return free and address in self._places(seat, self._targets.get(device.key, ""))
+
+    def next_free(self, device: Device) -> Address | None:
+        """The best place that is left for the device."""
+        seat = device.seat(self._board)
+        target = self._targets.get(device.key, "")
+        places = self._open.setdefault((seat, target), iter(self._places(seat, target)))
+        return next((one for one in places if (_space(seat, one), one) not in self._taken), None)
 
     def _places(self, seat: Connector | Address | None, target: str) -> Iterable[Address]:
         number = _index(target)

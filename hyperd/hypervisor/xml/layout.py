@@ -12,19 +12,23 @@ from hyperd.hypervisor.xml.devices import TYPES
 from hyperd.hypervisor.xml.devices.controller import Controller
 from hyperd.hypervisor.xml.devices.device import Device, board_of
 from hyperd.hypervisor.xml.devices.disk import key_of
-from hyperd.hypervisor.xml.slots import AddressType, Slot, Slots
+from hyperd.hypervisor.xml.slots import Slot, Slots
 
 
 def devices_of(spec: DomainSpec) -> list[Device]:
     """All devices of a machine, each at its slot: that of ``spec.slots``, or the next free one."""
-    devices = [device for type_ in TYPES for device in type_.of(spec)]
+    devices = _wanted(spec)
     slots = assign(devices, spec.slots, board_of(spec))
-    return _with_functions([device.at(slots.get(device.key, Slot())) for device in devices])
+    return _with_functions([device.at(slots[device.key]) if device.key in slots else device for device in devices])
 
 
 def slots_of(spec: DomainSpec) -> dict[str, Slot]:
     """Where the devices of a machine sit, for the record."""
-    return {device.key: device.slot for device in devices_of(spec) if device.slot != Slot()}
+    return assign(_wanted(spec), spec.slots, board_of(spec))
+
+
+def _wanted(spec: DomainSpec) -> list[Device]:
+    return [device for type_ in TYPES for device in type_.of(spec)]
 
 
 def disk_targets(spec: DomainSpec) -> dict[str, str]:
@@ -44,19 +48,16 @@ def read_devices(domain: ET.Element) -> Iterator[Device]:
 
 def read_slots(domain: ET.Element) -> Slots:
     """Where the devices of a domain sit, whoever assigned it."""
-    return {device.key: device.slot for device in read_devices(domain) if device.slot != Slot()}
+    found = ((device.key, device.slot) for device in read_devices(domain))
+    return {key: slot for key, slot in found if slot != Slot()}
 
 
 def _with_functions(devices: list[Device]) -> list[Device]:
     """Function 0 of a slot has to say that there are others."""
-    numbers = (device.slot.address for device in devices)
-    shared = {one.numbers[:3] for one in numbers if one and one.type is AddressType.PCI and one.numbers[3]}
+    ports = [one for one in devices if isinstance(one, Controller) and one.address is not None]
+    shared = {one.address.numbers[:3] for one in ports if one.address and one.address.numbers[3]}
+    first = {one.key for one in ports if one.address and one.address.numbers in {(*slot, 0) for slot in shared}}
     return [
-        replace(device, multifunction=True)
-        if isinstance(device, Controller)
-        and device.address is not None
-        and device.address.numbers[3:] == (0,)
-        and device.address.numbers[:3] in shared
-        else device
-        for device in devices
+        replace(one, multifunction=True) if isinstance(one, Controller) and one.key in first else one
+        for one in devices
     ]

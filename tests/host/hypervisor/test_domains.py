@@ -15,6 +15,7 @@ from hyperd.hypervisor.hypervisor import Hypervisor
 from hyperd.hypervisor.spec import DiskCache, DiskSpec, DomainSpec, NicSpec
 from hyperd.hypervisor.state import DomainState
 from hyperd.hypervisor.xml.domain import disk_targets
+from hyperd.hypervisor.xml.layout import slots_of
 from hyperd.imagefile.handle import DiskFormat, FileHandle
 from tests.host.hypervisor.conftest import Record, settings
 from tests.host.node import Node
@@ -261,6 +262,7 @@ async def test_every_kind_of_guest_starts(node: Node, hypervisor: Hypervisor, qe
         assert (qemu_dir / "serial").is_socket()
         sample = (await hypervisor.stats([uid]))[uid]
         assert {disk.target for disk in sample.disks} == set(disk_targets(guest).values())
+        assert slots_of(guest).items() <= (await hypervisor.slots(uid)).items()
         await hypervisor.destroy(uid)
         await hypervisor.undefine(uid)
         assert not (qemu_dir / "nvram.fd").exists()

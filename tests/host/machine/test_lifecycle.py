@@ -205,8 +205,15 @@ def test_always_off_stops_a_machine_and_its_end_starts_it(hyperd: Hyperd, name: 
     make(hyperd, name, terminationGracePeriodSeconds=0)
     hyperd.patch("vm", name, {"spec": {"runPolicy": "AlwaysOff"}})
     hyperd.wait_phase("vm", name, "Stopped")
-    hyperd.patch("vm", name, {"spec": {"runPolicy": "AlwaysOnUnlessStoppedManually"}})
-    hyperd.wait_phase("vm", name, "Running")
+    # A disk put first while it was off takes no other's place in the guest.
+    other = f"{name}-b"
+    hyperd.create(disk(other, size="8Mi"))
+    hyperd.wait_phase("vd", other, "Ready")
+    refs = [{"kind": "VirtualDisk", "name": each} for each in (other, name)]
+    hyperd.patch("vm", name, {"spec": {"runPolicy": "AlwaysOnUnlessStoppedManually", "blockDeviceRefs": refs}})
+    running = hyperd.wait_phase("vm", name, "Running")
+    targets = {ref["name"]: ref["target"] for ref in running["status"]["blockDeviceRefs"]}
+    assert targets == {name: "sda", other: "sdb"}
 
 
 def test_a_disk_grows_under_a_running_guest(hyperd: Hyperd, name: str) -> None:

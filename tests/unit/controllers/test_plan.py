@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from hyperd.controllers.machine.dependencies import Dependencies
-from hyperd.controllers.machine.plan import Plan, make_plan
+from hyperd.controllers.machine.plan import Plan, Start, make_plan
 from hyperd.hypervisor.host import HostFacts
 from hyperd.hypervisor.spec import DomainType
 from hyperd.hypervisor.xml.domain import domain_xml
@@ -37,9 +37,7 @@ def plan(os_type: str, **facts: object) -> Plan:
         "spec": {"cpu": {"cores": 1}, "memory": {"size": "1Gi"}, "osType": os_type},
     }
     host = HostFacts(**FACTS | facts)
-    return make_plan(
-        machine, Dependencies(), settings=Settings(), facts=host, type_=DomainType.KVM, seed=None, dns=()
-    )
+    return make_plan(machine, Dependencies(), Start(), settings=Settings(), facts=host, type_=DomainType.KVM)
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import fields, replace
+from dataclasses import replace
 from enum import StrEnum
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 from xml.etree import ElementTree as ET
 
 from hyperd.hypervisor.spec import DomainSpec, OsType, machine_type
@@ -90,9 +90,8 @@ class Device(ABC):
 
     def at(self, slot: Slot) -> Self:
         """The same device at its slot."""
-        given: dict[str, Any] = {"address": slot.address, "target": slot.target}
-        mine = {one.name for one in fields(self) if one.name in given}  # type: ignore[arg-type]
-        return replace(self, **{name: given[name] for name in mine}) if mine else self  # type: ignore[type-var]
+        given = {"target": slot.target} if self.target_prefix else {}
+        return replace(self, address=slot.address, **given)  # type: ignore[type-var]
 
 
 def add_address(element: ET.Element, address: Address | None) -> None:
