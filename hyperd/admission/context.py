@@ -8,7 +8,7 @@ from ipaddress import IPv4Network
 from typing import Any
 
 from hyperd.errors import Cause
-from hyperd.resources.kind import Kind, Object
+from hyperd.resources.kind import Kind, Object, V
 from hyperd.resources.metadata import quoted
 from hyperd.store.interface import SYSTEM, AdmissionRequest, User
 
@@ -74,7 +74,7 @@ class Context:
         """Whether a controller of ours writes."""
         return self.request.user == SYSTEM
 
-    async def find(self, kind: Kind, name: str) -> Object | None:
+    async def find(self, kind: Kind[V], name: str) -> V | None:
         """An object of the request's namespace, or a cluster-wide one."""
         namespace = self.request.namespace if kind.namespaced else ""
         return await self.request.reader.find(kind, namespace, name)

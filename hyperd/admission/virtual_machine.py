@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from hyperd.admission import block_devices, cloud_init, networks
 from hyperd.admission.context import Context
 from hyperd.resources import meta
 from hyperd.resources.all import VIRTUAL_MACHINE_CLASS
-from hyperd.resources.kind import Object
 from hyperd.resources.names import DEFAULT_CLASS_ANNOTATION, GROUP, MAX_CORES, MAX_VM_NAME
 from hyperd.resources.quantity import to_bytes
 from hyperd.resources.sizing import count_of_cores, either, policy_for, sizing_fault, socket_count
 from hyperd.resources.virtual_machine import OsType
+
+if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_machine_class import VirtualMachineClass
 
 _CLASS_PATH = "spec.virtualMachineClassName"
 _FRACTION_PATH = "spec.cpu.coreFraction"
@@ -60,15 +64,14 @@ def _check_keys(context: Context) -> None:
                 context.invalid(field, key, f"keys with {GROUP} are reserved for the system")
 
 
-async def _default_class(context: Context) -> Object | None:
+async def _default_class(context: Context) -> VirtualMachineClass | None:
     """The machine's class, the default one filled in; None, with a cause or a warning, when it does not exist."""
     name = context.spec.get("virtualMachineClassName")
     if not name:
         for class_ in await context.request.reader.find_all(VIRTUAL_MACHINE_CLASS):
             if meta.annotations(class_).get(DEFAULT_CLASS_ANNOTATION) == "true":
                 context.spec["virtualMachineClassName"] = class_["metadata"]["name"]
-                found: Object | None = class_
-                return found
+                return class_
         context.required(
             _CLASS_PATH,
             "there is no default VirtualMachineClass: set the name, or mark a class with the annotation "
@@ -85,7 +88,7 @@ async def _default_class(context: Context) -> Object | None:
     return found
 
 
-def _default_core_fraction(context: Context, class_: Object | None) -> None:
+def _default_core_fraction(context: Context, class_: VirtualMachineClass | None) -> None:
     cpu = context.spec["cpu"]
     if cpu.get("coreFraction") or class_ is None:
         return
@@ -104,7 +107,7 @@ def _default_core_fraction(context: Context, class_: Object | None) -> None:
     cpu["coreFraction"] = "100%" if wanted is None else f"{str(wanted).removesuffix('%')}%"
 
 
-def _check_sizing(context: Context, class_: Object) -> None:
+def _check_sizing(context: Context, class_: VirtualMachineClass) -> None:
     fault = sizing_fault(class_["metadata"]["name"], class_["spec"], context.spec)
     if fault:
         context.forbidden("spec", fault)

@@ -12,7 +12,7 @@ from typing import Any
 
 from hyperd.controllers import taints
 from hyperd.controllers.processors import can_give
-from hyperd.resources.kind import Object
+from hyperd.resources.kind import AnyObject, Object
 from hyperd.resources.meta import labels
 from hyperd.store.interface import whole_number
 
@@ -21,7 +21,7 @@ _CORDON: Object = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSched
 """The taint that Kubernetes takes a cordon for: who tolerates it is not kept off."""
 
 
-def misfit(node: Object, machine_spec: Object, class_: Object) -> str:
+def misfit(node: Object, machine_spec: AnyObject, class_: AnyObject) -> str:
     """What keeps a new instance off the node, as what follows the node's name; empty when nothing does."""
     selector = class_["spec"].get("nodeSelector") or {}
     name = class_["metadata"]["name"]
@@ -50,7 +50,7 @@ def cordoned(node: Object, tolerated: Iterable[Object] = ()) -> bool:
     return bool(unschedulable) and not any(taints.tolerates(one, _CORDON) for one in tolerated)
 
 
-def suits(node: Object, class_: Object) -> bool:
+def suits(node: Object, class_: AnyObject) -> bool:
     """Whether machines of the class may be on the node: it is selected, and can give the class's processor."""
     return fits(node, class_["spec"].get("nodeSelector") or {}) and can_give(node, class_)
 
@@ -64,18 +64,18 @@ def fits(node: Object, selector: Mapping[str, Any]) -> bool:
     return all(_matches(told, expression) for expression in selector.get("matchExpressions") or ())
 
 
-def preference(node: Object, machine_spec: Object) -> int:
+def preference(node: Object, machine_spec: AnyObject) -> int:
     """How much the machine would rather be on this node than on another: the weights of what it matches."""
     preferred = _node_affinity(machine_spec).get("preferredDuringSchedulingIgnoredDuringExecution") or ()
     return sum(one["weight"] for one in preferred if _meets(node, one.get("preference") or {}))
 
 
-def _has_affinity(node: Object, machine_spec: Object) -> bool:
+def _has_affinity(node: Object, machine_spec: AnyObject) -> bool:
     required = _node_affinity(machine_spec).get("requiredDuringSchedulingIgnoredDuringExecution")
     return required is None or any(_meets(node, term) for term in required.get("nodeSelectorTerms") or ())
 
 
-def _node_affinity(machine_spec: Object) -> Object:
+def _node_affinity(machine_spec: AnyObject) -> Object:
     return (machine_spec.get("affinity") or {}).get("nodeAffinity") or {}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from hyperd.controllers import usage
 from hyperd.controllers.context import Context
@@ -13,10 +14,13 @@ from hyperd.resources.all import NODE, VIRTUAL_MACHINE, VIRTUAL_MACHINE_CLASS
 from hyperd.resources.conditions import remove_condition, set_condition
 from hyperd.resources.kind import Kind, Object
 from hyperd.resources.quantity import parse
-from hyperd.resources.virtual_machine_class import CPUType
+from hyperd.resources.virtual_machine_class import CPUType, VirtualMachineClassPhase
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
 from hyperd.runtime.status import add_finalizer, remove_finalizer, update_status
 from hyperd.store.interface import Item
+
+if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_machine_class import VirtualMachineClass
 
 
 class MachineClassController(Controller):
@@ -70,11 +74,11 @@ class MachineClassController(Controller):
         await update_status(self._context.store, VIRTUAL_MACHINE_CLASS, before, after)
         return None
 
-    async def _delete(self, before: Object) -> Result | None:
+    async def _delete(self, before: VirtualMachineClass) -> Result | None:
         users = self._machines.by_index(usage.CLASS_INDEX, before["metadata"]["name"])
         after = copy.deepcopy(before)
         if users:
-            after.setdefault("status", {})["phase"] = "Terminating"
+            after.setdefault("status", {})["phase"] = VirtualMachineClassPhase.TERMINATING
             # Not which: whoever may make a machine reads classes, and not what is in others' namespaces.
             many = "a virtual machine" if len(users) == 1 else f"{len(users)} virtual machines"
             message = f"Used by {many}, which must be deleted or be given another class first."
@@ -86,7 +90,7 @@ class MachineClassController(Controller):
         return None
 
 
-def _discover(class_: Object, nodes: Iterable[Object]) -> None:
+def _discover(class_: VirtualMachineClass, nodes: Iterable[Object]) -> None:
     """Find the features of a class of type Discovery, unless they were found before."""
     cpu = class_["spec"]["cpu"]
     if cpu["type"] != CPUType.DISCOVERY:
@@ -103,7 +107,7 @@ def _discover(class_: Object, nodes: Iterable[Object]) -> None:
         set_condition(class_, "Discovered", False, reason="DiscoveryFailed", message=message)
 
 
-def _show_features(class_: Object, nodes: Iterable[Object]) -> None:
+def _show_features(class_: VirtualMachineClass, nodes: Iterable[Object]) -> None:
     """``status.cpuFeatures``: what guests see, and what the class's nodes could give beside it."""
     if class_["spec"]["cpu"]["type"] not in (CPUType.DISCOVERY, CPUType.FEATURES):
         class_["status"].pop("cpuFeatures", None)
@@ -113,7 +117,7 @@ def _show_features(class_: Object, nodes: Iterable[Object]) -> None:
     class_["status"]["cpuFeatures"] = {"enabled": enabled, "notEnabledCommon": beside}
 
 
-def _show_readiness(class_: Object, nodes: Sequence[Object]) -> None:
+def _show_readiness(class_: VirtualMachineClass, nodes: Sequence[Object]) -> None:
     """Phase and condition ``Ready``. A processor as the node's own is to be had on any."""
     status, type_ = class_["status"], class_["spec"]["cpu"]["type"]
     reason, message = "SuitableNodesFound", ""
@@ -124,7 +128,7 @@ def _show_readiness(class_: Object, nodes: Sequence[Object]) -> None:
         message = unknown_to_all(class_, nodes) or (
             "No node matches the nodeSelector of the class and has its processor."
         )
-    status["phase"] = "Pending" if message else "Ready"
+    status["phase"] = VirtualMachineClassPhase.PENDING if message else VirtualMachineClassPhase.READY
     set_condition(class_, "Ready", not message, reason=reason, message=message)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 from hyperd.resources import names
-from hyperd.resources.kind import Object
+from hyperd.resources.kind import AnyObject, Object
 from hyperd.resources.meta import labels
 from hyperd.resources.virtual_machine_class import CPUType
 
@@ -34,7 +34,7 @@ def common_features(nodes: Iterable[Object]) -> list[str]:
     return sorted(frozenset.intersection(*each)) if each else []
 
 
-def enabled_features(class_: Object) -> Sequence[str]:
+def enabled_features(class_: AnyObject) -> Sequence[str]:
     """The features that a class of type Features names, or that one of type Discovery has found."""
     cpu = class_["spec"]["cpu"]
     if cpu["type"] == CPUType.DISCOVERY:
@@ -43,13 +43,13 @@ def enabled_features(class_: Object) -> Sequence[str]:
     return cpu.get("features") or ()
 
 
-def with_features(class_: Object) -> Object:
+def with_features(class_: AnyObject) -> Object:
     """The class's spec, in which ``cpu.features`` are those that its guests get."""
     spec = class_["spec"]
     return {**spec, "cpu": {**spec["cpu"], "features": list(enabled_features(class_))}}
 
 
-def can_give(node: Object, class_: Object) -> bool:
+def can_give(node: Object, class_: AnyObject) -> bool:
     """Whether guests of the node can have the class's processor. One that emulates has a stand-in for each."""
     told, cpu = labels(node), class_["spec"]["cpu"]
     if told.get(names.KVM_ENABLED_LABEL) != "true":
@@ -61,7 +61,7 @@ def can_give(node: Object, class_: Object) -> bool:
     return features_of(node).issuperset(set(enabled_features(class_)) - names.OPTIONAL_CPU_FEATURES)
 
 
-def unknown_to_all(class_: Object, nodes: Iterable[Object]) -> str:
+def unknown_to_all(class_: AnyObject, nodes: Iterable[Object]) -> str:
     """A sentence about models or features of the class that no node has a name for, and what they may have meant.
 
     Empty where each is known somewhere, and where no node tells what it knows.
@@ -84,7 +84,7 @@ def _listed(known: Sequence[str]) -> str:
     return f"known are {', '.join(known[:_LISTED])}{more}."
 
 
-def _asked(class_: Object) -> tuple[str, frozenset[str]]:
+def _asked(class_: AnyObject) -> tuple[str, frozenset[str]]:
     """The prefix of the labels that tell of what the class asks for, and the names that it asks for."""
     cpu = class_["spec"]["cpu"]
     if cpu["type"] == CPUType.MODEL:

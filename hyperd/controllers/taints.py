@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from hyperd.resources.kind import Object
+from hyperd.resources.kind import AnyObject, Object
 
 _REPELLING = frozenset({"NoSchedule", "NoExecute"})
 _FOLLOWING = frozenset(f"node.kubernetes.io/{state}" for state in ("not-ready", "unreachable", "unschedulable"))
 """What the node controller taints some moments after the node says so itself; that is looked at instead."""
 
 
-def tolerations(machine_spec: Object, class_spec: Object) -> Sequence[Object]:
+def tolerations(machine_spec: AnyObject, class_spec: AnyObject) -> Sequence[Object]:
     """The machine's own, and its class's."""
     return [*(machine_spec.get("tolerations") or ()), *(class_spec.get("tolerations") or ())]
 

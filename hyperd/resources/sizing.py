@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
-from hyperd.resources.kind import Object
+from hyperd.resources.kind import AnyObject, Object
 from hyperd.resources.quantity import format_bytes, to_bytes
 
 AUTO_FRACTION = "Auto"
@@ -24,7 +24,7 @@ def socket_count(cores: int) -> int:
     return 8
 
 
-def policy_for(class_spec: Object, cores: int) -> Object | None:
+def policy_for(class_spec: AnyObject, cores: int) -> Object | None:
     """The policy for so many cores, or None when none covers them."""
     for policy in class_spec.get("sizingPolicies") or ():
         if policy["cores"]["min"] <= cores <= policy["cores"]["max"]:
@@ -37,7 +37,7 @@ def percent(fraction: str) -> int | None:
     return None if fraction == AUTO_FRACTION else int(fraction.removesuffix("%"))
 
 
-def sizing_fault(class_name: str, class_spec: Object, vm_spec: Object) -> str:
+def sizing_fault(class_name: str, class_spec: AnyObject, vm_spec: Object) -> str:
     """Why the machine's sizes do not fit the class: fields to change, and to what, and whom to ask; or nothing."""
     policies = class_spec.get("sizingPolicies") or []
     if not policies:

@@ -7,7 +7,7 @@ spelt (``"5%"`` for ``5``).
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, WithJsonSchema
 
@@ -25,6 +25,9 @@ from hyperd.resources.kind import KINDS, Column, Kind, Object, Rule
 from hyperd.resources.names import CLUSTER_CATEGORY, GROUP, VERSION, VM_CLASS_CLEANUP
 from hyperd.resources.placement import NodeSelectorRequirement, Toleration
 from hyperd.resources.virtual_image import AGE
+
+if TYPE_CHECKING:
+    from hyperd.resources.views import virtual_machine_class as views
 
 
 class CPUType(StrEnum):
@@ -246,7 +249,7 @@ _RULES = (
     ),
 )
 
-VIRTUAL_MACHINE_CLASS = KINDS.add(
+VIRTUAL_MACHINE_CLASS: Kind[views.VirtualMachineClass] = KINDS.add(
     Kind(
         group=GROUP,
         version=VERSION,

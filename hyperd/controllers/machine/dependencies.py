@@ -27,7 +27,7 @@ from hyperd.resources.all import (
     VIRTUAL_MACHINE_IP_ADDRESS_LEASE,
 )
 from hyperd.resources.conditions import find_condition, remove_condition, set_condition
-from hyperd.resources.kind import Object
+from hyperd.resources.kind import AnyObject, Object
 from hyperd.resources.meta import owner_reference
 from hyperd.resources.sizing import sizing_fault
 from hyperd.resources.virtual_machine_ip_address_lease import lease_name
@@ -41,9 +41,9 @@ class Dependencies:
     blocked: str = ""
     settling: bool = False
     """What blocks is an address that is being leased: milliseconds away."""
-    class_: Object = field(default_factory=dict)
+    class_: AnyObject = field(default_factory=dict)
     """The machine's class; empty when there is none."""
-    class_spec: Object = field(default_factory=dict)
+    class_spec: AnyObject = field(default_factory=dict)
     """Its spec, with the features that its guests get."""
     address: IPv4Address | None = None
     address_name: str = ""
@@ -65,7 +65,7 @@ def check_sizing(machine: Object, class_name: str, found: Dependencies) -> None:
     found.block(message)
 
 
-def check_class(machine: Object, class_: Object | None, found: Dependencies) -> None:
+def check_class(machine: Object, class_: AnyObject | None, found: Dependencies) -> None:
     """Whether the machine's class is there and fits it; ``class_`` is what has its name."""
     name = machine["spec"].get("virtualMachineClassName", "")
     if class_ is None:

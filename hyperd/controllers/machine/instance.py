@@ -34,7 +34,7 @@ from hyperd.network import addresses, resolvers
 from hyperd.network.dhcp import Lease
 from hyperd.network.host import TapSpec
 from hyperd.resources.all import NODE, VIRTUAL_DISK
-from hyperd.resources.kind import Object
+from hyperd.resources.kind import AnyObject, Object
 from hyperd.runtime.informer import Informer
 
 _ENOUGH_SPACE_BYTES = 16 << 20
@@ -80,7 +80,7 @@ class Instances:
         self._facts = await self._context.hypervisor.facts()
         return self._facts
 
-    async def unfit(self, machine: Object, class_: Object) -> str:
+    async def unfit(self, machine: Object, class_: AnyObject) -> str:
         """Why the machine cannot start on this node: the node or the room that it has; empty when it can."""
         node, name = self._context.informer(NODE).get("", self._context.node_name), self._context.node_name
         if node is None:

@@ -28,7 +28,7 @@ from hyperd.imagefile.handle import Handle
 from hyperd.network import addresses
 from hyperd.network.dhcp import Lease
 from hyperd.network.host import TapSpec
-from hyperd.resources.kind import Object
+from hyperd.resources.kind import AnyObject, Object
 from hyperd.resources.quantity import to_bytes
 from hyperd.resources.sizing import socket_count
 from hyperd.settings import Settings
@@ -197,7 +197,7 @@ def _wants_tpm(spec: Object) -> bool:
     return spec.get("osType") == OsType.WINDOWS
 
 
-def _cpu(class_spec: Object, facts: HostFacts, type_: DomainType) -> CpuChoice:
+def _cpu(class_spec: AnyObject, facts: HostFacts, type_: DomainType) -> CpuChoice:
     cpu = class_spec.get("cpu") or {"type": "Host"}
     return choose_cpu(
         facts,
