@@ -59,6 +59,11 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return None
 
 
+def quotable(text: str, longest: int) -> str:
+    """What a server said, as it may stand in a message: messages end in statuses, logs and terminals."""
+    return "".join(char for char in text[:longest] if char.isprintable())
+
+
 async def read_document(response: aiohttp.ClientResponse, registry: str) -> bytes:
     """A small body; PermanentError when it is not small, ServiceUnavailable when ``registry`` breaks it off."""
     with translated(registry):

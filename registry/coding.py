@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from hyperd.errors import PermanentError
 from hyperd.imagefile import signatures
 from hyperd.imagefile.detect import FAILED, Compression, ForeignFormat, ImageFormat, compression, image_format
+from registry.answers import quotable
 
 _GZIP = ("gzip", "x-gzip")
 _MOST = 3
@@ -29,8 +30,8 @@ def guard(header: str, head: bytes) -> None:
     others = [name for name in _names(header) if name not in (*_GZIP, "identity", "zstd")]
     if others and not compression(head) and not _is_image(head):
         raise PermanentError(
-            f"The server sends the image with Content-Encoding {others[0][:40]}, which was not asked for and is "
-            "not undone here; have it send the file as it is.",
+            f"The server sends the image with Content-Encoding {quotable(others[0], 40)}, which was not asked for "
+            "and is not undone here; have it send the file as it is.",
             key=FAILED,
         )
 

@@ -21,7 +21,7 @@ from hyperd.errors import HyperdError, PermanentError, TemporaryError
 from hyperd.imagefile.detect import FAILED
 from hyperd.settings import ImportSettings, Settings
 from registry.addresses import AddressGuard
-from registry.answers import reading, retry_after
+from registry.answers import quotable, reading, retry_after
 from registry.pace import Pace, paced_blocks
 from registry.urls import Target, parse, shown
 from registry.wire import connector
@@ -154,7 +154,7 @@ def _accept(response: aiohttp.ClientResponse, blocks: AsyncIterator[bytes]) -> S
 
 
 def _reason(response: aiohttp.ClientResponse) -> str:
-    return (response.reason or "")[:_LONGEST_REASON]
+    return quotable(response.reason or "", _LONGEST_REASON)
 
 
 def _tls(ca_bundle: str) -> ssl.SSLContext:

@@ -120,6 +120,7 @@ async def test_a_server_of_the_corpus(world: World, tmp_path: Path, case: dict[s
         looking.cancel()
     assert _kind(error) in case["ends"].split("|"), error
     assert re.search(case.get("says", ""), str(error))
+    assert str(error).isprintable()
     if "delay" in case:
         assert getattr(error, "delay", None) == pytest.approx(case["delay"], abs=2)
     if error is not None:
