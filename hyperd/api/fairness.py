@@ -26,7 +26,8 @@ _EACH_TURN: Final = 1
 """Requests of one user that begin in one turn of the event loop, while others ask too."""
 _ALONE: Final = 32
 """The same for a user whom nobody was beside lately, as a turn costs half a request. Fewer of long ones."""
-_LONG_TURN_SECONDS: Final = 0.002
+_LONG_TURN_SECONDS: Final = 0.01
+"""Of CPU time: what else the host does is nobody's here."""
 _LATELY_SECONDS: Final = 5.0
 _FREE_FAILURES: Final = 100
 _FAILURES_A_SECOND: Final = 100.0
@@ -48,7 +49,7 @@ class Turns:
         self._most = each
         self._alone = alone
         self._each = self._most_alone = alone
-        self._ticked = 0.0
+        self._ticked = self._used = 0.0
         self._last = ""
         self._shared_until = 0.0
         self._begun: dict[str, int] = {}
@@ -74,7 +75,7 @@ class Turns:
         """None: begin now. Else what to wait for first."""
         if not self._ticking:
             self._ticking = True
-            self._ticked = asyncio.get_running_loop().time()
+            self._ticked, self._used = asyncio.get_running_loop().time(), time.thread_time()
             self._relax()
             asyncio.get_running_loop().call_soon(self._tick)
         if key != self._last:
@@ -102,12 +103,12 @@ class Turns:
 
     def _tick(self) -> None:
         self._begun.clear()
-        now = asyncio.get_running_loop().time()
-        if now - self._ticked > _LONG_TURN_SECONDS:
+        former, self._used = self._used, time.thread_time()
+        if self._used - former > _LONG_TURN_SECONDS:
             self._most_alone = max(self._most, self._most_alone // 2)
         elif self._most_alone < self._alone:
             self._most_alone += 1
-        self._ticked = now
+        self._ticked = asyncio.get_running_loop().time()
         self._relax()
         for key, queue in list(self._queues.items()):
             begun = 0
