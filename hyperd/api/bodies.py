@@ -7,14 +7,14 @@ where it is large.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, runtime_checkable
 
 import orjson
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from hyperd.api import parsing, protobuf
-from hyperd.api.httpserver import Connection
 from hyperd.api.negotiate import JSON
 from hyperd.errors import BadRequest, RequestEntityTooLarge, RequestTimeout, UnsupportedMediaType
 from hyperd.offload import Share, is_large, is_large_text
@@ -27,6 +27,13 @@ _FREE_CHUNKS = 1024
 _CHUNKS_A_TURN = 64
 _LEAST_CHUNK = 64
 """Bytes that chunks beyond the first ones must have on average: parsing costs the same for each."""
+
+
+@runtime_checkable
+class InTurns(Protocol):
+    """A connection on which each piece of a long body waits for a turn of who sends it."""
+
+    turns: Callable[[], Awaitable[None]] | None
 
 
 async def read(request: web.BaseRequest, limit: int) -> bytes:
@@ -58,7 +65,7 @@ async def read(request: web.BaseRequest, limit: int) -> bytes:
 
 async def _joined(request: web.BaseRequest, limit: int, too_large: RequestEntityTooLarge) -> bytes:
     """Piece by piece, each in the turn of who sends them."""
-    turns = request.protocol.turns if isinstance(request.protocol, Connection) else None
+    turns = request.protocol.turns if isinstance(request.protocol, InTurns) else None
     pieces: list[bytes] = []
     size = chunks = 0
     while True:
