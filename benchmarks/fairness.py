@@ -29,7 +29,7 @@ from statistics import quantiles
 
 from benchmarks.embedded import embedded
 from benchmarks.report import report
-from hyperd.api.tokens import Grant, Tokens
+from hyperd.api.access.tokens import Grant, Tokens
 from hyperd.resources.all import CONFIG_MAP
 from hyperd.roles import Role
 from hyperd.store.interface import BY_SYSTEM

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 from hyperd.resources.all import KINDS
 from hyperd.resources.crd import crd
-from hyperd.store.kubernetes import KubernetesStore
+from hyperd.store.kubernetes.store import KubernetesStore
 from tests.cluster.controlplane.plane import ControlPlane
 
 

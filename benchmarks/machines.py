@@ -28,7 +28,7 @@ from benchmarks.kubernetes import control_plane
 from benchmarks.report import beside, report
 from hyperd.client.sync import Client
 from hyperd.errors import HyperdError
-from hyperd.resources.names import SYSTEM_NAMESPACE
+from hyperd.resources.values.names import SYSTEM_NAMESPACE
 from tests.host.clustered import installed, on_cluster
 from tests.host.node import Node, wait_until
 from tests.host.running import Hyperd, ImageServer, Object, disk, machine, resource

@@ -18,9 +18,9 @@ import apsw
 
 from benchmarks.kubernetes import kubernetes
 from benchmarks.report import beside, report
-from hyperd.resources.kind import Kind, Object, Registry
+from hyperd.resources.schema.kind import Kind, Object, Registry
 from hyperd.settings import StoreSettings
-from hyperd.store.embedded import EmbeddedStore, opened_store
+from hyperd.store.embedded.store import EmbeddedStore, opened_store
 from hyperd.store.interface import EventType, Store
 
 KINDS = Registry()

@@ -20,25 +20,25 @@ from pathlib import Path
 from typing import Any
 
 from hyperd import __version__, footprint, logs, settings
-from hyperd.api.app import ApiServer
-from hyperd.api.doors import raise_limit
-from hyperd.api.maintenance import Ask, Garbage, Maintenance
-from hyperd.api.metrics import Sample
-from hyperd.api.port_forward import PortForwards
-from hyperd.api.sessions import Sessions
+from hyperd.api.limits.connections import raise_limit
+from hyperd.api.serving.app import ApiServer
+from hyperd.api.serving.maintenance import Ask, Garbage, Maintenance
+from hyperd.api.sessions.port_forward import PortForwards
+from hyperd.api.sessions.terminals import Sessions
+from hyperd.api.wire.metrics import Sample
 from hyperd.background import Background, end_all
 from hyperd.controllers.all import controllers
-from hyperd.controllers.collection import Collection
 from hyperd.controllers.context import Context
-from hyperd.controllers.quarantine import Quarantine
-from hyperd.controllers.sweep import Sweeper
+from hyperd.controllers.host.collection import Collection
+from hyperd.controllers.host.quarantine import Quarantine
+from hyperd.controllers.host.sweep import Sweeper
 from hyperd.controllers.witness import Witness
 from hyperd.errors import HyperdError, PermanentError, ServiceUnavailable
 from hyperd.home import make_home
-from hyperd.hypervisor.console import ConsoleHub
+from hyperd.hypervisor.console.hub import ConsoleHub
 from hyperd.hypervisor.hypervisor import Hypervisor
-from hyperd.network.dhcp import DhcpServer
-from hyperd.network.host import HostNetwork
+from hyperd.network.dhcp.server import DhcpServer
+from hyperd.network.routed.host import HostNetwork
 from hyperd.offload import Offload
 from hyperd.resources.all import EVENT
 from hyperd.runtime.controller import Controller, Manager
@@ -47,7 +47,7 @@ from hyperd.settings import Settings
 from hyperd.storage.backends import backends
 from hyperd.storage.seed import SeedStore
 from hyperd.storage.volumes import BackendVolumes
-from hyperd.store.backup import restore
+from hyperd.store.embedded.backup import restore
 from registry.cache import ImageCache
 from registry.client import RegistryClient
 from registry.importer import Importer

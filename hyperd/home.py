@@ -13,31 +13,31 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from hyperd.admission.dispatch import reviewer
-from hyperd.api.audit import AuditLog
-from hyperd.api.authorization import Authorizer, asking
-from hyperd.api.maintenance import Backup
-from hyperd.api.metrics import Metrics
-from hyperd.api.rules import RoleAuthorizer
-from hyperd.api.subresources import SubresourceHandlers
+from hyperd.api.access.authorization import Authorizer, asking
+from hyperd.api.access.rules import RoleAuthorizer
+from hyperd.api.audit.log import AuditLog
+from hyperd.api.serving.maintenance import Backup
+from hyperd.api.wire.metrics import Metrics
+from hyperd.api.wire.subresources import SubresourceHandlers
 from hyperd.background import Work, end_all
 from hyperd.backoff import backoff
-from hyperd.controllers.binding import binders
 from hyperd.controllers.bootstrap import CLUSTER_NAMESPACE, bootstrap
 from hyperd.controllers.context import Context
-from hyperd.controllers.duty import Duty, Shared, Sole
-from hyperd.controllers.heartbeat import Heartbeat
+from hyperd.controllers.node.heartbeat import Heartbeat
+from hyperd.controllers.ownership import Duty, Shared, Sole
+from hyperd.controllers.placement.binding import binders
 from hyperd.errors import HyperdError, NotFound, PermanentError
 from hyperd.offload import Offload
-from hyperd.resources import names
 from hyperd.resources.all import KINDS, NAMESPACE
+from hyperd.resources.values import names
 from hyperd.runtime.controller import Controller, Manager
 from hyperd.runtime.leader import Leader
 from hyperd.settings import Settings
-from hyperd.store.embedded import EmbeddedStore
+from hyperd.store.embedded.store import EmbeddedStore
 from hyperd.store.interface import Store
 
 if TYPE_CHECKING:
-    from hyperd.store.kubernetes import KubernetesStore
+    from hyperd.store.kubernetes.store import KubernetesStore
 
 _log = logging.getLogger(__name__)
 
@@ -157,7 +157,7 @@ class KubernetesHome:
     def __init__(self, settings: Settings, processes: Offload | None = None) -> None:
         """``processes`` read large reviews."""
         # Loading it takes memory that an embedded home does not need.
-        from hyperd.store.kubernetes import KubernetesStore
+        from hyperd.store.kubernetes.store import KubernetesStore
 
         self._settings = settings
         self._processes = processes
@@ -226,7 +226,7 @@ class KubernetesHome:
         )
 
     def entrances(self, sessions: SubresourceHandlers, metrics: Metrics, audit: AuditLog) -> Sequence[Entrance]:
-        from hyperd.api.cluster import ClusterApi
+        from hyperd.api.serving.cluster import ClusterApi
 
         return [
             ClusterApi(

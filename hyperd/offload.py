@@ -33,8 +33,8 @@ LARGE_VALUES: Final = 1000
 """The same for values: each costs some ten microseconds of every step that looks at it, however short it is."""
 _LARGE_TEXT_BYTES: Final = LARGE_BYTES // 8
 MODULES: Final = (
-    "hyperd.api.parsing",
-    "hyperd.store.heavy",
+    "hyperd.api.wire.parsing",
+    "hyperd.store.grammar.heavy",
     "hyperd.admission.question",
     "hyperd.resources.conversion_review",
 )

@@ -1,7 +1,7 @@
 """The four roles: what somebody may do, in one word.
 
 A role is given by group: Unix groups and tokens are translated to it, a client certificate names it as an
-organisation (``O=hyperd:viewer``). What each role allows is told by ``hyperd.api.rules``.
+organisation (``O=hyperd:viewer``). What each role allows is told by ``hyperd.api.access.rules``.
 """
 
 from __future__ import annotations

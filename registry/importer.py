@@ -20,7 +20,7 @@ from registry.client import RegistryClient
 from registry.meter import Meter
 from registry.models import ImportedImage, ImportRequest, Report
 from registry.pipeline import Pipeline, Stored, fingerprint
-from registry.places import Places
+from registry.slots import Places
 from registry.urls import parse
 
 

@@ -34,7 +34,7 @@ from hyperd.imagefile.detect import (
 )
 from hyperd.imagefile.growth import Growth, guard_reserve
 from hyperd.imagefile.qemuimg import QemuImg
-from hyperd.resources.quantity import format_bytes, round_up
+from hyperd.resources.values.quantity import format_bytes, round_up
 from hyperd.settings import Settings
 from registry import coding, layout, tree
 from registry.checksums import Checksums
@@ -43,7 +43,7 @@ from registry.fetch import Source, open_source
 from registry.layout import DiskFile, Layer
 from registry.meter import Meter
 from registry.models import ImportRequest
-from registry.places import Place
+from registry.slots import Place
 from registry.spool import Spool
 from registry.unpack import unpacked
 from registry.upload import Upload

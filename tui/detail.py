@@ -13,7 +13,7 @@ from rich.text import Text
 from hyperd.client import ages, sanitize
 from hyperd.client.health import ALARMS, Health, Level, condition, conditions, health
 from hyperd.client.yamltext import dump
-from hyperd.resources.jsonpath import value_at
+from hyperd.resources.values.jsonpath import value_at
 from tui.fleet import Object
 
 COLOURS = {

@@ -10,7 +10,7 @@ from typing import Any
 from hyperd.client import ages, sanitize
 from hyperd.client.amounts import address, quantity
 from hyperd.client.health import Health, Level, health
-from hyperd.resources.jsonpath import value_at
+from hyperd.resources.values.jsonpath import value_at
 from tui.fleet import Key, Object
 from tui.widgets.rows import Column, Row
 

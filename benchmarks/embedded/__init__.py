@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from hyperd.api.app import ApiServer
+from hyperd.api.serving.app import ApiServer
 from hyperd.resources.all import KINDS
 from hyperd.settings import ApiSettings, Settings
-from hyperd.store.embedded import EmbeddedStore
+from hyperd.store.embedded.store import EmbeddedStore
 
 
 @asynccontextmanager

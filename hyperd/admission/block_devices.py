@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from hyperd.admission.context import Context
 from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_IMAGE
-from hyperd.resources.kind import Object
-from hyperd.resources.unbuilt import not_live_in
-from hyperd.resources.virtual_machine import BlockDeviceKind
+from hyperd.resources.kinds.virtual_machine import BlockDeviceKind
+from hyperd.resources.schema.kind import Object
+from hyperd.resources.schema.unbuilt import not_live_in
 
 PATH = "spec.blockDeviceRefs"
 _RUNNING = frozenset({"Starting", "Running", "Migrating", "Pause", "Stopping"})

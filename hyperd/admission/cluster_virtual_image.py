@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from hyperd.admission.context import Context
 from hyperd.admission.images import PROVISIONED_PHASES, check_name
 from hyperd.resources.all import SECRET, VIRTUAL_DISK, VIRTUAL_DISK_SNAPSHOT, VIRTUAL_IMAGE
-from hyperd.resources.data_source import ImageObjectRefKind
-from hyperd.resources.kind import Kind
+from hyperd.resources.kinds.data_source import ImageObjectRefKind
+from hyperd.resources.schema.kind import Kind
 
 _SOURCES: Mapping[str, Kind] = {
     ImageObjectRefKind.VIRTUAL_IMAGE: VIRTUAL_IMAGE,

@@ -8,8 +8,8 @@ from ipaddress import IPv4Network
 from typing import Any
 
 from hyperd.errors import Cause
-from hyperd.resources.kind import Kind, Object, V
-from hyperd.resources.metadata import quoted
+from hyperd.resources.schema.kind import Kind, Object, V
+from hyperd.resources.schema.metadata import quoted
 from hyperd.store.interface import SYSTEM, AdmissionRequest, User
 
 May = Callable[[User, str, Kind, str, str], Awaitable[bool]]

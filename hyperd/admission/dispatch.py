@@ -23,9 +23,9 @@ from hyperd.admission import (
 )
 from hyperd.admission.context import Context, May, Policy
 from hyperd.resources import all as kinds
-from hyperd.resources import meta
-from hyperd.resources.kind import Kind
-from hyperd.resources.unbuilt import refused_in, unbuilt_in
+from hyperd.resources.schema.kind import Kind
+from hyperd.resources.schema.unbuilt import refused_in, unbuilt_in
+from hyperd.resources.values import meta
 from hyperd.settings import Settings
 from hyperd.store.interface import AdmissionRequest, AdmissionResponse, Admit
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from hyperd.resources.equality import same
-from hyperd.resources.kind import Object
+from hyperd.resources.schema.kind import Object
+from hyperd.resources.values.equality import same
 
 Operation = dict[str, Any]
 

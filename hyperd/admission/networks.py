@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from hyperd.admission.context import Context
 from hyperd.resources.all import VIRTUAL_MACHINE_IP_ADDRESS
-from hyperd.resources.kind import Object
-from hyperd.resources.meta import is_owned_by
-from hyperd.resources.virtual_machine import NetworkType
+from hyperd.resources.kinds.virtual_machine import NetworkType
+from hyperd.resources.schema.kind import Object
+from hyperd.resources.values.meta import is_owned_by
 
 PATH = "spec.networks"
 _ADDRESS_PATH = "spec.virtualMachineIPAddressName"

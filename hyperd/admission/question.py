@@ -14,12 +14,12 @@ import orjson
 
 from hyperd.errors import BadRequest, Cause
 from hyperd.offload import Answer
-from hyperd.resources import structural
 from hyperd.resources.all import KINDS
 from hyperd.resources.conversion import convert
-from hyperd.resources.kind import Kind, Object
-from hyperd.resources.limits import check_values
-from hyperd.resources.metadata import type_faults
+from hyperd.resources.schema import structural
+from hyperd.resources.schema.kind import Kind, Object
+from hyperd.resources.schema.metadata import type_faults
+from hyperd.resources.values.limits import check_values
 from hyperd.store.interface import SYSTEM, AdmissionRequest, Reader, User
 
 API_VERSION = "admission.k8s.io/v1"

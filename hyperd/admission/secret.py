@@ -7,7 +7,7 @@ import binascii
 
 from hyperd.admission import cloud_init
 from hyperd.admission.context import Context
-from hyperd.resources import names
+from hyperd.resources.values import names
 
 
 async def review(context: Context) -> None:

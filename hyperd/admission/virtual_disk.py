@@ -6,13 +6,14 @@ from typing import Any
 
 from hyperd.admission.context import Context
 from hyperd.admission.images import check_name, check_source
-from hyperd.resources import meta, storage_class
 from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, STORAGE_CLASS, VIRTUAL_IMAGE
-from hyperd.resources.data_source import DataSourceType
-from hyperd.resources.kind import Object
-from hyperd.resources.names import SELECTED_NODE_ANNOTATION
-from hyperd.resources.quantity import format_human, to_bytes
-from hyperd.resources.virtual_disk import DiskObjectRefKind, VirtualDiskPhase
+from hyperd.resources.core import storage_class
+from hyperd.resources.kinds.data_source import DataSourceType
+from hyperd.resources.kinds.virtual_disk import DiskObjectRefKind, VirtualDiskPhase
+from hyperd.resources.schema.kind import Object
+from hyperd.resources.values import meta
+from hyperd.resources.values.names import SELECTED_NODE_ANNOTATION
+from hyperd.resources.values.quantity import format_human, to_bytes
 from hyperd.storage.backends import provisioners
 
 SIZE_PATH = "spec.persistentVolumeClaim.size"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hyperd.admission.context import Context
 from hyperd.admission.images import PROVISIONED_PHASES, check_name, check_source
 from hyperd.resources.all import STORAGE_CLASS
-from hyperd.resources.virtual_image import VirtualImageStorage
+from hyperd.resources.kinds.virtual_image import VirtualImageStorage
 
 
 async def review(context: Context) -> None:

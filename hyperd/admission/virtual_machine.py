@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from hyperd.admission import block_devices, cloud_init, networks
 from hyperd.admission.context import Context
-from hyperd.resources import meta
 from hyperd.resources.all import VIRTUAL_MACHINE_CLASS
-from hyperd.resources.names import DEFAULT_CLASS_ANNOTATION, GROUP, MAX_CORES, MAX_VM_NAME
-from hyperd.resources.quantity import to_bytes
-from hyperd.resources.sizing import count_of_cores, either, policy_for, sizing_fault, socket_count
-from hyperd.resources.virtual_machine import OsType
+from hyperd.resources.kinds.virtual_machine import OsType
+from hyperd.resources.values import meta
+from hyperd.resources.values.names import DEFAULT_CLASS_ANNOTATION, GROUP, MAX_CORES, MAX_VM_NAME
+from hyperd.resources.values.quantity import to_bytes
+from hyperd.resources.values.sizing import count_of_cores, either, policy_for, sizing_fault, socket_count
 
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_machine_class import VirtualMachineClass

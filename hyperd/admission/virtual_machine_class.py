@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hyperd.admission.context import Context
-from hyperd.resources import meta
 from hyperd.resources.all import VIRTUAL_MACHINE_CLASS
-from hyperd.resources.kind import Object
-from hyperd.resources.names import DEFAULT_CLASS_ANNOTATION
-from hyperd.resources.quantity import to_bytes
-from hyperd.resources.sizing import AUTO_FRACTION
+from hyperd.resources.schema.kind import Object
+from hyperd.resources.values import meta
+from hyperd.resources.values.names import DEFAULT_CLASS_ANNOTATION
+from hyperd.resources.values.quantity import to_bytes
+from hyperd.resources.values.sizing import AUTO_FRACTION
 
 PATH = "spec.sizingPolicies"
 

@@ -7,8 +7,8 @@ from ipaddress import IPv4Address
 from hyperd.admission.context import Context
 from hyperd.network.addresses import contains
 from hyperd.resources.all import VIRTUAL_MACHINE_IP_ADDRESS_LEASE
-from hyperd.resources.virtual_machine_ip_address import IPAddressType
-from hyperd.resources.virtual_machine_ip_address_lease import LeasePhase, lease_name
+from hyperd.resources.kinds.virtual_machine_ip_address import IPAddressType
+from hyperd.resources.kinds.virtual_machine_ip_address_lease import LeasePhase, lease_name
 
 _PATH = "spec.staticIP"
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from hyperd.admission.context import Context
-from hyperd.resources import meta, names
 from hyperd.resources.all import VIRTUAL_MACHINE, VIRTUAL_MACHINE_OPERATION
-from hyperd.resources.virtual_machine_operation import FINISHED_PHASES, OperationType, supersedes
+from hyperd.resources.kinds.virtual_machine_operation import FINISHED_PHASES, OperationType, supersedes
+from hyperd.resources.values import meta, names
 
 _ALSO_NEEDED = {OperationType.RESTORE: "update", OperationType.CLONE: "create"}
 """Operations that write objects, and what their user must be allowed to do to machines."""

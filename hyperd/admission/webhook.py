@@ -21,9 +21,9 @@ from hyperd.admission.jsonpatch import Operation, difference
 from hyperd.admission.question import API_VERSION, KIND, Asked, Question, less_status
 from hyperd.errors import Cause, Forbidden, HyperdError, ServiceUnavailable
 from hyperd.offload import is_large
-from hyperd.resources import structural
 from hyperd.resources.conversion import convert
-from hyperd.resources.kind import Object
+from hyperd.resources.schema import structural
+from hyperd.resources.schema.kind import Object
 from hyperd.store.interface import AdmissionRequest, AdmissionResponse, Admit, Reader, User
 
 

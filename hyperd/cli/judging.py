@@ -14,10 +14,17 @@ from hyperd.cli.manifests import Manifest
 from hyperd.cli.sources import Fault
 from hyperd.errors import BadRequest, Cause, HyperdError, Invalid
 from hyperd.resources.all import KINDS
-from hyperd.resources.core_types import core_type_faults
-from hyperd.resources.kind import Kind
-from hyperd.resources.metadata import prune_metadata, type_faults
-from hyperd.resources.structural import BLOCKING, apply_defaults, check_metadata, check_rules, prune, validate
+from hyperd.resources.core.types import core_type_faults
+from hyperd.resources.schema.kind import Kind
+from hyperd.resources.schema.metadata import prune_metadata, type_faults
+from hyperd.resources.schema.structural import (
+    BLOCKING,
+    apply_defaults,
+    check_metadata,
+    check_rules,
+    prune,
+    validate,
+)
 
 _UNKNOWN = re.compile(r'unknown field "(.+)"')
 _WEBHOOK = "admission webhook"

@@ -8,7 +8,7 @@ from typing import Any
 
 from hyperd import errors
 from hyperd.client.home import Home
-from hyperd.resources.names import GROUP, SYSTEM_NAMESPACE
+from hyperd.resources.values.names import GROUP, SYSTEM_NAMESPACE
 
 _BY_REASON: dict[str, type[errors.HyperdError]] = {
     kind.reason: kind

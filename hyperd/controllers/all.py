@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from hyperd.controllers.address import AddressController
-from hyperd.controllers.binding import DiskBinder, MachineBinder
+from hyperd.controllers.address.controller import AddressController
+from hyperd.controllers.address.lease import LeaseController
 from hyperd.controllers.context import Context
-from hyperd.controllers.disk import DiskController
-from hyperd.controllers.image import ImageController
-from hyperd.controllers.lease import LeaseController
+from hyperd.controllers.disk.controller import DiskController
+from hyperd.controllers.image.controller import ImageController
 from hyperd.controllers.machine.controller import MachineController
 from hyperd.controllers.machine_class import MachineClassController
-from hyperd.controllers.node import NodeController
-from hyperd.controllers.operation import OperationController
+from hyperd.controllers.node.controller import NodeController
+from hyperd.controllers.operation.controller import OperationController
+from hyperd.controllers.placement.binding import DiskBinder, MachineBinder
 from hyperd.controllers.unbuilt import UnbuiltController, unbuilt_controllers
 from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_IMAGE
 from hyperd.runtime.controller import Controller

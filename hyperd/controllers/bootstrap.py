@@ -8,9 +8,10 @@ from __future__ import annotations
 from contextlib import suppress
 
 from hyperd.errors import AlreadyExists, NotFound
-from hyperd.resources import names, storage_class
 from hyperd.resources.all import CONFIG_MAP, STORAGE_CLASS, VIRTUAL_MACHINE_CLASS
-from hyperd.resources.kind import Object
+from hyperd.resources.core import storage_class
+from hyperd.resources.schema.kind import Object
+from hyperd.resources.values import names
 from hyperd.settings import Settings
 from hyperd.store.interface import Store
 

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from hyperd.controllers.duty import Duty
+from hyperd.controllers.ownership import Duty
 from hyperd.controllers.witness import Witness
-from hyperd.hypervisor.console import ConsoleHub
+from hyperd.hypervisor.console.hub import ConsoleHub
 from hyperd.hypervisor.hypervisor import Hypervisor
-from hyperd.network.dhcp import DhcpServer
-from hyperd.network.host import HostNetwork
-from hyperd.resources.kind import Kind, V
+from hyperd.network.dhcp.server import DhcpServer
+from hyperd.network.routed.host import HostNetwork
+from hyperd.resources.schema.kind import Kind, V
 from hyperd.runtime.informer import Informer
 from hyperd.runtime.recorder import EventRecorder
 from hyperd.settings import Settings

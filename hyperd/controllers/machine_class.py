@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from hyperd.controllers import usage
 from hyperd.controllers.context import Context
-from hyperd.controllers.fitting import fits, suits
-from hyperd.controllers.processors import common_features, enabled_features, unknown_to_all
+from hyperd.controllers.node.fitting import fits, suits
+from hyperd.controllers.node.processors import common_features, enabled_features, unknown_to_all
 from hyperd.resources.all import NODE, VIRTUAL_MACHINE, VIRTUAL_MACHINE_CLASS
-from hyperd.resources.conditions import remove_condition, set_condition
-from hyperd.resources.kind import Kind, Object
-from hyperd.resources.quantity import parse
-from hyperd.resources.virtual_machine_class import CPUType, VirtualMachineClassPhase
+from hyperd.resources.kinds.virtual_machine_class import CPUType, VirtualMachineClassPhase
+from hyperd.resources.schema.kind import Kind, Object
+from hyperd.resources.values.conditions import remove_condition, set_condition
+from hyperd.resources.values.quantity import parse
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
 from hyperd.runtime.status import add_finalizer, remove_finalizer, update_status
 from hyperd.store.interface import Item

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from hyperd import clock
 from hyperd.backoff import backoff
 from hyperd.errors import HyperdError, TemporaryError
-from hyperd.resources.kind import AnyObject
+from hyperd.resources.schema.kind import AnyObject
 from registry.gate import POSTPONED
 from registry.importer import NotBegun
 

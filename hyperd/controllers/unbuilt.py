@@ -10,10 +10,10 @@ import copy
 
 from hyperd.controllers.context import Context
 from hyperd.resources import all as kinds
-from hyperd.resources.conditions import remove_condition, set_condition
-from hyperd.resources.kind import AnyObject, Kind
-from hyperd.resources.structural import subschema
-from hyperd.resources.unbuilt import unbuilt_in
+from hyperd.resources.schema.kind import AnyObject, Kind
+from hyperd.resources.schema.structural import subschema
+from hyperd.resources.schema.unbuilt import unbuilt_in
+from hyperd.resources.values.conditions import remove_condition, set_condition
 from hyperd.runtime.controller import Controller, Key, Result
 from hyperd.runtime.informer import Informer
 from hyperd.runtime.status import update_status

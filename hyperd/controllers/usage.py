@@ -13,7 +13,7 @@ from hyperd.resources.all import (
     VIRTUAL_DISK,
     VIRTUAL_IMAGE,
 )
-from hyperd.resources.kind import AnyObject, Kind
+from hyperd.resources.schema.kind import AnyObject, Kind
 from hyperd.runtime.controller import Key, Mapper
 from hyperd.runtime.informer import Informer
 from hyperd.store.interface import Item

@@ -20,7 +20,7 @@ import orjson
 from hyperd import durable
 from hyperd.errors import PermanentError
 from hyperd.imagefile import files
-from hyperd.resources.meta import now_rfc3339
+from hyperd.resources.values.meta import now_rfc3339
 
 _log = logging.getLogger(__name__)
 _LIMIT_BYTES = 4096

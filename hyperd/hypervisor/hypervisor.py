@@ -17,18 +17,18 @@ from types import MappingProxyType
 
 from hyperd import errors
 from hyperd.background import Background
-from hyperd.hypervisor import actions, reader
-from hyperd.hypervisor.connection import Connect, Connection
-from hyperd.hypervisor.events import EventSource
-from hyperd.hypervisor.host import HostFacts
-from hyperd.hypervisor.lanes import Lanes
-from hyperd.hypervisor.probe import read_facts, read_qemu_version
-from hyperd.hypervisor.reader import Reader
+from hyperd.hypervisor.actions import actions, reader
+from hyperd.hypervisor.actions.reader import Reader
+from hyperd.hypervisor.actions.survey import Survey
+from hyperd.hypervisor.connection.connection import Connect, Connection
+from hyperd.hypervisor.connection.events import EventSource
+from hyperd.hypervisor.connection.lanes import Lanes
+from hyperd.hypervisor.facts.host import HostFacts
+from hyperd.hypervisor.facts.probe import read_facts, read_qemu_version
+from hyperd.hypervisor.slots import Slots
 from hyperd.hypervisor.spec import DomainSpec
 from hyperd.hypervisor.state import DomainEvent, DomainInfo, DomainStats, EventKind, GuestInfo, IoError
-from hyperd.hypervisor.survey import Survey
 from hyperd.hypervisor.xml.domain import domain_xml, marked_xml, metadata_xml
-from hyperd.hypervisor.xml.slots import Slots
 from hyperd.imagefile.handle import Handle
 from hyperd.settings import HypervisorSettings
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from hyperd.hypervisor.xml.slots import Slots
+from hyperd.hypervisor.slots import Slots
 from hyperd.imagefile.handle import Handle
 
 

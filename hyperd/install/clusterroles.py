@@ -10,13 +10,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from hyperd.api.registration import API_SERVICE_OBJECT, WEBHOOKS
-from hyperd.api.subresources import CLUSTER_SCOPED, DECLARED
-from hyperd.api.subresources import GROUP as AGGREGATED
+from hyperd.api.serving.registration import API_SERVICE_OBJECT, WEBHOOKS
+from hyperd.api.wire.subresources import CLUSTER_SCOPED, DECLARED
+from hyperd.api.wire.subresources import GROUP as AGGREGATED
 from hyperd.controllers.all import CONTROLLERS
 from hyperd.resources import all as kinds
-from hyperd.resources.kind import Kind, Object
-from hyperd.resources.names import CA_SECRET, GROUP, SYSTEM_NAMESPACE
+from hyperd.resources.schema.kind import Kind, Object
+from hyperd.resources.values.names import CA_SECRET, GROUP, SYSTEM_NAMESPACE
 
 READ: Final = ("get", "list", "watch")
 WRITE: Final = ("create", "delete", "deletecollection", "patch", "update")

@@ -10,14 +10,14 @@ import sys
 from typing import Final
 
 from hyperd.admission.dispatch import FINALIZERS, JUDGED, RULES
-from hyperd.api.registration import API_SERVICE_OBJECT, WEBHOOKS
-from hyperd.api.subresources import GROUP as AGGREGATED
-from hyperd.api.subresources import VERSION as AGGREGATED_VERSION
+from hyperd.api.serving.registration import API_SERVICE_OBJECT, WEBHOOKS
+from hyperd.api.wire.subresources import GROUP as AGGREGATED
+from hyperd.api.wire.subresources import VERSION as AGGREGATED_VERSION
 from hyperd.install import clusterroles
 from hyperd.resources.all import KINDS, SECRET
 from hyperd.resources.derived import ROOT, Derived, yaml_text
-from hyperd.resources.kind import Kind, Object
-from hyperd.resources.names import (
+from hyperd.resources.schema.kind import Kind, Object
+from hyperd.resources.values.names import (
     API_SERVICE,
     CLOUD_INIT_SECRET_TYPE,
     GROUP,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hyperd.errors import BadRequest
 from hyperd.resources.all import KINDS
-from hyperd.resources.kind import Kind, Object
+from hyperd.resources.schema.kind import Kind, Object
 
 
 def convert(obj: Object, api_version: str) -> Object:

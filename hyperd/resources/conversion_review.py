@@ -9,7 +9,7 @@ import orjson
 from hyperd.errors import BadRequest
 from hyperd.offload import Answer
 from hyperd.resources.conversion import convert
-from hyperd.resources.kind import Object
+from hyperd.resources.schema.kind import Object
 
 API_VERSION = "apiextensions.k8s.io/v1"
 KIND = "ConversionReview"

@@ -11,8 +11,8 @@ from typing import Any
 
 from hyperd.resources.all import KINDS
 from hyperd.resources.derived import ROOT, Derived, yaml_text
-from hyperd.resources.kind import Column, Kind
-from hyperd.resources.names import API_SERVICE, CONVERSION_PATH, SYSTEM_NAMESPACE
+from hyperd.resources.schema.kind import Column, Kind
+from hyperd.resources.values.names import API_SERVICE, CONVERSION_PATH, SYSTEM_NAMESPACE
 
 CRD_DIR = ROOT / "manifests" / "crds"
 INDEX_FILE = ROOT / "hyperd" / "resources" / "index.py"

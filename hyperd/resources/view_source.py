@@ -19,9 +19,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from hyperd.resources.all import KINDS
-from hyperd.resources.base import Metadata, Resource
 from hyperd.resources.derived import ROOT, Derived
-from hyperd.resources.kind import Kind
+from hyperd.resources.kinds.base import Metadata, Resource
+from hyperd.resources.schema.kind import Kind
 
 VIEWS = ROOT / "hyperd" / "resources" / "views"
 PACKAGE = "hyperd.resources.views"
@@ -134,7 +134,7 @@ class _Views:
 
     def core(self, kind: Kind, schema: Mapping[str, Any]) -> None:
         """A kind of Kubernetes, of the schema that we give it."""
-        module = self.module("core", "hyperd.resources.core_schemas")
+        module = self.module("core", "hyperd.resources.core.schemas")
         base = self.model(Resource, module)
         own = {name: node for name, node in schema["properties"].items() if name not in _OF_EVERY_OBJECT}
         module.add(kind.kind, base, dict(self._nodes(module, kind.kind, own, schema.get("required", ()))))

@@ -16,8 +16,8 @@ from typing import ClassVar
 
 from hyperd.background import Background, told_to_end
 from hyperd.errors import Conflict, HyperdError, PermanentError, TemporaryError
-from hyperd.resources.kind import Kind, V
-from hyperd.resources.meta import Key
+from hyperd.resources.schema.kind import Kind, V
+from hyperd.resources.values.meta import Key
 from hyperd.runtime.informer import Informer
 from hyperd.runtime.status import RACE
 from hyperd.runtime.workqueue import QueueClosed, WorkQueue

@@ -15,7 +15,7 @@ from typing import Any, Generic
 
 from hyperd.backoff import backoff
 from hyperd.errors import Expired
-from hyperd.resources.kind import AnyObject, Kind, V_co
+from hyperd.resources.schema.kind import AnyObject, Kind, V_co
 from hyperd.store.interface import EventType, Item, Store
 
 Handler = Callable[[EventType, Item | None, Item | None], None]

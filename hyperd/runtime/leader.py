@@ -14,9 +14,9 @@ import time
 from collections.abc import Awaitable, Callable
 
 from hyperd.errors import AlreadyExists, Conflict, HyperdError, NotFound
-from hyperd.resources.core import LEASE
-from hyperd.resources.kind import Object
-from hyperd.resources.meta import now_micro
+from hyperd.resources.core.kinds import LEASE
+from hyperd.resources.schema.kind import Object
+from hyperd.resources.values.meta import now_micro
 from hyperd.store.interface import Store
 
 _log = logging.getLogger(__name__)

@@ -17,8 +17,8 @@ from typing import Literal
 from hyperd import clock
 from hyperd.bucket import TokenBucket
 from hyperd.errors import HyperdError, NotFound
-from hyperd.resources.kind import AnyObject, Kind, Object
-from hyperd.resources.meta import parse_time
+from hyperd.resources.schema.kind import AnyObject, Kind, Object
+from hyperd.resources.values.meta import parse_time
 from hyperd.store.interface import PatchType, Store
 
 _log = logging.getLogger(__name__)

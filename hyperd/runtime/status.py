@@ -9,7 +9,7 @@ from __future__ import annotations
 import orjson
 
 from hyperd.errors import Conflict, NotFound, TemporaryError
-from hyperd.resources.kind import AnyObject, Kind, V
+from hyperd.resources.schema.kind import AnyObject, Kind, V
 from hyperd.store.interface import PatchType, Store
 
 RACE = "Conflict"

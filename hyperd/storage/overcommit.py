@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from hyperd.errors import PermanentError, TemporaryError
-from hyperd.resources.quantity import format_human
+from hyperd.resources.values.quantity import format_human
 from hyperd.storage.interface import NO_ROOM
 
 Measure = Callable[[], Awaitable[tuple[int, Mapping[str, int]]]]

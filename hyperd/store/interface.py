@@ -19,7 +19,7 @@ from typing import Any, Generic, Literal, Protocol
 import orjson
 
 from hyperd.errors import Cause
-from hyperd.resources.kind import AnyObject, Kind, Object, V, V_co
+from hyperd.resources.schema.kind import AnyObject, Kind, Object, V, V_co
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from hyperd.errors import BadRequest, Cause, Expired, Timeout
-from hyperd.resources.metadata import quoted
+from hyperd.resources.schema.metadata import quoted
 from hyperd.store.records import Name
 
 _MATCHES = ("", "Exact", "NotOlderThan")

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from hyperd.resources.kind import Kind, Object
+from hyperd.resources.schema.kind import Kind, Object
 from hyperd.store.interface import EventType, Item
 
 Facts = tuple[tuple[tuple[str, str], ...], tuple[str, ...]]

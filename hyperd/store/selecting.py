@@ -7,7 +7,7 @@ selector lists" would otherwise delete everything.
 from __future__ import annotations
 
 from hyperd.errors import BadRequest
-from hyperd.resources.kind import Kind
+from hyperd.resources.schema.kind import Kind
 from hyperd.store.interface import EventType, Selector
 from hyperd.store.records import Change, Stored
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from hyperd.errors import Conflict
 from hyperd.offload import Offload
-from hyperd.resources.kind import Kind, Object, Registry, ServedVersion, V
-from hyperd.store.beside import Beside
+from hyperd.resources.schema.kind import Kind, Object, Registry, ServedVersion, V
+from hyperd.store.grammar.beside import Beside
 from hyperd.store.interface import (
     BY_SYSTEM,
     EVERYTHING,

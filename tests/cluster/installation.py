@@ -14,10 +14,10 @@ from typing import Any
 
 import yaml
 
-from hyperd.api.registration import API_SERVICE_OBJECT
+from hyperd.api.serving.registration import API_SERVICE_OBJECT
 from hyperd.controllers.bootstrap import RECORD
-from hyperd.resources.kind import Object
-from hyperd.resources.names import SYSTEM_NAMESPACE
+from hyperd.resources.schema.kind import Object
+from hyperd.resources.values.names import SYSTEM_NAMESPACE
 from tests.cluster.controlplane.plane import Cluster, PlaneError, document
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"

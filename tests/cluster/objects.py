@@ -12,8 +12,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from hyperd.resources.all import KINDS
-from hyperd.resources.kind import Kind, Object
-from hyperd.resources.structural import Schema
+from hyperd.resources.schema.kind import Kind, Object
+from hyperd.resources.schema.structural import Schema
 from tests.unit.resources.samples import examples
 
 OURS = [kind for kind in KINDS if not kind.core]

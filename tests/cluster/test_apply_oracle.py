@@ -21,11 +21,11 @@ from hypothesis import strategies as st
 from hyperd.errors import HyperdError, NotFound
 from hyperd.resources.all import KINDS as OUR_KINDS
 from hyperd.resources.crd import crd
-from hyperd.resources.kind import Kind, Object
+from hyperd.resources.schema.kind import Kind, Object
 from hyperd.settings import StoreSettings
-from hyperd.store.embedded import EmbeddedStore
+from hyperd.store.embedded.store import EmbeddedStore
 from hyperd.store.interface import Item, PatchType, Store, Write
-from hyperd.store.kubernetes import KubernetesStore
+from hyperd.store.kubernetes.store import KubernetesStore
 from tests.cluster.controlplane.plane import Cluster
 from tests.cluster.objects import OURS, merge_patches, objects, valid
 from tests.contract.store.kinds import CONFIG_MAPS, KINDS, SECRETS, WIDGETS

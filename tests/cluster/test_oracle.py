@@ -20,11 +20,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hyperd.errors import HyperdError, NotFound
 from hyperd.resources.all import KINDS
 from hyperd.resources.crd import crd
-from hyperd.resources.kind import Kind, Object
+from hyperd.resources.schema.kind import Kind, Object
 from hyperd.settings import StoreSettings
-from hyperd.store.embedded import EmbeddedStore
+from hyperd.store.embedded.store import EmbeddedStore
 from hyperd.store.interface import Item, PatchType, Store, Write
-from hyperd.store.kubernetes import KubernetesStore
+from hyperd.store.kubernetes.store import KubernetesStore
 from tests.cluster.controlplane.plane import Cluster
 from tests.cluster.objects import NAME, OURS, json_patches, merge_patches, objects, valid
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from hyperd.errors import AlreadyExists, NotFound
-from hyperd.resources.core import CONFIG_MAP, NAMESPACE
+from hyperd.resources.core.kinds import CONFIG_MAP, NAMESPACE
 from hyperd.runtime.controller import Controller, Key, Manager, Result
-from hyperd.store.kubernetes import KubernetesStore
+from hyperd.store.kubernetes.store import KubernetesStore
 from tests.cluster.controlplane.plane import ControlPlane
 from tests.cluster.meddler import Meddler, meddling
 

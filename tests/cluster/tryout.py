@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from hyperd.resources.names import SYSTEM_NAMESPACE
+from hyperd.resources.values.names import SYSTEM_NAMESPACE
 from tests.cluster.controlplane.build import BuildError
 from tests.cluster.controlplane.plane import ControlPlane, PlaneError
 from tests.cluster.installation import account_kubeconfig, install

@@ -9,12 +9,12 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from hyperd.api.registration import API_SERVICE_OBJECT
+from hyperd.api.serving.registration import API_SERVICE_OBJECT
 from hyperd.client import home, kubeconfig
 from hyperd.client.sync import Client
 from hyperd.controllers.bootstrap import RECORD
 from hyperd.errors import NotFound
-from hyperd.resources.names import SYSTEM_NAMESPACE
+from hyperd.resources.values.names import SYSTEM_NAMESPACE
 from tests.cluster.controlplane.plane import Cluster, ControlPlane, free_port
 from tests.cluster.installation import account_kubeconfig, install, uninstall
 from tests.host.node import Node, wait_until

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hyperd.api.tokens import Grant, Tokens
+from hyperd.api.access.tokens import Grant, Tokens
 from hyperd.client.home import Home
 from hyperd.roles import Role
 from hyperd.store.interface import BY_SYSTEM

@@ -18,14 +18,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from hyperd.api.app import ApiServer
-from hyperd.api.sessions import Sessions
+from hyperd.api.serving.app import ApiServer
+from hyperd.api.sessions.terminals import Sessions
 from hyperd.client.home import Home, local
-from hyperd.hypervisor.console import ConsoleHub
+from hyperd.hypervisor.console.hub import ConsoleHub
 from hyperd.resources.all import KINDS
-from hyperd.resources.kind import Object
+from hyperd.resources.schema.kind import Object
 from hyperd.settings import ApiSettings, Settings
-from hyperd.store.embedded import EmbeddedStore
+from hyperd.store.embedded.store import EmbeddedStore
 
 GROUP = "virtualization.deckhouse.io"
 BOOT = b"[    0.000000] Linux version 6.1.0\r\n[    1.204511] \x1b[1;32mvirtio_blk\x1b[0m: ready\r\n"

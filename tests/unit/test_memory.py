@@ -7,11 +7,11 @@ import sys
 import tracemalloc
 from pathlib import Path
 
-from hyperd.api import pki
-from hyperd.api.routes import Router
-from hyperd.api.selectors import parse_labels
+from hyperd.api.certificates import pki
+from hyperd.api.wire.routes import Router
+from hyperd.api.wire.selectors import parse_labels
 from hyperd.resources.all import KINDS
-from hyperd.resources.formats import FORMATS
+from hyperd.resources.schema.formats import FORMATS
 
 HEAVY = ("cryptography", "yaml", "textual", "kubernetes_asyncio", "oras", "lxml", "sqlite3")
 CONNECTIONS = 100

@@ -12,8 +12,8 @@ from typing import Any
 
 import orjson
 
-from hyperd.resources.kind import Object
-from hyperd.resources.quantity import to_bytes
+from hyperd.resources.schema.kind import Object
+from hyperd.resources.values.quantity import to_bytes
 
 VERSION = 2
 """Of the record. A record of the first does not name it, and is read as one that lacks what came since; of a

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from hyperd.controllers.machine.operations import FINISHED, of_machine, phase_of, since_end
 from hyperd.errors import AlreadyExists
-from hyperd.resources import names
 from hyperd.resources.all import VIRTUAL_MACHINE_OPERATION
-from hyperd.resources.kind import Object
-from hyperd.resources.meta import owner_reference
+from hyperd.resources.schema.kind import Object
+from hyperd.resources.values import names
+from hyperd.resources.values.meta import owner_reference
 from hyperd.runtime.informer import Informer
 from hyperd.store.interface import Store
 

@@ -14,7 +14,7 @@ from hyperd.controllers.machine import applied
 from hyperd.controllers.machine.plan import serial_of
 from hyperd.hypervisor.state import DomainInfo
 from hyperd.resources.all import VIRTUAL_DISK
-from hyperd.resources.kind import Object
+from hyperd.resources.schema.kind import Object
 
 Sources = Callable[[str, str], Object | None]
 """Kind and name → the VirtualDisk or image in the machine's reach, None when there is none."""

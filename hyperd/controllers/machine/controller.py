@@ -14,15 +14,15 @@ from typing import ClassVar
 from hyperd import clock
 from hyperd.controllers import usage
 from hyperd.controllers.context import Context
-from hyperd.controllers.duty import machine_node
 from hyperd.controllers.machine import applied, operations, status
 from hyperd.controllers.machine.approval import restart_if_approved
 from hyperd.controllers.machine.dependencies import Dependencies, Resolver, machine_key
-from hyperd.controllers.machine.ending import Ends
 from hyperd.controllers.machine.guest import RETRY_SECONDS, Guests
 from hyperd.controllers.machine.instance import Instances
 from hyperd.controllers.machine.power import Action, Decision, OffReason, Situation, decide
-from hyperd.controllers.machine.starting import Starts
+from hyperd.controllers.machine.shutdown import Ends
+from hyperd.controllers.machine.startup import Starts
+from hyperd.controllers.ownership import machine_node
 from hyperd.controllers.unbuilt import name_unbuilt_fields
 from hyperd.errors import ServiceUnavailable
 from hyperd.hypervisor.state import DomainEvent, DomainInfo, DomainState, EventKind
@@ -37,7 +37,7 @@ from hyperd.resources.all import (
     VIRTUAL_MACHINE_IP_ADDRESS,
     VIRTUAL_MACHINE_OPERATION,
 )
-from hyperd.resources.kind import Kind, Object
+from hyperd.resources.schema.kind import Kind, Object
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
 from hyperd.runtime.recorder import EventLevel
 from hyperd.runtime.status import add_finalizer, update_status

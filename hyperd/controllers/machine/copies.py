@@ -9,7 +9,7 @@ from functools import partial
 from hyperd.controllers.jobs import Jobs
 from hyperd.controllers.retries import Retries
 from hyperd.errors import HyperdError, ServiceUnavailable, TooManyRequests
-from hyperd.resources.kind import Object
+from hyperd.resources.schema.kind import Object
 from registry.cache import ImageCache
 from registry.importer import NotBegun
 from registry.models import CachedImage

@@ -12,13 +12,12 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
 from hyperd.admission import cloud_init
-from hyperd.controllers.address import OWNER_INDEX, index_addresses
+from hyperd.controllers.address.controller import OWNER_INDEX, index_addresses
+from hyperd.controllers.address.release import held_by
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine.devices import Device, Devices, Wake
-from hyperd.controllers.processors import with_features
-from hyperd.controllers.release import held_by
+from hyperd.controllers.node.processors import with_features
 from hyperd.errors import AlreadyExists, Forbidden, HyperdError
-from hyperd.resources import names
 from hyperd.resources.all import (
     SECRET,
     VIRTUAL_MACHINE,
@@ -26,11 +25,12 @@ from hyperd.resources.all import (
     VIRTUAL_MACHINE_IP_ADDRESS,
     VIRTUAL_MACHINE_IP_ADDRESS_LEASE,
 )
-from hyperd.resources.conditions import find_condition, remove_condition, set_condition
-from hyperd.resources.kind import AnyObject, Object
-from hyperd.resources.meta import owner_reference
-from hyperd.resources.sizing import sizing_fault
-from hyperd.resources.virtual_machine_ip_address_lease import lease_name
+from hyperd.resources.kinds.virtual_machine_ip_address_lease import lease_name
+from hyperd.resources.schema.kind import AnyObject, Object
+from hyperd.resources.values import names
+from hyperd.resources.values.conditions import find_condition, remove_condition, set_condition
+from hyperd.resources.values.meta import owner_reference
+from hyperd.resources.values.sizing import sizing_fault
 from hyperd.runtime.controller import Key
 
 

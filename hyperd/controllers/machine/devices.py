@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 from hyperd.controllers import usage
 from hyperd.controllers.context import Context
-from hyperd.controllers.duty import disk_node
-from hyperd.controllers.image import reference_of
+from hyperd.controllers.image.controller import reference_of
 from hyperd.controllers.machine.copies import Copies, Missing
+from hyperd.controllers.ownership import disk_node
 from hyperd.imagefile.handle import Handle
 from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_DISK, VIRTUAL_IMAGE, VIRTUAL_MACHINE
-from hyperd.resources.conditions import find_condition, set_condition
-from hyperd.resources.kind import Kind, Object
-from hyperd.resources.storage_class import WAIT_FOR_FIRST_CONSUMER
+from hyperd.resources.core.storage_class import WAIT_FOR_FIRST_CONSUMER
+from hyperd.resources.schema.kind import Kind, Object
+from hyperd.resources.values.conditions import find_condition, set_condition
 
 Wake = Callable[[], None]
 """Queues a machine again."""

@@ -13,28 +13,29 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from hyperd.controllers import fitting, usage
+from hyperd.controllers import usage
 from hyperd.controllers.context import Context
-from hyperd.controllers.holders import opener
 from hyperd.controllers.machine import applied, firmware
 from hyperd.controllers.machine.attached import device_entries
+from hyperd.controllers.machine.capacity import Room, lacking, requested, requested_by_instance, total
 from hyperd.controllers.machine.dependencies import Dependencies
+from hyperd.controllers.machine.holders import opener
 from hyperd.controllers.machine.known_slots import known_slots
 from hyperd.controllers.machine.plan import Plan, Start, link_of, make_plan, serial_of
-from hyperd.controllers.machine.room import Room, lacking, requested, requested_by_instance, total
 from hyperd.controllers.machine.status import Observed
+from hyperd.controllers.node import fitting
 from hyperd.crashpoints import CrashPoint, reached
 from hyperd.errors import NotFound, PermanentError
-from hyperd.hypervisor.host import HostFacts, domain_type, free_memory_bytes
+from hyperd.hypervisor.facts.host import HostFacts, domain_type, free_memory_bytes
 from hyperd.hypervisor.spec import DomainType
 from hyperd.hypervisor.state import DomainInfo
 from hyperd.imagefile import files
 from hyperd.imagefile.handle import Handle
 from hyperd.network import addresses, resolvers
-from hyperd.network.dhcp import Lease
-from hyperd.network.host import TapSpec
+from hyperd.network.dhcp.server import Lease
+from hyperd.network.routed.host import TapSpec
 from hyperd.resources.all import NODE, VIRTUAL_DISK
-from hyperd.resources.kind import AnyObject, Object
+from hyperd.resources.schema.kind import AnyObject, Object
 from hyperd.runtime.informer import Informer
 
 _ENOUGH_SPACE_BYTES = 16 << 20

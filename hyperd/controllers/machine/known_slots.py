@@ -13,9 +13,9 @@ from hyperd.controllers.machine.attached import targets_shown
 from hyperd.controllers.machine.devices import Device
 from hyperd.controllers.machine.plan import serial_of
 from hyperd.hypervisor.hypervisor import Hypervisor
+from hyperd.hypervisor.slots import Slot, Slots, decode
 from hyperd.hypervisor.xml.devices.disk import key_of
-from hyperd.hypervisor.xml.slots import Slot, Slots, decode
-from hyperd.resources.kind import Object
+from hyperd.resources.schema.kind import Object
 
 
 async def known_slots(machine: Object, devices: Iterable[Device], hypervisor: Hypervisor) -> Slots:

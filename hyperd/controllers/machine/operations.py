@@ -1,6 +1,6 @@
 """A machine's operations, as its controller and its binder look them up.
 
-Which of them counts follows from what takes over from what, never from a clock: see ``controllers/operation.py``.
+Which of them counts follows from what takes over from what, never from a clock: see ``controllers/operation/controller.py``.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from collections.abc import Iterable
 
 from hyperd import clock
 from hyperd.controllers.machine.power import ActiveOperation
-from hyperd.resources.kind import Object
-from hyperd.resources.virtual_machine_operation import supersedes
+from hyperd.resources.kinds.virtual_machine_operation import supersedes
+from hyperd.resources.schema.kind import Object
 from hyperd.runtime.controller import Key
 from hyperd.runtime.informer import Informer
 from hyperd.store.interface import Item

@@ -13,7 +13,8 @@ from ipaddress import IPv4Address
 from hyperd.controllers.machine import applied, firmware
 from hyperd.controllers.machine.dependencies import Dependencies
 from hyperd.controllers.machine.devices import Device
-from hyperd.hypervisor.host import CpuChoice, HostFacts, choose_cpu
+from hyperd.hypervisor.facts.host import CpuChoice, HostFacts, choose_cpu
+from hyperd.hypervisor.slots import Slots, encode
 from hyperd.hypervisor.spec import (
     DiskSpec,
     DomainSpec,
@@ -23,14 +24,13 @@ from hyperd.hypervisor.spec import (
     OsType,
 )
 from hyperd.hypervisor.xml.layout import slots_of
-from hyperd.hypervisor.xml.slots import Slots, encode
 from hyperd.imagefile.handle import Handle
 from hyperd.network import addresses
-from hyperd.network.dhcp import Lease
-from hyperd.network.host import TapSpec
-from hyperd.resources.kind import AnyObject, Object
-from hyperd.resources.quantity import to_bytes
-from hyperd.resources.sizing import socket_count
+from hyperd.network.dhcp.server import Lease
+from hyperd.network.routed.host import TapSpec
+from hyperd.resources.schema.kind import AnyObject, Object
+from hyperd.resources.values.quantity import to_bytes
+from hyperd.resources.values.sizing import socket_count
 from hyperd.settings import Settings
 
 _PREFIXES = {"VirtualDisk": "vd", "VirtualImage": "vi", "ClusterVirtualImage": "cvi"}

@@ -9,17 +9,17 @@ from dataclasses import dataclass
 
 from hyperd import clock
 from hyperd.controllers.machine import applied
+from hyperd.controllers.machine.capacity import memory_overhead, requested
 from hyperd.controllers.machine.dependencies import Dependencies
 from hyperd.controllers.machine.plan import fraction_of
-from hyperd.controllers.machine.room import memory_overhead, requested
 from hyperd.hypervisor.state import DomainInfo, DomainState, GuestInfo
 from hyperd.resources.all import VIRTUAL_MACHINE
-from hyperd.resources.conditions import find_condition, remove_condition, set_condition
-from hyperd.resources.kind import Object
-from hyperd.resources.meta import go_duration, now_rfc3339
-from hyperd.resources.quantity import format_bytes
-from hyperd.resources.sizing import socket_count
-from hyperd.resources.unbuilt import not_live_in
+from hyperd.resources.schema.kind import Object
+from hyperd.resources.schema.unbuilt import not_live_in
+from hyperd.resources.values.conditions import find_condition, remove_condition, set_condition
+from hyperd.resources.values.meta import go_duration, now_rfc3339
+from hyperd.resources.values.quantity import format_bytes
+from hyperd.resources.values.sizing import socket_count
 
 _TRANSITIONS_KEPT = 10
 _LAUNCH_STAGES = {

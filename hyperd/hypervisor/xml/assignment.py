@@ -12,9 +12,9 @@ import string
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, product
 
+from hyperd.hypervisor.slots import Address, Slot, Slots, drive, pci, usb
 from hyperd.hypervisor.xml.devices.controller import BRIDGE, ROOT_PORT, Controller
 from hyperd.hypervisor.xml.devices.device import Board, Connector, Device
-from hyperd.hypervisor.xml.slots import Address, Slot, Slots, drive, pci, usb
 
 _TARGET = re.compile("(sd|vd|hd)([a-z]{1,2})")
 _SCSI_TARGETS = 256

@@ -16,7 +16,7 @@ from hyperd.hypervisor.spec import CpuMode, DomainSpec, DomainType, Firmware, Os
 from hyperd.hypervisor.state import DomainInfo
 from hyperd.hypervisor.xml.element import add, clean
 from hyperd.hypervisor.xml.layout import devices_of, disk_targets
-from hyperd.resources import names
+from hyperd.resources.values import names
 
 __all__ = ["METADATA_NAMESPACE", "METADATA_PREFIX", "disk_targets", "domain_xml", "metadata_xml"]
 

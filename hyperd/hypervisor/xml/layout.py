@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from xml.etree import ElementTree as ET
 
+from hyperd.hypervisor.slots import Slot, Slots
 from hyperd.hypervisor.spec import DomainSpec
 from hyperd.hypervisor.xml.assignment import assign
 from hyperd.hypervisor.xml.devices import TYPES
 from hyperd.hypervisor.xml.devices.controller import Controller
 from hyperd.hypervisor.xml.devices.device import Device, board_of
 from hyperd.hypervisor.xml.devices.disk import key_of
-from hyperd.hypervisor.xml.slots import Slot, Slots
 
 
 def devices_of(spec: DomainSpec) -> list[Device]:

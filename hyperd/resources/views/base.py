@@ -1,4 +1,4 @@
-"""Views of what ``hyperd.resources.base`` declares.
+"""Views of what ``hyperd.resources.kinds.base`` declares.
 
 Written by ``python -m hyperd.resources.view_source``; for type checking only.
 """

@@ -1,4 +1,4 @@
-"""Views of what ``hyperd.resources.cluster_virtual_image`` declares.
+"""Views of what ``hyperd.resources.kinds.cluster_virtual_image`` declares.
 
 Written by ``python -m hyperd.resources.view_source``; for type checking only.
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import NotRequired, TypedDict
 
-from hyperd.resources.cluster_virtual_image import ClusterVirtualImagePhase
-from hyperd.resources.data_source import DataSourceType, ImageObjectRefKind
+from hyperd.resources.kinds.cluster_virtual_image import ClusterVirtualImagePhase
+from hyperd.resources.kinds.data_source import DataSourceType, ImageObjectRefKind
 from hyperd.resources.views.base import Condition, Resource
 from hyperd.resources.views.data_source import (
     DownloadSpeed,

@@ -1,4 +1,4 @@
-"""Views of what ``hyperd.resources.core_schemas`` declares.
+"""Views of what ``hyperd.resources.core.schemas`` declares.
 
 Written by ``python -m hyperd.resources.view_source``; for type checking only.
 """

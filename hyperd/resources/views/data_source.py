@@ -1,4 +1,4 @@
-"""Views of what ``hyperd.resources.data_source`` declares.
+"""Views of what ``hyperd.resources.kinds.data_source`` declares.
 
 Written by ``python -m hyperd.resources.view_source``; for type checking only.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NotRequired, TypedDict
 
-from hyperd.resources.data_source import DataSourceType, ImageObjectRefKind
+from hyperd.resources.kinds.data_source import DataSourceType, ImageObjectRefKind
 
 
 class Checksum(TypedDict):

@@ -1,4 +1,4 @@
-"""Views of what ``hyperd.resources.placement`` declares.
+"""Views of what ``hyperd.resources.kinds.placement`` declares.
 
 Written by ``python -m hyperd.resources.view_source``; for type checking only.
 """

@@ -1,4 +1,4 @@
-"""Views of what ``hyperd.resources.usb_device`` declares.
+"""Views of what ``hyperd.resources.kinds.usb_device`` declares.
 
 Written by ``python -m hyperd.resources.view_source``; for type checking only.
 """

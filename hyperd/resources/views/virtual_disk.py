@@ -1,4 +1,4 @@
-"""Views of what ``hyperd.resources.virtual_disk`` declares.
+"""Views of what ``hyperd.resources.kinds.virtual_disk`` declares.
 
 Written by ``python -m hyperd.resources.view_source``; for type checking only.
 """
@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import NotRequired, TypedDict
 
-from hyperd.resources.data_source import DataSourceType
+from hyperd.resources.kinds.data_source import DataSourceType
+from hyperd.resources.kinds.virtual_disk import DiskObjectRefKind, MigrationResult, VirtualDiskPhase
 from hyperd.resources.views.base import Condition, Resource
 from hyperd.resources.views.data_source import (
     ContainerImageSource,
@@ -17,7 +18,6 @@ from hyperd.resources.views.data_source import (
     Retry,
     UploadSource,
 )
-from hyperd.resources.virtual_disk import DiskObjectRefKind, MigrationResult, VirtualDiskPhase
 
 
 class DiskObjectRef(TypedDict):

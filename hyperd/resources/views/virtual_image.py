@@ -1,4 +1,4 @@
-"""Views of what ``hyperd.resources.virtual_image`` declares.
+"""Views of what ``hyperd.resources.kinds.virtual_image`` declares.
 
 Written by ``python -m hyperd.resources.view_source``; for type checking only.
 """
@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import NotRequired, TypedDict
 
+from hyperd.resources.kinds.virtual_image import VirtualImagePhase, VirtualImageStorage
 from hyperd.resources.views.base import Condition, Resource
 from hyperd.resources.views.data_source import DownloadSpeed, ImageDataSource, ImageSize, ImageUploadURLs, Retry
-from hyperd.resources.virtual_image import VirtualImagePhase, VirtualImageStorage
 
 
 class VirtualImageClaim(TypedDict):

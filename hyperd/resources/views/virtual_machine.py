@@ -1,4 +1,4 @@
-"""Views of what ``hyperd.resources.virtual_machine`` declares.
+"""Views of what ``hyperd.resources.kinds.virtual_machine`` declares.
 
 Written by ``python -m hyperd.resources.view_source``; for type checking only.
 """
@@ -7,10 +7,7 @@ from __future__ import annotations
 
 from typing import NotRequired, TypedDict
 
-from hyperd.resources.views.base import Resource
-from hyperd.resources.views.placement import Affinity, Toleration, TopologySpreadConstraint
-from hyperd.resources.views.virtual_machine_status import VirtualMachineStatus
-from hyperd.resources.virtual_machine import (
+from hyperd.resources.kinds.virtual_machine import (
     BlockDeviceKind,
     Bootloader,
     LiveMigrationPolicy,
@@ -21,6 +18,9 @@ from hyperd.resources.virtual_machine import (
     RunPolicy,
     SecretKind,
 )
+from hyperd.resources.views.base import Resource
+from hyperd.resources.views.placement import Affinity, Toleration, TopologySpreadConstraint
+from hyperd.resources.views.virtual_machine_status import VirtualMachineStatus
 
 
 class CPU(TypedDict):

@@ -1,4 +1,4 @@
-"""Views of what ``hyperd.resources.virtual_machine_block_device_attachment`` declares.
+"""Views of what ``hyperd.resources.kinds.virtual_machine_block_device_attachment`` declares.
 
 Written by ``python -m hyperd.resources.view_source``; for type checking only.
 """
@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import NotRequired, TypedDict
 
+from hyperd.resources.kinds.virtual_machine import BlockDeviceKind
+from hyperd.resources.kinds.virtual_machine_block_device_attachment import AttachmentPhase
 from hyperd.resources.views.base import Condition, Resource
-from hyperd.resources.virtual_machine import BlockDeviceKind
-from hyperd.resources.virtual_machine_block_device_attachment import AttachmentPhase
 
 
 class AttachedDeviceRef(TypedDict):

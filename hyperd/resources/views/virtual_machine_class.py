@@ -1,4 +1,4 @@
-"""Views of what ``hyperd.resources.virtual_machine_class`` declares.
+"""Views of what ``hyperd.resources.kinds.virtual_machine_class`` declares.
 
 Written by ``python -m hyperd.resources.view_source``; for type checking only.
 """
@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import NotRequired, TypedDict
 
+from hyperd.resources.kinds.virtual_machine_class import CPUType, VirtualMachineClassPhase
 from hyperd.resources.views.base import Condition, LabelSelector, Resource
 from hyperd.resources.views.placement import NodeSelectorRequirement, Toleration
-from hyperd.resources.virtual_machine_class import CPUType, VirtualMachineClassPhase
 
 
 class CPUDiscovery(TypedDict):

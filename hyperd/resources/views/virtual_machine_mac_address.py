@@ -1,4 +1,4 @@
-"""Views of what ``hyperd.resources.virtual_machine_mac_address`` declares.
+"""Views of what ``hyperd.resources.kinds.virtual_machine_mac_address`` declares.
 
 Written by ``python -m hyperd.resources.view_source``; for type checking only.
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import NotRequired, TypedDict
 
+from hyperd.resources.kinds.virtual_machine_mac_address import MACAddressPhase
 from hyperd.resources.views.base import Condition, Resource
-from hyperd.resources.virtual_machine_mac_address import MACAddressPhase
 
 
 class VirtualMachineMACAddressSpec(TypedDict):

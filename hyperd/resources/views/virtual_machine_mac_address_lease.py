@@ -1,4 +1,4 @@
-"""Views of what ``hyperd.resources.virtual_machine_mac_address_lease`` declares.
+"""Views of what ``hyperd.resources.kinds.virtual_machine_mac_address_lease`` declares.
 
 Written by ``python -m hyperd.resources.view_source``; for type checking only.
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import NotRequired, TypedDict
 
+from hyperd.resources.kinds.virtual_machine_mac_address_lease import MACLeasePhase
 from hyperd.resources.views.base import Condition, Resource
-from hyperd.resources.virtual_machine_mac_address_lease import MACLeasePhase
 
 
 class MACAddressReference(TypedDict):

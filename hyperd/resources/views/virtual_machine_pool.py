@@ -1,4 +1,4 @@
-"""Views of what ``hyperd.resources.virtual_machine_pool`` declares.
+"""Views of what ``hyperd.resources.kinds.virtual_machine_pool`` declares.
 
 Written by ``python -m hyperd.resources.view_source``; for type checking only.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import NotRequired, TypedDict
 
+from hyperd.resources.kinds.virtual_machine import BlockDeviceKind, Bootloader, OsType, RunPolicy
+from hyperd.resources.kinds.virtual_machine_pool import OnScaleDown, ScaleDownPolicy
 from hyperd.resources.views.base import Condition, Resource
 from hyperd.resources.views.placement import Affinity, Toleration, TopologySpreadConstraint
 from hyperd.resources.views.virtual_disk import VirtualDiskSpec
@@ -19,8 +21,6 @@ from hyperd.resources.views.virtual_machine import (
     Provisioning,
     USBDeviceRef,
 )
-from hyperd.resources.virtual_machine import BlockDeviceKind, Bootloader, OsType, RunPolicy
-from hyperd.resources.virtual_machine_pool import OnScaleDown, ScaleDownPolicy
 
 
 class DiskReclaim(TypedDict):

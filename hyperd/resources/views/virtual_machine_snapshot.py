@@ -1,4 +1,4 @@
-"""Views of what ``hyperd.resources.virtual_machine_snapshot`` declares.
+"""Views of what ``hyperd.resources.kinds.virtual_machine_snapshot`` declares.
 
 Written by ``python -m hyperd.resources.view_source``; for type checking only.
 """
@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import NotRequired, TypedDict
 
+from hyperd.resources.kinds.virtual_disk_snapshot import SnapshotPhase
+from hyperd.resources.kinds.virtual_machine_snapshot import KeepIPAddress
 from hyperd.resources.views.base import Condition, Resource
-from hyperd.resources.virtual_disk_snapshot import SnapshotPhase
-from hyperd.resources.virtual_machine_snapshot import KeepIPAddress
 
 
 class VirtualMachineSnapshotSpec(TypedDict):

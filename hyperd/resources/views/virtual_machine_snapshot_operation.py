@@ -1,4 +1,4 @@
-"""Views of what ``hyperd.resources.virtual_machine_snapshot_operation`` declares.
+"""Views of what ``hyperd.resources.kinds.virtual_machine_snapshot_operation`` declares.
 
 Written by ``python -m hyperd.resources.view_source``; for type checking only.
 """
@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import NotRequired, TypedDict
 
+from hyperd.resources.kinds.virtual_machine_snapshot_operation import SnapshotOperationPhase, SnapshotOperationType
 from hyperd.resources.views.base import Condition, Resource
 from hyperd.resources.views.virtual_machine_operation import CloneOptions, OperationResource
-from hyperd.resources.virtual_machine_snapshot_operation import SnapshotOperationPhase, SnapshotOperationType
 
 
 class VirtualMachineSnapshotOperationSpec(TypedDict):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import ClassVar
 
-from hyperd.resources import storage_class
+from hyperd.resources.core import storage_class
 from hyperd.settings import Settings
 from hyperd.storage.directory.attacher import DirectoryAttacher
 from hyperd.storage.directory.folder import Folder

@@ -11,8 +11,8 @@ from hyperd.errors import NotFound, PermanentError, TemporaryError
 from hyperd.imagefile import files
 from hyperd.imagefile.handle import FileHandle, Handle
 from hyperd.imagefile.qemuimg import QemuImg
-from hyperd.resources import storage_class
-from hyperd.resources.quantity import format_human, round_up
+from hyperd.resources.core import storage_class
+from hyperd.resources.values.quantity import format_human, round_up
 from hyperd.settings import Settings
 from hyperd.storage.directory.folder import Folder, VolumeFile
 from hyperd.storage.interface import Capability, Capacity, Provisioner, Volume

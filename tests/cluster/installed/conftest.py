@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from hyperd.api.registration import API_SERVICE_OBJECT
-from hyperd.store.kubernetes import KubernetesStore
+from hyperd.api.serving.registration import API_SERVICE_OBJECT
+from hyperd.store.kubernetes.store import KubernetesStore
 from tests.cluster.controlplane.plane import ControlPlane, document, free_port
 from tests.cluster.installation import account_kubeconfig, install, uninstall
 from tests.cluster.installed.server import settings_in

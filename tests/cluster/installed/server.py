@@ -13,11 +13,11 @@ import socket
 import sys
 from pathlib import Path
 
-from hyperd.api.cluster import ClusterApi
-from hyperd.api.sessions import Sessions
-from hyperd.hypervisor.console import ConsoleHub
+from hyperd.api.serving.cluster import ClusterApi
+from hyperd.api.sessions.terminals import Sessions
+from hyperd.hypervisor.console.hub import ConsoleHub
 from hyperd.settings import AggregationSettings, Settings
-from hyperd.store.kubernetes import KubernetesStore
+from hyperd.store.kubernetes.store import KubernetesStore
 
 
 class Screens:

@@ -17,11 +17,11 @@ from hyperd.admission.dispatch import RULES, reviewer
 from hyperd.controllers.bootstrap import bootstrap
 from hyperd.errors import HyperdError
 from hyperd.resources.all import KINDS, NAMESPACE, VIRTUAL_MACHINE
-from hyperd.resources.kind import Kind, Object
+from hyperd.resources.schema.kind import Kind, Object
 from hyperd.settings import Settings
-from hyperd.store.embedded import EmbeddedStore
+from hyperd.store.embedded.store import EmbeddedStore
 from hyperd.store.interface import Item, PatchType, Store, User, Write
-from hyperd.store.kubernetes import KubernetesStore
+from hyperd.store.kubernetes.store import KubernetesStore
 from tests.cluster.controlplane.plane import document
 from tests.cluster.installed import conftest
 from tests.cluster.installed.conftest import Installed

@@ -12,11 +12,11 @@ import aiohttp
 import pytest
 import yaml
 
-from hyperd.api.connect import METHODS as CONNECT_METHODS
-from hyperd.api.subresources import CLUSTER_SCOPED, DECLARED
-from hyperd.resources.kind import Object
-from hyperd.resources.virtual_machine import VIRTUAL_MACHINE
-from hyperd.store.kubernetes import KubernetesStore
+from hyperd.api.endpoints.connect import METHODS as CONNECT_METHODS
+from hyperd.api.wire.subresources import CLUSTER_SCOPED, DECLARED
+from hyperd.resources.kinds.virtual_machine import VIRTUAL_MACHINE
+from hyperd.resources.schema.kind import Object
+from hyperd.store.kubernetes.store import KubernetesStore
 from tests.cluster.controlplane.certificates import Pair
 from tests.cluster.controlplane.plane import document
 from tests.cluster.installed.conftest import NAMESPACE, Installed, eventually

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hyperd.resources.kind import Object
+from hyperd.resources.schema.kind import Object
 from tests.cluster.controlplane.plane import document
 from tests.cluster.installed.conftest import Installed
 

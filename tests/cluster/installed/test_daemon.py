@@ -19,9 +19,9 @@ from hyperd.resources.all import (
     VIRTUAL_MACHINE_CLASS,
     VIRTUAL_MACHINE_OPERATION,
 )
-from hyperd.resources.kind import Kind, Object
+from hyperd.resources.schema.kind import Kind, Object
 from hyperd.store.interface import EventType, PatchType
-from hyperd.store.kubernetes import KubernetesStore
+from hyperd.store.kubernetes.store import KubernetesStore
 from tests.cluster.installed.conftest import NAMESPACE, Installed
 from tests.unit.admission.world import make
 

@@ -12,9 +12,9 @@ import pytest
 from hyperd.errors import Forbidden
 from hyperd.install.manifests import FOLDER, kustomized
 from hyperd.resources.all import KINDS
-from hyperd.resources.kind import Object
+from hyperd.resources.schema.kind import Object
 from hyperd.store.interface import PatchType, Write
-from hyperd.store.kubernetes import KubernetesStore
+from hyperd.store.kubernetes.store import KubernetesStore
 from tests.cluster.controlplane.plane import document
 from tests.cluster.installation import MANIFESTS
 from tests.cluster.installed.conftest import NAMESPACE, Installed, eventually

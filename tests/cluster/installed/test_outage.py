@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hyperd.resources.kind import Object
+from hyperd.resources.schema.kind import Object
 from tests.cluster.controlplane.plane import PlaneError
 from tests.cluster.installed.conftest import NAMESPACE, Installed, eventually
 from tests.cluster.installed.test_admission import disk, secret

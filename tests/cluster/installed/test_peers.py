@@ -14,9 +14,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from hyperd.resources.kind import Object
-from hyperd.resources.virtual_machine import VIRTUAL_MACHINE
-from hyperd.store.kubernetes import KubernetesStore
+from hyperd.resources.kinds.virtual_machine import VIRTUAL_MACHINE
+from hyperd.resources.schema.kind import Object
+from hyperd.store.kubernetes.store import KubernetesStore
 from tests.cluster.controlplane.certificates import Pair
 from tests.cluster.installed.conftest import NAMESPACE, Installed, Server
 from tests.cluster.installed.test_aggregation import AS_ROOT, client, direct, get, machine, operator, path

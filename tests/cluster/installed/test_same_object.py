@@ -17,11 +17,11 @@ from hyperd.admission.dispatch import FINALIZERS, reviewer
 from hyperd.controllers.bootstrap import bootstrap
 from hyperd.errors import HyperdError
 from hyperd.resources.all import KINDS, NAMESPACE
-from hyperd.resources.kind import Kind, Object
+from hyperd.resources.schema.kind import Kind, Object
 from hyperd.settings import Settings
-from hyperd.store.embedded import EmbeddedStore, opened_store
+from hyperd.store.embedded.store import EmbeddedStore, opened_store
 from hyperd.store.interface import User, Write
-from hyperd.store.kubernetes import KubernetesStore
+from hyperd.store.kubernetes.store import KubernetesStore
 from tests.cluster.installed.test_admission import DENIED, WHERE, Home, told
 from tests.unit.admission.world import kind_of
 from tests.unit.api.test_zero_values import zero

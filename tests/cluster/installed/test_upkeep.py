@@ -16,14 +16,14 @@ import aiohttp
 import pytest
 import yaml
 
-from hyperd.api import clusterca
-from hyperd.api.audit import AuditLog
-from hyperd.api.audit_shares import Stream
-from hyperd.api.cluster import ClusterApi
-from hyperd.api.pki import Pki
+from hyperd.api.audit.log import AuditLog
+from hyperd.api.audit.shares import Stream
+from hyperd.api.certificates.pki import Pki
+from hyperd.api.serving import clusterca
+from hyperd.api.serving.cluster import ClusterApi
 from hyperd.resources.all import SECRET
 from hyperd.settings import AggregationSettings, AuditSettings, FrontProxySettings, Settings
-from hyperd.store.kubernetes import KubernetesStore
+from hyperd.store.kubernetes.store import KubernetesStore
 from tests.cluster.controlplane.certificates import Authority, Pair
 from tests.cluster.controlplane.plane import free_port
 from tests.cluster.installed.conftest import Installed

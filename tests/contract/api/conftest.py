@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hyperd.resources.kind import Object
+from hyperd.resources.schema.kind import Object
 from tests.cluster.clients.build import KUBECTLS
 from tests.cluster.clients.fixture import program
 from tests.unit.api.conftest import Api, folder, machine, serving

@@ -12,9 +12,9 @@ import pytest
 
 from hyperd.resources.all import CONFIG_MAP
 from hyperd.runtime.informer import Informer
-from hyperd.store import kubernetes_watch
 from hyperd.store.interface import EventType, Item
-from hyperd.store.kubernetes import KubernetesStore
+from hyperd.store.kubernetes import watch as kubernetes_watch
+from hyperd.store.kubernetes.store import KubernetesStore
 from tests.unit.api.conftest import Api, config_map, folder, serving
 
 __all__ = ["folder"]

@@ -10,9 +10,9 @@ from typing import Protocol, TypeVar
 
 from hyperd.errors import NotFound
 from hyperd.resources.crd import crd
-from hyperd.resources.kind import Kind, Object
+from hyperd.resources.schema.kind import Kind, Object
 from hyperd.settings import StoreSettings
-from hyperd.store.embedded import EmbeddedStore
+from hyperd.store.embedded.store import EmbeddedStore
 from hyperd.store.interface import (
     AdmissionRequest,
     AdmissionResponse,
@@ -22,7 +22,7 @@ from hyperd.store.interface import (
     Watch,
     WatchEvent,
 )
-from hyperd.store.kubernetes import KubernetesStore
+from hyperd.store.kubernetes.store import KubernetesStore
 from tests.cluster.controlplane.plane import Cluster
 from tests.contract.store.kinds import (
     CONFIG_MAPS,

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from hyperd.resources import core_schemas
-from hyperd.resources.base import LIST_SET, Conditions, FreeForm, Int32, Resource, Section, list_map
-from hyperd.resources.kind import Kind, Object, Registry, Rule
+from hyperd.resources.core import schemas as core_schemas
+from hyperd.resources.kinds.base import LIST_SET, Conditions, FreeForm, Int32, Resource, Section, list_map
+from hyperd.resources.schema.kind import Kind, Object, Registry, Rule
 
 GROUP = "test.deckhouse.io"
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hyperd.errors import BadRequest, Conflict, Invalid, NotFound
-from hyperd.resources.kind import Kind, Object
+from hyperd.resources.schema.kind import Kind, Object
 from hyperd.store.interface import PatchType, Store, Write
 from tests.contract.store.homes import EmbeddedHome
 from tests.contract.store.kinds import CONFIG_MAPS, NAMESPACES, SECRETS, WIDGETS, config_map, widget

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hyperd.errors import BadRequest, Invalid
-from hyperd.resources.kind import Kind, Object
+from hyperd.resources.schema.kind import Kind, Object
 from hyperd.store.interface import PatchType, Store
 from tests.contract.store.kinds import CONFIG_MAPS, SECRETS
 

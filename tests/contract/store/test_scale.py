@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hyperd.errors import BadRequest, Conflict, Invalid, NotFound, UnsupportedMediaType
-from hyperd.resources.kind import Object
+from hyperd.resources.schema.kind import Object
 from hyperd.store.interface import PatchType, Store, Write
 from tests.contract.store.kinds import CROWDS, WIDGETS, widget
 

@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from hyperd.errors import NotFound, PermanentError
 from hyperd.imagefile.handle import DiskFormat, FileHandle, Handle
-from hyperd.resources.quantity import round_up
+from hyperd.resources.values.quantity import round_up
 from hyperd.settings import Settings
 from hyperd.storage.interface import Attacher, Capability, Capacity, Provisioner, Usage, Volume, check_uid
 

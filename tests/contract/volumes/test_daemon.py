@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hyperd.resources.all import STORAGE_CLASS, VIRTUAL_DISK, VIRTUAL_MACHINE
-from hyperd.resources.kind import Object
+from hyperd.resources.schema.kind import Object
 from hyperd.storage import backends
 from hyperd.store.interface import PatchType
 from tests.contract.volumes import rawfiles

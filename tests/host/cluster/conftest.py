@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from hyperd.controllers.heartbeat import lease_name
-from hyperd.controllers.placing import SERVED_SECONDS
+from hyperd.controllers.node.heartbeat import lease_name
+from hyperd.controllers.placement.placing import SERVED_SECONDS
 from hyperd.resources.all import KINDS
 from hyperd.resources.crd import crd
-from hyperd.resources.names import GROUP, SYSTEM_NAMESPACE
+from hyperd.resources.values.names import GROUP, SYSTEM_NAMESPACE
 from tests.cluster.controlplane.plane import ControlPlane
 from tests.host.clustered import ClusterHyperd, Road, empty
 from tests.host.node import Node

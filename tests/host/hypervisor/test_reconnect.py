@@ -117,7 +117,7 @@ async def test_a_frozen_libvirtd_does_not_hold_the_loop_back(
 async def test_a_libvirtd_frozen_from_the_start_is_named_and_waited_for(
     node: Node, libvirt_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hyperd.hypervisor.connection.OPEN_PATIENCE", 0.1)
+    monkeypatch.setattr("hyperd.hypervisor.connection.connection.OPEN_PATIENCE", 0.1)
     node.freeze_libvirtd()
     hypervisor = Hypervisor(settings(node), instance="hyperd")
     await hypervisor.start()
@@ -141,7 +141,7 @@ async def test_closing_does_not_wait_for_a_frozen_libvirtd(node: Node, libvirt_u
 async def test_a_resync_tells_what_no_event_did(
     node: Node, libvirt_uri: str, spec: DomainSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hyperd.hypervisor.events.EventSource.register", lambda *_: None)
+    monkeypatch.setattr("hyperd.hypervisor.connection.events.EventSource.register", lambda *_: None)
     hypervisor = Hypervisor(settings(node, resync_seconds=0.2), instance="hyperd")
     record = Record(hypervisor)
     await hypervisor.start()

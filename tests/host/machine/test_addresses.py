@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hyperd.resources import names
+from hyperd.resources.values import names
 from tests.host.node import Node
 from tests.host.running import Hyperd, disk, machine, operation
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from hyperd.client import paths
 from hyperd.errors import ServiceUnavailable
-from hyperd.resources.conditions import find_condition, is_true
+from hyperd.resources.values.conditions import find_condition, is_true
 from tests.host.node import Node, wait_until
 from tests.host.running import Hyperd, resource
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hyperd.resources.names import CLOUD_INIT_SECRET_TYPE
+from hyperd.resources.values.names import CLOUD_INIT_SECRET_TYPE
 from tests.host.machine.conftest import both_homes
 from tests.host.node import Node, wait_until
 from tests.host.running import BOOT_SECONDS, Console, Hyperd, condition, disk, forwarded, machine, operation

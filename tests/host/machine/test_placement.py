@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hyperd.resources.storage_class import PROVISIONER
+from hyperd.resources.core.storage_class import PROVISIONER
 from tests.host.running import Hyperd, Object, condition, disk, machine, operation
 
 DEFAULT = "storageclass.kubernetes.io/is-default-class"

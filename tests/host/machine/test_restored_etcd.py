@@ -14,7 +14,7 @@ from hyperd.client import home, paths
 from hyperd.client.sync import Client
 from hyperd.resources.all import KINDS
 from hyperd.resources.crd import crd
-from hyperd.resources.names import GROUP, SYSTEM_NAMESPACE
+from hyperd.resources.values.names import GROUP, SYSTEM_NAMESPACE
 from tests.cluster.controlplane.plane import ControlPlane
 from tests.host.clustered import ClusterHyperd, Road
 from tests.host.inventory import files, repositories, routes, taps

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from hyperd.errors import TemporaryError
-from hyperd.network import tun
 from hyperd.network.addresses import mac_for
-from hyperd.network.dhcp import DhcpServer, Lease
-from hyperd.network.host import HostNetwork, TapSpec
+from hyperd.network.dhcp.server import DhcpServer, Lease
+from hyperd.network.routed import tun
+from hyperd.network.routed.host import HostNetwork, TapSpec
 from tests.host.network.conftest import ConnectGuest
 from tests.host.network.lab import run
 from tests.host.network.test_host import spec

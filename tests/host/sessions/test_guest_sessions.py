@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from hyperd.errors import ServiceUnavailable
-from hyperd.hypervisor.console import ConsoleHub, ConsoleSession
+from hyperd.hypervisor.console.hub import ConsoleHub, ConsoleSession
+from hyperd.hypervisor.console.vnc import GraphicsStream
 from hyperd.hypervisor.hypervisor import Hypervisor
 from hyperd.hypervisor.spec import DiskCache, DiskSpec, DomainSpec
-from hyperd.hypervisor.vnc import GraphicsStream
 from hyperd.imagefile.handle import DiskFormat, FileHandle
 from hyperd.settings import Settings
 from tests.host.node import Node

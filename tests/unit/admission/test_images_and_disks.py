@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hyperd.resources.kind import Object
+from hyperd.resources.schema.kind import Object
 from tests.unit.admission.world import World, changed, make, stored, told
 
 URL = {"type": "HTTP", "http": {"url": "https://example.com/a.qcow2"}}

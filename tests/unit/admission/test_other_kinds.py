@@ -11,7 +11,7 @@ from hyperd.admission import Policy, review
 from hyperd.admission.context import nobody_may
 from hyperd.admission.dispatch import reviewer
 from hyperd.resources.all import NODE, VIRTUAL_MACHINE
-from hyperd.resources.kind import Object
+from hyperd.resources.schema.kind import Object
 from hyperd.settings import Settings
 from hyperd.store.interface import AdmissionRequest
 from tests.unit.admission.world import ALICE, World, changed, make, stored, told

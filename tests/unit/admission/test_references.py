@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from hyperd.admission import Policy
-from hyperd.resources.kind import Kind, Object
+from hyperd.resources.schema.kind import Kind, Object
 from hyperd.store.interface import SYSTEM, User
 from tests.unit.admission.world import World, changed, make, stored, told
 

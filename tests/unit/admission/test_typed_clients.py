@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from hyperd.resources.all import KINDS
-from hyperd.resources.kind import Object
-from hyperd.resources.names import VM_UID_LABEL
-from hyperd.resources.structural import check_rules, validate
+from hyperd.resources.schema.kind import Object
+from hyperd.resources.schema.structural import check_rules, validate
+from hyperd.resources.values.names import VM_UID_LABEL
 from tests.unit.admission.world import GROUP, World, make, told
 
 DISKS = [{"kind": "VirtualDisk", "name": "root"}]

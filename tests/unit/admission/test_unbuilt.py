@@ -9,8 +9,8 @@ import pytest
 from hyperd.admission.dispatch import FINALIZERS, RULES
 from hyperd.install.manifests import webhooks
 from hyperd.resources.all import KINDS, VIRTUAL_MACHINE
-from hyperd.resources.kind import Kind, Object
-from hyperd.resources.unbuilt import refused_in, unbuilt_in
+from hyperd.resources.schema.kind import Kind, Object
+from hyperd.resources.schema.unbuilt import refused_in, unbuilt_in
 from tests.unit.admission.world import World, changed, stored
 from tests.unit.resources.samples import examples, machine
 

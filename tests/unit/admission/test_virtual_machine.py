@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hyperd.admission import Policy
-from hyperd.resources.kind import Object
+from hyperd.resources.schema.kind import Object
 from hyperd.store.interface import SYSTEM
 from tests.unit.admission.world import World, changed, make, stored, told
 from tests.unit.resources.samples import example, machine

@@ -10,8 +10,8 @@ from typing import Any
 
 from hyperd.admission import Policy, review
 from hyperd.resources.all import KINDS
-from hyperd.resources.kind import Kind, Object
-from hyperd.resources.structural import apply_defaults, check_rules, prune, validate
+from hyperd.resources.schema.kind import Kind, Object
+from hyperd.resources.schema.structural import apply_defaults, check_rules, prune, validate
 from hyperd.store.interface import AdmissionRequest, AdmissionResponse, User
 
 GROUP = "virtualization.deckhouse.io"

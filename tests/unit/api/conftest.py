@@ -15,16 +15,16 @@ import pytest
 from blockbuster import blockbuster_ctx
 
 from hyperd.admission.dispatch import reviewer
-from hyperd.api.app import ApiServer
-from hyperd.api.authorization import asking
-from hyperd.api.rules import RoleAuthorizer
-from hyperd.api.subresources import SubresourceHandlers
+from hyperd.api.access.authorization import asking
+from hyperd.api.access.rules import RoleAuthorizer
+from hyperd.api.serving.app import ApiServer
+from hyperd.api.wire.subresources import SubresourceHandlers
 from hyperd.controllers.bootstrap import bootstrap
 from hyperd.offload import Offload
 from hyperd.resources.all import KINDS
-from hyperd.resources.kind import Object
+from hyperd.resources.schema.kind import Object
 from hyperd.settings import AccessSettings, ApiSettings, AuditSettings, FrontProxySettings, Settings
-from hyperd.store.embedded import EmbeddedStore
+from hyperd.store.embedded.store import EmbeddedStore
 
 GROUP = "/apis/virtualization.deckhouse.io/v1alpha2"
 

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from hyperd.api.audit import AuditLog, Entry
-from hyperd.api.audit_shares import AuditShares, Stream
-from hyperd.api.authorization import Attributes
+from hyperd.api.access.authorization import Attributes
+from hyperd.api.audit.log import AuditLog, Entry
+from hyperd.api.audit.shares import AuditShares, Stream
 from hyperd.roles import Role
 from hyperd.settings import AuditSettings
 from hyperd.store.interface import User
@@ -310,7 +310,7 @@ def test_root_is_bounded_by_nothing_but_who_asks_as_root_is(tmp_path: Path) -> N
 
 def test_a_users_share_comes_back_with_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("hyperd.api.audit_shares.clock.elapsed", lambda: now[0])
+    monkeypatch.setattr("hyperd.api.audit.shares.clock.elapsed", lambda: now[0])
     shares = AuditShares(1)
     placed = [shares.place(user_entry("eve", number)) for number in range(1100)]
     assert (placed[999], placed[1000]) == (Stream.USERS, Stream.BUSY)
@@ -320,7 +320,7 @@ def test_a_users_share_comes_back_with_time(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_lines_that_stand_for_many_come_within_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("hyperd.api.audit_shares.clock.elapsed", lambda: now[0])
+    monkeypatch.setattr("hyperd.api.audit.shares.clock.elapsed", lambda: now[0])
     shares = AuditShares(1 << 20)
     for number in range(10):
         shares.place(stranger_entry(number))

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from hyperd.resources.kind import Object
+from hyperd.resources.schema.kind import Object
 from tests.unit.api.conftest import GROUP, Api, config_map, machine
 
 MAPS = "/api/v1/namespaces/default/configmaps"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from hyperd.api import bodies, options
-from hyperd.api.query import EMPTY, Query
+from hyperd.api.wire import bodies, options
+from hyperd.api.wire.query import EMPTY, Query
 from hyperd.errors import BadRequest, Invalid, UnsupportedMediaType
-from hyperd.resources.kind import Kind, Object
+from hyperd.resources.schema.kind import Kind, Object
 from hyperd.store.interface import Propagation
 
 KIND = Kind("g.io", "v1", "Thing", "things", "thing", True)

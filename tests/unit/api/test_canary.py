@@ -18,7 +18,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from hyperd.api import routes
+from hyperd.api.wire import routes
 from hyperd.resources.all import KINDS
 from tests.unit.api.conftest import GROUP, machine
 from tests.unit.api.test_identity import bearer

@@ -21,10 +21,11 @@ from typing import Any
 import aiohttp
 import pytest
 
-from hyperd.api import accepting, doors
-from hyperd.api.accepting import Listener
-from hyperd.api.doors import Budget, Doors, network_of
-from hyperd.api.httpserver import HttpServer
+from hyperd.api.limits import connections as doors
+from hyperd.api.limits.connections import Budget, Doors, network_of
+from hyperd.api.serving import accepting
+from hyperd.api.serving.accepting import Listener
+from hyperd.api.serving.httpserver import HttpServer
 from tests.unit.api.conftest import Api
 
 DESCRIPTORS = 150

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from hyperd.api import protobuf
-from hyperd.resources.names import GROUP
+from hyperd.api.wire import protobuf
+from hyperd.resources.values.names import GROUP
 from hyperd.roles import Role
 from tests.unit.api.conftest import Api
 from tests.unit.api.test_identity import bearer, token

@@ -14,11 +14,12 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from hyperd.api import pki, routes, subresources
-from hyperd.api.review_kinds import ASKED, QUESTIONS
+from hyperd.api.certificates import pki
+from hyperd.api.wire import routes, subresources
+from hyperd.api.wire.review_kinds import ASKED, QUESTIONS
 from hyperd.errors import NotFound
 from hyperd.resources.all import KINDS
-from hyperd.resources.kind import Kind, Object
+from hyperd.resources.schema.kind import Kind, Object
 from hyperd.roles import Role
 from hyperd.settings import Settings
 from tests.unit.api.conftest import GROUP, Api, config_map, machine, serving

@@ -13,9 +13,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from hyperd.api import fairness
-from hyperd.api.border import Seen
-from hyperd.api.fairness import Penalties, Turns, source_key
+from hyperd.api.limits import fairness
+from hyperd.api.limits.fairness import Penalties, Turns, source_key
+from hyperd.api.serving.middleware import Seen
 from hyperd.errors import TooManyRequests
 from hyperd.resources.all import CONFIG_MAP
 from hyperd.roles import Role
@@ -280,7 +280,7 @@ async def test_answers_to_many_failed_logins_are_held_back_for_that_address_alon
 
 def test_penalties_forget_addresses_and_stay_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
-    monkeypatch.setattr("hyperd.api.fairness.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("hyperd.api.limits.fairness.time.monotonic", lambda: now[0])
     penalties = Penalties(free=2, rate=1)
     assert [penalties.failed("a") for _ in range(4)] == [0, 0, 1, 2]
     assert penalties.failed("b") == 0

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 import orjson
 import pytest
 
-from hyperd.api import bodies, protobuf
+from hyperd.api.wire import bodies, protobuf
 from tests.unit.api.conftest import GROUP, Api, config_map
 
 MAPS = "/api/v1/namespaces/default/configmaps"

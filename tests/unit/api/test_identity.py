@@ -20,8 +20,8 @@ import pytest
 from aiohttp import web
 
 from hyperd import clock
-from hyperd.api import tokens
-from hyperd.api.tokens import Grant, Tokens
+from hyperd.api.access import tokens
+from hyperd.api.access.tokens import Grant, Tokens
 from hyperd.roles import Role
 from hyperd.store.interface import BY_SYSTEM, User
 from tests.unit.api.conftest import Api, serving

@@ -7,8 +7,8 @@ import os
 import sys
 from pathlib import Path
 
-from hyperd.api.maintenance import Ask, Garbage, Maintenance
-from hyperd.store.backup import restore
+from hyperd.api.serving.maintenance import Ask, Garbage, Maintenance
+from hyperd.store.embedded.backup import restore
 from tests.unit.api.conftest import Api, config_map, serving
 
 SUBRESOURCES = "/apis/subresources.virtualization.deckhouse.io/v1alpha2"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from hyperd.api.metrics import LoopLag, Metrics, Sample, process_samples, render
+from hyperd.api.wire.metrics import LoopLag, Metrics, Sample, process_samples, render
 
 
 def test_samples_of_one_metric_stand_together_under_one_type() -> None:

@@ -9,7 +9,8 @@ import aiohttp
 import orjson
 import pytest
 
-from hyperd.api import answers, protobuf, routes
+from hyperd.api.endpoints import answers
+from hyperd.api.wire import protobuf, routes
 from hyperd.resources.all import KINDS
 from tests.unit.api.conftest import GROUP, Api, config_map, machine
 

@@ -28,7 +28,7 @@ async def processes() -> AsyncIterator[Offload]:
 
 
 async def read(processes: Offload) -> Any:
-    return await processes.run("jane", "hyperd.api.parsing:parsed", {"form": "json"}, BODY)
+    return await processes.run("jane", "hyperd.api.wire.parsing:parsed", {"form": "json"}, BODY)
 
 
 @pytest.fixture
@@ -103,7 +103,9 @@ async def test_who_leaves_bad_work_behind_leaves_no_traceback(body: bytes) -> No
     asyncio.get_running_loop().set_exception_handler(lambda _, context: unasked.append(context))
     processes = Offload()
     try:
-        request = asyncio.create_task(processes.run("eve", "hyperd.api.parsing:parsed", {"form": "json"}, body))
+        request = asyncio.create_task(
+            processes.run("eve", "hyperd.api.wire.parsing:parsed", {"form": "json"}, body)
+        )
         await asyncio.sleep(0)
         request.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from cryptography import x509
 
-from hyperd.api import pki
+from hyperd.api.certificates import pki
 from hyperd.errors import PermanentError
 from hyperd.settings import ApiSettings, Settings
 

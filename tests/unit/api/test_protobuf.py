@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyperd.api import protobuf
+from hyperd.api.wire import protobuf
 from hyperd.errors import BadRequest, HyperdError, NotAcceptable, UnsupportedMediaType
-from hyperd.resources.kind import Object
+from hyperd.resources.schema.kind import Object
 
 OBJECTS: list[Object] = [
     {"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": "demo", "labels": {"a": "b"}}},

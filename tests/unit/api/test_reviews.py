@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hyperd.api import protobuf
+from hyperd.api.wire import protobuf
 from hyperd.roles import Role
 from tests.unit.api.conftest import GROUP, Api
 from tests.unit.api.test_identity import bearer, token

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyperd.api.selectors import MAX_TERMS, parse, parse_fields, parse_labels
+from hyperd.api.wire.selectors import MAX_TERMS, parse, parse_fields, parse_labels
 from hyperd.errors import BadRequest
-from hyperd.resources.kind import Kind
+from hyperd.resources.schema.kind import Kind
 from hyperd.store.interface import FieldRequirement, Requirement
 from hyperd.store.records import Stored
 from hyperd.store.selecting import selects

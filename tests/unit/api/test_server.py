@@ -18,8 +18,8 @@ import pytest
 from aiohttp import http_parser, web
 
 from hyperd import logs
-from hyperd.api import subresources
-from hyperd.api.app import ApiServer
+from hyperd.api.serving.app import ApiServer
+from hyperd.api.wire import subresources
 from hyperd.errors import NotFound, PermanentError
 from hyperd.store.interface import User
 from tests.unit.api.conftest import GROUP, Api, config_map, machine, serving
@@ -192,7 +192,7 @@ async def test_it_does_not_start_on_the_slow_parser(api: Api, monkeypatch: pytes
 
 
 async def test_stop_ends_watches_politely_and_soon(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hyperd.api.app._DRAIN_SECONDS", 120.0)  # what it would wait for one that goes on
+    monkeypatch.setattr("hyperd.api.serving.app._DRAIN_SECONDS", 120.0)  # what it would wait for one that goes on
     async with serving(folder) as api, api.client.get(f"http://h{MAPS}?watch=true") as response:
         started = time.monotonic()
         await api.server.stop()
@@ -218,7 +218,7 @@ async def test_a_defect_is_a_status_with_an_id_and_the_log_has_the_rest(
 
 async def test_requests_are_logged_with_their_id(api: Api, caplog: pytest.LogCaptureFixture) -> None:
     caplog.handler.setFormatter(logs.JsonFormatter())
-    with caplog.at_level(logging.DEBUG, logger="hyperd.api.border"):
+    with caplog.at_level(logging.DEBUG, logger="hyperd.api.serving.middleware"):
         async with api.client.get(f"http://h{MAPS}") as response:
             wanted = response.headers["X-Request-Id"]
     logged = [json.loads(line) for line in caplog.text.splitlines()]

@@ -10,7 +10,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from hyperd.api import answers
+from hyperd.api.endpoints import answers
 from hyperd.resources.all import CONFIG_MAP
 from tests.unit.api.conftest import Api, config_map, serving
 

@@ -16,15 +16,15 @@ from typing import Any
 import orjson
 import pytest
 
-from hyperd.api import routes
-from hyperd.api.authorization import Attributes
-from hyperd.api.rules import AUTHENTICATED, RoleAuthorizer
+from hyperd.api.access.authorization import Attributes
+from hyperd.api.access.rules import AUTHENTICATED, RoleAuthorizer
+from hyperd.api.wire import routes
 from hyperd.resources.all import KINDS, NAMESPACE, RESOURCE_QUOTA
-from hyperd.resources.kind import Kind, Object
-from hyperd.resources.names import GROUP, SYSTEM_NAMESPACE
+from hyperd.resources.schema.kind import Kind, Object
+from hyperd.resources.values.names import GROUP, SYSTEM_NAMESPACE
 from hyperd.roles import NAMESPACES_EXTRA, Role
+from hyperd.store.embedded.memory import Place
 from hyperd.store.interface import User
-from hyperd.store.memory import Place
 from tests.unit.api.conftest import Api, serving
 from tests.unit.api.test_identity import bearer, token
 

@@ -8,12 +8,12 @@ from typing import Any
 import orjson
 import pytest
 
-from hyperd.api import tables
-from hyperd.api.negotiate import Accepted, Form, negotiate
-from hyperd.api.tables import Formatter, IncludeObject, human_duration
+from hyperd.api.wire import tables
+from hyperd.api.wire.negotiate import Accepted, Form, negotiate
+from hyperd.api.wire.tables import Formatter, IncludeObject, human_duration
 from hyperd.errors import BadRequest, NotAcceptable
-from hyperd.resources import jsonpath
-from hyperd.resources.kind import Column, Kind
+from hyperd.resources.schema.kind import Column, Kind
+from hyperd.resources.values import jsonpath
 from hyperd.store.interface import Item
 
 OBJECT: dict[str, Any] = {

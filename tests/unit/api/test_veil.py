@@ -9,14 +9,14 @@ from typing import Any
 import orjson
 import pytest
 
-from hyperd.api.rules import RoleAuthorizer
-from hyperd.api.veil import Veil
+from hyperd.api.access.redaction import Veil
+from hyperd.api.access.rules import RoleAuthorizer
 from hyperd.resources.all import KINDS
-from hyperd.resources.hidden import without_credentials
-from hyperd.resources.kind import Kind, Object
-from hyperd.resources.names import GROUP as OUR_GROUP
-from hyperd.resources.names import SYSTEM_NAMESPACE
-from hyperd.resources.schema import structural_schema
+from hyperd.resources.schema.hidden import without_credentials
+from hyperd.resources.schema.kind import Kind, Object
+from hyperd.resources.schema.schema import structural_schema
+from hyperd.resources.values.names import GROUP as OUR_GROUP
+from hyperd.resources.values.names import SYSTEM_NAMESPACE
 from hyperd.roles import NAMESPACES_EXTRA, Role
 from hyperd.store.interface import Item, User
 from tests.unit.api.conftest import GROUP, Api, machine

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from hyperd.resources.kind import Object
+from hyperd.resources.schema.kind import Object
 from tests.unit.api.conftest import Api
 
 GROUP = "/apis/virtualization.deckhouse.io"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from hyperd.api import routes
+from hyperd.api.wire import routes
 from hyperd.resources.all import KINDS
-from hyperd.resources.kind import Kind, Object
-from hyperd.resources.names import GROUP
+from hyperd.resources.schema.kind import Kind, Object
+from hyperd.resources.values.names import GROUP
 from hyperd.roles import Role
 from tests.unit.api.conftest import GROUP as PREFIX
 from tests.unit.api.conftest import Api, machine, serving

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hyperd.api import routes
+from hyperd.api.wire import routes
 from hyperd.resources.all import KINDS
-from hyperd.resources.kind import Kind, Object
+from hyperd.resources.schema.kind import Kind, Object
 from tests.unit.api.conftest import serving
 from tests.unit.resources.samples import examples
 

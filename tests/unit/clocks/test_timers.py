@@ -13,23 +13,24 @@ from typing import cast
 import pytest
 
 from hyperd import clock
-from hyperd.api.session_lease import DURATION_SECONDS, SessionKind, current_holder, lease_name
-from hyperd.api.tokens import Grant, Tokens
-from hyperd.controllers import collection, heartbeat
-from hyperd.controllers import node as node_controller
+from hyperd.api.access.tokens import Grant, Tokens
+from hyperd.api.sessions.lease import DURATION_SECONDS, SessionKind, current_holder, lease_name
+from hyperd.controllers.address.lease import LeaseController
 from hyperd.controllers.context import Context
-from hyperd.controllers.lease import LeaseController
-from hyperd.controllers.sweep import Sweeper
+from hyperd.controllers.host import collection
+from hyperd.controllers.host.sweep import Sweeper
+from hyperd.controllers.node import controller as node_controller
+from hyperd.controllers.node import heartbeat
 from hyperd.errors import Unauthorized
-from hyperd.resources import names
 from hyperd.resources.all import EVENT, KINDS, LEASE, NAMESPACE, SECRET, VIRTUAL_MACHINE_IP_ADDRESS_LEASE
-from hyperd.resources.kind import Object
-from hyperd.resources.meta import now_micro
-from hyperd.resources.names import NODE_LEASE_LABEL, SYSTEM_NAMESPACE
+from hyperd.resources.schema.kind import Object
+from hyperd.resources.values import names
+from hyperd.resources.values.meta import now_micro
+from hyperd.resources.values.names import NODE_LEASE_LABEL, SYSTEM_NAMESPACE
 from hyperd.roles import Role
 from hyperd.runtime.recorder import EventRecorder
 from hyperd.settings import Settings, StoreSettings
-from hyperd.store.embedded import EmbeddedStore, opened_store
+from hyperd.store.embedded.store import EmbeddedStore, opened_store
 from hyperd.store.interface import BY_SYSTEM, PatchType
 from tests.unit.clocks.stepping import STEPS, STOP, SteppedClock
 
@@ -305,20 +306,20 @@ def test_a_node_s_heartbeat_moves_every_five_minutes(time_: SteppedClock, step: 
 
 
 READS_DATES = {
-    "hyperd/api/protobuf.py": "the wire's form of a time",
-    "hyperd/api/audit.py": "prints",
-    "hyperd/api/audit_entry.py": "prints",
-    "hyperd/api/session_lease.py": "a hint for what is seen for the first time",
-    "hyperd/api/tables.py": "ages, for people",
-    "hyperd/api/tokens.py": "the end of a token is a date",
-    "hyperd/controllers/disk.py": "a hint for what is seen for the first time",
-    "hyperd/controllers/heartbeat.py": "a hint for what is seen for the first time",
+    "hyperd/api/wire/protobuf.py": "the wire's form of a time",
+    "hyperd/api/audit/log.py": "prints",
+    "hyperd/api/audit/entry.py": "prints",
+    "hyperd/api/sessions/lease.py": "a hint for what is seen for the first time",
+    "hyperd/api/wire/tables.py": "ages, for people",
+    "hyperd/api/access/tokens.py": "the end of a token is a date",
+    "hyperd/controllers/disk/controller.py": "a hint for what is seen for the first time",
+    "hyperd/controllers/node/heartbeat.py": "a hint for what is seen for the first time",
     "hyperd/runtime/recorder.py": "a hint for what is seen for the first time",
-    "hyperd/store/heavy.py": "warms a process up",
-    "hyperd/store/fields/managers.py": "the form in which it is stored",
+    "hyperd/store/grammar/heavy.py": "warms a process up",
+    "hyperd/store/grammar/fields/managers.py": "the form in which it is stored",
     "hyperd/logs.py": "prints",
-    "hyperd/resources/formats.py": "checks the form",
-    "hyperd/resources/meta.py": "defines it",
+    "hyperd/resources/schema/formats.py": "checks the form",
+    "hyperd/resources/values/meta.py": "defines it",
     "hyperd/clock.py": "defines it",
 }
 """Where a stored time is read, and why nothing lasts by it."""

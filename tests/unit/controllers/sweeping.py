@@ -12,20 +12,20 @@ from pathlib import Path
 from typing import Any, cast
 
 from hyperd.controllers.context import Context
-from hyperd.controllers.duty import Shared
-from hyperd.controllers.heartbeat import lease_name
+from hyperd.controllers.host.quarantine import Quarantine
+from hyperd.controllers.host.sweep import Sweeper
 from hyperd.controllers.machine.applied import Applied
-from hyperd.controllers.quarantine import Quarantine
-from hyperd.controllers.sweep import Sweeper
+from hyperd.controllers.node.heartbeat import lease_name
+from hyperd.controllers.ownership import Shared
 from hyperd.controllers.witness import Witness
 from hyperd.errors import NotFound
 from hyperd.hypervisor.hypervisor import Hypervisor
-from hyperd.network.host import OwnedTap, TapSpec
+from hyperd.network.routed.host import OwnedTap, TapSpec
 from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, NODE, VIRTUAL_DISK, VIRTUAL_IMAGE, VIRTUAL_MACHINE
-from hyperd.resources.core import LEASE
-from hyperd.resources.kind import Kind, Object
-from hyperd.resources.names import SYSTEM_NAMESPACE
-from hyperd.resources.storage_class import PROVISIONER
+from hyperd.resources.core.kinds import LEASE
+from hyperd.resources.core.storage_class import PROVISIONER
+from hyperd.resources.schema.kind import Kind, Object
+from hyperd.resources.values.names import SYSTEM_NAMESPACE
 from hyperd.runtime.informer import Informer
 from hyperd.settings import HypervisorSettings, ImportSettings, Settings, StorageSettings
 from hyperd.storage.backends import backends

@@ -10,7 +10,7 @@ import pytest
 from hyperd import clock
 from hyperd.controllers.machine.approval import FIRST_SECONDS, LAST_SECONDS, restart_if_approved
 from hyperd.errors import AlreadyExists
-from hyperd.resources.kind import Kind, Object
+from hyperd.resources.schema.kind import Kind, Object
 from hyperd.runtime.informer import Informer
 from hyperd.store.interface import Item, Store
 from tests.unit.clocks.stepping import SteppedClock

@@ -8,8 +8,8 @@ import pytest
 
 from hyperd.controllers.all import CONTROLLERS
 from hyperd.resources.all import KINDS
-from hyperd.resources.kind import Kind
-from hyperd.resources.structural import subschema
+from hyperd.resources.schema.kind import Kind
+from hyperd.resources.schema.structural import subschema
 from hyperd.runtime.controller import Controller
 
 OURS = [kind for kind in KINDS if not kind.core]

@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from hyperd.controllers import placing
-from hyperd.controllers.disk import DiskController
+from hyperd.controllers.disk.controller import DiskController
 from hyperd.controllers.machine import controller as machines
 from hyperd.controllers.machine.controller import MachineController
 from hyperd.controllers.machine.dependencies import Dependencies
-from hyperd.controllers.machine.ending import Ends
 from hyperd.controllers.machine.instance import Instances
 from hyperd.controllers.machine.power import ActiveOperation
+from hyperd.controllers.machine.shutdown import Ends
+from hyperd.controllers.placement import placing
 from hyperd.errors import TemporaryError
-from hyperd.resources import names
 from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_MACHINE, VIRTUAL_MACHINE_OPERATION
+from hyperd.resources.values import names
 from hyperd.runtime.controller import Key
 from hyperd.store.interface import Item
 from tests.unit.controllers.sweeping import HERE, Host, host

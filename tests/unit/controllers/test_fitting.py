@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from hyperd.controllers.fitting import misfit, preference
-from hyperd.resources.kind import Object
+from hyperd.controllers.node.fitting import misfit, preference
+from hyperd.resources.schema.kind import Object
 
 GROUP = "virtualization.deckhouse.io"
 TAINT = {"key": "for", "value": "few", "effect": "NoSchedule"}

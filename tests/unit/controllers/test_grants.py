@@ -8,10 +8,10 @@ from typing import cast
 
 import pytest
 
-from hyperd.controllers.address import AddressController
-from hyperd.controllers.lease import LeaseController
+from hyperd.controllers.address.controller import AddressController
+from hyperd.controllers.address.lease import LeaseController
 from hyperd.errors import AlreadyExists, HyperdError, ServiceUnavailable
-from hyperd.resources.kind import Object
+from hyperd.resources.schema.kind import Object
 from hyperd.runtime.workqueue import WorkQueue
 from hyperd.store.interface import EventType, Item
 

@@ -14,12 +14,12 @@ from hyperd.controllers.machine.dependencies import Dependencies
 from hyperd.controllers.machine.instance import Instances
 from hyperd.controllers.machine.status import Observed, show_instance
 from hyperd.errors import PermanentError
-from hyperd.hypervisor.host import HostFacts
+from hyperd.hypervisor.facts.host import HostFacts
 from hyperd.hypervisor.state import DomainInfo, DomainState
-from hyperd.network.dhcp import Lease
-from hyperd.network.host import TapSpec
-from hyperd.resources.conditions import find_condition
-from hyperd.resources.kind import Object
+from hyperd.network.dhcp.server import Lease
+from hyperd.network.routed.host import TapSpec
+from hyperd.resources.schema.kind import Object
+from hyperd.resources.values.conditions import find_condition
 from hyperd.settings import Settings
 from tests.unit.controllers.test_plan import FACTS
 

@@ -13,9 +13,9 @@ from hyperd.controllers.machine.devices import Device
 from hyperd.controllers.machine.known_slots import known_slots, shown
 from hyperd.controllers.machine.plan import serial_of
 from hyperd.hypervisor.hypervisor import Hypervisor
+from hyperd.hypervisor.slots import Slot, Slots, drive, encode
 from hyperd.hypervisor.state import DomainInfo, DomainState
-from hyperd.hypervisor.xml.slots import Slot, Slots, drive, encode
-from hyperd.resources.kind import Object
+from hyperd.resources.schema.kind import Object
 
 NAMES = ("a", "b", "c", "d")
 KEYS = {name: f"disk/{serial_of(f'uid-{name}')}" for name in NAMES}

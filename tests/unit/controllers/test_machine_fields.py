@@ -15,13 +15,13 @@ import pytest
 from hyperd.controllers.machine.dependencies import Dependencies
 from hyperd.controllers.machine.devices import Device
 from hyperd.controllers.machine.plan import Plan, Start, make_plan
-from hyperd.hypervisor.host import HostFacts
+from hyperd.hypervisor.facts.host import HostFacts
 from hyperd.hypervisor.spec import DomainType
 from hyperd.hypervisor.xml.domain import domain_xml
 from hyperd.imagefile.handle import DiskFormat, FileHandle
 from hyperd.resources.all import VIRTUAL_MACHINE
-from hyperd.resources.kind import Object
-from hyperd.resources.virtual_machine import VirtualMachineSpec
+from hyperd.resources.kinds.virtual_machine import VirtualMachineSpec
+from hyperd.resources.schema.kind import Object
 from hyperd.settings import Settings
 from tests.unit.controllers.test_plan import FACTS
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hyperd.controllers import sweep
+from hyperd.controllers.host import sweep
 from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_MACHINE
 from tests.unit.controllers.sweeping import Host, host
 

@@ -13,16 +13,16 @@ from typing import cast
 import pytest
 
 from hyperd.controllers.context import Context
-from hyperd.controllers.duty import Sole
-from hyperd.controllers.operation import OperationController
+from hyperd.controllers.operation.controller import OperationController
+from hyperd.controllers.ownership import Sole
 from hyperd.hypervisor.hypervisor import Hypervisor
 from hyperd.resources.all import EVENT, KINDS, NAMESPACE, VIRTUAL_MACHINE, VIRTUAL_MACHINE_OPERATION
-from hyperd.resources.conditions import find_condition
-from hyperd.resources.kind import Object
+from hyperd.resources.schema.kind import Object
+from hyperd.resources.values.conditions import find_condition
 from hyperd.runtime.controller import Manager
 from hyperd.runtime.recorder import EventRecorder
 from hyperd.settings import Settings, StoreSettings
-from hyperd.store.embedded import EmbeddedStore, opened_store
+from hyperd.store.embedded.store import EmbeddedStore, opened_store
 from hyperd.store.interface import PatchType
 from tests.unit.controllers.world import running
 

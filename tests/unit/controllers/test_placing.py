@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from hyperd.controllers.placing import fault
-from hyperd.resources.kind import Object
+from hyperd.controllers.placement.placing import fault
+from hyperd.resources.schema.kind import Object
 
 
 def node(name: str = "a", *, ready: str = "True", cordoned: bool = False, kvm: str = "true") -> Object:

@@ -9,10 +9,10 @@ import pytest
 
 from hyperd.controllers.machine.dependencies import Dependencies
 from hyperd.controllers.machine.plan import Plan, Start, make_plan
-from hyperd.hypervisor.host import HostFacts
+from hyperd.hypervisor.facts.host import HostFacts
 from hyperd.hypervisor.spec import DomainType
 from hyperd.hypervisor.xml.domain import domain_xml
-from hyperd.resources.kind import Object
+from hyperd.resources.schema.kind import Object
 from hyperd.settings import Settings
 
 FACTS: dict[str, Any] = {

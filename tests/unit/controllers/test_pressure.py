@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from hyperd.controllers import pressure
+from hyperd.controllers.node import pressure
 from hyperd.settings import Settings, StorageSettings
 
 GIB = 1 << 30

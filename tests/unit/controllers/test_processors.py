@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from hyperd.controllers.fitting import suits
-from hyperd.controllers.processors import common_features, unknown_to_all, with_features
-from hyperd.resources.kind import Object
+from hyperd.controllers.node.fitting import suits
+from hyperd.controllers.node.processors import common_features, unknown_to_all, with_features
+from hyperd.resources.schema.kind import Object
 
 GROUP = "virtualization.deckhouse.io"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from hyperd.controllers.machine import applied
-from hyperd.controllers.machine.room import Room, allocatable, lacking, requested, requested_by_instance, total
-from hyperd.resources.kind import Object
+from hyperd.controllers.machine.capacity import Room, allocatable, lacking, requested, requested_by_instance, total
+from hyperd.resources.schema.kind import Object
 
 GIB = 1 << 30
 MIB = 1 << 20

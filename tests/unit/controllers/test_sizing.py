@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from hyperd.controllers.machine.dependencies import Dependencies, check_sizing
-from hyperd.resources.conditions import find_condition
-from hyperd.resources.kind import Object
+from hyperd.resources.schema.kind import Object
+from hyperd.resources.values.conditions import find_condition
 from tests.unit.resources.samples import machine
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from hyperd.controllers import sweep
-from hyperd.controllers.taken import taken_addresses
+from hyperd.controllers.address.taken import taken_addresses
+from hyperd.controllers.host import sweep
 from hyperd.errors import Conflict, NotFound, ServiceUnavailable
-from hyperd.resources import names
 from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_MACHINE
-from hyperd.resources.kind import Kind
+from hyperd.resources.schema.kind import Kind
+from hyperd.resources.values import names
 from tests.unit.controllers.sweeping import Host, host, tap_of
 
 

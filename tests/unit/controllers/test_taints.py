@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from hyperd.controllers import taints
-from hyperd.resources.kind import Object
+from hyperd.controllers.node import taints
+from hyperd.resources.schema.kind import Object
 
 
 def node(*words: str) -> Object:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from hyperd.controllers import transfer
-from hyperd.resources.conditions import set_condition
+from hyperd.controllers.image import transfer
+from hyperd.resources.values.conditions import set_condition
 from registry.models import Progress
 
 

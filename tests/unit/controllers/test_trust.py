@@ -16,7 +16,7 @@ import pytest
 import hyperd
 
 _FOLDER = Path(hyperd.__file__).parent
-_READERS = ("controllers", "runtime", "admission", "api/peers.py")
+_READERS = ("controllers", "runtime", "admission", "api/serving/peers.py")
 
 SHOWN = "shown to people, or compared with what is to be shown; nothing is done by it"
 OWN = (

@@ -10,12 +10,12 @@ import pytest
 
 from hyperd.controllers.unbuilt import UNBUILT_FIELDS, UnbuiltController, name_unbuilt_fields
 from hyperd.resources.all import KINDS, VIRTUAL_MACHINE
-from hyperd.resources.conditions import find_condition
-from hyperd.resources.kind import Kind, Object
-from hyperd.resources.structural import apply_defaults, validate
+from hyperd.resources.schema.kind import Kind, Object
+from hyperd.resources.schema.structural import apply_defaults, validate
+from hyperd.resources.values.conditions import find_condition
 from hyperd.runtime.controller import Manager
 from hyperd.settings import StoreSettings
-from hyperd.store.embedded import EmbeddedStore, opened_store
+from hyperd.store.embedded.store import EmbeddedStore, opened_store
 from tests.unit.resources.samples import examples, machine
 
 UNBUILT = [kind for kind in KINDS if kind.not_built]

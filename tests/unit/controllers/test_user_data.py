@@ -15,9 +15,9 @@ from hyperd.admission import cloud_init
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine.dependencies import Dependencies, Resolver
 from hyperd.errors import ServiceUnavailable
-from hyperd.resources import names
-from hyperd.resources.conditions import find_condition
-from hyperd.resources.kind import Kind, Object
+from hyperd.resources.schema.kind import Kind, Object
+from hyperd.resources.values import names
+from hyperd.resources.values.conditions import find_condition
 from hyperd.settings import Settings
 from hyperd.storage.seed import SeedStore
 from tests.unit.admission.world import World

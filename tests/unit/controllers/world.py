@@ -12,12 +12,12 @@ from pathlib import Path
 import libvirt
 
 from hyperd.controllers.machine.controller import MachineController
-from hyperd.controllers.operation import OperationController
+from hyperd.controllers.operation.controller import OperationController
 from hyperd.daemon import Daemon
 from hyperd.hypervisor.hypervisor import Hypervisor
 from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_MACHINE, VIRTUAL_MACHINE_OPERATION
-from hyperd.resources.kind import Kind, Object
-from hyperd.resources.meta import Key
+from hyperd.resources.schema.kind import Kind, Object
+from hyperd.resources.values.meta import Key
 from hyperd.settings import Settings
 from hyperd.store.interface import Store
 

@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 
-from hyperd.api import listeners, pki
+from hyperd.api.certificates import pki
+from hyperd.api.serving import listeners
 from hyperd.daemon import Daemon
 from hyperd.home import EmbeddedHome
 from hyperd.settings import ApiSettings, HypervisorSettings, RegistrySettings, Settings
-from hyperd.store.database import lock_store
+from hyperd.store.embedded.database import lock_store
 
 BEGINNINGS: dict[str, Callable[[Daemon], tuple[Any, str]]] = {
     "the store": lambda daemon: (_store(daemon)._engine, "open"),

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hyperd import daemon
-from hyperd.store.database import lock_store, open_database
+from hyperd.store.embedded.database import lock_store, open_database
 
 
 def _make(path: Path) -> None:

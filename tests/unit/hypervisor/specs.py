@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from hyperd.hypervisor import slots
 from hyperd.hypervisor.spec import (
     CpuMode,
     CpuModel,
@@ -16,7 +17,6 @@ from hyperd.hypervisor.spec import (
     NicSpec,
     OsType,
 )
-from hyperd.hypervisor.xml import slots
 from hyperd.imagefile.handle import BlockHandle, DiskFormat, FileHandle, NbdHandle
 
 UID = "6f1f4a5e-6c0b-4d3e-9d57-0c7f3f6a2b11"

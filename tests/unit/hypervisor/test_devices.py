@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
+from hyperd.hypervisor.slots import Address, AddressType, drive, pci, usb
 from hyperd.hypervisor.spec import DiskCache
 from hyperd.hypervisor.xml.devices import TYPES
 from hyperd.hypervisor.xml.devices.agent_channel import AgentChannel
@@ -29,7 +30,6 @@ from hyperd.hypervisor.xml.devices.tpm import Tpm
 from hyperd.hypervisor.xml.devices.video import Video
 from hyperd.hypervisor.xml.domain import domain_xml
 from hyperd.hypervisor.xml.layout import devices_of, read_devices
-from hyperd.hypervisor.xml.slots import Address, AddressType, drive, pci, usb
 from hyperd.imagefile.handle import BlockHandle, DiskFormat, FileHandle, NbdHandle
 from tests.unit.hypervisor import specs
 

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
+from hyperd.hypervisor.slots import Slot
 from hyperd.hypervisor.spec import DiskSpec, DomainSpec, NicSpec
 from hyperd.hypervisor.xml.domain import METADATA_NAMESPACE, disk_targets, domain_xml, metadata_xml
-from hyperd.hypervisor.xml.slots import Slot
 from hyperd.imagefile.handle import DiskFormat, FileHandle
 from tests.unit.hypervisor import specs
 

@@ -6,7 +6,7 @@ import libvirt
 import pytest
 
 from hyperd import errors
-from hyperd.hypervisor.errors_map import translate
+from hyperd.hypervisor.connection.errors_map import translate
 
 
 def raised(code: int, message: str) -> libvirt.libvirtError:

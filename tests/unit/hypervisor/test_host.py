@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from hyperd.errors import PermanentError
-from hyperd.hypervisor import host
-from hyperd.hypervisor.host import HostFacts, choose_cpu, domain_type
-from hyperd.hypervisor.probe import kvm_problem
+from hyperd.hypervisor.facts import host
+from hyperd.hypervisor.facts.host import HostFacts, choose_cpu, domain_type
+from hyperd.hypervisor.facts.probe import kvm_problem
 from hyperd.hypervisor.spec import CpuMode, CpuModel, DomainType
 from hyperd.settings import HypervisorSettings
 

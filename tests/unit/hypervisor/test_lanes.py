@@ -13,8 +13,8 @@ import libvirt
 import pytest
 
 from hyperd.errors import HyperdError, NotFound, ServiceUnavailable
-from hyperd.hypervisor import lanes as module
-from hyperd.hypervisor.lanes import FOR_ENDING, MAX_LANES, Lanes
+from hyperd.hypervisor.connection import lanes as module
+from hyperd.hypervisor.connection.lanes import FOR_ENDING, MAX_LANES, Lanes
 
 URI = "test:///default"
 

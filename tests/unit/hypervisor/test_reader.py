@@ -11,8 +11,8 @@ import libvirt
 import pytest
 
 from hyperd import errors
-from hyperd.hypervisor.events import names
-from hyperd.hypervisor.reader import Reader
+from hyperd.hypervisor.actions.reader import Reader
+from hyperd.hypervisor.connection.events import names
 from tests.unit.hypervisor.specs import UID
 
 

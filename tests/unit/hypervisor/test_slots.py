@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hyperd.hypervisor.slots import Address, Slot, decode, encode, pci
 from hyperd.hypervisor.spec import DiskSpec, DomainSpec, NicSpec
 from hyperd.hypervisor.xml.devices.device import Device
 from hyperd.hypervisor.xml.devices.disk import Disk, DiskBus
 from hyperd.hypervisor.xml.layout import devices_of, disk_targets, read_slots, slots_of
-from hyperd.hypervisor.xml.slots import Address, Slot, decode, encode, pci
 from tests.unit.hypervisor import specs
 
 BEFORE = Path(__file__).parents[2] / "golden" / "before"

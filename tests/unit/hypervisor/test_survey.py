@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from hyperd.hypervisor.reader import Reader, Stamp
+from hyperd.hypervisor.actions.reader import Reader, Stamp
+from hyperd.hypervisor.actions.survey import Look, Survey
 from hyperd.hypervisor.state import DomainInfo, DomainState
-from hyperd.hypervisor.survey import Look, Survey
 
 A = DomainInfo(
     uid="a",

@@ -14,7 +14,7 @@ import libvirt
 import pytest
 
 from hyperd import errors
-from hyperd.hypervisor.host import domain_type
+from hyperd.hypervisor.facts.host import domain_type
 from hyperd.hypervisor.hypervisor import Hypervisor
 from hyperd.hypervisor.spec import DomainType
 from hyperd.hypervisor.state import DomainEvent, DomainInfo, DomainState

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from hyperd.hypervisor.workers import Workers
+from hyperd.hypervisor.connection.workers import Workers
 
 
 async def test_results_and_errors_come_back() -> None:
@@ -38,7 +38,7 @@ async def test_a_call_cancelled_in_the_queue_never_begins() -> None:
 def test_a_stuck_call_does_not_hold_the_process() -> None:
     code = (
         "import asyncio, threading\n"
-        "from hyperd.hypervisor.workers import Workers\n"
+        "from hyperd.hypervisor.connection.workers import Workers\n"
         "async def main():\n"
         "    try:\n"
         "        await asyncio.wait_for(Workers('t', 1).run(threading.Event().wait), 0.05)\n"

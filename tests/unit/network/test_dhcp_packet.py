@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hyperd.network.dhcp_packet import Lease, Message, Option, Request, answer, mac_bytes, parse
+from hyperd.network.dhcp.packet import Lease, Message, Option, Request, answer, mac_bytes, parse
 
 MAC = "52:54:00:11:22:33"
 LEASE = Lease(

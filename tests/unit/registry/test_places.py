@@ -4,7 +4,7 @@ import asyncio
 from contextlib import AsyncExitStack
 
 from hyperd.settings import ImportSettings
-from registry.places import Place, Places
+from registry.slots import Place, Places
 
 LOOK = 0.05
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from hyperd.resources.kind import Object
+from hyperd.resources.schema.kind import Object
 
 EXAMPLES = sorted((Path(__file__).parent / "examples").glob("*.yaml"))
 

@@ -9,8 +9,8 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
-from hyperd.resources.formats import compile_pattern
-from hyperd.resources.structural import apply_defaults, prune, validate
+from hyperd.resources.schema.formats import compile_pattern
+from hyperd.resources.schema.structural import apply_defaults, prune, validate
 
 FORBIDDEN = {
     "$ref", "definitions", "dependencies", "deprecated", "discriminator", "id", "patternProperties", "readOnly",

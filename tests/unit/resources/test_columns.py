@@ -7,7 +7,7 @@ import yaml
 
 from hyperd.resources.all import KINDS
 from hyperd.resources.crd import crd
-from hyperd.resources.kind import Column, Kind
+from hyperd.resources.schema.kind import Column, Kind
 
 _AGE = ("Age", "date", 0, ".metadata.creationTimestamp")
 

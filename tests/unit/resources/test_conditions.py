@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 
-from hyperd.resources.conditions import find_condition, is_true, remove_condition, set_condition
-from hyperd.resources.kind import Object
+from hyperd.resources.schema.kind import Object
+from hyperd.resources.values.conditions import find_condition, is_true, remove_condition, set_condition
 
 FIRST, SECOND = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
 

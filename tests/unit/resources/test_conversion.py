@@ -14,8 +14,8 @@ from hyperd.errors import BadRequest
 from hyperd.resources.all import KINDS, VIRTUAL_MACHINE_CLASS, VIRTUAL_MACHINE_CLASS_V1ALPHA3
 from hyperd.resources.conversion import convert, versions
 from hyperd.resources.crd import crd
-from hyperd.resources.kind import Object, version_rank
-from hyperd.resources.structural import prune, validate
+from hyperd.resources.schema.kind import Object, version_rank
+from hyperd.resources.schema.structural import prune, validate
 from tests.unit.resources.structural_rules import faults
 from tests.unit.resources.test_structural_properties import ANY_JSON
 

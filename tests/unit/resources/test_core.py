@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from hyperd.resources import core
-from hyperd.resources.kind import Kind, Object
-from hyperd.resources.structural import subschema
+from hyperd.resources.core import kinds as core
+from hyperd.resources.schema.kind import Kind, Object
+from hyperd.resources.schema.structural import subschema
 
 WIDE = 1
 

@@ -14,7 +14,7 @@ from hyperd.resources import crd, view_source
 from hyperd.resources.all import KINDS
 from hyperd.resources.derived import ROOT, Derived
 from hyperd.resources.index import INDEX
-from hyperd.resources.kind import Kind
+from hyperd.resources.schema.kind import Kind
 
 OURS = [kind for kind in KINDS if not kind.core]
 

@@ -10,9 +10,9 @@ import pytest
 from jsonschema import Draft4Validator  # type: ignore[import-untyped]
 
 from hyperd.resources.all import KINDS, VIRTUAL_MACHINE
-from hyperd.resources.kind import Kind
-from hyperd.resources.structural import subschema, values_at
-from hyperd.resources.unbuilt import refused_in, unbuilt_in
+from hyperd.resources.schema.kind import Kind
+from hyperd.resources.schema.structural import subschema, values_at
+from hyperd.resources.schema.unbuilt import refused_in, unbuilt_in
 from tests.unit.resources.samples import example, examples, machine
 from tests.unit.resources.structural_rules import faults
 

@@ -9,10 +9,10 @@ import pytest
 
 from hyperd.resources.all import KINDS, USB_DEVICE, VIRTUAL_DISK_SNAPSHOT, VIRTUAL_MACHINE_POOL
 from hyperd.resources.crd import crd
-from hyperd.resources.kind import Kind, Object
-from hyperd.resources.names import GROUP
-from hyperd.resources.structural import apply_defaults, check_rules, prune, validate
-from hyperd.resources.virtual_machine_mac_address_lease import mac_lease_name
+from hyperd.resources.kinds.virtual_machine_mac_address_lease import mac_lease_name
+from hyperd.resources.schema.kind import Kind, Object
+from hyperd.resources.schema.structural import apply_defaults, check_rules, prune, validate
+from hyperd.resources.values.names import GROUP
 from tests.unit.resources.samples import example
 
 

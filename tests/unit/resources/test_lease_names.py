@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyperd.resources.virtual_machine_ip_address_lease import address_of_lease, lease_name
+from hyperd.resources.kinds.virtual_machine_ip_address_lease import address_of_lease, lease_name
 
 
 @given(st.ip_addresses(v=4))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hyperd.resources import meta
-from hyperd.resources.kind import Object
+from hyperd.resources.schema.kind import Object
+from hyperd.resources.values import meta
 
 
 def test_finalizers_are_added_once_and_removed_whole() -> None:

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyperd.resources.all import NAMESPACE, SERVICE, VIRTUAL_DISK
-from hyperd.resources.meta import go_duration
-from hyperd.resources.metadata import check_metadata, name_faults, prune_metadata
+from hyperd.resources.schema.metadata import check_metadata, name_faults, prune_metadata
+from hyperd.resources.values.meta import go_duration
 
 
 def messages(metadata: Any) -> list[str]:

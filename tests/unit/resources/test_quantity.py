@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyperd.resources import quantity
+from hyperd.resources.values import quantity
 
 
 @pytest.mark.parametrize(

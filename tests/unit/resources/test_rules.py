@@ -16,8 +16,8 @@ from hyperd.resources.all import (
     VIRTUAL_MACHINE_IP_ADDRESS,
     VIRTUAL_MACHINE_OPERATION,
 )
-from hyperd.resources.kind import Kind, Object
-from hyperd.resources.structural import check_rules
+from hyperd.resources.schema.kind import Kind, Object
+from hyperd.resources.schema.structural import check_rules
 from tests.unit.resources.samples import example, machine
 from tests.unit.resources.test_structural import admitted
 

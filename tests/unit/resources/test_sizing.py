@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from hyperd.resources.kind import Object
-from hyperd.resources.sizing import either, sizing_fault, socket_count
+from hyperd.resources.schema.kind import Object
+from hyperd.resources.values.sizing import either, sizing_fault, socket_count
 
 BEGIN = 'VirtualMachineClass "small" does not allow this size: '
 HINT = " Change that, or ask the administrator for another sizing policy."

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import pytest
 
 from hyperd.resources.all import KINDS
-from hyperd.resources.kind import Object
-from hyperd.resources.structural import validate
+from hyperd.resources.schema.kind import Object
+from hyperd.resources.schema.structural import validate
 from tests.unit.resources.samples import examples, machine
 
 _KEYWORDS = frozenset({

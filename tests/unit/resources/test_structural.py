@@ -11,8 +11,8 @@ import pytest
 from hyperd.resources.all import (
     VIRTUAL_MACHINE,
 )
-from hyperd.resources.kind import KINDS, Kind, Object
-from hyperd.resources.structural import apply_defaults, check_rules, invalid, prune, validate
+from hyperd.resources.schema.kind import KINDS, Kind, Object
+from hyperd.resources.schema.structural import apply_defaults, check_rules, invalid, prune, validate
 from tests.unit.resources.samples import examples, machine
 
 

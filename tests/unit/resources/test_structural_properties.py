@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyperd.resources.all import KINDS
-from hyperd.resources.formats import compile_pattern
-from hyperd.resources.kind import Kind
-from hyperd.resources.structural import Schema, apply_defaults, check_rules, prune, validate
-from hyperd.resources.unbuilt import refused_in, unbuilt_in
+from hyperd.resources.schema.formats import compile_pattern
+from hyperd.resources.schema.kind import Kind
+from hyperd.resources.schema.structural import Schema, apply_defaults, check_rules, prune, validate
+from hyperd.resources.schema.unbuilt import refused_in, unbuilt_in
 from tests.unit.resources.samples import examples
 
 OURS = [kind for kind in KINDS if "spec" in kind.schema["properties"] and not kind.core]

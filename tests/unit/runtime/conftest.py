@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hyperd.settings import StoreSettings
-from hyperd.store.embedded import EmbeddedStore, opened_store
+from hyperd.store.embedded.store import EmbeddedStore, opened_store
 from tests.contract.store.kinds import KINDS
 
 

@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from hyperd.errors import Conflict, PermanentError, ServiceUnavailable, TemporaryError
-from hyperd.resources.kind import Kind
+from hyperd.resources.schema.kind import Kind
 from hyperd.runtime.controller import Controller, Key, Manager, Mapper, Result, owner_keys
-from hyperd.store.embedded import EmbeddedStore
+from hyperd.store.embedded.store import EmbeddedStore
 from hyperd.store.interface import Item
 from tests.contract.store.kinds import CONFIG_MAPS, WIDGETS, config_map, owned_by, widget
 from tests.unit.runtime.clock import in_fake_time, now

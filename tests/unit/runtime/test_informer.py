@@ -11,7 +11,7 @@ import pytest
 
 from hyperd.errors import Expired, ServiceUnavailable
 from hyperd.runtime.informer import Informer
-from hyperd.store.embedded import EmbeddedStore
+from hyperd.store.embedded.store import EmbeddedStore
 from hyperd.store.interface import EventType, Item, Watch, WatchEvent
 from tests.contract.store.kinds import CONFIG_MAPS, WIDGETS, config_map, widget
 

@@ -10,10 +10,10 @@ import pytest
 
 from hyperd.errors import ServiceUnavailable
 from hyperd.resources.all import KINDS, NAMESPACE
-from hyperd.resources.core import LEASE
+from hyperd.resources.core.kinds import LEASE
 from hyperd.runtime.leader import Leader
 from hyperd.settings import StoreSettings
-from hyperd.store.embedded import EmbeddedStore, opened_store
+from hyperd.store.embedded.store import EmbeddedStore, opened_store
 from hyperd.store.interface import Store
 
 SECONDS = 15.0

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
-from hyperd.resources.kind import Object
+from hyperd.resources.schema.kind import Object
 from hyperd.runtime.recorder import BURST, QUEUE_LIMIT, REFILL_SECONDS, EventRecorder
-from hyperd.store.embedded import EmbeddedStore
+from hyperd.store.embedded.store import EmbeddedStore
 from tests.contract.store.kinds import EVENTS, WIDGETS, widget
 
 

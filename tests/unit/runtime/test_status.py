@@ -7,9 +7,9 @@ import copy
 import pytest
 
 from hyperd.errors import NotFound, TemporaryError
-from hyperd.resources.virtual_disk import VirtualDiskPhase
+from hyperd.resources.kinds.virtual_disk import VirtualDiskPhase
 from hyperd.runtime.status import add_finalizer, remove_finalizer, update_status
-from hyperd.store.embedded import EmbeddedStore
+from hyperd.store.embedded.store import EmbeddedStore
 from tests.contract.store.kinds import WIDGETS, widget
 
 HOLD = "test.deckhouse.io/hold"

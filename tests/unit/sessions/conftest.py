@@ -18,16 +18,16 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from hyperd.api.port_forward import PortForwards
-from hyperd.api.sessions import Sessions
-from hyperd.api.subresources import SubresourceHandlers
+from hyperd.api.sessions.port_forward import PortForwards
+from hyperd.api.sessions.terminals import Sessions
+from hyperd.api.wire.subresources import SubresourceHandlers
 from hyperd.errors import HyperdError
-from hyperd.hypervisor.console import ConsoleHub
+from hyperd.hypervisor.console.hub import ConsoleHub
 from hyperd.resources.all import KINDS
-from hyperd.resources.kind import Object
-from hyperd.resources.virtual_machine import VIRTUAL_MACHINE
+from hyperd.resources.kinds.virtual_machine import VIRTUAL_MACHINE
+from hyperd.resources.schema.kind import Object
 from hyperd.settings import Settings
-from hyperd.store.embedded import EmbeddedStore
+from hyperd.store.embedded.store import EmbeddedStore
 from hyperd.store.interface import User
 
 NETWORK = IPv4Network("127.0.0.0/24")

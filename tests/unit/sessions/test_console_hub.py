@@ -12,8 +12,8 @@ from uuid import uuid4
 import pytest
 
 from hyperd.errors import NotFound, ServiceUnavailable
-from hyperd.hypervisor import console_socket
-from hyperd.hypervisor.console import REPLAY_BYTES, ConsoleHub, ConsoleSession
+from hyperd.hypervisor.console import socket as console_socket
+from hyperd.hypervisor.console.hub import REPLAY_BYTES, ConsoleHub, ConsoleSession
 from hyperd.settings import Settings
 from tests.unit.sessions.conftest import Serial
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from hyperd.hypervisor.console_log import read_log, tail_bytes
+from hyperd.hypervisor.console.log import read_log, tail_bytes
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import WSMsgType
 
-from hyperd.resources.kind import Object
-from hyperd.resources.virtual_machine import VIRTUAL_MACHINE
-from hyperd.resources.virtual_machine_ip_address_lease import VIRTUAL_MACHINE_IP_ADDRESS_LEASE
+from hyperd.resources.kinds.virtual_machine import VIRTUAL_MACHINE
+from hyperd.resources.kinds.virtual_machine_ip_address_lease import VIRTUAL_MACHINE_IP_ADDRESS_LEASE
+from hyperd.resources.schema.kind import Object
 from tests.unit.sessions.conftest import PROTOCOL, Lab
 
 ADDRESS = "127.0.0.2"

@@ -9,12 +9,12 @@ import aiohttp
 import pytest
 from aiohttp import WSMsgType
 
-from hyperd.api.session_lease import SessionKind, client_name, lease_name
+from hyperd.api.sessions.lease import SessionKind, client_name, lease_name
 from hyperd.errors import NotFound, ServiceUnavailable
-from hyperd.hypervisor.console import ConsoleSession
-from hyperd.hypervisor.vnc import GraphicsStream
-from hyperd.resources.core import LEASE
-from hyperd.resources.kind import Object
+from hyperd.hypervisor.console.hub import ConsoleSession
+from hyperd.hypervisor.console.vnc import GraphicsStream
+from hyperd.resources.core.kinds import LEASE
+from hyperd.resources.schema.kind import Object
 from tests.unit.sessions.conftest import PROTOCOL, Lab
 
 Socket = aiohttp.ClientWebSocketResponse

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from aiohttp import WSMsgType
 
-from hyperd.api.app import ApiServer
+from hyperd.api.serving.app import ApiServer
 from hyperd.settings import ApiSettings
 from tests.unit.sessions.conftest import PROTOCOL, Lab
 

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hyperd.resources.kind import Object
+from hyperd.resources.schema.kind import Object
 from hyperd.settings import StoreSettings
-from hyperd.store.embedded import EmbeddedStore
+from hyperd.store.embedded.store import EmbeddedStore
 from hyperd.store.interface import Item, PatchType, Write
 from tests.contract.store.kinds import CONFIG_MAPS, KINDS, SECRETS, WIDGETS, config_map, owned_by, widget
 

@@ -13,9 +13,9 @@ import pytest
 
 from hyperd.errors import Expired, PermanentError, ServiceUnavailable
 from hyperd.runtime.informer import Informer
-from hyperd.store.backup import restore
-from hyperd.store.embedded import EmbeddedStore, opened_store
-from hyperd.store.schema import meta_sum
+from hyperd.store.embedded.backup import restore
+from hyperd.store.embedded.schema import meta_sum
+from hyperd.store.embedded.store import EmbeddedStore, opened_store
 from tests.contract.store.kinds import CONFIG_MAPS, WIDGETS, config_map, widget
 from tests.unit.store.script import store_at, world
 

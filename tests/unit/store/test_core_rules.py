@@ -10,9 +10,9 @@ import pytest
 
 from hyperd.errors import BadRequest, Invalid
 from hyperd.resources.all import KINDS, RESOURCE_QUOTA, SERVICE, STORAGE_CLASS
-from hyperd.resources.kind import Kind, Object
+from hyperd.resources.schema.kind import Kind, Object
 from hyperd.settings import StoreSettings
-from hyperd.store.embedded import EmbeddedStore, opened_store
+from hyperd.store.embedded.store import EmbeddedStore, opened_store
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from hyperd.errors import PermanentError
-from hyperd.store.embedded import opened_store
-from hyperd.store.walfile import lost_commits
+from hyperd.store.embedded.store import opened_store
+from hyperd.store.embedded.walfile import lost_commits
 from tests.contract.store.kinds import CONFIG_MAPS, SECRETS, config_map
 from tests.unit.store.script import World, store_at, world
 

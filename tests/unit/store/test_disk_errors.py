@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hyperd.errors import HyperdError, ServiceUnavailable, Timeout
-from hyperd.store.embedded import EmbeddedStore, opened_store
+from hyperd.store.embedded.store import EmbeddedStore, opened_store
 from tests.unit.store.disk import Disk, Fault, disk
 from tests.unit.store.script import STEPS, Step, World, settled, store_at, world
 

@@ -12,10 +12,10 @@ import pytest
 
 from hyperd.errors import Expired, PermanentError, ServiceUnavailable
 from hyperd.settings import StoreSettings
-from hyperd.store import reserve
-from hyperd.store.database import check_library
-from hyperd.store.embedded import EmbeddedStore, opened_store
-from hyperd.store.schema import MIGRATIONS, meta_sum
+from hyperd.store.embedded import reserve
+from hyperd.store.embedded.database import check_library
+from hyperd.store.embedded.schema import MIGRATIONS, meta_sum
+from hyperd.store.embedded.store import EmbeddedStore, opened_store
 from tests.contract.store.kinds import CONFIG_MAPS, KINDS, WIDGETS, config_map, widget
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from hyperd.resources.all import CONFIG_MAP, KINDS, NAMESPACE
 from hyperd.settings import StoreSettings
-from hyperd.store.embedded import EmbeddedStore, opened_store
+from hyperd.store.embedded.store import EmbeddedStore, opened_store
 from hyperd.store.interface import PatchType
 
 NS = "shop"

@@ -12,8 +12,8 @@ import orjson
 import pytest
 
 from hyperd.errors import Expired, PermanentError
-from hyperd.store.embedded import EmbeddedStore, opened_store
-from hyperd.store.schema import MIGRATIONS
+from hyperd.store.embedded.schema import MIGRATIONS
+from hyperd.store.embedded.store import EmbeddedStore, opened_store
 from tests.contract.store.kinds import CONFIG_MAPS, config_map
 from tests.unit.store.disk import Survivors, after_power_cut, disk
 from tests.unit.store.test_faults import store_at

@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 )
 
 from hyperd.errors import AlreadyExists, Conflict, HyperdError, NotFound
-from hyperd.resources.kind import Object
+from hyperd.resources.schema.kind import Object
 from hyperd.store.interface import EventType, PatchType, Preconditions, Propagation
 from tests.contract.store.kinds import WIDGETS, owned_by, widget
 from tests.unit.store.script import memory_folder, store_at

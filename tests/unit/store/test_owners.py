@@ -9,9 +9,9 @@ import pytest
 
 from hyperd.errors import NotFound
 from hyperd.resources.all import CONFIG_MAP, KINDS, NAMESPACE
-from hyperd.resources.kind import Object
+from hyperd.resources.schema.kind import Object
 from hyperd.settings import StoreSettings
-from hyperd.store.embedded import EmbeddedStore, opened_store
+from hyperd.store.embedded.store import EmbeddedStore, opened_store
 from hyperd.store.interface import Propagation
 
 

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyperd.errors import BadRequest, Invalid, RequestEntityTooLarge
-from hyperd.store import strategic
+from hyperd.store.grammar import strategic
+from hyperd.store.grammar.patching import apply_patch, json_patch, merge_patch
 from hyperd.store.interface import PatchType
-from hyperd.store.patching import apply_patch, json_patch, merge_patch
 from tests.contract.store.kinds import CONFIG_MAPS
 
 KEYS = st.sampled_from(["a", "b", "c", "~", "/", "", "0", "finalizers", "conditions", "$patch"])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hyperd.store.embedded import EmbeddedStore
+from hyperd.store.embedded.store import EmbeddedStore
 from hyperd.store.interface import EventType
 from tests.contract.store.kinds import CONFIG_MAPS, KINDS, config_map
 from tests.unit.store.disk import Disk, Survivors, after_power_cut, disk

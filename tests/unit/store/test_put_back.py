@@ -17,10 +17,10 @@ import yaml
 from aiohttp import web
 
 from hyperd.errors import Expired
-from hyperd.resources.core import CONFIG_MAP
-from hyperd.resources.kind import Object
+from hyperd.resources.core.kinds import CONFIG_MAP
+from hyperd.resources.schema.kind import Object
 from hyperd.runtime.informer import Informer
-from hyperd.store.kubernetes import KubernetesStore
+from hyperd.store.kubernetes.store import KubernetesStore
 
 
 class Server:

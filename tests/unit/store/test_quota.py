@@ -26,9 +26,9 @@ from hyperd.resources.all import (
     VIRTUAL_DISK,
     VIRTUAL_MACHINE,
 )
-from hyperd.resources.kind import Kind, Object
+from hyperd.resources.schema.kind import Kind, Object
 from hyperd.settings import StoreSettings
-from hyperd.store.embedded import EmbeddedStore, opened_store
+from hyperd.store.embedded.store import EmbeddedStore, opened_store
 from hyperd.store.interface import PatchType, User, Write
 from tests.unit.resources.samples import machine
 

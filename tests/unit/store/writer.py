@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from hyperd.settings import StoreSettings
-from hyperd.store.embedded import EmbeddedStore, opened_store
+from hyperd.store.embedded.store import EmbeddedStore, opened_store
 from tests.contract.store.kinds import CONFIG_MAPS, KINDS, config_map
 
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from hyperd.client import sanitize
 from hyperd.client.display import Display
 from hyperd.client.plain import PlainText
-from hyperd.hypervisor import console_screen
-from hyperd.hypervisor.console_redraw import Screen
-from hyperd.hypervisor.console_screen import Size
+from hyperd.hypervisor.console import screen as console_screen
+from hyperd.hypervisor.console.redraw import Screen
+from hyperd.hypervisor.console.screen import Size
 from hyperd.terminalbytes import Tame
 from tests.unit.terminal.corpus import lines, outputs
 from tui.widgets.emulator import AvtEmulator

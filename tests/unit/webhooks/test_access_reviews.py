@@ -7,10 +7,10 @@ from typing import Any
 import orjson
 import pytest
 
-from hyperd.api.accessreview import AccessReviews
-from hyperd.api.authorization import Attributes
+from hyperd.api.access.access_review import AccessReviews
+from hyperd.api.access.authorization import Attributes
 from hyperd.errors import ServiceUnavailable
-from hyperd.resources.kind import Object
+from hyperd.resources.schema.kind import Object
 from hyperd.store.interface import User
 
 ALICE = User("alice", ("system:authenticated",), uid="7", extra=(("team", ("blue",)),))

@@ -13,12 +13,12 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from hyperd.api.border import Border, Seen
-from hyperd.api.frontproxy import FrontProxy, Proxies, from_cluster, from_files
-from hyperd.api.metrics import Metrics
-from hyperd.api.peers import as_front_proxy
+from hyperd.api.access.front_proxy import FrontProxy, Proxies, from_cluster, from_files
+from hyperd.api.serving.middleware import Border, Seen
+from hyperd.api.serving.peers import as_front_proxy
+from hyperd.api.wire.metrics import Metrics
 from hyperd.errors import PermanentError
-from hyperd.resources.kind import Object
+from hyperd.resources.schema.kind import Object
 from tests.cluster.controlplane.certificates import Authority, Pair
 from tests.unit.admission.world import World
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
-from hyperd.api.border import Border, Seen
-from hyperd.api.metrics import Metrics
-from hyperd.api.webhooks import Webhooks
+from hyperd.api.serving.middleware import Border, Seen
+from hyperd.api.serving.webhooks import Webhooks
+from hyperd.api.wire.metrics import Metrics
 from hyperd.offload import Offload
-from hyperd.resources.names import CONVERSION_PATH, MUTATION_PATH, VALIDATION_PATH
+from hyperd.resources.values.names import CONVERSION_PATH, MUTATION_PATH, VALIDATION_PATH
 from tests.unit.api.test_hostile_bodies import MOST_CPU, content, timed_callbacks
 from tests.unit.webhooks.test_reviews import webhook
 

@@ -12,7 +12,7 @@ from hyperd import __version__
 from hyperd.install import clusterroles, manifests
 from hyperd.resources import all as all_kinds
 from hyperd.resources.derived import ROOT
-from hyperd.resources.kind import Kind, Object
+from hyperd.resources.schema.kind import Kind, Object
 
 
 def rules(role: Object) -> dict[tuple[str, str], set[str]]:

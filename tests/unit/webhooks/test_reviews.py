@@ -22,14 +22,14 @@ from hyperd.admission.dispatch import FINALIZERS
 from hyperd.admission.jsonpatch import difference
 from hyperd.admission.question import Question
 from hyperd.admission.webhook import AdmissionWebhook
-from hyperd.api.border import Border, Seen
-from hyperd.api.metrics import Metrics
-from hyperd.api.webhooks import Webhooks
+from hyperd.api.serving.middleware import Border, Seen
+from hyperd.api.serving.webhooks import Webhooks
+from hyperd.api.wire.metrics import Metrics
 from hyperd.errors import BadRequest, ServiceUnavailable
-from hyperd.resources.kind import Kind, Object
-from hyperd.resources.structural import apply_defaults
+from hyperd.resources.schema.kind import Kind, Object
+from hyperd.resources.schema.structural import apply_defaults
+from hyperd.store.grammar.patching import json_patch
 from hyperd.store.interface import AdmissionRequest, AdmissionResponse
-from hyperd.store.patching import json_patch
 from tests.unit.admission.world import POLICY, World, kind_of, make
 from tests.unit.resources import samples
 

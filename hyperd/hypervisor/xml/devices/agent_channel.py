@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 from xml.etree import ElementTree as ET
 
+from hyperd.hypervisor.slots import Address, AddressType
 from hyperd.hypervisor.spec import DomainSpec
 from hyperd.hypervisor.xml.devices.device import Board, Device, add_address
 from hyperd.hypervisor.xml.element import add, attribute
-from hyperd.hypervisor.xml.slots import Address, AddressType
 
 _NAME = "org.qemu.guest_agent.0"
 _PORT = Address(AddressType.VIRTIO_SERIAL, (0, 0, 1))

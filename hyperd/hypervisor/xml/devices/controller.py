@@ -12,12 +12,12 @@ from itertools import count
 from typing import ClassVar, Self
 from xml.etree import ElementTree as ET
 
+from hyperd.hypervisor.slots import Address, Slots, pci
 from hyperd.hypervisor.spec import DomainSpec
 from hyperd.hypervisor.xml.devices.device import Board, Connector, Device, board_of
 from hyperd.hypervisor.xml.devices.disk import has_scsi_disk
 from hyperd.hypervisor.xml.devices.interface import needs_bridge
 from hyperd.hypervisor.xml.element import add, attribute
-from hyperd.hypervisor.xml.slots import Address, Slots, pci
 
 SPARE_PCIE_PORTS = 4
 """Root ports left empty for network cards plugged in later; disks need none."""

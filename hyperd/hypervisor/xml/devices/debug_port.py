@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import ClassVar, Self
 from xml.etree import ElementTree as ET
 
+from hyperd.hypervisor.slots import Address, AddressType
 from hyperd.hypervisor.spec import DomainSpec, Firmware
 from hyperd.hypervisor.xml.devices.device import Device
 from hyperd.hypervisor.xml.element import add, attribute
-from hyperd.hypervisor.xml.slots import Address, AddressType
 
 _PORT = Address(AddressType.ISA, (0x402,))
 

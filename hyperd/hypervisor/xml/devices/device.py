@@ -13,8 +13,8 @@ from enum import StrEnum
 from typing import ClassVar, Self
 from xml.etree import ElementTree as ET
 
+from hyperd.hypervisor.slots import Address, Slot
 from hyperd.hypervisor.spec import DomainSpec, OsType, machine_type
-from hyperd.hypervisor.xml.slots import Address, Slot
 
 
 class Board(StrEnum):

@@ -12,11 +12,11 @@ from enum import StrEnum
 from typing import ClassVar, Self
 from xml.etree import ElementTree as ET
 
+from hyperd.hypervisor.slots import Address
 from hyperd.hypervisor.spec import DiskCache, DiskSpec, DomainSpec, OsType
 from hyperd.hypervisor.xml.devices.device import Board, Connector, Device, add_address
 from hyperd.hypervisor.xml.disk_source import add_source, disk_type, read_source
 from hyperd.hypervisor.xml.element import add, attribute
-from hyperd.hypervisor.xml.slots import Address
 from hyperd.imagefile.handle import DiskFormat, Handle
 
 

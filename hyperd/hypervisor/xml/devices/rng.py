@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 from xml.etree import ElementTree as ET
 
+from hyperd.hypervisor.slots import Address
 from hyperd.hypervisor.spec import DomainSpec, OsType
 from hyperd.hypervisor.xml.devices.device import Board, Connector, Device, add_address
 from hyperd.hypervisor.xml.element import add
-from hyperd.hypervisor.xml.slots import Address
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 from xml.etree import ElementTree as ET
 
+from hyperd.hypervisor.slots import Address
 from hyperd.hypervisor.spec import DomainSpec
 from hyperd.hypervisor.xml.devices.device import Board, Connector, Device, add_address
-from hyperd.hypervisor.xml.slots import Address
 
 
 @dataclass(frozen=True, slots=True)

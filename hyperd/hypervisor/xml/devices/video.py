@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 from xml.etree import ElementTree as ET
 
+from hyperd.hypervisor.slots import Address, pci
 from hyperd.hypervisor.spec import DomainSpec, Firmware
 from hyperd.hypervisor.xml.devices.device import Board, Device, add_address
 from hyperd.hypervisor.xml.element import add, attribute
-from hyperd.hypervisor.xml.slots import Address, pci
 
 _NONE = "none"
 _PRIMARY = {Board.Q35: pci(0, 1), Board.PC: pci(0, 2)}

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from hyperd.resources import core
-from hyperd.resources.kind import Object
-from hyperd.store.fields.apply import apply
-from hyperd.store.fields.compare import compare
-from hyperd.store.fields.merge import merged
-from hyperd.store.fields.sets import paths, shown
-from hyperd.store.fields.types import DEDUCED, compiled
+from hyperd.resources.core import kinds as core
+from hyperd.resources.schema.kind import Object
+from hyperd.store.grammar.fields.apply import apply
+from hyperd.store.grammar.fields.compare import compare
+from hyperd.store.grammar.fields.merge import merged
+from hyperd.store.grammar.fields.sets import paths, shown
+from hyperd.store.grammar.fields.types import DEDUCED, compiled
 
 SET = compiled({"type": "array", "items": {"type": "string"}, "x-kubernetes-list-type": "set"})
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyperd.store.fields import sets
+from hyperd.store.grammar.fields import sets
 
 _ELEMENTS = st.sampled_from(("f:a", "f:b", 'k:{"port":80}', 'k:{"port":9}', 'v:"x"', "v:10", "v:9"))
 _PATHS = st.lists(st.lists(_ELEMENTS, min_size=1, max_size=3).map(tuple), max_size=6)

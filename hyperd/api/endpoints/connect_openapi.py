@@ -1,0 +1,66 @@
+"""OpenAPI of the connect subresources, in both editions: an API server merges them into its own documents.
+
+It asks for them again and again until it gets both, and calls what lacks them a fault.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from typing import Any, Final
+
+import orjson
+
+from hyperd.api.endpoints.connect import METHODS
+from hyperd.api.wire.subresources import CLUSTER_SCOPED, DECLARED, GROUP, VERSION
+
+PREFIX: Final = f"apis/{GROUP}/{VERSION}"
+_INFO: Final = {"title": "hyperd", "version": VERSION}
+_ANSWERS: Final = {"200": {"description": "OK"}, "401": {"description": "Unauthorized"}}
+_SESSIONS: Final = frozenset({"console", "vnc"})
+
+
+def document(path: str) -> bytes | None:
+    """What is at ``path``: ``/openapi/v2``, ``/openapi/v3`` or the one document that the latter lists."""
+    return _documents().get(path)
+
+
+@cache
+def _documents() -> dict[str, bytes]:
+    whole = orjson.dumps({"openapi": "3.0.0", "info": _INFO, "paths": _paths(3)})
+    place = f"/openapi/v3/{PREFIX}"
+    digest = hashlib.sha256(whole).hexdigest()[:32].upper()
+    return {
+        "/openapi/v2": orjson.dumps({"swagger": "2.0", "info": _INFO, "paths": _paths(2)}),
+        "/openapi/v3": orjson.dumps({"paths": {PREFIX: {"serverRelativeURL": f"{place}?hash={digest}"}}}),
+        place: whole,
+    }
+
+
+def _paths(edition: int) -> dict[str, Any]:
+    paths: dict[str, Any] = {}
+    for (plural, subresource), verbs in DECLARED.items():
+        names = ("name",) if plural in CLUSTER_SCOPED else ("namespace", "name")
+        where = "" if plural in CLUSTER_SCOPED else "/namespaces/{namespace}"
+        item: dict[str, Any] = {"parameters": [_parameter(name, edition) for name in names]}
+        for verb in verbs:
+            item[METHODS[verb].lower()] = {
+                "operationId": f"{verb}Subresources{plural.capitalize()}{subresource.capitalize()}",
+                "description": _description(plural, subresource),
+                "responses": _ANSWERS,
+            }
+        paths[f"/{PREFIX}{where}/{plural}/{{name}}/{subresource}"] = item
+    return paths
+
+
+def _description(plural: str, subresource: str) -> str:
+    if subresource == "portforward":
+        return f"Open a port of {plural} as a WebSocket: port is its number, protocol tcp or udp."
+    if subresource in _SESSIONS:
+        return f"Open {subresource} of {plural} as a WebSocket; probe=true tells who holds it instead."
+    return f"Use {subresource} of {plural}."
+
+
+def _parameter(name: str, edition: int) -> dict[str, Any]:
+    shape = {"type": "string"} if edition == 2 else {"schema": {"type": "string"}}
+    return {"name": name, "in": "path", "required": True, **shape}

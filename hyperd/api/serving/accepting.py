@@ -1,0 +1,153 @@
+"""Accepting connections: a few at a time, each within its share, and without a word for what comes to nothing.
+
+asyncio's own server takes what comes until the process has no descriptor left, and logs a traceback for each one
+that it cannot take. This one asks ``Doors`` first, and when there is no descriptor it waits and says so once a
+minute.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import os
+import socket
+import ssl
+import struct
+import time
+from typing import Final
+
+from hyperd.api.limits.connections import Doors
+from hyperd.api.serving.httpserver import Connection, HttpServer
+from hyperd.shares import Grant
+
+_LOG = logging.getLogger(__name__)
+HANDSHAKE_SECONDS: Final = 10.0
+FIRST_REQUEST_SECONDS: Final = 15.0
+"""How long a connection may take, its handshake included, to its first good request."""
+_AT_ONCE: Final = 4
+"""Connections taken before others are served again; a TLS handshake costs a millisecond."""
+_PAUSE_SECONDS: Final = 0.2
+_SAY_AGAIN_SECONDS: Final = 60.0
+_UCRED: Final = struct.Struct("3i")
+
+
+class Listener:
+    """Serves what connects to ``sock`` from ``start`` to ``close``, which closes the socket too."""
+
+    def __init__(
+        self, http: HttpServer, sock: socket.socket, doors: Doors, context: ssl.SSLContext | None = None
+    ) -> None:
+        self._http = http
+        self._sock = sock
+        self._doors = doors
+        self._context = context
+        self._loop = asyncio.get_running_loop()
+        self._local = sock.family == socket.AF_UNIX
+        self._arriving: set[asyncio.Task[None]] = set()
+        self._resume: asyncio.TimerHandle | None = None
+        self._said = -_SAY_AGAIN_SECONDS
+        self._closed = False
+
+    def start(self) -> None:
+        self._sock.setblocking(False)
+        self._loop.add_reader(self._sock.fileno(), self._accept)
+
+    def close(self) -> None:
+        """Accept nobody any more; what has begun to arrive is dropped, what is connected stays."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._resume is not None:
+            self._resume.cancel()
+        else:
+            self._loop.remove_reader(self._sock.fileno())
+        self._sock.close()
+        for task in self._arriving:
+            task.cancel()
+
+    def _accept(self) -> None:
+        for _ in range(_AT_ONCE):
+            try:
+                sock, address = self._sock.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as err:
+                self._wait(err)
+                return
+            sock.setblocking(False)
+            arrival = _Arrival()
+            grant = self._admit(arrival, sock, address)
+            if grant is None:
+                sock.close()
+                continue
+            task = self._loop.create_task(self._serve(arrival, sock, grant))
+            arrival.task = task
+            self._arriving.add(task)
+            task.add_done_callback(functools.partial(self._arrived, sock, grant))
+
+    def _arrived(self, sock: socket.socket, grant: Grant[int] | Grant[str], task: asyncio.Task[None]) -> None:
+        self._arriving.discard(task)
+        if task.cancelled():  # before its first step, so nobody has cleaned up
+            grant.release()
+            sock.close()
+
+    def _admit(self, arrival: _Arrival, sock: socket.socket, address: object) -> Grant[int] | Grant[str] | None:
+        if not self._local:
+            host = address[0] if isinstance(address, tuple) else ""
+            return self._doors.stranger(str(host), arrival.abort)
+        try:
+            _, uid, _ = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+        except OSError:
+            return None
+        return self._doors.neighbour(uid, privileged=uid in (0, os.geteuid()))
+
+    async def _serve(self, arrival: _Arrival, sock: socket.socket, grant: Grant[int] | Grant[str]) -> None:
+        protocol = self._http.connection(grant, None if self._local else self._doors)
+        arrival.protocol = protocol
+        try:
+            await self._loop.connect_accepted_socket(
+                lambda: protocol,
+                sock,
+                ssl=self._context,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS if self._context else None,
+            )
+        except (OSError, ssl.SSLError, asyncio.CancelledError) as err:
+            # No TLS, a certificate that is not good, or somebody who left: nobody's fault here.
+            grant.release()
+            _LOG.debug("A connection came to nothing: %s", err)
+            return
+        except BaseException:
+            grant.release()
+            raise
+        if not self._local:
+            protocol.expect_within(max(0.0, arrival.since + FIRST_REQUEST_SECONDS - self._loop.time()))
+
+    def _wait(self, err: OSError) -> None:
+        """No descriptor or memory for one more: leave them in the kernel's queue for a moment."""
+        self._loop.remove_reader(self._sock.fileno())
+        self._resume = self._loop.call_later(_PAUSE_SECONDS, self._again)
+        now = time.monotonic()
+        if now - self._said >= _SAY_AGAIN_SECONDS:
+            self._said = now
+            _LOG.warning("Connections wait, for none can be accepted: %s", err.strerror)
+
+    def _again(self) -> None:
+        self._resume = None
+        self._loop.add_reader(self._sock.fileno(), self._accept)
+
+
+class _Arrival:
+    """A connection from its accept on, so that it can be ended at any moment."""
+
+    def __init__(self) -> None:
+        self.since = asyncio.get_running_loop().time()
+        self.task: asyncio.Task[None] | None = None
+        self.protocol: Connection | None = None
+
+    def abort(self) -> None:
+        protocol = self.protocol
+        if protocol is not None and protocol.transport is not None:
+            protocol.abort()
+        elif self.task is not None:
+            self.task.cancel()

@@ -1,0 +1,175 @@
+"""aiohttp's low-level server, with one change: what is no HTTP gets a Status too, and no traceback in the log."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
+from aiohttp.web_protocol import RequestHandler
+
+from hyperd.api.endpoints import answers
+from hyperd.api.limits.connections import Doors
+from hyperd.errors import BadRequest, HyperdError, InternalError, RequestHeaderFieldsTooLarge
+from hyperd.shares import Grant
+
+_LOG = logging.getLogger(__name__)
+_MAX_SHOWN = 200
+_IDLE_SECONDS = 120.0
+"""How long a connection may say nothing, before its first request and between requests."""
+_LINGER_SECONDS = 2.0
+"""How long a body is still read that was refused, so that its sender reads why."""
+MAX_LINE_BYTES = 32 << 10
+"""The longest request line or header: selectors with many names come as one line."""
+_READ_BYTES = 16 << 10
+"""What is parsed of a body in one go is twice that, or one chunk for each 16 bytes of it."""
+
+
+class Connection(RequestHandler):
+    """One connection of a client, and the share that it counts for."""
+
+    __slots__ = ("_deadline", "_doors", "_grant", "_held", "_reads", "_turn", "turns", "user")
+
+    def __init__(
+        self, manager: web.Server, grant: Grant[int] | Grant[str] | None, doors: Doors | None, **limits: Any
+    ) -> None:
+        """``doors`` give it another share once somebody logs in over it."""
+        super().__init__(manager, **limits)
+        self._grant = grant
+        self._doors = doors
+        self._deadline: asyncio.TimerHandle | None = None
+        self.user = ""
+        """Whose turns, and whose share if there are any, it counts for."""
+        self._reads: Callable[[str], asyncio.Future[None] | None] | None = None
+        self._held: list[bytes] = []
+        self._turn: asyncio.Future[None] | None = None
+        self.turns: Callable[[], Awaitable[None]] | None = None
+        """What each piece of a long body waits for, once it is known who sends it."""
+
+    def pace(self, reads: Callable[[str], asyncio.Future[None] | None]) -> None:
+        """Have what arrives parsed in the turns of who sends it; ``reads(key)`` is what to wait for, or None."""
+        self._reads = reads
+
+    def data_received(self, data: bytes) -> None:
+        if self._turn is None and self._reads is not None:
+            self._turn = self._reads(self.user or f"{self._grant.key if self._grant else ''}")
+            if self._turn is not None:
+                self._turn.add_done_callback(self._have_turn)
+                self._pause_transport_reading()
+        if self._turn is None:
+            super().data_received(data)
+        else:
+            self._held.append(data)
+
+    def _have_turn(self, turn: asyncio.Future[None]) -> None:
+        held, self._held, self._turn = self._held, [], None
+        if turn.cancelled() or self.transport is None:
+            return
+        super().data_received(b"".join(held))
+        if not self._reading_paused and not self._buffer_paused:
+            self._resume_transport_reading()
+
+    def _resume_transport_reading(self) -> None:
+        if self._turn is None:
+            super()._resume_transport_reading()
+
+    def expect_within(self, seconds: float) -> None:
+        """End it unless ``good`` is called until then."""
+        if self.transport is not None and self._doors is not None and not self.user:
+            self._deadline = asyncio.get_running_loop().call_later(seconds, self.abort)
+
+    def good(self) -> None:
+        """A request was answered over it: from now on only silence ends it."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def login(self, user: str, *, privileged: bool) -> None:
+        """``user`` asks over it. Raises TooManyRequests where that one has too many connections."""
+        if self.user == user:
+            return
+        if self._doors is None:
+            self.user = user
+            return
+        grant = self._doors.login(user, self.abort, privileged=privileged)
+        former, self._grant, self.user = self._grant, grant, user
+        if former is not None:
+            former.release()
+        self.good()
+
+    def abort(self) -> None:
+        """End it at once, whatever it does."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self.good()
+        if self._turn is not None:
+            self._turn.cancel()
+        if self._grant is not None:
+            self._grant.release()
+        super().connection_lost(exc)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """The answer to bytes that are no request; the connection ends with it."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun, and cannot become another one")
+        # The parser quotes the bytes over several lines; the first says what is wrong.
+        why = " ".join((message or "").split("\n\n", 1)[0].split())[:_MAX_SHOWN].rstrip(":")
+        if isinstance(exc, LineTooLong):
+            error: HyperdError = RequestHeaderFieldsTooLarge("the request line or a header is longer than 32 KiB")
+        elif status >= 500:
+            _LOG.error("A connection failed", exc_info=exc)
+            error = InternalError("Internal error; the daemon's log has the details.")
+        else:
+            error = BadRequest(f"the request is not valid HTTP/1.1: {why or 'it cannot be parsed'}")
+        _LOG.debug("Not HTTP, from %s: %s", request.remote, why)
+        response = answers.failure(error, request, "")
+        response.force_close()
+        return response
+
+
+class HttpServer(web.Server):
+    """Makes our connections."""
+
+    reads: Callable[[str], asyncio.Future[None] | None] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        reads: Callable[[str], asyncio.Future[None] | None] | None = None,
+    ) -> HttpServer:
+        """With the limits that every listener of ours has; ``reads`` is for ``Connection.pace``."""
+        made = cls(
+            handler,
+            handler_cancellation=True,
+            keepalive_timeout=_IDLE_SECONDS,
+            access_log=None,
+            read_bufsize=_READ_BYTES,
+            lingering_time=_LINGER_SECONDS,
+            auto_decompress=False,
+            max_line_size=MAX_LINE_BYTES,
+            max_field_size=MAX_LINE_BYTES,
+        )
+        made.reads = reads
+        return made
+
+    def __call__(self) -> RequestHandler:
+        return self.connection(None, None)
+
+    def connection(self, grant: Grant[int] | Grant[str] | None, doors: Doors | None) -> Connection:
+        """The protocol of a connection that counts for ``grant``."""
+        made = Connection(self, grant, doors, loop=self._loop, **self._kwargs)
+        if self.reads is not None:
+            made.pace(self.reads)
+        return made

@@ -1,0 +1,365 @@
+"""VirtualDisk: a volume on this node, blank or over an image.
+
+A disk from an image is an overlay on the node's cached copy; a disk from HTTP is imported into the registry first
+(progress 0 to 50 %), then as any image's. The volume is the file of the disk's uid, so a crash leaves nothing to
+remember: the next reconcile finds the file or makes it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Literal
+
+from hyperd import clock
+from hyperd.controllers import usage
+from hyperd.controllers.context import Context
+from hyperd.controllers.deletion_marks import DeletionMarks
+from hyperd.controllers.disk.making import DiskMaker, Waiting, requested_size
+from hyperd.controllers.disk.storage_class import PROVISIONED, DiskClasses
+from hyperd.controllers.image import transfer
+from hyperd.controllers.image.controller import repository_of
+from hyperd.controllers.jobs import Jobs
+from hyperd.controllers.machine.holders import holder
+from hyperd.controllers.ownership import disk_node
+from hyperd.controllers.placement.binding import bind_disk
+from hyperd.controllers.retries import Retries
+from hyperd.controllers.unbuilt import name_unbuilt_fields
+from hyperd.crashpoints import CrashPoint, reached
+from hyperd.errors import HyperdError, TemporaryError
+from hyperd.resources.all import (
+    CLUSTER_VIRTUAL_IMAGE,
+    NODE,
+    STORAGE_CLASS,
+    VIRTUAL_DISK,
+    VIRTUAL_IMAGE,
+    VIRTUAL_MACHINE,
+)
+from hyperd.resources.core import storage_class
+from hyperd.resources.kinds.data_source import CLEANUP_PENDING_REASON, DataSourceType, InUseReason, ReadyReason
+from hyperd.resources.kinds.virtual_disk import (
+    DiskDatasourceReason,
+    DiskReadyReason,
+    ResizingReason,
+    VirtualDiskCondition,
+    VirtualDiskPhase,
+)
+from hyperd.resources.schema.kind import Kind
+from hyperd.resources.values.conditions import remove_condition, set_condition
+from hyperd.resources.values.meta import go_duration, parse_time
+from hyperd.resources.values.quantity import format_bytes, round_up
+from hyperd.runtime.controller import Controller, Key, Mapper, Result
+from hyperd.runtime.recorder import EventLevel
+from hyperd.runtime.status import add_finalizer, make_sure, remove_finalizer, update_status
+from hyperd.storage.interface import NO_ROOM, Volume
+
+if TYPE_CHECKING:
+    from hyperd.resources.views.base import Metadata
+    from hyperd.resources.views.core import StorageClass
+    from hyperd.resources.views.virtual_disk import AttachedVirtualMachine, VirtualDisk
+
+RETRY_SECONDS = 5.0
+_WAITS = ("QuotaExceeded", NO_ROOM)
+"""Keys of errors by which nothing was begun yet."""
+_AGAIN_SECONDS = 30.0
+"""When to look again at what an event should tell of."""
+
+Stage = Literal["waitingForDependencies", "totalProvisioning"]
+"""Of ``status.stats.creationDuration``."""
+
+
+class DiskController(Controller):
+    """Makes, grows and removes volumes."""
+
+    name = "virtualdisk"
+    kind = VIRTUAL_DISK
+
+    def __init__(self, context: Context) -> None:
+        super().__init__()
+        self._context = context
+        self._marks = DeletionMarks(context.registry)
+        self._disks = context.informer(VIRTUAL_DISK)
+        self._machines = context.informer(VIRTUAL_MACHINE)
+        self._rules = DiskClasses(context, self._machines)
+        self._maker = DiskMaker(context)
+        self._jobs: Jobs[Volume] = Jobs()
+        self._retries = Retries()
+        self._lived = clock.Seen()
+        for kind in (VIRTUAL_IMAGE, CLUSTER_VIRTUAL_IMAGE):
+            context.informer(kind)
+        self._disks.add_index("source", _source_values)
+
+    def watches(self) -> Mapping[Kind, Mapper]:
+        return {
+            VIRTUAL_MACHINE: usage.device_keys(VIRTUAL_DISK),
+            VIRTUAL_IMAGE: self._from_image(VIRTUAL_IMAGE),
+            CLUSTER_VIRTUAL_IMAGE: self._from_image(CLUSTER_VIRTUAL_IMAGE),
+            STORAGE_CLASS: lambda _: self._without_volume(),
+            NODE: lambda node: self._without_volume() if node.name == self._context.node_name else (),
+        }
+
+    def _without_volume(self) -> Iterable[Key]:
+        """Disks that may get their volume now that their class or this node is another."""
+        for disk in self._disks.items():
+            if (disk.object().get("status") or {}).get("phase") not in PROVISIONED:
+                yield Key(disk.namespace, disk.name)
+
+    def _from_image(self, kind: Kind) -> Mapper:
+        return lambda item: [
+            Key(disk.namespace, disk.name)
+            for disk in self._disks.by_index("source", f"{kind.kind}/{item.namespace}/{item.name}")
+        ]
+
+    async def close(self) -> None:
+        """Stop provisioning; it begins anew at the next start."""
+        await self._jobs.close()
+
+    async def reconcile(self, key: Key) -> Result | None:
+        before = self._disks.get(*key)
+        if before is None:
+            return None
+        if not self._context.duty.keeps(before):
+            if not disk_node(before) and await self._context.volumes.find(before["metadata"]["uid"]) is not None:
+                # Kept here before an earlier state of the store was restored.
+                await bind_disk(self._context.store, before, self._context.node_name)
+            return None
+        self._age(before["metadata"])
+        before = await add_finalizer(self._context.store, VIRTUAL_DISK, before)
+        after = copy.deepcopy(before)
+        status = after.setdefault("status", {})
+        if before["metadata"].get("deletionTimestamp"):
+            return await self._delete(before, after)
+        name_unbuilt_fields(VIRTUAL_DISK, after)
+        class_ = self._rules.of(after)
+        if status.get("phase") in PROVISIONED:
+            result = await self._keep(after, class_)
+        elif class_ is None or not (self._begun(after) or self._rules.allows(after, class_)):
+            result = Result(_AGAIN_SECONDS)
+        else:
+            result = await self._provision(after, class_)
+        self._show_usage(after)
+        await update_status(self._context.store, VIRTUAL_DISK, before, after)
+        return result
+
+    def _begun(self, disk: VirtualDisk) -> bool:
+        """Whether its volume is being made, or could not be."""
+        return (
+            self._jobs.get(disk["metadata"]["uid"]) is not None
+            or disk["status"].get("phase") == VirtualDiskPhase.FAILED
+        )
+
+    async def _provision(self, disk: VirtualDisk, class_: StorageClass) -> Result | None:
+        meta, status = disk["metadata"], disk["status"]
+        job = self._jobs.get(meta["uid"])
+        if job is not None and job.generation != meta["generation"]:
+            await self._jobs.cancel(meta["uid"])
+            job = None
+        if (
+            status.get("phase") == VirtualDiskPhase.FAILED
+            and status.get("observedGeneration") == meta["generation"]
+        ):
+            return None
+        if status.get("observedGeneration") != meta["generation"]:
+            self._retries.forget(disk)
+        status["observedGeneration"] = meta["generation"]
+        source = self._maker.source(disk)
+        if isinstance(source, Waiting):
+            status["phase"] = VirtualDiskPhase.PENDING
+            set_condition(
+                disk, VirtualDiskCondition.DATASOURCE_READY, False, reason=source.reason, message=source.message
+            )
+            reason = (
+                DiskReadyReason.DATASOURCE_IS_NOT_FOUND
+                if source.reason.endswith("NotFound")
+                else DiskReadyReason.DATASOURCE_IS_NOT_READY
+            )
+            set_condition(disk, VirtualDiskCondition.READY, False, reason=reason, message=source.message)
+            return None
+        if source is not None:
+            set_condition(
+                disk, VirtualDiskCondition.DATASOURCE_READY, True, reason=DiskDatasourceReason.DATASOURCE_READY
+            )
+        if job is None:
+            left = self._retries.left(disk)
+            if left:
+                return Result(self._retries.look_again(left))
+            self._note_duration(disk, "waitingForDependencies")
+            job = self._jobs.start(
+                meta["uid"],
+                meta["generation"],
+                lambda report: self._maker.make(disk, class_["provisioner"], source, report),
+                notify=lambda: self.enqueue(Key(meta["namespace"], meta["name"])),
+            )
+        if not job.done:
+            status["phase"] = VirtualDiskPhase.PROVISIONING
+            transfer.show_progress(status, job.progress)
+            transfer.show_waiting(disk, job.progress)
+            return None
+        return self._ended(disk)
+
+    def _ended(self, disk: VirtualDisk) -> Result | None:
+        uid, status = disk["metadata"]["uid"], disk["status"]
+        job = self._jobs.get(uid)
+        assert job is not None  # noqa: S101  only called with an ended job
+        self._jobs.forget(uid)
+        try:
+            volume = job.outcome()
+        except HyperdError as err:
+            reason = getattr(err, "key", "") or ReadyReason.PROVISIONING_FAILED
+            set_condition(disk, VirtualDiskCondition.READY, False, reason=reason, message=err.message)
+            if isinstance(err, TemporaryError) and err.key in _WAITS:
+                status["phase"] = VirtualDiskPhase.PENDING
+            if transfer.is_final(err):
+                status["phase"] = VirtualDiskPhase.FAILED
+                status.pop("progress", None)
+                self._retries.forget(disk)
+                self._event(disk, "Warning", "ProvisioningFailed", err.message)
+                return None
+            return Result(self._retries.look_again(self._retries.failed(disk, err)))
+        average = job.progress.average_speed if job.progress else 0
+        self._retries.forget(disk)
+        self._ready(disk, volume)
+        self._note_duration(disk, "totalProvisioning")
+        transfer.finish_progress(status, average)
+        self._event(disk, "Normal", "DiskReady", "The disk is ready.")
+        return None
+
+    def _ready(self, disk: VirtualDisk, volume: Volume) -> None:
+        status = disk["status"]
+        status["phase"] = VirtualDiskPhase.READY
+        status["capacity"] = format_bytes(volume.virtual_size)
+        status["sourceUID"] = disk["metadata"]["uid"]
+        status["target"] = {"persistentVolumeClaimName": f"d8v-vd-{disk['metadata']['uid']}"}
+        remove_condition(disk, VirtualDiskCondition.DATASOURCE_READY)
+        remove_condition(disk, VirtualDiskCondition.RESIZING)
+        set_condition(disk, VirtualDiskCondition.READY, True, reason=ReadyReason.READY)
+
+    async def _keep(self, disk: VirtualDisk, class_: StorageClass | None) -> Result | None:
+        """A provisioned disk: notice its loss, grow it when asked."""
+        meta, status = disk["metadata"], disk["status"]
+        status["observedGeneration"] = meta["generation"]
+        volume = await self._context.volumes.find(meta["uid"])
+        if volume is None:
+            message = f"The volume of disk {meta['name']} is gone from the node's pool."
+            status["phase"] = VirtualDiskPhase.PVC_LOST
+            set_condition(
+                disk, VirtualDiskCondition.READY, False, reason=DiskReadyReason.PVC_LOST, message=message
+            )
+            return None
+        size = max(round_up(requested_size(disk) or 0), volume.virtual_size)
+        # One that is being grown may be large enough before its guest has been told.
+        if size == volume.virtual_size and status["phase"] != VirtualDiskPhase.RESIZING:
+            self._ready(disk, volume)
+            return None
+        if status["phase"] != VirtualDiskPhase.RESIZING and (class_ is None or not storage_class.may_grow(class_)):
+            name = status.get("storageClassName", "")
+            message = f'StorageClass "{name}" does not let its volumes grow (allowVolumeExpansion).'
+            self._ready(disk, volume)
+            set_condition(
+                disk, VirtualDiskCondition.RESIZING, False, reason=ResizingReason.NOT_AVAILABLE, message=message
+            )
+            return None
+        return await self._grow(disk, size)
+
+    async def _grow(self, disk: VirtualDisk, size: int) -> Result | None:
+        meta, status, volumes = disk["metadata"], disk["status"], self._context.volumes
+        if status["phase"] != VirtualDiskPhase.RESIZING:
+            status["phase"] = VirtualDiskPhase.RESIZING
+            self._event(disk, "Normal", "VirtualDiskResizingStarted", f"Growing to {format_bytes(size)}.")
+            set_condition(disk, VirtualDiskCondition.RESIZING, True, reason=ResizingReason.IN_PROGRESS)
+            return Result(0.01)
+        try:
+            holder = self._holder(disk)
+            volume = await volumes.grow(meta["uid"], size, in_use=holder is not None)
+            source = None if holder is None else await volumes.expand(meta["uid"], size)
+            if holder is not None and source is not None:
+                await self._context.hypervisor.block_resize(holder, source, size)
+                found = await volumes.find(meta["uid"])
+                if found is None or found.virtual_size < size:
+                    return Result(RETRY_SECONDS)
+                volume = found
+        except HyperdError as err:
+            set_condition(
+                disk,
+                VirtualDiskCondition.RESIZING,
+                False,
+                reason=ResizingReason.NOT_AVAILABLE,
+                message=err.message,
+            )
+            self._event(disk, "Warning", "VirtualDiskResizingFailed", err.message)
+            return Result(RETRY_SECONDS)
+        reached(CrashPoint.DISK_AFTER_GROW)
+        self._ready(disk, volume)
+        self._event(disk, "Normal", "VirtualDiskResizingCompleted", f"Grown to {format_bytes(size)}.")
+        return None
+
+    def _holder(self, disk: VirtualDisk) -> str | None:
+        """uid of the machine that has the disk open."""
+        meta = disk["metadata"]
+        for item in usage.machines_using(self._machines, VIRTUAL_DISK, meta["namespace"], meta["name"]):
+            if usage.mounts(item.object(), VIRTUAL_DISK, meta["name"]):
+                return item.uid
+        return None
+
+    def _show_usage(self, disk: VirtualDisk) -> bool:
+        """Who names the disk and who holds it; whether anybody holds it."""
+        meta, status = disk["metadata"], disk["status"]
+        users: list[AttachedVirtualMachine] = []
+        for item in usage.machines_using(self._machines, VIRTUAL_DISK, meta["namespace"], meta["name"]):
+            users.append({"name": item.name, "mounted": usage.mounts(item.object(), VIRTUAL_DISK, meta["name"])})
+        users.sort(key=lambda user: user["name"])
+        if users:
+            status["attachedToVirtualMachines"] = users
+        else:
+            status.pop("attachedToVirtualMachines", None)
+        mounted = any(user["mounted"] for user in users)
+        if mounted:
+            set_condition(disk, VirtualDiskCondition.IN_USE, True, reason=InUseReason.ATTACHED_TO_VIRTUAL_MACHINE)
+        else:
+            set_condition(disk, VirtualDiskCondition.IN_USE, False, reason=InUseReason.NOT_IN_USE)
+        return mounted
+
+    async def _delete(self, before: VirtualDisk, disk: VirtualDisk) -> Result | None:
+        meta = disk["metadata"]
+        uid = meta["uid"]
+        self._retries.forget(disk)
+        await self._jobs.cancel(uid)
+        disk["status"]["phase"] = VirtualDiskPhase.TERMINATING
+        used = "A running virtual machine holds the disk; stop it first." if self._show_usage(disk) else ""
+        held = used or await holder(self._context, disk)
+        if held:
+            set_condition(
+                disk, VirtualDiskCondition.TERMINATING, True, reason=CLEANUP_PENDING_REASON, message=held
+            )
+            await update_status(self._context.store, VIRTUAL_DISK, before, disk)
+            return None if used else Result(RETRY_SECONDS)
+        await make_sure(self._context.store, VIRTUAL_DISK, before)
+        await self._context.volumes.delete(uid)
+        repository = repository_of(self._context.registry.endpoint, VIRTUAL_DISK, meta["namespace"], meta["name"])
+        imported = (disk["spec"].get("dataSource") or {}).get("type") == DataSourceType.HTTP
+        if imported and not await self._marks.deleted(repository, uid):
+            return Result(RETRY_SECONDS)
+        await remove_finalizer(self._context.store, VIRTUAL_DISK, before)
+        return None
+
+    def _age(self, meta: Metadata) -> float:
+        """Seconds since the disk was created, by a clock that cannot be set if this process saw it young."""
+        stamped = (clock.now() - parse_time(meta["creationTimestamp"])).total_seconds()
+        return self._lived.age(meta["uid"], hint=stamped)
+
+    def _note_duration(self, disk: VirtualDisk, stage: Stage) -> None:
+        """``stats.creationDuration``: the disk's age when ``stage`` ended for the first time."""
+        durations = disk["status"].setdefault("stats", {}).setdefault("creationDuration", {})
+        if stage not in durations:
+            durations[stage] = go_duration(self._age(disk["metadata"]))
+
+    def _event(self, disk: VirtualDisk, level: EventLevel, reason: str, message: str) -> None:
+        self._context.events.event(disk, level, reason, message)
+
+
+def _source_values(disk: VirtualDisk) -> list[str]:
+    ref = (disk["spec"].get("dataSource") or {}).get("objectRef")
+    if not ref:
+        return []
+    namespace = "" if ref.get("kind") == CLUSTER_VIRTUAL_IMAGE.kind else disk["metadata"]["namespace"]
+    return [f"{ref.get('kind')}/{namespace}/{ref.get('name')}"]

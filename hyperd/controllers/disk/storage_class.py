@@ -1,0 +1,104 @@
+"""Which StorageClass a disk is of, and what that says of its volume: whether, where and when it is made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from hyperd.controllers import usage
+from hyperd.controllers.context import Context
+from hyperd.controllers.node import fitting
+from hyperd.resources.all import NODE, STORAGE_CLASS, VIRTUAL_DISK
+from hyperd.resources.core import storage_class
+from hyperd.resources.kinds.virtual_disk import DiskReadyReason, VirtualDiskPhase
+from hyperd.resources.values.conditions import set_condition
+from hyperd.resources.values.meta import labels
+from hyperd.runtime.informer import Informer
+from hyperd.storage.backends import provisioners
+
+if TYPE_CHECKING:
+    from hyperd.resources.views.core import StorageClass
+    from hyperd.resources.views.virtual_disk import VirtualDisk
+
+PROVISIONED: Final = (
+    VirtualDiskPhase.READY,
+    VirtualDiskPhase.RESIZING,
+    VirtualDiskPhase.EXPORTING,
+    VirtualDiskPhase.MIGRATING,
+    VirtualDiskPhase.PVC_LOST,
+)
+"""Phases of disks that have had their volume."""
+
+
+class DiskClasses:
+    """Asks classes and node about disks; the answers are conditions of the disk, set in place."""
+
+    def __init__(self, context: Context, machines: Informer) -> None:
+        self._context = context
+        self._machines = machines
+        self._classes = context.informer(STORAGE_CLASS)
+        self._nodes = context.informer(NODE)
+
+    def of(self, disk: VirtualDisk) -> StorageClass | None:
+        """The disk's class. None where it makes no volume, as conditions then say; what has one keeps it."""
+        status = disk["status"]
+        provisioned = status.get("phase") in PROVISIONED
+        name = (disk["spec"].get("persistentVolumeClaim") or {}).get("storageClassName")
+        name = name or (status.get("storageClassName") if provisioned else "") or self._default_class()
+        class_ = self._classes.get("", name) if name else None
+        if class_ is None:
+            message = f'StorageClass "{name}" does not exist.' if name else storage_class.NO_DEFAULT
+        else:
+            message = storage_class.fault(class_, provisioners())
+        if name:
+            status["storageClassName"] = name
+        else:
+            status.pop("storageClassName", None)
+        if message:
+            set_condition(disk, "StorageClassReady", False, reason="StorageClassNotReady", message=message)
+            if not provisioned:
+                _wait(disk, VirtualDiskPhase.PENDING, DiskReadyReason.STORAGE_CLASS_IS_NOT_READY, message)
+            return None
+        set_condition(disk, "StorageClassReady", True, reason="StorageClassReady")
+        return class_
+
+    def _default_class(self) -> str:
+        """The class of disks that name none, empty when there is none.
+
+        A cluster's default may be for Pods alone: there the class of the nodes' own pools stands in for it.
+        """
+        own = self._context.settings.storage.storage_class
+        default = storage_class.default_of(item.object() for item in self._classes.items())
+        if self._context.duty.binds and (default is None or storage_class.fault(default, provisioners())):
+            return own
+        return "" if default is None else str(default["metadata"]["name"])
+
+    def allows(self, disk: VirtualDisk, class_: StorageClass) -> bool:
+        """Whether the volume may be made now; if not, the conditions say what it waits for."""
+        node, name = self._nodes.get("", self._context.node_name), self._context.node_name
+        if node is not None and not self._context.duty.binds and fitting.cordoned(node):
+            _wait(disk, VirtualDiskPhase.PENDING, "ProvisioningNotStarted", f"Node {name} {fitting.CORDONED}.")
+        elif node is not None and not storage_class.allows_node(class_, labels(node)):
+            message = (
+                f'StorageClass "{class_["metadata"]["name"]}" does not allow node {name} (allowedTopologies).'
+            )
+            _wait(disk, VirtualDiskPhase.PENDING, "ProvisioningNotStarted", message)
+        elif storage_class.waits_for_consumer(class_) and not self._has_consumer(disk):
+            message = "The volume is made once a virtual machine uses the disk."
+            _wait(
+                disk, VirtualDiskPhase.WAIT_FOR_FIRST_CONSUMER, DiskReadyReason.WAITING_FOR_FIRST_CONSUMER, message
+            )
+        else:
+            return True
+        return False
+
+    def _has_consumer(self, disk: VirtualDisk) -> bool:
+        meta = disk["metadata"]
+        users = usage.machines_using(self._machines, VIRTUAL_DISK, meta["namespace"], meta["name"])
+        return any(not user.object()["metadata"].get("deletionTimestamp") for user in users)
+
+
+def _wait(disk: VirtualDisk, phase: VirtualDiskPhase, reason: str, message: str) -> None:
+    disk["status"]["phase"] = phase
+    disk["status"].pop("progress", None)
+    disk["status"]["observedGeneration"] = disk["metadata"]["generation"]
+    set_condition(disk, "Ready", False, reason=reason, message=message)

@@ -1,0 +1,363 @@
+"""What the host holds of this instance without an owner in the store.
+
+Every thing carries its owner's uid: domains in their metadata, taps in ifalias, files in their names. What an
+object left behind that was seen on its way out is removed once the store no longer has it. What merely has no
+owner is a user's all the same: it stays in place, with a note (``quarantine``), until its owner returns or an
+administrator empties it. Links and sockets of nothing that runs, and unused cached images, are ours and go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from hyperd import clock
+from hyperd.controllers import usage
+from hyperd.controllers.context import Context
+from hyperd.controllers.host.deaths import Deaths
+from hyperd.controllers.host.quarantine import Kept, Quarantine
+from hyperd.controllers.host.remains import Remains, look
+from hyperd.controllers.host.strangers import Strangers
+from hyperd.controllers.machine.holders import opener
+from hyperd.controllers.machine.instance import Instances
+from hyperd.controllers.ownership import disk_node, machine_node
+from hyperd.errors import Conflict, HyperdError, NotFound
+from hyperd.hypervisor.state import DomainInfo
+from hyperd.imagefile import files
+from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, NODE, VIRTUAL_DISK, VIRTUAL_IMAGE, VIRTUAL_MACHINE
+from hyperd.resources.schema.kind import Kind, Object
+from hyperd.runtime.recorder import EventLevel
+from hyperd.storage.interface import Volume
+from hyperd.store.interface import Item
+
+T = TypeVar("T")
+
+PERIOD_SECONDS = 30.0
+AGAIN_SECONDS = 1.0
+"""Between two looks, when an owner is missing."""
+ABSENT = "it has no owner in the store"
+_EVENTS = 3
+"""So many are told by name in one round; more become one event."""
+_log = logging.getLogger(__name__)
+
+
+class Sweeper:
+    """Runs at start and every ``PERIOD_SECONDS``; sooner when objects vanish that nobody deleted."""
+
+    def __init__(self, context: Context, quarantine: Quarantine) -> None:
+        self._context = context
+        self._quarantine = quarantine
+        self._instances = Instances(context, context.informer(VIRTUAL_MACHINE))
+        self._strangers = Strangers(context, self._instances)
+        self._wake = asyncio.Event()
+        self._sweeping = asyncio.Lock()
+        self._deaths = {
+            kind: Deaths(context.informer(kind), vanished=self._wake.set)
+            for kind in (VIRTUAL_MACHINE, VIRTUAL_DISK)
+        }
+        self._failed: dict[str, str] = {}
+        """What could not be done, by what it was about: told once."""
+        self._new: list[Kept] = []
+        self._untouched = clock.Seen()
+        """For how long nobody touched a cached image."""
+
+    async def run(self) -> None:
+        """Sweep until cancelled."""
+        while True:
+            self._wake.clear()
+            await self.sweep()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), PERIOD_SECONDS)
+
+    async def begin(self) -> None:
+        """At start: read what is noted, and judge whether this is the store that the node knows."""
+        await self._quarantine.begin()
+        volumes = await self._context.volumes.inventory()
+        marked = await asyncio.to_thread(_mark_of, self._context.settings.volumes_dir / ".store")
+        await self._context.witness.begin(empty=not volumes, marked=marked)
+
+    async def sweep(self) -> None:
+        """One round. What fails is told, and keeps nothing else from being done."""
+        async with self._sweeping:
+            await self._sweep()
+
+    async def _sweep(self) -> None:
+        done = [
+            await self._try(what, work)
+            for what, work in (("machines", self._machines), ("disks", self._disks), ("images", self._images))
+        ]
+        if all(done):  # else it is not known what reads the cache
+            await self._try("cache", self._cache)
+        self._tell()
+
+    async def _try(self, what: str, work: Callable[[], Awaitable[None]]) -> bool:
+        try:
+            await work()
+        except HyperdError as err:
+            self._note_failure(what, err.message)
+            return False
+        except Exception:  # noqa: BLE001  border: one part's defect must not leave the others undone
+            _log.exception("The sweep of %s failed", what)
+            return False
+        self._failed.pop(what, None)
+        return True
+
+    def _note_failure(self, what: str, message: str) -> None:
+        if self._failed.get(what) != message:
+            self._failed[what] = message
+            _log.warning("The sweep of %s was put off: %s", what, message)
+
+    # Machines
+
+    async def _machines(self) -> None:
+        found, owners = await self._twice(VIRTUAL_MACHINE, self._remains)
+        strangers = []
+        for uid, remains in sorted(found.items()):
+            why = self._without_owner(owners.get(uid), machine_node)
+            if not why:
+                await self._returned([uid])
+                continue
+            if why == ABSENT and remains.domain is not None:
+                strangers.append(remains.domain)
+            with self._each(f"machine {uid}"):
+                await self._judge_machine(uid, remains, why)
+        with self._each("addresses of guests without an owner"):
+            await self._strangers.show(strangers)
+        await self._settle(VIRTUAL_MACHINE, owners, found)
+
+    async def _remains(self) -> Mapping[str, Remains]:
+        return await look(self._context)
+
+    async def _judge_machine(self, uid: str, remains: Remains, why: str) -> None:
+        """Remove what is left of a deleted machine, and what is ours; note the rest."""
+        deaths = self._deaths[VIRTUAL_MACHINE]
+        if why == ABSENT and uid in deaths and not self._context.witness.waits:
+            _log.warning("Removing what is left of virtual machine %s, which was deleted.", uid)
+            await self._remove_machine(uid, remains.domain)
+            return
+        if remains.things:
+            await self._mark(uid, VIRTUAL_MACHINE, remains.name or deaths.name(uid), why, remains.things)
+        if remains.domain is not None and remains.domain.active:
+            await self._strangers.keep(remains.domain)
+            return
+        await self._instances.unlink(uid)
+        if not remains.things:
+            await self._instances.remove(uid, defined=False)
+
+    async def _remove_machine(self, uid: str, domain: DomainInfo | None) -> None:
+        if domain is not None and domain.active:
+            await self._context.hypervisor.destroy(uid)
+        await self._instances.remove(uid, defined=domain is not None)
+        self._deaths[VIRTUAL_MACHINE].forget(uid)
+
+    # Disks
+
+    async def _disks(self) -> None:
+        volumes, owners = await self._twice(VIRTUAL_DISK, self._volumes)
+        deaths = self._deaths[VIRTUAL_DISK]
+        for uid in sorted(volumes):
+            why = self._without_owner(owners.get(uid), disk_node)
+            if not why:
+                await self._returned([uid])
+                continue
+            with self._each(f"disk {uid}"):
+                deleted = why == ABSENT and uid in deaths and not self._context.witness.waits
+                if deleted and self._context.hypervisor.connected and not opener(self._context, uid):
+                    _log.warning("Removing volume %s, whose disk was deleted.", uid)
+                    await self._context.volumes.delete(uid)
+                    deaths.forget(uid)
+                else:
+                    await self._mark(uid, VIRTUAL_DISK, deaths.name(uid), why, ("volume",))
+        await self._settle(VIRTUAL_DISK, owners, volumes)
+
+    async def _volumes(self) -> Mapping[str, Volume]:
+        return {volume.uid: volume for volume in await self._context.volumes.inventory()}
+
+    # Both
+
+    async def _twice(
+        self, kind: Kind, look_: Callable[[], Awaitable[Mapping[str, T]]]
+    ) -> tuple[Mapping[str, T], Mapping[str, Item]]:
+        """What is here, and all owners. Where one is missing for the first time, both are looked at again."""
+        found = await look_()
+        owners = await self._owners(kind)
+        doubtful = [
+            uid
+            for uid in found.keys() - owners.keys()
+            if uid not in self._deaths[kind] and self._quarantine.get(uid) is None
+        ]
+        if doubtful:
+            await asyncio.sleep(AGAIN_SECONDS)
+            found = await look_()
+            owners = await self._owners(kind)
+        return found, owners
+
+    async def _owners(self, kind: Kind) -> dict[str, Item]:
+        """All objects of a kind by uid, as the store itself says now."""
+        listing = await self._context.store.list(kind)
+        await self._context.witness.look(listing.resource_version)
+        return {item.uid: item for item in listing.items}
+
+    def _without_owner(self, item: Item | None, node_of: Callable[[Object], str]) -> str:
+        """Why what is here has no owner here; empty when it has one."""
+        if item is None:
+            return ABSENT
+        if not self._context.duty.binds:
+            return ""
+        node = node_of(item.object())
+        return "" if node in ("", self._context.node_name) else f"its owner is bound to node {node}"
+
+    async def _mark(self, uid: str, kind: Kind, name: str, why: str, things: Collection[str]) -> None:
+        if await self._quarantine.mark(uid, kind=kind.kind, name=name, why=why, things=things):
+            kept = self._quarantine.get(uid)
+            if kept is not None:
+                self._new.append(kept)
+
+    async def mark_images(self, uid: str, kind: Kind, name: str, images: Collection[tuple[str, str]]) -> None:
+        """Images in the registry whose owner is absent."""
+        if await self._quarantine.mark(uid, kind=kind.kind, name=name, why=ABSENT, images=images):
+            kept = self._quarantine.get(uid)
+            if kept is not None:
+                self._new.append(kept)
+                self._tell()
+
+    async def _returned(self, uids: Collection[str]) -> None:
+        for kept in await self._quarantine.clear(uids):
+            message = f"{kept.kind} {kept.name or kept.uid} is back: what was kept of it here has its owner again."
+            _log.warning("%s", message)
+            self._event("Normal", "OwnerReturned", message)
+
+    async def _settle(self, kind: Kind, owners: Mapping[str, Item], found: Collection[str]) -> None:
+        """Forget what is noted of things that are no longer here."""
+        for uid in set(self._deaths[kind]) - owners.keys() - set(found):
+            self._deaths[kind].forget(uid)
+        noted = [kept for kept in self._quarantine.all() if kept.kind == kind.kind and kept.uid not in found]
+        await self._quarantine.clear(kept.uid for kept in noted if not kept.images or kept.uid in owners)
+
+    async def _images(self) -> None:
+        """Images whose owner is back; which have none the registry's collection finds."""
+        noted = {kept.uid: kept.kind for kept in self._quarantine.all()}
+        for kind in (VIRTUAL_IMAGE, CLUSTER_VIRTUAL_IMAGE):
+            if kind.kind in noted.values():
+                owners = await self._owners(kind)
+                await self._returned([uid for uid, of in noted.items() if of == kind.kind and uid in owners])
+
+    @contextlib.contextmanager
+    def _each(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (HyperdError, OSError) as err:
+            self._note_failure(what, str(err))
+
+    def _tell(self) -> None:
+        """An event for each thing that was found without an owner; one for all when they are many."""
+        new, self._new = self._new, []
+        for kept in new:
+            _log.warning("%s", kept.sentence())
+        if len(new) > _EVENTS:
+            message = (
+                f"{len(new)} things on this node have no owner in the store. They are kept; `hv gc` lists them."
+            )
+            self._event("Warning", "OwnerAbsent", message)
+        else:
+            for kept in new:
+                self._event("Warning", "OwnerAbsent", kept.sentence())
+
+    def _event(self, level: EventLevel, reason: str, message: str) -> None:
+        node = self._context.informer(NODE).get("", self._context.node_name)
+        if node is not None:
+            self._context.events.event({**node, "apiVersion": "v1", "kind": "Node"}, level, reason, message)
+
+    # On request
+
+    async def empty(self, uids: Collection[str]) -> None:
+        """Remove what is kept of these owners, guests that run included, if they are still absent.
+
+        Raises NotFound for one of which nothing is kept, Conflict while the store has to be accepted first.
+        """
+        async with self._sweeping:
+            await self._sweep()
+            if self._context.witness.waits:
+                raise Conflict(self._context.witness.sentence())
+            for uid in uids:
+                if self._quarantine.get(uid) is None:
+                    raise NotFound(f"Nothing without an owner is kept here of {uid}; `hv gc` lists what is.")
+            domains = await self._context.hypervisor.list_owned()
+            for uid in uids:
+                kept = self._quarantine.get(uid)
+                if kept is None:
+                    continue
+                await self._require_absent(kept)
+                _log.warning("Emptied: %s", kept.sentence())
+                if kept.kind == VIRTUAL_MACHINE.kind:
+                    await self._remove_machine(uid, domains.get(uid))
+                elif kept.kind == VIRTUAL_DISK.kind and kept.things:
+                    if opener(self._context, uid):
+                        raise Conflict(
+                            f"A guest has the volume of disk {kept.name or uid} open; empty that first."
+                        )
+                    await self._context.volumes.delete(uid)
+                if not kept.images:
+                    await self._quarantine.clear([uid])
+
+    async def _require_absent(self, kept: Kept) -> None:
+        """Raises Conflict unless the store itself says just now that what is kept has no owner here.
+
+        The sweep before may have been put off, and its notes are then as old as that.
+        """
+        for kind, node_of in ((VIRTUAL_MACHINE, machine_node), (VIRTUAL_DISK, disk_node)):
+            if kept.kind != kind.kind:
+                continue
+            owner = (await self._owners(kind)).get(kept.uid)
+            if self._context.witness.waits:
+                raise Conflict(self._context.witness.sentence())
+            if not self._without_owner(owner, node_of):
+                await self._returned([kept.uid])
+                raise Conflict(f"{kept.kind} {kept.name or kept.uid} is back in the store; delete it there.")
+
+    async def accept(self) -> None:
+        """An administrator says that the store is right as it is."""
+        listing = await self._context.store.list(VIRTUAL_MACHINE)
+        await self._context.witness.accept(listing.resource_version)
+        await self.sweep()
+
+    # The cache
+
+    async def _cache(self) -> None:
+        """Cached images that no volume overlays, no domain may read, and nobody touched for a while."""
+        retention = self._context.settings.imports.cache_retention_seconds
+        for cached in await self._context.cache.inventory():
+            with contextlib.suppress(FileNotFoundError):
+                touched = (await asyncio.to_thread(cached.path.stat)).st_mtime
+                age = self._untouched.age(cached.path, touched, hint=clock.wall() - touched)
+                if age >= retention:
+                    await self._context.cache.evict(cached.layer_digest, partial(self._unused, cached.path))
+
+    async def _unused(self, path: Path) -> bool:
+        if await self._context.volumes.reads(path):
+            return False
+        return not self._strangers.domains and not self._in_domain()
+
+    def _in_domain(self) -> bool:
+        """Whether a machine that is not stopped names an image: then any cached image may be its."""
+        for item in self._context.informer(VIRTUAL_MACHINE).items():
+            machine = item.object()
+            if (machine.get("status") or {}).get("phase") == "Stopped":
+                continue
+            if any(kind != VIRTUAL_DISK.kind for kind, _ in usage.references(machine)):
+                return True
+        return False
+
+
+def _mark_of(path: Path) -> str:
+    """The id of the store that earlier versions noted beside the volumes; empty when it cannot be read."""
+    try:
+        with files.open_regular(path) as file:
+            return file.read(256).decode("ascii").strip()
+    except (OSError, ValueError):
+        return ""

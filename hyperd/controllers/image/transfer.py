@@ -1,0 +1,106 @@
+"""How long work shows in ``status``: progress, speed and the verdict, the same for images and disks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from hyperd.errors import HyperdError, PermanentError
+from hyperd.resources.schema.kind import AnyObject, Object
+from hyperd.resources.values.conditions import find_condition, set_condition
+from hyperd.resources.values.quantity import format_human
+from registry.models import Progress
+
+if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_disk import VirtualDiskStatus
+
+
+def scaled(progress: Progress, *, start: float, end: float) -> Progress:
+    """A stage's progress as part of the whole: 0..1 becomes ``start``..``end``."""
+    if progress.fraction is None:
+        return progress
+    return replace(progress, fraction=start + (end - start) * progress.fraction)
+
+
+DOUBTFUL = "UnknownContent"
+"""Reason of the event about an image that is kept though nothing in it looks like a disk."""
+
+_MOST_PERCENT = 99.9
+"""The rest comes with the phase Ready: who waits for 100 % finds something that can be used."""
+
+_OVER = (
+    "Provisioning",
+    "ProvisioningNotStarted",
+    "DatasourceNotReady",
+    "DatasourceIsNotReady",
+    "DatasourceIsNotFound",
+    "StorageClassIsNotReady",
+)
+"""Reasons of ``Ready`` that are past once the work has begun."""
+
+
+def show_progress(status: Object | VirtualDiskStatus, progress: Progress | None) -> None:
+    """Write percent and speed; "0.0%" before the first byte."""
+    status["progress"] = _percent((progress.fraction if progress else 0.0) or 0.0)
+    if progress is None or not progress.transferred_bytes:
+        return
+    status["downloadSpeed"] = {
+        "avg": f"{format_human(progress.average_speed)}/s",
+        "avgBytes": str(progress.average_speed),
+        "current": f"{format_human(progress.current_speed)}/s",
+        "currentBytes": str(progress.current_speed),
+    }
+
+
+def _percent(fraction: float) -> str:
+    return f"{min(100 * fraction, _MOST_PERCENT):.1f}%"
+
+
+def progress_message(progress: Progress | None) -> str:
+    """A sentence with percent, speed and the time left, as far as they are known."""
+    if progress is None:
+        return "Waiting for its turn."
+    speed = f"{format_human(progress.current_speed)}/s"
+    if progress.fraction is None:
+        return f"{format_human(progress.transferred_bytes)} received, {speed}."
+    text = f"{_percent(progress.fraction)}, {speed}"
+    if 0 < progress.fraction < 1 and progress.average_speed:
+        total = progress.transferred_bytes / progress.fraction
+        left = int((total - progress.transferred_bytes) / progress.average_speed)
+        text += f", about {left // 60} min {left % 60} s left" if left >= 60 else f", about {left} s left"
+    return f"{text}."
+
+
+def show_waiting(obj: AnyObject, progress: Progress | None) -> None:
+    """The condition Ready while the work goes on; why it failed before stays until there is something newer."""
+    ready = find_condition(obj, "Ready")
+    if progress is None and ready is not None:
+        current = ready["observedGeneration"] == obj["metadata"]["generation"]
+        if current and ready["reason"] not in _OVER:
+            return
+    set_condition(obj, "Ready", False, reason="Provisioning", message=progress_message(progress))
+
+
+def finish_progress(status: Object | VirtualDiskStatus, average_speed: int) -> None:
+    """After success only the averages remain."""
+    status["progress"] = "100%"
+    if average_speed:
+        status["downloadSpeed"] = {
+            "avg": f"{format_human(average_speed)}/s",
+            "avgBytes": str(average_speed),
+        }
+
+
+def is_final(error: HyperdError) -> bool:
+    """Whether the object is Failed until its spec changes."""
+    return isinstance(error, PermanentError)
+
+
+def sizes(stored_bytes: int, unpacked_bytes: int) -> Object:
+    """``status.size`` of an image."""
+    return {
+        "stored": format_human(stored_bytes),
+        "storedBytes": str(stored_bytes),
+        "unpacked": format_human(unpacked_bytes),
+        "unpackedBytes": str(unpacked_bytes),
+    }

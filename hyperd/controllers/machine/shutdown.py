@@ -1,0 +1,86 @@
+"""The end of a machine's instance: asked for by policy or operation, or with the machine itself."""
+
+from __future__ import annotations
+
+from hyperd.controllers.context import Context
+from hyperd.controllers.machine import status
+from hyperd.controllers.machine.dependencies import Dependencies
+from hyperd.controllers.machine.instance import Instances
+from hyperd.controllers.machine.power import ActiveOperation
+from hyperd.crashpoints import CrashPoint, reached
+from hyperd.errors import ServiceUnavailable, TemporaryError
+from hyperd.hypervisor.state import DomainInfo, DomainState
+from hyperd.resources.all import VIRTUAL_MACHINE, VIRTUAL_MACHINE_OPERATION
+from hyperd.resources.schema.kind import Object
+from hyperd.runtime.controller import Result
+from hyperd.runtime.status import RACE, RACE_DELAY_SECONDS, make_sure, remove_finalizer, update_status
+
+_SHUTDOWN_AGAIN_SECONDS = 10.0
+
+
+class Ends:
+    """Stops machines, and removes them."""
+
+    def __init__(self, context: Context, instances: Instances) -> None:
+        self._context = context
+        self._instances = instances
+
+    async def stop(
+        self,
+        before: Object,
+        machine: Object,
+        domain: DomainInfo,
+        found: Dependencies,
+        *,
+        force: bool,
+        by: ActiveOperation | None,
+    ) -> Result:
+        """One step of a stop, which policy or the operation ``by`` asks for."""
+        observed = await self._instances.keep(machine, domain, found)
+        status.set_phase(machine, "Stopping")
+        status.show_instance(machine, observed)
+        status.time_phase(machine)
+        stored = await update_status(self._context.store, VIRTUAL_MACHINE, before, machine)
+        await self._make_sure(stored, by)
+        return await self._end_domain(stored, domain, force=force)
+
+    async def delete(self, before: Object, machine: Object, domain: DomainInfo | None) -> Result | None:
+        """One step of a deletion; None when nothing of the machine is left."""
+        meta = before["metadata"]
+        if status.set_phase(machine, "Terminating"):
+            before = await update_status(self._context.store, VIRTUAL_MACHINE, before, machine)
+        await self._make_sure(before, None)
+        if domain is not None and domain.active:
+            status.time_phase(machine)
+            before = await update_status(self._context.store, VIRTUAL_MACHINE, before, machine)
+            return await self._end_domain(before, domain, force=False)
+        await self._instances.detach(before)
+        await self._instances.remove(meta["uid"], defined=domain is not None)
+        await remove_finalizer(self._context.store, VIRTUAL_MACHINE, before)
+        return None
+
+    async def _make_sure(self, machine: Object, by: ActiveOperation | None) -> None:
+        """A guest ends by what the store says now, not by a copy that lags. Raises TemporaryError."""
+        await make_sure(self._context.store, VIRTUAL_MACHINE, machine)
+        if by is None:
+            return
+        namespace = machine["metadata"]["namespace"]
+        operation = await self._context.store.find(VIRTUAL_MACHINE_OPERATION, namespace, by.name)
+        in_progress = ((operation or {}).get("status") or {}).get("phase") == "InProgress"
+        if operation is None or operation["metadata"]["uid"] != by.uid or not in_progress:
+            message = f"Operation {namespace}/{by.name} is no longer in progress; looking again."
+            raise TemporaryError(message, key=RACE, delay=RACE_DELAY_SECONDS)
+
+    async def _end_domain(self, machine: Object, domain: DomainInfo, *, force: bool) -> Result:
+        """Ask the guest until its grace is over, counted from the phase's begin, then end it."""
+        left = machine["spec"].get("terminationGracePeriodSeconds", 60) - status.in_phase(machine)
+        if force or left <= 0 or domain.state is DomainState.PAUSED:
+            await self._context.hypervisor.destroy(domain.uid)
+            reached(CrashPoint.VM_AFTER_DESTROY)
+            return Result(0.05)
+        try:
+            await self._context.hypervisor.shutdown(domain.uid)
+        except ServiceUnavailable as err:
+            # A guest that hangs has its grace, and no more, though each call takes long to fail.
+            raise TemporaryError(err.message, delay=min(left + 0.1, _SHUTDOWN_AGAIN_SECONDS)) from err
+        return Result(min(left + 0.1, _SHUTDOWN_AGAIN_SECONDS))

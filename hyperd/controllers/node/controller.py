@@ -1,0 +1,215 @@
+"""The Node object of this machine: what it has, and whether libvirt answers.
+
+In a cluster the Node is the kubelet's: hyperd adds its own labels to it and nothing else, unless a setting says
+that there is no kubelet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from typing import Any, ClassVar
+
+from hyperd import __version__, clock
+from hyperd.controllers.context import Context
+from hyperd.controllers.node import pressure
+from hyperd.errors import AlreadyExists, HyperdError, NotFound
+from hyperd.hypervisor.facts.host import HostFacts
+from hyperd.resources.all import NODE
+from hyperd.resources.schema.kind import Object
+from hyperd.resources.values import names
+from hyperd.resources.values.conditions import find_condition, is_true
+from hyperd.resources.values.meta import now_rfc3339
+from hyperd.runtime.controller import Controller, Key, Result
+from hyperd.runtime.recorder import EventLevel
+from hyperd.runtime.status import update_status
+from hyperd.store.interface import PatchType
+
+HEARTBEAT_SECONDS = 300.0
+LOOK_SECONDS = 10.0
+"""How often to look for shortages, and for libvirt while it is away."""
+MAX_MACHINES = 1000
+_CPU_PREFIXES = (names.CPU_MODEL_LABEL_PREFIX, names.CPU_FEATURE_LABEL_PREFIX)
+_GO_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+class NodeController(Controller):
+    """Keeps the Node current; a change of libvirt's connection queues it at once."""
+
+    name = "node"
+    kind = NODE
+    workers = 1
+    writes: ClassVar = {NODE: ("patch",)}
+
+    def __init__(self, context: Context) -> None:
+        super().__init__()
+        self._context = context
+        settings = context.settings
+        self._registers = settings.home == "embedded" or settings.kubernetes.register_node
+        self._beats = clock.Seen()
+        """How long ago each condition's heartbeat moved."""
+        context.informer(NODE)
+        context.hypervisor.on_connection(lambda _: self.enqueue(self.key))
+        # No object may be there yet to begin with.
+        self.enqueue(self.key)
+
+    @property
+    def key(self) -> Key:
+        """This node's."""
+        return Key("", self._context.node_name)
+
+    async def reconcile(self, key: Key) -> Result | None:
+        if key != self.key:
+            return None
+        node = await self._ensure()
+        if node is None:
+            return Result(HEARTBEAT_SECONDS)  # once the kubelet makes it, its event comes here
+        facts = await self._facts()
+        if facts is not None:
+            node = await self._label(node, facts)
+        if not self._registers:
+            return None
+        after = copy.deepcopy(node)
+        status = after.setdefault("status", {})
+        if facts is not None:
+            status.update(_described(facts, self._context))
+        self._ready(after)
+        told = await self._pressures(after)
+        await update_status(self._context.store, NODE, node, after)
+        for level, reason, message in told:
+            self._context.events.event(after, level, reason, message)
+        return Result(LOOK_SECONDS)
+
+    async def _facts(self) -> HostFacts | None:
+        try:
+            return await self._context.hypervisor.facts()
+        except HyperdError:
+            return None
+
+    async def _ensure(self) -> Object | None:
+        try:
+            found: Object | None = (await self._context.store.get(NODE, "", self.key.name)).object()
+            return found
+        except NotFound:
+            if not self._registers:
+                return None
+        body: Object = {
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {
+                "name": self.key.name,
+                "labels": {"kubernetes.io/hostname": self.key.name, "kubernetes.io/os": "linux"},
+            },
+            "spec": {},
+        }
+        try:
+            item = await self._context.store.create(NODE, "", body)
+        except AlreadyExists:
+            item = await self._context.store.get(NODE, "", self.key.name)
+        made: Object = item.object()
+        return made
+
+    async def _label(self, node: Object, facts: HostFacts) -> Object:
+        wanted: dict[str, str | None] = {names.KVM_ENABLED_LABEL: "true" if facts.kvm_usable else None}
+        if self._registers:
+            wanted["kubernetes.io/arch"] = _GO_ARCHITECTURES.get(facts.architecture, facts.architecture)
+        wanted.update(_processors(facts))
+        have = node["metadata"].get("labels") or {}
+        stale = [k for k in have if k.startswith(_CPU_PREFIXES) and k not in wanted]
+        wanted.update(dict.fromkeys(stale))
+        changed = {k: v for k, v in wanted.items() if have.get(k) != v}
+        if not changed:
+            return node
+        patch = {"metadata": {"labels": changed}}
+        item = await self._context.store.patch(NODE, "", self.key.name, PatchType.MERGE, patch)
+        found: Object = item.object()
+        return found
+
+    def _ready(self, node: Object) -> None:
+        hypervisor = self._context.hypervisor
+        if hypervisor.connected:
+            ready = ("True", "KubeletReady", "libvirt answers")
+        else:
+            ready = (
+                "False",
+                "KubeletNotReady",
+                f"libvirt does not answer: {hypervisor.last_error or 'connecting'}",
+            )
+        self._set(node, "Ready", *ready)
+
+    async def _pressures(self, node: Object) -> list[tuple[EventLevel, str, str]]:
+        """Set what is short; the events that tell of what changed."""
+        before = {type_: is_true(node, type_) for type_ in pressure.TYPES}
+        told: list[tuple[EventLevel, str, str]] = []
+        for found in await asyncio.to_thread(pressure.look, self._context.settings, before):
+            self._set(node, found.type, found.status, found.reason, found.message)
+            if bool(found.shortage) != before[found.type]:
+                reason = found.reason.replace("Kubelet", "Node", 1)
+                told.append(("Warning" if found.shortage else "Normal", reason, found.message))
+        return told
+
+    def _set(self, node: Object, type_: str, status: str, reason: str, message: str) -> None:
+        """A NodeCondition: like a metav1.Condition, with a heartbeat and without observedGeneration.
+
+        The heartbeat moves only when it is due: each move is a write that wakes this controller again.
+        """
+        old = find_condition(node, type_)
+        now = now_rfc3339()
+        new = {"type": type_, "status": status, "reason": reason, "message": message}
+        if old is None:
+            conditions = node["status"].setdefault("conditions", [])
+            conditions.append({**new, "lastHeartbeatTime": now, "lastTransitionTime": now})
+            return
+        same = all(old.get(key) == value for key, value in new.items())
+        if same and self._beats.age(type_, old["lastHeartbeatTime"], hint=HEARTBEAT_SECONDS) < HEARTBEAT_SECONDS:
+            return
+        moved = now if old["status"] != status else old["lastTransitionTime"]
+        self._beats.forget(type_)
+        old.update(new, lastHeartbeatTime=now, lastTransitionTime=moved)
+        self._beats.age(type_, now)
+
+
+def _processors(facts: HostFacts) -> dict[str, str]:
+    """Labels of the models and features that guests may have.
+
+    A node that emulates has a stand-in for the others that exist, too; a name that nothing has is a mistake.
+    """
+    given = {names.CPU_MODEL_LABEL_PREFIX: facts.cpu_models, names.CPU_FEATURE_LABEL_PREFIX: facts.features}
+    told = {prefix + name: "true" for prefix, found in given.items() for name in found}
+    if facts.kvm_usable:
+        return told
+    known = {
+        names.CPU_MODEL_LABEL_PREFIX: facts.known_models,
+        names.CPU_FEATURE_LABEL_PREFIX: facts.known_features,
+    }
+    return {prefix + name: names.CPU_STAND_IN for prefix, found in known.items() for name in found} | told
+
+
+def _described(facts: HostFacts, context: Context) -> dict[str, Any]:
+    reserved = context.settings.hypervisor.reserved_memory_bytes
+    capacity = {
+        "cpu": str(facts.cpus),
+        "memory": f"{facts.memory_bytes >> 10}Ki",
+        "pods": str(MAX_MACHINES),
+    }
+    allocatable = {**capacity, "memory": f"{max(0, facts.memory_bytes - reserved) >> 10}Ki"}
+    return {
+        "capacity": capacity,
+        "allocatable": allocatable,
+        "addresses": [
+            {"type": "InternalIP", "address": context.settings.api.host},
+            {"type": "Hostname", "address": facts.hostname},
+        ],
+        "nodeInfo": {
+            "architecture": _GO_ARCHITECTURES.get(facts.architecture, facts.architecture),
+            "bootID": facts.boot_id,
+            "machineID": facts.machine_id,
+            "systemUUID": facts.machine_id,
+            "kernelVersion": facts.kernel,
+            "osImage": facts.os_image or "Linux",
+            "operatingSystem": "linux",
+            "containerRuntimeVersion": f"libvirt://{facts.libvirt_version}",
+            "kubeletVersion": f"hyperd-{__version__}",
+            "kubeProxyVersion": "",
+        },
+    }

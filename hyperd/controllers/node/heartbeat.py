@@ -1,0 +1,110 @@
+"""Which nodes a hyperd serves: each daemon keeps a Lease for its node, the leader reads them.
+
+It is no lock. Nothing is taken from a node whose lease expired; only nothing new is bound to it. Whether a lease
+is renewed is seen from its changes, by the reader's own clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from hyperd import clock
+from hyperd.controllers.context import Context
+from hyperd.errors import AlreadyExists, HyperdError
+from hyperd.resources.core.kinds import LEASE
+from hyperd.resources.schema.kind import Object
+from hyperd.resources.values import meta
+from hyperd.resources.values.meta import labels, now_micro, parse_time
+from hyperd.resources.values.names import LEASE_WORD_ANNOTATION, NODE_LEASE_LABEL, SYSTEM_NAMESPACE
+from hyperd.store.interface import PatchType, Requirement, Selector, Store
+
+_log = logging.getLogger(__name__)
+
+RENEW_SECONDS = 10.0
+DURATION_SECONDS = 40
+
+
+def lease_name(node_name: str) -> str:
+    """The name of a node's lease."""
+    return f"node-{node_name}"
+
+
+class Heartbeat:
+    """Keeps this node's lease while libvirt answers here."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._wake = asyncio.Event()
+        context.hypervisor.on_connection(lambda _: self._wake.set())
+
+    async def run(self) -> None:
+        """Renew until cancelled."""
+        said = ""
+        while True:
+            self._wake.clear()
+            if self._context.hypervisor.connected:
+                try:
+                    await self._renew()
+                    said = ""
+                except HyperdError as err:
+                    if said != err.message:
+                        said = err.message
+                        _log.warning("The lease of this node cannot be renewed: %s", err.message)
+            try:
+                await asyncio.wait_for(self._wake.wait(), RENEW_SECONDS)
+            except TimeoutError:
+                continue
+
+    async def _renew(self) -> None:
+        store, namespace = self._context.store, SYSTEM_NAMESPACE
+        name = lease_name(self._context.node_name)
+        found = await store.find(LEASE, namespace, name)
+        there = meta.annotations(found or {}).get(LEASE_WORD_ANNOTATION, "")
+        words = {LEASE_WORD_ANNOTATION: await self._context.witness.renew(there)}
+        spec: Object = {
+            "holderIdentity": self._context.node_name,
+            "leaseDurationSeconds": DURATION_SECONDS,
+            "renewTime": now_micro(),
+        }
+        body: Object = {
+            "apiVersion": LEASE.api_version,
+            "kind": LEASE.kind,
+            "metadata": {
+                "name": name,
+                "namespace": namespace,
+                "labels": {NODE_LEASE_LABEL: self._context.node_name},
+                "annotations": words,
+            },
+            "spec": spec,
+        }
+        try:
+            await store.create(LEASE, namespace, body)
+        except AlreadyExists:
+            patch = {"metadata": {"annotations": words}, "spec": spec}
+            await store.patch(LEASE, namespace, name, PatchType.MERGE, patch)
+
+
+async def served_nodes(store: Store, seen: clock.Seen) -> frozenset[str]:
+    """The nodes whose hyperd was heard of within the duration of its lease; ``seen`` keeps what was seen before.
+
+    A lease that was renewed since the last look, not long ago, is heard of, whatever its node's clock says. Where
+    there was no such look its stamp has to do.
+    """
+    selector = Selector(labels=(Requirement(NODE_LEASE_LABEL, "exists"),))
+    listing = await store.list(LEASE, SYSTEM_NAMESPACE, selector=selector)
+    return frozenset(
+        labels(lease)[NODE_LEASE_LABEL]
+        for lease in (item.object() for item in listing.items)
+        if _is_fresh(lease, seen)
+    )
+
+
+def _is_fresh(lease: Object, seen: clock.Seen) -> bool:
+    spec, uid = lease.get("spec") or {}, lease["metadata"]["uid"]
+    renewed, duration = str(spec.get("renewTime") or ""), spec.get("leaseDurationSeconds") or DURATION_SECONDS
+    try:
+        stamped = abs((clock.now() - parse_time(renewed)).total_seconds())
+    except ValueError:
+        return False
+    return seen.age(uid, renewed, hint=stamped, within=duration) < duration

@@ -1,0 +1,266 @@
+"""VirtualMachineOperation: Start, Stop and Restart, once each.
+
+The operation says what is wanted; the machine's controller does it when it sees the operation InProgress. The
+operation completes by what is then true of the machine, so a crash between the two loses nothing.
+
+Which of a machine's operations counts follows from what takes over from what, never from a clock: whoever takes
+over from an operation was created after it, or at once with it. So an operation waits until those that it would
+take over from were accepted or refused; it takes over from one in progress whatever phase the machine is passing
+through; and it ends only after those are Superseded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import ClassVar
+from weakref import WeakValueDictionary
+
+from hyperd import clock
+from hyperd.controllers.context import Context
+from hyperd.controllers.machine import applied
+from hyperd.controllers.machine.operations import (
+    FINISHED,
+    POWER_TYPES,
+    index_operations,
+    is_going,
+    machine_of,
+    of_machine,
+    phase_of,
+    since_end,
+)
+from hyperd.controllers.unbuilt import name_unbuilt_fields
+from hyperd.crashpoints import CrashPoint, reached
+from hyperd.resources.all import VIRTUAL_MACHINE, VIRTUAL_MACHINE_OPERATION
+from hyperd.resources.kinds.virtual_machine_operation import supersedes
+from hyperd.resources.schema.kind import Kind, Object
+from hyperd.resources.values.conditions import set_condition
+from hyperd.runtime.controller import Controller, Key, Mapper, Result
+from hyperd.runtime.recorder import EventLevel
+from hyperd.runtime.status import remove_finalizer, update_status
+from hyperd.store.interface import EventType, Item, Preconditions
+
+_BUSY_SECONDS = 0.05
+
+_POLICIES = {
+    "Start": ("Manual", "AlwaysOnUnlessStoppedManually"),
+    "Stop": ("Manual", "AlwaysOnUnlessStoppedManually"),
+    "Restart": ("Manual", "AlwaysOnUnlessStoppedManually", "AlwaysOn"),
+}
+_PHASES = {
+    "Start": ("Stopped", "Stopping"),
+    "Stop": ("Running", "Degraded", "Starting", "Pause", "Pending"),
+    "Restart": ("Running", "Degraded", "Starting", "Pause"),
+}
+
+
+class OperationController(Controller):
+    """Accepts operations, judges their end, forgets old ones."""
+
+    name = "virtualmachineoperation"
+    kind = VIRTUAL_MACHINE_OPERATION
+    writes: ClassVar = {VIRTUAL_MACHINE_OPERATION: ("delete",)}
+
+    def __init__(self, context: Context, *, busy: Callable[[Key], bool] = lambda _: False) -> None:
+        """``busy`` is whether a step of that machine is being taken, which may know of no newer operation."""
+        super().__init__()
+        self._busy = busy
+        self._turns: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
+        """One operation of a machine is accepted at a time."""
+        self._accepted: dict[str, Object] = {}
+        """What was accepted, by uid, until the informer shows it."""
+        self._context = context
+        self._operations = context.informer(VIRTUAL_MACHINE_OPERATION)
+        self._machines = context.informer(VIRTUAL_MACHINE)
+        index_operations(self._operations)
+
+    def watches(self) -> Mapping[Kind, Mapper]:
+        return {VIRTUAL_MACHINE: self._of_machine}
+
+    def _of_machine(self, item: Item) -> Iterable[Key]:
+        return [_key(op) for op in of_machine(self._operations, item.namespace, item.name)]
+
+    def on_own(self, type_: EventType, old: Item | None, new: Item | None) -> None:
+        """What becomes of an operation concerns the machine's others."""
+        super().on_own(type_, old, new)
+        if old is not None and (new is None or not _is_new(new.object())):
+            self._accepted.pop(old.uid, None)
+        for item in (old, new):
+            for machine in () if item is None else machine_of(item):
+                for op in of_machine(self._operations, machine.namespace, machine.name):
+                    if phase_of(op) not in FINISHED:
+                        self.enqueue(_key(op))
+
+    async def reconcile(self, key: Key) -> Result | None:
+        before = self._operations.get(*key)
+        if before is None:
+            return None
+        name = before["spec"]["virtualMachineName"]
+        machine = self._machines.get(key.namespace, name)
+        if machine is None:
+            # What is not shown here may be newer, or not shown by mistake.
+            machine = await self._context.store.find(VIRTUAL_MACHINE, key.namespace, name)
+        if not self._context.duty.operates(machine):
+            return None
+        phase = phase_of(before)
+        if before["metadata"].get("deletionTimestamp"):
+            await remove_finalizer(self._context.store, self.kind, before)
+            return None
+        if phase in FINISHED:
+            return await self._retire(before)
+        after = copy.deepcopy(before)
+        after.setdefault("status", {})["observedGeneration"] = before["metadata"]["generation"]
+        name_unbuilt_fields(self.kind, after)
+        if phase == "InProgress":
+            again = await self._judge(after, machine)
+            stored = await self._write(before, after)
+        else:
+            again = None
+            turn = self._turns.setdefault(Key(key.namespace, before["spec"]["virtualMachineName"]), asyncio.Lock())
+            async with turn:
+                others = self._others(before)
+                if any(_is_new(op) and supersedes(before["spec"], op["spec"]) for op in others):
+                    return None
+                self._accept(after, machine, [op for op in others if is_going(op)])
+                stored = await self._write(before, after)
+                shown = self._operations.get(*key)
+                if shown is not None and _is_new(shown):
+                    self._accepted[shown["metadata"]["uid"]] = stored
+            if phase_of(after) == "InProgress":
+                reached(CrashPoint.OPERATION_AFTER_SIGNAL)
+        if phase_of(after) in FINISHED:
+            await remove_finalizer(self._context.store, self.kind, stored)
+        return again
+
+    async def _write(self, before: Object, after: Object) -> Object:
+        if phase_of(after) in FINISHED:
+            after["status"]["retentionTimer"] = clock.timer()
+        return await update_status(self._context.store, self.kind, before, after)
+
+    def _others(self, op: Object) -> list[Object]:
+        """The machine's other power operations; what was accepted a moment ago counts."""
+        meta, others = op["metadata"], []
+        for other in of_machine(self._operations, meta["namespace"], op["spec"]["virtualMachineName"]):
+            uid = other["metadata"]["uid"]
+            if not _is_new(other):
+                self._accepted.pop(uid, None)
+            if uid != meta["uid"] and other["spec"]["type"] in POWER_TYPES:
+                others.append(self._accepted.get(uid, other))
+        return others
+
+    def _accept(self, op: Object, machine: Object | None, going: Sequence[Object]) -> None:
+        """Into progress, or Failed at once: nothing waits. ``going`` are the machine's others in progress."""
+        type_ = op["spec"]["type"]
+        name = op["spec"]["virtualMachineName"]
+        if machine is None:
+            self._fail(op, "VirtualMachineNotFound", f'VirtualMachine "{name}" does not exist.')
+            return
+        if type_ not in POWER_TYPES:
+            message = f"Operation {type_} is not built yet in this version."
+            self._fail(op, "OperationFailed", message)
+            return
+        policy = machine["spec"].get("runPolicy", "")
+        if policy not in _POLICIES[type_]:
+            message = f"{type_} does not apply to a virtual machine with runPolicy {policy}."
+            self._fail(op, "NotApplicableForVirtualMachineRunPolicy", message)
+            return
+        # Admission refuses an operation beside a rival, unless both were on their way at once.
+        rivals = [other["metadata"]["name"] for other in going if not supersedes(op["spec"], other["spec"])]
+        if rivals:
+            message = f'Previously created operation "{rivals[0]}" should finish first.'
+            self._fail(op, "NotReadyToBeExecuted", message)
+            return
+        phase = (machine.get("status") or {}).get("phase") or "Pending"
+        phases: Sequence[str] = _PHASES[type_]
+        if op["spec"].get("force") and type_ != "Start":
+            phases = (*phases, "Stopping")
+        # Another in progress is about to change the phase, and this takes over from it, wherever it has got to.
+        if not going and phase not in phases:
+            message = f"{type_} does not apply to a virtual machine in phase {phase}."
+            self._fail(op, "NotApplicableForVirtualMachinePhase", message)
+            return
+        op["status"]["phase"] = "InProgress"
+        set_condition(op, "Completed", False, reason=f"{type_}InProgress")
+        set_condition(op, "SignalSent", True, reason="SignalSentSuccess")
+        self._event(op, "Normal", "VirtualMachineOperationStarted", f"{type_} of {name} began.")
+
+    async def _judge(self, op: Object, machine: Object | None) -> Result | None:
+        """Whether what the operation wants is true by now; when to look again where nothing would tell."""
+        type_ = op["spec"]["type"]
+        name = op["spec"]["virtualMachineName"]
+        if machine is None or machine["metadata"].get("deletionTimestamp"):
+            self._fail(op, "VirtualMachineNotFound", f'VirtualMachine "{name}" was deleted meanwhile.')
+            return None
+        uid = op["metadata"]["uid"]
+        all_ = of_machine(self._operations, op["metadata"]["namespace"], name)
+        going = [other for other in all_ if is_going(other) and other["metadata"]["uid"] != uid]
+        if any(supersedes(other["spec"], op["spec"]) for other in going):
+            op["status"]["phase"] = "Superseded"
+            set_condition(op, "Completed", True, reason="Superseded", message="A later operation took over.")
+            return None
+        if any(supersedes(op["spec"], other["spec"]) for other in going):
+            return None
+        phase = (machine.get("status") or {}).get("phase")
+        if phase != ("Stopped" if type_ == "Stop" else "Running"):
+            return None
+        if type_ == "Stop" and self._busy(Key(op["metadata"]["namespace"], name)):
+            # A start that began before may be about to end.
+            return Result(_BUSY_SECONDS)
+        if await self._is_so(op, machine):
+            op["status"]["phase"] = "Completed"
+            set_condition(op, "Completed", True, reason="OperationCompleted")
+            self._event(op, "Normal", "VirtualMachineOperationSucceeded", f"{type_} of {name} is done.")
+        return None
+
+    async def _is_so(self, op: Object, machine: Object) -> bool:
+        """Whether the host says the same as the machine's phase, which may be of a moment ago."""
+        info = await self._context.hypervisor.info(machine["metadata"]["uid"])
+        type_ = op["spec"]["type"]
+        if type_ == "Stop":
+            return info is None or not info.active
+        if info is None or not info.active:
+            return False
+        return type_ != "Restart" or applied.decode(info.applied).operation == str(op["metadata"]["uid"])
+
+    def _fail(self, op: Object, reason: str, message: str) -> None:
+        op["status"]["phase"] = "Failed"
+        set_condition(op, "Completed", False, reason=reason, message=message)
+        self._event(op, "Warning", "VirtualMachineOperationFailed", message)
+
+    async def _retire(self, op: Object) -> Result | None:
+        """Remove a finished operation once it is old, or when ten newer ones are finished."""
+        stored = await remove_finalizer(self._context.store, self.kind, op)
+        if stored is None:
+            return None
+        limits = self._context.settings.operations
+        retention, namespace, name = limits.retention_seconds, op["metadata"]["namespace"], op["metadata"]["name"]
+        finished = [
+            other
+            for other in of_machine(self._operations, namespace, op["spec"]["virtualMachineName"])
+            if phase_of(other) in FINISHED
+        ]
+        newest = sorted(finished, key=since_end)[: limits.keep_per_vm]
+        since = since_end(op)
+        if since < retention and any(other["metadata"]["name"] == name for other in newest):
+            timer = op["status"].get("retentionTimer") or {}
+            if clock.due_to_note(timer, retention):
+                noted = {**stored, "status": {**stored["status"], "retentionTimer": clock.timer(since)}}
+                await update_status(self._context.store, self.kind, stored, noted)
+            return Result(clock.next_look(retention - since, retention))
+        await self._context.store.delete(
+            self.kind, namespace, name, preconditions=Preconditions(uid=op["metadata"]["uid"])
+        )
+        return None
+
+    def _event(self, op: Object, level: EventLevel, reason: str, message: str) -> None:
+        self._context.events.event(op, level, reason, message)
+
+
+def _is_new(op: Object) -> bool:
+    """Neither accepted nor refused yet."""
+    return phase_of(op) in ("", "Pending") and not op["metadata"].get("deletionTimestamp")
+
+
+def _key(op: Object) -> Key:
+    return Key(op["metadata"]["namespace"], op["metadata"]["name"])

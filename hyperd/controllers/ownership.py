@@ -1,0 +1,83 @@
+"""What of the work is this daemon's: cluster-wide work of one leader, machines and disks of their node.
+
+Controllers ask here and cannot tell which home they run on. A machine is bound by ``status.nodeName``, a disk by
+the annotation that Kubernetes itself puts on claims; both are written once, compare-and-set, by the leader, and
+taken back by nobody: only who can prove that a node is dead may do that, and hyperd cannot yet.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from hyperd.resources.schema.kind import AnyObject
+from hyperd.resources.values import names
+from hyperd.resources.values.meta import annotations
+
+
+class Duty(Protocol):
+    """Asked before each piece of work; the answers may change at any time."""
+
+    binds: bool
+    """Whether objects are bound to nodes; the one node of an embedded home needs no binding."""
+
+    def leads(self) -> bool:
+        """Whether cluster-wide work is this daemon's."""
+
+    def runs(self, machine: AnyObject) -> bool:
+        """Whether the machine is this node's to run."""
+
+    def keeps(self, disk: AnyObject) -> bool:
+        """Whether the disk's volume is this node's to keep."""
+
+    def operates(self, machine: AnyObject | None) -> bool:
+        """Whether operations on the machine are this daemon's: its node's, or the leader's while it has none."""
+
+
+class Sole:
+    """One daemon, one node: everything."""
+
+    binds = False
+
+    def leads(self) -> bool:
+        return True
+
+    def runs(self, _: AnyObject) -> bool:
+        return True
+
+    def keeps(self, _: AnyObject) -> bool:
+        return True
+
+    def operates(self, _: AnyObject | None) -> bool:
+        return True
+
+
+class Shared:
+    """One daemon of several, on the node ``node_name``."""
+
+    binds = True
+
+    def __init__(self, node_name: str, leads: Callable[[], bool]) -> None:
+        self._node_name = node_name
+        self._leads = leads
+
+    def leads(self) -> bool:
+        return self._leads()
+
+    def runs(self, machine: AnyObject) -> bool:
+        return machine_node(machine) == self._node_name
+
+    def keeps(self, disk: AnyObject) -> bool:
+        return disk_node(disk) == self._node_name
+
+    def operates(self, machine: AnyObject | None) -> bool:
+        node = "" if machine is None else machine_node(machine)
+        return node == self._node_name if node else self._leads()
+
+
+def machine_node(machine: AnyObject) -> str:
+    """The node that the machine is bound to; empty when it is not yet."""
+    return str((machine.get("status") or {}).get("nodeName") or "")
+
+
+def disk_node(disk: AnyObject) -> str:
+    """The node that keeps the disk; empty when none does yet."""
+    return annotations(disk).get(names.SELECTED_NODE_ANNOTATION, "")

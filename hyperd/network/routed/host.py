@@ -1,0 +1,108 @@
+"""The host's side of VM networks: one routed tap a VM, its gateway address, its host route.
+
+Taps are found again by ``ifalias`` (``hyperd:<instance>:<uid>``), routes by the tap they leave through. All
+methods are idempotent; the kernel is the only memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv4Network
+from typing import Concatenate, ParamSpec, TypeVar
+
+from hyperd.errors import TemporaryError
+from hyperd.network.routed import nat, ranges, rtnl, taps
+from hyperd.network.routed.rtnl import Netlink
+from hyperd.network.routed.taps import OwnedTap, Routing, TapSpec
+from hyperd.settings import NetworkSettings
+
+__all__ = ["HostNetwork", "OwnedTap", "TapSpec"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class HostNetwork:
+    """Taps, routes and rules of one instance.
+
+    Methods raise TemporaryError with a sentence that names the device, and PermanentError when a device of that
+    name is another's. Guests reach each other and the host; the way out is the administrator's routing, or NAT.
+    """
+
+    def __init__(self, settings: NetworkSettings, *, instance: str) -> None:
+        self._settings = settings
+        self._instance = instance
+        self._routing = Routing(
+            instance=instance,
+            table=settings.route_table,
+            protocol=settings.route_protocol,
+            mac=settings.gateway_mac.lower(),
+        )
+        self._making = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Make the rules and blackholes of the CIDRs, and NAT where it is asked for; remove stale ones."""
+        await _job("routing of the VM ranges", self._ensure_ranges)
+        if self._settings.nat:
+            await nat.ensure(self._instance, self._settings.virtual_machine_cidrs)
+        else:
+            await nat.remove(self._instance)
+
+    async def ensure_tap(self, spec: TapSpec) -> None:
+        """Make the tap, its gateway address and its host route as ``spec`` says; touch nothing that is right.
+
+        Mends the ranges' rules and blackholes too: called again and again, it keeps the whole path in order.
+        """
+        async with self._making:
+            await _job(f"network device {spec.name}", self._ensure_tap, spec)
+
+    async def remove_tap(self, name: str) -> None:
+        """Remove a tap of this instance with all that hangs on it. Nothing happens when there is none."""
+        await _job(f"network device {name}", taps.remove, name, self._instance)
+
+    async def inventory(self) -> list[OwnedTap]:
+        """All taps of this instance."""
+        return await _job("network devices", taps.inventory, self._instance)
+
+    async def routed(self) -> list[tuple[str, IPv4Address]]:
+        """(uid, address) of what this host routes to a tap of this instance."""
+        return await _job("routes to taps", taps.routed, self._instance, self._settings.route_table)
+
+    async def remove_all(self) -> None:
+        """Remove every trace of this instance: taps, routes, rules, NAT."""
+        for tap in await self.inventory():
+            await self.remove_tap(tap.name)
+        cidrs, table, protocol = self._where()
+        await _job("routing of the VM ranges", ranges.remove, cidrs, table=table, protocol=protocol)
+        await nat.remove(self._instance)
+
+    def _ensure_ranges(self, nl: Netlink) -> None:
+        cidrs, table, protocol = self._where()
+        ranges.remove_stale(nl, cidrs, table=table, protocol=protocol)
+        ranges.ensure(nl, cidrs, table=table, protocol=protocol)
+
+    def _ensure_tap(self, nl: Netlink, spec: TapSpec) -> None:
+        cidrs, table, protocol = self._where()
+        ranges.ensure(nl, cidrs, table=table, protocol=protocol)
+        taps.ensure(nl, spec, self._routing)
+
+    def _where(self) -> tuple[tuple[IPv4Network, ...], int, int]:
+        settings = self._settings
+        return settings.virtual_machine_cidrs, settings.route_table, settings.route_protocol
+
+
+async def _job(subject: str, work: Callable[Concatenate[Netlink, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Do ``work`` in a thread, with a socket of its own."""
+
+    def run() -> T:
+        with rtnl.opened() as nl:
+            return work(nl, *args, **kwargs)
+
+    try:
+        return await asyncio.to_thread(run)
+    except OSError as error:
+        raise TemporaryError(
+            f"The {subject} cannot be set up: {error.strerror or error}. The daemon tries again.",
+            key="NetworkNotReady",
+        ) from error

@@ -1,0 +1,271 @@
+"""Kinds that nobody writes and nothing stores: each object is made, when it is read, from one that is stored.
+
+On one machine claims and volumes are so: a disk's status names its claim, and clients of Kubernetes look for it.
+The resourceVersion is the disk's, so lists and watches are as consistent as its own.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final, NoReturn
+
+import orjson
+
+from hyperd.errors import MethodNotAllowed
+from hyperd.resources.core.storage_class import PROVISIONER
+from hyperd.resources.schema.kind import Kind, Object, Registry, V
+from hyperd.resources.values.names import GROUP, SYSTEM_NAMESPACE
+from hyperd.store.embedded.memory import not_found
+from hyperd.store.interface import EVERYTHING, EventType, Item, Listing, Selector, Store, Watch, WatchEvent
+from hyperd.store.paging import make_token, read_token
+from hyperd.store.records import Name, Stored
+from hyperd.store.selecting import check_selector, selects
+
+Derive = Callable[[Object], Object | None]
+"""From a stored object to the derived one without apiVersion and kind; None where there is none."""
+
+_LOST: Final = "PVCLost"
+
+
+class DerivedStore:
+    """``Store`` of one such kind; it is only read."""
+
+    def __init__(self, store: Store, source: Kind, kind: Kind, derive: Derive) -> None:
+        self._store = store
+        self._source = source
+        self._kind = kind
+        self._derive = derive
+        self._known: dict[str, tuple[str, Stored | None]] = {}
+        """uid of the source → its version, what was made of it."""
+
+    async def get(self, kind: Kind, namespace: str, name: str, *, subresource: str = "") -> Item:
+        for item in (await self._store.list(self._source, namespace or None)).items:
+            made = self._made(item)
+            if made is not None and made.name == name:
+                return made
+        raise not_found(self._kind, name)
+
+    async def find(self, kind: Kind[V], namespace: str, name: str) -> V | None:
+        found = (made for made in await self._all(namespace or None) if made.name == name)
+        return next((made.object() for made in found), None)
+
+    async def find_all(self, kind: Kind[V], namespace: str | None = None) -> Sequence[V]:
+        return [made.object() for made in await self._all(namespace)]
+
+    async def list(
+        self,
+        kind: Kind,
+        namespace: str | None = None,
+        *,
+        selector: Selector = EVERYTHING,
+        limit: int = 0,
+        continue_token: str = "",
+        resource_version: str = "",
+        match: str = "",
+    ) -> Listing:
+        """Pages are of their own moment; all name the first one's version, as those of stored kinds."""
+        check_selector(self._kind, selector)
+        first, after = read_token(continue_token) if continue_token else (0, ("", ""))
+        found = await self._store.list(self._source, namespace, resource_version=resource_version, match=match)
+        self._forget(found.items, namespace)
+        made = [one for one in map(self._made, found.items) if one is not None]
+        chosen = [one for one in made if selects(self._kind, selector, one) and _place(one) > after]
+        chosen.sort(key=_place)
+        version = str(first) if first > 0 else found.resource_version
+        if not limit or len(chosen) <= limit:
+            return Listing(chosen, version)
+        token = make_token(int(version), _place(chosen[limit - 1]))
+        return Listing(chosen[:limit], version, token, None if selector else len(chosen) - limit)
+
+    @asynccontextmanager
+    async def watch(
+        self,
+        kind: Kind,
+        namespace: str | None = None,
+        *,
+        selector: Selector = EVERYTHING,
+        resource_version: str = "",
+        bookmarks: bool = False,
+        send_initial: bool | None = None,
+        timeout: float | None = None,
+    ) -> AsyncIterator[Watch]:
+        check_selector(self._kind, selector)
+        watching = self._store.watch(
+            self._source,
+            namespace,
+            resource_version=resource_version,
+            bookmarks=bookmarks,
+            send_initial=send_initial,
+            timeout=timeout,
+        )
+        async with watching as watch:
+            yield self._events(watch, selector)
+
+    async def _events(self, watch: Watch, selector: Selector) -> AsyncIterator[WatchEvent]:
+        """What enters is ADDED; what was there before the watch began may be ADDED again, which clients take."""
+        shown: set[str] = set()
+        async for event in watch:
+            if event.type is EventType.BOOKMARK:
+                yield WatchEvent(
+                    event.type, self._bookmark(event.item), initial_events_end=event.initial_events_end
+                )
+                continue
+            made = self._made(event.item)
+            uid = event.item.uid
+            there = made is not None and selects(self._kind, selector, made)
+            if made is None:
+                continue
+            if event.type is EventType.DELETED or not there:
+                if uid in shown or (there and event.type is EventType.DELETED):
+                    yield WatchEvent(EventType.DELETED, made)
+                shown.discard(uid)
+                self._known.pop(uid, None)
+                continue
+            yield WatchEvent(EventType.MODIFIED if uid in shown else EventType.ADDED, made)
+            shown.add(uid)
+
+    def _bookmark(self, item: Item) -> Item:
+        body = {**item.object(), "kind": self._kind.kind, "apiVersion": self._kind.api_version}
+        raw = orjson.dumps(body)
+        return Item(raw, namespace="", name="", uid="", resource_version=item.resource_version)
+
+    async def _all(self, namespace: str | None) -> Sequence[Stored]:
+        found = await self._store.list(self._source, namespace)
+        return [made for made in map(self._made, found.items) if made is not None]
+
+    def _made(self, item: Item) -> Stored | None:
+        known = self._known.get(item.uid)
+        if known is not None and known[0] == item.resource_version:
+            return known[1]
+        made = self._derive(item.object())
+        encoded = None
+        if made is not None:
+            body = {"apiVersion": self._kind.api_version, "kind": self._kind.kind, **made}
+            encoded = Stored.encode(self._kind, body, int(item.resource_version))
+        self._known[item.uid] = (item.resource_version, encoded)
+        return encoded
+
+    def _forget(self, items: Sequence[Item], namespace: str | None) -> None:
+        """Drop what was made of objects that are gone, once there is much of it."""
+        if namespace is None and len(self._known) > 2 * len(items) + 64:
+            there = {item.uid for item in items}
+            self._known = {uid: known for uid, known in self._known.items() if uid in there}
+
+    def _refuse(self) -> NoReturn:
+        raise MethodNotAllowed(f"{self._kind.plural} are made from {self._source.plural} and cannot be written")
+
+    async def create(self, *_: Any, **__: Any) -> Item:
+        self._refuse()
+
+    async def update(self, *_: Any, **__: Any) -> Item:
+        self._refuse()
+
+    async def patch(self, *_: Any, **__: Any) -> Item:
+        self._refuse()
+
+    async def apply(self, *_: Any, **__: Any) -> tuple[Item, bool]:
+        self._refuse()
+
+    async def delete(self, *_: Any, **__: Any) -> tuple[Item, bool]:
+        self._refuse()
+
+
+def _place(item: Item) -> Name:
+    return (item.namespace, item.name)
+
+
+def derived_of(store: Store, kinds: Registry) -> Mapping[Kind, Store]:
+    """The stores of claims and volumes, where the registry has them and disks."""
+    source = kinds.by_resource(GROUP, "virtualdisks")
+    wanted = {"persistentvolumeclaims": _claim, "persistentvolumes": _volume}
+    found = {plural: kinds.by_resource("", plural) for plural in wanted}
+    return {
+        kind: DerivedStore(store, source, kind, wanted[plural])
+        for plural, kind in found.items()
+        if kind is not None and source is not None
+    }
+
+
+def _claim(disk: Object) -> Object | None:
+    """The PersistentVolumeClaim that the disk's status names."""
+    meta, status = disk["metadata"], disk.get("status") or {}
+    name = (status.get("target") or {}).get("persistentVolumeClaimName")
+    if not name:
+        return None
+    uid = _uid(meta["uid"], "claim")
+    size, lost = status.get("capacity"), status.get("phase") == _LOST
+    owner = {"apiVersion": disk["apiVersion"], "kind": disk["kind"], "name": meta["name"], "uid": meta["uid"]}
+    return {
+        "metadata": {
+            "name": name,
+            "namespace": meta["namespace"],
+            "uid": uid,
+            "creationTimestamp": meta["creationTimestamp"],
+            "ownerReferences": [{**owner, "controller": True, "blockOwnerDeletion": True}],
+            **_told(meta),
+        },
+        "spec": {
+            **_common(status),
+            "resources": {"requests": {"storage": size}} if size else {},
+            "volumeName": _volume_name(meta),
+        },
+        "status": {
+            "phase": "Lost" if lost else "Bound",
+            "accessModes": ["ReadWriteOnce"],
+            **({"capacity": {"storage": size}} if size else {}),
+        },
+    }
+
+
+def _volume(disk: Object) -> Object | None:
+    """The PersistentVolume behind that claim."""
+    claim, meta, status = _claim(disk), disk["metadata"], disk.get("status") or {}
+    if claim is None or status.get("phase") == _LOST or meta["namespace"] == SYSTEM_NAMESPACE:
+        # Of the system's namespace nothing shows where everybody looks.
+        return None
+    size = status.get("capacity")
+    return {
+        "metadata": {
+            "name": _volume_name(meta),
+            "uid": _uid(meta["uid"], "volume"),
+            "creationTimestamp": meta["creationTimestamp"],
+            "annotations": {"pv.kubernetes.io/provisioned-by": PROVISIONER},
+        },
+        "spec": {
+            **_common(status),
+            "capacity": {"storage": size} if size else {},
+            "persistentVolumeReclaimPolicy": "Delete",
+            "claimRef": {
+                "apiVersion": "v1",
+                "kind": "PersistentVolumeClaim",
+                "namespace": meta["namespace"],
+                "name": claim["metadata"]["name"],
+                "uid": claim["metadata"]["uid"],
+            },
+            "csi": {"driver": PROVISIONER, "volumeHandle": meta["uid"]},
+        },
+        "status": {"phase": "Bound"},
+    }
+
+
+def _common(status: Object) -> Object:
+    class_ = status.get("storageClassName")
+    return {
+        "accessModes": ["ReadWriteOnce"],
+        "volumeMode": "Filesystem",
+        **({"storageClassName": class_} if class_ else {}),
+    }
+
+
+def _told(meta: Object) -> Object:
+    return {name: meta[name] for name in ("labels", "deletionTimestamp") if name in meta}
+
+
+def _volume_name(meta: Object) -> str:
+    return f"pvc-{_uid(meta['uid'], 'claim')}"
+
+
+def _uid(of: str, what: str) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{GROUP}/{what}/{of}"))

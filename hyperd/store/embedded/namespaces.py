@@ -1,0 +1,67 @@
+"""The embedded home as Kubernetes' namespace controller: what may come into a namespace, and when that may go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hyperd.errors import Cause, Forbidden
+from hyperd.resources.schema.kind import Kind, Registry
+from hyperd.store.embedded import deletion
+from hyperd.store.embedded.ledger import Ledger
+from hyperd.store.embedded.memory import Memory, Place, not_found
+from hyperd.store.grammar import core_kinds
+
+
+class Namespaces:
+    """Without a kind for them, nothing is asked of them."""
+
+    def __init__(self, kinds: Registry, memory: Memory, ledger: Ledger) -> None:
+        self._kind = kinds.by_resource("", "namespaces")
+        self._memory = memory
+        self._ledger = ledger
+
+    def missing(self) -> Iterator[tuple[Kind, str]]:
+        """Namespaces that every home has, and that this one lacks yet."""
+        if self._kind is not None:
+            for name in core_kinds.FIRST_NAMESPACES:
+                if self._memory.get(self._kind, "", name) is None:
+                    yield self._kind, name
+
+    def require_open(self, kind: Kind, namespace: str, name: str) -> None:
+        """Raises NotFound and Forbidden where no object may be made in ``namespace``."""
+        if not kind.namespaced or self._kind is None:
+            return
+        home = self._memory.get(self._kind, "", namespace)
+        if home is None:
+            raise not_found(self._kind, namespace)
+        if home.deleting:
+            text = f"unable to create new content in namespace {namespace} because it is being terminated"
+            raise Forbidden(
+                f'{kind.qualified_resource} "{name}" is forbidden: {text}',
+                causes=[
+                    Cause(
+                        "metadata.namespace", f"namespace {namespace} is being terminated", "NamespaceTerminating"
+                    )
+                ],
+                kind=kind.plural,
+                group=kind.group,
+                name=name,
+            )
+
+    async def finalize(self, name: str) -> None:
+        """An empty namespace that is being deleted may go; other finalizers still hold it."""
+        kind = self._kind
+        if kind is None:
+            return
+        async with self._ledger.turn(Place(kind, "", name)):
+            old = self._memory.get(kind, "", name)
+            if old is None or not old.deleting:
+                return
+            obj = old.object()
+            if not core_kinds.holds(kind, obj):
+                return
+            obj["spec"] = {**obj["spec"], "finalizers": []}
+            if deletion.may_go(kind, obj):
+                await self._ledger.drop(kind, obj, old)
+            else:
+                await self._ledger.put(kind, obj, old)

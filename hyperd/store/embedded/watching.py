@@ -1,0 +1,285 @@
+"""Watches: what committed writes look like to those who follow them.
+
+The rules it keeps: an event is encoded once, however many watch; a watcher that does not keep up is cut off with
+Expired instead of growing; and no event between a watch's first and last is missing, whether it comes from
+memory, from the log in the file, or from before a restart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+
+import orjson
+
+from hyperd.errors import Expired, ServiceUnavailable
+from hyperd.resources.schema.kind import Kind
+from hyperd.store.embedded.engine import Engine
+from hyperd.store.embedded.memory import Memory
+from hyperd.store.interface import EventType, Item, Selector, WatchEvent
+from hyperd.store.paging import check_not_newer, parse_version
+from hyperd.store.records import Change, Stored, changes_of
+from hyperd.store.selecting import check_selector, seen_as, selects
+
+QUEUE_LIMIT = 4096
+"""Events that may wait for one watcher."""
+QUEUE_BYTES = 32 << 20
+"""Bytes of objects that may wait for one watcher, beyond the first of them."""
+
+BOOKMARK_SECONDS = 30.0
+RING_EVENTS = 512
+RING_BYTES = 2 << 20
+REPLAY_CHUNK = 500
+
+TOO_OLD = "too old resource version: {rv} ({floor})"
+
+
+class Hub:
+    """Takes committed changes and hands them to the watchers of their kind."""
+
+    def __init__(self, memory: Memory, *, queue_limit: int = QUEUE_LIMIT, queue_bytes: int = QUEUE_BYTES) -> None:
+        self._memory = memory
+        self.queue_limit = queue_limit
+        self.queue_bytes = queue_bytes
+        self._watchers: dict[Kind, set[Watcher]] = {}
+        self._ring: deque[Change] = deque()
+        self._ring_bytes = 0
+        self._ring_floor = 0
+        self._closed = False
+
+    def begin(self) -> None:
+        """Memory is loaded: what happens from now on is in the ring."""
+        self._ring_floor = self._memory.rv
+
+    def __len__(self) -> int:
+        """Open watches."""
+        return sum(len(watchers) for watchers in self._watchers.values())
+
+    def publish(self, changes: Sequence[Change]) -> None:
+        """Hand out what was just committed, in order."""
+        for change in changes:
+            self._remember(change)
+            watchers = self._watchers.get(change.kind)
+            if watchers:
+                events: dict[EventType, WatchEvent] = {}
+                for watcher in tuple(watchers):
+                    watcher.offer(change, events)
+
+    def recent(self, kind: Kind, after: int) -> list[Change] | None:
+        """The changes of ``kind`` behind ``after``, or None where memory does not reach back that far."""
+        if after < self._ring_floor:
+            return None
+        return [change for change in self._ring if change.kind == kind and change.rv > after]
+
+    def add(self, watcher: Watcher) -> None:
+        """Raises ServiceUnavailable once closed: nobody would end such a watch."""
+        if self._closed:
+            raise ServiceUnavailable("The store is closing.")
+        self._watchers.setdefault(watcher.kind, set()).add(watcher)
+
+    def discard(self, watcher: Watcher) -> None:
+        watchers = self._watchers.get(watcher.kind)
+        if watchers is not None:
+            watchers.discard(watcher)
+            if not watchers:
+                del self._watchers[watcher.kind]
+
+    def close(self) -> None:
+        """End all watches in good order."""
+        self._closed = True
+        for watchers in list(self._watchers.values()):
+            for watcher in tuple(watchers):
+                watcher.end()
+
+    def _remember(self, change: Change) -> None:
+        self._ring.append(change)
+        self._ring_bytes += len(change.item.raw)
+        while len(self._ring) > RING_EVENTS or self._ring_bytes > RING_BYTES:
+            oldest = self._ring.popleft()
+            self._ring_bytes -= len(oldest.item.raw)
+            self._ring_floor = oldest.rv
+
+
+class Watcher:
+    """One open watch. Its queue is bounded; first comes ``past``, then what is offered."""
+
+    def __init__(
+        self, hub: Hub, memory: Memory, kind: Kind, namespace: str | None, *, selector: Selector, bookmarks: bool
+    ) -> None:
+        self.kind = kind
+        self._hub = hub
+        self._memory = memory
+        self._namespace = namespace
+        self._selector = selector
+        self._bookmarks = bookmarks
+        self._queue: deque[WatchEvent] = deque()
+        self._waiting_bytes = 0
+        self._past: AsyncIterator[WatchEvent] | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._ended = False
+        self._overflowed = False
+        self._timers: list[asyncio.TimerHandle] = []
+
+    def start(self, past: AsyncIterator[WatchEvent], timeout: float | None) -> None:
+        """Begin with ``past``; end after ``timeout`` seconds."""
+        self._past = past
+        loop = asyncio.get_running_loop()
+        if self._bookmarks:
+            self._timers = [loop.call_later(BOOKMARK_SECONDS, self._tick)]
+        if timeout is not None:
+            self._timers.append(loop.call_later(timeout, self.end))
+
+    def close(self) -> None:
+        self._hub.discard(self)
+        for timer in self._timers:
+            timer.cancel()
+
+    def end(self) -> None:
+        """No more events after those that wait, and a bookmark where they were asked for."""
+        if self._bookmarks and not self._ended:
+            self._queue.append(bookmark(self.kind, self._memory.rv))
+        self._ended = True
+        self._hub.discard(self)
+        self._wake()
+
+    def offer(self, change: Change, events: dict[EventType, WatchEvent]) -> None:
+        """Queue ``change`` if it concerns this watch; ``events`` shares the encoded forms among watchers."""
+        type_ = self.sight(change)
+        if type_ is None:
+            return
+        if len(self._queue) >= self._hub.queue_limit or self._waiting_bytes >= self._hub.queue_bytes:
+            # Who lists anew has no use for what waits, and a reader that hangs would keep it in memory.
+            self._queue.clear()
+            self._overflowed = True
+            self._hub.discard(self)
+            self._wake()
+            return
+        event = events.get(type_)
+        if event is None:
+            event = events[type_] = WatchEvent(type_, change.item)
+        self._queue.append(event)
+        self._waiting_bytes += len(change.item.raw)
+        self._wake()
+
+    def sight(self, change: Change) -> EventType | None:
+        """What ``change`` is to this watch; None when it does not concern it."""
+        if self._namespace is not None and change.item.namespace != self._namespace:
+            return None
+        return seen_as(change, self._selector) if self._selector else change.type
+
+    def __aiter__(self) -> AsyncIterator[WatchEvent]:
+        return self
+
+    async def __anext__(self) -> WatchEvent:
+        if self._past is not None:
+            async for event in self._past:
+                return event
+            self._past = None
+        while not self._queue:
+            if self._overflowed:
+                raise Expired("too old resource version: the watcher fell behind; list and watch again")
+            if self._ended:
+                raise StopAsyncIteration
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        event = self._queue.popleft()
+        if event.type is not EventType.BOOKMARK:
+            self._waiting_bytes -= len(event.item.raw)
+        return event
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _tick(self) -> None:
+        if not self._queue and not self._ended:
+            self._queue.append(bookmark(self.kind, self._memory.rv))
+            self._wake()
+        self._timers[0] = asyncio.get_running_loop().call_later(BOOKMARK_SECONDS, self._tick)
+
+
+@asynccontextmanager
+async def open_watch(
+    hub: Hub,
+    memory: Memory,
+    engine: Engine,
+    kind: Kind,
+    namespace: str | None,
+    *,
+    selector: Selector,
+    resource_version: str,
+    bookmarks: bool,
+    send_initial: bool | None,
+    timeout: float | None,
+) -> AsyncIterator[Watcher]:
+    """A watch from ``resource_version`` on. Raises BadRequest and, for what the log no longer holds, Expired."""
+    check_selector(kind, selector)
+    since = parse_version(resource_version) if resource_version else 0
+    watcher = Watcher(hub, memory, kind, namespace, selector=selector, bookmarks=bookmarks)
+    # From this moment on nothing is missed; what lies before it is the past.
+    now = memory.rv
+    hub.add(watcher)
+    past = _initial(kind, [], None)
+    try:
+        if send_initial or (send_initial is None and since == 0):
+            check_not_newer(since, now)
+            items = memory.table(kind).walk(namespace)
+            chosen = [item for item in items if selects(kind, selector, item)] if selector else items
+            past = _initial(kind, chosen, now if send_initial else None)
+        elif since not in (0, now):
+            if since > now or not await engine.knows(since):
+                raise Expired(TOO_OLD.format(rv=since, floor=engine.floor))
+            past = _replay(hub, engine, watcher, since, now)
+        watcher.start(past, timeout)
+        yield watcher
+    finally:
+        watcher.close()
+        await past.aclose()
+
+
+def bookmark(kind: Kind, rv: int, *, initial_events_end: bool = False) -> WatchEvent:
+    """How far a watch has come, when nothing else says so."""
+    metadata: dict[str, object] = {"resourceVersion": str(rv), "creationTimestamp": None}
+    if initial_events_end:
+        metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
+    raw = orjson.dumps({"kind": kind.kind, "apiVersion": kind.api_version, "metadata": metadata})
+    item = Item(raw, namespace="", name="", uid="", resource_version=str(rv))
+    return WatchEvent(EventType.BOOKMARK, item, initial_events_end=initial_events_end)
+
+
+async def _initial(kind: Kind, items: Sequence[Stored], end_rv: int | None) -> AsyncGenerator[WatchEvent, None]:
+    for item in items:
+        yield WatchEvent(EventType.ADDED, item)
+    if end_rv is not None:
+        yield bookmark(kind, end_rv, initial_events_end=True)
+
+
+async def _replay(
+    hub: Hub, engine: Engine, watcher: Watcher, after: int, until: int
+) -> AsyncGenerator[WatchEvent, None]:
+    """What happened in (after, until], from memory where it reaches back far enough, else from the file."""
+    recent = hub.recent(watcher.kind, after)
+    if recent is not None:
+        for event in _seen(watcher, [change for change in recent if change.rv <= until]):
+            yield event
+        return
+    kind = watcher.kind
+    while True:
+        rows = await engine.replay(kind.group, kind.plural, after=after, until=until, limit=REPLAY_CHUNK)
+        if engine.floor > after:
+            # Pruned while this watcher was reading: there may be a hole in what was read.
+            raise Expired(TOO_OLD.format(rv=after, floor=engine.floor))
+        for event in _seen(watcher, changes_of(kind, rows)):
+            yield event
+        if len(rows) < REPLAY_CHUNK:
+            return
+        after = rows[-1][0]
+
+
+def _seen(watcher: Watcher, changes: Sequence[Change]) -> Iterator[WatchEvent]:
+    for change in changes:
+        type_ = watcher.sight(change)
+        if type_ is not None:
+            yield WatchEvent(type_, change.item)
