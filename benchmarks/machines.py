@@ -47,7 +47,7 @@ _TEST_DRIVER = {
 }
 
 
-class Starts:
+class Startup:
     """When an independent libvirt client saw which domain start."""
 
     def __init__(self, uri: str) -> None:
@@ -79,7 +79,7 @@ class Starts:
             libvirt.virEventRunDefaultImpl()
 
 
-def by_hyperd(daemon: Hyperd, starts: Starts, number: int) -> tuple[float, str]:
+def by_hyperd(daemon: Hyperd, starts: Startup, number: int) -> tuple[float, str]:
     """(ms from the POST to the start, the domain's XML) of one machine on a disk that is ready."""
     name = f"vm{number}"
     started = time.perf_counter()
@@ -93,7 +93,7 @@ def by_hyperd(daemon: Hyperd, starts: Starts, number: int) -> tuple[float, str]:
     return took * 1000, xml
 
 
-def by_libvirt(starts: Starts, xml: str, folder: Path) -> float:
+def by_libvirt(starts: Startup, xml: str, folder: Path) -> float:
     """Milliseconds of define and create of the same domain, with a disk, a console and a tap of its own."""
     uid, text = _twin(xml, folder)
     started = time.perf_counter()
@@ -145,7 +145,7 @@ def starting(node: Node, home: AbstractContextManager[Hyperd]) -> Start:
     folder.chmod(0o777)
     node.exec(["qemu-img", "create", "-q", "-f", "qcow2", folder / "disk", "64M"])
     (folder / "disk").chmod(0o666)
-    starts = Starts(node.uri)
+    starts = Startup(node.uri)
     with home as daemon:
         daemon.create(disk("blank", size="64Mi"))
         daemon.wait_phase("vd", "blank", "Ready")

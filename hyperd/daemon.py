@@ -66,14 +66,14 @@ class Daemon:
         self.node_name = settings.node
         self._processes = Offload()
         self._home = make_home(settings, self._processes)
-        self._manager = Manager(self._home.store, leads=self._home.duty.leads)
+        self._manager = Manager(self._home.store, leads=self._home.ownership.leads)
         self._server = None if settings.registry.url else EmbeddedRegistry(settings)
         self._context = self._wire()
         self._controllers = self._make_controllers()
         self._sweeper: Sweeper | None = None
         self._collection: Collection | None = None
         self._started = asyncio.Event()
-        here = self.node_name if self._home.duty.binds else ""
+        here = self.node_name if self._home.ownership.binds else ""
         self._sessions = Sessions(
             self._home.store,
             consoles=self._context.consoles,
@@ -108,7 +108,7 @@ class Daemon:
             store=self._home.store,
             store_id=lambda: self._home.instance_id,
             witness=Witness(conf.state_dir / "seen.json", lambda: self._home.instance_id),
-            duty=self._home.duty,
+            ownership=self._home.ownership,
             informer=self._manager.informer,
             events=EventRecorder(
                 self._home.store,
@@ -215,7 +215,7 @@ class Daemon:
             help="Changes committed since the start.",
         )
         yield Sample(
-            "hyperd_leader", float(self._home.duty.leads()), help="1 when cluster-wide work is done here."
+            "hyperd_leader", float(self._home.ownership.leads()), help="1 when cluster-wide work is done here."
         )
         yield Sample(
             "hyperd_libvirt_connected", float(self._context.hypervisor.connected), help="1 when libvirt answers."

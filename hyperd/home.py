@@ -24,7 +24,7 @@ from hyperd.backoff import backoff
 from hyperd.controllers.bootstrap import CLUSTER_NAMESPACE, bootstrap
 from hyperd.controllers.context import Context
 from hyperd.controllers.node.heartbeat import Heartbeat
-from hyperd.controllers.ownership import Duty, Shared, Sole
+from hyperd.controllers.ownership import NodeOwner, Ownership, SoleOwner
 from hyperd.controllers.placement.binding import binders
 from hyperd.errors import HyperdError, NotFound, PermanentError
 from hyperd.offload import Offload
@@ -63,7 +63,7 @@ class Home(Protocol):
     def store(self) -> Store: ...
 
     @property
-    def duty(self) -> Duty: ...
+    def ownership(self) -> Ownership: ...
 
     @property
     def authorizer(self) -> Authorizer:
@@ -110,7 +110,7 @@ class EmbeddedHome:
 
     def __init__(self, settings: Settings, processes: Offload | None = None) -> None:
         self._settings = settings
-        self.duty = Sole()
+        self.ownership = SoleOwner()
         self.authorizer = RoleAuthorizer(KINDS)
         admit = reviewer(settings, may=asking(self.authorizer))
         self.store = EmbeddedStore(
@@ -170,7 +170,7 @@ class KubernetesHome:
             identity=f"{settings.node}_{uuid.uuid4().hex[:12]}",
             seconds=conf.lease_seconds,
         )
-        self.duty = Shared(settings.node, self.leader.leads)
+        self.ownership = NodeOwner(settings.node, self.leader.leads)
         self.authorizer = RoleAuthorizer(KINDS)
         self._instance_id = ""
 

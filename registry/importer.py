@@ -20,7 +20,7 @@ from registry.client import RegistryClient
 from registry.meter import Meter
 from registry.models import ImportedImage, ImportRequest, Report
 from registry.pipeline import Pipeline, Stored, fingerprint
-from registry.slots import Places
+from registry.slots import Slots
 from registry.urls import parse
 
 
@@ -38,19 +38,19 @@ class Importer:
     def __init__(self, settings: Settings, client: RegistryClient) -> None:
         self._settings = settings
         self._client = client
-        self._places = Places(settings.imports)
+        self._slots = Slots(settings.imports)
 
     async def run(self, request: ImportRequest, report: Report | None = None) -> ImportedImage:
         """Import, or find what a run of the same request has already imported."""
         Checksums(request.checksums)  # refuses unknown algorithms before anything waits for a slot
         meter = Meter(report)
         try:
-            async with self._places.taken(request.namespace, parse(request.source_url).host) as place:
+            async with self._slots.taken(request.namespace, parse(request.source_url).host) as slot:
                 with self._client.gate.writing():
                     stored, warning = await self._find(request), ""
                     if stored is None:
                         meter.start()
-                        pipeline = Pipeline(self._settings, self._client, request, meter=meter, place=place)
+                        pipeline = Pipeline(self._settings, self._client, request, meter=meter, slot=slot)
                         stored = await pipeline.run()
                         warning = pipeline.warning
         except (ServiceUnavailable, TooManyRequests) as err:

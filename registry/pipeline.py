@@ -43,7 +43,7 @@ from registry.fetch import Source, open_source
 from registry.layout import DiskFile, Layer
 from registry.meter import Meter
 from registry.models import ImportRequest
-from registry.slots import Place
+from registry.slots import Slot
 from registry.spool import Spool
 from registry.unpack import unpacked
 from registry.upload import Upload
@@ -70,7 +70,7 @@ class Pipeline:
     """
 
     def __init__(
-        self, settings: Settings, client: RegistryClient, request: ImportRequest, *, meter: Meter, place: Place
+        self, settings: Settings, client: RegistryClient, request: ImportRequest, *, meter: Meter, slot: Slot
     ) -> None:
         self._settings = settings
         self._client = client
@@ -79,7 +79,7 @@ class Pipeline:
         self._checksums = Checksums(request.checksums)
         self._decoded: list[Checksums] = []
         self._meter = meter
-        self._place = place
+        self._slot = slot
         self._reserve = settings.storage.reserve_bytes
         self._spool = Spool(settings.images_dir, f"import-{request.uid}", reserve=self._reserve)
         self._page = False
@@ -92,7 +92,7 @@ class Pipeline:
             request.source_url,
             ca_bundle=request.ca_bundle,
             settings=self._settings,
-            received=self._place.received,
+            received=self._slot.received,
         ) as source:
             self._guard_length(source.length)
             self._page = source.page
@@ -113,7 +113,7 @@ class Pipeline:
         await self._guard_registry(length)
         async with self._client.upload(self._request.repository) as upload:
             layer = await self._push(upload, kind, length, stream)
-            await self._place.work()
+            await self._slot.work()
             self._checksums.verify()
             await upload.flush()
             if kind is ImageFormat.QCOW2:
@@ -126,7 +126,7 @@ class Pipeline:
         async with self._spool:
             await asyncio.to_thread(_guard_room, self._settings.images_dir, source.length or 0, self._reserve)
             kind = await self._prepare(source, stream, head)
-            await self._place.work()
+            await self._slot.work()
             self._checksums.verify(*self._decoded)
             if isinstance(kind, ForeignFormat):
                 kind = await self._convert(kind)
@@ -170,7 +170,7 @@ class Pipeline:
         """The source's bytes, hashed and counted."""
         limit = self._settings.imports.max_download_bytes
         async for block in blocks:
-            await self._place.throttle(len(block))
+            await self._slot.throttle(len(block))
             await asyncio.to_thread(self._checksums.update, block)
             self._meter.receive(len(block))
             self._guard_length(self._meter.received, limit)

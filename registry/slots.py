@@ -24,11 +24,11 @@ _WAITING = 100_000
 """Images that wait for their turn are bounded by the store, which keeps them."""
 
 
-class Place:
+class Slot:
     """One import's place. ``received`` and ``throttle`` are told of what comes; ``work`` ends the wait for it."""
 
-    def __init__(self, places: Places, namespace: str, host: str, grant: Grant[str]) -> None:
-        self._places, self._namespace, self._host, self._grant = places, namespace, host, grant
+    def __init__(self, slots: Slots, namespace: str, host: str, grant: Grant[str]) -> None:
+        self._slots, self._namespace, self._host, self._grant = slots, namespace, host, grant
         self._fetching = True
         self._slow = False
         self._bytes = 0
@@ -49,7 +49,7 @@ class Place:
         self._last = now
         if not self._slow:
             return
-        grant = self._places.fast.try_acquire(self._namespace, beside=self._host)
+        grant = self._slots.fast.try_acquire(self._namespace, beside=self._host)
         if grant is not None:
             self._swap(grant, slow=False)
             return
@@ -60,16 +60,16 @@ class Place:
         """All has come; what follows needs a place."""
         self._fetching = False
         if self._slow:
-            self._swap(await self._places.fast.acquire(self._namespace, beside=self._host), slow=False)
+            self._swap(await self._slots.fast.acquire(self._namespace, beside=self._host), slow=False)
 
     async def watch(self) -> None:
         """Look at the source's speed from time to time, until cancelled."""
         while True:
             before = self._bytes
-            await asyncio.sleep(self._places.look_seconds)
-            if self._slow or not self._fetching or self._bytes - before >= _SLOW * self._places.look_seconds:
+            await asyncio.sleep(self._slots.look_seconds)
+            if self._slow or not self._fetching or self._bytes - before >= _SLOW * self._slots.look_seconds:
                 continue
-            grant = self._places.slow.try_acquire(self._namespace, beside=self._host)
+            grant = self._slots.slow.try_acquire(self._namespace, beside=self._host)
             if grant is not None:
                 self._swap(grant, slow=True)
 
@@ -81,7 +81,7 @@ class Place:
         former.release()
 
 
-class Places:
+class Slots:
     """Places by namespace, and beside each source's host."""
 
     def __init__(self, limits: ImportSettings, *, look_seconds: float = _LOOK_SECONDS) -> None:
@@ -90,15 +90,15 @@ class Places:
         self.slow = _shares("slow imports", limits.concurrent * _SLOW_FOR_EACH)
 
     @asynccontextmanager
-    async def taken(self, namespace: str, host: str) -> AsyncIterator[Place]:
+    async def taken(self, namespace: str, host: str) -> AsyncIterator[Slot]:
         """A place, when it is this namespace's turn."""
-        place = Place(self, namespace, host, await self.fast.acquire(namespace, beside=host))
-        watching = asyncio.create_task(place.watch(), name="import-place")
+        slot = Slot(self, namespace, host, await self.fast.acquire(namespace, beside=host))
+        watching = asyncio.create_task(slot.watch(), name="import-place")
         try:
-            yield place
+            yield slot
         finally:
             watching.cancel()
-            place.leave()
+            slot.leave()
 
 
 def _shares(what: str, capacity: int) -> Shares[str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from hyperd.controllers.ownership import Duty
+from hyperd.controllers.ownership import Ownership
 from hyperd.controllers.witness import Witness
 from hyperd.hypervisor.console.hub import ConsoleHub
 from hyperd.hypervisor.hypervisor import Hypervisor
@@ -40,7 +40,7 @@ class Context:
     store_id: Callable[[], str]
     """Made once for the store; marks what on the host belongs to its objects."""
     witness: Witness
-    duty: Duty
+    ownership: Ownership
     informer: Informers
     events: EventRecorder
     hypervisor: Hypervisor

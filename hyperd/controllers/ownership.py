@@ -13,7 +13,7 @@ from hyperd.resources.values import names
 from hyperd.resources.values.meta import annotations
 
 
-class Duty(Protocol):
+class Ownership(Protocol):
     """Asked before each piece of work; the answers may change at any time."""
 
     binds: bool
@@ -32,7 +32,7 @@ class Duty(Protocol):
         """Whether operations on the machine are this daemon's: its node's, or the leader's while it has none."""
 
 
-class Sole:
+class SoleOwner:
     """One daemon, one node: everything."""
 
     binds = False
@@ -50,7 +50,7 @@ class Sole:
         return True
 
 
-class Shared:
+class NodeOwner:
     """One daemon of several, on the node ``node_name``."""
 
     binds = True

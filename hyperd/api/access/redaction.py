@@ -22,7 +22,7 @@ _OFF_LOOP_ITEMS = 100
 _OFF_LOOP_BYTES = 128 << 10
 
 
-class Veil:
+class Redaction:
     """One request's; decides once a namespace."""
 
     __slots__ = ("_authorizer", "_kind", "_marks", "_open", "_seen", "_user")

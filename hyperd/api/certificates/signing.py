@@ -1,4 +1,4 @@
-"""Makes the daemon's certificates: ``python -m hyperd.api.certificates.signing FOLDER INSTANCE CLIENT GROUP NAME…``.
+"""Makes the daemon's certificates: ``python -m hyperd.api.certificates.signing FOLDER INSTANCE …``.
 
 A program of its own, run when certificates are missing or end soon: the library that signs them takes a tenth of
 the daemon's memory and is needed once a year. The CA is made once, so that printed kubeconfigs keep working; the

@@ -15,7 +15,7 @@ from typing import Any, TypeGuard
 import orjson
 from aiohttp import web
 
-from hyperd.api.access.redaction import Veil
+from hyperd.api.access.redaction import Redaction
 from hyperd.api.wire import compression, negotiate, parsing, protobuf, tables
 from hyperd.api.wire.negotiate import JSON, PLAIN, PROBLEM, YAML, Accepted, Form
 from hyperd.api.wire.query import Query
@@ -54,7 +54,7 @@ class Call:
     warnings: list[str]
     made: str = ""
     """Name of the object that was created."""
-    veil: Veil | None = None
+    redaction: Redaction | None = None
     """What the answer must pass; None where the kind hides nothing."""
     left_out: FieldRequirement | None = None
     """What a list or watch over all must also ask of objects, as the user may not see the others."""
@@ -109,8 +109,8 @@ def send(call: Call, body: bytes, *, status: int = 200, content_type: str = JSON
 
 async def item(call: Call, item: Item, *, status: int = 200) -> web.Response:
     """One object."""
-    if call.veil is not None:
-        item = await call.veil.over(item)
+    if call.redaction is not None:
+        item = await call.redaction.over(item)
     accepted = call.accepted(ONE)
     if accepted is PLAIN:
         return await _json(call, item.raw, status)
@@ -124,8 +124,8 @@ async def item(call: Call, item: Item, *, status: int = 200) -> web.Response:
 
 async def listing(call: Call, found: Listing) -> web.Response:
     """A list, joined from the items' bytes."""
-    if call.veil is not None:
-        found = replace(found, items=await call.veil.over_all(found.items))
+    if call.redaction is not None:
+        found = replace(found, items=await call.redaction.over_all(found.items))
     kind = call.target.kind
     accepted = call.accepted(MANY)
     metadata: Object = {"resourceVersion": found.resource_version}

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 import orjson
 from aiohttp import HttpVersion11, web
 
-from hyperd.api.access.redaction import Veil
+from hyperd.api.access.redaction import Redaction
 from hyperd.api.endpoints import answers
 from hyperd.api.endpoints.answers import REQUEST_ID, Call, add_warnings
 from hyperd.api.limits.fairness import Turns, is_root
@@ -136,8 +136,8 @@ class Watchers:
                 # What is there at the beginning comes without a wait, however much it is.
                 await turns.wait(call.user.name)
                 written = 0
-            if call.veil is not None:
-                event = await _veiled(event, call.veil)
+            if call.redaction is not None:
+                event = await _redacted(event, call.redaction)
             line = event.line if formatter is None else _formatted(event, formatter)
             self._events += 1
             written += len(line) + _EVENT_BYTES
@@ -160,10 +160,10 @@ async def _send(call: Call, response: web.StreamResponse, line: bytes) -> None:
         raise
 
 
-async def _veiled(event: WatchEvent, veil: Veil) -> WatchEvent:
+async def _redacted(event: WatchEvent, redaction: Redaction) -> WatchEvent:
     if event.type is EventType.BOOKMARK:
         return event
-    item = await veil.over(event.item)
+    item = await redaction.over(event.item)
     return event if item is event.item else WatchEvent(event.type, item)
 
 

@@ -77,7 +77,7 @@ def network_of(address: str) -> str:
     return f"{ip_address(int(found) >> 64 << 64)}/64"
 
 
-class Doors:
+class ConnectionLimits:
     """Connections of all listeners of one server."""
 
     def __init__(self, budget: Budget | None = None) -> None:

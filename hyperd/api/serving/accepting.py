@@ -17,7 +17,7 @@ import struct
 import time
 from typing import Final
 
-from hyperd.api.limits.connections import Doors
+from hyperd.api.limits.connections import ConnectionLimits
 from hyperd.api.serving.httpserver import Connection, HttpServer
 from hyperd.shares import Grant
 
@@ -36,11 +36,15 @@ class Listener:
     """Serves what connects to ``sock`` from ``start`` to ``close``, which closes the socket too."""
 
     def __init__(
-        self, http: HttpServer, sock: socket.socket, doors: Doors, context: ssl.SSLContext | None = None
+        self,
+        http: HttpServer,
+        sock: socket.socket,
+        connections: ConnectionLimits,
+        context: ssl.SSLContext | None = None,
     ) -> None:
         self._http = http
         self._sock = sock
-        self._doors = doors
+        self._connections = connections
         self._context = context
         self._loop = asyncio.get_running_loop()
         self._local = sock.family == socket.AF_UNIX
@@ -95,15 +99,15 @@ class Listener:
     def _admit(self, arrival: _Arrival, sock: socket.socket, address: object) -> Grant[int] | Grant[str] | None:
         if not self._local:
             host = address[0] if isinstance(address, tuple) else ""
-            return self._doors.stranger(str(host), arrival.abort)
+            return self._connections.stranger(str(host), arrival.abort)
         try:
             _, uid, _ = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
         except OSError:
             return None
-        return self._doors.neighbour(uid, privileged=uid in (0, os.geteuid()))
+        return self._connections.neighbour(uid, privileged=uid in (0, os.geteuid()))
 
     async def _serve(self, arrival: _Arrival, sock: socket.socket, grant: Grant[int] | Grant[str]) -> None:
-        protocol = self._http.connection(grant, None if self._local else self._doors)
+        protocol = self._http.connection(grant, None if self._local else self._connections)
         arrival.protocol = protocol
         try:
             await self._loop.connect_accepted_socket(

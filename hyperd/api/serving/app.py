@@ -19,7 +19,7 @@ from hyperd.api.access import authentication, authorization, front_proxy, impers
 from hyperd.api.access.authentication import Authenticator, UnixLogin, certificate_login
 from hyperd.api.access.authorization import Attributes, Authorizer
 from hyperd.api.access.front_proxy import FrontProxyLogin
-from hyperd.api.access.redaction import Veil
+from hyperd.api.access.redaction import Redaction
 from hyperd.api.access.rules import RoleAuthorizer
 from hyperd.api.access.tokens import TokenLogin, Tokens, while_valid
 from hyperd.api.access.unix_groups import UnixGroups
@@ -32,12 +32,12 @@ from hyperd.api.endpoints.documents import Documents
 from hyperd.api.endpoints.objects import Objects
 from hyperd.api.endpoints.reviews import Reviews
 from hyperd.api.endpoints.watching import Watchers
-from hyperd.api.limits.connections import Doors
+from hyperd.api.limits.connections import ConnectionLimits
 from hyperd.api.limits.fairness import Fairness, is_root, source_key
 from hyperd.api.serving import listeners
 from hyperd.api.serving.accepting import Listener
 from hyperd.api.serving.httpserver import Connection, HttpServer
-from hyperd.api.serving.middleware import Border, Seen, entry
+from hyperd.api.serving.middleware import Middleware, RequestInfo, entry
 from hyperd.api.wire.metrics import Collector, Metrics
 from hyperd.api.wire.query import EMPTY, Query
 from hyperd.api.wire.review_kinds import ASKED, QUESTIONS
@@ -104,8 +104,8 @@ class ApiServer:
         self.fairness = Fairness(watches=settings.api.max_watchers)
         self._watchers = Watchers(store, self.fairness.watches, versions, self.fairness.turns)
         self.audit = AuditLog(settings.log_dir, settings.audit)
-        self.doors = Doors()
-        own = (self._watchers.samples, self.audit.samples, self.doors.samples, self.fairness.samples)
+        self.connections = ConnectionLimits()
+        own = (self._watchers.samples, self.audit.samples, self.connections.samples, self.fairness.samples)
         self.metrics = Metrics((*own, *collectors))
         self._objects = Objects(store, self._watchers, self._authorizer, settings.api.max_body_bytes, versions)
         self._connect = Connect(sessions or {}, self.fairness)
@@ -119,7 +119,7 @@ class ApiServer:
             max_token_seconds=settings.access.max_token_seconds,
         )
         self._review_router = Router(ASKED)
-        self._border = Border(self._answer, self.metrics, self.audit)
+        self._border = Middleware(self._answer, self.metrics, self.audit)
         self._http: HttpServer | None = None
         self._servers: list[Listener] = []
         self._background = Background()
@@ -179,7 +179,7 @@ class ApiServer:
         self._background.spawn(self._sweep_tokens, "tokens")
 
     def _listen(self, http: HttpServer, sock: socket.socket, context: ssl.SSLContext | None = None) -> None:
-        listener = Listener(http, sock, self.doors, context)
+        listener = Listener(http, sock, self.connections, context)
         listener.start()
         self._servers.append(listener)
 
@@ -225,7 +225,7 @@ class ApiServer:
             http.pre_shutdown()
             await http.shutdown(_DRAIN_SECONDS)
 
-    async def _answer(self, request: web.BaseRequest, request_id: str, seen: Seen) -> web.StreamResponse:
+    async def _answer(self, request: web.BaseRequest, request_id: str, seen: RequestInfo) -> web.StreamResponse:
         path = request.raw_path.partition("?")[0]
         method = request.method
         if path in authentication.PUBLIC_PATHS and method in ("GET", "HEAD"):
@@ -251,7 +251,7 @@ class ApiServer:
             return await self._asked(request, request_id, user, seen)
 
     async def _asked(
-        self, request: web.BaseRequest, request_id: str, user: User, seen: Seen
+        self, request: web.BaseRequest, request_id: str, user: User, seen: RequestInfo
     ) -> web.StreamResponse:
         """What ``user`` asks."""
         path, _, query = request.raw_path.partition("?")
@@ -277,7 +277,7 @@ class ApiServer:
         seen.resource = f"/{path.strip('/')}"
         return response
 
-    async def _resource(self, call: Call, seen: Seen) -> web.StreamResponse:
+    async def _resource(self, call: Call, seen: RequestInfo) -> web.StreamResponse:
         target, method = call.target, call.request.method
         verb = target.methods.get("GET" if method == "HEAD" else method)
         seen.resource = target.kind.plural
@@ -306,7 +306,7 @@ class ApiServer:
         if target.kind.deprecated:
             call.warnings.append(self._kinds.deprecation(target.kind))
         if target.kind.hidden or target.kind.elsewhere:
-            call.veil = Veil(self._authorizer, call.user, target.kind)
+            call.redaction = Redaction(self._authorizer, call.user, target.kind)
         asked = verb == "create" and target.kind in self._reviews.kinds
         handler = self._reviews.create if asked else self._objects.handlers[verb]
         work = handler(call)
@@ -318,7 +318,7 @@ class ApiServer:
         return response
 
     async def _connected(
-        self, request: web.BaseRequest, request_id: str, path: str, user: User, seen: Seen
+        self, request: web.BaseRequest, request_id: str, path: str, user: User, seen: RequestInfo
     ) -> web.StreamResponse:
         wanted = self._connect.resolve(path.removeprefix(_CONNECT_PREFIX))
         seen.verb, seen.resource = "connect", f"{wanted.plural}/{wanted.subresource}"

@@ -27,12 +27,12 @@ from hyperd.api.certificates.pki import Pki
 from hyperd.api.endpoints import answers, connect_openapi
 from hyperd.api.endpoints.connect import Connect
 from hyperd.api.endpoints.documents import Documents
-from hyperd.api.limits.connections import Budget, Doors, descriptors, network_of
+from hyperd.api.limits.connections import Budget, ConnectionLimits, descriptors, network_of
 from hyperd.api.limits.fairness import Fairness
 from hyperd.api.serving import clusterca, listeners
 from hyperd.api.serving.accepting import Listener
 from hyperd.api.serving.httpserver import Connection, HttpServer
-from hyperd.api.serving.middleware import Border, Seen, entry
+from hyperd.api.serving.middleware import Middleware, RequestInfo, entry
 from hyperd.api.serving.peers import HANDED_ON, Peers, as_front_proxy, with_reason
 from hyperd.api.serving.registration import Registration
 from hyperd.api.serving.webhooks import Webhooks
@@ -98,8 +98,8 @@ class ClusterApi:
         self._callers: Shares[str] = Shares(
             "reviews", _CALLERS, floor=16, headroom=_CALLERS // 4, most=_CALLERS // 2, waiting=_CALLERS
         )
-        self._doors = Doors(Budget.of(descriptors() // 2))
-        self._http = HttpServer.of(Border(self._answer, metrics, audit))
+        self._connections = ConnectionLimits(Budget.of(descriptors() // 2))
+        self._http = HttpServer.of(Middleware(self._answer, metrics, audit))
         self._peers = Peers(
             store,
             node_name=settings.node,
@@ -198,7 +198,7 @@ class ClusterApi:
         """Listen under these certificates from now on; no connection is refused in between."""
         assert self._socket is not None  # noqa: S101  start has made it
         context = await asyncio.to_thread(_context, certificates, proxies)
-        server = Listener(self._http, self._socket.dup(), self._doors, context)
+        server = Listener(self._http, self._socket.dup(), self._connections, context)
         server.start()
         former, self._server, self._proxies = self._server, server, proxies
         if former is not None:
@@ -206,7 +206,7 @@ class ClusterApi:
         else:
             _LOG.info("The cluster's API server is served on %s:%d.", self._settings.aggregation.host, self.port)
 
-    async def _answer(self, request: web.BaseRequest, request_id: str, seen: Seen) -> web.StreamResponse:
+    async def _answer(self, request: web.BaseRequest, request_id: str, seen: RequestInfo) -> web.StreamResponse:
         path = request.raw_path.partition("?")[0]
         if isinstance(connection := request.protocol, Connection):
             # The API server calls webhooks as nobody, over connections that it keeps.
@@ -233,7 +233,7 @@ class ClusterApi:
             return await self._asked(request, request_id, user, seen)
 
     async def _asked(
-        self, request: web.BaseRequest, request_id: str, user: User, seen: Seen
+        self, request: web.BaseRequest, request_id: str, user: User, seen: RequestInfo
     ) -> web.StreamResponse:
         """What ``user`` asks."""
         path = request.raw_path.partition("?")[0]
@@ -248,7 +248,7 @@ class ClusterApi:
         raise NotFound("the server could not find the requested resource")
 
     async def _connected(
-        self, request: web.BaseRequest, request_id: str, path: str, user: User, seen: Seen
+        self, request: web.BaseRequest, request_id: str, path: str, user: User, seen: RequestInfo
     ) -> web.StreamResponse:
         wanted = self._connect.resolve(path.removeprefix(_CONNECT_PREFIX))
         seen.verb, seen.resource = "connect", f"{wanted.plural}/{wanted.subresource}"

@@ -12,7 +12,7 @@ from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
 from hyperd.api.endpoints import answers
-from hyperd.api.limits.connections import Doors
+from hyperd.api.limits.connections import ConnectionLimits
 from hyperd.errors import BadRequest, HyperdError, InternalError, RequestHeaderFieldsTooLarge
 from hyperd.shares import Grant
 
@@ -31,15 +31,19 @@ _READ_BYTES = 16 << 10
 class Connection(RequestHandler):
     """One connection of a client, and the share that it counts for."""
 
-    __slots__ = ("_deadline", "_doors", "_grant", "_held", "_reads", "_turn", "turns", "user")
+    __slots__ = ("_connections", "_deadline", "_grant", "_held", "_reads", "_turn", "turns", "user")
 
     def __init__(
-        self, manager: web.Server, grant: Grant[int] | Grant[str] | None, doors: Doors | None, **limits: Any
+        self,
+        manager: web.Server,
+        grant: Grant[int] | Grant[str] | None,
+        connections: ConnectionLimits | None,
+        **limits: Any,
     ) -> None:
-        """``doors`` give it another share once somebody logs in over it."""
+        """``connections`` give it another share once somebody logs in over it."""
         super().__init__(manager, **limits)
         self._grant = grant
-        self._doors = doors
+        self._connections = connections
         self._deadline: asyncio.TimerHandle | None = None
         self.user = ""
         """Whose turns, and whose share if there are any, it counts for."""
@@ -78,7 +82,7 @@ class Connection(RequestHandler):
 
     def expect_within(self, seconds: float) -> None:
         """End it unless ``good`` is called until then."""
-        if self.transport is not None and self._doors is not None and not self.user:
+        if self.transport is not None and self._connections is not None and not self.user:
             self._deadline = asyncio.get_running_loop().call_later(seconds, self.abort)
 
     def good(self) -> None:
@@ -91,10 +95,10 @@ class Connection(RequestHandler):
         """``user`` asks over it. Raises TooManyRequests where that one has too many connections."""
         if self.user == user:
             return
-        if self._doors is None:
+        if self._connections is None:
             self.user = user
             return
-        grant = self._doors.login(user, self.abort, privileged=privileged)
+        grant = self._connections.login(user, self.abort, privileged=privileged)
         former, self._grant, self.user = self._grant, grant, user
         if former is not None:
             former.release()
@@ -167,9 +171,11 @@ class HttpServer(web.Server):
     def __call__(self) -> RequestHandler:
         return self.connection(None, None)
 
-    def connection(self, grant: Grant[int] | Grant[str] | None, doors: Doors | None) -> Connection:
+    def connection(
+        self, grant: Grant[int] | Grant[str] | None, connections: ConnectionLimits | None
+    ) -> Connection:
         """The protocol of a connection that counts for ``grant``."""
-        made = Connection(self, grant, doors, loop=self._loop, **self._kwargs)
+        made = Connection(self, grant, connections, loop=self._loop, **self._kwargs)
         if self.reads is not None:
             made.pace(self.reads)
         return made

@@ -29,7 +29,7 @@ _LONGEST_AGENT = 128
 _LONGEST_PATH = 1024
 
 
-class Seen:
+class RequestInfo:
     """What the logs and the metrics say of a request; filled in as it becomes known."""
 
     __slots__ = ("attributes", "by", "made", "place", "resource", "source", "user", "verb", "warnings", "writes")
@@ -56,11 +56,11 @@ class Seen:
             self.place.release()
 
 
-Answer = Callable[[web.BaseRequest, str, Seen], Awaitable[web.StreamResponse]]
+Answer = Callable[[web.BaseRequest, str, RequestInfo], Awaitable[web.StreamResponse]]
 """``answer(request, request_id, seen)``; raises HyperdError for a Status."""
 
 
-class Border:
+class Middleware:
     """The handler for ``web.Server``."""
 
     def __init__(self, answer: Answer, metrics: Metrics, audit: AuditLog | None = None) -> None:
@@ -74,7 +74,7 @@ class Border:
         started = time.perf_counter()
         request_id = f"{self._boot}-{next(self._numbers):x}"
         logs.request_id.set(request_id)
-        seen = Seen()
+        seen = RequestInfo()
         code = _CLIENT_LEFT
         try:
             response = await self._respond(request, request_id, seen)
@@ -94,7 +94,7 @@ class Border:
             )
         return response
 
-    async def _respond(self, request: web.BaseRequest, request_id: str, seen: Seen) -> web.StreamResponse:
+    async def _respond(self, request: web.BaseRequest, request_id: str, seen: RequestInfo) -> web.StreamResponse:
         try:
             response = await self._answer(request, request_id, seen)
         except HyperdError as err:
@@ -116,7 +116,13 @@ class Border:
 
 
 def entry(
-    request: web.BaseRequest, request_id: str, seen: Seen, *, code: int, seconds: float, opened: bool = False
+    request: web.BaseRequest,
+    request_id: str,
+    seen: RequestInfo,
+    *,
+    code: int,
+    seconds: float,
+    opened: bool = False,
 ) -> Entry:
     """What the audit log says of a request."""
     path = request.raw_path.partition("?")[0]

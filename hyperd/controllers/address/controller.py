@@ -176,7 +176,7 @@ class AddressController(Controller):
         """Addresses of guests that no machine knows, such as those made after a restored backup."""
         known = {item.uid for item in self._machines.items()}
         here = {address for uid, address in await self._context.network.routed() if uid not in known}
-        elsewhere = await taken_addresses(self._context.store) if self._context.duty.binds else set()
+        elsewhere = await taken_addresses(self._context.store) if self._context.ownership.binds else set()
         return here | elsewhere
 
     async def _write_lease(self, vmip: Object, address: IPv4Address) -> bool:

@@ -118,7 +118,7 @@ class DiskController(Controller):
         before = self._disks.get(*key)
         if before is None:
             return None
-        if not self._context.duty.keeps(before):
+        if not self._context.ownership.keeps(before):
             if not disk_node(before) and await self._context.volumes.find(before["metadata"]["uid"]) is not None:
                 # Kept here before an earlier state of the store was restored.
                 await bind_disk(self._context.store, before, self._context.node_name)

@@ -68,14 +68,14 @@ class DiskClasses:
         """
         own = self._context.settings.storage.storage_class
         default = storage_class.default_of(item.object() for item in self._classes.items())
-        if self._context.duty.binds and (default is None or storage_class.fault(default, provisioners())):
+        if self._context.ownership.binds and (default is None or storage_class.fault(default, provisioners())):
             return own
         return "" if default is None else str(default["metadata"]["name"])
 
     def allows(self, disk: VirtualDisk, class_: StorageClass) -> bool:
         """Whether the volume may be made now; if not, the conditions say what it waits for."""
         node, name = self._nodes.get("", self._context.node_name), self._context.node_name
-        if node is not None and not self._context.duty.binds and fitting.cordoned(node):
+        if node is not None and not self._context.ownership.binds and fitting.cordoned(node):
             _wait(disk, VirtualDiskPhase.PENDING, "ProvisioningNotStarted", f"Node {name} {fitting.CORDONED}.")
         elif node is not None and not storage_class.allows_node(class_, labels(node)):
             message = (

@@ -54,7 +54,7 @@ class Collection:
         """Collect on schedule until cancelled; an empty schedule means only when asked."""
         while self._schedule:
             await self._until_due()
-            if self._server is None and not self._context.duty.leads():
+            if self._server is None and not self._context.ownership.leads():
                 continue  # one registry for all nodes
             try:
                 await self._collect_when_possible()
@@ -101,7 +101,7 @@ class Collection:
             return await self._collect_images(lists=lists)
 
     async def _collect_images(self, *, lists: bool) -> Collected:
-        if self._server is None and not self._context.duty.leads():
+        if self._server is None and not self._context.ownership.leads():
             return NOTHING  # one registry for all nodes, the leader's to collect
         if lists or self._context.witness.waits:
             with contextlib.suppress(ServiceUnavailable):

@@ -30,7 +30,7 @@ class Strangers:
     async def show(self, domains: Iterable[DomainInfo]) -> None:
         """Say which addresses are taken: their leases may be lost, and who leases may be on another node."""
         self.domains = list(domains)
-        if self._context.duty.binds:
+        if self._context.ownership.binds:
             found = {address for domain in self.domains if (address := address_of(domain)) is not None}
             await show_taken(self._context.store, self._context.node_name, found)
 

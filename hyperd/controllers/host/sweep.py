@@ -207,7 +207,7 @@ class Sweeper:
         """Why what is here has no owner here; empty when it has one."""
         if item is None:
             return ABSENT
-        if not self._context.duty.binds:
+        if not self._context.ownership.binds:
             return ""
         node = node_of(item.object())
         return "" if node in ("", self._context.node_name) else f"its owner is bound to node {node}"

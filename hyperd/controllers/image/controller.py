@@ -199,7 +199,7 @@ class ImageController(Controller):
         reference = reference_of(self._context, self.kind, image)
         uid, now = image["metadata"]["uid"], clock.elapsed()
         period = self._context.settings.registry.presence_check_seconds
-        if self._context.duty.binds and not self._context.registry.endpoint.has(reference):
+        if self._context.ownership.binds and not self._context.registry.endpoint.has(reference):
             # In the embedded registry of a node that led before; its disks there are well.
             return Result(period)
         due = self._checked.get(uid, -period) + period

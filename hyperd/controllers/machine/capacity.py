@@ -18,17 +18,17 @@ _UNTOLD = 1 << 60
 
 
 @dataclass(frozen=True)
-class Room:
+class Capacity:
     """So much CPU, in thousandths of a core, and so much memory, in bytes."""
 
     cpu_milli: int = 0
     memory_bytes: int = 0
 
-    def __add__(self, other: Room) -> Room:
-        return Room(self.cpu_milli + other.cpu_milli, self.memory_bytes + other.memory_bytes)
+    def __add__(self, other: Capacity) -> Capacity:
+        return Capacity(self.cpu_milli + other.cpu_milli, self.memory_bytes + other.memory_bytes)
 
-    def __sub__(self, other: Room) -> Room:
-        return Room(self.cpu_milli - other.cpu_milli, self.memory_bytes - other.memory_bytes)
+    def __sub__(self, other: Capacity) -> Capacity:
+        return Capacity(self.cpu_milli - other.cpu_milli, self.memory_bytes - other.memory_bytes)
 
 
 def memory_overhead(cores: int) -> int:
@@ -36,13 +36,13 @@ def memory_overhead(cores: int) -> int:
     return BASE_OVERHEAD + cores * VCPU_OVERHEAD
 
 
-def requested(spec: Object) -> Room:
+def requested(spec: Object) -> Capacity:
     """What an instance of this spec is sure to get."""
     cores = spec["cpu"]["cores"]
-    return Room(-(-cores * 1000 * fraction_of(spec) // 100), memory_of(spec) + memory_overhead(cores))
+    return Capacity(-(-cores * 1000 * fraction_of(spec) // 100), memory_of(spec) + memory_overhead(cores))
 
 
-def requested_by_instance(configuration: Object) -> Room:
+def requested_by_instance(configuration: Object) -> Capacity:
     """The same of a running instance, by the configuration that it carries."""
     cpu = {
         "cores": int(configuration.get("cpu.cores", 1)),
@@ -51,21 +51,21 @@ def requested_by_instance(configuration: Object) -> Room:
     return requested({"cpu": cpu, "memory": {"size": configuration.get("memory.size", 0)}})
 
 
-def allocatable(node: Object, *, cpu_ratio: float) -> Room:
+def allocatable(node: Object, *, cpu_ratio: float) -> Capacity:
     """What the node has for machines, as its object says; ``cpu_ratio`` as in the settings.
 
     Of what it does not say there is enough: its own hyperd looks again before each start.
     """
     has = (node.get("status") or {}).get("allocatable") or {}
-    return Room(int(to_milli(has.get("cpu", _UNTOLD)) * cpu_ratio), to_bytes(has.get("memory", _UNTOLD)))
+    return Capacity(int(to_milli(has.get("cpu", _UNTOLD)) * cpu_ratio), to_bytes(has.get("memory", _UNTOLD)))
 
 
-def total(rooms: Iterable[Room]) -> Room:
+def total(rooms: Iterable[Capacity]) -> Capacity:
     """All of them together."""
-    return sum(rooms, Room())
+    return sum(rooms, Capacity())
 
 
-def lacking(node: str, left: Room, need: Room) -> str:
+def lacking(node: str, left: Capacity, need: Capacity) -> str:
     """What the node lacks for ``need``, a sentence for each; empty when it fits."""
     faults = []
     if need.cpu_milli > left.cpu_milli:

@@ -20,8 +20,8 @@ from hyperd.controllers.machine.dependencies import Dependencies, Resolver, mach
 from hyperd.controllers.machine.guest import RETRY_SECONDS, Guests
 from hyperd.controllers.machine.instance import Instances
 from hyperd.controllers.machine.power import Action, Decision, OffReason, Situation, decide
-from hyperd.controllers.machine.shutdown import Ends
-from hyperd.controllers.machine.startup import Starts
+from hyperd.controllers.machine.shutdown import Shutdown
+from hyperd.controllers.machine.startup import Startup
 from hyperd.controllers.ownership import machine_node
 from hyperd.controllers.unbuilt import name_unbuilt_fields
 from hyperd.errors import ServiceUnavailable
@@ -75,8 +75,8 @@ class MachineController(Controller):
         self._rebooted: set[str] = set()
         self._doubted: dict[str, tuple[str, float]] = {}
         """Machines that run here and are another node's by the store: which, and since when it says so."""
-        self._starts = Starts(context, self._instances, started=self._rebooted.discard)
-        self._ends = Ends(context, self._instances)
+        self._starts = Startup(context, self._instances, started=self._rebooted.discard)
+        self._ends = Shutdown(context, self._instances)
         context.hypervisor.on_domain(self._on_domain)
         context.hypervisor.on_connection(self._on_connection)
 
@@ -88,7 +88,7 @@ class MachineController(Controller):
         found[VIRTUAL_MACHINE_CLASS] = self._of_class
         found[VIRTUAL_MACHINE_IP_ADDRESS] = _of_address
         found[VIRTUAL_MACHINE_OPERATION] = operations.machine_of
-        if not self._context.duty.binds:
+        if not self._context.ownership.binds:
             # In a cluster no node may follow, or keep, the Secrets of all: what waits for one looks again soon.
             found[SECRET] = self._of_secret
         found[NODE] = self._waiting_for_node
@@ -132,7 +132,7 @@ class MachineController(Controller):
         before = self._machines.get(*key)
         if before is None:
             return None
-        if not self._context.duty.runs(before):
+        if not self._context.ownership.runs(before):
             return await self._elsewhere(before)
         before = await add_finalizer(self._context.store, VIRTUAL_MACHINE, before)
         machine = copy.deepcopy(before)
@@ -209,7 +209,7 @@ class MachineController(Controller):
     async def _bound_elsewhere(self, key: Key, uid: str) -> str:
         """The other node that the machine is bound to, as the store says now; empty when there is none."""
         fresh = await self._context.store.find(VIRTUAL_MACHINE, *key)
-        if fresh is None or fresh["metadata"]["uid"] != uid or self._context.duty.runs(fresh):
+        if fresh is None or fresh["metadata"]["uid"] != uid or self._context.ownership.runs(fresh):
             return ""
         return machine_node(fresh)
 

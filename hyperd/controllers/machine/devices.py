@@ -100,7 +100,7 @@ class Devices:
             phase = status.get("phase") or "Pending"
             progress = f" ({status['progress']})" if status.get("progress") and phase == "Provisioning" else ""
             return None, f'VirtualDisk "{meta["name"]}" is {phase}{progress}, not Ready.'
-        if not self._context.duty.keeps(disk):
+        if not self._context.ownership.keeps(disk):
             return (
                 None,
                 f'VirtualDisk "{meta["name"]}" is on node {disk_node(disk)}, not on {self._context.node_name}.',

@@ -17,7 +17,7 @@ from hyperd.controllers import usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine import applied, firmware
 from hyperd.controllers.machine.attached import device_entries
-from hyperd.controllers.machine.capacity import Room, lacking, requested, requested_by_instance, total
+from hyperd.controllers.machine.capacity import Capacity, lacking, requested, requested_by_instance, total
 from hyperd.controllers.machine.dependencies import Dependencies
 from hyperd.controllers.machine.holders import opener
 from hyperd.controllers.machine.known_slots import known_slots
@@ -54,7 +54,7 @@ class Instances:
         self._dns: tuple[IPv4Address, ...] | None = None
         self._claims: dict[str, str] = {}
         """Disk uid → machine uid for the moment of a start; afterwards the domain itself is the claim."""
-        self._starting: dict[str, Room] = {}
+        self._starting: dict[str, Capacity] = {}
         """What machines need that are being started: no domain counts for them yet."""
 
     def claim(self, machine: Object, found: Dependencies) -> str:
@@ -94,7 +94,7 @@ class Instances:
         left = await self._left(facts, apart_from=machine["metadata"]["uid"])
         return lacking(self._context.node_name, left, requested(machine["spec"]))
 
-    async def _left(self, facts: HostFacts, *, apart_from: str) -> Room:
+    async def _left(self, facts: HostFacts, *, apart_from: str) -> Capacity:
         """What of the host is promised to no machine; of memory, no more than is free in truth."""
         conf = self._context.settings.hypervisor
         starting = {uid: room for uid, room in self._starting.items() if uid != apart_from}
@@ -103,8 +103,8 @@ class Instances:
             for uid, domain in self._context.hypervisor.last_known.items()
             if domain.active and uid != apart_from and uid not in starting
         )
-        whole = Room(int(facts.cpus * 1000 * conf.cpu_allocation_ratio), facts.memory_bytes)
-        reserved = Room(memory_bytes=conf.reserved_memory_bytes)
+        whole = Capacity(int(facts.cpus * 1000 * conf.cpu_allocation_ratio), facts.memory_bytes)
+        reserved = Capacity(memory_bytes=conf.reserved_memory_bytes)
         unpromised = whole - reserved - total(starting.values()) - total(running)
         available = await asyncio.to_thread(free_memory_bytes) - reserved.memory_bytes
         return replace(unpromised, memory_bytes=min(unpromised.memory_bytes, available))
@@ -236,7 +236,7 @@ class Instances:
             domain=domain,
             found=found,
             node_name=self._context.node_name,
-            bound=self._context.duty.binds,
+            bound=self._context.ownership.binds,
             devices=device_entries(machine, domain, source),
             pool_unfit=unfit,
             quota=quota,

@@ -1,6 +1,7 @@
 """A machine's operations, as its controller and its binder look them up.
 
-Which of them counts follows from what takes over from what, never from a clock: see ``controllers/operation/controller.py``.
+Which of them counts follows from what takes over from what, never from a clock: see
+``controllers/operation/controller.py``.
 """
 
 from __future__ import annotations

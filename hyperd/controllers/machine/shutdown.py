@@ -18,7 +18,7 @@ from hyperd.runtime.status import RACE, RACE_DELAY_SECONDS, make_sure, remove_fi
 _SHUTDOWN_AGAIN_SECONDS = 10.0
 
 
-class Ends:
+class Shutdown:
     """Stops machines, and removes them."""
 
     def __init__(self, context: Context, instances: Instances) -> None:

@@ -42,7 +42,7 @@ class _FailedStart:
         return same and clock.elapsed() < self.until
 
 
-class Starts:
+class Startup:
     """Starts machines. ``started`` is told the uid of each instance once it lives."""
 
     def __init__(self, context: Context, instances: Instances, *, started: Callable[[str], None]) -> None:

@@ -101,7 +101,7 @@ class OperationController(Controller):
         if machine is None:
             # What is not shown here may be newer, or not shown by mistake.
             machine = await self._context.store.find(VIRTUAL_MACHINE, key.namespace, name)
-        if not self._context.duty.operates(machine):
+        if not self._context.ownership.operates(machine):
             return None
         phase = phase_of(before)
         if before["metadata"].get("deletionTimestamp"):

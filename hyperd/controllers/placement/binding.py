@@ -24,7 +24,7 @@ from hyperd.controllers.machine.power import Situation, decide
 from hyperd.controllers.machine.status import TOLD_OFF, is_told_off, set_phase
 from hyperd.controllers.node import fitting, taints
 from hyperd.controllers.ownership import disk_node, machine_node
-from hyperd.controllers.placement.placing import Places, least_used, name_of, told
+from hyperd.controllers.placement.placing import Placement, least_used, name_of, told
 from hyperd.resources.all import (
     NODE,
     VIRTUAL_DISK,
@@ -55,10 +55,10 @@ class MachineBinder(Controller):
     workers = 1
     cluster_wide = True
 
-    def __init__(self, context: Context, places: Places) -> None:
+    def __init__(self, context: Context, placement: Placement) -> None:
         super().__init__()
         self._context = context
-        self._places = places
+        self._placement = placement
         self._machines = context.informer(VIRTUAL_MACHINE)
         self._disks = context.informer(VIRTUAL_DISK)
         self._classes = context.informer(VIRTUAL_MACHINE_CLASS)
@@ -83,9 +83,9 @@ class MachineBinder(Controller):
         if before["metadata"].get("deletionTimestamp"):
             await remove_finalizer(self._context.store, VIRTUAL_MACHINE, before)
             return None
-        if left := self._places.left_to_claim(before):
+        if left := self._placement.left_to_claim(before):
             return Result(left)
-        async with self._places.choosing:
+        async with self._placement.choosing:
             disks = await _disks_of(self._context.store, before)
             after = copy.deepcopy(before)
             after.setdefault("status", {})
@@ -132,7 +132,7 @@ class MachineBinder(Controller):
         if class_ is None:
             return "", found.blocked
         spec, tolerated = machine["spec"], taints.tolerations(machine["spec"], class_["spec"])
-        usable, problem = await self._places.usable(tolerated)
+        usable, problem = await self._placement.usable(tolerated)
         if not usable:
             return "", problem
         misfits = {name_of(node): fitting.misfit(node, spec, class_) for node in usable}
@@ -190,10 +190,10 @@ class DiskBinder(Controller):
     cluster_wide = True
     writes: ClassVar = {VIRTUAL_DISK: ("patch",)}
 
-    def __init__(self, context: Context, places: Places) -> None:
+    def __init__(self, context: Context, placement: Placement) -> None:
         super().__init__()
         self._context = context
-        self._places = places
+        self._placement = placement
         self._disks = context.informer(VIRTUAL_DISK)
         self._machines = context.informer(VIRTUAL_MACHINE)
         usage.index_machines(self._machines)
@@ -211,9 +211,9 @@ class DiskBinder(Controller):
         if before["metadata"].get("deletionTimestamp"):
             await remove_finalizer(self._context.store, VIRTUAL_DISK, before)
             return None
-        if left := self._places.left_to_claim(before):
+        if left := self._placement.left_to_claim(before):
             return Result(left)
-        async with self._places.choosing:
+        async with self._placement.choosing:
             node, phase, problem = await self._choose(before)
             if not node:
                 return await self._wait(before, phase, problem)
@@ -234,7 +234,7 @@ class DiskBinder(Controller):
                 wanted += [disk_node(beside) for beside in await _disks_of(store, machine)]
         if node := next(filter(None, wanted), ""):
             return node, VirtualDiskPhase.PENDING, ""
-        usable, problem = await self._places.usable()
+        usable, problem = await self._placement.usable()
         if not usable:
             return "", VirtualDiskPhase.PENDING, problem
         if len(usable) > 1:
@@ -280,5 +280,5 @@ async def bind_disk(store: Store, disk: VirtualDisk, node: str) -> None:
 
 def binders(context: Context) -> Sequence[Controller]:
     """The controllers that only a home with several nodes needs."""
-    places = Places(context)
-    return [MachineBinder(context, places), DiskBinder(context, places)]
+    placement = Placement(context)
+    return [MachineBinder(context, placement), DiskBinder(context, placement)]

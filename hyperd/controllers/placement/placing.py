@@ -23,7 +23,7 @@ _NAMED = 5
 """How many nodes a message names at most."""
 
 
-class Places:
+class Placement:
     """The nodes of the cluster, as the leader sees them."""
 
     def __init__(self, context: Context) -> None:

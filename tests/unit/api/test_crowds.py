@@ -21,8 +21,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from hyperd.api.limits import connections as doors
-from hyperd.api.limits.connections import Budget, Doors, network_of
+from hyperd.api.limits import connections as connections
+from hyperd.api.limits.connections import Budget, ConnectionLimits, network_of
 from hyperd.api.serving import accepting
 from hyperd.api.serving.accepting import Listener
 from hyperd.api.serving.httpserver import HttpServer
@@ -191,7 +191,7 @@ async def test_a_connection_without_a_good_request_ends_soon(api: Api, monkeypat
     assert rest
     for _, writer in (kept, slow):
         writer.close()
-    assert api.server.doors.strangers.lent <= 1
+    assert api.server.connections.strangers.lent <= 1
 
 
 @pytest.mark.parametrize("descriptors", [64, 200, 256, 1024, 4096, 65536, 524288, 1 << 20])
@@ -202,7 +202,7 @@ def test_the_shares_of_connections_leave_room_for_the_daemons_own_files(descript
 
 
 def test_one_address_never_takes_all_that_strangers_have() -> None:
-    crowd = Doors(Budget(strangers=16, known=16, local=16))
+    crowd = ConnectionLimits(Budget(strangers=16, known=16, local=16))
     ended: list[int] = []
     for number in range(100):
         assert crowd.stranger("192.0.2.1", lambda number=number: ended.append(number))  # type: ignore[misc]
@@ -216,7 +216,7 @@ def test_one_address_never_takes_all_that_strangers_have() -> None:
 
 
 async def test_a_connection_that_is_dropped_in_the_turn_in_which_it_came_leaves_nothing() -> None:
-    crowd = Doors(Budget(strangers=16, known=16, local=16))
+    crowd = ConnectionLimits(Budget(strangers=16, known=16, local=16))
     with socket.create_server(("127.0.0.1", 0)) as sock:
 
         async def answers(_: object) -> Any:
@@ -237,7 +237,7 @@ async def test_a_connection_that_is_dropped_in_the_turn_in_which_it_came_leaves_
 
 
 def test_one_user_leaves_connections_to_others_and_to_root() -> None:
-    crowd = Doors(Budget(strangers=16, known=32, local=16))
+    crowd = ConnectionLimits(Budget(strangers=16, known=32, local=16))
     while crowd.known.try_acquire("viewer", lose=lambda: None):
         pass
     assert crowd.login("other", lambda: None, privileged=False)
@@ -267,6 +267,6 @@ def test_the_limit_of_open_files_is_raised_to_what_is_allowed() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 256), hard))
-        assert doors.raise_limit() == min(hard, 1 << 20) or hard == resource.RLIM_INFINITY
+        assert connections.raise_limit() == min(hard, 1 << 20) or hard == resource.RLIM_INFINITY
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

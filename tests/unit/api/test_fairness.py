@@ -15,7 +15,7 @@ from aiohttp import web
 
 from hyperd.api.limits import fairness
 from hyperd.api.limits.fairness import Penalties, Turns, source_key
-from hyperd.api.serving.middleware import Seen
+from hyperd.api.serving.middleware import RequestInfo
 from hyperd.errors import TooManyRequests
 from hyperd.resources.all import CONFIG_MAP
 from hyperd.roles import Role
@@ -47,7 +47,7 @@ async def test_a_request_waits_for_a_few_of_another_user_not_for_all(
     headers, order = await viewer(api), list[str]()
     asked = api.server._asked
 
-    async def counted(request: web.BaseRequest, id_: str, user: User, seen: Seen) -> web.StreamResponse:
+    async def counted(request: web.BaseRequest, id_: str, user: User, seen: RequestInfo) -> web.StreamResponse:
         order.append(user.name)
         return await asked(request, id_, user, seen)
 

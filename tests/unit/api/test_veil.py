@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from hyperd.api.access.redaction import Veil
+from hyperd.api.access.redaction import Redaction
 from hyperd.api.access.rules import RoleAuthorizer
 from hyperd.resources.all import KINDS
 from hyperd.resources.schema.hidden import without_credentials
@@ -178,9 +178,13 @@ async def test_what_is_the_clusters_leads_into_no_namespace_that_one_may_not_see
         items.append(
             Item(orjson.dumps(obj), namespace="", name=obj["metadata"]["name"], uid="u", resource_version="1")
         )
-    veil = Veil(RoleAuthorizer(KINDS), user, kind)
-    one_by_one = [await veil.over(item) for item in items]
-    for seen in (one_by_one, await veil.over_all(items), (await veil.over_all(items * 60))[-len(items) :]):
+    redaction = Redaction(RoleAuthorizer(KINDS), user, kind)
+    one_by_one = [await redaction.over(item) for item in items]
+    for seen in (
+        one_by_one,
+        await redaction.over_all(items),
+        (await redaction.over_all(items * 60))[-len(items) :],
+    ):
         texts = [item.raw.decode() for item in seen]
         for namespace, text in zip((*hidden, *shown), texts, strict=True):
             assert (namespace in text) == (namespace in shown)

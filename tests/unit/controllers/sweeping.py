@@ -16,7 +16,7 @@ from hyperd.controllers.host.quarantine import Quarantine
 from hyperd.controllers.host.sweep import Sweeper
 from hyperd.controllers.machine.applied import Applied
 from hyperd.controllers.node.heartbeat import lease_name
-from hyperd.controllers.ownership import Shared
+from hyperd.controllers.ownership import NodeOwner
 from hyperd.controllers.witness import Witness
 from hyperd.errors import NotFound
 from hyperd.hypervisor.hypervisor import Hypervisor
@@ -150,7 +150,7 @@ class Host:
             store=cast(Store, self.objects),
             store_id=lambda: self.objects.id,
             witness=Witness(self.settings.state_dir / "seen.json", lambda: self.objects.id),
-            duty=Shared(HERE, lambda: True),
+            ownership=NodeOwner(HERE, lambda: True),
             informer=self.informer,
             hypervisor=self.hypervisor,
             volumes=self.volumes,

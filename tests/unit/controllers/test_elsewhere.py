@@ -15,7 +15,7 @@ from hyperd.controllers.machine.controller import MachineController
 from hyperd.controllers.machine.dependencies import Dependencies
 from hyperd.controllers.machine.instance import Instances
 from hyperd.controllers.machine.power import ActiveOperation
-from hyperd.controllers.machine.shutdown import Ends
+from hyperd.controllers.machine.shutdown import Shutdown
 from hyperd.controllers.placement import placing
 from hyperd.errors import TemporaryError
 from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_MACHINE, VIRTUAL_MACHINE_OPERATION
@@ -138,14 +138,14 @@ async def test_what_lost_its_node_is_taken_back_by_the_node_that_holds_it(node: 
 async def test_only_what_is_old_waits_for_a_node_to_claim_it(node: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr("hyperd.clock.elapsed", lambda: now)
-    places = placing.Places(node.context)
+    placement = placing.Placement(node.context)
     new = {"metadata": {"uid": "new"}}
     old = {"metadata": {"uid": "old"}, "status": {"phase": "Pending"}}
-    assert places.left_to_claim(new) == 0
-    assert places.left_to_claim({**new, "status": {"phase": "Pending"}}) == 0
-    assert places.left_to_claim(old) == placing.CLAIM_SECONDS
+    assert placement.left_to_claim(new) == 0
+    assert placement.left_to_claim({**new, "status": {"phase": "Pending"}}) == 0
+    assert placement.left_to_claim(old) == placing.CLAIM_SECONDS
     now += placing.CLAIM_SECONDS
-    assert places.left_to_claim(old) == 0
+    assert placement.left_to_claim(old) == 0
 
 
 @pytest.mark.parametrize("operation", ["gone", "another", "over", "in progress"])
@@ -172,7 +172,7 @@ async def test_a_stop_asks_whether_its_operation_still_stands(node: Host, operat
     assert await runs(node, uid) is (operation != "in progress")
 
 
-class _Ends(Ends):
+class _Ends(Shutdown):
     """Without the status, which needs a whole machine."""
 
     async def stop(self, before: Any, machine: Any, domain: Any, found: Any, *, force: bool, by: Any) -> Any:

@@ -63,7 +63,7 @@ async def test_a_lost_tap_comes_back_though_the_host_cannot_run_what_the_spec_as
         hypervisor=SimpleNamespace(facts=facts),
         network=SimpleNamespace(ensure_tap=ensure_tap),
         dhcp=SimpleNamespace(serve=lambda _, lease: served.append(lease)),
-        duty=SimpleNamespace(binds=False),
+        ownership=SimpleNamespace(binds=False),
         node_name="node",
         store_id=lambda: "s",
         informer=lambda _: None,

@@ -14,7 +14,7 @@ import pytest
 
 from hyperd.controllers.context import Context
 from hyperd.controllers.operation.controller import OperationController
-from hyperd.controllers.ownership import Sole
+from hyperd.controllers.ownership import SoleOwner
 from hyperd.hypervisor.hypervisor import Hypervisor
 from hyperd.resources.all import EVENT, KINDS, NAMESPACE, VIRTUAL_MACHINE, VIRTUAL_MACHINE_OPERATION
 from hyperd.resources.schema.kind import Object
@@ -111,7 +111,7 @@ async def desk(folder: Path, *, started: asyncio.Event | None = None) -> AsyncIt
         context = SimpleNamespace(
             store=store,
             informer=manager.informer,
-            duty=Sole(),
+            ownership=SoleOwner(),
             settings=Settings(),
             hypervisor=SimpleNamespace(info=info),
             events=EventRecorder(store, EVENT, component="t", host="n"),

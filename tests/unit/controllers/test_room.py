@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from hyperd.controllers.machine import applied
-from hyperd.controllers.machine.capacity import Room, allocatable, lacking, requested, requested_by_instance, total
+from hyperd.controllers.machine.capacity import (
+    Capacity,
+    allocatable,
+    lacking,
+    requested,
+    requested_by_instance,
+    total,
+)
 from hyperd.resources.schema.kind import Object
 
 GIB = 1 << 30
@@ -36,17 +43,17 @@ def test_an_instance_asks_for_what_it_was_started_with() -> None:
 
 def test_a_node_offers_its_allocatable_and_enough_of_what_it_does_not_name() -> None:
     node: Object = {"status": {"allocatable": {"cpu": "1500m", "memory": "2Gi"}}}
-    assert allocatable(node, cpu_ratio=1) == Room(1500, 2 * GIB)
+    assert allocatable(node, cpu_ratio=1) == Capacity(1500, 2 * GIB)
     assert allocatable(node, cpu_ratio=4).cpu_milli == 6000
     assert lacking("n", allocatable({"status": {}}, cpu_ratio=1), requested(spec(248, memory="1Ti"))) == ""
 
 
 def test_what_lacks_is_named_and_what_does_not_is_not() -> None:
-    left = Room(4000, 4 * GIB) - total([requested(spec(2)), requested(spec(3, "50%"))])
+    left = Capacity(4000, 4 * GIB) - total([requested(spec(2)), requested(spec(3, "50%"))])
     assert lacking("metal", left, requested(spec(1, "50%"))) == ""
     cpu = "Node metal has 0.5 cores of CPU left for virtual machines, this one needs 1 core; "
     assert lacking("metal", left, requested(spec(1))).startswith(cpu)
     both = lacking("metal", left, requested(spec(8, memory="8Gi")))
     assert "needs 8 cores" in both
     assert "has 1.8Gi of memory left for virtual machines, this one needs 8.1Gi" in both
-    assert "0 cores of CPU left" in lacking("metal", Room(-100, GIB), Room(100, 0))
+    assert "0 cores of CPU left" in lacking("metal", Capacity(-100, GIB), Capacity(100, 0))

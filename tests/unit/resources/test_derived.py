@@ -34,7 +34,17 @@ def test_the_index_has_every_kind() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["index", "kind", "structural", "meta", "conditions", "quantity", "names", "unbuilt"]
+    "module",
+    [
+        "index",
+        "schema.kind",
+        "schema.structural",
+        "schema.unbuilt",
+        "values.meta",
+        "values.conditions",
+        "values.quantity",
+        "values.names",
+    ],
 )
 def test_light_modules_do_without_pydantic(module: str) -> None:
     code = f"import sys, hyperd.resources.{module}; sys.exit('pydantic' in sys.modules)"

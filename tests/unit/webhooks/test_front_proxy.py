@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from hyperd.api.access.front_proxy import FrontProxy, Proxies, from_cluster, from_files
-from hyperd.api.serving.middleware import Border, Seen
+from hyperd.api.serving.middleware import Middleware, RequestInfo
 from hyperd.api.serving.peers import as_front_proxy
 from hyperd.api.wire.metrics import Metrics
 from hyperd.errors import PermanentError
@@ -64,14 +64,14 @@ def peers(tmp_path: Path) -> Authority:
 async def asking(proxies: Proxies, pair: Pair | None, server: Pair) -> AsyncIterator[Any]:
     """``ask(**headers)`` of a TLS listener that believes ``proxies``, with a client's certificate."""
 
-    async def answer(request: web.BaseRequest, request_id: str, seen: Seen) -> web.StreamResponse:
+    async def answer(request: web.BaseRequest, request_id: str, seen: RequestInfo) -> web.StreamResponse:
         user = proxies.user(request)
         return web.json_response([user.name, list(user.groups), user.uid, dict(user.extra)])
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(server.certificate, server.key)
     proxies.load_into(context)
-    runner = web.ServerRunner(web.Server(Border(answer, Metrics(()))))
+    runner = web.ServerRunner(web.Server(Middleware(answer, Metrics(()))))
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
     trust = ssl.create_default_context()

@@ -9,7 +9,7 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
-from hyperd.api.serving.middleware import Border, Seen
+from hyperd.api.serving.middleware import Middleware, RequestInfo
 from hyperd.api.serving.webhooks import Webhooks
 from hyperd.api.wire.metrics import Metrics
 from hyperd.offload import Offload
@@ -24,10 +24,10 @@ async def test_a_hostile_review_holds_up_nobody() -> None:
     processes = Offload()
     webhooks = Webhooks(webhook().own, max_body_bytes=3 << 20, processes=processes)
 
-    async def answer(request: web.BaseRequest, request_id: str, seen: Seen) -> web.StreamResponse:
+    async def answer(request: web.BaseRequest, request_id: str, seen: RequestInfo) -> web.StreamResponse:
         return await webhooks.answer(request, request.path, request_id)
 
-    runner = web.ServerRunner(web.Server(Border(answer, Metrics(())), auto_decompress=False))
+    runner = web.ServerRunner(web.Server(Middleware(answer, Metrics(())), auto_decompress=False))
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     gc.freeze()

@@ -22,7 +22,7 @@ from hyperd.admission.dispatch import FINALIZERS
 from hyperd.admission.jsonpatch import difference
 from hyperd.admission.question import Question
 from hyperd.admission.webhook import AdmissionWebhook
-from hyperd.api.serving.middleware import Border, Seen
+from hyperd.api.serving.middleware import Middleware, RequestInfo
 from hyperd.api.serving.webhooks import Webhooks
 from hyperd.api.wire.metrics import Metrics
 from hyperd.errors import BadRequest, ServiceUnavailable
@@ -244,10 +244,10 @@ def test_a_difference_makes_one_of_the_other(before: Object, after: Object) -> N
 async def client() -> AsyncIterator[aiohttp.ClientSession]:
     webhooks = Webhooks(webhook().own, max_body_bytes=1 << 16)
 
-    async def answer(request: web.BaseRequest, request_id: str, seen: Seen) -> web.StreamResponse:
+    async def answer(request: web.BaseRequest, request_id: str, seen: RequestInfo) -> web.StreamResponse:
         return await webhooks.answer(request, request.path, request_id)
 
-    runner = web.ServerRunner(web.Server(Border(answer, Metrics(()))))
+    runner = web.ServerRunner(web.Server(Middleware(answer, Metrics(()))))
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
