@@ -28,7 +28,7 @@ CONNECTING = f"""
 import asyncio, os, ssl, sys
 from pathlib import Path
 from hyperd import footprint
-from hyperd.api import pki
+from hyperd.api.certificates import pki
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -1,8 +1,8 @@
 """Accepting connections: a few at a time, each within its share, and without a word for what comes to nothing.
 
 asyncio's own server takes what comes until the process has no descriptor left, and logs a traceback for each one
-that it cannot take. This one asks ``Doors`` first, and when there is no descriptor it waits and says so once a
-minute.
+that it cannot take. This one asks ``ConnectionLimits`` first, and when there is no descriptor it waits and says so
+once a minute.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ SCRIPT = """
 import asyncio, ssl, subprocess, tempfile
 from pathlib import Path
 import aiohttp
-from hyperd.api import listeners
+from hyperd.api.serving import listeners
 from tests.unit.api.conftest import serving
 
 async def main():

@@ -54,7 +54,7 @@ def bearer(value: str) -> dict[str, str]:
 def client_certificate(folder: Path, name: str, organization: str, *, days: float = 1) -> tuple[Path, Path]:
     """A certificate of the daemon's own CA and its key, made in a process of its own as the daemon does."""
     program = (
-        "import sys; from pathlib import Path; from hyperd.api import certificates as c;"
+        "import sys; from pathlib import Path; from hyperd.api.certificates import signing as c;"
         "folder, name, organization, days = Path(sys.argv[1]), *sys.argv[2:4], float(sys.argv[4]);"
         "c._LEAF_DAYS = days;"
         "c._make_leaf(folder, 'client', c._load_ca(folder), c._Leaf(name, organization=organization))"
