@@ -6,6 +6,7 @@ the socket over after a ``101``. A server is not trusted: heads and chunk header
 
 from __future__ import annotations
 
+import select
 import socket
 import time
 
@@ -109,6 +110,13 @@ class Connection:
 
     def close(self) -> None:
         self.socket.close()
+
+    @property
+    def dropped(self) -> bool:
+        """Whether the server has ended it meanwhile, or said what nobody asked for."""
+        idle = select.poll()
+        idle.register(self.socket, select.POLLIN)
+        return bool(self.buffer or idle.poll(0))
 
     def request(
         self, method: str, path: str, *, headers: Mapping[str, str] | None = None, body: bytes = b""

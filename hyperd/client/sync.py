@@ -194,14 +194,15 @@ class Client:
 
     def _send(self, method: str, path: str, *, body: bytes, headers: Mapping[str, str] | None) -> Response:
         kept = self._connection
-        if kept is not None:
+        if kept is not None and not kept.dropped:
             try:
                 return kept.request(method, path, headers=headers, body=body)
             except (ConnectionLost, BrokenPipeError, ConnectionResetError):
-                # An idle connection that the server closed says nothing about a request that only reads.
+                # Lost at that moment: nobody knows whether the server has the request, which matters for a write.
                 self.close()
                 if method != "GET":
                     raise
+        self.close()
         self._connection = Connection(self.home, timeout=self._timeout)
         return self._connection.request(method, path, headers=headers, body=body)
 

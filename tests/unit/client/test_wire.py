@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import select
 import socket
 import struct
 import threading
@@ -95,6 +96,19 @@ def test_bodies_end_by_length_by_chunks_or_by_closing(server: Server) -> None:
 def test_a_server_that_breaks_http_is_an_error_not_a_hang(server: Server, answer: bytes) -> None:
     with pytest.raises(ConnectionLost):
         body_of(server, answer)
+
+
+def test_a_connection_that_the_server_closed_while_idle_fails_no_write(server: Server) -> None:
+    server.answers = [b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"] * 2
+    client = Client(server.home, timeout=5)
+    assert client.call("GET", "/a") == {}
+    kept = client._connection
+    assert kept is not None
+    ended = select.poll()
+    ended.register(kept.socket, select.POLLIN)
+    assert ended.poll(5000)
+    assert client.call("PATCH", "/b", body={}) == {}
+    assert server.seen.startswith(b"PATCH /b ")
 
 
 def test_a_header_cannot_smuggle_a_second_one(server: Server) -> None:
