@@ -86,9 +86,8 @@ def attach(
                 continue
             if session is None:
                 return "Left."
-            if greeting:
-                note(greeting)
-            greeting, query["replay"], query["takeover"] = "", "", "false"
+            note(greeting)
+            greeting, query["replay"], query["takeover"] = "Connected again.", "", "false"
             outlet = Outlet()
             try:
                 return _pump(session, key, outlet)
