@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -75,6 +76,16 @@ def start(argv: Sequence[str], *, log: Path, environment: dict[str, str]) -> Pro
             umask=0o077,
         )
     return Process(child.pid, child)
+
+
+def bound_log(log: Path, size: int) -> None:
+    """Move what ``log`` holds to ``<log>.1`` once it is more than ``size`` bytes. Raises OSError.
+
+    Whoever appends to it goes on; what is said in that moment is lost.
+    """
+    if log.stat().st_size > size:
+        shutil.copyfile(log, log.with_name(f"{log.name}.1"))
+        os.truncate(log, 0)
 
 
 def find(argv: Sequence[str]) -> list[Process]:

@@ -27,6 +27,7 @@ _PROBE_SECONDS = 10.0
 _READY_SECONDS = 20.0
 _LONGEST_PAUSE_SECONDS = 30.0
 _AGAIN_SECONDS = 0.2
+_LOG_BYTES = 8 << 20
 
 
 class EmbeddedRegistry:
@@ -135,6 +136,9 @@ class EmbeddedRegistry:
             await self._end()
 
     async def _ask(self) -> None:
+        with suppress(OSError):
+            # It warns of what clients ask for that is not there.
+            await asyncio.to_thread(process.bound_log, self._log, _LOG_BYTES)
         try:
             await self._probe.ping()
         except HyperdError:

@@ -132,3 +132,14 @@ def test_an_external_registry_is_named_by_the_settings(tmp_path: Path) -> None:
     missing = registry.model_copy(update={"password_file": tmp_path / "none"})
     with pytest.raises(PermanentError, match=r"registry\.password_file"):
         external_endpoint(Settings(registry=missing))
+
+
+def test_a_log_is_bounded_while_its_writer_goes_on(tmp_path: Path) -> None:
+    log = tmp_path / "registry.log"
+    with log.open("ab", buffering=0) as writer:
+        for number in range(1, 8):
+            writer.write(b"%d" % number * 100)
+            process.bound_log(log, 250)
+        assert [path.name for path in sorted(tmp_path.iterdir())] == ["registry.log", "registry.log.1"]
+        assert (tmp_path / "registry.log.1").read_bytes() == b"4" * 100 + b"5" * 100 + b"6" * 100
+        assert log.read_bytes() == b"7" * 100
