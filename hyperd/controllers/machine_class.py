@@ -11,7 +11,7 @@ from hyperd.controllers.context import Context
 from hyperd.controllers.node.fitting import fits, suits
 from hyperd.controllers.node.processors import common_features, enabled_features, unknown_to_all
 from hyperd.resources.all import NODE, VIRTUAL_MACHINE, VIRTUAL_MACHINE_CLASS
-from hyperd.resources.kinds.virtual_machine_class import CPUType, VirtualMachineClassPhase
+from hyperd.resources.kinds.virtual_machine_class import CPUType, VirtualMachineClassPhase, used_by
 from hyperd.resources.schema.kind import Kind, Object
 from hyperd.resources.values.conditions import remove_condition, set_condition
 from hyperd.resources.values.quantity import parse
@@ -79,9 +79,7 @@ class MachineClassController(Controller):
         after = copy.deepcopy(before)
         if users:
             after.setdefault("status", {})["phase"] = VirtualMachineClassPhase.TERMINATING
-            # Not which: whoever may make a machine reads classes, and not what is in others' namespaces.
-            many = "a virtual machine" if len(users) == 1 else f"{len(users)} virtual machines"
-            message = f"Used by {many}, which must be deleted or be given another class first."
+            message = used_by([f"{user.namespace}/{user.name}" for user in users])
             set_condition(after, "InUse", True, reason="VirtualMachineClassInUse", message=message)
             await update_status(self._context.store, VIRTUAL_MACHINE_CLASS, before, after)
             return None

@@ -6,6 +6,7 @@ spelt (``"5%"`` for ``5``).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -249,6 +250,22 @@ _RULES = (
     ),
 )
 
+_USED_BY = "Used by "
+_SHOWN_USERS = 5
+
+
+def used_by(users: Sequence[str]) -> str:
+    """Which machines (``namespace/name``) keep a class that is to go, as a condition's message."""
+    many = "a virtual machine" if len(users) == 1 else f"{len(users)} virtual machines"
+    more = ", …" if len(users) > _SHOWN_USERS else ""
+    return f"{_USED_BY}{many}: {', '.join(sorted(users)[:_SHOWN_USERS])}{more}."
+
+
+def without_users(message: str) -> str:
+    """A condition's message for those who may make machines of the class, and not see those of others."""
+    return f"{message.partition(':')[0]}." if message.startswith(_USED_BY) else message
+
+
 VIRTUAL_MACHINE_CLASS: Kind[views.VirtualMachineClass] = KINDS.add(
     Kind(
         group=GROUP,
@@ -261,6 +278,7 @@ VIRTUAL_MACHINE_CLASS: Kind[views.VirtualMachineClass] = KINDS.add(
         finalizer=VM_CLASS_CLEANUP,
         held_from_birth=False,
         main_condition=VirtualMachineClassCondition.READY,
+        hidden={"status.conditions.message": without_users},
         short_names=("vmc", "vmclass"),
         categories=(CLUSTER_CATEGORY,),
         columns=(

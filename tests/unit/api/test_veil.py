@@ -12,6 +12,7 @@ import pytest
 from hyperd.api.access.redaction import Redaction
 from hyperd.api.access.rules import RoleAuthorizer
 from hyperd.resources.all import KINDS
+from hyperd.resources.kinds.virtual_machine_class import used_by
 from hyperd.resources.schema.hidden import without_credentials
 from hyperd.resources.schema.kind import Kind, Object
 from hyperd.resources.schema.schema import structural_schema
@@ -126,6 +127,26 @@ async def test_an_upload_address_is_a_secret(api: Api, viewer: dict[str, str]) -
     _, seen = await api.call("GET", f"{IMAGES}/os", headers=viewer)
     assert seen["status"]["imageUploadURLs"] == {"external": "<hidden>"}
     assert PASSWORD not in str(seen)
+
+
+async def test_a_class_that_is_to_go_names_its_users_to_those_who_may_end_it(
+    api: Api, viewer: dict[str, str]
+) -> None:
+    path = f"{GROUP}/virtualmachineclasses"
+    body = {"metadata": {"name": "old", "finalizers": ["a.b/c"]}, "spec": {"cpu": {"type": "Host"}}}
+    status, class_ = await api.call("POST", path, body)
+    assert status == 201, class_
+    now = "2026-01-01T00:00:00Z"
+    held = {"type": "InUse", "status": "True", "reason": "VirtualMachineClassInUse", "lastTransitionTime": now}
+    class_["status"] = {"conditions": [{**held, "message": used_by(["shop/web", "lab/x"])}]}
+    status, answer = await api.call("PUT", f"{path}/old/status", class_)
+    assert status == 200, answer
+    for headers, message in (
+        (None, "Used by 2 virtual machines: lab/x, shop/web."),
+        (viewer, "Used by 2 virtual machines."),
+    ):
+        _, seen = await api.call("GET", f"{path}/old", headers=headers)
+        assert seen["status"]["conditions"][0]["message"] == message
 
 
 @pytest.mark.parametrize(
