@@ -214,6 +214,10 @@ def test_always_off_stops_a_machine_and_its_end_starts_it(hyperd: Hyperd, name: 
     running = hyperd.wait_phase("vm", name, "Running")
     targets = {ref["name"]: ref["target"] for ref in running["status"]["blockDeviceRefs"]}
     assert targets == {name: "sda", other: "sdb"}
+    hyperd.delete("vm", name)
+    hyperd.wait_gone("vm", name)
+    hyperd.delete("vd", other)
+    hyperd.wait_gone("vd", other)
 
 
 def test_a_disk_grows_under_a_running_guest(hyperd: Hyperd, name: str) -> None:
