@@ -38,6 +38,8 @@ class Witness:
         self._since = ""
         self._words: tuple[str, ...] = ()
         """What the node's Lease may carry: the word last sent, and the one before, if that did not come."""
+        self._writing = asyncio.Lock()
+        """The sweep, the Lease and an administrator note things at once, in one file."""
         self.why = ""
         """A sentence: why everything that collects waits; empty when it need not."""
 
@@ -145,14 +147,15 @@ class Witness:
         return True
 
     async def _write(self) -> None:
-        body = {
-            "store": self._store,
-            "resourceVersion": self._version,
-            "words": self._words,
-            "why": self.why,
-            "since": self._since,
-        }
-        await asyncio.to_thread(self._publish, orjson.dumps(body))
+        async with self._writing:
+            body = {
+                "store": self._store,
+                "resourceVersion": self._version,
+                "words": self._words,
+                "why": self.why,
+                "since": self._since,
+            }
+            await asyncio.to_thread(self._publish, orjson.dumps(body))
 
     def _publish(self, body: bytes) -> None:
         durable.write(self._path, body, made=files.temporary(self._path))

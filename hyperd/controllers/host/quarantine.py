@@ -57,6 +57,8 @@ class Quarantine:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._kept: dict[str, Kept] = {}
+        self._writing = asyncio.Lock()
+        """The sweep and the registry's collection may note things of one owner at once."""
 
     async def begin(self) -> None:
         """At start: read the notes. One that cannot be read is made anew when its thing is met."""
@@ -93,7 +95,9 @@ class Quarantine:
             return False
         self._kept[uid] = after
         try:
-            await asyncio.to_thread(self._publish, after)
+            async with self._writing:
+                if (latest := self._kept.get(uid)) is not None:
+                    await asyncio.to_thread(self._publish, latest)
         except OSError as err:
             _log.warning("The note about %s cannot be written to %s: %s", uid, self._folder, err.strerror)
         return before is None
@@ -101,8 +105,10 @@ class Quarantine:
     async def clear(self, uids: Iterable[str]) -> list[Kept]:
         """Their owners are back, or nothing is left of them; those that were noted."""
         gone = [kept for uid in uids if (kept := self._kept.pop(uid, None)) is not None]
-        for kept in gone:
-            await asyncio.to_thread(files.unlink, self._path(kept.uid))
+        async with self._writing:
+            for kept in gone:
+                if kept.uid not in self._kept:
+                    await asyncio.to_thread(files.unlink, self._path(kept.uid))
         return gone
 
     def _path(self, uid: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator
@@ -13,6 +14,7 @@ import pytest
 
 from hyperd.controllers.address.taken import taken_addresses
 from hyperd.controllers.host import sweep
+from hyperd.controllers.host.quarantine import Quarantine
 from hyperd.errors import Conflict, NotFound, ServiceUnavailable
 from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_MACHINE
 from hyperd.resources.schema.kind import Kind
@@ -270,3 +272,20 @@ async def test_nothing_is_emptied_while_the_store_does_not_answer(
     with pytest.raises(ServiceUnavailable):
         await node.sweeper.empty([machine, disk])
     assert await node.held() == before
+
+
+async def test_notes_of_one_owner_that_come_at_once_are_whole(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The sweep marks volumes while the registry's collection marks images."""
+    kept = Quarantine(tmp_path / "quarantine")
+    await kept.begin()
+    for turn in range(4):
+        await asyncio.gather(
+            *(kept.mark("u1", kind="VirtualDisk", why="w", things=[f"{turn}.{number}"]) for number in range(5)),
+            kept.mark("u1", kind="VirtualDisk", why="w", images=[("vi/a", str(turn))]),
+        )
+    assert not caplog.records
+    again = Quarantine(tmp_path / "quarantine")
+    await again.begin()
+    assert again.get("u1") == kept.get("u1")

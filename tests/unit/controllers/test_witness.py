@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -115,3 +116,18 @@ async def test_a_word_that_cannot_be_noted_is_not_sent(tmp_path: Path) -> None:
     (tmp_path / "seen.json" / "x").touch()
     assert await node.renew(word) == word
     assert not node.waits
+
+
+async def test_what_is_noted_at_once_is_noted_whole(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The sweep looks while the Lease is renewed and an administrator accepts."""
+    node = witness(tmp_path)
+    await node.begin(empty=True, marked="")
+    for turn in range(4):
+        renewed = asyncio.create_task(node.renew(""))
+        await asyncio.gather(*(node.look(str(turn * 10 + number)) for number in range(5)), node.accept(str(turn)))
+        word = await renewed
+    assert not caplog.records
+    again = witness(tmp_path)
+    await again.begin(empty=False, marked="")
+    await again.renew(word)
+    assert not again.waits
