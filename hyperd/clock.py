@@ -21,14 +21,19 @@ from collections.abc import Callable, Hashable, Mapping, Set
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _NOTES = 4
 """How often in its duration a timer is noted anew."""
 
-Timer = dict[str, Any]
-"""``{"boot": id of the boot, "at": milliseconds of its clock, "passed": milliseconds by then}``."""
+
+class Timer(TypedDict):
+    """Id of the boot, milliseconds of its clock, and milliseconds that had passed by then."""
+
+    boot: str
+    at: int
+    passed: int
 
 
 def wall() -> float:
@@ -57,8 +62,10 @@ def timer(passed: float = 0.0) -> Timer:
     return {"boot": boot_id(), "at": round(elapsed() * 1000), "passed": round(passed * 1000)}
 
 
-def passed(timer: Mapping[str, Any]) -> float:
-    """Seconds that are sure to have passed on it; never negative."""
+def passed(timer: Mapping[str, Any] | None) -> float:
+    """Seconds that are sure to have passed on it, none where there is no timer; never negative."""
+    if not timer:
+        return 0.0
     try:
         seconds = max(0.0, float(timer["passed"]) / 1000)
         if timer["boot"] != boot_id():
@@ -68,9 +75,9 @@ def passed(timer: Mapping[str, Any]) -> float:
         return 0.0
 
 
-def due_to_note(timer: Mapping[str, Any], duration: float) -> bool:
+def due_to_note(timer: Mapping[str, Any] | None, duration: float) -> bool:
     """Whether a timer of so many seconds is to be noted anew: another boot's, or a quarter has passed since."""
-    if timer.get("boot") != boot_id():
+    if not timer or timer.get("boot") != boot_id():
         return True
     return passed(timer) - float(timer.get("passed") or 0) / 1000 >= 0.9 * max(1.0, duration / _NOTES)
 

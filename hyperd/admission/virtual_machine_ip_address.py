@@ -55,15 +55,16 @@ async def _check_free(context: Context, address: IPv4Address) -> None:
     lease = await context.find(VIRTUAL_MACHINE_IP_ADDRESS_LEASE, lease_name(address))
     if lease is None:
         return
-    holder = lease["spec"].get("virtualMachineIPAddressRef") or {}
-    released = (lease.get("status") or {}).get("phase") == LeasePhase.RELEASED or not holder.get("name")
-    ours = holder.get("namespace") == context.request.namespace
-    if ours and (released or holder.get("name") == context.request.name):
+    holder = lease["spec"].get("virtualMachineIPAddressRef")
+    name = None if holder is None else holder.get("name")
+    released = (lease.get("status") or {}).get("phase") == LeasePhase.RELEASED or not name
+    ours = holder is not None and holder["namespace"] == context.request.namespace
+    if ours and (released or name == context.request.name):
         return
     if released:
         text = "it was released by another namespace a short while ago: try again in some minutes"
     elif ours:
-        text = f'it is leased to VirtualMachineIPAddress "{holder.get("name")}"'
+        text = f'it is leased to VirtualMachineIPAddress "{name}"'
     else:
         text = "it is leased to another namespace"
     context.invalid(_PATH, str(address), text)

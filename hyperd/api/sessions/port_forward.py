@@ -73,8 +73,9 @@ class PortForwards:
         except ValueError:
             raise BadRequest(f"VirtualMachine {title(vm)} has no address yet") from None
         lease = await self._store.find(VIRTUAL_MACHINE_IP_ADDRESS_LEASE, "", lease_name(address))
-        holder = (lease or {}).get("spec", {}).get("virtualMachineIPAddressRef") or {}
-        if not contains(self._networks, address) or holder.get("namespace") != vm["metadata"]["namespace"]:
+        holder = None if lease is None else lease["spec"].get("virtualMachineIPAddressRef")
+        namespace = None if holder is None else holder["namespace"]
+        if not contains(self._networks, address) or namespace != vm["metadata"]["namespace"]:
             raise BadRequest(f"The address {address} of VirtualMachine {title(vm)} is not leased to its namespace")
         return address
 

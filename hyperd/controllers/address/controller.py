@@ -10,7 +10,7 @@ import asyncio
 import copy
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from hyperd.controllers.address.release import held_by, names_address, release_lease
 from hyperd.controllers.address.taken import taken_addresses
@@ -23,17 +23,31 @@ from hyperd.resources.all import (
     VIRTUAL_MACHINE_IP_ADDRESS,
     VIRTUAL_MACHINE_IP_ADDRESS_LEASE,
 )
+from hyperd.resources.kinds.virtual_machine_ip_address import (
+    IPAddressAttachedReason,
+    IPAddressBoundReason,
+    IPAddressCondition,
+    IPAddressPhase,
+)
 from hyperd.resources.kinds.virtual_machine_ip_address_lease import address_of_lease, lease_name
-from hyperd.resources.schema.kind import Kind, Object
+from hyperd.resources.kinds.virtual_machine_status import VirtualMachinePhase
+from hyperd.resources.schema.kind import Kind
 from hyperd.resources.values import names
 from hyperd.resources.values.conditions import set_condition
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
 from hyperd.runtime.status import make_sure, remove_finalizer, update_status
 from hyperd.store.interface import Item, PatchType
 
+if TYPE_CHECKING:
+    from hyperd.resources.views.base import Resource
+    from hyperd.resources.views.virtual_machine import VirtualMachine
+    from hyperd.resources.views.virtual_machine_ip_address import VirtualMachineIPAddress
+    from hyperd.resources.views.virtual_machine_ip_address_lease import VirtualMachineIPAddressLease
+
 OWNER_INDEX = "owner"
 HOLDER_INDEX = "holder"
 _RETRY_SECONDS = 5.0
+_HELD = (IPAddressPhase.BOUND, IPAddressPhase.ATTACHED)
 
 
 def index_addresses(context: Context) -> None:
@@ -65,7 +79,7 @@ class AddressController(Controller):
     def watches(self) -> Mapping[Kind, Mapper]:
         return {VIRTUAL_MACHINE_IP_ADDRESS_LEASE: _address_of_lease, VIRTUAL_MACHINE: self._address_of_machine}
 
-    def _address_of_machine(self, item: Item) -> Iterable[Key]:
+    def _address_of_machine(self, item: Item[VirtualMachine]) -> Iterable[Key]:
         for address in self._addresses.by_index(OWNER_INDEX, item.uid):
             yield Key(address.namespace, address.name)
         for name in _names_of_machine(item.object()):
@@ -81,12 +95,12 @@ class AddressController(Controller):
         if before["metadata"].get("deletionTimestamp"):
             return await self._delete(before, machine)
         result = await self._bind(after)
-        if after["status"].get("phase") in ("Bound", "Attached"):
+        if after["status"].get("phase") in _HELD:
             self._show_user(after, machine)
         await update_status(self._context.store, self.kind, before, after)
         return result
 
-    async def _bind(self, vmip: Object) -> Result | None:
+    async def _bind(self, vmip: VirtualMachineIPAddress) -> Result | None:
         status = vmip["status"]
         if status.get("address"):
             try:
@@ -102,35 +116,35 @@ class AddressController(Controller):
         else:
             address = await self._claim(vmip, IPv4Address(wanted))
         if address is None:
-            status["phase"] = "Pending"
+            status["phase"] = IPAddressPhase.PENDING
             return Result(_RETRY_SECONDS)
         status["address"] = str(address)
-        status["phase"] = "Bound"
+        status["phase"] = IPAddressPhase.BOUND
         status["observedGeneration"] = vmip["metadata"]["generation"]
-        set_condition(vmip, "Bound", True, reason="Bound")
+        set_condition(vmip, IPAddressCondition.BOUND, True, reason=IPAddressBoundReason.BOUND)
         return None
 
-    async def _check_lease(self, vmip: Object, address: IPv4Address) -> Result | None:
+    async def _check_lease(self, vmip: VirtualMachineIPAddress, address: IPv4Address) -> Result | None:
         """The address is ours as long as the lease says so; a lost lease is made again."""
         status = vmip["status"]
         status["observedGeneration"] = vmip["metadata"]["generation"]
         lease = self._leases.get("", lease_name(address))
         if lease is None and address not in self._granted:
             if await self._claim(vmip, address) is None:
-                status["phase"] = "Pending"
+                status["phase"] = IPAddressPhase.PENDING
                 return Result(_RETRY_SECONDS)
         elif lease is not None and not held_by(lease, vmip):
             message = f"The lease of {address} belongs to another object."
-            status["phase"] = "Pending"
-            reason = "VirtualMachineIPAddressLeaseAlreadyExists"
-            set_condition(vmip, "Bound", False, reason=reason, message=message)
+            status["phase"] = IPAddressPhase.PENDING
+            reason = IPAddressBoundReason.LEASE_ALREADY_EXISTS
+            set_condition(vmip, IPAddressCondition.BOUND, False, reason=reason, message=message)
             return Result(_RETRY_SECONDS)
-        if status.get("phase") not in ("Bound", "Attached"):
-            status["phase"] = "Bound"
-        set_condition(vmip, "Bound", True, reason="Bound")
+        if status.get("phase") not in _HELD:
+            status["phase"] = IPAddressPhase.BOUND
+        set_condition(vmip, IPAddressCondition.BOUND, True, reason=IPAddressBoundReason.BOUND)
         return None
 
-    async def _allocate(self, vmip: Object) -> IPv4Address | None:
+    async def _allocate(self, vmip: VirtualMachineIPAddress) -> IPv4Address | None:
         """The lowest free address, with its lease written."""
         cidrs = self._context.settings.network.virtual_machine_cidrs
         async with self._allocating:
@@ -149,16 +163,16 @@ class AddressController(Controller):
                     return address
                 taken.add(address)
         message = f"All addresses of {', '.join(map(str, cidrs)) or 'the (empty) virtualMachineCIDRs'} are leased."
-        reason = "VirtualMachineIPAddressLeaseNotFound"
-        set_condition(vmip, "Bound", False, reason=reason, message=message)
+        reason = IPAddressBoundReason.LEASE_NOT_FOUND
+        set_condition(vmip, IPAddressCondition.BOUND, False, reason=reason, message=message)
         return None
 
-    async def _claim(self, vmip: Object, address: IPv4Address) -> IPv4Address | None:
+    async def _claim(self, vmip: VirtualMachineIPAddress, address: IPv4Address) -> IPv4Address | None:
         """That very address, if it is in range and nobody else's."""
         if not addresses.contains(self._context.settings.network.virtual_machine_cidrs, address):
             message = f"{address} is outside of the configured virtualMachineCIDRs."
-            reason = "VirtualMachineIPAddressIsOutOfTheValidRange"
-            set_condition(vmip, "Bound", False, reason=reason, message=message)
+            reason = IPAddressBoundReason.OUT_OF_RANGE
+            set_condition(vmip, IPAddressCondition.BOUND, False, reason=reason, message=message)
             return None
         async with self._allocating:
             lease = self._leases.get("", lease_name(address))
@@ -168,8 +182,8 @@ class AddressController(Controller):
             if lease is not None and await self._take_over(lease, vmip):
                 return address
         message = f"{address} is leased to another object."
-        reason = "VirtualMachineIPAddressLeaseAlreadyExists"
-        set_condition(vmip, "Bound", False, reason=reason, message=message)
+        reason = IPAddressBoundReason.LEASE_ALREADY_EXISTS
+        set_condition(vmip, IPAddressCondition.BOUND, False, reason=reason, message=message)
         return None
 
     async def _strangers(self) -> set[IPv4Address]:
@@ -179,7 +193,7 @@ class AddressController(Controller):
         elsewhere = await taken_addresses(self._context.store) if self._context.ownership.binds else set()
         return here | elsewhere
 
-    async def _write_lease(self, vmip: Object, address: IPv4Address) -> bool:
+    async def _write_lease(self, vmip: VirtualMachineIPAddress, address: IPv4Address) -> bool:
         meta = vmip["metadata"]
         body = {
             "apiVersion": VIRTUAL_MACHINE_IP_ADDRESS_LEASE.api_version,
@@ -203,13 +217,13 @@ class AddressController(Controller):
         reached(CrashPoint.LEASE_AFTER_CREATE)
         return True
 
-    async def _take_over(self, lease: Object, vmip: Object) -> bool:
+    async def _take_over(self, lease: VirtualMachineIPAddressLease, vmip: VirtualMachineIPAddress) -> bool:
         """A released lease may go back to its namespace."""
         if names_address(lease, vmip):
             return True
-        ref = lease["spec"].get("virtualMachineIPAddressRef") or {}
+        ref = lease["spec"].get("virtualMachineIPAddressRef")
         meta = vmip["metadata"]
-        if ref.get("name") or ref.get("namespace") != meta["namespace"]:
+        if ref is None or ref.get("name") or ref["namespace"] != meta["namespace"]:
             return False
         patch = {
             "metadata": {
@@ -231,20 +245,20 @@ class AddressController(Controller):
         """Who leads next allocates by the leases alone, and so does this daemon when it leads again."""
         self._granted.clear()
 
-    def _user(self, vmip: Object) -> Object | None:
+    def _user(self, vmip: VirtualMachineIPAddress) -> VirtualMachine | None:
         """The machine that has this address: its owner, or one that names it."""
         meta = vmip["metadata"]
         for item in self._machines.by_index("address", f"{meta['namespace']}/{meta['name']}"):
-            found: Object = item.object()
-            return found
+            user: VirtualMachine = item.object()
+            return user
         for owner in meta.get("ownerReferences") or ():
             if owner.get("kind") == VIRTUAL_MACHINE.kind:
-                machine: Object | None = self._machines.get(meta["namespace"], owner["name"])
+                machine: VirtualMachine | None = self._machines.get(meta["namespace"], owner["name"])
                 if machine is not None and machine["metadata"]["uid"] == owner["uid"]:
                     return machine
         return None
 
-    async def _user_in_store(self, vmip: Object) -> Object | None:
+    async def _user_in_store(self, vmip: VirtualMachineIPAddress) -> VirtualMachine | None:
         """The same asked of the store: what is not shown here may run all the same."""
         meta = vmip["metadata"]
         names_ = {
@@ -252,26 +266,29 @@ class AddressController(Controller):
         }
         names_.add(str((vmip.get("status") or {}).get("virtualMachineName") or ""))
         for name in sorted(filter(None, names_)):
-            machine: Object | None = await self._context.store.find(VIRTUAL_MACHINE, meta["namespace"], name)
+            machine: VirtualMachine | None = await self._context.store.find(
+                VIRTUAL_MACHINE, meta["namespace"], name
+            )
             if machine is not None and (
                 machine["metadata"]["uid"] in _owner_uids(vmip) or meta["name"] in _names_of_machine(machine)
             ):
                 return machine
         return None
 
-    def _show_user(self, vmip: Object, machine: Object | None) -> None:
+    def _show_user(self, vmip: VirtualMachineIPAddress, machine: VirtualMachine | None) -> None:
         status = vmip["status"]
         if machine is None:
-            status["phase"] = "Bound"
+            status["phase"] = IPAddressPhase.BOUND
             status.pop("virtualMachineName", None)
             message = "No virtual machine uses the address."
-            set_condition(vmip, "Attached", False, reason="VirtualMachineNotFound", message=message)
+            reason = IPAddressAttachedReason.VIRTUAL_MACHINE_NOT_FOUND
+            set_condition(vmip, IPAddressCondition.ATTACHED, False, reason=reason, message=message)
             return
-        status["phase"] = "Attached"
+        status["phase"] = IPAddressPhase.ATTACHED
         status["virtualMachineName"] = machine["metadata"]["name"]
-        set_condition(vmip, "Attached", True, reason="Attached")
+        set_condition(vmip, IPAddressCondition.ATTACHED, True, reason=IPAddressAttachedReason.ATTACHED)
 
-    async def _delete(self, vmip: Object, machine: Object | None) -> Result | None:
+    async def _delete(self, vmip: VirtualMachineIPAddress, machine: VirtualMachine | None) -> Result | None:
         """Held while a machine uses it; then the lease is released.
 
         An owner that goes may wait for what it owns, so that one does not wait for its owner.
@@ -288,29 +305,29 @@ class AddressController(Controller):
         return None
 
 
-def _owner_uids(obj: Object) -> list[str]:
+def _owner_uids(obj: Resource) -> list[str]:
     return [ref["uid"] for ref in obj["metadata"].get("ownerReferences") or ()]
 
 
-def _holder_uids(lease: Object) -> list[str]:
+def _holder_uids(lease: VirtualMachineIPAddressLease) -> list[str]:
     uid = (lease["metadata"].get("labels") or {}).get(names.VMIP_UID_LABEL)
     return [uid] if uid else []
 
 
-def _named_addresses(machine: Object) -> list[str]:
+def _named_addresses(machine: VirtualMachine) -> list[str]:
     return [f"{machine['metadata']['namespace']}/{name}" for name in _names_of_machine(machine)]
 
 
-def _names_of_machine(machine: Object) -> list[str]:
+def _names_of_machine(machine: VirtualMachine) -> list[str]:
     """The address that the spec names, and the one that the running guest has."""
     status = machine.get("status") or {}
     names_ = [machine["spec"].get("virtualMachineIPAddressName")]
-    if status.get("phase") not in (None, "", "Pending", "Stopped"):
+    if status.get("phase") not in (None, "", VirtualMachinePhase.PENDING, VirtualMachinePhase.STOPPED):
         names_.append(status.get("virtualMachineIPAddressName"))
     return sorted({name for name in names_ if name})
 
 
-def _address_of_lease(item: Item) -> Iterable[Key]:
-    ref = item.object()["spec"].get("virtualMachineIPAddressRef") or {}
-    if ref.get("name"):
-        yield Key(ref.get("namespace", ""), ref["name"])
+def _address_of_lease(item: Item[VirtualMachineIPAddressLease]) -> Iterable[Key]:
+    ref = item.object()["spec"].get("virtualMachineIPAddressRef")
+    if ref is not None and ref.get("name"):
+        yield Key(ref["namespace"], ref["name"])

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from ipaddress import AddressValueError, IPv4Address
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from hyperd import clock
 from hyperd.controllers.address.controller import AddressController
@@ -14,13 +14,26 @@ from hyperd.controllers.address.release import held_by, released
 from hyperd.controllers.context import Context
 from hyperd.errors import NotFound
 from hyperd.resources.all import VIRTUAL_MACHINE_IP_ADDRESS, VIRTUAL_MACHINE_IP_ADDRESS_LEASE
-from hyperd.resources.kinds.virtual_machine_ip_address_lease import address_of_lease, lease_name
-from hyperd.resources.schema.kind import Kind, Object
+from hyperd.resources.kinds.virtual_machine_ip_address_lease import (
+    LeaseBoundReason,
+    LeaseCondition,
+    LeasePhase,
+    address_of_lease,
+    lease_name,
+)
+from hyperd.resources.schema.kind import Kind
 from hyperd.resources.values import names
 from hyperd.resources.values.conditions import set_condition
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
 from hyperd.runtime.status import remove_finalizer, update_status
 from hyperd.store.interface import EventType, Item, PatchType, Preconditions
+
+if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_machine_ip_address import VirtualMachineIPAddress
+    from hyperd.resources.views.virtual_machine_ip_address_lease import (
+        IPAddressReference,
+        VirtualMachineIPAddressLease,
+    )
 
 
 class LeaseController(Controller):
@@ -41,7 +54,7 @@ class LeaseController(Controller):
     def watches(self) -> Mapping[Kind, Mapper]:
         return {VIRTUAL_MACHINE_IP_ADDRESS: self._lease_of_address}
 
-    def _lease_of_address(self, item: Item) -> Iterable[Key]:
+    def _lease_of_address(self, item: Item[VirtualMachineIPAddress]) -> Iterable[Key]:
         address = (item.object().get("status") or {}).get("address")
         if address:
             with suppress(AddressValueError):  # administrators may write any status
@@ -63,60 +76,62 @@ class LeaseController(Controller):
         if before["metadata"].get("deletionTimestamp"):
             await remove_finalizer(self._context.store, self.kind, before)
             return None
-        ref = before["spec"].get("virtualMachineIPAddressRef") or {}
-        vmip = self._addresses.get(ref.get("namespace", ""), ref["name"]) if ref.get("name") else None
-        if vmip is None and ref.get("name"):
-            vmip = await self._fresh(ref)
+        ref = before["spec"].get("virtualMachineIPAddressRef")
+        named = ref is not None and bool(ref.get("name"))
+        vmip = await self._named(ref) if ref is not None and named else None
         if vmip is not None and held_by(before, vmip) and _is_its(address, vmip):
             before = await self._labelled(before, vmip)
             after = copy.deepcopy(before)
-            after.setdefault("status", {})["phase"] = "Bound"
+            after.setdefault("status", {})["phase"] = LeasePhase.BOUND
             after["status"].pop("retentionTimer", None)
-            set_condition(after, "Bound", True, reason="Bound")
+            set_condition(after, LeaseCondition.BOUND, True, reason=LeaseBoundReason.BOUND)
             await update_status(self._context.store, self.kind, before, after)
             return None
-        if vmip is None and ref.get("name"):
+        if vmip is None and named:
             await self._keep(before)
             return None
         return await self._release(before)
 
-    async def _keep(self, before: Object) -> None:
+    async def _keep(self, before: VirtualMachineIPAddressLease) -> None:
         """Its address is absent, and was not seen deleted, which would have released it: a guest may have it."""
         after = copy.deepcopy(before)
-        after.setdefault("status", {})["phase"] = "Bound"
+        after.setdefault("status", {})["phase"] = LeasePhase.BOUND
         message = (
             "The VirtualMachineIPAddress that the spec names is missing, and was not deleted. The lease is kept "
             "for it; delete the lease if it shall not return."
         )
-        set_condition(after, "Bound", False, reason="VirtualMachineIPAddressNotFound", message=message)
+        reason = LeaseBoundReason.ADDRESS_NOT_FOUND
+        set_condition(after, LeaseCondition.BOUND, False, reason=reason, message=message)
         await update_status(self._context.store, self.kind, before, after)
 
-    async def _labelled(self, lease: Object, vmip: Object) -> Object:
+    async def _labelled(
+        self, lease: VirtualMachineIPAddressLease, vmip: VirtualMachineIPAddress
+    ) -> VirtualMachineIPAddressLease:
         """With the holder's uid as its label, which somebody may have taken away."""
         meta, uid = lease["metadata"], vmip["metadata"]["uid"]
         if (meta.get("labels") or {}).get(names.VMIP_UID_LABEL) == uid:
             return lease
         patch = {"metadata": {"resourceVersion": meta["resourceVersion"], "labels": {names.VMIP_UID_LABEL: uid}}}
-        found: Object = (
-            await self._context.store.patch(self.kind, "", meta["name"], PatchType.MERGE, patch)
-        ).object()
-        return found
+        return (await self._context.store.patch(self.kind, "", meta["name"], PatchType.MERGE, patch)).object()
 
-    async def _fresh(self, ref: Mapping[str, str]) -> Object | None:
-        """What the informer does not show may be newer than the informer."""
-        return await self._context.store.find(VIRTUAL_MACHINE_IP_ADDRESS, ref.get("namespace", ""), ref["name"])
+    async def _named(self, ref: IPAddressReference) -> VirtualMachineIPAddress | None:
+        """The address of that name; what the informer does not show may be newer than the informer."""
+        namespace, name = ref["namespace"], ref["name"]
+        shown = self._addresses.get(namespace, name)
+        return shown or await self._context.store.find(VIRTUAL_MACHINE_IP_ADDRESS, namespace, name)
 
-    async def _release(self, lease: Object) -> Result | None:
+    async def _release(self, lease: VirtualMachineIPAddressLease) -> Result | None:
         retention = self._context.settings.network.lease_retention_seconds
         status = lease.get("status") or {}
-        if status.get("phase") == "Released":
-            timer = status.get("retentionTimer") or {}
+        if status.get("phase") == LeasePhase.RELEASED:
+            timer = status.get("retentionTimer")
             left = retention - clock.passed(timer)
             if left <= 0:
                 await self._remove(lease)
                 return None
             if clock.due_to_note(timer, retention):
-                noted = {**lease, "status": {**status, "retentionTimer": clock.timer(clock.passed(timer))}}
+                noted = copy.deepcopy(lease)
+                noted["status"]["retentionTimer"] = clock.timer(clock.passed(timer))
                 await update_status(self._context.store, self.kind, lease, noted)
             return Result(clock.next_look(left, retention))
         if retention <= 0:
@@ -125,7 +140,7 @@ class LeaseController(Controller):
         await released(self._context.store, lease)
         return Result(clock.next_look(retention, retention))
 
-    async def _remove(self, lease: Object) -> None:
+    async def _remove(self, lease: VirtualMachineIPAddressLease) -> None:
         # This very lease: by the time that this arrives the address may have been leased anew.
         meta = lease["metadata"]
         this = Preconditions(uid=meta["uid"], resource_version=meta["resourceVersion"])
@@ -139,6 +154,6 @@ class LeaseController(Controller):
         await remove_finalizer(self._context.store, self.kind, item.object())
 
 
-def _is_its(address: IPv4Address | None, vmip: Object) -> bool:
+def _is_its(address: IPv4Address | None, vmip: VirtualMachineIPAddress) -> bool:
     """Whether the object has, or may yet get, this address: of two that were leased for it at once, one stays."""
     return (vmip.get("status") or {}).get("address") in (None, "", str(address))

@@ -10,6 +10,7 @@ import binascii
 import hashlib
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
+from typing import TYPE_CHECKING
 
 from hyperd.admission import cloud_init
 from hyperd.controllers.address.controller import OWNER_INDEX, index_addresses
@@ -25,6 +26,7 @@ from hyperd.resources.all import (
     VIRTUAL_MACHINE_IP_ADDRESS,
     VIRTUAL_MACHINE_IP_ADDRESS_LEASE,
 )
+from hyperd.resources.kinds.virtual_machine_ip_address import IPAddressPhase, IPAddressType
 from hyperd.resources.kinds.virtual_machine_ip_address_lease import lease_name
 from hyperd.resources.schema.kind import AnyObject, Object
 from hyperd.resources.values import names
@@ -32,6 +34,9 @@ from hyperd.resources.values.conditions import find_condition, remove_condition,
 from hyperd.resources.values.meta import owner_reference
 from hyperd.resources.values.sizing import sizing_fault
 from hyperd.runtime.controller import Key
+
+if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_machine_ip_address import VirtualMachineIPAddress
 
 
 @dataclass
@@ -141,7 +146,7 @@ class Resolver:
             return
         status = vmip.get("status") or {}
         user = status.get("virtualMachineName")
-        if status.get("phase") not in ("Bound", "Attached") or not status.get("address"):
+        if status.get("phase") not in (IPAddressPhase.BOUND, IPAddressPhase.ATTACHED) or not status.get("address"):
             found.settling = not found.blocked and not named and not status
             message = f'VirtualMachineIPAddress "{vmip["metadata"]["name"]}" has no address yet.'
             self._no_address(machine, found, "VirtualMachineIPAddressNotReady", message)
@@ -159,7 +164,7 @@ class Resolver:
             reason = "VirtualMachineIPAddressReady"
             set_condition(machine, "VirtualMachineIPAddressReady", True, reason=reason)
 
-    async def _leased(self, vmip: Object, told: str) -> IPv4Address | None:
+    async def _leased(self, vmip: VirtualMachineIPAddress, told: str) -> IPv4Address | None:
         """The address that a status tells, if there is the lease: its name is the address, nobody else's it is."""
         try:
             address = IPv4Address(told)
@@ -175,11 +180,10 @@ class Resolver:
         set_condition(machine, "VirtualMachineIPAddressReady", False, reason=reason, message=message)
         found.block(message)
 
-    def _owned_address(self, machine: Object) -> Object | None:
+    def _owned_address(self, machine: Object) -> VirtualMachineIPAddress | None:
         for item in self._addresses.by_index(OWNER_INDEX, machine["metadata"]["uid"]):
             if item.namespace == machine["metadata"]["namespace"]:
-                found: Object | None = item.object()
-                return found
+                return item.object()
         return None
 
     async def _make_address(self, machine: Object) -> str:
@@ -198,7 +202,7 @@ class Resolver:
                 "labels": {names.VM_UID_LABEL: meta["uid"]},
                 "ownerReferences": [owner_reference(machine)],
             },
-            "spec": {"type": "Auto"},
+            "spec": {"type": IPAddressType.AUTO},
         }
         try:
             await self._context.store.create(VIRTUAL_MACHINE_IP_ADDRESS, meta["namespace"], body)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
@@ -11,6 +11,9 @@ from hyperd.resources.kinds.base import Conditions, Int64, Resource, Section
 from hyperd.resources.kinds.virtual_image import AGE
 from hyperd.resources.schema.kind import KINDS, Column, Kind, Rule
 from hyperd.resources.values.names import CATEGORY, GROUP, VERSION, VMIP_CLEANUP
+
+if TYPE_CHECKING:
+    from hyperd.resources.views import virtual_machine_ip_address as views
 
 
 class IPAddressType(StrEnum):
@@ -78,7 +81,7 @@ class VirtualMachineIPAddress(Resource):
     """What became of the address."""
 
 
-VIRTUAL_MACHINE_IP_ADDRESS = KINDS.add(
+VIRTUAL_MACHINE_IP_ADDRESS: Kind[views.VirtualMachineIPAddress] = KINDS.add(
     Kind(
         group=GROUP,
         version=VERSION,

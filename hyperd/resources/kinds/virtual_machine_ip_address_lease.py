@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from ipaddress import IPv4Address
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
@@ -11,6 +12,9 @@ from hyperd.resources.kinds.base import Conditions, Int64, NonEmpty, Resource, S
 from hyperd.resources.kinds.virtual_image import AGE
 from hyperd.resources.schema.kind import KINDS, Column, Kind
 from hyperd.resources.values.names import CLUSTER_CATEGORY, GROUP, VERSION, VMIPL_CLEANUP
+
+if TYPE_CHECKING:
+    from hyperd.resources.views import virtual_machine_ip_address_lease as views
 
 
 class LeasePhase(StrEnum):
@@ -25,6 +29,7 @@ class LeaseCondition(StrEnum):
 class LeaseBoundReason(StrEnum):
     BOUND = "Bound"
     RELEASED = "Released"
+    ADDRESS_NOT_FOUND = "VirtualMachineIPAddressNotFound"
 
 
 _PREFIX = "ip-"
@@ -86,7 +91,7 @@ class VirtualMachineIPAddressLease(Resource):
     """What became of the lease."""
 
 
-VIRTUAL_MACHINE_IP_ADDRESS_LEASE = KINDS.add(
+VIRTUAL_MACHINE_IP_ADDRESS_LEASE: Kind[views.VirtualMachineIPAddressLease] = KINDS.add(
     Kind(
         group=GROUP,
         version=VERSION,

@@ -136,12 +136,13 @@ async def test_a_released_address_stays_its_namespace_s_for_ten_minutes(
     controller = LeaseController.__new__(LeaseController)
     controller._context = cast(Context, SimpleNamespace(store=store, settings=Settings()))
 
-    async def looked() -> Object | None:
+    async def looked() -> bool:
         nonlocal lease
         await controller._release(lease)
         item = await store.find(VIRTUAL_MACHINE_IP_ADDRESS_LEASE, "", name)
-        lease = item or {}
-        return item
+        if item is not None:
+            lease = item
+        return item is not None
 
     assert await looked()
     time_.step(step)
@@ -155,7 +156,7 @@ async def test_a_released_address_stays_its_namespace_s_for_ten_minutes(
     time_.sleep(140)
     assert await looked()
     time_.sleep(11)
-    assert await looked() is None
+    assert not await looked()
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -11,12 +11,16 @@ import pytest
 from hyperd.controllers.address.controller import AddressController
 from hyperd.controllers.address.lease import LeaseController
 from hyperd.errors import AlreadyExists, HyperdError, ServiceUnavailable
-from hyperd.resources.schema.kind import Object
+from hyperd.resources.views.virtual_machine_ip_address import VirtualMachineIPAddress
 from hyperd.runtime.workqueue import WorkQueue
 from hyperd.store.interface import EventType, Item
 
 ADDRESS = IPv4Address("10.66.10.14")
-HOLDER: Object = {"metadata": {"namespace": "default", "name": "web-abcde", "uid": "u1"}}
+HOLDER = (
+    Item[VirtualMachineIPAddress]
+    .of({"metadata": {"namespace": "default", "name": "web-abcde", "uid": "u1"}})
+    .object()
+)
 
 
 def allocator(outcome: HyperdError | None = None, seen: LeaseController | None = None) -> AddressController:
