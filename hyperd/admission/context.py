@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Network
-from typing import Any
+from typing import Generic
 
 from hyperd.errors import Cause
-from hyperd.resources.schema.kind import Kind, Object, V
+from hyperd.resources.schema.kind import AnyObject, Kind, S_co, V, V_co
 from hyperd.resources.schema.metadata import quoted
 from hyperd.store.interface import SYSTEM, AdmissionRequest, User
 
@@ -30,16 +30,19 @@ class Policy:
     may: May = nobody_may
 
 
-class Context:
-    """One write under review. Rules read it, change ``new`` in place, and record what they find."""
+class Context(Generic[V_co, S_co]):
+    """One write under review. Rules read it, change ``new`` in place, and record what they find.
 
-    def __init__(self, request: AdmissionRequest, policy: Policy) -> None:
+    ``V_co`` and ``S_co`` are the views of the kind and of its spec, for mypy alone.
+    """
+
+    def __init__(self, request: AdmissionRequest[V_co], policy: Policy) -> None:
         if request.new is None:
             raise ValueError("there is nothing to review in a deletion")
         self.request = request
         self.policy = policy
-        self.new: Object = request.new
-        self.old: Object | None = request.old
+        self.new = request.new
+        self.old = request.old
         self.causes: list[Cause] = []
         self.warnings: list[str] = []
         self.denial = ""
@@ -50,15 +53,17 @@ class Context:
         return self.old is None
 
     @property
-    def spec(self) -> Object:
+    def spec(self) -> S_co:
         """The spec wanted; rules may fill in defaults."""
-        spec: Object = self.new.setdefault("spec", {})
+        spec: S_co = self.new["spec"]
         return spec
 
     @property
-    def old_spec(self) -> Object:
+    def old_spec(self) -> S_co:
         """The former spec; empty on create."""
-        return (self.old or {}).get("spec") or {}
+        former: AnyObject = {"spec": {}} if self.old is None else self.old
+        spec: S_co = former["spec"]
+        return spec
 
     @property
     def spec_changed(self) -> bool:
@@ -67,7 +72,7 @@ class Context:
     @property
     def phase(self) -> str:
         """The phase of the stored object; empty before the first."""
-        return str(((self.old or {}).get("status") or {}).get("phase") or "")
+        return "" if self.old is None else str((self.old.get("status") or {}).get("phase") or "")
 
     @property
     def by_system(self) -> bool:
@@ -90,7 +95,7 @@ class Context:
             f'User "{user.name}" cannot {verb} resource "{kind.plural}" in API group "{kind.group}" {where}'
         )
 
-    def invalid(self, path: str, value: Any, text: str) -> None:
+    def invalid(self, path: str, value: object, text: str) -> None:
         """Refuse: the value at ``path`` is wrong, and ``text`` says how."""
         self.causes.append(Cause(path, f"Invalid value: {quoted(value)}: {text}"))
 
@@ -102,7 +107,7 @@ class Context:
         """Refuse: ``path`` may not be so."""
         self.causes.append(Cause(path, f"Forbidden: {text}", "FieldValueForbidden"))
 
-    def duplicate(self, path: str, value: Any) -> None:
+    def duplicate(self, path: str, value: object) -> None:
         """Refuse: the value at ``path`` is there twice."""
         self.causes.append(Cause(path, f"Duplicate value: {quoted(value)}", "FieldValueDuplicate"))
 

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from hyperd.admission.context import Context
 from hyperd.resources.all import VIRTUAL_MACHINE, VIRTUAL_MACHINE_OPERATION
 from hyperd.resources.kinds.virtual_machine_operation import FINISHED_PHASES, OperationType, supersedes
 from hyperd.resources.values import meta, names
 
+if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_machine_operation import (
+        VirtualMachineOperation,
+        VirtualMachineOperationSpec,
+    )
+
+    Operation = Context[VirtualMachineOperation, VirtualMachineOperationSpec]
+
 _ALSO_NEEDED = {OperationType.RESTORE: "update", OperationType.CLONE: "create"}
 """Operations that write objects, and what their user must be allowed to do to machines."""
 
 
-async def review(context: Context) -> None:
+async def review(context: Operation) -> None:
     """Refuse a new operation that does more than its user may, or that does not supersede one that runs."""
     if not context.creating:
         return
@@ -34,9 +44,9 @@ async def review(context: Context) -> None:
         return
 
 
-async def _label(context: Context) -> None:
+async def _label(context: Operation) -> None:
     """Mark the operation with its machine's uid, by which clients find a machine's operations."""
     machine = await context.find(VIRTUAL_MACHINE, context.spec["virtualMachineName"])
     if machine is not None:
-        labels = meta.metadata(context.new).get("labels") or {}
+        labels = context.new["metadata"].get("labels") or {}
         context.new["metadata"]["labels"] = {**labels, names.VM_UID_LABEL: meta.uid(machine)}

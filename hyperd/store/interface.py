@@ -221,18 +221,18 @@ class Reader(Protocol):
 
 
 @dataclass(frozen=True)
-class AdmissionRequest:
+class AdmissionRequest(Generic[V_co]):
     """A write on its way in; ``new`` is pruned and defaulted by schema and may be changed in place.
 
     ``old`` is None on create, ``new`` is None on delete.
     """
 
     operation: Literal["CREATE", "UPDATE", "DELETE"]
-    kind: Kind
+    kind: Kind[V_co]
     namespace: str
     name: str
-    new: Object | None
-    old: Object | None
+    new: V_co | None
+    old: V_co | None
     user: User
     reader: Reader
     subresource: str = ""

@@ -4,32 +4,41 @@ asked for again, later each time.
 
 from __future__ import annotations
 
-from hyperd.controllers.machine.operations import FINISHED, of_machine, phase_of, since_end
+from typing import TYPE_CHECKING
+
+from hyperd.controllers.machine.operations import is_finished, of_machine, phase_of, since_end
 from hyperd.errors import AlreadyExists
 from hyperd.resources.all import VIRTUAL_MACHINE_OPERATION
-from hyperd.resources.schema.kind import Object
+from hyperd.resources.kinds.virtual_machine import RestartApprovalMode
+from hyperd.resources.kinds.virtual_machine_operation import OperationPhase, OperationType
+from hyperd.resources.schema.kind import AnyObject
 from hyperd.resources.values import names
 from hyperd.resources.values.meta import owner_reference
 from hyperd.runtime.informer import Informer
 from hyperd.store.interface import Store
 
+if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_machine_operation import VirtualMachineOperation
+
 FIRST_SECONDS = 10.0
 LAST_SECONDS = 600.0
 
 
-async def restart_if_approved(store: Store, operations: Informer, machine: Object) -> float | None:
+async def restart_if_approved(
+    store: Store, operations: Informer[VirtualMachineOperation], machine: AnyObject
+) -> float | None:
     """Make the VirtualMachineOperation of this generation, where the machine lets changes restart it.
 
     Returns the seconds until it is time for another, where the last one did not do it.
     """
-    if (machine["spec"].get("disruptions") or {}).get("restartApprovalMode") != "Automatic":
+    if (machine["spec"].get("disruptions") or {}).get("restartApprovalMode") != RestartApprovalMode.AUTOMATIC:
         return None
     meta = machine["metadata"]
     base = f"restart-{meta['uid'][:8]}-{meta['generation']}"
     tried = [
         op for op in of_machine(operations, meta["namespace"], meta["name"]) if _attempt(op, base) is not None
     ]
-    if any(phase_of(op) not in FINISHED or phase_of(op) == "Completed" for op in tried):
+    if any(not is_finished(op) or phase_of(op) == OperationPhase.COMPLETED for op in tried):
         return None
     name = base
     if tried:
@@ -37,7 +46,7 @@ async def restart_if_approved(store: Store, operations: Informer, machine: Objec
         if left > 0:
             return left
         name = f"{base}-{1 + max(_attempt(op, base) or 0 for op in tried)}"
-    body: Object = {
+    body = {
         "apiVersion": VIRTUAL_MACHINE_OPERATION.api_version,
         "kind": VIRTUAL_MACHINE_OPERATION.kind,
         "metadata": {
@@ -47,7 +56,7 @@ async def restart_if_approved(store: Store, operations: Informer, machine: Objec
             "labels": {names.VM_UID_LABEL: meta["uid"]},
             "ownerReferences": [owner_reference(machine, controller=False, block=False)],
         },
-        "spec": {"type": "Restart", "virtualMachineName": meta["name"]},
+        "spec": {"type": OperationType.RESTART, "virtualMachineName": meta["name"]},
     }
     try:
         await store.create(VIRTUAL_MACHINE_OPERATION, meta["namespace"], body)
@@ -56,9 +65,9 @@ async def restart_if_approved(store: Store, operations: Informer, machine: Objec
     return None
 
 
-def _attempt(op: Object, base: str) -> int | None:
+def _attempt(op: VirtualMachineOperation, base: str) -> int | None:
     """Which try it was, the first being 0; None of an operation that somebody else made."""
-    name, _, number = str(op["metadata"]["name"]).removeprefix(base).partition("-")
-    if name or not str(op["metadata"]["name"]).startswith(base):
+    name, _, number = op["metadata"]["name"].removeprefix(base).partition("-")
+    if name or not op["metadata"]["name"].startswith(base):
         return None
     return int(number) if number.isdecimal() else 0 if not number else None

@@ -7,42 +7,60 @@ Which of them counts follows from what takes over from what, never from a clock:
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from hyperd import clock
 from hyperd.controllers.machine.power import ActiveOperation
-from hyperd.resources.kinds.virtual_machine_operation import supersedes
-from hyperd.resources.schema.kind import Object
+from hyperd.resources.kinds.virtual_machine_operation import (
+    FINISHED_PHASES,
+    OperationPhase,
+    OperationType,
+    supersedes,
+)
 from hyperd.runtime.controller import Key
 from hyperd.runtime.informer import Informer
 from hyperd.store.interface import Item
 
+if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_machine_operation import VirtualMachineOperation
+
+    Operations = Informer[VirtualMachineOperation]
+
 _INDEX = "machine"
-POWER_TYPES = ("Start", "Stop", "Restart")
-FINISHED = ("Completed", "Failed", "Superseded")
+POWER_TYPES = (OperationType.START, OperationType.STOP, OperationType.RESTART)
 
 
-def index_operations(operations: Informer) -> None:
+def index_operations(operations: Operations) -> None:
     """Make operations findable by their machine."""
     operations.add_index(_INDEX, _machine_values)
 
 
-def machine_of(item: Item) -> Iterable[Key]:
+def machine_of(item: Item[VirtualMachineOperation]) -> Iterable[Key]:
     """The machine that an operation is for."""
-    yield Key(item.namespace, item.object()["spec"].get("virtualMachineName", ""))
+    yield Key(item.namespace, item.object()["spec"]["virtualMachineName"])
 
 
-def of_machine(operations: Informer, namespace: str, name: str) -> list[Object]:
+def of_machine(
+    operations: Informer[VirtualMachineOperation], namespace: str, name: str
+) -> list[VirtualMachineOperation]:
     """The operations of a machine, in no order of time."""
     found = [item.object() for item in operations.by_index(_INDEX, f"{namespace}/{name}")]
     return sorted(found, key=lambda op: str(op["metadata"]["uid"]))
 
 
-def phase_of(op: Object) -> str:
-    """The operation's phase; empty before it was looked at."""
-    return (op.get("status") or {}).get("phase") or ""
+def phase_of(op: VirtualMachineOperation) -> OperationPhase | None:
+    """The operation's phase; None before it was looked at."""
+    return (op.get("status") or {}).get("phase")
 
 
-def active_operation(operations: Informer, namespace: str, name: str) -> ActiveOperation | None:
+def is_finished(op: VirtualMachineOperation) -> bool:
+    """Whether it ended, well or not."""
+    return phase_of(op) in FINISHED_PHASES
+
+
+def active_operation(
+    operations: Informer[VirtualMachineOperation], namespace: str, name: str
+) -> ActiveOperation | None:
     """The power operation that the machine is to follow now: one in progress that none takes over from."""
     going = [op for op in of_machine(operations, namespace, name) if is_going(op)]
     for op in going:
@@ -52,16 +70,16 @@ def active_operation(operations: Informer, namespace: str, name: str) -> ActiveO
     return None
 
 
-def is_going(op: Object) -> bool:
+def is_going(op: VirtualMachineOperation) -> bool:
     """Whether it is a power operation in progress that nobody takes back."""
-    going = phase_of(op) == "InProgress" and op["spec"]["type"] in POWER_TYPES
+    going = phase_of(op) == OperationPhase.IN_PROGRESS and op["spec"]["type"] in POWER_TYPES
     return going and not op["metadata"].get("deletionTimestamp")
 
 
-def since_end(op: Object) -> float:
+def since_end(op: VirtualMachineOperation) -> float:
     """Seconds since the operation ended, no more than are sure."""
-    return clock.passed((op.get("status") or {}).get("retentionTimer") or {})
+    return clock.passed((op.get("status") or {}).get("retentionTimer"))
 
 
-def _machine_values(op: Object) -> list[str]:
-    return [f"{op['metadata']['namespace']}/{op['spec'].get('virtualMachineName', '')}"]
+def _machine_values(op: VirtualMachineOperation) -> list[str]:
+    return [f"{op['metadata']['namespace']}/{op['spec']['virtualMachineName']}"]

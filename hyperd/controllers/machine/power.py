@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from hyperd.resources.kinds.virtual_machine_operation import OperationType
+
 
 class Action(StrEnum):
     """The next step."""
@@ -38,7 +40,7 @@ class ActiveOperation:
     """A VirtualMachineOperation that was accepted and has not ended."""
 
     uid: str
-    type: str
+    type: OperationType
     force: bool = False
     name: str = ""
 
@@ -96,14 +98,14 @@ def decide(situation: Situation) -> Decision:
 
 def _by_operation(situation: Situation, operation: ActiveOperation) -> Decision:
     stop = Action.KILL if operation.force else Action.STOP
-    if operation.type == "Stop":
+    if operation.type == OperationType.STOP:
         return Decision(stop if situation.active else Action.NONE, rests_stopped=True, told_off=True)
     if not situation.active:
         return Decision(Action.START, operation=operation.uid)
-    if operation.type == "Start" and situation.phase == "Stopping":
+    if operation.type == OperationType.START and situation.phase == "Stopping":
         # It was asked to go down already; then it starts.
         return Decision(Action.STOP)
-    if operation.type == "Restart" and situation.domain_operation != operation.uid:
+    if operation.type == OperationType.RESTART and situation.domain_operation != operation.uid:
         return Decision(stop)
     return Decision(Action.NONE)
 

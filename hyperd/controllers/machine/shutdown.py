@@ -6,11 +6,14 @@ from hyperd.controllers.context import Context
 from hyperd.controllers.machine import status
 from hyperd.controllers.machine.dependencies import Dependencies
 from hyperd.controllers.machine.instance import Instances
+from hyperd.controllers.machine.operations import phase_of
 from hyperd.controllers.machine.power import ActiveOperation
 from hyperd.crashpoints import CrashPoint, reached
 from hyperd.errors import ServiceUnavailable, TemporaryError
 from hyperd.hypervisor.state import DomainInfo, DomainState
 from hyperd.resources.all import VIRTUAL_MACHINE, VIRTUAL_MACHINE_OPERATION
+from hyperd.resources.kinds.virtual_machine_operation import OperationPhase
+from hyperd.resources.kinds.virtual_machine_status import VirtualMachinePhase
 from hyperd.resources.schema.kind import Object
 from hyperd.runtime.controller import Result
 from hyperd.runtime.status import RACE, RACE_DELAY_SECONDS, make_sure, remove_finalizer, update_status
@@ -37,7 +40,7 @@ class Shutdown:
     ) -> Result:
         """One step of a stop, which policy or the operation ``by`` asks for."""
         observed = await self._instances.keep(machine, domain, found)
-        status.set_phase(machine, "Stopping")
+        status.set_phase(machine, VirtualMachinePhase.STOPPING)
         status.show_instance(machine, observed)
         status.time_phase(machine)
         stored = await update_status(self._context.store, VIRTUAL_MACHINE, before, machine)
@@ -47,7 +50,7 @@ class Shutdown:
     async def delete(self, before: Object, machine: Object, domain: DomainInfo | None) -> Result | None:
         """One step of a deletion; None when nothing of the machine is left."""
         meta = before["metadata"]
-        if status.set_phase(machine, "Terminating"):
+        if status.set_phase(machine, VirtualMachinePhase.TERMINATING):
             before = await update_status(self._context.store, VIRTUAL_MACHINE, before, machine)
         await self._make_sure(before, None)
         if domain is not None and domain.active:
@@ -66,8 +69,11 @@ class Shutdown:
             return
         namespace = machine["metadata"]["namespace"]
         operation = await self._context.store.find(VIRTUAL_MACHINE_OPERATION, namespace, by.name)
-        in_progress = ((operation or {}).get("status") or {}).get("phase") == "InProgress"
-        if operation is None or operation["metadata"]["uid"] != by.uid or not in_progress:
+        if (
+            operation is None
+            or operation["metadata"]["uid"] != by.uid
+            or phase_of(operation) != OperationPhase.IN_PROGRESS
+        ):
             message = f"Operation {namespace}/{by.name} is no longer in progress; looking again."
             raise TemporaryError(message, key=RACE, delay=RACE_DELAY_SECONDS)
 

@@ -14,16 +14,16 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 from weakref import WeakValueDictionary
 
 from hyperd import clock
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine import applied
 from hyperd.controllers.machine.operations import (
-    FINISHED,
     POWER_TYPES,
     index_operations,
+    is_finished,
     is_going,
     machine_of,
     of_machine,
@@ -33,25 +33,50 @@ from hyperd.controllers.machine.operations import (
 from hyperd.controllers.unbuilt import name_unbuilt_fields
 from hyperd.crashpoints import CrashPoint, reached
 from hyperd.resources.all import VIRTUAL_MACHINE, VIRTUAL_MACHINE_OPERATION
-from hyperd.resources.kinds.virtual_machine_operation import supersedes
-from hyperd.resources.schema.kind import Kind, Object
+from hyperd.resources.kinds.virtual_machine import RunPolicy
+from hyperd.resources.kinds.virtual_machine_operation import (
+    CompletedReason,
+    OperationCondition,
+    OperationPhase,
+    OperationType,
+    SignalSentReason,
+    supersedes,
+)
+from hyperd.resources.kinds.virtual_machine_status import VirtualMachinePhase
+from hyperd.resources.schema.kind import Kind
 from hyperd.resources.values.conditions import set_condition
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
 from hyperd.runtime.recorder import EventLevel
 from hyperd.runtime.status import remove_finalizer, update_status
 from hyperd.store.interface import EventType, Item, Preconditions
 
+if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_machine import VirtualMachine
+    from hyperd.resources.views.virtual_machine_operation import VirtualMachineOperation
+
 _BUSY_SECONDS = 0.05
 
-_POLICIES = {
-    "Start": ("Manual", "AlwaysOnUnlessStoppedManually"),
-    "Stop": ("Manual", "AlwaysOnUnlessStoppedManually"),
-    "Restart": ("Manual", "AlwaysOnUnlessStoppedManually", "AlwaysOn"),
+_BY_HAND = (RunPolicy.MANUAL, RunPolicy.ALWAYS_ON_UNLESS_STOPPED_MANUALLY)
+_POLICIES: Mapping[OperationType, Sequence[RunPolicy]] = {
+    OperationType.START: _BY_HAND,
+    OperationType.STOP: _BY_HAND,
+    OperationType.RESTART: (*_BY_HAND, RunPolicy.ALWAYS_ON),
 }
-_PHASES = {
-    "Start": ("Stopped", "Stopping"),
-    "Stop": ("Running", "Degraded", "Starting", "Pause", "Pending"),
-    "Restart": ("Running", "Degraded", "Starting", "Pause"),
+_UP = (
+    VirtualMachinePhase.RUNNING,
+    VirtualMachinePhase.DEGRADED,
+    VirtualMachinePhase.STARTING,
+    VirtualMachinePhase.PAUSE,
+)
+_PHASES: Mapping[OperationType, Sequence[VirtualMachinePhase]] = {
+    OperationType.START: (VirtualMachinePhase.STOPPED, VirtualMachinePhase.STOPPING),
+    OperationType.STOP: (*_UP, VirtualMachinePhase.PENDING),
+    OperationType.RESTART: _UP,
+}
+_IN_PROGRESS: Mapping[OperationType, CompletedReason] = {
+    OperationType.START: CompletedReason.START_IN_PROGRESS,
+    OperationType.STOP: CompletedReason.STOP_IN_PROGRESS,
+    OperationType.RESTART: CompletedReason.RESTART_IN_PROGRESS,
 }
 
 
@@ -68,7 +93,7 @@ class OperationController(Controller):
         self._busy = busy
         self._turns: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
         """One operation of a machine is accepted at a time."""
-        self._accepted: dict[str, Object] = {}
+        self._accepted: dict[str, VirtualMachineOperation] = {}
         """What was accepted, by uid, until the informer shows it."""
         self._context = context
         self._operations = context.informer(VIRTUAL_MACHINE_OPERATION)
@@ -78,7 +103,7 @@ class OperationController(Controller):
     def watches(self) -> Mapping[Kind, Mapper]:
         return {VIRTUAL_MACHINE: self._of_machine}
 
-    def _of_machine(self, item: Item) -> Iterable[Key]:
+    def _of_machine(self, item: Item[VirtualMachine]) -> Iterable[Key]:
         return [_key(op) for op in of_machine(self._operations, item.namespace, item.name)]
 
     def on_own(self, type_: EventType, old: Item | None, new: Item | None) -> None:
@@ -89,7 +114,7 @@ class OperationController(Controller):
         for item in (old, new):
             for machine in () if item is None else machine_of(item):
                 for op in of_machine(self._operations, machine.namespace, machine.name):
-                    if phase_of(op) not in FINISHED:
+                    if not is_finished(op):
                         self.enqueue(_key(op))
 
     async def reconcile(self, key: Key) -> Result | None:
@@ -103,16 +128,15 @@ class OperationController(Controller):
             machine = await self._context.store.find(VIRTUAL_MACHINE, key.namespace, name)
         if not self._context.ownership.operates(machine):
             return None
-        phase = phase_of(before)
         if before["metadata"].get("deletionTimestamp"):
             await remove_finalizer(self._context.store, self.kind, before)
             return None
-        if phase in FINISHED:
+        if is_finished(before):
             return await self._retire(before)
         after = copy.deepcopy(before)
         after.setdefault("status", {})["observedGeneration"] = before["metadata"]["generation"]
         name_unbuilt_fields(self.kind, after)
-        if phase == "InProgress":
+        if phase_of(before) == OperationPhase.IN_PROGRESS:
             again = await self._judge(after, machine)
             stored = await self._write(before, after)
         else:
@@ -127,18 +151,20 @@ class OperationController(Controller):
                 shown = self._operations.get(*key)
                 if shown is not None and _is_new(shown):
                     self._accepted[shown["metadata"]["uid"]] = stored
-            if phase_of(after) == "InProgress":
+            if phase_of(after) == OperationPhase.IN_PROGRESS:
                 reached(CrashPoint.OPERATION_AFTER_SIGNAL)
-        if phase_of(after) in FINISHED:
+        if is_finished(after):
             await remove_finalizer(self._context.store, self.kind, stored)
         return again
 
-    async def _write(self, before: Object, after: Object) -> Object:
-        if phase_of(after) in FINISHED:
+    async def _write(
+        self, before: VirtualMachineOperation, after: VirtualMachineOperation
+    ) -> VirtualMachineOperation:
+        if is_finished(after):
             after["status"]["retentionTimer"] = clock.timer()
         return await update_status(self._context.store, self.kind, before, after)
 
-    def _others(self, op: Object) -> list[Object]:
+    def _others(self, op: VirtualMachineOperation) -> list[VirtualMachineOperation]:
         """The machine's other power operations; what was accepted a moment ago counts."""
         meta, others = op["metadata"], []
         for other in of_machine(self._operations, meta["namespace"], op["spec"]["virtualMachineName"]):
@@ -149,86 +175,94 @@ class OperationController(Controller):
                 others.append(self._accepted.get(uid, other))
         return others
 
-    def _accept(self, op: Object, machine: Object | None, going: Sequence[Object]) -> None:
+    def _accept(
+        self, op: VirtualMachineOperation, machine: VirtualMachine | None, going: Sequence[VirtualMachineOperation]
+    ) -> None:
         """Into progress, or Failed at once: nothing waits. ``going`` are the machine's others in progress."""
         type_ = op["spec"]["type"]
         name = op["spec"]["virtualMachineName"]
         if machine is None:
-            self._fail(op, "VirtualMachineNotFound", f'VirtualMachine "{name}" does not exist.')
+            self._fail(op, CompletedReason.VIRTUAL_MACHINE_NOT_FOUND, f'VirtualMachine "{name}" does not exist.')
             return
         if type_ not in POWER_TYPES:
             message = f"Operation {type_} is not built yet in this version."
-            self._fail(op, "OperationFailed", message)
+            self._fail(op, CompletedReason.OPERATION_FAILED, message)
             return
-        policy = machine["spec"].get("runPolicy", "")
+        policy = machine["spec"]["runPolicy"]
         if policy not in _POLICIES[type_]:
             message = f"{type_} does not apply to a virtual machine with runPolicy {policy}."
-            self._fail(op, "NotApplicableForVirtualMachineRunPolicy", message)
+            self._fail(op, CompletedReason.NOT_APPLICABLE_FOR_RUN_POLICY, message)
             return
         # Admission refuses an operation beside a rival, unless both were on their way at once.
         rivals = [other["metadata"]["name"] for other in going if not supersedes(op["spec"], other["spec"])]
         if rivals:
             message = f'Previously created operation "{rivals[0]}" should finish first.'
-            self._fail(op, "NotReadyToBeExecuted", message)
+            self._fail(op, CompletedReason.NOT_READY_TO_BE_EXECUTED, message)
             return
-        phase = (machine.get("status") or {}).get("phase") or "Pending"
-        phases: Sequence[str] = _PHASES[type_]
-        if op["spec"].get("force") and type_ != "Start":
-            phases = (*phases, "Stopping")
+        phase = (machine.get("status") or {}).get("phase") or VirtualMachinePhase.PENDING
+        phases = _PHASES[type_]
+        if op["spec"].get("force") and type_ != OperationType.START:
+            phases = (*phases, VirtualMachinePhase.STOPPING)
         # Another in progress is about to change the phase, and this takes over from it, wherever it has got to.
         if not going and phase not in phases:
             message = f"{type_} does not apply to a virtual machine in phase {phase}."
-            self._fail(op, "NotApplicableForVirtualMachinePhase", message)
+            self._fail(op, CompletedReason.NOT_APPLICABLE_FOR_PHASE, message)
             return
-        op["status"]["phase"] = "InProgress"
-        set_condition(op, "Completed", False, reason=f"{type_}InProgress")
-        set_condition(op, "SignalSent", True, reason="SignalSentSuccess")
+        op["status"]["phase"] = OperationPhase.IN_PROGRESS
+        set_condition(op, OperationCondition.COMPLETED, False, reason=_IN_PROGRESS[type_])
+        set_condition(op, OperationCondition.SIGNAL_SENT, True, reason=SignalSentReason.SUCCESS)
         self._event(op, "Normal", "VirtualMachineOperationStarted", f"{type_} of {name} began.")
 
-    async def _judge(self, op: Object, machine: Object | None) -> Result | None:
+    async def _judge(self, op: VirtualMachineOperation, machine: VirtualMachine | None) -> Result | None:
         """Whether what the operation wants is true by now; when to look again where nothing would tell."""
         type_ = op["spec"]["type"]
         name = op["spec"]["virtualMachineName"]
         if machine is None or machine["metadata"].get("deletionTimestamp"):
-            self._fail(op, "VirtualMachineNotFound", f'VirtualMachine "{name}" was deleted meanwhile.')
+            self._fail(
+                op, CompletedReason.VIRTUAL_MACHINE_NOT_FOUND, f'VirtualMachine "{name}" was deleted meanwhile.'
+            )
             return None
         uid = op["metadata"]["uid"]
         all_ = of_machine(self._operations, op["metadata"]["namespace"], name)
         going = [other for other in all_ if is_going(other) and other["metadata"]["uid"] != uid]
         if any(supersedes(other["spec"], op["spec"]) for other in going):
-            op["status"]["phase"] = "Superseded"
-            set_condition(op, "Completed", True, reason="Superseded", message="A later operation took over.")
+            op["status"]["phase"] = OperationPhase.SUPERSEDED
+            message = "A later operation took over."
+            set_condition(
+                op, OperationCondition.COMPLETED, True, reason=CompletedReason.SUPERSEDED, message=message
+            )
             return None
         if any(supersedes(op["spec"], other["spec"]) for other in going):
             return None
         phase = (machine.get("status") or {}).get("phase")
-        if phase != ("Stopped" if type_ == "Stop" else "Running"):
+        if phase != (VirtualMachinePhase.STOPPED if type_ == OperationType.STOP else VirtualMachinePhase.RUNNING):
             return None
-        if type_ == "Stop" and self._busy(Key(op["metadata"]["namespace"], name)):
+        if type_ == OperationType.STOP and self._busy(Key(op["metadata"]["namespace"], name)):
             # A start that began before may be about to end.
             return Result(_BUSY_SECONDS)
         if await self._is_so(op, machine):
-            op["status"]["phase"] = "Completed"
-            set_condition(op, "Completed", True, reason="OperationCompleted")
+            op["status"]["phase"] = OperationPhase.COMPLETED
+            reason = CompletedReason.OPERATION_COMPLETED
+            set_condition(op, OperationCondition.COMPLETED, True, reason=reason)
             self._event(op, "Normal", "VirtualMachineOperationSucceeded", f"{type_} of {name} is done.")
         return None
 
-    async def _is_so(self, op: Object, machine: Object) -> bool:
+    async def _is_so(self, op: VirtualMachineOperation, machine: VirtualMachine) -> bool:
         """Whether the host says the same as the machine's phase, which may be of a moment ago."""
         info = await self._context.hypervisor.info(machine["metadata"]["uid"])
         type_ = op["spec"]["type"]
-        if type_ == "Stop":
+        if type_ == OperationType.STOP:
             return info is None or not info.active
         if info is None or not info.active:
             return False
-        return type_ != "Restart" or applied.decode(info.applied).operation == str(op["metadata"]["uid"])
+        return type_ != OperationType.RESTART or applied.decode(info.applied).operation == op["metadata"]["uid"]
 
-    def _fail(self, op: Object, reason: str, message: str) -> None:
-        op["status"]["phase"] = "Failed"
-        set_condition(op, "Completed", False, reason=reason, message=message)
+    def _fail(self, op: VirtualMachineOperation, reason: CompletedReason, message: str) -> None:
+        op["status"]["phase"] = OperationPhase.FAILED
+        set_condition(op, OperationCondition.COMPLETED, False, reason=reason, message=message)
         self._event(op, "Warning", "VirtualMachineOperationFailed", message)
 
-    async def _retire(self, op: Object) -> Result | None:
+    async def _retire(self, op: VirtualMachineOperation) -> Result | None:
         """Remove a finished operation once it is old, or when ten newer ones are finished."""
         stored = await remove_finalizer(self._context.store, self.kind, op)
         if stored is None:
@@ -238,14 +272,14 @@ class OperationController(Controller):
         finished = [
             other
             for other in of_machine(self._operations, namespace, op["spec"]["virtualMachineName"])
-            if phase_of(other) in FINISHED
+            if is_finished(other)
         ]
         newest = sorted(finished, key=since_end)[: limits.keep_per_vm]
         since = since_end(op)
         if since < retention and any(other["metadata"]["name"] == name for other in newest):
-            timer = op["status"].get("retentionTimer") or {}
-            if clock.due_to_note(timer, retention):
-                noted = {**stored, "status": {**stored["status"], "retentionTimer": clock.timer(since)}}
+            if clock.due_to_note(op["status"].get("retentionTimer"), retention):
+                noted = copy.deepcopy(stored)
+                noted["status"]["retentionTimer"] = clock.timer(since)
                 await update_status(self._context.store, self.kind, stored, noted)
             return Result(clock.next_look(retention - since, retention))
         await self._context.store.delete(
@@ -253,14 +287,14 @@ class OperationController(Controller):
         )
         return None
 
-    def _event(self, op: Object, level: EventLevel, reason: str, message: str) -> None:
+    def _event(self, op: VirtualMachineOperation, level: EventLevel, reason: str, message: str) -> None:
         self._context.events.event(op, level, reason, message)
 
 
-def _is_new(op: Object) -> bool:
+def _is_new(op: VirtualMachineOperation) -> bool:
     """Neither accepted nor refused yet."""
-    return phase_of(op) in ("", "Pending") and not op["metadata"].get("deletionTimestamp")
+    return phase_of(op) in (None, OperationPhase.PENDING) and not op["metadata"].get("deletionTimestamp")
 
 
-def _key(op: Object) -> Key:
+def _key(op: VirtualMachineOperation) -> Key:
     return Key(op["metadata"]["namespace"], op["metadata"]["name"])

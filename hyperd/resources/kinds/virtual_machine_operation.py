@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
@@ -11,6 +11,9 @@ from hyperd.resources.kinds.base import LIST_ATOMIC, Conditions, Int64, NonEmpty
 from hyperd.resources.kinds.virtual_image import AGE
 from hyperd.resources.schema.kind import KINDS, Column, Kind, Rule
 from hyperd.resources.values.names import CATEGORY, GROUP, VERSION, VMOP_CLEANUP
+
+if TYPE_CHECKING:
+    from hyperd.resources.views import virtual_machine_operation as views
 
 
 class OperationType(StrEnum):
@@ -260,7 +263,7 @@ _RULES = (
     renaming_rule("spec.clone"),
 )
 
-VIRTUAL_MACHINE_OPERATION = KINDS.add(
+VIRTUAL_MACHINE_OPERATION: Kind[views.VirtualMachineOperation] = KINDS.add(
     Kind(
         group=GROUP,
         version=VERSION,
@@ -271,7 +274,7 @@ VIRTUAL_MACHINE_OPERATION = KINDS.add(
         model=VirtualMachineOperation,
         finalizer=VMOP_CLEANUP,
         main_condition=OperationCondition.COMPLETED,
-        settled=("Completed", "Failed", "Superseded"),
+        settled=(OperationPhase.COMPLETED, OperationPhase.FAILED, OperationPhase.SUPERSEDED),
         short_names=("vmop",),
         categories=(CATEGORY,),
         columns=(
@@ -296,7 +299,7 @@ VIRTUAL_MACHINE_OPERATION = KINDS.add(
 )
 
 
-def supersedes(new: dict[str, Any], old: dict[str, Any]) -> bool:
+def supersedes(new: views.VirtualMachineOperationSpec, old: views.VirtualMachineOperationSpec) -> bool:
     """Whether an operation of spec ``new`` takes over from an unfinished one of spec ``old``.
 
     No chain of such leads back to where it began. So of two that are unfinished at once the one that takes over is
@@ -304,7 +307,7 @@ def supersedes(new: dict[str, Any], old: dict[str, Any]) -> bool:
     """
     forced = bool(new.get("force"))
     if old["type"] == OperationType.START:
-        return bool(new["type"] == OperationType.STOP)
+        return new["type"] == OperationType.STOP
     if old["type"] in (OperationType.STOP, OperationType.RESTART):
         return not old.get("force") and forced and new["type"] in (OperationType.STOP, OperationType.RESTART)
     if old["type"] in (OperationType.MIGRATE, OperationType.EVICT):

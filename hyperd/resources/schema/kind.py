@@ -24,6 +24,8 @@ AnyObject = Mapping[str, Any]
 V_co = TypeVar("V_co", bound=AnyObject, covariant=True, default=Any)
 """The view of a kind (``resources.views``); of a kind that is not known, anything."""
 V = TypeVar("V", bound=AnyObject)
+S_co = TypeVar("S_co", bound=AnyObject, covariant=True, default=Any)
+"""The view of its spec."""
 
 
 @dataclass(frozen=True)

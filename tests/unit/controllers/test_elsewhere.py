@@ -19,6 +19,7 @@ from hyperd.controllers.machine.shutdown import Shutdown
 from hyperd.controllers.placement import placing
 from hyperd.errors import TemporaryError
 from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_MACHINE, VIRTUAL_MACHINE_OPERATION
+from hyperd.resources.kinds.virtual_machine_operation import OperationType
 from hyperd.resources.values import names
 from hyperd.runtime.controller import Key
 from hyperd.store.interface import Item
@@ -162,7 +163,7 @@ async def test_a_stop_asks_whether_its_operation_still_stands(node: Host, operat
     machine = await node.objects.find(VIRTUAL_MACHINE, *WEB)
     assert domain is not None
     assert machine is not None
-    by = ActiveOperation(op_uid, "Stop", True, "stop")
+    by = ActiveOperation(op_uid, OperationType.STOP, True, "stop")
     ends = _Ends(node.context, Instances(node.context, node.informer(VIRTUAL_MACHINE)))
     if operation == "in progress":
         await ends.stop(machine, machine, domain, Dependencies(), force=True, by=by)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hyperd.controllers.machine.power import Action, ActiveOperation, OffReason, Situation, decide
+from hyperd.resources.kinds.virtual_machine_operation import OperationType
 
 POLICIES = ["AlwaysOn", "AlwaysOnUnlessStoppedManually", "Manual", "AlwaysOff"]
 
@@ -67,7 +68,7 @@ def test_a_machine_kept_off_by_policy_starts_when_the_policy_changes() -> None:
 
 
 def test_a_start_operation_starts_a_stopped_machine() -> None:
-    operation = ActiveOperation("op-1", "Start")
+    operation = ActiveOperation("op-1", OperationType.START)
     situation = Situation(policy="Manual", phase="Stopped", defined=True, active=False, operation=operation)
     decision = decide(situation)
     assert decision.action is Action.START
@@ -76,13 +77,13 @@ def test_a_start_operation_starts_a_stopped_machine() -> None:
 
 @pytest.mark.parametrize(("force", "action"), [(False, Action.STOP), (True, Action.KILL)])
 def test_a_stop_operation_asks_the_guest_unless_forced(force: bool, action: Action) -> None:
-    operation = ActiveOperation("op-1", "Stop", force)
+    operation = ActiveOperation("op-1", OperationType.STOP, force)
     situation = Situation(policy="Manual", phase="Running", defined=True, active=True, operation=operation)
     assert decide(situation).action is action
 
 
 def test_a_restart_stops_the_old_instance_then_starts_one_that_carries_the_operation() -> None:
-    operation = ActiveOperation("op-1", "Restart")
+    operation = ActiveOperation("op-1", OperationType.RESTART)
     running = Situation(policy="AlwaysOn", phase="Running", defined=True, active=True, operation=operation)
     assert decide(running).action is Action.STOP
     off = Situation(policy="AlwaysOn", phase="Stopping", defined=True, active=False, operation=operation)
@@ -110,7 +111,7 @@ def test_a_running_machine_is_left_alone(policy: str) -> None:
 )
 def test_a_machine_that_was_stopped_before_it_ever_ran_stays_off(policy: str, action: Action) -> None:
     """A Stop in Pending, or right after the first Start, has no domain to be seen by."""
-    stop = ActiveOperation("op-1", "Stop")
+    stop = ActiveOperation("op-1", OperationType.STOP)
     stopping = decide(Situation(policy=policy, phase="Pending", defined=False, active=False, operation=stop))
     assert (stopping.action, stopping.rests_stopped, stopping.told_off) == (Action.NONE, True, True)
     after = Situation(policy=policy, phase="Stopped", defined=False, active=False, told_off=stopping.told_off)
@@ -119,7 +120,7 @@ def test_a_machine_that_was_stopped_before_it_ever_ran_stays_off(policy: str, ac
 
 
 def test_a_start_while_the_guest_goes_down_waits_for_that_and_starts_it() -> None:
-    start = ActiveOperation("op-1", "Start")
+    start = ActiveOperation("op-1", OperationType.START)
     down = Situation(policy="Manual", phase="Stopping", defined=True, active=True, operation=start)
     assert decide(down).action is Action.STOP
     off = Situation(policy="Manual", phase="Stopping", defined=True, active=False, operation=start)
@@ -164,7 +165,7 @@ def test_a_machine_that_was_ended_to_be_started_anew_is(policy: str, phase: str,
             phase="Running",
             defined=True,
             active=False,
-            operation=ActiveOperation("op-2", "Stop"),
+            operation=ActiveOperation("op-2", OperationType.STOP),
             restarting=True,
         ),
     ],
