@@ -11,8 +11,16 @@ from hyperd.controllers.context import Context
 from hyperd.controllers.node.fitting import fits, suits
 from hyperd.controllers.node.processors import common_features, enabled_features, unknown_to_all
 from hyperd.resources.all import NODE, VIRTUAL_MACHINE, VIRTUAL_MACHINE_CLASS
-from hyperd.resources.kinds.virtual_machine_class import CPUType, VirtualMachineClassPhase, used_by
-from hyperd.resources.schema.kind import Kind, Object
+from hyperd.resources.kinds.virtual_machine_class import (
+    ClassInUseReason,
+    ClassReadyReason,
+    CPUType,
+    DiscoveredReason,
+    VirtualMachineClassCondition,
+    VirtualMachineClassPhase,
+    used_by,
+)
+from hyperd.resources.schema.kind import Kind
 from hyperd.resources.values.conditions import remove_condition, set_condition
 from hyperd.resources.values.quantity import parse
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
@@ -20,6 +28,8 @@ from hyperd.runtime.status import add_finalizer, remove_finalizer, update_status
 from hyperd.store.interface import Item
 
 if TYPE_CHECKING:
+    from hyperd.resources.views.core import Node
+    from hyperd.resources.views.virtual_machine import VirtualMachine
     from hyperd.resources.views.virtual_machine_class import VirtualMachineClass
 
 
@@ -44,7 +54,7 @@ class MachineClassController(Controller):
     def _all_classes(self, _: Item) -> Iterable[Key]:
         return [Key("", item.name) for item in self._classes.items()]
 
-    def _class_being_deleted(self, item: Item) -> Iterable[Key]:
+    def _class_being_deleted(self, item: Item[VirtualMachine]) -> Iterable[Key]:
         """Machines matter to a class only when its deletion waits for them."""
         for name in usage.class_of(item.object()):
             class_ = self._classes.get("", name)
@@ -80,32 +90,34 @@ class MachineClassController(Controller):
         if users:
             after.setdefault("status", {})["phase"] = VirtualMachineClassPhase.TERMINATING
             message = used_by([f"{user.namespace}/{user.name}" for user in users])
-            set_condition(after, "InUse", True, reason="VirtualMachineClassInUse", message=message)
+            set_condition(
+                after, VirtualMachineClassCondition.IN_USE, True, reason=ClassInUseReason.IN_USE, message=message
+            )
             await update_status(self._context.store, VIRTUAL_MACHINE_CLASS, before, after)
             return None
-        remove_condition(after, "InUse")
+        remove_condition(after, VirtualMachineClassCondition.IN_USE)
         await remove_finalizer(self._context.store, VIRTUAL_MACHINE_CLASS, before)
         return None
 
 
-def _discover(class_: VirtualMachineClass, nodes: Iterable[Object]) -> None:
+def _discover(class_: VirtualMachineClass, nodes: Iterable[Node]) -> None:
     """Find the features of a class of type Discovery, unless they were found before."""
-    cpu = class_["spec"]["cpu"]
+    cpu, type_ = class_["spec"]["cpu"], VirtualMachineClassCondition.DISCOVERED
     if cpu["type"] != CPUType.DISCOVERY:
-        set_condition(class_, "Discovered", False, reason="DiscoverySkip")
+        set_condition(class_, type_, False, reason=DiscoveredReason.DISCOVERY_SKIP)
         return
     if not enabled_features(class_):
         selector = (cpu.get("discovery") or {}).get("nodeSelector") or {}
         found = common_features(node for node in nodes if fits(node, selector))
         class_["status"]["cpuFeatures"] = {"enabled": found}
     if enabled_features(class_):
-        set_condition(class_, "Discovered", True, reason="DiscoverySucceeded")
+        set_condition(class_, type_, True, reason=DiscoveredReason.DISCOVERY_SUCCEEDED)
     else:
         message = "The nodes that discovery.nodeSelector names have no features in common."
-        set_condition(class_, "Discovered", False, reason="DiscoveryFailed", message=message)
+        set_condition(class_, type_, False, reason=DiscoveredReason.DISCOVERY_FAILED, message=message)
 
 
-def _show_features(class_: VirtualMachineClass, nodes: Iterable[Object]) -> None:
+def _show_features(class_: VirtualMachineClass, nodes: Iterable[Node]) -> None:
     """``status.cpuFeatures``: what guests see, and what the class's nodes could give beside it."""
     if class_["spec"]["cpu"]["type"] not in (CPUType.DISCOVERY, CPUType.FEATURES):
         class_["status"].pop("cpuFeatures", None)
@@ -115,22 +127,25 @@ def _show_features(class_: VirtualMachineClass, nodes: Iterable[Object]) -> None
     class_["status"]["cpuFeatures"] = {"enabled": enabled, "notEnabledCommon": beside}
 
 
-def _show_readiness(class_: VirtualMachineClass, nodes: Sequence[Object]) -> None:
+def _show_readiness(class_: VirtualMachineClass, nodes: Sequence[Node]) -> None:
     """Phase and condition ``Ready``. A processor as the node's own is to be had on any."""
     status, type_ = class_["status"], class_["spec"]["cpu"]["type"]
-    reason, message = "SuitableNodesFound", ""
+    reason, message = ClassReadyReason.SUITABLE_NODES_FOUND, ""
     if type_ == CPUType.DISCOVERY and not enabled_features(class_):
-        reason, message = "NoCpuFeaturesEnabled", "No features of a processor were found for the class yet."
+        reason, message = (
+            ClassReadyReason.NO_CPU_FEATURES_ENABLED,
+            "No features of a processor were found for the class yet.",
+        )
     elif not status["availableNodes"] and type_ not in (CPUType.HOST, CPUType.HOST_PASSTHROUGH):
-        reason = "NoSuitableNodesFound"
+        reason = ClassReadyReason.NO_SUITABLE_NODES_FOUND
         message = unknown_to_all(class_, nodes) or (
             "No node matches the nodeSelector of the class and has its processor."
         )
     status["phase"] = VirtualMachineClassPhase.PENDING if message else VirtualMachineClassPhase.READY
-    set_condition(class_, "Ready", not message, reason=reason, message=message)
+    set_condition(class_, VirtualMachineClassCondition.READY, not message, reason=reason, message=message)
 
 
-def _most_allocatable(nodes: Iterable[Object]) -> Object:
+def _most_allocatable(nodes: Iterable[Node]) -> dict[str, str | int]:
     """Of CPU and of memory the most that any of the nodes has."""
     offers = [(node.get("status") or {}).get("allocatable") or {} for node in nodes]
     amounts = {key: [offer[key] for offer in offers if key in offer] for key in ("cpu", "memory")}

@@ -111,7 +111,8 @@ class Peers:
 
     async def _url(self, node: str, request: web.BaseRequest) -> URL:
         found = await self._reader.find(NODE, "", node)
-        for address in ((found or {}).get("status") or {}).get("addresses") or ():
+        status = None if found is None else found.get("status")
+        for address in (status or {}).get("addresses") or ():
             if address.get("type") == "InternalIP" and address.get("address"):
                 host = str(address["address"])
                 authority = f"[{host}]:{self._port}" if ":" in host else f"{host}:{self._port}"

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from hyperd.controllers.machine.plan import fraction_of, memory_of
 from hyperd.resources.schema.kind import Object
 from hyperd.resources.values.charges import BASE_OVERHEAD, VCPU_OVERHEAD
 from hyperd.resources.values.quantity import format_human, to_bytes, to_milli
+
+if TYPE_CHECKING:
+    from hyperd.resources.views.core import Node
 
 _UNTOLD = 1 << 60
 
@@ -51,7 +55,7 @@ def requested_by_instance(configuration: Object) -> Capacity:
     return requested({"cpu": cpu, "memory": {"size": configuration.get("memory.size", 0)}})
 
 
-def allocatable(node: Object, *, cpu_ratio: float) -> Capacity:
+def allocatable(node: Node, *, cpu_ratio: float) -> Capacity:
     """What the node has for machines, as its object says; ``cpu_ratio`` as in the settings.
 
     Of what it does not say there is enough: its own hyperd looks again before each start.

@@ -26,9 +26,10 @@ from hyperd.resources.all import (
     VIRTUAL_MACHINE_IP_ADDRESS,
     VIRTUAL_MACHINE_IP_ADDRESS_LEASE,
 )
+from hyperd.resources.kinds.virtual_machine_class import VirtualMachineClassCondition, VirtualMachineClassPhase
 from hyperd.resources.kinds.virtual_machine_ip_address import IPAddressPhase, IPAddressType
 from hyperd.resources.kinds.virtual_machine_ip_address_lease import lease_name
-from hyperd.resources.schema.kind import AnyObject, Object
+from hyperd.resources.schema.kind import Object
 from hyperd.resources.values import names
 from hyperd.resources.values.conditions import find_condition, remove_condition, set_condition
 from hyperd.resources.values.meta import owner_reference
@@ -36,6 +37,7 @@ from hyperd.resources.values.sizing import sizing_fault
 from hyperd.runtime.controller import Key
 
 if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_machine_class import VirtualMachineClass, VirtualMachineClassSpec
     from hyperd.resources.views.virtual_machine_ip_address import VirtualMachineIPAddress
 
 
@@ -46,9 +48,9 @@ class Dependencies:
     blocked: str = ""
     settling: bool = False
     """What blocks is an address that is being leased: milliseconds away."""
-    class_: AnyObject = field(default_factory=dict)
-    """The machine's class; empty when there is none."""
-    class_spec: AnyObject = field(default_factory=dict)
+    class_: VirtualMachineClass | None = None
+    """The machine's class."""
+    class_spec: VirtualMachineClassSpec | None = None
     """Its spec, with the features that its guests get."""
     address: IPv4Address | None = None
     address_name: str = ""
@@ -62,7 +64,7 @@ class Dependencies:
 
 def check_sizing(machine: Object, class_name: str, found: Dependencies) -> None:
     """Policies may have changed since the machine was accepted. It is not started then; a running one runs on."""
-    message = sizing_fault(class_name, found.class_spec, machine["spec"])
+    message = sizing_fault(class_name, found.class_spec or {}, machine["spec"])
     if not message:
         remove_condition(machine, "SizingPolicyMatched")
         return
@@ -70,7 +72,7 @@ def check_sizing(machine: Object, class_name: str, found: Dependencies) -> None:
     found.block(message)
 
 
-def check_class(machine: Object, class_: AnyObject | None, found: Dependencies) -> None:
+def check_class(machine: Object, class_: VirtualMachineClass | None, found: Dependencies) -> None:
     """Whether the machine's class is there and fits it; ``class_`` is what has its name."""
     name = machine["spec"].get("virtualMachineClassName", "")
     if class_ is None:
@@ -82,10 +84,10 @@ def check_class(machine: Object, class_: AnyObject | None, found: Dependencies) 
     else:
         found.class_, found.class_spec = class_, with_features(class_)
         check_sizing(machine, name, found)
-        if (class_.get("status") or {}).get("phase") == "Ready":
+        if (class_.get("status") or {}).get("phase") == VirtualMachineClassPhase.READY:
             set_condition(machine, "VirtualMachineClassReady", True, reason="VirtualMachineClassReady")
             return
-        why = (find_condition(class_, "Ready") or {}).get("message") or ""
+        why = (find_condition(class_, VirtualMachineClassCondition.READY) or {}).get("message") or ""
         message = f'VirtualMachineClass "{name}" is not Ready{": " if why else "."}{why}'
     reason = "VirtualMachineClassNotReady"
     set_condition(machine, "VirtualMachineClassReady", False, reason=reason, message=message)

@@ -12,6 +12,7 @@ import shutil
 from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hyperd.controllers import usage
 from hyperd.controllers.context import Context
@@ -35,8 +36,11 @@ from hyperd.network import addresses, resolvers
 from hyperd.network.dhcp.server import Lease
 from hyperd.network.routed.host import TapSpec
 from hyperd.resources.all import NODE, VIRTUAL_DISK
-from hyperd.resources.schema.kind import AnyObject, Object
+from hyperd.resources.schema.kind import Object
 from hyperd.runtime.informer import Informer
+
+if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_machine_class import VirtualMachineClass
 
 _ENOUGH_SPACE_BYTES = 16 << 20
 _TPM_DIR = Path("/var/lib/libvirt/swtpm")
@@ -81,7 +85,7 @@ class Instances:
         self._facts = await self._context.hypervisor.facts()
         return self._facts
 
-    async def unfit(self, machine: Object, class_: AnyObject) -> str:
+    async def unfit(self, machine: Object, class_: VirtualMachineClass) -> str:
         """Why the machine cannot start on this node: the node or the room that it has; empty when it can."""
         node, name = self._context.informer(NODE).get("", self._context.node_name), self._context.node_name
         if node is None:

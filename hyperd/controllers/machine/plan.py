@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
+from typing import TYPE_CHECKING
 
 from hyperd.controllers.machine import applied, firmware
 from hyperd.controllers.machine.dependencies import Dependencies
@@ -28,10 +29,14 @@ from hyperd.imagefile.handle import Handle
 from hyperd.network import addresses
 from hyperd.network.dhcp.server import Lease
 from hyperd.network.routed.host import TapSpec
-from hyperd.resources.schema.kind import AnyObject, Object
+from hyperd.resources.kinds.virtual_machine_class import CPUType
+from hyperd.resources.schema.kind import Object
 from hyperd.resources.values.quantity import to_bytes
 from hyperd.resources.values.sizing import socket_count
 from hyperd.settings import Settings
+
+if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_machine_class import ClassCPU, VirtualMachineClassSpec
 
 _PREFIXES = {"VirtualDisk": "vd", "VirtualImage": "vi", "ClusterVirtualImage": "cvi"}
 _MAX_DEVICE_NAME = 63
@@ -197,8 +202,8 @@ def _wants_tpm(spec: Object) -> bool:
     return spec.get("osType") == OsType.WINDOWS
 
 
-def _cpu(class_spec: AnyObject, facts: HostFacts, type_: DomainType) -> CpuChoice:
-    cpu = class_spec.get("cpu") or {"type": "Host"}
+def _cpu(class_spec: VirtualMachineClassSpec | None, facts: HostFacts, type_: DomainType) -> CpuChoice:
+    cpu: ClassCPU = {"type": CPUType.HOST} if class_spec is None else class_spec["cpu"]
     return choose_cpu(
         facts,
         type_,

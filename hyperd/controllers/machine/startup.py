@@ -64,7 +64,7 @@ class Startup:
             found.blocked = "The guest went down right after its start; starting it again in a moment."
             await self._wait(before, machine, found)
             return Result(pause)
-        unfit = "" if found.blocked else await self._instances.unfit(machine, found.class_)
+        unfit = "" if found.blocked or found.class_ is None else await self._instances.unfit(machine, found.class_)
         clash = "" if found.blocked or unfit else self._instances.claim(machine, found)
         if found.blocked or unfit or clash:
             if found.settling and not (before.get("status") or {}).get("phase"):

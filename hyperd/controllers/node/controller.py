@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from hyperd import __version__, clock
 from hyperd.controllers.context import Context
@@ -16,14 +16,17 @@ from hyperd.controllers.node import pressure
 from hyperd.errors import AlreadyExists, HyperdError, NotFound
 from hyperd.hypervisor.facts.host import HostFacts
 from hyperd.resources.all import NODE
-from hyperd.resources.schema.kind import Object
+from hyperd.resources.core.node import NodeConditionType, NodeReason
 from hyperd.resources.values import names
-from hyperd.resources.values.conditions import find_condition, is_true
+from hyperd.resources.values.conditions import ConditionStatus, is_true
 from hyperd.resources.values.meta import now_rfc3339
 from hyperd.runtime.controller import Controller, Key, Result
 from hyperd.runtime.recorder import EventLevel
 from hyperd.runtime.status import update_status
 from hyperd.store.interface import PatchType
+
+if TYPE_CHECKING:
+    from hyperd.resources.views.core import Node, NodeStatus, NodeStatusConditionsItem
 
 HEARTBEAT_SECONDS = 300.0
 LOOK_SECONDS = 10.0
@@ -86,14 +89,13 @@ class NodeController(Controller):
         except HyperdError:
             return None
 
-    async def _ensure(self) -> Object | None:
+    async def _ensure(self) -> Node | None:
         try:
-            found: Object | None = (await self._context.store.get(NODE, "", self.key.name)).object()
-            return found
+            return (await self._context.store.get(NODE, "", self.key.name)).object()
         except NotFound:
             if not self._registers:
                 return None
-        body: Object = {
+        body = {
             "apiVersion": "v1",
             "kind": "Node",
             "metadata": {
@@ -106,10 +108,9 @@ class NodeController(Controller):
             item = await self._context.store.create(NODE, "", body)
         except AlreadyExists:
             item = await self._context.store.get(NODE, "", self.key.name)
-        made: Object = item.object()
-        return made
+        return item.object()
 
-    async def _label(self, node: Object, facts: HostFacts) -> Object:
+    async def _label(self, node: Node, facts: HostFacts) -> Node:
         wanted: dict[str, str | None] = {names.KVM_ENABLED_LABEL: "true" if facts.kvm_usable else None}
         if self._registers:
             wanted["kubernetes.io/arch"] = _GO_ARCHITECTURES.get(facts.architecture, facts.architecture)
@@ -122,22 +123,18 @@ class NodeController(Controller):
             return node
         patch = {"metadata": {"labels": changed}}
         item = await self._context.store.patch(NODE, "", self.key.name, PatchType.MERGE, patch)
-        found: Object = item.object()
-        return found
+        return item.object()
 
-    def _ready(self, node: Object) -> None:
+    def _ready(self, node: Node) -> None:
         hypervisor = self._context.hypervisor
         if hypervisor.connected:
-            ready = ("True", "KubeletReady", "libvirt answers")
+            ready = (ConditionStatus.TRUE, NodeReason.READY, "libvirt answers")
         else:
-            ready = (
-                "False",
-                "KubeletNotReady",
-                f"libvirt does not answer: {hypervisor.last_error or 'connecting'}",
-            )
-        self._set(node, "Ready", *ready)
+            why = f"libvirt does not answer: {hypervisor.last_error or 'connecting'}"
+            ready = (ConditionStatus.FALSE, NodeReason.NOT_READY, why)
+        self._set(node, NodeConditionType.READY, *ready)
 
-    async def _pressures(self, node: Object) -> list[tuple[EventLevel, str, str]]:
+    async def _pressures(self, node: Node) -> list[tuple[EventLevel, str, str]]:
         """Set what is short; the events that tell of what changed."""
         before = {type_: is_true(node, type_) for type_ in pressure.TYPES}
         told: list[tuple[EventLevel, str, str]] = []
@@ -148,24 +145,31 @@ class NodeController(Controller):
                 told.append(("Warning" if found.shortage else "Normal", reason, found.message))
         return told
 
-    def _set(self, node: Object, type_: str, status: str, reason: str, message: str) -> None:
+    def _set(
+        self,
+        node: Node,
+        type_: NodeConditionType,
+        status: ConditionStatus,
+        reason: NodeReason,
+        message: str,
+    ) -> None:
         """A NodeCondition: like a metav1.Condition, with a heartbeat and without observedGeneration.
 
         The heartbeat moves only when it is due: each move is a write that wakes this controller again.
         """
-        old = find_condition(node, type_)
+        old = next((one for one in node["status"].get("conditions") or () if one.get("type") == type_), None)
         now = now_rfc3339()
-        new = {"type": type_, "status": status, "reason": reason, "message": message}
+        new: NodeStatusConditionsItem = {"type": type_, "status": status, "reason": reason, "message": message}
         if old is None:
             conditions = node["status"].setdefault("conditions", [])
             conditions.append({**new, "lastHeartbeatTime": now, "lastTransitionTime": now})
             return
-        same = all(old.get(key) == value for key, value in new.items())
+        same = {**old, **new} == old
         if same and self._beats.age(type_, old["lastHeartbeatTime"], hint=HEARTBEAT_SECONDS) < HEARTBEAT_SECONDS:
             return
         moved = now if old["status"] != status else old["lastTransitionTime"]
         self._beats.forget(type_)
-        old.update(new, lastHeartbeatTime=now, lastTransitionTime=moved)
+        old.update({**new, "lastHeartbeatTime": now, "lastTransitionTime": moved})
         self._beats.age(type_, now)
 
 
@@ -185,14 +189,14 @@ def _processors(facts: HostFacts) -> dict[str, str]:
     return {prefix + name: names.CPU_STAND_IN for prefix, found in known.items() for name in found} | told
 
 
-def _described(facts: HostFacts, context: Context) -> dict[str, Any]:
+def _described(facts: HostFacts, context: Context) -> NodeStatus:
     reserved = context.settings.hypervisor.reserved_memory_bytes
-    capacity = {
+    capacity: dict[str, str | int] = {
         "cpu": str(facts.cpus),
         "memory": f"{facts.memory_bytes >> 10}Ki",
         "pods": str(MAX_MACHINES),
     }
-    allocatable = {**capacity, "memory": f"{max(0, facts.memory_bytes - reserved) >> 10}Ki"}
+    allocatable: dict[str, str | int] = {**capacity, "memory": f"{max(0, facts.memory_bytes - reserved) >> 10}Ki"}
     return {
         "capacity": capacity,
         "allocatable": allocatable,

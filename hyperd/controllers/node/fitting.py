@@ -7,21 +7,33 @@ scheduler's for Pods; how much room is left is ``machine.room``'s.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from hyperd.controllers.node import taints
 from hyperd.controllers.node.processors import can_give
-from hyperd.resources.schema.kind import AnyObject, Object
+from hyperd.resources.core.node import TaintEffect
 from hyperd.resources.values.meta import labels
 from hyperd.store.interface import whole_number
 
+if TYPE_CHECKING:
+    from hyperd.resources.views.base import LabelSelectorRequirement
+    from hyperd.resources.views.core import Node, NodeSpecTaintsItem
+    from hyperd.resources.views.placement import (
+        NodeAffinity,
+        NodeSelectorRequirement,
+        NodeSelectorTerm,
+        Toleration,
+    )
+    from hyperd.resources.views.virtual_machine import VirtualMachineSpec
+    from hyperd.resources.views.virtual_machine_class import ClassNodeSelector, VirtualMachineClass
+
 CORDONED = "is cordoned"
-_CORDON: Object = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}
+_CORDON: NodeSpecTaintsItem = {"key": "node.kubernetes.io/unschedulable", "effect": TaintEffect.NO_SCHEDULE}
 """The taint that Kubernetes takes a cordon for: who tolerates it is not kept off."""
 
 
-def misfit(node: Object, machine_spec: AnyObject, class_: AnyObject) -> str:
+def misfit(node: Node, machine_spec: VirtualMachineSpec, class_: VirtualMachineClass) -> str:
     """What keeps a new instance off the node, as what follows the node's name; empty when nothing does."""
     selector = class_["spec"].get("nodeSelector") or {}
     name = class_["metadata"]["name"]
@@ -44,52 +56,51 @@ def misfit(node: Object, machine_spec: AnyObject, class_: AnyObject) -> str:
     return ""
 
 
-def cordoned(node: Object, tolerated: Iterable[Object] = ()) -> bool:
+def cordoned(node: Node, tolerated: Iterable[Toleration] = ()) -> bool:
     """Whether the node takes no new work, as ``kubectl cordon`` says."""
     unschedulable = (node.get("spec") or {}).get("unschedulable")
     return bool(unschedulable) and not any(taints.tolerates(one, _CORDON) for one in tolerated)
 
 
-def suits(node: Object, class_: AnyObject) -> bool:
+def suits(node: Node, class_: VirtualMachineClass) -> bool:
     """Whether machines of the class may be on the node: it is selected, and can give the class's processor."""
     return fits(node, class_["spec"].get("nodeSelector") or {}) and can_give(node, class_)
 
 
-def fits(node: Object, selector: Mapping[str, Any]) -> bool:
+def fits(node: Node, selector: ClassNodeSelector) -> bool:
     """Whether the node is one that a class's nodeSelector names."""
     told = labels(node)
-    wanted: Mapping[str, str] = selector.get("matchLabels") or {}
+    wanted = selector.get("matchLabels") or {}
     if any(told.get(key) != value for key, value in wanted.items()):
         return False
     return all(_matches(told, expression) for expression in selector.get("matchExpressions") or ())
 
 
-def preference(node: Object, machine_spec: AnyObject) -> int:
+def preference(node: Node, machine_spec: VirtualMachineSpec) -> int:
     """How much the machine would rather be on this node than on another: the weights of what it matches."""
     preferred = _node_affinity(machine_spec).get("preferredDuringSchedulingIgnoredDuringExecution") or ()
     return sum(one["weight"] for one in preferred if _meets(node, one.get("preference") or {}))
 
 
-def _has_affinity(node: Object, machine_spec: AnyObject) -> bool:
+def _has_affinity(node: Node, machine_spec: VirtualMachineSpec) -> bool:
     required = _node_affinity(machine_spec).get("requiredDuringSchedulingIgnoredDuringExecution")
     return required is None or any(_meets(node, term) for term in required.get("nodeSelectorTerms") or ())
 
 
-def _node_affinity(machine_spec: AnyObject) -> Object:
+def _node_affinity(machine_spec: VirtualMachineSpec) -> NodeAffinity:
     return (machine_spec.get("affinity") or {}).get("nodeAffinity") or {}
 
 
-def _meets(node: Object, term: Object) -> bool:
+def _meets(node: Node, term: NodeSelectorTerm) -> bool:
     """Whether the node meets all of a term; a term that asks nothing is met by none, as in Kubernetes."""
-    by_label: Sequence[Object] = term.get("matchExpressions") or ()
-    by_field: Sequence[Object] = term.get("matchFields") or ()
-    own_fields = {"metadata.name": str(node["metadata"]["name"])}
+    by_label, by_field = term.get("matchExpressions") or (), term.get("matchFields") or ()
+    own_fields = {"metadata.name": node["metadata"]["name"]}
     return bool(by_label or by_field) and (
         all(_matches(labels(node), one) for one in by_label) and all(_matches(own_fields, one) for one in by_field)
     )
 
 
-def _matches(own: Mapping[str, str], expression: Mapping[str, Any]) -> bool:
+def _matches(own: Mapping[str, str], expression: LabelSelectorRequirement | NodeSelectorRequirement) -> bool:
     operator, values = expression["operator"], expression.get("values") or []
     present = own.get(expression["key"])
     match operator:

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import TYPE_CHECKING
 
 from hyperd import clock
 from hyperd.controllers.context import Context
 from hyperd.errors import AlreadyExists, HyperdError
 from hyperd.resources.core.kinds import LEASE
-from hyperd.resources.schema.kind import Object
 from hyperd.resources.values import meta
 from hyperd.resources.values.meta import labels, now_micro, parse_time
 from hyperd.resources.values.names import LEASE_WORD_ANNOTATION, NODE_LEASE_LABEL, SYSTEM_NAMESPACE
 from hyperd.store.interface import PatchType, Requirement, Selector, Store
+
+if TYPE_CHECKING:
+    from hyperd.resources.views.core import Lease, LeaseSpec
 
 _log = logging.getLogger(__name__)
 
@@ -62,12 +65,12 @@ class Heartbeat:
         found = await store.find(LEASE, namespace, name)
         there = meta.annotations(found or {}).get(LEASE_WORD_ANNOTATION, "")
         words = {LEASE_WORD_ANNOTATION: await self._context.witness.renew(there)}
-        spec: Object = {
+        spec: LeaseSpec = {
             "holderIdentity": self._context.node_name,
             "leaseDurationSeconds": DURATION_SECONDS,
             "renewTime": now_micro(),
         }
-        body: Object = {
+        body = {
             "apiVersion": LEASE.api_version,
             "kind": LEASE.kind,
             "metadata": {
@@ -100,9 +103,9 @@ async def served_nodes(store: Store, seen: clock.Seen) -> frozenset[str]:
     )
 
 
-def _is_fresh(lease: Object, seen: clock.Seen) -> bool:
+def _is_fresh(lease: Lease, seen: clock.Seen) -> bool:
     spec, uid = lease.get("spec") or {}, lease["metadata"]["uid"]
-    renewed, duration = str(spec.get("renewTime") or ""), spec.get("leaseDurationSeconds") or DURATION_SECONDS
+    renewed, duration = spec.get("renewTime") or "", spec.get("leaseDurationSeconds") or DURATION_SECONDS
     try:
         stamped = abs((clock.now() - parse_time(renewed)).total_seconds())
     except ValueError:

@@ -11,10 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hyperd.hypervisor.facts.host import meminfo
+from hyperd.resources.core.node import NodeConditionType, NodeReason
+from hyperd.resources.values.conditions import ConditionStatus
 from hyperd.resources.values.quantity import format_human
 from hyperd.settings import Settings
 
-TYPES = ("MemoryPressure", "DiskPressure", "PIDPressure")
+_REASONS = {
+    NodeConditionType.MEMORY_PRESSURE: (NodeReason.MEMORY_PRESSURE, NodeReason.SUFFICIENT_MEMORY),
+    NodeConditionType.DISK_PRESSURE: (NodeReason.DISK_PRESSURE, NodeReason.NO_DISK_PRESSURE),
+    NodeConditionType.PID_PRESSURE: (NodeReason.PID_PRESSURE, NodeReason.SUFFICIENT_PID),
+}
+"""Of each type: while it is short, and while it is not."""
+TYPES = tuple(_REASONS)
 _DISK_SHARE = 10
 """A tenth of a file system should be free, as kubelet has it by default …"""
 _DISK_ENOUGH_BYTES = 10 << 30
@@ -30,41 +38,41 @@ _RELIEF = 1.1
 class Pressure:
     """One condition of a Node; ``shortage`` is a sentence, empty where nothing is short."""
 
-    type: str
+    type: NodeConditionType
     shortage: str
-    quiet_reason: str
     quiet_message: str
 
     @property
-    def status(self) -> str:
-        return "True" if self.shortage else "False"
+    def status(self) -> ConditionStatus:
+        return ConditionStatus.TRUE if self.shortage else ConditionStatus.FALSE
 
     @property
-    def reason(self) -> str:
-        return f"KubeletHas{self.type}" if self.shortage else self.quiet_reason
+    def reason(self) -> NodeReason:
+        short, quiet = _REASONS[self.type]
+        return short if self.shortage else quiet
 
     @property
     def message(self) -> str:
         return self.shortage or self.quiet_message
 
 
-def look(settings: Settings, before: Mapping[str, bool]) -> list[Pressure]:
+def look(settings: Settings, before: Mapping[NodeConditionType, bool]) -> list[Pressure]:
     """What is short now; ``before`` says by type what was. Blocks for the moment of some statvfs calls."""
 
-    def wanted(type_: str, amount: int) -> int:
+    def wanted(type_: NodeConditionType, amount: int) -> int:
         return int(amount * _RELIEF) if before.get(type_) else amount
 
-    disk = next(_short_disks(settings, lambda amount: wanted("DiskPressure", amount)), "")
+    disk = next(_short_disks(settings, lambda amount: wanted(NodeConditionType.DISK_PRESSURE, amount)), "")
     memory = pids = ""
-    if meminfo()["MemAvailable"] < wanted("MemoryPressure", _MEMORY_BYTES):
+    if meminfo()["MemAvailable"] < wanted(NodeConditionType.MEMORY_PRESSURE, _MEMORY_BYTES):
         memory = f"Less than {format_human(_MEMORY_BYTES)} of memory are free."
     running, most = _processes()
-    if most - running < wanted("PIDPressure", most // _PID_SHARE):
+    if most - running < wanted(NodeConditionType.PID_PRESSURE, most // _PID_SHARE):
         pids = f"Fewer than a tenth of {most} process ids are free."
     return [
-        Pressure("MemoryPressure", memory, "KubeletHasSufficientMemory", "There is enough memory."),
-        Pressure("DiskPressure", disk, "KubeletHasNoDiskPressure", "There is space for state, disks and images."),
-        Pressure("PIDPressure", pids, "KubeletHasSufficientPID", "There are enough process ids."),
+        Pressure(NodeConditionType.MEMORY_PRESSURE, memory, "There is enough memory."),
+        Pressure(NodeConditionType.DISK_PRESSURE, disk, "There is space for state, disks and images."),
+        Pressure(NodeConditionType.PID_PRESSURE, pids, "There are enough process ids."),
     ]
 
 

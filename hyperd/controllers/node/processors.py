@@ -8,17 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
 
 from hyperd.resources.kinds.virtual_machine_class import CPUType
-from hyperd.resources.schema.kind import AnyObject, Object
 from hyperd.resources.values import names
 from hyperd.resources.values.meta import labels
+
+if TYPE_CHECKING:
+    from hyperd.resources.views.core import Node
+    from hyperd.resources.views.virtual_machine_class import VirtualMachineClass, VirtualMachineClassSpec
 
 _NAMED, _LISTED = 3, 20
 """How many names a sentence gives at most: of what is asked, of what there is."""
 
 
-def features_of(node: Object) -> frozenset[str]:
+def features_of(node: Node) -> frozenset[str]:
     """The features that guests of the node may have."""
     prefix = names.CPU_FEATURE_LABEL_PREFIX
     return frozenset(
@@ -28,28 +32,27 @@ def features_of(node: Object) -> frozenset[str]:
     )
 
 
-def common_features(nodes: Iterable[Object]) -> list[str]:
+def common_features(nodes: Iterable[Node]) -> list[str]:
     """What all of the nodes have, sorted; nothing of no nodes."""
     each = [features_of(node) for node in nodes]
     return sorted(frozenset.intersection(*each)) if each else []
 
 
-def enabled_features(class_: AnyObject) -> Sequence[str]:
+def enabled_features(class_: VirtualMachineClass) -> Sequence[str]:
     """The features that a class of type Features names, or that one of type Discovery has found."""
     cpu = class_["spec"]["cpu"]
     if cpu["type"] == CPUType.DISCOVERY:
-        found: Sequence[str] = ((class_.get("status") or {}).get("cpuFeatures") or {}).get("enabled") or ()
-        return found
+        return ((class_.get("status") or {}).get("cpuFeatures") or {}).get("enabled") or ()
     return cpu.get("features") or ()
 
 
-def with_features(class_: AnyObject) -> Object:
+def with_features(class_: VirtualMachineClass) -> VirtualMachineClassSpec:
     """The class's spec, in which ``cpu.features`` are those that its guests get."""
     spec = class_["spec"]
     return {**spec, "cpu": {**spec["cpu"], "features": list(enabled_features(class_))}}
 
 
-def can_give(node: Object, class_: AnyObject) -> bool:
+def can_give(node: Node, class_: VirtualMachineClass) -> bool:
     """Whether guests of the node can have the class's processor. One that emulates has a stand-in for each."""
     told, cpu = labels(node), class_["spec"]["cpu"]
     if told.get(names.KVM_ENABLED_LABEL) != "true":
@@ -61,7 +64,7 @@ def can_give(node: Object, class_: AnyObject) -> bool:
     return features_of(node).issuperset(set(enabled_features(class_)) - names.OPTIONAL_CPU_FEATURES)
 
 
-def unknown_to_all(class_: AnyObject, nodes: Iterable[Object]) -> str:
+def unknown_to_all(class_: VirtualMachineClass, nodes: Iterable[Node]) -> str:
     """A sentence about models or features of the class that no node has a name for, and what they may have meant.
 
     Empty where each is known somewhere, and where no node tells what it knows.
@@ -84,7 +87,7 @@ def _listed(known: Sequence[str]) -> str:
     return f"known are {', '.join(known[:_LISTED])}{more}."
 
 
-def _asked(class_: AnyObject) -> tuple[str, frozenset[str]]:
+def _asked(class_: VirtualMachineClass) -> tuple[str, frozenset[str]]:
     """The prefix of the labels that tell of what the class asks for, and the names that it asks for."""
     cpu = class_["spec"]["cpu"]
     if cpu["type"] == CPUType.MODEL:
@@ -92,5 +95,5 @@ def _asked(class_: AnyObject) -> tuple[str, frozenset[str]]:
     return names.CPU_FEATURE_LABEL_PREFIX, frozenset(enabled_features(class_)) - names.OPTIONAL_CPU_FEATURES
 
 
-def _known(node: Object, prefix: str) -> frozenset[str]:
+def _known(node: Node, prefix: str) -> frozenset[str]:
     return frozenset(key.removeprefix(prefix) for key in labels(node) if key.startswith(prefix))

@@ -42,6 +42,8 @@ from hyperd.runtime.status import remove_finalizer, update_status
 from hyperd.store.interface import PatchType, Store
 
 if TYPE_CHECKING:
+    from hyperd.resources.views.core import Node
+    from hyperd.resources.views.placement import Toleration
     from hyperd.resources.views.virtual_disk import VirtualDisk
 
 _AGAIN_SECONDS = 5.0
@@ -150,7 +152,9 @@ class MachineBinder(Controller):
             return node, ""
         return self._roomiest(machine, suitable, tolerated)
 
-    def _roomiest(self, machine: Object, nodes: Sequence[Object], tolerated: Sequence[Object]) -> tuple[str, str]:
+    def _roomiest(
+        self, machine: Object, nodes: Sequence[Node], tolerated: Sequence[Toleration]
+    ) -> tuple[str, str]:
         """Of the nodes that have room the best liked one with the fewest, or what each of them lacks."""
         here = self._machines_by_node(apart_from=machine["metadata"]["uid"])
         need, ratio = requested(machine["spec"]), self._context.settings.hypervisor.cpu_allocation_ratio

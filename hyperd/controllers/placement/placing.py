@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from hyperd import clock
 from hyperd.controllers.context import Context
 from hyperd.controllers.node import fitting
 from hyperd.controllers.node.heartbeat import served_nodes
 from hyperd.resources.all import NODE
-from hyperd.resources.schema.kind import AnyObject, Object
+from hyperd.resources.core.node import NodeConditionType
+from hyperd.resources.schema.kind import AnyObject
 from hyperd.resources.values import names
 from hyperd.resources.values.conditions import is_true
 from hyperd.resources.values.meta import labels
+
+if TYPE_CHECKING:
+    from hyperd.resources.views.core import Node
+    from hyperd.resources.views.placement import Toleration
 
 SERVED_SECONDS = 1.0
 """For how long the answer to which nodes are served is good enough."""
@@ -46,7 +52,7 @@ class Placement:
         waited = self._unbound.age(obj["metadata"]["uid"], hint=CLAIM_SECONDS if is_new else 0.0)
         return max(0.0, CLAIM_SECONDS - waited)
 
-    async def usable(self, tolerated: Sequence[Object] = ()) -> tuple[Sequence[Object], str]:
+    async def usable(self, tolerated: Sequence[Toleration] = ()) -> tuple[Sequence[Node], str]:
         """The nodes that take new work; where there is none, a sentence that says what keeps each from it.
 
         ``tolerated`` are the tolerations of what is to be placed.
@@ -67,12 +73,12 @@ class Placement:
         return self._served
 
 
-def fault(node: Object, *, served: Collection[str], emulation: bool, tolerated: Sequence[Object] = ()) -> str:
+def fault(node: Node, *, served: Collection[str], emulation: bool, tolerated: Sequence[Toleration] = ()) -> str:
     """What keeps a node from taking new work, as what follows its name; empty when nothing does.
 
     ``served`` are the nodes with a hyperd; ``emulation`` is whether machines may do without KVM.
     """
-    if not is_true(node, "Ready"):
+    if not is_true(node, NodeConditionType.READY):
         return "is not Ready"
     if fitting.cordoned(node, tolerated):
         return fitting.CORDONED
@@ -92,10 +98,10 @@ def told(faults: Mapping[str, str]) -> str:
     return f"No node can take it: {'; '.join(listed[:_NAMED])}{more}."
 
 
-def name_of(node: Object) -> str:
-    return str(node["metadata"]["name"])
+def name_of(node: Node) -> str:
+    return node["metadata"]["name"]
 
 
-def least_used(nodes: Iterable[Object], used: Mapping[str, int]) -> str:
+def least_used(nodes: Iterable[Node], used: Mapping[str, int]) -> str:
     """The name of the node with the fewest; the first of several. Empty when there is no node."""
     return min((name_of(node) for node in nodes), key=lambda name: (used.get(name, 0), name), default="")

@@ -115,7 +115,7 @@ EVENT = KINDS.add(
         openapi=schemas.EVENT,
     )
 )
-NODE = KINDS.add(
+NODE: Kind[views.Node] = KINDS.add(
     Kind(
         group="",
         version="v1",

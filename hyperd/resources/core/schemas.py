@@ -189,6 +189,7 @@ NODE = kind(
             osImage=text("Operating system."),
             containerRuntimeVersion=text("What runs its work."),
             kubeletVersion=text("Version of the agent: hyperd's."),
+            kubeProxyVersion=text("Always empty: there is no kube-proxy."),
             operatingSystem=text("Family of the operating system."),
             architecture=text("Architecture of the processor."),
         ),

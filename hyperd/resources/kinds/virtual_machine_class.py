@@ -63,8 +63,10 @@ class DiscoveredReason(StrEnum):
     DISCOVERY_FAILED = "DiscoveryFailed"
 
 
-CLASS_IN_USE = "VirtualMachineClassInUse"
-"""Reason of ``InUse``, which is only present while a deletion is blocked."""
+class ClassInUseReason(StrEnum):
+    """Of ``InUse``, which is only present while a deletion is blocked."""
+
+    IN_USE = "VirtualMachineClassInUse"
 
 
 class CPUDiscovery(Section):

@@ -132,6 +132,7 @@ class NodeStatusNodeInfo(TypedDict):
     osImage: NotRequired[str]
     containerRuntimeVersion: NotRequired[str]
     kubeletVersion: NotRequired[str]
+    kubeProxyVersion: NotRequired[str]
     operatingSystem: NotRequired[str]
     architecture: NotRequired[str]
 

@@ -23,8 +23,10 @@ from hyperd.controllers.node import controller as node_controller
 from hyperd.controllers.node import heartbeat
 from hyperd.errors import Unauthorized
 from hyperd.resources.all import EVENT, KINDS, LEASE, NAMESPACE, SECRET, VIRTUAL_MACHINE_IP_ADDRESS_LEASE
+from hyperd.resources.core.node import NodeConditionType, NodeReason
 from hyperd.resources.schema.kind import Object
 from hyperd.resources.values import names
+from hyperd.resources.values.conditions import ConditionStatus
 from hyperd.resources.values.meta import now_micro
 from hyperd.resources.values.names import NODE_LEASE_LABEL, SYSTEM_NAMESPACE
 from hyperd.roles import Role
@@ -32,6 +34,7 @@ from hyperd.runtime.recorder import EventRecorder
 from hyperd.settings import Settings, StoreSettings
 from hyperd.store.embedded.store import EmbeddedStore, opened_store
 from hyperd.store.interface import BY_SYSTEM, PatchType
+from tests.parts import Part
 from tests.unit.clocks.stepping import STEPS, STOP, SteppedClock
 
 ROOT = Path(__file__).parents[3]
@@ -289,12 +292,12 @@ async def test_a_schedule_follows_the_wall_clock_at_once(
 def test_a_node_s_heartbeat_moves_every_five_minutes(time_: SteppedClock, step: str) -> None:
     controller = node_controller.NodeController.__new__(node_controller.NodeController)
     controller._beats = clock.Seen()
-    node: Object = {"status": {}}
+    node: Part = {"status": {}}
 
     def moved() -> bool:
         before = copy.deepcopy(node)
-        controller._set(node, "Ready", "True", "KubeletReady", "libvirt answers")
-        return node != before
+        controller._set(node, NodeConditionType.READY, ConditionStatus.TRUE, NodeReason.READY, "libvirt answers")
+        return bool(node != before)
 
     assert moved()
     assert not moved()

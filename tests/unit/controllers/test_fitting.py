@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from hyperd.controllers.node.fitting import misfit, preference
-from hyperd.resources.schema.kind import Object
+from tests.parts import Part, part
 
 GROUP = "virtualization.deckhouse.io"
 TAINT = {"key": "for", "value": "few", "effect": "NoSchedule"}
 
 
-def node(*, cordoned: bool = False, taints: tuple[Object, ...] = (), **labels: str) -> Object:
+def node(*, cordoned: bool = False, taints: tuple[Part, ...] = (), **labels: str) -> Part:
     """An emulating node in zone a that knows one model and one feature."""
     told = {
         f"cpu-model.node.{GROUP}/Nehalem": "true",
@@ -28,16 +28,16 @@ def node(*, cordoned: bool = False, taints: tuple[Object, ...] = (), **labels: s
     }
 
 
-def class_(cpu: Object | None = None, **spec: Any) -> Object:
+def class_(cpu: Part | None = None, **spec: Any) -> Part:
     return {"metadata": {"name": "c"}, "spec": {"cpu": cpu or {"type": "Host"}, **spec}}
 
 
-def affinity(*terms: Object) -> Object:
+def affinity(*terms: Part) -> Part:
     required = {"nodeSelectorTerms": list(terms)}
     return {"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}}
 
 
-def expression(key: str, operator: str, *values: str) -> Object:
+def expression(key: str, operator: str, *values: str) -> Part:
     return {"matchExpressions": [{"key": key, "operator": operator, "values": list(values)}]}
 
 
@@ -102,17 +102,15 @@ def expression(key: str, operator: str, *values: str) -> Object:
         (node(taints=({**TAINT, "effect": "PreferNoSchedule"},)), {}, class_(), ""),
     ],
 )
-def test_what_keeps_a_machine_off_a_node_is_named(
-    there: Object, machine: Object, asked: Object, told: str
-) -> None:
+def test_what_keeps_a_machine_off_a_node_is_named(there: Part, machine: Part, asked: Part, told: str) -> None:
     found = misfit(there, machine, asked)
     assert told in found
     assert bool(found) is bool(told)
 
 
 def test_a_node_without_word_of_its_processor_is_taken_at_its_labels() -> None:
-    bare: Object = {"metadata": {"name": "test"}, "spec": {}}
-    assert misfit(bare, {}, class_({"type": "Model", "model": "Nonesuch"})) == ""
+    bare: Part = {"metadata": {"name": "test"}, "spec": {}}
+    assert misfit(bare, part({}), class_({"type": "Model", "model": "Nonesuch"})) == ""
 
 
 def test_the_weights_of_what_a_node_matches_add_up() -> None:
@@ -121,6 +119,6 @@ def test_the_weights_of_what_a_node_matches_add_up() -> None:
         {"weight": 20, "preference": expression("disks", "Exists")},
         {"weight": 90, "preference": expression("zone", "In", "b")},
     ]
-    spec = {"affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferred}}}
+    spec: Part = {"affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferred}}}
     assert preference(node(), spec) == 50
-    assert preference(node(), {}) == 0
+    assert preference(node(), part({})) == 0

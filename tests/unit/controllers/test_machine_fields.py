@@ -23,6 +23,7 @@ from hyperd.resources.all import VIRTUAL_MACHINE
 from hyperd.resources.kinds.virtual_machine import VirtualMachineSpec
 from hyperd.resources.schema.kind import Object
 from hyperd.settings import Settings
+from tests.parts import Part
 from tests.unit.controllers.test_plan import FACTS
 
 TESTS = Path(__file__).parents[2]
@@ -40,7 +41,8 @@ DEVICES = [
     Device("VirtualDisk", name, f"uid-{name}", None, "1Gi", readonly=False, cdrom=False, boot_order=None)
     for name in ("root", "data")
 ]
-FOUND = Dependencies(class_spec={"cpu": {"type": "Host"}}, address=IPv4Address("10.66.10.14"), devices=DEVICES)
+HOST: Part = {"cpu": {"type": "Host"}}
+FOUND = Dependencies(class_spec=HOST, address=IPv4Address("10.66.10.14"), devices=DEVICES)
 START = Start(sources={one.uid: FileHandle(Path("/v") / one.name, DiskFormat.QCOW2) for one in DEVICES}, slots={})
 SETTINGS = Settings.model_validate({"network": {"virtual_machine_cidrs": ["10.66.10.0/24"]}})
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from hyperd.controllers.placement.placing import fault
-from hyperd.resources.schema.kind import Object
+from tests.parts import Part
 
 
-def node(name: str = "a", *, ready: str = "True", cordoned: bool = False, kvm: str = "true") -> Object:
+def node(name: str = "a", *, ready: str = "True", cordoned: bool = False, kvm: str = "true") -> Part:
     return {
         "metadata": {"name": name, "labels": {"virtualization.deckhouse.io/kvm-enabled": kvm}},
         "spec": {"unschedulable": cordoned},
@@ -27,5 +27,5 @@ def node(name: str = "a", *, ready: str = "True", cordoned: bool = False, kvm: s
         (node(ready="Unknown", cordoned=True), True, "is not Ready"),
     ],
 )
-def test_what_keeps_a_node_from_new_work_is_named(found: Object, emulation: bool, told: str) -> None:
+def test_what_keeps_a_node_from_new_work_is_named(found: Part, emulation: bool, told: str) -> None:
     assert fault(found, served={"a"}, emulation=emulation) == told

@@ -9,13 +9,15 @@ from types import SimpleNamespace
 import pytest
 
 from hyperd.controllers.node import pressure
+from hyperd.resources.core.node import NodeConditionType
 from hyperd.settings import Settings, StorageSettings
 
 GIB = 1 << 30
 
 
 def disk(settings: Settings, *, before: bool = False) -> pressure.Pressure:
-    (found,) = [one for one in pressure.look(settings, {"DiskPressure": before}) if one.type == "DiskPressure"]
+    type_ = NodeConditionType.DISK_PRESSURE
+    (found,) = [one for one in pressure.look(settings, {type_: before}) if one.type == type_]
     return found
 
 

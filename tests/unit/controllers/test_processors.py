@@ -8,12 +8,12 @@ import pytest
 
 from hyperd.controllers.node.fitting import suits
 from hyperd.controllers.node.processors import common_features, unknown_to_all, with_features
-from hyperd.resources.schema.kind import Object
+from tests.parts import Part, part
 
 GROUP = "virtualization.deckhouse.io"
 
 
-def node(*features: str, models: tuple[str, ...] = (), kvm: bool = True, **labels: str) -> Object:
+def node(*features: str, models: tuple[str, ...] = (), kvm: bool = True, **labels: str) -> Part:
     told = {f"cpu-feature.node.{GROUP}/{feature}": "true" for feature in features}
     told |= {f"cpu-model.node.{GROUP}/{model}": "true" for model in models}
     if kvm:
@@ -21,7 +21,7 @@ def node(*features: str, models: tuple[str, ...] = (), kvm: bool = True, **label
     return {"metadata": {"name": "n", "labels": {**told, **labels}}}
 
 
-def class_(type_: str, found: tuple[str, ...] = (), **cpu: Any) -> Object:
+def class_(type_: str, found: tuple[str, ...] = (), **cpu: Any) -> Part:
     return {
         "metadata": {"name": "c"},
         "spec": {"cpu": {"type": type_, **cpu}, "nodeSelector": {"matchLabels": {"zone": "a"}}},
@@ -54,7 +54,7 @@ def test_guests_get_the_features_that_were_found() -> None:
         (class_("Host"), node(zone="a"), True),
     ],
 )
-def test_a_node_suits_that_is_selected_and_has_the_processor(asked: Object, there: Object, suitable: bool) -> None:
+def test_a_node_suits_that_is_selected_and_has_the_processor(asked: Part, there: Part, suitable: bool) -> None:
     assert suits(there, asked) is suitable
 
 
@@ -67,4 +67,4 @@ def test_a_name_that_no_node_knows_is_told_with_what_may_have_been_meant() -> No
     assert "avx2" in unknown_to_all(class_("Features", features=["aes", "avx3"]), known)
     assert unknown_to_all(class_("Model", model="Penryn"), known) == ""
     assert unknown_to_all(class_("Features", features=["svm"]), known) == ""
-    assert unknown_to_all(class_("Model", model="Nonesuch"), [{"metadata": {"name": "n"}}]) == ""
+    assert unknown_to_all(class_("Model", model="Nonesuch"), [part({"metadata": {"name": "n"}})]) == ""

@@ -13,14 +13,14 @@ from hyperd.controllers.machine.capacity import (
     requested_by_instance,
     total,
 )
-from hyperd.resources.schema.kind import Object
+from tests.parts import Part, part
 
 GIB = 1 << 30
 MIB = 1 << 20
 
 
-def spec(cores: int, fraction: str | None = None, memory: str = "1Gi") -> Object:
-    cpu: Object = {"cores": cores} | ({"coreFraction": fraction} if fraction else {})
+def spec(cores: int, fraction: str | None = None, memory: str = "1Gi") -> Part:
+    cpu: Part = {"cores": cores} | ({"coreFraction": fraction} if fraction else {})
     return {"cpu": cpu, "memory": {"size": memory}}
 
 
@@ -42,10 +42,10 @@ def test_an_instance_asks_for_what_it_was_started_with() -> None:
 
 
 def test_a_node_offers_its_allocatable_and_enough_of_what_it_does_not_name() -> None:
-    node: Object = {"status": {"allocatable": {"cpu": "1500m", "memory": "2Gi"}}}
+    node: Part = {"status": {"allocatable": {"cpu": "1500m", "memory": "2Gi"}}}
     assert allocatable(node, cpu_ratio=1) == Capacity(1500, 2 * GIB)
     assert allocatable(node, cpu_ratio=4).cpu_milli == 6000
-    assert lacking("n", allocatable({"status": {}}, cpu_ratio=1), requested(spec(248, memory="1Ti"))) == ""
+    assert lacking("n", allocatable(part({"status": {}}), cpu_ratio=1), requested(spec(248, memory="1Ti"))) == ""
 
 
 def test_what_lacks_is_named_and_what_does_not_is_not() -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from hyperd.controllers.machine.dependencies import Dependencies, check_sizing
-from hyperd.resources.schema.kind import Object
 from hyperd.resources.values.conditions import find_condition
+from tests.parts import Part
 from tests.unit.resources.samples import machine
 
 
-def class_spec(most: int) -> Object:
+def class_spec(most: int) -> Part:
     return {"cpu": {"type": "Host"}, "sizingPolicies": [{"cores": {"min": 1, "max": most}}]}
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from hyperd.controllers.node import taints
-from hyperd.resources.schema.kind import Object
+from tests.parts import Part, part
 
 
-def node(*words: str) -> Object:
+def node(*words: str) -> Part:
     """A node with taints as ``kubectl taint`` writes them."""
     found = []
     for word in words:
@@ -34,13 +34,13 @@ def node(*words: str) -> Object:
         ("broken:NoExecute", {"key": "broken", "value": "x"}, True),
     ],
 )
-def test_a_taint_keeps_away_what_does_not_tolerate_it(taint: str, toleration: Object, repelled: bool) -> None:
+def test_a_taint_keeps_away_what_does_not_tolerate_it(taint: str, toleration: Part, repelled: bool) -> None:
     tolerated = [toleration] if toleration else []
     assert taints.repelling(node(taint), tolerated) == (taint if repelled else "")
 
 
 def test_every_taint_must_be_tolerated() -> None:
-    tolerated = [{"key": "a", "operator": "Exists"}]
+    tolerated = [part({"key": "a", "operator": "Exists"})]
     assert taints.repelling(node("a:NoSchedule", "b=1:NoExecute"), tolerated) == "b=1:NoExecute"
 
 
@@ -59,5 +59,5 @@ def test_a_preference_keeps_nobody_away_and_is_counted() -> None:
 
 def test_a_class_tolerates_for_its_machines() -> None:
     own, of_class = {"key": "a", "operator": "Exists"}, {"key": "b", "operator": "Exists"}
-    found = taints.tolerations({"tolerations": [own]}, {"tolerations": [of_class]})
+    found = taints.tolerations(part({"tolerations": [own]}), part({"tolerations": [of_class]}))
     assert taints.repelling(node("a:NoSchedule", "b:NoSchedule"), found) == ""
