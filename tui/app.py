@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import RenderableType
 from textual import events
@@ -15,10 +16,12 @@ from textual.app import App
 from hyperd.client import sanitize
 from hyperd.client.home import Home
 from hyperd.client.kinds import built_in
+from tui import actions, context, kinds
 from tui.driver import TerminalDriver
 from tui.fleet import Fleet
 from tui.screens.main import MainScreen
-from tui.views import VIEWS
+
+_KEEP_SECONDS = 2.0
 
 
 class HvApp(App[None], inherit_bindings=False):
@@ -31,13 +34,27 @@ class HvApp(App[None], inherit_bindings=False):
     """
 
     def __init__(
-        self, homes: Sequence[Home], *, namespace: str = "", machine: str = "", escape: str = "^]"
+        self,
+        homes: Sequence[Home],
+        *,
+        namespace: str = "",
+        machine: str = "",
+        escape: str = "^]",
+        state: Path | None = None,
     ) -> None:
+        """``state`` is the file in which it is kept where the user was; without one it is not."""
         super().__init__(driver_class=TerminalDriver if sys.stdin and sys.stdin.isatty() else None)
-        wanted = [view.plural for view in VIEWS]
-        resources = [resource for resource in built_in() if resource.plural in wanted]
+        known = kinds.load()
+        resources = [resource for resource in built_in() if known.get(resource.plural) is not None]
         self.fleet = Fleet(homes, resources)
-        self.main = MainScreen(self.fleet, namespace=namespace, machine=machine, escape=escape)
+        self.trail = context.Trail(next(iter(known)).plural)
+        self._state, self._kept = state, b""
+        if state is not None and self.trail.loads(content := context.read(state)):
+            self._kept = content
+        if namespace:
+            self.trail.namespace = namespace
+        acts = actions.load(known)
+        self.main = MainScreen(self.fleet, known, acts, self.trail, machine=machine, escape=escape)
 
     def on_mount(self) -> None:
         """Show the screen; follow the fleet once it has been painted."""
@@ -45,7 +62,19 @@ class HvApp(App[None], inherit_bindings=False):
             # Ended from outside, the terminal is given back too.
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.exit, None, 128 + signal.SIGTERM)
         self.push_screen(self.main)
+        self.set_interval(_KEEP_SECONDS, self._keep)
         self.call_after_refresh(self._follow)
+
+    async def _keep(self) -> None:
+        """Write down where the user is, if that is somewhere else now."""
+        content = self.trail.dumps()
+        if self._state is not None and content != self._kept:
+            self._kept = content
+            await asyncio.to_thread(context.write, self._state, content)
+
+    async def on_unmount(self) -> None:
+        """Where the user was at last."""
+        await self._keep()
 
     def on_key(self, event: events.Key) -> None:
         """Where keys come faster than the focus moves, those that follow are not keys of the list any more."""

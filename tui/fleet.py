@@ -9,21 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
+from hyperd.client.health import Health
 from hyperd.client.home import Home
 from hyperd.client.resource import Resource
 from hyperd.errors import Expired, Forbidden, HyperdError, NotFound, ServiceUnavailable, Timeout
+from tui.shelf import Key, Object, Shelf
 
 if TYPE_CHECKING:
     from hyperd.client.aio import AsyncClient
-
-Object = dict[str, Any]
 
 GATHER_SECONDS = 0.1
 _RETRY_SECONDS = (0.5, 1.0, 2.0, 5.0)
@@ -34,14 +34,6 @@ MOST_HELD = 512 << 20
 """Bytes that the objects of one home may take, by ``http1.weight``: a home may send objects without end."""
 BEAT_SECONDS = 4.0
 """How often a home must answer: a watch is silent for minutes, whether its daemon is well or hangs."""
-
-
-class Key(NamedTuple):
-    """What an object is called across the fleet."""
-
-    home: str
-    namespace: str
-    name: str
 
 
 class HomeStatus(StrEnum):
@@ -100,7 +92,8 @@ class Fleet:
                 name += "'"
             self.homes[name] = HomeState(home)
         self.resources = {resource.plural: resource for resource in resources}
-        self._objects: dict[str, dict[Key, Object]] = {plural: {} for plural in self.resources}
+        self._by_kind = {resource.kind: resource for resource in self.resources.values()}
+        self._shelves = {plural: Shelf() for plural in self.resources}
         self._weights: dict[str, dict[Key, int]] = {plural: {} for plural in self.resources}
         self._listed: set[tuple[str, str]] = set()
         self._clients: dict[str, AsyncClient] = {}
@@ -109,12 +102,26 @@ class Fleet:
         self._timer: asyncio.TimerHandle | None = None
         self._tell: Callable[[Changes], None] = lambda _: None
 
-    def objects(self, plural: str) -> dict[Key, Object]:
-        """All objects of a kind; not to be changed by who asks."""
-        return self._objects[plural]
+    def shelf(self, plural: str) -> Shelf:
+        """All that is held of a kind; not to be changed by who asks."""
+        return self._shelves[plural]
+
+    def objects(self, plural: str) -> Mapping[Key, Object]:
+        """All objects of a kind."""
+        return self._shelves[plural].objects
 
     def get(self, plural: str, key: Key) -> Object | None:
-        return self._objects[plural].get(key)
+        return self._shelves[plural].objects.get(key)
+
+    def related(self, key: Key, reference: str) -> Health | None:
+        """How what the object ``key`` calls ``Kind/name`` is; None where it is not known."""
+        word, _, name = reference.partition("/")
+        resource = self._by_kind.get(word)
+        if resource is None:
+            return None
+        shelf = self._shelves[resource.plural]
+        found = shelf.find(key.home, key.namespace if resource.namespaced else "", name)
+        return shelf.state(found) if found is not None else None
 
     def listed(self, plural: str) -> bool:
         """Whether at least one home has answered for this kind."""
@@ -123,6 +130,13 @@ class Fleet:
     def client(self, home: str) -> AsyncClient | None:
         """The client of a home, once there is one."""
         return self._clients.get(home)
+
+    def connected(self, home: str) -> AsyncClient:
+        """The client of a home. Raises ServiceUnavailable while there is none."""
+        client = self._clients.get(home)
+        if client is None:
+            raise ServiceUnavailable(f"There is no connection to {home} yet.")
+        return client
 
     async def run(self, tell: Callable[[Changes], None]) -> None:
         """Follow everything until cancelled."""
@@ -212,7 +226,7 @@ class Fleet:
 
     def _replace(self, home: str, resource: Resource, items: list[Object], weight: int = 0) -> None:
         """Raises _TooMuch."""
-        state, known = self.homes[home], self._objects[resource.plural]
+        state, known = self.homes[home], self._shelves[resource.plural].objects
         weights = self._weights[resource.plural]
         former = [key for key in known if key.home == home]
         held = state.held - sum(weights[key] for key in former) + weight
@@ -223,14 +237,13 @@ class Fleet:
         for key, item in fresh.items():
             item.setdefault("kind", resource.kind)
             item.setdefault("apiVersion", resource.api_version)
-            weights[key] = weight // len(fresh)
             if key not in known or _version(known[key]) != _version(item):
-                known[key] = item
-                self._note(resource.plural, key)
+                self._put(resource.plural, key, item)
+            weights[key] = weight // len(fresh)
         for key in former:
             if key not in fresh:
-                del known[key], weights[key]
-                self._note(resource.plural, key)
+                weights.pop(key, None)
+                self._drop(resource.plural, key)
         self._listed.add((home, resource.plural))
         self._changed.setdefault(resource.plural, set())
         self._schedule()
@@ -242,15 +255,26 @@ class Fleet:
             key, weights = _key(home, obj), self._weights[resource.plural]
             state.held -= weights.pop(key, 0)
             if event["type"] == "DELETED":
-                self._objects[resource.plural].pop(key, None)
+                self._drop(resource.plural, key)
             else:
-                self._objects[resource.plural][key] = obj
+                before = self._put(resource.plural, key, obj)
+                state.held -= weights.pop(before, 0) if before is not None else 0
                 weights[key] = weight
                 state.held += weight
-            self._note(resource.plural, key)
             if state.held > MOST_HELD:
                 raise _TooMuch
         return _version(obj)
+
+    def _put(self, plural: str, key: Key, obj: Object) -> Key | None:
+        before = self._shelves[plural].put(key, obj)
+        if before is not None:
+            self._note(plural, before)
+        self._note(plural, key)
+        return before
+
+    def _drop(self, plural: str, key: Key) -> None:
+        self._shelves[plural].drop(key)
+        self._note(plural, key)
 
     def _set_home(self, name: str, status: HomeStatus, message: str = "") -> None:
         state = self.homes[name]
@@ -281,7 +305,8 @@ class Fleet:
 
 def _key(home: str, obj: Object) -> Key:
     metadata = obj["metadata"]
-    return Key(home, str(metadata.get("namespace") or ""), str(metadata["name"]))
+    namespace, uid = metadata.get("namespace") or "", metadata.get("uid") or ""
+    return Key(home, str(namespace), str(metadata["name"]), str(uid))
 
 
 def _version(obj: Object) -> str:

@@ -8,10 +8,12 @@ from typing import Protocol, runtime_checkable
 from textual.command import CommandPalette, DiscoveryHit, Hit, Hits, Provider
 
 from hyperd.client import sanitize
-from tui.actions import ACTIONS, Action
-from tui.fleet import Fleet, Key
+from tui.action import Action
+from tui.actions import Actions
+from tui.fleet import Fleet
+from tui.kinds import Kinds
 from tui.screens.closing import ClosesOnce
-from tui.views import VIEWS
+from tui.shelf import Key
 
 _MOST_OBJECTS = 50
 
@@ -21,9 +23,11 @@ class Acts(Protocol):
     """A screen from which the palette can be opened."""
 
     fleet: Fleet
+    kinds: Kinds
+    actions: Actions
 
-    def allows(self, action: Action) -> bool:
-        """Whether the action can be done now."""
+    def why_not(self, action: Action) -> str:
+        """Why the action cannot be done now; empty where it can."""
         ...
 
     def perform(self, action_id: str) -> None:
@@ -45,29 +49,32 @@ class Everything(Provider):
         return screen
 
     async def discover(self) -> Hits:
-        """Before anything is typed: the actions that apply."""
-        for action in ACTIONS:
-            if action.id != "palette" and self._main.allows(action):
-                yield DiscoveryHit(action.title, partial(self._main.perform, action.id), help=action.help)
+        """Before anything is typed: the actions, those that apply first."""
+        reasons = {action: self._main.why_not(action) for action in self._main.actions if action.id != "palette"}
+        for action, reason in sorted(reasons.items(), key=lambda entry: bool(entry[1])):
+            act = partial(self._main.perform, action.id)
+            yield DiscoveryHit(
+                f"[dim]{action.title}[/]" if reason else action.title, act, help=reason or action.help
+            )
 
     async def search(self, query: str) -> Hits:
         """Actions by meaning, objects by name; a plain substring chooses objects before they are scored."""
         matcher = self.matcher(query)
-        for action in ACTIONS:
-            text = f"{action.title}: {action.help}"
-            if (score := matcher.match(text)) > 0 and self._main.allows(action):
+        for action in self._main.actions:
+            text = f"{action.title}: {self._main.why_not(action) or action.help}"
+            if (score := matcher.match(text)) > 0:
                 yield Hit(score, matcher.highlight(text), partial(self._main.perform, action.id))
         wanted = query.lower()
         found = 0
-        for view in VIEWS:
-            if view.plural == "events":
+        for kind in self._main.kinds:
+            if kind.plural == "events":
                 continue
-            for key in self._main.fleet.objects(view.plural):
+            for key in self._main.fleet.objects(kind.plural):
                 if wanted not in key.name.lower() or found >= _MOST_OBJECTS:
                     continue
                 found += 1
-                label = sanitize.line(f"{view.words[0]} {key.name} {key.namespace}".strip())
-                yield Hit(matcher.match(label) or 0.1, label, partial(self._main.go_to, view.plural, key))
+                label = sanitize.line(f"{kind.words[0]} {key.name} {key.namespace}".strip())
+                yield Hit(matcher.match(label) or 0.1, label, partial(self._main.go_to, kind.plural, key))
 
 
 class Palette(ClosesOnce, CommandPalette):

@@ -9,6 +9,7 @@ from typing import Any
 from hyperd.cli.options import client_of, seconds, target
 from hyperd.cli.printing import emit
 from hyperd.client import kinds, sanitize
+from hyperd.client.operations import VERBS
 from hyperd.client.resource import Resource
 from hyperd.client.sync import Client
 from hyperd.errors import BadRequest
@@ -20,7 +21,6 @@ EXAMPLES = {
     "restart": "  hv restart web-7            also applies changes that wait for a restart\n"
     "  hv restart web-7.shop -w    a machine of another namespace\n",
 }
-_DOING = {"start": "starting", "stop": "stopping", "restart": "restarting"}
 _STARTED = frozenset(("InProgress", "Completed", "Failed", "Superseded"))
 
 
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     created = [_create(client, operations, namespace, name, args) for namespace, name in asked]
     if args.create_only or (len(created) > 1 and not args.wait):
         for op in created:
-            emit([f'VirtualMachine "{_of(op)}" {_DOING[args.command]}: {_name(op)} created.'])
+            emit([f'VirtualMachine "{_of(op)}" {VERBS[args.command].doing}: {_name(op)} created.'])
         return int(unanswered)
     return max((_follow(client, operations, op, args) for op in created), default=0) or int(unanswered)
 
@@ -90,19 +90,8 @@ def _confirmed(args: argparse.Namespace, namespace: str, name: str) -> bool | No
 def _create(
     client: Client, operations: Resource, namespace: str, name: str, args: argparse.Namespace
 ) -> dict[str, Any]:
-    spec: dict[str, Any] = {"type": args.command.capitalize(), "virtualMachineName": name}
-    if args.force:
-        spec["force"] = True
-    return client.create(
-        operations,
-        namespace,
-        {
-            "apiVersion": operations.api_version,
-            "kind": operations.kind,
-            "metadata": {"generateName": f"{name}-", "namespace": namespace},
-            "spec": spec,
-        },
-    )
+    manifest = VERBS[args.command].manifest(namespace, name, force=args.force)
+    return client.create(operations, namespace, manifest)
 
 
 def _follow(client: Client, operations: Resource, op: dict[str, Any], args: argparse.Namespace) -> int:
@@ -119,7 +108,7 @@ def _follow(client: Client, operations: Resource, op: dict[str, Any], args: argp
         )
         return 1
     words = "completed" if phase == "Completed" else "in progress"
-    emit([f'VirtualMachine "{_of(op)}" {_DOING[args.command]}. {_name(op)} {words}.'])
+    emit([f'VirtualMachine "{_of(op)}" {VERBS[args.command].doing}. {_name(op)} {words}.'])
     return 0
 
 

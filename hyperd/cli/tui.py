@@ -33,7 +33,8 @@ def run(args: argparse.Namespace) -> int:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise BadRequest("The terminal interface needs a terminal; `hv get vm -w` follows machines without one.")
     from tui.app import HvApp
+    from tui.context import state_file
 
-    app = HvApp(homes, namespace=args.namespace, machine=args.machine, escape=args.escape)
+    app = HvApp(homes, namespace=args.namespace, machine=args.machine, escape=args.escape, state=state_file())
     app.run()
     return app.return_code or 0

@@ -124,9 +124,10 @@ class AsyncClient:
         """The object as created."""
         return await self.call("POST", paths.collection(resource, namespace), body=obj)
 
-    async def delete(self, resource: Resource, namespace: str | None, name: str) -> Object:
-        """Ask for deletion; finalizers may hold the object for a while."""
-        return await self.call("DELETE", paths.single(resource, namespace, name))
+    async def delete(self, resource: Resource, namespace: str | None, name: str, *, uid: str = "") -> Object:
+        """Ask for deletion, where ``uid`` is given of that object only; finalizers may hold it for a while."""
+        body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}} if uid else None
+        return await self.call("DELETE", paths.single(resource, namespace, name), body=body)
 
     def _loaded(self, text: bytes) -> Any:
         if weight(text) > MAX_WEIGHT:

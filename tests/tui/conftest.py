@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
@@ -61,9 +62,11 @@ class Ui:
 
 
 @asynccontextmanager
-async def looking(*worlds: World, size: tuple[int, int] = (120, 40), **options: str) -> AsyncIterator[Ui]:
+async def looking(
+    *worlds: World, size: tuple[int, int] = (120, 40), state: Path | None = None
+) -> AsyncIterator[Ui]:
     """A UI on these worlds."""
-    app = HvApp([world.home for world in worlds], **options)
+    app = HvApp([world.home for world in worlds], state=state)
     async with app.run_test(size=size) as pilot:
         yield Ui(app, pilot)
 

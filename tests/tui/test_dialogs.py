@@ -16,7 +16,7 @@ from tui.screens.confirm import Confirm
 from tui.screens.help import Help
 
 
-@pytest.mark.parametrize("make", [lambda: Confirm("Delete?"), lambda: Help("^]"), Palette])
+@pytest.mark.parametrize("make", [lambda: Confirm("Delete?"), lambda: Help((), {}, "^]"), Palette])
 async def test_keys_that_come_together_close_one_screen(
     make: Callable[[], Screen[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

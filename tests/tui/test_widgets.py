@@ -11,10 +11,10 @@ from textual.strip import Strip
 
 from hyperd.client.amounts import quantity
 from hyperd.client.health import Level
-from tui.views import VIEWS
+from tui import kinds
 from tui.widgets.emulator import AvtEmulator
 from tui.widgets.keys import encode, encode_paste
-from tui.widgets.rows import Column, Row, fit, matcher, sort_key
+from tui.widgets.rows import Column, Row, fit, matcher, searched, worth
 from tui.widgets.table import VirtualTable
 
 COLUMNS = (
@@ -54,15 +54,15 @@ def test_the_highest_rank_goes_first_when_it_gets_narrow() -> None:
 
 def test_sorting_puts_numbers_before_text_and_nothing_last() -> None:
     rows = [row("c", None), row("b", 20), row("a", 3)]
-    assert [r.key for r in sorted(rows, key=sort_key(2))] == ["a", "b", "c"]
-    assert [r.key for r in sorted(rows, key=sort_key(0))] == ["a", "b", "c"]
+    assert [r.key for r in sorted(rows, key=lambda r: worth(r.values[2]))] == ["a", "b", "c"]
+    assert [r.key for r in sorted(rows, key=lambda r: worth(r.values[0]))] == ["a", "b", "c"]
 
 
 def test_a_filter_has_all_words_and_none_of_the_negated() -> None:
-    assert matcher("WEB run")(row("web-1"))
-    assert matcher("disk")(row("web-1", note="waits for a disk"))
-    assert not matcher("web !run")(row("web-1"))
-    assert matcher("!")(row("web-1"))
+    assert matcher("WEB run")(searched(row("web-1")))
+    assert matcher("disk")(searched(row("web-1", note="waits for a disk")))
+    assert not matcher("web !run")(searched(row("web-1")))
+    assert matcher("!")(searched(row("web-1")))
 
 
 async def test_ten_thousand_rows_open_and_move_at_once() -> None:
@@ -174,16 +174,14 @@ def test_a_paste_cannot_end_its_own_bracket() -> None:
 
 def test_sizes_and_addresses_sort_as_numbers() -> None:
     def ordered(plural: str, title: str, *texts: object) -> list[object]:
-        view = next(view for view in VIEWS if view.plural == plural)
-        index = [column.title for column in view.columns].index(title)
-        rows = [Row(text, 0, (*[""] * index, text), Level.GOOD) for text in texts]
-        return [row.key for row in sorted(rows, key=sort_key(index, view.columns[index].number))]
+        column = next(column for column in kinds.load()[plural].columns if column.title == title)
+        return sorted(texts, key=lambda text: worth(text, column.number))
 
     assert ordered("virtualdisks", "SIZE", "1Gi", "22Mi", "", "500k") == ["500k", "22Mi", "1Gi", ""]
     assert ordered("virtualmachines", "ADDRESS", "10.66.10.10", "fe80::1", "10.66.10.9") == [
         "10.66.10.9", "10.66.10.10", "fe80::1",
     ]  # fmt: skip
-    memory = next(view for view in VIEWS if view.plural == "nodes").getters[3]
+    memory = kinds.load()["nodes"].fields[3].get
     assert memory({"status": {"capacity": {"memory": "24684092Ki"}}}) == "23.54Gi"
     assert [quantity(text) for text in ("1e3", "1.5Gi", "500m", "x", "Infinity", None, True)] == [
         1000, 1.5 * 2**30, 0.5, None, None, None, None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 from rich.text import Text
@@ -11,7 +12,7 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from tui.actions import ACTIONS
+from tui.action import Action
 from tui.screens.closing import ClosesOnce
 from tui.widgets.lines import LinesView
 
@@ -34,8 +35,10 @@ class Help(ClosesOnce, ModalScreen[None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,question_mark,enter", "dismiss", show=False)]
 
-    def __init__(self, escape: str) -> None:
+    def __init__(self, actions: Iterable[Action], reasons: Mapping[str, str], escape: str) -> None:
         super().__init__()
+        self._actions = list(actions)
+        self._reasons = reasons
         self._escape = escape
 
     def compose(self) -> ComposeResult:
@@ -47,21 +50,29 @@ class Help(ClosesOnce, ModalScreen[None]):
     def on_mount(self) -> None:
         """Fill it."""
         view = self.query_one(LinesView)
-        view.set_lines(help_lines(self._escape))
+        view.set_lines(help_lines(self._actions, self._reasons, self._escape))
         view.focus()
 
 
-def help_lines(escape: str) -> list[Text]:
-    """Groups of keys; ``escape`` is what leaves a console."""
+def help_lines(actions: Iterable[Action], reasons: Mapping[str, str], escape: str) -> list[Text]:
+    """Groups of keys; what cannot be done now is grey and says why. ``escape`` is what leaves a console."""
     lines: list[Text] = []
-    groups = dict.fromkeys(action.group for action in ACTIONS)
-    for group in groups:
+    actions = list(actions)
+    for group in dict.fromkeys(action.group for action in actions):
         lines += [Text(""), Text(group, style="bold")] if lines else [Text(group, style="bold")]
-        for action in (action for action in ACTIONS if action.group == group):
-            words = f"  :{action.words[0]}" if action.words else ""
+        for action in (action for action in actions if action.group == group):
             line = Text(f"  {action.key_label:<11}").append(action.help)
-            lines.append(line.append(words, style="dim"))
+            if action.words:
+                line.append(f"  :{' '.join((action.words[0], *map(_placed, action.parameters)))}", style="dim")
+            if reason := reasons.get(action.id):
+                line.stylize("dim")
+                line.append(f"  ({reason})", style="dim italic")
+            lines.append(line)
     lines += [Text(""), Text("Moving", style="bold")]
     lines += [Text(f"  {keys:<11}{what}") for keys, what in _MOVING]
     lines += [Text(f"  {escape:<11}leave a console; pressed twice it is sent to the guest")]
     return lines
+
+
+def _placed(parameter: str) -> str:
+    return f"[{parameter}]"

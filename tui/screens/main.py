@@ -1,86 +1,112 @@
-"""The one screen: the fleet above, a list in the middle, the row's detail below it, keys at the bottom."""
+"""The screen with the list: the fleet above, the row's detail below, what can be done at the bottom.
+
+It shows the trail's current context, and is the ``Desk`` that actions are done on.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Hashable
+from collections.abc import Callable, Coroutine, Sequence
 from typing import ClassVar
 
-from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
-from textual.containers import Vertical
-from textual.widgets import Static
+from textual.binding import Binding, BindingsMap, BindingType
+from textual.screen import Screen
 
 from hyperd.client import sanitize
-from hyperd.client.health import Level, health
-from tui import views
-from tui.actions import ACTIONS, BY_WORD
-from tui.detail import completed
-from tui.fleet import Changes, Fleet, HomeStatus, Key
-from tui.operations import OPERATION
-from tui.screens.acting import Acting
-from tui.views import VIEWS, View
+from hyperd.client.operations import OPERATION
+from hyperd.errors import HyperdError
+from tui.action import Action, Target
+from tui.actions import Actions
+from tui.context import Trail
+from tui.fleet import Changes, Fleet
+from tui.kind import CONSOLE, Kind
+from tui.kinds import Kinds
+from tui.screens import consoles, surroundings
+from tui.screens.naming import targets
+from tui.screens.news import News
+from tui.shelf import Key
+from tui.widgets.area import ListArea
 from tui.widgets.bars import BottomBar, ListBar, TopBar
 from tui.widgets.command import CommandLine
 from tui.widgets.console import ConsolePane
 from tui.widgets.detail import DetailPane, TabLine
-from tui.widgets.rows import Row
 from tui.widgets.table import VirtualTable
 from tui.widgets.terminal import Terminal
 
 _TICK_SECONDS = 5.0
-_SAY_SECONDS = 8.0
 _ROOMY_ROWS = 34
 """From this height on the detail is open from the start."""
-_COUNTED = (("vm", "virtualmachines"), ("vd", "virtualdisks"), ("vi", "virtualimages"))
-_IMPORTING = ("virtualimages", "clustervirtualimages", "virtualdisks")
 
 
-class MainScreen(Acting):
-    """Draws what the fleet holds; ``Acting`` is what it can do."""
-
+class MainScreen(Screen[None]):
     DEFAULT_CSS = """
     MainScreen { background: $background; }
     MainScreen #list { height: 1fr; }
-    MainScreen #empty { height: 1fr; padding: 1 3; color: $text-muted; display: none; }
     MainScreen DetailPane { display: none; }
     MainScreen.opened DetailPane { display: block; }
     MainScreen.zoomed #list, MainScreen.zoomed ListBar { display: none; }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(action.key, f"act('{action.id}')", action.title, show=False, id=action.id) for action in ACTIONS
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = []
 
-    def __init__(self, fleet: Fleet, *, namespace: str = "", machine: str = "", escape: str = "^]") -> None:
-        super().__init__(escape=escape)
+    def __init__(
+        self, fleet: Fleet, kinds: Kinds, actions: Actions, trail: Trail, *, machine: str = "", escape: str = "^]"
+    ) -> None:
+        super().__init__()
+        keys = [
+            Binding(action.key, f"act('{action.id}')", action.title, show=False, id=action.id)
+            for action in actions
+            if action.key
+        ]
+        self._bindings.key_to_bindings.update(BindingsMap(keys).key_to_bindings)
         self.fleet = fleet
-        self.view: View = VIEWS[0]
-        self.namespace = namespace
+        self.kinds = kinds
+        self.actions = actions
+        self.trail = trail
+        self.news = News(fleet)
         self._machine = machine
-        self._several = len(fleet.homes) > 1
-        self._rows: dict[tuple[str, Hashable], Row] = {}
-        self._said = ""
-        self._said_error = False
-        self._said_at = 0.0
+        self._escape = escape
 
     def compose(self) -> ComposeResult:
         """Bars, list, detail, command line."""
         yield TopBar("")
         yield ListBar("")
-        with Vertical(id="list"):
-            yield VirtualTable(id="table")
-            yield Static("", id="empty")
+        yield ListArea(self.fleet, self.kinds, self.trail, id="list")
         yield DetailPane(self.fleet, escape=self._escape)
-        yield CommandLine([*views.BY_WORD, *BY_WORD])
+        yield CommandLine([*self.kinds.by_word, *self.actions.by_word])
         yield BottomBar("")
 
     def on_mount(self) -> None:
         """Paint what there is (nothing), then connect."""
         self.table.focus()
-        self.show_view(self.view)
+        self.show_context()
         self.set_interval(_TICK_SECONDS, self._tick)
+
+    @property
+    def area(self) -> ListArea:
+        return self.query_one(ListArea)
+
+    @property
+    def kind(self) -> Kind:
+        return self.area.kind
+
+    @property
+    def table(self) -> VirtualTable:
+        return self.area.table
+
+    @property
+    def detail(self) -> DetailPane:
+        return self.query_one(DetailPane)
+
+    @property
+    def cursor(self) -> Key | None:
+        """The object under the cursor."""
+        return self.area.cursor
+
+    @property
+    def target(self) -> Target | None:
+        """What is under the cursor, with its object."""
+        return self.area.target
 
     # What the fleet tells
 
@@ -88,35 +114,18 @@ class MainScreen(Acting):
         """Called by the fleet at most ten times a second; also once more while the screen is taken down."""
         if not self.query(CommandLine):
             return
-        if changes.homes:
-            self._rows.clear()
-            self.table.refresh()
-        keys = changes.keys.get(self.view.plural)
-        if keys is not None:
-            objects = self.fleet.objects(self.view.plural)
-            self.table.changed(keys, lambda key: key in objects and self._in_namespace(key))
+        self.area.tell(changes)
+        keys = changes.keys.get(self.kind.plural)
         if self._machine and self.fleet.listed("virtualmachines"):
             self._open_first()
-        self._report_operations(changes.keys.get(OPERATION.plural, set()))
+        self.news.hear(changes.keys.get(OPERATION.plural, ()))
         self.redraw_bars()
-        key = self.table.cursor
-        if "events" in changes.keys or "virtualdisks" in changes.keys or (keys is not None and key in keys):
+        if (
+            "events" in changes.keys
+            or "virtualdisks" in changes.keys
+            or (keys is not None and self.cursor in keys)
+        ):
             self.detail.redraw()
-
-    def _report_operations(self, keys: set[Key]) -> None:
-        for key in keys & self._ours:
-            op = self.fleet.get(OPERATION.plural, key)
-            if op is None:
-                self._ours.discard(key)
-                continue
-            phase = health(op).word
-            what = f"{op['spec']['type']} of {op['spec']['virtualMachineName']}"
-            if phase in ("Failed", "Superseded"):
-                self.say(f"{what}: {completed(op)}", error=True)
-                self._ours.discard(key)
-            elif phase == "Completed":
-                self.say(f"{what}: done")
-                self._ours.discard(key)
 
     def _open_first(self) -> None:
         name, self._machine = self._machine, ""
@@ -127,150 +136,184 @@ class MainScreen(Acting):
 
     # The list
 
-    def show_view(self, view: View) -> None:
-        """Show another kind."""
-        again = view is self.view
-        self.view = view
-        objects = self.fleet.objects(view.plural)
-        self.table.show(
-            views.columns(view, several_homes=self._several),
-            [key for key in objects if self._in_namespace(key)],
-            lambda key: self._row(view, key),
-            sort_column=None if again and self.table.columns else self._shift(view.sort_column),
-            reverse=view.reverse,
-        )
+    def show_context(self) -> None:
+        """The list that the trail says, as it was left."""
+        self.area.show()
+        if self.has_class("opened"):
+            self.detail.present(self.kind, self.cursor)
         self.redraw_bars()
+
+    def show_list(self, plural: str, query: str | None = None) -> None:
+        """Another list, as it was left, or with this filter."""
+        self.remove_class("zoomed")
+        self.table.focus()
+        self.trail.visit(plural)
+        if query is not None:
+            self.trail.current.query = query
+        self.show_context()
+
+    def show_namespace(self, namespace: str) -> None:
+        """Only what is in a namespace; empty for all."""
+        self.trail.namespace = namespace
+        self.show_context()
 
     def go_to(self, plural: str, key: Key) -> None:
         """Show one object: its list, its row, its detail."""
         self.show_object(plural, key)
-        self._open()
+        self.open()
 
     def show_object(self, plural: str, key: Key) -> None:
-        """Its list, and the cursor on its row."""
-        view = next(view for view in VIEWS if view.plural == plural)
-        if not self._in_namespace(key):
-            self.namespace = ""
-        self.table.query_text = ""
-        self.show_view(view)
+        """Its list, and the cursor on its row; what was shown before is one step back."""
+        if not self.area.in_namespace(key):
+            self.trail.namespace = ""
+        context = self.trail.visit(plural, anew=True)
+        context.query, context.cursor = "", key.uid
+        self.show_context()
         self.table.select(key)
 
-    def _shift(self, column: int) -> int:
-        return column + 1 if self._several and column > 0 else column
-
-    def _in_namespace(self, key: Hashable) -> bool:
-        return not self.namespace or (isinstance(key, Key) and key.namespace in ("", self.namespace))
-
-    def _row(self, view: View, key: Hashable) -> Row | None:
-        assert isinstance(key, Key)  # noqa: S101  the table was given these keys
-        obj = self.fleet.get(view.plural, key)
-        if obj is None:
-            return None
-        home = self.fleet.homes[key.home]
-        kept = self._rows.get((view.plural, key))
-        version = obj["metadata"].get("resourceVersion")
-        if kept is not None and isinstance(kept.version, tuple) and kept.version[0] == version and not home.stale:
-            return kept
-        since = time.time() - (time.monotonic() - home.since) if home.stale else None
-        row = views.make_row(view, key, obj, several_homes=self._several, stale_since=since)
-        self._rows[view.plural, key] = row
-        return row
+    def reorder(self, column: int) -> None:
+        """Sort by a column; the same one again turns the order round."""
+        self.area.reorder(column)
+        self.redraw_bars()
 
     def _tick(self) -> None:
         if not self.query(CommandLine):
             return
-        if self._said and time.monotonic() - self._said_at > _SAY_SECONDS:
-            self._said = ""
-        self.table.tick()
+        self.news.fade()
+        self.table.repaint()
         self.detail.redraw()
-        if any(state.status is not HomeStatus.CONNECTED for state in self.fleet.homes.values()) or not self._said:
-            self.redraw_bars()
+        self.redraw_bars()
 
-    # The lines around it
+    # What is done
+
+    def action_act(self, action_id: str) -> None:
+        """A key was pressed."""
+        self.perform(action_id)
+
+    def why_not(self, action: Action) -> str:
+        """Why an action cannot be done to the row; empty where it can."""
+        return action.why_not(self.kind, self.target if action.applies is not None else None)
+
+    def perform(self, action_id: str, words: Sequence[str] = ()) -> None:
+        """Do one action; says why when it does not apply here. Of an object's action the first word names it."""
+        action = self.actions[action_id]
+        try:
+            target = self.target if action.applies is not None else None
+            if action.applies is not None and words and words[0] not in action.parameters:
+                # What was named is meant, not what the cursor happens to be on.
+                target = targets(self, list(self.kinds), action, words[0])
+                words = words[1:]
+                if self.kind is not target.kind or not self.table.select(target.key):
+                    self.show_object(target.kind.plural, target.key)
+            if reason := action.why_not(self.kind, target):
+                self.say(reason, error=True)
+                return
+            action.begin(self, [target] if target is not None else [], words)
+        except HyperdError as err:
+            self.say(err.message, error=True)
+
+    def ask(self, question: str, detail: str, then: Callable[[], None]) -> None:
+        """Ask before something is destroyed; ``then`` is called on a deliberate yes."""
+        from tui.screens.confirm import Confirm
+
+        self.app.push_screen(Confirm(question, detail), lambda yes: then() if yes else None)
+
+    def work(self, work: Coroutine[None, None, None], group: str) -> None:
+        """Do what takes time beside the screen; its HyperdErrors are said."""
+
+        async def heard() -> None:
+            try:
+                await work
+            except HyperdError as err:
+                self.say(err.message, error=True)
+
+        self.run_worker(heard(), group=group)
+
+    def push(self, screen: Screen[None]) -> None:
+        """Lay a screen over this one."""
+        self.app.push_screen(screen)
+
+    def named(self, key: Key) -> str:
+        """An object's name with where it is, for people."""
+        several = len(self.fleet.homes) > 1
+        where = " · ".join(part for part in (key.namespace, key.home if several else "") if part)
+        return sanitize.line(f"{key.name} ({where})" if where else key.name)
+
+    def await_operation(self, key: Key) -> None:
+        """Say how the operation ends."""
+        self.news.await_operation(key)
+
+    def prompt(self, text: str) -> None:
+        """Open the command line with this in it."""
+        self.query_one(CommandLine).open(text)
+
+    def open(self, tab: str = "") -> None:
+        """Open the detail; once more without a tab, the keys go to it."""
+        if not tab and self.has_class("opened"):
+            self.detail.focus_content()
+        self.add_class("opened")
+        self.detail.present(self.kind, self.cursor)
+        if tab:
+            self.detail.choose(tab)
+        self.redraw_bars()
+        self.call_after_refresh(self.detail.redraw)
+
+    def step_tab(self, by: int) -> None:
+        """The next or previous tab."""
+        if not self.has_class("opened"):
+            self.open()
+        self.detail.step(by)
+
+    def connect_console(self, key: Key) -> None:
+        """Take a machine's console, over the list's place too."""
+        self.open(CONSOLE)
+        self.add_class("zoomed")
+        self.detail.console.connect(key)
+
+    def attach_console(self, key: Key) -> None:
+        """The console on the real terminal; the UI stays connected meanwhile."""
+        self.run_worker(consoles.attach_raw(self, key, self._escape), exclusive=True, group="attach")
+
+    def back(self) -> None:
+        """Close the innermost thing that is open."""
+        if self.focused is not None and self.focused is not self.table:
+            self.table.focus()
+            self.remove_class("zoomed")
+        elif self.has_class("opened"):
+            self.remove_class("opened", "zoomed")
+            self.detail.console.disconnect()
+            self.redraw_bars()
+        elif self.table.query_text:
+            self._filter("")
+
+    def help(self) -> None:
+        """Every key."""
+        from tui.screens.help import Help
+
+        reasons = {action.id: reason for action in self.actions if (reason := self.why_not(action))}
+        self.app.push_screen(Help(self.actions, reasons, self.detail.console.terminal.escape.label))
+
+    def palette(self) -> None:
+        """Find an action or an object."""
+        from tui.palette import Palette
+
+        self.app.push_screen(Palette())
+
+    def leave(self) -> None:
+        """End the program."""
+        self.app.exit()
+
+    # The lines around the list
 
     def say(self, text: str, *, error: bool = False) -> None:
         """Put a sentence on the bottom line for some seconds."""
-        if not self.query(BottomBar):
-            return
-        self._said, self._said_error, self._said_at = sanitize.line(text), error, time.monotonic()
-        self.redraw_bars()
+        if self.query(BottomBar):
+            self.news.say(text, error=error)
+            self.redraw_bars()
 
     def redraw_bars(self) -> None:
         """Draw the fleet's line, the list's line, the keys, and what stands in an empty list's place."""
-        counts = []
-        for word, plural in _COUNTED:
-            objects = self.fleet.objects(plural)
-            unwell = sum(health(obj).level in (Level.BAD, Level.WAITING) for obj in objects.values())
-            counts.append((word, len(objects), unwell))
-        self.query_one(TopBar).present(self.fleet.homes.items(), self.namespace, counts)
-        table = self.table
-        self.query_one(ListBar).present(self.view.title, table.query_text, len(table.keys), table.total)
-        shown = [action for action in ACTIONS if action.footer and self.allows(action)]
-        said = self._said or self._trouble()
-        if isinstance(self.focused, Terminal):
-            shown = []
-            said = said or self._keys_of_the_console(self.focused)
-        self.query_one(BottomBar).present(
-            said, error=self._said_error and bool(self._said), running=self._what_runs(), actions=shown
-        )
-        self._show_empty()
-        self._share_height()
-
-    def _trouble(self) -> str:
-        """Why a home is not there, in words: its glyph does not tell."""
-        for name, state in self.fleet.homes.items():
-            if trouble := state.trouble:
-                return sanitize.line(f"{name}: {trouble}" if self._several else trouble)
-        return ""
-
-    def _keys_of_the_console(self, terminal: Terminal) -> str:
-        if self.detail.console.connected:
-            return f"keys go to the guest · {terminal.escape.label} leaves · Shift+PgUp looks back"
-        if terminal.live:
-            return f"not connected yet, keys go nowhere · {terminal.escape.label} leaves"
-        return "not connected · c opens the console · Esc goes back"
-
-    def _share_height(self) -> None:
-        """The detail gets what a short list does not need; at most half is the list's."""
-        area = self.query_one("#list")
-        if not self.has_class("opened"):
-            area.styles.height = "1fr"
-            return
-        half = max(8, self.size.height // 2 - 2) if self.has_class("tall") else 9
-        area.styles.height = min(max(self.table.total + 2, 8), half)
-
-    def _what_runs(self) -> list[str]:
-        found = []
-        for plural in _IMPORTING:
-            for key, obj in self.fleet.objects(plural).items():
-                if progress := health(obj).progress:
-                    found.append(sanitize.line(f"{key.name} {progress}"))
-        for op in self.fleet.objects(OPERATION.plural).values():
-            if health(op).word == "InProgress":
-                spec = op["spec"]
-                found.append(sanitize.line(f"{str(spec['type']).lower()} {spec['virtualMachineName']}"))
-        return found
-
-    def _show_empty(self) -> None:
-        empty = self.query_one("#empty", Static)
-        none = not self.table.keys
-        empty.display = none
-        self.table.styles.height = 1 if none else "1fr"
-        if none:
-            lines = self._why_empty()
-            text = Text(lines[0], style="bold")
-            empty.update(text.append("".join(f"\n{line}" for line in lines[1:]), style="not bold"))
-
-    def _why_empty(self) -> tuple[str, ...]:
-        if self.table.query_text and self.table.total:
-            return (f"No row has “{sanitize.line(self.table.query_text)}”.", "Esc drops the filter.")
-        if not self.fleet.listed(self.view.plural):
-            states = self.fleet.homes.values()
-            problems = [sanitize.line(state.message) for state in states if state.message]
-            return (problems[0], "It is tried again all the time.") if problems else ("Connecting …",)
-        if self.namespace:
-            return (f"Nothing in the namespace {sanitize.line(self.namespace)}.", ":ns shows all namespaces.")
-        return self.view.empty or ("There is none.",)
+        surroundings.draw(self)
 
     # Messages of the widgets
 
@@ -281,8 +324,9 @@ class MainScreen(Acting):
     def on_virtual_table_moved(self, message: VirtualTable.Moved) -> None:
         """Another row: another detail, other keys."""
         message.stop()
+        self.area.note_cursor(by_hand=message.by_hand)
         if self.has_class("opened"):
-            self.detail.present(self.view.plural, self._cursor_key())
+            self.detail.present(self.kind, self.cursor)
         self.redraw_bars()
 
     def on_tab_line_chosen(self, message: TabLine.Chosen) -> None:
@@ -305,17 +349,7 @@ class MainScreen(Acting):
     def on_console_pane_held(self, message: ConsolePane.Held) -> None:
         """Nobody is thrown out without a question that names them."""
         message.stop()
-        from tui.screens.confirm import Confirm
-
-        def decided(yes: bool | None) -> None:
-            if yes:
-                self.detail.console.connect(message.key, force=True)
-            else:
-                self.post_message(ConsolePane.Leave())
-
-        self.app.push_screen(
-            Confirm(f"Take over the console of {self._named(message.key)}?", message.why), decided
-        )
+        consoles.ask_holder(self, message)
 
     def takes_late(self, character: str) -> bool:
         """Whether a key that was sent to the list belongs to what opened meanwhile.
@@ -330,28 +364,27 @@ class MainScreen(Acting):
 
     def on_command_line_filtered(self, message: CommandLine.Filtered) -> None:
         """The filter, while it is typed."""
-        self.table.filter(message.query)
+        self._filter(message.query)
+
+    def _filter(self, query: str) -> None:
+        self.area.filter(query)
         self.redraw_bars()
 
     def on_command_line_closed(self, message: CommandLine.Closed) -> None:
         """Keys go to the list again."""
         self.table.focus()
         if not message.kept and self.table.query_text:
-            self.table.filter("")
+            self._filter("")
         self.redraw_bars()
 
     def on_command_line_entered(self, message: CommandLine.Entered) -> None:
-        """A command: a list, or an action with an argument."""
-        word, _, argument = message.command.partition(" ")
-        argument = argument.strip()
-        if word in ("ns", "namespace"):
-            self.do_namespace(argument or "all")
-        elif word in views.BY_WORD:
-            self._switch(views.BY_WORD[word], argument.removeprefix("/"))
-        elif word in BY_WORD:
-            self.perform(BY_WORD[word].id, argument)
-        else:
+        """A command: a word, and what it takes."""
+        word, *rest = message.command.split()
+        action = self.actions.by_word.get(word)
+        if action is None:
             self.say(f"no command {word}; ? lists them", error=True)
+        else:
+            self.perform(action.id, rest)
 
     def on_resize(self, event: events.Resize) -> None:
         """On a tall screen the detail is there from the start."""
@@ -362,5 +395,5 @@ class MainScreen(Acting):
         self.call_after_refresh(self._after_resize)
 
     def _after_resize(self) -> None:
-        self.detail.present(self.view.plural, self._cursor_key())
+        self.detail.present(self.kind, self.cursor)
         self.redraw_bars()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 
 from rich.text import Text
 from textual.widgets import Static
 
 from hyperd.client import ages, sanitize
-from tui.actions import Action
+from tui.action import Action
 from tui.fleet import HomeState, HomeStatus
 
 _HOME_LOOK = {
@@ -78,20 +78,29 @@ class BottomBar(_Bar):
 
     DEFAULT_CSS = "BottomBar { height: 1; padding: 0 1; background: $surface; }"
 
-    def present(self, said: str, *, error: bool, running: Sequence[str], actions: Iterable[Action]) -> None:
-        """A message goes before what runs."""
+    def present(
+        self,
+        said: str,
+        *,
+        error: bool,
+        running: Sequence[str],
+        more: int,
+        actions: Iterable[Action],
+        refused: Set[str],
+    ) -> None:
+        """A message goes before what runs, of which ``more`` are not named; ids in ``refused`` are greyed."""
         left = Text()
         if said:
             left.append(("✖ " if error else "") + said, style="red" if error else "")
         elif running:
-            left.append(f"{len(running)} running: ", style="cyan").append(" · ".join(running))
+            left.append(f"{len(running) + more} running: ", style="cyan").append(" · ".join(running))
         width = self.size.width - 2
         shown = list(actions)
-        keys = _keys(shown)
+        keys = _keys(shown, refused)
         # What happens now says more than a key that stands in the help.
         while len(shown) > _FEWEST_KEYS and width - keys.cell_len - 2 < min(left.cell_len, _ROOM_FOR_NEWS):
             shown.pop(0)
-            keys = _keys(shown)
+            keys = _keys(shown, refused)
         room = width - keys.cell_len - 2
         if said and left.cell_len > room:
             # A sentence for the user goes before keys that the user knows.
@@ -103,8 +112,10 @@ class BottomBar(_Bar):
         self.show(left.append_text(keys))
 
 
-def _keys(actions: Iterable[Action]) -> Text:
+def _keys(actions: Iterable[Action], refused: Set[str]) -> Text:
     line = Text()
     for action in actions:
-        line.append(f"  {action.key_label} ", style="bold").append(action.title, style="dim")
+        grey = action.id in refused
+        line.append(f"  {action.key_label} ", style="dim strike" if grey else "bold")
+        line.append(action.title, style="dim strike" if grey else "dim")
     return line

@@ -20,7 +20,8 @@ from textual.worker import Worker
 
 from hyperd.client import paths, sanitize
 from hyperd.errors import BadRequest, Conflict, HyperdError, ServiceUnavailable, Timeout
-from tui.fleet import Fleet, Key
+from tui.fleet import Fleet
+from tui.shelf import Key
 from tui.widgets.emulator import EmulatorError
 from tui.widgets.terminal import Terminal
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from rich.text import Text
 from textual import events
@@ -13,11 +13,11 @@ from textual.widgets import ContentSwitcher, Static
 
 from hyperd.client import sanitize
 from tui import detail
-from tui.fleet import Fleet, Key, Object
+from tui.fleet import Fleet
+from tui.kind import CONSOLE, EVENTS, OVERVIEW, YAML, Kind, Relatives
+from tui.shelf import Key, Object
 from tui.widgets.console import ConsolePane
 from tui.widgets.lines import LinesView
-
-OVERVIEW, YAML, EVENTS, CONSOLE = "Overview", "YAML", "Events", "Console"
 
 
 class TabLine(Static):
@@ -68,7 +68,7 @@ class DetailPane(Vertical):
         super().__init__()
         self._fleet = fleet
         self._escape = escape
-        self._plural = ""
+        self._kind: Kind | None = None
         self._key: Key | None = None
         self.tab = OVERVIEW
 
@@ -86,14 +86,12 @@ class DetailPane(Vertical):
     @property
     def tabs(self) -> tuple[str, ...]:
         """The tabs of this kind of object."""
-        if self._plural == "virtualmachines":
-            return (OVERVIEW, YAML, EVENTS, CONSOLE)
-        return (OVERVIEW, YAML) if self._plural == "events" else (OVERVIEW, YAML, EVENTS)
+        return self._kind.tabs if self._kind is not None else (OVERVIEW,)
 
-    def present(self, plural: str, key: Key | None) -> None:
+    def present(self, kind: Kind, key: Key | None) -> None:
         """Show another object, or the same one as it is now."""
-        if (plural, key) != (self._plural, self._key):
-            self._plural, self._key = plural, key
+        if (kind, key) != (self._kind, self._key):
+            self._kind, self._key = kind, key
             if self.tab not in self.tabs:
                 self.tab = OVERVIEW
             self.query_one(LinesView).scroll_home(animate=False)
@@ -122,7 +120,8 @@ class DetailPane(Vertical):
         """Draw the tab again from what the fleet holds; costs nothing while the pane is hidden."""
         if not self.display:
             return
-        obj = self._fleet.get(self._plural, self._key) if self._key is not None else None
+        kind, key = self._kind, self._key
+        obj = self._fleet.get(kind.plural, key) if kind is not None and key is not None else None
         name = sanitize.line(self._key.name) if self._key is not None else ""
         self.query_one(TabLine).present(name, self.tabs, self.tab)
         switcher = self.query_one(ContentSwitcher)
@@ -133,37 +132,21 @@ class DetailPane(Vertical):
         switcher.current = "lines"
         self.query_one(LinesView).set_lines(self._lines(obj))
 
-    def events_of(self, key: Key, obj: Object) -> list[Object]:
-        """The events about an object, from what is watched anyway."""
-        uid = obj["metadata"].get("uid")
-        kind = obj.get("kind")
-        return [
-            event
-            for at, event in self._fleet.objects("events").items()
-            if at.home == key.home
-            and (involved := event.get("involvedObject") or {}).get("name") == key.name
-            and involved.get("kind") == kind
-            and (not involved.get("uid") or involved.get("uid") == uid)
-        ]
+    def _events(self, key: Key) -> Iterable[Object]:
+        return self._fleet.shelf("events").about(key.home, key.uid)
 
     def _lines(self, obj: Object | None) -> list[Text]:
-        if obj is None or self._key is None:
+        kind, key = self._kind, self._key
+        if obj is None or kind is None or key is None:
             return []
         width = self.query_one(LinesView).scrollable_content_region.width
-        draw: dict[str, Callable[[Object, Key], list[Text]]] = {
-            OVERVIEW: lambda obj, key: detail.overview(self._plural, obj, self._relatives(key), width),
-            YAML: lambda obj, _: detail.yaml(obj),
-            EVENTS: lambda obj, key: detail.events(self.events_of(key, obj), width),
+        draw: dict[str, Callable[[], list[Text]]] = {
+            OVERVIEW: lambda: detail.overview(kind, obj, self._relatives(kind, obj, key), width),
+            YAML: lambda: detail.yaml(obj),
+            EVENTS: lambda: detail.events(self._events(key), width),
         }
-        return draw[self.tab](obj, self._key)
+        return draw[self.tab]()
 
-    def _relatives(self, key: Key) -> dict[str, Object]:
-        found: dict[str, Object] = {}
-        for plural, kind in (("virtualdisks", "VirtualDisk"), ("virtualimages", "VirtualImage")):
-            for at, obj in self._fleet.objects(plural).items():
-                if (at.home, at.namespace) == (key.home, key.namespace):
-                    found[f"{kind}/{at.name}"] = obj
-        for at, obj in self._fleet.objects("clustervirtualimages").items():
-            if at.home == key.home:
-                found[f"ClusterVirtualImage/{at.name}"] = obj
-        return found
+    def _relatives(self, kind: Kind, obj: Object, key: Key) -> Relatives:
+        found = ((reference, self._fleet.related(key, reference)) for reference in kind.relations(obj))
+        return {reference: state for reference, state in found if state is not None}

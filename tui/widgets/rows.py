@@ -41,36 +41,36 @@ class Row(NamedTuple):
     stale: bool = False
 
 
-def matcher(query: str) -> Callable[[Row], bool]:
-    """Whether a row has every word of ``query`` somewhere; ``!word`` wants it nowhere. Case does not count."""
+def searched(row: Row) -> str:
+    """The text of a row that filters look through."""
+    return " ".join((*(value for value in row.values if isinstance(value, str)), row.note)).lower()
+
+
+def matcher(query: str) -> Callable[[str], bool]:
+    """Whether a text has every word of ``query`` somewhere; ``!word`` wants it nowhere. Case does not count."""
     terms = query.lower().split()
     wanted = [term for term in terms if not term.startswith("!")]
     unwanted = [term[1:] for term in terms if term.startswith("!") and len(term) > 1]
 
-    def matches(row: Row) -> bool:
-        text = " ".join((*(value for value in row.values if isinstance(value, str)), row.note)).lower()
+    def matches(text: str) -> bool:
         return all(term in text for term in wanted) and not any(term in text for term in unwanted)
 
     return matches
 
 
-def sort_key(
-    index: int, number: Callable[[Any], float | None] | None = None
-) -> Callable[[Row], tuple[int, Any, tuple[Any, ...]]]:
-    """Order by one column; numbers before text, what is empty last, the first columns break ties."""
+Worth = tuple[int, float, str]
 
-    def key(row: Row) -> tuple[int, Any, tuple[Any, ...]]:
-        value = row.values[index] if index < len(row.values) else None
-        ties = tuple(str(part) for part in row.values[:2])
-        if value is None or value == "":
-            return 2, "", ties
-        if number is not None and (worth := number(value)) is not None:
-            return 0, worth, ties
-        if isinstance(value, int | float):
-            return 0, value, ties
-        return 1, str(value).lower(), ties
 
-    return key
+def worth(value: object, number: Callable[[Any], float | None] | None = None, *, reverse: bool = False) -> Worth:
+    """What puts a value in order: numbers before text, what is empty last, also in an order that is reversed."""
+    if value is None or value == "":
+        return -1 if reverse else 2, 0.0, ""
+    counted = number(value) if number is not None else None
+    if counted is None and isinstance(value, int | float):
+        counted = float(value)
+    if counted is not None and counted == counted:
+        return 0, counted, ""
+    return 1, 0.0, str(value).lower()
 
 
 def fit(columns: Sequence[Column], width: int, gap: int) -> list[tuple[int, int]]:

@@ -1,14 +1,15 @@
 """A table that draws only what is seen: ten thousand rows cost what forty do.
 
-Rows are asked for when they are drawn or compared; strips are kept by row, version and look; a change of one row
-repaints one line. The cursor follows its row, not its place, when others come, go or move.
+A row is asked for when it is drawn; to put it in its place one value of it is enough. Strips are kept by row,
+version and look. What changes is put where it belongs by bisection, and only lines that look different are
+painted: a change costs what it changes, however long the list. The cursor follows its row, not its place.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
@@ -23,11 +24,14 @@ from textual.strip import Strip
 
 from hyperd.client.ages import coarse
 from hyperd.client.health import GLYPHS, Level
-from tui.widgets.rows import Column, Row, fit, matcher, sort_key
+from tui.widgets.order import Order, Place
+from tui.widgets.rows import Column, Row, fit, matcher, searched, worth
 
 _GAP = 2
 _MARGIN = 2
 _HEADER = 1
+_FEW = 64
+"""Up to so many rows are put in their places one by one; more are sorted anew where that is cheaper."""
 
 
 class VirtualTable(ScrollView, can_focus=True):
@@ -61,28 +65,38 @@ class VirtualTable(ScrollView, can_focus=True):
     ]
 
     class Moved(Message):
-        """The cursor is on another row; ``key`` is None when there is none."""
+        """The cursor is on another row; ``key`` is None when there is none.
 
-        def __init__(self, key: Hashable | None) -> None:
+        ``by_hand`` is False where the row it was on went away.
+        """
+
+        def __init__(self, key: Hashable | None, *, by_hand: bool) -> None:
             super().__init__()
             self.key = key
+            self.by_hand = by_hand
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.columns: Sequence[Column] = ()
         self.sort_column = 0
-        self.sort_reverse = False
         self.query_text = ""
         self.total = 0
+        self.sorts = 0
+        """How often all rows were put in order."""
+        self.painted = 0
+        """How many rows were painted anew."""
         self._row: Callable[[Hashable], Row | None] = lambda _: None
-        self._keys: list[Hashable] = []
-        self._order: list[Hashable] = []
-        self._place: dict[Hashable, int] = {}
+        self._value: Callable[[Hashable, int], object] = self._value_of_row
+        self._tie: Callable[[Hashable], tuple[str, ...]] = lambda key: (str(key),)
+        self._keys: set[Hashable] = set()
+        self._order = Order()
+        self._texts: dict[Hashable, str] = {}
         self._cursor: Hashable | None = None
         self._at = 0
         self._layout: list[tuple[int, int]] = []
         self._strips: LRUCache[tuple[object, ...], Strip] = LRUCache(1024)
-        self._painted: dict[Hashable, Strip] = {}
+        self._lines: dict[int, Strip] = {}
+        """What stands on the widget's lines."""
 
     @property
     def cursor(self) -> Hashable | None:
@@ -92,7 +106,16 @@ class VirtualTable(ScrollView, can_focus=True):
     @property
     def keys(self) -> Sequence[Hashable]:
         """What is shown, in order."""
-        return self._order
+        return self._order.keys()
+
+    @property
+    def sort_reverse(self) -> bool:
+        return self._order.reverse
+
+    @property
+    def count(self) -> int:
+        """How many rows are shown."""
+        return len(self._order)
 
     def show(
         self,
@@ -100,39 +123,54 @@ class VirtualTable(ScrollView, can_focus=True):
         keys: Iterable[Hashable],
         row: Callable[[Hashable], Row | None],
         *,
+        value: Callable[[Hashable, int], object] | None = None,
+        tie: Callable[[Hashable], tuple[str, ...]] | None = None,
+        query: str | None = None,
         sort_column: int | None = None,
         reverse: bool = False,
     ) -> None:
-        """Show another list; ``row`` gives a key's row, and the same row as long as its version stays."""
+        """Show another list.
+
+        ``row`` gives a key's row, and the same row as long as its version stays; ``value`` gives one of its
+        columns for less; ``tie`` puts rows of one value in order.
+        """
         self.columns = columns
         self._row = row
-        self._keys = list(keys)
+        self._value = value or self._value_of_row
+        self._tie = tie or self._tie
+        self._keys = set(keys)
+        if query is not None:
+            self.query_text = query
         if sort_column is not None:
-            self.sort_column, self.sort_reverse = sort_column, reverse
+            self.sort_column, self._order.reverse = sort_column, reverse
+        self._texts.clear()
         self._lay_out()
         self._arrange()
 
     def changed(self, keys: Iterable[Hashable], present: Callable[[Hashable], bool]) -> None:
         """Rows that are new, different or gone (``present`` tells)."""
-        again = False
-        known = set(self._keys)
-        matches = matcher(self.query_text)
+        keys = list(keys)
+        matches = self._matches()
         for key in keys:
-            here = present(key)
-            if here != (key in known):
-                again = True
-                continue
-            row = self._row(key) if here else None
-            if row is None:
-                continue
-            if matches(row) != (key in self._place) or not self._in_order(key, row):
-                again = True
-            elif key in self._place:
-                self._refresh_row(self._place[key])
-        if again:
-            fresh = [key for key in keys if present(key) and key not in known]
-            self._keys = [key for key in self._keys if present(key)] + fresh
+            self._texts.pop(key, None)
+            (self._keys.add if present(key) else self._keys.discard)(key)
+        self.total = len(self._keys)
+        if len(keys) > max(_FEW, len(self._order) // 8):
             self._arrange()
+            return
+        moved = [
+            self._order.put(key, self._place(key) if key in self._keys and matches(key) else None) for key in keys
+        ]
+        if any(moved):
+            self._settle()
+        self.repaint()
+
+    def repaint(self) -> None:
+        """Paint the lines in sight that say something else now."""
+        now = time.time()
+        for y in range(_HEADER, self.size.height):
+            if (before := self._lines.get(y)) is not None and before is not self._line(y, now):
+                self.refresh(Region(0, y, self.size.width, 1))
 
     def filter(self, query: str) -> None:
         """Show only rows that match, from now on."""
@@ -141,26 +179,17 @@ class VirtualTable(ScrollView, can_focus=True):
 
     def sort_by(self, index: int) -> None:
         """Sort by a column; the same one again turns the order round."""
-        self.sort_reverse = not self.sort_reverse if index == self.sort_column else False
+        self._order.reverse = not self.sort_reverse if index == self.sort_column else False
         self.sort_column = index
         self._arrange()
 
     def select(self, key: Hashable) -> bool:
         """Put the cursor on ``key``; False when it is not shown."""
-        if key not in self._place:
+        index = self._order.index(key)
+        if index is None:
             return False
-        self._move_to(self._place[key])
+        self._move_to(index)
         return True
-
-    def tick(self) -> None:
-        """Repaint the rows in sight whose ages have changed."""
-        now = time.time()
-        top = self.scroll_offset.y
-        for index in range(top, min(top + self.size.height, len(self._order))):
-            key = self._order[index]
-            painted = self._painted.get(key)
-            if painted is not None and painted.text != self._build(key, index == self._at, now).text:
-                self._refresh_row(index)
 
     def action_move(self, step: int) -> None:
         """Cursor up or down."""
@@ -195,25 +224,23 @@ class VirtualTable(ScrollView, can_focus=True):
         """Another theme: nothing drawn is of use."""
         super().notify_style_update()
         self._strips.clear()
+        self._lines.clear()
 
     def render_line(self, y: int) -> Strip:
         """Line ``y`` of the widget: the header, or a row."""
-        width = self.scrollable_content_region.width
         if y < _HEADER:
-            return self._header(width)
-        index = y - _HEADER + self.scroll_offset.y
-        if index >= len(self._order):
-            return Strip.blank(width, self.rich_style)
-        key = self._order[index]
-        strip = self._build(key, index == self._at, time.time())
-        self._painted[key] = strip
+            return self._header(self.scrollable_content_region.width)
+        strip = self._lines[y] = self._line(y, time.time())
         return strip
 
-    def _build(self, key: Hashable, selected: bool, now: float) -> Strip:
-        row = self._row(key)
+    def _line(self, y: int, now: float) -> Strip:
+        index = y - _HEADER + self.scroll_offset.y
+        key = self._order.key(index)
+        row = self._row(key) if key is not None else None
         width = self.scrollable_content_region.width
         if row is None:
-            return Strip.blank(width, self.rich_style)
+            return self._blank(width)
+        selected = index == self._at
         ages = tuple(
             coarse(now - row.values[i]) if row.values[i] is not None else ""
             for i, _ in self._layout
@@ -222,7 +249,14 @@ class VirtualTable(ScrollView, can_focus=True):
         look = (key, row.version, ages, width, selected, selected and self.has_focus, row.stale)
         strip = self._strips.get(look)
         if strip is None:
+            self.painted += 1
             strip = self._strips[look] = self._paint(row, ages, width, selected)
+        return strip
+
+    def _blank(self, width: int) -> Strip:
+        strip = self._strips.get(("", width))
+        if strip is None:
+            strip = self._strips["", width] = Strip.blank(width, self.rich_style)
         return strip
 
     def _paint(self, row: Row, ages: tuple[str, ...], width: int, selected: bool) -> Strip:
@@ -273,44 +307,51 @@ class VirtualTable(ScrollView, can_focus=True):
         self._layout = fit(self.columns, self.scrollable_content_region.width - _MARGIN + _GAP, _GAP)
 
     def _arrange(self) -> None:
-        matches = matcher(self.query_text)
-        rows = [row for key in self._keys if (row := self._row(key)) is not None and matches(row)]
-        rows.sort(key=self._sort_key(), reverse=self.sort_reverse)
+        """Put all rows in order."""
+        self.sorts += 1
+        matches = self._matches()
+        self._order.fill((self._place(key), key) for key in self._keys if matches(key))
         self.total = len(self._keys)
-        self._order = [row.key for row in rows]
-        self._place = {key: index for index, key in enumerate(self._order)}
-        self._painted.clear()
-        self._set_size()
-        at = self._place.get(self._cursor, min(self._at, len(self._order) - 1))
-        self._at = max(0, at)
-        self._point()
-        self._keep_in_sight()
+        self._lines.clear()
+        self._settle()
         self.refresh()
 
-    def _sort_key(self) -> Callable[[Row], tuple[int, Any, tuple[Any, ...]]]:
+    def _settle(self) -> None:
+        """The cursor on its row again, and in sight."""
+        self._set_size()
+        at = self._order.index(self._cursor)
+        self._at = max(0, min(self._at, len(self._order) - 1) if at is None else at)
+        self._point(by_hand=False)
+        self._keep_in_sight()
+
+    def _value_of_row(self, key: Hashable, index: int) -> object:
+        row = self._row(key)
+        return row.values[index] if row is not None and index < len(row.values) else None
+
+    def _place(self, key: Hashable) -> Place:
         column = self.columns[self.sort_column] if self.sort_column < len(self.columns) else None
-        return sort_key(self.sort_column, column.number if column is not None else None)
+        value = self._value(key, self.sort_column) if column is not None else None
+        number = column.number if column is not None else None
+        return worth(value, number, reverse=self.sort_reverse), self._tie(key)
+
+    def _matches(self) -> Callable[[Hashable], bool]:
+        if not self.query_text.split():
+            return lambda _: True
+        matches = matcher(self.query_text)
+
+        def has(key: Hashable) -> bool:
+            text = self._texts.get(key)
+            if text is None:
+                row = self._row(key)
+                if row is None:
+                    return False
+                text = self._texts[key] = searched(row)
+            return matches(text)
+
+        return has
 
     def _set_size(self) -> None:
         self.virtual_size = Size(self.scrollable_content_region.width, len(self._order) + _HEADER)
-
-    def _in_order(self, key: Hashable, row: Row) -> bool:
-        """Whether the row may stay where it is: it still fits between its neighbours."""
-        place = self._place.get(key)
-        if place is None:
-            return True
-        by = self._sort_key()
-        own = by(row)
-        for neighbour, comes_first in ((place - 1, True), (place + 1, False)):
-            if not 0 <= neighbour < len(self._order):
-                continue
-            other = self._row(self._order[neighbour])
-            if other is None:
-                return False
-            first, second = (by(other), own) if comes_first else (own, by(other))
-            if (first < second) if self.sort_reverse else (first > second):
-                return False
-        return True
 
     def _move_to(self, index: int) -> None:
         index = max(0, min(index, len(self._order) - 1))
@@ -320,13 +361,13 @@ class VirtualTable(ScrollView, can_focus=True):
         self._refresh_row(before)
         self._refresh_row(index)
         self._keep_in_sight()
-        self._point()
+        self._point(by_hand=True)
 
-    def _point(self) -> None:
-        key = self._order[self._at] if self._order else None
+    def _point(self, *, by_hand: bool) -> None:
+        key = self._order.key(self._at)
         if key != self._cursor:
             self._cursor = key
-            self.post_message(self.Moved(key))
+            self.post_message(self.Moved(key, by_hand=by_hand))
 
     def _keep_in_sight(self) -> None:
         page = max(1, self.size.height - _HEADER)

@@ -1,0 +1,80 @@
+"""The verbs on machines (start, stop, restart) as the operation objects that ``hv`` and the TUI create."""
+
+from __future__ import annotations
+
+from hyperd.client.health import Level, health
+from hyperd.client.resource import Resource
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+OPERATION = Resource(
+    group="virtualization.deckhouse.io",
+    version="v1alpha2",
+    kind="VirtualMachineOperation",
+    plural="virtualmachineoperations",
+    singular="virtualmachineoperation",
+    namespaced=True,
+    short_names=("vmop",),
+)
+_ON = frozenset(("Running", "Migrating", "Degraded", "Starting", "Pause"))
+
+
+class Verb:
+    """One of them. ``asks`` is what somebody should know before; empty where nothing is lost."""
+
+    __slots__ = ("asks", "doing", "forced", "kind", "word")
+
+    def __init__(self, word: str, doing: str, *, asks: str = "", forced: str = "") -> None:
+        self.word = word
+        self.kind = word.capitalize()
+        self.doing = doing
+        self.asks = asks
+        self.forced = forced
+
+    def manifest(self, namespace: str, name: str, *, force: bool = False) -> dict[str, Any]:
+        """The operation on the machine ``name``."""
+        spec: dict[str, Any] = {"type": self.kind, "virtualMachineName": name}
+        if force:
+            spec["force"] = True
+        return {
+            "apiVersion": OPERATION.api_version,
+            "kind": OPERATION.kind,
+            "metadata": {"generateName": f"{name}-", "namespace": namespace},
+            "spec": spec,
+        }
+
+    def refusal(self, machine: dict[str, Any]) -> str:
+        """Why a machine in this state takes no such operation; empty where it does."""
+        state = health(machine)
+        if self.word != "start":
+            return "" if running(machine) else f"is {state.word}"
+        if state.level is not Level.OFF:
+            return f"is {state.word}"
+        if (machine.get("spec") or {}).get("runPolicy") == "AlwaysOff":
+            return "has the runPolicy AlwaysOff"
+        return ""
+
+
+def running(machine: dict[str, Any]) -> bool:
+    """Whether a machine is on, so that it can be stopped and its console answers."""
+    return health(machine).word in _ON
+
+
+VERBS = {
+    verb.word: verb
+    for verb in (
+        Verb("start", "starting"),
+        Verb(
+            "stop", "stopping",
+            asks="The guest is asked to shut down; what it does not save is lost.",
+            forced="The plug is pulled; what the guest has not written is lost.",
+        ),
+        Verb(
+            "restart", "restarting",
+            asks="The guest is asked to shut down, then the machine starts again.",
+            forced="The guest is reset; what it has not written is lost.",
+        ),
+    )
+}  # fmt: skip

@@ -1,0 +1,56 @@
+"""What a user can do. A file here with ``ACTIONS`` is all that more of it needs."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterable, Iterator, Sequence
+
+from tui.action import Action, Parameters, Target, action
+from tui.desk import Desk
+from tui.kind import Kind
+
+_GROUPS = ("Lists", "Object", "Machine")
+"""The order in help and footer; other groups come after these, and General last."""
+
+
+class Actions:
+    """Actions by id and by word, in the order of their groups."""
+
+    def __init__(self, actions: Iterable[Action]) -> None:
+        ordered = sorted(actions, key=lambda action: _place(action.group))
+        self._by_id = {action.id: action for action in ordered}
+        self.by_word = {word: action for action in ordered for word in action.words}
+
+    def __iter__(self) -> Iterator[Action]:
+        return iter(self._by_id.values())
+
+    def __getitem__(self, id_: str) -> Action:
+        return self._by_id[id_]
+
+
+def load(kinds: Iterable[Kind]) -> Actions:
+    """The actions of every file here, and one for the list of each kind that has a key."""
+    lists = [_opening(kind) for kind in kinds]
+    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
+    found = [importlib.import_module(f"{__name__}.{name}").ACTIONS for name in names]
+    return Actions([*lists, *(action for actions in found for action in actions)])
+
+
+def _place(group: str) -> int:
+    if group == "General":
+        return len(_GROUPS) + 1
+    return _GROUPS.index(group) if group in _GROUPS else len(_GROUPS)
+
+
+def _opening(kind: Kind) -> Action:
+    def begin(desk: Desk, _: Sequence[Target], given: Sequence[str]) -> None:
+        desk.show_list(kind.plural, " ".join(given).removeprefix("/") if given else None)
+
+    return Action(
+        f"view_{kind.plural}", kind.digit, kind.title, f"show {kind.title}", "Lists", begin, kind.words,
+        parameters=("filter",),
+    )  # fmt: skip
+
+
+__all__ = ["Actions", "Parameters", "action", "load"]

@@ -1,0 +1,39 @@
+"""A machine's console."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hyperd.client.health import health
+from hyperd.client.operations import running
+from tui.action import Parameters, Target, action
+from tui.desk import Desk
+from tui.kind import CONSOLE, Kind
+
+
+def _has_console(kind: Kind) -> bool:
+    return CONSOLE in kind.tabs
+
+
+def _refuses(target: Target) -> str:
+    return "" if running(target.obj) else f"is {health(target.obj).word}"
+
+
+def _console(desk: Desk, targets: Sequence[Target], given: Parameters) -> None:
+    desk.connect_console(targets[0].key)
+
+
+def _attach(desk: Desk, targets: Sequence[Target], given: Parameters) -> None:
+    desk.attach_console(targets[0].key)
+
+
+ACTIONS = (
+    action(
+        "console", "c", "console", "its console, here", "Machine", _console, Parameters, words="console",
+        applies=_has_console, refuses=_refuses, footer=True,
+    ),
+    action(
+        "attach", "C", "raw", "the same on the whole terminal", "Machine", _attach, Parameters, words="attach",
+        applies=_has_console, refuses=_refuses,
+    ),
+)  # fmt: skip

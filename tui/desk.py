@@ -1,0 +1,107 @@
+"""What actions may ask of the screen that they are done on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Protocol
+
+from textual.screen import Screen
+
+from tui.context import Trail
+from tui.fleet import Fleet
+from tui.kind import Kind
+from tui.shelf import Key
+
+if TYPE_CHECKING:
+    from tui.widgets.table import VirtualTable
+
+
+class Desk(Protocol):
+    """A list, the detail of one of its rows, and a line to say things on."""
+
+    fleet: Fleet
+    trail: Trail
+
+    @property
+    def kind(self) -> Kind:
+        """What is listed."""
+        ...
+
+    @property
+    def table(self) -> VirtualTable: ...
+
+    def say(self, text: str, *, error: bool = False) -> None:
+        """Put a sentence on the bottom line."""
+        ...
+
+    def ask(self, question: str, detail: str, then: Callable[[], None]) -> None:
+        """Ask before something is destroyed; ``then`` is called on a deliberate yes."""
+        ...
+
+    def work(self, work: Coroutine[None, None, None], group: str) -> None:
+        """Do what takes time beside the screen; its HyperdErrors are said."""
+        ...
+
+    def push(self, screen: Screen[None]) -> None:
+        """Lay a screen over this one."""
+        ...
+
+    def named(self, key: Key) -> str:
+        """An object's name with where it is, for people."""
+        ...
+
+    def await_operation(self, key: Key) -> None:
+        """Say how the operation ends."""
+        ...
+
+    def show_list(self, plural: str, query: str | None = None) -> None:
+        """Another list, as it was left, or with this filter."""
+        ...
+
+    def show_context(self) -> None:
+        """Show what the trail's current context is."""
+        ...
+
+    def show_namespace(self, namespace: str) -> None:
+        """Only what is in a namespace; empty for all."""
+        ...
+
+    def reorder(self, column: int) -> None:
+        """Sort by a column; the same one again turns the order round."""
+        ...
+
+    def prompt(self, text: str) -> None:
+        """Open the command line with this in it."""
+        ...
+
+    def open(self, tab: str = "") -> None:
+        """Open the detail; once more without a tab, the keys go to it."""
+        ...
+
+    def step_tab(self, by: int) -> None:
+        """The next or previous tab."""
+        ...
+
+    def connect_console(self, key: Key) -> None:
+        """Take a machine's console, here."""
+        ...
+
+    def attach_console(self, key: Key) -> None:
+        """Take it on the whole terminal."""
+        ...
+
+    def back(self) -> None:
+        """Close the innermost thing that is open."""
+        ...
+
+    def help(self) -> None:
+        """Every key."""
+        ...
+
+    def palette(self) -> None:
+        """Find an action or an object."""
+        ...
+
+    def leave(self) -> None:
+        """End the program."""
+        ...

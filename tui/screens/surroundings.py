@@ -1,0 +1,100 @@
+"""What stands around the list: counts and homes above, news and keys below, advice where there is nothing.
+
+All of it is drawn from counts that are kept, so that drawing costs the same for ten objects and ten thousand.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from hyperd.client import sanitize
+from tui.widgets.bars import BottomBar, ListBar, TopBar
+from tui.widgets.terminal import Terminal
+
+if TYPE_CHECKING:
+    from tui.screens.main import MainScreen
+
+_NAMED_RUNNING = 6
+"""So many of the things that run are named; the others are counted."""
+
+
+def draw(screen: MainScreen) -> None:
+    """All of it."""
+    fleet, table, news = screen.fleet, screen.table, screen.news
+    counts = [
+        (kind.counted, len(shelf), shelf.unwell)
+        for kind in screen.kinds
+        if kind.counted and (shelf := fleet.shelf(kind.plural)) is not None
+    ]
+    screen.query_one(TopBar).present(fleet.homes.items(), screen.trail.namespace, counts)
+    screen.query_one(ListBar).present(screen.kind.title, table.query_text, table.count, table.total)
+    shown = [action for action in screen.actions if action.footer]
+    said = news.text or _trouble(screen)
+    if isinstance(screen.focused, Terminal):
+        shown = []
+        said = said or _keys_of_the_console(screen, screen.focused)
+    running, more = _what_runs(screen)
+    screen.query_one(BottomBar).present(
+        said,
+        error=news.error and bool(news.text),
+        running=running,
+        more=more,
+        actions=shown,
+        refused={action.id for action in shown if screen.why_not(action)},
+    )
+    screen.area.explain(() if table.count else _why_empty(screen))
+    _share_height(screen)
+
+
+def _trouble(screen: MainScreen) -> str:
+    """Why a home is not there, in words: its glyph does not tell."""
+    for name, state in screen.fleet.homes.items():
+        if trouble := state.trouble:
+            return sanitize.line(f"{name}: {trouble}" if len(screen.fleet.homes) > 1 else trouble)
+    return ""
+
+
+def _keys_of_the_console(screen: MainScreen, terminal: Terminal) -> str:
+    if screen.detail.console.connected:
+        return f"keys go to the guest · {terminal.escape.label} leaves · Shift+PgUp looks back"
+    if terminal.live:
+        return f"not connected yet, keys go nowhere · {terminal.escape.label} leaves"
+    return "not connected · c opens the console · Esc goes back"
+
+
+def _what_runs(screen: MainScreen) -> tuple[list[str], int]:
+    """The first things that are on their way, and how many more there are."""
+    named: list[str] = []
+    more = 0
+    for kind in screen.kinds:
+        if kind.running is None:
+            continue
+        shelf = screen.fleet.shelf(kind.plural)
+        for key, state in islice(shelf.busy.items(), _NAMED_RUNNING):
+            if text := kind.running(shelf.objects[key], state):
+                named.append(sanitize.line(text))
+        more += max(0, len(shelf.busy) - _NAMED_RUNNING)
+    return named[:_NAMED_RUNNING], more + max(0, len(named) - _NAMED_RUNNING)
+
+
+def _why_empty(screen: MainScreen) -> tuple[str, ...]:
+    table, fleet, namespace = screen.table, screen.fleet, screen.trail.namespace
+    if table.query_text and table.total:
+        return (f"No row has “{sanitize.line(table.query_text)}”.", "Esc drops the filter.")
+    if not fleet.listed(screen.kind.plural):
+        problems = [sanitize.line(state.message) for state in fleet.homes.values() if state.message]
+        return (problems[0], "It is tried again all the time.") if problems else ("Connecting …",)
+    if namespace:
+        return (f"Nothing in the namespace {sanitize.line(namespace)}.", ":ns shows all namespaces.")
+    return screen.kind.empty or ("There is none.",)
+
+
+def _share_height(screen: MainScreen) -> None:
+    """The detail gets what a short list does not need; at most half is the list's."""
+    area = screen.area
+    if not screen.has_class("opened"):
+        area.styles.height = "1fr"
+        return
+    half = max(8, screen.size.height // 2 - 2) if screen.has_class("tall") else 9
+    area.styles.height = min(max(screen.table.total + 2, 8), half)
