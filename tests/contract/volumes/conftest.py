@@ -1,4 +1,4 @@
-"""Each backend over an empty folder."""
+"""Each backend of the product, and one of the tests' own, over an empty folder."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from hyperd.settings import Settings
-from hyperd.storage.directory.backend import DirectoryBackend
+from hyperd.storage.backends import BACKENDS
 from hyperd.storage.interface import Backend
 from tests.contract.volumes.rawfiles import RawFiles
 
 
-@pytest.fixture(params=[DirectoryBackend, RawFiles])
+@pytest.fixture(params=[*BACKENDS, RawFiles])
 def kind(request: pytest.FixtureRequest) -> type[Backend]:
     """To make another one over the same storage, as the next daemon does."""
     found: type[Backend] = request.param

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hyperd.crashpoints import CrashPoint
-from hyperd.storage.directory.folder import Folder
+from hyperd.storage.backends.directory.folder import Folder
 from registry import tree
 from registry.client import RegistryClient
 from registry.server import EmbeddedRegistry

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from hyperd.errors import TemporaryError
 from hyperd.settings import Settings, StorageSettings
-from hyperd.storage.directory.backend import DirectoryBackend
+from hyperd.storage.backends.directory.backend import DirectoryBackend
 from hyperd.storage.seed import SeedStore
 from tests.unit.registry.world import World, a_world, files_in
 

@@ -6,7 +6,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from hyperd.storage.directory.backend import DirectoryBackend
+from hyperd.storage.backends.directory.backend import DirectoryBackend
 from registry.cache import ImageCache
 from registry.client import RegistryClient
 from registry.importer import Importer

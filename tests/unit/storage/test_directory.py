@@ -14,8 +14,8 @@ import pytest
 from hyperd.errors import PermanentError, TemporaryError
 from hyperd.imagefile.handle import BlockHandle, DiskFormat, FileHandle
 from hyperd.settings import Settings, StorageSettings
-from hyperd.storage.directory.backend import DirectoryBackend
-from hyperd.storage.directory.provisioner import DirectoryProvisioner
+from hyperd.storage.backends.directory.backend import DirectoryBackend
+from hyperd.storage.backends.directory.provisioner import DirectoryProvisioner
 
 MIB = 1 << 20
 

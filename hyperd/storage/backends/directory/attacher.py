@@ -6,7 +6,7 @@ import asyncio
 
 from hyperd.errors import NotFound
 from hyperd.imagefile.handle import DiskFormat, FileHandle
-from hyperd.storage.directory.folder import Folder, VolumeFile
+from hyperd.storage.backends.directory.folder import Folder, VolumeFile
 from hyperd.storage.interface import Attacher, Usage
 
 

@@ -1,12 +1,14 @@
-"""Every kind of storage: the one list that names them."""
+"""Every kind of storage, a folder each, and the one list that names them."""
 
 from __future__ import annotations
 
 from hyperd.settings import Settings
-from hyperd.storage.directory.backend import DirectoryBackend
+from hyperd.storage.backends.directory.backend import DirectoryBackend
 from hyperd.storage.interface import Backend
 
-BACKENDS: tuple[type[Backend], ...] = (DirectoryBackend,)
+BACKENDS: tuple[type[Backend], ...] = (
+    DirectoryBackend,
+)  # fmt: skip
 
 
 def backends(settings: Settings) -> list[Backend]:

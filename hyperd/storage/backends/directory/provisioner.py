@@ -14,7 +14,7 @@ from hyperd.imagefile.qemuimg import QemuImg
 from hyperd.resources.core import storage_class
 from hyperd.resources.values.quantity import format_human, round_up
 from hyperd.settings import Settings
-from hyperd.storage.directory.folder import Folder, VolumeFile
+from hyperd.storage.backends.directory.folder import Folder, VolumeFile
 from hyperd.storage.interface import Capability, Capacity, Provisioner, Volume
 from hyperd.storage.overcommit import Overcommit
 

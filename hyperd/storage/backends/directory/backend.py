@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from hyperd.resources.core import storage_class
 from hyperd.settings import Settings
-from hyperd.storage.directory.attacher import DirectoryAttacher
-from hyperd.storage.directory.folder import Folder
-from hyperd.storage.directory.provisioner import DirectoryProvisioner
+from hyperd.storage.backends.directory.attacher import DirectoryAttacher
+from hyperd.storage.backends.directory.folder import Folder
+from hyperd.storage.backends.directory.provisioner import DirectoryProvisioner
 
 
 class DirectoryBackend:
