@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from hyperd.admission.context import Context
-from hyperd.admission.images import PROVISIONED_PHASES, check_name
+from hyperd.admission.images import check_name
 from hyperd.resources.all import SECRET, VIRTUAL_DISK, VIRTUAL_DISK_SNAPSHOT, VIRTUAL_IMAGE
 from hyperd.resources.kinds.data_source import ImageObjectRefKind
 from hyperd.resources.schema.kind import Kind
@@ -19,15 +19,10 @@ _SOURCES: Mapping[str, Kind] = {
 
 
 async def review(context: Context) -> None:
-    """Once the image is there, nothing of its spec changes; what it is made of must be its user's to read."""
+    """What the image is made of must be its user's to read."""
     check_name(context)
     if context.spec.get("dataSource") != context.old_spec.get("dataSource"):
         await _check_sources(context)
-    if not context.creating and context.spec_changed and context.phase in PROVISIONED_PHASES:
-        context.forbidden(
-            "spec",
-            f"ClusterVirtualImage is in a {context.phase} state: configuration changes are not available",
-        )
 
 
 async def _check_sources(context: Context) -> None:

@@ -1,8 +1,8 @@
 """The one entrance of admission: which rules a write meets, in which order.
 
-Finalizers and defaults first, then what is not built, then the kind's own rules. Status, deletions and writes that
-touch neither spec nor labels nor annotations pass: protection against deletion is the finalizers' work. An object
-that is being deleted keeps its spec.
+Finalizers and defaults first, then what is not built, what is fixed by now, and the kind's own rules. Status,
+deletions and writes that touch neither spec nor labels nor annotations pass: protection against deletion is the
+finalizers' work. An object that is being deleted keeps its spec.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Final
 
 from hyperd.admission import (
     cluster_virtual_image,
+    immutable,
     secret,
     service,
     virtual_disk,
@@ -48,7 +49,11 @@ FINALIZERS: Final[Mapping[Kind, str]] = {
 }
 
 JUDGED: Final = frozenset(
-    {*RULES, *FINALIZERS, *(kind for kind in kinds.KINDS if kind.not_built or kind.unbuilt or kind.refused)}
+    {
+        *RULES,
+        *FINALIZERS,
+        *(kind for kind in kinds.KINDS if kind.not_built or kind.unbuilt or kind.refused or immutable.fixed(kind)),
+    }
 )
 """Kinds whose writes have something to be told, refused or completed."""
 
@@ -84,6 +89,7 @@ async def review(request: AdmissionRequest, *, policy: Policy | None = None) -> 
             return AdmissionResponse(new, causes=context.causes)
         if context.spec_changed:
             _tell_unbuilt(context)
+            immutable.check(context)
     if rules is not None:
         await rules(context)
     return AdmissionResponse(new, warnings=context.warnings, causes=context.causes, forbidden=context.denial)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from hyperd.admission.context import Context
 
-PROVISIONED_PHASES = frozenset({"Ready", "ImageLost", "PVCLost"})
-
 
 def check_name(context: Context) -> None:
     """No dots: the name becomes part of names that allow none. Old objects with dots only get a warning."""

@@ -9,7 +9,7 @@ from hyperd.admission.images import check_name, check_source
 from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, STORAGE_CLASS, VIRTUAL_IMAGE
 from hyperd.resources.core import storage_class
 from hyperd.resources.kinds.data_source import DataSourceType
-from hyperd.resources.kinds.virtual_disk import DiskObjectRefKind, VirtualDiskPhase
+from hyperd.resources.kinds.virtual_disk import PROVISIONED, DiskObjectRefKind, VirtualDiskPhase
 from hyperd.resources.schema.kind import Object
 from hyperd.resources.values import meta
 from hyperd.resources.values.names import SELECTED_NODE_ANNOTATION
@@ -19,10 +19,6 @@ from hyperd.storage.backends import provisioners
 SIZE_PATH = "spec.persistentVolumeClaim.size"
 _CLASS_PATH = "spec.persistentVolumeClaim.storageClassName"
 _MAX_BYTES = 1 << 62
-_PROVISIONED = frozenset({
-    VirtualDiskPhase.READY, VirtualDiskPhase.RESIZING, VirtualDiskPhase.MIGRATING, VirtualDiskPhase.EXPORTING,
-    VirtualDiskPhase.PVC_LOST,
-})  # fmt: skip
 
 
 async def review(context: Context) -> None:
@@ -33,8 +29,7 @@ async def review(context: Context) -> None:
         return
     check_source(context)
     size = _check_size(context)
-    if context.phase in _PROVISIONED:
-        _check_provisioned(context)
+    if context.phase in PROVISIONED:
         await _check_growth(context)
     else:
         await _check_storage_class(context)
@@ -78,21 +73,6 @@ def _check_size(context: Context) -> int | None:
     elif context.phase == VirtualDiskPhase.MIGRATING:
         context.forbidden(SIZE_PATH, "the size cannot be changed while the disk is migrating")
     return size
-
-
-def _check_provisioned(context: Context) -> None:
-    if context.spec.get("dataSource") != context.old_spec.get("dataSource"):
-        context.forbidden(
-            "spec.dataSource", "data source cannot be changed: the VirtualDisk has already been provisioned"
-        )
-    current = ((context.old or {}).get("status") or {}).get("storageClassName") or ""
-    former = _claim(context.old_spec).get("storageClassName") or current
-    wanted = _claim(context.spec).get("storageClassName") or former
-    if wanted != former:
-        context.forbidden(
-            _CLASS_PATH,
-            "the storage class cannot be changed after provisioning: this edition does not migrate volumes",
-        )
 
 
 async def _check_storage_class(context: Context) -> None:

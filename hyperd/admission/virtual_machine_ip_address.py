@@ -21,10 +21,8 @@ async def review(context: Context) -> None:
     if context.creating and not cidrs:
         context.forbidden("spec", "no virtualMachineCIDRs are configured, so there are no addresses")
         return
-    bound = ((context.old or {}).get("status") or {}).get("address")
-    if bound:
-        _check_bound(context, bound)
-        return
+    if ((context.old or {}).get("status") or {}).get("address"):
+        return  # A lease does not move, which the field says itself.
     wanted = context.spec.get("staticIP")
     if context.spec["type"] != IPAddressType.STATIC or not wanted:
         return  # a Static one without an address breaks a rule of its kind, which is told beside ours
@@ -38,17 +36,6 @@ async def review(context: Context) -> None:
         )
         return
     await _check_free(context, address)
-
-
-def _check_bound(context: Context, bound: str) -> None:
-    """A lease does not move: all that may change is to hold on to the address that came by itself."""
-    pinned = context.spec["type"] == IPAddressType.STATIC and context.spec.get("staticIP") == bound
-    if not pinned:
-        context.forbidden(
-            "spec",
-            f"the address {bound} is bound: only type Static with this very address can be set; "
-            "delete the VirtualMachineIPAddress to give it back",
-        )
 
 
 async def _check_free(context: Context, address: IPv4Address) -> None:

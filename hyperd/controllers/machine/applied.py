@@ -1,17 +1,20 @@
 """What a running instance was started with, and which spec changes wait for its restart.
 
 The applied configuration is written into the domain's own metadata when it is defined, so that it survives the
-daemon and needs no list of ours. api-reference §6.6 says which fields a running VM takes only at a restart.
+daemon and needs no list of ours. Which fields a running machine takes only at a restart is said by the fields.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
+from hyperd.resources.kinds.virtual_machine import VIRTUAL_MACHINE
+from hyperd.resources.schema.applies import SPEC, Restart
 from hyperd.resources.schema.kind import Object
 from hyperd.resources.values.quantity import to_bytes
 
@@ -19,25 +22,25 @@ VERSION = 2
 """Of the record. A record of the first does not name it, and is read as one that lacks what came since; of a
 newer one, what this version knows is read."""
 
-RESTART_PATHS = (
-    "virtualMachineClassName",
-    "cpu.cores",
-    "cpu.coreFraction",
-    "memory.size",
-    "blockDeviceRefs",
-    "networks",
-    "provisioning",
-    "virtualMachineIPAddressName",
-    "terminationGracePeriodSeconds",
-    "nodeSelector",
-    "tolerations",
-    "enableParavirtualization",
-    "osType",
-    "bootloader",
-    "topologySpreadConstraints",
-    "priorityClassName",
-    "gpus",
-)
+
+def _compared_paths() -> Iterator[str]:
+    """Where a field says that it waits, and none within it says so more exactly. A list is compared whole."""
+    marked = [path for path, mark in _MARKS.items() if mark.told and "[]" not in path]
+    yield from (path for path in marked if not any(other.startswith(f"{path}.") for other in marked))
+
+
+_MARKS: Final[Mapping[str, Restart]] = {
+    field.path.removeprefix(f"{SPEC}."): field.applies
+    for field in VIRTUAL_MACHINE.fields
+    if field.own and isinstance(field.applies, Restart)
+}
+RESTART_PATHS: Final = tuple(_compared_paths())
+_UNNAMED: Final = (
+    "virtualMachineClassName", "cpu.cores", "cpu.coreFraction", "memory.size", "blockDeviceRefs", "networks",
+    "provisioning", "virtualMachineIPAddressName", "terminationGracePeriodSeconds", "nodeSelector", "tolerations",
+    "enableParavirtualization", "osType", "bootloader", "topologySpreadConstraints", "priorityClassName", "gpus",
+)  # fmt: skip
+"""What was compared of machines whose record does not say so, which was all of the time before it did."""
 
 
 def configuration(spec: Object) -> Object:
@@ -69,6 +72,8 @@ class Applied:
     """It was ended to be started anew, or is being started for that: the reason outlives the daemon here."""
     slots: Object = field(default_factory=dict)
     """Where its devices sit, as ``hypervisor.xml.slots`` encodes it."""
+    compared: tuple[str, ...] = RESTART_PATHS
+    """The paths that the configuration was taken of: what a later version compares says nothing about it."""
 
     def encode(self) -> str:
         """Canonical text for the domain's metadata."""
@@ -89,17 +94,22 @@ def decode(text: str) -> Applied:
             body.get("qemu", ""),
             body.get("restarting", False) is True,
             body.get("slots") or {},
+            tuple(body.get("compared", _UNNAMED)),
         )
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return Applied()
 
 
-def changes(applied: Object, spec: Object) -> list[Object]:
+def changes(applied: Object, spec: Object, compared: Container[str] = RESTART_PATHS) -> list[Object]:
     """``status.restartAwaitingChanges``: what differs between the running instance and the spec."""
     desired = configuration(spec)
     found: list[Object] = []
     for path in RESTART_PATHS:
+        if path not in compared:
+            continue
         before, after = _present(path, applied.get(path)), desired.get(path)
+        if after is None and not _MARKS[path].removal_waits:
+            continue
         if before == after or (path == "memory.size" and before and after and to_bytes(before) == to_bytes(after)):
             continue
         if path == "blockDeviceRefs":
@@ -153,11 +163,9 @@ def _present(path: str, value: Any) -> Any:
 
 
 def _compared(path: str, value: Any) -> Any:
-    """bootOrder alone is not compared, and a network's auto-filled id is no change."""
-    if path == "blockDeviceRefs":
-        return [{k: v for k, v in ref.items() if k != "bootOrder"} for ref in value]
-    if path == "networks":
-        return [{k: v for k, v in net.items() if k != "id"} for net in value]
+    """What is compared of a field: without what nobody is told of, such as a device's bootOrder."""
+    if isinstance(value, list):
+        return [{name: v for name, v in item.items() if f"{path}[].{name}" not in _MARKS} for item in value]
     if path == "provisioning":
         # The domain's metadata is readable by who may talk to libvirt; user data may hold secrets.
         return {

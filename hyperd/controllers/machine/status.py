@@ -247,7 +247,7 @@ def awaited(changes: list[Object]) -> str:
 
 
 def _show_changes(machine: Object, running: applied.Applied) -> None:
-    changes = applied.changes(running.configuration, machine["spec"])
+    changes = applied.changes(running.configuration, machine["spec"], running.compared)
     if not changes:
         machine["status"].pop("restartAwaitingChanges", None)
         remove_condition(machine, "ConfigurationApplied")

@@ -25,7 +25,9 @@ from hyperd.resources.kinds.data_source import (
     data_source_rules,
 )
 from hyperd.resources.kinds.virtual_image import AGE, IMAGE_COLUMNS, UNBUILT_SOURCES
-from hyperd.resources.schema.kind import KINDS, Kind, Object, Rule
+from hyperd.resources.schema.applies import NeverAfter
+from hyperd.resources.schema.kind import KINDS, Kind, Object
+from hyperd.resources.schema.rule import Rule
 from hyperd.resources.values.names import CLUSTER_CATEGORY, CVI_CLEANUP, GROUP, VERSION
 
 
@@ -132,7 +134,13 @@ class ClusterVirtualImageStatus(Section):
 class ClusterVirtualImage(Resource):
     """An image for all namespaces, from which virtual machines boot or disks are made. It is always read-only."""
 
-    spec: ClusterVirtualImageSpec
+    spec: Annotated[
+        ClusterVirtualImageSpec,
+        NeverAfter(
+            "ClusterVirtualImage is in a {phase} state: configuration changes are not available",
+            phases=(ClusterVirtualImagePhase.READY, ClusterVirtualImagePhase.IMAGE_LOST),
+        ),
+    ]
     """What the image shall be made of."""
     status: ClusterVirtualImageStatus = Field(default_factory=ClusterVirtualImageStatus)
     """What became of the image."""

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from hyperd.resources.kinds.base import Base64, NonEmpty, Section
 from hyperd.resources.schema.hidden import hidden, without_credentials
-from hyperd.resources.schema.kind import Rule
+from hyperd.resources.schema.rule import Rule
 
 URL_PATTERN = r"^https?://[!-~]+$"
 IMAGE_PATTERN = (

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from hyperd.resources.kinds.base import Conditions, Int64, Resource, Section
 from hyperd.resources.kinds.virtual_image import AGE
+from hyperd.resources.schema.applies import LIVE
 from hyperd.resources.schema.kind import KINDS, Column, Kind
 from hyperd.resources.values.names import CATEGORY, GROUP, VERSION
 
@@ -77,7 +78,7 @@ class USBAttributes(Section):
 class NodeUSBDeviceSpec(Section):
     """Who may use the device."""
 
-    assigned_namespace: str = ""
+    assigned_namespace: Annotated[str, LIVE] = ""
     """Namespace whose virtual machines may use it; none when empty."""
 
 

@@ -30,6 +30,7 @@ from hyperd.resources.kinds.data_source import (
     data_source_rules,
 )
 from hyperd.resources.kinds.virtual_image import AGE
+from hyperd.resources.schema.applies import LIVE, NeverAfter
 from hyperd.resources.schema.kind import KINDS, Column, Kind
 from hyperd.resources.values.names import CATEGORY, GROUP, VD_CLEANUP, VERSION
 
@@ -49,6 +50,12 @@ class VirtualDiskPhase(StrEnum):
     FAILED = "Failed"
     PVC_LOST = "PVCLost"
     TERMINATING = "Terminating"
+
+
+PROVISIONED = (
+    VirtualDiskPhase.READY, VirtualDiskPhase.RESIZING, VirtualDiskPhase.MIGRATING, VirtualDiskPhase.EXPORTING,
+    VirtualDiskPhase.PVC_LOST,
+)  # fmt: skip
 
 
 class VirtualDiskCondition(StrEnum):
@@ -146,16 +153,34 @@ class VirtualDiskClaim(Section):
 
     size: Quantity | None = None
     """Size of the disk, such as 10Gi; it may grow later. An image's own size when empty."""
-    storage_class_name: str | None = None
+    storage_class_name: (
+        Annotated[
+            str,
+            NeverAfter(
+                "the storage class cannot be changed after provisioning: this edition does not migrate volumes",
+                phases=PROVISIONED,
+                unset="storageClassName",
+            ),
+        ]
+        | None
+    ) = None
     """StorageClass of the volume; the default one when empty."""
 
 
 class VirtualDiskSpec(Section):
     """What the disk shall be."""
 
-    data_source: DiskDataSource | None = None
+    data_source: (
+        Annotated[
+            DiskDataSource,
+            NeverAfter(
+                "data source cannot be changed: the VirtualDisk has already been provisioned", phases=PROVISIONED
+            ),
+        ]
+        | None
+    ) = None
     """Where the content comes from; a blank disk when absent."""
-    persistent_volume_claim: VirtualDiskClaim | None = None
+    persistent_volume_claim: Annotated[VirtualDiskClaim, LIVE] | None = None
     """Size and class of the volume. A blank disk needs a size."""
 
 

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated
 
 from pydantic import Field
 
 from hyperd.resources.kinds.base import Conditions, Int64, NonEmpty, Resource, Section
 from hyperd.resources.kinds.virtual_image import AGE
-from hyperd.resources.schema.kind import KINDS, Column, Kind, Rule
+from hyperd.resources.schema.applies import NeverAfter
+from hyperd.resources.schema.kind import KINDS, Column, Kind
 from hyperd.resources.values.names import CATEGORY, GROUP, VERSION
 
-IMMUTABLE_SNAPSHOT = Rule(
-    path="spec",
-    message="idempotent resource: specification changes are not available",
-    cel="self == oldSelf",
-    holds=lambda spec, old: bool(spec == old),
-    transition=True,
-)
+ONE_MOMENT = NeverAfter("idempotent resource: specification changes are not available")
 """A snapshot is of one moment: another one is another object."""
 
 
@@ -81,7 +77,7 @@ class VirtualDiskSnapshotStatus(Section):
 class VirtualDiskSnapshot(Resource):
     """The content of a disk at one moment; it outlives the disk."""
 
-    spec: VirtualDiskSnapshotSpec
+    spec: Annotated[VirtualDiskSnapshotSpec, ONE_MOMENT]
     """Which disk, and how sure the content must be."""
     status: VirtualDiskSnapshotStatus = Field(default_factory=VirtualDiskSnapshotStatus)
     """What became of the snapshot."""
@@ -106,7 +102,6 @@ VIRTUAL_DISK_SNAPSHOT = KINDS.add(
             ),
             AGE,
         ),
-        rules=(IMMUTABLE_SNAPSHOT,),
         subresources=frozenset({"status"}),
         not_built="Snapshots of disks are not built yet: none is taken.",
     )

@@ -18,6 +18,7 @@ from hyperd.resources.kinds.data_source import (
     Retry,
     data_source_rules,
 )
+from hyperd.resources.schema.applies import LIVE, NeverAfter
 from hyperd.resources.schema.kind import KINDS, Column, Kind
 from hyperd.resources.values.names import CATEGORY, GROUP, VERSION, VI_CLEANUP
 
@@ -37,6 +38,9 @@ class VirtualImagePhase(StrEnum):
     IMAGE_LOST = "ImageLost"
     PVC_LOST = "PVCLost"
     TERMINATING = "Terminating"
+
+
+PROVISIONED = (VirtualImagePhase.READY, VirtualImagePhase.IMAGE_LOST, VirtualImagePhase.PVC_LOST)
 
 
 class VirtualImageCondition(StrEnum):
@@ -77,18 +81,32 @@ class ImageStorageClassReason(StrEnum):
 class VirtualImageClaim(Section):
     """The volume that keeps the image, for storage PersistentVolumeClaim."""
 
-    storage_class_name: str | None = None
+    storage_class_name: (
+        Annotated[
+            str,
+            NeverAfter(
+                "storage class cannot be changed: the VirtualImage has already been provisioned",
+                phases=PROVISIONED,
+            ),
+        ]
+        | None
+    ) = None
     """StorageClass of the volume; the default one when empty."""
 
 
 class VirtualImageSpec(Section):
     """What the image shall be made of, and where it is kept."""
 
-    storage: VirtualImageStorage = VirtualImageStorage.CONTAINER_REGISTRY
+    storage: Annotated[VirtualImageStorage, LIVE] = VirtualImageStorage.CONTAINER_REGISTRY
     """Where the image is kept: in the registry, or on a volume. Kubernetes is an old name of the latter."""
-    persistent_volume_claim: VirtualImageClaim | None = None
+    persistent_volume_claim: Annotated[VirtualImageClaim, LIVE] | None = None
     """Volume of the image, for storage PersistentVolumeClaim."""
-    data_source: ImageDataSource
+    data_source: Annotated[
+        ImageDataSource,
+        NeverAfter(
+            "data source cannot be changed: the VirtualImage has already been provisioned", phases=PROVISIONED
+        ),
+    ]
     """Where the content comes from."""
 
 

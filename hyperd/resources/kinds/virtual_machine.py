@@ -11,12 +11,17 @@ from hyperd.resources.kinds.base import LIST_ATOMIC, NonEmpty, QuantityText, Res
 from hyperd.resources.kinds.placement import Affinity, Toleration, TopologySpreadConstraint
 from hyperd.resources.kinds.virtual_image import AGE
 from hyperd.resources.kinds.virtual_machine_status import VirtualMachineCondition, VirtualMachineStatus
+from hyperd.resources.schema.applies import LIVE, RESTART, UNTOLD, Restart
 from hyperd.resources.schema.hidden import hidden
-from hyperd.resources.schema.kind import KINDS, Column, Kind, Rule
+from hyperd.resources.schema.kind import KINDS, Column, Kind
+from hyperd.resources.schema.rule import Rule
 from hyperd.resources.values.names import CATEGORY, GROUP, MAX_BLOCK_DEVICES, VERSION, VM_CLEANUP
 
 LEGACY_MAX_DEVICES = 4
 """An IDE bus has room for four."""
+_NO_HOTPLUG = (
+    "Attaching devices to a running machine and detaching them is not built yet: the change waits for a restart."
+)
 
 
 class RunPolicy(StrEnum):
@@ -71,16 +76,16 @@ class NetworkType(StrEnum):
 class CPU(Section):
     """Processor of the virtual machine."""
 
-    cores: Annotated[int, Field(ge=1)]
+    cores: Annotated[int, Field(ge=1), RESTART]
     """Number of cores, 1 to 248: any up to 16, multiples of 2 up to 32, of 4 up to 64, of 8 beyond."""
-    core_fraction: Annotated[str, Field(pattern=r"^(Auto|(100|[1-9][0-9]?)%)$")] | None = None
+    core_fraction: Annotated[str, Field(pattern=r"^(Auto|(100|[1-9][0-9]?)%)$"), RESTART] | None = None
     """Guaranteed share of each core, such as 20%; the class's default, else 100%."""
 
 
 class Memory(Section):
     """Memory of the virtual machine."""
 
-    size: QuantityText
+    size: Annotated[QuantityText, RESTART]
     """Memory of the guest, such as 4Gi."""
 
 
@@ -91,7 +96,7 @@ class BlockDeviceRef(Section):
     """What it is; images are attached read-only."""
     name: NonEmpty | None = None
     """Its name."""
-    boot_order: Annotated[int, Field(ge=1)] | None = None
+    boot_order: Annotated[int, Field(ge=1), UNTOLD] | None = None
     """When the firmware tries it, the lowest first; the order of the list when none is given."""
 
 
@@ -135,7 +140,7 @@ class Network(Section):
     """Main is the virtual machines' own network; others need a name."""
     name: NonEmpty | None = None
     """Name of the network."""
-    id: Annotated[int, Field(ge=1, le=16383)] | None = None
+    id: Annotated[int, Field(ge=1, le=16383), UNTOLD] | None = None
     """Number of the slot, which keeps the interface's name in the guest; chosen when empty."""
     virtual_machine_mac_address_name: Annotated[NonEmpty | None, Field(alias="virtualMachineMACAddressName")] = (
         None
@@ -164,49 +169,57 @@ class GPU(Section):
 class VirtualMachineSpec(Section):
     """What the virtual machine shall be."""
 
-    virtual_machine_class_name: str = Field(default_factory=str)
+    virtual_machine_class_name: Annotated[str, RESTART] = Field(default_factory=str)
     """Class that decides the processor and limits the sizes; admission fills in the default class when empty."""
-    run_policy: RunPolicy = RunPolicy.ALWAYS_ON_UNLESS_STOPPED_MANUALLY
+    run_policy: Annotated[RunPolicy, LIVE] = RunPolicy.ALWAYS_ON_UNLESS_STOPPED_MANUALLY
     """When it runs. AlwaysOnUnlessStoppedManually keeps it off after a power-off inside the guest."""
-    cpu: CPU
+    cpu: Annotated[CPU, RESTART]
     """Processor."""
-    memory: Memory
+    memory: Annotated[Memory, RESTART]
     """Memory."""
-    block_device_refs: Annotated[list[BlockDeviceRef], Field(min_length=1, max_length=MAX_BLOCK_DEVICES)]
+    block_device_refs: Annotated[
+        list[BlockDeviceRef], Field(min_length=1, max_length=MAX_BLOCK_DEVICES), Restart(instead=_NO_HOTPLUG)
+    ]
     """Disks and images, 1 to 16; the first one is tried first at boot."""
-    disruptions: Disruptions = Disruptions()
+    disruptions: Annotated[Disruptions, LIVE] = Disruptions()
     """How changes that need a restart are applied."""
-    termination_grace_period_seconds: Annotated[int, Field(ge=0, json_schema_extra={"format": "int64"})] = 60
+    termination_grace_period_seconds: Annotated[
+        int, Field(ge=0, json_schema_extra={"format": "int64"}), RESTART
+    ] = 60
     """How long a shutdown may take before the machine is switched off."""
-    os_type: OsType = OsType.GENERIC
+    os_type: Annotated[OsType, RESTART] = OsType.GENERIC
     """Family of the guest's system, which decides the devices it sees."""
-    bootloader: Bootloader = Bootloader.BIOS
+    bootloader: Annotated[Bootloader, RESTART] = Bootloader.BIOS
     """Firmware that boots it."""
-    enable_paravirtualization: bool = True
+    enable_paravirtualization: Annotated[bool, RESTART] = True
     """Whether devices are virtio; off for systems without its drivers."""
-    provisioning: Provisioning | None = None
+    provisioning: Annotated[Provisioning, Restart(removal_waits=False)] | None = None
     """How the guest configures itself on its first boot."""
-    live_migration_policy: LiveMigrationPolicy = LiveMigrationPolicy.PREFER_SAFE
+    live_migration_policy: Annotated[LiveMigrationPolicy, LIVE] = LiveMigrationPolicy.PREFER_SAFE
     """Whether a migration may slow the guest down to finish."""
-    virtual_machine_ip_address_name: Annotated[NonEmpty | None, Field(alias="virtualMachineIPAddressName")] = None
+    virtual_machine_ip_address_name: Annotated[
+        NonEmpty | None, Field(alias="virtualMachineIPAddressName"), RESTART
+    ] = None
     """The VirtualMachineIPAddress to use; one is made when empty."""
-    networks: Annotated[list[Network], Field(json_schema_extra=LIST_ATOMIC)] | None = None
+    networks: Annotated[list[Network], Field(json_schema_extra=LIST_ATOMIC), RESTART] | None = None
     """Networks to attach to; only Main when empty."""
-    node_selector: dict[str, str] | None = None
+    node_selector: Annotated[dict[str, str], RESTART] | None = None
     """Labels that the node must have."""
-    tolerations: Annotated[list[Toleration], Field(json_schema_extra=LIST_ATOMIC)] | None = None
+    tolerations: Annotated[list[Toleration], Field(json_schema_extra=LIST_ATOMIC), RESTART] | None = None
     """Taints of nodes it puts up with."""
-    affinity: Affinity | None = None
+    affinity: Annotated[Affinity, RESTART] | None = None
     """What it wants to be near to, and far from."""
     topology_spread_constraints: Annotated[
-        list[TopologySpreadConstraint] | None, Field(json_schema_extra=LIST_ATOMIC)
+        list[TopologySpreadConstraint] | None, Field(json_schema_extra=LIST_ATOMIC), RESTART
     ] = None
     """How evenly virtual machines are spread."""
-    priority_class_name: str | None = None
+    priority_class_name: Annotated[str, RESTART] | None = None
     """PriorityClass, for the scheduler."""
-    usb_devices: Annotated[list[USBDeviceRef], Field(max_length=8, json_schema_extra=LIST_ATOMIC)] | None = None
+    usb_devices: Annotated[list[USBDeviceRef], Field(max_length=8, json_schema_extra=LIST_ATOMIC), LIVE] | None = (
+        None
+    )
     """USB devices to attach."""
-    gpus: Annotated[list[GPU], Field(max_length=16, json_schema_extra=LIST_ATOMIC)] | None = None
+    gpus: Annotated[list[GPU], Field(max_length=16, json_schema_extra=LIST_ATOMIC), RESTART] | None = None
     """Graphics processors to attach."""
 
 
@@ -329,12 +342,6 @@ VIRTUAL_MACHINE = KINDS.add(
             "spec.affinity.virtualMachineAndPodAntiAffinity": f"distance from other machines is {_NOT_WEIGHED}",
             "spec.topologySpreadConstraints": f"topologySpreadConstraints is {_NOT_WEIGHED}",
             "spec.priorityClassName": f"priorityClassName is {_NOT_WEIGHED}",
-        },
-        not_live={
-            "blockDeviceRefs": (
-                "Attaching devices to a running machine and detaching them is not built yet: the change waits for "
-                "a restart."
-            ),
         },
         refused={
             "spec.bootloader=EFIWithSecureBoot": (

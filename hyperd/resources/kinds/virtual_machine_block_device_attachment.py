@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from enum import StrEnum
+from typing import Annotated
 
 from pydantic import Field
 
 from hyperd.resources.kinds.base import Conditions, Int64, NonEmpty, Resource, Section
 from hyperd.resources.kinds.virtual_image import AGE
 from hyperd.resources.kinds.virtual_machine import BlockDeviceKind
-from hyperd.resources.schema.kind import KINDS, Column, Kind, Rule
+from hyperd.resources.schema.applies import NeverAfter
+from hyperd.resources.schema.kind import KINDS, Column, Kind
 from hyperd.resources.values.names import CATEGORY, GROUP, VERSION
 
 
@@ -95,7 +97,10 @@ class VirtualMachineBlockDeviceAttachmentStatus(Section):
 class VirtualMachineBlockDeviceAttachment(Resource):
     """Attaches a disk or image to a running machine, for as long as the object exists."""
 
-    spec: VirtualMachineBlockDeviceAttachmentSpec
+    spec: Annotated[
+        VirtualMachineBlockDeviceAttachmentSpec,
+        NeverAfter("spec is immutable: create another attachment instead"),
+    ]
     """What to attach to which machine."""
     status: VirtualMachineBlockDeviceAttachmentStatus = Field(
         default_factory=VirtualMachineBlockDeviceAttachmentStatus
@@ -122,15 +127,6 @@ VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT = KINDS.add(
             Column("VIRTUALMACHINE", ".status.virtualMachineName", description="The machine that has it"),
             # Upper case, as the reference has all columns of this kind.
             replace(AGE, name="AGE"),
-        ),
-        rules=(
-            Rule(
-                path="spec",
-                message="spec is immutable: create another attachment instead",
-                cel="self == oldSelf",
-                holds=lambda spec, old: bool(spec == old),
-                transition=True,
-            ),
         ),
         subresources=frozenset({"status"}),
         not_built="Attaching devices to running machines is not built yet: nothing is attached.",

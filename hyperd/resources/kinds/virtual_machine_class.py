@@ -24,7 +24,9 @@ from hyperd.resources.kinds.base import (
 )
 from hyperd.resources.kinds.placement import NodeSelectorRequirement, Toleration
 from hyperd.resources.kinds.virtual_image import AGE
-from hyperd.resources.schema.kind import KINDS, Column, Kind, Object, Rule
+from hyperd.resources.schema.applies import LIVE, NeverAfter
+from hyperd.resources.schema.kind import KINDS, Column, Kind, Object
+from hyperd.resources.schema.rule import Rule
 from hyperd.resources.values.names import CLUSTER_CATEGORY, GROUP, VERSION, VM_CLASS_CLEANUP
 
 if TYPE_CHECKING:
@@ -160,15 +162,15 @@ class SizingPolicy(Section):
 class VirtualMachineClassSpec(Section):
     """What the class gives and allows."""
 
-    cpu: ClassCPU
-    """The processor that guests see. It cannot change later."""
-    node_selector: ClassNodeSelector | None = None
+    cpu: Annotated[ClassCPU, NeverAfter("spec.cpu is immutable: make another class instead")]
+    """The processor that guests see."""
+    node_selector: Annotated[ClassNodeSelector, LIVE] | None = None
     """Nodes that virtual machines of the class may run on."""
-    tolerations: Annotated[list[Toleration], Field(json_schema_extra=LIST_ATOMIC)] | None = None
+    tolerations: Annotated[list[Toleration], Field(json_schema_extra=LIST_ATOMIC), LIVE] | None = None
     """Taints of nodes that its virtual machines put up with."""
-    sizing_policies: Annotated[list[SizingPolicy], Field(max_length=16, json_schema_extra=LIST_ATOMIC)] | None = (
-        None
-    )
+    sizing_policies: (
+        Annotated[list[SizingPolicy], Field(max_length=16, json_schema_extra=LIST_ATOMIC), LIVE] | None
+    ) = None
     """What sizes are allowed; any when empty."""
 
 
@@ -227,13 +229,6 @@ def _cpu_rule(types: tuple[CPUType, ...], *, needs: str = "", bars: tuple[str, .
 
 
 _RULES = (
-    Rule(
-        path="spec.cpu",
-        message="spec.cpu is immutable: make another class instead",
-        cel="self == oldSelf",
-        holds=lambda value, old: bool(value == old),
-        transition=True,
-    ),
     _cpu_rule((CPUType.HOST, CPUType.HOST_PASSTHROUGH), bars=("model", "features", "discovery")),
     _cpu_rule((CPUType.MODEL,), needs="model", bars=("features", "discovery")),
     _cpu_rule((CPUType.FEATURES,), needs="features", bars=("model", "discovery")),

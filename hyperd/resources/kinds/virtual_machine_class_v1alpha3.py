@@ -16,6 +16,7 @@ from hyperd.resources.kinds.virtual_machine_class import (
     VirtualMachineClassSpec,
     VirtualMachineClassStatus,
 )
+from hyperd.resources.schema.applies import LIVE
 from hyperd.resources.schema.kind import KINDS, Object, ServedVersion
 
 _PERCENT = re.compile("(0|-?[1-9][0-9]{0,17})%")
@@ -36,7 +37,7 @@ class PercentSizingPolicy(SizingPolicy):
     """Share of a core that they get unless they say otherwise; one of coreFractions, or Auto."""
 
 
-_Policies = Annotated[list[PercentSizingPolicy], Field(max_length=16, json_schema_extra=LIST_ATOMIC)]
+_Policies = Annotated[list[PercentSizingPolicy], Field(max_length=16, json_schema_extra=LIST_ATOMIC), LIVE]
 
 
 class VirtualMachineClassSpecV1Alpha3(VirtualMachineClassSpec):

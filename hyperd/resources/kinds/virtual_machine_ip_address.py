@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
 from hyperd.resources.kinds.base import Conditions, Int64, Resource, Section
 from hyperd.resources.kinds.virtual_image import AGE
-from hyperd.resources.schema.kind import KINDS, Column, Kind, Rule
+from hyperd.resources.schema.applies import NeverAfter
+from hyperd.resources.schema.kind import KINDS, Column, Kind
+from hyperd.resources.schema.rule import Rule
 from hyperd.resources.values.names import CATEGORY, GROUP, VERSION, VMIP_CLEANUP
 
 if TYPE_CHECKING:
@@ -72,10 +75,24 @@ class VirtualMachineIPAddressStatus(Section):
     """Generation of the spec that this status is about."""
 
 
+def _is_pinned(spec: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
+    """A lease does not move: all that may change is to hold on to the address that came by itself."""
+    return bool(spec["type"] == IPAddressType.STATIC and spec.get("staticIP") == status["address"])
+
+
 class VirtualMachineIPAddress(Resource):
     """An address for a virtual machine, held by its namespace."""
 
-    spec: VirtualMachineIPAddressSpec
+    spec: Annotated[
+        VirtualMachineIPAddressSpec,
+        NeverAfter(
+            "the address {address} is bound: only type Static with this very address can be set; "
+            "delete the VirtualMachineIPAddress to give it back",
+            once="address",
+            unless=_is_pinned,
+            but="to hold on to that address as a Static one",
+        ),
+    ]
     """Which address is wanted."""
     status: VirtualMachineIPAddressStatus = Field(default_factory=VirtualMachineIPAddressStatus)
     """What became of the address."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from enum import StrEnum
 from ipaddress import IPv4Address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
 from hyperd.resources.kinds.base import Conditions, Int64, NonEmpty, Resource, Section, Timer
 from hyperd.resources.kinds.virtual_image import AGE
+from hyperd.resources.schema.applies import LIVE
 from hyperd.resources.schema.kind import KINDS, Column, Kind
 from hyperd.resources.values.names import CLUSTER_CATEGORY, GROUP, VERSION, VMIPL_CLEANUP
 
@@ -63,9 +64,9 @@ class IPAddressReference(Section):
 class VirtualMachineIPAddressLeaseSpec(Section):
     """Who holds the address."""
 
-    virtual_machine_ip_address_ref: IPAddressReference | None = Field(
-        default=None, alias="virtualMachineIPAddressRef"
-    )
+    virtual_machine_ip_address_ref: Annotated[
+        IPAddressReference | None, Field(alias="virtualMachineIPAddressRef"), LIVE
+    ] = None
     """The VirtualMachineIPAddress that holds the lease."""
 
 

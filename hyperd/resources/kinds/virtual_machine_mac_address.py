@@ -9,6 +9,7 @@ from pydantic import Field
 
 from hyperd.resources.kinds.base import Conditions, Int64, Resource, Section
 from hyperd.resources.kinds.virtual_image import AGE
+from hyperd.resources.schema.applies import NeverAfter
 from hyperd.resources.schema.kind import KINDS, Column, Kind
 from hyperd.resources.values.names import CATEGORY, GROUP, VERSION
 
@@ -42,7 +43,17 @@ class MACAddressAttachedReason(StrEnum):
 class VirtualMachineMACAddressSpec(Section):
     """Which address is wanted."""
 
-    address: Annotated[str, Field(pattern=MAC_PATTERN, max_length=17)] | None = None
+    address: (
+        Annotated[
+            str,
+            Field(pattern=MAC_PATTERN, max_length=17),
+            NeverAfter(
+                "the address {address} is bound: delete the VirtualMachineMACAddress to give it back",
+                once="address",
+            ),
+        ]
+        | None
+    ) = None
     """The address, such as 5e:e6:19:22:0f:d8; one is made when empty."""
 
 

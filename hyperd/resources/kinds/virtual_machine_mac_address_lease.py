@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated
 
 from pydantic import Field
 
 from hyperd.resources.kinds.base import Conditions, Int64, NonEmpty, Resource, Section
 from hyperd.resources.kinds.virtual_image import AGE
+from hyperd.resources.schema.applies import LIVE
 from hyperd.resources.schema.kind import KINDS, Column, Kind
 from hyperd.resources.values.names import CLUSTER_CATEGORY, GROUP, VERSION
 
@@ -39,9 +41,9 @@ class MACAddressReference(Section):
 class VirtualMachineMACAddressLeaseSpec(Section):
     """Who holds the address."""
 
-    virtual_machine_mac_address_ref: MACAddressReference | None = Field(
-        default=None, alias="virtualMachineMACAddressRef"
-    )
+    virtual_machine_mac_address_ref: Annotated[
+        MACAddressReference | None, Field(alias="virtualMachineMACAddressRef"), LIVE
+    ] = None
     """The VirtualMachineMACAddress that holds the lease."""
 
 

@@ -9,11 +9,14 @@ from pydantic import Field
 
 from hyperd.resources.kinds.base import LIST_ATOMIC, Conditions, Int64, NonEmpty, Resource, Section, Timer, one_of
 from hyperd.resources.kinds.virtual_image import AGE
-from hyperd.resources.schema.kind import KINDS, Column, Kind, Rule
+from hyperd.resources.schema.applies import NeverAfter
+from hyperd.resources.schema.kind import KINDS, Column, Kind
+from hyperd.resources.schema.rule import Rule
 from hyperd.resources.values.names import CATEGORY, GROUP, VERSION, VMOP_CLEANUP
 
 if TYPE_CHECKING:
     from hyperd.resources.views import virtual_machine_operation as views
+DONE_ONCE = NeverAfter("spec is immutable: create another operation instead")
 
 
 class OperationType(StrEnum):
@@ -202,7 +205,7 @@ class VirtualMachineOperationStatus(Section):
 class VirtualMachineOperation(Resource):
     """One thing to do to a virtual machine, once; kept for a day as a record."""
 
-    spec: VirtualMachineOperationSpec
+    spec: Annotated[VirtualMachineOperationSpec, DONE_ONCE]
     """What to do to which virtual machine."""
     status: VirtualMachineOperationStatus = Field(default_factory=VirtualMachineOperationStatus)
     """What became of the operation."""
@@ -236,16 +239,7 @@ def renaming_rule(path: str) -> Rule:
     )
 
 
-IMMUTABLE_OPERATION = Rule(
-    path="spec",
-    message="spec is immutable: create another operation instead",
-    cel="self == oldSelf",
-    holds=lambda spec, old: bool(spec == old),
-    transition=True,
-)
-
 _RULES = (
-    IMMUTABLE_OPERATION,
     Rule(
         path="spec",
         message="type Start cannot be forced",

@@ -19,8 +19,10 @@ from hyperd.resources.kinds.virtual_machine import (
     OsType,
     VirtualMachineSpec,
 )
+from hyperd.resources.schema.applies import LIVE, TEMPLATE
 from hyperd.resources.schema.hidden import hidden, without_credentials
-from hyperd.resources.schema.kind import KINDS, Column, Kind, Rule
+from hyperd.resources.schema.kind import KINDS, Column, Kind
+from hyperd.resources.schema.rule import Rule
 from hyperd.resources.values.names import CATEGORY, GROUP, MAX_BLOCK_DEVICES, VERSION
 
 MAX_POOL_NAME = 57
@@ -82,7 +84,7 @@ class DiskTemplate(Section):
     """Name of the template, which the machine's blockDeviceRefs name as a VirtualDisk."""
     reclaim: DiskReclaim = DiskReclaim()
     """What becomes of the disk when its machine goes."""
-    spec: VirtualDiskSpec
+    spec: Annotated[VirtualDiskSpec, TEMPLATE]
     """What the disk shall be."""
 
 
@@ -131,16 +133,17 @@ class MachineTemplate(Section):
 class VirtualMachinePoolSpec(Section):
     """How many machines, and what they are."""
 
-    replicas: Annotated[Int32 | None, Field(ge=0)] = None
+    replicas: Annotated[Int32 | None, Field(ge=0), LIVE] = None
     """How many machines there shall be."""
-    scale_down_policy: ScaleDownPolicy
+    scale_down_policy: Annotated[ScaleDownPolicy, LIVE]
     """Which machines go first: the newest, the oldest, or those that somebody names."""
     virtual_disk_templates: Annotated[
         list[DiskTemplate],
         Field(min_length=1, max_length=MAX_BLOCK_DEVICES, json_schema_extra=list_map("name")),
+        LIVE,
     ]
     """The disks of each machine, 1 to 16."""
-    virtual_machine_template: MachineTemplate
+    virtual_machine_template: Annotated[MachineTemplate, TEMPLATE]
     """What the machines are made from."""
 
 

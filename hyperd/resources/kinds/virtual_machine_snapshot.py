@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from hyperd.resources.kinds.base import LIST_ATOMIC, Conditions, Int64, NonEmpty, Resource, Section
-from hyperd.resources.kinds.virtual_disk_snapshot import IMMUTABLE_SNAPSHOT, SnapshotPhase
+from hyperd.resources.kinds.virtual_disk_snapshot import ONE_MOMENT, SnapshotPhase
 from hyperd.resources.kinds.virtual_image import AGE
 from hyperd.resources.schema.kind import KINDS, Column, Kind
 from hyperd.resources.values.names import CATEGORY, GROUP, VERSION
@@ -90,7 +90,7 @@ class VirtualMachineSnapshotStatus(Section):
 class VirtualMachineSnapshot(Resource):
     """A machine with all its disks at one moment, to go back to or to make others from."""
 
-    spec: VirtualMachineSnapshotSpec
+    spec: Annotated[VirtualMachineSnapshotSpec, ONE_MOMENT]
     """Which machine, and what to keep of it."""
     status: VirtualMachineSnapshotStatus = Field(default_factory=VirtualMachineSnapshotStatus)
     """What became of the snapshot."""
@@ -115,7 +115,6 @@ VIRTUAL_MACHINE_SNAPSHOT = KINDS.add(
             ),
             AGE,
         ),
-        rules=(IMMUTABLE_SNAPSHOT,),
         subresources=frozenset({"status"}),
         not_built="Snapshots of virtual machines are not built yet: none is taken.",
     )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated
 
 from pydantic import Field
 
 from hyperd.resources.kinds.base import Conditions, Int64, NonEmpty, Resource, Section
 from hyperd.resources.kinds.virtual_image import AGE
 from hyperd.resources.kinds.virtual_machine_operation import (
-    IMMUTABLE_OPERATION,
+    DONE_ONCE,
     CloneOptions,
     OperationResource,
     renaming_rule,
@@ -70,7 +71,7 @@ class VirtualMachineSnapshotOperationStatus(Section):
 class VirtualMachineSnapshotOperation(Resource):
     """One thing to do with a snapshot of a virtual machine, once; kept for a day as a record."""
 
-    spec: VirtualMachineSnapshotOperationSpec
+    spec: Annotated[VirtualMachineSnapshotOperationSpec, DONE_ONCE]
     """What to do with which snapshot."""
     status: VirtualMachineSnapshotOperationStatus = Field(default_factory=VirtualMachineSnapshotOperationStatus)
     """What became of the operation."""
@@ -97,7 +98,7 @@ VIRTUAL_MACHINE_SNAPSHOT_OPERATION = KINDS.add(
             AGE,
         ),
         # The block stays optional for every type: the reference fails an operation without it, later.
-        rules=(IMMUTABLE_OPERATION, renaming_rule("spec.createVirtualMachine")),
+        rules=(renaming_rule("spec.createVirtualMachine"),),
         subresources=frozenset({"status"}),
         not_built="Machines made from snapshots are not built yet: none is made.",
     )

@@ -14,6 +14,10 @@ from typing import TYPE_CHECKING, Any, Generic
 
 from typing_extensions import TypeVar
 
+from hyperd.resources.schema import applies
+from hyperd.resources.schema.rule import Rule
+from hyperd.resources.schema.schema import structural_schema
+
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
@@ -43,22 +47,6 @@ class Column:
     priority: int = 0
     format: str = ""
     cell: Callable[[Object], Any] | None = None
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A cross-field rule: one message, its CEL text for the CRD and the same predicate in Python.
-
-    ``path`` is where the rule hangs (``spec.dataSource``, ``spec.policies[].cores``). ``holds(value, old)`` gets
-    the value at that path and the former value (None on create); a transition rule (CEL that names ``oldSelf``)
-    is asked on updates only.
-    """
-
-    path: str
-    message: str
-    cel: str
-    holds: Callable[[Any, Any], bool]
-    transition: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,8 +87,6 @@ class Kind(Generic[V_co]):
     elsewhere: tuple[str, ...] = ()
     """Paths of a cluster-wide kind that lead into namespaces: a reference with ``namespace``, or a list of their
     names. Who may not see such a namespace does not read there that it is, and what is in it."""
-    not_live: Mapping[str, str] = field(default_factory=dict)
-    """Spec fields that the reference changes while the instance runs and this version does not → what to say."""
     finalizer: str = ""
     """By what our controllers keep an object until its host part is cleaned up."""
     held_from_birth: bool = True
@@ -135,12 +121,21 @@ class Kind(Generic[V_co]):
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
     @cached_property
+    def fields(self) -> tuple[applies.Field, ...]:
+        """Every field of the spec, and what a change of it does."""
+        return () if self.model is None else tuple(applies.fields(self.model))
+
+    @cached_property
+    def validations(self) -> tuple[Rule, ...]:
+        """What is asked of a write: what is fixed from the creation on, and ``rules``."""
+        return (*applies.immutability(self.fields), *self.rules)
+
+    @cached_property
     def schema(self) -> dict[str, Any]:
         """The structural OpenAPI v3 schema, derived from the model."""
-        from hyperd.resources.schema.schema import structural_schema
-
-        schema: dict[str, Any] = structural_schema(self)
-        return schema
+        if self.model is None:
+            return dict(self.openapi or {"type": "object", "x-kubernetes-preserve-unknown-fields": True})
+        return structural_schema(self.model, self.fields, self.validations)
 
 
 @dataclass(frozen=True)

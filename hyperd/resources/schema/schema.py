@@ -7,10 +7,14 @@ a type. This is the single place where the one becomes the other.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final
 
-from hyperd.resources.schema.kind import Kind, Rule
+from hyperd.resources.schema.applies import Field
+from hyperd.resources.schema.rule import Rule
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 JsonSchema = dict[str, Any]
 
@@ -29,17 +33,18 @@ _KIND_DOC: Final = (
 )
 
 
-def structural_schema(kind: Kind) -> JsonSchema:
-    """The schema of ``kind``: apiVersion, kind, metadata, and what its model adds."""
-    if kind.model is None:
-        return dict(kind.openapi or {"type": "object", "x-kubernetes-preserve-unknown-fields": True})
-    raw = kind.model.model_json_schema(by_alias=True, mode="validation")
+def structural_schema(model: type[BaseModel], fields: Iterable[Field], rules: Iterable[Rule]) -> JsonSchema:
+    """The schema of a kind: apiVersion, kind, metadata, and what its ``model`` adds.
+
+    What changes of ``fields`` do is said in their descriptions, and ``rules`` hang where they apply.
+    """
+    raw = model.model_json_schema(by_alias=True, mode="validation")
     definitions = raw.get("$defs", {})
     own = {
         name: node for name, node in raw["properties"].items() if name not in ("apiVersion", "kind", "metadata")
     }
     schema: JsonSchema = {
-        "description": inspect.cleandoc(kind.model.__doc__ or ""),
+        "description": inspect.cleandoc(model.__doc__ or ""),
         "type": "object",
         "properties": {
             "apiVersion": {"type": "string", "description": _API_VERSION_DOC},
@@ -51,8 +56,13 @@ def structural_schema(kind: Kind) -> JsonSchema:
     required = [name for name in raw.get("required", ()) if name in own]
     if required:
         schema["required"] = required
-    for rule in kind.rules:
-        _hang(schema, rule)
+    for field in fields:
+        if field.own and field.applies.sentence:
+            node = _at(schema, field.path)
+            node["description"] = f"{node['description']} {field.applies.sentence}"
+    for rule in rules:
+        validations = _at(schema, rule.path).setdefault("x-kubernetes-validations", [])
+        validations.append({"rule": rule.cel, "message": rule.message})
     return schema
 
 
@@ -111,11 +121,11 @@ def _resolve(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> JsonSch
     return merged
 
 
-def _hang(schema: JsonSchema, rule: Rule) -> None:
-    """Put the CEL text of ``rule`` at its path."""
+def _at(schema: JsonSchema, path: str) -> JsonSchema:
+    """The node of the field at ``path``."""
     node = schema
-    for part in rule.path.split("."):
+    for part in path.split("."):
         node = node["properties"][part.removesuffix("[]")]
         if part.endswith("[]"):
             node = node["items"]
-    node.setdefault("x-kubernetes-validations", []).append({"rule": rule.cel, "message": rule.message})
+    return node

@@ -285,7 +285,7 @@ def check_rules(kind: Kind, new: Object, old: Object | None) -> list[Cause]:
     former value is present too.
     """
     causes: list[Cause] = []
-    for rule in kind.rules:
+    for rule in kind.validations:
         former = None
         if old is not None and "[]" not in rule.path:
             former = next((value for _, value in values_at(old, rule.path)), None)

@@ -189,7 +189,7 @@ def _faults(kind: Kind, new: Object, old: Object | None) -> list[Cause]:
     else:
         causes += validate(kind.schema, new) if old is None else validate_change(kind.schema, new, old)
     # Rules may rely on the types and sizes that the schema promises.
-    if kind.rules and not any(cause.reason in BLOCKING for cause in causes):
+    if kind.validations and not any(cause.reason in BLOCKING for cause in causes):
         causes += check_rules(kind, new, old)
     return causes
 

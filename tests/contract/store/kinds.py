@@ -8,7 +8,8 @@ from pydantic import Field
 
 from hyperd.resources.core import schemas as core_schemas
 from hyperd.resources.kinds.base import LIST_SET, Conditions, FreeForm, Int32, Resource, Section, list_map
-from hyperd.resources.schema.kind import Kind, Object, Registry, Rule
+from hyperd.resources.schema.kind import Kind, Object, Registry
+from hyperd.resources.schema.rule import Rule
 
 GROUP = "test.deckhouse.io"
 

@@ -15,7 +15,6 @@ from hyperd.resources.all import KINDS
 from hyperd.resources.kinds.virtual_machine_class import used_by
 from hyperd.resources.schema.hidden import without_credentials
 from hyperd.resources.schema.kind import Kind, Object
-from hyperd.resources.schema.schema import structural_schema
 from hyperd.resources.values.names import GROUP as OUR_GROUP
 from hyperd.resources.values.names import SYSTEM_NAMESPACE
 from hyperd.roles import NAMESPACES_EXTRA, Role
@@ -221,5 +220,5 @@ def test_every_reference_of_the_clusters_kinds_into_a_namespace_is_known() -> No
 
     for kind in KINDS.served():
         if not kind.namespaced and kind.group == OUR_GROUP:
-            found = {path for path in references(structural_schema(kind), "") if not path.startswith("metadata")}
+            found = {path for path in references(kind.schema, "") if not path.startswith("metadata")}
             assert found == set(kind.elsewhere), kind.plural

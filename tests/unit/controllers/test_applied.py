@@ -67,16 +67,32 @@ def test_an_added_disk_is_named_by_its_place() -> None:
     ]
 
 
-def test_provisioning_that_is_added_changed_or_removed_waits_for_a_restart() -> None:
+def test_provisioning_that_is_added_or_changed_waits_for_a_restart_and_removed_does_not() -> None:
     with_data = spec(provisioning={"type": "UserData", "userData": "#cloud-config"})
     other = spec(provisioning={"type": "UserData", "userData": "#!/bin/sh"})
-    for before, after, operation in (
-        (with_data, spec(), "remove"),
-        (spec(), with_data, "add"),
-        (with_data, other, "replace"),
-    ):
+    for before, after, operation in ((spec(), with_data, "add"), (with_data, other, "replace")):
         (change,) = applied.changes(applied.configuration(before), after)
         assert (change["path"], change["operation"]) == ("provisioning", operation)
+    assert applied.changes(applied.configuration(with_data), spec()) == []
+
+
+AFFINITY: dict[str, Any] = {
+    "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}
+}
+
+
+def test_affinity_waits_for_a_restart_as_other_placement_does() -> None:
+    (change,) = applied.changes(applied.configuration(spec()), spec(affinity=AFFINITY))
+    assert (change["path"], change["operation"]) == ("affinity", "add")
+
+
+def test_what_was_not_compared_when_a_machine_was_started_does_not_wait() -> None:
+    """A machine whose record knows nothing of affinity may have been started with it."""
+    read = applied.decode((GOLDEN / "version-1.json").read_text())
+    assert "affinity" not in read.compared
+    assert set(read.compared) == {*applied.RESTART_PATHS} - {"affinity"}
+    assert applied.changes({}, {"affinity": AFFINITY}, read.compared) == []
+    assert applied.decode(applied.Applied().encode()).compared == applied.RESTART_PATHS
 
 
 def test_cores_and_fraction_that_change_together_are_one_change() -> None:
@@ -116,6 +132,7 @@ def test_a_record_of_the_version_before_is_read_in_full() -> None:
         address_name="web-1-ip",
         qemu="7.2.19",
         restarting=True,
+        compared=read.compared,
     )
     assert read.configuration["blockDeviceRefs"][1] == {"kind": "VirtualImage", "name": "debian"}
     assert applied.decode(read.encode()) == read

@@ -12,6 +12,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from hyperd.controllers.machine.applied import changes, configuration
 from hyperd.controllers.machine.dependencies import Dependencies
 from hyperd.controllers.machine.devices import Device
 from hyperd.controllers.machine.plan import Plan, Start, make_plan
@@ -21,6 +22,7 @@ from hyperd.hypervisor.xml.domain import domain_xml
 from hyperd.imagefile.handle import DiskFormat, FileHandle
 from hyperd.resources.all import VIRTUAL_MACHINE
 from hyperd.resources.kinds.virtual_machine import VirtualMachineSpec
+from hyperd.resources.schema.applies import Restart
 from hyperd.resources.schema.kind import Object
 from hyperd.settings import Settings
 from tests.parts import Part
@@ -124,6 +126,45 @@ def test_the_test_that_is_named_for_a_field_is_there(field: str) -> None:
     tree = ast.parse((TESTS / file).read_text())
     functions = (ast.FunctionDef, ast.AsyncFunctionDef)
     assert name in {node.name for node in ast.walk(tree) if isinstance(node, functions)}
+
+
+OTHERWISE: Mapping[str, tuple[object, object]] = {
+    "virtualMachineClassName": ("generic", "other"),
+    "runPolicy": ("Manual", "AlwaysOn"),
+    "cpu": ({"cores": 2, "coreFraction": "100%"}, {"cores": 4, "coreFraction": "50%"}),
+    "memory": ({"size": "1Gi"}, {"size": "2Gi"}),
+    "blockDeviceRefs": ([{"kind": "VirtualDisk", "name": "root"}], [{"kind": "VirtualDisk", "name": "data"}]),
+    "disruptions": ({"restartApprovalMode": "Manual"}, {"restartApprovalMode": "Automatic"}),
+    "terminationGracePeriodSeconds": (60, 5),
+    "osType": ("Generic", "Windows"),
+    "bootloader": ("BIOS", "EFI"),
+    "enableParavirtualization": (True, False),
+    "provisioning": ({"type": "UserData", "userData": "#!/bin/a"}, {"type": "UserData", "userData": "#!/bin/b"}),
+    "liveMigrationPolicy": ("PreferSafe", "AlwaysSafe"),
+    "virtualMachineIPAddressName": ("one", "two"),
+    "networks": ([{"type": "Main"}], [{"type": "Main"}, {"type": "Network", "name": "n"}]),
+    "nodeSelector": ({"disk": "fast"}, {"disk": "slow"}),
+    "tolerations": ([{"key": "a"}], [{"key": "b"}]),
+    "affinity": ({"nodeAffinity": {}}, {"virtualMachineAndPodAffinity": {}}),
+    "topologySpreadConstraints": ([{"topologyKey": "zone"}], [{"topologyKey": "rack"}]),
+    "priorityClassName": ("low", "high"),
+    "usbDevices": ([{"name": "a"}], [{"name": "b"}]),
+    "gpus": ([{"gpuClassName": "a"}], [{"gpuClassName": "b"}]),
+}
+"""Field → two values that differ."""
+
+
+def test_every_field_of_the_spec_has_two_values_to_try() -> None:
+    assert {field.alias or name for name, field in VirtualMachineSpec.model_fields.items()} == OTHERWISE.keys()
+
+
+@pytest.mark.parametrize("field", OTHERWISE)
+def test_a_change_of_a_field_waits_if_the_field_says_so(field: str) -> None:
+    before, after = ({field: value} for value in OTHERWISE[field])
+    waits = [change["path"].partition(".")[0] for change in changes(configuration(before), after)]
+    (mark,) = (mark for path, mark, _ in VIRTUAL_MACHINE.fields if path == f"spec.{field}")
+    assert waits == ([field] if isinstance(mark, Restart) else [])
+    assert isinstance(mark, Restart) or field not in IN_THE_DOMAIN, "a domain keeps what it was defined with"
 
 
 def test_a_start_keeps_the_slots_that_are_known_and_records_all() -> None:

@@ -91,7 +91,7 @@ def test_the_last_column_is_the_age(kind: Kind) -> None:
 
 @by_kind
 def test_rules_hang_at_fields_that_exist_and_have_a_message(kind: Kind) -> None:
-    for rule in kind.rules:
+    for rule in kind.validations:
         node = subschema(kind.schema, rule.path)
         assert node is not None
         assert {"rule": rule.cel, "message": rule.message} in node["x-kubernetes-validations"]
@@ -103,7 +103,7 @@ CEL_RESERVED = {"namespace", "in", "as", "for", "if", "import", "package", "retu
 
 @by_kind
 def test_the_cel_text_of_a_rule_names_fields_that_exist(kind: Kind) -> None:
-    for rule in kind.rules:
+    for rule in kind.validations:
         assert rule.cel.count("(") == rule.cel.count(")")
         for chain in re.findall(r"\bself((?:\.[A-Za-z_]+\b(?!\())+)", rule.cel):
             names = chain.removeprefix(".").split(".")
