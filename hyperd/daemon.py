@@ -36,22 +36,13 @@ from hyperd.controllers.witness import Witness
 from hyperd.errors import HyperdError, PermanentError, ServiceUnavailable
 from hyperd.home import make_home
 from hyperd.hypervisor.console.hub import ConsoleHub
-from hyperd.hypervisor.hypervisor import Hypervisor
-from hyperd.network.dhcp.server import DhcpServer
-from hyperd.network.routed.host import HostNetwork
 from hyperd.offload import Offload
 from hyperd.resources.all import EVENT
 from hyperd.runtime.controller import Controller, Manager
 from hyperd.runtime.recorder import EventRecorder
 from hyperd.settings import Settings
-from hyperd.storage.backends import backends
-from hyperd.storage.seed import SeedStore
-from hyperd.storage.volumes import BackendVolumes
 from hyperd.store.embedded.backup import restore
-from registry.cache import ImageCache
-from registry.client import RegistryClient
-from registry.importer import Importer
-from registry.server import EmbeddedRegistry, external_endpoint
+from hyperd.world import THIS_HOST, World
 
 _log = logging.getLogger(__name__)
 _START_SECONDS = 30.0
@@ -61,14 +52,15 @@ _START_SECONDS = 30.0
 class Daemon:
     """One daemon: ``start``, then ``stop``."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, world: World = THIS_HOST) -> None:
+        """Nothing is begun, and nothing of the host looked at."""
         self.settings = settings
         self.node_name = settings.node
         self._processes = Offload()
         self._home = make_home(settings, self._processes)
         self._manager = Manager(self._home.store, leads=self._home.ownership.leads)
-        self._server = None if settings.registry.url else EmbeddedRegistry(settings)
-        self._context = self._wire()
+        self._consoles = ConsoleHub(settings)
+        self._context = self._wire(world)
         self._controllers = self._make_controllers()
         self._sweeper: Sweeper | None = None
         self._collection: Collection | None = None
@@ -76,7 +68,7 @@ class Daemon:
         here = self.node_name if self._home.ownership.binds else ""
         self._sessions = Sessions(
             self._home.store,
-            consoles=self._context.consoles,
+            consoles=self._consoles,
             graphics=self._context.hypervisor,
             record=self._context.events.event,
             node_name=here,
@@ -98,10 +90,8 @@ class Daemon:
         self._entrances = self._home.entrances(handlers, self._api.metrics, self._api.audit)
         self._background = Background()
 
-    def _wire(self) -> Context:
+    def _wire(self, world: World) -> Context:
         conf = self.settings
-        endpoint = self._server.endpoint if self._server is not None else external_endpoint(conf)
-        registry = RegistryClient(endpoint, conf)
         return Context(
             settings=conf,
             node_name=self.node_name,
@@ -118,15 +108,11 @@ class Daemon:
                 ttl_seconds=conf.operations.event_ttl_seconds,
                 prunes=conf.home == "embedded",
             ),
-            hypervisor=Hypervisor(conf.hypervisor, instance=conf.instance),
-            network=HostNetwork(conf.network, instance=conf.instance),
-            dhcp=DhcpServer(),
-            consoles=ConsoleHub(conf),
-            volumes=BackendVolumes(backends(conf)),
-            seeds=SeedStore(conf),
-            registry=registry,
-            importer=Importer(conf, registry),
-            cache=ImageCache(conf, registry),
+            hypervisor=world.hypervisor(conf),
+            network=world.network(conf),
+            volumes=world.volumes(conf),
+            seeds=world.seeds(conf),
+            images=world.images(conf),
         )
 
     def _make_controllers(self) -> list[Controller]:
@@ -145,19 +131,16 @@ class Daemon:
         for entrance in self._entrances:
             await entrance.start()
         self._api.ready = True
-        if self._server is not None:
-            # After the API: a registry that does not come up keeps nobody from reading.
-            await self._server.start()
+        # After the API: a registry that does not come up keeps nobody from reading.
+        await context.images.start()
         await self._home.prepare()
-        if self._uses_taps:
-            await context.network.start()
+        await context.network.start()
         await context.volumes.start()
         await context.seeds.clean()
-        await context.cache.clean()
         quarantine = Quarantine(self.settings.state_dir / "quarantine")
         self._sweeper = Sweeper(context, quarantine)
         await self._sweeper.begin()
-        self._collection = Collection(context, self._server, self._sweeper, quarantine)
+        self._collection = Collection(context, self._sweeper, quarantine)
         self._background.spawn(context.events.run, "events")
         await self._manager.start()
         for number, work in enumerate(self._home.beside(context, self._manager)):
@@ -167,10 +150,6 @@ class Daemon:
         self._started.set()
         _notify("READY=1")
         _log.info("hyperd %s serves node %s on %s.", __version__, self.node_name, self.settings.socket_path)
-
-    @property
-    def _uses_taps(self) -> bool:
-        return not self.settings.hypervisor.uri.startswith("test")
 
     async def stop(self) -> None:
         """End everything of ours that has begun, whatever has not; guests go on. Safe to call twice."""
@@ -185,13 +164,11 @@ class Daemon:
         ]
         endings += [(f"the work of {controller.name}", controller.close) for controller in self._controllers]
         endings += [
-            ("DHCP", context.dhcp.close),
-            ("the consoles", context.consoles.close),
+            ("the network", context.network.close),
+            ("the consoles", self._consoles.close),
             ("libvirt's connection", context.hypervisor.close),
-            ("the registry's client", context.registry.close),
+            ("the images", context.images.close),
         ]
-        if self._server is not None:
-            endings.append(("the registry", self._server.stop))
         endings += [("the home", self._home.close), ("the processes for large bodies", self._processes.close)]
         await end_all(endings)
 
@@ -255,13 +232,13 @@ def _notify(state: str) -> None:
         sock.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
 
 
-async def serve(conf: Settings) -> None:
+async def serve(conf: Settings, world: World = THIS_HOST) -> None:
     """Run until SIGTERM or SIGINT."""
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
-    daemon = Daemon(conf)
+    daemon = Daemon(conf, world)
     try:
         # A start may wait for a cluster's API server for as long as it takes.
         starting = asyncio.create_task(daemon.start())
@@ -325,7 +302,7 @@ def overrides(assignments: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, *, world: World = THIS_HOST) -> int:
     """Entry point. 0 after a clean stop, 1 with one sentence when the daemon cannot run."""
     args = _parser().parse_args(argv)
     try:
@@ -336,7 +313,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         logs.setup(conf.log)
         footprint.keep_small()
         raise_limit()
-        asyncio.run(serve(conf))
+        asyncio.run(serve(conf, world))
     except HyperdError as err:
         print(f"hyperd: {err.message}", file=sys.stderr)  # noqa: T201  before or beside the log
         return 1

@@ -98,7 +98,7 @@ class HypervisorSettings(_Section):
     """libvirt."""
 
     uri: str = "qemu:///system"
-    """``test:///…`` selects libvirt's test driver: no taps, no consoles."""
+    """Of libvirt's QEMU driver; hyperd runs guests by no other."""
     resync_seconds: Period = 10.0
     workers: Count = 8
     """Threads that call libvirt."""

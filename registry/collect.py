@@ -8,30 +8,15 @@ deleted stands in the registry itself, as a second tag, so that whoever collects
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Set
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Set
 
 from hyperd.errors import NotFound
 from registry import tree
 from registry.client import RegistryClient
+from registry.interface import Collected, Dead, Image, Live
 from registry.server import EmbeddedRegistry
 
 _DELETED = "deleted-"
-
-Image = tuple[str, str]
-"""(repository, tag)"""
-Live = Callable[[], Awaitable[Set[Image]]]
-Dead = Callable[[str, str], bool]
-"""Whether an image without an owner, by repository and tag, may go though nobody marked it as deleted."""
-
-
-@dataclass(frozen=True)
-class Collected:
-    """What one collection removed, and what it left: images without an owner that nobody deleted."""
-
-    manifests: int
-    repositories: int
-    ownerless: tuple[Image, ...] = ()
 
 
 async def mark_deleted(client: RegistryClient, repository: str, tag: str) -> None:

@@ -11,23 +11,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from hyperd.clock import elapsed
-from hyperd.errors import TemporaryError
+from registry.interface import RETRY_SECONDS, Postponed
 
-POSTPONED = "ProvisioningPostponed"
-"""The reference's reason for what waits for a garbage collection."""
-RETRY_SECONDS = 15.0
-"""When who was told to come again should."""
 ASKED_SECONDS = 2 * RETRY_SECONDS
 """How long imports are kept out for a collection that does not come again."""
 HELD_SECONDS = 600.0
 """How long they are kept out at most; as long, at least, they may begin then."""
-
-
-class Postponed(TemporaryError):
-    """Who came second; told to come again."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message, key=POSTPONED, delay=RETRY_SECONDS)
 
 
 class WriteGate:

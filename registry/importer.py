@@ -17,15 +17,12 @@ from hyperd.settings import Settings
 from registry import layout
 from registry.checksums import Checksums
 from registry.client import RegistryClient
+from registry.interface import NotBegun
 from registry.meter import Meter
 from registry.models import ImportedImage, ImportRequest, Report
 from registry.pipeline import Pipeline, Stored, fingerprint
 from registry.slots import Slots
 from registry.urls import parse
-
-
-class NotBegun(TemporaryError):
-    """Nothing was fetched: our own side is not ready, and will be soon."""
 
 
 class Importer:

@@ -1,4 +1,8 @@
-"""What controllers share: the store, the informers and the world, wired once by the daemon."""
+"""What controllers share: the store, the informers and the world, wired once by the daemon.
+
+The world is known by protocols alone, each in the ``interface`` of its room, so that a controller cannot tell by
+what it is made.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +12,15 @@ from typing import Protocol
 
 from hyperd.controllers.ownership import Ownership
 from hyperd.controllers.witness import Witness
-from hyperd.hypervisor.console.hub import ConsoleHub
-from hyperd.hypervisor.hypervisor import Hypervisor
-from hyperd.network.dhcp.server import DhcpServer
-from hyperd.network.routed.host import HostNetwork
+from hyperd.hypervisor.interface import Hypervisor
+from hyperd.network.interface import Network
 from hyperd.resources.schema.kind import Kind, V
 from hyperd.runtime.informer import Informer
 from hyperd.runtime.recorder import EventRecorder
 from hyperd.settings import Settings
-from hyperd.storage.interface import Volumes
-from hyperd.storage.seed import SeedStore
+from hyperd.storage.interface import Seeds, Volumes
 from hyperd.store.interface import Store
-from registry.cache import ImageCache
-from registry.client import RegistryClient
-from registry.importer import Importer
+from registry.interface import Images
 
 
 class Informers(Protocol):
@@ -44,11 +43,7 @@ class Context:
     informer: Informers
     events: EventRecorder
     hypervisor: Hypervisor
-    network: HostNetwork
-    dhcp: DhcpServer
-    consoles: ConsoleHub
+    network: Network
     volumes: Volumes
-    seeds: SeedStore
-    registry: RegistryClient
-    importer: Importer
-    cache: ImageCache
+    seeds: Seeds
+    images: Images

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 
 from hyperd.errors import HyperdError
-from registry.client import RegistryClient
-from registry.collect import mark_deleted
+from registry.interface import Images
 
 TRIES = 12
 _log = logging.getLogger(__name__)
@@ -15,8 +14,8 @@ _log = logging.getLogger(__name__)
 class DeletionMarks:
     """Of one controller. A registry that stays away keeps no object for ever."""
 
-    def __init__(self, registry: RegistryClient) -> None:
-        self._registry = registry
+    def __init__(self, images: Images) -> None:
+        self._images = images
         self._tried: dict[str, int] = {}
 
     async def deleted(self, repository: str, uid: str) -> bool:
@@ -25,7 +24,7 @@ class DeletionMarks:
         After ``TRIES`` the image stays unmarked: then it is kept as one without an owner, and named.
         """
         try:
-            await mark_deleted(self._registry, repository, uid)
+            await self._images.mark_deleted(repository, uid)
         except HyperdError as err:
             self._tried[uid] = self._tried.get(uid, 0) + 1
             if self._tried[uid] < TRIES:

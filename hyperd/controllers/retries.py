@@ -14,8 +14,7 @@ from hyperd import clock
 from hyperd.backoff import backoff
 from hyperd.errors import HyperdError, TemporaryError
 from hyperd.resources.schema.kind import AnyObject
-from registry.gate import POSTPONED
-from registry.importer import NotBegun
+from registry.interface import POSTPONED, NotBegun
 
 FIRST_SECONDS = 5.0
 LAST_SECONDS = 300.0

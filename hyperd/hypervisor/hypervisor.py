@@ -23,12 +23,14 @@ from hyperd.hypervisor.actions.survey import Survey
 from hyperd.hypervisor.connection.connection import Connect, Connection
 from hyperd.hypervisor.connection.events import EventSource
 from hyperd.hypervisor.connection.lanes import Lanes
-from hyperd.hypervisor.facts.host import HostFacts
+from hyperd.hypervisor.facts.host import HostFacts, free_memory_bytes
 from hyperd.hypervisor.facts.probe import read_facts, read_qemu_version
+from hyperd.hypervisor.interface import Hypervisor
 from hyperd.hypervisor.slots import Slots
 from hyperd.hypervisor.spec import DomainSpec
 from hyperd.hypervisor.state import DomainEvent, DomainInfo, DomainStats, EventKind, GuestInfo, IoError
 from hyperd.hypervisor.xml.domain import domain_xml, marked_xml, metadata_xml
+from hyperd.hypervisor.xml.layout import slots_of
 from hyperd.imagefile.handle import Handle
 from hyperd.settings import HypervisorSettings
 
@@ -51,8 +53,8 @@ AGENT_CALLS = 2
 """At most so many threads wait for guests' agents."""
 
 
-class Hypervisor:
-    """libvirt as controllers see it. Only domains whose metadata names ``instance`` exist for it.
+class LibvirtHypervisor(Hypervisor):
+    """QEMU by libvirt. Only domains whose metadata names ``instance`` exist for it.
 
     Every call raises ServiceUnavailable while libvirt is down or does not answer in time, NotFound when the
     domain is not there, and else what ``errors_map`` makes of libvirt's error.
@@ -89,26 +91,22 @@ class Hypervisor:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def start(self) -> None:
-        """Begin to connect; returns at once when libvirt is down, and goes on trying."""
         self._loop = asyncio.get_running_loop()
         self._reads.start()
         self._work.start()
         self._background.spawn(self._keep_in_step, "hypervisor resync")
 
     async def close(self) -> None:
-        """Leave libvirt; domains go on."""
         await self._background.stop()
         self._lanes.close()
         await asyncio.gather(self._reads.close(), self._work.close())
 
     @property
     def connected(self) -> bool:
-        """Whether libvirt can be asked, and what it holds has been listed."""
         return self._announced
 
     @property
     def last_error(self) -> str:
-        """Why not; empty while connected."""
         return "" if self._announced else self._reads.last_error or self._work.last_error or "listing domains"
 
     def _trouble(self) -> str:
@@ -125,38 +123,34 @@ class Hypervisor:
             raise errors.ServiceUnavailable(f"libvirt is not reachable: {self.last_error}.") from None
 
     def on_domain(self, callback: Callable[[str, DomainEvent], None]) -> None:
-        """Call back, on the event loop, with uid and event."""
         self._domain_callbacks.append(callback)
 
     def on_connection(self, callback: Callable[[bool], None]) -> None:
-        """Call back, on the event loop, when libvirt comes (True, after ``last_known`` is fresh) or goes."""
         self._connection_callbacks.append(callback)
 
     @property
     def last_known(self) -> Mapping[str, DomainInfo]:
-        """The last picture of every domain by uid, also while libvirt is down."""
         return MappingProxyType(self._survey.known)
 
     async def facts(self) -> HostFacts:
-        """What the host can do; read once per connection."""
         if self._facts is None:
             ask = functools.partial(read_facts, settings=self._settings)
             self._facts = await self._work.call("read the host's capabilities", ask, timeout=FACTS_TIMEOUT)
         return self._facts
 
     async def qemu_version(self) -> str:
-        """Of the QEMU that would be started now, which may be newer than the connection; empty without QEMU."""
         return await self._work.call("read the version of QEMU", read_qemu_version, timeout=READ_TIMEOUT)
 
+    async def free_memory(self) -> int:
+        return await asyncio.to_thread(free_memory_bytes)
+
     async def list_owned(self) -> dict[str, DomainInfo]:
-        """All domains of this instance by uid."""
         found = await self._reads.call("list domains", self._reader.list_owned, timeout=READ_TIMEOUT)
         for info in found.values():
             self._survey.note(info)
         return found
 
     async def info(self, uid: str) -> DomainInfo | None:
-        """One domain, or None when it is not there."""
         info = await self._reads.call(
             f"read domain {uid}", lambda conn: self._reader.info(conn, uid), timeout=READ_TIMEOUT
         )
@@ -167,20 +161,20 @@ class Hypervisor:
         return info
 
     async def slots(self, uid: str) -> Slots:
-        """Where the devices of a domain sit, by ``Device.key``, whoever assigned it; none without a domain."""
         return await self._reads.call(
             f"read domain {uid}", lambda conn: self._reader.slots(conn, uid), timeout=READ_TIMEOUT
         )
 
+    def assign(self, spec: DomainSpec) -> Slots:
+        return slots_of(spec)
+
     async def define(self, spec: DomainSpec) -> None:
-        """Create or replace the definition; a running QEMU keeps its own until it ends."""
         xml = domain_xml(spec)
         await self._reads.call(
             f"define domain {spec.uid}", lambda conn: actions.define(conn, xml), timeout=READ_TIMEOUT
         )
 
     async def start_domain(self, uid: str, *, paused: bool = False) -> None:
-        """Start a defined domain; one that runs is left alone."""
         await self._act("start", uid, functools.partial(actions.start, uid=uid, paused=paused))
 
     async def define_and_start(self, spec: DomainSpec, *, paused: bool = False) -> DomainInfo:
@@ -198,7 +192,6 @@ class Hypervisor:
         return info
 
     async def shutdown(self, uid: str) -> None:
-        """Press the guest's power button (ACPI); returns at once. Nothing to do when it is off."""
         await self._act("shut down", uid, functools.partial(actions.shutdown, uid=uid))
 
     async def reset(self, uid: str) -> None:
@@ -206,18 +199,12 @@ class Hypervisor:
         await self._act("reset", uid, functools.partial(actions.reset, uid=uid))
 
     async def destroy(self, uid: str) -> None:
-        """End QEMU at once. Nothing to do when it is off."""
         await self._act("destroy", uid, functools.partial(actions.destroy, uid=uid), ends=True)
 
     async def undefine(self, uid: str, *, nvram: bool = True) -> None:
-        """Remove the definition with saved state and metadata; NVRAM and TPM too, unless ``nvram`` is False.
-
-        Nothing to do when it is gone. A running domain would live on as a transient one: destroy it first.
-        """
         await self._act("undefine", uid, functools.partial(actions.undefine, uid=uid, nvram=nvram))
 
     async def resume(self, uid: str) -> None:
-        """Let a paused guest go on."""
         await self._act("resume", uid, functools.partial(actions.resume, uid=uid))
 
     async def io_errors(self, uid: str) -> dict[str, IoError]:
@@ -230,10 +217,6 @@ class Hypervisor:
         )
 
     async def block_resize(self, uid: str, source: Handle, size_bytes: int) -> None:
-        """Grow the disk that a running guest has open by ``source``; NotFound when it has none by that.
-
-        Raises Conflict rather than shrink it.
-        """
         grow = functools.partial(actions.block_resize, uid=uid, source=source, size_bytes=size_bytes)
         await self._act("resize a disk of", uid, grow)
 
@@ -243,13 +226,11 @@ class Hypervisor:
         await self._act("mark", spec.uid, functools.partial(actions.set_metadata, uid=spec.uid, xml=xml))
 
     async def mark(self, domain: DomainInfo) -> None:
-        """Write what ``domain`` says of itself, such as another ``applied`` record, into its metadata."""
         xml = marked_xml(domain, self._instance)
         await self._act("mark", domain.uid, functools.partial(actions.set_metadata, uid=domain.uid, xml=xml))
         self._survey.note(domain)
 
     async def open_graphics(self, uid: str) -> socket.socket:
-        """A connected VNC socket of the guest, for the caller to close."""
         return await self._lanes.call(
             uid,
             f"open the screen of domain {uid}",
@@ -258,7 +239,6 @@ class Hypervisor:
         )
 
     async def guest_agent_info(self, uid: str, *, timeout: float = 5.0) -> GuestInfo:
-        """What the guest's agent tells of its system. Raises ServiceUnavailable when it does not answer."""
         async with self._agents:
             return await self._lanes.call(
                 f"{uid} agent",

@@ -104,6 +104,11 @@ Slots = Mapping[str, Slot]
 """By what a device is among those of its machine, which is no place in any list: ``Device.key``."""
 
 
+def disk_key(serial: str) -> str:
+    """``Device.key`` of the disk with a serial."""
+    return f"disk/{serial}"
+
+
 def encode(slots: Slots) -> dict[str, dict[str, str]]:
     """For a record in JSON."""
     return {

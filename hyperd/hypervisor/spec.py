@@ -15,11 +15,10 @@ from hyperd.imagefile.handle import Handle
 
 
 class DomainType(StrEnum):
-    """libvirt's ``<domain type=…>``: hardware acceleration, emulation, or the test driver."""
+    """libvirt's ``<domain type=…>``: hardware acceleration, or emulation."""
 
     KVM = "kvm"
     QEMU = "qemu"
-    TEST = "test"
 
 
 class OsType(StrEnum):

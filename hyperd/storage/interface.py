@@ -149,6 +149,11 @@ class Volumes(Attacher, Protocol):
     class may be gone; what is said of ``Provisioner`` holds.
     """
 
+    @property
+    def provisioners(self) -> Sequence[str]:
+        """What a StorageClass may name."""
+        ...
+
     def provisioner(self, name: str) -> Provisioner:
         """By its name in a StorageClass; PermanentError for one that there is not."""
         ...
@@ -167,6 +172,30 @@ class Volumes(Attacher, Protocol):
 
     async def delete(self, uid: str) -> None:
         """Detached from this node, if need be."""
+        ...
+
+
+class Seeds(Protocol):
+    """cloud-init seeds, one a machine, by its uid."""
+
+    async def clean(self) -> None:
+        """At the daemon's start: make what is missing, remove what a crash left unfinished."""
+        ...
+
+    def handle(self, uid: str) -> Handle:
+        """What the seed is or will be opened by; ValueError for what is no uid."""
+        ...
+
+    async def write(self, uid: str, *, hostname: str, user_data: bytes) -> Handle:
+        """Create or replace the seed; the same input changes nothing. PermanentError if it is too large."""
+        ...
+
+    async def remove(self, uid: str) -> None:
+        """Delete the seed; none is fine."""
+        ...
+
+    async def inventory(self) -> Sequence[str]:
+        """The uids that have a seed."""
         ...
 
 

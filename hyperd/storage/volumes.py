@@ -16,6 +16,10 @@ class BackendVolumes(Volumes):
     def __init__(self, backends: Sequence[Backend]) -> None:
         self._backends = {backend.name: backend for backend in backends}
 
+    @property
+    def provisioners(self) -> list[str]:
+        return list(self._backends)
+
     def provisioner(self, name: str) -> Provisioner:
         found = self._backends.get(name)
         if found is None:

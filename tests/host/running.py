@@ -1,6 +1,6 @@
 """A real daemon in a private node, and what its users see of it.
 
-``Hyperd`` runs ``python -m hyperd.daemon`` inside the node with folders of its own; the API is reached through its
+``Hyperd`` runs a daemon inside the node with folders of its own; the API is reached through its
 unix socket, as an administrator's ``hv`` would.
 """
 
@@ -42,7 +42,10 @@ def condition(obj: Object, type_: str) -> Object:
 
 
 class Hyperd:
-    """One daemon with its own state; ``settings`` are ``--set`` assignments on top of a test's defaults."""
+    """One daemon with its own state; ``settings`` are ``--set`` assignments on top of a test's defaults.
+
+    One whose ``hypervisor.uri`` is of libvirt's test driver is the tests' own daemon over it.
+    """
 
     def __init__(self, node: Node, *, name: str = "", settings: Mapping[str, object] | None = None) -> None:
         self.node = node
@@ -88,7 +91,8 @@ class Hyperd:
 
     def start(self, *, env: Mapping[str, str] | None = None, ready: bool = True) -> None:
         """Start; return when the API answers."""
-        argv: list[str | Path] = [sys.executable, "-m", "hyperd.daemon"]
+        driver = str(self.settings.get("hypervisor.uri", "")).startswith("test")
+        argv: list[str | Path] = [sys.executable, "-m", "tests.testdriver" if driver else "hyperd.daemon"]
         for key, value in self.settings.items():
             argv += ["--set", f"{key}={value}"]
         with (self.dir / "hyperd.log").open("ab") as log:

@@ -77,7 +77,7 @@ class DiskController(Controller):
     def __init__(self, context: Context) -> None:
         super().__init__()
         self._context = context
-        self._marks = DeletionMarks(context.registry)
+        self._marks = DeletionMarks(context.images)
         self._disks = context.informer(VIRTUAL_DISK)
         self._machines = context.informer(VIRTUAL_MACHINE)
         self._rules = DiskClasses(context, self._machines)
@@ -335,7 +335,7 @@ class DiskController(Controller):
             return None if used else Result(RETRY_SECONDS)
         await make_sure(self._context.store, VIRTUAL_DISK, before)
         await self._context.volumes.delete(uid)
-        repository = repository_of(self._context.registry.endpoint, VIRTUAL_DISK, meta["namespace"], meta["name"])
+        repository = repository_of(self._context.images.endpoint, VIRTUAL_DISK, meta["namespace"], meta["name"])
         imported = (disk["spec"].get("dataSource") or {}).get("type") == DataSourceType.HTTP
         if imported and not await self._marks.deleted(repository, uid):
             return Result(RETRY_SECONDS)

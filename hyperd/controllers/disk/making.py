@@ -95,7 +95,7 @@ class DiskMaker:
         reference, start = source.reference, 0.0
         if source.http is not None:
             reference, start = await self._import(disk, source.http, report), 0.5
-        async with self._context.cache.held(
+        async with self._context.images.held(
             reference, lambda progress: report(transfer.scaled(progress, start=start, end=1.0))
         ) as image:
             yield image
@@ -105,12 +105,12 @@ class DiskMaker:
         meta = disk["metadata"]
         checksums = http.get("checksum")
         requested = requested_size(disk)
-        imported = await self._context.importer.run(
+        imported = await self._context.images.import_image(
             ImportRequest(
                 uid=meta["uid"],
                 source_url=str(http["url"]),
                 repository=repository_of(
-                    self._context.registry.endpoint, VIRTUAL_DISK, meta["namespace"], meta["name"]
+                    self._context.images.endpoint, VIRTUAL_DISK, meta["namespace"], meta["name"]
                 ),
                 tag=meta["uid"],
                 checksums=checksums if isinstance(checksums, dict) else {},

@@ -13,7 +13,6 @@ from hyperd.resources.kinds.virtual_disk import DiskReadyReason, VirtualDiskPhas
 from hyperd.resources.values.conditions import set_condition
 from hyperd.resources.values.meta import labels
 from hyperd.runtime.informer import Informer
-from hyperd.storage.backends import provisioners
 
 if TYPE_CHECKING:
     from hyperd.resources.views.core import StorageClass
@@ -48,7 +47,7 @@ class DiskClasses:
         if class_ is None:
             message = f'StorageClass "{name}" does not exist.' if name else storage_class.NO_DEFAULT
         else:
-            message = storage_class.fault(class_, provisioners())
+            message = storage_class.fault(class_, self._context.volumes.provisioners)
         if name:
             status["storageClassName"] = name
         else:
@@ -68,7 +67,9 @@ class DiskClasses:
         """
         own = self._context.settings.storage.storage_class
         default = storage_class.default_of(item.object() for item in self._classes.items())
-        if self._context.ownership.binds and (default is None or storage_class.fault(default, provisioners())):
+        if self._context.ownership.binds and (
+            default is None or storage_class.fault(default, self._context.volumes.provisioners)
+        ):
             return own
         return "" if default is None else str(default["metadata"]["name"])
 

@@ -22,9 +22,7 @@ from hyperd.controllers.host.sweep import Sweeper
 from hyperd.controllers.image.controller import repository_of
 from hyperd.errors import HyperdError, PermanentError, ServiceUnavailable
 from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_DISK, VIRTUAL_IMAGE
-from registry.collect import Collected, Image, find_ownerless, garbage_collect
-from registry.gate import RETRY_SECONDS, Postponed
-from registry.server import EmbeddedRegistry
+from registry.interface import RETRY_SECONDS, Collected, Image, Postponed
 
 _log = logging.getLogger(__name__)
 NOTHING = Collected(0, 0)
@@ -37,12 +35,9 @@ _LOOK_SECONDS = 60.0
 class Collection:
     """Removes images of deleted objects from the registry, and what the sweep finds on the host."""
 
-    def __init__(
-        self, context: Context, server: EmbeddedRegistry | None, sweeper: Sweeper, quarantine: Quarantine
-    ) -> None:
+    def __init__(self, context: Context, sweeper: Sweeper, quarantine: Quarantine) -> None:
         """Raises PermanentError when ``settings.registry.gc_schedule`` is no cron expression."""
         self._context = context
-        self._server = server
         self._sweeper = sweeper
         self._quarantine = quarantine
         self._running = asyncio.Lock()
@@ -54,7 +49,7 @@ class Collection:
         """Collect on schedule until cancelled; an empty schedule means only when asked."""
         while self._schedule:
             await self._until_due()
-            if self._server is None and not self._context.ownership.leads():
+            if self._context.images.shared and not self._context.ownership.leads():
                 continue  # one registry for all nodes
             try:
                 await self._collect_when_possible()
@@ -101,7 +96,7 @@ class Collection:
             return await self._collect_images(lists=lists)
 
     async def _collect_images(self, *, lists: bool) -> Collected:
-        if self._server is None and not self._context.ownership.leads():
+        if self._context.images.shared and not self._context.ownership.leads():
             return NOTHING  # one registry for all nodes, the leader's to collect
         if lists or self._context.witness.waits:
             with contextlib.suppress(ServiceUnavailable):
@@ -130,7 +125,7 @@ class Collection:
 
     async def _look(self) -> None:
         owners = Owners(self._context)
-        await self._note(await find_ownerless(self._context.registry, owners.images, dead=owners.are_done))
+        await self._note(await self._context.images.ownerless(owners.images, dead=owners.are_done))
 
     async def _collect(self, emptied: Set[str]) -> Collected:
         owners = Owners(self._context)
@@ -138,7 +133,7 @@ class Collection:
         def dead(repository: str, tag: str) -> bool:
             return owners.are_done(repository, tag) or tag in emptied
 
-        collected = await garbage_collect(self._context.registry, self._server, owners.images, dead=dead)
+        collected = await self._context.images.collect(owners.images, dead=dead)
         await self._note(collected.ownerless)
         _log.info("Garbage collection removed %d manifests.", collected.manifests)
         return collected
@@ -177,7 +172,7 @@ class Owners:
 
     async def images(self) -> Set[Image]:
         """Those that an object has, imported or not."""
-        found, endpoint = set(), self._context.registry.endpoint
+        found, endpoint = set(), self._context.images.endpoint
         for kind in (VIRTUAL_IMAGE, CLUSTER_VIRTUAL_IMAGE, VIRTUAL_DISK):
             for item in (await self._context.store.list(kind)).items:
                 if kind is VIRTUAL_DISK and (item.object().get("status") or {}).get("phase") == "Ready":

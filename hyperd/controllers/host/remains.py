@@ -36,7 +36,7 @@ async def look(context: Context) -> Mapping[str, Remains]:
     """Raises ServiceUnavailable where libvirt has lost sight of a QEMU: its first lists may be short."""
     found: defaultdict[str, Remains] = defaultdict(Remains)
     listed = await context.hypervisor.list_owned()
-    taps = {tap.uid for tap in await context.network.inventory() if UID.fullmatch(tap.uid)}
+    taps = {uid for uid in await context.network.inventory() if UID.fullmatch(uid)}
     for uid in sorted({*listed, *context.hypervisor.last_known, *taps}):
         domain = listed.get(uid) or await context.hypervisor.info(uid)
         remains = Remains(domain)

@@ -331,12 +331,12 @@ class Sweeper:
     async def _cache(self) -> None:
         """Cached images that no volume overlays, no domain may read, and nobody touched for a while."""
         retention = self._context.settings.imports.cache_retention_seconds
-        for cached in await self._context.cache.inventory():
+        for cached in await self._context.images.copies():
             with contextlib.suppress(FileNotFoundError):
                 touched = (await asyncio.to_thread(cached.path.stat)).st_mtime
                 age = self._untouched.age(cached.path, touched, hint=clock.wall() - touched)
                 if age >= retention:
-                    await self._context.cache.evict(cached.layer_digest, partial(self._unused, cached.path))
+                    await self._context.images.evict(cached.layer_digest, partial(self._unused, cached.path))
 
     async def _unused(self, path: Path) -> bool:
         if await self._context.volumes.reads(path):

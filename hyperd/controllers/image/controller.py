@@ -48,7 +48,7 @@ def reference_of(context: Context, kind: Kind, image: Object) -> str:
     """
     meta = image["metadata"]
     told = str(((image.get("status") or {}).get("target") or {}).get("registryURL") or "")
-    endpoint = context.registry.endpoint
+    endpoint = context.images.endpoint
     if told and not endpoint.has(told):
         return told
     repository = repository_of(endpoint, kind, meta.get("namespace", ""), meta["name"])
@@ -70,7 +70,7 @@ class ImageController(Controller):
         self._jobs: Jobs[ImportedImage] = Jobs()
         self._retries = Retries()
         self._checked: dict[str, float] = {}
-        self._marks = DeletionMarks(context.registry)
+        self._marks = DeletionMarks(context.images)
 
     def watches(self) -> Mapping[Kind, Mapper]:
         return {VIRTUAL_MACHINE: usage.device_keys(self.kind)}
@@ -124,7 +124,7 @@ class ImageController(Controller):
             job = self._jobs.start(
                 meta["uid"],
                 meta["generation"],
-                lambda report: self._context.importer.run(self._request(image), report),
+                lambda report: self._context.images.import_image(self._request(image), report),
                 notify=lambda: self.enqueue(Key(meta.get("namespace", ""), meta["name"])),
             )
         if not job.done:
@@ -147,7 +147,7 @@ class ImageController(Controller):
             uid=meta["uid"],
             source_url=source["url"],
             repository=repository_of(
-                self._context.registry.endpoint, self.kind, meta.get("namespace", ""), meta["name"]
+                self._context.images.endpoint, self.kind, meta.get("namespace", ""), meta["name"]
             ),
             tag=meta["uid"],
             checksums=source.get("checksum") or {},
@@ -199,14 +199,14 @@ class ImageController(Controller):
         reference = reference_of(self._context, self.kind, image)
         uid, now = image["metadata"]["uid"], clock.elapsed()
         period = self._context.settings.registry.presence_check_seconds
-        if self._context.ownership.binds and not self._context.registry.endpoint.has(reference):
+        if self._context.ownership.binds and not self._context.images.endpoint.has(reference):
             # In the embedded registry of a node that led before; its disks there are well.
             return Result(period)
         due = self._checked.get(uid, -period) + period
         if now < due:
             return Result(due - now)
         try:
-            present = await self._context.registry.exists(reference)
+            present = await self._context.images.exists(reference)
         except HyperdError:
             # Nobody can tell: the image keeps the phase it had.
             return Result(RETRY_SECONDS)
@@ -249,7 +249,7 @@ class ImageController(Controller):
         self._retries.forget(image)
         meta = image["metadata"]
         repository = repository_of(
-            self._context.registry.endpoint, self.kind, meta.get("namespace", ""), meta["name"]
+            self._context.images.endpoint, self.kind, meta.get("namespace", ""), meta["name"]
         )
         if not await self._marks.deleted(repository, meta["uid"]):
             return Result(RETRY_SECONDS)

@@ -10,8 +10,7 @@ from hyperd.controllers.jobs import Jobs
 from hyperd.controllers.retries import Retries
 from hyperd.errors import HyperdError, ServiceUnavailable, TooManyRequests
 from hyperd.resources.schema.kind import Object
-from registry.cache import ImageCache
-from registry.importer import NotBegun
+from registry.interface import Images, NotBegun
 from registry.models import CachedImage
 
 
@@ -34,11 +33,11 @@ class Copies:
     """One node's copies, by the images' uids. What failed is tried again later each time."""
 
     def __init__(
-        self, cache: ImageCache, images: Callable[[], Container[str]], *, retries: Retries | None = None
+        self, images: Images, uids: Callable[[], Container[str]], *, retries: Retries | None = None
     ) -> None:
-        """``images`` tells the uids of those that there are."""
-        self._cache = cache
+        """``uids`` tells those of the images that there are."""
         self._images = images
+        self._uids = uids
         self._jobs: Jobs[CachedImage] = Jobs()
         self._retries = retries or Retries()
         self._failed: dict[str, _Failed] = {}
@@ -54,8 +53,8 @@ class Copies:
             failed = self._failed.get(uid)
             if failed is not None and self._retries.left(failed.waits):
                 return Missing(failed.message)
-            self._keep_only(self._images())
-            job = self._jobs.start(uid, 0, partial(self._cache.ensure, reference), notify=wake)
+            self._keep_only(self._uids())
+            job = self._jobs.start(uid, 0, partial(self._images.copy, reference), notify=wake)
         elif not job.done:
             job.tell(machine, wake)
         if not job.done:

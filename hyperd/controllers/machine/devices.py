@@ -46,7 +46,7 @@ class Devices:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._machines = context.informer(VIRTUAL_MACHINE)
-        self._copies = Copies(context.cache, self._image_uids)
+        self._copies = Copies(context.images, self._image_uids)
         for kind in usage.DEVICE_KINDS.values():
             context.informer(kind)
 

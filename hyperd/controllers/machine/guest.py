@@ -7,7 +7,7 @@ from collections.abc import Callable
 from hyperd import clock
 from hyperd.controllers.jobs import Jobs
 from hyperd.errors import HyperdError
-from hyperd.hypervisor.hypervisor import Hypervisor
+from hyperd.hypervisor.interface import Hypervisor
 from hyperd.hypervisor.state import DomainInfo, GuestInfo
 
 RETRY_SECONDS = 15.0

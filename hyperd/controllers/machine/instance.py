@@ -22,19 +22,17 @@ from hyperd.controllers.machine.capacity import Capacity, lacking, requested, re
 from hyperd.controllers.machine.dependencies import Dependencies
 from hyperd.controllers.machine.holders import opener
 from hyperd.controllers.machine.known_slots import known_slots
-from hyperd.controllers.machine.plan import Plan, Start, link_of, make_plan, serial_of
+from hyperd.controllers.machine.plan import Plan, Start, links_of, make_plan, serial_of
 from hyperd.controllers.machine.status import Observed
 from hyperd.controllers.node import fitting
 from hyperd.crashpoints import CrashPoint, reached
 from hyperd.errors import NotFound, PermanentError
-from hyperd.hypervisor.facts.host import HostFacts, domain_type, free_memory_bytes
+from hyperd.hypervisor.facts.host import HostFacts, domain_type
 from hyperd.hypervisor.spec import DomainType
 from hyperd.hypervisor.state import DomainInfo
 from hyperd.imagefile import files
 from hyperd.imagefile.handle import Handle
-from hyperd.network import addresses, resolvers
-from hyperd.network.dhcp.server import Lease
-from hyperd.network.routed.host import TapSpec
+from hyperd.network.interface import Link
 from hyperd.resources.all import NODE, VIRTUAL_DISK
 from hyperd.resources.schema.kind import Object
 from hyperd.runtime.informer import Informer
@@ -55,7 +53,6 @@ class Instances:
         self._machines = machines
         self._disks = context.informer(VIRTUAL_DISK)
         self._facts: HostFacts | None = None
-        self._dns: tuple[IPv4Address, ...] | None = None
         self._claims: dict[str, str] = {}
         """Disk uid → machine uid for the moment of a start; afterwards the domain itself is the claim."""
         self._starting: dict[str, Capacity] = {}
@@ -92,10 +89,7 @@ class Instances:
             return f"Node {name} has not told yet what it has."
         if why := fitting.misfit(node, machine["spec"], class_):
             return f"Node {name} {why}."
-        facts = await self.facts()
-        if domain_type(facts, self._context.settings.hypervisor) is DomainType.TEST:
-            return ""
-        left = await self._left(facts, apart_from=machine["metadata"]["uid"])
+        left = await self._left(await self.facts(), apart_from=machine["metadata"]["uid"])
         return lacking(self._context.node_name, left, requested(machine["spec"]))
 
     async def _left(self, facts: HostFacts, *, apart_from: str) -> Capacity:
@@ -110,7 +104,7 @@ class Instances:
         whole = Capacity(int(facts.cpus * 1000 * conf.cpu_allocation_ratio), facts.memory_bytes)
         reserved = Capacity(memory_bytes=conf.reserved_memory_bytes)
         unpromised = whole - reserved - total(starting.values()) - total(running)
-        available = await asyncio.to_thread(free_memory_bytes) - reserved.memory_bytes
+        available = await self._context.hypervisor.free_memory() - reserved.memory_bytes
         return replace(unpromised, memory_bytes=min(unpromised.memory_bytes, available))
 
     async def plan(
@@ -118,7 +112,7 @@ class Instances:
     ) -> Plan:
         """The plan of a start as it would be now.
 
-        One that is ``starting`` gets its disks attached, its seed, and DNS servers anew; else it has no devices.
+        One that is ``starting`` gets its disks attached and its seed anew; else it has no devices.
         """
         facts = await self.facts()
         meta = machine["metadata"]
@@ -139,29 +133,25 @@ class Instances:
         start = Start(
             sources=sources,
             seed=seed,
-            dns=await self._resolvers(anew=starting),
+            cards=tuple(card for link in _wanted(machine, found) if (card := self._context.network.card(link))),
             operation=operation,
             store=self._context.store_id(),
             qemu=qemu,
             restarting=restarting,
             slots=known,
+            assign=self._context.hypervisor.assign,
         )
         settings = self._context.settings
         type_ = domain_type(facts, settings.hypervisor)
         return make_plan(machine, found, start, settings=settings, facts=facts, type_=type_)
-
-    async def _resolvers(self, *, anew: bool) -> tuple[IPv4Address, ...]:
-        if self._dns is None or anew:
-            configured = self._context.settings.network.dns_servers
-            self._dns = await asyncio.to_thread(resolvers.dns_servers, configured)
-        return self._dns
 
     async def start(
         self, machine: Object, found: Dependencies, *, operation: str, restarting: bool = False
     ) -> tuple[DomainInfo, Observed]:
         """Link, define, start. What a failure leaves is taken up or removed by the next reconcile."""
         plan = await self.plan(machine, found, operation=operation, starting=True, restarting=restarting)
-        await self._link(plan.tap, plan.lease)
+        for link in _wanted(machine, found):
+            await self._context.network.connect(link, starting=True)
         reached(CrashPoint.VM_BEFORE_DEFINE)
         await self._context.hypervisor.define(plan.domain)
         reached(CrashPoint.VM_AFTER_DEFINE)
@@ -188,10 +178,9 @@ class Instances:
             # The guest keeps the address that it got, whatever the spec names by now.
             address = IPv4Address(running.address)
             found = replace(found, address=address, address_name=running.address_name)
-        if domain_type(await self.facts(), self._context.settings.hypervisor) is not DomainType.TEST:
-            # Of the guest that runs, whether or not this host could run what its spec asks for by now.
-            dns = await self._resolvers(anew=False)
-            await self._link(*link_of(machine, found, self._context.settings, dns))
+        # Of the guest that runs, whether or not this host could run what its spec asks for by now.
+        for link in links_of(machine, found.address, running.configuration.get("networks")):
+            await self._context.network.connect(link)
         try:
             plan = await self.plan(machine, found, operation=running.operation, starting=False)
         except PermanentError:
@@ -201,17 +190,9 @@ class Instances:
         )
         return self.observe(machine, domain, found, plan=plan, unbootable=nothing)
 
-    async def _link(self, tap: TapSpec | None, lease: Lease | None) -> None:
-        if tap is None or lease is None:
-            return
-        await self._context.network.ensure_tap(tap)
-        self._context.dhcp.serve(tap.name, lease)
-
     async def link(self, uid: str, hostname: str, address: IPv4Address) -> None:
         """Make sure of the link of a guest that runs, by its address alone."""
-        machine, found = {"metadata": {"uid": uid, "name": hostname}}, Dependencies(address=address)
-        dns = await self._resolvers(anew=False)
-        await self._link(*link_of(machine, found, self._context.settings, dns))
+        await self._context.network.connect(Link(uid, hostname, address))
 
     def observe(
         self,
@@ -272,10 +253,8 @@ class Instances:
                 await self._context.volumes.detach(uid)
 
     async def unlink(self, uid: str) -> None:
-        """Remove tap, route and DHCP of a machine that is off."""
-        name = addresses.tap_name(self._context.settings.network.tap_prefix, uid)
-        self._context.dhcp.stop(name)
-        await self._context.network.remove_tap(name)
+        """Remove the links of a machine that is off."""
+        await self._context.network.disconnect(uid)
 
     async def remove(self, uid: str, *, defined: bool) -> None:
         """Remove all that the host has of a machine whose domain is off."""
@@ -296,3 +275,8 @@ class Instances:
         if _UUID.fullmatch(uid):
             # libvirt removes it with the definition, which may have gone before.
             shutil.rmtree(_TPM_DIR / uid, ignore_errors=True)
+
+
+def _wanted(machine: Object, found: Dependencies) -> list[Link]:
+    """The links of a start as it would be now."""
+    return links_of(machine, found.address, machine["spec"].get("networks"))

@@ -12,9 +12,8 @@ from hyperd.controllers.machine import applied
 from hyperd.controllers.machine.attached import targets_shown
 from hyperd.controllers.machine.devices import Device
 from hyperd.controllers.machine.plan import serial_of
-from hyperd.hypervisor.hypervisor import Hypervisor
-from hyperd.hypervisor.slots import Slot, Slots, decode
-from hyperd.hypervisor.xml.devices.disk import key_of
+from hyperd.hypervisor.interface import Hypervisor
+from hyperd.hypervisor.slots import Slot, Slots, decode, disk_key
 from hyperd.resources.schema.kind import Object
 
 
@@ -33,7 +32,7 @@ def shown(machine: Object, devices: Iterable[Device]) -> dict[str, Slot]:
     """The targets that the status has of a machine's devices."""
     targets = targets_shown(machine)
     return {
-        key_of(serial_of(device.uid)): Slot(target=targets[device.kind, device.name])
+        disk_key(serial_of(device.uid)): Slot(target=targets[device.kind, device.name])
         for device in devices
         if (device.kind, device.name) in targets
     }

@@ -6,7 +6,7 @@ Device names, serials and order follow api-reference §6.9; CPU topology and fra
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
@@ -24,11 +24,9 @@ from hyperd.hypervisor.spec import (
     NicSpec,
     OsType,
 )
-from hyperd.hypervisor.xml.layout import slots_of
 from hyperd.imagefile.handle import Handle
-from hyperd.network import addresses
-from hyperd.network.dhcp.server import Lease
-from hyperd.network.routed.host import TapSpec
+from hyperd.network.interface import Card, Link
+from hyperd.resources.kinds.virtual_machine import NetworkType
 from hyperd.resources.kinds.virtual_machine_class import CPUType
 from hyperd.resources.schema.kind import Object
 from hyperd.resources.values.quantity import to_bytes
@@ -45,11 +43,9 @@ _NO_TPM = "The guest has no TPM: install swtpm and swtpm-tools on the node, and 
 
 @dataclass(frozen=True)
 class Plan:
-    """One start of one machine: the domain, its tap and its lease (None under the test driver)."""
+    """One start of one machine."""
 
     domain: DomainSpec
-    tap: TapSpec | None
-    lease: Lease | None
     note: str
     """What the guest does not get as it was asked for; a sentence each."""
 
@@ -114,7 +110,7 @@ class Start:
     sources: Mapping[str, Handle] = field(default_factory=dict)
     """What the devices are opened by, by their uids."""
     seed: Handle | None = None
-    dns: tuple[IPv4Address, ...] = ()
+    cards: tuple[Card, ...] = ()
     operation: str = ""
     store: str = ""
     qemu: str = ""
@@ -122,6 +118,8 @@ class Start:
     restarting: bool = False
     slots: Slots | None = None
     """Where devices sat before; the others get theirs now. None where nothing is started."""
+    assign: Callable[[DomainSpec], Slots] = lambda domain: domain.slots
+    """The hypervisor's: where the devices of a domain are to sit."""
 
 
 def make_plan(
@@ -130,17 +128,16 @@ def make_plan(
     """The whole plan. Raises PermanentError where this host cannot run the machine."""
     spec = machine["spec"]
     choice = _cpu(found.class_spec, facts, type_)
-    tap, lease = (None, None) if type_ is DomainType.TEST else link_of(machine, found, settings, start.dns)
     guest = _guest(machine, facts, choice, type_)
     domain = replace(
-        guest if type_ is DomainType.TEST else _with_files(guest, settings),
+        _with_files(guest, settings),
         instance=settings.instance,
         disks=disks(spec, found.devices, start.sources, start.seed, guest.uid),
-        nics=(NicSpec(tap.name, lease.mac, tap.mtu),) if tap and lease else (),
+        nics=tuple(NicSpec(card.tap, card.mac, card.mtu) for card in start.cards),
         slots=start.slots or {},
     )
     if start.slots is not None:
-        domain = replace(domain, slots=slots_of(domain))
+        domain = replace(domain, slots=start.assign(domain))
     record = applied.Applied(
         applied.configuration(spec),
         start.operation,
@@ -152,7 +149,7 @@ def make_plan(
         encode(domain.slots),
     )
     notes = [choice.reason, "" if facts.tpm or not _wants_tpm(spec) else _NO_TPM]
-    return Plan(replace(domain, applied=record.encode()), tap, lease, " ".join(note for note in notes if note))
+    return Plan(replace(domain, applied=record.encode()), " ".join(note for note in notes if note))
 
 
 def _guest(machine: Object, facts: HostFacts, choice: CpuChoice, type_: DomainType) -> DomainSpec:
@@ -213,40 +210,14 @@ def _cpu(class_spec: VirtualMachineClassSpec | None, facts: HostFacts, type_: Do
     )
 
 
-def link_of(
-    machine: Object, found: Dependencies, settings: Settings, dns: tuple[IPv4Address, ...]
-) -> tuple[TapSpec | None, Lease | None]:
-    """The machine's tap and what DHCP says on it; none without an address."""
-    meta = machine["metadata"]
-    if found.address is None:
-        return None, None
-    return link(meta["uid"], meta["name"], found.address, settings, dns) or (None, None)
-
-
-def link(
-    uid: str, hostname: str, address: IPv4Address, settings: Settings, dns: tuple[IPv4Address, ...]
-) -> tuple[TapSpec, Lease] | None:
-    """A machine's tap and what DHCP says on it; None for an address outside of the configured ranges."""
-    network = settings.network
-    cidr = addresses.network_of(network.virtual_machine_cidrs, address)
-    if cidr is None:
-        return None
-    gateway = addresses.gateway_of(network.virtual_machine_cidrs, address)
-    tap = TapSpec(
-        uid=uid,
-        name=addresses.tap_name(network.tap_prefix, uid),
-        address=address,
-        gateway=gateway,
-        mtu=network.mtu,
-    )
-    lease = Lease(
-        mac=addresses.mac_for(uid, 0),
-        address=address,
-        network=cidr,
-        gateway=gateway,
-        hostname=hostname,
-        mtu=network.mtu,
-        dns=dns,
-        server_mac=network.gateway_mac,
-    )
-    return tap, lease
+def links_of(machine: Object, address: IPv4Address | None, networks: Iterable[Object] | None) -> list[Link]:
+    """The machine's links: to the main network if it has an address, and to each other of ``spec.networks``."""
+    uid, name = machine["metadata"]["uid"], machine["metadata"]["name"]
+    others = [network for network in networks or () if network["type"] != NetworkType.MAIN]
+    return [
+        *([Link(uid, name, address)] if address is not None else []),
+        *(
+            Link(uid, name, None, NetworkType(network["type"]), network.get("name", ""), index)
+            for index, network in enumerate(others, start=1)
+        ),
+    ]

@@ -17,7 +17,11 @@ from hyperd.hypervisor.xml.disk_source import target_of
 from hyperd.hypervisor.xml.domain import METADATA_NAMESPACE, METADATA_PREFIX
 from hyperd.imagefile.handle import Handle
 
-_UNDEFINE = libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+_UNDEFINE = (
+    libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+    | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+    | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+)
 _WITH_FIRMWARE = libvirt.VIR_DOMAIN_UNDEFINE_NVRAM | libvirt.VIR_DOMAIN_UNDEFINE_TPM
 _KEEPING_FIRMWARE = libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM | libvirt.VIR_DOMAIN_UNDEFINE_KEEP_TPM
 
@@ -48,7 +52,7 @@ def shutdown(conn: libvirt.virConnect, uid: str) -> None:
     """Only the ACPI button: asking the agent would hold this thread until the guest is off, or for a minute."""
     dom = lookup(conn, uid)
     with _unless(dom=dom, active=False):
-        dom.shutdownFlags(0 if _is_test(conn) else libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN)
+        dom.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN)
 
 
 def reset(conn: libvirt.virConnect, uid: str) -> None:
@@ -64,12 +68,7 @@ def destroy(conn: libvirt.virConnect, uid: str) -> None:
 
 def undefine(conn: libvirt.virConnect, uid: str, *, nvram: bool) -> None:
     try:
-        dom = lookup(conn, uid)
-        flags = _UNDEFINE
-        if not _is_test(conn):
-            flags |= libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
-            flags |= _WITH_FIRMWARE if nvram else _KEEPING_FIRMWARE
-        dom.undefineFlags(flags)
+        lookup(conn, uid).undefineFlags(_UNDEFINE | (_WITH_FIRMWARE if nvram else _KEEPING_FIRMWARE))
     except libvirt.libvirtError as err:
         if err.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
             raise
@@ -108,11 +107,6 @@ def set_metadata(conn: libvirt.virConnect, uid: str, xml: str) -> None:
     if dom.isActive():
         where |= libvirt.VIR_DOMAIN_AFFECT_LIVE
     dom.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, xml, METADATA_PREFIX, METADATA_NAMESPACE, where)
-
-
-def _is_test(conn: libvirt.virConnect) -> bool:
-    """The test driver refuses flags of what it does not have."""
-    return bool(conn.getType().upper() == "TEST")
 
 
 def _start(dom: libvirt.virDomain, *, paused: bool) -> None:

@@ -1,7 +1,7 @@
 """One connection to libvirt that comes back by itself, and the threads that use it.
 
 libvirtd serves five requests of a client at a time and then stops reading from it, keepalives included, so a
-connection has at most four threads; ``Hypervisor`` opens one for quick reads and one for what takes long.
+connection has at most four threads; ``LibvirtHypervisor`` opens one for quick reads and one for what takes long.
 Nothing here waits on libvirt in the event loop: a frozen libvirtd costs a call its deadline, no more.
 """
 

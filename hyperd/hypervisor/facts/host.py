@@ -68,8 +68,6 @@ class CpuChoice:
 
 def domain_type(facts: HostFacts, settings: HypervisorSettings) -> DomainType:
     """How domains run here. Raises PermanentError where KVM is missing and emulation is not allowed."""
-    if settings.uri.startswith("test"):
-        return DomainType.TEST
     if facts.kvm_usable:
         return DomainType.KVM
     if settings.default_emulation:

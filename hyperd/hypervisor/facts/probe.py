@@ -33,17 +33,16 @@ _FAMILIES = {"x86_64": "x86", "aarch64": "arm"}
 
 def read_qemu_version(conn: libvirt.virConnect) -> str:
     """Of the QEMU that libvirt would start now, which it looks up anew once the program changed."""
-    return _version(conn.getVersion()) if conn.getType().upper() == "QEMU" else ""
+    return _version(conn.getVersion())
 
 
 def read_facts(conn: libvirt.virConnect, *, settings: HypervisorSettings) -> HostFacts:
     """Blocking; may take seconds."""
     why_not = kvm_problem(KVM_DEVICE, CPUINFO, user=settings.qemu_user)
-    qemu = conn.getType().upper() == "QEMU"
     arch = platform.machine()
-    if qemu and not why_not and not _libvirt_has_kvm(conn, arch):
+    if not why_not and not _libvirt_has_kvm(conn, arch):
         why_not = "libvirt's QEMU was built without KVM, or could not use it when libvirt asked."
-    capabilities = _domain_capabilities(conn, arch, kvm=not why_not) if qemu else ET.Element("none")
+    capabilities = _domain_capabilities(conn, arch, kvm=not why_not)
     return HostFacts(
         hostname=socket.gethostname(),
         architecture=arch,
@@ -60,11 +59,11 @@ def read_facts(conn: libvirt.virConnect, *, settings: HypervisorSettings) -> Hos
         cpu_models=frozenset(
             model.text or "" for model in capabilities.iterfind("cpu/mode[@name='custom']/model[@usable='yes']")
         ),
-        features=_features(conn, arch, capabilities, kvm=not why_not) if qemu else frozenset(),
+        features=_features(conn, arch, capabilities, kvm=not why_not),
         known_models=frozenset(
             model.text or "" for model in capabilities.iterfind("cpu/mode[@name='custom']/model")
         ),
-        known_features=_known_features(CPU_MAP, arch) if qemu else frozenset(),
+        known_features=_known_features(CPU_MAP, arch),
         cpu_tuning=_cpu_cgroup(Path("/sys/fs/cgroup")),
         tpm=_tpm(capabilities),
     )

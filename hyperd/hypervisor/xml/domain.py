@@ -30,7 +30,7 @@ ET.register_namespace(METADATA_PREFIX, METADATA_NAMESPACE)
 
 
 def domain_xml(spec: DomainSpec) -> str:
-    """The whole domain, ready for ``define``. For the test driver, only what that driver takes."""
+    """The whole domain, ready for ``define``."""
     domain = ET.Element("domain", type=spec.domain_type)
     add(domain, "name", text=spec.name)
     add(domain, "uuid", text=spec.uid)
@@ -38,9 +38,6 @@ def domain_xml(spec: DomainSpec) -> str:
     add(domain, "metadata").append(_metadata(spec))
     add(domain, "memory", {"unit": "b"}, text=str(spec.memory_bytes))
     add(domain, "vcpu", {"placement": "static"}, text=str(spec.cores))
-    if spec.domain_type is DomainType.TEST:
-        add(add(domain, "os"), "type", text="hvm")
-        return ET.tostring(domain, encoding="unicode")
     add(domain, "iothreads", text="1")
     _add_cpu_tuning(domain, spec)
     _add_sysinfo(domain)

@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from xml.etree import ElementTree as ET
 
-from hyperd.hypervisor.slots import Slot, Slots
+from hyperd.hypervisor.slots import Slot, Slots, disk_key
 from hyperd.hypervisor.spec import DomainSpec
 from hyperd.hypervisor.xml.assignment import assign
 from hyperd.hypervisor.xml.devices import TYPES
 from hyperd.hypervisor.xml.devices.controller import Controller
 from hyperd.hypervisor.xml.devices.device import Device, board_of
-from hyperd.hypervisor.xml.devices.disk import key_of
 
 
 def devices_of(spec: DomainSpec) -> list[Device]:
@@ -34,7 +33,7 @@ def _wanted(spec: DomainSpec) -> list[Device]:
 def disk_targets(spec: DomainSpec) -> dict[str, str]:
     """Disk name → target (``sda``), which is how libvirt calls it in events."""
     slots = slots_of(spec)
-    return {disk.name: slots[key_of(disk.serial)].target for disk in spec.disks}
+    return {disk.name: slots[disk_key(disk.serial)].target for disk in spec.disks}
 
 
 def read_devices(domain: ET.Element) -> Iterator[Device]:

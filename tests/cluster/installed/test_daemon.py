@@ -34,7 +34,7 @@ def log(installed: Installed) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="hvd"))
     node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "metal"}}
     installed.plane.apply(node)
-    argv = ["setpriv", "--pdeathsig", "KILL", "--", sys.executable, "-m", "hyperd.daemon"]
+    argv = ["setpriv", "--pdeathsig", "KILL", "--", sys.executable, "-m", "tests.testdriver"]
     for key, value in {
         "instance": folder.name.lower().replace("_", "x")[-12:].strip("-"),
         "node_name": "metal",

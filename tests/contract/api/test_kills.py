@@ -24,7 +24,7 @@ CLIENTS = 6
 
 
 class Daemon:
-    """``python -m hyperd.daemon`` with folders of its own and libvirt's test driver."""
+    """A daemon process with folders of its own, over libvirt's test driver."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -41,7 +41,7 @@ class Daemon:
         arguments = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
         with (self._folder / "log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "hyperd.daemon", *arguments, stdout=log, stderr=log
+                sys.executable, "-m", "tests.testdriver", *arguments, stdout=log, stderr=log
             )
         async with asyncio.timeout(60):
             while not await self._answers():

@@ -1,4 +1,4 @@
-"""A connected Hypervisor on the private node, and a record of what it tells."""
+"""A connected LibvirtHypervisor on the private node, and a record of what it tells."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from blockbuster import blockbuster_ctx
 
-from hyperd.hypervisor.hypervisor import Hypervisor
+from hyperd.hypervisor.hypervisor import LibvirtHypervisor
 from hyperd.hypervisor.spec import DomainSpec
 from hyperd.hypervisor.state import DomainEvent
 from hyperd.settings import HypervisorSettings
@@ -19,9 +19,9 @@ from tests.unit.hypervisor import specs
 
 
 class Record:
-    """Events of a Hypervisor, to wait on."""
+    """Events of a LibvirtHypervisor, to wait on."""
 
-    def __init__(self, hypervisor: Hypervisor) -> None:
+    def __init__(self, hypervisor: LibvirtHypervisor) -> None:
         self.events: list[DomainEvent] = []
         self.connections: list[bool] = []
         self._news = asyncio.Event()
@@ -59,8 +59,8 @@ def settings(node: Node, **changes: object) -> HypervisorSettings:
 
 
 @pytest.fixture
-async def hypervisor(node: Node, libvirt_uri: str) -> AsyncIterator[Hypervisor]:
-    opened = Hypervisor(settings(node), instance="hyperd")
+async def hypervisor(node: Node, libvirt_uri: str) -> AsyncIterator[LibvirtHypervisor]:
+    opened = LibvirtHypervisor(settings(node), instance="hyperd")
     await opened.start()
     await opened.wait_connected()
     yield opened
@@ -68,7 +68,7 @@ async def hypervisor(node: Node, libvirt_uri: str) -> AsyncIterator[Hypervisor]:
 
 
 @pytest.fixture
-def record(hypervisor: Hypervisor) -> Record:
+def record(hypervisor: LibvirtHypervisor) -> Record:
     return Record(hypervisor)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hyperd import errors
-from hyperd.hypervisor.hypervisor import Hypervisor
+from hyperd.hypervisor.hypervisor import LibvirtHypervisor
 from hyperd.hypervisor.spec import DiskCache, DiskSpec, DomainSpec, NicSpec
 from hyperd.hypervisor.state import DomainState
 from hyperd.hypervisor.xml.domain import disk_targets
@@ -23,7 +23,7 @@ from tests.unit.hypervisor import specs
 
 
 async def test_a_guest_is_defined_started_destroyed_and_undefined(
-    hypervisor: Hypervisor, record: Record, spec: DomainSpec
+    hypervisor: LibvirtHypervisor, record: Record, spec: DomainSpec
 ) -> None:
     assert await hypervisor.info(spec.uid) is None
     await hypervisor.define(spec)
@@ -51,7 +51,7 @@ async def test_a_guest_is_defined_started_destroyed_and_undefined(
     assert {"defined", "started", "stopped", "undefined"} <= {event.kind for event in record.events}
 
 
-async def test_the_facts_tell_what_guests_may_have(hypervisor: Hypervisor) -> None:
+async def test_the_facts_tell_what_guests_may_have(hypervisor: LibvirtHypervisor) -> None:
     facts = await hypervisor.facts()
     assert "qemu64" in facts.cpu_models
     assert {"fpu", "sse2"} <= facts.features
@@ -61,7 +61,7 @@ async def test_the_facts_tell_what_guests_may_have(hypervisor: Hypervisor) -> No
     assert await hypervisor.facts() is facts
 
 
-async def test_every_step_may_be_repeated(hypervisor: Hypervisor, spec: DomainSpec) -> None:
+async def test_every_step_may_be_repeated(hypervisor: LibvirtHypervisor, spec: DomainSpec) -> None:
     first = await hypervisor.define_and_start(spec)
     again = await hypervisor.define_and_start(spec)
     await hypervisor.start_domain(spec.uid)
@@ -74,7 +74,7 @@ async def test_every_step_may_be_repeated(hypervisor: Hypervisor, spec: DomainSp
         await hypervisor.undefine(spec.uid)
 
 
-async def test_calls_on_a_missing_domain_raise_not_found(hypervisor: Hypervisor, spec: DomainSpec) -> None:
+async def test_calls_on_a_missing_domain_raise_not_found(hypervisor: LibvirtHypervisor, spec: DomainSpec) -> None:
     for call in (
         hypervisor.start_domain(spec.uid),
         hypervisor.shutdown(spec.uid),
@@ -89,7 +89,7 @@ async def test_calls_on_a_missing_domain_raise_not_found(hypervisor: Hypervisor,
 
 
 async def test_a_running_guest_keeps_its_generation_until_it_restarts(
-    hypervisor: Hypervisor, spec: DomainSpec
+    hypervisor: LibvirtHypervisor, spec: DomainSpec
 ) -> None:
     await hypervisor.define_and_start(spec)
     await hypervisor.define(replace(spec, generation=9, applied="new"))
@@ -102,7 +102,7 @@ async def test_a_running_guest_keeps_its_generation_until_it_restarts(
     assert (off.generation, off.applied) == (9, "new")
 
 
-async def test_marks_can_be_rewritten_on_a_running_guest(hypervisor: Hypervisor, spec: DomainSpec) -> None:
+async def test_marks_can_be_rewritten_on_a_running_guest(hypervisor: LibvirtHypervisor, spec: DomainSpec) -> None:
     await hypervisor.define_and_start(spec)
     await hypervisor.set_metadata(replace(spec, generation=5, vm_name='a "<b>'))
     info = await hypervisor.info(spec.uid)
@@ -111,9 +111,9 @@ async def test_marks_can_be_rewritten_on_a_running_guest(hypervisor: Hypervisor,
 
 
 async def test_two_instances_on_one_libvirtd_do_not_see_each_other(
-    node: Node, hypervisor: Hypervisor, record: Record, spec: DomainSpec
+    node: Node, hypervisor: LibvirtHypervisor, record: Record, spec: DomainSpec
 ) -> None:
-    other = Hypervisor(settings(node), instance="hyperd-two")
+    other = LibvirtHypervisor(settings(node), instance="hyperd-two")
     await other.start()
     await other.wait_connected()
     seen = Record(other)
@@ -131,7 +131,7 @@ async def test_two_instances_on_one_libvirtd_do_not_see_each_other(
 
 
 async def test_a_domain_of_our_name_without_our_mark_is_not_ours(
-    node: Node, hypervisor: Hypervisor, qemu_dir: Path, spec: DomainSpec
+    node: Node, hypervisor: LibvirtHypervisor, qemu_dir: Path, spec: DomainSpec
 ) -> None:
     xml = qemu_dir / "foreign.xml"
     xml.write_text(
@@ -144,7 +144,7 @@ async def test_a_domain_of_our_name_without_our_mark_is_not_ours(
 
 
 async def test_qemu_killed_is_told_as_a_crash(
-    node: Node, hypervisor: Hypervisor, record: Record, spec: DomainSpec
+    node: Node, hypervisor: LibvirtHypervisor, record: Record, spec: DomainSpec
 ) -> None:
     info = await hypervisor.define_and_start(spec)
     node.exec(["kill", "-KILL", str(info.pid)])
@@ -155,7 +155,7 @@ async def test_qemu_killed_is_told_as_a_crash(
 
 
 async def test_a_guest_can_start_paused_and_go_on(
-    hypervisor: Hypervisor, record: Record, spec: DomainSpec
+    hypervisor: LibvirtHypervisor, record: Record, spec: DomainSpec
 ) -> None:
     info = await hypervisor.define_and_start(spec, paused=True)
     assert (info.state, info.reason) == (DomainState.PAUSED, "user")
@@ -164,14 +164,14 @@ async def test_a_guest_can_start_paused_and_go_on(
     await hypervisor.reset(spec.uid)
 
 
-async def test_a_screen_is_opened_as_a_connected_socket(hypervisor: Hypervisor, spec: DomainSpec) -> None:
+async def test_a_screen_is_opened_as_a_connected_socket(hypervisor: LibvirtHypervisor, spec: DomainSpec) -> None:
     await hypervisor.define_and_start(replace(spec, vnc=True))
     with await hypervisor.open_graphics(spec.uid) as screen:
         screen.setblocking(False)
         assert await asyncio.get_running_loop().sock_recv(screen, 12) == b"RFB 003.008\n"
 
 
-async def test_a_screen_whose_viewer_left_early_is_closed(hypervisor: Hypervisor, spec: DomainSpec) -> None:
+async def test_a_screen_whose_viewer_left_early_is_closed(hypervisor: LibvirtHypervisor, spec: DomainSpec) -> None:
     await hypervisor.define_and_start(replace(spec, vnc=True))
     (await hypervisor.open_graphics(spec.uid)).close()
     before = len(os.listdir("/proc/self/fd"))
@@ -186,13 +186,13 @@ async def test_a_screen_whose_viewer_left_early_is_closed(hypervisor: Hypervisor
             await asyncio.sleep(0.01)
 
 
-async def test_a_guest_without_agent_cannot_be_asked(hypervisor: Hypervisor, spec: DomainSpec) -> None:
+async def test_a_guest_without_agent_cannot_be_asked(hypervisor: LibvirtHypervisor, spec: DomainSpec) -> None:
     await hypervisor.define_and_start(replace(spec, agent=True))
     with pytest.raises(errors.ServiceUnavailable, match="agent"):
         await hypervisor.guest_agent_info(spec.uid, timeout=1)
 
 
-async def test_impossible_domains_are_refused_for_good(hypervisor: Hypervisor, spec: DomainSpec) -> None:
+async def test_impossible_domains_are_refused_for_good(hypervisor: LibvirtHypervisor, spec: DomainSpec) -> None:
     kvm = replace(spec, domain_type=specs.WINDOWS.domain_type)
     if not (await hypervisor.facts()).kvm_usable:
         with pytest.raises(errors.PermanentError):
@@ -208,7 +208,7 @@ def blank(folder: Path, name: str, format_: DiskFormat, node: Node) -> FileHandl
 
 
 async def test_a_disk_grows_and_never_shrinks(
-    node: Node, hypervisor: Hypervisor, qemu_dir: Path, spec: DomainSpec
+    node: Node, hypervisor: LibvirtHypervisor, qemu_dir: Path, spec: DomainSpec
 ) -> None:
     root = DiskSpec(name="vd-root", source=blank(qemu_dir, "a", DiskFormat.QCOW2, node), serial=specs.serial(1))
     guest = replace(spec, disks=(root,))
@@ -223,7 +223,9 @@ async def test_a_disk_grows_and_never_shrinks(
     assert await hypervisor.io_errors(spec.uid) == {}
 
 
-async def test_a_disk_in_use_says_so(node: Node, hypervisor: Hypervisor, qemu_dir: Path, spec: DomainSpec) -> None:
+async def test_a_disk_in_use_says_so(
+    node: Node, hypervisor: LibvirtHypervisor, qemu_dir: Path, spec: DomainSpec
+) -> None:
     disk = DiskSpec(name="vd-root", source=blank(qemu_dir, "a", DiskFormat.QCOW2, node), serial=specs.serial(1))
     await hypervisor.define_and_start(replace(spec, disks=(disk,)))
     second = replace(spec, uid=str(uuid.uuid4()), disks=(disk,))
@@ -234,7 +236,9 @@ async def test_a_disk_in_use_says_so(node: Node, hypervisor: Hypervisor, qemu_di
 
 
 @pytest.mark.parametrize("name", ["generic", "legacy", "plain", "legacy-plain", "modelled", "secure", "kept"])
-async def test_every_kind_of_guest_starts(node: Node, hypervisor: Hypervisor, qemu_dir: Path, name: str) -> None:
+async def test_every_kind_of_guest_starts(
+    node: Node, hypervisor: LibvirtHypervisor, qemu_dir: Path, name: str
+) -> None:
     chosen = specs.ALL[name]
     uid = str(uuid.uuid4())
     guest = replace(

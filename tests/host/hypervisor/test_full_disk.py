@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from hyperd.hypervisor.hypervisor import Hypervisor
+from hyperd.hypervisor.hypervisor import LibvirtHypervisor
 from hyperd.hypervisor.spec import DiskCache, DiskSpec, DomainSpec
 from hyperd.hypervisor.state import DomainState, IoError
 from hyperd.imagefile.handle import DiskFormat, FileHandle
@@ -23,7 +23,7 @@ WRITER = bytes.fromhex(
 
 
 async def test_a_guest_paused_by_a_full_file_system_goes_on_when_there_is_space(
-    node: Node, hypervisor: Hypervisor, record: Record, qemu_dir: Path, spec: DomainSpec
+    node: Node, hypervisor: LibvirtHypervisor, record: Record, qemu_dir: Path, spec: DomainSpec
 ) -> None:
     small = qemu_dir / "small"
     small.mkdir()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from hyperd.hypervisor.hypervisor import Hypervisor
+from hyperd.hypervisor.hypervisor import LibvirtHypervisor
 from hyperd.hypervisor.spec import DiskCache, DiskSpec, DomainSpec
 from hyperd.hypervisor.state import DomainState
 from hyperd.imagefile.handle import DiskFormat, FileHandle
@@ -32,7 +32,7 @@ def booting(spec: DomainSpec, folder: Path, code: bytes) -> DomainSpec:
 
 
 async def test_a_reboot_keeps_qemu(
-    hypervisor: Hypervisor, record: Record, qemu_dir: Path, spec: DomainSpec
+    hypervisor: LibvirtHypervisor, record: Record, qemu_dir: Path, spec: DomainSpec
 ) -> None:
     before = await hypervisor.define_and_start(booting(spec, qemu_dir, REBOOT))
     await record.event("rebooted")
@@ -42,7 +42,7 @@ async def test_a_reboot_keeps_qemu(
 
 
 async def test_a_power_off_by_the_guest_stops_the_domain_and_says_so(
-    hypervisor: Hypervisor, record: Record, qemu_dir: Path, spec: DomainSpec
+    hypervisor: LibvirtHypervisor, record: Record, qemu_dir: Path, spec: DomainSpec
 ) -> None:
     await hypervisor.define_and_start(booting(spec, qemu_dir, POWER_OFF))
     assert (await record.event("stopped")).reason == "shutdown"
@@ -53,7 +53,7 @@ async def test_a_power_off_by_the_guest_stops_the_domain_and_says_so(
 
 
 async def test_a_panic_ends_the_domain_as_crashed(
-    hypervisor: Hypervisor, record: Record, qemu_dir: Path, spec: DomainSpec
+    hypervisor: LibvirtHypervisor, record: Record, qemu_dir: Path, spec: DomainSpec
 ) -> None:
     await hypervisor.define_and_start(booting(spec, qemu_dir, PANIC))
     assert (await record.event("stopped")).reason == "crashed"

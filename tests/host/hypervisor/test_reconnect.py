@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from hyperd import errors
-from hyperd.hypervisor.hypervisor import Hypervisor
+from hyperd.hypervisor.hypervisor import LibvirtHypervisor
 from hyperd.hypervisor.spec import DomainSpec
 from hyperd.hypervisor.state import DomainState, EventKind
 from tests.host.hypervisor.conftest import Record, settings
@@ -20,7 +20,7 @@ from tests.pace import paced
 
 
 async def test_a_killed_libvirtd_is_found_again_with_its_guests_and_events(
-    node: Node, hypervisor: Hypervisor, record: Record, spec: DomainSpec
+    node: Node, hypervisor: LibvirtHypervisor, record: Record, spec: DomainSpec
 ) -> None:
     before = await hypervisor.define_and_start(spec)
     await asyncio.to_thread(node.kill_libvirtd, signal.SIGKILL)
@@ -44,7 +44,7 @@ async def test_a_killed_libvirtd_is_found_again_with_its_guests_and_events(
 
 
 async def test_a_guest_that_ends_while_libvirtd_adopts_it_is_told(
-    node: Node, hypervisor: Hypervisor, record: Record, spec: DomainSpec
+    node: Node, hypervisor: LibvirtHypervisor, record: Record, spec: DomainSpec
 ) -> None:
     """libvirt 9.0 may have no STOPPED event for it; the listing after the connect finds it then."""
     await hypervisor.define_and_start(spec)
@@ -60,7 +60,7 @@ async def test_a_guest_that_ends_while_libvirtd_adopts_it_is_told(
 
 
 async def test_what_happened_while_libvirt_was_away_is_told(
-    node: Node, hypervisor: Hypervisor, record: Record, spec: DomainSpec
+    node: Node, hypervisor: LibvirtHypervisor, record: Record, spec: DomainSpec
 ) -> None:
     info = await hypervisor.define_and_start(spec)
     await record.event("started")
@@ -77,7 +77,7 @@ async def test_what_happened_while_libvirt_was_away_is_told(
 
 async def test_a_start_without_libvirt_waits_for_it(node: Node, libvirt_uri: str) -> None:
     await asyncio.to_thread(node.kill_libvirtd, signal.SIGKILL)
-    hypervisor = Hypervisor(settings(node), instance="hyperd")
+    hypervisor = LibvirtHypervisor(settings(node), instance="hyperd")
     await hypervisor.start()
     with pytest.raises(errors.ServiceUnavailable, match="libvirt is not reachable"):
         await hypervisor.wait_connected(0.3)
@@ -88,7 +88,7 @@ async def test_a_start_without_libvirt_waits_for_it(node: Node, libvirt_uri: str
 
 
 async def test_a_frozen_libvirtd_does_not_hold_the_loop_back(
-    node: Node, hypervisor: Hypervisor, record: Record, spec: DomainSpec, monkeypatch: pytest.MonkeyPatch
+    node: Node, hypervisor: LibvirtHypervisor, record: Record, spec: DomainSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await hypervisor.define(spec)
     await hypervisor.info(spec.uid)
@@ -119,7 +119,7 @@ async def test_a_libvirtd_frozen_from_the_start_is_named_and_waited_for(
 ) -> None:
     monkeypatch.setattr("hyperd.hypervisor.connection.connection.OPEN_PATIENCE", 0.1)
     node.freeze_libvirtd()
-    hypervisor = Hypervisor(settings(node), instance="hyperd")
+    hypervisor = LibvirtHypervisor(settings(node), instance="hyperd")
     await hypervisor.start()
     with pytest.raises(errors.ServiceUnavailable, match="libvirtd does not answer"):
         await hypervisor.wait_connected(0.5)
@@ -129,7 +129,7 @@ async def test_a_libvirtd_frozen_from_the_start_is_named_and_waited_for(
 
 
 async def test_closing_does_not_wait_for_a_frozen_libvirtd(node: Node, libvirt_uri: str) -> None:
-    hypervisor = Hypervisor(settings(node), instance="hyperd")
+    hypervisor = LibvirtHypervisor(settings(node), instance="hyperd")
     await hypervisor.start()
     await hypervisor.wait_connected()
     node.freeze_libvirtd()
@@ -142,11 +142,11 @@ async def test_a_resync_tells_what_no_event_did(
     node: Node, libvirt_uri: str, spec: DomainSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hyperd.hypervisor.connection.events.EventSource.register", lambda *_: None)
-    hypervisor = Hypervisor(settings(node, resync_seconds=0.2), instance="hyperd")
+    hypervisor = LibvirtHypervisor(settings(node, resync_seconds=0.2), instance="hyperd")
     record = Record(hypervisor)
     await hypervisor.start()
     await hypervisor.wait_connected()
-    other = Hypervisor(settings(node), instance="hyperd")
+    other = LibvirtHypervisor(settings(node), instance="hyperd")
     await other.start()
     await other.wait_connected()
     for step in (
@@ -167,7 +167,7 @@ async def test_a_resync_tells_what_no_event_did(
 async def test_a_reading_that_was_overtaken_is_mended_by_the_next_look(
     node: Node, libvirt_uri: str, spec: DomainSpec
 ) -> None:
-    hypervisor = Hypervisor(settings(node, resync_seconds=0.2), instance="hyperd")
+    hypervisor = LibvirtHypervisor(settings(node, resync_seconds=0.2), instance="hyperd")
     record = Record(hypervisor)
     await hypervisor.start()
     await hypervisor.wait_connected()

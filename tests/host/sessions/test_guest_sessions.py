@@ -12,7 +12,7 @@ import pytest
 from hyperd.errors import ServiceUnavailable
 from hyperd.hypervisor.console.hub import ConsoleHub, ConsoleSession
 from hyperd.hypervisor.console.vnc import GraphicsStream
-from hyperd.hypervisor.hypervisor import Hypervisor
+from hyperd.hypervisor.hypervisor import LibvirtHypervisor
 from hyperd.hypervisor.spec import DiskCache, DiskSpec, DomainSpec
 from hyperd.imagefile.handle import DiskFormat, FileHandle
 from hyperd.settings import Settings
@@ -82,7 +82,7 @@ async def logged(hub: ConsoleHub, uid: str, text: bytes) -> None:
 
 
 async def test_a_console_survives_libvirts_death_and_ends_with_the_guest(
-    node: Node, hypervisor: Hypervisor, hub: ConsoleHub, guest: DomainSpec
+    node: Node, hypervisor: LibvirtHypervisor, hub: ConsoleHub, guest: DomainSpec
 ) -> None:
     await hypervisor.define_and_start(guest)
     first = await hub.attach(guest.uid, replay=1000)
@@ -105,7 +105,7 @@ async def test_a_console_survives_libvirts_death_and_ends_with_the_guest(
 
 
 async def test_a_restarted_daemon_finds_the_console_and_what_it_said(
-    hypervisor: Hypervisor, hub: ConsoleHub, guest: DomainSpec, conf: Settings
+    hypervisor: LibvirtHypervisor, hub: ConsoleHub, guest: DomainSpec, conf: Settings
 ) -> None:
     await hypervisor.define_and_start(guest)
     await logged(hub, guest.uid, b">")
@@ -123,7 +123,7 @@ async def test_a_restarted_daemon_finds_the_console_and_what_it_said(
 
 
 async def test_the_screen_is_reached_without_a_socket_in_any_folder(
-    hypervisor: Hypervisor, guest: DomainSpec
+    hypervisor: LibvirtHypervisor, guest: DomainSpec
 ) -> None:
     await hypervisor.define_and_start(guest)
     stream = await GraphicsStream.open(hypervisor, guest.uid)

@@ -85,7 +85,7 @@ async def daemon() -> AsyncIterator[Running]:
     argv = [arg for key, value in settings.items() for arg in ("--set", f"{key}={value}")]
     with (folder / "log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            "setpriv", "--pdeathsig", "KILL", "--", sys.executable, "-m", "hyperd.daemon", *argv,
+            "setpriv", "--pdeathsig", "KILL", "--", sys.executable, "-m", "tests.testdriver", *argv,
             stdout=log, stderr=log,
         )  # fmt: skip
     try:

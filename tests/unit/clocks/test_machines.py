@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import pytest
 
-from hyperd.hypervisor.hypervisor import Hypervisor
 from hyperd.resources.all import VIRTUAL_MACHINE, VIRTUAL_MACHINE_OPERATION
+from tests.testdriver.hypervisor import TestDriver
 from tests.unit.clocks.stepping import STEPS, SteppedClock
 from tests.unit.controllers.world import KEPT, running
 
 
 @pytest.fixture(autouse=True)
 def deaf_guests(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def unheard(self: Hypervisor, uid: str) -> None:
+    async def unheard(self: TestDriver, uid: str) -> None:
         return
 
-    monkeypatch.setattr(Hypervisor, "shutdown", unheard)
+    monkeypatch.setattr(TestDriver, "shutdown", unheard)
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -238,7 +238,7 @@ async def test_a_cached_image_is_kept_for_its_retention(time_: SteppedClock, ste
     image.touch()
     evicted: list[str] = []
 
-    async def inventory() -> list[object]:
+    async def copies() -> list[object]:
         return [SimpleNamespace(path=image, layer_digest="sha256:a")]
 
     async def evict(digest: str, _: object) -> None:
@@ -247,8 +247,8 @@ async def test_a_cached_image_is_kept_for_its_retention(time_: SteppedClock, ste
     sweeper = Sweeper.__new__(Sweeper)
     sweeper._untouched = clock.Seen()
     settings = Settings.model_validate({"imports": {"cache_retention_seconds": 3600}})
-    cache = SimpleNamespace(inventory=inventory, evict=evict)
-    sweeper._context = cast(Context, SimpleNamespace(settings=settings, cache=cache))
+    images = SimpleNamespace(copies=copies, evict=evict)
+    sweeper._context = cast(Context, SimpleNamespace(settings=settings, images=images))
     await sweeper._cache()
     time_.step(step)
     time_.sleep(3500)

@@ -19,8 +19,7 @@ from hyperd.controllers.node.heartbeat import lease_name
 from hyperd.controllers.ownership import NodeOwner
 from hyperd.controllers.witness import Witness
 from hyperd.errors import NotFound
-from hyperd.hypervisor.hypervisor import Hypervisor
-from hyperd.network.routed.host import OwnedTap, TapSpec
+from hyperd.network.interface import Link
 from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, NODE, VIRTUAL_DISK, VIRTUAL_IMAGE, VIRTUAL_MACHINE
 from hyperd.resources.core.kinds import LEASE
 from hyperd.resources.core.storage_class import PROVISIONER
@@ -32,7 +31,9 @@ from hyperd.storage.backends import backends
 from hyperd.storage.seed import SeedStore
 from hyperd.storage.volumes import BackendVolumes
 from hyperd.store.interface import Item, Listing, PatchType, Store
-from registry.cache import ImageCache
+from registry.images import NodeImages
+from tests.testdriver.hypervisor import URI, TestDriver
+from tests.testdriver.network import NoNetwork
 from tests.unit.hypervisor import specs
 
 KINDS = (VIRTUAL_MACHINE, VIRTUAL_DISK, VIRTUAL_IMAGE, CLUSTER_VIRTUAL_IMAGE, NODE)
@@ -94,26 +95,22 @@ class Objects:
 
 
 @dataclass
-class Network:
-    """Taps by name, and those that DHCP is answered on."""
+class Network(NoNetwork):
+    """Links by their machines' uids, and those that were made sure of since they are there."""
 
-    taps: dict[str, TapSpec] = field(default_factory=dict)
+    links: dict[str, Link] = field(default_factory=dict)
     served: set[str] = field(default_factory=set)
 
-    async def inventory(self) -> list[OwnedTap]:
-        return [OwnedTap(name, spec.uid) for name, spec in self.taps.items()]
+    async def inventory(self) -> list[str]:
+        return list(self.links)
 
-    async def ensure_tap(self, spec: TapSpec) -> None:
-        self.taps[spec.name] = spec
+    async def connect(self, link: Link, *, starting: bool = False) -> None:
+        self.links[link.uid] = link
+        self.served.add(link.uid)
 
-    async def remove_tap(self, name: str) -> None:
-        self.taps.pop(name, None)
-
-    def serve(self, name: str, _: object) -> None:
-        self.served.add(name)
-
-    def stop(self, name: str) -> None:
-        self.served.discard(name)
+    async def disconnect(self, uid: str) -> None:
+        self.links.pop(uid, None)
+        self.served.discard(uid)
 
 
 @dataclass
@@ -132,7 +129,7 @@ class Host:
 
     settings: Settings
     objects: Objects
-    hypervisor: Hypervisor
+    hypervisor: TestDriver
     network: Network = field(default_factory=Network)
     told: Told = field(default_factory=Told)
     instance: str = field(default_factory=lambda: f"s{uuid.uuid4().hex[:8]}")
@@ -140,6 +137,7 @@ class Host:
     def __post_init__(self) -> None:
         self.informers = {kind: Informer(cast(Store, self.objects), kind) for kind in KINDS}
         self.volumes, self.seeds = BackendVolumes(backends(self.settings)), SeedStore(self.settings)
+        self.images = NodeImages(self.settings)
         self.begin()
 
     def begin(self) -> None:
@@ -155,9 +153,9 @@ class Host:
             hypervisor=self.hypervisor,
             volumes=self.volumes,
             seeds=self.seeds,
-            cache=ImageCache(self.settings, cast(Any, None)),
-            **cast(Any, {"events": self.told, "network": self.network, "dhcp": self.network}),
-            **dict.fromkeys(("consoles", "registry", "importer"), cast(Any, None)),
+            network=self.network,
+            images=self.images,
+            **cast(Any, {"events": self.told}),
         )
         self.quarantine = Quarantine(self.settings.state_dir / "quarantine")
         self.sweeper = Sweeper(self.context, self.quarantine)
@@ -181,9 +179,9 @@ class Host:
         self.objects.put(VIRTUAL_DISK, name, disk)
         self.objects.put(VIRTUAL_MACHINE, name, machine)
         await self.volumes.provisioner(PROVISIONER).create_blank(disk, 1 << 20)
-        address = IPv4Address("10.66.10.2") + len(self.network.taps)
+        address = IPv4Address("10.66.10.2") + len(self.network.links)
         spec = replace(
-            specs.TEST_DRIVER,
+            specs.GENERIC,
             uid=machine,
             instance=self.instance,
             namespace="default",
@@ -191,8 +189,7 @@ class Host:
             applied=Applied(address=str(address)).encode(),
         )
         await self.hypervisor.define_and_start(spec)
-        tap = TapSpec(machine, tap_of(machine), address, IPv4Address("10.66.10.1"), 1500)
-        await self.network.ensure_tap(tap)
+        self.network.links[machine] = Link(machine, name, address)
         await self.seeds.write(machine, hostname=name, user_data=b"#!/bin/sh\n")
         self.settings.nvram_dir.joinpath(f"{machine}.fd").write_bytes(b"variables")
         self.settings.console_log_dir.joinpath(f"{machine}.log").write_bytes(b"login:")
@@ -204,16 +201,10 @@ class Host:
         files = sorted(str(path) for folder in folders for path in folder.iterdir())
         logs = sorted(path.name for path in self.settings.console_log_dir.iterdir())
         domains = sorted((d.uid, d.state) for d in (await self.hypervisor.list_owned()).values())
-        return files, logs, domains, sorted(self.network.taps)
+        return files, logs, domains, sorted(self.network.links)
 
     def noted(self) -> set[str]:
         return {kept.uid for kept in self.quarantine.all()}
-
-
-def tap_of(uid: str) -> str:
-    from hyperd.network import addresses
-
-    return addresses.tap_name(Settings().network.tap_prefix, uid)
 
 
 @asynccontextmanager
@@ -223,7 +214,7 @@ async def host(folder: Path) -> AsyncIterator[Host]:
         run_dir=folder / "r",
         log_dir=folder / "l",
         storage=StorageSettings(reserve_bytes=0),
-        hypervisor=HypervisorSettings(uri="test:///default", resync_seconds=60),
+        hypervisor=HypervisorSettings(uri=URI, resync_seconds=60),
         imports=ImportSettings(cache_retention_seconds=0),
     )
     for path in (
@@ -232,7 +223,7 @@ async def host(folder: Path) -> AsyncIterator[Host]:
     ):  # fmt: skip
         path.mkdir(parents=True)
     instance = f"s{uuid.uuid4().hex[:8]}"
-    hypervisor = Hypervisor(settings.hypervisor, instance=instance)
+    hypervisor = TestDriver(settings.hypervisor, instance=instance)
     await hypervisor.start()
     await hypervisor.wait_connected()
     made = Host(settings, Objects(), hypervisor, instance=instance)

@@ -14,7 +14,7 @@ from hyperd.controllers.machine.copies import Copies, Missing
 from hyperd.controllers.retries import LAST_SECONDS, SOON_SECONDS, Retries
 from hyperd.errors import HyperdError, NotFound, PermanentError, ServiceUnavailable, TemporaryError
 from hyperd.imagefile.detect import ImageFormat
-from registry.cache import ImageCache
+from registry.interface import Images
 from registry.models import CachedImage, Report
 
 
@@ -26,7 +26,7 @@ class Cache:
         self.error: HyperdError | None = None
         self.made: list[weakref.ref[CachedImage]] = []
 
-    async def ensure(self, reference: str, _: Report) -> CachedImage:
+    async def copy(self, reference: str, _: Report) -> CachedImage:
         self.tries.append(reference)
         if self.error is not None:
             raise self.error
@@ -42,7 +42,7 @@ class Scene:
         self.now = 100.0
         self.cache, self.images = Cache(), {"u1", "u2"}
         retries = Retries(now=lambda: self.now, jitter=lambda: 0.0)
-        self.copies = Copies(cast("ImageCache", self.cache), lambda: frozenset(self.images), retries=retries)
+        self.copies = Copies(cast("Images", self.cache), lambda: frozenset(self.images), retries=retries)
 
     async def ask(self, uid: str = "u1", machine: str = "m1") -> CachedImage | Missing:
         """What is said once a try that this begins has ended."""

@@ -97,7 +97,7 @@ async def test_a_machine_that_is_another_nodes_ends_here_and_leaves_its_files(no
     await controller.reconcile(WEB)
     assert not await runs(node, uid)
     assert (await node.held())[0] == files
-    assert not node.network.taps
+    assert not node.network.links
     assert await node.hypervisor.info(uid) is not None, "its definition stays"
     await controller.close()
 

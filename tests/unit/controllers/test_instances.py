@@ -16,11 +16,11 @@ from hyperd.controllers.machine.status import Observed, show_instance
 from hyperd.errors import PermanentError
 from hyperd.hypervisor.facts.host import HostFacts
 from hyperd.hypervisor.state import DomainInfo, DomainState
-from hyperd.network.dhcp.server import Lease
-from hyperd.network.routed.host import TapSpec
+from hyperd.network.interface import Link
 from hyperd.resources.schema.kind import Object
 from hyperd.resources.values.conditions import find_condition
 from hyperd.settings import Settings
+from tests.testdriver.network import NoNetwork
 from tests.unit.controllers.test_plan import FACTS
 
 UID = "0aa5b1b6-6e0c-4c44-a3a3-8f7e2a1d9c01"
@@ -45,11 +45,11 @@ def domain(**carried: Any) -> DomainInfo:
 async def test_a_lost_tap_comes_back_though_the_host_cannot_run_what_the_spec_asks_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    taps: list[TapSpec] = []
-    served: list[Lease] = []
+    links: list[Link] = []
 
-    async def ensure_tap(tap: TapSpec) -> None:
-        taps.append(tap)
+    class Network(NoNetwork):
+        async def connect(self, link: Link, *, starting: bool = False) -> None:
+            links.append(link)
 
     async def facts() -> HostFacts:
         return HostFacts(**FACTS)
@@ -59,10 +59,9 @@ async def test_a_lost_tap_comes_back_though_the_host_cannot_run_what_the_spec_as
 
     monkeypatch.setattr(instance, "make_plan", cannot)
     context = SimpleNamespace(
-        settings=Settings.model_validate({"network": {"virtual_machine_cidrs": ["10.66.10.0/24"]}}),
-        hypervisor=SimpleNamespace(facts=facts),
-        network=SimpleNamespace(ensure_tap=ensure_tap),
-        dhcp=SimpleNamespace(serve=lambda _, lease: served.append(lease)),
+        settings=Settings(),
+        hypervisor=SimpleNamespace(facts=facts, assign=None),
+        network=Network(),
         ownership=SimpleNamespace(binds=False),
         node_name="node",
         store_id=lambda: "s",
@@ -70,7 +69,7 @@ async def test_a_lost_tap_comes_back_though_the_host_cannot_run_what_the_spec_as
     )
     instances = Instances(cast(Context, context), cast(Any, None))
     await instances.keep(machine(), domain(address="10.66.10.14"), Dependencies())
-    assert [tap.address for tap in taps] == [lease.address for lease in served] == [IPv4Address("10.66.10.14")]
+    assert links == [Link(UID, "web", IPv4Address("10.66.10.14"))]
 
 
 @pytest.mark.parametrize("binds", [False, True])

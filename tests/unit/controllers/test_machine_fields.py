@@ -15,11 +15,13 @@ import pytest
 from hyperd.controllers.machine.applied import changes, configuration
 from hyperd.controllers.machine.dependencies import Dependencies
 from hyperd.controllers.machine.devices import Device
-from hyperd.controllers.machine.plan import Plan, Start, make_plan
+from hyperd.controllers.machine.plan import Plan, Start, links_of, make_plan
 from hyperd.hypervisor.facts.host import HostFacts
 from hyperd.hypervisor.spec import DomainType
 from hyperd.hypervisor.xml.domain import domain_xml
+from hyperd.hypervisor.xml.layout import slots_of
 from hyperd.imagefile.handle import DiskFormat, FileHandle
+from hyperd.network.routed.network import RoutedNetwork
 from hyperd.resources.all import VIRTUAL_MACHINE
 from hyperd.resources.kinds.virtual_machine import VirtualMachineSpec
 from hyperd.resources.schema.applies import Restart
@@ -45,7 +47,11 @@ DEVICES = [
 ]
 HOST: Part = {"cpu": {"type": "Host"}}
 FOUND = Dependencies(class_spec=HOST, address=IPv4Address("10.66.10.14"), devices=DEVICES)
-START = Start(sources={one.uid: FileHandle(Path("/v") / one.name, DiskFormat.QCOW2) for one in DEVICES}, slots={})
+START = Start(
+    sources={one.uid: FileHandle(Path("/v") / one.name, DiskFormat.QCOW2) for one in DEVICES},
+    slots={},
+    assign=slots_of,
+)
 SETTINGS = Settings.model_validate({"network": {"virtual_machine_cidrs": ["10.66.10.0/24"]}})
 
 IN_THE_DOMAIN: Mapping[str, list[tuple[Object, dict[str, Any], dict[str, Any], str]]] = {
@@ -93,10 +99,13 @@ OF_MIGRATIONS = {"liveMigrationPolicy"}
 
 def plan(spec: Object, found: dict[str, Any], start: dict[str, Any]) -> Plan:
     machine = {"metadata": {"uid": UID, "namespace": "n", "name": "m", "generation": 1}, "spec": SPEC | spec}
+    dependencies, network = replace(FOUND, **found), RoutedNetwork(SETTINGS)
+    links = links_of(machine, dependencies.address, None)
+    cards = tuple(card for link in links if (card := network.card(link)) is not None)
     return make_plan(
         machine,
-        replace(FOUND, **found),
-        replace(START, **start),
+        dependencies,
+        replace(START, cards=cards, **start),
         settings=SETTINGS,
         facts=HostFacts(**FACTS | {"tpm": True, "cpu_tuning": True}),
         type_=DomainType.KVM,

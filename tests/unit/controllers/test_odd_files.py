@@ -98,7 +98,7 @@ async def test_an_oddity_is_skipped_and_all_else_goes_on(
     gone, gone_disk = await node.make("gone")
     await node.volumes.start()
     await node.seeds.clean()
-    await node.context.cache.clean()
+    await node.images._cache.clean()
     node.begin()
     await node.start()
     for kind in (VIRTUAL_MACHINE, VIRTUAL_DISK):

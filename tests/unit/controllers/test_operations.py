@@ -15,7 +15,6 @@ import pytest
 from hyperd.controllers.context import Context
 from hyperd.controllers.operation.controller import OperationController
 from hyperd.controllers.ownership import SoleOwner
-from hyperd.hypervisor.hypervisor import Hypervisor
 from hyperd.resources.all import EVENT, KINDS, NAMESPACE, VIRTUAL_MACHINE, VIRTUAL_MACHINE_OPERATION
 from hyperd.resources.schema.kind import Object
 from hyperd.resources.values.conditions import find_condition
@@ -24,6 +23,7 @@ from hyperd.runtime.recorder import EventRecorder
 from hyperd.settings import Settings, StoreSettings
 from hyperd.store.embedded.store import EmbeddedStore, opened_store
 from hyperd.store.interface import PatchType
+from tests.testdriver.hypervisor import TestDriver
 from tests.unit.controllers.world import running
 
 OPERATIONS: Mapping[str, Object] = {
@@ -215,12 +215,12 @@ async def test_of_two_rivals_that_are_created_at_once_one_is_refused(one: str, o
 async def test_a_stop_right_after_a_start_leaves_the_machine_off(
     delay: float, policy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def slowly(self: Hypervisor, uid: str, *, paused: bool = False) -> None:
+    async def slowly(self: TestDriver, uid: str, *, paused: bool = False) -> None:
         await asyncio.sleep(SLOW_START)
         await start_domain(self, uid, paused=paused)
 
-    start_domain = Hypervisor.start_domain
-    monkeypatch.setattr(Hypervisor, "start_domain", slowly)
+    start_domain = TestDriver.start_domain
+    monkeypatch.setattr(TestDriver, "start_domain", slowly)
     async with running() as world:
         await world.make()
         await world.store.patch(VIRTUAL_MACHINE, "default", "vm", PatchType.MERGE, {"spec": {"runPolicy": policy}})

@@ -7,8 +7,7 @@ import pytest
 
 from hyperd.controllers.retries import LAST_SECONDS, SOON_SECONDS, Retries
 from hyperd.errors import TemporaryError
-from registry.gate import POSTPONED
-from registry.importer import NotBegun
+from registry.interface import POSTPONED, NotBegun
 
 
 class Clock:

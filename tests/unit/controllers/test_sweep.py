@@ -19,7 +19,7 @@ from hyperd.errors import Conflict, NotFound, ServiceUnavailable
 from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_MACHINE
 from hyperd.resources.schema.kind import Kind
 from hyperd.resources.values import names
-from tests.unit.controllers.sweeping import Host, host, tap_of
+from tests.unit.controllers.sweeping import Host, host
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ async def test_what_lost_its_owner_stays_in_place_until_it_returns(node: Host, r
     await node.start()
     assert [kept.since for kept in node.quarantine.all()] == since
     # Its link and DHCP go on, and its address is nobody else's.
-    assert tap_of(machine) in node.network.served
+    assert machine in node.network.served
     assert await taken_addresses(node.context.store) == {IPv4Address("10.66.10.2")}
     node.objects.put(VIRTUAL_MACHINE, "web", machine)
     node.objects.put(VIRTUAL_DISK, "web", disk)
@@ -142,9 +142,8 @@ async def test_a_deletion_that_a_restored_store_does_not_know_counts_no_more(nod
 
 async def test_links_and_sockets_of_nothing_that_runs_go(node: Host) -> None:
     machine, _ = await node.make("web")
-    ours = next(iter(node.network.taps.values()))
     gone = "00000000-0000-4000-8000-000000000000"
-    await node.network.ensure_tap(replace(ours, uid=gone, name=tap_of(gone)))
+    await node.network.connect(replace(node.network.links[machine], uid=gone))
     path = node.settings.console_dir / "00000000-0000-4000-8000-000000000001"
     # By its descriptor, as a socket's path may be no longer than 107 bytes.
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
@@ -153,7 +152,7 @@ async def test_links_and_sockets_of_nothing_that_runs_go(node: Host) -> None:
     os.close(folder)
     assert path.is_socket()
     await node.sweeper.sweep()
-    assert list(node.network.taps) == [tap_of(machine)]
+    assert list(node.network.links) == [machine]
     assert not path.exists()
     assert node.noted() == set()
 

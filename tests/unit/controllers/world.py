@@ -14,12 +14,14 @@ import libvirt
 from hyperd.controllers.machine.controller import MachineController
 from hyperd.controllers.operation.controller import OperationController
 from hyperd.daemon import Daemon
-from hyperd.hypervisor.hypervisor import Hypervisor
+from hyperd.hypervisor.interface import Hypervisor
 from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_MACHINE, VIRTUAL_MACHINE_OPERATION
 from hyperd.resources.schema.kind import Kind, Object
 from hyperd.resources.values.meta import Key
 from hyperd.settings import Settings
 from hyperd.store.interface import Store
+from tests.testdriver.hypervisor import URI
+from tests.testdriver.world import TEST_DRIVER
 
 KEPT = 3
 NAME = Key("default", "vm")
@@ -36,14 +38,14 @@ class World:
                 "run_dir": folder / "r",
                 "log_dir": folder / "l",
                 "api": {"port": 0},
-                "hypervisor": {"uri": "test:///default"},
+                "hypervisor": {"uri": URI},
                 "registry": {"url": "http://127.0.0.1:9"},
                 "network": {"virtual_machine_cidrs": []},
                 "storage": {"reserve_bytes": 0},
                 "operations": {"keep_per_vm": KEPT},
             }
         )
-        self._daemon = Daemon(self._settings)
+        self._daemon = Daemon(self._settings, TEST_DRIVER)
 
     async def start(self) -> None:
         await self._daemon.start()
@@ -53,7 +55,7 @@ class World:
 
     async def restart(self) -> None:
         await self.stop()
-        self._daemon = Daemon(self._settings)
+        self._daemon = Daemon(self._settings, TEST_DRIVER)
         await self.start()
 
     @property
@@ -157,7 +159,7 @@ class World:
 async def running() -> AsyncIterator[World]:
     folder = Path(tempfile.mkdtemp(prefix="hvk"))
     # The test driver's host is there as long as somebody is connected to it.
-    held = await asyncio.to_thread(libvirt.open, "test:///default")
+    held = await asyncio.to_thread(libvirt.open, URI)
     world = World(folder)
     await world.start()
     try:

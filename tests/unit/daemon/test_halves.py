@@ -20,6 +20,9 @@ from hyperd.daemon import Daemon
 from hyperd.home import EmbeddedHome
 from hyperd.settings import ApiSettings, HypervisorSettings, RegistrySettings, Settings
 from hyperd.store.embedded.database import lock_store
+from registry.images import NodeImages
+from tests.testdriver.hypervisor import URI
+from tests.testdriver.world import TEST_DRIVER
 
 BEGINNINGS: dict[str, Callable[[Daemon], tuple[Any, str]]] = {
     "the store": lambda daemon: (_store(daemon)._engine, "open"),
@@ -40,7 +43,7 @@ BEGINNINGS: dict[str, Callable[[Daemon], tuple[Any, str]]] = {
     "the API": lambda daemon: (daemon._api, "start"),
     "the home's check": lambda daemon: (daemon._home, "prepare"),
     "the pool": lambda daemon: (daemon._context.volumes, "start"),
-    "the cache": lambda daemon: (daemon._context.cache, "clean"),
+    "the cache": lambda daemon: (_images(daemon)._cache, "clean"),
     "the controllers": lambda daemon: (daemon._manager, "start"),
 }
 MAKERS = ("the unix socket", "the TLS port", "certificates")
@@ -51,10 +54,10 @@ ENDINGS: dict[str, Callable[[Daemon], tuple[Any, str]]] = {
     "the audit log": lambda daemon: (daemon._api.audit, "close"),
     "what runs beside": lambda daemon: (daemon._background, "stop"),
     "the controllers": lambda daemon: (daemon._manager, "stop"),
-    "DHCP": lambda daemon: (daemon._context.dhcp, "close"),
-    "the consoles": lambda daemon: (daemon._context.consoles, "close"),
+    "the network": lambda daemon: (daemon._context.network, "close"),
+    "the consoles": lambda daemon: (daemon._consoles, "close"),
     "libvirt": lambda daemon: (daemon._context.hypervisor, "close"),
-    "the registry": lambda daemon: (daemon._context.registry, "close"),
+    "the registry": lambda daemon: (_images(daemon)._client, "close"),
     "housekeeping": lambda daemon: (_store(daemon)._housekeeper, "stop"),
     "quotas": lambda daemon: (_store(daemon)._keeper, "stop"),
     "watches": lambda daemon: (_store(daemon)._hub, "close"),
@@ -64,6 +67,11 @@ ENDINGS: dict[str, Callable[[Daemon], tuple[Any, str]]] = {
 
 class Broken(Exception):
     """What was put into a step."""
+
+
+def _images(daemon: Daemon) -> NodeImages:
+    assert isinstance(daemon._context.images, NodeImages)
+    return daemon._context.images
 
 
 def _store(daemon: Daemon) -> Any:
@@ -91,9 +99,10 @@ def daemon(folder: Path) -> Daemon:
             log_dir=folder / "l",
             config_dir=folder,
             api=ApiSettings(port=0),
-            hypervisor=HypervisorSettings(uri="test:///default"),
+            hypervisor=HypervisorSettings(uri=URI),
             registry=RegistrySettings(url="http://127.0.0.1:9"),
-        )
+        ),
+        TEST_DRIVER,
     )
 
 

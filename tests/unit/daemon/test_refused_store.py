@@ -14,6 +14,7 @@ import pytest
 
 from hyperd import daemon
 from hyperd.store.embedded.database import lock_store, open_database
+from tests.testdriver.world import TEST_DRIVER
 
 
 def _make(path: Path) -> None:
@@ -103,7 +104,8 @@ def _run(folder: Path) -> int:
         "run_dir": folder / "r", "log_dir": folder / "l", "api.port": 0, "hypervisor.uri": "test:///default",
         "registry.url": "http://127.0.0.1:9",
     }  # fmt: skip
-    return daemon.main([part for key, value in settings.items() for part in ("--set", f"{key}={value}")])
+    arguments = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+    return daemon.main(arguments, world=TEST_DRIVER)
 
 
 @pytest.mark.parametrize("spoil", REFUSED)

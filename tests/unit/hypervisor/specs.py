@@ -98,7 +98,6 @@ MODELLED = replace(
     domain_type=DomainType.KVM,
     cpu=CpuModel(mode=CpuMode.CUSTOM, model="Nehalem", features=("aes", "invtsc")),
 )
-TEST_DRIVER = replace(GENERIC, domain_type=DomainType.TEST)
 
 
 def _many(disk: DiskSpec, count: int) -> tuple[DiskSpec, ...]:
@@ -132,7 +131,6 @@ ALL = {
     "plain": PLAIN,
     "legacy-plain": LEGACY_PLAIN,
     "modelled": MODELLED,
-    "test-driver": TEST_DRIVER,
     "efi": replace(MODELLED, cpu=CpuModel()),
     "secure": SECURE,
     "passthrough": replace(

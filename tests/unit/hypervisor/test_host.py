@@ -37,7 +37,6 @@ CAPABLE = "processor: 0\nflags\t\t: fpu vmx sse\n"
 def test_the_domain_type_follows_kvm_and_the_settings() -> None:
     assert domain_type(FACTS, HypervisorSettings()) is DomainType.KVM
     assert domain_type(EMULATED, HypervisorSettings()) is DomainType.QEMU
-    assert domain_type(EMULATED, HypervisorSettings(uri="test:///default")) is DomainType.TEST
     with pytest.raises(PermanentError, match="/dev/kvm does not exist"):
         domain_type(EMULATED, HypervisorSettings(default_emulation=False))
 

@@ -14,19 +14,17 @@ import libvirt
 import pytest
 
 from hyperd import errors
-from hyperd.hypervisor.facts.host import domain_type
-from hyperd.hypervisor.hypervisor import Hypervisor
-from hyperd.hypervisor.spec import DomainType
 from hyperd.hypervisor.state import DomainEvent, DomainInfo, DomainState
 from hyperd.settings import HypervisorSettings
+from tests.testdriver.hypervisor import URI, TestDriver
 from tests.unit.hypervisor import specs
 
-SETTINGS = HypervisorSettings(uri="test:///default", resync_seconds=60)
+SETTINGS = HypervisorSettings(uri=URI, resync_seconds=60)
 
 
 @pytest.fixture
-async def hypervisor() -> AsyncIterator[Hypervisor]:
-    opened = Hypervisor(SETTINGS, instance="many")
+async def hypervisor() -> AsyncIterator[TestDriver]:
+    opened = TestDriver(SETTINGS, instance="many")
     await opened.start()
     await opened.wait_connected()
     yield opened
@@ -34,7 +32,7 @@ async def hypervisor() -> AsyncIterator[Hypervisor]:
 
 
 async def test_a_thousand_domains_are_listed_in_one_call(
-    hypervisor: Hypervisor, monkeypatch: pytest.MonkeyPatch
+    hypervisor: TestDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spent: list[float] = []
     reader = hypervisor._reader
@@ -48,7 +46,7 @@ async def test_a_thousand_domains_are_listed_in_one_call(
             spent.append(time.thread_time() - began)
 
     monkeypatch.setattr(reader, "list_owned", timed)
-    template = replace(specs.TEST_DRIVER, instance="many")
+    template = replace(specs.GENERIC, instance="many")
     uids = [str(uuid.uuid4()) for _ in range(1000)]
     for uid in uids:
         await hypervisor.define_and_start(replace(template, uid=uid, vm_name=uid[:8]))
@@ -60,11 +58,10 @@ async def test_a_thousand_domains_are_listed_in_one_call(
     assert all(info.vm_name == uid[:8] for uid, info in found.items())
 
 
-async def test_a_domain_goes_through_its_life(hypervisor: Hypervisor) -> None:
+async def test_a_domain_goes_through_its_life(hypervisor: TestDriver) -> None:
     seen: asyncio.Queue[DomainEvent] = asyncio.Queue()
     hypervisor.on_domain(lambda _uid, event: seen.put_nowait(event))
-    spec = replace(specs.TEST_DRIVER, instance="many")
-    assert domain_type(await hypervisor.facts(), SETTINGS) is DomainType.TEST
+    spec = replace(specs.GENERIC, instance="many")
     await hypervisor.define_and_start(spec)
     await hypervisor.set_metadata(replace(spec, generation=7))
     await hypervisor.shutdown(spec.uid)
@@ -84,10 +81,10 @@ async def test_a_domain_goes_through_its_life(hypervisor: Hypervisor) -> None:
 def test_a_process_ends_at_once_even_if_it_never_closed() -> None:
     code = (
         "import asyncio\n"
-        "from hyperd.hypervisor.hypervisor import Hypervisor\n"
+        "from tests.testdriver.hypervisor import TestDriver\n"
         "from hyperd.settings import HypervisorSettings\n"
         "async def main():\n"
-        "    opened = Hypervisor(HypervisorSettings(uri='test:///default'), instance='a')\n"
+        "    opened = TestDriver(HypervisorSettings(uri='test:///default'), instance='a')\n"
         "    await opened.start()\n"
         "    await opened.wait_connected()\n"
         "asyncio.run(main())\n"

@@ -6,7 +6,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from registry.gate import ASKED_SECONDS, HELD_SECONDS, POSTPONED, RETRY_SECONDS, Postponed, WriteGate
+from registry.gate import ASKED_SECONDS, HELD_SECONDS, WriteGate
+from registry.interface import POSTPONED, RETRY_SECONDS, Postponed
 
 
 class Scene:

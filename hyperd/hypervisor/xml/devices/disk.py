@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import ClassVar, Self
 from xml.etree import ElementTree as ET
 
-from hyperd.hypervisor.slots import Address
+from hyperd.hypervisor.slots import Address, disk_key
 from hyperd.hypervisor.spec import DiskCache, DiskSpec, DomainSpec, OsType
 from hyperd.hypervisor.xml.devices.device import Board, Connector, Device, add_address
 from hyperd.hypervisor.xml.disk_source import add_source, disk_type, read_source
@@ -82,7 +82,7 @@ class Disk(Device):
 
     @property
     def key(self) -> str:
-        return key_of(self.serial)
+        return disk_key(self.serial)
 
     @classmethod
     def of(cls, spec: DomainSpec) -> Iterator[Self]:
@@ -153,8 +153,3 @@ class Disk(Device):
             target=attribute(element, "target", "dev"),
             address=Address.from_xml(element),
         )
-
-
-def key_of(serial: str) -> str:
-    """``Device.key`` of the disk with a serial."""
-    return f"disk/{serial}"

@@ -1,0 +1,130 @@
+"""What a hypervisor is to the rest of the house: the domains of one instance, by their machines' uids.
+
+Where nothing else is said, a call raises ServiceUnavailable while the hypervisor is away or does not answer in
+time, and NotFound when the domain is not there. Each may be repeated after a crash: what is so is no error.
+Events say only *look at this domain*; the truth is ``DomainInfo``.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from hyperd.hypervisor.facts.host import HostFacts
+from hyperd.hypervisor.slots import Slots
+from hyperd.hypervisor.spec import DomainSpec
+from hyperd.hypervisor.state import DomainEvent, DomainInfo, GuestInfo
+from hyperd.imagefile.handle import Handle
+
+
+class Hypervisor(Protocol):
+    """What controllers hold. Callbacks run on the event loop that called ``start``."""
+
+    async def start(self) -> None:
+        """Begin to connect; returns at once when the hypervisor is away, and goes on trying."""
+        ...
+
+    async def close(self) -> None:
+        """Leave the hypervisor; domains go on."""
+        ...
+
+    @property
+    def connected(self) -> bool:
+        """Whether it can be asked, and what it holds has been listed."""
+        ...
+
+    @property
+    def last_error(self) -> str:
+        """Why not; empty while connected."""
+        ...
+
+    def on_domain(self, callback: Callable[[str, DomainEvent], None]) -> None:
+        """Call back with uid and event."""
+        ...
+
+    def on_connection(self, callback: Callable[[bool], None]) -> None:
+        """Call back when the hypervisor comes (True, after ``last_known`` is fresh) or goes."""
+        ...
+
+    @property
+    def last_known(self) -> Mapping[str, DomainInfo]:
+        """The last picture of every domain by uid, also while the hypervisor is away."""
+        ...
+
+    async def facts(self) -> HostFacts:
+        """What the host can do; read once per connection."""
+        ...
+
+    async def qemu_version(self) -> str:
+        """Of the QEMU that would be started now, which may be newer than the connection; empty without QEMU."""
+        ...
+
+    async def free_memory(self) -> int:
+        """Bytes that new guests could take now without swapping. Needs no connection."""
+        ...
+
+    async def list_owned(self) -> dict[str, DomainInfo]:
+        """All domains of this instance by uid."""
+        ...
+
+    async def info(self, uid: str) -> DomainInfo | None:
+        """One domain, or None when it is not there.
+
+        Raises ServiceUnavailable where the hypervisor has lost sight of a guest that lives.
+        """
+        ...
+
+    async def slots(self, uid: str) -> Slots:
+        """Where the devices of a domain sit, by ``Device.key``, whoever assigned it; none without a domain."""
+        ...
+
+    def assign(self, spec: DomainSpec) -> Slots:
+        """Where the devices of ``spec`` are to sit: those in ``spec.slots`` stay, the others get what is free."""
+        ...
+
+    async def define(self, spec: DomainSpec) -> None:
+        """Create or replace the definition; a guest that runs keeps its own until it ends."""
+        ...
+
+    async def start_domain(self, uid: str) -> None:
+        """Start a defined domain; one that runs is left alone."""
+        ...
+
+    async def shutdown(self, uid: str) -> None:
+        """Press the guest's power button (ACPI); returns at once. Nothing to do when it is off."""
+        ...
+
+    async def destroy(self, uid: str) -> None:
+        """End the guest at once. Nothing to do when it is off."""
+        ...
+
+    async def undefine(self, uid: str, *, nvram: bool = True) -> None:
+        """Remove the definition with saved state and metadata; NVRAM and TPM too, unless ``nvram`` is False.
+
+        Nothing to do when it is gone. A running domain would live on without one: destroy it first.
+        """
+        ...
+
+    async def resume(self, uid: str) -> None:
+        """Let a paused guest go on."""
+        ...
+
+    async def block_resize(self, uid: str, source: Handle, size_bytes: int) -> None:
+        """Grow the disk that a running guest has open by ``source``; NotFound when it has none by that.
+
+        Raises Conflict rather than shrink it.
+        """
+        ...
+
+    async def mark(self, domain: DomainInfo) -> None:
+        """Write what ``domain`` says of itself, such as another ``applied`` record, into its metadata."""
+        ...
+
+    async def open_graphics(self, uid: str) -> socket.socket:
+        """A connected VNC socket of the guest, for the caller to close."""
+        ...
+
+    async def guest_agent_info(self, uid: str) -> GuestInfo:
+        """What the guest's agent tells of its system; ServiceUnavailable when it does not answer in seconds."""
+        ...

@@ -1,0 +1,89 @@
+"""What a network is to the rest of the house: a machine is linked to it before its guest starts, until it is off.
+
+A link is known by its machine's uid, and what it is made of by its kind of network alone: that gives the guest's
+card, which is all that the hypervisor gets. What exists is found in the host itself, so that each call may be
+repeated after a crash, and again and again: it mends what is missing and touches nothing that is right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import ClassVar, Protocol
+
+from hyperd.resources.kinds.virtual_machine import NetworkType
+from hyperd.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One machine's place in one network, by its entry in ``spec.networks``.
+
+    ``index`` numbers the machine's cards from 0, which is the main network's. ``address`` is what the guest is to
+    have there; other networks than the main one may give none. ``name`` is a network's, where a type has several.
+    """
+
+    uid: str
+    hostname: str
+    address: IPv4Address | None = None
+    type: NetworkType = NetworkType.MAIN
+    name: str = ""
+    index: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A guest's network card, and the tap that it is plugged into."""
+
+    tap: str
+    mac: str
+    mtu: int
+
+
+class Network(Protocol):
+    """All networks of this node, whatever kind they are: what controllers hold.
+
+    Methods raise TemporaryError where trying again may help, and PermanentError where what is another's is in the
+    way; both name the device.
+    """
+
+    async def start(self) -> None:
+        """At the daemon's start: make what all links share, remove what is stale."""
+        ...
+
+    async def close(self) -> None:
+        """Stop answering guests; links stay, and guests go on."""
+        ...
+
+    def card(self, link: Link) -> Card | None:
+        """What the guest gets for a link; None where it can get none, as outside of the configured ranges."""
+        ...
+
+    async def connect(self, link: Link, *, starting: bool = False) -> None:
+        """Make sure of the link. Nothing happens for one without a card.
+
+        ``starting``: before the guest starts, so that it learns what has changed on the node by now.
+        """
+        ...
+
+    async def disconnect(self, uid: str) -> None:
+        """Remove all links of a machine that is off. Nothing happens when there is none."""
+        ...
+
+    async def inventory(self) -> Sequence[str]:
+        """The uids of machines that have a link, whoever they are; what is ours by its mark alone, too."""
+        ...
+
+    async def routed(self) -> Sequence[tuple[str, IPv4Address]]:
+        """(uid, address) of what this node sends to a machine."""
+        ...
+
+
+class NetworkKind(Network, Protocol):
+    """One kind of network."""
+
+    serves: ClassVar[NetworkType]
+    """The type in ``spec.networks`` whose links are its."""
+
+    def __init__(self, settings: Settings) -> None: ...

@@ -1,0 +1,41 @@
+"""The networks of several kinds as one: each link goes to the kind that serves its type."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import IPv4Address
+
+from hyperd.background import end_all
+from hyperd.network.interface import Card, Link, Network, NetworkKind
+
+
+class NodeNetwork(Network):
+    """A link whose type no kind serves gets no card: the machine's conditions name it."""
+
+    def __init__(self, kinds: Sequence[NetworkKind]) -> None:
+        self._kinds = {kind.serves: kind for kind in kinds}
+
+    async def start(self) -> None:
+        for kind in self._kinds.values():
+            await kind.start()
+
+    async def close(self) -> None:
+        await end_all((f"the network {kind.serves}", kind.close) for kind in self._kinds.values())
+
+    def card(self, link: Link) -> Card | None:
+        kind = self._kinds.get(link.type)
+        return None if kind is None else kind.card(link)
+
+    async def connect(self, link: Link, *, starting: bool = False) -> None:
+        if (kind := self._kinds.get(link.type)) is not None:
+            await kind.connect(link, starting=starting)
+
+    async def disconnect(self, uid: str) -> None:
+        for kind in self._kinds.values():
+            await kind.disconnect(uid)
+
+    async def inventory(self) -> list[str]:
+        return [uid for kind in self._kinds.values() for uid in await kind.inventory()]
+
+    async def routed(self) -> list[tuple[str, IPv4Address]]:
+        return [found for kind in self._kinds.values() for found in await kind.routed()]

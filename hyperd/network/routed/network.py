@@ -1,0 +1,86 @@
+"""The main network: each machine on a routed tap of its own, which is told its address by DHCP."""
+
+from __future__ import annotations
+
+import asyncio
+from ipaddress import IPv4Address
+from typing import ClassVar
+
+from hyperd.network import addresses, resolvers
+from hyperd.network.dhcp.server import DhcpServer, Lease
+from hyperd.network.interface import Card, Link, NetworkKind
+from hyperd.network.routed.host import HostNetwork, TapSpec
+from hyperd.resources.kinds.virtual_machine import NetworkType
+from hyperd.settings import Settings
+
+
+class RoutedNetwork(NetworkKind):
+    """Links are taps; without an address in the configured ranges there is none."""
+
+    serves: ClassVar = NetworkType.MAIN
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings.network
+        self._host = HostNetwork(settings.network, instance=settings.instance)
+        self._dhcp = DhcpServer()
+        self._dns: tuple[IPv4Address, ...] | None = None
+
+    async def start(self) -> None:
+        await self._host.start()
+
+    async def close(self) -> None:
+        await self._dhcp.close()
+
+    def card(self, link: Link) -> Card | None:
+        made = self._link(link, ())
+        return None if made is None else Card(made[0].name, made[1].mac, made[0].mtu)
+
+    async def connect(self, link: Link, *, starting: bool = False) -> None:
+        if (made := self._link(link, await self._resolvers(anew=starting))) is not None:
+            tap, lease = made
+            await self._host.ensure_tap(tap)
+            self._dhcp.serve(tap.name, lease)
+
+    async def disconnect(self, uid: str) -> None:
+        name = addresses.tap_name(self._settings.tap_prefix, uid)
+        self._dhcp.stop(name)
+        await self._host.remove_tap(name)
+
+    async def inventory(self) -> list[str]:
+        return [tap.uid for tap in await self._host.inventory()]
+
+    async def routed(self) -> list[tuple[str, IPv4Address]]:
+        return await self._host.routed()
+
+    def _link(self, link: Link, dns: tuple[IPv4Address, ...]) -> tuple[TapSpec, Lease] | None:
+        """The tap and what DHCP says on it; None without an address in the ranges."""
+        settings = self._settings
+        cidrs, address = settings.virtual_machine_cidrs, link.address
+        network = None if address is None else addresses.network_of(cidrs, address)
+        if address is None or network is None:
+            return None
+        gateway = addresses.gateway_of(cidrs, address)
+        tap = TapSpec(
+            uid=link.uid,
+            name=addresses.tap_name(settings.tap_prefix, link.uid),
+            address=address,
+            gateway=gateway,
+            mtu=settings.mtu,
+        )
+        lease = Lease(
+            mac=addresses.mac_for(link.uid, link.index),
+            address=address,
+            network=network,
+            gateway=gateway,
+            hostname=link.hostname,
+            mtu=settings.mtu,
+            dns=dns,
+            server_mac=settings.gateway_mac,
+        )
+        return tap, lease
+
+    async def _resolvers(self, *, anew: bool) -> tuple[IPv4Address, ...]:
+        """The DNS servers that guests are told: read again for each start, not with each look at a guest."""
+        if self._dns is None or anew:
+            self._dns = await asyncio.to_thread(resolvers.dns_servers, self._settings.dns_servers)
+        return self._dns

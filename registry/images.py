@@ -1,0 +1,76 @@
+"""A node's images: the registry, embedded or elsewhere, its importer, and the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+
+from hyperd.background import end_all
+from hyperd.settings import Settings
+from registry import collect
+from registry.cache import ImageCache
+from registry.client import RegistryClient
+from registry.importer import Importer
+from registry.interface import Collected, Dead, Image, Images, Live
+from registry.models import CachedFile, CachedImage, ImportedImage, ImportRequest, RegistryEndpoint, Report
+from registry.server import EmbeddedRegistry, external_endpoint
+
+
+class NodeImages(Images):
+    """In the registry that ``settings.registry.url`` names, or in one of this node's own.
+
+    Raises PermanentError when the password of the former cannot be read.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._server = None if settings.registry.url else EmbeddedRegistry(settings)
+        self._endpoint = self._server.endpoint if self._server is not None else external_endpoint(settings)
+        self._client = RegistryClient(self._endpoint, settings)
+        self._importer = Importer(settings, self._client)
+        self._cache = ImageCache(settings, self._client)
+
+    @property
+    def endpoint(self) -> RegistryEndpoint:
+        return self._endpoint
+
+    @property
+    def shared(self) -> bool:
+        return self._server is None
+
+    async def start(self) -> None:
+        await self._cache.clean()
+        if self._server is not None:
+            await self._server.start()
+
+    async def close(self) -> None:
+        endings = [("the registry's client", self._client.close)]
+        if self._server is not None:
+            endings.append(("the registry", self._server.stop))
+        await end_all(endings)
+
+    async def exists(self, reference: str) -> bool:
+        return await self._client.exists(reference)
+
+    async def import_image(self, request: ImportRequest, report: Report | None = None) -> ImportedImage:
+        return await self._importer.run(request, report)
+
+    async def copy(self, reference: str, report: Report | None = None) -> CachedImage:
+        return await self._cache.ensure(reference, report)
+
+    def held(self, reference: str, report: Report | None = None) -> AbstractAsyncContextManager[CachedImage]:
+        return self._cache.held(reference, report)
+
+    async def copies(self) -> list[CachedFile]:
+        return await self._cache.inventory()
+
+    async def evict(self, layer_digest: str, unused: Callable[[], Awaitable[bool]]) -> None:
+        await self._cache.evict(layer_digest, unused)
+
+    async def mark_deleted(self, repository: str, tag: str) -> None:
+        await collect.mark_deleted(self._client, repository, tag)
+
+    async def ownerless(self, live: Live, *, dead: Dead) -> tuple[Image, ...]:
+        return await collect.find_ownerless(self._client, live, dead=dead)
+
+    async def collect(self, live: Live, *, dead: Dead) -> Collected:
+        return await collect.garbage_collect(self._client, self._server, live, dead=dead)

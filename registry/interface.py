@@ -1,0 +1,113 @@
+"""What images are to the rest of the house: imported into a registry, copied to this node, collected in the end.
+
+An image is known by its reference (a ``registryURL``), or by repository and tag in the registry of ``endpoint``;
+its tag is its owner's uid. Each call may be repeated after a crash: what is there is found, not made again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence, Set
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from hyperd.errors import TemporaryError
+from registry.models import CachedFile, CachedImage, ImportedImage, ImportRequest, RegistryEndpoint, Report
+
+POSTPONED: Final = "ProvisioningPostponed"
+"""The reference's reason for what waits for a garbage collection."""
+RETRY_SECONDS: Final = 15.0
+"""When who was told to come again should."""
+
+Image = tuple[str, str]
+"""(repository, tag)"""
+Live = Callable[[], Awaitable[Set[Image]]]
+"""Reads what has an owner, imported or not; asked once the registry's content is known."""
+Dead = Callable[[str, str], bool]
+"""Whether an image without an owner, by repository and tag, may go though nobody marked it as deleted."""
+
+
+class NotBegun(TemporaryError):
+    """Nothing was fetched: our own side is not ready, and will be soon."""
+
+
+class Postponed(TemporaryError):
+    """An import and a collection met: who came second is told to come again."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, key=POSTPONED, delay=RETRY_SECONDS)
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What one collection removed, and what it left: images without an owner that nobody deleted."""
+
+    manifests: int
+    repositories: int
+    ownerless: tuple[Image, ...] = ()
+
+
+class Images(Protocol):
+    """The registry and this node's copies: what controllers hold.
+
+    Raises ServiceUnavailable while the registry is down or busy, TemporaryError where trying again may help, and
+    PermanentError (``key`` is the reference's reason) where it cannot.
+    """
+
+    @property
+    def endpoint(self) -> RegistryEndpoint:
+        """Where the registry is; known before ``start``."""
+        ...
+
+    @property
+    def shared(self) -> bool:
+        """Whether it is one registry for all nodes, and not this node's own."""
+        ...
+
+    async def start(self) -> None:
+        """At the daemon's start, before any import; a registry that does not come up is tried on."""
+        ...
+
+    async def close(self) -> None: ...
+
+    async def exists(self, reference: str) -> bool:
+        """Whether the image is there; one in another registry does not exist in this one."""
+        ...
+
+    async def import_image(self, request: ImportRequest, report: Report | None = None) -> ImportedImage:
+        """Import, or find what an earlier call for the same request has imported.
+
+        Raises NotBegun where nothing was fetched. Whatever it raises, nothing is tagged and nothing is left.
+        """
+        ...
+
+    async def copy(self, reference: str, report: Report | None = None) -> CachedImage:
+        """The image as a file of this node; callers at once share one download. Raises NotFound without it."""
+        ...
+
+    def held(self, reference: str, report: Report | None = None) -> AbstractAsyncContextManager[CachedImage]:
+        """Like ``copy``; ``evict`` leaves the file alone until the block ends."""
+        ...
+
+    async def copies(self) -> Sequence[CachedFile]:
+        """All files of this node, whoever needs them."""
+        ...
+
+    async def evict(self, layer_digest: str, unused: Callable[[], Awaitable[bool]]) -> None:
+        """Delete the file if nobody holds it and ``unused`` says that nothing was made of it; none is fine.
+
+        ``unused`` is asked while nobody can begin to use the file.
+        """
+        ...
+
+    async def mark_deleted(self, repository: str, tag: str) -> None:
+        """Note beside an image that its owner was deleted; nothing to do where there is no image."""
+        ...
+
+    async def ownerless(self, live: Live, *, dead: Dead) -> Sequence[Image]:
+        """Images that have no owner and are not dead; removes nothing."""
+        ...
+
+    async def collect(self, live: Live, *, dead: Dead) -> Collected:
+        """Remove images without an owner that are dead or marked as deleted; Postponed while imports run."""
+        ...
