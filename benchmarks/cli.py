@@ -50,8 +50,8 @@ async def fill(store: Store) -> None:
     for number in range(MACHINES):
         name = f"vm-{number:03}"
         vm = (await store.create(VIRTUAL_MACHINE, "default", machine(name, namespace="default"))).object()
-        vm["status"] = {"phase": "Running", "nodeName": "n1", "ipAddress": f"10.66.10.{number + 1}"}
-        await store.update(VIRTUAL_MACHINE, "default", name, vm, subresource="status")
+        status = {"phase": "Running", "nodeName": "n1", "ipAddress": f"10.66.10.{number + 1}"}
+        await store.update(VIRTUAL_MACHINE, "default", name, {**vm, "status": status}, subresource="status")
 
 
 async def on_kubernetes(folder: Path, hv: list[str]) -> float:

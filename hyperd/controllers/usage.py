@@ -13,6 +13,7 @@ from hyperd.resources.all import (
     VIRTUAL_DISK,
     VIRTUAL_IMAGE,
 )
+from hyperd.resources.kinds.virtual_machine_status import VirtualMachinePhase
 from hyperd.resources.schema.kind import AnyObject, Kind
 from hyperd.runtime.controller import Key, Mapper
 from hyperd.runtime.informer import Informer
@@ -67,12 +68,12 @@ def machines_using(machines: Informer, kind: Kind, namespace: str, name: str) ->
 def mounts(machine: AnyObject, kind: Kind, name: str) -> bool:
     """Whether the machine holds the device open, or is about to: it starts with it, or runs with it attached."""
     status = machine.get("status") or {}
-    if status.get("phase") in (None, "", "Pending", "Stopped"):
+    if status.get("phase") in (None, "", VirtualMachinePhase.PENDING, VirtualMachinePhase.STOPPED):
         return False
     return any(
         ref.get("kind") == kind.kind
         and ref.get("name") == name
-        and (ref.get("attached") or status["phase"] == "Starting")
+        and (ref.get("attached") or status["phase"] == VirtualMachinePhase.STARTING)
         for ref in status.get("blockDeviceRefs") or ()
     )
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from hyperd.hypervisor.slots import Slots
 from hyperd.imagefile.handle import Handle
+from hyperd.resources.kinds.virtual_machine import Bootloader, OsType
 
 
 class DomainType(StrEnum):
@@ -19,22 +20,6 @@ class DomainType(StrEnum):
 
     KVM = "kvm"
     QEMU = "qemu"
-
-
-class OsType(StrEnum):
-    """``spec.osType`` of a VirtualMachine: decides machine, buses and enlightenments."""
-
-    GENERIC = "Generic"
-    WINDOWS = "Windows"
-    LEGACY = "Legacy"
-
-
-class Firmware(StrEnum):
-    """``spec.bootloader`` of a VirtualMachine."""
-
-    BIOS = "BIOS"
-    EFI = "EFI"
-    EFI_SECURE_BOOT = "EFIWithSecureBoot"
 
 
 class CpuMode(StrEnum):
@@ -125,7 +110,7 @@ class DomainSpec:
     cpu_shares: int | None = None
     cpu_quota: int | None = None
     os_type: OsType = OsType.GENERIC
-    firmware: Firmware = Firmware.BIOS
+    firmware: Bootloader = Bootloader.BIOS
     nvram: Path | None = None
     paravirt: bool = True
     disks: tuple[DiskSpec, ...] = ()

@@ -96,7 +96,7 @@ class Peers:
             node = wanted.name
         elif wanted.plural == VIRTUAL_MACHINE.plural and not _is_probe(request):
             machine = await self._reader.find(VIRTUAL_MACHINE, wanted.namespace, wanted.name)
-            node = str(((machine or {}).get("status") or {}).get("nodeName") or "")
+            node = "" if machine is None else (machine.get("status") or {}).get("nodeName") or ""
         else:
             node = ""
         return "" if node == self._node_name else node
@@ -111,8 +111,8 @@ class Peers:
 
     async def _url(self, node: str, request: web.BaseRequest) -> URL:
         found = await self._reader.find(NODE, "", node)
-        status = None if found is None else found.get("status")
-        for address in (status or {}).get("addresses") or ():
+        status = (None if found is None else found.get("status")) or {}
+        for address in status.get("addresses") or ():
             if address.get("type") == "InternalIP" and address.get("address"):
                 host = str(address["address"])
                 authority = f"[{host}]:{self._port}" if ":" in host else f"{host}:{self._port}"

@@ -17,7 +17,7 @@ from enum import StrEnum
 from hyperd import clock
 from hyperd.errors import AlreadyExists, Conflict, HyperdError, NotFound
 from hyperd.resources.core.kinds import LEASE
-from hyperd.resources.schema.kind import Object
+from hyperd.resources.schema.kind import AnyObject, Object
 from hyperd.resources.values.meta import now_micro, parse_time
 from hyperd.store.interface import Preconditions, Store
 
@@ -59,7 +59,7 @@ def client_name(user_agent: str) -> str:
     return "".join(c for c in user_agent if c.isprintable())[:_MAX_CLIENT]
 
 
-def lease_name(kind: SessionKind, vm: Object) -> str:
+def lease_name(kind: SessionKind, vm: AnyObject) -> str:
     """``d8v-vm-console-NAME-UID``, its end replaced by a hash where that is too long for a name."""
     name = f"d8v-vm-{kind}-{vm['metadata']['name']}-{vm['metadata']['uid']}"
     if len(name) <= _MAX_NAME:
@@ -68,7 +68,7 @@ def lease_name(kind: SessionKind, vm: Object) -> str:
     return f"{name[: _MAX_NAME - len(digest) - 1].rstrip('-.')}-{digest}"
 
 
-async def current_holder(store: Store, kind: SessionKind, vm: Object) -> Holder | None:
+async def current_holder(store: Store, kind: SessionKind, vm: AnyObject) -> Holder | None:
     """Who holds the session by its lease; None when there is none, or it expired."""
     try:
         item = await store.get(LEASE, vm["metadata"]["namespace"], lease_name(kind, vm))
@@ -102,7 +102,7 @@ class SessionLease:
 
     store: Store
     kind: SessionKind
-    vm: Object
+    vm: AnyObject
     holder: Holder
     renew_seconds: float = RENEW_SECONDS
     _id: str = field(default_factory=lambda: secrets.token_hex(8))

@@ -23,7 +23,7 @@ from hyperd.hypervisor.console.stream import SocketStream
 from hyperd.network.addresses import contains
 from hyperd.resources.kinds.virtual_machine import VIRTUAL_MACHINE
 from hyperd.resources.kinds.virtual_machine_ip_address_lease import VIRTUAL_MACHINE_IP_ADDRESS_LEASE, lease_name
-from hyperd.resources.schema.kind import Object
+from hyperd.resources.schema.kind import AnyObject
 from hyperd.store.interface import Store, User
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class PortForwards:
             stream.close()
         return socket
 
-    async def _address(self, vm: Object) -> IPv4Address:
+    async def _address(self, vm: AnyObject) -> IPv4Address:
         """The machine's address. Raises BadRequest without one."""
         text = vm.get("status", {}).get("ipAddress") or ""
         try:
@@ -90,7 +90,7 @@ def _wanted(request: web.BaseRequest) -> tuple[int, str]:
     return port, protocol
 
 
-async def _connect(vm: Object, address: IPv4Address, port: int, protocol: str) -> Stream:
+async def _connect(vm: AnyObject, address: IPv4Address, port: int, protocol: str) -> Stream:
     """Raises ServiceUnavailable where nobody answers."""
     try:
         async with asyncio.timeout(_CONNECT_SECONDS):

@@ -5,23 +5,23 @@ from __future__ import annotations
 from aiohttp import web
 
 from hyperd.errors import BadRequest, NotImplementedYet
-from hyperd.resources.schema.kind import Object
+from hyperd.resources.schema.kind import AnyObject
 
 _CONNECTABLE = ("Running", "Migrating")
 
 
-def title(vm: Object) -> str:
+def title(vm: AnyObject) -> str:
     """``namespace/name``."""
     return f"{vm['metadata']['namespace']}/{vm['metadata']['name']}"
 
 
-def require_running(vm: Object) -> None:
+def require_running(vm: AnyObject) -> None:
     """Raises BadRequest, after which the reference's clients try again."""
     if vm.get("status", {}).get("phase") not in _CONNECTABLE:
         raise BadRequest(f"VirtualMachine {title(vm)} is not Running or Migrating")
 
 
-def require_here(vm: Object, node_name: str) -> None:
+def require_here(vm: AnyObject, node_name: str) -> None:
     """Raises NotImplementedYet where the machine is another node's; ``node_name`` is empty where there is one."""
     node = vm.get("status", {}).get("nodeName", "")
     if node_name and node not in ("", node_name):

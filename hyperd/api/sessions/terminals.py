@@ -26,13 +26,13 @@ from hyperd.hypervisor.console.hub import REPLAY_BYTES, ConsoleHub
 from hyperd.hypervisor.console.screen import Size
 from hyperd.hypervisor.console.vnc import Graphics, GraphicsStream
 from hyperd.resources.kinds.virtual_machine import VIRTUAL_MACHINE
-from hyperd.resources.schema.kind import Object
+from hyperd.resources.schema.kind import AnyObject, Object
 from hyperd.resources.values.meta import now_micro
 from hyperd.store.interface import Store, User
 
 log = logging.getLogger(__name__)
 
-RecordEvent = Callable[[Object, Literal["Normal", "Warning"], str, str], None]
+RecordEvent = Callable[[AnyObject, Literal["Normal", "Warning"], str, str], None]
 """``record(vm, type, reason, message)``, as the event recorder takes it."""
 
 _PREEMPTED = {SessionKind.CONSOLE: "ConsoleSessionPreempted", SessionKind.VNC: "VNCSessionPreempted"}
@@ -163,7 +163,7 @@ class Sessions:
             stream.close()
         return socket
 
-    async def _require_free(self, kind: SessionKind, vm: Object, asking: Holder) -> None:
+    async def _require_free(self, kind: SessionKind, vm: AnyObject, asking: Holder) -> None:
         """Raises Conflict, which names who holds the session, unless nobody or the asking client itself does.
 
         A lease alone counts only where another daemon may have the session: this one's are all in memory.
@@ -180,7 +180,7 @@ class Sessions:
             f"The {kind} of VirtualMachine {title(vm)} is held by {whose}{program} since {holder.since}."
         )
 
-    async def _probe(self, kind: SessionKind, vm: Object) -> Object:
+    async def _probe(self, kind: SessionKind, vm: AnyObject) -> Object:
         """Who holds the session; empty fields when nobody does."""
         session = self._holders.get((kind, vm["metadata"]["uid"]))
         holder = session.holder if session else await current_holder(self._store, kind, vm)
@@ -191,7 +191,7 @@ class Sessions:
         return answer
 
     async def _hold(
-        self, kind: SessionKind, vm: Object, holder: Holder, socket: web.WebSocketResponse, stream: Stream
+        self, kind: SessionKind, vm: AnyObject, holder: Holder, socket: web.WebSocketResponse, stream: Stream
     ) -> None:
         """Displace who holds the session, and serve it to its end."""
         session = _Session(holder)
@@ -221,7 +221,7 @@ class Sessions:
         del self._open[session]
         session.over.set()
 
-    def _displace(self, kind: SessionKind, vm: Object, session: _Session) -> None:
+    def _displace(self, kind: SessionKind, vm: AnyObject, session: _Session) -> None:
         key, user = (kind, vm["metadata"]["uid"]), session.holder.user
         former = self._holders.get(key)
         self._holders[key] = session
@@ -238,7 +238,7 @@ async def _farewell(socket: web.WebSocketResponse, goodbye: Goodbye, lease: Sess
     await lease.release()
 
 
-async def _displaced_elsewhere(lease: SessionLease, vm: Object) -> Goodbye:
+async def _displaced_elsewhere(lease: SessionLease, vm: AnyObject) -> Goodbye:
     """Keep the lease; it ends when another daemon's session takes it."""
     await lease.keep()
     holder = await current_holder(lease.store, lease.kind, vm)

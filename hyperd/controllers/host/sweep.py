@@ -30,7 +30,8 @@ from hyperd.errors import Conflict, HyperdError, NotFound
 from hyperd.hypervisor.state import DomainInfo
 from hyperd.imagefile import files
 from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, NODE, VIRTUAL_DISK, VIRTUAL_IMAGE, VIRTUAL_MACHINE
-from hyperd.resources.schema.kind import Kind, Object
+from hyperd.resources.kinds.virtual_machine_status import VirtualMachinePhase
+from hyperd.resources.schema.kind import AnyObject, Kind
 from hyperd.runtime.recorder import EventLevel
 from hyperd.storage.interface import Volume
 from hyperd.store.interface import Item
@@ -203,7 +204,7 @@ class Sweeper:
         await self._context.witness.look(listing.resource_version)
         return {item.uid: item for item in listing.items}
 
-    def _without_owner(self, item: Item | None, node_of: Callable[[Object], str]) -> str:
+    def _without_owner(self, item: Item | None, node_of: Callable[[AnyObject], str]) -> str:
         """Why what is here has no owner here; empty when it has one."""
         if item is None:
             return ABSENT
@@ -347,7 +348,7 @@ class Sweeper:
         """Whether a machine that is not stopped names an image: then any cached image may be its."""
         for item in self._context.informer(VIRTUAL_MACHINE).items():
             machine = item.object()
-            if (machine.get("status") or {}).get("phase") == "Stopped":
+            if (machine.get("status") or {}).get("phase") == VirtualMachinePhase.STOPPED:
                 continue
             if any(kind != VIRTUAL_DISK.kind for kind, _ in usage.references(machine)):
                 return True

@@ -19,7 +19,7 @@ from hyperd.controllers.retries import Retries
 from hyperd.controllers.unbuilt import name_unbuilt_fields
 from hyperd.errors import HyperdError
 from hyperd.resources.all import VIRTUAL_MACHINE
-from hyperd.resources.schema.kind import Kind, Object
+from hyperd.resources.schema.kind import AnyObject, Kind, Object
 from hyperd.resources.values.conditions import set_condition
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
 from hyperd.runtime.recorder import EventLevel
@@ -41,7 +41,7 @@ def repository_of(endpoint: RegistryEndpoint, kind: Kind, namespace: str, name: 
     return endpoint.repository(f"{short}/{namespace}/{name}" if kind.namespaced else f"{short}/{name}")
 
 
-def reference_of(context: Context, kind: Kind, image: Object) -> str:
+def reference_of(context: Context, kind: Kind, image: AnyObject) -> str:
     """The ``registryURL`` of a Ready image, by what it is and not by what its status says: that may be forged.
 
     A status that names another registry is told as it is. This one refuses it by that name.

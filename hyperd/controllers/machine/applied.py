@@ -9,14 +9,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import orjson
 
 from hyperd.resources.kinds.virtual_machine import VIRTUAL_MACHINE
 from hyperd.resources.schema.applies import SPEC, Restart
-from hyperd.resources.schema.kind import Object
+from hyperd.resources.schema.kind import AnyObject, Object
 from hyperd.resources.values.quantity import to_bytes
+
+if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_machine_status import RestartAwaitingChange
 
 VERSION = 2
 """Of the record. A record of the first does not name it, and is read as one that lacks what came since; of a
@@ -43,7 +46,7 @@ _UNNAMED: Final = (
 """What was compared of machines whose record does not say so, which was all of the time before it did."""
 
 
-def configuration(spec: Object) -> Object:
+def configuration(spec: AnyObject) -> Object:
     """The part of a VM's spec that an instance keeps until its restart, by path."""
     out: Object = {}
     for path in RESTART_PATHS:
@@ -100,10 +103,12 @@ def decode(text: str) -> Applied:
         return Applied()
 
 
-def changes(applied: Object, spec: Object, compared: Container[str] = RESTART_PATHS) -> list[Object]:
+def changes(
+    applied: Object, spec: AnyObject, compared: Container[str] = RESTART_PATHS
+) -> list[RestartAwaitingChange]:
     """``status.restartAwaitingChanges``: what differs between the running instance and the spec."""
     desired = configuration(spec)
-    found: list[Object] = []
+    found: list[RestartAwaitingChange] = []
     for path in RESTART_PATHS:
         if path not in compared:
             continue
@@ -119,13 +124,13 @@ def changes(applied: Object, spec: Object, compared: Container[str] = RESTART_PA
     return _joined(found)
 
 
-def _joined(found: list[Object]) -> list[Object]:
+def _joined(found: list[RestartAwaitingChange]) -> list[RestartAwaitingChange]:
     """Cores and fraction that change together are one change, of ``cpu``."""
     cpu = [change for change in found if change["path"].startswith("cpu.")]
     if len(cpu) < 2:
         return found
 
-    def both(value: str) -> Object:
+    def both(value: Literal["currentValue", "desiredValue"]) -> Object:
         return {change["path"].removeprefix("cpu."): change[value] for change in cpu if value in change}
 
     place = found.index(cpu[0])
@@ -133,7 +138,7 @@ def _joined(found: list[Object]) -> list[Object]:
     return [*rest[:place], _change("cpu", both("currentValue"), both("desiredValue")), *rest[place:]]
 
 
-def _device_changes(before: list[Any], after: list[Any]) -> list[Object]:
+def _device_changes(before: list[Any], after: list[Any]) -> list[RestartAwaitingChange]:
     found = []
     for index in range(max(len(before), len(after))):
         old = before[index] if index < len(before) else None
@@ -143,9 +148,9 @@ def _device_changes(before: list[Any], after: list[Any]) -> list[Object]:
     return found
 
 
-def _change(path: str, before: Any, after: Any) -> Object:
+def _change(path: str, before: Any, after: Any) -> RestartAwaitingChange:
     operation = "add" if before is None else "remove" if after is None else "replace"
-    change: Object = {"operation": operation, "path": path}
+    change: RestartAwaitingChange = {"operation": operation, "path": path}
     if before is not None:
         change["currentValue"] = before
     if after is not None:
@@ -175,7 +180,7 @@ def _compared(path: str, value: Any) -> Any:
     return value
 
 
-def _at(spec: Object, path: str) -> Any:
+def _at(spec: AnyObject, path: str) -> Any:
     node: Any = spec
     for part in path.split("."):
         if not isinstance(node, dict):

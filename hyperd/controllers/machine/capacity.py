@@ -8,17 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from hyperd.controllers.machine.plan import fraction_of, memory_of
-from hyperd.resources.schema.kind import Object
+from hyperd.resources.schema.kind import AnyObject
 from hyperd.resources.values.charges import BASE_OVERHEAD, VCPU_OVERHEAD
 from hyperd.resources.values.quantity import format_human, to_bytes, to_milli
 
 if TYPE_CHECKING:
     from hyperd.resources.views.core import Node
+    from hyperd.resources.views.virtual_machine import CPU, Memory
 
 _UNTOLD = 1 << 60
+
+
+class Sized(TypedDict):
+    """What of a machine's spec says how large it is."""
+
+    cpu: CPU
+    memory: Memory
 
 
 @dataclass(frozen=True)
@@ -40,17 +48,17 @@ def memory_overhead(cores: int) -> int:
     return BASE_OVERHEAD + cores * VCPU_OVERHEAD
 
 
-def requested(spec: Object) -> Capacity:
+def requested(spec: Sized) -> Capacity:
     """What an instance of this spec is sure to get."""
     cores = spec["cpu"]["cores"]
     return Capacity(-(-cores * 1000 * fraction_of(spec) // 100), memory_of(spec) + memory_overhead(cores))
 
 
-def requested_by_instance(configuration: Object) -> Capacity:
+def requested_by_instance(configuration: AnyObject) -> Capacity:
     """The same of a running instance, by the configuration that it carries."""
-    cpu = {
+    cpu: CPU = {
         "cores": int(configuration.get("cpu.cores", 1)),
-        "coreFraction": configuration.get("cpu.coreFraction"),
+        "coreFraction": str(configuration.get("cpu.coreFraction") or "100%"),
     }
     return requested({"cpu": cpu, "memory": {"size": configuration.get("memory.size", 0)}})
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Iterable, Mapping
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from hyperd import clock
 from hyperd.controllers import usage
@@ -37,11 +37,17 @@ from hyperd.resources.all import (
     VIRTUAL_MACHINE_IP_ADDRESS,
     VIRTUAL_MACHINE_OPERATION,
 )
-from hyperd.resources.schema.kind import Kind, Object
+from hyperd.resources.kinds.virtual_machine import RunPolicy
+from hyperd.resources.kinds.virtual_machine_status import VirtualMachinePhase
+from hyperd.resources.schema.kind import Kind
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
 from hyperd.runtime.recorder import EventLevel
 from hyperd.runtime.status import add_finalizer, update_status
 from hyperd.store.interface import Item
+
+if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_machine import VirtualMachine
+    from hyperd.resources.views.virtual_machine_ip_address import VirtualMachineIPAddress
 
 _log = logging.getLogger(__name__)
 _LIBVIRT_RETRY_SECONDS = 2.0
@@ -50,7 +56,12 @@ _BOOT_LOOK_SECONDS = 3.0
 _BOOT_SECONDS = 60.0
 _DOUBT_SECONDS = 2.0
 """Between two looks at the store before a guest is ended that nobody asked to end."""
-_STALE_PHASES = ("Starting", "Running", "Stopping", "Pause")
+_STALE_PHASES = (
+    VirtualMachinePhase.STARTING,
+    VirtualMachinePhase.RUNNING,
+    VirtualMachinePhase.STOPPING,
+    VirtualMachinePhase.PAUSE,
+)
 
 
 class MachineController(Controller):
@@ -106,15 +117,16 @@ class MachineController(Controller):
         """Machines that may start now that this node is another: uncordoned, labelled, rid of a taint."""
         if item.name == self._context.node_name:
             for machine in self._machines.items():
-                if (machine.object().get("status") or {}).get("phase") in (None, "", "Pending"):
+                if (machine.object().get("status") or {}).get("phase") in (None, "", VirtualMachinePhase.PENDING):
                     yield Key(machine.namespace, machine.name)
 
     def _of_secret(self, item: Item) -> Iterable[Key]:
         """Machines of the namespace that wait for their user data."""
         for machine in self._machines.items():
             if machine.namespace == item.namespace:
-                ref = (machine.object()["spec"].get("provisioning") or {}).get("userDataRef") or {}
-                if ref.get("name") == item.name:
+                provisioning = machine.object()["spec"].get("provisioning")
+                ref = None if provisioning is None else provisioning.get("userDataRef")
+                if ref is not None and ref["name"] == item.name:
                     yield Key(machine.namespace, machine.name)
 
     def _on_domain(self, uid: str, event: DomainEvent) -> None:
@@ -159,7 +171,7 @@ class MachineController(Controller):
             return await self._keep(before, machine, domain, found)
         return await self._rest(before, machine, domain, found, decision)
 
-    async def _elsewhere(self, machine: Object) -> Result | None:
+    async def _elsewhere(self, machine: VirtualMachine) -> Result | None:
         """Another node's machine, or nobody's yet. A guest of one that was bound anew must not run twice.
 
         The store itself has to say so, twice: what is seen here is a copy. Its definition and files stay; the
@@ -194,7 +206,7 @@ class MachineController(Controller):
         self._doubted.pop(uid, None)
         return None
 
-    async def _claim(self, machine: Object) -> Result | None:
+    async def _claim(self, machine: VirtualMachine) -> Result | None:
         """It has no node, and this one has its domain: it was bound here before an earlier state was restored."""
         key, uid = machine_key(machine), machine["metadata"]["uid"]
         fresh = await self._context.store.find(VIRTUAL_MACHINE, *key)
@@ -213,7 +225,7 @@ class MachineController(Controller):
             return ""
         return machine_node(fresh)
 
-    def _situation(self, machine: Object, domain: DomainInfo | None) -> Situation:
+    def _situation(self, machine: VirtualMachine, domain: DomainInfo | None) -> Situation:
         meta = machine["metadata"]
         active = domain is not None and domain.active
         reason = OffReason.UNKNOWN
@@ -223,7 +235,7 @@ class MachineController(Controller):
             if domain.state is DomainState.CRASHED:
                 reason = OffReason.CRASHED
         return Situation(
-            policy=machine["spec"].get("runPolicy") or "AlwaysOnUnlessStoppedManually",
+            policy=machine["spec"].get("runPolicy") or RunPolicy.ALWAYS_ON_UNLESS_STOPPED_MANUALLY,
             phase=machine["status"].get("phase", ""),
             told_off=status.is_told_off(machine),
             defined=domain is not None,
@@ -234,17 +246,19 @@ class MachineController(Controller):
             restarting=carried.restarting,
         )
 
-    async def _without_libvirt(self, before: Object, machine: Object) -> Result | None:
+    async def _without_libvirt(self, before: VirtualMachine, machine: VirtualMachine) -> Result | None:
         """Dependencies may still be told; the phase stays what it was."""
-        if machine["status"].get("phase") in (None, "", "Pending"):
+        if machine["status"].get("phase") in (None, "", VirtualMachinePhase.PENDING):
             found = await self._resolver.resolve(machine, lambda: self.enqueue(machine_key(before)))
             found.blocked = f"libvirt does not answer on node {self._context.node_name}."
-            status.show_absence(machine, self._instances.observe(machine, None, found), "Pending")
+            status.show_absence(
+                machine, self._instances.observe(machine, None, found), VirtualMachinePhase.PENDING
+            )
             await update_status(self._context.store, VIRTUAL_MACHINE, before, machine)
         return Result(_LIBVIRT_RETRY_SECONDS)
 
     async def _keep(
-        self, before: Object, machine: Object, domain: DomainInfo, found: Dependencies
+        self, before: VirtualMachine, machine: VirtualMachine, domain: DomainInfo, found: Dependencies
     ) -> Result | None:
         """A living domain: its links are there, its status is true, its pending changes find their moment."""
         if domain.uid not in self._rebooted:
@@ -252,9 +266,9 @@ class MachineController(Controller):
         observed = await self._instances.keep(machine, domain, found)
         if domain.state is DomainState.SHUTDOWN:
             return Result(1.0)
-        if machine["status"].get("phase") == "Stopping":
+        if machine["status"].get("phase") == VirtualMachinePhase.STOPPING:
             # A stop that was taken back, by policy or by the end of its operation.
-            status.set_phase(machine, "Running")
+            status.set_phase(machine, VirtualMachinePhase.RUNNING)
         status.show_instance(machine, observed)
         status.time_start(machine)
         guest = self._guests.info(domain, lambda: self.enqueue(machine_key(before)))
@@ -284,8 +298,8 @@ class MachineController(Controller):
 
     async def _rest(
         self,
-        before: Object,
-        machine: Object,
+        before: VirtualMachine,
+        machine: VirtualMachine,
         domain: DomainInfo | None,
         found: Dependencies,
         decision: Decision,
@@ -295,10 +309,10 @@ class MachineController(Controller):
         if domain is not None and decision.undefine:
             await self._context.hypervisor.undefine(uid, nvram=False)
         was = machine["status"].get("phase")
-        if was != "Stopped":
+        if was != VirtualMachinePhase.STOPPED:
             await self._instances.unlink(uid)
             await self._instances.detach(machine)
-        phase = "Stopped" if decision.rests_stopped else "Pending"
+        phase = VirtualMachinePhase.STOPPED if decision.rests_stopped else VirtualMachinePhase.PENDING
         observed = self._instances.observe(machine, None, found)
         status.show_absence(machine, observed, phase, told_off=decision.told_off)
         await update_status(self._context.store, VIRTUAL_MACHINE, before, machine)
@@ -312,11 +326,11 @@ class MachineController(Controller):
         self._starts.forget(uid)
         self._guests.forget(uid)
 
-    def _event(self, machine: Object, level: EventLevel, reason: str, message: str) -> None:
+    def _event(self, machine: VirtualMachine, level: EventLevel, reason: str, message: str) -> None:
         self._context.events.event(machine, level, reason, message)
 
 
-def _of_address(item: Item) -> Iterable[Key]:
+def _of_address(item: Item[VirtualMachineIPAddress]) -> Iterable[Key]:
     obj = item.object()
     for owner in obj["metadata"].get("ownerReferences") or ():
         if owner.get("kind") == VIRTUAL_MACHINE.kind:

@@ -26,10 +26,17 @@ from hyperd.resources.all import (
     VIRTUAL_MACHINE_IP_ADDRESS,
     VIRTUAL_MACHINE_IP_ADDRESS_LEASE,
 )
+from hyperd.resources.kinds.virtual_machine import ProvisioningType
 from hyperd.resources.kinds.virtual_machine_class import VirtualMachineClassCondition, VirtualMachineClassPhase
 from hyperd.resources.kinds.virtual_machine_ip_address import IPAddressPhase, IPAddressType
 from hyperd.resources.kinds.virtual_machine_ip_address_lease import lease_name
-from hyperd.resources.schema.kind import Object
+from hyperd.resources.kinds.virtual_machine_status import (
+    ClassReason,
+    IPAddressReason,
+    ProvisioningReason,
+    SizingPolicyReason,
+    VirtualMachineCondition,
+)
 from hyperd.resources.values import names
 from hyperd.resources.values.conditions import find_condition, remove_condition, set_condition
 from hyperd.resources.values.meta import owner_reference
@@ -37,6 +44,7 @@ from hyperd.resources.values.sizing import sizing_fault
 from hyperd.runtime.controller import Key
 
 if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_machine import Provisioning, VirtualMachine
     from hyperd.resources.views.virtual_machine_class import VirtualMachineClass, VirtualMachineClassSpec
     from hyperd.resources.views.virtual_machine_ip_address import VirtualMachineIPAddress
 
@@ -62,40 +70,40 @@ class Dependencies:
         self.blocked = self.blocked or message
 
 
-def check_sizing(machine: Object, class_name: str, found: Dependencies) -> None:
+def check_sizing(machine: VirtualMachine, class_name: str, found: Dependencies) -> None:
     """Policies may have changed since the machine was accepted. It is not started then; a running one runs on."""
     message = sizing_fault(class_name, found.class_spec or {}, machine["spec"])
     if not message:
-        remove_condition(machine, "SizingPolicyMatched")
+        remove_condition(machine, VirtualMachineCondition.SIZING_POLICY_MATCHED)
         return
-    set_condition(machine, "SizingPolicyMatched", False, reason="SizingPolicyNotMatched", message=message)
+    _no_policy(machine, SizingPolicyReason.NOT_MATCHED, message)
     found.block(message)
 
 
-def check_class(machine: Object, class_: VirtualMachineClass | None, found: Dependencies) -> None:
+def check_class(machine: VirtualMachine, class_: VirtualMachineClass | None, found: Dependencies) -> None:
     """Whether the machine's class is there and fits it; ``class_`` is what has its name."""
     name = machine["spec"].get("virtualMachineClassName", "")
     if class_ is None:
         message = f'VirtualMachineClass "{name}" does not exist.'
-        _no_policy(machine, "VirtualMachineClassNotFound", message)
+        _no_policy(machine, SizingPolicyReason.CLASS_NOT_FOUND, message)
     elif class_["metadata"].get("deletionTimestamp"):
         message = f'VirtualMachineClass "{name}" is being deleted.'
-        _no_policy(machine, "VirtualMachineClassTerminating", message)
+        _no_policy(machine, SizingPolicyReason.CLASS_TERMINATING, message)
     else:
         found.class_, found.class_spec = class_, with_features(class_)
         check_sizing(machine, name, found)
         if (class_.get("status") or {}).get("phase") == VirtualMachineClassPhase.READY:
-            set_condition(machine, "VirtualMachineClassReady", True, reason="VirtualMachineClassReady")
+            set_condition(machine, VirtualMachineCondition.CLASS_READY, True, reason=ClassReason.READY)
             return
         why = (find_condition(class_, VirtualMachineClassCondition.READY) or {}).get("message") or ""
         message = f'VirtualMachineClass "{name}" is not Ready{": " if why else "."}{why}'
-    reason = "VirtualMachineClassNotReady"
-    set_condition(machine, "VirtualMachineClassReady", False, reason=reason, message=message)
+    reason = ClassReason.NOT_READY
+    set_condition(machine, VirtualMachineCondition.CLASS_READY, False, reason=reason, message=message)
     found.block(message)
 
 
-def _no_policy(machine: Object, reason: str, message: str) -> None:
-    set_condition(machine, "SizingPolicyMatched", False, reason=reason, message=message)
+def _no_policy(machine: VirtualMachine, reason: SizingPolicyReason, message: str) -> None:
+    set_condition(machine, VirtualMachineCondition.SIZING_POLICY_MATCHED, False, reason=reason, message=message)
 
 
 class Resolver:
@@ -114,7 +122,7 @@ class Resolver:
         """Stop downloads into the cache."""
         await self._devices.close()
 
-    async def resolve(self, machine: Object, wake: Wake) -> Dependencies:
+    async def resolve(self, machine: VirtualMachine, wake: Wake) -> Dependencies:
         """All dependencies of ``machine``; its conditions are set in place. ``wake`` queues it again."""
         found = Dependencies()
         self._class(machine, found)
@@ -125,11 +133,11 @@ class Resolver:
             found.block(missing)
         return found
 
-    def _class(self, machine: Object, found: Dependencies) -> None:
+    def _class(self, machine: VirtualMachine, found: Dependencies) -> None:
         name = machine["spec"].get("virtualMachineClassName", "")
         check_class(machine, self._classes.get("", name), found)
 
-    async def _address(self, machine: Object, found: Dependencies) -> None:
+    async def _address(self, machine: VirtualMachine, found: Dependencies) -> None:
         if not self._context.settings.network.virtual_machine_cidrs:
             return
         meta = machine["metadata"]
@@ -137,34 +145,34 @@ class Resolver:
         vmip = self._addresses.get(meta["namespace"], named) if named else self._owned_address(machine)
         if vmip is None and named:
             message = f'VirtualMachineIPAddress "{named}" does not exist.'
-            self._no_address(machine, found, "VirtualMachineIPAddressNotReady", message)
+            self._no_address(machine, found, IPAddressReason.NOT_READY, message)
             return
         if vmip is None:
             if problem := await self._make_address(machine):
-                self._no_address(machine, found, "VirtualMachineIPAddressNotReady", problem)
+                self._no_address(machine, found, IPAddressReason.NOT_READY, problem)
                 return
             found.settling = not found.blocked
-            self._no_address(machine, found, "VirtualMachineIPAddressNotReady", "The address is being leased.")
+            self._no_address(machine, found, IPAddressReason.NOT_READY, "The address is being leased.")
             return
         status = vmip.get("status") or {}
         user = status.get("virtualMachineName")
         if status.get("phase") not in (IPAddressPhase.BOUND, IPAddressPhase.ATTACHED) or not status.get("address"):
             found.settling = not found.blocked and not named and not status
             message = f'VirtualMachineIPAddress "{vmip["metadata"]["name"]}" has no address yet.'
-            self._no_address(machine, found, "VirtualMachineIPAddressNotReady", message)
+            self._no_address(machine, found, IPAddressReason.NOT_READY, message)
         elif user not in (None, "", meta["name"]):
             message = f'VirtualMachineIPAddress "{vmip["metadata"]["name"]}" is used by virtual machine {user}.'
-            self._no_address(machine, found, "VirtualMachineIPAddressNotAvailable", message)
+            self._no_address(machine, found, IPAddressReason.NOT_AVAILABLE, message)
         else:
             address = await self._leased(vmip, str(status["address"]))
             if address is None:
                 message = f'VirtualMachineIPAddress "{vmip["metadata"]["name"]}" has no lease of its address.'
-                self._no_address(machine, found, "VirtualMachineIPAddressNotReady", message)
+                self._no_address(machine, found, IPAddressReason.NOT_READY, message)
                 return
             found.address = address
             found.address_name = vmip["metadata"]["name"]
-            reason = "VirtualMachineIPAddressReady"
-            set_condition(machine, "VirtualMachineIPAddressReady", True, reason=reason)
+            reason = IPAddressReason.READY
+            set_condition(machine, VirtualMachineCondition.IP_ADDRESS_READY, True, reason=reason)
 
     async def _leased(self, vmip: VirtualMachineIPAddress, told: str) -> IPv4Address | None:
         """The address that a status tells, if there is the lease: its name is the address, nobody else's it is."""
@@ -178,24 +186,26 @@ class Resolver:
             lease = await self._context.store.find(VIRTUAL_MACHINE_IP_ADDRESS_LEASE, "", lease_name(address))
         return address if lease is not None and held_by(lease, vmip) else None
 
-    def _no_address(self, machine: Object, found: Dependencies, reason: str, message: str) -> None:
-        set_condition(machine, "VirtualMachineIPAddressReady", False, reason=reason, message=message)
+    def _no_address(
+        self, machine: VirtualMachine, found: Dependencies, reason: IPAddressReason, message: str
+    ) -> None:
+        set_condition(machine, VirtualMachineCondition.IP_ADDRESS_READY, False, reason=reason, message=message)
         found.block(message)
 
-    def _owned_address(self, machine: Object) -> VirtualMachineIPAddress | None:
+    def _owned_address(self, machine: VirtualMachine) -> VirtualMachineIPAddress | None:
         for item in self._addresses.by_index(OWNER_INDEX, machine["metadata"]["uid"]):
             if item.namespace == machine["metadata"]["namespace"]:
                 return item.object()
         return None
 
-    async def _make_address(self, machine: Object) -> str:
+    async def _make_address(self, machine: VirtualMachine) -> str:
         """An address of the machine's own; its name follows from the uid, so that a crash makes no second.
 
         Returns why there is none, empty when there is or will be one.
         """
         meta = machine["metadata"]
         suffix = hashlib.sha256(meta["uid"].encode()).hexdigest()[:5]
-        body: Object = {
+        body = {
             "apiVersion": VIRTUAL_MACHINE_IP_ADDRESS.api_version,
             "kind": VIRTUAL_MACHINE_IP_ADDRESS.kind,
             "metadata": {
@@ -215,10 +225,10 @@ class Resolver:
             return err.message
         return ""
 
-    async def _provisioning(self, machine: Object, found: Dependencies) -> None:
-        provisioning = machine["spec"].get("provisioning")
+    async def _provisioning(self, machine: VirtualMachine, found: Dependencies) -> None:
+        provisioning, type_ = machine["spec"].get("provisioning"), VirtualMachineCondition.PROVISIONING_READY
         if not provisioning:
-            remove_condition(machine, "ProvisioningReady")
+            remove_condition(machine, type_)
             return
         try:
             data, problem = await self._user_data(machine, provisioning)
@@ -228,23 +238,23 @@ class Resolver:
             found.block(f"The user data cannot be read: {err.message}")
             return
         if problem:
-            set_condition(machine, "ProvisioningReady", False, reason="ProvisioningNotReady", message=problem)
+            set_condition(machine, type_, False, reason=ProvisioningReason.NOT_READY, message=problem)
             found.block(problem)
             return
         found.user_data = data
         warnings = cloud_init.oddities(data)
-        reason = "ProvisioningReadyWithWarnings" if warnings else "ProvisioningReady"
+        reason = ProvisioningReason.READY_WITH_WARNINGS if warnings else ProvisioningReason.READY
         message = " ".join(f"User data: {warning}." for warning in warnings)
-        set_condition(machine, "ProvisioningReady", True, reason=reason, message=message)
+        set_condition(machine, type_, True, reason=reason, message=message)
 
-    async def _user_data(self, machine: Object, provisioning: Object) -> tuple[bytes, str]:
+    async def _user_data(self, machine: VirtualMachine, provisioning: Provisioning) -> tuple[bytes, str]:
         """User data, and what is wrong with it. Raises the store's errors.
 
         A Secret is read by its name each time, and not kept.
         """
-        if provisioning["type"] == "UserData":
+        if provisioning["type"] == ProvisioningType.USER_DATA:
             return provisioning.get("userData", "").encode(), ""
-        if provisioning["type"] != "UserDataRef":
+        if provisioning["type"] != ProvisioningType.USER_DATA_REF:
             return b"", f"Provisioning by {provisioning['type']} is not built yet in this version."
         name = provisioning["userDataRef"]["name"]
         secret = await self._context.store.find(SECRET, machine["metadata"]["namespace"], name)
@@ -261,6 +271,6 @@ class Resolver:
         return b"", f'Secret "{name}" has no key userData.'
 
 
-def machine_key(machine: Object) -> Key:
+def machine_key(machine: VirtualMachine) -> Key:
     """The queue key of a machine."""
     return Key(machine["metadata"]["namespace"], machine["metadata"]["name"])

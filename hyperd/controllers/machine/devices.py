@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from hyperd.controllers import usage
 from hyperd.controllers.context import Context
@@ -14,15 +15,32 @@ from hyperd.controllers.ownership import disk_node
 from hyperd.imagefile.handle import Handle
 from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_DISK, VIRTUAL_IMAGE, VIRTUAL_MACHINE
 from hyperd.resources.core.storage_class import WAIT_FOR_FIRST_CONSUMER
-from hyperd.resources.schema.kind import Kind, Object
+from hyperd.resources.kinds.virtual_disk import VirtualDiskPhase
+from hyperd.resources.kinds.virtual_image import VirtualImagePhase
+from hyperd.resources.kinds.virtual_machine_status import (
+    BlockDevicesReason,
+    VirtualMachineCondition,
+    VirtualMachinePhase,
+)
+from hyperd.resources.schema.kind import AnyObject, Kind
 from hyperd.resources.values.conditions import find_condition, set_condition
+
+if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_disk import VirtualDisk
+    from hyperd.resources.views.virtual_machine import BlockDeviceRef, VirtualMachine
 
 Wake = Callable[[], None]
 """Queues a machine again."""
 
 _TAKEN = "is in use by another VM"
 _AWAITS_CONSUMER = f"is {WAIT_FOR_FIRST_CONSUMER}, not Ready."
-_USABLE_DISK_PHASES = ("Ready", "Resizing")
+_USABLE_DISK_PHASES = (VirtualDiskPhase.READY, VirtualDiskPhase.RESIZING)
+_ALIVE = (
+    VirtualMachinePhase.STARTING,
+    VirtualMachinePhase.RUNNING,
+    VirtualMachinePhase.STOPPING,
+    VirtualMachinePhase.PAUSE,
+)
 
 
 @dataclass(frozen=True)
@@ -54,7 +72,7 @@ class Devices:
         """Stop downloads into the cache."""
         await self._copies.close()
 
-    async def resolve(self, machine: Object, wake: Wake) -> tuple[list[Device], str]:
+    async def resolve(self, machine: VirtualMachine, wake: Wake) -> tuple[list[Device], str]:
         """Devices that are there, and what the others wait for; ``BlockDevicesReady`` is set in place."""
         found, problems = [], []
         for ref in machine["spec"].get("blockDeviceRefs") or ():
@@ -63,24 +81,24 @@ class Devices:
                 found.append(device)
             else:
                 problems.append(problem)
-        message = " ".join(problems)
+        message, type_ = " ".join(problems), VirtualMachineCondition.BLOCK_DEVICES_READY
         if not problems:
-            set_condition(machine, "BlockDevicesReady", True, reason="BlockDevicesReady")
+            set_condition(machine, type_, True, reason=BlockDevicesReason.READY)
             return found, ""
         self._tell_taken(machine, message)
-        reason = "BlockDevicesNotReady"
+        reason = BlockDevicesReason.NOT_READY
         if all(problem.endswith(_AWAITS_CONSUMER) for problem in problems):
-            reason = "WaitingForWaitForFirstConsumerBlockDevicesToBeReady"
-        set_condition(machine, "BlockDevicesReady", False, reason=reason, message=message)
+            reason = BlockDevicesReason.WAITING_FOR_FIRST_CONSUMER
+        set_condition(machine, type_, False, reason=reason, message=message)
         return found, message
 
-    def _tell_taken(self, machine: Object, message: str) -> None:
+    def _tell_taken(self, machine: VirtualMachine, message: str) -> None:
         """An event for a disk that another machine holds, once for each time that this comes up."""
-        before = find_condition(machine, "BlockDevicesReady") or {}
+        before = find_condition(machine, VirtualMachineCondition.BLOCK_DEVICES_READY) or {}
         if _TAKEN in message and before.get("message") != message:
             self._context.events.event(machine, "Warning", "VirtualDiskAlreadyInUse", message)
 
-    async def _device(self, machine: Object, ref: Object, wake: Wake) -> tuple[Device | None, str]:
+    async def _device(self, machine: VirtualMachine, ref: BlockDeviceRef, wake: Wake) -> tuple[Device | None, str]:
         kind = usage.DEVICE_KINDS.get(ref.get("kind", ""))
         if kind is None:
             return None, f"Device kind {ref.get('kind')!r} is not known."
@@ -94,11 +112,15 @@ class Devices:
             return self._disk(machine, source, ref)
         return await self._image(machine["metadata"]["uid"], kind, source, ref, wake)
 
-    def _disk(self, machine: Object, disk: Object, ref: Object) -> tuple[Device | None, str]:
+    def _disk(self, machine: VirtualMachine, disk: VirtualDisk, ref: BlockDeviceRef) -> tuple[Device | None, str]:
         meta, status = disk["metadata"], disk.get("status") or {}
         if status.get("phase") not in _USABLE_DISK_PHASES:
-            phase = status.get("phase") or "Pending"
-            progress = f" ({status['progress']})" if status.get("progress") and phase == "Provisioning" else ""
+            phase = status.get("phase") or VirtualDiskPhase.PENDING
+            progress = (
+                f" ({status['progress']})"
+                if status.get("progress") and phase == VirtualDiskPhase.PROVISIONING
+                else ""
+            )
             return None, f'VirtualDisk "{meta["name"]}" is {phase}{progress}, not Ready.'
         if not self._context.ownership.keeps(disk):
             return (
@@ -122,7 +144,7 @@ class Devices:
             "",
         )
 
-    def _other_holder(self, machine: Object, disk: str) -> str:
+    def _other_holder(self, machine: VirtualMachine, disk: str) -> str:
         """The name of another machine whose domain is alive and has the disk."""
         namespace, uid = machine["metadata"]["namespace"], machine["metadata"]["uid"]
         domains = self._context.hypervisor.last_known
@@ -131,7 +153,7 @@ class Devices:
                 continue
             domain = domains.get(item.uid)
             other = item.object()
-            starting = (other.get("status") or {}).get("phase") in ("Starting", "Running", "Stopping", "Pause")
+            starting = (other.get("status") or {}).get("phase") in _ALIVE
             if (domain is not None and domain.active) or (starting and usage.mounts(other, VIRTUAL_DISK, disk)):
                 return item.name
         return ""
@@ -142,11 +164,14 @@ class Devices:
         return frozenset(item.uid for informer in informers for item in informer.items())
 
     async def _image(
-        self, machine_uid: str, kind: Kind, image: Object, ref: Object, wake: Wake
+        self, machine_uid: str, kind: Kind, image: AnyObject, ref: BlockDeviceRef, wake: Wake
     ) -> tuple[Device | None, str]:
         meta, status = image["metadata"], image.get("status") or {}
-        if status.get("phase") != "Ready":
-            return None, f'{kind.kind} "{meta["name"]}" is {status.get("phase") or "Pending"}, not Ready.'
+        if status.get("phase") != VirtualImagePhase.READY:
+            return (
+                None,
+                f'{kind.kind} "{meta["name"]}" is {status.get("phase") or VirtualImagePhase.PENDING}, not Ready.',
+            )
         reference = reference_of(self._context, kind, image)
         cached = self._copies.get(meta["uid"], reference, machine=machine_uid, wake=wake)
         if isinstance(cached, Missing):

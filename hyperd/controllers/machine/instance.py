@@ -34,10 +34,11 @@ from hyperd.imagefile import files
 from hyperd.imagefile.handle import Handle
 from hyperd.network.interface import Link
 from hyperd.resources.all import NODE, VIRTUAL_DISK
-from hyperd.resources.schema.kind import Object
+from hyperd.resources.schema.kind import AnyObject
 from hyperd.runtime.informer import Informer
 
 if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_machine import VirtualMachine
     from hyperd.resources.views.virtual_machine_class import VirtualMachineClass
 
 _ENOUGH_SPACE_BYTES = 16 << 20
@@ -58,7 +59,7 @@ class Instances:
         self._starting: dict[str, Capacity] = {}
         """What machines need that are being started: no domain counts for them yet."""
 
-    def claim(self, machine: Object, found: Dependencies) -> str:
+    def claim(self, machine: VirtualMachine, found: Dependencies) -> str:
         """Take the machine's disks for the moment of its start; a sentence when another start has one."""
         uid = machine["metadata"]["uid"]
         disks = [device for device in found.devices if device.kind == VIRTUAL_DISK.kind]
@@ -70,7 +71,7 @@ class Instances:
         self._starting[uid] = requested(machine["spec"])
         return ""
 
-    def release(self, machine: Object) -> None:
+    def release(self, machine: VirtualMachine) -> None:
         """End the moment of ``claim``."""
         uid = machine["metadata"]["uid"]
         self._starting.pop(uid, None)
@@ -82,7 +83,7 @@ class Instances:
         self._facts = await self._context.hypervisor.facts()
         return self._facts
 
-    async def unfit(self, machine: Object, class_: VirtualMachineClass) -> str:
+    async def unfit(self, machine: VirtualMachine, class_: VirtualMachineClass) -> str:
         """Why the machine cannot start on this node: the node or the room that it has; empty when it can."""
         node, name = self._context.informer(NODE).get("", self._context.node_name), self._context.node_name
         if node is None:
@@ -108,7 +109,13 @@ class Instances:
         return replace(unpromised, memory_bytes=min(unpromised.memory_bytes, available))
 
     async def plan(
-        self, machine: Object, found: Dependencies, *, operation: str, starting: bool, restarting: bool = False
+        self,
+        machine: VirtualMachine,
+        found: Dependencies,
+        *,
+        operation: str,
+        starting: bool,
+        restarting: bool = False,
     ) -> Plan:
         """The plan of a start as it would be now.
 
@@ -146,7 +153,7 @@ class Instances:
         return make_plan(machine, found, start, settings=settings, facts=facts, type_=type_)
 
     async def start(
-        self, machine: Object, found: Dependencies, *, operation: str, restarting: bool = False
+        self, machine: VirtualMachine, found: Dependencies, *, operation: str, restarting: bool = False
     ) -> tuple[DomainInfo, Observed]:
         """Link, define, start. What a failure leaves is taken up or removed by the next reconcile."""
         plan = await self.plan(machine, found, operation=operation, starting=True, restarting=restarting)
@@ -171,7 +178,7 @@ class Instances:
         await self._context.hypervisor.mark(settled)
         return settled
 
-    async def keep(self, machine: Object, domain: DomainInfo, found: Dependencies) -> Observed:
+    async def keep(self, machine: VirtualMachine, domain: DomainInfo, found: Dependencies) -> Observed:
         """Make sure that a living domain has its link, which a restart of the daemon or of a device may cost."""
         running = applied.decode(domain.applied)
         if running.address:
@@ -196,7 +203,7 @@ class Instances:
 
     def observe(
         self,
-        machine: Object,
+        machine: VirtualMachine,
         domain: DomainInfo | None,
         found: Dependencies,
         *,
@@ -208,7 +215,7 @@ class Instances:
     ) -> Observed:
         """What the status is made from, as far as it is known now."""
 
-        def source(kind: str, name: str) -> Object | None:
+        def source(kind: str, name: str) -> AnyObject | None:
             known = usage.DEVICE_KINDS.get(kind)
             if known is None:
                 return None
@@ -242,7 +249,7 @@ class Instances:
                     return
         await self._context.hypervisor.resume(domain.uid)
 
-    async def detach(self, machine: Object) -> None:
+    async def detach(self, machine: VirtualMachine) -> None:
         """Let go of the volumes that the machine, whose domain is off, had attached, unless another has them."""
         meta = machine["metadata"]
         for kind, name in sorted(set(usage.references(machine))):
@@ -277,6 +284,6 @@ class Instances:
             shutil.rmtree(_TPM_DIR / uid, ignore_errors=True)
 
 
-def _wanted(machine: Object, found: Dependencies) -> list[Link]:
+def _wanted(machine: VirtualMachine, found: Dependencies) -> list[Link]:
     """The links of a start as it would be now."""
     return links_of(machine, found.address, machine["spec"].get("networks"))

@@ -7,6 +7,7 @@ with it the record; the targets are in the status then, and a machine without ho
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from hyperd.controllers.machine import applied
 from hyperd.controllers.machine.attached import targets_shown
@@ -14,10 +15,12 @@ from hyperd.controllers.machine.devices import Device
 from hyperd.controllers.machine.plan import serial_of
 from hyperd.hypervisor.interface import Hypervisor
 from hyperd.hypervisor.slots import Slot, Slots, decode, disk_key
-from hyperd.resources.schema.kind import Object
+
+if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_machine import VirtualMachine
 
 
-async def known_slots(machine: Object, devices: Iterable[Device], hypervisor: Hypervisor) -> Slots:
+async def known_slots(machine: VirtualMachine, devices: Iterable[Device], hypervisor: Hypervisor) -> Slots:
     """Those of the domain before those of its record, and those before what the status shows."""
     uid = machine["metadata"]["uid"]
     known = shown(machine, devices)
@@ -28,7 +31,7 @@ async def known_slots(machine: Object, devices: Iterable[Device], hypervisor: Hy
     return known
 
 
-def shown(machine: Object, devices: Iterable[Device]) -> dict[str, Slot]:
+def shown(machine: VirtualMachine, devices: Iterable[Device]) -> dict[str, Slot]:
     """The targets that the status has of a machine's devices."""
     targets = targets_shown(machine)
     return {

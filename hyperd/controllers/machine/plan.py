@@ -20,20 +20,19 @@ from hyperd.hypervisor.spec import (
     DiskSpec,
     DomainSpec,
     DomainType,
-    Firmware,
     NicSpec,
-    OsType,
 )
 from hyperd.imagefile.handle import Handle
 from hyperd.network.interface import Card, Link
-from hyperd.resources.kinds.virtual_machine import NetworkType
+from hyperd.resources.kinds.virtual_machine import Bootloader, NetworkType, OsType
 from hyperd.resources.kinds.virtual_machine_class import CPUType
-from hyperd.resources.schema.kind import Object
 from hyperd.resources.values.quantity import to_bytes
 from hyperd.resources.values.sizing import socket_count
 from hyperd.settings import Settings
 
 if TYPE_CHECKING:
+    from hyperd.controllers.machine.capacity import Sized
+    from hyperd.resources.views.virtual_machine import Network, VirtualMachine, VirtualMachineSpec
     from hyperd.resources.views.virtual_machine_class import ClassCPU, VirtualMachineClassSpec
 
 _PREFIXES = {"VirtualDisk": "vd", "VirtualImage": "vi", "ClusterVirtualImage": "cvi"}
@@ -50,13 +49,13 @@ class Plan:
     """What the guest does not get as it was asked for; a sentence each."""
 
 
-def fraction_of(spec: Object) -> int:
+def fraction_of(spec: Sized) -> int:
     """``cpu.coreFraction`` in percent; 100 when unset."""
     text = str(spec["cpu"].get("coreFraction") or "100%")
     return int(text.removesuffix("%")) if text.removesuffix("%").isdigit() else 100
 
 
-def memory_of(spec: Object) -> int:
+def memory_of(spec: Sized) -> int:
     """Guest memory in bytes."""
     return to_bytes(spec["memory"]["size"])
 
@@ -75,7 +74,7 @@ def serial_of(uid: str) -> str:
 
 
 def disks(
-    spec: Object, devices: list[Device], sources: Mapping[str, Handle], seed: Handle | None, uid: str
+    spec: VirtualMachineSpec, devices: list[Device], sources: Mapping[str, Handle], seed: Handle | None, uid: str
 ) -> tuple[DiskSpec, ...]:
     """All disks in order, each by its source, found by uid; without a bootOrder, the list's order boots."""
     explicit = any(device.boot_order is not None for device in devices)
@@ -123,7 +122,13 @@ class Start:
 
 
 def make_plan(
-    machine: Object, found: Dependencies, start: Start, *, settings: Settings, facts: HostFacts, type_: DomainType
+    machine: VirtualMachine,
+    found: Dependencies,
+    start: Start,
+    *,
+    settings: Settings,
+    facts: HostFacts,
+    type_: DomainType,
 ) -> Plan:
     """The whole plan. Raises PermanentError where this host cannot run the machine."""
     spec = machine["spec"]
@@ -152,7 +157,7 @@ def make_plan(
     return Plan(replace(domain, applied=record.encode()), " ".join(note for note in notes if note))
 
 
-def _guest(machine: Object, facts: HostFacts, choice: CpuChoice, type_: DomainType) -> DomainSpec:
+def _guest(machine: VirtualMachine, facts: HostFacts, choice: CpuChoice, type_: DomainType) -> DomainSpec:
     """What the machine itself says of its domain."""
     meta, spec = machine["metadata"], machine["spec"]
     cores = spec["cpu"]["cores"]
@@ -169,8 +174,8 @@ def _guest(machine: Object, facts: HostFacts, choice: CpuChoice, type_: DomainTy
         cpu=choice.cpu,
         cpu_shares=_cpu_shares(spec, facts),
         memory_bytes=memory_of(spec),
-        os_type=OsType(spec.get("osType") or "Generic"),
-        firmware=Firmware(spec.get("bootloader") or "BIOS"),
+        os_type=OsType(spec.get("osType") or OsType.GENERIC),
+        firmware=Bootloader(spec.get("bootloader") or Bootloader.BIOS),
         paravirt=spec.get("enableParavirtualization", True),
         tpm=facts.tpm and _wants_tpm(spec),
         architecture=facts.architecture,
@@ -182,20 +187,20 @@ def _with_files(domain: DomainSpec, settings: Settings) -> DomainSpec:
     uid = domain.uid
     return replace(
         domain,
-        nvram=None if domain.firmware is Firmware.BIOS else settings.nvram_dir / f"{uid}.fd",
+        nvram=None if domain.firmware is Bootloader.BIOS else settings.nvram_dir / f"{uid}.fd",
         serial_socket=settings.console_dir / uid,
         serial_log=settings.console_log_dir / f"{uid}.log",
         firmware_log=firmware.log_path(settings, uid),
     )
 
 
-def _cpu_shares(spec: Object, facts: HostFacts) -> int | None:
+def _cpu_shares(spec: VirtualMachineSpec, facts: HostFacts) -> int | None:
     """What the machine is sure to get under contention; idle cores are its to use."""
     fraction = fraction_of(spec)
     return max(2, 1024 * spec["cpu"]["cores"] * fraction // 100) if facts.cpu_tuning and fraction < 100 else None
 
 
-def _wants_tpm(spec: Object) -> bool:
+def _wants_tpm(spec: VirtualMachineSpec) -> bool:
     return spec.get("osType") == OsType.WINDOWS
 
 
@@ -210,7 +215,9 @@ def _cpu(class_spec: VirtualMachineClassSpec | None, facts: HostFacts, type_: Do
     )
 
 
-def links_of(machine: Object, address: IPv4Address | None, networks: Iterable[Object] | None) -> list[Link]:
+def links_of(
+    machine: VirtualMachine, address: IPv4Address | None, networks: Iterable[Network] | None
+) -> list[Link]:
     """The machine's links: to the main network if it has an address, and to each other of ``spec.networks``."""
     uid, name = machine["metadata"]["uid"], machine["metadata"]["name"]
     others = [network for network in networks or () if network["type"] != NetworkType.MAIN]

@@ -11,7 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from hyperd.resources.kinds.virtual_machine import RunPolicy
 from hyperd.resources.kinds.virtual_machine_operation import OperationType
+from hyperd.resources.kinds.virtual_machine_status import VirtualMachinePhase
 
 
 class Action(StrEnum):
@@ -83,15 +85,19 @@ def decide(situation: Situation) -> Decision:
     operation = situation.operation
     if operation is not None:
         return _by_operation(situation, operation)
-    if situation.policy == "AlwaysOff":
+    if situation.policy == RunPolicy.ALWAYS_OFF:
         return Decision(Action.STOP if situation.active else Action.NONE, rests_stopped=True, undefine=True)
     if situation.active:
         return Decision(Action.NONE)
-    if situation.restarting and situation.phase != "Stopped" and situation.off_reason is not OffReason.SHUTDOWN:
+    if (
+        situation.restarting
+        and situation.phase != VirtualMachinePhase.STOPPED
+        and situation.off_reason is not OffReason.SHUTDOWN
+    ):
         return Decision(Action.START, operation=situation.domain_operation, restarting=True)
-    if situation.policy == "AlwaysOn":
+    if situation.policy == RunPolicy.ALWAYS_ON:
         return Decision(Action.START)
-    if situation.policy == "Manual" or _stopped_by_hand(situation):
+    if situation.policy == RunPolicy.MANUAL or _stopped_by_hand(situation):
         return Decision(Action.NONE, rests_stopped=True, told_off=situation.told_off)
     return Decision(Action.START)
 
@@ -102,7 +108,7 @@ def _by_operation(situation: Situation, operation: ActiveOperation) -> Decision:
         return Decision(stop if situation.active else Action.NONE, rests_stopped=True, told_off=True)
     if not situation.active:
         return Decision(Action.START, operation=operation.uid)
-    if operation.type == OperationType.START and situation.phase == "Stopping":
+    if operation.type == OperationType.START and situation.phase == VirtualMachinePhase.STOPPING:
         # It was asked to go down already; then it starts.
         return Decision(Action.STOP)
     if operation.type == OperationType.RESTART and situation.domain_operation != operation.uid:
@@ -112,5 +118,5 @@ def _by_operation(situation: Situation, operation: ActiveOperation) -> Decision:
 
 def _stopped_by_hand(situation: Situation) -> bool:
     if not situation.defined:
-        return situation.phase == "Stopped" and situation.told_off
-    return situation.phase == "Stopped" or situation.off_reason is OffReason.SHUTDOWN
+        return situation.phase == VirtualMachinePhase.STOPPED and situation.told_off
+    return situation.phase == VirtualMachinePhase.STOPPED or situation.off_reason is OffReason.SHUTDOWN

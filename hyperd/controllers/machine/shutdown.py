@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine import status
 from hyperd.controllers.machine.dependencies import Dependencies
@@ -14,9 +16,11 @@ from hyperd.hypervisor.state import DomainInfo, DomainState
 from hyperd.resources.all import VIRTUAL_MACHINE, VIRTUAL_MACHINE_OPERATION
 from hyperd.resources.kinds.virtual_machine_operation import OperationPhase
 from hyperd.resources.kinds.virtual_machine_status import VirtualMachinePhase
-from hyperd.resources.schema.kind import Object
 from hyperd.runtime.controller import Result
 from hyperd.runtime.status import RACE, RACE_DELAY_SECONDS, make_sure, remove_finalizer, update_status
+
+if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_machine import VirtualMachine
 
 _SHUTDOWN_AGAIN_SECONDS = 10.0
 
@@ -30,8 +34,8 @@ class Shutdown:
 
     async def stop(
         self,
-        before: Object,
-        machine: Object,
+        before: VirtualMachine,
+        machine: VirtualMachine,
         domain: DomainInfo,
         found: Dependencies,
         *,
@@ -47,7 +51,9 @@ class Shutdown:
         await self._make_sure(stored, by)
         return await self._end_domain(stored, domain, force=force)
 
-    async def delete(self, before: Object, machine: Object, domain: DomainInfo | None) -> Result | None:
+    async def delete(
+        self, before: VirtualMachine, machine: VirtualMachine, domain: DomainInfo | None
+    ) -> Result | None:
         """One step of a deletion; None when nothing of the machine is left."""
         meta = before["metadata"]
         if status.set_phase(machine, VirtualMachinePhase.TERMINATING):
@@ -62,7 +68,7 @@ class Shutdown:
         await remove_finalizer(self._context.store, VIRTUAL_MACHINE, before)
         return None
 
-    async def _make_sure(self, machine: Object, by: ActiveOperation | None) -> None:
+    async def _make_sure(self, machine: VirtualMachine, by: ActiveOperation | None) -> None:
         """A guest ends by what the store says now, not by a copy that lags. Raises TemporaryError."""
         await make_sure(self._context.store, VIRTUAL_MACHINE, machine)
         if by is None:
@@ -77,7 +83,7 @@ class Shutdown:
             message = f"Operation {namespace}/{by.name} is no longer in progress; looking again."
             raise TemporaryError(message, key=RACE, delay=RACE_DELAY_SECONDS)
 
-    async def _end_domain(self, machine: Object, domain: DomainInfo, *, force: bool) -> Result:
+    async def _end_domain(self, machine: VirtualMachine, domain: DomainInfo, *, force: bool) -> Result:
         """Ask the guest until its grace is over, counted from the phase's begin, then end it."""
         left = machine["spec"].get("terminationGracePeriodSeconds", 60) - status.in_phase(machine)
         if force or left <= 0 or domain.state is DomainState.PAUSED:

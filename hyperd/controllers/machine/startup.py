@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from hyperd import clock
 from hyperd.controllers.context import Context
@@ -20,9 +21,13 @@ from hyperd.crashpoints import CrashPoint, reached
 from hyperd.errors import HyperdError, QuotaExceeded, ServiceUnavailable, TemporaryError
 from hyperd.hypervisor.state import DomainInfo
 from hyperd.resources.all import VIRTUAL_MACHINE, VIRTUAL_MACHINE_OPERATION
-from hyperd.resources.schema.kind import Object
+from hyperd.resources.kinds.virtual_machine_operation import OperationType
+from hyperd.resources.kinds.virtual_machine_status import VirtualMachinePhase
 from hyperd.runtime.controller import Result
 from hyperd.runtime.status import make_sure, update_status
+
+if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_machine import VirtualMachine
 
 _WAIT_SECONDS = 10.0
 _RESTART_PAUSE_SECONDS = 5.0
@@ -36,7 +41,7 @@ class _FailedStart:
     operation: str
     until: float
 
-    def repeats(self, machine: Object, decision: Decision) -> bool:
+    def repeats(self, machine: VirtualMachine, decision: Decision) -> bool:
         """Whether to start now would be the same attempt, too soon."""
         same = (self.generation, self.operation) == (machine["metadata"]["generation"], decision.operation)
         return same and clock.elapsed() < self.until
@@ -53,7 +58,12 @@ class Startup:
         self._refused: dict[str, _FailedStart] = {}
 
     async def start(
-        self, before: Object, machine: Object, domain: DomainInfo | None, found: Dependencies, decision: Decision
+        self,
+        before: VirtualMachine,
+        machine: VirtualMachine,
+        domain: DomainInfo | None,
+        found: Dependencies,
+        decision: Decision,
     ) -> Result | None:
         """Start the machine if nothing is in the way; else write what is, and say when to look again."""
         failed = self._refused.get(machine["metadata"]["uid"])
@@ -81,7 +91,7 @@ class Startup:
             self._instances.release(machine)
 
     async def recreate(
-        self, before: Object, machine: Object, domain: DomainInfo, found: Dependencies
+        self, before: VirtualMachine, machine: VirtualMachine, domain: DomainInfo, found: Dependencies
     ) -> Result | None:
         """The guest rebooted while changes waited: the reboot is their moment.
 
@@ -111,20 +121,24 @@ class Startup:
         """The machine is gone."""
         self._refused.pop(uid, None)
 
-    async def _wait(self, before: Object, machine: Object, found: Dependencies, *, unfit: str = "") -> None:
-        status.show_absence(machine, self._instances.observe(machine, None, found, unfit=unfit), "Pending")
+    async def _wait(
+        self, before: VirtualMachine, machine: VirtualMachine, found: Dependencies, *, unfit: str = ""
+    ) -> None:
+        status.show_absence(
+            machine, self._instances.observe(machine, None, found, unfit=unfit), VirtualMachinePhase.PENDING
+        )
         await update_status(self._context.store, VIRTUAL_MACHINE, before, machine)
 
     async def _start_claimed(
-        self, before: Object, machine: Object, found: Dependencies, decision: Decision
+        self, before: VirtualMachine, machine: VirtualMachine, found: Dependencies, decision: Decision
     ) -> Result | None:
         waiting = copy.deepcopy(machine)
-        status.show_absence(machine, self._instances.observe(machine, None, found), "Starting")
+        status.show_absence(machine, self._instances.observe(machine, None, found), VirtualMachinePhase.STARTING)
         try:
             stored = await update_status(self._context.store, VIRTUAL_MACHINE, before, machine)
         except QuotaExceeded as err:
             observed = self._instances.observe(waiting, None, found, quota=err.message)
-            status.show_absence(waiting, observed, "Pending")
+            status.show_absence(waiting, observed, VirtualMachinePhase.PENDING)
             await update_status(self._context.store, VIRTUAL_MACHINE, before, waiting)
             return Result(_WAIT_SECONDS)
         if stored is before:
@@ -150,22 +164,31 @@ class Startup:
         return None
 
     async def _tell_refusal(
-        self, stored: Object, machine: Object, found: Dependencies, decision: Decision, err: HyperdError
+        self,
+        stored: VirtualMachine,
+        machine: VirtualMachine,
+        found: Dependencies,
+        decision: Decision,
+        err: HyperdError,
     ) -> None:
         observed = self._instances.observe(machine, None, found, failure=err.message)
-        status.show_absence(machine, observed, "Pending")
+        status.show_absence(machine, observed, VirtualMachinePhase.PENDING)
         await update_status(self._context.store, VIRTUAL_MACHINE, stored, machine)
         self._context.events.event(machine, "Warning", "Failed", err.message)
         meta, until = machine["metadata"], clock.elapsed() + _WAIT_SECONDS
         self._refused[meta["uid"]] = _FailedStart(meta["generation"], decision.operation, until)
 
-    def _restarts(self, machine: Object, decision: Decision) -> bool:
+    def _restarts(self, machine: VirtualMachine, decision: Decision) -> bool:
         meta = machine["metadata"]
         operation = operations.active_operation(self._operations, meta["namespace"], meta["name"])
-        return operation is not None and operation.uid == decision.operation and operation.type == "Restart"
+        return (
+            operation is not None
+            and operation.uid == decision.operation
+            and operation.type == OperationType.RESTART
+        )
 
 
-def _pause_before(machine: Object, domain: DomainInfo | None, decision: Decision) -> float:
+def _pause_before(machine: VirtualMachine, domain: DomainInfo | None, decision: Decision) -> float:
     """Seconds to wait before a machine that went down right after its start is started again."""
     ago = status.since_start(machine)
     if domain is None or decision.operation or decision.restarting or ago is None:

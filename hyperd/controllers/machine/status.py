@@ -5,27 +5,60 @@ Quiet conditions are removed when they have nothing to say (api-reference §6.4)
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 from hyperd import clock
 from hyperd.controllers.machine import applied
-from hyperd.controllers.machine.capacity import memory_overhead, requested
+from hyperd.controllers.machine.capacity import Sized, memory_overhead, requested
 from hyperd.controllers.machine.dependencies import Dependencies
 from hyperd.controllers.machine.plan import fraction_of
 from hyperd.hypervisor.state import DomainInfo, DomainState, GuestInfo
 from hyperd.resources.all import VIRTUAL_MACHINE
-from hyperd.resources.schema.kind import Object
+from hyperd.resources.kinds.virtual_machine import NetworkType
+from hyperd.resources.kinds.virtual_machine_status import (
+    AgentReason,
+    AwaitingRestartReason,
+    ConfigurationReason,
+    MigratableReason,
+    RunningReason,
+    VirtualMachineCondition,
+    VirtualMachinePhase,
+)
+from hyperd.resources.schema.kind import AnyObject
 from hyperd.resources.schema.unbuilt import not_live_in
 from hyperd.resources.values.conditions import find_condition, remove_condition, set_condition
 from hyperd.resources.values.meta import go_duration, now_rfc3339
 from hyperd.resources.values.quantity import format_bytes
 from hyperd.resources.values.sizing import socket_count
 
+if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_machine import VirtualMachine
+    from hyperd.resources.views.virtual_machine_status import (
+        BlockDeviceStatus,
+        GuestOSInfo,
+        PhaseTransition,
+        RestartAwaitingChange,
+        Versions,
+        VirtualMachineStats,
+    )
+
 _TRANSITIONS_KEPT = 10
-_LAUNCH_STAGES = {
-    ("Pending", "Starting"): "waitingForDependencies",
-    ("Starting", "Running"): "virtualMachineStarting",
+_LAUNCH_STAGES: Mapping[
+    tuple[VirtualMachinePhase, VirtualMachinePhase],
+    Literal["waitingForDependencies", "virtualMachineStarting"],
+] = {
+    (VirtualMachinePhase.PENDING, VirtualMachinePhase.STARTING): "waitingForDependencies",
+    (VirtualMachinePhase.STARTING, VirtualMachinePhase.RUNNING): "virtualMachineStarting",
 }
+_OF_AN_INSTANCE = (
+    VirtualMachineCondition.AGENT_READY,
+    VirtualMachineCondition.CONFIGURATION_APPLIED,
+    VirtualMachineCondition.AWAITING_RESTART,
+)
+"""Conditions that say nothing of a machine that is off."""
+_Told = Literal["id", "name", "prettyName", "version", "versionId", "kernelRelease", "kernelVersion", "machine"]
 _UNBOOTABLE = "The firmware found nothing to boot from: look at blockDeviceRefs, their order and their content."
 TOLD_OFF = "An operation stopped the virtual machine."
 """Message of the Running condition by which a machine that has no domain stays off."""
@@ -44,7 +77,7 @@ class Observed:
     node_name: str
     bound: bool
     """Whether the node stays the machine's while it is off."""
-    devices: list[Object]
+    devices: list[BlockDeviceStatus]
     """``status.blockDeviceRefs``."""
     pool_unfit: str = ""
     """Why the node has no room, empty when it has."""
@@ -60,78 +93,81 @@ class Observed:
     libvirt_version: str = ""
 
 
-def set_phase(machine: Object, phase: str) -> bool:
+def set_phase(machine: VirtualMachine, phase: VirtualMachinePhase) -> bool:
     """Enter ``phase``, with its time in ``stats.phasesTransitions``; whether it is another one."""
     status = machine.setdefault("status", {})
     if status.get("phase") == phase:
         return False
     status["phase"] = phase
     stats = status.setdefault("stats", {})
-    transitions = [*stats.get("phasesTransitions", []), {"phase": phase, "timestamp": now_rfc3339()}]
+    entered: PhaseTransition = {"phase": phase, "timestamp": now_rfc3339()}
+    transitions = [*stats.get("phasesTransitions", []), entered]
     stats["phasesTransitions"] = transitions[-_TRANSITIONS_KEPT:]
     _show_durations(stats, transitions)
     stats["phaseTimer"] = clock.timer()
     return True
 
 
-def _show_durations(stats: Object, transitions: list[Object]) -> None:
+def _show_durations(stats: VirtualMachineStats, transitions: list[PhaseTransition]) -> None:
     """``launchTimeDuration``: how long the last launch waited, and started; forgotten with the instance."""
     phase = transitions[-1]["phase"]
-    before = transitions[-2]["phase"] if len(transitions) > 1 else ""
-    if phase in ("Pending", "Stopped"):
+    before = transitions[-2]["phase"] if len(transitions) > 1 else None
+    if phase in (VirtualMachinePhase.PENDING, VirtualMachinePhase.STOPPED):
         stats.pop("launchTimeDuration", None)
-    elif (before, phase) in _LAUNCH_STAGES:
+    elif before is not None and (stage := _LAUNCH_STAGES.get((before, phase))) is not None:
         durations = stats.setdefault("launchTimeDuration", {})
-        durations[_LAUNCH_STAGES[before, phase]] = go_duration(clock.passed(stats.get("phaseTimer") or {}))
+        durations[stage] = go_duration(clock.passed(stats.get("phaseTimer")))
 
 
-def time_phase(machine: Object) -> None:
+def time_phase(machine: VirtualMachine) -> None:
     """See to it that the phase is timed by this boot's clock; what had passed before counts."""
     stats = machine["status"].setdefault("stats", {})
-    known = stats.get("phaseTimer") or {}
-    if known.get("boot") != clock.boot_id():
+    known = stats.get("phaseTimer")
+    if known is None or known.get("boot") != clock.boot_id():
         stats["phaseTimer"] = clock.timer(clock.passed(known))
 
 
-def in_phase(machine: Object) -> float:
+def in_phase(machine: VirtualMachine) -> float:
     """Seconds for which the machine has been in its phase, no more than are sure."""
-    return clock.passed(((machine.get("status") or {}).get("stats") or {}).get("phaseTimer") or {})
+    return clock.passed(((machine.get("status") or {}).get("stats") or {}).get("phaseTimer"))
 
 
-def since_start(machine: Object) -> float | None:
+def since_start(machine: VirtualMachine) -> float | None:
     """Seconds since the guest started; None where it did not start in this boot of this node."""
-    known = ((machine.get("status") or {}).get("stats") or {}).get("startTimer") or {}
-    return clock.passed(known) if known.get("boot") == clock.boot_id() else None
+    known = ((machine.get("status") or {}).get("stats") or {}).get("startTimer")
+    return clock.passed(known) if known is not None and known.get("boot") == clock.boot_id() else None
 
 
-def show_instance(machine: Object, observed: Observed) -> None:
+def show_instance(machine: VirtualMachine, observed: Observed) -> None:
     """Conditions and fields of a machine whose domain lives."""
     status, domain = machine["status"], observed.domain
     assert domain is not None  # noqa: S101  asked only with a domain
     running = applied.decode(domain.applied)
     if domain.state is DomainState.PAUSED and domain.reason not in ("starting-up", "migration"):
-        set_phase(machine, "Pause")
+        set_phase(machine, VirtualMachinePhase.PAUSE)
         message = (
             "The guest is paused: a disk could not be written; it goes on when there is space again."
             if domain.reason == "ioerror"
             else f"The guest is paused ({domain.reason})."
         )
-        set_condition(machine, "Running", False, reason="GuestNotRunning", message=message)
-    elif status.get("phase") not in ("Stopping", "Terminating"):
-        set_phase(machine, "Running")
-        if observed.unbootable:
-            set_condition(machine, "Running", True, reason="NoBootableDevice", message=_UNBOOTABLE)
-        else:
-            set_condition(machine, "Running", True, reason="Running", message=_slow(observed))
+        _not_running(machine, RunningReason.GUEST_NOT_RUNNING, message)
+    elif status.get("phase") not in (VirtualMachinePhase.STOPPING, VirtualMachinePhase.TERMINATING):
+        set_phase(machine, VirtualMachinePhase.RUNNING)
+        reason = RunningReason.NO_BOOTABLE_DEVICE if observed.unbootable else RunningReason.RUNNING
+        message = _UNBOOTABLE if observed.unbootable else _slow(observed)
+        set_condition(machine, VirtualMachineCondition.RUNNING, True, reason=reason, message=message)
     status["nodeName"] = observed.node_name
-    versions = {"qemu": running.qemu, "libvirt": observed.libvirt_version}
-    status["versions"] = {what: version for what, version in versions.items() if version}
-    if domain.agent_connected:
-        set_condition(machine, "AgentReady", True, reason="AgentReady")
-    else:
-        set_condition(machine, "AgentReady", False, reason="AgentNotReady")
+    versions: Versions = {}
+    if running.qemu:
+        versions["qemu"] = running.qemu
+    if observed.libvirt_version:
+        versions["libvirt"] = observed.libvirt_version
+    status["versions"] = versions
+    agent = domain.agent_connected
+    why = AgentReason.READY if agent else AgentReason.NOT_READY
+    set_condition(machine, VirtualMachineCondition.AGENT_READY, agent, reason=why)
     message = _NOT_BUILT if observed.bound else _NO_CLUSTER
-    set_condition(machine, "Migratable", False, reason="VirtualMachineNonMigratable", message=message)
+    _not_migratable(machine, message)
     if running.address:
         status["ipAddress"], status["virtualMachineIPAddressName"] = running.address, running.address_name
     _show_changes(machine, running)
@@ -139,55 +175,68 @@ def show_instance(machine: Object, observed: Observed) -> None:
     _show_resources(machine, running.configuration)
 
 
-def is_told_off(machine: Object) -> bool:
+def is_told_off(machine: VirtualMachine) -> bool:
     """Whether it was an operation that stopped the machine."""
-    return (find_condition(machine, "Running") or {}).get("message") == TOLD_OFF
+    return (find_condition(machine, VirtualMachineCondition.RUNNING) or {}).get("message") == TOLD_OFF
 
 
-def show_absence(machine: Object, observed: Observed, phase: str, *, told_off: bool = False) -> None:
+def _not_running(machine: VirtualMachine, reason: RunningReason, message: str) -> None:
+    set_condition(machine, VirtualMachineCondition.RUNNING, False, reason=reason, message=message)
+
+
+def _not_migratable(machine: VirtualMachine, message: str = "") -> None:
+    reason = MigratableReason.NON_MIGRATABLE
+    set_condition(machine, VirtualMachineCondition.MIGRATABLE, False, reason=reason, message=message)
+
+
+def show_absence(
+    machine: VirtualMachine, observed: Observed, phase: VirtualMachinePhase, *, told_off: bool = False
+) -> None:
     """Conditions and fields of a machine without a living domain, in ``phase``."""
     status = machine["status"]
     set_phase(machine, phase)
-    gone = ("guestOSInfo", "versions", "restartAwaitingChanges")
-    for key in gone if observed.bound else (*gone, "nodeName"):
-        status.pop(key, None)
-    if phase == "Stopped":
+    status.pop("guestOSInfo", None)
+    status.pop("versions", None)
+    status.pop("restartAwaitingChanges", None)
+    if not observed.bound:
+        status.pop("nodeName", None)
+    if phase == VirtualMachinePhase.STOPPED:
         status["stats"].pop("lastStartTime", None)
         status["stats"].pop("startTimer", None)
-    for type_ in ("AgentReady", "ConfigurationApplied", "AwaitingRestartToApplyConfiguration"):
+    for type_ in _OF_AN_INSTANCE:
         remove_condition(machine, type_)
-    set_condition(machine, "Migratable", False, reason="VirtualMachineNonMigratable")
+    _not_migratable(machine)
     if observed.failure:
-        set_condition(machine, "Running", False, reason="InternalVirtualMachineError", message=observed.failure)
+        _not_running(machine, RunningReason.INTERNAL_ERROR, observed.failure)
     elif observed.quota:
-        set_condition(machine, "Running", False, reason="QuotaExceeded", message=observed.quota)
+        _not_running(machine, RunningReason.QUOTA_EXCEEDED, observed.quota)
     elif observed.pool_unfit:
-        set_condition(machine, "Running", False, reason="PodNotStarted", message=observed.pool_unfit)
-    elif phase == "Pending" and observed.found.blocked:
-        set_condition(machine, "Running", False, reason="NotRunning", message=observed.found.blocked)
+        _not_running(machine, RunningReason.POD_NOT_STARTED, observed.pool_unfit)
+    elif phase == VirtualMachinePhase.PENDING and observed.found.blocked:
+        _not_running(machine, RunningReason.NOT_RUNNING, observed.found.blocked)
     else:
-        message = TOLD_OFF if told_off else ""
-        set_condition(machine, "Running", False, reason="NotRunning", message=message)
+        _not_running(machine, RunningReason.NOT_RUNNING, TOLD_OFF if told_off else "")
     status["blockDeviceRefs"] = observed.devices
     _show_resources(machine, applied.configuration(machine["spec"]))
     # Nothing is requested of a node for an instance that is not there.
     del status["resources"]["cpu"]["requestedCores"]
 
 
-def show_address(machine: Object, found: Dependencies) -> None:
+def show_address(machine: VirtualMachine, found: Dependencies) -> None:
     """Address and its object, as far as they are known, and the main network that they are on."""
     if found.address is not None:
-        machine["status"]["networks"] = [{"id": 1, "type": "Main", "name": "default"}]
+        machine["status"]["networks"] = [{"id": 1, "type": NetworkType.MAIN, "name": "default"}]
         machine["status"]["ipAddress"] = str(found.address)
         machine["status"]["virtualMachineIPAddressName"] = found.address_name
 
 
-def show_started(machine: Object) -> None:
+def show_started(machine: VirtualMachine) -> None:
     """Note the start's time, for the Uptime column."""
-    machine["status"].setdefault("stats", {}).update(lastStartTime=now_rfc3339(), startTimer=clock.timer())
+    stats = machine["status"].setdefault("stats", {})
+    stats["lastStartTime"], stats["startTimer"] = now_rfc3339(), clock.timer()
 
 
-def time_start(machine: Object) -> None:
+def time_start(machine: VirtualMachine) -> None:
     """See to it that the start of a guest that runs is noted, and timed by this boot's clock."""
     if "lastStartTime" not in machine["status"].setdefault("stats", {}):
         show_started(machine)
@@ -195,19 +244,19 @@ def time_start(machine: Object) -> None:
         machine["status"]["stats"]["startTimer"] = clock.timer()
 
 
-def show_rebooted(machine: Object) -> bool:
+def show_rebooted(machine: VirtualMachine) -> bool:
     """The guest went down and came back within the same instance; False when that is shown already."""
     ago = since_start(machine)
     if ago is not None and ago < _DOUBLED_SECONDS:
         return False
     show_started(machine)
-    running = find_condition(machine, "Running")
+    running = find_condition(machine, VirtualMachineCondition.RUNNING)
     if running is not None:
         running["lastTransitionTime"] = machine["status"]["stats"]["lastStartTime"]
     return True
 
 
-def show_guest(machine: Object, guest: GuestInfo | None) -> None:
+def show_guest(machine: VirtualMachine, guest: GuestInfo | None) -> None:
     """``guestOSInfo``, and how long the agent took; nothing while no agent answers."""
     status = machine["status"]
     if guest is None:
@@ -217,7 +266,7 @@ def show_guest(machine: Object, guest: GuestInfo | None) -> None:
     took = since_start(machine)
     if "guestOSInfo" not in status and took is not None:
         stats.setdefault("launchTimeDuration", {})["guestOSAgentStarting"] = go_duration(took)
-    told = {
+    told: Mapping[_Told, str] = {
         "id": guest.os_id,
         "name": guest.os_name,
         "prettyName": guest.os_pretty_name,
@@ -227,7 +276,11 @@ def show_guest(machine: Object, guest: GuestInfo | None) -> None:
         "kernelVersion": guest.kernel_version,
         "machine": guest.machine,
     }
-    status["guestOSInfo"] = {key: value for key, value in told.items() if value}
+    info: GuestOSInfo = {}
+    for key, value in told.items():
+        if value:
+            info[key] = value
+    status["guestOSInfo"] = info
 
 
 def _slow(observed: Observed) -> str:
@@ -239,35 +292,32 @@ def _slow(observed: Observed) -> str:
     return " ".join(parts)
 
 
-def awaited(changes: list[Object]) -> str:
+def awaited(changes: list[RestartAwaitingChange]) -> str:
     """A sentence that names what a restart would apply."""
     paths = ", ".join(change["path"] for change in changes)
     why = not_live_in(VIRTUAL_MACHINE, (change["path"] for change in changes))
     return " ".join((f"Restart the virtual machine to apply: {paths}.", *why))
 
 
-def _show_changes(machine: Object, running: applied.Applied) -> None:
+def _show_changes(machine: VirtualMachine, running: applied.Applied) -> None:
     changes = applied.changes(running.configuration, machine["spec"], running.compared)
     if not changes:
         machine["status"].pop("restartAwaitingChanges", None)
-        remove_condition(machine, "ConfigurationApplied")
-        remove_condition(machine, "AwaitingRestartToApplyConfiguration")
+        remove_condition(machine, VirtualMachineCondition.CONFIGURATION_APPLIED)
+        remove_condition(machine, VirtualMachineCondition.AWAITING_RESTART)
         return
     machine["status"]["restartAwaitingChanges"] = changes
     message = awaited(changes)
-    set_condition(machine, "ConfigurationApplied", False, reason="ConfigurationNotApplied", message=message)
+    not_applied, pending = ConfigurationReason.NOT_APPLIED, AwaitingRestartReason.CHANGES_PENDING
     set_condition(
-        machine,
-        "AwaitingRestartToApplyConfiguration",
-        True,
-        reason="ChangesPendingRestart",
-        message=message,
+        machine, VirtualMachineCondition.CONFIGURATION_APPLIED, False, reason=not_applied, message=message
     )
+    set_condition(machine, VirtualMachineCondition.AWAITING_RESTART, True, reason=pending, message=message)
 
 
-def _show_resources(machine: Object, configuration: Object) -> None:
+def _show_resources(machine: VirtualMachine, configuration: AnyObject) -> None:
     """Of the running instance; of the spec when there is none."""
-    spec = {
+    spec: Sized = {
         "cpu": {
             "cores": configuration.get("cpu.cores", machine["spec"]["cpu"]["cores"]),
             "coreFraction": configuration.get("cpu.coreFraction", "100%"),

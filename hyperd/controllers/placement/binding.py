@@ -32,8 +32,14 @@ from hyperd.resources.all import (
     VIRTUAL_MACHINE_CLASS,
     VIRTUAL_MACHINE_OPERATION,
 )
-from hyperd.resources.kinds.virtual_disk import DiskReadyReason, VirtualDiskPhase
-from hyperd.resources.schema.kind import Kind, Object
+from hyperd.resources.kinds.data_source import ReadyReason
+from hyperd.resources.kinds.virtual_disk import DiskReadyReason, VirtualDiskCondition, VirtualDiskPhase
+from hyperd.resources.kinds.virtual_machine_status import (
+    RunningReason,
+    VirtualMachineCondition,
+    VirtualMachinePhase,
+)
+from hyperd.resources.schema.kind import Kind, V
 from hyperd.resources.values import names
 from hyperd.resources.values.conditions import set_condition
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
@@ -45,6 +51,7 @@ if TYPE_CHECKING:
     from hyperd.resources.views.core import Node
     from hyperd.resources.views.placement import Toleration
     from hyperd.resources.views.virtual_disk import VirtualDisk
+    from hyperd.resources.views.virtual_machine import VirtualMachine
 
 _AGAIN_SECONDS = 5.0
 
@@ -105,7 +112,7 @@ class MachineBinder(Controller):
                     await bind_disk(self._context.store, disk, node)
         return None
 
-    def _wait(self, machine: Object, problem: str) -> None:
+    def _wait(self, machine: VirtualMachine, problem: str) -> None:
         """Show that no node has the machine: it waits for one, or is to be off anyhow."""
         meta = machine["metadata"]
         situation = Situation(
@@ -116,16 +123,16 @@ class MachineBinder(Controller):
             told_off=is_told_off(machine),
             operation=active_operation(self._operations, meta["namespace"], meta["name"]),
         )
-        decision = decide(situation)
+        decision, running = decide(situation), VirtualMachineCondition.RUNNING
         if decision.rests_stopped:
-            set_phase(machine, "Stopped")
+            set_phase(machine, VirtualMachinePhase.STOPPED)
             message = TOLD_OFF if decision.told_off else ""
-            set_condition(machine, "Running", False, reason="NotRunning", message=message)
+            set_condition(machine, running, False, reason=RunningReason.NOT_RUNNING, message=message)
         else:
-            set_phase(machine, "Pending")
-            set_condition(machine, "Running", False, reason="PodNotStarted", message=problem)
+            set_phase(machine, VirtualMachinePhase.PENDING)
+            set_condition(machine, running, False, reason=RunningReason.POD_NOT_STARTED, message=problem)
 
-    async def _choose(self, machine: Object, disks: Sequence[VirtualDisk]) -> tuple[str, str]:
+    async def _choose(self, machine: VirtualMachine, disks: Sequence[VirtualDisk]) -> tuple[str, str]:
         """A node, or why there is none; what is said of the class is set in ``machine``."""
         name = machine["spec"].get("virtualMachineClassName", "")
         class_ = self._classes.get("", name)
@@ -153,7 +160,7 @@ class MachineBinder(Controller):
         return self._roomiest(machine, suitable, tolerated)
 
     def _roomiest(
-        self, machine: Object, nodes: Sequence[Node], tolerated: Sequence[Toleration]
+        self, machine: VirtualMachine, nodes: Sequence[Node], tolerated: Sequence[Toleration]
     ) -> tuple[str, str]:
         """Of the nodes that have room the best liked one with the fewest, or what each of them lacks."""
         here = self._machines_by_node(apart_from=machine["metadata"]["uid"])
@@ -174,8 +181,8 @@ class MachineBinder(Controller):
         roomy = [node for node in roomy if liking[name_of(node)] == max(liking.values())]
         return least_used(roomy, {node: len(machines) for node, machines in here.items()}), ""
 
-    def _machines_by_node(self, *, apart_from: str) -> Mapping[str, Sequence[Object]]:
-        found: dict[str, list[Object]] = defaultdict(list)
+    def _machines_by_node(self, *, apart_from: str) -> Mapping[str, Sequence[VirtualMachine]]:
+        found: dict[str, list[VirtualMachine]] = defaultdict(list)
         known = {item.uid: item.object() for item in self._machines.items() if item.uid != apart_from}
         self._chosen = {uid: node for uid, node in self._chosen.items() if uid in known}
         for uid, machine in known.items():
@@ -250,23 +257,23 @@ class DiskBinder(Controller):
         after = copy.deepcopy(before)
         after.setdefault("status", {})["phase"] = phase
         waits = phase == VirtualDiskPhase.WAIT_FOR_FIRST_CONSUMER
-        reason = DiskReadyReason.WAITING_FOR_FIRST_CONSUMER if waits else "ProvisioningNotStarted"
-        set_condition(after, "Ready", False, reason=reason, message=message)
+        reason = DiskReadyReason.WAITING_FOR_FIRST_CONSUMER if waits else ReadyReason.PROVISIONING_NOT_STARTED
+        set_condition(after, VirtualDiskCondition.READY, False, reason=reason, message=message)
         await update_status(self._context.store, VIRTUAL_DISK, before, after)
         return Result(_AGAIN_SECONDS)
 
 
-def _is_off(machine: Object) -> bool:
-    return (machine.get("status") or {}).get("phase") == "Stopped"
+def _is_off(machine: VirtualMachine) -> bool:
+    return (machine.get("status") or {}).get("phase") == VirtualMachinePhase.STOPPED
 
 
-def _without_node(informer: Informer, node_of: Callable[[Object], str]) -> Iterable[Key]:
+def _without_node(informer: Informer[V], node_of: Callable[[V], str]) -> Iterable[Key]:
     for item in informer.items():
         if not node_of(item.object()):
             yield Key(item.namespace, item.name)
 
 
-async def _disks_of(store: Store, machine: Object) -> Sequence[VirtualDisk]:
+async def _disks_of(store: Store, machine: VirtualMachine) -> Sequence[VirtualDisk]:
     """The VirtualDisks that the machine's spec names, as far as they exist."""
     refs = machine["spec"].get("blockDeviceRefs") or ()
     wanted = [ref["name"] for ref in refs if ref.get("kind") == VIRTUAL_DISK.kind]

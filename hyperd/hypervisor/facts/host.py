@@ -7,26 +7,16 @@ host's own CPU, models with features that it lacks) becomes ``maximum``, with a 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 from hyperd.errors import PermanentError
 from hyperd.hypervisor.spec import CpuMode, CpuModel, DomainType
+from hyperd.resources.kinds.virtual_machine_class import CPUType
 from hyperd.resources.values import names
 from hyperd.settings import HypervisorSettings
 
 FEATURE_BASE = "qemu64"
 """The model that the types Features and Discovery add their features to."""
-
-
-class CpuType(StrEnum):
-    """``spec.cpu.type`` of a VirtualMachineClass."""
-
-    HOST = "Host"
-    HOST_PASSTHROUGH = "HostPassthrough"
-    MODEL = "Model"
-    FEATURES = "Features"
-    DISCOVERY = "Discovery"
 
 
 @dataclass(frozen=True)
@@ -88,11 +78,11 @@ def choose_cpu(
     """
     emulated = type_ is not DomainType.KVM
     missing = ""
-    if cpu_type == CpuType.HOST:
+    if cpu_type == CPUType.HOST:
         choice = CpuModel(CpuMode.HOST_MODEL)
-    elif cpu_type == CpuType.HOST_PASSTHROUGH:
+    elif cpu_type == CPUType.HOST_PASSTHROUGH:
         choice = CpuModel(CpuMode.HOST_PASSTHROUGH)
-    elif cpu_type == CpuType.MODEL:
+    elif cpu_type == CPUType.MODEL:
         choice = CpuModel(CpuMode.CUSTOM, model=model)
         missing = "" if model in facts.cpu_models else f"CPU model {model}"
     else:

@@ -12,10 +12,16 @@ from __future__ import annotations
 
 from xml.etree import ElementTree as ET
 
-from hyperd.hypervisor.spec import CpuMode, DomainSpec, DomainType, Firmware, OsType, machine_type
+from hyperd.hypervisor.spec import (
+    CpuMode,
+    DomainSpec,
+    DomainType,
+    machine_type,
+)
 from hyperd.hypervisor.state import DomainInfo
 from hyperd.hypervisor.xml.element import add, clean
 from hyperd.hypervisor.xml.layout import devices_of, disk_targets
+from hyperd.resources.kinds.virtual_machine import Bootloader, OsType
 from hyperd.resources.values import names
 
 __all__ = ["METADATA_NAMESPACE", "METADATA_PREFIX", "disk_targets", "domain_xml", "metadata_xml"]
@@ -98,12 +104,12 @@ def _add_sysinfo(domain: ET.Element) -> None:
 
 
 def _add_os(domain: ET.Element, spec: DomainSpec) -> None:
-    efi = spec.firmware is not Firmware.BIOS
+    efi = spec.firmware is not Bootloader.BIOS
     os = add(domain, "os", {"firmware": "efi"} if efi else {})
     machine = "pc" if spec.os_type is OsType.LEGACY else machine_type(spec.architecture)
     add(os, "type", {"arch": spec.architecture, "machine": machine}, text="hvm")
     if efi:
-        secure = "yes" if spec.firmware is Firmware.EFI_SECURE_BOOT else "no"
+        secure = "yes" if spec.firmware is Bootloader.EFI_WITH_SECURE_BOOT else "no"
         firmware = add(os, "firmware")
         add(firmware, "feature", {"enabled": secure, "name": "enrolled-keys"})
         add(firmware, "feature", {"enabled": secure, "name": "secure-boot"})
@@ -121,7 +127,7 @@ def _add_features(domain: ET.Element, spec: DomainSpec) -> None:
         for name in ("relaxed", "vapic", "vpindex", "runtime", "synic", "stimer", "reset", "frequencies"):
             add(hyperv, name, {"state": "on"})
         add(hyperv, "spinlocks", {"state": "on", "retries": "8191"})
-    if spec.firmware is Firmware.EFI_SECURE_BOOT:
+    if spec.firmware is Bootloader.EFI_WITH_SECURE_BOOT:
         add(features, "smm", {"state": "on"})
     add(features, "vmport", {"state": "off"})
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
@@ -16,6 +16,9 @@ from hyperd.resources.schema.hidden import hidden
 from hyperd.resources.schema.kind import KINDS, Column, Kind
 from hyperd.resources.schema.rule import Rule
 from hyperd.resources.values.names import CATEGORY, GROUP, MAX_BLOCK_DEVICES, VERSION, VM_CLEANUP
+
+if TYPE_CHECKING:
+    from hyperd.resources.views import virtual_machine as views
 
 LEGACY_MAX_DEVICES = 4
 """An IDE bus has room for four."""
@@ -295,7 +298,7 @@ def _condition_path(type_: str) -> str:
     return f".status.conditions[?(@.type=='{type_}')].status"
 
 
-VIRTUAL_MACHINE = KINDS.add(
+VIRTUAL_MACHINE: Kind[views.VirtualMachine] = KINDS.add(
     Kind(
         group=GROUP,
         version=VERSION,

@@ -91,6 +91,7 @@ class RunningReason(StrEnum):
     POD_NOT_FOUND = "PodNotFound"
     POD_CONDITION_MISSING = "PodConditionMissing"
     GUEST_NOT_RUNNING = "GuestNotRunning"
+    QUOTA_EXCEEDED = "QuotaExceeded"
 
 
 class MigratableReason(StrEnum):
@@ -111,8 +112,10 @@ class AwaitingRestartReason(StrEnum):
     UNEXPECTED_STATE = "UnexpectedState"
 
 
-CONFIGURATION_NOT_APPLIED = "ConfigurationNotApplied"
-"""Reason of ``ConfigurationApplied``, which is only present when False."""
+class ConfigurationReason(StrEnum):
+    """Of ``ConfigurationApplied``, which is only present when False."""
+
+    NOT_APPLIED = "ConfigurationNotApplied"
 
 
 class SizingPolicyReason(StrEnum):

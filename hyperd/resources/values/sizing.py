@@ -37,7 +37,7 @@ def percent(fraction: str) -> int | None:
     return None if fraction == AUTO_FRACTION else int(fraction.removesuffix("%"))
 
 
-def sizing_fault(class_name: str, class_spec: AnyObject, vm_spec: Object) -> str:
+def sizing_fault(class_name: str, class_spec: AnyObject, vm_spec: AnyObject) -> str:
     """Why the machine's sizes do not fit the class: fields to change, and to what, and whom to ask; or nothing."""
     policies = class_spec.get("sizingPolicies") or []
     if not policies:

@@ -25,6 +25,7 @@ from hyperd.store.kubernetes.store import KubernetesStore
 from tests.cluster.controlplane.plane import document
 from tests.cluster.installed import conftest
 from tests.cluster.installed.conftest import Installed
+from tests.parts import Part
 from tests.unit.admission.world import changed, kind_of, make
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
@@ -284,7 +285,7 @@ async def test_a_machine_that_is_being_deleted_keeps_its_spec(homes: tuple[Home,
     for home in homes:
         made = await home.prepare(machine())
         await home.system.delete(VIRTUAL_MACHINE, WHERE, "web")
-        going = (await home.system.get(VIRTUAL_MACHINE, WHERE, "web")).object()
+        going: Part = (await home.system.get(VIRTUAL_MACHINE, WHERE, "web")).object()
         assert going["metadata"]["uid"] == made["metadata"]["uid"]
         outcomes.append(await home.update(changed(going, memory={"size": "2Gi"})))
         going["metadata"]["labels"] = {"a": "b"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from hyperd.controllers import usage
 from hyperd.controllers.machine import applied
@@ -11,17 +10,16 @@ from hyperd.controllers.machine.attached import device_entries
 from hyperd.controllers.machine.plan import serial_of
 from hyperd.hypervisor.state import DomainDisk, DomainInfo, DomainState
 from hyperd.resources.all import VIRTUAL_DISK
-
-Object = dict[str, Any]
+from tests.parts import Part
 
 DISKS = {name: {"metadata": {"uid": f"uid-{name}"}, "status": {"capacity": "64Mi"}} for name in ("root", "data")}
 
 
-def source(kind: str, name: str) -> Object | None:
+def source(kind: str, name: str) -> Part | None:
     return DISKS.get(name) if kind == "VirtualDisk" else None
 
 
-def machine(*names: str) -> Object:
+def machine(*names: str) -> Part:
     refs = [{"kind": "VirtualDisk", "name": name} for name in names]
     return {"metadata": {"namespace": "default", "name": "vm"}, "spec": {"blockDeviceRefs": refs}}
 

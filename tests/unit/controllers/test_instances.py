@@ -17,16 +17,16 @@ from hyperd.errors import PermanentError
 from hyperd.hypervisor.facts.host import HostFacts
 from hyperd.hypervisor.state import DomainInfo, DomainState
 from hyperd.network.interface import Link
-from hyperd.resources.schema.kind import Object
 from hyperd.resources.values.conditions import find_condition
 from hyperd.settings import Settings
+from tests.parts import Part
 from tests.testdriver.network import NoNetwork
 from tests.unit.controllers.test_plan import FACTS
 
 UID = "0aa5b1b6-6e0c-4c44-a3a3-8f7e2a1d9c01"
 
 
-def machine() -> Object:
+def machine() -> Part:
     return {
         "metadata": {"uid": UID, "namespace": "default", "name": "web", "generation": 1},
         "spec": {"cpu": {"cores": 1}, "memory": {"size": "1Gi"}},

@@ -15,7 +15,7 @@ from hyperd.controllers.machine.plan import serial_of
 from hyperd.hypervisor.interface import Hypervisor
 from hyperd.hypervisor.slots import Slot, Slots, drive, encode
 from hyperd.hypervisor.state import DomainInfo, DomainState
-from hyperd.resources.schema.kind import Object
+from tests.parts import Part
 
 NAMES = ("a", "b", "c", "d")
 KEYS = {name: f"disk/{serial_of(f'uid-{name}')}" for name in NAMES}
@@ -29,7 +29,7 @@ def slot(letter: str, unit: int) -> Slot:
     return Slot(drive(target=unit), f"sd{letter}")
 
 
-def machine(**targets: str) -> Object:
+def machine(**targets: str) -> Part:
     entries = [{"kind": "VirtualDisk", "name": name, "target": target} for name, target in targets.items()]
     return {
         "metadata": {"uid": "u", "namespace": "n", "name": "m"},

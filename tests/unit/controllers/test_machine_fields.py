@@ -25,14 +25,13 @@ from hyperd.network.routed.network import RoutedNetwork
 from hyperd.resources.all import VIRTUAL_MACHINE
 from hyperd.resources.kinds.virtual_machine import VirtualMachineSpec
 from hyperd.resources.schema.applies import Restart
-from hyperd.resources.schema.kind import Object
 from hyperd.settings import Settings
 from tests.parts import Part
 from tests.unit.controllers.test_plan import FACTS
 
 TESTS = Path(__file__).parents[2]
 UID = "6f1f4a5e-6c0b-4d3e-9d57-0c7f3f6a2b11"
-SPEC: Object = {
+SPEC: Part = {
     "virtualMachineClassName": "generic",
     "cpu": {"cores": 2, "coreFraction": "100%"},
     "memory": {"size": "1Gi"},
@@ -54,7 +53,7 @@ START = Start(
 )
 SETTINGS = Settings.model_validate({"network": {"virtual_machine_cidrs": ["10.66.10.0/24"]}})
 
-IN_THE_DOMAIN: Mapping[str, list[tuple[Object, dict[str, Any], dict[str, Any], str]]] = {
+IN_THE_DOMAIN: Mapping[str, list[tuple[Part, dict[str, Any], dict[str, Any], str]]] = {
     "virtualMachineClassName": [
         ({}, {"class_spec": {"cpu": {"type": "HostPassthrough"}}}, {}, "cpu"),
     ],
@@ -97,8 +96,8 @@ OF_MIGRATIONS = {"liveMigrationPolicy"}
 """Says how a machine may migrate; operations that ask for that are not built, and say so themselves."""
 
 
-def plan(spec: Object, found: dict[str, Any], start: dict[str, Any]) -> Plan:
-    machine = {"metadata": {"uid": UID, "namespace": "n", "name": "m", "generation": 1}, "spec": SPEC | spec}
+def plan(spec: Part, found: dict[str, Any], start: dict[str, Any]) -> Plan:
+    machine: Part = {"metadata": {"uid": UID, "namespace": "n", "name": "m", "generation": 1}, "spec": SPEC | spec}
     dependencies, network = replace(FOUND, **found), RoutedNetwork(SETTINGS)
     links = links_of(machine, dependencies.address, None)
     cards = tuple(card for link in links if (card := network.card(link)) is not None)

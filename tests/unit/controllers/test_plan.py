@@ -12,8 +12,8 @@ from hyperd.controllers.machine.plan import Plan, Start, make_plan
 from hyperd.hypervisor.facts.host import HostFacts
 from hyperd.hypervisor.spec import DomainType
 from hyperd.hypervisor.xml.domain import domain_xml
-from hyperd.resources.schema.kind import Object
 from hyperd.settings import Settings
+from tests.parts import Part
 
 FACTS: dict[str, Any] = {
     "hostname": "h",
@@ -32,7 +32,7 @@ FACTS: dict[str, Any] = {
 
 
 def plan(os_type: str, **facts: object) -> Plan:
-    machine: Object = {
+    machine: Part = {
         "metadata": {"uid": "u", "namespace": "n", "name": "m", "generation": 1},
         "spec": {"cpu": {"cores": 1}, "memory": {"size": "1Gi"}, "osType": os_type},
     }

@@ -13,7 +13,7 @@ def class_spec(most: int) -> Part:
 
 
 def test_a_policy_that_shrank_stops_the_next_start() -> None:
-    vm = machine()
+    vm: Part = machine()
     vm["spec"]["cpu"]["cores"] = 4
     found = Dependencies(class_spec=class_spec(2))
     check_sizing(vm, "small", found)
@@ -27,7 +27,7 @@ def test_a_policy_that_shrank_stops_the_next_start() -> None:
 
 
 def test_a_policy_that_grew_again_lets_it_start() -> None:
-    vm = machine()
+    vm: Part = machine()
     vm["spec"]["cpu"]["cores"] = 4
     check_sizing(vm, "small", Dependencies(class_spec=class_spec(2)))
     found = Dependencies(class_spec=class_spec(4))

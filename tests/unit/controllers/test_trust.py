@@ -49,6 +49,7 @@ TRUST = {
     "nodeName": "written by the leader once, compare-and-set; a cluster's policy lets nobody else, and the daemon "
     "that a session is handed to looks for the guest itself",
     "addresses": "of a Node, which only nodes and administrators write; the peer must show the daemons' CA",
+    "conditions": "of this very node, which compares what it says with what it is to say",
     "allocatable": "of a Node, which only nodes and administrators write",
     "cpuFeatures": "of a class, which only administrators write",
     "enabled": "of a class, which only administrators write",

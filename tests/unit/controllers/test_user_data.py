@@ -15,18 +15,19 @@ from hyperd.admission import cloud_init
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine.dependencies import Dependencies, Resolver
 from hyperd.errors import ServiceUnavailable
-from hyperd.resources.schema.kind import Kind, Object
+from hyperd.resources.schema.kind import Kind
 from hyperd.resources.values import names
 from hyperd.resources.values.conditions import find_condition
 from hyperd.settings import Settings
 from hyperd.storage.seed import SeedStore
+from tests.parts import Part
 from tests.unit.admission.world import World
 
 CORPUS = Path(__file__).parents[2] / "corpus" / "userdata"
 CASES = sorted(CORPUS.glob("*.bin"))
 
 
-def secret(key: str, data: bytes) -> Object:
+def secret(key: str, data: bytes) -> Part:
     return {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -36,11 +37,11 @@ def secret(key: str, data: bytes) -> Object:
     }
 
 
-async def resolved(store: World) -> tuple[Object, Dependencies]:
+async def resolved(store: World) -> tuple[Part, Dependencies]:
     """A machine that names the Secret ``init``, and what was found for it."""
     resolver = Resolver.__new__(Resolver)
     resolver._context = cast("Context", SimpleNamespace(store=store))
-    machine: Object = {
+    machine: Part = {
         "metadata": {"namespace": "default", "name": "web"},
         "spec": {"provisioning": {"type": "UserDataRef", "userDataRef": {"kind": "Secret", "name": "init"}}},
     }
@@ -92,7 +93,7 @@ def test_judging_user_data_costs_little_memory(case: Path) -> None:
 
 async def test_a_machine_waits_for_a_secret_that_cannot_be_read_and_what_runs_keeps_its_seed() -> None:
     class Down(World):
-        async def find(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        async def find(self, kind: Kind, namespace: str, name: str) -> Part | None:
             raise ServiceUnavailable("The Kubernetes API server cannot be reached.")
 
     machine, found = await resolved(Down())

@@ -13,11 +13,10 @@ from hyperd.hypervisor.spec import (
     DiskSpec,
     DomainSpec,
     DomainType,
-    Firmware,
     NicSpec,
-    OsType,
 )
 from hyperd.imagefile.handle import BlockHandle, DiskFormat, FileHandle, NbdHandle
+from hyperd.resources.kinds.virtual_machine import Bootloader, OsType
 
 UID = "6f1f4a5e-6c0b-4d3e-9d57-0c7f3f6a2b11"
 
@@ -84,7 +83,7 @@ WINDOWS = replace(
     os_type=OsType.WINDOWS,
     domain_type=DomainType.KVM,
     cpu=CpuModel(mode=CpuMode.HOST_MODEL),
-    firmware=Firmware.EFI_SECURE_BOOT,
+    firmware=Bootloader.EFI_WITH_SECURE_BOOT,
     nvram=Path("/n/6f1f.fd"),
     tpm=True,
 )
@@ -93,7 +92,7 @@ PLAIN = replace(GENERIC, paravirt=False)
 LEGACY_PLAIN = replace(LEGACY, paravirt=False, disks=(ROOT, DATA, IMAGE, ISO))
 MODELLED = replace(
     GENERIC,
-    firmware=Firmware.EFI,
+    firmware=Bootloader.EFI,
     nvram=Path("/n/6f1f.fd"),
     domain_type=DomainType.KVM,
     cpu=CpuModel(mode=CpuMode.CUSTOM, model="Nehalem", features=("aes", "invtsc")),
@@ -107,7 +106,7 @@ def _many(disk: DiskSpec, count: int) -> tuple[DiskSpec, ...]:
     )
 
 
-SECURE = replace(MODELLED, firmware=Firmware.EFI_SECURE_BOOT)
+SECURE = replace(MODELLED, firmware=Bootloader.EFI_WITH_SECURE_BOOT)
 KEPT = replace(
     GENERIC,
     disks=(ISO, DATA, SEED),
@@ -137,7 +136,7 @@ ALL = {
         GENERIC, domain_type=DomainType.KVM, cpu=CpuModel(mode=CpuMode.HOST_PASSTHROUGH), cpu_shares=2048
     ),
     "windows-plain": replace(WINDOWS, paravirt=False),
-    "windows-bios": replace(WINDOWS, firmware=Firmware.BIOS, nvram=None, tpm=False),
+    "windows-bios": replace(WINDOWS, firmware=Bootloader.BIOS, nvram=None, tpm=False),
     "kept": KEPT,
     "many-disks": replace(GENERIC, cores=16, disks=(*_many(DATA, 16), SEED)),
     "legacy-many": replace(LEGACY, disks=(*_many(DATA, 12), SEED)),

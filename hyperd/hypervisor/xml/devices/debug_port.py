@@ -9,9 +9,12 @@ from typing import ClassVar, Self
 from xml.etree import ElementTree as ET
 
 from hyperd.hypervisor.slots import Address, AddressType
-from hyperd.hypervisor.spec import DomainSpec, Firmware
+from hyperd.hypervisor.spec import (
+    DomainSpec,
+)
 from hyperd.hypervisor.xml.devices.device import Device
 from hyperd.hypervisor.xml.element import add, attribute
+from hyperd.resources.kinds.virtual_machine import Bootloader
 
 _PORT = Address(AddressType.ISA, (0x402,))
 
@@ -30,7 +33,7 @@ class DebugPort(Device):
 
     @classmethod
     def of(cls, spec: DomainSpec) -> Iterator[Self]:
-        if spec.serial_socket is not None and spec.firmware_log is not None and spec.firmware is Firmware.BIOS:
+        if spec.serial_socket is not None and spec.firmware_log is not None and spec.firmware is Bootloader.BIOS:
             yield cls(spec.firmware_log)
 
     def to_xml(self) -> ET.Element:

@@ -13,11 +13,12 @@ from typing import ClassVar, Self
 from xml.etree import ElementTree as ET
 
 from hyperd.hypervisor.slots import Address, disk_key
-from hyperd.hypervisor.spec import DiskCache, DiskSpec, DomainSpec, OsType
+from hyperd.hypervisor.spec import DiskCache, DiskSpec, DomainSpec
 from hyperd.hypervisor.xml.devices.device import Board, Connector, Device, add_address
 from hyperd.hypervisor.xml.disk_source import add_source, disk_type, read_source
 from hyperd.hypervisor.xml.element import add, attribute
 from hyperd.imagefile.handle import DiskFormat, Handle
+from hyperd.resources.kinds.virtual_machine import OsType
 
 
 class DiskBus(StrEnum):

@@ -8,9 +8,12 @@ from typing import ClassVar, Self
 from xml.etree import ElementTree as ET
 
 from hyperd.hypervisor.slots import Address, pci
-from hyperd.hypervisor.spec import DomainSpec, Firmware
+from hyperd.hypervisor.spec import (
+    DomainSpec,
+)
 from hyperd.hypervisor.xml.devices.device import Board, Device, add_address
 from hyperd.hypervisor.xml.element import add, attribute
+from hyperd.resources.kinds.virtual_machine import Bootloader
 
 _NONE = "none"
 _PRIMARY = {Board.Q35: pci(0, 1), Board.PC: pci(0, 2)}
@@ -31,7 +34,7 @@ class Video(Device):
 
     @classmethod
     def of(cls, spec: DomainSpec) -> Iterator[Self]:
-        screen = "vga" if spec.firmware is Firmware.BIOS else "bochs"
+        screen = "vga" if spec.firmware is Bootloader.BIOS else "bochs"
         yield cls(screen if spec.vnc else _NONE)
 
     def seat(self, board: Board) -> Address | None:
