@@ -127,7 +127,8 @@ class Beside:
         options: dict[str, Any] = {"manager": write.field_manager, "subresource": subresource, "force": force}
         encoded = dumped(config, "the object provided")
         if not is_large(live, encoded):
-            return applying.apply(kind, orjson.loads(live) if live else None, config, **options)
+            # As it came by the wire: a controller's enum is a string, and nothing else.
+            return applying.apply(kind, orjson.loads(live) if live else None, _loaded(encoded), **options)
         _, parts = await self._run(heavy.apply, kind, write.user, options, live, encoded)
         return await _object(parts)
 
