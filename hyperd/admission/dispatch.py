@@ -23,7 +23,9 @@ from hyperd.admission import (
     virtual_machine_operation,
 )
 from hyperd.admission.context import Context, May, Policy
+from hyperd.network.kinds import served
 from hyperd.resources import all as kinds
+from hyperd.resources.kinds.virtual_machine import networks_built
 from hyperd.resources.schema.kind import Kind
 from hyperd.resources.schema.unbuilt import refused_in, unbuilt_in
 from hyperd.resources.values import meta
@@ -109,5 +111,5 @@ def _tell_unbuilt(context: Context) -> None:
         context.warn(f"{kind.kind}: {kind.not_built}")
     for path, sentence in refused_in(kind, context.new):
         context.forbidden(path, sentence)
-    for path, sentence in unbuilt_in(kind, context.new):
+    for path, sentence in unbuilt_in(kind, context.new, built=networks_built(served())):
         context.warn(f"{path}: {sentence}")

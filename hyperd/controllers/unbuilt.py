@@ -7,6 +7,7 @@ its main condition says what is missing; a field without effect is named by one 
 from __future__ import annotations
 
 import copy
+from collections.abc import Container
 
 from hyperd.controllers.context import Context
 from hyperd.resources import all as kinds
@@ -26,9 +27,9 @@ NOT_IMPLEMENTED = "NotImplemented"
 _PENDING = "Pending"
 
 
-def name_unbuilt_fields(kind: Kind, obj: AnyObject) -> None:
-    """Set or drop the condition that names the fields of ``obj`` without effect, in place."""
-    found = unbuilt_in(kind, obj)
+def name_unbuilt_fields(kind: Kind, obj: AnyObject, *, built: Container[str] = ()) -> None:
+    """Set or drop the condition that names the fields of ``obj`` without effect, in place; see ``unbuilt_in``."""
+    found = unbuilt_in(kind, obj, built=built)
     if not found:
         remove_condition(obj, UNBUILT_FIELDS)
         return

@@ -7,7 +7,7 @@ repeated after a crash, and again and again: it mends what is missing and touche
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import ClassVar, Protocol
@@ -48,6 +48,11 @@ class Network(Protocol):
     way; both name the device.
     """
 
+    @property
+    def serves(self) -> Collection[NetworkType]:
+        """The types in ``spec.networks`` that a machine gets a card for."""
+        ...
+
     async def start(self) -> None:
         """At the daemon's start: make what all links share, remove what is stale."""
         ...
@@ -81,9 +86,12 @@ class Network(Protocol):
 
 
 class NetworkKind(Network, Protocol):
-    """One kind of network."""
+    """One kind of network, which serves types of its own."""
 
-    serves: ClassVar[NetworkType]
-    """The type in ``spec.networks`` whose links are its."""
+    TYPES: ClassVar[frozenset[NetworkType]]
+
+    @property
+    def serves(self) -> Collection[NetworkType]:
+        return self.TYPES
 
     def __init__(self, settings: Settings) -> None: ...

@@ -7,35 +7,41 @@ from ipaddress import IPv4Address
 
 from hyperd.background import end_all
 from hyperd.network.interface import Card, Link, Network, NetworkKind
+from hyperd.resources.kinds.virtual_machine import NetworkType
 
 
 class NodeNetwork(Network):
     """A link whose type no kind serves gets no card: the machine's conditions name it."""
 
     def __init__(self, kinds: Sequence[NetworkKind]) -> None:
-        self._kinds = {kind.serves: kind for kind in kinds}
+        self._kinds = tuple(kinds)
+        self._by_type = {type_: kind for kind in kinds for type_ in kind.serves}
+
+    @property
+    def serves(self) -> frozenset[NetworkType]:
+        return frozenset(self._by_type)
 
     async def start(self) -> None:
-        for kind in self._kinds.values():
+        for kind in self._kinds:
             await kind.start()
 
     async def close(self) -> None:
-        await end_all((f"the network {kind.serves}", kind.close) for kind in self._kinds.values())
+        await end_all((f"the network of {type(kind).__name__}", kind.close) for kind in self._kinds)
 
     def card(self, link: Link) -> Card | None:
-        kind = self._kinds.get(link.type)
+        kind = self._by_type.get(link.type)
         return None if kind is None else kind.card(link)
 
     async def connect(self, link: Link, *, starting: bool = False) -> None:
-        if (kind := self._kinds.get(link.type)) is not None:
+        if (kind := self._by_type.get(link.type)) is not None:
             await kind.connect(link, starting=starting)
 
     async def disconnect(self, uid: str) -> None:
-        for kind in self._kinds.values():
+        for kind in self._kinds:
             await kind.disconnect(uid)
 
     async def inventory(self) -> list[str]:
-        return [uid for kind in self._kinds.values() for uid in await kind.inventory()]
+        return [uid for kind in self._kinds for uid in await kind.inventory()]
 
     async def routed(self) -> list[tuple[str, IPv4Address]]:
-        return [found for kind in self._kinds.values() for found in await kind.routed()]
+        return [found for kind in self._kinds for found in await kind.routed()]

@@ -68,8 +68,14 @@ class TestDriver(LibvirtHypervisor):
             raise TemporaryError(f"Domain {spec.uid} was started and is gone already.")
         return info
 
+    async def start_domain(self, uid: str, *, paused: bool = False) -> None:
+        await self._act("start", uid, partial(_start, uid=uid, paused=paused))
+
     async def shutdown(self, uid: str) -> None:
         await self._act("shut down", uid, partial(_shutdown, uid=uid))
+
+    async def resume(self, uid: str) -> None:
+        await self._act("resume", uid, partial(_resume, uid=uid))
 
     async def undefine(self, uid: str, *, nvram: bool = True) -> None:
         await self._act("undefine", uid, partial(_undefine, uid=uid))
@@ -86,11 +92,24 @@ def reduced(xml: str) -> str:
     return ET.tostring(domain, encoding="unicode")
 
 
+def _start(conn: libvirt.virConnect, uid: str, *, paused: bool) -> None:
+    """Of one that runs it says no more than that something is wrong."""
+    domain = lookup(conn, uid)
+    if not domain.isActive():
+        domain.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED if paused else 0)
+
+
 def _shutdown(conn: libvirt.virConnect, uid: str) -> None:
     """It knows no buttons."""
     domain = lookup(conn, uid)
     if domain.isActive():
         domain.shutdown()
+
+
+def _resume(conn: libvirt.virConnect, uid: str) -> None:
+    domain = lookup(conn, uid)
+    if domain.state()[0] == libvirt.VIR_DOMAIN_PAUSED:
+        domain.resume()
 
 
 def _undefine(conn: libvirt.virConnect, uid: str) -> None:

@@ -6,10 +6,15 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address
 
 from hyperd.network.interface import Card, Link, Network
+from hyperd.resources.kinds.virtual_machine import NetworkType
 
 
 class NoNetwork(Network):
     """Every machine does without."""
+
+    @property
+    def serves(self) -> frozenset[NetworkType]:
+        return frozenset({NetworkType.MAIN})
 
     async def start(self) -> None:
         return

@@ -37,7 +37,7 @@ from hyperd.resources.all import (
     VIRTUAL_MACHINE_IP_ADDRESS,
     VIRTUAL_MACHINE_OPERATION,
 )
-from hyperd.resources.kinds.virtual_machine import RunPolicy
+from hyperd.resources.kinds.virtual_machine import RunPolicy, networks_built
 from hyperd.resources.kinds.virtual_machine_status import VirtualMachinePhase
 from hyperd.resources.schema.kind import Kind
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
@@ -158,7 +158,7 @@ class MachineController(Controller):
             if result is None:
                 self._forget(before["metadata"]["uid"])
             return result
-        name_unbuilt_fields(VIRTUAL_MACHINE, machine)
+        name_unbuilt_fields(VIRTUAL_MACHINE, machine, built=networks_built(self._context.network.serves))
         found = await self._resolver.resolve(machine, lambda: self.enqueue(key))
         status.show_address(machine, found)
         decision = decide(situation := self._situation(machine, domain))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -74,6 +75,11 @@ class NetworkType(StrEnum):
     MAIN = "Main"
     NETWORK = "Network"
     CLUSTER_NETWORK = "ClusterNetwork"
+
+
+def networks_built(types: Iterable[NetworkType]) -> frozenset[str]:
+    """The keys of ``VIRTUAL_MACHINE.unbuilt`` that do not hold where networks of ``types`` are served."""
+    return frozenset(f"spec.networks[].type={type_}" for type_ in types)
 
 
 class CPU(Section):

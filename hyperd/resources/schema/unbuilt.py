@@ -6,7 +6,7 @@ or refuses, controllers set a condition: nothing is silently ignored.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import NamedTuple
 
 from hyperd.resources.schema.applies import SPEC, Restart
@@ -21,9 +21,9 @@ class Unbuilt(NamedTuple):
     sentence: str
 
 
-def unbuilt_in(kind: Kind, obj: AnyObject) -> list[Unbuilt]:
-    """Fields that are accepted and have no effect."""
-    return _named(kind.unbuilt, obj)
+def unbuilt_in(kind: Kind, obj: AnyObject, *, built: Container[str] = ()) -> list[Unbuilt]:
+    """Fields that are accepted and have no effect; ``built`` are those of ``Kind.unbuilt`` that have one here."""
+    return _named({key: sentence for key, sentence in kind.unbuilt.items() if key not in built}, obj)
 
 
 def refused_in(kind: Kind, obj: AnyObject) -> list[Unbuilt]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from hyperd.network.addresses import mac_for
-from hyperd.network.routed.host import HostNetwork, TapSpec
+from hyperd.network.kinds.routed.host import HostNetwork, TapSpec
 from hyperd.settings import NetworkSettings
 from tests.host.network.lab import Guest, fresh_namespace
 

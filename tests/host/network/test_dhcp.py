@@ -15,8 +15,8 @@ import pytest
 from hyperd.errors import TemporaryError
 from hyperd.network.addresses import mac_for
 from hyperd.network.dhcp.server import DhcpServer, Lease
-from hyperd.network.routed import tun
-from hyperd.network.routed.host import HostNetwork, TapSpec
+from hyperd.network.kinds.routed import tun
+from hyperd.network.kinds.routed.host import HostNetwork, TapSpec
 from tests.host.network.conftest import ConnectGuest
 from tests.host.network.lab import run
 from tests.host.network.test_host import spec

@@ -14,8 +14,8 @@ from pyroute2.netlink import nlmsg
 
 from hyperd.errors import PermanentError, TemporaryError
 from hyperd.network.addresses import tap_name
-from hyperd.network.routed import rtnl
-from hyperd.network.routed.host import HostNetwork, OwnedTap, TapSpec
+from hyperd.network.kinds.routed import rtnl
+from hyperd.network.kinds.routed.host import HostNetwork, OwnedTap, TapSpec
 from hyperd.settings import NetworkSettings
 from tests.host.network.conftest import ConnectGuest
 from tests.host.network.lab import run

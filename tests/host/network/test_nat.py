@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from hyperd.errors import TemporaryError
-from hyperd.network.routed import nat
-from hyperd.network.routed.host import HostNetwork
+from hyperd.network.kinds.routed import nat
+from hyperd.network.kinds.routed.host import HostNetwork
 from hyperd.settings import NetworkSettings
 from tests.host.network.lab import run
 

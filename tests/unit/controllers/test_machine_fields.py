@@ -21,7 +21,7 @@ from hyperd.hypervisor.spec import DomainType
 from hyperd.hypervisor.xml.domain import domain_xml
 from hyperd.hypervisor.xml.layout import slots_of
 from hyperd.imagefile.handle import DiskFormat, FileHandle
-from hyperd.network.routed.network import RoutedNetwork
+from hyperd.network.kinds.routed.network import RoutedNetwork
 from hyperd.resources.all import VIRTUAL_MACHINE
 from hyperd.resources.kinds.virtual_machine import VirtualMachineSpec
 from hyperd.resources.schema.applies import Restart

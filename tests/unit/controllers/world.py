@@ -20,6 +20,7 @@ from hyperd.resources.schema.kind import Kind, Object
 from hyperd.resources.values.meta import Key
 from hyperd.settings import Settings
 from hyperd.store.interface import Store
+from hyperd.world import World as Parts
 from tests.testdriver.hypervisor import URI
 from tests.testdriver.world import TEST_DRIVER
 
@@ -30,7 +31,8 @@ NAME = Key("default", "vm")
 class World:
     """One daemon; ``restart`` makes another one over the same state, and guests go on."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, on: Parts) -> None:
+        self._on = on
         self._settings = Settings.model_validate(
             {
                 "instance": "inproc",
@@ -45,7 +47,7 @@ class World:
                 "operations": {"keep_per_vm": KEPT},
             }
         )
-        self._daemon = Daemon(self._settings, TEST_DRIVER)
+        self._daemon = Daemon(self._settings, self._on)
 
     async def start(self) -> None:
         await self._daemon.start()
@@ -55,7 +57,7 @@ class World:
 
     async def restart(self) -> None:
         await self.stop()
-        self._daemon = Daemon(self._settings, TEST_DRIVER)
+        self._daemon = Daemon(self._settings, self._on)
         await self.start()
 
     @property
@@ -156,11 +158,12 @@ class World:
 
 
 @asynccontextmanager
-async def running() -> AsyncIterator[World]:
+async def running(on: Parts = TEST_DRIVER) -> AsyncIterator[World]:
+    """``on`` is what the daemon works on."""
     folder = Path(tempfile.mkdtemp(prefix="hvk"))
     # The test driver's host is there as long as somebody is connected to it.
     held = await asyncio.to_thread(libvirt.open, URI)
-    world = World(folder)
+    world = World(folder, on)
     await world.start()
     try:
         yield world

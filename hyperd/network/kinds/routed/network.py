@@ -9,7 +9,7 @@ from typing import ClassVar
 from hyperd.network import addresses, resolvers
 from hyperd.network.dhcp.server import DhcpServer, Lease
 from hyperd.network.interface import Card, Link, NetworkKind
-from hyperd.network.routed.host import HostNetwork, TapSpec
+from hyperd.network.kinds.routed.host import HostNetwork, TapSpec
 from hyperd.resources.kinds.virtual_machine import NetworkType
 from hyperd.settings import Settings
 
@@ -17,7 +17,7 @@ from hyperd.settings import Settings
 class RoutedNetwork(NetworkKind):
     """Links are taps; without an address in the configured ranges there is none."""
 
-    serves: ClassVar = NetworkType.MAIN
+    TYPES: ClassVar = frozenset({NetworkType.MAIN})
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings.network

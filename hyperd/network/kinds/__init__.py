@@ -1,20 +1,22 @@
-"""Every kind of network: the one list that names them."""
+"""Every kind of network, a folder each, and the one list that names them."""
 
 from __future__ import annotations
 
 from hyperd.network.interface import NetworkKind
-from hyperd.network.routed.network import RoutedNetwork
+from hyperd.network.kinds.routed.network import RoutedNetwork
 from hyperd.resources.kinds.virtual_machine import NetworkType
 from hyperd.settings import Settings
 
-KINDS: tuple[type[NetworkKind], ...] = (RoutedNetwork,)
+NETWORKS: tuple[type[NetworkKind], ...] = (
+    RoutedNetwork,
+)  # fmt: skip
 
 
 def networks(settings: Settings) -> list[NetworkKind]:
     """One of each."""
-    return [kind(settings) for kind in KINDS]
+    return [kind(settings) for kind in NETWORKS]
 
 
 def served() -> frozenset[NetworkType]:
     """The types in ``spec.networks`` that a machine gets a card for."""
-    return frozenset(kind.serves for kind in KINDS)
+    return frozenset(type_ for kind in NETWORKS for type_ in kind.TYPES)

@@ -12,9 +12,9 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Concatenate, ParamSpec, TypeVar
 
 from hyperd.errors import TemporaryError
-from hyperd.network.routed import nat, ranges, rtnl, taps
-from hyperd.network.routed.rtnl import Netlink
-from hyperd.network.routed.taps import OwnedTap, Routing, TapSpec
+from hyperd.network.kinds.routed import nat, ranges, rtnl, taps
+from hyperd.network.kinds.routed.rtnl import Netlink
+from hyperd.network.kinds.routed.taps import OwnedTap, Routing, TapSpec
 from hyperd.settings import NetworkSettings
 
 __all__ = ["HostNetwork", "OwnedTap", "TapSpec"]

@@ -1,0 +1,48 @@
+"""A second kind of network, as unlike routed taps as a folder allows: a file for each link."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import ClassVar
+
+from hyperd.network import addresses
+from hyperd.network.interface import Card, Link, NetworkKind
+from hyperd.resources.kinds.virtual_machine import NetworkType
+from hyperd.settings import Settings
+
+
+class FolderNetwork(NetworkKind):
+    """``<uid>.<index>`` holds the network's name."""
+
+    TYPES: ClassVar = frozenset({NetworkType.CLUSTER_NETWORK})
+
+    def __init__(self, settings: Settings) -> None:
+        self.folder = settings.state_dir / "links"
+
+    async def start(self) -> None:
+        self.folder.mkdir(exist_ok=True)
+
+    async def close(self) -> None:
+        return
+
+    def card(self, link: Link) -> Card | None:
+        return Card(f"tap{link.index}", addresses.mac_for(link.uid, link.index), 1400)
+
+    async def connect(self, link: Link, *, starting: bool = False) -> None:
+        (self.folder / f"{link.uid}.{link.index}").write_text(link.name)
+
+    async def disconnect(self, uid: str) -> None:
+        for path in self._links():
+            if path.stem == uid:
+                path.unlink()
+
+    async def inventory(self) -> list[str]:
+        return sorted({path.stem for path in self._links()})
+
+    async def routed(self) -> Sequence[tuple[str, IPv4Address]]:
+        return ()
+
+    def _links(self) -> list[Path]:
+        return sorted(self.folder.iterdir())
