@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from hyperd.admission.context import Context
 from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_IMAGE
+from hyperd.resources.kinds.virtual_image import VirtualImagePhase
 from hyperd.resources.kinds.virtual_machine import BlockDeviceKind
-from hyperd.resources.schema.kind import Object
+from hyperd.resources.kinds.virtual_machine_status import VirtualMachinePhase
 from hyperd.resources.schema.unbuilt import not_live_in
 
+if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_machine import BlockDeviceRef, VirtualMachine, VirtualMachineSpec
+
+    Machine = Context[VirtualMachine, VirtualMachineSpec]
+
 PATH = "spec.blockDeviceRefs"
-_RUNNING = frozenset({"Starting", "Running", "Migrating", "Pause", "Stopping"})
+_RUNNING = frozenset({
+    VirtualMachinePhase.STARTING, VirtualMachinePhase.RUNNING, VirtualMachinePhase.MIGRATING,
+    VirtualMachinePhase.PAUSE, VirtualMachinePhase.STOPPING,
+})  # fmt: skip
 _IMAGES = {
     BlockDeviceKind.VIRTUAL_IMAGE: VIRTUAL_IMAGE,
     BlockDeviceKind.CLUSTER_VIRTUAL_IMAGE: CLUSTER_VIRTUAL_IMAGE,
 }
 
 
-async def check(context: Context) -> None:
+async def check(context: Machine) -> None:
     """Each device whole and once, each boot order once, and something to boot from in the first place."""
-    refs: list[Object] = context.spec["blockDeviceRefs"]
+    refs = context.spec["blockDeviceRefs"]
     if not _check_whole(context, refs):
         return
     _check_unique(context, refs)
@@ -35,12 +45,12 @@ async def check(context: Context) -> None:
             context.warn(f"{PATH}: {sentence}")
 
 
-def _devices(refs: Sequence[Object]) -> list[tuple[str | None, str | None]]:
+def _devices(refs: Sequence[BlockDeviceRef]) -> list[tuple[str | None, str | None]]:
     """What is compared of a running machine: all but the order of booting."""
     return [(ref.get("kind"), ref.get("name")) for ref in refs]
 
 
-def _check_whole(context: Context, refs: Sequence[Object]) -> bool:
+def _check_whole(context: Machine, refs: Sequence[BlockDeviceRef]) -> bool:
     whole = True
     for index, ref in enumerate(refs):
         for field in ("kind", "name"):
@@ -50,7 +60,7 @@ def _check_whole(context: Context, refs: Sequence[Object]) -> bool:
     return whole
 
 
-def _check_unique(context: Context, refs: Sequence[Object]) -> None:
+def _check_unique(context: Machine, refs: Sequence[BlockDeviceRef]) -> None:
     seen: set[tuple[str, str]] = set()
     orders: set[int] = set()
     for index, ref in enumerate(refs):
@@ -65,11 +75,11 @@ def _check_unique(context: Context, refs: Sequence[Object]) -> None:
             orders.add(order)
 
 
-async def _check_first(context: Context, first: Object) -> None:
+async def _check_first(context: Machine, first: BlockDeviceRef) -> None:
     kind = _IMAGES.get(first["kind"])
     image = await context.find(kind, first["name"]) if kind else None
     status = (image or {}).get("status") or {}
-    if status.get("phase") == "Ready" and not status.get("cdrom"):
+    if status.get("phase") == VirtualImagePhase.READY and not status.get("cdrom"):
         context.invalid(
             f"{PATH}[0]",
             first["name"],

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from hyperd.admission.context import Context
 from hyperd.resources.all import VIRTUAL_MACHINE_IP_ADDRESS
 from hyperd.resources.kinds.virtual_machine import NetworkType
-from hyperd.resources.schema.kind import Object
 from hyperd.resources.values.meta import is_owned_by
+
+if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_machine import Network, VirtualMachine, VirtualMachineSpec
+
+    Machine = Context[VirtualMachine, VirtualMachineSpec]
 
 PATH = "spec.networks"
 _ADDRESS_PATH = "spec.virtualMachineIPAddressName"
 _MAIN_ID = 1
 
 
-async def check(context: Context) -> None:
+async def check(context: Machine) -> None:
     """Judge the list of networks, then the address object."""
-    networks: list[Object] = context.spec.get("networks") or []
+    networks = context.spec.get("networks") or []
     _check_main(context, networks)
     _check_others(context, networks)
     has_main = not networks or networks[0]["type"] == NetworkType.MAIN
     await _check_address(context, has_main=has_main)
 
 
-def _check_main(context: Context, networks: Sequence[Object]) -> None:
+def _check_main(context: Machine, networks: Sequence[Network]) -> None:
     for index, network in enumerate(networks):
         if network["type"] != NetworkType.MAIN:
             continue
@@ -38,7 +43,7 @@ def _check_main(context: Context, networks: Sequence[Object]) -> None:
             context.invalid(f"{path}.id", network["id"], f"the id of Main is {_MAIN_ID}")
 
 
-def _check_others(context: Context, networks: Sequence[Object]) -> None:
+def _check_others(context: Machine, networks: Sequence[Network]) -> None:
     seen: set[tuple[str, str]] = set()
     ids: set[int] = set()
     for index, network in enumerate(networks):
@@ -59,7 +64,7 @@ def _check_others(context: Context, networks: Sequence[Object]) -> None:
         seen.add(identity)
 
 
-async def _check_address(context: Context, *, has_main: bool) -> None:
+async def _check_address(context: Machine, *, has_main: bool) -> None:
     wanted = context.spec.get("virtualMachineIPAddressName")
     if not context.policy.virtual_machine_cidrs:
         if wanted:
@@ -80,7 +85,7 @@ async def _check_address(context: Context, *, has_main: bool) -> None:
     user = (address.get("status") or {}).get("virtualMachineName")
     if wanted and user and user != name:
         context.invalid(_ADDRESS_PATH, wanted, f'it is used by VirtualMachine "{user}"')
-    own_uid = ((context.old or {}).get("metadata") or {}).get("uid", "")
+    own_uid = "" if context.old is None else context.old["metadata"]["uid"]
     if not wanted and not (own_uid and is_owned_by(address, own_uid)):
         context.required(
             _ADDRESS_PATH,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from hyperd.admission.context import Context
 from hyperd.admission.images import check_name, check_source
@@ -10,18 +10,22 @@ from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, STORAGE_CLASS, VIRTUAL_I
 from hyperd.resources.core import storage_class
 from hyperd.resources.kinds.data_source import DataSourceType
 from hyperd.resources.kinds.virtual_disk import PROVISIONED, DiskObjectRefKind, VirtualDiskPhase
-from hyperd.resources.schema.kind import Object
 from hyperd.resources.values import meta
 from hyperd.resources.values.names import SELECTED_NODE_ANNOTATION
 from hyperd.resources.values.quantity import format_human, to_bytes
 from hyperd.storage.backends import provisioners
+
+if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_disk import VirtualDisk, VirtualDiskClaim, VirtualDiskSpec
+
+    Disk = Context[VirtualDisk, VirtualDiskSpec]
 
 SIZE_PATH = "spec.persistentVolumeClaim.size"
 _CLASS_PATH = "spec.persistentVolumeClaim.storageClassName"
 _MAX_BYTES = 1 << 62
 
 
-async def review(context: Context) -> None:
+async def review(context: Disk) -> None:
     """Judge name, size, class and source."""
     check_name(context)
     _keep_node(context)
@@ -36,19 +40,19 @@ async def review(context: Context) -> None:
         await _compare_with_image(context, size)
 
 
-def _keep_node(context: Context) -> None:
+def _keep_node(context: Disk) -> None:
     """A disk stays on the node that keeps its volume: an update that leaves the node out means no other."""
-    node = meta.annotations(context.old or {}).get(SELECTED_NODE_ANNOTATION)
+    node = None if context.old is None else meta.annotations(context.old).get(SELECTED_NODE_ANNOTATION)
     if not node:
         return
-    kept = meta.metadata(context.new).setdefault("annotations", {}).setdefault(SELECTED_NODE_ANNOTATION, node)
+    kept = context.new["metadata"].setdefault("annotations", {}).setdefault(SELECTED_NODE_ANNOTATION, node)
     if kept != node:
         context.forbidden(
             f"metadata.annotations[{SELECTED_NODE_ANNOTATION}]", f"the disk is on node {node} and cannot be moved"
         )
 
 
-def _check_size(context: Context) -> int | None:
+def _check_size(context: Disk) -> int | None:
     """The size in bytes, where one is given and right."""
     wanted = _claim(context.spec).get("size")
     if wanted is None:
@@ -75,7 +79,7 @@ def _check_size(context: Context) -> int | None:
     return size
 
 
-async def _check_storage_class(context: Context) -> None:
+async def _check_storage_class(context: Disk) -> None:
     name = _claim(context.spec).get("storageClassName")
     class_ = await context.find(STORAGE_CLASS, name) if name else None
     if name and class_ is None:
@@ -84,12 +88,13 @@ async def _check_storage_class(context: Context) -> None:
         context.warn(f"{_CLASS_PATH}: {fault} The disk waits.")
 
 
-async def _check_growth(context: Context) -> None:
+async def _check_growth(context: Disk) -> None:
     """A disk grows where its class lets it."""
     wanted, former = (_claim(spec).get("size") for spec in (context.spec, context.old_spec))
     if wanted is None or former is None or context.causes or to_bytes(wanted) <= to_bytes(former):
         return
-    name = str(((context.old or {}).get("status") or {}).get("storageClassName") or "")
+    status = None if context.old is None else context.old.get("status")
+    name = "" if status is None else status.get("storageClassName") or ""
     class_ = await context.find(STORAGE_CLASS, name) if name else None
     if class_ is not None and not storage_class.may_grow(class_):
         context.forbidden(
@@ -98,7 +103,7 @@ async def _check_growth(context: Context) -> None:
         )
 
 
-async def _compare_with_image(context: Context, size: int | None) -> None:
+async def _compare_with_image(context: Disk, size: int | None) -> None:
     """Warn early of what would end in phase Failed; the image may still change, so nothing is refused."""
     source = context.spec.get("dataSource") or {}
     reference = source.get("objectRef")
@@ -110,7 +115,7 @@ async def _compare_with_image(context: Context, size: int | None) -> None:
     }
     kind = kinds.get(reference["kind"])
     image = await context.find(kind, reference["name"]) if kind else None
-    status: Object = (image or {}).get("status") or {}
+    status = (image or {}).get("status") or {}
     if status.get("cdrom"):
         context.warn(f'{reference["kind"]} "{reference["name"]}" is an ISO image: a disk cannot be made from it')
     unpacked = (status.get("size") or {}).get("unpackedBytes")
@@ -121,5 +126,5 @@ async def _compare_with_image(context: Context, size: int | None) -> None:
         )
 
 
-def _claim(spec: Object) -> dict[str, Any]:
+def _claim(spec: VirtualDiskSpec) -> VirtualDiskClaim:
     return spec.get("persistentVolumeClaim") or {}

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from hyperd.admission.context import Context
 from hyperd.admission.images import check_name, check_source
 from hyperd.resources.all import STORAGE_CLASS
 from hyperd.resources.kinds.virtual_image import VirtualImageStorage
 
+if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_image import VirtualImage, VirtualImageSpec
 
-async def review(context: Context) -> None:
+    Image = Context[VirtualImage, VirtualImageSpec]
+
+
+async def review(context: Image) -> None:
     """Judge name, source and class."""
     check_name(context)
     if not context.spec_changed:
@@ -19,14 +26,9 @@ async def review(context: Context) -> None:
     await _check_storage_class(context)
 
 
-async def _check_storage_class(context: Context) -> None:
-    name = _storage_class(context.spec)
+async def _check_storage_class(context: Image) -> None:
+    name = (context.spec.get("persistentVolumeClaim") or {}).get("storageClassName")
     if name and await context.find(STORAGE_CLASS, name) is None:
         context.invalid(
             "spec.persistentVolumeClaim.storageClassName", name, f'StorageClass "{name}" does not exist'
         )
-
-
-def _storage_class(spec: dict[str, object]) -> str:
-    claim = spec.get("persistentVolumeClaim")
-    return str(claim.get("storageClassName") or "") if isinstance(claim, dict) else ""

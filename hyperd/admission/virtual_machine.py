@@ -8,20 +8,24 @@ from hyperd.admission import block_devices, cloud_init, networks
 from hyperd.admission.context import Context
 from hyperd.resources.all import VIRTUAL_MACHINE_CLASS
 from hyperd.resources.kinds.virtual_machine import OsType
+from hyperd.resources.schema.kind import AnyObject
 from hyperd.resources.values import meta
 from hyperd.resources.values.names import DEFAULT_CLASS_ANNOTATION, GROUP, MAX_CORES, MAX_VM_NAME
 from hyperd.resources.values.quantity import to_bytes
 from hyperd.resources.values.sizing import count_of_cores, either, policy_for, sizing_fault, socket_count
 
 if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_machine import VirtualMachine, VirtualMachineSpec
     from hyperd.resources.views.virtual_machine_class import VirtualMachineClass
+
+    Machine = Context[VirtualMachine, VirtualMachineSpec]
 
 _CLASS_PATH = "spec.virtualMachineClassName"
 _FRACTION_PATH = "spec.cpu.coreFraction"
 _MAX_MEMORY = 1 << 50
 
 
-async def review(context: Context) -> None:
+async def review(context: Machine) -> None:
     """Complete the spec from the class, then judge it."""
     _check_name(context)
     _check_keys(context)
@@ -44,17 +48,17 @@ async def review(context: Context) -> None:
         context.warn("spec.enableParavirtualization: systems of osType Legacy seldom have drivers for it")
 
 
-def _check_name(context: Context) -> None:
+def _check_name(context: Machine) -> None:
     name = context.request.name
     if context.creating and len(name) > MAX_VM_NAME:
         context.invalid("metadata.name", name, f"must be no more than {MAX_VM_NAME} characters")
 
 
-def _check_keys(context: Context) -> None:
+def _check_keys(context: Machine) -> None:
     """Labels and annotations of our own group are the controllers'."""
     if context.by_system:
         return
-    former = context.old or {}
+    former: AnyObject = context.old or {}
     for field, now, before in (
         ("metadata.labels", meta.labels(context.new), meta.labels(former)),
         ("metadata.annotations", meta.annotations(context.new), meta.annotations(former)),
@@ -64,7 +68,7 @@ def _check_keys(context: Context) -> None:
                 context.invalid(field, key, f"keys with {GROUP} are reserved for the system")
 
 
-async def _default_class(context: Context) -> VirtualMachineClass | None:
+async def _default_class(context: Machine) -> VirtualMachineClass | None:
     """The machine's class, the default one filled in; None, with a cause or a warning, when it does not exist."""
     name = context.spec.get("virtualMachineClassName")
     if not name:
@@ -88,7 +92,7 @@ async def _default_class(context: Context) -> VirtualMachineClass | None:
     return found
 
 
-def _default_core_fraction(context: Context, class_: VirtualMachineClass | None) -> None:
+def _default_core_fraction(context: Machine, class_: VirtualMachineClass | None) -> None:
     cpu = context.spec["cpu"]
     if cpu.get("coreFraction") or class_ is None:
         return
@@ -107,13 +111,13 @@ def _default_core_fraction(context: Context, class_: VirtualMachineClass | None)
     cpu["coreFraction"] = "100%" if wanted is None else f"{str(wanted).removesuffix('%')}%"
 
 
-def _check_sizing(context: Context, class_: VirtualMachineClass) -> None:
+def _check_sizing(context: Machine, class_: VirtualMachineClass) -> None:
     fault = sizing_fault(class_["metadata"]["name"], class_["spec"], context.spec)
     if fault:
         context.forbidden("spec", fault)
 
 
-def _check_memory(context: Context) -> bool:
+def _check_memory(context: Machine) -> bool:
     wanted = context.spec["memory"]["size"]
     try:
         size = to_bytes(wanted)
@@ -126,7 +130,7 @@ def _check_memory(context: Context) -> bool:
     return True
 
 
-def _check_cores(context: Context) -> bool:
+def _check_cores(context: Machine) -> bool:
     cores = context.spec["cpu"]["cores"]
     if cores > MAX_CORES:
         context.invalid("spec.cpu.cores", cores, f"must be no more than {MAX_CORES}")

@@ -3,31 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from hyperd.admission.context import Context
 from hyperd.resources.all import VIRTUAL_MACHINE_CLASS
-from hyperd.resources.schema.kind import Object
 from hyperd.resources.values import meta
 from hyperd.resources.values.names import DEFAULT_CLASS_ANNOTATION
 from hyperd.resources.values.quantity import to_bytes
 from hyperd.resources.values.sizing import AUTO_FRACTION
 
+if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_machine_class import (
+        MemoryRange,
+        PolicyMemory,
+        SizingPolicy,
+        VirtualMachineClass,
+        VirtualMachineClassSpec,
+    )
+
+    Class = Context[VirtualMachineClass, VirtualMachineClassSpec]
+
 PATH = "spec.sizingPolicies"
 
 
-async def review(context: Context) -> None:
+async def review(context: Class) -> None:
     """Judge the policies and the mark of the default class."""
     await _check_default(context)
     if not context.spec_changed:
         return
-    policies: list[Object] = context.spec.get("sizingPolicies") or []
+    policies = context.spec.get("sizingPolicies") or []
     _check_overlaps(context, policies)
     for index, policy in enumerate(policies):
         _check_fraction(context, f"{PATH}[{index}]", policy)
         _check_memory(context, f"{PATH}[{index}].memory", policy.get("memory") or {})
 
 
-async def _check_default(context: Context) -> None:
+async def _check_default(context: Class) -> None:
     if meta.annotations(context.new).get(DEFAULT_CLASS_ANNOTATION) != "true":
         return
     for other in await context.request.reader.find_all(VIRTUAL_MACHINE_CLASS):
@@ -40,7 +51,7 @@ async def _check_default(context: Context) -> None:
             )
 
 
-def _check_overlaps(context: Context, policies: Sequence[Object]) -> None:
+def _check_overlaps(context: Class, policies: Sequence[SizingPolicy]) -> None:
     for index, policy in enumerate(policies):
         cores = policy["cores"]
         for other in policies[:index]:
@@ -53,7 +64,7 @@ def _check_overlaps(context: Context, policies: Sequence[Object]) -> None:
                 )
 
 
-def _check_fraction(context: Context, path: str, policy: Object) -> None:
+def _check_fraction(context: Class, path: str, policy: SizingPolicy) -> None:
     wanted = policy.get("defaultCoreFraction")
     if wanted is None:
         return
@@ -69,20 +80,20 @@ def _check_fraction(context: Context, path: str, policy: Object) -> None:
         context.invalid(path, wanted, f"must be one of coreFractions: {', '.join(map(str, allowed))}")
 
 
-def _check_memory(context: Context, path: str, memory: Object) -> None:
+def _check_memory(context: Class, path: str, memory: PolicyMemory) -> None:
     _check_range(context, path, memory)
     _check_range(context, f"{path}.perCore", memory.get("perCore") or {})
     _size(context, f"{path}.step", memory.get("step"))
 
 
-def _check_range(context: Context, path: str, block: Object) -> None:
+def _check_range(context: Class, path: str, block: PolicyMemory | MemoryRange) -> None:
     low = _size(context, f"{path}.min", block.get("min"))
     high = _size(context, f"{path}.max", block.get("max"))
     if low and high and high < low:
         context.invalid(f"{path}.max", block["max"], f"must not be less than min, {block['min']}")
 
 
-def _size(context: Context, path: str, value: str | int | None) -> int | None:
+def _size(context: Class, path: str, value: str | int | None) -> int | None:
     """A size in bytes; zero is no limit, as typed clients write it."""
     if value is None:
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address
+from typing import TYPE_CHECKING
 
 from hyperd.admission.context import Context
 from hyperd.network.addresses import contains
@@ -10,10 +11,18 @@ from hyperd.resources.all import VIRTUAL_MACHINE_IP_ADDRESS_LEASE
 from hyperd.resources.kinds.virtual_machine_ip_address import IPAddressType
 from hyperd.resources.kinds.virtual_machine_ip_address_lease import LeasePhase, lease_name
 
+if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_machine_ip_address import (
+        VirtualMachineIPAddress,
+        VirtualMachineIPAddressSpec,
+    )
+
+    Address = Context[VirtualMachineIPAddress, VirtualMachineIPAddressSpec]
+
 _PATH = "spec.staticIP"
 
 
-async def review(context: Context) -> None:
+async def review(context: Address) -> None:
     """Judge the wanted address."""
     if not context.spec_changed:
         return
@@ -21,7 +30,7 @@ async def review(context: Context) -> None:
     if context.creating and not cidrs:
         context.forbidden("spec", "no virtualMachineCIDRs are configured, so there are no addresses")
         return
-    if ((context.old or {}).get("status") or {}).get("address"):
+    if context.old is not None and (context.old.get("status") or {}).get("address"):
         return  # A lease does not move, which the field says itself.
     wanted = context.spec.get("staticIP")
     if context.spec["type"] != IPAddressType.STATIC or not wanted:
@@ -38,7 +47,7 @@ async def review(context: Context) -> None:
     await _check_free(context, address)
 
 
-async def _check_free(context: Context, address: IPv4Address) -> None:
+async def _check_free(context: Address, address: IPv4Address) -> None:
     lease = await context.find(VIRTUAL_MACHINE_IP_ADDRESS_LEASE, lease_name(address))
     if lease is None:
         return
