@@ -1,41 +1,69 @@
 """Every kind at once: importing this fills ``KINDS``.
 
+A kind is annotated with the view of its objects here, not in its own module: the view is made of that, and knows
+its enums.
+
 Clients that must start fast use ``hyperd.resources.index`` instead.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hyperd.resources.core import kinds as core
 from hyperd.resources.core.events_v1 import EVENT_V1
 from hyperd.resources.core.kinds import (
     CONFIG_MAP,
     EVENT,
     LEASE,
     NAMESPACE,
-    NODE,
     PERSISTENT_VOLUME,
     PERSISTENT_VOLUME_CLAIM,
     POD,
     RESOURCE_QUOTA,
     SECRET,
     SERVICE,
-    STORAGE_CLASS,
+)
+from hyperd.resources.kinds import (
+    virtual_disk,
+    virtual_machine,
+    virtual_machine_class,
+    virtual_machine_ip_address,
+    virtual_machine_ip_address_lease,
+    virtual_machine_operation,
 )
 from hyperd.resources.kinds.cluster_virtual_image import CLUSTER_VIRTUAL_IMAGE
 from hyperd.resources.kinds.usb_device import NODE_USB_DEVICE, USB_DEVICE
-from hyperd.resources.kinds.virtual_disk import VIRTUAL_DISK
 from hyperd.resources.kinds.virtual_disk_snapshot import VIRTUAL_DISK_SNAPSHOT
 from hyperd.resources.kinds.virtual_image import VIRTUAL_IMAGE
-from hyperd.resources.kinds.virtual_machine import VIRTUAL_MACHINE
 from hyperd.resources.kinds.virtual_machine_block_device_attachment import VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT
-from hyperd.resources.kinds.virtual_machine_class import VIRTUAL_MACHINE_CLASS
 from hyperd.resources.kinds.virtual_machine_class_v1alpha3 import VIRTUAL_MACHINE_CLASS_V1ALPHA3
-from hyperd.resources.kinds.virtual_machine_ip_address import VIRTUAL_MACHINE_IP_ADDRESS
-from hyperd.resources.kinds.virtual_machine_ip_address_lease import VIRTUAL_MACHINE_IP_ADDRESS_LEASE
 from hyperd.resources.kinds.virtual_machine_mac_address import VIRTUAL_MACHINE_MAC_ADDRESS
 from hyperd.resources.kinds.virtual_machine_mac_address_lease import VIRTUAL_MACHINE_MAC_ADDRESS_LEASE
-from hyperd.resources.kinds.virtual_machine_operation import VIRTUAL_MACHINE_OPERATION
 from hyperd.resources.kinds.virtual_machine_pool import VIRTUAL_MACHINE_POOL
 from hyperd.resources.kinds.virtual_machine_snapshot import VIRTUAL_MACHINE_SNAPSHOT
 from hyperd.resources.kinds.virtual_machine_snapshot_operation import VIRTUAL_MACHINE_SNAPSHOT_OPERATION
-from hyperd.resources.schema.kind import KINDS
+from hyperd.resources.schema.kind import KINDS, Kind
+
+if TYPE_CHECKING:
+    from hyperd.resources.views.core import Node, StorageClass
+    from hyperd.resources.views.virtual_disk import VirtualDisk
+    from hyperd.resources.views.virtual_machine import VirtualMachine
+    from hyperd.resources.views.virtual_machine_class import VirtualMachineClass
+    from hyperd.resources.views.virtual_machine_ip_address import VirtualMachineIPAddress
+    from hyperd.resources.views.virtual_machine_ip_address_lease import VirtualMachineIPAddressLease
+    from hyperd.resources.views.virtual_machine_operation import VirtualMachineOperation
+
+NODE: Kind[Node] = core.NODE
+STORAGE_CLASS: Kind[StorageClass] = core.STORAGE_CLASS
+VIRTUAL_DISK: Kind[VirtualDisk] = virtual_disk.VIRTUAL_DISK
+VIRTUAL_MACHINE: Kind[VirtualMachine] = virtual_machine.VIRTUAL_MACHINE
+VIRTUAL_MACHINE_CLASS: Kind[VirtualMachineClass] = virtual_machine_class.VIRTUAL_MACHINE_CLASS
+VIRTUAL_MACHINE_OPERATION: Kind[VirtualMachineOperation] = virtual_machine_operation.VIRTUAL_MACHINE_OPERATION
+VIRTUAL_MACHINE_IP_ADDRESS: Kind[VirtualMachineIPAddress] = virtual_machine_ip_address.VIRTUAL_MACHINE_IP_ADDRESS
+VIRTUAL_MACHINE_IP_ADDRESS_LEASE: Kind[VirtualMachineIPAddressLease] = (
+    virtual_machine_ip_address_lease.VIRTUAL_MACHINE_IP_ADDRESS_LEASE
+)
 
 __all__ = [
     "CLUSTER_VIRTUAL_IMAGE",

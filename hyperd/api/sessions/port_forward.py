@@ -21,8 +21,8 @@ from hyperd.api.wire.subresources import SubresourceHandlers
 from hyperd.errors import BadRequest, ServiceUnavailable
 from hyperd.hypervisor.console.stream import SocketStream
 from hyperd.network.addresses import contains
-from hyperd.resources.kinds.virtual_machine import VIRTUAL_MACHINE
-from hyperd.resources.kinds.virtual_machine_ip_address_lease import VIRTUAL_MACHINE_IP_ADDRESS_LEASE, lease_name
+from hyperd.resources.all import VIRTUAL_MACHINE, VIRTUAL_MACHINE_IP_ADDRESS_LEASE
+from hyperd.resources.kinds.virtual_machine_ip_address_lease import lease_name
 from hyperd.resources.schema.kind import AnyObject
 from hyperd.store.interface import Store, User
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from hyperd.resources.core import cells, schemas
 from hyperd.resources.schema.hidden import emptied
 from hyperd.resources.schema.kind import KINDS, Column, Kind
-
-if TYPE_CHECKING:
-    from hyperd.resources.views import core as views
 
 _READ_ONLY: Final = ("get", "list", "watch")
 _NAMESPACE_VERBS: Final = ("create", "delete", "get", "list", "patch", "update", "watch")
@@ -115,7 +112,7 @@ EVENT = KINDS.add(
         openapi=schemas.EVENT,
     )
 )
-NODE: Kind[views.Node] = KINDS.add(
+NODE = KINDS.add(
     Kind(
         group="",
         version="v1",
@@ -154,7 +151,7 @@ LEASE = KINDS.add(
         openapi=schemas.LEASE,
     )
 )
-STORAGE_CLASS: Kind[views.StorageClass] = KINDS.add(
+STORAGE_CLASS = KINDS.add(
     Kind(
         group="storage.k8s.io",
         version="v1",

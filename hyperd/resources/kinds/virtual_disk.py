@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from pydantic import Field
 
@@ -33,9 +33,6 @@ from hyperd.resources.kinds.virtual_image import AGE
 from hyperd.resources.schema.applies import LIVE, NeverAfter
 from hyperd.resources.schema.kind import KINDS, Column, Kind
 from hyperd.resources.values.names import CATEGORY, GROUP, VD_CLEANUP, VERSION
-
-if TYPE_CHECKING:
-    from hyperd.resources.views import virtual_disk as views
 
 
 class VirtualDiskPhase(StrEnum):
@@ -288,7 +285,7 @@ class VirtualDisk(Resource):
     """What became of the disk."""
 
 
-VIRTUAL_DISK: Kind[views.VirtualDisk] = KINDS.add(
+VIRTUAL_DISK = KINDS.add(
     Kind(
         group=GROUP,
         version=VERSION,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -17,9 +17,6 @@ from hyperd.resources.schema.hidden import hidden
 from hyperd.resources.schema.kind import KINDS, Column, Kind
 from hyperd.resources.schema.rule import Rule
 from hyperd.resources.values.names import CATEGORY, GROUP, MAX_BLOCK_DEVICES, VERSION, VM_CLEANUP
-
-if TYPE_CHECKING:
-    from hyperd.resources.views import virtual_machine as views
 
 LEGACY_MAX_DEVICES = 4
 """An IDE bus has room for four."""
@@ -304,7 +301,7 @@ def _condition_path(type_: str) -> str:
     return f".status.conditions[?(@.type=='{type_}')].status"
 
 
-VIRTUAL_MACHINE: Kind[views.VirtualMachine] = KINDS.add(
+VIRTUAL_MACHINE = KINDS.add(
     Kind(
         group=GROUP,
         version=VERSION,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from pydantic import Field, WithJsonSchema
 
@@ -28,9 +28,6 @@ from hyperd.resources.schema.applies import LIVE, NeverAfter
 from hyperd.resources.schema.kind import KINDS, Column, Kind, Object
 from hyperd.resources.schema.rule import Rule
 from hyperd.resources.values.names import CLUSTER_CATEGORY, GROUP, VERSION, VM_CLASS_CLEANUP
-
-if TYPE_CHECKING:
-    from hyperd.resources.views import virtual_machine_class as views
 
 
 class CPUType(StrEnum):
@@ -263,7 +260,7 @@ def without_users(message: str) -> str:
     return f"{message.partition(':')[0]}." if message.startswith(_USED_BY) else message
 
 
-VIRTUAL_MACHINE_CLASS: Kind[views.VirtualMachineClass] = KINDS.add(
+VIRTUAL_MACHINE_CLASS = KINDS.add(
     Kind(
         group=GROUP,
         version=VERSION,

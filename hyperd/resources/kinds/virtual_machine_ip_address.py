@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -14,9 +14,6 @@ from hyperd.resources.schema.applies import NeverAfter
 from hyperd.resources.schema.kind import KINDS, Column, Kind
 from hyperd.resources.schema.rule import Rule
 from hyperd.resources.values.names import CATEGORY, GROUP, VERSION, VMIP_CLEANUP
-
-if TYPE_CHECKING:
-    from hyperd.resources.views import virtual_machine_ip_address as views
 
 
 class IPAddressType(StrEnum):
@@ -98,7 +95,7 @@ class VirtualMachineIPAddress(Resource):
     """What became of the address."""
 
 
-VIRTUAL_MACHINE_IP_ADDRESS: Kind[views.VirtualMachineIPAddress] = KINDS.add(
+VIRTUAL_MACHINE_IP_ADDRESS = KINDS.add(
     Kind(
         group=GROUP,
         version=VERSION,

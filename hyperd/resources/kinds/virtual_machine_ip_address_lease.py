@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from ipaddress import IPv4Address
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from pydantic import Field
 
@@ -13,9 +13,6 @@ from hyperd.resources.kinds.virtual_image import AGE
 from hyperd.resources.schema.applies import LIVE
 from hyperd.resources.schema.kind import KINDS, Column, Kind
 from hyperd.resources.values.names import CLUSTER_CATEGORY, GROUP, VERSION, VMIPL_CLEANUP
-
-if TYPE_CHECKING:
-    from hyperd.resources.views import virtual_machine_ip_address_lease as views
 
 
 class LeasePhase(StrEnum):
@@ -92,7 +89,7 @@ class VirtualMachineIPAddressLease(Resource):
     """What became of the lease."""
 
 
-VIRTUAL_MACHINE_IP_ADDRESS_LEASE: Kind[views.VirtualMachineIPAddressLease] = KINDS.add(
+VIRTUAL_MACHINE_IP_ADDRESS_LEASE = KINDS.add(
     Kind(
         group=GROUP,
         version=VERSION,

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from hyperd.resources.kinds.base import LIST_ATOMIC, Conditions, Int64, NonEmpty, Resource, Section, Timer, one_of
 from hyperd.resources.kinds.virtual_image import AGE
 from hyperd.resources.schema.applies import NeverAfter
-from hyperd.resources.schema.kind import KINDS, Column, Kind
+from hyperd.resources.schema.kind import KINDS, AnyObject, Column, Kind
 from hyperd.resources.schema.rule import Rule
 from hyperd.resources.values.names import CATEGORY, GROUP, VERSION, VMOP_CLEANUP
 
-if TYPE_CHECKING:
-    from hyperd.resources.views import virtual_machine_operation as views
 DONE_ONCE = NeverAfter("spec is immutable: create another operation instead")
 
 
@@ -257,7 +255,7 @@ _RULES = (
     renaming_rule("spec.clone"),
 )
 
-VIRTUAL_MACHINE_OPERATION: Kind[views.VirtualMachineOperation] = KINDS.add(
+VIRTUAL_MACHINE_OPERATION = KINDS.add(
     Kind(
         group=GROUP,
         version=VERSION,
@@ -293,7 +291,7 @@ VIRTUAL_MACHINE_OPERATION: Kind[views.VirtualMachineOperation] = KINDS.add(
 )
 
 
-def supersedes(new: views.VirtualMachineOperationSpec, old: views.VirtualMachineOperationSpec) -> bool:
+def supersedes(new: AnyObject, old: AnyObject) -> bool:
     """Whether an operation of spec ``new`` takes over from an unfinished one of spec ``old``.
 
     No chain of such leads back to where it began. So of two that are unfinished at once the one that takes over is
@@ -301,7 +299,7 @@ def supersedes(new: views.VirtualMachineOperationSpec, old: views.VirtualMachine
     """
     forced = bool(new.get("force"))
     if old["type"] == OperationType.START:
-        return new["type"] == OperationType.STOP
+        return bool(new["type"] == OperationType.STOP)
     if old["type"] in (OperationType.STOP, OperationType.RESTART):
         return not old.get("force") and forced and new["type"] in (OperationType.STOP, OperationType.RESTART)
     if old["type"] in (OperationType.MIGRATE, OperationType.EVICT):
