@@ -8,6 +8,7 @@ from pydantic import Field
 
 from hyperd.resources.core import schemas as core_schemas
 from hyperd.resources.kinds.base import LIST_SET, Conditions, FreeForm, Int32, Resource, Section, list_map
+from hyperd.resources.schema.applies import LIVE
 from hyperd.resources.schema.kind import Kind, Object, Registry
 from hyperd.resources.schema.rule import Rule
 
@@ -48,7 +49,7 @@ class WidgetStatus(Section):
 class Widget(Resource):
     """A thing to test with."""
 
-    spec: WidgetSpec
+    spec: Annotated[WidgetSpec, LIVE]
     status: WidgetStatus | None = None
 
 
@@ -61,7 +62,7 @@ class GadgetSpec(Section):
 class Gadget(Resource):
     """A thing without a namespace."""
 
-    spec: GadgetSpec | None = None
+    spec: Annotated[GadgetSpec | None, LIVE] = None
 
 
 class CrowdSpec(Section):
@@ -81,7 +82,7 @@ class CrowdStatus(Section):
 class Crowd(Resource):
     """A thing that counts."""
 
-    spec: CrowdSpec
+    spec: Annotated[CrowdSpec, LIVE]
     status: CrowdStatus | None = None
 
 
