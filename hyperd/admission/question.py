@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import orjson
 
@@ -17,7 +17,7 @@ from hyperd.offload import Answer
 from hyperd.resources.all import KINDS
 from hyperd.resources.conversion import convert
 from hyperd.resources.schema import structural
-from hyperd.resources.schema.kind import Kind, Object
+from hyperd.resources.schema.kind import AnyObject, Kind, Object
 from hyperd.resources.schema.metadata import type_faults
 from hyperd.resources.values.limits import check_values
 from hyperd.store.interface import SYSTEM, AdmissionRequest, Reader, User
@@ -43,7 +43,7 @@ class Asked:
     dry_run: bool
 
     @classmethod
-    def of(cls, review: Object) -> Asked:
+    def of(cls, review: AnyObject) -> Asked:
         if review.get("apiVersion") != API_VERSION or review.get("kind") != KIND:
             raise BadRequest(f"the body must be an {KIND} of {API_VERSION}")
         request = review.get("request")
@@ -85,7 +85,7 @@ class Question:
     """What the API server will refuse, or has refused, by schema and rules: our rules rely on both."""
 
     @classmethod
-    def of(cls, review: Object) -> Question:
+    def of(cls, review: AnyObject) -> Question:
         """Raises BadRequest when ``review`` is none, RequestEntityTooLarge when its objects are too large."""
         asked = Asked.of(review)
         for obj in (asked.object, asked.old, _less_objects(review)):
@@ -123,14 +123,14 @@ class Question:
         )
 
 
-def read(options: dict[str, Any], body: bytes) -> Answer:
+def read(options: AnyObject, body: bytes) -> Answer:
     """For ``Offload``: the faults and the two objects of the question in ``body``."""
     question = Question.of(parsed(body))
     faults = [[cause.field, cause.message, cause.reason] for cause in question.faults]
     return {"faults": faults}, (orjson.dumps(question.new), orjson.dumps(question.old))
 
 
-def reread(words: dict[str, Any], new: bytes, old: bytes, body: bytes) -> Question:
+def reread(words: AnyObject, new: bytes, old: bytes, body: bytes) -> Question:
     """The question that ``read`` has read in another process."""
     asked = Asked.of(orjson.loads(body))
     faults = [Cause(*cause) for cause in words["faults"]]
@@ -140,7 +140,7 @@ def reread(words: dict[str, Any], new: bytes, old: bytes, body: bytes) -> Questi
 def parsed(body: bytes) -> Object:
     """A review. Raises BadRequest."""
     try:
-        review: Any = orjson.loads(body)
+        review = orjson.loads(body)
     except orjson.JSONDecodeError as err:
         raise BadRequest(f"the body is not valid JSON: {err}") from err
     if not isinstance(review, dict):
@@ -155,7 +155,7 @@ def warm() -> None:
 OFFLOADED = (read,)
 
 
-def _less_objects(review: Object) -> Object:
+def _less_objects(review: AnyObject) -> Object:
     """What the review holds beside the objects."""
     request = {name: value for name, value in review["request"].items() if name not in ("object", "oldObject")}
     return {**review, "request": request}

@@ -13,7 +13,7 @@ import asyncio
 import base64
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import orjson
 
@@ -23,8 +23,27 @@ from hyperd.errors import Cause, Forbidden, HyperdError, ServiceUnavailable
 from hyperd.offload import is_large
 from hyperd.resources.conversion import convert
 from hyperd.resources.schema import structural
-from hyperd.resources.schema.kind import Object
+from hyperd.resources.schema.kind import AnyObject
 from hyperd.store.interface import AdmissionRequest, AdmissionResponse, Admit, Reader, User
+
+
+class Verdict(TypedDict):
+    """What an AdmissionReview answers; ``patch`` is a JSON patch in base64, ``status`` says why not."""
+
+    uid: str
+    allowed: bool
+    patchType: NotRequired[str]
+    patch: NotRequired[str]
+    status: NotRequired[AnyObject]
+    warnings: NotRequired[list[str]]
+
+
+class Review(TypedDict):
+    """An AdmissionReview as the API server gets it back."""
+
+    apiVersion: str
+    kind: str
+    response: Verdict
 
 
 @dataclass(frozen=True)
@@ -35,7 +54,7 @@ class AdmissionWebhook:
     reader: Reader
     is_ours: Callable[[User], bool]
 
-    async def mutate(self, question: Question) -> Object:
+    async def mutate(self, question: Question) -> Review:
         """What the object lacks, as a JSON patch.
 
         An object that is to get its name from ``generateName`` has none yet.
@@ -55,7 +74,7 @@ class AdmissionWebhook:
         # Whatever came as a status is the API server's to let go.
         return _allow(asked, patch=await _difference(less_status(asked.object), less_status(completed)))
 
-    async def validate(self, question: Question) -> Object:
+    async def validate(self, question: Question) -> Review:
         """The verdict, with warnings and causes."""
         asked = question.asked
         request = question.request(self.reader, self.is_ours)
@@ -76,7 +95,7 @@ class AdmissionWebhook:
         return _allow(asked, judged.warnings)
 
 
-async def _difference(before: Object, after: Object) -> list[Operation]:
+async def _difference(before: AnyObject, after: AnyObject) -> list[Operation]:
     if not is_large(orjson.dumps(before), orjson.dumps(after)):
         return difference(before, after)
     return await asyncio.to_thread(difference, before, after)
@@ -90,7 +109,7 @@ def _refusal(request: AdmissionRequest, judged: AdmissionResponse) -> HyperdErro
 
 
 async def _incomplete(
-    request: AdmissionRequest, came: Object | None, completed: Object | None
+    request: AdmissionRequest, came: AnyObject | None, completed: AnyObject | None
 ) -> HyperdError | None:
     """What is wrong if something that ``mutate`` fills in is missing: its source changed, or it was taken out."""
     if came is None or completed is None or not (lacking := await _difference(came, completed)):
@@ -110,18 +129,18 @@ def _invalid(request: AdmissionRequest, causes: list[Cause]) -> HyperdError:
     return structural.invalid(request.kind, request.name, causes)
 
 
-def _allow(asked: Asked, warnings: list[str] | None = None, *, patch: list[Any] | None = None) -> Object:
-    response: Object = {"uid": asked.uid, "allowed": True}
+def _allow(asked: Asked, warnings: list[str] | None = None, *, patch: list[Operation] | None = None) -> Review:
+    response: Verdict = {"uid": asked.uid, "allowed": True}
     if patch:
-        response |= {"patchType": "JSONPatch", "patch": base64.b64encode(orjson.dumps(patch)).decode()}
+        response["patchType"], response["patch"] = "JSONPatch", base64.b64encode(orjson.dumps(patch)).decode()
     return _answer(response, warnings)
 
 
-def _deny(asked: Asked, error: HyperdError, warnings: list[str] | None = None) -> Object:
+def _deny(asked: Asked, error: HyperdError, warnings: list[str] | None = None) -> Review:
     return _answer({"uid": asked.uid, "allowed": False, "status": error.status()}, warnings)
 
 
-def _answer(response: Object, warnings: list[str] | None) -> Object:
+def _answer(response: Verdict, warnings: list[str] | None) -> Review:
     if warnings:
         response["warnings"] = warnings
     return {"apiVersion": API_VERSION, "kind": KIND, "response": response}

@@ -31,7 +31,7 @@ async def bootstrap(store: Store, settings: Settings, *, namespace: str = CLUSTE
     except NotFound:
         with suppress(AlreadyExists):
             await store.create(VIRTUAL_MACHINE_CLASS, "", _generic_class())
-        record: Object = {
+        record = {
             "apiVersion": "v1",
             "kind": "ConfigMap",
             "metadata": {"name": RECORD, "namespace": namespace},

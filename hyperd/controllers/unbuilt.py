@@ -11,6 +11,7 @@ from collections.abc import Container
 
 from hyperd.controllers.context import Context
 from hyperd.resources import all as kinds
+from hyperd.resources.kinds.virtual_machine_status import VirtualMachinePhase
 from hyperd.resources.schema.kind import AnyObject, Kind
 from hyperd.resources.schema.structural import subschema
 from hyperd.resources.schema.unbuilt import unbuilt_in
@@ -24,7 +25,8 @@ UNBUILT_FIELDS = "UnbuiltFields"
 """Condition that names the fields without effect; absent when there are none."""
 NOT_IMPLEMENTED = "NotImplemented"
 
-_PENDING = "Pending"
+_PENDING = VirtualMachinePhase.PENDING
+"""Every kind with a phase has this one."""
 
 
 def name_unbuilt_fields(kind: Kind, obj: AnyObject, *, built: Container[str] = ()) -> None:

@@ -13,13 +13,13 @@ import logging
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import orjson
 
 from hyperd import durable
 from hyperd.errors import PermanentError
 from hyperd.imagefile import files
+from hyperd.resources.schema.kind import AnyObject
 from hyperd.resources.values.meta import now_rfc3339
 
 _log = logging.getLogger(__name__)
@@ -130,7 +130,7 @@ class Witness:
     def _wait(self, why: str) -> None:
         self.why, self._since = why, now_rfc3339()
 
-    def _read(self) -> dict[str, Any]:
+    def _read(self) -> AnyObject:
         with files.open_regular(self._path) as file:
             body = orjson.loads(file.read(_LIMIT_BYTES))
         if not isinstance(body, dict):

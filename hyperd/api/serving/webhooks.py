@@ -17,7 +17,7 @@ from aiohttp import web
 
 from hyperd.admission import question
 from hyperd.admission.question import Question
-from hyperd.admission.webhook import AdmissionWebhook
+from hyperd.admission.webhook import AdmissionWebhook, Review
 from hyperd.api.endpoints import answers
 from hyperd.api.limits.connections import network_of
 from hyperd.api.wire import bodies
@@ -25,7 +25,6 @@ from hyperd.api.wire.negotiate import JSON
 from hyperd.errors import BadRequest, MethodNotAllowed, Timeout, TooManyRequests, UnsupportedMediaType
 from hyperd.offload import Answer, Offload, Share, is_large
 from hyperd.resources import conversion_review
-from hyperd.resources.schema.kind import Object
 from hyperd.resources.values.names import CONVERSION_PATH, MUTATION_PATH, VALIDATION_PATH
 
 _MEMORY_BYTES: Final = 256 << 20
@@ -44,7 +43,7 @@ class Webhooks:
 
         ``processes`` read what is large; threads do without them.
         """
-        self._verdicts: Mapping[str, Callable[[Question], Awaitable[Object]]] = {
+        self._verdicts: Mapping[str, Callable[[Question], Awaitable[Review]]] = {
             MUTATION_PATH: admission.mutate,
             VALIDATION_PATH: admission.validate,
         }

@@ -22,6 +22,7 @@ from hyperd.controllers.host.sweep import Sweeper
 from hyperd.controllers.image.controller import repository_of
 from hyperd.errors import HyperdError, PermanentError, ServiceUnavailable
 from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_DISK, VIRTUAL_IMAGE
+from hyperd.resources.kinds.virtual_disk import VirtualDiskPhase
 from registry.interface import RETRY_SECONDS, Collected, Image, Postponed
 
 _log = logging.getLogger(__name__)
@@ -175,7 +176,8 @@ class Owners:
         found, endpoint = set(), self._context.images.endpoint
         for kind in (VIRTUAL_IMAGE, CLUSTER_VIRTUAL_IMAGE, VIRTUAL_DISK):
             for item in (await self._context.store.list(kind)).items:
-                if kind is VIRTUAL_DISK and (item.object().get("status") or {}).get("phase") == "Ready":
+                phase = (item.object().get("status") or {}).get("phase")
+                if kind is VIRTUAL_DISK and phase == VirtualDiskPhase.READY:
                     self._done.add(item.uid)
                 else:
                     found.add((repository_of(endpoint, kind, item.namespace, item.name), item.uid))

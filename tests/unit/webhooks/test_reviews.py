@@ -26,16 +26,17 @@ from hyperd.api.serving.middleware import Middleware, RequestInfo
 from hyperd.api.serving.webhooks import Webhooks
 from hyperd.api.wire.metrics import Metrics
 from hyperd.errors import BadRequest, ServiceUnavailable
-from hyperd.resources.schema.kind import Kind, Object
+from hyperd.resources.schema.kind import Kind
 from hyperd.resources.schema.structural import apply_defaults
 from hyperd.store.grammar.patching import json_patch
 from hyperd.store.interface import AdmissionRequest, AdmissionResponse
+from tests.parts import Part
 from tests.unit.admission.world import POLICY, World, kind_of, make
 from tests.unit.resources import samples
 
 DEFAULT = {"virtualmachineclass.virtualization.deckhouse.io/is-default-class": "true"}
 CLASS = make("VirtualMachineClass", "generic", spec={"cpu": {"type": "Host"}}, metadata={"annotations": DEFAULT})
-SPEC: Object = {
+SPEC: Part = {
     "cpu": {"cores": 1},
     "memory": {"size": "1Gi"},
     "blockDeviceRefs": [{"kind": "VirtualDisk", "name": "root"}],
@@ -47,13 +48,13 @@ JSON_VALUES = st.recursive(
 )
 
 
-def machine(**more: Any) -> Object:
+def machine(**more: Any) -> Part:
     obj = make("VirtualMachine", "web", spec=copy.deepcopy(SPEC), **more)
     apply_defaults(kind_of(obj).schema, obj)
     return obj
 
 
-def asked(new: Object | None, old: Object | None = None, **more: Any) -> Object:
+def asked(new: Part | None, old: Part | None = None, **more: Any) -> Part:
     subject = new or old or {}
     group, version = subject["apiVersion"].split("/")
     request = {
@@ -76,10 +77,10 @@ class Asking:
 
     own: AdmissionWebhook
 
-    async def mutate(self, review_: Object) -> Object:
+    async def mutate(self, review_: Part) -> Part:
         return await self.own.mutate(Question.of(review_))
 
-    async def validate(self, review_: Object) -> Object:
+    async def validate(self, review_: Part) -> Part:
         return await self.own.validate(Question.of(review_))
 
 
@@ -90,7 +91,7 @@ def webhook(world: World | None = None, *, ours: str = "hyperd") -> Asking:
     return Asking(AdmissionWebhook(admit, world or World([CLASS]), lambda user: user.name == ours))
 
 
-def patch_of(answer: Object) -> list[Any]:
+def patch_of(answer: Part) -> list[Any]:
     response = answer["response"]
     assert response["patchType"] == "JSONPatch"
     patch: list[Any] = json.loads(base64.b64decode(response["patch"]))
@@ -180,7 +181,7 @@ async def test_deletions_kinds_without_rules_and_their_parts_are_allowed() -> No
 
 async def test_a_reader_that_is_down_is_told_as_such() -> None:
     class Down(World):
-        async def find_all(self, kind: Kind, namespace: str | None = None) -> list[Object]:
+        async def find_all(self, kind: Kind, namespace: str | None = None) -> list[Part]:
             raise ServiceUnavailable("The Kubernetes API server cannot be reached.")
 
     for ask in (webhook(Down()).mutate, webhook(Down()).validate):
@@ -189,7 +190,7 @@ async def test_a_reader_that_is_down_is_told_as_such() -> None:
 
 
 @pytest.mark.parametrize("obj", samples.examples(), ids=lambda obj: f"{obj['kind']}-{obj['metadata']['name']}")
-async def test_who_gets_a_name_later_is_completed_all_the_same(obj: Object) -> None:
+async def test_who_gets_a_name_later_is_completed_all_the_same(obj: Part) -> None:
     """An API server asks for changes before it makes a name of ``generateName``."""
     apply_defaults(kind_of(obj).schema, obj)
     nameless = copy.deepcopy(obj)
@@ -232,7 +233,7 @@ async def test_what_is_not_complete_does_not_get_in() -> None:
 
 
 @given(st.dictionaries(st.text(max_size=2), JSON_VALUES), st.dictionaries(st.text(max_size=2), JSON_VALUES))
-def test_a_difference_makes_one_of_the_other(before: Object, after: Object) -> None:
+def test_a_difference_makes_one_of_the_other(before: Part, after: Part) -> None:
     patched = json_patch(copy.deepcopy(before), difference(before, after))
     assert json.dumps(patched, sort_keys=True) == json.dumps(after, sort_keys=True)
 
@@ -257,7 +258,7 @@ async def client() -> AsyncIterator[aiohttp.ClientSession]:
     await runner.cleanup()
 
 
-def conversion(*objects: Any, version: Any = "virtualization.deckhouse.io/v1alpha3") -> Object:
+def conversion(*objects: Any, version: Any = "virtualization.deckhouse.io/v1alpha3") -> Part:
     request = {"uid": "u-2", "desiredAPIVersion": version, "objects": list(objects)}
     return {"apiVersion": "apiextensions.k8s.io/v1", "kind": "ConversionReview", "request": request}
 
@@ -326,7 +327,7 @@ async def test_a_deep_object_is_refused_and_not_a_defect(client: aiohttp.ClientS
         assert status == 400
 
 
-def strew(obj: Object, path: str, value: Any) -> None:
+def strew(obj: Part, path: str, value: Any) -> None:
     """Put ``value`` somewhere in ``obj``."""
     *way, last = path.split(".")
     for name in way:
