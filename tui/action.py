@@ -74,11 +74,11 @@ class Action:
         if self.applies is None:
             return ""
         if not self.applies(kind):
-            return f"{self.title} does not apply to {kind.title}"
+            return f"not for {kind.title}"
         if target is None:
-            return f"{self.title} needs a row"
+            return "there is no row"
         reason = self.refuses(target)
-        return f"{self.title} does not apply: {target.key.name} {reason}" if reason else ""
+        return f"{target.key.name} {reason}" if reason else ""
 
 
 def action(

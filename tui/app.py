@@ -17,6 +17,7 @@ from hyperd.client import sanitize
 from hyperd.client.home import Home
 from hyperd.client.kinds import built_in
 from tui import actions, context, kinds
+from tui.default import described
 from tui.driver import TerminalDriver
 from tui.fleet import Fleet
 from tui.screens.main import MainScreen
@@ -46,7 +47,12 @@ class HvApp(App[None], inherit_bindings=False):
         super().__init__(driver_class=TerminalDriver if sys.stdin and sys.stdin.isatty() else None)
         known = kinds.load()
         resources = [resource for resource in built_in() if known.get(resource.plural) is not None]
-        self.fleet = Fleet(homes, resources)
+        always = [kind.plural for kind in known if kind.counted or kind.running is not None]
+        self.fleet = Fleet(homes, resources, always=always)
+        for resource in built_in():
+            if known.get(resource.plural) is None:
+                plural = self.fleet.add(resource)
+                known.put(described(plural, resource, ()))
         self.trail = context.Trail(next(iter(known)).plural)
         self._state, self._kept = state, b""
         if state is not None and self.trail.loads(content := context.read(state)):

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from hyperd.client.health import Health
 from hyperd.client.home import Home
 from hyperd.client.resource import Resource
 from hyperd.errors import Expired, Forbidden, HyperdError, NotFound, ServiceUnavailable, Timeout
+from tui.homes import HomeState, HomeStatus
 from tui.shelf import Key, Object, Shelf
 
 if TYPE_CHECKING:
@@ -32,41 +33,14 @@ _LASTING_SECONDS = 1.0
 """A watch that ends sooner is not followed by the next at once."""
 MOST_HELD = 512 << 20
 """Bytes that the objects of one home may take, by ``http1.weight``: a home may send objects without end."""
+LINGER_SECONDS = 30.0
+"""So long a kind is followed that nobody looks at any more: who comes back soon finds it current."""
 BEAT_SECONDS = 4.0
 """How often a home must answer: a watch is silent for minutes, whether its daemon is well or hangs."""
 
 
-class HomeStatus(StrEnum):
-    CONNECTING = "connecting"
-    CONNECTED = "connected"
-    STALE = "stale"
-    ERROR = "error"
-
-
-@dataclass
-class HomeState:
-    """How one home is doing; ``since`` is monotonic time of the last change of ``status``."""
-
-    home: Home
-    status: HomeStatus = HomeStatus.CONNECTING
-    since: float = field(default_factory=time.monotonic)
-    message: str = ""
-    too_many: set[str] = field(default_factory=set)
-    """Kinds of which it has more than is kept; none of them are shown."""
-    held: int = 0
-    """What its objects weigh."""
-
-    @property
-    def trouble(self) -> str:
-        """Why not all of it is here, or current; empty where it is."""
-        if self.message and self.status in (HomeStatus.ERROR, HomeStatus.STALE):
-            return self.message
-        kinds = " and ".join(sorted(self.too_many))
-        return f"{self.home.where} has more {kinds} than hv keeps; none are shown." if kinds else ""
-
-    @property
-    def stale(self) -> bool:
-        return self.status is not HomeStatus.CONNECTED
+Held = tuple[Object, Sequence[object]]
+"""An object, and its cells where the server's own columns are shown."""
 
 
 class _TooMuch(Exception):
@@ -79,12 +53,19 @@ class Changes:
 
     keys: dict[str, set[Key]]
     homes: bool
+    kinds: frozenset[str] = frozenset()
+    """Kinds that a home turned out to serve, or whose columns became known."""
 
 
 class Fleet:
     """The store of the TUI. ``tell`` is called on the event loop with what changed."""
 
-    def __init__(self, homes: Sequence[Home], resources: Iterable[Resource]) -> None:
+    def __init__(
+        self, homes: Sequence[Home], resources: Iterable[Resource], *, always: Iterable[str] | None = None
+    ) -> None:
+        """``resources`` are shown by columns of our own, all others by the server's; ``always`` are those (all
+        resources, unless it is given) that are followed whether somebody looks or not.
+        """
         self.homes: dict[str, HomeState] = {}
         for home in homes:
             name = home.name
@@ -92,13 +73,20 @@ class Fleet:
                 name += "'"
             self.homes[name] = HomeState(home)
         self.resources = {resource.plural: resource for resource in resources}
+        self.columns: dict[str, list[Object]] = {}
+        """The server's definitions of the columns of kinds that we have none for."""
+        self._ours = frozenset(self.resources)
         self._by_kind = {resource.kind: resource for resource in self.resources.values()}
-        self._shelves = {plural: Shelf() for plural in self.resources}
-        self._weights: dict[str, dict[Key, int]] = {plural: {} for plural in self.resources}
+        self._shelves: defaultdict[str, Shelf] = defaultdict(Shelf)
+        self._weights: defaultdict[str, dict[Key, int]] = defaultdict(dict)
+        self._viewers = Counter([*self.resources] if always is None else always)
+        self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._group: asyncio.TaskGroup | None = None
         self._listed: set[tuple[str, str]] = set()
         self._clients: dict[str, AsyncClient] = {}
         self._changed: dict[str, set[Key]] = {}
         self._homes_changed = False
+        self._kinds_changed: set[str] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._tell: Callable[[Changes], None] = lambda _: None
 
@@ -138,6 +126,48 @@ class Fleet:
             raise ServiceUnavailable(f"There is no connection to {home} yet.")
         return client
 
+    def add(self, resource: Resource) -> str:
+        """Know one more kind; returns its name here: the plural, or with the group where that is taken."""
+        known = self.resources.get(resource.plural)
+        name = resource.plural
+        if known is not None and known.group != resource.group:
+            name = f"{resource.plural}.{resource.group}"
+        if name not in self.resources:
+            self.resources[name] = resource
+            self._kinds_changed.add(name)
+            self._schedule()
+        return name
+
+    def watch(self, plural: str) -> None:
+        """Somebody looks at a kind from now on."""
+        self._viewers[plural] += 1
+        self._begin(plural)
+
+    def unwatch(self, plural: str) -> None:
+        """One viewer less; without any it is followed for a little while yet, and then forgotten."""
+        self._viewers[plural] -= 1
+        if self._group is not None and not self._viewers[plural]:
+            asyncio.get_running_loop().call_later(LINGER_SECONDS, self._forget, plural)
+
+    def _begin(self, plural: str) -> None:
+        resource = self.resources.get(plural)
+        if self._group is None or resource is None:
+            return
+        for home, client in self._clients.items():
+            if (home, plural) not in self._tasks:
+                following = self._follow(home, client, plural, resource)
+                self._tasks[home, plural] = self._group.create_task(following, name=f"{home}/{plural}")
+
+    def _forget(self, plural: str) -> None:
+        if self._viewers[plural] or self._group is None:
+            return
+        for home in self.homes:
+            if (task := self._tasks.pop((home, plural), None)) is not None:
+                task.cancel()
+                self._replace(home, plural, [])
+                self._listed.discard((home, plural))
+                self.homes[home].too_many.discard(plural)
+
     async def run(self, tell: Callable[[Changes], None]) -> None:
         """Follow everything until cancelled."""
         self._tell = tell
@@ -150,9 +180,12 @@ class Fleet:
                 for name, state in self.homes.items():
                     self._clients[name] = client = AsyncClient(state.home)
                     tasks.create_task(self._beat(name, client), name=f"{name}/beat")
-                    for resource in self.resources.values():
-                        tasks.create_task(self._follow(name, client, resource), name=f"{name}/{resource.plural}")
+                    tasks.create_task(self._discover(client), name=f"{name}/discovery")
+                self._group = tasks
+                for plural in +self._viewers:
+                    self._begin(plural)
         finally:
+            self._group = None
             if self._timer is not None:
                 self._timer.cancel()
             for client in self._clients.values():
@@ -177,31 +210,61 @@ class Fleet:
                 hangs = False
                 self._set_home(home, HomeStatus.CONNECTED)
 
-    async def _follow(self, home: str, client: AsyncClient, resource: Resource) -> None:
+    async def _discover(self, client: AsyncClient) -> None:
+        """Know every kind that a home serves; what nobody looks at is not followed."""
+        failures = 0
+        while True:
+            try:
+                for resource in await client.discover():
+                    self.add(resource)
+            except (Forbidden, NotFound):
+                return  # an old server, or a login of few rights: what we know is what there is
+            except HyperdError:
+                await asyncio.sleep(_RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)])
+                failures += 1
+            else:
+                return
+
+    async def _list(self, home: str, client: AsyncClient, plural: str, namespace: str | None) -> str:
+        """Take all of a kind; returns the version to watch from. Raises _TooMuch, HyperdError."""
+        resource = self.resources[plural]
+        if plural in self._ours:
+            items, version, weight = await client.list(resource, namespace)
+            self._replace(home, plural, [(item, ()) for item in items], weight)
+            return version
+        printed, version, weight = await client.print(resource, namespace)
+        if printed.columns and plural not in self.columns:
+            self.columns[plural] = printed.columns
+            self._kinds_changed.add(plural)
+        self._replace(home, plural, printed.rows, weight)
+        return version
+
+    async def _follow(self, home: str, client: AsyncClient, plural: str, resource: Resource) -> None:
         version = ""
         failures = 0
         namespace: str | None = None
         while True:
             try:
                 if not version:
-                    items, version, weight = await client.list(resource, namespace)
-                    self._replace(home, resource, items, weight)
-                    self.homes[home].too_many.discard(resource.plural)
+                    version = await self._list(home, client, plural, namespace)
+                    self.homes[home].too_many.discard(plural)
                     self._set_home(home, HomeStatus.CONNECTED)
                 opened = partial(self._set_home, home, HomeStatus.CONNECTED)
                 began = time.monotonic()
-                watch = client.watch(resource, namespace, resource_version=version, opened=opened)
+                watch = client.watch(
+                    resource, namespace, resource_version=version, opened=opened, printed=plural not in self._ours
+                )
                 async with aclosing(watch):
                     async for event, weight in watch:
                         failures = 0
-                        version = self._take(home, resource, event, weight) or version
+                        version = self._take(home, plural, event, weight) or version
                 await asyncio.sleep(max(0.0, began + _LASTING_SECONDS - time.monotonic()))
             except Expired:
                 version = ""
             except _TooMuch:
                 version = ""
-                self._replace(home, resource, [])
-                self.homes[home].too_many.add(resource.plural)
+                self._replace(home, plural, [])
+                self.homes[home].too_many.add(plural)
                 self._set_home(home, HomeStatus.CONNECTED)
                 await asyncio.sleep(_ABSENT_KIND_SECONDS)
             except (NotFound, Forbidden) as err:
@@ -211,53 +274,53 @@ class Fleet:
                     namespace = client.home.namespace
                     continue
                 # A home without this kind, or where this user may not see it, is no fault of the home.
-                self._replace(home, resource, [])
+                self._replace(home, plural, [])
                 namespace = None
                 self._set_home(home, HomeStatus.CONNECTED)
                 await asyncio.sleep(_ABSENT_KIND_SECONDS)
             except HyperdError as err:
                 self._set_home(
                     home,
-                    HomeStatus.STALE if (home, resource.plural) in self._listed else HomeStatus.ERROR,
+                    HomeStatus.STALE if (home, plural) in self._listed else HomeStatus.ERROR,
                     err.message,
                 )
                 await asyncio.sleep(_RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)])
                 failures += 1
 
-    def _replace(self, home: str, resource: Resource, items: list[Object], weight: int = 0) -> None:
+    def _replace(self, home: str, plural: str, items: Sequence[Held], weight: int = 0) -> None:
         """Raises _TooMuch."""
-        state, known = self.homes[home], self._shelves[resource.plural].objects
-        weights = self._weights[resource.plural]
+        state, known, resource = self.homes[home], self._shelves[plural].objects, self.resources[plural]
+        weights = self._weights[plural]
         former = [key for key in known if key.home == home]
         held = state.held - sum(weights[key] for key in former) + weight
         if held > MOST_HELD:
             raise _TooMuch
         state.held = held
-        fresh = {_key(home, item): item for item in items}
-        for key, item in fresh.items():
+        fresh = {_key(home, item): (item, cells) for item, cells in items}
+        for key, (item, cells) in fresh.items():
             item.setdefault("kind", resource.kind)
             item.setdefault("apiVersion", resource.api_version)
             if key not in known or _version(known[key]) != _version(item):
-                self._put(resource.plural, key, item)
+                self._put(plural, key, item, cells)
             weights[key] = weight // len(fresh)
         for key in former:
             if key not in fresh:
                 weights.pop(key, None)
-                self._drop(resource.plural, key)
-        self._listed.add((home, resource.plural))
-        self._changed.setdefault(resource.plural, set())
+                self._drop(plural, key)
+        self._listed.add((home, plural))
+        self._changed.setdefault(plural, set())
         self._schedule()
 
-    def _take(self, home: str, resource: Resource, event: Object, weight: int) -> str:
+    def _take(self, home: str, plural: str, event: Object, weight: int) -> str:
         """Returns the version to go on from. Raises _TooMuch."""
         obj, state = event["object"], self.homes[home]
         if event["type"] != "BOOKMARK":
-            key, weights = _key(home, obj), self._weights[resource.plural]
+            key, weights = _key(home, obj), self._weights[plural]
             state.held -= weights.pop(key, 0)
             if event["type"] == "DELETED":
-                self._drop(resource.plural, key)
+                self._drop(plural, key)
             else:
-                before = self._put(resource.plural, key, obj)
+                before = self._put(plural, key, obj, event.get("cells") or ())
                 state.held -= weights.pop(before, 0) if before is not None else 0
                 weights[key] = weight
                 state.held += weight
@@ -265,8 +328,8 @@ class Fleet:
                 raise _TooMuch
         return _version(obj)
 
-    def _put(self, plural: str, key: Key, obj: Object) -> Key | None:
-        before = self._shelves[plural].put(key, obj)
+    def _put(self, plural: str, key: Key, obj: Object, cells: Sequence[object] = ()) -> Key | None:
+        before = self._shelves[plural].put(key, obj, cells)
         if before is not None:
             self._note(plural, before)
         self._note(plural, key)
@@ -298,8 +361,8 @@ class Fleet:
 
     def _flush(self) -> None:
         self._timer = None
-        changes = Changes(self._changed, self._homes_changed)
-        self._changed, self._homes_changed = {}, False
+        changes = Changes(self._changed, self._homes_changed, frozenset(self._kinds_changed))
+        self._changed, self._homes_changed, self._kinds_changed = {}, False, set()
         self._tell(changes)
 
 

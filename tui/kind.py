@@ -27,7 +27,9 @@ class Field:
     """One column of a list, and what an object has in it."""
 
     column: Column
-    get: Callable[[Object], Value]
+    get: Callable[[Object], Value] = lambda _: None
+    cell: int | None = None
+    """The place of its text among the cells of the server's own columns; None where ``get`` has it."""
 
 
 @dataclass(frozen=True)

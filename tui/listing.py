@@ -38,8 +38,14 @@ class Listing:
         obj = self._fleet.get(self.kind.plural, key)
         if obj is None:
             return None
-        value = self.kind.fields[index - 1 if self._several and index > 1 else index].get(obj)
+        field = self.kind.fields[index - 1 if self._several and index > 1 else index]
+        value = field.get(obj) if field.cell is None else self._cell(key, field.cell)
         return sanitize.line(value) if isinstance(value, str) else value
+
+    def _cell(self, key: Key, place: int) -> Value:
+        cells = self._fleet.shelf(self.kind.plural).cells.get(key, ())
+        value = cells[place] if place < len(cells) else None
+        return value if value is None or isinstance(value, str | int | float) else str(value)
 
     def row(self, key: Key) -> Row | None:
         """The whole row; None for what is not there any more."""

@@ -9,7 +9,7 @@ from textual.command import CommandPalette, DiscoveryHit, Hit, Hits, Provider
 
 from hyperd.client import sanitize
 from tui.action import Action
-from tui.actions import Actions
+from tui.actions import OTHERS, Actions
 from tui.fleet import Fleet
 from tui.kinds import Kinds
 from tui.screens.closing import ClosesOnce
@@ -62,6 +62,8 @@ class Everything(Provider):
         matcher = self.matcher(query)
         for action in self._main.actions:
             text = f"{action.title}: {self._main.why_not(action) or action.help}"
+            if action.group == OTHERS and query.lower() not in text:
+                continue  # of so many names some fit any letters
             if (score := matcher.match(text)) > 0:
                 yield Hit(score, matcher.highlight(text), partial(self._main.perform, action.id))
         wanted = query.lower()

@@ -5,7 +5,7 @@ Every change costs what it changes. Nothing here walks over all objects but ``ke
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, KeysView
+from collections.abc import Callable, Iterable, KeysView, Sequence
 from typing import Any, NamedTuple
 
 from hyperd.client.health import Health, Level, health
@@ -28,6 +28,8 @@ class Shelf:
 
     def __init__(self, judge: Callable[[Object], Health] = health) -> None:
         self.objects: dict[Key, Object] = {}
+        self.cells: dict[Key, Sequence[object]] = {}
+        """What the server's own columns say of it, where they are asked for."""
         self.busy: dict[Key, Health] = {}
         """Those that tell how far they are, or that an operation runs."""
         self.unwell = 0
@@ -56,12 +58,14 @@ class Shelf:
         """Events about the object with this uid."""
         return [self.objects[key] for key in self._about.get((home, uid), ())]
 
-    def put(self, key: Key, obj: Object) -> Key | None:
+    def put(self, key: Key, obj: Object, cells: Sequence[object] = ()) -> Key | None:
         """Keep it; returns what had its name before, and is gone."""
         before = self._named.get(key[:3])
         if before is not None:
             self.drop(before)
         self.objects[key] = obj
+        if cells:
+            self.cells[key] = cells
         self._named[key[:3]] = key
         state = self._states[key] = self._judge(obj)
         self.judged += 1
@@ -79,6 +83,7 @@ class Shelf:
             return
         self.unwell -= self._states.pop(key).level in _UNWELL
         self.busy.pop(key, None)
+        self.cells.pop(key, None)
         if self._named.get(key[:3]) == key:
             del self._named[key[:3]]
         if about := _about(obj):

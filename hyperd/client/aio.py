@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 
-from hyperd.client import failure, paths
+from hyperd.client import failure, kinds, paths
 from hyperd.client.home import Home
 from hyperd.client.http1 import MAX_BODY, MAX_WEIGHT, weight
 from hyperd.client.resource import Resource
+from hyperd.client.sync import TABLE
 from hyperd.client.websocket import SUBPROTOCOL
 from hyperd.errors import BadRequest, Conflict, HyperdError, ServiceUnavailable, Timeout
 
@@ -29,6 +30,13 @@ SILENCE_SECONDS = 90.0
 """A watch gets a bookmark every 30 s; three missed ones mean that the connection is dead."""
 
 _READ_LIMIT = 8 << 20
+
+
+class Printed(NamedTuple):
+    """A list in the server's own columns: their definitions, and each object with its cells."""
+
+    columns: list[Object]
+    rows: list[tuple[Object, list[object]]]
 
 
 class AsyncClient:
@@ -67,6 +75,33 @@ class AsyncClient:
             raise ServiceUnavailable(f"{self.home.where} answered a list that is none.")
         return items, str(metadata.get("resourceVersion", "")), heavy
 
+    async def print(self, resource: Resource, namespace: str | None = None) -> tuple[Printed, str, int]:
+        """As ``list``, in the server's own columns."""
+        path = paths.collection(resource, namespace) + paths.query({"includeObject": "Object"})
+        answer, heavy = await self._call("GET", path, accept=TABLE)
+        metadata = answer.get("metadata") or {}
+        if not isinstance(metadata, dict):
+            raise ServiceUnavailable(f"{self.home.where} answered a list that is none.")
+        return self._printed(answer), str(metadata.get("resourceVersion", "")), heavy
+
+    def _printed(self, answer: Object) -> Printed:
+        """A Table; a server that knows none gives objects, which have no cells. Raises ServiceUnavailable."""
+        columns, rows = answer.get("columnDefinitions") or [], answer.get("rows") or []
+        if answer.get("kind") != "Table":
+            rows = [{"object": item} for item in answer.get("items", [answer])]
+        if not (isinstance(rows, list) and isinstance(columns, list) and all(map(_is_row, rows))):
+            raise ServiceUnavailable(f"{self.home.where} answered a table that is none.")
+        kept = [column for column in columns if isinstance(column, dict)]
+        return Printed(kept, [(row["object"], row.get("cells") or []) for row in rows])
+
+    async def discover(self) -> Sequence[Resource]:
+        """Every resource of the server that can be watched."""
+        found = [await self._call("GET", root, accept=kinds.AGGREGATED) for root in kinds.ROOTS]
+        try:
+            return [resource for answer, _ in found for resource in kinds.discovered(answer, verb="watch")]
+        except (KeyError, TypeError, AttributeError) as err:
+            raise ServiceUnavailable(f"{self.home.where} answered a discovery that is none.") from err
+
     async def watch(
         self,
         resource: Resource,
@@ -74,17 +109,23 @@ class AsyncClient:
         *,
         resource_version: str,
         opened: Callable[[], None] | None = None,
+        printed: bool = False,
     ) -> AsyncGenerator[tuple[Object, int]]:
         """Events after ``resource_version`` until the server ends it, each with its weight.
 
-        ``opened`` is called when it has begun. Raises Expired, ServiceUnavailable.
+        ``opened`` is called when it has begun. ``printed`` events have the ``cells`` of the server's columns
+        beside the object. Raises Expired, ServiceUnavailable.
         """
-        query = paths.query({"watch": "true", "allowWatchBookmarks": "true", "resourceVersion": resource_version})
+        query = paths.query(
+            {"watch": "true", "allowWatchBookmarks": "true", "resourceVersion": resource_version,
+             "includeObject": "Object" if printed else ""}
+        )  # fmt: skip
+        headers = {"Accept": TABLE} if printed else {}
         timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS)
         path = paths.collection(resource, namespace) + query
         with self._translated():
             async with self._session.get(
-                self._base + path, timeout=timeout, server_hostname=self._server_hostname
+                self._base + path, timeout=timeout, headers=headers, server_hostname=self._server_hostname
             ) as response:
                 if response.status >= 400:
                     raise await _refusal(response)
@@ -105,6 +146,12 @@ class AsyncClient:
         obj = event.get("object") if isinstance(event, dict) else None
         if isinstance(obj, dict) and event.get("type") == "ERROR":
             raise failure.from_status(obj)
+        if isinstance(obj, dict) and obj.get("kind") == "Table":
+            rows = self._printed(obj).rows
+            if event["type"] != "BOOKMARK" and len(rows) == 1:
+                return {"type": event["type"], "object": rows[0][0], "cells": rows[0][1]}
+            version = next((row.get("metadata") for row, _ in rows), None) or obj.get("metadata") or {}
+            return {"type": "BOOKMARK", "object": {"metadata": version}}
         if not isinstance(obj, dict) or not (event.get("type") == "BOOKMARK" or _is_named(obj)):
             raise ServiceUnavailable(f"{self.home.where} sent an event that is none.")
         return dict(event)
@@ -138,9 +185,11 @@ class AsyncClient:
         """One request whose answer is JSON."""
         return (await self._call(method, path, body=body))[0]
 
-    async def _call(self, method: str, path: str, *, body: Any = None) -> tuple[Object, int]:
+    async def _call(self, method: str, path: str, *, body: Any = None, accept: str = "") -> tuple[Object, int]:
         timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS, sock_connect=CONNECT_SECONDS)
         headers = {"Content-Type": "application/json"} if body is not None else {}
+        if accept:
+            headers["Accept"] = accept
         data = json.dumps(body).encode() if body is not None else None
         with self._translated():
             async with self._session.request(
@@ -217,6 +266,10 @@ class _Translated:
 def _is_named(obj: Any) -> bool:
     metadata = obj.get("metadata") if isinstance(obj, dict) else None
     return isinstance(metadata, dict) and isinstance(metadata.get("name"), str)
+
+
+def _is_row(row: Any) -> bool:
+    return isinstance(row, dict) and isinstance(row.get("cells") or [], list) and _is_named(row.get("object"))
 
 
 def _held_by(answer: Object) -> str:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from hyperd.client.resource import Resource
 
-_AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 """Served by every Kubernetes that hyperd supports: all groups at once."""
+ROOTS = ("/api", "/apis")
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,22 +73,26 @@ def of_object(obj: dict[str, Any], client: Client) -> Resource:
 
 def discover(client: Client) -> list[Resource]:
     """Every resource of the server, each in the version that the server prefers for it."""
+    return [found for root in ROOTS for found in discovered(client.call("GET", root, accept=AGGREGATED))]
+
+
+def discovered(answer: dict[str, Any], *, verb: str = "") -> list[Resource]:
+    """The resources in one answer of discovery; with ``verb``, those that take it."""
     found: dict[tuple[str, str], Resource] = {}
-    for root in ("/api", "/apis"):
-        for group in client.call("GET", root, accept=_AGGREGATED).get("items") or ():
-            name = group["metadata"].get("name", "")
-            for version in group.get("versions") or ():
-                for resource in _resources(name, version["version"], version.get("resources") or ()):
-                    first = found.setdefault((name, resource.plural), resource)
-                    if first is not resource:
-                        first.more_versions += (resource.version,)
+    for group in answer.get("items") or ():
+        name = group["metadata"].get("name", "")
+        for version in group.get("versions") or ():
+            for resource in _resources(name, version["version"], version.get("resources") or (), verb):
+                first = found.setdefault((name, resource.plural), resource)
+                if first is not resource:
+                    first.more_versions += (resource.version,)
     return list(found.values())
 
 
-def _resources(group: str, version: str, entries: Iterable[dict[str, Any]]) -> Iterable[Resource]:
+def _resources(group: str, version: str, entries: Iterable[dict[str, Any]], verb: str) -> Iterable[Resource]:
     for entry in entries:
         kind = (entry.get("responseKind") or {}).get("kind")
-        if not kind:
+        if not kind or (verb and verb not in (entry.get("verbs") or ())):
             # A parent that stands only for its subresources.
             continue
         yield Resource(

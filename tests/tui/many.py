@@ -10,7 +10,8 @@ from unittest.mock import patch
 from hyperd.client.home import local
 from tests.tui.conftest import Ui
 from tui.app import HvApp
-from tui.fleet import Changes, Fleet, HomeStatus
+from tui.fleet import Changes, Fleet
+from tui.homes import HomeStatus
 from tui.shelf import Object
 
 _PHASES = ("Running", "Stopped", "Pending", "Degraded", "Starting")
@@ -53,7 +54,7 @@ async def looking_at(machines: int, size: tuple[int, int] = (160, 45)) -> AsyncI
         fleet._tell = tell
         (home,) = fleet.homes
         fleet._set_home(home, HomeStatus.CONNECTED)
-        fleet._replace(home, fleet.resources["virtualmachines"], [machine(n) for n in range(machines)])
+        fleet._replace(home, "virtualmachines", [(machine(n), ()) for n in range(machines)])
         await asyncio.Event().wait()
 
     with patch.object(Fleet, "run", run):
@@ -69,7 +70,7 @@ async def change(ui: Ui, numbers: range, *, version: int) -> None:
     (home,) = fleet.homes
     for number in numbers:
         event = {"type": "MODIFIED", "object": machine(number, version=version)}
-        fleet._take(home, fleet.resources["virtualmachines"], event, 1)
+        fleet._take(home, "virtualmachines", event, 1)
     if fleet._timer is not None:
         fleet._timer.cancel()
     fleet._flush()

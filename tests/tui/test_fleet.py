@@ -14,7 +14,8 @@ from aiohttp import web
 from hyperd.client.home import local
 from hyperd.client.kinds import built_in
 from tests.tui.world import short_folder
-from tui.fleet import Fleet, HomeStatus
+from tui.fleet import Fleet
+from tui.homes import HomeStatus
 
 MACHINES = [resource for resource in built_in() if resource.plural == "virtualmachines"]
 GOOD = {"type": "ADDED", "object": {"metadata": {"name": "web", "namespace": "shop", "resourceVersion": "2"}}}

@@ -13,9 +13,18 @@ class Kinds:
     """Kinds by plural and by word, those with a digit first."""
 
     def __init__(self, kinds: Iterable[Kind]) -> None:
+        self._by_plural: dict[str, Kind] = {}
+        self.by_word: dict[str, Kind] = {}
         ordered = sorted(kinds, key=lambda kind: (not kind.digit, kind.digit, kind.plural))
-        self._by_plural = {kind.plural: kind for kind in ordered}
-        self.by_word = {word: kind for kind in ordered for word in kind.words}
+        for kind in ordered:
+            self.put(kind)
+
+    def put(self, kind: Kind) -> None:
+        """Know this one; a word that another has stays the other's."""
+        self._by_plural[kind.plural] = kind
+        for word in kind.words:
+            if word not in self.by_word or self.by_word[word].plural == kind.plural:
+                self.by_word[word] = kind
 
     def __iter__(self) -> Iterator[Kind]:
         return iter(self._by_plural.values())

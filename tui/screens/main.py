@@ -23,6 +23,7 @@ from tui.fleet import Changes, Fleet
 from tui.kind import CONSOLE, Kind
 from tui.kinds import Kinds
 from tui.screens import consoles, surroundings
+from tui.screens.learning import learn
 from tui.screens.naming import targets
 from tui.screens.news import News
 from tui.shelf import Key
@@ -73,7 +74,7 @@ class MainScreen(Screen[None]):
         yield ListBar("")
         yield ListArea(self.fleet, self.kinds, self.trail, id="list")
         yield DetailPane(self.fleet, escape=self._escape)
-        yield CommandLine([*self.kinds.by_word, *self.actions.by_word])
+        yield CommandLine([*self.actions.by_word])
         yield BottomBar("")
 
     def on_mount(self) -> None:
@@ -114,6 +115,7 @@ class MainScreen(Screen[None]):
         """Called by the fleet at most ten times a second; also once more while the screen is taken down."""
         if not self.query(CommandLine):
             return
+        learn(self, changes.kinds)
         self.area.tell(changes)
         keys = changes.keys.get(self.kind.plural)
         if self._machine and self.fleet.listed("virtualmachines"):
@@ -206,7 +208,7 @@ class MainScreen(Screen[None]):
                 if self.kind is not target.kind or not self.table.select(target.key):
                     self.show_object(target.kind.plural, target.key)
             if reason := action.why_not(self.kind, target):
-                self.say(reason, error=True)
+                self.say(f"{action.title} does not apply: {reason}", error=True)
                 return
             action.begin(self, [target] if target is not None else [], words)
         except HyperdError as err:

@@ -63,13 +63,20 @@ class ListArea(Vertical):
         obj = self._fleet.get(self.kind.plural, key) if key is not None else None
         return Target(self.kind, key, obj) if key is not None and obj is not None else None
 
+    def on_mount(self) -> None:
+        """What is listed is followed."""
+        self._fleet.watch(self.kind.plural)
+
     def show(self) -> None:
         """The list that the trail says, as it was left."""
         context = self._trail.current
         if self._kinds.get(context.view) is None:
             context.view = next(iter(self._kinds)).plural
-        if self.kind.plural != context.view:
+        if self.kind is not self._kinds[context.view]:
+            before = self.kind.plural
             self.listing = Listing(self._fleet, self._kinds[context.view])
+            self._fleet.watch(self.kind.plural)
+            self._fleet.unwatch(before)
         listing, kind = self.listing, self.kind
         titles = [column.title for column in listing.columns]
         own = context.sort not in titles

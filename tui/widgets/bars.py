@@ -10,7 +10,7 @@ from textual.widgets import Static
 
 from hyperd.client import ages, sanitize
 from tui.action import Action
-from tui.fleet import HomeState, HomeStatus
+from tui.homes import HomeState, HomeStatus
 
 _HOME_LOOK = {
     HomeStatus.CONNECTED: ("●", "green"),

@@ -57,6 +57,10 @@ class CommandLine(Input):
         super().__init__(suggester=_Words(sorted(words)), compact=True, select_on_focus=False)
         self.cursor_blink = False
 
+    def learn(self, words: list[str]) -> None:
+        """Complete these."""
+        self.suggester = _Words(sorted(words))
+
     def open(self, text: str) -> None:
         """Show the line with ``text`` in it."""
         self.value = text

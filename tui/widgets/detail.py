@@ -69,6 +69,7 @@ class DetailPane(Vertical):
         self._fleet = fleet
         self._escape = escape
         self._kind: Kind | None = None
+        self._following = False
         self._key: Key | None = None
         self.tab = OVERVIEW
 
@@ -118,6 +119,7 @@ class DetailPane(Vertical):
 
     def redraw(self) -> None:
         """Draw the tab again from what the fleet holds; costs nothing while the pane is hidden."""
+        self._follow_events(self.display and self.tab == EVENTS)
         if not self.display:
             return
         kind, key = self._kind, self._key
@@ -134,6 +136,12 @@ class DetailPane(Vertical):
 
     def _events(self, key: Key) -> Iterable[Object]:
         return self._fleet.shelf("events").about(key.home, key.uid)
+
+    def _follow_events(self, wanted: bool) -> None:
+        """Events are followed while they are shown."""
+        if wanted != self._following:
+            self._following = wanted
+            (self._fleet.watch if wanted else self._fleet.unwatch)("events")
 
     def _lines(self, obj: Object | None) -> list[Text]:
         kind, key = self._kind, self._key
