@@ -94,6 +94,7 @@ class DomainSpec:
     what SeaBIOS tells its debug port, anew with each start; other firmware tells nothing. ``agent`` adds the
     guest agent's channel. ``tpm`` needs ``HostFacts.tpm``.
     ``slots`` are those that devices have already, by ``Device.key``; the others get theirs from what is free.
+    ``epoch`` is a fencing token: that of who holds the machine, 0 for nobody's.
     """
 
     uid: str
@@ -123,6 +124,7 @@ class DomainSpec:
     tpm: bool = False
     architecture: str = "x86_64"
     slots: Slots = field(default_factory=dict)
+    epoch: int = 0
 
     @property
     def name(self) -> str:

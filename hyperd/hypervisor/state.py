@@ -35,7 +35,8 @@ class DomainInfo:
     ``generation`` and ``applied`` are those of the running QEMU while the domain runs, else of the definition.
     ``reason`` is libvirt's word for how it came to ``state``: for paused ``user``, ``ioerror``, ``starting-up``…;
     for shutoff ``shutdown``, ``destroyed``, ``crashed``, ``failed``, ``unknown``…; for running ``booted``,
-    ``unpaused``… ``pid`` is QEMU's, None when off or unknown. ``disks`` are the running QEMU's too.
+    ``unpaused``… ``pid`` is QEMU's, None when off or unknown. ``disks`` are the running QEMU's too. ``epoch`` is
+    the fencing token that it was made under, 0 for one from before there were any.
     """
 
     uid: str
@@ -49,6 +50,7 @@ class DomainInfo:
     pid: int | None = None
     agent_connected: bool = False
     disks: tuple[DomainDisk, ...] = ()
+    epoch: int = 0
 
     @property
     def active(self) -> bool:

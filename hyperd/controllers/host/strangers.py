@@ -23,9 +23,7 @@ class Strangers:
 
     async def keep(self, domain: DomainInfo) -> None:
         """Make sure of its link, by what the domain itself says."""
-        address = address_of(domain)
-        if address is not None:
-            await self._instances.link(domain.uid, domain.vm_name, address)
+        await self._instances.keep_link(domain)
 
     async def show(self, domains: Iterable[DomainInfo]) -> None:
         """Say which addresses are taken: their leases may be lost, and who leases may be on another node."""

@@ -23,6 +23,7 @@ from hyperd.controllers.host.deaths import Deaths
 from hyperd.controllers.host.quarantine import Kept, Quarantine
 from hyperd.controllers.host.remains import Remains, look
 from hyperd.controllers.host.strangers import Strangers
+from hyperd.controllers.machine.fence import Fence, Warrant
 from hyperd.controllers.machine.holders import opener
 from hyperd.controllers.machine.instance import Instances
 from hyperd.controllers.ownership import disk_node, machine_node
@@ -54,6 +55,7 @@ class Sweeper:
         self._context = context
         self._quarantine = quarantine
         self._instances = Instances(context, context.informer(VIRTUAL_MACHINE))
+        self._fence = Fence(context)
         self._strangers = Strangers(context, self._instances)
         self._wake = asyncio.Event()
         self._sweeping = asyncio.Lock()
@@ -126,7 +128,7 @@ class Sweeper:
             if why == ABSENT and remains.domain is not None:
                 strangers.append(remains.domain)
             with self._each(f"machine {uid}"):
-                await self._judge_machine(uid, remains, why)
+                await self._judge_machine(uid, remains, owners, why)
         with self._each("addresses of guests without an owner"):
             await self._strangers.show(strangers)
         await self._settle(VIRTUAL_MACHINE, owners, found)
@@ -134,12 +136,14 @@ class Sweeper:
     async def _remains(self) -> Mapping[str, Remains]:
         return await look(self._context)
 
-    async def _judge_machine(self, uid: str, remains: Remains, why: str) -> None:
+    async def _judge_machine(self, uid: str, remains: Remains, owners: Mapping[str, Item], why: str) -> None:
         """Remove what is left of a deleted machine, and what is ours; note the rest."""
         deaths = self._deaths[VIRTUAL_MACHINE]
         if why == ABSENT and uid in deaths and not self._context.witness.waits:
             _log.warning("Removing what is left of virtual machine %s, which was deleted.", uid)
-            await self._remove_machine(uid, remains.domain)
+            await self._remove_machine(
+                uid, remains.domain, self._fence.require_absent(uid, owners, remains.domain)
+            )
             return
         if remains.things:
             await self._mark(uid, VIRTUAL_MACHINE, remains.name or deaths.name(uid), why, remains.things)
@@ -148,12 +152,12 @@ class Sweeper:
             return
         await self._instances.unlink(uid)
         if not remains.things:
-            await self._instances.remove(uid, defined=False)
+            await self._instances.clear(uid)
 
-    async def _remove_machine(self, uid: str, domain: DomainInfo | None) -> None:
+    async def _remove_machine(self, uid: str, domain: DomainInfo | None, warrant: Warrant) -> None:
         if domain is not None and domain.active:
-            await self._context.hypervisor.destroy(uid)
-        await self._instances.remove(uid, defined=domain is not None)
+            await self._instances.end(warrant)
+        await self._instances.remove(warrant, defined=domain is not None)
         self._deaths[VIRTUAL_MACHINE].forget(uid)
 
     # Disks
@@ -293,11 +297,15 @@ class Sweeper:
                 kept = self._quarantine.get(uid)
                 if kept is None:
                     continue
-                await self._require_absent(kept)
-                _log.warning("Emptied: %s", kept.sentence())
+                owners = await self._require_absent(kept)
                 if kept.kind == VIRTUAL_MACHINE.kind:
-                    await self._remove_machine(uid, domains.get(uid))
-                elif kept.kind == VIRTUAL_DISK.kind and kept.things:
+                    warrant = self._fence.require_absent(uid, owners, domains.get(uid))
+                    _log.warning("Emptied: %s", kept.sentence())
+                    await self._remove_machine(uid, domains.get(uid), warrant)
+                    await self._quarantine.clear([uid])
+                    continue
+                _log.warning("Emptied: %s", kept.sentence())
+                if kept.kind == VIRTUAL_DISK.kind and kept.things:
                     if opener(self._context, uid):
                         raise Conflict(
                             f"A guest has the volume of disk {kept.name or uid} open; empty that first."
@@ -306,25 +314,30 @@ class Sweeper:
                 if not kept.images:
                     await self._quarantine.clear([uid])
 
-    async def _require_absent(self, kept: Kept) -> None:
+    async def _require_absent(self, kept: Kept) -> Mapping[str, Item]:
         """Raises Conflict unless the store itself says just now that what is kept has no owner here.
+
+        All owners of that kind come back, by uid.
 
         The sweep before may have been put off, and its notes are then as old as that.
         """
         for kind, node_of in ((VIRTUAL_MACHINE, machine_node), (VIRTUAL_DISK, disk_node)):
             if kept.kind != kind.kind:
                 continue
-            owner = (await self._owners(kind)).get(kept.uid)
+            owners = await self._owners(kind)
             if self._context.witness.waits:
                 raise Conflict(self._context.witness.sentence())
-            if not self._without_owner(owner, node_of):
+            if not self._without_owner(owners.get(kept.uid), node_of):
                 await self._returned([kept.uid])
                 raise Conflict(f"{kept.kind} {kept.name or kept.uid} is back in the store; delete it there.")
+            return owners
+        return {}
 
     async def accept(self) -> None:
         """An administrator says that the store is right as it is."""
         listing = await self._context.store.list(VIRTUAL_MACHINE)
         await self._context.witness.accept(listing.resource_version)
+        await self._fence.accept({item.uid: item for item in listing.items})
         await self.sweep()
 
     # The cache

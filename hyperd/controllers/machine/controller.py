@@ -7,22 +7,22 @@ what is then true. A VM keeps its phase while libvirt is down.
 from __future__ import annotations
 
 import copy
-import logging
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from hyperd import clock
 from hyperd.controllers import usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine import applied, operations, status
 from hyperd.controllers.machine.approval import restart_if_approved
 from hyperd.controllers.machine.dependencies import Dependencies, Resolver, machine_key
+from hyperd.controllers.machine.elsewhere import Elsewhere
+from hyperd.controllers.machine.fence import Fence
 from hyperd.controllers.machine.guest import RETRY_SECONDS, Guests
+from hyperd.controllers.machine.holding import Act, Holding
 from hyperd.controllers.machine.instance import Instances
 from hyperd.controllers.machine.power import Action, Decision, OffReason, Situation, decide
 from hyperd.controllers.machine.shutdown import Shutdown
 from hyperd.controllers.machine.startup import Startup
-from hyperd.controllers.ownership import machine_node
 from hyperd.controllers.unbuilt import name_unbuilt_fields
 from hyperd.errors import ServiceUnavailable
 from hyperd.hypervisor.state import DomainEvent, DomainInfo, DomainState, EventKind
@@ -49,13 +49,11 @@ if TYPE_CHECKING:
     from hyperd.resources.views.virtual_machine import VirtualMachine
     from hyperd.resources.views.virtual_machine_ip_address import VirtualMachineIPAddress
 
-_log = logging.getLogger(__name__)
 _LIBVIRT_RETRY_SECONDS = 2.0
 _RESUME_SECONDS = 5.0
 _BOOT_LOOK_SECONDS = 3.0
 _BOOT_SECONDS = 60.0
-_DOUBT_SECONDS = 2.0
-"""Between two looks at the store before a guest is ended that nobody asked to end."""
+_REFUSED_SECONDS = 30.0
 _STALE_PHASES = (
     VirtualMachinePhase.STARTING,
     VirtualMachinePhase.RUNNING,
@@ -84,10 +82,10 @@ class MachineController(Controller):
         self._instances = Instances(context, self._machines)
         self._guests = Guests(context.hypervisor)
         self._rebooted: set[str] = set()
-        self._doubted: dict[str, tuple[str, float]] = {}
-        """Machines that run here and are another node's by the store: which, and since when it says so."""
-        self._starts = Startup(context, self._instances, started=self._rebooted.discard)
-        self._ends = Shutdown(context, self._instances)
+        self._fence = Fence(context)
+        self._elsewhere = Elsewhere(context, self._instances, self._fence)
+        self._starts = Startup(context, self._instances, self._fence, started=self._rebooted.discard)
+        self._ends = Shutdown(context, self._instances, self._fence)
         context.hypervisor.on_domain(self._on_domain)
         context.hypervisor.on_connection(self._on_connection)
 
@@ -145,14 +143,21 @@ class MachineController(Controller):
         if before is None:
             return None
         if not self._context.ownership.runs(before):
-            return await self._elsewhere(before)
+            return await self._elsewhere.look(before)
         before = await add_finalizer(self._context.store, VIRTUAL_MACHINE, before)
-        machine = copy.deepcopy(before)
-        machine.setdefault("status", {})["observedGeneration"] = before["metadata"]["generation"]
         try:
             domain = await self._context.hypervisor.info(before["metadata"]["uid"])
         except ServiceUnavailable:
-            return await self._without_libvirt(before, machine)
+            return await self._without_libvirt(before, _looked_at(before))
+        standing = self._fence.judge(before, domain)
+        if standing.refused and domain is not None:
+            self._fence.refuse(before, standing, domain)
+            await self._instances.keep_link(domain)
+            return Result(_REFUSED_SECONDS)
+        before, domain = await self._fence.hold(before, domain)
+        machine = _looked_at(before)
+        if domain is None and standing.holding is Holding.NONE:
+            machine["status"]["holder"] = self._fence.taken(standing, None)
         if before["metadata"].get("deletionTimestamp"):
             result = await self._ends.delete(before, machine, domain)
             if result is None:
@@ -170,60 +175,6 @@ class MachineController(Controller):
         if domain is not None and domain.active:
             return await self._keep(before, machine, domain, found)
         return await self._rest(before, machine, domain, found, decision)
-
-    async def _elsewhere(self, machine: VirtualMachine) -> Result | None:
-        """Another node's machine, or nobody's yet. A guest of one that was bound anew must not run twice.
-
-        The store itself has to say so, twice: what is seen here is a copy. Its definition and files stay; the
-        sweep names them.
-        """
-        uid = machine["metadata"]["uid"]
-        domain = self._context.hypervisor.last_known.get(uid)
-        if domain is None:
-            return None
-        if not machine_node(machine):
-            return await self._claim(machine)
-        if not domain.active:
-            return None
-        key, doubted = machine_key(machine), self._doubted.get(uid)
-        node = await self._bound_elsewhere(key, uid)
-        if not node:
-            self._doubted.pop(uid, None)
-            return Result(_DOUBT_SECONDS)  # what is seen here catches up, or is asked about again
-        if doubted is None or doubted[0] != node:
-            self._doubted[uid] = (node, clock.elapsed())
-            return Result(_DOUBT_SECONDS)
-        left = doubted[1] + _DOUBT_SECONDS - clock.elapsed()
-        if left > 0:
-            return Result(left)
-        if self._context.witness.waits:
-            _log.warning("Machine %s is bound to node %s, and runs here: %s", key, node, self._context.witness.why)
-            return Result(_BOOT_SECONDS)
-        _log.warning("Machine %s is bound to node %s: ending its guest here.", key, node)
-        await self._context.hypervisor.destroy(uid)
-        await self._instances.unlink(uid)
-        await self._instances.detach(machine)
-        self._doubted.pop(uid, None)
-        return None
-
-    async def _claim(self, machine: VirtualMachine) -> Result | None:
-        """It has no node, and this one has its domain: it was bound here before an earlier state was restored."""
-        key, uid = machine_key(machine), machine["metadata"]["uid"]
-        fresh = await self._context.store.find(VIRTUAL_MACHINE, *key)
-        if fresh is None or fresh["metadata"]["uid"] != uid or machine_node(fresh):
-            return Result(_DOUBT_SECONDS)
-        after = copy.deepcopy(fresh)
-        after.setdefault("status", {})["nodeName"] = self._context.node_name
-        await update_status(self._context.store, VIRTUAL_MACHINE, fresh, after)
-        _log.warning("Machine %s had no node; this one has its domain, and took it back.", key)
-        return None
-
-    async def _bound_elsewhere(self, key: Key, uid: str) -> str:
-        """The other node that the machine is bound to, as the store says now; empty when there is none."""
-        fresh = await self._context.store.find(VIRTUAL_MACHINE, *key)
-        if fresh is None or fresh["metadata"]["uid"] != uid or self._context.ownership.runs(fresh):
-            return ""
-        return machine_node(fresh)
 
     def _situation(self, machine: VirtualMachine, domain: DomainInfo | None) -> Situation:
         meta = machine["metadata"]
@@ -307,7 +258,7 @@ class MachineController(Controller):
         """No living domain, and none wanted."""
         uid = machine["metadata"]["uid"]
         if domain is not None and decision.undefine:
-            await self._context.hypervisor.undefine(uid, nvram=False)
+            await self._instances.undefine(await self._fence.require(before, Act.REMOVE, domain))
         was = machine["status"].get("phase")
         if was != VirtualMachinePhase.STOPPED:
             await self._instances.unlink(uid)
@@ -322,12 +273,20 @@ class MachineController(Controller):
 
     def _forget(self, uid: str) -> None:
         self._rebooted.discard(uid)
-        self._doubted.pop(uid, None)
+        self._fence.forget(uid)
+        self._elsewhere.forget(uid)
         self._starts.forget(uid)
         self._guests.forget(uid)
 
     def _event(self, machine: VirtualMachine, level: EventLevel, reason: str, message: str) -> None:
         self._context.events.event(machine, level, reason, message)
+
+
+def _looked_at(before: VirtualMachine) -> VirtualMachine:
+    """A copy of the machine, whose status says that its spec was seen."""
+    machine = copy.deepcopy(before)
+    machine.setdefault("status", {})["observedGeneration"] = before["metadata"]["generation"]
+    return machine
 
 
 def _of_address(item: Item[VirtualMachineIPAddress]) -> Iterable[Key]:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from hyperd.controllers import usage
 from hyperd.controllers.context import Context
+from hyperd.controllers.machine.fence import Fence
+from hyperd.controllers.machine.holding import Act
 from hyperd.controllers.machine.plan import serial_of
 from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_MACHINE
 
@@ -15,10 +17,17 @@ if TYPE_CHECKING:
 
 async def holder(context: Context, disk: VirtualDisk) -> str:
     """Asked of the store and of the host, before a volume is removed: a sentence, empty when nobody has it."""
-    meta = disk["metadata"]
+    meta, fence = disk["metadata"], Fence(context)
     for machine in await context.store.find_all(VIRTUAL_MACHINE, meta["namespace"]):
         if usage.mounts(machine, VIRTUAL_DISK, meta["name"]):
             return "A running virtual machine holds the disk; stop it first."
+        if (VIRTUAL_DISK.kind, meta["name"]) in usage.references(machine):
+            standing = fence.judge(machine, context.hypervisor.last_known.get(machine["metadata"]["uid"]))
+            if not standing.permits(Act.DELETE_VOLUME):
+                name = machine["metadata"]["name"]
+                return (
+                    f'It is not certain which node has the guest of virtual machine "{name}", which has the disk.'
+                )
     if not (context.hypervisor.connected or context.hypervisor.last_known):
         return f"libvirt does not answer on node {context.node_name}: nobody knows which guest has the disk open."
     uid = opener(context, meta["uid"])

@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hyperd.controllers import usage
+from hyperd.controllers.address.taken import parsed
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine import applied, firmware
 from hyperd.controllers.machine.attached import device_entries
 from hyperd.controllers.machine.capacity import Capacity, lacking, requested, requested_by_instance, total
 from hyperd.controllers.machine.dependencies import Dependencies
+from hyperd.controllers.machine.fence import Warrant
 from hyperd.controllers.machine.holders import opener
 from hyperd.controllers.machine.known_slots import known_slots
 from hyperd.controllers.machine.plan import Plan, Start, links_of, make_plan, serial_of
@@ -201,6 +203,12 @@ class Instances:
         """Make sure of the link of a guest that runs, by its address alone."""
         await self._context.network.connect(Link(uid, hostname, address))
 
+    async def keep_link(self, domain: DomainInfo) -> None:
+        """Make sure of the link of a guest that runs, by what its domain says, whatever its machine is by now."""
+        address = parsed(applied.decode(domain.applied).address)
+        if domain.active and address is not None:
+            await self.link(domain.uid, domain.vm_name, address)
+
     def observe(
         self,
         machine: VirtualMachine,
@@ -263,12 +271,24 @@ class Instances:
         """Remove the links of a machine that is off."""
         await self._context.network.disconnect(uid)
 
-    async def remove(self, uid: str, *, defined: bool) -> None:
+    async def end(self, warrant: Warrant) -> None:
+        """End the guest at once."""
+        await self._context.hypervisor.destroy(warrant.uid)
+
+    async def undefine(self, warrant: Warrant) -> None:
+        """Remove the definition of a domain that is off, and keep what its firmware wrote."""
+        await self._context.hypervisor.undefine(warrant.uid, nvram=False)
+
+    async def remove(self, warrant: Warrant, *, defined: bool) -> None:
         """Remove all that the host has of a machine whose domain is off."""
         if defined:
             reached(CrashPoint.VM_BEFORE_UNDEFINE)
-            await self._context.hypervisor.undefine(uid)
+            await self._context.hypervisor.undefine(warrant.uid)
             reached(CrashPoint.VM_AFTER_UNDEFINE)
+        await self.clear(warrant.uid)
+
+    async def clear(self, uid: str) -> None:
+        """Remove links and files of a machine that has no domain."""
         await self.unlink(uid)
         await self._context.seeds.remove(uid)
         await asyncio.to_thread(self._remove_files, uid)

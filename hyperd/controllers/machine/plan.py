@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
-from hyperd.controllers.machine import applied, firmware
+from hyperd.controllers.machine import applied, firmware, holding
 from hyperd.controllers.machine.dependencies import Dependencies
 from hyperd.controllers.machine.devices import Device
 from hyperd.hypervisor.facts.host import CpuChoice, HostFacts, choose_cpu
@@ -179,6 +179,7 @@ def _guest(machine: VirtualMachine, facts: HostFacts, choice: CpuChoice, type_: 
         paravirt=spec.get("enableParavirtualization", True),
         tpm=facts.tpm and _wants_tpm(spec),
         architecture=facts.architecture,
+        epoch=holding.read(machine).epoch,
     )
 
 

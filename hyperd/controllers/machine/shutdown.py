@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine import status
 from hyperd.controllers.machine.dependencies import Dependencies
+from hyperd.controllers.machine.fence import Fence, Warrant
+from hyperd.controllers.machine.holding import Act
 from hyperd.controllers.machine.instance import Instances
 from hyperd.controllers.machine.operations import phase_of
 from hyperd.controllers.machine.power import ActiveOperation
@@ -17,7 +19,7 @@ from hyperd.resources.all import VIRTUAL_MACHINE, VIRTUAL_MACHINE_OPERATION
 from hyperd.resources.kinds.virtual_machine_operation import OperationPhase
 from hyperd.resources.kinds.virtual_machine_status import VirtualMachinePhase
 from hyperd.runtime.controller import Result
-from hyperd.runtime.status import RACE, RACE_DELAY_SECONDS, make_sure, remove_finalizer, update_status
+from hyperd.runtime.status import RACE, RACE_DELAY_SECONDS, remove_finalizer, update_status
 
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_machine import VirtualMachine
@@ -28,9 +30,10 @@ _SHUTDOWN_AGAIN_SECONDS = 10.0
 class Shutdown:
     """Stops machines, and removes them."""
 
-    def __init__(self, context: Context, instances: Instances) -> None:
+    def __init__(self, context: Context, instances: Instances, fence: Fence) -> None:
         self._context = context
         self._instances = instances
+        self._fence = fence
 
     async def stop(
         self,
@@ -48,31 +51,33 @@ class Shutdown:
         status.show_instance(machine, observed)
         status.time_phase(machine)
         stored = await update_status(self._context.store, VIRTUAL_MACHINE, before, machine)
-        await self._make_sure(stored, by)
-        return await self._end_domain(stored, domain, force=force)
+        warrant = await self._require_end(stored, domain, by)
+        return await self._end_domain(stored, domain, warrant, force=force)
 
     async def delete(
         self, before: VirtualMachine, machine: VirtualMachine, domain: DomainInfo | None
     ) -> Result | None:
         """One step of a deletion; None when nothing of the machine is left."""
-        meta = before["metadata"]
-        if status.set_phase(machine, VirtualMachinePhase.TERMINATING):
-            before = await update_status(self._context.store, VIRTUAL_MACHINE, before, machine)
-        await self._make_sure(before, None)
+        status.set_phase(machine, VirtualMachinePhase.TERMINATING)
+        before = await update_status(self._context.store, VIRTUAL_MACHINE, before, machine)
         if domain is not None and domain.active:
+            warrant = await self._require_end(before, domain, None)
             status.time_phase(machine)
             before = await update_status(self._context.store, VIRTUAL_MACHINE, before, machine)
-            return await self._end_domain(before, domain, force=False)
+            return await self._end_domain(before, domain, warrant, force=False)
+        warrant = await self._fence.require(before, Act.REMOVE, domain)
         await self._instances.detach(before)
-        await self._instances.remove(meta["uid"], defined=domain is not None)
+        await self._instances.remove(warrant, defined=domain is not None)
         await remove_finalizer(self._context.store, VIRTUAL_MACHINE, before)
         return None
 
-    async def _make_sure(self, machine: VirtualMachine, by: ActiveOperation | None) -> None:
+    async def _require_end(
+        self, machine: VirtualMachine, domain: DomainInfo, by: ActiveOperation | None
+    ) -> Warrant:
         """A guest ends by what the store says now, not by a copy that lags. Raises TemporaryError."""
-        await make_sure(self._context.store, VIRTUAL_MACHINE, machine)
+        warrant = await self._fence.require(machine, Act.END, domain)
         if by is None:
-            return
+            return warrant
         namespace = machine["metadata"]["namespace"]
         operation = await self._context.store.find(VIRTUAL_MACHINE_OPERATION, namespace, by.name)
         if (
@@ -82,12 +87,15 @@ class Shutdown:
         ):
             message = f"Operation {namespace}/{by.name} is no longer in progress; looking again."
             raise TemporaryError(message, key=RACE, delay=RACE_DELAY_SECONDS)
+        return warrant
 
-    async def _end_domain(self, machine: VirtualMachine, domain: DomainInfo, *, force: bool) -> Result:
+    async def _end_domain(
+        self, machine: VirtualMachine, domain: DomainInfo, warrant: Warrant, *, force: bool
+    ) -> Result:
         """Ask the guest until its grace is over, counted from the phase's begin, then end it."""
         left = machine["spec"].get("terminationGracePeriodSeconds", 60) - status.in_phase(machine)
         if force or left <= 0 or domain.state is DomainState.PAUSED:
-            await self._context.hypervisor.destroy(domain.uid)
+            await self._instances.end(warrant)
             reached(CrashPoint.VM_AFTER_DESTROY)
             return Result(0.05)
         try:

@@ -15,6 +15,8 @@ from hyperd import clock
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine import applied, operations, status
 from hyperd.controllers.machine.dependencies import Dependencies
+from hyperd.controllers.machine.fence import Fence
+from hyperd.controllers.machine.holding import Act
 from hyperd.controllers.machine.instance import Instances
 from hyperd.controllers.machine.power import Action, Decision
 from hyperd.crashpoints import CrashPoint, reached
@@ -24,7 +26,7 @@ from hyperd.resources.all import VIRTUAL_MACHINE, VIRTUAL_MACHINE_OPERATION
 from hyperd.resources.kinds.virtual_machine_operation import OperationType
 from hyperd.resources.kinds.virtual_machine_status import VirtualMachinePhase
 from hyperd.runtime.controller import Result
-from hyperd.runtime.status import make_sure, update_status
+from hyperd.runtime.status import update_status
 
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_machine import VirtualMachine
@@ -50,9 +52,12 @@ class _FailedStart:
 class Startup:
     """Starts machines. ``started`` is told the uid of each instance once it lives."""
 
-    def __init__(self, context: Context, instances: Instances, *, started: Callable[[str], None]) -> None:
+    def __init__(
+        self, context: Context, instances: Instances, fence: Fence, *, started: Callable[[str], None]
+    ) -> None:
         self._context = context
         self._instances = instances
+        self._fence = fence
         self._operations = context.informer(VIRTUAL_MACHINE_OPERATION)
         self._started = started
         self._refused: dict[str, _FailedStart] = {}
@@ -86,7 +91,7 @@ class Startup:
         try:
             if domain is not None and decision.operation:
                 reached(CrashPoint.VM_BETWEEN_RESTART)
-            return await self._start_claimed(before, machine, found, decision)
+            return await self._start_claimed(before, machine, domain, found, decision)
         finally:
             self._instances.release(machine)
 
@@ -102,18 +107,18 @@ class Startup:
         if clash:
             raise TemporaryError(clash)
         try:
-            await make_sure(self._context.store, VIRTUAL_MACHINE, before)
+            warrant = await self._fence.require(before, Act.END, domain)
             await self._context.hypervisor.mark(
                 replace(domain, applied=replace(running, restarting=True).encode())
             )
             reached(CrashPoint.VM_BEFORE_RECREATE)
-            await self._context.hypervisor.destroy(domain.uid)
+            await self._instances.end(warrant)
             reached(CrashPoint.VM_BETWEEN_REBOOT)
             self._context.events.event(
                 machine, "Normal", "ChangesApplied", "The guest's reboot applied the pending changes."
             )
             decision = Decision(Action.START, operation=running.operation, restarting=True)
-            return await self._start_claimed(before, machine, found, decision)
+            return await self._start_claimed(before, machine, domain, found, decision)
         finally:
             self._instances.release(machine)
 
@@ -130,7 +135,12 @@ class Startup:
         await update_status(self._context.store, VIRTUAL_MACHINE, before, machine)
 
     async def _start_claimed(
-        self, before: VirtualMachine, machine: VirtualMachine, found: Dependencies, decision: Decision
+        self,
+        before: VirtualMachine,
+        machine: VirtualMachine,
+        domain: DomainInfo | None,
+        found: Dependencies,
+        decision: Decision,
     ) -> Result | None:
         waiting = copy.deepcopy(machine)
         status.show_absence(machine, self._instances.observe(machine, None, found), VirtualMachinePhase.STARTING)
@@ -141,11 +151,10 @@ class Startup:
             status.show_absence(waiting, observed, VirtualMachinePhase.PENDING)
             await update_status(self._context.store, VIRTUAL_MACHINE, before, waiting)
             return Result(_WAIT_SECONDS)
-        if stored is before:
-            await make_sure(self._context.store, VIRTUAL_MACHINE, before)
+        await self._fence.require(stored, Act.START, domain, sure=stored is not before)
         machine = copy.deepcopy(stored)
         try:
-            domain, observed = await self._instances.start(
+            started, observed = await self._instances.start(
                 machine, found, operation=decision.operation, restarting=decision.restarting
             )
         except ServiceUnavailable:
@@ -153,10 +162,10 @@ class Startup:
         except HyperdError as err:
             await self._tell_refusal(stored, machine, found, decision, err)
             raise TemporaryError(f"The machine cannot be started: {err.message}", delay=_WAIT_SECONDS) from err
-        self._refused.pop(domain.uid, None)
+        self._refused.pop(started.uid, None)
         status.show_started(machine)
         status.show_instance(machine, observed)
-        self._started(domain.uid)
+        self._started(started.uid)
         await update_status(self._context.store, VIRTUAL_MACHINE, stored, machine)
         reason = "Restarted" if self._restarts(machine, decision) else "Started"
         message = f"The virtual machine runs on node {self._context.node_name}."

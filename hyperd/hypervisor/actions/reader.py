@@ -161,7 +161,7 @@ class Reader:
         if mark is None or mark.get("instance") != self._instance:
             return None
         agent = tree.find(_AGENT)
-        generation = mark.get("generation", "")
+        generation, epoch = mark.get("generation", ""), mark.get("epoch", "")
         return DomainInfo(
             uid=uid,
             namespace=mark.get("namespace", ""),
@@ -174,6 +174,7 @@ class Reader:
             pid=self._pid(uid) if dom.ID() >= 0 else None,
             agent_connected=agent is not None and agent.get("state") == "connected",
             disks=tuple(_disks(tree)),
+            epoch=int(epoch) if epoch.isdecimal() else 0,
         )
 
     def _pid(self, uid: str) -> int | None:

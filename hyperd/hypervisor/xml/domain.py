@@ -83,6 +83,8 @@ def _marks(marked: DomainSpec | DomainInfo, instance: str) -> dict[str, str]:
         "generation": str(marked.generation),
         "applied": marked.applied,
     }
+    if marked.epoch:
+        marks["epoch"] = str(marked.epoch)
     return {key: clean(value) for key, value in marks.items()}
 
 

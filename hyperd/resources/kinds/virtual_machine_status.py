@@ -12,6 +12,7 @@ from hyperd.resources.kinds.base import (
     FreeForm,
     Int32,
     Int64,
+    NonEmpty,
     Quantity,
     Section,
     Timer,
@@ -363,6 +364,15 @@ class NetworkStatus(Section):
     """Address of the interface."""
 
 
+class Holder(Section):
+    """Who holds the virtual machine: the node that has its guest, or had it last."""
+
+    epoch: Annotated[Int64, Field(ge=1)]
+    """Another one with each holder; a node refuses one that is below what its guest was started with."""
+    node: NonEmpty
+    """The node."""
+
+
 class VirtualMachineStatus(Section):
     """What became of the virtual machine."""
 
@@ -370,6 +380,8 @@ class VirtualMachineStatus(Section):
     """State of the virtual machine in one word."""
     node_name: str | None = None
     """The node it runs on."""
+    holder: Holder | None = None
+    """Who holds it, written by who does."""
     ip_address: str | None = None
     """Its address on the main network."""
     virtual_machine_ip_address_name: Annotated[str | None, Field(alias="virtualMachineIPAddressName")] = None

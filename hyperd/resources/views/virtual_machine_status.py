@@ -11,6 +11,11 @@ from hyperd.resources.kinds.virtual_machine_status import VirtualMachinePhase
 from hyperd.resources.views.base import Condition, Timer
 
 
+class Holder(TypedDict):
+    epoch: int
+    node: str
+
+
 class GuestOSInfo(TypedDict):
     id: NotRequired[str]
     name: NotRequired[str]
@@ -140,6 +145,7 @@ class NetworkStatus(TypedDict):
 class VirtualMachineStatus(TypedDict):
     phase: NotRequired[VirtualMachinePhase]
     nodeName: NotRequired[str]
+    holder: NotRequired[Holder]
     ipAddress: NotRequired[str]
     virtualMachineIPAddressName: NotRequired[str]
     guestOSInfo: NotRequired[GuestOSInfo]

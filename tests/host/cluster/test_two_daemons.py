@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from hyperd.crashpoints import CrashPoint
 from tests.host.cluster.conftest import Pair
 from tests.host.clustered import ClusterHyperd
 from tests.host.node import wait_until
@@ -90,6 +91,25 @@ def test_machines_are_shared_out_and_each_runs_once(pair: Pair) -> None:
         first.delete("vd", name)
         first.wait_gone("vd", name)
     assert_each_runs_its_own(pair, [])
+
+
+def test_a_guest_that_is_another_nodes_ends_though_its_daemon_is_killed_over_it(pair: Pair) -> None:
+    first, second = pair
+    make(first, "moved", node="alpha")
+    vm = first.wait_phase("vm", "moved", "Running")
+    uid = vm["metadata"]["uid"]
+    assert vm["status"]["holder"] == {"epoch": 1, "node": "alpha"}
+    first.stop()
+    first.start(env={"HYPERD_CRASH_AT": CrashPoint.HOLDER_BEFORE_YIELD})
+    bound = json.dumps({"status": {"nodeName": "beta"}})
+    second.cluster.kubectl("patch", "vm", "moved", "--subresource=status", "--type=merge", "-p", bound)
+    first.wait_dead()
+    assert uid in first.domains()
+    first.start()
+    wait_until(lambda: uid not in first.domains() | second.domains(), what="its end")
+    second.wait("vm", "moved", lambda o: o["status"].get("holder") == {"epoch": 2, "node": "beta"})
+    second.delete("vm", "moved")
+    second.wait_gone("vm", "moved")
 
 
 def test_a_disk_waits_for_its_machine_which_goes_where_taints_let_it(pair: Pair) -> None:

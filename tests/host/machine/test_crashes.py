@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import html
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from hyperd.client import paths
 from hyperd.crashpoints import CrashPoint
 from hyperd.errors import AlreadyExists, HyperdError
 from tests.host.inventory import leftovers
+from tests.host.machine.test_restore import hv
 from tests.host.node import Node, wait_until
-from tests.host.running import Console, Hyperd, ImageServer, disk, image, machine, operation
+from tests.host.running import Console, Hyperd, ImageServer, disk, image, machine, operation, resource
 
 Object = dict[str, Any]
 
@@ -51,11 +54,15 @@ WHILE_REBOOTING = {
 }
 """Passed when a guest's own reboot applies what waits: its machine is off for a moment, and only it knows why."""
 WHILE_GROWING = {CrashPoint.DISK_AFTER_GROW}
+WHILE_ADOPTING = {CrashPoint.HOLDER_AFTER_RECORD, CrashPoint.HOLDER_AFTER_MARK}
+"""Passed when a guest meets a store without a record of who holds it."""
+WHILE_YIELDING = {CrashPoint.HOLDER_BEFORE_YIELD}
+"""Where a node gives a guest up; that takes two: tests/host/cluster."""
 
 
 def test_every_crash_point_has_a_case() -> None:
     cases = BEFORE_RUNNING | WHILE_DELETING | WHILE_RESTARTING | WHILE_REBOOTING | WHILE_GROWING
-    assert set(CrashPoint) == cases
+    assert set(CrashPoint) == cases | WHILE_ADOPTING | WHILE_YIELDING
 
 
 @pytest.fixture
@@ -195,6 +202,71 @@ def test_a_crash_while_a_disk_grows(daemon: Hyperd) -> None:
     assert grown["status"]["phase"] == "Ready"
 
 
+@pytest.mark.parametrize("point", sorted(WHILE_ADOPTING))
+def test_a_crash_while_a_guest_is_adopted(daemon: Hyperd, images: ImageServer, point: CrashPoint) -> None:
+    daemon.start()
+    ensure(daemon, images)
+    vm = daemon.wait_phase("vm", "vm", "Running")
+    domain, pid = f"{daemon.instance}-{vm['metadata']['uid']}", qemu_pid(daemon, vm)
+    assert vm["status"]["holder"]["epoch"] == 1
+    daemon.stop()
+    forget_epoch(daemon, domain)
+    crash_at(daemon, point)
+    with contextlib.suppress(HyperdError, OSError):
+        forge_status(daemon, {"holder": None})
+    daemon.wait_dead()
+    daemon.start()
+    vm = daemon.wait("vm", "vm", lambda o: o["status"].get("holder"))
+    epoch = vm["status"]["holder"]["epoch"]
+    wait_until(lambda: f'epoch="{epoch}"' in metadata(daemon, domain), what="the domain's epoch")
+    assert vm["status"]["phase"] == "Running"
+    assert qemu_pid(daemon, vm) == pid, "the guest noticed nothing"
+    daemon.delete("vm", "vm")
+    daemon.wait_gone("vm", "vm", timeout=60)
+    no_leftovers(daemon)
+
+
+def test_a_record_from_before_the_guest_is_refused_until_an_administrator_accepts_it(
+    daemon: Hyperd, images: ImageServer
+) -> None:
+    daemon.start()
+    ensure(daemon, images)
+    vm = daemon.wait_phase("vm", "vm", "Running")
+    domain, pid = f"{daemon.instance}-{vm['metadata']['uid']}", qemu_pid(daemon, vm)
+    daemon.wait_console(vm, f"IP={vm['status']['ipAddress']}")
+    forge_status(daemon, {"holder": {"epoch": 8}})
+    wait_until(lambda: 'epoch="8"' in metadata(daemon, domain), what="the domain's epoch")
+    forge_status(daemon, {"holder": {"epoch": 7}})
+    daemon.create(operation("Stop", "vm", force=True))
+    daemon.delete("vm", "vm")
+
+    def events() -> list[str]:
+        return [one["message"] for one in daemon.list("events") if one["reason"] == "HolderOutdated"]
+
+    wait_until(events, what="the event that says so")
+    assert "(epoch 7) is older than its domain" in events()[0]
+    assert qemu_pid(daemon, vm) == pid
+    assert daemon.node.exec(["ping", "-c", "1", "-W", "5", vm["status"]["ipAddress"]]).returncode == 0
+    hv(daemon, "gc", "accept")
+    daemon.wait_gone("vm", "vm", timeout=60)
+    no_leftovers(daemon)
+
+
+def forge_status(daemon: Hyperd, status: Object) -> None:
+    """As root may."""
+    path = f"{paths.single(resource('vm'), 'default', 'vm')}/status"
+    daemon.client.call("PATCH", path, body={"status": status}, content_type="application/merge-patch+json")
+
+
+def forget_epoch(daemon: Hyperd, domain: str) -> None:
+    """The domain is as a daemon would have made it that knew no epochs."""
+    uri = "urn:hyperd:domain:v1"
+    marks = re.sub(r' epoch="\d+"', "", daemon.node.virsh("metadata", domain, "--uri", uri))
+    daemon.node.virsh(
+        "metadata", domain, "--uri", uri, "--key", "hyperd", "--live", "--config", "--set", marks.strip()
+    )
+
+
 def metadata(daemon: Hyperd, domain: str) -> str:
     """What the definition carries of ours, with its quotes."""
     return html.unescape(daemon.node.virsh("dumpxml", "--inactive", domain))
@@ -226,8 +298,6 @@ def test_a_killed_daemon_resumes_a_watch_where_it_was(daemon: Hyperd, images: Im
     daemon.kill()
     daemon.start()
     daemon.create(disk("two", size="1Mi"))
-    from tests.host.running import resource
-
     events = daemon.client.watch(resource("vd"), "default", resource_version=seen, timeout=10)
     assert next(events)["object"]["metadata"]["name"] == "two"
 

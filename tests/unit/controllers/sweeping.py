@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
@@ -82,10 +82,15 @@ class Objects:
     async def find(self, kind: Kind, namespace: str, name: str) -> Object | None:
         return copy.deepcopy(self._objects.get((kind.plural, namespace, name)))
 
+    async def find_all(self, kind: Kind, namespace: str | None = None) -> Sequence[Object]:
+        found = [item.object() for item in (await self.list(kind)).items]
+        return [obj for obj in found if namespace in (None, obj["metadata"]["namespace"])]
+
     async def patch(self, kind: Kind, namespace: str, name: str, _: PatchType, patch: Any) -> Item:
-        obj = self._objects[kind.plural, namespace, name]
-        annotations = {**obj["metadata"].get("annotations", {}), **patch["metadata"]["annotations"]}
+        obj, changed = self._objects[kind.plural, namespace, name], patch["metadata"]
+        annotations = {**obj["metadata"].get("annotations", {}), **changed.get("annotations", {})}
         obj["metadata"]["annotations"] = {key: value for key, value in annotations.items() if value is not None}
+        obj["metadata"] |= {"finalizers": changed["finalizers"]} if "finalizers" in changed else {}
         return Item.of(obj)
 
     async def update(self, kind: Kind, namespace: str, name: str, obj: Object, *, subresource: str) -> Item:

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from hyperd.controllers.disk.controller import DiskController
-from hyperd.controllers.machine import controller as machines
+from hyperd.controllers.machine import elsewhere
 from hyperd.controllers.machine.controller import MachineController
 from hyperd.controllers.machine.dependencies import Dependencies
+from hyperd.controllers.machine.fence import Fence
 from hyperd.controllers.machine.instance import Instances
 from hyperd.controllers.machine.power import ActiveOperation
 from hyperd.controllers.machine.shutdown import Shutdown
@@ -30,7 +31,7 @@ WEB = Key("default", "web")
 
 @pytest.fixture
 async def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Host]:
-    monkeypatch.setattr(machines, "_DOUBT_SECONDS", 0.0)
+    monkeypatch.setattr(elsewhere, "_DOUBT_SECONDS", 0.0)
     async with host(tmp_path) as made:
         yield made
 
@@ -152,7 +153,7 @@ async def test_only_what_is_old_waits_for_a_node_to_claim_it(node: Host, monkeyp
 @pytest.mark.parametrize("operation", ["gone", "another", "over", "in progress"])
 async def test_a_stop_asks_whether_its_operation_still_stands(node: Host, operation: str) -> None:
     uid, _ = await node.make("web")
-    stored(node, uid, HERE)
+    node.objects.put(VIRTUAL_MACHINE, "web", uid, status={"nodeName": HERE, "holder": {"epoch": 1, "node": HERE}})
     await node.sync()
     op_uid = str(uuid.uuid4())
     if operation != "gone":
@@ -164,7 +165,8 @@ async def test_a_stop_asks_whether_its_operation_still_stands(node: Host, operat
     assert domain is not None
     assert machine is not None
     by = ActiveOperation(op_uid, OperationType.STOP, True, "stop")
-    ends = _Ends(node.context, Instances(node.context, node.informer(VIRTUAL_MACHINE)))
+    instances = Instances(node.context, node.informer(VIRTUAL_MACHINE))
+    ends = _Ends(node.context, instances, Fence(node.context))
     if operation == "in progress":
         await ends.stop(machine, machine, domain, Dependencies(), force=True, by=by)
     else:
@@ -177,5 +179,5 @@ class _Ends(Shutdown):
     """Without the status, which needs a whole machine."""
 
     async def stop(self, before: Any, machine: Any, domain: Any, found: Any, *, force: bool, by: Any) -> Any:
-        await self._make_sure(machine, by)
-        return await self._end_domain(machine, domain, force=force)
+        warrant = await self._require_end(machine, domain, by)
+        return await self._end_domain(machine, domain, warrant, force=force)

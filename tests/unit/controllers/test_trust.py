@@ -48,6 +48,8 @@ TRUST = {
     "storageClassName": "what an update is compared with",
     "nodeName": "written by the leader once, compare-and-set; a cluster's policy lets nobody else, and the daemon "
     "that a session is handed to looks for the guest itself",
+    "holder": "written by the node that it names; one that is below its domain's epoch permits nothing there, and "
+    "one that is above it gives no node a machine that is not bound to it",
     "addresses": "of a Node, which only nodes and administrators write; the peer must show the daemons' CA",
     "conditions": "of this very node, which compares what it says with what it is to say",
     "allocatable": "of a Node, which only nodes and administrators write",

@@ -1,0 +1,115 @@
+"""Machines that are another node's, or nobody's, and what this node has of them.
+
+A guest of a machine that was bound anew must not run twice. The store itself has to say so, twice, and not by a
+record from before the guest: what is seen here is a copy. Definition and files stay; the sweep names them.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from typing import TYPE_CHECKING
+
+from hyperd import clock
+from hyperd.controllers.context import Context
+from hyperd.controllers.machine.dependencies import machine_key
+from hyperd.controllers.machine.fence import Fence
+from hyperd.controllers.machine.holding import Act
+from hyperd.controllers.machine.instance import Instances
+from hyperd.controllers.ownership import machine_node
+from hyperd.crashpoints import CrashPoint, reached
+from hyperd.hypervisor.state import DomainInfo
+from hyperd.resources.all import VIRTUAL_MACHINE
+from hyperd.runtime.controller import Result
+from hyperd.runtime.status import update_status
+
+if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_machine import VirtualMachine
+
+_log = logging.getLogger(__name__)
+_DOUBT_SECONDS = 2.0
+"""Between two looks at the store before a guest is ended that nobody asked to end."""
+_WAIT_SECONDS = 60.0
+
+
+class Elsewhere:
+    """What this node does about machines that it does not run."""
+
+    def __init__(self, context: Context, instances: Instances, fence: Fence) -> None:
+        self._context = context
+        self._instances = instances
+        self._fence = fence
+        self._doubted: dict[str, tuple[str, float]] = {}
+        """Machines that run here and are another node's by the store: which, and since when it says so."""
+
+    async def look(self, machine: VirtualMachine) -> Result | None:
+        """One step: take the machine back, end its guest here, or leave both alone."""
+        uid = machine["metadata"]["uid"]
+        domain = self._context.hypervisor.last_known.get(uid)
+        if domain is None:
+            return None
+        fresh = await self._fresh(machine) if domain.active or not machine_node(machine) else machine
+        if not machine_node(machine):
+            return await self._claim(fresh, domain)
+        if not domain.active:
+            return None
+        if fresh is None or self._context.ownership.runs(fresh) or not (node := machine_node(fresh)):
+            self._doubted.pop(uid, None)
+            return Result(_DOUBT_SECONDS)  # what is seen here catches up, or is asked about again
+        return await self._yield(fresh, domain, node)
+
+    def forget(self, uid: str) -> None:
+        """The machine is gone."""
+        self._doubted.pop(uid, None)
+
+    async def _yield(self, machine: VirtualMachine, domain: DomainInfo, node: str) -> Result | None:
+        """``machine`` is as the store has it now, bound to ``node``; its guest runs here."""
+        uid, key = domain.uid, machine_key(machine)
+        standing = self._fence.judge(machine, domain)
+        if standing.refused:
+            self._doubted.pop(uid, None)
+            self._fence.refuse(machine, standing, domain)
+            await self._instances.keep_link(domain)
+            return Result(_WAIT_SECONDS)
+        doubted = self._doubted.get(uid)
+        if doubted is None or doubted[0] != node:
+            self._doubted[uid] = (node, clock.elapsed())
+            return Result(_DOUBT_SECONDS)
+        left = doubted[1] + _DOUBT_SECONDS - clock.elapsed()
+        if left > 0:
+            return Result(left)
+        if self._context.witness.waits:
+            _log.warning("Machine %s is bound to node %s, and runs here: %s", key, node, self._context.witness.why)
+            return Result(_WAIT_SECONDS)
+        warrant = await self._fence.require(machine, Act.YIELD, domain, sure=True)
+        _log.warning("Machine %s is bound to node %s: ending its guest here.", key, node)
+        # The definition stays: by the epoch that ended it no earlier record starts it again.
+        await self._fence.tell(standing, domain)
+        reached(CrashPoint.HOLDER_BEFORE_YIELD)
+        await self._instances.end(warrant)
+        await self._instances.unlink(uid)
+        await self._instances.detach(machine)
+        self._doubted.pop(uid, None)
+        return None
+
+    async def _claim(self, fresh: VirtualMachine | None, domain: DomainInfo) -> Result | None:
+        """It has no node, and this one has its domain: it was bound here before an earlier state was restored."""
+        if fresh is None or machine_node(fresh):
+            return Result(_DOUBT_SECONDS)
+        standing = self._fence.judge(fresh, domain)
+        if standing.refused:
+            self._fence.refuse(fresh, standing, domain)
+            return Result(_WAIT_SECONDS)
+        if standing.record.node not in ("", self._context.node_name):
+            return Result(_DOUBT_SECONDS)  # who had it last comes first; a definition may be here from before
+        after = copy.deepcopy(fresh)
+        after.setdefault("status", {})["nodeName"] = self._context.node_name
+        after["status"]["holder"] = self._fence.taken(standing, domain)
+        await update_status(self._context.store, VIRTUAL_MACHINE, fresh, after)
+        _log.warning("Machine %s had no node; this one has its domain, and took it back.", machine_key(fresh))
+        return None
+
+    async def _fresh(self, machine: VirtualMachine) -> VirtualMachine | None:
+        """The same machine as the store has it now."""
+        fresh = await self._context.store.find(VIRTUAL_MACHINE, *machine_key(machine))
+        return fresh if fresh is not None and fresh["metadata"]["uid"] == machine["metadata"]["uid"] else None
