@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from hyperd.errors import PermanentError
 from hyperd.hypervisor.hypervisor import LibvirtHypervisor
 from hyperd.hypervisor.interface import Hypervisor
+from hyperd.network import place
 from hyperd.network.interface import Network
 from hyperd.network.kinds import networks
 from hyperd.network.networks import NodeNetwork
@@ -35,7 +36,7 @@ def _hypervisor(settings: Settings) -> Hypervisor:
 
 
 def _network(settings: Settings) -> Network:
-    return NodeNetwork(networks(settings))
+    return NodeNetwork(networks(settings, place.THIS_HOST))
 
 
 def _volumes(settings: Settings) -> Volumes:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import ClassVar, Protocol
 
+from hyperd.network.place import Place
 from hyperd.resources.kinds.virtual_machine import NetworkType
 from hyperd.settings import Settings
 
@@ -94,4 +95,6 @@ class NetworkKind(Network, Protocol):
     def serves(self) -> Collection[NetworkType]:
         return self.TYPES
 
-    def __init__(self, settings: Settings) -> None: ...
+    def __init__(self, settings: Settings, place: Place) -> None:
+        """All that it makes is made in ``place``."""
+        ...

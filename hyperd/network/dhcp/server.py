@@ -16,11 +16,13 @@ import logging
 import socket
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from hyperd.bucket import TokenBucket
 from hyperd.clock import elapsed
 from hyperd.errors import TemporaryError
 from hyperd.network.dhcp.packet import Lease, answer, mac_bytes, parse
+from hyperd.network.place import THIS_HOST, Place
 
 __all__ = ["DhcpServer", "Lease"]
 
@@ -75,17 +77,41 @@ def _packet_socket(tap: str, mac: bytes) -> socket.socket:
     return opened
 
 
+@dataclass(frozen=True)
+class _Opened:
+    """A tap as it was found, and the socket on it; none where the device is the one that is served already."""
+
+    index: int
+    socket: socket.socket | None
+
+
+def _open(tap: str, mac: bytes, served: int) -> _Opened:
+    """In the tap's place; ``served`` is the index of the device that is served, 0 for none. Raises OSError."""
+    index = socket.if_nametoindex(tap)
+    return _Opened(index, None if index == served else _packet_socket(tap, mac))
+
+
 class _Port:
     """One tap that is served."""
 
-    def __init__(self, tap: str, lease: Lease, *, clock: Callable[[], float] = elapsed) -> None:
+    def __init__(
+        self,
+        tap: str,
+        lease: Lease,
+        place: Place,
+        *,
+        index: int,
+        heard: socket.socket,
+        clock: Callable[[], float] = elapsed,
+    ) -> None:
         self.lease = lease
-        self.index = socket.if_nametoindex(tap)
+        self.place = place
+        self.index = index
         self._tap = tap
         self._rate = TokenBucket(burst=_BURST, rate=_PER_SECOND, clock=clock)
         self._loop = asyncio.get_running_loop()
         self._resume: asyncio.TimerHandle | None = None
-        self._socket = _packet_socket(tap, mac_bytes(lease.mac))
+        self._socket = heard
         self._loop.add_reader(self._socket, self._read)
 
     def leave(self) -> socket.socket:
@@ -133,25 +159,38 @@ class DhcpServer:
 
     def __init__(self) -> None:
         self._ports: dict[str, _Port] = {}
+        self._wanted: dict[str, Lease] = {}
+        """What is asked to be served, as long as that is not taken back."""
         self._closing: set[asyncio.Future[None]] = set()
 
-    def serve(self, tap: str, lease: Lease) -> None:
-        """Answer on ``tap`` with ``lease``. Idempotent; attaches anew when the tap is another device by now.
+    async def serve(self, tap: str, lease: Lease, place: Place = THIS_HOST) -> None:
+        """Answer on ``tap``, which is in ``place``. Idempotent; attaches anew when it is another device by now.
 
         Raises TemporaryError when the tap does not exist.
         """
+        port = self._ports.get(tap)
+        same = port is not None and port.lease.mac == lease.mac and port.place == place
+        served = port.index if port is not None and same else 0
+        self._wanted[tap] = lease
         try:
-            port = self._ports.get(tap)
-            if port and port.lease.mac == lease.mac and port.index == socket.if_nametoindex(tap):
-                port.lease = lease
-                return
-            self.stop(tap)
-            self._ports[tap] = _Port(tap, lease)
+            mac = mac_bytes(lease.mac)
+            opened = _open(tap, mac, served) if place == THIS_HOST else await place.run(_open, tap, mac, served)
         except OSError as error:
+            if self._wanted.get(tap) is lease:
+                self.stop(tap)
             raise TemporaryError(
                 f"DHCP cannot be answered on network device {tap}: {error.strerror}. The daemon tries again.",
                 key="NetworkNotReady",
             ) from error
+        if self._wanted.get(tap) is not lease:
+            # It was stopped, or is served with another lease, since.
+            if opened.socket is not None:
+                self._close(opened.socket)
+        elif opened.socket is None and port is not None:
+            port.lease = lease
+        elif opened.socket is not None:
+            self._stop(tap)
+            self._ports[tap] = _Port(tap, lease, place, index=opened.index, heard=opened.socket)
 
     def serving(self) -> frozenset[str]:
         """The taps that are served."""
@@ -159,15 +198,23 @@ class DhcpServer:
 
     def stop(self, tap: str) -> None:
         """Answer no longer. Nothing happens when ``tap`` was not served."""
+        self._wanted.pop(tap, None)
+        self._stop(tap)
+
+    def _stop(self, tap: str) -> None:
         port = self._ports.pop(tap, None)
         if port is None:
             return
-        closing = asyncio.get_running_loop().run_in_executor(None, port.leave().close)
+        self._close(port.leave())
+
+    def _close(self, heard: socket.socket) -> None:
+        closing = asyncio.get_running_loop().run_in_executor(None, heard.close)
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
 
     async def close(self) -> None:
         """Stop all."""
+        self._wanted.clear()
         for tap in list(self._ports):
             self.stop(tap)
         await asyncio.gather(*self._closing)

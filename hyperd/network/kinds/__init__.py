@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hyperd.network.interface import NetworkKind
 from hyperd.network.kinds.routed.network import RoutedNetwork
+from hyperd.network.place import Place
 from hyperd.resources.kinds.virtual_machine import NetworkType
 from hyperd.settings import Settings
 
@@ -12,9 +13,9 @@ NETWORKS: tuple[type[NetworkKind], ...] = (
 )  # fmt: skip
 
 
-def networks(settings: Settings) -> list[NetworkKind]:
-    """One of each."""
-    return [kind(settings) for kind in NETWORKS]
+def networks(settings: Settings, place: Place) -> list[NetworkKind]:
+    """One of each, in ``place``."""
+    return [kind(settings, place) for kind in NETWORKS]
 
 
 def served() -> frozenset[NetworkType]:

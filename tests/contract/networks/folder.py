@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from hyperd.network import addresses
 from hyperd.network.interface import Card, Link, NetworkKind
+from hyperd.network.place import Place
 from hyperd.resources.kinds.virtual_machine import NetworkType
 from hyperd.settings import Settings
 
@@ -18,7 +19,7 @@ class FolderNetwork(NetworkKind):
 
     TYPES: ClassVar = frozenset({NetworkType.CLUSTER_NETWORK})
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, _: Place) -> None:
         self.folder = settings.state_dir / "links"
 
     async def start(self) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from hyperd.network import kinds
 from hyperd.network.networks import NodeNetwork
+from hyperd.network.place import THIS_HOST
 from hyperd.resources.all import VIRTUAL_MACHINE
 from hyperd.resources.schema.kind import Object
 from hyperd.resources.values.conditions import find_condition
@@ -30,7 +31,7 @@ def unbuilt(machine: Object) -> str:
 async def test_a_machine_is_linked_to_what_its_spec_names(monkeypatch: pytest.MonkeyPatch) -> None:
     # Routed taps are made in the kernel, which host tests see to.
     monkeypatch.setattr(kinds, "NETWORKS", (FolderNetwork,))
-    both = replace(TEST_DRIVER, network=lambda settings: NodeNetwork(kinds.networks(settings)))
+    both = replace(TEST_DRIVER, network=lambda settings: NodeNetwork(kinds.networks(settings, THIS_HOST)))
     async with running(both) as world:
         machine = await world.make(networks=NETWORKS)
         uid = machine["metadata"]["uid"]

@@ -50,7 +50,7 @@ async def test_a_guest_configures_itself_and_reaches_host_and_neighbour(
     first, second = spec(2), spec(3)
     for tap in (first, second):
         await network.ensure_tap(tap)
-        server.serve(tap.name, lease(tap))
+        await server.serve(tap.name, lease(tap))
     guests = [connect(first), connect(second)]
     told = await asyncio.to_thread(guests[0].dhcp, tmp_path)
     assert (told["ip"], told["mask"], told["router"]) == ("10.66.10.2", "24", "10.66.10.1")
@@ -69,7 +69,7 @@ async def test_a_guest_that_knows_classless_routes_has_an_address_alone_and_reac
     first, second = spec(2), spec(3)
     for tap in (first, second):
         await network.ensure_tap(tap)
-        server.serve(tap.name, lease(tap))
+        await server.serve(tap.name, lease(tap))
     guest, neighbour = connect(first), connect(second)
     told = await asyncio.to_thread(guest.dhcp, tmp_path, classless=True)
     assert (told["ip"], told["mask"], told["router"]) == ("10.66.10.2", "32", "10.66.10.1")
@@ -90,7 +90,7 @@ async def test_another_mac_is_not_answered(
 ) -> None:
     tap = spec()
     await network.ensure_tap(tap)
-    server.serve(tap.name, replace(lease(tap), mac="52:54:00:00:00:07"))
+    await server.serve(tap.name, replace(lease(tap), mac="52:54:00:00:00:07"))
     guest = connect(tap)
     assert await asyncio.to_thread(guest.dhcp, tmp_path) == {}
 
@@ -100,20 +100,20 @@ async def test_a_changed_lease_a_restart_and_a_new_tap_are_taken_up(
 ) -> None:
     tap = spec()
     await network.ensure_tap(tap)
-    server.serve(tap.name, lease(tap))
-    server.serve(tap.name, replace(lease(tap), mtu=1400))
+    await server.serve(tap.name, lease(tap))
+    await server.serve(tap.name, replace(lease(tap), mtu=1400))
     guest = connect(tap)
     assert (await asyncio.to_thread(guest.dhcp, tmp_path))["mtu"] == "1400"
 
     await server.close()
     assert await asyncio.to_thread(guest.dhcp, tmp_path) == {}
     restarted = DhcpServer()
-    restarted.serve(tap.name, lease(tap))
+    await restarted.serve(tap.name, lease(tap))
     assert await asyncio.to_thread(guest.dhcp, tmp_path)
 
     await network.remove_tap(tap.name)
     await network.ensure_tap(tap)
-    restarted.serve(tap.name, lease(tap))
+    await restarted.serve(tap.name, lease(tap))
     assert await asyncio.to_thread(connect(tap).dhcp, tmp_path)
     await restarted.close()
 
@@ -123,7 +123,7 @@ async def test_a_tap_that_went_down_and_up_is_heard_again(
 ) -> None:
     tap = spec()
     await network.ensure_tap(tap)
-    server.serve(tap.name, lease(tap))
+    await server.serve(tap.name, lease(tap))
     run("ip", "link", "set", tap.name, "down")
     await asyncio.sleep(0)  # the reader is told that the network is down
     await network.ensure_tap(tap)
@@ -132,7 +132,7 @@ async def test_a_tap_that_went_down_and_up_is_heard_again(
 
 async def test_a_tap_that_does_not_exist_is_named(server: DhcpServer) -> None:
     with pytest.raises(TemporaryError, match="hvnone"):
-        server.serve("hvnone", lease(spec()))
+        await server.serve("hvnone", lease(spec()))
     server.stop("hvnone")
 
 
@@ -141,7 +141,7 @@ async def test_a_flood_neither_blocks_the_loop_nor_is_answered_beyond_the_rate(
 ) -> None:
     tap = spec()
     await network.ensure_tap(tap)
-    server.serve(tap.name, lease(tap))
+    await server.serve(tap.name, lease(tap))
     question = bytes(10) + frame(mac=mac_for(tap.uid, 0))
 
     def flood() -> int:

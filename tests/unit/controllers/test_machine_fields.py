@@ -22,6 +22,7 @@ from hyperd.hypervisor.xml.domain import domain_xml
 from hyperd.hypervisor.xml.layout import slots_of
 from hyperd.imagefile.handle import DiskFormat, FileHandle
 from hyperd.network.kinds.routed.network import RoutedNetwork
+from hyperd.network.place import THIS_HOST
 from hyperd.resources.all import VIRTUAL_MACHINE
 from hyperd.resources.kinds.virtual_machine import VirtualMachineSpec
 from hyperd.resources.schema.applies import Restart
@@ -98,7 +99,7 @@ OF_MIGRATIONS = {"liveMigrationPolicy"}
 
 def plan(spec: Part, found: dict[str, Any], start: dict[str, Any]) -> Plan:
     machine: Part = {"metadata": {"uid": UID, "namespace": "n", "name": "m", "generation": 1}, "spec": SPEC | spec}
-    dependencies, network = replace(FOUND, **found), RoutedNetwork(SETTINGS)
+    dependencies, network = replace(FOUND, **found), RoutedNetwork(SETTINGS, THIS_HOST)
     links = links_of(machine, dependencies.address, None)
     cards = tuple(card for link in links if (card := network.card(link)) is not None)
     return make_plan(

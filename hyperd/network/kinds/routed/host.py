@@ -15,6 +15,7 @@ from hyperd.errors import TemporaryError
 from hyperd.network.kinds.routed import nat, ranges, rtnl, taps
 from hyperd.network.kinds.routed.rtnl import Netlink
 from hyperd.network.kinds.routed.taps import OwnedTap, Routing, TapSpec
+from hyperd.network.place import THIS_HOST, Place
 from hyperd.settings import NetworkSettings
 
 __all__ = ["HostNetwork", "OwnedTap", "TapSpec"]
@@ -28,6 +29,7 @@ class HostNetwork:
 
     Methods raise TemporaryError with a sentence that names the device, and PermanentError when a device of that
     name is another's. Guests reach each other and the host; the way out is the administrator's routing, or NAT.
+    A place has taps, routes and rules of its own; where one is named, all of a method happens there.
     """
 
     def __init__(self, settings: NetworkSettings, *, instance: str) -> None:
@@ -41,41 +43,41 @@ class HostNetwork:
         )
         self._making = asyncio.Lock()
 
-    async def start(self) -> None:
+    async def start(self, place: Place = THIS_HOST) -> None:
         """Make the rules and blackholes of the CIDRs, and NAT where it is asked for; remove stale ones."""
-        await _job("routing of the VM ranges", self._ensure_ranges)
+        await _job("routing of the VM ranges", place, self._ensure_ranges)
         if self._settings.nat:
-            await nat.ensure(self._instance, self._settings.virtual_machine_cidrs)
+            await nat.ensure(self._instance, self._settings.virtual_machine_cidrs, place)
         else:
-            await nat.remove(self._instance)
+            await nat.remove(self._instance, place)
 
-    async def ensure_tap(self, spec: TapSpec) -> None:
+    async def ensure_tap(self, spec: TapSpec, place: Place = THIS_HOST) -> None:
         """Make the tap, its gateway address and its host route as ``spec`` says; touch nothing that is right.
 
         Mends the ranges' rules and blackholes too: called again and again, it keeps the whole path in order.
         """
         async with self._making:
-            await _job(f"network device {spec.name}", self._ensure_tap, spec)
+            await _job(f"network device {spec.name}", place, self._ensure_tap, spec)
 
-    async def remove_tap(self, name: str) -> None:
+    async def remove_tap(self, name: str, place: Place = THIS_HOST) -> None:
         """Remove a tap of this instance with all that hangs on it. Nothing happens when there is none."""
-        await _job(f"network device {name}", taps.remove, name, self._instance)
+        await _job(f"network device {name}", place, taps.remove, name, self._instance)
 
-    async def inventory(self) -> list[OwnedTap]:
+    async def inventory(self, place: Place = THIS_HOST) -> list[OwnedTap]:
         """All taps of this instance."""
-        return await _job("network devices", taps.inventory, self._instance)
+        return await _job("network devices", place, taps.inventory, self._instance)
 
-    async def routed(self) -> list[tuple[str, IPv4Address]]:
-        """(uid, address) of what this host routes to a tap of this instance."""
-        return await _job("routes to taps", taps.routed, self._instance, self._settings.route_table)
+    async def routed(self, place: Place = THIS_HOST) -> list[tuple[str, IPv4Address]]:
+        """(uid, address) of what is routed to a tap of this instance."""
+        return await _job("routes to taps", place, taps.routed, self._instance, self._settings.route_table)
 
-    async def remove_all(self) -> None:
+    async def remove_all(self, place: Place = THIS_HOST) -> None:
         """Remove every trace of this instance: taps, routes, rules, NAT."""
-        for tap in await self.inventory():
-            await self.remove_tap(tap.name)
+        for tap in await self.inventory(place):
+            await self.remove_tap(tap.name, place)
         cidrs, table, protocol = self._where()
-        await _job("routing of the VM ranges", ranges.remove, cidrs, table=table, protocol=protocol)
-        await nat.remove(self._instance)
+        await _job("routing of the VM ranges", place, ranges.remove, cidrs, table=table, protocol=protocol)
+        await nat.remove(self._instance, place)
 
     def _ensure_ranges(self, nl: Netlink) -> None:
         cidrs, table, protocol = self._where()
@@ -92,15 +94,17 @@ class HostNetwork:
         return settings.virtual_machine_cidrs, settings.route_table, settings.route_protocol
 
 
-async def _job(subject: str, work: Callable[Concatenate[Netlink, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Do ``work`` in a thread, with a socket of its own."""
+async def _job(
+    subject: str, place: Place, work: Callable[Concatenate[Netlink, P], T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """Do ``work`` in a thread in ``place``, with a socket of its own."""
 
     def run() -> T:
         with rtnl.opened() as nl:
             return work(nl, *args, **kwargs)
 
     try:
-        return await asyncio.to_thread(run)
+        return await place.run(run)
     except OSError as error:
         raise TemporaryError(
             f"The {subject} cannot be set up: {error.strerror or error}. The daemon tries again.",

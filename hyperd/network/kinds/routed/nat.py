@@ -8,7 +8,6 @@ to the daemon. The last table to go takes forwarding along; before that it hands
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
 import os
 import re
@@ -20,6 +19,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 from hyperd.errors import TemporaryError
+from hyperd.network.place import THIS_HOST, Place
 
 _FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 _DEVICES = Path("/proc/sys/net/ipv4/conf")
@@ -34,19 +34,19 @@ def table_name(instance: str) -> str:
     return f"hyperd_{instance.replace('-', '_')}"
 
 
-async def ensure(instance: str, cidrs: Sequence[IPv4Network]) -> None:
+async def ensure(instance: str, cidrs: Sequence[IPv4Network], place: Place = THIS_HOST) -> None:
     """Masquerade what leaves ``cidrs`` and let answers in. Raises TemporaryError."""
-    await asyncio.to_thread(_ensure, table_name(instance), cidrs)
+    await place.run(_ensure, table_name(instance), cidrs)
 
 
-async def remove(instance: str) -> None:
+async def remove(instance: str, place: Place = THIS_HOST) -> None:
     """Remove the instance's table, if there is one, and the forwarding that came with it.
 
     Forwarding that was on before, or that another instance's NAT needs, stays. Without nft there is no table.
     Raises TemporaryError.
     """
     if shutil.which("nft"):
-        await asyncio.to_thread(_remove, table_name(instance))
+        await place.run(_remove, table_name(instance))
 
 
 def _ensure(table: str, cidrs: Sequence[IPv4Network]) -> None:

@@ -10,6 +10,7 @@ from hyperd.network import addresses, resolvers
 from hyperd.network.dhcp.server import DhcpServer, Lease
 from hyperd.network.interface import Card, Link, NetworkKind
 from hyperd.network.kinds.routed.host import HostNetwork, TapSpec
+from hyperd.network.place import Place
 from hyperd.resources.kinds.virtual_machine import NetworkType
 from hyperd.settings import Settings
 
@@ -19,14 +20,15 @@ class RoutedNetwork(NetworkKind):
 
     TYPES: ClassVar = frozenset({NetworkType.MAIN})
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, place: Place) -> None:
         self._settings = settings.network
+        self._place = place
         self._host = HostNetwork(settings.network, instance=settings.instance)
         self._dhcp = DhcpServer()
         self._dns: tuple[IPv4Address, ...] | None = None
 
     async def start(self) -> None:
-        await self._host.start()
+        await self._host.start(self._place)
 
     async def close(self) -> None:
         await self._dhcp.close()
@@ -38,19 +40,19 @@ class RoutedNetwork(NetworkKind):
     async def connect(self, link: Link, *, starting: bool = False) -> None:
         if (made := self._link(link, await self._resolvers(anew=starting))) is not None:
             tap, lease = made
-            await self._host.ensure_tap(tap)
-            self._dhcp.serve(tap.name, lease)
+            await self._host.ensure_tap(tap, self._place)
+            await self._dhcp.serve(tap.name, lease, self._place)
 
     async def disconnect(self, uid: str) -> None:
         name = addresses.tap_name(self._settings.tap_prefix, uid)
         self._dhcp.stop(name)
-        await self._host.remove_tap(name)
+        await self._host.remove_tap(name, self._place)
 
     async def inventory(self) -> list[str]:
-        return [tap.uid for tap in await self._host.inventory()]
+        return [tap.uid for tap in await self._host.inventory(self._place)]
 
     async def routed(self) -> list[tuple[str, IPv4Address]]:
-        return await self._host.routed()
+        return await self._host.routed(self._place)
 
     def _link(self, link: Link, dns: tuple[IPv4Address, ...]) -> tuple[TapSpec, Lease] | None:
         """The tap and what DHCP says on it; None without an address in the ranges."""
