@@ -19,7 +19,7 @@ from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_MACHINE, VIRTUAL_MACHINE_
 from hyperd.resources.schema.kind import Kind, Object
 from hyperd.resources.values.meta import Key
 from hyperd.settings import Settings
-from hyperd.store.interface import Store
+from hyperd.store.interface import EventType, Store
 from hyperd.world import World as Parts
 from tests.testdriver.hypervisor import URI
 from tests.testdriver.world import TEST_DRIVER
@@ -132,18 +132,22 @@ class World:
         return await self.until(lambda obj: (obj.get("status") or {}).get("phase") == wanted, kind, name)
 
     async def until(self, holds: Callable[[Object], bool], kind: Kind, name: str) -> Object:
-        async with asyncio.timeout(20):
-            while True:
-                item = await self.store.find(kind, "default", name)
-                if item is not None and holds(item):
-                    found: Object = item
-                    return found
-                await asyncio.sleep(0.02)
+        async with asyncio.timeout(20), self.store.watch(kind, "default") as events:
+            async for event in events:
+                if event.item.name == name and event.type is not EventType.DELETED:
+                    found: Object = event.item.object()
+                    if holds(found):
+                        return found
+        raise AssertionError(f"the watch of {name} ended")
 
     async def gone(self, kind: Kind = VIRTUAL_MACHINE) -> None:
-        async with asyncio.timeout(20):
-            while await self.store.find(kind, "default", "vm") is not None:
-                await asyncio.sleep(0.02)
+        async with asyncio.timeout(20), self.store.watch(kind, "default", send_initial=True) as events:
+            there = False
+            async for event in events:
+                if event.item.name == "vm":
+                    there = event.type is not EventType.DELETED
+                if not there and event.type in (EventType.BOOKMARK, EventType.DELETED):
+                    return
 
     async def kept(self) -> dict[str, tuple[str, ...]]:
         """What a sweep finds without an owner, by the owner's uid."""
