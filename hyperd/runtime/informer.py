@@ -11,18 +11,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, Generic
+from functools import partial
+from typing import Generic
 
 from hyperd.backoff import backoff
 from hyperd.errors import Expired
-from hyperd.resources.schema.kind import AnyObject, Kind, V_co
+from hyperd.resources.schema.kind import Kind, V_co
 from hyperd.store.interface import EventType, Item, Store
 
 Handler = Callable[[EventType, Item | None, Item | None], None]
 """Gets (type, old, new): old is None on ADDED, new is None on DELETED. Must not block; it enqueues keys."""
-
-IndexFunction = Callable[[Any], Iterable[str]]
-"""The values under which an object is to be found."""
 
 ItemKey = tuple[str, str]
 
@@ -54,7 +52,7 @@ class Informer(Generic[V_co]):
         self._sleep = sleep
         self._items: dict[ItemKey, Item[V_co]] = {}
         self._handlers: list[Handler] = []
-        self._indexes: dict[str, IndexFunction] = {}
+        self._indexes: dict[str, Callable[[V_co], Iterable[str]]] = {}
         self._found: dict[str, dict[str, dict[ItemKey, Item[V_co]]]] = {}
         self._values: dict[ItemKey, dict[str, tuple[str, ...]]] = {}
         self._resource_version = ""
@@ -84,14 +82,14 @@ class Informer(Generic[V_co]):
 
     # Wiring
 
-    def add_index(self, name: str, fn: IndexFunction) -> None:
+    def add_index(self, name: str, fn: Callable[[V_co], Iterable[str]]) -> None:
         """Keep objects findable by what ``fn`` says; adding the same name again changes nothing."""
         if name in self._indexes:
             return
         self._indexes[name] = fn
         self._found[name] = {}
         for key, item in self._items.items():
-            self._index_one(name, key, item, item.object())
+            self._index_one(name, key, item, partial(fn, item.object()))
 
     def add_handler(self, handler: Handler) -> None:
         """Call ``handler`` on each change; what is known already reaches it at once as ADDED."""
@@ -184,11 +182,11 @@ class Informer(Generic[V_co]):
         if self._indexes:
             obj = item.object()
             for name in self._indexes:
-                self._index_one(name, key, item, obj)
+                self._index_one(name, key, item, partial(self._indexes[name], obj))
 
-    def _index_one(self, name: str, key: ItemKey, item: Item[V_co], obj: AnyObject) -> None:
+    def _index_one(self, name: str, key: ItemKey, item: Item[V_co], index: Callable[[], Iterable[str]]) -> None:
         try:
-            values = tuple(self._indexes[name](obj))
+            values = tuple(index())
         except Exception:  # noqa: BLE001  border: one object that an index cannot read must not end the feed of all
             _log.exception("The index %r of %s failed at %s/%s", name, self.kind.plural, *key)
             return

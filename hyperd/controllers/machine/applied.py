@@ -7,13 +7,13 @@ daemon and needs no list of ours. Which fields a running machine takes only at a
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import orjson
 
-from hyperd.resources.kinds.virtual_machine import VIRTUAL_MACHINE
+from hyperd.resources.kinds.virtual_machine import VIRTUAL_MACHINE, NetworkType
 from hyperd.resources.schema.applies import SPEC, Restart
 from hyperd.resources.schema.kind import AnyObject, Object
 from hyperd.resources.values.quantity import to_bytes
@@ -115,13 +115,24 @@ def changes(
         before, after = _present(path, applied.get(path)), desired.get(path)
         if after is None and not _MARKS[path].removal_waits:
             continue
-        if before == after or (path == "memory.size" and before and after and to_bytes(before) == to_bytes(after)):
+        if before == after or (path == "memory.size" and _same_size(before, after)):
             continue
         if path == "blockDeviceRefs":
-            found.extend(_device_changes(before or [], after or []))
+            found.extend(_device_changes(_items(before), _items(after)))
         else:
             found.append(_change(path, before, after))
     return _joined(found)
+
+
+def _same_size(before: object, after: object) -> bool:
+    """Whether both are quantities of the same bytes, however they are written."""
+    if not isinstance(before, str | int) or not isinstance(after, str | int):
+        return False
+    return to_bytes(before) == to_bytes(after)
+
+
+def _items(value: object) -> Sequence[object]:
+    return value if isinstance(value, list) else ()
 
 
 def _joined(found: list[RestartAwaitingChange]) -> list[RestartAwaitingChange]:
@@ -138,7 +149,7 @@ def _joined(found: list[RestartAwaitingChange]) -> list[RestartAwaitingChange]:
     return [*rest[:place], _change("cpu", both("currentValue"), both("desiredValue")), *rest[place:]]
 
 
-def _device_changes(before: list[Any], after: list[Any]) -> list[RestartAwaitingChange]:
+def _device_changes(before: Sequence[object], after: Sequence[object]) -> list[RestartAwaitingChange]:
     found = []
     for index in range(max(len(before), len(after))):
         old = before[index] if index < len(before) else None
@@ -148,7 +159,7 @@ def _device_changes(before: list[Any], after: list[Any]) -> list[RestartAwaiting
     return found
 
 
-def _change(path: str, before: Any, after: Any) -> RestartAwaitingChange:
+def _change(path: str, before: object, after: object) -> RestartAwaitingChange:
     operation = "add" if before is None else "remove" if after is None else "replace"
     change: RestartAwaitingChange = {"operation": operation, "path": path}
     if before is not None:
@@ -158,20 +169,20 @@ def _change(path: str, before: Any, after: Any) -> RestartAwaitingChange:
     return change
 
 
-def _present(path: str, value: Any) -> Any:
+def _present(path: str, value: object) -> object:
     """None for what means the same as leaving the field out."""
     if value in ({}, [], ""):
         return None
-    if path == "networks" and [network.get("type") for network in value or ()] == ["Main"]:
-        return None
+    if path == "networks" and isinstance(value, list):
+        return None if [network.get("type") for network in value] == [NetworkType.MAIN] else value
     return value
 
 
-def _compared(path: str, value: Any) -> Any:
+def _compared(path: str, value: object) -> object:
     """What is compared of a field: without what nobody is told of, such as a device's bootOrder."""
     if isinstance(value, list):
         return [{name: v for name, v in item.items() if f"{path}[].{name}" not in _MARKS} for item in value]
-    if path == "provisioning":
+    if path == "provisioning" and isinstance(value, dict):
         # The domain's metadata is readable by who may talk to libvirt; user data may hold secrets.
         return {
             "type": value.get("type", ""),
@@ -180,8 +191,8 @@ def _compared(path: str, value: Any) -> Any:
     return value
 
 
-def _at(spec: AnyObject, path: str) -> Any:
-    node: Any = spec
+def _at(spec: AnyObject, path: str) -> object:
+    node: object = spec
     for part in path.split("."):
         if not isinstance(node, dict):
             return None
