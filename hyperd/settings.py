@@ -144,7 +144,8 @@ class ImportSettings(_Section):
     """What images may come from, and how large they may be."""
 
     allowed: tuple[str, ...] = ()
-    """``CIDR`` or ``CIDR:PORT`` entries that lift the ban on loopback, link-local, metadata and own addresses."""
+    """``CIDR`` or ``CIDR:PORT`` entries that lift the ban on loopback, link-local, metadata, own addresses and
+    those of virtual machines."""
     max_virtual_size_bytes: Bytes = 2048 * GIB
     max_download_bytes: Bytes = 1024 * GIB
     concurrent: Count = 4

@@ -1,8 +1,8 @@
 """Where images may be fetched from: the guard against requests that the daemon would make on a user's behalf.
 
 A name is resolved once, every address it has is judged, and the connection goes to those addresses only, so an
-answer that changes between check and connection is of no use. Loopback, link-local, metadata and this host's own
-addresses are refused unless ``imports.allowed`` names them.
+answer that changes between check and connection is of no use. Loopback, link-local, metadata, this host's own and
+its guests' addresses are refused unless ``imports.allowed`` names them.
 """
 
 from __future__ import annotations
@@ -31,8 +31,11 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 class AddressGuard:
     """Judges addresses. ``allowed`` are entries ``CIDR`` or ``CIDR:PORT`` of the settings."""
 
-    def __init__(self, allowed: Sequence[str]) -> None:
+    def __init__(self, allowed: Sequence[str], guests: Sequence[IPv4Network] = ()) -> None:
+        """In the networks ``guests`` virtual machines have their addresses: one tenant's may trust their host, and
+        another tenant could have the host ask it."""
         self._allowed = [_parse(entry) for entry in allowed]
+        self._guests = guests
 
     async def resolve(self, host: str, port: int) -> list[Address]:
         """All addresses of ``host``; PermanentError if any is forbidden, TemporaryError if there is none now."""
@@ -50,13 +53,17 @@ class AddressGuard:
     def check(self, address: Address, port: int) -> None:
         """PermanentError if nothing may be fetched from ``address``."""
         for spelled in _meanings(address):
-            kind = _forbidden(spelled)
+            kind = _forbidden(spelled) or self._of_a_guest(spelled)
             if kind and not self._is_allowed(spelled, port):
                 raise PermanentError(
                     f"Images are not fetched from {address}, {kind}; an administrator can allow it by adding "
                     f"{spelled}/{spelled.max_prefixlen}:{port} to the setting imports.allowed.",
                     key=FAILED,
                 )
+
+    def _of_a_guest(self, address: Address) -> str:
+        guest = any(address.version == network.version and address in network for network in self._guests)
+        return "an address for virtual machines (network.virtual_machine_cidrs)" if guest else ""
 
     def _is_allowed(self, address: Address, port: int) -> bool:
         return any(

@@ -67,7 +67,7 @@ async def open_source(
         try:
             async with asyncio.timeout(seconds):
                 tls = await asyncio.to_thread(_tls, ca_bundle)
-                target, response = await _follow(stack, first, tls=tls, limits=limits)
+                target, response = await _follow(stack, first, tls=tls, settings=settings)
         except TimeoutError as err:
             raise TemporaryError(
                 f"{first.host} does not answer: no content within {seconds:g} seconds.", key=FAILED
@@ -79,10 +79,11 @@ async def open_source(
 
 
 async def _follow(
-    stack: AsyncExitStack, first: Target, *, tls: ssl.SSLContext, limits: ImportSettings
+    stack: AsyncExitStack, first: Target, *, tls: ssl.SSLContext, settings: Settings
 ) -> tuple[Target, aiohttp.ClientResponse]:
     """The answer at the end of all redirects, open until ``stack`` is closed."""
-    guard = AddressGuard(limits.allowed)
+    limits = settings.imports
+    guard = AddressGuard(limits.allowed, settings.network.virtual_machine_cidrs)
     target = first
     for _ in range(_MAX_REDIRECTS + 1):
         hop = await stack.enter_async_context(AsyncExitStack())

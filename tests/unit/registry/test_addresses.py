@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import socket
-from ipaddress import ip_address
+from ipaddress import IPv4Network, ip_address
 
 import pytest
 
@@ -26,6 +26,15 @@ def test_addresses_that_lead_back_to_the_host_or_to_metadata_are_refused(address
 @pytest.mark.parametrize("address", ["8.8.8.8", "10.255.1.2", "192.168.77.9", "2001:4860:4860::8888"])
 def test_servers_on_the_internet_and_on_private_networks_are_fine(address: str) -> None:
     AddressGuard([]).check(ip_address(address), 80)
+
+
+@pytest.mark.parametrize("address", ["10.66.10.2", "10.66.10.255", "::ffff:10.66.10.7", "64:ff9b::a42:a07"])
+def test_the_address_of_a_guest_is_refused_unless_an_administrator_allows_it(address: str) -> None:
+    pool = [IPv4Network("10.66.20.0/24"), IPv4Network("10.66.10.0/24")]
+    with pytest.raises(PermanentError, match=r"virtual machines .* imports\.allowed"):
+        AddressGuard([], pool).check(ip_address(address), 80)
+    AddressGuard(["10.66.10.0/24:80"], pool).check(ip_address("10.66.10.2"), 80)
+    AddressGuard([], pool).check(ip_address("10.66.11.2"), 80)
 
 
 def test_an_address_of_this_host_is_refused() -> None:

@@ -52,6 +52,7 @@ async def test_a_relative_redirect_is_followed(world: World) -> None:
         "http://[fe80::1]/",
         "http://127.0.0.1:1/",
         "http://localhost:22/",
+        "http://10.66.10.7/",
     ],
 )
 async def test_a_redirect_to_a_forbidden_address_is_refused(world: World, target: str) -> None:
