@@ -127,6 +127,8 @@ class NetworkSettings(_Section):
     mtu: Annotated[int, Field(ge=576, le=65535)] = 1500
     dns_servers: tuple[str, ...] = ()
     """Offered by DHCP; empty means the host's non-loopback resolvers."""
+    kept_addresses_percent: Annotated[int, Field(ge=0, le=50)] = 12
+    """Of the addresses, so many are only for namespaces that have few."""
     lease_retention_seconds: Retention = 600.0
     """How long a released address stays reserved for its namespace."""
 

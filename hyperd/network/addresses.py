@@ -29,6 +29,11 @@ def lowest_free(cidrs: Sequence[IPv4Network], taken: Collection[IPv4Address]) ->
     return None
 
 
+def count(cidrs: Iterable[IPv4Network]) -> int:
+    """How many addresses may be leased from ``cidrs``."""
+    return sum(max(0, cidr.num_addresses - 3) for cidr in cidrs)
+
+
 def network_of(cidrs: Iterable[IPv4Network], address: IPv4Address) -> IPv4Network | None:
     """The CIDR that ``address`` lies in, or None."""
     return next((cidr for cidr in cidrs if address in cidr), None)

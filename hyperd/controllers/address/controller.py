@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, ClassVar
 
+from hyperd.controllers.address import share
 from hyperd.controllers.address.release import held_by, names_address, release_lease
 from hyperd.controllers.address.taken import taken_addresses
 from hyperd.controllers.context import Context
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 OWNER_INDEX = "owner"
 HOLDER_INDEX = "holder"
+NAMESPACE_INDEX = "namespace"
 _RETRY_SECONDS = 5.0
 _HELD = (IPAddressPhase.BOUND, IPAddressPhase.ATTACHED)
 
@@ -69,6 +71,7 @@ class AddressController(Controller):
         self._addresses = context.informer(VIRTUAL_MACHINE_IP_ADDRESS)
         self._leases = context.informer(VIRTUAL_MACHINE_IP_ADDRESS_LEASE)
         self._leases.add_index(HOLDER_INDEX, _holder_uids)
+        self._leases.add_index(NAMESPACE_INDEX, _namespaces)
         self._machines = context.informer(VIRTUAL_MACHINE)
         self._machines.add_index("address", _named_addresses)
         self._allocating = asyncio.Lock()
@@ -130,7 +133,7 @@ class AddressController(Controller):
         status["observedGeneration"] = vmip["metadata"]["generation"]
         lease = self._leases.get("", lease_name(address))
         if lease is None and address not in self._granted:
-            if await self._claim(vmip, address) is None:
+            if await self._claim(vmip, address, again=True) is None:
                 status["phase"] = IPAddressPhase.PENDING
                 return Result(_RETRY_SECONDS)
         elif lease is not None and not held_by(lease, vmip):
@@ -158,6 +161,8 @@ class AddressController(Controller):
                 leased = address_of_lease(item.name)
                 if leased is not None:
                     taken.add(leased)
+            if self._beyond_share(vmip, taken):
+                return None
             while (address := addresses.lowest_free(cidrs, taken)) is not None:
                 if await self._write_lease(vmip, address):
                     return address
@@ -167,8 +172,26 @@ class AddressController(Controller):
         set_condition(vmip, IPAddressCondition.BOUND, False, reason=reason, message=message)
         return None
 
-    async def _claim(self, vmip: VirtualMachineIPAddress, address: IPv4Address) -> IPv4Address | None:
-        """That very address, if it is in range and nobody else's."""
+    def _beyond_share(self, vmip: VirtualMachineIPAddress, taken: Collection[IPv4Address | None]) -> bool:
+        """Whether its namespace has its share of the addresses, which the object is then told."""
+        network, namespace = self._context.settings.network, vmip["metadata"]["namespace"]
+        total = addresses.count(network.virtual_machine_cidrs)
+        message = share.refusal(
+            namespace,
+            held=len(self._leases.by_index(NAMESPACE_INDEX, namespace)),
+            free=total - len(taken),
+            total=total,
+            percent=network.kept_addresses_percent,
+        )
+        if message:
+            reason = IPAddressBoundReason.LEASE_NOT_FOUND
+            set_condition(vmip, IPAddressCondition.BOUND, False, reason=reason, message=message)
+        return bool(message)
+
+    async def _claim(
+        self, vmip: VirtualMachineIPAddress, address: IPv4Address, *, again: bool = False
+    ) -> IPv4Address | None:
+        """That very address, if it is in range and nobody else's; ``again`` where it was had before."""
         if not addresses.contains(self._context.settings.network.virtual_machine_cidrs, address):
             message = f"{address} is outside of the configured virtualMachineCIDRs."
             reason = IPAddressBoundReason.OUT_OF_RANGE
@@ -176,7 +199,12 @@ class AddressController(Controller):
             return None
         async with self._allocating:
             lease = self._leases.get("", lease_name(address))
-            free = lease is None and address not in await self._strangers()
+            strangers = await self._strangers()
+            free = lease is None and address not in strangers
+            if free and not again:
+                taken = self._granted | strangers | {address_of_lease(item.name) for item in self._leases.items()}
+                if self._beyond_share(vmip, taken):
+                    return None
             if free and await self._write_lease(vmip, address):
                 return address
             if lease is not None and await self._take_over(lease, vmip):
@@ -312,6 +340,12 @@ def _owner_uids(obj: Resource) -> list[str]:
 def _holder_uids(lease: VirtualMachineIPAddressLease) -> list[str]:
     uid = (lease["metadata"].get("labels") or {}).get(names.VMIP_UID_LABEL)
     return [uid] if uid else []
+
+
+def _namespaces(lease: VirtualMachineIPAddressLease) -> list[str]:
+    ref = lease["spec"].get("virtualMachineIPAddressRef")
+    namespace = ref.get("namespace") if ref else None
+    return [namespace] if namespace else []
 
 
 def _named_addresses(machine: VirtualMachine) -> list[str]:
