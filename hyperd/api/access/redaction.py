@@ -7,19 +7,17 @@ where an object of the cluster's leads to one.
 
 from __future__ import annotations
 
-import asyncio
+import functools
 from collections.abc import Sequence
 
 import orjson
 
 from hyperd.api.access.authorization import Attributes, Authorizer
+from hyperd.api.wire.slices import sliced
 from hyperd.resources.all import NAMESPACE
 from hyperd.resources.schema.hidden import LAST_APPLIED, cover, cover_elsewhere, led_to
 from hyperd.resources.schema.kind import Kind
 from hyperd.store.interface import Item, User
-
-_OFF_LOOP_ITEMS = 100
-_OFF_LOOP_BYTES = 128 << 10
 
 
 class Redaction:
@@ -52,14 +50,11 @@ class Redaction:
         return [next(covered) if item.namespace in shut else item for item in items]
 
     async def _cover(self, items: Sequence[Item]) -> list[Item]:
-        large = len(items) > _OFF_LOOP_ITEMS or sum(len(item.raw) for item in items) > _OFF_LOOP_BYTES
         unseen: frozenset[str] = frozenset()
         if self._kind.elsewhere:
-            names = await asyncio.to_thread(self._led_to, items) if large else self._led_to(items)
+            names = set[str]().union(*await sliced(items, self._led_to, _size))
             unseen = frozenset([name for name in names if not await self._is_seen(name)])
-        if large:
-            return await asyncio.to_thread(self._covered, items, unseen)
-        return self._covered(items, unseen)
+        return await sliced(items, functools.partial(self._covered, unseen), _size)
 
     async def _is_open(self, namespace: str) -> bool:
         known = self._open.get(namespace)
@@ -75,13 +70,10 @@ class Redaction:
             known = self._seen[namespace] = await self._authorizer.allows(self._user, wanted)
         return known
 
-    def _led_to(self, items: Sequence[Item]) -> set[str]:
-        return {name for item in items for name in led_to(self._kind.elsewhere, item.object())}
+    def _led_to(self, item: Item) -> set[str]:
+        return set(led_to(self._kind.elsewhere, item.object()))
 
-    def _covered(self, items: Sequence[Item], unseen: frozenset[str]) -> list[Item]:
-        return [self._covered_one(item, unseen) for item in items]
-
-    def _covered_one(self, item: Item, unseen: frozenset[str]) -> Item:
+    def _covered(self, unseen: frozenset[str], item: Item) -> Item:
         if not any(mark in item.raw for mark in self._marks):
             return item
         obj = item.object()
@@ -95,3 +87,7 @@ class Redaction:
             uid=item.uid,
             resource_version=item.resource_version,
         )
+
+
+def _size(item: Item) -> int:
+    return len(item.raw)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeGuard
 
@@ -20,6 +20,7 @@ from hyperd.api.wire import compression, negotiate, parsing, protobuf, tables
 from hyperd.api.wire.negotiate import JSON, PLAIN, PROBLEM, YAML, Accepted, Form
 from hyperd.api.wire.query import Query
 from hyperd.api.wire.routes import Target
+from hyperd.api.wire.slices import sliced
 from hyperd.errors import HyperdError, MethodNotAllowed, NotAcceptable, Unauthorized
 from hyperd.offload import LARGE_BYTES, Offload, Share
 from hyperd.resources.schema.kind import Object
@@ -30,7 +31,8 @@ SLOW_READER_SECONDS = 30.0
 """How long a client may leave sent bytes unread before it is dropped."""
 _LARGE_BYTES = 64 << 10
 _COMPRESSED_BYTES = 128 << 10
-_OFF_LOOP_ITEMS = 100
+_PIECE_BYTES = 128 << 10
+"""Of a large answer: what is copied and handed to the socket in one step."""
 _OFF_LOOP_BYTES = 128 << 10
 ONE = frozenset({Form.TABLE, Form.PARTIAL})
 MANY = frozenset({Form.TABLE, Form.PARTIAL_LIST})
@@ -122,7 +124,7 @@ async def item(call: Call, item: Item, *, status: int = 200) -> web.Response:
     return await _encoded(call, accepted, item.raw, status)
 
 
-async def listing(call: Call, found: Listing) -> web.Response:
+async def listing(call: Call, found: Listing) -> web.StreamResponse:
     """A list, joined from the items' bytes."""
     if call.redaction is not None:
         found = replace(found, items=await call.redaction.over_all(found.items))
@@ -135,18 +137,48 @@ async def listing(call: Call, found: Listing) -> web.Response:
             metadata["remainingItemCount"] = found.remaining
     if accepted.form is not Form.OBJECT:
         formatter = tables.Formatter(kind, accepted, call.include_object())
-        if len(found.items) > _OFF_LOOP_ITEMS or sum(len(one.raw) for one in found.items) > _OFF_LOOP_BYTES:
-            return await _json(call, await asyncio.to_thread(formatter.many, found.items, metadata))
-        return await _json(call, formatter.many(found.items, metadata))
+        entries = await sliced(found.items, formatter.entry, lambda one: len(one.raw))
+        return await _joined(call, formatter.head(metadata), entries)
     head = {"kind": kind.list_kind, "apiVersion": kind.api_version, "metadata": metadata}
+    ends = (orjson.dumps(head)[:-1] + b',"items":[', b"]}")
     if accepted is PLAIN:
-        return await _json(call, join(head, found.items))
-    return await _encoded(call, accepted, join(head, found.items), 200)
+        return await _joined(call, ends, [one.raw for one in found.items])
+    whole = b",".join([one.raw for one in found.items]).join(ends)
+    return await _encoded(call, accepted, whole, 200)
 
 
-def join(head: Object, items: Sequence[Item]) -> bytes:
-    """A list's JSON without parsing its items."""
-    return b"".join((orjson.dumps(head)[:-1], b',"items":[', b",".join([one.raw for one in items]), b"]}"))
+class Pieces(web.StreamResponse):
+    """A large list's JSON; each piece is put together when it is sent."""
+
+    def __init__(
+        self, ends: tuple[bytes, bytes], entries: Sequence[bytes], size: int, headers: Mapping[str, str]
+    ) -> None:
+        """``size`` is that of all ``entries``, of which there is at least one, and ``ends``."""
+        super().__init__(headers=headers)
+        self._ends = ends
+        self._entries = entries
+        self.content_length = size + len(entries) - 1
+
+    def pieces(self) -> Iterator[bytes]:
+        """What it says."""
+        parts, size, before = list[bytes](), 0, self._ends[0]
+        for entry in self._entries:
+            parts.append(entry)
+            size += len(entry)
+            if size > _PIECE_BYTES:
+                yield before + b",".join(parts)
+                parts, size, before = [], 0, b","
+        yield (before if parts else b"") + b",".join(parts) + self._ends[1]
+
+
+async def _joined(call: Call, ends: tuple[bytes, bytes], entries: Sequence[bytes]) -> web.StreamResponse:
+    """A list of JSON, in pieces where it is large."""
+    size = sum(map(len, entries)) + sum(map(len, ends))
+    if size <= _LARGE_BYTES or call.query.asks("pretty") or compression.wanted(call.request):
+        return await _json(call, b",".join(entries).join(ends))
+    response = Pieces(ends, entries, size, {"Content-Type": JSON, REQUEST_ID: call.id})
+    add_warnings(response, call.warnings)
+    return response
 
 
 async def _json(call: Call, body: bytes, status: int = 200) -> web.Response:
@@ -225,22 +257,36 @@ def cacheable(
     return document(body, request_id, headers=headers)
 
 
-async def deliver(request: web.BaseRequest, response: web.Response) -> None:
-    """Send a large answer, and drop a reader that does not take it. Raises ConnectionError then."""
+async def deliver(request: web.BaseRequest, response: web.Response | Pieces) -> None:
+    """Send a large answer, a piece in a step, and drop a reader that does not take it.
+
+    Raises ConnectionError then.
+    """
     try:
         async with asyncio.timeout(SLOW_READER_SECONDS):
             await response.prepare(request)
-            await response.write_eof()
+            if request.method != "HEAD":
+                for piece in response.pieces() if isinstance(response, Pieces) else _pieces(response):
+                    await response.write(piece)
+                    await asyncio.sleep(0)
+            await web.StreamResponse.write_eof(response)
     except TimeoutError:
         if request.transport is not None:
             request.transport.abort()
         raise ConnectionAbortedError("the client does not read its answer") from None
 
 
-def is_large(response: web.StreamResponse) -> TypeGuard[web.Response]:
+def _pieces(response: web.Response) -> Iterator[memoryview]:
+    body = response.body
+    whole = memoryview(body if isinstance(body, bytes) else b"")
+    for start in range(0, len(whole), _PIECE_BYTES):
+        yield whole[start : start + _PIECE_BYTES]
+
+
+def is_large(response: web.StreamResponse) -> TypeGuard[web.Response | Pieces]:
     """Whether ``response`` is more than the socket takes at once."""
     body = response.body if isinstance(response, web.Response) else None
-    return isinstance(body, bytes) and len(body) > _LARGE_BYTES
+    return isinstance(response, Pieces) or (isinstance(body, bytes) and len(body) > _LARGE_BYTES)
 
 
 def text(value: str, request_id: str, *, content_type: str = "text/plain; charset=utf-8") -> web.Response:

@@ -17,6 +17,7 @@ from hyperd.api.access.authorization import Attributes, Authorizer, require
 from hyperd.api.endpoints import answers
 from hyperd.api.endpoints.answers import Call
 from hyperd.api.endpoints.watching import Watchers
+from hyperd.api.limits.turns import in_own_turns
 from hyperd.api.wire import bodies, options, protobuf
 from hyperd.api.wire.routes import Target
 from hyperd.errors import BadRequest, Conflict, NotFound, UnsupportedMediaType
@@ -62,7 +63,7 @@ class Objects:
 
     async def _finish(self, work: Coroutine[Any, Any, T]) -> T:
         """Let a write reach its end even when the client leaves: the store is never cut off in the middle."""
-        task = asyncio.create_task(work)
+        task = asyncio.create_task(in_own_turns(work))
         self._writes.add(task)
         task.add_done_callback(self._finished)
         return await asyncio.shield(task)

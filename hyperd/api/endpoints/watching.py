@@ -17,7 +17,8 @@ from aiohttp import HttpVersion11, web
 from hyperd.api.access.redaction import Redaction
 from hyperd.api.endpoints import answers
 from hyperd.api.endpoints.answers import REQUEST_ID, Call, add_warnings
-from hyperd.api.limits.fairness import Turns, is_root
+from hyperd.api.limits.fairness import is_root
+from hyperd.api.limits.turns import Coming
 from hyperd.api.wire import tables
 from hyperd.api.wire.metrics import Sample
 from hyperd.api.wire.negotiate import Form
@@ -30,16 +31,16 @@ from hyperd.store.interface import EventType, Store, Watch, WatchEvent
 _DEFAULT_TIMEOUT = 1800.0
 _AT_ONCE_BYTES = 32 << 10
 """A line that fits into the buffer of an idle connection."""
-_PIECE_BYTES = 32 << 10
-"""Sent in one turn of a user, where there are more events than can be waited for."""
-_EVENT_BYTES = 1 << 10
+_PIECE_BYTES = 16 << 10
+"""Sent in one step, and in one write, where so many events are there without a wait."""
+_EVENT_BYTES = 2 << 10
 """What an event costs beside its bytes, in bytes."""
 
 
 class Watchers:
     """All open watches of one server."""
 
-    def __init__(self, store: Store, shares: Shares[str], versions: Mapping[Kind, Store], turns: Turns) -> None:
+    def __init__(self, store: Store, shares: Shares[str], versions: Mapping[Kind, Store]) -> None:
         """``versions`` are the stores of kinds in other versions than they are stored in.
 
         ``shares`` say who may have how many, and end what a user has beyond its share when another asks.
@@ -47,7 +48,6 @@ class Watchers:
         self._store = store
         self._versions = versions
         self._shares = shares
-        self._turns = turns
         self._open: set[asyncio.Timeout] = set()
         self._events = 0
         self._closing = False
@@ -130,18 +130,31 @@ class Watchers:
         response: web.StreamResponse,
         formatter: tables.Formatter | None,
     ) -> None:
-        turns, written = self._turns, 0
-        async for event in watch:
-            if written > _PIECE_BYTES:
-                # What is there at the beginning comes without a wait, however much it is.
-                await turns.wait(call.user.name)
-                written = 0
+        events, lines, size = aiter(watch), list[bytes](), 0
+        while True:
+            coming = Coming(anext(events))
+            try:
+                if not coming.at_once() and lines:
+                    await _send(call, response, b"".join(lines))
+                    lines, size = [], 0
+                event = await coming
+            except StopAsyncIteration:
+                break
+            finally:
+                coming.close()
             if call.redaction is not None:
                 event = await _redacted(event, call.redaction)
             line = event.line if formatter is None else _formatted(event, formatter)
             self._events += 1
-            written += len(line) + _EVENT_BYTES
-            await _send(call, response, line)
+            lines.append(line)
+            size += len(line) + _EVENT_BYTES
+            if size > _PIECE_BYTES:
+                # What is there at the beginning comes without a wait, however much it is.
+                await _send(call, response, b"".join(lines))
+                lines, size = [], 0
+                await asyncio.sleep(0)
+        if lines:
+            await _send(call, response, b"".join(lines))
 
 
 async def _send(call: Call, response: web.StreamResponse, line: bytes) -> None:

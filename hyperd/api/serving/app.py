@@ -102,7 +102,7 @@ class ApiServer:
         )
         versions = {**versions_of(store, kinds, processes), **derived_of(store, kinds)}
         self.fairness = Fairness(watches=settings.api.max_watchers)
-        self._watchers = Watchers(store, self.fairness.watches, versions, self.fairness.turns)
+        self._watchers = Watchers(store, self.fairness.watches, versions)
         self.audit = AuditLog(settings.log_dir, settings.audit)
         self.connections = ConnectionLimits()
         own = (self._watchers.samples, self.audit.samples, self.connections.samples, self.fairness.samples)
@@ -139,7 +139,7 @@ class ApiServer:
                 "aiohttp has no C parser here, and its Python one is too slow to serve the API; install aiohttp "
                 "from a wheel for this platform."
             )
-        self._http = http = HttpServer.of(self._border, self.fairness.read)
+        self._http = http = HttpServer.of(self._border, self.fairness.turns)
         self.audit.start()
         api = self._settings.api
         try:
@@ -244,9 +244,9 @@ class ApiServer:
             await self.fairness.denied(source_key(peer.source))
             raise
         seen.user = user
-        if isinstance(connection := request.protocol, Connection):
+        if isinstance(connection := request.protocol, Connection) and connection.user != user.name:
             connection.login(user.name, privileged=is_root(user))
-            connection.turns = functools.partial(self.fairness.turns.wait, user.name)
+            await self.fairness.turns.wait(user.name)
         with await self.fairness.begin(user) as seen.place:
             return await self._asked(request, request_id, user, seen)
 

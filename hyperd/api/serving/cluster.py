@@ -99,7 +99,7 @@ class ClusterApi:
             "reviews", _CALLERS, floor=16, headroom=_CALLERS // 4, most=_CALLERS // 2, waiting=_CALLERS
         )
         self._connections = ConnectionLimits(Budget.of(descriptors() // 2))
-        self._http = HttpServer.of(Middleware(self._answer, metrics, audit))
+        self._http = HttpServer.of(Middleware(self._answer, metrics, audit), self._fairness.turns)
         self._peers = Peers(
             store,
             node_name=settings.node,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from aiohttp import web
@@ -13,10 +14,12 @@ from aiohttp.web_protocol import RequestHandler
 
 from hyperd.api.endpoints import answers
 from hyperd.api.limits.connections import ConnectionLimits
+from hyperd.api.limits.turns import Turns, for_whom
 from hyperd.errors import BadRequest, HyperdError, InternalError, RequestHeaderFieldsTooLarge
 from hyperd.shares import Grant
 
 _LOG = logging.getLogger(__name__)
+Handler = Callable[[web.BaseRequest], Coroutine[object, None, web.StreamResponse]]
 _MAX_SHOWN = 200
 _IDLE_SECONDS = 120.0
 """How long a connection may say nothing, before its first request and between requests."""
@@ -31,35 +34,40 @@ _READ_BYTES = 16 << 10
 class Connection(RequestHandler):
     """One connection of a client, and the share that it counts for."""
 
-    __slots__ = ("_connections", "_deadline", "_grant", "_held", "_reads", "_turn", "turns", "user")
+    __slots__ = ("_connections", "_deadline", "_grant", "_held", "_turn", "_turns", "user")
 
     def __init__(
         self,
         manager: web.Server,
         grant: Grant[int] | Grant[str] | None,
         connections: ConnectionLimits | None,
+        turns: Turns | None = None,
         **limits: Any,
     ) -> None:
-        """``connections`` give it another share once somebody logs in over it."""
+        """``connections`` give it another share once somebody logs in over it.
+
+        What arrives is parsed, and what is asked done, in the ``turns`` of who sends it.
+        """
         super().__init__(manager, **limits)
         self._grant = grant
         self._connections = connections
         self._deadline: asyncio.TimerHandle | None = None
         self.user = ""
         """Whose turns, and whose share if there are any, it counts for."""
-        self._reads: Callable[[str], asyncio.Future[None] | None] | None = None
+        self._turns = turns
         self._held: list[bytes] = []
         self._turn: asyncio.Future[None] | None = None
-        self.turns: Callable[[], Awaitable[None]] | None = None
-        """What each piece of a long body waits for, once it is known who sends it."""
+        """What waits to be parsed waits for it."""
 
-    def pace(self, reads: Callable[[str], asyncio.Future[None] | None]) -> None:
-        """Have what arrives parsed in the turns of who sends it; ``reads(key)`` is what to wait for, or None."""
-        self._reads = reads
+    def take_turn(self) -> asyncio.Future[None] | None:
+        """None: go on now. Else what to wait for first."""
+        if self._turns is None:
+            return None
+        return self._turns.take(self.user or f"{self._grant.key if self._grant else ''}")
 
     def data_received(self, data: bytes) -> None:
-        if self._turn is None and self._reads is not None:
-            self._turn = self._reads(self.user or f"{self._grant.key if self._grant else ''}")
+        if self._turn is None and self._turns is not None and self._turns.shared:
+            self._turn = self.take_turn()
             if self._turn is not None:
                 self._turn.add_done_callback(self._have_turn)
                 self._pause_transport_reading()
@@ -145,17 +153,13 @@ class Connection(RequestHandler):
 class HttpServer(web.Server):
     """Makes our connections."""
 
-    reads: Callable[[str], asyncio.Future[None] | None] | None = None
+    turns: Turns | None = None
 
     @classmethod
-    def of(
-        cls,
-        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
-        reads: Callable[[str], asyncio.Future[None] | None] | None = None,
-    ) -> HttpServer:
-        """With the limits that every listener of ours has; ``reads`` is for ``Connection.pace``."""
+    def of(cls, handler: Handler, turns: Turns | None = None) -> HttpServer:
+        """With the limits that every listener of ours has; all that is done for somebody is done in ``turns``."""
         made = cls(
-            handler,
+            handler if turns is None else functools.partial(_in_turns, handler),
             handler_cancellation=True,
             keepalive_timeout=_IDLE_SECONDS,
             access_log=None,
@@ -165,7 +169,7 @@ class HttpServer(web.Server):
             max_line_size=MAX_LINE_BYTES,
             max_field_size=MAX_LINE_BYTES,
         )
-        made.reads = reads
+        made.turns = turns
         return made
 
     def __call__(self) -> RequestHandler:
@@ -175,7 +179,10 @@ class HttpServer(web.Server):
         self, grant: Grant[int] | Grant[str] | None, connections: ConnectionLimits | None
     ) -> Connection:
         """The protocol of a connection that counts for ``grant``."""
-        made = Connection(self, grant, connections, loop=self._loop, **self._kwargs)
-        if self.reads is not None:
-            made.pace(self.reads)
-        return made
+        return Connection(self, grant, connections, self.turns, loop=self._loop, **self._kwargs)
+
+
+async def _in_turns(handler: Handler, request: web.BaseRequest) -> web.StreamResponse:
+    connection = request.protocol
+    assert isinstance(connection, Connection)  # noqa: S101  this server makes no others
+    return await for_whom(handler(request), connection.take_turn)

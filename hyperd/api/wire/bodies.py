@@ -7,8 +7,7 @@ where it is large.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import orjson
 from aiohttp import web
@@ -24,16 +23,9 @@ _YAML_TYPES = ("application/yaml", "application/yml", "text/yaml", "text/x-yaml"
 _READ_TIMEOUT = 60.0
 _MAX_SHOWN = 200
 _FREE_CHUNKS = 1024
-_CHUNKS_A_TURN = 64
+_CHUNKS_A_STEP = 64
 _LEAST_CHUNK = 64
 """Bytes that chunks beyond the first ones must have on average: parsing costs the same for each."""
-
-
-@runtime_checkable
-class InTurns(Protocol):
-    """A connection on which each piece of a long body waits for a turn of who sends it."""
-
-    turns: Callable[[], Awaitable[None]] | None
 
 
 async def read(request: web.BaseRequest, limit: int) -> bytes:
@@ -64,8 +56,7 @@ async def read(request: web.BaseRequest, limit: int) -> bytes:
 
 
 async def _joined(request: web.BaseRequest, limit: int, too_large: RequestEntityTooLarge) -> bytes:
-    """Piece by piece, each in the turn of who sends them."""
-    turns = request.protocol.turns if isinstance(request.protocol, InTurns) else None
+    """Piece by piece, each in a step of its own."""
     pieces: list[bytes] = []
     size = chunks = 0
     while True:
@@ -82,8 +73,8 @@ async def _joined(request: web.BaseRequest, limit: int, too_large: RequestEntity
                 f"the request body comes in {chunks} chunks of {size // chunks} bytes on average; send larger ones"
             )
         pieces.append(piece)
-        if turns is not None and (not ends or chunks % _CHUNKS_A_TURN == 0):
-            await turns()
+        if not ends or chunks % _CHUNKS_A_STEP == 0:
+            await asyncio.sleep(0)
 
 
 async def parse_object(

@@ -166,20 +166,23 @@ class Formatter:
             return orjson.dumps(self._table([obj], metadata, heads=True))
         return orjson.dumps(partial(obj, self._accepted.version))
 
-    def many(self, items: Sequence[Item], metadata: Object) -> bytes:
-        """A list; ``metadata`` is the list's."""
-        objects = [item.object() for item in items]
-        if self._accepted.form is Form.TABLE:
-            return orjson.dumps(self._table(objects, metadata, heads=True))
+    def head(self, metadata: Object) -> tuple[bytes, bytes]:
+        """What stands before and behind the entries of a list, whose metadata this is."""
         version = self._accepted.version
-        return orjson.dumps(
-            {
-                "kind": Form.PARTIAL_LIST.value,
-                "apiVersion": f"{_META_GROUP}/{version}",
-                "metadata": metadata,
-                "items": [partial(obj, version) for obj in objects],
-            }
-        )
+        if self._accepted.form is Form.TABLE:
+            listed = self._table([], metadata, heads=True)
+        else:
+            group_version = f"{_META_GROUP}/{version}"
+            kind = Form.PARTIAL_LIST.value
+            listed = {"kind": kind, "apiVersion": group_version, "metadata": metadata, "items": []}
+        return orjson.dumps(listed)[:-2], b"]}"
+
+    def entry(self, item: Item) -> bytes:
+        """A row of a list that is a Table, an item of another one."""
+        obj = item.object()
+        if self._accepted.form is Form.TABLE:
+            return orjson.dumps(self._row(obj, clock.wall()))
+        return orjson.dumps(partial(obj, self._accepted.version))
 
     def event(self, item: Item) -> bytes:
         """The object of a watch event; a Table names its columns in the first event only."""

@@ -14,7 +14,7 @@ from hyperd.store.embedded.memory import Memory
 from hyperd.store.interface import Listing, Selector
 from hyperd.store.paging import INCONSISTENT, check_version, make_token, read_token
 from hyperd.store.records import Name, Stored
-from hyperd.store.selecting import check_selector, exact_name, selects
+from hyperd.store.selecting import check_selector, chosen, exact_name
 
 _TOO_OLD = (
     "The provided continue parameter is too old to display a consistent list result. You can start a new list "
@@ -24,7 +24,7 @@ _TOO_OLD = (
 )
 
 
-def list_objects(
+async def list_objects(
     memory: Memory,
     kind: Kind,
     namespace: str | None,
@@ -49,7 +49,7 @@ def list_objects(
             raise Expired(_TOO_OLD, continue_token=make_token(INCONSISTENT, after))
     else:
         check_version(resource_version, match, memory.rv)
-    items = _matching(memory, kind, namespace, selector, after)
+    items = await _matching(memory, kind, namespace, selector, after)
     if not limit or len(items) <= limit:
         return Listing(items, str(rv))
     last = items[limit - 1]
@@ -58,7 +58,7 @@ def list_objects(
     return Listing(items[:limit], str(rv), make_token(rv, (last.namespace, last.name)), remaining)
 
 
-def _matching(
+async def _matching(
     memory: Memory, kind: Kind, namespace: str | None, selector: Selector, after: Name | None
 ) -> list[Stored]:
     name = exact_name(selector)
@@ -69,4 +69,4 @@ def _matching(
         candidates = memory.table(kind).walk(namespace, after)
     if not selector:
         return candidates
-    return [item for item in candidates if selects(kind, selector, item)]
+    return await chosen(kind, selector, candidates)

@@ -40,7 +40,7 @@ class EmbeddedReader:
         resource_version: str = "",
         match: str = "",
     ) -> Listing:
-        return list_objects(
+        return await list_objects(
             self._memory,
             kind,
             namespace,

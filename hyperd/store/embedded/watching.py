@@ -21,7 +21,7 @@ from hyperd.store.embedded.memory import Memory
 from hyperd.store.interface import EventType, Item, Selector, WatchEvent
 from hyperd.store.paging import check_not_newer, parse_version
 from hyperd.store.records import Change, Stored, changes_of
-from hyperd.store.selecting import check_selector, seen_as, selects
+from hyperd.store.selecting import check_selector, chosen, seen_as
 
 QUEUE_LIMIT = 4096
 """Events that may wait for one watcher."""
@@ -226,8 +226,8 @@ async def open_watch(
         if send_initial or (send_initial is None and since == 0):
             check_not_newer(since, now)
             items = memory.table(kind).walk(namespace)
-            chosen = [item for item in items if selects(kind, selector, item)] if selector else items
-            past = _initial(kind, chosen, now if send_initial else None)
+            seen = await chosen(kind, selector, items) if selector else items
+            past = _initial(kind, seen, now if send_initial else None)
         elif since not in (0, now):
             if since > now or not await engine.knows(since):
                 raise Expired(TOO_OLD.format(rv=since, floor=engine.floor))

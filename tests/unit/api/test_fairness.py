@@ -14,8 +14,9 @@ import pytest
 from aiohttp import web
 
 from hyperd.api.limits import fairness
-from hyperd.api.limits.fairness import Penalties, Turns, source_key
-from hyperd.api.serving.middleware import RequestInfo
+from hyperd.api.limits import turns as turns_
+from hyperd.api.limits.fairness import Penalties, source_key
+from hyperd.api.limits.turns import Turns
 from hyperd.errors import TooManyRequests
 from hyperd.resources.all import CONFIG_MAP
 from hyperd.roles import Role
@@ -41,20 +42,39 @@ async def many(api: Api) -> AsyncIterator[aiohttp.ClientSession]:
         yield client
 
 
-async def test_a_request_waits_for_a_few_of_another_user_not_for_all(
-    api: Api, monkeypatch: pytest.MonkeyPatch
+HOSTILE = {
+    "gets": f"GET {MAPS}/large-1",
+    "lists": f"GET {MAPS}",
+    "tables": f"GET {MAPS}",
+    "watches": f"GET {MAPS}?watch=true&timeoutSeconds=1",
+    "deletions": f"DELETE {MAPS}?dryRun=All",
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+async def test_a_request_waits_for_a_few_steps_of_another_user(
+    api: Api, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    headers, order = await viewer(api), list[str]()
-    asked = api.server._asked
+    for number in range(50):
+        await api.store.create(CONFIG_MAP, "default", config_map(f"large-{number}", pad="x" * 20_000))
+    headers = bearer(await token(api, "eve", Role.EDITOR, "default"))
+    if kind == "tables":
+        headers["Accept"] = "application/json;as=Table;v=v1;g=meta.k8s.io"
+    steps = list[str]()
+    take = api.server.fairness.turns.take
 
-    async def counted(request: web.BaseRequest, id_: str, user: User, seen: RequestInfo) -> web.StreamResponse:
-        order.append(user.name)
-        return await asked(request, id_, user, seen)
+    def counted(key: str) -> asyncio.Future[None] | None:
+        turn = take(key)
+        if turn is None:
+            steps.append(key)
+        else:
+            turn.add_done_callback(lambda _: steps.append(key))
+        return turn
 
-    monkeypatch.setattr(api.server, "_asked", counted)
+    monkeypatch.setattr(api.server.fairness.turns, "take", counted)
     once = "\r\n".join(f"{key}: {value}" for key, value in headers.items())
-    request = f"GET {MAPS} HTTP/1.1\r\nHost: h\r\n{once}\r\n\r\n".encode()
-    hostile = [await asyncio.open_unix_connection(str(api.settings.socket_path)) for _ in range(80)]
+    request = f"{HOSTILE[kind]} HTTP/1.1\r\nHost: h\r\n{once}\r\n\r\n".encode()
+    hostile = [await asyncio.open_unix_connection(str(api.settings.socket_path)) for _ in range(40)]
 
     async def drain(reader: asyncio.StreamReader) -> None:
         while await reader.read(1 << 16):
@@ -64,17 +84,20 @@ async def test_a_request_waits_for_a_few_of_another_user_not_for_all(
     for _, writer in hostile:
         writer.write(request * 40)
     waited = []
-    await asyncio.sleep(0)
-    for _ in range(20):
-        before = len(order)
-        assert (await api.call("GET", MAPS))[0] == 200
-        waited.append(len(order) - before - 1)
+    await asyncio.sleep(0.05)
+    with timed_callbacks() as callbacks:
+        for _ in range(20):
+            before = len(steps)
+            assert (await api.call("GET", f"{MAPS}/large-0"))[0] == 200
+            waited.append(steps[before:].count("token:eve"))
     for _, writer in hostile:
         writer.transport.abort()
     await asyncio.gather(*drains, return_exceptions=True)
     assert sum(waited) > 0, "nobody else asked meanwhile"
-    # A request is some turns of the loop long; without turns each would wait for all 80 connections.
-    assert sorted(waited)[len(waited) // 2] <= 20
+    # A request takes three turns of the loop, and the client here some more of the same loop. Without turns each
+    # would wait for all 40 connections.
+    assert sorted(waited)[len(waited) // 2] <= 5
+    assert callbacks.worst < 0.05, callbacks.what
 
 
 async def test_a_body_of_tiny_chunks_costs_little_and_is_refused(api: Api) -> None:
@@ -97,26 +120,22 @@ async def test_a_body_of_tiny_chunks_costs_little_and_is_refused(api: Api) -> No
 async def test_what_a_watch_begins_with_is_sent_in_turns(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(20):
         await api.store.create(CONFIG_MAP, "default", config_map(f"large-{number}", pad="x" * 20_000))
-    waited = list[str]()
-    wait = api.server.fairness.turns.wait
+    taken = list[str]()
+    take = api.server.fairness.turns.take
 
-    async def counted(key: str) -> None:
-        waited.append(key)
-        await wait(key)
+    def counted(key: str) -> asyncio.Future[None] | None:
+        taken.append(key)
+        return take(key)
 
-    monkeypatch.setattr(api.server.fairness.turns, "wait", counted)
+    monkeypatch.setattr(api.server.fairness.turns, "take", counted)
     async with api.client.get(f"http://h{MAPS}?watch=true") as response:
         for _ in range(20):
             await response.content.readuntil()
-    assert len(waited) >= 9, "no more than two events went out in one turn"
+    assert len(taken) >= 9, "no more than two events went out in one turn"
 
 
 async def test_what_arrives_is_parsed_in_turns_while_others_ask(api: Api) -> None:
     fairness_ = api.server.fairness
-    assert fairness_.read("eve") is None
-    fairness_.turns.take("eve")
-    fairness_.turns.take("ann")
-    assert [fairness_.read(key) is None for key in ("eve", "eve", "ann")] == [True, False, True]
     # Connections that wait to be read lose nothing, and keep the order of what they were sent.
     headers = await viewer(api)
     once = "\r\n".join(f"{key}: {value}" for key, value in headers.items())
@@ -154,13 +173,14 @@ async def test_turns_keep_order_and_forget_who_is_gone() -> None:
 
 
 async def test_who_is_alone_begins_more_until_another_asks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fairness, "_LATELY_SECONDS", 0.05)
+    monkeypatch.setattr(turns_, "_LATELY_SECONDS", 0.05)
     turns = Turns(2, alone=10)
     assert [turns.take("many") is None for _ in range(11)] == [True] * 10 + [False]
     assert turns.take("one") is None
-    await asyncio.sleep(0)
-    assert turns.take("many") is None
-    assert [turns.take("many") is None for _ in range(2)] == [False, False]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert turns.waiting == 0
+    assert [turns.take("many") is None for _ in range(3)] == [True, True, False]
     await asyncio.sleep(0.1)
     assert [turns.take("many") is None for _ in range(11)] == [True] * 10 + [False]
 

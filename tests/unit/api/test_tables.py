@@ -93,7 +93,8 @@ def _item(age: timedelta) -> Item:
 
 def test_a_table_has_the_name_first_and_typed_cells() -> None:
     formatter = Formatter(_kind(), Accepted(form=Form.TABLE, version="v1"), IncludeObject.METADATA)
-    table = orjson.loads(formatter.many([_item(timedelta(hours=30))], {"resourceVersion": "9"}))
+    head, tail = formatter.head({"resourceVersion": "9"})
+    table = orjson.loads(head + formatter.entry(_item(timedelta(hours=30))) + tail)
     assert [column["name"] for column in table["columnDefinitions"]] == [
         "Name",
         "Ready",

@@ -1,0 +1,224 @@
+"""Turns of the event loop: whoever has much to do does it a step at a time, and others' steps come in between.
+
+A step is what a task does between two waits: the CPU time that nobody else can have meanwhile. Everything that is
+done for a user is done in its steps (``stepping``), and what arrives from it is parsed in one. What waits, for a
+commit, a slow reader or an event, has no turn and keeps nobody from one, of the same user neither.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import types
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextvars import ContextVar
+from typing import Final, Generic, TypeVar
+
+T = TypeVar("T")
+
+_EACH_TURN: Final = 1
+"""Steps of one user in one turn of the event loop, while others ask too."""
+_ALONE: Final = 32
+"""The same for a user whom nobody was beside lately, as a turn costs as much as a step. Fewer of long ones."""
+_LONG_TURN_SECONDS: Final = 0.001
+"""Of CPU time: what else the host does is nobody's here."""
+_LATELY_SECONDS: Final = 5.0
+_REST: Final = 2
+"""Turns for which who has much to do rests after a step, while somebody has little. A request takes three."""
+
+
+class Turns:
+    """At most so many steps for each key in one turn of the event loop; the rest have theirs in later turns.
+
+    A user with a hundred connections so keeps another one's request waiting for one or two steps, not for a
+    hundred requests: a key whose steps wait rests for some turns after each, while others' steps need not wait.
+    Nobody is refused, and within a key it goes first come, first served. A key that has been alone for some
+    seconds may do more, as many as take a millisecond; the first one beside it waits for those, once.
+    """
+
+    def __init__(self, each: int = _EACH_TURN, alone: int = _ALONE) -> None:
+        self._most = each
+        self._alone = alone
+        self._each = self._most_alone = alone
+        self._ticked = self._used = 0.0
+        self._last = ""
+        self._shared_until = 0.0
+        self._begun: dict[str, int] = {}
+        self._queues: dict[str, deque[asyncio.Future[None]]] = {}
+        self._ticking = False
+        self._number = self._light_until = 0
+        self._served: dict[str, int] = {}
+        """Of keys whose steps wait, the turn in which one came last."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether several keys had turns lately."""
+        return self._each == self._most
+
+    @property
+    def waiting(self) -> int:
+        return sum(len(queue) for queue in self._queues.values())
+
+    async def wait(self, key: str) -> None:
+        """Return when it is the turn of ``key``."""
+        turn = self.take(key)
+        if turn is not None:
+            await turn
+
+    def take(self, key: str) -> asyncio.Future[None] | None:
+        """None: go on now. Else what to wait for first."""
+        if not self._ticking:
+            self._ticking = True
+            loop = asyncio.get_running_loop()
+            self._ticked, self._used = loop.time(), time.thread_time()
+            self._relax()
+            loop.call_soon(self._tick)
+        if key != self._last:
+            self._shared(key)
+        begun = self._begun.get(key, 0)
+        if begun < self._each:
+            self._begun[key] = begun + 1
+            if self._queues and key not in self._served:
+                self._light_until = self._number + _REST
+            return None
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        queue = self._queues.get(key)
+        if queue is None:
+            queue = self._queues[key] = deque()
+        queue.append(turn)
+        return turn
+
+    def _shared(self, key: str) -> None:
+        if self._last:
+            self._shared_until = asyncio.get_running_loop().time() + _LATELY_SECONDS
+            self._each = self._most
+        self._last = key
+
+    def _relax(self) -> None:
+        if self._ticked > self._shared_until:
+            self._each = self._most_alone
+
+    def _tick(self) -> None:
+        self._begun.clear()
+        self._number += 1
+        former, self._used = self._used, time.thread_time()
+        if self._used - former > _LONG_TURN_SECONDS:
+            self._most_alone = max(self._most, self._most_alone // 2)
+        elif self._most_alone < self._alone:
+            self._most_alone += 1
+        self._ticked = asyncio.get_running_loop().time()
+        self._relax()
+        for key, queue in list(self._queues.items()):
+            begun = 0
+            if self._number <= min(self._light_until, self._served.get(key, 0) + _REST):
+                self._begun[key] = self._each
+                continue
+            while queue and begun < self._each:
+                turn = queue.popleft()
+                if not turn.done():
+                    turn.set_result(None)
+                    begun += 1
+            self._begun[key] = begun
+            self._served[key] = self._number
+            if not queue:
+                del self._queues[key]
+                del self._served[key]
+        if self._begun:
+            asyncio.get_running_loop().call_soon(self._tick)
+        else:
+            self._ticking = False
+
+
+Take = Callable[[], asyncio.Future[None] | None]
+"""None: go on now. Else what to wait for first."""
+
+
+async def stepping(work: Coroutine[object, None, T], take: Take) -> T:
+    """What ``work`` returns or raises; it takes a turn before each of its steps.
+
+    What it awaits is awaited in its place, so it is cancelled, and times out, as it would be without this.
+    """
+    return await _steps(work, take)
+
+
+@types.coroutine
+def _steps(work: Coroutine[object, None, T], take: Take) -> Generator[object, None, T]:
+    error: BaseException | None = None
+    try:
+        while True:
+            turn = take()
+            if turn is not None:
+                try:
+                    yield from turn
+                except asyncio.CancelledError as cancelled:
+                    error = cancelled
+            try:
+                if error is None:
+                    waiting = work.send(None)
+                else:
+                    thrown, error = error, None
+                    waiting = work.throw(thrown)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            try:
+                yield waiting
+            except GeneratorExit:
+                raise
+            except BaseException as raised:  # noqa: BLE001  what it awaits raises: the work's to handle
+                error = raised
+    finally:
+        work.close()
+
+
+_whose: ContextVar[Take] = ContextVar("turns")
+"""As whom the steps of this request, and of the tasks that it starts, take turns."""
+
+
+def for_whom(work: Coroutine[object, None, T], take: Take) -> Coroutine[object, None, T]:
+    """``work`` in the turns of ``take``, and so whatever it starts with ``in_own_turns``."""
+    _whose.set(take)
+    return stepping(work, take)
+
+
+def in_own_turns(work: Coroutine[object, None, T]) -> Coroutine[object, None, T]:
+    """``work`` for a task of its own, in the turns of the request that starts it."""
+    take = _whose.get(None)
+    return work if take is None else stepping(work, take)
+
+
+class Coming(Generic[T]):
+    """Something awaited of which can be told first whether it is there at once. ``close`` it in any case."""
+
+    def __init__(self, awaited: Awaitable[T]) -> None:
+        self._steps = awaited.__await__()
+        self._waiting: object = None
+        self._there: list[T] = []
+
+    def at_once(self) -> bool:
+        """Go on until it is there, which ``True`` tells, or must be waited for. Raises what it raises."""
+        try:
+            self._waiting = next(self._steps)
+        except StopIteration as end:
+            self._there.append(end.value)
+        return bool(self._there)
+
+    def __await__(self) -> Generator[object, None, T]:
+        error: BaseException | None = None
+        while not self._there:
+            try:
+                yield self._waiting
+            except GeneratorExit:
+                raise
+            except BaseException as raised:  # noqa: BLE001  what it awaits raises: the work's to handle
+                error = raised
+            try:
+                self._waiting = next(self._steps) if error is None else self._steps.throw(error)
+            except StopIteration as end:
+                self._there.append(end.value)
+            error = None
+        return self._there[0]
+
+    def close(self) -> None:
+        self._steps.close()
