@@ -134,8 +134,9 @@ class Fleet:
             name = f"{resource.plural}.{resource.group}"
         if name not in self.resources:
             self.resources[name] = resource
-            self._kinds_changed.add(name)
-            self._schedule()
+            if self._group is not None:  # before that, whoever adds it knows
+                self._kinds_changed.add(name)
+                self._schedule()
         return name
 
     def watch(self, plural: str) -> None:

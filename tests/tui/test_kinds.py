@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from hyperd.client.home import local
 from tests.tui.conftest import looking
 from tests.tui.world import World
 from tui import actions, fleet, kinds
+from tui.app import HvApp
 
 _KIND = """
 from tui.kind import NAME, Field, Kind, at
@@ -121,3 +123,7 @@ async def test_what_nobody_looks_at_is_not_followed(world: World, monkeypatch: p
         await ui.row("web-7")
         await ui.press("e")
         await ui.shows("The machine runs")
+
+
+def test_the_program_is_made_before_its_loop_runs() -> None:
+    HvApp([local("/nowhere/x.sock")])
