@@ -84,6 +84,15 @@ lint() {
 }
 
 bench() {
+    if [[ ${1:-} == against ]]; then
+        shift
+        STEPS=3
+        prepare
+        step "Benchmarks, turn by turn with the commit's"
+        cd "$ROOT" || exit
+        "$VENV/bin/python" -m benchmarks.against "$@"
+        return
+    fi
     local wanted="${1:-}" file name code=0
     local -a files=() names=()
     STEPS=3

@@ -1,0 +1,1 @@
+"""Every benchmark of this checkout against a commit's own, turn by turn: ``./dev bench against COMMIT``."""
