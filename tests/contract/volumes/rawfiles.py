@@ -49,7 +49,8 @@ class RawProvisioner(Provisioner):
         return await self._create(uid, size, lambda path: path.touch())
 
     async def create_from_image(self, uid: str, size: int, *, image: Handle) -> Volume:
-        assert isinstance(image, FileHandle)
+        if not isinstance(image, FileHandle):
+            raise PermanentError("Images are files here.")
         argv = ["qemu-img", "convert", "-f", image.format, "-O", "raw", str(image.path)]
         return await self._create(uid, size, lambda path: subprocess.run([*argv, path], check=True))
 
@@ -103,7 +104,8 @@ class RawProvisioner(Provisioner):
 
     async def _there(self, uid: str) -> Volume:
         found = await self.find(uid)
-        assert found is not None
+        if found is None:
+            raise NotFound(f"Volume {uid} does not exist.")
         return found
 
 

@@ -1,0 +1,73 @@
+"""Each walk of ``docs/CONTRIBUTING.md``, walked in a copy: it works, and touches the files that are listed."""
+
+from __future__ import annotations
+
+import re
+import sys
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+from tests.walks.walk import ROOT, WALKS, Copy, Walk, load
+
+GUIDE = ROOT / "docs" / "CONTRIBUTING.md"
+DERIVED = ("hyperd/resources/index.py", "hyperd/resources/views/*", "manifests/*", "docs/*")
+"""Written by programs."""
+BOUNDS = {"device": 2, "kind": 6, "storage_backend": 2}
+"""Walk → how many files or new folders of the product are touched by hand."""
+ONE_LINE = ("device", "storage_backend")
+"""Walks that change one file of the product, by an import and one line."""
+
+
+def listed(walk: Walk) -> set[str]:
+    """What the guide says that the walk touches: the code words at the heads of its section's items."""
+    section = GUIDE.read_text().partition(f"\n### {walk.name.replace('_', ' ').capitalize()}\n")[2]
+    items = re.findall(r"^- `([^`]+)`", section.partition("\n### ")[0].partition("\n## ")[0], re.MULTILINE)
+    assert items, f"{GUIDE.name} has no list of what a {walk.name} touches"
+    for placeholder, name in walk.placeholders.items():
+        items = [item.replace(f"<{placeholder}>", name) for item in items]
+    return set(items)
+
+
+def by_item(files: set[str], items: set[str]) -> set[str]:
+    """Files, and for those in a listed folder the folder."""
+    folders = [item for item in items if item.endswith("/")]
+    return {next((folder for folder in folders if file.startswith(folder)), file) for file in files}
+
+
+def by_hand(files: set[str]) -> set[str]:
+    return {file for file in files if not any(fnmatch(file, pattern) for pattern in DERIVED)}
+
+
+def test_every_walk_has_its_bound() -> None:
+    assert {path.parent.name for path in WALKS.glob("*/walk.toml")} == set(BOUNDS)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", sorted(BOUNDS))
+def test_a_walk_works_and_touches_what_the_guide_lists(name: str, tmp_path: Path) -> None:
+    walk, copy = load(name), Copy(tmp_path)
+    copy.apply(walk)
+    for module in walk.derive:
+        copy.python(module)
+    product = {file: lines for file, lines in copy.changed().items() if not file.startswith("tests/")}
+    items = listed(walk)
+    touched = by_item(by_hand(set(product)), items)
+    assert touched == {item for item in items if not item.startswith("tests/")}
+    assert len(touched) <= BOUNDS[name]
+    if name in ONE_LINE:
+        lines = [
+            line
+            for file, added in product.items()
+            if file not in walk.new_files()
+            for line in added
+            if not line.startswith(("from ", "import "))
+        ]
+        assert len(lines) == 1, lines
+    fresh = [file for file in walk.new_files() if file.endswith(".py") and "/tests/" not in f"/{file}"]
+    copy.python("mypy", "--follow-imports=silent", *fresh)
+    copy.python("ruff", "check", *(file for file in product if file.endswith(".py")))
+    if any(file.endswith("/__init__.py") for file in fresh):
+        copy.run(str(Path(sys.executable).parent / "lint-imports"))
+    copy.python("pytest", "-q", "-x", "-p", "no:cacheprovider", *walk.tests)
