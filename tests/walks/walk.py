@@ -9,6 +9,8 @@ of this checkout takes them for its own. ``walk.toml`` beside it says the rest:
     files that begin as others of the checkout: ``file``, ``to``, and what to ``replace``
 ``derive``
     modules that write what is derived
+``golden``
+    tests that write what is golden, with ``UPDATE_GOLDEN``
 ``tests``
     what pytest runs in the end, in the copy
 ``placeholders``
@@ -51,6 +53,7 @@ class Walk:
     insert: Sequence[Insertion]
     copies: Sequence[CopiedFile]
     derive: Sequence[str]
+    golden: Sequence[str]
     tests: Sequence[str]
     placeholders: Mapping[str, str]
 
@@ -78,6 +81,7 @@ def load(name: str) -> Walk:
         [Insertion(**one) for one in told["insert"]],
         [CopiedFile(**one) for one in told.get("copy", [])],
         told.get("derive", []),
+        told.get("golden", []),
         told["tests"],
         told.get("placeholders", {}),
     )
@@ -88,6 +92,7 @@ class Copy:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.env: dict[str, str] = {}
         listed = subprocess.run(
             ["git", "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
             check=True,
@@ -123,7 +128,7 @@ class Copy:
         done = subprocess.run(
             command,
             cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": str(self.folder)},
+            env={**os.environ, "PYTHONPATH": str(self.folder), **self.env},
             capture_output=True,
             text=True,
             check=False,
