@@ -294,6 +294,7 @@ _RULES = (
     ),
 )
 
+_NO_MIGRATION = "Live migration is not built yet: the policy has no effect."
 _NOT_WEIGHED = "not built yet: where the machine runs is chosen without it."
 
 
@@ -348,6 +349,12 @@ VIRTUAL_MACHINE = KINDS.add(
             "spec.affinity.virtualMachineAndPodAntiAffinity": f"distance from other machines is {_NOT_WEIGHED}",
             "spec.topologySpreadConstraints": f"topologySpreadConstraints is {_NOT_WEIGHED}",
             "spec.priorityClassName": f"priorityClassName is {_NOT_WEIGHED}",
+            # The default is in every object, and nobody asked for it.
+            **{
+                f"spec.liveMigrationPolicy={policy}": _NO_MIGRATION
+                for policy in LiveMigrationPolicy
+                if policy is not LiveMigrationPolicy.PREFER_SAFE
+            },
         },
         refused={
             "spec.bootloader=EFIWithSecureBoot": (

@@ -248,6 +248,7 @@ async def test_what_has_no_effect_is_told() -> None:
         "spec.affinity.virtualMachineAndPodAntiAffinity",
         "spec.topologySpreadConstraints",
         "spec.priorityClassName",
+        "spec.liveMigrationPolicy",
     ]
 
 
