@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hyperd.cli import threeway
-from hyperd.cli.manifests import Manifest, read, refused
+from hyperd.cli.manifests import Manifest, collect, refused
 from hyperd.cli.options import client_of, seconds
 from hyperd.cli.printing import document, emit, object_name
 from hyperd.client import kinds
@@ -51,7 +51,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Apply every object in order, unless the schema of one refuses it; one that is refused later ends it."""
     client = client_of(args)
-    manifests = read(args.filename)
+    manifests, odd = collect(args.filename)
+    if odd:
+        from hyperd.cli import judging
+
+        # What is required may be in the home already, which nobody asks where nothing will be done.
+        raise refused([*odd, *(fault for one in manifests for fault in judging.faults_of(one, None, exists=True))])
     targets = _targets(manifests, args, client)
     # A kind that they bring must be there before its objects are.
     if not any(manifest.obj.get("kind") == _BRINGS_A_KIND for manifest in manifests):

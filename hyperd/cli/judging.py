@@ -30,8 +30,11 @@ _UNKNOWN = re.compile(r'unknown field "(.+)"')
 _WEBHOOK = "admission webhook"
 
 
-def faults_of(manifest: Manifest, refusal: HyperdError, *, exists: bool) -> list[Fault]:
-    """Every fault of an object that was refused; ``exists`` says that it is there, and only changed by this."""
+def faults_of(manifest: Manifest, refusal: HyperdError | None, *, exists: bool) -> list[Fault]:
+    """Every fault of an object that was refused; ``exists`` says that it is there, and only changed by this.
+
+    Without ``refusal`` no server was asked, and its kind's schema alone has a say.
+    """
     obj = manifest.obj
     group, _, version = str(obj.get("apiVersion")).rpartition("/")
     known = KINDS.by_kind(group, str(obj.get("kind")))
@@ -40,7 +43,7 @@ def faults_of(manifest: Manifest, refusal: HyperdError, *, exists: bool) -> list
     if exists:
         # What is required may be there already.
         causes = [cause for cause in causes if cause.reason != "FieldValueRequired"]
-    if not causes and (kind is None or kind.core):
+    if refusal is not None and not causes and (kind is None or kind.core):
         causes = _told(refusal)
     name = obj["metadata"].get("name") or obj["metadata"].get("generateName")
     return [

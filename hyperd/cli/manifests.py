@@ -49,6 +49,14 @@ class Manifest:
 
 def read(paths: list[str]) -> list[Manifest]:
     """Every object that the files hold, in order. Raises BadRequest that tells all faults with their places."""
+    found, faults = collect(paths)
+    if faults:
+        raise refused(faults)
+    return found
+
+
+def collect(paths: list[str]) -> tuple[list[Manifest], list[Fault]]:
+    """Every object that the files hold, in order, and what is no object. Raises BadRequest when there is nothing."""
     sources = [Source(name, content) for path in paths for name, content in _contents(path)]
     found: list[Manifest] = []
     faults: list[Fault] = []
@@ -59,13 +67,11 @@ def read(paths: list[str]) -> list[Manifest]:
         except RecursionError:
             source.faults.append(Fault(source.name, "it is nested too deeply"))
         faults += source.faults
-    if faults:
-        raise refused(faults)
-    if not found:
+    if not found and not faults:
         raise BadRequest(
             f"There is no object in {', '.join('standard input' if path == '-' else path for path in paths)}."
         )
-    return found
+    return found, faults
 
 
 def refused(faults: Sequence[Fault]) -> BadRequest:
