@@ -15,7 +15,10 @@ from hyperd.resources.schema.kind import Kind
 from hyperd.resources.schema.structural import subschema
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "applies.txt"
-OURS = [kind for kind in KINDS.served() if kind.model is not None]
+OURS = sorted(
+    (kind for kind in KINDS.served() if kind.model is not None), key=lambda kind: (kind.kind, kind.version)
+)
+"""In no order that follows from who imported what first."""
 by_kind = pytest.mark.parametrize("kind", OURS, ids=lambda kind: f"{kind.kind}-{kind.version}")
 
 
