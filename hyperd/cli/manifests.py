@@ -56,7 +56,7 @@ def read(paths: list[str]) -> list[Manifest]:
 
 
 def collect(paths: list[str]) -> tuple[list[Manifest], list[Fault]]:
-    """Every object that the files hold, in order, and what is no object. Raises BadRequest when there is nothing."""
+    """Every object that the files hold, in order, and what is no object. Raises BadRequest where there is none."""
     sources = [Source(name, content) for path in paths for name, content in _contents(path)]
     found: list[Manifest] = []
     faults: list[Fault] = []

@@ -131,6 +131,7 @@ def test_what_an_object_asks_for_and_does_not_get_is_listed_once_a_field() -> No
         "spec.affinity.virtualMachineAndPodAntiAffinity",
         "spec.topologySpreadConstraints",
         "spec.priorityClassName",
+        "spec.liveMigrationPolicy",
     ]
     assert unbuilt_in(VIRTUAL_MACHINE, machine()) == []
 
