@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import platform
 import socket
 from functools import partial
@@ -34,13 +35,14 @@ class TestDriver(LibvirtHypervisor):
 
     async def facts(self) -> HostFacts:
         version = await self._reads.call("read the version", lambda conn: conn.getLibVersion(), timeout=_SECONDS)
+        boot_id = await asyncio.to_thread(clock.boot_id)
         return HostFacts(
             hostname=socket.gethostname(),
             architecture=platform.machine(),
             cpus=CPUS,
             memory_bytes=MEMORY_BYTES,
             machine_id="",
-            boot_id=clock.boot_id(),
+            boot_id=boot_id,
             kernel=platform.release(),
             os_image="",
             kvm_usable=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -23,7 +24,7 @@ class FolderNetwork(NetworkKind):
         self.folder = settings.state_dir / "links"
 
     async def start(self) -> None:
-        self.folder.mkdir(exist_ok=True)
+        await asyncio.to_thread(self.folder.mkdir, exist_ok=True)
 
     async def close(self) -> None:
         return
