@@ -87,6 +87,7 @@ OTHER_VALUES: dict[type, dict[str, Any]] = {
         "tpm": True,
         "architecture": "aarch64",
         "slots": {f"disk/{specs.ROOT.serial}": Slot(target="sdq")},
+        "epoch": 7,
     },
     DiskSpec: {
         "name": "other",
