@@ -18,12 +18,13 @@ from pathlib import Path
 from hyperd.errors import InternalError, ServiceUnavailable, TemporaryError
 from hyperd.imagefile import files
 from hyperd.imagefile.detect import ImageFormat
+from hyperd.progress import Report
 from hyperd.settings import Settings
 from registry import layout
 from registry.client import RegistryClient, check_digest
 from registry.layout import DATA_OFFSET, DiskFile, Layer
 from registry.meter import Meter
-from registry.models import CachedFile, CachedImage, Report
+from registry.models import CachedFile, CachedImage
 from registry.spool import PART_SUFFIX, Spool, cached_path
 
 _FOREIGN_SECONDS = 30

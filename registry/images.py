@@ -6,13 +6,14 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 
 from hyperd.background import end_all
+from hyperd.progress import Report
 from hyperd.settings import Settings
 from registry import collect
 from registry.cache import ImageCache
 from registry.client import RegistryClient
 from registry.importer import Importer
 from registry.interface import Collected, Dead, Image, Images, Live
-from registry.models import CachedFile, CachedImage, ImportedImage, ImportRequest, RegistryEndpoint, Report
+from registry.models import CachedFile, CachedImage, ImportedImage, ImportRequest, RegistryEndpoint
 from registry.server import EmbeddedRegistry, external_endpoint
 
 

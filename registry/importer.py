@@ -13,13 +13,14 @@ from hyperd.errors import (
     TooManyRequests,
 )
 from hyperd.imagefile.detect import FAILED, ImageFormat
+from hyperd.progress import Report
 from hyperd.settings import Settings
 from registry import layout
 from registry.checksums import Checksums
 from registry.client import RegistryClient
 from registry.interface import NotBegun
 from registry.meter import Meter
-from registry.models import ImportedImage, ImportRequest, Report
+from registry.models import ImportedImage, ImportRequest
 from registry.pipeline import Pipeline, Stored, fingerprint
 from registry.slots import Slots
 from registry.urls import parse

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from hyperd.errors import TemporaryError
-from registry.models import CachedFile, CachedImage, ImportedImage, ImportRequest, RegistryEndpoint, Report
+from hyperd.progress import Report
+from registry.models import CachedFile, CachedImage, ImportedImage, ImportRequest, RegistryEndpoint
 
 POSTPONED: Final = "ProvisioningPostponed"
 """The reference's reason for what waits for a garbage collection."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from hyperd import clock
-from registry.models import Progress, Report
+from hyperd.progress import Progress, Report
 
 _REPORT_SECONDS = 0.1
 _SPEED_SECONDS = 0.5

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -81,20 +81,6 @@ class ImportRequest:
     ca_bundle: str = ""
     namespace: str = ""
     most: int | None = None
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a transfer is. ``fraction`` is 0.0-1.0, or None while the length is unknown; speeds in bytes/s."""
-
-    fraction: float | None
-    transferred_bytes: int
-    average_speed: int
-    current_speed: int
-
-
-Report = Callable[[Progress], None]
-"""Called on the event loop, at most twice a second."""
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from hyperd.client import ages
 from hyperd.client.health import Level, health
 from hyperd.client.paths import segment
 from hyperd.controllers.image.transfer import progress_message
+from hyperd.progress import Progress
 from hyperd.resources.values.jsonpath import value_at
-from registry.models import Progress
 
 API = "virtualization.deckhouse.io/v1alpha2"
 

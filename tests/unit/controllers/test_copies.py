@@ -14,8 +14,9 @@ from hyperd.controllers.machine.copies import Copies, Missing
 from hyperd.controllers.retries import LAST_SECONDS, SOON_SECONDS, Retries
 from hyperd.errors import HyperdError, NotFound, PermanentError, ServiceUnavailable, TemporaryError
 from hyperd.imagefile.detect import ImageFormat
+from hyperd.progress import Report
 from registry.interface import Images
-from registry.models import CachedImage, Report
+from registry.models import CachedImage
 
 
 class Cache:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from hyperd.controllers.image import transfer
+from hyperd.progress import Progress
 from hyperd.resources.values.conditions import set_condition
-from registry.models import Progress
 
 
 def disk() -> dict[str, Any]:

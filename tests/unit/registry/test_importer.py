@@ -16,8 +16,8 @@ from yarl import URL
 
 from hyperd.errors import PermanentError, TemporaryError
 from hyperd.imagefile.detect import ImageFormat
+from hyperd.progress import Progress
 from registry.client import RegistryClient
-from registry.models import Progress
 from registry.spool import Spool
 from tests.unit.registry.world import World, a_world, files_in, qcow2_bytes, qemu_img
 

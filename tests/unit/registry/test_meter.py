@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from hyperd.clock import elapsed
+from hyperd.progress import Progress
 from registry.meter import Meter
-from registry.models import Progress
 
 
 @pytest.fixture
