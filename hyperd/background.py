@@ -8,7 +8,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from typing import ParamSpec, TypeVar
 
+P = ParamSpec("P")
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 Work = Callable[[], Awaitable[None]]
@@ -19,6 +23,23 @@ def told_to_end() -> bool:
     """Whether a CancelledError means the task that runs, and not one that it has waited for."""
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0
+
+
+async def to_the_end(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Like ``asyncio.to_thread``; who is cancelled meanwhile ends after the thread, which nothing else can end.
+
+    For calls that work on a descriptor which is closed afterwards, or that make what is removed afterwards.
+    """
+    running = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        while not running.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait({running})
+        if not running.cancelled():
+            running.exception()
+        raise
 
 
 async def end_all(endings: Iterable[tuple[str, Callable[[], Awaitable[None]]]]) -> None:

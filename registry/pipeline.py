@@ -19,6 +19,7 @@ from io import FileIO
 from pathlib import Path
 
 from hyperd import crashpoints
+from hyperd.background import to_the_end
 from hyperd.crashpoints import CrashPoint
 from hyperd.errors import PermanentError, TemporaryError
 from hyperd.imagefile import files, foreign, qcow2
@@ -210,7 +211,7 @@ class Pipeline:
     async def _convert(self, kind: ForeignFormat) -> ImageFormat:
         """Replace the temporary file by a qcow2 of the same content."""
         limit, folder = self._settings.imports.max_virtual_size_bytes, self._settings.images_dir
-        expansion = await asyncio.to_thread(foreign.guard, self._spool.fd, kind, max_virtual_size=limit)
+        expansion = await to_the_end(foreign.guard, self._spool.fd, kind, max_virtual_size=limit)
         self._guard_fit(expansion.virtual_size)
         most = min(expansion.max_bytes, max(_RATIO_FLOOR_BYTES, _MAX_RATIO * self._meter.received))
         await self._tools.info(self._spool.fd, kind)
@@ -272,7 +273,7 @@ class Pipeline:
         return Stored(digest, disk, layer)
 
     async def _head(self) -> bytes:
-        return await asyncio.to_thread(os.pread, self._spool.fd, HEAD_BYTES, 0)
+        return await to_the_end(os.pread, self._spool.fd, HEAD_BYTES, 0)
 
     def _describe(self, kind: ImageFormat, size: int, virtual_size: int, sha256: str) -> DiskFile:
         return DiskFile(kind, size, virtual_size, sha256, fingerprint(self._request))

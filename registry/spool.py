@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Self
 
 from hyperd import crashpoints, durable
+from hyperd.background import to_the_end
 from hyperd.crashpoints import CrashPoint
 from hyperd.errors import TemporaryError
 from hyperd.imagefile import files
@@ -38,27 +39,25 @@ class Spool:
         self.size = 0
 
     async def __aenter__(self) -> Self:
-        opening = asyncio.create_task(asyncio.to_thread(self._open))
         try:
-            self.fd = await asyncio.shield(opening)
+            await to_the_end(self._open)
         except asyncio.CancelledError:
-            # The thread goes on and makes the file.
-            self.fd = await opening
-            await asyncio.to_thread(self._close)
+            if self.fd >= 0:
+                await to_the_end(self._close)
             raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await asyncio.to_thread(self._close)
+        await to_the_end(self._close)
 
     async def append(self, block: bytes) -> None:
         """Write ``block`` at the end; TemporaryError without space."""
-        await asyncio.to_thread(self._write, block, self.size)
+        await to_the_end(self._write, block, self.size)
         self.size += len(block)
 
     async def finish(self) -> None:
         """No more blocks will come."""
-        await asyncio.to_thread(os.ftruncate, self.fd, self.size)
+        await to_the_end(os.ftruncate, self.fd, self.size)
 
     async def take(self, other: Spool) -> None:
         """Have what another program wrote into ``other`` as content; the former content is lost."""
@@ -69,19 +68,19 @@ class Spool:
     async def blocks(self) -> AsyncIterator[bytes]:
         """All of the content."""
         for offset in range(0, self.size, BLOCK_BYTES):
-            yield await asyncio.to_thread(os.pread, self.fd, min(BLOCK_BYTES, self.size - offset), offset)
+            yield await to_the_end(os.pread, self.fd, min(BLOCK_BYTES, self.size - offset), offset)
 
     async def publish(self, layer_digest: str, format_: ImageFormat) -> Path:
         """Make it the cached file of its layer: durable, read-only, under its digest's name."""
         path = cached_path(self._path.parent, layer_digest, format_)
-        await asyncio.to_thread(self._publish, path)
+        await to_the_end(self._publish, path)
         return path
 
-    def _open(self) -> int:
+    def _open(self) -> None:
         files.folder(self._path.parent)
         self._path.unlink(missing_ok=True)
         with files.full_disk_is_temporary("The image cannot be stored on this node"):
-            return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            self.fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
 
     def _write(self, block: bytes, offset: int) -> None:
         guard_reserve(self._path.parent, self._reserve, len(block))

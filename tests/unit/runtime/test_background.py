@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import threading
 
 import pytest
 
-from hyperd.background import Background, end_all
+from hyperd.background import Background, end_all, to_the_end
 
 
 async def test_a_defect_is_logged_and_the_work_begins_anew(caplog: pytest.LogCaptureFixture) -> None:
@@ -88,3 +90,47 @@ async def test_what_cannot_be_ended_keeps_nothing_else_from_ending(caplog: pytes
     await end_all([("the first", fails), ("the second", cut_off), ("the third", ends)])
     assert ended == ["first", "second", "third"]
     assert "The end of the first failed" in caplog.text
+
+
+async def test_who_is_cancelled_ends_after_the_thread_that_works_for_it() -> None:
+    may_end, began, ended = threading.Event(), asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def work() -> None:
+        loop.call_soon_threadsafe(began.set)
+        may_end.wait(10)
+        ended.set()
+
+    task = asyncio.create_task(to_the_end(work))
+    await began.wait()
+    for _ in range(2):
+        task.cancel()
+        await asyncio.sleep(0)
+        assert not task.done()
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended.is_set()
+
+
+async def test_what_a_thread_raises_after_its_task_was_cancelled_is_no_defect(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    may_end, began = threading.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def work() -> None:
+        loop.call_soon_threadsafe(began.set)
+        may_end.wait(10)
+        raise OSError("too late")
+
+    task = asyncio.create_task(to_the_end(work))
+    await began.wait()
+    task.cancel()
+    await asyncio.sleep(0)
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    del task
+    gc.collect()
+    assert caplog.records == []

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import ClassVar
 
+from hyperd.background import to_the_end
 from hyperd.errors import NotFound, PermanentError, TemporaryError
 from hyperd.imagefile import files
 from hyperd.imagefile.handle import FileHandle, Handle
@@ -103,7 +104,7 @@ class DirectoryProvisioner(Provisioner):
             await asyncio.to_thread(made.unlink, missing_ok=True)
             async with self._overcommit.promise(uid, size):
                 await make(made)
-                return self._volume(await asyncio.to_thread(self._folder.publish, made, uid))
+                return self._volume(await to_the_end(self._folder.publish, made, uid))
         except BaseException:
             await asyncio.to_thread(made.unlink, missing_ok=True)
             raise
