@@ -37,6 +37,11 @@ class CrashPoint(StrEnum):
     DISK_AFTER_GROW = "disk.after_grow"
     LEASE_AFTER_CREATE = "lease.after_create"
     OPERATION_AFTER_SIGNAL = "operation.after_signal"
+    DURABLE_BEFORE_STEP = "durable.before_step"
+    DURABLE_AFTER_STEP = "durable.after_step"
+    DURABLE_BEFORE_END = "durable.before_end"
+    DURABLE_BEFORE_UNDO = "durable.before_undo"
+    DURABLE_AFTER_UNDO = "durable.after_undo"
 
 
 def _asked_for() -> str:

@@ -1,7 +1,8 @@
-"""Long work beside the queue: imports, downloads, copies.
+"""Work beside the queue that leaves nothing to be found again: what a guest is asked, a copy for the cache.
 
 A reconcile starts or looks at a job and returns at once; when the job moves or ends, the key is queued again. A
-job lives in memory only: after a crash the reconcile starts it afresh, so every job's work is idempotent.
+job lives in memory only: after a crash the reconcile starts it afresh, so every job's work is idempotent. What has
+effects that outlive the daemon is a durable operation (``hyperd/runtime/operations``).
 """
 
 from __future__ import annotations
@@ -12,18 +13,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Generic, TypeVar
 
-from hyperd import clock
 from hyperd.background import end_all
 from hyperd.errors import HyperdError, InternalError
-from registry.models import Progress, Report
+from hyperd.progress import Progress, Report
+from hyperd.runtime.operations.pacing import Pacing
 
 T = TypeVar("T")
 
 NOTIFY_SECONDS = 1.0
 """Progress reaches ``status`` about this often: each report is a durable write."""
-_STEP_SECONDS = 0.1
-_STEP_FRACTION = 0.1
-"""Quick work is told of in steps, so that who waits sees it move and not jump."""
 
 
 @dataclass
@@ -74,19 +72,15 @@ class Jobs(Generic[T]):
         notify: Callable[[], None],
     ) -> Job[T]:
         """Begin ``work``, which reports progress by the callable it gets; ``notify`` queues the object again."""
-        last, told = 0.0, 0.0
+        pacing = Pacing(NOTIFY_SECONDS)
 
         def tell_all() -> None:
             for call in [notify, *job.waiting.values()]:
                 call()
 
         def report(progress: Progress) -> None:
-            nonlocal last, told
             job.progress = progress
-            now, fraction = clock.elapsed(), progress.fraction or 0.0
-            stepped = fraction - told >= _STEP_FRACTION and now - last >= _STEP_SECONDS
-            if stepped or now - last >= NOTIFY_SECONDS:
-                last, told = now, fraction
+            if pacing.due(progress):
                 tell_all()
 
         async def run() -> T:

@@ -126,6 +126,23 @@ class Timer(Section):
     """Milliseconds that had passed by then."""
 
 
+class OperationRecord(Section):
+    """Work under way that goes on after a restart. For hyperd alone: progress and conditions tell people of it."""
+
+    op_uid: NonEmpty
+    """What its effects are marked with."""
+    kind: NonEmpty
+    """What is done."""
+    step: str = ""
+    """How far it is: what follows has not begun."""
+    epoch: Int64 = 0
+    """How often it was taken up: anew after a failure, a restart, by another daemon."""
+    remaining: Int64 | None = None
+    """Seconds that were left until its deadline when its timer began."""
+    timer: Timer | None = None
+    """How much of them has passed."""
+
+
 Conditions = Annotated[list[Condition], Field(json_schema_extra=list_map("type"))]
 
 

@@ -11,6 +11,7 @@ from hyperd.resources.kinds.base import (
     Conditions,
     Int64,
     NonEmpty,
+    OperationRecord,
     Quantity,
     Resource,
     Section,
@@ -252,6 +253,8 @@ class VirtualDiskStatus(Section):
     """How fast the content arrives."""
     retry: Retry | None = None
     """When the work is tried again, while it fails for a passing reason."""
+    operation: OperationRecord | None = None
+    """The work under way."""
     image_upload_urls: Annotated[ImageUploadURLs | None, Field(alias="imageUploadURLs")] = None
     """Where to send the content to, for the source Upload."""
     upload_command: str | None = None

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from hyperd.resources.kinds.base import Conditions, Int64, Resource, Section
+from hyperd.resources.kinds.base import Conditions, Int64, OperationRecord, Resource, Section
 from hyperd.resources.kinds.data_source import (
     HIDDEN_SOURCE,
     UNBUILT_CHECKSUMS,
@@ -136,6 +136,8 @@ class VirtualImageStatus(Section):
     """How fast the content arrives."""
     retry: Retry | None = None
     """When the work is tried again, while it fails for a passing reason."""
+    operation: OperationRecord | None = None
+    """The work under way."""
     image_upload_urls: Annotated[ImageUploadURLs | None, Field(alias="imageUploadURLs")] = None
     """Where to send the content to, for the source Upload."""
     upload_command: str | None = None

@@ -37,6 +37,21 @@ class Resource(TypedDict):
     metadata: Metadata
 
 
+class Timer(TypedDict):
+    boot: str
+    at: int
+    passed: int
+
+
+class OperationRecord(TypedDict):
+    opUid: str
+    kind: str
+    step: str
+    epoch: int
+    remaining: NotRequired[int]
+    timer: NotRequired[Timer]
+
+
 class Condition(TypedDict):
     type: str
     status: str
@@ -55,9 +70,3 @@ class LabelSelectorRequirement(TypedDict):
 class LabelSelector(TypedDict):
     matchLabels: NotRequired[dict[str, str]]
     matchExpressions: NotRequired[list[LabelSelectorRequirement]]
-
-
-class Timer(TypedDict):
-    boot: str
-    at: int
-    passed: int

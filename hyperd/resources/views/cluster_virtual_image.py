@@ -9,7 +9,7 @@ from typing import NotRequired, TypedDict
 
 from hyperd.resources.kinds.cluster_virtual_image import ClusterVirtualImagePhase
 from hyperd.resources.kinds.data_source import DataSourceType, ImageObjectRefKind
-from hyperd.resources.views.base import Condition, Resource
+from hyperd.resources.views.base import Condition, OperationRecord, Resource
 from hyperd.resources.views.data_source import (
     DownloadSpeed,
     HTTPSource,
@@ -61,6 +61,7 @@ class ClusterVirtualImageStatus(TypedDict):
     size: NotRequired[ImageSize]
     downloadSpeed: NotRequired[DownloadSpeed]
     retry: NotRequired[Retry]
+    operation: NotRequired[OperationRecord]
     imageUploadURLs: NotRequired[ImageUploadURLs]
     uploadCommand: NotRequired[str]
     sourceUID: NotRequired[str]

@@ -9,7 +9,7 @@ from typing import NotRequired, TypedDict
 
 from hyperd.resources.kinds.data_source import DataSourceType
 from hyperd.resources.kinds.virtual_disk import DiskObjectRefKind, MigrationResult, VirtualDiskPhase
-from hyperd.resources.views.base import Condition, Resource
+from hyperd.resources.views.base import Condition, OperationRecord, Resource
 from hyperd.resources.views.data_source import (
     ContainerImageSource,
     DownloadSpeed,
@@ -78,6 +78,7 @@ class VirtualDiskStatus(TypedDict):
     progress: NotRequired[str]
     downloadSpeed: NotRequired[DownloadSpeed]
     retry: NotRequired[Retry]
+    operation: NotRequired[OperationRecord]
     imageUploadURLs: NotRequired[ImageUploadURLs]
     uploadCommand: NotRequired[str]
     storageClassName: NotRequired[str]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NotRequired, TypedDict
 
 from hyperd.resources.kinds.virtual_image import VirtualImagePhase, VirtualImageStorage
-from hyperd.resources.views.base import Condition, Resource
+from hyperd.resources.views.base import Condition, OperationRecord, Resource
 from hyperd.resources.views.data_source import DownloadSpeed, ImageDataSource, ImageSize, ImageUploadURLs, Retry
 
 
@@ -35,6 +35,7 @@ class VirtualImageStatus(TypedDict):
     size: NotRequired[ImageSize]
     downloadSpeed: NotRequired[DownloadSpeed]
     retry: NotRequired[Retry]
+    operation: NotRequired[OperationRecord]
     imageUploadURLs: NotRequired[ImageUploadURLs]
     uploadCommand: NotRequired[str]
     sourceUID: NotRequired[str]

@@ -7,13 +7,13 @@ import asyncio
 import pytest
 
 from hyperd.controllers import jobs
-from registry.models import Progress, Report
+from hyperd.progress import Progress, Report
 
 
 async def tellings(monkeypatch: pytest.MonkeyPatch, reports: list[tuple[float, float]]) -> list[float]:
     """Fractions that were told, of reports at (seconds, fraction)."""
     now = 100.0
-    monkeypatch.setattr("hyperd.controllers.jobs.clock.elapsed", lambda: now)
+    monkeypatch.setattr("hyperd.clock.elapsed", lambda: now)
     told: list[float] = []
 
     async def work(report: Report) -> None:

@@ -1,0 +1,27 @@
+"""Which reports of progress are written down: each is a durable write."""
+
+from __future__ import annotations
+
+from hyperd import clock
+from hyperd.progress import Progress
+
+_STEP_SECONDS = 0.1
+_STEP_FRACTION = 0.1
+"""Quick work is told of in steps, so that who waits sees it move and not jump: so many times in all, at most."""
+
+
+class Pacing:
+    """Of one piece of work: a report each ``seconds``, and one at each tenth of the whole."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._last, self._told = 0.0, 0.0
+
+    def due(self, progress: Progress) -> bool:
+        """Whether this report is to be written; then it counts as written."""
+        now, fraction = clock.elapsed(), progress.fraction or 0.0
+        stepped = fraction - self._told >= _STEP_FRACTION and now - self._last >= _STEP_SECONDS
+        if not stepped and now - self._last < self._seconds:
+            return False
+        self._last, self._told = now, fraction
+        return True

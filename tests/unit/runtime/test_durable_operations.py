@@ -1,0 +1,150 @@
+"""Durable operations: what a crash, a deletion, a failure or a deadline leaves of them, at every place."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.unit.runtime.building import DEADLINE_SECONDS, Home, create, delete, files, live, log, stored
+
+WHOLE = ["foundation", "roof", "walls"]
+PLACES = range(1, 14)
+"""Three steps with four places each, and the end."""
+
+
+def under_way(home: Home) -> bool:
+    """One of its steps hangs, and its intent is written."""
+    return home.settled() or (bool(log(home.world)) and log(home.world)[-1] == "walls")
+
+
+def test_every_place_is_tried(tmp_path: Path) -> None:
+    killed = []
+    for place in itertools.count(1):
+        create(tmp_path / str(place))
+        if not live(tmp_path / str(place), crash_at=place):
+            break
+        killed.append(place)
+    assert killed == list(PLACES)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_life_after_the_crash_does_what_is_missing_and_no_more(tmp_path: Path, place: int) -> None:
+    create(tmp_path)
+    assert live(tmp_path, crash_at=place)
+    made = set(files(tmp_path)) & set(WHOLE)
+    before = len(log(tmp_path))
+    live(tmp_path)
+    assert files(tmp_path) == WHOLE
+    assert stored(tmp_path)["status"] == {"phase": "Ready"}
+    assert not made & set(log(tmp_path)[before:]), "a step that was done is not done again"
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_what_is_deleted_after_a_crash_leaves_nothing(tmp_path: Path, place: int) -> None:
+    create(tmp_path)
+    assert live(tmp_path, crash_at=place)
+    delete(tmp_path)
+    live(tmp_path)
+    assert [name for name in files(tmp_path) if name in WHOLE or name.startswith(".")] == []
+    assert not (tmp_path / "object").exists()
+
+
+@pytest.mark.parametrize("place", range(1, 4))
+def test_a_crash_while_it_is_undone(tmp_path: Path, place: int) -> None:
+    create(tmp_path, walls="hangs")
+    live(tmp_path, until=under_way)
+    assert files(tmp_path) != []
+    delete(tmp_path)
+    assert live(tmp_path, crash_at=place)
+    live(tmp_path)
+    assert files(tmp_path) == []
+    assert not (tmp_path / "object").exists()
+
+
+@pytest.mark.parametrize("place", range(1, 14))
+def test_a_crash_of_one_that_is_refused(tmp_path: Path, place: int) -> None:
+    create(tmp_path, walls="refuses")
+    live(tmp_path, crash_at=place)
+    live(tmp_path)
+    assert stored(tmp_path)["status"] == {"phase": "Failed", "message": "walls is refused."}
+    assert files(tmp_path) == []
+
+
+def test_one_that_fails_is_tried_again_from_the_step_that_failed(tmp_path: Path) -> None:
+    create(tmp_path, walls="fails")
+    live(tmp_path)
+    assert stored(tmp_path)["status"]["phase"] == "Ready"
+    assert log(tmp_path) == ["foundation", "walls", "walls", "roof"]
+
+
+def test_a_restart_takes_up_the_same_operation(tmp_path: Path) -> None:
+    create(tmp_path, walls="hangs")
+    live(tmp_path, until=under_way)
+    first = stored(tmp_path)["status"]["operation"]
+    assert (first["step"], first["epoch"]) == ("walls", 1)
+    live(tmp_path, until=under_way)
+    second = stored(tmp_path)["status"]["operation"]
+    assert (second["opUid"], second["step"], second["epoch"]) == (first["opUid"], "walls", 2)
+    assert log(tmp_path).count("foundation") == 1
+
+
+def test_a_deadline_counts_while_no_daemon_lives(tmp_path: Path) -> None:
+    create(tmp_path, walls="hangs")
+    live(tmp_path, until=under_way)
+    live(tmp_path, later=DEADLINE_SECONDS - 60, until=under_way)
+    assert stored(tmp_path)["status"]["phase"] == "Building"
+    live(tmp_path, later=DEADLINE_SECONDS + 1)
+    assert stored(tmp_path)["status"]["phase"] == "Failed"
+    assert "within 3600 seconds" in stored(tmp_path)["status"]["message"]
+    assert files(tmp_path) == []
+
+
+def test_a_deadline_goes_on_from_what_was_noted_after_a_boot(tmp_path: Path) -> None:
+    create(tmp_path, walls="hangs")
+    live(tmp_path, until=under_way)
+    live(tmp_path, later=DEADLINE_SECONDS - 60, until=under_way)
+    # Another boot, whose clock begins anew: a minute is left, whatever it says.
+    live(tmp_path, later=-1.0, boot="another", until=under_way)
+    operation = stored(tmp_path)["status"]["operation"]
+    assert 0 < operation["remaining"] <= 60
+    assert operation["timer"]["boot"] == "another"
+    live(tmp_path, later=60.0, boot="another")
+    assert stored(tmp_path)["status"]["phase"] == "Failed"
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    crashes=st.lists(st.integers(1, 14), max_size=4),
+    moods=st.dictionaries(st.sampled_from(WHOLE), st.sampled_from(["fails", "refuses"]), max_size=2),
+    deleted_after=st.none() | st.integers(0, 4),
+)
+def test_any_sequence_of_crashes_failures_and_a_deletion(
+    crashes: list[int], moods: dict[str, str], deleted_after: int | None
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        world = Path(folder)
+        create(world, **moods)
+        for number, place in enumerate(crashes):
+            if number == deleted_after:
+                delete(world)
+            live(world, crash_at=place)
+        if deleted_after is not None:
+            delete(world)
+        live(world)
+        left = [name for name in files(world) if not name.startswith("failed-")]
+        if deleted_after is not None:
+            assert not (world / "object").exists()
+            assert left == [] or left == WHOLE, "a finished one is the object's, which goes with it"
+            return
+        status = stored(world)["status"]
+        if "refuses" in moods.values():
+            assert status["phase"] == "Failed"
+            assert left == []
+        else:
+            assert (left, status) == (WHOLE, {"phase": "Ready"})
+        assert "operation" not in status
