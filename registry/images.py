@@ -55,6 +55,9 @@ class NodeImages(Images):
     async def import_image(self, request: ImportRequest, report: Report | None = None) -> ImportedImage:
         return await self._importer.run(request, report)
 
+    async def imported(self, request: ImportRequest) -> ImportedImage | None:
+        return await self._importer.find(request)
+
     async def copy(self, reference: str, report: Report | None = None) -> CachedImage:
         return await self._cache.ensure(reference, report)
 

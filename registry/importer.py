@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from hyperd.errors import (
@@ -42,7 +44,7 @@ class Importer:
         """Import, or find what a run of the same request has already imported."""
         Checksums(request.checksums)  # refuses unknown algorithms before anything waits for a slot
         meter = Meter(report)
-        try:
+        with _told():
             async with self._slots.taken(request.namespace, parse(request.source_url).host) as slot:
                 with self._client.gate.writing():
                     stored, warning = await self._find(request), ""
@@ -51,11 +53,14 @@ class Importer:
                         pipeline = Pipeline(self._settings, self._client, request, meter=meter, slot=slot)
                         stored = await pipeline.run()
                         warning = pipeline.warning
-        except (ServiceUnavailable, TooManyRequests) as err:
-            raise NotBegun(err.message, key=FAILED, delay=err.retry_after_seconds) from err
-        except InternalError as err:
-            raise TemporaryError(err.message, key=FAILED) from err
         return replace(self._image(request, stored, average_speed=meter.average_speed), warning=warning)
+
+    async def find(self, request: ImportRequest) -> ImportedImage | None:
+        """What a run of the same request has imported, by what the registry says; raises as ``run`` does."""
+        Checksums(request.checksums)
+        with _told(), self._client.gate.writing():
+            stored = await self._find(request)
+        return None if stored is None else self._image(request, stored, average_speed=0)
 
     async def _find(self, request: ImportRequest) -> Stored | None:
         """What is tagged already, if it came from the same source."""
@@ -83,3 +88,14 @@ class Importer:
             sha256=disk.sha256,
             average_speed=average_speed,
         )
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What our own side raises as errors that end in another try."""
+    try:
+        yield
+    except (ServiceUnavailable, TooManyRequests) as err:
+        raise NotBegun(err.message, key=FAILED, delay=err.retry_after_seconds) from err
+    except InternalError as err:
+        raise TemporaryError(err.message, key=FAILED) from err

@@ -82,6 +82,10 @@ class Images(Protocol):
         """
         ...
 
+    async def imported(self, request: ImportRequest) -> ImportedImage | None:
+        """What ``import_image`` has made of the same request, None without it; raises as that does."""
+        ...
+
     async def copy(self, reference: str, report: Report | None = None) -> CachedImage:
         """The image as a file of this node; callers at once share one download. Raises NotFound without it."""
         ...

@@ -9,24 +9,24 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from hyperd import clock
 from hyperd.controllers import usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.deletion_marks import DeletionMarks
-from hyperd.controllers.disk.making import DiskMaker, Waiting, requested_size
+from hyperd.controllers.disk.operations import TYPES
+from hyperd.controllers.disk.operations.fill import Fill
+from hyperd.controllers.disk.ready import Disks, show_ready
+from hyperd.controllers.disk.source import Waiting, requested_size, source_of
 from hyperd.controllers.disk.storage_class import PROVISIONED, DiskClasses
-from hyperd.controllers.image import transfer
-from hyperd.controllers.image.controller import repository_of
-from hyperd.controllers.jobs import Jobs
+from hyperd.controllers.image.reference import repository_of
 from hyperd.controllers.machine.holders import holder
 from hyperd.controllers.ownership import disk_node
 from hyperd.controllers.placement.binding import bind_disk
 from hyperd.controllers.retries import Retries
 from hyperd.controllers.unbuilt import name_unbuilt_fields
 from hyperd.crashpoints import CrashPoint, reached
-from hyperd.errors import HyperdError, TemporaryError
+from hyperd.errors import HyperdError
 from hyperd.resources.all import (
     CLUSTER_VIRTUAL_IMAGE,
     NODE,
@@ -36,7 +36,7 @@ from hyperd.resources.all import (
     VIRTUAL_MACHINE,
 )
 from hyperd.resources.core import storage_class
-from hyperd.resources.kinds.data_source import CLEANUP_PENDING_REASON, DataSourceType, InUseReason, ReadyReason
+from hyperd.resources.kinds.data_source import CLEANUP_PENDING_REASON, DataSourceType, InUseReason
 from hyperd.resources.kinds.virtual_disk import (
     DiskDatasourceReason,
     DiskReadyReason,
@@ -45,27 +45,20 @@ from hyperd.resources.kinds.virtual_disk import (
     VirtualDiskPhase,
 )
 from hyperd.resources.schema.kind import Kind
-from hyperd.resources.values.conditions import remove_condition, set_condition
-from hyperd.resources.values.meta import go_duration, parse_time
+from hyperd.resources.values.conditions import set_condition
 from hyperd.resources.values.quantity import format_bytes, round_up
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
+from hyperd.runtime.operations.engine import Operations
 from hyperd.runtime.recorder import EventLevel
 from hyperd.runtime.status import add_finalizer, make_sure, remove_finalizer, update_status
-from hyperd.storage.interface import NO_ROOM, Volume
 
 if TYPE_CHECKING:
-    from hyperd.resources.views.base import Metadata
     from hyperd.resources.views.core import StorageClass
     from hyperd.resources.views.virtual_disk import AttachedVirtualMachine, VirtualDisk
 
 RETRY_SECONDS = 5.0
-_WAITS = ("QuotaExceeded", NO_ROOM)
-"""Keys of errors by which nothing was begun yet."""
 _AGAIN_SECONDS = 30.0
 """When to look again at what an event should tell of."""
-
-Stage = Literal["waitingForDependencies", "totalProvisioning"]
-"""Of ``status.stats.creationDuration``."""
 
 
 class DiskController(Controller):
@@ -81,10 +74,9 @@ class DiskController(Controller):
         self._disks = context.informer(VIRTUAL_DISK)
         self._machines = context.informer(VIRTUAL_MACHINE)
         self._rules = DiskClasses(context, self._machines)
-        self._maker = DiskMaker(context)
-        self._jobs: Jobs[Volume] = Jobs()
         self._retries = Retries()
-        self._lived = clock.Seen()
+        self._world = Disks(context)
+        self._operations = Operations(self._world, TYPES, waits=self._retries, notify=self.enqueue)
         for kind in (VIRTUAL_IMAGE, CLUSTER_VIRTUAL_IMAGE):
             context.informer(kind)
         self._disks.add_index("source", _source_values)
@@ -111,11 +103,12 @@ class DiskController(Controller):
         ]
 
     async def close(self) -> None:
-        """Stop provisioning; it begins anew at the next start."""
-        await self._jobs.close()
+        """Stop provisioning; it is taken up again at the next start."""
+        await self._operations.close()
 
     async def reconcile(self, key: Key) -> Result | None:
         before = self._disks.get(*key)
+        await self._operations.keep_only(key, "" if before is None else before["metadata"]["uid"])
         if before is None:
             return None
         if not self._context.ownership.keeps(before):
@@ -123,7 +116,7 @@ class DiskController(Controller):
                 # Kept here before an earlier state of the store was restored.
                 await bind_disk(self._context.store, before, self._context.node_name)
             return None
-        self._age(before["metadata"])
+        self._world.age(before)
         before = await add_finalizer(self._context.store, VIRTUAL_DISK, before)
         after = copy.deepcopy(before)
         status = after.setdefault("status", {})
@@ -132,37 +125,32 @@ class DiskController(Controller):
         name_unbuilt_fields(VIRTUAL_DISK, after)
         class_ = self._rules.of(after)
         if status.get("phase") in PROVISIONED:
-            result = await self._keep(after, class_)
+            result = await self._keep(after, class_) or await self._operations.look(after)
         elif class_ is None or not (self._begun(after) or self._rules.allows(after, class_)):
             result = Result(_AGAIN_SECONDS)
         else:
-            result = await self._provision(after, class_)
+            result = await self._provision(after)
         self._show_usage(after)
         await update_status(self._context.store, VIRTUAL_DISK, before, after)
+        self._operations.written(after)
         return result
 
     def _begun(self, disk: VirtualDisk) -> bool:
         """Whether its volume is being made, or could not be."""
-        return (
-            self._jobs.get(disk["metadata"]["uid"]) is not None
-            or disk["status"].get("phase") == VirtualDiskPhase.FAILED
-        )
+        return self._operations.running(disk) or disk["status"].get("phase") == VirtualDiskPhase.FAILED
 
-    async def _provision(self, disk: VirtualDisk, class_: StorageClass) -> Result | None:
+    async def _provision(self, disk: VirtualDisk) -> Result | None:
         meta, status = disk["metadata"], disk["status"]
-        job = self._jobs.get(meta["uid"])
-        if job is not None and job.generation != meta["generation"]:
-            await self._jobs.cancel(meta["uid"])
-            job = None
         if (
             status.get("phase") == VirtualDiskPhase.FAILED
             and status.get("observedGeneration") == meta["generation"]
         ):
             return None
         if status.get("observedGeneration") != meta["generation"]:
+            await self._operations.undo(disk)
             self._retries.forget(disk)
         status["observedGeneration"] = meta["generation"]
-        source = self._maker.source(disk)
+        source = source_of(self._context, disk)
         if isinstance(source, Waiting):
             status["phase"] = VirtualDiskPhase.PENDING
             set_condition(
@@ -179,60 +167,9 @@ class DiskController(Controller):
             set_condition(
                 disk, VirtualDiskCondition.DATASOURCE_READY, True, reason=DiskDatasourceReason.DATASOURCE_READY
             )
-        if job is None:
-            left = self._retries.left(disk)
-            if left:
-                return Result(self._retries.look_again(left))
-            self._note_duration(disk, "waitingForDependencies")
-            job = self._jobs.start(
-                meta["uid"],
-                meta["generation"],
-                lambda report: self._maker.make(disk, class_["provisioner"], source, report),
-                notify=lambda: self.enqueue(Key(meta["namespace"], meta["name"])),
-            )
-        if not job.done:
-            status["phase"] = VirtualDiskPhase.PROVISIONING
-            transfer.show_progress(status, job.progress)
-            transfer.show_waiting(disk, job.progress)
-            return None
-        return self._ended(disk)
-
-    def _ended(self, disk: VirtualDisk) -> Result | None:
-        uid, status = disk["metadata"]["uid"], disk["status"]
-        job = self._jobs.get(uid)
-        assert job is not None  # noqa: S101  only called with an ended job
-        self._jobs.forget(uid)
-        try:
-            volume = job.outcome()
-        except HyperdError as err:
-            reason = getattr(err, "key", "") or ReadyReason.PROVISIONING_FAILED
-            set_condition(disk, VirtualDiskCondition.READY, False, reason=reason, message=err.message)
-            if isinstance(err, TemporaryError) and err.key in _WAITS:
-                status["phase"] = VirtualDiskPhase.PENDING
-            if transfer.is_final(err):
-                status["phase"] = VirtualDiskPhase.FAILED
-                status.pop("progress", None)
-                self._retries.forget(disk)
-                self._event(disk, "Warning", "ProvisioningFailed", err.message)
-                return None
-            return Result(self._retries.look_again(self._retries.failed(disk, err)))
-        average = job.progress.average_speed if job.progress else 0
-        self._retries.forget(disk)
-        self._ready(disk, volume)
-        self._note_duration(disk, "totalProvisioning")
-        transfer.finish_progress(status, average)
-        self._event(disk, "Normal", "DiskReady", "The disk is ready.")
-        return None
-
-    def _ready(self, disk: VirtualDisk, volume: Volume) -> None:
-        status = disk["status"]
-        status["phase"] = VirtualDiskPhase.READY
-        status["capacity"] = format_bytes(volume.virtual_size)
-        status["sourceUID"] = disk["metadata"]["uid"]
-        status["target"] = {"persistentVolumeClaimName": f"d8v-vd-{disk['metadata']['uid']}"}
-        remove_condition(disk, VirtualDiskCondition.DATASOURCE_READY)
-        remove_condition(disk, VirtualDiskCondition.RESIZING)
-        set_condition(disk, VirtualDiskCondition.READY, True, reason=ReadyReason.READY)
+        if not self._retries.left(disk):
+            self._world.note_duration(disk, "waitingForDependencies")
+        return await self._operations.advance(disk, Fill.kind)
 
     async def _keep(self, disk: VirtualDisk, class_: StorageClass | None) -> Result | None:
         """A provisioned disk: notice its loss, grow it when asked."""
@@ -249,12 +186,12 @@ class DiskController(Controller):
         size = max(round_up(requested_size(disk) or 0), volume.virtual_size)
         # One that is being grown may be large enough before its guest has been told.
         if size == volume.virtual_size and status["phase"] != VirtualDiskPhase.RESIZING:
-            self._ready(disk, volume)
+            show_ready(disk, volume)
             return None
         if status["phase"] != VirtualDiskPhase.RESIZING and (class_ is None or not storage_class.may_grow(class_)):
             name = status.get("storageClassName", "")
             message = f'StorageClass "{name}" does not let its volumes grow (allowVolumeExpansion).'
-            self._ready(disk, volume)
+            show_ready(disk, volume)
             set_condition(
                 disk, VirtualDiskCondition.RESIZING, False, reason=ResizingReason.NOT_AVAILABLE, message=message
             )
@@ -289,7 +226,7 @@ class DiskController(Controller):
             self._event(disk, "Warning", "VirtualDiskResizingFailed", err.message)
             return Result(RETRY_SECONDS)
         reached(CrashPoint.DISK_AFTER_GROW)
-        self._ready(disk, volume)
+        show_ready(disk, volume)
         self._event(disk, "Normal", "VirtualDiskResizingCompleted", f"Grown to {format_bytes(size)}.")
         return None
 
@@ -323,7 +260,7 @@ class DiskController(Controller):
         meta = disk["metadata"]
         uid = meta["uid"]
         self._retries.forget(disk)
-        await self._jobs.cancel(uid)
+        await self._operations.undo(disk)
         disk["status"]["phase"] = VirtualDiskPhase.TERMINATING
         used = "A running virtual machine holds the disk; stop it first." if self._show_usage(disk) else ""
         held = used or await holder(self._context, disk)
@@ -341,17 +278,6 @@ class DiskController(Controller):
             return Result(RETRY_SECONDS)
         await remove_finalizer(self._context.store, VIRTUAL_DISK, before)
         return None
-
-    def _age(self, meta: Metadata) -> float:
-        """Seconds since the disk was created, by a clock that cannot be set if this process saw it young."""
-        stamped = (clock.now() - parse_time(meta["creationTimestamp"])).total_seconds()
-        return self._lived.age(meta["uid"], hint=stamped)
-
-    def _note_duration(self, disk: VirtualDisk, stage: Stage) -> None:
-        """``stats.creationDuration``: the disk's age when ``stage`` ended for the first time."""
-        durations = disk["status"].setdefault("stats", {}).setdefault("creationDuration", {})
-        if stage not in durations:
-            durations[stage] = go_duration(self._age(disk["metadata"]))
 
     def _event(self, disk: VirtualDisk, level: EventLevel, reason: str, message: str) -> None:
         self._context.events.event(disk, level, reason, message)

@@ -19,7 +19,7 @@ from hyperd import clock
 from hyperd.controllers.context import Context
 from hyperd.controllers.host.quarantine import UID, Quarantine
 from hyperd.controllers.host.sweep import Sweeper
-from hyperd.controllers.image.controller import repository_of
+from hyperd.controllers.image.reference import repository_of
 from hyperd.errors import HyperdError, PermanentError, ServiceUnavailable
 from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_DISK, VIRTUAL_IMAGE
 from hyperd.resources.kinds.virtual_disk import VirtualDiskPhase

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hyperd.errors import HyperdError, PermanentError
+from hyperd.progress import Progress
 from hyperd.resources.schema.kind import AnyObject, Object
 from hyperd.resources.values.conditions import find_condition, set_condition
 from hyperd.resources.values.quantity import format_human
-from registry.models import Progress
 
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_disk import VirtualDiskStatus
@@ -89,11 +88,6 @@ def finish_progress(status: Object | VirtualDiskStatus, average_speed: int) -> N
             "avg": f"{format_human(average_speed)}/s",
             "avgBytes": str(average_speed),
         }
-
-
-def is_final(error: HyperdError) -> bool:
-    """Whether the object is Failed until its spec changes."""
-    return isinstance(error, PermanentError)
 
 
 def sizes(stored_bytes: int, unpacked_bytes: int) -> Object:

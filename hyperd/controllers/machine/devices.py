@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from hyperd.controllers import usage
 from hyperd.controllers.context import Context
-from hyperd.controllers.image.controller import reference_of
+from hyperd.controllers.image.reference import reference_of
 from hyperd.controllers.machine.copies import Copies, Missing
 from hyperd.controllers.ownership import disk_node
 from hyperd.imagefile.handle import Handle

@@ -16,6 +16,7 @@ from hyperd.errors import AlreadyExists, HyperdError
 from tests.host.inventory import leftovers
 from tests.host.machine.test_restore import hv
 from tests.host.node import Node, wait_until
+from tests.host.registry.moods import Moody
 from tests.host.running import Console, Hyperd, ImageServer, disk, image, machine, operation, resource
 
 Object = dict[str, Any]
@@ -23,9 +24,12 @@ Object = dict[str, Any]
 SCRIPT = "#!/bin/sh\ntrue\n"
 
 BEFORE_RUNNING = {
+    CrashPoint.DURABLE_BEFORE_STEP,
     CrashPoint.IMPORT_STREAMING,
     CrashPoint.IMPORT_BEFORE_TAG,
     CrashPoint.IMPORT_AFTER_TAG,
+    CrashPoint.DURABLE_AFTER_STEP,
+    CrashPoint.DURABLE_BEFORE_END,
     CrashPoint.CACHE_BEFORE_RENAME,
     CrashPoint.DISK_BEFORE_RENAME,
     CrashPoint.DISK_AFTER_FILE,
@@ -58,11 +62,12 @@ WHILE_ADOPTING = {CrashPoint.HOLDER_AFTER_RECORD, CrashPoint.HOLDER_AFTER_MARK}
 """Passed when a guest meets a store without a record of who holds it."""
 WHILE_YIELDING = {CrashPoint.HOLDER_BEFORE_YIELD}
 """Where a node gives a guest up; that takes two: tests/host/cluster."""
+WHILE_CANCELLING = {CrashPoint.DURABLE_BEFORE_UNDO, CrashPoint.DURABLE_AFTER_UNDO}
 
 
 def test_every_crash_point_has_a_case() -> None:
     cases = BEFORE_RUNNING | WHILE_DELETING | WHILE_RESTARTING | WHILE_REBOOTING | WHILE_GROWING
-    assert set(CrashPoint) == cases | WHILE_ADOPTING | WHILE_YIELDING
+    assert set(CrashPoint) == cases | WHILE_ADOPTING | WHILE_YIELDING | WHILE_CANCELLING
 
 
 @pytest.fixture
@@ -265,6 +270,49 @@ def forget_epoch(daemon: Hyperd, domain: str) -> None:
     daemon.node.virsh(
         "metadata", domain, "--uri", uri, "--key", "hyperd", "--live", "--config", "--set", marks.strip()
     )
+
+
+@pytest.fixture
+def server(node: Node) -> Iterator[Moody]:
+    made = Moody(node, node.make_dir("moody") / "log")
+    yield made
+    made.close()
+
+
+def from_url(name: str, url: str) -> Object:
+    made = disk(name)
+    made["spec"] = {"dataSource": {"type": "HTTP", "http": {"url": url}}}
+    return made
+
+
+@pytest.mark.parametrize("point", sorted(WHILE_CANCELLING))
+def test_a_crash_while_a_disk_is_deleted_that_is_being_filled(
+    daemon: Hyperd, server: Moody, point: CrashPoint
+) -> None:
+    crash_at(daemon, point)
+    daemon.create(from_url("slow", server.url("slow/disk")))
+    daemon.wait("vd", "slow", lambda o: o["status"].get("operation", {}).get("step") == "import")
+    wait_until(lambda: server.asked("slow/disk"), what="the request to the source")
+    with contextlib.suppress(HyperdError, OSError):
+        daemon.delete("vd", "slow")
+    daemon.wait_dead()
+    daemon.start()
+    daemon.wait_gone("vd", "slow", timeout=60)
+    no_leftovers(daemon)
+
+
+def test_a_disk_that_was_imported_before_the_crash_is_made_without_its_source(
+    daemon: Hyperd, server: Moody
+) -> None:
+    crash_at(daemon, CrashPoint.DURABLE_AFTER_STEP)
+    with contextlib.suppress(HyperdError, OSError):
+        daemon.create(from_url("good", server.url("good/disk")))
+    daemon.wait_dead()
+    daemon.start()
+    made = daemon.wait_phase("vd", "good", "Ready", timeout=60)
+    assert "operation" not in made["status"]
+    assert len(server.asked("good/disk")) == 1
+    no_leftovers(daemon)
 
 
 def metadata(daemon: Hyperd, domain: str) -> str:

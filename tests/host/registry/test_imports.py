@@ -3,40 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE
 from tests.host.node import Node
+from tests.host.registry.moods import Moody
 from tests.host.registry.moody import RETRY_AFTER_SECONDS
 from tests.host.running import Hyperd, Object, disk, image
-
-
-class Moody:
-    """The server of ``moody``."""
-
-    def __init__(self, node: Node, log: Path) -> None:
-        argv: list[str | Path] = [sys.executable, "-m", "tests.host.registry.moody", log]
-        self._process = node.popen(argv, stdout=subprocess.PIPE)
-        assert self._process.stdout is not None
-        self._log = log
-        self._port = int(self._process.stdout.readline())
-
-    def url(self, path: str) -> str:
-        return f"http://127.0.0.1:{self._port}/{path}"
-
-    def asked(self, path: str) -> list[float]:
-        """When ``path`` was asked for."""
-        lines = self._log.read_text().splitlines() if self._log.exists() else []
-        return [float(line.split()[1]) for line in lines if line.split()[0] == f"/{path}"]
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.reap()
 
 
 @pytest.fixture(scope="module")

@@ -28,6 +28,7 @@ TRUST = {
     "observedGeneration": OWN,
     "stats": OWN,
     "retry": OWN,
+    "operation": OWN,
     "phaseTimer": OWN,
     "startTimer": OWN,
     "retentionTimer": OWN,

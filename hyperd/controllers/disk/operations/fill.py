@@ -1,0 +1,197 @@
+"""From nothing to a volume: blank, over an image of the registry, or over one that is imported first.
+
+An import is the first half of the progress. A disk's volume is found by the disk's uid, and its imported image by
+its tag, so that after a crash each is either there or made anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, ClassVar
+
+from hyperd.controllers.disk.ready import Disks, show_ready
+from hyperd.controllers.disk.source import Source, Waiting, requested_size, source_of
+from hyperd.controllers.image import transfer
+from hyperd.controllers.image.operations.importing import ImportStep
+from hyperd.controllers.image.reference import repository_of
+from hyperd.errors import HyperdError, PermanentError, QuotaExceeded, TemporaryError
+from hyperd.imagefile.detect import ImageFormat
+from hyperd.progress import Report
+from hyperd.resources.all import STORAGE_CLASS, VIRTUAL_DISK
+from hyperd.resources.kinds.data_source import ReadyReason
+from hyperd.resources.kinds.virtual_disk import VirtualDiskCondition, VirtualDiskPhase
+from hyperd.resources.values.conditions import set_condition
+from hyperd.resources.values.quantity import format_bytes, round_up
+from hyperd.runtime.controller import Result
+from hyperd.runtime.operations.operation import Operation, Step
+from hyperd.storage.interface import NO_ROOM, Provisioner
+from hyperd.store.interface import PatchType
+from registry.models import CachedImage, ImportRequest
+
+if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_disk import VirtualDisk
+
+_WAITS = ("QuotaExceeded", NO_ROOM)
+"""Keys of errors by which nothing was begun yet."""
+
+
+class Fill(Operation[Disks, "VirtualDisk"]):
+    """A disk's first content."""
+
+    kind: ClassVar = "Fill"
+
+    def __init__(self, context: Disks, obj: VirtualDisk, op_uid: str) -> None:
+        super().__init__(context, obj, op_uid)
+        self._source = source_of(context.context, obj)
+
+    def steps(self) -> Sequence[Step]:
+        return [_Import(self, self._request()), _Make(self, self._source)]
+
+    def _request(self) -> ImportRequest:
+        """Of a disk from HTTP; of another it names nothing that could be imported."""
+        meta, requested = self.obj["metadata"], requested_size(self.obj)
+        http = (self.obj["spec"].get("dataSource") or {}).get("http")
+        checksums = {} if http is None else http.get("checksum", {})
+        endpoint = self.context.context.images.endpoint
+        return ImportRequest(
+            uid=self.op_uid,
+            source_url="" if http is None else http["url"],
+            repository=repository_of(endpoint, VIRTUAL_DISK, meta["namespace"], meta["name"]),
+            tag=meta["uid"],
+            checksums={name: str(digits) for name, digits in checksums.items()},
+            ca_bundle="" if http is None else http.get("caBundle", ""),
+            namespace=meta["namespace"],
+            most=None if requested is None else round_up(requested),
+        )
+
+    @property
+    def imports(self) -> bool:
+        """Whether it comes from a URL."""
+        return isinstance(self._source, Source) and not self._source.reference
+
+    def show(self, obj: VirtualDisk) -> None:
+        obj["status"]["phase"] = VirtualDiskPhase.PROVISIONING
+        transfer.show_progress(obj["status"], self.progress)
+        transfer.show_waiting(obj, self.progress)
+
+    async def succeeded(self, obj: VirtualDisk) -> Result | None:
+        volume = await self.context.context.volumes.find(obj["metadata"]["uid"])
+        if volume is None:
+            raise TemporaryError(f"The volume of disk {obj['metadata']['name']} was made, and is gone again.")
+        show_ready(obj, volume)
+        self.context.note_duration(obj, "totalProvisioning")
+        transfer.finish_progress(obj["status"], self.progress.average_speed if self.progress else 0)
+        self.context.context.events.event(obj, "Normal", "DiskReady", "The disk is ready.")
+        return None
+
+    def failed(self, obj: VirtualDisk, err: HyperdError, *, final: bool) -> None:
+        status = obj["status"]
+        reason = getattr(err, "key", "") or ReadyReason.PROVISIONING_FAILED
+        set_condition(obj, VirtualDiskCondition.READY, False, reason=reason, message=err.message)
+        if isinstance(err, TemporaryError) and err.key in _WAITS:
+            status["phase"] = VirtualDiskPhase.PENDING
+        if final:
+            status["phase"] = VirtualDiskPhase.FAILED
+            status.pop("progress", None)
+            self.context.context.events.event(obj, "Warning", "ProvisioningFailed", err.message)
+
+
+class _Import(ImportStep):
+    """The first half, of a disk from HTTP."""
+
+    def __init__(self, fill: Fill, request: ImportRequest) -> None:
+        super().__init__(fill.context.context.images, request)
+        self._fill = fill
+
+    async def done(self) -> bool:
+        return not self._fill.imports or await super().done()
+
+    async def run(self, report: Report) -> None:
+        await super().run(lambda progress: report(transfer.scaled(progress, start=0.0, end=0.5)))
+        warning = (await self.imported()).warning
+        if warning:
+            events = self._fill.context.context.events
+            events.event(self._fill.obj, "Warning", transfer.DOUBTFUL, warning)
+
+
+class _Make(Step):
+    """The volume."""
+
+    name: ClassVar = "make"
+
+    def __init__(self, fill: Fill, source: Source | Waiting | None) -> None:
+        self._disk = fill.obj
+        self._uid = fill.obj["metadata"]["uid"]
+        self._context = fill.context.context
+        self._imports = fill.imports
+        self._source = source
+
+    async def done(self) -> bool:
+        return await self._context.volumes.find(self._uid) is not None
+
+    async def run(self, report: Report) -> None:
+        requested, volumes = requested_size(self._disk), self._provisioner()
+        if isinstance(self._source, Waiting):
+            raise TemporaryError(self._source.message)
+        if self._source is None:
+            if requested is None:
+                raise PermanentError(
+                    f"Disk {self._disk['metadata']['name']} has neither a data source nor a size.",
+                    key="ProvisioningFailed",
+                )
+            await volumes.create_blank(self._uid, round_up(requested))
+            return
+        async with self._image(self._source, report) as image:
+            size = await self._size(image, requested)
+            await volumes.create_from_image(self._uid, size, image=image.handle)
+
+    async def undo(self) -> None:
+        """A volume appears whole or not at all. Whole, it is the disk's own, and goes with it alone."""
+
+    def _provisioner(self) -> Provisioner:
+        """That of the disk's class."""
+        name = self._disk["status"].get("storageClassName", "")
+        class_ = self._context.informer(STORAGE_CLASS).get("", name)
+        if class_ is None:
+            raise TemporaryError(f'StorageClass "{name}" does not exist.')
+        return self._context.volumes.provisioner(class_["provisioner"])
+
+    @asynccontextmanager
+    async def _image(self, source: Source, report: Report) -> AsyncIterator[CachedImage]:
+        """The image on this node, kept there until the block ends."""
+        meta, endpoint, start = self._disk["metadata"], self._context.images.endpoint, 0.0
+        reference = source.reference
+        if self._imports:
+            repository = repository_of(endpoint, VIRTUAL_DISK, meta["namespace"], meta["name"])
+            reference, start = endpoint.reference(repository, self._uid), 0.5
+        async with self._context.images.held(
+            reference, lambda progress: report(transfer.scaled(progress, start=start, end=1.0))
+        ) as image:
+            yield image
+
+    async def _size(self, image: CachedImage, requested: int | None) -> int:
+        """Bytes of a disk that is made from ``image``; PermanentError where it cannot be."""
+        if image.cdrom or image.format is ImageFormat.ISO:
+            raise PermanentError("A disk cannot be made from an ISO image.", key="ProvisioningFailed")
+        needed = round_up(image.virtual_size)
+        size = needed if requested is None else round_up(requested)
+        if size < needed:
+            raise PermanentError(
+                f"The requested size {format_bytes(size)} is smaller than the image, which needs "
+                f"{format_bytes(needed)}; raise spec.persistentVolumeClaim.size.",
+                key="ProvisioningFailed",
+            )
+        if requested is None:
+            await self._claim(size)
+        return size
+
+    async def _claim(self, size: int) -> None:
+        """Note the size that follows from the image before it is taken: a quota may refuse it."""
+        meta = self._disk["metadata"]
+        patch = {"metadata": {"uid": meta["uid"]}, "status": {"capacity": format_bytes(size)}}
+        where = (VIRTUAL_DISK, meta["namespace"], meta["name"])
+        try:
+            await self._context.store.patch(*where, PatchType.MERGE, patch, subresource="status")
+        except QuotaExceeded as err:
+            raise TemporaryError(err.message, key="QuotaExceeded") from err

@@ -1,0 +1,110 @@
+"""From a URL into the registry: the operation of an image, and the step that disks begin with as well."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from hyperd.controllers.context import Context
+from hyperd.controllers.image import transfer
+from hyperd.controllers.image.reference import repository_of
+from hyperd.errors import HyperdError
+from hyperd.progress import Report
+from hyperd.resources.schema.kind import Kind, Object
+from hyperd.resources.values.conditions import set_condition
+from hyperd.runtime.controller import Result
+from hyperd.runtime.operations.operation import Operation, Step
+from registry import interface
+from registry.models import ImportedImage, ImportRequest
+
+
+@dataclass(frozen=True)
+class Images:
+    """What operations on images of one kind work with."""
+
+    context: Context
+    kind: Kind
+
+
+class ImportStep(Step):
+    """The image in the registry, under the object's own tag; of the same source, it is never fetched twice."""
+
+    name: ClassVar = "import"
+
+    def __init__(self, images: interface.Images, request: ImportRequest) -> None:
+        self._images = images
+        self._request = request
+        self._imported: ImportedImage | None = None
+
+    async def done(self) -> bool:
+        self._imported = await self._images.imported(self._request)
+        return self._imported is not None
+
+    async def run(self, report: Report) -> None:
+        self._imported = await self._images.import_image(self._request, report)
+
+    async def undo(self) -> None:
+        """What is tagged is the object's, and goes with it; what is not vanishes with the try."""
+
+    async def imported(self) -> ImportedImage:
+        """After the step."""
+        return self._imported or await self._images.import_image(self._request)
+
+
+class Import(Operation[Images, Object]):
+    """All that becomes of an image of type HTTP."""
+
+    kind: ClassVar = "Import"
+
+    def __init__(self, context: Images, obj: Object, op_uid: str) -> None:
+        super().__init__(context, obj, op_uid)
+        self._step = ImportStep(context.context.images, self._request())
+
+    def steps(self) -> Sequence[Step]:
+        return [self._step]
+
+    def _request(self) -> ImportRequest:
+        meta, source = self.obj["metadata"], self.obj["spec"]["dataSource"].get("http") or {}
+        endpoint, namespace = self.context.context.images.endpoint, meta.get("namespace", "")
+        return ImportRequest(
+            uid=self.op_uid,
+            source_url=source.get("url", ""),
+            repository=repository_of(endpoint, self.context.kind, namespace, meta["name"]),
+            tag=meta["uid"],
+            checksums=source.get("checksum") or {},
+            ca_bundle=source.get("caBundle", ""),
+            namespace=namespace,
+        )
+
+    def show(self, obj: Object) -> None:
+        obj["status"]["phase"] = "Provisioning"
+        transfer.show_progress(obj["status"], self.progress)
+        transfer.show_waiting(obj, self.progress)
+
+    async def succeeded(self, obj: Object) -> Result | None:
+        imported, status = await self._step.imported(), obj["status"]
+        status["phase"] = "Ready"
+        status["format"] = str(imported.format)
+        status["cdrom"] = imported.cdrom
+        status["size"] = transfer.sizes(imported.stored_bytes, imported.unpacked_bytes)
+        status["sourceUID"] = obj["metadata"]["uid"]
+        status["target"] = {"registryURL": imported.reference}
+        transfer.finish_progress(status, imported.average_speed)
+        set_condition(obj, "Ready", True, reason="Ready", message=imported.warning)
+        events = self.context.context.events
+        events.event(obj, "Normal", "ImageReady", "The image is in the registry.")
+        if imported.warning:
+            events.event(obj, "Warning", transfer.DOUBTFUL, imported.warning)
+        return Result(self.context.context.settings.registry.presence_check_seconds)
+
+    def failed(self, obj: Object, err: HyperdError, *, final: bool) -> None:
+        status = obj["status"]
+        reason = getattr(err, "key", "") or "ProvisioningFailed"
+        set_condition(obj, "Ready", False, reason=reason, message=err.message)
+        if final:
+            status["phase"] = "Failed"
+            status.pop("progress", None)
+            self.context.context.events.event(obj, "Warning", "ProvisioningFailed", err.message)
+            return
+        status["phase"] = "Provisioning" if status.get("phase") == "Provisioning" else "Pending"
