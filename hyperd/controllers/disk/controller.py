@@ -125,7 +125,8 @@ class DiskController(Controller):
         name_unbuilt_fields(VIRTUAL_DISK, after)
         class_ = self._rules.of(after)
         if status.get("phase") in PROVISIONED:
-            result = await self._keep(after, class_) or await self._operations.look(after)
+            kept, further = await self._keep(after, class_), await self._operations.look(after)
+            result = kept or further
         elif class_ is None or not (self._begun(after) or self._rules.allows(after, class_)):
             result = Result(_AGAIN_SECONDS)
         else:

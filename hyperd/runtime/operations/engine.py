@@ -260,7 +260,7 @@ class Operations(Generic[C, V]):
         else:
             record = record.taken_up()
         operation = type_(self._context, obj, record.op_uid)
-        record = replace(record, step=record.step or operation.steps()[0].name)
+        record = replace(record, step=record.step or operation.first())
         key = Key(meta.get("namespace", ""), meta["name"])
         running = self._running[meta["uid"]] = _Running(operation, record, key, self._notify)
         return running

@@ -69,6 +69,10 @@ class Operation(ABC, Generic[C, V]):
     def steps(self) -> Sequence[Step]:
         """All of its steps, in order, whatever the spec: one that has nothing to do is done."""
 
+    def first(self) -> str:
+        """The step that an operation of this spec begins with: what the intent names, which saves a write."""
+        return self.steps()[0].name
+
     def show(self, obj: V) -> None:
         """Into the status, while it goes on."""
         return

@@ -30,8 +30,8 @@ DEADLINE_SECONDS = 3600.0
 class Layer(Step):
     """Writes ``<step>`` by way of ``.<step>.<opUid>``, in two halves, so that a crash leaves one."""
 
-    def __init__(self, name: str, operation: Build) -> None:
-        self.name = name  # type: ignore[misc]  # one class for all three
+    def __init__(self, name: str, operation: Operation[Path, Object]) -> None:
+        self.name = name  # type: ignore[misc]  # one class for all of them
         self._operation = operation
         self._world = operation.context
         self._made = self._world / name
@@ -92,6 +92,21 @@ class Build(Operation[Path, Object]):
             obj["status"].pop("progress", None)
 
 
+class Paint(Operation[Path, Object]):
+    """What a finished house is given that asks for it."""
+
+    kind = "Paint"
+
+    @classmethod
+    def wanted(cls, context: Path, obj: Object) -> bool:
+        return (
+            "paint" in obj["spec"] and obj["status"].get("phase") == "Ready" and not (context / "paint").exists()
+        )
+
+    def steps(self) -> Sequence[Step]:
+        return [Layer("paint", self)]
+
+
 class Soon:
     """Tries again at once, and counts in the status."""
 
@@ -149,7 +164,7 @@ class Home:
         self.world = world
         self._looks: asyncio.Queue[None] = asyncio.Queue()
         self.operations: Operations[Path, Object] = Operations(
-            world, (Build,), waits=Soon(), notify=lambda _: self._looks.put_nowait(None)
+            world, (Build, Paint), waits=Soon(), notify=lambda _: self._looks.put_nowait(None)
         )
 
     async def reconcile(self) -> Result | None:
@@ -161,7 +176,10 @@ class Home:
             await self.operations.undo(after)
             (self.world / "object").unlink()
             return None
-        result = await self.operations.advance(after, Build.kind)
+        if before["status"].get("phase") == "Ready":
+            result = await self.operations.look(after)
+        else:
+            result = await self.operations.advance(after, Build.kind)
         if after != before:
             _write(self.world, after)
         self.operations.written(after)

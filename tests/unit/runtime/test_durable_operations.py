@@ -93,6 +93,17 @@ def test_a_restart_takes_up_the_same_operation(tmp_path: Path) -> None:
     assert log(tmp_path).count("foundation") == 1
 
 
+@pytest.mark.parametrize("place", range(1, 6))
+def test_what_the_state_of_an_object_asks_for_is_begun_and_taken_up(tmp_path: Path, place: int) -> None:
+    create(tmp_path, paint="red")
+    live(tmp_path)
+    painted = lambda _: (tmp_path / "paint").exists() and "operation" not in stored(tmp_path)["status"]  # noqa: E731
+    live(tmp_path, crash_at=place, until=painted)
+    live(tmp_path, until=painted)
+    assert files(tmp_path) == sorted([*WHOLE, "paint"])
+    assert stored(tmp_path)["status"] == {"phase": "Ready"}
+
+
 def test_a_deadline_counts_while_no_daemon_lives(tmp_path: Path) -> None:
     create(tmp_path, walls="hangs")
     live(tmp_path, until=under_way)

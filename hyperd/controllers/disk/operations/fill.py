@@ -65,6 +65,9 @@ class Fill(Operation[Disks, "VirtualDisk"]):
             most=None if requested is None else round_up(requested),
         )
 
+    def first(self) -> str:
+        return _Import.name if self.imports else _Make.name
+
     @property
     def imports(self) -> bool:
         """Whether it comes from a URL."""
