@@ -272,7 +272,7 @@ def forget_epoch(daemon: Hyperd, domain: str) -> None:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def server(node: Node) -> Iterator[Moody]:
     made = Moody(node, node.make_dir("moody") / "log")
     yield made
@@ -290,9 +290,10 @@ def test_a_crash_while_a_disk_is_deleted_that_is_being_filled(
     daemon: Hyperd, server: Moody, point: CrashPoint
 ) -> None:
     crash_at(daemon, point)
-    daemon.create(from_url("slow", server.url("slow/disk")))
-    daemon.wait("vd", "slow", lambda o: o["status"].get("operation", {}).get("step") == "import")
-    wait_until(lambda: server.asked("slow/disk"), what="the request to the source")
+    path = f"slow/{point}"
+    daemon.create(from_url("slow", server.url(path)))
+    daemon.wait("vd", "slow", lambda o: o.get("status", {}).get("operation", {}).get("step") == "import")
+    wait_until(lambda: server.asked(path), what="the request to the source")
     with contextlib.suppress(HyperdError, OSError):
         daemon.delete("vd", "slow")
     daemon.wait_dead()
