@@ -21,7 +21,7 @@ from collections.abc import Callable, Hashable, Mapping, Set
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import NamedTuple, TypedDict
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _NOTES = 4
@@ -62,24 +62,30 @@ def timer(passed: float = 0.0) -> Timer:
     return {"boot": boot_id(), "at": round(elapsed() * 1000), "passed": round(passed * 1000)}
 
 
-def passed(timer: Mapping[str, Any] | None) -> float:
+def _number(value: object) -> float:
+    if not isinstance(value, int | float | str):
+        raise TypeError(f"not a number: {value!r}")
+    return float(value)
+
+
+def passed(timer: Mapping[str, object] | None) -> float:
     """Seconds that are sure to have passed on it, none where there is no timer; never negative."""
     if not timer:
         return 0.0
     try:
-        seconds = max(0.0, float(timer["passed"]) / 1000)
+        seconds = max(0.0, _number(timer["passed"]) / 1000)
         if timer["boot"] != boot_id():
             return seconds
-        return seconds + max(0.0, elapsed() - float(timer["at"]) / 1000)
+        return seconds + max(0.0, elapsed() - _number(timer["at"]) / 1000)
     except (KeyError, TypeError, ValueError):
         return 0.0
 
 
-def due_to_note(timer: Mapping[str, Any] | None, duration: float) -> bool:
+def due_to_note(timer: Mapping[str, object] | None, duration: float) -> bool:
     """Whether a timer of so many seconds is to be noted anew: another boot's, or a quarter has passed since."""
     if not timer or timer.get("boot") != boot_id():
         return True
-    return passed(timer) - float(timer.get("passed") or 0) / 1000 >= 0.9 * max(1.0, duration / _NOTES)
+    return passed(timer) - _number(timer.get("passed") or 0) / 1000 >= 0.9 * max(1.0, duration / _NOTES)
 
 
 def next_look(left: float, duration: float) -> float:

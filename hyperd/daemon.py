@@ -17,7 +17,6 @@ import tomllib
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from hyperd import __version__, footprint, logs, settings
 from hyperd.api.limits.connections import raise_limit
@@ -36,6 +35,7 @@ from hyperd.controllers.witness import Witness
 from hyperd.errors import HyperdError, PermanentError, ServiceUnavailable
 from hyperd.home import make_home
 from hyperd.hypervisor.console.hub import ConsoleHub
+from hyperd.jsontypes import Json, JsonObject
 from hyperd.offload import Offload
 from hyperd.resources.all import EVENT
 from hyperd.runtime.controller import Controller, Manager
@@ -287,15 +287,15 @@ def restore_store(conf: Settings, backup: Path) -> None:
     )
 
 
-def overrides(assignments: Sequence[str]) -> dict[str, Any]:
+def overrides(assignments: Sequence[str]) -> JsonObject:
     """``["api.port=0"]`` as nested settings; a value is TOML where it parses as such, else text."""
-    found: dict[str, Any] = {}
+    found: JsonObject = {}
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         if not equals or not path:
             raise PermanentError(f"--set {assignment}: write SECTION.FIELD=VALUE.")
         try:
-            value: Any = tomllib.loads(f"v = {text}")["v"]
+            value: Json = tomllib.loads(f"v = {text}")["v"]
         except tomllib.TOMLDecodeError:
             value = text
         settings.put(found, path.split("."), value)

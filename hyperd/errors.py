@@ -10,6 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from hyperd.jsontypes import Json
+
+Status = dict[str, Any]
+"""A ``Status`` of Kubernetes, as JSON."""
+
 
 @dataclass(frozen=True)
 class Cause:
@@ -18,6 +23,12 @@ class Cause:
     field: str
     message: str
     reason: str = "FieldValueInvalid"
+
+
+def _told(cause: Cause) -> Json:
+    if not cause.field:
+        return {"reason": cause.reason, "message": cause.message}
+    return {"reason": cause.reason, "message": cause.message, "field": cause.field}
 
 
 class HyperdError(Exception):
@@ -46,20 +57,17 @@ class HyperdError(Exception):
         self.name = name
         self.uid = uid
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> Status:
         """This error as a Kubernetes ``Status`` object."""
-        details: dict[str, Any] = {}
+        details: Status = {}
         for key in ("name", "group", "kind", "uid"):
             if getattr(self, key):
                 details[key] = getattr(self, key)
         if self.causes:
-            details["causes"] = [
-                {"reason": c.reason, "message": c.message} | ({"field": c.field} if c.field else {})
-                for c in self.causes
-            ]
+            details["causes"] = [_told(cause) for cause in self.causes]
         if self.retry_after_seconds is not None:
             details["retryAfterSeconds"] = self.retry_after_seconds
-        body: dict[str, Any] = {
+        body: Status = {
             "kind": "Status",
             "apiVersion": "v1",
             "metadata": {},
@@ -157,7 +165,7 @@ class Expired(HyperdError):
         super().__init__(message, **kwargs)
         self.continue_token = continue_token
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> Status:
         body = super().status()
         if self.continue_token:
             body["metadata"] = {"continue": self.continue_token}

@@ -24,7 +24,9 @@ from hyperd import errors
 from hyperd.errors import Cause, HyperdError, InternalError, RequestEntityTooLarge, ServiceUnavailable
 from hyperd.shares import Shares
 
-Answer = tuple[dict[str, Any], Sequence[bytes]]
+Options = dict[str, Any]
+"""What a function is told beside bytes, and tells beside them: each its own, by name."""
+Answer = tuple[Options, Sequence[bytes]]
 """What a function that runs in a process takes and gives: a few words, and what may be large."""
 
 LARGE_BYTES: Final = 64 << 10
@@ -96,10 +98,10 @@ class Offload:
             "large bodies", processes, most=max(1, processes - 1), waiting=_MAX_WAITING
         )
         self._idle: list[_Process] = []
-        self._work: set[asyncio.Task[Any]] = set()
+        self._work: set[asyncio.Task[object]] = set()
         self._closed = False
 
-    async def run(self, user: str, function: str, options: dict[str, Any], *parts: bytes) -> Answer:
+    async def run(self, user: str, function: str, options: Options, *parts: bytes) -> Answer:
         """What ``function`` (``module:name``) answers to ``options`` and ``parts``, in the turn of ``user``.
 
         Raises what it raises, RequestEntityTooLarge when it uses up its budget, TooManyRequests when too much of
@@ -118,13 +120,13 @@ class Offload:
                 await asyncio.wait([task])
                 raise
 
-    def _finished(self, task: asyncio.Task[Any]) -> None:
+    def _finished(self, task: asyncio.Task[object]) -> None:
         self._work.discard(task)
         if not task.cancelled():
             # Who has left does not ask for the error; asking here keeps it out of the log.
             task.exception()
 
-    async def _run(self, function: str, options: dict[str, Any], parts: Sequence[bytes]) -> Answer:
+    async def _run(self, function: str, options: Options, parts: Sequence[bytes]) -> Answer:
         request = [json.dumps([function, options, self._cpu]).encode(), *parts]
         for _ in range(2):
             process = self._idle.pop() if self._idle else await _Process.start(self._memory)
@@ -183,7 +185,7 @@ class Share:
     processes: Offload
     user: str
 
-    async def run(self, function: str, options: dict[str, Any], *parts: bytes) -> Answer:
+    async def run(self, function: str, options: Options, *parts: bytes) -> Answer:
         """As ``Offload.run``."""
         return await self.processes.run(self.user, function, options, *parts)
 
@@ -309,7 +311,7 @@ def _spawn(memory_bytes: int) -> tuple[socket.socket, subprocess.Popen[bytes]]:
     return ours, process
 
 
-def record(error: HyperdError) -> dict[str, Any]:
+def record(error: HyperdError) -> Options:
     """``error`` for the way from one process to another."""
     return {
         "type": type(error).__name__,
@@ -319,7 +321,7 @@ def record(error: HyperdError) -> dict[str, Any]:
     }
 
 
-def _error(told: dict[str, Any]) -> HyperdError:
+def _error(told: Options) -> HyperdError:
     type_ = getattr(errors, told["type"], InternalError)
     causes = [Cause(*cause) for cause in told["causes"]]
     made: HyperdError = type_(told["message"], causes=causes, **told["about"])

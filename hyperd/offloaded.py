@@ -17,10 +17,9 @@ import socket
 import struct
 import sys
 from collections.abc import Callable
-from typing import Any
 
 from hyperd.errors import HyperdError, RequestEntityTooLarge
-from hyperd.offload import MODULES, Answer, record
+from hyperd.offload import MODULES, Answer, Options, record
 
 _COUNT = struct.Struct(">I")
 _LENGTH = struct.Struct(">Q")
@@ -84,9 +83,7 @@ def _send(channel: socket.socket, *parts: bytes) -> None:
         channel.sendall(part)
 
 
-def _answer(
-    functions: dict[str, Callable[..., Answer]], request: list[bytes]
-) -> tuple[dict[str, Any], list[bytes]]:
+def _answer(functions: dict[str, Callable[..., Answer]], request: list[bytes]) -> tuple[Options, list[bytes]]:
     function, options, cpu_seconds = json.loads(request[0])
     # At its end the signal ends this process: nothing in it can get in the way.
     signal.setitimer(signal.ITIMER_PROF, cpu_seconds)

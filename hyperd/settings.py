@@ -14,11 +14,12 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from hyperd.errors import PermanentError
+from hyperd.jsontypes import Json, JsonObject
 from hyperd.roles import Role
 
 GIB = 1 << 30
@@ -310,14 +311,14 @@ def load(
     *,
     file: Path | None = None,
     environ: Mapping[str, str] | None = None,
-    overrides: Mapping[str, Any] | None = None,
+    overrides: Mapping[str, Json] | None = None,
 ) -> Settings:
     """Merge file, environment and flags.
 
     ``overrides`` is nested as the model is. Raises PermanentError that names the source and the field.
     """
     environ = os.environ if environ is None else environ
-    merged: dict[str, Any] = {}
+    merged: JsonObject = {}
     source = file or Path(environ.get("HYPERD_CONFIG", str(DEFAULT_FILE)))
     if source.exists():
         try:
@@ -336,13 +337,13 @@ def load(
         raise PermanentError(f"Setting {where}: {first['msg']}.") from err
 
 
-def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
-    out: dict[str, Any] = {}
+def _from_environ(environ: Mapping[str, str]) -> JsonObject:
+    out: JsonObject = {}
     for key, value in environ.items():
         if not key.startswith(ENV_PREFIX) or key in ("HYPERD_CONFIG", "HYPERD_CRASH_AT", "HYPERD_SOCKET"):
             continue
         path = key.removeprefix(ENV_PREFIX).lower().split("__")
-        parsed: Any = value
+        parsed: Json = value
         if re.fullmatch(r"\s*\[.*\]\s*", value, re.DOTALL):
             try:
                 parsed = tomllib.loads(f"v = {value}")["v"]
@@ -352,20 +353,22 @@ def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
     return out
 
 
-def put(into: dict[str, Any], path: Sequence[str], value: Any) -> None:
+def put(into: JsonObject, path: Sequence[str], value: Json) -> None:
     """Set one setting in nested settings. Raises PermanentError where a part of ``path`` is no section."""
     *sections, field = path
     node = into
     for section in sections:
-        node = node.setdefault(section, {})
-        if not isinstance(node, dict):
+        inner = node.setdefault(section, {})
+        if not isinstance(inner, dict):
             raise PermanentError(f"Setting {'.'.join(path)}: {section} is given a value as a whole, too.")
+        node = inner
     node[field] = value
 
 
-def _merge(into: dict[str, Any], other: Mapping[str, Any]) -> None:
+def _merge(into: JsonObject, other: Mapping[str, Json]) -> None:
     for key, value in other.items():
-        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
-            _merge(into[key], value)
+        former = into.get(key)
+        if isinstance(value, Mapping) and isinstance(former, dict):
+            _merge(former, value)
         else:
             into[key] = dict(value) if isinstance(value, Mapping) else value

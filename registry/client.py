@@ -14,13 +14,13 @@ import re
 import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import Any
 from urllib.parse import quote, urlsplit
 
 import aiohttp
 from yarl import URL
 
 from hyperd.errors import HyperdError, NotFound, PermanentError, TemporaryError
+from hyperd.jsontypes import Json, JsonObject
 from hyperd.settings import Settings
 from registry.answers import MAX_DOCUMENT_BYTES, blocks_of, read_document, reading, refusal, translated
 from registry.connector import WideUnixConnector
@@ -51,7 +51,7 @@ def digest_of(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
-def _object(body: bytes, what: str) -> dict[str, Any]:
+def _object(body: bytes, what: str) -> JsonObject:
     """A JSON object. Raises PermanentError that says of ``what`` that it is none."""
     try:
         content = json.loads(body)
@@ -62,7 +62,7 @@ def _object(body: bytes, what: str) -> dict[str, Any]:
     return content
 
 
-def _names(page: Mapping[str, Any], field: str) -> list[str]:
+def _names(page: Mapping[str, Json], field: str) -> list[str]:
     """What a page of a list holds; what is no text is no name."""
     held = page.get(field)
     return [name for name in held if isinstance(name, str)] if isinstance(held, list) else []
@@ -111,7 +111,7 @@ class RegistryClient:
         except (ValueError, NotFound):
             return False
 
-    async def manifest(self, repository: str, tag: str) -> tuple[str, dict[str, Any]]:
+    async def manifest(self, repository: str, tag: str) -> tuple[str, JsonObject]:
         """Digest and content of a manifest; the digest is that of what came."""
         async with self.request("GET", self._manifest_url(repository, tag), headers=_ACCEPT) as response:
             body = await read_document(response, self.endpoint.name)
@@ -240,7 +240,7 @@ class RegistryClient:
                 raise refusal(response, b"")
             yield response
 
-    async def _pages(self, url: URL) -> AsyncIterator[dict[str, Any]]:
+    async def _pages(self, url: URL) -> AsyncIterator[JsonObject]:
         page = url.update_query(n=_PAGE)
         for _ in range(_MAX_PAGES):
             async with self.request("GET", page) as response:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable
-from typing import Any
 
 from rich.cells import set_cell_size
 from rich.text import Text
@@ -122,5 +121,5 @@ def _conditions(obj: Object) -> list[Text]:
 
 def completed(obj: Object) -> str:
     """Why an operation ended, in its own words."""
-    entry: dict[str, Any] = condition(obj, "Completed") or {}
+    entry: Object = condition(obj, "Completed") or {}
     return sanitize.line(str(entry.get("message") or entry.get("reason") or "no reason was given"))

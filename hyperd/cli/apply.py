@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
-from typing import Any
 
 from hyperd.cli import threeway
 from hyperd.cli.manifests import Manifest, collect, refused
@@ -29,6 +28,8 @@ from hyperd.errors import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from hyperd.resources.schema.kind import Object
 
 _BRINGS_A_KIND = "CustomResourceDefinition"
 EXAMPLES = """\
@@ -136,16 +137,14 @@ def _explain(client: Client, refusals: list[tuple[_Target, HyperdError]]) -> Non
         raise refused(faults) from refusals[0][1]
 
 
-def _find(client: Client, target: _Target, name: str) -> dict[str, Any] | None:
+def _find(client: Client, target: _Target, name: str) -> Object | None:
     try:
         return client.find(target.resource, target.namespace, name)
     except Forbidden:
         return None
 
 
-def _namespace(
-    manifest: dict[str, Any], resource: Resource, args: argparse.Namespace, client: Client
-) -> str | None:
+def _namespace(manifest: Object, resource: Resource, args: argparse.Namespace, client: Client) -> str | None:
     if not resource.namespaced:
         return None
     written = manifest["metadata"].get("namespace")
@@ -155,7 +154,7 @@ def _namespace(
     return str(written or client.home.namespace)
 
 
-def _apply(client: Client, target: _Target, *, dry_run: bool) -> tuple[dict[str, Any], str]:
+def _apply(client: Client, target: _Target, *, dry_run: bool) -> tuple[Object, str]:
     manifest, resource, namespace = target.manifest.obj, target.resource, target.namespace
     if namespace:
         manifest["metadata"]["namespace"] = namespace
@@ -175,7 +174,7 @@ def _apply(client: Client, target: _Target, *, dry_run: bool) -> tuple[dict[str,
     return client.patch(resource, namespace, name, patch, dry_run=dry_run), "configured"
 
 
-def _wait(client: Client, applied: list[tuple[_Target, dict[str, Any]]], timeout: float) -> int:
+def _wait(client: Client, applied: list[tuple[_Target, Object]], timeout: float) -> int:
     from hyperd.cli.waiting import follow, settled
 
     failed = 0

@@ -19,7 +19,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from io import BufferedReader
-    from typing import Any
+
+    from hyperd.resources.schema.kind import Object
 
 EXAMPLES = """\
   hv audit                             the last writes, sessions and denials
@@ -136,7 +137,7 @@ def _is(path: str, file: BufferedReader) -> bool:
         return True
 
 
-def _entries(lines: Iterable[bytes]) -> list[dict[str, Any]]:
+def _entries(lines: Iterable[bytes]) -> list[Object]:
     """What the lines of several files say, in the order of its time."""
     found = []
     for line in lines:
@@ -149,7 +150,7 @@ def _entries(lines: Iterable[bytes]) -> list[dict[str, Any]]:
     return sorted(found, key=lambda entry: str(entry.get("time", "")))
 
 
-def _fits(entry: dict[str, Any], args: argparse.Namespace) -> bool:
+def _fits(entry: Object, args: argparse.Namespace) -> bool:
     return (
         (not args.user or entry.get("user") == args.user)
         and (not args.namespace or entry.get("namespace") == args.namespace)
@@ -157,7 +158,7 @@ def _fits(entry: dict[str, Any], args: argparse.Namespace) -> bool:
     )
 
 
-def _text(entry: dict[str, Any], form: str) -> str:
+def _text(entry: Object, form: str) -> str:
     """One line: when, how it ended, who from where, what."""
     if form == "json":
         return json.dumps(entry)

@@ -16,6 +16,10 @@ from hyperd.client.sync import Client
 from hyperd.client.yamltext import dump
 from hyperd.errors import HyperdError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from hyperd.resources.schema.kind import Object
+
 EXAMPLES = """\
   hv describe vm web-7
   hv describe vd          all disks of the namespace
@@ -56,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def events_of(client: Client, obj: dict[str, Any]) -> list[dict[str, Any]]:
+def events_of(client: Client, obj: Object) -> list[Object]:
     """The object's events, oldest first; none where events cannot be read."""
     events = Resource(group="", version="v1", kind="Event", plural="events", singular="event", namespaced=True)
     metadata = obj["metadata"]
@@ -64,13 +68,13 @@ def events_of(client: Client, obj: dict[str, Any]) -> list[dict[str, Any]]:
     if metadata.get("uid"):
         fields += f",involvedObject.uid={metadata['uid']}"
     try:
-        found: list[dict[str, Any]] = client.list(events, metadata.get("namespace"), fields=fields)["items"]
+        found: list[Object] = client.list(events, metadata.get("namespace"), fields=fields)["items"]
     except HyperdError:
         return []
     return sorted(found, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""))
 
 
-def text_of(obj: dict[str, Any], resource: Resource, events: list[dict[str, Any]]) -> str:
+def text_of(obj: Object, resource: Resource, events: list[Object]) -> str:
     """The whole description, safe to print."""
     metadata = obj["metadata"]
     state = health(obj)
@@ -110,13 +114,13 @@ def _pairs(values: dict[str, str] | None) -> list[str]:
     return [f"{key}={value}" for key, value in sorted((values or {}).items()) if key != _HIDDEN_ANNOTATION]
 
 
-def _created(metadata: dict[str, Any]) -> str:
+def _created(metadata: Object) -> str:
     stamp = str(metadata.get("creationTimestamp", ""))
     ago = age(stamp)
     return f"{stamp} ({ago} ago)" if ago else stamp
 
 
-def _conditions(obj: dict[str, Any]) -> str:
+def _conditions(obj: Object) -> str:
     rows = [
         [entry.get(key, "") for key in ("type", "status", "reason")]
         + [age(str(entry.get("lastTransitionTime", ""))), entry.get("message", "")]
@@ -125,7 +129,7 @@ def _conditions(obj: dict[str, Any]) -> str:
     return _table("Conditions", ("Type", "Status", "Reason", "Since", "Message"), rows)
 
 
-def _events(events: list[dict[str, Any]]) -> str:
+def _events(events: list[Object]) -> str:
     rows = []
     for event in events:
         count = int(event.get("count") or 1)

@@ -13,6 +13,10 @@ from hyperd.client.sanitize import line
 from hyperd.client.sync import Client
 from hyperd.errors import PermanentError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from hyperd.resources.schema.kind import Object
+
 EXAMPLES = """\
   hv gc                     collect images that were deleted; list guests, disks and images without an owner
   hv gc empty UID           remove what is kept of one absent owner, a guest that runs included; asks first
@@ -90,12 +94,12 @@ def _agreed(count: int) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def _ask(client: Client, node: str, query: Mapping[str, str], *, empty: list[str] | None = None) -> dict[str, Any]:
+def _ask(client: Client, node: str, query: Mapping[str, str], *, empty: list[str] | None = None) -> Object:
     where = paths.query(dict(query))
     for uid in empty or ():
         where += f"{'&' if where else '?'}empty={paths.segment(uid)}"
     path = f"{paths.SUBRESOURCES}/nodes/{paths.segment(node)}/collectgarbage{where}"
-    answer: dict[str, Any] = client.call("POST", path)
+    answer: Object = client.call("POST", path)
     return answer
 
 

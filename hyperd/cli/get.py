@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from hyperd.client.resource import Resource
+    from hyperd.resources.schema.kind import Object
 
 EXAMPLES = """\
   hv get                         the kinds that the server has
@@ -149,7 +150,7 @@ def _printer(args: argparse.Namespace, resource: Resource, prefix: str = "") -> 
     )
 
 
-def as_table(answer: dict[str, Any]) -> dict[str, Any]:
+def as_table(answer: Object) -> Object:
     """``answer`` as a Table; a server that knows none gives objects, of which the names are shown."""
     if answer.get("kind") == "Table":
         return answer
@@ -211,7 +212,7 @@ def _watch(args: argparse.Namespace, client: Client, resource: Resource, name: s
             client.call("GET", "/version")
 
 
-def version_of(obj: dict[str, Any]) -> str:
+def version_of(obj: Object) -> str:
     """The resourceVersion of an object or of a table's last row; empty where there is none."""
     version = (obj.get("metadata") or {}).get("resourceVersion") or ""
     for row in obj.get("rows") or ():
@@ -219,7 +220,7 @@ def version_of(obj: dict[str, Any]) -> str:
     return str(version)
 
 
-def _show(args: argparse.Namespace, resource: Resource, printer: TablePrinter, shown: dict[str, Any]) -> None:
+def _show(args: argparse.Namespace, resource: Resource, printer: TablePrinter, shown: Object) -> None:
     if args.output in ("", "wide"):
         emit(printer.format(shown))
         return

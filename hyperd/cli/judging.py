@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import re
-from typing import Any
 
 from hyperd.cli.manifests import Manifest
 from hyperd.cli.sources import Fault
@@ -25,6 +24,10 @@ from hyperd.resources.schema.structural import (
     prune,
     validate,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from hyperd.resources.schema.kind import Object
 
 _UNKNOWN = re.compile(r'unknown field "(.+)"')
 _WEBHOOK = "admission webhook"
@@ -51,7 +54,7 @@ def faults_of(manifest: Manifest, refusal: HyperdError | None, *, exists: bool) 
     ]
 
 
-def _causes(kind: Kind, obj: dict[str, Any]) -> list[Cause]:
+def _causes(kind: Kind, obj: Object) -> list[Cause]:
     """As the embedded home judges an object that it is to create."""
     metadata = obj["metadata"]
     causes = list(type_faults(metadata))

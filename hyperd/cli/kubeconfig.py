@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import sys
-from typing import Any
 
 from hyperd import durable
 from hyperd.cli.options import seconds
@@ -17,6 +16,10 @@ from hyperd.client.sync import Client
 from hyperd.client.yamltext import dump
 from hyperd.errors import BadRequest, Forbidden, HyperdError, NotFound
 from hyperd.roles import Role
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from hyperd.resources.schema.kind import Object
 
 EXAMPLES = """\
   hv kubeconfig > lab.kubeconfig       the administrator's
@@ -60,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _existing(path: str) -> dict[str, Any]:
+def _existing(path: str) -> Object:
     """What is in a file of the user's; nothing where there is none."""
     try:
         with open(path, encoding="utf-8") as file:
@@ -72,7 +75,7 @@ def _existing(path: str) -> dict[str, Any]:
     return parse(text, path) if text.strip() else {}
 
 
-def _for_token(args: argparse.Namespace) -> dict[str, Any]:
+def _for_token(args: argparse.Namespace) -> Object:
     """A kubeconfig of one context whose user is a token: the one given, or one made now."""
     from hyperd.cli.token import request
 
@@ -98,11 +101,11 @@ def _for_token(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _cluster(home: Home) -> dict[str, Any]:
+def _cluster(home: Home) -> Object:
     """The entry for a home that a kubeconfig names."""
     import base64
 
-    body: dict[str, Any] = {"server": home.where}
+    body: Object = {"server": home.where}
     if home.ca:
         body["certificate-authority-data"] = base64.b64encode(home.ca).decode()
     if home.server_name != home.host:
@@ -110,7 +113,7 @@ def _cluster(home: Home) -> dict[str, Any]:
     return {"name": home.name, "cluster": body}
 
 
-def _administrators(args: argparse.Namespace) -> dict[str, Any]:
+def _administrators(args: argparse.Namespace) -> Object:
     """The file that hyperd wrote; its folder is a setting of the daemon, which another socket does not tell."""
     socket = args.socket or os.environ.get("HYPERD_SOCKET") or DEFAULT_SOCKET
     source = args.file or DEFAULT_FILE

@@ -14,6 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from hyperd.resources.schema.kind import Object
+
 _BYTE_ORDER_MARKS = (
     (b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"),
     (b"\xef\xbb\xbf", "utf-8-sig"),
@@ -35,7 +37,7 @@ _SUFFIXES = (".yaml", ".yml", ".json")
 class Manifest:
     """One object, and where it was written."""
 
-    obj: dict[str, Any]
+    obj: Object
     source: Source
     document: int
     path: str
@@ -148,9 +150,9 @@ def _take(manifest: Manifest, found: list[Manifest], faults: list[Fault]) -> Non
         found.append(manifest)
 
 
-def _form(value: Any) -> str:
+def _form(value: object) -> str:
     return _FORMS.get(type(value), "a value")
 
 
-def _named(metadata: dict[str, Any]) -> list[tuple[str, Any]]:
+def _named(metadata: Object) -> list[tuple[str, Any]]:
     return [(f"metadata.{key}", metadata.get(key)) for key in ("name", "generateName", "namespace")]

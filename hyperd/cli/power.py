@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
 
 from hyperd.cli.options import client_of, seconds, target
 from hyperd.cli.printing import emit
@@ -13,6 +12,10 @@ from hyperd.client.operations import VERBS
 from hyperd.client.resource import Resource
 from hyperd.client.sync import Client
 from hyperd.errors import BadRequest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from hyperd.resources.schema.kind import Object
 
 EXAMPLES = {
     "start": "  hv start web-7\n  hv start web-7 web-8 -w     wait until both run\n  hv start --all -n lab\n",
@@ -87,14 +90,12 @@ def _confirmed(args: argparse.Namespace, namespace: str, name: str) -> bool | No
     return False
 
 
-def _create(
-    client: Client, operations: Resource, namespace: str, name: str, args: argparse.Namespace
-) -> dict[str, Any]:
+def _create(client: Client, operations: Resource, namespace: str, name: str, args: argparse.Namespace) -> Object:
     manifest = VERBS[args.command].manifest(namespace, name, force=args.force)
     return client.create(operations, namespace, manifest)
 
 
-def _follow(client: Client, operations: Resource, op: dict[str, Any], args: argparse.Namespace) -> int:
+def _follow(client: Client, operations: Resource, op: Object, args: argparse.Namespace) -> int:
     from hyperd.cli.waiting import follow, settled, verdict
 
     until = settled(operations.kind) if args.wait else _STARTED
@@ -112,9 +113,9 @@ def _follow(client: Client, operations: Resource, op: dict[str, Any], args: argp
     return 0
 
 
-def _of(op: dict[str, Any]) -> str:
+def _of(op: Object) -> str:
     return sanitize.line(f"{op['metadata']['namespace']}/{op['spec']['virtualMachineName']}")
 
 
-def _name(op: dict[str, Any]) -> str:
+def _name(op: Object) -> str:
     return sanitize.line(f'VirtualMachineOperation "{op["metadata"]["namespace"]}/{op["metadata"]["name"]}"')

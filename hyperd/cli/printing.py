@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from hyperd.client.resource import Resource
+    from hyperd.resources.schema.kind import Object
 
 _GREEN, _YELLOW, _RED, _DIM, _RESET = "\x1b[32m", "\x1b[33m", "\x1b[31m", "\x1b[2m", "\x1b[0m"
 _COLOUR = {
@@ -38,7 +39,7 @@ class TablePrinter:
         self._header = header
         self._widths: list[int] = []
 
-    def format(self, table: dict[str, Any]) -> list[str]:
+    def format(self, table: Object) -> list[str]:
         """The table's lines; a header comes first on the first call."""
         columns = table.get("columnDefinitions") or []
         shown = [i for i, column in enumerate(columns) if self._wide or not column.get("priority")]
@@ -56,7 +57,7 @@ class TablePrinter:
         phases = [i for i, title in enumerate(titles) if title.lower() in _PHASE_COLUMNS]
         return [self._line(row, phases) for row in rows]
 
-    def _cells(self, row: dict[str, Any], shown: Sequence[int]) -> list[str]:
+    def _cells(self, row: Object, shown: Sequence[int]) -> list[str]:
         cells = row.get("cells") or []
         out = [sanitize.line(cell_text(cells[i])) if i < len(cells) else "" for i in shown]
         if self._prefix and out:
@@ -80,7 +81,7 @@ def _colour_of(phase: str) -> str:
     return "" if phase.isupper() else _COLOUR.get(phase, _YELLOW)
 
 
-def cell_text(value: Any) -> str:
+def cell_text(value: object) -> str:
     """A table cell as text; booleans as Kubernetes writes them, nothing for null."""
     if value is None:
         return ""
@@ -95,7 +96,7 @@ def emit(lines: Iterable[str]) -> None:
     sys.stdout.flush()
 
 
-def json_text(value: Any) -> str:
+def json_text(value: object) -> str:
     """Indented JSON that keeps readable what people write, and escapes what a terminal would obey."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
     if text.isascii() and "\x7f" not in text:
@@ -107,7 +108,7 @@ def json_text(value: Any) -> str:
     )  # fmt: skip
 
 
-def document(value: Any, form: str) -> str:
+def document(value: object, form: str) -> str:
     """An object or list as ``json`` or ``yaml`` text, with a newline at its end.
 
     Who owns which field is left out, as kubectl does: it is longer than all the rest.
@@ -131,7 +132,7 @@ def _spelt(char: str, form: str) -> str:
     return f"\\u{ord(char):04x}" if ord(char) < 0x10000 else f"\\U{ord(char):08x}"
 
 
-def _without_owners(value: Any) -> Any:
+def _without_owners(value: object) -> Any:
     if not isinstance(value, dict):
         return value
     if isinstance(value.get("items"), list):

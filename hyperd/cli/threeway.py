@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import copy
 import json
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from hyperd.resources.schema.kind import Object
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
-def annotated(manifest: dict[str, Any]) -> dict[str, Any]:
+def annotated(manifest: Object) -> Object:
     """``manifest`` as it is to be stored: with itself as an annotation. Not Secrets: they would leak."""
     made = copy.deepcopy(manifest)
     annotations = made["metadata"].setdefault("annotations", {}) or {}
@@ -27,7 +30,7 @@ def annotated(manifest: dict[str, Any]) -> dict[str, Any]:
     return made
 
 
-def last_applied(live: dict[str, Any]) -> dict[str, Any]:
+def last_applied(live: Object) -> Object:
     """The manifest of the last apply; empty when there was none, or it is broken."""
     text = (live.get("metadata", {}).get("annotations") or {}).get(LAST_APPLIED, "")
     try:
@@ -37,13 +40,13 @@ def last_applied(live: dict[str, Any]) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def merge_patch(last: dict[str, Any], new: dict[str, Any], live: dict[str, Any]) -> dict[str, Any]:
+def merge_patch(last: Object, new: Object, live: Object) -> Object:
     """The JSON merge patch from ``live`` to what ``new`` wants; empty when nothing is to change."""
     return _joined(_changes(new, live), _removals(last, new, live))
 
 
-def _changes(new: dict[str, Any], live: dict[str, Any]) -> dict[str, Any]:
-    out: dict[str, Any] = {}
+def _changes(new: Object, live: Object) -> Object:
+    out: Object = {}
     for key, value in new.items():
         have = live.get(key)
         if isinstance(value, dict) and isinstance(have, dict):
@@ -57,8 +60,8 @@ def _changes(new: dict[str, Any], live: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _removals(last: dict[str, Any], new: dict[str, Any], live: dict[str, Any]) -> dict[str, Any]:
-    out: dict[str, Any] = {}
+def _removals(last: Object, new: Object, live: Object) -> Object:
+    out: Object = {}
     for key, value in last.items():
         if key not in live:
             continue
@@ -73,7 +76,7 @@ def _removals(last: dict[str, Any], new: dict[str, Any], live: dict[str, Any]) -
     return out
 
 
-def _joined(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+def _joined(first: Object, second: Object) -> Object:
     out = dict(first)
     for key, value in second.items():
         mine = out.get(key)

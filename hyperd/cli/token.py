@@ -15,9 +15,8 @@ from hyperd.roles import LOGIN_TYPE, TOKEN_GROUP, TOKEN_VERSION, Role
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from hyperd.client.sync import Client
+    from hyperd.resources.schema.kind import Object
 
 EXAMPLES = """\
   hv token create ci --role editor -n shop -n lab     a token for two namespaces, for a day; shown once
@@ -50,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     return _list(client, args) if args.action == "list" else _revoke(client, args)
 
 
-def request(client: Client, name: str, *, role: str, namespaces: list[str], ttl: float) -> dict[str, Any]:
+def request(client: Client, name: str, *, role: str, namespaces: list[str], ttl: float) -> Object:
     """Have a token made; the answer's status holds it. Raises AlreadyExists, Invalid, Forbidden."""
     spec = {"role": role, "namespaces": namespaces, "expirationSeconds": int(ttl)}
     body = {
@@ -99,7 +98,7 @@ def _list(client: Client, args: argparse.Namespace) -> int:
     return 0
 
 
-def _told(secret: dict[str, Any]) -> dict[str, Any]:
+def _told(secret: Object) -> Object:
     data = {key: base64.b64decode(value).decode("utf-8", "replace") for key, value in secret["data"].items()}
     return {
         "name": secret["metadata"]["name"],

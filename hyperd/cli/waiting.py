@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any
 
 from hyperd.client import sanitize
 from hyperd.client.health import Level, condition, health
@@ -18,6 +17,7 @@ from hyperd.resources.index import INDEX
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from hyperd.client.hopeless import Find
+    from hyperd.resources.schema.kind import Object
 
 _JUDGED_SECONDS = 3.0
 """How long nothing changes before it is asked whether anything can."""
@@ -57,7 +57,7 @@ class Progress:
 
 def follow(
     client: Client, resource: Resource, namespace: str | None, name: str, *, until: frozenset[str], timeout: float
-) -> dict[str, Any]:
+) -> Object:
     """The object once its phase is in ``until``, or Failed.
 
     The daemon may restart meanwhile. Raises Timeout with the reason it stands still, NotFound when it is deleted,
@@ -66,7 +66,7 @@ def follow(
     deadline = time.monotonic() + timeout
     find, before = finder(client), ""
     shown = Progress(f"{resource.singular}/{name}")
-    last: dict[str, Any] = {}
+    last: Object = {}
     try:
         while (left := deadline - time.monotonic()) > 0:
             try:
@@ -98,7 +98,7 @@ def follow(
     raise Timeout(f"{resource.kind} {name} is not there after {timeout:.0f} s{why}.")
 
 
-def verdict(obj: dict[str, Any]) -> str:
+def verdict(obj: Object) -> str:
     """Why an operation ended as it did: reason and message of its Completed condition."""
     entry = condition(obj, "Completed") or {}
     return ": ".join(str(entry[key]) for key in ("reason", "message") if entry.get(key))
@@ -108,7 +108,7 @@ def finder(client: Client) -> Find:
     """How ``hopeless`` looks up what an object needs; what may not be read counts as well."""
     resources = {resource.kind: resource for resource in built_in()}
 
-    def find(kind: str, namespace: str, name: str) -> dict[str, Any] | None:
+    def find(kind: str, namespace: str, name: str) -> Object | None:
         resource = resources.get(kind)
         try:
             return client.find(resource, namespace or None, name) if resource is not None else _UNKNOWN
@@ -118,4 +118,4 @@ def finder(client: Client) -> Find:
     return find
 
 
-_UNKNOWN: dict[str, Any] = {"kind": "Unknown", "metadata": {}}
+_UNKNOWN: Object = {"kind": "Unknown", "metadata": {}}

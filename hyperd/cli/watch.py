@@ -15,6 +15,10 @@ from hyperd.client.resource import Resource
 from hyperd.client.sync import Client
 from hyperd.errors import Expired, ServiceUnavailable, Timeout
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from hyperd.resources.schema.kind import Object
+
 EXAMPLES = """\
   hv watch vm          machines, redrawn at every change; Ctrl+C ends
   hv watch vi -A       imports with their progress
@@ -102,7 +106,7 @@ class Screen:
             )
         )
 
-    def fill(self, answer: dict[str, Any]) -> str:
+    def fill(self, answer: Object) -> str:
         """Show what a list says; returns its version."""
         listed = get.as_table(answer)
         self._columns = listed.get("columnDefinitions") or []
@@ -112,7 +116,7 @@ class Screen:
         self._draw()
         return str(listed["metadata"]["resourceVersion"])
 
-    def take(self, event: dict[str, Any]) -> str:
+    def take(self, event: Object) -> str:
         """Show what a watch says; returns the version to go on from, if it names one."""
         if event["type"] == "BOOKMARK":
             return get.version_of(event["object"])
@@ -126,7 +130,7 @@ class Screen:
         self._draw()
         return version
 
-    def _put(self, row: dict[str, Any]) -> None:
+    def _put(self, row: Object) -> None:
         """Keep what is shown of ``row``, if there is room for it: a home may send rows without end."""
         key = _key(row)
         self._drop(key)
@@ -164,13 +168,13 @@ class _Row:
 
     __slots__ = ("shown", "size")
 
-    def __init__(self, key: str, row: dict[str, Any], columns: int) -> None:
+    def __init__(self, key: str, row: Object, columns: int) -> None:
         cells = [cell_text(cell)[:_LONGEST_CELL] for cell in (row.get("cells") or ())[:columns]]
         namespace = str(row["object"]["metadata"].get("namespace", ""))
         self.shown = {"cells": cells, "object": {"metadata": {"namespace": namespace}}}
         self.size = _ROW_BYTES + len(key) + len(namespace) + sum(_CELL_BYTES + len(cell) for cell in cells)
 
 
-def _key(row: dict[str, Any]) -> str:
+def _key(row: Object) -> str:
     metadata = row["object"]["metadata"]
     return f"{metadata.get('namespace', '')}/{metadata['name']}"

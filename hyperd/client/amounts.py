@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from ipaddress import ip_address
-from typing import Any
 
 _QUANTITY = re.compile(
     r"(?P<number>[+-]?(?:\d{1,30}\.?\d{0,30}|\.\d{1,30}))"
@@ -17,7 +16,7 @@ _UNITS = {"n": 1e-9, "u": 1e-6, "m": 1e-3, "k": 1e3} | {
 }
 
 
-def quantity(value: Any) -> float | None:
+def quantity(value: object) -> float | None:
     """``4Gi``, ``500m``, ``1e3`` or a number; None for what is none."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
@@ -27,7 +26,7 @@ def quantity(value: Any) -> float | None:
     return float(found["number"]) * _UNITS.get(found["unit"] or "", 1.0) * 10.0 ** int(found["power"] or 0)
 
 
-def address(value: Any) -> float | None:
+def address(value: object) -> float | None:
     """An IP address as a number; IPv4 before IPv6."""
     try:
         found = ip_address(str(value))

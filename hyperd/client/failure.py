@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from errno import EACCES, ECONNREFUSED, ENOENT
-from typing import Any
 
 from hyperd import errors
 from hyperd.client.home import Home
 from hyperd.resources.values.names import GROUP, SYSTEM_NAMESPACE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from hyperd.resources.schema.kind import Object
 
 _BY_REASON: dict[str, type[errors.HyperdError]] = {
     kind.reason: kind
@@ -41,7 +44,7 @@ def from_response(status: int, body: bytes, *, request_id: str = "") -> errors.H
     return from_status(document, status=status, request_id=request_id)
 
 
-def from_status(document: dict[str, Any], *, status: int = 0, request_id: str = "") -> errors.HyperdError:
+def from_status(document: Object, *, status: int = 0, request_id: str = "") -> errors.HyperdError:
     """A ``Status`` object as an error; ``status`` is the HTTP code where the object has none."""
     code = int(document.get("code") or status or 500)
     kind = _BY_REASON.get(str(document.get("reason", ""))) or _BY_CODE.get(code, errors.InternalError)

@@ -10,7 +10,8 @@ from enum import StrEnum
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Any
+
+    from hyperd.resources.schema.kind import Object
 
 
 class Level(StrEnum):
@@ -56,7 +57,7 @@ class Health:
         return GLYPHS[self.level]
 
 
-def health(obj: dict[str, Any]) -> Health:
+def health(obj: Object) -> Health:
     """The health of any object; a Node's comes from its Ready condition, a phaseless object is simply there."""
     status = _mapping(obj.get("status"))
     phase = str(status.get("phase") or "")
@@ -73,7 +74,7 @@ def health(obj: dict[str, Any]) -> Health:
     return Health(level, phase, reason=_beyond(status, trouble(obj, level)), progress=progress(status))
 
 
-def _without_phase(obj: dict[str, Any]) -> Health:
+def _without_phase(obj: Object) -> Health:
     """Some kinds have no phase; one of ours that has none has not been looked at."""
     ours = str(obj.get("apiVersion", "")).startswith("virtualization.")
     from hyperd.resources.index import INDEX
@@ -83,7 +84,7 @@ def _without_phase(obj: dict[str, Any]) -> Health:
     return Health(Level.GOOD, "")
 
 
-def trouble(obj: dict[str, Any], level: Level) -> str:
+def trouble(obj: Object, level: Level) -> str:
     """The message of the condition that says best why the object is not where it should be."""
     found = ""
     running = condition(obj, "Running") or {}
@@ -105,7 +106,7 @@ def trouble(obj: dict[str, Any], level: Level) -> str:
     return found
 
 
-def progress(status: dict[str, Any]) -> str:
+def progress(status: Object) -> str:
     """``37.2 % · 84 MB/s`` while something is on its way, else nothing."""
     done = str(status.get("progress") or "")
     if not done or done.startswith("100"):
@@ -116,7 +117,7 @@ def progress(status: dict[str, Any]) -> str:
     return " · ".join(part for part in (f"{done.rstrip('%').strip()} %", speed) if part)
 
 
-def _beyond(status: dict[str, Any], reason: str) -> str:
+def _beyond(status: Object, reason: str) -> str:
     """What ``reason`` says beyond ``progress``: the message of an import begins with the same figures."""
     done = str(status.get("progress") or "")
     if not done or not reason.startswith(f"{done}, "):
@@ -124,16 +125,16 @@ def _beyond(status: dict[str, Any], reason: str) -> str:
     return next((part for part in reason.rstrip(".").split(", ") if part.endswith(" left")), "")
 
 
-def conditions(obj: dict[str, Any]) -> Iterable[dict[str, Any]]:
+def conditions(obj: Object) -> Iterable[Object]:
     """The object's conditions; what is not a mapping is skipped."""
     entries = _mapping(obj.get("status")).get("conditions")
     return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
 
 
-def condition(obj: dict[str, Any], kind: str) -> dict[str, Any] | None:
+def condition(obj: Object, kind: str) -> Object | None:
     """The condition of one type, or None."""
     return next((entry for entry in conditions(obj) if entry.get("type") == kind), None)
 
 
-def _mapping(value: Any) -> dict[str, Any]:
+def _mapping(value: object) -> Object:
     return value if isinstance(value, dict) else {}

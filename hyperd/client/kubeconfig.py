@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from hyperd.resources.schema.kind import Object
+
 _SECTIONS = ("clusters", "contexts", "users")
 
 
@@ -26,9 +28,9 @@ class Kubeconfig:
 
     def __init__(self) -> None:
         self.current = ""
-        self.entries: dict[str, dict[str, tuple[dict[str, Any], str]]] = {name: {} for name in _SECTIONS}
+        self.entries: dict[str, dict[str, tuple[Object, str]]] = {name: {} for name in _SECTIONS}
 
-    def add(self, document: dict[str, Any], folder: str) -> None:
+    def add(self, document: Object, folder: str) -> None:
         """Merge one file's content; what is there already stays."""
         self.current = self.current or str(document.get("current-context") or "")
         for section in _SECTIONS:
@@ -73,7 +75,7 @@ class Kubeconfig:
             namespace=str(body.get("namespace") or DEFAULT_NAMESPACE),
         )
 
-    def _part(self, section: str, name: str, context: str) -> tuple[dict[str, Any], str]:
+    def _part(self, section: str, name: str, context: str) -> tuple[Object, str]:
         found = self.entries[section].get(name)
         if found is None:
             raise BadRequest(f'Context "{context}" names the {section[:-1]} "{name}", which is not there.')
@@ -101,7 +103,7 @@ def load(paths: list[str]) -> Kubeconfig:
     return config
 
 
-def parse(content: str, path: str) -> dict[str, Any]:
+def parse(content: str, path: str) -> Object:
     """One file's content as a mapping; ``path`` is for messages."""
     document: Any
     try:
@@ -118,7 +120,7 @@ def parse(content: str, path: str) -> dict[str, Any]:
     return document
 
 
-def renamed(document: dict[str, Any], name: str) -> dict[str, Any]:
+def renamed(document: Object, name: str) -> Object:
     """A kubeconfig of one cluster, context and user, called by ``name``."""
     cluster, context, user = (dict(document[section][0]) for section in ("clusters", "contexts", "users"))
     role = str(user["name"]).partition("@")[0]
@@ -130,7 +132,7 @@ def renamed(document: dict[str, Any], name: str) -> dict[str, Any]:
     return {**document, **sections, "current-context": name}
 
 
-def merge(into: dict[str, Any], new: dict[str, Any], others: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+def merge(into: Object, new: Object, others: Sequence[Object] = ()) -> Object:
     """``into`` with the entries of ``new``, and its current context. ``others`` are read after ``into``.
 
     An entry of the same name is replaced where it is of the same cluster (its CA, or its server without one).
@@ -147,13 +149,13 @@ def merge(into: dict[str, Any], new: dict[str, Any], others: Sequence[dict[str, 
     return merged
 
 
-def entries(document: dict[str, Any], section: str) -> list[dict[str, Any]]:
+def entries(document: Object, section: str) -> list[Object]:
     """The entries of a section; what is none is passed over."""
     found = document.get(section)
     return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
 
 
-def _require_own(new: dict[str, Any], everything: Sequence[dict[str, Any]]) -> None:
+def _require_own(new: Object, everything: Sequence[Object]) -> None:
     ours = {entry["name"]: _identity(entry) for entry in entries(new, "clusters")}
 
     def same(name: object) -> bool:
@@ -191,13 +193,13 @@ def _require_own(new: dict[str, Any], everything: Sequence[dict[str, Any]]) -> N
                 )
 
 
-def _identity(cluster: dict[str, Any]) -> tuple[str, str]:
+def _identity(cluster: Object) -> tuple[str, str]:
     body = cluster.get("cluster") or {}
     authority = str(body.get("certificate-authority-data") or body.get("certificate-authority") or "")
     return (authority, "") if authority else ("", str(body.get("server") or ""))
 
 
-def _material(body: dict[str, Any], field: str, folder: str) -> bytes:
+def _material(body: Object, field: str, folder: str) -> bytes:
     if data := body.get(f"{field}-data"):
         import base64
 
@@ -206,7 +208,7 @@ def _material(body: dict[str, Any], field: str, folder: str) -> bytes:
     return _read(path, folder) if path else b""
 
 
-def _token_file(user: dict[str, Any], folder: str) -> str:
+def _token_file(user: Object, folder: str) -> str:
     path = user.get("tokenFile")
     return _read(path, folder).decode().strip() if path else ""
 

@@ -7,7 +7,7 @@ from hyperd.client.resource import Resource
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from hyperd.resources.schema.kind import Object
 
 OPERATION = Resource(
     group="virtualization.deckhouse.io",
@@ -33,9 +33,9 @@ class Verb:
         self.asks = asks
         self.forced = forced
 
-    def manifest(self, namespace: str, name: str, *, force: bool = False) -> dict[str, Any]:
+    def manifest(self, namespace: str, name: str, *, force: bool = False) -> Object:
         """The operation on the machine ``name``."""
-        spec: dict[str, Any] = {"type": self.kind, "virtualMachineName": name}
+        spec: Object = {"type": self.kind, "virtualMachineName": name}
         if force:
             spec["force"] = True
         return {
@@ -45,7 +45,7 @@ class Verb:
             "spec": spec,
         }
 
-    def refusal(self, machine: dict[str, Any]) -> str:
+    def refusal(self, machine: Object) -> str:
         """Why a machine in this state takes no such operation; empty where it does."""
         state = health(machine)
         if self.word != "start":
@@ -57,7 +57,7 @@ class Verb:
         return ""
 
 
-def running(machine: dict[str, Any]) -> bool:
+def running(machine: Object) -> bool:
     """Whether a machine is on, so that it can be stopped and its console answers."""
     return health(machine).word in _ON
 

@@ -79,7 +79,7 @@ class Client:
         resource: Resource,
         namespace: str | None,
         name: str,
-        patch: Any,
+        patch: object,
         *,
         kind: str = MERGE_PATCH,
         dry_run: bool = False,

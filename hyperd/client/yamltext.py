@@ -14,7 +14,6 @@ from hyperd.client.sanitize import escaped, text
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any
 
 _PLAIN = re.compile(r"[A-Za-z0-9_./][\w ./()+@%;-]*(?::[\w./@%+-]+)*\Z", re.ASCII)
 _DATE_OR_NUMBER = re.compile(
@@ -27,12 +26,12 @@ _DATE_OR_NUMBER = re.compile(
 _WORDS = frozenset(("null", "true", "false", "yes", "no", "on", "off", "y", "n", ".inf", ".nan", "+.inf", "-.inf"))
 
 
-def dump(value: Any) -> str:
+def dump(value: object) -> str:
     """``value`` as a YAML document, with a newline at its end."""
     return "\n".join(_block(value, 0)) + "\n"
 
 
-def scalar(value: Any) -> str:
+def scalar(value: object) -> str:
     """A number, boolean, null or string on one line."""
     if isinstance(value, str):
         return value if _is_plain(value) else _quoted(value)
@@ -54,7 +53,7 @@ def _quoted(value: str) -> str:
     return escaped(json.dumps(value, ensure_ascii=False))
 
 
-def _block(value: Any, depth: int) -> Iterator[str]:
+def _block(value: object, depth: int) -> Iterator[str]:
     indent = "  " * depth
     if isinstance(value, dict) and value:
         for key, inner in value.items():
@@ -71,7 +70,7 @@ def _block(value: Any, depth: int) -> Iterator[str]:
         yield f"{indent}{_empty_or_scalar(value)}"
 
 
-def _entry(head: str, value: Any, depth: int) -> Iterator[str]:
+def _entry(head: str, value: object, depth: int) -> Iterator[str]:
     if isinstance(value, dict | list) and value:
         yield head
         # A list in a mapping is not indented further, as kubectl writes it.
@@ -96,7 +95,7 @@ def _is_block(value: str) -> bool:
     )
 
 
-def _empty_or_scalar(value: Any) -> str:
+def _empty_or_scalar(value: object) -> str:
     if isinstance(value, dict):
         return "{}"
     if isinstance(value, list):

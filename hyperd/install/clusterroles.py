@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from hyperd.api.serving.registration import API_SERVICE_OBJECT, WEBHOOKS
 from hyperd.api.wire.subresources import CLUSTER_SCOPED, DECLARED
 from hyperd.api.wire.subresources import GROUP as AGGREGATED
 from hyperd.controllers.all import CONTROLLERS
+from hyperd.jsontypes import JsonObject
 from hyperd.resources import all as kinds
 from hyperd.resources.schema.kind import Kind, Object
 from hyperd.resources.values.names import CA_SECRET, GROUP, SYSTEM_NAMESPACE
@@ -154,7 +155,7 @@ def _named(group: str, resource: str, name: str) -> Object:
 
 
 def _role(name: str, rules: list[Object], *, namespace: str = "") -> Object:
-    metadata: dict[str, Any] = {"name": name}
+    metadata: JsonObject = {"name": name}
     if namespace:
         metadata["namespace"] = namespace
     kind = "Role" if namespace else "ClusterRole"
@@ -162,7 +163,7 @@ def _role(name: str, rules: list[Object], *, namespace: str = "") -> Object:
 
 
 def _binding(name: str, kind: str, role: str, subject: Object, *, namespace: str = "") -> Object:
-    metadata: dict[str, Any] = {"name": name}
+    metadata: JsonObject = {"name": name}
     if namespace:
         metadata["namespace"] = namespace
     return {

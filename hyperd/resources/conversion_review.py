@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
 from hyperd.errors import BadRequest
-from hyperd.offload import Answer
+from hyperd.offload import Answer, Options
 from hyperd.resources.conversion import convert
 from hyperd.resources.schema.kind import Object
 
@@ -39,7 +39,7 @@ def answer(review: Object) -> Object:
     return {"apiVersion": API_VERSION, "kind": KIND, "response": response}
 
 
-def answered(options: dict[str, Any], body: bytes) -> Answer:
+def answered(options: Options, body: bytes) -> Answer:
     """For ``Offload``: the answer to the review in ``body``. Raises BadRequest."""
     try:
         review = orjson.loads(body)

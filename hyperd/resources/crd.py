@@ -7,11 +7,10 @@ current; a test asks the same.
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 from hyperd.resources.all import KINDS
 from hyperd.resources.derived import ROOT, Derived, yaml_text
-from hyperd.resources.schema.kind import Column, Kind
+from hyperd.resources.schema.kind import Column, Kind, Object
 from hyperd.resources.values.names import API_SERVICE, CONVERSION_PATH, SYSTEM_NAMESPACE
 
 CRD_DIR = ROOT / "manifests" / "crds"
@@ -55,7 +54,7 @@ _SUBRESOURCES: dict[str, dict[str, str]] = {
     },
 }
 
-_CONVERSION: dict[str, Any] = {
+_CONVERSION: Object = {
     "strategy": "Webhook",
     "webhook": {
         "conversionReviewVersions": ["v1"],
@@ -67,10 +66,10 @@ _CONVERSION: dict[str, Any] = {
 """The daemon adds its ``caBundle`` when it starts."""
 
 
-def crd(kind: Kind) -> dict[str, Any]:
+def crd(kind: Kind) -> Object:
     """The CustomResourceDefinition of one of our kinds, in all its versions."""
     more = KINDS.more_versions(kind)
-    names: dict[str, Any] = {
+    names: Object = {
         "kind": kind.kind,
         "listKind": kind.list_kind,
         "plural": kind.plural,
@@ -80,7 +79,7 @@ def crd(kind: Kind) -> dict[str, Any]:
         names["shortNames"] = list(kind.short_names)
     if kind.categories:
         names["categories"] = list(kind.categories)
-    spec: dict[str, Any] = {
+    spec: Object = {
         "group": kind.group,
         "names": names,
         "scope": "Namespaced" if kind.namespaced else "Cluster",
@@ -96,8 +95,8 @@ def crd(kind: Kind) -> dict[str, Any]:
     }
 
 
-def _version(kind: Kind, *, storage: bool) -> dict[str, Any]:
-    version: dict[str, Any] = {"name": kind.version, "served": True, "storage": storage}
+def _version(kind: Kind, *, storage: bool) -> Object:
+    version: Object = {"name": kind.version, "served": True, "storage": storage}
     if kind.deprecated:
         version["deprecated"] = True
     version["schema"] = {"openAPIV3Schema": kind.schema}
@@ -111,8 +110,8 @@ def _version(kind: Kind, *, storage: bool) -> dict[str, Any]:
     return version
 
 
-def _column(column: Column) -> dict[str, Any]:
-    out: dict[str, Any] = {"name": column.name, "type": column.type, "jsonPath": column.json_path}
+def _column(column: Column) -> Object:
+    out: Object = {"name": column.name, "type": column.type, "jsonPath": column.json_path}
     if column.description:
         out["description"] = column.description
     if column.priority:

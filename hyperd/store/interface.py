@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Generic, Literal, Protocol
+from typing import Generic, Literal, Protocol
 
 import orjson
 
@@ -321,7 +321,7 @@ class Store(Reader, Protocol):
         namespace: str,
         name: str,
         patch_type: PatchType,
-        patch: Any,
+        patch: object,
         *,
         subresource: str = "",
         force: bool = False,
@@ -334,7 +334,7 @@ class Store(Reader, Protocol):
         kind: Kind[V],
         namespace: str,
         name: str,
-        config: Any,
+        config: object,
         *,
         subresource: str = "",
         force: bool = False,

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Any
 
 import orjson
 
 from hyperd.errors import BadRequest, Cause, Expired, Timeout
+from hyperd.jsontypes import Json
 from hyperd.resources.schema.metadata import quoted
 from hyperd.store.records import Name
 
@@ -61,7 +61,7 @@ def make_token(rv: int, last: Name) -> str:
 
 def read_token(token: str) -> tuple[int, Name]:
     try:
-        decoded: Any = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+        decoded: Json = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
     except (binascii.Error, ValueError):
         decoded = None
     match decoded:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from sys import intern
-from typing import Any
 
 import orjson
 
+from hyperd.jsontypes import Json
 from hyperd.resources.schema.kind import Kind, Object
 from hyperd.store.interface import EventType, Item
 
@@ -95,7 +95,7 @@ def _facts(kind: Kind, obj: Object) -> Facts:
 
 def _text_at(obj: Object, path: str) -> str:
     """A field as a selector sees it: a missing one is empty, a boolean is ``true`` or ``false``."""
-    value: Any = obj
+    value: Json = obj
     for part in path.split("."):
         value = value.get(part) if isinstance(value, dict) else None
     if value is None or isinstance(value, dict | list):

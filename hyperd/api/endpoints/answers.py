@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 import orjson
 from aiohttp import web
@@ -228,7 +228,7 @@ def success(call: Call, deleted: Item) -> web.Response:
     return send(call, orjson.dumps(status))
 
 
-def document(value: Any, request_id: str, *, headers: Mapping[str, str] | None = None) -> web.Response:
+def document(value: object, request_id: str, *, headers: Mapping[str, str] | None = None) -> web.Response:
     """A JSON document that is no resource."""
     return web.Response(
         body=value if isinstance(value, bytes) else orjson.dumps(value),
@@ -236,7 +236,7 @@ def document(value: Any, request_id: str, *, headers: Mapping[str, str] | None =
     )
 
 
-async def encoded(value: Any, media_type: str) -> bytes:
+async def encoded(value: Object, media_type: str) -> bytes:
     """JSON or YAML of a document."""
     return await asyncio.to_thread(_yaml, value) if media_type == YAML else orjson.dumps(value)
 

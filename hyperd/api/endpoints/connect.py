@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import unquote
 
 from aiohttp import web
@@ -46,7 +45,7 @@ class Connect:
     def __init__(self, handlers: SubresourceHandlers, fairness: Fairness) -> None:
         self._handlers = handlers
         self._fairness = fairness
-        self._running: set[asyncio.Task[Any]] = set()
+        self._running: set[asyncio.Task[object]] = set()
 
     def close(self) -> None:
         """Cancel every session; each says goodbye in its own way."""

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import hashlib
 from functools import cache
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
 from hyperd.api.endpoints.connect import METHODS
 from hyperd.api.wire.subresources import CLUSTER_SCOPED, DECLARED, GROUP, VERSION
+from hyperd.resources.schema.kind import Object
 
 PREFIX: Final = f"apis/{GROUP}/{VERSION}"
 _INFO: Final = {"title": "hyperd", "version": VERSION}
@@ -37,12 +38,12 @@ def _documents() -> dict[str, bytes]:
     }
 
 
-def _paths(edition: int) -> dict[str, Any]:
-    paths: dict[str, Any] = {}
+def _paths(edition: int) -> Object:
+    paths: Object = {}
     for (plural, subresource), verbs in DECLARED.items():
         names = ("name",) if plural in CLUSTER_SCOPED else ("namespace", "name")
         where = "" if plural in CLUSTER_SCOPED else "/namespaces/{namespace}"
-        item: dict[str, Any] = {"parameters": [_parameter(name, edition) for name in names]}
+        item: Object = {"parameters": [_parameter(name, edition) for name in names]}
         for verb in verbs:
             item[METHODS[verb].lower()] = {
                 "operationId": f"{verb}Subresources{plural.capitalize()}{subresource.capitalize()}",
@@ -61,6 +62,6 @@ def _description(plural: str, subresource: str) -> str:
     return f"Use {subresource} of {plural}."
 
 
-def _parameter(name: str, edition: int) -> dict[str, Any]:
+def _parameter(name: str, edition: int) -> Object:
     shape = {"type": "string"} if edition == 2 else {"schema": {"type": "string"}}
     return {"name": name, "in": "path", "required": True, **shape}

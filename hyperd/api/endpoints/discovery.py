@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any
 
 from hyperd.api.wire import routes
 from hyperd.api.wire.subresources import CLUSTER_SCOPED, DECLARED
@@ -156,7 +155,7 @@ def _response_kind(group: str = "", version: str = "", kind: str = "") -> dict[s
 def _aggregated(version: str, kinds: list[Kind]) -> Object:
     resources = []
     for kind in kinds:
-        entry: dict[str, Any] = {
+        entry: Object = {
             "resource": kind.plural,
             "responseKind": _response_kind(kind.group, kind.version, kind.kind),
             "scope": "Namespaced" if kind.namespaced else "Cluster",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import platform
 from collections.abc import Iterable
-from typing import Any
 
 from aiohttp import web
 
@@ -18,6 +17,7 @@ from hyperd.api.wire import metrics, negotiate
 from hyperd.api.wire.metrics import Metrics
 from hyperd.api.wire.negotiate import Accepted, Form
 from hyperd.errors import MethodNotAllowed, NotFound
+from hyperd.jsontypes import JsonObject
 from hyperd.resources.schema.kind import Kind
 
 KUBERNETES_MINOR = "33"
@@ -98,7 +98,7 @@ class Documents:
         headers = {"Content-Type": content_type, "Vary": "Accept"}
         return answers.cacheable(request, body, request_id, answers.digest(body), headers=headers)
 
-    def _document(self, path: str, accepted: Accepted) -> dict[str, Any] | None:
+    def _document(self, path: str, accepted: Accepted) -> JsonObject | None:
         if path in ("/api", "/apis"):
             core = path == "/api"
             if accepted.form is Form.DISCOVERY:
@@ -106,7 +106,7 @@ class Documents:
             return self._discovery.api_versions() if core else self._discovery.group_list()
         return self._by_path(path.removeprefix("/").split("/"))
 
-    def _by_path(self, parts: list[str]) -> dict[str, Any] | None:
+    def _by_path(self, parts: list[str]) -> JsonObject | None:
         match parts:
             case [""]:
                 return {

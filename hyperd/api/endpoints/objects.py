@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from aiohttp import web
 
@@ -47,7 +47,7 @@ class Objects:
         self._authorizer = authorizer
         self._watchers = watchers
         self._max_body = max_body_bytes
-        self._writes: set[asyncio.Task[Any]] = set()
+        self._writes: set[asyncio.Task[object]] = set()
         self.handlers: Mapping[str, Handler] = {
             "get": self.get,
             "list": self.list_or_watch,
@@ -61,7 +61,7 @@ class Objects:
     def _store(self, target: Target) -> Store:
         return self._versions.get(target.kind, self._main)
 
-    async def _finish(self, work: Coroutine[Any, Any, T]) -> T:
+    async def _finish(self, work: Coroutine[object, None, T]) -> T:
         """Let a write reach its end even when the client leaves: the store is never cut off in the middle."""
         task = asyncio.create_task(in_own_turns(work))
         self._writes.add(task)
@@ -73,7 +73,7 @@ class Objects:
         if self._writes:
             await asyncio.wait(self._writes, timeout=seconds)
 
-    def _finished(self, task: asyncio.Task[Any]) -> None:
+    def _finished(self, task: asyncio.Task[object]) -> None:
         self._writes.discard(task)
         if not task.cancelled():
             # A client that has left does not ask for the error; asking here keeps it out of the log.

@@ -7,7 +7,6 @@ Schemathesis holds the server to it. kubectl learns here that the server validat
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from hyperd.api.wire import protobuf, routes
 from hyperd.api.wire.negotiate import JSON, PROBLEM, YAML
@@ -145,7 +144,7 @@ def _query_parameters(verb: str) -> Iterator[Object]:
         yield {"name": name, "in": "query", "description": description, "schema": schema | {"uniqueItems": True}}
 
 
-def _bodies(asked: routes.Operation, names: Mapping[str, str]) -> dict[str, Any]:
+def _bodies(asked: routes.Operation, names: Mapping[str, str]) -> Object:
     if asked.verb == "patch":
         strategic = (PatchType.STRATEGIC,) if asked.kind.core else ()
         merged = (PatchType.MERGE, *strategic, PatchType.APPLY)

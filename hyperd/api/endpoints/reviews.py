@@ -6,7 +6,6 @@ Anybody may ask about oneself; only administrators about others.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any
 
 from aiohttp import web
 
@@ -26,6 +25,7 @@ from hyperd.api.wire.review_kinds import (
     TOKEN_REVIEW,
 )
 from hyperd.errors import BadRequest, Cause, Unauthorized
+from hyperd.jsontypes import Json
 from hyperd.resources.schema.kind import Kind, Object
 from hyperd.resources.schema.structural import invalid
 from hyperd.store.interface import Item, User
@@ -161,7 +161,7 @@ def _user_info(user: User) -> Object:
 
 
 def _object(parent: Object, name: str) -> Object:
-    value: Any = parent.get(name)
+    value: Json = parent.get(name)
     if value is None:
         return {}
     if not isinstance(value, dict):

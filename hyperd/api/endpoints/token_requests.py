@@ -5,14 +5,13 @@ The name is the token's; what is kept is a Secret of that name, whose deletion r
 
 from __future__ import annotations
 
-from typing import Any
-
 from hyperd import clock
 from hyperd.api.access.tokens import Grant, Tokens, timestamp
 from hyperd.api.endpoints.answers import Call
 from hyperd.api.wire import options
 from hyperd.api.wire.review_kinds import TOKEN_REQUEST
 from hyperd.errors import AlreadyExists, Cause
+from hyperd.jsontypes import Json
 from hyperd.resources.all import NAMESPACE
 from hyperd.resources.schema.kind import Object
 from hyperd.resources.schema.metadata import quoted
@@ -90,7 +89,7 @@ class TokenRequests:
         return Grant(Role(str(role)), tuple(dict.fromkeys(namespaces)), float(int(clock.wall()) + seconds))
 
 
-def _namespace_faults(field: str, namespace: Any) -> list[Cause]:
+def _namespace_faults(field: str, namespace: Json) -> list[Cause]:
     """A namespace need not exist yet; it must be able to."""
     if not isinstance(namespace, str) or check_metadata(NAMESPACE, {"metadata": {"name": namespace}}):
         return [Cause(field, f"Invalid value: {quoted(namespace)}: must be the name of a namespace")]

@@ -9,7 +9,6 @@ import asyncio
 import base64
 import binascii
 from pathlib import Path
-from typing import Any
 
 import orjson
 
@@ -55,7 +54,7 @@ async def _find(client: KubernetesClient) -> tuple[bytes, bytes] | None:
         secret = await client.request("GET", f"{_SECRETS}/{CA_SECRET}")
     except NotFound:
         return None
-    data: Any = secret.get("data") or {}
+    data: Object = secret.get("data") or {}
     try:
         return base64.b64decode(data[_CERTIFICATE], validate=True), base64.b64decode(data[_KEY], validate=True)
     except (KeyError, TypeError, binascii.Error) as err:

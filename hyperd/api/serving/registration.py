@@ -9,13 +9,14 @@ from __future__ import annotations
 import base64
 import logging
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
 from hyperd.api.wire.subresources import GROUP as AGGREGATED_GROUP
 from hyperd.api.wire.subresources import VERSION as AGGREGATED_VERSION
 from hyperd.errors import Conflict, NotFound
+from hyperd.jsontypes import JsonObject
 from hyperd.resources.all import VIRTUAL_MACHINE_CLASS
 from hyperd.resources.schema.kind import Object
 from hyperd.resources.values.names import API_SERVICE, SYSTEM_NAMESPACE
@@ -71,7 +72,7 @@ class Registration:
         _LOG.info("%s trusts this cluster's hyperd now", title)
 
 
-def _configs(obj: Object) -> Iterator[dict[str, Any]]:
+def _configs(obj: Object) -> Iterator[JsonObject]:
     """Every part of ``obj`` that leads to our Service and takes a CA bundle."""
     spec = obj.get("spec") or {}
     conversion = (spec.get("conversion") or {}).get("webhook") or {}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 import orjson
 from aiohttp import web
@@ -23,7 +23,7 @@ from hyperd.api.limits.connections import network_of
 from hyperd.api.wire import bodies
 from hyperd.api.wire.negotiate import JSON
 from hyperd.errors import BadRequest, MethodNotAllowed, Timeout, TooManyRequests, UnsupportedMediaType
-from hyperd.offload import Answer, Offload, Share, is_large
+from hyperd.offload import Answer, Offload, Options, Share, is_large
 from hyperd.resources import conversion_review
 from hyperd.resources.values.names import CONVERSION_PATH, MUTATION_PATH, VALIDATION_PATH
 
@@ -97,7 +97,7 @@ async def _converted(body: bytes, share: Share | None) -> bytes:
     return (await _beside(conversion_review.answered, share, body))[1][0]
 
 
-async def _beside(function: Callable[[dict[str, Any], bytes], Answer], share: Share | None, body: bytes) -> Answer:
+async def _beside(function: Callable[[Options, bytes], Answer], share: Share | None, body: bytes) -> Answer:
     if share is None:
         return await asyncio.to_thread(function, {}, body)
     return await share.run(f"{function.__module__}:{function.__name__}", {}, body)

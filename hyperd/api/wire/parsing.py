@@ -7,13 +7,14 @@ the size; what is large is read by another process than the daemon (``hyperd.off
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
 from hyperd.api.wire import protobuf
 from hyperd.errors import BadRequest
-from hyperd.offload import Answer
+from hyperd.jsontypes import Json
+from hyperd.offload import Answer, Options
 from hyperd.resources.schema.kind import Object
 from hyperd.resources.values.limits import MAX_DEPTH, MAX_VALUES, too_deep, too_many_values
 
@@ -21,7 +22,7 @@ MAX_DUPLICATES: Final = 100
 """So many doubled keys are named."""
 
 
-def read_json(body: bytes) -> tuple[Any, list[str]]:
+def read_json(body: bytes) -> tuple[Json, list[str]]:
     """A JSON value and the paths of its duplicate keys. Raises BadRequest, RequestEntityTooLarge."""
     if not body.strip():
         raise BadRequest("the request needs a body: a JSON or YAML object")
@@ -32,7 +33,7 @@ def read_json(body: bytes) -> tuple[Any, list[str]]:
     return value, _duplicates(body)
 
 
-def read_yaml(body: bytes) -> tuple[Any, list[str]]:
+def read_yaml(body: bytes) -> tuple[Json, list[str]]:
     """One YAML document as JSON values, and its duplicate keys. Raises BadRequest, RequestEntityTooLarge."""
     # Most clients send JSON, and the daemon without YAML is smaller.
     from hyperd.api.wire import yamlcode
@@ -40,7 +41,7 @@ def read_yaml(body: bytes) -> tuple[Any, list[str]]:
     return yamlcode.load(body)
 
 
-def read_config(body: bytes) -> tuple[Any, list[str]]:
+def read_config(body: bytes) -> tuple[Json, list[str]]:
     """What is to be applied, JSON or YAML. Raises BadRequest, RequestEntityTooLarge."""
     if body.lstrip()[:1] == b"{":
         # JSON is YAML, but much cheaper to read as what it is.
@@ -51,7 +52,7 @@ def read_config(body: bytes) -> tuple[Any, list[str]]:
     return read_yaml(body)
 
 
-def read_protobuf(body: bytes) -> tuple[Any, list[str]]:
+def read_protobuf(body: bytes) -> tuple[Json, list[str]]:
     """An object of a core kind. Raises BadRequest, RequestEntityTooLarge, UnsupportedMediaType."""
     return protobuf.decode(body), []
 
@@ -59,7 +60,7 @@ def read_protobuf(body: bytes) -> tuple[Any, list[str]]:
 READERS: Final = {"json": read_json, "yaml": read_yaml, "config": read_config, "protobuf": read_protobuf}
 
 
-def parsed(options: dict[str, Any], body: bytes) -> Answer:
+def parsed(options: Options, body: bytes) -> Answer:
     """For ``Offload``: the JSON of a body in ``options["form"]``, and its duplicate keys."""
     form = options["form"]
     value, duplicates = READERS[form](body)
@@ -68,7 +69,7 @@ def parsed(options: dict[str, Any], body: bytes) -> Answer:
     return words, () if form == "json" else (orjson.dumps(value),)
 
 
-def written(options: dict[str, Any], content: bytes) -> Answer:
+def written(options: Options, content: bytes) -> Answer:
     """For ``Offload``: JSON in the form ``options["form"]`` of an answer."""
     form = options["form"]
     if form == "indented":
@@ -88,7 +89,7 @@ def warm() -> None:
 OFFLOADED: Final = (parsed, written)
 
 
-class _Pairs(list[tuple[str, Any]]):
+class _Pairs(list[tuple[str, Json]]):
     """An object as its pairs, so that a key that comes twice is seen."""
 
     __slots__ = ()
@@ -111,7 +112,7 @@ def _nothing(_: str) -> None:
     return
 
 
-def _walk(value: list[Any], path: list[str], found: list[str], left: list[int]) -> None:
+def _walk(value: list[Json], path: list[str], found: list[str], left: list[int]) -> None:
     left[0] -= len(value)
     if left[0] < 0:
         raise too_many_values("the body")

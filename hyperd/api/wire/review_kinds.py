@@ -6,9 +6,10 @@ the store never meets them.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from hyperd.api.wire.messages import MESSAGES, Field
+from hyperd.jsontypes import JsonObject
 from hyperd.resources.schema.kind import Kind, Object, Registry
 from hyperd.roles import TOKEN_GROUP, TOKEN_VERSION, Role
 
@@ -63,7 +64,7 @@ LOCAL_ACCESS = _review(_AUTHORIZATION, "LocalSubjectAccessReview", namespaced=Tr
 SELF_SUBJECT = _review(_AUTHENTICATION, "SelfSubjectReview")
 TOKEN_REVIEW = _review(_AUTHENTICATION, "TokenReview")
 
-_TOKEN_SCHEMA: Final[dict[str, Any]] = {
+_TOKEN_SCHEMA: Final[JsonObject] = {
     "type": "object",
     "description": "A request for a bearer token; the answer shows it, once.",
     "required": ["spec"],

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
 import orjson
 
@@ -87,14 +86,14 @@ def _pair(major: int, major_unit: str, minor: int, minor_unit: str) -> str:
     return f"{major}{major_unit}{minor}{minor_unit}" if minor else f"{major}{major_unit}"
 
 
-def _age(value: Any, now: float) -> str:
+def _age(value: object, now: float) -> str:
     try:
-        return human_duration(now - datetime.fromisoformat(value).timestamp())
+        return human_duration(now - datetime.fromisoformat(value if isinstance(value, str) else "").timestamp())
     except (TypeError, ValueError):
         return "<unknown>" if not value else "<invalid>"
 
 
-def _cell(column: Column, obj: Object, now: float) -> Any:
+def _cell(column: Column, obj: Object, now: float) -> object:
     if column.cell is not None:
         value = column.cell(obj)
     else:

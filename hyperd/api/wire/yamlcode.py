@@ -15,11 +15,12 @@ import orjson
 import yaml
 
 from hyperd.errors import BadRequest
+from hyperd.jsontypes import Json, JsonObject
 from hyperd.resources.schema.kind import Object
 from hyperd.resources.values.limits import MAX_DEPTH, MAX_VALUES, too_deep, too_many_values
 
 _TAG: Final = "tag:yaml.org,2002:"
-_WORDS: Final[dict[str, Any]] = {
+_WORDS: Final[JsonObject] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
     **dict.fromkeys(("y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"), True),
     **dict.fromkeys(("n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"), False),
@@ -45,7 +46,7 @@ class _Frame:
 
     __slots__ = ("key", "merged", "merging", "name", "seen", "value")
 
-    def __init__(self, value: list[Any] | dict[str, Any]) -> None:
+    def __init__(self, value: list[Json] | JsonObject) -> None:
         self.value = value
         self.seen: set[str] | None = set() if isinstance(value, dict) else None
         """The keys so far; None for a list."""
@@ -55,18 +56,18 @@ class _Frame:
         """The last key."""
         self.merging = False
         """Whether what comes next is the value of ``<<``."""
-        self.merged: list[Any] = []
+        self.merged: list[Json] = []
 
 
 class _Reader:
     def __init__(self) -> None:
         self.duplicates: list[str] = []
         self._frames: list[_Frame] = []
-        self._root: Any = None
+        self._root: Json = None
         self._left = MAX_VALUES
         self._documents = 0
 
-    def read(self, loader: Any) -> Any:
+    def read(self, loader: Any) -> Json:
         while True:
             event = loader.get_event()
             kind = type(event)
@@ -102,7 +103,7 @@ class _Reader:
             return
         self._put(value)
 
-    def _begin(self, event: Any, value: list[Any] | dict[str, Any], kind: str) -> None:
+    def _begin(self, event: Any, value: list[Json] | JsonObject, kind: str) -> None:
         if event.tag not in (None, "!", _TAG + kind):
             raise _invalid(f"the tag {event.tag[:64]!r} is not known")
         frame = self._frames[-1] if self._frames else None
@@ -122,7 +123,7 @@ class _Reader:
                 for key, value in one.items():
                     frame.value.setdefault(key, value)
 
-    def _put(self, value: Any) -> None:
+    def _put(self, value: Json) -> None:
         self._left -= 1
         if self._left < 0:
             raise too_many_values("the body")
@@ -148,7 +149,7 @@ class _Reader:
         return "".join([*parts, f".{key}" if key else ""]).removeprefix(".")
 
 
-def load(body: bytes) -> tuple[Any, list[str]]:
+def load(body: bytes) -> tuple[Json, list[str]]:
     """One document as JSON values, and its duplicate keys. Raises BadRequest, RequestEntityTooLarge."""
     try:
         reader, loader = _Reader(), yaml.CSafeLoader(body)
@@ -167,7 +168,7 @@ def _invalid(reason: str) -> BadRequest:
     return BadRequest(f"the body is not valid YAML: {' '.join(reason.split())[:_MAX_REASON]}")
 
 
-def _scalar(event: Any) -> Any:
+def _scalar(event: Any) -> Json:
     text: str = event.value
     tag = event.tag
     if tag is None:
@@ -181,15 +182,15 @@ def _scalar(event: Any) -> Any:
     raise _invalid(f"{text[:64]!r} is no value with the tag {tag[:64]!r}")
 
 
-def _resolved(text: str) -> Any:
+def _resolved(text: str) -> Json:
     """A plain scalar: a number, true, false, null, or text."""
     if not text or text[0] not in _NUMERIC:
         return _WORDS.get(text, text) if len(text) <= 5 else text
-    value = _WORDS.get(text, text)
-    if value is not text:
-        if math.isfinite(value):
-            return value
-        raise _invalid(f"JSON has no {text}")
+    if text in _WORDS:
+        value = _WORDS[text]
+        if isinstance(value, float) and not math.isfinite(value):
+            raise _invalid(f"JSON has no {text}")
+        return value
     plain = text.replace("_", "")
     if (found := _INTEGER.fullmatch(plain)) is not None and len(plain) <= _MAX_INTEGER:
         digits, base = next((part, base) for part, base in zip(found.groups()[1:], _BASES, strict=True) if part)
@@ -201,7 +202,7 @@ def _resolved(text: str) -> Any:
     return text
 
 
-def _key(value: Any) -> str:
+def _key(value: Json) -> str:
     """Keys become text, as in Kubernetes (``8080: x``)."""
     if isinstance(value, str):
         return value

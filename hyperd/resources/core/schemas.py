@@ -7,9 +7,9 @@ listed. List and map types are Kubernetes' own.
 
 from __future__ import annotations
 
-from typing import Any
+from hyperd.resources.schema.kind import Object
 
-Schema = dict[str, Any]
+Schema = Object
 
 
 def text(doc: str) -> Schema:

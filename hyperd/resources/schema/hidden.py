@@ -6,7 +6,7 @@ A kind names the paths; these are the functions that it names them with.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
 from hyperd.resources.schema.kind import Object
@@ -56,32 +56,32 @@ def cover_elsewhere(paths: Sequence[str], unseen: frozenset[str], obj: Object) -
     """Take the namespaces ``unseen``, and what is in them, from ``paths`` of ``obj``, in place."""
     for path in paths:
         parent, value = _parent_and_value(path, obj)
-        if isinstance(value, list):
+        if isinstance(parent, dict) and isinstance(value, list):
             parent[path.rpartition(".")[2]] = [name for name in value if name not in unseen]
             # Who owns an element of a set is noted with the element itself.
             obj["metadata"].pop("managedFields", None)
-        elif unseen.intersection(_names_in(value)):
+        elif isinstance(value, dict) and unseen.intersection(_names_in(value)):
             for name in ("namespace", "name", "uid"):
                 if name in value:
                     value[name] = hidden(value[name])
     (obj["metadata"].get("annotations") or {}).pop(LAST_APPLIED, None)
 
 
-def _parent_and_value(path: str, obj: Object) -> tuple[Any, Any]:
-    parent: Any = None
-    node: Any = obj
+def _parent_and_value(path: str, obj: Object) -> tuple[object, object]:
+    parent: object = None
+    node: object = obj
     for part in path.split("."):
         parent, node = node, node.get(part) if isinstance(node, dict) else None
     return parent, node
 
 
-def _names_in(value: Any) -> list[str]:
+def _names_in(value: object) -> list[str]:
     if isinstance(value, dict):
         value = [value.get("namespace")]
     return [name for name in value if isinstance(name, str) and name] if isinstance(value, list) else []
 
 
-def _cover_at(node: Any, path: Sequence[str], replace: Cover) -> None:
+def _cover_at(node: object, path: Sequence[str], replace: Cover) -> None:
     if isinstance(node, list):
         for one in node:
             _cover_at(one, path, replace)
@@ -92,7 +92,7 @@ def _cover_at(node: Any, path: Sequence[str], replace: Cover) -> None:
             _cover_at(node[path[0]], path[1:], replace)
 
 
-def _covered(value: Any, replace: Cover) -> Any:
+def _covered(value: object, replace: Cover) -> object:
     if isinstance(value, dict):
         return {key: _covered(one, replace) for key, one in value.items()}
     if isinstance(value, list):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 from hyperd.errors import Cause
 from hyperd.resources.schema.formats import FORMATS
@@ -66,12 +66,12 @@ _VALUE_FAULT = (
 )
 
 
-def quoted(value: Any) -> str:
+def quoted(value: object) -> str:
     """A value as Kubernetes shows it in messages: strings in double quotes, the rest as JSON."""
     return json.dumps(value, ensure_ascii=False)
 
 
-def prune_metadata(metadata: dict[str, Any]) -> list[str]:
+def prune_metadata(metadata: Object) -> list[str]:
     """Drop unknown fields of metadata in place; returns their names."""
     unknown = [name for name in metadata if name not in _FIELDS]
     for name in unknown:
@@ -141,11 +141,11 @@ def _faults(text: str, pattern: re.Pattern[str], fault: str, most: int) -> list[
     return faults
 
 
-def _invalid(field: str, value: Any, fault: str) -> Cause:
+def _invalid(field: str, value: object, fault: str) -> Cause:
     return Cause(field, f"Invalid value: {quoted(value)}: {fault}")
 
 
-def type_faults(metadata: dict[str, Any]) -> list[Cause]:
+def type_faults(metadata: Object) -> list[Cause]:
     """Fields of ``metadata`` that have the wrong type."""
     causes: list[Cause] = []
     for name in ("name", "generateName", "namespace", "uid", "resourceVersion"):
@@ -177,7 +177,7 @@ def type_faults(metadata: dict[str, Any]) -> list[Cause]:
     return causes
 
 
-def _owner_faults(owners: list[dict[str, Any]]) -> Iterator[Cause]:
+def _owner_faults(owners: list[Object]) -> Iterator[Cause]:
     for index, owner in enumerate(owners):
         for fields, wanted, name in ((_OWNER_TEXTS, str, "string"), (_OWNER_FLAGS, bool, "boolean")):
             for field in fields:
@@ -185,7 +185,7 @@ def _owner_faults(owners: list[dict[str, Any]]) -> Iterator[Cause]:
                     yield _mistyped(f"metadata.ownerReferences[{index}].{field}", name)
 
 
-def _managed_faults(entries: Any) -> list[Cause]:
+def _managed_faults(entries: object) -> list[Cause]:
     if type(entries) is not list:
         return [_mistyped("metadata.managedFields", "array of objects")]
     for index, entry in enumerate(entries):
@@ -236,7 +236,7 @@ def _check_finalizers(finalizers: list[str] | tuple[str, ...]) -> list[Cause]:
     return causes
 
 
-def _check_owners(owners: list[dict[str, Any]] | tuple[dict[str, Any], ...]) -> list[Cause]:
+def _check_owners(owners: list[Object] | tuple[Object, ...]) -> list[Cause]:
     causes: list[Cause] = []
     for index, owner in enumerate(owners):
         causes += (

@@ -55,7 +55,7 @@ def prune(schema: Schema, obj: Object) -> list[str]:
 
 
 def _prune(
-    schema: Schema, value: Any, path: str, dropped: list[str], *, keep: frozenset[str] = frozenset()
+    schema: Schema, value: object, path: str, dropped: list[str], *, keep: frozenset[str] = frozenset()
 ) -> None:
     if type(value) is dict:
         properties = schema.get("properties") or {}
@@ -86,7 +86,7 @@ def apply_defaults(schema: Schema, obj: Object, *, keep_nulls: bool = False) -> 
     _default(schema, obj, keep_nulls)
 
 
-def _default(schema: Schema, value: Any, keep_nulls: bool) -> None:
+def _default(schema: Schema, value: object, keep_nulls: bool) -> None:
     if type(value) is list:
         items = schema.get("items")
         if items is not None:
@@ -116,7 +116,7 @@ def _default(schema: Schema, value: Any, keep_nulls: bool) -> None:
                 _default(extra, child, keep_nulls)
 
 
-def _copy(value: Any) -> Any:
+def _copy(value: object) -> object:
     if type(value) is dict:
         return {key: _copy(child) for key, child in value.items()}
     if type(value) is list:
@@ -152,7 +152,7 @@ def validate_change(schema: Schema, new: Object, old: Object) -> list[Cause]:
     return [cause for cause in validate(schema, new) if cause.field.partition(".")[0] not in kept]
 
 
-def _validate(schema: Schema, value: Any, path: str, causes: list[Cause]) -> None:
+def _validate(schema: Schema, value: object, path: str, causes: list[Cause]) -> None:
     kind = type(value)
     wanted = schema.get("type")
     if wanted is None:
@@ -168,17 +168,17 @@ def _validate(schema: Schema, value: Any, path: str, causes: list[Cause]) -> Non
         message = f"Unsupported value: {quoted(value)}: supported values: {listed}"
         causes.append(Cause(path, message, "FieldValueNotSupported"))
         return
-    if kind is dict:
+    if isinstance(value, dict):
         _check_object(schema, value, path, causes)
-    elif kind is list:
+    elif isinstance(value, list):
         _check_array(schema, value, path, causes)
-    elif kind is str:
+    elif isinstance(value, str):
         _check_string(schema, value, path, causes)
-    elif kind is not bool:
+    elif isinstance(value, (int, float)) and kind is not bool:
         _check_number(schema, value, path, causes)
 
 
-def _check_untyped(schema: Schema, value: Any, path: str, causes: list[Cause]) -> bool:
+def _check_untyped(schema: Schema, value: object, path: str, causes: list[Cause]) -> bool:
     """Int-or-string, or anything at all; whether to go on."""
     if not schema.get("x-kubernetes-int-or-string"):
         return True
@@ -188,7 +188,7 @@ def _check_untyped(schema: Schema, value: Any, path: str, causes: list[Cause]) -
     return False
 
 
-def _fits(wanted: str, value: Any) -> bool:
+def _fits(wanted: str, value: object) -> bool:
     if wanted == "number":
         return type(value) is int
     return wanted == "integer" and type(value) is float and value.is_integer()
@@ -199,7 +199,7 @@ def _type_cause(path: str, wanted: str, got: str) -> Cause:
     return Cause(path, message, "FieldValueTypeInvalid")
 
 
-def _fault(path: str, value: Any, text: str, reason: str = "FieldValueInvalid") -> Cause:
+def _fault(path: str, value: object, text: str, reason: str = "FieldValueInvalid") -> Cause:
     return Cause(path, f"Invalid value: {quoted(value)}: {path} in body {text}", reason)
 
 
@@ -220,7 +220,7 @@ def _check_object(schema: Schema, value: Object, path: str, causes: list[Cause])
         causes.append(Cause(path, text, "FieldValueTooMany"))
 
 
-def _check_array(schema: Schema, value: list[Any], path: str, causes: list[Cause]) -> None:
+def _check_array(schema: Schema, value: list[object], path: str, causes: list[Cause]) -> None:
     count = len(value)
     most = schema.get("maxItems")
     if most is not None and count > most:
@@ -238,7 +238,7 @@ def _check_array(schema: Schema, value: list[Any], path: str, causes: list[Cause
         _check_duplicates(schema.get("x-kubernetes-list-map-keys"), value, path, causes)
 
 
-def _check_duplicates(keys: Sequence[str] | None, value: list[Any], path: str, causes: list[Cause]) -> None:
+def _check_duplicates(keys: Sequence[str] | None, value: list[object], path: str, causes: list[Cause]) -> None:
     seen: dict[str, int] = {}
     for index, child in enumerate(value):
         if keys is not None and type(child) is dict:

@@ -5,9 +5,10 @@ Every value costs time and some hundred bytes of memory, wherever it passes: a b
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from hyperd.errors import BadRequest, RequestEntityTooLarge
+from hyperd.jsontypes import Json
 
 MAX_VALUES: Final = 50_000
 """Members of objects and items of lists in all: some ten times what the largest objects in use have."""
@@ -23,13 +24,14 @@ def too_deep(path: str) -> BadRequest:
     return BadRequest(f"the body is nested too deeply at {path.removeprefix('.')[:80]}")
 
 
-def check_values(value: Any, what: str) -> None:
+def check_values(value: Json, what: str) -> None:
     """Raise RequestEntityTooLarge where ``value`` has more than ``MAX_VALUES``."""
     left = MAX_VALUES
-    waiting = [value] if isinstance(value, dict | list) else []
+    waiting: list[list[Json] | dict[str, Json]] = [value] if isinstance(value, dict | list) else []
     while waiting:
         one = waiting.pop()
         left -= len(one)
         if left < 0:
             raise too_many_values(what)
-        waiting += [child for child in (one.values() if type(one) is dict else one) if type(child) in (dict, list)]
+        children = one.values() if isinstance(one, dict) else one
+        waiting += [child for child in children if isinstance(child, (dict, list))]

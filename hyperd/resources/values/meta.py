@@ -5,7 +5,7 @@ Small functions over the JSON object, for those who must not pay for a typed vie
 
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 from hyperd import clock
 from hyperd.resources.schema.kind import AnyObject, Object
@@ -51,9 +51,9 @@ def go_duration(seconds: float) -> str:
     return f"{minutes}m{rest}s" if minutes else f"{rest}s"
 
 
-def metadata(obj: Object) -> dict[str, Any]:
+def metadata(obj: Object) -> Object:
     """The object's metadata, made when missing; not copied."""
-    return cast(dict[str, Any], obj.setdefault("metadata", {}))
+    return cast(Object, obj.setdefault("metadata", {}))
 
 
 def key(obj: AnyObject) -> Key:
@@ -108,7 +108,7 @@ def remove_finalizer(obj: Object, name: str) -> bool:
     return True
 
 
-def owner_reference(owner: AnyObject, *, controller: bool = True, block: bool = True) -> dict[str, Any]:
+def owner_reference(owner: AnyObject, *, controller: bool = True, block: bool = True) -> Object:
     """A reference to ``owner`` for ``metadata.ownerReferences``; the owner needs apiVersion, kind and uid."""
     return {
         "apiVersion": owner["apiVersion"],

@@ -7,7 +7,7 @@ running machine no longer matches its class.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from typing import cast
 
 from hyperd.resources.schema.kind import AnyObject, Object
 from hyperd.resources.values.quantity import format_bytes, to_bytes
@@ -145,5 +145,5 @@ def _limits(low: int | None, high: int | None) -> str:
 
 def _bytes_of(block: Object, key: str) -> int | None:
     """A limit in bytes. Zero is none: typed clients cannot leave a quantity out."""
-    value: Any = block.get(key)
+    value = block.get(key)
     return None if value is None else to_bytes(value) or None

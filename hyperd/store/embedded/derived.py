@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 import orjson
 
@@ -156,19 +156,19 @@ class DerivedStore:
     def _refuse(self) -> NoReturn:
         raise MethodNotAllowed(f"{self._kind.plural} are made from {self._source.plural} and cannot be written")
 
-    async def create(self, *_: Any, **__: Any) -> Item:
+    async def create(self, *_: object, **__: object) -> Item:
         self._refuse()
 
-    async def update(self, *_: Any, **__: Any) -> Item:
+    async def update(self, *_: object, **__: object) -> Item:
         self._refuse()
 
-    async def patch(self, *_: Any, **__: Any) -> Item:
+    async def patch(self, *_: object, **__: object) -> Item:
         self._refuse()
 
-    async def apply(self, *_: Any, **__: Any) -> tuple[Item, bool]:
+    async def apply(self, *_: object, **__: object) -> tuple[Item, bool]:
         self._refuse()
 
-    async def delete(self, *_: Any, **__: Any) -> tuple[Item, bool]:
+    async def delete(self, *_: object, **__: object) -> tuple[Item, bool]:
         self._refuse()
 
 

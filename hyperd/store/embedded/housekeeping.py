@@ -11,7 +11,7 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Protocol
 
 from hyperd.background import Background
 from hyperd.backoff import backoff
@@ -35,7 +35,7 @@ _AT_ONCE = 64
 class Writer(Protocol):
     """What housekeeping needs of the store."""
 
-    async def patch(self, kind: Kind, namespace: str, name: str, patch_type: PatchType, patch: Any) -> Item: ...
+    async def patch(self, kind: Kind, namespace: str, name: str, patch_type: PatchType, patch: object) -> Item: ...
 
     async def delete(
         self,

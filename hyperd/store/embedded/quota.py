@@ -13,10 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Protocol
 
 from hyperd.background import Background
 from hyperd.errors import Conflict, HyperdError, NotFound, QuotaExceeded
+from hyperd.jsontypes import JsonObject
 from hyperd.resources.core import storage_class
 from hyperd.resources.schema.kind import Kind, Object, Registry
 from hyperd.resources.values.charges import Charges, charges, counted, measured, shown
@@ -279,7 +280,7 @@ class QuotaKeeper:
             obj = quota.object()
             limits = hard_of(obj)
             used = self._quotas.used(quota.namespace, frozenset(limits))
-            status: dict[str, Any] = {
+            status: JsonObject = {
                 "hard": (obj.get("spec") or {}).get("hard") or {},
                 "used": {name: shown(name, amount) for name, amount in sorted(used.items())},
             }

@@ -11,7 +11,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 from hyperd.background import end_all
 from hyperd.errors import AlreadyExists, BadRequest, Cause
@@ -212,15 +211,15 @@ class EmbeddedStore(EmbeddedReader):
         namespace: str,
         name: str,
         patch_type: PatchType,
-        patch: Any,
+        patch: object,
         *,
         subresource: str = "",
         force: bool = False,
         write: Write = BY_SYSTEM,
     ) -> Item:
         if patch_type is PatchType.APPLY:
-            options: dict[str, Any] = {"subresource": subresource, "force": force, "write": write}
-            return (await self.apply(kind, namespace, name, patch, **options))[0]
+            applied = self.apply(kind, namespace, name, patch, subresource=subresource, force=force, write=write)
+            return (await applied)[0]
         if subresource == SUBRESOURCE:
 
             def change(scale: Object) -> Object:
@@ -242,7 +241,7 @@ class EmbeddedStore(EmbeddedReader):
         kind: Kind,
         namespace: str,
         name: str,
-        config: Any,
+        config: object,
         *,
         subresource: str = "",
         force: bool = False,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from ipaddress import ip_address, ip_network
-from typing import Any, Final
+from typing import Final
 
 from hyperd.errors import Cause
+from hyperd.jsontypes import Json
 from hyperd.resources.schema.kind import Object
 from hyperd.store.grammar.faults import duplicate, forbidden, invalid, required, supported
 
@@ -113,8 +114,8 @@ def _check_addresses(spec: Object, old: Object | None) -> Iterator[Cause]:
 
 def _check_ports(ports: Sequence[Object], type_: str) -> Iterator[Cause]:
     names: set[str] = set()
-    taken: set[tuple[Any, Any]] = set()
-    nodes: set[tuple[Any, Any]] = set()
+    taken: set[tuple[Json, Json]] = set()
+    nodes: set[tuple[Json, Json]] = set()
     for index, port in enumerate(ports):
         path, name, protocol = f"spec.ports[{index}]", port.get("name") or "", port.get("protocol")
         if not name and len(ports) > 1:
@@ -144,7 +145,7 @@ def _check_ports(ports: Sequence[Object], type_: str) -> Iterator[Cause]:
         nodes.add((node, protocol))
 
 
-def _check_target(path: str, target: Any) -> Iterator[Cause]:
+def _check_target(path: str, target: Json) -> Iterator[Cause]:
     if isinstance(target, int):
         if not 1 <= target <= 65535:
             yield invalid(path, target, _PORT_FAULT)
@@ -155,7 +156,7 @@ def _check_target(path: str, target: Any) -> Iterator[Cause]:
         yield invalid(path, target, text)
 
 
-def _is_address(text: Any) -> bool:
+def _is_address(text: Json) -> bool:
     try:
         found = ip_address(str(text))
     except ValueError:

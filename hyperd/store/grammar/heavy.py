@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import orjson
 
-from hyperd.offload import Answer
+from hyperd.offload import Answer, Options
 from hyperd.resources.all import KINDS
 from hyperd.resources.schema.kind import Kind, Object
 from hyperd.resources.values.limits import check_values
@@ -23,7 +21,7 @@ def known(kind: Kind) -> bool:
     return KINDS.in_version(kind.group, kind.plural, kind.version) is kind
 
 
-def _kind(options: dict[str, Any]) -> Kind:
+def _kind(options: Options) -> Kind:
     named = options["kind"]
     if isinstance(named, Kind):
         return named
@@ -38,16 +36,16 @@ def _maybe(content: bytes) -> Object | None:
     return found
 
 
-def _write(options: dict[str, Any]) -> Write:
+def _write(options: Options) -> Write:
     return Write(field_manager=options["manager"])
 
 
-def _warned(options: dict[str, Any]) -> tuple[Write, list[str]]:
+def _warned(options: Options) -> tuple[Write, list[str]]:
     warnings: list[str] = []
     return Write(field_validation=FieldValidation(options["validation"]), warn=warnings.append), warnings
 
 
-def decode(options: dict[str, Any], content: bytes) -> Answer:
+def decode(options: Options, content: bytes) -> Answer:
     """The object pruned and defaulted, and what to warn of."""
     obj = orjson.loads(content)
     check_values(obj, "the object")
@@ -56,7 +54,7 @@ def decode(options: dict[str, Any], content: bytes) -> Answer:
     return {"warnings": warnings}, (orjson.dumps(new),)
 
 
-def in_version(options: dict[str, Any], content: bytes) -> Answer:
+def in_version(options: Options, content: bytes) -> Answer:
     """The object judged by a version that it is not stored in, and what to warn of."""
     obj = orjson.loads(content)
     check_values(obj, "the object")
@@ -65,13 +63,13 @@ def in_version(options: dict[str, Any], content: bytes) -> Answer:
     return {"warnings": warnings}, (orjson.dumps(new),)
 
 
-def created(options: dict[str, Any], content: bytes) -> Answer:
+def created(options: Options, content: bytes) -> Answer:
     """The decoded object as it may be stored for the first time."""
     new = preparing.created(_kind(options), orjson.loads(content), _write(options), applied=options["applied"])
     return {}, (orjson.dumps(new),)
 
 
-def updated(options: dict[str, Any], content: bytes, live: bytes) -> Answer:
+def updated(options: Options, content: bytes, live: bytes) -> Answer:
     """The decoded object as it may replace ``live``."""
     new, differs = preparing.updated(
         _kind(options), orjson.loads(content), orjson.loads(live), _write(options), applied=options["applied"]
@@ -79,7 +77,7 @@ def updated(options: dict[str, Any], content: bytes, live: bytes) -> Answer:
     return {"differs": differs}, (orjson.dumps(new),)
 
 
-def status_updated(options: dict[str, Any], content: bytes, live: bytes) -> Answer:
+def status_updated(options: Options, content: bytes, live: bytes) -> Answer:
     """``live`` with the status of the decoded object."""
     new = preparing.status_updated(
         _kind(options), orjson.loads(content), orjson.loads(live), _write(options), applied=options["applied"]
@@ -87,7 +85,7 @@ def status_updated(options: dict[str, Any], content: bytes, live: bytes) -> Answ
     return {}, (orjson.dumps(new),)
 
 
-def patch(options: dict[str, Any], live: bytes, content: bytes) -> Answer:
+def patch(options: Options, live: bytes, content: bytes) -> Answer:
     """The object after a patch."""
     kind, type_ = _kind(options), PatchType(options["type"])
     wanted = orjson.loads(content)
@@ -97,7 +95,7 @@ def patch(options: dict[str, Any], live: bytes, content: bytes) -> Answer:
     return {}, (orjson.dumps(made),)
 
 
-def apply(options: dict[str, Any], live: bytes, config: bytes) -> Answer:
+def apply(options: Options, live: bytes, config: bytes) -> Answer:
     """The object after an apply."""
     made = applying.apply(
         _kind(options),

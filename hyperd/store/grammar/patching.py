@@ -7,7 +7,6 @@ to; it fails as a whole and with the status a kube-apiserver would give. Objects
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import orjson
 
@@ -24,7 +23,7 @@ _MISSING = object()
 _NUMBER = re.compile(r"[+-]?[0-9]{1,9}")
 
 
-def apply_patch(kind: Kind, obj: Object, patch_type: PatchType, patch: Any) -> Object:
+def apply_patch(kind: Kind, obj: Object, patch_type: PatchType, patch: object) -> Object:
     """``obj`` after ``patch``, which is any but an apply.
 
     Raises BadRequest for a malformed patch, Invalid for one that does not apply, UnsupportedMediaType for a
@@ -35,8 +34,7 @@ def apply_patch(kind: Kind, obj: Object, patch_type: PatchType, patch: Any) -> O
     except orjson.JSONEncodeError as err:
         raise BadRequest(f"the patch cannot be encoded as JSON: {err}") from err
     if patch_type is PatchType.JSON:
-        patched: Object = json_patch(obj, patch)
-        return patched
+        return json_patch(obj, patch)
     if patch_type is PatchType.STRATEGIC and not kind.core:
         raise UnsupportedMediaType(
             "the body of the request was in an unknown format - accepted media types include: "
@@ -46,14 +44,15 @@ def apply_patch(kind: Kind, obj: Object, patch_type: PatchType, patch: Any) -> O
         raise BadRequest("the patch must be a JSON object")
     if patch_type is PatchType.STRATEGIC:
         return strategic.merge(obj, patch)
-    merged: Object = merge_patch(obj, patch)
-    return merged
+    return _merged(obj, patch)
 
 
-def merge_patch(target: Any, patch: Any) -> Any:
+def merge_patch(target: object, patch: object) -> object:
     """RFC 7396: null removes, objects merge, anything else replaces."""
-    if not isinstance(patch, dict):
-        return patch
+    return _merged(target, patch) if isinstance(patch, dict) else patch
+
+
+def _merged(target: object, patch: Object) -> Object:
     merged = dict(target) if isinstance(target, dict) else {}
     for key, value in patch.items():
         if value is None:
@@ -63,7 +62,7 @@ def merge_patch(target: Any, patch: Any) -> Any:
     return merged
 
 
-def json_patch(obj: Any, operations: Any) -> Any:
+def json_patch(obj: object, operations: object) -> Object:
     """RFC 6902: all operations, or an error and no change that matters.
 
     As in a kube-apiserver, a field that its object lacks is null to "test" and "copy", and "replace" makes it.
@@ -126,14 +125,14 @@ def _refused(path: Path, why: str) -> Invalid:
     return Invalid(f"the server rejected our request due to an error in our request: {_shown(path) or '/'}: {why}")
 
 
-def copies(operations: Any) -> bool:
+def copies(operations: object) -> bool:
     """Whether a JSON patch may make more of an object than what is in either: copies of copies double."""
     return isinstance(operations, list) and any(
         isinstance(operation, dict) and operation.get("op") == "copy" for operation in operations
     )
 
 
-def _copy(value: Any) -> Any:
+def _copy(value: object) -> object:
     return orjson.loads(orjson.dumps(value))
 
 
@@ -147,7 +146,7 @@ def _index(part: str, length: int, path: Path) -> int:
     return index % length
 
 
-def _step(node: Any, part: str, path: Path) -> Any:
+def _step(node: object, part: str, path: Path) -> object:
     if isinstance(node, dict):
         found = node.get(part, _MISSING)
         if found is _MISSING:
@@ -158,13 +157,13 @@ def _step(node: Any, part: str, path: Path) -> Any:
     raise _refused(path, "there is no such field")
 
 
-def _find(obj: Any, path: Path) -> Any:
+def _find(obj: object, path: Path) -> object:
     for part in path:
         obj = _step(obj, part, path)
     return obj
 
 
-def _look(obj: Any, path: Path) -> Any:
+def _look(obj: object, path: Path) -> object:
     """The value at ``path``; None for a field that its object does not have."""
     if not path:
         return obj
@@ -172,7 +171,7 @@ def _look(obj: Any, path: Path) -> Any:
     return parent.get(path[-1]) if isinstance(parent, dict) else _step(parent, path[-1], path)
 
 
-def _set(obj: Any, path: Path, value: Any, *, add: bool) -> Any:
+def _set(obj: object, path: Path, value: object, *, add: bool) -> object:
     if not path:
         return value
     parent = _find(obj, path[:-1])
@@ -189,19 +188,19 @@ def _set(obj: Any, path: Path, value: Any, *, add: bool) -> Any:
     return obj
 
 
-def _cut(obj: Any, path: Path) -> tuple[Any, Any]:
+def _cut(obj: object, path: Path) -> tuple[object, object]:
     if not path:
         raise _refused(path, "the whole object cannot be removed")
     parent = _find(obj, path[:-1])
     value = _step(parent, path[-1], path)
     if isinstance(parent, dict):
         del parent[path[-1]]
-    else:
+    elif isinstance(parent, list):
         del parent[_index(path[-1], len(parent), path)]
     return obj, value
 
 
-def _test(obj: Any, path: Path, value: Any) -> Any:
+def _test(obj: object, path: Path, value: object) -> object:
     if not same(_look(obj, path), value):
         raise _refused(path, "the test failed")
     return obj

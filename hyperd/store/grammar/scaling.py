@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from hyperd.errors import BadRequest, NotFound
+from hyperd.jsontypes import Json
 from hyperd.resources.core.scale import SCALE, counts, scale_of
 from hyperd.resources.schema.kind import Kind, Object
 from hyperd.resources.schema.metadata import prune_metadata, type_faults
@@ -45,7 +44,7 @@ def owned_scale(kind: Kind, obj: Object) -> Object:
     return scale
 
 
-def checked(scale: Any) -> tuple[Object, list[str]]:
+def checked(scale: Json) -> tuple[Object, list[str]]:
     """``scale`` as a client sent it, as a copy in the form of ``scale_of``, and what is unknown in it.
 
     Raises BadRequest for what is no Scale.

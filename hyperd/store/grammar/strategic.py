@@ -8,9 +8,10 @@ for the core kinds that are served here.
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, Final
+from typing import Final
 
 from hyperd.errors import BadRequest
+from hyperd.resources.schema.kind import Object
 
 MERGE_KEYS = {
     "ownerReferences": "uid",
@@ -32,7 +33,7 @@ _RETAIN = "$retainKeys"
 _GONE: Final = object()
 
 
-def merge(target: Any, patch: dict[str, Any]) -> dict[str, Any]:
+def merge(target: object, patch: Object) -> Object:
     """``target`` after ``patch``. Raises BadRequest for directives that make no sense."""
     directive = patch.get(_PATCH, "merge")
     if directive == "replace":
@@ -64,7 +65,7 @@ def merge(target: Any, patch: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _retain(merged: dict[str, Any], patch: dict[str, Any]) -> None:
+def _retain(merged: Object, patch: Object) -> None:
     keys = patch.get(_RETAIN)
     if keys is None:
         return
@@ -76,7 +77,7 @@ def _retain(merged: dict[str, Any], patch: dict[str, Any]) -> None:
         del merged[key]
 
 
-def _merge_list(name: str, present: Any, patch: list[Any]) -> list[Any]:
+def _merge_list(name: str, present: object, patch: list[object]) -> list[object]:
     if not isinstance(present, list):
         present = []
     if name in SETS and all(not isinstance(item, dict | list) for item in patch):
@@ -84,18 +85,19 @@ def _merge_list(name: str, present: Any, patch: list[Any]) -> list[Any]:
         added = (item for item in dict.fromkeys(patch) if item not in known)
         return _placed([*present, *added], patch, present, "")
     key = MERGE_KEYS.get(name)
-    if key is None or not all(isinstance(item, dict) for item in patch):
+    items: list[Object] = [item for item in patch if isinstance(item, dict)]
+    if key is None or len(items) != len(patch):
         return patch
-    if any(item.get(_PATCH) == "replace" for item in patch):
-        return [item for item in patch if _PATCH not in item]
-    merged = _merged_items(name, key, present, patch)
-    return _placed(merged, [item[key] for item in patch], present, key)
+    if any(item.get(_PATCH) == "replace" for item in items):
+        return [item for item in items if _PATCH not in item]
+    merged = _merged_items(name, key, present, items)
+    return _placed(merged, [item[key] for item in items], present, key)
 
 
-def _merged_items(name: str, key: str, present: list[Any], patch: list[Any]) -> list[Any]:
+def _merged_items(name: str, key: str, present: list[object], patch: list[Object]) -> list[object]:
     """Each item of ``patch`` merged into the first of ``present`` that has its key, or added."""
     merged = list(present)
-    places: dict[Any, deque[int]] = {}
+    places: dict[object, deque[int]] = {}
     for place, item in enumerate(present):
         if isinstance(item, dict):
             places.setdefault(_hashable(item.get(key)), deque()).append(place)
@@ -114,14 +116,14 @@ def _merged_items(name: str, key: str, present: list[Any], patch: list[Any]) -> 
     return [item for item in merged if item is not _GONE]
 
 
-def _delete_values(merged: dict[str, Any], name: str, values: list[Any]) -> None:
+def _delete_values(merged: Object, name: str, values: list[object]) -> None:
     present = merged.get(name)
     if isinstance(present, list):
         unwanted = {_hashable(value) for value in values}
         merged[name] = [item for item in present if _hashable(item) not in unwanted]
 
 
-def _reorder(merged: dict[str, Any], name: str, order: list[Any], former: Any) -> None:
+def _reorder(merged: Object, name: str, order: list[object], former: object) -> None:
     """Put the items that the order names into it."""
     present = merged.get(name)
     if not isinstance(present, list):
@@ -131,16 +133,16 @@ def _reorder(merged: dict[str, Any], name: str, order: list[Any], former: Any) -
     merged[name] = _placed(present, wanted, former if isinstance(former, list) else [], key)
 
 
-def _identity(item: Any, key: str) -> Any:
+def _identity(item: object, key: str) -> object:
     return item.get(key) if isinstance(item, dict) and key else item
 
 
-def _placed(items: list[Any], order: list[Any], former: list[Any], key: str) -> list[Any]:
+def _placed(items: list[object], order: list[object], former: list[object], key: str) -> list[object]:
     """Items that ``order`` names come as it says; before each come those others that it followed in ``former``."""
     wanted = {_hashable(value): place for place, value in reversed([*enumerate(order)])}
     before = {_hashable(_identity(item, key)): place for place, item in reversed([*enumerate(former)])}
-    named: list[tuple[int, int, Any]] = []
-    rest: list[tuple[int, Any]] = []
+    named: list[tuple[int, int, object]] = []
+    rest: list[tuple[int, object]] = []
     for item in items:
         identity = _hashable(_identity(item, key))
         if identity in wanted:
@@ -148,7 +150,7 @@ def _placed(items: list[Any], order: list[Any], former: list[Any], key: str) -> 
         else:
             rest.append((before.get(identity, -1), item))
     named.sort(key=lambda one: one[0])
-    placed: list[Any] = []
+    placed: list[object] = []
     taken = 0
     for _, place, item in named:
         while taken < len(rest) and 0 <= rest[taken][0] < place:
@@ -158,12 +160,12 @@ def _placed(items: list[Any], order: list[Any], former: list[Any], key: str) -> 
     return placed + [item for _, item in rest[taken:]]
 
 
-def _hashable(value: Any) -> Any:
+def _hashable(value: object) -> object:
     """What is equal where ``value`` is, and may be a key; text never equals what is no text."""
     return ("", repr(value)) if isinstance(value, dict | list) else value
 
 
-def _list(name: str, value: Any) -> list[Any]:
+def _list(name: str, value: object) -> list[object]:
     if not isinstance(value, list):
         raise BadRequest(f"{name[:64]} in the patch must be a list")
     return value

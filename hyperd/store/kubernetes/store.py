@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
 
 import orjson
 
@@ -224,15 +223,15 @@ class KubernetesStore:
         namespace: str,
         name: str,
         patch_type: PatchType,
-        patch: Any,
+        patch: object,
         *,
         subresource: str = "",
         force: bool = False,
         write: Write = BY_SYSTEM,
     ) -> Item:
         if patch_type is PatchType.APPLY:
-            options: dict[str, Any] = {"subresource": subresource, "force": force, "write": write}
-            return (await self.apply(kind, namespace, name, patch, **options))[0]
+            applied = self.apply(kind, namespace, name, patch, subresource=subresource, force=force, write=write)
+            return (await applied)[0]
         path = object_path(kind, namespace, name, subresource)
         return await self._write("PATCH", kind, path, _encoded(patch), write, content_type=patch_type)
 
@@ -241,7 +240,7 @@ class KubernetesStore:
         kind: Kind,
         namespace: str,
         name: str,
-        config: Any,
+        config: object,
         *,
         subresource: str = "",
         force: bool = False,
@@ -362,7 +361,7 @@ def _version(obj: Object) -> str:
     return str(meta.get("resourceVersion") or "") if isinstance(meta, dict) else ""
 
 
-def _encoded(value: Any) -> bytes:
+def _encoded(value: object) -> bytes:
     try:
         return orjson.dumps(value)
     except orjson.JSONEncodeError as err:

@@ -7,7 +7,7 @@ own it too; a value that another manager set otherwise is a conflict, unless it 
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
@@ -41,7 +41,7 @@ _Conflicts = list[tuple[ManagerId, tuple[str, ...]]]
 
 
 def apply(
-    kind: Kind, live: Object | None, config: Any, *, manager: str, subresource: str = "", force: bool = False
+    kind: Kind, live: Object | None, config: object, *, manager: str, subresource: str = "", force: bool = False
 ) -> Object:
     """The object that ``manager``'s ``config`` makes of ``live`` (None: of nothing), with its managedFields.
 
@@ -52,7 +52,7 @@ def apply(
         text = "fieldManager: Required value: is required for apply patch"
         cause = Cause("fieldManager", text.partition(" ")[2], "FieldValueRequired")
         raise Invalid(f'PatchOptions.meta.k8s.io "" is invalid: {text}', causes=[cause])
-    _check(kind, config)
+    wanted = _checked(kind, config)
     type_ = type_of(kind)
     base: Object = live if live is not None else {"apiVersion": kind.api_version, "kind": kind.kind}
     managers = owners.decoded((base.get("metadata") or {}).get(FIELD))
@@ -60,9 +60,9 @@ def apply(
         managers = _first(kind, live, subresource)
     who = manager_id(kind, manager, APPLY, subresource)
     last = managers.get(who)
-    owned = ordered(owners.ownable(kind, fields_of(type_, config), subresource))
+    owned = ordered(owners.ownable(kind, fields_of(type_, wanted), subresource))
     managers = {**managers, who: Owned(owned, kind.api_version, last.time if last else "")}
-    new = merged(type_, base, config)
+    new = _object(merged(type_, base, wanted))
     if last is not None:
         new = _pruned(type_, new, managers, last.fields)
     changes = owners.differing(kind, base, new, subresource)
@@ -77,14 +77,14 @@ def apply(
     result["metadata"] = {**(result.get("metadata") or {})}
     result["metadata"].pop(FIELD, None)
     if manager == _KUBECTL:
-        _renew_last_applied(result, config)
+        _renew_last_applied(result, wanted)
     if entries := owners.encoded(managers):
         result["metadata"][FIELD] = entries
     return result
 
 
-def _check(kind: Kind, config: Any) -> None:
-    """Raise BadRequest for what is no configuration of ``kind``."""
+def _checked(kind: Kind, config: object) -> Object:
+    """The configuration of ``kind``. Raises BadRequest for what is none."""
     if not isinstance(config, dict | None):
         raise BadRequest("error decoding YAML: an apply patch must be an object")
     config = config or {}
@@ -102,6 +102,13 @@ def _check(kind: Kind, config: Any) -> None:
         raise BadRequest(
             f"failed to create typed patch object ({place}; {_qualified(version)}, Kind={name}): {listed}"
         )
+    return config
+
+
+def _object(value: object) -> Object:
+    """What is made of an object is one: it names its kind."""
+    assert isinstance(value, dict)  # noqa: S101
+    return value
 
 
 def _qualified(version: str) -> str:
@@ -124,8 +131,7 @@ def _pruned(type_: Type, new: Object, managers: Managers, last: Fields) -> Objec
     kept = union_all((kept, *(with_named_fields(type_, owned.fields) for owned in managers.values())))
     # What hangs below a removed field without an owner of its own goes with it, and nothing else does.
     left = with_named_fields(type_, fields_of(type_, cut(type_, new, difference(had, kept))))
-    pruned: Object = cut(type_, new, intersection(difference(had, left), last))
-    return pruned
+    return _object(cut(type_, new, intersection(difference(had, left), last)))
 
 
 def _conflicts(managers: Managers, who: ManagerId, changes: Comparison) -> _Conflicts:

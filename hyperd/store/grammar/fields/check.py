@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
+from hyperd.jsontypes import Json
 from hyperd.store.grammar.fields.compare import element_of
 from hyperd.store.grammar.fields.sets import shown
 from hyperd.store.grammar.fields.types import LIST, MAP, UNTYPED, Type
@@ -12,7 +12,7 @@ from hyperd.store.grammar.fields.types import LIST, MAP, UNTYPED, Type
 _GO_TYPES = {str: "string", bool: "bool", int: "int64", float: "float64", dict: "map", list: "list"}
 
 
-def faults(type_: Type, value: Any, path: str = "") -> list[str]:
+def faults(type_: Type, value: Json, path: str = "") -> list[str]:
     """What does not fit, each with its path, worded as a kube-apiserver does."""
     shape = type_.shape(value)
     if value is None:
@@ -24,7 +24,7 @@ def faults(type_: Type, value: Any, path: str = "") -> list[str]:
     return _scalar_faults(type_.scalar, value, path)
 
 
-def _map_faults(type_: Type, value: Any, path: str) -> list[str]:
+def _map_faults(type_: Type, value: Json, path: str) -> list[str]:
     if type(value) is not dict:
         return [f"{path}: expected map, got {_go(value)}"]
     found: list[str] = []
@@ -37,7 +37,7 @@ def _map_faults(type_: Type, value: Any, path: str) -> list[str]:
     return found
 
 
-def _list_faults(type_: Type, value: Any, path: str) -> list[str]:
+def _list_faults(type_: Type, value: Json, path: str) -> list[str]:
     if type(value) is not list:
         return [f"{path}: expected list, got {_go(value)}"]
     found: list[str] = []
@@ -58,7 +58,7 @@ def _list_faults(type_: Type, value: Any, path: str) -> list[str]:
     return found
 
 
-def _why_not(type_: Type, item: Any) -> str:
+def _why_not(type_: Type, item: Json) -> str:
     if not type_.keys:
         return "associative list without keys has an element that's no plain value"
     if type(item) is not dict:
@@ -70,7 +70,7 @@ def _why_not(type_: Type, item: Any) -> str:
     )
 
 
-def _scalar_faults(wanted: str, value: Any, path: str) -> list[str]:
+def _scalar_faults(wanted: str, value: Json, path: str) -> list[str]:
     kind = type(value)
     if wanted == "numeric":
         fits, told = kind in (int, float), "numeric (int or float)"
@@ -83,5 +83,5 @@ def _scalar_faults(wanted: str, value: Any, path: str) -> list[str]:
     return [] if fits else [f"{path}: expected {told}, got {_go(value)}"]
 
 
-def _go(value: Any) -> str:
+def _go(value: Json) -> str:
     return _GO_TYPES.get(type(value), "null")

@@ -6,7 +6,7 @@ is applied is held to its type first (``check``).
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from hyperd.resources.values.equality import same
 from hyperd.store.grammar.fields.sets import LEAF, MEMBER, Fields, keyed, named, valued
@@ -24,14 +24,14 @@ class Comparison(NamedTuple):
     removed: Fields
 
 
-def compare(type_: Type, old: Any, new: Any) -> Comparison:
+def compare(type_: Type, old: object, new: object) -> Comparison:
     """How the object ``new`` differs from the object ``old``."""
     found = Comparison({}, {}, {})
     _visit(type_, MAP, old, new, found)
     return found
 
 
-def _note(element: str, type_: Type, old: Any, new: Any, into: Comparison) -> None:
+def _note(element: str, type_: Type, old: object, new: object, into: Comparison) -> None:
     """Compare what stands at ``element``; one of both may be missing."""
     if old is MISSING:
         into.added[element] = _everything(type_, new)
@@ -53,7 +53,7 @@ def _note(element: str, type_: Type, old: Any, new: Any, into: Comparison) -> No
             whole[element] = LEAF if len(part) == 1 and MEMBER in part else part
 
 
-def _everything(type_: Type, value: Any) -> Fields:
+def _everything(type_: Type, value: object) -> Fields:
     """The field that holds ``value``, and all within."""
     shape = type_.shape(value)
     if shape is MAP:
@@ -72,7 +72,7 @@ def _everything(type_: Type, value: Any) -> Fields:
     return LEAF
 
 
-def _visit(type_: Type, shape: str, old: Any, new: Any, below: Comparison) -> bool:
+def _visit(type_: Type, shape: str, old: object, new: object, below: Comparison) -> bool:
     """Compare what is within; True when there is nothing within to be told apart."""
     if shape is MAP:
         left = old if type(old) is dict else {}
@@ -98,7 +98,7 @@ def _visit(type_: Type, shape: str, old: Any, new: Any, below: Comparison) -> bo
     return True
 
 
-def _compare_items(type_: Type, old: list[Any], new: list[Any], below: Comparison) -> None:
+def _compare_items(type_: Type, old: list[object], new: list[object], below: Comparison) -> None:
     left, right = _by_element(type_, old), _by_element(type_, new)
     item = type_.item or UNTYPED
     for element in left | right:
@@ -119,8 +119,8 @@ def _compare_items(type_: Type, old: list[Any], new: list[Any], below: Compariso
             below.added[element] = LEAF
 
 
-def _by_element(type_: Type, items: list[Any]) -> dict[str, list[Any]]:
-    found: dict[str, list[Any]] = {}
+def _by_element(type_: Type, items: list[object]) -> dict[str, list[object]]:
+    found: dict[str, list[object]] = {}
     for item in items:
         element = element_of(type_, item)
         if element:
@@ -128,7 +128,7 @@ def _by_element(type_: Type, items: list[Any]) -> dict[str, list[Any]]:
     return found
 
 
-def element_of(type_: Type, item: Any) -> str:
+def element_of(type_: Type, item: object) -> str:
     """The path element of an item of a list that is a map or a set; "" for one that cannot be told apart."""
     if not type_.keys:
         return "" if item is None or isinstance(item, dict | list) else valued(item)
@@ -139,12 +139,12 @@ def element_of(type_: Type, item: Any) -> str:
     return keyed(keys) if keys else ""
 
 
-def fields_of(type_: Type, obj: Any) -> Fields:
+def fields_of(type_: Type, obj: object) -> Fields:
     """The fields that whoever applies ``obj`` owns."""
     return _fields_within(type_, type_.shape(obj), obj)
 
 
-def _fields_within(type_: Type, shape: str, value: Any) -> Fields:
+def _fields_within(type_: Type, shape: str, value: object) -> Fields:
     out: Fields = {}
     if shape is MAP and type(value) is dict:
         for name, child in value.items():
@@ -159,7 +159,7 @@ def _fields_within(type_: Type, shape: str, value: Any) -> Fields:
     return out
 
 
-def _fields_at(type_: Type, value: Any, *, member: bool) -> Fields | None:
+def _fields_at(type_: Type, value: object, *, member: bool) -> Fields | None:
     """What is owned at a place and below; None for nothing."""
     shape = type_.shape(value)
     whole = type_.whole_map if shape is MAP else type_.whole_list if shape is LIST else True

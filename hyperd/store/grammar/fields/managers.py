@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import orjson
 
@@ -145,7 +145,7 @@ def same_but_times(left: Sequence[Object], right: Sequence[Object]) -> bool:
     )
 
 
-def asks_for_reset(kind: Kind, entries: Any) -> bool:
+def asks_for_reset(kind: Kind, entries: object) -> bool:
     """Whether a client wants all ownership forgotten: by one empty entry, or by none for core kinds."""
     return entries == [{}] or (entries == [] and kind.core)
 

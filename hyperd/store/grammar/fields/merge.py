@@ -6,14 +6,13 @@ changed, and results share parts with them.
 
 from __future__ import annotations
 
-from typing import Any
-
+from hyperd.resources.schema.kind import Object
 from hyperd.store.grammar.fields.compare import MISSING, element_of
 from hyperd.store.grammar.fields.sets import LEAF, Fields, is_member, named
 from hyperd.store.grammar.fields.types import DEDUCED, LIST, MAP, UNTYPED, Type
 
 
-def merged(type_: Type, live: Any, applied: Any) -> Any:
+def merged(type_: Type, live: object, applied: object) -> object:
     """``live`` with ``applied`` over it; ``MISSING`` stands for one that is not there, and for no result."""
     if applied is MISSING:
         shape = type_.shape(live)
@@ -37,7 +36,7 @@ def merged(type_: Type, live: Any, applied: Any) -> Any:
     return live if applied is MISSING else applied
 
 
-def _merged_map(type_: Type, live: dict[str, Any], applied: dict[str, Any]) -> Any:
+def _merged_map(type_: Type, live: Object, applied: Object) -> object:
     out = {}
     for name in [*live, *(name for name in applied if name not in live)]:
         value = merged(type_.field(name), live.get(name, MISSING), applied.get(name, MISSING))
@@ -46,7 +45,7 @@ def _merged_map(type_: Type, live: dict[str, Any], applied: dict[str, Any]) -> A
     return out or MISSING
 
 
-def _merged_list(type_: Type, live: list[Any], applied: list[Any]) -> Any:
+def _merged_list(type_: Type, live: list[object], applied: list[object]) -> object:
     """Items keep the order of ``applied``; those that only ``live`` has keep their places between them."""
     left = [(element, item) for item in live if (element := element_of(type_, item))]
     right = [(element, item) for item in applied if (element := element_of(type_, item))]
@@ -56,9 +55,9 @@ def _merged_list(type_: Type, live: list[Any], applied: list[Any]) -> Any:
     shared = [element for element, _ in right if element in present]
     shared.reverse()
     done: set[str] = set()
-    out: list[Any] = []
+    out: list[object] = []
 
-    def take(element: str, old: Any, new: Any) -> None:
+    def take(element: str, old: object, new: object) -> None:
         value = merged(item, old, new)
         if value is not MISSING:
             out.append(value)
@@ -91,15 +90,15 @@ def _merged_list(type_: Type, live: list[Any], applied: list[Any]) -> Any:
     return out or MISSING
 
 
-def _singles(items: list[tuple[str, Any]]) -> dict[str, Any]:
+def _singles(items: list[tuple[str, object]]) -> Object:
     """Items by path element; one that is there twice counts as null, which anything replaces."""
-    found: dict[str, Any] = {}
+    found: Object = {}
     for element, item in items:
         found[element] = None if element in found else item
     return found
 
 
-def cut(type_: Type, value: Any, gone: Fields) -> Any:
+def cut(type_: Type, value: object, gone: Fields) -> object:
     """``value`` without the fields of ``gone``; null where nothing is left."""
     shape = type_.shape(value)
     if shape is MAP:

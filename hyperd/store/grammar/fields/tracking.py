@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from hyperd.resources.schema.kind import Kind, Object
 from hyperd.resources.values.meta import now_rfc3339
 from hyperd.store.grammar.fields.managers import (
@@ -57,11 +55,13 @@ def track(kind: Kind, new: Object, live: Object | None, *, manager: str, subreso
         meta[FIELD] = entries
 
 
-def _managers(kind: Kind, sent: Any, former: list[Object] | None, subresource: str) -> Managers:
+def _managers(kind: Kind, sent: object, former: list[Object] | None, subresource: str) -> Managers:
     if subresource or sent is None or sent == former:
         return decoded(former)
     if asks_for_reset(kind, sent):
         return {}
+    if not isinstance(sent, list):
+        return decoded(former)
     try:
         return decoded_of_client(sent) or decoded(former)
     except ValueError:
