@@ -50,6 +50,8 @@ class Hyperd:
     def __init__(self, node: Node, *, name: str = "", settings: Mapping[str, object] | None = None) -> None:
         self.node = node
         self.dir = node.make_dir(name)
+        self.checkout = Path.cwd()
+        """Whose daemon runs."""
         self.instance = f"t{self.dir.name}"
         self._process: NodeProcess | None = None
         self.settings: dict[str, object] = {
@@ -96,10 +98,15 @@ class Hyperd:
         for key, value in self.settings.items():
             argv += ["--set", f"{key}={value}"]
         with (self.dir / "hyperd.log").open("ab") as log:
-            self._process = self.node.popen(argv, stdout=log, stderr=log, env=env)
+            self._process = self.node.popen(argv, stdout=log, stderr=log, env=env, cwd=self.checkout)
         process = self._process
         if ready:
-            wait_until(lambda: process.poll() is not None or self.answers(), timeout=30, what="the API's answer")
+            try:
+                wait_until(
+                    lambda: process.poll() is not None or self.answers(), timeout=60, what="the API's answer"
+                )
+            except TimeoutError as err:
+                raise TimeoutError(f"{err}: {self.log()}") from err
             assert process.poll() is None, self.log()
 
     def answers(self) -> bool:
