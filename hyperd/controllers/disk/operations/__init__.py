@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from hyperd.controllers.disk.operations.fill import Fill
@@ -11,4 +12,6 @@ from hyperd.runtime.operations.operation import Operation
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_disk import VirtualDisk
 
-TYPES: Final[tuple[type[Operation[Disks, VirtualDisk]], ...]] = (Fill,)
+TYPES: Final[Sequence[type[Operation[Disks, VirtualDisk]]]] = [
+    Fill,
+]
