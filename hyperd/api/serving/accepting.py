@@ -108,16 +108,20 @@ class Listener:
 
     async def _serve(self, arrival: _Arrival, sock: socket.socket, grant: Grant[int] | Grant[str]) -> None:
         protocol = self._http.connection(grant, None if self._local else self._connections)
-        arrival.protocol = protocol
         try:
+            if self._context is not None:
+                await self._hello(sock, protocol)
+            arrival.protocol = protocol
             await self._loop.connect_accepted_socket(
                 lambda: protocol,
                 sock,
                 ssl=self._context,
-                ssl_handshake_timeout=HANDSHAKE_SECONDS if self._context else None,
+                ssl_handshake_timeout=arrival.left(HANDSHAKE_SECONDS) if self._context else None,
             )
         except (OSError, ssl.SSLError, asyncio.CancelledError) as err:
             # No TLS, a certificate that is not good, or somebody who left: nobody's fault here.
+            if arrival.protocol is None:
+                sock.close()
             grant.release()
             _LOG.debug("A connection came to nothing: %s", err)
             return
@@ -125,7 +129,24 @@ class Listener:
             grant.release()
             raise
         if not self._local:
-            protocol.expect_within(max(0.0, arrival.since + FIRST_REQUEST_SECONDS - self._loop.time()))
+            protocol.expect_within(arrival.left(FIRST_REQUEST_SECONDS))
+
+    async def _hello(self, sock: socket.socket, protocol: Connection) -> None:
+        """Return when it is the turn of an address whose TLS client has begun to speak.
+
+        Who says nothing costs no TLS session; what a handshake costs, about a millisecond of signing, is paid one
+        at a time for each address. Raises TimeoutError for a silent one.
+        """
+        spoken: asyncio.Future[None] = self._loop.create_future()
+        self._loop.add_reader(sock.fileno(), _set, spoken)
+        try:
+            async with asyncio.timeout(HANDSHAKE_SECONDS):
+                await spoken
+        finally:
+            self._loop.remove_reader(sock.fileno())
+        turn = protocol.take_turn()
+        if turn is not None:
+            await turn
 
     def _wait(self, err: OSError) -> None:
         """No descriptor or memory for one more: leave them in the kernel's queue for a moment."""
@@ -141,6 +162,11 @@ class Listener:
         self._loop.add_reader(self._sock.fileno(), self._accept)
 
 
+def _set(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
 class _Arrival:
     """A connection from its accept on, so that it can be ended at any moment."""
 
@@ -148,6 +174,10 @@ class _Arrival:
         self.since = asyncio.get_running_loop().time()
         self.task: asyncio.Task[None] | None = None
         self.protocol: Connection | None = None
+
+    def left(self, seconds: float) -> float:
+        """Of so many seconds since the accept; more than 0."""
+        return max(0.001, self.since + seconds - asyncio.get_running_loop().time())
 
     def abort(self) -> None:
         protocol = self.protocol
