@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hyperd.admission.context import Context
 from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_IMAGE
-from hyperd.resources.kinds.virtual_image import VirtualImagePhase
+from hyperd.resources.kinds.virtual_image import ImagePhase
 from hyperd.resources.kinds.virtual_machine import BlockDeviceKind
 from hyperd.resources.kinds.virtual_machine_status import VirtualMachinePhase
 from hyperd.resources.schema.unbuilt import not_live_in
@@ -78,8 +78,10 @@ def _check_unique(context: Machine, refs: Sequence[BlockDeviceRef]) -> None:
 async def _check_first(context: Machine, first: BlockDeviceRef) -> None:
     kind = _IMAGES.get(first["kind"])
     image = await context.find(kind, first["name"]) if kind else None
-    status = (image or {}).get("status") or {}
-    if status.get("phase") == VirtualImagePhase.READY and not status.get("cdrom"):
+    status = None if image is None else image.get("status")
+    if status is None:
+        return
+    if status.get("phase") == ImagePhase.READY and not status.get("cdrom"):
         context.invalid(
             f"{PATH}[0]",
             first["name"],

@@ -115,7 +115,9 @@ async def _compare_with_image(context: Disk, size: int | None) -> None:
     }
     kind = kinds.get(reference["kind"])
     image = await context.find(kind, reference["name"]) if kind else None
-    status = (image or {}).get("status") or {}
+    status = None if image is None else image.get("status")
+    if status is None:
+        return
     if status.get("cdrom"):
         context.warn(f'{reference["kind"]} "{reference["name"]}" is an ISO image: a disk cannot be made from it')
     unpacked = (status.get("size") or {}).get("unpackedBytes")

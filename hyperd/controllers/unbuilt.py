@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Container
+from enum import StrEnum
 
 from hyperd.controllers.context import Context
 from hyperd.resources import all as kinds
@@ -21,9 +22,18 @@ from hyperd.runtime.informer import Informer
 from hyperd.runtime.status import update_status
 from hyperd.store.interface import Store
 
-UNBUILT_FIELDS = "UnbuiltFields"
-"""Condition that names the fields without effect; absent when there are none."""
-NOT_IMPLEMENTED = "NotImplemented"
+
+class UnbuiltCondition(StrEnum):
+    """Type of the condition of an object with fields without effect; absent when there are none."""
+
+    UNBUILT_FIELDS = "UnbuiltFields"
+
+
+class UnbuiltReason(StrEnum):
+    """Reason of that condition, and of the main one of an object whose whole kind is not built."""
+
+    NOT_IMPLEMENTED = "NotImplemented"
+
 
 _PENDING = VirtualMachinePhase.PENDING
 """Every kind with a phase has this one."""
@@ -33,10 +43,11 @@ def name_unbuilt_fields(kind: Kind, obj: AnyObject, *, built: Container[str] = (
     """Set or drop the condition that names the fields of ``obj`` without effect, in place; see ``unbuilt_in``."""
     found = unbuilt_in(kind, obj, built=built)
     if not found:
-        remove_condition(obj, UNBUILT_FIELDS)
+        remove_condition(obj, UnbuiltCondition.UNBUILT_FIELDS)
         return
     message = " ".join(f"{one.field}: {one.sentence}" for one in found)
-    set_condition(obj, UNBUILT_FIELDS, True, reason=NOT_IMPLEMENTED, message=message)
+    reason = UnbuiltReason.NOT_IMPLEMENTED
+    set_condition(obj, UnbuiltCondition.UNBUILT_FIELDS, True, reason=reason, message=message)
 
 
 class UnbuiltController(Controller):
@@ -63,7 +74,9 @@ class UnbuiltController(Controller):
         status["observedGeneration"] = before["metadata"]["generation"]
         if self._phase:
             status["phase"] = self._phase
-        set_condition(after, self.kind.main_condition, False, reason=NOT_IMPLEMENTED, message=self.kind.not_built)
+        if (condition := self.kind.main_condition) is not None:
+            reason = UnbuiltReason.NOT_IMPLEMENTED
+            set_condition(after, condition, False, reason=reason, message=self.kind.not_built)
         await update_status(self._store, self.kind, before, after)
         return None
 

@@ -6,7 +6,8 @@ changes. Used means: in the spec, or still in the status of a machine that is no
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from hyperd.resources.all import (
     CLUSTER_VIRTUAL_IMAGE,
@@ -19,11 +20,24 @@ from hyperd.runtime.controller import Key, Mapper
 from hyperd.runtime.informer import Informer
 from hyperd.store.interface import Item
 
+if TYPE_CHECKING:
+    from hyperd.resources.views.cluster_virtual_image import ClusterVirtualImage
+    from hyperd.resources.views.virtual_disk import VirtualDisk
+    from hyperd.resources.views.virtual_image import VirtualImage
+
+    Image: TypeAlias = VirtualImage | ClusterVirtualImage
+    Device: TypeAlias = VirtualDisk | Image
+
 DEVICE_INDEX = "device"
 CLASS_INDEX = "class"
 UID_INDEX = "uid"
 
-DEVICE_KINDS: dict[str, Kind] = {kind.kind: kind for kind in (VIRTUAL_DISK, VIRTUAL_IMAGE, CLUSTER_VIRTUAL_IMAGE)}
+IMAGE_KINDS: Final[Mapping[str, Kind[Image]]] = {
+    VIRTUAL_IMAGE.kind: VIRTUAL_IMAGE,
+    CLUSTER_VIRTUAL_IMAGE.kind: CLUSTER_VIRTUAL_IMAGE,
+}
+"""By their names, as references have them."""
+DEVICE_KINDS: Final[Mapping[str, Kind[Device]]] = {VIRTUAL_DISK.kind: VIRTUAL_DISK, **IMAGE_KINDS}
 
 
 def device_value(kind: str, namespace: str, name: str) -> str:

@@ -25,17 +25,17 @@ from hyperd.resources.core.kinds import (
     SERVICE,
 )
 from hyperd.resources.kinds import (
+    cluster_virtual_image,
     virtual_disk,
+    virtual_disk_snapshot,
+    virtual_image,
     virtual_machine,
     virtual_machine_class,
     virtual_machine_ip_address,
     virtual_machine_ip_address_lease,
     virtual_machine_operation,
 )
-from hyperd.resources.kinds.cluster_virtual_image import CLUSTER_VIRTUAL_IMAGE
 from hyperd.resources.kinds.usb_device import NODE_USB_DEVICE, USB_DEVICE
-from hyperd.resources.kinds.virtual_disk_snapshot import VIRTUAL_DISK_SNAPSHOT
-from hyperd.resources.kinds.virtual_image import VIRTUAL_IMAGE
 from hyperd.resources.kinds.virtual_machine_block_device_attachment import VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT
 from hyperd.resources.kinds.virtual_machine_class_v1alpha3 import VIRTUAL_MACHINE_CLASS_V1ALPHA3
 from hyperd.resources.kinds.virtual_machine_mac_address import VIRTUAL_MACHINE_MAC_ADDRESS
@@ -46,8 +46,11 @@ from hyperd.resources.kinds.virtual_machine_snapshot_operation import VIRTUAL_MA
 from hyperd.resources.schema.kind import KINDS, Kind
 
 if TYPE_CHECKING:
+    from hyperd.resources.views.cluster_virtual_image import ClusterVirtualImage
     from hyperd.resources.views.core import Node, StorageClass
     from hyperd.resources.views.virtual_disk import VirtualDisk
+    from hyperd.resources.views.virtual_disk_snapshot import VirtualDiskSnapshot
+    from hyperd.resources.views.virtual_image import VirtualImage
     from hyperd.resources.views.virtual_machine import VirtualMachine
     from hyperd.resources.views.virtual_machine_class import VirtualMachineClass
     from hyperd.resources.views.virtual_machine_ip_address import VirtualMachineIPAddress
@@ -56,7 +59,10 @@ if TYPE_CHECKING:
 
 NODE: Kind[Node] = core.NODE
 STORAGE_CLASS: Kind[StorageClass] = core.STORAGE_CLASS
+CLUSTER_VIRTUAL_IMAGE: Kind[ClusterVirtualImage] = cluster_virtual_image.CLUSTER_VIRTUAL_IMAGE
 VIRTUAL_DISK: Kind[VirtualDisk] = virtual_disk.VIRTUAL_DISK
+VIRTUAL_DISK_SNAPSHOT: Kind[VirtualDiskSnapshot] = virtual_disk_snapshot.VIRTUAL_DISK_SNAPSHOT
+VIRTUAL_IMAGE: Kind[VirtualImage] = virtual_image.VIRTUAL_IMAGE
 VIRTUAL_MACHINE: Kind[VirtualMachine] = virtual_machine.VIRTUAL_MACHINE
 VIRTUAL_MACHINE_CLASS: Kind[VirtualMachineClass] = virtual_machine_class.VIRTUAL_MACHINE_CLASS
 VIRTUAL_MACHINE_OPERATION: Kind[VirtualMachineOperation] = virtual_machine_operation.VIRTUAL_MACHINE_OPERATION

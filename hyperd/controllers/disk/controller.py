@@ -36,7 +36,7 @@ from hyperd.resources.all import (
     VIRTUAL_MACHINE,
 )
 from hyperd.resources.core import storage_class
-from hyperd.resources.kinds.data_source import CLEANUP_PENDING_REASON, DataSourceType, InUseReason
+from hyperd.resources.kinds.data_source import DataSourceType, InUseReason, TerminatingReason
 from hyperd.resources.kinds.virtual_disk import (
     DiskDatasourceReason,
     DiskReadyReason,
@@ -157,12 +157,9 @@ class DiskController(Controller):
             set_condition(
                 disk, VirtualDiskCondition.DATASOURCE_READY, False, reason=source.reason, message=source.message
             )
-            reason = (
-                DiskReadyReason.DATASOURCE_IS_NOT_FOUND
-                if source.reason.endswith("NotFound")
-                else DiskReadyReason.DATASOURCE_IS_NOT_READY
+            set_condition(
+                disk, VirtualDiskCondition.READY, False, reason=source.ready_reason, message=source.message
             )
-            set_condition(disk, VirtualDiskCondition.READY, False, reason=reason, message=source.message)
             return None
         if source is not None:
             set_condition(
@@ -267,7 +264,11 @@ class DiskController(Controller):
         held = used or await holder(self._context, disk)
         if held:
             set_condition(
-                disk, VirtualDiskCondition.TERMINATING, True, reason=CLEANUP_PENDING_REASON, message=held
+                disk,
+                VirtualDiskCondition.TERMINATING,
+                True,
+                reason=TerminatingReason.CLEANUP_PENDING,
+                message=held,
             )
             await update_status(self._context.store, VIRTUAL_DISK, before, disk)
             return None if used else Result(RETRY_SECONDS)

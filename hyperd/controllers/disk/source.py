@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from hyperd.controllers import usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.image.reference import reference_of
-from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_DISK
+from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE
+from hyperd.resources.kinds.data_source import DataSourceType
+from hyperd.resources.kinds.virtual_disk import DiskDatasourceReason, DiskReadyReason
+from hyperd.resources.kinds.virtual_image import ImagePhase
 from hyperd.resources.values.quantity import to_bytes
 
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_disk import VirtualDisk
+
+_NOT_FOUND: Final = (DiskDatasourceReason.IMAGE_NOT_FOUND, DiskDatasourceReason.CLUSTER_IMAGE_NOT_FOUND)
 
 
 @dataclass(frozen=True)
@@ -26,8 +31,16 @@ class Source:
 class Waiting:
     """The source is not there yet, and why."""
 
-    reason: str
+    reason: DiskDatasourceReason
+    """Of ``DatasourceReady``."""
     message: str
+
+    @property
+    def ready_reason(self) -> DiskReadyReason:
+        """Reason of ``Ready``."""
+        if self.reason in _NOT_FOUND:
+            return DiskReadyReason.DATASOURCE_IS_NOT_FOUND
+        return DiskReadyReason.DATASOURCE_IS_NOT_READY
 
 
 def source_of(context: Context, disk: VirtualDisk) -> Source | Waiting | None:
@@ -35,22 +48,29 @@ def source_of(context: Context, disk: VirtualDisk) -> Source | Waiting | None:
     declared = disk["spec"].get("dataSource")
     if not declared:
         return None
-    if declared.get("type") == "HTTP":
+    if declared.get("type") == DataSourceType.HTTP:
         return Source()
-    if declared.get("type") != "ObjectRef":
+    if declared.get("type") != DataSourceType.OBJECT_REF:
         message = f"Data source {declared.get('type')} is not built yet in this version."
-        return Waiting("ImageNotReady", message)
+        return Waiting(DiskDatasourceReason.IMAGE_NOT_READY, message)
     ref = declared["objectRef"]
-    kind = usage.DEVICE_KINDS.get(ref["kind"])
-    if kind is None or kind is VIRTUAL_DISK:
-        return Waiting("VirtualDiskSnapshot", f"Data source {ref['kind']} is not built yet in this version.")
-    prefix = "ClusterImage" if kind is CLUSTER_VIRTUAL_IMAGE else "Image"
+    kind = usage.IMAGE_KINDS.get(ref["kind"])
+    if kind is None:
+        message = f"Data source {ref['kind']} is not built yet in this version."
+        return Waiting(DiskDatasourceReason.SNAPSHOT_NOT_READY, message)
+    if kind is CLUSTER_VIRTUAL_IMAGE:
+        missing, unready = (
+            DiskDatasourceReason.CLUSTER_IMAGE_NOT_FOUND,
+            DiskDatasourceReason.CLUSTER_IMAGE_NOT_READY,
+        )
+    else:
+        missing, unready = DiskDatasourceReason.IMAGE_NOT_FOUND, DiskDatasourceReason.IMAGE_NOT_READY
     image = context.informer(kind).get(disk["metadata"]["namespace"] if kind.namespaced else "", ref["name"])
     if image is None:
-        return Waiting(f"{prefix}NotFound", f'{kind.kind} "{ref["name"]}" does not exist.')
-    phase = (image.get("status") or {}).get("phase") or "Pending"
-    if phase != "Ready":
-        return Waiting(f"{prefix}NotReady", f'{kind.kind} "{ref["name"]}" is {phase}, not Ready.')
+        return Waiting(missing, f'{kind.kind} "{ref["name"]}" does not exist.')
+    phase = (image.get("status") or {}).get("phase") or ImagePhase.PENDING
+    if phase != ImagePhase.READY:
+        return Waiting(unready, f'{kind.kind} "{ref["name"]}" is {phase}, not Ready.')
     return Source(reference=reference_of(context, kind, image))
 
 

@@ -9,7 +9,13 @@ from hyperd.controllers.context import Context
 from hyperd.controllers.node import fitting
 from hyperd.resources.all import NODE, STORAGE_CLASS, VIRTUAL_DISK
 from hyperd.resources.core import storage_class
-from hyperd.resources.kinds.virtual_disk import DiskReadyReason, VirtualDiskPhase
+from hyperd.resources.kinds.data_source import ReadyReason
+from hyperd.resources.kinds.virtual_disk import (
+    DiskReadyReason,
+    DiskStorageClassReason,
+    VirtualDiskCondition,
+    VirtualDiskPhase,
+)
 from hyperd.resources.values.conditions import set_condition
 from hyperd.resources.values.meta import labels
 from hyperd.runtime.informer import Informer
@@ -53,11 +59,13 @@ class DiskClasses:
         else:
             status.pop("storageClassName", None)
         if message:
-            set_condition(disk, "StorageClassReady", False, reason="StorageClassNotReady", message=message)
+            reason = DiskStorageClassReason.STORAGE_CLASS_NOT_READY
+            set_condition(disk, VirtualDiskCondition.STORAGE_CLASS_READY, False, reason=reason, message=message)
             if not provisioned:
                 _wait(disk, VirtualDiskPhase.PENDING, DiskReadyReason.STORAGE_CLASS_IS_NOT_READY, message)
             return None
-        set_condition(disk, "StorageClassReady", True, reason="StorageClassReady")
+        reason = DiskStorageClassReason.STORAGE_CLASS_READY
+        set_condition(disk, VirtualDiskCondition.STORAGE_CLASS_READY, True, reason=reason)
         return class_
 
     def _default_class(self) -> str:
@@ -77,12 +85,13 @@ class DiskClasses:
         """Whether the volume may be made now; if not, the conditions say what it waits for."""
         node, name = self._nodes.get("", self._context.node_name), self._context.node_name
         if node is not None and not self._context.ownership.binds and fitting.cordoned(node):
-            _wait(disk, VirtualDiskPhase.PENDING, "ProvisioningNotStarted", f"Node {name} {fitting.CORDONED}.")
+            message = f"Node {name} {fitting.CORDONED}."
+            _wait(disk, VirtualDiskPhase.PENDING, ReadyReason.PROVISIONING_NOT_STARTED, message)
         elif node is not None and not storage_class.allows_node(class_, labels(node)):
             message = (
                 f'StorageClass "{class_["metadata"]["name"]}" does not allow node {name} (allowedTopologies).'
             )
-            _wait(disk, VirtualDiskPhase.PENDING, "ProvisioningNotStarted", message)
+            _wait(disk, VirtualDiskPhase.PENDING, ReadyReason.PROVISIONING_NOT_STARTED, message)
         elif storage_class.waits_for_consumer(class_) and not self._has_consumer(disk):
             message = "The volume is made once a virtual machine uses the disk."
             _wait(
@@ -98,8 +107,8 @@ class DiskClasses:
         return any(not user.object()["metadata"].get("deletionTimestamp") for user in users)
 
 
-def _wait(disk: VirtualDisk, phase: VirtualDiskPhase, reason: str, message: str) -> None:
+def _wait(disk: VirtualDisk, phase: VirtualDiskPhase, reason: ReadyReason | DiskReadyReason, message: str) -> None:
     disk["status"]["phase"] = phase
     disk["status"].pop("progress", None)
     disk["status"]["observedGeneration"] = disk["metadata"]["generation"]
-    set_condition(disk, "Ready", False, reason=reason, message=message)
+    set_condition(disk, VirtualDiskCondition.READY, False, reason=reason, message=message)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeGuard
 
 from hyperd import clock
 from hyperd.controllers import usage
@@ -19,18 +20,29 @@ from hyperd.controllers.image.reference import reference_of, repository_of
 from hyperd.controllers.retries import Retries
 from hyperd.controllers.unbuilt import name_unbuilt_fields
 from hyperd.errors import HyperdError
-from hyperd.resources.all import VIRTUAL_MACHINE
-from hyperd.resources.schema.kind import Kind, Object
+from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_MACHINE
+from hyperd.resources.kinds.data_source import DataSourceType, InUseReason, ReadyReason, TerminatingReason
+from hyperd.resources.kinds.virtual_image import (
+    ImageCondition,
+    ImageDatasourceReason,
+    ImagePhase,
+    ImageReadyReason,
+)
+from hyperd.resources.schema.kind import Kind
 from hyperd.resources.values.conditions import set_condition
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
 from hyperd.runtime.operations.engine import Operations
 from hyperd.runtime.recorder import EventLevel
 from hyperd.runtime.status import remove_finalizer, update_status
 
+if TYPE_CHECKING:
+    from hyperd.controllers.usage import Image
+    from hyperd.resources.views.cluster_virtual_image import ClusterVirtualImage
+
 RETRY_SECONDS = 5.0
 """How soon the registry is asked again whether it has an image."""
 
-_SETTLED = ("Ready", "Failed", "ImageLost")
+_SETTLED = (ImagePhase.READY, ImagePhase.FAILED, ImagePhase.IMAGE_LOST)
 
 
 class ImageController(Controller):
@@ -38,7 +50,7 @@ class ImageController(Controller):
 
     cluster_wide = True
 
-    def __init__(self, context: Context, kind: Kind) -> None:
+    def __init__(self, context: Context, kind: Kind[Image]) -> None:
         super().__init__()
         self.kind = kind
         self.name = kind.singular
@@ -81,31 +93,34 @@ class ImageController(Controller):
         self._operations.written(after)
         return result
 
-    async def _provision(self, image: Object) -> Result | None:
+    async def _provision(self, image: Image) -> Result | None:
         meta, status = image["metadata"], image["status"]
         if status.get("observedGeneration") != meta["generation"]:
             if await self._operations.undo(image):
-                reason = f"{self.kind.kind}SpecHasBeenChanged"
-                self._event(image, "Normal", reason, "The spec changed: importing anew.")
+                event = f"{self.kind.kind}SpecHasBeenChanged"
+                self._event(image, "Normal", event, "The spec changed: importing anew.")
             self._retries.forget(image)
         status["observedGeneration"] = meta["generation"]
-        if image["spec"]["dataSource"]["type"] != "HTTP":
+        if image["spec"]["dataSource"].get("type") != DataSourceType.HTTP:
             return self._unsupported(image)
-        set_condition(image, "DatasourceReady", True, reason="DatasourceReady")
+        reason = ImageDatasourceReason.DATASOURCE_READY
+        set_condition(image, ImageCondition.DATASOURCE_READY, True, reason=reason)
         return await self._operations.advance(image, Import.kind)
 
-    def _unsupported(self, image: Object) -> Result | None:
-        type_ = image["spec"]["dataSource"]["type"]
+    def _unsupported(self, image: Image) -> Result | None:
+        type_ = image["spec"]["dataSource"].get("type")
         message = f"Data source {type_} is not built yet in this version; use HTTP."
-        image["status"]["phase"] = "Pending"
-        set_condition(image, "DatasourceReady", False, reason="ImageNotReady", message=message)
-        set_condition(image, "Ready", False, reason="DatasourceNotReady", message=message)
+        image["status"]["phase"] = ImagePhase.PENDING
+        unready = ImageDatasourceReason.IMAGE_NOT_READY
+        set_condition(image, ImageCondition.DATASOURCE_READY, False, reason=unready, message=message)
+        reason = ImageReadyReason.DATASOURCE_NOT_READY
+        set_condition(image, ImageCondition.READY, False, reason=reason, message=message)
         return None
 
-    async def _watch_over(self, image: Object) -> Result | None:
+    async def _watch_over(self, image: Image) -> Result | None:
         """An image can be lost from the registry, and come back."""
         status = image["status"]
-        if status["phase"] == "Failed":
+        if status["phase"] == ImagePhase.FAILED:
             return None
         reference = reference_of(self._context, self.kind, image)
         uid, now = image["metadata"]["uid"], clock.elapsed()
@@ -122,25 +137,25 @@ class ImageController(Controller):
             # Nobody can tell: the image keeps the phase it had.
             return Result(RETRY_SECONDS)
         self._checked[uid] = now
-        status["target"] = {**(status.get("target") or {}), "registryURL": reference}
-        if not present and status["phase"] == "Ready":
+        status.setdefault("target", {})["registryURL"] = reference
+        if not present and status["phase"] == ImagePhase.READY:
             message = f"The registry no longer has {reference}; delete and create the image again."
-            status["phase"] = "ImageLost"
-            set_condition(image, "Ready", False, reason="ImageLost", message=message)
-        elif present and status["phase"] == "ImageLost":
-            status["phase"] = "Ready"
-            set_condition(image, "Ready", True, reason="Ready")
+            status["phase"] = ImagePhase.IMAGE_LOST
+            set_condition(image, ImageCondition.READY, False, reason=ImageReadyReason.IMAGE_LOST, message=message)
+        elif present and status["phase"] == ImagePhase.IMAGE_LOST:
+            status["phase"] = ImagePhase.READY
+            set_condition(image, ImageCondition.READY, True, reason=ReadyReason.READY)
             self._event(image, "Normal", f"{self.kind.kind}LostRecovered", "The image is in the registry again.")
         return Result(period)
 
-    def _show_usage(self, image: Object) -> bool:
+    def _show_usage(self, image: Image) -> bool:
         meta = image["metadata"]
         users = usage.machines_using(self._machines, self.kind, meta.get("namespace", ""), meta["name"])
         if users:
-            set_condition(image, "InUse", True, reason="AttachedToVirtualMachine")
+            set_condition(image, ImageCondition.IN_USE, True, reason=InUseReason.ATTACHED_TO_VIRTUAL_MACHINE)
         else:
-            set_condition(image, "InUse", False, reason="NotInUse")
-        if not self.kind.namespaced:
+            set_condition(image, ImageCondition.IN_USE, False, reason=InUseReason.NOT_IN_USE)
+        if _is_cluster_wide(image):
             namespaces = sorted({user.namespace for user in users})
             if namespaces:
                 image["status"]["usedInNamespaces"] = namespaces
@@ -148,12 +163,13 @@ class ImageController(Controller):
                 image["status"].pop("usedInNamespaces", None)
         return bool(users)
 
-    async def _delete(self, before: Object, image: Object) -> Result | None:
+    async def _delete(self, before: Image, image: Image) -> Result | None:
         await self._operations.undo(image)
-        image["status"]["phase"] = "Terminating"
+        image["status"]["phase"] = ImagePhase.TERMINATING
         if self._show_usage(image):
             message = "A virtual machine uses the image; remove it from the machine's blockDeviceRefs first."
-            set_condition(image, "Terminating", True, reason="CleanupPending", message=message)
+            reason = TerminatingReason.CLEANUP_PENDING
+            set_condition(image, ImageCondition.TERMINATING, True, reason=reason, message=message)
             await update_status(self._context.store, self.kind, before, image)
             return None
         self._checked.pop(image["metadata"]["uid"], None)
@@ -167,5 +183,9 @@ class ImageController(Controller):
         await remove_finalizer(self._context.store, self.kind, before)
         return None
 
-    def _event(self, image: Object, level: EventLevel, reason: str, message: str) -> None:
+    def _event(self, image: Image, level: EventLevel, reason: str, message: str) -> None:
         self._context.events.event(image, level, reason, message)
+
+
+def _is_cluster_wide(image: Image) -> TypeGuard[ClusterVirtualImage]:
+    return image["kind"] == CLUSTER_VIRTUAL_IMAGE.kind

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from hyperd.controllers.context import Context
-from hyperd.resources.schema.kind import AnyObject, Kind
+from hyperd.resources.schema.kind import Kind
 from registry.models import RegistryEndpoint
+
+if TYPE_CHECKING:
+    from hyperd.controllers.usage import Image
 
 
 def repository_of(endpoint: RegistryEndpoint, kind: Kind, namespace: str, name: str) -> str:
@@ -16,15 +21,15 @@ def repository_of(endpoint: RegistryEndpoint, kind: Kind, namespace: str, name: 
     return endpoint.repository(f"{short}/{namespace}/{name}" if kind.namespaced else f"{short}/{name}")
 
 
-def reference_of(context: Context, kind: Kind, image: AnyObject) -> str:
+def reference_of(context: Context, kind: Kind, image: Image) -> str:
     """The ``registryURL`` of a Ready image, by what it is and not by what its status says: that may be forged.
 
     A status that names another registry is told as it is. This one refuses it by that name.
     """
     meta = image["metadata"]
-    told = str(((image.get("status") or {}).get("target") or {}).get("registryURL") or "")
+    shown = ((image.get("status") or {}).get("target") or {}).get("registryURL") or ""
     endpoint = context.images.endpoint
-    if told and not endpoint.has(told):
-        return told
+    if shown and not endpoint.has(shown):
+        return shown
     repository = repository_of(endpoint, kind, meta.get("namespace", ""), meta["name"])
     return endpoint.reference(repository, meta["uid"])

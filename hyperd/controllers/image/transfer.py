@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TypeAlias
 
+from hyperd.errors import HyperdError
 from hyperd.progress import Progress
-from hyperd.resources.schema.kind import AnyObject, Object
+from hyperd.resources.kinds.data_source import ReadyReason
+from hyperd.resources.kinds.virtual_disk import DiskReadyReason
+from hyperd.resources.kinds.virtual_image import ImageCondition, ImageReadyReason
+from hyperd.resources.schema.kind import AnyObject
 from hyperd.resources.values.conditions import find_condition, set_condition
 from hyperd.resources.values.quantity import format_human
 
 if TYPE_CHECKING:
+    from hyperd.resources.views.cluster_virtual_image import ClusterVirtualImageStatus
+    from hyperd.resources.views.data_source import ImageSize
     from hyperd.resources.views.virtual_disk import VirtualDiskStatus
+    from hyperd.resources.views.virtual_image import VirtualImageStatus
+
+    Status: TypeAlias = VirtualDiskStatus | VirtualImageStatus | ClusterVirtualImageStatus
 
 
 def scaled(progress: Progress, *, start: float, end: float) -> Progress:
@@ -27,18 +36,21 @@ DOUBTFUL = "UnknownContent"
 _MOST_PERCENT = 99.9
 """The rest comes with the phase Ready: who waits for 100 % finds something that can be used."""
 
-_OVER = (
-    "Provisioning",
-    "ProvisioningNotStarted",
-    "DatasourceNotReady",
-    "DatasourceIsNotReady",
-    "DatasourceIsNotFound",
-    "StorageClassIsNotReady",
+_READY: Final = ImageCondition.READY
+"""A disk's is called the same."""
+
+_OVER: Final = (
+    ReadyReason.PROVISIONING,
+    ReadyReason.PROVISIONING_NOT_STARTED,
+    ImageReadyReason.DATASOURCE_NOT_READY,
+    DiskReadyReason.DATASOURCE_IS_NOT_READY,
+    DiskReadyReason.DATASOURCE_IS_NOT_FOUND,
+    DiskReadyReason.STORAGE_CLASS_IS_NOT_READY,
 )
 """Reasons of ``Ready`` that are past once the work has begun."""
 
 
-def show_progress(status: Object | VirtualDiskStatus, progress: Progress | None) -> None:
+def show_progress(status: Status, progress: Progress | None) -> None:
     """Write percent and speed; "0.0%" before the first byte."""
     status["progress"] = _percent((progress.fraction if progress else 0.0) or 0.0)
     if progress is None or not progress.transferred_bytes:
@@ -72,15 +84,23 @@ def progress_message(progress: Progress | None) -> str:
 
 def show_waiting(obj: AnyObject, progress: Progress | None) -> None:
     """The condition Ready while the work goes on; why it failed before stays until there is something newer."""
-    ready = find_condition(obj, "Ready")
+    ready = find_condition(obj, _READY)
     if progress is None and ready is not None:
         current = ready["observedGeneration"] == obj["metadata"]["generation"]
         if current and ready["reason"] not in _OVER:
             return
-    set_condition(obj, "Ready", False, reason="Provisioning", message=progress_message(progress))
+    set_condition(obj, _READY, False, reason=ReadyReason.PROVISIONING, message=progress_message(progress))
 
 
-def finish_progress(status: Object | VirtualDiskStatus, average_speed: int) -> None:
+def failure_reason(err: HyperdError) -> ReadyReason:
+    """Reason of ``Ready`` after a failure: the one that ``err`` carries, else merely that it failed."""
+    try:
+        return ReadyReason(getattr(err, "key", ""))
+    except ValueError:
+        return ReadyReason.PROVISIONING_FAILED
+
+
+def finish_progress(status: Status, average_speed: int) -> None:
     """After success only the averages remain."""
     status["progress"] = "100%"
     if average_speed:
@@ -90,7 +110,7 @@ def finish_progress(status: Object | VirtualDiskStatus, average_speed: int) -> N
         }
 
 
-def sizes(stored_bytes: int, unpacked_bytes: int) -> Object:
+def sizes(stored_bytes: int, unpacked_bytes: int) -> ImageSize:
     """``status.size`` of an image."""
     return {
         "stored": format_human(stored_bytes),

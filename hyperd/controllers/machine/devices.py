@@ -16,13 +16,13 @@ from hyperd.imagefile.handle import Handle
 from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_DISK, VIRTUAL_IMAGE, VIRTUAL_MACHINE
 from hyperd.resources.core.storage_class import WAIT_FOR_FIRST_CONSUMER
 from hyperd.resources.kinds.virtual_disk import VirtualDiskPhase
-from hyperd.resources.kinds.virtual_image import VirtualImagePhase
+from hyperd.resources.kinds.virtual_image import ImagePhase
 from hyperd.resources.kinds.virtual_machine_status import (
     BlockDevicesReason,
     VirtualMachineCondition,
     VirtualMachinePhase,
 )
-from hyperd.resources.schema.kind import AnyObject, Kind
+from hyperd.resources.schema.kind import Kind, V
 from hyperd.resources.values.conditions import find_condition, set_condition
 
 if TYPE_CHECKING:
@@ -99,18 +99,26 @@ class Devices:
             self._context.events.event(machine, "Warning", "VirtualDiskAlreadyInUse", message)
 
     async def _device(self, machine: VirtualMachine, ref: BlockDeviceRef, wake: Wake) -> tuple[Device | None, str]:
-        kind = usage.DEVICE_KINDS.get(ref.get("kind", ""))
+        if ref.get("kind") == VIRTUAL_DISK.kind:
+            disk = self._source(machine, VIRTUAL_DISK, ref["name"])
+            return (None, disk) if isinstance(disk, str) else self._disk(machine, disk, ref)
+        kind = usage.IMAGE_KINDS.get(ref.get("kind", ""))
         if kind is None:
             return None, f"Device kind {ref.get('kind')!r} is not known."
+        image = self._source(machine, kind, ref["name"])
+        if isinstance(image, str):
+            return None, image
+        return await self._image(machine["metadata"]["uid"], kind, image, ref, wake)
+
+    def _source(self, machine: VirtualMachine, kind: Kind[V], name: str) -> V | str:
+        """The disk or image, or why there is none."""
         namespace = machine["metadata"]["namespace"] if kind.namespaced else ""
-        source = self._context.informer(kind).get(namespace, ref["name"])
+        source = self._context.informer(kind).get(namespace, name)
         if source is None:
-            return None, f'{kind.kind} "{ref["name"]}" does not exist.'
+            return f'{kind.kind} "{name}" does not exist.'
         if source["metadata"].get("deletionTimestamp"):
-            return None, f'{kind.kind} "{ref["name"]}" is being deleted.'
-        if kind is VIRTUAL_DISK:
-            return self._disk(machine, source, ref)
-        return await self._image(machine["metadata"]["uid"], kind, source, ref, wake)
+            return f'{kind.kind} "{name}" is being deleted.'
+        return source
 
     def _disk(self, machine: VirtualMachine, disk: VirtualDisk, ref: BlockDeviceRef) -> tuple[Device | None, str]:
         meta, status = disk["metadata"], disk.get("status") or {}
@@ -164,13 +172,13 @@ class Devices:
         return frozenset(item.uid for informer in informers for item in informer.items())
 
     async def _image(
-        self, machine_uid: str, kind: Kind, image: AnyObject, ref: BlockDeviceRef, wake: Wake
+        self, machine_uid: str, kind: Kind, image: usage.Image, ref: BlockDeviceRef, wake: Wake
     ) -> tuple[Device | None, str]:
         meta, status = image["metadata"], image.get("status") or {}
-        if status.get("phase") != VirtualImagePhase.READY:
+        if status.get("phase") != ImagePhase.READY:
             return (
                 None,
-                f'{kind.kind} "{meta["name"]}" is {status.get("phase") or VirtualImagePhase.PENDING}, not Ready.',
+                f'{kind.kind} "{meta["name"]}" is {status.get("phase") or ImagePhase.PENDING}, not Ready.',
             )
         reference = reference_of(self._context, kind, image)
         cached = self._copies.get(meta["uid"], reference, machine=machine_uid, wake=wake)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field
 
-from hyperd.resources.kinds.base import LIST_SET, Conditions, Int64, OperationRecord, Resource, Section
+from hyperd.resources.kinds.base import LIST_SET, Conditions, Int64, OperationRecord, Resource, Section, one_of
 from hyperd.resources.kinds.data_source import (
     HIDDEN_SOURCE,
     UNBUILT_CHECKSUMS,
@@ -24,28 +23,13 @@ from hyperd.resources.kinds.data_source import (
     UploadSource,
     data_source_rules,
 )
-from hyperd.resources.kinds.virtual_image import AGE, IMAGE_COLUMNS, UNBUILT_SOURCES
+from hyperd.resources.kinds.virtual_image import AGE, IMAGE_COLUMNS, UNBUILT_SOURCES, ImageCondition, ImagePhase
 from hyperd.resources.schema.applies import NeverAfter
 from hyperd.resources.schema.kind import KINDS, Kind, Object
 from hyperd.resources.schema.rule import Rule
 from hyperd.resources.values.names import CLUSTER_CATEGORY, CVI_CLEANUP, GROUP, VERSION
 
-
-class ClusterVirtualImagePhase(StrEnum):
-    PENDING = "Pending"
-    PROVISIONING = "Provisioning"
-    WAIT_FOR_USER_UPLOAD = "WaitForUserUpload"
-    READY = "Ready"
-    FAILED = "Failed"
-    IMAGE_LOST = "ImageLost"
-    TERMINATING = "Terminating"
-
-
-class ClusterVirtualImageCondition(StrEnum):
-    DATASOURCE_READY = "DatasourceReady"
-    READY = "Ready"
-    IN_USE = "InUse"
-    TERMINATING = "Terminating"
+_PHASES = one_of(*(phase.value for phase in ImagePhase if phase is not ImagePhase.PVC_LOST))
 
 
 class NamespacedPullSecretReference(PullSecretReference):
@@ -101,7 +85,7 @@ class ClusterVirtualImageTarget(Section):
 class ClusterVirtualImageStatus(Section):
     """What became of the image."""
 
-    phase: ClusterVirtualImagePhase | None = None
+    phase: Annotated[ImagePhase | None, _PHASES] = None
     """State of the image in one word."""
     progress: str | None = None
     """How much of the import is done, such as 28.2%."""
@@ -140,7 +124,7 @@ class ClusterVirtualImage(Resource):
         ClusterVirtualImageSpec,
         NeverAfter(
             "ClusterVirtualImage is in a {phase} state: configuration changes are not available",
-            phases=(ClusterVirtualImagePhase.READY, ClusterVirtualImagePhase.IMAGE_LOST),
+            phases=(ImagePhase.READY, ImagePhase.IMAGE_LOST),
         ),
     ]
     """What the image shall be made of."""
@@ -162,7 +146,7 @@ CLUSTER_VIRTUAL_IMAGE = KINDS.add(
         namespaced=False,
         model=ClusterVirtualImage,
         finalizer=CVI_CLEANUP,
-        main_condition=ClusterVirtualImageCondition.READY,
+        main_condition=ImageCondition.READY,
         settled=("Ready", "WaitForUserUpload"),
         short_names=("cvi",),
         categories=(CLUSTER_CATEGORY,),

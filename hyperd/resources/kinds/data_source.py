@@ -48,8 +48,10 @@ class InUseReason(StrEnum):
     NOT_IN_USE = "NotInUse"
 
 
-TERMINATING_CONDITION = "Terminating"
-CLEANUP_PENDING_REASON = "CleanupPending"
+class TerminatingReason(StrEnum):
+    """Reasons of ``Terminating``, of images and disks."""
+
+    CLEANUP_PENDING = "CleanupPending"
 
 
 def _digest(length: int) -> Any:

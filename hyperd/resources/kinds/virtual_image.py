@@ -29,7 +29,9 @@ class VirtualImageStorage(StrEnum):
     KUBERNETES = "Kubernetes"
 
 
-class VirtualImagePhase(StrEnum):
+class ImagePhase(StrEnum):
+    """Phases of images of both scopes."""
+
     PENDING = "Pending"
     PROVISIONING = "Provisioning"
     WAIT_FOR_USER_UPLOAD = "WaitForUserUpload"
@@ -37,16 +39,20 @@ class VirtualImagePhase(StrEnum):
     FAILED = "Failed"
     IMAGE_LOST = "ImageLost"
     PVC_LOST = "PVCLost"
+    """Of an image on a volume, which a cluster-wide one never is."""
     TERMINATING = "Terminating"
 
 
-PROVISIONED = (VirtualImagePhase.READY, VirtualImagePhase.IMAGE_LOST, VirtualImagePhase.PVC_LOST)
+PROVISIONED = (ImagePhase.READY, ImagePhase.IMAGE_LOST, ImagePhase.PVC_LOST)
 
 
-class VirtualImageCondition(StrEnum):
+class ImageCondition(StrEnum):
+    """Types of conditions of images of both scopes."""
+
     DATASOURCE_READY = "DatasourceReady"
     READY = "Ready"
     STORAGE_CLASS_READY = "StorageClassReady"
+    """Of an image on a volume."""
     IN_USE = "InUse"
     TERMINATING = "Terminating"
 
@@ -122,7 +128,7 @@ class VirtualImageTarget(Section):
 class VirtualImageStatus(Section):
     """What became of the image."""
 
-    phase: VirtualImagePhase | None = None
+    phase: ImagePhase | None = None
     """State of the image in one word."""
     progress: str | None = None
     """How much of the import is done, such as 28.2%."""
@@ -192,7 +198,7 @@ VIRTUAL_IMAGE = KINDS.add(
         namespaced=True,
         model=VirtualImage,
         finalizer=VI_CLEANUP,
-        main_condition=VirtualImageCondition.READY,
+        main_condition=ImageCondition.READY,
         settled=("Ready", "WaitForUserUpload"),
         short_names=("vi",),
         categories=(CATEGORY,),

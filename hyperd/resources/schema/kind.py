@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic
 
@@ -91,8 +92,8 @@ class Kind(Generic[V_co]):
     """By what our controllers keep an object until its host part is cleaned up."""
     held_from_birth: bool = True
     """Whether admission sets ``finalizer``: no moment then in which the object could go without the clean-up."""
-    main_condition: str = ""
-    """The condition that says whether the object does what it is for."""
+    main_condition: StrEnum | None = None
+    """The condition that says whether the object does what it is for; None of core kinds."""
     settled: tuple[str, ...] = ()
     """Phases at which there is nothing more to wait for, in the order of likelihood."""
     deprecated: bool = False

@@ -42,10 +42,10 @@ def is_true(obj: AnyObject, type_: str) -> bool:
 
 def set_condition(
     obj: AnyObject,
-    type_: str,
+    type_: StrEnum,
     status: bool | ConditionStatus,
     *,
-    reason: str,
+    reason: StrEnum,
     message: str = "",
     now: str = "",
 ) -> bool:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import NotRequired, TypedDict
 
-from hyperd.resources.kinds.cluster_virtual_image import ClusterVirtualImagePhase
 from hyperd.resources.kinds.data_source import DataSourceType, ImageObjectRefKind
+from hyperd.resources.kinds.virtual_image import ImagePhase
 from hyperd.resources.views.base import Condition, OperationRecord, Resource
 from hyperd.resources.views.data_source import (
     DownloadSpeed,
@@ -54,7 +54,7 @@ class ClusterVirtualImageTarget(TypedDict):
 
 
 class ClusterVirtualImageStatus(TypedDict):
-    phase: NotRequired[ClusterVirtualImagePhase]
+    phase: NotRequired[ImagePhase]
     progress: NotRequired[str]
     cdrom: NotRequired[bool]
     format: NotRequired[str]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NotRequired, TypedDict
 
-from hyperd.resources.kinds.virtual_image import VirtualImagePhase, VirtualImageStorage
+from hyperd.resources.kinds.virtual_image import ImagePhase, VirtualImageStorage
 from hyperd.resources.views.base import Condition, OperationRecord, Resource
 from hyperd.resources.views.data_source import DownloadSpeed, ImageDataSource, ImageSize, ImageUploadURLs, Retry
 
@@ -28,7 +28,7 @@ class VirtualImageTarget(TypedDict):
 
 
 class VirtualImageStatus(TypedDict):
-    phase: NotRequired[VirtualImagePhase]
+    phase: NotRequired[ImagePhase]
     progress: NotRequired[str]
     cdrom: NotRequired[bool]
     format: NotRequired[str]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hyperd.controllers.unbuilt import UNBUILT_FIELDS, UnbuiltController, name_unbuilt_fields
+from hyperd.controllers.unbuilt import UnbuiltCondition, UnbuiltController, name_unbuilt_fields
 from hyperd.resources.all import KINDS, VIRTUAL_MACHINE
 from hyperd.resources.schema.kind import Kind, Object
 from hyperd.resources.schema.structural import apply_defaults, validate
@@ -65,7 +65,7 @@ def test_fields_without_effect_are_named_by_one_condition() -> None:
     apply_defaults(VIRTUAL_MACHINE.schema, obj)
     obj["spec"].update(priorityClassName="high", usbDevices=[{"name": "token"}])
     name_unbuilt_fields(VIRTUAL_MACHINE, obj)
-    condition = find_condition(obj, UNBUILT_FIELDS)
+    condition = find_condition(obj, UnbuiltCondition.UNBUILT_FIELDS)
     assert condition is not None
     assert (condition["status"], condition["reason"]) == ("True", "NotImplemented")
     assert condition["message"] == (
@@ -80,4 +80,4 @@ def test_the_condition_goes_with_the_fields() -> None:
     name_unbuilt_fields(VIRTUAL_MACHINE, obj)
     del obj["spec"]["priorityClassName"]
     name_unbuilt_fields(VIRTUAL_MACHINE, obj)
-    assert find_condition(obj, UNBUILT_FIELDS) is None
+    assert find_condition(obj, UnbuiltCondition.UNBUILT_FIELDS) is None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 from hyperd.controllers.disk.ready import Disks, show_ready
 from hyperd.controllers.disk.source import Source, Waiting, requested_size, source_of
 from hyperd.controllers.image import transfer
-from hyperd.controllers.image.operations.importing import ImportStep
+from hyperd.controllers.image.operations.importing import ImportStep, checksums_of
 from hyperd.controllers.image.reference import repository_of
 from hyperd.errors import HyperdError, PermanentError, QuotaExceeded, TemporaryError
 from hyperd.imagefile.detect import ImageFormat
@@ -32,7 +32,7 @@ from registry.models import CachedImage, ImportRequest
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_disk import VirtualDisk
 
-_WAITS = ("QuotaExceeded", NO_ROOM)
+_WAITS = (ReadyReason.QUOTA_EXCEEDED, NO_ROOM)
 """Keys of errors by which nothing was begun yet."""
 
 
@@ -52,14 +52,13 @@ class Fill(Operation[Disks, "VirtualDisk"]):
         """Of a disk from HTTP; of another it names nothing that could be imported."""
         meta, requested = self.obj["metadata"], requested_size(self.obj)
         http = (self.obj["spec"].get("dataSource") or {}).get("http")
-        checksums = {} if http is None else http.get("checksum", {})
         endpoint = self.context.context.images.endpoint
         return ImportRequest(
             uid=self.op_uid,
             source_url="" if http is None else http["url"],
             repository=repository_of(endpoint, VIRTUAL_DISK, meta["namespace"], meta["name"]),
             tag=meta["uid"],
-            checksums={name: str(digits) for name, digits in checksums.items()},
+            checksums=checksums_of(http),
             ca_bundle="" if http is None else http.get("caBundle", ""),
             namespace=meta["namespace"],
             most=None if requested is None else round_up(requested),
@@ -90,8 +89,9 @@ class Fill(Operation[Disks, "VirtualDisk"]):
 
     def failed(self, obj: VirtualDisk, err: HyperdError, *, final: bool) -> None:
         status = obj["status"]
-        reason = getattr(err, "key", "") or ReadyReason.PROVISIONING_FAILED
-        set_condition(obj, VirtualDiskCondition.READY, False, reason=reason, message=err.message)
+        set_condition(
+            obj, VirtualDiskCondition.READY, False, reason=transfer.failure_reason(err), message=err.message
+        )
         if isinstance(err, TemporaryError) and err.key in _WAITS:
             status["phase"] = VirtualDiskPhase.PENDING
         if final:
@@ -141,7 +141,7 @@ class _Make(Step):
             if requested is None:
                 raise PermanentError(
                     f"Disk {self._disk['metadata']['name']} has neither a data source nor a size.",
-                    key="ProvisioningFailed",
+                    key=ReadyReason.PROVISIONING_FAILED,
                 )
             await volumes.create_blank(self._uid, round_up(requested))
             return
@@ -176,14 +176,14 @@ class _Make(Step):
     async def _size(self, image: CachedImage, requested: int | None) -> int:
         """Bytes of a disk that is made from ``image``; PermanentError where it cannot be."""
         if image.cdrom or image.format is ImageFormat.ISO:
-            raise PermanentError("A disk cannot be made from an ISO image.", key="ProvisioningFailed")
+            raise PermanentError("A disk cannot be made from an ISO image.", key=ReadyReason.PROVISIONING_FAILED)
         needed = round_up(image.virtual_size)
         size = needed if requested is None else round_up(requested)
         if size < needed:
             raise PermanentError(
                 f"The requested size {format_bytes(size)} is smaller than the image, which needs "
                 f"{format_bytes(needed)}; raise spec.persistentVolumeClaim.size.",
-                key="ProvisioningFailed",
+                key=ReadyReason.PROVISIONING_FAILED,
             )
         if requested is None:
             await self._claim(size)
@@ -197,4 +197,4 @@ class _Make(Step):
         try:
             await self._context.store.patch(*where, PatchType.MERGE, patch, subresource="status")
         except QuotaExceeded as err:
-            raise TemporaryError(err.message, key="QuotaExceeded") from err
+            raise TemporaryError(err.message, key=ReadyReason.QUOTA_EXCEEDED) from err

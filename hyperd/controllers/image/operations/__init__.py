@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from hyperd.controllers.image.operations.importing import Images, Import
-from hyperd.resources.schema.kind import Object
 from hyperd.runtime.operations.operation import Operation
 
-TYPES: Final[tuple[type[Operation[Images, Object]], ...]] = (Import,)
+if TYPE_CHECKING:
+    from hyperd.controllers.usage import Image
+
+TYPES: Final[tuple[type[Operation[Images, Image]], ...]] = (Import,)

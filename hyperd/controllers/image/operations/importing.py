@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from hyperd.controllers.context import Context
 from hyperd.controllers.image import transfer
 from hyperd.controllers.image.reference import repository_of
 from hyperd.errors import HyperdError
 from hyperd.progress import Report
-from hyperd.resources.schema.kind import Kind, Object
+from hyperd.resources.kinds.data_source import ReadyReason
+from hyperd.resources.kinds.virtual_image import ImageCondition, ImagePhase
+from hyperd.resources.schema.kind import Kind
 from hyperd.resources.values.conditions import set_condition
 from hyperd.runtime.controller import Result
 from hyperd.runtime.operations.operation import Operation, Step
 from registry import interface
 from registry.models import ImportedImage, ImportRequest
+
+if TYPE_CHECKING:
+    from hyperd.controllers.usage import Image
+    from hyperd.resources.views.data_source import HTTPSource
 
 
 @dataclass(frozen=True)
@@ -24,7 +30,7 @@ class Images:
     """What operations on images of one kind work with."""
 
     context: Context
-    kind: Kind
+    kind: Kind[Image]
 
 
 class ImportStep(Step):
@@ -52,12 +58,17 @@ class ImportStep(Step):
         return self._imported or await self._images.import_image(self._request)
 
 
-class Import(Operation[Images, Object]):
+def checksums_of(http: HTTPSource | None) -> dict[str, str]:
+    """What the received bytes must add up to, by the checksum's name."""
+    return {} if http is None else {name: str(digits) for name, digits in http.get("checksum", {}).items()}
+
+
+class Import(Operation[Images, "Image"]):
     """All that becomes of an image of type HTTP."""
 
     kind: ClassVar = "Import"
 
-    def __init__(self, context: Images, obj: Object, op_uid: str) -> None:
+    def __init__(self, context: Images, obj: Image, op_uid: str) -> None:
         super().__init__(context, obj, op_uid)
         self._step = ImportStep(context.context.images, self._request())
 
@@ -65,46 +76,46 @@ class Import(Operation[Images, Object]):
         return [self._step]
 
     def _request(self) -> ImportRequest:
-        meta, source = self.obj["metadata"], self.obj["spec"]["dataSource"].get("http") or {}
+        meta, http = self.obj["metadata"], self.obj["spec"]["dataSource"].get("http")
         endpoint, namespace = self.context.context.images.endpoint, meta.get("namespace", "")
         return ImportRequest(
             uid=self.op_uid,
-            source_url=source.get("url", ""),
+            source_url="" if http is None else http["url"],
             repository=repository_of(endpoint, self.context.kind, namespace, meta["name"]),
             tag=meta["uid"],
-            checksums=source.get("checksum") or {},
-            ca_bundle=source.get("caBundle", ""),
+            checksums=checksums_of(http),
+            ca_bundle="" if http is None else http.get("caBundle", ""),
             namespace=namespace,
         )
 
-    def show(self, obj: Object) -> None:
-        obj["status"]["phase"] = "Provisioning"
+    def show(self, obj: Image) -> None:
+        obj["status"]["phase"] = ImagePhase.PROVISIONING
         transfer.show_progress(obj["status"], self.progress)
         transfer.show_waiting(obj, self.progress)
 
-    async def succeeded(self, obj: Object) -> Result | None:
+    async def succeeded(self, obj: Image) -> Result | None:
         imported, status = await self._step.imported(), obj["status"]
-        status["phase"] = "Ready"
+        status["phase"] = ImagePhase.READY
         status["format"] = str(imported.format)
         status["cdrom"] = imported.cdrom
         status["size"] = transfer.sizes(imported.stored_bytes, imported.unpacked_bytes)
         status["sourceUID"] = obj["metadata"]["uid"]
         status["target"] = {"registryURL": imported.reference}
         transfer.finish_progress(status, imported.average_speed)
-        set_condition(obj, "Ready", True, reason="Ready", message=imported.warning)
+        set_condition(obj, ImageCondition.READY, True, reason=ReadyReason.READY, message=imported.warning)
         events = self.context.context.events
         events.event(obj, "Normal", "ImageReady", "The image is in the registry.")
         if imported.warning:
             events.event(obj, "Warning", transfer.DOUBTFUL, imported.warning)
         return Result(self.context.context.settings.registry.presence_check_seconds)
 
-    def failed(self, obj: Object, err: HyperdError, *, final: bool) -> None:
+    def failed(self, obj: Image, err: HyperdError, *, final: bool) -> None:
         status = obj["status"]
-        reason = getattr(err, "key", "") or "ProvisioningFailed"
-        set_condition(obj, "Ready", False, reason=reason, message=err.message)
+        set_condition(obj, ImageCondition.READY, False, reason=transfer.failure_reason(err), message=err.message)
         if final:
-            status["phase"] = "Failed"
+            status["phase"] = ImagePhase.FAILED
             status.pop("progress", None)
             self.context.context.events.event(obj, "Warning", "ProvisioningFailed", err.message)
             return
-        status["phase"] = "Provisioning" if status.get("phase") == "Provisioning" else "Pending"
+        if status.get("phase") != ImagePhase.PROVISIONING:
+            status["phase"] = ImagePhase.PENDING
