@@ -5,12 +5,16 @@ the annotation that Kubernetes itself puts on claims; both are written once, com
 taken back by nobody: only who can prove that a node is dead may do that, and hyperd cannot yet.
 """
 
-from collections.abc import Callable
-from typing import Protocol
+from __future__ import annotations
 
-from hyperd.resources.schema.kind import AnyObject
-from hyperd.resources.values import names
-from hyperd.resources.values.meta import annotations
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from hyperd.resources.values import meta, names
+
+if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_disk import VirtualDisk
+    from hyperd.resources.views.virtual_machine import VirtualMachine
 
 
 class Ownership(Protocol):
@@ -22,13 +26,13 @@ class Ownership(Protocol):
     def leads(self) -> bool:
         """Whether cluster-wide work is this daemon's."""
 
-    def runs(self, machine: AnyObject) -> bool:
+    def runs(self, machine: VirtualMachine) -> bool:
         """Whether the machine is this node's to run."""
 
-    def keeps(self, disk: AnyObject) -> bool:
+    def keeps(self, disk: VirtualDisk) -> bool:
         """Whether the disk's volume is this node's to keep."""
 
-    def operates(self, machine: AnyObject | None) -> bool:
+    def operates(self, machine: VirtualMachine | None) -> bool:
         """Whether operations on the machine are this daemon's: its node's, or the leader's while it has none."""
 
 
@@ -40,13 +44,13 @@ class SoleOwner:
     def leads(self) -> bool:
         return True
 
-    def runs(self, _: AnyObject) -> bool:
+    def runs(self, _: VirtualMachine) -> bool:
         return True
 
-    def keeps(self, _: AnyObject) -> bool:
+    def keeps(self, _: VirtualDisk) -> bool:
         return True
 
-    def operates(self, _: AnyObject | None) -> bool:
+    def operates(self, _: VirtualMachine | None) -> bool:
         return True
 
 
@@ -62,22 +66,22 @@ class NodeOwner:
     def leads(self) -> bool:
         return self._leads()
 
-    def runs(self, machine: AnyObject) -> bool:
+    def runs(self, machine: VirtualMachine) -> bool:
         return machine_node(machine) == self._node_name
 
-    def keeps(self, disk: AnyObject) -> bool:
+    def keeps(self, disk: VirtualDisk) -> bool:
         return disk_node(disk) == self._node_name
 
-    def operates(self, machine: AnyObject | None) -> bool:
+    def operates(self, machine: VirtualMachine | None) -> bool:
         node = "" if machine is None else machine_node(machine)
         return node == self._node_name if node else self._leads()
 
 
-def machine_node(machine: AnyObject) -> str:
+def machine_node(machine: VirtualMachine) -> str:
     """The node that the machine is bound to; empty when it is not yet."""
-    return str((machine.get("status") or {}).get("nodeName") or "")
+    return (machine.get("status") or {}).get("nodeName") or ""
 
 
-def disk_node(disk: AnyObject) -> str:
+def disk_node(disk: VirtualDisk) -> str:
     """The node that keeps the disk; empty when none does yet."""
-    return annotations(disk).get(names.SELECTED_NODE_ANNOTATION, "")
+    return meta.annotations(disk).get(names.SELECTED_NODE_ANNOTATION, "")

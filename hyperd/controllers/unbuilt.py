@@ -13,7 +13,7 @@ from enum import StrEnum
 from hyperd.controllers.context import Context
 from hyperd.resources import all as kinds
 from hyperd.resources.kinds.virtual_machine_status import VirtualMachinePhase
-from hyperd.resources.schema.kind import AnyObject, Kind
+from hyperd.resources.schema.kind import AnyObject, Kind, Object
 from hyperd.resources.schema.structural import subschema
 from hyperd.resources.schema.unbuilt import unbuilt_in
 from hyperd.resources.values.conditions import remove_condition, set_condition
@@ -56,7 +56,7 @@ class UnbuiltController(Controller):
     workers = 1
     cluster_wide = True
 
-    def __init__(self, store: Store, objects: Informer) -> None:
+    def __init__(self, store: Store, objects: Informer[Object]) -> None:
         super().__init__()
         self.kind = kind = objects.kind
         self.name = kind.singular

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hyperd.resources.views.cluster_virtual_image import ClusterVirtualImage
     from hyperd.resources.views.virtual_disk import VirtualDisk
     from hyperd.resources.views.virtual_image import VirtualImage
+    from hyperd.resources.views.virtual_machine import VirtualMachine
 
     Image: TypeAlias = VirtualImage | ClusterVirtualImage
     Device: TypeAlias = VirtualDisk | Image
@@ -45,22 +46,22 @@ def device_value(kind: str, namespace: str, name: str) -> str:
     return f"{kind}/{'' if kind == CLUSTER_VIRTUAL_IMAGE.kind else namespace}/{name}"
 
 
-def references(machine: AnyObject) -> Iterable[tuple[str, str]]:
+def references(machine: VirtualMachine) -> Iterable[tuple[str, str]]:
     """Kind and name of each device that the spec names or the instance still holds; some twice."""
-    for part in ("spec", "status"):
-        for ref in (machine.get(part) or {}).get("blockDeviceRefs") or ():
-            if ref.get("kind") and ref.get("name"):
-                yield ref["kind"], ref["name"]
+    status = machine.get("status") or {}
+    for ref in (*(machine["spec"].get("blockDeviceRefs") or ()), *(status.get("blockDeviceRefs") or ())):
+        if (kind := ref.get("kind")) and (name := ref.get("name")):
+            yield kind, name
 
 
-def devices_of(machine: AnyObject) -> list[str]:
+def devices_of(machine: VirtualMachine) -> list[str]:
     """Index values of all devices that a machine names."""
     namespace = machine["metadata"]["namespace"]
     return sorted({device_value(kind, namespace, name) for kind, name in references(machine)})
 
 
-def class_of(machine: AnyObject) -> list[str]:
-    name = machine.get("spec", {}).get("virtualMachineClassName")
+def class_of(machine: VirtualMachine) -> list[str]:
+    name = machine["spec"].get("virtualMachineClassName")
     return [name] if name else []
 
 
@@ -68,18 +69,20 @@ def uid_of(obj: AnyObject) -> list[str]:
     return [obj["metadata"]["uid"]]
 
 
-def index_machines(machines: Informer) -> None:
+def index_machines(machines: Informer[VirtualMachine]) -> None:
     """Make machines findable by what they use."""
     machines.add_index(DEVICE_INDEX, devices_of)
     machines.add_index(CLASS_INDEX, class_of)
 
 
-def machines_using(machines: Informer, kind: Kind, namespace: str, name: str) -> Sequence[Item]:
+def machines_using(
+    machines: Informer[VirtualMachine], kind: Kind, namespace: str, name: str
+) -> Sequence[Item[VirtualMachine]]:
     """The machines that name the device."""
     return machines.by_index(DEVICE_INDEX, device_value(kind.kind, namespace, name))
 
 
-def mounts(machine: AnyObject, kind: Kind, name: str) -> bool:
+def mounts(machine: VirtualMachine, kind: Kind, name: str) -> bool:
     """Whether the machine holds the device open, or is about to: it starts with it, or runs with it attached."""
     status = machine.get("status") or {}
     if status.get("phase") in (None, "", VirtualMachinePhase.PENDING, VirtualMachinePhase.STOPPED):
@@ -103,7 +106,7 @@ def device_keys(kind: Kind) -> Mapper:
     return keys
 
 
-def machine_keys(machines: Informer, kind: Kind) -> Mapper:
+def machine_keys(machines: Informer[VirtualMachine], kind: Kind) -> Mapper:
     """From a changed device of ``kind`` to the machines that name it."""
 
     def keys(item: Item) -> Iterable[Key]:

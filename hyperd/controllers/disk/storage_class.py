@@ -23,6 +23,7 @@ from hyperd.runtime.informer import Informer
 if TYPE_CHECKING:
     from hyperd.resources.views.core import StorageClass
     from hyperd.resources.views.virtual_disk import VirtualDisk
+    from hyperd.resources.views.virtual_machine import VirtualMachine
 
 PROVISIONED: Final = (
     VirtualDiskPhase.READY,
@@ -37,7 +38,7 @@ PROVISIONED: Final = (
 class DiskClasses:
     """Asks classes and node about disks; the answers are conditions of the disk, set in place."""
 
-    def __init__(self, context: Context, machines: Informer) -> None:
+    def __init__(self, context: Context, machines: Informer[VirtualMachine]) -> None:
         self._context = context
         self._machines = machines
         self._classes = context.informer(STORAGE_CLASS)

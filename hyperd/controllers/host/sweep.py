@@ -32,7 +32,7 @@ from hyperd.hypervisor.state import DomainInfo
 from hyperd.imagefile import files
 from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, NODE, VIRTUAL_DISK, VIRTUAL_IMAGE, VIRTUAL_MACHINE
 from hyperd.resources.kinds.virtual_machine_status import VirtualMachinePhase
-from hyperd.resources.schema.kind import AnyObject, Kind
+from hyperd.resources.schema.kind import Kind, V
 from hyperd.runtime.recorder import EventLevel
 from hyperd.storage.interface import Volume
 from hyperd.store.interface import Item
@@ -208,7 +208,7 @@ class Sweeper:
         await self._context.witness.look(listing.resource_version)
         return {item.uid: item for item in listing.items}
 
-    def _without_owner(self, item: Item | None, node_of: Callable[[AnyObject], str]) -> str:
+    def _without_owner(self, item: Item[V] | None, node_of: Callable[[V], str]) -> str:
         """Why what is here has no owner here; empty when it has one."""
         if item is None:
             return ABSENT

@@ -11,13 +11,13 @@ from hyperd.errors import AlreadyExists
 from hyperd.resources.all import VIRTUAL_MACHINE_OPERATION
 from hyperd.resources.kinds.virtual_machine import RestartApprovalMode
 from hyperd.resources.kinds.virtual_machine_operation import OperationPhase, OperationType
-from hyperd.resources.schema.kind import AnyObject
 from hyperd.resources.values import names
 from hyperd.resources.values.meta import owner_reference
 from hyperd.runtime.informer import Informer
 from hyperd.store.interface import Store
 
 if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_machine import VirtualMachine
     from hyperd.resources.views.virtual_machine_operation import VirtualMachineOperation
 
 FIRST_SECONDS = 10.0
@@ -25,7 +25,7 @@ LAST_SECONDS = 600.0
 
 
 async def restart_if_approved(
-    store: Store, operations: Informer[VirtualMachineOperation], machine: AnyObject
+    store: Store, operations: Informer[VirtualMachineOperation], machine: VirtualMachine
 ) -> float | None:
     """Make the VirtualMachineOperation of this generation, where the machine lets changes restart it.
 

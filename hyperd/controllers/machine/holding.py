@@ -13,9 +13,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from hyperd.resources.schema.kind import AnyObject
+if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_machine import VirtualMachine
 
 
 class Holding(StrEnum):
@@ -114,10 +115,10 @@ class NotPermitted(ValueError):
     """A change of the record that no node may make."""
 
 
-def read(machine: AnyObject) -> Record:
+def read(machine: VirtualMachine) -> Record:
     """The record of a machine; that of a status from before there were records is empty."""
-    found = (machine.get("status") or {}).get("holder") or {}
-    return Record(int(found.get("epoch", 0)), str(found.get("node", "")))
+    found = (machine.get("status") or {}).get("holder")
+    return Record() if not found else Record(found["epoch"], found["node"])
 
 
 def judge(record: Record, *, bound: str, me: str, domain: int | None) -> Standing:

@@ -51,7 +51,7 @@ _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 class Instances:
     """Makes, finds and removes what a machine is on this host."""
 
-    def __init__(self, context: Context, machines: Informer) -> None:
+    def __init__(self, context: Context, machines: Informer[VirtualMachine]) -> None:
         self._context = context
         self._machines = machines
         self._disks = context.informer(VIRTUAL_DISK)

@@ -13,9 +13,10 @@ from hyperd.errors import AlreadyExists
 from hyperd.resources.schema.kind import Kind, Object
 from hyperd.runtime.informer import Informer
 from hyperd.store.interface import Item, Store
+from tests.parts import Part
 from tests.unit.clocks.stepping import SteppedClock
 
-MACHINE: Object = {
+MACHINE: Part = {
     "apiVersion": "virtualization.deckhouse.io/v1alpha2",
     "kind": "VirtualMachine",
     "metadata": {"namespace": "default", "name": "web", "uid": "12345678-rest", "generation": 7},
@@ -42,7 +43,7 @@ class Operations:
         (going,) = (op for op in self.made.values() if "status" not in op)
         going["status"] = {"phase": phase, "retentionTimer": clock.timer()}
 
-    async def look(self, machine: Object = MACHINE) -> float | None:
+    async def look(self, machine: Part = MACHINE) -> float | None:
         return await restart_if_approved(cast(Store, self), cast(Informer, cast(Any, self)), machine)
 
 

@@ -76,5 +76,7 @@ def test_a_machine_that_is_off_holds_nothing() -> None:
 
 def test_a_machine_that_starts_holds_its_disks_already() -> None:
     refs = device_entries(machine("root"), None, source)
-    assert usage.mounts({"status": {"phase": "Starting", "blockDeviceRefs": refs}}, VIRTUAL_DISK, "root")
-    assert not usage.mounts({"status": {"phase": "Pending", "blockDeviceRefs": refs}}, VIRTUAL_DISK, "root")
+    starting: Part = {"status": {"phase": "Starting", "blockDeviceRefs": refs}}
+    pending: Part = {"status": {"phase": "Pending", "blockDeviceRefs": refs}}
+    assert usage.mounts(starting, VIRTUAL_DISK, "root")
+    assert not usage.mounts(pending, VIRTUAL_DISK, "root")

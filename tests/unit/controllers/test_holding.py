@@ -8,6 +8,7 @@ import pytest
 
 from hyperd.controllers.machine import holding
 from hyperd.controllers.machine.holding import Act, Epoch, Holding, NotPermitted, Record, Standing, Step
+from tests.parts import Part, part
 
 ME, PEER = "alpha", "beta"
 ENDS_A_GUEST = {Act.END, Act.YIELD, Act.REMOVE}
@@ -119,9 +120,9 @@ def test_a_binding_without_a_record_ends_only_guests_from_before_epochs(domain: 
     [{}, {"status": None}, {"status": {}}, {"status": {"nodeName": ME, "phase": "Running"}}],
     ids=["new", "none", "empty", "yesterday's"],
 )
-def test_a_status_from_before_there_were_records_is_read_as_none(machine: dict[str, object]) -> None:
+def test_a_status_from_before_there_were_records_is_read_as_none(machine: Part) -> None:
     assert holding.read(machine) == Record()
 
 
 def test_a_record_is_read_as_it_is_written() -> None:
-    assert holding.read({"status": {"holder": {"epoch": 7, "node": PEER}}}) == Record(7, PEER)
+    assert holding.read(part({"status": {"holder": {"epoch": 7, "node": PEER}}})) == Record(7, PEER)
