@@ -25,7 +25,7 @@ class Cause:
     reason: str = "FieldValueInvalid"
 
 
-def _told(cause: Cause) -> Json:
+def _cause_entry(cause: Cause) -> Json:
     if not cause.field:
         return {"reason": cause.reason, "message": cause.message}
     return {"reason": cause.reason, "message": cause.message, "field": cause.field}
@@ -64,7 +64,7 @@ class HyperdError(Exception):
             if getattr(self, key):
                 details[key] = getattr(self, key)
         if self.causes:
-            details["causes"] = [_told(cause) for cause in self.causes]
+            details["causes"] = [_cause_entry(cause) for cause in self.causes]
         if self.retry_after_seconds is not None:
             details["retryAfterSeconds"] = self.retry_after_seconds
         body: Status = {

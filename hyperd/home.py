@@ -190,7 +190,7 @@ class KubernetesHome:
         await self.store.start()
 
     async def prepare(self) -> None:
-        failures, said = 0, ""
+        failures, logged = 0, ""
         while True:
             try:
                 await self._check()
@@ -198,9 +198,9 @@ class KubernetesHome:
             except PermanentError:
                 raise
             except HyperdError as err:
-                if err.message != said:
-                    said = err.message
-                    _log.warning("The cluster is not ready for hyperd; asking again until it is: %s", said)
+                if err.message != logged:
+                    logged = err.message
+                    _log.warning("The cluster is not ready for hyperd; asking again until it is: %s", logged)
             else:
                 return
             failures += 1

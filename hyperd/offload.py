@@ -321,8 +321,8 @@ def record(error: HyperdError) -> Options:
     }
 
 
-def _error(told: Options) -> HyperdError:
-    type_ = getattr(errors, told["type"], InternalError)
-    causes = [Cause(*cause) for cause in told["causes"]]
-    made: HyperdError = type_(told["message"], causes=causes, **told["about"])
+def _error(fields: Options) -> HyperdError:
+    type_ = getattr(errors, fields["type"], InternalError)
+    causes = [Cause(*cause) for cause in fields["causes"]]
+    made: HyperdError = type_(fields["message"], causes=causes, **fields["about"])
     return made

@@ -95,8 +95,8 @@ def _answer(functions: dict[str, Callable[..., Answer]], request: list[bytes]) -
         del request[:]
         return {"answer": {}, "error": record(RequestEntityTooLarge(_TOO_MUCH_MEMORY))}, []
     except Exception as err:  # noqa: BLE001  border: the daemon logs the defect, and the process goes on
-        told = {"type": "InternalError", "message": f"Internal error ({type(err).__name__}: {str(err)[:500]})"}
-        return {"answer": {}, "error": {**told, "causes": [], "about": {}}}, []
+        defect = {"type": "InternalError", "message": f"Internal error ({type(err).__name__}: {str(err)[:500]})"}
+        return {"answer": {}, "error": {**defect, "causes": [], "about": {}}}, []
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
     return {"answer": words, "error": None}, list(parts)

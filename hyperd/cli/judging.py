@@ -47,7 +47,7 @@ def faults_of(manifest: Manifest, refusal: HyperdError | None, *, exists: bool) 
         # What is required may be there already.
         causes = [cause for cause in causes if cause.reason != "FieldValueRequired"]
     if refusal is not None and not causes and (kind is None or kind.core):
-        causes = _told(refusal)
+        causes = _causes_named(refusal)
     name = obj["metadata"].get("name") or obj["metadata"].get("generateName")
     return [
         manifest.fault(cause.field, f"{obj['kind']} {name}: {_sentence(cause)}") for cause in dict.fromkeys(causes)
@@ -78,7 +78,7 @@ def _unknown(path: str) -> Cause:
     return Cause(path, "unknown field")
 
 
-def _told(refusal: HyperdError) -> list[Cause]:
+def _causes_named(refusal: HyperdError) -> list[Cause]:
     """What the server itself says of an object whose schema is not known here."""
     if not isinstance(refusal, BadRequest | Invalid) or _WEBHOOK in refusal.message:
         return []

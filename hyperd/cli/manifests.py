@@ -29,7 +29,7 @@ _FORMS = {
     list: "a list",
     dict: "an object",
 }
-_MOST_TOLD = 100
+_MOST_LISTED = 100
 _SUFFIXES = (".yaml", ".yml", ".json")
 
 
@@ -79,10 +79,10 @@ def collect(paths: list[str]) -> tuple[list[Manifest], list[Fault]]:
 def refused(faults: Sequence[Fault]) -> BadRequest:
     """All ``faults``, a line each."""
     count = "a fault" if len(faults) == 1 else f"{len(faults)} faults"
-    told = [str(fault) for fault in faults[:_MOST_TOLD]]
-    if more := len(faults) - len(told):
-        told.append(f"and {more} more")
-    return BadRequest("\n".join([f"The manifests have {count}; nothing was changed:", *told]))
+    lines = [str(fault) for fault in faults[:_MOST_LISTED]]
+    if more := len(faults) - len(lines):
+        lines.append(f"and {more} more")
+    return BadRequest("\n".join([f"The manifests have {count}; nothing was changed:", *lines]))
 
 
 def _contents(path: str) -> list[tuple[str, str]]:

@@ -81,7 +81,7 @@ def _list(client: Client, args: argparse.Namespace) -> int:
         listed = client.call("GET", _SYSTEM + paths.query({"fieldSelector": f"type={LOGIN_TYPE}"}))["items"]
     except NotFound:
         listed = []
-    tokens = [_told(secret) for secret in listed]
+    tokens = [_row(secret) for secret in listed]
     if args.output != "text":
         sys.stdout.write(document(tokens, args.output))
         return 0
@@ -98,7 +98,7 @@ def _list(client: Client, args: argparse.Namespace) -> int:
     return 0
 
 
-def _told(secret: Object) -> Object:
+def _row(secret: Object) -> Object:
     data = {key: base64.b64decode(value).decode("utf-8", "replace") for key, value in secret["data"].items()}
     return {
         "name": secret["metadata"]["name"],

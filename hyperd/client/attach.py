@@ -133,15 +133,15 @@ def _agreed(held: Conflict) -> bool:
 
 def _open(home: Home, path: str, key: EscapeKey, deadline: float) -> websocket.WebSocket | None:
     """A session, or None when the user left while waiting for one."""
-    said = ""
+    noted = ""
     while True:
         try:
             return websocket.connect(home, path)
         except (BadRequest, ServiceUnavailable, Timeout) as err:
             problem: HyperdError = err
-        if problem.message != said:
-            said = problem.message
-            note(f"{sanitize.line(said).rstrip('.')}. Waiting; {key.label} leaves.")
+        if problem.message != noted:
+            noted = problem.message
+            note(f"{sanitize.line(noted).rstrip('.')}. Waiting; {key.label} leaves.")
         if time.monotonic() > deadline:
             raise Timeout(f"Gave up waiting: {problem.message}")
         if _left_while_waiting(key, 1.0):

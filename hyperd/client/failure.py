@@ -37,10 +37,10 @@ def from_response(status: int, body: bytes, *, request_id: str = "") -> errors.H
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict) or document.get("kind") != "Status":
-        said = body[:200].decode("utf-8", "replace").strip()
-        if status == 503 and (why := _unreached(said)) is not None:
+        text = body[:200].decode("utf-8", "replace").strip()
+        if status == 503 and (why := _unreached(text)) is not None:
             return _without_hyperd(why)
-        document = {"message": f"The server answered {status}" + (f": {said}" if said else ".")}
+        document = {"message": f"The server answered {status}" + (f": {text}" if text else ".")}
     return from_status(document, status=status, request_id=request_id)
 
 
@@ -68,11 +68,11 @@ def from_status(document: Object, *, status: int = 0, request_id: str = "") -> e
     )
 
 
-def _unreached(said: str) -> str | None:
+def _unreached(text: str) -> str | None:
     """What an API server's proxy says of its failure to reach the aggregated hyperd; None where it is not that."""
-    if said == _UNAVAILABLE:
+    if text == _UNAVAILABLE:
         return ""
-    prefix, _, why = said.partition(": ")
+    prefix, _, why = text.partition(": ")
     return why if prefix in _UNREACHED else None
 
 

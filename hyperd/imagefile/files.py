@@ -106,10 +106,10 @@ def unlink(path: Path) -> None:
 
 
 def _tell(path: Path, what: str) -> None:
-    if len(_told) < _TOLD_LIMIT and (path, what) not in _told:
-        _told.add((path, what))
+    if len(_reported) < _REPORT_LIMIT and (path, what) not in _reported:
+        _reported.add((path, what))
         _log.warning("%a %s; it is left alone.", str(path), what)
 
 
-_told: set[tuple[Path, str]] = set()
-_TOLD_LIMIT = 1000
+_reported: set[tuple[Path, str]] = set()
+_REPORT_LIMIT = 1000

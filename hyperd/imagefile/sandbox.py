@@ -163,18 +163,18 @@ async def run(
         )
     except FileNotFoundError:
         raise TemporaryError(f"The program {argv[0]} is not installed on this host.") from None
-    said = asyncio.gather(_beginning(process.stdout), _end(process.stderr))
+    output = asyncio.gather(_beginning(process.stdout), _end(process.stderr))
     try:
         async with asyncio.timeout(timeout):
-            while watch is not None and not said.done():
-                await asyncio.wait({said}, timeout=_WATCH_SECONDS)
+            while watch is not None and not output.done():
+                await asyncio.wait({output}, timeout=_WATCH_SECONDS)
                 await asyncio.to_thread(watch)
-            stdout, stderr = await said
+            stdout, stderr = await output
             await process.wait()
     except TimeoutError:
         raise TemporaryError(f"{what or argv[0]} did not finish within {timeout:.0f} seconds.") from None
     finally:
-        said.cancel()
+        output.cancel()
         await end(process)
     return Finished(process.returncode or 0, stdout, stderr.decode(errors="replace").strip())
 

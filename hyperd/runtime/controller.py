@@ -95,7 +95,7 @@ class Controller(ABC):
     def __init__(self) -> None:
         self.queue: WorkQueue[Key] = WorkQueue()
         self.metrics = ControllerMetrics()
-        self._said: dict[Key, str] = {}
+        self._logged: dict[Key, str] = {}
         self._slow = 0
 
     @abstractmethod
@@ -211,7 +211,7 @@ class Controller(ABC):
         except Exception:  # noqa: BLE001  border: a defect in one reconcile must not end the worker
             self._defect(key)
         else:
-            self._said.pop(key, None)
+            self._logged.pop(key, None)
             self.queue.forget(key)
             if result is not None and result.requeue_after is not None:
                 self.queue.add_after(key, max(result.requeue_after, 0.001))
@@ -230,8 +230,8 @@ class Controller(ABC):
         self.metrics.errors += 1
         if isinstance(err, TemporaryError) and err.key == RACE:
             _log.debug("%s: %s: %s", self.name, key, err.message)
-        elif self._said.get(key) != err.message:
-            self._said[key] = err.message
+        elif self._logged.get(key) != err.message:
+            self._logged[key] = err.message
             _log.warning("%s: %s: %s", self.name, key, err.message)
 
 

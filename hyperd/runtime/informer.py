@@ -104,7 +104,7 @@ class Informer(Generic[V_co]):
         ended them: a list of everything is dear, and a store in trouble is not helped by lists.
         """
         clock = asyncio.get_running_loop().time
-        early, said = 0, ""
+        early, logged = 0, ""
         while True:
             self._watching_since = None
             trouble = ""
@@ -120,9 +120,9 @@ class Informer(Generic[V_co]):
             early = 0 if since is not None and clock() - since >= _LASTING_SECONDS else early + 1
             if trouble:
                 # A server that is down fails many informers many times with one sentence.
-                level = logging.DEBUG if said == trouble else logging.WARNING
+                level = logging.DEBUG if logged == trouble else logging.WARNING
                 _log.log(level, "Watching %s failed, trying again: %s", self.kind.plural, trouble)
-            said = trouble
+            logged = trouble
             if trouble or early > 1:
                 await self._sleep(backoff(early, first=_FIRST_RETRY_SECONDS, last=_LAST_RETRY_SECONDS))
 

@@ -58,7 +58,7 @@ class Leader:
         self._seen = ""
         self._seen_at = 0.0
         self._leading = False
-        self._said = ""
+        self._logged = ""
         self._changed: list[Callable[[bool], None]] = []
 
     def on_change(self, tell: Callable[[bool], None]) -> None:
@@ -79,7 +79,7 @@ class Leader:
                 held = False
                 self._complain(str(err) or "no answer")
             else:
-                self._said = ""
+                self._logged = ""
             if held:
                 self._trusted_until = began + self._seconds * _TRUSTED_SHARE
             self._tell()
@@ -162,6 +162,6 @@ class Leader:
             tell(leads)
 
     def _complain(self, why: str) -> None:
-        if why != self._said:
-            self._said = why
+        if why != self._logged:
+            self._logged = why
             _log.warning("The leader's lease %s/%s cannot be held: %s", self._namespace, self._name, why)

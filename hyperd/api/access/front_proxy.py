@@ -128,8 +128,8 @@ class Proxies:
 
 def source(request: web.BaseRequest) -> str:
     """From where the proxy was asked, as it says itself; for logs. What came before the last word is hearsay."""
-    told = ",".join(request.headers.getall("X-Forwarded-For", ())).rpartition(",")[2].strip()
-    return told or request.remote or ""
+    forwarded_for = ",".join(request.headers.getall("X-Forwarded-For", ())).rpartition(",")[2].strip()
+    return forwarded_for or request.remote or ""
 
 
 class FrontProxyLogin:

@@ -326,12 +326,12 @@ def add_warnings(response: web.StreamResponse, warnings: Iterable[str]) -> None:
 
     Clients read no more than a hundred headers, or some kilobytes of them.
     """
-    told = [_warning_header(warning) for warning in dict.fromkeys(warnings)]
+    headers = [_warning_header(warning) for warning in dict.fromkeys(warnings)]
     size = 0
-    for number, header in enumerate(told):
+    for number, header in enumerate(headers):
         size += len(header)
         if number == _MAX_WARNINGS or size > _MAX_WARNING_CHARS:
-            header = _warning_header(f"and {len(told) - number} more warnings")
+            header = _warning_header(f"and {len(headers) - number} more warnings")
         response.headers.add("Warning", header)
         if number == _MAX_WARNINGS or size > _MAX_WARNING_CHARS:
             return

@@ -50,7 +50,7 @@ class Listener:
         self._local = sock.family == socket.AF_UNIX
         self._arriving: set[asyncio.Task[None]] = set()
         self._resume: asyncio.TimerHandle | None = None
-        self._said = -_SAY_AGAIN_SECONDS
+        self._logged_at = -_SAY_AGAIN_SECONDS
         self._closed = False
 
     def start(self) -> None:
@@ -153,8 +153,8 @@ class Listener:
         self._loop.remove_reader(self._sock.fileno())
         self._resume = self._loop.call_later(_PAUSE_SECONDS, self._again)
         now = time.monotonic()
-        if now - self._said >= _SAY_AGAIN_SECONDS:
-            self._said = now
+        if now - self._logged_at >= _SAY_AGAIN_SECONDS:
+            self._logged_at = now
             _LOG.warning("Connections wait, for none can be accepted: %s", err.strerror)
 
     def _again(self) -> None:

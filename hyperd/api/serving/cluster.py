@@ -142,7 +142,7 @@ class ClusterApi:
     async def _run(self) -> None:
         """Level-triggered: again and again, have certificates, front proxy and registration as they should be."""
         serving: tuple[FrontProxy | None, bytes] | None = None
-        said = ""
+        logged = ""
         while True:
             try:
                 await self._learn_own_name()
@@ -157,11 +157,11 @@ class ClusterApi:
                     serving = front, shown
                 await self._registration.ensure(authority)
                 self.registered.set()
-                delay, said = self._upkeep_seconds, ""
+                delay, logged = self._upkeep_seconds, ""
             except (HyperdError, OSError) as err:
-                if said != str(err):
-                    said = str(err)
-                    _LOG.warning("The cluster's API server cannot be served as it should: %s", said)
+                if logged != str(err):
+                    logged = str(err)
+                    _LOG.warning("The cluster's API server cannot be served as it should: %s", logged)
                 delay = _RETRY_SECONDS
                 if self._server is None:
                     await self._serve_alone()

@@ -204,16 +204,16 @@ def _is_probe(request: web.BaseRequest) -> bool:
 
 
 def _headers(request: web.BaseRequest, user: User, node_name: str) -> CIMultiDict[str]:
-    told = as_front_proxy("")
-    headers = CIMultiDict({HANDED_ON: node_name, told.user_headers[0]: user.name})
+    proxy = as_front_proxy("")
+    headers = CIMultiDict({HANDED_ON: node_name, proxy.user_headers[0]: user.name})
     headers["X-Forwarded-For"] = source(request)
     if user.uid:
-        headers[told.uid_headers[0]] = user.uid
+        headers[proxy.uid_headers[0]] = user.uid
     for group in user.groups:
-        headers.add(told.group_headers[0], group)
+        headers.add(proxy.group_headers[0], group)
     for key, values in user.extra:
         for value in values:
-            headers.add(told.extra_prefixes[0] + quote(key, safe=""), value)
+            headers.add(proxy.extra_prefixes[0] + quote(key, safe=""), value)
     for name in _PASSED_ON:
         if name in request.headers:
             headers[name] = request.headers[name]

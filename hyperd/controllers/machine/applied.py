@@ -28,7 +28,7 @@ newer one, what this version knows is read."""
 
 def _compared_paths() -> Iterator[str]:
     """Where a field says that it waits, and none within it says so more exactly. A list is compared whole."""
-    marked = [path for path, mark in _MARKS.items() if mark.told and "[]" not in path]
+    marked = [path for path, mark in _MARKS.items() if mark.listed and "[]" not in path]
     yield from (path for path in marked if not any(other.startswith(f"{path}.") for other in marked))
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hyperd.resources.views.core import Node
     from hyperd.resources.views.virtual_machine import CPU, Memory
 
-_UNTOLD = 1 << 60
+_ENOUGH = 1 << 60
 
 
 class Sized(TypedDict):
@@ -69,7 +69,7 @@ def allocatable(node: Node, *, cpu_ratio: float) -> Capacity:
     Of what it does not say there is enough: its own hyperd looks again before each start.
     """
     has = (node.get("status") or {}).get("allocatable") or {}
-    return Capacity(int(to_milli(has.get("cpu", _UNTOLD)) * cpu_ratio), to_bytes(has.get("memory", _UNTOLD)))
+    return Capacity(int(to_milli(has.get("cpu", _ENOUGH)) * cpu_ratio), to_bytes(has.get("memory", _ENOUGH)))
 
 
 def total(rooms: Iterable[Capacity]) -> Capacity:

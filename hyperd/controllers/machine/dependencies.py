@@ -174,10 +174,10 @@ class Resolver:
             reason = IPAddressReason.READY
             set_condition(machine, VirtualMachineCondition.IP_ADDRESS_READY, True, reason=reason)
 
-    async def _leased(self, vmip: VirtualMachineIPAddress, told: str) -> IPv4Address | None:
+    async def _leased(self, vmip: VirtualMachineIPAddress, text: str) -> IPv4Address | None:
         """The address that a status tells, if there is the lease: its name is the address, nobody else's it is."""
         try:
-            address = IPv4Address(told)
+            address = IPv4Address(text)
         except ValueError:
             return None
         lease = self._leases.get("", lease_name(address))

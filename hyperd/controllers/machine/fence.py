@@ -44,7 +44,7 @@ class Fence:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._told: dict[str, tuple[int, int]] = {}
+        self._refused: dict[str, tuple[int, int]] = {}
         """Records that were refused, by uid: their epoch and the domain's; told once."""
 
     def judge(self, machine: VirtualMachine, domain: DomainInfo | None) -> Standing:
@@ -84,10 +84,10 @@ class Fence:
         """See to it that the domain carries the record's epoch, where that is the newer one."""
         if standing.epoch is not holding.Epoch.ABOVE:
             return domain
-        told = replace(domain, epoch=standing.record.epoch)
-        await self._context.hypervisor.mark(told)
+        marked = replace(domain, epoch=standing.record.epoch)
+        await self._context.hypervisor.mark(marked)
         reached(CrashPoint.HOLDER_AFTER_MARK)
-        return told
+        return marked
 
     async def require(
         self, machine: VirtualMachine, act: Act, domain: DomainInfo | None, *, sure: bool = False
@@ -121,9 +121,9 @@ class Fence:
     def refuse(self, machine: VirtualMachine, standing: Standing, domain: DomainInfo) -> None:
         """Say, once, that the record is from before the domain, and that nothing is done to its guest."""
         uid, epochs = domain.uid, (standing.record.epoch, domain.epoch)
-        if self._told.get(uid) == epochs:
+        if self._refused.get(uid) == epochs:
             return
-        self._told[uid] = epochs
+        self._refused[uid] = epochs
         sentence = self._sentence(machine, standing, domain)
         _log.warning("%s", sentence)
         self._context.events.event(machine, "Warning", "HolderOutdated", sentence)
@@ -143,7 +143,7 @@ class Fence:
 
     def forget(self, uid: str) -> None:
         """The machine is gone."""
-        self._told.pop(uid, None)
+        self._refused.pop(uid, None)
 
     def _sentence(self, machine: VirtualMachine, standing: Standing, domain: DomainInfo | None) -> str:
         meta, record = machine["metadata"], standing.record

@@ -58,7 +58,7 @@ _OF_AN_INSTANCE = (
     VirtualMachineCondition.AWAITING_RESTART,
 )
 """Conditions that say nothing of a machine that is off."""
-_Told = Literal["id", "name", "prettyName", "version", "versionId", "kernelRelease", "kernelVersion", "machine"]
+_OSField = Literal["id", "name", "prettyName", "version", "versionId", "kernelRelease", "kernelVersion", "machine"]
 _UNBOOTABLE = "The firmware found nothing to boot from: look at blockDeviceRefs, their order and their content."
 TOLD_OFF = "An operation stopped the virtual machine."
 """Message of the Running condition by which a machine that has no domain stays off."""
@@ -266,7 +266,7 @@ def show_guest(machine: VirtualMachine, guest: GuestInfo | None) -> None:
     took = since_start(machine)
     if "guestOSInfo" not in status and took is not None:
         stats.setdefault("launchTimeDuration", {})["guestOSAgentStarting"] = go_duration(took)
-    told: Mapping[_Told, str] = {
+    answers: Mapping[_OSField, str] = {
         "id": guest.os_id,
         "name": guest.os_name,
         "prettyName": guest.os_pretty_name,
@@ -277,7 +277,7 @@ def show_guest(machine: VirtualMachine, guest: GuestInfo | None) -> None:
         "machine": guest.machine,
     }
     info: GuestOSInfo = {}
-    for key, value in told.items():
+    for key, value in answers.items():
         if value:
             info[key] = value
     status["guestOSInfo"] = info

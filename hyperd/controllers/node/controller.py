@@ -77,9 +77,9 @@ class NodeController(Controller):
         if facts is not None:
             status.update(_described(facts, self._context))
         self._ready(after)
-        told = await self._pressures(after)
+        events = await self._pressures(after)
         await update_status(self._context.store, NODE, node, after)
-        for level, reason, message in told:
+        for level, reason, message in events:
             self._context.events.event(after, level, reason, message)
         return Result(LOOK_SECONDS)
 
@@ -137,13 +137,13 @@ class NodeController(Controller):
     async def _pressures(self, node: Node) -> list[tuple[EventLevel, str, str]]:
         """Set what is short; the events that tell of what changed."""
         before = {type_: is_true(node, type_) for type_ in pressure.TYPES}
-        told: list[tuple[EventLevel, str, str]] = []
+        events: list[tuple[EventLevel, str, str]] = []
         for found in await asyncio.to_thread(pressure.look, self._context.settings, before):
             self._set(node, found.type, found.status, found.reason, found.message)
             if bool(found.shortage) != before[found.type]:
                 reason = found.reason.replace("Kubelet", "Node", 1)
-                told.append(("Warning" if found.shortage else "Normal", reason, found.message))
-        return told
+                events.append(("Warning" if found.shortage else "Normal", reason, found.message))
+        return events
 
     def _set(
         self,
@@ -179,14 +179,14 @@ def _processors(facts: HostFacts) -> dict[str, str]:
     A node that emulates has a stand-in for the others that exist, too; a name that nothing has is a mistake.
     """
     given = {names.CPU_MODEL_LABEL_PREFIX: facts.cpu_models, names.CPU_FEATURE_LABEL_PREFIX: facts.features}
-    told = {prefix + name: "true" for prefix, found in given.items() for name in found}
+    able = {prefix + name: "true" for prefix, found in given.items() for name in found}
     if facts.kvm_usable:
-        return told
+        return able
     known = {
         names.CPU_MODEL_LABEL_PREFIX: facts.known_models,
         names.CPU_FEATURE_LABEL_PREFIX: facts.known_features,
     }
-    return {prefix + name: names.CPU_STAND_IN for prefix, found in known.items() for name in found} | told
+    return {prefix + name: names.CPU_STAND_IN for prefix, found in known.items() for name in found} | able
 
 
 def _described(facts: HostFacts, context: Context) -> NodeStatus:

@@ -69,11 +69,11 @@ def suits(node: Node, class_: VirtualMachineClass) -> bool:
 
 def fits(node: Node, selector: ClassNodeSelector) -> bool:
     """Whether the node is one that a class's nodeSelector names."""
-    told = labels(node)
+    node_labels = labels(node)
     wanted = selector.get("matchLabels") or {}
-    if any(told.get(key) != value for key, value in wanted.items()):
+    if any(node_labels.get(key) != value for key, value in wanted.items()):
         return False
-    return all(_matches(told, expression) for expression in selector.get("matchExpressions") or ())
+    return all(_matches(node_labels, expression) for expression in selector.get("matchExpressions") or ())
 
 
 def preference(node: Node, machine_spec: VirtualMachineSpec) -> int:

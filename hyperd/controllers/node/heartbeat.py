@@ -43,16 +43,16 @@ class Heartbeat:
 
     async def run(self) -> None:
         """Renew until cancelled."""
-        said = ""
+        logged = ""
         while True:
             self._wake.clear()
             if self._context.hypervisor.connected:
                 try:
                     await self._renew()
-                    said = ""
+                    logged = ""
                 except HyperdError as err:
-                    if said != err.message:
-                        said = err.message
+                    if logged != err.message:
+                        logged = err.message
                         _log.warning("The lease of this node cannot be renewed: %s", err.message)
             try:
                 await asyncio.wait_for(self._wake.wait(), RENEW_SECONDS)

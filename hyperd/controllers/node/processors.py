@@ -54,13 +54,13 @@ def with_features(class_: VirtualMachineClass) -> VirtualMachineClassSpec:
 
 def can_give(node: Node, class_: VirtualMachineClass) -> bool:
     """Whether guests of the node can have the class's processor. One that emulates has a stand-in for each."""
-    told, cpu = labels(node), class_["spec"]["cpu"]
-    if told.get(names.KVM_ENABLED_LABEL) != "true":
+    node_labels, cpu = labels(node), class_["spec"]["cpu"]
+    if node_labels.get(names.KVM_ENABLED_LABEL) != "true":
         prefix, asked = _asked(class_)
         known = _known(node, prefix)
         return not known or known.issuperset(asked)
     if cpu["type"] == CPUType.MODEL:
-        return told.get(names.CPU_MODEL_LABEL_PREFIX + cpu["model"]) == "true"
+        return node_labels.get(names.CPU_MODEL_LABEL_PREFIX + cpu["model"]) == "true"
     return features_of(node).issuperset(set(enabled_features(class_)) - names.OPTIONAL_CPU_FEATURES)
 
 

@@ -24,7 +24,7 @@ from hyperd.controllers.machine.power import Situation, decide
 from hyperd.controllers.machine.status import TOLD_OFF, is_told_off, set_phase
 from hyperd.controllers.node import fitting, taints
 from hyperd.controllers.ownership import disk_node, machine_node
-from hyperd.controllers.placement.placing import Placement, least_used, name_of, told
+from hyperd.controllers.placement.placing import Placement, faults_sentence, least_used, name_of
 from hyperd.resources.all import (
     NODE,
     VIRTUAL_DISK,
@@ -147,7 +147,7 @@ class MachineBinder(Controller):
         misfits = {name_of(node): fitting.misfit(node, spec, class_) for node in usable}
         suitable = [node for node in usable if not misfits[name_of(node)]]
         if not suitable:
-            return "", told(misfits)
+            return "", faults_sentence(misfits)
         kept = {disk["metadata"]["name"]: disk_node(disk) for disk in disks if disk_node(disk)}
         if len(set(kept.values())) > 1:
             listed = ", ".join(f'"{disk}" on node {node}' for disk, node in sorted(kept.items()))

@@ -64,7 +64,7 @@ class Placement:
             name_of(node): fault(node, served=served, emulation=emulation, tolerated=tolerated) for node in nodes
         }
         usable = [node for node in nodes if not faults[name_of(node)]]
-        return usable, "" if usable else told(faults)
+        return usable, "" if usable else faults_sentence(faults)
 
     async def _which_are_served(self) -> frozenset[str]:
         if clock.elapsed() - self._served_at > SERVED_SECONDS:
@@ -89,7 +89,7 @@ def fault(node: Node, *, served: Collection[str], emulation: bool, tolerated: Se
     return ""
 
 
-def told(faults: Mapping[str, str]) -> str:
+def faults_sentence(faults: Mapping[str, str]) -> str:
     """A sentence that says of each node what keeps it from taking the work."""
     if not faults:
         return "The cluster has no node."

@@ -203,10 +203,10 @@ def guest_info(conn: libvirt.virConnect, uid: str, *, timeout: float) -> GuestIn
     dom = lookup(conn, uid)
     with contextlib.suppress(libvirt.libvirtError):  # not all versions can
         dom.agentSetResponseTimeout(max(1, round(timeout)), 0)
-    told = dom.guestInfo(libvirt.VIR_DOMAIN_GUEST_INFO_OS | libvirt.VIR_DOMAIN_GUEST_INFO_HOSTNAME, 0)
+    answer = dom.guestInfo(libvirt.VIR_DOMAIN_GUEST_INFO_OS | libvirt.VIR_DOMAIN_GUEST_INFO_HOSTNAME, 0)
 
     def text(key: str) -> str:
-        return str(told.get(key, ""))[:_GUEST_TEXT_LIMIT]
+        return str(answer.get(key, ""))[:_GUEST_TEXT_LIMIT]
 
     return GuestInfo(
         os_id=text("os.id"),

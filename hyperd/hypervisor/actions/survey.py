@@ -59,11 +59,11 @@ class Survey:
 
     def take(self, look: Look) -> list[str]:
         """Make the look the last picture; uids of the domains that it shows to be other than known."""
-        told = [uid for uid, info in look.fresh.items() if self.known.get(uid) != info]
+        changed = [uid for uid, info in look.fresh.items() if self.known.get(uid) != info]
         self.known.update(look.fresh)
         gone = look.missing & self._missing
         for uid in gone:
             self.forget(uid)
         self._missing = look.missing - gone
         self._stamps = look.stamps
-        return [*told, *gone]
+        return [*changed, *gone]

@@ -46,13 +46,13 @@ _MESSAGE_KEYS = (
 def translate(err: libvirt.libvirtError, what: str) -> errors.HyperdError:
     """The error to raise for ``err`` of a call that was to ``what`` ("start domain 6f1f…")."""
     code = err.get_error_code()
-    said = (err.get_error_message() or str(err)).strip().rstrip(".")
-    sentence = f"Cannot {what}: {said}."
+    reason = (err.get_error_message() or str(err)).strip().rstrip(".")
+    sentence = f"Cannot {what}: {reason}."
     if code == libvirt.VIR_ERR_NO_DOMAIN:
         return errors.NotFound(f"Cannot {what}: libvirt has no such domain.")
     if code in _UNAVAILABLE:
-        return errors.ServiceUnavailable(f"Cannot {what}: libvirt is not reachable ({said}).")
-    if code in (libvirt.VIR_ERR_DOM_EXIST, libvirt.VIR_ERR_OPERATION_FAILED) and "already exists" in said:
+        return errors.ServiceUnavailable(f"Cannot {what}: libvirt is not reachable ({reason}).")
+    if code in (libvirt.VIR_ERR_DOM_EXIST, libvirt.VIR_ERR_OPERATION_FAILED) and "already exists" in reason:
         return errors.AlreadyExists(sentence)
     if code in (libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_ERR_DOM_EXIST):
         return errors.Conflict(sentence)
@@ -63,7 +63,7 @@ def translate(err: libvirt.libvirtError, what: str) -> errors.HyperdError:
     if code == libvirt.VIR_ERR_NO_SUPPORT:
         return errors.NotImplementedYet(sentence)
     for text, key in _MESSAGE_KEYS:
-        if text in said:
+        if text in reason:
             return errors.TemporaryError(sentence, key=key)
     if code in _PERMANENT:
         return errors.PermanentError(sentence, key=_PERMANENT[code])

@@ -12,7 +12,7 @@ from hyperd.resources.kinds.base import LIST_ATOMIC, NonEmpty, QuantityText, Res
 from hyperd.resources.kinds.placement import Affinity, Toleration, TopologySpreadConstraint
 from hyperd.resources.kinds.virtual_image import AGE
 from hyperd.resources.kinds.virtual_machine_status import VirtualMachineCondition, VirtualMachineStatus
-from hyperd.resources.schema.applies import LIVE, RESTART, UNTOLD, Restart
+from hyperd.resources.schema.applies import LIVE, RESTART, UNLISTED, Restart
 from hyperd.resources.schema.hidden import hidden
 from hyperd.resources.schema.kind import KINDS, Column, Kind
 from hyperd.resources.schema.rule import Rule
@@ -102,7 +102,7 @@ class BlockDeviceRef(Section):
     """What it is; images are attached read-only."""
     name: NonEmpty | None = None
     """Its name."""
-    boot_order: Annotated[int, Field(ge=1), UNTOLD] | None = None
+    boot_order: Annotated[int, Field(ge=1), UNLISTED] | None = None
     """When the firmware tries it, the lowest first; the order of the list when none is given."""
 
 
@@ -146,7 +146,7 @@ class Network(Section):
     """Main is the virtual machines' own network; others need a name."""
     name: NonEmpty | None = None
     """Name of the network."""
-    id: Annotated[int, Field(ge=1, le=16383), UNTOLD] | None = None
+    id: Annotated[int, Field(ge=1, le=16383), UNLISTED] | None = None
     """Number of the slot, which keeps the interface's name in the guest; chosen when empty."""
     virtual_machine_mac_address_name: Annotated[NonEmpty | None, Field(alias="virtualMachineMACAddressName")] = (
         None

@@ -38,21 +38,21 @@ class Live:
 class Restart:
     """With the next instance; until then ``status.restartAwaitingChanges`` names it."""
 
-    told: bool = True
-    """Whether it is compared at all: the reference does not tell of every change that waits."""
+    listed: bool = True
+    """Whether ``restartAwaitingChanges`` names it: the reference does not list every change that waits."""
     removal_waits: bool = True
     """Whether leaving the field out waits too."""
     instead: str = ""
     """What to say where the reference changes it live and this version does not."""
 
     def __str__(self) -> str:
-        more = [] if self.told else ["not told"]
+        more = [] if self.listed else ["not listed"]
         more += [] if self.removal_waits else ["a removal is live"]
         return f"restart ({', '.join(more)})" if more else "restart"
 
     @property
     def sentence(self) -> str:
-        if not self.told:
+        if not self.listed:
             return "A change takes effect at the next start."
         return f"A change waits for a restart{'' if self.removal_waits else '; a removal does not'}."
 
@@ -99,7 +99,7 @@ Applies: TypeAlias = Live | Restart | NeverAfter
 LIVE: Final = Live()
 TEMPLATE: Final = Live(template=True)
 RESTART: Final = Restart()
-UNTOLD: Final = Restart(told=False)
+UNLISTED: Final = Restart(listed=False)
 
 
 class Field(NamedTuple):

@@ -37,7 +37,7 @@ BLOCKING: Final = frozenset((
 
 _ROOT_FIELDS: Final = frozenset(("apiVersion", "kind", "metadata"))
 _MAX_CAUSES: Final = 100
-_MAX_TOLD: Final = 64 << 10
+_MAX_CAUSE_CHARS: Final = 64 << 10
 """Characters of all causes together, which may repeat what was sent."""
 
 
@@ -326,8 +326,8 @@ def invalid(kind: Kind, name: str, causes: Sequence[Cause]) -> Invalid:
     """The 422 that names every cause, worded as a kube-apiserver does; of very many, the first."""
     if (more := len(causes) - _MAX_CAUSES) > 0:
         causes = [*causes[:_MAX_CAUSES], Cause("", f"and {more} more faults")]
-    if sum(len(cause.field) + len(cause.message) for cause in causes) > _MAX_TOLD:
-        each = _MAX_TOLD // len(causes)
+    if sum(len(cause.field) + len(cause.message) for cause in causes) > _MAX_CAUSE_CHARS:
+        each = _MAX_CAUSE_CHARS // len(causes)
         causes = [Cause(_cut(cause.field, each), _cut(cause.message, each), cause.reason) for cause in causes]
     listed = [f"{cause.field}: {cause.message}" if cause.field else cause.message for cause in causes]
     text = listed[0] if len(listed) == 1 else f"[{', '.join(listed)}]"

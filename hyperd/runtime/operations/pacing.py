@@ -15,13 +15,13 @@ class Pacing:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._last, self._told = 0.0, 0.0
+        self._last, self._reported = 0.0, 0.0
 
     def due(self, progress: Progress) -> bool:
         """Whether this report is to be written; then it counts as written."""
         now, fraction = clock.elapsed(), progress.fraction or 0.0
-        stepped = fraction - self._told >= _STEP_FRACTION and now - self._last >= _STEP_SECONDS
+        stepped = fraction - self._reported >= _STEP_FRACTION and now - self._last >= _STEP_SECONDS
         if not stepped and now - self._last < self._seconds:
             return False
-        self._last, self._told = now, fraction
+        self._last, self._reported = now, fraction
         return True

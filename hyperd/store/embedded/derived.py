@@ -204,7 +204,7 @@ def _claim(disk: Object) -> Object | None:
             "uid": uid,
             "creationTimestamp": meta["creationTimestamp"],
             "ownerReferences": [{**owner, "controller": True, "blockOwnerDeletion": True}],
-            **_told(meta),
+            **_inherited(meta),
         },
         "spec": {
             **_common(status),
@@ -259,7 +259,7 @@ def _common(status: Object) -> Object:
     }
 
 
-def _told(meta: Object) -> Object:
+def _inherited(meta: Object) -> Object:
     return {name: meta[name] for name in ("labels", "deletionTimestamp") if name in meta}
 
 

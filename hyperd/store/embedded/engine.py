@@ -265,7 +265,7 @@ class Engine:
         failure: HyperdError | None = None
         try:
             floor = self._transact([change for change, _ in batch])
-            self._said(None)
+            self._note_trouble(None)
         except apsw.Error as err:
             failure = self._undo(err)
         except Exception as err:  # noqa: BLE001  border: the thread outlives a defect, and its callers hear of it
@@ -293,7 +293,7 @@ class Engine:
             reserve.hold(self.path)
         return floor
 
-    def _said(self, trouble: apsw.Error | None) -> None:
+    def _note_trouble(self, trouble: apsw.Error | None) -> None:
         """Log when writing begins to fail and when it works again, not each time."""
         if trouble is not None and not self._ailing:
             _log.error("The store %s cannot be written, and is tried again at each write: %s", self.path, trouble)
@@ -308,7 +308,7 @@ class Engine:
         made. Only another commit, which begins where it began, makes sure that it is gone.
         """
         db = self._database.connection
-        self._said(error)
+        self._note_trouble(error)
         if isinstance(error, apsw.FullError):
             # The commit's last frame is not there: nothing to take back.
             self._try(lambda: self._roll_back(db))

@@ -154,6 +154,6 @@ def _nft(script: str) -> str:
     except OSError as error:
         raise TemporaryError(f"NAT needs nft, which cannot be run: {error.strerror}.") from error
     if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        raise TemporaryError(f"nft refused the NAT table: {said[0] if said else done.returncode}.")
+        complaint = done.stderr.decode(errors="replace").strip().splitlines()
+        raise TemporaryError(f"nft refused the NAT table: {complaint[0] if complaint else done.returncode}.")
     return done.stdout.decode(errors="replace")

@@ -155,26 +155,28 @@ def _settled(managers: Managers, who: ManagerId, changes: Comparison, now: str) 
 
 
 def _refused(conflicts: _Conflicts) -> Conflict:
-    causes = [Cause(shown(path), f"conflict with {_told(who)}", "FieldManagerConflict") for who, path in conflicts]
+    causes = [
+        Cause(shown(path), f"conflict with {_named(who)}", "FieldManagerConflict") for who, path in conflicts
+    ]
     if len(conflicts) == 1:
         who, path = conflicts[0]
-        return Conflict(f"Apply failed with 1 conflict: conflict with {_told(who)}: {shown(path)}", causes=causes)
+        return Conflict(f"Apply failed with 1 conflict: conflict with {_named(who)}: {shown(path)}", causes=causes)
     lines: list[str] = []
     previous = None
     for who, path in conflicts:
         if who != previous:
-            lines.append(f"conflicts with {_told(who)}:")
+            lines.append(f"conflicts with {_named(who)}:")
             previous = who
         lines.append(f"- {shown(path)}")
     text = "\n".join(lines)
     return Conflict(f"Apply failed with {len(conflicts)} conflicts: {text}", causes=causes)
 
 
-def _told(who: ManagerId) -> str:
-    told = json.dumps(who.manager, ensure_ascii=False)
+def _named(who: ManagerId) -> str:
+    identifier = json.dumps(who.manager, ensure_ascii=False)
     if who.subresource:
-        told += f' with subresource "{who.subresource}"'
-    return f"{told} using {who.api_version}" if who.operation == UPDATE else told
+        identifier += f' with subresource "{who.subresource}"'
+    return f"{identifier} using {who.api_version}" if who.operation == UPDATE else identifier
 
 
 def _real_conflicts(kind: Kind, live: Object, conflicts: _Conflicts) -> _Conflicts:

@@ -73,14 +73,14 @@ def _why_not(type_: Type, item: Json) -> str:
 def _scalar_faults(wanted: str, value: Json, path: str) -> list[str]:
     kind = type(value)
     if wanted == "numeric":
-        fits, told = kind in (int, float), "numeric (int or float)"
+        fits, expected = kind in (int, float), "numeric (int or float)"
     elif wanted == "string":
-        fits, told = kind is str, "string"
+        fits, expected = kind is str, "string"
     elif wanted == "boolean":
-        fits, told = kind is bool, "boolean"
+        fits, expected = kind is bool, "boolean"
     else:
-        fits, told = kind not in (dict, list), "any scalar"
-    return [] if fits else [f"{path}: expected {told}, got {_go(value)}"]
+        fits, expected = kind not in (dict, list), "any scalar"
+    return [] if fits else [f"{path}: expected {expected}, got {_go(value)}"]
 
 
 def _go(value: Json) -> str:
