@@ -8,6 +8,7 @@ record tells of. After a restart the record is all that is known, and the steps'
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -29,6 +30,7 @@ PROGRESS_SECONDS: Final = 2.0
 STOP_SECONDS: Final = 15.0
 """How long an operation that is told to end may take to do so."""
 DEADLINE: Final = "DeadlineExceeded"
+_DEFECT: Final = "The work failed by a defect of hyperd, which its log tells of; it is tried again."
 _log = logging.getLogger(__name__)
 
 
@@ -86,10 +88,14 @@ class _Running(Generic[C, V]):
         assert self.task is not None  # noqa: S101  only asked once it ended
         try:
             self.task.result()
+        except HyperdError:
+            raise
         except asyncio.CancelledError as err:
             raise InternalError("The work was cancelled.") from err
         except OSError as err:
             raise InternalError(f"The work failed: {err.strerror or err}.") from err
+        except Exception as err:
+            raise InternalError(_DEFECT) from err
 
     async def stop(self) -> None:
         """End it and wait until it has cleaned up after itself; TemporaryError where that takes too long."""
@@ -143,8 +149,10 @@ class _Running(Generic[C, V]):
             self._notify(self.key)
 
     def _on_end(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled():
-            task.exception()  # it may be forgotten unasked; asyncio would log its failure as a defect
+        # Asked here, once: it may be forgotten unasked, and its outcome looked at again after a lost race.
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, Exception) and not isinstance(error, HyperdError | OSError):
+            _log.error("The operation %s of %s failed by a defect", self.record.kind, self.key, exc_info=error)
         self._notify(self.key)
 
 
@@ -269,24 +277,30 @@ class Operations(Generic[C, V]):
         running.shown = True
         try:
             running.outcome()
+        except PermanentError as err:
+            self._forget(obj)
+            running.operation.failed(obj, err, final=True)
+            return None
         except HyperdError as err:
-            if isinstance(err, PermanentError):
-                self._forget(obj)
-                running.operation.failed(obj, err, final=True)
-                return None
-            running.record.noted().put(obj)
-            running.operation.failed(obj, err, final=False)
-            return Result(self._waits.look_again(self._waits.failed(obj, err)))
-        except BaseException:
-            del self._running[obj["metadata"]["uid"]]  # a defect, which the queue tries again
-            raise
+            return self._later(obj, running, err)
+        before = copy.deepcopy(obj["status"])
         try:
             again = await running.operation.succeeded(obj)
-        except HyperdError:
-            del self._running[obj["metadata"]["uid"]]  # the world is another by now: taken up again
-            raise
+        except Exception as err:  # noqa: BLE001  border: a defect is tried again as a failure is, ever later
+            obj["status"].clear()
+            obj["status"].update(before)
+            if not isinstance(err, HyperdError):
+                _log.exception("The end of operation %s of %s failed", running.record.kind, running.key)
+                err = InternalError(_DEFECT)
+            return self._later(obj, running, err)  # the world is another by now: taken up again
         self._forget(obj)
         return again
+
+    def _later(self, obj: V, running: _Running[C, V], err: HyperdError) -> Result:
+        """Have it taken up again, after a wait that grows with each failure."""
+        running.record.noted().put(obj)
+        running.operation.failed(obj, err, final=False)
+        return Result(self._waits.look_again(self._waits.failed(obj, err)))
 
     def _forget(self, obj: V) -> None:
         self._waits.forget(obj)

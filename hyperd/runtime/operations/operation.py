@@ -78,7 +78,10 @@ class Operation(ABC, Generic[C, V]):
         return
 
     async def succeeded(self, obj: V) -> Result | None:
-        """Into the status, by what is in the world now; returns when to look at the object again."""
+        """Into the status, in place, by what is in the world now; returns when to look at the object again.
+
+        What it raises counts as a failure: the status is what it was, and the operation is taken up again.
+        """
         return None
 
     def failed(self, obj: V, err: HyperdError, *, final: bool) -> None:

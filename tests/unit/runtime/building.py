@@ -56,6 +56,8 @@ class Layer(Step):
         if mood == "fails" and not (self._world / f"failed-{self.name}").exists():
             (self._world / f"failed-{self.name}").touch()
             raise TemporaryError(f"{self.name} failed.")
+        if mood == "breaks":
+            raise LookupError("nobody thought of that")
         if mood == "hangs":
             await asyncio.Event().wait()
         self._half.write_text(self.name)
@@ -82,7 +84,12 @@ class Build(Operation[Path, Object]):
             obj["status"]["progress"] = self.progress.fraction
 
     async def succeeded(self, obj: Object) -> Result | None:
-        obj["status"] = {"phase": "Ready"}
+        obj["status"].clear()
+        obj["status"]["phase"] = "Ready"
+        if obj["spec"].get("end") == "breaks":
+            raise LookupError("nobody thought of that")
+        if obj["spec"].get("end") == "fails":
+            raise TemporaryError("It is gone again.")
         return None
 
     def failed(self, obj: Object, err: HyperdError, *, final: bool) -> None:
@@ -110,12 +117,15 @@ class Paint(Operation[Path, Object]):
 class Soon:
     """Tries again at once, and counts in the status."""
 
+    def __init__(self) -> None:
+        self.waits = 0.0
+
     def failed(self, obj: AnyObject, err: HyperdError, /) -> float:
         obj["status"]["failures"] = obj["status"].get("failures", 0) + 1
         return backoff(obj["status"]["failures"], first=0.01, last=0.01)
 
     def left(self, obj: AnyObject, /) -> float:
-        return 0.0
+        return self.waits
 
     def look_again(self, left: float, /) -> float:
         return left
@@ -163,8 +173,9 @@ class Home:
     def __init__(self, world: Path) -> None:
         self.world = world
         self._looks: asyncio.Queue[None] = asyncio.Queue()
+        self.waits = Soon()
         self.operations: Operations[Path, Object] = Operations(
-            world, (Build, Paint), waits=Soon(), notify=lambda _: self._looks.put_nowait(None)
+            world, (Build, Paint), waits=self.waits, notify=lambda _: self._looks.put_nowait(None)
         )
 
     async def reconcile(self) -> Result | None:

@@ -82,6 +82,34 @@ def test_one_that_fails_is_tried_again_from_the_step_that_failed(tmp_path: Path)
     assert log(tmp_path) == ["foundation", "walls", "walls", "roof"]
 
 
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [({"walls": "breaks"}, "a defect"), ({"end": "breaks"}, "a defect"), ({"end": "fails"}, "It is gone again.")],
+)
+def test_a_defect_waits_for_its_next_try_as_a_failure_does(
+    tmp_path: Path, spec: dict[str, str], words: str
+) -> None:
+    create(tmp_path, **spec)
+    live(tmp_path, until=lambda home: home.settled() or stored(tmp_path)["status"].get("failures", 0) >= 3)
+    status = stored(tmp_path)["status"]
+    assert (status["phase"], status["failures"]) == ("Building", 3)
+    assert words in status["message"]
+    assert log(tmp_path).count("foundation") == 1, "what was done is not done again"
+    delete(tmp_path)
+    live(tmp_path)
+    assert files(tmp_path) == []
+
+
+async def test_what_failed_by_a_defect_is_in_the_log_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    create(tmp_path, foundation="breaks")
+    await Home(tmp_path).live(lambda _: bool(stored(tmp_path)["status"].get("failures")))
+    (told,) = [record for record in caplog.records if record.exc_info]
+    assert "Build" in told.getMessage()
+    assert "nobody thought of that" in caplog.text
+
+
 def test_a_restart_takes_up_the_same_operation(tmp_path: Path) -> None:
     create(tmp_path, walls="hangs")
     live(tmp_path, until=under_way)
