@@ -79,9 +79,9 @@ class _Running(Generic[C, V]):
         self.task = asyncio.create_task(self._run(), name=f"{self.record.kind} {self.record.op_uid}")
         self.task.add_done_callback(self._on_end)
 
-    def written(self, record: Record) -> None:
-        if record.step == self.record.step:
-            self._stands.set()
+    def written(self) -> None:
+        """The record stands in the store as it is here."""
+        self._stands.set()
 
     def outcome(self) -> None:
         """Raises what it ended by: our own errors, and as InternalError whatever else."""
@@ -200,6 +200,8 @@ class Operations(Generic[C, V]):
         if running is None or running.task is None:
             left = self._left(obj, record)
             if left:
+                # One that was intended by a status that nobody wrote is intended anew when it is time.
+                self._running.pop(obj["metadata"]["uid"], None)
                 return Result(self._waits.look_again(left))
             running = self._intend(obj, kind, record)
         if running.ended:
@@ -219,10 +221,12 @@ class Operations(Generic[C, V]):
         if running.shown or record is None or record.op_uid != running.record.op_uid:
             if running.shown or running.task is None:
                 del self._running[uid]
+        elif (record.epoch, record.step) != (running.record.epoch, running.record.step):
+            return  # another status than the one with this intent: it is still to be written
         elif running.task is None:
             running.begin()
         else:
-            running.written(record)
+            running.written()
 
     async def undo(self, obj: V) -> bool:
         """The object goes, or what is wanted of it is another: end its operation, and take back what that did.

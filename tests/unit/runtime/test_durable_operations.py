@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import tempfile
 from pathlib import Path
@@ -108,6 +109,25 @@ async def test_what_failed_by_a_defect_is_in_the_log_once(
     (told,) = [record for record in caplog.records if record.exc_info]
     assert "Build" in told.getMessage()
     assert "nobody thought of that" in caplog.text
+
+
+async def test_nothing_is_begun_by_a_record_that_nobody_wrote(tmp_path: Path) -> None:
+    create(tmp_path, foundation="hangs")
+    first = Home(tmp_path)
+    await first.live(lambda _: bool(log(tmp_path)))
+    home, begun = Home(tmp_path), len(log(tmp_path))
+    lost = stored(tmp_path)
+    await home.operations.advance(lost, "Build")
+    assert lost["status"]["operation"]["epoch"] == 2
+    home.operations.written(stored(tmp_path))
+    home.waits.waits = 5.0
+    await home.operations.advance(seen := stored(tmp_path), "Build")
+    assert seen["status"]["operation"]["epoch"] == 1
+    home.operations.written(seen)
+    assert not home.operations.running(seen)
+    await asyncio.sleep(0)
+    assert len(log(tmp_path)) == begun
+    await home.operations.close()
 
 
 def test_a_restart_takes_up_the_same_operation(tmp_path: Path) -> None:
