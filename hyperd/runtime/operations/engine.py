@@ -30,6 +30,8 @@ PROGRESS_SECONDS: Final = 2.0
 STOP_SECONDS: Final = 15.0
 """How long an operation that is told to end may take to do so."""
 DEADLINE: Final = "DeadlineExceeded"
+_LATE_SECONDS: Final = 1.0
+"""How soon to look at one whose deadline has passed and that has not ended yet: its end tells of itself."""
 _DEFECT: Final = "The work failed by a defect of hyperd, which its log tells of; it is tried again."
 _log = logging.getLogger(__name__)
 
@@ -210,7 +212,9 @@ class Operations(Generic[C, V]):
         running.record = running.record.noted()
         running.record.put(obj)
         left_ = running.record.left()
-        return None if left_ is None else Result(clock.next_look(left_, running.record.remaining or 0.0))
+        if left_ is None:
+            return None
+        return Result(max(_LATE_SECONDS, clock.next_look(left_, running.record.remaining or 0.0)))
 
     def written(self, obj: V) -> None:
         """The status of ``obj`` is in the store: what waits for that goes on, what is told is forgotten."""

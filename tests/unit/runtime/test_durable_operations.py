@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hyperd import clock
 from tests.unit.runtime.building import DEADLINE_SECONDS, Home, create, delete, files, live, log, stored
 
 WHOLE = ["foundation", "roof", "walls"]
@@ -127,6 +128,20 @@ async def test_nothing_is_begun_by_a_record_that_nobody_wrote(tmp_path: Path) ->
     assert not home.operations.running(seen)
     await asyncio.sleep(0)
     assert len(log(tmp_path)) == begun
+    await home.operations.close()
+
+
+async def test_one_that_ends_after_its_deadline_is_not_looked_at_all_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create(tmp_path, foundation="hangs")
+    home = Home(tmp_path)
+    await home.reconcile()
+    now = clock.elapsed() + DEADLINE_SECONDS + 1
+    monkeypatch.setattr(clock, "elapsed", lambda: now)
+    result = await home.reconcile()
+    assert result is not None
+    assert (result.requeue_after or 0) >= 1
     await home.operations.close()
 
 
