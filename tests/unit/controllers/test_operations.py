@@ -53,8 +53,12 @@ TAKES_OVER = {
 class Desk:
     """The operations' controller over a real store, and machines that do nothing."""
 
-    def __init__(self, store: EmbeddedStore) -> None:
+    def __init__(
+        self, store: EmbeddedStore, controller: OperationController, beginning: asyncio.Task[None]
+    ) -> None:
         self.store = store
+        self._controller = controller
+        self._beginning = beginning
 
     async def machine(self, name: str, phase: str, policy: str = "Manual") -> None:
         body: Object = {
@@ -83,14 +87,25 @@ class Desk:
         await self.store.update(kind, "default", name, found, subresource="status")  # type: ignore[arg-type]
 
     async def settled(self, *names: str) -> list[Object]:
-        """The operations, once each was looked at and nothing moves any more."""
-        async with asyncio.timeout(10):
-            while True:
-                before = [await self._get(name) for name in names]
-                await asyncio.sleep(0.05)
-                after = [await self._get(name) for name in names]
-                if before == after and all((op.get("status") or {}).get("phase") for op in after):
-                    return after
+        """The operations, once all that the store has was looked at and nothing waits to be."""
+        await self._beginning
+        async with asyncio.timeout(60):
+            while not await self._rests():
+                await asyncio.sleep(0.01)
+        return [await self._get(name) for name in names]
+
+    async def _rests(self) -> bool:
+        """What is written after a look at rest is seen by the next one: by its informer, or in the queue."""
+        if self._works():
+            return False
+        stored = (await self.store.list(VIRTUAL_MACHINE_OPERATION, "default")).items
+        known = {item.name: item.resource_version for item in self._controller._operations.items()}
+        judged = all((item.object().get("status") or {}).get("phase") for item in stored)
+        return judged and known == {item.name: item.resource_version for item in stored} and not self._works()
+
+    def _works(self) -> bool:
+        queue = self._controller.queue
+        return bool(queue._dirty or queue._working)
 
     async def _get(self, name: str) -> Object:
         found: Object = (await self.store.get(VIRTUAL_MACHINE_OPERATION, "default", name)).object()
@@ -116,7 +131,8 @@ async def desk(folder: Path, *, started: asyncio.Event | None = None) -> AsyncIt
             hypervisor=SimpleNamespace(info=info),
             events=EventRecorder(store, EVENT, component="t", host="n"),
         )
-        manager.add(OperationController(cast(Context, context)))
+        controller = OperationController(cast(Context, context))
+        manager.add(controller)
 
         async def begin() -> None:
             if started is not None:
@@ -127,7 +143,7 @@ async def desk(folder: Path, *, started: asyncio.Event | None = None) -> AsyncIt
         if started is None:
             await beginning
         try:
-            yield Desk(store)
+            yield Desk(store, controller, beginning)
         finally:
             await beginning
             await manager.stop()
