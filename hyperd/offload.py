@@ -107,6 +107,10 @@ class Offload:
         Raises what it raises, RequestEntityTooLarge when it uses up its budget, TooManyRequests when too much of
         this user's waits already.
         """
+        # In a task: the caller may have to wait for a turn of the loop, and holds no place meanwhile.
+        return await asyncio.create_task(self._placed(user, function, options, parts))
+
+    async def _placed(self, user: str, function: str, options: Options, parts: Sequence[bytes]) -> Answer:
         with await self._places.acquire(user):
             if self._closed:
                 raise ServiceUnavailable("The daemon is stopping.")

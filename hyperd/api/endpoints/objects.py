@@ -17,7 +17,7 @@ from hyperd.api.access.authorization import Attributes, Authorizer, require
 from hyperd.api.endpoints import answers
 from hyperd.api.endpoints.answers import Call
 from hyperd.api.endpoints.watching import Watchers
-from hyperd.api.limits.turns import in_own_turns
+from hyperd.api.limits.turns import in_one_turn
 from hyperd.api.wire import bodies, options, protobuf
 from hyperd.api.wire.routes import Target
 from hyperd.errors import BadRequest, Conflict, NotFound, UnsupportedMediaType
@@ -62,8 +62,11 @@ class Objects:
         return self._versions.get(target.kind, self._main)
 
     async def _finish(self, work: Coroutine[object, None, T]) -> T:
-        """Let a write reach its end even when the client leaves: the store is never cut off in the middle."""
-        task = asyncio.create_task(in_own_turns(work))
+        """Let a write reach its end even when the client leaves: the store is never cut off in the middle.
+
+        A write is of one object, whose line in the ledger it holds: it waits for a turn before it begins alone.
+        """
+        task = asyncio.create_task(in_one_turn(work))
         self._writes.add(task)
         task.add_done_callback(self._finished)
         return await asyncio.shield(task)

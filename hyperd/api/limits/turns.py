@@ -2,7 +2,8 @@
 
 A step is what a task does between two waits: the CPU time that nobody else can have meanwhile. Everything that is
 done for a user is done in its steps (``stepping``), and what arrives from it is parsed in one. What waits, for a
-commit, a slow reader or an event, has no turn and keeps nobody from one, of the same user neither.
+commit, a slow reader or an event, has no turn and keeps nobody from one, of the same user neither. Who waits for a
+turn holds nothing that others wait for: what holds something runs in a task of its own (``in_one_turn``, or none).
 """
 
 from __future__ import annotations
@@ -173,19 +174,28 @@ def _steps(work: Coroutine[object, None, T], take: Take) -> Generator[object, No
 
 
 _whose: ContextVar[Take] = ContextVar("turns")
-"""As whom the steps of this request, and of the tasks that it starts, take turns."""
+"""As whom this request, and the tasks that it starts, take turns."""
 
 
 def for_whom(work: Coroutine[object, None, T], take: Take) -> Coroutine[object, None, T]:
-    """``work`` in the turns of ``take``, and so whatever it starts with ``in_own_turns``."""
+    """``work`` in the turns of ``take``, and so whatever it starts with ``in_one_turn``."""
     _whose.set(take)
     return stepping(work, take)
 
 
-def in_own_turns(work: Coroutine[object, None, T]) -> Coroutine[object, None, T]:
-    """``work`` for a task of its own, in the turns of the request that starts it."""
-    take = _whose.get(None)
-    return work if take is None else stepping(work, take)
+async def in_one_turn(work: Coroutine[object, None, T]) -> T:
+    """``work`` for a task of its own: one turn of the request that starts it, and all of its steps at once.
+
+    For what is little and holds what others wait for: no step of it waits behind its user's other work.
+    """
+    try:
+        take = _whose.get(None)
+        turn = None if take is None else take()
+        if turn is not None:
+            await turn
+        return await work
+    finally:
+        work.close()
 
 
 class Coming(Generic[T]):

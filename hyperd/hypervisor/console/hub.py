@@ -108,6 +108,8 @@ class _Line:
     def session(self) -> ConsoleSession:
         session = ConsoleSession(self)
         self.sessions.add(session)
+        if self.ended:
+            session.end()
         return session
 
     async def write(self, data: bytes) -> None:
@@ -141,7 +143,7 @@ class ConsoleHub:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._lines: dict[str, _Line] = {}
-        self._connecting = asyncio.Lock()
+        self._connecting: dict[str, asyncio.Task[_Line]] = {}
         self._drawing = asyncio.Semaphore(_DRAWN_AT_ONCE)
 
     async def attach(self, uid: str, *, replay: int = 0, size: Size = USUAL_SIZE) -> ConsoleSession:
@@ -150,27 +152,44 @@ class ConsoleHub:
         Raises ServiceUnavailable when the domain has no console to connect to, NotFound for what is no uid.
         """
         name = _checked(uid)
-        async with self._connecting:
-            line = self._lines.get(name)
-            if line is None or line.ended:
-                line = await self._connect(name)
-                self._forget_ended()
-                self._lines[name] = line
+        line = self._lines.get(name)
+        if line is None or line.ended:
+            line = await self._connected(name)
         # What comes while the past is drawn follows it.
         session, past = line.session(), line.past if replay > 0 else b""
         try:
-            async with self._drawing:
-                session.begin_with(await console_screen.redraw(past, size, replay))
+            # In a task: whoever asks may have to wait for a turn of the loop, and holds no place meanwhile.
+            await asyncio.create_task(self._draw(session, past, size, replay))
         except BaseException:
             session.close()
             raise
         return session
 
+    async def _draw(self, session: ConsoleSession, past: bytes, size: Size, replay: int) -> None:
+        async with self._drawing:
+            session.begin_with(await console_screen.redraw(past, size, replay))
+
+    async def _connected(self, name: str) -> _Line:
+        """One connection for all who ask for it meanwhile; it goes on when they leave."""
+        connecting = self._connecting.get(name)
+        if connecting is None:
+            connecting = self._connecting[name] = asyncio.create_task(self._connect(name))
+            connecting.add_done_callback(lambda task: self._done(name, task))
+        return await asyncio.shield(connecting)
+
+    def _done(self, name: str, connecting: asyncio.Task[_Line]) -> None:
+        del self._connecting[name]
+        if not connecting.cancelled():
+            # Who has left does not ask for the error; asking here keeps it out of the log.
+            connecting.exception()
+
     async def _connect(self, name: str) -> _Line:
         past = await asyncio.to_thread(console_log.tail_bytes, self._log(name), REPLAY_BYTES)
         connection = await asyncio.to_thread(console_socket.connect, self._settings.console_dir, name)
         reader, writer = await asyncio.open_unix_connection(sock=connection)
-        return _Line(reader, writer, past)
+        self._forget_ended()
+        line = self._lines[name] = _Line(reader, writer, past)
+        return line
 
     def _forget_ended(self) -> None:
         self._lines = {name: line for name, line in self._lines.items() if not line.ended}
@@ -187,6 +206,8 @@ class ConsoleHub:
 
     async def close(self) -> None:
         """End all sessions and connections."""
+        # None takes long: a socket of the host is connected to at once or not at all.
+        await asyncio.gather(*self._connecting.values(), return_exceptions=True)
         lines, self._lines = self._lines, {}
         await end_all((f"the console of {name}", line.close) for name, line in lines.items())
 

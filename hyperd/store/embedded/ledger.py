@@ -36,6 +36,8 @@ class Ledger:
         self._writing: dict[str, int] = {}
         self._growing: dict[str, int] = {}
         """Namespace → bytes that are on their way to the file."""
+        self._growth: dict[int, int] = {}
+        """The same for each version that is."""
         self._namespace_bytes = namespace_bytes
         self._next = 0
         self._observers: list[Observer] = []
@@ -58,6 +60,8 @@ class Ledger:
         """Take a batch that the engine has made durable."""
         for change in changes:
             self._memory.apply(change)
+            # Now, and not when its writer runs again: it would be counted twice meanwhile.
+            self._settle(change.item)
         self.writes += len(changes)
         for observer in self._observers:
             observer(changes)
@@ -81,16 +85,19 @@ class Ledger:
             self._check_share(kind, item, more)
         type_ = EventType.ADDED if old is None else EventType.MODIFIED
         # What a write gives back is free once it is durable.
-        growth = max(more, 0)
-        self._grow(item.namespace, growth)
+        if more > 0:
+            self._growth[item.rv] = more
+            self._growing[item.namespace] = self._growing.get(item.namespace, 0) + more
         try:
             await self._commit(Change.of(kind, type_, item, old))
         finally:
-            self._grow(item.namespace, -growth)
+            self._settle(item)
         return item
 
-    def _grow(self, namespace: str, more: int) -> None:
-        left = self._growing.get(namespace, 0) + more
+    def _settle(self, item: Stored) -> None:
+        """What ``item`` takes is in memory, or will not be."""
+        namespace = item.namespace
+        left = self._growing.get(namespace, 0) - self._growth.pop(item.rv, 0)
         if left:
             self._growing[namespace] = left
         else:
@@ -98,7 +105,6 @@ class Ledger:
 
     def _check_share(self, kind: Kind, item: Stored, more: int) -> None:
         limit, namespace = self._namespace_bytes, item.namespace
-        # What was committed a moment ago may be counted twice: that errs to the safe side, by one batch.
         used = self._memory.bytes_in(namespace) + self._growing.get(namespace, 0)
         if not limit or not namespace or more <= 0 or used + more <= limit:
             return

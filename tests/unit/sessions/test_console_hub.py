@@ -11,9 +11,10 @@ from uuid import uuid4
 
 import pytest
 
+from hyperd.api.limits.turns import Take, stepping
 from hyperd.errors import NotFound, ServiceUnavailable
 from hyperd.hypervisor.console import socket as console_socket
-from hyperd.hypervisor.console.hub import REPLAY_BYTES, ConsoleHub, ConsoleSession
+from hyperd.hypervisor.console.hub import _DRAWN_AT_ONCE, REPLAY_BYTES, ConsoleHub, ConsoleSession
 from hyperd.settings import Settings
 from tests.unit.sessions.conftest import Serial
 
@@ -38,6 +39,41 @@ async def test_every_session_sees_all_output_over_one_connection(hub: ConsoleHub
     await serial.say(b"login: ")
     assert await read(first, 7) == await read(second, 7) == b"login: "
     assert serial.connections == 1
+
+
+def one_step(stalled: asyncio.Event, end: asyncio.Future[None]) -> Take:
+    """Turns of which only the first one comes before ``end``; ``stalled`` is set once the second is waited for."""
+    first = iter([None])
+
+    def take() -> asyncio.Future[None] | None:
+        for turn in first:
+            return turn
+        stalled.set()
+        return None if end.done() else end
+
+    return take
+
+
+async def test_who_waits_for_a_turn_keeps_no_console_from_others(
+    hub: ConsoleHub, serial: Serial, settings: Settings
+) -> None:
+    other = Serial(settings.console_dir / str(uuid4()))
+    await other.start()
+    waiting = list[asyncio.Task[ConsoleSession]]()
+    end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    try:
+        async with asyncio.timeout(10):
+            for uid in (uid_of(serial), uid_of(other)):
+                for _ in range(_DRAWN_AT_ONCE + 1):
+                    stalled = asyncio.Event()
+                    attaching = stepping(hub.attach(uid_of(serial), replay=100), one_step(stalled, end))
+                    waiting.append(asyncio.create_task(attaching))
+                    await stalled.wait()
+                (await hub.attach(uid, replay=100)).close()
+    finally:
+        end.set_result(None)
+        await asyncio.gather(*waiting)
+    await other.power_off()
 
 
 async def test_what_is_typed_reaches_the_guest(hub: ConsoleHub, serial: Serial) -> None:

@@ -12,9 +12,11 @@ import pytest
 from hyperd.resources.all import CONFIG_MAP, KINDS, NAMESPACE
 from hyperd.settings import StoreSettings
 from hyperd.store.embedded.store import EmbeddedStore, opened_store
-from hyperd.store.interface import PatchType
+from hyperd.store.interface import Item, PatchType, User, Write
+from hyperd.store.records import Change
 
 NS = "shop"
+ALICE = Write(user=User("alice"))
 _RANDOM = random.Random(7)
 MIXES = [
     # Nothing is added beside what adds something; sums that come to 0 while others are on their way.
@@ -51,3 +53,26 @@ async def test_writes_of_any_sizes_meet_in_a_namespace(tmp_path: Path, mix: Sequ
         for name, more in zip(names, mix, strict=True):
             assert len((await store.get(CONFIG_MAP, NS, name)).object()["data"]["text"]) == 9 + more
         assert not store._ledger._growing
+        assert not store._ledger._growth
+
+
+async def test_what_is_in_memory_is_counted_once_though_its_writer_has_not_run_again(tmp_path: Path) -> None:
+    store = EmbeddedStore(
+        tmp_path / "store.db", settings=StoreSettings(namespace_bytes=100 << 10), admit=None, kinds=KINDS
+    )
+    async with opened_store(store):
+        await store.create(NAMESPACE, "", {"metadata": {"name": NS}})
+        next_ones = list[asyncio.Task[Item]]()
+
+        async def half(name: str) -> Item:
+            body = {"metadata": {"name": name}, "data": {"text": "x" * (45 << 10)}}
+            return await store.create(CONFIG_MAP, NS, body, write=ALICE)
+
+        def follow(changes: Sequence[Change]) -> None:
+            # It runs before the task whose write this is.
+            if changes[0].item.name == "first":
+                next_ones.append(asyncio.create_task(half("second")))
+
+        store._ledger.observe(follow)
+        await half("first")
+        assert (await next_ones[0]).name == "second"
