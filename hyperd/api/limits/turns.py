@@ -13,6 +13,7 @@ import time
 import types
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import Final, Generic, TypeVar
 
@@ -158,17 +159,20 @@ def _steps(work: Coroutine[object, None, T], take: Take) -> Generator[object, No
                 if error is None:
                     waiting = work.send(None)
                 else:
-                    thrown, error = error, None
-                    waiting = work.throw(thrown)
+                    waiting = work.throw(error)
             except StopIteration as end:
                 result: T = end.value
                 return result
+            finally:
+                error = None  # or it and this frame would keep each other
             try:
                 yield waiting
             except GeneratorExit:
                 raise
             except BaseException as raised:  # noqa: BLE001  what it awaits raises: the work's to handle
                 error = raised
+            finally:
+                del waiting
     finally:
         work.close()
 
@@ -204,31 +208,46 @@ class Coming(Generic[T]):
     def __init__(self, awaited: Awaitable[T]) -> None:
         self._steps = awaited.__await__()
         self._waiting: object = None
+        self._pending = False
         self._there: list[T] = []
 
     def at_once(self) -> bool:
         """Go on until it is there, which ``True`` tells, or must be waited for. Raises what it raises."""
+        self._go_on(None)
+        return bool(self._there)
+
+    def _go_on(self, error: BaseException | None) -> None:
+        self._pending = False
         try:
-            self._waiting = next(self._steps)
+            self._waiting = next(self._steps) if error is None else self._steps.throw(error)
+            self._pending = True
         except StopIteration as end:
             self._there.append(end.value)
-        return bool(self._there)
+        finally:
+            error = None  # or it and this frame would keep each other
 
     def __await__(self) -> Generator[object, None, T]:
         error: BaseException | None = None
         while not self._there:
+            waiting, self._waiting = self._waiting, None
             try:
-                yield self._waiting
+                yield waiting
             except GeneratorExit:
                 raise
             except BaseException as raised:  # noqa: BLE001  what it awaits raises: the work's to handle
                 error = raised
+            finally:
+                del waiting
             try:
-                self._waiting = next(self._steps) if error is None else self._steps.throw(error)
-            except StopIteration as end:
-                self._there.append(end.value)
-            error = None
+                self._go_on(error)
+            finally:
+                error = None
         return self._there[0]
 
     def close(self) -> None:
+        """What is waited for still is cancelled: closed alone, an asynchronous generator would be left running."""
+        if self._pending:
+            self._pending = False
+            with suppress(asyncio.CancelledError, StopIteration, StopAsyncIteration):
+                self._steps.throw(asyncio.CancelledError())
         self._steps.close()

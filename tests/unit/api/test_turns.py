@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
+import weakref
+from collections.abc import AsyncGenerator
 
 import pytest
 
 from hyperd.api.limits import turns as turns_
+from hyperd.api.limits.turns import Coming
 from hyperd.offload import Offload
 from hyperd.resources.all import CONFIG_MAP
 from tests.unit.api.conftest import Api, config_map
@@ -52,3 +57,68 @@ async def test_a_place_for_a_large_body_is_free_when_its_work_is_done() -> None:
     await processes.close()
     assert len(held) > 1
     assert not any(held), "it is held for a turn"
+
+
+async def test_what_is_closed_while_it_is_waited_for_has_ended() -> None:
+    ended = list[str]()
+
+    async def events() -> AsyncGenerator[int, None]:
+        try:
+            yield 1
+            await asyncio.Event().wait()
+        finally:
+            ended.append("ended")
+
+    some = events()
+    first = Coming(anext(some))
+    assert first.at_once()
+    assert await first == 1
+    first.close()
+    second = Coming(anext(some))
+    assert not second.at_once()
+    second.close()
+    assert ended == ["ended"]
+    await some.aclose()  # raises where it runs still
+    last = Coming(anext(some))
+    with pytest.raises(StopAsyncIteration):
+        last.at_once()
+    last.close()
+
+
+async def test_an_exception_that_went_through_a_step_is_gone_with_its_handler() -> None:
+    class Odd(Exception):  # noqa: N818  a name for this test
+        pass
+
+    failed: list[weakref.ref[Odd]] = []
+
+    async def fails() -> None:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        error = Odd()
+        failed.append(weakref.ref(error))
+        asyncio.get_running_loop().call_soon(future.set_exception, error)
+        del error
+        try:
+            await future
+        finally:
+            del future
+
+    async def stepped() -> None:
+        with contextlib.suppress(Odd):
+            await turns_.stepping(fails(), lambda: None)
+
+    async def coming() -> None:
+        one = Coming(fails())
+        with contextlib.suppress(Odd):
+            one.at_once()
+            await one
+        one.close()
+
+    gc.disable()
+    try:
+        await stepped()
+        await coming()
+        for _ in range(2):
+            await asyncio.sleep(0)
+        assert [ref() for ref in failed] == [None, None]
+    finally:
+        gc.enable()
