@@ -14,6 +14,7 @@ from typing import Any
 from hyperd.errors import Conflict
 from hyperd.offload import Offload
 from hyperd.resources.schema.kind import Kind, Object, Registry, ServedVersion, V
+from hyperd.slices import sliced
 from hyperd.store.grammar.beside import Beside
 from hyperd.store.interface import (
     BY_SYSTEM,
@@ -108,7 +109,7 @@ class ServedStore:
             resource_version=resource_version,
             match=match,
         )
-        items = [self._out(item) for item in found.items]
+        items = await sliced(found.items, self._out, lambda item: len(item.raw))
         return Listing(items, found.resource_version, found.continue_token, found.remaining)
 
     @asynccontextmanager

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 import orjson
 
 from hyperd.api.access.authorization import Attributes, Authorizer
-from hyperd.api.wire.slices import sliced
 from hyperd.resources.all import NAMESPACE
 from hyperd.resources.schema.hidden import LAST_APPLIED, cover, cover_elsewhere, led_to
 from hyperd.resources.schema.kind import Kind
+from hyperd.slices import sliced
 from hyperd.store.interface import Item, User
 
 

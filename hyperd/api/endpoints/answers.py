@@ -20,10 +20,10 @@ from hyperd.api.wire import compression, negotiate, parsing, protobuf, tables
 from hyperd.api.wire.negotiate import JSON, PLAIN, PROBLEM, YAML, Accepted, Form
 from hyperd.api.wire.query import Query
 from hyperd.api.wire.routes import Target
-from hyperd.api.wire.slices import sliced
 from hyperd.errors import HyperdError, MethodNotAllowed, NotAcceptable, Unauthorized
 from hyperd.offload import LARGE_BYTES, Offload, Share
 from hyperd.resources.schema.kind import Object
+from hyperd.slices import sliced
 from hyperd.store.interface import FieldRequirement, Item, Listing, Selector, User
 
 REQUEST_ID = "X-Request-Id"
@@ -174,11 +174,13 @@ class Pieces(web.StreamResponse):
 async def _joined(call: Call, ends: tuple[bytes, bytes], entries: Sequence[bytes]) -> web.StreamResponse:
     """A list of JSON, in pieces where it is large."""
     size = sum(map(len, entries)) + sum(map(len, ends))
-    if size <= _LARGE_BYTES or call.query.asks("pretty") or compression.wanted(call.request):
+    if not entries or size <= _LARGE_BYTES or call.query.asks("pretty"):
         return await _json(call, b",".join(entries).join(ends))
-    response = Pieces(ends, entries, size, {"Content-Type": JSON, REQUEST_ID: call.id})
-    add_warnings(response, call.warnings)
-    return response
+    pieces = Pieces(ends, entries, size, {"Content-Type": JSON, REQUEST_ID: call.id})
+    if size >= _COMPRESSED_BYTES and compression.wanted(call.request):
+        return await _compressed(call, pieces.pieces())
+    add_warnings(pieces, call.warnings)
+    return pieces
 
 
 async def _json(call: Call, body: bytes, status: int = 200) -> web.Response:
@@ -187,7 +189,11 @@ async def _json(call: Call, body: bytes, status: int = 200) -> web.Response:
         body = await _written(call, "indented", body)
     if len(body) < _COMPRESSED_BYTES or not compression.wanted(call.request):
         return send(call, body, status=status)
-    response = send(call, await asyncio.to_thread(compression.compress, body), status=status)
+    return await _compressed(call, (body,), status)
+
+
+async def _compressed(call: Call, pieces: Iterable[bytes], status: int = 200) -> web.Response:
+    response = send(call, await asyncio.to_thread(compression.compress, pieces), status=status)
     response.headers.update(compression.HEADERS)
     return response
 

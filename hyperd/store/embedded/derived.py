@@ -17,6 +17,7 @@ from hyperd.errors import MethodNotAllowed
 from hyperd.resources.core.storage_class import PROVISIONER
 from hyperd.resources.schema.kind import Kind, Object, Registry, V
 from hyperd.resources.values.names import GROUP, SYSTEM_NAMESPACE
+from hyperd.slices import sliced
 from hyperd.store.embedded.memory import not_found
 from hyperd.store.interface import EVERYTHING, EventType, Item, Listing, Selector, Store, Watch, WatchEvent
 from hyperd.store.paging import make_token, read_token
@@ -41,9 +42,8 @@ class DerivedStore:
         """uid of the source → its version, what was made of it."""
 
     async def get(self, kind: Kind, namespace: str, name: str, *, subresource: str = "") -> Item:
-        for item in (await self._store.list(self._source, namespace or None)).items:
-            made = self._made(item)
-            if made is not None and made.name == name:
+        for made in await self._all(namespace or None):
+            if made.name == name:
                 return made
         raise not_found(self._kind, name)
 
@@ -70,7 +70,7 @@ class DerivedStore:
         first, after = read_token(continue_token) if continue_token else (0, ("", ""))
         found = await self._store.list(self._source, namespace, resource_version=resource_version, match=match)
         self._forget(found.items, namespace)
-        made = [one for one in map(self._made, found.items) if one is not None]
+        made = await self._made_of(found.items)
         chosen = [one for one in made if selects(self._kind, selector, one) and _place(one) > after]
         chosen.sort(key=_place)
         version = str(first) if first > 0 else found.resource_version
@@ -132,8 +132,11 @@ class DerivedStore:
         return Item(raw, namespace="", name="", uid="", resource_version=item.resource_version)
 
     async def _all(self, namespace: str | None) -> Sequence[Stored]:
-        found = await self._store.list(self._source, namespace)
-        return [made for made in map(self._made, found.items) if made is not None]
+        return await self._made_of((await self._store.list(self._source, namespace)).items)
+
+    async def _made_of(self, items: Sequence[Item]) -> Sequence[Stored]:
+        made = await sliced(items, self._made, lambda item: len(item.raw))
+        return [one for one in made if one is not None]
 
     def _made(self, item: Item) -> Stored | None:
         known = self._known.get(item.uid)
