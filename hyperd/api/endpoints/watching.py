@@ -140,6 +140,11 @@ class Watchers:
                 event = await coming
             except StopAsyncIteration:
                 break
+            except HyperdError:
+                # It ends the watch behind all that was told before.
+                if lines:
+                    await _send(call, response, b"".join(lines))
+                raise
             finally:
                 coming.close()
             if call.redaction is not None:

@@ -156,10 +156,7 @@ def _steps(work: Coroutine[object, None, T], take: Take) -> Generator[object, No
                 except asyncio.CancelledError as cancelled:
                     error = cancelled
             try:
-                if error is None:
-                    waiting = work.send(None)
-                else:
-                    waiting = work.throw(error)
+                waiting = work.send(None) if error is None else work.throw(error)
             except StopIteration as end:
                 result: T = end.value
                 return result

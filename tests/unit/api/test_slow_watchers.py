@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 
 from hyperd.api.endpoints import answers
+from hyperd.errors import Expired
 from hyperd.resources.all import CONFIG_MAP
+from hyperd.store.interface import Watch, WatchEvent
 from tests.unit.api.conftest import Api, config_map, serving
 
 MAPS = "/api/v1/namespaces/default/configmaps"
@@ -123,3 +128,26 @@ async def test_a_watch_whose_past_is_pruned_while_it_reads_ends_with_410(folder:
         versions = [int(text) for text in seen]
         assert versions == sorted(set(versions))
         assert versions[0] > int(version)
+
+
+async def test_a_watch_that_fails_tells_first_what_came_before(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("one", "two"):
+        await api.store.create(CONFIG_MAP, "default", config_map(name))
+    watch = api.store.watch
+
+    @asynccontextmanager
+    async def failing(*args: Any, **options: Any) -> AsyncIterator[Watch]:
+        async with watch(*args, **options) as events:
+
+            async def some() -> AsyncIterator[WatchEvent]:
+                async for event in events:
+                    yield event
+                    if event.item.name == "two":
+                        raise Expired("too old")
+
+            yield some()
+
+    monkeypatch.setattr(api.store, "watch", failing)
+    async with api.client.get(f"http://h{MAPS}?watch=1&fieldSelector=metadata.name!=kube-root-ca.crt") as response:
+        told = [orjson.loads(line) for line in (await response.read()).splitlines()]
+    assert [one["type"] for one in told] == ["ADDED", "ADDED", "ERROR"]
