@@ -34,6 +34,12 @@ def count(cidrs: Iterable[IPv4Network]) -> int:
     return sum(max(0, cidr.num_addresses - 3) for cidr in cidrs)
 
 
+def count_in(cidrs: Iterable[IPv4Network], some: Iterable[IPv4Address]) -> int:
+    """How many of ``some`` may be leased from ``cidrs``."""
+    ranges = [range(int(cidr.network_address) + 2, int(cidr.broadcast_address)) for cidr in cidrs]
+    return sum(any(number in one for one in ranges) for number in map(int, some))
+
+
 def network_of(cidrs: Iterable[IPv4Network], address: IPv4Address) -> IPv4Network | None:
     """The CIDR that ``address`` lies in, or None."""
     return next((cidr for cidr in cidrs if address in cidr), None)

@@ -75,8 +75,8 @@ class AddressController(Controller):
         self._machines = context.informer(VIRTUAL_MACHINE)
         self._machines.add_index("address", _named_addresses)
         self._allocating = asyncio.Lock()
-        self._granted: set[IPv4Address] = set()
-        """Leases written by this process that the informer may not show yet."""
+        self._granted: dict[IPv4Address, str] = {}
+        """Leases written by this process that the informer may not show yet, with their namespaces."""
         index_addresses(context)
 
     def watches(self) -> Mapping[Kind, Mapper]:
@@ -151,16 +151,13 @@ class AddressController(Controller):
         """The lowest free address, with its lease written."""
         cidrs = self._context.settings.network.virtual_machine_cidrs
         async with self._allocating:
-            taken = self._granted | await self._strangers()
+            taken = self._granted.keys() | await self._strangers()
             for item in self._leases.by_index(HOLDER_INDEX, vmip["metadata"]["uid"]):
                 # Written before a crash, and not yet in the status.
                 mine = address_of_lease(item.name)
                 if mine is not None:
                     return mine
-            for item in self._leases.items():
-                leased = address_of_lease(item.name)
-                if leased is not None:
-                    taken.add(leased)
+            taken |= _leased(self._leases.items())
             if self._beyond_share(vmip, taken):
                 return None
             while (address := addresses.lowest_free(cidrs, taken)) is not None:
@@ -172,17 +169,13 @@ class AddressController(Controller):
         set_condition(vmip, IPAddressCondition.BOUND, False, reason=reason, message=message)
         return None
 
-    def _beyond_share(self, vmip: VirtualMachineIPAddress, taken: Collection[IPv4Address | None]) -> bool:
+    def _beyond_share(self, vmip: VirtualMachineIPAddress, taken: Collection[IPv4Address]) -> bool:
         """Whether its namespace has its share of the addresses, which the object is then told."""
         network, namespace = self._context.settings.network, vmip["metadata"]["namespace"]
-        total = addresses.count(network.virtual_machine_cidrs)
-        message = share.refusal(
-            namespace,
-            held=len(self._leases.by_index(NAMESPACE_INDEX, namespace)),
-            free=total - len(taken),
-            total=total,
-            percent=network.kept_addresses_percent,
-        )
+        mine = _leased(self._leases.by_index(NAMESPACE_INDEX, namespace))
+        mine |= {address for address, holder in self._granted.items() if holder == namespace}
+        cidrs, percent = network.virtual_machine_cidrs, network.kept_addresses_percent
+        message = share.refusal(namespace, mine=mine, taken=taken, cidrs=cidrs, percent=percent)
         if message:
             reason = IPAddressBoundReason.LEASE_NOT_FOUND
             set_condition(vmip, IPAddressCondition.BOUND, False, reason=reason, message=message)
@@ -202,7 +195,7 @@ class AddressController(Controller):
             strangers = await self._strangers()
             free = lease is None and address not in strangers
             if free and not again:
-                taken = self._granted | strangers | {address_of_lease(item.name) for item in self._leases.items()}
+                taken = self._granted.keys() | strangers | _leased(self._leases.items())
                 if self._beyond_share(vmip, taken):
                     return None
             if free and await self._write_lease(vmip, address):
@@ -234,11 +227,11 @@ class AddressController(Controller):
             "spec": {"virtualMachineIPAddressRef": {"namespace": meta["namespace"], "name": meta["name"]}},
         }
         # Before the write: the informer may hear of the lease sooner than its writer, and ends the grant then.
-        self._granted.add(address)
+        self._granted[address] = meta["namespace"]
         try:
             await self._context.store.create(VIRTUAL_MACHINE_IP_ADDRESS_LEASE, "", body)
         except BaseException as err:
-            self._granted.discard(address)
+            self._granted.pop(address, None)
             if isinstance(err, AlreadyExists):
                 return False
             raise
@@ -267,7 +260,7 @@ class AddressController(Controller):
 
     def forget_granted(self, address: IPv4Address) -> None:
         """The informer knows the lease, or its end, by now."""
-        self._granted.discard(address)
+        self._granted.pop(address, None)
 
     async def stand_down(self) -> None:
         """Who leads next allocates by the leases alone, and so does this daemon when it leads again."""
@@ -331,6 +324,11 @@ class AddressController(Controller):
         await release_lease(self._context.store, vmip)
         await remove_finalizer(self._context.store, self.kind, vmip)
         return None
+
+
+def _leased(leases: Iterable[Item[VirtualMachineIPAddressLease]]) -> set[IPv4Address]:
+    named = (address_of_lease(item.name) for item in leases)
+    return {address for address in named if address is not None}
 
 
 def _owner_uids(obj: Resource) -> list[str]:

@@ -6,15 +6,30 @@ that was given is taken back, and what a namespace has already stays its own.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+from ipaddress import IPv4Address, IPv4Network
 from typing import Final
+
+from hyperd.network import addresses
 
 FLOOR: Final = 4
 
 
-def refusal(namespace: str, *, held: int, free: int, total: int, percent: int) -> str:
-    """Why ``namespace``, which has ``held`` of ``total`` addresses, gets no more; empty if it does."""
-    kept = total * percent // 100
-    if free > kept or held < FLOOR:
+def refusal(
+    namespace: str,
+    *,
+    mine: Collection[IPv4Address],
+    taken: Collection[IPv4Address],
+    cidrs: Sequence[IPv4Network],
+    percent: int,
+) -> str:
+    """Why ``namespace``, which has ``mine``, gets no more of ``cidrs``; empty if it does, or if none is free.
+
+    What lies in no range any more is nobody's share.
+    """
+    total = addresses.count(cidrs)
+    held, free = addresses.count_in(cidrs, mine), total - addresses.count_in(cidrs, taken)
+    if free <= 0 or free > total * percent // 100 or held < FLOOR:
         return ""
     return (
         f'Namespace "{namespace}" has {held} of {total} addresses, and the {free} that are left are kept for '

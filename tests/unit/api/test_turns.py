@@ -86,7 +86,7 @@ async def test_what_is_closed_while_it_is_waited_for_has_ended() -> None:
 
 
 async def test_an_exception_that_went_through_a_step_is_gone_with_its_handler() -> None:
-    class Odd(Exception):  # noqa: N818  a name for this test
+    class Odd(Exception):
         pass
 
     failed: list[weakref.ref[Odd]] = []
