@@ -26,6 +26,8 @@ _ALONE: Final = 32
 _LONG_TURN_SECONDS: Final = 0.001
 """Of CPU time: what else the host does is nobody's here."""
 _LATELY_SECONDS: Final = 5.0
+_PASSERS: Final = 4
+"""Steps for those who have not said who they are that count as nobody's, in one turn of the event loop."""
 _REST: Final = 2
 """Turns for which who has much to do rests after a step, while somebody has little. A request takes three."""
 
@@ -49,7 +51,7 @@ class Turns:
         self._begun: dict[str, int] = {}
         self._queues: dict[str, deque[asyncio.Future[None]]] = {}
         self._ticking = False
-        self._number = self._light_until = 0
+        self._number = self._light_until = self._passed = 0
         self._served: dict[str, int] = {}
         """Of keys whose steps wait, the turn in which one came last."""
 
@@ -62,22 +64,29 @@ class Turns:
     def waiting(self) -> int:
         return sum(len(queue) for queue in self._queues.values())
 
-    async def wait(self, key: str) -> None:
-        """Return when it is the turn of ``key``."""
-        turn = self.take(key)
-        if turn is not None:
-            await turn
-
     def take(self, key: str) -> asyncio.Future[None] | None:
         """None: go on now. Else what to wait for first."""
+        if key != self._last:
+            self._shared(key)
+        return self._take(key)
+
+    def take_passing(self, key: str) -> asyncio.Future[None] | None:
+        """The same for who is known by its address alone: a probe, or somebody's connection until its login.
+
+        A few of those do not end that a user is alone; a crowd of them does.
+        """
+        self._passed += 1
+        if self._passed > _PASSERS:
+            self._shared(key)
+        return self._take(key)
+
+    def _take(self, key: str) -> asyncio.Future[None] | None:
         if not self._ticking:
             self._ticking = True
             loop = asyncio.get_running_loop()
             self._ticked, self._used = loop.time(), time.thread_time()
             self._relax()
             loop.call_soon(self._tick)
-        if key != self._last:
-            self._shared(key)
         begun = self._begun.get(key, 0)
         if begun < self._each:
             self._begun[key] = begun + 1
@@ -103,6 +112,7 @@ class Turns:
 
     def _tick(self) -> None:
         self._begun.clear()
+        self._passed = 0
         self._number += 1
         former, self._used = self._used, time.thread_time()
         if self._used - former > _LONG_TURN_SECONDS:

@@ -57,6 +57,8 @@ _CALLERS: Final = 512
 """Reviews at once; an API server asks one for each of its users' writes."""
 _CALLER_SECONDS: Final = 5.0
 _UPKEEP_SECONDS: Final = 60.0
+_WEBHOOKS: Final = "(webhooks)"
+"""Who asks for reviews, among those who take turns: the API server, for whichever of its users."""
 _OWN_GROUP: Final = f"system:serviceaccounts:{SYSTEM_NAMESPACE}"
 _WHO_AM_I: Final = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 
@@ -208,10 +210,12 @@ class ClusterApi:
 
     async def _answer(self, request: web.BaseRequest, request_id: str, seen: RequestInfo) -> web.StreamResponse:
         path = request.raw_path.partition("?")[0]
-        if isinstance(connection := request.protocol, Connection):
-            # The API server calls webhooks as nobody, over connections that it keeps.
-            connection.good()
+        connection = request.protocol
+        assert isinstance(connection, Connection)  # noqa: S101  our server makes no others
+        # The API server calls webhooks as nobody, over connections that it keeps.
+        connection.good()
         if self._webhooks.owns(path):
+            await _as(connection, _WEBHOOKS)
             seen.verb, seen.resource = "review", path
             with await self._callers.acquire(network_of(request.remote or ""), timeout=_CALLER_SECONDS):
                 return await self._webhooks.answer(request, path, request_id)
@@ -229,6 +233,7 @@ class ClusterApi:
             await self._fairness.denied(network_of(request.remote or ""))
             raise
         seen.user, seen.source = user, front_proxy.source(request)
+        await _as(connection, user.name)
         with await self._fairness.begin(user) as seen.place:
             return await self._asked(request, request_id, user, seen)
 
@@ -272,6 +277,12 @@ class ClusterApi:
         if content is not None:
             return answers.document(content, request_id)
         return await self._documents.answer(request, path, request_id)
+
+
+async def _as(connection: Connection, key: str) -> None:
+    """From the next step on, all that this request needs is done in the turns of ``key``."""
+    connection.asked_by = key
+    await asyncio.sleep(0)
 
 
 def _context(certificates: Pki, proxies: Proxies | None) -> ssl.SSLContext:

@@ -34,7 +34,7 @@ _READ_BYTES = 16 << 10
 class Connection(RequestHandler):
     """One connection of a client, and the share that it counts for."""
 
-    __slots__ = ("_connections", "_deadline", "_grant", "_held", "_turn", "_turns", "user")
+    __slots__ = ("_connections", "_deadline", "_grant", "_held", "_turn", "_turns", "asked_by", "user")
 
     def __init__(
         self,
@@ -54,6 +54,8 @@ class Connection(RequestHandler):
         self._deadline: asyncio.TimerHandle | None = None
         self.user = ""
         """Whose turns, and whose share if there are any, it counts for."""
+        self.asked_by = ""
+        """Whose turns this request takes, where the connection is not its user's: a front proxy's carries many."""
         self._turns = turns
         self._held: list[bytes] = []
         self._turn: asyncio.Future[None] | None = None
@@ -63,7 +65,10 @@ class Connection(RequestHandler):
         """None: go on now. Else what to wait for first."""
         if self._turns is None:
             return None
-        return self._turns.take(self.user or f"{self._grant.key if self._grant else ''}")
+        whose = self.asked_by or self.user
+        if whose:
+            return self._turns.take(whose)
+        return self._turns.take_passing(f"{self._grant.key if self._grant else ''}")
 
     def data_received(self, data: bytes) -> None:
         if self._turn is None and self._turns is not None and self._turns.shared:
@@ -185,4 +190,7 @@ class HttpServer(web.Server):
 async def _in_turns(handler: Handler, request: web.BaseRequest) -> web.StreamResponse:
     connection = request.protocol
     assert isinstance(connection, Connection)  # noqa: S101  this server makes no others
-    return await for_whom(handler(request), connection.take_turn)
+    try:
+        return await for_whom(handler(request), connection.take_turn)
+    finally:
+        connection.asked_by = ""

@@ -92,7 +92,7 @@ async def test_an_address_begins_one_handshake_a_turn_while_others_ask(
     with _listening(context, turns) as (port, _), contextlib.ExitStack() as crowd:
         begun = _Handshakes(monkeypatch)
         for other in ("anna", "bert"):
-            await turns.wait(other)
+            turns.take(other)
         coming = (asyncio.to_thread(half_a_handshake, port) for _ in range(CROWD))
         for sock in await asyncio.gather(*coming):
             crowd.enter_context(contextlib.closing(sock))

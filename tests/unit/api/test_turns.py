@@ -8,6 +8,7 @@ import gc
 import weakref
 from collections.abc import AsyncGenerator
 
+import aiohttp
 import pytest
 
 from hyperd.api.limits import turns as turns_
@@ -122,3 +123,24 @@ async def test_an_exception_that_went_through_a_step_is_gone_with_its_handler() 
         assert [ref() for ref in failed] == [None, None]
     finally:
         gc.enable()
+
+
+async def test_who_opens_a_connection_or_is_probed_is_alone_still(api: Api) -> None:
+    for _ in range(3):
+        async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(api.settings.socket_path))) as client:
+            for path in ("/healthz", MAPS):
+                async with client.get(f"http://h{path}") as response:
+                    assert response.status == 200
+    assert not api.server.fairness.turns.shared
+
+
+async def test_a_crowd_of_strangers_comes_in_turns() -> None:
+    turns = turns_.Turns(1, alone=32)
+    turns.take("ann")
+    steps = [turns.take_passing("192.0.2.7") for _ in range(50)]
+    assert turns.shared
+    assert sum(step is None for step in steps) < 8
+    assert turns.take_passing("192.0.2.8") is None
+    for step in steps:
+        if step is not None:
+            await step
