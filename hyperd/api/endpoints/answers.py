@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeGuard
 
@@ -29,6 +29,8 @@ from hyperd.store.interface import FieldRequirement, Item, Listing, Selector, Us
 REQUEST_ID = "X-Request-Id"
 SLOW_READER_SECONDS = 30.0
 """How long a client may leave sent bytes unread before it is dropped."""
+_LONGEST_ANSWER_SECONDS = 600.0
+"""For all of a large answer, to a client that reads it little by little."""
 _LARGE_BYTES = 64 << 10
 _COMPRESSED_BYTES = 128 << 10
 _PIECE_BYTES = 128 << 10
@@ -269,17 +271,23 @@ async def deliver(request: web.BaseRequest, response: web.Response | Pieces) -> 
     Raises ConnectionError then.
     """
     try:
-        async with asyncio.timeout(SLOW_READER_SECONDS):
-            await response.prepare(request)
+        async with asyncio.timeout(_LONGEST_ANSWER_SECONDS):
+            await _taken(response.prepare(request))
             if request.method != "HEAD":
                 for piece in response.pieces() if isinstance(response, Pieces) else _pieces(response):
-                    await response.write(piece)
+                    await _taken(response.write(piece))
                     await asyncio.sleep(0)
-            await web.StreamResponse.write_eof(response)
+            await _taken(web.StreamResponse.write_eof(response))
     except TimeoutError:
         if request.transport is not None:
             request.transport.abort()
         raise ConnectionAbortedError("the client does not read its answer") from None
+
+
+async def _taken(sending: Awaitable[object]) -> None:
+    """Raises TimeoutError for what the client does not read. The turns between two writes are not its fault."""
+    async with asyncio.timeout(SLOW_READER_SECONDS):
+        await sending
 
 
 def _pieces(response: web.Response) -> Iterator[memoryview]:

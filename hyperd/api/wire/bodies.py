@@ -21,6 +21,8 @@ from hyperd.resources.schema.kind import Object
 
 _YAML_TYPES = ("application/yaml", "application/yml", "text/yaml", "text/x-yaml", "application/x-yaml")
 _READ_TIMEOUT = 60.0
+"""Between two pieces, which does not count the turns that are waited for."""
+_WHOLE_TIMEOUT = 600.0
 _MAX_SHOWN = 200
 _FREE_CHUNKS = 1024
 _CHUNKS_A_STEP = 64
@@ -47,10 +49,13 @@ async def read(request: web.BaseRequest, limit: int) -> bytes:
     if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     try:
-        async with asyncio.timeout(_READ_TIMEOUT):
+        async with asyncio.timeout(_WHOLE_TIMEOUT):
             return await _joined(request, limit, too_large)
     except TimeoutError:
-        raise RequestTimeout(f"the request body did not arrive within {_READ_TIMEOUT:.0f} seconds") from None
+        raise RequestTimeout(
+            f"the request body did not arrive within {_WHOLE_TIMEOUT:.0f} seconds, or nothing of it within "
+            f"{_READ_TIMEOUT:.0f}"
+        ) from None
     except (HttpProcessingError, web.RequestPayloadError) as err:
         raise BadRequest(f"the request body cannot be read: {_one_line(str(err))}") from err
 
@@ -60,7 +65,8 @@ async def _joined(request: web.BaseRequest, limit: int, too_large: RequestEntity
     pieces: list[bytes] = []
     size = chunks = 0
     while True:
-        piece, ends = await request.content.readchunk()
+        async with asyncio.timeout(_READ_TIMEOUT):
+            piece, ends = await request.content.readchunk()
         if not piece and not ends:
             return b"".join(pieces)
         size, chunks = size + len(piece), chunks + ends

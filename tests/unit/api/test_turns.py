@@ -9,10 +9,13 @@ import weakref
 from collections.abc import AsyncGenerator
 
 import aiohttp
+import orjson
 import pytest
 
+from hyperd.api.endpoints import answers
 from hyperd.api.limits import turns as turns_
 from hyperd.api.limits.turns import Coming
+from hyperd.api.wire import bodies
 from hyperd.offload import Offload
 from hyperd.resources.all import CONFIG_MAP
 from tests.unit.api.conftest import Api, config_map
@@ -144,3 +147,35 @@ async def test_a_crowd_of_strangers_comes_in_turns() -> None:
     for step in steps:
         if step is not None:
             await step
+
+
+async def test_who_waits_for_turns_is_not_too_slow(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of the steps below waits for its turn, and all of them for longer than a client may be silent."""
+    monkeypatch.setattr(answers, "SLOW_READER_SECONDS", 1.0)
+    monkeypatch.setattr(bodies, "_READ_TIMEOUT", 1.0)
+    body = orjson.dumps(config_map("large", pad="x" * (900 << 10)))
+
+    async def pieces() -> AsyncGenerator[bytes, None]:
+        for start in range(0, len(body), 32 << 10):
+            yield body[start : start + (32 << 10)]
+
+    def come(turn: asyncio.Future[None]) -> None:
+        if not turn.done():
+            turn.set_result(None)
+
+    def slowly(key: str) -> asyncio.Future[None]:
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[None] = loop.create_future()
+        loop.call_later(0.1, come, turn)
+        return turn
+
+    headers = {"Content-Type": "application/json"}
+    async with api.client.get(f"http://h{MAPS}"):
+        monkeypatch.setattr(api.server.fairness.turns, "take", slowly)
+    async with api.client.post(f"http://h{MAPS}", data=pieces(), headers=headers) as response:
+        assert response.status == 201, await response.text()
+    for number in range(2):
+        more = config_map(f"more-{number}", pad="x" * (900 << 10))
+        await api.store.create(CONFIG_MAP, "default", more)
+    async with api.client.get(f"http://h{MAPS}") as response:
+        assert len((await response.json())["items"]) == 3
