@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import copy
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from hyperd import clock
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine.dependencies import machine_key
 from hyperd.controllers.machine.fence import Fence
-from hyperd.controllers.machine.holding import Act
+from hyperd.controllers.machine.holding import Act, Epoch
 from hyperd.controllers.machine.instance import Instances
 from hyperd.controllers.ownership import machine_node
 from hyperd.crashpoints import CrashPoint, reached
+from hyperd.errors import ServiceUnavailable
 from hyperd.hypervisor.state import DomainInfo
 from hyperd.resources.all import VIRTUAL_MACHINE
 from hyperd.runtime.controller import Result
@@ -52,7 +54,7 @@ class Elsewhere:
         if not machine_node(machine):
             return await self._claim(fresh, domain)
         if not domain.active:
-            return None
+            return await self._bar(machine, domain)
         if fresh is None or self._context.ownership.runs(fresh) or not (node := machine_node(fresh)):
             self._doubted.pop(uid, None)
             return Result(_DOUBT_SECONDS)  # what is seen here catches up, or is asked about again
@@ -83,13 +85,30 @@ class Elsewhere:
             return Result(_WAIT_SECONDS)
         warrant = await self._fence.require(machine, Act.YIELD, domain, sure=True)
         _log.warning("Machine %s is bound to node %s: ending its guest here.", key, node)
-        # The definition stays: by the epoch that ended it no earlier record starts it again.
-        await self._fence.tell(standing, domain)
+        # The definition stays: by the epoch that ended it no earlier record starts it again. A guest that hangs is
+        # told once it has ended.
+        with suppress(ServiceUnavailable):
+            domain = await self._fence.tell(standing, domain)
         reached(CrashPoint.HOLDER_BEFORE_YIELD)
         await self._instances.end(warrant)
         await self._instances.unlink(uid)
         await self._instances.detach(machine)
         self._doubted.pop(uid, None)
+        return None if domain.epoch >= standing.record.epoch else Result(_DOUBT_SECONDS)
+
+    async def _bar(self, machine: VirtualMachine, domain: DomainInfo) -> Result | None:
+        """No guest of it runs here: its definition is told the newer epoch of who took it.
+
+        So no earlier record starts it here, also where the guest ended before there was a newer one.
+        """
+        if self._fence.judge(machine, domain).epoch is not Epoch.ABOVE:
+            return None
+        fresh, found = await self._fresh(machine), await self._context.hypervisor.info(domain.uid)
+        if found is None:
+            return None
+        if fresh is None or found.active or machine_node(fresh) in ("", self._context.node_name):
+            return Result(_DOUBT_SECONDS)  # what is seen here catches up
+        await self._fence.tell(self._fence.judge(fresh, found), found)
         return None
 
     async def _claim(self, fresh: VirtualMachine | None, domain: DomainInfo) -> Result | None:

@@ -18,7 +18,7 @@ from hyperd.controllers.machine import holding
 from hyperd.controllers.machine.holding import Act, Holding, Record, Standing
 from hyperd.controllers.ownership import machine_node
 from hyperd.crashpoints import CrashPoint, reached
-from hyperd.errors import Conflict, TemporaryError
+from hyperd.errors import Conflict, ServiceUnavailable, TemporaryError
 from hyperd.hypervisor.state import DomainInfo
 from hyperd.resources.all import VIRTUAL_MACHINE
 from hyperd.runtime.status import make_sure, update_status
@@ -67,7 +67,8 @@ class Fence:
 
         A machine that nobody holds is taken: at once where a domain is here, which may be one from before there
         were records; else with the next status that is written, which ``taken`` has a part in. The domain is told
-        a record's newer epoch. Both come back as they are now.
+        a record's newer epoch, at a later look where its QEMU does not answer: a record above the domain permits
+        the same acts, and what hangs must be ended. Both come back as they are now.
         """
         standing = self.judge(before, domain)
         if domain is None:
@@ -78,10 +79,16 @@ class Fence:
             before = await update_status(self._context.store, VIRTUAL_MACHINE, before, after)
             reached(CrashPoint.HOLDER_AFTER_RECORD)
             standing = self.judge(before, domain)
-        return before, await self.tell(standing, domain)
+        try:
+            return before, await self.tell(standing, domain)
+        except ServiceUnavailable:
+            return before, domain
 
     async def tell(self, standing: Standing, domain: DomainInfo) -> DomainInfo:
-        """See to it that the domain carries the record's epoch, where that is the newer one."""
+        """See to it that the domain carries the record's epoch, where that is the newer one.
+
+        Raises ServiceUnavailable, as of a guest that hangs.
+        """
         if standing.epoch is not holding.Epoch.ABOVE:
             return domain
         marked = replace(domain, epoch=standing.record.epoch)

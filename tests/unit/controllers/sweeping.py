@@ -53,7 +53,8 @@ class Objects:
     def put(self, kind: Kind, name: str, uid: str, *, namespace: str = "default", **more: Any) -> None:
         self.version += 1
         namespace = namespace if kind.namespaced else ""
-        meta = {"name": name, "namespace": namespace, "uid": uid, "resourceVersion": str(self.version)}
+        version = str(self.version)
+        meta = {"name": name, "namespace": namespace, "uid": uid, "resourceVersion": version, "generation": 1}
         body = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": meta, "spec": {}, **more}
         self._objects[kind.plural, namespace, name] = body
 
@@ -95,6 +96,8 @@ class Objects:
 
     async def update(self, kind: Kind, namespace: str, name: str, obj: Object, *, subresource: str) -> Item:
         assert subresource == "status"
+        if await self.find(kind, namespace, name) is None:
+            raise NotFound(f"{kind.plural} {name} not found")
         self._objects[kind.plural, namespace, name] = copy.deepcopy(obj)
         return Item.of(obj)
 

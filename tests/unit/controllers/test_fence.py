@@ -14,7 +14,7 @@ from hyperd.controllers.machine.controller import MachineController
 from hyperd.controllers.machine.fence import Fence
 from hyperd.controllers.machine.holders import holder
 from hyperd.controllers.machine.holding import Act
-from hyperd.errors import Conflict, TemporaryError
+from hyperd.errors import Conflict, ServiceUnavailable, TemporaryError
 from hyperd.hypervisor.state import DomainInfo
 from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_MACHINE
 from hyperd.resources.schema.kind import Object
@@ -46,13 +46,28 @@ async def machine(node: Host) -> VirtualMachine:
     return found
 
 
-async def stands(node: Host, uid: str, *, epoch: int, record: Object | None, bound: str = HERE) -> None:
+def hangs(node: Host, uid: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its QEMU answers nothing; libvirt can end it."""
+    mark = node.hypervisor.mark
+
+    async def answers_once_ended(domain: DomainInfo) -> None:
+        found = await node.hypervisor.info(uid)
+        if found is not None and found.active:
+            raise ServiceUnavailable(f"mark domain {uid}: an earlier call still waits for it")
+        await mark(domain)
+
+    monkeypatch.setattr(node.hypervisor, "mark", answers_once_ended)
+
+
+async def stands(
+    node: Host, uid: str, *, epoch: int, record: Object | None, bound: str = HERE, **more: object
+) -> None:
     """A guest that carries ``epoch``, and what the store says of its machine."""
     if epoch:
         await node.hypervisor.mark(replace(await domain_of(node, uid), epoch=epoch))
     status = {"nodeName": bound, **({"holder": record} if record else {})}
     refs = [{"kind": "VirtualDisk", "name": "web"}]
-    node.objects.put(VIRTUAL_MACHINE, "web", uid, status=status, spec={"blockDeviceRefs": refs})
+    node.objects.put(VIRTUAL_MACHINE, "web", uid, status=status, spec={"blockDeviceRefs": refs, **more})
     await node.sync()
 
 
@@ -83,6 +98,47 @@ async def test_a_record_whose_domain_was_not_told_yet_is_told_it_later(node: Hos
     assert stored["status"]["holder"]["epoch"] == 1
     assert domain is not None
     assert (domain.epoch, domain.active) == (1, True)
+
+
+@pytest.mark.parametrize("record", [None, {"epoch": 1, "node": HERE}])
+async def test_a_guest_that_hangs_untold_can_be_deleted(
+    node: Host, monkeypatch: pytest.MonkeyPatch, record: Object | None
+) -> None:
+    """As after an upgrade from before there were records."""
+    uid, _ = await node.make("web")
+    await stands(node, uid, epoch=0, record=record, terminationGracePeriodSeconds=0)
+    node.objects.mark_deleted(VIRTUAL_MACHINE, "web")
+    await node.sync()
+    hangs(node, uid, monkeypatch)
+    await look(node)
+    assert await node.hypervisor.info(uid) is None
+
+
+async def test_a_guest_that_hangs_is_told_who_has_it_once_it_ended(
+    node: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uid, _ = await node.make("web")
+    await stands(node, uid, epoch=1, record={"epoch": 2, "node": "other"}, bound="other")
+    hangs(node, uid, monkeypatch)
+    await look(node)
+    domain = await domain_of(node, uid)
+    assert (domain.active, domain.epoch) == (False, 2)
+
+
+async def test_what_ended_before_another_node_took_it_is_told_then(node: Host) -> None:
+    uid, _ = await node.make("web")
+    await stands(node, uid, epoch=1, record={"epoch": 1, "node": HERE}, bound="other")
+    await look(node)
+    domain = await domain_of(node, uid)
+    assert (domain.active, domain.epoch) == (False, 1), "bound anew by hand, nobody has taken it yet"
+    await stands(node, uid, epoch=0, record={"epoch": 2, "node": "other"}, bound="other")
+    await look(node, 1)
+    await stands(node, uid, epoch=0, record={"epoch": 1, "node": HERE})
+    node.told.events.clear()
+    await look(node)
+    domain = await domain_of(node, uid)
+    assert (domain.active, domain.epoch) == (False, 2)
+    assert [reason for reason, _ in node.told.events] == ["HolderOutdated"]
 
 
 async def test_a_node_that_has_another_name_by_now_takes_its_machines_again(node: Host) -> None:
