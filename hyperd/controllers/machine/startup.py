@@ -151,7 +151,9 @@ class Startup:
             status.show_absence(waiting, observed, VirtualMachinePhase.PENDING)
             await update_status(self._context.store, VIRTUAL_MACHINE, before, waiting)
             return Result(_WAIT_SECONDS)
-        await self._fence.require(stored, Act.START, domain, sure=stored is not before)
+        # What comes back as it was given was not written: nothing differed, or the machine is gone.
+        written = stored is not before and stored is not machine
+        await self._fence.require(stored, Act.START, domain, sure=written)
         machine = copy.deepcopy(stored)
         try:
             started, observed = await self._instances.start(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,13 @@ import pytest
 
 from hyperd.controllers.machine import elsewhere
 from hyperd.controllers.machine.controller import MachineController
+from hyperd.controllers.machine.dependencies import Dependencies
 from hyperd.controllers.machine.fence import Fence
 from hyperd.controllers.machine.holders import holder
 from hyperd.controllers.machine.holding import Act
+from hyperd.controllers.machine.instance import Instances
+from hyperd.controllers.machine.power import Action, Decision
+from hyperd.controllers.machine.startup import Startup
 from hyperd.errors import Conflict, ServiceUnavailable, TemporaryError
 from hyperd.hypervisor.state import DomainInfo
 from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_MACHINE
@@ -139,6 +144,24 @@ async def test_what_ended_before_another_node_took_it_is_told_then(node: Host) -
     domain = await domain_of(node, uid)
     assert (domain.active, domain.epoch) == (False, 2)
     assert [reason for reason, _ in node.told.events] == ["HolderOutdated"]
+
+
+async def test_a_machine_that_vanished_before_its_start_is_not_started(
+    node: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uid, _ = await node.make("web")
+    record = {"epoch": 1, "node": HERE}
+    await stands(node, uid, epoch=1, record=record, cpu={"cores": 1}, memory={"size": "128Mi"})
+    await node.hypervisor.destroy(uid)
+    before, domain = await machine(node), await domain_of(node, uid)
+    instances = Instances(node.context, node.informer(VIRTUAL_MACHINE))
+    started: list[str] = []
+    monkeypatch.setattr(instances, "start", lambda *_, **__: started.append(uid))
+    starts = Startup(node.context, instances, Fence(node.context), started=started.append)
+    node.objects.drop(VIRTUAL_MACHINE, "web")
+    with pytest.raises(TemporaryError):
+        await starts._start_claimed(before, copy.deepcopy(before), domain, Dependencies(), Decision(Action.START))
+    assert not started
 
 
 async def test_a_node_that_has_another_name_by_now_takes_its_machines_again(node: Host) -> None:
