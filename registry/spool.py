@@ -105,8 +105,10 @@ class Spool:
         durable.sync(path.parent)
 
     def _close(self) -> None:
-        self._path.unlink(missing_ok=True)
-        os.close(self.fd)
+        try:
+            self._path.unlink(missing_ok=True)
+        finally:
+            os.close(self.fd)
 
 
 def cached_path(folder: Path, layer_digest: str, format_: ImageFormat) -> Path:

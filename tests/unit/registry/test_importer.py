@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gzip
 import hashlib
 import lzma
+import os
 import subprocess
 from contextlib import suppress
 from pathlib import Path
@@ -306,6 +308,21 @@ async def test_a_spool_cancelled_while_it_opens_leaves_nothing(tmp_path: Path) -
         with suppress(asyncio.CancelledError):
             await (await opening).__aexit__()
         assert files_in(tmp_path) == []
+
+
+async def test_a_spool_that_cannot_be_removed_keeps_no_descriptor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(path: Path, missing_ok: bool = False) -> None:
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    spool = await Spool(tmp_path, "a", reserve=0).__aenter__()
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "unlink", refuses)
+        with pytest.raises(OSError, match="Input/output"):
+            await spool.__aexit__()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(spool.fd)
 
 
 async def test_an_import_cancelled_before_it_knows_its_upload_leaves_nothing(
