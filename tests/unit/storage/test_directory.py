@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
 from hyperd.errors import PermanentError, TemporaryError
+from hyperd.imagefile import files
 from hyperd.imagefile.handle import BlockHandle, DiskFormat, FileHandle
 from hyperd.settings import Settings, StorageSettings
 from hyperd.storage.backends.directory.backend import DirectoryBackend
@@ -133,3 +136,28 @@ async def test_no_more_is_promised_to_disks_than_the_setting_allows(tmp_path: Pa
     assert (await pool.create_blank("later", third - MIB)).virtual_size
     unlimited = await pool_in(tmp_path, overcommit_ratio=0)
     assert (await unlimited.create_blank("huge", 1 << 50)).virtual_size == 1 << 50
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE, errno.EACCES, errno.ESTALE, errno.ENOMEM])
+async def test_a_host_that_cannot_read_a_volume_now_is_asked_again(
+    pool: DirectoryProvisioner, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    made = await pool.create_blank("u1", MIB)
+
+    def refuses(path: Path) -> BinaryIO:
+        raise OSError(number, os.strerror(number), str(path))
+
+    with monkeypatch.context() as host:
+        host.setattr(files, "open_regular", refuses)
+        with pytest.raises(TemporaryError, match=re.escape(os.strerror(number))):
+            await pool.find("u1")
+    assert await pool.find("u1") == made
+
+
+async def test_what_is_no_file_is_no_volume_for_good(pool: DirectoryProvisioner, folder: Path) -> None:
+    (folder / "u1.qcow2").mkdir()
+    os.mkfifo(folder / "u2.qcow2")
+    (folder / "u3.qcow2").symlink_to(folder / "u3.qcow2")
+    for uid in ("u1", "u2", "u3"):
+        with pytest.raises(PermanentError, match="cannot be read"):
+            await pool.find(uid)

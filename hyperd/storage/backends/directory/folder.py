@@ -7,6 +7,7 @@ the qcow2 headers, which only the daemon writes the backing field of, and never 
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from dataclasses import dataclass
@@ -14,13 +15,15 @@ from pathlib import Path
 
 from hyperd import crashpoints, durable
 from hyperd.crashpoints import CrashPoint
-from hyperd.errors import PermanentError
+from hyperd.errors import PermanentError, TemporaryError
 from hyperd.imagefile import files, qcow2
 from hyperd.storage.interface import UID, check_uid
 
 _FILE = re.compile(UID.pattern + r"\.qcow2")
 _MODE = 0o711
 """QEMU's user may pass through to the files that libvirt gives it."""
+_ODD = (errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENXIO)
+"""What opening says of what lies there in a volume's place; any other error is of the host, and may pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +58,18 @@ class Folder:
                 files.unlink(path)
 
     def read(self, uid: str) -> VolumeFile | None:
-        """The volume, None if there is none; PermanentError when its file is damaged."""
+        """The volume, None if there is none; PermanentError when its file is damaged or is no file.
+
+        TemporaryError when the host cannot read it now.
+        """
         path = self.file(uid)
         try:
             found = _look(path)
         except FileNotFoundError:
             return None
         except OSError as err:
-            raise PermanentError(f"Volume file {path} cannot be read: {err.strerror}.") from err
+            type_ = PermanentError if err.errno in _ODD else TemporaryError
+            raise type_(f"Volume file {path} cannot be read: {err.strerror}.") from err
         if not found.virtual_size:
             raise PermanentError(f"Volume file {path} is no qcow2 image; restore it from a backup or delete it.")
         return found
