@@ -17,7 +17,7 @@ from hyperd.controllers.deletion_marks import DeletionMarks
 from hyperd.controllers.disk.operations import TYPES
 from hyperd.controllers.disk.operations.fill import Fill
 from hyperd.controllers.disk.ready import Disks, show_ready
-from hyperd.controllers.disk.source import Waiting, requested_size, source_of
+from hyperd.controllers.disk.source import Source, Waiting, digest_of, requested_size, source_of
 from hyperd.controllers.disk.storage_class import PROVISIONED, DiskClasses
 from hyperd.controllers.image.reference import repository_of
 from hyperd.controllers.machine.holders import holder
@@ -36,7 +36,7 @@ from hyperd.resources.all import (
     VIRTUAL_MACHINE,
 )
 from hyperd.resources.core import storage_class
-from hyperd.resources.kinds.data_source import DataSourceType, InUseReason, TerminatingReason
+from hyperd.resources.kinds.data_source import DataSourceType, InUseReason, ReadyReason, TerminatingReason
 from hyperd.resources.kinds.virtual_disk import (
     DiskDatasourceReason,
     DiskReadyReason,
@@ -49,6 +49,7 @@ from hyperd.resources.values.conditions import set_condition
 from hyperd.resources.values.quantity import format_bytes, round_up
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
 from hyperd.runtime.operations.engine import Operations
+from hyperd.runtime.operations.record import Record
 from hyperd.runtime.recorder import EventLevel
 from hyperd.runtime.status import add_finalizer, make_sure, remove_finalizer, update_status
 
@@ -123,8 +124,11 @@ class DiskController(Controller):
         if before["metadata"].get("deletionTimestamp"):
             return await self._delete(before, after)
         name_unbuilt_fields(VIRTUAL_DISK, after)
-        class_ = self._rules.of(after)
-        if status.get("phase") in PROVISIONED:
+        outdated = status.get("phase") not in PROVISIONED and await self._begin_anew(after)
+        class_ = None if outdated else self._rules.of(after)
+        if outdated:
+            result = None
+        elif status.get("phase") in PROVISIONED:
             kept, further = await self._keep(after, class_), await self._operations.look(after)
             result = kept or further
         elif class_ is None or not (self._begun(after) or self._rules.allows(after, class_)):
@@ -147,27 +151,61 @@ class DiskController(Controller):
             and status.get("observedGeneration") == meta["generation"]
         ):
             return None
-        if status.get("observedGeneration") != meta["generation"]:
-            await self._operations.undo(disk)
-            self._retries.forget(disk)
         status["observedGeneration"] = meta["generation"]
         source = source_of(self._context, disk)
         if isinstance(source, Waiting):
-            status["phase"] = VirtualDiskPhase.PENDING
             set_condition(
                 disk, VirtualDiskCondition.DATASOURCE_READY, False, reason=source.reason, message=source.message
             )
+        if isinstance(source, Waiting) and not await self._filled(disk):
+            await self._operations.undo(disk)
+            self._retries.forget(disk)
+            status["phase"] = VirtualDiskPhase.PENDING
             set_condition(
                 disk, VirtualDiskCondition.READY, False, reason=source.ready_reason, message=source.message
             )
             return None
-        if source is not None:
+        if isinstance(source, Source):
             set_condition(
                 disk, VirtualDiskCondition.DATASOURCE_READY, True, reason=DiskDatasourceReason.DATASOURCE_READY
             )
         if not self._retries.left(disk):
             self._world.note_duration(disk, "waitingForDependencies")
         return await self._operations.advance(disk, Fill.kind)
+
+    async def _begin_anew(self, disk: VirtualDisk) -> bool:
+        """The spec may be another than that by which the volume is being made, or was: what then goes on ends.
+
+        True where the volume is there by then: what it holds is no longer asked for, and it is never removed for
+        that. The record stays, by which no later spec takes it for its own either.
+        """
+        meta, status, record = disk["metadata"], disk["status"], Record.of(disk)
+        seen = status.get("observedGeneration") == meta["generation"]
+        other = record is not None and record.digest not in ("", digest_of(disk))
+        if seen and (not other or status.get("phase") == VirtualDiskPhase.FAILED):
+            return other
+        await self._operations.undo(disk)
+        self._retries.forget(disk)
+        if record is None or not other or await self._context.volumes.find(meta["uid"]) is None:
+            return False
+        message = (
+            f"The volume of disk {meta['name']} was already made from the earlier source or class; delete the "
+            "disk and create it again, or take the change of its spec back."
+        )
+        record.put(disk)
+        status["observedGeneration"], status["phase"] = meta["generation"], VirtualDiskPhase.FAILED
+        status.pop("progress", None)
+        set_condition(
+            disk, VirtualDiskCondition.READY, False, reason=ReadyReason.PROVISIONING_FAILED, message=message
+        )
+        self._event(disk, "Warning", "ProvisioningFailed", message)
+        return True
+
+    async def _filled(self, disk: VirtualDisk) -> bool:
+        """Whether its volume is being made, or was made by the operation that stands, without being told of."""
+        if self._operations.running(disk) or Record.of(disk) is None:
+            return self._operations.running(disk)
+        return await self._context.volumes.find(disk["metadata"]["uid"]) is not None
 
     async def _keep(self, disk: VirtualDisk, class_: StorageClass | None) -> Result | None:
         """A provisioned disk: notice its loss, grow it when asked."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+import orjson
 
 from hyperd.controllers import usage
 from hyperd.controllers.context import Context
@@ -72,6 +75,16 @@ def source_of(context: Context, disk: VirtualDisk) -> Source | Waiting | None:
     if phase != ImagePhase.READY:
         return Waiting(unready, f'{kind.kind} "{ref["name"]}" is {phase}, not Ready.')
     return Source(reference=reference_of(context, kind, image))
+
+
+def digest_of(disk: VirtualDisk) -> str:
+    """Of what decides the content of the disk's volume, and where that is: the source and the class."""
+    declared = dict(disk["spec"].get("dataSource") or {})
+    if http := disk["spec"].get("dataSource", {}).get("http"):
+        declared["http"] = {"url": http["url"], "checksum": http.get("checksum")}
+    class_ = (disk["spec"].get("persistentVolumeClaim") or {}).get("storageClassName")
+    body = orjson.dumps([declared, class_], option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(body).hexdigest()[:32]
 
 
 def requested_size(disk: VirtualDisk) -> int | None:

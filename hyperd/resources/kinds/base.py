@@ -137,6 +137,8 @@ class OperationRecord(Section):
     """How far it is: what follows has not begun."""
     epoch: Int64 = 0
     """How often it was taken up: anew after a failure, a restart, by another daemon."""
+    digest: str = ""
+    """Of what in the spec decides what becomes of it."""
     remaining: Int64 | None = None
     """Seconds that were left until its deadline when its timer began."""
     timer: Timer | None = None

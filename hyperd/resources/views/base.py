@@ -48,6 +48,7 @@ class OperationRecord(TypedDict):
     kind: str
     step: str
     epoch: int
+    digest: str
     remaining: NotRequired[int]
     timer: NotRequired[Timer]
 

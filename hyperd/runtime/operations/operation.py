@@ -65,6 +65,11 @@ class Operation(ABC, Generic[C, V]):
         """Whether the object's state asks for it: then its controller begins it. Others begin it by its name."""
         return False
 
+    @classmethod
+    def digest(cls, obj: V) -> str:
+        """Of what in the spec decides what it makes, for the record; empty where nobody will ask."""
+        return ""
+
     @abstractmethod
     def steps(self) -> Sequence[Step]:
         """All of its steps, in order, whatever the spec: one that has nothing to do is done."""

@@ -1,7 +1,8 @@
 """What stands of a durable operation in its object's status: ``status.operation``, from intent to end.
 
-``{opUid, kind, step, epoch}``, and ``remaining`` with its ``timer`` where there is a deadline. Never a path: what
-the operation has made is found in the world, by ``opUid`` or by the object's uid.
+``{opUid, kind, step, epoch}``, a ``digest`` of what in the spec decides its effects, where that matters, and
+``remaining`` with its ``timer`` where there is a deadline. Never a path: what the operation has made is found in
+the world, by ``opUid`` or by the object's uid.
 """
 
 from __future__ import annotations
@@ -30,12 +31,13 @@ class Record:
     epoch: int
     remaining: float | None = None
     timer: Timer | None = None
+    digest: str = ""
 
     @classmethod
-    def new(cls, kind: str, deadline: float | None) -> Record:
+    def new(cls, kind: str, deadline: float | None, digest: str = "") -> Record:
         """The intent: nothing is done yet."""
         timer = None if deadline is None else clock.timer()
-        return cls(uuid.uuid4().hex, kind, "", 1, deadline, timer)
+        return cls(uuid.uuid4().hex, kind, "", 1, deadline, timer, digest)
 
     @classmethod
     def of(cls, obj: AnyObject) -> Record | None:
@@ -51,6 +53,7 @@ class Record:
             int(body.get("epoch") or 0),
             None if remaining is None else float(remaining),
             body.get("timer"),
+            str(body.get("digest") or ""),
         )
 
     def left(self) -> float | None:
@@ -76,6 +79,8 @@ class Record:
     def put(self, obj: AnyObject) -> None:
         """Into the status of ``obj``."""
         body: dict[str, Any] = {"opUid": self.op_uid, "kind": self.kind, "step": self.step, "epoch": self.epoch}
+        if self.digest:
+            body["digest"] = self.digest
         if self.remaining is not None:
             body |= {"remaining": math.ceil(self.remaining), "timer": self.timer}
         obj["status"]["operation"] = body

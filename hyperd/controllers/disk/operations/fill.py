@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, ClassVar
 
 from hyperd.controllers.disk.ready import Disks, show_ready
-from hyperd.controllers.disk.source import Source, Waiting, requested_size, source_of
+from hyperd.controllers.disk.source import Source, Waiting, digest_of, requested_size, source_of
 from hyperd.controllers.image import transfer
 from hyperd.controllers.image.operations.importing import ImportStep, checksums_of
 from hyperd.controllers.image.reference import repository_of
@@ -44,6 +44,10 @@ class Fill(Operation[Disks, "VirtualDisk"]):
     def __init__(self, context: Disks, obj: VirtualDisk, op_uid: str) -> None:
         super().__init__(context, obj, op_uid)
         self._source = source_of(context.context, obj)
+
+    @classmethod
+    def digest(cls, obj: VirtualDisk) -> str:
+        return digest_of(obj)
 
     def steps(self) -> Sequence[Step]:
         return [_Import(self, self._request()), _Make(self, self._source)]
