@@ -59,6 +59,20 @@ async def end_all(endings: Iterable[tuple[str, Callable[[], Awaitable[None]]]]) 
         raise cancelled
 
 
+async def end_by(deadline: float, name: str, end: Callable[[], Awaitable[None]]) -> None:
+    """End it by ``deadline``, of the loop's clock, or in a second; what takes longer is logged and left behind."""
+    task = asyncio.ensure_future(end())
+    try:
+        await asyncio.wait({task}, timeout=max(1.0, deadline - asyncio.get_running_loop().time()))
+    except asyncio.CancelledError:
+        task.cancel()
+        raise
+    if task.done():
+        task.result()
+    else:
+        _log.warning("%s did not end in time, and is left behind.", name[:1].upper() + name[1:])
+
+
 class Background:
     """The owner of such tasks: ``spawn`` them, ``stop`` them all."""
 

@@ -13,8 +13,11 @@ import os
 import signal
 import socket
 import sys
+import threading
+import time
 import tomllib
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +28,7 @@ from hyperd.api.serving.maintenance import Ask, Garbage, Maintenance
 from hyperd.api.sessions.port_forward import PortForwards
 from hyperd.api.sessions.terminals import Sessions
 from hyperd.api.wire.metrics import Sample
-from hyperd.background import Background, end_all
+from hyperd.background import Background, end_all, end_by
 from hyperd.controllers.all import controllers
 from hyperd.controllers.context import Context
 from hyperd.controllers.host.collection import Collection
@@ -47,6 +50,11 @@ from hyperd.world import THIS_HOST, World
 _log = logging.getLogger(__name__)
 _START_SECONDS = 30.0
 """How long a request waits for what only a started daemon can do."""
+_STOP_SECONDS = 20.0
+"""How long the daemon's work may take to end; a service manager kills it after 30 (``data/hyperd.service``)."""
+_THREAD_SECONDS = 1.0
+_THREADS = "hyperd-call"
+"""Names of the threads in which the host is asked."""
 
 
 class Daemon:
@@ -154,23 +162,31 @@ class Daemon:
     async def stop(self) -> None:
         """End everything of ours that has begun, whatever has not; guests go on. Safe to call twice."""
         context = self._context
-        endings: list[tuple[str, Callable[[], Awaitable[None]]]] = [
-            ("word to systemd", partial(asyncio.to_thread, _notify, "STOPPING=1")),
-            ("the sessions", self._sessions.close),
-            *(("an entrance", entrance.stop) for entrance in self._entrances),
-            ("the API", self._api.stop),
+        in_time: list[tuple[str, Callable[[], Awaitable[None]]]] = [
             ("what runs beside", self._background.stop),
             ("the controllers", self._manager.stop),
-        ]
-        endings += [(f"the work of {controller.name}", controller.close) for controller in self._controllers]
-        endings += [
+            ("the work of the controllers", self._end_work),
             ("the network", context.network.close),
             ("the consoles", self._consoles.close),
             ("libvirt's connection", context.hypervisor.close),
             ("the images", context.images.close),
         ]
-        endings += [("the home", self._home.close), ("the processes for large bodies", self._processes.close)]
+        deadline = asyncio.get_running_loop().time() + _STOP_SECONDS
+        endings: list[tuple[str, Callable[[], Awaitable[None]]]] = [
+            ("word to systemd", partial(asyncio.to_thread, _notify, "STOPPING=1")),
+            ("the sessions", self._sessions.close),
+            *(("an entrance", entrance.stop) for entrance in self._entrances),
+            ("the API", self._api.stop),
+            *((name, partial(end_by, deadline, name, end)) for name, end in in_time),
+            ("the home", self._home.close),
+            ("the processes for large bodies", self._processes.close),
+        ]
         await end_all(endings)
+
+    async def _end_work(self) -> None:
+        """Of all controllers together: each may take as long as its slowest piece."""
+        ends = [[(f"the work of {each.name}", each.close)] for each in self._controllers]
+        await asyncio.gather(*map(end_all, ends))
 
     async def _collect_garbage(self, ask: Ask) -> Garbage:
         try:
@@ -235,6 +251,8 @@ def _notify(state: str) -> None:
 async def serve(conf: Settings, world: World = THIS_HOST) -> None:
     """Run until SIGTERM or SIGINT."""
     loop = asyncio.get_running_loop()
+    threads = ThreadPoolExecutor(thread_name_prefix=_THREADS)
+    loop.set_default_executor(threads)
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
@@ -251,6 +269,20 @@ async def serve(conf: Settings, world: World = THIS_HOST) -> None:
         await asyncio.gather(starting, return_exceptions=True)
     finally:
         await daemon.stop()
+        _leave(threads, failed=sys.exc_info()[0] is not None)
+
+
+def _leave(threads: ThreadPoolExecutor, *, failed: bool) -> None:
+    """All has ended but what hangs in a call to the host: Python would wait for its thread for ever."""
+    threads.shutdown(wait=False, cancel_futures=True)
+    deadline = time.monotonic() + _THREAD_SECONDS
+    ours = [thread for thread in threading.enumerate() if thread.name.startswith(_THREADS)]
+    for thread in ours:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    if held := sum(thread.is_alive() for thread in ours):
+        _log.error("%d calls to the host hang; hyperd ends without them.", held)
+        logging.shutdown()
+        os._exit(1 if failed else 0)
 
 
 def _parser() -> argparse.ArgumentParser:

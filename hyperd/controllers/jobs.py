@@ -8,17 +8,18 @@ effects that outlive the daemon is a durable operation (``hyperd/runtime/operati
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Container, Hashable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Generic, TypeVar
 
-from hyperd.background import end_all
 from hyperd.errors import HyperdError, InternalError
 from hyperd.progress import Progress, Report
+from hyperd.runtime.operations.engine import STOP_SECONDS
 from hyperd.runtime.operations.pacing import Pacing
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 NOTIFY_SECONDS = 1.0
 """Progress reaches ``status`` about this often: each report is a durable write."""
@@ -107,13 +108,13 @@ class Jobs(Generic[T]):
         for uid in [uid for uid in self._jobs if uid not in uids]:
             self.forget(uid)
 
-    async def cancel(self, uid: str) -> None:
-        """End the job and wait until it has cleaned up after itself."""
-        job = self._jobs.pop(uid, None)
-        if job is not None:
-            job.task.cancel()
-            await asyncio.wait([job.task])
-
     async def close(self) -> None:
-        """End all jobs."""
-        await end_all((f"the work for {uid}", partial(self.cancel, uid)) for uid in list(self._jobs))
+        """End all jobs, and wait until they have cleaned up after themselves: for ``STOP_SECONDS`` at most."""
+        jobs, self._jobs = self._jobs, {}
+        for job in jobs.values():
+            job.task.cancel()
+        if jobs:
+            await asyncio.wait([job.task for job in jobs.values()], timeout=STOP_SECONDS)
+        for uid, job in jobs.items():
+            if not job.done:
+                _log.warning("The work for %s is still being ended; it is left behind.", uid)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
@@ -44,6 +45,27 @@ async def test_quick_work_is_told_of_in_steps_and_not_only_at_its_end(monkeypatc
     told = await tellings(monkeypatch, reports)
     assert len(told) <= 11
     assert any(0 < fraction < 0.5 for fraction in told)
+
+
+async def test_jobs_that_do_not_end_hold_up_no_close(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(jobs, "STOP_SECONDS", 0.05)
+    running: jobs.Jobs[None] = jobs.Jobs()
+    may_end = asyncio.Event()
+
+    async def hangs(_: Report) -> None:
+        while not may_end.is_set():
+            with suppress(asyncio.CancelledError):
+                await may_end.wait()
+
+    started = [running.start(uid, 0, hangs, notify=lambda: None) for uid in ("a", "b")]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        await running.close()
+    assert "The work for a is still being ended" in caplog.text
+    may_end.set()
+    await asyncio.wait([job.task for job in started])
 
 
 async def test_everybody_who_waits_for_a_job_is_told_of_its_end() -> None:
