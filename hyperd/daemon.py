@@ -124,7 +124,8 @@ class Daemon:
         )
 
     def _make_controllers(self) -> list[Controller]:
-        made = [*controllers(self._context), *self._home.controllers(self._context)]
+        placement = self._home.placement(self._context)
+        made = [*controllers(self._context, placement), *placement.controllers()]
         for controller in made:
             self._manager.add(controller)
         return made

@@ -25,12 +25,14 @@ from hyperd.controllers.bootstrap import CLUSTER_NAMESPACE, bootstrap
 from hyperd.controllers.context import Context
 from hyperd.controllers.node.heartbeat import Heartbeat
 from hyperd.controllers.ownership import NodeOwner, Ownership, SoleOwner
-from hyperd.controllers.placement.binding import binders
+from hyperd.controllers.placement.binder import Binder
+from hyperd.controllers.placement.interface import Placement
+from hyperd.controllers.placement.one_node import OneNode
 from hyperd.errors import HyperdError, NotFound, PermanentError
 from hyperd.offload import Offload
 from hyperd.resources.all import KINDS, NAMESPACE
 from hyperd.resources.values import names
-from hyperd.runtime.controller import Controller, Manager
+from hyperd.runtime.controller import Manager
 from hyperd.runtime.leader import Leader
 from hyperd.settings import Settings
 from hyperd.store.embedded.store import EmbeddedStore
@@ -94,8 +96,8 @@ class Home(Protocol):
     def entrances(self, sessions: SubresourceHandlers, metrics: Metrics, audit: AuditLog) -> Sequence[Entrance]:
         """What this home itself calls the daemon by; it may have to before it can be prepared."""
 
-    def controllers(self, context: Context) -> Sequence[Controller]:
-        """What this home needs beside the controllers of the kinds."""
+    def placement(self, context: Context) -> Placement:
+        """Who says where machines and disks go."""
 
     def beside(self, context: Context, manager: Manager) -> Sequence[Work]:
         """What runs as long as the daemon does, once controllers run."""
@@ -110,7 +112,7 @@ class EmbeddedHome:
 
     def __init__(self, settings: Settings, processes: Offload | None = None) -> None:
         self._settings = settings
-        self.ownership = SoleOwner()
+        self.ownership: Ownership = SoleOwner()
         self.authorizer = RoleAuthorizer(KINDS)
         admit = reviewer(settings, may=asking(self.authorizer))
         self.store = EmbeddedStore(
@@ -139,10 +141,10 @@ class EmbeddedHome:
     def entrances(self, _: SubresourceHandlers, __: Metrics, ___: AuditLog) -> Sequence[Entrance]:
         return ()
 
-    def controllers(self, _: Context) -> Sequence[Controller]:
-        return ()
+    def placement(self, context: Context) -> Placement:
+        return OneNode(context)
 
-    def beside(self, _: Context, __: Manager) -> Sequence[Work]:
+    def beside(self, context: Context, manager: Manager) -> Sequence[Work]:
         return ()
 
     async def close(self) -> None:
@@ -239,8 +241,8 @@ class KubernetesHome:
             )
         ]
 
-    def controllers(self, context: Context) -> Sequence[Controller]:
-        return binders(context)
+    def placement(self, context: Context) -> Placement:
+        return Binder(context)
 
     def beside(self, context: Context, manager: Manager) -> Sequence[Work]:
         self.leader.on_change(manager.lead)

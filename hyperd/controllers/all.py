@@ -14,6 +14,7 @@ from hyperd.controllers.machine_class import MachineClassController
 from hyperd.controllers.node.controller import NodeController
 from hyperd.controllers.operation.controller import OperationController
 from hyperd.controllers.placement.binding import DiskBinder, MachineBinder
+from hyperd.controllers.placement.interface import Placement
 from hyperd.controllers.unbuilt import UnbuiltController, unbuilt_controllers
 from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_IMAGE
 from hyperd.runtime.controller import Controller
@@ -25,15 +26,15 @@ CONTROLLERS: Final[tuple[type[Controller], ...]] = (
 """What any home may run; a cluster's role is made of what they declare."""
 
 
-def controllers(context: Context) -> list[Controller]:
-    """Those of every home, wired to each other. A home adds its own."""
-    allocator, machines = AddressController(context), MachineController(context)
+def controllers(context: Context, placement: Placement) -> list[Controller]:
+    """Those of every home, wired to each other. A home's placement adds its own."""
+    allocator, machines = AddressController(context), MachineController(context, placement)
     return [
         NodeController(context),
         MachineClassController(context),
         ImageController(context, VIRTUAL_IMAGE),
         ImageController(context, CLUSTER_VIRTUAL_IMAGE),
-        DiskController(context),
+        DiskController(context, placement),
         allocator,
         LeaseController(context, allocator),
         OperationController(context, busy=machines.queue.busy),

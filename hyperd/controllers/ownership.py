@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
+from hyperd.resources.all import VIRTUAL_DISK
 from hyperd.resources.values import meta, names
+from hyperd.store.interface import PatchType, Store
 
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_disk import VirtualDisk
@@ -85,3 +87,11 @@ def machine_node(machine: VirtualMachine) -> str:
 def disk_node(disk: VirtualDisk) -> str:
     """The node that keeps the disk; empty when none does yet."""
     return meta.annotations(disk).get(names.SELECTED_NODE_ANNOTATION, "")
+
+
+async def bind_disk(store: Store, disk: VirtualDisk, node: str) -> None:
+    """Raises Conflict when the disk changed meanwhile."""
+    seen = disk["metadata"]
+    annotations = {names.SELECTED_NODE_ANNOTATION: node}
+    patch = {"metadata": {"resourceVersion": seen["resourceVersion"], "annotations": annotations}}
+    await store.patch(VIRTUAL_DISK, seen["namespace"], seen["name"], PatchType.MERGE, patch)

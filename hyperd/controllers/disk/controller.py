@@ -21,8 +21,8 @@ from hyperd.controllers.disk.source import Source, Waiting, digest_of, requested
 from hyperd.controllers.disk.storage_class import PROVISIONED, DiskClasses
 from hyperd.controllers.image.reference import repository_of
 from hyperd.controllers.machine.holders import holder
-from hyperd.controllers.ownership import disk_node
-from hyperd.controllers.placement.binding import bind_disk
+from hyperd.controllers.ownership import bind_disk, disk_node
+from hyperd.controllers.placement.interface import Placement
 from hyperd.controllers.retries import Retries
 from hyperd.controllers.unbuilt import name_unbuilt_fields
 from hyperd.crashpoints import CrashPoint, reached
@@ -68,13 +68,13 @@ class DiskController(Controller):
     name = "virtualdisk"
     kind = VIRTUAL_DISK
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, placement: Placement) -> None:
         super().__init__()
         self._context = context
         self._marks = DeletionMarks(context.images)
         self._disks = context.informer(VIRTUAL_DISK)
         self._machines = context.informer(VIRTUAL_MACHINE)
-        self._rules = DiskClasses(context, self._machines)
+        self._rules = DiskClasses(context, self._machines, placement)
         self._retries = Retries()
         self._world = Disks(context)
         self._operations = Operations(self._world, TYPES, waits=self._retries, notify=self.enqueue)

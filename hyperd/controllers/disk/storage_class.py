@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from hyperd.controllers import usage
 from hyperd.controllers.context import Context
-from hyperd.controllers.node import fitting
+from hyperd.controllers.placement.interface import Placement
 from hyperd.resources.all import NODE, STORAGE_CLASS, VIRTUAL_DISK
 from hyperd.resources.core import storage_class
 from hyperd.resources.kinds.data_source import ReadyReason
@@ -38,8 +38,9 @@ PROVISIONED: Final = (
 class DiskClasses:
     """Asks classes and node about disks; the answers are conditions of the disk, set in place."""
 
-    def __init__(self, context: Context, machines: Informer[VirtualMachine]) -> None:
+    def __init__(self, context: Context, machines: Informer[VirtualMachine], placement: Placement) -> None:
         self._context = context
+        self._placement = placement
         self._machines = machines
         self._classes = context.informer(STORAGE_CLASS)
         self._nodes = context.informer(NODE)
@@ -85,9 +86,8 @@ class DiskClasses:
     def allows(self, disk: VirtualDisk, class_: StorageClass) -> bool:
         """Whether the volume may be made now; if not, the conditions say what it waits for."""
         node, name = self._nodes.get("", self._context.node_name), self._context.node_name
-        if node is not None and not self._context.ownership.binds and fitting.cordoned(node):
-            message = f"Node {name} {fitting.CORDONED}."
-            _wait(disk, VirtualDiskPhase.PENDING, ReadyReason.PROVISIONING_NOT_STARTED, message)
+        if unfit := self._placement.unfit_for_disks():
+            _wait(disk, VirtualDiskPhase.PENDING, ReadyReason.PROVISIONING_NOT_STARTED, unfit)
         elif node is not None and not storage_class.allows_node(class_, labels(node)):
             message = (
                 f'StorageClass "{class_["metadata"]["name"]}" does not allow node {name} (allowedTopologies).'

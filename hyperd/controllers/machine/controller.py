@@ -23,6 +23,7 @@ from hyperd.controllers.machine.instance import Instances
 from hyperd.controllers.machine.power import Action, Decision, OffReason, Situation, decide
 from hyperd.controllers.machine.shutdown import Shutdown
 from hyperd.controllers.machine.startup import Startup
+from hyperd.controllers.placement.interface import Placement
 from hyperd.controllers.unbuilt import name_unbuilt_fields
 from hyperd.errors import ServiceUnavailable
 from hyperd.hypervisor.state import DomainEvent, DomainInfo, DomainState, EventKind
@@ -70,7 +71,7 @@ class MachineController(Controller):
     workers = 8
     writes: ClassVar = {VIRTUAL_MACHINE_IP_ADDRESS: ("create",), VIRTUAL_MACHINE_OPERATION: ("create",)}
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, placement: Placement) -> None:
         super().__init__()
         self._context = context
         self._machines = context.informer(VIRTUAL_MACHINE)
@@ -84,7 +85,7 @@ class MachineController(Controller):
         self._rebooted: set[str] = set()
         self._fence = Fence(context)
         self._elsewhere = Elsewhere(context, self._instances, self._fence)
-        self._starts = Startup(context, self._instances, self._fence, started=self._rebooted.discard)
+        self._starts = Startup(context, self._instances, self._fence, placement, started=self._rebooted.discard)
         self._ends = Shutdown(context, self._instances, self._fence)
         context.hypervisor.on_domain(self._on_domain)
         context.hypervisor.on_connection(self._on_connection)

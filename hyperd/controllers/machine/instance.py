@@ -19,14 +19,12 @@ from hyperd.controllers.address.taken import parsed
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine import applied, firmware
 from hyperd.controllers.machine.attached import device_entries
-from hyperd.controllers.machine.capacity import Capacity, lacking, requested, requested_by_instance, total
 from hyperd.controllers.machine.dependencies import Dependencies
 from hyperd.controllers.machine.fence import Warrant
 from hyperd.controllers.machine.holders import opener
 from hyperd.controllers.machine.known_slots import known_slots
 from hyperd.controllers.machine.plan import Plan, Start, links_of, make_plan, serial_of
 from hyperd.controllers.machine.status import Observed
-from hyperd.controllers.node import fitting
 from hyperd.crashpoints import CrashPoint, reached
 from hyperd.errors import NotFound, PermanentError
 from hyperd.hypervisor.facts.host import HostFacts, domain_type
@@ -35,13 +33,12 @@ from hyperd.hypervisor.state import DomainInfo
 from hyperd.imagefile import files
 from hyperd.imagefile.handle import Handle
 from hyperd.network.interface import Link
-from hyperd.resources.all import NODE, VIRTUAL_DISK
+from hyperd.resources.all import VIRTUAL_DISK
 from hyperd.resources.schema.kind import AnyObject
 from hyperd.runtime.informer import Informer
 
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_machine import VirtualMachine
-    from hyperd.resources.views.virtual_machine_class import VirtualMachineClass
 
 _ENOUGH_SPACE_BYTES = 16 << 20
 _TPM_DIR = Path("/var/lib/libvirt/swtpm")
@@ -58,8 +55,6 @@ class Instances:
         self._facts: HostFacts | None = None
         self._claims: dict[str, str] = {}
         """Disk uid → machine uid for the moment of a start; afterwards the domain itself is the claim."""
-        self._starting: dict[str, Capacity] = {}
-        """What machines need that are being started: no domain counts for them yet."""
 
     def claim(self, machine: VirtualMachine, found: Dependencies) -> str:
         """Take the machine's disks for the moment of its start; a sentence when another start has one."""
@@ -70,13 +65,11 @@ class Instances:
                 return f'VirtualDisk "{disk.name}" is being taken by another virtual machine.'
         for disk in disks:
             self._claims[disk.uid] = uid
-        self._starting[uid] = requested(machine["spec"])
         return ""
 
     def release(self, machine: VirtualMachine) -> None:
         """End the moment of ``claim``."""
         uid = machine["metadata"]["uid"]
-        self._starting.pop(uid, None)
         for disk in [disk for disk, holder in self._claims.items() if holder == uid]:
             del self._claims[disk]
 
@@ -84,31 +77,6 @@ class Instances:
         """The host's facts, as of the last connection."""
         self._facts = await self._context.hypervisor.facts()
         return self._facts
-
-    async def unfit(self, machine: VirtualMachine, class_: VirtualMachineClass) -> str:
-        """Why the machine cannot start on this node: the node or the room that it has; empty when it can."""
-        node, name = self._context.informer(NODE).get("", self._context.node_name), self._context.node_name
-        if node is None:
-            return f"Node {name} has not told yet what it has."
-        if why := fitting.misfit(node, machine["spec"], class_):
-            return f"Node {name} {why}."
-        left = await self._left(await self.facts(), apart_from=machine["metadata"]["uid"])
-        return lacking(self._context.node_name, left, requested(machine["spec"]))
-
-    async def _left(self, facts: HostFacts, *, apart_from: str) -> Capacity:
-        """What of the host is promised to no machine; of memory, no more than is free in truth."""
-        conf = self._context.settings.hypervisor
-        starting = {uid: room for uid, room in self._starting.items() if uid != apart_from}
-        running = (
-            requested_by_instance(applied.decode(domain.applied).configuration)
-            for uid, domain in self._context.hypervisor.last_known.items()
-            if domain.active and uid != apart_from and uid not in starting
-        )
-        whole = Capacity(int(facts.cpus * 1000 * conf.cpu_allocation_ratio), facts.memory_bytes)
-        reserved = Capacity(memory_bytes=conf.reserved_memory_bytes)
-        unpromised = whole - reserved - total(starting.values()) - total(running)
-        available = await self._context.hypervisor.free_memory() - reserved.memory_bytes
-        return replace(unpromised, memory_bytes=min(unpromised.memory_bytes, available))
 
     async def plan(
         self,

@@ -19,6 +19,7 @@ from hyperd.controllers.machine.fence import Fence
 from hyperd.controllers.machine.holding import Act
 from hyperd.controllers.machine.instance import Instances
 from hyperd.controllers.machine.power import Action, Decision
+from hyperd.controllers.placement.interface import Placement
 from hyperd.crashpoints import CrashPoint, reached
 from hyperd.errors import HyperdError, QuotaExceeded, ServiceUnavailable, TemporaryError
 from hyperd.hypervisor.state import DomainInfo
@@ -53,11 +54,18 @@ class Startup:
     """Starts machines. ``started`` is told the uid of each instance once it lives."""
 
     def __init__(
-        self, context: Context, instances: Instances, fence: Fence, *, started: Callable[[str], None]
+        self,
+        context: Context,
+        instances: Instances,
+        fence: Fence,
+        placement: Placement,
+        *,
+        started: Callable[[str], None],
     ) -> None:
         self._context = context
         self._instances = instances
         self._fence = fence
+        self._placement = placement
         self._operations = context.informer(VIRTUAL_MACHINE_OPERATION)
         self._started = started
         self._refused: dict[str, _FailedStart] = {}
@@ -79,9 +87,10 @@ class Startup:
             found.blocked = "The guest went down right after its start; starting it again in a moment."
             await self._wait(before, machine, found)
             return Result(pause)
-        unfit = "" if found.blocked or found.class_ is None else await self._instances.unfit(machine, found.class_)
+        unfit = "" if found.blocked or found.class_ is None else await self._placement.take(machine, found.class_)
         clash = "" if found.blocked or unfit else self._instances.claim(machine, found)
         if found.blocked or unfit or clash:
+            self._placement.release(machine)
             if found.settling and not (before.get("status") or {}).get("phase"):
                 # A status that says so would be one more durable write for each machine.
                 return None
@@ -93,7 +102,7 @@ class Startup:
                 reached(CrashPoint.VM_BETWEEN_RESTART)
             return await self._start_claimed(before, machine, domain, found, decision)
         finally:
-            self._instances.release(machine)
+            self._release(machine)
 
     async def recreate(
         self, before: VirtualMachine, machine: VirtualMachine, domain: DomainInfo, found: Dependencies
@@ -106,6 +115,7 @@ class Startup:
         clash = self._instances.claim(machine, found)
         if clash:
             raise TemporaryError(clash)
+        self._placement.retake(machine)
         try:
             warrant = await self._fence.require(before, Act.END, domain)
             await self._context.hypervisor.mark(
@@ -120,11 +130,16 @@ class Startup:
             decision = Decision(Action.START, operation=running.operation, restarting=True)
             return await self._start_claimed(before, machine, domain, found, decision)
         finally:
-            self._instances.release(machine)
+            self._release(machine)
 
     def forget(self, uid: str) -> None:
         """The machine is gone."""
         self._refused.pop(uid, None)
+
+    def _release(self, machine: VirtualMachine) -> None:
+        """End the moment of the start: from now on its domain is the claim, or there is none."""
+        self._instances.release(machine)
+        self._placement.release(machine)
 
     async def _wait(
         self, before: VirtualMachine, machine: VirtualMachine, found: Dependencies, *, unfit: str = ""

@@ -2,7 +2,7 @@
 
 A cluster's leader asks it of every node before it binds a machine; each hyperd asks it of its own node before a
 start, and on one machine that is all of placement. A machine that runs stays where it is. The rules are a
-scheduler's for Pods; how much room is left is ``machine.room``'s.
+scheduler's for Pods; how much room is left is ``machine.capacity``'s.
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ from hyperd.controllers.machine.operations import active_operation, index_operat
 from hyperd.controllers.machine.power import Situation, decide
 from hyperd.controllers.machine.status import TOLD_OFF, is_told_off, set_phase
 from hyperd.controllers.node import fitting, taints
-from hyperd.controllers.ownership import disk_node, machine_node
-from hyperd.controllers.placement.placing import Placement, faults_sentence, least_used, name_of
+from hyperd.controllers.ownership import bind_disk, disk_node, machine_node
+from hyperd.controllers.placement.placing import Nodes, faults_sentence, least_used, name_of
 from hyperd.resources.all import (
     NODE,
     VIRTUAL_DISK,
@@ -40,12 +40,11 @@ from hyperd.resources.kinds.virtual_machine_status import (
     VirtualMachinePhase,
 )
 from hyperd.resources.schema.kind import Kind, V
-from hyperd.resources.values import names
 from hyperd.resources.values.conditions import set_condition
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
 from hyperd.runtime.informer import Informer
 from hyperd.runtime.status import remove_finalizer, update_status
-from hyperd.store.interface import PatchType, Store
+from hyperd.store.interface import Store
 
 if TYPE_CHECKING:
     from hyperd.resources.views.core import Node
@@ -64,10 +63,10 @@ class MachineBinder(Controller):
     workers = 1
     cluster_wide = True
 
-    def __init__(self, context: Context, placement: Placement) -> None:
+    def __init__(self, context: Context, nodes: Nodes) -> None:
         super().__init__()
         self._context = context
-        self._placement = placement
+        self._nodes = nodes
         self._machines = context.informer(VIRTUAL_MACHINE)
         self._disks = context.informer(VIRTUAL_DISK)
         self._classes = context.informer(VIRTUAL_MACHINE_CLASS)
@@ -92,9 +91,9 @@ class MachineBinder(Controller):
         if before["metadata"].get("deletionTimestamp"):
             await remove_finalizer(self._context.store, VIRTUAL_MACHINE, before)
             return None
-        if left := self._placement.left_to_claim(before):
+        if left := self._nodes.left_to_claim(before):
             return Result(left)
-        async with self._placement.choosing:
+        async with self._nodes.choosing:
             disks = await _disks_of(self._context.store, before)
             after = copy.deepcopy(before)
             after.setdefault("status", {})
@@ -141,7 +140,7 @@ class MachineBinder(Controller):
         if class_ is None:
             return "", found.blocked
         spec, tolerated = machine["spec"], taints.tolerations(machine["spec"], class_["spec"])
-        usable, problem = await self._placement.usable(tolerated)
+        usable, problem = await self._nodes.usable(tolerated)
         if not usable:
             return "", problem
         misfits = {name_of(node): fitting.misfit(node, spec, class_) for node in usable}
@@ -201,10 +200,10 @@ class DiskBinder(Controller):
     cluster_wide = True
     writes: ClassVar = {VIRTUAL_DISK: ("patch",)}
 
-    def __init__(self, context: Context, placement: Placement) -> None:
+    def __init__(self, context: Context, nodes: Nodes) -> None:
         super().__init__()
         self._context = context
-        self._placement = placement
+        self._nodes = nodes
         self._disks = context.informer(VIRTUAL_DISK)
         self._machines = context.informer(VIRTUAL_MACHINE)
         usage.index_machines(self._machines)
@@ -222,9 +221,9 @@ class DiskBinder(Controller):
         if before["metadata"].get("deletionTimestamp"):
             await remove_finalizer(self._context.store, VIRTUAL_DISK, before)
             return None
-        if left := self._placement.left_to_claim(before):
+        if left := self._nodes.left_to_claim(before):
             return Result(left)
-        async with self._placement.choosing:
+        async with self._nodes.choosing:
             node, phase, problem = await self._choose(before)
             if not node:
                 return await self._wait(before, phase, problem)
@@ -245,7 +244,7 @@ class DiskBinder(Controller):
                 wanted += [disk_node(beside) for beside in await _disks_of(store, machine)]
         if node := next(filter(None, wanted), ""):
             return node, VirtualDiskPhase.PENDING, ""
-        usable, problem = await self._placement.usable()
+        usable, problem = await self._nodes.usable()
         if not usable:
             return "", VirtualDiskPhase.PENDING, problem
         if len(usable) > 1:
@@ -279,17 +278,3 @@ async def _disks_of(store: Store, machine: VirtualMachine) -> Sequence[VirtualDi
     wanted = [ref["name"] for ref in refs if ref.get("kind") == VIRTUAL_DISK.kind]
     found = [await store.find(VIRTUAL_DISK, machine["metadata"]["namespace"], name) for name in wanted]
     return [disk for disk in found if disk is not None]
-
-
-async def bind_disk(store: Store, disk: VirtualDisk, node: str) -> None:
-    """Raises Conflict when the disk changed meanwhile."""
-    meta = disk["metadata"]
-    annotations = {names.SELECTED_NODE_ANNOTATION: node}
-    patch = {"metadata": {"resourceVersion": meta["resourceVersion"], "annotations": annotations}}
-    await store.patch(VIRTUAL_DISK, meta["namespace"], meta["name"], PatchType.MERGE, patch)
-
-
-def binders(context: Context) -> Sequence[Controller]:
-    """The controllers that only a home with several nodes needs."""
-    placement = Placement(context)
-    return [MachineBinder(context, placement), DiskBinder(context, placement)]

@@ -29,7 +29,7 @@ _NAMED = 5
 """How many nodes a message names at most."""
 
 
-class Placement:
+class Nodes:
     """The nodes of the cluster, as the leader sees them."""
 
     def __init__(self, context: Context) -> None:

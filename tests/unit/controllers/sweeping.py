@@ -17,6 +17,7 @@ from hyperd.controllers.host.sweep import Sweeper
 from hyperd.controllers.machine.applied import Applied
 from hyperd.controllers.node.heartbeat import lease_name
 from hyperd.controllers.ownership import NodeOwner
+from hyperd.controllers.placement.binder import Binder
 from hyperd.controllers.witness import Witness
 from hyperd.errors import NotFound
 from hyperd.network.interface import Link
@@ -165,6 +166,7 @@ class Host:
             images=self.images,
             **cast(Any, {"events": self.told}),
         )
+        self.placement = Binder(self.context)
         self.quarantine = Quarantine(self.settings.state_dir / "quarantine")
         self.sweeper = Sweeper(self.context, self.quarantine)
 

@@ -56,7 +56,7 @@ async def runs(node: Host, uid: str) -> bool:
 async def test_a_copy_that_is_wrong_ends_no_guest(node: Host, truth: str) -> None:
     uid, _ = await node.make("web")
     await node.sync()
-    controller = MachineController(node.context)
+    controller = MachineController(node.context, node.placement)
     shown(node, uid, "other")
     if truth == "gone":
         node.objects.drop(VIRTUAL_MACHINE, "web")
@@ -73,7 +73,7 @@ async def test_a_copy_that_is_wrong_ends_no_guest(node: Host, truth: str) -> Non
 
 async def test_a_store_that_says_so_once_ends_no_guest(node: Host) -> None:
     uid, _ = await node.make("web")
-    controller = MachineController(node.context)
+    controller = MachineController(node.context, node.placement)
     shown(node, uid, "other")
     for _ in range(4):
         for bound_to in ("other", HERE):
@@ -89,7 +89,7 @@ async def test_a_store_that_says_so_once_ends_no_guest(node: Host) -> None:
 
 async def test_a_machine_that_is_another_nodes_ends_here_and_leaves_its_files(node: Host) -> None:
     uid, _ = await node.make("web")
-    controller = MachineController(node.context)
+    controller = MachineController(node.context, node.placement)
     shown(node, uid, "other")
     stored(node, uid, "other")
     files = (await node.held())[0]
@@ -105,7 +105,7 @@ async def test_a_machine_that_is_another_nodes_ends_here_and_leaves_its_files(no
 
 async def test_a_restored_store_ends_no_guest_by_its_bindings(node: Host) -> None:
     uid, _ = await node.make("web")
-    controller = MachineController(node.context)
+    controller = MachineController(node.context, node.placement)
     node.objects.version -= 500
     await node.sweeper.sweep()
     assert node.context.witness.waits
@@ -122,7 +122,10 @@ async def test_what_lost_its_node_is_taken_back_by_the_node_that_holds_it(node: 
     uid, disk_uid = await node.make("web")
     node.objects.put(VIRTUAL_MACHINE, "web", uid, status={})
     await node.sync()
-    controller, disks = MachineController(node.context), DiskController(node.context)
+    controller, disks = (
+        MachineController(node.context, node.placement),
+        DiskController(node.context, node.placement),
+    )
     await controller.reconcile(WEB)
     await disks.reconcile(WEB)
     machine = await node.objects.find(VIRTUAL_MACHINE, *WEB)
@@ -140,14 +143,14 @@ async def test_what_lost_its_node_is_taken_back_by_the_node_that_holds_it(node: 
 async def test_only_what_is_old_waits_for_a_node_to_claim_it(node: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr("hyperd.clock.elapsed", lambda: now)
-    placement = placing.Placement(node.context)
+    nodes = placing.Nodes(node.context)
     new = {"metadata": {"uid": "new"}}
     old = {"metadata": {"uid": "old"}, "status": {"phase": "Pending"}}
-    assert placement.left_to_claim(new) == 0
-    assert placement.left_to_claim({**new, "status": {"phase": "Pending"}}) == 0
-    assert placement.left_to_claim(old) == placing.CLAIM_SECONDS
+    assert nodes.left_to_claim(new) == 0
+    assert nodes.left_to_claim({**new, "status": {"phase": "Pending"}}) == 0
+    assert nodes.left_to_claim(old) == placing.CLAIM_SECONDS
     now += placing.CLAIM_SECONDS
-    assert placement.left_to_claim(old) == 0
+    assert nodes.left_to_claim(old) == 0
 
 
 @pytest.mark.parametrize("operation", ["gone", "another", "over", "in progress"])

@@ -77,7 +77,7 @@ async def stands(
 
 
 async def look(node: Host, times: int = 4) -> None:
-    controller = MachineController(node.context)
+    controller = MachineController(node.context, node.placement)
     for _ in range(times):
         await controller.reconcile(WEB)
         await node.sync()
@@ -157,7 +157,7 @@ async def test_a_machine_that_vanished_before_its_start_is_not_started(
     instances = Instances(node.context, node.informer(VIRTUAL_MACHINE))
     started: list[str] = []
     monkeypatch.setattr(instances, "start", lambda *_, **__: started.append(uid))
-    starts = Startup(node.context, instances, Fence(node.context), started=started.append)
+    starts = Startup(node.context, instances, Fence(node.context), node.placement, started=started.append)
     node.objects.drop(VIRTUAL_MACHINE, "web")
     with pytest.raises(TemporaryError):
         await starts._start_claimed(before, copy.deepcopy(before), domain, Dependencies(), Decision(Action.START))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -31,7 +31,7 @@ NAME = Key("default", "vm")
 class World:
     """One daemon; ``restart`` makes another one over the same state, and guests go on."""
 
-    def __init__(self, folder: Path, on: Parts) -> None:
+    def __init__(self, folder: Path, on: Parts, settings: Mapping[str, object]) -> None:
         self._on = on
         self._settings = Settings.model_validate(
             {
@@ -45,6 +45,7 @@ class World:
                 "network": {"virtual_machine_cidrs": []},
                 "storage": {"reserve_bytes": 0},
                 "operations": {"keep_per_vm": KEPT},
+                **settings,
             }
         )
         self._daemon = Daemon(self._settings, self._on)
@@ -67,6 +68,12 @@ class World:
     @property
     def hypervisor(self) -> Hypervisor:
         return self._daemon._context.hypervisor
+
+    def look_at(self, kind: Kind, name: str) -> None:
+        """Have all that works on an object look at it now, as at the end of a timer."""
+        for controller in self._daemon._controllers:
+            if controller.kind is kind:
+                controller.enqueue(Key("default", name))
 
     def look(self) -> None:
         """Have the machine and its operations looked at now, as at the end of a timer."""
@@ -162,12 +169,12 @@ class World:
 
 
 @asynccontextmanager
-async def running(on: Parts = TEST_DRIVER) -> AsyncIterator[World]:
-    """``on`` is what the daemon works on."""
+async def running(on: Parts = TEST_DRIVER, **settings: object) -> AsyncIterator[World]:
+    """``on`` is what the daemon works on; ``settings`` are some more."""
     folder = Path(tempfile.mkdtemp(prefix="hvk"))
     # The test driver's host is there as long as somebody is connected to it.
     held = await asyncio.to_thread(libvirt.open, URI)
-    world = World(folder, on)
+    world = World(folder, on, settings)
     await world.start()
     try:
         yield world
