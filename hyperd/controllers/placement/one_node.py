@@ -55,7 +55,8 @@ class OneNode:
     async def _left(self, *, apart_from: str) -> Capacity:
         """What of the host is promised to no machine; of memory, no more than is free in truth."""
         conf, hypervisor = self._context.settings.hypervisor, self._context.hypervisor
-        facts = await hypervisor.facts()
+        facts, free = await hypervisor.facts(), await hypervisor.free_memory()
+        # Nothing waits from here to the promise: two starts at once would both be promised what is left.
         starting = {uid: room for uid, room in self._starting.items() if uid != apart_from}
         running = (
             requested_by_instance(applied.decode(domain.applied).configuration)
@@ -65,5 +66,4 @@ class OneNode:
         whole = Capacity(int(facts.cpus * 1000 * conf.cpu_allocation_ratio), facts.memory_bytes)
         reserved = Capacity(memory_bytes=conf.reserved_memory_bytes)
         unpromised = whole - reserved - total(starting.values()) - total(running)
-        available = await hypervisor.free_memory() - reserved.memory_bytes
-        return replace(unpromised, memory_bytes=min(unpromised.memory_bytes, available))
+        return replace(unpromised, memory_bytes=min(unpromised.memory_bytes, free - reserved.memory_bytes))

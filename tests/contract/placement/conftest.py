@@ -28,7 +28,7 @@ from hyperd.resources.values.names import SYSTEM_NAMESPACE
 from hyperd.runtime.controller import Manager
 from hyperd.settings import Settings
 from hyperd.store.interface import PatchType
-from tests.testdriver.hypervisor import URI, TestDriver
+from tests.testdriver.hypervisor import MEMORY_BYTES, URI, TestDriver
 from tests.testdriver.world import TEST_DRIVER
 from tests.unit.controllers.world import World, running
 
@@ -61,6 +61,10 @@ class OneCore(TestDriver):
 
     async def facts(self) -> HostFacts:
         return replace(await super().facts(), cpus=1)
+
+    async def free_memory(self) -> int:
+        """As of QEMU's host others have their turn before it is known."""
+        return await asyncio.to_thread(lambda: MEMORY_BYTES)
 
 
 @dataclass
