@@ -332,7 +332,6 @@ class MainScreen(Screen[None]):
         self.redraw_bars()
 
     def on_tab_line_chosen(self, message: TabLine.Chosen) -> None:
-        """A tab was clicked."""
         self.detail.choose(message.tab)
 
     def on_console_pane_leave(self, message: ConsolePane.Leave) -> None:

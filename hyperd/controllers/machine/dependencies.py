@@ -28,15 +28,15 @@ from hyperd.resources.all import (
 )
 from hyperd.resources.kinds.virtual_machine import ProvisioningType
 from hyperd.resources.kinds.virtual_machine_class import VirtualMachineClassCondition, VirtualMachineClassPhase
-from hyperd.resources.kinds.virtual_machine_ip_address import IPAddressPhase, IPAddressType
-from hyperd.resources.kinds.virtual_machine_ip_address_lease import lease_name
-from hyperd.resources.kinds.virtual_machine_status import (
+from hyperd.resources.kinds.virtual_machine_conditions import (
     ClassReason,
     IPAddressReason,
     ProvisioningReason,
     SizingPolicyReason,
     VirtualMachineCondition,
 )
+from hyperd.resources.kinds.virtual_machine_ip_address import IPAddressPhase, IPAddressType
+from hyperd.resources.kinds.virtual_machine_ip_address_lease import lease_name
 from hyperd.resources.values import names
 from hyperd.resources.values.conditions import find_condition, remove_condition, set_condition
 from hyperd.resources.values.meta import owner_reference

@@ -17,11 +17,8 @@ from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_DISK, VIRTUAL_IM
 from hyperd.resources.core.storage_class import WAIT_FOR_FIRST_CONSUMER
 from hyperd.resources.kinds.virtual_disk import VirtualDiskPhase
 from hyperd.resources.kinds.virtual_image import ImagePhase
-from hyperd.resources.kinds.virtual_machine_status import (
-    BlockDevicesReason,
-    VirtualMachineCondition,
-    VirtualMachinePhase,
-)
+from hyperd.resources.kinds.virtual_machine_conditions import BlockDevicesReason, VirtualMachineCondition
+from hyperd.resources.kinds.virtual_machine_status import VirtualMachinePhase
 from hyperd.resources.schema.kind import Kind, V
 from hyperd.resources.values.conditions import find_condition, set_condition
 

@@ -17,15 +17,15 @@ from hyperd.controllers.machine.plan import fraction_of
 from hyperd.hypervisor.state import DomainInfo, DomainState, GuestInfo
 from hyperd.resources.all import VIRTUAL_MACHINE
 from hyperd.resources.kinds.virtual_machine import NetworkType
-from hyperd.resources.kinds.virtual_machine_status import (
+from hyperd.resources.kinds.virtual_machine_conditions import (
     AgentReason,
     AwaitingRestartReason,
     ConfigurationReason,
     MigratableReason,
     RunningReason,
     VirtualMachineCondition,
-    VirtualMachinePhase,
 )
+from hyperd.resources.kinds.virtual_machine_status import VirtualMachinePhase
 from hyperd.resources.schema.kind import AnyObject
 from hyperd.resources.schema.unbuilt import not_live_in
 from hyperd.resources.values.conditions import find_condition, remove_condition, set_condition

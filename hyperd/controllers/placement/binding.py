@@ -34,11 +34,8 @@ from hyperd.resources.all import (
 )
 from hyperd.resources.kinds.data_source import ReadyReason
 from hyperd.resources.kinds.virtual_disk import DiskReadyReason, VirtualDiskCondition, VirtualDiskPhase
-from hyperd.resources.kinds.virtual_machine_status import (
-    RunningReason,
-    VirtualMachineCondition,
-    VirtualMachinePhase,
-)
+from hyperd.resources.kinds.virtual_machine_conditions import RunningReason, VirtualMachineCondition
+from hyperd.resources.kinds.virtual_machine_status import VirtualMachinePhase
 from hyperd.resources.schema.kind import Kind, V
 from hyperd.resources.values.conditions import set_condition
 from hyperd.runtime.controller import Controller, Key, Mapper, Result

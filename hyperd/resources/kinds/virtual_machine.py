@@ -11,7 +11,8 @@ from pydantic import Field
 from hyperd.resources.kinds.base import LIST_ATOMIC, NonEmpty, QuantityText, Resource, Section
 from hyperd.resources.kinds.placement import Affinity, Toleration, TopologySpreadConstraint
 from hyperd.resources.kinds.virtual_image import AGE
-from hyperd.resources.kinds.virtual_machine_status import VirtualMachineCondition, VirtualMachineStatus
+from hyperd.resources.kinds.virtual_machine_conditions import VirtualMachineCondition
+from hyperd.resources.kinds.virtual_machine_status import VirtualMachineStatus
 from hyperd.resources.schema.applies import LIVE, RESTART, UNLISTED, Restart
 from hyperd.resources.schema.hidden import hidden
 from hyperd.resources.schema.kind import KINDS, Column, Kind

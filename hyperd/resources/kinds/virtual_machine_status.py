@@ -1,4 +1,4 @@
-"""What hyperd tells about a virtual machine: phases, conditions and their reasons, and the status block."""
+"""What hyperd tells about a virtual machine: phases, and the status block."""
 
 from __future__ import annotations
 
@@ -31,104 +31,6 @@ class VirtualMachinePhase(StrEnum):
     STOPPING = "Stopping"
     STOPPED = "Stopped"
     TERMINATING = "Terminating"
-
-
-class VirtualMachineCondition(StrEnum):
-    IP_ADDRESS_READY = "VirtualMachineIPAddressReady"
-    MAC_ADDRESS_READY = "VirtualMachineMACAddressReady"
-    CLASS_READY = "VirtualMachineClassReady"
-    BLOCK_DEVICES_READY = "BlockDevicesReady"
-    PROVISIONING_READY = "ProvisioningReady"
-    RUNNING = "Running"
-    MIGRATABLE = "Migratable"
-    MIGRATING = "Migrating"
-    AGENT_READY = "AgentReady"
-    AGENT_VERSION_NOT_SUPPORTED = "AgentVersionNotSupported"
-    CONFIGURATION_APPLIED = "ConfigurationApplied"
-    AWAITING_RESTART = "AwaitingRestartToApplyConfiguration"
-    SIZING_POLICY_MATCHED = "SizingPolicyMatched"
-    FILESYSTEM_FROZEN = "FilesystemFrozen"
-    SNAPSHOTTING = "Snapshotting"
-    FIRMWARE_UP_TO_DATE = "FirmwareUpToDate"
-    EVICTION_REQUIRED = "EvictionRequired"
-    NETWORK_READY = "NetworkReady"
-    MAINTENANCE = "Maintenance"
-    GPU_CLASS_READY = "GPUClassReady"
-    CORE_FRACTION_AUTOSCALING = "CoreFractionAutoscaling"
-
-
-class IPAddressReason(StrEnum):
-    READY = "VirtualMachineIPAddressReady"
-    NOT_READY = "VirtualMachineIPAddressNotReady"
-    NOT_ASSIGNED = "VirtualMachineIPAddressNotAssigned"
-    NOT_AVAILABLE = "VirtualMachineIPAddressNotAvailable"
-
-
-class ClassReason(StrEnum):
-    READY = "VirtualMachineClassReady"
-    NOT_READY = "VirtualMachineClassNotReady"
-
-
-class BlockDevicesReason(StrEnum):
-    READY = "BlockDevicesReady"
-    WAITING_FOR_FIRST_CONSUMER = "WaitingForWaitForFirstConsumerBlockDevicesToBeReady"
-    NOT_READY = "BlockDevicesNotReady"
-    LIMIT_EXCEEDED = "BlockDeviceLimitExceeded"
-
-
-class ProvisioningReason(StrEnum):
-    READY = "ProvisioningReady"
-    READY_WITH_WARNINGS = "ProvisioningReadyWithWarnings"
-    NOT_READY = "ProvisioningNotReady"
-
-
-class RunningReason(StrEnum):
-    RUNNING = "Running"
-    NOT_RUNNING = "NotRunning"
-    NO_BOOTABLE_DEVICE = "NoBootableDevice"
-    INTERNAL_ERROR = "InternalVirtualMachineError"
-    POD_NOT_STARTED = "PodNotStarted"
-    POD_TERMINATING = "PodTerminating"
-    POD_NOT_FOUND = "PodNotFound"
-    POD_CONDITION_MISSING = "PodConditionMissing"
-    GUEST_NOT_RUNNING = "GuestNotRunning"
-    QUOTA_EXCEEDED = "QuotaExceeded"
-
-
-class MigratableReason(StrEnum):
-    MIGRATABLE = "VirtualMachineMigratable"
-    NON_MIGRATABLE = "VirtualMachineNonMigratable"
-    DISKS_NOT_MIGRATABLE = "VirtualMachineDisksNotMigratable"
-    DISKS_SHOULD_BE_MIGRATING = "VirtualMachineDisksShouldBeMigrating"
-    HOST_DEVICES_NOT_MIGRATABLE = "VirtualMachineHostDevicesNotMigratable"
-
-
-class AgentReason(StrEnum):
-    READY = "AgentReady"
-    NOT_READY = "AgentNotReady"
-
-
-class AwaitingRestartReason(StrEnum):
-    CHANGES_PENDING = "ChangesPendingRestart"
-    UNEXPECTED_STATE = "UnexpectedState"
-
-
-class ConfigurationReason(StrEnum):
-    """Of ``ConfigurationApplied``, which is only present when False."""
-
-    NOT_APPLIED = "ConfigurationNotApplied"
-
-
-class SizingPolicyReason(StrEnum):
-    NOT_MATCHED = "SizingPolicyNotMatched"
-    CLASS_NOT_FOUND = "VirtualMachineClassNotFound"
-    CLASS_TERMINATING = "VirtualMachineClassTerminating"
-
-
-class NetworkReason(StrEnum):
-    READY = "NetworkReady"
-    NOT_READY = "NetworkNotReady"
-    SDN_MODULE_DISABLED = "SDNModuleDisabled"
 
 
 class GuestOSInfo(Section):
