@@ -4,7 +4,8 @@
 of this checkout takes them for its own. ``walk.toml`` beside it says the rest:
 
 ``insert``
-    lines that go into files of the checkout: ``file``, the line ``after`` which they come, and the ``lines``
+    lines that go into files of the checkout: ``file``, the line ``after`` or ``before`` which they come, and the
+    ``lines``
 ``copy``
     files that begin as others of the checkout: ``file``, ``to``, and what to ``replace``
 ``derive``
@@ -35,8 +36,9 @@ WALKS = ROOT / "tests" / "walks"
 @dataclass(frozen=True)
 class Insertion:
     file: str
-    after: str
     lines: str
+    after: str = ""
+    before: str = ""
 
 
 @dataclass(frozen=True)
@@ -114,9 +116,10 @@ class Copy:
             (self.folder / name).write_text(text)
         for one in walk.insert:
             lines = (self.folder / one.file).read_text().splitlines(keepends=True)
-            places = [number for number, line in enumerate(lines) if line.strip() == one.after]
-            assert len(places) == 1, f"{one.file} has {len(places)} lines {one.after!r}"
-            lines.insert(places[0] + 1, one.lines.strip("\n") + "\n")
+            anchor = one.after or one.before
+            places = [number for number, line in enumerate(lines) if line.strip() == anchor]
+            assert len(places) == 1, f"{one.file} has {len(places)} lines {anchor!r}"
+            lines.insert(places[0] + bool(one.after), one.lines.strip("\n") + "\n")
             (self.folder / one.file).write_text("".join(lines))
 
     def python(self, module: str, *arguments: str) -> None:
