@@ -172,16 +172,23 @@ def _steps(work: Coroutine[object, None, T], take: Take) -> Generator[object, No
                 return result
             finally:
                 error = None  # or it and this frame would keep each other
-            try:
-                yield waiting
-            except GeneratorExit:
-                raise
-            except BaseException as raised:  # noqa: BLE001  what it awaits raises: the work's to handle
-                error = raised
-            finally:
-                del waiting
+            awaited, waiting = _awaited(waiting), None
+            error = yield from awaited
     finally:
         work.close()
+
+
+def _awaited(waiting: object) -> Generator[object, None, BaseException | None]:
+    """Wait for what a step awaits; returns what that raises, which is the work's to handle."""
+    try:
+        yield waiting
+    except GeneratorExit:
+        raise
+    except BaseException as raised:  # noqa: BLE001  all of it is thrown into the work
+        return raised
+    finally:
+        del waiting  # or it and this frame would keep each other
+    return None
 
 
 _whose: ContextVar[Take] = ContextVar("turns")
@@ -236,15 +243,8 @@ class Coming(Generic[T]):
     def __await__(self) -> Generator[object, None, T]:
         error: BaseException | None = None
         while not self._there:
-            waiting, self._waiting = self._waiting, None
-            try:
-                yield waiting
-            except GeneratorExit:
-                raise
-            except BaseException as raised:  # noqa: BLE001  what it awaits raises: the work's to handle
-                error = raised
-            finally:
-                del waiting
+            awaited, self._waiting = _awaited(self._waiting), None
+            error = yield from awaited
             try:
                 self._go_on(error)
             finally:
