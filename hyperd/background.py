@@ -37,9 +37,14 @@ async def to_the_end(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
         while not running.done():
             with suppress(asyncio.CancelledError):
                 await asyncio.wait({running})
-        if not running.cancelled():
-            running.exception()
+        hear(running)
         raise
+
+
+def hear(task: asyncio.Future[T]) -> None:
+    """Ask a task that is done for its error, where nobody else may: asyncio would log it as a defect."""
+    if not task.cancelled():
+        task.exception()
 
 
 async def end_all(endings: Iterable[tuple[str, Callable[[], Awaitable[None]]]]) -> None:

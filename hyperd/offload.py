@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from hyperd import errors
+from hyperd.background import hear
 from hyperd.errors import Cause, HyperdError, InternalError, RequestEntityTooLarge, ServiceUnavailable
 from hyperd.shares import Shares
 
@@ -126,9 +127,7 @@ class Offload:
 
     def _finished(self, task: asyncio.Task[object]) -> None:
         self._work.discard(task)
-        if not task.cancelled():
-            # Who has left does not ask for the error; asking here keeps it out of the log.
-            task.exception()
+        hear(task)  # who asked for it may have left
 
     async def _run(self, function: str, options: Options, parts: Sequence[bytes]) -> Answer:
         request = [json.dumps([function, options, self._cpu]).encode(), *parts]

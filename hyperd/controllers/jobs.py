@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Container, Hashable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from hyperd.background import hear
 from hyperd.errors import HyperdError, InternalError
 from hyperd.progress import Progress, Report
 from hyperd.runtime.operations.engine import STOP_SECONDS
@@ -88,8 +89,7 @@ class Jobs(Generic[T]):
             return await work(report)
 
         def ended(task: asyncio.Task[T]) -> None:
-            if not task.cancelled():
-                task.exception()  # a job may be forgotten unasked; asyncio would log its failure as a defect
+            hear(task)  # a job may be forgotten unasked
             tell_all()
 
         job: Job[T] = Job(generation, asyncio.create_task(run(), name=f"job-{uid}"))

@@ -20,6 +20,7 @@ from hyperd.api.endpoints.watching import Watchers
 from hyperd.api.limits.turns import in_one_turn
 from hyperd.api.wire import bodies, options, protobuf
 from hyperd.api.wire.routes import Target
+from hyperd.background import hear
 from hyperd.errors import BadRequest, Conflict, NotFound, UnsupportedMediaType
 from hyperd.resources.schema.kind import Kind, Object
 from hyperd.store.interface import FieldValidation, Item, Listing, PatchType, Store, Write
@@ -78,9 +79,7 @@ class Objects:
 
     def _finished(self, task: asyncio.Task[object]) -> None:
         self._writes.discard(task)
-        if not task.cancelled():
-            # A client that has left does not ask for the error; asking here keeps it out of the log.
-            task.exception()
+        hear(task)  # its client may have left
 
     async def get(self, call: Call) -> web.StreamResponse:
         target = call.target

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
 
-from hyperd.background import end_all
+from hyperd.background import end_all, hear
 from hyperd.errors import NotFound
 from hyperd.hypervisor.console import log as console_log
 from hyperd.hypervisor.console import screen as console_screen
@@ -179,9 +179,7 @@ class ConsoleHub:
 
     def _done(self, name: str, connecting: asyncio.Task[_Line]) -> None:
         del self._connecting[name]
-        if not connecting.cancelled():
-            # Who has left does not ask for the error; asking here keeps it out of the log.
-            connecting.exception()
+        hear(connecting)  # who asked for it may have left
 
     async def _connect(self, name: str) -> _Line:
         past = await asyncio.to_thread(console_log.tail_bytes, self._log(name), REPLAY_BYTES)
