@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from hyperd.admission.context import Context
 from hyperd.resources.schema.applies import NeverAfter
 from hyperd.resources.schema.kind import Kind
+from hyperd.resources.values.jsonpath import value_at
 
 
 def fixed(kind: Kind) -> list[tuple[str, NeverAfter]]:
@@ -26,17 +27,10 @@ def check(context: Context) -> None:
     for path, applies in fixed(context.request.kind):
         if context.phase not in applies.phases and not status.get(applies.once):
             continue
-        before, now = _value(context.old, path), _value(context.new, path)
+        before, now = value_at(context.old, path), value_at(context.new, path)
         if applies.unset:
             before = before or status.get(applies.unset)
             now = now or before
         if (now or None) == (before or None) or (applies.unless and applies.unless(context.spec, status)):
             continue
         context.forbidden(path, applies.message.format_map(status))
-
-
-def _value(obj: Mapping[str, object], path: str) -> object:
-    node: object = obj
-    for part in path.split("."):
-        node = node.get(part) if isinstance(node, Mapping) else None
-    return node

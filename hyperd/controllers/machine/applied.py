@@ -16,6 +16,7 @@ import orjson
 from hyperd.resources.kinds.virtual_machine import VIRTUAL_MACHINE, NetworkType
 from hyperd.resources.schema.applies import SPEC, Restart
 from hyperd.resources.schema.kind import AnyObject, Object
+from hyperd.resources.values.jsonpath import value_at
 from hyperd.resources.values.quantity import to_bytes
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def configuration(spec: AnyObject) -> Object:
     """The part of a VM's spec that an instance keeps until its restart, by path."""
     out: Object = {}
     for path in RESTART_PATHS:
-        value = _present(path, _at(spec, path))
+        value = _present(path, value_at(spec, path))
         if value is not None:
             out[path] = _compared(path, value)
     return out
@@ -189,12 +190,3 @@ def _compared(path: str, value: object) -> object:
             "digest": hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest(),
         }
     return value
-
-
-def _at(spec: AnyObject, path: str) -> object:
-    node: object = spec
-    for part in path.split("."):
-        if not isinstance(node, dict):
-            return None
-        node = node.get(part)
-    return node
