@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 from hyperd.controllers.disk.ready import Disks, show_ready
 from hyperd.controllers.disk.source import Source, Waiting, digest_of, requested_size, source_of
 from hyperd.controllers.image import transfer
-from hyperd.controllers.image.operations.importing import ImportStep, checksums_of
+from hyperd.controllers.image.operations.importing import ImportStep, import_request
 from hyperd.controllers.image.reference import repository_of
 from hyperd.errors import HyperdError, PermanentError, QuotaExceeded, TemporaryError
 from hyperd.imagefile.detect import ImageFormat
@@ -54,19 +54,10 @@ class Fill(Operation[Disks, "VirtualDisk"]):
 
     def _request(self) -> ImportRequest:
         """Of a disk from HTTP; of another it names nothing that could be imported."""
-        meta, requested = self.obj["metadata"], requested_size(self.obj)
+        requested, endpoint = requested_size(self.obj), self.context.context.images.endpoint
         http = (self.obj["spec"].get("dataSource") or {}).get("http")
-        endpoint = self.context.context.images.endpoint
-        return ImportRequest(
-            uid=self.op_uid,
-            source_url="" if http is None else http["url"],
-            repository=repository_of(endpoint, VIRTUAL_DISK, meta["namespace"], meta["name"]),
-            tag=meta["uid"],
-            checksums=checksums_of(http),
-            ca_bundle="" if http is None else http.get("caBundle", ""),
-            namespace=meta["namespace"],
-            most=None if requested is None else round_up(requested),
-        )
+        most = None if requested is None else round_up(requested)
+        return import_request(self, VIRTUAL_DISK, endpoint, http, most=most)
 
     def first(self) -> str:
         return _Import.name if self.imports else _Make.name

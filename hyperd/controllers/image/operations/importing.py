@@ -13,12 +13,12 @@ from hyperd.errors import HyperdError
 from hyperd.progress import Report
 from hyperd.resources.kinds.data_source import ReadyReason
 from hyperd.resources.kinds.virtual_image import ImageCondition, ImagePhase
-from hyperd.resources.schema.kind import Kind
+from hyperd.resources.schema.kind import Kind, V
 from hyperd.resources.values.conditions import set_condition
 from hyperd.runtime.controller import Result
-from hyperd.runtime.operations.operation import Operation, Step
+from hyperd.runtime.operations.operation import C, Operation, Step
 from registry import interface
-from registry.models import ImportedImage, ImportRequest
+from registry.models import ImportedImage, ImportRequest, RegistryEndpoint
 
 if TYPE_CHECKING:
     from hyperd.controllers.usage import Image
@@ -58,9 +58,30 @@ class ImportStep(Step):
         return self._imported or await self._images.import_image(self._request)
 
 
-def checksums_of(http: HTTPSource | None) -> dict[str, str]:
-    """What the received bytes must add up to, by the checksum's name."""
-    return {} if http is None else {name: str(digits) for name, digits in http.get("checksum", {}).items()}
+def import_request(
+    operation: Operation[C, V],
+    kind: Kind,
+    endpoint: RegistryEndpoint,
+    http: HTTPSource | None,
+    *,
+    most: int | None = None,
+) -> ImportRequest:
+    """What an operation imports for its object; without ``http`` it names nothing that could be imported.
+
+    ``most`` is the size of the disk that it is for.
+    """
+    meta = operation.obj["metadata"]
+    namespace = meta.get("namespace", "")
+    return ImportRequest(
+        uid=operation.op_uid,
+        source_url="" if http is None else http["url"],
+        repository=repository_of(endpoint, kind, namespace, meta["name"]),
+        tag=meta["uid"],
+        checksums={} if http is None else {name: str(digits) for name, digits in http.get("checksum", {}).items()},
+        ca_bundle="" if http is None else http.get("caBundle", ""),
+        namespace=namespace,
+        most=most,
+    )
 
 
 class Import(Operation[Images, "Image"]):
@@ -70,23 +91,12 @@ class Import(Operation[Images, "Image"]):
 
     def __init__(self, context: Images, obj: Image, op_uid: str) -> None:
         super().__init__(context, obj, op_uid)
-        self._step = ImportStep(context.context.images, self._request())
+        images = context.context.images
+        request = import_request(self, context.kind, images.endpoint, obj["spec"]["dataSource"].get("http"))
+        self._step = ImportStep(images, request)
 
     def steps(self) -> Sequence[Step]:
         return [self._step]
-
-    def _request(self) -> ImportRequest:
-        meta, http = self.obj["metadata"], self.obj["spec"]["dataSource"].get("http")
-        endpoint, namespace = self.context.context.images.endpoint, meta.get("namespace", "")
-        return ImportRequest(
-            uid=self.op_uid,
-            source_url="" if http is None else http["url"],
-            repository=repository_of(endpoint, self.context.kind, namespace, meta["name"]),
-            tag=meta["uid"],
-            checksums=checksums_of(http),
-            ca_bundle="" if http is None else http.get("caBundle", ""),
-            namespace=namespace,
-        )
 
     def show(self, obj: Image) -> None:
         obj["status"]["phase"] = ImagePhase.PROVISIONING
