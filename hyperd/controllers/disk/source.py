@@ -79,8 +79,9 @@ def source_of(context: Context, disk: VirtualDisk) -> Source | Waiting | None:
 
 def digest_of(disk: VirtualDisk) -> str:
     """Of what decides the content of the disk's volume, and where that is: the source and the class."""
-    declared = dict(disk["spec"].get("dataSource") or {})
-    if http := disk["spec"].get("dataSource", {}).get("http"):
+    source = disk["spec"].get("dataSource") or {}
+    declared = dict(source)
+    if http := source.get("http"):
         declared["http"] = {"url": http["url"], "checksum": http.get("checksum")}
     class_ = (disk["spec"].get("persistentVolumeClaim") or {}).get("storageClassName")
     body = orjson.dumps([declared, class_], option=orjson.OPT_SORT_KEYS)
