@@ -44,7 +44,7 @@ class Importer:
         """Import, or find what a run of the same request has already imported."""
         Checksums(request.checksums)  # refuses unknown algorithms before anything waits for a slot
         meter = Meter(report)
-        with _told():
+        with _tried_again():
             async with self._slots.taken(request.namespace, parse(request.source_url).host) as slot:
                 with self._client.gate.writing():
                     stored, warning = await self._find(request), ""
@@ -58,7 +58,7 @@ class Importer:
     async def find(self, request: ImportRequest) -> ImportedImage | None:
         """What a run of the same request has imported, by what the registry says; raises as ``run`` does."""
         Checksums(request.checksums)
-        with _told(), self._client.gate.writing():
+        with _tried_again(), self._client.gate.writing():
             stored = await self._find(request)
         return None if stored is None else self._image(request, stored, average_speed=0)
 
@@ -91,7 +91,7 @@ class Importer:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _tried_again() -> Iterator[None]:
     """What our own side raises as errors that end in another try."""
     try:
         yield
