@@ -54,7 +54,7 @@ class Sweeper:
     def __init__(self, context: Context, quarantine: Quarantine) -> None:
         self._context = context
         self._quarantine = quarantine
-        self._instances = Instances(context, context.informer(VIRTUAL_MACHINE))
+        self._instances = Instances(context)
         self._fence = Fence(context)
         self._strangers = Strangers(context, self._instances)
         self._wake = asyncio.Event()

@@ -80,7 +80,7 @@ class MachineController(Controller):
         self._machines.add_index(usage.UID_INDEX, usage.uid_of)
         operations.index_operations(self._operations)
         self._resolver = Resolver(context)
-        self._instances = Instances(context, self._machines)
+        self._instances = Instances(context)
         self._guests = Guests(context.hypervisor)
         self._rebooted: set[str] = set()
         self._fence = Fence(context)

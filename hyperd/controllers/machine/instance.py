@@ -35,7 +35,6 @@ from hyperd.imagefile.handle import Handle
 from hyperd.network.interface import Link
 from hyperd.resources.all import VIRTUAL_DISK
 from hyperd.resources.schema.kind import AnyObject
-from hyperd.runtime.informer import Informer
 
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_machine import VirtualMachine
@@ -48,9 +47,8 @@ _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 class Instances:
     """Makes, finds and removes what a machine is on this host."""
 
-    def __init__(self, context: Context, machines: Informer[VirtualMachine]) -> None:
+    def __init__(self, context: Context) -> None:
         self._context = context
-        self._machines = machines
         self._disks = context.informer(VIRTUAL_DISK)
         self._facts: HostFacts | None = None
         self._claims: dict[str, str] = {}

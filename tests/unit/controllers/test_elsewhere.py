@@ -168,7 +168,7 @@ async def test_a_stop_asks_whether_its_operation_still_stands(node: Host, operat
     assert domain is not None
     assert machine is not None
     by = ActiveOperation(op_uid, OperationType.STOP, True, "stop")
-    instances = Instances(node.context, node.informer(VIRTUAL_MACHINE))
+    instances = Instances(node.context)
     ends = _Ends(node.context, instances, Fence(node.context))
     if operation == "in progress":
         await ends.stop(machine, machine, domain, Dependencies(), force=True, by=by)

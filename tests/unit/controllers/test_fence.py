@@ -154,7 +154,7 @@ async def test_a_machine_that_vanished_before_its_start_is_not_started(
     await stands(node, uid, epoch=1, record=record, cpu={"cores": 1}, memory={"size": "128Mi"})
     await node.hypervisor.destroy(uid)
     before, domain = await machine(node), await domain_of(node, uid)
-    instances = Instances(node.context, node.informer(VIRTUAL_MACHINE))
+    instances = Instances(node.context)
     started: list[str] = []
     monkeypatch.setattr(instances, "start", lambda *_, **__: started.append(uid))
     starts = Startup(node.context, instances, Fence(node.context), node.placement, started=started.append)

@@ -67,7 +67,7 @@ async def test_a_lost_tap_comes_back_though_the_host_cannot_run_what_the_spec_as
         store_id=lambda: "s",
         informer=lambda _: None,
     )
-    instances = Instances(cast(Context, context), cast(Any, None))
+    instances = Instances(cast(Context, context))
     await instances.keep(machine(), domain(address="10.66.10.14"), Dependencies())
     assert links == [Link(UID, "web", IPv4Address("10.66.10.14"))]
 
