@@ -12,12 +12,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree as ET
 
-from hyperd.hypervisor.spec import (
-    CpuMode,
-    DomainSpec,
-    DomainType,
-    machine_type,
-)
+from hyperd.hypervisor.spec import CpuMode, DomainSpec, DomainType, machine_type
 from hyperd.hypervisor.state import DomainInfo
 from hyperd.hypervisor.xml.element import add, clean
 from hyperd.hypervisor.xml.layout import devices_of, disk_targets

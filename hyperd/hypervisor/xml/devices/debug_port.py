@@ -9,9 +9,7 @@ from typing import ClassVar, Self
 from xml.etree import ElementTree as ET
 
 from hyperd.hypervisor.slots import Address, AddressType
-from hyperd.hypervisor.spec import (
-    DomainSpec,
-)
+from hyperd.hypervisor.spec import DomainSpec
 from hyperd.hypervisor.xml.devices.device import Device
 from hyperd.hypervisor.xml.element import add, attribute
 from hyperd.resources.kinds.virtual_machine import Bootloader

@@ -14,10 +14,7 @@ from typing import ClassVar, Self
 from xml.etree import ElementTree as ET
 
 from hyperd.hypervisor.slots import Address, Slot
-from hyperd.hypervisor.spec import (
-    DomainSpec,
-    machine_type,
-)
+from hyperd.hypervisor.spec import DomainSpec, machine_type
 from hyperd.resources.kinds.virtual_machine import OsType
 
 

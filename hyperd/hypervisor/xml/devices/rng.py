@@ -8,9 +8,7 @@ from typing import ClassVar, Self
 from xml.etree import ElementTree as ET
 
 from hyperd.hypervisor.slots import Address
-from hyperd.hypervisor.spec import (
-    DomainSpec,
-)
+from hyperd.hypervisor.spec import DomainSpec
 from hyperd.hypervisor.xml.devices.device import Board, Connector, Device, add_address
 from hyperd.hypervisor.xml.element import add
 from hyperd.resources.kinds.virtual_machine import OsType
