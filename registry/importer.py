@@ -4,26 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 from hyperd.errors import (
     InternalError,
-    NotFound,
-    PermanentError,
     ServiceUnavailable,
     TemporaryError,
     TooManyRequests,
 )
-from hyperd.imagefile.detect import FAILED, ImageFormat
+from hyperd.imagefile.detect import FAILED
 from hyperd.progress import Report
 from hyperd.settings import Settings
-from registry import layout
 from registry.checksums import Checksums
 from registry.client import RegistryClient
 from registry.interface import NotBegun
 from registry.meter import Meter
 from registry.models import ImportedImage, ImportRequest
-from registry.pipeline import Pipeline, Stored, fingerprint
+from registry.pipeline import Pipeline, fingerprint
+from registry.push import Stored, stored_of
 from registry.slots import Slots
 from registry.urls import parse
 
@@ -53,41 +50,21 @@ class Importer:
                         pipeline = Pipeline(self._settings, self._client, request, meter=meter, slot=slot)
                         stored = await pipeline.run()
                         warning = pipeline.warning
-        return replace(self._image(request, stored, average_speed=meter.average_speed), warning=warning)
+        return stored.image(self._reference(request), average_speed=meter.average_speed, warning=warning)
 
     async def find(self, request: ImportRequest) -> ImportedImage | None:
         """What a run of the same request has imported, by what the registry says; raises as ``run`` does."""
         Checksums(request.checksums)
         with _tried_again(), self._client.gate.writing():
             stored = await self._find(request)
-        return None if stored is None else self._image(request, stored, average_speed=0)
+        return None if stored is None else stored.image(self._reference(request))
 
     async def _find(self, request: ImportRequest) -> Stored | None:
         """What is tagged already, if it came from the same source."""
-        try:
-            digest, content = await self._client.manifest(request.repository, request.tag)
-            config_digest, layer = layout.parse_manifest(content)
-            disk = layout.parse_config(await self._client.get_blob(request.repository, config_digest))
-        except (NotFound, PermanentError):
-            return None
-        if disk.source != fingerprint(request):
-            return None
-        return Stored(digest, disk, layer)
+        return await stored_of(self._client, request.repository, request.tag, fingerprint(request))
 
-    def _image(self, request: ImportRequest, stored: Stored, *, average_speed: int) -> ImportedImage:
-        disk = stored.disk
-        return ImportedImage(
-            reference=self._client.endpoint.reference(request.repository, request.tag),
-            manifest_digest=stored.manifest_digest,
-            layer_digest=stored.layer.digest,
-            format=disk.format,
-            cdrom=disk.format is ImageFormat.ISO,
-            stored_bytes=disk.size,
-            unpacked_bytes=disk.virtual_size,
-            virtual_size=disk.virtual_size,
-            sha256=disk.sha256,
-            average_speed=average_speed,
-        )
+    def _reference(self, request: ImportRequest) -> str:
+        return self._client.endpoint.reference(request.repository, request.tag)
 
 
 @contextmanager

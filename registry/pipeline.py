@@ -14,15 +14,12 @@ import json
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
-from hyperd import crashpoints
 from hyperd.background import to_the_end
-from hyperd.crashpoints import CrashPoint
-from hyperd.errors import PermanentError, TemporaryError
-from hyperd.imagefile import files, foreign, qcow2
+from hyperd.errors import PermanentError
+from hyperd.imagefile import foreign, qcow2
 from hyperd.imagefile.detect import (
     FAILED,
     HEAD_BYTES,
@@ -33,7 +30,7 @@ from hyperd.imagefile.detect import (
     doubt,
     image_format,
 )
-from hyperd.imagefile.growth import Growth, guard_reserve
+from hyperd.imagefile.growth import Growth
 from hyperd.imagefile.qemuimg import QemuImg
 from hyperd.resources.values.quantity import format_bytes, round_up
 from hyperd.settings import Settings
@@ -41,9 +38,10 @@ from registry import coding, layout, tree
 from registry.checksums import Checksums
 from registry.client import RegistryClient
 from registry.fetch import Source, open_source
-from registry.layout import DiskFile, Layer
+from registry.layout import DiskFile
 from registry.meter import Meter
 from registry.models import ImportRequest
+from registry.push import Stored, Target, guard_room
 from registry.slots import Slot
 from registry.spool import Spool
 from registry.unpack import unpacked
@@ -53,15 +51,6 @@ from registry.urls import shown
 _RATIO_FLOOR_BYTES = 2 << 30
 _MAX_RATIO = 200
 """Beyond the floor, what unpacks to more than this many times its size is taken for a bomb."""
-
-
-@dataclass(frozen=True)
-class Stored:
-    """What one import left in the registry."""
-
-    manifest_digest: str
-    disk: DiskFile
-    layer: Layer
 
 
 class Pipeline:
@@ -83,6 +72,7 @@ class Pipeline:
         self._slot = slot
         self._reserve = settings.storage.reserve_bytes
         self._spool = Spool(settings.images_dir, f"import-{request.uid}", reserve=self._reserve)
+        self._target = Target(client, request.repository, request.tag, meter=meter, reserve=self._reserve)
         self._page = False
         self.warning = ""
 
@@ -111,21 +101,22 @@ class Pipeline:
     async def _streamed(self, stream: AsyncIterator[bytes], head: bytes, kind: ImageFormat, length: int) -> Stored:
         """Upload while it comes; nothing is written here but by the registry."""
         virtual_size = self._guard_head(head, kind, length)
-        await self._guard_registry(length)
+        await self._target.guard_room(length)
         async with self._client.upload(self._request.repository) as upload:
-            layer = await self._push(upload, kind, length, stream)
+            layer = await self._target.push(upload, kind, length, stream)
             await self._slot.work()
             self._checksums.verify()
             await upload.flush()
             if kind is ImageFormat.QCOW2:
                 await self._check_uploaded(upload, length)
             disk = self._describe(kind, length, virtual_size, self._checksums.sha256)
-            return await self._tag(upload, disk, layer)
+            await upload.commit(layer.digest)
+            return await self._target.tag(disk, layer)
 
     async def _spooled(self, source: Source, stream: AsyncIterator[bytes], head: bytes) -> Stored:
         """Bring it into a form that is kept, then upload."""
         async with self._spool:
-            await asyncio.to_thread(_guard_room, self._settings.images_dir, source.length or 0, self._reserve)
+            await asyncio.to_thread(guard_room, self._settings.images_dir, source.length or 0, self._reserve)
             kind = await self._prepare(source, stream, head)
             await self._slot.work()
             self._checksums.verify(*self._decoded)
@@ -157,13 +148,14 @@ class Pipeline:
         if kind is ImageFormat.QCOW2:
             await self._tools.check(self._spool.fd)
         self._meter.expect(size)
-        await self._guard_registry(size)
+        await self._target.guard_room(size)
         sha256 = hashlib.sha256()
         async with self._client.upload(self._request.repository) as upload:
-            layer = await self._push(upload, kind, size, _hashed(self._spool.blocks(), sha256))
+            layer = await self._target.push(upload, kind, size, _hashed(self._spool.blocks(), sha256))
             await upload.flush()
             disk = self._describe(kind, size, virtual_size, sha256.hexdigest())
-            stored = await self._tag(upload, disk, layer)
+            await upload.commit(layer.digest)
+            stored = await self._target.tag(disk, layer)
         await self._spool.publish(layer.digest, kind)
         return stored
 
@@ -221,11 +213,6 @@ class Pipeline:
             await self._spool.take(target)
         return ImageFormat.QCOW2
 
-    async def _guard_registry(self, size: int) -> None:
-        """TemporaryError when ``size`` bytes do not fit where the embedded registry keeps them."""
-        if self._client.endpoint.root is not None:
-            await asyncio.to_thread(_guard_room, self._client.endpoint.root, size, self._reserve)
-
     def _can_check(self, kind: ImageFormat) -> bool:
         """Whether uploaded bytes can be judged before they are committed: a qcow2 only where they are here."""
         return kind is not ImageFormat.QCOW2 or self._client.endpoint.root is not None
@@ -235,42 +222,6 @@ class Pipeline:
         path = tree.upload_data(self._settings.registry_dir, self._request.repository, upload.id)
         with await asyncio.to_thread(_open, path) as file:
             await self._tools.check(file.fileno(), offset=layout.DATA_OFFSET, size=length)
-
-    async def _push(self, upload: Upload, kind: ImageFormat, size: int, blocks: AsyncIterator[bytes]) -> Layer:
-        """Wrap ``blocks`` into the layer and send it."""
-        header, trailer = layout.header(kind, size), layout.trailer(size)
-        hash_ = hashlib.sha256(header)
-        await upload.send(header)
-        sent = 0
-        async for block in blocks:
-            await asyncio.to_thread(self._pass, hash_, block)
-            await upload.send(block)
-            sent += len(block)
-            self._meter.send(len(block))
-            crashpoints.reached(CrashPoint.IMPORT_STREAMING)
-        if sent != size:
-            raise TemporaryError(f"The source announced {size} bytes and sent {sent}.", key=FAILED)
-        hash_.update(trailer)
-        await upload.send(trailer)
-        return Layer(f"sha256:{hash_.hexdigest()}", layout.layer_size(size))
-
-    def _pass(self, hash_: hashlib._Hash, block: bytes) -> None:
-        """A block on its way to the registry: others write there, too, and the reserve is everybody's."""
-        hash_.update(block)
-        if self._client.endpoint.root is not None:
-            guard_reserve(self._client.endpoint.root, self._reserve)
-
-    async def _tag(self, upload: Upload, disk: DiskFile, layer: Layer) -> Stored:
-        """All is checked: commit and tag."""
-        repository, tag = self._request.repository, self._request.tag
-        await upload.commit(layer.digest)
-        config = layout.config(disk, layer)
-        config_digest = await self._client.put_blob(repository, config)
-        crashpoints.reached(CrashPoint.IMPORT_BEFORE_TAG)
-        manifest = layout.manifest(disk, layer, config_digest=config_digest, config_size=len(config), tag=tag)
-        digest = await self._client.put_manifest(repository, tag, manifest)
-        crashpoints.reached(CrashPoint.IMPORT_AFTER_TAG)
-        return Stored(digest, disk, layer)
 
     async def _head(self) -> bytes:
         return await to_the_end(os.pread, self._spool.fd, HEAD_BYTES, 0)
@@ -316,13 +267,6 @@ class Pipeline:
 def _open(path: Path) -> FileIO:
     """A file, no link; an object that closes itself where who asked for it has left."""
     return FileIO(path, opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW))
-
-
-def _guard_room(folder: Path, length: int, reserve: int) -> None:
-    """TemporaryError when ``length`` bytes plainly do not fit beside the ``reserve``."""
-    free = max(0, files.free_bytes(folder) - reserve)
-    if length > free:
-        raise TemporaryError(f"The import needs {length} bytes in {folder}, where {free} are free.", key=FAILED)
 
 
 def _too_large(limit: int) -> PermanentError:
