@@ -44,6 +44,9 @@ class ApiSettings(_Section):
     port: Annotated[int, Field(ge=0, le=65535)] = 6480
     """0 picks a free port, which the kubeconfig then names."""
     max_body_bytes: Count = 3 * (1 << 20)
+    public_url: Annotated[str, Field(pattern=r"^(https?://[!-~]+)?$")] = ""
+    """Leads to the TLS listener from outside, such as ``https://hv.example.org``; empty means its own address.
+    The external addresses of uploads begin with it."""
     max_watchers: Annotated[int, Field(ge=0)] = 2000
 
 
@@ -158,6 +161,8 @@ class ImportSettings(_Section):
     """How long a source may be silent, and how far it may fall behind ``slowest_bytes_per_second``."""
     slowest_bytes_per_second: Count = 32 << 10
     """A source that sends less on the average is given up, and tried again later."""
+    upload_timeout_seconds: Period = 600.0
+    """How long an object waits for its upload, or for another try after one that broke off."""
     cache_retention_seconds: Retention = 3_600.0
     """How long an image that nothing uses stays in the node's cache."""
     tools_user: str = "nobody"

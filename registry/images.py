@@ -6,12 +6,13 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 
 from hyperd.background import end_all
-from hyperd.progress import Report
+from hyperd.progress import Progress, Report
 from hyperd.settings import Settings
 from registry import collect
 from registry.cache import ImageCache
 from registry.client import RegistryClient
 from registry.importer import Importer
+from registry.intake import Intake
 from registry.interface import Collected, Dead, Image, Images, Live
 from registry.models import CachedFile, CachedImage, ImportedImage, ImportRequest, RegistryEndpoint
 from registry.server import EmbeddedRegistry, external_endpoint
@@ -29,6 +30,11 @@ class NodeImages(Images):
         self._client = RegistryClient(self._endpoint, settings)
         self._importer = Importer(settings, self._client)
         self._cache = ImageCache(settings, self._client)
+        self._intake = Intake(settings.imports)
+
+    @property
+    def intake(self) -> Intake:
+        return self._intake
 
     @property
     def endpoint(self) -> RegistryEndpoint:
@@ -53,7 +59,14 @@ class NodeImages(Images):
         return await self._client.exists(reference)
 
     async def import_image(self, request: ImportRequest, report: Report | None = None) -> ImportedImage:
-        return await self._importer.run(request, report)
+        if request.upload is None:
+            return await self._importer.run(request, report)
+        told = report or _unheard
+
+        async def work(come: ImportRequest) -> ImportedImage:
+            return await self._importer.run(come, report)
+
+        return await self.imported(request) or await self._intake.receive(request, request.upload, work, told)
 
     async def imported(self, request: ImportRequest) -> ImportedImage | None:
         return await self._importer.find(request)
@@ -78,3 +91,7 @@ class NodeImages(Images):
 
     async def collect(self, live: Live, *, dead: Dead) -> Collected:
         return await collect.garbage_collect(self._client, self._server, live, dead=dead)
+
+
+def _unheard(_: Progress) -> None:
+    """Of progress that nobody asked for."""

@@ -42,7 +42,7 @@ class Importer:
         Checksums(request.checksums)  # refuses unknown algorithms before anything waits for a slot
         meter = Meter(report)
         with _tried_again():
-            async with self._slots.taken(request.namespace, parse(request.source_url).host) as slot:
+            async with self._slots.taken(request.namespace, _host(request)) as slot:
                 with self._client.gate.writing():
                     stored, warning = await self._find(request), ""
                     if stored is None:
@@ -65,6 +65,11 @@ class Importer:
 
     def _reference(self, request: ImportRequest) -> str:
         return self._client.endpoint.reference(request.repository, request.tag)
+
+
+def _host(request: ImportRequest) -> str:
+    """Beside whom it takes its place: who serves the bytes, or sends them."""
+    return parse(request.source_url).host if request.body is None else request.body.sender
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 from hyperd.errors import TemporaryError
 from hyperd.progress import Report
+from registry.intake import Intake
 from registry.models import CachedFile, CachedImage, ImportedImage, ImportRequest, RegistryEndpoint
 
 POSTPONED: Final = "ProvisioningPostponed"
@@ -54,6 +55,11 @@ class Images(Protocol):
     Raises ServiceUnavailable while the registry is down or busy, TemporaryError where trying again may help, and
     PermanentError (``key`` is the reference's reason) where it cannot.
     """
+
+    @property
+    def intake(self) -> Intake:
+        """Where uploads come in."""
+        ...
 
     @property
     def endpoint(self) -> RegistryEndpoint:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from hyperd.imagefile.detect import ImageFormat
@@ -64,6 +65,40 @@ class RegistryEndpoint:
         return repository, tag
 
 
+class Body(Protocol):
+    """An image that somebody sends, read once.
+
+    ``length`` is in bytes, None where the sender does not say; ``sender`` is the address that it comes from, empty
+    for this host; ``coding`` is its Content-Encoding.
+    """
+
+    @property
+    def length(self) -> int | None: ...
+
+    @property
+    def sender(self) -> str: ...
+
+    @property
+    def coding(self) -> str: ...
+
+    async def readany(self) -> bytes:
+        """What has come, empty at the end. Raises ConnectionError where the sender left before the end."""
+        ...
+
+
+@dataclass(frozen=True)
+class Addressee:
+    """The object that an upload is for. ``secret`` is what its address ends in: who knows it may upload."""
+
+    plural: str
+    namespace: str
+    name: str
+    secret: str = field(repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.plural} {self.namespace}/{self.name}" if self.namespace else f"{self.plural} {self.name}"
+
+
 @dataclass(frozen=True)
 class ImportRequest:
     """One image to fetch over HTTP and keep as ``repository``:``tag``.
@@ -71,6 +106,8 @@ class ImportRequest:
     ``uid`` names the temporary files. ``checksums`` maps md5, sha1, sha256 or sha512 to hex digits of the bytes
     as the source serves them. ``ca_bundle`` is as in the spec: base64 of PEM. ``namespace`` is who asks, empty for
     the cluster. ``most`` is the size of the disk that it is for, which the image must not exceed.
+
+    Where ``upload`` is set nothing is fetched: somebody sends the bytes, for as long as the import waits for them.
     """
 
     uid: str
@@ -81,6 +118,9 @@ class ImportRequest:
     ca_bundle: str = ""
     namespace: str = ""
     most: int | None = None
+    upload: Addressee | None = None
+    body: Body | None = None
+    """The upload that has come; whoever asks for an import leaves this to the registry."""
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-
-import aiohttp
+from typing import Protocol
 
 from hyperd.errors import TemporaryError
 from hyperd.imagefile.detect import FAILED
 from registry.answers import blocks_of
+
+
+class Content(Protocol):
+    """A body that is read as it comes, such as aiohttp's."""
+
+    async def readany(self) -> bytes: ...
 
 
 class Pace:
@@ -25,7 +30,7 @@ class Pace:
         self._left = seconds
         self._bytes, self._waited = 0, 0.0
 
-    async def read(self, content: aiohttp.StreamReader) -> bytes:
+    async def read(self, content: Content) -> bytes:
         """What has come, empty at the end; TemporaryError when the time is up. Only waiting is counted."""
         # The clock that the timeout goes by: a host that slept is not a slow source.
         clock = asyncio.get_running_loop().time
@@ -53,7 +58,7 @@ class Pace:
 
 
 def paced_blocks(
-    content: aiohttp.StreamReader, pace: Pace, *, received: Callable[[int], None] | None = None
+    content: Content, pace: Pace, *, received: Callable[[int], None] | None = None
 ) -> AsyncIterator[bytes]:
     """The body in blocks as ``blocks_of`` makes them.
 

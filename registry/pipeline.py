@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from io import FileIO
 from pathlib import Path
 
@@ -35,6 +35,7 @@ from hyperd.imagefile.qemuimg import QemuImg
 from hyperd.resources.values.quantity import format_bytes, round_up
 from hyperd.settings import Settings
 from registry import coding, layout, tree
+from registry.body import source_of
 from registry.checksums import Checksums
 from registry.client import RegistryClient
 from registry.fetch import Source, open_source
@@ -78,13 +79,7 @@ class Pipeline:
 
     async def run(self) -> Stored:
         """Do it. Raises PermanentError, TemporaryError, or the client's errors."""
-        request = self._request
-        async with open_source(
-            request.source_url,
-            ca_bundle=request.ca_bundle,
-            settings=self._settings,
-            received=self._slot.received,
-        ) as source:
+        async with self._open() as source:
             self._guard_length(source.length)
             self._page = source.page
             if source.length is not None:
@@ -97,6 +92,14 @@ class Pipeline:
             if isinstance(kind, ImageFormat) and source.length is not None and self._can_check(kind):
                 return await self._streamed(stream, head, kind, source.length)
             return await self._spooled(source, stream, head)
+
+    def _open(self) -> AbstractAsyncContextManager[Source]:
+        request, received = self._request, self._slot.received
+        if request.body is not None:
+            return nullcontext(source_of(request.body, self._settings.imports, received=received))
+        return open_source(
+            request.source_url, ca_bundle=request.ca_bundle, settings=self._settings, received=received
+        )
 
     async def _streamed(self, stream: AsyncIterator[bytes], head: bytes, kind: ImageFormat, length: int) -> Stored:
         """Upload while it comes; nothing is written here but by the registry."""
