@@ -15,7 +15,7 @@ from tui.shelf import Key, Object
 _NAMES = {
     "enter": "Enter", "escape": "Esc", "tab": "Tab", "shift+tab": "Shift+Tab", "colon": ":", "slash": "/",
     "question_mark": "?", "ctrl+d": "Ctrl+D", "ctrl+p": "Ctrl+P", "left_square_bracket": "[",
-    "right_square_bracket": "]", "minus": "-",
+    "right_square_bracket": "]", "minus": "-", "space": "Space", "ctrl+space": "Ctrl+Space", "ctrl+a": "Ctrl+A",
 }  # fmt: skip
 
 
@@ -61,6 +61,8 @@ class Action:
     refuses: Callable[[Target], str] = lambda _: ""
     parameters: tuple[str, ...] = ()
     footer: bool = False
+    many: bool = False
+    """Whether it can be done to several objects at once: the marked ones, or all that are named."""
 
     @property
     def key_label(self) -> str:
@@ -92,6 +94,7 @@ def action(
     applies: Callable[[Kind], bool] | None = None,
     refuses: Callable[[Target], str] = lambda _: "",
     footer: bool = False,
+    many: bool = False,
 ) -> Action:
     """An action whose ``run`` gets its ``parameters``, a dataclass, read from words (see ``read``)."""
 
@@ -99,7 +102,9 @@ def action(
         run(desk, targets, read(title, parameters, given))
 
     names = tuple(field.name for field in dataclasses.fields(parameters))
-    return Action(id_, key, title, help_, group, begin, tuple(words.split()), applies, refuses, names, footer)
+    return Action(
+        id_, key, title, help_, group, begin, tuple(words.split()), applies, refuses, names, footer, many
+    )
 
 
 def read(title: str, parameters: type[P], given: Sequence[str]) -> P:

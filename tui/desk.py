@@ -28,6 +28,11 @@ class Desk(Protocol):
         ...
 
     @property
+    def cursor(self) -> Key | None:
+        """The object under the cursor."""
+        ...
+
+    @property
     def table(self) -> VirtualTable: ...
 
     def say(self, text: str, *, error: bool = False) -> None:
@@ -50,8 +55,16 @@ class Desk(Protocol):
         """An object's name with where it is, for people."""
         ...
 
-    def await_operation(self, key: Key) -> None:
-        """Say how the operation ends."""
+    async def operation_end(self, key: Key) -> str:
+        """Wait for the end of an operation. Raises HyperdError where it failed."""
+        ...
+
+    def mark(self, what: str) -> None:
+        """Mark the ``row``, all up ``to`` it, or ``all`` that is shown."""
+        ...
+
+    def unmark(self) -> None:
+        """Mark nothing."""
         ...
 
     def show_list(self, plural: str, query: str | None = None) -> None:

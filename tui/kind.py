@@ -63,6 +63,8 @@ class Kind:
     deletable: bool = True
     loss: str = "What it holds is lost."
     """What somebody should know who is about to delete one."""
+    uses: Callable[[Object], str] = lambda _: ""
+    """Who uses it, and what that means for its deletion; empty where nobody does."""
 
     @property
     def columns(self) -> tuple[Column, ...]:

@@ -7,7 +7,7 @@ import os
 import sys
 
 from hyperd.cli.commands import COMMANDS
-from hyperd.client import sanitize
+from hyperd.client import ages, sanitize
 from hyperd.client.finding import find
 from hyperd.client.home import Home
 from hyperd.client.sync import Client
@@ -86,14 +86,9 @@ def target(word: str, args: argparse.Namespace, home: Home) -> tuple[str, str]:
 
 
 def seconds(text: str) -> float:
-    """``90``, ``90s``, ``5m``, ``1h`` or ``7d`` in seconds, for argparse."""
-    units = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-    number = text[:-1] if text[-1:] in units else text
-    try:
-        value = float(number) * units.get(text[-1:], 1.0)
-    except ValueError as err:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time like 90s, 5m or 1h") from err
-    if not 0 <= value < 1e9:
+    """``90``, ``90s``, ``5m``, ``1h30m`` or ``7d`` in seconds, for argparse."""
+    value = ages.duration(text)
+    if value is None or value >= 1e9:
         raise argparse.ArgumentTypeError(f"{text!r} is not a time like 90s, 5m or 1h")
     return value
 

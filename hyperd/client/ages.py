@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import time
 from calendar import timegm
+
+_PART = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smhd]?)", re.ASCII)
+_DURATION = re.compile(r"(?:[0-9]{1,9}(?:\.[0-9]{1,9})?[smhd])+|[0-9]{1,9}(?:\.[0-9]{1,9})?", re.ASCII)
+_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def parse(stamp: str) -> float | None:
@@ -44,3 +49,11 @@ def coarse(seconds: float) -> str:
         if left >= length * (2 if unit != "m" else 1):
             return f"{left // length}{unit}"
     return "<1m"
+
+
+def duration(text: str) -> float | None:
+    """``90``, ``90s``, ``5m``, ``1h``, ``7d`` or ``1h30m`` in seconds; None for what is none."""
+    if not _DURATION.fullmatch(text):
+        return None
+    parts = [(float(number), unit) for number, unit in _PART.findall(text)]
+    return sum(number * _SECONDS[unit] for number, unit in parts)

@@ -186,7 +186,7 @@ async def test_what_is_stopped_is_what_was_asked_about(world: World) -> None:
 
 
 async def test_a_hasty_yes_destroys_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(confirm, "_DELIBERATE_SECONDS", 60.0)
+    monkeypatch.setattr(confirm, "DELIBERATE_SECONDS", 60.0)
     async with looking(world) as ui:
         await ui.row("db-1")
         await ui.press("ctrl+d", "y")

@@ -14,7 +14,7 @@ from hyperd.client.health import Level
 from tui import kinds
 from tui.widgets.emulator import AvtEmulator
 from tui.widgets.keys import encode, encode_paste
-from tui.widgets.rows import Column, Row, fit, matcher, searched, worth
+from tui.widgets.rows import Column, Row, fit, worth
 from tui.widgets.table import VirtualTable
 
 COLUMNS = (
@@ -56,13 +56,6 @@ def test_sorting_puts_numbers_before_text_and_nothing_last() -> None:
     rows = [row("c", None), row("b", 20), row("a", 3)]
     assert [r.key for r in sorted(rows, key=lambda r: worth(r.values[2]))] == ["a", "b", "c"]
     assert [r.key for r in sorted(rows, key=lambda r: worth(r.values[0]))] == ["a", "b", "c"]
-
-
-def test_a_filter_has_all_words_and_none_of_the_negated() -> None:
-    assert matcher("WEB run")(searched(row("web-1")))
-    assert matcher("disk")(searched(row("web-1", note="waits for a disk")))
-    assert not matcher("web !run")(searched(row("web-1")))
-    assert matcher("!")(searched(row("web-1")))
 
 
 async def test_ten_thousand_rows_open_and_move_at_once() -> None:

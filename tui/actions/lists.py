@@ -66,6 +66,22 @@ def _swap(desk: Desk, _: Sequence[Target], given: Parameters) -> None:
     _go(desk, moved=desk.trail.swap())
 
 
+def _mark(desk: Desk, _: Sequence[Target], given: Parameters) -> None:
+    desk.mark("row")
+
+
+def _mark_to(desk: Desk, _: Sequence[Target], given: Parameters) -> None:
+    desk.mark("to")
+
+
+def _mark_all(desk: Desk, _: Sequence[Target], given: Parameters) -> None:
+    desk.mark("all")
+
+
+def _unmark(desk: Desk, _: Sequence[Target], given: Parameters) -> None:
+    desk.unmark()
+
+
 def _go(desk: Desk, *, moved: bool) -> None:
     if moved:
         desk.show_context()
@@ -80,11 +96,23 @@ ACTIONS = (
         words="ns namespace",
     ),
     action(
-        "filter", "slash", "filter", "keep rows with these words; !word drops them", "Lists", _filter,
-        Parameters, footer=True,
+        "filter", "slash", "filter", "keep rows: web !db ~re node:n3 mem>=2Gi age<1h -l a=b", "Lists",
+        _filter, Parameters, footer=True,
     ),
     action("sort", "o", "sort", "sort by the next column", "Lists", _sort, Sort, words="sort"),
     action("reverse", "O", "reverse", "turn the order round", "Lists", _reverse, Parameters, words="reverse"),
+    action("mark", "space", "mark", "mark the row; actions are done to all marked", "Lists", _mark, Parameters),
+    action(
+        "mark_to", "ctrl+space,ctrl+@", "mark to", "mark all from the row to the nearest mark", "Lists",
+        _mark_to, Parameters,
+    ),
+    action(
+        "mark_all", "ctrl+a", "mark all", "mark all that the filter shows, or none of them", "Lists", _mark_all,
+        Parameters, words="mark",
+    ),
+    action(
+        "unmark", "", "unmark", "mark nothing", "Lists", _unmark, Parameters, words="unmark",
+    ),
     action("history_back", "left_square_bracket", "back", "the list before", "Lists", _back, Parameters),
     action("history_forward", "right_square_bracket", "forward", "and forward", "Lists", _forward, Parameters),
     action("swap", "minus", "swap", "the list that was shown last, and back", "Lists", _swap, Parameters),

@@ -15,6 +15,11 @@ def _users(obj: Object) -> str:
     return ", ".join(str(user.get("name", "")) for user in users if isinstance(user, dict))
 
 
+def _uses(obj: Object) -> str:
+    users = _users(obj)
+    return f"Used by {users}: it goes when nothing uses it any more." if users else ""
+
+
 KIND = Kind(
     "virtualdisks",
     "disks",
@@ -38,4 +43,5 @@ KIND = Kind(
     ),
     counted="vd",
     running=progress,
+    uses=_uses,
 )

@@ -13,7 +13,7 @@ from textual.widgets import Static
 
 from tui.screens.closing import ClosesOnce
 
-_DELIBERATE_SECONDS = 0.5
+DELIBERATE_SECONDS = 0.5
 """Keys typed before the question can have been read do not count."""
 
 
@@ -49,5 +49,5 @@ class Confirm(ClosesOnce, ModalScreen[bool]):
         """Decide."""
         event.stop()
         event.prevent_default()
-        if event.key in ("escape", "n") or time.monotonic() - self._asked >= _DELIBERATE_SECONDS:
+        if event.key in ("escape", "n") or time.monotonic() - self._asked >= DELIBERATE_SECONDS:
             self.dismiss(event.key == "y")

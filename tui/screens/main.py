@@ -23,8 +23,9 @@ from tui.fleet import Changes, Fleet
 from tui.kind import CONSOLE, Kind
 from tui.kinds import Kinds
 from tui.screens import consoles, surroundings
+from tui.screens.backing import back
 from tui.screens.learning import learn
-from tui.screens.naming import targets
+from tui.screens.naming import at_hand, chosen, refusal
 from tui.screens.news import News
 from tui.shelf import Key
 from tui.widgets.area import ListArea
@@ -193,24 +194,18 @@ class MainScreen(Screen[None]):
         self.perform(action_id)
 
     def why_not(self, action: Action) -> str:
-        """Why an action cannot be done to the row; empty where it can."""
-        return action.why_not(self.kind, self.target if action.applies is not None else None)
+        """Why an action cannot be done now; empty where it can."""
+        return refusal(self, action, at_hand(self, action))
 
     def perform(self, action_id: str, words: Sequence[str] = ()) -> None:
-        """Do one action; says why when it does not apply here. Of an object's action the first word names it."""
+        """Do one action; says why when it does not apply here."""
         action = self.actions[action_id]
         try:
-            target = self.target if action.applies is not None else None
-            if action.applies is not None and words and words[0] not in action.parameters:
-                # What was named is meant, not what the cursor happens to be on.
-                target = targets(self, list(self.kinds), action, words[0])
-                words = words[1:]
-                if self.kind is not target.kind or not self.table.select(target.key):
-                    self.show_object(target.kind.plural, target.key)
-            if reason := action.why_not(self.kind, target):
+            targets, left = chosen(self, action, words)
+            if reason := refusal(self, action, targets):
                 self.say(f"{action.title} does not apply: {reason}", error=True)
-                return
-            action.begin(self, [target] if target is not None else [], words)
+            else:
+                action.begin(self, targets, left)
         except HyperdError as err:
             self.say(err.message, error=True)
 
@@ -241,9 +236,19 @@ class MainScreen(Screen[None]):
         where = " · ".join(part for part in (key.namespace, key.home if several else "") if part)
         return sanitize.line(f"{key.name} ({where})" if where else key.name)
 
-    def await_operation(self, key: Key) -> None:
-        """Say how the operation ends."""
-        self.news.await_operation(key)
+    async def operation_end(self, key: Key) -> str:
+        """Wait for the end of an operation. Raises HyperdError where it failed."""
+        return await self.news.operation_end(key)
+
+    def mark(self, what: str) -> None:
+        """Mark the ``row``, all up ``to`` it, or ``all`` that is shown."""
+        {"row": self.area.mark, "to": self.area.mark_to, "all": self.area.mark_all}[what]()
+        self.redraw_bars()
+
+    def unmark(self) -> None:
+        """Mark nothing."""
+        self.area.unmark()
+        self.redraw_bars()
 
     def prompt(self, text: str) -> None:
         """Open the command line with this in it."""
@@ -278,15 +283,7 @@ class MainScreen(Screen[None]):
 
     def back(self) -> None:
         """Close the innermost thing that is open."""
-        if self.focused is not None and self.focused is not self.table:
-            self.table.focus()
-            self.remove_class("zoomed")
-        elif self.has_class("opened"):
-            self.remove_class("opened", "zoomed")
-            self.detail.console.disconnect()
-            self.redraw_bars()
-        elif self.table.query_text:
-            self._filter("")
+        back(self)
 
     def help(self) -> None:
         """Every key."""
@@ -331,6 +328,10 @@ class MainScreen(Screen[None]):
             self.detail.present(self.kind, self.cursor)
         self.redraw_bars()
 
+    def on_virtual_table_titled(self, message: VirtualTable.Titled) -> None:
+        """Sort by the column that was clicked."""
+        self.reorder(message.index)
+
     def on_tab_line_chosen(self, message: TabLine.Chosen) -> None:
         self.detail.choose(message.tab)
 
@@ -365,9 +366,10 @@ class MainScreen(Screen[None]):
 
     def on_command_line_filtered(self, message: CommandLine.Filtered) -> None:
         """The filter, while it is typed."""
-        self._filter(message.query)
+        self.filter(message.query)
 
-    def _filter(self, query: str) -> None:
+    def filter(self, query: str) -> None:
+        """Keep the rows that match."""
         self.area.filter(query)
         self.redraw_bars()
 
@@ -375,7 +377,7 @@ class MainScreen(Screen[None]):
         """Keys go to the list again."""
         self.table.focus()
         if not message.kept and self.table.query_text:
-            self._filter("")
+            self.filter("")
         self.redraw_bars()
 
     def on_command_line_entered(self, message: CommandLine.Entered) -> None:

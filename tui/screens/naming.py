@@ -1,16 +1,61 @@
-"""What a word on the command line names: ``web-7``, ``shop/web-7`` or ``web-7.shop``."""
+"""What an action is done to: what words on the command line name, what is marked, or the row of the cursor."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from hyperd.errors import BadRequest
 from tui.action import Action, Target
 from tui.desk import Desk
 from tui.kind import Kind
 
+if TYPE_CHECKING:
+    from tui.screens.main import MainScreen
 
-def targets(desk: Desk, kinds: Sequence[Kind], action: Action, wanted: str) -> Target:
+_LOOKED_AT = 50
+"""Of more marked objects it is not asked beforehand whether any of them takes the action."""
+
+
+def chosen(screen: MainScreen, action: Action, words: Sequence[str]) -> tuple[list[Target], list[str]]:
+    """What ``action`` is done to, and the words that are left as its parameters.
+
+    What is named is meant, not what the cursor happens to be on: ``web-7``, ``shop/web-7`` or ``web-7.shop``.
+    Raises BadRequest for what is not there, and where a name is ambiguous.
+    """
+    if action.applies is None:
+        return [], list(words)
+    names = [word for word in words if word.removeprefix("--") not in action.parameters]
+    names = names if action.many else names[:1] if words[:1] == names[:1] else []
+    if names:
+        left = [word for word in words if word not in names] if action.many else list(words[1:])
+        found = [named(screen, list(screen.kinds), action, name) for name in names]
+        if len(found) == 1 and not (screen.kind is found[0].kind and screen.table.select(found[0].key)):
+            screen.show_object(found[0].kind.plural, found[0].key)
+        return found, left
+    return at_hand(screen, action), list(words)
+
+
+def at_hand(screen: MainScreen, action: Action) -> list[Target]:
+    """What it is done to where nothing is named."""
+    if action.applies is None:
+        return []
+    if action.many and (marked := screen.area.marked):
+        return marked
+    return [screen.target] if screen.target is not None else []
+
+
+def refusal(screen: MainScreen, action: Action, targets: Sequence[Target]) -> str:
+    """Why it cannot be done to any of them; empty where it can be done to one."""
+    if len(targets) > _LOOKED_AT:
+        return ""
+    reasons = [action.why_not(target.kind, target) for target in targets]
+    if len(reasons) > 1:
+        return "" if "" in reasons else f"none of the {len(reasons)} takes it: {reasons[0]}"
+    return reasons[0] if reasons else action.why_not(screen.kind, None)
+
+
+def named(desk: Desk, kinds: Sequence[Kind], action: Action, wanted: str) -> Target:
     """The one object that ``wanted`` names, of the list that is shown or else of the action's only kind.
 
     Raises BadRequest for none, and for several.

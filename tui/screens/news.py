@@ -1,12 +1,14 @@
-"""What the bottom line says: the last sentence for the user, and how operations of the user's own end."""
+"""What the bottom line says, and how operations of the user's own end."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterable
 
 from hyperd.client import sanitize
 from hyperd.client.operations import OPERATION
+from hyperd.errors import Conflict
 from tui.detail import completed
 from tui.fleet import Fleet
 from tui.shelf import Key
@@ -22,7 +24,7 @@ class News:
         self.error = False
         self._said_at = 0.0
         self._fleet = fleet
-        self._awaited: set[Key] = set()
+        self._awaited: dict[Key, asyncio.Future[str]] = {}
 
     def say(self, text: str, *, error: bool = False) -> None:
         """This, for some seconds."""
@@ -33,22 +35,30 @@ class News:
         if self.text and time.monotonic() - self._said_at > _SAY_SECONDS:
             self.text, self.error = "", False
 
-    def await_operation(self, key: Key) -> None:
-        """Say how this one ends."""
-        self._awaited.add(key)
+    async def operation_end(self, key: Key) -> str:
+        """Wait for the end of an operation. Raises Conflict with its reason where it failed."""
+        end: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._awaited[key] = end
+        try:
+            if self._fleet.get(OPERATION.plural, key) is not None:
+                self.hear([key])  # it may have ended already
+            return await end
+        finally:
+            self._awaited.pop(key, None)
 
     def hear(self, changed: Iterable[Key]) -> None:
         """Operations have changed."""
         shelf = self._fleet.shelf(OPERATION.plural)
-        for key in self._awaited.intersection(changed):
-            op, state = self._fleet.get(OPERATION.plural, key), shelf.state(key)
+        for key in changed:
+            end, state = self._awaited.get(key), shelf.state(key)
+            op = self._fleet.get(OPERATION.plural, key)
+            if end is None or end.done():
+                continue
             if op is None or state is None:
-                self._awaited.discard(key)
+                end.set_result(f"{key.name} is gone, nobody knows how it ended")
                 continue
             what = f"{op['spec']['type']} of {op['spec']['virtualMachineName']}"
             if state.word in ("Failed", "Superseded"):
-                self.say(f"{what}: {completed(op)}", error=True)
-                self._awaited.discard(key)
+                end.set_exception(Conflict(f"{what}: {completed(op)}"))
             elif state.word == "Completed":
-                self.say(f"{what}: done")
-                self._awaited.discard(key)
+                end.set_result(f"{what}: done")

@@ -28,7 +28,9 @@ def draw(screen: MainScreen) -> None:
         if kind.counted and (shelf := fleet.shelf(kind.plural)) is not None
     ]
     screen.query_one(TopBar).present(fleet.homes.items(), screen.trail.namespace, counts)
-    screen.query_one(ListBar).present(screen.kind.title, table.query_text, table.count, table.total)
+    screen.query_one(ListBar).present(
+        screen.kind.title, table.query_text, table.count, table.total, len(screen.trail.current.marks)
+    )
     shown = [action for action in screen.actions if action.footer]
     said = news.text or _trouble(screen)
     if isinstance(screen.focused, Terminal):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -89,6 +89,8 @@ class ListArea(Vertical):
             lambda key: listing.row(key) if isinstance(key, Key) else None,
             value=lambda key, index: listing.value(key, index) if isinstance(key, Key) else None,
             tie=lambda key: order_of(key) if isinstance(key, Key) else (),
+            labels=lambda key: self._labels(key) if isinstance(key, Key) else {},
+            marked=lambda key: isinstance(key, Key) and key.uid in context.marks,
             query=context.query,
             sort_column=titles.index(sort),
             reverse=kind.reverse if own else context.reverse,
@@ -103,6 +105,8 @@ class ListArea(Vertical):
         if keys is not None:
             self.listing.forget(keys)
             objects = self._fleet.objects(self.kind.plural)
+            # What is gone is not marked any more: another of its name was never chosen.
+            self._trail.current.marks.difference_update(key.uid for key in keys if key not in objects)
             self.table.changed(keys, lambda key: key in objects and self.in_namespace(key))
             self._seek(keys)
         elif changes.homes:
@@ -131,6 +135,55 @@ class ListArea(Vertical):
         self.table.sort_by(column)
         context = self._trail.current
         context.sort, context.reverse = self.table.columns[column].title, self.table.sort_reverse
+
+    @property
+    def marked(self) -> list[Target]:
+        """What is marked, in the order of its names, also what the filter hides."""
+        marks = self._trail.current.marks
+        if not marks:
+            return []
+        objects = self._fleet.objects(self.kind.plural)
+        found = [Target(self.kind, key, obj) for key, obj in objects.items() if key.uid in marks]
+        return sorted(found, key=lambda target: order_of(target.key))
+
+    def mark(self) -> None:
+        """Mark the row, or mark it no more, and go to the next."""
+        if (key := self.cursor) is not None:
+            self._trail.current.marks.symmetric_difference_update((key.uid,))
+            self.table.repaint()
+            self.table.action_move(1)
+
+    def mark_to(self) -> None:
+        """Mark all rows from the cursor to the nearest mark above it, or below."""
+        keys, marks, at = self._shown, self._trail.current.marks, self.cursor
+        if at is None:
+            return
+        here = keys.index(at)
+        places = [place for place, key in enumerate(keys) if key.uid in marks and place != here]
+        nearest = min(places, key=lambda place: (place > here, abs(place - here)), default=here)
+        first, last = sorted((here, nearest))
+        marks.update(key.uid for key in keys[first : last + 1])
+        self.table.repaint()
+
+    def mark_all(self) -> None:
+        """Mark all that the filter shows; where they are, mark none of them."""
+        marks, shown = self._trail.current.marks, {key.uid for key in self._shown}
+        (marks.difference_update if shown <= marks else marks.update)(shown)
+        self.table.repaint()
+
+    def unmark(self) -> None:
+        """Mark nothing."""
+        self._trail.current.marks.clear()
+        self.table.repaint()
+
+    @property
+    def _shown(self) -> list[Key]:
+        return [key for key in self.table.keys if isinstance(key, Key)]
+
+    def _labels(self, key: Key) -> Mapping[str, str]:
+        obj = self._fleet.get(self.kind.plural, key) or {}
+        labels = (obj.get("metadata") or {}).get("labels")
+        return labels if isinstance(labels, dict) else {}
 
     def filter(self, query: str) -> None:
         """Show only rows that match, from now on."""

@@ -64,12 +64,14 @@ class ListBar(_Bar):
 
     DEFAULT_CSS = "ListBar { height: 1; padding: 0 1; }"
 
-    def present(self, title: str, query: str, shown: int, total: int) -> None:
+    def present(self, title: str, query: str, shown: int, total: int, marked: int) -> None:
         """Put it in a line."""
         line = Text(title, style="bold")
         if query:
             line.append(f"  /{query}", style="cyan")
         line.append(f"   {shown} of {total}" if shown != total else f"   {total}", style="dim")
+        if marked:
+            line.append(f"   {marked} marked", style="bold")
         self.show(line)
 
 

@@ -41,23 +41,6 @@ class Row(NamedTuple):
     stale: bool = False
 
 
-def searched(row: Row) -> str:
-    """The text of a row that filters look through."""
-    return " ".join((*(value for value in row.values if isinstance(value, str)), row.note)).lower()
-
-
-def matcher(query: str) -> Callable[[str], bool]:
-    """Whether a text has every word of ``query`` somewhere; ``!word`` wants it nowhere. Case does not count."""
-    terms = query.lower().split()
-    wanted = [term for term in terms if not term.startswith("!")]
-    unwanted = [term[1:] for term in terms if term.startswith("!") and len(term) > 1]
-
-    def matches(text: str) -> bool:
-        return all(term in text for term in wanted) and not any(term in text for term in unwanted)
-
-    return matches
-
-
 Worth = tuple[int, float, str]
 
 

@@ -8,10 +8,9 @@ painted: a change costs what it changes, however long the list. The cursor follo
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import ClassVar
 
-from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
@@ -23,15 +22,25 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from hyperd.client.ages import coarse
-from hyperd.client.health import GLYPHS, Level
+from hyperd.client.health import Level
+from tui.widgets import painting
 from tui.widgets.order import Order, Place
-from tui.widgets.rows import Column, Row, fit, matcher, searched, worth
+from tui.widgets.rows import Column, Row, fit, worth
+from tui.widgets.sieve import Labels, Sieve
 
-_GAP = 2
-_MARGIN = 2
+_MARGIN = 3
+"""The cursor, the mark, and a gap."""
 _HEADER = 1
 _FEW = 64
 """Up to so many rows are put in their places one by one; more are sorted anew where that is cheaper."""
+
+
+def _no_labels(_: Hashable) -> Mapping[str, str]:
+    return {}
+
+
+def _never(_: Hashable) -> bool:
+    return False
 
 
 class VirtualTable(ScrollView, can_focus=True):
@@ -75,6 +84,13 @@ class VirtualTable(ScrollView, can_focus=True):
             self.key = key
             self.by_hand = by_hand
 
+    class Titled(Message):
+        """The title of a column was clicked."""
+
+        def __init__(self, index: int) -> None:
+            super().__init__()
+            self.index = index
+
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.columns: Sequence[Column] = ()
@@ -88,9 +104,10 @@ class VirtualTable(ScrollView, can_focus=True):
         self._row: Callable[[Hashable], Row | None] = lambda _: None
         self._value: Callable[[Hashable, int], object] = self._value_of_row
         self._tie: Callable[[Hashable], tuple[str, ...]] = lambda key: (str(key),)
+        self._marked: Callable[[Hashable], bool] = _never
         self._keys: set[Hashable] = set()
         self._order = Order()
-        self._texts: dict[Hashable, str] = {}
+        self._sieve = Sieve((), self._row, _no_labels)
         self._cursor: Hashable | None = None
         self._at = 0
         self._layout: list[tuple[int, int]] = []
@@ -125,6 +142,8 @@ class VirtualTable(ScrollView, can_focus=True):
         *,
         value: Callable[[Hashable, int], object] | None = None,
         tie: Callable[[Hashable], tuple[str, ...]] | None = None,
+        labels: Labels = _no_labels,
+        marked: Callable[[Hashable], bool] = _never,
         query: str | None = None,
         sort_column: int | None = None,
         reverse: bool = False,
@@ -132,27 +151,28 @@ class VirtualTable(ScrollView, can_focus=True):
         """Show another list.
 
         ``row`` gives a key's row, and the same row as long as its version stays; ``value`` gives one of its
-        columns for less; ``tie`` puts rows of one value in order.
+        columns for less; ``tie`` puts rows of one value in order; ``labels`` are what filters ask for.
         """
         self.columns = columns
         self._row = row
         self._value = value or self._value_of_row
         self._tie = tie or self._tie
+        self._marked = marked
         self._keys = set(keys)
         if query is not None:
             self.query_text = query
         if sort_column is not None:
             self.sort_column, self._order.reverse = sort_column, reverse
-        self._texts.clear()
+        self._sieve = Sieve(columns, row, labels)
         self._lay_out()
         self._arrange()
 
     def changed(self, keys: Iterable[Hashable], present: Callable[[Hashable], bool]) -> None:
         """Rows that are new, different or gone (``present`` tells)."""
         keys = list(keys)
-        matches = self._matches()
+        matches = self._sieve.matches(self.query_text)
         for key in keys:
-            self._texts.pop(key, None)
+            self._sieve.forget(key)
             (self._keys.add if present(key) else self._keys.discard)(key)
         self.total = len(self._keys)
         if len(keys) > max(_FEW, len(self._order) // 8):
@@ -217,8 +237,15 @@ class VirtualTable(ScrollView, can_focus=True):
         self._refresh_row(self._at)
 
     def on_click(self, event: events.Click) -> None:
-        """A click selects the row."""
-        self._move_to(event.y - _HEADER + self.scroll_offset.y if event.y >= _HEADER else self._at)
+        """A click selects the row, or the column to sort by."""
+        if event.y >= _HEADER:
+            self._move_to(event.y - _HEADER + self.scroll_offset.y)
+            return
+        left = _MARGIN
+        for index, width in self._layout:
+            if left <= event.x < left + width + painting.GAP:
+                self.post_message(self.Titled(index))
+            left += width + painting.GAP
 
     def notify_style_update(self) -> None:
         """Another theme: nothing drawn is of use."""
@@ -240,17 +267,17 @@ class VirtualTable(ScrollView, can_focus=True):
         width = self.scrollable_content_region.width
         if row is None:
             return self._blank(width)
-        selected = index == self._at
+        selected, marked = index == self._at, self._marked(key)
         ages = tuple(
             coarse(now - row.values[i]) if row.values[i] is not None else ""
             for i, _ in self._layout
             if self.columns[i].age
         )
-        look = (key, row.version, ages, width, selected, selected and self.has_focus, row.stale)
+        look = (key, row.version, ages, width, selected, selected and self.has_focus, row.stale, marked)
         strip = self._strips.get(look)
         if strip is None:
             self.painted += 1
-            strip = self._strips[look] = self._paint(row, ages, width, selected)
+            strip = self._strips[look] = self._paint(row, ages, width, selected, marked)
         return strip
 
     def _blank(self, width: int) -> Strip:
@@ -259,57 +286,35 @@ class VirtualTable(ScrollView, can_focus=True):
             strip = self._strips["", width] = Strip.blank(width, self.rich_style)
         return strip
 
-    def _paint(self, row: Row, ages: tuple[str, ...], width: int, selected: bool) -> Strip:
+    def _paint(self, row: Row, ages: tuple[str, ...], width: int, selected: bool, marked: bool) -> Strip:
         base = self.rich_style
         if row.stale:
             base += self._style("stale")
         if selected:
             base += self._style("cursor" if self.has_focus else "cursor-blurred")
-        segments = [Segment("▌ ", base + self._style("marker")) if selected else Segment("  ", base)]
-        next_age = iter(ages)
-        shown = list(self._layout)
-        noted = False
-        for place, (i, cell_width) in enumerate(shown):
-            column = self.columns[i]
-            text = next(next_age) if column.age else _text(row.values[i])
-            style = base
-            if column.state:
-                text = f"{GLYPHS[row.level]} {text}" if text else ""
-                style = base if row.stale else base + self._style(row.level)
-            if row.note and noted and not (column.age and place == len(shown) - 1):
-                continue
-            segments.append(Segment(_sized(text, cell_width, right=column.right) + " " * _GAP, style))
-            if row.note and column.state:
-                noted = True
-                room = sum(w + _GAP for j, w in shown[place + 1 :] if not self._is_last_age(j)) - _GAP
-                if room > 0:
-                    segments.append(Segment(_sized(row.note, room) + " " * _GAP, base + self._style("note")))
+        margin = f"{'▌' if selected else ' '}{'*' if marked else ' '} "
+        start = Segment(margin, base + self._style("marker") if selected or marked else base)
+        cells = painting.row(row, self.columns, self._layout, ages, base, self._style)
         # Cells of one look become one run: each change of look costs twenty bytes on the line.
-        return Strip(segments).adjust_cell_length(width, base).simplify()
-
-    def _is_last_age(self, index: int) -> bool:
-        return index == self._layout[-1][0] and self.columns[index].age
+        return Strip([start, *cells]).adjust_cell_length(width, base).simplify()
 
     def _header(self, width: int) -> Strip:
         style = self.rich_style + self._style("header")
-        text = " " * _MARGIN
-        for i, cell_width in self._layout:
-            column = self.columns[i]
-            mark = ("↓" if self.sort_reverse else "↑") if i == self.sort_column else ""
-            title = column.title + mark if cell_len(column.title + mark) <= cell_width else column.title
-            text += _sized(title, cell_width, right=column.right) + " " * _GAP
+        text = " " * _MARGIN + painting.titles(self.columns, self._layout, self.sort_column, self.sort_reverse)
         return Strip([Segment(text, style)]).adjust_cell_length(width, style)
 
     def _style(self, name: str) -> Style:
         return self.get_component_rich_style(f"table--{name}", partial=True)
 
     def _lay_out(self) -> None:
-        self._layout = fit(self.columns, self.scrollable_content_region.width - _MARGIN + _GAP, _GAP)
+        self._layout = fit(
+            self.columns, self.scrollable_content_region.width - _MARGIN + painting.GAP, painting.GAP
+        )
 
     def _arrange(self) -> None:
         """Put all rows in order."""
         self.sorts += 1
-        matches = self._matches()
+        matches = self._sieve.matches(self.query_text)
         self._order.fill((self._place(key), key) for key in self._keys if matches(key))
         self.total = len(self._keys)
         self._lines.clear()
@@ -333,22 +338,6 @@ class VirtualTable(ScrollView, can_focus=True):
         value = self._value(key, self.sort_column) if column is not None else None
         number = column.number if column is not None else None
         return worth(value, number, reverse=self.sort_reverse), self._tie(key)
-
-    def _matches(self) -> Callable[[Hashable], bool]:
-        if not self.query_text.split():
-            return lambda _: True
-        matches = matcher(self.query_text)
-
-        def has(key: Hashable) -> bool:
-            text = self._texts.get(key)
-            if text is None:
-                row = self._row(key)
-                if row is None:
-                    return False
-                text = self._texts[key] = searched(row)
-            return matches(text)
-
-        return has
 
     def _set_size(self) -> None:
         self.virtual_size = Size(self.scrollable_content_region.width, len(self._order) + _HEADER)
@@ -381,15 +370,3 @@ class VirtualTable(ScrollView, can_focus=True):
         y = index - self.scroll_offset.y + _HEADER
         if _HEADER <= y < self.size.height:
             self.refresh(Region(0, y, self.size.width, 1))
-
-
-def _text(value: object) -> str:
-    return "" if value is None else str(value)
-
-
-def _sized(text: str, width: int, *, right: bool = False) -> str:
-    """``text`` in exactly ``width`` cells; what does not fit ends in an ellipsis."""
-    length = len(text) if text.isascii() else cell_len(text)
-    if length > width:
-        return set_cell_size(text, width - 1) + "…" if width > 0 else ""
-    return " " * (width - length) + text if right else text + " " * (width - length)

@@ -1,0 +1,26 @@
+"""What Esc closes: the innermost thing that is open."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tui.screens.main import MainScreen
+
+
+def back(screen: MainScreen) -> None:
+    """Out of what has the keys, then off a filter that leaves nothing, the marks, the detail, the filter."""
+    filtered = bool(screen.table.query_text)
+    if screen.focused is not None and screen.focused is not screen.table:
+        screen.table.focus()
+        screen.remove_class("zoomed")
+    elif filtered and not screen.table.count:
+        screen.filter("")
+    elif screen.trail.current.marks:
+        screen.unmark()
+    elif screen.has_class("opened"):
+        screen.remove_class("opened", "zoomed")
+        screen.detail.console.disconnect()
+        screen.redraw_bars()
+    elif filtered:
+        screen.filter("")
