@@ -15,12 +15,15 @@ from typing import BinaryIO
 
 from hyperd.errors import PermanentError
 from hyperd.imagefile.detect import FAILED, QCOW2_MAGIC
+from hyperd.imagefile.handle import DiskFormat, FileHandle
 
 _HEADER = struct.Struct(">4sIQIIQIIQQIIQ")
 _V2_LENGTH = _HEADER.size
 _V3_LENGTH = 104
 _MAX_L1_BYTES = 32 << 20
 _MAX_BACKING_BYTES = 1023
+_OWN_HEAD_BYTES = 4096
+"""More than QEMU's headers with their extensions take."""
 _COMPRESSION_TYPE = 1 << 3
 _EXTENDED_L2 = 1 << 4
 _INCOMPATIBLE = {
@@ -29,6 +32,7 @@ _INCOMPATIBLE = {
     1 << 2: "keeps its data in an external file; convert it to a standalone qcow2",
 }
 _RAW_EXTERNAL_DATA = 1 << 1
+_EXTENSION_BACKING_FORMAT = 0xE2792ACA
 _EXTENSION_DATA_FILE = 0x44415441
 _EXTENSION_ENCRYPTION = 0x0537BE77
 _EXTENSION_BITMAPS = 0x23852875
@@ -47,20 +51,28 @@ class OwnHeader:
     """Of an image that only this host's QEMU has written; ``backing`` is the image that it overlays."""
 
     virtual_size: int
-    backing: Path | None
+    backing: FileHandle | None
 
 
 def read_own(file: BinaryIO) -> OwnHeader | None:
-    """Of one of our own images, from its begin; None for what is no qcow2, or has no size."""
-    head = file.read(_V2_LENGTH)
+    """Of one of our own images, from its begin; None for what is no qcow2, or lacks its size or its base."""
+    head = file.read(_OWN_HEAD_BYTES)
     if len(head) < _V2_LENGTH or not head.startswith(QCOW2_MAGIC):
         return None
-    _, _, backing_offset, backing_length, _, size, *_ = _HEADER.unpack(head)
-    backing = None
-    if backing_offset:
-        file.seek(backing_offset)
-        backing = Path(os.fsdecode(file.read(min(backing_length, _MAX_BACKING_BYTES))))
-    return OwnHeader(size, backing) if size else None
+    _, version, backing_offset, backing_length, cluster_bits, size, *_ = _HEADER.unpack_from(head)
+    if not size:
+        return None
+    if not backing_offset:
+        return OwnHeader(size, None)
+    file.seek(backing_offset)
+    backing = Path(os.fsdecode(file.read(min(backing_length, _MAX_BACKING_BYTES))))
+    start = _V2_LENGTH if version == 2 or len(head) < _V3_LENGTH else int.from_bytes(head[100:104], "big")
+    try:
+        found = dict(_extensions(head, start, 1 << cluster_bits))
+        format_ = DiskFormat(found.get(_EXTENSION_BACKING_FORMAT, b"").decode("ascii", "replace"))
+    except (PermanentError, ValueError):
+        return None
+    return OwnHeader(size, FileHandle(backing, format_))
 
 
 def guard(head: bytes, *, max_virtual_size: int) -> Header:

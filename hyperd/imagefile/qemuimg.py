@@ -118,6 +118,14 @@ class QemuImg:
             "--", _absolute(path), str(size),
         )  # fmt: skip
 
+    async def rebase(self, path: Path, *, base: Path | None, base_format: DiskFormat, timeout: float) -> None:
+        """Have the qcow2 at ``path``, which nobody may have open, read ``base`` instead of what it reads now.
+
+        What it reads of what lies between is copied into it first; ended at any time, it reads as before.
+        """
+        new = ["-b", ""] if base is None else ["-F", base_format, "-b", _absolute(base)]
+        await self._own("rebase", "-q", "-f", "qcow2", *new, "--", _absolute(path), timeout=timeout)
+
     async def resize(self, path: Path, size: int) -> None:
         """Grow the qcow2 at ``path``, which nobody may have open."""
         await self._own("resize", "-q", "-f", "qcow2", "--", _absolute(path), str(size))
@@ -135,8 +143,8 @@ class QemuImg:
         with sandbox.lent(fds, self._settings):
             return await sandbox.run(vector, timeout=timeout, what="qemu-img", pass_fds=fds, watch=watch)
 
-    async def _own(self, *arguments: str) -> None:
-        done = await sandbox.run(["qemu-img", *arguments], timeout=120)
+    async def _own(self, *arguments: str, timeout: float = 120) -> None:
+        done = await sandbox.run(["qemu-img", *arguments], timeout=timeout)
         if done.returncode:
             raise _failure(f"qemu-img {arguments[0]} failed", done.stderr)
 

@@ -11,18 +11,20 @@ fault, TemporaryError where trying again may help, with the key ``NO_ROOM`` wher
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import ClassVar, Final, Protocol
 
-from hyperd.errors import PermanentError
+from hyperd.errors import NotFound, PermanentError
 from hyperd.imagefile.handle import Handle
 from hyperd.settings import Settings
 
 NO_ROOM: Final = "ProvisioningPostponed"
 """A reason of the reference's."""
+BUSY: Final = "Snapshotting"
 UID: Final = re.compile(r"[a-z0-9][-a-z0-9]{0,62}")
 
 
@@ -42,6 +44,44 @@ class Volume:
     provisioner: str
     virtual_size: int
     allocated: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What the volume ``volume`` was at one moment, by the uid of the snapshot's own object.
+
+    It outlives its volume. One that is ``pending`` is prepared and not committed: it holds nothing yet.
+    """
+
+    uid: str
+    volume: str
+    provisioner: str
+    virtual_size: int
+    allocated: int
+    pending: bool = False
+
+
+class MergeKind(StrEnum):
+    """How two files of one chain become one while a guest has them open."""
+
+    PULL = "pull"
+    """What ``lower`` has is copied into ``upper``, which then reads what lay below ``lower``."""
+    COMMIT = "commit"
+    """What ``upper``, which is not the guest's top, has is copied into ``lower``, which takes its place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """Work that only the hypervisor can do, of the guest that has the volume ``uid`` open.
+
+    ``base`` is what lies below ``lower``. None of it may be the last of its chain, nor hold what is promised.
+    """
+
+    uid: str
+    kind: MergeKind
+    upper: Handle
+    lower: Handle
+    base: Handle | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +127,46 @@ class Provisioner(Protocol):
         """The first half of the snapshot ``snapshot`` of a volume whose guest holds its writes back.
 
         What a guest that runs has to write to from now on, which the hypervisor pivots to; None if it may go on.
+        TemporaryError with the key ``BUSY`` while another snapshot of the volume is between its halves.
         """
         raise unsupported(self.name, Capability.SNAPSHOT)
 
-    async def commit_snapshot(self, uid: str, *, snapshot: str, op_uid: str) -> Handle:
-        """The second half: the snapshot for reading, which never changes again."""
+    async def commit_snapshot(self, uid: str, *, snapshot: str, op_uid: str) -> Snapshot:
+        """The second half: from now on it is kept, whatever becomes of the volume, and never changes again."""
         raise unsupported(self.name, Capability.SNAPSHOT)
+
+    async def cancel_snapshot(self, uid: str, *, snapshot: str) -> None:
+        """Take ``prepare_snapshot`` back; nothing to do is fine. No guest may have pivoted to what it gave."""
+        return
+
+    async def create_from_snapshot(self, uid: str, size: int, *, snapshot: str) -> Volume:
+        """A volume that starts with the content of a snapshot, which may be deleted any time after.
+
+        ``size`` is at least the snapshot's virtual size; the caller checks that. Raises NotFound without it.
+        """
+        raise unsupported(self.name, Capability.SNAPSHOT)
+
+    async def delete_snapshot(self, snapshot: str) -> None:
+        """Promise its content no longer; none is fine. The space that it had is freed by and by: ``merges``."""
+
+    async def find_snapshot(self, snapshot: str) -> Snapshot | None:
+        """PermanentError for a damaged one."""
+        return None
+
+    async def snapshots(self) -> Sequence[Snapshot]:
+        """All of them by uid, whoever owns them, the damaged ones too."""
+        return []
+
+    async def merges(self, in_use: Collection[str]) -> Sequence[Merge]:
+        """Free what deleted snapshots held; what is left for hypervisors to do is returned.
+
+        ``in_use`` are the volumes that guests have open. What cannot be done now is done by a later call.
+        """
+        return []
+
+    async def merged(self, merge: Merge) -> None:
+        """The hypervisor has done it, whoever had asked for that."""
+        return
 
     async def grow(self, uid: str, size: int, *, in_use: bool) -> Volume:
         """Give a volume ``size``, or make sure that it may have it once ``Attacher.expand`` gives it.
@@ -141,6 +215,10 @@ class Attacher(Protocol):
         """After ``grow`` of an attached volume: what the hypervisor must resize to ``size``, None if nothing."""
         ...
 
+    def reading(self, snapshot: str) -> AbstractAsyncContextManager[Handle]:
+        """The snapshot for reading, which stays readable until the block ends. Raises NotFound without it."""
+        raise NotFound(f"Snapshot {snapshot} does not exist.")
+
 
 class Volumes(Attacher, Protocol):
     """All volumes of this node, whatever backend has them: what controllers hold.
@@ -173,6 +251,22 @@ class Volumes(Attacher, Protocol):
     async def delete(self, uid: str) -> None:
         """Detached from this node, if need be."""
         ...
+
+    async def prepare_snapshot(self, uid: str, *, snapshot: str, op_uid: str) -> Handle | None: ...
+
+    async def commit_snapshot(self, uid: str, *, snapshot: str, op_uid: str) -> Snapshot: ...
+
+    async def cancel_snapshot(self, uid: str, *, snapshot: str) -> None: ...
+
+    async def delete_snapshot(self, snapshot: str) -> None: ...
+
+    async def find_snapshot(self, snapshot: str) -> Snapshot | None: ...
+
+    async def snapshots(self) -> Sequence[Snapshot]: ...
+
+    async def merges(self, in_use: Collection[str]) -> Sequence[Merge]: ...
+
+    async def merged(self, merge: Merge) -> None: ...
 
 
 class Seeds(Protocol):

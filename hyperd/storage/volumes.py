@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
-from hyperd.errors import PermanentError
+from hyperd.errors import NotFound, PermanentError
 from hyperd.imagefile.handle import Handle
-from hyperd.storage.interface import Backend, Provisioner, Usage, Volume, Volumes
+from hyperd.storage.interface import Backend, Merge, Provisioner, Snapshot, Usage, Volume, Volumes
 
 
 class BackendVolumes(Volumes):
@@ -69,6 +70,52 @@ class BackendVolumes(Volumes):
 
     async def expand(self, uid: str, size: int) -> Handle | None:
         return await (await self._of(uid)).attacher.expand(uid, size)
+
+    async def prepare_snapshot(self, uid: str, *, snapshot: str, op_uid: str) -> Handle | None:
+        backend = await self._of(uid)
+        return await backend.provisioner.prepare_snapshot(uid, snapshot=snapshot, op_uid=op_uid)
+
+    async def commit_snapshot(self, uid: str, *, snapshot: str, op_uid: str) -> Snapshot:
+        backend = await self._of_snapshot(snapshot) or await self._of(uid)
+        return await backend.provisioner.commit_snapshot(uid, snapshot=snapshot, op_uid=op_uid)
+
+    async def cancel_snapshot(self, uid: str, *, snapshot: str) -> None:
+        for backend in self._backends.values():
+            await backend.provisioner.cancel_snapshot(uid, snapshot=snapshot)
+
+    async def delete_snapshot(self, snapshot: str) -> None:
+        for backend in self._backends.values():
+            await backend.provisioner.delete_snapshot(snapshot)
+
+    async def find_snapshot(self, snapshot: str) -> Snapshot | None:
+        for backend in self._backends.values():
+            if (found := await backend.provisioner.find_snapshot(snapshot)) is not None:
+                return found
+        return None
+
+    async def snapshots(self) -> list[Snapshot]:
+        return [found for backend in self._backends.values() for found in await backend.provisioner.snapshots()]
+
+    async def merges(self, in_use: Collection[str]) -> list[Merge]:
+        return [found for backend in self._backends.values() for found in await backend.provisioner.merges(in_use)]
+
+    async def merged(self, merge: Merge) -> None:
+        for backend in self._backends.values():
+            await backend.provisioner.merged(merge)
+
+    @asynccontextmanager
+    async def reading(self, snapshot: str) -> AsyncIterator[Handle]:
+        backend = await self._of_snapshot(snapshot)
+        if backend is None:
+            raise NotFound(f"Snapshot {snapshot} does not exist.")
+        async with backend.attacher.reading(snapshot) as handle:
+            yield handle
+
+    async def _of_snapshot(self, snapshot: str) -> Backend | None:
+        for backend in self._backends.values():
+            if await backend.provisioner.find_snapshot(snapshot) is not None:
+                return backend
+        return None
 
     async def _of(self, uid: str) -> Backend:
         """The backend that has the volume, or the last one, which says that there is none."""

@@ -1,6 +1,7 @@
 """A second backend, as unlike the directory pool as files allow: raw, copied from images, mapped when attached.
 
-It grows a volume itself while a guest has it open, as one of block devices does, and has clones.
+It grows a volume itself while a guest has it open, as one of block devices does, has clones, and snapshots
+that are copies made while the guest holds its writes back.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ import asyncio
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,7 +19,16 @@ from hyperd.errors import NotFound, PermanentError
 from hyperd.imagefile.handle import DiskFormat, FileHandle, Handle
 from hyperd.resources.values.quantity import round_up
 from hyperd.settings import Settings
-from hyperd.storage.interface import Attacher, Capability, Capacity, Provisioner, Usage, Volume, check_uid
+from hyperd.storage.interface import (
+    Attacher,
+    Capability,
+    Capacity,
+    Provisioner,
+    Snapshot,
+    Usage,
+    Volume,
+    check_uid,
+)
 
 NAME = "tests.example/raw"
 
@@ -33,14 +44,15 @@ class RawFiles:
         self.attacher = RawAttacher(self.folder)
 
     async def start(self) -> None:
-        (self.folder / "attached").mkdir(parents=True, exist_ok=True)
+        for name in ("attached", "snapshots"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
         for path in self.folder.glob("*.part"):
             path.unlink()
 
 
 class RawProvisioner(Provisioner):
     name: ClassVar = NAME
-    capabilities: ClassVar = frozenset({Capability.CLONE, Capability.GROW_IN_USE})
+    capabilities: ClassVar = frozenset({Capability.CLONE, Capability.GROW_IN_USE, Capability.SNAPSHOT})
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -60,6 +72,35 @@ class RawProvisioner(Provisioner):
             raise NotFound(f"Volume {source} does not exist.")
         origin = volume_path(self._folder, source)
         return await self._create(uid, there.virtual_size, lambda path: shutil.copyfile(origin, path))
+
+    async def prepare_snapshot(self, uid: str, *, snapshot: str, op_uid: str) -> None:
+        await self._there(uid)
+
+    async def commit_snapshot(self, uid: str, *, snapshot: str, op_uid: str) -> Snapshot:
+        path = snapshot_path(self._folder, snapshot, uid)
+        if not path.exists():
+            made = path.with_suffix(".part")
+            await asyncio.to_thread(shutil.copyfile, volume_path(self._folder, uid), made)
+            made.rename(path)
+        return _snapshot(path)
+
+    async def create_from_snapshot(self, uid: str, size: int, *, snapshot: str) -> Volume:
+        path = find_path(self._folder, snapshot)
+        if path is None:
+            raise NotFound(f"Snapshot {snapshot} does not exist.")
+        return await self._create(uid, size, lambda made: shutil.copyfile(path, made))
+
+    async def delete_snapshot(self, snapshot: str) -> None:
+        path = find_path(self._folder, snapshot)
+        if path is not None:
+            path.unlink()
+
+    async def find_snapshot(self, snapshot: str) -> Snapshot | None:
+        path = find_path(self._folder, snapshot)
+        return None if path is None else _snapshot(path)
+
+    async def snapshots(self) -> list[Snapshot]:
+        return [_snapshot(path) for path in sorted((self._folder / "snapshots").glob("*.raw"))]
 
     async def grow(self, uid: str, size: int, *, in_use: bool) -> Volume:
         volume = await self.find(uid)
@@ -130,6 +171,13 @@ class RawAttacher(Attacher):
     async def expand(self, uid: str, size: int) -> FileHandle:
         return await self.attach(uid)
 
+    @asynccontextmanager
+    async def reading(self, snapshot: str) -> AsyncIterator[FileHandle]:
+        path = find_path(self._folder, snapshot)
+        if path is None:
+            raise NotFound(f"Snapshot {snapshot} does not exist.")
+        yield FileHandle(path, DiskFormat.RAW)
+
     def _require(self, uid: str) -> Path:
         path = volume_path(self._folder, uid)
         if not path.exists():
@@ -143,3 +191,17 @@ def volume_path(folder: Path, uid: str) -> Path:
 
 def link_path(folder: Path, uid: str) -> Path:
     return folder / "attached" / check_uid(uid)
+
+
+def snapshot_path(folder: Path, snapshot: str, uid: str) -> Path:
+    return folder / "snapshots" / f"{check_uid(snapshot)}.{check_uid(uid)}.raw"
+
+
+def find_path(folder: Path, snapshot: str) -> Path | None:
+    return next((folder / "snapshots").glob(f"{check_uid(snapshot)}.*.raw"), None)
+
+
+def _snapshot(path: Path) -> Snapshot:
+    uid, volume, _ = path.name.split(".")
+    found = path.stat()
+    return Snapshot(uid, volume, NAME, found.st_size, found.st_blocks * 512)

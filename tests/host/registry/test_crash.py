@@ -57,8 +57,9 @@ async def test_a_killed_import_is_done_by_the_next_life_and_leaves_nothing(
         (cached,) = settings.images_dir.iterdir()
         assert cached.read_bytes() == image
         assert files_in(settings.volumes_dir) == ["d1.qcow2"]
-        (volume,) = Folder(settings.volumes_dir).list()
-        assert (volume.backing, volume.virtual_size) == (cached, 4 << 20)
+        (volume,) = Folder(settings.volumes_dir).tree().tops()
+        assert volume.backing is not None
+        assert (volume.backing.path, volume.virtual_size) == (cached, 4 << 20)
     finally:
         await client.close()
         await server.stop()

@@ -3,36 +3,59 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from hyperd.errors import NotFound
-from hyperd.imagefile.handle import DiskFormat, FileHandle
-from hyperd.storage.backends.directory.folder import Folder, VolumeFile
-from hyperd.storage.interface import Attacher, Usage
+from hyperd.imagefile.handle import FileHandle
+from hyperd.storage.backends.directory.folder import Folder
+from hyperd.storage.backends.directory.layers import Layer, MarkKind
+from hyperd.storage.backends.directory.merging import Merger
+from hyperd.storage.interface import Attacher, Usage, check_uid
 
 
 class DirectoryAttacher(Attacher):
-    """Tells where the files are."""
+    """Tells where the files are: a volume's handle is its top, which is another one after a snapshot."""
 
-    def __init__(self, folder: Folder) -> None:
+    def __init__(self, folder: Folder, merger: Merger) -> None:
         self._folder = folder
+        self._merger = merger
 
     async def attach(self, uid: str) -> FileHandle:
-        return FileHandle((await self._find(uid)).path, DiskFormat.QCOW2)
+        await self._merger.attach(check_uid(uid))
+        return (await self._find(uid)).handle
 
     async def detach(self, uid: str) -> None:
-        """Nothing was done."""
+        self._merger.detach(uid)
 
     async def usage(self, uid: str) -> Usage:
-        file = await self._find(uid)
+        top = await self._find(uid)
         _, free = await asyncio.to_thread(self._folder.space)
-        return Usage(file.virtual_size, file.allocated, free)
+        tree = await asyncio.to_thread(self._folder.tree)
+        return Usage(top.virtual_size, tree.own(tree.layers.get(top.name, top)), free)
 
     async def expand(self, uid: str, size: int) -> FileHandle:
         """QEMU grows the file itself."""
-        return await self.attach(uid)
+        return (await self._find(uid)).handle
 
-    async def _find(self, uid: str) -> VolumeFile:
-        found = await asyncio.to_thread(self._folder.read, uid)
+    @asynccontextmanager
+    async def reading(self, snapshot: str) -> AsyncIterator[FileHandle]:
+        async with self._merger.changing:
+            tree = await asyncio.to_thread(self._folder.tree)
+            mark = tree.mark(MarkKind.SNAPSHOT, check_uid(snapshot))
+            layer = None if mark is None else tree.layers.get(mark.layer)
+            if layer is None:
+                raise NotFound(f"Snapshot {snapshot} does not exist.")
+            held = self._merger.hold(layer.name)
+            held.__enter__()
+        try:
+            await self._merger.interrupt(layer.uid)
+            yield layer.handle
+        finally:
+            held.__exit__(None, None, None)
+
+    async def _find(self, uid: str) -> Layer:
+        found = await asyncio.to_thread(self._folder.top, uid)
         if found is None:
             raise NotFound(f"Volume {uid} does not exist.")
         return found

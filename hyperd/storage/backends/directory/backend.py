@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import ClassVar
 
+from hyperd.imagefile.qemuimg import QemuImg
 from hyperd.resources.core import storage_class
 from hyperd.settings import Settings
 from hyperd.storage.backends.directory.attacher import DirectoryAttacher
 from hyperd.storage.backends.directory.folder import Folder
+from hyperd.storage.backends.directory.merging import Merger
 from hyperd.storage.backends.directory.provisioner import DirectoryProvisioner
 
 
@@ -19,8 +21,10 @@ class DirectoryBackend:
 
     def __init__(self, settings: Settings) -> None:
         self._folder = Folder(settings.volumes_dir)
-        self.provisioner = DirectoryProvisioner(settings, self._folder)
-        self.attacher = DirectoryAttacher(self._folder)
+        tools = QemuImg(settings)
+        merger = Merger(self._folder, tools)
+        self.provisioner = DirectoryProvisioner(settings, self._folder, tools, merger)
+        self.attacher = DirectoryAttacher(self._folder, merger)
 
     async def start(self) -> None:
         await asyncio.to_thread(self._folder.clean)

@@ -1,43 +1,28 @@
-"""The pool's folder: one file ``<uid>.qcow2`` a volume. Blocking calls.
+"""The pool's folder: the files of ``layers``. Blocking calls.
 
-What exists is what the folder shows: a volume is made under a temporary name and renamed when it is whole, so
-after a crash there is either the volume or a temporary file that ``clean`` removes. Backing files are read from
-the qcow2 headers, which only the daemon writes the backing field of, and never opened here.
+What exists is what the folder shows: a layer is made under a temporary name and renamed when it is whole, so after
+a crash there is either the layer or a temporary file that ``clean`` removes. Backing files are read from the
+qcow2 headers, which only the daemon and its guests' QEMU write the backing field of, and never opened here.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import re
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 
 from hyperd import crashpoints, durable
 from hyperd.crashpoints import CrashPoint
 from hyperd.errors import PermanentError, TemporaryError
 from hyperd.imagefile import files, qcow2
-from hyperd.storage.interface import UID, check_uid
+from hyperd.storage.backends.directory.layers import NAME, SUFFIX, Layer, Mark, MarkKind, Tree
+from hyperd.storage.interface import check_uid
 
-_FILE = re.compile(UID.pattern + r"\.qcow2")
 _MODE = 0o711
 """QEMU's user may pass through to the files that libvirt gives it."""
 _ODD = (errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENXIO)
 """What opening says of what lies there in a volume's place; any other error is of the host, and may pass."""
-
-
-@dataclass(frozen=True, slots=True)
-class VolumeFile:
-    """One file; sizes in bytes, a damaged one has a virtual size of 0. ``backing`` is the image it overlays."""
-
-    path: Path
-    virtual_size: int
-    allocated: int
-    backing: Path | None
-
-    @property
-    def uid(self) -> str:
-        return self.path.stem
 
 
 class Folder:
@@ -46,9 +31,10 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def file(self, uid: str) -> Path:
-        """Where the volume of ``uid`` is or will be."""
-        return self.path / f"{check_uid(uid)}.qcow2"
+    def file(self, uid: str, begun_by: str = "") -> Path:
+        """Where a layer of the volume ``uid`` is or will be: its first one, or that of a snapshot or clone."""
+        check_uid(uid)
+        return self.path / (f"{uid}.{check_uid(begun_by)}{SUFFIX}" if begun_by else f"{uid}{SUFFIX}")
 
     def clean(self) -> None:
         """Make the folder, remove temporary files that a crash left."""
@@ -57,64 +43,123 @@ class Folder:
             if files.is_temporary(path):
                 files.unlink(path)
 
-    def read(self, uid: str) -> VolumeFile | None:
-        """The volume, None if there is none; PermanentError when its file is damaged or is no file.
+    def top(self, uid: str) -> Layer | None:
+        """The volume's top, None if there is none; PermanentError when its file is damaged or is no file.
 
         TemporaryError when the host cannot read it now.
         """
-        path = self.file(uid)
-        try:
-            found = _look(path)
-        except FileNotFoundError:
-            return None
-        except OSError as err:
-            type_ = PermanentError if err.errno in _ODD else TemporaryError
-            raise type_(f"Volume file {path} cannot be read: {err.strerror}.") from err
-        if not found.virtual_size:
-            raise PermanentError(f"Volume file {path} is no qcow2 image; restore it from a backup or delete it.")
-        return found
+        tree = self._of_volume(check_uid(uid))
+        tops = [layer for layer in tree.tops() if layer.uid == uid]
+        if len(tops) > 1:
+            names = ", ".join(str(layer.path) for layer in tops)
+            raise PermanentError(f"Volume {uid} has several files to go on with: {names}; move all but one away.")
+        return tops[0] if tops else None
 
-    def list(self) -> list[VolumeFile]:
-        """All volumes by uid; a damaged one does not hide the others."""
-        found = (_look_if_there(path) for path in files.named(self.path, _FILE))
-        return [volume for volume in found if volume is not None]
+    def tree(self) -> Tree:
+        """All layers and marks; a damaged one does not hide the others."""
+        layers, marks = [], []
+        for path in files.named(self.path, NAME):
+            mark = Mark.parse(path.name)
+            if mark is not None:
+                marks.append(mark)
+            elif (layer := _look_if_there(path)) is not None:
+                layers.append(layer)
+        return Tree(layers, marks)
 
-    def publish(self, made: Path, uid: str) -> VolumeFile:
+    def publish(self, made: Path, path: Path) -> Layer:
         """Give a finished file its name."""
         os.chmod(made, 0o600)
         crashpoints.reached(CrashPoint.DISK_BEFORE_RENAME)
-        with files.full_disk_is_temporary(f"Volume {uid} cannot be made"):
-            durable.publish(made, self.file(uid))
+        with files.full_disk_is_temporary(f"Volume {path.name.partition('.')[0]} cannot be made"):
+            durable.publish(made, path)
         crashpoints.reached(CrashPoint.DISK_AFTER_FILE)
-        return _look(self.file(uid))
+        return _look(path)
 
-    def remove(self, uid: str) -> None:
-        """The volume, and what an unfinished creation left of it."""
-        path = self.file(uid)
-        files.temporary(path).unlink(missing_ok=True)
-        path.unlink(missing_ok=True)
+    def put(self, mark: Mark) -> None:
+        """Durably; one that is there is fine."""
+        with files.full_disk_is_temporary(f"The mark {mark.file} cannot be made"):
+            (self.path / mark.file).touch(mode=0o600)
+            durable.sync(self.path)
+
+    def replace(self, mark: Mark, other: Mark) -> None:
+        """The one in the place of the other, at once."""
+        os.replace(self.path / mark.file, self.path / other.file)
+        durable.sync(self.path)
+
+    def drop(self, marks: Iterable[Mark]) -> None:
+        """Durably; none is fine."""
+        self.remove(self.path / mark.file for mark in marks)
+
+    def remove(self, paths: Iterable[Path]) -> None:
+        """Files, in this order, with what an unfinished creation left of them; none is fine."""
+        for path in paths:
+            files.temporary(path).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
         if self.path.exists():
             durable.sync(self.path)
+
+    def reap(self) -> Tree:
+        """Remove what is garbage and read by nobody; what is left."""
+        while True:
+            tree = self.tree()
+            gone = [
+                layer
+                for layer in tree.layers.values()
+                if tree.marked(layer, MarkKind.GARBAGE)
+                and not tree.children(layer)
+                and not tree.marked(layer, MarkKind.SNAPSHOT, MarkKind.PREPARING)
+            ]
+            stale = [
+                mark for mark in tree.marks if mark.kind is MarkKind.GARBAGE and mark.layer not in tree.layers
+            ]
+            if not gone and not stale:
+                return tree
+            self.remove(layer.path for layer in gone)
+            self.drop(stale)
 
     def space(self) -> tuple[int, int]:
         """Bytes of the file system: all, and what may still be written."""
         found = os.statvfs(files.folder(self.path))
         return found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
 
+    def _of_volume(self, uid: str) -> Tree:
+        """The layers and marks of one volume: what others read of it carries a mark."""
+        try:
+            names = os.listdir(self.path)
+        except FileNotFoundError:
+            return Tree((), ())
+        mine = [name for name in names if name.startswith((f"{uid}.", f"{uid}@")) and NAME.fullmatch(name)]
+        marks = [mark for name in mine if (mark := Mark.parse(name)) is not None]
+        layers = [_whole(self.path / name) for name in mine if Mark.parse(name) is None]
+        return Tree((layer for layer in layers if layer is not None), marks)
 
-def _look_if_there(path: Path) -> VolumeFile | None:
+
+def _whole(path: Path) -> Layer | None:
+    try:
+        found = _look(path)
+    except FileNotFoundError:
+        return None
+    except OSError as err:
+        type_ = PermanentError if err.errno in _ODD else TemporaryError
+        raise type_(f"Volume file {path} cannot be read: {err.strerror}.") from err
+    if not found.virtual_size:
+        raise PermanentError(f"Volume file {path} is no qcow2 image; restore it from a backup or delete it.")
+    return found
+
+
+def _look_if_there(path: Path) -> Layer | None:
     try:
         return _look(path)
     except FileNotFoundError:
         return None
     except OSError:
-        return VolumeFile(path, 0, 0, None)
+        return Layer(path, 0, 0, None)
 
 
-def _look(path: Path) -> VolumeFile:
+def _look(path: Path) -> Layer:
     with files.open_regular(path) as file:
         allocated = os.fstat(file.fileno()).st_blocks * 512
         header = qcow2.read_own(file)
     if header is None:
-        return VolumeFile(path, 0, allocated, None)
-    return VolumeFile(path, header.virtual_size, allocated, header.backing)
+        return Layer(path, 0, allocated, None)
+    return Layer(path, header.virtual_size, allocated, header.backing)

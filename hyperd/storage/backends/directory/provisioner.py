@@ -1,22 +1,33 @@
-"""Makes volumes of the directory pool: blank ones, and overlays of cached images."""
+"""Makes volumes of the directory pool: blank ones, and overlays of cached images and of snapshots."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 from hyperd.background import to_the_end
 from hyperd.errors import NotFound, PermanentError, TemporaryError
 from hyperd.imagefile import files
-from hyperd.imagefile.handle import FileHandle, Handle
+from hyperd.imagefile.handle import DiskFormat, FileHandle, Handle
 from hyperd.imagefile.qemuimg import QemuImg
 from hyperd.resources.core import storage_class
 from hyperd.resources.values.quantity import format_human, round_up
 from hyperd.settings import Settings
-from hyperd.storage.backends.directory.folder import Folder, VolumeFile
-from hyperd.storage.interface import Capability, Capacity, Provisioner, Volume
+from hyperd.storage.backends.directory.folder import Folder
+from hyperd.storage.backends.directory.layers import Layer, Mark, MarkKind, Tree
+from hyperd.storage.backends.directory.merging import Merger
+from hyperd.storage.interface import (
+    BUSY,
+    Capability,
+    Capacity,
+    Merge,
+    Provisioner,
+    Snapshot,
+    Volume,
+    check_uid,
+)
 from hyperd.storage.overcommit import Overcommit
 
 _METADATA_BYTES = 1 << 20
@@ -26,17 +37,19 @@ _METADATA_BYTES = 1 << 20
 class DirectoryProvisioner(Provisioner):
     """Sizes are rounded up to whole MiB. libvirt gives a file to QEMU's user for as long as a domain runs.
 
-    A volume from an image is an overlay of it, made at once, and reads it as long as it exists.
+    A volume from an image or a snapshot is an overlay of it, made at once, and reads it as long as it exists. A
+    snapshot is what was the volume's top until then: the guest goes on in an overlay of that.
     """
 
     name: ClassVar = storage_class.PROVISIONER
-    capabilities: ClassVar = frozenset({Capability.GROW_IN_USE})
+    capabilities: ClassVar = frozenset({Capability.GROW_IN_USE, Capability.SNAPSHOT})
 
-    def __init__(self, settings: Settings, folder: Folder) -> None:
+    def __init__(self, settings: Settings, folder: Folder, tools: QemuImg, merger: Merger) -> None:
         self._folder = folder
         self._reserve = settings.storage.reserve_bytes
         self._overcommit = Overcommit(settings.storage.overcommit_ratio, self._measure)
-        self._tools = QemuImg(settings)
+        self._tools = tools
+        self._merger = merger
 
     async def create_blank(self, uid: str, size: int) -> Volume:
         size = _aligned(size)
@@ -48,76 +61,221 @@ class DirectoryProvisioner(Provisioner):
                 f"Volume {uid} cannot be made over {image}: the image must be a file of the node."
             )
         size = _aligned(size)
-        return await self._create(
-            uid,
-            size,
-            lambda path: self._tools.create_overlay(path, base=image.path, base_format=image.format, size=size),
-        )
+        return await self._create(uid, size, lambda path: self._overlay(path, image, size))
+
+    async def create_from_snapshot(self, uid: str, size: int, *, snapshot: str) -> Volume:
+        size = _aligned(size)
+        async with self._merger.changing:
+            tree = await asyncio.to_thread(self._folder.tree)
+            layer = _layer_of(tree, MarkKind.SNAPSHOT, check_uid(snapshot))
+            if layer is None:
+                raise NotFound(f"Snapshot {snapshot} does not exist.")
+            return await self._create(uid, size, lambda path: self._overlay(path, layer.handle, size))
+
+    async def prepare_snapshot(self, uid: str, *, snapshot: str, op_uid: str) -> Handle | None:
+        path = self._folder.file(uid, snapshot)
+        async with self._merger.changing:
+            tree = await asyncio.to_thread(self._folder.tree)
+            top = await asyncio.to_thread(self._folder.top, uid)
+            if top is None:
+                raise NotFound(f"Volume {uid} does not exist.")
+            if any(layer.path == path for layer in tree.layers.values()):
+                return FileHandle(path, DiskFormat.QCOW2)
+            if tree.mark(MarkKind.SNAPSHOT, snapshot) is not None:
+                return top.handle
+            mark = Mark(path.name.removesuffix(path.suffix), snapshot, MarkKind.PREPARING)
+            other = _pending(tree, uid)
+            if other is not None and other != mark:
+                raise TemporaryError(f"Another snapshot of volume {uid} is being taken.", key=BUSY)
+            await self._require_space()
+            await asyncio.to_thread(self._folder.put, mark)
+            await self._make(path, lambda made: self._overlay(made, top.handle, top.virtual_size))
+            return FileHandle(path, DiskFormat.QCOW2)
+
+    async def commit_snapshot(self, uid: str, *, snapshot: str, op_uid: str) -> Snapshot:
+        async with self._merger.changing:
+            return await to_the_end(self._commit, uid, snapshot)
+
+    async def cancel_snapshot(self, uid: str, *, snapshot: str) -> None:
+        async with self._merger.changing:
+            await to_the_end(self._cancel, uid, snapshot)
+
+    async def delete_snapshot(self, snapshot: str) -> None:
+        async with self._merger.changing:
+            await to_the_end(self._discard, check_uid(snapshot))
+
+    async def find_snapshot(self, snapshot: str) -> Snapshot | None:
+        check_uid(snapshot)
+        found = next((each for each in await self.snapshots() if each.uid == snapshot), None)
+        if found is not None and not found.virtual_size:
+            raise PermanentError(f"The file of snapshot {snapshot} is damaged; delete the snapshot.")
+        return found
+
+    async def snapshots(self) -> list[Snapshot]:
+        tree = await asyncio.to_thread(self._folder.tree)
+        return [
+            self._snapshot(tree, layer, mark)
+            for mark in tree.marks
+            if mark.kind in (MarkKind.SNAPSHOT, MarkKind.PREPARING)
+            and (layer := tree.layers.get(mark.layer)) is not None
+        ]
+
+    async def merges(self, in_use: Collection[str]) -> Sequence[Merge]:
+        return await self._merger.merge(in_use)
+
+    async def merged(self, merge: Merge) -> None:
+        await self._merger.merged()
 
     async def grow(self, uid: str, size: int, *, in_use: bool) -> Volume:
         """QEMU alone may write to a file that it has open, so that it grows that one."""
         size = _aligned(size)
-        file = await asyncio.to_thread(self._folder.read, uid)
-        if file is None:
+        top = await asyncio.to_thread(self._folder.top, uid)
+        if top is None:
             raise NotFound(f"Volume {uid} does not exist.")
-        if size < file.virtual_size:
+        if size < top.virtual_size:
             raise PermanentError(
-                f"Volume {uid} has {file.virtual_size} bytes and cannot shrink to {size}: its end would be lost."
+                f"Volume {uid} has {top.virtual_size} bytes and cannot shrink to {size}: its end would be lost."
             )
-        if size > file.virtual_size:
+        if size > top.virtual_size:
+            if _pending(await asyncio.to_thread(self._folder.tree), uid) is not None:
+                raise TemporaryError(f"A snapshot of volume {uid} is being taken; it grows after that.", key=BUSY)
             async with self._overcommit.promise(uid, size):
                 if not in_use:
-                    await self._tools.resize(file.path, size)
-                    file = await asyncio.to_thread(self._folder.read, uid) or file
-        return self._volume(file)
+                    await self._merger.interrupt(uid)
+                    await self._tools.resize(top.path, size)
+                    top = await asyncio.to_thread(self._folder.top, uid) or top
+        return self._volume(top)
 
     async def delete(self, uid: str) -> None:
-        await asyncio.to_thread(self._folder.remove, uid)
+        check_uid(uid)
+        await self._merger.interrupt(uid)
+        self._merger.detach(uid)
+        async with self._merger.changing:
+            await to_the_end(self._delete, uid)
 
     async def find(self, uid: str) -> Volume | None:
-        file = await asyncio.to_thread(self._folder.read, uid)
-        return None if file is None else self._volume(file)
+        top = await asyncio.to_thread(self._folder.top, uid)
+        return None if top is None else self._volume(top)
 
     async def inventory(self) -> list[Volume]:
-        return [self._volume(file) for file in await asyncio.to_thread(self._folder.list)]
+        tree = await asyncio.to_thread(self._folder.tree)
+        found = {top.uid: self._volume(top, tree.own(top)) for top in tree.tops()}
+        return list(found.values())
 
     async def reads(self, image: Path) -> bool:
         """A damaged file may overlay anything."""
-        found = await asyncio.to_thread(self._folder.list)
-        return any(file.backing == image or not file.virtual_size for file in found)
+        tree = await asyncio.to_thread(self._folder.tree)
+        return any(
+            not layer.virtual_size or (layer.backing is not None and layer.backing.path == image)
+            for layer in tree.layers.values()
+        )
 
     async def capacity(self) -> Capacity:
         """Less ``settings.storage.reserve_bytes``, which volumes have to leave."""
         total, free = await asyncio.to_thread(self._folder.space)
         return Capacity(max(0, total - self._reserve), max(0, free - self._reserve))
 
+    async def _overlay(self, made: Path, base: FileHandle, size: int) -> None:
+        await self._tools.create_overlay(made, base=base.path, base_format=base.format, size=size)
+
     async def _create(self, uid: str, size: int, make: Callable[[Path], Awaitable[None]]) -> Volume:
         if (found := await self.find(uid)) is not None:
             return found
+        await self._require_space()
+        async with self._overcommit.promise(uid, size):
+            return self._volume(await self._make(self._folder.file(uid), make))
+
+    async def _make(self, path: Path, make: Callable[[Path], Awaitable[None]]) -> Layer:
+        made = files.temporary(path)
+        try:
+            await asyncio.to_thread(made.unlink, missing_ok=True)
+            await make(made)
+            return await to_the_end(self._folder.publish, made, path)
+        except BaseException:
+            await asyncio.to_thread(made.unlink, missing_ok=True)
+            raise
+
+    async def _require_space(self) -> None:
         if (await self.capacity()).available < _METADATA_BYTES:
             raise TemporaryError(
                 f"No space for a new volume in {self._folder.path}: {format_human(self._reserve)} must stay free "
                 "(setting storage.reserve_bytes)."
             )
-        made = files.temporary(self._folder.file(uid))
-        try:
-            await asyncio.to_thread(made.unlink, missing_ok=True)
-            async with self._overcommit.promise(uid, size):
-                await make(made)
-                return self._volume(await to_the_end(self._folder.publish, made, uid))
-        except BaseException:
-            await asyncio.to_thread(made.unlink, missing_ok=True)
-            raise
+
+    def _commit(self, uid: str, snapshot: str) -> Snapshot:
+        tree = self._folder.tree()
+        mark = tree.mark(MarkKind.SNAPSHOT, snapshot)
+        if mark is None:
+            path = self._folder.file(uid, snapshot)
+            upper = next((layer for layer in tree.layers.values() if layer.path == path), None)
+            lower = None if upper is None else next(iter(tree.chain(upper)[1:]), None)
+            if lower is None:
+                raise NotFound(f"Snapshot {snapshot} of volume {uid} was not prepared.")
+            mark = Mark(lower.name, snapshot, MarkKind.SNAPSHOT)
+            self._folder.put(mark)
+        self._folder.drop(each for each in tree.marks if (each.uid, each.kind) == (snapshot, MarkKind.PREPARING))
+        layer = tree.layers.get(mark.layer)
+        if layer is None:
+            raise PermanentError(f"The file of snapshot {snapshot} is gone.")
+        return self._snapshot(tree, layer, mark)
+
+    def _cancel(self, uid: str, snapshot: str) -> None:
+        path = self._folder.file(uid, snapshot)
+        tree = self._folder.tree()
+        mark = tree.mark(MarkKind.PREPARING, snapshot)
+        if mark is not None:
+            self._folder.remove([path])
+            self._folder.drop([mark])
+
+    def _discard(self, snapshot: str) -> None:
+        for mark in self._folder.tree().marks:
+            if (mark.uid, mark.kind) == (snapshot, MarkKind.SNAPSHOT):
+                self._folder.replace(mark, Mark(mark.layer, snapshot, MarkKind.GARBAGE))
+        self._folder.reap()
+
+    def _delete(self, uid: str) -> None:
+        """What a commit left is not gone on with by its marks: the layer that it went into may be half written."""
+        files.unlink(files.temporary(self._folder.file(uid)))
+        while True:
+            tree = self._folder.tree()
+            self._folder.drop(mark for mark in tree.marks if (mark.uid, mark.kind) == (uid, MarkKind.MERGING))
+            tops = [top.path for top in self._folder.tree().tops() if top.uid == uid]
+            if not tops:
+                break
+            self._folder.remove(tops)
+        pending = _pending(self._folder.tree(), uid)
+        self._folder.drop([] if pending is None else [pending])
+        self._folder.reap()
 
     async def _measure(self) -> tuple[int, Mapping[str, int]]:
         return await asyncio.to_thread(self._measured)
 
     def _measured(self) -> tuple[int, Mapping[str, int]]:
+        """A volume may grow to its size; what lies below its top does not grow."""
         whole, _ = self._folder.space()
-        return max(0, whole - self._reserve), {file.uid: file.virtual_size for file in self._folder.list()}
+        tree = self._folder.tree()
+        tops = {top.name: top for top in tree.tops()}
+        found = {layer.name: layer.allocated for layer in tree.layers.values() if layer.name not in tops}
+        return max(0, whole - self._reserve), found | {top.uid: top.virtual_size for top in tops.values()}
 
-    def _volume(self, file: VolumeFile) -> Volume:
-        return Volume(file.uid, self.name, file.virtual_size, file.allocated)
+    def _snapshot(self, tree: Tree, layer: Layer, mark: Mark) -> Snapshot:
+        pending = mark.kind is MarkKind.PREPARING
+        allocated = 0 if pending else tree.own(layer)
+        return Snapshot(mark.uid, layer.uid, self.name, layer.virtual_size, allocated, pending)
+
+    def _volume(self, top: Layer, allocated: int | None = None) -> Volume:
+        return Volume(top.uid, self.name, top.virtual_size, top.allocated if allocated is None else allocated)
+
+
+def _layer_of(tree: Tree, kind: MarkKind, uid: str) -> Layer | None:
+    mark = tree.mark(kind, uid)
+    return None if mark is None else tree.layers.get(mark.layer)
+
+
+def _pending(tree: Tree, uid: str) -> Mark | None:
+    """The mark of the snapshot of a volume that is between its halves."""
+    mine = (mark for mark in tree.marks if mark.kind is MarkKind.PREPARING)
+    return next((mark for mark in mine if mark.layer.partition(".")[0] == uid), None)
 
 
 def _aligned(size: int) -> int:

@@ -1,0 +1,191 @@
+"""Frees what deleted snapshots held, by making two layers of a chain one.
+
+A layer that is garbage and read by one other goes once that has all of it. While a guest has them open its own
+QEMU does that, else ``qemu-img`` here; both copy first and change the reader's header last, so that whatever ends
+them leaves a chain that reads as before. A guest that is about to start waits for none of it: it is ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Final
+
+from hyperd.background import to_the_end
+from hyperd.errors import HyperdError
+from hyperd.imagefile.handle import DiskFormat, FileHandle
+from hyperd.imagefile.qemuimg import QemuImg
+from hyperd.storage.backends.directory.folder import Folder
+from hyperd.storage.backends.directory.layers import SUFFIX, Layer, Mark, MarkKind, Tree
+from hyperd.storage.interface import Merge, MergeKind
+
+_SECONDS: Final = 60.0
+_SECONDS_A_GIB: Final = 60.0
+"""Of what is copied: far more than it takes."""
+_log = logging.getLogger(__name__)
+
+
+class Merger:
+    """Of one folder. ``changing`` is held by whoever changes which layers there are."""
+
+    def __init__(self, folder: Folder, tools: QemuImg) -> None:
+        self._folder = folder
+        self._tools = tools
+        self.changing = asyncio.Lock()
+        self._merging = asyncio.Lock()
+        self._held: dict[str, int] = {}
+        """Layers that something here reads, or that a guest may open any time, with those below them."""
+        self._attached: set[str] = set()
+        self._work: tuple[str, asyncio.Task[None]] | None = None
+
+    async def attach(self, uid: str) -> None:
+        """A guest may open the volume from now on."""
+        self._attached.add(uid)
+        await self.interrupt(uid)
+
+    def detach(self, uid: str) -> None:
+        """None does any more."""
+        self._attached.discard(uid)
+
+    @contextmanager
+    def hold(self, layer: str) -> Iterator[None]:
+        """Somebody reads ``layer`` meanwhile."""
+        self._held[layer] = self._held.get(layer, 0) + 1
+        try:
+            yield
+        finally:
+            self._held[layer] -= 1
+            if not self._held[layer]:
+                del self._held[layer]
+
+    async def interrupt(self, uid: str) -> None:
+        """End what is being done to layers that the volume reads."""
+        if self._work is None:
+            return
+        name, task = self._work
+        tree = await asyncio.to_thread(self._folder.tree)
+        if any(name in _names(tree, top) for top in tree.tops() if top.uid == uid):
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def merge(self, in_use: Collection[str]) -> Sequence[Merge]:
+        """Do what can be done here; what guests' QEMUs must do is returned. One at a time."""
+        async with self._merging:
+            failed: set[str] = set()
+            while True:
+                async with self.changing:
+                    await to_the_end(self._move_marks)
+                    tree = await to_the_end(self._folder.reap)
+                busy = self._busy(tree, in_use)
+                mine = next((pair for pair in _pairs(tree) if _free(pair, busy, failed)), None)
+                if mine is None:
+                    return await self._noted(_live(tree, set(in_use)))
+                if not await self._rebase(*mine):
+                    failed.add(mine[0].name)
+
+    async def merged(self) -> None:
+        """A guest's QEMU has done something."""
+        async with self.changing:
+            await to_the_end(self._move_marks)
+            await to_the_end(self._folder.reap)
+
+    async def _noted(self, merges: Sequence[Merge]) -> Sequence[Merge]:
+        """Before a commit is begun: at its end what the upper layer was is the lower one."""
+        for merge in merges:
+            if merge.kind is MergeKind.COMMIT and isinstance(merge.upper, FileHandle):
+                mark = Mark(merge.upper.path.name.removesuffix(SUFFIX), merge.uid, MarkKind.MERGING)
+                await asyncio.to_thread(self._folder.put, mark)
+        return merges
+
+    def _busy(self, tree: Tree, in_use: Collection[str]) -> set[str]:
+        """Layers that a guest or a reader has open, or may open any time."""
+        open_ = self._attached | set(in_use)
+        tops = [layer for layer in tree.tops() if layer.uid in open_]
+        held = [tree.layers[name] for name in self._held if name in tree.layers]
+        return {name for layer in (*tops, *held) for name in _names(tree, layer)}
+
+    async def _rebase(self, lower: Layer, upper: Layer) -> bool:
+        base = lower.backing
+        timeout = _SECONDS + _SECONDS_A_GIB * lower.allocated / (1 << 30)
+        work = self._tools.rebase(
+            upper.path,
+            base=None if base is None else base.path,
+            base_format=DiskFormat.QCOW2 if base is None else base.format,
+            timeout=timeout,
+        )
+        task = asyncio.create_task(work, name=f"merge {upper.name}")
+        self._work = upper.name, task
+        try:
+            await asyncio.wait([task])
+            if task.cancelled():
+                return False
+            task.result()
+        except HyperdError as err:
+            _log.warning("What %s held is not freed yet: %s", lower.path, err.message)
+            return False
+        finally:
+            self._work = None
+            if not task.done():
+                task.cancel()
+                with suppress(asyncio.CancelledError, HyperdError):
+                    await task
+        await asyncio.to_thread(self._forget_commit, upper)
+        return True
+
+    def _forget_commit(self, upper: Layer) -> None:
+        """What a guest's QEMU had begun to do with it is not to be gone on with."""
+        self._folder.drop(self._folder.tree().marked(upper, MarkKind.MERGING))
+
+    def _move_marks(self) -> None:
+        """Of what was committed into the layer below: that is now what this was, and this is nothing any more."""
+        tree = self._folder.tree()
+        for mark in tree.marks:
+            upper = tree.layers.get(mark.layer)
+            if mark.kind is not MarkKind.MERGING:
+                continue
+            lower = None if upper is None else next(iter(tree.chain(upper)[1:]), None)
+            if upper is None or lower is None:
+                self._folder.drop([mark])
+            elif not tree.children(upper) and upper.name not in self._held:
+                for kept in tree.marked(upper, MarkKind.SNAPSHOT):
+                    self._folder.replace(kept, Mark(lower.name, kept.uid, kept.kind))
+                if not tree.marked(upper, MarkKind.GARBAGE):
+                    self._folder.drop(tree.marked(lower, MarkKind.GARBAGE))
+                self._folder.remove([upper.path])
+                self._folder.drop([*tree.marked(upper, MarkKind.GARBAGE), mark])
+
+
+def _names(tree: Tree, layer: Layer) -> list[str]:
+    return [each.name for each in tree.chain(layer)]
+
+
+def _pairs(tree: Tree) -> Iterator[tuple[Layer, Layer]]:
+    """What is garbage, and the only layer that reads it."""
+    for lower in tree.layers.values():
+        children = tree.children(lower)
+        if len(children) != 1 or not tree.marked(lower, MarkKind.GARBAGE):
+            continue
+        if not tree.marked(lower, MarkKind.SNAPSHOT) and lower.virtual_size and children[0].virtual_size:
+            yield lower, children[0]
+
+
+def _free(pair: tuple[Layer, Layer], busy: Collection[str], failed: Collection[str]) -> bool:
+    lower, upper = pair
+    return upper.name not in busy and lower.name not in failed
+
+
+def _live(tree: Tree, in_use: set[str]) -> list[Merge]:
+    """What QEMUs can do: each pair that one guest alone has open."""
+    found = []
+    tops = [layer for layer in tree.tops() if layer.uid in in_use]
+    for lower, upper in _pairs(tree):
+        users = [top for top in tops if upper in tree.chain(top)]
+        if len(users) != 1 or tree.marked(users[0], MarkKind.PREPARING):
+            continue
+        kind = MergeKind.PULL if users[0] is upper else MergeKind.COMMIT
+        if kind is MergeKind.COMMIT and len(tree.children(upper)) != 1:
+            continue
+        found.append(Merge(users[0].uid, kind, upper.handle, lower.handle, lower.backing))
+    return found
