@@ -14,6 +14,7 @@ from hyperd.errors import (
 from hyperd.imagefile.detect import FAILED
 from hyperd.progress import Report
 from hyperd.settings import Settings
+from registry import sources
 from registry.checksums import Checksums
 from registry.client import RegistryClient
 from registry.interface import NotBegun
@@ -22,7 +23,6 @@ from registry.models import ImportedImage, ImportRequest
 from registry.pipeline import Pipeline, fingerprint
 from registry.push import Stored, stored_of
 from registry.slots import Slots
-from registry.urls import parse
 
 
 class Importer:
@@ -42,7 +42,7 @@ class Importer:
         Checksums(request.checksums)  # refuses unknown algorithms before anything waits for a slot
         meter = Meter(report)
         with _tried_again():
-            async with self._slots.taken(request.namespace, _host(request)) as slot:
+            async with self._slots.taken(request.namespace, sources.host_of(request)) as slot:
                 with self._client.gate.writing():
                     stored, warning = await self._find(request), ""
                     if stored is None:
@@ -65,11 +65,6 @@ class Importer:
 
     def _reference(self, request: ImportRequest) -> str:
         return self._client.endpoint.reference(request.repository, request.tag)
-
-
-def _host(request: ImportRequest) -> str:
-    """Beside whom it takes its place: who serves the bytes, or sends them."""
-    return parse(request.source_url).host if request.body is None else request.body.sender
 
 
 @contextmanager

@@ -101,13 +101,15 @@ class Addressee:
 
 @dataclass(frozen=True)
 class ImportRequest:
-    """One image to fetch over HTTP and keep as ``repository``:``tag``.
+    """One image to fetch and keep as ``repository``:``tag``.
+
+    It comes from ``source_url`` over HTTP, or out of ``container_image``, a reference; ``pull_secret`` is then a
+    Secret's ``.dockerconfigjson``. Where ``upload`` is set nothing is fetched: somebody sends the bytes, for as
+    long as the import waits for them.
 
     ``uid`` names the temporary files. ``checksums`` maps md5, sha1, sha256 or sha512 to hex digits of the bytes
     as the source serves them. ``ca_bundle`` is as in the spec: base64 of PEM. ``namespace`` is who asks, empty for
     the cluster. ``most`` is the size of the disk that it is for, which the image must not exceed.
-
-    Where ``upload`` is set nothing is fetched: somebody sends the bytes, for as long as the import waits for them.
     """
 
     uid: str
@@ -121,6 +123,13 @@ class ImportRequest:
     upload: Addressee | None = None
     body: Body | None = None
     """The upload that has come; whoever asks for an import leaves this to the registry."""
+    container_image: str = ""
+    pull_secret: bytes = field(default=b"", repr=False)
+
+    @property
+    def source(self) -> str:
+        """What tells one source from another."""
+        return f"container-image:{self.container_image}" if self.container_image else self.source_url
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""One import, from an HTTP source into the registry, in one pass and constant memory.
+"""One import, from its source into the registry, in one pass and constant memory.
 
 What is known to be one whole qcow2, raw or ISO image of known length is uploaded while it comes. What must be
 unpacked, converted or measured first goes through a temporary file, which then becomes the node's cached one. Only
@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
+from contextlib import AsyncExitStack
 from io import FileIO
 from pathlib import Path
 
@@ -34,11 +34,10 @@ from hyperd.imagefile.growth import Growth
 from hyperd.imagefile.qemuimg import QemuImg
 from hyperd.resources.values.quantity import format_bytes, round_up
 from hyperd.settings import Settings
-from registry import coding, layout, tree
-from registry.body import source_of
+from registry import coding, layout, sources, tree
 from registry.checksums import Checksums
 from registry.client import RegistryClient
-from registry.fetch import Source, open_source
+from registry.fetch import Source
 from registry.layout import DiskFile
 from registry.meter import Meter
 from registry.models import ImportRequest
@@ -79,7 +78,7 @@ class Pipeline:
 
     async def run(self) -> Stored:
         """Do it. Raises PermanentError, TemporaryError, or the client's errors."""
-        async with self._open() as source:
+        async with sources.opened(self._request, settings=self._settings, received=self._slot.received) as source:
             self._guard_length(source.length)
             self._page = source.page
             if source.length is not None:
@@ -92,14 +91,6 @@ class Pipeline:
             if isinstance(kind, ImageFormat) and source.length is not None and self._can_check(kind):
                 return await self._streamed(stream, head, kind, source.length)
             return await self._spooled(source, stream, head)
-
-    def _open(self) -> AbstractAsyncContextManager[Source]:
-        request, received = self._request, self._slot.received
-        if request.body is not None:
-            return nullcontext(source_of(request.body, self._settings.imports, received=received))
-        return open_source(
-            request.source_url, ca_bundle=request.ca_bundle, settings=self._settings, received=received
-        )
 
     async def _streamed(self, stream: AsyncIterator[bytes], head: bytes, kind: ImageFormat, length: int) -> Stored:
         """Upload while it comes; nothing is written here but by the registry."""
@@ -282,7 +273,7 @@ def _too_large(limit: int) -> PermanentError:
 
 def fingerprint(request: ImportRequest) -> str:
     """Tells a repeated request from a changed one."""
-    content = [request.source_url, sorted(request.checksums.items())]
+    content = [request.source, sorted(request.checksums.items())]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 

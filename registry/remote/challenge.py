@@ -1,0 +1,69 @@
+"""What a registry asks for when it answers 401, and who may see the credentials.
+
+A registry names its token server itself, and may name any. Credentials go to the host that they are for, to a
+parent domain of it (whose owner can have them anyway, as GitLab's ``gitlab.com`` for ``registry.gitlab.com``), to
+Docker Hub's own, and nowhere else; a Secret may have an entry for another token server.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from hyperd.errors import PermanentError
+from hyperd.imagefile.detect import FAILED
+from registry.remote.reference import HUB
+
+_HUB_REALM = "auth.docker.io"
+_MOST_TEXT = 8 << 10
+_SCHEME = re.compile(r"\s*,?\s*([A-Za-z]+)(?:\s+|$)")
+_PARAMETER = re.compile(r'\s*,?\s*([A-Za-z][-\w]*)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
+_TOKEN = re.compile(r"[!-~]{1,65536}")
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """One scheme, in lower case, and its parameters."""
+
+    scheme: str
+    parameters: dict[str, str] = field(default_factory=dict)
+
+
+def challenges(headers: Iterable[str]) -> list[Challenge]:
+    """All that ``WWW-Authenticate`` headers offer; what cannot be read is left out."""
+    found = []
+    for text in headers:
+        text, at = text[:_MOST_TEXT], 0
+        while match := _SCHEME.match(text, at):
+            at, parameters = match.end(), {}
+            while pair := _PARAMETER.match(text, at):
+                name, quoted, bare = pair.groups()
+                parameters[name.lower()] = bare if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
+                at = pair.end()
+            found.append(Challenge(match[1].lower(), parameters))
+    return found
+
+
+def may_see_credentials(realm: str, registry: str) -> bool:
+    """Whether the host ``realm`` may be given what is meant for the host ``registry``; both without port."""
+    if realm == registry or (registry == HUB and realm == _HUB_REALM):
+        return True
+    return "." in realm and registry.endswith(f".{realm}") and not _is_address(registry)
+
+
+def token_of(body: bytes, realm: str) -> str:
+    """The token in a token server's answer; PermanentError without one."""
+    try:
+        answer = json.loads(body)
+        token = answer.get("token") or answer.get("access_token")
+    except (ValueError, AttributeError, RecursionError):
+        token = None
+    if not isinstance(token, str) or not _TOKEN.fullmatch(token):
+        raise PermanentError(f"The token server {realm} answers without a token.", key=FAILED)
+    return token
+
+
+def _is_address(host: str) -> bool:
+    return ":" in host or host.replace(".", "").isdigit()
