@@ -27,6 +27,7 @@ from hyperd.api.serving.app import ApiServer
 from hyperd.api.serving.maintenance import Ask, Garbage, Maintenance
 from hyperd.api.sessions.port_forward import PortForwards
 from hyperd.api.sessions.terminals import Sessions
+from hyperd.api.sessions.uploads import Uploads
 from hyperd.api.wire.metrics import Sample
 from hyperd.background import Background, end_all, end_by
 from hyperd.controllers.all import controllers
@@ -85,7 +86,13 @@ class Daemon:
         upkeep = Maintenance(
             self.node_name, self._collect_garbage, backup=self._home.backup, folder=settings.state_dir
         )
-        handlers = {**self._sessions.handlers(), **forwards.handlers(), **upkeep.handlers()}
+        uploads = Uploads(self._home.store, self._context.images.intake)
+        handlers = {
+            **self._sessions.handlers(),
+            **forwards.handlers(),
+            **upkeep.handlers(),
+            **uploads.handlers(),
+        }
         self._api = ApiServer(
             settings,
             self._home.store,
@@ -94,6 +101,7 @@ class Daemon:
             authorizer=self._home.authorizer,
             objects_elsewhere=(lambda: self._home.elsewhere) if settings.home != "embedded" else None,
             processes=self._processes,
+            uploads=uploads,
         )
         self._entrances = self._home.entrances(handlers, self._api.metrics, self._api.audit)
         self._background = Background()
@@ -137,6 +145,8 @@ class Daemon:
         context = self._context
         await context.hypervisor.start()
         await self._api.start()
+        if own := self._api.url:
+            context.images.intake.serve_at(self.settings.api.public_url or own, own)
         for entrance in self._entrances:
             await entrance.start()
         self._api.ready = True

@@ -47,6 +47,11 @@ def _levels() -> list[tuple[str, str, dict[tuple[str, str], set[str]]]]:
     actions: dict[tuple[str, str], set[str]] = {}
     for (plural, name), verbs in in_namespaces.items():
         (sessions if name in _SESSIONS else actions)[AGGREGATED, f"{plural}/{name}"] = set(verbs)
+    catalogue_uploads = {
+        (AGGREGATED, f"{plural}/{name}"): set(verbs)
+        for (plural, name), verbs in DECLARED.items()
+        if plural in CLUSTER_SCOPED and plural != kinds.NODE.plural
+    }
     scaled = [kind for kind in _ours(namespaced=True) if "scale" in kind.subresources]
     devices = (kinds.NODE_USB_DEVICE,)
     return [
@@ -60,7 +65,7 @@ def _levels() -> list[tuple[str, str, dict[tuple[str, str], set[str]]]]:
             | actions,
         ),
         ("admin", "admin", _grants([*_LEASES, *devices], READ)),
-        ("cluster-editor", "", _grants([*_CATALOGUE, *devices], (*READ, *WRITE))),
+        ("cluster-editor", "", _grants([*_CATALOGUE, *devices], (*READ, *WRITE)) | catalogue_uploads),
         ("cluster-admin", "", _grants(_LEASES, (*READ, *WRITE))),
     ]
 

@@ -57,6 +57,8 @@ def _paths(edition: int) -> Object:
 def _description(plural: str, subresource: str) -> str:
     if subresource == "portforward":
         return f"Open a port of {plural} as a WebSocket: port is its number, protocol tcp or udp."
+    if subresource == "upload":
+        return f"Send the content of {plural} as binary messages of a WebSocket, the last one empty."
     if subresource in _SESSIONS:
         return f"Open {subresource} of {plural} as a WebSocket; probe=true tells who holds it instead."
     return f"Use {subresource} of {plural}."

@@ -38,6 +38,8 @@ from hyperd.api.serving import listeners
 from hyperd.api.serving.accepting import Listener
 from hyperd.api.serving.httpserver import Connection, HttpServer
 from hyperd.api.serving.middleware import Middleware, RequestInfo, entry
+from hyperd.api.serving.uploads import UploadAddresses
+from hyperd.api.sessions.uploads import Uploads
 from hyperd.api.wire.metrics import Collector, Metrics
 from hyperd.api.wire.query import EMPTY, Query
 from hyperd.api.wire.review_kinds import ASKED, QUESTIONS
@@ -53,6 +55,7 @@ from hyperd.settings import Settings
 from hyperd.store.embedded.derived import derived_of
 from hyperd.store.interface import Store, User
 from hyperd.store.versions import versions_of
+from registry.intake import PATH as UPLOADS
 
 _LOG = logging.getLogger(__name__)
 _DRAIN_SECONDS = 2.0
@@ -83,8 +86,9 @@ class ApiServer:
         kinds: Registry = KINDS,
         objects_elsewhere: Callable[[], str] | None = None,
         processes: Offload | None = None,
+        uploads: Uploads | None = None,
     ) -> None:
-        """``processes`` read large bodies.
+        """``processes`` read large bodies; ``uploads`` are taken at their addresses.
 
         ``objects_elsewhere`` gives the URL of the API server that serves the objects where this one does not.
         Then there is the unix socket alone, and on it health, metrics and the connect subresources.
@@ -105,6 +109,7 @@ class ApiServer:
         self._watchers = Watchers(store, self.fairness.watches, versions)
         self.audit = AuditLog(settings.log_dir, settings.audit)
         self.connections = ConnectionLimits()
+        self._addresses = None if uploads is None else UploadAddresses(uploads, self.fairness, self.audit)
         own = (self._watchers.samples, self.audit.samples, self.connections.samples, self.fairness.samples)
         self.metrics = Metrics((*own, *collectors))
         self._objects = Objects(store, self._watchers, self._authorizer, settings.api.max_body_bytes, versions)
@@ -131,6 +136,14 @@ class ApiServer:
     def port(self) -> int:
         """The TLS listener's actual port, once started."""
         return self._port
+
+    @property
+    def url(self) -> str:
+        """The TLS listener's URL, once started; empty without one."""
+        host = self._settings.api.host
+        if host in ("", "0.0.0.0", "::"):
+            host = self._settings.node
+        return f"https://{f'[{host}]' if ':' in host else host}:{self._port}" if self._port else ""
 
     async def start(self) -> None:
         """Bind the listeners and write the kubeconfig. Raises PermanentError when it cannot."""
@@ -238,6 +251,8 @@ class ApiServer:
         peer = self._authenticator.peer(request)
         seen.source = peer.source
         seen.writes = method not in _READING
+        if self._addresses is not None and path.startswith(UPLOADS):
+            return await self._addresses.answer(request, path, request_id, seen)
         try:
             user = await self._authenticator.user(request, peer)
         except Unauthorized:

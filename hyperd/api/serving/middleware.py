@@ -21,6 +21,7 @@ from hyperd.api.wire.metrics import Metrics
 from hyperd.errors import HyperdError, InternalError
 from hyperd.shares import Grant
 from hyperd.store.interface import User
+from registry.intake import PATH as UPLOADS
 
 _LOG = logging.getLogger(__name__)
 _CLIENT_LEFT = 499
@@ -88,7 +89,7 @@ class Middleware:
             _LOG.debug(
                 "%s %s %d",
                 request.method,
-                request.raw_path.partition("?")[0],
+                shown_path(request),
                 code,
                 extra={"user": seen.user.name if seen.user else "", "milliseconds": round(elapsed * 1000, 3)},
             )
@@ -104,7 +105,7 @@ class Middleware:
             # The client is gone; aiohttp closes what is left of the connection.
             raise
         except Exception as err:  # noqa: BLE001  the named border: a defect must not reach the user as a traceback
-            path = request.raw_path.partition("?")[0]
+            path = shown_path(request)
             _LOG.exception("A request failed", extra={"path": path})
             defect = InternalError(
                 f"Internal error ({type(err).__name__}); the daemon's log has the details under {request_id}."
@@ -113,6 +114,12 @@ class Middleware:
         if answers.is_large(response):
             await answers.deliver(request, response)
         return response
+
+
+def shown_path(request: web.BaseRequest) -> str:
+    """The path as logs may have it: an upload's ends in a secret."""
+    path = request.raw_path.partition("?")[0]
+    return UPLOADS if path.startswith(UPLOADS) else path
 
 
 def entry(
@@ -125,7 +132,7 @@ def entry(
     opened: bool = False,
 ) -> Entry:
     """What the audit log says of a request."""
-    path = request.raw_path.partition("?")[0]
+    path = shown_path(request)
     return Entry(
         at=clock.wall(),
         request=request_id,

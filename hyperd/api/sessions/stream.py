@@ -55,8 +55,12 @@ def taken_over_by(user: str, former: str = "") -> Goodbye:
     return Goodbye(WSCloseCode.GOING_AWAY, f"{who} took over the session")
 
 
-def prepare_socket(request: web.BaseRequest) -> web.WebSocketResponse:
+def prepare_socket(
+    request: web.BaseRequest, *, heartbeat: float | None = _HEARTBEAT_SECONDS
+) -> web.WebSocketResponse:
     """The WebSocket that ``request`` asks for, not yet upgraded. Raises BadRequest and Forbidden.
+
+    Without ``heartbeat`` a peer may be silent, or kept waiting, for as long as its connection stands.
 
     A browser names the page that opens a socket; another site's page must not use this user's certificate.
     """
@@ -66,7 +70,7 @@ def prepare_socket(request: web.BaseRequest) -> web.WebSocketResponse:
     socket = web.WebSocketResponse(
         timeout=_CLOSE_SECONDS,
         autoclose=False,
-        heartbeat=_HEARTBEAT_SECONDS,
+        heartbeat=heartbeat,
         protocols=SUBPROTOCOLS,
         compress=False,
         max_msg_size=_MAX_MESSAGE_BYTES,

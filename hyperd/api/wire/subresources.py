@@ -38,10 +38,13 @@ DECLARED: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("virtualmachines", "unfreeze"): ("update",),
     ("virtualmachines", "cancelevacuation"): ("update",),
     ("virtualmachinepools", "scaledownwith"): ("create",),
+    ("virtualimages", "upload"): ("get",),
+    ("virtualdisks", "upload"): ("get",),
+    ("clustervirtualimages", "upload"): ("get",),
     ("nodes", "collectgarbage"): ("create",),
     ("nodes", "backup"): ("get",),
 }
-"""Every connect subresource and its verbs; ``log`` and the node's are ours, the rest is the reference's."""
+"""Every connect subresource and its verbs; ``log``, ``upload`` and the node's are ours, others the reference's."""
 
-CLUSTER_SCOPED = frozenset({"nodes"})
+CLUSTER_SCOPED = frozenset({"nodes", "clustervirtualimages"})
 """Plurals whose path has no namespace."""

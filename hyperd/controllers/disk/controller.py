@@ -17,8 +17,9 @@ from hyperd.controllers.deletion_marks import DeletionMarks
 from hyperd.controllers.disk.operations import TYPES
 from hyperd.controllers.disk.operations.fill import Fill
 from hyperd.controllers.disk.ready import Disks, show_ready
-from hyperd.controllers.disk.source import Source, Waiting, digest_of, requested_size, source_of
+from hyperd.controllers.disk.source import IMPORTED, Source, Waiting, digest_of, requested_size, source_of
 from hyperd.controllers.disk.storage_class import PROVISIONED, DiskClasses
+from hyperd.controllers.image import upload
 from hyperd.controllers.image.reference import repository_of
 from hyperd.controllers.machine.holders import holder
 from hyperd.controllers.ownership import bind_disk, disk_node
@@ -36,7 +37,7 @@ from hyperd.resources.all import (
     VIRTUAL_MACHINE,
 )
 from hyperd.resources.core import storage_class
-from hyperd.resources.kinds.data_source import DataSourceType, InUseReason, ReadyReason, TerminatingReason
+from hyperd.resources.kinds.data_source import InUseReason, ReadyReason, TerminatingReason
 from hyperd.resources.kinds.virtual_disk import (
     DiskDatasourceReason,
     DiskReadyReason,
@@ -186,6 +187,7 @@ class DiskController(Controller):
             return other
         await self._operations.undo(disk)
         self._retries.forget(disk)
+        upload.forget(status)
         if record is None or not other or await self._context.volumes.find(meta["uid"]) is None:
             return False
         message = (
@@ -298,6 +300,7 @@ class DiskController(Controller):
         self._retries.forget(disk)
         await self._operations.undo(disk)
         disk["status"]["phase"] = VirtualDiskPhase.TERMINATING
+        upload.forget(disk["status"])
         used = "A running virtual machine holds the disk; stop it first." if self._show_usage(disk) else ""
         held = used or await holder(self._context, disk)
         if held:
@@ -313,7 +316,7 @@ class DiskController(Controller):
         await make_sure(self._context.store, VIRTUAL_DISK, before)
         await self._context.volumes.delete(uid)
         repository = repository_of(self._context.images.endpoint, VIRTUAL_DISK, meta["namespace"], meta["name"])
-        imported = (disk["spec"].get("dataSource") or {}).get("type") == DataSourceType.HTTP
+        imported = (disk["spec"].get("dataSource") or {}).get("type") in IMPORTED
         if imported and not await self._marks.deleted(repository, uid):
             return Result(RETRY_SECONDS)
         await remove_finalizer(self._context.store, VIRTUAL_DISK, before)

@@ -20,12 +20,14 @@ from hyperd.resources.values.quantity import to_bytes
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_disk import VirtualDisk
 
+IMPORTED: Final = (DataSourceType.HTTP, DataSourceType.UPLOAD)
+"""Types of which the bytes go into the registry first, under the disk's own tag."""
 _NOT_FOUND: Final = (DiskDatasourceReason.IMAGE_NOT_FOUND, DiskDatasourceReason.CLUSTER_IMAGE_NOT_FOUND)
 
 
 @dataclass(frozen=True)
 class Source:
-    """A registry reference; empty where the spec has a URL to import first."""
+    """A registry reference; empty where there is a URL, or an upload, to import first."""
 
     reference: str = ""
 
@@ -51,7 +53,7 @@ def source_of(context: Context, disk: VirtualDisk) -> Source | Waiting | None:
     declared = disk["spec"].get("dataSource")
     if not declared:
         return None
-    if declared.get("type") == DataSourceType.HTTP:
+    if declared.get("type") in IMPORTED:
         return Source()
     if declared.get("type") != DataSourceType.OBJECT_REF:
         message = f"Data source {declared.get('type')} is not built yet in this version."

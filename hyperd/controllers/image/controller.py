@@ -14,6 +14,7 @@ from hyperd import clock
 from hyperd.controllers import usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.deletion_marks import DeletionMarks
+from hyperd.controllers.image import upload
 from hyperd.controllers.image.operations import TYPES
 from hyperd.controllers.image.operations.importing import Images, Import
 from hyperd.controllers.image.reference import reference_of, repository_of
@@ -100,8 +101,9 @@ class ImageController(Controller):
                 event = f"{self.kind.kind}SpecHasBeenChanged"
                 self._event(image, "Normal", event, "The spec changed: importing anew.")
             self._retries.forget(image)
+            upload.forget(status)
         status["observedGeneration"] = meta["generation"]
-        if image["spec"]["dataSource"].get("type") != DataSourceType.HTTP:
+        if image["spec"]["dataSource"].get("type") not in (DataSourceType.HTTP, DataSourceType.UPLOAD):
             return self._unsupported(image)
         reason = ImageDatasourceReason.DATASOURCE_READY
         set_condition(image, ImageCondition.DATASOURCE_READY, True, reason=reason)
@@ -166,6 +168,7 @@ class ImageController(Controller):
     async def _delete(self, before: Image, image: Image) -> Result | None:
         await self._operations.undo(image)
         image["status"]["phase"] = ImagePhase.TERMINATING
+        upload.forget(image["status"])
         if self._show_usage(image):
             message = "A virtual machine uses the image; remove it from the machine's blockDeviceRefs first."
             reason = TerminatingReason.CLEANUP_PENDING

@@ -323,7 +323,6 @@ VIRTUAL_DISK = KINDS.add(
             "spec.dataSource.type=ContainerImage": (
                 "Disks from container images are not built yet: use type ObjectRef with an image."
             ),
-            "spec.dataSource.type=Upload": "Uploads are not built yet: use type ObjectRef with an image.",
             "spec.dataSource.objectRef.kind=VirtualDiskSnapshot": (
                 "Disks from snapshots are not built yet: use an image."
             ),

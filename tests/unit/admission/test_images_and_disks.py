@@ -102,7 +102,6 @@ async def test_a_missing_storage_class_is_refused() -> None:
 @pytest.mark.parametrize(
     ("spec", "warning"),
     [
-        ({"dataSource": {"type": "Upload"}}, "spec.dataSource.type: Uploads are not built yet"),
         (
             {"dataSource": {"type": "ContainerImage", "containerImage": {"image": "a/b"}}},
             "spec.dataSource.type: Images from container images are not built yet",

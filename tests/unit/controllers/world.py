@@ -139,7 +139,8 @@ class World:
         return await self.until(lambda obj: (obj.get("status") or {}).get("phase") == wanted, kind, name)
 
     async def until(self, holds: Callable[[Object], bool], kind: Kind, name: str) -> Object:
-        async with asyncio.timeout(20), self.store.watch(kind, "default") as events:
+        where = "default" if kind.namespaced else None
+        async with asyncio.timeout(20), self.store.watch(kind, where) as events:
             async for event in events:
                 if event.item.name == name and event.type is not EventType.DELETED:
                     found: Object = event.item.object()

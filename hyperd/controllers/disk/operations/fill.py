@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from hyperd.controllers.disk.ready import Disks, show_ready
 from hyperd.controllers.disk.source import Source, Waiting, digest_of, requested_size, source_of
-from hyperd.controllers.image import transfer
+from hyperd.controllers.image import transfer, upload
 from hyperd.controllers.image.operations.importing import ImportStep, import_request
 from hyperd.controllers.image.reference import repository_of
 from hyperd.errors import HyperdError, PermanentError, QuotaExceeded, TemporaryError
@@ -44,30 +44,32 @@ class Fill(Operation[Disks, "VirtualDisk"]):
     def __init__(self, context: Disks, obj: VirtualDisk, op_uid: str) -> None:
         super().__init__(context, obj, op_uid)
         self._source = source_of(context.context, obj)
+        requested, endpoint = requested_size(obj), context.context.images.endpoint
+        most = None if requested is None else round_up(requested)
+        self._request = import_request(self, VIRTUAL_DISK, endpoint, obj["spec"].get("dataSource"), most=most)
 
     @classmethod
     def digest(cls, obj: VirtualDisk) -> str:
         return digest_of(obj)
 
     def steps(self) -> Sequence[Step]:
-        return [_Import(self, self._request()), _Make(self, self._source)]
-
-    def _request(self) -> ImportRequest:
-        """Of a disk from HTTP; of another it names nothing that could be imported."""
-        requested, endpoint = requested_size(self.obj), self.context.context.images.endpoint
-        http = (self.obj["spec"].get("dataSource") or {}).get("http")
-        most = None if requested is None else round_up(requested)
-        return import_request(self, VIRTUAL_DISK, endpoint, http, most=most)
+        return [_Import(self, self._request), _Make(self, self._source)]
 
     def first(self) -> str:
         return _Import.name if self.imports else _Make.name
 
     @property
     def imports(self) -> bool:
-        """Whether it comes from a URL."""
+        """Whether it comes from a URL, or from who uploads it."""
         return isinstance(self._source, Source) and not self._source.reference
 
     def show(self, obj: VirtualDisk) -> None:
+        addressee, progress = self._request.upload, self.progress
+        if addressee is not None and progress is not None and progress.waits:
+            obj["status"]["phase"] = VirtualDiskPhase.WAIT_FOR_USER_UPLOAD
+            intake = self.context.context.images.intake
+            upload.show_waiting(VIRTUAL_DISK, obj, obj["status"], progress, intake, addressee)
+            return
         obj["status"]["phase"] = VirtualDiskPhase.PROVISIONING
         transfer.show_progress(obj["status"], self.progress)
         transfer.show_waiting(obj, self.progress)
@@ -78,6 +80,7 @@ class Fill(Operation[Disks, "VirtualDisk"]):
             raise TemporaryError(f"The volume of disk {obj['metadata']['name']} was made, and is gone again.")
         show_ready(obj, volume)
         self.context.note_duration(obj, "totalProvisioning")
+        upload.forget(obj["status"])
         transfer.finish_progress(obj["status"], self.progress.average_speed if self.progress else 0)
         self.context.context.events.event(obj, "Normal", "DiskReady", "The disk is ready.")
         return None
@@ -92,11 +95,12 @@ class Fill(Operation[Disks, "VirtualDisk"]):
         if final:
             status["phase"] = VirtualDiskPhase.FAILED
             status.pop("progress", None)
+            upload.forget(status)
             self.context.context.events.event(obj, "Warning", "ProvisioningFailed", err.message)
 
 
 class _Import(ImportStep):
-    """The first half, of a disk from HTTP."""
+    """The first half, of a disk from HTTP or Upload."""
 
     def __init__(self, fill: Fill, request: ImportRequest) -> None:
         super().__init__(fill.context.context.images, request)

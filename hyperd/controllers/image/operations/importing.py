@@ -1,4 +1,4 @@
-"""From a URL into the registry: the operation of an image, and the step that disks begin with as well."""
+"""Into the registry, from a URL or an upload: the operation of an image, and the step that disks begin with."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from hyperd.controllers.context import Context
-from hyperd.controllers.image import transfer
+from hyperd.controllers.image import transfer, upload
 from hyperd.controllers.image.reference import repository_of
 from hyperd.errors import HyperdError
 from hyperd.progress import Report
@@ -21,8 +21,8 @@ from registry import interface
 from registry.models import ImportedImage, ImportRequest, RegistryEndpoint
 
 if TYPE_CHECKING:
+    from hyperd.controllers.image.upload import DataSource
     from hyperd.controllers.usage import Image
-    from hyperd.resources.views.data_source import HTTPSource
 
 
 @dataclass(frozen=True)
@@ -62,43 +62,51 @@ def import_request(
     operation: Operation[C, V],
     kind: Kind,
     endpoint: RegistryEndpoint,
-    http: HTTPSource | None,
+    source: DataSource | None,
     *,
     most: int | None = None,
 ) -> ImportRequest:
-    """What an operation imports for its object; without ``http`` it names nothing that could be imported.
+    """What an operation imports for its object; it names nothing where ``source`` is of another type.
 
     ``most`` is the size of the disk that it is for.
     """
-    meta = operation.obj["metadata"]
-    namespace = meta.get("namespace", "")
+    meta, source = operation.obj["metadata"], source or {}
+    namespace, http = meta.get("namespace", ""), source.get("http")
+    checksum = (source.get("upload") if http is None else http) or {}
     return ImportRequest(
         uid=operation.op_uid,
         source_url="" if http is None else http["url"],
         repository=repository_of(endpoint, kind, namespace, meta["name"]),
         tag=meta["uid"],
-        checksums={} if http is None else {name: str(digits) for name, digits in http.get("checksum", {}).items()},
+        checksums={name: str(digits) for name, digits in checksum.get("checksum", {}).items()},
         ca_bundle="" if http is None else http.get("caBundle", ""),
         namespace=namespace,
         most=most,
+        upload=upload.addressee_of(kind, operation.obj, source),
     )
 
 
 class Import(Operation[Images, "Image"]):
-    """All that becomes of an image of type HTTP."""
+    """All that becomes of an image of type HTTP or Upload."""
 
     kind: ClassVar = "Import"
 
     def __init__(self, context: Images, obj: Image, op_uid: str) -> None:
         super().__init__(context, obj, op_uid)
         images = context.context.images
-        request = import_request(self, context.kind, images.endpoint, obj["spec"]["dataSource"].get("http"))
-        self._step = ImportStep(images, request)
+        self._request = import_request(self, context.kind, images.endpoint, obj["spec"]["dataSource"])
+        self._step = ImportStep(images, self._request)
 
     def steps(self) -> Sequence[Step]:
         return [self._step]
 
     def show(self, obj: Image) -> None:
+        addressee, progress = self._request.upload, self.progress
+        if addressee is not None and progress is not None and progress.waits:
+            obj["status"]["phase"] = ImagePhase.WAIT_FOR_USER_UPLOAD
+            intake = self.context.context.images.intake
+            upload.show_waiting(self.context.kind, obj, obj["status"], progress, intake, addressee)
+            return
         obj["status"]["phase"] = ImagePhase.PROVISIONING
         transfer.show_progress(obj["status"], self.progress)
         transfer.show_waiting(obj, self.progress)
@@ -111,6 +119,7 @@ class Import(Operation[Images, "Image"]):
         status["size"] = transfer.sizes(imported.stored_bytes, imported.unpacked_bytes)
         status["sourceUID"] = obj["metadata"]["uid"]
         status["target"] = {"registryURL": imported.reference}
+        upload.forget(status)
         transfer.finish_progress(status, imported.average_speed)
         set_condition(obj, ImageCondition.READY, True, reason=ReadyReason.READY, message=imported.warning)
         events = self.context.context.events
@@ -125,6 +134,7 @@ class Import(Operation[Images, "Image"]):
         if final:
             status["phase"] = ImagePhase.FAILED
             status.pop("progress", None)
+            upload.forget(status)
             self.context.context.events.event(obj, "Warning", "ProvisioningFailed", err.message)
             return
         if status.get("phase") != ImagePhase.PROVISIONING:
