@@ -100,7 +100,7 @@ def for_daemon() -> list[Object]:
         # What a home begins with, who leads, and what is told of it all.
         _grants((kinds.VIRTUAL_MACHINE_CLASS,), ("create",)),
         _grants((kinds.NODE, kinds.STORAGE_CLASS), READ),
-        # By name, for the user data of a machine bound to the node; nobody lists or follows Secrets.
+        # By name, for user data of machines bound to the node and for pulling images; nobody follows Secrets.
         _grants((kinds.SECRET,), ("get",)),
         _grants((kinds.STORAGE_CLASS,), ("create",)),
         _grants((kinds.NAMESPACE,), ("get",)),

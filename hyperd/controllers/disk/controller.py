@@ -17,7 +17,15 @@ from hyperd.controllers.deletion_marks import DeletionMarks
 from hyperd.controllers.disk.operations import TYPES
 from hyperd.controllers.disk.operations.fill import Fill
 from hyperd.controllers.disk.ready import Disks, show_ready
-from hyperd.controllers.disk.source import IMPORTED, Source, Waiting, digest_of, requested_size, source_of
+from hyperd.controllers.disk.source import (
+    IMPORTED,
+    Source,
+    Waiting,
+    digest_of,
+    guard_secret,
+    requested_size,
+    source_of,
+)
 from hyperd.controllers.disk.storage_class import PROVISIONED, DiskClasses
 from hyperd.controllers.image import upload
 from hyperd.controllers.image.reference import repository_of
@@ -154,6 +162,8 @@ class DiskController(Controller):
             return None
         status["observedGeneration"] = meta["generation"]
         source = source_of(self._context, disk)
+        if isinstance(source, Source) and not self._operations.running(disk):
+            source = await guard_secret(self._context, disk) or source
         if isinstance(source, Waiting):
             set_condition(
                 disk, VirtualDiskCondition.DATASOURCE_READY, False, reason=source.reason, message=source.message
@@ -165,7 +175,9 @@ class DiskController(Controller):
             set_condition(
                 disk, VirtualDiskCondition.READY, False, reason=source.ready_reason, message=source.message
             )
-            return None
+            lacks_secret = source.reason is DiskDatasourceReason.CONTAINER_REGISTRY_SECRET_NOT_FOUND
+            # Nobody follows Secrets: what waits for one looks again soon.
+            return Result(RETRY_SECONDS) if lacks_secret else None
         if isinstance(source, Source):
             set_condition(
                 disk, VirtualDiskCondition.DATASOURCE_READY, True, reason=DiskDatasourceReason.DATASOURCE_READY

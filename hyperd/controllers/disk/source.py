@@ -10,6 +10,7 @@ import orjson
 
 from hyperd.controllers import usage
 from hyperd.controllers.context import Context
+from hyperd.controllers.image import pull_secret
 from hyperd.controllers.image.reference import reference_of
 from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE
 from hyperd.resources.kinds.data_source import DataSourceType
@@ -20,14 +21,14 @@ from hyperd.resources.values.quantity import to_bytes
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_disk import VirtualDisk
 
-IMPORTED: Final = (DataSourceType.HTTP, DataSourceType.UPLOAD)
+IMPORTED: Final = (DataSourceType.HTTP, DataSourceType.CONTAINER_IMAGE, DataSourceType.UPLOAD)
 """Types of which the bytes go into the registry first, under the disk's own tag."""
 _NOT_FOUND: Final = (DiskDatasourceReason.IMAGE_NOT_FOUND, DiskDatasourceReason.CLUSTER_IMAGE_NOT_FOUND)
 
 
 @dataclass(frozen=True)
 class Source:
-    """A registry reference; empty where there is a URL, or an upload, to import first."""
+    """A registry reference; empty where there is something to import first."""
 
     reference: str = ""
 
@@ -79,12 +80,23 @@ def source_of(context: Context, disk: VirtualDisk) -> Source | Waiting | None:
     return Source(reference=reference_of(context, kind, image))
 
 
+async def guard_secret(context: Context, disk: VirtualDisk) -> Waiting | None:
+    """What a disk from a container image waits for, if its Secret is not there."""
+    try:
+        await pull_secret.read(context.store, disk, disk["spec"].get("dataSource"))
+    except pull_secret.SecretMissing as err:
+        return Waiting(DiskDatasourceReason.CONTAINER_REGISTRY_SECRET_NOT_FOUND, err.message)
+    return None
+
+
 def digest_of(disk: VirtualDisk) -> str:
     """Of what decides the content of the disk's volume, and where that is: the source and the class."""
     source = disk["spec"].get("dataSource") or {}
     declared = dict(source)
     if http := source.get("http"):
         declared["http"] = {"url": http["url"], "checksum": http.get("checksum")}
+    if container := source.get("containerImage"):
+        declared["containerImage"] = {"image": container["image"]}
     class_ = (disk["spec"].get("persistentVolumeClaim") or {}).get("storageClassName")
     body = orjson.dumps([declared, class_], option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(body).hexdigest()[:32]

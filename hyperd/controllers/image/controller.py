@@ -14,7 +14,7 @@ from hyperd import clock
 from hyperd.controllers import usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.deletion_marks import DeletionMarks
-from hyperd.controllers.image import upload
+from hyperd.controllers.image import pull_secret, upload
 from hyperd.controllers.image.operations import TYPES
 from hyperd.controllers.image.operations.importing import Images, Import
 from hyperd.controllers.image.reference import reference_of, repository_of
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 RETRY_SECONDS = 5.0
 """How soon the registry is asked again whether it has an image."""
 
+_IMPORTED = (DataSourceType.HTTP, DataSourceType.CONTAINER_IMAGE, DataSourceType.UPLOAD)
 _SETTLED = (ImagePhase.READY, ImagePhase.FAILED, ImagePhase.IMAGE_LOST)
 
 
@@ -103,8 +104,15 @@ class ImageController(Controller):
             self._retries.forget(image)
             upload.forget(status)
         status["observedGeneration"] = meta["generation"]
-        if image["spec"]["dataSource"].get("type") not in (DataSourceType.HTTP, DataSourceType.UPLOAD):
+        if image["spec"]["dataSource"].get("type") not in _IMPORTED:
             return self._unsupported(image)
+        if not self._operations.running(image):
+            try:
+                await pull_secret.read(self._context.store, image, image["spec"]["dataSource"])
+            except pull_secret.SecretMissing as err:
+                self._wait(image, ImageDatasourceReason.CONTAINER_REGISTRY_SECRET_NOT_FOUND, err.message)
+                # Nobody follows Secrets: what waits for one looks again soon.
+                return Result(RETRY_SECONDS)
         reason = ImageDatasourceReason.DATASOURCE_READY
         set_condition(image, ImageCondition.DATASOURCE_READY, True, reason=reason)
         return await self._operations.advance(image, Import.kind)
@@ -112,12 +120,15 @@ class ImageController(Controller):
     def _unsupported(self, image: Image) -> Result | None:
         type_ = image["spec"]["dataSource"].get("type")
         message = f"Data source {type_} is not built yet in this version; use HTTP."
-        image["status"]["phase"] = ImagePhase.PENDING
-        unready = ImageDatasourceReason.IMAGE_NOT_READY
-        set_condition(image, ImageCondition.DATASOURCE_READY, False, reason=unready, message=message)
-        reason = ImageReadyReason.DATASOURCE_NOT_READY
-        set_condition(image, ImageCondition.READY, False, reason=reason, message=message)
+        self._wait(image, ImageDatasourceReason.IMAGE_NOT_READY, message)
         return None
+
+    def _wait(self, image: Image, reason: ImageDatasourceReason, message: str) -> None:
+        """Its source is not there, and why."""
+        image["status"]["phase"] = ImagePhase.PENDING
+        set_condition(image, ImageCondition.DATASOURCE_READY, False, reason=reason, message=message)
+        unready = ImageReadyReason.DATASOURCE_NOT_READY
+        set_condition(image, ImageCondition.READY, False, reason=unready, message=message)
 
     async def _watch_over(self, image: Image) -> Result | None:
         """An image can be lost from the registry, and come back."""

@@ -320,9 +320,6 @@ VIRTUAL_DISK = KINDS.add(
         subresources=frozenset({"status"}),
         hidden=HIDDEN_SOURCE,
         unbuilt={
-            "spec.dataSource.type=ContainerImage": (
-                "Disks from container images are not built yet: use type ObjectRef with an image."
-            ),
             "spec.dataSource.objectRef.kind=VirtualDiskSnapshot": (
                 "Disks from snapshots are not built yet: use an image."
             ),

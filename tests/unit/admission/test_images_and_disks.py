@@ -103,10 +103,6 @@ async def test_a_missing_storage_class_is_refused() -> None:
     ("spec", "warning"),
     [
         (
-            {"dataSource": {"type": "ContainerImage", "containerImage": {"image": "a/b"}}},
-            "spec.dataSource.type: Images from container images are not built yet",
-        ),
-        (
             {"dataSource": {"type": "ObjectRef", "objectRef": {"kind": "VirtualDisk", "name": "a"}}},
             "spec.dataSource.objectRef.kind: Images from disks are not built yet",
         ),

@@ -60,7 +60,7 @@ class Fill(Operation[Disks, "VirtualDisk"]):
 
     @property
     def imports(self) -> bool:
-        """Whether it comes from a URL, or from who uploads it."""
+        """Whether it comes from elsewhere."""
         return isinstance(self._source, Source) and not self._source.reference
 
     def show(self, obj: VirtualDisk) -> None:
@@ -100,10 +100,10 @@ class Fill(Operation[Disks, "VirtualDisk"]):
 
 
 class _Import(ImportStep):
-    """The first half, of a disk from HTTP or Upload."""
+    """The first half, of a disk that is imported."""
 
     def __init__(self, fill: Fill, request: ImportRequest) -> None:
-        super().__init__(fill.context.context.images, request)
+        super().__init__(fill.context.context, fill, request)
         self._fill = fill
 
     async def done(self) -> bool:

@@ -1,13 +1,13 @@
-"""Into the registry, from a URL or an upload: the operation of an image, and the step that disks begin with."""
+"""Into the registry, from wherever it is: the operation of an image, and the step that disks begin with too."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from hyperd.controllers.context import Context
-from hyperd.controllers.image import transfer, upload
+from hyperd.controllers.image import pull_secret, transfer, upload
 from hyperd.controllers.image.reference import repository_of
 from hyperd.errors import HyperdError
 from hyperd.progress import Report
@@ -17,7 +17,6 @@ from hyperd.resources.schema.kind import Kind, V
 from hyperd.resources.values.conditions import set_condition
 from hyperd.runtime.controller import Result
 from hyperd.runtime.operations.operation import C, Operation, Step
-from registry import interface
 from registry.models import ImportedImage, ImportRequest, RegistryEndpoint
 
 if TYPE_CHECKING:
@@ -38,8 +37,10 @@ class ImportStep(Step):
 
     name: ClassVar = "import"
 
-    def __init__(self, images: interface.Images, request: ImportRequest) -> None:
-        self._images = images
+    def __init__(self, context: Context, operation: Operation[C, V], request: ImportRequest) -> None:
+        self._images = context.images
+        self._store = context.store
+        self._obj = operation.obj
         self._request = request
         self._imported: ImportedImage | None = None
 
@@ -48,7 +49,9 @@ class ImportStep(Step):
         return self._imported is not None
 
     async def run(self, report: Report) -> None:
-        self._imported = await self._images.import_image(self._request, report)
+        config = await pull_secret.read(self._store, self._obj, self._obj["spec"].get("dataSource"))
+        request = replace(self._request, pull_secret=config)
+        self._imported = await self._images.import_image(request, report)
 
     async def undo(self) -> None:
         """What is tagged is the object's, and goes with it; what is not vanishes with the try."""
@@ -71,31 +74,33 @@ def import_request(
     ``most`` is the size of the disk that it is for.
     """
     meta, source = operation.obj["metadata"], source or {}
-    namespace, http = meta.get("namespace", ""), source.get("http")
+    namespace, http, container = meta.get("namespace", ""), source.get("http"), source.get("containerImage")
     checksum = (source.get("upload") if http is None else http) or {}
+    block = container if http is None else http
     return ImportRequest(
         uid=operation.op_uid,
         source_url="" if http is None else http["url"],
         repository=repository_of(endpoint, kind, namespace, meta["name"]),
         tag=meta["uid"],
         checksums={name: str(digits) for name, digits in checksum.get("checksum", {}).items()},
-        ca_bundle="" if http is None else http.get("caBundle", ""),
+        ca_bundle="" if block is None else block.get("caBundle", ""),
         namespace=namespace,
         most=most,
         upload=upload.addressee_of(kind, operation.obj, source),
+        container_image="" if container is None else container["image"],
     )
 
 
 class Import(Operation[Images, "Image"]):
-    """All that becomes of an image of type HTTP or Upload."""
+    """All that becomes of an image that is imported."""
 
     kind: ClassVar = "Import"
 
     def __init__(self, context: Images, obj: Image, op_uid: str) -> None:
         super().__init__(context, obj, op_uid)
-        images = context.context.images
-        self._request = import_request(self, context.kind, images.endpoint, obj["spec"]["dataSource"])
-        self._step = ImportStep(images, self._request)
+        world = context.context
+        self._request = import_request(self, context.kind, world.images.endpoint, obj["spec"]["dataSource"])
+        self._step = ImportStep(world, self, self._request)
 
     def steps(self) -> Sequence[Step]:
         return [self._step]
