@@ -33,6 +33,7 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:[._/-]+[a-z0-9]+)*")
 _ACCEPT = {"Accept": MANIFEST_TYPE}
 _PAGE = 500
+_CREATED = 201
 _MAX_REDIRECTS = 3
 _OPEN_SECONDS = 10.0
 _MAX_PAGES = 2000
@@ -170,6 +171,21 @@ class RegistryClient:
             raise
         async with Upload(self, name, location) as upload:
             yield upload
+
+    async def mount(self, repository: str, digest: str, *, source: str) -> bool:
+        """Have a blob of the repository ``source`` in ``repository`` as well, without moving a byte.
+
+        False where the registry wants to be sent it: then nothing is begun.
+        """
+        name = self._full(repository)
+        address = self._url(f"{name}/blobs/uploads/")
+        query = {"mount": check_digest(digest), "from": self._full(source)}
+        async with self.request("POST", address.update_query(query)) as response:
+            if response.status == _CREATED:
+                return True
+            location = self.own(response.headers.get("Location", ""))
+        async with Upload(self, name, location):
+            return False  # unused, it is cancelled
 
     async def _open_upload(self, name: str) -> URL:
         async with self.request("POST", self._url(f"{name}/blobs/uploads/")) as response:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 
 from hyperd.background import end_all
+from hyperd.imagefile.handle import Handle
 from hyperd.progress import Progress, Report
 from hyperd.settings import Settings
 from registry import collect
@@ -14,7 +15,16 @@ from registry.client import RegistryClient
 from registry.importer import Importer
 from registry.intake import Intake
 from registry.interface import Collected, Dead, Image, Images, Live
-from registry.models import CachedFile, CachedImage, ImportedImage, ImportRequest, RegistryEndpoint
+from registry.models import (
+    CachedFile,
+    CachedImage,
+    CopyRequest,
+    ImportedImage,
+    ImportRequest,
+    RegistryEndpoint,
+    Request,
+    VolumeRequest,
+)
 from registry.server import EmbeddedRegistry, external_endpoint
 
 
@@ -68,8 +78,16 @@ class NodeImages(Images):
 
         return await self.imported(request) or await self._intake.receive(request, request.upload, work, told)
 
-    async def imported(self, request: ImportRequest) -> ImportedImage | None:
+    async def imported(self, request: Request) -> ImportedImage | None:
         return await self._importer.find(request)
+
+    async def copy_image(self, request: CopyRequest, report: Report | None = None) -> ImportedImage:
+        return await self._importer.copy(request, report)
+
+    async def take_volume(
+        self, request: VolumeRequest, layers: Sequence[Handle], report: Report | None = None
+    ) -> ImportedImage:
+        return await self._importer.take(request, layers, report)
 
     async def copy(self, reference: str, report: Report | None = None) -> CachedImage:
         return await self._cache.ensure(reference, report)

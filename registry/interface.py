@@ -12,9 +12,19 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from hyperd.errors import TemporaryError
+from hyperd.imagefile.handle import Handle
 from hyperd.progress import Report
 from registry.intake import Intake
-from registry.models import CachedFile, CachedImage, ImportedImage, ImportRequest, RegistryEndpoint
+from registry.models import (
+    CachedFile,
+    CachedImage,
+    CopyRequest,
+    ImportedImage,
+    ImportRequest,
+    RegistryEndpoint,
+    Request,
+    VolumeRequest,
+)
 
 POSTPONED: Final = "ProvisioningPostponed"
 """The reference's reason for what waits for a garbage collection."""
@@ -88,8 +98,18 @@ class Images(Protocol):
         """
         ...
 
-    async def imported(self, request: ImportRequest) -> ImportedImage | None:
-        """What ``import_image`` has made of the same request, None without it; raises as that does."""
+    async def imported(self, request: Request) -> ImportedImage | None:
+        """What an earlier call has made of the same request, None without it; raises as that does."""
+        ...
+
+    async def copy_image(self, request: CopyRequest, report: Report | None = None) -> ImportedImage:
+        """Make an image of this registry another one's as well, without a second copy where the registry can."""
+        ...
+
+    async def take_volume(
+        self, request: VolumeRequest, layers: Sequence[Handle], report: Report | None = None
+    ) -> ImportedImage:
+        """Keep what a volume of this node holds, as ``Attacher.layers`` says, as an image of its own."""
         ...
 
     async def copy(self, reference: str, report: Report | None = None) -> CachedImage:

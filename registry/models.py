@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -131,6 +132,49 @@ class ImportRequest:
         """What tells one source from another."""
         return f"container-image:{self.container_image}" if self.container_image else self.source_url
 
+    @property
+    def fingerprint(self) -> str:
+        """Tells a repeated request from a changed one."""
+        return _fingerprint(self.source, sorted(self.checksums.items()))
+
+
+@dataclass(frozen=True)
+class CopyRequest:
+    """An image of this registry that shall be ``repository``:``tag`` as well.
+
+    ``reference`` is its registryURL, whose tag is its owner's uid: what is Ready under it never changes.
+    """
+
+    reference: str
+    repository: str
+    tag: str
+    namespace: str = ""
+
+    @property
+    def fingerprint(self) -> str:
+        return _fingerprint("image", self.reference)
+
+
+@dataclass(frozen=True)
+class VolumeRequest:
+    """What a volume of this node holds now, to be kept as ``repository``:``tag``.
+
+    ``uid`` is that of the operation, which alone knows of which moment the content is, and names temporary files.
+    """
+
+    uid: str
+    repository: str
+    tag: str
+    namespace: str = ""
+
+    @property
+    def fingerprint(self) -> str:
+        return _fingerprint("volume", self.uid)
+
+
+Request = ImportRequest | CopyRequest | VolumeRequest
+"""What is made an image of, one kind of source each; ``fingerprint`` is written into the image."""
+
 
 @dataclass(frozen=True)
 class ImportedImage:
@@ -177,3 +221,7 @@ class CachedFile:
     path: Path
     layer_digest: str
     allocated: int
+
+
+def _fingerprint(*content: object) -> str:
+    return hashlib.sha256(json.dumps(list(content)).encode()).hexdigest()

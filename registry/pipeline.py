@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -41,7 +40,7 @@ from registry.fetch import Source
 from registry.layout import DiskFile
 from registry.meter import Meter
 from registry.models import ImportRequest
-from registry.push import Stored, Target, guard_room
+from registry.push import Stored, Target, guard_room, hashed
 from registry.slots import Slot
 from registry.spool import Spool
 from registry.unpack import unpacked
@@ -145,7 +144,7 @@ class Pipeline:
         await self._target.guard_room(size)
         sha256 = hashlib.sha256()
         async with self._client.upload(self._request.repository) as upload:
-            layer = await self._target.push(upload, kind, size, _hashed(self._spool.blocks(), sha256))
+            layer = await self._target.push(upload, kind, size, hashed(self._spool.blocks(), sha256))
             await upload.flush()
             disk = self._describe(kind, size, virtual_size, sha256.hexdigest())
             await upload.commit(layer.digest)
@@ -221,7 +220,7 @@ class Pipeline:
         return await to_the_end(os.pread, self._spool.fd, HEAD_BYTES, 0)
 
     def _describe(self, kind: ImageFormat, size: int, virtual_size: int, sha256: str) -> DiskFile:
-        return DiskFile(kind, size, virtual_size, sha256, fingerprint(self._request))
+        return DiskFile(kind, size, virtual_size, sha256, self._request.fingerprint)
 
     def _guard_head(self, head: bytes, kind: ImageFormat, size: int) -> int:
         """The virtual size of an image of ``size`` bytes; PermanentError if it may not be kept."""
@@ -269,18 +268,6 @@ def _too_large(limit: int) -> PermanentError:
         "(setting imports.max_virtual_size_bytes).",
         key=FAILED,
     )
-
-
-def fingerprint(request: ImportRequest) -> str:
-    """Tells a repeated request from a changed one."""
-    content = [request.source, sorted(request.checksums.items())]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
-
-
-async def _hashed(blocks: AsyncIterator[bytes], hash_: hashlib._Hash) -> AsyncIterator[bytes]:
-    async for block in blocks:
-        await asyncio.to_thread(hash_.update, block)
-        yield block
 
 
 async def _counted(stream: AsyncIterator[bytes], checksums: Checksums) -> AsyncIterator[bytes]:

@@ -117,6 +117,13 @@ async def stored_of(client: RegistryClient, repository: str, tag: str, source: s
     return found if found.disk.source == source else None
 
 
+async def hashed(blocks: AsyncIterator[bytes], hash_: hashlib._Hash) -> AsyncIterator[bytes]:
+    """``blocks``, of which ``hash_`` hears on their way."""
+    async for block in blocks:
+        await asyncio.to_thread(hash_.update, block)
+        yield block
+
+
 def guard_room(folder: Path, length: int, reserve: int) -> None:
     """TemporaryError when ``length`` bytes plainly do not fit beside the ``reserve``. Blocks for one statvfs."""
     free = max(0, files.free_bytes(folder) - reserve)

@@ -59,11 +59,15 @@ class Spool:
         """No more blocks will come."""
         await to_the_end(os.ftruncate, self.fd, self.size)
 
+    def measure(self) -> None:
+        """Another program has written the content."""
+        self.size = os.fstat(self.fd).st_size
+
     async def take(self, other: Spool) -> None:
         """Have what another program wrote into ``other`` as content; the former content is lost."""
         os.replace(other._path, self._path)
         self.fd, other.fd = other.fd, self.fd
-        self.size = os.fstat(self.fd).st_size
+        self.measure()
 
     async def blocks(self) -> AsyncIterator[bytes]:
         """All of the content."""

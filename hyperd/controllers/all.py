@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 from hyperd.controllers.address.controller import AddressController
@@ -10,6 +11,7 @@ from hyperd.controllers.context import Context
 from hyperd.controllers.disk.controller import DiskController
 from hyperd.controllers.image.controller import ImageController
 from hyperd.controllers.machine.controller import MachineController
+from hyperd.controllers.machine.holders import holder
 from hyperd.controllers.machine_class import MachineClassController
 from hyperd.controllers.node.controller import NodeController
 from hyperd.controllers.operation.controller import OperationController
@@ -29,11 +31,12 @@ CONTROLLERS: Final[tuple[type[Controller], ...]] = (
 def controllers(context: Context, placement: Placement) -> list[Controller]:
     """Those of every home, wired to each other. A home's placement adds its own."""
     allocator, machines = AddressController(context), MachineController(context, placement)
+    held = partial(holder, context)
     return [
         NodeController(context),
         MachineClassController(context),
-        ImageController(context, VIRTUAL_IMAGE),
-        ImageController(context, CLUSTER_VIRTUAL_IMAGE),
+        ImageController(context, VIRTUAL_IMAGE, held=held),
+        ImageController(context, CLUSTER_VIRTUAL_IMAGE, held=held),
         DiskController(context, placement),
         allocator,
         LeaseController(context, allocator),

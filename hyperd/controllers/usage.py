@@ -14,8 +14,11 @@ from hyperd.resources.all import (
     VIRTUAL_DISK,
     VIRTUAL_IMAGE,
 )
+from hyperd.resources.kinds.data_source import InUseReason
+from hyperd.resources.kinds.virtual_disk import VirtualDiskCondition
 from hyperd.resources.kinds.virtual_machine_status import VirtualMachinePhase
 from hyperd.resources.schema.kind import AnyObject, Kind
+from hyperd.resources.values.conditions import find_condition
 from hyperd.runtime.controller import Key, Mapper
 from hyperd.runtime.informer import Informer
 from hyperd.store.interface import Item
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
 DEVICE_INDEX = "device"
 CLASS_INDEX = "class"
 UID_INDEX = "uid"
+READ = "is being read for an image; the machine starts when that is made"
+"""Of a disk: the end of a sentence."""
 
 IMAGE_KINDS: Final[Mapping[str, Kind[Image]]] = {
     VIRTUAL_IMAGE.kind: VIRTUAL_IMAGE,
@@ -82,17 +87,27 @@ def machines_using(
     return machines.by_index(DEVICE_INDEX, device_value(kind.kind, namespace, name))
 
 
+def is_off(machine: VirtualMachine) -> bool:
+    """Whether the machine neither runs nor is about to, by its status."""
+    phase = (machine.get("status") or {}).get("phase")
+    return phase in (None, "", VirtualMachinePhase.PENDING, VirtualMachinePhase.STOPPED)
+
+
 def mounts(machine: VirtualMachine, kind: Kind, name: str) -> bool:
     """Whether the machine holds the device open, or is about to: it starts with it, or runs with it attached."""
     status = machine.get("status") or {}
-    if status.get("phase") in (None, "", VirtualMachinePhase.PENDING, VirtualMachinePhase.STOPPED):
-        return False
-    return any(
+    return not is_off(machine) and any(
         ref.get("kind") == kind.kind
         and ref.get("name") == name
         and (ref.get("attached") or status["phase"] == VirtualMachinePhase.STARTING)
         for ref in status.get("blockDeviceRefs") or ()
     )
+
+
+def is_read(disk: VirtualDisk) -> bool:
+    """Whether the disk is being read for an image: no machine may start with it."""
+    used = find_condition(disk, VirtualDiskCondition.IN_USE)
+    return used is not None and used["reason"] == InUseReason.USED_FOR_IMAGE_CREATION
 
 
 def device_keys(kind: Kind) -> Mapper:

@@ -10,7 +10,8 @@ import json
 import os
 import re
 import signal
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from hyperd.imagefile.detect import FAILED, ForeignFormat, ImageFormat
 from hyperd.imagefile.growth import Growth
 from hyperd.imagefile.handle import DiskFormat
 from hyperd.imagefile.sandbox import Limits
+from hyperd.jsontypes import JsonObject
 from hyperd.settings import Settings
 
 _LIMITS = Limits()
@@ -29,6 +31,8 @@ _TRANSIENT = ("No space left", "Disk quota", "temporarily unavailable")
 _CPU_SECONDS = 120
 _CPU_SECONDS_A_GIB = 200
 """Of a file: what decompressing, reading and writing it takes, with room for a slow node."""
+_WAIT_SECONDS, _WAIT_SECONDS_A_GIB = 600, 600
+_OPEN_FILES = 32
 _OPENING = re.compile(r"Could not open '[^']*': ")
 _FOREIGN_REFERENCES = ("backing-filename", "full-backing-filename", "data-file", "encrypted")
 
@@ -39,6 +43,16 @@ class ImageInfo:
 
     format: ImageFormat | ForeignFormat
     virtual_size: int
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One of the files that a volume of ours is made of, open for reading."""
+
+    fd: int
+    format: DiskFormat
+    device: bool = False
+    """Whether it is a block device."""
 
 
 class QemuImg:
@@ -107,6 +121,39 @@ class QemuImg:
             )
         raise _failure(f"The {source_format} image cannot be converted", done.stderr)
 
+    async def flatten(
+        self, layers: Sequence[Layer], target: int, *, growth: Growth, watch: Callable[[], None]
+    ) -> None:
+        """Write what ``layers`` hold together, the top first, as one qcow2 into ``target``.
+
+        ``watch`` is called all the while. TemporaryError where a guest has one of them open for writing.
+        """
+        read = sum(os.fstat(layer.fd).st_blocks * 512 for layer in layers)
+        # What everybody may read needs no lending; others may lend it out at the same time.
+        lent = [layer.fd for layer in layers if not os.fstat(layer.fd).st_mode & stat.S_IROTH]
+        done = await self._confined(
+            [
+                "convert", "-O", "qcow2", "-t", "unsafe",
+                "--", _chain(layers), _path(target),
+            ],
+            fds=(*(layer.fd for layer in layers), target),
+            lent=(*lent, target),
+            timeout=_WAIT_SECONDS + _WAIT_SECONDS_A_GIB * (read >> 30),
+            limits=Limits(
+                cpu_seconds=_CPU_SECONDS + _CPU_SECONDS_A_GIB * (read >> 30),
+                file_bytes=growth.start(),
+                open_files=_OPEN_FILES + len(layers),
+            ),
+            watch=watch,
+        )  # fmt: skip
+        if not done.returncode:
+            return
+        if "File too large" in done.stderr:
+            raise growth.refusal()
+        if '"write" lock' in done.stderr:
+            raise TemporaryError("The volume cannot be read now: a guest has it open.", key=FAILED)
+        raise _failure("The volume cannot be read", done.stderr)
+
     async def create_blank(self, path: Path, size: int) -> None:
         """A new empty qcow2 of ``size`` bytes at ``path``."""
         await self._own("create", "-q", "-f", "qcow2", "--", _absolute(path), str(size))
@@ -135,12 +182,13 @@ class QemuImg:
         arguments: list[str],
         *,
         fds: tuple[int, ...],
+        lent: tuple[int, ...] | None = None,
         timeout: float = 60,
         limits: Limits = _LIMITS,
         watch: Callable[[], None] | None = None,
     ) -> sandbox.Finished:
         vector = sandbox.confine(["qemu-img", *arguments], settings=self._settings, limits=limits)
-        with sandbox.lent(fds, self._settings):
+        with sandbox.lent(fds if lent is None else lent, self._settings):
             return await sandbox.run(vector, timeout=timeout, what="qemu-img", pass_fds=fds, watch=watch)
 
     async def _own(self, *arguments: str, timeout: float = 120) -> None:
@@ -152,6 +200,23 @@ class QemuImg:
 def _absolute(path: Path) -> str:
     """An operand that QEMU takes for a file, whatever characters it has: no ``-`` or ``scheme:`` in front."""
     return os.path.abspath(path)
+
+
+def _chain(layers: Sequence[Layer]) -> str:
+    """An image that is read from ``layers`` alone, whatever their headers name."""
+    chain: JsonObject | None = None
+    for layer in reversed(layers):
+        # Said, since QEMU looks for a kind of lock by /dev/null, which is not there.
+        file: JsonObject = {
+            "driver": "host_device" if layer.device else "file",
+            "locking": "on",
+            "filename": _path(layer.fd),
+        }
+        node: JsonObject = {"driver": layer.format.value, "file": file}
+        if layer.format is DiskFormat.QCOW2:
+            node["backing"] = chain
+        chain = node
+    return f"json:{json.dumps(chain)}"
 
 
 def _path(fd: int) -> str:

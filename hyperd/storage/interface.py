@@ -219,6 +219,13 @@ class Attacher(Protocol):
         """The snapshot for reading, which stays readable until the block ends. Raises NotFound without it."""
         raise NotFound(f"Snapshot {snapshot} does not exist.")
 
+    async def layers(self, uid: str) -> Sequence[Handle]:
+        """What an attached volume that no guest writes to, or a snapshot that is being read, is made of.
+
+        Its handle, then what that overlays, and so on: a reader opens these and nothing that a header names.
+        """
+        return (await self.attach(uid),)
+
 
 class Volumes(Attacher, Protocol):
     """All volumes of this node, whatever backend has them: what controllers hold.

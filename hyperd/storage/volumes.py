@@ -117,6 +117,10 @@ class BackendVolumes(Volumes):
                 return backend
         return None
 
+    async def layers(self, uid: str) -> Sequence[Handle]:
+        backend = await self._of_snapshot(uid) or await self._of(uid)
+        return await backend.attacher.layers(uid)
+
     async def _of(self, uid: str) -> Backend:
         """The backend that has the volume, or the last one, which says that there is none."""
         *others, last = self._backends.values()

@@ -18,7 +18,6 @@ from hyperd.controllers.disk.operations import TYPES
 from hyperd.controllers.disk.operations.fill import Fill
 from hyperd.controllers.disk.ready import Disks, show_ready
 from hyperd.controllers.disk.source import (
-    IMPORTED,
     Source,
     Waiting,
     digest_of,
@@ -29,6 +28,7 @@ from hyperd.controllers.disk.source import (
 from hyperd.controllers.disk.storage_class import PROVISIONED, DiskClasses
 from hyperd.controllers.image import upload
 from hyperd.controllers.image.reference import repository_of
+from hyperd.controllers.image.source import IMPORTED, SOURCE_INDEX, reads, source_key, source_values
 from hyperd.controllers.machine.holders import holder
 from hyperd.controllers.ownership import bind_disk, disk_node
 from hyperd.controllers.placement.interface import Placement
@@ -41,7 +41,6 @@ from hyperd.resources.all import (
     NODE,
     STORAGE_CLASS,
     VIRTUAL_DISK,
-    VIRTUAL_IMAGE,
     VIRTUAL_MACHINE,
 )
 from hyperd.resources.core import storage_class
@@ -61,8 +60,10 @@ from hyperd.runtime.operations.engine import Operations
 from hyperd.runtime.operations.record import Record
 from hyperd.runtime.recorder import EventLevel
 from hyperd.runtime.status import add_finalizer, make_sure, remove_finalizer, update_status
+from hyperd.store.interface import Item
 
 if TYPE_CHECKING:
+    from hyperd.controllers.usage import Image
     from hyperd.resources.views.core import StorageClass
     from hyperd.resources.views.virtual_disk import AttachedVirtualMachine, VirtualDisk
 
@@ -87,15 +88,14 @@ class DiskController(Controller):
         self._retries = Retries()
         self._world = Disks(context)
         self._operations = Operations(self._world, TYPES, waits=self._retries, notify=self.enqueue)
-        for kind in (VIRTUAL_IMAGE, CLUSTER_VIRTUAL_IMAGE):
-            context.informer(kind)
+        for kind in usage.IMAGE_KINDS.values():
+            context.informer(kind).add_index(SOURCE_INDEX, source_values)
         self._disks.add_index("source", _source_values)
 
     def watches(self) -> Mapping[Kind, Mapper]:
         return {
             VIRTUAL_MACHINE: usage.device_keys(VIRTUAL_DISK),
-            VIRTUAL_IMAGE: self._from_image(VIRTUAL_IMAGE),
-            CLUSTER_VIRTUAL_IMAGE: self._from_image(CLUSTER_VIRTUAL_IMAGE),
+            **{kind: self._of_image(kind) for kind in usage.IMAGE_KINDS.values()},
             STORAGE_CLASS: lambda _: self._without_volume(),
             NODE: lambda node: self._without_volume() if node.name == self._context.node_name else (),
         }
@@ -106,11 +106,18 @@ class DiskController(Controller):
             if (disk.object().get("status") or {}).get("phase") not in PROVISIONED:
                 yield Key(disk.namespace, disk.name)
 
-    def _from_image(self, kind: Kind) -> Mapper:
-        return lambda item: [
-            Key(disk.namespace, disk.name)
-            for disk in self._disks.by_index("source", f"{kind.kind}/{item.namespace}/{item.name}")
-        ]
+    def _of_image(self, kind: Kind[Image]) -> Mapper:
+        """From a changed image to the disks that are made of it, and to the one that it is made of."""
+
+        def keys(item: Item[Image]) -> Iterable[Key]:
+            for disk in self._disks.by_index("source", f"{kind.kind}/{item.namespace}/{item.name}"):
+                yield Key(disk.namespace, disk.name)
+            image = item.object()
+            ref, key = image["spec"]["dataSource"].get("objectRef"), source_key(image)
+            if ref is not None and key is not None and ref["kind"] == VIRTUAL_DISK.kind:
+                yield key
+
+        return keys
 
     async def close(self) -> None:
         """Stop provisioning; it is taken up again at the next start."""
@@ -288,8 +295,8 @@ class DiskController(Controller):
                 return item.uid
         return None
 
-    def _show_usage(self, disk: VirtualDisk) -> bool:
-        """Who names the disk and who holds it; whether anybody holds it."""
+    def _show_usage(self, disk: VirtualDisk) -> str:
+        """Who names the disk and who uses it; a sentence, empty when nobody does."""
         meta, status = disk["metadata"], disk["status"]
         users: list[AttachedVirtualMachine] = []
         for item in usage.machines_using(self._machines, VIRTUAL_DISK, meta["namespace"], meta["name"]):
@@ -299,12 +306,25 @@ class DiskController(Controller):
             status["attachedToVirtualMachines"] = users
         else:
             status.pop("attachedToVirtualMachines", None)
-        mounted = any(user["mounted"] for user in users)
-        if mounted:
-            set_condition(disk, VirtualDiskCondition.IN_USE, True, reason=InUseReason.ATTACHED_TO_VIRTUAL_MACHINE)
+        used, type_ = "", VirtualDiskCondition.IN_USE
+        if any(user["mounted"] for user in users):
+            set_condition(disk, type_, True, reason=InUseReason.ATTACHED_TO_VIRTUAL_MACHINE)
+            used = "A running virtual machine holds the disk; stop it first."
+        elif reader := self._reader(disk):
+            used = f"{reader} is being made of the disk; wait for it, or delete it first."
+            set_condition(disk, type_, True, reason=InUseReason.USED_FOR_IMAGE_CREATION, message=used)
         else:
-            set_condition(disk, VirtualDiskCondition.IN_USE, False, reason=InUseReason.NOT_IN_USE)
-        return mounted
+            set_condition(disk, type_, False, reason=InUseReason.NOT_IN_USE)
+        return used
+
+    def _reader(self, disk: VirtualDisk) -> str:
+        """The image that is being made of the disk, by kind and name; empty without one."""
+        value = usage.device_value(VIRTUAL_DISK.kind, disk["metadata"]["namespace"], disk["metadata"]["name"])
+        for kind in usage.IMAGE_KINDS.values():
+            for item in self._context.informer(kind).by_index(SOURCE_INDEX, value):
+                if reads(item.object()):
+                    return f'{kind.kind} "{item.name}"'
+        return ""
 
     async def _delete(self, before: VirtualDisk, disk: VirtualDisk) -> Result | None:
         meta = disk["metadata"]
@@ -313,7 +333,7 @@ class DiskController(Controller):
         await self._operations.undo(disk)
         disk["status"]["phase"] = VirtualDiskPhase.TERMINATING
         upload.forget(disk["status"])
-        used = "A running virtual machine holds the disk; stop it first." if self._show_usage(disk) else ""
+        used = self._show_usage(disk)
         held = used or await holder(self._context, disk)
         if held:
             set_condition(

@@ -12,6 +12,7 @@ from hyperd.controllers import usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.image import pull_secret
 from hyperd.controllers.image.reference import reference_of
+from hyperd.controllers.image.source import IMPORTED
 from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE
 from hyperd.resources.kinds.data_source import DataSourceType
 from hyperd.resources.kinds.virtual_disk import DiskDatasourceReason, DiskReadyReason
@@ -21,8 +22,6 @@ from hyperd.resources.values.quantity import to_bytes
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_disk import VirtualDisk
 
-IMPORTED: Final = (DataSourceType.HTTP, DataSourceType.CONTAINER_IMAGE, DataSourceType.UPLOAD)
-"""Types of which the bytes go into the registry first, under the disk's own tag."""
 _NOT_FOUND: Final = (DiskDatasourceReason.IMAGE_NOT_FOUND, DiskDatasourceReason.CLUSTER_IMAGE_NOT_FOUND)
 
 

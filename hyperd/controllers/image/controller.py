@@ -7,7 +7,7 @@ the registry is watched. Its manifest is removed by the registry's garbage colle
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, TypeGuard
 
 from hyperd import clock
@@ -16,13 +16,15 @@ from hyperd.controllers.context import Context
 from hyperd.controllers.deletion_marks import DeletionMarks
 from hyperd.controllers.image import pull_secret, upload
 from hyperd.controllers.image.operations import TYPES
+from hyperd.controllers.image.operations.copying import Held
 from hyperd.controllers.image.operations.importing import Images, Import
 from hyperd.controllers.image.reference import reference_of, repository_of
+from hyperd.controllers.image.source import SOURCE_INDEX, Waiting, source_of, source_values
 from hyperd.controllers.retries import Retries
 from hyperd.controllers.unbuilt import name_unbuilt_fields
 from hyperd.errors import HyperdError
-from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_MACHINE
-from hyperd.resources.kinds.data_source import DataSourceType, InUseReason, ReadyReason, TerminatingReason
+from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_DISK, VIRTUAL_MACHINE
+from hyperd.resources.kinds.data_source import InUseReason, ReadyReason, TerminatingReason
 from hyperd.resources.kinds.virtual_image import (
     ImageCondition,
     ImageDatasourceReason,
@@ -35,15 +37,16 @@ from hyperd.runtime.controller import Controller, Key, Mapper, Result
 from hyperd.runtime.operations.engine import Operations
 from hyperd.runtime.recorder import EventLevel
 from hyperd.runtime.status import remove_finalizer, update_status
+from hyperd.store.interface import Item
 
 if TYPE_CHECKING:
     from hyperd.controllers.usage import Image
     from hyperd.resources.views.cluster_virtual_image import ClusterVirtualImage
+    from hyperd.resources.views.virtual_machine import VirtualMachine
 
 RETRY_SECONDS = 5.0
 """How soon the registry is asked again whether it has an image."""
 
-_IMPORTED = (DataSourceType.HTTP, DataSourceType.CONTAINER_IMAGE, DataSourceType.UPLOAD)
 _SETTLED = (ImagePhase.READY, ImagePhase.FAILED, ImagePhase.IMAGE_LOST)
 
 
@@ -52,7 +55,7 @@ class ImageController(Controller):
 
     cluster_wide = True
 
-    def __init__(self, context: Context, kind: Kind[Image]) -> None:
+    def __init__(self, context: Context, kind: Kind[Image], *, held: Held) -> None:
         super().__init__()
         self.kind = kind
         self.name = kind.singular
@@ -60,12 +63,33 @@ class ImageController(Controller):
         self._images = context.informer(kind)
         self._machines = context.informer(VIRTUAL_MACHINE)
         self._retries = Retries()
-        self._operations = Operations(Images(context, kind), TYPES, waits=self._retries, notify=self.enqueue)
+        self._operations = Operations(Images(context, kind, held), TYPES, waits=self._retries, notify=self.enqueue)
+        for source in usage.DEVICE_KINDS.values():
+            context.informer(source)
+        self._images.add_index(SOURCE_INDEX, source_values)
         self._checked: dict[str, float] = {}
         self._marks = DeletionMarks(context.images)
 
     def watches(self) -> Mapping[Kind, Mapper]:
-        return {VIRTUAL_MACHINE: usage.device_keys(self.kind)}
+        return {
+            VIRTUAL_MACHINE: self._of_machine,
+            **{kind: self._of_source(kind) for kind in usage.DEVICE_KINDS.values()},
+        }
+
+    def _of_machine(self, item: Item[VirtualMachine]) -> Iterable[Key]:
+        """From a changed machine to its images, and to those that wait for one of its disks."""
+        yield from usage.device_keys(self.kind)(item)
+        for kind, name in set(usage.references(item.object())):
+            if kind == VIRTUAL_DISK.kind:
+                yield from self._made_of(kind, item.namespace, name)
+
+    def _of_source(self, kind: Kind) -> Mapper:
+        """From a changed source to the images that are to be made of it."""
+        return lambda item: self._made_of(kind.kind, item.namespace, item.name)
+
+    def _made_of(self, kind: str, namespace: str, name: str) -> Iterable[Key]:
+        for image in self._images.by_index(SOURCE_INDEX, usage.device_value(kind, namespace, name)):
+            yield Key(image.namespace, image.name)
 
     async def close(self) -> None:
         """Stop imports; they are taken up again at the next start."""
@@ -104,31 +128,32 @@ class ImageController(Controller):
             self._retries.forget(image)
             upload.forget(status)
         status["observedGeneration"] = meta["generation"]
-        if image["spec"]["dataSource"].get("type") not in _IMPORTED:
-            return self._unsupported(image)
+        source = source_of(self._context, image)
         if not self._operations.running(image):
+            if isinstance(source, Waiting):
+                return await self._wait(image, source)
             try:
                 await pull_secret.read(self._context.store, image, image["spec"]["dataSource"])
             except pull_secret.SecretMissing as err:
-                self._wait(image, ImageDatasourceReason.CONTAINER_REGISTRY_SECRET_NOT_FOUND, err.message)
+                await self._wait(
+                    image, Waiting(ImageDatasourceReason.CONTAINER_REGISTRY_SECRET_NOT_FOUND, err.message)
+                )
                 # Nobody follows Secrets: what waits for one looks again soon.
                 return Result(RETRY_SECONDS)
         reason = ImageDatasourceReason.DATASOURCE_READY
         set_condition(image, ImageCondition.DATASOURCE_READY, True, reason=reason)
         return await self._operations.advance(image, Import.kind)
 
-    def _unsupported(self, image: Image) -> Result | None:
-        type_ = image["spec"]["dataSource"].get("type")
-        message = f"Data source {type_} is not built yet in this version; use HTTP."
-        self._wait(image, ImageDatasourceReason.IMAGE_NOT_READY, message)
-        return None
-
-    def _wait(self, image: Image, reason: ImageDatasourceReason, message: str) -> None:
-        """Its source is not there, and why."""
+    async def _wait(self, image: Image, source: Waiting) -> Result | None:
+        """Until the source is there; an event tells of it."""
+        await self._operations.undo(image)
+        self._retries.forget(image)
         image["status"]["phase"] = ImagePhase.PENDING
-        set_condition(image, ImageCondition.DATASOURCE_READY, False, reason=reason, message=message)
-        unready = ImageReadyReason.DATASOURCE_NOT_READY
-        set_condition(image, ImageCondition.READY, False, reason=unready, message=message)
+        image["status"].pop("progress", None)
+        set_condition(image, ImageCondition.DATASOURCE_READY, False, reason=source.reason, message=source.message)
+        reason = ImageReadyReason.DATASOURCE_NOT_READY
+        set_condition(image, ImageCondition.READY, False, reason=reason, message=source.message)
+        return None
 
     async def _watch_over(self, image: Image) -> Result | None:
         """An image can be lost from the registry, and come back."""

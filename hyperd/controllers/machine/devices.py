@@ -132,6 +132,8 @@ class Devices:
                 None,
                 f'VirtualDisk "{meta["name"]}" is on node {disk_node(disk)}, not on {self._context.node_name}.',
             )
+        if usage.is_read(disk):
+            return None, f'VirtualDisk "{meta["name"]}" {usage.READ}.'
         holder = self._other_holder(machine, meta["name"])
         if holder:
             return None, f'VirtualDisk "{meta["name"]}" {_TAKEN}, "{holder}".'

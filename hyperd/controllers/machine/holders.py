@@ -1,4 +1,4 @@
-"""Who has a disk open though the machines that an informer shows do not."""
+"""Who has a disk open though the machines that an informer shows do not, and who reads it for an image."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from hyperd.controllers.context import Context
 from hyperd.controllers.machine.fence import Fence
 from hyperd.controllers.machine.holding import Act
 from hyperd.controllers.machine.plan import serial_of
+from hyperd.errors import TemporaryError
 from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_MACHINE
 
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_disk import VirtualDisk
+    from hyperd.resources.views.virtual_machine import VirtualMachine
 
 
 async def holder(context: Context, disk: VirtualDisk) -> str:
@@ -41,3 +43,12 @@ def opener(context: Context, uid: str) -> str:
         if domain.active and any(disk.serial == serial for disk in domain.disks):
             return domain.uid
     return ""
+
+
+async def require_unread(context: Context, machine: VirtualMachine) -> None:
+    """Once the store has it that ``machine`` is starting: TemporaryError where it says that a disk is read."""
+    namespace = machine["metadata"]["namespace"]
+    for kind, name in sorted(set(usage.references(machine))):
+        disk = await context.store.find(VIRTUAL_DISK, namespace, name) if kind == VIRTUAL_DISK.kind else None
+        if disk is not None and usage.is_read(disk):
+            raise TemporaryError(f'VirtualDisk "{name}" {usage.READ}.')

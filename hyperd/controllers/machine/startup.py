@@ -16,6 +16,7 @@ from hyperd.controllers.context import Context
 from hyperd.controllers.machine import applied, operations, status
 from hyperd.controllers.machine.dependencies import Dependencies
 from hyperd.controllers.machine.fence import Fence
+from hyperd.controllers.machine.holders import require_unread
 from hyperd.controllers.machine.holding import Act
 from hyperd.controllers.machine.instance import Instances
 from hyperd.controllers.machine.power import Action, Decision
@@ -171,6 +172,7 @@ class Startup:
         await self._fence.require(stored, Act.START, domain, sure=written)
         machine = copy.deepcopy(stored)
         try:
+            await require_unread(self._context, machine)
             started, observed = await self._instances.start(
                 machine, found, operation=decision.operation, restarting=decision.restarting
             )

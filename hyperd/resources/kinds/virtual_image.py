@@ -170,9 +170,6 @@ class VirtualImage(Resource):
 
 
 UNBUILT_SOURCES = {
-    "spec.dataSource.objectRef.kind=VirtualImage": "Copies of images are not built yet: use type HTTP.",
-    "spec.dataSource.objectRef.kind=ClusterVirtualImage": "Copies of images are not built yet: use type HTTP.",
-    "spec.dataSource.objectRef.kind=VirtualDisk": "Images from disks are not built yet: use type HTTP.",
     "spec.dataSource.objectRef.kind=VirtualDiskSnapshot": "Images from snapshots are not built yet: use HTTP.",
 }
 

@@ -103,8 +103,8 @@ async def test_a_missing_storage_class_is_refused() -> None:
     ("spec", "warning"),
     [
         (
-            {"dataSource": {"type": "ObjectRef", "objectRef": {"kind": "VirtualDisk", "name": "a"}}},
-            "spec.dataSource.objectRef.kind: Images from disks are not built yet",
+            {"dataSource": {"type": "ObjectRef", "objectRef": {"kind": "VirtualDiskSnapshot", "name": "a"}}},
+            "spec.dataSource.objectRef.kind: Images from snapshots are not built yet",
         ),
         ({"storage": "PersistentVolumeClaim"}, "spec.storage: Images on volumes are not built yet"),
     ],

@@ -97,7 +97,7 @@ class World:
     async def make(self, **spec: object) -> Object:
         """A machine that runs."""
         await self.give_disk()
-        await self._make_machine(**spec)
+        await self.make_machine(**spec)
         return await self.phase("Running")
 
     @property
@@ -106,7 +106,7 @@ class World:
 
     async def wait_for_disk(self) -> Object:
         """A machine that waits for a disk, which ``give_disk`` makes."""
-        await self._make_machine()
+        await self.make_machine()
         return await self.phase("Pending")
 
     async def give_disk(self, **claim: str) -> None:
@@ -115,7 +115,7 @@ class World:
         await self.store.create(VIRTUAL_DISK, "default", disk)
         await self.phase("Ready", VIRTUAL_DISK)
 
-    async def _make_machine(self, **spec: object) -> None:
+    async def make_machine(self, **spec: object) -> None:
         body: Object = {
             "metadata": {"namespace": "default", "name": "vm"},
             "spec": {
@@ -162,6 +162,11 @@ class World:
         assert self._daemon._sweeper is not None
         await self._daemon._sweeper.sweep()
         return {kept.uid: kept.things for kept in self._daemon._sweeper._quarantine.all()}
+
+    async def collect(self) -> None:
+        """The registry's garbage collection, now."""
+        assert self._daemon._collection is not None
+        await self._daemon._collection.collect()
 
     async def active(self) -> bool:
         vm = await self.store.get(VIRTUAL_MACHINE, "default", "vm")

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from hyperd.controllers.context import Context
 from hyperd.controllers.image import pull_secret, transfer, upload
+from hyperd.controllers.image.operations.copying import CopyStep, Held, TakeStep
+from hyperd.controllers.image.operations.step import ImageStep
 from hyperd.controllers.image.reference import repository_of
+from hyperd.controllers.image.source import FromDisk, FromImage, source_of
 from hyperd.errors import HyperdError
 from hyperd.progress import Report
 from hyperd.resources.kinds.data_source import ReadyReason
@@ -17,7 +20,7 @@ from hyperd.resources.schema.kind import Kind, V
 from hyperd.resources.values.conditions import set_condition
 from hyperd.runtime.controller import Result
 from hyperd.runtime.operations.operation import C, Operation, Step
-from registry.models import ImportedImage, ImportRequest, RegistryEndpoint
+from registry.models import CopyRequest, ImportedImage, ImportRequest, RegistryEndpoint, VolumeRequest
 
 if TYPE_CHECKING:
     from hyperd.controllers.image.upload import DataSource
@@ -30,35 +33,21 @@ class Images:
 
     context: Context
     kind: Kind[Image]
+    held: Held
 
 
-class ImportStep(Step):
-    """The image in the registry, under the object's own tag; of the same source, it is never fetched twice."""
-
-    name: ClassVar = "import"
+class ImportStep(ImageStep):
+    """From elsewhere."""
 
     def __init__(self, context: Context, operation: Operation[C, V], request: ImportRequest) -> None:
-        self._images = context.images
+        super().__init__(context.images, request)
         self._store = context.store
         self._obj = operation.obj
         self._request = request
-        self._imported: ImportedImage | None = None
 
-    async def done(self) -> bool:
-        self._imported = await self._images.imported(self._request)
-        return self._imported is not None
-
-    async def run(self, report: Report) -> None:
+    async def make(self, report: Report | None) -> ImportedImage:
         config = await pull_secret.read(self._store, self._obj, self._obj["spec"].get("dataSource"))
-        request = replace(self._request, pull_secret=config)
-        self._imported = await self._images.import_image(request, report)
-
-    async def undo(self) -> None:
-        """What is tagged is the object's, and goes with it; what is not vanishes with the try."""
-
-    async def imported(self) -> ImportedImage:
-        """After the step."""
-        return self._imported or await self._images.import_image(self._request)
+        return await self._images.import_image(replace(self._request, pull_secret=config), report)
 
 
 def import_request(
@@ -92,18 +81,31 @@ def import_request(
 
 
 class Import(Operation[Images, "Image"]):
-    """All that becomes of an image that is imported."""
+    """All that becomes of an image whose source is there."""
 
     kind: ClassVar = "Import"
 
     def __init__(self, context: Images, obj: Image, op_uid: str) -> None:
         super().__init__(context, obj, op_uid)
-        world = context.context
-        self._request = import_request(self, context.kind, world.images.endpoint, obj["spec"]["dataSource"])
-        self._step = ImportStep(world, self, self._request)
+        self._source = source_of(context.context, obj)
+        endpoint = context.context.images.endpoint
+        self._request = import_request(self, context.kind, endpoint, obj["spec"]["dataSource"])
+        self._step = self._first()
 
     def steps(self) -> Sequence[Step]:
         return [self._step]
+
+    def _first(self) -> ImageStep:
+        meta, images = self.obj["metadata"], self.context.context.images
+        namespace = meta.get("namespace", "")
+        repository = repository_of(images.endpoint, self.context.kind, namespace, meta["name"])
+        match self._source:
+            case FromImage(reference):
+                return CopyStep(images, CopyRequest(reference, repository, meta["uid"], namespace))
+            case FromDisk():
+                request = VolumeRequest(self.op_uid, repository, meta["uid"], namespace)
+                return TakeStep(self.context.context, request, self._source, held=self.context.held)
+        return ImportStep(self.context.context, self, self._request)
 
     def show(self, obj: Image) -> None:
         addressee, progress = self._request.upload, self.progress
@@ -122,7 +124,8 @@ class Import(Operation[Images, "Image"]):
         status["format"] = str(imported.format)
         status["cdrom"] = imported.cdrom
         status["size"] = transfer.sizes(imported.stored_bytes, imported.unpacked_bytes)
-        status["sourceUID"] = obj["metadata"]["uid"]
+        copied = self._source.uid if isinstance(self._source, FromImage | FromDisk) else ""
+        status["sourceUID"] = copied or obj["metadata"]["uid"]
         status["target"] = {"registryURL": imported.reference}
         upload.forget(status)
         transfer.finish_progress(status, imported.average_speed)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
-from hyperd.errors import NotFound
+from hyperd.errors import NotFound, PermanentError
 from hyperd.imagefile.handle import FileHandle
 from hyperd.storage.backends.directory.folder import Folder
 from hyperd.storage.backends.directory.layers import Layer, MarkKind
@@ -17,8 +18,10 @@ from hyperd.storage.interface import Attacher, Usage, check_uid
 class DirectoryAttacher(Attacher):
     """Tells where the files are: a volume's handle is its top, which is another one after a snapshot."""
 
-    def __init__(self, folder: Folder, merger: Merger) -> None:
+    def __init__(self, folder: Folder, merger: Merger, *, images: Path) -> None:
+        """``images`` is the folder of what volumes overlay."""
         self._folder = folder
+        self._images = images
         self._merger = merger
 
     async def attach(self, uid: str) -> FileHandle:
@@ -53,6 +56,24 @@ class DirectoryAttacher(Attacher):
             yield layer.handle
         finally:
             held.__exit__(None, None, None)
+
+    async def layers(self, uid: str) -> Sequence[FileHandle]:
+        """The files of the pool, and the image that the last of them overlays."""
+        tree = await asyncio.to_thread(self._folder.tree)
+        mark = tree.mark(MarkKind.SNAPSHOT, check_uid(uid))
+        top = await self._find(uid) if mark is None else tree.layers.get(mark.layer)
+        if top is None:
+            raise NotFound(f"Snapshot {uid} does not exist.")
+        chain = tree.chain(tree.layers.get(top.name, top))
+        image = chain[-1].backing
+        if image is None:
+            return [layer.handle for layer in chain]
+        if image.path.parent != self._images:
+            # A guest's QEMU may write to its top's header.
+            raise PermanentError(
+                f"Volume {uid} is damaged: it is read from {image}, which is no image of this node."
+            )
+        return [*(layer.handle for layer in chain), image]
 
     async def _find(self, uid: str) -> Layer:
         found = await asyncio.to_thread(self._folder.top, uid)

@@ -24,7 +24,7 @@ class DirectoryBackend:
         tools = QemuImg(settings)
         merger = Merger(self._folder, tools)
         self.provisioner = DirectoryProvisioner(settings, self._folder, tools, merger)
-        self.attacher = DirectoryAttacher(self._folder, merger)
+        self.attacher = DirectoryAttacher(self._folder, merger, images=settings.images_dir)
 
     async def start(self) -> None:
         await asyncio.to_thread(self._folder.clean)

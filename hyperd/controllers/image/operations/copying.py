@@ -1,0 +1,81 @@
+"""From an object of ours into the registry: the first step of an image of type ObjectRef.
+
+A disk that becomes an image is nobody's to use meanwhile. Its controller says so in its status once the image's
+says that it is being made. Who starts a machine writes that first, then asks the disk, and what is here asks the
+machines after the disk has said it: of two at once, one at least sees the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from hyperd.controllers import usage
+from hyperd.controllers.context import Context
+from hyperd.controllers.image.operations.step import ImageStep
+from hyperd.controllers.image.source import FromDisk
+from hyperd.errors import TemporaryError
+from hyperd.imagefile.detect import FAILED
+from hyperd.progress import Report
+from hyperd.resources.all import VIRTUAL_DISK
+from registry import interface
+from registry.models import CopyRequest, ImportedImage, VolumeRequest
+
+if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_disk import VirtualDisk
+
+Held = Callable[["VirtualDisk"], Awaitable[str]]
+"""Who has a disk open, asked of the store and of the host: a sentence, empty when nobody has."""
+_RESERVED_SECONDS = 30.0
+_LOOK_SECONDS = 0.1
+
+
+class CopyStep(ImageStep):
+    """Of another image."""
+
+    def __init__(self, images: interface.Images, request: CopyRequest) -> None:
+        super().__init__(images, request)
+        self._copy = request
+
+    async def make(self, report: Report | None) -> ImportedImage:
+        return await self._images.copy_image(self._copy, report)
+
+
+class TakeStep(ImageStep):
+    """Of a disk."""
+
+    def __init__(self, context: Context, request: VolumeRequest, disk: FromDisk, *, held: Held) -> None:
+        super().__init__(context.images, request)
+        self._held = held
+        self._context = context
+        self._volume = request
+        self._disk = disk
+
+    async def make(self, report: Report | None) -> ImportedImage:
+        if held := await self._held(await self._reserved()):
+            raise TemporaryError(held, key=FAILED)
+        volumes, uid = self._context.volumes, self._disk.uid
+        try:
+            await volumes.attach(uid)
+            return await self._images.take_volume(self._volume, await volumes.layers(uid), report)
+        finally:
+            await volumes.detach(uid)
+
+    async def _reserved(self) -> VirtualDisk:
+        """The disk, once its status says that it is read for an image."""
+        key = self._disk.key
+        try:
+            async with asyncio.timeout(_RESERVED_SECONDS):
+                while True:
+                    disk = await self._context.store.find(VIRTUAL_DISK, *key)
+                    if disk is None or disk["metadata"]["uid"] != self._disk.uid:
+                        raise TemporaryError(f'VirtualDisk "{key.name}" is gone.', key=FAILED)
+                    if usage.is_read(disk):
+                        return disk
+                    await asyncio.sleep(_LOOK_SECONDS)
+        except TimeoutError as err:
+            raise TemporaryError(
+                f'VirtualDisk "{key.name}" is not free to be read: a virtual machine may be starting with it.',
+                key=FAILED,
+            ) from err

@@ -1,0 +1,137 @@
+"""What a volume of this node holds, as one image in the registry: a plain qcow2, whatever the volume is made of.
+
+The files are read by a converter that sees them and nothing else. Their formats and their order are said to it:
+what a guest's QEMU wrote into a header names no file that is then opened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from hyperd.background import to_the_end
+from hyperd.errors import PermanentError, TemporaryError
+from hyperd.imagefile import qcow2
+from hyperd.imagefile.detect import FAILED, HEAD_BYTES, ImageFormat
+from hyperd.imagefile.growth import Growth
+from hyperd.imagefile.handle import BlockHandle, DiskFormat, FileHandle, Handle
+from hyperd.imagefile.qemuimg import Layer, QemuImg
+from hyperd.settings import Settings
+from registry.client import RegistryClient
+from registry.layout import DiskFile
+from registry.meter import Meter
+from registry.models import VolumeRequest
+from registry.push import Stored, Target, hashed
+from registry.spool import Spool
+
+_METADATA_BYTES = 16 << 20
+_METADATA_SHARE = 1024
+
+
+class Flattening:
+    """One volume. Use once."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        client: RegistryClient,
+        request: VolumeRequest,
+        layers: Sequence[Handle],
+        *,
+        meter: Meter,
+    ) -> None:
+        """``layers`` are the volume and what it overlays, in this order."""
+        self._settings = settings
+        self._client = client
+        self._request = request
+        self._layers = layers
+        self._meter = meter
+        self._tools = QemuImg(settings)
+        self._folder = settings.images_dir
+        self._reserve = settings.storage.reserve_bytes
+        self._target = Target(client, request.repository, request.tag, meter=meter, reserve=self._reserve)
+
+    async def run(self) -> Stored:
+        """Do it. TemporaryError where a guest has the volume open, or there is no room."""
+        async with Spool(self._folder, f"flatten-{self._request.uid}", reserve=self._reserve) as spool:
+            await self._flatten(spool)
+            spool.measure()
+            head = await to_the_end(os.pread, spool.fd, HEAD_BYTES, 0)
+            header = qcow2.guard(head, max_virtual_size=self._settings.imports.max_virtual_size_bytes)
+            await self._tools.check(spool.fd)
+            await self._target.guard_room(spool.size)
+            self._meter.expect(spool.size)
+            sha256 = hashlib.sha256()
+            async with self._client.upload(self._request.repository) as upload:
+                blocks = hashed(spool.blocks(), sha256)
+                layer = await self._target.push(upload, ImageFormat.QCOW2, spool.size, blocks)
+                await upload.commit(layer.digest)
+            disk = DiskFile(
+                ImageFormat.QCOW2, spool.size, header.virtual_size, sha256.hexdigest(), self._request.fingerprint
+            )
+            stored = await self._target.tag(disk, layer)
+            await spool.publish(layer.digest, ImageFormat.QCOW2)
+        return stored
+
+    async def _flatten(self, spool: Spool) -> None:
+        with _opened(self._layers) as layers:
+            size = await asyncio.to_thread(_virtual_size, layers[0])
+            most = size + size // _METADATA_SHARE + _METADATA_BYTES
+            self._meter.expect(2 * sum(os.fstat(layer.fd).st_blocks * 512 for layer in layers))
+            growth = Growth(spool.fd, max_bytes=most, folder=self._folder, reserve=self._reserve)
+            loop = asyncio.get_running_loop()
+
+            def watch() -> None:
+                growth.check()
+                loop.call_soon_threadsafe(self._written, os.fstat(spool.fd).st_blocks * 512)
+
+            await self._tools.flatten(layers, spool.fd, growth=growth, watch=watch)
+
+    def _written(self, count: int) -> None:
+        """The converter has written so many bytes by now."""
+        self._meter.receive(max(0, count - self._meter.received))
+
+
+@contextmanager
+def _opened(handles: Sequence[Handle]) -> Iterator[Sequence[Layer]]:
+    """The files and devices, for reading, until the block ends."""
+    layers: list[Layer] = []
+    try:
+        for handle in handles:
+            if not isinstance(handle, FileHandle | BlockHandle):
+                raise PermanentError(
+                    f"{handle} cannot be read for an image: it is no file of this node.", key=FAILED
+                )
+            fd = _open(handle)
+            layers.append(Layer(fd, handle.format, device=isinstance(handle, BlockHandle)))
+        yield layers
+    finally:
+        for layer in layers:
+            os.close(layer.fd)
+
+
+def _open(handle: FileHandle | BlockHandle) -> int:
+    right = stat.S_ISREG if isinstance(handle, FileHandle) else stat.S_ISBLK
+    try:
+        fd = os.open(handle.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as err:
+        raise TemporaryError(f"{handle} cannot be read: {err.strerror}.", key=FAILED) from err
+    if right(os.fstat(fd).st_mode):
+        return fd
+    os.close(fd)
+    raise PermanentError(f"{handle} is not what its name says.", key=FAILED)
+
+
+def _virtual_size(layer: Layer) -> int:
+    if layer.format is DiskFormat.RAW:
+        return os.lseek(layer.fd, 0, os.SEEK_END)
+    with os.fdopen(os.dup(layer.fd), "rb") as file:
+        file.seek(0)
+        header = qcow2.read_own(file)
+    if header is None:
+        raise PermanentError("The volume is damaged: it is no qcow2 image.", key=FAILED)
+    return header.virtual_size
