@@ -13,6 +13,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "start": ("power", "start machines"),
     "stop": ("power", "shut machines down"),
     "restart": ("power", "restart machines"),
+    "upload": ("upload", "send a file into an image or disk"),
     "tui": ("tui", "open the terminal interface"),
     "kubeconfig": ("kubeconfig", "print or merge the kubeconfig for kubectl"),
     "token": ("token", "make, list and revoke tokens, by which others reach this home"),

@@ -54,6 +54,11 @@ class WebSocket:
     def fileno(self) -> int:
         return self._connection.socket.fileno()
 
+    @property
+    def backlog(self) -> int:
+        """Bytes that the other side has not taken yet."""
+        return len(self._out)
+
     def send(self, data: bytes) -> bool:
         """One binary frame; False when so much waits that it was dropped. Raises Closed on a broken connection."""
         if len(self._out) + len(data) > MAX_BACKLOG:

@@ -1,0 +1,185 @@
+"""``hv upload``: a file into an image or disk, which it creates where there is none."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import stat
+import sys
+import time
+
+from hyperd.cli.options import client_of, seconds
+from hyperd.cli.waiting import Progress, follow
+from hyperd.client import kinds
+from hyperd.client.health import health
+from hyperd.client.uploading import upload
+from hyperd.errors import BadRequest, Conflict, InternalError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+    from hyperd.client.resource import Resource
+    from hyperd.client.sync import Client
+    from hyperd.resources.schema.kind import Object
+
+EXAMPLES = """\
+  hv upload debian-12.qcow2 vi/debian      makes the VirtualImage "debian" of it
+  hv upload disk.vmdk.xz vd/root --size 20Gi
+  hv upload install.iso cvi/install        for all namespaces
+  xzcat big.raw.xz | hv upload - vd/big    what comes on standard input
+
+qcow2, raw, vmdk, vdi or iso, as it is or compressed by gzip, xz or zstd.
+
+The same with curl alone, on the host or with --cacert over the network; the address is good for one upload:
+  hv get vi debian -o yaml | grep -A2 imageUploadURLs
+  curl -T debian-12.qcow2 --unix-socket /run/hyperd/hyperd.sock http://hv/upload/SECRET
+"""
+
+_KINDS = ("VirtualImage", "ClusterVirtualImage", "VirtualDisk")
+_WAITS, _READY = "WaitForUserUpload", "Ready"
+_STEPS = 10
+_BAR = 30
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    parser.add_argument("file", help="what to send; - is standard input")
+    parser.add_argument("target", metavar="KIND/NAME", help="vi/NAME, cvi/NAME or vd/NAME")
+    parser.add_argument("--size", default="", help="size of a new disk (default: the image's)")
+    parser.add_argument("--storage-class", default="", metavar="NAME", help="of a new disk")
+    parser.add_argument(
+        "--checksum",
+        action="append",
+        default=[],
+        metavar="NAME=HEX",
+        help="what the file must add up to, for a new object: sha256=…; may be repeated",
+    )
+    parser.add_argument("-t", "--timeout", type=seconds, default=600.0, help="how long to wait for Ready (10m)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Send it, and wait until it can be used."""
+    client = client_of(args)
+    word, slash, name = args.target.partition("/")
+    resource = kinds.resolve(word, client)[0]
+    if not (slash and name) or resource.kind not in _KINDS:
+        raise BadRequest(f"{args.target}: write vi/NAME, cvi/NAME or vd/NAME.")
+    namespace = client.home.namespace if resource.namespaced else None
+    with _opened(args.file) as file:
+        size = _size(file)
+        if client.find(resource, namespace, name) is None:
+            client.create(resource, namespace, _object(resource, name, args))
+            print(f"{resource.singular}/{name} created")
+        _wait(client, resource, namespace, name)
+        print(_send(client, resource, name, file, size))
+    done = follow(client, resource, namespace, name, until=frozenset((_READY,)), timeout=args.timeout)
+    state = health(done)
+    if state.word != _READY:
+        raise InternalError(f"{resource.kind} {name} is {state.word}: {state.reason}")
+    print(f"{resource.singular}/{name} is Ready")
+    return 0
+
+
+def _opened(path: str) -> BinaryIO:
+    return sys.stdin.buffer if path == "-" else open(os.path.expanduser(path), "rb")
+
+
+def _size(file: BinaryIO) -> int | None:
+    """Bytes of a file or a block device, None where the end is not known."""
+    mode = os.fstat(file.fileno()).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
+        return None
+    at = file.tell()
+    size = file.seek(0, os.SEEK_END)
+    file.seek(at)
+    return size - at
+
+
+def _object(resource: Resource, name: str, args: argparse.Namespace) -> Object:
+    """A new object that waits for an upload."""
+    source: Object = {"type": "Upload"}
+    if args.checksum:
+        given = (entry.partition("=") for entry in args.checksum)
+        source["upload"] = {"checksum": {key: digits for key, _, digits in given}}
+    spec: Object = {"dataSource": source}
+    claim = {"size": args.size, "storageClassName": args.storage_class}
+    claim = {key: value for key, value in claim.items() if value}
+    if claim and resource.kind != "VirtualDisk":
+        raise BadRequest("--size and --storage-class are of disks: vd/NAME.")
+    if claim:
+        spec["persistentVolumeClaim"] = claim
+    if resource.kind == "VirtualImage":
+        spec["storage"] = "ContainerRegistry"
+    return {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": {"name": name}, "spec": spec}
+
+
+def _wait(client: Client, resource: Resource, namespace: str | None, name: str) -> None:
+    """Until it takes an upload. Raises Conflict where it never will."""
+    until = frozenset((_WAITS, _READY))
+    obj = client.get(resource, namespace, name)
+    type_ = ((obj.get("spec") or {}).get("dataSource") or {}).get("type")
+    if type_ != "Upload":
+        raise Conflict(f"{resource.kind} {name} is there already, and not made from an upload.")
+    state = health(obj)
+    if state.word not in until:
+        state = health(follow(client, resource, namespace, name, until=until, timeout=60.0))
+    if state.word == _READY:
+        raise Conflict(f"{resource.kind} {name} is Ready already; delete it, or take another name.")
+    if state.word != _WAITS:
+        raise Conflict(f"{resource.kind} {name} takes no upload, it is {state.word}: {state.reason}")
+
+
+def _send(client: Client, resource: Resource, name: str, file: BinaryIO, size: int | None) -> str:
+    shown = Progress(f"{resource.singular}/{name}")
+    meter = _Meter(size, live=sys.stderr.isatty())
+
+    def told(sent: int) -> None:
+        if text := meter.text(sent):
+            shown.show(text)
+
+    try:
+        return upload(client.home, resource, name, file, size=size, told=told)
+    finally:
+        shown.done()
+
+
+class _Meter:
+    """The line that is shown: a bar on a terminal, a tenth at a time elsewhere."""
+
+    def __init__(self, size: int | None, *, live: bool) -> None:
+        self._size = size
+        self._live = live
+        self._began = time.monotonic()
+        self._shown_at, self._step = 0.0, -1
+
+    def text(self, sent: int) -> str:
+        """Empty where there is nothing new to show."""
+        now = time.monotonic()
+        size = self._size
+        whole = size is not None and sent >= size
+        step = int(_STEPS * sent / size) if size else int(sent >> 28)
+        if step == self._step and not (self._live and now - self._shown_at >= 0.1):
+            return ""
+        self._shown_at, self._step = now, step
+        if whole:
+            return "sent; being checked and stored"
+        speed = sent / max(now - self._began, 1e-3)
+        if size is None:
+            return f"{_bytes(sent)} sent, {_bytes(speed)}/s"
+        left = (size - sent) / speed if speed else 0.0
+        text = f"{100 * sent // size} % of {_bytes(size)}, {_bytes(speed)}/s"
+        if sent and left >= 1:
+            text += f", {int(left) // 60} min {int(left) % 60} s left" if left >= 60 else f", {int(left)} s left"
+        if not self._live:
+            return text
+        filled = _BAR * sent // size
+        return f"[{'#' * filled}{'-' * (_BAR - filled)}] {text}"
+
+
+def _bytes(count: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
