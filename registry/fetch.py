@@ -6,7 +6,7 @@ a 503, a body that ends early, a server that is too slow) is a TemporaryError.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -15,10 +15,10 @@ import aiohttp
 from hyperd.errors import PermanentError, TemporaryError
 from hyperd.imagefile.detect import FAILED
 from hyperd.settings import Settings
-from registry.answers import quotable, reading, retry_after
-from registry.pace import Pace, paced_blocks
+from registry.answers import quotable, retry_after
+from registry.resume import Unbroken, Version
 from registry.urls import parse, shown
-from registry.visit import Visitor, told
+from registry.visit import Visitor
 
 _WORTH_ANOTHER_TRY = (408, 425, 429)
 _LONGEST_REASON = 80
@@ -45,17 +45,19 @@ async def open_source(
 ) -> AsyncIterator[Source]:
     """GET ``url``, following redirects, each of which is judged like the first address.
 
-    ``received`` is told of every read.
+    A connection that breaks is made again. ``received`` is told of every read.
     """
-    limits = settings.imports
     first = parse(url)
     visitor = await Visitor.trusting(ca_bundle, settings)
     async with AsyncExitStack() as stack:
-        target, response = await visitor.get(stack, first)
-        pace = Pace(target.host, seconds=limits.read_timeout_seconds, speed=limits.slowest_bytes_per_second)
-        # Around the reading alone: what fails in the hands of who reads is not the source's fault.
-        blocks = reading(paced_blocks(response.content, pace, received=received), told(target.host))
-        yield _accept(response, blocks)
+
+        async def ask(hop: AsyncExitStack, headers: Mapping[str, str]) -> tuple[str, aiohttp.ClientResponse]:
+            target, response = await visitor.get(hop, first, headers)
+            return target.host, response
+
+        host, response = await ask(stack, {})
+        body = Unbroken(stack, response, host, ask=ask, version=Version.of(response.headers))
+        yield _accept(response, body.blocks(settings.imports, received))
 
 
 def _accept(response: aiohttp.ClientResponse, blocks: AsyncIterator[bytes]) -> Source:

@@ -91,6 +91,13 @@ class Visitor:
                 yield response
 
 
+class Broken(TemporaryError):
+    """The connection is gone; what has come so far is what was sent."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, key=FAILED)
+
+
 @contextmanager
 def told(host: str) -> Iterator[None]:
     """What the network and the HTTP library raise, as our errors."""
@@ -103,12 +110,12 @@ def told(host: str) -> Iterator[None]:
             f"{host} has no certificate that is trusted; give its authority as caBundle ({err}).", key=FAILED
         ) from err
     except aiohttp.ClientPayloadError as err:
-        raise TemporaryError(f"{host} ended the transfer before all bytes came.", key=FAILED) from err
+        raise Broken(f"{host} ended the transfer before all bytes came.") from err
     except aiohttp.ClientResponseError as err:
         # The parser's sentence quotes the bytes that came, which help nobody.
         raise TemporaryError(f"{host} answers with what is not HTTP.", key=FAILED) from err
     except (aiohttp.ClientError, ConnectionError) as err:
-        raise TemporaryError(f"{host} does not answer ({str(err) or type(err).__name__}).", key=FAILED) from err
+        raise Broken(f"{host} does not answer ({str(err) or type(err).__name__}).") from err
 
 
 def _tls(ca_bundle: str) -> ssl.SSLContext:

@@ -8,23 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+
+import aiohttp
 
 from hyperd.errors import PermanentError, TemporaryError
 from hyperd.imagefile.detect import FAILED, compression
 from hyperd.settings import Settings
-from registry.answers import quotable, reading
+from registry.answers import quotable
 from registry.fetch import Source
-from registry.pace import Pace, paced_blocks
 from registry.remote.client import RemoteRegistry
 from registry.remote.manifest import Descriptor, layers_of
 from registry.remote.reference import ImageReference
 from registry.remote.secret import PullSecret
 from registry.remote.tarstream import Entry, TarStream
+from registry.resume import Unbroken, Version
 from registry.unpack import unpacked
-from registry.visit import Visitor, told
+from registry.visit import Visitor
 
 FOLDER = "disk"
 _WHITEOUT = ".wh."
@@ -95,13 +97,16 @@ class _Layer:
 
     async def open(self, stack: AsyncExitStack) -> AsyncIterator[bytes]:
         """Its tar archive, while ``stack`` is open."""
-        limits = self._settings.imports
-        host, response = await stack.enter_async_context(self._registry.opened(f"blobs/{self._layer.digest}"))
+        path = f"blobs/{self._layer.digest}"
+
+        async def ask(hop: AsyncExitStack, headers: Mapping[str, str]) -> tuple[str, aiohttp.ClientResponse]:
+            return await hop.enter_async_context(self._registry.opened(path, headers))
+
+        host, response = await ask(stack, {})
         if response.content_length not in (None, self._layer.size):
             raise self._lie(f"sends {response.content_length}")
-        pace = Pace(host, seconds=limits.read_timeout_seconds, speed=limits.slowest_bytes_per_second)
-        blocks = reading(paced_blocks(response.content, pace, received=self._received), told(host))
-        stream = self._verified(blocks)
+        body = Unbroken(stack, response, host, ask=ask, version=Version(by_content=True))
+        stream = self._verified(body.blocks(self._settings.imports, self._received))
         first = await anext(stream, b"")
         whole = _again(first, stream)
         if packed := compression(first):
