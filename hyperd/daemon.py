@@ -275,6 +275,7 @@ async def serve(conf: Settings, world: World = THIS_HOST) -> None:
         await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             starting.result()
+            footprint.settle()
         await stopping
         starting.cancel()
         await asyncio.gather(starting, return_exceptions=True)

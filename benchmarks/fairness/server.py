@@ -20,7 +20,7 @@ from pathlib import Path
 
 from benchmarks.embedded import embedded
 from hyperd.api.access.tokens import Grant, Tokens
-from hyperd.footprint import keep_small
+from hyperd.footprint import keep_small, settle
 from hyperd.resources.all import CONFIG_MAP, NAMESPACE
 from hyperd.roles import Role
 from hyperd.store.embedded.store import EmbeddedStore
@@ -98,6 +98,7 @@ async def _serve(folder: Path) -> None:
     async with embedded(folder) as (settings, store):
         told = {"socket": str(settings.socket_path), "kubeconfig": str(settings.kubeconfig_path)}
         told |= await _fill(store)
+        settle()
         asyncio.get_running_loop().add_reader(sys.stdin.fileno(), asked)
         print(json.dumps(told), flush=True)
         await ended.wait()

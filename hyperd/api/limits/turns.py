@@ -13,9 +13,10 @@ import time
 import types
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from contextvars import ContextVar
 from typing import Final, Generic, TypeVar
+from weakref import WeakValueDictionary
 
 T = TypeVar("T")
 
@@ -28,6 +29,8 @@ _LONG_TURN_SECONDS: Final = 0.001
 _LATELY_SECONDS: Final = 5.0
 _PASSERS: Final = 4
 """Steps for those who have not said who they are that count as nobody's, in one turn of the event loop."""
+_WORKS: Final = 8
+"""What runs ``in_one_turn`` for one user at the same time while others ask: no step of it waits for a turn."""
 _REST: Final = 2
 """Turns for which who has much to do rests after a step, while somebody has little. A request takes three."""
 
@@ -54,6 +57,7 @@ class Turns:
         self._number = self._light_until = self._passed = 0
         self._served: dict[str, int] = {}
         """Of keys whose steps wait, the turn in which one came last."""
+        self._gates: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     @property
     def shared(self) -> bool:
@@ -79,6 +83,10 @@ class Turns:
         if self._passed > _PASSERS:
             self._shared(key)
         return self._take(key)
+
+    def gate(self, key: str) -> asyncio.Semaphore | None:
+        """What each work that keeps no turns passes while it runs; None while nobody else asks."""
+        return self._gates.setdefault(key, asyncio.Semaphore(_WORKS)) if self.shared else None
 
     def _take(self, key: str) -> asyncio.Future[None] | None:
         if not self._ticking:
@@ -144,6 +152,7 @@ class Turns:
 
 Take = Callable[[], asyncio.Future[None] | None]
 """None: go on now. Else what to wait for first."""
+Gate = Callable[[], asyncio.Semaphore | None]
 
 
 async def stepping(work: Coroutine[object, None, T], take: Take) -> T:
@@ -191,29 +200,35 @@ def _awaited(waiting: object) -> Generator[object, None, BaseException | None]:
     return None
 
 
-_whose: ContextVar[Take] = ContextVar("turns")
+_whose: ContextVar[tuple[Take, Gate]] = ContextVar("turns")
 """As whom this request, and the tasks that it starts, take turns."""
 
 
-def for_whom(work: Coroutine[object, None, T], take: Take) -> Coroutine[object, None, T]:
-    """``work`` in the turns of ``take``, and so whatever it starts with ``in_one_turn``."""
-    _whose.set(take)
+def for_whom(work: Coroutine[object, None, T], take: Take, gate: Gate) -> Coroutine[object, None, T]:
+    """``work`` in the turns of ``take``, and so whatever it starts with ``in_one_turn``, which passes ``gate``."""
+    _whose.set((take, gate))
     return stepping(work, take)
 
 
 async def in_one_turn(work: Coroutine[object, None, T]) -> T:
     """``work`` for a task of its own: one turn of the request that starts it, and all of its steps at once.
 
-    For what is little and holds what others wait for: no step of it waits behind its user's other work.
+    For what is little and holds what others wait for: no step of it waits behind its user's other work. A few such
+    works of one user run at the same time while others ask, and the rest wait before they begin.
     """
     try:
-        take = _whose.get(None)
-        turn = None if take is None else take()
-        if turn is not None:
-            await turn
-        return await work
+        take, gate = _whose.get((_at_once, _at_once))
+        async with gate() or nullcontext():
+            turn = take()
+            if turn is not None:
+                await turn
+            return await work
     finally:
         work.close()
+
+
+def _at_once() -> None:
+    """For what nobody asked for over a connection."""
 
 
 class Coming(Generic[T]):

@@ -70,6 +70,10 @@ class Connection(RequestHandler):
             return self._turns.take(whose)
         return self._turns.take_passing(f"{self._grant.key if self._grant else ''}")
 
+    def gate(self) -> asyncio.Semaphore | None:
+        """What works of its user pass that keep no turns."""
+        return None if self._turns is None else self._turns.gate(self.asked_by or self.user)
+
     def data_received(self, data: bytes) -> None:
         if self._turn is None and self._turns is not None and self._turns.shared:
             self._turn = self.take_turn()
@@ -191,6 +195,6 @@ async def _in_turns(handler: Handler, request: web.BaseRequest) -> web.StreamRes
     connection = request.protocol
     assert isinstance(connection, Connection)  # noqa: S101  this server makes no others
     try:
-        return await for_whom(handler(request), connection.take_turn)
+        return await for_whom(handler(request), connection.take_turn, connection.gate)
     finally:
         connection.asked_by = ""

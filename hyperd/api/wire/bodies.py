@@ -22,6 +22,7 @@ from hyperd.resources.schema.kind import Object
 _YAML_TYPES = ("application/yaml", "application/yml", "text/yaml", "text/x-yaml", "application/x-yaml")
 _READ_TIMEOUT = 60.0
 """Between two pieces, which does not count the turns that are waited for."""
+_EXTENDED_SECONDS = 1.0
 _WHOLE_TIMEOUT = 600.0
 _MAX_SHOWN = 200
 _FREE_CHUNKS = 1024
@@ -62,11 +63,22 @@ async def read(request: web.BaseRequest, limit: int) -> bytes:
 
 async def _joined(request: web.BaseRequest, limit: int, too_large: RequestEntityTooLarge) -> bytes:
     """Piece by piece, each in a step of its own."""
+    async with asyncio.timeout(_READ_TIMEOUT) as scope:
+        return await _pieces(request, limit, too_large, scope)
+
+
+async def _pieces(
+    request: web.BaseRequest, limit: int, too_large: RequestEntityTooLarge, scope: asyncio.Timeout
+) -> bytes:
     pieces: list[bytes] = []
     size = chunks = 0
+    loop = asyncio.get_running_loop()
+    extended = loop.time()
     while True:
-        async with asyncio.timeout(_READ_TIMEOUT):
-            piece, ends = await request.content.readchunk()
+        piece, ends = await request.content.readchunk()
+        if (now := loop.time()) - extended > _EXTENDED_SECONDS:  # not for each: a timer costs more than a chunk
+            extended = now
+            scope.reschedule(now + _READ_TIMEOUT)
         if not piece and not ends:
             return b"".join(pieces)
         size, chunks = size + len(piece), chunks + ends
@@ -80,7 +92,10 @@ async def _joined(request: web.BaseRequest, limit: int, too_large: RequestEntity
             )
         pieces.append(piece)
         if not ends or chunks % _CHUNKS_A_STEP == 0:
+            scope.reschedule(None)
             await asyncio.sleep(0)
+            extended = loop.time()
+            scope.reschedule(extended + _READ_TIMEOUT)
 
 
 async def parse_object(

@@ -25,6 +25,7 @@ from hyperd.store.embedded.database import Database, open_database
 from hyperd.store.embedded.schema import MIGRATIONS, Migration, event_sum, get_meta, object_sum, set_meta
 from hyperd.store.interface import EventType
 from hyperd.store.records import Change, LogRow
+from hyperd.waking import Waking
 
 T = TypeVar("T")
 
@@ -32,6 +33,9 @@ ObjectRow = tuple[str, str, int, bytes]
 """group, plural, rv, body."""
 
 OnCommit = Callable[[Sequence[Change]], None]
+
+_WOKEN = 4
+"""Writers who hear of their commit in one turn of the event loop: each has an answer to make."""
 
 RETRY_SECONDS = 5
 """When a client may try again after the disk failed."""
@@ -98,6 +102,7 @@ class Engine:
         self._unpruned = 0
         self._ailing = False
         self._copying = asyncio.Lock()
+        self._waking = Waking(_WOKEN)
         self._loop: asyncio.AbstractEventLoop
         self._thread: threading.Thread | None = None
         self._opened: Database | None = None
@@ -208,10 +213,7 @@ class Engine:
             except Exception:  # noqa: BLE001  border: what is durable is acknowledged, and no writer hangs
                 _log.exception("A change that was committed could not be told to everybody")
         for _, future in batch:
-            if error is None:
-                future.set_result(None)
-            else:
-                future.set_exception(error)
+            self._waking.wake(future, error)
         self._flush()
 
     async def _call(self, fn: Callable[[], T]) -> T:

@@ -1,16 +1,19 @@
 """Watches: what committed writes look like to those who follow them.
 
 The rules it keeps: an event is encoded once, however many watch; a watcher that does not keep up is cut off with
-Expired instead of growing; and no event between a watch's first and last is missing, whether it comes from
-memory, from the log in the file, or from before a restart.
+Expired instead of growing; no event between a watch's first and last is missing, whether it comes from memory,
+from the log in the file, or from before a restart; and a crowd that watches keeps nobody else from the event loop:
+it is told over several turns of it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
 import orjson
 
@@ -22,6 +25,7 @@ from hyperd.store.interface import EventType, Item, Selector, WatchEvent
 from hyperd.store.paging import check_not_newer, parse_version
 from hyperd.store.records import Change, Stored, changes_of
 from hyperd.store.selecting import check_selector, chosen, seen_as
+from hyperd.waking import Waking
 
 QUEUE_LIMIT = 4096
 """Events that may wait for one watcher."""
@@ -33,7 +37,21 @@ RING_EVENTS = 512
 RING_BYTES = 2 << 20
 REPLAY_CHUNK = 500
 
+OFFERS = 64
+"""Of a change to a watcher, in one turn of the event loop."""
+_WOKEN = 16
+"""Watchers, in one turn of the event loop: each of them has an event to send."""
+
 TOO_OLD = "too old resource version: {rv} ({floor})"
+
+
+@dataclass(slots=True)
+class _Telling:
+    """A change, and to whom it is still to be offered once that has begun."""
+
+    change: Change
+    watchers: Iterator[Watcher] | None = None
+    events: dict[EventType, WatchEvent] = field(default_factory=dict)
 
 
 class Hub:
@@ -43,7 +61,10 @@ class Hub:
         self._memory = memory
         self.queue_limit = queue_limit
         self.queue_bytes = queue_bytes
+        self.waking = Waking(_WOKEN)
         self._watchers: dict[Kind, set[Watcher]] = {}
+        self._untold: deque[_Telling] = deque()
+        self._told = 0
         self._ring: deque[Change] = deque()
         self._ring_bytes = 0
         self._ring_floor = 0
@@ -51,21 +72,43 @@ class Hub:
 
     def begin(self) -> None:
         """Memory is loaded: what happens from now on is in the ring."""
-        self._ring_floor = self._memory.rv
+        self._ring_floor = self._told = self._memory.rv
 
     def __len__(self) -> int:
         """Open watches."""
         return sum(len(watchers) for watchers in self._watchers.values())
 
+    @property
+    def told(self) -> int:
+        """The resourceVersion up to which every watcher has been offered all."""
+        return self._told if self._untold else self._memory.rv
+
     def publish(self, changes: Sequence[Change]) -> None:
-        """Hand out what was just committed, in order."""
+        """Hand out what was just committed, in order: to a crowd not all of it at once."""
+        begun = bool(self._untold)
         for change in changes:
             self._remember(change)
-            watchers = self._watchers.get(change.kind)
-            if watchers:
-                events: dict[EventType, WatchEvent] = {}
-                for watcher in tuple(watchers):
-                    watcher.offer(change, events)
+            self._untold.append(_Telling(change))
+        if not begun:
+            self._tell(OFFERS)
+
+    def _tell(self, most: float) -> None:
+        while self._untold and most > 0:
+            telling = self._untold[0]
+            among = self._watchers.get(telling.change.kind, ())
+            if telling.watchers is None:
+                telling.watchers = iter(tuple(among))
+            for watcher in telling.watchers:
+                if watcher in among:
+                    watcher.offer(telling.change, telling.events)
+                    most -= 1
+                    if most <= 0:
+                        break
+            else:
+                self._told = telling.change.rv
+                self._untold.popleft()
+        if self._untold:
+            asyncio.get_running_loop().call_soon(self._tell, OFFERS)
 
     def recent(self, kind: Kind, after: int) -> list[Change] | None:
         """The changes of ``kind`` behind ``after``, or None where memory does not reach back that far."""
@@ -89,6 +132,7 @@ class Hub:
     def close(self) -> None:
         """End all watches in good order."""
         self._closed = True
+        self._tell(math.inf)
         for watchers in list(self._watchers.values()):
             for watcher in tuple(watchers):
                 watcher.end()
@@ -106,11 +150,11 @@ class Watcher:
     """One open watch. Its queue is bounded; first comes ``past``, then what is offered."""
 
     def __init__(
-        self, hub: Hub, memory: Memory, kind: Kind, namespace: str | None, *, selector: Selector, bookmarks: bool
+        self, hub: Hub, kind: Kind, namespace: str | None, *, since: int, selector: Selector, bookmarks: bool
     ) -> None:
+        """``since`` is the resourceVersion of the last write before it: what is offered later may be older."""
         self.kind = kind
         self._hub = hub
-        self._memory = memory
         self._namespace = namespace
         self._selector = selector
         self._bookmarks = bookmarks
@@ -121,6 +165,7 @@ class Watcher:
         self._ended = False
         self._overflowed = False
         self._timers: list[asyncio.TimerHandle] = []
+        self._since = since
 
     def start(self, past: AsyncIterator[WatchEvent], timeout: float | None) -> None:
         """Begin with ``past``; end after ``timeout`` seconds."""
@@ -139,14 +184,14 @@ class Watcher:
     def end(self) -> None:
         """No more events after those that wait, and a bookmark where they were asked for."""
         if self._bookmarks and not self._ended:
-            self._queue.append(bookmark(self.kind, self._memory.rv))
+            self._queue.append(bookmark(self.kind, self._hub.told))
         self._ended = True
         self._hub.discard(self)
         self._wake()
 
     def offer(self, change: Change, events: dict[EventType, WatchEvent]) -> None:
         """Queue ``change`` if it concerns this watch; ``events`` shares the encoded forms among watchers."""
-        type_ = self.sight(change)
+        type_ = None if change.rv <= self._since else self.sight(change)
         if type_ is None:
             return
         if len(self._queue) >= self._hub.queue_limit or self._waiting_bytes >= self._hub.queue_bytes:
@@ -190,12 +235,13 @@ class Watcher:
         return event
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        if self._waiter is not None:
+            self._hub.waking.wake(self._waiter)
+            self._waiter = None
 
     def _tick(self) -> None:
         if not self._queue and not self._ended:
-            self._queue.append(bookmark(self.kind, self._memory.rv))
+            self._queue.append(bookmark(self.kind, self._hub.told))
             self._wake()
         self._timers[0] = asyncio.get_running_loop().call_later(BOOKMARK_SECONDS, self._tick)
 
@@ -217,9 +263,9 @@ async def open_watch(
     """A watch from ``resource_version`` on. Raises BadRequest and, for what the log no longer holds, Expired."""
     check_selector(kind, selector)
     since = parse_version(resource_version) if resource_version else 0
-    watcher = Watcher(hub, memory, kind, namespace, selector=selector, bookmarks=bookmarks)
     # From this moment on nothing is missed; what lies before it is the past.
     now = memory.rv
+    watcher = Watcher(hub, kind, namespace, since=now, selector=selector, bookmarks=bookmarks)
     hub.add(watcher)
     past = _initial(kind, [], None)
     try:

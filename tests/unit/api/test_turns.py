@@ -179,3 +179,28 @@ async def test_who_waits_for_turns_is_not_too_slow(api: Api, monkeypatch: pytest
         await api.store.create(CONFIG_MAP, "default", more)
     async with api.client.get(f"http://h{MAPS}") as response:
         assert len((await response.json())["items"]) == 3
+
+
+async def test_few_works_that_take_no_turns_run_at_once_while_others_ask() -> None:
+    turns = turns_.Turns()
+    running, most, go_on = 0, 0, asyncio.Event()
+
+    async def work() -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await go_on.wait()
+        running -= 1
+
+    async def ask(user: str) -> None:
+        await turns_.for_whom(turns_.in_one_turn(work()), lambda: turns.take(user), lambda: turns.gate(user))
+
+    ann, eve = asyncio.create_task(ask("ann")), [asyncio.create_task(ask("eve")) for _ in range(64)]
+    while turns.waiting:
+        await asyncio.sleep(0)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert 2 <= most <= 2 * turns_._WORKS
+    go_on.set()
+    await asyncio.gather(ann, *eve)
+    assert running == 0
