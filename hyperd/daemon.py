@@ -33,6 +33,7 @@ from hyperd.background import Background, end_all, end_by
 from hyperd.controllers.all import controllers
 from hyperd.controllers.context import Context
 from hyperd.controllers.host.collection import Collection
+from hyperd.controllers.host.merges import Merges
 from hyperd.controllers.host.quarantine import Quarantine
 from hyperd.controllers.host.sweep import Sweeper
 from hyperd.controllers.witness import Witness
@@ -159,12 +160,14 @@ class Daemon:
         quarantine = Quarantine(self.settings.state_dir / "quarantine")
         self._sweeper = Sweeper(context, quarantine)
         await self._sweeper.begin()
+        merges = Merges(context)
         self._collection = Collection(context, self._sweeper, quarantine)
         self._background.spawn(context.events.run, "events")
         await self._manager.start()
         for number, work in enumerate(self._home.beside(context, self._manager)):
             self._background.spawn(work, f"home {number}")
         self._background.spawn(self._sweeper.run, "sweep")
+        self._background.spawn(merges.run, "merges")
         self._background.spawn(self._collection.run, "collection")
         self._started.set()
         _notify("READY=1")

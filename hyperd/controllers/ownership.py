@@ -16,6 +16,7 @@ from hyperd.store.interface import PatchType, Store
 
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_disk import VirtualDisk
+    from hyperd.resources.views.virtual_disk_snapshot import VirtualDiskSnapshot
     from hyperd.resources.views.virtual_machine import VirtualMachine
 
 
@@ -84,8 +85,8 @@ def machine_node(machine: VirtualMachine) -> str:
     return (machine.get("status") or {}).get("nodeName") or ""
 
 
-def disk_node(disk: VirtualDisk) -> str:
-    """The node that keeps the disk; empty when none does yet."""
+def disk_node(disk: VirtualDisk | VirtualDiskSnapshot) -> str:
+    """The node that keeps the disk, or its snapshot; empty when none does yet."""
     return meta.annotations(disk).get(names.SELECTED_NODE_ANNOTATION, "")
 
 

@@ -13,11 +13,12 @@ import functools
 import logging
 import socket
 from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType
 
 from hyperd import errors
 from hyperd.background import Background
-from hyperd.hypervisor.actions import actions, reader
+from hyperd.hypervisor.actions import actions, blocks, reader
 from hyperd.hypervisor.actions.reader import Reader
 from hyperd.hypervisor.actions.survey import Survey
 from hyperd.hypervisor.connection.connection import Connect, Connection
@@ -25,10 +26,11 @@ from hyperd.hypervisor.connection.events import EventSource
 from hyperd.hypervisor.connection.lanes import Lanes
 from hyperd.hypervisor.facts.host import HostFacts, free_memory_bytes
 from hyperd.hypervisor.facts.probe import read_facts, read_qemu_version
+from hyperd.hypervisor.freezing import Freezing
 from hyperd.hypervisor.interface import Hypervisor
 from hyperd.hypervisor.slots import Slots
 from hyperd.hypervisor.spec import DomainSpec
-from hyperd.hypervisor.state import DomainEvent, DomainInfo, DomainStats, EventKind, GuestInfo, IoError
+from hyperd.hypervisor.state import DomainEvent, DomainInfo, DomainStats, EventKind, Frozen, GuestInfo, IoError
 from hyperd.hypervisor.xml.domain import domain_xml, marked_xml, metadata_xml
 from hyperd.hypervisor.xml.layout import slots_of
 from hyperd.imagefile.handle import Handle
@@ -49,6 +51,8 @@ end of a guest that goes while it adopts its QEMU (there is no STOPPED event).""
 _SLOW = ("start", "undefine")
 SAMPLE_CALLS = 4
 """So many samples may wait for QEMUs that hang."""
+MERGE_SECONDS = 5.0
+"""How long a merge of disks is waited for at a time."""
 AGENT_CALLS = 2
 """At most so many threads wait for guests' agents."""
 
@@ -86,6 +90,7 @@ class LibvirtHypervisor(Hypervisor):
         self._ready = asyncio.Event()
         self._wake = asyncio.Event()
         self._agents = asyncio.Semaphore(AGENT_CALLS)
+        self._freezing = Freezing(settings.uri, freeze=self._freeze, thaw=self.thaw)
         self._facts: HostFacts | None = None
         self._background = Background()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -219,6 +224,40 @@ class LibvirtHypervisor(Hypervisor):
     async def block_resize(self, uid: str, source: Handle, size_bytes: int) -> None:
         grow = functools.partial(actions.block_resize, uid=uid, source=source, size_bytes=size_bytes)
         await self._act("resize a disk of", uid, grow)
+
+    async def sources(self, uid: str) -> dict[str, Handle]:
+        ask = functools.partial(blocks.sources, uid=uid)
+        return await self._reads.call(f"read the disks of domain {uid}", ask, timeout=READ_TIMEOUT)
+
+    async def pivot(self, uid: str, tops: Mapping[str, Handle]) -> None:
+        await self._act("snapshot", uid, functools.partial(blocks.pivot, uid=uid, tops=tops))
+
+    def frozen(self, uid: str) -> AbstractAsyncContextManager[Frozen]:
+        return self._freezing.frozen(uid)
+
+    async def thaw(self, uid: str) -> int:
+        return await self._hold("thaw", uid, functools.partial(blocks.thaw, uid=uid))
+
+    async def pull(self, uid: str, serial: str, *, base: Handle | None) -> bool:
+        begin = functools.partial(blocks.begin_pull, uid=uid, serial=serial, base=base)
+        await self._act("merge a disk of", uid, begin)
+        return await self._merged(uid, serial)
+
+    async def commit(self, uid: str, serial: str, *, upper: Handle, lower: Handle) -> bool:
+        begin = functools.partial(blocks.begin_commit, uid=uid, serial=serial, upper=upper, lower=lower)
+        await self._act("merge a disk of", uid, begin)
+        return await self._merged(uid, serial)
+
+    async def _merged(self, uid: str, serial: str) -> bool:
+        look = functools.partial(blocks.await_merge, uid=uid, serial=serial, seconds=MERGE_SECONDS)
+        return await self._lanes.call(f"{uid} merge", f"await a merge of domain {uid}", look, timeout=READ_TIMEOUT)
+
+    async def _freeze(self, uid: str) -> int:
+        return await self._hold("freeze", uid, functools.partial(blocks.freeze, uid=uid))
+
+    async def _hold(self, verb: str, uid: str, function: Callable[[Connect], int]) -> int:
+        """In a lane of its own: what the guest's disks are doing meanwhile does not wait for its agent."""
+        return await self._lanes.call(f"{uid} freeze", f"{verb} domain {uid}", function, timeout=READ_TIMEOUT)
 
     async def set_metadata(self, spec: DomainSpec) -> None:
         """Rewrite our metadata element, of the running domain and of the definition."""

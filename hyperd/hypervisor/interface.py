@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from hyperd.hypervisor.facts.host import HostFacts
 from hyperd.hypervisor.slots import Slots
 from hyperd.hypervisor.spec import DomainSpec
-from hyperd.hypervisor.state import DomainEvent, DomainInfo, GuestInfo
+from hyperd.hypervisor.state import DomainEvent, DomainInfo, Frozen, GuestInfo
 from hyperd.imagefile.handle import Handle
 
 
@@ -115,6 +116,40 @@ class Hypervisor(Protocol):
 
         Raises Conflict rather than shrink it.
         """
+        ...
+
+    async def sources(self, uid: str) -> Mapping[str, Handle]:
+        """What a guest has its disks open by now, by their serials; nothing of one that is off."""
+        ...
+
+    async def pivot(self, uid: str, tops: Mapping[str, Handle]) -> None:
+        """Have a running guest write to other files from one moment on, for all disks, by serial, or for none.
+
+        Each overlays what its disk is open by until then; where that is so by now there is nothing to do.
+        """
+        ...
+
+    def frozen(self, uid: str) -> AbstractAsyncContextManager[Frozen]:
+        """The guest's agent holds its writes back while the block runs, for seconds at the most.
+
+        Thawed whatever happens, the daemon's own end included. Raises what the agent answers: see
+        ``guest_agent_info``.
+        """
+        ...
+
+    async def thaw(self, uid: str) -> int:
+        """The number of file systems that were frozen until now."""
+        ...
+
+    async def pull(self, uid: str, serial: str, *, base: Handle | None) -> bool:
+        """Have a running guest's disk read ``base`` next, with what lies between copied into its top.
+
+        Whether it is done; if not it goes on, and is asked for again.
+        """
+        ...
+
+    async def commit(self, uid: str, serial: str, *, upper: Handle, lower: Handle) -> bool:
+        """Likewise, have what ``upper``, below the top, has copied into ``lower``, which takes its place."""
         ...
 
     async def mark(self, domain: DomainInfo) -> None:

@@ -115,6 +115,16 @@ class GuestInfo:
     hostname: str = ""
 
 
+@dataclass
+class Frozen:
+    """One freeze. ``whole`` is known at its end: whether the guest was held from its begin until then."""
+
+    file_systems: int
+    whole: bool = False
+    seconds: float = 0.0
+    """How long it was held, by this host's clock."""
+
+
 @dataclass(frozen=True, slots=True)
 class DiskStats:
     """Counters of one disk since QEMU's start; ``target`` is ``sda``…"""

@@ -83,7 +83,7 @@ INDEX: tuple[Entry, ...] = (
         True,
         ("vds", "vdsnapshot"),
         ("virtualization",),
-        (),
+        ("Ready", "Failed"),
     ),
     Entry(
         "virtualization.deckhouse.io",

@@ -123,11 +123,12 @@ class Provisioner(Protocol):
         """A volume with the content that ``source``, which no guest writes to, has now."""
         raise unsupported(self.name, Capability.CLONE)
 
-    async def prepare_snapshot(self, uid: str, *, snapshot: str, op_uid: str) -> Handle | None:
-        """The first half of the snapshot ``snapshot`` of a volume whose guest holds its writes back.
+    async def prepare_snapshot(self, uid: str, *, snapshot: str, op_uid: str, in_use: bool) -> Handle | None:
+        """The first half of the snapshot ``snapshot`` of a volume, which a guest has open if it is ``in_use``.
 
         What a guest that runs has to write to from now on, which the hypervisor pivots to; None if it may go on.
-        TemporaryError with the key ``BUSY`` while another snapshot of the volume is between its halves.
+        TemporaryError with the key ``BUSY`` while another snapshot of the volume is between its halves, and while
+        it is attached and not yet in use: its guest may open it any moment as it was attached.
         """
         raise unsupported(self.name, Capability.SNAPSHOT)
 
@@ -259,7 +260,7 @@ class Volumes(Attacher, Protocol):
         """Detached from this node, if need be."""
         ...
 
-    async def prepare_snapshot(self, uid: str, *, snapshot: str, op_uid: str) -> Handle | None: ...
+    async def prepare_snapshot(self, uid: str, *, snapshot: str, op_uid: str, in_use: bool) -> Handle | None: ...
 
     async def commit_snapshot(self, uid: str, *, snapshot: str, op_uid: str) -> Snapshot: ...
 

@@ -71,9 +71,9 @@ class BackendVolumes(Volumes):
     async def expand(self, uid: str, size: int) -> Handle | None:
         return await (await self._of(uid)).attacher.expand(uid, size)
 
-    async def prepare_snapshot(self, uid: str, *, snapshot: str, op_uid: str) -> Handle | None:
-        backend = await self._of(uid)
-        return await backend.provisioner.prepare_snapshot(uid, snapshot=snapshot, op_uid=op_uid)
+    async def prepare_snapshot(self, uid: str, *, snapshot: str, op_uid: str, in_use: bool) -> Handle | None:
+        volumes = (await self._of(uid)).provisioner
+        return await volumes.prepare_snapshot(uid, snapshot=snapshot, op_uid=op_uid, in_use=in_use)
 
     async def commit_snapshot(self, uid: str, *, snapshot: str, op_uid: str) -> Snapshot:
         backend = await self._of_snapshot(snapshot) or await self._of(uid)

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -39,6 +39,9 @@ MODULES = (
         "nls_cp437",
     ),
 )
+AGENT_PACKAGE = "qemu-guest-agent"
+AGENT_MODULES = ("ext4",)
+"""For the agent to have something to freeze."""
 # A guest that panics must end, not spin. TCG's timer fails the kernel's self-test on a busy host.
 COMMAND_LINE = "console=tty0 console=ttyS0,115200 panic=-1 no_timer_check loglevel=4 mitigations=off"
 TOOLS = {
@@ -67,23 +70,26 @@ class Form(StrEnum):
     ISO = "iso"
 
 
-def image(form: Form | str = Form.QCOW2) -> Path:
-    """The guest's image file, read-only; built when it is not there yet (some seconds)."""
+def image(form: Form | str = Form.QCOW2, *, agent: bool = False) -> Path:
+    """The guest's image file, read-only; built when it is not there yet (some seconds).
+
+    With ``agent`` it has QEMU's guest agent, and takes longer to boot.
+    """
     form = Form(form)
     _require_tools()
     kernel = _kernel_package()
     cache = _cache_dir()
-    target = cache / f"guest-{_fingerprint(kernel)}.{form}"
+    target = cache / f"guest-{_fingerprint(kernel)}{'-agent' if agent else ''}.{form}"
     if target.exists():
         return target
     with _lock(cache), tempfile.TemporaryDirectory(dir=cache, prefix="build-") as folder:
         if not target.exists():
-            _build(target, form, kernel=kernel, work=Path(folder))
+            _build(target, form, kernel=kernel, agent=agent, work=Path(folder))
     return target
 
 
-def _build(target: Path, form: Form, *, kernel: str, work: Path) -> None:
-    payload = _payload(kernel, work, media="cd" if form is Form.ISO else "disk")
+def _build(target: Path, form: Form, *, kernel: str, agent: bool, work: Path) -> None:
+    payload = _payload(kernel, work, agent=agent, media="cd" if form is Form.ISO else "disk")
     result = work / f"result.{form}"
     if form is Form.ISO:
         write_iso(result, payload, work=work)
@@ -98,19 +104,34 @@ def _build(target: Path, form: Form, *, kernel: str, work: Path) -> None:
     result.rename(target)
 
 
-def _payload(kernel: str, work: Path, *, media: str) -> Payload:
+def _payload(kernel: str, work: Path, *, agent: bool, media: str) -> Payload:
     tree = work / "kernel"
     run("dpkg-deb", "-x", _download(kernel, work), tree)
     (vmlinuz,) = (tree / "boot").glob("vmlinuz-*")
     release = vmlinuz.name.removeprefix("vmlinuz-")
+    programs = _agent(work) if agent else {}
     return Payload(
         kernel=vmlinuz.read_bytes(),
-        initramfs=_initramfs(tree, release),
+        initramfs=_initramfs(tree, release, programs),
         command_line=f"{COMMAND_LINE} guest.media={media}",
     )
 
 
-def _initramfs(tree: Path, release: str) -> bytes:
+def _agent(work: Path) -> dict[str, Path]:
+    """Where in the guest → the agent and the libraries that it needs, which are this host's."""
+    tree = work / "agent"
+    run("dpkg-deb", "-x", _download(AGENT_PACKAGE, work), tree)
+    program = tree / "usr/sbin/qemu-ga"
+    shown = [line.split() for line in run("ldd", program).splitlines()]
+    found = [next((word for word in words if word.startswith("/")), "") for words in shown]
+    missing = [words[0] for words in shown if "not" in words]
+    if missing:
+        raise SystemExit(f"The guest agent needs libraries of this host: {' '.join(missing)}")
+    libraries = {path.lstrip("/"): Path(path).resolve() for path in found if path}
+    return {"bin/qemu-ga": program, **libraries}
+
+
+def _initramfs(tree: Path, release: str, programs: Mapping[str, Path]) -> bytes:
     archive = Archive()
     for path in ("proc", "sys", "dev", "run", "tmp", "mnt", "state", "var/log", "var/run", "www"):
         archive.directory(path)
@@ -121,17 +142,21 @@ def _initramfs(tree: Path, release: str) -> bytes:
     archive.symlink("init", "bin/busybox")
     archive.symlink("sbin", "bin")
     archive.tree(HERE / "root")
-    order = _module_order(tree, release)
+    for folder in sorted({str(parent) for path in programs for parent in Path(path).parents} - {".", "bin"}):
+        archive.directory(folder)
+    for where, program in programs.items():
+        archive.file(where, program.read_bytes(), executable=True)
+    order = _module_order(tree, release, AGENT_MODULES if programs else ())
     for module in order:
         archive.file(f"lib/modules/{module.name}", module.read_bytes())
     archive.file("lib/modules/order", "".join(f"{module.name}\n" for module in order).encode())
     return archive.compressed()
 
 
-def _module_order(tree: Path, release: str) -> list[Path]:
+def _module_order(tree: Path, release: str, more: Sequence[str]) -> list[Path]:
     """Files of the modules in the order to load them; dependencies of virtio are easily missed by hand."""
     run("depmod", "-b", tree, release)
-    shown = run("modprobe", "-d", tree, "-S", release, "--show-depends", "--all", *MODULES)
+    shown = run("modprobe", "-d", tree, "-S", release, "--show-depends", "--all", *MODULES, *more)
     files = [Path(line.split()[1]) for line in shown.splitlines() if line.startswith("insmod ")]
     return list(dict.fromkeys(files))
 
@@ -148,7 +173,7 @@ def _kernel_package() -> str:
 
 
 def _download(package: str, work: Path) -> Path:
-    folder = work / "download"
+    folder = work / f"download-{package.partition('=')[0]}"
     folder.mkdir()
     subprocess.run(
         ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", package],
@@ -202,9 +227,10 @@ def main() -> int:
     for form in Form:
         choice.add_argument(f"--{form}", dest="form", action="store_const", const=form, help=f"as {form}")
     parser.add_argument("--output", type=Path, metavar="FILE", help="also copy the image to FILE")
+    parser.add_argument("--agent", action="store_true", help="with QEMU's guest agent")
     parser.set_defaults(form=Form.QCOW2)
     args = parser.parse_args()
-    built = image(args.form)
+    built = image(args.form, agent=args.agent)
     if args.output:
         shutil.copyfile(built, args.output)
     sys.stdout.write(f"{args.output or built}\n")

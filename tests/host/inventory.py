@@ -26,9 +26,13 @@ def _leftovers(daemon: Hyperd) -> Iterator[str]:
     for name in domains(daemon):
         if name.removeprefix(f"{daemon.instance}-") not in machines:
             yield f"domain {name}"
-    for uid in files(daemon.state_dir / "volumes"):
-        if uid not in disks:
-            yield f"volume {uid}"
+    snapshots = {vds["metadata"]["uid"] for vds in daemon.list("vds")}
+    for name in names(daemon.state_dir / "volumes"):
+        layer, _, mark = name.partition("@")
+        if mark and mark.partition(".")[0] not in snapshots:
+            yield f"mark {name} of a snapshot"
+        elif not mark and layer.partition(".")[0] not in disks and not marked(daemon, layer):
+            yield f"volume {name}"
     for folder in ("seeds", "nvram"):
         for uid in files(daemon.state_dir / folder):
             if uid not in machines:
@@ -69,6 +73,16 @@ def files(folder: Path) -> list[str]:
         if folder.is_dir()
         else ()
     )
+
+
+def names(folder: Path) -> list[str]:
+    """The files of a folder that are not hidden."""
+    return sorted(path.name for path in folder.iterdir() if path.name[0] != ".") if folder.is_dir() else []
+
+
+def marked(daemon: Hyperd, layer: str) -> bool:
+    """Whether a layer of the pool is a snapshot's."""
+    return any((daemon.state_dir / "volumes").glob(f"{layer.removesuffix('.qcow2')}@*.snapshot"))
 
 
 def taps(daemon: Hyperd) -> list[str]:

@@ -41,6 +41,7 @@ from hyperd.resources.all import (
     NODE,
     STORAGE_CLASS,
     VIRTUAL_DISK,
+    VIRTUAL_DISK_SNAPSHOT,
     VIRTUAL_MACHINE,
 )
 from hyperd.resources.core import storage_class
@@ -48,12 +49,14 @@ from hyperd.resources.kinds.data_source import InUseReason, ReadyReason, Termina
 from hyperd.resources.kinds.virtual_disk import (
     DiskDatasourceReason,
     DiskReadyReason,
+    DiskSnapshottingReason,
     ResizingReason,
     VirtualDiskCondition,
     VirtualDiskPhase,
 )
+from hyperd.resources.kinds.virtual_disk_snapshot import SnapshotPhase
 from hyperd.resources.schema.kind import Kind
-from hyperd.resources.values.conditions import set_condition
+from hyperd.resources.values.conditions import remove_condition, set_condition
 from hyperd.resources.values.quantity import format_bytes, round_up
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
 from hyperd.runtime.operations.engine import Operations
@@ -66,6 +69,7 @@ if TYPE_CHECKING:
     from hyperd.controllers.usage import Image
     from hyperd.resources.views.core import StorageClass
     from hyperd.resources.views.virtual_disk import AttachedVirtualMachine, VirtualDisk
+    from hyperd.resources.views.virtual_disk_snapshot import VirtualDiskSnapshot
 
 RETRY_SECONDS = 5.0
 _AGAIN_SECONDS = 30.0
@@ -91,11 +95,13 @@ class DiskController(Controller):
         for kind in usage.IMAGE_KINDS.values():
             context.informer(kind).add_index(SOURCE_INDEX, source_values)
         self._disks.add_index("source", _source_values)
+        self._snapshots = context.informer(VIRTUAL_DISK_SNAPSHOT)
 
     def watches(self) -> Mapping[Kind, Mapper]:
         return {
             VIRTUAL_MACHINE: usage.device_keys(VIRTUAL_DISK),
             **{kind: self._of_image(kind) for kind in usage.IMAGE_KINDS.values()},
+            VIRTUAL_DISK_SNAPSHOT: _of_snapshot,
             STORAGE_CLASS: lambda _: self._without_volume(),
             NODE: lambda node: self._without_volume() if node.name == self._context.node_name else (),
         }
@@ -152,6 +158,7 @@ class DiskController(Controller):
         else:
             result = await self._provision(after)
         self._show_usage(after)
+        self._show_snapshots(after)
         await update_status(self._context.store, VIRTUAL_DISK, before, after)
         self._operations.written(after)
         return result
@@ -326,6 +333,18 @@ class DiskController(Controller):
                     return f'{kind.kind} "{item.name}"'
         return ""
 
+    def _show_snapshots(self, disk: VirtualDisk) -> None:
+        """Whether one is being taken."""
+        where = f"{disk['metadata']['namespace']}/{disk['metadata']['name']}"
+        phases = {
+            (item.object().get("status") or {}).get("phase") for item in self._snapshots.by_index("disk", where)
+        }
+        if SnapshotPhase.IN_PROGRESS in phases:
+            reason = DiskSnapshottingReason.SNAPSHOTTING
+            set_condition(disk, VirtualDiskCondition.SNAPSHOTTING, True, reason=reason)
+        else:
+            remove_condition(disk, VirtualDiskCondition.SNAPSHOTTING)
+
     async def _delete(self, before: VirtualDisk, disk: VirtualDisk) -> Result | None:
         meta = disk["metadata"]
         uid = meta["uid"]
@@ -364,3 +383,7 @@ def _source_values(disk: VirtualDisk) -> list[str]:
         return []
     namespace = "" if ref.get("kind") == CLUSTER_VIRTUAL_IMAGE.kind else disk["metadata"]["namespace"]
     return [f"{ref.get('kind')}/{namespace}/{ref.get('name')}"]
+
+
+def _of_snapshot(item: Item[VirtualDiskSnapshot]) -> Iterable[Key]:
+    yield Key(item.namespace, item.object()["spec"]["virtualDiskName"])

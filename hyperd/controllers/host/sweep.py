@@ -12,13 +12,11 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from hyperd import clock
-from hyperd.controllers import usage
 from hyperd.controllers.context import Context
+from hyperd.controllers.host.cache import Cache
 from hyperd.controllers.host.deaths import Deaths
 from hyperd.controllers.host.quarantine import Kept, Quarantine
 from hyperd.controllers.host.remains import Remains, look
@@ -30,11 +28,17 @@ from hyperd.controllers.ownership import disk_node, machine_node
 from hyperd.errors import Conflict, HyperdError, NotFound
 from hyperd.hypervisor.state import DomainInfo
 from hyperd.imagefile import files
-from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, NODE, VIRTUAL_DISK, VIRTUAL_IMAGE, VIRTUAL_MACHINE
-from hyperd.resources.kinds.virtual_machine_status import VirtualMachinePhase
+from hyperd.resources.all import (
+    CLUSTER_VIRTUAL_IMAGE,
+    NODE,
+    VIRTUAL_DISK,
+    VIRTUAL_DISK_SNAPSHOT,
+    VIRTUAL_IMAGE,
+    VIRTUAL_MACHINE,
+)
 from hyperd.resources.schema.kind import Kind, V
 from hyperd.runtime.recorder import EventLevel
-from hyperd.storage.interface import Volume
+from hyperd.storage.interface import Snapshot, Volume
 from hyperd.store.interface import Item
 
 T = TypeVar("T")
@@ -61,13 +65,12 @@ class Sweeper:
         self._sweeping = asyncio.Lock()
         self._deaths = {
             kind: Deaths(context.informer(kind), vanished=self._wake.set)
-            for kind in (VIRTUAL_MACHINE, VIRTUAL_DISK)
+            for kind in (VIRTUAL_MACHINE, VIRTUAL_DISK, VIRTUAL_DISK_SNAPSHOT)
         }
         self._failed: dict[str, str] = {}
         """What could not be done, by what it was about: told once."""
         self._new: list[Kept] = []
-        self._untouched = clock.Seen()
-        """For how long nobody touched a cached image."""
+        self._cached = Cache(context, self._strangers)
 
     async def run(self) -> None:
         """Sweep until cancelled."""
@@ -92,10 +95,15 @@ class Sweeper:
     async def _sweep(self) -> None:
         done = [
             await self._try(what, work)
-            for what, work in (("machines", self._machines), ("disks", self._disks), ("images", self._images))
+            for what, work in (
+                ("machines", self._machines),
+                ("disks", self._disks),
+                ("snapshots", self._snapshots),
+                ("images", self._images),
+            )
         ]
         if all(done):  # else it is not known what reads the cache
-            await self._try("cache", self._cache)
+            await self._try("cache", self._cached.sweep)
         self._tell()
 
     async def _try(self, what: str, work: Callable[[], Awaitable[None]]) -> bool:
@@ -163,25 +171,53 @@ class Sweeper:
     # Disks
 
     async def _disks(self) -> None:
-        volumes, owners = await self._twice(VIRTUAL_DISK, self._volumes)
-        deaths = self._deaths[VIRTUAL_DISK]
-        for uid in sorted(volumes):
+        await self._volumes(VIRTUAL_DISK, self._disks_here, "volume", self._remove_volume)
+
+    async def _snapshots(self) -> None:
+        await self._volumes(VIRTUAL_DISK_SNAPSHOT, self._snapshots_here, "snapshot", self._remove_snapshot)
+
+    async def _volumes(
+        self,
+        kind: Kind,
+        look_: Callable[[], Awaitable[Mapping[str, T]]],
+        thing: str,
+        remove: Callable[[str], Awaitable[bool]],
+    ) -> None:
+        found, owners = await self._twice(kind, look_)
+        deaths = self._deaths[kind]
+        for uid in sorted(found):
             why = self._without_owner(owners.get(uid), disk_node)
             if not why:
                 await self._returned([uid])
                 continue
-            with self._each(f"disk {uid}"):
+            with self._each(f"{kind.kind} {uid}"):
                 deleted = why == ABSENT and uid in deaths and not self._context.witness.waits
-                if deleted and self._context.hypervisor.connected and not opener(self._context, uid):
-                    _log.warning("Removing volume %s, whose disk was deleted.", uid)
-                    await self._context.volumes.delete(uid)
+                if deleted and await remove(uid):
+                    _log.warning("Removed %s %s, whose %s was deleted.", thing, uid, kind.kind)
                     deaths.forget(uid)
                 else:
-                    await self._mark(uid, VIRTUAL_DISK, deaths.name(uid), why, ("volume",))
-        await self._settle(VIRTUAL_DISK, owners, volumes)
+                    await self._mark(uid, kind, deaths.name(uid), why, (thing,))
+        await self._settle(kind, owners, found)
 
-    async def _volumes(self) -> Mapping[str, Volume]:
+    async def _remove_volume(self, uid: str) -> bool:
+        if not self._context.hypervisor.connected or opener(self._context, uid):
+            return False
+        await self._context.volumes.delete(uid)
+        return True
+
+    async def _remove_snapshot(self, uid: str) -> bool:
+        """What was prepared for one may be written to: that stays its volume's, and only the rest goes."""
+        found = await self._context.volumes.find_snapshot(uid)
+        if found is not None and found.pending:
+            await self._context.volumes.commit_snapshot(found.volume, snapshot=uid, op_uid="")
+        await self._context.volumes.delete_snapshot(uid)
+        return True
+
+    async def _disks_here(self) -> Mapping[str, Volume]:
         return {volume.uid: volume for volume in await self._context.volumes.inventory()}
+
+    async def _snapshots_here(self) -> Mapping[str, Snapshot]:
+        return {snapshot.uid: snapshot for snapshot in await self._context.volumes.snapshots()}
 
     # Both
 
@@ -305,12 +341,10 @@ class Sweeper:
                     await self._quarantine.clear([uid])
                     continue
                 _log.warning("Emptied: %s", kept.sentence())
-                if kept.kind == VIRTUAL_DISK.kind and kept.things:
-                    if opener(self._context, uid):
-                        raise Conflict(
-                            f"A guest has the volume of disk {kept.name or uid} open; empty that first."
-                        )
-                    await self._context.volumes.delete(uid)
+                if kept.kind == VIRTUAL_DISK_SNAPSHOT.kind:
+                    await self._remove_snapshot(uid)
+                if kept.kind == VIRTUAL_DISK.kind and kept.things and not await self._remove_volume(uid):
+                    raise Conflict(f"A guest has the volume of disk {kept.name or uid} open; empty that first.")
                 if not kept.images:
                     await self._quarantine.clear([uid])
 
@@ -321,7 +355,11 @@ class Sweeper:
 
         The sweep before may have been put off, and its notes are then as old as that.
         """
-        for kind, node_of in ((VIRTUAL_MACHINE, machine_node), (VIRTUAL_DISK, disk_node)):
+        for kind, node_of in (
+            (VIRTUAL_MACHINE, machine_node),
+            (VIRTUAL_DISK, disk_node),
+            (VIRTUAL_DISK_SNAPSHOT, disk_node),
+        ):
             if kept.kind != kind.kind:
                 continue
             owners = await self._owners(kind)
@@ -339,33 +377,6 @@ class Sweeper:
         await self._context.witness.accept(listing.resource_version)
         await self._fence.accept({item.uid: item for item in listing.items})
         await self.sweep()
-
-    # The cache
-
-    async def _cache(self) -> None:
-        """Cached images that no volume overlays, no domain may read, and nobody touched for a while."""
-        retention = self._context.settings.imports.cache_retention_seconds
-        for cached in await self._context.images.copies():
-            with contextlib.suppress(FileNotFoundError):
-                touched = (await asyncio.to_thread(cached.path.stat)).st_mtime
-                age = self._untouched.age(cached.path, touched, hint=clock.wall() - touched)
-                if age >= retention:
-                    await self._context.images.evict(cached.layer_digest, partial(self._unused, cached.path))
-
-    async def _unused(self, path: Path) -> bool:
-        if await self._context.volumes.reads(path):
-            return False
-        return not self._strangers.domains and not self._in_domain()
-
-    def _in_domain(self) -> bool:
-        """Whether a machine that is not stopped names an image: then any cached image may be its."""
-        for item in self._context.informer(VIRTUAL_MACHINE).items():
-            machine = item.object()
-            if (machine.get("status") or {}).get("phase") == VirtualMachinePhase.STOPPED:
-                continue
-            if any(kind != VIRTUAL_DISK.kind for kind, _ in usage.references(machine)):
-                return True
-        return False
 
 
 def _mark_of(path: Path) -> str:

@@ -7,11 +7,12 @@ from typing import Annotated
 
 from pydantic import Field
 
-from hyperd.resources.kinds.base import Conditions, Int64, NonEmpty, Resource, Section
+from hyperd.resources.kinds.base import Conditions, Int64, NonEmpty, OperationRecord, Resource, Section
+from hyperd.resources.kinds.data_source import Retry
 from hyperd.resources.kinds.virtual_image import AGE
 from hyperd.resources.schema.applies import NeverAfter
 from hyperd.resources.schema.kind import KINDS, Column, Kind
-from hyperd.resources.values.names import CATEGORY, GROUP, VERSION
+from hyperd.resources.values.names import CATEGORY, GROUP, VDSNAPSHOT_CLEANUP, VERSION
 
 ONE_MOMENT = NeverAfter("idempotent resource: specification changes are not available")
 """A snapshot is of one moment: another one is another object."""
@@ -59,6 +60,23 @@ class VirtualDiskSnapshotSpec(Section):
     """Whether to fail rather than to take a snapshot of a running machine that cannot be frozen."""
 
 
+class SnapshotSource(Section):
+    """What the disk was, for one that is made of the snapshot."""
+
+    uid: NonEmpty
+    """uid of the disk."""
+    size: str
+    """Its size, such as 10Gi."""
+    storage_class_name: str | None = None
+    """Its StorageClass."""
+    labels: dict[str, str] | None = None
+    """Its labels."""
+    annotations: dict[str, str] | None = None
+    """Its annotations."""
+    owned: bool | None = None
+    """Whether it belonged to its virtual machine, and went with it."""
+
+
 class VirtualDiskSnapshotStatus(Section):
     """What became of the snapshot."""
 
@@ -68,6 +86,12 @@ class VirtualDiskSnapshotStatus(Section):
     """True when nothing was being written at that moment; absent when that is not sure."""
     volume_snapshot_name: str | None = None
     """The snapshot of the volume that holds the data."""
+    source: SnapshotSource | None = None
+    """What the disk was."""
+    retry: Retry | None = None
+    """When the work is tried again, while it fails for a passing reason."""
+    operation: OperationRecord | None = None
+    """The work under way."""
     conditions: Conditions = Field(default_factory=list)
     """Aspects of its state."""
     observed_generation: Int64 | None = None
@@ -103,6 +127,7 @@ VIRTUAL_DISK_SNAPSHOT = KINDS.add(
             AGE,
         ),
         subresources=frozenset({"status"}),
-        not_built="Snapshots of disks are not built yet: none is taken.",
+        finalizer=VDSNAPSHOT_CLEANUP,
+        settled=(SnapshotPhase.READY, SnapshotPhase.FAILED),
     )
 )

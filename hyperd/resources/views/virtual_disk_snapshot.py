@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import NotRequired, TypedDict
 
 from hyperd.resources.kinds.virtual_disk_snapshot import SnapshotPhase
-from hyperd.resources.views.base import Condition, Resource
+from hyperd.resources.views.base import Condition, OperationRecord, Resource
+from hyperd.resources.views.data_source import Retry
 
 
 class VirtualDiskSnapshotSpec(TypedDict):
@@ -16,10 +17,22 @@ class VirtualDiskSnapshotSpec(TypedDict):
     requiredConsistency: bool
 
 
+class SnapshotSource(TypedDict):
+    uid: str
+    size: str
+    storageClassName: NotRequired[str]
+    labels: NotRequired[dict[str, str]]
+    annotations: NotRequired[dict[str, str]]
+    owned: NotRequired[bool]
+
+
 class VirtualDiskSnapshotStatus(TypedDict):
     phase: NotRequired[SnapshotPhase]
     consistent: NotRequired[bool]
     volumeSnapshotName: NotRequired[str]
+    source: NotRequired[SnapshotSource]
+    retry: NotRequired[Retry]
+    operation: NotRequired[OperationRecord]
     conditions: NotRequired[list[Condition]]
     observedGeneration: NotRequired[int]
 

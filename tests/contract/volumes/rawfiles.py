@@ -15,11 +15,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import ClassVar
 
-from hyperd.errors import NotFound, PermanentError
+from hyperd.errors import NotFound, PermanentError, TemporaryError
 from hyperd.imagefile.handle import DiskFormat, FileHandle, Handle
 from hyperd.resources.values.quantity import round_up
 from hyperd.settings import Settings
 from hyperd.storage.interface import (
+    BUSY,
     Attacher,
     Capability,
     Capacity,
@@ -73,7 +74,9 @@ class RawProvisioner(Provisioner):
         origin = volume_path(self._folder, source)
         return await self._create(uid, there.virtual_size, lambda path: shutil.copyfile(origin, path))
 
-    async def prepare_snapshot(self, uid: str, *, snapshot: str, op_uid: str) -> None:
+    async def prepare_snapshot(self, uid: str, *, snapshot: str, op_uid: str, in_use: bool) -> None:
+        if not in_use and link_path(self._folder, uid).is_symlink():
+            raise TemporaryError(f"Volume {uid} is attached.", key=BUSY)
         await self._there(uid)
 
     async def commit_snapshot(self, uid: str, *, snapshot: str, op_uid: str) -> Snapshot:

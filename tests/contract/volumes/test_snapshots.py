@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from hyperd.errors import NotFound
+from hyperd.errors import NotFound, TemporaryError
 from hyperd.imagefile.handle import DiskFormat, Handle
 from hyperd.settings import Settings
-from hyperd.storage.interface import Backend, Capability
+from hyperd.storage.interface import BUSY, Backend, Capability
 from tests.contract.volumes import guest
 
 MIB = 1 << 20
@@ -32,9 +32,9 @@ async def write(backend: Backend, pattern: int, uid: str = "v") -> None:
     await backend.attacher.detach(uid)
 
 
-async def take(backend: Backend, snapshot: str, uid: str = "v") -> Handle | None:
+async def take(backend: Backend, snapshot: str, uid: str = "v", *, in_use: bool = False) -> Handle | None:
     """A snapshot; what a guest that runs has to write to from now on."""
-    handle = await backend.provisioner.prepare_snapshot(uid, snapshot=snapshot, op_uid="o")
+    handle = await backend.provisioner.prepare_snapshot(uid, snapshot=snapshot, op_uid="o", in_use=in_use)
     await backend.provisioner.commit_snapshot(uid, snapshot=snapshot, op_uid="o")
     return handle
 
@@ -67,7 +67,10 @@ async def test_a_snapshot_is_what_the_volume_was(volume: Backend) -> None:
 
 async def test_a_guest_that_runs_goes_on_in_what_it_is_given(volume: Backend) -> None:
     before = await volume.attacher.attach("v")
-    after = await take(volume, "s")
+    with pytest.raises(TemporaryError) as busy:
+        await take(volume, "s")
+    assert busy.value.key == BUSY, "a guest may be about to open it as it is"
+    after = await take(volume, "s", in_use=True)
     guest.fill(after or before, 2, MIB)
     assert await volume.attacher.attach("v") == (after or before)
     assert (await of_snapshot(volume, "s"), await of_volume(volume)) == (content(1), content(2))
@@ -76,10 +79,10 @@ async def test_a_guest_that_runs_goes_on_in_what_it_is_given(volume: Backend) ->
 async def test_each_half_may_be_repeated_by_another_daemon(
     volume: Backend, kind: type[Backend], settings: Settings
 ) -> None:
-    first = await volume.provisioner.prepare_snapshot("v", snapshot="s", op_uid="o")
+    first = await volume.provisioner.prepare_snapshot("v", snapshot="s", op_uid="o", in_use=False)
     later = kind(settings)
     await later.start()
-    assert await later.provisioner.prepare_snapshot("v", snapshot="s", op_uid="o") == first
+    assert await later.provisioner.prepare_snapshot("v", snapshot="s", op_uid="o", in_use=False) == first
     made = await later.provisioner.commit_snapshot("v", snapshot="s", op_uid="o")
     await write(later, 2)
     assert await volume.provisioner.commit_snapshot("v", snapshot="s", op_uid="o") == made
@@ -88,7 +91,7 @@ async def test_each_half_may_be_repeated_by_another_daemon(
 
 async def test_what_was_prepared_can_be_taken_back(volume: Backend) -> None:
     for _ in range(2):
-        await volume.provisioner.prepare_snapshot("v", snapshot="s", op_uid="o")
+        await volume.provisioner.prepare_snapshot("v", snapshot="s", op_uid="o", in_use=False)
         await volume.provisioner.cancel_snapshot("v", snapshot="s")
         await volume.provisioner.cancel_snapshot("v", snapshot="s")
     assert await volume.provisioner.find_snapshot("s") is None
@@ -177,7 +180,7 @@ async def test_an_image_is_read_as_long_as_a_snapshot_needs_it(volume: Backend, 
 async def test_what_does_not_exist_is_not_found(volume: Backend) -> None:
     volumes = volume.provisioner
     with pytest.raises(NotFound, match="Volume u does not exist"):
-        await volumes.prepare_snapshot("u", snapshot="s", op_uid="o")
+        await volumes.prepare_snapshot("u", snapshot="s", op_uid="o", in_use=False)
     with pytest.raises(NotFound, match="Snapshot s does not exist"):
         await volumes.create_from_snapshot("w", SIZE, snapshot="s")
     with pytest.raises(NotFound, match="Snapshot s does not exist"):

@@ -146,7 +146,7 @@ async def test_what_is_declared_is_built_and_what_is_not_is_refused_in_words(bac
     calls: dict[Capability, list[Callable[[], Awaitable[object]]]] = {
         Capability.CLONE: [lambda: volumes.clone("u2", source="u1", op_uid="o")],
         Capability.SNAPSHOT: [
-            lambda: volumes.prepare_snapshot("u1", snapshot="s", op_uid="o"),
+            lambda: volumes.prepare_snapshot("u1", snapshot="s", op_uid="o", in_use=True),
             lambda: volumes.commit_snapshot("u1", snapshot="s", op_uid="o"),
         ],
     }

@@ -62,12 +62,18 @@ WHILE_ADOPTING = {CrashPoint.HOLDER_AFTER_RECORD, CrashPoint.HOLDER_AFTER_MARK}
 """Passed when a guest meets a store without a record of who holds it."""
 WHILE_YIELDING = {CrashPoint.HOLDER_BEFORE_YIELD}
 """Where a node gives a guest up; that takes two: tests/host/cluster."""
+WHILE_SNAPSHOTTING = {
+    CrashPoint.SNAPSHOT_FROZEN,
+    CrashPoint.SNAPSHOT_AFTER_PIVOT,
+    CrashPoint.SNAPSHOT_AFTER_COMMIT,
+}
+"""Passed while a guest's disk is snapshotted: test_snapshots.py."""
 WHILE_CANCELLING = {CrashPoint.DURABLE_BEFORE_UNDO, CrashPoint.DURABLE_AFTER_UNDO}
 
 
 def test_every_crash_point_has_a_case() -> None:
     cases = BEFORE_RUNNING | WHILE_DELETING | WHILE_RESTARTING | WHILE_REBOOTING | WHILE_GROWING
-    assert set(CrashPoint) == cases | WHILE_ADOPTING | WHILE_YIELDING | WHILE_CANCELLING
+    assert set(CrashPoint) == cases | WHILE_ADOPTING | WHILE_YIELDING | WHILE_CANCELLING | WHILE_SNAPSHOTTING
 
 
 @pytest.fixture

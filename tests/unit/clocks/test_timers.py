@@ -18,7 +18,8 @@ from hyperd.api.sessions.lease import DURATION_SECONDS, SessionKind, current_hol
 from hyperd.controllers.address.lease import LeaseController
 from hyperd.controllers.context import Context
 from hyperd.controllers.host import collection
-from hyperd.controllers.host.sweep import Sweeper
+from hyperd.controllers.host.cache import Cache
+from hyperd.controllers.host.strangers import Strangers
 from hyperd.controllers.node import controller as node_controller
 from hyperd.controllers.node import heartbeat
 from hyperd.errors import Unauthorized
@@ -244,18 +245,17 @@ async def test_a_cached_image_is_kept_for_its_retention(time_: SteppedClock, ste
     async def evict(digest: str, _: object) -> None:
         evicted.append(digest)
 
-    sweeper = Sweeper.__new__(Sweeper)
-    sweeper._untouched = clock.Seen()
     settings = Settings.model_validate({"imports": {"cache_retention_seconds": 3600}})
     images = SimpleNamespace(copies=copies, evict=evict)
-    sweeper._context = cast(Context, SimpleNamespace(settings=settings, images=images))
-    await sweeper._cache()
+    context = cast(Context, SimpleNamespace(settings=settings, images=images))
+    cached = Cache(context, cast(Strangers, SimpleNamespace(domains=())))
+    await cached.sweep()
     time_.step(step)
     time_.sleep(3500)
-    await sweeper._cache()
+    await cached.sweep()
     assert evicted == []
     time_.sleep(101)
-    await sweeper._cache()
+    await cached.sweep()
     assert evicted == ["sha256:a"]
 
 

@@ -148,11 +148,11 @@ class World:
                         return found
         raise AssertionError(f"the watch of {name} ended")
 
-    async def gone(self, kind: Kind = VIRTUAL_MACHINE) -> None:
+    async def gone(self, kind: Kind = VIRTUAL_MACHINE, name: str = "vm") -> None:
         async with asyncio.timeout(20), self.store.watch(kind, "default", send_initial=True) as events:
             there = False
             async for event in events:
-                if event.item.name == "vm":
+                if event.item.name == name:
                     there = event.type is not EventType.DELETED
                 if not there and event.type in (EventType.BOOKMARK, EventType.DELETED):
                     return

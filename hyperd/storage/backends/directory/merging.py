@@ -45,6 +45,10 @@ class Merger:
         self._attached.add(uid)
         await self.interrupt(uid)
 
+    def attached(self, uid: str) -> bool:
+        """Whether one may."""
+        return uid in self._attached
+
     def detach(self, uid: str) -> None:
         """None does any more."""
         self._attached.discard(uid)

@@ -72,7 +72,7 @@ class DirectoryProvisioner(Provisioner):
                 raise NotFound(f"Snapshot {snapshot} does not exist.")
             return await self._create(uid, size, lambda path: self._overlay(path, layer.handle, size))
 
-    async def prepare_snapshot(self, uid: str, *, snapshot: str, op_uid: str) -> Handle | None:
+    async def prepare_snapshot(self, uid: str, *, snapshot: str, op_uid: str, in_use: bool) -> Handle | None:
         path = self._folder.file(uid, snapshot)
         async with self._merger.changing:
             tree = await asyncio.to_thread(self._folder.tree)
@@ -87,6 +87,8 @@ class DirectoryProvisioner(Provisioner):
             other = _pending(tree, uid)
             if other is not None and other != mark:
                 raise TemporaryError(f"Another snapshot of volume {uid} is being taken.", key=BUSY)
+            if not in_use and self._merger.attached(uid):
+                raise TemporaryError(f"Volume {uid} is being attached to a guest.", key=BUSY)
             await self._require_space()
             await asyncio.to_thread(self._folder.put, mark)
             await self._make(path, lambda made: self._overlay(made, top.handle, top.virtual_size))

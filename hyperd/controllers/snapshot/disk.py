@@ -1,0 +1,225 @@
+"""VirtualDiskSnapshot: a snapshot of a disk's volume, once.
+
+A disk that is missing or not ready when it is first looked at is the end of it, as in the reference: a snapshot
+is of one moment, and that has passed. One that belongs to a machine's snapshot is taken by that, with the others.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from hyperd.controllers.context import Context
+from hyperd.controllers.ownership import disk_node
+from hyperd.controllers.retries import Retries
+from hyperd.controllers.snapshot.operations import TYPES
+from hyperd.controllers.snapshot.operations.take import Take, show_failure
+from hyperd.controllers.snapshot.taking import INCONSISTENT, cannot_freeze, guest_of
+from hyperd.errors import PermanentError
+from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_DISK_SNAPSHOT, VIRTUAL_MACHINE_SNAPSHOT
+from hyperd.resources.kinds.virtual_disk import VirtualDiskPhase
+from hyperd.resources.kinds.virtual_disk_snapshot import (
+    DiskSnapshotCondition,
+    DiskSnapshotReadyReason,
+    SnapshotDiskReason,
+    SnapshotPhase,
+)
+from hyperd.resources.schema.kind import Kind
+from hyperd.resources.values import meta, names
+from hyperd.resources.values.conditions import set_condition
+from hyperd.runtime.controller import Controller, Key, Mapper, Result
+from hyperd.runtime.operations.engine import Operations
+from hyperd.runtime.operations.record import Record
+from hyperd.runtime.status import add_finalizer, make_sure, remove_finalizer, update_status
+from hyperd.store.interface import Item, PatchType
+
+if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_disk import VirtualDisk
+    from hyperd.resources.views.virtual_disk_snapshot import VirtualDiskSnapshot
+
+_LOOK_SECONDS = 300.0
+"""How often the data of a snapshot is looked for, as that of disks is."""
+DISK_INDEX = "disk"
+
+
+class DiskSnapshotController(Controller):
+    """Takes and removes snapshots of disks."""
+
+    name = "virtualdisksnapshot"
+    kind = VIRTUAL_DISK_SNAPSHOT
+
+    def __init__(self, context: Context) -> None:
+        super().__init__()
+        self._context = context
+        self._snapshots = context.informer(VIRTUAL_DISK_SNAPSHOT)
+        self._groups = context.informer(VIRTUAL_MACHINE_SNAPSHOT)
+        self._snapshots.add_index(DISK_INDEX, disk_values)
+        self._retries = Retries()
+        self._operations = Operations(context, TYPES, waits=self._retries, notify=self.enqueue)
+
+    def watches(self) -> Mapping[Kind, Mapper]:
+        return {VIRTUAL_MACHINE_SNAPSHOT: self._of_group}
+
+    def _of_group(self, item: Item) -> Iterable[Key]:
+        for name in (item.object().get("status") or {}).get("virtualDiskSnapshotNames") or ():
+            yield Key(item.namespace, name)
+
+    async def close(self) -> None:
+        """Stop what is under way; it is taken up again at the next start."""
+        await self._operations.close()
+
+    async def reconcile(self, key: Key) -> Result | None:
+        before = self._snapshots.get(*key)
+        await self._operations.keep_only(key, "" if before is None else before["metadata"]["uid"])
+        if before is None:
+            return None
+        disk = await self._context.store.find(VIRTUAL_DISK, key.namespace, before["spec"]["virtualDiskName"])
+        if not self._mine(before, disk):
+            return None
+        before = await self._bound(await add_finalizer(self._context.store, self.kind, before), disk)
+        after = copy.deepcopy(before)
+        status = after.setdefault("status", {})
+        status["observedGeneration"] = before["metadata"]["generation"]
+        if meta.is_deleting(before):
+            return await self._delete(before, after)
+        result = None
+        if status.get("phase") == SnapshotPhase.READY:
+            result = await self._keep(after)
+        elif status.get("phase") != SnapshotPhase.FAILED:
+            result = await self._take(after, disk)
+        await update_status(self._context.store, self.kind, before, after)
+        self._operations.written(after)
+        return result
+
+    def _mine(self, snapshot: VirtualDiskSnapshot, disk: VirtualDisk | None) -> bool:
+        """Whether it is this node's: where its data is, or the disk's; the leader's where there is neither."""
+        ownership = self._context.ownership
+        node = disk_node(snapshot) or ("" if disk is None else disk_node(disk))
+        return not ownership.binds or (node == self._context.node_name if node else ownership.leads())
+
+    async def _bound(self, snapshot: VirtualDiskSnapshot, disk: VirtualDisk | None) -> VirtualDiskSnapshot:
+        """With the node that its data will be on: it outlives the disk."""
+        node = "" if disk is None else disk_node(disk)
+        if not node or disk_node(snapshot) or meta.is_deleting(snapshot):
+            return snapshot
+        seen = snapshot["metadata"]
+        body = {"resourceVersion": seen["resourceVersion"], "annotations": {names.SELECTED_NODE_ANNOTATION: node}}
+        where = (self.kind, seen["namespace"], seen["name"])
+        return (await self._context.store.patch(*where, PatchType.MERGE, {"metadata": body})).object()
+
+    async def _take(self, snapshot: VirtualDiskSnapshot, disk: VirtualDisk | None) -> Result | None:
+        status = snapshot["status"]
+        if Record.of(snapshot) is None and not status.get("source"):
+            if not self._accept(snapshot, disk):
+                return None
+            assert disk is not None  # noqa: S101  it was accepted
+            status["source"] = {"uid": disk["metadata"]["uid"], "size": disk["status"].get("capacity", "")}
+            source = status["source"]
+            if class_ := disk["status"].get("storageClassName"):
+                source["storageClassName"] = class_
+            if found := meta.labels(disk):
+                source["labels"] = dict(found)
+            if found := _told(meta.annotations(disk)):
+                source["annotations"] = found
+            if disk["metadata"].get("ownerReferences"):
+                source["owned"] = True
+        if group := group_of(snapshot):
+            return self._wait_for_group(snapshot, group)
+        if Record.of(snapshot) is None and snapshot["spec"]["requiredConsistency"]:
+            where = snapshot["metadata"]["namespace"], snapshot["spec"]["virtualDiskName"]
+            guest = await guest_of(self._context, *where, status["source"]["uid"])
+            if guest is not None and (why := cannot_freeze(guest)):
+                self._fail(snapshot, PermanentError(why, key=INCONSISTENT))
+                return None
+        return await self._operations.advance(snapshot, Take.kind)
+
+    def _accept(self, snapshot: VirtualDiskSnapshot, disk: VirtualDisk | None) -> bool:
+        """Whether the disk may be snapshotted now; there is no later."""
+        name = snapshot["spec"]["virtualDiskName"]
+        phase = None if disk is None else (disk.get("status") or {}).get("phase") or VirtualDiskPhase.PENDING
+        why = ""
+        if disk is None:
+            why = f'VirtualDisk "{name}" does not exist.'
+        elif meta.is_deleting(disk):
+            why = f'VirtualDisk "{name}" is being deleted.'
+        elif phase != VirtualDiskPhase.READY:
+            why = f'VirtualDisk "{name}" is {phase}, not Ready.'
+        ready = DiskSnapshotCondition.VIRTUAL_DISK_READY
+        if not why:
+            set_condition(snapshot, ready, True, reason=SnapshotDiskReason.VIRTUAL_DISK_READY)
+            return True
+        set_condition(snapshot, ready, False, reason=SnapshotDiskReason.NOT_READY_FOR_SNAPSHOTTING, message=why)
+        snapshot["status"]["phase"] = SnapshotPhase.FAILED
+        reason = DiskSnapshotReadyReason.WAITING_FOR_THE_VIRTUAL_DISK
+        condition = DiskSnapshotCondition.VIRTUAL_DISK_SNAPSHOT_READY
+        set_condition(
+            snapshot, condition, False, reason=reason, message=f"{why} Take another one when it is Ready."
+        )
+        self._context.events.event(snapshot, "Warning", DiskSnapshotReadyReason.FAILED, why)
+        return False
+
+    def _wait_for_group(self, snapshot: VirtualDiskSnapshot, uid: str) -> Result | None:
+        """The snapshot of the machine takes it, and says so in its status."""
+        group = next((item for item in self._groups.items() if item.uid == uid), None)
+        snapshot["status"]["phase"] = SnapshotPhase.IN_PROGRESS
+        condition = DiskSnapshotCondition.VIRTUAL_DISK_SNAPSHOT_READY
+        set_condition(snapshot, condition, False, reason=DiskSnapshotReadyReason.SNAPSHOTTING)
+        if group is None or (group.object().get("status") or {}).get("phase") == SnapshotPhase.FAILED:
+            self._fail(snapshot, PermanentError("The snapshot of the virtual machine failed."))
+        return None
+
+    async def _keep(self, snapshot: VirtualDiskSnapshot) -> Result | None:
+        """Notice its loss."""
+        found = await self._context.volumes.find_snapshot(snapshot["metadata"]["uid"])
+        if found is not None:
+            return Result(_LOOK_SECONDS)
+        snapshot["status"]["phase"] = SnapshotPhase.FAILED
+        snapshot["status"].pop("consistent", None)
+        message = "The snapshot of the volume is gone from the node's pool."
+        condition = DiskSnapshotCondition.VIRTUAL_DISK_SNAPSHOT_READY
+        set_condition(snapshot, condition, False, reason=DiskSnapshotReadyReason.LOST, message=message)
+        self._context.events.event(snapshot, "Warning", DiskSnapshotReadyReason.LOST, message)
+        return None
+
+    async def _delete(self, before: VirtualDiskSnapshot, snapshot: VirtualDiskSnapshot) -> Result | None:
+        self._retries.forget(snapshot)
+        await self._operations.undo(snapshot)
+        snapshot["status"]["phase"] = SnapshotPhase.TERMINATING
+        uid = group_of(snapshot)
+        group = next((item.object() for item in self._groups.items() if item.uid == uid), None)
+        if group is not None and not meta.is_deleting(group):
+            message = f'VirtualMachineSnapshot "{group["metadata"]["name"]}" holds it; delete that.'
+            condition = DiskSnapshotCondition.VIRTUAL_DISK_SNAPSHOT_READY
+            reason = DiskSnapshotReadyReason.READY
+            set_condition(snapshot, condition, False, reason=reason, message=message)
+            await update_status(self._context.store, self.kind, before, snapshot)
+            return None
+        await make_sure(self._context.store, self.kind, before)
+        await self._context.volumes.delete_snapshot(before["metadata"]["uid"])
+        await remove_finalizer(self._context.store, self.kind, before)
+        return None
+
+    def _fail(self, snapshot: VirtualDiskSnapshot, err: PermanentError) -> None:
+        show_failure(snapshot, err, final=True)
+        self._context.events.event(snapshot, "Warning", DiskSnapshotReadyReason.FAILED, err.message)
+
+
+def group_of(snapshot: VirtualDiskSnapshot) -> str:
+    """uid of the snapshot of a machine that takes this one; empty where it is taken by itself."""
+    for owner in snapshot["metadata"].get("ownerReferences") or ():
+        named = f"{snapshot['spec']['virtualDiskName']}-{owner['uid']}" == snapshot["metadata"]["name"]
+        if named and owner["kind"] == VIRTUAL_MACHINE_SNAPSHOT.kind:
+            return owner["uid"]
+    return ""
+
+
+def disk_values(snapshot: VirtualDiskSnapshot) -> list[str]:
+    """The disk that is snapshotted, for an index."""
+    return [f"{snapshot['metadata']['namespace']}/{snapshot['spec']['virtualDiskName']}"]
+
+
+def _told(found: Mapping[str, str]) -> dict[str, str]:
+    """Of a disk's annotations those that are its user's."""
+    ours = (names.SELECTED_NODE_ANNOTATION, "kubectl.kubernetes.io/last-applied-configuration")
+    return {name: value for name, value in found.items() if name not in ours}

@@ -1,0 +1,190 @@
+"""Snapshots of disks while a guest writes to them, its agent holding it; kill -9 in each part of one."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hyperd.crashpoints import CrashPoint
+from hyperd.errors import HyperdError
+from tests.host.inventory import leftovers
+from tests.host.machine.conftest import GUEST
+from tests.host.node import Node, wait_until
+from tests.host.running import Console, Hyperd, ImageServer, Object, condition, disk, image, machine, operation
+
+PORT = 8098
+WHILE_TAKING = {
+    CrashPoint.SNAPSHOT_FROZEN,
+    CrashPoint.SNAPSHOT_AFTER_PIVOT,
+    CrashPoint.SNAPSHOT_AFTER_COMMIT,
+    CrashPoint.DURABLE_BEFORE_STEP,
+    CrashPoint.DURABLE_AFTER_STEP,
+    CrashPoint.DURABLE_BEFORE_END,
+}
+SURE = WHILE_TAKING - {CrashPoint.SNAPSHOT_AFTER_PIVOT, CrashPoint.DURABLE_AFTER_STEP}
+"""Where it is known afterwards whether the guest was held."""
+
+
+@pytest.fixture(scope="module")
+def agents(node: Node) -> Iterator[ImageServer]:
+    built = subprocess.run([GUEST, "--qcow2", "--agent"], check=True, capture_output=True, text=True)
+    folder = node.make_dir("agents")
+    shutil.copy(Path(built.stdout.strip().splitlines()[-1]), folder / "guest.qcow2")
+    server = ImageServer(node, folder, PORT)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def daemon(node: Node, agents: ImageServer) -> Iterator[Hyperd]:
+    node.ensure_libvirtd()
+    running = Hyperd(node)
+    running.start()
+    running.create(image("agent", f"{agents.url}/guest.qcow2"))
+    running.create(disk("root", image="agent"))
+    running.create(disk("data", size="64Mi"))
+    running.create(machine("vm", "root", "data", memory={"size": "160Mi"}, terminationGracePeriodSeconds=1))
+    running.wait_phase("vm", "vm", "Running")
+    yield running
+    running.stop()
+    running.client.close()
+    node.remove_domains()
+
+
+def snapshot(name: str, of: str = "data", **spec: object) -> Object:
+    return {
+        "apiVersion": "virtualization.deckhouse.io/v1alpha2",
+        "kind": "VirtualDiskSnapshot",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {"virtualDiskName": of, **spec},
+    }
+
+
+def with_agent(daemon: Hyperd) -> Object:
+    return daemon.wait("vm", "vm", lambda vm: condition(vm, "AgentReady").get("status") == "True", timeout=150)
+
+
+def log_in(daemon: Hyperd, *, boots: int = 1) -> Console:
+    """A shell in the guest, which has its data disk mounted."""
+    vm = daemon.get("vm", "vm")
+    wait_until(lambda: daemon.console_log(vm).count("READY=") >= boots, timeout=150, what=f"boot {boots}")
+    console = Console(daemon, "vm")
+    console.log_in()
+    if "/data" not in console.run("cat /proc/mounts"):
+        console.run("mkdir -p /data; for disk in /dev/sd?; do [ -b ${disk}1 ] || break; done")
+        console.run("mount -t ext4 $disk /data || { mke2fs $disk; mount -t ext4 $disk /data; }")
+        assert "/data" in console.run("cat /proc/mounts")
+    return console
+
+
+def content(daemon: Hyperd, uid: str, at: Path) -> bytes:
+    """All that a snapshot holds, by QEMU's tools."""
+    folder = daemon.state_dir / "volumes"
+    (mark,) = folder.glob(f"*@{uid}.snapshot")
+    layer = folder / f"{mark.name.partition('@')[0]}.qcow2"
+    subprocess.run(["qemu-img", "convert", "-U", "-f", "qcow2", "-O", "raw", layer, at], check=True)
+    return at.read_bytes()
+
+
+def held_ms(daemon: Hyperd, name: str) -> int:
+    messages = [event["message"] for event in daemon.events(name)]
+    return next(int(found[1]) for one in messages if (found := re.search(r"held for (\d+) ms", one)))
+
+
+def test_a_guest_that_writes_is_held_for_a_moment_and_goes_on(daemon: Hyperd, tmp_path: Path) -> None:
+    with_agent(daemon)
+    with log_in(daemon) as console:
+        console.run("echo before-it > /data/marker; (while :; do date >> /data/log; sync; done) & echo")
+        daemon.create(snapshot("one"))
+        one = daemon.wait_phase("vds", "one", "Ready")
+        assert one["status"]["consistent"] is True
+        print(f"held for {held_ms(daemon, 'one')} ms")
+        console.run("kill %1; echo after-it > /data/marker; sync")
+        assert "after-it" in console.run("cat /data/marker")
+    raw = tmp_path / "raw"
+    assert b"before-it" in content(daemon, one["metadata"]["uid"], raw)
+    assert b"after-it" not in raw.read_bytes()
+    subprocess.run(["e2fsck", "-fn", raw], check=True)
+    daemon.create(operation("Restart", "vm"))
+    with log_in(daemon, boots=2) as console:
+        assert "after-it" in console.run("cat /data/marker")
+
+
+def test_a_snapshot_in_the_middle_goes_while_the_guest_runs_and_frees_its_space(
+    daemon: Hyperd, tmp_path: Path
+) -> None:
+    with_agent(daemon)
+    files = daemon.state_dir / "volumes"
+    uids = {}
+    with log_in(daemon) as console:
+        for number in range(1, 4):
+            console.run(f"dd if=/dev/urandom of=/data/big bs=1M count=8; echo state-{number} > /data/marker; sync")
+            daemon.create(snapshot(f"s{number}"))
+            uids[number] = daemon.wait_phase("vds", f"s{number}", "Ready")["metadata"]["uid"]
+        console.run("echo state-4 > /data/marker; sync; md5sum /data/big > /data/sum; sync")
+
+        def layers() -> int:
+            uid = daemon.get("vd", "data")["metadata"]["uid"]
+            return len(list(files.glob(f"{uid}*.qcow2")))
+
+        assert layers() == 4
+        daemon.delete("vds", "s1")
+        daemon.wait_gone("vds", "s1")
+        wait_until(lambda: layers() == 3, timeout=60, what="a commit of one layer into the other")
+        for number in (2, 3):
+            assert f"state-{number}".encode() in content(daemon, uids[number], tmp_path / "raw")
+            subprocess.run(["e2fsck", "-fn", tmp_path / "raw"], check=True)
+        daemon.delete("vds", "s3")
+        wait_until(lambda: layers() == 2, timeout=60, what="a pull of one layer into the top")
+        daemon.delete("vds", "s2")
+        wait_until(lambda: layers() == 1, timeout=60, what="a pull of the last layer into the top")
+        assert "OK" in console.run("echo 3 > /proc/sys/vm/drop_caches; md5sum -c /data/sum")
+    wait_until(lambda: not leftovers(daemon), timeout=60, what="the sweep of leftovers")
+    daemon.create(operation("Stop", "vm"))
+    daemon.wait_phase("vm", "vm", "Stopped")
+    daemon.create(operation("Start", "vm"))
+    with log_in(daemon, boots=2) as console:
+        assert "OK" in console.run("md5sum -c /data/sum")
+        assert "state-4" in console.run("cat /data/marker")
+
+
+def test_a_guest_without_its_agent_is_snapshotted_only_if_that_may_be_inconsistent(daemon: Hyperd) -> None:
+    daemon.create(snapshot("sure"))
+    failed = daemon.wait_phase("vds", "sure", "Failed")
+    told = condition(failed, "VirtualDiskSnapshotReady")
+    assert told["reason"] == "PotentiallyInconsistent"
+    assert "start qemu-guest-agent in it" in told["message"]
+    daemon.create(snapshot("any", requiredConsistency=False))
+    taken = daemon.wait_phase("vds", "any", "Ready")
+    assert "consistent" not in taken["status"]
+    daemon.delete("vds", "sure")
+    daemon.wait_gone("vds", "sure")
+    assert not leftovers(daemon)
+
+
+@pytest.mark.parametrize("point", sorted(WHILE_TAKING))
+def test_a_crash_while_a_snapshot_is_taken(daemon: Hyperd, point: CrashPoint) -> None:
+    with_agent(daemon)
+    with log_in(daemon) as console:
+        console.run("echo before-it > /data/marker; sync")
+    daemon.stop()
+    daemon.start(env={"HYPERD_CRASH_AT": point})
+    with contextlib.suppress(HyperdError, OSError):
+        daemon.create(snapshot("one"))
+    daemon.wait_dead()
+    daemon.start()
+    ended = daemon.wait("vds", "one", lambda one: one["status"].get("phase") in ("Ready", "Failed"))
+    if point in SURE:
+        assert ended["status"]["phase"] == "Ready"
+        assert ended["status"]["consistent"] is True
+    with log_in(daemon) as console:
+        assert "alive" in console.run("echo alive > /data/marker; sync; cat /data/marker", timeout=30)
+    daemon.delete("vds", "one")
+    daemon.wait_gone("vds", "one")
+    wait_until(lambda: not leftovers(daemon), timeout=60, what="the sweep of leftovers")

@@ -1,0 +1,127 @@
+"""Snapshots of disks that no guest has open, in a whole daemon; tests/host/machine has those with guests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_DISK_SNAPSHOT
+from hyperd.resources.schema.kind import Object
+from hyperd.resources.values.conditions import find_condition
+from hyperd.storage.interface import Volumes
+from tests.unit.controllers.world import World, running
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    async with running() as made:
+        yield made
+
+
+async def take(world: World, name: str, disk: str = "vm", **spec: object) -> None:
+    body: Object = {
+        "metadata": {"namespace": "default", "name": name},
+        "spec": {"virtualDiskName": disk, **spec},
+    }
+    await world.store.create(VIRTUAL_DISK_SNAPSHOT, "default", body)
+
+
+def volumes(world: World) -> Volumes:
+    return world._daemon._context.volumes
+
+
+def ready(snapshot: Object) -> Object:
+    return find_condition(snapshot, "VirtualDiskSnapshotReady") or {}
+
+
+async def test_a_disk_that_no_guest_has_open_is_snapshotted(world: World) -> None:
+    await world.give_disk()
+    await take(world, "one")
+    found = await world.phase("Ready", VIRTUAL_DISK_SNAPSHOT, "one")
+    status = found["status"]
+    disk = await world.store.get(VIRTUAL_DISK, "default", "vm")
+    assert status["consistent"] is True
+    assert status["volumeSnapshotName"] == f"d8v-vds-{found['metadata']['uid']}"
+    assert (status["source"]["uid"], status["source"]["size"]) == (disk.uid, "1Mi")
+    assert (ready(found)["status"], ready(found)["reason"]) == ("True", "VirtualDiskSnapshotReady")
+    assert find_condition(found, "VirtualDiskReady") is not None
+    assert "operation" not in status
+    kept = await volumes(world).find_snapshot(found["metadata"]["uid"])
+    assert kept is not None
+    assert (kept.volume, kept.pending) == (disk.uid, False)
+
+
+async def test_a_snapshot_outlives_its_disk_and_is_removed_with_its_object(world: World) -> None:
+    await world.give_disk()
+    await take(world, "one")
+    await world.phase("Ready", VIRTUAL_DISK_SNAPSHOT, "one")
+    await world.store.delete(VIRTUAL_DISK, "default", "vm")
+    await world.gone(VIRTUAL_DISK)
+    assert [each.volume for each in await volumes(world).snapshots()] != []
+    assert await world.kept() == {}
+    await world.restart()
+    found = await world.phase("Ready", VIRTUAL_DISK_SNAPSHOT, "one")
+    await world.store.delete(VIRTUAL_DISK_SNAPSHOT, "default", "one")
+    await world.gone(VIRTUAL_DISK_SNAPSHOT, "one")
+    await world.settled()
+    assert await volumes(world).find_snapshot(found["metadata"]["uid"]) is None
+    assert await volumes(world).snapshots() == []
+
+
+@pytest.mark.parametrize("there", [False, True])
+async def test_a_disk_that_is_missing_or_not_ready_is_the_end_of_it(world: World, there: bool) -> None:
+    if there:
+        body: Object = {
+            "metadata": {"namespace": "default", "name": "vm"},
+            "spec": {"dataSource": {"type": "ObjectRef", "objectRef": {"kind": "VirtualImage", "name": "none"}}},
+        }
+        await world.store.create(VIRTUAL_DISK, "default", body)
+        await world.phase("Pending", VIRTUAL_DISK)
+    await take(world, "one")
+    found = await world.phase("Failed", VIRTUAL_DISK_SNAPSHOT, "one")
+    condition = find_condition(found, "VirtualDiskReady") or {}
+    assert (condition["status"], condition["reason"]) == ("False", "VirtualDiskNotReadyForSnapshotting")
+    assert condition["message"] == (
+        'VirtualDisk "vm" is Pending, not Ready.' if there else 'VirtualDisk "vm" does not exist.'
+    )
+    assert ready(found)["reason"] == "WaitingForTheVirtualDisk"
+
+
+async def test_a_snapshot_that_is_gone_from_the_pool_is_lost(world: World) -> None:
+    await world.give_disk()
+    await take(world, "one")
+    found = await world.phase("Ready", VIRTUAL_DISK_SNAPSHOT, "one")
+    await volumes(world).delete_snapshot(found["metadata"]["uid"])
+    world.look_at(VIRTUAL_DISK_SNAPSHOT, "one")
+    found = await world.phase("Failed", VIRTUAL_DISK_SNAPSHOT, "one")
+    assert ready(found)["reason"] == "Lost"
+
+
+async def test_what_has_no_owner_is_kept_and_its_owner_ends_that(world: World) -> None:
+    await world.give_disk()
+    disk = await world.store.get(VIRTUAL_DISK, "default", "vm")
+    await volumes(world).prepare_snapshot(disk.uid, snapshot="nobodys", op_uid="o", in_use=False)
+    await volumes(world).commit_snapshot(disk.uid, snapshot="nobodys", op_uid="o")
+    assert await world.kept() == {"nobodys": ("snapshot",)}
+    assert world._daemon._sweeper is not None
+    await world._daemon._sweeper.empty(["nobodys"])
+    assert await volumes(world).snapshots() == []
+    assert await volumes(world).find(disk.uid) is not None
+    assert await world.kept() == {}
+
+
+async def test_a_disk_does_not_grow_while_its_snapshot_is_between_its_halves(world: World) -> None:
+    await world.give_disk()
+    disk = await world.store.get(VIRTUAL_DISK, "default", "vm")
+    await volumes(world).prepare_snapshot(disk.uid, snapshot="s", op_uid="o", in_use=False)
+    await take(world, "one")
+    failing = await world.until(
+        lambda found: bool((found.get("status") or {}).get("retry")), VIRTUAL_DISK_SNAPSHOT, "one"
+    )
+    assert "Another snapshot" in ready(failing)["message"]
+    shown = await world.until(lambda found: find_condition(found, "Snapshotting") is not None, VIRTUAL_DISK, "vm")
+    assert (find_condition(shown, "Snapshotting") or {})["status"] == "True"
+    await volumes(world).cancel_snapshot(disk.uid, snapshot="s")
+    await world.phase("Ready", VIRTUAL_DISK_SNAPSHOT, "one")
+    await world.until(lambda found: find_condition(found, "Snapshotting") is None, VIRTUAL_DISK, "vm")
