@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from typing import Protocol
 
 from hyperd.errors import PermanentError
 from hyperd.imagefile.detect import FAILED
+from registry import streebog
 
-_ALGORITHMS = ("md5", "sha1", "sha256", "sha512")
+_ALGORITHMS = ("md5", "sha1", "sha256", "sha512", *streebog.NAMES)
+
+
+class _Hash(Protocol):
+    def update(self, data: bytes, /) -> None: ...
+
+    def hexdigest(self) -> str: ...
 
 
 class Checksums:
     """Hashes a stream by every algorithm that is asked for, and by sha256 always.
 
-    Raises PermanentError for an algorithm that is not available.
+    Raises PermanentError for an algorithm that is not available, TemporaryError for one that is not here now.
     """
 
     def __init__(self, expected: Mapping[str, str]) -> None:
@@ -25,10 +33,10 @@ class Checksums:
                     f"The checksum {name} is not available here; give one of {', '.join(_ALGORITHMS)} instead.",
                     key=FAILED,
                 )
-        self._hashes = {name: hashlib.new(name, usedforsecurity=False) for name in {*self._expected, "sha256"}}
+        self._hashes = {name: _hash(name) for name in {*self._expected, "sha256"}}
 
     def update(self, block: bytes) -> None:
-        """Blocking for a few milliseconds a block; releases the interpreter meanwhile."""
+        """Blocking for a few milliseconds a block, and 100 with streebog; releases the interpreter meanwhile."""
         for hash_ in self._hashes.values():
             hash_.update(block)
 
@@ -50,3 +58,9 @@ class Checksums:
                     "source changed, or the checksum is of another file.",
                     key=FAILED,
                 )
+
+
+def _hash(name: str) -> _Hash:
+    if name in streebog.NAMES:
+        return streebog.Streebog(name)
+    return hashlib.new(name, usedforsecurity=False)

@@ -108,7 +108,7 @@ class ImportRequest:
     Secret's ``.dockerconfigjson``. Where ``upload`` is set nothing is fetched: somebody sends the bytes, for as
     long as the import waits for them.
 
-    ``uid`` names the temporary files. ``checksums`` maps md5, sha1, sha256 or sha512 to hex digits of the bytes
+    ``uid`` names the temporary files. ``checksums`` maps md5, sha1, sha256, … to hex digits of the bytes
     as the source serves them. ``ca_bundle`` is as in the spec: base64 of PEM. ``namespace`` is who asks, empty for
     the cluster. ``most`` is the size of the disk that it is for, which the image must not exceed.
     """

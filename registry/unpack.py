@@ -1,4 +1,4 @@
-"""Takes an outer gz, xz or zst off a stream on its way.
+"""Takes an outer gz, xz, zst or bz2 off a stream on its way.
 
 The decompressors are programs in the sandbox: a damaged or hostile stream meets nothing but two pipes, their
 memory is bounded, and they use another core.
@@ -22,6 +22,7 @@ from registry.tasks import together
 _ARGUMENTS = {
     Compression.GZIP: ["gzip", "-dc"],
     Compression.XZ: ["xz", "-dc", "--memlimit-decompress=256MiB", "--threads=1"],
+    Compression.BZIP2: ["bzip2", "-dc"],
     Compression.ZSTD: ["zstd", "-dcq", "--memory=256MB"],
 }
 _LIMITS = sandbox.Limits(cpu_seconds=12 * 3600)

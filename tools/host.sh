@@ -3,7 +3,7 @@
 
 readonly PACKAGES=(
     libvirt-daemon-system libvirt-clients qemu-system-x86 qemu-utils ovmf docker-registry   # what hyperd runs
-    nftables iproute2 iputils-ping
+    bzip2 iproute2 iputils-ping libgcrypt20 nftables xz-utils zstd
     python3-venv python3-dev gcc pkg-config libvirt-dev                                     # libvirt-python's build
     busybox-static dosfstools fdisk genisoimage grub-common grub-efi-amd64-bin grub-pc-bin  # the guest image
     kmod mtools xorriso

@@ -29,7 +29,7 @@ EXAMPLES = """\
   hv upload install.iso cvi/install        for all namespaces
   xzcat big.raw.xz | hv upload - vd/big    what comes on standard input
 
-qcow2, raw, vmdk, vdi or iso, as it is or compressed by gzip, xz or zstd.
+qcow2, raw, vmdk, vdi or iso, as it is or compressed by gzip, xz, zstd or bzip2.
 
 The same with curl alone, on the host or with --cacert over the network; the address is good for one upload:
   hv get vi debian -o yaml | grep -A2 imageUploadURLs

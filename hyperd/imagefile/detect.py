@@ -50,6 +50,7 @@ class Compression(StrEnum):
     GZIP = "gzip"
     XZ = "xz"
     ZSTD = "zstd"
+    BZIP2 = "bzip2"
 
 
 _COMPRESSIONS = (
@@ -57,12 +58,16 @@ _COMPRESSIONS = (
     (b"\xfd7zXZ\x00", Compression.XZ),
     (b"\x28\xb5\x2f\xfd", Compression.ZSTD),
 )
+_BZIP2 = re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)")
+"""Its own mark is short; a block's, or the end's, follows."""
 QCOW2_MAGIC = b"QFI\xfb"
 _MARKUP = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype|html|head|body|\?xml|!--)", re.IGNORECASE)
 
 
 def compression(head: bytes) -> Compression | None:
     """The outer compression of a stream that starts with ``head``."""
+    if _BZIP2.match(head):
+        return Compression.BZIP2
     return next((kind for magic, kind in _COMPRESSIONS if head.startswith(magic)), None)
 
 
@@ -113,8 +118,8 @@ def _refuse(head: bytes) -> None:
         )
     if name := signatures.other(head):
         raise PermanentError(
-            f"The source is {name}, not a disk image; serve the image itself, at most compressed with gzip, xz or "
-            "zstd.",
+            f"The source is {name}, not a disk image; serve the image itself, at most compressed with gzip, xz, "
+            "zstd or bzip2.",
             key=FAILED,
         )
     if compression(head):

@@ -108,8 +108,6 @@ def has_system(head: bytes) -> bool:
 
 def _told_apart(head: bytes) -> str:
     """What has too short a mark to be told by it alone."""
-    if head.startswith(b"BZh") and head[3:4].isdigit() and head[4:10] in (b"1AY&SY", b"\x17rE8P\x90"):
-        return "a file compressed with bzip2"
     if head.startswith(b"\x5d\0\0") and head[5:13] == b"\xff" * 8:
         return "a file compressed with lzma"
     if head[514:518] == b"HdrS":

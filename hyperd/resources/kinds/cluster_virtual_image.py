@@ -9,7 +9,6 @@ from pydantic import Field
 from hyperd.resources.kinds.base import LIST_SET, Conditions, Int64, OperationRecord, Resource, Section, one_of
 from hyperd.resources.kinds.data_source import (
     HIDDEN_SOURCE,
-    UNBUILT_CHECKSUMS,
     ContainerImageSource,
     DataSourceType,
     DownloadSpeed,
@@ -171,6 +170,5 @@ CLUSTER_VIRTUAL_IMAGE = KINDS.add(
             "status.usedInNamespaces",
         ),
         unbuilt=UNBUILT_SOURCES,
-        refused=UNBUILT_CHECKSUMS,
     )
 )

@@ -79,7 +79,7 @@ class HTTPSource(Section):
     """An image served over HTTP or HTTPS."""
 
     url: Annotated[str, Field(pattern=URL_PATTERN, max_length=8192)]
-    """Address of the file: qcow2, raw, vmdk, vdi or iso, optionally compressed by gzip, xz or zstd."""
+    """Address of the file: qcow2, raw, vmdk, vdi or iso, optionally compressed by gzip, xz, zstd or bzip2."""
     ca_bundle: Base64 | None = None
     """Certificates of the authorities that sign the server's, PEM in base64."""
     checksum: Checksum | None = None
@@ -172,15 +172,6 @@ def _block_rule(path: str, type_: DataSourceType) -> Rule:
         cel=f"!has(self.type) || self.type != '{type_}' || ({' && '.join(terms)})",
         holds=holds,
     )
-
-
-UNBUILT_CHECKSUMS = {
-    f"spec.dataSource.{block}.checksum.{name}": (
-        f"Checksum {name} cannot be verified by this version: give sha256 or sha512 instead."
-    )
-    for block in ("http", "upload")
-    for name in ("streebog256", "streebog512")
-}
 
 
 HIDDEN_SOURCE = {

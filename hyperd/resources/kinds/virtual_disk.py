@@ -20,7 +20,6 @@ from hyperd.resources.kinds.base import (
 )
 from hyperd.resources.kinds.data_source import (
     HIDDEN_SOURCE,
-    UNBUILT_CHECKSUMS,
     ContainerImageSource,
     DataSourceType,
     DownloadSpeed,
@@ -324,6 +323,5 @@ VIRTUAL_DISK = KINDS.add(
                 "Disks from snapshots are not built yet: use an image."
             ),
         },
-        refused=UNBUILT_CHECKSUMS,
     )
 )

@@ -10,7 +10,6 @@ from pydantic import Field
 from hyperd.resources.kinds.base import Conditions, Int64, OperationRecord, Resource, Section
 from hyperd.resources.kinds.data_source import (
     HIDDEN_SOURCE,
-    UNBUILT_CHECKSUMS,
     DownloadSpeed,
     ImageDataSource,
     ImageSize,
@@ -212,6 +211,5 @@ VIRTUAL_IMAGE = KINDS.add(
             ),
             "spec.storage=Kubernetes": "Images on volumes are not built yet: use storage ContainerRegistry.",
         },
-        refused=UNBUILT_CHECKSUMS,
     )
 )

@@ -120,15 +120,6 @@ async def test_the_old_name_of_a_storage_is_told() -> None:
     assert "spec.storage: Kubernetes is an old name: use PersistentVolumeClaim" in response.warnings
 
 
-async def test_a_checksum_that_cannot_be_verified_is_refused() -> None:
-    source = copy.deepcopy(URL)
-    source["http"]["checksum"] = {"streebog256": "0" * 64}  # type: ignore[index]
-    assert told(await World().create(changed(image(), dataSource=source))) == [
-        "spec.dataSource.http.checksum.streebog256: Forbidden: Checksum streebog256 cannot be verified by this "
-        "version: give sha256 or sha512 instead."
-    ]
-
-
 async def test_a_blank_disk_needs_a_size() -> None:
     assert told(await World().create(disk(None))) == [
         "spec.persistentVolumeClaim.size: Required value: a blank disk needs a size, such as 10Gi"

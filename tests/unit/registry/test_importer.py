@@ -216,12 +216,9 @@ async def test_a_wrong_checksum_leaves_nothing(world: World, packed: bool) -> No
     assert await world.leftovers() == []
 
 
-@pytest.mark.parametrize("algorithm", ["streebog256", "streebog512", "crc32"])
-async def test_a_checksum_that_is_not_available_is_refused_before_anything_is_fetched(
-    world: World, algorithm: str
-) -> None:
-    with pytest.raises(PermanentError, match=f"{algorithm} is not available"):
-        await world.load("/a", **{algorithm: "0" * 64})
+async def test_a_checksum_that_is_not_available_is_refused_before_anything_is_fetched(world: World) -> None:
+    with pytest.raises(PermanentError, match="crc32 is not available"):
+        await world.load("/a", crc32="0" * 64)
     assert world.source.requests == []
 
 
