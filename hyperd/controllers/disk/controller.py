@@ -101,7 +101,7 @@ class DiskController(Controller):
         return {
             VIRTUAL_MACHINE: usage.device_keys(VIRTUAL_DISK),
             **{kind: self._of_image(kind) for kind in usage.IMAGE_KINDS.values()},
-            VIRTUAL_DISK_SNAPSHOT: _of_snapshot,
+            VIRTUAL_DISK_SNAPSHOT: self._of_snapshot,
             STORAGE_CLASS: lambda _: self._without_volume(),
             NODE: lambda node: self._without_volume() if node.name == self._context.node_name else (),
         }
@@ -124,6 +124,12 @@ class DiskController(Controller):
                 yield key
 
         return keys
+
+    def _of_snapshot(self, item: Item[VirtualDiskSnapshot]) -> Iterable[Key]:
+        """The disk that is snapshotted, and those that are made of that."""
+        yield Key(item.namespace, item.object()["spec"]["virtualDiskName"])
+        for disk in self._disks.by_index("source", f"{VIRTUAL_DISK_SNAPSHOT.kind}/{item.namespace}/{item.name}"):
+            yield Key(disk.namespace, disk.name)
 
     async def close(self) -> None:
         """Stop provisioning; it is taken up again at the next start."""
@@ -383,7 +389,3 @@ def _source_values(disk: VirtualDisk) -> list[str]:
         return []
     namespace = "" if ref.get("kind") == CLUSTER_VIRTUAL_IMAGE.kind else disk["metadata"]["namespace"]
     return [f"{ref.get('kind')}/{namespace}/{ref.get('name')}"]
-
-
-def _of_snapshot(item: Item[VirtualDiskSnapshot]) -> Iterable[Key]:
-    yield Key(item.namespace, item.object()["spec"]["virtualDiskName"])

@@ -13,23 +13,26 @@ from hyperd.controllers.context import Context
 from hyperd.controllers.image import pull_secret
 from hyperd.controllers.image.reference import reference_of
 from hyperd.controllers.image.source import IMPORTED
-from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE
+from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_DISK_SNAPSHOT
 from hyperd.resources.kinds.data_source import DataSourceType
 from hyperd.resources.kinds.virtual_disk import DiskDatasourceReason, DiskReadyReason
+from hyperd.resources.kinds.virtual_disk_snapshot import SnapshotPhase
 from hyperd.resources.kinds.virtual_image import ImagePhase
 from hyperd.resources.values.quantity import to_bytes
 
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_disk import VirtualDisk
+    from hyperd.resources.views.virtual_disk_snapshot import VirtualDiskSnapshot
 
 _NOT_FOUND: Final = (DiskDatasourceReason.IMAGE_NOT_FOUND, DiskDatasourceReason.CLUSTER_IMAGE_NOT_FOUND)
 
 
 @dataclass(frozen=True)
 class Source:
-    """A registry reference; empty where there is something to import first."""
+    """A registry reference, or the uid of a snapshot; neither where there is something to import first."""
 
     reference: str = ""
+    snapshot: str = ""
 
 
 @dataclass(frozen=True)
@@ -39,11 +42,13 @@ class Waiting:
     reason: DiskDatasourceReason
     """Of ``DatasourceReady``."""
     message: str
+    missing: bool = False
+    """Whether there is none of that name, where the reason does not say so."""
 
     @property
     def ready_reason(self) -> DiskReadyReason:
         """Reason of ``Ready``."""
-        if self.reason in _NOT_FOUND:
+        if self.missing or self.reason in _NOT_FOUND:
             return DiskReadyReason.DATASOURCE_IS_NOT_FOUND
         return DiskReadyReason.DATASOURCE_IS_NOT_READY
 
@@ -61,8 +66,7 @@ def source_of(context: Context, disk: VirtualDisk) -> Source | Waiting | None:
     ref = declared["objectRef"]
     kind = usage.IMAGE_KINDS.get(ref["kind"])
     if kind is None:
-        message = f"Data source {ref['kind']} is not built yet in this version."
-        return Waiting(DiskDatasourceReason.SNAPSHOT_NOT_READY, message)
+        return _snapshot(context, disk)
     if kind is CLUSTER_VIRTUAL_IMAGE:
         missing, unready = (
             DiskDatasourceReason.CLUSTER_IMAGE_NOT_FOUND,
@@ -77,6 +81,25 @@ def source_of(context: Context, disk: VirtualDisk) -> Source | Waiting | None:
     if phase != ImagePhase.READY:
         return Waiting(unready, f'{kind.kind} "{ref["name"]}" is {phase}, not Ready.')
     return Source(reference=reference_of(context, kind, image))
+
+
+def snapshot_of(context: Context, disk: VirtualDisk) -> VirtualDiskSnapshot | None:
+    """The snapshot that the disk is made of; None without one."""
+    ref = (disk["spec"].get("dataSource") or {}).get("objectRef")
+    if ref is None or ref["kind"] != VIRTUAL_DISK_SNAPSHOT.kind:
+        return None
+    return context.informer(VIRTUAL_DISK_SNAPSHOT).get(disk["metadata"]["namespace"], ref["name"])
+
+
+def _snapshot(context: Context, disk: VirtualDisk) -> Source | Waiting:
+    name, found = disk["spec"]["dataSource"]["objectRef"]["name"], snapshot_of(context, disk)
+    reason = DiskDatasourceReason.SNAPSHOT_NOT_READY
+    if found is None:
+        return Waiting(reason, f'VirtualDiskSnapshot "{name}" does not exist.', missing=True)
+    phase = (found.get("status") or {}).get("phase") or SnapshotPhase.PENDING
+    if phase != SnapshotPhase.READY:
+        return Waiting(reason, f'VirtualDiskSnapshot "{name}" is {phase}, not Ready.')
+    return Source(snapshot=found["metadata"]["uid"])
 
 
 async def guard_secret(context: Context, disk: VirtualDisk) -> Waiting | None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from hyperd.controllers import usage
 from hyperd.controllers.context import Context
+from hyperd.controllers.disk.source import snapshot_of
 from hyperd.controllers.machine.capacity import allocatable, lacking, requested, total
 from hyperd.controllers.machine.dependencies import Dependencies, check_class
 from hyperd.controllers.machine.operations import active_operation, index_operations, machine_of
@@ -233,7 +234,8 @@ class DiskBinder(Controller):
         Where several nodes could keep it the first machine decides: made before, it would hold that one there.
         """
         store, meta = self._context.store, disk["metadata"]
-        wanted: list[str] = []
+        snapshot = snapshot_of(self._context, disk)
+        wanted = [] if snapshot is None else [disk_node(snapshot)]
         for item in usage.machines_using(self._machines, VIRTUAL_DISK, meta["namespace"], meta["name"]):
             machine = await store.find(VIRTUAL_MACHINE, item.namespace, item.name)
             if machine is not None:

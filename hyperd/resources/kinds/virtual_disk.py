@@ -318,10 +318,5 @@ VIRTUAL_DISK = KINDS.add(
         rules=data_source_rules(),
         subresources=frozenset({"status"}),
         hidden=HIDDEN_SOURCE,
-        unbuilt={
-            "spec.dataSource.objectRef.kind=VirtualDiskSnapshot": (
-                "Disks from snapshots are not built yet: use an image."
-            ),
-        },
     )
 )

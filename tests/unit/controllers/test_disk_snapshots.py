@@ -125,3 +125,31 @@ async def test_a_disk_does_not_grow_while_its_snapshot_is_between_its_halves(wor
     await volumes(world).cancel_snapshot(disk.uid, snapshot="s")
     await world.phase("Ready", VIRTUAL_DISK_SNAPSHOT, "one")
     await world.until(lambda found: find_condition(found, "Snapshotting") is None, VIRTUAL_DISK, "vm")
+
+
+async def restore(world: World, name: str, of: str, **claim: str) -> None:
+    source = {"type": "ObjectRef", "objectRef": {"kind": "VirtualDiskSnapshot", "name": of}}
+    body: Object = {
+        "metadata": {"namespace": "default", "name": name},
+        "spec": {"dataSource": source, "persistentVolumeClaim": claim},
+    }
+    await world.store.create(VIRTUAL_DISK, "default", body)
+
+
+@pytest.mark.parametrize(("asked", "got"), [({}, "1Mi"), ({"size": "1Ki"}, "1Mi"), ({"size": "8Mi"}, "8Mi")])
+async def test_a_disk_is_made_of_a_snapshot_at_least_as_large_as_that(
+    world: World, asked: dict[str, str], got: str
+) -> None:
+    await restore(world, "copy", "one", **asked)
+    waiting = await world.phase("Pending", VIRTUAL_DISK, "copy")
+    assert (find_condition(waiting, "Ready") or {})["reason"] == "DatasourceIsNotFound"
+    await world.give_disk()
+    await take(world, "one")
+    made = await world.phase("Ready", VIRTUAL_DISK, "copy")
+    assert made["status"]["capacity"] == got
+    await world.store.delete(VIRTUAL_DISK_SNAPSHOT, "default", "one")
+    await world.store.delete(VIRTUAL_DISK, "default", "vm")
+    await world.gone(VIRTUAL_DISK)
+    await world.gone(VIRTUAL_DISK_SNAPSHOT, "one")
+    assert [each.uid for each in await volumes(world).inventory()] == [made["metadata"]["uid"]]
+    assert await world.kept() == {}

@@ -20,7 +20,7 @@ from hyperd.imagefile.detect import ImageFormat
 from hyperd.progress import Report
 from hyperd.resources.all import STORAGE_CLASS, VIRTUAL_DISK
 from hyperd.resources.kinds.data_source import ReadyReason
-from hyperd.resources.kinds.virtual_disk import VirtualDiskCondition, VirtualDiskPhase
+from hyperd.resources.kinds.virtual_disk import DiskReadyReason, VirtualDiskCondition, VirtualDiskPhase
 from hyperd.resources.values.conditions import set_condition
 from hyperd.resources.values.quantity import format_bytes, round_up
 from hyperd.runtime.controller import Result
@@ -61,7 +61,7 @@ class Fill(Operation[Disks, "VirtualDisk"]):
     @property
     def imports(self) -> bool:
         """Whether it comes from elsewhere."""
-        return isinstance(self._source, Source) and not self._source.reference
+        return isinstance(self._source, Source) and not (self._source.reference or self._source.snapshot)
 
     def show(self, obj: VirtualDisk) -> None:
         addressee, progress = self._request.upload, self.progress
@@ -87,9 +87,7 @@ class Fill(Operation[Disks, "VirtualDisk"]):
 
     def failed(self, obj: VirtualDisk, err: HyperdError, *, final: bool) -> None:
         status = obj["status"]
-        set_condition(
-            obj, VirtualDiskCondition.READY, False, reason=transfer.failure_reason(err), message=err.message
-        )
+        set_condition(obj, VirtualDiskCondition.READY, False, reason=_reason(err), message=err.message)
         if isinstance(err, TemporaryError) and err.key in _WAITS:
             status["phase"] = VirtualDiskPhase.PENDING
         if final:
@@ -144,6 +142,9 @@ class _Make(Step):
                 )
             await volumes.create_blank(self._uid, round_up(requested))
             return
+        if self._source.snapshot:
+            await self._restore(volumes, self._source.snapshot, requested)
+            return
         async with self._image(self._source, report) as image:
             size = await self._size(image, requested)
             await volumes.create_from_image(self._uid, size, image=image.handle)
@@ -158,6 +159,21 @@ class _Make(Step):
         if class_ is None:
             raise TemporaryError(f'StorageClass "{name}" does not exist.')
         return self._context.volumes.provisioner(class_["provisioner"])
+
+    async def _restore(self, volumes: Provisioner, uid: str, requested: int | None) -> None:
+        """Of a snapshot: at least as large as that, however small it is asked for."""
+        snapshot = await self._context.volumes.find_snapshot(uid)
+        if snapshot is None:
+            raise TemporaryError("The snapshot of the volume is gone from the node's pool.")
+        if snapshot.provisioner != volumes.name:
+            raise PermanentError(
+                f"The snapshot is of the provisioner {snapshot.provisioner}; name a StorageClass of that.",
+                key=DiskReadyReason.STORAGE_CLASS_PROVISIONER_MISMATCH,
+            )
+        size = max(round_up(requested or 0), snapshot.virtual_size)
+        if size != requested:
+            await self._claim(size)
+        await volumes.create_from_snapshot(self._uid, size, snapshot=uid)
 
     @asynccontextmanager
     async def _image(self, source: Source, report: Report) -> AsyncIterator[CachedImage]:
@@ -197,3 +213,8 @@ class _Make(Step):
             await self._context.store.patch(*where, PatchType.MERGE, patch, subresource="status")
         except QuotaExceeded as err:
             raise TemporaryError(err.message, key=ReadyReason.QUOTA_EXCEEDED) from err
+
+
+def _reason(err: HyperdError) -> ReadyReason | DiskReadyReason:
+    mismatch = DiskReadyReason.STORAGE_CLASS_PROVISIONER_MISMATCH
+    return mismatch if getattr(err, "key", "") == mismatch else transfer.failure_reason(err)
