@@ -28,6 +28,8 @@ from hyperd.api.serving.maintenance import Ask, Garbage, Maintenance
 from hyperd.api.sessions.port_forward import PortForwards
 from hyperd.api.sessions.terminals import Sessions
 from hyperd.api.sessions.uploads import Uploads
+from hyperd.api.stats.sampler import Sampler
+from hyperd.api.stats.unstored import stores
 from hyperd.api.wire.metrics import Sample
 from hyperd.background import Background, end_all, end_by
 from hyperd.controllers.all import controllers
@@ -94,15 +96,17 @@ class Daemon:
             **upkeep.handlers(),
             **uploads.handlers(),
         }
+        self._sampler = Sampler(self._context.hypervisor, storage=settings.state_dir)
         self._api = ApiServer(
             settings,
             self._home.store,
             sessions=handlers,
-            collectors=(self._samples,),
+            collectors=(self._samples, self._sampler.samples),
             authorizer=self._home.authorizer,
             objects_elsewhere=(lambda: self._home.elsewhere) if settings.home != "embedded" else None,
             processes=self._processes,
             uploads=uploads,
+            unstored=stores(self._sampler, self.node_name),
         )
         self._entrances = self._home.entrances(handlers, self._api.metrics, self._api.audit)
         self._background = Background()
@@ -169,6 +173,7 @@ class Daemon:
         self._background.spawn(self._sweeper.run, "sweep")
         self._background.spawn(merges.run, "merges")
         self._background.spawn(self._collection.run, "collection")
+        self._background.spawn(self._sampler.run, "samples")
         self._started.set()
         _notify("READY=1")
         _log.info("hyperd %s serves node %s on %s.", __version__, self.node_name, self.settings.socket_path)

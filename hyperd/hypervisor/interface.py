@@ -15,7 +15,7 @@ from typing import Protocol
 from hyperd.hypervisor.facts.host import HostFacts
 from hyperd.hypervisor.slots import Slots
 from hyperd.hypervisor.spec import DomainSpec
-from hyperd.hypervisor.state import DomainEvent, DomainInfo, Frozen, GuestInfo
+from hyperd.hypervisor.state import DomainEvent, DomainInfo, DomainStats, Frozen, GuestInfo
 from hyperd.imagefile.handle import Handle
 
 
@@ -162,4 +162,8 @@ class Hypervisor(Protocol):
 
     async def guest_agent_info(self, uid: str) -> GuestInfo:
         """What the guest's agent tells of its system; ServiceUnavailable when it does not answer in seconds."""
+        ...
+
+    async def stats(self) -> dict[str, DomainStats]:
+        """One sample of all running domains by uid, in one call; one whose QEMU is busy is left out."""
         ...

@@ -150,7 +150,12 @@ class DomainStats:
     """One sample of one running domain."""
 
     cpu_time_ns: int = 0
+    vcpus: int = 0
+    vcpu_delay_ns: int = 0
+    """For how long its vCPUs waited for a processor of the host; 0 where the kernel does not tell."""
     memory_bytes: int = 0
     resident_bytes: int = 0
+    usable_bytes: int | None = None
+    """What the guest could still use, where its balloon has told."""
     disks: tuple[DiskStats, ...] = ()
     nics: tuple[NicStats, ...] = ()

@@ -24,6 +24,7 @@ from hyperd.resources.core.kinds import (
     SECRET,
     SERVICE,
 )
+from hyperd.resources.core.stats import NODE_STATS, VIRTUAL_MACHINE_STATS
 from hyperd.resources.kinds import (
     cluster_virtual_image,
     virtual_disk,
@@ -80,6 +81,7 @@ __all__ = [
     "LEASE",
     "NAMESPACE",
     "NODE",
+    "NODE_STATS",
     "NODE_USB_DEVICE",
     "PERSISTENT_VOLUME",
     "PERSISTENT_VOLUME_CLAIM",
@@ -104,4 +106,5 @@ __all__ = [
     "VIRTUAL_MACHINE_POOL",
     "VIRTUAL_MACHINE_SNAPSHOT",
     "VIRTUAL_MACHINE_SNAPSHOT_OPERATION",
+    "VIRTUAL_MACHINE_STATS",
 ]

@@ -11,7 +11,7 @@ import functools
 import logging
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from aiohttp import http_parser, web
 
@@ -50,7 +50,7 @@ from hyperd.background import Background, end_all
 from hyperd.errors import HyperdError, MethodNotAllowed, NotFound, PermanentError, ServiceUnavailable, Unauthorized
 from hyperd.offload import Offload
 from hyperd.resources.all import KINDS, NAMESPACE
-from hyperd.resources.schema.kind import Registry
+from hyperd.resources.schema.kind import Kind, Registry
 from hyperd.settings import Settings
 from hyperd.store.embedded.derived import derived_of
 from hyperd.store.interface import Store, User
@@ -87,8 +87,10 @@ class ApiServer:
         objects_elsewhere: Callable[[], str] | None = None,
         processes: Offload | None = None,
         uploads: Uploads | None = None,
+        unstored: Mapping[Kind, Store] | None = None,
     ) -> None:
-        """``processes`` read large bodies; ``uploads`` are taken at their addresses.
+        """``processes`` read large bodies; ``uploads`` are taken at their addresses; ``unstored`` are the stores of
+        what is measured when it is read.
 
         ``objects_elsewhere`` gives the URL of the API server that serves the objects where this one does not.
         Then there is the unix socket alone, and on it health, metrics and the connect subresources.
@@ -104,7 +106,7 @@ class ApiServer:
         self._authenticator = Authenticator(
             (self._front_proxy, TokenLogin(tokens), UnixLogin(unix_groups), certificate_login)
         )
-        versions = {**versions_of(store, kinds, processes), **derived_of(store, kinds)}
+        versions = {**versions_of(store, kinds, processes), **derived_of(store, kinds), **(unstored or {})}
         self.fairness = Fairness(watches=settings.api.max_watchers)
         self._watchers = Watchers(store, self.fairness.watches, versions)
         self.audit = AuditLog(settings.log_dir, settings.audit)

@@ -56,6 +56,7 @@ _MARK = f"metadata/{{{METADATA_NAMESPACE}}}vm"
 _AGENT = "devices/channel/target[@name='org.qemu.guest_agent.0']"
 _SAMPLED = (
     libvirt.VIR_DOMAIN_STATS_CPU_TOTAL
+    | libvirt.VIR_DOMAIN_STATS_VCPU
     | libvirt.VIR_DOMAIN_STATS_BALLOON
     | libvirt.VIR_DOMAIN_STATS_INTERFACE
     | libvirt.VIR_DOMAIN_STATS_BLOCK
@@ -241,8 +242,13 @@ def _disks(tree: ET.Element) -> Iterator[DomainDisk]:
 def _sample(raw: dict[str, Any]) -> DomainStats:
     return DomainStats(
         cpu_time_ns=raw.get("cpu.time", 0),
+        vcpus=raw.get("vcpu.current", 0),
+        vcpu_delay_ns=sum(raw.get(f"vcpu.{n}.delay", 0) for n in range(raw.get("vcpu.maximum", 0))),
         memory_bytes=raw.get("balloon.current", 0) * 1024,
         resident_bytes=raw.get("balloon.rss", 0) * 1024,
+        usable_bytes=raw["balloon.usable"] * 1024
+        if raw.get("balloon.last-update") and "balloon.usable" in raw
+        else None,
         disks=tuple(
             DiskStats(
                 target=raw.get(f"block.{n}.name", ""),

@@ -310,3 +310,65 @@ class PersistentVolumeStatus(TypedDict):
 class PersistentVolume(Resource):
     spec: NotRequired[PersistentVolumeSpec]
     status: NotRequired[PersistentVolumeStatus]
+
+
+class VirtualMachineStatsCpu(TypedDict):
+    cores: NotRequired[int]
+    nanoseconds: NotRequired[int]
+    waitNanoseconds: NotRequired[int]
+
+
+class VirtualMachineStatsMemory(TypedDict):
+    bytes: NotRequired[int]
+    residentBytes: NotRequired[int]
+    usableBytes: NotRequired[int]
+
+
+class VirtualMachineStatsDisksItem(TypedDict):
+    target: NotRequired[str]
+    readBytes: NotRequired[int]
+    readRequests: NotRequired[int]
+    writeBytes: NotRequired[int]
+    writeRequests: NotRequired[int]
+
+
+class VirtualMachineStatsInterfacesItem(TypedDict):
+    name: NotRequired[str]
+    receivedBytes: NotRequired[int]
+    sentBytes: NotRequired[int]
+
+
+class VirtualMachineStats(Resource):
+    node: NotRequired[str]
+    timestamp: NotRequired[str]
+    uptimeNanoseconds: NotRequired[int]
+    cpu: NotRequired[VirtualMachineStatsCpu]
+    memory: NotRequired[VirtualMachineStatsMemory]
+    disks: NotRequired[list[VirtualMachineStatsDisksItem]]
+    interfaces: NotRequired[list[VirtualMachineStatsInterfacesItem]]
+
+
+class NodeStatsCpu(TypedDict):
+    cores: NotRequired[int]
+    nanoseconds: NotRequired[int]
+    waitNanoseconds: NotRequired[int]
+
+
+class NodeStatsMemory(TypedDict):
+    bytes: NotRequired[int]
+    availableBytes: NotRequired[int]
+
+
+class NodeStatsStorage(TypedDict):
+    bytes: NotRequired[int]
+    availableBytes: NotRequired[int]
+
+
+class NodeStats(Resource):
+    node: NotRequired[str]
+    timestamp: NotRequired[str]
+    uptimeNanoseconds: NotRequired[int]
+    cpu: NotRequired[NodeStatsCpu]
+    memory: NotRequired[NodeStatsMemory]
+    storage: NotRequired[NodeStatsStorage]
+    machines: NotRequired[int]

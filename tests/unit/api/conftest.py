@@ -18,6 +18,8 @@ from hyperd.admission.dispatch import reviewer
 from hyperd.api.access.authorization import asking
 from hyperd.api.access.rules import RoleAuthorizer
 from hyperd.api.serving.app import ApiServer
+from hyperd.api.stats.sampler import Sampler
+from hyperd.api.stats.unstored import stores
 from hyperd.api.wire.subresources import SubresourceHandlers
 from hyperd.controllers.bootstrap import bootstrap
 from hyperd.offload import Offload
@@ -69,12 +71,13 @@ async def serving(
     audit: dict[str, Any] | None = None,
     front_proxy: dict[str, Any] | None = None,
     vfs: str = "",
+    sampler: Sampler | None = None,
     **api: Any,
 ) -> AsyncIterator[Api]:
     """A started server over the store in ``folder``, with the first objects of a real daemon.
 
     Without ``admission`` machines have no finalizers, which only controllers would take off again. ``vfs`` is the
-    store's file layer.
+    store's file layer, ``sampler`` what measures guests.
     """
     settings = Settings(
         state_dir=folder,
@@ -92,7 +95,11 @@ async def serving(
     )
     await store.start()
     await bootstrap(store, settings)
-    server = ApiServer(settings, store, sessions=sessions, processes=processes)
+    server = ApiServer(
+        settings, store, sessions=sessions, processes=processes,
+        collectors=() if sampler is None else (sampler.samples,),
+        unstored=None if sampler is None else stores(sampler, "n1"),
+    )  # fmt: skip
     try:
         await server.start()
         server.ready = True

@@ -1,0 +1,170 @@
+"""What guests and nodes have used: measured when it is asked for, listed, watched, and written by nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hyperd.api.stats import sampler
+from hyperd.api.stats.sampler import Sampler
+from hyperd.errors import ServiceUnavailable
+from hyperd.hypervisor.state import DiskStats, DomainInfo, DomainState, DomainStats, NicStats
+from tests.unit.api.conftest import Api, serving
+from tests.unit.api.test_identity import bearer, token
+
+STATS = "/apis/stats.virtualization.deckhouse.io/v1alpha1"
+MACHINES = f"{STATS}/namespaces/shop/virtualmachinestats"
+TABLE = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
+
+
+class Guests:
+    """Guests that use what the test says."""
+
+    def __init__(self) -> None:
+        self.used: dict[str, DomainStats] = {}
+        self.last_known: Mapping[str, DomainInfo] = {}
+        self.calls = 0
+        self.away = False
+
+    def run(self, *names: str, namespace: str = "shop") -> None:
+        known = dict(self.last_known)
+        for name in names:
+            known[f"uid-{name}"] = DomainInfo(
+                f"uid-{name}", namespace, name, 1, "", DomainState.RUNNING, "booted", True
+            )
+            self.used[f"uid-{name}"] = DomainStats(
+                cpu_time_ns=1_000, vcpus=2, memory_bytes=1 << 30, resident_bytes=1 << 29,
+                disks=(DiskStats("sda", 10, 1, 20, 2),), nics=(NicStats("tap0", rx_bytes=7, tx_bytes=9),),
+            )  # fmt: skip
+        self.last_known = known
+
+    async def stats(self) -> dict[str, DomainStats]:
+        self.calls += 1
+        if self.away:
+            raise ServiceUnavailable("libvirt is not reachable.")
+        return dict(self.used)
+
+
+@pytest.fixture
+def guests() -> Guests:
+    return Guests()
+
+
+@pytest.fixture
+async def api(folder: Path, guests: Guests, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Api]:
+    monkeypatch.setattr(sampler, "WATCHED_SECONDS", 0.05)
+    monkeypatch.setattr(sampler, "FRESH_SECONDS", 0.0)
+    taken = Sampler(guests, storage=folder)
+    async with serving(folder, sampler=taken) as running:
+        taking = asyncio.create_task(taken.run())
+        yield running
+        taking.cancel()
+        await asyncio.gather(taking, return_exceptions=True)
+
+
+async def events(api: Api, path: str) -> AsyncIterator[dict[str, Any]]:
+    async with api.client.get(f"http://h{path}") as response:
+        assert response.status == 200, await response.text()
+        async for line in response.content:
+            yield json.loads(line)
+
+
+async def test_a_running_machine_is_measured_as_its_guest_counts(api: Api, guests: Guests) -> None:
+    guests.run("web-1")
+    status, found = await api.call("GET", f"{MACHINES}/web-1")
+    assert status == 200
+    assert found["node"] == "n1"
+    assert found["cpu"] == {"cores": 2, "nanoseconds": 1000, "waitNanoseconds": 0}
+    assert found["memory"] == {"bytes": 1 << 30, "residentBytes": 1 << 29}
+    assert found["disks"] == [
+        {"target": "sda", "readBytes": 10, "readRequests": 1, "writeBytes": 20, "writeRequests": 2}
+    ]
+    assert found["interfaces"] == [{"name": "tap0", "receivedBytes": 9, "sentBytes": 7}]
+    assert found["uptimeNanoseconds"] > 0
+    status, refused = await api.call("GET", f"{MACHINES}/off")
+    assert (status, refused["reason"]) == (404, "NotFound")
+    _, table = await api.call("GET", MACHINES, headers=TABLE)
+    assert table["rows"][0]["cells"] == ["web-1", "n1", 1000, 1 << 29]
+
+
+async def test_the_node_is_measured_too(api: Api, guests: Guests) -> None:
+    guests.run("web-1", "web-2")
+    _, listed = await api.call("GET", f"{STATS}/nodestats")
+    (node,) = listed["items"]
+    assert (node["metadata"]["name"], node["machines"]) == ("n1", 2)
+    assert 0 < node["memory"]["availableBytes"] < node["memory"]["bytes"]
+    assert 0 <= node["storage"]["availableBytes"] <= node["storage"]["bytes"]
+    assert node["cpu"]["nanoseconds"] > 0
+
+
+async def test_many_who_ask_at_once_share_one_call(
+    api: Api, guests: Guests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampler, "FRESH_SECONDS", 60.0)
+    guests.run("web-1")
+    before = guests.calls
+    await asyncio.gather(*(api.call("GET", MACHINES) for _ in range(20)))
+    assert guests.calls <= before + 1
+
+
+async def test_a_watch_tells_what_comes_changes_and_goes_and_goes_on_from_a_list(api: Api, guests: Guests) -> None:
+    guests.run("web-1")
+    guests.run("other", namespace="lab")
+    _, listed = await api.call("GET", MACHINES)
+    version = listed["metadata"]["resourceVersion"]
+    seen: list[tuple[str, str]] = []
+    async with asyncio.timeout(10):
+        async for event in events(api, f"{MACHINES}?watch=true&resourceVersion={version}"):
+            seen.append((event["type"], event["object"]["metadata"]["name"]))
+            assert int(event["object"]["metadata"]["resourceVersion"]) >= int(version)
+            if seen[-1] == ("MODIFIED", "web-1") and ("ADDED", "web-2") not in seen:
+                guests.run("web-2")
+            elif seen[-1] == ("MODIFIED", "web-2"):
+                guests.used.pop("uid-web-1", None)
+            elif seen[-1] == ("DELETED", "web-1"):
+                break
+    assert ("ADDED", "web-1") not in seen
+    assert ("ADDED", "web-2") in seen
+    assert {name for _, name in seen} == {"web-1", "web-2"}
+
+
+async def test_a_version_that_is_not_kept_is_expired(api: Api, guests: Guests) -> None:
+    guests.run("web-1")
+    await api.call("GET", MACHINES)
+    (event,) = [one async for one in events(api, f"{MACHINES}?watch=true&resourceVersion=5")]
+    assert (event["type"], event["object"]["reason"]) == ("ERROR", "Expired")
+
+
+async def test_a_hypervisor_that_is_away_is_said_and_a_watch_outlives_it(api: Api, guests: Guests) -> None:
+    guests.run("web-1")
+    watching = aiter(events(api, f"{MACHINES}?watch=true"))
+    async with asyncio.timeout(10):
+        assert (await anext(watching))["type"] == "ADDED"
+        guests.away = True
+        await asyncio.sleep(0.2)
+        status, refused = await api.call("GET", MACHINES)
+        assert (status, refused["message"]) == (503, "libvirt is not reachable.")
+        guests.away = False
+        assert (await anext(watching))["type"] == "MODIFIED"
+    await watching.aclose()
+
+
+async def test_nobody_writes_them_and_those_may_read_who_may_read_machines(api: Api, guests: Guests) -> None:
+    guests.run("web-1")
+    for method, path in (("POST", MACHINES), ("PUT", f"{MACHINES}/web-1"), ("DELETE", f"{MACHINES}/web-1")):
+        assert (await api.call(method, path, {"metadata": {"name": "web-1"}}))[0] == 405
+    viewer = bearer(await token(api, "look"))
+    assert (await api.call("GET", f"{MACHINES}/web-1", headers=viewer))[0] == 200
+
+
+async def test_metrics_have_them(api: Api, guests: Guests) -> None:
+    guests.run("web-1")
+    await api.call("GET", MACHINES)
+    async with api.client.get("http://h/metrics") as response:
+        text = await response.text()
+    assert 'hyperd_machine_network_received_bytes_total{namespace="shop",name="web-1"} 9' in text
