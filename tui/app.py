@@ -21,6 +21,7 @@ from tui.default import described
 from tui.driver import TerminalDriver
 from tui.fleet import Fleet
 from tui.screens.main import MainScreen
+from tui.usage import SOURCES
 
 _KEEP_SECONDS = 2.0
 
@@ -46,11 +47,13 @@ class HvApp(App[None], inherit_bindings=False):
         """``state`` is the file in which it is kept where the user was; without one it is not."""
         super().__init__(driver_class=TerminalDriver if sys.stdin and sys.stdin.isatty() else None)
         known = kinds.load()
-        resources = [resource for resource in built_in() if known.get(resource.plural) is not None]
-        always = [kind.plural for kind in known if kind.counted or kind.running is not None]
+        resources = [one for one in built_in() if known.get(one.plural) is not None or one.plural in SOURCES]
+        always = [*SOURCES, *(kind.plural for kind in known if kind.counted or kind.running is not None)]
         self.fleet = Fleet(homes, resources, always=always)
         for resource in built_in():
-            if known.get(resource.plural) is None:
+            if resource.plural in SOURCES:
+                known.put(described(resource.plural, resource, ()))
+            elif known.get(resource.plural) is None:
                 plural = self.fleet.add(resource)
                 known.put(described(plural, resource, ()))
         self.trail = context.Trail(next(iter(known)).plural)

@@ -24,8 +24,8 @@ _YAML_LINE = re.compile(r"(?P<indent>\s*(?:- )*)(?P<key>(?:\"[^\"]*\"|[\w./$@-]+
 _NUMBER_OR_WORD = re.compile(r"(?:-?[0-9.]+(?:[eE][-+]?[0-9]+)?|true|false|null|\[\]|\{\})\Z")
 
 
-def overview(kind: Kind, obj: Object, relatives: Relatives, width: int) -> list[Text]:
-    """What a person asks first, in ``width`` cells."""
+def overview(kind: Kind, obj: Object, relatives: Relatives, width: int, live: Iterable[Text] = ()) -> list[Text]:
+    """What a person asks first, in ``width`` cells; ``live`` is what it uses now."""
     state = health(obj)
     lines = [pair("state", state_of(state))]
     if state.progress:
@@ -33,6 +33,7 @@ def overview(kind: Kind, obj: Object, relatives: Relatives, width: int) -> list[
     if state.reason:
         colour = "yellow" if state.level is Level.GOOD else COLOURS[state.level]
         lines.append(pair("why", Text(sanitize.line(state.reason), style=colour)))
+    lines += live
     lines += kind.overview(obj, relatives) if kind.overview is not None else pairs(kind.facts, obj)
     lines.append(pair("age", Text(ages.age(str(value_at(obj, ".metadata.creationTimestamp") or "")))))
     folded = fold(lines, width, indent=LABEL_WIDTH + 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 
@@ -13,6 +14,9 @@ from hyperd.client.health import Health, health
 from hyperd.resources.values.jsonpath import value_at
 from tui.shelf import Object
 from tui.widgets.rows import Column
+
+if TYPE_CHECKING:
+    from tui.usage import Course
 
 OVERVIEW, YAML, EVENTS, CONSOLE = "Overview", "YAML", "Events", "Console"
 TABS = (OVERVIEW, YAML, EVENTS)
@@ -30,6 +34,8 @@ class Field:
     get: Callable[[Object], Value] = lambda _: None
     cell: int | None = None
     """The place of its text among the cells of the server's own columns; None where ``get`` has it."""
+    live: Callable[[Course], Value] | None = None
+    """What is measured of it; None where ``get`` or ``cell`` has it."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from hyperd.client.health import Level
 from tui.fleet import Fleet
 from tui.kind import HOME, Kind, Value
 from tui.shelf import Key
+from tui.usage import Reading, Usage
 from tui.widgets.rows import Column, Row
 
 _UNWELL = (Level.BUSY, Level.WAITING, Level.BAD)
@@ -18,10 +19,11 @@ _UNWELL = (Level.BUSY, Level.WAITING, Level.BAD)
 class Listing:
     """Rows and single values of ``kind``'s objects, all text safe. ``made`` counts rows that were made."""
 
-    def __init__(self, fleet: Fleet, kind: Kind) -> None:
+    def __init__(self, fleet: Fleet, usage: Usage, kind: Kind) -> None:
         self.kind = kind
         self.made = 0
         self._fleet = fleet
+        self._usage = usage
         self._several = len(fleet.homes) > 1
         self._rows: dict[Key, Row] = {}
 
@@ -39,8 +41,17 @@ class Listing:
         if obj is None:
             return None
         field = self.kind.fields[index - 1 if self._several and index > 1 else index]
+        if field.live is not None:
+            course = self._usage.of(self.kind.plural, key)
+            return field.live(course) if course is not None else None
         value = field.get(obj) if field.cell is None else self._cell(key, field.cell)
         return sanitize.line(value) if isinstance(value, str) else value
+
+    def live(self, index: int) -> bool:
+        """Whether the column at ``index`` is measured."""
+        if self._several:
+            index = index - 1 if index > 1 else 0
+        return self.kind.fields[index].live is not None
 
     def _cell(self, key: Key, place: int) -> Value:
         cells = self._fleet.shelf(self.kind.plural).cells.get(key, ())
@@ -63,7 +74,8 @@ class Listing:
         elif self.kind.noted and state.level in _UNWELL:
             note = sanitize.line(" · ".join(part for part in (state.progress, state.reason) if part))
         values = tuple(self.value(key, index) for index in range(len(self.columns)))
-        version = (str((obj.get("metadata") or {}).get("resourceVersion") or ""), note)
+        measured = tuple(value for value in values if isinstance(value, Reading))
+        version = (str((obj.get("metadata") or {}).get("resourceVersion") or ""), note, measured)
         row = Row(key, version, values, state.level, note, home.stale)
         if not home.stale:
             self._rows[key] = row

@@ -7,6 +7,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "describe": ("describe", "show an object with its conditions and events"),
     "apply": ("apply", "create or change what manifests describe"),
     "delete": ("delete", "delete objects"),
+    "top": ("top", "show what machines and nodes use now"),
     "watch": ("watch", "show a list that follows every change"),
     "console": ("console", "open a machine's serial console"),
     "log": ("log", "print what a machine's console said"),

@@ -20,12 +20,15 @@ from typing import Any
 
 from hyperd.api.serving.app import ApiServer
 from hyperd.api.sessions.terminals import Sessions
+from hyperd.api.stats.sampler import Sampler
+from hyperd.api.stats.unstored import stores
 from hyperd.client.home import Home, local
 from hyperd.hypervisor.console.hub import ConsoleHub
 from hyperd.resources.all import KINDS
 from hyperd.resources.schema.kind import Object
 from hyperd.settings import ApiSettings, Settings
 from hyperd.store.embedded.store import EmbeddedStore
+from tests.unit.api.measured import Guests as Measured
 
 GROUP = "virtualization.deckhouse.io"
 BOOT = b"[    0.000000] Linux version 6.1.0\r\n[    1.204511] \x1b[1;32mvirtio_blk\x1b[0m: ready\r\n"
@@ -78,6 +81,8 @@ class World:
     hub: ConsoleHub
     guests: dict[str, Guest] = field(default_factory=dict)
     uids: dict[str, str] = field(default_factory=dict)
+    measured: Measured = field(default_factory=Measured)
+    _sampling: asyncio.Task[None] | None = None
 
     @property
     def home(self) -> Home:
@@ -129,6 +134,9 @@ class World:
 
     async def stop(self) -> None:
         """The daemon goes; guests stay."""
+        if self._sampling is not None:
+            self._sampling.cancel()
+            await asyncio.gather(self._sampling, return_exceptions=True)
         await self.sessions.close()
         await self.server.stop()
         await self.hub.close()
@@ -136,7 +144,9 @@ class World:
 
     async def start(self) -> None:
         """The daemon comes (again) over what is on disk."""
-        self.store, self.hub, self.sessions, self.server = _parts(self.settings)
+        sampler = Sampler(self.measured, storage=self.settings.state_dir)
+        self.store, self.hub, self.sessions, self.server = _parts(self.settings, sampler)
+        self._sampling = asyncio.create_task(sampler.run())
         await self.store.start()
         await self.server.start()
 
@@ -218,11 +228,16 @@ def failing(kind: str, reason: str, message: str) -> list[Object]:
     ]
 
 
-def _parts(settings: Settings) -> tuple[EmbeddedStore, ConsoleHub, Sessions, ApiServer]:
+def _parts(settings: Settings, sampler: Sampler) -> tuple[EmbeddedStore, ConsoleHub, Sessions, ApiServer]:
     store = EmbeddedStore(settings.database_path, settings=settings.store, admit=None, kinds=KINDS)
     hub = ConsoleHub(settings)
     sessions = Sessions(store, consoles=hub, graphics=_NoGraphics(), record=lambda *_: None)
-    return store, hub, sessions, ApiServer(settings, store, sessions=sessions.handlers())
+    return (
+        store,
+        hub,
+        sessions,
+        ApiServer(settings, store, sessions=sessions.handlers(), unstored=stores(sampler, "n1")),
+    )
 
 
 class _NoGraphics:
@@ -247,8 +262,9 @@ async def serving(folder: Path) -> AsyncIterator[World]:
         state_dir=folder / "state", run_dir=folder / "run", log_dir=folder / "log", api=ApiSettings(port=0)
     )
     _make_folders(settings)
-    store, hub, sessions, server = _parts(settings)
-    world = World(settings, store, server, sessions, hub)
+    measured = Measured()
+    store, hub, sessions, server = _parts(settings, Sampler(measured, storage=settings.state_dir))
+    world = World(settings, store, server, sessions, hub, measured=measured)
     await world.start()
     try:
         for name in ("shop", "lab"):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from hyperd.client.amounts import quantity
+from tui import usage
 from tui.kind import AGE, NAME, STATE, Field, Kind, at, size
+from tui.usage import worth
 from tui.widgets.rows import Column
 
 KIND = Kind(
@@ -13,6 +15,9 @@ KIND = Kind(
     (
         NAME,
         STATE,
+        Field(Column("CPU%", 9, right=True, rank=1, number=worth), live=usage.cpu),
+        Field(Column("MEM%", 4, right=True, rank=1, number=worth), live=usage.memory),
+        Field(Column("DISK%", 5, right=True, rank=1, number=worth), live=usage.storage),
         Field(Column("CPU", 4, right=True, rank=1, number=quantity), at(".status.capacity.cpu")),
         Field(Column("MEMORY", 11, right=True, rank=1, number=quantity), size(".status.capacity.memory")),
         Field(Column("VERSION", 16, grow=1, rank=2), at(".status.nodeInfo.kubeletVersion")),

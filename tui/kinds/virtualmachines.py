@@ -9,9 +9,11 @@ from rich.text import Text
 from hyperd.client import sanitize
 from hyperd.client.amounts import address, quantity
 from hyperd.resources.values.jsonpath import value_at
+from tui import usage
 from tui.kind import AGE, CONSOLE, NAME, NAMESPACE, STATE, TABS, Field, Kind, Relatives, at, first, moment, size
 from tui.lines import pair, pairs, state_of
 from tui.shelf import Object
+from tui.usage import worth
 from tui.widgets.rows import Column
 
 _FACTS = (
@@ -81,9 +83,13 @@ KIND = Kind(
         NAME,
         NAMESPACE,
         STATE,
-        Field(Column("CPU", 3, right=True, rank=1), _CORES),
+        Field(Column("CPU%", 9, right=True, rank=1, number=worth), live=usage.cpu),
+        Field(Column("MEM%", 4, right=True, rank=1, number=worth), live=usage.memory),
+        Field(Column("DISK/S", 6, right=True, rank=3, number=worth), live=usage.disk),
+        Field(Column("NET/S", 5, right=True, rank=3, number=worth), live=usage.network),
+        Field(Column("CPU", 3, right=True, rank=2, number=quantity), _CORES),
         Field(
-            Column("MEMORY", 7, right=True, rank=1, number=quantity),
+            Column("MEMORY", 7, right=True, rank=2, number=quantity),
             first(size(".status.resources.memory.size"), size(".spec.memory.size")),
         ),
         Field(Column("ADDRESS", 15, rank=1, number=address), at(".status.ipAddress")),

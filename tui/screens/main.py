@@ -25,9 +25,11 @@ from tui.kinds import Kinds
 from tui.screens import consoles, surroundings
 from tui.screens.backing import back
 from tui.screens.learning import learn
-from tui.screens.naming import at_hand, chosen, refusal
+from tui.screens.measuring import measure
+from tui.screens.naming import at_hand, chosen, open_first, refusal
 from tui.screens.news import News
 from tui.shelf import Key
+from tui.usage import Usage
 from tui.widgets.area import ListArea
 from tui.widgets.bars import BottomBar, ListBar, TopBar
 from tui.widgets.command import CommandLine
@@ -62,6 +64,7 @@ class MainScreen(Screen[None]):
         ]
         self._bindings.key_to_bindings.update(BindingsMap(keys).key_to_bindings)
         self.fleet = fleet
+        self.usage = Usage(fleet)
         self.kinds = kinds
         self.actions = actions
         self.trail = trail
@@ -73,8 +76,8 @@ class MainScreen(Screen[None]):
         """Bars, list, detail, command line."""
         yield TopBar("")
         yield ListBar("")
-        yield ListArea(self.fleet, self.kinds, self.trail, id="list")
-        yield DetailPane(self.fleet, escape=self._escape)
+        yield ListArea(self.fleet, self.usage, self.kinds, self.trail, id="list")
+        yield DetailPane(self.fleet, self.usage, escape=self._escape)
         yield CommandLine([*self.actions.by_word])
         yield BottomBar("")
 
@@ -118,24 +121,20 @@ class MainScreen(Screen[None]):
             return
         learn(self, changes.kinds)
         self.area.tell(changes)
+        here = measure(self, changes)
         keys = changes.keys.get(self.kind.plural)
         if self._machine and self.fleet.listed("virtualmachines"):
-            self._open_first()
+            name, self._machine = self._machine, ""
+            open_first(self, name)
         self.news.hear(changes.keys.get(OPERATION.plural, ()))
         self.redraw_bars()
         if (
             "events" in changes.keys
             or "virtualdisks" in changes.keys
             or (keys is not None and self.cursor in keys)
+            or here
         ):
             self.detail.redraw()
-
-    def _open_first(self) -> None:
-        name, self._machine = self._machine, ""
-        for key in self.fleet.objects("virtualmachines"):
-            if key.name == name or f"{key.name}.{key.namespace}" == name:
-                self.go_to("virtualmachines", key)
-                return
 
     # The list
 
@@ -329,7 +328,6 @@ class MainScreen(Screen[None]):
         self.redraw_bars()
 
     def on_virtual_table_titled(self, message: VirtualTable.Titled) -> None:
-        """Sort by the column that was clicked."""
         self.reorder(message.index)
 
     def on_tab_line_chosen(self, message: TabLine.Chosen) -> None:

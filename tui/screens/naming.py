@@ -77,3 +77,11 @@ def named(desk: Desk, kinds: Sequence[Kind], action: Action, wanted: str) -> Tar
         places = ", ".join(desk.named(target.key) for target in found[:4])
         raise BadRequest(f"{wanted} is ambiguous: {places}; say namespace/name")
     raise BadRequest(f"no {wanted} among {chosen[0].title if chosen else 'such objects'}")
+
+
+def open_first(screen: MainScreen, name: str) -> None:
+    """Show the machine that ``hv tui NAME`` asks for."""
+    for key in screen.fleet.objects("virtualmachines"):
+        if name in (key.name, f"{key.name}.{key.namespace}"):
+            screen.go_to("virtualmachines", key)
+            return

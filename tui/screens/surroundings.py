@@ -27,7 +27,7 @@ def draw(screen: MainScreen) -> None:
         for kind in screen.kinds
         if kind.counted and (shelf := fleet.shelf(kind.plural)) is not None
     ]
-    screen.query_one(TopBar).present(fleet.homes.items(), screen.trail.namespace, counts)
+    screen.query_one(TopBar).present(fleet.homes.items(), screen.trail.namespace, counts, screen.usage.totals())
     screen.query_one(ListBar).present(
         screen.kind.title, table.query_text, table.count, table.total, len(screen.trail.current.marks)
     )

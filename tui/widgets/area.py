@@ -16,6 +16,7 @@ from tui.kind import Kind
 from tui.kinds import Kinds
 from tui.listing import Listing, order_of
 from tui.shelf import Key
+from tui.usage import Usage
 from tui.widgets.table import VirtualTable
 
 
@@ -26,14 +27,15 @@ class ListArea(Vertical):
     ListArea #empty { height: 1fr; padding: 1 3; color: $text-muted; display: none; }
     """
 
-    def __init__(self, fleet: Fleet, kinds: Kinds, trail: Trail, *, id: str) -> None:
+    def __init__(self, fleet: Fleet, usage: Usage, kinds: Kinds, trail: Trail, *, id: str) -> None:
         super().__init__(id=id)
         self._fleet = fleet
+        self._usage = usage
         self._kinds = kinds
         self._trail = trail
         if kinds.get(trail.current.view) is None:
             trail.current.view = next(iter(kinds)).plural
-        self.listing = Listing(fleet, kinds[trail.current.view])
+        self.listing = Listing(fleet, usage, kinds[trail.current.view])
         self._sought = trail.current.cursor
         """The uid that the cursor is to go to once it is there."""
 
@@ -74,7 +76,7 @@ class ListArea(Vertical):
             context.view = next(iter(self._kinds)).plural
         if self.kind is not self._kinds[context.view]:
             before = self.kind.plural
-            self.listing = Listing(self._fleet, self._kinds[context.view])
+            self.listing = Listing(self._fleet, self._usage, self._kinds[context.view])
             self._fleet.watch(self.kind.plural)
             self._fleet.unwatch(before)
         listing, kind = self.listing, self.kind
@@ -110,6 +112,15 @@ class ListArea(Vertical):
             self.table.changed(keys, lambda key: key in objects and self.in_namespace(key))
             self._seek(keys)
         elif changes.homes:
+            self.table.repaint()
+
+    def measured(self, keys: Iterable[Key]) -> None:
+        """Other numbers are known of these."""
+        self.listing.forget(keys)
+        if self.table.query_text or self.listing.live(self.table.sort_column):
+            objects = self._fleet.objects(self.kind.plural)
+            self.table.changed(keys, lambda key: key in objects and self.in_namespace(key))
+        else:
             self.table.repaint()
 
     def _seek(self, keys: Iterable[Key]) -> None:

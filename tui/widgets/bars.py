@@ -9,6 +9,7 @@ from rich.text import Text
 from textual.widgets import Static
 
 from hyperd.client import ages, sanitize
+from hyperd.client.rates import percent
 from tui.action import Action
 from tui.homes import HomeState, HomeStatus
 
@@ -22,6 +23,8 @@ _HOME_LOOK = {
 
 _FEWEST_KEYS = 3
 _ROOM_FOR_NEWS = 44
+_MUCH = 0.9
+"""From this part on somebody should look."""
 
 
 class _Bar(Static):
@@ -42,9 +45,13 @@ class TopBar(_Bar):
     DEFAULT_CSS = "TopBar { height: 1; padding: 0 1; background: $surface; }"
 
     def present(
-        self, homes: Iterable[tuple[str, HomeState]], namespace: str, counts: Sequence[tuple[str, int, int]]
+        self,
+        homes: Iterable[tuple[str, HomeState]],
+        namespace: str,
+        counts: Sequence[tuple[str, int, int]],
+        totals: Sequence[tuple[str, float]],
     ) -> None:
-        """``counts`` are (word, how many, how many of them not well)."""
+        """``counts`` are (word, how many, how many of them not well), ``totals`` (word, which part is used)."""
         line = Text("hv ", style="bold")
         for name, state in homes:
             glyph, colour = _HOME_LOOK[state.status]
@@ -56,6 +63,9 @@ class TopBar(_Bar):
             line.append(f"   {word} ", style="dim").append(str(count))
             if unwell:
                 line.append(f" ▲{unwell}", style="yellow")
+        for word, part in totals:
+            look = "" if part < _MUCH else "yellow"
+            line.append(f"  {word} ", style="dim").append(f"{percent(part):>3}", style=look)
         self.show(line)
 
 

@@ -16,6 +16,7 @@ from tui import detail
 from tui.fleet import Fleet
 from tui.kind import CONSOLE, EVENTS, OVERVIEW, YAML, Kind, Relatives
 from tui.shelf import Key, Object
+from tui.usage import Usage, lines
 from tui.widgets.console import ConsolePane
 from tui.widgets.lines import LinesView
 
@@ -35,6 +36,7 @@ class TabLine(Static):
     def __init__(self) -> None:
         super().__init__("")
         self._spans: list[tuple[int, int, str]] = []
+        self._shown = Text()
 
     def present(self, name: str, tabs: tuple[str, ...], current: str) -> None:
         """Draw the line."""
@@ -46,7 +48,9 @@ class TabLine(Static):
             line.append(tab, style="bold underline" if tab == current else "dim").append("  ")
             self._spans.append((start, line.cell_len, tab))
         line.append("─" * max(0, self.size.width - 2 - line.cell_len), style="dim")
-        self.update(line)
+        if line != self._shown:
+            self._shown = line
+            self.update(line)
 
     def on_click(self, event: events.Click) -> None:
         """Choose the tab under the pointer."""
@@ -64,9 +68,10 @@ class DetailPane(Vertical):
     DetailPane LinesView { height: 1fr; }
     """
 
-    def __init__(self, fleet: Fleet, *, escape: str) -> None:
+    def __init__(self, fleet: Fleet, usage: Usage, *, escape: str) -> None:
         super().__init__()
         self._fleet = fleet
+        self._usage = usage
         self._escape = escape
         self._kind: Kind | None = None
         self._following = False
@@ -149,11 +154,17 @@ class DetailPane(Vertical):
             return []
         width = self.query_one(LinesView).scrollable_content_region.width
         draw: dict[str, Callable[[], list[Text]]] = {
-            OVERVIEW: lambda: detail.overview(kind, obj, self._relatives(kind, obj, key), width),
+            OVERVIEW: lambda: detail.overview(
+                kind, obj, self._relatives(kind, obj, key), width, self._live(kind, key)
+            ),
             YAML: lambda: detail.yaml(obj),
             EVENTS: lambda: detail.events(self._events(key), width),
         }
         return draw[self.tab]()
+
+    def _live(self, kind: Kind, key: Key) -> list[Text]:
+        course = self._usage.of(kind.plural, key)
+        return lines(course) if course is not None else []
 
     def _relatives(self, kind: Kind, obj: Object, key: Key) -> Relatives:
         found = ((reference, self._fleet.related(key, reference)) for reference in kind.relations(obj))

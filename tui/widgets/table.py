@@ -176,7 +176,8 @@ class VirtualTable(ScrollView, can_focus=True):
             (self._keys.add if present(key) else self._keys.discard)(key)
         self.total = len(self._keys)
         if len(keys) > max(_FEW, len(self._order) // 8):
-            self._arrange()
+            self._arrange(anew=False)
+            self.repaint()
             return
         moved = [
             self._order.put(key, self._place(key) if key in self._keys and matches(key) else None) for key in keys
@@ -311,15 +312,17 @@ class VirtualTable(ScrollView, can_focus=True):
             self.columns, self.scrollable_content_region.width - _MARGIN + painting.GAP, painting.GAP
         )
 
-    def _arrange(self) -> None:
-        """Put all rows in order."""
+    def _arrange(self, *, anew: bool = True) -> None:
+        """Put all rows in order; ``anew`` paints all of them."""
         self.sorts += 1
         matches = self._sieve.matches(self.query_text)
         self._order.fill((self._place(key), key) for key in self._keys if matches(key))
         self.total = len(self._keys)
-        self._lines.clear()
+        if anew:
+            self._lines.clear()
         self._settle()
-        self.refresh()
+        if anew:
+            self.refresh()
 
     def _settle(self) -> None:
         """The cursor on its row again, and in sight."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -12,42 +12,13 @@ import pytest
 
 from hyperd.api.stats import sampler
 from hyperd.api.stats.sampler import Sampler
-from hyperd.errors import ServiceUnavailable
-from hyperd.hypervisor.state import DiskStats, DomainInfo, DomainState, DomainStats, NicStats
 from tests.unit.api.conftest import Api, serving
+from tests.unit.api.measured import Guests
 from tests.unit.api.test_identity import bearer, token
 
 STATS = "/apis/stats.virtualization.deckhouse.io/v1alpha1"
 MACHINES = f"{STATS}/namespaces/shop/virtualmachinestats"
 TABLE = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
-
-
-class Guests:
-    """Guests that use what the test says."""
-
-    def __init__(self) -> None:
-        self.used: dict[str, DomainStats] = {}
-        self.last_known: Mapping[str, DomainInfo] = {}
-        self.calls = 0
-        self.away = False
-
-    def run(self, *names: str, namespace: str = "shop") -> None:
-        known = dict(self.last_known)
-        for name in names:
-            known[f"uid-{name}"] = DomainInfo(
-                f"uid-{name}", namespace, name, 1, "", DomainState.RUNNING, "booted", True
-            )
-            self.used[f"uid-{name}"] = DomainStats(
-                cpu_time_ns=1_000, vcpus=2, memory_bytes=1 << 30, resident_bytes=1 << 29,
-                disks=(DiskStats("sda", 10, 1, 20, 2),), nics=(NicStats("tap0", rx_bytes=7, tx_bytes=9),),
-            )  # fmt: skip
-        self.last_known = known
-
-    async def stats(self) -> dict[str, DomainStats]:
-        self.calls += 1
-        if self.away:
-            raise ServiceUnavailable("libvirt is not reachable.")
-        return dict(self.used)
 
 
 @pytest.fixture

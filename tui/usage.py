@@ -1,0 +1,165 @@
+"""What machines and nodes use, live: rates of the counters that homes tell, and their last minutes."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+
+from rich.text import Text
+
+from hyperd.client.amounts import quantity
+from hyperd.client.rates import Use, binary, percent, short, use
+from tui.fleet import Fleet
+from tui.lines import pair
+from tui.shelf import Key, Object
+from tui.spark import scaled, spark
+
+MACHINES = "virtualmachinestats"
+NODES = "nodestats"
+SOURCES = {MACHINES: "virtualmachines", NODES: "nodes"}
+"""Kinds of counters → whose."""
+_KEPT = 60
+"""Samples: two minutes of them while somebody looks."""
+_BARS = 24
+
+
+@dataclass
+class Course:
+    """One object's last samples."""
+
+    last: Object
+    use: Use
+    cpu: deque[float] = field(default_factory=lambda: deque(maxlen=_KEPT))
+    memory: deque[float] = field(default_factory=lambda: deque(maxlen=_KEPT))
+    disk: deque[float] = field(default_factory=lambda: deque(maxlen=_KEPT))
+    network: deque[float] = field(default_factory=lambda: deque(maxlen=_KEPT))
+
+
+class Usage:
+    """By kind of counters and name, since the name is all that counters and their object share."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._courses: dict[tuple[str, str, str, str], Course] = {}
+
+    def take(self, plural: str, keys: Iterable[Key]) -> set[Key]:
+        """Counters have changed; returns the keys of the objects that they are of."""
+        found = set()
+        shelf = self._fleet.shelf(SOURCES[plural])
+        for key in keys:
+            now = self._fleet.get(plural, key)
+            place = (plural, key.home, key.namespace, key.name)
+            if now is None:
+                self._courses.pop(place, None)
+            else:
+                self._note(place, now)
+            if (of := shelf.find(key.home, key.namespace, key.name)) is not None:
+                found.add(of)
+        return found
+
+    def _note(self, place: tuple[str, str, str, str], now: Object) -> None:
+        course = self._courses.get(place)
+        if course is None:
+            self._courses[place] = Course(now, use(None, now))
+            return
+        course.use = used = use(course.last, now)
+        course.last = now
+        if used.cpu is not None:
+            course.cpu.append(used.cpu)
+            course.memory.append(used.memory_part)
+            course.disk.append(used.read + used.written)
+            course.network.append(used.received + used.sent)
+
+    def of(self, plural: str, key: Key) -> Course | None:
+        """The course of an object of the kind ``plural``; None where nothing is told of it."""
+        counters = next((one for one, of in SOURCES.items() if of == plural), "")
+        return self._courses.get((counters, key.home, key.namespace, key.name))
+
+    def totals(self) -> list[tuple[str, float]]:
+        """CPU, memory and storage of all nodes together, as (word, part); empty where no node tells."""
+        nodes = [course.use for place, course in self._courses.items() if place[0] == NODES]
+        cores = sum(node.cores for node in nodes if node.cpu is not None)
+        memory, storage = sum(node.memory for node in nodes), sum(node.storage for node in nodes)
+        found = []
+        if cores:
+            found.append(("cpu", sum(node.cores * node.cpu for node in nodes if node.cpu is not None) / cores))
+        if memory:
+            found.append(("mem", sum(node.memory_used for node in nodes) / memory))
+        if storage:
+            found.append(("disk", sum(node.storage_used for node in nodes) / storage))
+        return found
+
+
+def lines(course: Course) -> list[Text]:
+    """For an overview."""
+    now = course.use
+    found = []
+    if now.cpu is not None:
+        wait = f"  waits {percent(now.wait)}" if now.wait >= 0.01 else ""
+        found.append(_line("cpu now", course.cpu, f"{percent(now.cpu)} of {now.cores:.0f}{wait}"))
+    used = f"{percent(now.memory_part)}  {binary(now.memory_used)} of {binary(now.memory)}"
+    found.append(_line("mem now", course.memory, used))
+    if now.storage:
+        used = f"{percent(now.storage_part)}  {binary(now.storage_used)} of {binary(now.storage)}"
+        found.append(pair("storage", Text(used)))
+    if now.cpu is not None and "disks" in course.last:
+        rates = f"read {short(now.read)}B/s  write {short(now.written)}B/s"
+        found.append(_line("disk now", scaled(course.disk), rates))
+        rates = f"in {short(now.received)}B/s  out {short(now.sent)}B/s"
+        found.append(_line("net now", scaled(course.network), rates))
+    return found
+
+
+def _line(label: str, parts: Collection[float], text: str) -> Text:
+    return pair(label, Text().append(f"{spark(list(parts), _BARS):>{_BARS}}  ", style="cyan").append(text))
+
+
+class Reading(str):
+    """What a live cell shows, and what it is worth: ``▂▅ 82%`` sorts as 82."""
+
+    __slots__ = ("worth",)
+    worth: float
+
+    @classmethod
+    def of(cls, text: str, worth: float) -> Reading:
+        made = cls(text)
+        made.worth = worth
+        return made
+
+
+def cpu(course: Course) -> Reading | None:
+    """``▂▃▅▇  82%``."""
+    now = course.use.cpu
+    return None if now is None else Reading.of(f"{spark(list(course.cpu), 4)} {percent(now):>4}", now * 100)
+
+
+def memory(course: Course) -> Reading | None:
+    """``61%``."""
+    return Reading.of(percent(course.use.memory_part), course.use.memory_part * 100)
+
+
+def storage(course: Course) -> Reading | None:
+    """``61%``."""
+    return Reading.of(percent(course.use.storage_part), course.use.storage_part * 100)
+
+
+def disk(course: Course) -> Reading | None:
+    """``4.1M`` a second, read and written."""
+    rate = course.use.read + course.use.written
+    return None if course.use.cpu is None else Reading.of(short(rate), rate)
+
+
+def network(course: Course) -> Reading | None:
+    """``12M`` a second, in and out."""
+    rate = course.use.received + course.use.sent
+    return None if course.use.cpu is None else Reading.of(short(rate), rate)
+
+
+def worth(value: object) -> float | None:
+    """What a live cell, or a number that is asked for, is worth."""
+    return (
+        value.worth
+        if isinstance(value, Reading)
+        else quantity(value.rstrip("%") if isinstance(value, str) else value)
+    )
