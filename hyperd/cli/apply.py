@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 @dataclass(frozen=True)
-class _Target:
+class Target:
     """A manifest and what it is of."""
 
     manifest: Manifest
@@ -92,7 +92,7 @@ class _Target:
     namespace: str | None
 
 
-def _targets(manifests: list[Manifest], args: argparse.Namespace, client: Client) -> Iterator[_Target]:
+def _targets(manifests: list[Manifest], args: argparse.Namespace, client: Client) -> Iterator[Target]:
     """Raises BadRequest, at the end, that tells of every kind that the server does not have."""
     faults = []
     for manifest in manifests:
@@ -101,14 +101,25 @@ def _targets(manifests: list[Manifest], args: argparse.Namespace, client: Client
         except (BadRequest, NotFound) as err:
             faults.append(manifest.fault("kind", err.message.rstrip(".")))
         else:
-            yield _Target(manifest, resource, _namespace(manifest.obj, resource, args, client))
+            yield Target(manifest, resource, _namespace(manifest.obj, resource, args, client))
     if faults:
         raise refused(faults)
 
 
-def _judged(client: Client, targets: list[_Target]) -> list[_Target]:
+def rehearsed(
+    client: Client, manifests: list[Manifest], args: argparse.Namespace
+) -> Iterator[tuple[Target, Object | None, Object]]:
+    """Of each manifest what is there, and what the server would store. Raises HyperdError."""
+    for target in list(_targets(manifests, args, client)):
+        name = target.manifest.obj["metadata"].get("name")
+        live = client.find(target.resource, target.namespace, name) if name else None
+        wanted, _ = _apply(client, target, dry_run=True)
+        yield target, live, wanted
+
+
+def _judged(client: Client, targets: list[Target]) -> list[Target]:
     """``targets``, rehearsed if they are several. Raises BadRequest that tells every fault of their schemas."""
-    refusals: list[tuple[_Target, HyperdError]] = []
+    refusals: list[tuple[Target, HyperdError]] = []
     # An earlier one must not be there because a later one was never looked at.
     for target in targets if len(targets) > 1 else ():
         try:
@@ -121,7 +132,7 @@ def _judged(client: Client, targets: list[_Target]) -> list[_Target]:
     return targets
 
 
-def _explain(client: Client, refusals: list[tuple[_Target, HyperdError]]) -> None:
+def _explain(client: Client, refusals: list[tuple[Target, HyperdError]]) -> None:
     if not refusals:
         return
     from hyperd.cli.judging import faults_of  # every kind's schema: its import takes longer than most commands
@@ -137,7 +148,7 @@ def _explain(client: Client, refusals: list[tuple[_Target, HyperdError]]) -> Non
         raise refused(faults) from refusals[0][1]
 
 
-def _find(client: Client, target: _Target, name: str) -> Object | None:
+def _find(client: Client, target: Target, name: str) -> Object | None:
     try:
         return client.find(target.resource, target.namespace, name)
     except Forbidden:
@@ -154,7 +165,7 @@ def _namespace(manifest: Object, resource: Resource, args: argparse.Namespace, c
     return str(written or client.home.namespace)
 
 
-def _apply(client: Client, target: _Target, *, dry_run: bool) -> tuple[Object, str]:
+def _apply(client: Client, target: Target, *, dry_run: bool) -> tuple[Object, str]:
     manifest, resource, namespace = target.manifest.obj, target.resource, target.namespace
     if namespace:
         manifest["metadata"]["namespace"] = namespace
@@ -174,7 +185,7 @@ def _apply(client: Client, target: _Target, *, dry_run: bool) -> tuple[Object, s
     return client.patch(resource, namespace, name, patch, dry_run=dry_run), "configured"
 
 
-def _wait(client: Client, applied: list[tuple[_Target, Object]], timeout: float) -> int:
+def _wait(client: Client, applied: list[tuple[Target, Object]], timeout: float) -> int:
     from hyperd.cli.waiting import follow, settled
 
     failed = 0

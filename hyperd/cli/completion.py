@@ -45,7 +45,7 @@ complete -c hv -a '(__hv)'
 SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 
 _MACHINE_COMMANDS = ("console", "log", "start", "stop", "restart", "tui")
-_OBJECT_COMMANDS = ("get", "describe", "delete", "watch")
+_OBJECT_COMMANDS = ("get", "describe", "delete", "watch", "edit", "patch", "label", "annotate", "wait", "explain")
 _COMPLETION_SECONDS = 2.0
 
 
@@ -113,6 +113,8 @@ def _words(before: list[str], current: str) -> list[str]:
         return _names(client, "namespace")
     if previous in ("-o", "--output"):
         return ["wide", "yaml", "json", "name"]
+    if command == "top":
+        return ["machines", "nodes"]
     if command in _MACHINE_COMMANDS:
         return _names(client, "vm")
     if command in _OBJECT_COMMANDS:

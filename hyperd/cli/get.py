@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from hyperd.client.resource import Resource
     from hyperd.resources.schema.kind import Object
 
+_FORMS = ("", "wide", "yaml", "json", "name")
+_TEMPLATES = ("jsonpath=", "custom-columns=")
+"""Forms that take whole objects, and no table of the server's; see ``formats``."""
 EXAMPLES = """\
   hv get                         the kinds that the server has
   hv get vm                      machines of the namespace
@@ -24,6 +27,9 @@ EXAMPLES = """\
   hv get vm web-7 -o yaml        one machine as YAML
   hv get vm -l app=web -o name   names of those with a label
   hv get vm -w                   and go on with every change
+  hv get vm --sort-by .spec.memory.size
+  hv get vm -o custom-columns=NAME:.metadata.name,IP:.status.ipAddress
+  hv get vm web-7 -o jsonpath='{.status.ipAddress}'
 """
 
 
@@ -35,14 +41,26 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", nargs="*", help="names of objects")
     parser.add_argument("-A", "--all-namespaces", action="store_true", help="of all namespaces")
     parser.add_argument(
-        "-o", "--output", choices=("wide", "yaml", "json", "name"), default="", help="form of output"
-    )
+        "-o", "--output", type=_form, default="", metavar="FORM",
+        help="wide, yaml, json, name, jsonpath=TEMPLATE or custom-columns=NAME:PATH,…",
+    )  # fmt: skip
+    parser.add_argument("--sort-by", default="", metavar="PATH", help="JSONPath: .metadata.creationTimestamp")
     parser.add_argument("-l", "--selector", default="", metavar="LABELS", help="label selector: app=web,tier!=db")
     parser.add_argument(
         "--field-selector", default="", metavar="FIELDS", help="field selector: metadata.name=web-7"
     )
     parser.add_argument("-w", "--watch", action="store_true", help="go on with every change")
     parser.add_argument("--no-headers", action="store_true", help="no header line")
+
+
+def _form(text: str) -> str:
+    """``-o`` as argparse takes it. Raises ArgumentTypeError."""
+    if text in _FORMS or text.startswith(_TEMPLATES):
+        return text
+    from argparse import ArgumentTypeError
+
+    templates = ", ".join(f"{template}…" for template in _TEMPLATES)
+    raise ArgumentTypeError(f"{text!r} is none of {', '.join(filter(None, _FORMS))}, {templates}")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -54,13 +72,17 @@ def run(args: argparse.Namespace) -> int:
         return _mixed(args, client)
     wanted, names = _resolve(args, client)
     if args.watch:
+        if args.sort_by or args.output.startswith(_TEMPLATES):
+            from hyperd.errors import BadRequest
+
+            raise BadRequest("A watch tells changes as they come: it is not sorted, and has no templates.")
         if len(wanted) != 1 or len(names) > 1:
             from hyperd.errors import BadRequest
 
             raise BadRequest("A watch follows one kind, and all objects or one.")
         return _watch(args, client, wanted[0], names[0] if names else "")
-    if args.output in ("yaml", "json"):
-        sys.stdout.write(document(_objects(args, client, wanted, names), args.output))
+    if _whole(args):
+        _print(args, _objects(args, client, wanted, names))
         return 0
     return _tables(args, client, wanted, names)
 
@@ -92,20 +114,38 @@ def _mixed(args: argparse.Namespace, client: Client) -> int:
         if not groups or groups[-1][0].plural != resource.plural:
             groups.append((resource, []))
         groups[-1][1].append(name)
-    if args.output in ("yaml", "json"):
+    if _whole(args):
         items = [
             client.get(resource, _scope(args, client, resource), name)
             for resource, names in groups
             for name in names
         ]
         shown = items[0] if len(items) == 1 else {"apiVersion": "v1", "kind": "List", "items": items}
-        sys.stdout.write(document(shown, args.output))
+        _print(args, shown)
         return 0
     for at, (resource, names) in enumerate(groups):
         if at and args.output != "name":
             emit([""])
         _tables(args, client, [resource], names, prefix=len(groups) > 1)
     return 0
+
+
+def _whole(args: argparse.Namespace) -> bool:
+    """Whether the form takes whole objects."""
+    return args.output in ("yaml", "json") or args.output.startswith(_TEMPLATES)
+
+
+def _print(args: argparse.Namespace, shown: Any) -> None:
+    if args.sort_by and isinstance(shown.get("items"), list):
+        from hyperd.cli.formats import by_path
+
+        by_path(args.sort_by, shown["items"])
+    if args.output in ("yaml", "json"):
+        sys.stdout.write(document(shown, args.output))
+    else:
+        from hyperd.cli.formats import render
+
+        sys.stdout.write(render(args.output, shown, header=not args.no_headers))
 
 
 def _scope(args: argparse.Namespace, client: Client, resource: Resource) -> str | None:
@@ -122,11 +162,20 @@ def _tables(
             path = [paths.single(resource, scope, name) for name in names]
             tables = [client.call("GET", where, accept=TABLE) for where in path]
         else:
-            tables = [client.list(resource, scope, labels=args.selector, fields=args.field_selector, table=True)]
+            tables = [
+                client.list(
+                    resource, scope, labels=args.selector, fields=args.field_selector, table=True,
+                    whole=bool(args.sort_by),
+                )
+            ]  # fmt: skip
         tables = [as_table(table) for table in tables]
         rows = [row for table in tables for row in table.get("rows") or ()]
         if not rows:
             continue
+        if args.sort_by:
+            from hyperd.cli import formats
+
+            formats.by_path(args.sort_by, rows, "object")
         tables[0]["rows"] = rows
         if args.output == "name":
             emit(object_name(resource, row["object"]["metadata"]["name"]) for row in rows)

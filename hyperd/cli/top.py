@@ -119,7 +119,8 @@ def _machine(key: tuple[str, str], now: Use, item: Object) -> list[str]:
 def _node(key: tuple[str, str], now: Use, item: Object) -> list[str]:
     return [
         sanitize.line(key[1]), percent(now.cpu), percent(now.wait), percent(now.memory_part),
-        binary(now.memory_used), binary(now.memory), percent(now.storage_part), sanitize.line(str(item.get("machines") or 0)),
+        binary(now.memory_used), binary(now.memory), percent(now.storage_part),
+        sanitize.line(str(item.get("machines") or 0)),
     ]  # fmt: skip
 
 

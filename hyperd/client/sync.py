@@ -64,9 +64,12 @@ class Client:
         labels: str = "",
         fields: str = "",
         table: bool = False,
+        whole: bool = False,
     ) -> Object:
-        """A list object; with ``table`` its printed form, a ``Table``."""
-        where = paths.query({"labelSelector": labels, "fieldSelector": fields})
+        """A list object; with ``table`` its printed form, a ``Table``, whose rows have ``whole`` objects or their
+        metadata alone."""
+        include = "Object" if table and whole else ""
+        where = paths.query({"labelSelector": labels, "fieldSelector": fields, "includeObject": include})
         return self.call("GET", paths.collection(resource, namespace) + where, accept=TABLE if table else "")
 
     def create(self, resource: Resource, namespace: str | None, obj: Object, *, dry_run: bool = False) -> Object:

@@ -114,6 +114,7 @@ async def test_what_nobody_looks_at_is_not_followed(world: World, monkeypatch: p
         followed = {plural for _, plural in ui.app.fleet._tasks}
         assert followed == {
             "virtualmachines", "virtualdisks", "virtualimages", "clustervirtualimages", "virtualmachineoperations",
+            "virtualmachinestats", "nodestats",
         }  # fmt: skip
         await ui.press("7")
         await ui.shows("RestartAwaitingChanges")

@@ -40,7 +40,7 @@ async def test_it_is_usable_in_any_size(world: World, size: tuple[int, int]) -> 
         assert all(len(line) <= size[0] for line in ui.lines)
         if size[0] >= 80:
             header = ui.line("STATE")
-            assert all(title in header for title in ("NAME", "CPU", "MEMORY", "ADDRESS", "AGE"))
+            assert all(title in header for title in ("NAME", "CPU%", "MEM%", "ADDRESS"))
 
 
 async def test_every_kind_has_a_digit_and_a_word(world: World) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ async def api(folder: Path, guests: Guests, monkeypatch: pytest.MonkeyPatch) -> 
         await asyncio.gather(taking, return_exceptions=True)
 
 
-async def events(api: Api, path: str) -> AsyncIterator[dict[str, Any]]:
+async def events(api: Api, path: str) -> AsyncGenerator[dict[str, Any]]:
     async with api.client.get(f"http://h{path}") as response:
         assert response.status == 200, await response.text()
         async for line in response.content:
@@ -113,7 +113,7 @@ async def test_a_version_that_is_not_kept_is_expired(api: Api, guests: Guests) -
 
 async def test_a_hypervisor_that_is_away_is_said_and_a_watch_outlives_it(api: Api, guests: Guests) -> None:
     guests.run("web-1")
-    watching = aiter(events(api, f"{MACHINES}?watch=true"))
+    watching = events(api, f"{MACHINES}?watch=true")
     async with asyncio.timeout(10):
         assert (await anext(watching))["type"] == "ADDED"
         guests.away = True

@@ -1,0 +1,154 @@
+"""``hv wait``: until objects are as a script needs them, or the time is over, which is exit code 1."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from hyperd.cli.options import client_of, seconds
+from hyperd.cli.printing import emit, object_name
+from hyperd.cli.waiting import Progress
+from hyperd.client import kinds
+from hyperd.client.health import condition, health
+from hyperd.errors import BadRequest, Expired, ServiceUnavailable, Timeout
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hyperd.client.resource import Resource
+    from hyperd.client.sync import Client
+    from hyperd.resources.schema.kind import Object
+
+    Test = Callable[[Object | None], bool]
+
+EXAMPLES = """\
+  hv wait vm web-7                                     until its phase is Running
+  hv wait vm/web-7 vd/data --for=condition=Ready
+  hv wait vm web-7 --for=delete -t 2m
+  hv wait vm web-7 --for=jsonpath='{.status.ipAddress}'   until there is one
+"""
+_GOOD = {"VirtualMachine": "Running", "VirtualMachineOperation": "Completed", "VirtualMachineIPAddress": "Bound"}
+_LOOK_SECONDS = 5.0
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    parser.add_argument("words", nargs="+", metavar="KIND NAME", help="a kind and names, or kind/name words")
+    parser.add_argument(
+        "--for", dest="wanted", default="", metavar="WHAT",
+        help="phase=PHASE, condition=TYPE[=STATUS], jsonpath=PATH[=VALUE], create or delete (default: well)",
+    )  # fmt: skip
+    parser.add_argument("-l", "--selector", default="", metavar="LABELS", help="all with these labels")
+    parser.add_argument("-t", "--timeout", type=seconds, default=300.0, help="longest wait (default 5m)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Wait for each in turn, all within one time."""
+    client = client_of(args)
+    deadline = time.monotonic() + args.timeout
+    found = _chosen(client, args)
+    if not found:
+        raise BadRequest("There is no such object to wait for.")
+    for resource, namespace, name in found:
+        test, words = _test(args.wanted or f"phase={_GOOD.get(resource.kind, 'Ready')}")
+        _until(client, resource, namespace, name, test, words, deadline)
+        emit([f"{object_name(resource, name)} {words}"])
+    return 0
+
+
+def _chosen(client: Client, args: argparse.Namespace) -> list[tuple[Resource, str | None, str]]:
+    from hyperd.client.words import pairs
+
+    if "/" in args.words[0]:
+        named = [(kinds.resolve(kind, client)[0], name) for kind, name in pairs(args.words)]
+    else:
+        resource = kinds.resolve(args.words[0], client)[0]
+        names = args.words[1:]
+        if bool(names) == bool(args.selector):
+            raise BadRequest("Name the objects, or choose them with -l.")
+        if not names:
+            scope = client.home.namespace if resource.namespaced else None
+            items = client.list(resource, scope, labels=args.selector).get("items") or ()
+            names = [item["metadata"]["name"] for item in items]
+        named = [(resource, name) for name in names]
+    return [(kind, client.home.namespace if kind.namespaced else None, name) for kind, name in named]
+
+
+def _test(wanted: str) -> tuple[Test, str]:
+    """What is waited for, and how that is told. Raises BadRequest."""
+    what, _, rest = wanted.partition("=")
+    if wanted == "delete":
+        return (lambda obj: obj is None), "deleted"
+    if wanted == "create":
+        return (lambda obj: obj is not None), "created"
+    if what == "phase" and rest:
+        return (lambda obj: obj is not None and health(obj).word == rest), rest
+    if what == "condition" and rest:
+        kind, _, status = rest.partition("=")
+        status = status or "True"
+        return (
+            lambda obj: obj is not None and (condition(obj, kind) or {}).get("status") == status,
+            f"condition met: {kind}={status}",
+        )
+    if what == "jsonpath" and rest:
+        path, closed, after = rest.partition("}")
+        if not closed:
+            path, after = rest.partition("=")[0], rest[len(rest.partition("=")[0]) :]
+        return _at(path.lstrip("{"), after.removeprefix("=") if after else None), "condition met"
+    raise BadRequest(
+        f"--for={wanted} is none of phase=PHASE, condition=TYPE[=STATUS], jsonpath=PATH[=VALUE], create, delete."
+    )
+
+
+def _at(path: str, value: str | None) -> Test:
+    from hyperd.resources.values.jsonpath import find
+
+    try:
+        find(path, {})
+    except ValueError as err:
+        raise BadRequest(f"{err}.") from err
+
+    def test(obj: Object | None) -> bool:
+        found = find(path, obj) if obj is not None else []
+        return bool(found) if value is None else value in [str(one) for one in found]
+
+    return test
+
+
+def _until(
+    client: Client, resource: Resource, namespace: str | None, name: str, test: Test, words: str, deadline: float
+) -> None:
+    """Raises Timeout."""
+    shown = Progress(f"{resource.singular}/{name}") if sys.stderr.isatty() else None
+    last = ""
+    try:
+        while True:
+            live = client.find(resource, namespace, name)
+            if test(live):
+                return
+            while (left := deadline - time.monotonic()) > 0:
+                state = health(live) if live is not None else None
+                last = (
+                    "it is not there" if state is None else f"{state.word or 'there'}. {state.reason}".rstrip(". ")
+                )
+                if shown is not None:
+                    shown.show(last)
+                version = ((live or {}).get("metadata") or {}).get("resourceVersion") or ""
+                try:
+                    for event in client.watch(
+                        resource, namespace, name=name, resource_version=version, timeout=min(left, _LOOK_SECONDS)
+                    ):
+                        if event["type"] != "BOOKMARK":
+                            break
+                except (Expired, Timeout):
+                    pass
+                except ServiceUnavailable:
+                    time.sleep(min(left, 1.0))
+                break
+            else:
+                raise Timeout(f"{resource.kind} {name} is not {words} in time: {last or 'it is not there'}.")
+    finally:
+        if shown is not None:
+            shown.done()
