@@ -89,7 +89,7 @@ class ApiServer:
         uploads: Uploads | None = None,
         unstored: Mapping[Kind, Store] | None = None,
     ) -> None:
-        """``processes`` read large bodies; ``uploads`` are taken at their addresses; ``unstored`` are the stores of
+        """``processes`` read large bodies; ``uploads`` are taken at their addresses; ``unstored`` are stores of
         what is measured when it is read.
 
         ``objects_elsewhere`` gives the URL of the API server that serves the objects where this one does not.
