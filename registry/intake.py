@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
+from hyperd import clock
 from hyperd.errors import (
     BadRequest,
     HyperdError,
@@ -34,6 +35,10 @@ TERMINAL: Final = "ProvisioningFailedTerminally"
 """The reference's reasons for an upload that did not come, and for one that was refused."""
 WAITING: Final = "Waiting for the upload."
 _AGAIN_SECONDS: Final = 5
+_BEGIN_SECONDS: Final = 30.0
+"""How long a start may take until all imports that were under way are taken up again."""
+_REMEMBERED: Final = 1024
+"""Addresses that were used while it may."""
 
 Work = Callable[[ImportRequest], Awaitable[ImportedImage]]
 
@@ -116,11 +121,18 @@ class Intake:
         self._limits = limits
         self._by_uid: dict[str, Expected] = {}
         self._by_digest: dict[bytes, Expected] = {}
+        self._ended: dict[bytes, None] = {}
         self._bases = URLs()
+        self._began = clock.elapsed()
+
+    def may_come(self, secret: str) -> bool:
+        """Whether what waits at that address may not be known yet, as this began a moment ago."""
+        return clock.elapsed() - self._began < _BEGIN_SECONDS and _digest(secret) not in self._ended
 
     def serve_at(self, external: str, internal: str) -> None:
         """The URLs that lead to who calls ``find``, without a path. Never called, no addresses are given out."""
         self._bases = URLs(external.rstrip("/"), internal.rstrip("/"))
+        self._began = clock.elapsed()
 
     def urls(self, secret: str) -> URLs:
         """Where an upload may be sent to."""
@@ -169,6 +181,7 @@ class Intake:
         expected, digest = Expected(uid, addressee, self._limits.max_download_bytes), _digest(addressee.secret)
         self._by_uid[uid] = self._by_digest[digest] = expected
         try:
+            self._ended.pop(digest, None)
             yield expected
         finally:
             # A later import of the same object may have taken its place.
@@ -176,6 +189,9 @@ class Intake:
                 del self._by_uid[uid]
             if self._by_digest.get(digest) is expected:
                 del self._by_digest[digest]
+                self._ended[digest] = None
+                if len(self._ended) > _REMEMBERED:
+                    del self._ended[next(iter(self._ended))]
             expected.end()
 
 

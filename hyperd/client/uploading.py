@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 FRAME_BYTES = 256 << 10
 _SILENCE_SECONDS = 90.0
 """The server says something every 15 s."""
+_PATIENCE_SECONDS = 20.0
 _LONGEST_ANSWER = 1 << 20
 
 
@@ -43,7 +44,7 @@ def upload(
     scope = f"/namespaces/{paths.segment(home.namespace)}" if resource.namespaced else ""
     where = paths.query({"size": "" if size is None else str(size)})
     path = f"{paths.SUBRESOURCES}{scope}/{resource.plural}/{paths.segment(name)}/upload{where}"
-    socket = websocket.connect(home, path)
+    socket = _connect(home, path)
     answer = bytearray()
     try:
         _send(socket, file, size, told, answer)
@@ -51,6 +52,18 @@ def upload(
         return _verdict(bytes(answer), end, home)
     finally:
         socket.close()
+
+
+def _connect(home: Home, path: str) -> websocket.WebSocket:
+    """Of a daemon that has just started, or hands over to another, the object is known in a moment."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            return websocket.connect(home, path)
+        except ServiceUnavailable:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1.0)
 
 
 def _send(

@@ -23,6 +23,7 @@ from hyperd.errors import (
     HyperdError,
     NotFound,
     PermanentError,
+    ServiceUnavailable,
     TemporaryError,
     UnsupportedMediaType,
 )
@@ -39,6 +40,7 @@ _log = logging.getLogger(__name__)
 
 SUBRESOURCE: Final = "upload"
 KINDS: Final[tuple[Kind, ...]] = (VIRTUAL_IMAGE, CLUSTER_VIRTUAL_IMAGE, VIRTUAL_DISK)
+_ON_ITS_WAY: Final = ("Pending", "Provisioning", "WaitForUserUpload")
 _REFUSED: Final = 422
 _LATER: Final = 503
 _PING_SECONDS: Final = 15.0
@@ -66,8 +68,13 @@ class Uploads:
         return {(kind.plural, SUBRESOURCE): self._handler(kind) for kind in KINDS}
 
     def find(self, secret: str) -> Expected:
-        """What waits for the upload to the address that ends in ``secret``. Raises NotFound."""
+        """What waits for the upload to the address that ends in ``secret``.
+
+        Raises NotFound, or ServiceUnavailable where it may only not be known yet.
+        """
         expected = self._intake.find(secret)
+        if expected is None and self._intake.may_come(secret):
+            raise ServiceUnavailable("hyperd has just started; send it again in a moment.", retry_after_seconds=2)
         if expected is None:
             raise NotFound(
                 "No upload is taken at this address: it was used or has expired, or its object was deleted or "
@@ -93,7 +100,7 @@ class Uploads:
         return serve
 
     async def _expected(self, kind: Kind, namespace: str, name: str) -> Expected:
-        """Raises NotFound, BadRequest where it is no upload, Conflict where it waits for none now."""
+        """Raises NotFound, BadRequest for no upload, Conflict or ServiceUnavailable while none is taken."""
         obj = (await self._store.get(kind, namespace, name)).object()
         title = f"{kind.kind} {namespace}/{name}" if namespace else f"{kind.kind} {name}"
         if ((obj["spec"].get("dataSource") or {}).get("type")) != DataSourceType.UPLOAD:
@@ -101,7 +108,10 @@ class Uploads:
         expected = self._intake.of(obj["metadata"]["uid"])
         if expected is None:
             phase = (obj.get("status") or {}).get("phase") or "Pending"
-            raise Conflict(f"{title} takes no upload now: it is {phase}.")
+            message = f"{title} takes no upload now: it is {phase}."
+            if phase in _ON_ITS_WAY:
+                raise ServiceUnavailable(f"{message} It will in a moment.", retry_after_seconds=2)
+            raise Conflict(message)
         return expected
 
 

@@ -222,7 +222,7 @@ async def test_a_request_that_cannot_be_right_changes_nothing() -> None:
         for method, code in (("GET", 200), ("DELETE", 404), ("PATCH", 404), ("HEAD", 404)):
             assert (await up.put(made, None, method))[0] == code
         async with up.client.put("http://h/upload/" + "0" * 32, data=b"x") as answer:
-            assert answer.status == 404
+            assert answer.status == 503, "a moment after the start"
         found = (await up.world.store.get(VIRTUAL_IMAGE, "default", "up")).object()
         assert (found["status"]["phase"], path_of(found)) == (WAITS, path_of(made))
 
