@@ -173,13 +173,18 @@ class Pipeline:
                 raise _too_large(limit)
             if kind is ImageFormat.RAW:
                 self._guard_fit(self._spool.size)
-            if self._spool.size > max(_RATIO_FLOOR_BYTES, _MAX_RATIO * self._meter.received):
+            if self._spool.size > self._most:
                 raise PermanentError(
                     f"The source unpacks to more than {_MAX_RATIO} times its size; serve it as qcow2 instead.",
                     key=FAILED,
                 )
         await self._spool.finish()
         return kind
+
+    @property
+    def _most(self) -> int:
+        """What may be made of what has come: of the bytes on the wire, as a layer may itself be packed."""
+        return max(_RATIO_FLOOR_BYTES, _MAX_RATIO * self._slot.came)
 
     def _judge(self, head: bytes) -> ImageFormat | ForeignFormat:
         """What the image is; PermanentError if it is none. Doubts go to ``warning``."""
@@ -198,7 +203,7 @@ class Pipeline:
         limit, folder = self._settings.imports.max_virtual_size_bytes, self._settings.images_dir
         expansion = await to_the_end(foreign.guard, self._spool.fd, kind, max_virtual_size=limit)
         self._guard_fit(expansion.virtual_size)
-        most = min(expansion.max_bytes, max(_RATIO_FLOOR_BYTES, _MAX_RATIO * self._meter.received))
+        most = min(expansion.max_bytes, self._most)
         await self._tools.info(self._spool.fd, kind)
         async with Spool(folder, f"convert-{self._request.uid}", reserve=self._reserve) as target:
             growth = Growth(target.fd, max_bytes=most, folder=folder, reserve=self._reserve)

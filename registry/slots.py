@@ -39,6 +39,11 @@ class Slot:
         """Whether it has given its place to others."""
         return self._slow
 
+    @property
+    def came(self) -> int:
+        """Bytes that came over the wire, however much was unpacked from them."""
+        return self._bytes
+
     def received(self, count: int) -> None:
         """``count`` bytes came from the source."""
         self._bytes += count

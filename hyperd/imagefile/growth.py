@@ -9,6 +9,9 @@ from hyperd.errors import HyperdError, PermanentError, TemporaryError
 from hyperd.imagefile import files
 from hyperd.imagefile.detect import FAILED
 
+_AHEAD = 2
+"""XFS takes up to as much again as a file has, ahead of who writes to its end, and gives it back at the close."""
+
 
 def guard_reserve(folder: Path, reserve: int, more: int = 0) -> None:
     """TemporaryError unless ``more`` bytes leave ``reserve`` free where ``folder`` is. Blocks for one statvfs."""
@@ -35,7 +38,8 @@ class Growth:
 
     def check(self) -> None:
         """Raises as soon as it is too large or takes what must stay free. Blocks for two calls."""
-        if os.fstat(self._fd).st_blocks * 512 > self._max:
+        found = os.fstat(self._fd)
+        if found.st_size > self._max or found.st_blocks * 512 > _AHEAD * self._max:
             raise self.refusal()
         guard_reserve(self._folder, self._reserve)
 
