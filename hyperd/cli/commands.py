@@ -6,6 +6,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "get": ("get", "list objects, or show some"),
     "describe": ("describe", "show an object with its conditions and events"),
     "apply": ("apply", "create or change what manifests describe"),
+    "create": ("create", "make a machine, a disk, an image or a namespace in one line"),
     "diff": ("diff", "show what an apply of manifests would change"),
     "edit": ("editing", "change an object in an editor"),
     "patch": ("patching", "change fields of objects"),
