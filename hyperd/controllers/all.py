@@ -18,14 +18,15 @@ from hyperd.controllers.operation.controller import OperationController
 from hyperd.controllers.placement.binding import DiskBinder, MachineBinder
 from hyperd.controllers.placement.interface import Placement
 from hyperd.controllers.snapshot.disk import DiskSnapshotController
+from hyperd.controllers.snapshot.machine import MachineSnapshotController
 from hyperd.controllers.unbuilt import UnbuiltController, unbuilt_controllers
 from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_IMAGE
 from hyperd.runtime.controller import Controller
 
 CONTROLLERS: Final[tuple[type[Controller], ...]] = (
     AddressController, DiskBinder, DiskController, DiskSnapshotController, ImageController, LeaseController,
-    MachineBinder, MachineClassController, MachineController, NodeController, OperationController,
-    UnbuiltController,
+    MachineBinder, MachineClassController, MachineController, MachineSnapshotController, NodeController,
+    OperationController,     UnbuiltController,
 )  # fmt: skip
 """What any home may run; a cluster's role is made of what they declare."""
 
@@ -41,6 +42,7 @@ def controllers(context: Context, placement: Placement) -> list[Controller]:
         ImageController(context, CLUSTER_VIRTUAL_IMAGE, held=held),
         DiskController(context, placement),
         DiskSnapshotController(context),
+        MachineSnapshotController(context),
         allocator,
         LeaseController(context, allocator),
         OperationController(context, busy=machines.queue.busy),

@@ -227,7 +227,7 @@ INDEX: tuple[Entry, ...] = (
         True,
         ("vms", "vmsnapshot"),
         ("virtualization",),
-        (),
+        ("Ready", "Failed"),
     ),
     Entry(
         "",

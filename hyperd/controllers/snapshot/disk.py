@@ -14,7 +14,7 @@ from hyperd.controllers.context import Context
 from hyperd.controllers.ownership import disk_node
 from hyperd.controllers.retries import Retries
 from hyperd.controllers.snapshot.operations import TYPES
-from hyperd.controllers.snapshot.operations.take import Take, show_failure
+from hyperd.controllers.snapshot.operations.take import Take, show_failure, show_ready
 from hyperd.controllers.snapshot.taking import INCONSISTENT, cannot_freeze, guest_of
 from hyperd.errors import PermanentError
 from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_DISK_SNAPSHOT, VIRTUAL_MACHINE_SNAPSHOT
@@ -161,11 +161,15 @@ class DiskSnapshotController(Controller):
 
     def _wait_for_group(self, snapshot: VirtualDiskSnapshot, uid: str) -> Result | None:
         """The snapshot of the machine takes it, and says so in its status."""
-        group = next((item for item in self._groups.items() if item.uid == uid), None)
+        group = next((item.object() for item in self._groups.items() if item.uid == uid), None)
+        status = {} if group is None else group.get("status") or {}
+        if status.get("phase") == SnapshotPhase.READY:
+            show_ready(snapshot, consistent=bool(status.get("consistent")))
+            return Result(_LOOK_SECONDS)
         snapshot["status"]["phase"] = SnapshotPhase.IN_PROGRESS
         condition = DiskSnapshotCondition.VIRTUAL_DISK_SNAPSHOT_READY
         set_condition(snapshot, condition, False, reason=DiskSnapshotReadyReason.SNAPSHOTTING)
-        if group is None or (group.object().get("status") or {}).get("phase") == SnapshotPhase.FAILED:
+        if group is None or status.get("phase") == SnapshotPhase.FAILED:
             self._fail(snapshot, PermanentError("The snapshot of the virtual machine failed."))
         return None
 

@@ -7,7 +7,7 @@ read from the volumes and from what QEMU has open, so that a crash anywhere is t
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -58,13 +58,18 @@ async def guest_of(context: Context, namespace: str, name: str, uid: str) -> Dom
     return None
 
 
+Parts = Callable[[], Awaitable[Sequence[Part] | None]]
+"""Tells the disks, None while they are not known yet."""
+
+
 class Taking:
     """The snapshots ``parts`` of disks that one guest has open, or none."""
 
-    def __init__(self, context: Context, parts: Sequence[Part], op_uid: str, *, required: bool) -> None:
+    def __init__(self, context: Context, parts: Parts, op_uid: str, *, required: bool) -> None:
         """``required``: a guest that cannot be held is reason to fail."""
         self._context = context
-        self._parts = parts
+        self._ask = parts
+        self._parts: Sequence[Part] = ()
         self._op_uid = op_uid
         self._required = required
         self.stage = Stage.SNAPSHOTTING
@@ -73,20 +78,17 @@ class Taking:
         self.held_seconds = 0.0
         """How long the guest was held."""
 
-    async def found(self) -> list[Snapshot]:
-        """Those that there are, prepared or more."""
-        found = [await self._context.volumes.find_snapshot(part.snapshot) for part in self._parts]
-        return [each for each in found if each is not None]
-
     async def prepared(self) -> bool:
-        return len(await self.found()) == len(self._parts)
+        found = await self._found()
+        return found is not None and None not in found
 
     async def committed(self) -> bool:
-        found = await self.found()
-        return len(found) == len(self._parts) and not any(each.pending for each in found)
+        found = await self._found()
+        return found is not None and not any(each is None or each.pending for each in found)
 
     async def prepare(self) -> dict[Part, Handle | None]:
         """Part → what its guest is to write to from now on, None where that stays."""
+        await self._load()
         if not self._context.hypervisor.connected:
             raise TemporaryError("libvirt does not answer: nobody knows whether a guest has the disk open.")
         in_use = await self._guest() is not None
@@ -94,7 +96,8 @@ class Taking:
 
     async def pivot(self) -> None:
         """From now on the guest writes elsewhere. Raises PermanentError where it must be held and cannot be."""
-        guest, tops = await self._guest(), await self.prepare()
+        tops = await self.prepare()
+        guest = await self._guest()
         if guest is None:
             self.consistent = True
             return
@@ -119,18 +122,21 @@ class Taking:
             )
 
     async def commit(self) -> None:
+        await self._load()
         for part in self._parts:
             await self._commit(part)
             reached(CrashPoint.SNAPSHOT_AFTER_COMMIT)
 
     async def thaw(self) -> None:
         """What an earlier try may have left frozen."""
+        await self._known()
         guest = await self._guest()
         if guest is not None and guest.agent_connected:
             await self._context.hypervisor.thaw(guest.uid)
 
     async def undo(self) -> None:
         """As if nothing had been asked for. Raises TemporaryError while that is not to be known."""
+        await self._known()
         guest = await self._guest()
         sources = {} if guest is None else await self._context.hypervisor.sources(guest.uid)
         for part in self._parts:
@@ -142,6 +148,22 @@ class Taking:
                     await self._commit(part)
             await self._context.volumes.cancel_snapshot(part.disk, snapshot=part.snapshot)
             await self._context.volumes.delete_snapshot(part.snapshot)
+
+    async def _known(self) -> bool:
+        """Whether the disks are."""
+        found = await self._ask()
+        self._parts = found or ()
+        return found is not None
+
+    async def _load(self) -> None:
+        if not await self._known():
+            raise TemporaryError("It is not known yet of which disks snapshots are to be taken.")
+
+    async def _found(self) -> list[Snapshot | None] | None:
+        """What there is of each, prepared or more; None while the disks are not known."""
+        if not await self._known():
+            return None
+        return [await self._context.volumes.find_snapshot(part.snapshot) for part in self._parts]
 
     async def _prepare(self, part: Part, *, in_use: bool) -> Handle | None:
         try:

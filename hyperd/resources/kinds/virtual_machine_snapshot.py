@@ -7,11 +7,20 @@ from typing import Annotated
 
 from pydantic import Field
 
-from hyperd.resources.kinds.base import LIST_ATOMIC, Conditions, Int64, NonEmpty, Resource, Section
+from hyperd.resources.kinds.base import (
+    LIST_ATOMIC,
+    Conditions,
+    Int64,
+    NonEmpty,
+    OperationRecord,
+    Resource,
+    Section,
+)
+from hyperd.resources.kinds.data_source import Retry
 from hyperd.resources.kinds.virtual_disk_snapshot import ONE_MOMENT, SnapshotPhase
 from hyperd.resources.kinds.virtual_image import AGE
 from hyperd.resources.schema.kind import KINDS, Column, Kind
-from hyperd.resources.values.names import CATEGORY, GROUP, VERSION
+from hyperd.resources.values.names import CATEGORY, GROUP, VERSION, VMSNAPSHOT_CLEANUP
 
 SNAPSHOT_SECRET_TYPE = f"virtualmachine.{GROUP}/snapshot"
 """Type of the Secret that holds the saved objects: keys vm, vmip, vmmacs, vmbdas and provisioner."""
@@ -79,6 +88,10 @@ class VirtualMachineSnapshotStatus(Section):
     """Snapshots of the machine's disks."""
     virtual_machine_snapshot_secret_name: str | None = None
     """The Secret that holds the saved objects."""
+    retry: Retry | None = None
+    """When the work is tried again, while it fails for a passing reason."""
+    operation: OperationRecord | None = None
+    """The work under way."""
     resources: Annotated[list[SavedResource] | None, Field(json_schema_extra=LIST_ATOMIC)] = None
     """The objects that it holds: the machine, its addresses, devices, disks and provisioning Secret."""
     conditions: Conditions = Field(default_factory=list)
@@ -116,6 +129,7 @@ VIRTUAL_MACHINE_SNAPSHOT = KINDS.add(
             AGE,
         ),
         subresources=frozenset({"status"}),
-        not_built="Snapshots of virtual machines are not built yet: none is taken.",
+        finalizer=VMSNAPSHOT_CLEANUP,
+        settled=(SnapshotPhase.READY, SnapshotPhase.FAILED),
     )
 )

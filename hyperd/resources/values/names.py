@@ -37,6 +37,8 @@ VMMAC_CLEANUP = f"{GROUP}/vmmac-cleanup"
 VMMACL_CLEANUP = f"{GROUP}/vmmacl-cleanup"
 VMSOP_CLEANUP = f"{GROUP}/vmsop-cleanup"
 VDSNAPSHOT_CLEANUP = f"{GROUP}/vdsnapshot-cleanup"
+VMSNAPSHOT_CLEANUP = f"{GROUP}/vmsnapshot-cleanup"
+"""Ours: the reference leaves the machine's snapshot to its disks'."""
 NODE_USB_DEVICE_CLEANUP = f"{GROUP}/nodeusbdevice-cleanup"
 USB_DEVICE_CLEANUP = f"{GROUP}/usbdevice-cleanup"
 

@@ -9,7 +9,8 @@ from typing import NotRequired, TypedDict
 
 from hyperd.resources.kinds.virtual_disk_snapshot import SnapshotPhase
 from hyperd.resources.kinds.virtual_machine_snapshot import KeepIPAddress
-from hyperd.resources.views.base import Condition, Resource
+from hyperd.resources.views.base import Condition, OperationRecord, Resource
+from hyperd.resources.views.data_source import Retry
 
 
 class VirtualMachineSnapshotSpec(TypedDict):
@@ -29,6 +30,8 @@ class VirtualMachineSnapshotStatus(TypedDict):
     consistent: NotRequired[bool]
     virtualDiskSnapshotNames: NotRequired[list[str]]
     virtualMachineSnapshotSecretName: NotRequired[str]
+    retry: NotRequired[Retry]
+    operation: NotRequired[OperationRecord]
     resources: NotRequired[list[SavedResource]]
     conditions: NotRequired[list[Condition]]
     observedGeneration: NotRequired[int]

@@ -19,6 +19,7 @@ from tests.host.node import Node, wait_until
 from tests.host.running import Console, Hyperd, ImageServer, Object, condition, disk, image, machine, operation
 
 PORT = 8098
+pytestmark = pytest.mark.timeout(400)
 WHILE_TAKING = {
     CrashPoint.SNAPSHOT_FROZEN,
     CrashPoint.SNAPSHOT_AFTER_PIVOT,
@@ -73,7 +74,8 @@ def with_agent(daemon: Hyperd) -> Object:
 def log_in(daemon: Hyperd, *, boots: int = 1) -> Console:
     """A shell in the guest, which has its data disk mounted."""
     vm = daemon.get("vm", "vm")
-    wait_until(lambda: daemon.console_log(vm).count("READY=") >= boots, timeout=150, what=f"boot {boots}")
+    daemon.wait_console(vm, f"BOOTS={boots}")
+    wait_until(lambda: daemon.console_log(vm).rpartition("BOOTS=")[2].count("login:"), timeout=150, what="a login")
     console = Console(daemon, "vm")
     console.log_in()
     if "/data" not in console.run("cat /proc/mounts"):
@@ -146,9 +148,7 @@ def test_a_snapshot_in_the_middle_goes_while_the_guest_runs_and_frees_its_space(
         wait_until(lambda: layers() == 1, timeout=60, what="a pull of the last layer into the top")
         assert "OK" in console.run("echo 3 > /proc/sys/vm/drop_caches; md5sum -c /data/sum")
     wait_until(lambda: not leftovers(daemon), timeout=60, what="the sweep of leftovers")
-    daemon.create(operation("Stop", "vm"))
-    daemon.wait_phase("vm", "vm", "Stopped")
-    daemon.create(operation("Start", "vm"))
+    daemon.create(operation("Restart", "vm"))
     with log_in(daemon, boots=2) as console:
         assert "OK" in console.run("md5sum -c /data/sum")
         assert "state-4" in console.run("cat /data/marker")

@@ -31,10 +31,14 @@ class Take(Operation[Context, "VirtualDiskSnapshot"]):
     def __init__(self, context: Context, obj: VirtualDiskSnapshot, op_uid: str) -> None:
         super().__init__(context, obj, op_uid)
         meta, spec = obj["metadata"], obj["spec"]
-        disk = (obj["status"].get("source") or {"uid": ""})["uid"]
-        part = Part(meta["namespace"], spec["virtualDiskName"], disk, meta["uid"])
-        self._taking = Taking(context, [part] if disk else [], op_uid, required=spec["requiredConsistency"])
+        source = obj["status"].get("source")
+        disk = "" if source is None else source["uid"]
+        self._part = Part(meta["namespace"], spec["virtualDiskName"], disk, meta["uid"])
+        self._taking = Taking(context, self._parts, op_uid, required=spec["requiredConsistency"])
         self._taking.consistent = bool(obj["status"].get("consistent"))
+
+    async def _parts(self) -> Sequence[Part] | None:
+        return [self._part] if self._part.disk else None
 
     def steps(self) -> Sequence[Step]:
         return [Prepare(self._taking), Pivot(self._taking), Commit(self._taking)]

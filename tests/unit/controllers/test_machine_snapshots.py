@@ -1,0 +1,95 @@
+"""Snapshots of machines that are off, in a whole daemon; tests/host/machine has those with guests."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator
+
+import orjson
+import pytest
+
+from hyperd.resources.all import SECRET, VIRTUAL_DISK_SNAPSHOT, VIRTUAL_MACHINE_SNAPSHOT
+from hyperd.resources.schema.kind import Object
+from hyperd.resources.values.conditions import find_condition
+from tests.unit.controllers.world import World, running
+
+SECRET_TYPE = "provisioning.virtualization.deckhouse.io/cloud-init"
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    async with running() as made:
+        yield made
+
+
+async def take(world: World, name: str, **spec: object) -> None:
+    body: Object = {
+        "metadata": {"namespace": "default", "name": name},
+        "spec": {"virtualMachineName": "vm", **spec},
+    }
+    await world.store.create(VIRTUAL_MACHINE_SNAPSHOT, "default", body)
+
+
+async def give_user_data(world: World) -> None:
+    body: Object = {
+        "metadata": {"namespace": "default", "name": "seed"},
+        "type": SECRET_TYPE,
+        "data": {"userData": base64.b64encode(b"#cloud-config\n").decode()},
+    }
+    await world.store.create(SECRET, "default", body)
+
+
+def ready(snapshot: Object) -> Object:
+    return find_condition(snapshot, "VirtualMachineSnapshotReady") or {}
+
+
+async def test_a_machine_that_is_off_is_saved_with_its_disks_and_secret(world: World) -> None:
+    await give_user_data(world)
+    provisioning = {"type": "UserDataRef", "userDataRef": {"kind": "Secret", "name": "seed"}}
+    await world.give_disk()
+    await world.make_machine(runPolicy="AlwaysOff", provisioning=provisioning)
+    await world.phase("Stopped")
+    await take(world, "one")
+    found = await world.phase("Ready", VIRTUAL_MACHINE_SNAPSHOT, "one")
+    status, uid = found["status"], found["metadata"]["uid"]
+    assert status["consistent"] is True
+    assert status["virtualDiskSnapshotNames"] == [f"vm-{uid}"]
+    kinds = sorted((one["kind"], one["name"]) for one in status["resources"])
+    assert kinds == [("Secret", "seed"), ("VirtualDisk", "vm"), ("VirtualMachine", "vm")]
+    disk = await world.phase("Ready", VIRTUAL_DISK_SNAPSHOT, f"vm-{uid}")
+    assert disk["status"]["consistent"] is True
+    secret = (await world.store.get(SECRET, "default", status["virtualMachineSnapshotSecretName"])).object()
+    assert secret["type"] == "virtualmachine.virtualization.deckhouse.io/snapshot"
+    saved = {key: orjson.loads(base64.b64decode(value)) for key, value in secret["data"].items()}
+    assert set(saved) == {"vm", "provisioner"}
+    assert saved["vm"]["spec"]["provisioning"] == provisioning
+    assert "status" not in saved["vm"]
+    assert "uid" not in saved["vm"]["metadata"]
+
+    await world.store.delete(VIRTUAL_DISK_SNAPSHOT, "default", f"vm-{uid}")
+    held = await world.phase("Terminating", VIRTUAL_DISK_SNAPSHOT, f"vm-{uid}")
+    assert "holds it" in (find_condition(held, "VirtualDiskSnapshotReady") or {})["message"]
+    await world.store.delete(VIRTUAL_MACHINE_SNAPSHOT, "default", "one")
+    await world.gone(VIRTUAL_MACHINE_SNAPSHOT, "one")
+    await world.gone(VIRTUAL_DISK_SNAPSHOT, f"vm-{uid}")
+    assert await world._daemon._context.volumes.snapshots() == []
+    assert await world.kept() == {}
+
+
+@pytest.mark.parametrize("what", ["machine", "disk", "secret"])
+async def test_what_is_missing_is_the_end_of_it(world: World, what: str) -> None:
+    provisioning = {"type": "UserDataRef", "userDataRef": {"kind": "Secret", "name": "seed"}}
+    if what != "machine":
+        await world.make_machine(runPolicy="AlwaysOff", provisioning=provisioning)
+        await world.phase("Stopped")
+    if what == "secret":
+        await world.give_disk()
+    await take(world, "one")
+    found = await world.phase("Failed", VIRTUAL_MACHINE_SNAPSHOT, "one")
+    told = {
+        "machine": ("WaitingForTheVirtualMachine", 'VirtualMachine "vm" does not exist.'),
+        "disk": ("BlockDevicesNotReady", 'VirtualDisk "vm" is absent, not Ready.'),
+        "secret": ("VirtualMachineSnapshotFailed", 'The provisioning Secret "seed" does not exist.'),
+    }[what]
+    assert (ready(found)["reason"], ready(found)["message"].removesuffix(" Take another snapshot then.")) == told
+    assert await world._daemon._context.volumes.snapshots() == []
