@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -33,7 +32,7 @@ from hyperd.offload import Offload
 from hyperd.resources.all import KINDS, NAMESPACE
 from hyperd.resources.values import names
 from hyperd.runtime.controller import Manager
-from hyperd.runtime.leader import Leader
+from hyperd.runtime.leader import LEADER_LEASE, Leader, identity_on
 from hyperd.settings import Settings
 from hyperd.store.embedded.store import EmbeddedStore
 from hyperd.store.interface import Store
@@ -44,7 +43,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 INSTALL_COMMAND = "kubectl apply -k manifests"
-LEADER_LEASE = "hyperd-leader"
 _FIRST_RETRY_SECONDS = 0.5
 _LAST_RETRY_SECONDS = 10.0
 
@@ -169,7 +167,7 @@ class KubernetesHome:
             self.store,
             namespace=names.SYSTEM_NAMESPACE,
             name=LEADER_LEASE,
-            identity=f"{settings.node}_{uuid.uuid4().hex[:12]}",
+            identity=identity_on(settings.node),
             seconds=conf.lease_seconds,
         )
         self.ownership = NodeOwner(settings.node, self.leader.leads)

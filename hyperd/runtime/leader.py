@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import uuid
 from collections.abc import Awaitable, Callable
 
 from hyperd.errors import AlreadyExists, Conflict, HyperdError, NotFound
@@ -19,6 +20,8 @@ from hyperd.resources.schema.kind import Object
 from hyperd.resources.values.meta import now_micro
 from hyperd.store.interface import Store
 
+LEADER_LEASE = "hyperd-leader"
+"""In the system's namespace; its holder does the cluster-wide work."""
 _log = logging.getLogger(__name__)
 
 _TRUSTED_SHARE = 2 / 3
@@ -30,6 +33,16 @@ _RENEWALS = 6
 def boot_clock() -> float:
     """Seconds that pass also while the host sleeps and while this process is stopped."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def identity_on(node: str) -> str:
+    """What a process on ``node`` calls itself, unlike any other."""
+    return f"{node}_{uuid.uuid4().hex[:12]}"
+
+
+def node_of(lease: Object) -> str:
+    """The node of the process that holds ``lease``; empty where none does."""
+    return str((lease.get("spec") or {}).get("holderIdentity") or "").rpartition("_")[0]
 
 
 class Leader:

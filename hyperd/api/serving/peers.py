@@ -25,9 +25,12 @@ from hyperd.api.access.front_proxy import FrontProxy, source
 from hyperd.api.certificates.pki import Pki
 from hyperd.api.endpoints.connect import Wanted
 from hyperd.api.sessions.stream import Goodbye, close, first_of, prepare_socket
+from hyperd.api.sessions.uploads import SUBRESOURCE as UPLOAD
 from hyperd.api.wire import bodies
 from hyperd.errors import HyperdError, ServiceUnavailable
-from hyperd.resources.all import NODE, VIRTUAL_MACHINE
+from hyperd.resources.all import LEASE, NODE, VIRTUAL_DISK, VIRTUAL_MACHINE
+from hyperd.resources.values import meta, names
+from hyperd.runtime.leader import LEADER_LEASE, node_of
 from hyperd.store.interface import Reader, User
 
 COMMON_NAME: Final = "hyperd-peer"
@@ -44,7 +47,14 @@ _PASSED_ON: Final = ("Accept", "Content-Type", "User-Agent")
 _GONE: Final = Goodbye(WSCloseCode.INTERNAL_ERROR, "the other node's end of the session is gone")
 _BY_CODE: Final[Mapping[int, type[HyperdError]]] = {
     cls.code: cls
-    for cls in (errors.BadRequest, errors.Forbidden, errors.NotFound, errors.NotImplementedYet, ServiceUnavailable)
+    for cls in (
+        errors.BadRequest,
+        errors.Conflict,
+        errors.Forbidden,
+        errors.NotFound,
+        errors.NotImplementedYet,
+        ServiceUnavailable,
+    )
 }
 
 AnySocket = web.WebSocketResponse | aiohttp.ClientWebSocketResponse
@@ -97,9 +107,19 @@ class Peers:
         elif wanted.plural == VIRTUAL_MACHINE.plural and not _is_probe(request):
             machine = await self._reader.find(VIRTUAL_MACHINE, wanted.namespace, wanted.name)
             node = "" if machine is None else (machine.get("status") or {}).get("nodeName") or ""
+        elif wanted.subresource == UPLOAD:
+            node = await self._importing(wanted)
         else:
             node = ""
         return "" if node == self._node_name else node
+
+    async def _importing(self, wanted: Wanted) -> str:
+        """The node that imports: a disk's own, and the leader's for images."""
+        if wanted.plural == VIRTUAL_DISK.plural:
+            disk = await self._reader.find(VIRTUAL_DISK, wanted.namespace, wanted.name)
+            return "" if disk is None else meta.annotations(disk).get(names.SELECTED_NODE_ANNOTATION, "")
+        lease = await self._reader.find(LEASE, names.SYSTEM_NAMESPACE, LEADER_LEASE)
+        return "" if lease is None else node_of(lease)
 
     async def hand_on(self, node: str, request: web.BaseRequest, user: User) -> web.StreamResponse:
         """Have ``node`` answer. Raises ServiceUnavailable when it cannot be reached, and what it refuses with."""
@@ -154,14 +174,16 @@ class Peers:
     ) -> web.StreamResponse:
         """A session: bytes, and how it ends, both ways."""
         assert self._session is not None  # noqa: S101  nothing is served before ``use``
-        socket = prepare_socket(request)
+        # Who uploads waits for its turn, and is silent then.
+        heartbeat = None if request.path.endswith(f"/{UPLOAD}") else _HEARTBEAT_SECONDS
+        socket = prepare_socket(request, heartbeat=heartbeat)
         offered = [name.strip() for name in request.headers.get("Sec-WebSocket-Protocol", "").split(",")]
         asked = self._session.ws_connect(
             url,
             headers=headers,
             protocols=[name for name in offered if name],
             autoclose=False,
-            heartbeat=_HEARTBEAT_SECONDS,
+            heartbeat=heartbeat,
             max_msg_size=_MAX_MESSAGE_BYTES,
             server_hostname=self._server_name,
         )
