@@ -12,6 +12,7 @@ import re
 import socket
 import tomllib
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Annotated, Literal
@@ -23,6 +24,8 @@ from hyperd.jsontypes import Json, JsonObject
 from hyperd.roles import Role
 
 GIB = 1 << 30
+OWN_POOL = "directory"
+"""The folder of volumes that every node has."""
 
 Count = Annotated[int, Field(ge=1)]
 Bytes = Annotated[int, Field(ge=0)]
@@ -183,6 +186,35 @@ class RegistrySettings(_Section):
     presence_check_seconds: Period = 300.0
 
 
+class PoolKind(StrEnum):
+    """What a pool makes its volumes of."""
+
+    REFLINK = "reflink"
+    """Raw files of a file system that shares blocks, XFS or btrfs: clones and snapshots at once."""
+
+
+class PoolSettings(_Section):
+    """A place for volumes that an administrator adds; a StorageClass of its name leads to it."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,40}[a-z0-9])?$")]
+    kind: PoolKind
+    path: Path
+    """Its folder, which nobody else uses."""
+    storage_class: str = ""
+    """Name of the StorageClass that is made for it, if it is not there; empty means that of the pool."""
+    wait_for_first_consumer: bool = False
+    """Whether that class makes a volume only once a machine uses the disk."""
+
+    @property
+    def provisioner(self) -> str:
+        """What StorageClasses call it."""
+        return f"hyperd.local/{self.name}"
+
+    @property
+    def class_name(self) -> str:
+        return self.storage_class or self.name
+
+
 class StorageSettings(_Section):
     """Disks."""
 
@@ -191,6 +223,17 @@ class StorageSettings(_Section):
     """Free space of the pool that new volumes must leave."""
     overcommit_ratio: Annotated[float, Field(ge=0)] = 16.0
     """How often the pool's space may be promised to disks, which take it as they are written; 0 is no limit."""
+    pools: tuple[PoolSettings, ...] = ()
+    """Beside the folder of qcow2 files that every node has."""
+
+    @field_validator("pools")
+    @classmethod
+    def _unique(cls, pools: tuple[PoolSettings, ...]) -> tuple[PoolSettings, ...]:
+        names = [OWN_POOL, *(pool.name for pool in pools)]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"there are two pools called {name}")
+        return pools
 
 
 class OperationSettings(_Section):

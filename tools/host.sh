@@ -8,7 +8,7 @@ readonly PACKAGES=(
     busybox-static dosfstools fdisk genisoimage grub-common grub-efi-amd64-bin grub-pc-bin  # the guest image
     kmod mtools xorriso
     buildah cpio curl etcd-server hyperfine shellcheck skopeo tcpdump udhcpc umoci          # tests and benchmarks
-    util-linux
+    util-linux xfsprogs
 )
 
 as_root() {

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from typing import Generic
 
 from hyperd.errors import Cause
+from hyperd.resources.core import storage_class
 from hyperd.resources.schema.kind import AnyObject, Kind, S_co, V, V_co
 from hyperd.resources.schema.metadata import quoted
 from hyperd.store.interface import SYSTEM, AdmissionRequest, User
@@ -28,6 +29,8 @@ class Policy:
     virtual_machine_cidrs: tuple[IPv4Network, ...] = ()
     """Ranges of the main network; without any there is no main network."""
     may: May = nobody_may
+    provisioners: Sequence[str] = (storage_class.PROVISIONER,)
+    """What a StorageClass may name for volumes to be made."""
 
 
 class Context(Generic[V_co, S_co]):

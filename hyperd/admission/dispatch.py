@@ -30,6 +30,7 @@ from hyperd.resources.schema.kind import Kind
 from hyperd.resources.schema.unbuilt import refused_in, unbuilt_in
 from hyperd.resources.values import meta
 from hyperd.settings import Settings
+from hyperd.storage.backends import provisioners
 from hyperd.store.interface import AdmissionRequest, AdmissionResponse, Admit
 
 Rules = Callable[[Context], Awaitable[None]]
@@ -62,7 +63,9 @@ JUDGED: Final = frozenset(
 
 def reviewer(settings: Settings, *, may: May) -> Admit:
     """``review`` with the policy of these settings, as the store wants it; ``may`` decides about users."""
-    policy = Policy(virtual_machine_cidrs=settings.network.virtual_machine_cidrs, may=may)
+    policy = Policy(
+        virtual_machine_cidrs=settings.network.virtual_machine_cidrs, may=may, provisioners=provisioners(settings)
+    )
 
     async def admit(request: AdmissionRequest) -> AdmissionResponse:
         return await review(request, policy=policy)

@@ -13,7 +13,6 @@ from hyperd.resources.kinds.virtual_disk import PROVISIONED, DiskObjectRefKind, 
 from hyperd.resources.values import meta
 from hyperd.resources.values.names import SELECTED_NODE_ANNOTATION
 from hyperd.resources.values.quantity import format_human, to_bytes
-from hyperd.storage.backends import provisioners
 
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_disk import VirtualDisk, VirtualDiskClaim, VirtualDiskSpec
@@ -84,7 +83,7 @@ async def _check_storage_class(context: Disk) -> None:
     class_ = await context.find(STORAGE_CLASS, name) if name else None
     if name and class_ is None:
         context.invalid(_CLASS_PATH, name, f'StorageClass "{name}" does not exist')
-    elif class_ is not None and (fault := storage_class.fault(class_, provisioners())):
+    elif class_ is not None and (fault := storage_class.fault(class_, context.policy.provisioners)):
         context.warn(f"{_CLASS_PATH}: {fault} The disk waits.")
 
 

@@ -1,4 +1,4 @@
-"""What a fresh store begins with: the StorageClass of the nodes' pools and, once, the class ``generic``.
+"""What a store has from the start: a StorageClass for each pool of the settings and, once, the class ``generic``.
 
 The class is the administrator's to change or delete, so a record says that it was made.
 """
@@ -22,10 +22,17 @@ RECORD = "hyperd-bootstrap"
 async def bootstrap(store: Store, settings: Settings, *, namespace: str = CLUSTER_NAMESPACE) -> None:
     """Make what is missing; safe to run at every start. ``namespace`` is where the record is."""
     classes = await store.find_all(STORAGE_CLASS)
-    if not any(class_["metadata"]["name"] == settings.storage.storage_class for class_ in classes):
-        with suppress(AlreadyExists):
-            default = not any(storage_class.is_default(class_) for class_ in classes)
-            await store.create(STORAGE_CLASS, "", _storage_class(settings, default=default))
+    there = {class_["metadata"]["name"] for class_ in classes}
+    default = not any(storage_class.is_default(class_) for class_ in classes)
+    wanted = [_storage_class(settings.storage.storage_class, storage_class.PROVISIONER, default=default)]
+    wanted += [
+        _storage_class(pool.class_name, pool.provisioner, late=pool.wait_for_first_consumer)
+        for pool in settings.storage.pools
+    ]
+    for class_ in wanted:
+        if class_["metadata"]["name"] not in there:
+            with suppress(AlreadyExists):
+                await store.create(STORAGE_CLASS, "", class_)
     try:
         await store.get(CONFIG_MAP, namespace, RECORD)
     except NotFound:
@@ -41,17 +48,17 @@ async def bootstrap(store: Store, settings: Settings, *, namespace: str = CLUSTE
             await store.create(CONFIG_MAP, namespace, record)
 
 
-def _storage_class(settings: Settings, *, default: bool) -> Object:
-    metadata: Object = {"name": settings.storage.storage_class}
+def _storage_class(name: str, provisioner: str, *, default: bool = False, late: bool = False) -> Object:
+    metadata: Object = {"name": name}
     if default:
         metadata["annotations"] = {names.DEFAULT_STORAGE_CLASS_ANNOTATION: "true"}
     return {
         "apiVersion": "storage.k8s.io/v1",
         "kind": "StorageClass",
         "metadata": metadata,
-        "provisioner": storage_class.PROVISIONER,
+        "provisioner": provisioner,
         "reclaimPolicy": "Delete",
-        "volumeBindingMode": "Immediate",
+        "volumeBindingMode": storage_class.WAIT_FOR_FIRST_CONSUMER if late else "Immediate",
         "allowVolumeExpansion": True,
     }
 

@@ -122,9 +122,15 @@ class QemuImg:
         raise _failure(f"The {source_format} image cannot be converted", done.stderr)
 
     async def flatten(
-        self, layers: Sequence[Layer], target: int, *, growth: Growth, watch: Callable[[], None]
+        self,
+        layers: Sequence[Layer],
+        target: int,
+        *,
+        output: DiskFormat = DiskFormat.QCOW2,
+        growth: Growth,
+        watch: Callable[[], None],
     ) -> None:
-        """Write what ``layers`` hold together, the top first, as one qcow2 into ``target``.
+        """Write what ``layers`` hold together, the top first, as one plain image into ``target``.
 
         ``watch`` is called all the while. TemporaryError where a guest has one of them open for writing.
         """
@@ -133,7 +139,7 @@ class QemuImg:
         lent = [layer.fd for layer in layers if not os.fstat(layer.fd).st_mode & stat.S_IROTH]
         done = await self._confined(
             [
-                "convert", "-O", "qcow2", "-t", "unsafe",
+                "convert", "-O", output.value, "-t", "unsafe",
                 "--", _chain(layers), _path(target),
             ],
             fds=(*(layer.fd for layer in layers), target),

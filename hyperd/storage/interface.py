@@ -104,8 +104,11 @@ class Usage:
 class Provisioner(Protocol):
     """Makes, grows and removes volumes. A backend subclasses it and builds what its ``capabilities`` say."""
 
-    name: ClassVar[str]
-    """As StorageClasses name it in ``provisioner``."""
+    @property
+    def name(self) -> str:
+        """As StorageClasses name it in ``provisioner``."""
+        ...
+
     capabilities: ClassVar[frozenset[Capability]] = frozenset()
 
     async def create_blank(self, uid: str, size: int) -> Volume:
@@ -304,10 +307,13 @@ class Seeds(Protocol):
 class Backend(Protocol):
     """One kind of storage."""
 
-    name: ClassVar[str]
-    """Its provisioner's."""
+    @property
+    def name(self) -> str:
+        """Its provisioner's."""
+        ...
 
-    def __init__(self, settings: Settings) -> None: ...
+    def __init__(self, settings: Settings) -> None:
+        """Of those that every node has one of; one of an administrator's pools is given that as well."""
 
     @property
     def provisioner(self) -> Provisioner: ...

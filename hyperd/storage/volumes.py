@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TypeVar
 
-from hyperd.errors import NotFound, PermanentError
+from hyperd.errors import NotFound, PermanentError, TemporaryError
 from hyperd.imagefile.handle import Handle
 from hyperd.storage.interface import Backend, Merge, Provisioner, Snapshot, Usage, Volume, Volumes
+
+T = TypeVar("T")
 
 
 class BackendVolumes(Volumes):
@@ -36,10 +39,7 @@ class BackendVolumes(Volumes):
             await backend.start()
 
     async def find(self, uid: str) -> Volume | None:
-        for backend in self._backends.values():
-            if (volume := await backend.provisioner.find(uid)) is not None:
-                return volume
-        return None
+        return await self._first(lambda backend: backend.provisioner.find(uid))
 
     async def inventory(self) -> list[Volume]:
         return [volume for backend in self._backends.values() for volume in await backend.provisioner.inventory()]
@@ -54,9 +54,17 @@ class BackendVolumes(Volumes):
         return await (await self._of(uid)).provisioner.grow(uid, size, in_use=in_use)
 
     async def delete(self, uid: str) -> None:
+        """Wherever it is. A storage that cannot be asked may have it, unless another had."""
+        had, unable = False, None
         for backend in self._backends.values():
-            await backend.attacher.detach(uid)
-            await backend.provisioner.delete(uid)
+            try:
+                had = await _has(backend, uid) or had
+                await backend.attacher.detach(uid)
+                await backend.provisioner.delete(uid)
+            except TemporaryError as err:
+                unable = unable or err
+        if unable is not None and not had:
+            raise unable
 
     async def attach(self, uid: str) -> Handle:
         return await (await self._of(uid)).attacher.attach(uid)
@@ -88,10 +96,7 @@ class BackendVolumes(Volumes):
             await backend.provisioner.delete_snapshot(snapshot)
 
     async def find_snapshot(self, snapshot: str) -> Snapshot | None:
-        for backend in self._backends.values():
-            if (found := await backend.provisioner.find_snapshot(snapshot)) is not None:
-                return found
-        return None
+        return await self._first(lambda backend: backend.provisioner.find_snapshot(snapshot))
 
     async def snapshots(self) -> list[Snapshot]:
         return [found for backend in self._backends.values() for found in await backend.provisioner.snapshots()]
@@ -111,20 +116,44 @@ class BackendVolumes(Volumes):
         async with backend.attacher.reading(snapshot) as handle:
             yield handle
 
-    async def _of_snapshot(self, snapshot: str) -> Backend | None:
-        for backend in self._backends.values():
-            if await backend.provisioner.find_snapshot(snapshot) is not None:
-                return backend
-        return None
-
     async def layers(self, uid: str) -> Sequence[Handle]:
         backend = await self._of_snapshot(uid) or await self._of(uid)
         return await backend.attacher.layers(uid)
 
+    async def _of_snapshot(self, snapshot: str) -> Backend | None:
+        async def having(backend: Backend) -> Backend | None:
+            return None if await backend.provisioner.find_snapshot(snapshot) is None else backend
+
+        return await self._first(having)
+
     async def _of(self, uid: str) -> Backend:
-        """The backend that has the volume, or the last one, which says that there is none."""
-        *others, last = self._backends.values()
-        for backend in others:
-            if await backend.provisioner.find(uid) is not None:
-                return backend
-        return last
+        """The backend that has the volume; NotFound where none has."""
+
+        async def having(backend: Backend) -> Backend | None:
+            return None if await backend.provisioner.find(uid) is None else backend
+
+        found = await self._first(having)
+        if found is None:
+            raise NotFound(f"Volume {uid} does not exist.")
+        return found
+
+    async def _first(self, ask: Callable[[Backend], Awaitable[T | None]]) -> T | None:
+        """What the first backend has that has it. One that cannot be asked is heard of if no other has it."""
+        unable: TemporaryError | None = None
+        for backend in self._backends.values():
+            try:
+                if (found := await ask(backend)) is not None:
+                    return found
+            except TemporaryError as err:
+                unable = unable or err
+        if unable is not None:
+            raise unable
+        return None
+
+
+async def _has(backend: Backend, uid: str) -> bool:
+    """Whether the volume is there, whole or damaged."""
+    try:
+        return await backend.provisioner.find(uid) is not None
+    except PermanentError:
+        return True

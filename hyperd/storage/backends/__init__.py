@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from hyperd.settings import Settings
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from hyperd.settings import PoolKind, PoolSettings, Settings
 from hyperd.storage.backends.directory.backend import DirectoryBackend
+from hyperd.storage.backends.reflink.backend import ReflinkBackend
 from hyperd.storage.interface import Backend
 
-BACKENDS: tuple[type[Backend], ...] = (
+BACKENDS: tuple[Callable[[Settings], Backend], ...] = (
     DirectoryBackend,
 )  # fmt: skip
+"""Of those that every node has one of."""
+POOLS: Final[Mapping[PoolKind, Callable[[Settings, PoolSettings], Backend]]] = {
+    PoolKind.REFLINK: ReflinkBackend,
+}
+"""Of those that an administrator adds, as many as are wanted."""
 
 
 def backends(settings: Settings) -> list[Backend]:
-    """One of each."""
-    return [backend(settings) for backend in BACKENDS]
+    """One of each, and one for each pool of the settings."""
+    own = [backend(settings) for backend in BACKENDS]
+    return own + [POOLS[pool.kind](settings, pool) for pool in settings.storage.pools]
 
 
-def provisioners() -> list[str]:
+def provisioners(settings: Settings) -> list[str]:
     """What a StorageClass may name."""
-    return [backend.name for backend in BACKENDS]
+    return [backend.name for backend in backends(settings)]

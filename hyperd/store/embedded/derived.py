@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final, NoReturn
 
 import orjson
@@ -24,7 +25,9 @@ from hyperd.store.paging import make_token, read_token
 from hyperd.store.records import Name, Stored
 from hyperd.store.selecting import check_selector, selects
 
-Derive = Callable[[Object], Object | None]
+Provisioners = Mapping[str, str]
+"""By the names of StorageClasses."""
+Derive = Callable[[Object, Provisioners], Object | None]
 """From a stored object to the derived one without apiVersion and kind; None where there is none."""
 
 _LOST: Final = "PVCLost"
@@ -33,13 +36,15 @@ _LOST: Final = "PVCLost"
 class DerivedStore:
     """``Store`` of one such kind; it is only read."""
 
-    def __init__(self, store: Store, source: Kind, kind: Kind, derive: Derive) -> None:
+    def __init__(self, store: Store, source: Kind, kind: Kind, derive: Derive, *, classes: Kind | None) -> None:
+        """``classes`` are StorageClasses, where the registry of kinds has them."""
         self._store = store
+        self._classes = classes
         self._source = source
         self._kind = kind
         self._derive = derive
-        self._known: dict[str, tuple[str, Stored | None]] = {}
-        """uid of the source → its version, what was made of it."""
+        self._known: dict[str, tuple[str, str, Stored | None]] = {}
+        """uid of the source → its version and its class's provisioner, what was made of it."""
 
     async def get(self, kind: Kind, namespace: str, name: str, *, subresource: str = "") -> Item:
         for made in await self._all(namespace or None):
@@ -107,12 +112,13 @@ class DerivedStore:
         """What enters is ADDED; what was there before the watch began may be ADDED again, which clients take."""
         shown: set[str] = set()
         async for event in watch:
+            provisioners = await self._provisioners()
             if event.type is EventType.BOOKMARK:
                 yield WatchEvent(
                     event.type, self._bookmark(event.item), initial_events_end=event.initial_events_end
                 )
                 continue
-            made = self._made(event.item)
+            made = self._made(event.item, provisioners)
             uid = event.item.uid
             there = made is not None and selects(self._kind, selector, made)
             if made is None:
@@ -135,19 +141,28 @@ class DerivedStore:
         return await self._made_of((await self._store.list(self._source, namespace)).items)
 
     async def _made_of(self, items: Sequence[Item]) -> Sequence[Stored]:
-        made = await sliced(items, self._made, lambda item: len(item.raw))
+        make = partial(self._made, provisioners=await self._provisioners())
+        made = await sliced(items, make, lambda item: len(item.raw))
         return [one for one in made if one is not None]
 
-    def _made(self, item: Item) -> Stored | None:
+    async def _provisioners(self) -> Provisioners:
+        if self._classes is None:
+            return {}
+        found = await self._store.find_all(self._classes)
+        return {class_["metadata"]["name"]: class_.get("provisioner") or "" for class_ in found}
+
+    def _made(self, item: Item, provisioners: Provisioners) -> Stored | None:
+        source = item.object()
+        provisioner = _provisioner(source, provisioners)
         known = self._known.get(item.uid)
-        if known is not None and known[0] == item.resource_version:
-            return known[1]
-        made = self._derive(item.object())
+        if known is not None and known[:2] == (item.resource_version, provisioner):
+            return known[2]
+        made = self._derive(source, provisioners)
         encoded = None
         if made is not None:
             body = {"apiVersion": self._kind.api_version, "kind": self._kind.kind, **made}
             encoded = Stored.encode(self._kind, body, int(item.resource_version))
-        self._known[item.uid] = (item.resource_version, encoded)
+        self._known[item.uid] = (item.resource_version, provisioner, encoded)
         return encoded
 
     def _forget(self, items: Sequence[Item], namespace: str | None) -> None:
@@ -184,14 +199,20 @@ def derived_of(store: Store, kinds: Registry) -> Mapping[Kind, Store]:
     source = kinds.by_resource(GROUP, "virtualdisks")
     wanted = {"persistentvolumeclaims": _claim, "persistentvolumes": _volume}
     found = {plural: kinds.by_resource("", plural) for plural in wanted}
+    classes = kinds.by_resource("storage.k8s.io", "storageclasses")
     return {
-        kind: DerivedStore(store, source, kind, wanted[plural])
+        kind: DerivedStore(store, source, kind, wanted[plural], classes=classes)
         for plural, kind in found.items()
         if kind is not None and source is not None
     }
 
 
-def _claim(disk: Object) -> Object | None:
+def _provisioner(disk: Object, provisioners: Provisioners) -> str:
+    """Who has made the disk's volume; of a class that is gone, who made that of the first one."""
+    return provisioners.get((disk.get("status") or {}).get("storageClassName") or "") or PROVISIONER
+
+
+def _claim(disk: Object, _: Provisioners) -> Object | None:
     """The PersistentVolumeClaim that the disk's status names."""
     meta, status = disk["metadata"], disk.get("status") or {}
     name = (status.get("target") or {}).get("persistentVolumeClaimName")
@@ -222,9 +243,10 @@ def _claim(disk: Object) -> Object | None:
     }
 
 
-def _volume(disk: Object) -> Object | None:
+def _volume(disk: Object, provisioners: Provisioners) -> Object | None:
     """The PersistentVolume behind that claim."""
-    claim, meta, status = _claim(disk), disk["metadata"], disk.get("status") or {}
+    provisioner = _provisioner(disk, provisioners)
+    claim, meta, status = _claim(disk, provisioners), disk["metadata"], disk.get("status") or {}
     if claim is None or status.get("phase") == _LOST or meta["namespace"] == SYSTEM_NAMESPACE:
         # Of the system's namespace nothing shows where everybody looks.
         return None
@@ -234,7 +256,7 @@ def _volume(disk: Object) -> Object | None:
             "name": _volume_name(meta),
             "uid": _uid(meta["uid"], "volume"),
             "creationTimestamp": meta["creationTimestamp"],
-            "annotations": {"pv.kubernetes.io/provisioned-by": PROVISIONER},
+            "annotations": {"pv.kubernetes.io/provisioned-by": provisioner},
         },
         "spec": {
             **_common(status),
@@ -247,7 +269,7 @@ def _volume(disk: Object) -> Object | None:
                 "name": claim["metadata"]["name"],
                 "uid": claim["metadata"]["uid"],
             },
-            "csi": {"driver": PROVISIONER, "volumeHandle": meta["uid"]},
+            "csi": {"driver": provisioner, "volumeHandle": meta["uid"]},
         },
         "status": {"phase": "Bound"},
     }

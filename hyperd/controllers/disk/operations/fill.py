@@ -30,6 +30,7 @@ from hyperd.store.interface import PatchType
 from registry.models import CachedImage, ImportRequest
 
 if TYPE_CHECKING:
+    from hyperd.resources.views.core import StorageClass
     from hyperd.resources.views.virtual_disk import VirtualDisk
 
 _WAITS = (ReadyReason.QUOTA_EXCEEDED, NO_ROOM)
@@ -128,7 +129,10 @@ class _Make(Step):
         self._source = source
 
     async def done(self) -> bool:
-        return await self._context.volumes.find(self._uid) is not None
+        class_ = self._class()
+        if class_ is None:
+            return await self._context.volumes.find(self._uid) is not None
+        return await self._context.volumes.provisioner(class_["provisioner"]).find(self._uid) is not None
 
     async def run(self, report: Report) -> None:
         requested, volumes = requested_size(self._disk), self._provisioner()
@@ -154,11 +158,14 @@ class _Make(Step):
 
     def _provisioner(self) -> Provisioner:
         """That of the disk's class."""
-        name = self._disk["status"].get("storageClassName", "")
-        class_ = self._context.informer(STORAGE_CLASS).get("", name)
+        class_ = self._class()
         if class_ is None:
+            name = self._disk["status"].get("storageClassName", "")
             raise TemporaryError(f'StorageClass "{name}" does not exist.')
         return self._context.volumes.provisioner(class_["provisioner"])
+
+    def _class(self) -> StorageClass | None:
+        return self._context.informer(STORAGE_CLASS).get("", self._disk["status"].get("storageClassName", ""))
 
     async def _restore(self, volumes: Provisioner, uid: str, requested: int | None) -> None:
         """Of a snapshot: at least as large as that, however small it is asked for."""

@@ -1,0 +1,144 @@
+"""Pools of an administrator: of a file system that shares blocks, and their StorageClasses."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from hyperd.errors import PermanentError, TemporaryError
+from hyperd.imagefile.handle import DiskFormat
+from hyperd.resources.all import KINDS, PERSISTENT_VOLUME, STORAGE_CLASS, VIRTUAL_DISK, VIRTUAL_MACHINE
+from hyperd.resources.schema.kind import Object
+from hyperd.settings import PoolKind, PoolSettings, Settings, StorageSettings, load
+from hyperd.storage.backends.reflink.backend import ReflinkBackend
+from hyperd.store.embedded.derived import derived_of
+from tests.contract.volumes import guest, xfs
+from tests.unit.controllers.world import running
+
+MIB = 1 << 20
+
+
+def made(folder: Path, pool: Path) -> ReflinkBackend:
+    one = PoolSettings(name="fast", kind=PoolKind.REFLINK, path=pool)
+    storage = StorageSettings(pools=(one,), reserve_bytes=0, overcommit_ratio=0)
+    return ReflinkBackend(Settings(state_dir=folder / "state", storage=storage), one)
+
+
+def used(pool: Path) -> int:
+    """Bytes that the file system has given away, once all is on the disk."""
+    os.sync()
+    found = os.statvfs(pool)
+    return (found.f_blocks - found.f_bfree) * found.f_frsize
+
+
+async def test_the_second_volume_of_an_image_takes_no_space_and_neither_does_a_snapshot(
+    shared_blocks: Path, tmp_path: Path
+) -> None:
+    pool = shared_blocks / tmp_path.name
+    backend = made(tmp_path, pool)
+    images = tmp_path / "state" / "images"
+    images.mkdir(parents=True)
+    content = os.urandom(32 * MIB)
+    image = guest.image(images / ("a" * 64 + ".qcow2"), DiskFormat.QCOW2, content)
+    await backend.start()
+    volumes = backend.provisioner
+    await volumes.create_from_image("u1", 32 * MIB, image=image)
+    before = used(pool)
+    for number in range(2, 6):
+        await volumes.create_from_image(f"u{number}", 64 * MIB, image=image)
+    await volumes.prepare_snapshot("u2", snapshot="s1", op_uid="o", in_use=False)
+    await volumes.commit_snapshot("u2", snapshot="s1", op_uid="o")
+    await volumes.clone("u9", source="u2", op_uid="o")
+    assert used(pool) - before < MIB
+    assert guest.read(await backend.attacher.attach("u9")) == content + bytes(32 * MIB)
+
+    for path in images.iterdir():
+        path.unlink()
+    await backend.start()
+    for uid in [volume.uid for volume in await volumes.inventory()]:
+        await volumes.delete(uid)
+    await volumes.delete_snapshot("s1")
+    assert os.listdir(pool) == [], "the image's copy goes with the image"
+
+
+@pytest.mark.parametrize("shares", [True, False], ids=["no XFS", "XFS without reflink"])
+async def test_a_file_system_that_shares_no_blocks_is_refused_in_words(tmp_path: Path, shares: bool) -> None:
+    if shares:
+        await _refused(tmp_path, tmp_path / "pool")
+        return
+    with xfs.mounted(tmp_path, reflink=False) as folder:
+        await _refused(tmp_path, folder / "pool")
+
+
+async def _refused(tmp_path: Path, pool: Path) -> None:
+    backend = made(tmp_path, pool)
+    await backend.start()
+    with pytest.raises(
+        TemporaryError, match=r"pool fast in .* cannot be used: its file system cannot share blocks"
+    ):
+        await backend.provisioner.create_blank("u1", MIB)
+    with pytest.raises(TemporaryError):
+        await backend.provisioner.find("u1")
+    assert await backend.provisioner.inventory() == []
+
+
+def pools(path: Path) -> Object:
+    return {"reserve_bytes": 0, "pools": [{"name": "fast", "kind": "reflink", "path": str(path)}]}
+
+
+async def test_a_pool_of_the_settings_has_a_class_and_disks_live_there(
+    shared_blocks: Path, tmp_path: Path
+) -> None:
+    pool = shared_blocks / tmp_path.name
+    async with running(storage=pools(pool)) as world:
+        class_ = (await world.store.get(STORAGE_CLASS, "", "fast")).object()
+        assert (class_["provisioner"], class_["volumeBindingMode"]) == ("hyperd.local/fast", "Immediate")
+        await world.wait_for_disk()
+        await world.give_disk(storageClassName="fast")
+        await world.phase("Running")
+        uid = (await world.store.get(VIRTUAL_DISK, "default", "vm")).uid
+        assert os.listdir(pool) == [f"{uid}.raw"]
+        derived = derived_of(world.store, KINDS)[PERSISTENT_VOLUME]
+        (volume,) = await derived.find_all(PERSISTENT_VOLUME)
+        assert volume["metadata"]["annotations"] == {"pv.kubernetes.io/provisioned-by": "hyperd.local/fast"}
+        assert volume["spec"]["csi"]["driver"] == "hyperd.local/fast"
+        await world.store.delete(VIRTUAL_MACHINE, "default", "vm")
+        await world.gone()
+        await world.store.delete(VIRTUAL_DISK, "default", "vm")
+        await world.gone(VIRTUAL_DISK)
+        assert os.listdir(pool) == []
+
+
+async def test_a_pool_that_cannot_be_used_keeps_no_other_disk_from_anything(tmp_path: Path) -> None:
+    async with running(storage=pools(tmp_path / "ext4")) as world:
+        await world.make()
+        fast = {"size": "1Mi", "storageClassName": "fast"}
+        body: Object = {
+            "metadata": {"namespace": "default", "name": "lost"},
+            "spec": {"persistentVolumeClaim": fast},
+        }
+        await world.store.create(VIRTUAL_DISK, "default", body)
+
+        def told(disk: Object) -> bool:
+            conditions = (disk.get("status") or {}).get("conditions") or ()
+            return any("its file system cannot share blocks" in each["message"] for each in conditions)
+
+        await world.until(told, VIRTUAL_DISK, "lost")
+        await world.store.delete(VIRTUAL_MACHINE, "default", "vm")
+        await world.gone()
+        await world.store.delete(VIRTUAL_DISK, "default", "vm")
+        await world.gone(VIRTUAL_DISK)
+
+
+def test_two_pools_of_one_name_are_refused(tmp_path: Path) -> None:
+    for names in (("a", "a"), ("directory", "b")):
+        file = tmp_path / "hyperd.toml"
+        file.write_text(
+            "".join(
+                f'[[storage.pools]]\nname = "{name}"\nkind = "reflink"\npath = "/srv/{name}"\n' for name in names
+            )
+        )
+        with pytest.raises(PermanentError, match=r"Setting storage\.pools: .*two pools called"):
+            load(file=file, environ={})
