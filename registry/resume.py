@@ -29,6 +29,8 @@ Ask = Callable[[AsyncExitStack, Mapping[str, str]], Awaitable[tuple[str, aiohttp
 """Makes the same request again with further headers; the host that answers, and what."""
 _FIRST_SECONDS: Final = 1.0
 _LAST_SECONDS: Final = 15.0
+_PATIENCE: Final = 0.7
+"""Of the time that a source may be silent: then the sentence is that it broke off, not that it is slow."""
 _STRONG_SECONDS: Final = 60.0
 """A file that was changed less long before it was sent may have been changed again in the same second."""
 _RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})")
@@ -80,9 +82,11 @@ class Unbroken:
         self._length = first.content_length
         self._came = 0
         self._failures = 0
+        self._patience = 0.0
 
     def blocks(self, limits: ImportSettings, received: Callable[[int], None] | None) -> AsyncIterator[bytes]:
         """All of it, no slower than a source may be; ``received`` is told of every read."""
+        self._patience = _PATIENCE * limits.read_timeout_seconds
         pace = Pace(self._host, seconds=limits.read_timeout_seconds, speed=limits.slowest_bytes_per_second)
         return paced_blocks(self, pace, received=received)
 
@@ -95,7 +99,11 @@ class Unbroken:
             except Broken as err:
                 if not self._version.known or self._length is None:
                     raise
-                await self._go_on(err)
+                try:
+                    async with asyncio.timeout(self._patience):
+                        await self._go_on(err)
+                except TimeoutError:
+                    raise err from None
                 continue
             if piece:
                 self._came, self._failures = self._came + len(piece), 0

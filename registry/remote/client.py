@@ -24,6 +24,7 @@ from registry.visit import Visitor, told
 MANIFEST_BYTES: Final = 4 << 20
 """As registries themselves have it."""
 _TOKEN_BYTES = 256 << 10
+_HTTPS = 443
 
 
 class RemoteRegistry:
@@ -75,9 +76,7 @@ class RemoteRegistry:
     async def _authorize(self, offered: list[Challenge]) -> str:
         """The value of the header that the registry asks for."""
         schemes = {challenge.scheme: challenge for challenge in reversed(offered)}
-        credentials = self._secret.of(self.image.registry, self.image.repository) or self._secret.of(
-            self._registry_host, self.image.repository
-        )
+        credentials = self._secret.of(self.image.registry, self.image.repository)
         if "bearer" in schemes:
             return f"Bearer {await self._token(schemes['bearer'], credentials)}"
         if "basic" in schemes:
@@ -92,7 +91,7 @@ class RemoteRegistry:
 
     async def _token(self, challenge: Challenge, credentials: Credentials | None) -> str:
         realm = self._realm(challenge.parameters.get("realm", ""))
-        own = self._secret.of(f"{realm.host}:{realm.port}") or self._secret.of(realm.host)
+        own = self._secret.of(realm.host if realm.port == _HTTPS else f"{realm.host}:{realm.port}")
         if credentials is not None and not may_see_credentials(realm.host, self._registry_host):
             if own is None:
                 raise PermanentError(

@@ -167,6 +167,24 @@ async def test_a_server_that_asks_for_time_gets_it(world: World) -> None:
     assert waits.value.delay == 900
 
 
+async def test_one_that_is_gone_is_given_up(tmp_path: Path) -> None:
+    async with shelf(tmp_path) as server:
+        breaking = Breaking(IMAGE, TAGGED)
+
+        async def gone(request: web.Request) -> web.StreamResponse:
+            if "Range" not in request.headers:
+                return await breaking(request)
+            assert request.transport is not None
+            request.transport.close()
+            return web.Response()
+
+        server.routes["/a"] = gone
+        settings = settings_in(tmp_path, port=server.port, read_timeout_seconds=1)
+        with pytest.raises(TemporaryError, match="ended the transfer before all bytes came"):
+            async with open_source(server.url("/a"), ca_bundle=server.ca_bundle, settings=settings) as source:
+                await everything(source)
+
+
 async def test_one_that_breaks_off_for_ever_is_given_up(tmp_path: Path) -> None:
     async with shelf(tmp_path) as server:
         server.routes["/a"] = Breaking(IMAGE, TAGGED, at=100, times=10**9)
