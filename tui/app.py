@@ -20,6 +20,7 @@ from tui import actions, context, kinds
 from tui.default import described
 from tui.driver import TerminalDriver
 from tui.fleet import Fleet
+from tui.screens.consoles import takes_late
 from tui.screens.main import MainScreen
 from tui.usage import SOURCES
 
@@ -87,7 +88,7 @@ class HvApp(App[None], inherit_bindings=False):
 
     def on_key(self, event: events.Key) -> None:
         """Where keys come faster than the focus moves, those that follow are not keys of the list any more."""
-        if event.is_printable and event.character is not None and self.main.takes_late(event.character):
+        if event.is_printable and event.character is not None and takes_late(self.main, event.character):
             event.stop()
             event.prevent_default()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from textual.screen import Screen
 
@@ -14,6 +14,8 @@ from tui.shelf import Key
 
 if TYPE_CHECKING:
     from tui.widgets.table import VirtualTable
+
+T = TypeVar("T")
 
 
 class Desk(Protocol):
@@ -57,6 +59,10 @@ class Desk(Protocol):
 
     async def operation_end(self, key: Key) -> str:
         """Wait for the end of an operation. Raises HyperdError where it failed."""
+        ...
+
+    async def hand_over(self, call: Callable[[], T]) -> T:
+        """Give the whole terminal to ``call``, in a thread. Raises BadRequest where it cannot be given away."""
         ...
 
     def mark(self, what: str) -> None:

@@ -67,6 +67,7 @@ class Kind:
     running: Callable[[Object, Health], str] | None = None
     """What the line at the bottom says of one that is on its way; None where that is nobody's concern."""
     deletable: bool = True
+    editable: bool = True
     loss: str = "What it holds is lost."
     """What somebody should know who is about to delete one."""
     uses: Callable[[Object], str] = lambda _: ""

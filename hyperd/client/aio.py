@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
@@ -17,8 +18,9 @@ from hyperd.client import failure, kinds, paths
 from hyperd.client.home import Home
 from hyperd.client.http1 import MAX_BODY, MAX_WEIGHT, weight
 from hyperd.client.resource import Resource
-from hyperd.client.sync import TABLE
+from hyperd.client.sync import MERGE_PATCH, TABLE
 from hyperd.client.websocket import SUBPROTOCOL
+from hyperd.client.words import warning
 from hyperd.errors import BadRequest, Conflict, HyperdError, ServiceUnavailable, Timeout
 
 Object = dict[str, Any]
@@ -171,6 +173,20 @@ class AsyncClient:
         """The object as created."""
         return await self.call("POST", paths.collection(resource, namespace), body=obj)
 
+    async def get(self, resource: Resource, namespace: str | None, name: str) -> Object:
+        """One object. Raises NotFound."""
+        return await self.call("GET", paths.single(resource, namespace, name))
+
+    async def patch(
+        self, resource: Resource, namespace: str | None, name: str, patch: Object, *, dry_run: bool = False
+    ) -> tuple[Object, Sequence[str]]:
+        """The object after a JSON merge patch, and what the server warns of; unknown fields are refused."""
+        where = paths.query({"dryRun": "All" if dry_run else "", "fieldValidation": "Strict"})
+        warnings: deque[str] = deque()
+        path = paths.single(resource, namespace, name) + where
+        made, _ = await self._call("PATCH", path, body=patch, content_type=MERGE_PATCH, warn=warnings.append)
+        return made, tuple(warnings)
+
     async def delete(self, resource: Resource, namespace: str | None, name: str, *, uid: str = "") -> Object:
         """Ask for deletion, where ``uid`` is given of that object only; finalizers may hold it for a while."""
         body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}} if uid else None
@@ -185,9 +201,19 @@ class AsyncClient:
         """One request whose answer is JSON."""
         return (await self._call(method, path, body=body))[0]
 
-    async def _call(self, method: str, path: str, *, body: Any = None, accept: str = "") -> tuple[Object, int]:
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        accept: str = "",
+        content_type: str = "application/json",
+        warn: Callable[[str], None] | None = None,
+    ) -> tuple[Object, int]:
+        """The answer and its weight; ``warn`` gets the server's warnings."""
         timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS, sock_connect=CONNECT_SECONDS)
-        headers = {"Content-Type": "application/json"} if body is not None else {}
+        headers = {"Content-Type": content_type} if body is not None else {}
         if accept:
             headers["Accept"] = accept
         data = json.dumps(body).encode() if body is not None else None
@@ -199,6 +225,9 @@ class AsyncClient:
                 if response.status >= 400:
                     raise await _refusal(response)
                 whole = await _whole(response)
+                if warn is not None:
+                    for value in response.headers.getall("Warning", ()):
+                        warn(warning(value))
                 answer = self._loaded(whole)
                 if not isinstance(answer, dict):
                     raise ServiceUnavailable(f"{self.home.where} answered something that is no object.")

@@ -7,6 +7,7 @@ import json
 from hyperd.client import paths
 from hyperd.client.home import Home
 from hyperd.client.http1 import MAX_WEIGHT, Connection, ConnectionLost, Response, weight
+from hyperd.client.words import warning
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -221,8 +222,7 @@ class Client:
             return
         for name, value in response.headers:
             if name == "warning":
-                # RFC 7234: ``299 - "text"``
-                self._warn(value.partition('"')[2].rpartition('"')[0].replace('\\"', '"') or value)
+                self._warn(warning(value))
 
     def _unreachable(self, err: OSError) -> Exception:
         from hyperd.client import failure

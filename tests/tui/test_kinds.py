@@ -122,7 +122,7 @@ async def test_what_nobody_looks_at_is_not_followed(world: World, monkeypatch: p
         await ui.until(lambda: not ui.app.fleet.objects("events"), "the end of it")
         assert {plural for _, plural in ui.app.fleet._tasks} == followed
         await ui.row("web-7")
-        await ui.press("e")
+        await ui.press("E")
         await ui.shows("The machine runs")
 
 

@@ -116,7 +116,7 @@ async def test_the_detail_has_an_overview_yaml_and_events(world: World) -> None:
         await ui.shows("VirtualDisk/web-7-root", "needed for memory.size: 2Gi → 4Gi")
         await ui.press("y")
         await ui.shows("apiVersion: virtualization.deckhouse.io/v1alpha2", "coreFraction: 100%")
-        await ui.press("e")
+        await ui.press("E")
         await ui.shows("The machine runs", "memory.size waits")
         await ui.press("tab", "tab")
         await ui.shows("policy     AlwaysOnUnlessStoppedManually")

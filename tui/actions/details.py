@@ -44,7 +44,7 @@ ACTIONS = (
         "yaml", "y", "YAML", "the object as YAML", "Object", _yaml, Parameters, words="yaml", applies=_every
     ),
     action(
-        "events", "e", "events", "what happened to it", "Object", _events, Parameters,
+        "events", "E", "events", "what happened to it", "Object", _events, Parameters,
         applies=lambda kind: EVENTS in kind.tabs,
     ),
 )  # fmt: skip

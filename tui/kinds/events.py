@@ -48,4 +48,5 @@ KIND = Kind(
     health=_health,
     noted=False,
     deletable=False,
+    editable=False,
 )

@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from textual.app import SuspendNotSupported
 
 from hyperd.client.attach import attach
-from hyperd.errors import HyperdError
+from hyperd.errors import BadRequest, HyperdError
 from tui.shelf import Key
+from tui.widgets.command import CommandLine
 from tui.widgets.console import ConsolePane
+from tui.widgets.terminal import Terminal
 
 if TYPE_CHECKING:
     from tui.screens.main import MainScreen
+
+T = TypeVar("T")
+
+
+async def hand_over(screen: MainScreen, call: Callable[[], T]) -> T:
+    """Give the whole terminal to ``call``, in a thread. Raises BadRequest where it cannot be given away."""
+    try:
+        with screen.app.suspend():
+            print("\x1b[2J\x1b[H", end="", flush=True)  # noqa: T201  the terminal is ours, not the app's, here
+            task = asyncio.create_task(asyncio.to_thread(call))
+            # Not its result: an error that leaves this block would leave the app without its terminal.
+            await asyncio.wait([task])
+    except SuspendNotSupported as err:
+        raise BadRequest("This terminal cannot be handed over to another program.") from err
+    screen.refresh(layout=True)
+    return task.result()
 
 
 async def attach_raw(screen: MainScreen, key: Key, escape: str) -> None:
@@ -21,15 +41,9 @@ async def attach_raw(screen: MainScreen, key: Key, escape: str) -> None:
     home = screen.fleet.homes[key.home].home
     screen.detail.console.disconnect()
     try:
-        with screen.app.suspend():
-            print("\x1b[2J\x1b[H", end="", flush=True)  # noqa: T201  the terminal is ours, not the app's, here
-            ended = await asyncio.to_thread(attach, home, key.namespace, key.name, escape=escape)
-        screen.say(ended)
-    except SuspendNotSupported:
-        screen.say("This terminal cannot be handed over; c opens the console here.", error=True)
+        screen.say(await hand_over(screen, partial(attach, home, key.namespace, key.name, escape=escape)))
     except HyperdError as err:
         screen.say(err.message, error=True)
-    screen.refresh(layout=True)
 
 
 def ask_holder(screen: MainScreen, held: ConsolePane.Held) -> None:
@@ -43,3 +57,15 @@ def ask_holder(screen: MainScreen, held: ConsolePane.Held) -> None:
             screen.post_message(ConsolePane.Leave())
 
     screen.app.push_screen(Confirm(f"Take over the console of {screen.named(held.key)}?", held.why), decided)
+
+
+def takes_late(screen: MainScreen, character: str) -> bool:
+    """Whether a key that was sent to the list belongs to what opened meanwhile.
+
+    The command line gets it. A console does not: its session may not stand yet, and half a password is none.
+    """
+    line = screen.query(CommandLine).first() if screen.query(CommandLine) else None
+    if line is not None and screen.app.screen is screen and line.display:
+        line.insert_text_at_cursor(character)
+        return True
+    return screen.app.screen is screen and isinstance(screen.focused, Terminal)

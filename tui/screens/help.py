@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -15,6 +15,9 @@ from textual.widgets import Static
 from tui.action import Action
 from tui.screens.closing import ClosesOnce
 from tui.widgets.lines import LinesView
+
+if TYPE_CHECKING:
+    from tui.screens.main import MainScreen
 
 _MOVING = (
     ("↑ ↓ k j", "move"),
@@ -52,6 +55,12 @@ class Help(ClosesOnce, ModalScreen[None]):
         view = self.query_one(LinesView)
         view.set_lines(help_lines(self._actions, self._reasons, self._escape))
         view.focus()
+
+
+def show(screen: MainScreen) -> None:
+    """Lay it over the screen, with why what cannot be done cannot."""
+    reasons = {action.id: reason for action in screen.actions if (reason := screen.why_not(action))}
+    screen.app.push_screen(Help(screen.actions, reasons, screen.detail.console.terminal.escape.label))
 
 
 def help_lines(actions: Iterable[Action], reasons: Mapping[str, str], escape: str) -> list[Text]:

@@ -19,6 +19,7 @@ from hyperd.errors import HyperdError
 from tui.action import Action, Target
 from tui.actions import Actions
 from tui.context import Trail
+from tui.desk import T
 from tui.fleet import Changes, Fleet
 from tui.kind import CONSOLE, Kind
 from tui.kinds import Kinds
@@ -36,7 +37,6 @@ from tui.widgets.command import CommandLine
 from tui.widgets.console import ConsolePane
 from tui.widgets.detail import DetailPane, TabLine
 from tui.widgets.table import VirtualTable
-from tui.widgets.terminal import Terminal
 
 _TICK_SECONDS = 5.0
 _ROOMY_ROWS = 34
@@ -239,6 +239,10 @@ class MainScreen(Screen[None]):
         """Wait for the end of an operation. Raises HyperdError where it failed."""
         return await self.news.operation_end(key)
 
+    async def hand_over(self, call: Callable[[], T]) -> T:
+        """Give the whole terminal to ``call``, in a thread. Raises BadRequest where it cannot be given away."""
+        return await consoles.hand_over(self, call)
+
     def mark(self, what: str) -> None:
         """Mark the ``row``, all up ``to`` it, or ``all`` that is shown."""
         {"row": self.area.mark, "to": self.area.mark_to, "all": self.area.mark_all}[what]()
@@ -286,10 +290,9 @@ class MainScreen(Screen[None]):
 
     def help(self) -> None:
         """Every key."""
-        from tui.screens.help import Help
+        from tui.screens.help import show
 
-        reasons = {action.id: reason for action in self.actions if (reason := self.why_not(action))}
-        self.app.push_screen(Help(self.actions, reasons, self.detail.console.terminal.escape.label))
+        show(self)
 
     def palette(self) -> None:
         """Find an action or an object."""
@@ -350,17 +353,6 @@ class MainScreen(Screen[None]):
         """Nobody is thrown out without a question that names them."""
         message.stop()
         consoles.ask_holder(self, message)
-
-    def takes_late(self, character: str) -> bool:
-        """Whether a key that was sent to the list belongs to what opened meanwhile.
-
-        The command line gets it. A console does not: its session may not stand yet, and half a password is none.
-        """
-        line = self.query(CommandLine).first() if self.query(CommandLine) else None
-        if line is not None and self.app.screen is self and line.display:
-            line.insert_text_at_cursor(character)
-            return True
-        return self.app.screen is self and isinstance(self.focused, Terminal)
 
     def on_command_line_filtered(self, message: CommandLine.Filtered) -> None:
         """The filter, while it is typed."""

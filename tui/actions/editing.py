@@ -1,0 +1,91 @@
+"""Changing an object in the user's editor: what was changed is checked by the home, shown, and then written."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+
+from hyperd.client import change, sanitize
+from hyperd.client.editor import Unchanged, edited
+from hyperd.errors import BadRequest, Conflict, Invalid
+from tui.action import Parameters, Target, action
+from tui.desk import Desk
+from tui.shelf import Object
+
+
+async def _edit(desk: Desk, target: Target) -> None:
+    key = target.key
+    client, resource = desk.fleet.connected(key.home), desk.fleet.resources[target.kind.plural]
+    namespace = key.namespace or None
+    original = change.editable(await client.get(resource, namespace, key.name))
+    text = complaint = ""
+    while True:
+        try:
+            wanted, text = await desk.hand_over(partial(edited, original, complaint=complaint, text=text))
+        except Unchanged:
+            desk.say(f"{key.name} is not changed")
+            return
+        except BadRequest as err:
+            if not text:
+                raise
+            complaint = err.message
+            continue
+        answer = "conflict"
+        while answer == "conflict":
+            live = await client.get(resource, namespace, key.name)
+            if clashing := change.conflicts(original, wanted, change.editable(live)):
+                raise Conflict(
+                    f"Somebody else changed {', '.join(clashing)} of {key.name} meanwhile; edit it again."
+                )
+            patch = change.at_version(change.patch_of(original, wanted), live)
+            try:
+                checked, warnings = await client.patch(resource, namespace, key.name, patch, dry_run=True)
+            except (Invalid, BadRequest) as err:
+                complaint, answer = _told(err), "edit"
+                break
+            complaint = ""
+            answer = await _asked(desk, target, original, live, checked, warnings)
+            if answer == "apply":
+                try:
+                    await client.patch(resource, namespace, key.name, patch)
+                except Conflict:
+                    answer = "conflict"  # what others wrote in this moment is shown too
+        if answer == "apply":
+            desk.say(f"{key.name} is changed")
+            return
+        if answer != "edit":
+            desk.say(f"{key.name} is not changed")
+            return
+
+
+async def _asked(
+    desk: Desk, target: Target, original: Object, live: Object, checked: Object, warnings: Sequence[str]
+) -> str:
+    """``apply``, ``edit`` or nothing."""
+    from tui.screens.diff import Diff
+
+    mine = list(change.differences(change.editable(live), change.editable(checked)))
+    theirs = list(change.differences(original, change.editable(live)))
+    answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    desk.push(Diff(desk.named(target.key), mine, theirs, warnings, answer))
+    return await answer
+
+
+def _told(err: Invalid | BadRequest) -> str:
+    _, strict, what = err.message.rpartition("strict decoding error: ")
+    causes = [] if strict else [f"{cause.field}: {cause.message}" for cause in err.causes]
+    return sanitize.text("\n".join((what, *causes)))
+
+
+def _begin(desk: Desk, targets: Sequence[Target], given: Parameters) -> None:
+    desk.work(_edit(desk, targets[0]), "edit")
+
+
+ACTIONS = (
+    action(
+        "edit", "e", "edit", "change it in $EDITOR, look at the difference, write it", "Object", _begin,
+        Parameters,
+        words="edit", applies=lambda kind: kind.editable, footer=True,
+    ),
+)  # fmt: skip
