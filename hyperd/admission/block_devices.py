@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hyperd.admission.context import Context
-from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_IMAGE
+from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_IMAGE, VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT
 from hyperd.resources.kinds.virtual_image import ImagePhase
 from hyperd.resources.kinds.virtual_machine import BlockDeviceKind
-from hyperd.resources.kinds.virtual_machine_status import VirtualMachinePhase
-from hyperd.resources.schema.unbuilt import not_live_in
+from hyperd.resources.values.names import MAX_BLOCK_DEVICES
 
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_machine import BlockDeviceRef, VirtualMachine, VirtualMachineSpec
@@ -18,10 +17,6 @@ if TYPE_CHECKING:
     Machine = Context[VirtualMachine, VirtualMachineSpec]
 
 PATH = "spec.blockDeviceRefs"
-_RUNNING = frozenset({
-    VirtualMachinePhase.STARTING, VirtualMachinePhase.RUNNING, VirtualMachinePhase.MIGRATING,
-    VirtualMachinePhase.PAUSE, VirtualMachinePhase.STOPPING,
-})  # fmt: skip
 _IMAGES = {
     BlockDeviceKind.VIRTUAL_IMAGE: VIRTUAL_IMAGE,
     BlockDeviceKind.CLUSTER_VIRTUAL_IMAGE: CLUSTER_VIRTUAL_IMAGE,
@@ -36,13 +31,37 @@ async def check(context: Machine) -> None:
     _check_unique(context, refs)
     await _check_first(context, refs[0])
     former = context.old_spec.get("blockDeviceRefs")
-    if former is None or _devices(former) == _devices(refs):
+    if former is not None and _devices(former) == _devices(refs):
         return
-    if not context.spec["enableParavirtualization"]:
+    await _check_attachments(context, refs)
+    if former is not None and not context.spec["enableParavirtualization"]:
         context.warn(f"{PATH}: without paravirtualization a change of devices needs a restart")
-    elif context.phase in _RUNNING:
-        for sentence in not_live_in(context.request.kind, ["blockDeviceRefs"]):
-            context.warn(f"{PATH}: {sentence}")
+
+
+async def _check_attachments(context: Machine, refs: Sequence[BlockDeviceRef]) -> None:
+    """What attachments bring the machine counts too, and is not brought twice."""
+    found = await context.request.reader.find_all(
+        VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT, context.request.namespace
+    )
+    own = [one for one in found if one["spec"]["virtualMachineName"] == context.request.name]
+    brought = {
+        (one["spec"]["blockDeviceRef"].get("kind"), one["spec"]["blockDeviceRef"].get("name")): one for one in own
+    }
+    former = _devices(context.old_spec.get("blockDeviceRefs") or ())
+    for index, ref in enumerate(refs):
+        other = brought.get((ref["kind"], ref["name"]))
+        if other is not None and (ref["kind"], ref["name"]) not in former:
+            context.forbidden(
+                f"{PATH}[{index}]",
+                f'{ref["kind"]} "{ref["name"]}" is attached by VirtualMachineBlockDeviceAttachment '
+                f'"{other["metadata"]["name"]}" already: delete that first',
+            )
+    if len(refs) > len(former) and (count := len(refs) + len(own)) > MAX_BLOCK_DEVICES:
+        context.forbidden(
+            PATH,
+            f"block device attached to virtual machine limit reached: {count} devices found, "
+            f"{MAX_BLOCK_DEVICES} is maximum",
+        )
 
 
 def _devices(refs: Sequence[BlockDeviceRef]) -> list[tuple[str | None, str | None]]:

@@ -7,6 +7,7 @@ from typing import Final
 
 from hyperd.controllers.address.controller import AddressController
 from hyperd.controllers.address.lease import LeaseController
+from hyperd.controllers.attachment.controller import AttachmentController
 from hyperd.controllers.context import Context
 from hyperd.controllers.disk.controller import DiskController
 from hyperd.controllers.image.controller import ImageController
@@ -24,9 +25,9 @@ from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_IMAGE
 from hyperd.runtime.controller import Controller
 
 CONTROLLERS: Final[tuple[type[Controller], ...]] = (
-    AddressController, DiskBinder, DiskController, DiskSnapshotController, ImageController, LeaseController,
-    MachineBinder, MachineClassController, MachineController, MachineSnapshotController, NodeController,
-    OperationController,     UnbuiltController,
+    AddressController, AttachmentController, DiskBinder, DiskController, DiskSnapshotController, ImageController,
+    LeaseController, MachineBinder, MachineClassController, MachineController, MachineSnapshotController,
+    NodeController, OperationController, UnbuiltController,
 )  # fmt: skip
 """What any home may run; a cluster's role is made of what they declare."""
 
@@ -46,6 +47,7 @@ def controllers(context: Context, placement: Placement) -> list[Controller]:
         allocator,
         LeaseController(context, allocator),
         OperationController(context, busy=machines.queue.busy),
+        AttachmentController(context, machines.plugs()),
         machines,
         *unbuilt_controllers(context),
     ]

@@ -18,7 +18,7 @@ from types import MappingProxyType
 
 from hyperd import errors
 from hyperd.background import Background
-from hyperd.hypervisor.actions import actions, blocks, reader
+from hyperd.hypervisor.actions import actions, blocks, hotplug, reader
 from hyperd.hypervisor.actions.reader import Reader
 from hyperd.hypervisor.actions.survey import Survey
 from hyperd.hypervisor.connection.connection import Connect, Connection
@@ -28,8 +28,8 @@ from hyperd.hypervisor.facts.host import HostFacts, free_memory_bytes
 from hyperd.hypervisor.facts.probe import read_facts, read_qemu_version
 from hyperd.hypervisor.freezing import Freezing
 from hyperd.hypervisor.interface import Hypervisor
-from hyperd.hypervisor.slots import Slots
-from hyperd.hypervisor.spec import DomainSpec
+from hyperd.hypervisor.slots import Slot, Slots
+from hyperd.hypervisor.spec import DiskSpec, DomainSpec
 from hyperd.hypervisor.state import DomainEvent, DomainInfo, DomainStats, EventKind, Frozen, GuestInfo, IoError
 from hyperd.hypervisor.xml.domain import domain_xml, marked_xml, metadata_xml
 from hyperd.hypervisor.xml.layout import slots_of
@@ -258,6 +258,18 @@ class LibvirtHypervisor(Hypervisor):
     async def _hold(self, verb: str, uid: str, function: Callable[[Connect], int]) -> int:
         """In a lane of its own: what the guest's disks are doing meanwhile does not wait for its agent."""
         return await self._lanes.call(f"{uid} freeze", f"{verb} domain {uid}", function, timeout=READ_TIMEOUT)
+
+    async def attach_disk(self, uid: str, disk: DiskSpec, had: Slot) -> None:
+        attach = functools.partial(hotplug.attach_disk, uid=uid, disk=disk, had=had)
+        await self._act("attach a disk to", uid, attach)
+
+    async def detach_disk(self, uid: str, serial: str) -> bool:
+        return await self._lanes.call(
+            uid,
+            f"detach a disk from domain {uid}",
+            lambda conn: hotplug.detach_disk(conn, uid, serial=serial),
+            timeout=ASK_TIMEOUT,
+        )
 
     async def set_metadata(self, spec: DomainSpec) -> None:
         """Rewrite our metadata element, of the running domain and of the definition."""

@@ -13,8 +13,8 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from hyperd.hypervisor.facts.host import HostFacts
-from hyperd.hypervisor.slots import Slots
-from hyperd.hypervisor.spec import DomainSpec
+from hyperd.hypervisor.slots import Slot, Slots
+from hyperd.hypervisor.spec import DiskSpec, DomainSpec
 from hyperd.hypervisor.state import DomainEvent, DomainInfo, DomainStats, Frozen, GuestInfo
 from hyperd.imagefile.handle import Handle
 
@@ -150,6 +150,16 @@ class Hypervisor(Protocol):
 
     async def commit(self, uid: str, serial: str, *, upper: Handle, lower: Handle) -> bool:
         """Likewise, have what ``upper``, below the top, has copied into ``lower``, which takes its place."""
+
+    async def attach_disk(self, uid: str, disk: DiskSpec, had: Slot) -> None:
+        """Plug a disk into a running guest, at ``had`` if that is free; one that is there stays.
+
+        Raises Conflict where the guest does not run.
+        """
+        ...
+
+    async def detach_disk(self, uid: str, serial: str) -> bool:
+        """Unplug the disk with ``serial`` from a running guest; False while the guest does not release it."""
         ...
 
     async def mark(self, domain: DomainInfo) -> None:

@@ -31,13 +31,13 @@ from hyperd.resources.kinds import (
     virtual_disk_snapshot,
     virtual_image,
     virtual_machine,
+    virtual_machine_block_device_attachment,
     virtual_machine_class,
     virtual_machine_ip_address,
     virtual_machine_ip_address_lease,
     virtual_machine_operation,
 )
 from hyperd.resources.kinds.usb_device import NODE_USB_DEVICE, USB_DEVICE
-from hyperd.resources.kinds.virtual_machine_block_device_attachment import VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT
 from hyperd.resources.kinds.virtual_machine_class_v1alpha3 import VIRTUAL_MACHINE_CLASS_V1ALPHA3
 from hyperd.resources.kinds.virtual_machine_mac_address import VIRTUAL_MACHINE_MAC_ADDRESS
 from hyperd.resources.kinds.virtual_machine_mac_address_lease import VIRTUAL_MACHINE_MAC_ADDRESS_LEASE
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from hyperd.resources.views.virtual_disk_snapshot import VirtualDiskSnapshot
     from hyperd.resources.views.virtual_image import VirtualImage
     from hyperd.resources.views.virtual_machine import VirtualMachine
+    from hyperd.resources.views.virtual_machine_block_device_attachment import VirtualMachineBlockDeviceAttachment
     from hyperd.resources.views.virtual_machine_class import VirtualMachineClass
     from hyperd.resources.views.virtual_machine_ip_address import VirtualMachineIPAddress
     from hyperd.resources.views.virtual_machine_ip_address_lease import VirtualMachineIPAddressLease
@@ -65,6 +66,9 @@ VIRTUAL_DISK: Kind[VirtualDisk] = virtual_disk.VIRTUAL_DISK
 VIRTUAL_DISK_SNAPSHOT: Kind[VirtualDiskSnapshot] = virtual_disk_snapshot.VIRTUAL_DISK_SNAPSHOT
 VIRTUAL_IMAGE: Kind[VirtualImage] = virtual_image.VIRTUAL_IMAGE
 VIRTUAL_MACHINE: Kind[VirtualMachine] = virtual_machine.VIRTUAL_MACHINE
+VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT: Kind[VirtualMachineBlockDeviceAttachment] = (
+    virtual_machine_block_device_attachment.VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT
+)
 VIRTUAL_MACHINE_CLASS: Kind[VirtualMachineClass] = virtual_machine_class.VIRTUAL_MACHINE_CLASS
 VIRTUAL_MACHINE_OPERATION: Kind[VirtualMachineOperation] = virtual_machine_operation.VIRTUAL_MACHINE_OPERATION
 VIRTUAL_MACHINE_IP_ADDRESS: Kind[VirtualMachineIPAddress] = virtual_machine_ip_address.VIRTUAL_MACHINE_IP_ADDRESS

@@ -107,7 +107,7 @@ INDEX: tuple[Entry, ...] = (
         True,
         ("vmbda",),
         ("virtualization",),
-        (),
+        ("Attached", "Failed"),
     ),
     Entry(
         "virtualization.deckhouse.io",

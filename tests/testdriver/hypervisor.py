@@ -50,6 +50,7 @@ class TestDriver(LibvirtHypervisor):
             libvirt_version=f"{version // 1_000_000}.{version // 1000 % 1000}.{version % 1000}",
             qemu_version="",
             cpu_tuning=True,
+            hot_plug=False,
         )
 
     async def qemu_version(self) -> str:

@@ -12,7 +12,7 @@ import logging
 from typing import Final
 
 from hyperd.controllers.context import Context
-from hyperd.controllers.machine.plan import serial_of
+from hyperd.controllers.machine.held import serial_of
 from hyperd.errors import HyperdError
 from hyperd.hypervisor.state import DomainInfo, DomainState
 from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_DISK_SNAPSHOT

@@ -7,13 +7,15 @@ daemon and needs no list of ours. Which fields a running machine takes only at a
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 import orjson
 
-from hyperd.resources.kinds.virtual_machine import VIRTUAL_MACHINE, NetworkType
+from hyperd.controllers.machine import held
+from hyperd.hypervisor.state import DomainInfo
+from hyperd.resources.kinds.virtual_machine import VIRTUAL_MACHINE, NetworkType, OsType
 from hyperd.resources.schema.applies import SPEC, Restart
 from hyperd.resources.schema.kind import AnyObject, Object
 from hyperd.resources.values.jsonpath import value_at
@@ -78,10 +80,13 @@ class Applied:
     """Where its devices sit, as ``hypervisor.xml.slots`` encodes it."""
     compared: tuple[str, ...] = RESTART_PATHS
     """The paths that the configuration was taken of: what a later version compares says nothing about it."""
+    devices: tuple[held.Held, ...] = ()
+    """What it has plugged in; none of one that was started before this was kept."""
 
     def encode(self) -> str:
         """Canonical text for the domain's metadata."""
         body = {"version": VERSION, **{one.name: getattr(self, one.name) for one in fields(self)}}
+        body["devices"] = held.encode(self.devices)
         return orjson.dumps(body, option=orjson.OPT_SORT_KEYS).decode()
 
 
@@ -99,9 +104,18 @@ def decode(text: str) -> Applied:
             body.get("restarting", False) is True,
             body.get("slots") or {},
             tuple(body.get("compared", _UNNAMED)),
+            held.decode(body.get("devices")),
         )
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return Applied()
+
+
+def holds(domain: DomainInfo, uid: str) -> bool:
+    """Whether the domain has the device of the source ``uid``, or notes that it gets it."""
+    serial = held.serial_of(uid)
+    return any(disk.serial == serial for disk in domain.disks) or any(
+        one["uid"] == uid for one in decode(domain.applied).devices
+    )
 
 
 def changes(
@@ -119,7 +133,7 @@ def changes(
         if before == after or (path == "memory.size" and _same_size(before, after)):
             continue
         if path == "blockDeviceRefs":
-            found.extend(_device_changes(_items(before), _items(after)))
+            found.extend(_device_changes(_items(before), _items(after), live=devices_are_live(applied)))
         else:
             found.append(_change(path, before, after))
     return _joined(found)
@@ -150,7 +164,45 @@ def _joined(found: list[RestartAwaitingChange]) -> list[RestartAwaitingChange]:
     return [*rest[:place], _change("cpu", both("currentValue"), both("desiredValue")), *rest[place:]]
 
 
-def _device_changes(before: Sequence[object], after: Sequence[object]) -> list[RestartAwaitingChange]:
+def devices_are_live(applied: Object) -> bool:
+    """Whether an instance of this configuration takes the devices of another spec while it runs.
+
+    Others have their disks where nothing can be plugged in, or no drivers for it.
+    """
+    return applied.get("enableParavirtualization", True) is not False and applied.get("osType") != OsType.LEGACY
+
+
+def attachments_are_live(applied: Object) -> bool:
+    """Whether such an instance takes what attachments bring: an old system without drivers does not."""
+    return applied.get("enableParavirtualization", True) is not False or applied.get("osType") != OsType.LEGACY
+
+
+def with_devices(record: Applied, spec: AnyObject, plugged: Collection[held.Held]) -> Applied:
+    """The record of an instance that has ``plugged`` of its spec's devices by now.
+
+    Their order is the spec's where that only adds and removes; else it stays, and the spec's waits for a restart.
+    """
+    names = {(one["kind"], one["name"]) for one in plugged}
+    refs = [{"kind": ref.get("kind"), "name": ref.get("name")} for ref in spec.get("blockDeviceRefs") or ()]
+    wanted = [ref for ref in refs if (ref["kind"], ref["name"]) in names]
+    before = [
+        ref
+        for ref in _items(record.configuration.get("blockDeviceRefs"))
+        if isinstance(ref, dict) and (ref.get("kind"), ref.get("name")) in names
+    ]
+    if [ref for ref in before if ref in wanted] == [ref for ref in wanted if ref in before]:
+        now = [*wanted, *(ref for ref in before if ref not in wanted)]
+    else:
+        now = [*before, *(ref for ref in wanted if ref not in before)]
+    return replace(record, configuration={**record.configuration, "blockDeviceRefs": now})
+
+
+def _device_changes(
+    before: Sequence[object], after: Sequence[object], *, live: bool
+) -> list[RestartAwaitingChange]:
+    """Where devices come and go ``live``, the order of those that stay is all that waits."""
+    if live:
+        before, after = [one for one in before if one in after], [one for one in after if one in before]
     found = []
     for index in range(max(len(before), len(after))):
         old = before[index] if index < len(before) else None

@@ -8,17 +8,18 @@ will have again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from hyperd.controllers.machine import applied
-from hyperd.controllers.machine.plan import serial_of
+from hyperd.controllers.machine.held import Held, serial_of
 from hyperd.hypervisor.state import DomainInfo
 from hyperd.resources.all import VIRTUAL_DISK
 from hyperd.resources.schema.kind import AnyObject
 
 if TYPE_CHECKING:
-    from hyperd.resources.views.virtual_machine import BlockDeviceRef, VirtualMachine
+    from hyperd.resources.views.virtual_machine import VirtualMachine
+    from hyperd.resources.views.virtual_machine_block_device_attachment import VirtualMachineBlockDeviceAttachment
     from hyperd.resources.views.virtual_machine_status import BlockDeviceStatus
 
 Sources = Callable[[str, str], AnyObject | None]
@@ -26,24 +27,32 @@ Sources = Callable[[str, str], AnyObject | None]
 
 
 def device_entries(
-    machine: VirtualMachine, domain: DomainInfo | None, sources: Sources
+    machine: VirtualMachine,
+    domain: DomainInfo | None,
+    sources: Sources,
+    attachments: Iterable[VirtualMachineBlockDeviceAttachment] = (),
 ) -> list[BlockDeviceStatus]:
-    """``status.blockDeviceRefs``: the instance's devices in its order, then what the spec names beside them."""
+    """``status.blockDeviceRefs``: the instance's devices in its order, then what else the spec and
+    ``attachments`` name."""
     refs = machine["spec"].get("blockDeviceRefs") or []
-    orders = {(ref["kind"], ref["name"]): ref.get("bootOrder") for ref in refs}
-    held: Iterable[BlockDeviceRef] = ()
+    orders: dict[tuple[str, str], int | None] = {(ref["kind"], ref["name"]): ref.get("bootOrder") for ref in refs}
+    brought: dict[tuple[str, str], str] = {}
+    for attachment in attachments:
+        ref_ = attachment["spec"]["blockDeviceRef"]
+        brought[ref_["kind"], ref_["name"]] = attachment["metadata"]["name"]
+    held: Mapping[tuple[str, str], Held | None] = {}
     targets: dict[str, str] = {}
     former: dict[tuple[str, str], str] = {}
     if domain is None or not domain.active:
         former = targets_shown(machine)
     else:
-        held = applied.decode(domain.applied).configuration.get("blockDeviceRefs", ())
+        held = _held(applied.decode(domain.applied))
         targets = {disk.serial: disk.target for disk in domain.disks}
     shown: list[BlockDeviceStatus] = []
-    for kind, name in dict.fromkeys([*((ref["kind"], ref["name"]) for ref in held), *orders]):
-        source = sources(kind, name)
+    for kind, name in dict.fromkeys([*held, *orders, *brought]):
+        source, one = sources(kind, name), held.get((kind, name))
         target = targets.get(serial_of(source["metadata"]["uid"])) if source is not None else None
-        if target is None and (kind, name) not in orders:
+        if target is None and (kind, name) not in orders and (kind, name) not in brought:
             continue
         entry: BlockDeviceStatus = {
             "kind": kind,
@@ -51,12 +60,24 @@ def device_entries(
             "size": _size(kind, source),
             "attached": target is not None,
         }
+        bringer = brought.get((kind, name)) or ("" if one is None else one.get("attachment"))
+        if target is not None and (bringer or (one is not None and one.get("hotplugged"))):
+            entry["hotplugged"] = True
         if shown_target := target or former.get((kind, name)):
             entry["target"] = shown_target
         if order := orders.get((kind, name)):
             entry["bootOrder"] = order
+        if bringer:
+            entry["virtualMachineBlockDeviceAttachmentName"] = bringer
         shown.append(entry)
     return shown
+
+
+def _held(running: applied.Applied) -> Mapping[tuple[str, str], Held | None]:
+    """What the instance has, by kind and name, in its order; a record without devices knows its spec's alone."""
+    if running.devices:
+        return {(one["kind"], one["name"]): one for one in running.devices}
+    return {(ref["kind"], ref["name"]): None for ref in running.configuration.get("blockDeviceRefs", ())}
 
 
 def targets_shown(machine: VirtualMachine) -> dict[tuple[str, str], str]:

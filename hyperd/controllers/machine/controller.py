@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from hyperd.controllers import usage
+from hyperd.controllers.attachment.attachments import Attachments
+from hyperd.controllers.attachment.controller import Plugs
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine import applied, operations, status
 from hyperd.controllers.machine.approval import restart_if_approved
@@ -19,6 +21,8 @@ from hyperd.controllers.machine.elsewhere import Elsewhere
 from hyperd.controllers.machine.fence import Fence
 from hyperd.controllers.machine.guest import RETRY_SECONDS, Guests
 from hyperd.controllers.machine.holding import Act, Holding
+from hyperd.controllers.machine.hotplug import RETRY_SECONDS as HOTPLUG_SECONDS
+from hyperd.controllers.machine.hotplug import HotPlug
 from hyperd.controllers.machine.instance import Instances
 from hyperd.controllers.machine.power import Action, Decision, OffReason, Situation, decide
 from hyperd.controllers.machine.shutdown import Shutdown
@@ -34,6 +38,7 @@ from hyperd.resources.all import (
     VIRTUAL_DISK,
     VIRTUAL_IMAGE,
     VIRTUAL_MACHINE,
+    VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT,
     VIRTUAL_MACHINE_CLASS,
     VIRTUAL_MACHINE_IP_ADDRESS,
     VIRTUAL_MACHINE_OPERATION,
@@ -48,6 +53,7 @@ from hyperd.store.interface import Item
 
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_machine import VirtualMachine
+    from hyperd.resources.views.virtual_machine_block_device_attachment import VirtualMachineBlockDeviceAttachment
     from hyperd.resources.views.virtual_machine_ip_address import VirtualMachineIPAddress
 
 _LIBVIRT_RETRY_SECONDS = 2.0
@@ -83,6 +89,8 @@ class MachineController(Controller):
         self._instances = Instances(context)
         self._guests = Guests(context.hypervisor)
         self._rebooted: set[str] = set()
+        self._hotplug = HotPlug(context, self._instances)
+        self._attachments = Attachments(context)
         self._fence = Fence(context)
         self._elsewhere = Elsewhere(context, self._instances, self._fence)
         self._starts = Startup(context, self._instances, self._fence, placement, started=self._rebooted.discard)
@@ -98,6 +106,7 @@ class MachineController(Controller):
         found[VIRTUAL_MACHINE_CLASS] = self._of_class
         found[VIRTUAL_MACHINE_IP_ADDRESS] = _of_address
         found[VIRTUAL_MACHINE_OPERATION] = operations.machine_of
+        found[VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT] = self._of_attachment
         if not self._context.ownership.binds:
             # In a cluster no node may follow, or keep, the Secrets of all: what waits for one looks again soon.
             found[SECRET] = self._of_secret
@@ -127,6 +136,22 @@ class MachineController(Controller):
                 ref = None if provisioning is None else provisioning.get("userDataRef")
                 if ref is not None and ref["name"] == item.name:
                     yield Key(machine.namespace, machine.name)
+
+    def _of_attachment(self, item: Item[VirtualMachineBlockDeviceAttachment]) -> Iterable[Key]:
+        """Its machine, and those whose own attachment of the device may have its turn now."""
+        attachment = item.object()
+        names = {one["spec"]["virtualMachineName"] for one in (attachment, *self._attachments.beside(attachment))}
+        return [Key(item.namespace, name) for name in names]
+
+    def plugs(self) -> Plugs:
+        """What attachments are judged by."""
+
+        def holds(machine: VirtualMachine, attachment: str) -> bool:
+            domain = self._context.hypervisor.last_known.get(machine["metadata"]["uid"])
+            devices = applied.decode(domain.applied).devices if domain is not None and domain.active else ()
+            return any(held.get("attachment") == attachment for held in devices)
+
+        return Plugs(lambda machine: self.queue.busy(machine_key(machine)), holds, self._hotplug.trouble)
 
     def _on_domain(self, uid: str, event: DomainEvent) -> None:
         if event.kind is EventKind.REBOOTED:
@@ -215,6 +240,7 @@ class MachineController(Controller):
         """A living domain: its links are there, its status is true, its pending changes find their moment."""
         if domain.uid not in self._rebooted:
             domain = await self._instances.settle(domain)
+        domain = await self._hotplug.settle(machine, domain, found)
         observed = await self._instances.keep(machine, domain, found)
         if domain.state is DomainState.SHUTDOWN:
             return Result(1.0)
@@ -242,6 +268,8 @@ class MachineController(Controller):
         if domain.state is DomainState.PAUSED and domain.reason == "ioerror":
             await self._instances.resume_if_space(domain)
             return Result(_RESUME_SECONDS)
+        if self._hotplug.troubled(domain.uid):
+            return Result(HOTPLUG_SECONDS)
         if domain.agent_connected:
             return Result(RETRY_SECONDS) if guest is None else None
         age = status.since_start(machine) or 0.0
@@ -278,6 +306,7 @@ class MachineController(Controller):
         self._elsewhere.forget(uid)
         self._starts.forget(uid)
         self._guests.forget(uid)
+        self._hotplug.forget(uid)
 
     def _event(self, machine: VirtualMachine, level: EventLevel, reason: str, message: str) -> None:
         self._context.events.event(machine, level, reason, message)

@@ -63,6 +63,9 @@ class Dependencies:
     address: IPv4Address | None = None
     address_name: str = ""
     devices: list[Device] = field(default_factory=list)
+    """Those that are there: the spec's, then the attachments'."""
+    waiting: dict[str, str] = field(default_factory=dict)
+    """What the devices of attachments wait for, by the attachments' names; empty for those that are there."""
     user_data: bytes | None = None
 
     def block(self, message: str) -> None:
@@ -131,6 +134,8 @@ class Resolver:
         found.devices, missing = await self._devices.resolve(machine, wake)
         if missing:
             found.block(missing)
+        attached, found.waiting = await self._devices.attached(machine, wake)
+        found.devices.extend(attached)
         return found
 
     def _class(self, machine: VirtualMachine, found: Dependencies) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hyperd.controllers import usage
+from hyperd.controllers.attachment.attachments import Attachments
 from hyperd.controllers.context import Context
 from hyperd.controllers.image.reference import reference_of
+from hyperd.controllers.machine.applied import holds
 from hyperd.controllers.machine.copies import Copies, Missing
 from hyperd.controllers.ownership import disk_node
 from hyperd.imagefile.handle import Handle
@@ -53,6 +55,8 @@ class Device:
     readonly: bool
     cdrom: bool
     boot_order: int | None
+    attachment: str = ""
+    """The VirtualMachineBlockDeviceAttachment that brings it; empty for one of the spec."""
 
 
 class Devices:
@@ -61,6 +65,7 @@ class Devices:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._machines = context.informer(VIRTUAL_MACHINE)
+        self._attachments = Attachments(context)
         self._copies = Copies(context.images, self._image_uids)
         for kind in usage.DEVICE_KINDS.values():
             context.informer(kind)
@@ -88,6 +93,16 @@ class Devices:
             reason = BlockDevicesReason.WAITING_FOR_FIRST_CONSUMER
         set_condition(machine, type_, False, reason=reason, message=message)
         return found, message
+
+    async def attached(self, machine: VirtualMachine, wake: Wake) -> tuple[list[Device], dict[str, str]]:
+        """Devices of the machine's attachments that are there; and of the others, by name, what they wait for."""
+        found, waiting = [], {}
+        for attachment in self._attachments.accepted(machine):
+            name, ref = attachment["metadata"]["name"], attachment["spec"]["blockDeviceRef"]
+            device, waiting[name] = await self._device(machine, {"kind": ref["kind"], "name": ref["name"]}, wake)
+            if device is not None:
+                found.append(replace(device, attachment=name))
+        return found, waiting
 
     def _tell_taken(self, machine: VirtualMachine, message: str) -> None:
         """An event for a disk that another machine holds, once for each time that this comes up."""
@@ -134,7 +149,7 @@ class Devices:
             )
         if usage.is_read(disk):
             return None, f'VirtualDisk "{meta["name"]}" {usage.READ}.'
-        holder = self._other_holder(machine, meta["name"])
+        holder = self._other_holder(machine, disk)
         if holder:
             return None, f'VirtualDisk "{meta["name"]}" {_TAKEN}, "{holder}".'
         return (
@@ -151,17 +166,17 @@ class Devices:
             "",
         )
 
-    def _other_holder(self, machine: VirtualMachine, disk: str) -> str:
-        """The name of another machine whose domain is alive and has the disk."""
-        namespace, uid = machine["metadata"]["namespace"], machine["metadata"]["uid"]
+    def _other_holder(self, machine: VirtualMachine, disk: VirtualDisk) -> str:
+        """The name of another machine that has the disk, or starts with it."""
+        meta, uid = disk["metadata"], machine["metadata"]["uid"]
         domains = self._context.hypervisor.last_known
-        for item in usage.machines_using(self._machines, VIRTUAL_DISK, namespace, disk):
+        for item in usage.machines_using(self._machines, VIRTUAL_DISK, meta["namespace"], meta["name"]):
             if item.uid == uid:
                 continue
-            domain = domains.get(item.uid)
-            other = item.object()
+            domain, other = domains.get(item.uid), item.object()
             starting = (other.get("status") or {}).get("phase") in _ALIVE
-            if (domain is not None and domain.active) or (starting and usage.mounts(other, VIRTUAL_DISK, disk)):
+            has = domain is not None and domain.active and holds(domain, meta["uid"])
+            if has or (starting and usage.mounts(other, VIRTUAL_DISK, meta["name"])):
                 return item.name
         return ""
 

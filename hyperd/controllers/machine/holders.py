@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from hyperd.controllers import usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine.fence import Fence
+from hyperd.controllers.machine.held import serial_of
 from hyperd.controllers.machine.holding import Act
-from hyperd.controllers.machine.plan import serial_of
 from hyperd.errors import TemporaryError
 from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_MACHINE
 

@@ -16,14 +16,17 @@ from typing import TYPE_CHECKING
 
 from hyperd.controllers import usage
 from hyperd.controllers.address.taken import parsed
+from hyperd.controllers.attachment.attachments import Attachments
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine import applied, firmware
 from hyperd.controllers.machine.attached import device_entries
 from hyperd.controllers.machine.dependencies import Dependencies
+from hyperd.controllers.machine.devices import Device
 from hyperd.controllers.machine.fence import Warrant
+from hyperd.controllers.machine.held import serial_of
 from hyperd.controllers.machine.holders import opener
 from hyperd.controllers.machine.known_slots import known_slots
-from hyperd.controllers.machine.plan import Plan, Start, links_of, make_plan, serial_of
+from hyperd.controllers.machine.plan import Plan, Start, links_of, make_plan
 from hyperd.controllers.machine.status import Observed
 from hyperd.crashpoints import CrashPoint, reached
 from hyperd.errors import NotFound, PermanentError
@@ -50,19 +53,31 @@ class Instances:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._disks = context.informer(VIRTUAL_DISK)
+        self._attachments = Attachments(context)
         self._facts: HostFacts | None = None
         self._claims: dict[str, str] = {}
         """Disk uid → machine uid for the moment of a start; afterwards the domain itself is the claim."""
 
     def claim(self, machine: VirtualMachine, found: Dependencies) -> str:
-        """Take the machine's disks for the moment of its start; a sentence when another start has one."""
+        """Take the machine's disks for the moment of its start; a sentence when another start has one.
+
+        What an attachment brings is left out then: it is plugged in once it is free.
+        """
+        for device in found.devices:
+            if (clash := self.claim_device(machine, device)) and not device.attachment:
+                self.release(machine)
+                return clash
         uid = machine["metadata"]["uid"]
-        disks = [device for device in found.devices if device.kind == VIRTUAL_DISK.kind]
-        for disk in disks:
-            if self._claims.get(disk.uid, uid) != uid:
-                return f'VirtualDisk "{disk.name}" is being taken by another virtual machine.'
-        for disk in disks:
-            self._claims[disk.uid] = uid
+        found.devices = [one for one in found.devices if self._claims.get(one.uid, uid) == uid]
+        return ""
+
+    def claim_device(self, machine: VirtualMachine, device: Device) -> str:
+        """Take one device, until ``release``; a sentence when another machine is taking it."""
+        uid = machine["metadata"]["uid"]
+        if device.kind != VIRTUAL_DISK.kind:
+            return ""
+        if self._claims.setdefault(device.uid, uid) != uid:
+            return f'VirtualDisk "{device.name}" is being taken by another virtual machine.'
         return ""
 
     def release(self, machine: VirtualMachine) -> None:
@@ -203,7 +218,7 @@ class Instances:
             found=found,
             node_name=self._context.node_name,
             bound=self._context.ownership.binds,
-            devices=device_entries(machine, domain, source),
+            devices=device_entries(machine, domain, source, self._attachments.accepted(machine)),
             pool_unfit=unfit,
             quota=quota,
             failure=failure,
@@ -228,10 +243,14 @@ class Instances:
         meta = machine["metadata"]
         for kind, name in sorted(set(usage.references(machine))):
             disk = self._disks.get(meta["namespace"], name) if kind == VIRTUAL_DISK.kind else None
-            uid = disk["metadata"]["uid"] if disk is not None else ""
-            mine = ("", meta["uid"])  # what is known of its own domain may be older than its end
-            if uid and self._claims.get(uid, "") in mine and opener(self._context, uid) in mine:
-                await self._context.volumes.detach(uid)
+            if disk is not None:
+                await self.let_go(meta["uid"], disk["metadata"]["uid"])
+
+    async def let_go(self, machine: str, uid: str) -> None:
+        """Detach the volume ``uid``, which the guest of ``machine`` has no more, unless another has it."""
+        mine = ("", machine)  # what is known of its own domain may be older than its end
+        if self._claims.get(uid, "") in mine and opener(self._context, uid) in mine:
+            await self._context.volumes.detach(uid)
 
     async def unlink(self, uid: str) -> None:
         """Remove the links of a machine that is off."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from hyperd.controllers.machine import applied
 from hyperd.controllers.machine.attached import targets_shown
 from hyperd.controllers.machine.devices import Device
-from hyperd.controllers.machine.plan import serial_of
+from hyperd.controllers.machine.held import serial_of
 from hyperd.hypervisor.interface import Hypervisor
 from hyperd.hypervisor.slots import Slot, Slots, decode, disk_key
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from hyperd.controllers.machine import applied, firmware, holding
 from hyperd.controllers.machine.dependencies import Dependencies
 from hyperd.controllers.machine.devices import Device
+from hyperd.controllers.machine.held import Held, serial_of
 from hyperd.hypervisor.facts.host import CpuChoice, HostFacts, choose_cpu
 from hyperd.hypervisor.slots import Slots, encode
 from hyperd.hypervisor.spec import (
@@ -68,26 +69,18 @@ def device_name(device: Device) -> str:
     return f"{name[: _MAX_DEVICE_NAME - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
-def serial_of(uid: str) -> str:
-    """The serial that the guest sees: md5 hex of the source object's uid, as the reference has it."""
-    return hashlib.md5(uid.encode(), usedforsecurity=False).hexdigest()
-
-
 def disks(
     spec: VirtualMachineSpec, devices: list[Device], sources: Mapping[str, Handle], seed: Handle | None, uid: str
 ) -> tuple[DiskSpec, ...]:
-    """All disks in order, each by its source, found by uid; without a bootOrder, the list's order boots."""
-    explicit = any(device.boot_order is not None for device in devices)
+    """All disks in order, each by its source, found by uid; without a bootOrder, the list's order boots.
+
+    What attachments bring comes behind the seed, as it would be plugged in, and boots nothing.
+    """
+    own = [device for device in devices if not device.attachment]
+    explicit = any(device.boot_order is not None for device in own)
     found = [
-        DiskSpec(
-            name=device_name(device),
-            source=sources[device.uid],
-            serial=serial_of(device.uid),
-            readonly=device.readonly,
-            cdrom=device.cdrom,
-            boot_order=device.boot_order if explicit else index + 1,
-        )
-        for index, device in enumerate(devices)
+        disk_of(device, sources[device.uid], boot_order=device.boot_order if explicit else index + 1)
+        for index, device in enumerate(own)
     ]
     if seed is not None:
         found.append(
@@ -99,7 +92,31 @@ def disks(
                 scsi=bool(spec.get("enableParavirtualization", True)),
             )
         )
+    found.extend(disk_of(device, sources[device.uid], scsi=True) for device in devices if device.attachment)
     return tuple(found)
+
+
+def disk_of(device: Device, source: Handle, *, boot_order: int | None = None, scsi: bool = False) -> DiskSpec:
+    """One device as a disk."""
+    return DiskSpec(
+        name=device_name(device),
+        source=source,
+        serial=serial_of(device.uid),
+        readonly=device.readonly,
+        cdrom=device.cdrom,
+        boot_order=boot_order,
+        scsi=scsi,
+    )
+
+
+def held_of(device: Device, *, hotplugged: bool = False) -> Held:
+    """A device as the record has it."""
+    held: Held = {"kind": device.kind, "name": device.name, "uid": device.uid}
+    if device.attachment:
+        held["attachment"] = device.attachment
+    if hotplugged:
+        held["hotplugged"] = True
+    return held
 
 
 @dataclass(frozen=True)
@@ -152,6 +169,7 @@ def make_plan(
         start.qemu,
         start.restarting,
         encode(domain.slots),
+        devices=tuple(map(held_of, found.devices)),
     )
     notes = [choice.reason, "" if facts.tpm or not _wants_tpm(spec) else _NO_TPM]
     return Plan(replace(domain, applied=record.encode()), " ".join(note for note in notes if note))

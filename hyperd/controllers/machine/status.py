@@ -15,7 +15,6 @@ from hyperd.controllers.machine.capacity import Sized, memory_overhead, requeste
 from hyperd.controllers.machine.dependencies import Dependencies
 from hyperd.controllers.machine.plan import fraction_of
 from hyperd.hypervisor.state import DomainInfo, DomainState, GuestInfo
-from hyperd.resources.all import VIRTUAL_MACHINE
 from hyperd.resources.kinds.virtual_machine import NetworkType
 from hyperd.resources.kinds.virtual_machine_conditions import (
     AgentReason,
@@ -27,7 +26,6 @@ from hyperd.resources.kinds.virtual_machine_conditions import (
 )
 from hyperd.resources.kinds.virtual_machine_status import VirtualMachinePhase
 from hyperd.resources.schema.kind import AnyObject
-from hyperd.resources.schema.unbuilt import not_live_in
 from hyperd.resources.values.conditions import find_condition, remove_condition, set_condition
 from hyperd.resources.values.meta import go_duration, now_rfc3339
 from hyperd.resources.values.quantity import format_bytes
@@ -295,8 +293,7 @@ def _slow(observed: Observed) -> str:
 def awaited(changes: list[RestartAwaitingChange]) -> str:
     """A sentence that names what a restart would apply."""
     paths = ", ".join(change["path"] for change in changes)
-    why = not_live_in(VIRTUAL_MACHINE, (change["path"] for change in changes))
-    return " ".join((f"Restart the virtual machine to apply: {paths}.", *why))
+    return f"Restart the virtual machine to apply: {paths}."
 
 
 def _show_changes(machine: VirtualMachine, running: applied.Applied) -> None:

@@ -15,8 +15,8 @@ from typing import Final
 
 from hyperd.controllers import usage
 from hyperd.controllers.context import Context
+from hyperd.controllers.machine.held import serial_of
 from hyperd.controllers.machine.holders import opener
-from hyperd.controllers.machine.plan import serial_of
 from hyperd.crashpoints import CrashPoint, reached
 from hyperd.errors import HyperdError, NotFound, PermanentError, TemporaryError
 from hyperd.hypervisor.state import DomainInfo, DomainState

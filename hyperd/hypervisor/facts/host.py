@@ -25,7 +25,8 @@ class HostFacts:
 
      ``cpu_models`` and ``features`` are what guests of the domain type in use may have, ``known_models`` and
      ``known_features`` all that libvirt has a name for; ``why_not_kvm`` is a sentence, empty where KVM works.
-    ``cpu_tuning``: a CPU cgroup exists, so shares and quotas can be set.
+    ``cpu_tuning``: a CPU cgroup exists, so shares and quotas can be set. ``hot_plug``: guests that run can be
+    given devices.
     """
 
     hostname: str
@@ -46,6 +47,7 @@ class HostFacts:
     known_features: frozenset[str] = frozenset()
     cpu_tuning: bool = False
     tpm: bool = False
+    hot_plug: bool = True
 
 
 @dataclass(frozen=True)

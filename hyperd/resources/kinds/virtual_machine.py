@@ -21,9 +21,7 @@ from hyperd.resources.values.names import CATEGORY, GROUP, MAX_BLOCK_DEVICES, VE
 
 LEGACY_MAX_DEVICES = 4
 """An IDE bus has room for four."""
-_NO_HOTPLUG = (
-    "Attaching devices to a running machine and detaching them is not built yet: the change waits for a restart."
-)
+_HOT_PLUG = "With paravirtualization and another osType than Legacy, devices come and go while it runs."
 
 
 class RunPolicy(StrEnum):
@@ -185,7 +183,7 @@ class VirtualMachineSpec(Section):
     memory: Annotated[Memory, RESTART]
     """Memory."""
     block_device_refs: Annotated[
-        list[BlockDeviceRef], Field(min_length=1, max_length=MAX_BLOCK_DEVICES), Restart(instead=_NO_HOTPLUG)
+        list[BlockDeviceRef], Field(min_length=1, max_length=MAX_BLOCK_DEVICES), Restart(live=_HOT_PLUG)
     ]
     """Disks and images, 1 to 16; the first one is tried first at boot."""
     disruptions: Annotated[Disruptions, LIVE] = Disruptions()

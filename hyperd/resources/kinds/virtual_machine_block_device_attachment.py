@@ -13,7 +13,7 @@ from hyperd.resources.kinds.virtual_image import AGE
 from hyperd.resources.kinds.virtual_machine import BlockDeviceKind
 from hyperd.resources.schema.applies import NeverAfter
 from hyperd.resources.schema.kind import KINDS, Column, Kind
-from hyperd.resources.values.names import CATEGORY, GROUP, VERSION
+from hyperd.resources.values.names import CATEGORY, GROUP, VERSION, VMBDA_CLEANUP
 
 
 class AttachmentPhase(StrEnum):
@@ -59,8 +59,8 @@ class CapacityReason(StrEnum):
     UNKNOWN = "CapacityUnknown"
 
 
-DETACH_PENDING = "DetachPending"
-"""Reason of ``Terminating``."""
+class AttachmentTerminatingReason(StrEnum):
+    DETACH_PENDING = "DetachPending"
 
 
 class AttachedDeviceRef(Section):
@@ -117,7 +117,9 @@ VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT = KINDS.add(
         singular="virtualmachineblockdeviceattachment",
         namespaced=True,
         model=VirtualMachineBlockDeviceAttachment,
+        finalizer=VMBDA_CLEANUP,
         main_condition=AttachmentCondition.ATTACHED,
+        settled=("Attached", "Failed"),
         short_names=("vmbda",),
         categories=(CATEGORY,),
         columns=(
@@ -129,6 +131,5 @@ VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT = KINDS.add(
             replace(AGE, name="AGE"),
         ),
         subresources=frozenset({"status"}),
-        not_built="Attaching devices to running machines is not built yet: nothing is attached.",
     )
 )

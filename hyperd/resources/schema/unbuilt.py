@@ -6,10 +6,9 @@ or refuses, controllers set a condition: nothing is silently ignored.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Mapping
 from typing import NamedTuple
 
-from hyperd.resources.schema.applies import SPEC, Restart
 from hyperd.resources.schema.kind import AnyObject, Kind
 from hyperd.resources.schema.structural import values_at
 
@@ -29,19 +28,6 @@ def unbuilt_in(kind: Kind, obj: AnyObject, *, built: Container[str] = ()) -> lis
 def refused_in(kind: Kind, obj: AnyObject) -> list[Unbuilt]:
     """Fields that would cost data or safety if they were ignored."""
     return _named(kind.refused, obj)
-
-
-def not_live_in(kind: Kind, changed: Iterable[str]) -> list[str]:
-    """What to tell of ``changed`` fields of the spec of something that runs; each once.
-
-    The reference changes them while the instance runs, and this version does not.
-    """
-    changes = {f"{SPEC}.{path.partition('.')[0]}" for path in changed}
-    return [
-        field.applies.instead
-        for field in kind.fields
-        if field.own and isinstance(field.applies, Restart) and field.applies.instead and field.path in changes
-    ]
 
 
 def _named(declared: Mapping[str, str], obj: AnyObject) -> list[Unbuilt]:

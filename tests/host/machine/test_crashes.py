@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from hyperd.client import paths
+from hyperd.controllers.machine.held import serial_of
 from hyperd.crashpoints import CrashPoint
 from hyperd.errors import AlreadyExists, HyperdError
 from tests.host.inventory import leftovers
+from tests.host.machine.test_attachments import attachment
 from tests.host.machine.test_restore import hv
 from tests.host.node import Node, wait_until
 from tests.host.registry.moods import Moody
@@ -57,6 +59,8 @@ WHILE_REBOOTING = {
     CrashPoint.VM_AFTER_START,
 }
 """Passed when a guest's own reboot applies what waits: its machine is off for a moment, and only it knows why."""
+WHILE_PLUGGING = {CrashPoint.VM_BEFORE_PLUG, CrashPoint.VM_AFTER_PLUG}
+WHILE_UNPLUGGING = {CrashPoint.VM_BEFORE_UNPLUG, CrashPoint.VM_AFTER_UNPLUG}
 WHILE_GROWING = {CrashPoint.DISK_AFTER_GROW}
 WHILE_ADOPTING = {CrashPoint.HOLDER_AFTER_RECORD, CrashPoint.HOLDER_AFTER_MARK}
 """Passed when a guest meets a store without a record of who holds it."""
@@ -73,6 +77,7 @@ WHILE_CANCELLING = {CrashPoint.DURABLE_BEFORE_UNDO, CrashPoint.DURABLE_AFTER_UND
 
 def test_every_crash_point_has_a_case() -> None:
     cases = BEFORE_RUNNING | WHILE_DELETING | WHILE_RESTARTING | WHILE_REBOOTING | WHILE_GROWING
+    cases |= WHILE_PLUGGING | WHILE_UNPLUGGING
     assert set(CrashPoint) == cases | WHILE_ADOPTING | WHILE_YIELDING | WHILE_CANCELLING | WHILE_SNAPSHOTTING
 
 
@@ -196,6 +201,39 @@ def test_a_crash_while_a_reboot_applies_what_waits(
     )
     assert vm["status"]["resources"]["memory"]["size"] == "160Mi"
     wait_until(lambda: '"restarting":false' in metadata(daemon, domain), what="the end of the intent")
+    no_leftovers(daemon)
+
+
+@pytest.mark.parametrize("point", sorted(WHILE_PLUGGING | WHILE_UNPLUGGING))
+def test_a_crash_while_a_disk_is_attached_or_detached(
+    daemon: Hyperd, images: ImageServer, point: CrashPoint
+) -> None:
+    daemon.start()
+    ensure(daemon, images)
+    daemon.create(disk("data", size="1Mi"))
+    vm = daemon.wait_phase("vm", "vm", "Running")
+    daemon.wait_phase("vd", "data", "Ready")
+    serial = serial_of(daemon.get("vd", "data")["metadata"]["uid"])
+    domain = f"{daemon.instance}-{vm['metadata']['uid']}"
+    if point in WHILE_UNPLUGGING:
+        daemon.create(attachment("data", "data", "vm"))
+        daemon.wait_phase("vmbda", "data", "Attached")
+    daemon.stop()
+    crash_at(daemon, point)
+    with contextlib.suppress(HyperdError, OSError):
+        if point in WHILE_UNPLUGGING:
+            daemon.delete("vmbda", "data")
+        else:
+            daemon.create(attachment("data", "data", "vm"))
+    daemon.wait_dead()
+    daemon.start()
+    if point in WHILE_PLUGGING:
+        daemon.wait_phase("vmbda", "data", "Attached")
+        assert daemon.node.virsh("dumpxml", domain).count(serial) >= 1
+        daemon.delete("vmbda", "data")
+    daemon.wait_gone("vmbda", "data")
+    assert serial not in daemon.node.virsh("dumpxml", domain).partition("</metadata>")[2]
+    assert '"name":"data"' not in metadata(daemon, domain)
     no_leftovers(daemon)
 
 

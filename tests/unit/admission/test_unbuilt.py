@@ -8,11 +8,11 @@ import pytest
 
 from hyperd.admission.dispatch import FINALIZERS, RULES
 from hyperd.install.manifests import webhooks
-from hyperd.resources.all import KINDS, VIRTUAL_MACHINE
+from hyperd.resources.all import KINDS
 from hyperd.resources.schema.kind import Kind, Object
-from hyperd.resources.schema.unbuilt import not_live_in, refused_in, unbuilt_in
-from tests.unit.admission.world import World, changed, stored
-from tests.unit.resources.samples import examples, machine
+from hyperd.resources.schema.unbuilt import refused_in, unbuilt_in
+from tests.unit.admission.world import World, stored
+from tests.unit.resources.samples import examples
 
 UNBUILT = [kind for kind in KINDS if kind.not_built]
 FIELDS = [(kind, key) for kind in KINDS for key in (*kind.unbuilt, *kind.refused)]
@@ -63,17 +63,3 @@ def test_a_cluster_asks_about_every_kind_that_has_something_to_be_told() -> None
         for plural in rule["resources"]
     }
     assert waits == completed | refused
-
-
-@pytest.mark.parametrize("phase", ["Running", "Starting", "Pause", "Stopping", "Stopped", "Pending"])
-async def test_a_device_added_to_a_running_machine_says_that_it_waits(phase: str) -> None:
-    old = {**stored(machine()), "status": {"phase": phase}}
-    refs = [*old["spec"]["blockDeviceRefs"], {"kind": "VirtualDisk", "name": "more"}]
-    told = " ".join((await World().update(old, changed(old, blockDeviceRefs=refs))).warnings)
-    running = phase not in ("Stopped", "Pending")
-    (waits,) = not_live_in(VIRTUAL_MACHINE, ["blockDeviceRefs"])
-    assert (waits in told) is running
-    reordered = [{**ref, "bootOrder": 1} for ref in old["spec"]["blockDeviceRefs"][:1]]
-    rest = old["spec"]["blockDeviceRefs"][1:]
-    told = " ".join((await World().update(old, changed(old, blockDeviceRefs=[*reordered, *rest]))).warnings)
-    assert waits not in told

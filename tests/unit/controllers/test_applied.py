@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from hyperd.controllers.machine import applied
+from hyperd.controllers.machine.held import Held
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "applied"
 
@@ -55,9 +56,14 @@ def test_boot_order_alone_is_not_compared() -> None:
     assert applied.changes(applied.configuration(spec()), changed) == []
 
 
-def test_an_added_disk_is_named_by_its_place() -> None:
-    refs = [{"kind": "VirtualDisk", "name": "root"}, {"kind": "VirtualDisk", "name": "data"}]
-    found = applied.changes(applied.configuration(spec()), spec(blockDeviceRefs=refs))
+def refs(*names: str) -> list[dict[str, str]]:
+    return [{"kind": "VirtualDisk", "name": name} for name in names]
+
+
+@pytest.mark.parametrize("over", [{"osType": "Legacy"}, {"enableParavirtualization": False}])
+def test_an_added_disk_that_cannot_be_plugged_in_is_named_by_its_place(over: dict[str, Any]) -> None:
+    running = applied.configuration(spec(**over))
+    found = applied.changes(running, spec(**over, blockDeviceRefs=refs("root", "data")))
     assert found == [
         {
             "operation": "add",
@@ -65,6 +71,45 @@ def test_an_added_disk_is_named_by_its_place() -> None:
             "desiredValue": {"kind": "VirtualDisk", "name": "data"},
         }
     ]
+
+
+def test_a_disk_that_is_added_or_removed_live_waits_for_no_restart_and_another_order_does() -> None:
+    running = applied.configuration(spec(blockDeviceRefs=refs("root", "data")))
+    for other in (refs("root"), refs("root", "more", "data"), refs("more")):
+        assert applied.changes(running, spec(blockDeviceRefs=other)) == []
+    first, second = applied.changes(running, spec(blockDeviceRefs=refs("data", "root")))
+    assert (first["path"], second["path"]) == ("blockDeviceRefs.0", "blockDeviceRefs.1")
+    assert (first["currentValue"], first["desiredValue"]) == (refs("root")[0], refs("data")[0])
+
+
+@pytest.mark.parametrize(
+    ("before", "wanted", "plugged", "after"),
+    [
+        (["root"], ["root", "data"], ["root", "data"], ["root", "data"]),
+        (["root", "data"], ["root", "new", "data"], ["root", "data", "new"], ["root", "new", "data"]),
+        (["root", "data"], ["root"], ["root"], ["root"]),
+        (["root", "data"], ["root"], ["root", "data"], ["root", "data"]),
+        (["root", "data"], ["data", "new", "root"], ["root", "data", "new"], ["root", "data", "new"]),
+    ],
+)
+def test_the_record_follows_what_is_plugged_in_and_keeps_the_order_that_booted(
+    before: list[str], wanted: list[str], plugged: list[str], after: list[str]
+) -> None:
+    record = applied.Applied(applied.configuration(spec(blockDeviceRefs=refs(*before))))
+    devices: list[Held] = [{"kind": "VirtualDisk", "name": name, "uid": name} for name in plugged]
+    now = applied.with_devices(record, spec(blockDeviceRefs=refs(*wanted)), devices)
+    assert now.configuration["blockDeviceRefs"] == refs(*after)
+
+
+def test_the_devices_of_a_record_are_read_as_they_were_written() -> None:
+    devices: tuple[Held, ...] = (
+        {"kind": "VirtualDisk", "name": "root", "uid": "u1"},
+        {"kind": "VirtualImage", "name": "iso", "uid": "u2", "attachment": "a", "hotplugged": True},
+    )
+    record = applied.Applied({"osType": "Generic"}, devices=devices)
+    assert applied.decode(record.encode()) == record
+    broken = orjson.loads(record.encode()) | {"devices": [1, {"kind": "VirtualDisk"}, None]}
+    assert applied.decode(orjson.dumps(broken).decode()).devices == ()
 
 
 def test_provisioning_that_is_added_or_changed_waits_for_a_restart_and_removed_does_not() -> None:

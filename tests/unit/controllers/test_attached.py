@@ -7,7 +7,7 @@ from dataclasses import replace
 from hyperd.controllers import usage
 from hyperd.controllers.machine import applied
 from hyperd.controllers.machine.attached import device_entries
-from hyperd.controllers.machine.plan import serial_of
+from hyperd.controllers.machine.held import serial_of
 from hyperd.hypervisor.state import DomainDisk, DomainInfo, DomainState
 from hyperd.resources.all import VIRTUAL_DISK
 from tests.parts import Part

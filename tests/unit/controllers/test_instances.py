@@ -18,7 +18,9 @@ from hyperd.hypervisor.facts.host import HostFacts
 from hyperd.hypervisor.state import DomainInfo, DomainState
 from hyperd.network.interface import Link
 from hyperd.resources.values.conditions import find_condition
+from hyperd.runtime.informer import Informer
 from hyperd.settings import Settings
+from hyperd.store.interface import Store
 from tests.parts import Part
 from tests.testdriver.network import NoNetwork
 from tests.unit.controllers.test_plan import FACTS
@@ -65,7 +67,7 @@ async def test_a_lost_tap_comes_back_though_the_host_cannot_run_what_the_spec_as
         ownership=SimpleNamespace(binds=False),
         node_name="node",
         store_id=lambda: "s",
-        informer=lambda _: None,
+        informer=lambda kind: Informer(cast(Store, None), kind),
     )
     instances = Instances(cast(Context, context))
     await instances.keep(machine(), domain(address="10.66.10.14"), Dependencies())

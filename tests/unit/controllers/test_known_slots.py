@@ -10,8 +10,8 @@ import pytest
 from hyperd.controllers.machine import applied
 from hyperd.controllers.machine.attached import device_entries
 from hyperd.controllers.machine.devices import Device
+from hyperd.controllers.machine.held import serial_of
 from hyperd.controllers.machine.known_slots import known_slots, shown
-from hyperd.controllers.machine.plan import serial_of
 from hyperd.hypervisor.interface import Hypervisor
 from hyperd.hypervisor.slots import Slot, Slots, drive, encode
 from hyperd.hypervisor.state import DomainInfo, DomainState

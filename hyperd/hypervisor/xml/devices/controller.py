@@ -94,6 +94,11 @@ class Controller(Device):
         )
 
 
+def scsi_controller(cores: int) -> Controller:
+    """The one that a machine gets when its first disk on SCSI is plugged in."""
+    return Controller("scsi", 0, "virtio-scsi", queues=min(cores, MAX_QUEUES))
+
+
 def _pcie_plan(known: Slots, wanted: int) -> tuple[list[int], int]:
     """The numbers of at least ``wanted`` root ports, and of a bridge: those known, then the next free ones."""
     ports, bridges = _indices(known, ROOT_PORT), _indices(known, BRIDGE)
