@@ -15,9 +15,9 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from hyperd.errors import PermanentError
 from hyperd.jsontypes import Json, JsonObject
@@ -236,6 +236,22 @@ class StorageSettings(_Section):
         return pools
 
 
+class ClassRules(_Section):
+    """Which StorageClasses disks or images on volumes may be of."""
+
+    default_storage_class: str = ""
+    """Of those that name none; empty: the one that is marked as the default."""
+    allowed_storage_classes: tuple[str, ...] = ()
+    """Empty: all."""
+
+    @model_validator(mode="after")
+    def _allow_default(self) -> Self:
+        default, allowed = self.default_storage_class, self.allowed_storage_classes
+        if default and allowed and default not in allowed:
+            raise ValueError(f"the default, {default}, is not among the allowed ones")
+        return self
+
+
 class OperationSettings(_Section):
     """Retention of finished operations."""
 
@@ -288,6 +304,8 @@ class Settings(_Section):
     imports: ImportSettings = ImportSettings()
     registry: RegistrySettings = RegistrySettings()
     storage: StorageSettings = StorageSettings()
+    virtual_disks: ClassRules = ClassRules()
+    virtual_images: ClassRules = ClassRules()
     operations: OperationSettings = OperationSettings()
     log: LogSettings = LogSettings()
     kubernetes: KubernetesSettings = KubernetesSettings()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from typing import Generic
 
@@ -11,6 +11,7 @@ from hyperd.errors import Cause
 from hyperd.resources.core import storage_class
 from hyperd.resources.schema.kind import AnyObject, Kind, S_co, V, V_co
 from hyperd.resources.schema.metadata import quoted
+from hyperd.settings import ClassRules
 from hyperd.store.interface import SYSTEM, AdmissionRequest, User
 
 May = Callable[[User, str, Kind, str, str], Awaitable[bool]]
@@ -31,6 +32,8 @@ class Policy:
     may: May = nobody_may
     provisioners: Sequence[str] = (storage_class.PROVISIONER,)
     """What a StorageClass may name for volumes to be made."""
+    disk_classes: ClassRules = field(default_factory=ClassRules)
+    image_classes: ClassRules = field(default_factory=ClassRules)
 
 
 class Context(Generic[V_co, S_co]):

@@ -66,7 +66,11 @@ JUDGED: Final = frozenset(
 def reviewer(settings: Settings, *, may: May) -> Admit:
     """``review`` with the policy of these settings, as the store wants it; ``may`` decides about users."""
     policy = Policy(
-        virtual_machine_cidrs=settings.network.virtual_machine_cidrs, may=may, provisioners=provisioners(settings)
+        virtual_machine_cidrs=settings.network.virtual_machine_cidrs,
+        may=may,
+        provisioners=provisioners(settings),
+        disk_classes=settings.virtual_disks,
+        image_classes=settings.virtual_images,
     )
 
     async def admit(request: AdmissionRequest) -> AdmissionResponse:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from hyperd.admission.context import Context
+from hyperd.resources.all import STORAGE_CLASS
+from hyperd.resources.core import storage_class
+from hyperd.settings import ClassRules
+
+CLASS_PATH: Final = "spec.persistentVolumeClaim.storageClassName"
 
 
 def check_name(context: Context) -> None:
@@ -15,6 +22,20 @@ def check_name(context: Context) -> None:
         context.invalid("metadata.name", name, text)
     else:
         context.warn(f"metadata.name: {text}")
+
+
+async def check_class(context: Context, rules: ClassRules, of: str) -> None:
+    """The class that an object names is there, makes volumes, and may be named; ``of`` are objects like it."""
+    name = (context.spec.get("persistentVolumeClaim") or {}).get("storageClassName")
+    if not name:
+        return
+    class_ = await context.find(STORAGE_CLASS, name)
+    if class_ is None:
+        context.invalid(CLASS_PATH, name, f'StorageClass "{name}" does not exist')
+    elif forbidden := storage_class.not_allowed(name, rules.allowed_storage_classes, of):
+        context.forbidden(CLASS_PATH, forbidden)
+    elif fault := storage_class.fault(class_, context.policy.provisioners):
+        context.warn(f"{CLASS_PATH}: {fault} It waits.")
 
 
 def check_source(context: Context) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hyperd.admission.context import Context
-from hyperd.admission.images import check_name, check_source
+from hyperd.admission.images import check_class, check_name, check_source
 from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, STORAGE_CLASS, VIRTUAL_IMAGE
 from hyperd.resources.core import storage_class
 from hyperd.resources.kinds.data_source import DataSourceType
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     Disk = Context[VirtualDisk, VirtualDiskSpec]
 
 SIZE_PATH = "spec.persistentVolumeClaim.size"
-_CLASS_PATH = "spec.persistentVolumeClaim.storageClassName"
 _MAX_BYTES = 1 << 62
 
 
@@ -35,7 +34,7 @@ async def review(context: Disk) -> None:
     if context.phase in PROVISIONED:
         await _check_growth(context)
     else:
-        await _check_storage_class(context)
+        await check_class(context, context.policy.disk_classes, "disks")
         await _compare_with_image(context, size)
 
 
@@ -76,15 +75,6 @@ def _check_size(context: Disk) -> int | None:
     elif context.phase == VirtualDiskPhase.MIGRATING:
         context.forbidden(SIZE_PATH, "the size cannot be changed while the disk is migrating")
     return size
-
-
-async def _check_storage_class(context: Disk) -> None:
-    name = _claim(context.spec).get("storageClassName")
-    class_ = await context.find(STORAGE_CLASS, name) if name else None
-    if name and class_ is None:
-        context.invalid(_CLASS_PATH, name, f'StorageClass "{name}" does not exist')
-    elif class_ is not None and (fault := storage_class.fault(class_, context.policy.provisioners)):
-        context.warn(f"{_CLASS_PATH}: {fault} The disk waits.")
 
 
 async def _check_growth(context: Disk) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hyperd.admission.context import Context
-from hyperd.admission.images import check_name, check_source
-from hyperd.resources.all import STORAGE_CLASS
+from hyperd.admission.images import check_class, check_name, check_source
 from hyperd.resources.kinds.virtual_image import VirtualImageStorage
 
 if TYPE_CHECKING:
@@ -23,12 +22,4 @@ async def review(context: Image) -> None:
     check_source(context)
     if context.spec["storage"] == VirtualImageStorage.KUBERNETES:
         context.warn("spec.storage: Kubernetes is an old name: use PersistentVolumeClaim")
-    await _check_storage_class(context)
-
-
-async def _check_storage_class(context: Image) -> None:
-    name = (context.spec.get("persistentVolumeClaim") or {}).get("storageClassName")
-    if name and await context.find(STORAGE_CLASS, name) is None:
-        context.invalid(
-            "spec.persistentVolumeClaim.storageClassName", name, f'StorageClass "{name}" does not exist'
-        )
+    await check_class(context, context.policy.image_classes, "images")

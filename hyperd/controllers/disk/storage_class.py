@@ -57,7 +57,9 @@ class DiskClasses:
         if class_ is None:
             message = f'StorageClass "{name}" does not exist.' if name else storage_class.NO_DEFAULT
         else:
-            message = storage_class.fault(class_, self._context.volumes.provisioners)
+            allowed = () if provisioned else self._context.settings.virtual_disks.allowed_storage_classes
+            message = storage_class.not_allowed(name, allowed, "disks")
+            message = message or storage_class.fault(class_, self._context.volumes.provisioners)
         if name:
             status["storageClassName"] = name
         else:
@@ -83,6 +85,8 @@ class DiskClasses:
 
         A cluster's default may be for Pods alone: there the class of the nodes' own pools stands in for it.
         """
+        if named := self._context.settings.virtual_disks.default_storage_class:
+            return named
         own = self._context.settings.storage.storage_class
         default = storage_class.default_of(item.object() for item in self._classes.items())
         if self._context.ownership.binds and (

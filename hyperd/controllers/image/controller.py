@@ -19,7 +19,7 @@ from hyperd.controllers.image.operations import TYPES
 from hyperd.controllers.image.operations.copying import Held
 from hyperd.controllers.image.operations.importing import Images, Import
 from hyperd.controllers.image.reference import reference_of, repository_of
-from hyperd.controllers.image.source import SOURCE_INDEX, Waiting, source_of, source_values
+from hyperd.controllers.image.source import SOURCE_INDEX, SOURCE_KINDS, Waiting, source_of, source_values
 from hyperd.controllers.retries import Retries
 from hyperd.controllers.unbuilt import name_unbuilt_fields
 from hyperd.errors import HyperdError
@@ -64,7 +64,7 @@ class ImageController(Controller):
         self._machines = context.informer(VIRTUAL_MACHINE)
         self._retries = Retries()
         self._operations = Operations(Images(context, kind, held), TYPES, waits=self._retries, notify=self.enqueue)
-        for source in usage.DEVICE_KINDS.values():
+        for source in SOURCE_KINDS:
             context.informer(source)
         self._images.add_index(SOURCE_INDEX, source_values)
         self._checked: dict[str, float] = {}
@@ -73,7 +73,7 @@ class ImageController(Controller):
     def watches(self) -> Mapping[Kind, Mapper]:
         return {
             VIRTUAL_MACHINE: self._of_machine,
-            **{kind: self._of_source(kind) for kind in usage.DEVICE_KINDS.values()},
+            **{kind: self._of_source(kind) for kind in SOURCE_KINDS},
         }
 
     def _of_machine(self, item: Item[VirtualMachine]) -> Iterable[Key]:

@@ -10,9 +10,10 @@ from hyperd.controllers import usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.image.reference import reference_of
 from hyperd.controllers.ownership import disk_node
-from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_DISK, VIRTUAL_MACHINE
+from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_DISK, VIRTUAL_DISK_SNAPSHOT, VIRTUAL_MACHINE
 from hyperd.resources.kinds.data_source import DataSourceType
 from hyperd.resources.kinds.virtual_disk import VirtualDiskPhase
+from hyperd.resources.kinds.virtual_disk_snapshot import SnapshotPhase
 from hyperd.resources.kinds.virtual_image import ImageDatasourceReason, ImagePhase
 from hyperd.resources.schema.kind import Kind
 from hyperd.resources.values.meta import Key
@@ -49,6 +50,13 @@ class FromDisk:
 
 
 @dataclass(frozen=True)
+class FromSnapshot:
+    """A snapshot of a disk, by its uid."""
+
+    uid: str
+
+
+@dataclass(frozen=True)
 class Waiting:
     """The source is not there yet: the reason of ``DatasourceReady``, and why."""
 
@@ -56,7 +64,9 @@ class Waiting:
     message: str
 
 
-Source = FromElsewhere | FromImage | FromDisk
+Source = FromElsewhere | FromImage | FromDisk | FromSnapshot
+SOURCE_KINDS: Final[Sequence[Kind]] = (*usage.DEVICE_KINDS.values(), VIRTUAL_DISK_SNAPSHOT)
+"""What images may be made of."""
 
 
 def source_of(context: Context, image: Image) -> Source | Waiting:
@@ -73,8 +83,7 @@ def source_of(context: Context, image: Image) -> Source | Waiting:
         return _image(context, usage.IMAGE_KINDS[kind], key)
     if kind == VIRTUAL_DISK.kind:
         return _disk(context, key)
-    message = f"Images from a {kind} are not built yet in this version."
-    return Waiting(ImageDatasourceReason.VIRTUAL_DISK_SNAPSHOT_NOT_READY, message)
+    return _snapshot(context, key)
 
 
 def source_key(image: Image) -> Key | None:
@@ -114,6 +123,19 @@ def _image(context: Context, kind: Kind[Image], key: Key) -> Source | Waiting:
     if phase != ImagePhase.READY:
         return Waiting(unready, f'{kind.kind} "{key.name}" is {phase}, not Ready.')
     return FromImage(reference_of(context, kind, found), found["metadata"]["uid"])
+
+
+def _snapshot(context: Context, key: Key) -> Source | Waiting:
+    reason = ImageDatasourceReason.VIRTUAL_DISK_SNAPSHOT_NOT_READY
+    found = context.informer(VIRTUAL_DISK_SNAPSHOT).get(*key)
+    if found is None:
+        return Waiting(reason, f'VirtualDiskSnapshot "{key.name}" does not exist.')
+    if found["metadata"].get("deletionTimestamp"):
+        return Waiting(reason, f'VirtualDiskSnapshot "{key.name}" is being deleted.')
+    phase = (found.get("status") or {}).get("phase") or SnapshotPhase.PENDING
+    if phase != SnapshotPhase.READY:
+        return Waiting(reason, f'VirtualDiskSnapshot "{key.name}" is {phase}, not Ready.')
+    return FromSnapshot(found["metadata"]["uid"])
 
 
 def _disk(context: Context, key: Key) -> Source | Waiting:

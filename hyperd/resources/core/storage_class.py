@@ -58,6 +58,16 @@ def fault(class_: AnyObject, provisioners: Collection[str]) -> str:
     return ""
 
 
+def not_allowed(name: str, allowed: Collection[str], of: str) -> str:
+    """Why ``of``, "disks" or "images", may not be of the class, a sentence; empty where they may.
+
+    ``allowed`` are the names of those that they may be of; none means all.
+    """
+    if not allowed or name in allowed:
+        return ""
+    return f'StorageClass "{name}" is not allowed for {of} here; use {" or ".join(allowed)}.'
+
+
 def waits_for_consumer(class_: AnyObject) -> bool:
     """Whether a disk's volume is made only once a machine uses the disk."""
     mode = meta.annotations(class_).get(names.STORAGE_CLASS_BINDING_MODE_ANNOTATION) or class_.get(

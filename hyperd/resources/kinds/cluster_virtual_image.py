@@ -22,7 +22,7 @@ from hyperd.resources.kinds.data_source import (
     UploadSource,
     data_source_rules,
 )
-from hyperd.resources.kinds.virtual_image import AGE, IMAGE_COLUMNS, UNBUILT_SOURCES, ImageCondition, ImagePhase
+from hyperd.resources.kinds.virtual_image import AGE, IMAGE_COLUMNS, ImageCondition, ImagePhase
 from hyperd.resources.schema.applies import NeverAfter
 from hyperd.resources.schema.kind import KINDS, Kind, Object
 from hyperd.resources.schema.rule import Rule
@@ -169,6 +169,5 @@ CLUSTER_VIRTUAL_IMAGE = KINDS.add(
             "spec.dataSource.containerImage.imagePullSecret",
             "status.usedInNamespaces",
         ),
-        unbuilt=UNBUILT_SOURCES,
     )
 )

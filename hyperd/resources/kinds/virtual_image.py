@@ -168,10 +168,6 @@ class VirtualImage(Resource):
     """What became of the image."""
 
 
-UNBUILT_SOURCES = {
-    "spec.dataSource.objectRef.kind=VirtualDiskSnapshot": "Images from snapshots are not built yet: use HTTP.",
-}
-
 IMAGE_COLUMNS = (
     Column("Phase", ".status.phase", description="State of the image"),
     Column("CDROM", ".status.cdrom", type="boolean", description="Whether it is attached as a CD-ROM"),
@@ -205,7 +201,6 @@ VIRTUAL_IMAGE = KINDS.add(
         subresources=frozenset({"status"}),
         hidden=HIDDEN_SOURCE,
         unbuilt={
-            **UNBUILT_SOURCES,
             "spec.storage=PersistentVolumeClaim": (
                 "Images on volumes are not built yet: use storage ContainerRegistry."
             ),

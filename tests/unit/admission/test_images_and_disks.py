@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from hyperd.admission.context import Policy
 from hyperd.resources.schema.kind import Object
+from hyperd.settings import ClassRules
 from tests.unit.admission.world import World, changed, make, stored, told
 
 URL = {"type": "HTTP", "http": {"url": "https://example.com/a.qcow2"}}
@@ -102,10 +104,6 @@ async def test_a_missing_storage_class_is_refused() -> None:
 @pytest.mark.parametrize(
     ("spec", "warning"),
     [
-        (
-            {"dataSource": {"type": "ObjectRef", "objectRef": {"kind": "VirtualDiskSnapshot", "name": "a"}}},
-            "spec.dataSource.objectRef.kind: Images from snapshots are not built yet",
-        ),
         ({"storage": "PersistentVolumeClaim"}, "spec.storage: Images on volumes are not built yet"),
     ],
 )
@@ -118,6 +116,19 @@ async def test_sources_that_are_not_built_are_warned_of(spec: Object, warning: s
 async def test_the_old_name_of_a_storage_is_told() -> None:
     response = await World().create(changed(image(), storage="Kubernetes"))
     assert "spec.storage: Kubernetes is an old name: use PersistentVolumeClaim" in response.warnings
+
+
+async def test_a_storage_class_that_the_settings_do_not_allow_is_refused() -> None:
+    rules = ClassRules(allowed_storage_classes=("slow", "other"))
+    policy = Policy(disk_classes=rules, image_classes=rules)
+    claim = {"size": "1Gi", "storageClassName": "local"}
+    for obj, of in ((disk(), "disks"), (image(), "images")):
+        world = World([STORAGE_CLASS], policy=policy)
+        one = {**claim} if of == "disks" else {"storageClassName": "local"}
+        assert told(await world.create(changed(obj, persistentVolumeClaim=one))) == [
+            "spec.persistentVolumeClaim.storageClassName: Forbidden: "
+            f'StorageClass "local" is not allowed for {of} here; use slow or other.'
+        ]
 
 
 async def test_a_blank_disk_needs_a_size() -> None:

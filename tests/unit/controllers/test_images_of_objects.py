@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_DISK, VIRTUAL_IMAGE, VIRTUAL_MACHINE
+from hyperd.resources.all import (
+    CLUSTER_VIRTUAL_IMAGE,
+    VIRTUAL_DISK,
+    VIRTUAL_DISK_SNAPSHOT,
+    VIRTUAL_IMAGE,
+    VIRTUAL_MACHINE,
+)
 from hyperd.resources.schema.kind import Kind, Object
 from hyperd.store.interface import PatchType
 from registry.interface import Images
@@ -104,6 +110,23 @@ async def test_an_image_is_made_of_a_disk_and_further_ones_of_that_image(world: 
             await asyncio.sleep(0.05)
     await world.collect()
     assert await content(world, own) == expected, "what the copy needs stays in the registry"
+
+
+async def test_an_image_is_made_of_a_snapshot_whose_disk_is_gone(world: World) -> None:
+    path = await a_disk(world)
+    await make(world, VIRTUAL_IMAGE, "golden", kind="VirtualDiskSnapshot", name="one")
+    waiting = await settled(world, VIRTUAL_IMAGE, "golden", "Pending")
+    assert condition(waiting, "DatasourceReady")["reason"] == "VirtualDiskSnapshotNotReady"
+    body: Object = {"metadata": {"namespace": "default", "name": "one"}, "spec": {"virtualDiskName": "vm"}}
+    await world.store.create(VIRTUAL_DISK_SNAPSHOT, "default", body)
+    golden = await settled(world, VIRTUAL_IMAGE, "golden", "Ready")
+    await world.store.delete(VIRTUAL_DISK, "default", "vm")
+    await world.gone(VIRTUAL_DISK)
+    await make(world, CLUSTER_VIRTUAL_IMAGE, "all", kind="VirtualDiskSnapshot", name="one", namespace="default")
+    shared = await settled(world, CLUSTER_VIRTUAL_IMAGE, "all", "Ready")
+    for image in (golden, shared):
+        assert await content(world, image) == b"\5" * 65536 + bytes(MIB - 65536)
+    assert shared["status"]["sourceUID"] != path.stem
 
 
 async def test_a_disk_that_a_guest_has_is_waited_for(world: World) -> None:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from hyperd.controllers import usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.image.operations.step import ImageStep
-from hyperd.controllers.image.source import FromDisk
-from hyperd.errors import TemporaryError
+from hyperd.controllers.image.source import FromDisk, FromSnapshot
+from hyperd.errors import NotFound, TemporaryError
 from hyperd.imagefile.detect import FAILED
 from hyperd.progress import Report
 from hyperd.resources.all import VIRTUAL_DISK
@@ -77,5 +77,26 @@ class TakeStep(ImageStep):
         except TimeoutError as err:
             raise TemporaryError(
                 f'VirtualDisk "{key.name}" is not free to be read: a virtual machine may be starting with it.',
+                key=FAILED,
+            ) from err
+
+
+class SnapshotStep(ImageStep):
+    """Of a snapshot, which is kept meanwhile."""
+
+    def __init__(self, context: Context, request: VolumeRequest, snapshot: FromSnapshot) -> None:
+        super().__init__(context.images, request)
+        self._context = context
+        self._volume = request
+        self._uid = snapshot.uid
+
+    async def make(self, report: Report | None) -> ImportedImage:
+        volumes = self._context.volumes
+        try:
+            async with volumes.reading(self._uid):
+                return await self._images.take_volume(self._volume, await volumes.layers(self._uid), report)
+        except NotFound as err:
+            raise TemporaryError(
+                f"The snapshot of the volume is not on node {self._context.node_name}, where images are made.",
                 key=FAILED,
             ) from err

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from hyperd.controllers.context import Context
 from hyperd.controllers.image import pull_secret, transfer, upload
-from hyperd.controllers.image.operations.copying import CopyStep, Held, TakeStep
+from hyperd.controllers.image.operations.copying import CopyStep, Held, SnapshotStep, TakeStep
 from hyperd.controllers.image.operations.step import ImageStep
 from hyperd.controllers.image.reference import repository_of
-from hyperd.controllers.image.source import FromDisk, FromImage, source_of
+from hyperd.controllers.image.source import FromDisk, FromImage, FromSnapshot, source_of
 from hyperd.errors import HyperdError
 from hyperd.progress import Report
 from hyperd.resources.kinds.data_source import ReadyReason
@@ -105,6 +105,9 @@ class Import(Operation[Images, "Image"]):
             case FromDisk():
                 request = VolumeRequest(self.op_uid, repository, meta["uid"], namespace)
                 return TakeStep(self.context.context, request, self._source, held=self.context.held)
+            case FromSnapshot():
+                request = VolumeRequest(self.op_uid, repository, meta["uid"], namespace)
+                return SnapshotStep(self.context.context, request, self._source)
         return ImportStep(self.context.context, self, self._request)
 
     def show(self, obj: Image) -> None:
@@ -124,7 +127,7 @@ class Import(Operation[Images, "Image"]):
         status["format"] = str(imported.format)
         status["cdrom"] = imported.cdrom
         status["size"] = transfer.sizes(imported.stored_bytes, imported.unpacked_bytes)
-        copied = self._source.uid if isinstance(self._source, FromImage | FromDisk) else ""
+        copied = self._source.uid if isinstance(self._source, FromImage | FromDisk | FromSnapshot) else ""
         status["sourceUID"] = copied or obj["metadata"]["uid"]
         status["target"] = {"registryURL": imported.reference}
         upload.forget(status)
