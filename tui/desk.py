@@ -77,6 +77,10 @@ class Desk(Protocol):
         """Another list, as it was left, or with this filter."""
         ...
 
+    def go_to(self, plural: str, key: Key) -> None:
+        """Show one object: its list, its row, its detail."""
+        ...
+
     def show_context(self) -> None:
         """Show what the trail's current context is."""
         ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 COMMANDS: dict[str, tuple[str, str]] = {
     "get": ("get", "list objects, or show some"),
     "describe": ("describe", "show an object with its conditions and events"),
+    "why": ("why", "say why an object is not well, and what mends that"),
     "apply": ("apply", "create or change what manifests describe"),
     "create": ("create", "make a machine, a disk, an image or a namespace in one line"),
     "diff": ("diff", "show what an apply of manifests would change"),

@@ -45,7 +45,19 @@ complete -c hv -a '(__hv)'
 SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 
 _MACHINE_COMMANDS = ("console", "log", "start", "stop", "restart", "tui")
-_OBJECT_COMMANDS = ("get", "describe", "delete", "watch", "edit", "patch", "label", "annotate", "wait", "explain")
+_OBJECT_COMMANDS = (
+    "get",
+    "describe",
+    "why",
+    "delete",
+    "watch",
+    "edit",
+    "patch",
+    "label",
+    "annotate",
+    "wait",
+    "explain",
+)
 _COMPLETION_SECONDS = 2.0
 
 

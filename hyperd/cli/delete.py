@@ -100,9 +100,10 @@ def _listed(client: Client, resource: Resource, namespace: str | None, selector:
 
 
 def _until_gone(client: Client, resource: Resource, namespace: str | None, name: str, deadline: float) -> None:
-    from hyperd.cli.waiting import Progress, finder
+    from hyperd.cli.waiting import Progress
     from hyperd.client.health import condition
     from hyperd.client.hopeless import cannot_go
+    from hyperd.client.lookup import finder
 
     shown = Progress(f"{resource.singular}/{name}")
     message = before = ""

@@ -11,10 +11,9 @@ from hyperd.cli.printing import TablePrinter
 from hyperd.client import kinds, sanitize
 from hyperd.client.ages import age
 from hyperd.client.health import conditions, health
+from hyperd.client.lookup import events_of
 from hyperd.client.resource import Resource
-from hyperd.client.sync import Client
 from hyperd.client.yamltext import dump
-from hyperd.errors import HyperdError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,20 +57,6 @@ def run(args: argparse.Namespace) -> int:
     if not shown:
         print(f"No {word} found in the namespace {client.home.namespace}.", file=sys.stderr)
     return 0
-
-
-def events_of(client: Client, obj: Object) -> list[Object]:
-    """The object's events, oldest first; none where events cannot be read."""
-    events = Resource(group="", version="v1", kind="Event", plural="events", singular="event", namespaced=True)
-    metadata = obj["metadata"]
-    fields = f"involvedObject.name={metadata['name']}"
-    if metadata.get("uid"):
-        fields += f",involvedObject.uid={metadata['uid']}"
-    try:
-        found: list[Object] = client.list(events, metadata.get("namespace"), fields=fields)["items"]
-    except HyperdError:
-        return []
-    return sorted(found, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""))
 
 
 def text_of(obj: Object, resource: Resource, events: list[Object]) -> str:

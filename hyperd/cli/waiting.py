@@ -8,15 +8,14 @@ import time
 from hyperd.client import sanitize
 from hyperd.client.health import Level, condition, health
 from hyperd.client.hopeless import cannot_come
-from hyperd.client.kinds import built_in
+from hyperd.client.lookup import finder
 from hyperd.client.resource import Resource
 from hyperd.client.sync import Client
-from hyperd.errors import BadRequest, Expired, Forbidden, NotFound, ServiceUnavailable, Timeout
+from hyperd.errors import BadRequest, Expired, NotFound, ServiceUnavailable, Timeout
 from hyperd.resources.index import INDEX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from hyperd.client.hopeless import Find
     from hyperd.resources.schema.kind import Object
 
 _JUDGED_SECONDS = 3.0
@@ -102,20 +101,3 @@ def verdict(obj: Object) -> str:
     """Why an operation ended as it did: reason and message of its Completed condition."""
     entry = condition(obj, "Completed") or {}
     return ": ".join(str(entry[key]) for key in ("reason", "message") if entry.get(key))
-
-
-def finder(client: Client) -> Find:
-    """How ``hopeless`` looks up what an object needs; what may not be read counts as well."""
-    resources = {resource.kind: resource for resource in built_in()}
-
-    def find(kind: str, namespace: str, name: str) -> Object | None:
-        resource = resources.get(kind)
-        try:
-            return client.find(resource, namespace or None, name) if resource is not None else _UNKNOWN
-        except Forbidden:
-            return _UNKNOWN
-
-    return find
-
-
-_UNKNOWN: Object = {"kind": "Unknown", "metadata": {}}

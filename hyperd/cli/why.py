@@ -1,0 +1,79 @@
+"""``hv why``: what keeps an object from being well, down to the root, and what mends that."""
+
+from __future__ import annotations
+
+import argparse
+
+from hyperd.cli.options import client_of
+from hyperd.cli.printing import emit
+from hyperd.client import kinds
+from hyperd.client.lookup import events_of, finder
+from hyperd.client.why import Cause, told, why
+from hyperd.errors import BadRequest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from hyperd.client.resource import Resource
+    from hyperd.client.sync import Client
+
+EXAMPLES = """\
+  hv why vm web-7
+  hv why vd/data vi/debian-12
+  hv why -A                  all machines, disks and images that are not well
+"""
+_LOOKED_AT = ("vm", "vd", "vi", "cvi", "vmop")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    parser.add_argument("words", nargs="*", metavar="KIND NAME", help="a kind and names, or kind/name words")
+    parser.add_argument("-A", "--all-namespaces", action="store_true", help="of all namespaces")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Explain each object that is not well."""
+    client = client_of(args)
+    find = finder(client)
+    shown: set[str] = set()
+    lines: list[str] = []
+    for resource, namespace, name in _chosen(client, args):
+        obj = {"kind": resource.kind, **client.get(resource, namespace, name)}
+        cause = why(obj, find, lambda one: events_of(client, one))
+        if not args.words and (cause.well or cause.uid in shown):
+            continue
+        shown.update(one.uid for one in _all(cause))
+        lines += [*([""] if lines else []), *told(cause)]
+    emit(lines or ["All is well."])
+    return 0
+
+
+def _chosen(client: Client, args: argparse.Namespace) -> Iterator[tuple[Resource, str | None, str]]:
+    from hyperd.client.words import pairs
+
+    if not args.words:
+        for word in _LOOKED_AT:
+            resource = kinds.resolve(word, client)[0]
+            scope = client.home.namespace if resource.namespaced and not args.all_namespaces else None
+            for item in client.list(resource, scope).get("items") or ():
+                metadata = item["metadata"]
+                yield resource, metadata.get("namespace"), metadata["name"]
+        return
+    if args.all_namespaces:
+        raise BadRequest("An object that is named is in one namespace: say -n.")
+    if "/" in args.words[0]:
+        named = [(kinds.resolve(kind, client)[0], name) for kind, name in pairs(args.words)]
+    else:
+        resource = kinds.resolve(args.words[0], client)[0]
+        named = [(resource, name) for name in args.words[1:]]
+    if not named:
+        raise BadRequest("Say which objects: a kind and names, or kind/name.")
+    for resource, name in named:
+        yield resource, client.home.namespace if resource.namespaced else None, name
+
+
+def _all(cause: Cause) -> Iterator[Cause]:
+    yield cause
+    for one in cause.because:
+        yield from _all(one)
