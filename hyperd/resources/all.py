@@ -36,14 +36,14 @@ from hyperd.resources.kinds import (
     virtual_machine_ip_address,
     virtual_machine_ip_address_lease,
     virtual_machine_operation,
+    virtual_machine_snapshot,
+    virtual_machine_snapshot_operation,
 )
 from hyperd.resources.kinds.usb_device import NODE_USB_DEVICE, USB_DEVICE
 from hyperd.resources.kinds.virtual_machine_class_v1alpha3 import VIRTUAL_MACHINE_CLASS_V1ALPHA3
 from hyperd.resources.kinds.virtual_machine_mac_address import VIRTUAL_MACHINE_MAC_ADDRESS
 from hyperd.resources.kinds.virtual_machine_mac_address_lease import VIRTUAL_MACHINE_MAC_ADDRESS_LEASE
 from hyperd.resources.kinds.virtual_machine_pool import VIRTUAL_MACHINE_POOL
-from hyperd.resources.kinds.virtual_machine_snapshot import VIRTUAL_MACHINE_SNAPSHOT
-from hyperd.resources.kinds.virtual_machine_snapshot_operation import VIRTUAL_MACHINE_SNAPSHOT_OPERATION
 from hyperd.resources.schema.kind import KINDS, Kind
 
 if TYPE_CHECKING:
@@ -58,6 +58,8 @@ if TYPE_CHECKING:
     from hyperd.resources.views.virtual_machine_ip_address import VirtualMachineIPAddress
     from hyperd.resources.views.virtual_machine_ip_address_lease import VirtualMachineIPAddressLease
     from hyperd.resources.views.virtual_machine_operation import VirtualMachineOperation
+    from hyperd.resources.views.virtual_machine_snapshot import VirtualMachineSnapshot
+    from hyperd.resources.views.virtual_machine_snapshot_operation import VirtualMachineSnapshotOperation
 
 NODE: Kind[Node] = core.NODE
 STORAGE_CLASS: Kind[StorageClass] = core.STORAGE_CLASS
@@ -74,6 +76,10 @@ VIRTUAL_MACHINE_OPERATION: Kind[VirtualMachineOperation] = virtual_machine_opera
 VIRTUAL_MACHINE_IP_ADDRESS: Kind[VirtualMachineIPAddress] = virtual_machine_ip_address.VIRTUAL_MACHINE_IP_ADDRESS
 VIRTUAL_MACHINE_IP_ADDRESS_LEASE: Kind[VirtualMachineIPAddressLease] = (
     virtual_machine_ip_address_lease.VIRTUAL_MACHINE_IP_ADDRESS_LEASE
+)
+VIRTUAL_MACHINE_SNAPSHOT: Kind[VirtualMachineSnapshot] = virtual_machine_snapshot.VIRTUAL_MACHINE_SNAPSHOT
+VIRTUAL_MACHINE_SNAPSHOT_OPERATION: Kind[VirtualMachineSnapshotOperation] = (
+    virtual_machine_snapshot_operation.VIRTUAL_MACHINE_SNAPSHOT_OPERATION
 )
 
 __all__ = [

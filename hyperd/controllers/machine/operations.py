@@ -13,10 +13,12 @@ from hyperd import clock
 from hyperd.controllers.machine.power import ActiveOperation
 from hyperd.resources.kinds.virtual_machine_operation import (
     FINISHED_PHASES,
+    OperationCondition,
     OperationPhase,
     OperationType,
     supersedes,
 )
+from hyperd.resources.values.conditions import find_condition, is_true
 from hyperd.runtime.controller import Key
 from hyperd.runtime.informer import Informer
 from hyperd.store.interface import Item
@@ -61,12 +63,35 @@ def is_finished(op: VirtualMachineOperation) -> bool:
 def active_operation(
     operations: Informer[VirtualMachineOperation], namespace: str, name: str
 ) -> ActiveOperation | None:
-    """The power operation that the machine is to follow now: one in progress that none takes over from."""
+    """The power operation that the machine is to follow now: one in progress that none takes over from.
+
+    A restore has it off while it is in maintenance, and started after that if it ran.
+    """
+    for op in of_machine(operations, namespace, name):
+        if (wanted := _restoring(op)) is not None:
+            return wanted
     going = [op for op in of_machine(operations, namespace, name) if is_going(op)]
     for op in going:
         if not any(supersedes(other["spec"], op["spec"]) for other in going):
             meta, spec = op["metadata"], op["spec"]
             return ActiveOperation(meta["uid"], spec["type"], bool(spec.get("force")), meta["name"])
+    return None
+
+
+def _restoring(op: VirtualMachineOperation) -> ActiveOperation | None:
+    """What a restore in progress wants of the machine.
+
+    Nothing before its maintenance, and after it of a machine that was off.
+    """
+    meta, force = op["metadata"], bool(op["spec"].get("force"))
+    if op["spec"]["type"] != OperationType.RESTORE or phase_of(op) != OperationPhase.IN_PROGRESS:
+        return None
+    if find_condition(op, OperationCondition.MAINTENANCE_MODE) is None:
+        return None
+    if is_true(op, OperationCondition.MAINTENANCE_MODE):
+        return ActiveOperation(meta["uid"], OperationType.STOP, force, meta["name"])
+    if op["status"].get("wasRunning"):
+        return ActiveOperation(meta["uid"], OperationType.START, False, meta["name"])
     return None
 
 

@@ -30,9 +30,19 @@ from hyperd.controllers.machine.operations import (
     phase_of,
     since_end,
 )
+from hyperd.controllers.operation.rebuilding import LOOK_SECONDS, REBUILDING, Rebuilding
 from hyperd.controllers.unbuilt import name_unbuilt_fields
 from hyperd.crashpoints import CrashPoint, reached
-from hyperd.resources.all import VIRTUAL_MACHINE, VIRTUAL_MACHINE_OPERATION
+from hyperd.errors import PermanentError
+from hyperd.resources.all import (
+    SECRET,
+    VIRTUAL_DISK,
+    VIRTUAL_MACHINE,
+    VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT,
+    VIRTUAL_MACHINE_IP_ADDRESS,
+    VIRTUAL_MACHINE_OPERATION,
+    VIRTUAL_MACHINE_SNAPSHOT,
+)
 from hyperd.resources.kinds.virtual_machine import RunPolicy
 from hyperd.resources.kinds.virtual_machine_operation import (
     CompletedReason,
@@ -72,11 +82,19 @@ _PHASES: Mapping[OperationType, Sequence[VirtualMachinePhase]] = {
     OperationType.START: (VirtualMachinePhase.STOPPED, VirtualMachinePhase.STOPPING),
     OperationType.STOP: (*_UP, VirtualMachinePhase.PENDING),
     OperationType.RESTART: _UP,
+    OperationType.RESTORE: (
+        VirtualMachinePhase.RUNNING,
+        VirtualMachinePhase.STOPPED,
+        VirtualMachinePhase.PENDING,
+    ),
+    OperationType.CLONE: (VirtualMachinePhase.RUNNING, VirtualMachinePhase.STOPPED),
 }
 _IN_PROGRESS: Mapping[OperationType, CompletedReason] = {
     OperationType.START: CompletedReason.START_IN_PROGRESS,
     OperationType.STOP: CompletedReason.STOP_IN_PROGRESS,
     OperationType.RESTART: CompletedReason.RESTART_IN_PROGRESS,
+    OperationType.RESTORE: CompletedReason.RESTORE_IN_PROGRESS,
+    OperationType.CLONE: CompletedReason.CLONE_IN_PROGRESS,
 }
 
 
@@ -85,7 +103,15 @@ class OperationController(Controller):
 
     name = "virtualmachineoperation"
     kind = VIRTUAL_MACHINE_OPERATION
-    writes: ClassVar = {VIRTUAL_MACHINE_OPERATION: ("delete",)}
+    writes: ClassVar = {
+        VIRTUAL_MACHINE_OPERATION: ("delete",),
+        VIRTUAL_MACHINE_SNAPSHOT: ("create", "delete"),
+        VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT: ("create", "delete"),
+        VIRTUAL_MACHINE_IP_ADDRESS: ("create",),
+        VIRTUAL_MACHINE: ("create", "update"),
+        VIRTUAL_DISK: ("create", "delete"),
+        SECRET: ("create",),
+    }
 
     def __init__(self, context: Context, *, busy: Callable[[Key], bool] = lambda _: False) -> None:
         """``busy`` is whether a step of that machine is being taken, which may know of no newer operation."""
@@ -96,6 +122,7 @@ class OperationController(Controller):
         self._accepted: dict[str, VirtualMachineOperation] = {}
         """What was accepted, by uid, until the informer shows it."""
         self._context = context
+        self._rebuilding = Rebuilding(context)
         self._operations = context.informer(VIRTUAL_MACHINE_OPERATION)
         self._machines = context.informer(VIRTUAL_MACHINE)
         index_operations(self._operations)
@@ -184,12 +211,12 @@ class OperationController(Controller):
         if machine is None:
             self._fail(op, CompletedReason.VIRTUAL_MACHINE_NOT_FOUND, f'VirtualMachine "{name}" does not exist.')
             return
-        if type_ not in POWER_TYPES:
+        if type_ not in (*POWER_TYPES, *REBUILDING):
             message = f"Operation {type_} is not built yet in this version."
             self._fail(op, CompletedReason.OPERATION_FAILED, message)
             return
         policy = machine["spec"]["runPolicy"]
-        if policy not in _POLICIES[type_]:
+        if type_ in _POLICIES and policy not in _POLICIES[type_]:
             message = f"{type_} does not apply to a virtual machine with runPolicy {policy}."
             self._fail(op, CompletedReason.NOT_APPLICABLE_FOR_RUN_POLICY, message)
             return
@@ -210,7 +237,8 @@ class OperationController(Controller):
             return
         op["status"]["phase"] = OperationPhase.IN_PROGRESS
         set_condition(op, OperationCondition.COMPLETED, False, reason=_IN_PROGRESS[type_])
-        set_condition(op, OperationCondition.SIGNAL_SENT, True, reason=SignalSentReason.SUCCESS)
+        if type_ in POWER_TYPES:
+            set_condition(op, OperationCondition.SIGNAL_SENT, True, reason=SignalSentReason.SUCCESS)
         self._event(op, "Normal", "VirtualMachineOperationStarted", f"{type_} of {name} began.")
 
     async def _judge(self, op: VirtualMachineOperation, machine: VirtualMachine | None) -> Result | None:
@@ -222,6 +250,8 @@ class OperationController(Controller):
                 op, CompletedReason.VIRTUAL_MACHINE_NOT_FOUND, f'VirtualMachine "{name}" was deleted meanwhile.'
             )
             return None
+        if type_ in REBUILDING:
+            return await self._rebuild(op, machine)
         uid = op["metadata"]["uid"]
         all_ = of_machine(self._operations, op["metadata"]["namespace"], name)
         going = [other for other in all_ if is_going(other) and other["metadata"]["uid"] != uid]
@@ -241,11 +271,26 @@ class OperationController(Controller):
             # A start that began before may be about to end.
             return Result(_BUSY_SECONDS)
         if await self._is_so(op, machine):
-            op["status"]["phase"] = OperationPhase.COMPLETED
-            reason = CompletedReason.OPERATION_COMPLETED
-            set_condition(op, OperationCondition.COMPLETED, True, reason=reason)
-            self._event(op, "Normal", "VirtualMachineOperationSucceeded", f"{type_} of {name} is done.")
+            self._complete(op)
         return None
+
+    async def _rebuild(self, op: VirtualMachineOperation, machine: VirtualMachine) -> Result | None:
+        try:
+            done = await self._rebuilding.step(op, machine)
+        except PermanentError as err:
+            self._fail(op, CompletedReason.OPERATION_FAILED, err.message)
+            return None
+        if not done:
+            return Result(LOOK_SECONDS)
+        self._complete(op)
+        return None
+
+    def _complete(self, op: VirtualMachineOperation) -> None:
+        op["status"]["phase"] = OperationPhase.COMPLETED
+        reason = CompletedReason.OPERATION_COMPLETED
+        set_condition(op, OperationCondition.COMPLETED, True, reason=reason)
+        event = f"{op['spec']['type']} of {op['spec']['virtualMachineName']} is done."
+        self._event(op, "Normal", "VirtualMachineOperationSucceeded", event)
 
     async def _is_so(self, op: VirtualMachineOperation, machine: VirtualMachine) -> bool:
         """Whether the host says the same as the machine's phase, which may be of a moment ago."""

@@ -47,6 +47,23 @@ class OperationCondition(StrEnum):
     SNAPSHOT_READY = "SnapshotReady"
 
 
+class MaintenanceModeReason(StrEnum):
+    """Reasons of ``MaintenanceMode``."""
+
+    ENABLED = "MaintenanceModeEnabled"
+    DISABLED = "MaintenanceModeDisabled"
+    FAILURE = "MaintenanceModeFailure"
+
+
+class CloneSnapshotReason(StrEnum):
+    """Reasons of ``SnapshotReady``."""
+
+    IN_PROGRESS = "SnapshotInProgress"
+    READY = "SnapshotReady"
+    CLEANED_UP = "SnapshotCleanedUp"
+    FAILED = "SnapshotFailed"
+
+
 class SignalSentReason(StrEnum):
     SUCCESS = "SignalSentSuccess"
     ERROR = "SignalSentError"
@@ -192,6 +209,8 @@ class VirtualMachineOperationStatus(Section):
     """How much of a migration is done, such as 33%."""
     resources: list[OperationResource] = Field(default_factory=list)
     """What became of the objects of a restore or clone."""
+    was_running: bool | None = None
+    """Of a restore: whether the machine ran when it began, and is to run again after it."""
     conditions: Conditions = Field(default_factory=list)
     """Aspects of its state."""
     retention_timer: Timer | None = None
@@ -283,8 +302,6 @@ VIRTUAL_MACHINE_OPERATION = KINDS.add(
             for type_ in (
                 OperationType.MIGRATE,
                 OperationType.EVICT,
-                OperationType.RESTORE,
-                OperationType.CLONE,
             )
         },
     )

@@ -66,6 +66,7 @@ class VirtualMachineOperationStatus(TypedDict):
     phase: NotRequired[OperationPhase]
     progress: NotRequired[str]
     resources: NotRequired[list[OperationResource]]
+    wasRunning: NotRequired[bool]
     conditions: NotRequired[list[Condition]]
     retentionTimer: NotRequired[Timer]
     observedGeneration: NotRequired[int]

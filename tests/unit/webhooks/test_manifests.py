@@ -83,14 +83,14 @@ def test_the_daemon_writes_nothing_of_the_clusters_own_but_its_registrations(
 
 
 def test_nobody_follows_or_keeps_the_secrets_of_all() -> None:
-    """A node reads one by name when a machine of its own needs it; the one that it writes is its own."""
+    """A node reads one by name when a machine of its own needs it, and writes its own and its snapshots'."""
     for role in (*clusterroles.for_people(), *clusterroles.for_daemon()):
         verbs = {
             verb for rule in role.get("rules", ()) if "secrets" in rule["resources"] for verb in rule["verbs"]
         }
         assert verbs <= {"get", "create"}, role["metadata"]["name"]
     role = clusterroles.for_daemon()[0]
-    assert rules(role)["", "secrets"] == {"get"}
+    assert rules(role)["", "secrets"] == {"get", "create"}
 
 
 def test_every_kind_that_is_followed_may_be_followed() -> None:

@@ -1,0 +1,138 @@
+"""Restore and Clone of machines that are off, in a whole daemon: the objects and the disks' content."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from hyperd.imagefile.handle import Handle
+from hyperd.resources.all import (
+    VIRTUAL_DISK,
+    VIRTUAL_MACHINE,
+    VIRTUAL_MACHINE_OPERATION,
+    VIRTUAL_MACHINE_SNAPSHOT,
+)
+from hyperd.resources.schema.kind import Object
+from hyperd.resources.values.conditions import find_condition
+from hyperd.store.interface import PatchType
+from tests.contract.volumes import guest
+from tests.unit.controllers.test_machine_snapshots import take
+from tests.unit.controllers.world import World, running
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    async with running() as made:
+        await made.give_disk()
+        await write(made, 1)
+        await made.make_machine(runPolicy="Manual")
+        await made.phase("Stopped")
+        yield made
+
+
+async def handle(world: World, disk: str) -> Handle:
+    volumes = world._daemon._context.volumes
+    uid = (await world.store.get(VIRTUAL_DISK, "default", disk)).uid
+    found = await volumes.attach(uid)
+    await volumes.detach(uid)
+    return found
+
+
+async def write(world: World, pattern: int, disk: str = "vm") -> None:
+    guest.fill(await handle(world, disk), pattern, 4096)
+
+
+async def first(world: World, disk: str = "vm") -> int:
+    return guest.read(await handle(world, disk))[0]
+
+
+def resources(op: Object) -> dict[tuple[str, str], tuple[str, str]]:
+    return {
+        (one["kind"], one["name"]): (one["status"], one["message"]) for one in op["status"].get("resources", ())
+    }
+
+
+async def changed_since_a_snapshot(world: World) -> str:
+    """uid of the disk that is there now."""
+    await take(world, "one")
+    await world.phase("Ready", VIRTUAL_MACHINE_SNAPSHOT, "one")
+    await write(world, 2)
+    patch: Object = {"metadata": {"labels": {"later": "yes"}}, "spec": {"memory": {"size": "256Mi"}}}
+    await world.store.patch(VIRTUAL_MACHINE, "default", "vm", PatchType.MERGE, patch)
+    return (await world.store.get(VIRTUAL_DISK, "default", "vm")).uid
+
+
+async def test_a_restore_puts_machine_and_disk_back_and_leaves_the_power_as_it_was(world: World) -> None:
+    disk = await changed_since_a_snapshot(world)
+    await world.operate("Restore", "back", restore={"mode": "Strict", "virtualMachineSnapshotName": "one"})
+    op = await world.phase("Completed", VIRTUAL_MACHINE_OPERATION, "back")
+    assert (find_condition(op, "MaintenanceMode") or {})["reason"] == "MaintenanceModeDisabled"
+    assert {key: state for key, (state, _) in resources(op).items()} == {
+        ("VirtualMachine", "vm"): "Completed",
+        ("VirtualDisk", "vm"): "Completed",
+    }
+    vm = await world.phase("Stopped")
+    assert vm["spec"]["memory"]["size"] == "128Mi"
+    assert "labels" not in vm["metadata"]
+    assert (await world.store.get(VIRTUAL_DISK, "default", "vm")).uid != disk
+    assert await first(world) == 1
+    assert await world.kept() == {}
+
+
+async def test_a_restored_machine_that_ran_runs_again(world: World) -> None:
+    await changed_since_a_snapshot(world)
+    await world.operate("Start", "up")
+    await world.phase("Completed", VIRTUAL_MACHINE_OPERATION, "up")
+    await world.operate("Restore", "back", restore={"mode": "Strict", "virtualMachineSnapshotName": "one"})
+    await world.phase("Completed", VIRTUAL_MACHINE_OPERATION, "back")
+    vm = await world.phase("Running")
+    assert vm["spec"]["memory"]["size"] == "128Mi"
+    assert await first(world) == 1
+
+
+async def test_a_dry_run_touches_nothing(world: World) -> None:
+    disk = await changed_since_a_snapshot(world)
+    await world.operate("Restore", "dry", restore={"mode": "DryRun", "virtualMachineSnapshotName": "one"})
+    op = await world.phase("Completed", VIRTUAL_MACHINE_OPERATION, "dry")
+    assert resources(op)["VirtualDisk", "vm"] == ("Completed", 'VirtualDisk "vm" is valid for restore.')
+    vm = await world.store.get(VIRTUAL_MACHINE, "default", "vm")
+    assert vm.object()["spec"]["memory"]["size"] == "256Mi"
+    assert (await world.store.get(VIRTUAL_DISK, "default", "vm")).uid == disk
+    assert await first(world) == 2
+
+
+async def test_a_restore_of_no_snapshot_fails_and_touches_nothing(world: World) -> None:
+    await world.operate("Restore", "back", restore={"mode": "Strict", "virtualMachineSnapshotName": "none"})
+    op = await world.phase("Failed", VIRTUAL_MACHINE_OPERATION, "back")
+    condition = find_condition(op, "Completed") or {}
+    assert condition["reason"] == "OperationFailed"
+    assert condition["message"] == 'VirtualMachineSnapshot "none" is absent, not Ready.'
+    assert await first(world) == 1
+
+
+async def test_a_clone_has_other_names_in_all_that_refers_to_them(world: World) -> None:
+    clone = {"mode": "Strict", "customization": {"nameSuffix": "-b"}}
+    await world.operate("Clone", "copy", clone=clone)
+    op = await world.phase("Completed", VIRTUAL_MACHINE_OPERATION, "copy")
+    assert (find_condition(op, "SnapshotReady") or {})["reason"] == "SnapshotCleanedUp"
+    assert set(resources(op)) == {("VirtualMachine", "vm-b"), ("VirtualDisk", "vm-b")}
+    copied = (await world.store.get(VIRTUAL_MACHINE, "default", "vm-b")).object()
+    assert copied["spec"]["blockDeviceRefs"] == [{"kind": "VirtualDisk", "name": "vm-b"}]
+    assert copied["spec"]["runPolicy"] == "Manual"
+    await write(world, 2)
+    assert (await first(world), await first(world, "vm-b")) == (2, 1)
+    await world.gone(VIRTUAL_MACHINE_SNAPSHOT, f"vmop-clone-{op['metadata']['uid']}")
+    await world.settled()
+    assert await world._daemon._context.volumes.snapshots() == []
+    assert await world.kept() == {}
+
+
+async def test_a_clone_takes_no_name_that_another_has(world: World) -> None:
+    clone = {"mode": "Strict", "nameReplacement": [{"from": {"kind": "VirtualMachine", "name": "vm"}, "to": "b"}]}
+    await world.operate("Clone", "copy", clone=clone)
+    op = await world.phase("Failed", VIRTUAL_MACHINE_OPERATION, "copy")
+    assert resources(op)["VirtualDisk", "vm"] == ("Failed", 'VirtualDisk "vm" already exists.')
+    assert resources(op)["VirtualMachine", "b"][0] == "Completed"
+    assert await world.store.find(VIRTUAL_MACHINE, "default", "b") is None
+    await world.gone(VIRTUAL_MACHINE_SNAPSHOT, f"vmop-clone-{op['metadata']['uid']}")
