@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from hyperd.controllers import usage
 from hyperd.controllers.context import Context
+from hyperd.controllers.machine.applied import holds
 from hyperd.controllers.machine.fence import Fence
-from hyperd.controllers.machine.held import serial_of
 from hyperd.controllers.machine.holding import Act
 from hyperd.errors import TemporaryError
 from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_MACHINE
@@ -37,10 +37,9 @@ async def holder(context: Context, disk: VirtualDisk) -> str:
 
 
 def opener(context: Context, uid: str) -> str:
-    """uid of the guest that runs here with the disk ``uid``; empty when there is none."""
-    serial = serial_of(uid)
+    """uid of the guest that runs here with the disk ``uid``, or notes that it gets it; empty for none."""
     for domain in context.hypervisor.last_known.values():
-        if domain.active and any(disk.serial == serial for disk in domain.disks):
+        if domain.active and holds(domain, uid):
             return domain.uid
     return ""
 
@@ -52,3 +51,15 @@ async def require_unread(context: Context, machine: VirtualMachine) -> None:
         disk = await context.store.find(VIRTUAL_DISK, namespace, name) if kind == VIRTUAL_DISK.kind else None
         if disk is not None and usage.is_read(disk):
             raise TemporaryError(f'VirtualDisk "{name}" {usage.READ}.')
+
+
+async def require_free(context: Context, namespace: str, disk: str) -> None:
+    """Once a domain notes that it gets ``disk``: TemporaryError where the store says that it is read, or goes.
+
+    Who reads or removes it asks ``opener`` after the store has that, so that one of both sees the other.
+    """
+    found = await context.store.find(VIRTUAL_DISK, namespace, disk)
+    if found is None or found["metadata"].get("deletionTimestamp"):
+        raise TemporaryError(f'VirtualDisk "{disk}" is being deleted.')
+    if usage.is_read(found):
+        raise TemporaryError(f'VirtualDisk "{disk}" {usage.READ}.')

@@ -19,6 +19,7 @@ from hyperd.controllers.machine import applied
 from hyperd.controllers.machine.dependencies import Dependencies
 from hyperd.controllers.machine.devices import Device
 from hyperd.controllers.machine.held import Held, serial_of
+from hyperd.controllers.machine.holders import require_free
 from hyperd.controllers.machine.instance import Instances
 from hyperd.controllers.machine.known_slots import shown
 from hyperd.controllers.machine.plan import disk_of, held_of
@@ -163,6 +164,8 @@ class HotPlug:
             source = device.image or await self._context.volumes.attach(device.uid)
             had = {**shown(machine, [device]), **decode(running.slots)}.get(_key(device.uid), Slot())
             domain = await self._note(machine, domain, (*others, held_of(device, hotplugged=True)))
+            if device.kind == VIRTUAL_DISK.kind:
+                await require_free(self._context, machine["metadata"]["namespace"], device.name)
             reached(CrashPoint.VM_BEFORE_PLUG)
             await self._context.hypervisor.attach_disk(domain.uid, disk_of(device, source, scsi=True), had)
             reached(CrashPoint.VM_AFTER_PLUG)
@@ -170,6 +173,9 @@ class HotPlug:
             raise
         except HyperdError as err:
             self._event(machine, f'{device.kind} "{device.name}" cannot be attached: {err.message}')
+            domain = await self._looked(domain)
+            if device.kind == VIRTUAL_DISK.kind and not _has(domain, device.uid):
+                await self._instances.let_go(domain.uid, device.uid)
             return self._tell(domain, who, err.message)
         finally:
             self._instances.release(machine)
@@ -245,6 +251,12 @@ class HotPlug:
 
     def _event(self, machine: VirtualMachine, message: str) -> None:
         self._context.events.event(machine, "Warning", "BlockDeviceHotPlugFailed", message)
+
+
+def _has(domain: DomainInfo, uid: str) -> bool:
+    """Whether the guest has the device of the source ``uid``."""
+    serial = serial_of(uid)
+    return any(disk.serial == serial for disk in domain.disks)
 
 
 def _key(uid: str) -> str:

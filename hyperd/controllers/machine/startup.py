@@ -199,6 +199,9 @@ class Startup:
         decision: Decision,
         err: HyperdError,
     ) -> None:
+        domain = await self._context.hypervisor.info(machine["metadata"]["uid"])
+        if domain is None or not domain.active:
+            await self._instances.detach(machine)
         observed = self._instances.observe(machine, None, found, failure=err.message)
         status.show_absence(machine, observed, VirtualMachinePhase.PENDING)
         await update_status(self._context.store, VIRTUAL_MACHINE, stored, machine)
