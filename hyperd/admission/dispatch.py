@@ -22,6 +22,7 @@ from hyperd.admission import (
     virtual_machine_class,
     virtual_machine_ip_address,
     virtual_machine_operation,
+    virtual_machine_snapshot_operation,
 )
 from hyperd.admission.context import Context, May, Policy
 from hyperd.network.kinds import served
@@ -45,6 +46,7 @@ RULES: Final[Mapping[Kind, Rules]] = {
     kinds.VIRTUAL_MACHINE_CLASS: virtual_machine_class.review,
     kinds.VIRTUAL_MACHINE_IP_ADDRESS: virtual_machine_ip_address.review,
     kinds.VIRTUAL_MACHINE_OPERATION: virtual_machine_operation.review,
+    kinds.VIRTUAL_MACHINE_SNAPSHOT_OPERATION: virtual_machine_snapshot_operation.review,
     kinds.SECRET: secret.review,
     kinds.SERVICE: service.review,
 }

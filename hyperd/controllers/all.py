@@ -20,6 +20,7 @@ from hyperd.controllers.placement.binding import DiskBinder, MachineBinder
 from hyperd.controllers.placement.interface import Placement
 from hyperd.controllers.snapshot.disk import DiskSnapshotController
 from hyperd.controllers.snapshot.machine import MachineSnapshotController
+from hyperd.controllers.snapshot.operating import SnapshotOperationController
 from hyperd.controllers.unbuilt import UnbuiltController, unbuilt_controllers
 from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_IMAGE
 from hyperd.runtime.controller import Controller
@@ -27,7 +28,7 @@ from hyperd.runtime.controller import Controller
 CONTROLLERS: Final[tuple[type[Controller], ...]] = (
     AddressController, AttachmentController, DiskBinder, DiskController, DiskSnapshotController, ImageController,
     LeaseController, MachineBinder, MachineClassController, MachineController, MachineSnapshotController,
-    NodeController, OperationController, UnbuiltController,
+    NodeController, OperationController, SnapshotOperationController, UnbuiltController,
 )  # fmt: skip
 """What any home may run; a cluster's role is made of what they declare."""
 
@@ -44,6 +45,7 @@ def controllers(context: Context, placement: Placement) -> list[Controller]:
         DiskController(context, placement),
         DiskSnapshotController(context),
         MachineSnapshotController(context),
+        SnapshotOperationController(context),
         allocator,
         LeaseController(context, allocator),
         OperationController(context, busy=machines.queue.busy),

@@ -215,7 +215,7 @@ INDEX: tuple[Entry, ...] = (
         True,
         ("vmsop",),
         ("virtualization",),
-        (),
+        ("Completed", "Failed"),
     ),
     Entry(
         "virtualization.deckhouse.io",

@@ -18,6 +18,7 @@ from hyperd.resources.all import (
     VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT,
     VIRTUAL_MACHINE_IP_ADDRESS,
 )
+from hyperd.resources.kinds.virtual_machine_block_device_attachment import AttachmentPhase
 from hyperd.resources.kinds.virtual_machine_ip_address import IPAddressType
 from hyperd.resources.kinds.virtual_machine_snapshot import SNAPSHOT_SECRET_TYPE, KeepIPAddress
 from hyperd.resources.schema.kind import AnyObject, Kind, Object
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from hyperd.resources.views.virtual_machine_snapshot import SavedResource, VirtualMachineSnapshot
 
 _LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
-ATTACHED: Final = "Attached"
 
 
 @dataclass
@@ -108,11 +108,8 @@ async def attachments(context: Context, machine: VirtualMachine) -> list[Virtual
     """What is hot-plugged into the machine now."""
     namespace, name = machine["metadata"]["namespace"], machine["metadata"]["name"]
     found = await context.store.find_all(VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT, namespace)
-    return [
-        each
-        for each in found
-        if each["spec"]["virtualMachineName"] == name and (each.get("status") or {}).get("phase") == ATTACHED
-    ]
+    mine = (each for each in found if each["spec"]["virtualMachineName"] == name)
+    return [each for each in mine if (each.get("status") or {}).get("phase") == AttachmentPhase.ATTACHED]
 
 
 async def keep(context: Context, snapshot: VirtualMachineSnapshot, saved: Saved) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from hyperd.resources.kinds.base import Conditions, Int64, NonEmpty, Resource, Section
+from hyperd.resources.kinds.base import Conditions, Int64, NonEmpty, Resource, Section, Timer
 from hyperd.resources.kinds.virtual_image import AGE
 from hyperd.resources.kinds.virtual_machine_operation import (
     DONE_ONCE,
@@ -62,6 +62,8 @@ class VirtualMachineSnapshotOperationStatus(Section):
     """State of the operation in one word."""
     resources: list[OperationResource] = Field(default_factory=list)
     """What became of the objects."""
+    retention_timer: Timer | None = None
+    """How long ago it ended."""
     conditions: Conditions = Field(default_factory=list)
     """Aspects of its state."""
     observed_generation: Int64 | None = None
@@ -100,6 +102,6 @@ VIRTUAL_MACHINE_SNAPSHOT_OPERATION = KINDS.add(
         # The block stays optional for every type: the reference fails an operation without it, later.
         rules=(renaming_rule("spec.createVirtualMachine"),),
         subresources=frozenset({"status"}),
-        not_built="Machines made from snapshots are not built yet: none is made.",
+        settled=(SnapshotOperationPhase.COMPLETED, SnapshotOperationPhase.FAILED),
     )
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NotRequired, TypedDict
 
 from hyperd.resources.kinds.virtual_machine_snapshot_operation import SnapshotOperationPhase, SnapshotOperationType
-from hyperd.resources.views.base import Condition, Resource
+from hyperd.resources.views.base import Condition, Resource, Timer
 from hyperd.resources.views.virtual_machine_operation import CloneOptions, OperationResource
 
 
@@ -21,6 +21,7 @@ class VirtualMachineSnapshotOperationSpec(TypedDict):
 class VirtualMachineSnapshotOperationStatus(TypedDict):
     phase: NotRequired[SnapshotOperationPhase]
     resources: NotRequired[list[OperationResource]]
+    retentionTimer: NotRequired[Timer]
     conditions: NotRequired[list[Condition]]
     observedGeneration: NotRequired[int]
 

@@ -12,6 +12,7 @@ from hyperd.resources.all import (
     VIRTUAL_MACHINE,
     VIRTUAL_MACHINE_OPERATION,
     VIRTUAL_MACHINE_SNAPSHOT,
+    VIRTUAL_MACHINE_SNAPSHOT_OPERATION,
 )
 from hyperd.resources.schema.kind import Object
 from hyperd.resources.values.conditions import find_condition
@@ -136,3 +137,34 @@ async def test_a_clone_takes_no_name_that_another_has(world: World) -> None:
     assert resources(op)["VirtualMachine", "b"][0] == "Completed"
     assert await world.store.find(VIRTUAL_MACHINE, "default", "b") is None
     await world.gone(VIRTUAL_MACHINE_SNAPSHOT, f"vmop-clone-{op['metadata']['uid']}")
+
+
+async def make_of(world: World, name: str, snapshot: str, **spec: object) -> None:
+    body: Object = {
+        "metadata": {"namespace": "default", "name": name},
+        "spec": {"type": "CreateVirtualMachine", "virtualMachineSnapshotName": snapshot, **spec},
+    }
+    await world.store.create(VIRTUAL_MACHINE_SNAPSHOT_OPERATION, "default", body)
+
+
+async def test_a_machine_is_made_of_a_snapshot_whose_machine_is_gone(world: World) -> None:
+    await changed_since_a_snapshot(world)
+    await world.store.delete(VIRTUAL_MACHINE, "default", "vm")
+    await world.gone()
+    options = {"mode": "Strict", "customization": {"namePrefix": "new-"}}
+    await make_of(world, "make", "one", createVirtualMachine=options)
+    op = await world.phase("Completed", VIRTUAL_MACHINE_SNAPSHOT_OPERATION, "make")
+    assert set(resources(op)) == {("VirtualMachine", "new-vm"), ("VirtualDisk", "new-vm")}
+    await world.phase("Ready", VIRTUAL_DISK, "new-vm")
+    assert (await first(world), await first(world, "new-vm")) == (2, 1)
+    await world.phase("Stopped", VIRTUAL_MACHINE, "new-vm")
+
+
+@pytest.mark.parametrize("what", ["snapshot", "options"])
+async def test_an_operation_on_a_snapshot_that_cannot_be_done_fails_at_once(world: World, what: str) -> None:
+    if what == "options":
+        await changed_since_a_snapshot(world)
+    await make_of(world, "make", "one")
+    op = await world.phase("Failed", VIRTUAL_MACHINE_SNAPSHOT_OPERATION, "make")
+    told = find_condition(op, "Completed") or {}
+    assert told["reason"] == {"snapshot": "VirtualMachineSnapshotNotFound", "options": "OperationFailed"}[what]
