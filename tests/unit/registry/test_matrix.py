@@ -21,6 +21,7 @@ from registry.models import ImportRequest
 from registry.streebog import Streebog
 from tests.unit.registry.remote.shelf import Shelf, archive, member, shelf, zstd
 from tests.unit.registry.test_importer import iso_image
+from tests.unit.registry.test_intake import body
 from tests.unit.registry.world import World, qcow2_bytes, qemu_img
 
 PACKS: dict[str, Callable[[bytes], bytes]] = {
@@ -64,8 +65,14 @@ def from_a_container_image(world: World, server: Shelf, name: str, data: bytes) 
     return replace(request, source_url="", container_image=image, ca_bundle=server.ca_bundle)
 
 
+def from_an_upload(world: World, _: Shelf, name: str, data: bytes) -> ImportRequest:
+    request = world.request("/nothing", uid=name, name=name)
+    # curl -T of a file says how long it is, and of a pipe does not.
+    return replace(request, source_url="", body=body(data, told=name in ("plain", "xz")))
+
+
 @pytest.mark.parametrize("format_", FORMATS)
-@pytest.mark.parametrize("source", [from_http, from_a_container_image])
+@pytest.mark.parametrize("source", [from_http, from_a_container_image, from_an_upload])
 async def test_every_source_format_and_compression(
     world: World, tmp_path: Path, source: Callable[..., ImportRequest], format_: str
 ) -> None:
