@@ -330,6 +330,8 @@ class Fleet:
         return _version(obj)
 
     def _put(self, plural: str, key: Key, obj: Object, cells: Sequence[object] = ()) -> Key | None:
+        # Half of many an object, and nothing that is shown.
+        obj["metadata"].pop("managedFields", None)
         before = self._shelves[plural].put(key, obj, cells)
         if before is not None:
             self._note(plural, before)

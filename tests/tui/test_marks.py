@@ -126,7 +126,26 @@ async def test_columns_and_labels_are_filtered_by(world: World) -> None:
         await ui.until(lambda: "web-7" not in ui.text)
         assert "labelled" in ui.text
         await ui.press("escape")
-        await ui.type("/address:10.66 mem>=2Gi")
+        await ui.type("/address:10.66 memory>=2Gi")
         await ui.until(lambda: "db-1" not in ui.text)
         await ui.press("enter", "2", "1")
         await ui.shows("2 of 5", "/address:10.66")
+
+
+async def test_commands_and_filters_come_back_by_up_each_their_own(world: World) -> None:
+    async with looking(world) as ui:
+        await ui.shows("web-7")
+        for line in (":sort age", "/web", ":ns lab", ":ns"):
+            await ui.type(line)
+            await ui.press("enter")
+        await ui.type(":")
+        await ui.press("up", "up")
+        await ui.shows(":ns lab")
+        await ui.press("up", "down")
+        await ui.press("enter")
+        await ui.shows("ns lab")
+        await ui.type(":ns")
+        await ui.press("enter")
+        await ui.type("/")
+        await ui.press("up")
+        await ui.shows("/web")

@@ -96,7 +96,7 @@ ACTIONS = (
         words="ns namespace",
     ),
     action(
-        "filter", "slash", "filter", "keep rows: web !db ~re node:n3 mem>=2Gi age<1h -l a=b", "Lists",
+        "filter", "slash", "filter", "keep rows: web !db ~re node:n3 cpu%>50 age<1h -l a=b", "Lists",
         _filter, Parameters, footer=True,
     ),
     action("sort", "o", "sort", "sort by the next column", "Lists", _sort, Sort, words="sort"),

@@ -65,7 +65,9 @@ class TopBar(_Bar):
                 line.append(f" ▲{unwell}", style="yellow")
         for word, part in totals:
             look = "" if part < _MUCH else "yellow"
-            line.append(f"  {word} ", style="dim").append(f"{percent(part):>3}", style=look)
+            total = Text(f"  {word} ", style="dim").append(f"{percent(part):>4}", style=look)
+            if line.cell_len + total.cell_len <= self.size.width - 2:
+                line.append_text(total)  # whole, or not at all
         self.show(line)
 
 

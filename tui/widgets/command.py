@@ -10,6 +10,8 @@ from textual.message import Message
 from textual.suggester import Suggester
 from textual.widgets import Input
 
+_KEPT = 50
+
 
 class _Words(Suggester):
     def __init__(self, words: list[str]) -> None:
@@ -56,6 +58,9 @@ class CommandLine(Input):
     def __init__(self, words: list[str]) -> None:
         super().__init__(suggester=_Words(sorted(words)), compact=True, select_on_focus=False)
         self.cursor_blink = False
+        self._past: list[str] = []
+        """What was entered, the last one at the end."""
+        self._at = 0
 
     def learn(self, words: list[str]) -> None:
         """Complete these."""
@@ -64,6 +69,7 @@ class CommandLine(Input):
     def open(self, text: str) -> None:
         """Show the line with ``text`` in it."""
         self.value = text
+        self._at = len(self._past)
         self.display = True
         self.cursor_position = len(text)
         # At once: the next key is on its way.
@@ -83,12 +89,24 @@ class CommandLine(Input):
         """Keep the filter, or run the command."""
         event.stop()
         text = self.value
+        if len(text.strip()) > 1:
+            self._past = [*(past for past in self._past if past != text), text][-_KEPT:]
         self._close(kept=True)
         if text.startswith(":") and text[1:].strip():
             self.post_message(self.Entered(text[1:].strip()))
 
+    def _recall(self, by: int) -> None:
+        """An earlier line of this sort, command or filter, or a later one."""
+        at = self._at + by
+        while 0 <= at < len(self._past) and self._past[at][:1] != self.value[:1]:
+            at += by
+        if 0 <= at < len(self._past):
+            self._at = at
+            self.value = self._past[at]
+            self.cursor_position = len(self.value)
+
     def on_key(self, event: events.Key) -> None:
-        """Esc takes it back; Tab takes the suggestion."""
+        """Esc takes it back; Tab takes the suggestion; up and down bring what was entered before."""
         if event.key == "escape":
             event.stop()
             event.prevent_default()
@@ -97,6 +115,10 @@ class CommandLine(Input):
             event.stop()
             event.prevent_default()
             self.action_cursor_right()
+        elif event.key in ("up", "down"):
+            event.stop()
+            event.prevent_default()
+            self._recall(-1 if event.key == "up" else 1)
 
     def _close(self, *, kept: bool) -> None:
         self.display = False

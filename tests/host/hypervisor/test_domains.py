@@ -39,6 +39,7 @@ async def test_a_guest_is_defined_started_destroyed_and_undefined(
     sample = (await hypervisor.stats())[spec.uid]
     assert sample.memory_bytes == spec.memory_bytes
     assert sample.resident_bytes > 0
+    assert sample.vcpus == spec.cores
 
     await hypervisor.destroy(spec.uid)
     assert (await record.event("stopped")).reason == "destroyed"
