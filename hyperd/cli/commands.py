@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "start": ("power", "start machines"),
     "stop": ("power", "shut machines down"),
     "restart": ("power", "restart machines"),
+    "image": ("image", "import an image or disk from the web, a registry or a file"),
     "upload": ("upload", "send a file into an image or disk"),
     "tui": ("tui", "open the terminal interface"),
     "kubeconfig": ("kubeconfig", "print or merge the kubeconfig for kubectl"),

@@ -45,6 +45,11 @@ _BAR = 30
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     parser.add_argument("file", help="what to send; - is standard input")
+    of_new_object(parser)
+
+
+def of_new_object(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags of what makes an image or disk where there is none."""
     parser.add_argument("target", metavar="KIND/NAME", help="vi/NAME, cvi/NAME or vd/NAME")
     parser.add_argument("--size", default="", help="size of a new disk (default: the image's)")
     parser.add_argument("--storage-class", default="", metavar="NAME", help="of a new disk")
@@ -53,7 +58,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=HEX",
-        help="what the file must add up to, for a new object: sha256=…; may be repeated",
+        help="what the content must add up to, for a new object: sha256=…; may be repeated",
     )
     parser.add_argument("-t", "--timeout", type=seconds, default=600.0, help="how long to wait for Ready (10m)")
 
@@ -61,24 +66,42 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Send it, and wait until it can be used."""
     client = client_of(args)
-    word, slash, name = args.target.partition("/")
-    resource = kinds.resolve(word, client)[0]
-    if not (slash and name) or resource.kind not in _KINDS:
-        raise BadRequest(f"{args.target}: write vi/NAME, cvi/NAME or vd/NAME.")
+    resource, name = target(args.target, client)
     namespace = client.home.namespace if resource.namespaced else None
     with _opened(args.file) as file:
         size = _size(file)
         if client.find(resource, namespace, name) is None:
-            client.create(resource, namespace, _object(resource, name, args))
-            print(f"{resource.singular}/{name} created")
+            create(client, resource, name, _waiting(args), args)
         _wait(client, resource, namespace, name)
         print(_send(client, resource, name, file, size))
-    done = follow(client, resource, namespace, name, until=frozenset((_READY,)), timeout=args.timeout)
+    wait_ready(client, resource, name, timeout=args.timeout)
+    return 0
+
+
+def target(text: str, client: Client) -> tuple[Resource, str]:
+    """Kind and name of an image or disk. Raises BadRequest for what is none."""
+    word, slash, name = text.partition("/")
+    resource = kinds.resolve(word, client)[0]
+    if not (slash and name) or resource.kind not in _KINDS:
+        raise BadRequest(f"{text}: write vi/NAME, cvi/NAME or vd/NAME.")
+    return resource, name
+
+
+def create(client: Client, resource: Resource, name: str, source: Object, args: argparse.Namespace) -> None:
+    """A new object of ``source``, with what the flags say of a disk."""
+    namespace = client.home.namespace if resource.namespaced else None
+    client.create(resource, namespace, _object(resource, name, source, args))
+    print(f"{resource.singular}/{name} created")
+
+
+def wait_ready(client: Client, resource: Resource, name: str, *, timeout: float) -> None:
+    """Until it can be used. Raises InternalError with the reason where it failed."""
+    namespace = client.home.namespace if resource.namespaced else None
+    done = follow(client, resource, namespace, name, until=frozenset((_READY,)), timeout=timeout)
     state = health(done)
     if state.word != _READY:
         raise InternalError(f"{resource.kind} {name} is {state.word}: {state.reason}")
     print(f"{resource.singular}/{name} is Ready")
-    return 0
 
 
 def _opened(path: str) -> BinaryIO:
@@ -96,12 +119,18 @@ def _size(file: BinaryIO) -> int | None:
     return size - at
 
 
-def _object(resource: Resource, name: str, args: argparse.Namespace) -> Object:
-    """A new object that waits for an upload."""
-    source: Object = {"type": "Upload"}
-    if args.checksum:
-        given = (entry.partition("=") for entry in args.checksum)
-        source["upload"] = {"checksum": {key: digits for key, _, digits in given}}
+def _waiting(args: argparse.Namespace) -> Object:
+    """The source of a new object that waits for an upload."""
+    found = checksums(args)
+    return {"type": "Upload", **({"upload": {"checksum": found}} if found else {})}
+
+
+def checksums(args: argparse.Namespace) -> dict[str, str]:
+    """Those of the flags, by algorithm."""
+    return {key: digits for key, _, digits in (entry.partition("=") for entry in args.checksum)}
+
+
+def _object(resource: Resource, name: str, source: Object, args: argparse.Namespace) -> Object:
     spec: Object = {"dataSource": source}
     claim = {"size": args.size, "storageClassName": args.storage_class}
     claim = {key: value for key, value in claim.items() if value}

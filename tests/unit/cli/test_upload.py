@@ -13,7 +13,7 @@ import pytest
 from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_DISK, VIRTUAL_IMAGE
 from tests.unit.cli.conftest import ROOT, Result
 from tests.unit.controllers.uploading import READY, Uploading, uploading, why
-from tests.unit.registry.world import qcow2_bytes
+from tests.unit.registry.world import qcow2_bytes, web_server
 
 
 class Hv:
@@ -97,3 +97,40 @@ async def test_what_cannot_be_sent_makes_no_object(hv: Hv) -> None:
         assert sentence in (await hv("upload", *arguments, code=1)).err
     listed = await hv.up.world.store.list(VIRTUAL_IMAGE, "default")
     assert not listed.items
+
+
+async def test_an_image_of_a_url_or_a_file_takes_one_line(hv: Hv) -> None:
+    async with web_server() as source:
+        source.routes["/a"] = (hv.folder / "a.qcow2").read_bytes()
+        refused = await hv("image", "import", source.url("/a"), "vi/up", code=1)
+        assert "is Failed" in refused.err, "loopback is not allowed here"
+        again = await hv("image", "import", source.url("/a"), "vi/up", code=1)
+        assert "is there already" in again.err
+    said = await hv("image", "import", str(hv.folder / "a.qcow2"), "vd/up", "--size", "8Mi")
+    assert said.out.splitlines()[-1] == "virtualdisk/up is Ready"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("ftp://h/a", "vi/up"), "write https://"),
+        (("docker://a/b", "vi/up", "--checksum", "sha256=0"), "@sha256:"),
+        (("https://a/b", "vi/up", "--pull-secret", "s"), "is of a registry"),
+        (("a.img", "vi/up", "--pull-secret", "s"), "a file is sent"),
+    ],
+)
+async def test_what_cannot_be_imported_is_told(hv: Hv, arguments: tuple[str, ...], sentence: str) -> None:
+    assert sentence in (await hv("image", "import", *arguments, code=1)).err
+
+
+async def test_a_container_image_is_asked_for_as_it_is_named(hv: Hv) -> None:
+    reference = "docker://127.0.0.1:9/images/debian:12"
+    await hv("image", "import", reference, "cvi/up", "--pull-secret", "s", "--timeout", "1s", code=1)
+    found = (await hv.up.world.store.get(CLUSTER_VIRTUAL_IMAGE, "", "up")).object()
+    assert found["spec"]["dataSource"] == {
+        "type": "ContainerImage",
+        "containerImage": {
+            "image": "127.0.0.1:9/images/debian:12",
+            "imagePullSecret": {"name": "s", "namespace": "default"},
+        },
+    }
