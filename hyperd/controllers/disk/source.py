@@ -13,7 +13,8 @@ from hyperd.controllers.context import Context
 from hyperd.controllers.image import pull_secret
 from hyperd.controllers.image.reference import reference_of
 from hyperd.controllers.image.source import IMPORTED
-from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_DISK_SNAPSHOT
+from hyperd.controllers.image.volume import class_name_of, on_volume
+from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_DISK_SNAPSHOT, VIRTUAL_IMAGE
 from hyperd.resources.kinds.data_source import DataSourceType
 from hyperd.resources.kinds.virtual_disk import DiskDatasourceReason, DiskReadyReason
 from hyperd.resources.kinds.virtual_disk_snapshot import SnapshotPhase
@@ -29,10 +30,14 @@ _NOT_FOUND: Final = (DiskDatasourceReason.IMAGE_NOT_FOUND, DiskDatasourceReason.
 
 @dataclass(frozen=True)
 class Source:
-    """A registry reference, or the uid of a snapshot; neither where there is something to import first."""
+    """One of these; none where there is something to import first."""
 
     reference: str = ""
+    """Of an image in the registry."""
     snapshot: str = ""
+    """uid of a snapshot."""
+    volume: str = ""
+    """uid of an image that is on a volume."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,24 @@ def source_of(context: Context, disk: VirtualDisk) -> Source | Waiting | None:
     phase = (image.get("status") or {}).get("phase") or ImagePhase.PENDING
     if phase != ImagePhase.READY:
         return Waiting(unready, f'{kind.kind} "{ref["name"]}" is {phase}, not Ready.')
-    return Source(reference=reference_of(context, kind, image))
+    if not on_volume(image):
+        return Source(reference=reference_of(context, kind, image))
+    if image["status"].get("cdrom"):
+        return Waiting(unready, f'{kind.kind} "{ref["name"]}" is an ISO image: a disk cannot be made of it.')
+    return Source(volume=image["metadata"]["uid"])
+
+
+def class_of_source(context: Context, disk: VirtualDisk) -> str:
+    """The StorageClass of what the disk is made of, where it can be made in that alone; else empty."""
+    snapshot = snapshot_of(context, disk)
+    if snapshot is not None:
+        source = (snapshot.get("status") or {}).get("source")
+        return "" if source is None else source.get("storageClassName", "")
+    ref = (disk["spec"].get("dataSource") or {}).get("objectRef")
+    if ref is None or ref["kind"] != VIRTUAL_IMAGE.kind:
+        return ""
+    image = context.informer(VIRTUAL_IMAGE).get(disk["metadata"]["namespace"], ref["name"])
+    return class_name_of(image) if image is not None and on_volume(image) else ""
 
 
 def snapshot_of(context: Context, disk: VirtualDisk) -> VirtualDiskSnapshot | None:

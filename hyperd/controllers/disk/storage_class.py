@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from hyperd.controllers import usage
 from hyperd.controllers.context import Context
-from hyperd.controllers.disk.source import snapshot_of
+from hyperd.controllers.disk.source import class_of_source
 from hyperd.controllers.placement.interface import Placement
 from hyperd.resources.all import NODE, STORAGE_CLASS, VIRTUAL_DISK
 from hyperd.resources.core import storage_class
@@ -52,7 +52,7 @@ class DiskClasses:
         provisioned = status.get("phase") in PROVISIONED
         name = (disk["spec"].get("persistentVolumeClaim") or {}).get("storageClassName")
         name = name or (status.get("storageClassName") if provisioned else "")
-        name = name or self._of_snapshot(disk) or self._default_class()
+        name = name or class_of_source(self._context, disk) or self._default_class()
         class_ = self._classes.get("", name) if name else None
         if class_ is None:
             message = f'StorageClass "{name}" does not exist.' if name else storage_class.NO_DEFAULT
@@ -73,12 +73,6 @@ class DiskClasses:
         reason = DiskStorageClassReason.STORAGE_CLASS_READY
         set_condition(disk, VirtualDiskCondition.STORAGE_CLASS_READY, True, reason=reason)
         return class_
-
-    def _of_snapshot(self, disk: VirtualDisk) -> str:
-        """That of the disk that was snapshotted, empty where the disk is made of something else."""
-        snapshot = snapshot_of(self._context, disk)
-        source = None if snapshot is None else (snapshot.get("status") or {}).get("source")
-        return "" if source is None else source.get("storageClassName", "")
 
     def _default_class(self) -> str:
         """The class of disks that name none, empty when there is none.

@@ -20,6 +20,7 @@ from hyperd.controllers.context import Context
 from hyperd.controllers.host.quarantine import UID, Quarantine
 from hyperd.controllers.host.sweep import Sweeper
 from hyperd.controllers.image.reference import repository_of
+from hyperd.controllers.image.volume import on_volume
 from hyperd.errors import HyperdError, PermanentError, ServiceUnavailable
 from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_DISK, VIRTUAL_IMAGE
 from hyperd.resources.kinds.virtual_disk import VirtualDiskPhase
@@ -177,12 +178,12 @@ class Owners:
         for kind in (VIRTUAL_IMAGE, CLUSTER_VIRTUAL_IMAGE, VIRTUAL_DISK):
             for item in (await self._context.store.list(kind)).items:
                 phase = (item.object().get("status") or {}).get("phase")
-                if kind is VIRTUAL_DISK and phase == VirtualDiskPhase.READY:
+                if phase == VirtualDiskPhase.READY and (kind is VIRTUAL_DISK or on_volume(item.object())):
                     self._done.add(item.uid)
                 else:
                     found.add((repository_of(endpoint, kind, item.namespace, item.name), item.uid))
         return found
 
     def are_done(self, _: str, tag: str) -> bool:
-        """A disk's own image is only a station on the way to its volume."""
+        """The own image of a disk, or of an image on a volume, is only a station on the way to that."""
         return tag in self._done

@@ -240,9 +240,13 @@ class Sweeper:
 
     async def _owners(self, kind: Kind) -> dict[str, Item]:
         """All objects of a kind by uid, as the store itself says now."""
-        listing = await self._context.store.list(kind)
-        await self._context.witness.look(listing.resource_version)
-        return {item.uid: item for item in listing.items}
+        found: dict[str, Item] = {}
+        # Images may be on volumes, too.
+        for each in (kind, VIRTUAL_IMAGE) if kind is VIRTUAL_DISK else (kind,):
+            listing = await self._context.store.list(each)
+            await self._context.witness.look(listing.resource_version)
+            found |= {item.uid: item for item in listing.items}
+        return found
 
     def _without_owner(self, item: Item[V] | None, node_of: Callable[[V], str]) -> str:
         """Why what is here has no owner here; empty when it has one."""

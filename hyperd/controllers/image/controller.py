@@ -20,10 +20,11 @@ from hyperd.controllers.image.operations.copying import Held
 from hyperd.controllers.image.operations.importing import Images, Import
 from hyperd.controllers.image.reference import reference_of, repository_of
 from hyperd.controllers.image.source import SOURCE_INDEX, SOURCE_KINDS, Waiting, source_of, source_values
+from hyperd.controllers.image.volume import choose_class, on_volume, watch_over
 from hyperd.controllers.retries import Retries
 from hyperd.controllers.unbuilt import name_unbuilt_fields
 from hyperd.errors import HyperdError
-from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_DISK, VIRTUAL_MACHINE
+from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, STORAGE_CLASS, VIRTUAL_DISK, VIRTUAL_MACHINE
 from hyperd.resources.kinds.data_source import InUseReason, ReadyReason, TerminatingReason
 from hyperd.resources.kinds.virtual_image import (
     ImageCondition,
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 RETRY_SECONDS = 5.0
 """How soon the registry is asked again whether it has an image."""
 
-_SETTLED = (ImagePhase.READY, ImagePhase.FAILED, ImagePhase.IMAGE_LOST)
+_SETTLED = (ImagePhase.READY, ImagePhase.FAILED, ImagePhase.IMAGE_LOST, ImagePhase.PVC_LOST)
 
 
 class ImageController(Controller):
@@ -66,6 +67,7 @@ class ImageController(Controller):
         self._operations = Operations(Images(context, kind, held), TYPES, waits=self._retries, notify=self.enqueue)
         for source in SOURCE_KINDS:
             context.informer(source)
+        context.informer(STORAGE_CLASS)
         self._images.add_index(SOURCE_INDEX, source_values)
         self._checked: dict[str, float] = {}
         self._marks = DeletionMarks(context.images)
@@ -74,7 +76,15 @@ class ImageController(Controller):
         return {
             VIRTUAL_MACHINE: self._of_machine,
             **{kind: self._of_source(kind) for kind in SOURCE_KINDS},
+            STORAGE_CLASS: lambda _: self._without_class(),
         }
+
+    def _without_class(self) -> Iterable[Key]:
+        """Images that may get their volume now that their class is another."""
+        for item in self._images.items():
+            image = item.object()
+            if on_volume(image) and (image.get("status") or {}).get("phase") == ImagePhase.PENDING:
+                yield Key(item.namespace, item.name)
 
     def _of_machine(self, item: Item[VirtualMachine]) -> Iterable[Key]:
         """From a changed machine to its images, and to those that wait for one of its disks."""
@@ -130,6 +140,10 @@ class ImageController(Controller):
         status["observedGeneration"] = meta["generation"]
         source = source_of(self._context, image)
         if not self._operations.running(image):
+            if choose_class(self._context, image):
+                await self._operations.undo(image)
+                status["phase"] = ImagePhase.PENDING
+                return None
             if isinstance(source, Waiting):
                 return await self._wait(image, source)
             try:
@@ -160,6 +174,10 @@ class ImageController(Controller):
         status = image["status"]
         if status["phase"] == ImagePhase.FAILED:
             return None
+        if on_volume(image):
+            if await watch_over(self._context, image):
+                self._tell_recovered(image, "The image's volume is there again.")
+            return Result(self._context.settings.registry.presence_check_seconds)
         reference = reference_of(self._context, self.kind, image)
         uid, now = image["metadata"]["uid"], clock.elapsed()
         period = self._context.settings.registry.presence_check_seconds
@@ -183,8 +201,11 @@ class ImageController(Controller):
         elif present and status["phase"] == ImagePhase.IMAGE_LOST:
             status["phase"] = ImagePhase.READY
             set_condition(image, ImageCondition.READY, True, reason=ReadyReason.READY)
-            self._event(image, "Normal", f"{self.kind.kind}LostRecovered", "The image is in the registry again.")
+            self._tell_recovered(image, "The image is in the registry again.")
         return Result(period)
+
+    def _tell_recovered(self, image: Image, message: str) -> None:
+        self._event(image, "Normal", f"{self.kind.kind}LostRecovered", message)
 
     def _show_usage(self, image: Image) -> bool:
         meta = image["metadata"]
@@ -217,6 +238,8 @@ class ImageController(Controller):
         repository = repository_of(
             self._context.images.endpoint, self.kind, meta.get("namespace", ""), meta["name"]
         )
+        if on_volume(image) and not self._context.ownership.binds:
+            await self._context.volumes.delete(meta["uid"])
         if not await self._marks.deleted(repository, meta["uid"]):
             return Result(RETRY_SECONDS)
         await remove_finalizer(self._context.store, self.kind, before)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from hyperd.controllers import usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.image.reference import reference_of
+from hyperd.controllers.image.volume import on_volume
 from hyperd.controllers.ownership import disk_node
 from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_DISK, VIRTUAL_DISK_SNAPSHOT, VIRTUAL_MACHINE
 from hyperd.resources.kinds.data_source import DataSourceType
@@ -42,6 +43,13 @@ class FromImage:
 
 
 @dataclass(frozen=True)
+class FromVolume:
+    """Another image, which is on a volume, by its uid."""
+
+    uid: str
+
+
+@dataclass(frozen=True)
 class FromDisk:
     """A disk of this node that nobody uses."""
 
@@ -64,7 +72,7 @@ class Waiting:
     message: str
 
 
-Source = FromElsewhere | FromImage | FromDisk | FromSnapshot
+Source = FromElsewhere | FromImage | FromVolume | FromDisk | FromSnapshot
 SOURCE_KINDS: Final[Sequence[Kind]] = (*usage.DEVICE_KINDS.values(), VIRTUAL_DISK_SNAPSHOT)
 """What images may be made of."""
 
@@ -122,6 +130,8 @@ def _image(context: Context, kind: Kind[Image], key: Key) -> Source | Waiting:
     phase = (found.get("status") or {}).get("phase") or ImagePhase.PENDING
     if phase != ImagePhase.READY:
         return Waiting(unready, f'{kind.kind} "{key.name}" is {phase}, not Ready.')
+    if on_volume(found):
+        return FromVolume(found["metadata"]["uid"])
     return FromImage(reference_of(context, kind, found), found["metadata"]["uid"])
 
 

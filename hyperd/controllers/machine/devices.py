@@ -11,6 +11,7 @@ from hyperd.controllers import usage
 from hyperd.controllers.attachment.attachments import Attachments
 from hyperd.controllers.context import Context
 from hyperd.controllers.image.reference import reference_of
+from hyperd.controllers.image.volume import on_volume
 from hyperd.controllers.machine.applied import holds
 from hyperd.controllers.machine.copies import Copies, Missing
 from hyperd.controllers.ownership import disk_node
@@ -26,6 +27,7 @@ from hyperd.resources.values.conditions import find_condition, set_condition
 
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_disk import VirtualDisk
+    from hyperd.resources.views.virtual_image import VirtualImage
     from hyperd.resources.views.virtual_machine import BlockDeviceRef, VirtualMachine
 
 Wake = Callable[[], None]
@@ -194,6 +196,8 @@ class Devices:
                 None,
                 f'{kind.kind} "{meta["name"]}" is {status.get("phase") or ImagePhase.PENDING}, not Ready.',
             )
+        if on_volume(image):
+            return await self._image_volume(image, ref)
         reference = reference_of(self._context, kind, image)
         cached = self._copies.get(meta["uid"], reference, machine=machine_uid, wake=wake)
         if isinstance(cached, Missing):
@@ -215,3 +219,20 @@ class Devices:
             ),
             "",
         )
+
+    async def _image_volume(self, image: VirtualImage, ref: BlockDeviceRef) -> tuple[Device | None, str]:
+        """Of an image that is on a volume; many machines may have it at once."""
+        meta, status = image["metadata"], image["status"]
+        if await self._context.volumes.find(meta["uid"]) is None:
+            return None, f'The volume of VirtualImage "{meta["name"]}" is gone from the node.'
+        device = Device(
+            kind=image["kind"],
+            name=meta["name"],
+            uid=meta["uid"],
+            image=None,
+            size=(status.get("size") or {}).get("unpacked", ""),
+            readonly=True,
+            cdrom=status.get("cdrom", False),
+            boot_order=ref.get("bootOrder"),
+        )
+        return device, ""

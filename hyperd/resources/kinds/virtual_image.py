@@ -200,11 +200,5 @@ VIRTUAL_IMAGE = KINDS.add(
         rules=data_source_rules(),
         subresources=frozenset({"status"}),
         hidden=HIDDEN_SOURCE,
-        unbuilt={
-            "spec.storage=PersistentVolumeClaim": (
-                "Images on volumes are not built yet: use storage ContainerRegistry."
-            ),
-            "spec.storage=Kubernetes": "Images on volumes are not built yet: use storage ContainerRegistry.",
-        },
     )
 )

@@ -101,18 +101,6 @@ async def test_a_missing_storage_class_is_refused() -> None:
     assert told(await World([STORAGE_CLASS]).create(changed(disk(), persistentVolumeClaim=claim))) == []
 
 
-@pytest.mark.parametrize(
-    ("spec", "warning"),
-    [
-        ({"storage": "PersistentVolumeClaim"}, "spec.storage: Images on volumes are not built yet"),
-    ],
-)
-async def test_sources_that_are_not_built_are_warned_of(spec: Object, warning: str) -> None:
-    response = await World().create(changed(image(), **spec))
-    assert response.causes == []
-    assert any(text.startswith(warning) for text in response.warnings)
-
-
 async def test_the_old_name_of_a_storage_is_told() -> None:
     response = await World().create(changed(image(), storage="Kubernetes"))
     assert "spec.storage: Kubernetes is an old name: use PersistentVolumeClaim" in response.warnings

@@ -62,7 +62,7 @@ class Fill(Operation[Disks, "VirtualDisk"]):
     @property
     def imports(self) -> bool:
         """Whether it comes from elsewhere."""
-        return isinstance(self._source, Source) and not (self._source.reference or self._source.snapshot)
+        return self._source == Source()
 
     def show(self, obj: VirtualDisk) -> None:
         addressee, progress = self._request.upload, self.progress
@@ -124,6 +124,7 @@ class _Make(Step):
     def __init__(self, fill: Fill, source: Source | Waiting | None) -> None:
         self._disk = fill.obj
         self._uid = fill.obj["metadata"]["uid"]
+        self._op_uid = fill.op_uid
         self._context = fill.context.context
         self._imports = fill.imports
         self._source = source
@@ -149,6 +150,9 @@ class _Make(Step):
         if self._source.snapshot:
             await self._restore(volumes, self._source.snapshot, requested)
             return
+        if self._source.volume:
+            await self._clone(volumes, self._source.volume, requested)
+            return
         async with self._image(self._source, report) as image:
             size = await self._size(image, requested)
             await volumes.create_from_image(self._uid, size, image=image.handle)
@@ -172,15 +176,29 @@ class _Make(Step):
         snapshot = await self._context.volumes.find_snapshot(uid)
         if snapshot is None:
             raise TemporaryError("The snapshot of the volume is gone from the node's pool.")
-        if snapshot.provisioner != volumes.name:
-            raise PermanentError(
-                f"The snapshot is of the provisioner {snapshot.provisioner}; name a StorageClass of that.",
-                key=DiskReadyReason.STORAGE_CLASS_PROVISIONER_MISMATCH,
-            )
+        self._require_same(snapshot.provisioner, volumes, "snapshot")
         size = max(round_up(requested or 0), snapshot.virtual_size)
         if size != requested:
             await self._claim(size)
         await volumes.create_from_snapshot(self._uid, size, snapshot=uid)
+
+    async def _clone(self, volumes: Provisioner, uid: str, requested: int | None) -> None:
+        """Of an image that is on a volume."""
+        image = await self._context.volumes.find(uid)
+        if image is None:
+            raise TemporaryError("The volume of the image is gone from the node's pool.")
+        self._require_same(image.provisioner, volumes, "image")
+        size = await self._enough(image.virtual_size, requested)
+        await volumes.clone(self._uid, source=uid, op_uid=self._op_uid)
+        if size > image.virtual_size:
+            await volumes.grow(self._uid, size, in_use=False)
+
+    def _require_same(self, provisioner: str, volumes: Provisioner, of: str) -> None:
+        if provisioner != volumes.name:
+            raise PermanentError(
+                f"The {of} is of the provisioner {provisioner}; name a StorageClass of that.",
+                key=DiskReadyReason.STORAGE_CLASS_PROVISIONER_MISMATCH,
+            )
 
     @asynccontextmanager
     async def _image(self, source: Source, report: Report) -> AsyncIterator[CachedImage]:
@@ -199,7 +217,11 @@ class _Make(Step):
         """Bytes of a disk that is made from ``image``; PermanentError where it cannot be."""
         if image.cdrom or image.format is ImageFormat.ISO:
             raise PermanentError("A disk cannot be made from an ISO image.", key=ReadyReason.PROVISIONING_FAILED)
-        needed = round_up(image.virtual_size)
+        return await self._enough(image.virtual_size, requested)
+
+    async def _enough(self, virtual_size: int, requested: int | None) -> int:
+        """Bytes of a disk of an image of ``virtual_size``."""
+        needed = round_up(virtual_size)
         size = needed if requested is None else round_up(requested)
         if size < needed:
             raise PermanentError(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from hyperd.controllers import usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.image.operations.step import ImageStep
-from hyperd.controllers.image.source import FromDisk, FromSnapshot
+from hyperd.controllers.image.source import FromDisk, FromSnapshot, FromVolume
 from hyperd.errors import NotFound, TemporaryError
 from hyperd.imagefile.detect import FAILED
 from hyperd.progress import Report
@@ -79,6 +79,19 @@ class TakeStep(ImageStep):
                 f'VirtualDisk "{key.name}" is not free to be read: a virtual machine may be starting with it.',
                 key=FAILED,
             ) from err
+
+
+class ReadStep(ImageStep):
+    """Of another image's volume, which nobody writes to."""
+
+    def __init__(self, context: Context, request: VolumeRequest, image: FromVolume) -> None:
+        super().__init__(context.images, request)
+        self._volumes = context.volumes
+        self._volume = request
+        self._uid = image.uid
+
+    async def make(self, report: Report | None) -> ImportedImage:
+        return await self._images.take_volume(self._volume, await self._volumes.layers(self._uid), report)
 
 
 class SnapshotStep(ImageStep):

@@ -8,10 +8,20 @@ from typing import TYPE_CHECKING, ClassVar
 
 from hyperd.controllers.context import Context
 from hyperd.controllers.image import pull_secret, transfer, upload
-from hyperd.controllers.image.operations.copying import CopyStep, Held, SnapshotStep, TakeStep
+from hyperd.controllers.image.operations.copying import CopyStep, Held, ReadStep, SnapshotStep, TakeStep
 from hyperd.controllers.image.operations.step import ImageStep
+from hyperd.controllers.image.operations.volume import VolumeStep
 from hyperd.controllers.image.reference import repository_of
-from hyperd.controllers.image.source import FromDisk, FromImage, FromSnapshot, source_of
+from hyperd.controllers.image.source import (
+    FromDisk,
+    FromElsewhere,
+    FromImage,
+    FromSnapshot,
+    FromVolume,
+    Waiting,
+    source_of,
+)
+from hyperd.controllers.image.volume import on_volume, show_volume
 from hyperd.errors import HyperdError
 from hyperd.progress import Report
 from hyperd.resources.kinds.data_source import ReadyReason
@@ -93,7 +103,10 @@ class Import(Operation[Images, "Image"]):
         self._step = self._first()
 
     def steps(self) -> Sequence[Step]:
-        return [self._step]
+        return [self._step, VolumeStep(self.context.context, self.obj, self._step)]
+
+    def first(self) -> str:
+        return self._step.name
 
     def _first(self) -> ImageStep:
         meta, images = self.obj["metadata"], self.context.context.images
@@ -105,6 +118,9 @@ class Import(Operation[Images, "Image"]):
             case FromDisk():
                 request = VolumeRequest(self.op_uid, repository, meta["uid"], namespace)
                 return TakeStep(self.context.context, request, self._source, held=self.context.held)
+            case FromVolume():
+                request = VolumeRequest(self.op_uid, repository, meta["uid"], namespace)
+                return ReadStep(self.context.context, request, self._source)
             case FromSnapshot():
                 request = VolumeRequest(self.op_uid, repository, meta["uid"], namespace)
                 return SnapshotStep(self.context.context, request, self._source)
@@ -127,14 +143,18 @@ class Import(Operation[Images, "Image"]):
         status["format"] = str(imported.format)
         status["cdrom"] = imported.cdrom
         status["size"] = transfer.sizes(imported.stored_bytes, imported.unpacked_bytes)
-        copied = self._source.uid if isinstance(self._source, FromImage | FromDisk | FromSnapshot) else ""
+        copied = "" if isinstance(self._source, FromElsewhere | Waiting) else self._source.uid
         status["sourceUID"] = copied or obj["metadata"]["uid"]
-        status["target"] = {"registryURL": imported.reference}
+        if on_volume(obj):
+            show_volume(obj)
+        else:
+            status["target"] = {"registryURL": imported.reference}
         upload.forget(status)
         transfer.finish_progress(status, imported.average_speed)
         set_condition(obj, ImageCondition.READY, True, reason=ReadyReason.READY, message=imported.warning)
         events = self.context.context.events
-        events.event(obj, "Normal", "ImageReady", "The image is in the registry.")
+        where = "on its volume" if on_volume(obj) else "in the registry"
+        events.event(obj, "Normal", "ImageReady", f"The image is {where}.")
         if imported.warning:
             events.event(obj, "Warning", transfer.DOUBTFUL, imported.warning)
         return Result(self.context.context.settings.registry.presence_check_seconds)

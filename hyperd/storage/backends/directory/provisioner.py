@@ -42,7 +42,7 @@ class DirectoryProvisioner(Provisioner):
     """
 
     name: ClassVar = storage_class.PROVISIONER
-    capabilities: ClassVar = frozenset({Capability.GROW_IN_USE, Capability.SNAPSHOT})
+    capabilities: ClassVar = frozenset({Capability.CLONE, Capability.GROW_IN_USE, Capability.SNAPSHOT})
 
     def __init__(self, settings: Settings, folder: Folder, tools: QemuImg, merger: Merger) -> None:
         self._folder = folder
@@ -71,6 +71,14 @@ class DirectoryProvisioner(Provisioner):
             if layer is None:
                 raise NotFound(f"Snapshot {snapshot} does not exist.")
             return await self._create(uid, size, lambda path: self._overlay(path, layer.handle, size))
+
+    async def clone(self, uid: str, *, source: str, op_uid: str) -> Volume:
+        """A copy of the top: what lies below it never changes, and is read by both."""
+        async with self._merger.changing:
+            top = await asyncio.to_thread(self._folder.top, source)
+            if top is None:
+                raise NotFound(f"Volume {source} does not exist.")
+            return await self._create(uid, top.virtual_size, lambda made: self._tools.copy(top.path, made))
 
     async def prepare_snapshot(self, uid: str, *, snapshot: str, op_uid: str, in_use: bool) -> Handle | None:
         path = self._folder.file(uid, snapshot)

@@ -1,0 +1,128 @@
+"""Images on volumes, in a whole daemon with its registry: what is made of them, and what uses them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from hyperd.resources.all import STORAGE_CLASS, VIRTUAL_DISK, VIRTUAL_IMAGE, VIRTUAL_MACHINE
+from hyperd.resources.core.storage_class import PROVISIONER
+from hyperd.resources.schema.kind import Object
+from tests.unit.controllers.test_images_of_objects import a_disk, condition, content, images, make, read, settled
+from tests.unit.controllers.world import World, running
+
+MIB = 1 << 20
+CONTENT = b"\5" * 65536 + bytes(MIB - 65536)
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    async with running(registry={"url": ""}) as made:
+        yield made
+
+
+async def on_volume(world: World, image: str, storage: str = "PersistentVolumeClaim", **ref: str) -> None:
+    body: Object = {
+        "metadata": {"namespace": "default", "name": image},
+        "spec": {"storage": storage, "dataSource": {"type": "ObjectRef", "objectRef": ref}},
+    }
+    await world.store.create(VIRTUAL_IMAGE, "default", body)
+
+
+async def golden(world: World, storage: str = "PersistentVolumeClaim") -> Object:
+    await a_disk(world)
+    await on_volume(world, "golden", storage, kind="VirtualDisk", name="vm")
+    return await settled(world, VIRTUAL_IMAGE, "golden", "Ready")
+
+
+def file_of(world: World, obj: Object) -> Path:
+    return world.state_dir / "volumes" / f"{obj['metadata']['uid']}.qcow2"
+
+
+@pytest.mark.parametrize("storage", ["PersistentVolumeClaim", "Kubernetes"])
+async def test_an_image_is_on_a_volume_and_leaves_the_registry(world: World, storage: str) -> None:
+    image = await golden(world, storage)
+    uid, status = image["metadata"]["uid"], image["status"]
+    assert status["target"] == {"persistentVolumeClaimName": f"d8v-vi-{uid}"}
+    assert (status["storageClassName"], status["format"], status["progress"]) == ("local", "qcow2", "100%")
+    assert condition(image, "StorageClassReady")["status"] == "True"
+    reference = f"{images(world).endpoint.name}/vi/default/golden:{uid}"
+    assert await images(world).exists(reference)
+    await world.collect()
+    assert not await images(world).exists(reference)
+    assert await asyncio.to_thread(read, file_of(world, image)) == CONTENT
+    assert await world.kept() == {}, "its volume has an owner"
+    await world.store.delete(VIRTUAL_IMAGE, "default", "golden")
+    async with asyncio.timeout(20):
+        while file_of(world, image).exists():
+            await asyncio.sleep(0.05)
+
+
+async def test_disks_and_images_are_made_of_it(world: World) -> None:
+    image = await golden(world)
+    await make(world, VIRTUAL_IMAGE, "plain", kind="VirtualImage", name="golden")
+    assert await content(world, await settled(world, VIRTUAL_IMAGE, "plain", "Ready")) == CONTENT
+    claim = {"persistentVolumeClaim": {"size": "2Mi"}}
+    source = {"dataSource": {"type": "ObjectRef", "objectRef": {"kind": "VirtualImage", "name": "golden"}}}
+    body: Object = {"metadata": {"namespace": "default", "name": "clone"}, "spec": {**source, **claim}}
+    await world.store.create(VIRTUAL_DISK, "default", body)
+    disk = await settled(world, VIRTUAL_DISK, "clone", "Ready")
+    assert (disk["status"]["capacity"], disk["status"]["storageClassName"]) == ("2Mi", "local")
+    await world.store.delete(VIRTUAL_IMAGE, "default", "golden")
+    async with asyncio.timeout(20):
+        while file_of(world, image).exists():
+            await asyncio.sleep(0.05)
+    assert await asyncio.to_thread(read, file_of(world, disk)) == CONTENT + bytes(MIB)
+
+
+async def test_a_machine_reads_it_and_keeps_it(world: World) -> None:
+    image = await golden(world)
+    refs = [{"kind": "VirtualDisk", "name": "vm"}, {"kind": "VirtualImage", "name": "golden"}]
+    await world.make_machine(blockDeviceRefs=refs)
+    vm = await world.phase("Running")
+    domain = await world.hypervisor.info(vm["metadata"]["uid"])
+    assert domain is not None
+    await world.store.delete(VIRTUAL_IMAGE, "default", "golden")
+    going = await settled(world, VIRTUAL_IMAGE, "golden", "Terminating")
+    assert condition(going, "Terminating")["reason"] == "CleanupPending"
+    assert file_of(world, image).exists()
+    await world.store.delete(VIRTUAL_MACHINE, "default", "vm")
+    await world.gone()
+    async with asyncio.timeout(20):
+        while file_of(world, image).exists():
+            await asyncio.sleep(0.05)
+
+
+async def test_a_volume_that_is_gone_is_lost_and_comes_back() -> None:
+    async with running(registry={"url": "", "presence_check_seconds": 0.2}) as world:
+        image = await golden(world)
+        path = file_of(world, image)
+        away = path.with_name("away")
+        os.rename(path, away)
+        lost = await settled(world, VIRTUAL_IMAGE, "golden", "PVCLost")
+        assert condition(lost, "Ready")["reason"] == "PVCLost"
+        os.rename(away, path)
+        await settled(world, VIRTUAL_IMAGE, "golden", "Ready")
+
+
+async def test_it_waits_for_a_class(world: World) -> None:
+    await world.store.delete(STORAGE_CLASS, "", "local")
+    await on_volume(world, "golden", kind="VirtualDisk", name="vm")
+    waiting = await settled(world, VIRTUAL_IMAGE, "golden", "Pending")
+    class_ = condition(waiting, "StorageClassReady")
+    assert (class_["status"], class_["reason"]) == ("False", "StorageClassNotFound")
+    assert condition(waiting, "Ready")["reason"] == "StorageClassNotReady"
+    late: Object = {
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "StorageClass",
+        "metadata": {"name": "late", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
+        "provisioner": PROVISIONER,
+    }
+    await world.store.create(STORAGE_CLASS, "", late)
+    await a_disk(world)
+    ready = await settled(world, VIRTUAL_IMAGE, "golden", "Ready")
+    assert ready["status"]["storageClassName"] == "late"
