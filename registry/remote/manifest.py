@@ -53,7 +53,7 @@ class Descriptor:
     @property
     def is_layer(self) -> bool:
         """Whether it holds files of the image, and not signatures, descriptions or a file as it is."""
-        return ".tar" in self.media_type or self.media_type.endswith("+tar")
+        return not self.media_type or ".tar" in self.media_type or self.media_type.endswith("+tar")
 
 
 async def layers_of(registry: RemoteRegistry) -> list[Descriptor]:

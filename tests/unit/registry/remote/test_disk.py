@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import os
 import tarfile
 from collections.abc import Callable
@@ -41,8 +42,9 @@ DISK_LAYER = archive(member("disk/", type=tarfile.DIRTYPE), member("disk/disk.im
         (zstd, f"{OCI_LAYER}+zstd", OCI_MANIFEST),
         (gz, DOCKER_LAYER, DOCKER_MANIFEST),
         (gz, OCI_LAYER, OCI_MANIFEST),
+        (bz2.compress, "", OCI_MANIFEST),
     ],
-    ids=["oci", "oci gzip", "oci zstd", "docker", "gzip that says it is none"],
+    ids=["oci", "oci gzip", "oci zstd", "docker", "gzip that says it is none", "of no type"],
 )
 async def test_layers_of_every_kind(
     shelf: Shelf, tmp_path: Path, pack: Callable[[bytes], bytes], layer_type: str, manifest_type: str
