@@ -50,7 +50,7 @@ class HvApp(App[None], inherit_bindings=False):
         known = kinds.load()
         resources = [one for one in built_in() if known.get(one.plural) is not None or one.plural in SOURCES]
         always = [*SOURCES, *(kind.plural for kind in known if kind.counted or kind.running is not None)]
-        self.fleet = Fleet(homes, resources, always=always)
+        self.fleet = Fleet(homes, resources, always=always, unjudged=SOURCES)
         for resource in built_in():
             if resource.plural in SOURCES:
                 known.put(described(resource.plural, resource, ()))

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from hyperd.client.health import Health
+from hyperd.client.health import Health, Level
 from hyperd.client.home import Home
 from hyperd.client.resource import Resource
 from hyperd.errors import Expired, Forbidden, HyperdError, NotFound, ServiceUnavailable, Timeout
@@ -61,10 +61,16 @@ class Fleet:
     """The store of the TUI. ``tell`` is called on the event loop with what changed."""
 
     def __init__(
-        self, homes: Sequence[Home], resources: Iterable[Resource], *, always: Iterable[str] | None = None
+        self,
+        homes: Sequence[Home],
+        resources: Iterable[Resource],
+        *,
+        always: Iterable[str] | None = None,
+        unjudged: Iterable[str] = (),
     ) -> None:
         """``resources`` are shown by columns of our own, all others by the server's; ``always`` are those (all
-        resources, unless it is given) that are followed whether somebody looks or not.
+        resources, unless it is given) that are followed whether somebody looks or not; of ``unjudged`` nobody asks
+        how well they are.
         """
         self.homes: dict[str, HomeState] = {}
         for home in homes:
@@ -78,6 +84,8 @@ class Fleet:
         self._ours = frozenset(self.resources)
         self._by_kind = {resource.kind: resource for resource in self.resources.values()}
         self._shelves: defaultdict[str, Shelf] = defaultdict(Shelf)
+        for plural in unjudged:
+            self._shelves[plural] = Shelf(_well)
         self._weights: defaultdict[str, dict[Key, int]] = defaultdict(dict)
         self._viewers = Counter([*self.resources] if always is None else always)
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
@@ -367,6 +375,13 @@ class Fleet:
         changes = Changes(self._changed, self._homes_changed, frozenset(self._kinds_changed))
         self._changed, self._homes_changed, self._kinds_changed = {}, False, set()
         self._tell(changes)
+
+
+_FINE = Health(Level.GOOD, "")
+
+
+def _well(_: Object) -> Health:
+    return _FINE
 
 
 def _key(home: str, obj: Object) -> Key:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from rich.text import Text
 
 from hyperd.client.amounts import quantity
-from hyperd.client.rates import Use, binary, percent, short, use
+from hyperd.client.rates import Sample, Use, binary, percent, sample, short, use
 from tui.fleet import Fleet
 from tui.lines import pair
-from tui.shelf import Key, Object
+from tui.shelf import Key
 from tui.spark import scaled, spark
 
 MACHINES = "virtualmachinestats"
@@ -22,18 +22,44 @@ SOURCES = {MACHINES: "virtualmachines", NODES: "nodes"}
 _KEPT = 60
 """Samples: two minutes of them while somebody looks."""
 _BARS = 24
+_FEW = 4
+"""Bars in a row."""
 
 
-@dataclass
 class Course:
-    """One object's last samples."""
+    """One object's last samples. What is used is worked out when it is looked at: most are out of sight."""
 
-    last: Object
-    use: Use
-    cpu: deque[float] = field(default_factory=lambda: deque(maxlen=_KEPT))
-    memory: deque[float] = field(default_factory=lambda: deque(maxlen=_KEPT))
-    disk: deque[float] = field(default_factory=lambda: deque(maxlen=_KEPT))
-    network: deque[float] = field(default_factory=lambda: deque(maxlen=_KEPT))
+    def __init__(self) -> None:
+        self._samples: deque[Sample] = deque(maxlen=_KEPT)
+        self._uses: list[Use] | None = None
+        self._now: Use | None = None
+
+    def add(self, now: Sample) -> None:
+        """One more sample."""
+        self._samples.append(now)
+        self._uses = self._now = None
+
+    @property
+    def use(self) -> Use:
+        """What is used now."""
+        if self._now is None:
+            samples = self._samples
+            self._now = use(samples[-2] if len(samples) > 1 else None, samples[-1])
+        return self._now
+
+    def last(self, most: int) -> list[Use]:
+        """What was used at the last times of which rates are known."""
+        if self._uses is None:
+            samples = list(self._samples)
+            self._uses = [use(before, now) for before, now in zip([None, *samples], samples, strict=False)]
+        return [one for one in self._uses if one.cpu is not None][-most:]
+
+    @property
+    def bars(self) -> list[float]:
+        """The last few parts of its processors."""
+        samples = list(self._samples)[-_FEW - 1 :]
+        uses = (use(before, now) for before, now in pairwise(samples))
+        return [one.cpu for one in uses if one.cpu is not None]
 
 
 class Usage:
@@ -53,23 +79,10 @@ class Usage:
             if now is None:
                 self._courses.pop(place, None)
             else:
-                self._note(place, now)
+                self._courses.setdefault(place, Course()).add(sample(now))
             if (of := shelf.find(key.home, key.namespace, key.name)) is not None:
                 found.add(of)
         return found
-
-    def _note(self, place: tuple[str, str, str, str], now: Object) -> None:
-        course = self._courses.get(place)
-        if course is None:
-            self._courses[place] = Course(now, use(None, now))
-            return
-        course.use = used = use(course.last, now)
-        course.last = now
-        if used.cpu is not None:
-            course.cpu.append(used.cpu)
-            course.memory.append(used.memory_part)
-            course.disk.append(used.read + used.written)
-            course.network.append(used.received + used.sent)
 
     def of(self, plural: str, key: Key) -> Course | None:
         """The course of an object of the kind ``plural``; None where nothing is told of it."""
@@ -93,26 +106,27 @@ class Usage:
 
 def lines(course: Course) -> list[Text]:
     """For an overview."""
-    now = course.use
+    past, now = course.last(_BARS), course.use
     found = []
     if now.cpu is not None:
         wait = f"  waits {percent(now.wait)}" if now.wait >= 0.01 else ""
-        found.append(_line("cpu now", course.cpu, f"{percent(now.cpu)} of {now.cores:.0f}{wait}"))
+        parts = [one.cpu or 0.0 for one in past]
+        found.append(_line("cpu now", parts, f"{percent(now.cpu)} of {now.cores}{wait}"))
     used = f"{percent(now.memory_part)}  {binary(now.memory_used)} of {binary(now.memory)}"
-    found.append(_line("mem now", course.memory, used))
+    found.append(_line("mem now", [one.memory_part for one in past], used))
     if now.storage:
         used = f"{percent(now.storage_part)}  {binary(now.storage_used)} of {binary(now.storage)}"
         found.append(pair("storage", Text(used)))
-    if now.cpu is not None and "disks" in course.last:
+    elif now.cpu is not None:
         rates = f"read {short(now.read)}B/s  write {short(now.written)}B/s"
-        found.append(_line("disk now", scaled(course.disk), rates))
+        found.append(_line("disk now", scaled([one.read + one.written for one in past]), rates))
         rates = f"in {short(now.received)}B/s  out {short(now.sent)}B/s"
-        found.append(_line("net now", scaled(course.network), rates))
+        found.append(_line("net now", scaled([one.received + one.sent for one in past]), rates))
     return found
 
 
-def _line(label: str, parts: Collection[float], text: str) -> Text:
-    return pair(label, Text().append(f"{spark(list(parts), _BARS):>{_BARS}}  ", style="cyan").append(text))
+def _line(label: str, parts: Sequence[float], text: str) -> Text:
+    return pair(label, Text().append(f"{spark(parts, _BARS):>{_BARS}}  ", style="cyan").append(text))
 
 
 class Reading(str):
@@ -131,7 +145,7 @@ class Reading(str):
 def cpu(course: Course) -> Reading | None:
     """``▂▃▅▇  82%``."""
     now = course.use.cpu
-    return None if now is None else Reading.of(f"{spark(list(course.cpu), 4)} {percent(now):>4}", now * 100)
+    return None if now is None else Reading.of(f"{spark(course.bars, _FEW)} {percent(now):>4}", now * 100)
 
 
 def memory(course: Course) -> Reading | None:

@@ -9,7 +9,7 @@ from hyperd.cli.options import client_of, seconds
 from hyperd.cli.printing import emit
 from hyperd.client import sanitize
 from hyperd.client.kinds import built_in
-from hyperd.client.rates import Use, binary, percent, short, use
+from hyperd.client.rates import Use, binary, percent, sample, short, use
 from hyperd.client.sync import Client
 from hyperd.errors import BadRequest, NotFound
 
@@ -92,7 +92,7 @@ def _table(
     *,
     nodes: bool,
 ) -> list[str]:
-    uses = {key: use(before.get(key), item) for key, item in now.items()}
+    uses = {key: use(sample(before[key]) if key in before else None, sample(item)) for key, item in now.items()}
     keys = sorted(uses)
     if args.sort_by != "name":
         keys.sort(key=lambda key: -_ORDERS[args.sort_by](uses[key]))

@@ -10,7 +10,26 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from hyperd.resources.schema.kind import Object
 
-_LARGEST = float(1 << 63)
+_LARGEST = 1 << 63
+
+Sample = tuple[int, ...]
+"""What is kept of one sample, by the places below; -1 where nothing is told."""
+(_AT, _CPU, _WAIT, _CORES, _MEMORY, _FREE, _RESIDENT, _STORAGE, _STORAGE_FREE, _READ, _WRITTEN, _RECEIVED,
+ _SENT) = range(13)  # fmt: skip
+
+
+def sample(obj: Object) -> Sample:
+    """The numbers of a VirtualMachineStats or NodeStats."""
+    cpu, memory, storage = (_part(obj, name) for name in ("cpu", "memory", "storage"))
+    free = memory.get("usableBytes")
+    read, written = _sums(obj.get("disks"), "readBytes", "writeBytes")
+    received, sent = _sums(obj.get("interfaces"), "receivedBytes", "sentBytes")
+    return (
+        _number(obj.get("uptimeNanoseconds")), _number(cpu.get("nanoseconds")),
+        _number(cpu.get("waitNanoseconds")), _number(cpu.get("cores")), _number(memory.get("bytes")),
+        _number(memory.get("availableBytes") if free is None else free, -1), _number(memory.get("residentBytes")),
+        _number(storage.get("bytes")), _number(storage.get("availableBytes")), read, written, received, sent,
+    )  # fmt: skip
 
 
 class Use:
@@ -22,15 +41,12 @@ class Use:
         "written",
     )  # fmt: skip
 
-    def __init__(self, now: Object) -> None:
-        self.cores = _number(now, "cpu", "cores")
-        self.memory = _number(now, "memory", "bytes")
-        usable = _field(now, "memory", "usableBytes")
-        free = usable if usable is not None else _field(now, "memory", "availableBytes")
-        resident = _number(now, "memory", "residentBytes")
-        self.memory_used = max(0.0, self.memory - free) if free is not None else resident
-        self.storage = _number(now, "storage", "bytes")
-        self.storage_used = max(0.0, self.storage - _number(now, "storage", "availableBytes"))
+    def __init__(self, now: Sample) -> None:
+        self.cores = now[_CORES]
+        self.memory = now[_MEMORY]
+        self.memory_used = max(0, now[_MEMORY] - now[_FREE]) if now[_FREE] >= 0 else now[_RESIDENT]
+        self.storage = now[_STORAGE]
+        self.storage_used = max(0, now[_STORAGE] - now[_STORAGE_FREE])
         self.cpu: float | None = None
         self.wait = self.read = self.written = self.received = self.sent = 0.0
 
@@ -45,24 +61,21 @@ class Use:
         return min(1.0, self.storage_used / self.storage) if self.storage else 0.0
 
 
-def use(before: Object | None, now: Object) -> Use:
+def use(before: Sample | None, now: Sample) -> Use:
     """What is used now; of a first sample, and where counters began anew, only what is no rate."""
     found = Use(now)
     if before is None:
         return found
-    seconds = (_number(now, "uptimeNanoseconds") - _number(before, "uptimeNanoseconds")) / 1e9
-    cpu = _number(now, "cpu", "nanoseconds") - _number(before, "cpu", "nanoseconds")
+    seconds = (now[_AT] - before[_AT]) / 1e9
+    cpu = now[_CPU] - before[_CPU]
     if seconds <= 0 or cpu < 0:
         return found
-    cores = found.cores or 1.0
+    cores = found.cores or 1
     found.cpu = min(1.0, cpu / 1e9 / seconds / cores)
-    waited = _number(now, "cpu", "waitNanoseconds") - _number(before, "cpu", "waitNanoseconds")
-    found.wait = min(1.0, max(0.0, waited / 1e9 / seconds / cores))
-    for name, parts, counter in (
-        ("read", "disks", "readBytes"), ("written", "disks", "writeBytes"),
-        ("received", "interfaces", "receivedBytes"), ("sent", "interfaces", "sentBytes"),
-    ):  # fmt: skip
-        setattr(found, name, max(0.0, (_sum(now, parts, counter) - _sum(before, parts, counter)) / seconds))
+    found.wait = min(1.0, max(0.0, (now[_WAIT] - before[_WAIT]) / 1e9 / seconds / cores))
+    found.read, found.written, found.received, found.sent = (
+        max(0.0, (now[place] - before[place]) / seconds) for place in (_READ, _WRITTEN, _RECEIVED, _SENT)
+    )
     return found
 
 
@@ -89,21 +102,23 @@ def percent(part: float | None) -> str:
     return "" if part is None else f"{part * 100:.0f}%"
 
 
-def _field(obj: Object, *path: str) -> float | None:
-    value: object = obj
-    for name in path:
-        value = value.get(name) if isinstance(value, dict) else None
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _LARGEST:
-        return float(value)
-    return None
+def _part(obj: Object, name: str) -> Object:
+    part = obj.get(name)
+    return part if isinstance(part, dict) else {}
 
 
-def _number(obj: Object, *path: str) -> float:
-    return _field(obj, *path) or 0.0
+def _number(value: object, otherwise: int = 0) -> int:
+    if type(value) is int:
+        return value if 0 <= value < _LARGEST else otherwise
+    return int(value) if isinstance(value, float) and 0 <= value < _LARGEST else otherwise
 
 
-def _sum(obj: Object, parts: str, counter: str) -> float:
-    found = obj.get(parts)
-    if not isinstance(found, list):
-        return 0.0
-    return sum(_number(part, counter) for part in found if isinstance(part, dict))
+def _sums(parts: object, first: str, second: str) -> tuple[int, int]:
+    if not isinstance(parts, list):
+        return 0, 0
+    found = [0, 0]
+    for part in parts:
+        if isinstance(part, dict):
+            found[0] += _number(part.get(first))
+            found[1] += _number(part.get(second))
+    return found[0], found[1]

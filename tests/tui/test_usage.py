@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyperd.api.stats import sampler
-from hyperd.client.rates import binary, short, use
+from hyperd.client import rates
+from hyperd.client.rates import binary, short
 from tests.tui.conftest import looking
 from tests.tui.world import World
 from tui.spark import scaled, spark
@@ -17,6 +18,10 @@ from tui.spark import scaled, spark
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sampler, "WATCHED_SECONDS", 0.2)
     monkeypatch.setattr(sampler, "FRESH_SECONDS", 0.0)
+
+
+def use(before: dict[str, object] | None, now: dict[str, object]) -> rates.Use:
+    return rates.use(None if before is None else rates.sample(before), rates.sample(now))
 
 
 def sample(seconds: float, cpu: float, *, written: int = 0) -> dict[str, object]:
