@@ -72,6 +72,10 @@ def run(args: argparse.Namespace) -> int:
         size = _size(file)
         if client.find(resource, namespace, name) is None:
             create(client, resource, name, _waiting(args), args)
+        elif args.size or args.storage_class or args.checksum:
+            raise BadRequest(
+                f"{resource.kind} {name} is there already: --size, --storage-class and --checksum are of a new one."
+            )
         _wait(client, resource, namespace, name)
         print(_send(client, resource, name, file, size))
     wait_ready(client, resource, name, timeout=args.timeout)
