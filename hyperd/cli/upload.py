@@ -70,11 +70,13 @@ def run(args: argparse.Namespace) -> int:
     namespace = client.home.namespace if resource.namespaced else None
     with _opened(args.file) as file:
         size = _size(file)
-        if client.find(resource, namespace, name) is None:
+        found = client.find(resource, namespace, name)
+        if found is None:
             create(client, resource, name, _waiting(args), args)
-        elif args.size or args.storage_class or args.checksum:
+        elif not _says(found, args):
             raise BadRequest(
-                f"{resource.kind} {name} is there already: --size, --storage-class and --checksum are of a new one."
+                f"{resource.kind} {name} is there already, and its spec says otherwise: leave --size, "
+                "--storage-class and --checksum out, or delete it first."
             )
         _wait(client, resource, namespace, name)
         print(_send(client, resource, name, file, size))
@@ -132,6 +134,18 @@ def _waiting(args: argparse.Namespace) -> Object:
 def checksums(args: argparse.Namespace) -> dict[str, str]:
     """Those of the flags, by algorithm."""
     return {key: digits for key, _, digits in (entry.partition("=") for entry in args.checksum)}
+
+
+def _says(obj: Object, args: argparse.Namespace) -> bool:
+    """Whether what the flags say of a new object is said of ``obj``, as where the same command is given again."""
+    spec = obj.get("spec") or {}
+    claim = spec.get("persistentVolumeClaim") or {}
+    given = ((spec.get("dataSource") or {}).get("upload") or {}).get("checksum") or {}
+    return (
+        args.size in ("", claim.get("size"))
+        and args.storage_class in ("", claim.get("storageClassName"))
+        and all(given.get(name) == digits for name, digits in checksums(args).items())
+    )
 
 
 def _object(resource: Resource, name: str, source: Object, args: argparse.Namespace) -> Object:

@@ -73,7 +73,7 @@ async def test_an_object_that_waits_takes_it(hv: Hv) -> None:
     await hv.up.make()
     image = str(hv.folder / "a.qcow2")
     refused = await hv("upload", image, "vi/up", "--checksum", "sha256=" + "0" * 64, code=1)
-    assert "are of a new one" in refused.err
+    assert "its spec says otherwise" in refused.err
     said = await hv("upload", image, "virtualimage/up")
     assert "created" not in said.out
     again = await hv("upload", str(hv.folder / "a.qcow2"), "vi/up", code=1)
