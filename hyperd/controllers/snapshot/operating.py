@@ -32,7 +32,7 @@ from hyperd.resources.schema.kind import Kind
 from hyperd.resources.values.conditions import set_condition
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
 from hyperd.runtime.recorder import EventLevel
-from hyperd.runtime.status import update_status
+from hyperd.runtime.status import remove_finalizer, update_status
 from hyperd.store.interface import Item, Preconditions
 
 if TYPE_CHECKING:
@@ -74,7 +74,10 @@ class SnapshotOperationController(Controller):
 
     async def reconcile(self, key: Key) -> Result | None:
         before = self._operations.get(*key)
-        if before is None or before["metadata"].get("deletionTimestamp"):
+        if before is None:
+            return None
+        if before["metadata"].get("deletionTimestamp"):
+            await remove_finalizer(self._context.store, self.kind, before)
             return None
         if (before.get("status") or {}).get("phase") in _FINISHED:
             return await self._retire(before)
@@ -97,7 +100,9 @@ class SnapshotOperationController(Controller):
                 status["phase"] = SnapshotOperationPhase.IN_PROGRESS
                 reason = SnapshotCompletedReason.CREATE_IN_PROGRESS
                 set_condition(after, SnapshotOperationCondition.COMPLETED, False, reason=reason)
-        await update_status(self._context.store, self.kind, before, after)
+        stored = await update_status(self._context.store, self.kind, before, after)
+        if done:
+            await remove_finalizer(self._context.store, self.kind, stored)
         return None if done else Result(_LOOK_SECONDS)
 
     async def _step(self, op: VirtualMachineSnapshotOperation) -> bool:
@@ -153,6 +158,9 @@ class SnapshotOperationController(Controller):
 
     async def _retire(self, op: VirtualMachineSnapshotOperation) -> Result | None:
         """Remove a finished operation once it is old, or when many newer ones are finished."""
+        stored = await remove_finalizer(self._context.store, self.kind, op)
+        if stored is None:
+            return None
         limits, meta = self._context.settings.operations, op["metadata"]
         where = f"{meta['namespace']}/{op['spec']['virtualMachineSnapshotName']}"
         others = [item.object() for item in self._operations.by_index(_INDEX, where)]
@@ -161,9 +169,9 @@ class SnapshotOperationController(Controller):
         since = _since_end(op)
         if since < limits.retention_seconds and any(each["metadata"]["uid"] == meta["uid"] for each in newest):
             if clock.due_to_note(op["status"].get("retentionTimer"), limits.retention_seconds):
-                noted = copy.deepcopy(op)
+                noted = copy.deepcopy(stored)
                 noted["status"]["retentionTimer"] = clock.timer(since)
-                await update_status(self._context.store, self.kind, op, noted)
+                await update_status(self._context.store, self.kind, stored, noted)
             return Result(clock.next_look(limits.retention_seconds - since, limits.retention_seconds))
         preconditions = Preconditions(uid=meta["uid"])
         await self._context.store.delete(self.kind, meta["namespace"], meta["name"], preconditions=preconditions)

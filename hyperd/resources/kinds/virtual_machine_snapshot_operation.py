@@ -16,7 +16,7 @@ from hyperd.resources.kinds.virtual_machine_operation import (
     renaming_rule,
 )
 from hyperd.resources.schema.kind import KINDS, Column, Kind
-from hyperd.resources.values.names import CATEGORY, GROUP, VERSION
+from hyperd.resources.values.names import CATEGORY, GROUP, VERSION, VMSOP_CLEANUP
 
 
 class SnapshotOperationType(StrEnum):
@@ -102,6 +102,7 @@ VIRTUAL_MACHINE_SNAPSHOT_OPERATION = KINDS.add(
         # The block stays optional for every type: the reference fails an operation without it, later.
         rules=(renaming_rule("spec.createVirtualMachine"),),
         subresources=frozenset({"status"}),
+        finalizer=VMSOP_CLEANUP,
         settled=(SnapshotOperationPhase.COMPLETED, SnapshotOperationPhase.FAILED),
     )
 )
