@@ -19,6 +19,7 @@ from typing import Final, Protocol
 from hyperd.api.wire.metrics import Sample as Metric
 from hyperd.errors import HyperdError
 from hyperd.hypervisor.state import DomainInfo, DomainStats
+from hyperd.resources.values.names import SYSTEM_NAMESPACE
 
 WATCHED_SECONDS: Final = 2.0
 QUIET_SECONDS: Final = 15.0
@@ -147,6 +148,8 @@ class Sampler:
         if last is None:
             return
         for info, stats in last.machines:
+            if info.namespace == SYSTEM_NAMESPACE:
+                continue  # whoever scrapes may not be one of those who may look there
             labels = (("namespace", info.namespace), ("name", info.vm_name))
             counters = (
                 ("cpu_seconds", stats.cpu_time_ns / 1e9, "For how long its processors ran."),

@@ -12,6 +12,7 @@ import pytest
 
 from hyperd.api.stats import sampler
 from hyperd.api.stats.sampler import Sampler
+from hyperd.resources.values.names import SYSTEM_NAMESPACE
 from tests.unit.api.conftest import Api, serving
 from tests.unit.api.measured import Guests
 from tests.unit.api.test_identity import bearer, token
@@ -135,7 +136,9 @@ async def test_nobody_writes_them_and_those_may_read_who_may_read_machines(api: 
 
 async def test_metrics_have_them(api: Api, guests: Guests) -> None:
     guests.run("web-1")
+    guests.run("hidden", namespace=SYSTEM_NAMESPACE)
     await api.call("GET", MACHINES)
     async with api.client.get("http://h/metrics") as response:
         text = await response.text()
+    assert "hidden" not in text
     assert 'hyperd_machine_network_received_bytes_total{namespace="shop",name="web-1"} 9' in text
