@@ -166,6 +166,9 @@ class ImportSettings(_Section):
     """A source that sends less on the average is given up, and tried again later."""
     upload_timeout_seconds: Period = 600.0
     """How long an object waits for its upload, or for another try after one that broke off."""
+    cache_bytes: Bytes = 64 * GIB
+    """What the node's cache of images may take; beyond that, those go that nothing uses, the longest unused first.
+    0 is no limit."""
     cache_retention_seconds: Retention = 3_600.0
     """How long an image that nothing uses stays in the node's cache."""
     tools_user: str = "nobody"

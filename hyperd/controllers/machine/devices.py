@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hyperd.controllers import usage
@@ -202,7 +204,7 @@ class Devices:
         cached = self._copies.get(meta["uid"], reference, machine=machine_uid, wake=wake)
         if isinstance(cached, Missing):
             return None, f'{kind.kind} "{meta["name"]}" {cached.why}'
-        if not await asyncio.to_thread(cached.path.exists):
+        if not await asyncio.to_thread(_touched, cached.path):
             self._copies.forget(meta["uid"])
             wake()
             return None, f'{kind.kind} "{meta["name"]}" left the node\'s cache; copying it again.'
@@ -236,3 +238,12 @@ class Devices:
             boot_order=ref.get("bootOrder"),
         )
         return device, ""
+
+
+def _touched(path: Path) -> bool:
+    """Whether the cached file is there; its time says then that it is in use."""
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    return True

@@ -240,7 +240,7 @@ async def test_a_cached_image_is_kept_for_its_retention(time_: SteppedClock, ste
     evicted: list[str] = []
 
     async def copies() -> list[object]:
-        return [SimpleNamespace(path=image, layer_digest="sha256:a")]
+        return [SimpleNamespace(path=image, layer_digest="sha256:a", allocated=0)]
 
     async def evict(digest: str, _: object) -> None:
         evicted.append(digest)
