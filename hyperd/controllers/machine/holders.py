@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from hyperd.controllers import usage
@@ -14,7 +15,6 @@ from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_MACHINE
 
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_disk import VirtualDisk
-    from hyperd.resources.views.virtual_machine import VirtualMachine
 
 
 async def holder(context: Context, disk: VirtualDisk) -> str:
@@ -44,11 +44,10 @@ def opener(context: Context, uid: str) -> str:
     return ""
 
 
-async def require_unread(context: Context, machine: VirtualMachine) -> None:
-    """Once the store has it that ``machine`` is starting: TemporaryError where it says that a disk is read."""
-    namespace = machine["metadata"]["namespace"]
-    for kind, name in sorted(set(usage.references(machine))):
-        disk = await context.store.find(VIRTUAL_DISK, namespace, name) if kind == VIRTUAL_DISK.kind else None
+async def require_unread(context: Context, namespace: str, disks: Iterable[str]) -> None:
+    """Once the store has it that a machine starts with ``disks``: TemporaryError where it says one is read."""
+    for name in disks:
+        disk = await context.store.find(VIRTUAL_DISK, namespace, name)
         if disk is not None and usage.is_read(disk):
             raise TemporaryError(f'VirtualDisk "{name}" {usage.READ}.')
 

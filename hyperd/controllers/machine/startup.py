@@ -24,7 +24,7 @@ from hyperd.controllers.placement.interface import Placement
 from hyperd.crashpoints import CrashPoint, reached
 from hyperd.errors import HyperdError, QuotaExceeded, ServiceUnavailable, TemporaryError
 from hyperd.hypervisor.state import DomainInfo
-from hyperd.resources.all import VIRTUAL_MACHINE, VIRTUAL_MACHINE_OPERATION
+from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_MACHINE, VIRTUAL_MACHINE_OPERATION
 from hyperd.resources.kinds.virtual_machine_operation import OperationType
 from hyperd.resources.kinds.virtual_machine_status import VirtualMachinePhase
 from hyperd.runtime.controller import Result
@@ -172,7 +172,8 @@ class Startup:
         await self._fence.require(stored, Act.START, domain, sure=written)
         machine = copy.deepcopy(stored)
         try:
-            await require_unread(self._context, machine)
+            disks = [device.name for device in found.devices if device.kind == VIRTUAL_DISK.kind]
+            await require_unread(self._context, machine["metadata"]["namespace"], disks)
             started, observed = await self._instances.start(
                 machine, found, operation=decision.operation, restarting=decision.restarting
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -12,8 +13,18 @@ import pytest
 from hyperd.controllers.machine.held import serial_of
 from hyperd.errors import HyperdError, NotFound
 from tests.host.machine.writer import Writer, device_of, told
-from tests.host.node import wait_until
-from tests.host.running import Console, Hyperd, condition, disk, machine, operation
+from tests.host.node import Node, wait_until
+from tests.host.running import (
+    BOOT_SECONDS,
+    Console,
+    Hyperd,
+    ImageServer,
+    condition,
+    disk,
+    image,
+    machine,
+    operation,
+)
 
 Object = dict[str, Any]
 
@@ -32,7 +43,7 @@ def name(hyperd: Hyperd) -> Iterator[str]:
     """A fresh name; machines, disks and attachments that begin with it are removed afterwards."""
     fresh = f"at{time.monotonic_ns() % 10**8}"
     yield fresh
-    for word in ("vmbda", "vm", "vd"):
+    for word in ("vmbda", "vm", "vd", "vi"):
         for obj in hyperd.list(word, "default"):
             made = obj["metadata"]["name"]
             if made.startswith(fresh):
@@ -48,7 +59,7 @@ def make(hyperd: Hyperd, name: str, **spec: object) -> Object:
     hyperd.create(machine(name, name, **{"terminationGracePeriodSeconds": 0, **spec}))
     hyperd.wait_phase("vd", f"{name}-data", "Ready")
     vm = hyperd.wait_phase("vm", name, "Running")
-    hyperd.wait_console(vm, "login:")
+    hyperd.wait_console(vm, "login:", timeout=2 * BOOT_SECONDS)
     return vm
 
 
@@ -58,13 +69,13 @@ def device(hyperd: Hyperd, name: str, of: str) -> Object:
     return next((dict(entry) for entry in entries if entry["name"] == of), {})
 
 
-def test_a_disk_is_attached_to_a_running_machine_and_detached_again(hyperd: Hyperd, name: str) -> None:
+def test_a_disk_is_attached_to_a_running_machine_grown_and_detached_again(hyperd: Hyperd, name: str) -> None:
     make(hyperd, name)
     data = f"{name}-data"
     serial = serial_of(hyperd.get("vd", data)["metadata"]["uid"])
     with Console(hyperd, name) as console:
         console.log_in()
-        assert device_of(console, serial) == ""
+        assert device_of(console, serial, there=False) == ""
         hyperd.create(attachment(name, data, name))
         attached = hyperd.wait_phase("vmbda", name, "Attached")
         assert attached["status"]["virtualMachineName"] == name
@@ -77,19 +88,26 @@ def test_a_disk_is_attached_to_a_running_machine_and_detached_again(hyperd: Hype
         }  # fmt: skip
         used = hyperd.wait("vd", data, lambda o: condition(o, "InUse")["status"] == "True")
         assert used["status"]["attachedToVirtualMachines"] == [{"name": name, "mounted": True}]
-        Writer.begun(console, device_of(console, serial))
+        where = device_of(console, serial)
+        Writer.begun(console, where)
+        hyperd.patch("vd", data, {"spec": {"persistentVolumeClaim": {"size": "32Mi"}}})
+        hyperd.wait("vd", data, lambda o: o["status"]["capacity"] == "32Mi" and o["status"]["phase"] == "Ready")
+        assert told(console.run(f"echo '<'$(cat /sys/block/{where.removeprefix('/dev/')}/size)'>'")) == "65536"
+        with pytest.raises(HyperdError, match="a disk cannot shrink"):
+            hyperd.patch("vd", data, {"spec": {"persistentVolumeClaim": {"size": "16Mi"}}})
     # The console's session ends with the daemon; what runs in the guest does not.
     hyperd.kill()
     hyperd.start()
     hyperd.wait_phase("vmbda", name, "Attached")
     with Console(hyperd, name) as console:
-        console.log_in()
+        console.type("\r")
+        console.expect("# ")
         writer = Writer(console)
         writer.go_on()
         assert writer.end() == ""
         hyperd.delete("vmbda", name)
         hyperd.wait_gone("vmbda", name)
-        assert device_of(console, serial) == ""
+        assert device_of(console, serial, there=False) == ""
     assert device(hyperd, name, data) == {}
     hyperd.wait("vd", data, lambda o: condition(o, "InUse")["status"] == "False")
     assert not hyperd.get("vm", name)["status"].get("restartAwaitingChanges")
@@ -166,12 +184,12 @@ def test_the_spec_of_a_running_machine_gains_and_loses_a_disk_and_an_image(hyper
         assert told(console.run(f"echo '<'$(cat /sys/block/{image.removeprefix('/dev/')}/ro)'>'")) == "1"
         hyperd.patch("vm", name, {"spec": {"blockDeviceRefs": more[:2]}})
         hyperd.wait("vm", name, lambda o: len(o["status"]["blockDeviceRefs"]) == 2)
-        assert device_of(console, serials["vi"]) == ""
+        assert device_of(console, serials["vi"], there=False) == ""
         writer.go_on()
         assert writer.end() == ""
         hyperd.patch("vm", name, {"spec": {"blockDeviceRefs": refs}})
         hyperd.wait("vm", name, lambda o: len(o["status"]["blockDeviceRefs"]) == 1)
-        assert device_of(console, serials["vd"]) == ""
+        assert device_of(console, serials["vd"], there=False) == ""
     vm = hyperd.get("vm", name)
     assert "restartAwaitingChanges" not in vm["status"]
     assert condition(vm, "AwaitingRestartToApplyConfiguration") == {}
@@ -194,3 +212,25 @@ def test_a_machine_without_paravirtualization_waits_with_its_spec_and_takes_atta
     waiting = hyperd.wait("vm", name, lambda o: o["status"].get("restartAwaitingChanges"))
     assert [one["path"] for one in waiting["status"]["restartAwaitingChanges"]] == ["blockDeviceRefs.1"]
     wait_until(lambda: not device(hyperd, name, data)["attached"], what="a disk that waits")
+
+
+def test_an_iso_is_a_drive_that_comes_and_goes(hyperd: Hyperd, node: Node, images: ImageServer, name: str) -> None:
+    make(hyperd, name)
+    folder = node.make_dir()
+    (folder / "hello").write_text("from the drive")
+    subprocess.run(
+        ["xorriso", "-as", "mkisofs", "-quiet", "-o", node.dir / "t" / "www" / "a.iso", folder], check=True
+    )
+    hyperd.create(image(f"{name}-iso", f"{images.url}/a.iso"))
+    iso = hyperd.wait_phase("vi", f"{name}-iso", "Ready")
+    assert iso["status"]["cdrom"] is True
+    hyperd.create(attachment(name, f"{name}-iso", name, kind="VirtualImage"))
+    hyperd.wait_phase("vmbda", name, "Attached")
+    with Console(hyperd, name) as console:
+        console.log_in()
+        console.run("while [ ! -e /dev/sr0 ]; do sleep 0.2; done")
+        assert told(console.run("dd if=/dev/sr0 bs=2k 2>/dev/null | grep -c CD001 | sed 's/.*/<&>/'")) != "0"
+        hyperd.delete("vmbda", name)
+        hyperd.wait_gone("vmbda", name)
+        console.run("while [ -e /sys/block/sr0 ]; do sleep 0.2; done")
+    assert device(hyperd, name, f"{name}-iso") == {}

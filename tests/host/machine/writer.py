@@ -63,12 +63,18 @@ class Writer:
         return told(self._console.run("echo '<'$(cat /tmp/bad 2>/dev/null)'>'"))
 
 
-def device_of(console: Console, serial: str) -> str:
-    """The disk (``/dev/sdc``) that has a serial; empty when the guest sees none."""
+def device_of(console: Console, serial: str, *, there: bool = True) -> str:
+    """The disk (``/dev/sdc``) that has a serial; the guest is given time to see it come, or go.
+
+    Empty when it does not see it.
+    """
     return told(
         console.run(
-            "f=; for s in /sys/block/s[dr]*; do "
-            f"grep -q {serial} $s/device/vpd_pg80 2>/dev/null && f=/dev/${{s##*/}}; done; echo '<'$f'>'"
+            "i=0; while :; do f=; for s in /sys/block/s[dr]*; do "
+            f"grep -q {serial} $s/device/vpd_pg80 2>/dev/null && f=/dev/${{s##*/}}; done; "
+            f'[ {"-n" if there else "-z"} "$f" ] && break; i=$((i+1)); [ $i -gt 100 ] && break; sleep 0.2; done; '
+            "echo '<'$f'>'",
+            timeout=120,
         )
     )
 
