@@ -91,13 +91,14 @@ class Body(Protocol):
 class Addressee:
     """The object that an upload is for. ``secret`` is what its address ends in: who knows it may upload."""
 
+    kind: str
     plural: str
     namespace: str
     name: str
     secret: str = field(repr=False)
 
     def __str__(self) -> str:
-        return f"{self.plural} {self.namespace}/{self.name}" if self.namespace else f"{self.plural} {self.name}"
+        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def addressee_of(kind: Kind, obj: AnyObject, source: DataSource | None) -> Addre
     shown = (url.rpartition("/")[2] for url in urls.values())
     secret = next((text for text in shown if _SECRET.fullmatch(text)), "")
     secret = secret or secrets.token_hex(_SECRET_BYTES)
-    return Addressee(kind.plural, meta.get("namespace", ""), meta["name"], secret)
+    return Addressee(kind.kind, kind.plural, meta.get("namespace", ""), meta["name"], secret)
 
 
 def show_waiting(

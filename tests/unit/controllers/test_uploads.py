@@ -59,6 +59,7 @@ async def test_one_request_makes_it_ready(up: Uploading, tmp_path: Path, kind: K
     status, text = await up.put(made, image, method)
     assert status == 200, text
     assert "Uploaded qcow2" in text
+    assert f"{kind.kind} " in text
     done = await up.phase(READY, kind)
     assert "imageUploadURLs" not in done["status"]
     assert done["status"]["progress"] == "100%"

@@ -24,7 +24,7 @@ from registry.intake import TERMINAL, TIMEOUT, WAITING, Expected, Intake
 from registry.models import Addressee, ImportedImage, ImportRequest
 from tests.unit.registry.world import World, a_world, qcow2_bytes
 
-ADDRESSEE = Addressee("virtualimages", "ns", "image", "s" * 32)
+ADDRESSEE = Addressee("VirtualImage", "virtualimages", "ns", "image", "s" * 32)
 
 
 class Pieces:
