@@ -107,7 +107,7 @@ class QemuImg:
             ],
             fds=(source, target),
             timeout=10 * cpu_seconds,
-            limits=Limits(cpu_seconds=cpu_seconds, file_bytes=growth.start()),
+            limits=Limits(cpu_seconds=cpu_seconds, file_bytes=await asyncio.to_thread(growth.start)),
             watch=growth.check,
         )  # fmt: skip
         if not done.returncode:
@@ -148,7 +148,7 @@ class QemuImg:
             timeout=_WAIT_SECONDS + _WAIT_SECONDS_A_GIB * (read >> 30),
             limits=Limits(
                 cpu_seconds=_CPU_SECONDS + _CPU_SECONDS_A_GIB * (read >> 30),
-                file_bytes=growth.start(),
+                file_bytes=await asyncio.to_thread(growth.start),
                 open_files=_OPEN_FILES + len(layers),
             ),
             watch=watch,
@@ -214,7 +214,7 @@ class QemuImg:
 
 def _absolute(path: Path) -> str:
     """An operand that QEMU takes for a file, whatever characters it has: no ``-`` or ``scheme:`` in front."""
-    return os.path.abspath(path)
+    return f"{path}" if path.is_absolute() else f"./{path}"
 
 
 def _chain(layers: Sequence[Layer]) -> str:

@@ -167,6 +167,10 @@ def _write(world: Path, body: Any) -> None:
     durable.write(world / "object", orjson.dumps(body))
 
 
+def _remove(world: Path) -> None:
+    (world / "object").unlink()
+
+
 class Home:
     """One life of a daemon."""
 
@@ -185,7 +189,7 @@ class Home:
         after = copy.deepcopy(before)
         if "deletionTimestamp" in before["metadata"]:
             await self.operations.undo(after)
-            (self.world / "object").unlink()
+            _remove(self.world)
             return None
         if before["status"].get("phase") == "Ready":
             result = await self.operations.look(after)

@@ -10,6 +10,9 @@ import pytest
 from hyperd.settings import StoreSettings
 from hyperd.store.embedded.store import EmbeddedStore, opened_store
 from tests.contract.store.kinds import KINDS
+from tests.loopguard import loop_guard, short_callbacks
+
+__all__ = ["loop_guard", "short_callbacks", "store"]
 
 
 @pytest.fixture
