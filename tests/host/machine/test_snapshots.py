@@ -183,7 +183,7 @@ def test_a_crash_while_a_snapshot_is_taken(daemon: Hyperd, point: CrashPoint) ->
     if point in SURE:
         assert ended["status"]["phase"] == "Ready"
         assert ended["status"]["consistent"] is True
-    with log_in(daemon) as console:
+    with Console(daemon, "vm") as console:  # its shell is there still
         assert "alive" in console.run("echo alive > /data/marker; sync; cat /data/marker", timeout=30)
     daemon.delete("vds", "one")
     daemon.wait_gone("vds", "one")
