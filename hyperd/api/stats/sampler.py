@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
+from hyperd import clock
 from hyperd.api.wire.metrics import Sample as Metric
 from hyperd.errors import HyperdError
 from hyperd.hypervisor.state import DomainInfo, DomainStats
@@ -134,7 +135,7 @@ class Sampler:
         known = self._guests.last_known
         machines = tuple((known[uid], stats) for uid, stats in measured.items() if uid in known)
         before = self.last.number if self.last is not None else 0
-        wall = time.time()
+        wall = clock.wall()
         number = max(before + 1, int(wall * _VERSIONS_PER_SECOND))
         sample = Sample(number, wall, uptime, host, machines)
         async with self._taken:
