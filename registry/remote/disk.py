@@ -32,6 +32,13 @@ FOLDER = "disk"
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
 _MOST_HIDDEN = 10_000
+_MOST_HIDDEN_BYTES = 8 << 20
+"""Of memory that their names take, about; one more name takes ``_NAME_BYTES`` beside its letters."""
+_NAME_BYTES = 64
+_LONGEST_NAME = 4096
+"""As Linux has it."""
+_DEEPEST = 64
+"""Folders below ``disk/``: each is looked at for each file."""
 _RATIO_FLOOR_BYTES = 2 << 30
 _MAX_RATIO = 200
 """Beyond the floor, a layer that unpacks to more than this many times its size is taken for a bomb."""
@@ -173,6 +180,7 @@ class _Hidden:
     """The first link that was met, for the sentence where there is no file."""
     _names: set[tuple[str, ...]] = field(default_factory=set)
     _of_this_layer: list[tuple[str, ...]] = field(default_factory=list)
+    _bytes: int = 0
 
     def whiteout(self, path: tuple[str, ...]) -> None:
         """One that is in the layer that is read now: it is for those below."""
@@ -181,7 +189,8 @@ class _Hidden:
 
     def cover(self, path: tuple[str, ...]) -> None:
         """``path`` is taken in the layer that is read now."""
-        if len(self._names) + len(self._of_this_layer) >= _MOST_HIDDEN:
+        self._bytes += sum(len(part) + _NAME_BYTES for part in path)
+        if len(self._names) + len(self._of_this_layer) >= _MOST_HIDDEN or self._bytes > _MOST_HIDDEN_BYTES:
             raise PermanentError(f"The image hides or deletes more than {_MOST_HIDDEN} files.", key=FAILED)
         self._of_this_layer.append(path)
 
@@ -217,10 +226,21 @@ async def _first_disk(tar: TarStream, hidden: _Hidden) -> Entry | None:
 
 
 def _path(name: str) -> tuple[str, ...]:
+    if len(name) > _LONGEST_NAME:
+        raise PermanentError(
+            f"A layer of the image has an entry whose name has {len(name)} characters, and {_LONGEST_NAME} are "
+            "possible.",
+            key=FAILED,
+        )
     parts = tuple(part for part in name.split("/") if part not in ("", "."))
     if ".." in parts:
         raise PermanentError(
             f"A layer of the image has an entry {quotable(name, 80)!r}, which leads out of its folder.", key=FAILED
+        )
+    if len(parts) > _DEEPEST and parts[0] == FOLDER:
+        raise PermanentError(
+            f"A layer of the image has an entry {quotable(name, 80)!r} that is more than {_DEEPEST} folders deep.",
+            key=FAILED,
         )
     return parts
 

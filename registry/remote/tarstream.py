@@ -13,7 +13,11 @@ from hyperd.imagefile.detect import FAILED
 _BLOCK = tarfile.BLOCKSIZE
 _MOST_EXTENDED = 1 << 20
 """Bytes of one extended header."""
+_MOST_FIELDS = 4096
+"""In one of them; each may be as short as five bytes."""
 _MOST_ENTRIES = 1_000_000
+_DIGITS = 19
+"""Of a number, at most."""
 _TURN = 256
 """Entries in one turn of the event loop."""
 _FILES = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
@@ -64,6 +68,7 @@ class TarStream:
             header = _header(block)
             if header.type in _PAX:
                 fields = _fields(await self._extended(header.size))
+                await asyncio.sleep(0)
                 name = fields.get("path", name)
                 size = _number(fields["size"]) if "size" in fields else size
                 sparse = sparse or any(key.startswith("GNU.sparse.") for key in fields)
@@ -159,21 +164,23 @@ def _header(block: bytes) -> tarfile.TarInfo:
 
 def _fields(body: bytes) -> dict[str, str]:
     """The records ``<length> <key>=<value>\\n`` of a pax header."""
-    found = {}
-    while body.rstrip(b"\0"):
-        digits, _, _ = body.partition(b" ")
-        length = _number(digits.decode("ascii", "replace"))
-        record = body[len(digits) + 1 : length]
-        key, equals, value = record.partition(b"=")
-        if not equals or not value.endswith(b"\n") or length > len(body):
+    found: dict[str, str] = {}
+    at, end = 0, len(body.rstrip(b"\0"))
+    for _ in range(_MOST_FIELDS):
+        if at >= end:
+            return found
+        blank = body.find(b" ", at, at + _DIGITS + 1)
+        length = _number(body[at : max(at, blank)].decode("ascii", "replace"))
+        key, equals, value = body[blank + 1 : at + length].partition(b"=")
+        if not equals or not value.endswith(b"\n") or at + length > len(body):
             raise _damaged()
         found[key.decode(errors="replace")] = value[:-1].decode(errors="surrogateescape")
-        body = body[length:]
-    return found
+        at += length
+    raise PermanentError(f"A layer of the image has an extended header of {_MOST_FIELDS} fields.", key=FAILED)
 
 
 def _number(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 19:
+    if not text.isascii() or not text.isdigit() or len(text) > _DIGITS:
         raise _damaged()
     return int(text)
 

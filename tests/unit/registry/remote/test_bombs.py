@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import tarfile
+import time
+import tracemalloc
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -58,6 +60,45 @@ async def test_a_packed_disk_in_a_packed_layer(world: World, shelf: Shelf) -> No
     inner = gzip.compress(BOOT + bytes(96 * MIB))
     shelf.push(shelf.blob(gz(archive(member("disk/a.img.gz", inner)))))
     await refused(world, shelf, "unpacks to more than 200 times its size")
+
+
+async def stream(data: bytes) -> AsyncIterator[bytes]:
+    yield data
+
+
+async def first_disk(data: bytes) -> None:
+    """Look for the disk in a layer, in little time of the loop and little memory; it must be refused."""
+    began = time.thread_time()
+    await _refused(data)
+    assert time.thread_time() - began < 1.0
+    tracemalloc.start()
+    try:
+        await _refused(data)
+        assert tracemalloc.get_traced_memory()[1] < 32 * MIB
+    finally:
+        tracemalloc.stop()
+
+
+async def _refused(data: bytes) -> None:
+    with pytest.raises(PermanentError):
+        await disk._first_disk(tarstream.TarStream(stream(data)), disk._Hidden())
+
+
+async def test_a_header_of_very_many_fields() -> None:
+    fields = b"5 a=\n" * 200_000
+    await first_disk(archive(member("x", fields, type=tarfile.XHDTYPE), member("disk/a.img", BOOT)))
+
+
+async def test_names_of_very_many_folders() -> None:
+    """Each of them would be looked for in what layers above have taken away."""
+    for name in ("disk/" + "a/" * 500_000 + "b", "disk/" + "a/" * 1000 + "b"):
+        for type_ in (tarfile.REGTYPE, tarfile.SYMTYPE):
+            await first_disk(archive(member(name, type=type_), format_=tarfile.GNU_FORMAT))
+
+
+async def test_very_long_names_that_are_taken_away() -> None:
+    names = (f"disk/{number:08}{'a' * 3000}/.wh.b" for number in range(5000))
+    await first_disk(archive(*map(member, names), format_=tarfile.GNU_FORMAT))
 
 
 async def test_a_layer_of_very_many_entries(world: World, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
