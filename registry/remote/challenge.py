@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 
 from hyperd.errors import PermanentError
 from hyperd.imagefile.detect import FAILED
@@ -18,8 +19,10 @@ from registry.remote.reference import HUB
 
 _HUB_REALM = "auth.docker.io"
 _MOST_TEXT = 8 << 10
-_SCHEME = re.compile(r"\s*,?\s*([A-Za-z]+)(?:\s+|$)")
-_PARAMETER = re.compile(r'\s*,?\s*([A-Za-z][-\w]*)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
+_MOST_HEADERS = 8
+# Whatever blanks there are is taken at once: tried in all ways, some thousands would take seconds.
+_SCHEME = re.compile(r"\s*+,?\s*+([A-Za-z]++)(?:\s++|$)")
+_PARAMETER = re.compile(r'\s*+,?\s*+([A-Za-z][-\w]*+)\s*+=\s*+(?:"((?:[^"\\]|\\.)*+)"|([^\s,"]++))')
 _TOKEN = re.compile(r"[!-~]{1,65536}")
 
 
@@ -32,9 +35,9 @@ class Challenge:
 
 
 def challenges(headers: Iterable[str]) -> list[Challenge]:
-    """All that ``WWW-Authenticate`` headers offer; what cannot be read is left out."""
+    """What the first ``WWW-Authenticate`` headers offer; what cannot be read is left out."""
     found = []
-    for text in headers:
+    for text in islice(headers, _MOST_HEADERS):
         text, at = text[:_MOST_TEXT], 0
         while match := _SCHEME.match(text, at):
             at, parameters = match.end(), {}

@@ -17,6 +17,9 @@ from registry.remote.reference import HUB
 
 PULL_FAILED = "ImagePullFailed"
 """The reference's reason for what a registry does not give: tried again, as who keeps it may mend it."""
+_MOST_ENTRIES = 1000
+_LONGEST_ENTRY = 1024
+"""Characters of an entry's name; each star in it costs time, as each entry does."""
 _HUB_ENTRIES = ("index.docker.io", "docker.io", "registry-1.docker.io")
 
 
@@ -59,7 +62,14 @@ def _entries(config: bytes) -> dict[str, JsonObject]:
         auths = json.loads(config)["auths"]
         if not isinstance(auths, dict):
             raise TypeError
-        return {_normal(key): entry for key, entry in auths.items() if isinstance(entry, dict)}
+        if len(auths) > _MOST_ENTRIES:
+            raise TemporaryError(
+                f"The Secret of imagePullSecret has credentials for {len(auths)} registries; {_MOST_ENTRIES} are "
+                "the most.",
+                key=PULL_FAILED,
+            )
+        fitting = {key: entry for key, entry in auths.items() if len(key) <= _LONGEST_ENTRY}
+        return {_normal(key): entry for key, entry in fitting.items() if isinstance(entry, dict)}
     except (ValueError, KeyError, TypeError, RecursionError):
         # What is in it stays out of the sentence.
         raise TemporaryError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,28 @@ async def refused(shelf: Shelf, folder: Path, secret: bytes) -> HyperdError:
         await taken(shelf, folder, secret=secret)
     assert CANARY not in err.value.message
     return err.value
+
+
+def test_what_a_registry_asks_for_is_read_at_once_however_it_is_written() -> None:
+    blanks = " " * 4000
+    asked = [f'Bearer{blanks}realm{blanks}="https://x"{blanks},{blanks}!'[:8000], f"a{blanks}!", "a" * 8000 + "!"]
+    began = time.thread_time()
+    found = challenges(asked * 1000)
+    assert time.thread_time() - began < 0.1
+    assert found[0].parameters == {}
+    assert challenges([f'Bearer{blanks}realm ="https://x" , a={blanks}"b"'])[0].parameters == {
+        "realm": "https://x",
+        "a": "b",
+    }
+
+
+def test_a_secret_of_very_many_registries_is_refused_before_it_is_looked_through() -> None:
+    with pytest.raises(TemporaryError, match="credentials for 50000 registries; 1000 are the most"):
+        PullSecret(docker_config(**{f"a{number}.b": {} for number in range(50_000)}))
+    long = docker_config(**{"*a" * 100_000: AUTH, "x.y": AUTH})
+    began = time.thread_time()
+    assert PullSecret(long).of("x.y") is not None
+    assert time.thread_time() - began < 0.1
 
 
 async def test_a_token_is_fetched_with_the_secrets_password(locked: Shelf, tmp_path: Path) -> None:
