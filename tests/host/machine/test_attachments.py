@@ -134,8 +134,11 @@ def test_an_attachment_lasts_over_a_restart_and_waits_while_its_machine_is_off(h
 def test_a_device_is_attached_once(hyperd: Hyperd, name: str) -> None:
     make(hyperd, name)
     data = f"{name}-data"
-    with pytest.raises(HyperdError, match="is in the blockDeviceRefs of the virtual machine already"):
-        hyperd.create(attachment(name, name, name))
+    own = f"{name}-own"
+    hyperd.create(attachment(own, name, name))
+    assert condition(hyperd.wait_phase("vmbda", own, "Failed"), "Attached")["reason"] == "Conflict"
+    hyperd.delete("vmbda", own)
+    hyperd.wait_gone("vmbda", own)
     hyperd.create(attachment(name, data, name))
     with pytest.raises(HyperdError, match=f'is attached by VirtualMachineBlockDeviceAttachment "{name}" already'):
         hyperd.create(attachment(f"{name}-2", data, name))

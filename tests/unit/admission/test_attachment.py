@@ -39,15 +39,19 @@ async def test_a_device_has_a_kind_and_a_name(field: str) -> None:
 
 
 async def test_a_device_is_attached_once() -> None:
-    own = machine()["spec"]["blockDeviceRefs"][0]
     world = World([stored(machine()), attachment("a", "more"), attachment("i", "img", kind="VirtualImage")])
-    assert "already" in told(await world.create(attachment("b", own["name"], kind=own["kind"])))
     assert 'attached by VirtualMachineBlockDeviceAttachment "a"' in told(
         await world.create(attachment("b", "more"))
     )
     assert "already" in told(await world.create(attachment("b", "more", vm="other")))
     assert "already" in told(await world.create(attachment("b", "img", kind="VirtualImage")))
     assert told(await world.create(attachment("b", "img", kind="VirtualImage", vm="other"))) == ""
+
+
+async def test_a_device_of_the_spec_is_for_the_controller_to_refuse() -> None:
+    own = machine()["spec"]["blockDeviceRefs"][0]
+    answer = await World([stored(machine())]).create(attachment("b", own["name"], kind=own["kind"]))
+    assert told(answer) == ""
 
 
 async def test_spec_and_attachments_together_have_sixteen_places() -> None:

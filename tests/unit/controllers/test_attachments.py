@@ -19,9 +19,11 @@ from hyperd.controllers.machine.instance import Instances
 from hyperd.hypervisor.state import DomainDisk, DomainInfo, DomainState
 from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT
 from hyperd.resources.schema.kind import Kind
+from hyperd.resources.values.conditions import find_condition
 from hyperd.runtime.informer import Informer
 from hyperd.store.interface import Item, Store
 from tests.parts import Part
+from tests.unit.controllers.world import running
 
 
 def attachment(name: str, device: str, *, age: int = 0, kind: str = "VirtualDisk", **more: str) -> Part:
@@ -133,3 +135,14 @@ def test_what_is_asked_for_and_not_there_is_plugged_in_where_that_is_possible() 
 
     assert plugged() == ["data"]
     assert plugged(enableParavirtualization=False) == plugged(osType="Legacy") == []
+
+
+async def test_an_attachment_of_what_the_spec_has_is_accepted_and_failed() -> None:
+    async with running() as world:
+        await world.give_disk()
+        await world.make_machine(runPolicy="Manual")
+        spec = attachment("own", "vm")["spec"]
+        body = {"metadata": {"namespace": "default", "name": "own"}, "spec": spec}
+        await world.store.create(VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT, "default", body)
+        failed = await world.phase("Failed", VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT, "own")
+        assert (find_condition(failed, "Attached") or {})["reason"] == "Conflict"
