@@ -26,7 +26,7 @@ from hyperd.resources.kinds.virtual_machine_snapshot import KeepIPAddress
 from hyperd.resources.kinds.virtual_machine_status import VirtualMachinePhase
 from hyperd.resources.schema.kind import Object
 from hyperd.resources.values.conditions import find_condition, is_true, set_condition
-from hyperd.resources.values.meta import owner_reference
+from hyperd.resources.values.meta import is_deleting, owner_reference
 from hyperd.store.interface import Preconditions
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Rebuilding:
         phase = (machine.get("status") or {}).get("phase")
         if maintenance is not None and not is_true(op, OperationCondition.MAINTENANCE_MODE):
             return not status.get("wasRunning") or phase == VirtualMachinePhase.RUNNING
-        snapshot = await self._snapshot(op, options["virtualMachineSnapshotName"])
+        snapshot = await self._snapshot(op, options["virtualMachineSnapshotName"], begun=maintenance is not None)
         making = Making(self._context, Wanted(snapshot, op["metadata"]["uid"], options["mode"]))
         objects = await making.objects()
         if maintenance is None:
@@ -128,11 +128,13 @@ class Rebuilding:
             with contextlib.suppress(NotFound, Conflict):
                 await self._context.store.delete(*where, preconditions=Preconditions(uid=found["metadata"]["uid"]))
 
-    async def _snapshot(self, op: VirtualMachineOperation, name: str) -> VirtualMachineSnapshot:
+    async def _snapshot(self, op: VirtualMachineOperation, name: str, *, begun: bool) -> VirtualMachineSnapshot:
+        """``begun``: one that is to go is kept until the operation is done."""
         namespace = op["metadata"]["namespace"]
         found = await self._context.store.find(VIRTUAL_MACHINE_SNAPSHOT, namespace, name)
         phase = "absent" if found is None else (found.get("status") or {}).get("phase") or "Pending"
-        if found is None or phase != SnapshotPhase.READY:
+        kept = found is not None and begun and is_deleting(found)
+        if found is None or (phase != SnapshotPhase.READY and not kept):
             raise PermanentError(f'VirtualMachineSnapshot "{name}" is {phase}, not Ready.')
         if found["spec"]["virtualMachineName"] != op["spec"]["virtualMachineName"]:
             raise PermanentError(

@@ -16,6 +16,7 @@ from hyperd.controllers.retries import Retries
 from hyperd.controllers.snapshot.operations import TYPES
 from hyperd.controllers.snapshot.operations.take import Take, show_failure, show_ready
 from hyperd.controllers.snapshot.taking import INCONSISTENT, cannot_freeze, guest_of
+from hyperd.controllers.snapshot.users import user_of
 from hyperd.errors import PermanentError
 from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_DISK_SNAPSHOT, VIRTUAL_MACHINE_SNAPSHOT
 from hyperd.resources.kinds.virtual_disk import VirtualDiskPhase
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 _LOOK_SECONDS = 300.0
 """How often the data of a snapshot is looked for, as that of disks is."""
+_HELD_SECONDS = 1.0
 DISK_INDEX = "disk"
 
 
@@ -187,11 +189,15 @@ class DiskSnapshotController(Controller):
         return None
 
     async def _delete(self, before: VirtualDiskSnapshot, snapshot: VirtualDiskSnapshot) -> Result | None:
+        uid = group_of(snapshot)
+        group = next((item.object() for item in self._groups.items() if item.uid == uid), None)
+        if group is not None and await user_of(
+            self._context, group["metadata"]["namespace"], group["metadata"]["name"]
+        ):
+            return Result(_HELD_SECONDS)  # and it stays Ready: disks are made of it
         self._retries.forget(snapshot)
         await self._operations.undo(snapshot)
         snapshot["status"]["phase"] = SnapshotPhase.TERMINATING
-        uid = group_of(snapshot)
-        group = next((item.object() for item in self._groups.items() if item.uid == uid), None)
         if group is not None and not meta.is_deleting(group):
             message = f'VirtualMachineSnapshot "{group["metadata"]["name"]}" holds it; delete that.'
             condition = DiskSnapshotCondition.VIRTUAL_DISK_SNAPSHOT_READY

@@ -15,6 +15,7 @@ from hyperd.controllers.retries import Retries
 from hyperd.controllers.snapshot import saving
 from hyperd.controllers.snapshot.operations.machine import TakeMachine
 from hyperd.controllers.snapshot.taking import INCONSISTENT, cannot_freeze
+from hyperd.controllers.snapshot.users import user_of
 from hyperd.errors import HyperdError, PermanentError
 from hyperd.resources.all import (
     SECRET,
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     from hyperd.resources.views.virtual_machine_snapshot import VirtualMachineSnapshot
 
 _PHASES = (VirtualMachinePhase.RUNNING, VirtualMachinePhase.STOPPED)
+_HELD_SECONDS = 1.0
+"""How soon to look again at a snapshot that is to go and is still needed."""
 
 
 class MachineSnapshotController(Controller):
@@ -161,6 +164,14 @@ class MachineSnapshotController(Controller):
 
     async def _delete(self, before: VirtualMachineSnapshot, snapshot: VirtualMachineSnapshot) -> Result | None:
         """Its Secret goes with it; the disks' snapshots do before."""
+        if user := await user_of(self._context, before["metadata"]["namespace"], before["metadata"]["name"]):
+            snapshot["status"]["phase"] = SnapshotPhase.TERMINATING
+            condition = MachineSnapshotCondition.VIRTUAL_MACHINE_SNAPSHOT_READY
+            reason = MachineSnapshotReadyReason.READY
+            message = f"{user} makes objects of it; it goes once that is done."
+            set_condition(snapshot, condition, True, reason=reason, message=message)
+            await update_status(self._context.store, self.kind, before, snapshot)
+            return Result(_HELD_SECONDS)
         self._retries.forget(snapshot)
         await self._operations.undo(snapshot)
         snapshot["status"]["phase"] = SnapshotPhase.TERMINATING

@@ -30,6 +30,7 @@ from hyperd.resources.kinds.virtual_machine_snapshot_operation import (
 )
 from hyperd.resources.schema.kind import Kind
 from hyperd.resources.values.conditions import set_condition
+from hyperd.resources.values.meta import is_deleting
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
 from hyperd.runtime.recorder import EventLevel
 from hyperd.runtime.status import remove_finalizer, update_status
@@ -133,7 +134,9 @@ class SnapshotOperationController(Controller):
             raise PermanentError(f'VirtualMachineSnapshot "{name}" does not exist.', key=key)
         key = SnapshotCompletedReason.NOT_READY_TO_BE_EXECUTED
         phase = (found.get("status") or {}).get("phase") or SnapshotPhase.PENDING
-        if phase != SnapshotPhase.READY:
+        begun = op["status"].get("phase") == SnapshotOperationPhase.IN_PROGRESS
+        # One that is to go is kept until the operation is done.
+        if phase != SnapshotPhase.READY and not (begun and is_deleting(found)):
             raise PermanentError(f'VirtualMachineSnapshot "{name}" is {phase}, not Ready.', key=key)
         for item in self._operations.by_index(_INDEX, f"{namespace}/{name}"):
             other = item.object()

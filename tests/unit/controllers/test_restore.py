@@ -168,3 +168,19 @@ async def test_an_operation_on_a_snapshot_that_cannot_be_done_fails_at_once(worl
     op = await world.phase("Failed", VIRTUAL_MACHINE_SNAPSHOT_OPERATION, "make")
     told = find_condition(op, "Completed") or {}
     assert told["reason"] == {"snapshot": "VirtualMachineSnapshotNotFound", "options": "OperationFailed"}[what]
+
+
+async def test_a_snapshot_is_kept_until_the_restore_from_it_is_done(world: World) -> None:
+    await changed_since_a_snapshot(world)
+    await world.operate("Restore", "back", restore={"mode": "Strict", "virtualMachineSnapshotName": "one"})
+    await world.until(
+        lambda op: find_condition(op, "MaintenanceMode") is not None, VIRTUAL_MACHINE_OPERATION, "back"
+    )
+    await world.store.delete(VIRTUAL_MACHINE_SNAPSHOT, "default", "one")
+    held = await world.phase("Terminating", VIRTUAL_MACHINE_SNAPSHOT, "one")
+    assert (
+        'VirtualMachineOperation "back"' in (find_condition(held, "VirtualMachineSnapshotReady") or {})["message"]
+    )
+    await world.phase("Completed", VIRTUAL_MACHINE_OPERATION, "back")
+    assert await first(world) == 1
+    await world.gone(VIRTUAL_MACHINE_SNAPSHOT, "one")
