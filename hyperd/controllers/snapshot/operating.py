@@ -43,6 +43,10 @@ if TYPE_CHECKING:
 _LOOK_SECONDS = 0.5
 _FINISHED = (SnapshotOperationPhase.COMPLETED, SnapshotOperationPhase.FAILED)
 _WRONG = "The resources cannot be made: check status.resources."
+_STARTED = "VirtualMachineSnaphotOperationStarted"
+"""The reference's own spelling; clients match it."""
+_SUCCEEDED = "VirtualMachineSnapshotOperationSucceeded"
+_FAILED = "VirtualMachineSnapshotOperationFailed"
 _INDEX = "snapshot"
 
 
@@ -98,6 +102,9 @@ class SnapshotOperationController(Controller):
                 reason = SnapshotCompletedReason.OPERATION_COMPLETED
                 self._end(after, SnapshotOperationPhase.COMPLETED, reason, "")
             else:
+                if status.get("phase") != SnapshotOperationPhase.IN_PROGRESS:
+                    told = f"A virtual machine is made of {after['spec']['virtualMachineSnapshotName']}."
+                    self._context.events.event(after, "Normal", _STARTED, told)
                 status["phase"] = SnapshotOperationPhase.IN_PROGRESS
                 reason = SnapshotCompletedReason.CREATE_IN_PROGRESS
                 set_condition(after, SnapshotOperationCondition.COMPLETED, False, reason=reason)
@@ -157,7 +164,8 @@ class SnapshotOperationController(Controller):
         well = phase == SnapshotOperationPhase.COMPLETED
         set_condition(op, SnapshotOperationCondition.COMPLETED, well, reason=reason, message=message)
         level: EventLevel = "Normal" if well else "Warning"
-        self._context.events.event(op, level, reason, message or "The virtual machine is made.")
+        event = message or "The virtual machine is made."
+        self._context.events.event(op, level, _SUCCEEDED if well else _FAILED, event)
 
     async def _retire(self, op: VirtualMachineSnapshotOperation) -> Result | None:
         """Remove a finished operation once it is old, or when many newer ones are finished."""

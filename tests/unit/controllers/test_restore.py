@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
 from hyperd.imagefile.handle import Handle
 from hyperd.resources.all import (
+    EVENT,
     VIRTUAL_DISK,
     VIRTUAL_MACHINE,
     VIRTUAL_MACHINE_OPERATION,
@@ -16,7 +18,7 @@ from hyperd.resources.all import (
 )
 from hyperd.resources.schema.kind import Object
 from hyperd.resources.values.conditions import find_condition
-from hyperd.store.interface import PatchType
+from hyperd.store.interface import EventType, PatchType
 from tests.contract.volumes import guest
 from tests.unit.controllers.test_machine_snapshots import take
 from tests.unit.controllers.world import World, running
@@ -158,6 +160,13 @@ async def test_a_machine_is_made_of_a_snapshot_whose_machine_is_gone(world: Worl
     await world.phase("Ready", VIRTUAL_DISK, "new-vm")
     assert (await first(world), await first(world, "new-vm")) == (2, 1)
     await world.phase("Stopped", VIRTUAL_MACHINE, "new-vm")
+    missing = {"VirtualMachineSnaphotOperationStarted", "VirtualMachineSnapshotOperationSucceeded"}
+    async with asyncio.timeout(20), world.store.watch(EVENT, "default", send_initial=True) as events:
+        async for event in events:
+            if event.type is not EventType.BOOKMARK:
+                missing.discard(event.item.object()["reason"])
+            if not missing:
+                break
 
 
 @pytest.mark.parametrize("what", ["snapshot", "options"])
