@@ -1,6 +1,7 @@
 """The one-time addresses of uploads, for whoever knows them: no login is asked for, and none counts.
 
-What is sent counts for the object that it is for, and so does its connection: nobody's uploads slow others down.
+What is sent counts for the namespace that it is for, and so does its connection: nobody's uploads slow others
+down, however many objects wait for some.
 Answers are sentences, as they are read by people in front of curl.
 """
 
@@ -23,7 +24,7 @@ from hyperd.store.interface import User
 from registry.intake import PATH, Expected
 
 _USER: Final = "system:upload:"
-"""What the logs call whoever knows the address of an object, whose uid follows."""
+"""What the logs call whoever knows the address of an object, whose namespace follows."""
 
 
 class UploadAddresses:
@@ -64,7 +65,7 @@ class UploadAddresses:
         to = expected.addressee
         seen.resource = f"{to.plural}/{SUBRESOURCE}"
         seen.attributes = Attributes("create", GROUP, to.plural, SUBRESOURCE, to.namespace, to.name)
-        seen.user = sender = User(f"{_USER}{expected.uid}")
+        seen.user = sender = User(f"{_USER}{to.namespace}")
         if isinstance(connection := request.protocol, Connection):
             connection.login(sender.name, privileged=False)
         if request.method == "GET":

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from hyperd.api.limits import fairness
 from hyperd.resources.all import VIRTUAL_IMAGE
+from hyperd.store.interface import User
 from tests.unit.controllers.uploading import FAILED, WAITS, Uploading, path_of, uploading, why
 from tests.unit.registry.world import qcow2_bytes
 
@@ -126,3 +128,32 @@ async def test_guessing(up: Uploading) -> None:
         assert answer[:12] in ("HTTP/1.1 404", "HTTP/1.1 503"), (wrong, answer)
         assert "Status" not in answer or wrong.startswith("/upload/..") or wrong == path.upper()
     assert (await up.phase(WAITS))["status"]["imageUploadURLs"] == made["status"]["imageUploadURLs"]
+
+
+async def test_uploads_of_many_objects_count_for_their_namespace(up: Uploading) -> None:
+    shares = up.world._daemon._api.fairness
+    shares.sessions = fairness._held_long("sessions", 8)
+    spec = {"storage": "ContainerRegistry", "dataSource": {"type": "Upload"}}
+    senders, refused = [], 0
+    try:
+        for number in range(8):
+            name = f"up{number}"
+            await up.world.store.create(VIRTUAL_IMAGE, "default", {"metadata": {"name": name}, "spec": spec})
+            path = path_of(await up.world.phase(WAITS, VIRTUAL_IMAGE, name))
+            reader, writer = await asyncio.open_unix_connection(str(up.world._settings.socket_path))
+            senders.append(writer)
+            writer.write(put(path, "Content-Length: 100000", "Expect: 100-continue"))
+            held = shares.sessions.lent
+            async with asyncio.timeout(20):
+                while shares.sessions.lent == held and not refused:
+                    refused = shares.sessions.refused
+                    await asyncio.sleep(0.01)
+            if refused:
+                assert (await reader.read(65536)).startswith(b"HTTP/1.1 429")
+                break
+        assert refused
+        for _ in range(4):
+            shares.session(User("somebody-else"), "console")
+    finally:
+        for writer in senders:
+            writer.close()
