@@ -8,7 +8,7 @@ import sys
 from hyperd.cli.options import client_of, coloured
 from hyperd.cli.printing import emit, object_name
 from hyperd.client import change, kinds, sanitize
-from hyperd.client.editor import Unchanged, edited
+from hyperd.client.editor import Draft, Unchanged, Unreadable
 from hyperd.client.sync import Client
 from hyperd.errors import BadRequest, Conflict, HyperdError, Invalid
 
@@ -45,45 +45,63 @@ def run(args: argparse.Namespace) -> int:
     resource = kinds.resolve(word, client)[0]
     namespace = client.home.namespace if resource.namespaced else None
     live = client.get(resource, namespace, name)
-    original = change.editable(live)
-    text, complaint = "", ""
+    draft = Draft(change.editable(live))
+    try:
+        return _edit(args, client, resource, live, draft)
+    except HyperdError as err:
+        raise type(err)(f"{err.message}{draft.kept()}", causes=err.causes) from err
+
+
+def _edit(args: argparse.Namespace, client: Client, resource: Resource, live: Object, draft: Draft) -> int:
+    name = object_name(resource, str(live["metadata"]["name"]))
     while True:
         try:
-            wanted, text = edited(original, complaint=complaint, text=text)
+            wanted = draft.edit()
         except Unchanged:
-            emit([f"{object_name(resource, name)} not changed"])
-            return 1 if complaint else 0
+            emit([f"{name} not changed"])
+            if not draft.complaint:
+                return 0
+            print(f"hv: The last attempt was refused.{draft.kept()}", file=sys.stderr)
+            return 1
+        except Unreadable as err:
+            _complain(draft, err)
+            continue
         try:
-            checked, patch = _checked(client, resource, namespace, name, original, wanted)
-            break
+            _write(args, client, resource, live, wanted)
+            return 0
         except (Invalid, BadRequest) as err:
-            if not sys.stdin.isatty():
-                raise type(err)(_told(err)) from err
-            complaint = sanitize.text(_told(err))
-    emit(_shown(change.differences(original, change.editable(checked)), colour=coloured()))
-    if args.dry_run:
-        emit([f"{object_name(resource, name)} edited (dry run)"])
-        return 0
-    client.patch(resource, namespace, name, patch)
-    emit([f"{object_name(resource, name)} edited"])
-    return 0
+            _complain(draft, err)
 
 
-def _checked(
-    client: Client, resource: Resource, namespace: str | None, name: str, original: Object, wanted: Object
-) -> tuple[Object, Object]:
-    """What the server makes of it, and the patch; laid over what is there now. Raises Conflict, Invalid."""
+def _complain(draft: Draft, err: HyperdError) -> None:
+    """To whoever can mend it. Raises ``err`` where nobody sits at a terminal."""
+    if not sys.stdin.isatty():
+        raise type(err)(_told(err)) from err
+    draft.complaint = sanitize.text(_told(err))
+
+
+def _write(args: argparse.Namespace, client: Client, resource: Resource, seen: Object, wanted: Object) -> None:
+    """Lay what was changed over what is there now. Raises Conflict, Invalid."""
+    name, original = str(seen["metadata"]["name"]), change.editable(seen)
+    namespace = client.home.namespace if resource.namespaced else None
+    told: list[str] = []
     for attempt in range(_ATTEMPTS):
         live = client.get(resource, namespace, name)
         if clashing := change.conflicts(original, wanted, change.editable(live)):
             raise Conflict(f"Somebody else changed {', '.join(clashing)} meanwhile; edit it again.")
         patch = change.at_version(change.patch_of(original, wanted), live)
         try:
-            return client.patch(resource, namespace, name, patch, dry_run=True), patch
-        except Conflict:
+            checked = client.patch(resource, namespace, name, patch, dry_run=True)
+            found = change.differences(original, change.editable(checked))
+            if told != (told := _shown(found, colour=coloured())):
+                emit(told)
+            if not args.dry_run:
+                client.patch(resource, namespace, name, patch)
+            break
+        except Conflict:  # somebody wrote in this moment, which may be no more than its status
             if attempt == _ATTEMPTS - 1:
                 raise
-    raise AssertionError("unreachable")
+    emit([f"{object_name(resource, name)} edited" + (" (dry run)" if args.dry_run else "")])
 
 
 def _told(err: HyperdError) -> str:

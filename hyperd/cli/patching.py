@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 from hyperd.cli.options import client_of
 from hyperd.cli.printing import document, emit, object_name
@@ -116,21 +115,17 @@ def _patch(args: argparse.Namespace) -> object:
         raise BadRequest("Give the patch by -p, or by --patch-file.")
     text = args.patch
     if args.patch_file:
-        with open(args.patch_file, encoding="utf-8") as file:
+        with open(args.patch_file, encoding="utf-8", errors="surrogateescape") as file:
             text = file.read()
-    try:
-        return json.loads(text)
-    except ValueError:
-        pass
-    import yaml
+    from hyperd.client.yamltext import load
 
     try:
-        found = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError) as err:
+        found = load(text)
+    except ValueError as err:
         raise BadRequest(f"The patch is neither JSON nor YAML: {err}") from err
     if not isinstance(found, dict | list):
         raise BadRequest("The patch is neither an object nor a list.")
-    return json.loads(json.dumps(found, default=str))
+    return found
 
 
 def _tell(args: argparse.Namespace, resource: Resource, changed: Object, what: str) -> None:

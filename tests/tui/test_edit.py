@@ -79,6 +79,20 @@ async def test_a_refusal_is_told_in_the_editor_until_it_is_mended(world: World, 
     assert '# ! unknown field "spec.memry"' in seen.read_text()
 
 
+async def test_a_slip_in_yaml_is_told_in_the_editor_and_ctrl_c_is_the_editors(
+    world: World, tmp_path: Path
+) -> None:
+    seen = tmp_path / "seen"
+    script = (
+        f"cat $1 >> {seen}\nif grep -q 'no YAML' $1; then sed -i 's/]4Gi/8Gi/' $1; exit; fi\n"
+        "sed -i 's/2Gi/]4Gi/' $1; kill -INT $PPID; sleep 0.3\n"
+    )
+    async with Screen({**environment(world), **editor(tmp_path, script)}, "tui") as screen:
+        await opened(screen)
+        await screen.shows("+ 8Gi")
+    assert "]4Gi" in seen.read_text()
+
+
 async def test_an_event_is_not_edited_and_an_editor_that_is_not_there_is_said(world: World) -> None:
     async with looking(world) as ui:
         await ui.press("7")

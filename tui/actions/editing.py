@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from functools import partial
 
 from hyperd.client import change, sanitize
-from hyperd.client.editor import Unchanged, edited
-from hyperd.errors import BadRequest, Conflict, Invalid
+from hyperd.client.editor import Draft, Unchanged, Unreadable
+from hyperd.errors import BadRequest, Conflict, HyperdError, Invalid
 from tui.action import Parameters, Target, action
 from tui.desk import Desk
 from tui.shelf import Object
@@ -17,19 +16,28 @@ from tui.shelf import Object
 async def _edit(desk: Desk, target: Target) -> None:
     key = target.key
     client, resource = desk.fleet.connected(key.home), desk.fleet.resources[target.kind.plural]
+    original = change.editable(await client.get(resource, key.namespace or None, key.name))
+    draft = Draft(original)
+    try:
+        said = await _written(desk, target, original, draft)
+    except HyperdError as err:
+        raise type(err)(f"{err.message}{await asyncio.to_thread(draft.kept)}") from err
+    desk.say(said)
+
+
+async def _written(desk: Desk, target: Target, original: Object, draft: Draft) -> str:
+    """What came of it. Raises HyperdError."""
+    key = target.key
+    client, resource = desk.fleet.connected(key.home), desk.fleet.resources[target.kind.plural]
     namespace = key.namespace or None
-    original = change.editable(await client.get(resource, namespace, key.name))
-    text = complaint = ""
     while True:
         try:
-            wanted, text = await desk.hand_over(partial(edited, original, complaint=complaint, text=text))
+            wanted = await desk.hand_over(draft.edit)
         except Unchanged:
-            desk.say(f"{key.name} is not changed")
-            return
-        except BadRequest as err:
-            if not text:
-                raise
-            complaint = err.message
+            refused = await asyncio.to_thread(draft.kept) if draft.complaint else ""
+            return f"{key.name} is not changed{'.' if refused else ''}{refused}"
+        except Unreadable as err:
+            draft.complaint = sanitize.text(err.message)
             continue
         answer = "conflict"
         while answer == "conflict":
@@ -42,9 +50,11 @@ async def _edit(desk: Desk, target: Target) -> None:
             try:
                 checked, warnings = await client.patch(resource, namespace, key.name, patch, dry_run=True)
             except (Invalid, BadRequest) as err:
-                complaint, answer = _told(err), "edit"
+                draft.complaint, answer = _told(err), "edit"
                 break
-            complaint = ""
+            except Conflict:
+                continue  # somebody wrote in this moment, which may be no more than its status
+            draft.complaint = ""
             answer = await _asked(desk, target, original, live, checked, warnings)
             if answer == "apply":
                 try:
@@ -52,11 +62,9 @@ async def _edit(desk: Desk, target: Target) -> None:
                 except Conflict:
                     answer = "conflict"  # what others wrote in this moment is shown too
         if answer == "apply":
-            desk.say(f"{key.name} is changed")
-            return
+            return f"{key.name} is changed"
         if answer != "edit":
-            desk.say(f"{key.name} is not changed")
-            return
+            return f"{key.name} is not changed"
 
 
 async def _asked(

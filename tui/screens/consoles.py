@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -24,6 +25,8 @@ T = TypeVar("T")
 
 async def hand_over(screen: MainScreen, call: Callable[[], T]) -> T:
     """Give the whole terminal to ``call``, in a thread. Raises BadRequest where it cannot be given away."""
+    # Ctrl+C is the other program's: not all of them keep the terminal from making a signal of it.
+    before = signal.signal(signal.SIGINT, lambda *_: None)
     try:
         with screen.app.suspend():
             print("\x1b[2J\x1b[H", end="", flush=True)  # noqa: T201  the terminal is ours, not the app's, here
@@ -32,6 +35,8 @@ async def hand_over(screen: MainScreen, call: Callable[[], T]) -> T:
             await asyncio.wait([task])
     except SuspendNotSupported as err:
         raise BadRequest("This terminal cannot be handed over to another program.") from err
+    finally:
+        signal.signal(signal.SIGINT, before)
     screen.refresh(layout=True)
     return task.result()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 from pathlib import Path
@@ -12,9 +13,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyperd.cli import formats
-from hyperd.client import change
+from hyperd.cli import editing, formats
+from hyperd.client import change, kinds
+from hyperd.client.home import local
+from hyperd.client.resource import Resource
+from hyperd.client.sync import Client
 from hyperd.errors import BadRequest
+from hyperd.resources.all import VIRTUAL_MACHINE
 from tests.tui.world import World, machine
 from tests.unit.cli.conftest import Hv
 
@@ -87,7 +92,7 @@ async def test_a_patch_is_json_or_yaml(hv: Hv) -> None:
 
 
 async def test_edit_shows_what_it_writes_and_leaves_the_rest(hv: Hv, tmp_path: Path) -> None:
-    hv.env["EDITOR"] = "sed -i s/2Gi/4Gi/"
+    hv.env.update(EDITOR="sed -i s/2Gi/4Gi/", TMPDIR=str(tmp_path))
     shown = await hv("edit", "vm", "web-7", "-n", "shop")
     assert [line.strip() for line in shown.out.splitlines()][:3] == ["spec.memory.size", "- 2Gi", "+ 4Gi"]
     found = await hv("get", "vm/web-7", "-n", "shop", "-o", "jsonpath={.spec.memory.size}")
@@ -102,11 +107,76 @@ async def test_edit_shows_what_it_writes_and_leaves_the_rest(hv: Hv, tmp_path: P
     assert len(refused.err) < 400
 
 
+def kept_in(folder: Path) -> list[str]:
+    """What edits that came to nothing left, for their owner alone."""
+    paths = list(folder.glob("hv-edit-*"))
+    assert all(path.stat().st_mode & 0o777 == 0o600 for path in paths)
+    return [path.read_text() for path in paths]
+
+
+@pytest.mark.parametrize(
+    ("editor", "said"),
+    [
+        ("sed -i 's/2Gi/[/'", "no YAML"),
+        ("sed -i s/memory:/memry:/", "memry"),
+        ("sh -c 'sed -i s/2Gi/4Gi/ $0; exit 3'", "ended with 3"),
+    ],
+)
+async def test_an_edit_that_comes_to_nothing_is_kept_for_its_owner(
+    hv: Hv, tmp_path: Path, editor: str, said: str
+) -> None:
+    hv.env.update(EDITOR=editor, TMPDIR=str(tmp_path))
+    refused = await hv("edit", "vm/web-7", "-n", "shop", code=1)
+    assert said in refused.err
+    assert f"kept in {tmp_path}/hv-edit-" in refused.err
+    (text,) = kept_in(tmp_path)
+    assert "name: web-7" in text
+    assert "2Gi" not in text or "memry" in text
+
+
+async def test_ctrl_c_is_the_editors_and_what_says_the_same_is_not_written(hv: Hv, tmp_path: Path) -> None:
+    script = tmp_path / "editor"
+    script.write_text("sed -i s/2Gi/4Gi/ $1; echo >> $1; kill -INT $PPID; sleep 0.5\n")
+    hv.env.update(EDITOR=f"sh {script}", TMPDIR=str(tmp_path))
+    assert "edited" in (await hv("edit", "vm/web-7", "-n", "shop")).out
+    script.write_text("echo >> $1\n")
+    assert (await hv("edit", "vm/web-7", "-n", "shop")).out == "virtualmachine/web-7 not changed\n"
+    assert kept_in(tmp_path) == []
+
+
+class Busy(Client):
+    """One whose first write comes a moment after somebody else's."""
+
+    written = False
+
+    def patch(self, resource: Resource, namespace: str | None, name: str, patch: Any, **how: Any) -> Any:
+        if not (self.written or how.get("dry_run")):
+            self.written = True
+            super().patch(resource, namespace, name, {"metadata": {"annotations": {"other": "wrote"}}})
+        return super().patch(resource, namespace, name, patch, **how)
+
+
+async def test_an_edit_is_written_although_somebody_writes_at_the_same_moment(world: World) -> None:
+    client = Busy(local(str(world.settings.socket_path), namespace="shop"))
+    resource = kinds.resolve("vm", client)[0]
+
+    def edit() -> None:
+        live = client.get(resource, "shop", "web-7")
+        wanted = change.editable(live)
+        wanted = {**wanted, "spec": {**wanted["spec"], "memory": {"size": "4Gi"}}}
+        editing._write(argparse.Namespace(dry_run=False), client, resource, live, wanted)
+
+    await asyncio.to_thread(edit)
+    stored = (await world.store.get(VIRTUAL_MACHINE, "shop", "web-7")).object()
+    assert stored["spec"]["memory"]["size"] == "4Gi"
+    assert stored["metadata"]["annotations"]["other"] == "wrote"
+
+
 async def test_an_edit_is_laid_over_what_others_wrote_meanwhile_unless_it_is_the_same_field(
     hv: Hv, world: World, tmp_path: Path
 ) -> None:
     script = tmp_path / "editor"
-    hv.env["EDITOR"] = f"sh {script}"
+    hv.env.update(EDITOR=f"sh {script}", TMPDIR=str(tmp_path))
     other = f"{hv_of(hv)} patch vm/web-7 -n shop -p 'spec: {{cpu: {{cores: 7}}}}' >/dev/null"
     script.write_text(f"{other}\nsed -i s/2Gi/4Gi/ $1\n")
     await hv("edit", "vm/web-7", "-n", "shop")
@@ -115,6 +185,7 @@ async def test_an_edit_is_laid_over_what_others_wrote_meanwhile_unless_it_is_the
     script.write_text(f"{other.replace('cores: 7', 'cores: 5')}\nsed -i 's/cores: 7/cores: 6/' $1\n")
     refused = await hv("edit", "vm/web-7", "-n", "shop", code=1)
     assert "spec.cpu.cores" in refused.err
+    assert "cores: 6" in kept_in(tmp_path)[0]
 
 
 def hv_of(hv: Hv) -> str:
