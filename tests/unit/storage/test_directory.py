@@ -161,3 +161,57 @@ async def test_what_is_no_file_is_no_volume_for_good(pool: DirectoryProvisioner,
     for uid in ("u1", "u2", "u3"):
         with pytest.raises(PermanentError, match="cannot be read"):
             await pool.find(uid)
+
+
+async def snapshot(pool: DirectoryProvisioner, name: str, *, of: str = "u1") -> None:
+    await pool.prepare_snapshot(of, snapshot=name, op_uid="o", in_use=False)
+    await pool.commit_snapshot(of, snapshot=name, op_uid="o")
+
+
+@pytest.mark.parametrize("fault", [errno.EIO, errno.EMFILE, "damaged", "moved away"])
+async def test_nothing_is_freed_that_a_layer_which_cannot_be_read_may_need(
+    pool: DirectoryProvisioner, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: int | str
+) -> None:
+    await pool.create_blank("u1", MIB)
+    await snapshot(pool, "s1")
+    top, whole = folder / "u1.s1.qcow2", files.open_regular
+
+    def refuses(path: Path) -> BinaryIO:
+        if path == top and isinstance(fault, int):
+            raise OSError(fault, os.strerror(fault), str(path))
+        return whole(path)
+
+    with monkeypatch.context() as host:
+        host.setattr(files, "open_regular", refuses)
+        kept = top.read_bytes()
+        if fault == "damaged":
+            top.write_bytes(b"\0" * 4096)
+        if fault == "moved away":
+            top.unlink()
+            top.symlink_to(tmp_path / "not mounted")
+        await pool.delete_snapshot("s1")
+        assert await pool.merges(()) == []
+        assert (folder / "u1.qcow2").exists(), "the top is read from it"
+        assert await pool.reads(tmp_path / "any")
+    top.unlink()
+    top.write_bytes(kept)
+    assert await pool.merges(()) == []
+    assert os.listdir(folder) == ["u1.s1.qcow2"]
+    assert "backing-filename" not in info(top)
+
+
+async def test_a_folder_that_cannot_be_listed_now_is_not_an_empty_one(
+    pool: DirectoryProvisioner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await pool.create_blank("u1", MIB)
+    await snapshot(pool, "s1")
+
+    def refuses(path: Path) -> list[str]:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), str(path))
+
+    with monkeypatch.context() as host:
+        host.setattr(os, "listdir", refuses)
+        for ask in (pool.reads(tmp_path / "image"), pool.inventory(), pool.find_snapshot("s1")):
+            with pytest.raises(TemporaryError, match="cannot be listed: Too many open files"):
+                await ask
+    assert await pool.find_snapshot("s1") is not None

@@ -8,8 +8,10 @@ qcow2 headers, which only the daemon and its guests' QEMU write the backing fiel
 from __future__ import annotations
 
 import errno
+import logging
 import os
-from collections.abc import Iterable
+import stat
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from hyperd import crashpoints, durable
@@ -24,12 +26,15 @@ _MODE = 0o711
 _ODD = (errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENXIO)
 """What opening says of what lies there in a volume's place; any other error is of the host, and may pass."""
 
+_log = logging.getLogger(__name__)
+
 
 class Folder:
     """The files at ``path``."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._told: Sequence[Path] = ()
 
     def file(self, uid: str, begun_by: str = "") -> Path:
         """Where a layer of the volume ``uid`` is or will be: its first one, or that of a snapshot or clone."""
@@ -56,15 +61,22 @@ class Folder:
         return tops[0] if tops else None
 
     def tree(self) -> Tree:
-        """All layers and marks; a damaged one does not hide the others."""
+        """All layers and marks; a damaged one does not hide the others. TemporaryError where there is no list."""
+        try:
+            names = {name for name in os.listdir(self.path) if NAME.fullmatch(name)}
+        except FileNotFoundError:
+            return Tree((), ())
+        except OSError as err:
+            raise TemporaryError(f"The volumes in {self.path} cannot be listed: {err.strerror}.") from err
         layers, marks = [], []
         for path in files.named(self.path, NAME):
+            names.discard(path.name)
             mark = Mark.parse(path.name)
             if mark is not None:
                 marks.append(mark)
             elif (layer := _look_if_there(path)) is not None:
                 layers.append(layer)
-        return Tree(layers, marks)
+        return Tree(layers, marks, (path for name in names if _may_be_layer(path := self.path / name)))
 
     def publish(self, made: Path, path: Path) -> Layer:
         """Give a finished file its name."""
@@ -99,9 +111,12 @@ class Folder:
             durable.sync(self.path)
 
     def reap(self) -> Tree:
-        """Remove what is garbage and read by nobody; what is left."""
+        """Remove what is garbage and read by nobody; what is left. Nothing while some layer cannot be read."""
         while True:
             tree = self.tree()
+            if tree.unread:
+                self._tell(tree.unread)
+                return tree
             gone = [
                 layer
                 for layer in tree.layers.values()
@@ -121,6 +136,13 @@ class Folder:
         """Bytes of the file system: all, and what may still be written."""
         found = os.statvfs(files.folder(self.path))
         return found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
+
+    def _tell(self, unread: Sequence[Path]) -> None:
+        """Once, as long as it stays so."""
+        if self._told != unread:
+            self._told = unread
+            names = ", ".join(str(path) for path in unread)
+            _log.warning("Nothing that was deleted is freed in %s, as these may need it: %s", self.path, names)
 
     def _of_volume(self, uid: str) -> Tree:
         """The layers and marks of one volume: what others read of it carries a mark."""
@@ -154,6 +176,18 @@ def _look_if_there(path: Path) -> Layer | None:
         return None
     except OSError:
         return Layer(path, 0, 0, None)
+
+
+def _may_be_layer(path: Path) -> bool:
+    """Of what was not looked at: whether that may be a layer, moved elsewhere or not to be read now."""
+    try:
+        type_ = path.lstat().st_mode
+    except FileNotFoundError:
+        return False
+    except OSError:
+        type_ = stat.S_IFREG
+    away = stat.S_ISLNK(type_) and not os.path.exists(path)
+    return Mark.parse(path.name) is None and (stat.S_ISREG(type_) or away)
 
 
 def _look(path: Path) -> Layer:

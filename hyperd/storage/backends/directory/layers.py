@@ -84,8 +84,13 @@ class Mark:
 class Tree:
     """All layers and marks of a pool, or of one volume, at one moment."""
 
-    def __init__(self, layers: Iterable[Layer], marks: Iterable[Mark]) -> None:
+    def __init__(self, layers: Iterable[Layer], marks: Iterable[Mark], unread: Iterable[Path] = ()) -> None:
+        """``unread`` are files that are layers by their names, and cannot be looked at."""
         self.layers: Mapping[str, Layer] = {layer.name: layer for layer in layers}
+        self.unread: Sequence[Path] = sorted(
+            [*unread, *(layer.path for layer in self.layers.values() if not layer.virtual_size)]
+        )
+        """With the damaged ones: they may read any other layer, so that none is known to be read by nobody."""
         self.marks: Sequence[Mark] = sorted(marks, key=lambda mark: mark.file)
         self._by_path = {layer.path: layer for layer in self.layers.values()}
         self._children: dict[Path, list[Layer]] = {}

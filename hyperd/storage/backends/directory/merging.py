@@ -145,6 +145,8 @@ class Merger:
     def _move_marks(self) -> None:
         """Of what was committed into the layer below: that is now what this was, and this is nothing any more."""
         tree = self._folder.tree()
+        if tree.unread:
+            return
         for mark in tree.marks:
             upper = tree.layers.get(mark.layer)
             if mark.kind is not MarkKind.MERGING:
@@ -166,8 +168,8 @@ def _names(tree: Tree, layer: Layer) -> list[str]:
 
 
 def _pairs(tree: Tree) -> Iterator[tuple[Layer, Layer]]:
-    """What is garbage, and the only layer that reads it."""
-    for lower in tree.layers.values():
+    """What is garbage, and the only layer that reads it; none where that is not sure."""
+    for lower in () if tree.unread else tree.layers.values():
         children = tree.children(lower)
         if len(children) != 1 or not tree.marked(lower, MarkKind.GARBAGE):
             continue

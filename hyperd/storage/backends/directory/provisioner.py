@@ -175,9 +175,8 @@ class DirectoryProvisioner(Provisioner):
     async def reads(self, image: Path) -> bool:
         """A damaged file may overlay anything."""
         tree = await asyncio.to_thread(self._folder.tree)
-        return any(
-            not layer.virtual_size or (layer.backing is not None and layer.backing.path == image)
-            for layer in tree.layers.values()
+        return bool(tree.unread) or any(
+            layer.backing is not None and layer.backing.path == image for layer in tree.layers.values()
         )
 
     async def capacity(self) -> Capacity:
