@@ -15,8 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from hyperd.client.resource import Resource
     from hyperd.client.sync import Client
+    from hyperd.resources.schema.kind import Object
 
 EXAMPLES = """\
   hv why vm web-7
@@ -38,8 +38,7 @@ def run(args: argparse.Namespace) -> int:
     find = finder(client)
     shown: set[str] = set()
     lines: list[str] = []
-    for resource, namespace, name in _chosen(client, args):
-        obj = {"kind": resource.kind, **client.get(resource, namespace, name)}
+    for obj in _chosen(client, args):
         cause = why(obj, find, lambda one: events_of(client, one))
         if not args.words and (cause.well or cause.uid in shown):
             continue
@@ -49,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _chosen(client: Client, args: argparse.Namespace) -> Iterator[tuple[Resource, str | None, str]]:
+def _chosen(client: Client, args: argparse.Namespace) -> Iterator[Object]:
     from hyperd.client.words import pairs
 
     if not args.words:
@@ -57,8 +56,7 @@ def _chosen(client: Client, args: argparse.Namespace) -> Iterator[tuple[Resource
             resource = kinds.resolve(word, client)[0]
             scope = client.home.namespace if resource.namespaced and not args.all_namespaces else None
             for item in client.list(resource, scope).get("items") or ():
-                metadata = item["metadata"]
-                yield resource, metadata.get("namespace"), metadata["name"]
+                yield {"apiVersion": resource.api_version, "kind": resource.kind, **item}
         return
     if args.all_namespaces:
         raise BadRequest("An object that is named is in one namespace: say -n.")
@@ -70,7 +68,8 @@ def _chosen(client: Client, args: argparse.Namespace) -> Iterator[tuple[Resource
     if not named:
         raise BadRequest("Say which objects: a kind and names, or kind/name.")
     for resource, name in named:
-        yield resource, client.home.namespace if resource.namespaced else None, name
+        namespace = client.home.namespace if resource.namespaced else None
+        yield {"kind": resource.kind, **client.get(resource, namespace, name)}
 
 
 def _all(cause: Cause) -> Iterator[Cause]:

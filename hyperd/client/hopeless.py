@@ -29,9 +29,12 @@ def cannot_come(obj: Object, find: Find, *, depth: int = _DEEPEST) -> str:
         reason = str(entry.get("reason") or "")
         if entry.get("status") == "False" and any(word in reason for word in _REFUSED):
             return f"{_named(obj)}: {entry.get('message') or reason}"
-    namespace = str((obj.get("metadata") or {}).get("namespace") or "")
-    for kind, name in _needs(obj):
-        found = find(kind, "" if kind in _CLUSTER_WIDE else namespace, name)
+    here = str((obj.get("metadata") or {}).get("namespace") or "")
+    for kind, named, name in _needs(obj):
+        namespace = "" if kind in _CLUSTER_WIDE else named or here
+        if not namespace and kind not in _CLUSTER_WIDE:
+            continue  # of an object in no namespace that does not say where the other is
+        found = find(kind, namespace, name)
         if found is None:
             return f"{_named(obj)} needs {kind} {name}, which does not exist"
         if why := cannot_come(found, find, depth=depth - 1):
@@ -59,21 +62,21 @@ def _named(obj: Object) -> str:
     return f"{obj.get('kind') or 'object'} {(obj.get('metadata') or {}).get('name')}"
 
 
-def _needs(obj: Object) -> list[tuple[str, str]]:
-    """What the object's spec refers to: (kind, name)."""
+def _needs(obj: Object) -> list[tuple[str, str, str]]:
+    """What the object's spec refers to: (kind, namespace where it is said, name)."""
     spec = obj.get("spec")
     if not isinstance(spec, dict):
         return []
-    found: list[tuple[str, str]] = []
+    found: list[tuple[str, str, str]] = []
     if spec.get("virtualMachineClassName"):
-        found.append(("VirtualMachineClass", str(spec["virtualMachineClassName"])))
+        found.append(("VirtualMachineClass", "", str(spec["virtualMachineClassName"])))
     references = spec.get("blockDeviceRefs")
     source = spec.get("dataSource")
     entries = [*(references if isinstance(references, list) else ())]
     entries.append(source.get("objectRef") if isinstance(source, dict) else None)
     for entry in entries:
         if isinstance(entry, dict) and entry.get("kind") and entry.get("name"):
-            found.append((str(entry["kind"]), str(entry["name"])))
+            found.append((str(entry["kind"]), str(entry.get("namespace") or ""), str(entry["name"])))
     if obj.get("kind") == "VirtualMachineOperation" and spec.get("type") == "Start":
-        found.append(("VirtualMachine", str(spec.get("virtualMachineName"))))
+        found.append(("VirtualMachine", "", str(spec.get("virtualMachineName"))))
     return found

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 _DEEPEST = 8
 _MOST = 12
 """So many references of one object are looked at: what somebody wrote has no end."""
+_MOST_ASKED = 64
+"""So many objects are asked for in all."""
+_LONGEST = 4096
+"""So much of a text is searched: texts are anybody's."""
 CLUSTER_WIDE = frozenset(("ClusterVirtualImage", "VirtualMachineClass", "StorageClass", "Node"))
 _NAMED = {
     "virtualMachineClassName": "VirtualMachineClass", "virtualMachineName": "VirtualMachine",
@@ -87,7 +91,15 @@ class Cause:
 
 def why(obj: Object, find: Find, events: Events) -> Cause:
     """How ``obj`` is, and why. ``find`` gives what it refers to."""
-    return _why(obj, find, events, set(), _DEEPEST)
+    known: dict[tuple[str, str, str], Object | None] = {}
+
+    def once(kind: str, namespace: str, name: str) -> Object | None:
+        place = kind, namespace, name
+        if place not in known:
+            known[place] = find(*place) if len(known) < _MOST_ASKED else {"kind": "Unknown"}
+        return known[place]
+
+    return _why(obj, once, events, set(), _DEEPEST)
 
 
 def _why(obj: Object, find: Find, events: Events, seen: set[tuple[str, str, str]], depth: int) -> Cause:
@@ -136,27 +148,26 @@ def _told(obj: Object, text: str, events: Events) -> str:
 def _mend(cause: Cause) -> str:
     if cause.word == "WaitForUserUpload":
         return _MENDS[-1][1]
-    text = cause.text.lower()
+    text = cause.text[:_LONGEST].lower()
     return next((mend for pattern, mend in _MENDS if re.search(pattern, text)), "")
 
 
 def _references(obj: Object) -> Iterator[tuple[str, str, str]]:
-    """(kind, namespace, name) of what the object's spec refers to, its owners, and the node that it is on."""
-    metadata, status = obj.get("metadata") or {}, obj.get("status") or {}
-    namespace = str(metadata.get("namespace") or "")
-
-    def placed(kind: object, name: object) -> tuple[str, str, str]:
-        return str(kind), "" if kind in CLUSTER_WIDE else namespace, str(name)
-
-    found = list(_named_in(obj.get("spec"), 6))
-    for kind, name in dict.fromkeys(found):
-        yield placed(kind, name)
-    node = status.get("nodeName") or status.get("node")
+    """(kind, namespace, name) of what the object's spec refers to, and the node that it is on."""
+    metadata, status = obj.get("metadata") or {}, obj.get("status")
+    here = str(metadata.get("namespace") or "")
+    for kind, named, name in dict.fromkeys(_named_in(obj.get("spec"), 6)):
+        where = "" if kind in CLUSTER_WIDE else named or here
+        # What is in no namespace has to say in which one the other is; where it does not, nobody can look.
+        if where or kind in CLUSTER_WIDE:
+            yield kind, where, name
+    node = (status.get("nodeName") or status.get("node")) if isinstance(status, dict) else None
     if isinstance(node, str) and node:
-        yield placed("Node", node)
+        yield "Node", "", node
 
 
-def _named_in(value: object, depth: int) -> Iterator[tuple[str, str]]:
+def _named_in(value: object, depth: int) -> Iterator[tuple[str, str, str]]:
+    """(kind, namespace or empty, name)."""
     if depth <= 0:
         return
     if isinstance(value, list):
@@ -165,10 +176,11 @@ def _named_in(value: object, depth: int) -> Iterator[tuple[str, str]]:
     elif isinstance(value, dict):
         kind, name = value.get("kind"), value.get("name")
         if isinstance(kind, str) and isinstance(name, str) and kind and name:
-            yield kind, name
+            namespace = value.get("namespace")
+            yield kind, namespace if isinstance(namespace, str) else "", name
         for key, inner in value.items():
             if isinstance(inner, str) and inner and key in _NAMED:
-                yield _NAMED[key], inner
+                yield _NAMED[key], "", inner
             elif isinstance(inner, dict | list):
                 yield from _named_in(inner, depth - 1)
 

@@ -13,7 +13,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyperd.cli import editing, formats
+from hyperd.cli import editing, formats, why
 from hyperd.client import change, kinds
 from hyperd.client.home import local
 from hyperd.client.resource import Resource
@@ -263,3 +263,14 @@ def test_what_does_not_conflict_keeps_both_changes(
     if not change.conflicts(original, mine, theirs):
         both = merged(theirs, change.patch_of(original, mine))
         assert both == merged(mine, change.patch_of(original, theirs))
+
+
+async def test_why_of_all_asks_for_no_object_that_its_lists_gave(world: World) -> None:
+    class Listing(Client):
+        def get(self, resource: Resource, namespace: str | None, name: str) -> Any:
+            raise AssertionError(f"{name} is asked for again, and may be gone meanwhile")
+
+    client = Listing(local(str(world.settings.socket_path), namespace="shop"))
+    args = argparse.Namespace(words=[], all_namespaces=False)
+    found = await asyncio.to_thread(lambda: list(why._chosen(client, args)))
+    assert "web-7" in [one["metadata"]["name"] for one in found if one["kind"] == "VirtualMachine"]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hyperd.client.hopeless import cannot_come
 from hyperd.client.why import told, why
 
 Object = dict[str, Any]
@@ -121,6 +123,45 @@ def test_the_last_warning_speaks_where_no_condition_does() -> None:
     events = [{"type": "Warning", "message": "exceeded quota"}, {"type": "Normal", "message": "x"}]
     cause = why({**vm(), "spec": {}}, find_in([]), lambda _: events)
     assert (cause.text, "quota" in cause.mend) == ("exceeded quota", True)
+
+
+@pytest.mark.parametrize("said", ["team", ""])
+def test_what_is_in_no_namespace_needs_what_is_in_the_one_that_it_says(said: str) -> None:
+    source = {"kind": "VirtualImage", "name": "deb", **({"namespace": said} if said else {})}
+    copy = obj("ClusterVirtualImage", "deb", "Pending", spec={"dataSource": {"objectRef": source}})
+    del copy["metadata"]["namespace"]
+    asked: list[tuple[str, str, str]] = []
+
+    def find(kind: str, namespace: str, name: str) -> Object:
+        asked.append((kind, namespace, name))
+        return image("Ready")
+
+    assert [cause.kind for cause in why(copy, find, lambda _: ()).roots()] == ["ClusterVirtualImage"]
+    assert cannot_come(copy, find) == ""
+    assert asked == ([("VirtualImage", "team", "deb")] * 2 if said else [])
+
+
+def test_a_home_whose_objects_name_others_without_end_is_not_asked_without_end() -> None:
+    asked: list[str] = []
+
+    def find(kind: str, namespace: str, name: str) -> Object:
+        asked.append(name)
+        refs = [{"kind": "VirtualDisk", "name": f"{name}-{i}"} for i in range(12)]
+        return obj("VirtualDisk", name, "Pending", spec={"refs": refs})
+
+    why(find("VirtualDisk", "", "x"), find, lambda _: ())
+    assert len(asked) < 100
+
+
+@pytest.mark.parametrize("status", [["x"], "x", None])
+def test_a_status_that_is_none_is_no_defect_of_ours(status: Any) -> None:
+    assert list(told(why({**vm(), "status": status}, find_in([]), lambda _: ())))
+
+
+def test_a_text_without_end_is_not_searched_without_end() -> None:
+    before = time.process_time()
+    why(obj("VirtualImage", "deb", "Failed", Ready="storage " * 100_000), find_in([]), lambda _: ())
+    assert time.process_time() - before < 5
 
 
 def test_objects_that_name_each_other_end() -> None:
