@@ -15,7 +15,16 @@ from hyperd.controllers.context import Context
 from hyperd.controllers.snapshot import saving
 from hyperd.controllers.snapshot.renaming import renamed, renamer, too_long
 from hyperd.controllers.snapshot.saving import Saved
-from hyperd.errors import AlreadyExists, Conflict, HyperdError, NotFound, PermanentError
+from hyperd.errors import (
+    AlreadyExists,
+    BadRequest,
+    Conflict,
+    Forbidden,
+    HyperdError,
+    Invalid,
+    NotFound,
+    PermanentError,
+)
 from hyperd.resources.all import (
     CLUSTER_VIRTUAL_IMAGE,
     SECRET,
@@ -32,7 +41,7 @@ from hyperd.resources.kinds.virtual_machine_operation import OperationMode
 from hyperd.resources.schema.kind import AnyObject, Kind, Object
 from hyperd.resources.values import meta
 from hyperd.resources.values.names import VMOP_RESTORE_ANNOTATION
-from hyperd.store.interface import Preconditions
+from hyperd.store.interface import Preconditions, Write
 
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_machine_operation import CloneOptions, OperationResource
@@ -49,6 +58,8 @@ _KINDS: Final = {
     )
 }
 """In the order in which they are made."""
+_REFUSALS: Final = (BadRequest, Forbidden, Invalid, PermanentError)
+"""What another try does not mend."""
 _IMAGES: Final[dict[str, Kind]] = {kind.kind: kind for kind in (VIRTUAL_IMAGE, CLUSTER_VIRTUAL_IMAGE)}
 
 
@@ -103,7 +114,7 @@ class Making:
         verb = "restore" if self._wanted.copy is None else "clone"
         found = []
         for each in objects:
-            why = await self._fault(each)
+            why = await self._fault(each) or await self._refusal(each)
             message = why or f"{_words(each)} is valid for {verb}."
             found.append(_resource(each, "Failed" if why else "Completed", message))
         return found
@@ -116,9 +127,11 @@ class Making:
         for each in objects:
             try:
                 waits = await self._put(each)
-            except HyperdError as err:
+            except _REFUSALS as err:
                 found.append(_resource(each, "Failed", err.message))
                 continue
+            except HyperdError as err:
+                waits = err.message
             found.append(
                 _resource(each, "InProgress" if waits else "Completed", waits or f"{_words(each)} is there.")
             )
@@ -216,6 +229,24 @@ class Making:
             user = (there.get("status") or {}).get("virtualMachineName")
             mine = self._wanted.snapshot["spec"]["virtualMachineName"]
             return f"{_words(obj)} is already in use by virtual machine {user}." if user and user != mine else ""
+        return ""
+
+    async def _refusal(self, obj: Object) -> str:
+        """Why the store would not take an object that is new: a rehearsal, before others are made.
+
+        What is attached again is judged by what the machine is then.
+        """
+        kind, name = _KINDS[obj["kind"]], obj["metadata"]["name"]
+        if self._wanted.copy is None and kind is VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT:
+            return ""
+        if await self._store.find(kind, self._namespace, name) is not None:
+            return ""
+        try:
+            await self._store.create(kind, self._namespace, copy.deepcopy(obj), write=Write(dry_run=True))
+        except AlreadyExists:
+            return ""
+        except _REFUSALS as err:
+            return err.message
         return ""
 
     def _disk_user(self, name: str) -> str:

@@ -17,13 +17,17 @@ from hyperd.resources.all import (
     VIRTUAL_MACHINE,
     VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT,
     VIRTUAL_MACHINE_IP_ADDRESS,
+    VIRTUAL_MACHINE_MAC_ADDRESS,
 )
 from hyperd.resources.kinds.virtual_machine_block_device_attachment import AttachmentPhase
 from hyperd.resources.kinds.virtual_machine_ip_address import IPAddressType
 from hyperd.resources.kinds.virtual_machine_snapshot import SNAPSHOT_SECRET_TYPE, KeepIPAddress
 from hyperd.resources.schema.kind import AnyObject, Kind, Object
+from hyperd.resources.schema.metadata import check_metadata
+from hyperd.resources.schema.structural import validate
 from hyperd.resources.values import meta
 from hyperd.resources.values.meta import owner_reference
+from hyperd.resources.values.names import CLOUD_INIT_SECRET_TYPE, SYSPREP_SECRET_TYPE
 
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_machine import VirtualMachine
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
     from hyperd.resources.views.virtual_machine_snapshot import SavedResource, VirtualMachineSnapshot
 
 _LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
+_PROVISIONING: Final = (CLOUD_INIT_SECRET_TYPE, SYSPREP_SECRET_TYPE)
 
 
 @dataclass
@@ -66,21 +71,39 @@ class Saved:
         data = secret.get("data") or {}
         try:
             found = {key: orjson.loads(base64.b64decode(data[key])) for key in data}
-            return cls(
+            saved = cls(
                 found["vm"],
                 found.get("vmip"),
                 found.get("vmmacs") or [],
                 found.get("vmbdas") or [],
                 found.get("provisioner"),
             )
-        except (KeyError, ValueError) as err:
+            _check(saved)
+        except (KeyError, TypeError, ValueError) as err:
             name = secret["metadata"]["name"]
             raise PermanentError(f'Secret "{name}" does not hold what a snapshot saves.') from err
+        return saved
 
     def objects(self) -> list[Object]:
         """All of them."""
         singles = [one for one in (self.vmip, self.provisioner) if one is not None]
         return [self.vm, *singles, *self.vmmacs, *self.vmbdas]
+
+
+def _check(saved: Saved) -> None:
+    """ValueError unless it is of the kinds that are saved, and sound: who may write Secrets may change it."""
+    wanted: list[tuple[Object, Kind]] = [(saved.vm, VIRTUAL_MACHINE)]
+    wanted += [(one, VIRTUAL_MACHINE_MAC_ADDRESS) for one in saved.vmmacs]
+    wanted += [(one, VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT) for one in saved.vmbdas]
+    wanted += [] if saved.vmip is None else [(saved.vmip, VIRTUAL_MACHINE_IP_ADDRESS)]
+    wanted += [] if saved.provisioner is None else [(saved.provisioner, SECRET)]
+    for obj, kind in wanted:
+        if not isinstance(obj, dict) or obj.get("kind") != kind.kind:
+            raise ValueError
+        if validate(kind.schema, obj) or check_metadata(kind, obj):
+            raise ValueError
+    if saved.provisioner is not None and saved.provisioner.get("type") not in _PROVISIONING:
+        raise ValueError
 
 
 def secret_name(snapshot: VirtualMachineSnapshot) -> str:
@@ -100,6 +123,9 @@ async def save(context: Context, snapshot: VirtualMachineSnapshot, machine: Virt
         secret = await context.store.find(SECRET, machine["metadata"]["namespace"], ref["name"])
         if secret is None:
             raise PermanentError(f'The provisioning Secret "{ref["name"]}" does not exist.')
+        if secret.get("type") not in _PROVISIONING:
+            # Who may make machines may not have copies of whatever Secret there is.
+            raise PermanentError(f'Secret "{ref["name"]}" is of no type for provisioning, and is not saved.')
         saved.provisioner = {**bare(SECRET, secret), "type": secret.get("type"), "data": secret.get("data") or {}}
     return saved
 

@@ -76,6 +76,23 @@ async def test_a_machine_that_is_off_is_saved_with_its_disks_and_secret(world: W
     assert await world.kept() == {}
 
 
+async def test_no_secret_is_copied_that_is_for_something_else(world: World) -> None:
+    body: Object = {
+        "metadata": {"namespace": "default", "name": "seed"},
+        "type": "Opaque",
+        "data": {"key": "YQ=="},
+    }
+    await world.store.create(SECRET, "default", body)
+    provisioning = {"type": "UserDataRef", "userDataRef": {"kind": "Secret", "name": "seed"}}
+    await world.give_disk()
+    await world.make_machine(runPolicy="AlwaysOff", provisioning=provisioning)
+    await world.phase("Stopped")
+    await take(world, "one")
+    found = await world.phase("Failed", VIRTUAL_MACHINE_SNAPSHOT, "one")
+    assert ready(found)["message"] == 'Secret "seed" is of no type for provisioning, and is not saved.'
+    assert [one["metadata"]["name"] for one in await world.store.find_all(SECRET, "default")] == ["seed"]
+
+
 @pytest.mark.parametrize("what", ["machine", "disk", "secret"])
 async def test_what_is_missing_is_the_end_of_it(world: World, what: str) -> None:
     provisioning = {"type": "UserDataRef", "userDataRef": {"kind": "Secret", "name": "seed"}}

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator
 
+import orjson
 import pytest
 
 from hyperd.imagefile.handle import Handle
 from hyperd.resources.all import (
     EVENT,
+    SECRET,
     VIRTUAL_DISK,
     VIRTUAL_MACHINE,
     VIRTUAL_MACHINE_OPERATION,
@@ -129,6 +132,41 @@ async def test_a_clone_has_other_names_in_all_that_refers_to_them(world: World) 
     await world.settled()
     assert await world._daemon._context.volumes.snapshots() == []
     assert await world.kept() == {}
+
+
+async def test_nothing_is_made_of_a_clone_one_object_of_which_may_not_be(world: World) -> None:
+    names = [("VirtualMachine", "B"), ("VirtualDisk", "b")]
+    replaced = [{"from": {"kind": kind, "name": "vm"}, "to": to} for kind, to in names]
+    await world.operate("Clone", "copy", clone={"mode": "Strict", "nameReplacement": replaced})
+    op = await world.phase("Failed", VIRTUAL_MACHINE_OPERATION, "copy")
+    status, message = resources(op)["VirtualMachine", "B"]
+    assert status == "Failed"
+    assert "lowercase RFC 1123" in message
+    assert await world.store.find(VIRTUAL_DISK, "default", "b") is None
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        None,
+        [],
+        {"kind": "Node", "metadata": {"name": "n"}},
+        {"kind": "VirtualMachine", "metadata": {"name": "vm"}, "spec": {"blockDeviceRefs": [7]}},
+        {"kind": "VirtualMachine", "metadata": {"name": "vm", "annotations": "a"}, "spec": {}},
+    ],
+    ids=str,
+)
+async def test_a_snapshot_whose_secret_was_changed_ends_the_restore(world: World, forged: object) -> None:
+    disk = await changed_since_a_snapshot(world)
+    snapshot = (await world.store.get(VIRTUAL_MACHINE_SNAPSHOT, "default", "one")).object()
+    name = snapshot["status"]["virtualMachineSnapshotSecretName"]
+    data = {"vm": base64.b64encode(orjson.dumps(forged)).decode()}
+    await world.store.patch(SECRET, "default", name, PatchType.MERGE, {"data": data})
+    await world.operate("Restore", "back", restore={"mode": "Strict", "virtualMachineSnapshotName": "one"})
+    op = await world.phase("Failed", VIRTUAL_MACHINE_OPERATION, "back")
+    message = (find_condition(op, "Completed") or {})["message"]
+    assert message == f'Secret "{name}" does not hold what a snapshot saves.'
+    assert (await world.store.get(VIRTUAL_DISK, "default", "vm")).uid == disk
 
 
 async def test_a_clone_takes_no_name_that_another_has(world: World) -> None:
