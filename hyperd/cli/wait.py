@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 
@@ -10,7 +11,7 @@ from hyperd.cli.options import client_of, seconds
 from hyperd.cli.printing import emit, object_name
 from hyperd.cli.waiting import Progress
 from hyperd.client import kinds
-from hyperd.client.health import condition, health
+from hyperd.client.health import Level, conditions, health
 from hyperd.errors import BadRequest, Expired, ServiceUnavailable, Timeout
 
 TYPE_CHECKING = False
@@ -29,8 +30,14 @@ EXAMPLES = """\
   hv wait vm web-7 --for=delete -t 2m
   hv wait vm web-7 --for=jsonpath='{.status.ipAddress}'   until there is one
 """
-_GOOD = {"VirtualMachine": "Running", "VirtualMachineOperation": "Completed", "VirtualMachineIPAddress": "Bound"}
+_GOOD = {
+    "VirtualMachine": "Running", "VirtualMachineOperation": "Completed", "VirtualMachineIPAddress": "Bound",
+    "VirtualMachineIPAddressLease": "Bound", "VirtualMachineBlockDeviceAttachment": "Attached",
+    "Namespace": "Active",
+}  # fmt: skip
+"""What one that is well is called, where that is not Ready."""
 _LOOK_SECONDS = 5.0
+_PAUSE_SECONDS = 0.5
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     if not found:
         raise BadRequest("There is no such object to wait for.")
     for resource, namespace, name in found:
-        test, words = _test(args.wanted or f"phase={_GOOD.get(resource.kind, 'Ready')}")
+        test, words = _test(args.wanted) if args.wanted else (_is_well, _GOOD.get(resource.kind, "Ready"))
         _until(client, resource, namespace, name, test, words, deadline)
         emit([f"{object_name(resource, name)} {words}"])
     return 0
@@ -76,6 +83,18 @@ def _chosen(client: Client, args: argparse.Namespace) -> list[tuple[Resource, st
     return [(kind, client.home.namespace if kind.namespaced else None, name) for kind, name in named]
 
 
+def _is_well(obj: Object | None) -> bool:
+    return obj is not None and health(obj).level is Level.GOOD
+
+
+def _has_condition(obj: Object | None, kind: str, status: str) -> bool:
+    """Case does not count, as it does not for kubectl."""
+    return obj is not None and any(
+        (str(entry.get("type")).lower(), str(entry.get("status")).lower()) == (kind.lower(), status.lower())
+        for entry in conditions(obj)
+    )
+
+
 def _test(wanted: str) -> tuple[Test, str]:
     """What is waited for, and how that is told. Raises BadRequest."""
     what, _, rest = wanted.partition("=")
@@ -88,10 +107,7 @@ def _test(wanted: str) -> tuple[Test, str]:
     if what == "condition" and rest:
         kind, _, status = rest.partition("=")
         status = status or "True"
-        return (
-            lambda obj: obj is not None and (condition(obj, kind) or {}).get("status") == status,
-            f"condition met: {kind}={status}",
-        )
+        return (lambda obj: _has_condition(obj, kind, status)), f"condition met: {kind}={status}"
     if what == "jsonpath" and rest:
         path, closed, after = rest.partition("}")
         if not closed:
@@ -112,9 +128,14 @@ def _at(path: str, value: str | None) -> Test:
 
     def test(obj: Object | None) -> bool:
         found = find(path, obj) if obj is not None else []
-        return bool(found) if value is None else value in [str(one) for one in found]
+        return bool(found) if value is None else value in [_word(one) for one in found]
 
     return test
+
+
+def _word(value: object) -> str:
+    """As the API writes it: ``true``, not Python's ``True``."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _until(
@@ -122,33 +143,48 @@ def _until(
 ) -> None:
     """Raises Timeout."""
     shown = Progress(f"{resource.singular}/{name}") if sys.stderr.isatty() else None
-    last = ""
+    last, answered = "", False
     try:
         while True:
-            live = client.find(resource, namespace, name)
-            if test(live):
-                return
-            while (left := deadline - time.monotonic()) > 0:
-                state = health(live) if live is not None else None
-                last = (
-                    "it is not there" if state is None else f"{state.word or 'there'}. {state.reason}".rstrip(". ")
-                )
-                if shown is not None:
-                    shown.show(last)
-                version = ((live or {}).get("metadata") or {}).get("resourceVersion") or ""
-                try:
-                    for event in client.watch(
-                        resource, namespace, name=name, resource_version=version, timeout=min(left, _LOOK_SECONDS)
-                    ):
-                        if event["type"] != "BOOKMARK":
-                            break
-                except (Expired, Timeout):
-                    pass
-                except ServiceUnavailable:
-                    time.sleep(min(left, 1.0))
-                break
-            else:
-                raise Timeout(f"{resource.kind} {name} is not {words} in time: {last or 'it is not there'}.")
+            left = deadline - time.monotonic()
+            try:
+                live = client.find(resource, namespace, name)
+                answered = True
+                if test(live):
+                    return
+                last = _state(live)
+                if left > 0:
+                    if shown is not None:
+                        shown.show(last)
+                    version = ((live or {}).get("metadata") or {}).get("resourceVersion") or ""
+                    _next(client, resource, namespace, name, version, timeout=min(left, _LOOK_SECONDS))
+            except ServiceUnavailable as err:
+                if not answered:
+                    raise
+                last = err.message.rstrip(".")  # a daemon that is replaced comes again
+                time.sleep(max(0.0, min(left, 1.0)))
+            if left <= 0:
+                raise Timeout(f"{resource.kind} {name} is not {words} in time: {last}.")
     finally:
         if shown is not None:
             shown.done()
+
+
+def _state(live: Object | None) -> str:
+    if live is None:
+        return "it is not there"
+    state = health(live)
+    return f"{state.word or 'there'}. {state.reason}".rstrip(". ")
+
+
+def _next(
+    client: Client, resource: Resource, namespace: str | None, name: str, version: str, *, timeout: float
+) -> None:
+    """Until it has changed, or for a while. Raises ServiceUnavailable."""
+    try:
+        for event in client.watch(resource, namespace, name=name, resource_version=version, timeout=timeout):
+            if event["type"] != "BOOKMARK":
+                return
+        time.sleep(min(timeout, _PAUSE_SECONDS))  # a server that ends every watch at once is not asked at once
+    except (Expired, Timeout):
+        return

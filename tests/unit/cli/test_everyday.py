@@ -13,7 +13,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyperd.cli import editing, formats, why
+from hyperd.cli import editing, formats, wait, why
 from hyperd.client import change, kinds
 from hyperd.client.home import local
 from hyperd.client.resource import Resource
@@ -216,6 +216,39 @@ async def test_wait_ends_when_it_is_so_or_fails_in_time(hv: Hv, world: World) ->
     await hv("wait", "vm/db-1", "--for=nonsense", "-n", "shop", code=1)
     waiting = asyncio.create_task(hv("wait", "vm/db-1", "--for=delete", "-n", "shop"))
     await asyncio.sleep(1)
+    await world.remove("virtualmachines", "shop", "db-1")
+    assert "deleted" in (await waiting).out
+
+
+@pytest.mark.parametrize(
+    ("wanted", "met"),
+    [
+        ("condition=ready=true", True), ("condition=Ready=False", False), ("jsonpath={.spec.on}=true", True),
+        ("jsonpath={.spec.on}=True", False), ("jsonpath={.spec.cores}=2", True), ("phase=Attached", True),
+    ],
+)  # fmt: skip
+def test_what_is_waited_for_is_said_as_kubectl_takes_it(wanted: str, met: bool) -> None:
+    obj = {
+        "kind": "VirtualMachineBlockDeviceAttachment", "spec": {"on": True, "cores": 2},
+        "status": {"phase": "Attached", "conditions": [{"type": "Ready", "status": "True"}]},
+    }  # fmt: skip
+    assert wait._test(wanted)[0](obj) is met
+
+
+async def test_what_is_attached_is_waited_for_no_more_and_a_daemon_that_comes_again_is(
+    hv: Hv, world: World
+) -> None:
+    address = {
+        "apiVersion": "virtualization.deckhouse.io/v1alpha2", "kind": "VirtualMachineIPAddress",
+        "metadata": {"name": "fixed", "namespace": "shop"}, "spec": {"type": "Auto"},
+    }  # fmt: skip
+    await world.add("virtualmachineipaddresses", address, {"phase": "Attached"})
+    await hv("wait", "vmip/fixed", "-n", "shop", "-t", "2s")
+    waiting = asyncio.create_task(hv("wait", "vm/db-1", "--for=delete", "-n", "shop", "-t", "30s"))
+    await asyncio.sleep(1)
+    await world.stop()
+    await asyncio.sleep(1)
+    await world.start()
     await world.remove("virtualmachines", "shop", "db-1")
     assert "deleted" in (await waiting).out
 
