@@ -173,7 +173,7 @@ class OperationController(Controller):
                 others = self._others(before)
                 if any(_is_new(op) and supersedes(before["spec"], op["spec"]) for op in others):
                     return None
-                self._accept(after, machine, [op for op in others if is_going(op)])
+                self._accept(after, machine, [op for op in others if is_going(op)], _rebuilding(others))
                 stored = await self._write(before, after)
                 shown = self._operations.get(*key)
                 if shown is not None and _is_new(shown):
@@ -192,20 +192,27 @@ class OperationController(Controller):
         return await update_status(self._context.store, self.kind, before, after)
 
     def _others(self, op: VirtualMachineOperation) -> list[VirtualMachineOperation]:
-        """The machine's other power operations; what was accepted a moment ago counts."""
+        """The machine's other operations that change it; what was accepted a moment ago counts."""
         meta, others = op["metadata"], []
         for other in of_machine(self._operations, meta["namespace"], op["spec"]["virtualMachineName"]):
             uid = other["metadata"]["uid"]
             if not _is_new(other):
                 self._accepted.pop(uid, None)
-            if uid != meta["uid"] and other["spec"]["type"] in POWER_TYPES:
+            if uid != meta["uid"] and other["spec"]["type"] in (*POWER_TYPES, *REBUILDING):
                 others.append(self._accepted.get(uid, other))
         return others
 
     def _accept(
-        self, op: VirtualMachineOperation, machine: VirtualMachine | None, going: Sequence[VirtualMachineOperation]
+        self,
+        op: VirtualMachineOperation,
+        machine: VirtualMachine | None,
+        going: Sequence[VirtualMachineOperation],
+        rebuilding: Sequence[VirtualMachineOperation],
     ) -> None:
-        """Into progress, or Failed at once: nothing waits. ``going`` are the machine's others in progress."""
+        """Into progress, or Failed at once: nothing waits. The others are the machine's that are in progress.
+
+        Nothing takes over from what is ``rebuilding``: two of them would remove each other's disks for ever.
+        """
         type_ = op["spec"]["type"]
         name = op["spec"]["virtualMachineName"]
         if machine is None:
@@ -222,6 +229,7 @@ class OperationController(Controller):
             return
         # Admission refuses an operation beside a rival, unless both were on their way at once.
         rivals = [other["metadata"]["name"] for other in going if not supersedes(op["spec"], other["spec"])]
+        rivals += [other["metadata"]["name"] for other in rebuilding]
         if rivals:
             message = f'Previously created operation "{rivals[0]}" should finish first.'
             self._fail(op, CompletedReason.NOT_READY_TO_BE_EXECUTED, message)
@@ -339,6 +347,12 @@ class OperationController(Controller):
 def _is_new(op: VirtualMachineOperation) -> bool:
     """Neither accepted nor refused yet."""
     return phase_of(op) in (None, OperationPhase.PENDING) and not op["metadata"].get("deletionTimestamp")
+
+
+def _rebuilding(ops: Iterable[VirtualMachineOperation]) -> list[VirtualMachineOperation]:
+    """Those that make a machine of a snapshot now, and that nobody takes back."""
+    going = (op for op in ops if phase_of(op) == OperationPhase.IN_PROGRESS and op["spec"]["type"] in REBUILDING)
+    return [op for op in going if not op["metadata"].get("deletionTimestamp")]
 
 
 def _key(op: VirtualMachineOperation) -> Key:

@@ -33,6 +33,7 @@ OPERATIONS: Mapping[str, Object] = {
     "Restart": {"type": "Restart"},
     "Restart!": {"type": "Restart", "force": True},
 }
+CLONE: Object = {"type": "Clone", "clone": {"mode": "Strict", "customization": {"nameSuffix": "-b"}}}
 SLOW_START = 0.05
 PHASES = ("Pending", "Starting", "Running", "Degraded", "Pause", "Migrating", "Stopping", "Stopped")
 APPLIES = {
@@ -75,7 +76,7 @@ class Desk:
         await self._show(VIRTUAL_MACHINE, name, {"phase": phase})
 
     async def operate(self, machine: str, name: str, kind: str, *, phase: str = "") -> None:
-        spec = {**OPERATIONS[kind], "virtualMachineName": machine}
+        spec = {**(CLONE if kind == "Clone" else OPERATIONS[kind]), "virtualMachineName": machine}
         body: Object = {"metadata": {"namespace": "default", "name": name}, "spec": spec}
         await self.store.create(VIRTUAL_MACHINE_OPERATION, "default", body)
         if phase:
@@ -210,7 +211,10 @@ async def test_of_two_that_are_created_before_either_is_looked_at_the_stronger_o
             assert old["status"]["phase"] == "Superseded", phase
 
 
-@pytest.mark.parametrize(("one", "other"), [("Start", "Start"), ("Stop", "Restart"), ("Stop!", "Restart!")])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("Start", "Start"), ("Stop", "Restart"), ("Stop!", "Restart!"), ("Clone", "Clone"), ("Clone", "Stop!")],
+)
 async def test_of_two_rivals_that_are_created_at_once_one_is_refused(one: str, other: str, tmp_path: Path) -> None:
     started = asyncio.Event()
     async with desk(tmp_path, started=started) as at:
