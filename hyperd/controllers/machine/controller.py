@@ -25,6 +25,7 @@ from hyperd.controllers.machine.hotplug import RETRY_SECONDS as HOTPLUG_SECONDS
 from hyperd.controllers.machine.hotplug import HotPlug
 from hyperd.controllers.machine.instance import Instances
 from hyperd.controllers.machine.power import Action, Decision, OffReason, Situation, decide
+from hyperd.controllers.machine.seized import Seized, machine_of
 from hyperd.controllers.machine.shutdown import Shutdown
 from hyperd.controllers.machine.startup import Startup
 from hyperd.controllers.placement.interface import Placement
@@ -42,6 +43,7 @@ from hyperd.resources.all import (
     VIRTUAL_MACHINE_CLASS,
     VIRTUAL_MACHINE_IP_ADDRESS,
     VIRTUAL_MACHINE_OPERATION,
+    VIRTUAL_MACHINE_SNAPSHOT,
 )
 from hyperd.resources.kinds.virtual_machine import RunPolicy, networks_built
 from hyperd.resources.kinds.virtual_machine_status import VirtualMachinePhase
@@ -91,6 +93,7 @@ class MachineController(Controller):
         self._rebooted: set[str] = set()
         self._hotplug = HotPlug(context, self._instances)
         self._attachments = Attachments(context)
+        self._seized = Seized(context)
         self._fence = Fence(context)
         self._elsewhere = Elsewhere(context, self._instances, self._fence)
         self._starts = Startup(context, self._instances, self._fence, placement, started=self._rebooted.discard)
@@ -106,6 +109,7 @@ class MachineController(Controller):
         found[VIRTUAL_MACHINE_CLASS] = self._of_class
         found[VIRTUAL_MACHINE_IP_ADDRESS] = _of_address
         found[VIRTUAL_MACHINE_OPERATION] = operations.machine_of
+        found[VIRTUAL_MACHINE_SNAPSHOT] = machine_of
         found[VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT] = self._of_attachment
         if not self._context.ownership.binds:
             # In a cluster no node may follow, or keep, the Secrets of all: what waits for one looks again soon.
@@ -192,6 +196,7 @@ class MachineController(Controller):
         name_unbuilt_fields(VIRTUAL_MACHINE, machine, built=networks_built(self._context.network.serves))
         found = await self._resolver.resolve(machine, lambda: self.enqueue(key))
         status.show_address(machine, found)
+        self._seized.show(machine)
         decision = decide(situation := self._situation(machine, domain))
         if decision.action is Action.START:
             return await self._starts.start(before, machine, domain, found, decision)

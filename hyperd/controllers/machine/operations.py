@@ -78,6 +78,12 @@ def active_operation(
     return None
 
 
+def restores(op: VirtualMachineOperation) -> bool:
+    """Whether it is a restore in progress that has the machine off to rebuild it."""
+    restore = op["spec"]["type"] == OperationType.RESTORE and phase_of(op) == OperationPhase.IN_PROGRESS
+    return restore and is_true(op, OperationCondition.MAINTENANCE_MODE)
+
+
 def _restoring(op: VirtualMachineOperation) -> ActiveOperation | None:
     """What a restore in progress wants of the machine.
 
@@ -88,7 +94,7 @@ def _restoring(op: VirtualMachineOperation) -> ActiveOperation | None:
         return None
     if find_condition(op, OperationCondition.MAINTENANCE_MODE) is None:
         return None
-    if is_true(op, OperationCondition.MAINTENANCE_MODE):
+    if restores(op):
         return ActiveOperation(meta["uid"], OperationType.STOP, force, meta["name"])
     if op["status"].get("wasRunning"):
         return ActiveOperation(meta["uid"], OperationType.START, False, meta["name"])

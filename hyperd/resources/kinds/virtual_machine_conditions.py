@@ -101,3 +101,16 @@ class NetworkReason(StrEnum):
     READY = "NetworkReady"
     NOT_READY = "NetworkNotReady"
     SDN_MODULE_DISABLED = "SDNModuleDisabled"
+
+
+class SnapshottingReason(StrEnum):
+    """Of ``Snapshotting``, which is only present when True."""
+
+    WAITING = "WaitingForTheSnapshotToStart"
+    IN_PROGRESS = "SnapshottingInProgress"
+
+
+class MaintenanceReason(StrEnum):
+    """Of ``Maintenance``, which is only present when True."""
+
+    RESTORE = "RestoreInProgress"
