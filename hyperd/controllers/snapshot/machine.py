@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 from hyperd.controllers.context import Context
 from hyperd.controllers.retries import Retries
 from hyperd.controllers.snapshot import saving
-from hyperd.controllers.snapshot.operations.machine import TakeMachine
+from hyperd.controllers.snapshot.operations.machine import FAILED, STARTED, TakeMachine
 from hyperd.controllers.snapshot.taking import INCONSISTENT, cannot_freeze
 from hyperd.controllers.snapshot.users import user_of
 from hyperd.errors import HyperdError, PermanentError
@@ -126,6 +126,7 @@ class MachineSnapshotController(Controller):
                 raise PermanentError(why, key=INCONSISTENT)
         uid = snapshot["metadata"]["uid"]
         snapshot["status"]["virtualDiskSnapshotNames"] = [f"{disk}-{uid}" for disk in disks]
+        self._context.events.event(snapshot, "Normal", STARTED, f"A snapshot of {name} is being taken.")
 
     async def _require_disks(self, machine: VirtualMachine) -> list[str]:
         """The names of the machine's disks, all of them ready."""
@@ -160,7 +161,7 @@ class MachineSnapshotController(Controller):
         snapshot["status"].pop("consistent", None)
         condition = MachineSnapshotCondition.VIRTUAL_MACHINE_SNAPSHOT_READY
         set_condition(snapshot, condition, False, reason=reason, message=err.message)
-        self._context.events.event(snapshot, "Warning", MachineSnapshotReadyReason.FAILED, err.message)
+        self._context.events.event(snapshot, "Warning", FAILED, err.message)
 
     async def _delete(self, before: VirtualMachineSnapshot, snapshot: VirtualMachineSnapshot) -> Result | None:
         """Its Secret goes with it; the disks' snapshots do before."""

@@ -53,6 +53,7 @@ async def test_a_machine_that_is_off_is_saved_with_its_disks_and_secret(world: W
     found = await world.phase("Ready", VIRTUAL_MACHINE_SNAPSHOT, "one")
     status, uid = found["status"], found["metadata"]["uid"]
     assert status["consistent"] is True
+    await world.told("VirtualMachineSnapshottingStarted", "VirtualMachineSnapshottingCompleted")
     assert status["virtualDiskSnapshotNames"] == [f"vm-{uid}"]
     kinds = sorted((one["kind"], one["name"]) for one in status["resources"])
     assert kinds == [("Secret", "seed"), ("VirtualDisk", "vm"), ("VirtualMachine", "vm")]
@@ -108,5 +109,6 @@ async def test_what_is_missing_is_the_end_of_it(world: World, what: str) -> None
         "disk": ("BlockDevicesNotReady", 'VirtualDisk "vm" is absent, not Ready.'),
         "secret": ("VirtualMachineSnapshotFailed", 'The provisioning Secret "seed" does not exist.'),
     }[what]
+    await world.told("VirtualMachineSnapshottingFailed")
     assert (ready(found)["reason"], ready(found)["message"].removesuffix(" Take another snapshot then.")) == told
     assert await world._daemon._context.volumes.snapshots() == []

@@ -15,7 +15,7 @@ from hyperd.controllers.machine.controller import MachineController
 from hyperd.controllers.operation.controller import OperationController
 from hyperd.daemon import Daemon
 from hyperd.hypervisor.interface import Hypervisor
-from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_MACHINE, VIRTUAL_MACHINE_OPERATION
+from hyperd.resources.all import EVENT, VIRTUAL_DISK, VIRTUAL_MACHINE, VIRTUAL_MACHINE_OPERATION
 from hyperd.resources.schema.kind import Kind, Object
 from hyperd.resources.values.meta import Key
 from hyperd.settings import Settings
@@ -147,6 +147,16 @@ class World:
                     if holds(found):
                         return found
         raise AssertionError(f"the watch of {name} ended")
+
+    async def told(self, *reasons: str) -> None:
+        """There are events of all these reasons."""
+        missing = set(reasons)
+        async with asyncio.timeout(20), self.store.watch(EVENT, "default") as events:
+            async for event in events:
+                if event.type in (EventType.ADDED, EventType.MODIFIED):
+                    missing.discard(event.item.object()["reason"])
+                if not missing:
+                    return
 
     async def gone(self, kind: Kind = VIRTUAL_MACHINE, name: str = "vm") -> None:
         async with asyncio.timeout(20), self.store.watch(kind, "default", send_initial=True) as events:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from hyperd.controllers.context import Context
 from hyperd.controllers.snapshot import saving
@@ -24,6 +24,11 @@ from hyperd.runtime.operations.operation import Operation, Step
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_disk_snapshot import VirtualDiskSnapshot
     from hyperd.resources.views.virtual_machine_snapshot import VirtualMachineSnapshot
+
+STARTED: Final = "VirtualMachineSnapshottingStarted"
+COMPLETED: Final = "VirtualMachineSnapshottingCompleted"
+FAILED: Final = "VirtualMachineSnapshottingFailed"
+"""Reasons of events, as the reference has them."""
 
 
 class TakeMachine(Operation[Context, "VirtualMachineSnapshot"]):
@@ -89,7 +94,7 @@ class TakeMachine(Operation[Context, "VirtualMachineSnapshot"]):
         held = self._taking.held_seconds
         how = f"the guest was held for {1000 * held:.0f} ms" if held else "no guest was held"
         event = f"The snapshot is taken; {how}."
-        self.context.events.event(obj, "Normal", MachineSnapshotReadyReason.READY, event)
+        self.context.events.event(obj, "Normal", COMPLETED, event)
         return None
 
     def failed(self, obj: VirtualMachineSnapshot, err: HyperdError, *, final: bool) -> None:
@@ -101,7 +106,7 @@ class TakeMachine(Operation[Context, "VirtualMachineSnapshot"]):
         condition = MachineSnapshotCondition.VIRTUAL_MACHINE_SNAPSHOT_READY
         set_condition(obj, condition, False, reason=reason, message=err.message)
         if final:
-            self.context.events.event(obj, "Warning", MachineSnapshotReadyReason.FAILED, err.message)
+            self.context.events.event(obj, "Warning", FAILED, err.message)
 
 
 class _Save(Step):
