@@ -49,12 +49,15 @@ class Rebuilding:
 
     async def step(self, op: VirtualMachineOperation, machine: VirtualMachine) -> bool:
         """Go on with it; whether it is completed."""
-        if op["spec"]["type"] != OperationType.CLONE:
-            return await self._restore(op, machine)
+        restores = op["spec"]["type"] != OperationType.CLONE
         try:
-            return await self._clone(op)
+            return await (self._restore(op, machine) if restores else self._clone(op))
         except PermanentError:
-            await self._clean_up(op)
+            if not restores:
+                await self._clean_up(op)
+            elif is_true(op, OperationCondition.MAINTENANCE_MODE):
+                condition, reason = OperationCondition.MAINTENANCE_MODE, MaintenanceModeReason.DISABLED
+                set_condition(op, condition, False, reason=reason)
             raise
 
     async def _restore(self, op: VirtualMachineOperation, machine: VirtualMachine) -> bool:

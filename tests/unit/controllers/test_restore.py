@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 import orjson
 import pytest
 
+from hyperd.errors import Conflict, Forbidden, HyperdError
 from hyperd.imagefile.handle import Handle
 from hyperd.resources.all import (
-    EVENT,
     SECRET,
     VIRTUAL_DISK,
     VIRTUAL_MACHINE,
@@ -19,9 +19,9 @@ from hyperd.resources.all import (
     VIRTUAL_MACHINE_SNAPSHOT,
     VIRTUAL_MACHINE_SNAPSHOT_OPERATION,
 )
-from hyperd.resources.schema.kind import Object
+from hyperd.resources.schema.kind import Kind, Object
 from hyperd.resources.values.conditions import find_condition
-from hyperd.store.interface import EventType, PatchType
+from hyperd.store.interface import Item, PatchType
 from tests.contract.volumes import guest
 from tests.unit.controllers.test_machine_snapshots import take
 from tests.unit.controllers.world import World, running
@@ -198,13 +198,7 @@ async def test_a_machine_is_made_of_a_snapshot_whose_machine_is_gone(world: Worl
     await world.phase("Ready", VIRTUAL_DISK, "new-vm")
     assert (await first(world), await first(world, "new-vm")) == (2, 1)
     await world.phase("Stopped", VIRTUAL_MACHINE, "new-vm")
-    missing = {"VirtualMachineSnaphotOperationStarted", "VirtualMachineSnapshotOperationSucceeded"}
-    async with asyncio.timeout(20), world.store.watch(EVENT, "default", send_initial=True) as events:
-        async for event in events:
-            if event.type is not EventType.BOOKMARK:
-                missing.discard(event.item.object()["reason"])
-            if not missing:
-                break
+    await world.told("VirtualMachineSnaphotOperationStarted", "VirtualMachineSnapshotOperationSucceeded")
 
 
 @pytest.mark.parametrize("what", ["snapshot", "options"])
@@ -219,15 +213,35 @@ async def test_an_operation_on_a_snapshot_that_cannot_be_done_fails_at_once(worl
 
 async def test_a_snapshot_is_kept_until_the_restore_from_it_is_done(world: World) -> None:
     await changed_since_a_snapshot(world)
+    shown = asyncio.create_task(
+        world.until(lambda vm: find_condition(vm, "Maintenance") is not None, VIRTUAL_MACHINE, "vm")
+    )
     await world.operate("Restore", "back", restore={"mode": "Strict", "virtualMachineSnapshotName": "one"})
-    await world.until(
-        lambda op: find_condition(op, "MaintenanceMode") is not None, VIRTUAL_MACHINE_OPERATION, "back"
-    )
+    assert (find_condition(await shown, "Maintenance") or {})["reason"] == "RestoreInProgress"
     await world.store.delete(VIRTUAL_MACHINE_SNAPSHOT, "default", "one")
-    held = await world.phase("Terminating", VIRTUAL_MACHINE_SNAPSHOT, "one")
-    assert (
-        'VirtualMachineOperation "back"' in (find_condition(held, "VirtualMachineSnapshotReady") or {})["message"]
-    )
     await world.phase("Completed", VIRTUAL_MACHINE_OPERATION, "back")
     assert await first(world) == 1
+    await world.until(lambda vm: find_condition(vm, "Maintenance") is None, VIRTUAL_MACHINE, "vm")
     await world.gone(VIRTUAL_MACHINE_SNAPSHOT, "one")
+
+
+@pytest.mark.parametrize("error", [Conflict("modified"), Forbidden("no")], ids=["passing", "final"])
+async def test_a_restore_goes_on_after_a_lost_race_and_ends_its_maintenance_where_it_cannot(
+    world: World, monkeypatch: pytest.MonkeyPatch, error: HyperdError
+) -> None:
+    await changed_since_a_snapshot(world)
+    store, lost = world.store, list[str]()
+    update = store.update
+
+    async def late(kind: Kind, namespace: str, name: str, body: Object, subresource: str = "") -> Item:
+        if kind is VIRTUAL_MACHINE and not subresource and not lost:
+            lost.append(name)
+            raise error
+        return await update(kind, namespace, name, body, subresource=subresource)
+
+    monkeypatch.setattr(store, "update", late)
+    await world.operate("Restore", "back", restore={"mode": "Strict", "virtualMachineSnapshotName": "one"})
+    phase = "Completed" if isinstance(error, Conflict) else "Failed"
+    op = await world.phase(phase, VIRTUAL_MACHINE_OPERATION, "back")
+    assert lost == ["vm"]
+    assert (find_condition(op, "MaintenanceMode") or {})["reason"] == "MaintenanceModeDisabled"
