@@ -14,6 +14,7 @@ from hyperd.resources.schema.kind import Object
 Cover = Callable[[str], str]
 LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 """kubectl's annotation, which repeats the whole object."""
+_MESSAGES: Final = ("status", "conditions", "message")
 
 
 def hidden(_: str) -> str:
@@ -53,7 +54,10 @@ def led_to(paths: Sequence[str], obj: Object) -> set[str]:
 
 
 def cover_elsewhere(paths: Sequence[str], unseen: frozenset[str], obj: Object) -> None:
-    """Take the namespaces ``unseen``, and what is in them, from ``paths`` of ``obj``, in place."""
+    """Take the namespaces ``unseen``, and what is in them, from ``paths`` of ``obj``, in place.
+
+    Conditions of an object that leads there lose their messages: these tell what is there.
+    """
     for path in paths:
         parent, value = _parent_and_value(path, obj)
         if isinstance(parent, dict) and isinstance(value, list):
@@ -64,6 +68,7 @@ def cover_elsewhere(paths: Sequence[str], unseen: frozenset[str], obj: Object) -
             for name in ("namespace", "name", "uid"):
                 if name in value:
                     value[name] = hidden(value[name])
+            _cover_at(obj, _MESSAGES, hidden)
     (obj["metadata"].get("annotations") or {}).pop(LAST_APPLIED, None)
 
 

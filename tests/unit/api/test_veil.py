@@ -195,6 +195,9 @@ async def test_what_is_the_clusters_leads_into_no_namespace_that_one_may_not_see
             [{"fieldsV1": {"f:status": {f'v:"{namespace}"': {}}}}] if inner == "usedInNamespaces" else []
         )
         obj: Object = {"metadata": {"name": f"n{len(items)}", "managedFields": fields}, **value}
+        if inner != "usedInNamespaces":
+            told = {"type": "Ready", "message": f'Secret "pull" does not exist in namespace "{namespace}".'}
+            obj.setdefault("status", {})["conditions"] = [told]
         items.append(
             Item(orjson.dumps(obj), namespace="", name=obj["metadata"]["name"], uid="u", resource_version="1")
         )
