@@ -17,6 +17,7 @@ from hyperd.errors import PermanentError, TemporaryError
 from hyperd.imagefile import files
 from hyperd.imagefile.handle import BlockHandle, DiskFormat, FileHandle
 from hyperd.settings import Settings, StorageSettings
+from hyperd.storage.backends.directory import provisioner
 from hyperd.storage.backends.directory.backend import DirectoryBackend
 from hyperd.storage.backends.directory.provisioner import DirectoryProvisioner
 
@@ -166,6 +167,22 @@ async def test_what_is_no_file_is_no_volume_for_good(pool: DirectoryProvisioner,
 async def snapshot(pool: DirectoryProvisioner, name: str, *, of: str = "u1") -> None:
     await pool.prepare_snapshot(of, snapshot=name, op_uid="o", in_use=False)
     await pool.commit_snapshot(of, snapshot=name, op_uid="o")
+
+
+async def test_a_volume_has_no_more_layers_than_a_guest_can_start_with(
+    pool: DirectoryProvisioner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(provisioner, "_MOST_LAYERS", 3)
+    await pool.create_blank("u1", MIB)
+    await snapshot(pool, "s1")
+    await snapshot(pool, "s2")
+    with pytest.raises(PermanentError, match="Volume u1 has 3 layers, and 3 are the most"):
+        await snapshot(pool, "s3")
+    await snapshot(pool, "s2")  # what was taken is found again
+    assert await pool.find_snapshot("s3") is None
+    await pool.create_from_snapshot("u2", MIB, snapshot="s2")
+    with pytest.raises(PermanentError, match="Volume u2 has 3 layers"):
+        await snapshot(pool, "s4", of="u2")
 
 
 @pytest.mark.parametrize("fault", [errno.EIO, errno.EMFILE, "damaged", "moved away"])

@@ -32,6 +32,8 @@ from hyperd.storage.overcommit import Overcommit
 
 _METADATA_BYTES = 1 << 20
 """What an empty qcow2 takes on disk, generously."""
+_MOST_LAYERS = 150
+"""Of one volume: QEMU opens all of them, and libvirt starts no guest whose chain has more than 200."""
 
 
 class DirectoryProvisioner(Provisioner):
@@ -70,6 +72,7 @@ class DirectoryProvisioner(Provisioner):
             layer = _layer_of(tree, MarkKind.SNAPSHOT, check_uid(snapshot))
             if layer is None:
                 raise NotFound(f"Snapshot {snapshot} does not exist.")
+            _require_shallow(tree, layer)
             return await self._create(uid, size, lambda path: self._overlay(path, layer.handle, size))
 
     async def clone(self, uid: str, *, source: str, op_uid: str) -> Volume:
@@ -97,6 +100,7 @@ class DirectoryProvisioner(Provisioner):
                 raise TemporaryError(f"Another snapshot of volume {uid} is being taken.", key=BUSY)
             if not in_use and self._merger.attached(uid):
                 raise TemporaryError(f"Volume {uid} is being attached to a guest.", key=BUSY)
+            _require_shallow(tree, tree.layers.get(top.name, top))
             await self._require_space()
             await asyncio.to_thread(self._folder.put, mark)
             await self._make(path, lambda made: self._overlay(made, top.handle, top.virtual_size))
@@ -285,6 +289,15 @@ def _pending(tree: Tree, uid: str) -> Mark | None:
     """The mark of the snapshot of a volume that is between its halves."""
     mine = (mark for mark in tree.marks if mark.kind is MarkKind.PREPARING)
     return next((mark for mark in mine if mark.layer.partition(".")[0] == uid), None)
+
+
+def _require_shallow(tree: Tree, layer: Layer) -> None:
+    """PermanentError where no layer may be put on this one."""
+    if (count := len(tree.chain(layer))) >= _MOST_LAYERS:
+        raise PermanentError(
+            f"Volume {layer.uid} has {count} layers, and {_MOST_LAYERS} are the most: each snapshot adds one, and "
+            "so does each disk that is made of a snapshot. Delete some of its snapshots."
+        )
 
 
 def _aligned(size: int) -> int:
