@@ -46,7 +46,7 @@ def show_ready(disk: VirtualDisk, volume: Volume) -> None:
     status = disk["status"]
     status["phase"] = VirtualDiskPhase.READY
     status["capacity"] = format_bytes(volume.virtual_size)
-    status["sourceUID"] = disk["metadata"]["uid"]
+    status.setdefault("sourceUID", disk["metadata"]["uid"])
     status["target"] = {"persistentVolumeClaimName": f"d8v-vd-{disk['metadata']['uid']}"}
     remove_condition(disk, VirtualDiskCondition.DATASOURCE_READY)
     remove_condition(disk, VirtualDiskCondition.RESIZING)

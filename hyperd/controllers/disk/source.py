@@ -38,6 +38,8 @@ class Source:
     """uid of a snapshot."""
     volume: str = ""
     """uid of an image that is on a volume."""
+    uid: str = ""
+    """Of the object that the disk is made of."""
 
 
 @dataclass(frozen=True)
@@ -86,10 +88,10 @@ def source_of(context: Context, disk: VirtualDisk) -> Source | Waiting | None:
     if phase != ImagePhase.READY:
         return Waiting(unready, f'{kind.kind} "{ref["name"]}" is {phase}, not Ready.')
     if not on_volume(image):
-        return Source(reference=reference_of(context, kind, image))
+        return Source(reference=reference_of(context, kind, image), uid=image["metadata"]["uid"])
     if image["status"].get("cdrom"):
         return Waiting(unready, f'{kind.kind} "{ref["name"]}" is an ISO image: a disk cannot be made of it.')
-    return Source(volume=image["metadata"]["uid"])
+    return Source(volume=image["metadata"]["uid"], uid=image["metadata"]["uid"])
 
 
 def class_of_source(context: Context, disk: VirtualDisk) -> str:
@@ -121,7 +123,7 @@ def _snapshot(context: Context, disk: VirtualDisk) -> Source | Waiting:
     phase = (found.get("status") or {}).get("phase") or SnapshotPhase.PENDING
     if phase != SnapshotPhase.READY:
         return Waiting(reason, f'VirtualDiskSnapshot "{name}" is {phase}, not Ready.')
-    return Source(snapshot=found["metadata"]["uid"])
+    return Source(snapshot=found["metadata"]["uid"], uid=found["metadata"]["uid"])
 
 
 async def guard_secret(context: Context, disk: VirtualDisk) -> Waiting | None:

@@ -147,6 +147,7 @@ async def test_a_disk_is_made_of_a_snapshot_at_least_as_large_as_that(
     await take(world, "one")
     made = await world.phase("Ready", VIRTUAL_DISK, "copy")
     assert made["status"]["capacity"] == got
+    assert made["status"]["sourceUID"] == (await world.store.get(VIRTUAL_DISK_SNAPSHOT, "default", "one")).uid
     await world.store.delete(VIRTUAL_DISK_SNAPSHOT, "default", "one")
     await world.store.delete(VIRTUAL_DISK, "default", "vm")
     await world.gone(VIRTUAL_DISK)

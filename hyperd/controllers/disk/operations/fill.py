@@ -79,6 +79,8 @@ class Fill(Operation[Disks, "VirtualDisk"]):
         volume = await self.context.context.volumes.find(obj["metadata"]["uid"])
         if volume is None:
             raise TemporaryError(f"The volume of disk {obj['metadata']['name']} was made, and is gone again.")
+        if isinstance(self._source, Source) and self._source.uid:
+            obj["status"]["sourceUID"] = self._source.uid
         show_ready(obj, volume)
         self.context.note_duration(obj, "totalProvisioning")
         upload.forget(obj["status"])
