@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -99,10 +100,24 @@ class VirtualImageClaim(Section):
     """StorageClass of the volume; the default one when empty."""
 
 
+def _stays(spec: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
+    """Whether the image is where it is wanted: Kubernetes is PersistentVolumeClaim."""
+    is_on_volume = bool((status.get("target") or {}).get("persistentVolumeClaimName"))
+    return (spec["storage"] != VirtualImageStorage.CONTAINER_REGISTRY) is is_on_volume
+
+
 class VirtualImageSpec(Section):
     """What the image shall be made of, and where it is kept."""
 
-    storage: Annotated[VirtualImageStorage, LIVE] = VirtualImageStorage.CONTAINER_REGISTRY
+    storage: Annotated[
+        VirtualImageStorage,
+        NeverAfter(
+            "storage cannot be changed: the VirtualImage has already been provisioned",
+            phases=PROVISIONED,
+            unless=_stays,
+            but="to the other name of the same",
+        ),
+    ] = VirtualImageStorage.CONTAINER_REGISTRY
     """Where the image is kept: in the registry, or on a volume. Kubernetes is an old name of the latter."""
     persistent_volume_claim: Annotated[VirtualImageClaim, LIVE] | None = None
     """Volume of the image, for storage PersistentVolumeClaim."""
