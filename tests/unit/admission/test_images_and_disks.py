@@ -26,6 +26,10 @@ def image(kind: str = "VirtualImage", name: str = "debian", **parts: Any) -> Obj
     return make(kind, name, spec={"dataSource": copy.deepcopy(URL)}, **parts)
 
 
+def on_volume(**spec: Any) -> Object:
+    return changed(image(), storage="PersistentVolumeClaim", **spec)
+
+
 def disk(size: object = "10Gi", **parts: Any) -> Object:
     claim = {} if size is None else {"size": size}
     return make("VirtualDisk", "root", spec={"persistentVolumeClaim": claim}, **parts)
@@ -96,7 +100,8 @@ async def test_a_missing_storage_class_is_refused() -> None:
     line = 'spec.persistentVolumeClaim.storageClassName: Invalid value: "fast": StorageClass "fast" does not exist'
     assert told(await World([STORAGE_CLASS]).create(changed(disk(), persistentVolumeClaim=claim))) == [line]
     fast = {"storageClassName": "fast"}
-    assert told(await World([STORAGE_CLASS]).create(changed(image(), persistentVolumeClaim=fast))) == [line]
+    assert told(await World([STORAGE_CLASS]).create(on_volume(persistentVolumeClaim=fast))) == [line]
+    assert told(await World([STORAGE_CLASS]).create(changed(image(), persistentVolumeClaim=fast))) == []
     claim["storageClassName"] = "local"
     assert told(await World([STORAGE_CLASS]).create(changed(disk(), persistentVolumeClaim=claim))) == []
 
@@ -110,13 +115,53 @@ async def test_a_storage_class_that_the_settings_do_not_allow_is_refused() -> No
     rules = ClassRules(allowed_storage_classes=("slow", "other"))
     policy = Policy(disk_classes=rules, image_classes=rules)
     claim = {"size": "1Gi", "storageClassName": "local"}
-    for obj, of in ((disk(), "disks"), (image(), "images")):
+    for obj, of in ((disk(), "disks"), (on_volume(), "images")):
         world = World([STORAGE_CLASS], policy=policy)
         one = {**claim} if of == "disks" else {"storageClassName": "local"}
         assert told(await world.create(changed(obj, persistentVolumeClaim=one))) == [
             "spec.persistentVolumeClaim.storageClassName: Forbidden: "
             f'StorageClass "local" is not allowed for {of} here; use slow or other.'
         ]
+
+
+async def test_an_image_on_a_volume_needs_a_class_and_stays_on_its_volume() -> None:
+    (line,) = told(await World([STORAGE_CLASS]).create(on_volume()))
+    assert line.startswith(
+        "spec.persistentVolumeClaim.storageClassName: Required value: There is no default StorageClass"
+    )
+    local = {"storageClassName": "local"}
+    assert told(await World([STORAGE_CLASS]).create(on_volume(persistentVolumeClaim=local))) == []
+    rules = Policy(image_classes=ClassRules(default_storage_class="local"))
+    assert told(await World([STORAGE_CLASS], policy=rules).create(on_volume())) == []
+    marked = {"name": "local", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}}
+    world = World([{**STORAGE_CLASS, "metadata": marked}])
+    assert told(await world.create(on_volume())) == []
+    there = {"phase": "Ready", "target": {"persistentVolumeClaimName": "d8v-vi-uid"}}
+    old = stored({**on_volume(), "status": there})
+    assert told(await world.update(old, changed(old, storage="Kubernetes"))) == []
+    assert told(await world.update(old, changed(old, storage="ContainerRegistry"))) == [
+        "spec.storage: Forbidden: storage cannot be changed: the VirtualImage has already been provisioned"
+    ]
+
+
+@pytest.mark.parametrize("kind", ["VirtualDiskSnapshot", "VirtualImage"])
+async def test_a_disk_of_what_is_on_a_volume_is_of_its_provisioner(kind: str) -> None:
+    spec: Object = {"virtualDiskName": "root"} if kind == "VirtualDiskSnapshot" else on_volume()["spec"]
+    status: Object = {"phase": "Ready", "source": {"uid": "u", "size": "1Gi", "storageClassName": "local"}}
+    if kind == "VirtualImage":
+        status = {"phase": "Ready", "storageClassName": "local"}
+    other = {**STORAGE_CLASS, "metadata": {"name": "fast"}, "provisioner": "hyperd.local/reflink"}
+    same = {**STORAGE_CLASS, "metadata": {"name": "alike"}}
+    world = World([STORAGE_CLASS, other, same, make(kind, "one", spec=spec, status=status)])
+    source = {"type": "ObjectRef", "objectRef": {"kind": kind, "name": "one"}}
+
+    async def answer(class_: str) -> list[str]:
+        claim = {"size": "1Gi", "storageClassName": class_}
+        return told(await world.create(changed(disk(), dataSource=source, persistentVolumeClaim=claim)))
+
+    assert await answer("local") == await answer("alike") == []
+    (line,) = await answer("fast")
+    assert 'is of StorageClass "local", whose provisioner is another one' in line
 
 
 async def test_a_blank_disk_needs_a_size() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from hyperd.errors import Invalid
 from hyperd.resources.all import STORAGE_CLASS, VIRTUAL_DISK, VIRTUAL_IMAGE, VIRTUAL_MACHINE
 from hyperd.resources.core.storage_class import PROVISIONER
 from hyperd.resources.schema.kind import Object
@@ -110,9 +111,14 @@ async def test_a_volume_that_is_gone_is_lost_and_comes_back() -> None:
 
 
 async def test_it_waits_for_a_class(world: World) -> None:
-    await world.store.delete(STORAGE_CLASS, "", "local")
     await on_volume(world, "golden", kind="VirtualDisk", name="vm")
-    waiting = await settled(world, VIRTUAL_IMAGE, "golden", "Pending")
+    await settled(world, VIRTUAL_IMAGE, "golden", "Pending")
+    await world.store.delete(STORAGE_CLASS, "", "local")
+    with pytest.raises(Invalid, match="There is no default StorageClass"):
+        await on_volume(world, "another", kind="VirtualDisk", name="vm")
+    waiting = await world.until(
+        lambda image: condition(image, "StorageClassReady").get("status") == "False", VIRTUAL_IMAGE, "golden"
+    )
     class_ = condition(waiting, "StorageClassReady")
     assert (class_["status"], class_["reason"]) == ("False", "StorageClassNotFound")
     assert condition(waiting, "Ready")["reason"] == "StorageClassNotReady"
