@@ -22,7 +22,7 @@ from hyperd.resources.kinds.virtual_machine_operation import (
     OperationMode,
     OperationType,
 )
-from hyperd.resources.kinds.virtual_machine_snapshot import KeepIPAddress
+from hyperd.resources.kinds.virtual_machine_snapshot import KeepIPAddress, MachineSnapshotCondition
 from hyperd.resources.kinds.virtual_machine_status import VirtualMachinePhase
 from hyperd.resources.schema.kind import Object
 from hyperd.resources.values.conditions import find_condition, is_true, set_condition
@@ -99,7 +99,7 @@ class Rebuilding:
         snapshot = await self._taken(op)
         phase = (snapshot.get("status") or {}).get("phase")
         if phase == SnapshotPhase.FAILED:
-            told = find_condition(snapshot, "VirtualMachineSnapshotReady") or {}
+            told = find_condition(snapshot, MachineSnapshotCondition.VIRTUAL_MACHINE_SNAPSHOT_READY) or {}
             message = f"The snapshot to clone from failed: {told.get('message', '')}"
             set_condition(op, ready, False, reason=CloneSnapshotReason.FAILED, message=message)
             raise PermanentError(message)
@@ -135,7 +135,7 @@ class Rebuilding:
         """``begun``: one that is to go is kept until the operation is done."""
         namespace = op["metadata"]["namespace"]
         found = await self._context.store.find(VIRTUAL_MACHINE_SNAPSHOT, namespace, name)
-        phase = "absent" if found is None else (found.get("status") or {}).get("phase") or "Pending"
+        phase = "absent" if found is None else (found.get("status") or {}).get("phase") or SnapshotPhase.PENDING
         kept = found is not None and begun and is_deleting(found)
         if found is None or (phase != SnapshotPhase.READY and not kept):
             raise PermanentError(f'VirtualMachineSnapshot "{name}" is {phase}, not Ready.')

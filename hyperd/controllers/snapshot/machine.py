@@ -105,7 +105,9 @@ class MachineSnapshotController(Controller):
     async def _accept(self, snapshot: VirtualMachineSnapshot, machine: VirtualMachine | None) -> None:
         """Note of which disks it is. Raises PermanentError where it cannot be taken: there is no later."""
         name, ready = snapshot["spec"]["virtualMachineName"], MachineSnapshotCondition.VIRTUAL_MACHINE_READY
-        phase = "" if machine is None else (machine.get("status") or {}).get("phase") or "Pending"
+        phase = (
+            "" if machine is None else (machine.get("status") or {}).get("phase") or VirtualMachinePhase.PENDING
+        )
         why = ""
         if machine is None:
             why = f'VirtualMachine "{name}" does not exist.'
@@ -138,7 +140,9 @@ class MachineSnapshotController(Controller):
                 names.append(ref["name"])
         for name in names:
             disk = await self._context.store.find(VIRTUAL_DISK, machine["metadata"]["namespace"], name)
-            phase = "absent" if disk is None else (disk.get("status") or {}).get("phase") or "Pending"
+            phase = (
+                "absent" if disk is None else (disk.get("status") or {}).get("phase") or VirtualDiskPhase.PENDING
+            )
             if phase != VirtualDiskPhase.READY:
                 reason = MachineSnapshotReadyReason.BLOCK_DEVICES_NOT_READY
                 raise PermanentError(f'VirtualDisk "{name}" is {phase}, not Ready.', key=reason)

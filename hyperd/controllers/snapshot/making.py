@@ -37,7 +37,7 @@ from hyperd.resources.all import (
 )
 from hyperd.resources.kinds.virtual_disk import VirtualDiskPhase
 from hyperd.resources.kinds.virtual_disk_snapshot import SnapshotPhase
-from hyperd.resources.kinds.virtual_machine_operation import OperationMode
+from hyperd.resources.kinds.virtual_machine_operation import OperationMode, ResourceStatus
 from hyperd.resources.schema.kind import AnyObject, Kind, Object
 from hyperd.resources.values import meta
 from hyperd.resources.values.names import VMOP_RESTORE_ANNOTATION
@@ -116,7 +116,7 @@ class Making:
         for each in objects:
             why = await self._fault(each) or await self._refusal(each)
             message = why or f"{_words(each)} is valid for {verb}."
-            found.append(_resource(each, "Failed" if why else "Completed", message))
+            found.append(_resource(each, ResourceStatus.FAILED if why else ResourceStatus.COMPLETED, message))
         return found
 
     async def make(self, objects: list[Object]) -> list[OperationResource]:
@@ -128,13 +128,12 @@ class Making:
             try:
                 waits = await self._put(each)
             except _REFUSALS as err:
-                found.append(_resource(each, "Failed", err.message))
+                found.append(_resource(each, ResourceStatus.FAILED, err.message))
                 continue
             except HyperdError as err:
                 waits = err.message
-            found.append(
-                _resource(each, "InProgress" if waits else "Completed", waits or f"{_words(each)} is there.")
-            )
+            status = ResourceStatus.IN_PROGRESS if waits else ResourceStatus.COMPLETED
+            found.append(_resource(each, status, waits or f"{_words(each)} is there."))
             if waits and each["kind"] != VIRTUAL_DISK.kind:
                 break
         return found
@@ -152,7 +151,7 @@ class Making:
                 if phase == VirtualDiskPhase.FAILED:
                     raise PermanentError(f"{_words(each)} failed: its conditions say why.")
                 if phase not in fine:
-                    return f"{_words(each)} is {phase or 'Pending'}, not Ready."
+                    return f"{_words(each)} is {phase or VirtualDiskPhase.PENDING}, not Ready."
         return ""
 
     async def _disks(self) -> list[Object]:
@@ -315,15 +314,15 @@ class Making:
 
 def failures(resources: list[OperationResource]) -> bool:
     """Whether some object cannot be had."""
-    return any(each["status"] == "Failed" for each in resources)
+    return any(each["status"] == ResourceStatus.FAILED for each in resources)
 
 
 def complete(resources: list[OperationResource], objects: list[Object]) -> bool:
     """Whether all of them are there."""
-    return len(resources) == len(objects) and all(each["status"] == "Completed" for each in resources)
+    return len(resources) == len(objects) and all(each["status"] == ResourceStatus.COMPLETED for each in resources)
 
 
-def _resource(obj: Object, status: str, message: str) -> OperationResource:
+def _resource(obj: Object, status: ResourceStatus, message: str) -> OperationResource:
     version = obj["apiVersion"].rpartition("/")[2]
     return {
         "apiVersion": version,

@@ -165,7 +165,15 @@ class Taking:
             return None
         return [await self._context.volumes.find_snapshot(part.snapshot) for part in self._parts]
 
+    async def _require_own(self, part: Part) -> None:
+        """A status may name any uid: the disk is the one that is called so in its namespace, or none."""
+        disk = await self._context.store.find(VIRTUAL_DISK, part.namespace, part.name)
+        if disk is None or disk["metadata"]["uid"] != part.disk:
+            raise PermanentError(f'VirtualDisk "{part.name}" is gone, or another one by now.')
+
     async def _prepare(self, part: Part, *, in_use: bool) -> Handle | None:
+        if await self._context.volumes.find_snapshot(part.snapshot) is None:
+            await self._require_own(part)
         try:
             return await self._context.volumes.prepare_snapshot(
                 part.disk, snapshot=part.snapshot, op_uid=self._op_uid, in_use=in_use

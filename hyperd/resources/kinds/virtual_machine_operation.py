@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from hyperd.resources.kinds.base import LIST_ATOMIC, Conditions, Int64, NonEmpty, Resource, Section, Timer, one_of
+from hyperd.resources.kinds.base import LIST_ATOMIC, Conditions, Int64, NonEmpty, Resource, Section, Timer
 from hyperd.resources.kinds.virtual_image import AGE
 from hyperd.resources.schema.applies import NeverAfter
 from hyperd.resources.schema.kind import KINDS, AnyObject, Column, Kind
@@ -185,6 +185,14 @@ class VirtualMachineOperationSpec(Section):
     """For Clone: how, and how the copies are named."""
 
 
+class ResourceStatus(StrEnum):
+    """Of one object of a restore or clone."""
+
+    IN_PROGRESS = "InProgress"
+    COMPLETED = "Completed"
+    FAILED = "Failed"
+
+
 class OperationResource(Section):
     """What became of one object of a restore or clone."""
 
@@ -194,7 +202,7 @@ class OperationResource(Section):
     """Kind of the object."""
     name: str
     """Name of the object."""
-    status: Annotated[str, one_of("InProgress", "Completed", "Failed")]
+    status: ResourceStatus
     """How far it is."""
     message: str | None = None
     """What happened."""

@@ -7,7 +7,12 @@ from __future__ import annotations
 
 from typing import NotRequired, TypedDict
 
-from hyperd.resources.kinds.virtual_machine_operation import OperationMode, OperationPhase, OperationType
+from hyperd.resources.kinds.virtual_machine_operation import (
+    OperationMode,
+    OperationPhase,
+    OperationType,
+    ResourceStatus,
+)
 from hyperd.resources.views.base import Condition, Resource, Timer
 
 
@@ -58,7 +63,7 @@ class OperationResource(TypedDict):
     apiVersion: str
     kind: str
     name: str
-    status: str
+    status: ResourceStatus
     message: NotRequired[str]
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import AsyncIterator
 
 import pytest
 
+from hyperd.controllers.snapshot.taking import Part, Taking
+from hyperd.errors import PermanentError
 from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_DISK_SNAPSHOT
 from hyperd.resources.schema.kind import Object
 from hyperd.resources.values.conditions import find_condition
@@ -154,3 +157,18 @@ async def test_a_disk_is_made_of_a_snapshot_at_least_as_large_as_that(
     await world.gone(VIRTUAL_DISK_SNAPSHOT, "one")
     assert [each.uid for each in await volumes(world).inventory()] == [made["metadata"]["uid"]]
     assert await world.kept() == {}
+
+
+async def test_a_uid_that_a_status_names_is_not_believed(world: World) -> None:
+    await world.give_disk()
+    disk = await world.store.get(VIRTUAL_DISK, "default", "vm")
+
+    async def parts(namespace: str, name: str) -> list[Part]:
+        return [Part(namespace, name, disk.uid, "forged")]
+
+    for namespace, name in (("others", "vm"), ("default", "other")):
+        ask = functools.partial(parts, namespace, name)
+        taking = Taking(world._daemon._context, ask, "op", required=False)
+        with pytest.raises(PermanentError, match="or another one by now"):
+            await taking.prepare()
+    assert await volumes(world).snapshots() == []

@@ -32,6 +32,12 @@ TRUST = {
     "phaseTimer": OWN,
     "startTimer": OWN,
     "retentionTimer": OWN,
+    "source": "of a snapshot: what is taken is the disk that is called so in its namespace, if it has that uid; "
+    "the rest is what a disk made of it in the same namespace asks for",
+    "virtualDiskSnapshotNames": "of its own namespace, where each of them could be used as well",
+    "consistent": SHOWN,
+    "wasRunning": "whether the machine that the operation stopped is started again",
+    "imageUploadURLs": "ends in a secret that opens no more than the upload of the object itself",
     "resources": SHOWN,
     "capacity": SHOWN,
     "size": SHOWN,
@@ -106,6 +112,8 @@ METADATA = {
     "NODE_LEASE_LABEL": "of Leases in the system's namespace, which hyperd writes",
     "VMIP_UID_LABEL": "of address leases, which only administrators write; it can only take a lease away from an "
     "address object, as the names must agree too",
+    "VMOP_RESTORE_ANNOTATION": "names an operation by uid, which then takes the object for one that it has put "
+    "back: whoever can write the one can write the other",
     "VM_UID_LABEL": "written for clients, read by none of ours",
 }
 """Each label and annotation that controllers and rules meet, and why it may be believed."""

@@ -39,7 +39,9 @@ def _is_event(function: ast.expr) -> bool:
 def _literals(tree: ast.AST) -> Iterator[ast.Constant]:
     """Those that are none of an Event's: its level and reason are words of their own, and may be the same."""
     events = (node for node in ast.walk(tree) if isinstance(node, ast.Call) and _is_event(node.func))
-    of_events = {id(inner) for call in events for inner in ast.walk(call)}
+    # A base may be named by a text, as views are known to mypy alone.
+    bases = (base for node in ast.walk(tree) if isinstance(node, ast.ClassDef) for base in node.bases)
+    of_events = {id(inner) for one in (*events, *bases) for inner in ast.walk(one)}
     for found in ast.walk(tree):
         if isinstance(found, ast.Constant) and found.value in WORDS and id(found) not in of_events:
             yield found
