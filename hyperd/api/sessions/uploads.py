@@ -44,9 +44,9 @@ _ON_ITS_WAY: Final = ("Pending", "Provisioning", "WaitForUserUpload")
 _REFUSED: Final = 422
 _LATER: Final = 503
 _PING_SECONDS: Final = 15.0
-_FREE_CHUNKS: Final = 1024
-_LEAST_CHUNK: Final = 64
-"""Bytes that chunks beyond the first ones must have on average: parsing costs the same for each."""
+_FREE_PIECES: Final = 1024
+_LEAST_PIECE: Final = 64
+"""Bytes that pieces beyond the first ones must have on average: each costs the same time and memory."""
 _BROKEN: Final = (
     ConnectionError,
     ClientPayloadError,
@@ -115,6 +115,20 @@ class Uploads:
         return expected
 
 
+class _Grain:
+    """Counts the pieces of an upload, called ``what``."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._bytes = self._pieces = 0
+
+    def add(self, size: int, *, ends: bool = True) -> None:
+        """Raises TemporaryError where they are too small."""
+        self._bytes, self._pieces = self._bytes + size, self._pieces + ends
+        if self._pieces > _FREE_PIECES and self._bytes < self._pieces * _LEAST_PIECE:
+            raise TemporaryError(f"The upload comes in {self._what} of a few bytes; send larger ones.")
+
+
 class _Body:
     """A request's, which is not read before it is wanted."""
 
@@ -131,7 +145,7 @@ class _Body:
         self.coding = request.headers.get("Content-Encoding", "").strip().lower().removeprefix("identity")
         self._request = request
         self._begun = False
-        self._bytes = self._chunks = 0
+        self._grain = _Grain("chunks")
 
     async def readany(self) -> bytes:
         if not self._begun:
@@ -142,9 +156,7 @@ class _Body:
         try:
             while True:
                 piece, ends = await self._request.content.readchunk()
-                self._bytes, self._chunks = self._bytes + len(piece), self._chunks + ends
-                if self._chunks > _FREE_CHUNKS and self._bytes < self._chunks * _LEAST_CHUNK:
-                    raise TemporaryError("The upload comes in chunks of a few bytes; send larger ones.")
+                self._grain.add(len(piece), ends=ends)
                 if piece or not ends:
                     return piece
         except _BROKEN as err:
@@ -160,6 +172,7 @@ class _Messages:
         self.length, self.sender = length, sender
         self._socket = socket
         self._ended = False
+        self._grain = _Grain("messages")
 
     async def readany(self) -> bytes:
         if self._ended:
@@ -169,6 +182,7 @@ class _Messages:
             raise ConnectionAbortedError("the sender left")
         data: bytes = message.data
         self._ended = not data
+        self._grain.add(len(data))
         return data
 
 

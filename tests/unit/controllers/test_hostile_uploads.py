@@ -84,6 +84,19 @@ async def test_chunks_of_nothing_much(up: Uploading) -> None:
     await waits_again(up, path, words="larger ones")
 
 
+async def test_messages_of_nothing_much(up: Uploading) -> None:
+    path = path_of(await up.make())
+    async with await up.socket() as socket:
+        for _ in range(2000):
+            await socket.send_bytes(b"xy")
+        status = await socket.receive_json(timeout=20)
+    assert (status["code"], status["message"].partition(" in ")[2]) == (
+        503,
+        "messages of a few bytes; send larger ones.",
+    )
+    await waits_again(up, path, words="larger ones")
+
+
 @pytest.mark.parametrize(
     "rest", [b"zz\r\nnot a chunk\r\n", b"5\r\nhello", b"ffffffffffffffff\r\n"], ids=["no-size", "cut", "huge"]
 )
