@@ -147,8 +147,8 @@ class SnapshotOperationController(Controller):
             raise PermanentError(f'VirtualMachineSnapshot "{name}" is {phase}, not Ready.', key=key)
         for item in self._operations.by_index(_INDEX, f"{namespace}/{name}"):
             other = item.object()
-            under_way = (other.get("status") or {}).get("phase") == SnapshotOperationPhase.IN_PROGRESS
-            if under_way and item.uid != op["metadata"]["uid"]:
+            finished = (other.get("status") or {}).get("phase") in _FINISHED
+            if not finished and not is_deleting(other) and rank(other) < rank(op):
                 raise PermanentError(f'Previously created operation "{item.name}" should finish first.', key=key)
         return found
 
@@ -187,6 +187,12 @@ class SnapshotOperationController(Controller):
         preconditions = Preconditions(uid=meta["uid"])
         await self._context.store.delete(self.kind, meta["namespace"], meta["name"], preconditions=preconditions)
         return None
+
+
+def rank(op: VirtualMachineSnapshotOperation) -> tuple[bool, str, str]:
+    """Which of two comes first: one that has begun, else the older one."""
+    waits = (op.get("status") or {}).get("phase") != SnapshotOperationPhase.IN_PROGRESS
+    return waits, op["metadata"]["creationTimestamp"], op["metadata"]["uid"]
 
 
 def _since_end(op: VirtualMachineSnapshotOperation) -> float:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import orjson
 import pytest
 
+from hyperd.controllers.snapshot.operating import rank
 from hyperd.errors import Conflict, Forbidden, HyperdError
 from hyperd.imagefile.handle import Handle
 from hyperd.resources.all import (
@@ -23,6 +24,7 @@ from hyperd.resources.schema.kind import Kind, Object
 from hyperd.resources.values.conditions import find_condition
 from hyperd.store.interface import Item, PatchType
 from tests.contract.volumes import guest
+from tests.parts import Part
 from tests.unit.controllers.test_machine_snapshots import take
 from tests.unit.controllers.world import World, running
 
@@ -201,6 +203,21 @@ async def test_a_machine_is_made_of_a_snapshot_whose_machine_is_gone(world: Worl
     await world.told("VirtualMachineSnaphotOperationStarted", "VirtualMachineSnapshotOperationSucceeded")
 
 
+async def test_of_two_operations_on_a_snapshot_at_once_one_is_done(world: World) -> None:
+    await changed_since_a_snapshot(world)
+    kind = VIRTUAL_MACHINE_SNAPSHOT_OPERATION
+    names = ("a", "b")
+    for name in names:
+        options = {"mode": "Strict", "customization": {"namePrefix": f"{name}-"}}
+        await make_of(world, name, "one", createVirtualMachine=options)
+    ended = [
+        await world.until(lambda op: op.get("status", {}).get("phase") in ("Completed", "Failed"), kind, name)
+        for name in names
+    ]
+    told = [(find_condition(op, "Completed") or {})["reason"] for op in ended]
+    assert sorted(told) == ["NotReadyToBeExecuted", "OperationCompleted"]
+
+
 @pytest.mark.parametrize("what", ["snapshot", "options"])
 async def test_an_operation_on_a_snapshot_that_cannot_be_done_fails_at_once(world: World, what: str) -> None:
     if what == "options":
@@ -245,3 +262,13 @@ async def test_a_restore_goes_on_after_a_lost_race_and_ends_its_maintenance_wher
     op = await world.phase(phase, VIRTUAL_MACHINE_OPERATION, "back")
     assert lost == ["vm"]
     assert (find_condition(op, "MaintenanceMode") or {})["reason"] == "MaintenanceModeDisabled"
+
+
+def test_an_operation_that_has_begun_comes_before_an_older_one_and_never_both() -> None:
+    def op(uid: str, phase: str, created: str) -> Part:
+        return {"metadata": {"uid": uid, "creationTimestamp": created}, "status": {"phase": phase}}
+
+    begun, also, older = op("b", "InProgress", "2"), op("c", "InProgress", "2"), op("a", "Pending", "1")
+    assert rank(begun) < rank(older)
+    assert rank(older) < rank(op("d", "Pending", "3"))
+    assert rank(begun) < rank(also), "of two that both began, each does not fail for the other"
