@@ -46,7 +46,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", choices=("wide",), default="", help="more columns")
     parser.add_argument("-l", "--selector", default="", metavar="LABELS", help="label selector")
     parser.add_argument("--field-selector", default="", metavar="FIELDS", help="field selector")
-    parser.set_defaults(watch=True, no_headers=False)
+    parser.set_defaults(watch=True, no_headers=False, sort_by="")
 
 
 def run(args: argparse.Namespace) -> int:
