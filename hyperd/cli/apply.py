@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import dataclass
 
 from hyperd.cli import threeway
 from hyperd.cli.manifests import Manifest, collect, refused
 from hyperd.cli.options import client_of, seconds
 from hyperd.cli.printing import document, emit, object_name
-from hyperd.client import kinds
+from hyperd.client import kinds, sanitize
 from hyperd.client.health import Level, health
 from hyperd.client.resource import Resource
 from hyperd.client.sync import Client
@@ -79,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
         else:
             emit([f"{name} {what}" + (" (dry run)" if args.dry_run else "")])
     if args.wait and not args.dry_run:
-        return _wait(client, applied, args.timeout)
+        return _wait(client, applied, args)
     return 0
 
 
@@ -185,7 +186,7 @@ def _apply(client: Client, target: Target, *, dry_run: bool) -> tuple[Object, st
     return client.patch(resource, namespace, name, patch, dry_run=dry_run), "configured"
 
 
-def _wait(client: Client, applied: list[tuple[Target, Object]], timeout: float) -> int:
+def _wait(client: Client, applied: list[tuple[Target, Object]], args: argparse.Namespace) -> int:
     from hyperd.cli.waiting import follow, settled
 
     failed = 0
@@ -197,7 +198,9 @@ def _wait(client: Client, applied: list[tuple[Target, Object]], timeout: float) 
         if resource.kind == "VirtualMachine" and obj["spec"].get("runPolicy") not in ("AlwaysOff", "Manual"):
             until = frozenset(("Running",))
         name = obj["metadata"]["name"]
-        state = health(follow(client, resource, namespace, name, until=until, timeout=timeout))
-        emit([f"{object_name(resource, name)} {state.word}" + (f": {state.reason}" if state.reason else "")])
+        state = health(follow(client, resource, namespace, name, until=until, timeout=args.timeout))
+        told = f"{object_name(resource, name)} {state.word}" + (f": {state.reason}" if state.reason else "")
+        # Beside objects on stdout it would be part of them.
+        print(sanitize.line(told), file=sys.stderr if args.output else sys.stdout, flush=True)
         failed += state.level is Level.BAD
     return 1 if failed else 0

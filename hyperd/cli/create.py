@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 
 from hyperd.cli.options import client_of, seconds
 from hyperd.cli.printing import document, emit, object_name
-from hyperd.client import kinds
+from hyperd.client import kinds, sanitize
 from hyperd.errors import BadRequest, HyperdError, NotFound
 
 TYPE_CHECKING = False
@@ -95,13 +96,26 @@ def run(args: argparse.Namespace) -> int:
     try:
         for resource, namespace, manifest in plan:
             made.append((resource, namespace, client.create(resource, namespace, manifest)))
-    except HyperdError:
-        for resource, namespace, obj in reversed(made):
-            client.delete(resource, namespace, obj["metadata"]["name"])
+    except HyperdError as err:
+        if left := _undo(client, made):
+            raise type(err)(f"{err.message} {left}", causes=err.causes) from err
         raise
     for resource, _, obj in made:
         _tell(args, resource, obj)
-    return _wait(client, made, args.timeout) if args.wait else 0
+    return _wait(client, made, args) if args.wait else 0
+
+
+def _undo(client: Client, made: list[Planned]) -> str:
+    """Remove what was made; says what could not be."""
+    left = []
+    for resource, namespace, obj in reversed(made):
+        try:
+            client.delete(resource, namespace, obj["metadata"]["name"])
+        except NotFound:
+            continue
+        except HyperdError:
+            left.append(object_name(resource, obj["metadata"]["name"]))
+    return f"Made before, and still there: {', '.join(left)}; see `hv delete`." if left else ""
 
 
 def _plan(client: Client, args: argparse.Namespace, word: str) -> list[Planned]:
@@ -233,7 +247,7 @@ def _tell(args: argparse.Namespace, resource: Resource, obj: Object) -> None:
     emit([name if args.output == "name" else f"{name} created" + (" (dry run)" if args.dry_run else "")])
 
 
-def _wait(client: Client, made: list[Planned], timeout: float) -> int:
+def _wait(client: Client, made: list[Planned], args: argparse.Namespace) -> int:
     from hyperd.cli.waiting import follow, settled
     from hyperd.client.health import Level, health
 
@@ -250,9 +264,11 @@ def _wait(client: Client, made: list[Planned], timeout: float) -> int:
             namespace,
             name,
             until=until if stays_off else frozenset(("Running",)),
-            timeout=timeout,
+            timeout=args.timeout,
         )
         state = health(ended)
-        emit([f"{object_name(resource, name)} {state.word}" + (f": {state.reason}" if state.reason else "")])
+        told = f"{object_name(resource, name)} {state.word}" + (f": {state.reason}" if state.reason else "")
+        # Beside objects on stdout it would be part of them.
+        print(sanitize.line(told), file=sys.stderr if args.output else sys.stdout, flush=True)
         failed += state.level is Level.BAD
     return int(bool(failed))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 
 from hyperd.cli.options import client_of, seconds
@@ -41,7 +42,10 @@ def run(args: argparse.Namespace) -> int:
     """Delete in order, then wait for those that finalizers hold."""
     client = client_of(args)
     held: _Found = []
-    for resource, namespace, name in _targets(args, client):
+    targets = _targets(args, client)
+    if not targets:
+        print("Nothing to delete: there is no such object here.", file=sys.stderr)
+    for resource, namespace, name in targets:
         try:
             answer = client.delete(resource, namespace, name, dry_run=args.dry_run)
         except NotFound:

@@ -5,14 +5,12 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import sys
 
 from hyperd.cli import apply
 from hyperd.cli.manifests import read
 from hyperd.cli.options import client_of, coloured
 from hyperd.cli.printing import document, emit
 from hyperd.client import change, sanitize
-from hyperd.errors import HyperdError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,10 +35,12 @@ def run(args: argparse.Namespace) -> int:
     """Compare each object with what the server has."""
     try:
         return int(_differs(args))
-    except HyperdError as err:
-        print(f"hv: {sanitize.text(err.message)}", file=sys.stderr)
-        for cause in err.causes:
-            print(f"  {sanitize.text(f'{cause.field}: {cause.message}')}", file=sys.stderr)
+    except BrokenPipeError:
+        raise
+    except Exception as err:  # noqa: BLE001  1 would say that something differs
+        from hyperd.cli.main import explain
+
+        explain(err)
         return 2
 
 
@@ -56,8 +56,8 @@ def _differs(args: argparse.Namespace) -> bool:
 
 
 def _lines(name: str, live: Object | None, wanted: Object) -> Iterable[str]:
-    before = document(change.editable(live), "yaml").splitlines() if live is not None else []
-    after = document(change.editable(wanted), "yaml").splitlines()
+    shown = change.veiled(change.editable(live) if live is not None else None, change.editable(wanted))
+    before, after = (document(side, "yaml").splitlines() if side is not None else [] for side in shown)
     label = sanitize.line(name)
     return difflib.unified_diff(before, after, f"{label} (is)", f"{label} (would be)", lineterm="")
 

@@ -92,7 +92,7 @@ def _write(args: argparse.Namespace, client: Client, resource: Resource, seen: O
         patch = change.at_version(change.patch_of(original, wanted), live)
         try:
             checked = client.patch(resource, namespace, name, patch, dry_run=True)
-            found = change.differences(original, change.editable(checked))
+            found = change.differences(*change.veiled(original, change.editable(checked)))
             if told != (told := _shown(found, colour=coloured())):
                 emit(told)
             if not args.dry_run:

@@ -68,11 +68,15 @@ def _told(
     if inner.get("properties"):
         yield ""
         yield "FIELDS:"
-        yield from _fields(inner, schemas, "  ", recursive=recursive, depth=0)
+        yield from _fields(inner, schemas, "  ", recursive=recursive, above=())
 
 
-def _fields(schema: Object, schemas: Object, indent: str, *, recursive: bool, depth: int) -> Iterator[str]:
+def _fields(
+    schema: Object, schemas: Object, indent: str, *, recursive: bool, above: tuple[int, ...]
+) -> Iterator[str]:
+    """``above`` are the fields that these are in: a schema that is in itself is told once."""
     required = schema.get("required") or ()
+    above = (*above, id(schema.get("properties")))
     for name, raw in (schema.get("properties") or {}).items():
         if not isinstance(raw, dict):
             continue
@@ -82,8 +86,8 @@ def _fields(schema: Object, schemas: Object, indent: str, *, recursive: bool, de
         if not recursive:
             yield from _paragraph(str(raw.get("description") or found.get("description") or ""), f"{indent}  ")
             yield from (f"{indent}  {line}" for line in _limits(found))
-        elif depth < _DEEPEST:
-            yield from _fields(_entries(found, schemas), schemas, f"{indent}  ", recursive=True, depth=depth + 1)
+        elif len(above) <= _DEEPEST and id((inner := _entries(found, schemas)).get("properties")) not in above:
+            yield from _fields(inner, schemas, f"{indent}  ", recursive=True, above=above)
 
 
 def _limits(schema: Object) -> Iterator[str]:

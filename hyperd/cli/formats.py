@@ -43,7 +43,7 @@ def columns(spec: str, items: Sequence[Object], *, header: bool) -> list[str]:
         if not (title and colon and path):
             raise BadRequest(f"{COLUMNS}{spec}: {part!r} is not NAME:PATH, such as IP:.status.ipAddress.")
         titled.append((title, path))
-    rows = [[sanitize.line(_words(find(path, item)) or _NONE) for _, path in titled] for item in items]
+    rows = [[sanitize.line(_words(find(path, item), ",") or _NONE) for _, path in titled] for item in items]
     if header:
         rows.insert(0, [sanitize.line(title) for title, _ in titled])
     widths = [max((len(row[i]) for row in rows), default=0) for i in range(len(titled))]
@@ -142,5 +142,10 @@ def _expand(parts: Sequence[_Part], value: object) -> Iterator[str]:
             yield _words(find(text, value) if text and text != "." else [value])
 
 
-def _words(values: Sequence[object]) -> str:
-    return " ".join(value if isinstance(value, str) else json.dumps(value) for value in values)
+def _words(values: Sequence[object], between: str = " ") -> str:
+    """As kubectl writes them: in a template with a space between, in a column with a comma."""
+    return between.join(value if isinstance(value, str) else _json(value) for value in values)
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)

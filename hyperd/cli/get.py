@@ -159,7 +159,8 @@ def _tables(
     for resource in wanted:
         scope = _scope(args, client, resource)
         if names:
-            path = [paths.single(resource, scope, name) for name in names]
+            whole = paths.query({"includeObject": "Object" if args.sort_by else ""})
+            path = [paths.single(resource, scope, name) + whole for name in names]
             tables = [client.call("GET", where, accept=TABLE) for where in path]
         else:
             tables = [

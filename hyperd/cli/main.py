@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return 141
     except Exception as err:  # noqa: BLE001  the border: the user never sees a traceback
-        return _explain(err)
+        return explain(err)
     finally:
         if argv is None:
             give_up_output(patience=patience)
@@ -113,7 +113,8 @@ def usage() -> str:
     return _HELP.format(commands="\n".join(lines))
 
 
-def _explain(err: Exception) -> int:
+def explain(err: Exception) -> int:
+    """Say in a sentence what ended a command; returns its exit code."""
     if os.environ.get("HV_DEBUG"):
         raise err
     from errno import EBADF, EIO, ENOSPC

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from hyperd.cli.options import client_of
 from hyperd.cli.printing import document, emit, object_name
@@ -107,6 +108,8 @@ def _chosen(client: Client, args: argparse.Namespace, words: list[str]) -> list[
     resource = kinds.resolve(words[0], client)[0]
     namespace = client.home.namespace if resource.namespaced else None
     items = client.list(resource, namespace, labels=args.selector).get("items") or ()
+    if not items:
+        print(f"No {resource.plural} to {args.command} here.", file=sys.stderr)
     return [(resource, namespace, item["metadata"]["name"]) for item in items]
 
 

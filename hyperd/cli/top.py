@@ -24,10 +24,11 @@ EXAMPLES = """\
   hv top                     machines of the namespace, those first that use most CPU
   hv top -A --sort-by memory
   hv top nodes
-  hv top --once | awk '$3 > 80'
+  hv top --once --no-headers | awk '$3+0 > 80'     machines above 80 % of their CPU
 """
 _SECONDS = 2.0
 _SHORTEST = 0.5
+_UNKNOWN = "-"
 _RIGHT = ("CPU%", "WAIT%", "MEM%", "USED", "OF", "READ/S", "WRITE/S", "IN/S", "OUT/S", "DISK%", "MACHINES")
 
 _ORDERS: dict[str, Callable[[Use], float]] = {
@@ -125,8 +126,9 @@ def _node(key: tuple[str, str], now: Use, item: Object) -> list[str]:
 
 
 def _aligned(titles: Sequence[str], rows: Sequence[Sequence[str]], *, header: bool) -> list[str]:
-    """Names to the left, numbers to the right."""
-    table = [titles, *rows] if header else rows
+    """Names to the left, numbers to the right; what is not known is a dash, so that every line has all words."""
+    told = [[cell or _UNKNOWN for cell in row] for row in rows]
+    table = [titles, *told] if header else told
     widths = [max((len(row[i]) for row in table), default=0) for i in range(len(titles))]
     return [
         "   ".join(

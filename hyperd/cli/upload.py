@@ -10,7 +10,7 @@ import time
 
 from hyperd.cli.options import client_of, seconds
 from hyperd.cli.waiting import Progress, follow
-from hyperd.client import kinds
+from hyperd.client import kinds, sanitize
 from hyperd.client.health import health
 from hyperd.client.uploading import upload
 from hyperd.errors import BadRequest, Conflict, InternalError
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
                 "--storage-class and --checksum out, or delete it first."
             )
         _wait(client, resource, namespace, name)
-        print(_send(client, resource, name, file, size))
+        print(sanitize.line(_send(client, resource, name, file, size)))
     wait_ready(client, resource, name, timeout=args.timeout)
     return 0
 

@@ -74,6 +74,22 @@ def differences(before: object, after: object, path: str = "") -> Iterator[Diffe
         yield Difference(path, before, after)
 
 
+def veiled(before: Object | None, after: Object) -> tuple[Object | None, Object]:
+    """Both as they may be shown: of a Secret, only which values differ."""
+    if after.get("kind") != "Secret":
+        return before, after
+    shown = [dict(side or {}) for side in (before, after)]
+    for field in ("data", "stringData"):
+        values = [side.get(field) for side in shown]
+        one, other = (value if isinstance(value, dict) else {} for value in values)
+        for side, mine, theirs, word in ((shown[0], one, other, "before"), (shown[1], other, one, "after")):
+            if mine:
+                side[field] = {
+                    key: "***" if theirs.get(key) == value else f"*** ({word})" for key, value in mine.items()
+                }
+    return shown[0] if before is not None else None, shown[1]
+
+
 def conflicts(original: Object, edited: Object, live: Object) -> Sequence[str]:
     """Fields that were changed here and there, each in another way; by fields of a merge patch, lists as one."""
     return sorted(_clashes(patch_of(original, edited), patch_of(original, live)))

@@ -73,8 +73,8 @@ async def _asked(
     """``apply``, ``edit`` or nothing."""
     from tui.screens.diff import Diff
 
-    mine = list(change.differences(change.editable(live), change.editable(checked)))
-    theirs = list(change.differences(original, change.editable(live)))
+    mine = list(change.differences(*change.veiled(change.editable(live), change.editable(checked))))
+    theirs = list(change.differences(*change.veiled(original, change.editable(live))))
     answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     desk.push(Diff(desk.named(target.key), mine, theirs, warnings, answer))
     return await answer

@@ -36,7 +36,7 @@ LIST = {"items": [
         (".items[*].size", "22Mi 1Gi"),
         ('{range .items[*]}{.metadata.name}{"\\t"}{.size}{"\\n"}{end}', "a\t22Mi\nb␛[31m\t1Gi\n"),
         ("n: {$.items[?(@.size=='1Gi')].metadata.name}", "n: b␛[31m"),
-        ("{.items[0].metadata}", '{"name": "a"}'),
+        ("{.items[0].metadata}", '{"name":"a"}'),
         ("{.nothing}", ""),
     ],
 )
@@ -74,7 +74,7 @@ async def test_labels_are_set_taken_off_and_not_replaced_unasked(hv: Hv) -> None
     assert "--overwrite" in refused.err
     await hv("label", "vm", "-l", "app=web", "app=db", "tier-", "--overwrite", "-n", "shop")
     found = await hv("get", "vm", "-l", "app=db", "-n", "shop", "-o", "jsonpath={.items[*].metadata.labels}")
-    assert found.out == '{"app": "db"} {"app": "db"}'
+    assert found.out == '{"app":"db"} {"app":"db"}'
     await hv("annotate", "vm/web-7", "owner=ops", "-n", "shop")
     found = await hv("get", "vm/web-7", "-n", "shop", "-o", "jsonpath={.metadata.annotations.owner}")
     assert found.out == "ops"
