@@ -174,7 +174,7 @@ def test_sizes_and_addresses_sort_as_numbers() -> None:
     assert ordered("virtualmachines", "ADDRESS", "10.66.10.10", "fe80::1", "10.66.10.9") == [
         "10.66.10.9", "10.66.10.10", "fe80::1",
     ]  # fmt: skip
-    memory = kinds.load()["nodes"].fields[3].get
+    memory = next(field.get for field in kinds.load()["nodes"].fields if field.column.title == "MEMORY")
     assert memory({"status": {"capacity": {"memory": "24684092Ki"}}}) == "23.54Gi"
     assert [quantity(text) for text in ("1e3", "1.5Gi", "500m", "x", "Infinity", None, True)] == [
         1000, 1.5 * 2**30, 0.5, None, None, None, None,
