@@ -12,7 +12,9 @@ from hyperd import __version__
 from hyperd.install import clusterroles, manifests
 from hyperd.resources import all as all_kinds
 from hyperd.resources.derived import ROOT
+from hyperd.resources.kinds.virtual_machine_snapshot import SNAPSHOT_SECRET_TYPE
 from hyperd.resources.schema.kind import Kind, Object
+from hyperd.resources.values.names import CLOUD_INIT_SECRET_TYPE, SYSPREP_SECRET_TYPE, SYSTEM_NAMESPACE
 
 
 def rules(role: Object) -> dict[tuple[str, str], set[str]]:
@@ -91,6 +93,16 @@ def test_nobody_follows_or_keeps_the_secrets_of_all() -> None:
         assert verbs <= {"get", "create"}, role["metadata"]["name"]
     role = clusterroles.for_daemon()[0]
     assert rules(role)["", "secrets"] == {"get", "create"}
+
+
+def test_the_daemon_makes_no_secrets_that_tokens_are_put_into() -> None:
+    policy, binding = yaml.safe_load_all((ROOT / "manifests/secret-policy.yaml").read_text())
+    assert binding["spec"]["policyName"] == policy["metadata"]["name"]
+    (rule,) = policy["spec"]["matchConstraints"]["resourceRules"]
+    assert (rule["operations"], rule["resources"]) == (["CREATE"], ["secrets"])
+    (validation,) = policy["spec"]["validations"]
+    types = {SNAPSHOT_SECRET_TYPE, CLOUD_INIT_SECRET_TYPE, SYSPREP_SECRET_TYPE}
+    assert set(re.findall("'([^']+)'", validation["expression"])) == {SYSTEM_NAMESPACE, *types}
 
 
 def test_every_kind_that_is_followed_may_be_followed() -> None:
