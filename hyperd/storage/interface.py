@@ -129,7 +129,8 @@ class Provisioner(Protocol):
     async def prepare_snapshot(self, uid: str, *, snapshot: str, op_uid: str, in_use: bool) -> Handle | None:
         """The first half of the snapshot ``snapshot`` of a volume, which a guest has open if it is ``in_use``.
 
-        What a guest that runs has to write to from now on, which the hypervisor pivots to; None if it may go on.
+        What a guest that runs has to write to from now on, which the hypervisor pivots to; None if it may go on:
+        then it is what the volume was at this call, and who holds the guest later cancels and prepares it anew.
         TemporaryError with the key ``BUSY`` while another snapshot of the volume is between its halves, and while
         it is attached and not yet in use: its guest may open it any moment as it was attached.
         """

@@ -88,7 +88,12 @@ class BackendVolumes(Volumes):
         return await backend.provisioner.commit_snapshot(uid, snapshot=snapshot, op_uid=op_uid)
 
     async def cancel_snapshot(self, uid: str, *, snapshot: str) -> None:
-        for backend in self._backends.values():
+        """Of a volume that is gone, wherever it was: what was prepared of it may be left."""
+        try:
+            backends = [await self._of(uid)]
+        except NotFound:
+            backends = [*self._backends.values()]
+        for backend in backends:
             await backend.provisioner.cancel_snapshot(uid, snapshot=snapshot)
 
     async def delete_snapshot(self, snapshot: str) -> None:

@@ -98,11 +98,13 @@ class Taking:
         """From now on the guest writes elsewhere. Raises PermanentError where it must be held and cannot be."""
         tops = await self.prepare()
         guest = await self._guest()
+        stay = [part for part, top in tops.items() if top is None]
         if guest is None:
+            for part in stay:
+                await self._copy_now(part, in_use=False)
             self.consistent = True
             return
         serials = {serial_of(part.disk): top for part, top in tops.items() if top is not None}
-        stay = [part for part, top in tops.items() if top is None]
         if not stay and not _differ(await self._context.hypervisor.sources(guest.uid), serials):
             await self._go_on(guest)
             return
@@ -110,7 +112,7 @@ class Taking:
             reached(CrashPoint.SNAPSHOT_FROZEN)
             await self._context.hypervisor.pivot(guest.uid, serials)
             for part in stay:
-                await self._commit(part)
+                await self._copy_now(part, in_use=True)
             reached(CrashPoint.SNAPSHOT_AFTER_PIVOT)
             self.stage = Stage.UNFREEZING
         self.stage = Stage.SNAPSHOTTING
@@ -180,6 +182,12 @@ class Taking:
             )
         except NotFound:
             raise PermanentError(f'The volume of VirtualDisk "{part.name}" is gone.') from None
+
+    async def _copy_now(self, part: Part, *, in_use: bool) -> None:
+        """A volume that its guest goes on in: what was prepared of it is what it was then, maybe long ago."""
+        await self._context.volumes.cancel_snapshot(part.disk, snapshot=part.snapshot)
+        await self._prepare(part, in_use=in_use)
+        await self._commit(part)
 
     async def _commit(self, part: Part) -> None:
         await self._context.volumes.commit_snapshot(part.disk, snapshot=part.snapshot, op_uid=self._op_uid)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from hyperd.controllers.snapshot.taking import Part, Taking
 from hyperd.errors import PermanentError, TemporaryError
-from hyperd.imagefile.handle import DiskFormat
+from hyperd.imagefile.handle import DiskFormat, FileHandle
 from hyperd.resources.all import KINDS, PERSISTENT_VOLUME, STORAGE_CLASS, VIRTUAL_DISK, VIRTUAL_MACHINE
 from hyperd.resources.schema.kind import Object
 from hyperd.settings import PoolKind, PoolSettings, Settings, StorageSettings, load
@@ -109,6 +111,27 @@ async def test_a_pool_of_the_settings_has_a_class_and_disks_live_there(
         await world.store.delete(VIRTUAL_DISK, "default", "vm")
         await world.gone(VIRTUAL_DISK)
         assert os.listdir(pool) == []
+
+
+async def test_a_snapshot_is_of_the_moment_when_it_is_taken_and_not_of_its_preparation(
+    shared_blocks: Path, tmp_path: Path
+) -> None:
+    async with running(storage=pools(shared_blocks / tmp_path.name)) as world:
+        await world.give_disk(storageClassName="fast")
+        disk = (await world.store.get(VIRTUAL_DISK, "default", "vm")).uid
+        context = world._daemon._context
+
+        async def parts() -> Sequence[Part]:
+            return [Part("default", "vm", disk, "s")]
+
+        await context.volumes.prepare_snapshot(disk, snapshot="s", op_uid="o", in_use=True)
+        guest.fill(FileHandle(shared_blocks / tmp_path.name / f"{disk}.raw", DiskFormat.RAW), 2, 4096)
+        taking = Taking(context, parts, "o", required=True)
+        await taking.pivot()
+        await taking.commit()
+        async with context.volumes.reading("s") as handle:
+            assert guest.read(handle)[:4096] == bytes([2]) * 4096
+        assert taking.consistent, "the guest has gone meanwhile"
 
 
 async def test_a_pool_that_cannot_be_used_keeps_no_other_disk_from_anything(tmp_path: Path) -> None:
