@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from hyperd.controllers import usage
 from hyperd.controllers.context import Context
+from hyperd.controllers.ownership import disk_node
 from hyperd.controllers.snapshot import saving
 from hyperd.controllers.snapshot.renaming import renamed, renamer, too_long
 from hyperd.controllers.snapshot.saving import Saved
@@ -44,6 +45,7 @@ from hyperd.resources.values.names import VMOP_RESTORE_ANNOTATION
 from hyperd.store.interface import Preconditions, Write
 
 if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_disk_snapshot import VirtualDiskSnapshot
     from hyperd.resources.views.virtual_machine_operation import CloneOptions, OperationResource
     from hyperd.resources.views.virtual_machine_snapshot import VirtualMachineSnapshot
 
@@ -162,6 +164,7 @@ class Making:
             status = None if snapshot is None else snapshot.get("status")
             if snapshot is None or status is None or status.get("phase") != SnapshotPhase.READY:
                 raise PermanentError(f'VirtualDiskSnapshot "{name}" is lost.')
+            await self._require_data(snapshot)
             source = status["source"]
             claim = {"size": source["size"]}
             if class_ := source.get("storageClassName"):
@@ -186,6 +189,14 @@ class Making:
                 await self._own(body, controller=False)
             found.append(body)
         return found
+
+    async def _require_data(self, snapshot: VirtualDiskSnapshot) -> None:
+        """Before the disk of today goes for it: what its status says of the pool is minutes old."""
+        if self._wanted.copy is None and disk_node(snapshot) in ("", self._context.node_name):
+            found = await self._context.volumes.find_snapshot(snapshot["metadata"]["uid"])
+            if found is None or found.pending:
+                name = snapshot["metadata"]["name"]
+                raise PermanentError(f'What VirtualDiskSnapshot "{name}" held is gone from the node\'s pool.')
 
     async def _own(self, body: Object, *, controller: bool) -> None:
         """Have it belong to the machine, and go with it."""

@@ -119,6 +119,17 @@ async def test_a_restore_of_no_snapshot_fails_and_touches_nothing(world: World) 
     assert await first(world) == 1
 
 
+async def test_a_restore_whose_data_is_gone_leaves_the_disk_of_today(world: World) -> None:
+    disk = await changed_since_a_snapshot(world)
+    (kept,) = await world._daemon._context.volumes.snapshots()
+    await world._daemon._context.volumes.delete_snapshot(kept.uid)
+    await world.operate("Restore", "back", restore={"mode": "Strict", "virtualMachineSnapshotName": "one"})
+    op = await world.phase("Failed", VIRTUAL_MACHINE_OPERATION, "back")
+    assert "is gone from the node's pool." in (find_condition(op, "Completed") or {})["message"]
+    assert (await world.store.get(VIRTUAL_DISK, "default", "vm")).uid == disk
+    assert await first(world) == 2
+
+
 async def test_a_clone_has_other_names_in_all_that_refers_to_them(world: World) -> None:
     clone = {"mode": "Strict", "customization": {"nameSuffix": "-b"}}
     await world.operate("Clone", "copy", clone=clone)
