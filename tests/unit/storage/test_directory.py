@@ -20,6 +20,7 @@ from hyperd.settings import Settings, StorageSettings
 from hyperd.storage.backends.directory import provisioner
 from hyperd.storage.backends.directory.backend import DirectoryBackend
 from hyperd.storage.backends.directory.provisioner import DirectoryProvisioner
+from hyperd.storage.interface import BUSY
 
 MIB = 1 << 20
 
@@ -105,8 +106,10 @@ async def test_a_start_removes_temporary_files_and_nothing_else(
 ) -> None:
     await pool.create_blank("u1", MIB)
     (folder / ".u2.qcow2.new").write_bytes(b"half")
+    (folder / "u1.s1@s1.preparing").touch()
     await pool_in(tmp_path)
     assert os.listdir(folder) == ["u1.qcow2"]
+    await snapshot(await pool_in(tmp_path), "s2")
 
 
 async def test_no_volume_is_made_of_the_reserve(tmp_path: Path) -> None:
@@ -232,3 +235,24 @@ async def test_a_folder_that_cannot_be_listed_now_is_not_an_empty_one(
             with pytest.raises(TemporaryError, match="cannot be listed: Too many open files"):
                 await ask
     assert await pool.find_snapshot("s1") is not None
+
+
+async def test_what_a_guest_was_told_to_open_becomes_no_snapshot_and_is_not_taken_back(tmp_path: Path) -> None:
+    backend = DirectoryBackend(Settings(state_dir=tmp_path))
+    await backend.start()
+    pool, attacher = backend.provisioner, backend.attacher
+    await pool.create_blank("u1", MIB)
+    await attacher.attach("u1")
+    # The guest of before was seen; this one has not begun yet, and will write to what becomes the snapshot.
+    top = await pool.prepare_snapshot("u1", snapshot="s1", op_uid="o", in_use=True)
+    with pytest.raises(TemporaryError, match="is being attached") as busy:
+        await pool.prepare_snapshot("u1", snapshot="s1", op_uid="o", in_use=False)
+    assert busy.value.key == BUSY
+    await attacher.detach("u1")
+    assert await attacher.attach("u1") == top
+    assert await pool.prepare_snapshot("u1", snapshot="s1", op_uid="o", in_use=False) == top
+    with pytest.raises(TemporaryError, match="was attached since"):
+        await pool.cancel_snapshot("u1", snapshot="s1")
+    await attacher.detach("u1")
+    await pool.cancel_snapshot("u1", snapshot="s1")
+    assert (await attacher.attach("u1")).path.name == "u1.qcow2"

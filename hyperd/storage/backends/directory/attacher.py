@@ -26,7 +26,9 @@ class DirectoryAttacher(Attacher):
 
     async def attach(self, uid: str) -> FileHandle:
         await self._merger.attach(check_uid(uid))
-        return (await self._find(uid)).handle
+        top = await self._find(uid)
+        self._merger.tell(uid, top.name)
+        return top.handle
 
     async def detach(self, uid: str) -> None:
         self._merger.detach(uid)

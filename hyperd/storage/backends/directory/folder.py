@@ -42,10 +42,13 @@ class Folder:
         return self.path / (f"{uid}.{check_uid(begun_by)}{SUFFIX}" if begun_by else f"{uid}{SUFFIX}")
 
     def clean(self) -> None:
-        """Make the folder, remove temporary files that a crash left."""
+        """Make the folder, remove what a crash left: temporary files, and what was to become a snapshot's top."""
         files.folder(self.path).chmod(_MODE)
         for path in self.path.iterdir():
-            if files.is_temporary(path):
+            mark = Mark.parse(path.name) if NAME.fullmatch(path.name) else None
+            begun = mark is not None and mark.kind is MarkKind.PREPARING
+            made = begun and os.path.lexists(self.path / f"{path.name.partition('@')[0]}{SUFFIX}")
+            if files.is_temporary(path) or (begun and not made):
                 files.unlink(path)
 
     def top(self, uid: str) -> Layer | None:

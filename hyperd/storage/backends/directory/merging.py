@@ -37,21 +37,27 @@ class Merger:
         self._merging = asyncio.Lock()
         self._held: dict[str, int] = {}
         """Layers that something here reads, or that a guest may open any time, with those below them."""
-        self._attached: set[str] = set()
+        self._attached: dict[str, str] = {}
+        """Volumes that a guest may open any time, and the layer that it was told to; empty while that is found."""
         self._work: tuple[str, asyncio.Task[None]] | None = None
 
     async def attach(self, uid: str) -> None:
-        """A guest may open the volume from now on."""
-        self._attached.add(uid)
+        """A guest may open the volume from now on; ``tell`` says by which layer."""
+        self._attached[uid] = ""
         await self.interrupt(uid)
 
-    def attached(self, uid: str) -> bool:
-        """Whether one may."""
-        return uid in self._attached
+    def tell(self, uid: str, layer: str) -> None:
+        """Until the volume is attached anew its guest opens that one, whatever the top is by then."""
+        if uid in self._attached:
+            self._attached[uid] = layer
+
+    def told(self, uid: str) -> str | None:
+        """The layer by which a guest may open the volume; empty where that is not known, None where none may."""
+        return self._attached.get(uid)
 
     def detach(self, uid: str) -> None:
         """None does any more."""
-        self._attached.discard(uid)
+        self._attached.pop(uid, None)
 
     @contextmanager
     def hold(self, layer: str) -> Iterator[None]:
@@ -105,7 +111,7 @@ class Merger:
 
     def _busy(self, tree: Tree, in_use: Collection[str]) -> set[str]:
         """Layers that a guest or a reader has open, or may open any time."""
-        open_ = self._attached | set(in_use)
+        open_ = {*self._attached, *in_use}
         tops = [layer for layer in tree.tops() if layer.uid in open_]
         held = [tree.layers[name] for name in self._held if name in tree.layers]
         return {name for layer in (*tops, *held) for name in _names(tree, layer)}

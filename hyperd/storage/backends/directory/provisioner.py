@@ -90,16 +90,17 @@ class DirectoryProvisioner(Provisioner):
             top = await asyncio.to_thread(self._folder.top, uid)
             if top is None:
                 raise NotFound(f"Volume {uid} does not exist.")
+            mark = Mark(path.name.removesuffix(path.suffix), snapshot, MarkKind.PREPARING)
+            committed = tree.mark(MarkKind.SNAPSHOT, snapshot) is not None
+            if not in_use and not committed and self._merger.told(uid) not in (None, mark.layer):
+                raise TemporaryError(f"Volume {uid} is being attached to a guest.", key=BUSY)
             if any(layer.path == path for layer in tree.layers.values()):
                 return FileHandle(path, DiskFormat.QCOW2)
-            if tree.mark(MarkKind.SNAPSHOT, snapshot) is not None:
+            if committed:
                 return top.handle
-            mark = Mark(path.name.removesuffix(path.suffix), snapshot, MarkKind.PREPARING)
             other = _pending(tree, uid)
             if other is not None and other != mark:
                 raise TemporaryError(f"Another snapshot of volume {uid} is being taken.", key=BUSY)
-            if not in_use and self._merger.attached(uid):
-                raise TemporaryError(f"Volume {uid} is being attached to a guest.", key=BUSY)
             _require_shallow(tree, tree.layers.get(top.name, top))
             await self._require_space()
             await asyncio.to_thread(self._folder.put, mark)
@@ -236,9 +237,12 @@ class DirectoryProvisioner(Provisioner):
         path = self._folder.file(uid, snapshot)
         tree = self._folder.tree()
         mark = tree.mark(MarkKind.PREPARING, snapshot)
-        if mark is not None:
-            self._folder.remove([path])
-            self._folder.drop([mark])
+        if mark is None:
+            return
+        if self._merger.told(uid) in ("", mark.layer):
+            raise TemporaryError(f"Volume {uid} was attached since its snapshot was prepared.", key=BUSY)
+        self._folder.remove([path])
+        self._folder.drop([mark])
 
     def _discard(self, snapshot: str) -> None:
         for mark in self._folder.tree().marks:
