@@ -22,6 +22,8 @@ from hyperd.hypervisor.state import Frozen
 
 FREEZE_SECONDS: Final = 10.0
 """The longest that a guest is held."""
+_MOST_HELD: Final = 16
+"""Guests at a time: each has a process beside it, and some hundred snapshots may be asked for at once."""
 _AGAIN_SECONDS: Final = 0.2
 _log = logging.getLogger(__name__)
 
@@ -37,6 +39,7 @@ class Freezing:
         self._freeze = freeze
         self._thaw = thaw
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._places = asyncio.Semaphore(_MOST_HELD)
 
     @asynccontextmanager
     async def frozen(self, uid: str) -> AsyncIterator[Frozen]:
@@ -45,7 +48,7 @@ class Freezing:
         Raises what the freeze raises, and nothing if the thaw fails: that is tried again beside.
         """
         turn = self._turns.setdefault(uid, asyncio.Lock())
-        async with turn:
+        async with turn, self._places:
             guard = await self._guard(uid)
             frozen = Frozen(0)
             begun = clock.elapsed()
