@@ -28,7 +28,7 @@ from hyperd.resources.kinds.virtual_disk_snapshot import (
 )
 from hyperd.resources.schema.kind import Kind
 from hyperd.resources.values import meta, names
-from hyperd.resources.values.conditions import set_condition
+from hyperd.resources.values.conditions import find_condition, set_condition
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
 from hyperd.runtime.operations.engine import Operations
 from hyperd.runtime.operations.record import Record
@@ -86,7 +86,7 @@ class DiskSnapshotController(Controller):
         if meta.is_deleting(before):
             return await self._delete(before, after)
         result = None
-        if status.get("phase") == SnapshotPhase.READY:
+        if status.get("phase") == SnapshotPhase.READY or _is_lost(after):
             result = await self._keep(after)
         elif status.get("phase") != SnapshotPhase.FAILED:
             result = await self._take(after, disk)
@@ -176,17 +176,19 @@ class DiskSnapshotController(Controller):
         return None
 
     async def _keep(self, snapshot: VirtualDiskSnapshot) -> Result | None:
-        """Notice its loss."""
-        found = await self._context.volumes.find_snapshot(snapshot["metadata"]["uid"])
-        if found is not None:
-            return Result(_LOOK_SECONDS)
-        snapshot["status"]["phase"] = SnapshotPhase.FAILED
-        snapshot["status"].pop("consistent", None)
-        message = "The snapshot of the volume is gone from the node's pool."
-        condition = DiskSnapshotCondition.VIRTUAL_DISK_SNAPSHOT_READY
-        set_condition(snapshot, condition, False, reason=DiskSnapshotReadyReason.LOST, message=message)
-        self._context.events.event(snapshot, "Warning", DiskSnapshotReadyReason.LOST, message)
-        return None
+        """Notice its loss, and its return: a pool may be away for a while."""
+        found, status = await self._context.volumes.find_snapshot(snapshot["metadata"]["uid"]), snapshot["status"]
+        if found is None and status["phase"] == SnapshotPhase.READY:
+            status["phase"] = SnapshotPhase.FAILED
+            message = "The snapshot of the volume is gone from the node's pool."
+            condition = DiskSnapshotCondition.VIRTUAL_DISK_SNAPSHOT_READY
+            set_condition(snapshot, condition, False, reason=DiskSnapshotReadyReason.LOST, message=message)
+            self._context.events.event(snapshot, "Warning", DiskSnapshotReadyReason.LOST, message)
+        elif found is not None and status["phase"] == SnapshotPhase.FAILED:
+            show_ready(snapshot, consistent=bool(status.get("consistent")))
+            message = "The snapshot of the volume is in the node's pool again."
+            self._context.events.event(snapshot, "Normal", DiskSnapshotReadyReason.READY, message)
+        return Result(_LOOK_SECONDS)
 
     async def _delete(self, before: VirtualDiskSnapshot, snapshot: VirtualDiskSnapshot) -> Result | None:
         uid = group_of(snapshot)
@@ -222,6 +224,12 @@ def group_of(snapshot: VirtualDiskSnapshot) -> str:
         if named and owner["kind"] == VIRTUAL_MACHINE_SNAPSHOT.kind:
             return owner["uid"]
     return ""
+
+
+def _is_lost(snapshot: VirtualDiskSnapshot) -> bool:
+    """Whether it was taken, and its data was not found since."""
+    told = find_condition(snapshot, DiskSnapshotCondition.VIRTUAL_DISK_SNAPSHOT_READY)
+    return told is not None and told["reason"] == DiskSnapshotReadyReason.LOST
 
 
 def disk_values(snapshot: VirtualDiskSnapshot) -> list[str]:

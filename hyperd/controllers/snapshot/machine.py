@@ -33,7 +33,7 @@ from hyperd.resources.kinds.virtual_machine_snapshot import (
 )
 from hyperd.resources.kinds.virtual_machine_status import VirtualMachinePhase
 from hyperd.resources.schema.kind import Kind
-from hyperd.resources.values.conditions import set_condition
+from hyperd.resources.values.conditions import find_condition, set_condition
 from hyperd.resources.values.meta import is_deleting
 from hyperd.runtime.controller import Controller, Key, Mapper, Result, owner_keys
 from hyperd.runtime.operations.engine import Operations
@@ -88,7 +88,7 @@ class MachineSnapshotController(Controller):
         if is_deleting(before):
             return await self._delete(before, after)
         result = None
-        if status.get("phase") == SnapshotPhase.READY:
+        if status.get("phase") == SnapshotPhase.READY or _is_lost(after):
             self._keep(after)
         elif status.get("phase") != SnapshotPhase.FAILED:
             try:
@@ -149,20 +149,27 @@ class MachineSnapshotController(Controller):
         return list(dict.fromkeys(names))
 
     def _keep(self, snapshot: VirtualMachineSnapshot) -> None:
-        """Notice the loss of a disk's snapshot."""
+        """Notice the loss of a disk's snapshot, and its return."""
+        phases = {}
         for name in snapshot["status"].get("virtualDiskSnapshotNames") or ():
             found = self._disks.get(snapshot["metadata"]["namespace"], name)
-            phase = None if found is None else (found.get("status") or {}).get("phase")
-            if found is None or phase == SnapshotPhase.FAILED:
-                reason = MachineSnapshotReadyReason.VIRTUAL_DISK_SNAPSHOT_LOST
-                self._fail(snapshot, PermanentError(f'VirtualDiskSnapshot "{name}" is lost.', key=reason))
+            phases[name] = None if found is None else (found.get("status") or {}).get("phase")
+        lost = [name for name, phase in phases.items() if phase in (None, SnapshotPhase.FAILED)]
+        if lost and snapshot["status"]["phase"] == SnapshotPhase.READY:
+            reason = MachineSnapshotReadyReason.VIRTUAL_DISK_SNAPSHOT_LOST
+            self._fail(snapshot, PermanentError(f'VirtualDiskSnapshot "{lost[0]}" is lost.', key=reason))
+        elif set(phases.values()) <= {SnapshotPhase.READY}:
+            snapshot["status"]["phase"] = SnapshotPhase.READY
+            condition = MachineSnapshotCondition.VIRTUAL_MACHINE_SNAPSHOT_READY
+            set_condition(snapshot, condition, True, reason=MachineSnapshotReadyReason.READY)
 
     def _fail(self, snapshot: VirtualMachineSnapshot, err: HyperdError) -> None:
         reason = MachineSnapshotReadyReason.FAILED
         if (key := getattr(err, "key", "")) in list(MachineSnapshotReadyReason):
             reason = MachineSnapshotReadyReason(key)
         snapshot["status"]["phase"] = SnapshotPhase.FAILED
-        snapshot["status"].pop("consistent", None)
+        if reason is not MachineSnapshotReadyReason.VIRTUAL_DISK_SNAPSHOT_LOST:
+            snapshot["status"].pop("consistent", None)
         condition = MachineSnapshotCondition.VIRTUAL_MACHINE_SNAPSHOT_READY
         set_condition(snapshot, condition, False, reason=reason, message=err.message)
         self._context.events.event(snapshot, "Warning", FAILED, err.message)
@@ -197,3 +204,9 @@ class MachineSnapshotController(Controller):
         if not left:
             await remove_finalizer(self._context.store, self.kind, before)
         return None
+
+
+def _is_lost(snapshot: VirtualMachineSnapshot) -> bool:
+    """Whether it was taken, and a disk's snapshot was not found since."""
+    told = find_condition(snapshot, MachineSnapshotCondition.VIRTUAL_MACHINE_SNAPSHOT_READY)
+    return told is not None and told["reason"] == MachineSnapshotReadyReason.VIRTUAL_DISK_SNAPSHOT_LOST

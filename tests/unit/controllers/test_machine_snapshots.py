@@ -77,6 +77,29 @@ async def test_a_machine_that_is_off_is_saved_with_its_disks_and_secret(world: W
     assert await world.kept() == {}
 
 
+async def test_snapshots_whose_pool_was_away_are_there_again(world: World) -> None:
+    await world.give_disk()
+    await world.make_machine(runPolicy="AlwaysOff")
+    await world.phase("Stopped")
+    await take(world, "one")
+    found = await world.phase("Ready", VIRTUAL_MACHINE_SNAPSHOT, "one")
+    disk = f"vm-{found['metadata']['uid']}"
+    await world.phase("Ready", VIRTUAL_DISK_SNAPSHOT, disk)
+    folder = world.state_dir / "volumes"
+    away = folder.rename(folder.with_name("away"))
+    folder.mkdir()
+    world.look_at(VIRTUAL_DISK_SNAPSHOT, disk)
+    lost = await world.phase("Failed", VIRTUAL_MACHINE_SNAPSHOT, "one")
+    assert ready(lost)["reason"] == "VirtualDiskSnapshotLost"
+    folder.rmdir()
+    away.rename(folder)
+    world.look_at(VIRTUAL_DISK_SNAPSHOT, disk)
+    again = await world.phase("Ready", VIRTUAL_MACHINE_SNAPSHOT, "one")
+    assert (ready(again)["status"], again["status"]["consistent"]) == ("True", True)
+    one = await world.phase("Ready", VIRTUAL_DISK_SNAPSHOT, disk)
+    assert one["status"]["consistent"] is True
+
+
 async def test_no_secret_is_copied_that_is_for_something_else(world: World) -> None:
     body: Object = {
         "metadata": {"namespace": "default", "name": "seed"},
