@@ -140,7 +140,19 @@ class AttachmentController(Controller):
             return f"{called} does not exist."
         phase = (source.get("status") or {}).get("phase") or ImagePhase.PENDING
         usable = _USABLE if ref.get("kind") == VIRTUAL_DISK.kind else (ImagePhase.READY,)
-        return "" if phase in usable else f"{called} is {phase}, not Ready."
+        if phase not in usable:
+            return f"{called} is {phase}, not Ready."
+        holder = self._other_holder(attachment) if ref.get("kind") == VIRTUAL_DISK.kind else ""
+        return f'{called} is in use by another VM, "{holder}".' if holder else ""
+
+    def _other_holder(self, attachment: VirtualMachineBlockDeviceAttachment) -> str:
+        """Another machine that has the disk: an attachment does not take it away, and waits."""
+        name, spec = attachment["spec"]["blockDeviceRef"].get("name") or "", attachment["spec"]
+        users = usage.machines_using(self._machines, VIRTUAL_DISK, attachment["metadata"]["namespace"], name)
+        for item in users:
+            if item.name != spec["virtualMachineName"] and usage.mounts(item.object(), VIRTUAL_DISK, name):
+                return item.name
+        return ""
 
     def _source(self, attachment: VirtualMachineBlockDeviceAttachment) -> AnyObject | None:
         ref = attachment["spec"]["blockDeviceRef"]

@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from hyperd.controllers.attachment.attachments import Attachments
+from hyperd.controllers.attachment.controller import AttachmentController, Plugs
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine import applied
 from hyperd.controllers.machine.dependencies import Dependencies
@@ -17,7 +18,7 @@ from hyperd.controllers.machine.held import Held, serial_of
 from hyperd.controllers.machine.hotplug import Change, HotPlug
 from hyperd.controllers.machine.instance import Instances
 from hyperd.hypervisor.state import DomainDisk, DomainInfo, DomainState
-from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT
+from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_MACHINE, VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT
 from hyperd.resources.schema.kind import Kind
 from hyperd.resources.values.conditions import find_condition
 from hyperd.runtime.informer import Informer
@@ -146,3 +147,26 @@ async def test_an_attachment_of_what_the_spec_has_is_accepted_and_failed() -> No
         await world.store.create(VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT, "default", body)
         failed = await world.phase("Failed", VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT, "own")
         assert (find_condition(failed, "Attached") or {})["reason"] == "Conflict"
+
+
+@pytest.mark.parametrize(
+    ("vm", "phase", "attached", "problem"),
+    [
+        ("owner", "Running", True, 'VirtualDisk "data" is in use by another VM, "owner".'),
+        ("owner", "Starting", False, 'VirtualDisk "data" is in use by another VM, "owner".'),
+        ("owner", "Running", False, ""),
+        ("owner", "Stopped", True, ""),
+        ("vm", "Running", True, ""),
+    ],
+)
+def test_a_disk_that_another_machine_has_is_not_ready(vm: str, phase: str, attached: bool, problem: str) -> None:
+    ref = {"kind": "VirtualDisk", "name": "data", "attached": attached}
+    owner = {
+        "metadata": {"namespace": "default", "name": vm, "uid": f"uid-{vm}"},
+        "spec": {},
+        "status": {"phase": phase, "blockDeviceRefs": [ref]},
+    }
+    ready = {**disk("data"), "status": {"phase": "Ready"}}
+    context = context_of((VIRTUAL_MACHINE, owner), (VIRTUAL_DISK, ready))
+    controller = AttachmentController(context, cast(Plugs, None))
+    assert controller._device_problem(attachment("a", "data")) == problem
