@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from hyperd.controllers.image.operations.importing import Images, Import
 from hyperd.errors import Invalid
+from hyperd.progress import Progress, Report
 from hyperd.resources.all import STORAGE_CLASS, VIRTUAL_DISK, VIRTUAL_IMAGE, VIRTUAL_MACHINE
 from hyperd.resources.core.storage_class import PROVISIONER
 from hyperd.resources.schema.kind import Object
+from tests.parts import Part
 from tests.unit.controllers.test_images_of_objects import a_disk, condition, content, images, make, read, settled
 from tests.unit.controllers.world import World, running
 
@@ -132,3 +135,26 @@ async def test_it_waits_for_a_class(world: World) -> None:
     await a_disk(world)
     ready = await settled(world, VIRTUAL_IMAGE, "golden", "Ready")
     assert ready["status"]["storageClassName"] == "late"
+
+
+@pytest.mark.parametrize(("storage", "most"), [("ContainerRegistry", 1.0), ("PersistentVolumeClaim", 0.5)])
+async def test_progress_towards_a_volume_does_not_go_back(
+    world: World, monkeypatch: pytest.MonkeyPatch, storage: str, most: float
+) -> None:
+    context = world._daemon._context
+    url = {"type": "HTTP", "http": {"url": "http://example.com/a"}}
+    meta = {"namespace": "default", "name": "a", "uid": "u", "generation": 1}
+    image: Part = {"kind": "VirtualImage", "metadata": meta, "spec": {"storage": storage, "dataSource": url}}
+    step = Import(Images(context, VIRTUAL_IMAGE, nobody_has), image, "op")._step
+    seen: list[Progress] = []
+
+    async def make(report: Report) -> None:
+        report(Progress(1.0, 1, 1, 1))
+
+    monkeypatch.setattr(step, "make", make)
+    await step.run(seen.append)
+    assert [progress.fraction for progress in seen] == [most], "the second half is the way onto the volume"
+
+
+async def nobody_has(_: object) -> str:
+    return ""

@@ -101,6 +101,8 @@ class Import(Operation[Images, "Image"]):
         endpoint = context.context.images.endpoint
         self._request = import_request(self, context.kind, endpoint, obj["spec"]["dataSource"])
         self._step = self._first()
+        if on_volume(obj):
+            self._step.share = 0.5
 
     def steps(self) -> Sequence[Step]:
         return [self._step, VolumeStep(self.context.context, self.obj, self._step)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import ClassVar
 
+from hyperd.controllers.image.transfer import scaled
 from hyperd.progress import Report
 from hyperd.runtime.operations.operation import Step
 from registry import interface
@@ -20,13 +21,15 @@ class ImageStep(Step):
         self._images = images
         self._source = request
         self._imported: ImportedImage | None = None
+        self.share = 1.0
+        """How much of the whole progress this is."""
 
     async def done(self) -> bool:
         self._imported = await self._images.imported(self._source)
         return self._imported is not None
 
     async def run(self, report: Report) -> None:
-        self._imported = await self.make(report)
+        self._imported = await self.make(lambda done: report(scaled(done, start=0.0, end=self.share)))
 
     @abstractmethod
     async def make(self, report: Report | None) -> ImportedImage:
