@@ -58,7 +58,9 @@ def fold(lines: Iterable[Text], width: int, *, indent: int) -> list[Text]:
 def yaml(obj: Object) -> list[Text]:
     """The object as coloured YAML, without what only machines read."""
     metadata = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
-    annotations = {k: v for k, v in (metadata.pop("annotations", None) or {}).items() if k != _LAST_APPLIED}
+    annotations = metadata.pop("annotations", None)
+    if isinstance(annotations, dict):
+        annotations = {key: value for key, value in annotations.items() if key != _LAST_APPLIED}
     if annotations:
         metadata["annotations"] = annotations
     head = {"apiVersion": obj.get("apiVersion"), "kind": obj.get("kind"), "metadata": metadata}

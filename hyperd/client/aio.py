@@ -171,11 +171,11 @@ class AsyncClient:
 
     async def create(self, resource: Resource, namespace: str | None, obj: Object) -> Object:
         """The object as created."""
-        return await self.call("POST", paths.collection(resource, namespace), body=obj)
+        return self._named(await self.call("POST", paths.collection(resource, namespace), body=obj))
 
     async def get(self, resource: Resource, namespace: str | None, name: str) -> Object:
         """One object. Raises NotFound."""
-        return await self.call("GET", paths.single(resource, namespace, name))
+        return self._named(await self.call("GET", paths.single(resource, namespace, name)))
 
     async def patch(
         self, resource: Resource, namespace: str | None, name: str, patch: Object, *, dry_run: bool = False
@@ -185,12 +185,17 @@ class AsyncClient:
         warnings: deque[str] = deque()
         path = paths.single(resource, namespace, name) + where
         made, _ = await self._call("PATCH", path, body=patch, content_type=MERGE_PATCH, warn=warnings.append)
-        return made, tuple(warnings)
+        return self._named(made), tuple(warnings)
 
     async def delete(self, resource: Resource, namespace: str | None, name: str, *, uid: str = "") -> Object:
         """Ask for deletion, where ``uid`` is given of that object only; finalizers may hold it for a while."""
         body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}} if uid else None
         return await self.call("DELETE", paths.single(resource, namespace, name), body=body)
+
+    def _named(self, obj: Object) -> Object:
+        if not _is_named(obj):
+            raise ServiceUnavailable(f"{self.home.where} answered with an object that is none.")
+        return obj
 
     def _loaded(self, text: bytes) -> Any:
         if weight(text) > MAX_WEIGHT:

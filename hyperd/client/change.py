@@ -32,8 +32,9 @@ _SERVERS = ("managedFields", "resourceVersion", "generation", "uid", "creationTi
 def editable(obj: Object) -> Object:
     """What a person may change of ``obj``: without its status, and what the server writes of metadata."""
     metadata = {key: value for key, value in (obj.get("metadata") or {}).items() if key not in _SERVERS}
-    annotations = {key: value for key, value in (metadata.get("annotations") or {}).items() if key != LAST_APPLIED}
-    metadata.pop("annotations", None)
+    annotations = metadata.pop("annotations", None)
+    if isinstance(annotations, dict):
+        annotations = {key: value for key, value in annotations.items() if key != LAST_APPLIED}
     if annotations:
         metadata["annotations"] = annotations
     rest = {key: value for key, value in obj.items() if key not in ("metadata", "status")}

@@ -57,7 +57,9 @@ class News:
             if op is None or state is None:
                 end.set_result(f"{key.name} is gone, nobody knows how it ended")
                 continue
-            what = f"{op['spec']['type']} of {op['spec']['virtualMachineName']}"
+            spec = op.get("spec")
+            named = spec if isinstance(spec, dict) else {}
+            what = f"{named.get('type') or 'operation'} of {named.get('virtualMachineName') or key.name}"
             if state.word in ("Failed", "Superseded"):
                 end.set_exception(Conflict(f"{what}: {completed(op)}"))
             elif state.word == "Completed":
