@@ -67,19 +67,19 @@ class Usage:
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
-        self._courses: dict[tuple[str, str, str, str], Course] = {}
+        self._courses: dict[str, dict[tuple[str, str, str], Course]] = {plural: {} for plural in SOURCES}
 
     def take(self, plural: str, keys: Iterable[Key]) -> set[Key]:
         """Counters have changed; returns the keys of the objects that they are of."""
         found = set()
-        shelf = self._fleet.shelf(SOURCES[plural])
+        shelf, courses = self._fleet.shelf(SOURCES[plural]), self._courses[plural]
         for key in keys:
             now = self._fleet.get(plural, key)
-            place = (plural, key.home, key.namespace, key.name)
+            place = (key.home, key.namespace, key.name)
             if now is None:
-                self._courses.pop(place, None)
+                courses.pop(place, None)
             else:
-                self._courses.setdefault(place, Course()).add(sample(now))
+                courses.setdefault(place, Course()).add(sample(now))
             if (of := shelf.find(key.home, key.namespace, key.name)) is not None:
                 found.add(of)
         return found
@@ -87,11 +87,11 @@ class Usage:
     def of(self, plural: str, key: Key) -> Course | None:
         """The course of an object of the kind ``plural``; None where nothing is told of it."""
         counters = next((one for one, of in SOURCES.items() if of == plural), "")
-        return self._courses.get((counters, key.home, key.namespace, key.name))
+        return self._courses[counters].get((key.home, key.namespace, key.name)) if counters else None
 
     def totals(self) -> list[tuple[str, float]]:
         """CPU, memory and storage of all nodes together, as (word, part); empty where no node tells."""
-        nodes = [course.use for place, course in self._courses.items() if place[0] == NODES]
+        nodes = [course.use for course in self._courses[NODES].values()]
         cores = sum(node.cores for node in nodes if node.cpu is not None)
         memory, storage = sum(node.memory for node in nodes), sum(node.storage for node in nodes)
         found = []

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+from rich.text import Text
+
 from tests.tui.conftest import Ui, looking
 from tests.tui.world import World, machine
+from tui.action import Target
+from tui.bulk import Deed, Tell, lines_of
 from tui.screens import confirm
+from tui.screens.bulk import Bulk
+from tui.widgets.lines import LinesView
 
 
 async def complete(world: World, name: str, *, phase: str = "Completed") -> None:
@@ -149,3 +156,31 @@ async def test_commands_and_filters_come_back_by_up_each_their_own(world: World)
         await ui.type("/")
         await ui.press("up")
         await ui.shows("/web")
+
+
+async def test_many_that_change_at_once_are_drawn_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = 0
+    plain = LinesView.set_lines
+
+    def counted(view: LinesView, lines: list[Text]) -> None:
+        nonlocal drawn
+        drawn += isinstance(view.screen, Bulk)
+        plain(view, lines)
+
+    async def do(target: Target, tell: Tell) -> str:
+        for step in range(5):
+            tell(f"step {step}")
+        return "is done"
+
+    async with looking(world) as ui:
+        await ui.shows("web-7")
+        main = ui.app.main
+        assert main.target is not None
+        deed = Deed("tidy", "", do)
+        ui.app.push_screen(Bulk(main, deed, lines_of(deed, [main.target] * 100)))
+        await ui.shows("tidy 100 of 100?")
+        await deliberate(ui)
+        monkeypatch.setattr(LinesView, "set_lines", counted)
+        await ui.press("y")
+        await ui.shows("tidy: 100 done")
+        assert drawn < 10

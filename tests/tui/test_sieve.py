@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from hyperd.client.amounts import quantity
 from hyperd.client.health import Level
+from tui.usage import Reading
 from tui.widgets.rows import Column, Row
-from tui.widgets.sieve import Sieve
+from tui.widgets.sieve import Sieve, asked
 
 COLUMNS = (
     Column("NAME", 12),
@@ -80,3 +81,13 @@ def test_it_keeps(query: str, names: list[str]) -> None:
 @given(st.text(alphabet="!~[](){}*+?|\\-lnode=<>: a1", max_size=12))
 def test_whatever_is_typed_is_a_filter(query: str) -> None:
     kept(query)
+
+
+def test_a_word_is_not_looked_for_in_what_is_measured_at_the_moment() -> None:
+    row = Row("a", 1, ("web-7", "Running", Reading.of("▂ 12%", 12.0), None, None), Level.GOOD)
+    sieve = Sieve(COLUMNS, lambda _: row, lambda _: {})
+    assert [sieve.matches(query)("a") for query in ("12", "~1.%", "node:12", "web")] == [False, False, True, True]
+
+
+def test_only_columns_that_are_compared_decide() -> None:
+    assert asked("web !db ~n3 mem>=2 !node:n1 nosuch=x", COLUMNS) == {2, 3}

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any, NoReturn
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hyperd.api.stats import sampler
 from hyperd.client import rates
+from hyperd.client.home import local
 from hyperd.client.rates import binary, short
 from tests.tui.conftest import looking
 from tests.tui.world import World
+from tui.fleet import Fleet
+from tui.shelf import Key
 from tui.spark import scaled, spark
+from tui.usage import Usage
 
 
 @pytest.fixture(autouse=True)
@@ -106,3 +112,19 @@ async def test_a_machine_that_stops_has_no_numbers_any_more(world: World) -> Non
         world.measured.used.clear()
         await ui.until(lambda: "50%" not in ui.line("web-7"))
         assert "web-7" in ui.text
+
+
+def test_totals_are_of_nodes_and_walk_over_no_machines() -> None:
+    class Unwalked(dict[Any, Any]):
+        def values(self) -> NoReturn:
+            raise AssertionError("each key that is pressed would cost all machines")
+
+        items = __iter__ = values
+
+    fleet = Fleet([local("/nowhere")], [])
+    usage = Usage(fleet)
+    node = Key("hv", "", "n1", "1")
+    fleet.shelf("nodestats").put(node, {"memory": {"bytes": 100, "availableBytes": 25}, "metadata": {}})
+    usage.take("nodestats", [node])
+    usage._courses["virtualmachinestats"] = Unwalked()
+    assert usage.totals() == [("mem", 0.75)]

@@ -26,6 +26,8 @@ _LOOKS = {
     Stand.DONE: ("●", "green"), Stand.FAILED: ("✖", "red"),
 }  # fmt: skip
 _NAME_WIDTH = 28
+_GATHER_SECONDS = 0.1
+"""How often the list is drawn at most: each time costs a walk over all of it."""
 
 
 class Bulk(ClosesOnce, ModalScreen[None]):
@@ -51,6 +53,7 @@ class Bulk(ClosesOnce, ModalScreen[None]):
         self._typed = ""
         self._asked = 0.0
         self._begun = False
+        self._changes = False
 
     def compose(self) -> ComposeResult:
         """The question, the list, and what to type."""
@@ -105,7 +108,8 @@ class Bulk(ClosesOnce, ModalScreen[None]):
         self._desk.work(self._do(), "write")
 
     async def _do(self) -> None:
-        await do_all(self._deed, self._lines, self._redraw)
+        await do_all(self._deed, self._lines, self._changed)
+        self._redraw()
         self._desk.say(
             summary(self._deed, self._lines), error=any(line.stand is Stand.FAILED for line in self._lines)
         )
@@ -114,7 +118,13 @@ class Bulk(ClosesOnce, ModalScreen[None]):
     def _finished(self) -> bool:
         return self._begun and not any(line.stand in (Stand.WAITING, Stand.BUSY) for line in self._lines)
 
+    def _changed(self) -> None:
+        if self.is_attached and not self._changes:
+            self._changes = True
+            self.set_timer(_GATHER_SECONDS, self._redraw)
+
     def _redraw(self) -> None:
+        self._changes = False
         if not self.is_attached or not self.query(LinesView):
             return
         self.query_one(LinesView).set_lines([self._line(line) for line in self._lines])

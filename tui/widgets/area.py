@@ -17,6 +17,7 @@ from tui.kinds import Kinds
 from tui.listing import Listing, order_of
 from tui.shelf import Key
 from tui.usage import Usage
+from tui.widgets.sieve import asked
 from tui.widgets.table import VirtualTable
 
 
@@ -117,7 +118,9 @@ class ListArea(Vertical):
     def measured(self, keys: Iterable[Key]) -> None:
         """Other numbers are known of these."""
         self.listing.forget(keys)
-        if self.table.query_text or self.listing.live(self.table.sort_column):
+        if any(
+            map(self.listing.live, (self.table.sort_column, *asked(self.table.query_text, self.table.columns)))
+        ):
             objects = self._fleet.objects(self.kind.plural)
             self.table.changed(keys, lambda key: key in objects and self.in_namespace(key))
         else:
