@@ -28,6 +28,8 @@ _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "loong
 """Where the kernel's name is not that of images."""
 _MOST_LAYERS = 500
 _MOST_PLATFORMS = 1000
+_MOST_VALUES = 50_000
+"""In one document; each costs the event loop time, however short it is."""
 _DEEPEST = 2
 """An index may stand in an index."""
 
@@ -79,6 +81,8 @@ async def _document(registry: RemoteRegistry, wanted: str, size: int | None) -> 
         raise PermanentError(
             f"The registry {registry.image.registry} answers for {wanted} with another manifest.", key=FAILED
         )
+    if body.count(b",") > _MOST_VALUES:
+        raise PermanentError(f"The manifest of {registry.image} has more than {_MOST_VALUES} values.", key=FAILED)
     try:
         content = json.loads(body)
     except (ValueError, RecursionError):

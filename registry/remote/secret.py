@@ -18,6 +18,7 @@ from registry.remote.reference import HUB
 PULL_FAILED = "ImagePullFailed"
 """The reference's reason for what a registry does not give: tried again, as who keeps it may mend it."""
 _MOST_ENTRIES = 1000
+_MOST_VALUES = 50_000
 _LONGEST_ENTRY = 1024
 """Characters of an entry's name; each star in it costs time, as each entry does."""
 _HUB_ENTRIES = ("index.docker.io", "docker.io", "registry-1.docker.io")
@@ -59,6 +60,8 @@ class PullSecret:
 
 def _entries(config: bytes) -> dict[str, JsonObject]:
     try:
+        if config.count(b",") > _MOST_VALUES:
+            raise ValueError
         auths = json.loads(config)["auths"]
         if not isinstance(auths, dict):
             raise TypeError

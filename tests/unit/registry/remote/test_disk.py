@@ -213,6 +213,7 @@ DOCUMENTS: dict[str, tuple[bytes, str]] = {
     "no JSON": (b"<html>", "is no JSON object"),
     "deep JSON": (b"[" * 200_000, "is no JSON object"),
     "a list": (b"[]", "is no JSON object"),
+    "many values": (b'{"schemaVersion":2,"layers":[' + b"[]," * 60_000 + b"0]}", "has more than 50000 values"),
     "schema 1": (b'{"schemaVersion": 1, "fsLayers": []}', "schema 1 are too old"),
     "both": (b'{"schemaVersion": 2, "layers": [], "manifests": []}', "neither that of an image nor an index"),
     "no layers": (b'{"schemaVersion": 2, "layers": []}', "no file in its folder"),
