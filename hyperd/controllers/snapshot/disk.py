@@ -203,8 +203,9 @@ class DiskSnapshotController(Controller):
         if group is not None and not meta.is_deleting(group):
             message = f'VirtualMachineSnapshot "{group["metadata"]["name"]}" holds it; delete that.'
             condition = DiskSnapshotCondition.VIRTUAL_DISK_SNAPSHOT_READY
-            reason = DiskSnapshotReadyReason.READY
-            set_condition(snapshot, condition, False, reason=reason, message=message)
+            is_ready = snapshot["status"].get("volumeSnapshotName") is not None
+            reason = DiskSnapshotReadyReason.READY if is_ready else DiskSnapshotReadyReason.SNAPSHOTTING
+            set_condition(snapshot, condition, is_ready, reason=reason, message=message)
             await update_status(self._context.store, self.kind, before, snapshot)
             return None
         await make_sure(self._context.store, self.kind, before)

@@ -69,7 +69,9 @@ async def test_a_machine_that_is_off_is_saved_with_its_disks_and_secret(world: W
 
     await world.store.delete(VIRTUAL_DISK_SNAPSHOT, "default", f"vm-{uid}")
     held = await world.phase("Terminating", VIRTUAL_DISK_SNAPSHOT, f"vm-{uid}")
-    assert "holds it" in (find_condition(held, "VirtualDiskSnapshotReady") or {})["message"]
+    told = find_condition(held, "VirtualDiskSnapshotReady") or {}
+    assert (told["status"], told["reason"]) == ("True", "VirtualDiskSnapshotReady")
+    assert "holds it" in told["message"]
     await world.store.delete(VIRTUAL_MACHINE_SNAPSHOT, "default", "one")
     await world.gone(VIRTUAL_MACHINE_SNAPSHOT, "one")
     await world.gone(VIRTUAL_DISK_SNAPSHOT, f"vm-{uid}")
