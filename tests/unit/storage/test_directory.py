@@ -167,6 +167,11 @@ async def test_what_is_no_file_is_no_volume_for_good(pool: DirectoryProvisioner,
             await pool.find(uid)
 
 
+def write(path: Path) -> None:
+    argv = ["qemu-io", "-f", "qcow2", "-c", "write -P 1 0 1M", str(path)]
+    subprocess.run(argv, check=True, capture_output=True)
+
+
 async def snapshot(pool: DirectoryProvisioner, name: str, *, of: str = "u1") -> None:
     await pool.prepare_snapshot(of, snapshot=name, op_uid="o", in_use=False)
     await pool.commit_snapshot(of, snapshot=name, op_uid="o")
@@ -256,3 +261,18 @@ async def test_what_a_guest_was_told_to_open_becomes_no_snapshot_and_is_not_take
     await attacher.detach("u1")
     await pool.cancel_snapshot("u1", snapshot="s1")
     assert (await attacher.attach("u1")).path.name == "u1.qcow2"
+
+
+async def test_what_frees_space_takes_none_of_the_reserve(tmp_path: Path, folder: Path) -> None:
+    pool = await pool_in(tmp_path, overcommit_ratio=0)
+    await pool.create_blank("u1", 64 * MIB)
+    write(folder / "u1.qcow2")
+    await snapshot(pool, "s1")
+    short = await pool_in(tmp_path, overcommit_ratio=0, reserve_bytes=1 << 60)
+    await short.delete_snapshot("s1")
+    assert await short.merges(()) == []
+    assert await short.merges({"u1"}) == [], "a guest's QEMU takes as much"
+    assert sorted(os.listdir(folder)) == ["u1.qcow2", "u1.s1.qcow2", "u1@s1.garbage"]
+    assert [merge.uid for merge in await pool.merges({"u1"})] == ["u1"]
+    assert await pool.merges(()) == []
+    assert os.listdir(folder) == ["u1.s1.qcow2"]

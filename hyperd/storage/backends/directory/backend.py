@@ -22,7 +22,7 @@ class DirectoryBackend:
     def __init__(self, settings: Settings) -> None:
         self._folder = Folder(settings.volumes_dir)
         tools = QemuImg(settings)
-        merger = Merger(self._folder, tools)
+        merger = Merger(self._folder, tools, reserve=settings.storage.reserve_bytes)
         self.provisioner = DirectoryProvisioner(settings, self._folder, tools, merger)
         self.attacher = DirectoryAttacher(self._folder, merger, images=settings.images_dir)
 

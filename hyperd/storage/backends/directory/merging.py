@@ -30,8 +30,12 @@ _log = logging.getLogger(__name__)
 class Merger:
     """Of one folder. ``changing`` is held by whoever changes which layers there are."""
 
-    def __init__(self, folder: Folder, tools: QemuImg) -> None:
+    def __init__(self, folder: Folder, tools: QemuImg, *, reserve: int) -> None:
+        """``reserve`` bytes stay free: a merge copies before it frees, and guests stop where the disk is full."""
         self._folder = folder
+        self._reserve = reserve
+        self._short: set[str] = set()
+        """Layers for whose merge there was no room: told once."""
         self._tools = tools
         self.changing = asyncio.Lock()
         self._merging = asyncio.Lock()
@@ -88,10 +92,13 @@ class Merger:
                 async with self.changing:
                     await to_the_end(self._move_marks)
                     tree = await to_the_end(self._folder.reap)
+                    _, free = await asyncio.to_thread(self._folder.space)
+                room = free - self._reserve
                 busy = self._busy(tree, in_use)
-                mine = next((pair for pair in _pairs(tree) if _free(pair, busy, failed)), None)
+                pairs = (pair for pair in _pairs(tree) if _free(pair, busy, failed))
+                mine = next((pair for pair in pairs if self._fits(*pair, room)), None)
                 if mine is None:
-                    return await self._noted(_live(tree, set(in_use)))
+                    return await self._noted(self._live(tree, set(in_use), room))
                 if not await self._rebase(*mine):
                     failed.add(mine[0].name)
 
@@ -108,6 +115,35 @@ class Merger:
                 mark = Mark(merge.upper.path.name.removesuffix(SUFFIX), merge.uid, MarkKind.MERGING)
                 await asyncio.to_thread(self._folder.put, mark)
         return merges
+
+    def _live(self, tree: Tree, in_use: set[str], room: int) -> list[Merge]:
+        """What QEMUs can do: each pair that one guest alone has open."""
+        found = []
+        tops = [layer for layer in tree.tops() if layer.uid in in_use]
+        for lower, upper in _pairs(tree):
+            users = [top for top in tops if upper in tree.chain(top)]
+            if len(users) != 1 or tree.marked(users[0], MarkKind.PREPARING):
+                continue
+            kind = MergeKind.PULL if users[0] is upper else MergeKind.COMMIT
+            if kind is MergeKind.COMMIT and len(tree.children(upper)) != 1:
+                continue
+            source, target = (lower, upper) if kind is MergeKind.PULL else (upper, lower)
+            if self._fits(source, target, room):
+                found.append(Merge(users[0].uid, kind, upper.handle, lower.handle, lower.backing))
+        return found
+
+    def _fits(self, source: Layer, target: Layer, room: int) -> bool:
+        """Whether what ``source`` has may be copied into ``target``: at most what that may still take."""
+        most = min(source.allocated, max(0, target.virtual_size - target.allocated))
+        if most <= room:
+            self._short.discard(source.name)
+            return True
+        if source.name not in self._short:
+            self._short.add(source.name)
+            _log.warning(
+                "A deleted snapshot's space is not freed: %s may need %d bytes for that.", target.path, most
+            )
+        return False
 
     def _busy(self, tree: Tree, in_use: Collection[str]) -> set[str]:
         """Layers that a guest or a reader has open, or may open any time."""
@@ -186,18 +222,3 @@ def _pairs(tree: Tree) -> Iterator[tuple[Layer, Layer]]:
 def _free(pair: tuple[Layer, Layer], busy: Collection[str], failed: Collection[str]) -> bool:
     lower, upper = pair
     return upper.name not in busy and lower.name not in failed
-
-
-def _live(tree: Tree, in_use: set[str]) -> list[Merge]:
-    """What QEMUs can do: each pair that one guest alone has open."""
-    found = []
-    tops = [layer for layer in tree.tops() if layer.uid in in_use]
-    for lower, upper in _pairs(tree):
-        users = [top for top in tops if upper in tree.chain(top)]
-        if len(users) != 1 or tree.marked(users[0], MarkKind.PREPARING):
-            continue
-        kind = MergeKind.PULL if users[0] is upper else MergeKind.COMMIT
-        if kind is MergeKind.COMMIT and len(tree.children(upper)) != 1:
-            continue
-        found.append(Merge(users[0].uid, kind, upper.handle, lower.handle, lower.backing))
-    return found
