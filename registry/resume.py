@@ -31,6 +31,8 @@ _FIRST_SECONDS: Final = 1.0
 _LAST_SECONDS: Final = 15.0
 _PATIENCE: Final = 0.7
 """Of the time that a source may be silent: then the sentence is that it broke off, not that it is slow."""
+_MOST_CONNECTIONS: Final = 1000
+"""Of one transfer: what each was opened with is kept until all of it ends."""
 _STRONG_SECONDS: Final = 60.0
 """A file that was changed less long before it was sent may have been changed again in the same second."""
 _RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})")
@@ -82,6 +84,7 @@ class Unbroken:
         self._length = first.content_length
         self._came = 0
         self._failures = 0
+        self._connections = 1
         self._patience = 0.0
 
     def blocks(self, limits: ImportSettings, received: Callable[[int], None] | None) -> AsyncIterator[bytes]:
@@ -116,7 +119,11 @@ class Unbroken:
             if asked > _LAST_SECONDS:
                 # Longer than a place is kept for.
                 raise TemporaryError(broken.message, key=FAILED, delay=asked) from broken
-            self._failures += 1
+            if self._connections >= _MOST_CONNECTIONS:
+                raise TemporaryError(
+                    f"{broken.message} {_MOST_CONNECTIONS} connections broke off.", key=FAILED
+                ) from broken
+            self._failures, self._connections = self._failures + 1, self._connections + 1
             await asyncio.sleep(backoff(self._failures, first=_FIRST_SECONDS, last=_LAST_SECONDS, asked=asked))
             # It is closed with all the others: this may be another task than the one that opened the first.
             hop = await self._stack.enter_async_context(AsyncExitStack())

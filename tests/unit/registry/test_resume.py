@@ -82,6 +82,17 @@ async def test_a_broken_connection_is_gone_on_with(world: World, validator: dict
     assert 0 < starts[0] <= 5 * MIB
 
 
+async def test_a_server_that_breaks_off_without_end_is_given_up(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resume, "_MOST_CONNECTIONS", 5)
+    server = world.source.routes["/a"] = Breaking(IMAGE, TAGGED, at=MIB, times=100)
+    with pytest.raises(TemporaryError, match=r"before all bytes came\. 5 connections broke off\."):
+        await world.load("/a")
+    assert len(server.ranges) == 5
+    assert await world.leftovers() == []
+
+
 async def test_another_version_is_never_appended(world: World) -> None:
     server = world.source.routes["/a"] = Breaking(IMAGE, TAGGED)
 
