@@ -20,11 +20,11 @@ from hyperd.controllers.image.operations.copying import Held
 from hyperd.controllers.image.operations.importing import Images, Import
 from hyperd.controllers.image.reference import reference_of, repository_of
 from hyperd.controllers.image.source import SOURCE_INDEX, SOURCE_KINDS, Waiting, source_of, source_values
-from hyperd.controllers.image.volume import choose_class, on_volume, watch_over
+from hyperd.controllers.image.volume import choose_class, on_volume, was_on_volume, watch_over
 from hyperd.controllers.retries import Retries
 from hyperd.controllers.unbuilt import name_unbuilt_fields
 from hyperd.errors import HyperdError
-from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, STORAGE_CLASS, VIRTUAL_DISK, VIRTUAL_IMAGE, VIRTUAL_MACHINE
+from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, STORAGE_CLASS, VIRTUAL_DISK, VIRTUAL_MACHINE
 from hyperd.resources.kinds.data_source import InUseReason, ReadyReason, TerminatingReason
 from hyperd.resources.kinds.virtual_image import (
     ImageCondition,
@@ -238,8 +238,7 @@ class ImageController(Controller):
         repository = repository_of(
             self._context.images.endpoint, self.kind, meta.get("namespace", ""), meta["name"]
         )
-        if self.kind is VIRTUAL_IMAGE and not self._context.ownership.binds:
-            # Whatever its spec says by now: it may have been on a volume once.
+        if was_on_volume(image) and not self._context.ownership.binds:
             await self._context.volumes.delete(meta["uid"])
         if not await self._marks.deleted(repository, meta["uid"]):
             return Result(RETRY_SECONDS)

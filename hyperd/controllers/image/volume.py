@@ -36,6 +36,11 @@ def on_volume(image: AnyObject) -> TypeGuard[VirtualImage]:
     return image["spec"].get("storage") not in (None, VirtualImageStorage.CONTAINER_REGISTRY)
 
 
+def was_on_volume(image: AnyObject) -> bool:
+    """Whether there may be a volume of it, whatever its spec says by now."""
+    return on_volume(image) or bool((image.get("status") or {}).get("storageClassName"))
+
+
 def class_name_of(image: VirtualImage) -> str:
     """The StorageClass of an image that is Ready, or is being made."""
     return (image.get("status") or {}).get("storageClassName") or ""

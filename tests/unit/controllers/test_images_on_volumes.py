@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from hyperd.controllers.image.operations.importing import Images, Import
+from hyperd.controllers.image.volume import was_on_volume
 from hyperd.errors import Invalid
 from hyperd.progress import Progress, Report
 from hyperd.resources.all import STORAGE_CLASS, VIRTUAL_DISK, VIRTUAL_IMAGE, VIRTUAL_MACHINE
@@ -158,3 +159,15 @@ async def test_progress_towards_a_volume_does_not_go_back(
 
 async def nobody_has(_: object) -> str:
     return ""
+
+
+@pytest.mark.parametrize(
+    ("storage", "status", "may_be"),
+    [
+        ("PersistentVolumeClaim", {}, True),
+        ("ContainerRegistry", {"storageClassName": "local"}, True),
+        ("ContainerRegistry", {"phase": "Ready"}, False),
+    ],
+)
+def test_a_volume_is_looked_for_where_there_may_be_one(storage: str, status: Part, may_be: bool) -> None:
+    assert was_on_volume({"kind": "VirtualImage", "spec": {"storage": storage}, "status": status}) is may_be
