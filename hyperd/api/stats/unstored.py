@@ -49,6 +49,8 @@ class StatsStore:
         self._kind = kind
         self._make = make
         self._known: dict[int, Made] = {}
+        self._making = asyncio.Lock()
+        """Held while a sample becomes objects, which all who watch wake up for at once."""
 
     async def get(self, kind: Kind, namespace: str, name: str, *, subresource: str = "") -> Item:
         made = await self._of(await self._sampler.fresh())
@@ -152,13 +154,14 @@ class StatsStore:
                 begin = sample
 
     async def _of(self, sample: Sample) -> Made:
-        made = self._known.get(sample.number)
-        if made is None:
-            bodies = list(self._make(sample))
-            items = await sliced(bodies, lambda body: Stored.encode(self._kind, body, sample.number), _weight)
-            made = {(item.namespace, item.name): item for item in items}
-            self._known = {number: kept for number, kept in self._known.items() if self._sampler.at(number)}
-            self._known[sample.number] = made
+        async with self._making:
+            made = self._known.get(sample.number)
+            if made is None:
+                bodies = list(self._make(sample))
+                items = await sliced(bodies, lambda body: Stored.encode(self._kind, body, sample.number), _weight)
+                made = {(item.namespace, item.name): item for item in items}
+                self._known = {number: kept for number, kept in self._known.items() if self._sampler.at(number)}
+                self._known[sample.number] = made
         return made
 
     def _within(self, made: Made, namespace: str | None, selector: Selector) -> Made:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ import pytest
 
 from hyperd.api.stats import sampler
 from hyperd.api.stats.sampler import Sampler
+from hyperd.api.stats.unstored import StatsStore
+from hyperd.resources.core.stats import NODE_STATS
 from hyperd.resources.values.names import SYSTEM_NAMESPACE
 from tests.unit.api.conftest import Api, serving
 from tests.unit.api.measured import Guests
@@ -142,3 +144,17 @@ async def test_metrics_have_them(api: Api, guests: Guests) -> None:
         text = await response.text()
     assert "hidden" not in text
     assert 'hyperd_machine_network_received_bytes_total{namespace="shop",name="web-1"} 9' in text
+
+
+async def test_many_who_wake_up_for_a_sample_have_it_made_into_objects_once(guests: Guests, folder: Path) -> None:
+    made = 0
+
+    def make(_: sampler.Sample) -> Iterator[dict[str, Any]]:
+        nonlocal made
+        made += 1
+        for number in range(2000):  # so many that others have their turn meanwhile
+            yield {"apiVersion": "x/v1", "kind": "X", "metadata": {"name": f"n{number}", "uid": "1"}}
+
+    store = StatsStore(Sampler(guests, storage=folder), NODE_STATS, make)
+    await asyncio.gather(*(store.list(NODE_STATS) for _ in range(10)))
+    assert made == 1
