@@ -78,22 +78,21 @@ def _targets(args: argparse.Namespace, client: Client) -> _Found:
         return found
     if not args.kinds:
         raise BadRequest("Say what to delete: a kind and a name, or -f with a manifest.")
-    if any("/" in name for name in args.names):
+    # `vm/a b` would guess what b is, and delete it.
+    if any("/" in word for word in (args.kinds, *args.names)):
         from hyperd.client.words import pairs
 
         if args.selector or args.all:
             raise BadRequest("Name the objects, or choose them with -l or --all.")
         mixed = [(kinds.resolve(kind, client)[0], name) for kind, name in pairs([args.kinds, *args.names])]
         return [(kind, client.home.namespace if kind.namespaced else None, name) for kind, name in mixed]
-    word, _, first = args.kinds.partition("/")
-    names = ([first] if first else []) + args.names
-    if bool(names) == bool(args.selector or args.all):
+    if bool(args.names) == bool(args.selector or args.all):
         raise BadRequest("Name the objects, or choose them with -l or --all.")
     found = []
-    for part in word.split(","):
+    for part in args.kinds.split(","):
         for resource in kinds.resolve(part, client):
             namespace = client.home.namespace if resource.namespaced else None
-            chosen = names or _listed(client, resource, namespace, args.selector)
+            chosen = args.names or _listed(client, resource, namespace, args.selector)
             found.extend((resource, namespace, name) for name in chosen)
     return found
 

@@ -21,6 +21,7 @@ _GAP = "   "
 _PART = re.compile(
     r"\{(?P<code>(?:[^{}\"']|\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*')*)\}|(?P<text>[^{]+)", re.DOTALL
 )
+_BRACKETS = re.compile(r"\[[^\]]*\]")
 _NONE = "<none>"
 
 
@@ -128,6 +129,9 @@ def _unquoted(code: str) -> str:
 
 
 def _path(code: str) -> str:
+    """Raises ValueError for several paths in one pair of braces, which would be the name of a field."""
+    if any(char.isspace() or char == "," for char in _BRACKETS.sub("", code.strip())):
+        raise ValueError(f"JSONPath {{{code}}} is not one path; each has its own braces")
     return code.strip().removeprefix("$").removeprefix("@")
 
 

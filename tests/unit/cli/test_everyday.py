@@ -44,7 +44,9 @@ def test_a_jsonpath_template_is_filled_and_safe(template: str, text: str) -> Non
     assert formats.render(f"jsonpath={template}", LIST) == text
 
 
-@pytest.mark.parametrize("template", ["{.a", "{range .a}", "{end}", "{.a[}", '{"a}', "{.a[?(]}"])
+@pytest.mark.parametrize(
+    "template", ["{.a", "{range .a}", "{end}", "{.a[}", "{.a, .b}", "{.a .b}", '{"a}', "{.a[?(]}"]
+)
 def test_what_is_no_template_is_said(template: str) -> None:
     with pytest.raises(BadRequest, match="JSONPath"):
         formats.render(f"jsonpath={template}", LIST)

@@ -100,3 +100,11 @@ def test_a_schema_that_is_in_itself_is_told_once() -> None:
     schemas = {"A": {"type": "object", "properties": fields}}
     lines = list(explain._fields(schemas["A"], schemas, "", recursive=True, above=()))
     assert lines == [f"{name} <object>" for name in "abcdefgh"]
+
+
+@pytest.mark.parametrize("words", [("vm/db-1", "web-7"), ("vm", "db-1", "vm/web-7")])
+async def test_nothing_is_deleted_whose_kind_would_be_guessed(
+    hv: Hv, world: World, words: tuple[str, ...]
+) -> None:
+    assert "kind/name" in (await hv("delete", *words, "-n", "shop", code=1)).err
+    assert {"db-1", "web-7"} <= set(await world.names("virtualmachines"))
