@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+
+from hyperd.client.home import Home
+from hyperd.client.why import Cause
+from hyperd.errors import BadRequest
 from tests.tui.conftest import looking
 from tests.tui.world import API, World, disk
 from tests.unit.cli.conftest import Hv, environment
+from tui.actions import explaining
 
 
 async def seeded(world: World) -> None:
@@ -46,3 +57,38 @@ async def test_hv_why_finds_what_is_not_well_by_itself(world: World) -> None:
     assert lines[2].strip().startswith("└ vi/lab/broken  ✖ Failed: The file is an HTML page")
     assert "name the file" in lines[3]
     assert sum("broken" in line for line in lines) == 1
+
+
+async def test_an_answer_that_comes_late_takes_no_keys_of_who_went_on(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = threading.Event()
+    asked = explaining._asked
+
+    def slowly(home: Home, obj: dict[str, Any]) -> Cause:
+        moved.wait(10)
+        return asked(home, obj)
+
+    monkeypatch.setattr(explaining, "_asked", slowly)
+    async with looking(world) as ui:
+        await ui.row("web-7")
+        await ui.press("w")
+        await ui.row("web-8")
+        moved.set()
+        await ui.shows("web-7 (shop): VirtualMachine web-7 Running")
+        assert ui.app.screen is ui.app.main
+
+
+async def test_the_terminal_is_in_one_programs_hands_at_a_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with looking(world) as ui:
+        main, left = ui.app.main, threading.Event()
+        monkeypatch.setattr(ui.app, "suspend", nullcontext)
+        first = asyncio.create_task(main.hand_over(lambda: left.wait(10)))
+        await ui.until(lambda: main.handed_over)
+        with pytest.raises(BadRequest, match="other hands"):
+            await main.hand_over(lambda: None)
+        left.set()
+        assert await first
+        assert await main.hand_over(lambda: 7) == 7

@@ -31,7 +31,12 @@ async def _explain(desk: Desk, target: Target) -> None:
     from tui.screens.why import Why
 
     home = desk.fleet.homes[target.key.home].home
-    desk.push(Why(desk, target.key.home, await asyncio.to_thread(_asked, home, target.obj)))
+    cause = await asyncio.to_thread(_asked, home, target.obj)
+    if desk.cursor == target.key:
+        desk.push(Why(desk, target.key.home, cause))
+    else:  # a slow home answers somebody who has gone on, and whose keys are for something else
+        root = next(cause.roots())
+        desk.say(f"{desk.named(target.key)}: {root.kind} {root.name} {root.word}")
 
 
 def _why(desk: Desk, targets: Sequence[Target], given: Parameters) -> None:

@@ -25,8 +25,11 @@ T = TypeVar("T")
 
 async def hand_over(screen: MainScreen, call: Callable[[], T]) -> T:
     """Give the whole terminal to ``call``, in a thread. Raises BadRequest where it cannot be given away."""
+    if screen.handed_over:
+        raise BadRequest("The terminal is in other hands at the moment; try again.")
     # Ctrl+C is the other program's: not all of them keep the terminal from making a signal of it.
     before = signal.signal(signal.SIGINT, lambda *_: None)
+    screen.handed_over = True
     try:
         with screen.app.suspend():
             print("\x1b[2J\x1b[H", end="", flush=True)  # noqa: T201  the terminal is ours, not the app's, here
@@ -36,6 +39,7 @@ async def hand_over(screen: MainScreen, call: Callable[[], T]) -> T:
     except SuspendNotSupported as err:
         raise BadRequest("This terminal cannot be handed over to another program.") from err
     finally:
+        screen.handed_over = False
         signal.signal(signal.SIGINT, before)
     screen.refresh(layout=True)
     return task.result()

@@ -69,6 +69,8 @@ class MainScreen(Screen[None]):
         self.actions = actions
         self.trail = trail
         self.news = News(fleet)
+        self.handed_over = False
+        """Whether the terminal is another program's for the moment."""
         self._machine = machine
         self._escape = escape
 
