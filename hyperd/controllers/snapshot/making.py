@@ -239,6 +239,10 @@ class Making:
             user = (there.get("status") or {}).get("virtualMachineName")
             mine = self._wanted.snapshot["spec"]["virtualMachineName"]
             return f"{_words(obj)} is already in use by virtual machine {user}." if user and user != mine else ""
+        if kind is VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT:
+            user = there["spec"]["virtualMachineName"]
+            other = user != obj["spec"]["virtualMachineName"]
+            return f"{_words(obj)} is already in use by virtual machine {user}." if other else ""
         return ""
 
     async def _refusal(self, obj: Object) -> str:
@@ -286,7 +290,7 @@ class Making:
             return f"{_words(obj)} is being deleted."
         if kind is VIRTUAL_MACHINE:
             await self._replace(there, obj)
-        elif kind is VIRTUAL_DISK:
+        elif kind is VIRTUAL_DISK or _attaches_another(there, obj):
             await self._remove(kind, there)
             return f"{_words(obj)} is being deleted."
         return ""
@@ -321,6 +325,13 @@ class Making:
 
     def _is_mine(self, there: AnyObject) -> bool:
         return meta.annotations(there).get(VMOP_RESTORE_ANNOTATION) == self._wanted.operation
+
+
+def _attaches_another(there: AnyObject, obj: Object) -> bool:
+    """Whether an attachment of that name brings another device: what it brings is fixed."""
+    if obj["kind"] != VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT.kind:
+        return False
+    return bool(there["spec"]["blockDeviceRef"] != obj["spec"]["blockDeviceRef"])
 
 
 def failures(resources: list[OperationResource]) -> bool:

@@ -16,6 +16,7 @@ from hyperd.resources.all import (
     SECRET,
     VIRTUAL_DISK,
     VIRTUAL_MACHINE,
+    VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT,
     VIRTUAL_MACHINE_OPERATION,
     VIRTUAL_MACHINE_SNAPSHOT,
     VIRTUAL_MACHINE_SNAPSHOT_OPERATION,
@@ -179,6 +180,37 @@ async def test_a_snapshot_whose_secret_was_changed_ends_the_restore(world: World
     op = await world.phase("Failed", VIRTUAL_MACHINE_OPERATION, "back")
     message = (find_condition(op, "Completed") or {})["message"]
     assert message == f'Secret "{name}" does not hold what a snapshot saves.'
+    assert (await world.store.get(VIRTUAL_DISK, "default", "vm")).uid == disk
+
+
+def attachment(machine: str, image: str) -> Object:
+    return {
+        "apiVersion": "virtualization.deckhouse.io/v1alpha2",
+        "kind": "VirtualMachineBlockDeviceAttachment",
+        "metadata": {"namespace": "default", "name": "more"},
+        "spec": {"virtualMachineName": machine, "blockDeviceRef": {"kind": "VirtualImage", "name": image}},
+    }
+
+
+@pytest.mark.parametrize("now", ["vm", "another"])
+async def test_an_attachment_that_is_another_by_now_is_put_back_or_left_to_its_machine(
+    world: World, now: str
+) -> None:
+    disk = await changed_since_a_snapshot(world)
+    snapshot = (await world.store.get(VIRTUAL_MACHINE_SNAPSHOT, "default", "one")).object()
+    name = snapshot["status"]["virtualMachineSnapshotSecretName"]
+    data = {"vmbdas": base64.b64encode(orjson.dumps([attachment("vm", "then")])).decode()}
+    await world.store.patch(SECRET, "default", name, PatchType.MERGE, {"data": data})
+    await world.store.create(VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT, "default", attachment(now, "now"))
+    await world.operate("Restore", "back", restore={"mode": "Strict", "virtualMachineSnapshotName": "one"})
+    op = await world.phase("Completed" if now == "vm" else "Failed", VIRTUAL_MACHINE_OPERATION, "back")
+    status, message = resources(op)["VirtualMachineBlockDeviceAttachment", "more"]
+    found = (await world.store.get(VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT, "default", "more")).object()
+    if now == "vm":
+        assert (status, found["spec"]["blockDeviceRef"]["name"]) == ("Completed", "then")
+        return
+    assert (status, found["spec"]["blockDeviceRef"]["name"]) == ("Failed", "now")
+    assert message.endswith("is already in use by virtual machine another.")
     assert (await world.store.get(VIRTUAL_DISK, "default", "vm")).uid == disk
 
 
