@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -89,19 +89,22 @@ class BackendVolumes(Volumes):
 
     async def cancel_snapshot(self, uid: str, *, snapshot: str) -> None:
         """Of a volume that is gone, wherever it was: what was prepared of it may be left."""
-        try:
-            backends = [await self._of(uid)]
-        except NotFound:
-            backends = [*self._backends.values()]
-        for backend in backends:
+        for backend in await self._with(uid):
             await backend.provisioner.cancel_snapshot(uid, snapshot=snapshot)
 
-    async def delete_snapshot(self, snapshot: str) -> None:
-        for backend in self._backends.values():
-            await backend.provisioner.delete_snapshot(snapshot)
+    async def delete_snapshot(self, snapshot: str, *, of: str = "") -> None:
+        had, unable = False, None
+        for backend in await self._with(of):
+            try:
+                had = await _has_snapshot(backend, snapshot) or had
+                await backend.provisioner.delete_snapshot(snapshot)
+            except TemporaryError as err:
+                unable = unable or err
+        if unable is not None and not had:
+            raise unable
 
-    async def find_snapshot(self, snapshot: str) -> Snapshot | None:
-        return await self._first(lambda backend: backend.provisioner.find_snapshot(snapshot))
+    async def find_snapshot(self, snapshot: str, *, of: str = "") -> Snapshot | None:
+        return await self._first(lambda backend: backend.provisioner.find_snapshot(snapshot), await self._with(of))
 
     async def snapshots(self) -> list[Snapshot]:
         return [found for backend in self._backends.values() for found in await backend.provisioner.snapshots()]
@@ -122,8 +125,14 @@ class BackendVolumes(Volumes):
             yield handle
 
     async def layers(self, uid: str) -> Sequence[Handle]:
-        backend = await self._of_snapshot(uid) or await self._of(uid)
-        return await backend.attacher.layers(uid)
+        async def having(backend: Backend) -> Backend | None:
+            there = await backend.provisioner.find(uid) or await backend.provisioner.find_snapshot(uid)
+            return None if there is None else backend
+
+        found = await self._first(having)
+        if found is None:
+            raise NotFound(f"Volume {uid} does not exist.")
+        return await found.attacher.layers(uid)
 
     async def _of_snapshot(self, snapshot: str) -> Backend | None:
         async def having(backend: Backend) -> Backend | None:
@@ -142,10 +151,19 @@ class BackendVolumes(Volumes):
             raise NotFound(f"Volume {uid} does not exist.")
         return found
 
-    async def _first(self, ask: Callable[[Backend], Awaitable[T | None]]) -> T | None:
+    async def _with(self, volume: str) -> Sequence[Backend]:
+        """The one that has the volume, and what was made of it; all of them where none is known to have it."""
+        if volume:
+            with suppress(NotFound, PermanentError, TemporaryError):
+                return [await self._of(volume)]
+        return [*self._backends.values()]
+
+    async def _first(
+        self, ask: Callable[[Backend], Awaitable[T | None]], among: Sequence[Backend] = ()
+    ) -> T | None:
         """What the first backend has that has it. One that cannot be asked is heard of if no other has it."""
         unable: TemporaryError | None = None
-        for backend in self._backends.values():
+        for backend in among or self._backends.values():
             try:
                 if (found := await ask(backend)) is not None:
                     return found
@@ -160,5 +178,13 @@ async def _has(backend: Backend, uid: str) -> bool:
     """Whether the volume is there, whole or damaged."""
     try:
         return await backend.provisioner.find(uid) is not None
+    except PermanentError:
+        return True
+
+
+async def _has_snapshot(backend: Backend, snapshot: str) -> bool:
+    """Likewise."""
+    try:
+        return await backend.provisioner.find_snapshot(snapshot) is not None
     except PermanentError:
         return True

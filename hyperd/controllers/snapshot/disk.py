@@ -209,7 +209,9 @@ class DiskSnapshotController(Controller):
             await update_status(self._context.store, self.kind, before, snapshot)
             return None
         await make_sure(self._context.store, self.kind, before)
-        await self._context.volumes.delete_snapshot(before["metadata"]["uid"])
+        source = snapshot["status"].get("source")
+        disk = "" if source is None else source["uid"]
+        await self._context.volumes.delete_snapshot(before["metadata"]["uid"], of=disk)
         await remove_finalizer(self._context.store, self.kind, before)
         return None
 

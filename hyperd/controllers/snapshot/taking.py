@@ -142,14 +142,14 @@ class Taking:
         guest = await self._guest()
         sources = {} if guest is None else await self._context.hypervisor.sources(guest.uid)
         for part in self._parts:
-            found = await self._context.volumes.find_snapshot(part.snapshot)
+            found = await self._context.volumes.find_snapshot(part.snapshot, of=part.disk)
             if found is not None and found.pending:
                 top = await self._prepare(part, in_use=True)
                 if guest is None or sources.get(serial_of(part.disk)) == top:
                     # What was prepared is, or may have been, written to.
                     await self._commit(part)
             await self._context.volumes.cancel_snapshot(part.disk, snapshot=part.snapshot)
-            await self._context.volumes.delete_snapshot(part.snapshot)
+            await self._context.volumes.delete_snapshot(part.snapshot, of=part.disk)
 
     async def _known(self) -> bool:
         """Whether the disks are."""
@@ -165,7 +165,7 @@ class Taking:
         """What there is of each, prepared or more; None while the disks are not known."""
         if not await self._known():
             return None
-        return [await self._context.volumes.find_snapshot(part.snapshot) for part in self._parts]
+        return [await self._context.volumes.find_snapshot(part.snapshot, of=part.disk) for part in self._parts]
 
     async def _require_own(self, part: Part) -> None:
         """A status may name any uid: the disk is the one that is called so in its namespace, or none."""
@@ -174,7 +174,7 @@ class Taking:
             raise PermanentError(f'VirtualDisk "{part.name}" is gone, or another one by now.')
 
     async def _prepare(self, part: Part, *, in_use: bool) -> Handle | None:
-        if await self._context.volumes.find_snapshot(part.snapshot) is None:
+        if await self._context.volumes.find_snapshot(part.snapshot, of=part.disk) is None:
             await self._require_own(part)
         try:
             return await self._context.volumes.prepare_snapshot(

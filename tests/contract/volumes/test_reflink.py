@@ -11,7 +11,14 @@ import pytest
 from hyperd.controllers.snapshot.taking import Part, Taking
 from hyperd.errors import PermanentError, TemporaryError
 from hyperd.imagefile.handle import DiskFormat, FileHandle
-from hyperd.resources.all import KINDS, PERSISTENT_VOLUME, STORAGE_CLASS, VIRTUAL_DISK, VIRTUAL_MACHINE
+from hyperd.resources.all import (
+    KINDS,
+    PERSISTENT_VOLUME,
+    STORAGE_CLASS,
+    VIRTUAL_DISK,
+    VIRTUAL_DISK_SNAPSHOT,
+    VIRTUAL_MACHINE,
+)
 from hyperd.resources.schema.kind import Object
 from hyperd.settings import PoolKind, PoolSettings, Settings, StorageSettings, load
 from hyperd.storage.backends.reflink.backend import ReflinkBackend
@@ -153,6 +160,21 @@ async def test_a_pool_that_cannot_be_used_keeps_no_other_disk_from_anything(tmp_
         await world.gone()
         await world.store.delete(VIRTUAL_DISK, "default", "vm")
         await world.gone(VIRTUAL_DISK)
+
+
+async def test_a_pool_that_cannot_be_used_keeps_no_snapshot_of_other_disks_from_anything(tmp_path: Path) -> None:
+    async with running(storage=pools(tmp_path / "ext4")) as world:
+        await world.give_disk()
+        disk = (await world.store.get(VIRTUAL_DISK, "default", "vm")).uid
+        body: Object = {"metadata": {"namespace": "default", "name": "one"}, "spec": {"virtualDiskName": "vm"}}
+        await world.store.create(VIRTUAL_DISK_SNAPSHOT, "default", body)
+        await world.phase("Ready", VIRTUAL_DISK_SNAPSHOT, "one")
+        volumes = world._daemon._context.volumes
+        await volumes.attach(disk)
+        assert len(await volumes.layers(disk)) == 2
+        await volumes.detach(disk)
+        await world.store.delete(VIRTUAL_DISK_SNAPSHOT, "default", "one")
+        await world.gone(VIRTUAL_DISK_SNAPSHOT, "one")
 
 
 def test_two_pools_of_one_name_are_refused(tmp_path: Path) -> None:
