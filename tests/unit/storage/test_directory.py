@@ -16,6 +16,7 @@ import pytest
 from hyperd.errors import PermanentError, TemporaryError
 from hyperd.imagefile import files
 from hyperd.imagefile.handle import BlockHandle, DiskFormat, FileHandle
+from hyperd.imagefile.qemuimg import QemuImg
 from hyperd.settings import Settings, StorageSettings
 from hyperd.storage.backends.directory import provisioner
 from hyperd.storage.backends.directory.backend import DirectoryBackend
@@ -276,3 +277,28 @@ async def test_what_frees_space_takes_none_of_the_reserve(tmp_path: Path, folder
     assert [merge.uid for merge in await pool.merges({"u1"})] == ["u1"]
     assert await pool.merges(()) == []
     assert os.listdir(folder) == ["u1.s1.qcow2"]
+
+
+async def test_what_is_being_merged_is_let_alone_before_it_is_copied(
+    pool: DirectoryProvisioner, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await pool.create_blank("u1", MIB)
+    await snapshot(pool, "s1")
+    await pool.delete_snapshot("s1")
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def for_ever(*_: object, **__: object) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    with monkeypatch.context() as tools:
+        tools.setattr(QemuImg, "rebase", for_ever)
+        merging = asyncio.create_task(pool.merges(()))
+        await begun.wait()
+        await pool.clone("u2", source="u1", op_uid="o")
+        assert ended.is_set()
+        assert await merging == []
+    assert info(folder / "u2.qcow2")["backing-filename"] == str(folder / "u1.qcow2")

@@ -81,7 +81,9 @@ class DirectoryProvisioner(Provisioner):
             top = await asyncio.to_thread(self._folder.top, source)
             if top is None:
                 raise NotFound(f"Volume {source} does not exist.")
-            return await self._create(uid, top.virtual_size, lambda made: self._tools.copy(top.path, made))
+            with self._merger.hold(top.name):
+                await self._merger.interrupt(source)
+                return await self._create(uid, top.virtual_size, lambda made: self._tools.copy(top.path, made))
 
     async def prepare_snapshot(self, uid: str, *, snapshot: str, op_uid: str, in_use: bool) -> Handle | None:
         path = self._folder.file(uid, snapshot)
