@@ -30,9 +30,9 @@ class Context:
     sort: str = ""
     reverse: bool = False
     cursor: str = ""
-    """The uid of the object under the cursor."""
+    """The identity of the object under the cursor."""
     marks: set[str] = field(default_factory=set)
-    """The uids of what is marked."""
+    """The identities of what is marked."""
 
 
 class Trail:

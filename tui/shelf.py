@@ -22,6 +22,11 @@ class Key(NamedTuple):
     name: str
     uid: str = ""
 
+    @property
+    def identity(self) -> str:
+        """What tells it from all others: a home that was restored from another one's backup has the same uids."""
+        return f"{self.home}/{self.uid or f'{self.namespace}/{self.name}'}"
+
 
 class Shelf:
     """The objects of one kind. ``judged`` counts how often the health of one was worked out."""

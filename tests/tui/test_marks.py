@@ -184,3 +184,13 @@ async def test_many_that_change_at_once_are_drawn_at_once(world: World, monkeypa
         await ui.press("y")
         await ui.shows("tidy: 100 done")
         assert drawn < 10
+
+
+async def test_a_mark_is_of_one_homes_object_also_where_another_home_has_its_uid(world: World) -> None:
+    async with looking(world, world) as ui:
+        await ui.until(lambda: ui.text.count("web-7") >= 2)
+        await ui.type("/web-7")
+        await ui.press("enter")
+        await ui.shows("2 of 8")
+        await ui.press("space", "x")
+        await ui.shows("stop 1 of 1?")

@@ -171,7 +171,7 @@ class MainScreen(Screen[None]):
         if not self.area.in_namespace(key):
             self.trail.namespace = ""
         context = self.trail.visit(plural, anew=True)
-        context.query, context.cursor = "", key.uid
+        context.query, context.cursor = "", key.identity
         self.show_context()
         self.table.select(key)
 

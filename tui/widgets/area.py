@@ -38,7 +38,7 @@ class ListArea(Vertical):
             trail.current.view = next(iter(kinds)).plural
         self.listing = Listing(fleet, usage, kinds[trail.current.view])
         self._sought = trail.current.cursor
-        """The uid that the cursor is to go to once it is there."""
+        """The identity of what the cursor is to go to once it is there."""
 
     def compose(self) -> ComposeResult:
         """The table, and words in its place."""
@@ -93,7 +93,7 @@ class ListArea(Vertical):
             value=lambda key, index: listing.value(key, index) if isinstance(key, Key) else None,
             tie=lambda key: order_of(key) if isinstance(key, Key) else (),
             labels=lambda key: self._labels(key) if isinstance(key, Key) else {},
-            marked=lambda key: isinstance(key, Key) and key.uid in context.marks,
+            marked=lambda key: isinstance(key, Key) and key.identity in context.marks,
             query=context.query,
             sort_column=titles.index(sort),
             reverse=kind.reverse if own else context.reverse,
@@ -109,7 +109,7 @@ class ListArea(Vertical):
             self.listing.forget(keys)
             objects = self._fleet.objects(self.kind.plural)
             # What is gone is not marked any more: another of its name was never chosen.
-            self._trail.current.marks.difference_update(key.uid for key in keys if key not in objects)
+            self._trail.current.marks.difference_update(key.identity for key in keys if key not in objects)
             self.table.changed(keys, lambda key: key in objects and self.in_namespace(key))
             self._seek(keys)
         elif changes.homes:
@@ -128,7 +128,7 @@ class ListArea(Vertical):
 
     def _seek(self, keys: Iterable[Key]) -> None:
         """The cursor where it was when this list was left."""
-        if self._sought and (key := next((key for key in keys if key.uid == self._sought), None)):
+        if self._sought and (key := next((key for key in keys if key.identity == self._sought), None)):
             self._sought = ""
             self.table.select(key)
 
@@ -137,7 +137,7 @@ class ListArea(Vertical):
         if by_hand:
             self._sought = ""
         if not self._sought and (key := self.cursor) is not None:
-            self._trail.current.cursor = key.uid
+            self._trail.current.cursor = key.identity
 
     def in_namespace(self, key: Hashable) -> bool:
         """Whether the object is in the namespace that is shown, or in none."""
@@ -157,13 +157,18 @@ class ListArea(Vertical):
         if not marks:
             return []
         objects = self._fleet.objects(self.kind.plural)
-        found = [Target(self.kind, key, obj) for key, obj in objects.items() if key.uid in marks]
+        ends = {mark.rpartition("/")[2] for mark in marks}  # for less than an identity of all
+        found = [
+            Target(self.kind, key, obj)
+            for key, obj in objects.items()
+            if (key.uid or key.name) in ends and key.identity in marks
+        ]
         return sorted(found, key=lambda target: order_of(target.key))
 
     def mark(self) -> None:
         """Mark the row, or mark it no more, and go to the next."""
         if (key := self.cursor) is not None:
-            self._trail.current.marks.symmetric_difference_update((key.uid,))
+            self._trail.current.marks.symmetric_difference_update((key.identity,))
             self.table.repaint()
             self.table.action_move(1)
 
@@ -173,15 +178,15 @@ class ListArea(Vertical):
         if at is None:
             return
         here = keys.index(at)
-        places = [place for place, key in enumerate(keys) if key.uid in marks and place != here]
+        places = [place for place, key in enumerate(keys) if key.identity in marks and place != here]
         nearest = min(places, key=lambda place: (place > here, abs(place - here)), default=here)
         first, last = sorted((here, nearest))
-        marks.update(key.uid for key in keys[first : last + 1])
+        marks.update(key.identity for key in keys[first : last + 1])
         self.table.repaint()
 
     def mark_all(self) -> None:
         """Mark all that the filter shows; where they are, mark none of them."""
-        marks, shown = self._trail.current.marks, {key.uid for key in self._shown}
+        marks, shown = self._trail.current.marks, {key.identity for key in self._shown}
         (marks.difference_update if shown <= marks else marks.update)(shown)
         self.table.repaint()
 
