@@ -42,8 +42,8 @@ def agents(node: Node) -> Iterator[ImageServer]:
     server.close()
 
 
-@pytest.fixture
-def daemon(node: Node, agents: ImageServer) -> Iterator[Hyperd]:
+@contextlib.contextmanager
+def booting(node: Node, agents: ImageServer) -> Iterator[Hyperd]:
     node.ensure_libvirtd()
     running = Hyperd(node)
     running.start()
@@ -56,6 +56,22 @@ def daemon(node: Node, agents: ImageServer) -> Iterator[Hyperd]:
     running.stop()
     running.client.close()
     node.remove_domains()
+
+
+@pytest.fixture
+def daemon(node: Node, agents: ImageServer) -> Iterator[Hyperd]:
+    with booting(node, agents) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def crashing(node: Node, agents: ImageServer) -> Iterator[Hyperd]:
+    """Whose guest, with its shell and its agent, lives through every crash."""
+    with booting(node, agents) as running:
+        with_agent(running)
+        with log_in(running):
+            pass
+        yield running
 
 
 def snapshot(name: str, of: str = "data", **spec: object) -> Object:
@@ -169,9 +185,10 @@ def test_a_guest_without_its_agent_is_snapshotted_only_if_that_may_be_inconsiste
 
 
 @pytest.mark.parametrize("point", sorted(WHILE_TAKING))
-def test_a_crash_while_a_snapshot_is_taken(daemon: Hyperd, point: CrashPoint) -> None:
+def test_a_crash_while_a_snapshot_is_taken(crashing: Hyperd, point: CrashPoint) -> None:
+    daemon = crashing
     with_agent(daemon)
-    with log_in(daemon) as console:
+    with Console(daemon, "vm") as console:
         console.run("echo before-it > /data/marker; sync")
     daemon.stop()
     daemon.start(env={"HYPERD_CRASH_AT": point})
