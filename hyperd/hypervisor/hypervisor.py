@@ -241,7 +241,11 @@ class LibvirtHypervisor(Hypervisor):
     async def pull(self, uid: str, serial: str, *, base: Handle | None) -> bool:
         begin = functools.partial(blocks.begin_pull, uid=uid, serial=serial, base=base)
         await self._act("merge a disk of", uid, begin)
-        return await self._merged(uid, serial)
+        return await self._merged(uid, serial) and await self.settle(uid, serial)
+
+    async def settle(self, uid: str, serial: str) -> bool:
+        settle = functools.partial(blocks.settle, uid=uid, serial=serial)
+        return await self._lanes.call(uid, f"settle a disk of domain {uid}", settle, timeout=ASK_TIMEOUT)
 
     async def commit(self, uid: str, serial: str, *, upper: Handle, lower: Handle) -> bool:
         begin = functools.partial(blocks.begin_commit, uid=uid, serial=serial, upper=upper, lower=lower)

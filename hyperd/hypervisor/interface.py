@@ -144,8 +144,12 @@ class Hypervisor(Protocol):
     async def pull(self, uid: str, serial: str, *, base: Handle | None) -> bool:
         """Have a running guest's disk read ``base`` next, with what lies between copied into its top.
 
-        Whether it is done; if not it goes on, and is asked for again.
+        Whether it is done; if not it goes on, and is asked for again. What was pulled from stays until ``settle``.
         """
+        ...
+
+    async def settle(self, uid: str, serial: str) -> bool:
+        """Have what a pull has brought be in the disk's file for good; False while it goes on."""
         ...
 
     async def commit(self, uid: str, serial: str, *, upper: Handle, lower: Handle) -> bool:

@@ -13,7 +13,7 @@ from typing import Final
 
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine.held import serial_of
-from hyperd.errors import HyperdError
+from hyperd.errors import HyperdError, NotFound
 from hyperd.hypervisor.state import DomainInfo, DomainState
 from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_DISK_SNAPSHOT
 from hyperd.storage.interface import Merge, MergeKind
@@ -33,6 +33,8 @@ class Merges:
         self._wake = asyncio.Event()
         self._told: dict[str, str] = {}
         """What could not be done, by volume: told once."""
+        self._pulling: dict[str, str] = {}
+        """Volume → the guest whose QEMU pulls into it."""
         for kind in (VIRTUAL_DISK, VIRTUAL_DISK_SNAPSHOT):
             context.informer(kind).add_handler(self._on_event)
 
@@ -57,6 +59,7 @@ class Merges:
         if not self._context.hypervisor.connected:
             return False
         guests = await self._guests()
+        await self._settle()
         merges = await self._context.volumes.merges(guests.keys())
         moved = False
         for merge in merges:
@@ -75,12 +78,24 @@ class Merges:
         if guest.state is DomainState.PAUSED:
             return False  # it may be short of the space that a merge takes
         if merge.kind is MergeKind.PULL:
-            done = await hypervisor.pull(guest.uid, serial, base=merge.base)
+            self._pulling[merge.uid] = guest.uid
+            if done := await hypervisor.pull(guest.uid, serial, base=merge.base):
+                self._pulling.pop(merge.uid, None)
         else:
             done = await hypervisor.commit(guest.uid, serial, upper=merge.upper, lower=merge.lower)
         if done:
             await self._context.volumes.merged(merge)
         return True
+
+    async def _settle(self) -> None:
+        """Before the storage sees that a pull is at its end, and removes what that was from."""
+        for volume, guest in list(self._pulling.items()):
+            try:
+                settled = await self._context.hypervisor.settle(guest, serial_of(volume))
+            except NotFound:
+                settled = True  # the guest is gone, or the disk out of it
+            if settled:
+                self._pulling.pop(volume, None)
 
     async def _guests(self) -> dict[str, DomainInfo]:
         """Volume → the guest that has it open here, whoever owns them."""

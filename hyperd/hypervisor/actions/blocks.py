@@ -96,6 +96,21 @@ def await_merge(conn: libvirt.virConnect, uid: str, *, serial: str, seconds: flo
     return True
 
 
+def settle(conn: libvirt.virConnect, uid: str, *, serial: str) -> bool:
+    """Have what was pulled into the disk's top stand in that file's tables; False while the pull goes on.
+
+    QEMU writes the header at the end of a pull, and keeps the tables until the guest flushes: one that is killed
+    before that leaves a file that has none of it. To resize it to the size that it has writes them out.
+    """
+    if not lookup(conn, uid).isActive():
+        return True
+    dom, target = _disk(conn, uid, serial)
+    if dom.blockJobInfo(target):
+        return False
+    dom.blockResize(target, dom.blockInfo(target, 0)[0], libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
+    return True
+
+
 def freeze(conn: libvirt.virConnect, uid: str) -> int:
     dom = lookup(conn, uid)
     dom.agentSetResponseTimeout(AGENT_SECONDS, 0)

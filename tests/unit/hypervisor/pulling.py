@@ -1,0 +1,82 @@
+"""A pull by a QEMU that is killed right after it, in a libvirt of this process's own: ``-m …pulling <folder>``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import libvirt
+
+from hyperd.hypervisor.actions import blocks
+from hyperd.imagefile.handle import DiskFormat, FileHandle
+
+SIZE = 8 << 20
+_CONFIG = """
+stdio_handler = "file"
+user = "root"
+group = "root"
+namespaces = []
+cgroup_controllers = []
+security_driver = "none"
+"""
+_DOMAIN = """
+<domain type='qemu'>
+  <name>pulling</name><memory unit='MiB'>16</memory><vcpu>1</vcpu>
+  <os><type arch='x86_64' machine='q35'>hvm</type></os>
+  <devices>
+    <controller type='scsi' model='virtio-scsi'/>
+    <disk type='file' device='disk'>
+      <driver name='qemu' type='qcow2' cache='none'/><source file='{top}'/>
+      <target dev='sda' bus='scsi'/><serial>one</serial>
+    </disk>
+  </devices>
+  <seclabel type='none' model='dac'/>
+</domain>
+"""
+
+
+def _events() -> None:
+    while True:
+        libvirt.virEventRunDefaultImpl()
+
+
+def make(folder: Path) -> Path:
+    """``top`` over ``lower``, which alone has data, over ``base``; the top."""
+    below: list[str] = []
+    for name in ("base", "lower", "top"):
+        path = folder / name
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *below, path, str(SIZE)], check=True)
+        below = ["-F", "qcow2", "-b", str(path)]
+    write = ["qemu-io", "-f", "qcow2", "-c", "write -q -P 7 0 1M", folder / "lower"]
+    subprocess.run([str(each) for each in write], check=True)
+    return folder / "top"
+
+
+def main(folder: Path) -> None:
+    """Leaves ``top``."""
+    root = folder / "root"
+    (root / "etc").mkdir(parents=True)
+    (root / "etc/qemu.conf").write_text(_CONFIG)
+    top = make(folder)
+    libvirt.virEventRegisterDefaultImpl()
+    threading.Thread(target=_events, daemon=True).start()
+    conn = libvirt.open(f"qemu:///embed?root={root}")
+    dom = conn.createXML(_DOMAIN.format(top=top), libvirt.VIR_DOMAIN_START_PAUSED)
+    pid = int(next(root.rglob("pulling.pid")).read_text())
+    try:
+        uid = dom.UUIDString()
+        blocks.begin_pull(conn, uid, serial="one", base=FileHandle(folder / "base", DiskFormat.QCOW2))
+        assert blocks.await_merge(conn, uid, serial="one", seconds=30)
+        assert blocks.settle(conn, uid, serial="one")
+    finally:
+        os.kill(pid, signal.SIGKILL)
+    sys.stdout.flush()
+    os._exit(0)  # its threads wait for a guest that is gone
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,22 @@
+"""What a pull has brought into a disk's top outlives the QEMU that did it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hyperd.imagefile.handle import DiskFormat, FileHandle
+from tests.contract.volumes import guest
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a libvirt of one's own is root's")
+def test_what_was_pulled_is_in_the_file_when_its_qemu_is_killed(tmp_path: Path) -> None:
+    argv = [sys.executable, "-m", "tests.unit.hypervisor.pulling", str(tmp_path)]
+    subprocess.run(argv, check=True, timeout=120)
+    (tmp_path / "lower").unlink()
+    content = guest.read(FileHandle(tmp_path / "top", DiskFormat.QCOW2))
+    assert content[: 1 << 20] == bytes([7]) * (1 << 20)
