@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import yaml
 
-from hyperd.admission.context import nobody_may
 from hyperd.admission.dispatch import RULES, reviewer
 from hyperd.controllers.bootstrap import bootstrap
 from hyperd.errors import HyperdError
@@ -114,13 +113,18 @@ def told(warnings: Sequence[str]) -> frozenset[str]:
     return frozenset(text for text in warnings if " is deprecated" not in text)
 
 
+async def _may(user: User, verb: str, kind: Kind, namespace: str, name: str) -> bool:
+    """What the user of the cluster's home may: edit everything."""
+    return True
+
+
 @pytest.fixture
 async def homes(
     store: KubernetesStore, admin_store: KubernetesStore, tmp_path: Path
 ) -> AsyncIterator[tuple[Home, Home]]:
     """(embedded, cluster), each with what a daemon makes at first."""
     settings = Settings()
-    admit = reviewer(settings, may=nobody_may)
+    admit = reviewer(settings, may=_may)
     embedded = EmbeddedStore(tmp_path / "store.db", settings=settings.store, admit=admit, kinds=KINDS)
     await embedded.start()
     user = User("edith", ("system:authenticated",))
@@ -163,6 +167,20 @@ def policy(low: int, high: int, **more: Any) -> Object:
 
 def operation(name: str, kind: str = "Stop") -> Object:
     return make("VirtualMachineOperation", name, namespace=WHERE, spec={"type": kind, "virtualMachineName": "web"})
+
+
+def attachment(name: str) -> Object:
+    spec = {"virtualMachineName": "web", "blockDeviceRef": {"kind": "VirtualDisk", "name": "data"}}
+    return make("VirtualMachineBlockDeviceAttachment", name, namespace=WHERE, spec=spec)
+
+
+def copied(name: str) -> Object:
+    spec = {
+        "type": "CreateVirtualMachine",
+        "virtualMachineSnapshotName": "web",
+        "createVirtualMachine": {"mode": "Strict", "customization": {"nameSuffix": "-two"}},
+    }
+    return make("VirtualMachineSnapshotOperation", name, namespace=WHERE, spec=spec)
 
 
 def address(static: str) -> Object:
@@ -234,6 +252,8 @@ CASES: dict[str, Case] = {
     "class-default": Case(class_("second", metadata={"annotations": DEFAULT}), "is the default already"),
     "address": Case(address("192.0.2.7"), "must be in 10.66.10.0/24"),
     "operation": Case(operation("second"), "should finish first", there=(operation("first"),)),
+    "attachment": Case(attachment("second"), "is attached by", there=(attachment("first"),)),
+    "machine-of-snapshot": Case(copied("two"), ""),
     "secret-warning": Case(secret("cloud-init"), "needs the key userData"),
     "secret-oddity": Case(secret("cloud-init", userData="aGVsbG8="), "no header that cloud-init knows"),
 }
