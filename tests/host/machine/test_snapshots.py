@@ -111,8 +111,15 @@ def content(daemon: Hyperd, uid: str, at: Path) -> bytes:
 
 
 def held_ms(daemon: Hyperd, name: str) -> int:
-    messages = [event["message"] for event in daemon.events(name)]
-    return next(int(found[1]) for one in messages if (found := re.search(r"held for (\d+) ms", one)))
+    """As an event tells, which comes after the status."""
+
+    def told() -> list[str]:
+        return [
+            found[1] for one in daemon.events(name) if (found := re.search(r"held for (\d+) ms", one["message"]))
+        ]
+
+    wait_until(told, what="the event of the snapshot")
+    return int(told()[0])
 
 
 def test_a_guest_that_writes_is_held_for_a_moment_and_goes_on(daemon: Hyperd, tmp_path: Path) -> None:
