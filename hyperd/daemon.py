@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from hyperd import __version__, footprint, logs, settings
+from hyperd import __version__, footprint, loading, logs
 from hyperd.api.limits.connections import raise_limit
 from hyperd.api.serving.app import ApiServer
 from hyperd.api.serving.maintenance import Ask, Garbage, Maintenance
@@ -350,7 +350,7 @@ def overrides(assignments: Sequence[str]) -> JsonObject:
             value: Json = tomllib.loads(f"v = {text}")["v"]
         except tomllib.TOMLDecodeError:
             value = text
-        settings.put(found, path.split("."), value)
+        loading.put(found, path.split("."), value)
     return found
 
 
@@ -358,7 +358,7 @@ def main(argv: Sequence[str] | None = None, *, world: World = THIS_HOST) -> int:
     """Entry point. 0 after a clean stop, 1 with one sentence when the daemon cannot run."""
     args = _parser().parse_args(argv)
     try:
-        conf = settings.load(file=args.config, overrides=overrides(args.set))
+        conf = loading.load(file=args.config, overrides=overrides(args.set))
         if args.command == "restore":
             restore_store(conf, args.backup)
             return 0

@@ -1,26 +1,19 @@
-"""Every path, socket, port, URI, prefix and limit of one daemon.
+"""Every path, socket, port, URI, prefix and limit of one daemon; ``loading`` reads them.
 
-Flags override the environment (``HYPERD_SECTION__FIELD``), which overrides the TOML file, which overrides
-the defaults. Defaults follow the FHS. Two daemons on one host differ in ``instance`` and the folders; names of
+Defaults follow the FHS. Two daemons on one host differ in ``instance`` and the folders; names of
 host objects (domains, taps, tables) carry the instance, so neither touches the other's.
 """
 
 from __future__ import annotations
 
-import os
-import re
 import socket
-import tomllib
-from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from hyperd.errors import PermanentError
-from hyperd.jsontypes import Json, JsonObject
 from hyperd.roles import Role
 
 GIB = 1 << 30
@@ -370,74 +363,3 @@ class Settings(_Section):
     @property
     def nvram_dir(self) -> Path:
         return self.state_dir / "nvram"
-
-
-ENV_PREFIX = "HYPERD_"
-DEFAULT_FILE = Path("/etc/hyperd/hyperd.toml")
-
-
-def load(
-    *,
-    file: Path | None = None,
-    environ: Mapping[str, str] | None = None,
-    overrides: Mapping[str, Json] | None = None,
-) -> Settings:
-    """Merge file, environment and flags.
-
-    ``overrides`` is nested as the model is. Raises PermanentError that names the source and the field.
-    """
-    environ = os.environ if environ is None else environ
-    merged: JsonObject = {}
-    source = file or Path(environ.get("HYPERD_CONFIG", str(DEFAULT_FILE)))
-    if source.exists():
-        try:
-            merged = tomllib.loads(source.read_text())
-        except ValueError as err:  # no TOML, or no UTF-8
-            raise PermanentError(f"Settings file {source} is not valid TOML: {err}.") from err
-    elif file is not None:
-        raise PermanentError(f"Settings file {source} does not exist.")
-    _merge(merged, _from_environ(environ))
-    _merge(merged, dict(overrides or {}))
-    try:
-        return Settings.model_validate(merged)
-    except ValidationError as err:
-        first = err.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise PermanentError(f"Setting {where}: {first['msg']}.") from err
-
-
-def _from_environ(environ: Mapping[str, str]) -> JsonObject:
-    out: JsonObject = {}
-    for key, value in environ.items():
-        if not key.startswith(ENV_PREFIX) or key in ("HYPERD_CONFIG", "HYPERD_CRASH_AT", "HYPERD_SOCKET"):
-            continue
-        path = key.removeprefix(ENV_PREFIX).lower().split("__")
-        parsed: Json = value
-        if re.fullmatch(r"\s*\[.*\]\s*", value, re.DOTALL):
-            try:
-                parsed = tomllib.loads(f"v = {value}")["v"]
-            except tomllib.TOMLDecodeError as err:
-                raise PermanentError(f"{key} is not a valid TOML list: {err}.") from err
-        put(out, path, parsed)
-    return out
-
-
-def put(into: JsonObject, path: Sequence[str], value: Json) -> None:
-    """Set one setting in nested settings. Raises PermanentError where a part of ``path`` is no section."""
-    *sections, field = path
-    node = into
-    for section in sections:
-        inner = node.setdefault(section, {})
-        if not isinstance(inner, dict):
-            raise PermanentError(f"Setting {'.'.join(path)}: {section} is given a value as a whole, too.")
-        node = inner
-    node[field] = value
-
-
-def _merge(into: JsonObject, other: Mapping[str, Json]) -> None:
-    for key, value in other.items():
-        former = into.get(key)
-        if isinstance(value, Mapping) and isinstance(former, dict):
-            _merge(former, value)
-        else:
-            into[key] = dict(value) if isinstance(value, Mapping) else value

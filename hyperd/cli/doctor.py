@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from hyperd.cli.doctor_checks import Finding, Level, examine
 from hyperd.cli.doctor_host import ThisHost
-from hyperd.settings import load
+from hyperd.loading import load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from hyperd import settings
+from hyperd import loading
 from hyperd.daemon import overrides
 from hyperd.errors import PermanentError
-from hyperd.settings import load
+from hyperd.loading import load
 
 NOWHERE: dict[str, str] = {"HYPERD_CONFIG": "/nonexistent/hyperd.toml"}
 
@@ -72,7 +72,7 @@ def test_flags_win_over_the_environment_and_that_over_the_file(tmp_path: Path) -
 
 def test_what_may_be_zero_may_be(tmp_path: Path) -> None:
     nothing: dict[str, Any] = {}
-    settings.put(nothing, ["operations", "keep_per_vm"], 0)
-    settings.put(nothing, ["operations", "retention_seconds"], 0)
-    settings.put(nothing, ["storage", "reserve_bytes"], 0)
+    loading.put(nothing, ["operations", "keep_per_vm"], 0)
+    loading.put(nothing, ["operations", "retention_seconds"], 0)
+    loading.put(nothing, ["storage", "reserve_bytes"], 0)
     assert load(environ=NOWHERE, overrides=nothing).operations.keep_per_vm == 0

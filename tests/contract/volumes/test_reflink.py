@@ -11,6 +11,7 @@ import pytest
 from hyperd.controllers.snapshot.taking import Part, Taking
 from hyperd.errors import PermanentError, TemporaryError
 from hyperd.imagefile.handle import DiskFormat, FileHandle
+from hyperd.loading import load
 from hyperd.resources.all import (
     KINDS,
     PERSISTENT_VOLUME,
@@ -20,7 +21,7 @@ from hyperd.resources.all import (
     VIRTUAL_MACHINE,
 )
 from hyperd.resources.schema.kind import Object
-from hyperd.settings import PoolKind, PoolSettings, Settings, StorageSettings, load
+from hyperd.settings import PoolKind, PoolSettings, Settings, StorageSettings
 from hyperd.storage.backends.reflink.backend import ReflinkBackend
 from hyperd.store.embedded.derived import derived_of
 from tests.contract.volumes import guest, xfs
