@@ -36,6 +36,7 @@ TRUST = {
     "the rest is what a disk made of it in the same namespace asks for",
     "virtualDiskSnapshotNames": "of its own namespace, where each of them could be used as well",
     "consistent": SHOWN,
+    "volumeSnapshotName": "only whether it is there, for a condition: a snapshot is found by its object's uid",
     "wasRunning": "whether the machine that the operation stopped is started again",
     "imageUploadURLs": "ends in a secret that opens no more than the upload of the object itself",
     "resources": SHOWN,
