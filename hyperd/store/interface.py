@@ -36,6 +36,8 @@ class User:
 
 
 SYSTEM = User("system:hyperd", ("system:masters",))
+_INITIAL_EVENTS_END = "k8s.io/initial-events-end"
+"""The annotation by which Kubernetes' clients know a bookmark that ends the initial events."""
 
 
 class Item(Generic[V_co]):
@@ -86,6 +88,16 @@ class WatchEvent:
         self.initial_events_end = initial_events_end
         """On a bookmark: all that existed has been sent."""
         self._line: bytes | None = None
+
+    @classmethod
+    def bookmark(cls, kind: Kind, version: str, *, initial_events_end: bool = False) -> WatchEvent:
+        """How far a watch has come, when nothing else says so."""
+        metadata: Object = {"resourceVersion": version, "creationTimestamp": None}
+        if initial_events_end:
+            metadata["annotations"] = {_INITIAL_EVENTS_END: "true"}
+        raw = orjson.dumps({"kind": kind.kind, "apiVersion": kind.api_version, "metadata": metadata})
+        item: Item = Item(raw, namespace="", name="", uid="", resource_version=version)
+        return cls(EventType.BOOKMARK, item, initial_events_end=initial_events_end)
 
     @property
     def line(self) -> bytes:

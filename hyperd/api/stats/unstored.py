@@ -11,19 +11,18 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Final, NoReturn
-
-import orjson
+from typing import Final
 
 from hyperd.api.stats.sampler import Sample, Sampler
-from hyperd.errors import Expired, MethodNotAllowed, NotFound
+from hyperd.errors import Expired, NotFound
 from hyperd.resources.core.stats import NODE_STATS, VIRTUAL_MACHINE_STATS
 from hyperd.resources.schema.kind import Kind, Object, V
 from hyperd.slices import sliced
 from hyperd.store.interface import EVERYTHING, EventType, Item, Listing, Selector, Store, Watch, WatchEvent
-from hyperd.store.paging import check_version, make_token, parse_version, read_token
+from hyperd.store.paging import check_version, parse_version, read_token
 from hyperd.store.records import Name, Stored
 from hyperd.store.selecting import check_selector, selects
+from hyperd.store.unstored import ReadOnly, page
 
 _BOOKMARK_SECONDS: Final = 20.0
 _OBJECT_BYTES: Final = 1 << 10
@@ -41,7 +40,7 @@ def stores(sampler: Sampler, node: str) -> Mapping[Kind, Store]:
     }
 
 
-class StatsStore:
+class StatsStore(ReadOnly):
     """``Store`` of one kind of samples."""
 
     def __init__(self, sampler: Sampler, kind: Kind, make: Make) -> None:
@@ -88,13 +87,8 @@ class StatsStore:
         sample = await self._sampler.fresh()
         check_version(resource_version, match, sample.number)
         made = self._within(await self._of(sample), namespace, selector)
-        chosen = [made[name] for name in sorted(made) if name > after]
         version = str(first or sample.number)
-        if not limit or len(chosen) <= limit:
-            return Listing(chosen, version)
-        last = chosen[limit - 1]
-        token = make_token(int(version), (last.namespace, last.name))
-        return Listing(chosen[:limit], version, token, None if selector else len(chosen) - limit)
+        return page(made.values(), version, after=after, limit=limit, counted=not selector)
 
     @asynccontextmanager
     async def watch(
@@ -143,7 +137,7 @@ class StatsStore:
                 shown = made
             now = time.monotonic()
             if announce or (bookmarks and now - told >= _BOOKMARK_SECONDS):
-                yield WatchEvent(EventType.BOOKMARK, self._bookmark(sample), initial_events_end=announce)
+                yield WatchEvent.bookmark(self._kind, str(sample.number), initial_events_end=announce)
                 announce, told = False, now
             if now >= deadline:
                 return
@@ -173,32 +167,8 @@ class StatsStore:
             if (namespace is None or name[0] == namespace) and selects(self._kind, selector, item)
         }
 
-    def _bookmark(self, sample: Sample) -> Item:
-        version = str(sample.number)
-        body = {
-            "kind": self._kind.kind,
-            "apiVersion": self._kind.api_version,
-            "metadata": {"resourceVersion": version, "creationTimestamp": None},
-        }
-        return Item(orjson.dumps(body), namespace="", name="", uid="", resource_version=version)
-
-    def _refuse(self) -> NoReturn:
-        raise MethodNotAllowed(f"{self._kind.plural} are measured and cannot be written")
-
-    async def create(self, *_: object, **__: object) -> Item:
-        self._refuse()
-
-    async def update(self, *_: object, **__: object) -> Item:
-        self._refuse()
-
-    async def patch(self, *_: object, **__: object) -> Item:
-        self._refuse()
-
-    async def apply(self, *_: object, **__: object) -> tuple[Item, bool]:
-        self._refuse()
-
-    async def delete(self, *_: object, **__: object) -> tuple[Item, bool]:
-        self._refuse()
+    def refusal(self) -> str:
+        return f"{self._kind.plural} are measured and cannot be written"
 
 
 def _differences(before: Made, now: Made) -> Iterator[WatchEvent]:

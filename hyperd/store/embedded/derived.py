@@ -10,20 +10,18 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Final, NoReturn
+from typing import Final
 
-import orjson
-
-from hyperd.errors import MethodNotAllowed
 from hyperd.resources.core.storage_class import PROVISIONER
 from hyperd.resources.schema.kind import Kind, Object, Registry, V
 from hyperd.resources.values.names import GROUP, SYSTEM_NAMESPACE
 from hyperd.slices import sliced
 from hyperd.store.embedded.memory import not_found
 from hyperd.store.interface import EVERYTHING, EventType, Item, Listing, Selector, Store, Watch, WatchEvent
-from hyperd.store.paging import make_token, read_token
-from hyperd.store.records import Name, Stored
+from hyperd.store.paging import read_token
+from hyperd.store.records import Stored
 from hyperd.store.selecting import check_selector, selects
+from hyperd.store.unstored import ReadOnly, page
 
 Provisioners = Mapping[str, str]
 """By the names of StorageClasses."""
@@ -33,7 +31,7 @@ Derive = Callable[[Object, Provisioners], Object | None]
 _LOST: Final = "PVCLost"
 
 
-class DerivedStore:
+class DerivedStore(ReadOnly):
     """``Store`` of one such kind; it is only read."""
 
     def __init__(self, store: Store, source: Kind, kind: Kind, derive: Derive, *, classes: Kind | None) -> None:
@@ -76,13 +74,9 @@ class DerivedStore:
         found = await self._store.list(self._source, namespace, resource_version=resource_version, match=match)
         self._forget(found.items, namespace)
         made = await self._made_of(found.items)
-        chosen = [one for one in made if selects(self._kind, selector, one) and _place(one) > after]
-        chosen.sort(key=_place)
+        chosen = [one for one in made if selects(self._kind, selector, one)]
         version = str(first) if first > 0 else found.resource_version
-        if not limit or len(chosen) <= limit:
-            return Listing(chosen, version)
-        token = make_token(int(version), _place(chosen[limit - 1]))
-        return Listing(chosen[:limit], version, token, None if selector else len(chosen) - limit)
+        return page(chosen, version, after=after, limit=limit, counted=not selector)
 
     @asynccontextmanager
     async def watch(
@@ -114,9 +108,8 @@ class DerivedStore:
         async for event in watch:
             provisioners = await self._provisioners()
             if event.type is EventType.BOOKMARK:
-                yield WatchEvent(
-                    event.type, self._bookmark(event.item), initial_events_end=event.initial_events_end
-                )
+                version, ends = event.item.resource_version, event.initial_events_end
+                yield WatchEvent.bookmark(self._kind, version, initial_events_end=ends)
                 continue
             made = self._made(event.item, provisioners)
             uid = event.item.uid
@@ -131,11 +124,6 @@ class DerivedStore:
                 continue
             yield WatchEvent(EventType.MODIFIED if uid in shown else EventType.ADDED, made)
             shown.add(uid)
-
-    def _bookmark(self, item: Item) -> Item:
-        body = {**item.object(), "kind": self._kind.kind, "apiVersion": self._kind.api_version}
-        raw = orjson.dumps(body)
-        return Item(raw, namespace="", name="", uid="", resource_version=item.resource_version)
 
     async def _all(self, namespace: str | None) -> Sequence[Stored]:
         return await self._made_of((await self._store.list(self._source, namespace)).items)
@@ -171,27 +159,8 @@ class DerivedStore:
             there = {item.uid for item in items}
             self._known = {uid: known for uid, known in self._known.items() if uid in there}
 
-    def _refuse(self) -> NoReturn:
-        raise MethodNotAllowed(f"{self._kind.plural} are made from {self._source.plural} and cannot be written")
-
-    async def create(self, *_: object, **__: object) -> Item:
-        self._refuse()
-
-    async def update(self, *_: object, **__: object) -> Item:
-        self._refuse()
-
-    async def patch(self, *_: object, **__: object) -> Item:
-        self._refuse()
-
-    async def apply(self, *_: object, **__: object) -> tuple[Item, bool]:
-        self._refuse()
-
-    async def delete(self, *_: object, **__: object) -> tuple[Item, bool]:
-        self._refuse()
-
-
-def _place(item: Item) -> Name:
-    return (item.namespace, item.name)
+    def refusal(self) -> str:
+        return f"{self._kind.plural} are made from {self._source.plural} and cannot be written"
 
 
 def derived_of(store: Store, kinds: Registry) -> Mapping[Kind, Store]:

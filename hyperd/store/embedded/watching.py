@@ -15,13 +15,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-import orjson
-
 from hyperd.errors import Expired, ServiceUnavailable
 from hyperd.resources.schema.kind import Kind
 from hyperd.store.embedded.engine import Engine
 from hyperd.store.embedded.memory import Memory
-from hyperd.store.interface import EventType, Item, Selector, WatchEvent
+from hyperd.store.interface import EventType, Selector, WatchEvent
 from hyperd.store.paging import check_not_newer, parse_version
 from hyperd.store.records import Change, Stored, changes_of
 from hyperd.store.selecting import check_selector, chosen, seen_as
@@ -184,7 +182,7 @@ class Watcher:
     def end(self) -> None:
         """No more events after those that wait, and a bookmark where they were asked for."""
         if self._bookmarks and not self._ended:
-            self._queue.append(bookmark(self.kind, self._hub.told))
+            self._queue.append(WatchEvent.bookmark(self.kind, str(self._hub.told)))
         self._ended = True
         self._hub.discard(self)
         self._wake()
@@ -241,7 +239,7 @@ class Watcher:
 
     def _tick(self) -> None:
         if not self._queue and not self._ended:
-            self._queue.append(bookmark(self.kind, self._hub.told))
+            self._queue.append(WatchEvent.bookmark(self.kind, str(self._hub.told)))
             self._wake()
         self._timers[0] = asyncio.get_running_loop().call_later(BOOKMARK_SECONDS, self._tick)
 
@@ -285,21 +283,11 @@ async def open_watch(
         await past.aclose()
 
 
-def bookmark(kind: Kind, rv: int, *, initial_events_end: bool = False) -> WatchEvent:
-    """How far a watch has come, when nothing else says so."""
-    metadata: dict[str, object] = {"resourceVersion": str(rv), "creationTimestamp": None}
-    if initial_events_end:
-        metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
-    raw = orjson.dumps({"kind": kind.kind, "apiVersion": kind.api_version, "metadata": metadata})
-    item = Item(raw, namespace="", name="", uid="", resource_version=str(rv))
-    return WatchEvent(EventType.BOOKMARK, item, initial_events_end=initial_events_end)
-
-
 async def _initial(kind: Kind, items: Sequence[Stored], end_rv: int | None) -> AsyncGenerator[WatchEvent, None]:
     for item in items:
         yield WatchEvent(EventType.ADDED, item)
     if end_rv is not None:
-        yield bookmark(kind, end_rv, initial_events_end=True)
+        yield WatchEvent.bookmark(kind, str(end_rv), initial_events_end=True)
 
 
 async def _replay(

@@ -23,7 +23,6 @@ from hyperd.resources.schema.kind import Kind
 from hyperd.store.interface import EventType, Item, Listing, WatchEvent
 from hyperd.store.kubernetes.client import KubernetesClient, error_of
 
-INITIAL_EVENTS_END: Final = "k8s.io/initial-events-end"
 IDLE_SECONDS: Final = 180.0
 """Servers send a bookmark a minute: a longer silence is a connection that died without a word."""
 
@@ -74,7 +73,7 @@ class KubernetesWatch:
             listing = await lister()
             first += (WatchEvent(EventType.ADDED, item) for item in listing.items)
             if send_initial:
-                first.append(bookmark(self._kind, listing.resource_version))
+                first.append(WatchEvent.bookmark(self._kind, listing.resource_version, initial_events_end=True))
             resource_version = listing.resource_version
         elif anywhere:
             resource_version = (await lister(limit=1)).resource_version
@@ -156,14 +155,3 @@ class KubernetesWatch:
 
     def _over(self) -> bool:
         return self._deadline is not None and self._loop.time() >= self._deadline
-
-
-def bookmark(kind: Kind, resource_version: str) -> WatchEvent:
-    """The bookmark that ends the initial events."""
-    metadata = {
-        "resourceVersion": resource_version,
-        "creationTimestamp": None,
-        "annotations": {INITIAL_EVENTS_END: "true"},
-    }
-    item = Item.of({"kind": kind.kind, "apiVersion": kind.api_version, "metadata": metadata})
-    return WatchEvent(EventType.BOOKMARK, item, initial_events_end=True)

@@ -107,6 +107,20 @@ async def test_a_watch_tells_what_comes_changes_and_goes_and_goes_on_from_a_list
     assert {name for _, name in seen} == {"web-1", "web-2"}
 
 
+async def test_the_end_of_what_is_there_is_told_as_kubernetes_clients_look_for_it(
+    api: Api, guests: Guests
+) -> None:
+    guests.run("web-1")
+    asked = "watch=true&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan"
+    watching = events(api, f"{MACHINES}?{asked}")
+    async with asyncio.timeout(20):
+        assert (await anext(watching))["type"] == "ADDED"
+        end = await anext(watching)
+    await watching.aclose()
+    assert end["type"] == "BOOKMARK"
+    assert end["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
+
+
 async def test_a_version_that_is_not_kept_is_expired(api: Api, guests: Guests) -> None:
     guests.run("web-1")
     await api.call("GET", MACHINES)
