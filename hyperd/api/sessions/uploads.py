@@ -16,6 +16,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from hyperd.api.sessions.stream import Goodbye, close, prepare_socket
 from hyperd.api.sessions.target import number
+from hyperd.api.wire.grain import too_fine
 from hyperd.api.wire.subresources import SubresourceHandler, SubresourceHandlers
 from hyperd.errors import (
     BadRequest,
@@ -44,9 +45,6 @@ _ON_ITS_WAY: Final = ("Pending", "Provisioning", "WaitForUserUpload")
 _REFUSED: Final = 422
 _LATER: Final = 503
 _PING_SECONDS: Final = 15.0
-_FREE_PIECES: Final = 1024
-_LEAST_PIECE: Final = 64
-"""Bytes that pieces beyond the first ones must have on average: each costs the same time and memory."""
 _BROKEN: Final = (
     ConnectionError,
     ClientPayloadError,
@@ -125,7 +123,7 @@ class _Grain:
     def add(self, size: int, *, ends: bool = True) -> None:
         """Raises TemporaryError where they are too small."""
         self._bytes, self._pieces = self._bytes + size, self._pieces + ends
-        if self._pieces > _FREE_PIECES and self._bytes < self._pieces * _LEAST_PIECE:
+        if too_fine(self._bytes, self._pieces):
             raise TemporaryError(f"The upload comes in {self._what} of a few bytes; send larger ones.")
 
 

@@ -14,6 +14,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from hyperd.api.wire import parsing, protobuf
+from hyperd.api.wire.grain import too_fine
 from hyperd.api.wire.negotiate import JSON
 from hyperd.errors import BadRequest, RequestEntityTooLarge, RequestTimeout, UnsupportedMediaType
 from hyperd.offload import Share, is_large, is_large_text
@@ -25,10 +26,7 @@ _READ_TIMEOUT = 60.0
 _EXTENDED_SECONDS = 1.0
 _WHOLE_TIMEOUT = 600.0
 _MAX_SHOWN = 200
-_FREE_CHUNKS = 1024
 _CHUNKS_A_STEP = 64
-_LEAST_CHUNK = 64
-"""Bytes that chunks beyond the first ones must have on average: parsing costs the same for each."""
 
 
 async def read(request: web.BaseRequest, limit: int) -> bytes:
@@ -51,7 +49,8 @@ async def read(request: web.BaseRequest, limit: int) -> bytes:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     try:
         async with asyncio.timeout(_WHOLE_TIMEOUT):
-            return await _joined(request, limit, too_large)
+            async with asyncio.timeout(_READ_TIMEOUT) as scope:
+                return await _joined(request, limit, too_large, scope)
     except TimeoutError:
         raise RequestTimeout(
             f"the request body did not arrive within {_WHOLE_TIMEOUT:.0f} seconds, or nothing of it within "
@@ -61,15 +60,10 @@ async def read(request: web.BaseRequest, limit: int) -> bytes:
         raise BadRequest(f"the request body cannot be read: {_one_line(str(err))}") from err
 
 
-async def _joined(request: web.BaseRequest, limit: int, too_large: RequestEntityTooLarge) -> bytes:
-    """Piece by piece, each in a step of its own."""
-    async with asyncio.timeout(_READ_TIMEOUT) as scope:
-        return await _pieces(request, limit, too_large, scope)
-
-
-async def _pieces(
+async def _joined(
     request: web.BaseRequest, limit: int, too_large: RequestEntityTooLarge, scope: asyncio.Timeout
 ) -> bytes:
+    """Piece by piece, some in a step; ``scope``, which ends the wait for one, is put off with those that come."""
     pieces: list[bytes] = []
     size = chunks = 0
     loop = asyncio.get_running_loop()
@@ -85,7 +79,7 @@ async def _pieces(
         if size > limit:
             request.protocol.close()  # what is still to come is not parsed
             raise too_large
-        if chunks > _FREE_CHUNKS and size < chunks * _LEAST_CHUNK:
+        if too_fine(size, chunks):
             request.protocol.close()
             raise BadRequest(
                 f"the request body comes in {chunks} chunks of {size // chunks} bytes on average; send larger ones"
