@@ -11,10 +11,10 @@ from hyperd.controllers.context import Context
 from hyperd.controllers.image.reference import reference_of
 from hyperd.controllers.image.volume import on_volume
 from hyperd.controllers.ownership import disk_node
+from hyperd.controllers.readiness import unready
 from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_DISK, VIRTUAL_DISK_SNAPSHOT, VIRTUAL_MACHINE
 from hyperd.resources.kinds.data_source import DataSourceType
 from hyperd.resources.kinds.virtual_disk import VirtualDiskPhase
-from hyperd.resources.kinds.virtual_disk_snapshot import SnapshotPhase
 from hyperd.resources.kinds.virtual_image import ImageDatasourceReason, ImagePhase
 from hyperd.resources.schema.kind import Kind
 from hyperd.resources.values.meta import Key
@@ -117,19 +117,15 @@ def reads(image: Image) -> bool:
 
 
 def _image(context: Context, kind: Kind[Image], key: Key) -> Source | Waiting:
-    unready = (
+    reason = (
         ImageDatasourceReason.CLUSTER_IMAGE_NOT_READY
         if kind is CLUSTER_VIRTUAL_IMAGE
         else ImageDatasourceReason.IMAGE_NOT_READY
     )
     found = context.informer(kind).get(*key)
-    if found is None:
-        return Waiting(unready, f'{kind.kind} "{key.name}" does not exist.')
-    if found["metadata"].get("deletionTimestamp"):
-        return Waiting(unready, f'{kind.kind} "{key.name}" is being deleted.')
-    phase = (found.get("status") or {}).get("phase") or ImagePhase.PENDING
-    if phase != ImagePhase.READY:
-        return Waiting(unready, f'{kind.kind} "{key.name}" is {phase}, not Ready.')
+    why = unready(kind, key.name, found)
+    if found is None or why:
+        return Waiting(reason, why)
     if on_volume(found):
         return FromVolume(found["metadata"]["uid"])
     return FromImage(reference_of(context, kind, found), found["metadata"]["uid"])
@@ -138,13 +134,9 @@ def _image(context: Context, kind: Kind[Image], key: Key) -> Source | Waiting:
 def _snapshot(context: Context, key: Key) -> Source | Waiting:
     reason = ImageDatasourceReason.VIRTUAL_DISK_SNAPSHOT_NOT_READY
     found = context.informer(VIRTUAL_DISK_SNAPSHOT).get(*key)
-    if found is None:
-        return Waiting(reason, f'VirtualDiskSnapshot "{key.name}" does not exist.')
-    if found["metadata"].get("deletionTimestamp"):
-        return Waiting(reason, f'VirtualDiskSnapshot "{key.name}" is being deleted.')
-    phase = (found.get("status") or {}).get("phase") or SnapshotPhase.PENDING
-    if phase != SnapshotPhase.READY:
-        return Waiting(reason, f'VirtualDiskSnapshot "{key.name}" is {phase}, not Ready.')
+    why = unready(VIRTUAL_DISK_SNAPSHOT, key.name, found)
+    if found is None or why:
+        return Waiting(reason, why)
     return FromSnapshot(found["metadata"]["uid"])
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from hyperd.controllers.context import Context
 from hyperd.controllers.ownership import disk_node
+from hyperd.controllers.readiness import unready
 from hyperd.controllers.retries import Retries
 from hyperd.controllers.snapshot.operations import TYPES
 from hyperd.controllers.snapshot.operations.take import Take, show_failure, show_ready
@@ -19,7 +20,6 @@ from hyperd.controllers.snapshot.taking import INCONSISTENT, cannot_freeze, gues
 from hyperd.controllers.snapshot.users import user_of
 from hyperd.errors import PermanentError
 from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_DISK_SNAPSHOT, VIRTUAL_MACHINE_SNAPSHOT
-from hyperd.resources.kinds.virtual_disk import VirtualDiskPhase
 from hyperd.resources.kinds.virtual_disk_snapshot import (
     DiskSnapshotCondition,
     DiskSnapshotReadyReason,
@@ -139,14 +139,7 @@ class DiskSnapshotController(Controller):
     def _accept(self, snapshot: VirtualDiskSnapshot, disk: VirtualDisk | None) -> bool:
         """Whether the disk may be snapshotted now; there is no later."""
         name = snapshot["spec"]["virtualDiskName"]
-        phase = None if disk is None else (disk.get("status") or {}).get("phase") or VirtualDiskPhase.PENDING
-        why = ""
-        if disk is None:
-            why = f'VirtualDisk "{name}" does not exist.'
-        elif meta.is_deleting(disk):
-            why = f'VirtualDisk "{name}" is being deleted.'
-        elif phase != VirtualDiskPhase.READY:
-            why = f'VirtualDisk "{name}" is {phase}, not Ready.'
+        why = unready(VIRTUAL_DISK, name, disk)
         ready = DiskSnapshotCondition.VIRTUAL_DISK_READY
         if not why:
             set_condition(snapshot, ready, True, reason=SnapshotDiskReason.VIRTUAL_DISK_READY)
