@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import subprocess
 import sys
 import threading
+import traceback
 from pathlib import Path
 
 import libvirt
@@ -58,6 +60,7 @@ def make(folder: Path) -> Path:
 
 def main(folder: Path) -> None:
     """Leaves ``top``."""
+    faulthandler.dump_traceback_later(100, exit=True)
     root = folder / "root"
     (root / "etc").mkdir(parents=True)
     (root / "etc/qemu.conf").write_text(_CONFIG)
@@ -66,16 +69,18 @@ def main(folder: Path) -> None:
     threading.Thread(target=_events, daemon=True).start()
     conn = libvirt.open(f"qemu:///embed?root={root}")
     dom = conn.createXML(_DOMAIN.format(top=top), libvirt.VIR_DOMAIN_START_PAUSED)
-    pid = int(next(root.rglob("pulling.pid")).read_text())
+    pid, code = int(next(root.rglob("pulling.pid")).read_text()), 1
     try:
         uid = dom.UUIDString()
         blocks.begin_pull(conn, uid, serial="one", base=FileHandle(folder / "base", DiskFormat.QCOW2))
         assert blocks.await_merge(conn, uid, serial="one", seconds=30)
         assert blocks.settle(conn, uid, serial="one")
+        code = 0
+    except (AssertionError, libvirt.libvirtError, OSError):
+        traceback.print_exc()
     finally:
         os.kill(pid, signal.SIGKILL)
-    sys.stdout.flush()
-    os._exit(0)  # its threads wait for a guest that is gone
+    os._exit(code)  # its threads wait for a guest that is gone
 
 
 if __name__ == "__main__":
