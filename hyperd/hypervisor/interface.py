@@ -149,7 +149,10 @@ class Hypervisor(Protocol):
         ...
 
     async def settle(self, uid: str, serial: str) -> bool:
-        """Have what a pull has brought be in the disk's file for good; False while it goes on."""
+        """Have what a pull has brought be in the disk's file for good; False while it goes on.
+
+        Raises NotFound where the guest does not run or has the disk no more: what it left is not known.
+        """
         ...
 
     async def commit(self, uid: str, serial: str, *, upper: Handle, lower: Handle) -> bool:

@@ -35,6 +35,8 @@ _CPU_SECONDS_A_GIB = 200
 _WAIT_SECONDS, _WAIT_SECONDS_A_GIB = 600, 600
 _OPEN_FILES = 32
 _OPENING = re.compile(r"Could not open '[^']*': ")
+_LOCKED = '"write" lock'
+"""Of what qemu-img says where a guest has the file open."""
 _FOREIGN_REFERENCES = ("backing-filename", "full-backing-filename", "data-file", "encrypted")
 
 
@@ -157,7 +159,7 @@ class QemuImg:
             return
         if "File too large" in done.stderr:
             raise growth.refusal()
-        if '"write" lock' in done.stderr:
+        if _LOCKED in done.stderr:
             raise TemporaryError("The volume cannot be read now: a guest has it open.", key=FAILED)
         raise _failure("The volume cannot be read", done.stderr)
 
@@ -179,6 +181,14 @@ class QemuImg:
         """
         new = ["-b", ""] if base is None else ["-F", base_format, "-b", _absolute(base)]
         await self._own("rebase", "-q", "-f", "qcow2", *new, "--", _absolute(path), timeout=timeout)
+
+    async def read_again(self, path: Path, *, base: Path, base_format: DiskFormat) -> bool:
+        """Have the qcow2 at ``path`` read ``base``, as it did before; False where a guest has it open."""
+        options = ["-u", "-q", "-f", "qcow2", "-F", base_format, "-b", _absolute(base)]
+        done = await sandbox.run(["qemu-img", "rebase", *options, "--", _absolute(path)], timeout=120)
+        if done.returncode and _LOCKED not in done.stderr:
+            raise _failure("qemu-img rebase failed", done.stderr)
+        return not done.returncode
 
     async def copy(self, source: Path, target: Path) -> None:
         """The same bytes, and their holes, in a new file; it shares those of ``source`` if it can."""

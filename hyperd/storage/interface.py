@@ -68,6 +68,8 @@ class MergeKind(StrEnum):
     """What ``lower`` has is copied into ``upper``, which then reads what lay below ``lower``."""
     COMMIT = "commit"
     """What ``upper``, which is not the guest's top, has is copied into ``lower``, which takes its place."""
+    SETTLE = "settle"
+    """``upper`` reads ``lower`` no more, and what was pulled is made sure to be in its file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +172,7 @@ class Provisioner(Protocol):
         return []
 
     async def merged(self, merge: Merge) -> None:
-        """The hypervisor has done it, whoever had asked for that."""
+        """The hypervisor has done it, whoever had asked for that; what it pulled is in the file for good."""
         return
 
     async def grow(self, uid: str, size: int, *, in_use: bool) -> Volume:

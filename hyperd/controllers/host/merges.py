@@ -11,9 +11,11 @@ import contextlib
 import logging
 from typing import Final
 
+from hyperd import clock
+from hyperd.backoff import backoff
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine.held import serial_of
-from hyperd.errors import HyperdError, NotFound
+from hyperd.errors import HyperdError
 from hyperd.hypervisor.state import DomainInfo, DomainState
 from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_DISK_SNAPSHOT
 from hyperd.storage.interface import Merge, MergeKind
@@ -22,6 +24,8 @@ from hyperd.store.interface import EventType, Item
 PERIOD_SECONDS: Final = 60.0
 AGAIN_SECONDS: Final = 1.0
 """While something is under way."""
+LAST_SECONDS: Final = 600.0
+"""The longest wait of one that fails again and again."""
 _log = logging.getLogger(__name__)
 
 
@@ -33,8 +37,8 @@ class Merges:
         self._wake = asyncio.Event()
         self._told: dict[str, str] = {}
         """What could not be done, by volume: told once."""
-        self._pulling: dict[str, str] = {}
-        """Volume → the guest whose QEMU pulls into it."""
+        self._tries: dict[Merge, tuple[int, float]] = {}
+        """How often each was done, or failed, and is there still to be done; and when it may be tried again."""
         for kind in (VIRTUAL_DISK, VIRTUAL_DISK_SNAPSHOT):
             context.informer(kind).add_handler(self._on_event)
 
@@ -59,14 +63,17 @@ class Merges:
         if not self._context.hypervisor.connected:
             return False
         guests = await self._guests()
-        await self._settle()
         merges = await self._context.volumes.merges(guests.keys())
+        self._tries = {merge: self._tries[merge] for merge in merges if merge in self._tries}
         moved = False
         for merge in merges:
+            if clock.elapsed() < self._tries.get(merge, (0, 0.0))[1]:
+                continue
             try:
                 moved = await self._merge(merge, guests[merge.uid]) or moved
                 self._told.pop(merge.uid, None)
             except HyperdError as err:
+                self._later(merge)
                 if self._told.get(merge.uid) != err.message:
                     self._told[merge.uid] = err.message
                     _log.warning("What a snapshot of volume %s held is freed later: %s", merge.uid, err.message)
@@ -78,24 +85,20 @@ class Merges:
         if guest.state is DomainState.PAUSED:
             return False  # it may be short of the space that a merge takes
         if merge.kind is MergeKind.PULL:
-            self._pulling[merge.uid] = guest.uid
-            if done := await hypervisor.pull(guest.uid, serial, base=merge.base):
-                self._pulling.pop(merge.uid, None)
+            done = await hypervisor.pull(guest.uid, serial, base=merge.base)
+        elif merge.kind is MergeKind.SETTLE:
+            done = await hypervisor.settle(guest.uid, serial)
         else:
             done = await hypervisor.commit(guest.uid, serial, upper=merge.upper, lower=merge.lower)
         if done:
+            self._later(merge)
             await self._context.volumes.merged(merge)
         return True
 
-    async def _settle(self) -> None:
-        """Before the storage sees that a pull is at its end, and removes what that was from."""
-        for volume, guest in list(self._pulling.items()):
-            try:
-                settled = await self._context.hypervisor.settle(guest, serial_of(volume))
-            except NotFound:
-                settled = True  # the guest is gone, or the disk out of it
-            if settled:
-                self._pulling.pop(volume, None)
+    def _later(self, merge: Merge) -> None:
+        """One that is offered again although it was done has failed in QEMU: its next try may wait."""
+        count = self._tries.get(merge, (0, 0.0))[0] + 1
+        self._tries[merge] = count, clock.elapsed() + backoff(count, first=AGAIN_SECONDS, last=LAST_SECONDS)
 
     async def _guests(self) -> dict[str, DomainInfo]:
         """Volume → the guest that has it open here, whoever owns them."""

@@ -100,10 +100,11 @@ def settle(conn: libvirt.virConnect, uid: str, *, serial: str) -> bool:
     """Have what was pulled into the disk's top stand in that file's tables; False while the pull goes on.
 
     QEMU writes the header at the end of a pull, and keeps the tables until the guest flushes: one that is killed
-    before that leaves a file that has none of it. To resize it to the size that it has writes them out.
+    before that leaves a file that has none of it. To resize it to the size that it has writes them out. Raises
+    NotFound for a guest that is off: nobody knows then.
     """
     if not lookup(conn, uid).isActive():
-        return True
+        raise errors.NotFound(f"Domain {uid} does not run any more.")
     dom, target = _disk(conn, uid, serial)
     if dom.blockJobInfo(target):
         return False

@@ -11,7 +11,7 @@ import errno
 import logging
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from hyperd import crashpoints, durable
@@ -113,8 +113,11 @@ class Folder:
         if self.path.exists():
             durable.sync(self.path)
 
-    def reap(self) -> Tree:
-        """Remove what is garbage and read by nobody; what is left. Nothing while some layer cannot be read."""
+    def reap(self, held: Collection[str]) -> Tree:
+        """Remove what is garbage and read by nobody; what is left. Nothing while some layer cannot be read.
+
+        Layers whose name is in ``held`` are being read, and stay, as does what a pull may still be needed for.
+        """
         while True:
             tree = self.tree()
             if tree.unread:
@@ -125,10 +128,14 @@ class Folder:
                 for layer in tree.layers.values()
                 if tree.marked(layer, MarkKind.GARBAGE)
                 and not tree.children(layer)
-                and not tree.marked(layer, MarkKind.SNAPSHOT, MarkKind.PREPARING)
+                and layer.name not in held
+                and not tree.marked(layer, MarkKind.SNAPSHOT, MarkKind.PREPARING, MarkKind.PULLING)
             ]
             stale = [
-                mark for mark in tree.marks if mark.kind is MarkKind.GARBAGE and mark.layer not in tree.layers
+                mark
+                for mark in tree.marks
+                if (mark.kind in (MarkKind.GARBAGE, MarkKind.PULLING) and mark.layer not in tree.layers)
+                or (mark.kind is MarkKind.PULLING and mark.uid not in tree.layers)
             ]
             if not gone and not stale:
                 return tree

@@ -33,9 +33,12 @@ class MarkKind(StrEnum):
     """It was made for the snapshot of that uid, which is not committed yet."""
     MERGING = "merging"
     """What it has is being copied by a guest's QEMU into the layer below, of the volume of that uid."""
+    PULLING = "pulling"
+    """What it has is being copied into the layer of that name; until that is durable it stays."""
 
 
-NAME = re.compile(rf"{_LAYER}(?:\{SUFFIX}|@{UID.pattern}\.(?:{'|'.join(MarkKind)}))")
+_BY_UID = "|".join(kind for kind in MarkKind if kind is not MarkKind.PULLING)
+NAME = re.compile(rf"{_LAYER}(?:\{SUFFIX}|@{UID.pattern}\.(?:{_BY_UID})|@{_LAYER}\.{MarkKind.PULLING})")
 """Of all files of the pool's folder."""
 
 
@@ -64,7 +67,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """``uid`` of kind ``kind`` at the layer called ``layer``."""
+    """``uid``, or of a pull the name of a layer, of kind ``kind`` at the layer called ``layer``."""
 
     layer: str
     uid: str
@@ -77,7 +80,7 @@ class Mark:
     @classmethod
     def parse(cls, name: str) -> Self | None:
         layer, at, rest = name.partition("@")
-        uid, _, kind = rest.partition(".")
+        uid, _, kind = rest.rpartition(".")
         return cls(layer, uid, MarkKind(kind)) if at else None
 
 
@@ -109,6 +112,17 @@ class Tree:
     def mark(self, kind: MarkKind, uid: str) -> Mark | None:
         """The mark of ``uid``."""
         return next((mark for mark in self.marks if (mark.kind, mark.uid) == (kind, uid)), None)
+
+    def pulled(self) -> Sequence[tuple[Layer, Layer, Mark]]:
+        """Each lower layer that the upper one reads no more, and may still need; with the mark that says so."""
+        found = []
+        for mark in self.marks:
+            lower, upper = self.layers.get(mark.layer), self.layers.get(mark.uid)
+            if mark.kind is not MarkKind.PULLING or lower is None or upper is None:
+                continue
+            if upper not in self.children(lower):
+                found.append((lower, upper, mark))
+        return found
 
     def tops(self) -> Sequence[Layer]:
         """The top of each volume, by uid."""

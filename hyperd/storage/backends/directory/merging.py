@@ -3,6 +3,10 @@
 A layer that is garbage and read by one other goes once that has all of it. While a guest has them open its own
 QEMU does that, else ``qemu-img`` here; both copy first and change the reader's header last, so that whatever ends
 them leaves a chain that reads as before. A guest that is about to start waits for none of it: it is ended.
+
+The header may be on the disk before all that was copied is, and a file does not tell. So the lower layer is marked
+before, and stays until it is sure that the reader has all of it; whoever opens a reader of which that is not sure
+has its header name the lower layer again.
 """
 
 from __future__ import annotations
@@ -45,10 +49,19 @@ class Merger:
         """Volumes that a guest may open any time, and the layer that it was told to; empty while that is found."""
         self._work: tuple[str, asyncio.Task[None]] | None = None
 
+    @property
+    def held(self) -> Collection[str]:
+        """Names of the layers that somebody reads."""
+        return self._held.keys()
+
     async def attach(self, uid: str) -> None:
         """A guest may open the volume from now on; ``tell`` says by which layer."""
         self._attached[uid] = ""
         await self.interrupt(uid)
+        tree = await asyncio.to_thread(self._folder.tree)
+        if any(upper.uid == uid for _, upper, _ in tree.pulled()):
+            async with self.changing:
+                await self.mend(uid)
 
     def tell(self, uid: str, layer: str) -> None:
         """Until the volume is attached anew its guest opens that one, whatever the top is by then."""
@@ -84,6 +97,13 @@ class Merger:
             task.cancel()
             await asyncio.wait([task])
 
+    async def mend(self, uid: str) -> None:
+        """Have the volume read what it may not have all of, unless its guest has it open. ``changing`` is held."""
+        tree = await asyncio.to_thread(self._folder.tree)
+        for lower, upper, mark in tree.pulled():
+            if upper.uid == uid:
+                await self._mend(lower, upper, mark)
+
     async def merge(self, in_use: Collection[str]) -> Sequence[Merge]:
         """Do what can be done here; what guests' QEMUs must do is returned. One at a time."""
         async with self._merging:
@@ -91,7 +111,8 @@ class Merger:
             while True:
                 async with self.changing:
                     await to_the_end(self._move_marks)
-                    tree = await to_the_end(self._folder.reap)
+                    tree = await to_the_end(self._folder.reap, self.held)
+                    tree = await self._mend_unused(tree, in_use)
                     _, free = await asyncio.to_thread(self._folder.space)
                 room = free - self._reserve
                 busy = self._busy(tree, in_use)
@@ -102,30 +123,61 @@ class Merger:
                 if not await self._rebase(*mine):
                     failed.add(mine[0].name)
 
-    async def merged(self) -> None:
-        """A guest's QEMU has done something."""
+    async def merged(self, merge: Merge) -> None:
+        """A guest's QEMU has done it; what it pulled is in the file for good."""
         async with self.changing:
+            await to_the_end(self._confirm, merge)
             await to_the_end(self._move_marks)
-            await to_the_end(self._folder.reap)
+            await to_the_end(self._folder.reap, self.held)
+
+    async def _mend_unused(self, tree: Tree, in_use: Collection[str]) -> Tree:
+        """What a guest left that ended, or a tool of ours: nobody knows how much of the pull is in the file."""
+        pulled = () if tree.unread else tree.pulled()
+        tops = [top for top in tree.tops() if top.uid in in_use or top.uid in self._attached]
+        for lower, upper, mark in pulled:
+            if not any(upper in tree.chain(top) for top in tops):
+                try:
+                    await self._mend(lower, upper, mark)
+                except HyperdError as err:
+                    _log.warning("What %s held is not freed yet: %s", lower.path, err.message)
+        return await asyncio.to_thread(self._folder.tree) if pulled else tree
+
+    async def _mend(self, lower: Layer, upper: Layer, mark: Mark) -> None:
+        if await self._tools.read_again(upper.path, base=lower.path, base_format=DiskFormat.QCOW2):
+            await asyncio.to_thread(self._folder.drop, [mark])
+
+    def _confirm(self, merge: Merge) -> None:
+        """Unless the upper layer reads the lower one again: its guest was ended meanwhile, and it was mended."""
+        for lower, upper, mark in self._folder.tree().pulled():
+            if merge.kind is not MergeKind.COMMIT and (upper.handle, lower.handle) == (merge.upper, merge.lower):
+                self._folder.drop([mark])
 
     async def _noted(self, merges: Sequence[Merge]) -> Sequence[Merge]:
-        """Before a commit is begun: at its end what the upper layer was is the lower one."""
+        """Before a commit is begun: at its end what the upper layer was is the lower one. Or a pull: see above."""
         for merge in merges:
-            if merge.kind is MergeKind.COMMIT and isinstance(merge.upper, FileHandle):
-                mark = Mark(merge.upper.path.name.removesuffix(SUFFIX), merge.uid, MarkKind.MERGING)
+            if isinstance(merge.upper, FileHandle) and isinstance(merge.lower, FileHandle):
+                upper, lower = (each.path.name.removesuffix(SUFFIX) for each in (merge.upper, merge.lower))
+                mark = Mark(upper, merge.uid, MarkKind.MERGING)
+                if merge.kind is not MergeKind.COMMIT:
+                    mark = Mark(lower, upper, MarkKind.PULLING)
                 await asyncio.to_thread(self._folder.put, mark)
         return merges
 
     def _live(self, tree: Tree, in_use: set[str], room: int) -> list[Merge]:
-        """What QEMUs can do: each pair that one guest alone has open."""
-        found = []
+        """What QEMUs can do: each pair that one guest alone has open, and what is to be made sure of."""
         tops = [layer for layer in tree.tops() if layer.uid in in_use]
+        found = [
+            Merge(top.uid, MergeKind.SETTLE, upper.handle, lower.handle, upper.backing)
+            for lower, upper, _ in tree.pulled()
+            for top in tops
+            if upper in tree.chain(top)
+        ]
         for lower, upper in _pairs(tree):
             users = [top for top in tops if upper in tree.chain(top)]
             if len(users) != 1 or tree.marked(users[0], MarkKind.PREPARING):
                 continue
             kind = MergeKind.PULL if users[0] is upper else MergeKind.COMMIT
-            if kind is MergeKind.COMMIT and len(tree.children(upper)) != 1:
+            if kind is MergeKind.COMMIT and (len(tree.children(upper)) != 1 or lower.name in self._held):
                 continue
             source, target = (lower, upper) if kind is MergeKind.PULL else (upper, lower)
             if self._fits(source, target, room):
@@ -153,7 +205,12 @@ class Merger:
         return {name for layer in (*tops, *held) for name in _names(tree, layer)}
 
     async def _rebase(self, lower: Layer, upper: Layer) -> bool:
-        base = lower.backing
+        base, mark = lower.backing, Mark(lower.name, upper.name, MarkKind.PULLING)
+        try:
+            await asyncio.to_thread(self._folder.put, mark)
+        except HyperdError as err:
+            _log.warning("What %s held is not freed yet: %s", lower.path, err.message)
+            return False
         timeout = _SECONDS + _SECONDS_A_GIB * lower.allocated / (1 << 30)
         work = self._tools.rebase(
             upper.path,
@@ -177,12 +234,12 @@ class Merger:
                 task.cancel()
                 with suppress(asyncio.CancelledError, HyperdError):
                     await task
-        await asyncio.to_thread(self._forget_commit, upper)
+        await asyncio.to_thread(self._forget, upper, mark)
         return True
 
-    def _forget_commit(self, upper: Layer) -> None:
+    def _forget(self, upper: Layer, mark: Mark) -> None:
         """What a guest's QEMU had begun to do with it is not to be gone on with."""
-        self._folder.drop(self._folder.tree().marked(upper, MarkKind.MERGING))
+        self._folder.drop([*self._folder.tree().marked(upper, MarkKind.MERGING), mark])
 
     def _move_marks(self) -> None:
         """Of what was committed into the layer below: that is now what this was, and this is nothing any more."""
@@ -191,7 +248,7 @@ class Merger:
             return
         for mark in tree.marks:
             upper = tree.layers.get(mark.layer)
-            if mark.kind is not MarkKind.MERGING:
+            if mark.kind is not MarkKind.MERGING or (upper is not None and tree.marked(upper, MarkKind.PULLING)):
                 continue
             lower = None if upper is None else next(iter(tree.chain(upper)[1:]), None)
             if upper is None or lower is None:
@@ -211,9 +268,12 @@ def _names(tree: Tree, layer: Layer) -> list[str]:
 
 def _pairs(tree: Tree) -> Iterator[tuple[Layer, Layer]]:
     """What is garbage, and the only layer that reads it; none where that is not sure."""
+    unsure = {upper.name for _, upper, _ in tree.pulled()}
     for lower in () if tree.unread else tree.layers.values():
         children = tree.children(lower)
         if len(children) != 1 or not tree.marked(lower, MarkKind.GARBAGE):
+            continue
+        if not unsure.isdisjoint((lower.name, children[0].name)):
             continue
         if not tree.marked(lower, MarkKind.SNAPSHOT) and lower.virtual_size and children[0].virtual_size:
             yield lower, children[0]

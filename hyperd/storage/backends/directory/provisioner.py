@@ -83,6 +83,7 @@ class DirectoryProvisioner(Provisioner):
                 raise NotFound(f"Volume {source} does not exist.")
             with self._merger.hold(top.name):
                 await self._merger.interrupt(source)
+                await self._merger.mend(source)
                 return await self._create(uid, top.virtual_size, lambda made: self._tools.copy(top.path, made))
 
     async def prepare_snapshot(self, uid: str, *, snapshot: str, op_uid: str, in_use: bool) -> Handle | None:
@@ -105,6 +106,8 @@ class DirectoryProvisioner(Provisioner):
                 raise TemporaryError(f"Another snapshot of volume {uid} is being taken.", key=BUSY)
             _require_shallow(tree, tree.layers.get(top.name, top))
             await self._require_space()
+            if not in_use:
+                await self._merger.mend(uid)
             await asyncio.to_thread(self._folder.put, mark)
             await self._make(path, lambda made: self._overlay(made, top.handle, top.virtual_size))
             return FileHandle(path, DiskFormat.QCOW2)
@@ -141,7 +144,7 @@ class DirectoryProvisioner(Provisioner):
         return await self._merger.merge(in_use)
 
     async def merged(self, merge: Merge) -> None:
-        await self._merger.merged()
+        await self._merger.merged(merge)
 
     async def grow(self, uid: str, size: int, *, in_use: bool) -> Volume:
         """QEMU alone may write to a file that it has open, so that it grows that one."""
@@ -250,7 +253,7 @@ class DirectoryProvisioner(Provisioner):
         for mark in self._folder.tree().marks:
             if (mark.uid, mark.kind) == (snapshot, MarkKind.SNAPSHOT):
                 self._folder.replace(mark, Mark(mark.layer, snapshot, MarkKind.GARBAGE))
-        self._folder.reap()
+        self._folder.reap(self._merger.held)
 
     def _delete(self, uid: str) -> None:
         """What a commit left is not gone on with by its marks: the layer that it went into may be half written."""
@@ -264,7 +267,7 @@ class DirectoryProvisioner(Provisioner):
             self._folder.remove(tops)
         pending = _pending(self._folder.tree(), uid)
         self._folder.drop([] if pending is None else [pending])
-        self._folder.reap()
+        self._folder.reap(self._merger.held)
 
     async def _measure(self) -> tuple[int, Mapping[str, int]]:
         return await asyncio.to_thread(self._measured)
