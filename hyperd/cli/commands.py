@@ -23,6 +23,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "start": ("power", "start machines"),
     "stop": ("power", "shut machines down"),
     "restart": ("power", "restart machines"),
+    "snapshot": ("snapshot", "take, list, restore and delete snapshots, and make new machines of them"),
+    "clone": ("clone", "make another machine of one that is there"),
     "image": ("image", "import an image or disk from the web, a registry or a file"),
     "upload": ("upload", "send a file into an image or disk"),
     "tui": ("tui", "open the terminal interface"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 
 from hyperd.cli.commands import COMMANDS
 from hyperd.cli.options import parser_for
@@ -11,6 +12,10 @@ from hyperd.client import kinds, sanitize
 from hyperd.client.finding import find
 from hyperd.client.sync import Client
 from hyperd.errors import BadRequest, HyperdError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
 
 EXAMPLES = """\
   source <(hv completion bash)                               now
@@ -44,7 +49,7 @@ complete -c hv -a '(__hv)'
 """
 SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 
-_MACHINE_COMMANDS = ("console", "log", "start", "stop", "restart", "tui")
+_MACHINE_COMMANDS = ("clone", "console", "log", "start", "stop", "restart", "tui")
 _OBJECT_COMMANDS = (
     "get",
     "describe",
@@ -96,17 +101,51 @@ def complete(index: int, line: list[str]) -> list[str]:
     return [word for word in found if word.startswith(current)]
 
 
-def _flags(command: str) -> list[str]:
+def _parser(command: str) -> tuple[argparse.ArgumentParser, ModuleType] | None:
     if command not in COMMANDS or command == "doctor":
-        return []
+        return None
     from importlib import import_module
 
-    parser = parser_for(command, import_module(f"hyperd.cli.{COMMANDS[command][0]}"))
-    return sorted(flag for flag in parser._option_string_actions if flag.startswith("--"))  # noqa: SLF001
+    module = import_module(f"hyperd.cli.{COMMANDS[command][0]}")
+    return parser_for(command, module), module
+
+
+def _flags(command: str) -> list[str]:
+    found = _parser(command)
+    options = found[0]._option_string_actions if found else ()  # noqa: SLF001
+    return sorted(flag for flag in options if flag.startswith("--"))
+
+
+def _choices(parser: argparse.ArgumentParser, before: list[str]) -> list[str] | None:
+    """The words that the parser itself has for this place; None where it has none."""
+    if _takes_value(parser, before[-1]):
+        choices = parser._option_string_actions[before[-1]].choices  # noqa: SLF001
+        return [str(choice) for choice in choices] if choices else None
+    first = next((action for action in parser._actions if not action.option_strings), None)  # noqa: SLF001
+    if first is None or not first.choices or _placed(parser, before):
+        return None
+    return [str(choice) for choice in first.choices]
+
+
+def _takes_value(parser: argparse.ArgumentParser, word: str) -> bool:
+    flag = parser._option_string_actions.get(word)  # noqa: SLF001
+    return flag is not None and flag.nargs != 0
+
+
+def _placed(parser: argparse.ArgumentParser, before: list[str]) -> list[str]:
+    """The words after the command that are no flags, nor values of any."""
+    return [
+        word
+        for previous, word in itertools.pairwise(before)
+        if not word.startswith("-") and not _takes_value(parser, previous)
+    ]
 
 
 def _words(before: list[str], current: str) -> list[str]:
     command, previous = before[0], before[-1]
+    known = _parser(command)
+    if known is not None and (own := _choices(known[0], before)) is not None:
+        return own
     flags = {flag: before[i + 1] for i, flag in enumerate(before[:-1]) if flag.startswith("-")}
     namespace = flags.get("-n") or flags.get("--namespace") or ""
     if command == "completion":
@@ -122,13 +161,17 @@ def _words(before: list[str], current: str) -> list[str]:
     )  # fmt: skip
     client = Client(home, timeout=_COMPLETION_SECONDS)
     if previous in ("-n", "--namespace"):
-        return _names(client, "namespace")
+        return names_of(client, "namespace")
     if previous in ("-o", "--output"):
         return ["wide", "yaml", "json", "name"]
     if command == "top":
         return ["machines", "nodes"]
+    if known is not None and _takes_value(known[0], previous):
+        return []
     if command in _MACHINE_COMMANDS:
-        return _names(client, "vm")
+        return names_of(client, "vm")
+    if known is not None and hasattr(known[1], "completions"):
+        return list(known[1].completions(client, _placed(known[0], before), current))
     if command in _OBJECT_COMMANDS:
         valued = (
             "-n",
@@ -142,7 +185,7 @@ def _words(before: list[str], current: str) -> list[str]:
             "--kubeconfig",
         )
         words = [w for i, w in enumerate(before[1:]) if not w.startswith("-") and before[i] not in valued]
-        return _names(client, words[0]) if words else _kinds(current)
+        return names_of(client, words[0]) if words else _kinds(current)
     return []
 
 
@@ -152,7 +195,8 @@ def _kinds(current: str) -> list[str]:
     return sorted(f"{head}{comma}{word}" for word in words)
 
 
-def _names(client: Client, word: str) -> list[str]:
+def names_of(client: Client, word: str) -> list[str]:
+    """Of the objects of a kind, those that a shell takes as they are."""
     resource = kinds.resolve(word.partition(",")[0], client)[0]
     listed = client.list(resource, client.home.namespace if resource.namespaced else None)
     # Names obey the API's grammar, but a hostile server need not: a shell splits what it is given.

@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.no_wait:
         deadline = time.monotonic() + args.timeout
         for resource, namespace, name in held:
-            _until_gone(client, resource, namespace, name, deadline)
+            until_gone(client, resource, namespace, name, deadline)
     return 0
 
 
@@ -102,7 +102,8 @@ def _listed(client: Client, resource: Resource, namespace: str | None, selector:
     return [item["metadata"]["name"] for item in items]
 
 
-def _until_gone(client: Client, resource: Resource, namespace: str | None, name: str, deadline: float) -> None:
+def until_gone(client: Client, resource: Resource, namespace: str | None, name: str, deadline: float) -> None:
+    """Wait until finalizers let go. Raises BadRequest where they never will, Timeout."""
     from hyperd.cli.waiting import Progress
     from hyperd.client.health import condition
     from hyperd.client.hopeless import cannot_go

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from hyperd.cli.asking import confirmed
 from hyperd.cli.options import client_of, seconds, target
 from hyperd.cli.printing import emit
 from hyperd.client import kinds, sanitize
@@ -73,21 +74,9 @@ def _machines(args: argparse.Namespace, client: Client) -> list[tuple[str, str]]
 
 
 def _confirmed(args: argparse.Namespace, namespace: str, name: str) -> bool | None:
-    """Ask on the terminal; anything but ``y`` means no, and None that nobody answered."""
+    """As ``confirmed`` answers."""
     how = "FORCED " if args.force else ""
-    prompt = f'{how}{args.command} of VirtualMachine "{sanitize.line(f"{namespace}/{name}")}": sure? [y/N] '
-    print(prompt, end="", file=sys.stderr, flush=True)
-    try:
-        answer = sys.stdin.readline()
-    except OSError:
-        answer = ""
-    if not answer:
-        print("\nNot done, as nobody answered; -y does not ask.", file=sys.stderr)
-        return None
-    if answer.strip().lower() in ("y", "yes"):
-        return True
-    print("Skipped; -y does not ask.", file=sys.stderr)
-    return False
+    return confirmed(f'{how}{args.command} of VirtualMachine "{sanitize.line(f"{namespace}/{name}")}": sure?')
 
 
 def _create(client: Client, operations: Resource, namespace: str, name: str, args: argparse.Namespace) -> Object:

@@ -107,14 +107,27 @@ def trouble(obj: Object, level: Level) -> str:
 
 
 def progress(status: Object) -> str:
-    """``37.2 % · 84 MB/s`` while something is on its way, else nothing."""
+    """``37.2 % · 84 MB/s`` or ``2 of 5 objects`` while something is on its way, else nothing."""
     done = str(status.get("progress") or "")
-    if not done or done.startswith("100"):
+    if not done:
+        return _made(status)
+    if done.startswith("100"):
         return ""
     speed = str(_mapping(status.get("downloadSpeed")).get("current") or "")
     if speed and "/s" not in speed:
         speed += "/s"
     return " · ".join(part for part in (f"{done.rstrip('%').strip()} %", speed) if part)
+
+
+def _made(status: Object) -> str:
+    """How far a restore or a copy is, which tells of each object."""
+    resources = status.get("resources")
+    stands = (
+        [each.get("status") for each in resources if isinstance(each, dict)] if isinstance(resources, list) else []
+    )
+    if "InProgress" not in stands:
+        return ""
+    return f"{stands.count('Completed')} of {len(stands)} objects"
 
 
 def _beyond(status: Object, reason: str) -> str:

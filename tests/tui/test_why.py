@@ -51,7 +51,7 @@ async def test_what_is_well_says_so(world: World) -> None:
 
 async def test_hv_why_finds_what_is_not_well_by_itself(world: World) -> None:
     await seeded(world)
-    told = await Hv(world, environment(world))("why", "-A")
+    told = await Hv(environment(world))("why", "-A")
     lines = told.out.splitlines()
     assert lines[0].startswith("vm/lab/test  ▲ Pending")
     assert lines[2].strip().startswith("└ vi/lab/broken  ✖ Failed: The file is an HTML page")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from hyperd.settings import Settings
 from tests.tui.world import World, populate, serving, short_folder
 
 ROOT = Path(__file__).parents[3]
@@ -25,9 +26,8 @@ class Result:
 
 @dataclass(frozen=True)
 class Hv:
-    """Runs ``hv`` against one world."""
+    """Runs ``hv`` in one environment."""
 
-    world: World
     env: dict[str, str]
 
     async def __call__(self, *arguments: str, stdin: str = "", code: int | None = 0) -> Result:
@@ -47,8 +47,13 @@ class Hv:
 
 def environment(world: World) -> dict[str, str]:
     """What ``hv`` sees: this world, and nothing of the developer's."""
+    return seen(world.settings)
+
+
+def seen(settings: Settings) -> dict[str, str]:
+    """What ``hv`` sees of a daemon of these settings."""
     kept = {key: os.environ[key] for key in ("PATH", "LANG") if key in os.environ}
-    return {**kept, "HYPERD_SOCKET": str(world.settings.socket_path), "HOME": str(world.settings.run_dir)}
+    return {**kept, "HYPERD_SOCKET": str(settings.socket_path), "HOME": str(settings.run_dir)}
 
 
 @pytest.fixture
@@ -61,4 +66,4 @@ async def world() -> AsyncIterator[World]:
 
 @pytest.fixture
 def hv(world: World) -> Hv:
-    return Hv(world, environment(world))
+    return Hv(environment(world))

@@ -94,7 +94,7 @@ async def test_without_a_file_it_is_the_log_of_the_hyperd_that_is_meant(
 
     async def shown(*flags: str, code: int = 0, **env: str) -> str:
         base = {key: value for key, value in hv.env.items() if key != "HYPERD_SOCKET"}
-        result = await Hv(world, {**base, **env})("audit", *flags, code=code)
+        result = await Hv({**base, **env})("audit", *flags, code=code)
         return result.out + result.err
 
     elsewhere = str(log(tmp_path / "elsewhere", "elsewhere"))

@@ -30,6 +30,7 @@ _MOST_MEMORY = 900 << 20
 COMMANDS = (
     ("get", "vm"), ("get", "vm", "x", "-o", "yaml"), ("describe", "vm", "x"), ("get",), ("stop", "x", "-y"),
     ("delete", "vm", "x", "-t", "2"), ("token", "list"), ("gc",), ("log", "x"), ("get", "vm", "-o", "name"),
+    ("snapshot", "list"), ("snapshot", "restore", "x", "-y", "-t", "2"), ("clone", "x", "y", "-t", "2"),
     ("version",), ("__complete", "3", "get", "vm", ""), ("console", "x", "-t", "1"), ("curl", "/x"),
 )  # fmt: skip
 
