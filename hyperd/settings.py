@@ -325,6 +325,11 @@ class Settings(_Section):
         return self.state_dir / "volumes"
 
     @property
+    def pools_dir(self) -> Path:
+        """Notes by which an administrator's pools are known again."""
+        return self.state_dir / "pools"
+
+    @property
     def images_dir(self) -> Path:
         """The node's cache of images, by layer digest; read-only files."""
         return self.state_dir / "images"

@@ -35,7 +35,7 @@ from hyperd.controllers.placement.interface import Placement
 from hyperd.controllers.retries import Retries
 from hyperd.controllers.unbuilt import name_unbuilt_fields
 from hyperd.crashpoints import CrashPoint, reached
-from hyperd.errors import HyperdError
+from hyperd.errors import HyperdError, TemporaryError
 from hyperd.resources.all import (
     CLUSTER_VIRTUAL_IMAGE,
     NODE,
@@ -56,7 +56,7 @@ from hyperd.resources.kinds.virtual_disk import (
 )
 from hyperd.resources.kinds.virtual_disk_snapshot import SnapshotPhase
 from hyperd.resources.schema.kind import Kind
-from hyperd.resources.values.conditions import remove_condition, set_condition
+from hyperd.resources.values.conditions import ConditionStatus, remove_condition, set_condition
 from hyperd.resources.values.quantity import format_bytes, round_up
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
 from hyperd.runtime.operations.engine import Operations
@@ -245,7 +245,14 @@ class DiskController(Controller):
         """A provisioned disk: notice its loss, grow it when asked."""
         meta, status = disk["metadata"], disk["status"]
         status["observedGeneration"] = meta["generation"]
-        volume = await self._context.volumes.find(meta["uid"])
+        try:
+            volume = await self._context.volumes.find(meta["uid"])
+        except TemporaryError as err:  # its pool is away: nobody knows
+            unknown = ConditionStatus.UNKNOWN
+            set_condition(
+                disk, VirtualDiskCondition.READY, unknown, reason=DiskReadyReason.UNKNOWN, message=err.message
+            )
+            return Result(_AGAIN_SECONDS)
         if volume is None:
             message = f"The volume of disk {meta['name']} is gone from the node's pool."
             status["phase"] = VirtualDiskPhase.PVC_LOST

@@ -83,6 +83,8 @@ class DiskReadyReason(StrEnum):
 
     WAITING_FOR_FIRST_CONSUMER = "WaitingForFirstConsumer"
     PVC_LOST = "PVCLost"
+    UNKNOWN = "Unknown"
+    """The storage that has its volume cannot be asked now."""
     EXPORTING = "Exporting"
     DATASOURCE_IS_NOT_READY = "DatasourceIsNotReady"
     DATASOURCE_IS_NOT_FOUND = "DatasourceIsNotFound"

@@ -9,7 +9,7 @@ import pytest
 
 from hyperd.resources.all import STORAGE_CLASS, VIRTUAL_DISK, VIRTUAL_MACHINE
 from hyperd.resources.schema.kind import Object
-from hyperd.storage import backends
+from hyperd.storage import backends, poolmark
 from hyperd.store.interface import PatchType
 from tests.contract.volumes import rawfiles
 from tests.unit.controllers.world import running
@@ -39,7 +39,7 @@ async def test_a_disk_lives_where_its_class_says(monkeypatch: pytest.MonkeyPatch
         await world.phase("Running")
         uid = (await world.store.get(VIRTUAL_DISK, "default", "vm")).uid
         assert there(raw) == {f"{uid}.raw": 1 << 20, f"attached/{uid}": 1 << 20}
-        assert os.listdir(files) == []
+        assert os.listdir(files) == [poolmark.FILE]
 
         await world.operate("Stop", "stop")
         await world.phase("Stopped")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,9 @@ from hyperd.resources.all import (
     VIRTUAL_MACHINE,
 )
 from hyperd.resources.schema.kind import Object
+from hyperd.resources.values.conditions import find_condition
 from hyperd.settings import PoolKind, PoolSettings, Settings, StorageSettings
+from hyperd.storage import poolmark
 from hyperd.storage.backends.reflink.backend import ReflinkBackend
 from hyperd.store.embedded.derived import derived_of
 from tests.contract.volumes import guest, xfs
@@ -70,7 +73,7 @@ async def test_the_second_volume_of_an_image_takes_no_space_and_neither_does_a_s
     for uid in [volume.uid for volume in await volumes.inventory()]:
         await volumes.delete(uid)
     await volumes.delete_snapshot("s1")
-    assert os.listdir(pool) == [], "the image's copy goes with the image"
+    assert os.listdir(pool) == [poolmark.FILE], "the image's copy goes with the image"
 
 
 @pytest.mark.parametrize("shares", [True, False], ids=["no XFS", "XFS without reflink"])
@@ -109,7 +112,7 @@ async def test_a_pool_of_the_settings_has_a_class_and_disks_live_there(
         await world.give_disk(storageClassName="fast")
         await world.phase("Running")
         uid = (await world.store.get(VIRTUAL_DISK, "default", "vm")).uid
-        assert os.listdir(pool) == [f"{uid}.raw"]
+        assert sorted(os.listdir(pool)) == [poolmark.FILE, f"{uid}.raw"]
         derived = derived_of(world.store, KINDS)[PERSISTENT_VOLUME]
         (volume,) = await derived.find_all(PERSISTENT_VOLUME)
         assert volume["metadata"]["annotations"] == {"pv.kubernetes.io/provisioned-by": "hyperd.local/fast"}
@@ -118,7 +121,7 @@ async def test_a_pool_of_the_settings_has_a_class_and_disks_live_there(
         await world.gone()
         await world.store.delete(VIRTUAL_DISK, "default", "vm")
         await world.gone(VIRTUAL_DISK)
-        assert os.listdir(pool) == []
+        assert os.listdir(pool) == [poolmark.FILE]
 
 
 async def test_a_snapshot_is_of_the_moment_when_it_is_taken_and_not_of_its_preparation(
@@ -176,6 +179,77 @@ async def test_a_pool_that_cannot_be_used_keeps_no_snapshot_of_other_disks_from_
         await volumes.detach(disk)
         await world.store.delete(VIRTUAL_DISK_SNAPSHOT, "default", "one")
         await world.gone(VIRTUAL_DISK_SNAPSHOT, "one")
+
+
+async def test_a_pool_that_is_not_mounted_is_told_from_an_empty_one(shared_blocks: Path, tmp_path: Path) -> None:
+    pool, away = shared_blocks / tmp_path.name, shared_blocks / f"{tmp_path.name}-away"
+    backend = made(tmp_path, pool)
+    await backend.start()
+    await backend.provisioner.create_blank("u1", MIB)
+    pool.rename(away)
+    pool.mkdir()  # the mount point, on a file system that shares blocks as well
+    for now in (backend, made(tmp_path, pool)):
+        await now.start()
+        volumes = now.provisioner
+        for call in (
+            volumes.create_blank("u2", MIB),
+            volumes.find("u1"),
+            volumes.delete("u1"),
+            now.attacher.attach("u1"),
+        ):
+            with pytest.raises(TemporaryError, match=r"pool fast in .* cannot be used: its file .* is not there"):
+                await call
+        assert (await volumes.inventory(), await volumes.snapshots(), os.listdir(pool)) == ([], [], [])
+    other = made(tmp_path / "other", pool)
+    await other.start()
+    with pytest.raises(TemporaryError, match="is another pool's"):
+        await backend.provisioner.create_blank("u2", MIB)
+    (pool / poolmark.FILE).unlink()
+    pool.rmdir()
+    away.rename(pool)
+    assert [volume.uid for volume in await backend.provisioner.inventory()] == ["u1"]
+    await backend.provisioner.create_blank("u2", MIB)
+
+
+async def test_a_pool_of_a_later_format_is_left_alone(shared_blocks: Path, tmp_path: Path) -> None:
+    pool = shared_blocks / tmp_path.name
+    backend = made(tmp_path, pool)
+    await backend.start()
+    await backend.provisioner.create_blank("u1", MIB)
+    mark = poolmark.read(pool / poolmark.FILE)
+    assert mark is not None
+    poolmark.write(pool / poolmark.FILE, replace(mark, format=99))
+    with pytest.raises(
+        TemporaryError, match=r"are of format 99; this hyperd knows up to 1, and would damage them"
+    ):
+        await backend.provisioner.delete("u1")
+
+
+async def test_disks_whose_pool_is_away_say_so_and_are_themselves_when_it_is_back(
+    shared_blocks: Path, tmp_path: Path
+) -> None:
+    pool, away = shared_blocks / tmp_path.name, shared_blocks / f"{tmp_path.name}-away"
+    async with running(storage=pools(pool)) as world:
+        await world.give_disk(storageClassName="fast")
+        pool.rename(away)
+        pool.mkdir()
+        world.look_at(VIRTUAL_DISK, "vm")
+        told = await world.until(lambda disk: ready(disk)["status"] == "Unknown", VIRTUAL_DISK, "vm")
+        assert "is not there, so that another file system must be mounted there" in ready(told)["message"]
+        assert told["status"]["phase"] == "Ready"
+        assert await world.kept() == {}
+        await world.store.delete(VIRTUAL_DISK, "default", "vm")
+        await world.settled()
+        assert os.listdir(pool) == []
+        pool.rmdir()
+        away.rename(pool)
+        world.look_at(VIRTUAL_DISK, "vm")
+        await world.gone(VIRTUAL_DISK)
+        assert os.listdir(pool) == [poolmark.FILE]
+
+
+def ready(disk: Object) -> Object:
+    return find_condition(disk, "Ready") or {}
 
 
 def test_two_pools_of_one_name_are_refused(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,8 +19,10 @@ from hyperd.imagefile import files
 from hyperd.imagefile.handle import BlockHandle, DiskFormat, FileHandle
 from hyperd.imagefile.qemuimg import QemuImg
 from hyperd.settings import Settings, StorageSettings
+from hyperd.storage import poolmark
 from hyperd.storage.backends.directory import provisioner
 from hyperd.storage.backends.directory.backend import DirectoryBackend
+from hyperd.storage.backends.directory.folder import FORMAT
 from hyperd.storage.backends.directory.provisioner import DirectoryProvisioner
 from hyperd.storage.interface import BUSY
 
@@ -34,6 +37,11 @@ def info(path: Path) -> dict[str, Any]:
 
 def make_image(path: Path, format_: DiskFormat) -> None:
     subprocess.run(["qemu-img", "create", "-q", "-f", format_, path, "1M"], check=True)
+
+
+def names(folder: Path) -> list[str]:
+    """Of the files there, but the one that says what the folder is."""
+    return [name for name in os.listdir(folder) if name != poolmark.FILE]
 
 
 def mode(path: Path) -> int:
@@ -109,7 +117,7 @@ async def test_a_start_removes_temporary_files_and_nothing_else(
     (folder / ".u2.qcow2.new").write_bytes(b"half")
     (folder / "u1.s1@s1.preparing").touch()
     await pool_in(tmp_path)
-    assert os.listdir(folder) == ["u1.qcow2"]
+    assert names(folder) == ["u1.qcow2"]
     await snapshot(await pool_in(tmp_path), "s2")
 
 
@@ -222,7 +230,7 @@ async def test_nothing_is_freed_that_a_layer_which_cannot_be_read_may_need(
     top.unlink()
     top.write_bytes(kept)
     assert await pool.merges(()) == []
-    assert os.listdir(folder) == ["u1.s1.qcow2"]
+    assert names(folder) == ["u1.s1.qcow2"]
     assert "backing-filename" not in info(top)
 
 
@@ -273,10 +281,10 @@ async def test_what_frees_space_takes_none_of_the_reserve(tmp_path: Path, folder
     await short.delete_snapshot("s1")
     assert await short.merges(()) == []
     assert await short.merges({"u1"}) == [], "a guest's QEMU takes as much"
-    assert sorted(os.listdir(folder)) == ["u1.qcow2", "u1.s1.qcow2", "u1@s1.garbage"]
+    assert sorted(names(folder)) == ["u1.qcow2", "u1.s1.qcow2", "u1@s1.garbage"]
     assert [merge.uid for merge in await pool.merges({"u1"})] == ["u1"]
     assert await pool.merges(()) == []
-    assert os.listdir(folder) == ["u1.s1.qcow2"]
+    assert names(folder) == ["u1.s1.qcow2"]
 
 
 async def test_what_is_being_merged_is_let_alone_before_it_is_copied(
@@ -302,3 +310,39 @@ async def test_what_is_being_merged_is_let_alone_before_it_is_copied(
         assert ended.is_set()
         assert await merging == []
     assert info(folder / "u2.qcow2")["backing-filename"] == str(folder / "u1.qcow2")
+
+
+async def test_a_pool_of_a_later_format_keeps_the_daemon_from_starting(
+    pool: DirectoryProvisioner, tmp_path: Path, folder: Path
+) -> None:
+    mark = await asyncio.to_thread(poolmark.read, folder / poolmark.FILE)
+    assert mark is not None
+    assert mark.format == FORMAT
+    await pool_in(tmp_path)
+    assert await asyncio.to_thread(poolmark.read, folder / poolmark.FILE) == mark
+    later = replace(mark, format=FORMAT + 1)
+    await asyncio.to_thread(poolmark.write, folder / poolmark.FILE, later)
+    (folder / ".left.new").touch()
+    with pytest.raises(PermanentError, match=rf"of format {FORMAT + 1}; this hyperd knows up to {FORMAT}"):
+        await pool_in(tmp_path)
+    assert ".left.new" in names(folder), "nothing is changed"
+    await asyncio.to_thread((folder / poolmark.FILE).write_bytes, b"")
+    with pytest.raises(PermanentError, match="is damaged"):
+        await pool_in(tmp_path)
+
+
+async def test_a_disk_that_was_full_at_the_start_has_its_number_before_its_first_snapshot(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as disk:
+        disk.setattr(poolmark, "write", full)
+        pool = await pool_in(tmp_path)
+        await pool.create_blank("u1", MIB)
+        with pytest.raises(TemporaryError, match="no space left"):
+            await snapshot(pool, "s1")
+    assert names(folder) == ["u1.qcow2"]
+    await snapshot(pool, "s1")
+    assert await asyncio.to_thread(poolmark.read, folder / poolmark.FILE) is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from hyperd.settings import Settings
 from hyperd.storage.backends.directory.backend import DirectoryBackend
 from hyperd.storage.interface import Merge, MergeKind
 from tests.contract.volumes import guest
+from tests.unit.storage.test_directory import names
 
 MIB = 1 << 20
 SIZE = 2 * MIB
@@ -118,9 +118,9 @@ async def test_what_was_pulled_from_stays_until_it_is_sure_that_it_is_not_needed
         await later.attacher.attach("v")
         assert await later.provisioner.merges({"v"}) == [merge]
         assert await later.provisioner.merges(()) == [], "a list of guests may be short"
-        assert lower.name in os.listdir(lower.parent)
+        assert lower.name in names(lower.parent)
     await later.provisioner.merged(merge)
-    assert os.listdir(lower.parent) == [top.name]
+    assert names(lower.parent) == [top.name]
 
 
 async def test_what_a_guest_of_before_pulled_is_not_confirmed_by_a_later_one(
@@ -146,7 +146,7 @@ async def test_a_tool_that_is_killed_at_its_end_loses_nothing(
     assert await read(backend) == ONES
     assert await backend.provisioner.merges(()) == []
     assert await read(backend) == ONES
-    assert os.listdir(lower.parent) == [top.name]
+    assert names(lower.parent) == [top.name]
 
 
 async def test_a_disk_that_is_deleted_takes_with_it_what_was_pulled_from(
@@ -155,7 +155,7 @@ async def test_a_disk_that_is_deleted_takes_with_it_what_was_pulled_from(
     await pull(backend)
     forget(top)
     await backend.provisioner.delete("v")
-    assert os.listdir(lower.parent) == []
+    assert names(lower.parent) == []
 
 
 async def test_what_is_being_read_stays_until_it_was(backend: DirectoryBackend, lower: Path) -> None:
@@ -172,4 +172,4 @@ async def test_what_is_being_read_stays_until_it_was(backend: DirectoryBackend, 
         async with backend.attacher.reading("t"):
             pass
     await volumes.merges(())
-    assert os.listdir(lower.parent) == []
+    assert names(lower.parent) == []

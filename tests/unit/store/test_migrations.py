@@ -141,6 +141,16 @@ async def test_a_migration_that_fails_leaves_the_file_as_it_was(tmp_path: Path) 
         await holds_all(store)
 
 
+async def test_versions_that_know_no_snapshots_refuse_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    async with opened_store(store_at(path, migrations=MIGRATIONS[:2])) as store:
+        await store.create(CONFIG_MAPS, "default", config_map("kept"))
+    async with opened_store(store_at(path)) as store:
+        assert len((await store.list(CONFIG_MAPS)).items) == 1
+    with pytest.raises(PermanentError, match=r"has schema 3; this hyperd knows up to 2"):
+        await store_at(path, migrations=MIGRATIONS[:2]).start()
+
+
 async def test_an_older_daemon_refuses_the_newer_file_and_names_the_copy(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
 

@@ -12,15 +12,20 @@ import logging
 import os
 import stat
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from hyperd import crashpoints, durable
 from hyperd.crashpoints import CrashPoint
 from hyperd.errors import PermanentError, TemporaryError
 from hyperd.imagefile import files, qcow2
+from hyperd.storage import poolmark
 from hyperd.storage.backends.directory.layers import NAME, SUFFIX, Layer, Mark, MarkKind, Tree
 from hyperd.storage.interface import check_uid
 
+FORMAT: Final = 2
+"""Of the folder. 1, which no file says, had a file a volume: who knows only that writes to what snapshots hold."""
 _MODE = 0o711
 """QEMU's user may pass through to the files that libvirt gives it."""
 _ODD = (errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENXIO)
@@ -35,6 +40,7 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._told: Sequence[Path] = ()
+        self._numbered = False
 
     def file(self, uid: str, begun_by: str = "") -> Path:
         """Where a layer of the volume ``uid`` is or will be: its first one, or that of a snapshot or clone."""
@@ -42,8 +48,17 @@ class Folder:
         return self.path / (f"{uid}.{check_uid(begun_by)}{SUFFIX}" if begun_by else f"{uid}{SUFFIX}")
 
     def clean(self) -> None:
-        """Make the folder, remove what a crash left: temporary files, and what was to become a snapshot's top."""
-        files.folder(self.path).chmod(_MODE)
+        """Make the folder, remove what a crash left: temporary files, and what was to become a snapshot's top.
+
+        PermanentError where a later hyperd has used it: nothing is changed then.
+        """
+        files.folder(self.path)
+        poolmark.require_known(self.path, poolmark.read(self.path / poolmark.FILE), FORMAT)
+        self.path.chmod(_MODE)
+        try:
+            self._number()
+        except TemporaryError as err:
+            _log.warning("%s", err.message)  # of a full disk: before there is anything of the format it is made
         for path in self.path.iterdir():
             mark = Mark.parse(path.name) if NAME.fullmatch(path.name) else None
             begun = mark is not None and mark.kind is MarkKind.PREPARING
@@ -92,6 +107,7 @@ class Folder:
 
     def put(self, mark: Mark) -> None:
         """Durably; one that is there is fine."""
+        self._number()
         with files.full_disk_is_temporary(f"The mark {mark.file} cannot be made"):
             (self.path / mark.file).touch(mode=0o600)
             durable.sync(self.path)
@@ -146,6 +162,18 @@ class Folder:
         """Bytes of the file system: all, and what may still be written."""
         found = os.statvfs(files.folder(self.path))
         return found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
+
+    def _number(self) -> None:
+        """Have the folder say of which format it is."""
+        if self._numbered:
+            return
+        path = self.path / poolmark.FILE
+        found = poolmark.read(path)
+        if found is None or found.format < FORMAT:
+            mark = poolmark.new(FORMAT) if found is None else replace(found, format=FORMAT)
+            with files.full_disk_is_temporary(f"{path} cannot be written"):
+                poolmark.write(path, mark)
+        self._numbered = True
 
     def _tell(self, unread: Sequence[Path]) -> None:
         """Once, as long as it stays so."""

@@ -20,7 +20,7 @@ class ReflinkBackend:
     def __init__(self, settings: Settings, pool: PoolSettings) -> None:
         self.name = pool.provisioner
         self._images = settings.images_dir
-        self._pool = Pool(pool.name, pool.path)
+        self._pool = Pool(pool.name, pool.path, note=settings.pools_dir / f"{pool.name}.json")
         self.provisioner = ReflinkProvisioner(settings, self._pool, name=self.name)
         self.attacher = ReflinkAttacher(self._pool)
 

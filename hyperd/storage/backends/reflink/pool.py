@@ -2,7 +2,8 @@
 
 ``<uid>.raw`` is a volume, ``<volume>@<uid>.snapshot`` a snapshot and ``….preparing`` one that is not committed,
 ``.base-<digest>`` an image in the form of a volume, which later volumes of that image are cloned from. Each is
-made under a temporary name and renamed when it is whole, and depends on no other, whatever it was cloned of.
+made under a temporary name and renamed when it is whole, and depends on no other, whatever it was cloned of. The
+pool has a mark, which is looked for before anything is done there: without it the file system is not mounted.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import errno
 import fcntl
 import os
 import re
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,10 +23,13 @@ from hyperd import crashpoints, durable
 from hyperd.crashpoints import CrashPoint
 from hyperd.errors import PermanentError, TemporaryError
 from hyperd.imagefile import files
+from hyperd.storage import poolmark
 from hyperd.storage.interface import UID, check_uid
+from hyperd.storage.poolmark import PoolMark
 
 _FICLONE = 0x40049409
 """``_IOW(0x94, 9, int)``, of ``linux/fs.h``."""
+_FORMAT = 1
 _MODE = 0o711
 _UNABLE = (errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.ENOSYS)
 _BASE = ".base-"
@@ -79,30 +84,26 @@ class File:
 class Pool:
     """The files at ``path``, of the pool called ``name``."""
 
-    def __init__(self, name: str, path: Path) -> None:
+    def __init__(self, name: str, path: Path, *, note: Path) -> None:
+        """``note`` is a file of the node that says by which mark the pool is known again."""
         self.name = name
         self.path = path
+        self._note = note
+        self._known = ""
+        """The id of its mark."""
         self._able = False
+        self._looking = threading.Lock()
         self.attached: set[str] = set()
         """Volumes that a guest may open any time, since this process began."""
 
     def require(self) -> None:
         """TemporaryError unless the file system is there and shares blocks: an administrator's to mend."""
-        if self._able:
-            return
         try:
-            self._probe()
+            with self._looking:
+                self._look()
         except OSError as err:
-            why = (
-                "its file system cannot share blocks (FICLONE); use XFS, made with reflink=1, or btrfs"
-                if err.errno in _UNABLE
-                else str(err.strerror)
-            )
-            raise TemporaryError(
-                f"The pool {self.name} in {self.path} cannot be used: {why} (setting storage.pools).",
-                key="ProvisioningFailed",
-            ) from err
-        self._able = True
+            unable = "its file system cannot share blocks (FICLONE); use XFS, made with reflink=1, or btrfs"
+            raise self._refusal(unable if err.errno in _UNABLE else str(err.strerror)) from err
 
     def usable(self) -> bool:
         """Whether ``require`` raises nothing."""
@@ -193,6 +194,49 @@ class Pool:
         """Bytes of the file system: all, and what may still be written."""
         found = os.statvfs(self.path)
         return found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
+
+    def _look(self) -> None:
+        mark = self._recognized()
+        if not self._able:
+            self._probe()
+            self._able = True
+        if not self._known:
+            self._remember(mark)
+
+    def _recognized(self) -> PoolMark | None:
+        """The mark of the pool, None where it has never had one.
+
+        TemporaryError where it is away: what is below its mount point is another file system's.
+        """
+        try:
+            if not self._known and (noted := poolmark.read(self._note)) is not None:
+                self._known = noted.id
+            mark = poolmark.read(self.path / poolmark.FILE)
+            poolmark.require_known(self.path, mark, _FORMAT)
+        except (PermanentError, TemporaryError) as err:
+            raise self._refusal(err.message.removesuffix(".")) from err
+        if self._known and (mark is None or mark.id != self._known):
+            what = "is not there" if mark is None else "is another pool's"
+            raise self._refusal(
+                f"its file {poolmark.FILE} {what}, so that another file system must be mounted there, or none; "
+                f"mount it again, or remove {self._note} if that pool is gone for good"
+            )
+        return mark
+
+    def _remember(self, mark: PoolMark | None) -> None:
+        """Have the pool, once, a mark, and the node a note of it."""
+        if mark is None:
+            mark = poolmark.new(_FORMAT)
+            poolmark.write(self.path / poolmark.FILE, mark)
+        self._note.parent.mkdir(mode=0o700, exist_ok=True, parents=True)
+        poolmark.write(self._note, mark)
+        self._known = mark.id
+
+    def _refusal(self, why: str) -> TemporaryError:
+        return TemporaryError(
+            f"The pool {self.name} in {self.path} cannot be used: {why} (setting storage.pools).",
+            key="ProvisioningFailed",
+        )
 
     def _all(self) -> Sequence[File]:
         found = []
