@@ -60,7 +60,7 @@ def read_own(file: BinaryIO) -> OwnHeader | None:
     if len(head) < _V2_LENGTH or not head.startswith(QCOW2_MAGIC):
         return None
     _, version, backing_offset, backing_length, cluster_bits, size, *_ = _HEADER.unpack_from(head)
-    if not size:
+    if not size or not 9 <= cluster_bits <= 21 or backing_offset >= 1 << cluster_bits:
         return None
     if not backing_offset:
         return OwnHeader(size, None)

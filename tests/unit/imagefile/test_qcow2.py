@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import subprocess
 from pathlib import Path
@@ -135,3 +136,10 @@ def test_no_bytes_raise_anything_but_a_refusal(tail: bytes) -> None:
             qcow2.guard(head, max_virtual_size=LIMIT)
         except PermanentError:
             continue
+
+
+@given(st.binary(max_size=4096))
+def test_no_bytes_of_our_own_images_raise_anything(tail: bytes) -> None:
+    """A guest's QEMU writes to the header of its disk."""
+    for head in (tail, b"QFI\xfb\0\0\0\x03" + tail, b"QFI\xfb" + b"\xff" * 60 + tail):
+        qcow2.read_own(io.BytesIO(head))
