@@ -9,16 +9,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import stat
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from hyperd.background import to_the_end
-from hyperd.errors import PermanentError, TemporaryError
+from hyperd.errors import PermanentError
 from hyperd.imagefile import qcow2
 from hyperd.imagefile.detect import FAILED, HEAD_BYTES, ImageFormat
 from hyperd.imagefile.growth import Growth
-from hyperd.imagefile.handle import BlockHandle, DiskFormat, FileHandle, Handle
+from hyperd.imagefile.handle import DiskFormat, Handle
+from hyperd.imagefile.layers import opened
 from hyperd.imagefile.qemuimg import Layer, QemuImg
 from hyperd.settings import Settings
 from registry.client import RegistryClient
@@ -78,7 +77,7 @@ class Flattening:
         return stored
 
     async def _flatten(self, spool: Spool) -> None:
-        with _opened(self._layers) as layers:
+        with opened(self._layers) as layers:
             size = await asyncio.to_thread(_virtual_size, layers[0])
             most = size + size // _METADATA_SHARE + _METADATA_BYTES
             self._meter.expect(2 * sum(os.fstat(layer.fd).st_blocks * 512 for layer in layers))
@@ -94,36 +93,6 @@ class Flattening:
     def _written(self, count: int) -> None:
         """The converter has written so many bytes by now."""
         self._meter.receive(max(0, count - self._meter.received))
-
-
-@contextmanager
-def _opened(handles: Sequence[Handle]) -> Iterator[Sequence[Layer]]:
-    """The files and devices, for reading, until the block ends."""
-    layers: list[Layer] = []
-    try:
-        for handle in handles:
-            if not isinstance(handle, FileHandle | BlockHandle):
-                raise PermanentError(
-                    f"{handle} cannot be read for an image: it is no file of this node.", key=FAILED
-                )
-            fd = _open(handle)
-            layers.append(Layer(fd, handle.format, device=isinstance(handle, BlockHandle)))
-        yield layers
-    finally:
-        for layer in layers:
-            os.close(layer.fd)
-
-
-def _open(handle: FileHandle | BlockHandle) -> int:
-    right = stat.S_ISREG if isinstance(handle, FileHandle) else stat.S_ISBLK
-    try:
-        fd = os.open(handle.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as err:
-        raise TemporaryError(f"{handle} cannot be read: {err.strerror}.", key=FAILED) from err
-    if right(os.fstat(fd).st_mode):
-        return fd
-    os.close(fd)
-    raise PermanentError(f"{handle} is not what its name says.", key=FAILED)
 
 
 def _virtual_size(layer: Layer) -> int:

@@ -34,7 +34,7 @@ _CPU_SECONDS_A_GIB = 200
 """Of a file: what decompressing, reading and writing it takes, with room for a slow node."""
 _WAIT_SECONDS, _WAIT_SECONDS_A_GIB = 600, 600
 _OPEN_FILES = 32
-_OPENING = re.compile(r"Could not open '[^']*': ")
+_OPENING = re.compile(r"(?:Failed to blk_new_open '.*?': )?(?:Could not open '[^']*': )?")
 _LOCKED = '"write" lock'
 """Of what qemu-img says where a guest has the file open."""
 _FOREIGN_REFERENCES = ("backing-filename", "full-backing-filename", "data-file", "encrypted")
@@ -69,7 +69,7 @@ class QemuImg:
         driver = format_.value if isinstance(format_, ForeignFormat) else format_.driver
         done = await self._confined(["info", "-U", "--output=json", "-f", driver, "--", _path(fd)], fds=(fd,))
         if done.returncode:
-            raise _failure(f"The {format_} image cannot be read", done.stderr)
+            raise failure(f"The {format_} image cannot be read", done.stderr)
         try:
             answer: dict[str, Any] = json.loads(done.stdout)
         except ValueError as err:
@@ -97,7 +97,7 @@ class QemuImg:
         )
         if done.returncode in (0, 3):  # 3: leaked clusters only, harmless in a read-only image
             return
-        raise _failure("The qcow2 image is damaged or cut short", done.stderr or "qemu-img check finds errors")
+        raise failure("The qcow2 image is damaged or cut short", done.stderr or "qemu-img check finds errors")
 
     async def convert(self, source: int, source_format: ForeignFormat, target: int, *, growth: Growth) -> None:
         """Rewrite the untrusted image behind ``source`` as a qcow2 into ``target``, which ``growth`` watches."""
@@ -122,7 +122,7 @@ class QemuImg:
                 "serve it as qcow2.",
                 key=FAILED,
             )
-        raise _failure(f"The {source_format} image cannot be converted", done.stderr)
+        raise failure(f"The {source_format} image cannot be converted", done.stderr)
 
     async def flatten(
         self,
@@ -143,7 +143,7 @@ class QemuImg:
         done = await self._confined(
             [
                 "convert", "-O", output.value, "-t", "unsafe",
-                "--", _chain(layers), _path(target),
+                "--", chain(layers), _path(target),
             ],
             fds=(*(layer.fd for layer in layers), target),
             lent=(*lent, target),
@@ -161,7 +161,7 @@ class QemuImg:
             raise growth.refusal()
         if _LOCKED in done.stderr:
             raise TemporaryError("The volume cannot be read now: a guest has it open.", key=FAILED)
-        raise _failure("The volume cannot be read", done.stderr)
+        raise failure("The volume cannot be read", done.stderr)
 
     async def create_blank(self, path: Path, size: int) -> None:
         """A new empty qcow2 of ``size`` bytes at ``path``."""
@@ -187,7 +187,7 @@ class QemuImg:
         options = ["-u", "-q", "-f", "qcow2", "-F", base_format, "-b", _absolute(base)]
         done = await sandbox.run(["qemu-img", "rebase", *options, "--", _absolute(path)], timeout=120)
         if done.returncode and _LOCKED not in done.stderr:
-            raise _failure("qemu-img rebase failed", done.stderr)
+            raise failure("qemu-img rebase failed", done.stderr)
         return not done.returncode
 
     async def copy(self, source: Path, target: Path) -> None:
@@ -196,7 +196,7 @@ class QemuImg:
         vector = ["cp", "--reflink=auto", "--sparse=always", "--", _absolute(source), _absolute(target)]
         done = await sandbox.run(vector, timeout=_WAIT_SECONDS + _WAIT_SECONDS_A_GIB * (size >> 30))
         if done.returncode:
-            raise _failure("The volume cannot be copied", done.stderr)
+            raise failure("The volume cannot be copied", done.stderr)
 
     async def resize(self, path: Path, size: int) -> None:
         """Grow the qcow2 at ``path``, which nobody may have open."""
@@ -219,7 +219,7 @@ class QemuImg:
     async def _own(self, *arguments: str, timeout: float = 120) -> None:
         done = await sandbox.run(["qemu-img", *arguments], timeout=timeout)
         if done.returncode:
-            raise _failure(f"qemu-img {arguments[0]} failed", done.stderr)
+            raise failure(f"qemu-img {arguments[0]} failed", done.stderr)
 
 
 def _absolute(path: Path) -> str:
@@ -227,7 +227,7 @@ def _absolute(path: Path) -> str:
     return f"{path}" if path.is_absolute() else f"./{path}"
 
 
-def _chain(layers: Sequence[Layer]) -> str:
+def chain(layers: Sequence[Layer]) -> str:
     """An image that is read from ``layers`` alone, whatever their headers name."""
     chain: JsonObject | None = None
     for layer in reversed(layers):
@@ -251,10 +251,11 @@ def _path(fd: int) -> str:
 def _reason(stderr: str) -> str:
     """The last line of QEMU's complaint, without the file name that means nothing to a user."""
     lines = [line for line in stderr.splitlines() if line.strip()] or ["no reason given"]
-    return _OPENING.sub("", lines[-1].removeprefix("qemu-img: ")).rstrip(".")
+    return _OPENING.sub("", lines[-1].removeprefix("qemu-img: ").removeprefix("qemu-nbd: ")).rstrip(".")
 
 
-def _failure(what: str, stderr: str) -> HyperdError:
+def failure(what: str, stderr: str) -> HyperdError:
+    """What to raise where a program complains so; ``what`` begins the sentence."""
     if why := sandbox.not_confined(stderr):
         return TemporaryError(f"{what} just now: image tools cannot be confined on this node ({why}).", key=FAILED)
     if any(sign in stderr for sign in _TRANSIENT):

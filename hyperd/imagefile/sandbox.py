@@ -123,19 +123,52 @@ def tools_user(settings: Settings) -> pwd.struct_passwd:
 
 @contextmanager
 def lent(fds: Sequence[int], settings: Settings) -> Iterator[None]:
-    """Let the confined user open the files behind ``fds`` again meanwhile, and nobody else but root."""
+    """Let the confined user open the files behind ``fds`` again meanwhile, and nobody else but root.
+
+    A file may be lent several times at once: whoever gives it back last gives it to whom it belonged, unless
+    somebody has given it to another one meanwhile, as libvirt does when a guest starts.
+    """
     if os.geteuid() != 0:
         yield
         return
     user = tools_user(settings)
-    owners = [os.fstat(fd) for fd in fds]
-    for fd in fds:
-        os.fchown(fd, user.pw_uid, user.pw_gid)
+    taken: list[int] = []
     try:
+        for fd in fds:
+            _lend(fd, user)
+            taken.append(fd)
         yield
     finally:
-        for fd, owner in zip(fds, owners, strict=True):
-            os.fchown(fd, owner.st_uid, owner.st_gid)
+        for fd in taken:
+            _give_back(fd, user)
+
+
+@dataclass
+class _Loan:
+    owner: tuple[int, int]
+    count: int = 0
+
+
+_loans: dict[tuple[int, int], _Loan] = {}
+"""By device and inode."""
+
+
+def _lend(fd: int, user: pwd.struct_passwd) -> None:
+    found = os.fstat(fd)
+    loan = _loans.setdefault((found.st_dev, found.st_ino), _Loan((found.st_uid, found.st_gid)))
+    loan.count += 1
+    os.fchown(fd, user.pw_uid, user.pw_gid)
+
+
+def _give_back(fd: int, user: pwd.struct_passwd) -> None:
+    found = os.fstat(fd)
+    loan = _loans[found.st_dev, found.st_ino]
+    loan.count -= 1
+    if loan.count:
+        return
+    del _loans[found.st_dev, found.st_ino]
+    if found.st_uid == user.pw_uid:
+        os.fchown(fd, *loan.owner)
 
 
 async def run(
@@ -163,7 +196,7 @@ async def run(
         )
     except FileNotFoundError:
         raise TemporaryError(f"The program {argv[0]} is not installed on this host.") from None
-    output = asyncio.gather(_beginning(process.stdout), _end(process.stderr))
+    output = asyncio.gather(_beginning(process.stdout), complaints(process.stderr))
     try:
         async with asyncio.timeout(timeout):
             while watch is not None and not output.done():
@@ -195,7 +228,8 @@ async def _beginning(stream: asyncio.StreamReader | None) -> bytes:
     return bytes(kept)
 
 
-async def _end(stream: asyncio.StreamReader | None) -> bytes:
+async def complaints(stream: asyncio.StreamReader | None) -> bytes:
+    """The end of all that a program says there; read to its end, so that nothing keeps it from going on."""
     assert stream is not None  # noqa: S101  a pipe was asked for
     kept = bytearray()
     while piece := await stream.read(_PIECE):

@@ -51,6 +51,24 @@ async def test_a_file_that_only_root_may_read_is_lent_and_given_back(tools: Qemu
     assert path.stat().st_uid == os.geteuid()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root lends files")
+def test_a_file_that_is_lent_twice_goes_back_to_whom_it_belonged(tmp_path: Path) -> None:
+    path, settings = tmp_path / "image", Settings()
+    path.write_bytes(b"x")
+    nobody = sandbox.tools_user(settings).pw_uid
+    with opened(path) as one, opened(path) as two:
+        first, second = sandbox.lent([one], settings), sandbox.lent([two], settings)
+        with first:
+            second.__enter__()
+            assert path.stat().st_uid == nobody
+        assert path.stat().st_uid == nobody, "the other one still has it"
+        second.__exit__(None, None, None)
+        assert path.stat().st_uid == 0
+        with sandbox.lent([one], settings):
+            os.chown(path, 1234, 1234)
+        assert path.stat().st_uid == 1234, "libvirt has given it to a guest meanwhile"
+
+
 async def test_a_cut_qcow2_fails_the_check_though_its_header_is_fine(tools: QemuImg, tmp_path: Path) -> None:
     whole = await qcow2_bytes(tmp_path)
     path = tmp_path / "image"
