@@ -25,6 +25,7 @@ from hyperd import __version__, footprint, loading, logs
 from hyperd.api.limits.connections import raise_limit
 from hyperd.api.serving.app import ApiServer
 from hyperd.api.serving.maintenance import Ask, Garbage, Maintenance
+from hyperd.api.sessions.exports import Exports
 from hyperd.api.sessions.port_forward import PortForwards
 from hyperd.api.sessions.terminals import Sessions
 from hyperd.api.sessions.uploads import Uploads
@@ -34,10 +35,12 @@ from hyperd.api.wire.metrics import Sample
 from hyperd.background import Background, end_all, end_by
 from hyperd.controllers.all import controllers
 from hyperd.controllers.context import Context
+from hyperd.controllers.export import Exports as Exporting
 from hyperd.controllers.host.collection import Collection
 from hyperd.controllers.host.merges import Merges
 from hyperd.controllers.host.quarantine import Quarantine
 from hyperd.controllers.host.sweep import Sweeper
+from hyperd.controllers.machine.holders import holder
 from hyperd.controllers.witness import Witness
 from hyperd.errors import HyperdError, PermanentError, ServiceUnavailable
 from hyperd.home import make_home
@@ -90,11 +93,13 @@ class Daemon:
             self.node_name, self._collect_garbage, backup=self._home.backup, folder=settings.state_dir
         )
         uploads = Uploads(self._home.store, self._context.images.intake)
+        exports = Exports(Exporting(self._context, partial(holder, self._context)).open, settings)
         handlers = {
             **self._sessions.handlers(),
             **forwards.handlers(),
             **upkeep.handlers(),
             **uploads.handlers(),
+            **exports.handlers(),
         }
         self._sampler = Sampler(self._context.hypervisor, storage=settings.state_dir)
         self._api = ApiServer(

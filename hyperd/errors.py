@@ -186,6 +186,13 @@ class UnsupportedMediaType(HyperdError):
     code = 415
 
 
+class RangeNotSatisfiable(HyperdError):
+    """Of what is asked for in part, that part does not exist."""
+
+    reason = "BadRequest"
+    code = 416
+
+
 class Invalid(HyperdError):
     """The object breaks its schema or a rule; ``causes`` name the fields."""
 

@@ -7,10 +7,11 @@ what it is made.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from hyperd.controllers.ownership import Ownership
+from hyperd.controllers.reservations import Reservations
 from hyperd.controllers.witness import Witness
 from hyperd.hypervisor.interface import Hypervisor
 from hyperd.network.interface import Network
@@ -47,3 +48,4 @@ class Context:
     volumes: Volumes
     seeds: Seeds
     images: Images
+    reservations: Reservations = field(default_factory=Reservations)

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from hyperd.controllers.context import Context
 from hyperd.resources.all import (
     CLUSTER_VIRTUAL_IMAGE,
     VIRTUAL_DISK,
     VIRTUAL_IMAGE,
+    VIRTUAL_MACHINE,
 )
 from hyperd.resources.kinds.data_source import InUseReason
 from hyperd.resources.kinds.virtual_disk import VirtualDiskCondition
@@ -35,8 +37,10 @@ if TYPE_CHECKING:
 DEVICE_INDEX = "device"
 CLASS_INDEX = "class"
 UID_INDEX = "uid"
-READ = "is being read for an image; the machine starts when that is made"
+READ = "is being read for an image or an export; the machine starts when that is done"
 """Of a disk: the end of a sentence."""
+
+_READERS: Final = (InUseReason.USED_FOR_IMAGE_CREATION, InUseReason.USED_FOR_DATA_EXPORT)
 
 IMAGE_KINDS: Final[Mapping[str, Kind[Image]]] = {
     VIRTUAL_IMAGE.kind: VIRTUAL_IMAGE,
@@ -104,10 +108,19 @@ def mounts(machine: VirtualMachine, kind: Kind, name: str) -> bool:
     )
 
 
-def is_read(disk: VirtualDisk) -> bool:
-    """Whether the disk is being read for an image: no machine may start with it."""
+def reader(disk: VirtualDisk) -> InUseReason | None:
+    """What the disk is being read for; None where it is not. Meanwhile no machine may start with it."""
     used = find_condition(disk, VirtualDiskCondition.IN_USE)
-    return used is not None and used["reason"] == InUseReason.USED_FOR_IMAGE_CREATION
+    return next((why for why in _READERS if used is not None and used["reason"] == why), None)
+
+
+def running_user(context: Context, namespace: str, disk: str) -> str:
+    """The name of a machine that names the disk and runs, or is about to; empty for none."""
+    for machine in machines_using(context.informer(VIRTUAL_MACHINE), VIRTUAL_DISK, namespace, disk):
+        domain = context.hypervisor.last_known.get(machine.uid)
+        if not is_off(machine.object()) or (domain is not None and domain.active):
+            return machine.name
+    return ""
 
 
 def device_keys(kind: Kind) -> Mapper:

@@ -16,6 +16,8 @@ from hyperd.errors import MethodNotAllowed, NotFound, NotImplementedYet
 from hyperd.store.interface import User
 
 METHODS = {"get": "GET", "update": "PUT", "create": "POST"}
+_FILES = frozenset({"export"})
+"""What HEAD is answered for."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ class Connect:
     ) -> web.StreamResponse:
         """Run the handler. Raises MethodNotAllowed, NotImplementedYet, TooManyRequests, and what that raises."""
         verbs = DECLARED[wanted.plural, wanted.subresource]
-        if request.method not in {METHODS[verb] for verb in verbs}:
+        method = "GET" if request.method == "HEAD" and wanted.subresource in _FILES else request.method
+        if method not in {METHODS[verb] for verb in verbs}:
             raise MethodNotAllowed(
                 f"{wanted.plural}/{wanted.subresource} takes {' or '.join(METHODS[verb] for verb in verbs)} only"
             )

@@ -59,6 +59,11 @@ def _description(plural: str, subresource: str) -> str:
         return f"Open a port of {plural} as a WebSocket: port is its number, protocol tcp or udp."
     if subresource == "upload":
         return f"Send the content of {plural} as binary messages of a WebSocket, the last one empty."
+    if subresource == "export":
+        return (
+            f"Read the content of {plural} as one file: format is raw or qcow2, in parts by Range and If-Range; "
+            "with checksum=sha256 its checksum instead."
+        )
     if subresource in _SESSIONS:
         return f"Open {subresource} of {plural} as a WebSocket; probe=true tells who holds it instead."
     return f"Use {subresource} of {plural}."

@@ -24,11 +24,12 @@ from hyperd import errors
 from hyperd.api.access.front_proxy import FrontProxy, source
 from hyperd.api.certificates.pki import Pki
 from hyperd.api.endpoints.connect import Wanted
+from hyperd.api.sessions.exports import SUBRESOURCE as EXPORT
 from hyperd.api.sessions.stream import Goodbye, close, first_of, prepare_socket
 from hyperd.api.sessions.uploads import SUBRESOURCE as UPLOAD
 from hyperd.api.wire import bodies
 from hyperd.errors import HyperdError, ServiceUnavailable
-from hyperd.resources.all import LEASE, NODE, VIRTUAL_DISK, VIRTUAL_MACHINE
+from hyperd.resources.all import LEASE, NODE, VIRTUAL_DISK, VIRTUAL_DISK_SNAPSHOT, VIRTUAL_MACHINE
 from hyperd.resources.values import meta, names
 from hyperd.runtime.leader import LEADER_LEASE, node_of
 from hyperd.store.interface import Reader, User
@@ -43,7 +44,11 @@ _ANSWER_SECONDS: Final = 30.0
 """How long a daemon may take to begin its answer."""
 _HEARTBEAT_SECONDS: Final = 30.0
 _MAX_MESSAGE_BYTES: Final = 4 << 20
-_PASSED_ON: Final = ("Accept", "Content-Type", "User-Agent")
+_PASSED_ON: Final = ("Accept", "Content-Type", "If-Range", "Range", "User-Agent")
+_PASSED_BACK: Final = (
+    "Accept-Ranges", "Cache-Control", "Content-Disposition", "Content-Length", "Content-Range", "Content-Type",
+    "ETag", "Repr-Digest", "Retry-After",
+)  # fmt: skip
 _GONE: Final = Goodbye(WSCloseCode.INTERNAL_ERROR, "the other node's end of the session is gone")
 _BY_CODE: Final[Mapping[int, type[HyperdError]]] = {
     cls.code: cls
@@ -109,6 +114,8 @@ class Peers:
             node = "" if machine is None else (machine.get("status") or {}).get("nodeName") or ""
         elif wanted.subresource == UPLOAD:
             node = await self._importing(wanted)
+        elif wanted.subresource == EXPORT:
+            node = await self._keeping(wanted)
         else:
             node = ""
         return "" if node == self._node_name else node
@@ -116,10 +123,17 @@ class Peers:
     async def _importing(self, wanted: Wanted) -> str:
         """The node that imports: a disk's own, and the leader's for images."""
         if wanted.plural == VIRTUAL_DISK.plural:
-            disk = await self._reader.find(VIRTUAL_DISK, wanted.namespace, wanted.name)
-            return "" if disk is None else meta.annotations(disk).get(names.SELECTED_NODE_ANNOTATION, "")
+            return await self._keeping(wanted)
         lease = await self._reader.find(LEASE, names.SYSTEM_NAMESPACE, LEADER_LEASE)
         return "" if lease is None else node_of(lease)
+
+    async def _keeping(self, wanted: Wanted) -> str:
+        """The node that has a disk or a snapshot; images are read from wherever one is asked."""
+        for kind in (VIRTUAL_DISK, VIRTUAL_DISK_SNAPSHOT):
+            if wanted.plural == kind.plural:
+                found = await self._reader.find(kind, wanted.namespace, wanted.name)
+                return "" if found is None else meta.annotations(found).get(names.SELECTED_NODE_ANNOTATION, "")
+        return ""
 
     async def hand_on(self, node: str, request: web.BaseRequest, user: User) -> web.StreamResponse:
         """Have ``node`` answer. Raises ServiceUnavailable when it cannot be reached, and what it refuses with."""
@@ -157,8 +171,9 @@ class Peers:
         )
         async with await _reached(node, asked) as answer:
             response = web.StreamResponse(status=answer.status)
-            if kind := answer.headers.get("Content-Type"):
-                response.headers["Content-Type"] = kind
+            for name in _PASSED_BACK:
+                if name in answer.headers:
+                    response.headers[name] = answer.headers[name]
             await response.prepare(request)
             try:
                 async for piece in answer.content.iter_any():

@@ -41,10 +41,15 @@ DECLARED: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("virtualimages", "upload"): ("get",),
     ("virtualdisks", "upload"): ("get",),
     ("clustervirtualimages", "upload"): ("get",),
+    ("virtualdisks", "export"): ("get",),
+    ("virtualdisksnapshots", "export"): ("get",),
+    ("virtualimages", "export"): ("get",),
+    ("clustervirtualimages", "export"): ("get",),
     ("nodes", "collectgarbage"): ("create",),
     ("nodes", "backup"): ("get",),
 }
-"""Every connect subresource and its verbs; ``log``, ``upload`` and the node's are ours, others the reference's."""
+"""Every connect subresource and its verbs; ``log``, ``upload``, ``export`` and the node's are ours, others
+the reference's."""
 
 CLUSTER_SCOPED = frozenset({"nodes", "clustervirtualimages"})
 """Plurals whose path has no namespace."""

@@ -26,9 +26,10 @@ from hyperd.controllers.disk.source import (
     source_of,
 )
 from hyperd.controllers.disk.storage_class import PROVISIONED, DiskClasses
+from hyperd.controllers.disk.used import show_usage
 from hyperd.controllers.image import upload
 from hyperd.controllers.image.reference import repository_of
-from hyperd.controllers.image.source import IMPORTED, SOURCE_INDEX, reads, source_key, source_values
+from hyperd.controllers.image.source import IMPORTED, SOURCE_INDEX, source_key, source_values
 from hyperd.controllers.machine.holders import holder
 from hyperd.controllers.ownership import bind_disk, disk_node
 from hyperd.controllers.placement.interface import Placement
@@ -45,7 +46,7 @@ from hyperd.resources.all import (
     VIRTUAL_MACHINE,
 )
 from hyperd.resources.core import storage_class
-from hyperd.resources.kinds.data_source import InUseReason, ReadyReason, TerminatingReason
+from hyperd.resources.kinds.data_source import ReadyReason, TerminatingReason
 from hyperd.resources.kinds.virtual_disk import (
     DiskDatasourceReason,
     DiskReadyReason,
@@ -68,7 +69,7 @@ from hyperd.store.interface import Item
 if TYPE_CHECKING:
     from hyperd.controllers.usage import Image
     from hyperd.resources.views.core import StorageClass
-    from hyperd.resources.views.virtual_disk import AttachedVirtualMachine, VirtualDisk
+    from hyperd.resources.views.virtual_disk import VirtualDisk
     from hyperd.resources.views.virtual_disk_snapshot import VirtualDiskSnapshot
 
 RETRY_SECONDS = 5.0
@@ -96,6 +97,7 @@ class DiskController(Controller):
             context.informer(kind).add_index(SOURCE_INDEX, source_values)
         self._disks.add_index("source", _source_values)
         self._snapshots = context.informer(VIRTUAL_DISK_SNAPSHOT)
+        context.reservations.tell(self.enqueue)
 
     def watches(self) -> Mapping[Kind, Mapper]:
         return {
@@ -163,9 +165,11 @@ class DiskController(Controller):
             result = Result(_AGAIN_SECONDS)
         else:
             result = await self._provision(after)
-        self._show_usage(after)
+        readers = self._context.reservations.of(after["metadata"]["uid"])
+        show_usage(self._context, after)
         self._show_snapshots(after)
         await update_status(self._context.store, VIRTUAL_DISK, before, after)
+        self._context.reservations.show(readers)
         self._operations.written(after)
         return result
 
@@ -265,6 +269,13 @@ class DiskController(Controller):
         if size == volume.virtual_size and status["phase"] != VirtualDiskPhase.RESIZING:
             show_ready(disk, volume)
             return None
+        if status["phase"] != VirtualDiskPhase.RESIZING and self._context.reservations.of(meta["uid"]):
+            show_ready(disk, volume)
+            message = "The disk is being exported; it grows after that."
+            set_condition(
+                disk, VirtualDiskCondition.RESIZING, False, reason=ResizingReason.NOT_AVAILABLE, message=message
+            )
+            return None
         if status["phase"] != VirtualDiskPhase.RESIZING and (class_ is None or not storage_class.may_grow(class_)):
             name = status.get("storageClassName", "")
             message = f'StorageClass "{name}" does not let its volumes grow (allowVolumeExpansion).'
@@ -315,37 +326,6 @@ class DiskController(Controller):
                 return item.uid
         return None
 
-    def _show_usage(self, disk: VirtualDisk) -> str:
-        """Who names the disk and who uses it; a sentence, empty when nobody does."""
-        meta, status = disk["metadata"], disk["status"]
-        users: list[AttachedVirtualMachine] = []
-        for item in usage.machines_using(self._machines, VIRTUAL_DISK, meta["namespace"], meta["name"]):
-            users.append({"name": item.name, "mounted": usage.mounts(item.object(), VIRTUAL_DISK, meta["name"])})
-        users.sort(key=lambda user: user["name"])
-        if users:
-            status["attachedToVirtualMachines"] = users
-        else:
-            status.pop("attachedToVirtualMachines", None)
-        used, type_ = "", VirtualDiskCondition.IN_USE
-        if any(user["mounted"] for user in users):
-            set_condition(disk, type_, True, reason=InUseReason.ATTACHED_TO_VIRTUAL_MACHINE)
-            used = "A running virtual machine holds the disk; stop it first."
-        elif reader := self._reader(disk):
-            used = f"{reader} is being made of the disk; wait for it, or delete it first."
-            set_condition(disk, type_, True, reason=InUseReason.USED_FOR_IMAGE_CREATION, message=used)
-        else:
-            set_condition(disk, type_, False, reason=InUseReason.NOT_IN_USE)
-        return used
-
-    def _reader(self, disk: VirtualDisk) -> str:
-        """The image that is being made of the disk, by kind and name; empty without one."""
-        value = usage.device_value(VIRTUAL_DISK.kind, disk["metadata"]["namespace"], disk["metadata"]["name"])
-        for kind in usage.IMAGE_KINDS.values():
-            for item in self._context.informer(kind).by_index(SOURCE_INDEX, value):
-                if reads(item.object()):
-                    return f'{kind.kind} "{item.name}"'
-        return ""
-
     def _show_snapshots(self, disk: VirtualDisk) -> None:
         """Whether one is being taken."""
         where = f"{disk['metadata']['namespace']}/{disk['metadata']['name']}"
@@ -365,7 +345,8 @@ class DiskController(Controller):
         await self._operations.undo(disk)
         disk["status"]["phase"] = VirtualDiskPhase.TERMINATING
         upload.forget(disk["status"])
-        used = self._show_usage(disk)
+        readers = self._context.reservations.of(uid)
+        used = show_usage(self._context, disk)
         held = used or await holder(self._context, disk)
         if held:
             set_condition(
@@ -376,6 +357,7 @@ class DiskController(Controller):
                 message=held,
             )
             await update_status(self._context.store, VIRTUAL_DISK, before, disk)
+            self._context.reservations.show(readers)
             return None if used else Result(RETRY_SECONDS)
         await make_sure(self._context.store, VIRTUAL_DISK, before)
         await self._context.volumes.delete(uid)

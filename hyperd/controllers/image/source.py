@@ -12,7 +12,7 @@ from hyperd.controllers.image.reference import reference_of
 from hyperd.controllers.image.volume import on_volume
 from hyperd.controllers.ownership import disk_node
 from hyperd.controllers.readiness import unready
-from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_DISK, VIRTUAL_DISK_SNAPSHOT, VIRTUAL_MACHINE
+from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_DISK, VIRTUAL_DISK_SNAPSHOT
 from hyperd.resources.kinds.data_source import DataSourceType
 from hyperd.resources.kinds.virtual_disk import VirtualDiskPhase
 from hyperd.resources.kinds.virtual_image import ImageDatasourceReason, ImagePhase
@@ -158,10 +158,7 @@ def _disk(context: Context, key: Key) -> Source | Waiting:
             f'VirtualDisk "{key.name}" is on node {disk_node(found)}, and images are made on '
             f"{context.node_name}: images of other nodes' disks are not built yet.",
         )
-    for machine in usage.machines_using(context.informer(VIRTUAL_MACHINE), VIRTUAL_DISK, *key):
-        domain = context.hypervisor.last_known.get(machine.uid)
-        if not usage.is_off(machine.object()) or (domain is not None and domain.active):
-            reason = ImageDatasourceReason.VIRTUAL_DISK_ATTACHED_TO_VIRTUAL_MACHINE
-            message = f'VirtualMachine "{machine.name}" uses VirtualDisk "{key.name}"; stop it first.'
-            return Waiting(reason, message)
+    if machine := usage.running_user(context, *key):
+        reason = ImageDatasourceReason.VIRTUAL_DISK_ATTACHED_TO_VIRTUAL_MACHINE
+        return Waiting(reason, f'VirtualMachine "{machine}" uses VirtualDisk "{key.name}"; stop it first.')
     return FromDisk(key, found["metadata"]["uid"])

@@ -151,7 +151,7 @@ class Devices:
                 None,
                 f'VirtualDisk "{meta["name"]}" is on node {disk_node(disk)}, not on {self._context.node_name}.',
             )
-        if usage.is_read(disk):
+        if usage.reader(disk):
             return None, f'VirtualDisk "{meta["name"]}" {usage.READ}.'
         holder = self._other_holder(machine, disk)
         if holder:

@@ -48,7 +48,7 @@ async def require_unread(context: Context, namespace: str, disks: Iterable[str])
     """Once the store has it that a machine starts with ``disks``: TemporaryError where it says one is read."""
     for name in disks:
         disk = await context.store.find(VIRTUAL_DISK, namespace, name)
-        if disk is not None and usage.is_read(disk):
+        if disk is not None and usage.reader(disk):
             raise TemporaryError(f'VirtualDisk "{name}" {usage.READ}.')
 
 
@@ -60,5 +60,5 @@ async def require_free(context: Context, namespace: str, disk: str) -> None:
     found = await context.store.find(VIRTUAL_DISK, namespace, disk)
     if found is None or found["metadata"].get("deletionTimestamp"):
         raise TemporaryError(f'VirtualDisk "{disk}" is being deleted.')
-    if usage.is_read(found):
+    if usage.reader(found):
         raise TemporaryError(f'VirtualDisk "{disk}" {usage.READ}.')

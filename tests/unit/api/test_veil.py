@@ -225,3 +225,20 @@ def test_every_reference_of_the_clusters_kinds_into_a_namespace_is_known() -> No
         if not kind.namespaced and kind.group == OUR_GROUP:
             found = {path for path in references(kind.schema, "") if not path.startswith("metadata")}
             assert found == set(kind.elsewhere), kind.plural
+
+
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.OPERATOR])
+async def test_the_content_of_disks_is_for_editors(api: Api, role: Role) -> None:
+    """A disk has its guest's secrets: who may read the object has no right to what it holds."""
+    base = "/apis/subresources.virtualization.deckhouse.io/v1alpha2"
+    reader = bearer(await token(api, "reader", role))
+    editor = bearer(await token(api, "editor", Role.EDITOR, "default"))
+    for plural in ("virtualdisks", "virtualdisksnapshots", "virtualimages"):
+        path = f"{base}/namespaces/{{}}/{plural}/a/export"
+        assert (await api.call("GET", path.format("default"), headers=reader))[0] == 403
+        # Allowed: nothing serves it here.
+        assert (await api.call("GET", path.format("default"), headers=editor))[0] == 501
+        assert (await api.call("GET", path.format("other"), headers=editor))[0] == 403
+    path = f"{base}/clustervirtualimages/a/export"
+    assert (await api.call("GET", path, headers=editor))[0] == 403
+    assert (await api.call("GET", path))[0] == 501

@@ -19,6 +19,7 @@ from hyperd.errors import NotFound, TemporaryError
 from hyperd.imagefile.detect import FAILED
 from hyperd.progress import Report
 from hyperd.resources.all import VIRTUAL_DISK
+from hyperd.resources.kinds.data_source import InUseReason
 from registry import interface
 from registry.models import CopyRequest, ImportedImage, VolumeRequest
 
@@ -71,7 +72,7 @@ class TakeStep(ImageStep):
                     disk = await self._context.store.find(VIRTUAL_DISK, *key)
                     if disk is None or disk["metadata"]["uid"] != self._disk.uid:
                         raise TemporaryError(f'VirtualDisk "{key.name}" is gone.', key=FAILED)
-                    if usage.is_read(disk):
+                    if usage.reader(disk) is InUseReason.USED_FOR_IMAGE_CREATION:
                         return disk
                     await asyncio.sleep(_LOOK_SECONDS)
         except TimeoutError as err:

@@ -1,0 +1,243 @@
+"""What disks, snapshots and images hold, as files: whole, or from any byte on, so that a broken transfer goes on.
+
+Who may read an object may not read its content for that: a disk has its guest's secrets. It is an editor's right,
+as Secrets are, and who has it may read a snapshot's or an image's as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import logging
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, aclosing
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+
+from hyperd.api.limits.fairness import is_root
+from hyperd.api.wire import ranges
+from hyperd.api.wire.subresources import SubresourceHandler, SubresourceHandlers
+from hyperd.background import hear
+from hyperd.errors import BadRequest, HyperdError, RangeNotSatisfiable, ServiceUnavailable, TemporaryError
+from hyperd.imagefile.exporting import Content, Image, Piece, image_of
+from hyperd.imagefile.handle import DiskFormat
+from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_DISK, VIRTUAL_DISK_SNAPSHOT, VIRTUAL_IMAGE
+from hyperd.resources.schema.kind import Kind
+from hyperd.settings import Settings
+from hyperd.shares import Shares
+from hyperd.store.interface import User
+
+_log = logging.getLogger(__name__)
+
+SUBRESOURCE: Final = "export"
+KINDS: Final[tuple[Kind, ...]] = (VIRTUAL_DISK, VIRTUAL_DISK_SNAPSHOT, VIRTUAL_IMAGE, CLUSTER_VIRTUAL_IMAGE)
+_AT_ONCE: Final = 8
+_WAIT_SECONDS: Final = 20.0
+_SLOW_READER_SECONDS: Final = 30.0
+"""How long a client may take for a piece, before others get its place."""
+_TOLD_SECONDS: Final = 5.0
+"""Between two lines of a checksum that is being computed."""
+_REMEMBERED: Final = 256
+_TYPES: Final = {DiskFormat.RAW: "application/octet-stream", DiskFormat.QCOW2: "application/x-qemu-disk"}
+
+Open = Callable[[Kind, str, str], AbstractAsyncContextManager[Content]]
+"""Opens what an object holds, by kind, namespace and name. Raises NotFound and Conflict."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a request asks for."""
+
+    format: DiskFormat
+    checksum: bool
+
+    @classmethod
+    def of(cls, request: web.BaseRequest) -> Wanted:
+        """Raises BadRequest."""
+        format_, checksum = request.query.get("format", "raw"), request.query.get("checksum", "")
+        if format_ not in set(DiskFormat):
+            raise BadRequest(f"format={format_[:40]!r} is neither raw nor qcow2.")
+        if checksum not in ("", "sha256"):
+            raise BadRequest(f"checksum={checksum[:40]!r} is not known: sha256 is.")
+        return cls(DiskFormat(format_), bool(checksum))
+
+
+class Exports:
+    """The handlers."""
+
+    def __init__(self, open_: Open, settings: Settings) -> None:
+        self._open = open_
+        self._settings = settings
+        self._places: Shares[str] = Shares(
+            "exports", _AT_ONCE, headroom=2, reserve=1, most=_AT_ONCE - 2, waiting=16, retry_after_seconds=10
+        )
+        self._checksums = OrderedDict[str, str]()
+        """sha256 by tag, of what was read to its end."""
+
+    def handlers(self) -> SubresourceHandlers:
+        """The table for ``ApiServer``."""
+        return {(kind.plural, SUBRESOURCE): self._handler(kind) for kind in KINDS}
+
+    def _handler(self, kind: Kind) -> SubresourceHandler:
+        async def serve(request: web.BaseRequest, user: User, namespace: str, name: str) -> web.StreamResponse:
+            wanted = Wanted.of(request)
+            place = await self._places.acquire(user.name, timeout=_WAIT_SECONDS, privileged=is_root(user))
+            with place:
+                try:
+                    async with (
+                        self._open(kind, namespace, name) as content,
+                        image_of(content, wanted.format, self._settings) as image,
+                    ):
+                        _log.info("%s is exported to %s", content.title, user.name)
+                        return await self._answer(request, wanted, content, image)
+                except TemporaryError as err:
+                    raise ServiceUnavailable(err.message, retry_after_seconds=5) from err
+
+        return serve
+
+    async def _answer(
+        self, request: web.BaseRequest, wanted: Wanted, content: Content, image: Image
+    ) -> web.StreamResponse:
+        if wanted.checksum:
+            return await self._send_checksum(request, image, _file_name(content, wanted))
+        response = web.StreamResponse(headers=self._headers(wanted, content, image))
+        try:
+            part = ranges.asked(request.headers, size=image.size, etag=response.headers["ETag"])
+        except RangeNotSatisfiable as err:
+            refusal = web.json_response(err.status(), status=err.code)
+            refusal.headers["Content-Range"] = f"bytes */{image.size}"
+            return refusal
+        if part is None:
+            part = range(image.size)
+        else:
+            response.set_status(206)
+            response.headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{image.size}"
+        response.content_length = len(part)
+        if request.method == "HEAD":
+            await response.prepare(request)
+            return response
+        async with aclosing(_ahead(image.pieces(part.start, part.stop))) as pieces:
+            await self._send(request, response, pieces, content, image if len(part) == image.size else None)
+        return response
+
+    def _headers(self, wanted: Wanted, content: Content, image: Image) -> dict[str, str]:
+        headers = {
+            "Content-Type": _TYPES[wanted.format],
+            "Content-Disposition": f'attachment; filename="{_file_name(content, wanted)}"',
+            "Accept-Ranges": "bytes",
+            "Cache-Control": "private",
+            "ETag": f'"{image.tag}"',
+        }
+        if known := self._checksums.get(image.tag):
+            headers["Repr-Digest"] = f"sha-256=:{base64.b64encode(bytes.fromhex(known)).decode()}:"
+        return headers
+
+    async def _send(
+        self,
+        request: web.BaseRequest,
+        response: web.StreamResponse,
+        pieces: AsyncGenerator[Piece, None],
+        content: Content,
+        whole: Image | None,
+    ) -> None:
+        """What cannot be read is told before an answer begins; later it is cut, and who goes on is told."""
+        sha256 = hashlib.sha256()
+        first = await anext(pieces, b"")
+        await response.prepare(request)
+        await _write(request, response, first, sha256 if whole else None)
+        try:
+            async for piece in pieces:
+                await _write(request, response, piece, sha256 if whole else None)
+        except HyperdError as err:
+            _log.warning("The export of %s is cut: %s", content.title, err.message)
+            _abort(request)
+            raise ConnectionAbortedError("what is exported cannot be read") from err
+        await response.write_eof()
+        if whole is not None:
+            self._remember(whole.tag, sha256.hexdigest())
+
+    async def _send_checksum(self, request: web.BaseRequest, image: Image, name: str) -> web.StreamResponse:
+        """As ``sha256sum`` writes it, after lines that only say how far it is."""
+        response = web.StreamResponse(headers={"Content-Type": "text/plain; charset=utf-8"})
+        known = self._checksums.get(image.tag)
+        if request.method == "HEAD" or known:
+            await response.prepare(request)
+        if request.method == "HEAD":
+            return response
+        if not known:
+            known = await self._computed(request, response, image)
+        await response.write(f"{known}  {name}\n".encode())
+        await response.write_eof()
+        return response
+
+    async def _computed(self, request: web.BaseRequest, response: web.StreamResponse, image: Image) -> str:
+        sha256, done, loop = hashlib.sha256(), 0, asyncio.get_running_loop()
+        async with aclosing(_ahead(image.pieces(0, image.size))) as pieces:
+            first = await anext(pieces, b"")
+            await response.prepare(request)
+            told = loop.time()
+            sha256.update(first)
+            done = len(first)
+            async for piece in pieces:
+                await asyncio.to_thread(sha256.update, piece)
+                done += len(piece)
+                if loop.time() - told >= _TOLD_SECONDS:
+                    told = loop.time()
+                    await _write(request, response, f"# {100 * done // image.size} %\n".encode(), None)
+        self._remember(image.tag, sha256.hexdigest())
+        return sha256.hexdigest()
+
+    def _remember(self, tag: str, digest: str) -> None:
+        self._checksums[tag] = digest
+        self._checksums.move_to_end(tag)
+        while len(self._checksums) > _REMEMBERED:
+            self._checksums.popitem(last=False)
+
+
+async def _write(
+    request: web.BaseRequest, response: web.StreamResponse, piece: Piece, sha256: hashlib._Hash | None
+) -> None:
+    """Raises ConnectionAbortedError where the client reads nothing for long."""
+    hashing = None if sha256 is None else asyncio.ensure_future(asyncio.to_thread(sha256.update, piece))
+    try:
+        async with asyncio.timeout(_SLOW_READER_SECONDS):
+            await response.write(piece)
+    except TimeoutError:
+        _abort(request)
+        raise ConnectionAbortedError("the client does not read what it asked for") from None
+    finally:
+        if hashing is not None:
+            await asyncio.wait({hashing})
+
+
+def _abort(request: web.BaseRequest) -> None:
+    if request.transport is not None:
+        request.transport.abort()
+
+
+async def _ahead(pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[Piece, None]:
+    """The same, with the next one on its way while one is sent."""
+    coming = asyncio.ensure_future(_next(pieces))
+    try:
+        while (piece := await coming) is not None:
+            coming = asyncio.ensure_future(_next(pieces))
+            yield piece
+    finally:
+        coming.cancel()
+        await asyncio.wait({coming})
+        hear(coming)
+        await pieces.aclose()
+
+
+async def _next(pieces: AsyncGenerator[Piece, None]) -> Piece | None:
+    return await anext(pieces, None)
+
+
+def _file_name(content: Content, wanted: Wanted) -> str:
+    if wanted.format is DiskFormat.QCOW2:
+        return f"{content.name}.qcow2"
+    return f"{content.name}.{'iso' if content.iso else 'img'}"

@@ -1,0 +1,94 @@
+"""Volumes are read at any place, whatever they are made of, and only what they are said to be made of."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from hyperd.errors import PermanentError
+from hyperd.imagefile.exporting import Content, image_of
+from hyperd.imagefile.handle import DiskFormat, FileHandle
+from hyperd.imagefile.layers import opened
+from hyperd.imagefile.reading import VolumeReader, reading
+from hyperd.settings import Settings
+
+MIB = 1 << 20
+
+
+@asynccontextmanager
+async def opened_for_reading(folder: Path, *files: tuple[Path, DiskFormat]) -> AsyncIterator[VolumeReader]:
+    settings = Settings(run_dir=folder)
+    with opened([FileHandle(path, format_) for path, format_ in files]) as layers:
+        async with reading(layers, settings) as volume:
+            yield volume
+
+
+def made(path: Path, size: str, *commands: str, backing: Path | None = None) -> Path:
+    over = [] if backing is None else ["-u", "-F", "qcow2", "-b", str(backing)]
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *over, path, size], check=True)
+    words = [word for command in commands for word in ("-c", command)]
+    if words:
+        subprocess.run(["qemu-io", "-f", "qcow2", *words, path], check=True)
+    path.chmod(0o600)
+    return path
+
+
+async def holes(volume: VolumeReader) -> Sequence[tuple[int, int]]:
+    """Where it reads as zeros, by begin and end."""
+    found: list[tuple[int, int]] = []
+    at = 0
+    while at < volume.size:
+        for length, zero in await volume.extents(at, volume.size - at):
+            if zero and found and found[-1][1] == at:
+                found[-1] = (found[-1][0], at + length)
+            elif zero:
+                found.append((at, at + length))
+            at += length
+    return found
+
+
+async def test_layers_are_read_as_one_disk_with_its_holes(tmp_path: Path) -> None:
+    base = made(tmp_path / "base", "8M", "write -q -P 5 1M 3M")
+    top = made(tmp_path / "top", "10M", "write -q -P 7 2M 64k", "write -q -z 3M 64k", backing=base)
+    layers = (top, DiskFormat.QCOW2), (base, DiskFormat.QCOW2)
+    async with opened_for_reading(tmp_path, *layers) as volume:
+        assert volume.size == 10 * MIB
+        assert await holes(volume) == [(0, MIB), (3 * MIB, 3 * MIB + 65536), (4 * MIB, 10 * MIB)]
+        content = await volume.read(MIB, 3 * MIB)
+        assert content == b"\5" * MIB + b"\7" * 65536 + b"\5" * (MIB - 65536) + bytes(65536) + b"\5" * (
+            MIB - 65536
+        )
+    assert sorted(os.listdir(tmp_path)) == ["base", "top"]
+    assert [path.stat().st_uid for path in (base, top)] == [os.geteuid()] * 2
+
+
+async def test_what_a_header_names_is_not_opened(tmp_path: Path) -> None:
+    """A guest's QEMU may write to its top's header."""
+    secret = made(tmp_path / "secret", "1M", "write -q -P 9 0 1M")
+    top = made(tmp_path / "top", "1M", "write -q -P 7 0 64k", backing=secret)
+    async with opened_for_reading(tmp_path, (top, DiskFormat.QCOW2)) as volume:
+        assert await volume.read(0, MIB) == b"\7" * 65536 + bytes(MIB - 65536)
+
+
+async def test_a_raw_file_is_exported_to_its_last_byte(tmp_path: Path) -> None:
+    path = tmp_path / "odd"
+    path.write_bytes(b"x" * 1000)
+    with opened([FileHandle(path, DiskFormat.RAW)]) as layers:
+        content = Content("Odd", "odd", "1", layers)
+        async with image_of(content, DiskFormat.RAW, Settings(run_dir=tmp_path)) as image:
+            assert b"".join([bytes(piece) async for piece in image.pieces(0, image.size)]) == b"x" * 1000
+            assert b"".join([bytes(piece) async for piece in image.pieces(990, 995)]) == b"x" * 5
+
+
+async def test_what_is_no_image_is_told_in_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "bad"
+    path.write_bytes(bytes(4096))
+    with pytest.raises(PermanentError, match=r"^The volume cannot be read: Image is not in qcow2 format\.$"):
+        async with opened_for_reading(tmp_path, (path, DiskFormat.QCOW2)):
+            pass
+    assert os.listdir(tmp_path) == ["bad"]
