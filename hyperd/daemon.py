@@ -220,6 +220,9 @@ class Daemon:
         except TimeoutError:
             raise ServiceUnavailable("The daemon is starting; ask again in a moment.") from None
         assert self._collection is not None  # noqa: S101  it was made before the start ended
+        if ask.checks:
+            found = await self._collection.check()
+            return Garbage({}, self._collection.kept(), self._context.witness.sentence(), found)
         collected = await self._collection.collect(accept=ask.accept, empty=ask.empty, lists=ask.lists)
         removed = {"manifests": collected.manifests, "repositories": collected.repositories}
         return Garbage(removed, self._collection.kept(), self._context.witness.sentence())

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Set
 from hyperd.errors import NotFound
 from registry import tree
 from registry.client import RegistryClient
-from registry.interface import Collected, Dead, Image, Live
+from registry.interface import Collected, Dead, Image, Live, Survey
 from registry.server import EmbeddedRegistry
 
 _DELETED = "deleted-"
@@ -28,11 +28,14 @@ async def mark_deleted(client: RegistryClient, repository: str, tag: str) -> Non
     await client.put_manifest(repository, _DELETED + tag, body)
 
 
-async def find_ownerless(client: RegistryClient, live: Live, *, dead: Dead) -> tuple[Image, ...]:
-    """Images that have no owner and are not dead; removes nothing."""
+async def survey(client: RegistryClient, server: EmbeddedRegistry | None, live: Live, *, dead: Dead) -> Survey:
+    """What a collection would remove and spare; ``server`` None for an external registry."""
     found = await _tags(client)
     owned = await live()
-    return tuple(sorted(image for each in found.items() for image in _spared(*each, owned, dead)))
+    images = {(repository, tag) for repository, tags in found.items() for tag in tags if not _is_mark(tag)}
+    spared = {image for each in found.items() for image in _spared(*each, owned, dead)}
+    space = await asyncio.to_thread(server.space) if server is not None else None
+    return Survey(len(images), tuple(sorted(images - owned - spared)), tuple(sorted(spared)), space)
 
 
 async def garbage_collect(
@@ -68,12 +71,16 @@ async def garbage_collect(
         return Collected(manifests, repositories, tuple(kept))
 
 
+def _is_mark(tag: str) -> bool:
+    return tag.startswith(_DELETED)
+
+
 def _spared(repository: str, tags: Set[str], owned: Set[Image], dead: Dead) -> Set[Image]:
     return frozenset(
         (repository, tag)
         for tag in tags
         if (repository, tag) not in owned
-        and not tag.startswith(_DELETED)
+        and not _is_mark(tag)
         and _DELETED + tag not in tags
         and not dead(repository, tag)
     )

@@ -14,7 +14,7 @@ from registry.cache import ImageCache
 from registry.client import RegistryClient
 from registry.importer import Importer
 from registry.intake import Intake
-from registry.interface import Collected, Dead, Image, Images, Live
+from registry.interface import Collected, Dead, Images, Live, Survey
 from registry.models import (
     CachedFile,
     CachedImage,
@@ -104,8 +104,8 @@ class NodeImages(Images):
     async def mark_deleted(self, repository: str, tag: str) -> None:
         await collect.mark_deleted(self._client, repository, tag)
 
-    async def ownerless(self, live: Live, *, dead: Dead) -> tuple[Image, ...]:
-        return await collect.find_ownerless(self._client, live, dead=dead)
+    async def survey(self, live: Live, *, dead: Dead) -> Survey:
+        return await collect.survey(self._client, self._server, live, dead=dead)
 
     async def collect(self, live: Live, *, dead: Dead) -> Collected:
         return await collect.garbage_collect(self._client, self._server, live, dead=dead)

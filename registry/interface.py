@@ -59,6 +59,26 @@ class Collected:
     ownerless: tuple[Image, ...] = ()
 
 
+@dataclass(frozen=True)
+class Space:
+    """Of a file system, in bytes; ``available`` is what is left for others than root."""
+
+    total: int
+    used: int
+    available: int
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a collection would find now: all images, those that it would remove, and those without an owner."""
+
+    images: int
+    removable: tuple[Image, ...]
+    ownerless: tuple[Image, ...]
+    space: Space | None
+    """None for a registry elsewhere."""
+
+
 class Images(Protocol):
     """The registry and this node's copies: what controllers hold.
 
@@ -135,8 +155,8 @@ class Images(Protocol):
         """Note beside an image that its owner was deleted; nothing to do where there is no image."""
         ...
 
-    async def ownerless(self, live: Live, *, dead: Dead) -> Sequence[Image]:
-        """Images that have no owner and are not dead; removes nothing."""
+    async def survey(self, live: Live, *, dead: Dead) -> Survey:
+        """What ``collect`` would find; removes nothing, and waits for nothing."""
         ...
 
     async def collect(self, live: Live, *, dead: Dead) -> Collected:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -20,6 +21,7 @@ from hyperd.imagefile import sandbox
 from hyperd.settings import Settings
 from registry import process, tree
 from registry.client import RegistryClient
+from registry.interface import Space
 from registry.models import RegistryEndpoint
 
 _log = logging.getLogger(__name__)
@@ -84,6 +86,12 @@ class EmbeddedRegistry:
         with suppress(TimeoutError):
             async with asyncio.timeout(_READY_SECONDS):
                 await self._healthy.wait()
+
+    def space(self) -> Space:
+        """Of the file system that the registry's content is in. A blocking call."""
+        found = os.statvfs(self._root)
+        used = found.f_blocks - found.f_bfree
+        return Space(found.f_blocks * found.f_frsize, used * found.f_frsize, found.f_bavail * found.f_frsize)
 
     async def sweep(self) -> None:
         """Delete blobs that no manifest names; only inside ``stopped``."""

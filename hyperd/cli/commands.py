@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "kubeconfig": ("kubeconfig", "print or merge the kubeconfig for kubectl"),
     "token": ("token", "make, list and revoke tokens, by which others reach this home"),
     "audit": ("audit", "show who did what on this host"),
+    "registry": ("registry", "show what the registry of images holds, and collect its garbage"),
     "gc": ("gc", "remove images and files that no object owns"),
     "backup": ("backup", "copy all objects of this hyperd into a file, while it runs"),
     "restore": ("restore", "put such a file in the place of the objects of a stopped hyperd"),

@@ -48,17 +48,21 @@ def run(args: argparse.Namespace) -> int:
     if args.action != "empty" and (args.uids or args.all):
         raise PermanentError("A UID and --all belong to `hv gc empty`.")
     client = client_of(args)
-    nodes = [node["metadata"]["name"] for node in client.list(kinds.resolve("nodes", client)[0])["items"]]
     if args.action == "empty":
-        return _empty(client, nodes, args)
-    for node in nodes:
-        _say(node, _ask(client, node, {"accept": "true"} if args.action == "accept" else {}))
+        return _empty(client, nodes(client), args)
+    for node in nodes(client):
+        say(node, ask(client, node, {"accept": "true"} if args.action == "accept" else {}))
     return 0
 
 
-def _empty(client: Client, nodes: list[str], args: argparse.Namespace) -> int:
+def nodes(client: Client) -> list[str]:
+    """Names of all nodes of the home."""
+    return [node["metadata"]["name"] for node in client.list(kinds.resolve("nodes", client)[0])["items"]]
+
+
+def _empty(client: Client, names: list[str], args: argparse.Namespace) -> int:
     """Exactly what was listed goes: what loses its owner meanwhile stays, and what gets it back."""
-    chosen = {node: list(_chosen(_ask(client, node, {"list": "true"}), args)) for node in nodes}
+    chosen = {node: list(_chosen(ask(client, node, {"list": "true"}), args)) for node in names}
     found = {kept["uid"] for of_node in chosen.values() for kept in of_node}
     missing = [uid for uid in args.uids if uid not in found]
     if missing:
@@ -75,7 +79,7 @@ def _empty(client: Client, nodes: list[str], args: argparse.Namespace) -> int:
     for node, of_node in chosen.items():
         uids = [kept["uid"] for kept in of_node]
         for at in range(0, len(uids), _UIDS_PER_REQUEST):
-            _say(node, _ask(client, node, {}, empty=uids[at : at + _UIDS_PER_REQUEST]), kept=False)
+            say(node, ask(client, node, {}, empty=uids[at : at + _UIDS_PER_REQUEST]), kept=False)
         if uids:
             print(f"{line(node)}: removed what was kept of {len(uids)}")
     return 0
@@ -94,7 +98,8 @@ def _agreed(count: int) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def _ask(client: Client, node: str, query: Mapping[str, str], *, empty: list[str] | None = None) -> Object:
+def ask(client: Client, node: str, query: Mapping[str, str], *, empty: list[str] | None = None) -> Object:
+    """What the node says of its garbage; what it does first is in ``query``."""
     where = paths.query(dict(query))
     for uid in empty or ():
         where += f"{'&' if where else '?'}empty={paths.segment(uid)}"
@@ -103,13 +108,15 @@ def _ask(client: Client, node: str, query: Mapping[str, str], *, empty: list[str
     return answer
 
 
-def _counted(what: str, count: int) -> str:
+def counted(what: str, count: int) -> str:
+    """``2 images``, of what a daemon calls ``manifests``."""
     one, many = _WORDS.get(what, (what, what))
     return f"{count} {one if count == 1 else many}"
 
 
-def _say(node: str, answer: Mapping[str, Any], *, kept: bool = True) -> None:
-    removed = " and ".join(_counted(what, count) for what, count in answer["removed"].items() if count)
+def say(node: str, answer: Mapping[str, Any], *, kept: bool = True) -> None:
+    """Print what went, and unless told otherwise what is kept."""
+    removed = " and ".join(counted(what, count) for what, count in answer["removed"].items() if count)
     if removed or kept:
         print(f"{line(node)}: {f'removed {line(removed)}' if removed else 'nothing to remove'}")
     if answer.get("waits"):

@@ -12,6 +12,7 @@ from hyperd.cli.options import client_of, seconds
 from hyperd.cli.waiting import Progress, follow
 from hyperd.client import kinds, sanitize
 from hyperd.client.health import health
+from hyperd.client.rates import spelled
 from hyperd.client.uploading import upload
 from hyperd.errors import BadRequest, Conflict, InternalError
 
@@ -213,20 +214,12 @@ class _Meter:
             return "sent; being checked and stored"
         speed = sent / max(now - self._began, 1e-3)
         if size is None:
-            return f"{_bytes(sent)} sent, {_bytes(speed)}/s"
+            return f"{spelled(sent)} sent, {spelled(speed)}/s"
         left = (size - sent) / speed if speed else 0.0
-        text = f"{100 * sent // size} % of {_bytes(size)}, {_bytes(speed)}/s"
+        text = f"{100 * sent // size} % of {spelled(size)}, {spelled(speed)}/s"
         if sent and left >= 1:
             text += f", {int(left) // 60} min {int(left) % 60} s left" if left >= 60 else f", {int(left)} s left"
         if not self._live:
             return text
         filled = _BAR * sent // size
         return f"[{'#' * filled}{'-' * (_BAR - filled)}] {text}"
-
-
-def _bytes(count: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"

@@ -97,6 +97,15 @@ def binary(number: float) -> str:
     return f"{number:.0f}Pi"
 
 
+def spelled(count: float) -> str:
+    """Bytes as ``940 B`` or ``1.2 GiB``, for sentences."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
 def percent(part: float | None) -> str:
     """``61%``; nothing where it is not known."""
     return "" if part is None else f"{part * 100:.0f}%"

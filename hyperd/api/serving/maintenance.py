@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,15 +29,19 @@ class Garbage:
     kept: list[dict[str, str]] = field(default_factory=list)
     waits: str = ""
     """Why nothing is collected until an administrator accepts the store; empty when that need not be."""
+    registry: Mapping[str, object] | None = None
+    """Of a check: ``images``, ``ownerless``, ``removable`` with repository and tag, ``space`` in bytes."""
 
 
 @dataclass(frozen=True)
 class Ask:
-    """What instead of a collection: list, ``accept`` the store as it is, or remove what is kept of ``empty``."""
+    """What instead of a collection: list, ``accept`` the store as it is, remove what is kept of ``empty``, or say
+    what a collection of the registry would find."""
 
     accept: bool = False
     empty: tuple[str, ...] = ()
     lists: bool = False
+    checks: bool = False
 
 
 Collect = Callable[[Ask], Awaitable[Garbage]]
@@ -66,7 +70,12 @@ class Maintenance:
         self._require(name)
         query = Query(request.url.raw_query_string)
         garbage = await self._collect(
-            Ask(query.flag("accept"), tuple(dict.fromkeys(query.all("empty"))), query.flag("list"))
+            Ask(
+                accept=query.flag("accept"),
+                empty=tuple(dict.fromkeys(query.all("empty"))),
+                lists=query.flag("list"),
+                checks=query.flag("check"),
+            )
         )
         return web.json_response(
             {
@@ -75,6 +84,7 @@ class Maintenance:
                 "removed": garbage.removed,
                 "kept": garbage.kept,
                 "waits": garbage.waits,
+                **({} if garbage.registry is None else {"registry": garbage.registry}),
             }
         )
 

@@ -11,6 +11,7 @@ import contextlib
 import logging
 from collections.abc import Collection as Uids
 from collections.abc import Sequence, Set
+from dataclasses import asdict
 from datetime import datetime
 
 from cronsim import CronSim, CronSimError
@@ -24,7 +25,7 @@ from hyperd.controllers.image.volume import on_volume
 from hyperd.errors import HyperdError, PermanentError, ServiceUnavailable
 from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_DISK, VIRTUAL_IMAGE
 from hyperd.resources.kinds.virtual_disk import VirtualDiskPhase
-from registry.interface import RETRY_SECONDS, Collected, Image, Postponed
+from registry.interface import RETRY_SECONDS, Collected, Image, Postponed, Survey
 
 _log = logging.getLogger(__name__)
 NOTHING = Collected(0, 0)
@@ -102,7 +103,7 @@ class Collection:
             return NOTHING  # one registry for all nodes, the leader's to collect
         if lists or self._context.witness.waits:
             with contextlib.suppress(ServiceUnavailable):
-                await self._look()
+                await self._survey()
             return NOTHING
         return await self._collect(frozenset())
 
@@ -125,9 +126,25 @@ class Collection:
         # An owner that is back by now has no mark any more.
         return await self._collect(images & {kept.uid for kept in self._quarantine.all()}) if images else NOTHING
 
-    async def _look(self) -> None:
+    async def check(self) -> dict[str, object]:
+        """What a collection of the registry would find now, as users are told: counts, removable images, bytes.
+
+        Raises ServiceUnavailable while the registry is down.
+        """
+        async with self._running:
+            found = await self._survey()
+        return {
+            "images": found.images,
+            "ownerless": len(found.ownerless),
+            "removable": [{"repository": repository, "tag": tag} for repository, tag in found.removable],
+            "space": None if found.space is None else asdict(found.space),
+        }
+
+    async def _survey(self) -> Survey:
         owners = Owners(self._context)
-        await self._note(await self._context.images.ownerless(owners.images, dead=owners.are_done))
+        found = await self._context.images.survey(owners.images, dead=owners.are_done)
+        await self._note(found.ownerless)
+        return found
 
     async def _collect(self, emptied: Set[str]) -> Collected:
         owners = Owners(self._context)

@@ -92,7 +92,20 @@ def test_a_restore_stops_no_guest_and_removes_nothing_it_does_not_know(node: Nod
         assert sum(bool(of) for of in repositories(daemon).values()) == 1
         assert running(daemon, old) == before[0]
         assert hv(daemon, "gc") == "node: nothing to remove\n"
+        _looks_before_it_removes(daemon)
     node.remove_domains()
+
+
+def _looks_before_it_removes(daemon: Hyperd) -> None:
+    uid = daemon.get("vi", "guest")["metadata"]["uid"]
+    assert "node: 1 image, 0 without an owner, 0 can be removed\n" in hv(daemon, "registry", "gc")
+    daemon.delete("vi", "guest")
+    daemon.wait_gone("vi", "guest")
+    found = hv(daemon, "registry", "gc", "--check")
+    assert "node: 1 image, 0 without an owner, 1 can be removed\nnode: total " in found
+    assert found.endswith(f"VirtualImage  default    guest  {uid}\n")
+    assert hv(daemon, "registry", "gc", "--run") == "node: removed 1 image and 1 repository without an image\n"
+    assert "node: 0 images, " in hv(daemon, "registry", "gc")
 
 
 def named(daemon: Hyperd, uids: Iterable[str]) -> str:

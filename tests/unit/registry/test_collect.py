@@ -9,7 +9,7 @@ from aiohttp import web
 
 from hyperd.errors import PermanentError, TemporaryError
 from registry import tree
-from registry.collect import find_ownerless, garbage_collect, mark_deleted
+from registry.collect import garbage_collect, mark_deleted, survey
 from tests.unit.registry.world import World
 
 IMAGE = b"\xeb\x63\x90" + bytes(range(256)) * 4000
@@ -123,7 +123,10 @@ async def test_only_what_was_deleted_goes_where_absence_is_no_deletion(world: Wo
     await mark_deleted(world.client, "vi/ns/b", "u2")
     await mark_deleted(world.client, "vi/ns/none", "u9")
     live = owned(("vi/ns/a", "u1"))
-    assert await find_ownerless(world.client, live, dead=nobody) == (("vi/ns/c", "u3"),)
+    found = await survey(world.client, world.server, live, dead=nobody)
+    assert (found.images, found.removable, found.ownerless) == (3, (("vi/ns/b", "u2"),), (("vi/ns/c", "u3"),))
+    assert found.space is not None
+    assert 0 < found.space.used < found.space.total
     for _ in range(2):
         done = await garbage_collect(world.client, world.server, live, dead=nobody)
         assert done.ownerless == (("vi/ns/c", "u3"),)
