@@ -11,6 +11,7 @@ import contextlib
 from typing import TYPE_CHECKING, Final
 
 from hyperd.controllers.context import Context
+from hyperd.controllers.snapshot import saving
 from hyperd.controllers.snapshot.making import Making, Wanted, complete, failures
 from hyperd.errors import AlreadyExists, Conflict, NotFound, PermanentError
 from hyperd.resources.all import VIRTUAL_MACHINE_SNAPSHOT
@@ -75,6 +76,7 @@ class Rebuilding:
                 raise PermanentError(WRONG)
             if options["mode"] == OperationMode.DRY_RUN:
                 return True
+            await saving.hold(self._context, snapshot, op)
             status["wasRunning"] = phase not in _OFF
             condition, reason = OperationCondition.MAINTENANCE_MODE, MaintenanceModeReason.ENABLED
             set_condition(op, condition, True, reason=reason)

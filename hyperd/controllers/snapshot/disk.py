@@ -38,6 +38,7 @@ from hyperd.store.interface import Item, PatchType
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_disk import VirtualDisk
     from hyperd.resources.views.virtual_disk_snapshot import VirtualDiskSnapshot
+    from hyperd.resources.views.virtual_machine_snapshot import VirtualMachineSnapshot
 
 _LOOK_SECONDS = 300.0
 """How often the data of a snapshot is looked for, as that of disks is."""
@@ -83,7 +84,7 @@ class DiskSnapshotController(Controller):
         after = copy.deepcopy(before)
         status = after.setdefault("status", {})
         status["observedGeneration"] = before["metadata"]["generation"]
-        if meta.is_deleting(before):
+        if meta.is_deleting(before) and not self._is_being_taken(before):
             return await self._delete(before, after)
         result = None
         if status.get("phase") == SnapshotPhase.READY or _is_lost(after):
@@ -93,6 +94,20 @@ class DiskSnapshotController(Controller):
         await update_status(self._context.store, self.kind, before, after)
         self._operations.written(after)
         return result
+
+    def _is_being_taken(self, snapshot: VirtualDiskSnapshot) -> bool:
+        """Whether a machine's snapshot needs it to be complete: then it goes only with that."""
+        group = self._group(snapshot)
+        ended = (SnapshotPhase.READY, SnapshotPhase.FAILED)
+        return (
+            group is not None
+            and not meta.is_deleting(group)
+            and (group.get("status") or {}).get("phase") not in ended
+        )
+
+    def _group(self, snapshot: VirtualDiskSnapshot) -> VirtualMachineSnapshot | None:
+        uid = group_of(snapshot)
+        return next((item.object() for item in self._groups.items() if item.uid == uid), None) if uid else None
 
     def _mine(self, snapshot: VirtualDiskSnapshot, disk: VirtualDisk | None) -> bool:
         """Whether it is this node's: where its data is, or the disk's; the leader's where there is neither."""
@@ -126,8 +141,8 @@ class DiskSnapshotController(Controller):
                 source["annotations"] = found
             if disk["metadata"].get("ownerReferences"):
                 source["owned"] = True
-        if group := group_of(snapshot):
-            return self._wait_for_group(snapshot, group)
+        if group_of(snapshot):
+            return self._wait_for_group(snapshot)
         if Record.of(snapshot) is None and snapshot["spec"]["requiredConsistency"]:
             where = snapshot["metadata"]["namespace"], snapshot["spec"]["virtualDiskName"]
             guest = await guest_of(self._context, *where, status["source"]["uid"])
@@ -154,9 +169,9 @@ class DiskSnapshotController(Controller):
         self._context.events.event(snapshot, "Warning", DiskSnapshotReadyReason.FAILED, why)
         return False
 
-    def _wait_for_group(self, snapshot: VirtualDiskSnapshot, uid: str) -> Result | None:
+    def _wait_for_group(self, snapshot: VirtualDiskSnapshot) -> Result | None:
         """The snapshot of the machine takes it, and says so in its status."""
-        group = next((item.object() for item in self._groups.items() if item.uid == uid), None)
+        group = self._group(snapshot)
         status = {} if group is None else group.get("status") or {}
         if status.get("phase") == SnapshotPhase.READY:
             show_ready(snapshot, consistent=bool(status.get("consistent")))
@@ -184,16 +199,18 @@ class DiskSnapshotController(Controller):
         return Result(_LOOK_SECONDS)
 
     async def _delete(self, before: VirtualDiskSnapshot, snapshot: VirtualDiskSnapshot) -> Result | None:
-        uid = group_of(snapshot)
-        group = next((item.object() for item in self._groups.items() if item.uid == uid), None)
+        group = self._group(snapshot)
         if group is not None and await user_of(
             self._context, group["metadata"]["namespace"], group["metadata"]["name"]
         ):
             return Result(_HELD_SECONDS)  # and it stays Ready: disks are made of it
         self._retries.forget(snapshot)
         await self._operations.undo(snapshot)
-        snapshot["status"]["phase"] = SnapshotPhase.TERMINATING
         if group is not None and not meta.is_deleting(group):
+            # It is as good as before, also to restore the machine from: its phase stays.
+            taken = group.get("status") or {}
+            if taken.get("phase") == SnapshotPhase.READY and not snapshot["status"].get("volumeSnapshotName"):
+                show_ready(snapshot, consistent=bool(taken.get("consistent")))
             message = f'VirtualMachineSnapshot "{group["metadata"]["name"]}" holds it; delete that.'
             condition = DiskSnapshotCondition.VIRTUAL_DISK_SNAPSHOT_READY
             is_ready = snapshot["status"].get("volumeSnapshotName") is not None
@@ -201,6 +218,7 @@ class DiskSnapshotController(Controller):
             set_condition(snapshot, condition, is_ready, reason=reason, message=message)
             await update_status(self._context.store, self.kind, before, snapshot)
             return None
+        snapshot["status"]["phase"] = SnapshotPhase.TERMINATING
         await make_sure(self._context.store, self.kind, before)
         source = snapshot["status"].get("source")
         disk = "" if source is None else source["uid"]

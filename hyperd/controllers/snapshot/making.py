@@ -88,9 +88,9 @@ class Making:
 
     async def objects(self) -> list[Object]:
         """All that is to be there in the end. Raises PermanentError where the snapshot has lost something."""
-        saved = await saving.load(self._context, self._wanted.snapshot)
+        saved = await saving.load(self._context, self._wanted.snapshot, self._wanted.operation)
         if saved is None:
-            raise PermanentError("The Secret with the snapshot's objects is gone.")
+            raise PermanentError(saving.GONE)
         disks = await self._disks()
         saved = copy.deepcopy(saved)
         if self._wanted.copy is not None:

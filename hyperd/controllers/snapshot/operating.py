@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from hyperd import clock
 from hyperd.controllers.context import Context
+from hyperd.controllers.snapshot import saving
 from hyperd.controllers.snapshot.making import Making, Wanted, complete, failures
 from hyperd.errors import PermanentError
 from hyperd.resources.all import (
@@ -127,6 +128,7 @@ class SnapshotOperationController(Controller):
         if options["mode"] == OperationMode.DRY_RUN:
             return True
         if status.get("phase") != SnapshotOperationPhase.IN_PROGRESS:
+            await saving.hold(self._context, snapshot, op)
             return False  # first it stands in the store that something is made
         status["resources"] = await making.make(objects)
         if failures(status["resources"]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from hyperd.resources.views.virtual_machine_snapshot import SavedResource, VirtualMachineSnapshot
 
 _LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
+GONE: Final = "The Secret with the snapshot's objects is gone."
 _PROVISIONING: Final = (CLOUD_INIT_SECRET_TYPE, SYSPREP_SECRET_TYPE)
 
 
@@ -140,30 +142,44 @@ async def attachments(context: Context, machine: VirtualMachine) -> list[Virtual
 
 async def keep(context: Context, snapshot: VirtualMachineSnapshot, saved: Saved) -> None:
     """Put it into the snapshot's Secret, once."""
-    namespace = snapshot["metadata"]["namespace"]
+    await _create(context, snapshot, secret_name(snapshot), saved)
+
+
+async def load(context: Context, snapshot: VirtualMachineSnapshot, reader: str = "") -> Saved | None:
+    """What the snapshot has saved, or its ``reader`` has of it; None before it has.
+
+    Only a Secret of theirs is believed.
+    """
+    for name, owner in ((_copy_name(reader), reader), (secret_name(snapshot), snapshot["metadata"]["uid"])):
+        secret = await context.store.find(SECRET, snapshot["metadata"]["namespace"], name) if owner else None
+        if secret is not None and meta.is_owned_by(secret, owner):
+            return Saved.decode(secret)
+    return None
+
+
+async def hold(context: Context, snapshot: VirtualMachineSnapshot, operation: AnyObject) -> None:
+    """Have the operation have a copy: a foreground deletion of the snapshot takes its Secret at once."""
+    saved = await load(context, snapshot, operation["metadata"]["uid"])
+    if saved is None:
+        raise PermanentError(GONE)
+    await _create(context, operation, _copy_name(operation["metadata"]["uid"]), saved)
+
+
+async def _create(context: Context, owner: AnyObject, name: str, saved: Saved) -> None:
+    namespace = owner["metadata"]["namespace"]
     body: Object = {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": {
-            "namespace": namespace,
-            "name": secret_name(snapshot),
-            "ownerReferences": [owner_reference(snapshot)],
-        },
+        "metadata": {"namespace": namespace, "name": name, "ownerReferences": [owner_reference(owner)]},
         "type": SNAPSHOT_SECRET_TYPE,
         "data": saved.encode(),
     }
-    try:
+    with contextlib.suppress(AlreadyExists):
         await context.store.create(SECRET, namespace, body)
-    except AlreadyExists:
-        return
 
 
-async def load(context: Context, snapshot: VirtualMachineSnapshot) -> Saved | None:
-    """What the snapshot has saved; None before it has. Only a Secret of its own is believed."""
-    secret = await context.store.find(SECRET, snapshot["metadata"]["namespace"], secret_name(snapshot))
-    if secret is None or not meta.is_owned_by(secret, snapshot["metadata"]["uid"]):
-        return None
-    return Saved.decode(secret)
+def _copy_name(operation: str) -> str:
+    return f"d8v-vmop-{operation}"
 
 
 def references(saved: Saved, disks: list[str], api_version: str) -> list[SavedResource]:

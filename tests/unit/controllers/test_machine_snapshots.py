@@ -43,6 +43,23 @@ def ready(snapshot: Object) -> Object:
     return find_condition(snapshot, "VirtualMachineSnapshotReady") or {}
 
 
+def is_held(snapshot: Object) -> bool:
+    told = find_condition(snapshot, "VirtualDiskSnapshotReady") or {}
+    return "holds it; delete that." in told.get("message", "")
+
+
+async def test_a_disk_s_snapshot_that_is_deleted_while_it_is_taken_is_taken_all_the_same(world: World) -> None:
+    await world.give_disk()
+    await world.make_machine(runPolicy="AlwaysOff")
+    await world.phase("Stopped")
+    await take(world, "one")
+    name = f"vm-{(await world.store.get(VIRTUAL_MACHINE_SNAPSHOT, 'default', 'one')).uid}"
+    await world.until(lambda _: True, VIRTUAL_DISK_SNAPSHOT, name)
+    await world.store.delete(VIRTUAL_DISK_SNAPSHOT, "default", name)
+    await world.phase("Ready", VIRTUAL_MACHINE_SNAPSHOT, "one")
+    await world.until(lambda vds: vds["status"]["phase"] == "Ready" and is_held(vds), VIRTUAL_DISK_SNAPSHOT, name)
+
+
 async def test_a_machine_that_is_off_is_saved_with_its_disks_and_secret(world: World) -> None:
     await give_user_data(world)
     provisioning = {"type": "UserDataRef", "userDataRef": {"kind": "Secret", "name": "seed"}}
@@ -68,10 +85,10 @@ async def test_a_machine_that_is_off_is_saved_with_its_disks_and_secret(world: W
     assert "uid" not in saved["vm"]["metadata"]
 
     await world.store.delete(VIRTUAL_DISK_SNAPSHOT, "default", f"vm-{uid}")
-    held = await world.phase("Terminating", VIRTUAL_DISK_SNAPSHOT, f"vm-{uid}")
+    held = await world.until(is_held, VIRTUAL_DISK_SNAPSHOT, f"vm-{uid}")
     told = find_condition(held, "VirtualDiskSnapshotReady") or {}
     assert (told["status"], told["reason"]) == ("True", "VirtualDiskSnapshotReady")
-    assert "holds it" in told["message"]
+    assert held["status"]["phase"] == "Ready", "a machine may be made of it"
     await world.store.delete(VIRTUAL_MACHINE_SNAPSHOT, "default", "one")
     await world.gone(VIRTUAL_MACHINE_SNAPSHOT, "one")
     await world.gone(VIRTUAL_DISK_SNAPSHOT, f"vm-{uid}")

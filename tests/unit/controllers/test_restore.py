@@ -17,6 +17,7 @@ from hyperd.imagefile.handle import Handle
 from hyperd.resources.all import (
     SECRET,
     VIRTUAL_DISK,
+    VIRTUAL_DISK_SNAPSHOT,
     VIRTUAL_MACHINE,
     VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT,
     VIRTUAL_MACHINE_OPERATION,
@@ -25,10 +26,10 @@ from hyperd.resources.all import (
 )
 from hyperd.resources.schema.kind import Kind, Object
 from hyperd.resources.values.conditions import find_condition
-from hyperd.store.interface import Item, PatchType
+from hyperd.store.interface import Item, PatchType, Propagation
 from tests.contract.volumes import guest
 from tests.parts import Part
-from tests.unit.controllers.test_machine_snapshots import take
+from tests.unit.controllers.test_machine_snapshots import is_held, take
 from tests.unit.controllers.world import World, running
 
 
@@ -275,18 +276,60 @@ async def test_an_operation_on_a_snapshot_that_cannot_be_done_fails_at_once(worl
     assert told["reason"] == {"snapshot": "VirtualMachineSnapshotNotFound", "options": "OperationFailed"}[what]
 
 
-async def test_a_snapshot_is_kept_until_the_restore_from_it_is_done(world: World) -> None:
+@pytest.mark.parametrize("how", [Propagation.BACKGROUND, Propagation.FOREGROUND])
+async def test_a_snapshot_is_kept_until_the_restore_from_it_is_done(world: World, how: Propagation) -> None:
     await changed_since_a_snapshot(world)
     shown = asyncio.create_task(
         world.until(lambda vm: find_condition(vm, "Maintenance") is not None, VIRTUAL_MACHINE, "vm")
     )
     await world.operate("Restore", "back", restore={"mode": "Strict", "virtualMachineSnapshotName": "one"})
     assert (find_condition(await shown, "Maintenance") or {})["reason"] == "RestoreInProgress"
-    await world.store.delete(VIRTUAL_MACHINE_SNAPSHOT, "default", "one")
-    await world.phase("Completed", VIRTUAL_MACHINE_OPERATION, "back")
+    await world.store.delete(VIRTUAL_MACHINE_SNAPSHOT, "default", "one", propagation=how)
+    op = await world.ended(VIRTUAL_MACHINE_OPERATION, "back")
+    assert op["status"]["phase"] == "Completed", find_condition(op, "Completed")
     assert await first(world) == 1
     await world.until(lambda vm: find_condition(vm, "Maintenance") is None, VIRTUAL_MACHINE, "vm")
     await world.gone(VIRTUAL_MACHINE_SNAPSHOT, "one")
+    await world.store.delete(VIRTUAL_MACHINE_OPERATION, "default", "back")
+    copied = f"d8v-vmop-{op['metadata']['uid']}"
+    await world.gone(SECRET, copied)
+    assert await world.store.find_all(SECRET, "default") == []
+
+
+async def test_a_machine_is_made_of_a_snapshot_that_is_deleted_in_the_foreground_meanwhile(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_end = False
+    monkeypatch.setattr(operating, "complete", lambda *args: may_end and complete(*args))
+    await changed_since_a_snapshot(world)
+    options = {"mode": "Strict", "customization": {"namePrefix": "new-"}}
+    await make_of(world, "make", "one", createVirtualMachine=options)
+    await world.phase("InProgress", VIRTUAL_MACHINE_SNAPSHOT_OPERATION, "make")
+    await world.store.delete(VIRTUAL_MACHINE_SNAPSHOT, "default", "one", propagation=Propagation.FOREGROUND)
+    await world.phase("Terminating", VIRTUAL_MACHINE_SNAPSHOT, "one")
+    may_end = True
+    op = await world.ended(VIRTUAL_MACHINE_SNAPSHOT_OPERATION, "make")
+    assert op["status"]["phase"] == "Completed", find_condition(op, "Completed")
+    await world.phase("Ready", VIRTUAL_DISK, "new-vm")
+    assert await first(world, "new-vm") == 1
+    await world.gone(VIRTUAL_MACHINE_SNAPSHOT, "one")
+
+
+async def test_a_machine_is_restored_of_a_snapshot_one_disk_of_which_somebody_deleted(world: World) -> None:
+    await changed_since_a_snapshot(world)
+    snapshot = (await world.store.get(VIRTUAL_MACHINE_SNAPSHOT, "default", "one")).object()
+    (name,) = snapshot["status"]["virtualDiskSnapshotNames"]
+    await world.store.delete(VIRTUAL_DISK_SNAPSHOT, "default", name)
+    held = await world.until(is_held, VIRTUAL_DISK_SNAPSHOT, name)
+    assert held["status"]["phase"] == "Ready"
+    await world.phase("Ready", VIRTUAL_MACHINE_SNAPSHOT, "one")
+    await world.operate("Restore", "back", restore={"mode": "Strict", "virtualMachineSnapshotName": "one"})
+    op = await world.ended(VIRTUAL_MACHINE_OPERATION, "back")
+    assert op["status"]["phase"] == "Completed", find_condition(op, "Completed")
+    assert await first(world) == 1
+    await world.store.delete(VIRTUAL_MACHINE_SNAPSHOT, "default", "one")
+    await world.gone(VIRTUAL_MACHINE_SNAPSHOT, "one")
+    await world.gone(VIRTUAL_DISK_SNAPSHOT, name)
 
 
 @pytest.mark.parametrize("error", [Conflict("modified"), Forbidden("no")], ids=["passing", "final"])

@@ -138,6 +138,12 @@ class World:
     async def phase(self, wanted: str, kind: Kind = VIRTUAL_MACHINE, name: str = "vm") -> Object:
         return await self.until(lambda obj: (obj.get("status") or {}).get("phase") == wanted, kind, name)
 
+    async def ended(self, kind: Kind, name: str) -> Object:
+        """An operation is Completed, or Failed."""
+        return await self.until(
+            lambda op: (op.get("status") or {}).get("phase") in ("Completed", "Failed"), kind, name
+        )
+
     async def until(self, holds: Callable[[Object], bool], kind: Kind, name: str) -> Object:
         where = "default" if kind.namespaced else None
         async with asyncio.timeout(20), self.store.watch(kind, where) as events:
