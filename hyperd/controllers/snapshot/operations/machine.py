@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from hyperd.resources.views.virtual_disk_snapshot import VirtualDiskSnapshot
     from hyperd.resources.views.virtual_machine_snapshot import VirtualMachineSnapshot
 
+_LOOKS: Final = 40
+_LOOK_SECONDS: Final = 0.05
 STARTED: Final = "VirtualMachineSnapshottingStarted"
 COMPLETED: Final = "VirtualMachineSnapshottingCompleted"
 FAILED: Final = "VirtualMachineSnapshottingFailed"
@@ -129,8 +132,12 @@ class _Save(Step):
         for each in self._operation.names:
             await self._make(each, each.removesuffix(f"-{meta['uid']}"))
         await saving.keep(context, snapshot, await saving.save(context, snapshot, machine))
-        if not await self.done():
-            raise TemporaryError("The snapshots of the disks have not been looked at yet.", delay=0.2)
+        # Their controller is looking at them by now; what fails here is not tried again for seconds.
+        for _ in range(_LOOKS):
+            if await self.done():
+                return
+            await asyncio.sleep(_LOOK_SECONDS)
+        raise TemporaryError("The snapshots of the disks have not been looked at yet.")
 
     async def undo(self) -> None:
         """They go with the snapshot's own object."""
