@@ -145,8 +145,8 @@ def renames(parts: Iterable[tuple[str, str]], machine: str, new: str) -> list[Ob
         )
         if len(to) > _LONGEST:
             raise BadRequest(
-                f"The copy of {kind} {name} would be called {to}, which has {len(to)} characters; {_LONGEST} are "
-                "possible: take a shorter name."
+                f"Take a shorter name: {_LONGEST} characters are possible, and the copy of {kind} {name} would be "
+                f"called {to}."
             )
         found.append({"from": {"kind": kind, "name": name}, "to": to})
     return found

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
+from hyperd.client.home import Home
 from tests.tui.world import World, populate, serving, short_folder
 from tui.app import HvApp
 
@@ -66,7 +67,16 @@ async def looking(
     *worlds: World, size: tuple[int, int] = (120, 40), state: Path | None = None
 ) -> AsyncIterator[Ui]:
     """A UI on these worlds."""
-    app = HvApp([world.home for world in worlds], state=state)
+    async with looking_at(*(world.home for world in worlds), size=size, state=state) as ui:
+        yield ui
+
+
+@asynccontextmanager
+async def looking_at(
+    *homes: Home, size: tuple[int, int] = (120, 40), state: Path | None = None
+) -> AsyncIterator[Ui]:
+    """A UI on these homes."""
+    app = HvApp(list(homes), state=state)
     async with app.run_test(size=size) as pilot:
         yield Ui(app, pilot)
 

@@ -48,6 +48,11 @@ async def have_user_data(world: World) -> None:
     await world.store.patch(VIRTUAL_MACHINE, "default", "vm", PatchType.MERGE, patch)
 
 
+async def change_secret(world: World) -> None:
+    """So that what a snapshot holds of it is not what is there."""
+    await world.store.patch(SECRET, "default", "seed", PatchType.MERGE, {"data": {"userData": "eA=="}})
+
+
 async def names(world: World, kind: Kind) -> set[str]:
     return {item.name for item in (await world.store.list(kind, "default")).items}
 
@@ -75,7 +80,7 @@ async def test_a_restore_shows_what_would_become_of_each_object_and_loses_nothin
 async def test_what_a_trial_finds_wrong_is_told_before_anybody_is_asked(hv: Hv, world: World) -> None:
     await have_user_data(world)
     await hv("snapshot", "create", "vm", "one", "-w")
-    await world.store.patch(SECRET, "default", "seed", PatchType.MERGE, {"data": {"userData": "eA=="}})
+    await change_secret(world)
     refused = await hv("snapshot", "restore", "one", stdin="y\n", code=1)
     assert "Failed" in refused.out
     assert "Nothing was done" in refused.err
@@ -171,5 +176,5 @@ def test_names_of_copies_follow_their_machine_s() -> None:
     ]
     made = {each["from"]["name"]: each["to"] for each in snapshots.renames(parts, "web", "shop")}
     assert made == {"web": "shop", "web-root": "shop-root", "webs": "shop-webs"}
-    with pytest.raises(BadRequest, match="59 are possible"):
+    with pytest.raises(BadRequest, match="59 characters are possible"):
         snapshots.renames(parts, "web", "s" * 58)
