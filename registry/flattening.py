@@ -12,13 +12,12 @@ import os
 from collections.abc import Sequence
 
 from hyperd.background import to_the_end
-from hyperd.errors import PermanentError
-from hyperd.imagefile import qcow2
-from hyperd.imagefile.detect import FAILED, HEAD_BYTES, ImageFormat
+from hyperd.imagefile import copying, qcow2
+from hyperd.imagefile.detect import HEAD_BYTES, ImageFormat
 from hyperd.imagefile.growth import Growth
-from hyperd.imagefile.handle import DiskFormat, Handle
+from hyperd.imagefile.handle import Handle
 from hyperd.imagefile.layers import opened
-from hyperd.imagefile.qemuimg import Layer, QemuImg
+from hyperd.imagefile.qemuimg import QemuImg
 from hyperd.settings import Settings
 from registry.client import RegistryClient
 from registry.layout import DiskFile
@@ -26,9 +25,6 @@ from registry.meter import Meter
 from registry.models import VolumeRequest
 from registry.push import Stored, Target, hashed
 from registry.spool import Spool
-
-_METADATA_BYTES = 16 << 20
-_METADATA_SHARE = 1024
 
 
 class Flattening:
@@ -78,8 +74,7 @@ class Flattening:
 
     async def _flatten(self, spool: Spool) -> None:
         with opened(self._layers) as layers:
-            size = await asyncio.to_thread(_virtual_size, layers[0])
-            most = size + size // _METADATA_SHARE + _METADATA_BYTES
+            most = copying.largest(await asyncio.to_thread(copying.virtual_size, layers[0]))
             self._meter.expect(2 * sum(os.fstat(layer.fd).st_blocks * 512 for layer in layers))
             growth = Growth(spool.fd, max_bytes=most, folder=self._folder, reserve=self._reserve)
             loop = asyncio.get_running_loop()
@@ -93,14 +88,3 @@ class Flattening:
     def _written(self, count: int) -> None:
         """The converter has written so many bytes by now."""
         self._meter.receive(max(0, count - self._meter.received))
-
-
-def _virtual_size(layer: Layer) -> int:
-    if layer.format is DiskFormat.RAW:
-        return os.lseek(layer.fd, 0, os.SEEK_END)
-    with os.fdopen(os.dup(layer.fd), "rb") as file:
-        file.seek(0)
-        header = qcow2.read_own(file)
-    if header is None:
-        raise PermanentError("The volume is damaged: it is no qcow2 image.", key=FAILED)
-    return header.virtual_size

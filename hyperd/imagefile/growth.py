@@ -26,14 +26,17 @@ def guard_reserve(folder: Path, reserve: int, more: int = 0) -> None:
 class Growth:
     """Watches the file behind ``fd`` in ``folder``: at most ``max_bytes``, and ``reserve`` bytes stay free."""
 
-    def __init__(self, fd: int, *, max_bytes: int, folder: Path, reserve: int) -> None:
+    def __init__(self, fd: int, *, max_bytes: int, folder: Path, reserve: int, sparse: bool = False) -> None:
+        """One that is ``sparse`` is as long as its image is large, and takes what is written to it."""
+        self._sparse = sparse
         self._fd, self._max, self._folder, self._reserve = fd, max_bytes, folder, reserve
         self._limit = 0
 
     def start(self) -> int:
         """The largest size that the file may have, as things stand; TemporaryError where there is no room."""
         guard_reserve(self._folder, self._reserve, 1)
-        self._limit = min(self._max, files.free_bytes(self._folder) - self._reserve)
+        free = files.free_bytes(self._folder) - self._reserve
+        self._limit = self._max if self._sparse else min(self._max, free)
         return self._limit
 
     def check(self) -> None:

@@ -163,6 +163,24 @@ class QemuImg:
             raise TemporaryError("The volume cannot be read now: a guest has it open.", key=FAILED)
         raise failure("The volume cannot be read", done.stderr)
 
+    async def compare(self, layers: Sequence[Layer], copy: Layer) -> None:
+        """TemporaryError unless ``copy`` holds what ``layers`` hold together, the top first."""
+        fds = (*(layer.fd for layer in layers), copy.fd)
+        read = sum(os.fstat(fd).st_blocks * 512 for fd in fds)
+        done = await self._confined(
+            ["compare", "--", chain(layers), chain([copy])],
+            fds=fds,
+            lent=[fd for fd in fds if not os.fstat(fd).st_mode & stat.S_IROTH],
+            timeout=_WAIT_SECONDS + _WAIT_SECONDS_A_GIB * (read >> 30),
+            limits=Limits(
+                cpu_seconds=_CPU_SECONDS + _CPU_SECONDS_A_GIB * (read >> 30), open_files=_OPEN_FILES + len(fds)
+            ),
+        )
+        if done.returncode == 1:
+            raise TemporaryError("The copy is not what was copied.", key=FAILED)
+        if done.returncode:
+            raise failure("The copy cannot be compared", done.stderr)
+
     async def create_blank(self, path: Path, size: int) -> None:
         """A new empty qcow2 of ``size`` bytes at ``path``."""
         await self._own("create", "-q", "-f", "qcow2", "--", _absolute(path), str(size))
@@ -207,7 +225,7 @@ class QemuImg:
         arguments: list[str],
         *,
         fds: tuple[int, ...],
-        lent: tuple[int, ...] | None = None,
+        lent: Sequence[int] | None = None,
         timeout: float = 60,
         limits: Limits = _LIMITS,
         watch: Callable[[], None] | None = None,

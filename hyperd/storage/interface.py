@@ -11,15 +11,16 @@ fault, TemporaryError where trying again may help, with the key ``NO_ROOM`` wher
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import ClassVar, Final, Protocol
 
-from hyperd.errors import NotFound, PermanentError
+from hyperd.errors import PermanentError
 from hyperd.imagefile.handle import Handle
+from hyperd.progress import Report
 from hyperd.settings import Settings
 
 NO_ROOM: Final = "ProvisioningPostponed"
@@ -34,6 +35,21 @@ class Capability(StrEnum):
     CLONE = "be cloned"
     SNAPSHOT = "be snapshotted"
     GROW_IN_USE = "grow while a guest has them open"
+    RECEIVE = "be made of what another provisioner's hold"
+
+
+@dataclass(frozen=True, slots=True)
+class Keeper:
+    """Where a volume is by what its owner says, for as long as several storages have one of its uid."""
+
+    provisioner: str
+    """Whose volume it is: any other one is a copy that is being made, or what is left of it after a move."""
+    moved: bool = False
+    """Whether it has been with another one before, which may still have its snapshots."""
+
+
+Keepers = Callable[[str], Keeper | None]
+"""By the volume's uid; None where no owner says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +143,16 @@ class Provisioner(Protocol):
     async def clone(self, uid: str, *, source: str, op_uid: str) -> Volume:
         """A volume with the content that ``source``, which no guest writes to, has now."""
         raise unsupported(self.name, Capability.CLONE)
+
+    async def receive(
+        self, uid: str, size: int, *, layers: Sequence[Handle], op_uid: str, report: Report
+    ) -> Volume:
+        """A volume with the content of ``layers``, the top first, which nobody writes to until it is there.
+
+        They are another storage's volume of the same uid, ``size`` bytes large, and compared before it is there.
+        Snapshots of an earlier volume of that uid stay what they are.
+        """
+        raise unsupported(self.name, Capability.RECEIVE)
 
     async def prepare_snapshot(self, uid: str, *, snapshot: str, op_uid: str, in_use: bool) -> Handle | None:
         """The first half of the snapshot ``snapshot`` of a volume, which a guest has open if it is ``in_use``.
@@ -222,9 +248,12 @@ class Attacher(Protocol):
         """After ``grow`` of an attached volume: what the hypervisor must resize to ``size``, None if nothing."""
         ...
 
-    def reading(self, snapshot: str) -> AbstractAsyncContextManager[Handle]:
-        """The snapshot for reading, which stays readable until the block ends. Raises NotFound without it."""
-        raise NotFound(f"Snapshot {snapshot} does not exist.")
+    def reading(self, uid: str) -> AbstractAsyncContextManager[Handle]:
+        """A snapshot, or a volume that no guest writes to, which stays readable until the block ends.
+
+        Raises NotFound without it.
+        """
+        ...
 
     async def layers(self, uid: str) -> Sequence[Handle]:
         """What an attached volume that no guest writes to, or a snapshot that is being read, is made of.
@@ -238,8 +267,13 @@ class Volumes(Attacher, Protocol):
     """All volumes of this node, whatever backend has them: what controllers hold.
 
     New ones are made by the provisioner that their StorageClass names. Others are found by uid alone, as their
-    class may be gone; what is said of ``Provisioner`` holds.
+    class may be gone; what is said of ``Provisioner`` holds. While one is moved two storages have one of its uid:
+    then its ``Keeper`` says which is meant, and a storage that is named and cannot be asked raises TemporaryError.
     """
+
+    def ask(self, keepers: Keepers) -> None:
+        """From now on ask ``keepers`` where a volume is."""
+        ...
 
     @property
     def provisioners(self) -> Sequence[str]:
@@ -258,12 +292,16 @@ class Volumes(Attacher, Protocol):
 
     async def inventory(self) -> Sequence[Volume]: ...
 
+    async def remove_copy(self, uid: str, provisioner: str, *, kept: str) -> None:
+        """Remove the volume that ``provisioner`` has of that uid; NotFound unless ``kept`` has it whole."""
+        ...
+
     async def reads(self, image: Path) -> bool: ...
 
     async def grow(self, uid: str, size: int, *, in_use: bool) -> Volume: ...
 
     async def delete(self, uid: str) -> None:
-        """Detached from this node, if need be."""
+        """Detached from this node, if need be; and all copies of it."""
         ...
 
     async def prepare_snapshot(self, uid: str, *, snapshot: str, op_uid: str, in_use: bool) -> Handle | None: ...

@@ -9,16 +9,30 @@ from typing import TypeVar
 
 from hyperd.errors import NotFound, PermanentError, TemporaryError
 from hyperd.imagefile.handle import Handle
-from hyperd.storage.interface import Backend, Merge, Provisioner, Snapshot, Usage, Volume, Volumes
+from hyperd.storage.interface import (
+    Backend,
+    Keeper,
+    Keepers,
+    Merge,
+    Provisioner,
+    Snapshot,
+    Usage,
+    Volume,
+    Volumes,
+)
 
 T = TypeVar("T")
 
 
 class BackendVolumes(Volumes):
-    """A volume is found again by asking every backend."""
+    """A volume is found again by asking every backend, first of all the one that its owner names."""
 
     def __init__(self, backends: Sequence[Backend]) -> None:
         self._backends = {backend.name: backend for backend in backends}
+        self._keepers: Keepers = nobody_says
+
+    def ask(self, keepers: Keepers) -> None:
+        self._keepers = keepers
 
     @property
     def provisioners(self) -> list[str]:
@@ -39,7 +53,14 @@ class BackendVolumes(Volumes):
             await backend.start()
 
     async def find(self, uid: str) -> Volume | None:
-        return await self._first(lambda backend: backend.provisioner.find(uid))
+        return await self._first_by(uid, lambda backend: backend.provisioner.find(uid))
+
+    async def remove_copy(self, uid: str, provisioner: str, *, kept: str) -> None:
+        if provisioner == kept or provisioner not in self._backends:
+            return
+        if await self.provisioner(kept).find(uid) is None:
+            raise NotFound(f"Volume {uid} is not with {kept}: what {provisioner} has of it is kept.")
+        await self._remove([self._backends[provisioner]], uid)
 
     async def inventory(self) -> list[Volume]:
         return [volume for backend in self._backends.values() for volume in await backend.provisioner.inventory()]
@@ -55,8 +76,11 @@ class BackendVolumes(Volumes):
 
     async def delete(self, uid: str) -> None:
         """Wherever it is. A storage that cannot be asked may have it, unless another had."""
+        await self._remove(list(self._backends.values()), uid)
+
+    async def _remove(self, backends: Sequence[Backend], uid: str) -> None:
         had, unable = False, None
-        for backend in self._backends.values():
+        for backend in backends:
             try:
                 had = await _has(backend, uid) or had
                 await backend.attacher.detach(uid)
@@ -117,22 +141,12 @@ class BackendVolumes(Volumes):
             await backend.provisioner.merged(merge)
 
     @asynccontextmanager
-    async def reading(self, snapshot: str) -> AsyncIterator[Handle]:
-        backend = await self._of_snapshot(snapshot)
-        if backend is None:
-            raise NotFound(f"Snapshot {snapshot} does not exist.")
-        async with backend.attacher.reading(snapshot) as handle:
+    async def reading(self, uid: str) -> AsyncIterator[Handle]:
+        async with (await self._having(uid)).attacher.reading(uid) as handle:
             yield handle
 
     async def layers(self, uid: str) -> Sequence[Handle]:
-        async def having(backend: Backend) -> Backend | None:
-            there = await backend.provisioner.find(uid) or await backend.provisioner.find_snapshot(uid)
-            return None if there is None else backend
-
-        found = await self._first(having)
-        if found is None:
-            raise NotFound(f"Volume {uid} does not exist.")
-        return await found.attacher.layers(uid)
+        return await (await self._having(uid)).attacher.layers(uid)
 
     async def _of_snapshot(self, snapshot: str) -> Backend | None:
         async def having(backend: Backend) -> Backend | None:
@@ -140,23 +154,43 @@ class BackendVolumes(Volumes):
 
         return await self._first(having)
 
+    async def _having(self, uid: str) -> Backend:
+        """The backend that has the volume or snapshot; NotFound where none has."""
+
+        async def having(backend: Backend) -> Backend | None:
+            there = await backend.provisioner.find(uid) or await backend.provisioner.find_snapshot(uid)
+            return None if there is None else backend
+
+        return _there(uid, await self._first_by(uid, having))
+
     async def _of(self, uid: str) -> Backend:
         """The backend that has the volume; NotFound where none has."""
 
         async def having(backend: Backend) -> Backend | None:
             return None if await backend.provisioner.find(uid) is None else backend
 
-        found = await self._first(having)
-        if found is None:
-            raise NotFound(f"Volume {uid} does not exist.")
-        return found
+        return _there(uid, await self._first_by(uid, having))
 
     async def _with(self, volume: str) -> Sequence[Backend]:
-        """The one that has the volume, and what was made of it; all of them where none is known to have it."""
-        if volume:
+        """The one that has the volume, and what was made of it; all of them where that is not known."""
+        keeper = self._keepers(volume) if volume else None
+        if volume and not (keeper is not None and keeper.moved):
             with suppress(NotFound, PermanentError, TemporaryError):
                 return [await self._of(volume)]
         return [*self._backends.values()]
+
+    async def _first_by(self, uid: str, ask: Callable[[Backend], Awaitable[T | None]]) -> T | None:
+        """As ``_first``; what the owner of the volume names is asked before, as others may have a copy.
+
+        A store that was restored may name one that has it no more.
+        """
+        keeper = self._keepers(uid)
+        named = None if keeper is None else self._backends.get(keeper.provisioner)
+        if named is None:
+            return await self._first(ask)
+        found = await ask(named)
+        others = [backend for backend in self._backends.values() if backend is not named]
+        return found if found is not None or not others else await self._first(ask, others)
 
     async def _first(
         self, ask: Callable[[Backend], Awaitable[T | None]], among: Sequence[Backend] = ()
@@ -172,6 +206,17 @@ class BackendVolumes(Volumes):
         if unable is not None:
             raise unable
         return None
+
+
+def nobody_says(uid: str) -> Keeper | None:
+    """Before anybody is asked."""
+    return None
+
+
+def _there(uid: str, backend: Backend | None) -> Backend:
+    if backend is None:
+        raise NotFound(f"Volume {uid} does not exist.")
+    return backend
 
 
 async def _has(backend: Backend, uid: str) -> bool:

@@ -10,13 +10,16 @@ import asyncio
 import os
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import ClassVar
 
 from hyperd.errors import NotFound, PermanentError, TemporaryError
+from hyperd.imagefile import copying
 from hyperd.imagefile.handle import DiskFormat, FileHandle, Handle
+from hyperd.imagefile.qemuimg import QemuImg
+from hyperd.progress import Report
 from hyperd.resources.values.quantity import round_up
 from hyperd.settings import Settings
 from hyperd.storage.interface import (
@@ -41,7 +44,7 @@ class RawFiles:
 
     def __init__(self, settings: Settings) -> None:
         self.folder = settings.state_dir / "raw"
-        self.provisioner = RawProvisioner(self.folder)
+        self.provisioner = RawProvisioner(self.folder, QemuImg(settings))
         self.attacher = RawAttacher(self.folder)
 
     async def start(self) -> None:
@@ -53,10 +56,13 @@ class RawFiles:
 
 class RawProvisioner(Provisioner):
     name: ClassVar = NAME
-    capabilities: ClassVar = frozenset({Capability.CLONE, Capability.GROW_IN_USE, Capability.SNAPSHOT})
+    capabilities: ClassVar = frozenset(
+        {Capability.CLONE, Capability.GROW_IN_USE, Capability.RECEIVE, Capability.SNAPSHOT}
+    )
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, tools: QemuImg) -> None:
         self._folder = folder
+        self._tools = tools
 
     async def create_blank(self, uid: str, size: int) -> Volume:
         return await self._create(uid, size, lambda path: path.touch())
@@ -73,6 +79,18 @@ class RawProvisioner(Provisioner):
             raise NotFound(f"Volume {source} does not exist.")
         origin = volume_path(self._folder, source)
         return await self._create(uid, there.virtual_size, lambda path: shutil.copyfile(origin, path))
+
+    async def receive(
+        self, uid: str, size: int, *, layers: Sequence[Handle], op_uid: str, report: Report
+    ) -> Volume:
+        path = volume_path(self._folder, uid)
+        if not path.exists():
+            made = path.with_suffix(".part")
+            made.unlink(missing_ok=True)
+            await copying.copy(self._tools, layers, made, output=DiskFormat.RAW, reserve=0, report=report)
+            os.truncate(made, round_up(size))
+            made.rename(path)
+        return await self._there(uid)
 
     async def prepare_snapshot(self, uid: str, *, snapshot: str, op_uid: str, in_use: bool) -> None:
         if not in_use and link_path(self._folder, uid).is_symlink():
@@ -175,10 +193,8 @@ class RawAttacher(Attacher):
         return await self.attach(uid)
 
     @asynccontextmanager
-    async def reading(self, snapshot: str) -> AsyncIterator[FileHandle]:
-        path = find_path(self._folder, snapshot)
-        if path is None:
-            raise NotFound(f"Snapshot {snapshot} does not exist.")
+    async def reading(self, uid: str) -> AsyncIterator[FileHandle]:
+        path = find_path(self._folder, uid) or self._require(uid)
         yield FileHandle(path, DiskFormat.RAW)
 
     def _require(self, uid: str) -> Path:

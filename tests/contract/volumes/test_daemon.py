@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hyperd.imagefile.qemuimg import QemuImg
 from hyperd.resources.all import STORAGE_CLASS, VIRTUAL_DISK, VIRTUAL_MACHINE
 from hyperd.resources.schema.kind import Object
 from hyperd.storage import backends, poolmark
@@ -55,7 +56,7 @@ async def test_a_disk_lives_where_its_class_says(monkeypatch: pytest.MonkeyPatch
         await world.gone(VIRTUAL_DISK)
         assert there(raw) == {}
 
-        await rawfiles.RawProvisioner(raw).create_blank("nobodys", 1 << 20)
+        await rawfiles.RawProvisioner(raw, QemuImg(world.settings)).create_blank("nobodys", 1 << 20)
         assert await world.kept() == {"nobodys": ("volume",)}
         assert there(raw) == {"nobodys.raw": 1 << 20}, "what has no owner stays where it is"
 

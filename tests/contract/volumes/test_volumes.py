@@ -139,15 +139,21 @@ async def test_volumes_leave_less_than_there_is(backend: Backend) -> None:
     assert 0 < capacity.available <= capacity.total
 
 
-async def test_what_is_declared_is_built_and_what_is_not_is_refused_in_words(backend: Backend) -> None:
+async def test_what_is_declared_is_built_and_what_is_not_is_refused_in_words(
+    backend: Backend, tmp_path: Path
+) -> None:
     volumes = backend.provisioner
     await volumes.create_blank("u1", MIB)
     guest.fill(await backend.attacher.attach("u1"), 7, 512)
+    source = guest.image(tmp_path / "source", DiskFormat.QCOW2, bytes(MIB))
     calls: dict[Capability, list[Callable[[], Awaitable[object]]]] = {
         Capability.CLONE: [lambda: volumes.clone("u2", source="u1", op_uid="o")],
         Capability.SNAPSHOT: [
             lambda: volumes.prepare_snapshot("u1", snapshot="s", op_uid="o", in_use=True),
             lambda: volumes.commit_snapshot("u1", snapshot="s", op_uid="o"),
+        ],
+        Capability.RECEIVE: [
+            lambda: volumes.receive("u3", MIB, layers=[source], op_uid="o", report=lambda progress: None)
         ],
     }
     for capability, steps in calls.items():

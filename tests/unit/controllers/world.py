@@ -58,6 +58,10 @@ class World:
 
     async def restart(self) -> None:
         await self.stop()
+        await self.begin_anew()
+
+    async def begin_anew(self) -> None:
+        """After ``stop``."""
         self._daemon = Daemon(self._settings, self._on)
         await self.start()
 
@@ -99,6 +103,10 @@ class World:
         await self.give_disk()
         await self.make_machine(**spec)
         return await self.phase("Running")
+
+    @property
+    def settings(self) -> Settings:
+        return self._settings
 
     @property
     def state_dir(self) -> Path:

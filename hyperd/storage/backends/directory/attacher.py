@@ -44,13 +44,13 @@ class DirectoryAttacher(Attacher):
         return (await self._find(uid)).handle
 
     @asynccontextmanager
-    async def reading(self, snapshot: str) -> AsyncIterator[FileHandle]:
+    async def reading(self, uid: str) -> AsyncIterator[FileHandle]:
         async with self._merger.changing:
             tree = await asyncio.to_thread(self._folder.tree)
-            mark = tree.mark(MarkKind.SNAPSHOT, check_uid(snapshot))
-            layer = None if mark is None else tree.layers.get(mark.layer)
+            mark = tree.mark(MarkKind.SNAPSHOT, check_uid(uid))
+            layer = await self._find(uid) if mark is None else tree.layers.get(mark.layer)
             if layer is None:
-                raise NotFound(f"Snapshot {snapshot} does not exist.")
+                raise NotFound(f"Snapshot {uid} does not exist.")
             held = self._merger.hold(layer.name)
             held.__enter__()
         try:

@@ -9,9 +9,10 @@ from typing import ClassVar
 
 from hyperd.background import to_the_end
 from hyperd.errors import NotFound, PermanentError, TemporaryError
-from hyperd.imagefile import files
+from hyperd.imagefile import copying, files
 from hyperd.imagefile.handle import DiskFormat, FileHandle, Handle
 from hyperd.imagefile.qemuimg import QemuImg
+from hyperd.progress import Report
 from hyperd.resources.core import storage_class
 from hyperd.resources.values.quantity import format_human, round_up
 from hyperd.settings import Settings
@@ -44,7 +45,9 @@ class DirectoryProvisioner(Provisioner):
     """
 
     name: ClassVar = storage_class.PROVISIONER
-    capabilities: ClassVar = frozenset({Capability.CLONE, Capability.GROW_IN_USE, Capability.SNAPSHOT})
+    capabilities: ClassVar = frozenset(
+        {Capability.CLONE, Capability.GROW_IN_USE, Capability.RECEIVE, Capability.SNAPSHOT}
+    )
 
     def __init__(self, settings: Settings, folder: Folder, tools: QemuImg, merger: Merger) -> None:
         self._folder = folder
@@ -85,6 +88,20 @@ class DirectoryProvisioner(Provisioner):
                 await self._merger.interrupt(source)
                 await self._merger.mend(source)
                 return await self._create(uid, top.virtual_size, lambda made: self._tools.copy(top.path, made))
+
+    async def receive(
+        self, uid: str, size: int, *, layers: Sequence[Handle], op_uid: str, report: Report
+    ) -> Volume:
+        """Its layer is called after the operation: the name of a first one may be a snapshot's."""
+
+        async def make(made: Path) -> None:
+            had = await copying.copy(
+                self._tools, layers, made, output=DiskFormat.QCOW2, reserve=self._reserve, report=report
+            )
+            if had < _aligned(size):
+                await self._tools.resize(made, _aligned(size))
+
+        return await self._create(uid, _aligned(size), make, begun_by=op_uid)
 
     async def prepare_snapshot(self, uid: str, *, snapshot: str, op_uid: str, in_use: bool) -> Handle | None:
         path = self._folder.file(uid, snapshot)
@@ -197,12 +214,14 @@ class DirectoryProvisioner(Provisioner):
     async def _overlay(self, made: Path, base: FileHandle, size: int) -> None:
         await self._tools.create_overlay(made, base=base.path, base_format=base.format, size=size)
 
-    async def _create(self, uid: str, size: int, make: Callable[[Path], Awaitable[None]]) -> Volume:
+    async def _create(
+        self, uid: str, size: int, make: Callable[[Path], Awaitable[None]], *, begun_by: str = ""
+    ) -> Volume:
         if (found := await self.find(uid)) is not None:
             return found
         await self._require_space()
         async with self._overcommit.promise(uid, size):
-            return self._volume(await self._make(self._folder.file(uid), make))
+            return self._volume(await self._make(self._folder.file(uid, begun_by), make))
 
     async def _make(self, path: Path, make: Callable[[Path], Awaitable[None]]) -> Layer:
         made = files.temporary(path)

@@ -39,8 +39,8 @@ class ReflinkAttacher(Attacher):
         return _handle(await self._find(uid))
 
     @asynccontextmanager
-    async def reading(self, snapshot: str) -> AsyncIterator[FileHandle]:
-        file = await asyncio.to_thread(self._snapshot, snapshot)
+    async def reading(self, uid: str) -> AsyncIterator[FileHandle]:
+        file = await self._find(uid, self._readable)
         link = await asyncio.to_thread(self._pool.link, file.path, next(self._readers))
         try:
             yield FileHandle(link, DiskFormat.RAW)
@@ -65,12 +65,9 @@ class ReflinkAttacher(Attacher):
     def _either(self, uid: str) -> File | None:
         return self._volume(uid) or self._pool.find_snapshot(uid)
 
-    def _snapshot(self, snapshot: str) -> File:
-        self._pool.require()
-        found = self._pool.find_snapshot(snapshot)
-        if found is None or found.pending:
-            raise NotFound(f"Snapshot {snapshot} does not exist.")
-        return found
+    def _readable(self, uid: str) -> File | None:
+        found = self._either(uid)
+        return None if found is None or found.pending else found
 
 
 def _handle(file: File) -> FileHandle:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 from hyperd.background import to_the_end
 from hyperd.errors import NotFound, PermanentError, TemporaryError
-from hyperd.imagefile import files
+from hyperd.imagefile import copying, files
 from hyperd.imagefile.growth import Growth
 from hyperd.imagefile.handle import DiskFormat, FileHandle, Handle
 from hyperd.imagefile.qemuimg import Layer, QemuImg
+from hyperd.progress import Report
 from hyperd.resources.values.quantity import format_human, round_up
 from hyperd.settings import Settings
 from hyperd.storage.backends.reflink.pool import File, Kind, Pool
@@ -31,7 +32,9 @@ class ReflinkProvisioner(Provisioner):
     caches the image, and the next volumes share its blocks.
     """
 
-    capabilities: ClassVar = frozenset({Capability.CLONE, Capability.SNAPSHOT, Capability.GROW_IN_USE})
+    capabilities: ClassVar = frozenset(
+        {Capability.CLONE, Capability.GROW_IN_USE, Capability.RECEIVE, Capability.SNAPSHOT}
+    )
 
     def __init__(self, settings: Settings, pool: Pool, *, name: str) -> None:
         self._name = name
@@ -66,6 +69,18 @@ class ReflinkProvisioner(Provisioner):
     async def clone(self, uid: str, *, source: str, op_uid: str) -> Volume:
         origin = await self._require(source)
         return await self._create(uid, origin.size, lambda made: to_the_end(self._pool.clone, origin.path, made))
+
+    async def receive(
+        self, uid: str, size: int, *, layers: Sequence[Handle], op_uid: str, report: Report
+    ) -> Volume:
+        async def make(made: Path) -> None:
+            had = await copying.copy(
+                self._tools, layers, made, output=DiskFormat.RAW, reserve=self._reserve, report=report
+            )
+            if had < _aligned(size):
+                await to_the_end(os.truncate, made, _aligned(size))
+
+        return await self._create(uid, _aligned(size), make)
 
     async def prepare_snapshot(self, uid: str, *, snapshot: str, op_uid: str, in_use: bool) -> None:
         """The guest may go on as soon as this has returned."""
