@@ -34,6 +34,7 @@ async def review(context: Disk) -> None:
     size = _check_size(context)
     if context.phase in PROVISIONED:
         await _check_growth(context)
+        await _check_move(context)
     else:
         await check_class(context, context.policy.disk_classes, "disks")
         await _compare_provisioners(context)
@@ -92,6 +93,25 @@ async def _check_growth(context: Disk) -> None:
             SIZE_PATH,
             f'StorageClass "{name}" does not let its volumes grow: set its allowVolumeExpansion',
         )
+
+
+async def _check_move(context: Disk) -> None:
+    """A disk that is there moves to the class that it names; one that is on its way may only be sent back."""
+    wanted, former = (_claim(spec).get("storageClassName") for spec in (context.spec, context.old_spec))
+    status = None if context.old is None else context.old.get("status")
+    has = "" if status is None else status.get("storageClassName") or ""
+    if not wanted or wanted in (former, has):
+        return
+    if context.phase == VirtualDiskPhase.MIGRATING:
+        context.forbidden(
+            CLASS_PATH,
+            f'the disk is being moved to StorageClass "{former}": until that is done it may only be set back to '
+            f'"{has}"',
+        )
+    elif context.phase == VirtualDiskPhase.PVC_LOST:
+        context.forbidden(CLASS_PATH, "the volume of the disk is lost: there is nothing to move")
+    else:
+        await check_class(context, context.policy.disk_classes, "disks")
 
 
 async def _compare_provisioners(context: Disk) -> None:

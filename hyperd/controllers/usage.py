@@ -17,7 +17,7 @@ from hyperd.resources.all import (
     VIRTUAL_MACHINE,
 )
 from hyperd.resources.kinds.data_source import InUseReason
-from hyperd.resources.kinds.virtual_disk import VirtualDiskCondition
+from hyperd.resources.kinds.virtual_disk import VirtualDiskCondition, VirtualDiskPhase
 from hyperd.resources.kinds.virtual_machine_status import VirtualMachinePhase
 from hyperd.resources.schema.kind import AnyObject, Kind
 from hyperd.resources.values.conditions import find_condition
@@ -39,6 +39,8 @@ CLASS_INDEX = "class"
 UID_INDEX = "uid"
 READ = "is being read for an image or an export; the machine starts when that is done"
 """Of a disk: the end of a sentence."""
+MOVED: Final = "is being moved to another StorageClass; it can be used when that is done"
+"""Likewise."""
 
 _READERS: Final = (InUseReason.USED_FOR_IMAGE_CREATION, InUseReason.USED_FOR_DATA_EXPORT)
 
@@ -121,6 +123,18 @@ def running_user(context: Context, namespace: str, disk: str) -> str:
         if not is_off(machine.object()) or (domain is not None and domain.active):
             return machine.name
     return ""
+
+
+def is_moved(disk: VirtualDisk) -> bool:
+    """Whether the disk is being moved to another StorageClass: nobody may use it."""
+    return (disk.get("status") or {}).get("phase") == VirtualDiskPhase.MIGRATING
+
+
+def unusable(disk: VirtualDisk) -> str:
+    """Why no machine may start with the disk, the end of a sentence; empty where it may."""
+    if is_moved(disk):
+        return MOVED
+    return READ if reader(disk) else ""
 
 
 def device_keys(kind: Kind) -> Mapper:

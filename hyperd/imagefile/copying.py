@@ -22,7 +22,6 @@ from hyperd.imagefile.handle import DiskFormat, Handle
 from hyperd.imagefile.layers import opened
 from hyperd.imagefile.qemuimg import Layer, QemuImg
 from hyperd.progress import Progress, Report
-from hyperd.resources.values.quantity import format_human
 
 _METADATA_BYTES: Final = 16 << 20
 _METADATA_SHARE: Final = 1024
@@ -70,10 +69,9 @@ async def copy(
 def _require_room(folder: Path, reserve: int, total: int) -> None:
     free = files.free_bytes(folder) - reserve
     if free < total:
-        may = format_human(max(0, free))
         raise TemporaryError(
-            f"No room in {folder} for a volume that takes {format_human(total)}: it may take {may}, as "
-            f"{format_human(reserve)} must stay free (setting storage.reserve_bytes).",
+            f"No room in {folder} for a volume that takes {total} bytes: it may take {max(0, free)}, as {reserve} "
+            "must stay free (setting storage.reserve_bytes).",
             key=FAILED,
         )
 

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 from hyperd.controllers import usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.deletion_marks import DeletionMarks
+from hyperd.controllers.disk import moves
+from hyperd.controllers.disk.moves import Moves
 from hyperd.controllers.disk.operations import TYPES
 from hyperd.controllers.disk.operations.fill import Fill
-from hyperd.controllers.disk.ready import Disks, show_ready
+from hyperd.controllers.disk.ready import Disks, keepers, show_ready
 from hyperd.controllers.disk.source import (
     Source,
     Waiting,
@@ -26,8 +28,8 @@ from hyperd.controllers.disk.source import (
     source_of,
 )
 from hyperd.controllers.disk.storage_class import PROVISIONED, DiskClasses
-from hyperd.controllers.disk.used import show_usage
-from hyperd.controllers.image import upload
+from hyperd.controllers.disk.used import holding, show_snapshot, show_usage
+from hyperd.controllers.image import transfer, upload
 from hyperd.controllers.image.reference import repository_of
 from hyperd.controllers.image.source import IMPORTED, SOURCE_INDEX, source_key, source_values
 from hyperd.controllers.machine.holders import holder
@@ -50,12 +52,10 @@ from hyperd.resources.kinds.data_source import ReadyReason, TerminatingReason
 from hyperd.resources.kinds.virtual_disk import (
     DiskDatasourceReason,
     DiskReadyReason,
-    DiskSnapshottingReason,
     ResizingReason,
     VirtualDiskCondition,
     VirtualDiskPhase,
 )
-from hyperd.resources.kinds.virtual_disk_snapshot import SnapshotPhase
 from hyperd.resources.schema.kind import Kind
 from hyperd.resources.values.conditions import ConditionStatus, remove_condition, set_condition
 from hyperd.resources.values.quantity import format_bytes, round_up
@@ -96,8 +96,10 @@ class DiskController(Controller):
         for kind in usage.IMAGE_KINDS.values():
             context.informer(kind).add_index(SOURCE_INDEX, source_values)
         self._disks.add_index("source", _source_values)
-        self._snapshots = context.informer(VIRTUAL_DISK_SNAPSHOT)
+        context.informer(VIRTUAL_DISK_SNAPSHOT)
         context.reservations.tell(self.enqueue)
+        context.volumes.ask(keepers(self._disks))
+        self._moves = Moves(context)
 
     def watches(self) -> Mapping[Kind, Mapper]:
         return {
@@ -109,9 +111,11 @@ class DiskController(Controller):
         }
 
     def _without_volume(self) -> Iterable[Key]:
-        """Disks that may get their volume now that their class or this node is another."""
+        """Disks that may get their volume, or another, now that their class or this node is another."""
         for disk in self._disks.items():
-            if (disk.object().get("status") or {}).get("phase") not in PROVISIONED:
+            obj = disk.object()
+            waits = (obj.get("status") or {}).get("phase") not in PROVISIONED
+            if waits or moves.asked_for(obj).wanted:
                 yield Key(disk.namespace, disk.name)
 
     def _of_image(self, kind: Kind[Image]) -> Mapper:
@@ -159,19 +163,44 @@ class DiskController(Controller):
         if outdated:
             result = None
         elif status.get("phase") in PROVISIONED:
-            kept, further = await self._keep(after, class_), await self._operations.look(after)
-            result = kept or further
+            moving = usage.is_moved(after) and moves.is_under_way(after)
+            kept = None if moving else await self._keep(after, class_)
+            result = _sooner(kept, await self._move(after))
         elif class_ is None or not (self._begun(after) or self._rules.allows(after, class_)):
             result = Result(_AGAIN_SECONDS)
         else:
             result = await self._provision(after)
         readers = self._context.reservations.of(after["metadata"]["uid"])
         show_usage(self._context, after)
-        self._show_snapshots(after)
+        show_snapshot(self._context, after)
         await update_status(self._context.store, VIRTUAL_DISK, before, after)
         self._context.reservations.show(readers)
         self._operations.written(after)
         return result
+
+    async def _move(self, disk: VirtualDisk) -> Result | None:
+        """To the class that its spec names, if that is another one than it is in; what names the first ends it."""
+        asked, move, status = moves.asked_for(disk), moves.move_of(disk), disk["status"]
+        begun = moves.is_under_way(disk)
+        ends = begun and move.target != asked.target and not moves.switched(disk, move)
+        if not (begun or asked.wanted):
+            remove_condition(disk, VirtualDiskCondition.MIGRATING)
+            return await self._operations.look(disk)
+        waits = not self._operations.running(disk) and not (begun and moves.switched(disk, move))
+        if not ends and not (waits and self._moves.hindered(disk)):
+            status["observedGeneration"] = disk["metadata"]["generation"]
+            return await self._operations.look(disk)
+        if begun:
+            await self._operations.undo(disk)
+            self._retries.forget(disk)
+        if ends:
+            moves.end_state(disk, f'It was taken back: the spec names StorageClass "{asked.target}".')
+            remove_condition(disk, VirtualDiskCondition.MIGRATING)
+        volume = await self._context.volumes.find(disk["metadata"]["uid"])
+        if usage.is_moved(disk) and volume is not None:
+            transfer.finish_progress(status, 0)
+            show_ready(disk, volume)
+        return Result(RETRY_SECONDS if ends else _AGAIN_SECONDS)
 
     def _begun(self, disk: VirtualDisk) -> bool:
         """Whether its volume is being made, or could not be."""
@@ -294,7 +323,8 @@ class DiskController(Controller):
             set_condition(disk, VirtualDiskCondition.RESIZING, True, reason=ResizingReason.IN_PROGRESS)
             return Result(0.01)
         try:
-            holder = self._holder(disk)
+            machine = holding(self._context, disk)
+            holder = None if machine is None else machine.uid
             volume = await volumes.grow(meta["uid"], size, in_use=holder is not None)
             source = None if holder is None else await volumes.expand(meta["uid"], size)
             if holder is not None and source is not None:
@@ -317,26 +347,6 @@ class DiskController(Controller):
         show_ready(disk, volume)
         self._event(disk, "Normal", "VirtualDiskResizingCompleted", f"Grown to {format_bytes(size)}.")
         return None
-
-    def _holder(self, disk: VirtualDisk) -> str | None:
-        """uid of the machine that has the disk open."""
-        meta = disk["metadata"]
-        for item in usage.machines_using(self._machines, VIRTUAL_DISK, meta["namespace"], meta["name"]):
-            if usage.mounts(item.object(), VIRTUAL_DISK, meta["name"]):
-                return item.uid
-        return None
-
-    def _show_snapshots(self, disk: VirtualDisk) -> None:
-        """Whether one is being taken."""
-        where = f"{disk['metadata']['namespace']}/{disk['metadata']['name']}"
-        phases = {
-            (item.object().get("status") or {}).get("phase") for item in self._snapshots.by_index("disk", where)
-        }
-        if SnapshotPhase.IN_PROGRESS in phases:
-            reason = DiskSnapshottingReason.SNAPSHOTTING
-            set_condition(disk, VirtualDiskCondition.SNAPSHOTTING, True, reason=reason)
-        else:
-            remove_condition(disk, VirtualDiskCondition.SNAPSHOTTING)
 
     async def _delete(self, before: VirtualDisk, disk: VirtualDisk) -> Result | None:
         meta = disk["metadata"]
@@ -370,6 +380,12 @@ class DiskController(Controller):
 
     def _event(self, disk: VirtualDisk, level: EventLevel, reason: str, message: str) -> None:
         self._context.events.event(disk, level, reason, message)
+
+
+def _sooner(*results: Result | None) -> Result | None:
+    """To be looked at again as soon as any of them asks for that."""
+    waits = [one.requeue_after for one in results if one is not None and one.requeue_after is not None]
+    return Result(min(waits)) if waits else None
 
 
 def _source_values(disk: VirtualDisk) -> list[str]:

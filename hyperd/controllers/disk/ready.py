@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from hyperd import clock
+from hyperd.controllers import usage
 from hyperd.controllers.context import Context
 from hyperd.resources.kinds.data_source import ReadyReason
 from hyperd.resources.kinds.virtual_disk import VirtualDiskCondition, VirtualDiskPhase
 from hyperd.resources.values.conditions import remove_condition, set_condition
 from hyperd.resources.values.meta import go_duration, parse_time
 from hyperd.resources.values.quantity import format_bytes
-from hyperd.storage.interface import Volume
+from hyperd.runtime.informer import Informer
+from hyperd.storage.interface import Keeper, Keepers, Volume
 
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_disk import VirtualDisk
 
 Stage = Literal["waitingForDependencies", "totalProvisioning"]
 """Of ``status.stats.creationDuration``."""
+_SUFFIX: Final = 5
+"""Characters that tell the claims of one disk apart."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +45,33 @@ class Disks:
             durations[stage] = go_duration(self.age(disk))
 
 
+def claim_name(disk: VirtualDisk, op_uid: str = "") -> str:
+    """Of the claim of its volume: of the first one, or of that which an operation moves it to."""
+    first = f"d8v-vd-{disk['metadata']['uid']}"
+    return f"{first}-{op_uid[:_SUFFIX]}" if op_uid else first
+
+
+def keepers(disks: Informer[VirtualDisk]) -> Keepers:
+    """Where volumes are by what the disks that have them say."""
+    disks.add_index(usage.UID_INDEX, usage.uid_of)
+    return lambda uid: next((keeper_of(item.object()) for item in disks.by_index(usage.UID_INDEX, uid)), None)
+
+
+def keeper_of(disk: VirtualDisk) -> Keeper | None:
+    """Where its volume is, as its status says; None before that does."""
+    status = disk.get("status") or {}
+    provisioner = (status.get("target") or {}).get("provisioner")
+    return Keeper(provisioner, moved=bool(status.get("migrationState"))) if provisioner else None
+
+
 def show_ready(disk: VirtualDisk, volume: Volume) -> None:
     """The disk has its volume, and nothing is under way on it."""
     status = disk["status"]
     status["phase"] = VirtualDiskPhase.READY
     status["capacity"] = format_bytes(volume.virtual_size)
     status.setdefault("sourceUID", disk["metadata"]["uid"])
-    status["target"] = {"persistentVolumeClaimName": f"d8v-vd-{disk['metadata']['uid']}"}
+    claim = (status.get("target") or {}).get("persistentVolumeClaimName") or claim_name(disk)
+    status["target"] = {"persistentVolumeClaimName": claim, "provisioner": volume.provisioner}
     remove_condition(disk, VirtualDiskCondition.DATASOURCE_READY)
     remove_condition(disk, VirtualDiskCondition.RESIZING)
     set_condition(disk, VirtualDiskCondition.READY, True, reason=ReadyReason.READY)

@@ -50,8 +50,9 @@ class DiskClasses:
         """The disk's class. None where it makes no volume, as conditions then say; what has one keeps it."""
         status = disk["status"]
         provisioned = status.get("phase") in PROVISIONED
-        name = (disk["spec"].get("persistentVolumeClaim") or {}).get("storageClassName")
-        name = name or (status.get("storageClassName") if provisioned else "")
+        named = (disk["spec"].get("persistentVolumeClaim") or {}).get("storageClassName")
+        has = status.get("storageClassName") if provisioned else ""
+        name = has or named
         name = name or class_of_source(self._context, disk) or self._default_class()
         class_ = self._classes.get("", name) if name else None
         if class_ is None:

@@ -1,4 +1,4 @@
-"""Who uses a disk, as its status shows it: machines, an image that is being made of it, an export."""
+"""Who uses a disk, as its status shows it: machines, an image that is being made of it, an export, a snapshot."""
 
 from __future__ import annotations
 
@@ -7,13 +7,21 @@ from typing import TYPE_CHECKING
 from hyperd.controllers import usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.image.source import SOURCE_INDEX, reads
-from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_MACHINE
+from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_DISK_SNAPSHOT, VIRTUAL_MACHINE
 from hyperd.resources.kinds.data_source import InUseReason
-from hyperd.resources.kinds.virtual_disk import DiskReadyReason, VirtualDiskCondition, VirtualDiskPhase
-from hyperd.resources.values.conditions import set_condition
+from hyperd.resources.kinds.virtual_disk import (
+    DiskReadyReason,
+    DiskSnapshottingReason,
+    VirtualDiskCondition,
+    VirtualDiskPhase,
+)
+from hyperd.resources.kinds.virtual_disk_snapshot import SnapshotPhase
+from hyperd.resources.values.conditions import remove_condition, set_condition
+from hyperd.store.interface import Item
 
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_disk import AttachedVirtualMachine, VirtualDisk
+    from hyperd.resources.views.virtual_machine import VirtualMachine
 
 _EXPORTED = "The disk is being exported; wait for that, or end it."
 
@@ -34,8 +42,11 @@ def show_usage(context: Context, disk: VirtualDisk) -> str:
     if any(user["mounted"] for user in users):
         set_condition(disk, type_, True, reason=InUseReason.ATTACHED_TO_VIRTUAL_MACHINE)
         used = "A running virtual machine holds the disk; stop it first."
-    elif reader := _reader(context, disk):
-        used = f"{reader} is being made of the disk; wait for it, or delete it first."
+    elif usage.is_moved(disk):
+        # Whoever would read it waits until this says that it may.
+        set_condition(disk, type_, False, reason=InUseReason.NOT_IN_USE)
+    elif image := reader(context, disk):
+        used = f"{image} is being made of the disk; wait for it, or delete it first."
         set_condition(disk, type_, True, reason=InUseReason.USED_FOR_IMAGE_CREATION, message=used)
     elif context.reservations.of(meta["uid"]):
         used = _EXPORTED
@@ -49,7 +60,7 @@ def show_usage(context: Context, disk: VirtualDisk) -> str:
     return used
 
 
-def _reader(context: Context, disk: VirtualDisk) -> str:
+def reader(context: Context, disk: VirtualDisk) -> str:
     """The image that is being made of the disk, by kind and name; empty without one."""
     value = usage.device_value(VIRTUAL_DISK.kind, disk["metadata"]["namespace"], disk["metadata"]["name"])
     for kind in usage.IMAGE_KINDS.values():
@@ -57,3 +68,30 @@ def _reader(context: Context, disk: VirtualDisk) -> str:
             if reads(item.object()):
                 return f'{kind.kind} "{item.name}"'
     return ""
+
+
+def holding(context: Context, disk: VirtualDisk) -> Item[VirtualMachine] | None:
+    """The machine that has the disk open, or is about to."""
+    meta, machines = disk["metadata"], context.informer(VIRTUAL_MACHINE)
+    for item in usage.machines_using(machines, VIRTUAL_DISK, meta["namespace"], meta["name"]):
+        if usage.mounts(item.object(), VIRTUAL_DISK, meta["name"]):
+            return item
+    return None
+
+
+def snapshot(context: Context, disk: VirtualDisk) -> str:
+    """The name of the snapshot that is being taken of the disk; empty without one."""
+    where = f"{disk['metadata']['namespace']}/{disk['metadata']['name']}"
+    for item in context.informer(VIRTUAL_DISK_SNAPSHOT).by_index("disk", where):
+        if (item.object().get("status") or {}).get("phase") == SnapshotPhase.IN_PROGRESS:
+            return item.name
+    return ""
+
+
+def show_snapshot(context: Context, disk: VirtualDisk) -> None:
+    """Whether one is being taken."""
+    if snapshot(context, disk):
+        reason = DiskSnapshottingReason.SNAPSHOTTING
+        set_condition(disk, VirtualDiskCondition.SNAPSHOTTING, True, reason=reason)
+    else:
+        remove_condition(disk, VirtualDiskCondition.SNAPSHOTTING)

@@ -142,7 +142,7 @@ class Devices:
             phase = status.get("phase") or VirtualDiskPhase.PENDING
             progress = (
                 f" ({status['progress']})"
-                if status.get("progress") and phase == VirtualDiskPhase.PROVISIONING
+                if status.get("progress") and phase in (VirtualDiskPhase.PROVISIONING, VirtualDiskPhase.MIGRATING)
                 else ""
             )
             return None, f'VirtualDisk "{meta["name"]}" is {phase}{progress}, not Ready.'

@@ -45,20 +45,24 @@ def opener(context: Context, uid: str) -> str:
 
 
 async def require_unread(context: Context, namespace: str, disks: Iterable[str]) -> None:
-    """Once the store has it that a machine starts with ``disks``: TemporaryError where it says one is read."""
+    """Once the store has it that a machine starts with ``disks``.
+
+    TemporaryError where it says that one is read, or moved.
+    """
     for name in disks:
         disk = await context.store.find(VIRTUAL_DISK, namespace, name)
-        if disk is not None and usage.reader(disk):
-            raise TemporaryError(f'VirtualDisk "{name}" {usage.READ}.')
+        if disk is not None and (why := usage.unusable(disk)):
+            raise TemporaryError(f'VirtualDisk "{name}" {why}.')
 
 
 async def require_free(context: Context, namespace: str, disk: str) -> None:
-    """Once a domain notes that it gets ``disk``: TemporaryError where the store says that it is read, or goes.
+    """Once a domain notes that it gets ``disk``.
 
-    Who reads or removes it asks ``opener`` after the store has that, so that one of both sees the other.
+    TemporaryError where the store says that it is read or moved, or goes.
+    Who reads, moves or removes it asks ``opener`` after the store has that, so that one of both sees the other.
     """
     found = await context.store.find(VIRTUAL_DISK, namespace, disk)
     if found is None or found["metadata"].get("deletionTimestamp"):
         raise TemporaryError(f'VirtualDisk "{disk}" is being deleted.')
-    if usage.reader(found):
-        raise TemporaryError(f'VirtualDisk "{disk}" {usage.READ}.')
+    if why := usage.unusable(found):
+        raise TemporaryError(f'VirtualDisk "{disk}" {why}.')

@@ -172,6 +172,8 @@ class Taking:
         disk = await self._context.store.find(VIRTUAL_DISK, part.namespace, part.name)
         if disk is None or disk["metadata"]["uid"] != part.disk:
             raise PermanentError(f'VirtualDisk "{part.name}" is gone, or another one by now.')
+        if usage.is_moved(disk):
+            raise TemporaryError(f'VirtualDisk "{part.name}" {usage.MOVED}.')
 
     async def _prepare(self, part: Part, *, in_use: bool) -> Handle | None:
         if await self._context.volumes.find_snapshot(part.snapshot, of=part.disk) is None:

@@ -152,18 +152,8 @@ class VirtualDiskClaim(Section):
 
     size: Quantity | None = None
     """Size of the disk, such as 10Gi; it may grow later. An image's own size when empty."""
-    storage_class_name: (
-        Annotated[
-            str,
-            NeverAfter(
-                "the storage class cannot be changed after provisioning: this edition does not migrate volumes",
-                phases=PROVISIONED,
-                unset="storageClassName",
-            ),
-        ]
-        | None
-    ) = None
-    """StorageClass of the volume; the default one when empty."""
+    storage_class_name: str | None = None
+    """StorageClass of the volume; the default one when empty. A disk that is there moves to one named later."""
 
 
 class VirtualDiskSpec(Section):
@@ -188,6 +178,8 @@ class VirtualDiskTarget(Section):
 
     persistent_volume_claim_name: str | None = None
     """Name of the volume's claim."""
+    provisioner: str | None = None
+    """Who has the volume. While the disk is moved, what any other has is a copy."""
 
 
 class AttachedVirtualMachine(Section):

@@ -25,6 +25,8 @@ _BYTES: Final = ("memory", "storage", "ephemeral-storage")
 VCPU_OVERHEAD: Final = 8 << 20
 BASE_OVERHEAD: Final = 64 << 20
 """Bytes that an instance needs beside the guest's memory, for each core and at all."""
+MADE: Final = frozenset({"Ready", "Resizing", "Exporting", "Migrating", "PVCLost"})
+"""Phases of disks that have their volume: what is there is not refused."""
 CLASS_INFIX: Final = ".storageclass.storage.k8s.io/"
 
 
@@ -59,13 +61,22 @@ def _of_disk(disk: Object, default_class: str) -> Charges:
     claim, status = (disk.get("spec") or {}).get("persistentVolumeClaim") or {}, disk.get("status") or {}
     size = max(_number(claim.get("size")), _number(status.get("capacity")))
     class_ = claim.get("storageClassName") or status.get("storageClassName") or default_class
-    found = {"requests.storage": size} | dict.fromkeys(
-        ("persistentvolumeclaims", "count/persistentvolumeclaims"), Decimal(1)
+    # Two volumes, until it is moved.
+    classes = [status["storageClassName"], target] if (target := moves_to(disk)) else [class_]
+    found = {"requests.storage": size * len(classes)} | dict.fromkeys(
+        ("persistentvolumeclaims", "count/persistentvolumeclaims"), Decimal(len(classes))
     )
-    if class_:
-        found[f"{class_}{CLASS_INFIX}requests.storage"] = size
-        found[f"{class_}{CLASS_INFIX}persistentvolumeclaims"] = Decimal(1)
+    for name in filter(None, classes):
+        found[f"{name}{CLASS_INFIX}requests.storage"] = size
+        found[f"{name}{CLASS_INFIX}persistentvolumeclaims"] = Decimal(1)
     return found
+
+
+def moves_to(disk: Object) -> str:
+    """The StorageClass that a disk with a volume is to be moved to; empty for none."""
+    claim, status = (disk.get("spec") or {}).get("persistentVolumeClaim") or {}, disk.get("status") or {}
+    wanted, has = claim.get("storageClassName"), status.get("storageClassName")
+    return str(wanted) if status.get("phase") in MADE and wanted and has and wanted != has else ""
 
 
 def _of_machine(machine: Object) -> Charges:

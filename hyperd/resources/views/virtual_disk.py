@@ -45,6 +45,7 @@ class VirtualDiskSpec(TypedDict):
 
 class VirtualDiskTarget(TypedDict):
     persistentVolumeClaimName: NotRequired[str]
+    provisioner: NotRequired[str]
 
 
 class AttachedVirtualMachine(TypedDict):

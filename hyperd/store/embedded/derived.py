@@ -104,7 +104,8 @@ class DerivedStore(ReadOnly):
 
     async def _events(self, watch: Watch, selector: Selector) -> AsyncIterator[WatchEvent]:
         """What enters is ADDED; what was there before the watch began may be ADDED again, which clients take."""
-        shown: set[str] = set()
+        shown: dict[str, Stored] = {}
+        """By the uid of the source."""
         async for event in watch:
             provisioners = await self._provisioners()
             if event.type is EventType.BOOKMARK:
@@ -119,11 +120,16 @@ class DerivedStore(ReadOnly):
             if event.type is EventType.DELETED or not there:
                 if uid in shown or (there and event.type is EventType.DELETED):
                     yield WatchEvent(EventType.DELETED, made)
-                shown.discard(uid)
+                shown.pop(uid, None)
                 self._known.pop(uid, None)
                 continue
-            yield WatchEvent(EventType.MODIFIED if uid in shown else EventType.ADDED, made)
-            shown.add(uid)
+            before = shown.get(uid)
+            if before is not None and before.uid != made.uid:
+                gone = Stored.encode(self._kind, before.object(), int(made.resource_version))
+                yield WatchEvent(EventType.DELETED, gone)
+                before = None
+            yield WatchEvent(EventType.ADDED if before is None else EventType.MODIFIED, made)
+            shown[uid] = made
 
     async def _all(self, namespace: str | None) -> Sequence[Stored]:
         return await self._made_of((await self._store.list(self._source, namespace)).items)
@@ -187,7 +193,7 @@ def _claim(disk: Object, _: Provisioners) -> Object | None:
     name = (status.get("target") or {}).get("persistentVolumeClaimName")
     if not name:
         return None
-    uid = _uid(meta["uid"], "claim")
+    uid = _claim_uid(disk)
     size, lost = status.get("capacity"), status.get("phase") == _LOST
     owner = {"apiVersion": disk["apiVersion"], "kind": disk["kind"], "name": meta["name"], "uid": meta["uid"]}
     return {
@@ -202,7 +208,7 @@ def _claim(disk: Object, _: Provisioners) -> Object | None:
         "spec": {
             **_common(status),
             "resources": {"requests": {"storage": size}} if size else {},
-            "volumeName": _volume_name(meta),
+            "volumeName": _volume_name(disk),
         },
         "status": {
             "phase": "Lost" if lost else "Bound",
@@ -222,8 +228,8 @@ def _volume(disk: Object, provisioners: Provisioners) -> Object | None:
     size = status.get("capacity")
     return {
         "metadata": {
-            "name": _volume_name(meta),
-            "uid": _uid(meta["uid"], "volume"),
+            "name": _volume_name(disk),
+            "uid": _uid(_claim_uid(disk), "volume"),
             "creationTimestamp": meta["creationTimestamp"],
             "annotations": {"pv.kubernetes.io/provisioned-by": provisioner},
         },
@@ -257,8 +263,14 @@ def _inherited(meta: Object) -> Object:
     return {name: meta[name] for name in ("labels", "deletionTimestamp") if name in meta}
 
 
-def _volume_name(meta: Object) -> str:
-    return f"pvc-{_uid(meta['uid'], 'claim')}"
+def _volume_name(disk: Object) -> str:
+    return f"pvc-{_claim_uid(disk)}"
+
+
+def _claim_uid(disk: Object) -> str:
+    """Another one each time that the disk is moved, as its name then is."""
+    uid, name = disk["metadata"]["uid"], disk["status"]["target"]["persistentVolumeClaimName"]
+    return _uid(uid if name.endswith(uid) else name, "claim")
 
 
 def _uid(of: str, what: str) -> str:

@@ -20,7 +20,7 @@ from hyperd.errors import Conflict, HyperdError, NotFound, QuotaExceeded
 from hyperd.jsontypes import JsonObject
 from hyperd.resources.core import storage_class
 from hyperd.resources.schema.kind import Kind, Object, Registry
-from hyperd.resources.values.charges import Charges, charges, counted, measured, shown
+from hyperd.resources.values.charges import MADE, Charges, charges, counted, measured, moves_to, shown
 from hyperd.resources.values.quantity import parse
 from hyperd.store.embedded.memory import Memory, Place
 from hyperd.store.interface import EventType, Item
@@ -30,8 +30,6 @@ _log = logging.getLogger(__name__)
 _RETRY_SECONDS = 1.0
 _PAUSE_SECONDS = 0.02
 """Between two looks, so that many changes are counted at once."""
-_MADE = frozenset({"Ready", "Resizing", "Exporting", "Migrating", "PVCLost"})
-"""Phases of disks that have their volume: what is there is not refused."""
 
 
 @dataclass
@@ -184,7 +182,7 @@ def _may_be_refused(kind: Kind, new: Object) -> bool:
     phase = (new.get("status") or {}).get("phase")
     if kind.plural == "virtualmachines":
         return phase in (None, "", "Starting")
-    return not (kind.plural == "virtualdisks" and phase in _MADE) or _grows(new)
+    return not (kind.plural == "virtualdisks" and phase in MADE) or _grows(new) or bool(moves_to(new))
 
 
 def _grows(disk: Object) -> bool:

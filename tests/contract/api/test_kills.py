@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 import sys
 from collections.abc import AsyncIterator
@@ -32,7 +33,7 @@ class Daemon:
         connector = aiohttp.UnixConnector(path=str(folder / "r" / "hyperd.sock"))
         self.client = aiohttp.ClientSession("http://h", connector=connector)
 
-    async def start(self) -> None:
+    async def start(self, module: str = "tests.testdriver", **environment: str) -> None:
         settings = {
             "instance": "kills", "node_name": "node", "config_dir": self._folder,
             "state_dir": self._folder / "s", "run_dir": self._folder / "r", "log_dir": self._folder / "l",
@@ -41,8 +42,9 @@ class Daemon:
         arguments = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
         with (self._folder / "log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "tests.testdriver", *arguments, stdout=log, stderr=log
-            )
+                sys.executable, "-m", module, *arguments,
+                stdout=log, stderr=log, env={**os.environ, **environment},
+            )  # fmt: skip
         async with asyncio.timeout(60):
             while not await self._answers():
                 assert self._process.returncode is None, (self._folder / "log").read_text()[-3000:]
@@ -53,6 +55,11 @@ class Daemon:
             async with self.client.get("/readyz") as response:
                 return response.status == 200
         return False
+
+    async def died(self) -> int:
+        """What it ended by, which is waited for."""
+        assert self._process is not None
+        return await self._process.wait()
 
     async def kill(self) -> None:
         if self._process is not None:

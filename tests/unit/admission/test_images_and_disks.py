@@ -195,16 +195,45 @@ async def test_a_migrating_disk_does_not_grow() -> None:
     assert "cannot be changed while the disk is migrating" in lines[0]
 
 
-async def test_a_disk_that_is_there_keeps_source_and_class() -> None:
+async def test_a_disk_that_is_there_keeps_its_source() -> None:
     old = stored(disk(status={"phase": "Ready", "storageClassName": "local"}))
-    new = changed(old, dataSource=URL, persistentVolumeClaim={"size": "10Gi", "storageClassName": "fast"})
-    assert told(await World().update(old, new)) == [
+    assert told(await World().update(old, changed(old, dataSource=URL))) == [
         "spec.dataSource: Forbidden: data source cannot be changed: the VirtualDisk has already been provisioned",
-        "spec.persistentVolumeClaim.storageClassName: Forbidden: the storage class cannot be changed after "
-        "provisioning: this edition does not migrate volumes",
     ]
-    named = changed(old, persistentVolumeClaim={"size": "10Gi", "storageClassName": "local"})
-    assert told(await World().update(old, named)) == []
+
+
+def in_class(obj: Object, name: str | None) -> Object:
+    claim = {"size": "10Gi"} if name is None else {"size": "10Gi", "storageClassName": name}
+    return changed(obj, persistentVolumeClaim=claim)
+
+
+async def test_a_disk_that_is_there_moves_to_a_class_that_there_is() -> None:
+    fast = {**STORAGE_CLASS, "metadata": {"name": "fast"}}
+    world = World([STORAGE_CLASS, fast])
+    old = stored(disk(status={"phase": "Ready", "storageClassName": "local"}))
+    for name in (None, "local", "fast"):
+        assert told(await world.update(old, in_class(old, name))) == []
+    path = "spec.persistentVolumeClaim.storageClassName"
+    assert told(await world.update(old, in_class(old, "none"))) == [
+        f'{path}: Invalid value: "none": StorageClass "none" does not exist'
+    ]
+    policy = Policy(disk_classes=ClassRules(allowed_storage_classes=("local",)))
+    (line,) = told(await World([STORAGE_CLASS, fast], policy=policy).update(old, in_class(old, "fast")))
+    assert "not allowed for disks here" in line
+    lost = stored(disk(status={"phase": "PVCLost", "storageClassName": "local"}))
+    (line,) = told(await world.update(lost, in_class(lost, "fast")))
+    assert "there is nothing to move" in line
+
+
+async def test_a_disk_on_its_way_may_only_be_sent_back() -> None:
+    classes = [{**STORAGE_CLASS, "metadata": {"name": name}} for name in ("local", "fast", "other")]
+    old = stored(in_class(disk(status={"phase": "Migrating", "storageClassName": "local"}), "fast"))
+    for name in (None, "local"):
+        assert told(await World(classes).update(old, in_class(old, name))) == []
+    assert told(await World(classes).update(old, in_class(old, "other"))) == [
+        'spec.persistentVolumeClaim.storageClassName: Forbidden: the disk is being moved to StorageClass "fast": '
+        'until that is done it may only be set back to "local"'
+    ]
 
 
 async def test_what_will_fail_is_told_before() -> None:

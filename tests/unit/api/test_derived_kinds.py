@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -120,6 +121,25 @@ async def test_a_watch_tells_of_claims_as_disks_come_and_go(api: Api) -> None:
     )
     assert [event["type"] for event in initial][:2] == ["ADDED", "BOOKMARK"]
     assert initial[1]["object"]["kind"] == "PersistentVolumeClaim"
+
+
+async def test_the_claim_of_a_disk_that_is_moved_is_another_one(api: Api) -> None:
+    first = await disk(api, "a")
+    _, before = await api.call("GET", f"{CLAIMS}/{first}")
+    watching = asyncio.create_task(watched(api, CLAIMS))
+    await asyncio.sleep(0.3)
+    second = f"{first}-12345"
+    await show(api, "a", storageClassName="fast", target={"persistentVolumeClaimName": second})
+    events = await watching
+    assert [(event["type"], event["object"]["metadata"]["name"]) for event in events] == [
+        ("ADDED", first),
+        ("DELETED", first),
+        ("ADDED", second),
+    ]
+    _, listed = await api.call("GET", CLAIMS)
+    (after,) = listed["items"]
+    assert after["metadata"]["uid"] != before["metadata"]["uid"]
+    assert after["spec"]["volumeName"] != before["spec"]["volumeName"]
 
 
 def event(name: str) -> dict[str, Any]:

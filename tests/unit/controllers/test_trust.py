@@ -46,14 +46,16 @@ TRUST = {
     "cdrom": "warns; what a disk is made of is read from the registry's own description of the image",
     "restartAwaitingChanges": SHOWN,
     "availableNodes": SHOWN,
-    "target": "kept beside what is derived",
+    "target": "kept beside what is derived; of several volumes of the disk's own uid it says which is meant",
+    "migrationState": "only that the disk has moved once, and so where its snapshots may be looked for, too",
     "registryURL": "only whether it is another registry's, which is refused; image.reference_of derives "
     "the rest from kind, namespace, name and uid",
     "address": "the lease named for it must name the address object, by name and uid",
     "virtualMachineName": "keeps an address from a second machine of its namespace; the lease decides",
     "virtualMachineIPAddressName": "holds an address of the machine's own namespace while the guest has it",
     "blockDeviceRefs": "holds disks of the machine's own namespace, and images, from deletion",
-    "storageClassName": "what an update is compared with",
+    "storageClassName": "what an update is compared with, and where the disk's volume is: another one is copied, "
+    "and a copy is removed where it is sure that there is the other",
     "nodeName": "written by the leader once, compare-and-set; a cluster's policy lets nobody else, and the daemon "
     "that a session is handed to looks for the guest itself",
     "holder": "written by the node that it names; one that is below its domain's epoch permits nothing there, and "

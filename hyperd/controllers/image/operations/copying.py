@@ -77,7 +77,8 @@ class TakeStep(ImageStep):
                     await asyncio.sleep(_LOOK_SECONDS)
         except TimeoutError as err:
             raise TemporaryError(
-                f'VirtualDisk "{key.name}" is not free to be read: a virtual machine may be starting with it.',
+                f'VirtualDisk "{key.name}" is not free to be read: a virtual machine may be starting with it, or '
+                "it is being moved.",
                 key=FAILED,
             ) from err
 

@@ -1,0 +1,173 @@
+"""Whether a disk is to be moved to another StorageClass, what keeps it from that, and how a move shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from hyperd.controllers.context import Context
+from hyperd.controllers.disk import used
+from hyperd.controllers.disk.ready import claim_name
+from hyperd.errors import HyperdError
+from hyperd.resources.all import NODE, STORAGE_CLASS
+from hyperd.resources.core import storage_class
+from hyperd.resources.kinds.virtual_disk import (
+    DiskMigratingReason,
+    MigrationResult,
+    VirtualDiskCondition,
+    VirtualDiskPhase,
+)
+from hyperd.resources.values.conditions import set_condition
+from hyperd.resources.values.meta import labels, now_rfc3339
+from hyperd.runtime.operations.record import Record
+from hyperd.storage.interface import Capability
+
+if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_disk import VirtualDisk
+
+KIND: Final = "Migrate"
+"""Of the operation, in its record."""
+_MOVABLE: Final = (VirtualDiskPhase.READY, VirtualDiskPhase.MIGRATING)
+
+
+@dataclass(frozen=True)
+class Move:
+    """From one class to another; ``provisioner`` is whose volume the disk's is as it begins."""
+
+    source: str
+    target: str
+    provisioner: str
+
+    @property
+    def wanted(self) -> bool:
+        return self.source != self.target and bool(self.source and self.provisioner)
+
+    def encode(self) -> str:
+        """For the operation's record: what is moved where must be known whatever the spec says by then."""
+        return " ".join((self.source, self.target, self.provisioner))
+
+
+def move_of(disk: VirtualDisk) -> Move:
+    """The one that is under way, else the one that the spec asks for, which may be none."""
+    record = Record.of(disk)
+    if record is not None and record.kind == KIND and len(parts := record.digest.split(" ")) == 3:
+        return Move(*parts)
+    return asked_for(disk)
+
+
+def asked_for(disk: VirtualDisk) -> Move:
+    """From the class that has the volume to the one that the spec names."""
+    status = disk.get("status") or {}
+    has = status.get("storageClassName") or ""
+    named = (disk["spec"].get("persistentVolumeClaim") or {}).get("storageClassName")
+    return Move(has, named or has, (status.get("target") or {}).get("provisioner") or "")
+
+
+def is_under_way(disk: VirtualDisk) -> bool:
+    """Whether a move stands in the disk's record."""
+    record = Record.of(disk)
+    return record is not None and record.kind == KIND
+
+
+def switched(disk: VirtualDisk, move: Move) -> bool:
+    """Whether the disk's volume is that of the class it is moved to."""
+    return disk["status"].get("storageClassName") == move.target
+
+
+def show_moving(disk: VirtualDisk, op_uid: str, message: str) -> None:
+    """It goes on; or begins, unless it is said to go on already."""
+    status = disk["status"]
+    status["phase"] = VirtualDiskPhase.MIGRATING
+    state = status.get("migrationState") or {}
+    if not state.get("startTimestamp") or state.get("endTimestamp"):
+        has = (status.get("target") or {}).get("persistentVolumeClaimName") or claim_name(disk)
+        status["migrationState"] = {
+            "sourcePVC": has,
+            "targetPVC": claim_name(disk, op_uid),
+            "startTimestamp": now_rfc3339(),
+        }
+    reason = DiskMigratingReason.IN_PROGRESS
+    set_condition(disk, VirtualDiskCondition.MIGRATING, True, reason=reason, message=message)
+
+
+def show_failed(disk: VirtualDisk, move: Move, err: HyperdError) -> None:
+    """It is tried again. Until then the disk is what it was, unless it is switched."""
+    status, reason = disk["status"], _reason(err)
+    if switched(disk, move):
+        reason = DiskMigratingReason.WAIT_FOR_SOURCE_VOLUME_RELEASE
+    else:
+        status["phase"] = VirtualDiskPhase.READY
+        end_state(disk, err.message)
+    set_condition(disk, VirtualDiskCondition.MIGRATING, False, reason=reason, message=err.message)
+
+
+def end_state(disk: VirtualDisk, message: str) -> None:
+    """It came to nothing."""
+    state = disk["status"].setdefault("migrationState", {})
+    state |= {"endTimestamp": now_rfc3339(), "result": MigrationResult.FAILED, "message": message}
+
+
+class Moves:
+    """Judges by what informers show; the operation asks again where that may be late."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def hindered(self, disk: VirtualDisk) -> bool:
+        """Whether the move that the disk asks for has to wait; a condition says then for what."""
+        found = self._hindrance(disk)
+        if found is None:
+            return False
+        reason, message = found
+        set_condition(disk, VirtualDiskCondition.MIGRATING, False, reason=reason, message=message)
+        return True
+
+    def _hindrance(self, disk: VirtualDisk) -> tuple[DiskMigratingReason, str] | None:
+        phase = disk["status"].get("phase")
+        if phase == VirtualDiskPhase.RESIZING:
+            return DiskMigratingReason.RESIZING_IN_PROGRESS, "The disk is moved once it is grown."
+        if phase not in _MOVABLE:
+            return DiskMigratingReason.WAIT_FOR_SOURCE_VOLUME_RELEASE, f"The disk is {phase}, not Ready."
+        if name := used.snapshot(self._context, disk):
+            return (
+                DiskMigratingReason.SNAPSHOTTING_IN_PROGRESS,
+                f'The disk is moved once VirtualDiskSnapshot "{name}" is taken.',
+            )
+        if unfit := self._unfit(asked_for(disk).target):
+            return unfit
+        reason = DiskMigratingReason.WAIT_FOR_SOURCE_VOLUME_RELEASE
+        if machine := used.holding(self._context, disk):
+            return (
+                reason,
+                f'Virtual machine "{machine.name}" runs with the disk: it is moved once that is stopped. Moving '
+                "it meanwhile is not built yet in this version.",
+            )
+        if reader := used.reader(self._context, disk):
+            return reason, f"The disk is moved once {reader} is made of it."
+        if self._context.reservations.of(disk["metadata"]["uid"]):
+            return reason, "The disk is moved once nobody exports it."
+        return None
+
+    def _unfit(self, name: str) -> tuple[DiskMigratingReason, str] | None:
+        """Of the class that the disk is to be moved to."""
+        class_ = self._context.informer(STORAGE_CLASS).get("", name)
+        if class_ is None:
+            return DiskMigratingReason.STORAGE_CLASS_NOT_FOUND, f'StorageClass "{name}" does not exist.'
+        volumes, settings = self._context.volumes, self._context.settings
+        node = self._context.informer(NODE).get("", self._context.node_name)
+        allowed = settings.virtual_disks.allowed_storage_classes
+        message = storage_class.not_allowed(name, allowed, "disks")
+        message = message or storage_class.fault(class_, volumes.provisioners)
+        if not message and Capability.RECEIVE not in volumes.provisioner(class_["provisioner"]).capabilities:
+            message = f'Disks cannot be moved to StorageClass "{name}": its volumes cannot {Capability.RECEIVE}.'
+        if not message and node is not None and not storage_class.allows_node(class_, labels(node)):
+            where = self._context.node_name
+            message = f'StorageClass "{name}" does not allow node {where} (allowedTopologies), where the disk is.'
+        return (DiskMigratingReason.WAIT_FOR_TARGET_READY, message) if message else None
+
+
+def _reason(err: HyperdError) -> DiskMigratingReason:
+    try:
+        return DiskMigratingReason(getattr(err, "key", ""))
+    except ValueError:
+        return DiskMigratingReason.WAIT_FOR_TARGET_READY

@@ -1,0 +1,249 @@
+"""From one StorageClass to another, of a disk that no machine has: its volume is copied, and goes where it was.
+
+The copy is a volume of the disk's own uid in the other storage, and appears there whole. Which one is the disk's
+its status says, and names another by a single write: before that the copy is removed by whatever ends the move,
+after it what the first storage has. Nobody may use the disk meanwhile: its phase says so, and who starts a
+machine, takes a snapshot or reads it for an image asks for that after having written what they are about to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, ClassVar
+
+from hyperd.controllers import usage
+from hyperd.controllers.disk.moves import move_of, show_failed, show_moving, switched
+from hyperd.controllers.disk.ready import Disks, claim_name, show_ready
+from hyperd.controllers.image import transfer
+from hyperd.controllers.machine.holders import holder
+from hyperd.crashpoints import CrashPoint, reached
+from hyperd.errors import HyperdError, NotFound, PermanentError, TemporaryError
+from hyperd.progress import Report
+from hyperd.resources.all import STORAGE_CLASS, VIRTUAL_DISK, VIRTUAL_DISK_SNAPSHOT
+from hyperd.resources.core import storage_class
+from hyperd.resources.kinds.virtual_disk import DiskMigratingReason, MigrationResult, VirtualDiskCondition
+from hyperd.resources.kinds.virtual_disk_snapshot import SnapshotPhase
+from hyperd.resources.values.conditions import remove_condition
+from hyperd.resources.values.meta import now_rfc3339
+from hyperd.runtime.controller import Result
+from hyperd.runtime.operations.operation import Operation, Step
+from hyperd.store.interface import PatchType
+
+if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_disk import VirtualDisk
+
+
+class Migrate(Operation[Disks, "VirtualDisk"]):
+    """A disk's volume, to where another StorageClass has it."""
+
+    kind: ClassVar = "Migrate"
+
+    def __init__(self, context: Disks, obj: VirtualDisk, op_uid: str) -> None:
+        super().__init__(context, obj, op_uid)
+        self.move = move_of(obj)
+
+    @classmethod
+    def wanted(cls, context: Disks, obj: VirtualDisk) -> bool:
+        return move_of(obj).wanted
+
+    @classmethod
+    def digest(cls, obj: VirtualDisk) -> str:
+        return move_of(obj).encode()
+
+    def steps(self) -> Sequence[Step]:
+        return [_Copy(self), _Switch(self), _Release(self)]
+
+    def show(self, obj: VirtualDisk) -> None:
+        status = obj["status"]
+        show_moving(obj, self.op_uid, transfer.progress_message(self.progress))
+        transfer.show_progress(status, self.progress)
+        status.pop("downloadSpeed", None)
+
+    async def succeeded(self, obj: VirtualDisk) -> Result | None:
+        volume = await self.context.context.volumes.find(obj["metadata"]["uid"])
+        if volume is None:
+            raise TemporaryError(f"The volume of disk {obj['metadata']['name']} was moved, and is gone again.")
+        status = obj["status"]
+        show_ready(obj, volume)
+        remove_condition(obj, VirtualDiskCondition.MIGRATING)
+        transfer.finish_progress(status, 0)
+        state = status.setdefault("migrationState", {})
+        state |= {"endTimestamp": now_rfc3339(), "result": MigrationResult.SUCCEEDED}
+        state.pop("message", None)
+        message = f'The disk is in StorageClass "{self.move.target}" now.'
+        self.context.context.events.event(obj, "Normal", "VolumeMigrationCompleted", message)
+        return None
+
+    def failed(self, obj: VirtualDisk, err: HyperdError, *, final: bool) -> None:
+        transfer.finish_progress(obj["status"], 0)
+        show_failed(obj, self.move, err)
+        self.context.context.events.event(obj, "Warning", "VolumeMigrationFailed", err.message)
+
+    async def stored(self) -> VirtualDisk:
+        """The disk as the store has it now. Raises TemporaryError where it is another one, or gone."""
+        meta = self.obj["metadata"]
+        found = await self.context.context.store.find(VIRTUAL_DISK, meta["namespace"], meta["name"])
+        if found is None or found["metadata"]["uid"] != meta["uid"]:
+            raise TemporaryError(f'VirtualDisk "{meta["name"]}" is gone.')
+        return found
+
+    async def is_switched(self) -> bool:
+        """Whether the disk's volume is the one in the class that it is moved to."""
+        return switched(await self.stored(), self.move)
+
+    def provisioner(self) -> str:
+        """Of the class that the disk is moved to; empty where that is gone."""
+        class_ = self.context.context.informer(STORAGE_CLASS).get("", self.move.target)
+        return "" if class_ is None else str(class_.get("provisioner") or "")
+
+
+class _Copy(Step):
+    """The content, in the other storage. Nothing to do where both classes are of one."""
+
+    name: ClassVar = "copy"
+
+    def __init__(self, operation: Migrate) -> None:
+        self._operation = operation
+        self._context = operation.context.context
+        self._disk = operation.obj
+        self._uid = operation.obj["metadata"]["uid"]
+
+    async def done(self) -> bool:
+        if await self._operation.is_switched():
+            return True
+        provisioner = self._operation.provisioner()
+        if provisioner not in self._context.volumes.provisioners:
+            return False
+        return await self._context.volumes.provisioner(provisioner).find(self._uid) is not None
+
+    async def run(self, report: Report) -> None:
+        """What it finds wrong may be mended, and is then tried again."""
+        try:
+            await self._run(report)
+        except (NotFound, PermanentError) as err:
+            raise TemporaryError(err.message, key=DiskMigratingReason.WAIT_FOR_TARGET_READY) from err
+
+    async def _run(self, report: Report) -> None:
+        self._require_class()
+        await self._require_unused(await self._operation.stored())
+        volumes = self._context.volumes
+        target = volumes.provisioner(self._operation.provisioner())
+        async with volumes.reading(self._uid):
+            there = await volumes.find(self._uid)
+            if there is None:
+                raise TemporaryError(f"The volume of disk {self._disk['metadata']['name']} is gone.")
+            layers = await volumes.layers(self._uid)
+            await target.receive(
+                self._uid, there.virtual_size, layers=layers, op_uid=self._operation.op_uid, report=report
+            )
+
+    async def undo(self) -> None:
+        """Remove the copy, as long as it is one."""
+        disk, source = await self._operation.stored(), self._operation.move.provisioner
+        if switched(disk, self._operation.move):
+            return
+        volumes, target = self._context.volumes, self._operation.provisioner()
+        for other in [target] if target else volumes.provisioners:
+            # The only one that is left is no copy.
+            with suppress(NotFound, PermanentError):
+                await volumes.remove_copy(self._uid, other, kept=source)
+
+    def _require_class(self) -> None:
+        name = self._operation.move.target
+        class_ = self._context.informer(STORAGE_CLASS).get("", name)
+        if class_ is None:
+            reason = DiskMigratingReason.STORAGE_CLASS_NOT_FOUND
+            raise TemporaryError(f'StorageClass "{name}" does not exist.', key=reason)
+        if fault := storage_class.fault(class_, self._context.volumes.provisioners):
+            raise TemporaryError(fault, key=DiskMigratingReason.WAIT_FOR_TARGET_READY)
+
+    async def _require_unused(self, disk: VirtualDisk) -> None:
+        """Asked of the store and of the host, once the store has it that the disk is moved."""
+        if not usage.is_moved(disk):
+            raise TemporaryError("The disk is not said to be moved; looking again.")
+        if held := await holder(self._context, disk):
+            raise TemporaryError(held, key=DiskMigratingReason.WAIT_FOR_SOURCE_VOLUME_RELEASE)
+        meta, key = disk["metadata"], DiskMigratingReason.SNAPSHOTTING_IN_PROGRESS
+        for snapshot in await self._context.store.find_all(VIRTUAL_DISK_SNAPSHOT, meta["namespace"]):
+            status = snapshot.get("status") or {}
+            under_way = status.get("operation") or status.get("phase") == SnapshotPhase.IN_PROGRESS
+            if snapshot["spec"]["virtualDiskName"] == meta["name"] and under_way:
+                name = snapshot["metadata"]["name"]
+                raise TemporaryError(f'VirtualDiskSnapshot "{name}" is being taken of the disk.', key=key)
+        for found in await self._context.volumes.snapshots():
+            if found.volume == self._uid and found.pending:
+                raise TemporaryError("A snapshot of the disk's volume is being taken.", key=key)
+
+
+class _Switch(Step):
+    """The copy becomes the disk's volume, and its class the disk's, by one write."""
+
+    name: ClassVar = "switch"
+
+    def __init__(self, operation: Migrate) -> None:
+        self._operation = operation
+        self._context = operation.context.context
+
+    async def done(self) -> bool:
+        return await self._operation.is_switched()
+
+    async def run(self, report: Report) -> None:
+        disk, provisioner = await self._operation.stored(), self._operation.provisioner()
+        meta = disk["metadata"]
+        if not provisioner or await self._context.volumes.provisioner(provisioner).find(meta["uid"]) is None:
+            raise TemporaryError("The copy of the disk's volume is gone again.")
+        same = provisioner == self._operation.move.provisioner
+        claim = (disk["status"].get("target") or {}) if same else {}
+        name = claim.get("persistentVolumeClaimName") or claim_name(disk, self._operation.op_uid)
+        body = {
+            "metadata": {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"]},
+            "status": {
+                "storageClassName": self._operation.move.target,
+                "target": {"persistentVolumeClaimName": name, "provisioner": provisioner},
+            },
+        }
+        where = (VIRTUAL_DISK, meta["namespace"], meta["name"])
+        await self._context.store.patch(*where, PatchType.MERGE, body, subresource="status")
+        reached(CrashPoint.MOVE_AFTER_SWITCH)
+
+    async def undo(self) -> None:
+        """What is switched is the disk's, and goes with it, or is moved back."""
+
+
+class _Release(Step):
+    """What the first storage had goes."""
+
+    name: ClassVar = "release"
+
+    def __init__(self, operation: Migrate) -> None:
+        self._operation = operation
+        self._volumes = operation.context.context.volumes
+        self._uid = operation.obj["metadata"]["uid"]
+
+    async def done(self) -> bool:
+        disk, source = await self._operation.stored(), self._operation.move.provisioner
+        if not switched(disk, self._operation.move):
+            return False
+        if source == _kept(disk) or source not in self._volumes.provisioners:
+            return True
+        try:
+            return await self._volumes.provisioner(source).find(self._uid) is None
+        except PermanentError:  # damaged, and there
+            return False
+
+    async def run(self, report: Report) -> None:
+        disk = await self._operation.stored()
+        try:
+            await self._volumes.remove_copy(self._uid, self._operation.move.provisioner, kept=_kept(disk))
+        except (NotFound, PermanentError) as err:
+            key = DiskMigratingReason.WAIT_FOR_SOURCE_VOLUME_RELEASE
+            raise TemporaryError(err.message, key=key) from err
+
+    async def undo(self) -> None:
+        """It is a copy of the disk no more."""
+
+
+def _kept(disk: VirtualDisk) -> str:
+    """The provisioner that has the disk's volume."""
+    return (disk["status"].get("target") or {}).get("provisioner") or ""
