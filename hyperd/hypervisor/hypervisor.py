@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType
 
-from hyperd import errors
+from hyperd import clock, errors
 from hyperd.background import Background
 from hyperd.hypervisor.actions import actions, blocks, hotplug, reader
 from hyperd.hypervisor.actions.reader import Reader
@@ -51,6 +51,8 @@ end of a guest that goes while it adopts its QEMU (there is no STOPPED event).""
 _SLOW = ("start", "undefine")
 SAMPLE_CALLS = 4
 """So many samples may wait for QEMUs that hang."""
+LEAVING_SECONDS = 30.0
+"""How long a guest may take to release a disk before merges go on in it; it is asked again more often."""
 MERGE_SECONDS = 5.0
 """How long a merge of disks is waited for at a time."""
 AGENT_CALLS = 2
@@ -91,6 +93,8 @@ class LibvirtHypervisor(Hypervisor):
         self._wake = asyncio.Event()
         self._agents = asyncio.Semaphore(AGENT_CALLS)
         self._freezing = Freezing(settings.uri, freeze=self._freeze, thaw=self.thaw)
+        self._leaving: dict[tuple[str, str], float] = {}
+        """Disks that guests are asked to release, and until when no merge is begun in them."""
         self._facts: HostFacts | None = None
         self._background = Background()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -239,6 +243,7 @@ class LibvirtHypervisor(Hypervisor):
         return await self._hold("thaw", uid, functools.partial(blocks.thaw, uid=uid))
 
     async def pull(self, uid: str, serial: str, *, base: Handle | None) -> bool:
+        self._require_staying(uid, serial)
         begin = functools.partial(blocks.begin_pull, uid=uid, serial=serial, base=base)
         await self._act("merge a disk of", uid, begin)
         return await self._merged(uid, serial) and await self.settle(uid, serial)
@@ -248,6 +253,7 @@ class LibvirtHypervisor(Hypervisor):
         return await self._lanes.call(uid, f"settle a disk of domain {uid}", settle, timeout=ASK_TIMEOUT)
 
     async def commit(self, uid: str, serial: str, *, upper: Handle, lower: Handle) -> bool:
+        self._require_staying(uid, serial)
         begin = functools.partial(blocks.begin_commit, uid=uid, serial=serial, upper=upper, lower=lower)
         await self._act("merge a disk of", uid, begin)
         return await self._merged(uid, serial)
@@ -267,13 +273,23 @@ class LibvirtHypervisor(Hypervisor):
         attach = functools.partial(hotplug.attach_disk, uid=uid, disk=disk, had=had)
         await self._act("attach a disk to", uid, attach)
 
+    def _require_staying(self, uid: str, serial: str) -> None:
+        """A device whose QEMU works on its file cannot go."""
+        if clock.elapsed() < self._leaving.get((uid, serial), 0.0):
+            raise errors.TemporaryError(f"The disk is being unplugged from domain {uid}.")
+        self._leaving.pop((uid, serial), None)
+
     async def detach_disk(self, uid: str, serial: str) -> bool:
-        return await self._lanes.call(
+        self._leaving[uid, serial] = clock.elapsed() + LEAVING_SECONDS
+        gone = await self._lanes.call(
             uid,
             f"detach a disk from domain {uid}",
             lambda conn: hotplug.detach_disk(conn, uid, serial=serial),
             timeout=ASK_TIMEOUT,
         )
+        if gone:
+            self._leaving.pop((uid, serial), None)
+        return gone
 
     async def set_metadata(self, spec: DomainSpec) -> None:
         """Rewrite our metadata element, of the running domain and of the definition."""

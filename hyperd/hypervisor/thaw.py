@@ -2,41 +2,68 @@
 
 A frozen guest's writes wait for ever, and nothing but a thaw ends that. So before anything is frozen this process
 is started, which outlives the daemon. It is told by its standard input: a byte says that the guest was thawed; its
-end, which comes with a killed daemon's too, that nobody else will.
+end, which comes with a killed daemon's too, that nobody else will. It asks for as long as the guest is there: an
+agent that hangs may go on any time. Of those that wait for one guest that long, one stays.
 """
 
 from __future__ import annotations
 
 import select
+import socket
 import sys
 import time
 from typing import Final
 
-GIVE_UP_SECONDS: Final = 120.0
+SOON_SECONDS: Final = 120.0
+"""How long it asks twice a second; then every ``_LATER_SECONDS``."""
 _AGAIN_SECONDS: Final = 0.5
+_LATER_SECONDS: Final = 15.0
 
 
 def main(uri: str, uid: str, seconds: str) -> int:
-    """0 once the guest is thawed or gone."""
+    """0 once there is nothing to do, 1 where another process goes on with it."""
     readable, _, _ = select.select([0], [], [], float(seconds))
     if readable and sys.stdin.buffer.read(1):
         return 0
-    until = time.monotonic() + GIVE_UP_SECONDS
-    while not _thawed(uri, uid):
-        if time.monotonic() > until:
+    return insist(uri, uid)
+
+
+def insist(uri: str, uid: str) -> int:
+    """Ask until the guest is thawed or gone; see ``main``."""
+    until, alone, runs = time.monotonic() + SOON_SECONDS, None, set[int]()
+    while not _thawed(uri, uid, runs):
+        if time.monotonic() < until:
+            time.sleep(_AGAIN_SECONDS)
+            continue
+        if alone is None and (alone := _claim(uid)) is None:
             return 1
-        time.sleep(_AGAIN_SECONDS)
+        time.sleep(_LATER_SECONDS)
     return 0
 
 
-def _thawed(uri: str, uid: str) -> bool:
+def _claim(uid: str) -> socket.socket | None:
+    """A name that one process of this host has; None where another has it."""
+    claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        claim.bind(f"\0hyperd-thaw-{uid}")
+    except OSError:
+        claim.close()
+        return None
+    return claim
+
+
+def _thawed(uri: str, uid: str, runs: set[int]) -> bool:
+    """``runs`` are libvirt's numbers of the guest's QEMUs so far: another one has frozen nothing."""
     import libvirt
 
     libvirt.registerErrorHandler(lambda *_: None, None)
     try:
         conn = libvirt.open(uri)
         try:
-            conn.lookupByUUIDString(uid).fsThaw()
+            dom = conn.lookupByUUIDString(uid)
+            runs.add(dom.ID())
+            if len(runs) == 1:
+                dom.fsThaw()
         finally:
             conn.close()
     except libvirt.libvirtError as err:

@@ -12,6 +12,7 @@ from xml.etree import ElementTree as ET
 import libvirt
 
 from hyperd import errors
+from hyperd.hypervisor.actions.blocks import end_merge
 from hyperd.hypervisor.actions.reader import lookup
 from hyperd.hypervisor.xml.disk_source import target_of
 from hyperd.hypervisor.xml.domain import METADATA_NAMESPACE, METADATA_PREFIX
@@ -97,6 +98,7 @@ def block_resize(conn: libvirt.virConnect, uid: str, *, source: Handle, size_byt
             f"Disk {disk} of domain {uid} has {capacity} bytes; it cannot shrink to {size_bytes}."
         )
     if size_bytes > capacity:
+        end_merge(dom, disk)
         dom.blockResize(disk, size_bytes, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
 
 

@@ -63,7 +63,7 @@ def pivot(conn: libvirt.virConnect, uid: str, *, tops: Mapping[str, Handle]) -> 
         raise errors.NotFound(f"Domain {uid} has no disk with the serial {next(iter(wanted))}.")
     for target, top in changing:
         _require_same_size(dom, target, top)
-        _end_merge(dom, target)
+        end_merge(dom, target)
     if changing:
         dom.snapshotCreateXML(ET.tostring(body, encoding="unicode"), _ATOMIC)
 
@@ -138,7 +138,8 @@ def _disk(conn: libvirt.virConnect, uid: str, serial: str) -> tuple[libvirt.virD
     raise errors.NotFound(f"Domain {uid} has no disk with the serial {serial}.")
 
 
-def _end_merge(dom: libvirt.virDomain, target: str) -> None:
+def end_merge(dom: libvirt.virDomain, target: str) -> None:
+    """Where the disk has one: what is to be done with it now does not wait for that."""
     if (dom.blockJobInfo(target) or {}).get("type") in _MERGES:
         dom.blockJobAbort(target, 0)
 

@@ -11,9 +11,11 @@ from xml.etree import ElementTree as ET
 
 import libvirt
 
+from hyperd.hypervisor.actions.blocks import end_merge
 from hyperd.hypervisor.actions.reader import lookup
 from hyperd.hypervisor.slots import Slot
 from hyperd.hypervisor.spec import DiskSpec
+from hyperd.hypervisor.xml.element import attribute
 from hyperd.hypervisor.xml.plugging import devices_to_plug, disk_element
 
 _RELEASE_SECONDS: Final = 2.0
@@ -35,6 +37,7 @@ def detach_disk(conn: libvirt.virConnect, uid: str, *, serial: str) -> bool:
     element = disk_element(_running(dom), serial)
     if element is None:
         return True
+    end_merge(dom, attribute(element, "target", "dev"))
     try:
         dom.detachDeviceFlags(ET.tostring(element, encoding="unicode"), libvirt.VIR_DOMAIN_AFFECT_LIVE)
     except libvirt.libvirtError:

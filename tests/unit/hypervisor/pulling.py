@@ -1,4 +1,7 @@
-"""A pull by a QEMU that is killed right after it, in a libvirt of this process's own: ``-m …pulling <folder>``."""
+"""Pulls by a QEMU that is killed in the end, in a libvirt of this process's own: ``-m …pulling <folder> <what>``.
+
+``killed``: right after the pull. ``grown`` and ``unplugged``: a disk that is still being pulled into.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,13 @@ from pathlib import Path
 
 import libvirt
 
-from hyperd.hypervisor.actions import blocks
+from hyperd.errors import HyperdError
+from hyperd.hypervisor.actions import actions, blocks, hotplug
 from hyperd.imagefile.handle import DiskFormat, FileHandle
 
 SIZE = 8 << 20
+SLOW = 1
+"""Byte in a second."""
 _CONFIG = """
 stdio_handler = "file"
 user = "root"
@@ -53,12 +59,40 @@ def make(folder: Path) -> Path:
         path = folder / name
         subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *below, path, str(SIZE)], check=True)
         below = ["-F", "qcow2", "-b", str(path)]
-    write = ["qemu-io", "-f", "qcow2", "-c", "write -q -P 7 0 1M", folder / "lower"]
+    write = ["qemu-io", "-f", "qcow2", "-c", "write -q -P 7 0 8M", folder / "lower"]
     subprocess.run([str(each) for each in write], check=True)
     return folder / "top"
 
 
-def main(folder: Path) -> None:
+def pulled_and_settled(conn: libvirt.virConnect, folder: Path, uid: str) -> None:
+    blocks.begin_pull(conn, uid, serial="one", base=FileHandle(folder / "base", DiskFormat.QCOW2))
+    assert blocks.await_merge(conn, uid, serial="one", seconds=30)
+    assert blocks.settle(conn, uid, serial="one")
+
+
+def pulling(conn: libvirt.virConnect, folder: Path, uid: str) -> libvirt.virDomain:
+    dom = conn.lookupByUUIDString(uid)
+    dom.blockRebase("sda", str(folder / "base"), SLOW, libvirt.VIR_DOMAIN_BLOCK_REBASE_BANDWIDTH_BYTES)
+    assert dom.blockJobInfo("sda")
+    return dom
+
+
+def grown(conn: libvirt.virConnect, folder: Path, uid: str) -> None:
+    dom = pulling(conn, folder, uid)
+    actions.block_resize(conn, uid, source=FileHandle(folder / "top", DiskFormat.QCOW2), size_bytes=2 * SIZE)
+    assert dom.blockInfo("sda")[0] == 2 * SIZE
+
+
+def unplugged(conn: libvirt.virConnect, folder: Path, uid: str) -> None:
+    pulling(conn, folder, uid)
+    assert hotplug.detach_disk(conn, uid, serial="one")
+    assert blocks.sources(conn, uid) == {}
+
+
+WHAT = {"killed": pulled_and_settled, "grown": grown, "unplugged": unplugged}
+
+
+def main(folder: Path, what: str) -> None:
     """Leaves ``top``."""
     faulthandler.dump_traceback_later(100, exit=True)
     root = folder / "root"
@@ -71,12 +105,9 @@ def main(folder: Path) -> None:
     dom = conn.createXML(_DOMAIN.format(top=top), libvirt.VIR_DOMAIN_START_PAUSED)
     pid, code = int(next(root.rglob("pulling.pid")).read_text()), 1
     try:
-        uid = dom.UUIDString()
-        blocks.begin_pull(conn, uid, serial="one", base=FileHandle(folder / "base", DiskFormat.QCOW2))
-        assert blocks.await_merge(conn, uid, serial="one", seconds=30)
-        assert blocks.settle(conn, uid, serial="one")
+        WHAT[what](conn, folder, dom.UUIDString())
         code = 0
-    except (AssertionError, libvirt.libvirtError, OSError):
+    except (AssertionError, HyperdError, libvirt.libvirtError, OSError):
         traceback.print_exc()
     finally:
         os.kill(pid, signal.SIGKILL)
@@ -84,4 +115,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2])

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from hyperd.hypervisor import freezing
+from hyperd.hypervisor import freezing, thaw
 from hyperd.hypervisor.freezing import Freezing
 
 
@@ -34,3 +34,36 @@ async def test_few_guests_are_held_at_a_time(monkeypatch: pytest.MonkeyPatch) ->
 
     assert await asyncio.gather(*(take(f"u{number}") for number in range(5))) == [True] * 5
     assert (most, held) == (2, set())
+
+
+class Agent:
+    """Hangs until ``until`` seconds have passed, of a clock that sleeps move."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, until: float) -> None:
+        self.now, self.until, self.asked = 0.0, until, 0
+        monkeypatch.setattr("time.monotonic", lambda: self.now)
+        monkeypatch.setattr("time.sleep", self._sleep)
+        monkeypatch.setattr(thaw, "_thawed", self._thawed)
+
+    def _sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def _thawed(self, uri: str, uid: str, runs: set[int]) -> bool:
+        self.asked += 1
+        return self.now >= self.until
+
+
+def test_a_guest_whose_agent_hangs_for_an_hour_is_thawed_when_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = Agent(monkeypatch, until=3600)
+    assert thaw.insist("test:///default", "hangs") == 0
+    assert agent.now - agent.until < 30
+    assert agent.asked < 600
+
+
+def test_of_those_that_wait_for_a_guest_one_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = Agent(monkeypatch, until=3600)
+    first = thaw._claim("hangs too")
+    assert first is not None
+    assert thaw.insist("test:///default", "hangs too") == 1
+    assert agent.now < 200
+    first.close()

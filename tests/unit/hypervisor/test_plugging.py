@@ -7,12 +7,15 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from hyperd.errors import TemporaryError
+from hyperd.hypervisor.hypervisor import LibvirtHypervisor
 from hyperd.hypervisor.slots import Slot, drive
 from hyperd.hypervisor.spec import DomainSpec
 from hyperd.hypervisor.xml.devices.controller import Controller
 from hyperd.hypervisor.xml.devices.disk import Disk, DiskBus
 from hyperd.hypervisor.xml.domain import domain_xml
 from hyperd.hypervisor.xml.plugging import devices_to_plug, disk_element
+from hyperd.settings import HypervisorSettings
 from tests.unit.hypervisor import specs
 
 MORE = replace(specs.DATA, serial=specs.serial(77), boot_order=1)
@@ -59,3 +62,20 @@ def test_an_iso_is_a_drive_that_nobody_writes_to() -> None:
     assert isinstance(new, Disk)
     assert new.cdrom
     assert new.readonly
+
+
+async def test_no_merge_is_begun_in_a_disk_that_is_to_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    hypervisor = LibvirtHypervisor(HypervisorSettings(uri="test:///default"), instance="one")
+    gone = False
+
+    async def call(*_: object, **__: object) -> bool:
+        return gone
+
+    monkeypatch.setattr(hypervisor._lanes, "call", call)
+    assert not await hypervisor.detach_disk("guest", "disk")
+    with pytest.raises(TemporaryError, match="The disk is being unplugged"):
+        await hypervisor.pull("guest", "disk", base=None)
+    assert not await hypervisor.pull("guest", "other", base=None)
+    gone = True
+    assert await hypervisor.detach_disk("guest", "disk")
+    assert await hypervisor.pull("guest", "disk", base=None), "it came again"
