@@ -63,6 +63,8 @@ _OBJECT_COMMANDS = (
     "wait",
     "explain",
 )
+_TO_FILES = ("disk",)
+"""Commands whose ``-o`` is a file."""
 _COMPLETION_SECONDS = 2.0
 
 
@@ -162,7 +164,7 @@ def _words(before: list[str], current: str) -> list[str]:
     client = Client(home, timeout=_COMPLETION_SECONDS)
     if previous in ("-n", "--namespace"):
         return names_of(client, "namespace")
-    if previous in ("-o", "--output"):
+    if previous in ("-o", "--output") and command not in _TO_FILES:
         return ["wide", "yaml", "json", "name"]
     if command == "top":
         return ["machines", "nodes"]

@@ -6,13 +6,12 @@ import argparse
 import os
 import stat
 import sys
-import time
 
+from hyperd.cli.meter import Meter
 from hyperd.cli.options import client_of, seconds
 from hyperd.cli.waiting import Progress, follow
 from hyperd.client import kinds, sanitize
 from hyperd.client.health import health
-from hyperd.client.rates import spelled
 from hyperd.client.uploading import upload
 from hyperd.errors import BadRequest, Conflict, InternalError
 
@@ -39,8 +38,6 @@ The same with curl alone, on the host or with --cacert over the network; the add
 
 _KINDS = ("VirtualImage", "ClusterVirtualImage", "VirtualDisk")
 _WAITS, _READY = "WaitForUserUpload", "Ready"
-_STEPS = 10
-_BAR = 30
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -180,7 +177,7 @@ def _wait(client: Client, resource: Resource, namespace: str | None, name: str) 
 
 def _send(client: Client, resource: Resource, name: str, file: BinaryIO, size: int | None) -> str:
     shown = Progress(f"{resource.singular}/{name}")
-    meter = _Meter(size, live=sys.stderr.isatty())
+    meter = Meter(size, "sent", "sent; being checked and stored")
 
     def told(sent: int) -> None:
         if text := meter.text(sent):
@@ -190,36 +187,3 @@ def _send(client: Client, resource: Resource, name: str, file: BinaryIO, size: i
         return upload(client.home, resource, name, file, size=size, told=told)
     finally:
         shown.done()
-
-
-class _Meter:
-    """The line that is shown: a bar on a terminal, a tenth at a time elsewhere."""
-
-    def __init__(self, size: int | None, *, live: bool) -> None:
-        self._size = size
-        self._live = live
-        self._began = time.monotonic()
-        self._shown_at, self._step = 0.0, -1
-
-    def text(self, sent: int) -> str:
-        """Empty where there is nothing new to show."""
-        now = time.monotonic()
-        size = self._size
-        whole = size is not None and sent >= size
-        step = int(_STEPS * sent / size) if size else int(sent >> 28)
-        if step == self._step and not (self._live and now - self._shown_at >= 0.1):
-            return ""
-        self._shown_at, self._step = now, step
-        if whole:
-            return "sent; being checked and stored"
-        speed = sent / max(now - self._began, 1e-3)
-        if size is None:
-            return f"{spelled(sent)} sent, {spelled(speed)}/s"
-        left = (size - sent) / speed if speed else 0.0
-        text = f"{100 * sent // size} % of {spelled(size)}, {spelled(speed)}/s"
-        if sent and left >= 1:
-            text += f", {int(left) // 60} min {int(left) % 60} s left" if left >= 60 else f", {int(left)} s left"
-        if not self._live:
-            return text
-        filled = _BAR * sent // size
-        return f"[{'#' * filled}{'-' * (_BAR - filled)}] {text}"

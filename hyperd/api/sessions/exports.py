@@ -109,7 +109,7 @@ class Exports:
             part = ranges.asked(request.headers, size=image.size, etag=response.headers["ETag"])
         except RangeNotSatisfiable as err:
             refusal = web.json_response(err.status(), status=err.code)
-            refusal.headers["Content-Range"] = f"bytes */{image.size}"
+            refusal.headers.update({"Content-Range": f"bytes */{image.size}", "ETag": response.headers["ETag"]})
             return refusal
         if part is None:
             part = range(image.size)
@@ -162,7 +162,8 @@ class Exports:
 
     async def _send_checksum(self, request: web.BaseRequest, image: Image, name: str) -> web.StreamResponse:
         """As ``sha256sum`` writes it, after lines that only say how far it is."""
-        response = web.StreamResponse(headers={"Content-Type": "text/plain; charset=utf-8"})
+        headers = {"Content-Type": "text/plain; charset=utf-8", "ETag": f'"{image.tag}"'}
+        response = web.StreamResponse(headers=headers)
         known = self._checksums.get(image.tag)
         if request.method == "HEAD" or known:
             await response.prepare(request)

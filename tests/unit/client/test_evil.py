@@ -32,6 +32,7 @@ COMMANDS = (
     ("delete", "vm", "x", "-t", "2"), ("token", "list"), ("gc",), ("log", "x"), ("get", "vm", "-o", "name"),
     ("snapshot", "list"), ("snapshot", "restore", "x", "-y", "-t", "2"), ("clone", "x", "y", "-t", "2"),
     ("version",), ("__complete", "3", "get", "vm", ""), ("console", "x", "-t", "1"), ("curl", "/x"),
+    ("disk", "export", "vd/x", "-o", "-"),
 )  # fmt: skip
 
 

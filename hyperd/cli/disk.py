@@ -1,0 +1,137 @@
+"""``hv disk export``: what a disk, a snapshot or an image holds, as a file here."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from hyperd.cli.meter import Meter
+from hyperd.cli.options import client_of
+from hyperd.cli.waiting import Progress
+from hyperd.client import kinds, paths, sanitize
+from hyperd.client.downloading import Part, Unwritable, checksum, download
+from hyperd.client.rates import spelled
+from hyperd.errors import BadRequest, Conflict, InternalError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from hyperd.client.home import Home
+    from hyperd.client.resource import Resource
+    from hyperd.client.sync import Client
+
+EXAMPLES = """\
+  hv disk export vd/root                        into root.img; nothing is written where the disk has zeros
+  hv disk export vd/root -o root.qcow2          as qcow2, which leaves holes out on the way as well
+  hv disk export vds/before-upgrade -o - | zstd > root.img.zst
+  hv disk export vi/debian --format qcow2
+
+The disk of a machine that runs is refused: make a snapshot of it (hv snapshot create vd/root) and export that.
+A transfer that breaks off is gone on with; where hv ends, so it is when the same command is given again. At the
+end the file is compared with the checksum of what hyperd has. Back again: hv upload FILE vd/NAME.
+
+The same with curl alone, on the host; with a token over the network (hv token create):
+  at=http://hv/apis/subresources.virtualization.deckhouse.io/v1alpha2/namespaces/default/virtualdisks/root
+  curl --unix-socket /run/hyperd/hyperd.sock -fo root.img $at/export            ?format=qcow2 for the other one
+  curl --unix-socket /run/hyperd/hyperd.sock -fo root.img -C - $at/export       goes on with what is there
+  curl --unix-socket /run/hyperd/hyperd.sock -fs "$at/export?checksum=sha256" | sha256sum -c
+"""
+
+_KINDS = ("VirtualDisk", "VirtualDiskSnapshot", "VirtualImage", "ClusterVirtualImage")
+_QCOW2 = "qcow2"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    parser.add_argument("action", choices=("export",), help="what to do")
+    parser.add_argument("source", metavar="KIND/NAME", help="vd/NAME, vds/NAME (a snapshot), vi/NAME or cvi/NAME")
+    parser.add_argument("-o", "--output", default="", metavar="FILE", help="where to; - is standard output")
+    parser.add_argument("--format", choices=("raw", _QCOW2), default="", help="by FILE's name, else raw")
+    parser.add_argument("-f", "--force", action="store_true", help="replace FILE where there is one")
+    parser.add_argument("--no-check", action="store_true", help="do not compare checksums at the end")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Fetch it, compare, and give the file its name."""
+    client = client_of(args)
+    resource, name = _source(args.source, client)
+    format_ = args.format or (_QCOW2 if args.output.endswith(f".{_QCOW2}") else "raw")
+    path = os.path.expanduser(args.output) or f"{name}.{_QCOW2 if format_ == _QCOW2 else 'img'}"
+    if path != "-" and os.path.lexists(path) and not args.force:
+        raise Conflict(f"{path} is there already: remove it, name another file with -o, or say --force.")
+    scope = f"/namespaces/{paths.segment(client.home.namespace)}" if resource.namespaced else ""
+    where = f"{paths.SUBRESOURCES}{scope}/{resource.plural}/{paths.segment(name)}/export?format={format_}"
+    part = Part(path, sys.stdout.buffer if path == "-" else None)
+    shown = Progress(f"{resource.singular}/{name}")
+    try:
+        _fetch(client.home, where, part, shown)
+        said = "" if args.no_check else _compared(client.home, where, part, shown)
+        part.publish()
+    except Unwritable as err:
+        raise err.__cause__ or err from None
+    finally:
+        part.close()
+        shown.done()
+    if path != "-":
+        print(f"Wrote {path}, {spelled(part.done)}{_taken(path)}.{said}")
+    return 0
+
+
+def _source(text: str, client: Client) -> tuple[Resource, str]:
+    """Raises BadRequest for what holds nothing."""
+    word, slash, name = text.partition("/")
+    resource = kinds.resolve(word, client)[0]
+    if not (slash and name) or resource.kind not in _KINDS or "/" in name:
+        raise BadRequest(f"{text}: write vd/NAME, vds/NAME, vi/NAME or cvi/NAME.")
+    return resource, name
+
+
+def _fetch(home: Home, where: str, part: Part, shown: Progress) -> None:
+    part.take_up(lambda done: shown.show(f"reading what is there already, {spelled(done)}"))
+    meter: Meter | None = None
+
+    def told(done: int, size: int) -> None:
+        nonlocal meter
+        if meter is None:
+            meter = Meter(size, "come", "all has come", begun=done)
+        if text := meter.text(done):
+            shown.show(text)
+
+    part.digest = download(home, where, part, told=told)
+
+
+def _compared(home: Home, where: str, part: Part, shown: Progress) -> str:
+    """A sentence about the checksum. Raises InternalError where it is another one, and removes what came."""
+    own = part.sha256.hexdigest()
+    shown.show("checking")
+    expected = part.digest or checksum(
+        home, f"{where}&checksum=sha256", part, told=lambda much: shown.show(f"checking, {much}")
+    )
+    if not expected:
+        return " It was not checked: the content has changed since."
+    if expected != own:
+        part.discard()
+        raise InternalError(
+            f"What came is damaged: its sha256 is {own}, and should be {sanitize.line(expected)}. Export it again."
+        )
+    return f" sha256 {own}"
+
+
+def _taken(path: str) -> str:
+    """How much it takes on the disk, where that is less."""
+    found = os.stat(path)
+    taken = found.st_blocks * 512
+    return f", {spelled(taken)} of them on the disk" if taken < found.st_size // 2 else ""
+
+
+def completions(client: Client, words: list[str], current: str) -> list[str]:
+    """What may come after ``words``, the first of which is the action."""
+    from hyperd.cli.completion import names_of
+
+    if len(words) > 1:
+        return []
+    shorts = ("vd", "vds", "vi", "cvi")
+    short, slash, _ = current.partition("/")
+    if not slash:
+        return [f"{each}/" for each in shorts]
+    return [f"{short}/{name}" for name in names_of(client, short)] if short in shorts else []

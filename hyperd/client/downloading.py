@@ -1,0 +1,267 @@
+"""What a disk holds out of a home and into a file, which goes on where it was broken off, also by another ``hv``.
+
+Until it is whole the file has another name, with the version of the content in it: a server that has another one
+by then sends all of it again, and so it never becomes a mixture. Zeros are not written.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import glob
+import hashlib
+import os
+import re
+import stat
+import time
+
+from hyperd.client import failure
+from hyperd.client.http1 import Connection, ConnectionLost
+from hyperd.errors import Conflict, HyperdError, InternalError, ServiceUnavailable, TooManyRequests
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import BinaryIO
+
+    from hyperd.client.home import Home
+    from hyperd.client.http1 import Response
+
+_SILENCE_SECONDS = 120.0
+"""A server may have to fetch an image or wait for a disk before it begins."""
+_TRIES = 8
+"""In a row without a byte: half a minute, in which a daemon may be restarted."""
+_VERSIONS = 3
+"""That a server may begin with."""
+_LONGEST_WAIT_SECONDS = 10.0
+_BLOCK_BYTES = 64 << 10
+_ZEROS = bytes(_BLOCK_BYTES)
+_VERSION = re.compile(r'"([0-9a-f]{32})"')
+_PART = re.compile(r"\.([0-9a-f]{32})\.part")
+_CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,18})-\d{1,18}|\*)/(\d{1,18})")
+_LONGEST_REFUSAL = 1 << 20
+
+
+class Unwritable(Exception):
+    """What has come cannot be kept; its cause is why."""
+
+
+class Part:
+    """The file as far as it has come: ``path`` once it is whole. A file that is standard output only goes on."""
+
+    def __init__(self, path: str, out: BinaryIO | None = None) -> None:
+        """Raises Conflict while another ``hv`` has it."""
+        self.path = path
+        self.version = ""
+        self.done = 0
+        """Bytes that are there."""
+        self.sha256 = hashlib.sha256()
+        self.digest = ""
+        """What it should be in the end, where the server has told."""
+        self._out = out
+        self._file: BinaryIO | None = out
+        found = [] if out is not None else glob.glob(f"{glob.escape(path)}.*.part")
+        for name in sorted(found, key=_changed, reverse=True):
+            if (match := _PART.fullmatch(name[len(path) :])) is not None and self._file is None:
+                self.version = match[1]
+                self._file = self._opened(kept=True)
+
+    @property
+    def _name(self) -> str:
+        return f"{self.path}.{self.version}.part"
+
+    def take_up(self, told: Callable[[int], None]) -> None:
+        """Read what an earlier one left, for the checksum."""
+        if self._file is None or self._out is not None:
+            return
+        while block := self._file.read(1 << 20):
+            self.sha256.update(block)
+            self.done += len(block)
+            told(self.done)
+
+    def begin(self, version: str) -> None:
+        """From the first byte on, of this version. Raises ServiceUnavailable where that is too late."""
+        if self._out is not None:
+            if self.done:
+                raise ServiceUnavailable("The content changed while it was read; read it again from its begin.")
+            self.version = version
+            return
+        self.discard()
+        self.version, self.sha256, self.digest = version, hashlib.sha256(), ""
+        self._file = self._opened(kept=False)
+
+    def write(self, piece: bytes) -> None:
+        """The next bytes."""
+        assert self._file is not None  # noqa: S101  what is written was begun
+        try:
+            if self._out is None and piece == _ZEROS[: len(piece)]:
+                self._file.seek(len(piece), os.SEEK_CUR)
+            else:
+                self._file.write(piece)
+        except OSError as err:
+            err.filename = err.filename or self._name
+            raise Unwritable from err
+        self.sha256.update(piece)
+        self.done += len(piece)
+
+    def keep(self) -> None:
+        """Have it as long as it is: zeros at its end were not written."""
+        if self._file is None:
+            return
+        try:
+            self._file.flush()
+            if self._out is None:
+                self._file.truncate(self.done)
+        except OSError as err:
+            err.filename = err.filename or self._name
+            raise Unwritable from err
+
+    def publish(self) -> None:
+        """It is whole."""
+        from hyperd import durable
+
+        self.keep()
+        if self._out is None:
+            durable.publish(self._name, self.path)
+
+    def discard(self) -> None:
+        """Nothing of it is to be kept."""
+        if self._file is not None and self._out is None:
+            os.unlink(self._name)
+            self.close()
+            self._file, self.version, self.done = None, "", 0
+
+    def close(self) -> None:
+        if self._file is not None and self._out is None:
+            self._file.close()
+
+    def _opened(self, *, kept: bool) -> BinaryIO:
+        descriptor = os.open(self._name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise Conflict(f"{self._name} is no file; remove it.")
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not kept:
+                os.ftruncate(descriptor, 0)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise Conflict(f"{self.path} is being written by another hv.") from None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return os.fdopen(descriptor, "r+b")
+
+
+def download(home: Home, path: str, part: Part, *, told: Callable[[int, int], None]) -> str:
+    """Fetch all that is missing; returns the checksum that the server knows by then, or an empty text.
+
+    ``told`` is called with the bytes that are there and those that there will be. What comes is kept however this
+    ends. Raises what the server refuses it with, ServiceUnavailable where it is not reached any more, Unwritable.
+    """
+    error: HyperdError
+    tries = versions = 0
+    while True:
+        before, version = part.done, part.version
+        try:
+            return _fetch(home, path, part, told)
+        except (OSError, ServiceUnavailable, TooManyRequests) as err:
+            # A server that cannot read on cuts its answer, and says why when it is asked for the rest.
+            if isinstance(err, HyperdError):
+                error, wait = err, err.retry_after_seconds
+            else:
+                error, wait = failure.from_os_error(err, home), None
+        finally:
+            part.keep()
+        if part.version != version:
+            tries, versions = 0, versions + 1
+        else:
+            tries = 0 if part.done > before else tries + 1
+        if tries > _TRIES or versions > _VERSIONS or (wait is None and not (part.done or versions)):
+            raise error
+        time.sleep(min(_LONGEST_WAIT_SECONDS, wait or tries))
+
+
+def _fetch(home: Home, path: str, part: Part, told: Callable[[int, int], None]) -> str:
+    headers = {"Accept": "*/*"}
+    if part.version and part.done:
+        headers |= {"Range": f"bytes={part.done}-", "If-Range": f'"{part.version}"'}
+    connection = Connection(home, timeout=_SILENCE_SECONDS)
+    try:
+        response = connection.request("GET", path, headers=headers)
+        size = _begun(response, part)
+        told(part.done, size)
+        if response.status != 416:
+            for piece in response.pieces():
+                part.write(piece)
+                told(part.done, size)
+        if part.done != size:
+            raise ServiceUnavailable(f"The server sent {part.done} bytes, where it has {size}.")
+        return _digest(response)
+    finally:
+        connection.close()
+
+
+def _begun(response: Response, part: Part) -> int:
+    """The size of all, once ``part`` is where the answer goes on."""
+    version = _VERSION.fullmatch(response.header("etag"))
+    content = _CONTENT_RANGE.fullmatch(response.header("content-range"))
+    same = version is not None and version[1] == part.version
+    if response.status == 206 and content and same and content[1] == str(part.done):
+        return int(content[2])
+    if response.status == 416 and content and same and int(content[2]) == part.done:
+        return part.done
+    if response.status == 416:
+        part.discard()
+        raise ConnectionLost("What was there is longer than the content.")
+    if response.status >= 400:
+        raise failure.from_response(response.status, _refusal(response))
+    length = response.header("content-length")
+    if response.status != 200 or version is None or not (length.isascii() and length.isdigit()):
+        raise InternalError("The server answers otherwise than a hyperd that exports disks.")
+    part.begin(version[1])
+    return int(length)
+
+
+def _refusal(response: Response) -> bytes:
+    whole = b""
+    for piece in response.pieces():
+        whole += piece
+        if len(whole) > _LONGEST_REFUSAL:
+            break
+    return whole
+
+
+def _digest(response: Response) -> str:
+    """Of the whole, in hex."""
+    from base64 import b64decode
+
+    match = re.fullmatch(r"sha-256=:([A-Za-z0-9+/]{43}=):", response.header("repr-digest"))
+    return b64decode(match[1]).hex() if match else ""
+
+
+def checksum(home: Home, path: str, part: Part, *, told: Callable[[str], None]) -> str:
+    """What the server finds the content of this version to add up to; empty where it has another one by now."""
+    connection = Connection(home, timeout=_SILENCE_SECONDS)
+    try:
+        response = connection.request("GET", path, headers={"Accept": "*/*"})
+        if response.status >= 400:
+            raise failure.from_response(response.status, _refusal(response))
+        if response.header("etag") != f'"{part.version}"':
+            return ""
+        for line in response.lines():
+            text = line.decode("ascii", "replace")
+            if match := re.fullmatch(r"([0-9a-f]{64})  .*", text):
+                return match[1]
+            if match := re.fullmatch(r"# (\d{1,3} %)", text):
+                told(match[1])
+        raise ServiceUnavailable("The server ended before it had computed the checksum.")
+    except OSError as err:
+        raise failure.from_os_error(err, home) from err
+    finally:
+        connection.close()
+
+
+def _changed(path: str) -> float:
+    try:
+        return os.stat(path).st_mtime
+    except OSError:
+        return 0.0
