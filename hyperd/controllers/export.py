@@ -69,13 +69,10 @@ class Exports:
         await context.volumes.find(uid)
         with context.reservations.held(key, uid) as reservation:
             await self._reserved(key, uid, reservation)
-            try:
-                await context.volumes.attach(uid)
-                async with _content(f"VirtualDisk {key}", key.name, await context.volumes.layers(uid)) as content:
+            async with context.volumes.reading(uid):
+                layers = await context.volumes.layers(uid)
+                async with _content(f"VirtualDisk {key}", key.name, layers) as content:
                     yield content
-            finally:
-                if context.reservations.of(uid) == {reservation}:
-                    await context.volumes.detach(uid)
 
     async def _require_unused(self, key: Key, disk: VirtualDisk) -> None:
         phase = (disk.get("status") or {}).get("phase") or VirtualDiskPhase.PENDING
