@@ -28,6 +28,7 @@ from hyperd.resources.values.conditions import remove_condition
 from hyperd.resources.values.meta import now_rfc3339
 from hyperd.runtime.controller import Result
 from hyperd.runtime.operations.operation import Operation, Step
+from hyperd.runtime.operations.record import Record
 from hyperd.store.interface import PatchType
 
 if TYPE_CHECKING:
@@ -99,7 +100,11 @@ class Migrate(Operation[Disks, "VirtualDisk"]):
 
 
 class _Copy(Step):
-    """The content, in the other storage. Nothing to do where both classes are of one."""
+    """The content, in the other storage. Nothing to do where both classes are of one.
+
+    What that storage has already may be left of a move that a restored store knows nothing of, and older than the
+    volume: only one that this operation has made counts, and that it was made stands in the record.
+    """
 
     name: ClassVar = "copy"
 
@@ -112,8 +117,9 @@ class _Copy(Step):
     async def done(self) -> bool:
         if await self._operation.is_switched():
             return True
-        provisioner = self._operation.provisioner()
-        if provisioner not in self._context.volumes.provisioners:
+        record, provisioner = Record.of(self._disk), self._operation.provisioner()
+        noted = record is not None and record.op_uid == self._operation.op_uid and record.step == _Switch.name
+        if not noted or provisioner not in self._context.volumes.provisioners:
             return False
         return await self._context.volumes.provisioner(provisioner).find(self._uid) is not None
 
@@ -128,7 +134,10 @@ class _Copy(Step):
         self._require_class()
         await self._require_unused(await self._operation.stored())
         volumes = self._context.volumes
-        target = volumes.provisioner(self._operation.provisioner())
+        target, source = volumes.provisioner(self._operation.provisioner()), self._operation.move.provisioner
+        if target.name == source:
+            return
+        await volumes.remove_copy(self._uid, target.name, kept=source)
         async with volumes.reading(self._uid):
             there = await volumes.find(self._uid)
             if there is None:
