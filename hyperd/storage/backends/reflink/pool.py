@@ -163,6 +163,12 @@ class Pool:
             if size is not None:
                 os.truncate(copy.fileno(), size)
 
+    def grow(self, path: Path, size: int) -> None:
+        """Durably."""
+        with files.full_disk_is_temporary(f"{path.name} cannot grow"):
+            os.truncate(path, size)
+            durable.sync(path)
+
     def publish(self, made: Path, path: Path) -> File:
         """Give a finished file its name."""
         os.chmod(made, 0o600)

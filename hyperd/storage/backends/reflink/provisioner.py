@@ -142,7 +142,7 @@ class ReflinkProvisioner(Provisioner):
         if size > file.size:
             async with self._overcommit.promise(uid, size):
                 if not in_use:
-                    await to_the_end(os.truncate, file.path, size)
+                    await to_the_end(self._pool.grow, file.path, size)
                     file = await self._require(uid)
         return self._volume(file)
 
