@@ -37,7 +37,7 @@ from hyperd.resources.values.conditions import set_condition
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
 from hyperd.runtime.operations.engine import Operations
 from hyperd.runtime.recorder import EventLevel
-from hyperd.runtime.status import remove_finalizer, update_status
+from hyperd.runtime.status import make_sure, remove_finalizer, update_status
 from hyperd.store.interface import Item
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ class ImageController(Controller):
         self.kind = kind
         self.name = kind.singular
         self._context = context
+        self._held = held
         self._images = context.informer(kind)
         self._machines = context.informer(VIRTUAL_MACHINE)
         self._retries = Retries()
@@ -239,6 +240,12 @@ class ImageController(Controller):
             self._context.images.endpoint, self.kind, meta.get("namespace", ""), meta["name"]
         )
         if was_on_volume(image) and not self._context.ownership.binds:
+            if why := await self._held(image):
+                reason = TerminatingReason.CLEANUP_PENDING
+                set_condition(image, ImageCondition.TERMINATING, True, reason=reason, message=why)
+                await update_status(self._context.store, self.kind, before, image)
+                return Result(RETRY_SECONDS)
+            await make_sure(self._context.store, self.kind, before)
             await self._context.volumes.delete(meta["uid"])
         if not await self._marks.deleted(repository, meta["uid"]):
             return Result(RETRY_SECONDS)

@@ -14,34 +14,42 @@ from hyperd.errors import TemporaryError
 from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_MACHINE
 
 if TYPE_CHECKING:
-    from hyperd.resources.views.virtual_disk import VirtualDisk
+    from hyperd.controllers.usage import Device
 
 
-async def holder(context: Context, disk: VirtualDisk) -> str:
-    """Asked of the store and of the host, before a volume is removed: a sentence, empty when nobody has it."""
-    meta, fence = disk["metadata"], Fence(context)
-    for machine in await context.store.find_all(VIRTUAL_MACHINE, meta["namespace"]):
-        if usage.mounts(machine, VIRTUAL_DISK, meta["name"]):
-            return "A running virtual machine holds the disk; stop it first."
-        if (VIRTUAL_DISK.kind, meta["name"]) in usage.references(machine):
+async def holder(context: Context, source: Device) -> str:
+    """Asked of the store and of the host, before a volume is removed: a sentence, empty when nobody has it.
+
+    ``source`` is the disk or image that the volume is of.
+    """
+    meta, fence, kind = source["metadata"], Fence(context), usage.DEVICE_KINDS[source["kind"]]
+    what = "disk" if kind is VIRTUAL_DISK else "image"
+    for machine in await context.store.find_all(VIRTUAL_MACHINE, meta.get("namespace", "")):
+        if usage.mounts(machine, kind, meta["name"]):
+            return f"A running virtual machine holds the {what}; stop it first."
+        if (kind.kind, meta["name"]) in usage.references(machine):
             standing = fence.judge(machine, context.hypervisor.last_known.get(machine["metadata"]["uid"]))
             if not standing.permits(Act.DELETE_VOLUME):
                 name = machine["metadata"]["name"]
-                return (
-                    f'It is not certain which node has the guest of virtual machine "{name}", which has the disk.'
-                )
+                guest = f'the guest of virtual machine "{name}", which has the {what}'
+                return f"It is not certain which node has {guest}."
     if not (context.hypervisor.connected or context.hypervisor.last_known):
-        return f"libvirt does not answer on node {context.node_name}: nobody knows which guest has the disk open."
+        return (
+            f"libvirt does not answer on node {context.node_name}: nobody knows which guest has the {what} open."
+        )
     uid = opener(context, meta["uid"])
-    return f"The guest of domain {uid} has the disk open; see `hv gc`." if uid else ""
+    return f"The guest of domain {uid} has the {what} open; see `hv gc`." if uid else ""
 
 
 def opener(context: Context, uid: str) -> str:
-    """uid of the guest that runs here with the disk ``uid``, or notes that it gets it; empty for none."""
-    for domain in context.hypervisor.last_known.values():
-        if domain.active and holds(domain, uid):
-            return domain.uid
-    return ""
+    """uid of a guest that runs here with the disk or image ``uid``, or notes that it gets it; empty for none."""
+    return next(iter(openers(context, uid)), "")
+
+
+def openers(context: Context, uid: str) -> list[str]:
+    """Of all of them: an image may be several guests'."""
+    known = context.hypervisor.last_known.values()
+    return [domain.uid for domain in known if domain.active and holds(domain, uid)]
 
 
 async def require_unread(context: Context, namespace: str, disks: Iterable[str]) -> None:

@@ -174,7 +174,7 @@ class HotPlug:
         except HyperdError as err:
             self._event(machine, f'{device.kind} "{device.name}" cannot be attached: {err.message}')
             domain = await self._looked(domain)
-            if device.kind == VIRTUAL_DISK.kind and not _has(domain, device.uid):
+            if device.image is None and not _has(domain, device.uid):
                 await self._instances.let_go(domain.uid, device.uid)
             return self._tell(domain, who, err.message)
         finally:
@@ -211,7 +211,7 @@ class HotPlug:
             if serial_of(held["uid"]) in serials:
                 device = wanted.get(held["uid"])
                 kept.append(held if device is None else held_of(device, hotplugged=held.get("hotplugged", False)))
-            elif held["uid"] not in wanted and held["kind"] == VIRTUAL_DISK.kind:
+            elif held["uid"] not in wanted:
                 await self._instances.let_go(domain.uid, held["uid"])
         return await self._note(machine, domain, kept)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -24,7 +25,7 @@ from hyperd.controllers.machine.dependencies import Dependencies
 from hyperd.controllers.machine.devices import Device
 from hyperd.controllers.machine.fence import Warrant
 from hyperd.controllers.machine.held import serial_of
-from hyperd.controllers.machine.holders import opener
+from hyperd.controllers.machine.holders import openers
 from hyperd.controllers.machine.known_slots import known_slots
 from hyperd.controllers.machine.plan import Plan, Start, links_of, make_plan
 from hyperd.controllers.machine.status import Observed
@@ -36,14 +37,15 @@ from hyperd.hypervisor.state import DomainInfo
 from hyperd.imagefile import files
 from hyperd.imagefile.handle import Handle
 from hyperd.network.interface import Link
-from hyperd.resources.all import VIRTUAL_DISK
-from hyperd.resources.schema.kind import AnyObject
+from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_IMAGE
+from hyperd.resources.schema.kind import AnyObject, Kind
 
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_machine import VirtualMachine
 
 _ENOUGH_SPACE_BYTES = 16 << 20
 _TPM_DIR = Path("/var/lib/libvirt/swtpm")
+_HAVING_VOLUMES: Mapping[str, Kind] = {kind.kind: kind for kind in (VIRTUAL_DISK, VIRTUAL_IMAGE)}
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -52,11 +54,12 @@ class Instances:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._disks = context.informer(VIRTUAL_DISK)
         self._attachments = Attachments(context)
         self._facts: HostFacts | None = None
         self._claims: dict[str, str] = {}
         """Disk uid → machine uid for the moment of a start; afterwards the domain itself is the claim."""
+        self._shared: dict[str, set[str]] = {}
+        """Likewise, machine uid → images that it may have beside others."""
 
     def claim(self, machine: VirtualMachine, found: Dependencies) -> str:
         """Take the machine's disks for the moment of its start; a sentence when another start has one.
@@ -75,6 +78,7 @@ class Instances:
         """Take one device, until ``release``; a sentence when another machine is taking it."""
         uid = machine["metadata"]["uid"]
         if device.kind != VIRTUAL_DISK.kind:
+            self._shared.setdefault(uid, set()).add(device.uid)
             return ""
         if self._claims.setdefault(device.uid, uid) != uid:
             return f'VirtualDisk "{device.name}" is being taken by another virtual machine.'
@@ -83,6 +87,7 @@ class Instances:
     def release(self, machine: VirtualMachine) -> None:
         """End the moment of ``claim``."""
         uid = machine["metadata"]["uid"]
+        self._shared.pop(uid, None)
         for disk in [disk for disk, holder in self._claims.items() if holder == uid]:
             del self._claims[disk]
 
@@ -242,14 +247,16 @@ class Instances:
         """Let go of the volumes that the machine, whose domain is off, had attached, unless another has them."""
         meta = machine["metadata"]
         for kind, name in sorted(set(usage.references(machine))):
-            disk = self._disks.get(meta["namespace"], name) if kind == VIRTUAL_DISK.kind else None
-            if disk is not None:
-                await self.let_go(meta["uid"], disk["metadata"]["uid"])
+            of = _HAVING_VOLUMES.get(kind)
+            source = None if of is None else self._context.informer(of).get(meta["namespace"], name)
+            if source is not None:
+                await self.let_go(meta["uid"], source["metadata"]["uid"])
 
     async def let_go(self, machine: str, uid: str) -> None:
         """Detach the volume ``uid``, which the guest of ``machine`` has no more, unless another has it."""
-        mine = ("", machine)  # what is known of its own domain may be older than its end
-        if self._claims.get(uid, "") in mine and opener(self._context, uid) in mine:
+        claimed = {self._claims.get(uid, ""), *(one for one, images in self._shared.items() if uid in images)}
+        # What is known of its own domain may be older than its end.
+        if not {*claimed, *openers(self._context, uid)} - {"", machine}:
             await self._context.volumes.detach(uid)
 
     async def unlink(self, uid: str) -> None:

@@ -107,8 +107,8 @@ class OperationController(Controller):
         VIRTUAL_MACHINE_OPERATION: ("delete",),
         VIRTUAL_MACHINE_SNAPSHOT: ("create", "delete"),
         VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT: ("create", "delete"),
-        VIRTUAL_MACHINE_IP_ADDRESS: ("create",),
-        VIRTUAL_MACHINE: ("create", "update"),
+        VIRTUAL_MACHINE_IP_ADDRESS: ("create", "delete"),
+        VIRTUAL_MACHINE: ("create", "delete", "update"),
         VIRTUAL_DISK: ("create", "delete"),
         SECRET: ("create",),
     }

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from hyperd.controllers.context import Context
 from hyperd.controllers.snapshot import saving
-from hyperd.controllers.snapshot.making import Making, Wanted, complete, failures
+from hyperd.controllers.snapshot.making import Making, Wanted, complete, failures, unmake
 from hyperd.errors import AlreadyExists, Conflict, NotFound, PermanentError
 from hyperd.resources.all import VIRTUAL_MACHINE_SNAPSHOT
 from hyperd.resources.kinds.virtual_disk_snapshot import SnapshotPhase
@@ -55,6 +55,7 @@ class Rebuilding:
             return await (self._restore(op, machine) if restores else self._clone(op))
         except PermanentError:
             if not restores:
+                await unmake(self._context, op["metadata"]["namespace"], op["metadata"]["uid"])
                 await self._clean_up(op)
             elif is_true(op, OperationCondition.MAINTENANCE_MODE):
                 condition, reason = OperationCondition.MAINTENANCE_MODE, MaintenanceModeReason.DISABLED

@@ -6,6 +6,7 @@ taken for what was there before. All is judged before anything is touched.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -25,6 +26,7 @@ from hyperd.errors import (
     Invalid,
     NotFound,
     PermanentError,
+    TemporaryError,
 )
 from hyperd.resources.all import (
     CLUSTER_VIRTUAL_IMAGE,
@@ -62,6 +64,7 @@ _KINDS: Final = {
 """In the order in which they are made."""
 _REFUSALS: Final = (BadRequest, Forbidden, Invalid, PermanentError)
 """What another try does not mend."""
+_LOOK_SECONDS: Final = 0.2
 _IMAGES: Final[dict[str, Kind]] = {kind.kind: kind for kind in (VIRTUAL_IMAGE, CLUSTER_VIRTUAL_IMAGE)}
 
 
@@ -162,6 +165,9 @@ class Making:
         for name in self._wanted.snapshot["status"].get("virtualDiskSnapshotNames") or ():
             snapshot = await self._store.find(VIRTUAL_DISK_SNAPSHOT, self._namespace, name)
             status = None if snapshot is None else snapshot.get("status")
+            if status is not None and status.get("phase") == SnapshotPhase.IN_PROGRESS:
+                # The machine's says Ready first.
+                raise TemporaryError(f'VirtualDiskSnapshot "{name}" is not Ready yet.', delay=_LOOK_SECONDS)
             if snapshot is None or status is None or status.get("phase") != SnapshotPhase.READY:
                 raise PermanentError(f'VirtualDiskSnapshot "{name}" is lost.')
             await self._require_data(snapshot)
@@ -325,6 +331,19 @@ class Making:
 
     def _is_mine(self, there: AnyObject) -> bool:
         return meta.annotations(there).get(VMOP_RESTORE_ANNOTATION) == self._wanted.operation
+
+
+async def unmake(context: Context, namespace: str, operation: str) -> None:
+    """Remove what a copy that failed had made, the machine first; a Secret stays: nodes may remove none."""
+    for kind in reversed(_KINDS.values()):
+        for each in await context.store.find_all(kind, namespace) if kind is not SECRET else ():
+            made = meta.annotations(each).get(VMOP_RESTORE_ANNOTATION) == operation
+            if made and not meta.is_deleting(each):
+                preconditions = Preconditions(uid=each["metadata"]["uid"])
+                with contextlib.suppress(NotFound, Conflict):
+                    await context.store.delete(
+                        kind, namespace, each["metadata"]["name"], preconditions=preconditions
+                    )
 
 
 def _attaches_another(there: AnyObject, obj: Object) -> bool:

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, ClassVar
 from hyperd import clock
 from hyperd.controllers.context import Context
 from hyperd.controllers.snapshot import saving
-from hyperd.controllers.snapshot.making import Making, Wanted, complete, failures
+from hyperd.controllers.snapshot.making import Making, Wanted, complete, failures, unmake
 from hyperd.errors import PermanentError
 from hyperd.resources.all import (
     SECRET,
     VIRTUAL_DISK,
     VIRTUAL_MACHINE,
     VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT,
+    VIRTUAL_MACHINE_IP_ADDRESS,
     VIRTUAL_MACHINE_SNAPSHOT,
     VIRTUAL_MACHINE_SNAPSHOT_OPERATION,
 )
@@ -59,9 +60,10 @@ class SnapshotOperationController(Controller):
     cluster_wide = True
     writes: ClassVar = {
         VIRTUAL_MACHINE_SNAPSHOT_OPERATION: ("delete",),
-        VIRTUAL_MACHINE: ("create",),
-        VIRTUAL_DISK: ("create",),
-        VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT: ("create",),
+        VIRTUAL_MACHINE_IP_ADDRESS: ("create", "delete"),
+        VIRTUAL_MACHINE: ("create", "delete"),
+        VIRTUAL_DISK: ("create", "delete"),
+        VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT: ("create", "delete"),
         SECRET: ("create",),
     }
 
@@ -93,6 +95,8 @@ class SnapshotOperationController(Controller):
         try:
             done = await self._step(after)
         except PermanentError as err:
+            if status.get("phase") == SnapshotOperationPhase.IN_PROGRESS:
+                await unmake(self._context, key.namespace, after["metadata"]["uid"])
             reason = SnapshotCompletedReason.OPERATION_FAILED
             if err.key in list(SnapshotCompletedReason):
                 reason = SnapshotCompletedReason(err.key)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from hyperd.controllers import usage
 from hyperd.controllers.image.operations.importing import Images, Import
 from hyperd.controllers.image.volume import was_on_volume
 from hyperd.errors import Invalid
@@ -16,6 +18,7 @@ from hyperd.progress import Progress, Report
 from hyperd.resources.all import STORAGE_CLASS, VIRTUAL_DISK, VIRTUAL_IMAGE, VIRTUAL_MACHINE
 from hyperd.resources.core.storage_class import PROVISIONER
 from hyperd.resources.schema.kind import Object
+from hyperd.store.interface import PatchType
 from tests.parts import Part
 from tests.unit.controllers.test_images_of_objects import a_disk, condition, content, images, make, read, settled
 from tests.unit.controllers.world import World, running
@@ -100,6 +103,72 @@ async def test_a_machine_reads_it_and_keeps_it(world: World) -> None:
     async with asyncio.timeout(20):
         while file_of(world, image).exists():
             await asyncio.sleep(0.05)
+
+
+async def test_it_is_let_go_with_the_last_guest_that_reads_it(world: World) -> None:
+    image = await golden(world)
+    uid = image["metadata"]["uid"]
+    ref = {"kind": "VirtualImage", "name": "golden"}
+    await world.make_machine(blockDeviceRefs=[{"kind": "VirtualDisk", "name": "vm"}, ref], runPolicy="AlwaysOn")
+    await world.phase("Running")
+    other: Object = {
+        "metadata": {"namespace": "default", "name": "other"},
+        "spec": {
+            "cpu": {"cores": 1},
+            "memory": {"size": "128Mi"},
+            "blockDeviceRefs": [{"kind": "VirtualDisk", "name": "more"}, ref],
+            "runPolicy": "AlwaysOn",
+        },
+    }
+    disk: Object = {"metadata": {"name": "more"}, "spec": {"persistentVolumeClaim": {"size": "1Mi"}}}
+    await world.store.create(VIRTUAL_DISK, "default", disk)
+    await world.store.create(VIRTUAL_MACHINE, "default", other)
+    await world.phase("Running", VIRTUAL_MACHINE, "other")
+    off: Object = {"spec": {"runPolicy": "AlwaysOff"}}
+    for name in ("other", "vm"):
+        assert told(world, uid) is not None, "a guest may open it"
+        await world.store.patch(VIRTUAL_MACHINE, "default", name, PatchType.MERGE, off)
+        await world.phase("Stopped", VIRTUAL_MACHINE, name)
+    assert told(world, uid) is None
+
+
+def told(world: World, uid: str) -> str | None:
+    (backend,) = world._daemon._context.volumes._backends.values()  # type: ignore[attr-defined]
+    found: str | None = backend.attacher._merger.told(uid)
+    return found
+
+
+async def test_its_volume_stays_while_a_guest_has_it_that_no_informer_shows(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = await golden(world)
+    refs = [{"kind": "VirtualDisk", "name": "vm"}, {"kind": "VirtualImage", "name": "golden"}]
+    await world.make_machine(blockDeviceRefs=refs)
+    await world.phase("Running")
+    monkeypatch.setattr(usage, "machines_using", lambda *_: [])
+    await world.store.delete(VIRTUAL_IMAGE, "default", "golden")
+    going = await settled(world, VIRTUAL_IMAGE, "golden", "Terminating")
+    message = condition(going, "Terminating")["message"]
+    assert "holds the image; stop it first." in message or "has the image open" in message
+    await world.looked()
+    assert file_of(world, image).exists()
+
+
+async def test_its_volume_stays_where_the_store_has_another_image_than_the_informer_shows(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = await golden(world)
+    shown = world._daemon._context.informer(VIRTUAL_IMAGE)
+    while (body := shown.get("default", "golden")) is None or body["status"].get("phase") != "Ready":
+        await asyncio.sleep(0.01)
+    late = copy.deepcopy(body)
+    late["metadata"]["deletionTimestamp"] = "2024-01-01T00:00:00Z"
+    late["metadata"]["resourceVersion"] = "1"
+    with monkeypatch.context() as old:
+        old.setattr(shown, "get", lambda *_: late)
+        world.look_at(VIRTUAL_IMAGE, "golden")
+        await world.settled()
+    assert file_of(world, image).exists()
 
 
 async def test_a_volume_that_is_gone_is_lost_and_comes_back() -> None:

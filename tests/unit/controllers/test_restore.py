@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import AsyncIterator
+from typing import Any
 
 import orjson
 import pytest
 
 from hyperd.controllers.snapshot import operating
-from hyperd.controllers.snapshot.making import complete
+from hyperd.controllers.snapshot.making import Making, Wanted, complete
 from hyperd.controllers.snapshot.operating import rank
-from hyperd.errors import Conflict, Forbidden, HyperdError
+from hyperd.errors import Conflict, Forbidden, HyperdError, TemporaryError
 from hyperd.imagefile.handle import Handle
 from hyperd.resources.all import (
     SECRET,
@@ -24,6 +25,7 @@ from hyperd.resources.all import (
     VIRTUAL_MACHINE_SNAPSHOT,
     VIRTUAL_MACHINE_SNAPSHOT_OPERATION,
 )
+from hyperd.resources.kinds.virtual_machine_operation import OperationMode
 from hyperd.resources.schema.kind import Kind, Object
 from hyperd.resources.values.conditions import find_condition
 from hyperd.store.interface import Item, PatchType, Propagation
@@ -227,6 +229,36 @@ async def test_a_clone_takes_no_name_that_another_has(world: World) -> None:
     await world.gone(VIRTUAL_MACHINE_SNAPSHOT, f"vmop-clone-{op['metadata']['uid']}")
 
 
+@pytest.mark.parametrize("how", ["Clone", "CreateVirtualMachine"])
+async def test_a_copy_that_fails_half_made_leaves_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    store, create = world.store, world.store.create
+
+    async def refused(kind: Kind, namespace: str, body: Object, **more: Any) -> Item:
+        rehearsal = "write" in more
+        if kind is VIRTUAL_MACHINE and not rehearsal:
+            await world.until(lambda _: True, VIRTUAL_DISK, "new-vm")
+            raise Forbidden("no more machines today")
+        return await create(kind, namespace, body, **more)
+
+    options = {"mode": "Strict", "customization": {"namePrefix": "new-"}}
+    monkeypatch.setattr(store, "create", refused)
+    if how == "Clone":
+        await world.operate("Clone", "copy", clone=options)
+        op = await world.ended(VIRTUAL_MACHINE_OPERATION, "copy")
+    else:
+        await take(world, "one")
+        await world.phase("Ready", VIRTUAL_MACHINE_SNAPSHOT, "one")
+        await make_of(world, "copy", "one", createVirtualMachine=options)
+        op = await world.ended(VIRTUAL_MACHINE_SNAPSHOT_OPERATION, "copy")
+    assert op["status"]["phase"] == "Failed"
+    assert resources(op)["VirtualMachine", "new-vm"] == ("Failed", "no more machines today"), op["status"]
+    await world.gone(VIRTUAL_DISK, "new-vm")
+    assert await world.store.find(VIRTUAL_DISK, "default", "vm") is not None
+    assert await first(world) == 1
+
+
 async def make_of(world: World, name: str, snapshot: str, **spec: object) -> None:
     body: Object = {
         "metadata": {"namespace": "default", "name": name},
@@ -352,6 +384,26 @@ async def test_a_restore_goes_on_after_a_lost_race_and_ends_its_maintenance_wher
     op = await world.phase(phase, VIRTUAL_MACHINE_OPERATION, "back")
     assert lost == ["vm"]
     assert (find_condition(op, "MaintenanceMode") or {})["reason"] == "MaintenanceModeDisabled"
+
+
+async def test_a_restore_waits_for_a_disk_s_snapshot_that_is_not_told_of_yet(world: World) -> None:
+    """The machine's says Ready first: who waits for that is not told that something is lost."""
+    await changed_since_a_snapshot(world)
+    snapshot = (await world.store.get(VIRTUAL_MACHINE_SNAPSHOT, "default", "one")).object()
+    wanted = Wanted(snapshot, "o", OperationMode.STRICT)
+    making = Making(world._daemon._context, wanted)
+    (name,) = snapshot["status"]["virtualDiskSnapshotNames"]
+    find = world.store.find
+
+    async def earlier(kind: Kind, namespace: str, asked: str) -> Any:
+        found: Any = await find(kind, namespace, asked)
+        return {**found, "status": {**found["status"], "phase": "InProgress"}} if asked == name else found
+
+    with pytest.MonkeyPatch.context() as then:
+        then.setattr(world.store, "find", earlier)
+        with pytest.raises(TemporaryError, match="is not Ready yet"):
+            await making.objects()
+    assert {each["kind"] for each in await making.objects()} == {"VirtualMachine", "VirtualDisk"}
 
 
 def test_an_operation_that_has_begun_comes_before_an_older_one_and_never_both() -> None:

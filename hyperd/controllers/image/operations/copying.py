@@ -26,8 +26,8 @@ from registry.models import CopyRequest, ImportedImage, VolumeRequest
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_disk import VirtualDisk
 
-Held = Callable[["VirtualDisk"], Awaitable[str]]
-"""Who has a disk open, asked of the store and of the host: a sentence, empty when nobody has."""
+Held = Callable[["usage.Device"], Awaitable[str]]
+"""Who has a disk or image open, asked of the store and of the host: a sentence, empty when nobody has."""
 _RESERVED_SECONDS = 30.0
 _LOOK_SECONDS = 0.1
 
