@@ -98,10 +98,14 @@ class Witness:
         return next_ if await self._note() else word
 
     async def accept(self, resource_version: str) -> None:
-        """An administrator says that the store is right. Raises PermanentError if it cannot note that."""
+        """An administrator says that the store is right, with the word that the Lease has in it.
+
+        Raises PermanentError if it cannot note that.
+        """
         self._store = self._store_id()
         self._version = int(resource_version) if resource_version.isdecimal() else 0
         self.why = self._since = ""
+        self._words = ()
         try:
             await self._write()
         except OSError as err:

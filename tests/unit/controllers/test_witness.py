@@ -107,6 +107,23 @@ async def test_a_lease_that_carries_an_earlier_word_tells_of_a_restore_that_no_v
     assert not again.waits
 
 
+async def test_a_store_that_is_accepted_before_its_lease_was_read_is_accepted_with_it(tmp_path: Path) -> None:
+    node = witness(tmp_path)
+    await node.begin(empty=True, marked="")
+    first = await node.renew("")
+    second = await node.renew(first)
+    await node.renew(second)
+    await node.look("10")
+    await node.look("5")
+    assert node.waits
+    await node.accept("5")
+    later = await node.renew(first)
+    assert not node.waits
+    await node.renew(later)
+    await node.renew(first)
+    assert node.waits, "it was restored once more"
+
+
 async def test_a_word_that_cannot_be_noted_is_not_sent(tmp_path: Path) -> None:
     node = witness(tmp_path)
     await node.begin(empty=True, marked="")
