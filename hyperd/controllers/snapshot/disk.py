@@ -17,7 +17,7 @@ from hyperd.controllers.retries import Retries
 from hyperd.controllers.snapshot.operations import TYPES
 from hyperd.controllers.snapshot.operations.take import Take, show_failure, show_ready
 from hyperd.controllers.snapshot.taking import INCONSISTENT, cannot_freeze, guest_of
-from hyperd.controllers.snapshot.users import user_of
+from hyperd.controllers.snapshot.users import disk_of, user_of
 from hyperd.errors import PermanentError
 from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_DISK_SNAPSHOT, VIRTUAL_MACHINE_SNAPSHOT
 from hyperd.resources.kinds.virtual_disk_snapshot import (
@@ -218,6 +218,14 @@ class DiskSnapshotController(Controller):
             set_condition(snapshot, condition, is_ready, reason=reason, message=message)
             await update_status(self._context.store, self.kind, before, snapshot)
             return None
+        if snapshot["status"].get("phase") == SnapshotPhase.READY and (
+            disk := await disk_of(self._context, before["metadata"]["namespace"], before["metadata"]["name"])
+        ):
+            message = f'VirtualDisk "{disk}" is being made of it; it goes once that is done, or deleted.'
+            condition = DiskSnapshotCondition.VIRTUAL_DISK_SNAPSHOT_READY
+            set_condition(snapshot, condition, True, reason=DiskSnapshotReadyReason.READY, message=message)
+            await update_status(self._context.store, self.kind, before, snapshot)
+            return Result(_HELD_SECONDS)
         snapshot["status"]["phase"] = SnapshotPhase.TERMINATING
         await make_sure(self._context.store, self.kind, before)
         source = snapshot["status"].get("source")

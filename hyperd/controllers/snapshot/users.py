@@ -1,12 +1,33 @@
-"""Who still needs a machine's snapshot: what is restored from it has lost its former disks by then."""
+"""Who still needs a snapshot that is to go: what is restored from it has lost its former disks by then."""
 
 from __future__ import annotations
 
 from hyperd.controllers.context import Context
-from hyperd.resources.all import VIRTUAL_MACHINE_OPERATION, VIRTUAL_MACHINE_SNAPSHOT_OPERATION
+from hyperd.resources.all import (
+    VIRTUAL_DISK,
+    VIRTUAL_DISK_SNAPSHOT,
+    VIRTUAL_MACHINE_OPERATION,
+    VIRTUAL_MACHINE_SNAPSHOT_OPERATION,
+)
+from hyperd.resources.kinds.virtual_disk import PROVISIONED, VirtualDiskPhase
 from hyperd.resources.kinds.virtual_machine_operation import OperationPhase, OperationType
 from hyperd.resources.kinds.virtual_machine_snapshot_operation import SnapshotOperationPhase
 from hyperd.resources.values import meta
+
+
+async def disk_of(context: Context, namespace: str, name: str) -> str:
+    """Name of a disk that is still to be made of a disk's snapshot; empty without one.
+
+    Who made the disk may take that for done: of a copied machine the operation waits for no disk.
+    """
+    for disk in await context.store.find_all(VIRTUAL_DISK, namespace):
+        ref = (disk["spec"].get("dataSource") or {}).get("objectRef")
+        if ref is None or (ref["kind"], ref["name"]) != (VIRTUAL_DISK_SNAPSHOT.kind, name):
+            continue
+        phase = (disk.get("status") or {}).get("phase")
+        if phase not in (*PROVISIONED, VirtualDiskPhase.FAILED) and not meta.is_deleting(disk):
+            return disk["metadata"]["name"]
+    return ""
 
 
 async def user_of(context: Context, namespace: str, name: str) -> str:

@@ -9,7 +9,8 @@ import pytest
 
 from hyperd.controllers.snapshot.taking import Part, Taking
 from hyperd.errors import PermanentError
-from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_DISK_SNAPSHOT
+from hyperd.resources.all import STORAGE_CLASS, VIRTUAL_DISK, VIRTUAL_DISK_SNAPSHOT
+from hyperd.resources.core.storage_class import PROVISIONER
 from hyperd.resources.schema.kind import Object
 from hyperd.resources.values.conditions import find_condition
 from hyperd.storage.interface import Volumes
@@ -172,3 +173,32 @@ async def test_a_uid_that_a_status_names_is_not_believed(world: World) -> None:
         with pytest.raises(PermanentError, match="or another one by now"):
             await taking.prepare()
     assert await volumes(world).snapshots() == []
+
+
+async def test_a_snapshot_that_is_deleted_waits_for_the_disk_that_is_to_be_made_of_it(world: World) -> None:
+    await world.give_disk()
+    await take(world, "one")
+    await world.phase("Ready", VIRTUAL_DISK_SNAPSHOT, "one")
+    later: Object = {
+        "metadata": {"name": "later"},
+        "provisioner": PROVISIONER,
+        "volumeBindingMode": "WaitForFirstConsumer",
+    }
+    await world.store.create(STORAGE_CLASS, "", later)
+    body: Object = {
+        "metadata": {"name": "copy"},
+        "spec": {
+            "dataSource": {"type": "ObjectRef", "objectRef": {"kind": "VirtualDiskSnapshot", "name": "one"}},
+            "persistentVolumeClaim": {"storageClassName": "later", "size": "1Mi"},
+        },
+    }
+    await world.store.create(VIRTUAL_DISK, "default", body)
+    await world.phase("WaitForFirstConsumer", VIRTUAL_DISK, "copy")
+    await world.store.delete(VIRTUAL_DISK_SNAPSHOT, "default", "one")
+    told = await world.until(
+        lambda vds: "is being made of it" in ready(vds).get("message", ""), VIRTUAL_DISK_SNAPSHOT, "one"
+    )
+    assert told["status"]["phase"] == "Ready"
+    await world.make_machine(blockDeviceRefs=[{"kind": "VirtualDisk", "name": "copy"}])
+    await world.phase("Ready", VIRTUAL_DISK, "copy")
+    await world.gone(VIRTUAL_DISK_SNAPSHOT, "one")
