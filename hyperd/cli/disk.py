@@ -6,18 +6,17 @@ import argparse
 import os
 import sys
 
-from hyperd.cli.meter import Meter
+from hyperd.cli import content
 from hyperd.cli.options import client_of
 from hyperd.cli.waiting import Progress
-from hyperd.client import kinds, paths, sanitize
-from hyperd.client.downloading import Part, Unwritable, checksum, download
+from hyperd.client import sanitize
+from hyperd.client.downloading import FilePart, Part, Unwritable, checksum, download
 from hyperd.client.rates import spelled
-from hyperd.errors import BadRequest, Conflict, InternalError
+from hyperd.errors import Conflict, InternalError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from hyperd.client.home import Home
-    from hyperd.client.resource import Resource
     from hyperd.client.sync import Client
 
 EXAMPLES = """\
@@ -37,7 +36,6 @@ The same with curl alone, on the host; with a token over the network (hv token c
   curl --unix-socket /run/hyperd/hyperd.sock -fs "$at/export?checksum=sha256" | sha256sum -c
 """
 
-_KINDS = ("VirtualDisk", "VirtualDiskSnapshot", "VirtualImage", "ClusterVirtualImage")
 _QCOW2 = "qcow2"
 
 
@@ -54,17 +52,20 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Fetch it, compare, and give the file its name."""
     client = client_of(args)
-    resource, name = _source(args.source, client)
+    resource, name = content.source(args.source, client)
     format_ = args.format or (_QCOW2 if args.output.endswith(f".{_QCOW2}") else "raw")
     path = os.path.expanduser(args.output) or f"{name}.{_QCOW2 if format_ == _QCOW2 else 'img'}"
     if path != "-" and os.path.lexists(path) and not args.force:
         raise Conflict(f"{path} is there already: remove it, name another file with -o, or say --force.")
-    scope = f"/namespaces/{paths.segment(client.home.namespace)}" if resource.namespaced else ""
-    where = f"{paths.SUBRESOURCES}{scope}/{resource.plural}/{paths.segment(name)}/export?format={format_}"
-    part = Part(path, sys.stdout.buffer if path == "-" else None)
+    where = content.place(client.home, resource, name, format_)
     shown = Progress(f"{resource.singular}/{name}")
+    if path == "-":
+        _printed(client.home, where, shown, check=not args.no_check)
+        return 0
+    part = FilePart(path)
     try:
-        _fetch(client.home, where, part, shown)
+        part.take_up(lambda done: shown.show(f"reading what is there already, {spelled(done)}"))
+        part.digest = download(client.home, where, part, told=content.told(shown))
         said = "" if args.no_check else _compared(client.home, where, part, shown)
         part.publish()
     except Unwritable as err:
@@ -72,32 +73,21 @@ def run(args: argparse.Namespace) -> int:
     finally:
         part.close()
         shown.done()
-    if path != "-":
-        print(f"Wrote {path}, {spelled(part.done)}{_taken(path)}.{said}")
+    print(f"Wrote {path}, {spelled(part.done)}{_taken(path)}.{said}")
     return 0
 
 
-def _source(text: str, client: Client) -> tuple[Resource, str]:
-    """Raises BadRequest for what holds nothing."""
-    word, slash, name = text.partition("/")
-    resource = kinds.resolve(word, client)[0]
-    if not (slash and name) or resource.kind not in _KINDS or "/" in name:
-        raise BadRequest(f"{text}: write vd/NAME, vds/NAME, vi/NAME or cvi/NAME.")
-    return resource, name
-
-
-def _fetch(home: Home, where: str, part: Part, shown: Progress) -> None:
-    part.take_up(lambda done: shown.show(f"reading what is there already, {spelled(done)}"))
-    meter: Meter | None = None
-
-    def told(done: int, size: int) -> None:
-        nonlocal meter
-        if meter is None:
-            meter = Meter(size, "come", "all has come", begun=done)
-        if text := meter.text(done):
-            shown.show(text)
-
-    part.digest = download(home, where, part, told=told)
+def _printed(home: Home, where: str, shown: Progress, *, check: bool) -> None:
+    """Onto standard output."""
+    part = Part(sys.stdout.buffer)
+    try:
+        part.digest = download(home, where, part, told=content.told(shown))
+        if check:
+            _compared(home, where, part, shown)
+    except Unwritable as err:
+        raise err.__cause__ or err from None
+    finally:
+        shown.done()
 
 
 def _compared(home: Home, where: str, part: Part, shown: Progress) -> str:

@@ -21,10 +21,18 @@ from hyperd.errors import Conflict, HyperdError, InternalError, ServiceUnavailab
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import BinaryIO
+    from typing import BinaryIO, Protocol
 
     from hyperd.client.home import Home
     from hyperd.client.http1 import Response
+
+    class Sink(Protocol):
+        """What content goes into that is no file of its own."""
+
+        def write(self, data: bytes, /) -> object: ...
+
+        def flush(self) -> object: ...
+
 
 _SILENCE_SECONDS = 120.0
 """A server may have to fetch an image or wait for a disk before it begins."""
@@ -46,73 +54,87 @@ class Unwritable(Exception):
 
 
 class Part:
-    """The file as far as it has come: ``path`` once it is whole. A file that is standard output only goes on."""
+    """What has come, into something that only goes on."""
 
-    def __init__(self, path: str, out: BinaryIO | None = None) -> None:
-        """Raises Conflict while another ``hv`` has it."""
-        self.path = path
+    def __init__(self, sink: Sink | None) -> None:
+        self._sink = sink
         self.version = ""
+        """Of the content, once it has begun."""
         self.done = 0
         """Bytes that are there."""
         self.sha256 = hashlib.sha256()
         self.digest = ""
         """What it should be in the end, where the server has told."""
-        self._out = out
-        self._file: BinaryIO | None = out
-        found = [] if out is not None else glob.glob(f"{glob.escape(path)}.*.part")
-        for name in sorted(found, key=_changed, reverse=True):
-            if (match := _PART.fullmatch(name[len(path) :])) is not None and self._file is None:
-                self.version = match[1]
-                self._file = self._opened(kept=True)
-
-    @property
-    def _name(self) -> str:
-        return f"{self.path}.{self.version}.part"
-
-    def take_up(self, told: Callable[[int], None]) -> None:
-        """Read what an earlier one left, for the checksum."""
-        if self._file is None or self._out is not None:
-            return
-        while block := self._file.read(1 << 20):
-            self.sha256.update(block)
-            self.done += len(block)
-            told(self.done)
 
     def begin(self, version: str) -> None:
-        """From the first byte on, of this version. Raises ServiceUnavailable where that is too late."""
-        if self._out is not None:
-            if self.done:
-                raise ServiceUnavailable("The content changed while it was read; read it again from its begin.")
-            self.version = version
-            return
-        self.discard()
-        self.version, self.sha256, self.digest = version, hashlib.sha256(), ""
-        self._file = self._opened(kept=False)
+        """From the first byte on, of this version. Raises Conflict where that is too late."""
+        if self.done:
+            raise Conflict("The content changed while it was read; read it again from its begin.")
+        self.version = version
 
     def write(self, piece: bytes) -> None:
-        """The next bytes."""
-        assert self._file is not None  # noqa: S101  what is written was begun
+        """The next bytes. Raises Unwritable."""
         try:
-            if self._out is None and piece == _ZEROS[: len(piece)]:
-                self._file.seek(len(piece), os.SEEK_CUR)
-            else:
-                self._file.write(piece)
+            self._put(piece)
         except OSError as err:
-            err.filename = err.filename or self._name
             raise Unwritable from err
         self.sha256.update(piece)
         self.done += len(piece)
 
     def keep(self) -> None:
-        """Have it as long as it is: zeros at its end were not written."""
-        if self._file is None:
-            return
+        """What has come is where it is to be. Raises Unwritable."""
         try:
-            self._file.flush()
-            if self._out is None:
+            if self._sink is not None:
+                self._sink.flush()
+        except OSError as err:
+            raise Unwritable from err
+
+    def discard(self) -> None:
+        """Keep nothing of it."""
+
+    def _put(self, piece: bytes) -> None:
+        assert self._sink is not None  # noqa: S101  what is written was begun
+        self._sink.write(piece)
+
+
+class FilePart(Part):
+    """A file at ``path`` once it is whole, and until then beside it: another one goes on with that."""
+
+    def __init__(self, path: str) -> None:
+        """Raises Conflict while another ``hv`` has it."""
+        super().__init__(None)
+        self.path = path
+        self._file: BinaryIO | None = None
+        for name in sorted(glob.glob(f"{glob.escape(path)}.*.part"), key=_changed, reverse=True):
+            if (match := _PART.fullmatch(name[len(path) :])) is not None and self._file is None:
+                self.version = match[1]
+                self._file = self._opened(kept=True)
+
+    @property
+    def name(self) -> str:
+        """Where it is until it is whole."""
+        return f"{self.path}.{self.version}.part"
+
+    def take_up(self, told: Callable[[int], None]) -> None:
+        """Read what an earlier one left, for the checksum."""
+        while self._file is not None and (block := self._file.read(1 << 20)):
+            self.sha256.update(block)
+            self.done += len(block)
+            told(self.done)
+
+    def begin(self, version: str) -> None:
+        self.discard()
+        self.version = version
+        self._file = self._opened(kept=False)
+
+    def keep(self) -> None:
+        """With its length: zeros at its end were not written."""
+        try:
+            if self._file is not None:
+                self._file.flush()
                 self._file.truncate(self.done)
         except OSError as err:
-            err.filename = err.filename or self._name
+            err.filename = err.filename or self.name
             raise Unwritable from err
 
     def publish(self) -> None:
@@ -120,25 +142,35 @@ class Part:
         from hyperd import durable
 
         self.keep()
-        if self._out is None:
-            durable.publish(self._name, self.path)
+        durable.publish(self.name, self.path)
 
     def discard(self) -> None:
-        """Nothing of it is to be kept."""
-        if self._file is not None and self._out is None:
-            os.unlink(self._name)
+        if self._file is not None:
+            os.unlink(self.name)
             self.close()
-            self._file, self.version, self.done = None, "", 0
+        self._file, self.version, self.done = None, "", 0
+        self.sha256, self.digest = hashlib.sha256(), ""
 
     def close(self) -> None:
-        if self._file is not None and self._out is None:
+        if self._file is not None:
             self._file.close()
 
+    def _put(self, piece: bytes) -> None:
+        assert self._file is not None  # noqa: S101  what is written was begun
+        try:
+            if piece == _ZEROS[: len(piece)]:
+                self._file.seek(len(piece), os.SEEK_CUR)
+            else:
+                self._file.write(piece)
+        except OSError as err:
+            err.filename = err.filename or self.name
+            raise
+
     def _opened(self, *, kept: bool) -> BinaryIO:
-        descriptor = os.open(self._name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(self.name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise Conflict(f"{self._name} is no file; remove it.")
+                raise Conflict(f"{self.name} is no file; remove it.")
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if not kept:
                 os.ftruncate(descriptor, 0)
