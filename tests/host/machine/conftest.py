@@ -27,7 +27,7 @@ def guest_image() -> Path:
 @pytest.fixture(scope="session")
 def images(node: Node, guest_image: Path) -> Iterator[ImageServer]:
     """An HTTP server in the node with ``guest.qcow2``."""
-    folder = node.make_dir("www")
+    folder = node.make_dir()
     shutil.copy(guest_image, folder / "guest.qcow2")
     server = ImageServer(node, folder)
     yield server

@@ -320,7 +320,7 @@ def forget_epoch(daemon: Hyperd, domain: str) -> None:
 
 @pytest.fixture(scope="module")
 def server(node: Node) -> Iterator[Moody]:
-    made = Moody(node, node.make_dir("moody") / "log")
+    made = Moody(node, node.make_dir() / "log")
     yield made
     made.close()
 

@@ -35,7 +35,7 @@ SURE = WHILE_TAKING - {CrashPoint.SNAPSHOT_AFTER_PIVOT, CrashPoint.DURABLE_AFTER
 @pytest.fixture(scope="module")
 def agents(node: Node) -> Iterator[ImageServer]:
     built = subprocess.run([GUEST, "--qcow2", "--agent"], check=True, capture_output=True, text=True)
-    folder = node.make_dir("agents")
+    folder = node.make_dir()
     shutil.copy(Path(built.stdout.strip().splitlines()[-1]), folder / "guest.qcow2")
     server = ImageServer(node, folder, PORT)
     yield server

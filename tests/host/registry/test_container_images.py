@@ -92,7 +92,7 @@ def daemon(node: Node) -> Iterator[Hyperd]:
 
 @pytest.fixture(scope="module")
 def registry(node: Node) -> Iterator[Locked]:
-    made = Locked(node, node.make_dir("locked"))
+    made = Locked(node, node.make_dir())
     file = made.ca.parent / "disk.img"
     file.write_bytes(RAW)
     try:

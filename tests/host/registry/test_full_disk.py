@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 from collections.abc import Iterator
@@ -58,6 +59,8 @@ async def test_a_registry_whose_disk_fills_up_meanwhile_is_named(tmp_path: Path)
             response = web.StreamResponse(headers={"Content-Length": str(len(IMAGE))})
             await response.prepare(request)
             await response.write(IMAGE[: 8 * MIB])
+            while not any(path.stat().st_size for path in disk.rglob("data")):
+                await asyncio.sleep(0.01)  # the server buffers that much: it may not be looked for space yet
             (disk / "filler").write_bytes(b"\x01" * (10 * MIB))
             await response.write(IMAGE[8 * MIB :])
             return response

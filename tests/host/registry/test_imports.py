@@ -24,7 +24,7 @@ def daemon(node: Node) -> Iterator[Hyperd]:
 
 @pytest.fixture(scope="module")
 def server(node: Node) -> Iterator[Moody]:
-    made = Moody(node, node.make_dir("moody") / "log")
+    made = Moody(node, node.make_dir() / "log")
     yield made
     made.close()
 
