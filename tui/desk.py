@@ -10,6 +10,7 @@ from textual.screen import Screen
 from tui.context import Trail
 from tui.fleet import Fleet
 from tui.kind import Kind
+from tui.kinds import Kinds
 from tui.shelf import Key
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ class Desk(Protocol):
     """A list, the detail of one of its rows, and a line to say things on."""
 
     fleet: Fleet
+    kinds: Kinds
     trail: Trail
 
     @property

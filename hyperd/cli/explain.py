@@ -7,6 +7,7 @@ import argparse
 from hyperd.cli.options import client_of
 from hyperd.cli.printing import emit
 from hyperd.client import kinds, sanitize
+from hyperd.client.openapi import entries, path, resolved, schema_of, schemas_of
 from hyperd.errors import NotFound
 
 TYPE_CHECKING = False
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from hyperd.client.resource import Resource
-    from hyperd.client.sync import Client
     from hyperd.resources.schema.kind import Object
 
 EXAMPLES = """\
@@ -37,18 +37,17 @@ def run(args: argparse.Namespace) -> int:
     client = client_of(args)
     word, *fields = args.path.split(".")
     resource = kinds.resolve(word, client)[0]
-    document = _document(client, resource)
-    schemas = _at(document, "components", "schemas")
-    schema = _resolved(_schema(schemas, resource), schemas)
+    schemas = schemas_of(client.call("GET", path(resource)))
+    schema = resolved(schema_of(schemas, resource), schemas)
     required: list[str] = []
     for done, field in enumerate(fields):
-        schema, required = _entries(schema, schemas), list(_entries(schema, schemas).get("required") or ())
+        schema, required = entries(schema, schemas), list(entries(schema, schemas).get("required") or ())
         found = (schema.get("properties") or {}).get(field)
         if not isinstance(found, dict):
             known = ", ".join(schema.get("properties") or ()) or "none"
             where = ".".join([word, *fields[:done]])
             raise NotFound(f"{where} has no field {field}; there are: {known}.")
-        schema = _resolved(found, schemas)
+        schema = resolved(found, schemas)
     emit(_told(resource, fields, schema, schemas, required, recursive=args.recursive))
     return 0
 
@@ -64,7 +63,7 @@ def _told(
     yield ""
     yield from _paragraph(str(schema.get("description") or "It has no text."), "")
     yield from _limits(schema)
-    inner = _entries(schema, schemas)
+    inner = entries(schema, schemas)
     if inner.get("properties"):
         yield ""
         yield "FIELDS:"
@@ -80,13 +79,13 @@ def _fields(
     for name, raw in (schema.get("properties") or {}).items():
         if not isinstance(raw, dict):
             continue
-        found = _resolved(raw, schemas)
+        found = resolved(raw, schemas)
         needed = "  required" if name in required else ""
         yield f"{indent}{sanitize.line(str(name))} <{_type(found, schemas)}>{needed}"
         if not recursive:
             yield from _paragraph(str(raw.get("description") or found.get("description") or ""), f"{indent}  ")
             yield from (f"{indent}  {line}" for line in _limits(found))
-        elif len(above) <= _DEEPEST and id((inner := _entries(found, schemas)).get("properties")) not in above:
+        elif len(above) <= _DEEPEST and id((inner := entries(found, schemas)).get("properties")) not in above:
             yield from _fields(inner, schemas, f"{indent}  ", recursive=True, above=above)
 
 
@@ -100,9 +99,9 @@ def _limits(schema: Object) -> Iterator[str]:
 def _type(schema: Object, schemas: Object) -> str:
     kind = str(schema.get("type") or ("IntOrString" if schema.get("x-kubernetes-int-or-string") else "Object"))
     if kind == "array":
-        return f"[]{_type(_resolved(schema.get('items') or {}, schemas), schemas)}"
+        return f"[]{_type(resolved(schema.get('items') or {}, schemas), schemas)}"
     if kind == "object" and isinstance(values := schema.get("additionalProperties"), dict):
-        return f"map[string]{_type(_resolved(values, schemas), schemas)}"
+        return f"map[string]{_type(resolved(values, schemas), schemas)}"
     return sanitize.line(kind)
 
 
@@ -111,50 +110,3 @@ def _paragraph(text: str, indent: str) -> Iterator[str]:
 
     for line in sanitize.text(text).splitlines():
         yield from (f"{indent}{part}" for part in (wrap(line, _WIDTH - len(indent)) or [""]))
-
-
-def _entries(schema: Object, schemas: Object) -> Object:
-    """What the fields of a field are in: itself, or its entries."""
-    for name in ("items", "additionalProperties"):
-        if isinstance(inner := schema.get(name), dict) and not schema.get("properties"):
-            return _entries(_resolved(inner, schemas), schemas)
-    return schema
-
-
-def _resolved(schema: Object, schemas: Object) -> Object:
-    """``schema`` without references; what stands beside one goes before it."""
-    for _ in range(_DEEPEST):
-        reference = schema.get("$ref")
-        every = schema.get("allOf")
-        if reference is None and isinstance(every, list) and len(every) == 1 and isinstance(every[0], dict):
-            schema = {**every[0], **{key: value for key, value in schema.items() if key != "allOf"}}
-            continue
-        if not isinstance(reference, str):
-            break
-        target = schemas.get(reference.rpartition("/")[2])
-        beside = {key: value for key, value in schema.items() if key != "$ref"}
-        schema = {**(target if isinstance(target, dict) else {}), **beside}
-    return schema
-
-
-def _document(client: Client, resource: Resource) -> Object:
-    where = f"apis/{resource.group}/{resource.version}" if resource.group else f"api/{resource.version}"
-    return client.call("GET", f"/openapi/v3/{where}")
-
-
-def _schema(schemas: Object, resource: Resource) -> Object:
-    for schema in schemas.values():
-        for named in (schema.get("x-kubernetes-group-version-kind") or ()) if isinstance(schema, dict) else ():
-            if isinstance(named, dict) and (named.get("group"), named.get("version"), named.get("kind")) == (
-                resource.group, resource.version, resource.kind,
-            ):  # fmt: skip
-                found: Object = schema
-                return found
-    raise NotFound(f"The server's OpenAPI document has nothing of {resource.kind}.")
-
-
-def _at(document: Object, *path: str) -> Object:
-    found: object = document
-    for name in path:
-        found = found.get(name) if isinstance(found, dict) else None
-    return found if isinstance(found, dict) else {}

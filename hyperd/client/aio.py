@@ -173,6 +173,16 @@ class AsyncClient:
         """The object as created."""
         return self._named(await self.call("POST", paths.collection(resource, namespace), body=obj))
 
+    async def rehearse(
+        self, resource: Resource, namespace: str | None, obj: Object
+    ) -> tuple[Object, Sequence[str]]:
+        """The object as it would be created, and what the server warns of; unknown fields are refused."""
+        where = paths.query({"dryRun": "All", "fieldValidation": "Strict"})
+        warnings: deque[str] = deque()
+        path = paths.collection(resource, namespace) + where
+        made, _ = await self._call("POST", path, body=obj, warn=warnings.append)
+        return self._named(made), tuple(warnings)
+
     async def get(self, resource: Resource, namespace: str | None, name: str) -> Object:
         """One object. Raises NotFound."""
         return self._named(await self.call("GET", paths.single(resource, namespace, name)))

@@ -15,7 +15,7 @@ from textual.widgets import Input, Static
 
 from hyperd.client import sanitize
 from tui.screens.closing import ClosesOnce
-from tui.widgets.entries import Box, Entry, EntryLine
+from tui.widgets.entries import Box, Entry, lines_of
 
 Values = dict[str, str]
 
@@ -44,7 +44,7 @@ class Form(ClosesOnce, ModalScreen[None]):
     ) -> None:
         super().__init__()
         self._title = title
-        self._lines = [EntryLine(entry) for entry in entries]
+        self._lines = lines_of(entries)
         self._then = then
         self._check = check
         self._note = note

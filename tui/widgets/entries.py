@@ -16,8 +16,8 @@ from textual.widgets import Input, Static
 
 from hyperd.client import sanitize
 
-LABEL_WIDTH = 18
-_MOST_SHOWN = 12
+_WIDEST_LABEL = 28
+_MOST_SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -111,9 +111,11 @@ class EntryLine(Horizontal):
     EntryLine Static { width: auto; height: 1; }
     """
 
-    def __init__(self, entry: Entry) -> None:
+    def __init__(self, entry: Entry, width: int) -> None:
+        """``width`` is that of the labels, in cells."""
         super().__init__()
         self.entry = entry
+        self._width = width
         self.box = Box(entry)
         self._label = Static()
         self.faulty(wrong=False)
@@ -126,5 +128,13 @@ class EntryLine(Horizontal):
     def faulty(self, *, wrong: bool) -> None:
         """Whether the home refuses what is in it."""
         mark = "✖ " if wrong else "* " if self.entry.needed else "  "
-        label = sanitize.line(self.entry.label)[: LABEL_WIDTH - 3]
-        self._label.update(Text(f"{mark}{label:<{LABEL_WIDTH - 2}}", style="red" if wrong else ""))
+        label = sanitize.line(self.entry.label)
+        if len(label) > self._width:
+            label = f"{label[: self._width - 1]}…"
+        self._label.update(Text(f"{mark}{label:<{self._width}} ", style="red" if wrong else ""))
+
+
+def lines_of(entries: Sequence[Entry]) -> list[EntryLine]:
+    """Their lines, with boxes below each other."""
+    width = min(max((len(entry.label) for entry in entries), default=0) + 1, _WIDEST_LABEL)
+    return [EntryLine(entry, width) for entry in entries]
