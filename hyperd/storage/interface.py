@@ -183,7 +183,7 @@ class Provisioner(Protocol):
         """Promise its content no longer; none is fine. The space that it had is freed by and by: ``merges``."""
 
     async def find_snapshot(self, snapshot: str) -> Snapshot | None:
-        """PermanentError for a damaged one."""
+        """PermanentError for a damaged one. Others are not looked at: what it shares with them is not told."""
         return None
 
     async def snapshots(self) -> Sequence[Snapshot]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from hyperd.errors import NotFound, TemporaryError
+from hyperd.imagefile import files
 from hyperd.imagefile.handle import DiskFormat, Handle
 from hyperd.settings import Settings
 from hyperd.storage.interface import BUSY, Backend, Capability
@@ -175,6 +177,27 @@ async def test_an_image_is_read_as_long_as_a_snapshot_needs_it(volume: Backend, 
     assert await of_snapshot(volume, "s") == content(9, MIB)
     await volumes.delete_snapshot("s")
     assert not await volumes.reads(image.path)
+
+
+async def test_a_snapshot_is_found_without_a_look_at_the_others(
+    volume: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(12):
+        await take(volume, f"s{number}")
+    opened: list[Path] = []
+    whole = files.open_regular
+
+    def counted(path: Path) -> BinaryIO:
+        if path.suffix in (".qcow2", ".raw", ".snapshot"):
+            opened.append(path)
+        return whole(path)
+
+    monkeypatch.setattr(files, "open_regular", counted)
+    for number in range(12):
+        found = await volume.provisioner.find_snapshot(f"s{number}")
+        assert found is not None
+        assert (found.uid, found.volume, found.pending) == (f"s{number}", "v", False)
+    assert len(opened) <= 12
 
 
 async def test_what_does_not_exist_is_not_found(volume: Backend) -> None:

@@ -80,12 +80,7 @@ class Folder:
 
     def tree(self) -> Tree:
         """All layers and marks; a damaged one does not hide the others. TemporaryError where there is no list."""
-        try:
-            names = {name for name in os.listdir(self.path) if NAME.fullmatch(name)}
-        except FileNotFoundError:
-            return Tree((), ())
-        except OSError as err:
-            raise TemporaryError(f"The volumes in {self.path} cannot be listed: {err.strerror}.") from err
+        names = set(self._names())
         layers, marks = [], []
         for path in files.named(self.path, NAME):
             names.discard(path.name)
@@ -95,6 +90,17 @@ class Folder:
             elif (layer := _look_if_there(path)) is not None:
                 layers.append(layer)
         return Tree(layers, marks, (path for name in names if _may_be_layer(path := self.path / name)))
+
+    def find_snapshot(self, uid: str) -> tuple[Layer, Mark] | None:
+        """The layer that holds it, or is prepared for it, without a look at any other: there may be thousands."""
+        for name in sorted(self._names()):
+            mark = Mark.parse(name)
+            if mark is None or mark.uid != uid or mark.kind not in (MarkKind.SNAPSHOT, MarkKind.PREPARING):
+                continue
+            layer = _look_if_there(self.path / f"{mark.layer}{SUFFIX}")
+            if layer is not None:
+                return layer, mark
+        return None
 
     def publish(self, made: Path, path: Path) -> Layer:
         """Give a finished file its name."""
@@ -162,6 +168,15 @@ class Folder:
         """Bytes of the file system: all, and what may still be written."""
         found = os.statvfs(files.folder(self.path))
         return found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
+
+    def _names(self) -> Iterable[str]:
+        """Of all layers and marks. TemporaryError where there is no list."""
+        try:
+            return [name for name in os.listdir(self.path) if NAME.fullmatch(name)]
+        except FileNotFoundError:
+            return ()
+        except OSError as err:
+            raise TemporaryError(f"The volumes in {self.path} cannot be listed: {err.strerror}.") from err
 
     def _number(self) -> None:
         """Have the folder say of which format it is."""

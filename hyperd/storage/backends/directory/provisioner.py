@@ -143,15 +143,18 @@ class DirectoryProvisioner(Provisioner):
 
     async def find_snapshot(self, snapshot: str) -> Snapshot | None:
         check_uid(snapshot)
-        found = next((each for each in await self.snapshots() if each.uid == snapshot), None)
-        if found is not None and not found.virtual_size:
+        found = await asyncio.to_thread(self._folder.find_snapshot, snapshot)
+        if found is None:
+            return None
+        layer, mark = found
+        if not layer.virtual_size:
             raise PermanentError(f"The file of snapshot {snapshot} is damaged; delete the snapshot.")
-        return found
+        return self._snapshot(layer, mark, layer.allocated)
 
     async def snapshots(self) -> list[Snapshot]:
         tree = await asyncio.to_thread(self._folder.tree)
         return [
-            self._snapshot(tree, layer, mark)
+            self._snapshot(layer, mark, tree.own(layer))
             for mark in tree.marks
             if mark.kind in (MarkKind.SNAPSHOT, MarkKind.PREPARING)
             and (layer := tree.layers.get(mark.layer)) is not None
@@ -255,7 +258,7 @@ class DirectoryProvisioner(Provisioner):
         layer = tree.layers.get(mark.layer)
         if layer is None:
             raise PermanentError(f"The file of snapshot {snapshot} is gone.")
-        return self._snapshot(tree, layer, mark)
+        return self._snapshot(layer, mark, layer.allocated)
 
     def _cancel(self, uid: str, snapshot: str) -> None:
         path = self._folder.file(uid, snapshot)
@@ -299,10 +302,9 @@ class DirectoryProvisioner(Provisioner):
         found = {layer.name: layer.allocated for layer in tree.layers.values() if layer.name not in tops}
         return max(0, whole - self._reserve), found | {top.uid: top.virtual_size for top in tops.values()}
 
-    def _snapshot(self, tree: Tree, layer: Layer, mark: Mark) -> Snapshot:
+    def _snapshot(self, layer: Layer, mark: Mark, allocated: int) -> Snapshot:
         pending = mark.kind is MarkKind.PREPARING
-        allocated = 0 if pending else tree.own(layer)
-        return Snapshot(mark.uid, layer.uid, self.name, layer.virtual_size, allocated, pending)
+        return Snapshot(mark.uid, layer.uid, self.name, layer.virtual_size, 0 if pending else allocated, pending)
 
     def _volume(self, top: Layer, allocated: int | None = None) -> Volume:
         return Volume(top.uid, self.name, top.virtual_size, top.allocated if allocated is None else allocated)

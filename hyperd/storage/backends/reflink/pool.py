@@ -144,9 +144,16 @@ class Pool:
         return File.of(self.file(uid))
 
     def find_snapshot(self, snapshot: str) -> File | None:
-        """Committed or not."""
+        """Committed or not, without a look at any other. TemporaryError where there is no list."""
         check_uid(snapshot)
-        return next((found for found in self.snapshots() if found.snapshot == snapshot), None)
+        try:
+            names = sorted(name for name in os.listdir(self.path) if _NAME.fullmatch(name))
+        except OSError as err:
+            raise TemporaryError(f"The volumes in {self.path} cannot be listed: {err.strerror}.") from err
+        for path in (self.path / name for name in names if name.partition("@")[2].rpartition(".")[0] == snapshot):
+            if (found := self._look_at(path)) is not None:
+                return found
+        return None
 
     def volumes(self) -> Sequence[File]:
         """By uid; a damaged one does not hide the others."""
@@ -247,13 +254,16 @@ class Pool:
     def _all(self) -> Sequence[File]:
         found = []
         for path in files.named(self.path, _NAME):
-            try:
-                file = File.of(path)
-            except (PermanentError, TemporaryError):
-                file = File(path, 0, 0)
-            if file is not None:
+            if (file := self._look_at(path)) is not None:
                 found.append(file)
         return found
+
+    def _look_at(self, path: Path) -> File | None:
+        """A damaged one has no size."""
+        try:
+            return File.of(path)
+        except (PermanentError, TemporaryError):
+            return File(path, 0, 0)
 
     def _probe(self) -> None:
         """Share a block. Raises OSError."""
