@@ -1,4 +1,4 @@
-"""``hv disk export``: what a disk, a snapshot or an image holds, as a file here."""
+"""``hv disk``: what a disk, a snapshot or an image holds, as a file here; disks that grow, come and go."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import os
 import sys
 
 from hyperd.cli import content
-from hyperd.cli.options import client_of
+from hyperd.cli.options import client_of, seconds
 from hyperd.cli.waiting import Progress
 from hyperd.client import sanitize
 from hyperd.client.downloading import FilePart, Part, Unwritable, checksum, download
 from hyperd.client.rates import spelled
-from hyperd.errors import Conflict, InternalError
+from hyperd.errors import BadRequest, Conflict, InternalError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from hyperd.client.sync import Client
 
 EXAMPLES = """\
+  hv disk resize vd/data 20Gi                   or +10Gi, for so much more; machines go on meanwhile
+  hv disk attach vd/data vm/web                 to a machine that runs, beside its spec's disks; vi/ and cvi/ too
+  hv disk detach vd/data
   hv disk export vd/root                        into root.img; nothing is written where the disk has zeros
   hv disk export vd/root -o root.qcow2          as qcow2, which leaves holes out on the way as well
   hv disk export vds/before-upgrade -o - | zstd > root.img.zst
@@ -41,8 +44,11 @@ _QCOW2 = "qcow2"
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    parser.add_argument("action", choices=("export",), help="what to do")
+    parser.add_argument("action", choices=("export", "resize", "attach", "detach"), help="what to do")
     parser.add_argument("source", metavar="KIND/NAME", help="vd/NAME, vds/NAME (a snapshot), vi/NAME or cvi/NAME")
+    parser.add_argument("more", nargs="*", metavar="SIZE or VM", help="how large, or vm/NAME of the machine")
+    parser.add_argument("--no-wait", action="store_true", help="ask for it, and do not wait")
+    parser.add_argument("-t", "--timeout", type=seconds, default=300.0, help="longest wait (default 5m)")
     parser.add_argument("-o", "--output", default="", metavar="FILE", help="where to; - is standard output")
     parser.add_argument("--format", choices=("raw", _QCOW2), default="", help="by FILE's name, else raw")
     parser.add_argument("-f", "--force", action="store_true", help="replace FILE where there is one")
@@ -50,7 +56,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Do it."""
+    if args.action == "export":
+        return _export(args)
+    from hyperd.cli import devices
+
+    return {"resize": devices.resize, "attach": devices.attach, "detach": devices.detach}[args.action](args)
+
+
+def _export(args: argparse.Namespace) -> int:
     """Fetch it, compare, and give the file its name."""
+    if args.more:
+        raise BadRequest(f"{args.more[0]}: an export takes one source, and -o FILE.")
     client = client_of(args)
     resource, name = content.source(args.source, client)
     format_ = args.format or (_QCOW2 if args.output.endswith(f".{_QCOW2}") else "raw")
@@ -119,7 +136,8 @@ def completions(client: Client, words: list[str], current: str) -> list[str]:
     from hyperd.cli.completion import names_of
 
     if len(words) > 1:
-        return []
+        wanted = words[0] in ("attach", "detach") and len(words) == 2
+        return [f"vm/{name}" for name in names_of(client, "vm")] if wanted else []
     shorts = ("vd", "vds", "vi", "cvi")
     short, slash, _ = current.partition("/")
     if not slash:

@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         raise BadRequest("There is no such object to wait for.")
     for resource, namespace, name in found:
         test, words = _test(args.wanted) if args.wanted else (_is_well, _GOOD.get(resource.kind, "Ready"))
-        _until(client, resource, namespace, name, test, words, deadline)
+        until(client, resource, namespace, name, test, words, deadline)
         emit([f"{object_name(resource, name)} {words}"])
     return 0
 
@@ -138,10 +138,10 @@ def _word(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _until(
+def until(
     client: Client, resource: Resource, namespace: str | None, name: str, test: Test, words: str, deadline: float
 ) -> None:
-    """Raises Timeout."""
+    """Until ``test`` holds for what is there; ``words`` say what that means. Raises Timeout."""
     shown = Progress(f"{resource.singular}/{name}") if sys.stderr.isatty() else None
     last, answered = "", False
     try:
