@@ -87,12 +87,12 @@ def with_agent(daemon: Hyperd) -> Object:
     return daemon.wait("vm", "vm", lambda vm: condition(vm, "AgentReady").get("status") == "True", timeout=150)
 
 
-def log_in(daemon: Hyperd, *, boots: int = 1) -> Console:
+def log_in(daemon: Hyperd, name: str = "vm", *, boots: int = 1) -> Console:
     """A shell in the guest, which has its data disk mounted."""
-    vm = daemon.get("vm", "vm")
+    vm = daemon.get("vm", name)
     daemon.wait_console(vm, f"BOOTS={boots}")
     wait_until(lambda: daemon.console_log(vm).rpartition("BOOTS=")[2].count("login:"), timeout=150, what="a login")
-    console = Console(daemon, "vm")
+    console = Console(daemon, name)
     console.log_in()
     if "/data" not in console.run("cat /proc/mounts"):
         console.run("mkdir -p /data; for disk in /dev/sd?; do [ -b ${disk}1 ] || break; done")
@@ -211,4 +211,43 @@ def test_a_crash_while_a_snapshot_is_taken(crashing: Hyperd, point: CrashPoint) 
         assert "alive" in console.run("echo alive > /data/marker; sync; cat /data/marker", timeout=30)
     daemon.delete("vds", "one")
     daemon.wait_gone("vds", "one")
+    wait_until(lambda: not leftovers(daemon), timeout=60, what="the sweep of leftovers")
+
+
+def test_a_guest_that_writes_goes_back_and_another_is_made_of_what_it_was(crashing: Hyperd) -> None:
+    daemon = crashing
+    with_agent(daemon)
+    with Console(daemon, "vm") as console:
+        console.run("echo state-1 > /data/marker; sync; (while :; do date >> /data/log; sync; done) & echo")
+        whole = {
+            "apiVersion": "virtualization.deckhouse.io/v1alpha2",
+            "kind": "VirtualMachineSnapshot",
+            "metadata": {"name": "whole", "namespace": "default"},
+            "spec": {"virtualMachineName": "vm"},
+        }
+        daemon.create(whole)
+        assert daemon.wait_phase("vms", "whole", "Ready")["status"]["consistent"] is True
+        console.run("echo state-2 > /data/marker; sync")
+    customized = {"mode": "Strict", "customization": {"namePrefix": "copy-"}}
+    making = {**snapshot("make"), "kind": "VirtualMachineSnapshotOperation"}
+    making["spec"] = {
+        "type": "CreateVirtualMachine",
+        "virtualMachineSnapshotName": "whole",
+        "createVirtualMachine": customized,
+    }
+    daemon.create(making)
+    daemon.wait_phase("vmsop", "make", "Completed", timeout=60)
+    back = daemon.create(
+        operation("Restore", "vm", restore={"mode": "Strict", "virtualMachineSnapshotName": "whole"})
+    )
+    daemon.wait_phase("vmop", back["metadata"]["name"], "Completed", timeout=90)
+    for name in ("vm", "copy-vm"):
+        daemon.wait_phase("vm", name, "Running", timeout=60)
+        with log_in(daemon, name, boots=2) as console:
+            assert "state-1" in console.run("cat /data/marker")
+    daemon.delete("vms", "whole")
+    daemon.wait_gone("vms", "whole")
+    for word, name in (("vm", "copy-vm"), ("vd", "copy-root"), ("vd", "copy-data")):
+        daemon.delete(word, name)
+        daemon.wait_gone(word, name)
     wait_until(lambda: not leftovers(daemon), timeout=60, what="the sweep of leftovers")
