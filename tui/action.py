@@ -62,6 +62,8 @@ class Action:
     refuses: Callable[[Target], str] = lambda _: ""
     parameters: tuple[str, ...] = ()
     footer: bool = False
+    needs: Callable[[str], str] = lambda _: ""
+    """What its user must be allowed, by the plural of the kind it is done to; see ``Rights``."""
     many: bool = False
     """Whether it can be done to several objects at once: the marked ones, or all that are named."""
 
@@ -94,6 +96,7 @@ def action(
     words: str = "",
     applies: Callable[[Kind], bool] | None = None,
     refuses: Callable[[Target], str] = lambda _: "",
+    needs: Callable[[str], str] = lambda _: "",
     footer: bool = False,
     many: bool = False,
 ) -> Action:
@@ -104,7 +107,7 @@ def action(
 
     names = tuple(field.name for field in dataclasses.fields(parameters))
     return Action(
-        id_, key, title, help_, group, begin, tuple(words.split()), applies, refuses, names, footer, many
+        id_, key, title, help_, group, begin, tuple(words.split()), applies, refuses, names, footer, needs, many
     )
 
 

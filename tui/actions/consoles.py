@@ -19,6 +19,10 @@ def _refuses(target: Target) -> str:
     return "" if running(target.obj) else f"is {health(target.obj).word}"
 
 
+def _session(plural: str) -> str:
+    return f"get {plural}/console"
+
+
 def _console(desk: Desk, targets: Sequence[Target], given: Parameters) -> None:
     desk.connect_console(targets[0].key)
 
@@ -30,10 +34,10 @@ def _attach(desk: Desk, targets: Sequence[Target], given: Parameters) -> None:
 ACTIONS = (
     action(
         "console", "c", "console", "its console, here", "Machine", _console, Parameters, words="console",
-        applies=_has_console, refuses=_refuses, footer=True,
+        applies=_has_console, refuses=_refuses, needs=_session, footer=True,
     ),
     action(
         "attach", "C", "raw", "the same on the whole terminal", "Machine", _attach, Parameters, words="attach",
-        applies=_has_console, refuses=_refuses,
+        applies=_has_console, refuses=_refuses, needs=_session,
     ),
 )  # fmt: skip

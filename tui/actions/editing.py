@@ -94,6 +94,6 @@ ACTIONS = (
     action(
         "edit", "e", "edit", "change it in $EDITOR, look at the difference, write it", "Object", _begin,
         Parameters,
-        words="edit", applies=lambda kind: kind.editable, footer=True,
+        words="edit", applies=lambda kind: kind.editable, needs=lambda plural: f"patch {plural}", footer=True,
     ),
 )  # fmt: skip

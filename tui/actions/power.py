@@ -25,6 +25,10 @@ def _machines(kind: Kind) -> bool:
     return kind.plural == "virtualmachines"
 
 
+def _operate(_: str) -> str:
+    return "create virtualmachineoperations"
+
+
 def _begin(desk: Desk, verb: Verb, targets: Sequence[Target], *, force: bool) -> None:
     async def do(target: Target, tell: Tell) -> str:
         key = target.key
@@ -64,14 +68,14 @@ def _asking(word: str, key: str, help_: str, *, footer: bool = False) -> Action:
 
     return action(
         word, key, word, help_, "Machine", run, Force, words=word, applies=_machines,
-        refuses=lambda target: VERBS[word].refusal(target.obj), footer=footer, many=True,
+        refuses=lambda target: VERBS[word].refusal(target.obj), needs=_operate, footer=footer, many=True,
     )  # fmt: skip
 
 
 ACTIONS = (
     action(
         "start", "s", "start", "start it", "Machine", _start, Parameters, words="start", applies=_machines,
-        refuses=lambda target: VERBS["start"].refusal(target.obj), footer=True, many=True,
+        refuses=lambda target: VERBS["start"].refusal(target.obj), needs=_operate, footer=True, many=True,
     ),
     _asking("stop", "x", "ask the guest to shut down", footer=True),
     _asking("restart", "r", "restart it, apply what waits"),

@@ -24,6 +24,6 @@ def _delete(desk: Desk, targets: Sequence[Target], given: Parameters) -> None:
 ACTIONS = (
     action(
         "delete", "ctrl+d", "delete", "delete it, after a question", "Object", _delete, Parameters,
-        words="delete", applies=lambda kind: kind.deletable, many=True,
+        words="delete", applies=lambda kind: kind.deletable, needs=lambda plural: f"delete {plural}", many=True,
     ),
 )  # fmt: skip

@@ -295,14 +295,16 @@ def _unrestorable(target: Target) -> str:
 ACTIONS = (
     action(
         "snapshot", "T", "snapshot", "take a snapshot of it", "Snapshots", _take, Take, words="snapshot",
-        applies=_takes, refuses=_untakable, many=True,
+        applies=_takes, refuses=_untakable, needs=lambda plural: f"create {plural[:-1]}snapshots", many=True,
     ),
     action(
         "restore", "R", "restore", "put a machine back, after a trial and a question",
         "Snapshots", _restore, Name, words="restore", applies=_restores, refuses=_unrestorable,
+        needs=lambda _: "update virtualmachines",
     ),
     action(
         "clone", "K", "clone", "make another one of it", "Snapshots", _clone, Name, words="clone copy",
         applies=_copies, refuses=_uncopyable,
+        needs=lambda plural: f"create {'virtualdisks' if 'disk' in plural else 'virtualmachines'}",
     ),
 )  # fmt: skip

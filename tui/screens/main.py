@@ -23,6 +23,7 @@ from tui.desk import T
 from tui.fleet import Changes, Fleet
 from tui.kind import CONSOLE, Kind
 from tui.kinds import Kinds
+from tui.rights import Rights
 from tui.screens import consoles, surroundings
 from tui.screens.backing import back
 from tui.screens.learning import learn
@@ -69,6 +70,7 @@ class MainScreen(Screen[None]):
         self.actions = actions
         self.trail = trail
         self.news = News(fleet)
+        self.rights = Rights(fleet, self.work, self.redraw_bars)
         self.handed_over = False
         """Whether the terminal is another program's for the moment."""
         self._machine = machine

@@ -49,10 +49,18 @@ def refusal(screen: MainScreen, action: Action, targets: Sequence[Target]) -> st
     """Why it cannot be done to any of them; empty where it can be done to one."""
     if len(targets) > _LOOKED_AT:
         return ""
-    reasons = [action.why_not(target.kind, target) for target in targets]
+    reasons = [action.why_not(target.kind, target) or _forbidden(screen, action, target) for target in targets]
     if len(reasons) > 1:
         return "" if "" in reasons else f"none of the {len(reasons)} takes it: {reasons[0]}"
     return reasons[0] if reasons else action.why_not(screen.kind, None)
+
+
+def _forbidden(screen: MainScreen, action: Action, target: Target) -> str:
+    """What its user may not do."""
+    if not (need := action.needs(target.kind.plural)):
+        return ""
+    reason = screen.rights.lacks(target.key, need)
+    return f"{target.key.name} {reason}" if reason else ""
 
 
 def named(desk: Desk, kinds: Sequence[Kind], action: Action, wanted: str) -> Target:
