@@ -26,7 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "snapshot": ("snapshot", "take, list, restore and delete snapshots, and make new machines of them"),
     "clone": ("clone", "make another machine of one that is there"),
     "image": ("image", "import an image or disk from the web, a registry or a file"),
-    "disk": ("disk", "export, resize, attach and detach disks"),
+    "disk": ("disk", "export, back up, restore, resize, attach and detach disks"),
     "upload": ("upload", "send a file into an image or disk"),
     "tui": ("tui", "open the terminal interface"),
     "kubeconfig": ("kubeconfig", "print or merge the kubeconfig for kubectl"),

@@ -60,6 +60,8 @@ def of_registry(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def repository(reference: str, args: argparse.Namespace) -> Repository:
-    """The one that the flags mean. Raises BadRequest."""
+def repository(reference: str, args: argparse.Namespace, *, tag: str = "") -> Repository:
+    """The one that the flags mean; ``tag`` is for a reference without one. Raises BadRequest."""
+    if tag and ":" not in reference.rpartition("/")[2]:
+        reference = f"{reference}:{tag}"
     return Repository(reference, plain=args.plain_http, auth_file=args.auth_file)

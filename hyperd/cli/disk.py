@@ -1,4 +1,4 @@
-"""``hv disk``: what a disk, a snapshot or an image holds, as a file here; disks that grow, come and go."""
+"""``hv disk``: what a disk holds, as a file here or as backups in a registry; disks that grow, come and go."""
 
 from __future__ import annotations
 
@@ -27,38 +27,63 @@ EXAMPLES = """\
   hv disk export vd/root -o root.qcow2          as qcow2, which leaves holes out on the way as well
   hv disk export vds/before-upgrade -o - | zstd > root.img.zst
   hv disk export vi/debian --format qcow2
+  hv disk backup vd/root registry.example.org/backups/root            under a tag made of the time
+  hv disk backup vds/nightly registry.example.org/backups/root:monday
+  hv disk restore registry.example.org/backups/root:monday vd/root-2  a new disk of it
 
 The disk of a machine that runs is refused: make a snapshot of it (hv snapshot create vd/root) and export that.
 A transfer that breaks off is gone on with; where hv ends, so it is when the same command is given again. At the
 end the file is compared with the checksum of what hyperd has. Back again: hv upload FILE vd/NAME.
 
-The same with curl alone, on the host; with a token over the network (hv token create):
+A backup sends what changed since the last one in the same repository (its tag "latest"), in chunks of 4 MiB by
+their sha256; all of the disk is read for that. Each one is whole by itself: any may be restored, and any be
+deleted. hv sends it from where it runs, with the credentials that podman, skopeo or docker login have kept there.
+
+The export with curl alone, on the host; with a token over the network (hv token create):
   at=http://hv/apis/subresources.virtualization.deckhouse.io/v1alpha2/namespaces/default/virtualdisks/root
   curl --unix-socket /run/hyperd/hyperd.sock -fo root.img $at/export            ?format=qcow2 for the other one
   curl --unix-socket /run/hyperd/hyperd.sock -fo root.img -C - $at/export       goes on with what is there
   curl --unix-socket /run/hyperd/hyperd.sock -fs "$at/export?checksum=sha256" | sha256sum -c
 """
 
+_ACTIONS = ("export", "backup", "restore", "resize", "attach", "detach")
 _QCOW2 = "qcow2"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    parser.add_argument("action", choices=("export", "resize", "attach", "detach"), help="what to do")
-    parser.add_argument("source", metavar="KIND/NAME", help="vd/NAME, vds/NAME (a snapshot), vi/NAME or cvi/NAME")
-    parser.add_argument("more", nargs="*", metavar="SIZE or VM", help="how large, or vm/NAME of the machine")
+    parser.add_argument("action", choices=_ACTIONS, help="what to do")
+    parser.add_argument(
+        "source",
+        metavar="KIND/NAME",
+        help="vd/NAME, vds/NAME (a snapshot), vi/NAME or cvi/NAME; to restore, a backup",
+    )
+    parser.add_argument(
+        "more", nargs="*", metavar="SIZE, VM or TARGET",
+        help="how large; vm/NAME of the machine; REGISTRY/REPOSITORY[:TAG] of a backup; vd/NAME to restore to",
+    )  # fmt: skip
     parser.add_argument("--no-wait", action="store_true", help="ask for it, and do not wait")
     parser.add_argument("-t", "--timeout", type=seconds, default=300.0, help="longest wait (default 5m)")
     parser.add_argument("-o", "--output", default="", metavar="FILE", help="where to; - is standard output")
     parser.add_argument("--format", choices=("raw", _QCOW2), default="", help="by FILE's name, else raw")
     parser.add_argument("-f", "--force", action="store_true", help="replace FILE where there is one")
     parser.add_argument("--no-check", action="store_true", help="do not compare checksums at the end")
+    group = parser.add_argument_group("backup and restore")
+    group.add_argument("--full", action="store_true", help="send all of it, whatever the last backup has")
+    group.add_argument("--size", default="", help="of the new disk (default: as it was)")
+    group.add_argument("--storage-class", default="", metavar="NAME", help="of the new disk")
+    content.of_registry(parser)
+    parser.set_defaults(checksum=[])
 
 
 def run(args: argparse.Namespace) -> int:
     """Do it."""
     if args.action == "export":
         return _export(args)
+    if args.action in ("backup", "restore"):
+        from hyperd.cli import disk_backup
+
+        return {"backup": disk_backup.backup, "restore": disk_backup.restore}[args.action](args)
     from hyperd.cli import devices
 
     return {"resize": devices.resize, "attach": devices.attach, "detach": devices.detach}[args.action](args)

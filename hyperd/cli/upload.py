@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from hyperd.client.resource import Resource
     from hyperd.client.sync import Client
+    from hyperd.client.uploading import Readable
     from hyperd.resources.schema.kind import Object
 
 EXAMPLES = """\
@@ -65,21 +66,27 @@ def run(args: argparse.Namespace) -> int:
     """Send it, and wait until it can be used."""
     client = client_of(args)
     resource, name = target(args.target, client)
-    namespace = client.home.namespace if resource.namespaced else None
     with _opened(args.file) as file:
-        size = _size(file)
-        found = client.find(resource, namespace, name)
-        if found is None:
-            create(client, resource, name, _waiting(args), args)
-        elif not _says(found, args):
-            raise BadRequest(
-                f"{resource.kind} {name} is there already, and its spec says otherwise: leave --size, "
-                "--storage-class and --checksum out, or delete it first."
-            )
-        _wait(client, resource, namespace, name)
-        print(sanitize.line(_send(client, resource, name, file, size)))
+        send(client, resource, name, file, _size(file), args)
     wait_ready(client, resource, name, timeout=args.timeout)
     return 0
+
+
+def send(
+    client: Client, resource: Resource, name: str, file: Readable, size: int | None, args: argparse.Namespace
+) -> None:
+    """Have ``file`` as the content of an image or disk, which the flags describe where there is none."""
+    namespace = client.home.namespace if resource.namespaced else None
+    found = client.find(resource, namespace, name)
+    if found is None:
+        create(client, resource, name, _waiting(args), args)
+    elif not _says(found, args):
+        raise BadRequest(
+            f"{resource.kind} {name} is there already, and its spec says otherwise: leave --size, "
+            "--storage-class and --checksum out, or delete it first."
+        )
+    _wait(client, resource, namespace, name)
+    print(sanitize.line(_send(client, resource, name, file, size)))
 
 
 def target(text: str, client: Client) -> tuple[Resource, str]:
@@ -175,7 +182,7 @@ def _wait(client: Client, resource: Resource, namespace: str | None, name: str) 
         raise Conflict(f"{resource.kind} {name} takes no upload, it is {state.word}: {state.reason}")
 
 
-def _send(client: Client, resource: Resource, name: str, file: BinaryIO, size: int | None) -> str:
+def _send(client: Client, resource: Resource, name: str, file: Readable, size: int | None) -> str:
     shown = Progress(f"{resource.singular}/{name}")
     meter = Meter(size, "sent", "sent; being checked and stored")
 

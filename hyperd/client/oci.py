@@ -7,13 +7,12 @@ names, has no time limits, and waits for minutes between tries. What is left of 
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
-import os
 import re
 from urllib.parse import quote, urlencode, urlsplit
 
+from hyperd.client import logins
 from hyperd.client.home import Home
 from hyperd.client.http1 import Connection, ConnectionLost
 from hyperd.errors import BadRequest, Forbidden, NotFound, PermanentError
@@ -21,16 +20,16 @@ from hyperd.errors import BadRequest, Forbidden, NotFound, PermanentError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from typing import Any
 
     from hyperd.client.http1 import Response
+    from hyperd.jsontypes import JsonObject
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 PIECE_BYTES = 8 << 20
 """Of a blob, in one request."""
 _SECONDS = 120.0
 _DOCUMENT_BYTES = 4 << 20
-_HUB, _HUB_HOST, _HUB_REALM = "docker.io", "registry-1.docker.io", "auth.docker.io"
+_HUB_HOST = "registry-1.docker.io"
 _REFERENCE = re.compile(
     r"(?P<host>localhost|[a-z0-9.-]*[.:][a-z0-9.:-]*|\[[0-9a-f:]+\](?::\d+)?)/"
     r"(?P<name>[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*)"
@@ -43,6 +42,20 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 _TOKEN = re.compile(r"[!-~]{1,65536}")
 
 
+class Blob:
+    """Digest and size of what a registry keeps."""
+
+    __slots__ = ("digest", "size")
+
+    def __init__(self, digest: str, size: int) -> None:
+        self.digest = digest
+        self.size = size
+
+    def described(self, media_type: str) -> JsonObject:
+        """As manifests have it."""
+        return {"mediaType": media_type, "digest": self.digest, "size": self.size}
+
+
 class Repository:
     """``reference`` is ``REGISTRY/REPOSITORY:TAG``; all calls raise PermanentError, NotFound or Forbidden."""
 
@@ -53,7 +66,7 @@ class Repository:
             raise BadRequest(f"{reference}: write REGISTRY/REPOSITORY:TAG, as registry.example.org/disks/root:1.")
         self.registry, self.name, self.tag = match["host"], match["name"], match["tag"]
         self._plain = plain
-        self._credentials = _credentials(self.registry, auth_file)
+        self._credentials = logins.credentials(self.registry, auth_file)
         self._authorization = ""
         self._connection: Connection | None = None
 
@@ -65,19 +78,23 @@ class Repository:
             self._connection.close()
             self._connection = None
 
-    def manifest(self) -> dict[str, Any] | None:
+    def manifest(self) -> JsonObject | None:
         """What the tag leads to; None where there is no such tag."""
-        try:
-            _, body = self._call("GET", self._path(f"manifests/{self.tag}"), headers={"Accept": MANIFEST_TYPE})
-        except NotFound:
-            return None
-        return _object(body, f"The manifest of {self}")
+        return self.tagged(self.tag)[0]
 
-    def put_manifest(self, content: Mapping[str, Any]) -> str:
-        """Have the tag lead there; returns its digest."""
+    def tagged(self, tag: str) -> tuple[JsonObject | None, str]:
+        """What another tag of the repository leads to, and its digest."""
+        try:
+            _, body = self._call("GET", self._path(f"manifests/{tag}"), headers={"Accept": MANIFEST_TYPE})
+        except NotFound:
+            return None, ""
+        return _object(body, f"The manifest of {self}"), digest_of(body)
+
+    def put_manifest(self, content: JsonObject, *, tag: str = "") -> str:
+        """Have the tag, or another one, lead there; returns its digest."""
         body = encoded(content)
         headers = {"Content-Type": MANIFEST_TYPE}
-        self._call("PUT", self._path(f"manifests/{self.tag}"), body=body, headers=headers)
+        self._call("PUT", self._path(f"manifests/{tag or self.tag}"), body=body, headers=headers)
         return digest_of(body)
 
     def has_blob(self, digest: str) -> bool:
@@ -87,24 +104,24 @@ class Repository:
             return False
         return True
 
-    def put_blob(self, body: bytes) -> dict[str, Any]:
-        """Keep a small one; returns its digest and size, as a descriptor has them."""
+    def put_blob(self, body: bytes) -> Blob:
+        """Keep a small one."""
         if not self.has_blob(digest_of(body)):
             upload = BlobUpload(self)
             upload.write(body)
             upload.commit()
-        return {"digest": digest_of(body), "size": len(body)}
+        return Blob(digest_of(body), len(body))
 
     def blob(self, digest: str, *, most: int = _DOCUMENT_BYTES) -> bytes:
         """A small one, which is what its digest says."""
-        whole = b""
+        whole = bytearray()
         for piece in self.blob_part(digest, 0, None):
             whole += piece
             if len(whole) > most:
                 raise PermanentError(f"{self.registry} sends more than the {most} bytes that {digest} may have.")
         if digest_of(whole) != digest:
             raise PermanentError(f"{self.registry} sends something else than {digest}.")
-        return whole
+        return bytes(whole)
 
     def blob_part(self, digest: str, start: int, stop: int | None) -> Iterator[bytes]:
         """The bytes from ``start`` to ``stop`` of one; who reads must check them."""
@@ -175,7 +192,7 @@ class Repository:
 
     def _sent(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Response:
         authorization = {"Authorization": self._authorization} if self._authorization else {}
-        host = _HUB_HOST if self.registry == _HUB else self.registry
+        host = _HUB_HOST if self.registry == logins.HUB else self.registry
         try:
             if self._connection is None or self._connection.dropped:
                 self.close()
@@ -209,7 +226,7 @@ class Repository:
         query = {"service": asked.get("service", ""), "scope": f"repository:{self.name}:pull,push"}
         headers = {"Host": realm.netloc}
         if self._credentials:
-            if not _may_see(realm.hostname or "", self.registry):
+            if not logins.may_see(realm.hostname or "", self.registry):
                 raise PermanentError(
                     f"{self.registry} wants its credentials to be shown to {realm.hostname}, another host."
                 )
@@ -263,14 +280,14 @@ class BlobUpload:
     def flush(self) -> None:
         """Nothing: pieces have their size."""
 
-    def commit(self) -> dict[str, Any]:
-        """All has come; returns digest and size, as a descriptor has them."""
+    def commit(self) -> Blob:
+        """All has come."""
         if self._kept:
             self._send(len(self._kept))
         digest = f"sha256:{self._sha256.hexdigest()}"
         separator = "&" if "?" in self._location else "?"
         self._repository._call("PUT", f"{self._location}{separator}digest={quote(digest)}")  # noqa: SLF001  as above
-        return {"digest": digest, "size": self.size}
+        return Blob(digest, self.size)
 
     def cancel(self) -> None:
         """The registry may forget it."""
@@ -298,7 +315,7 @@ class BlobUpload:
         return f"{parts.path}{'?' if parts.query else ''}{parts.query}"
 
 
-def digest_of(body: bytes) -> str:
+def digest_of(body: bytes | bytearray) -> str:
     return f"sha256:{hashlib.sha256(body).hexdigest()}"
 
 
@@ -314,7 +331,7 @@ def encoded(content: object) -> bytes:
     return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
 
 
-def _object(body: bytes, what: str) -> dict[str, Any]:
+def _object(body: bytes, what: str) -> JsonObject:
     try:
         content = json.loads(body)
     except (ValueError, RecursionError):
@@ -325,12 +342,12 @@ def _object(body: bytes, what: str) -> dict[str, Any]:
 
 
 def _document(response: Response) -> bytes:
-    whole = b""
+    whole = bytearray()
     for piece in response.pieces():
         whole += piece
         if len(whole) > _DOCUMENT_BYTES:
             raise ConnectionLost("its answer is larger than any that is expected")
-    return whole
+    return bytes(whole)
 
 
 def _reason(body: bytes) -> str:
@@ -352,38 +369,3 @@ def _connect(host: str, *, plain: bool) -> Connection:
     except ValueError:
         raise ConnectionLost(f"{host} is no address") from None
     return Connection(Home(name=host, host=parts.hostname or "", port=port, tls=not plain), timeout=_SECONDS)
-
-
-def _may_see(realm: str, registry: str) -> bool:
-    """Whether a token server gets the password: it is the registry's host, or of a domain above it."""
-    host = urlsplit(f"//{registry}").hostname or ""
-    if realm == host or (host == _HUB and realm == _HUB_REALM):
-        return True
-    return "." in realm and host.endswith(f".{realm}") and not host.replace(".", "").isdigit()
-
-
-def _credentials(registry: str, auth_file: str) -> str:
-    """``user:password`` in base64, from where other tools keep it; empty where they have none."""
-    config = os.environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker")
-    runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
-    places = [os.environ.get("REGISTRY_AUTH_FILE", ""), f"{runtime}/containers/auth.json", f"{config}/config.json"]
-    for path in [auth_file] if auth_file else filter(None, places):
-        try:
-            with open(path, "rb") as file:
-                entries = json.loads(file.read(_DOCUMENT_BYTES)).get("auths") or {}
-        except FileNotFoundError:
-            if auth_file:
-                raise
-            continue
-        except (ValueError, AttributeError, RecursionError):
-            raise BadRequest(f"{path} is no file that podman, skopeo or docker login have made.") from None
-        for key in (
-            registry,
-            f"https://{registry}",
-            "https://index.docker.io/v1/" if registry == _HUB else registry,
-        ):
-            entry = entries.get(key)
-            if isinstance(entry, dict) and isinstance(entry.get("auth"), str) and entry["auth"]:
-                base64.b64decode(entry["auth"], validate=True)
-                return str(entry["auth"])
-    return ""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from hyperd.client.downloading import Sink
     from hyperd.client.home import Home
+    from hyperd.client.oci import Blob
 
 _LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
 _CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
@@ -47,7 +48,7 @@ def push(
                 "architecture": "amd64",
                 "os": "linux",
                 "config": {"WorkingDir": "/"},
-                "rootfs": {"type": "layers", "diff_ids": [layer["digest"]]},
+                "rootfs": {"type": "layers", "diff_ids": [layer.digest]},
             }
         )
     )
@@ -55,8 +56,8 @@ def push(
         {
             "schemaVersion": 2,
             "mediaType": MANIFEST_TYPE,
-            "config": {"mediaType": _CONFIG_TYPE, **config},
-            "layers": [{"mediaType": _LAYER_TYPE, **layer}],
+            "config": config.described(_CONFIG_TYPE),
+            "layers": [layer.described(_LAYER_TYPE)],
         }
     )
 
@@ -92,7 +93,7 @@ def _layer(
     suffix: str,
     told: Callable[[int, int], None],
     said: Callable[[str], None],
-) -> dict[str, object]:
+) -> Blob:
     def begin(done: int, size: int) -> None:
         # The name stands before the content, with its size.
         if not upload.size:

@@ -15,10 +15,16 @@ from hyperd.errors import BadRequest, ServiceUnavailable, Timeout
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import BinaryIO, NoReturn
+    from typing import NoReturn, Protocol
 
     from hyperd.client.home import Home
     from hyperd.client.resource import Resource
+
+    class Readable(Protocol):
+        """What is sent: read once, from its begin."""
+
+        def read(self, count: int, /) -> bytes: ...
+
 
 FRAME_BYTES = 256 << 10
 _SILENCE_SECONDS = 90.0
@@ -31,7 +37,7 @@ def upload(
     home: Home,
     resource: Resource,
     name: str,
-    file: BinaryIO,
+    file: Readable,
     *,
     size: int | None,
     told: Callable[[int], None],
@@ -67,7 +73,7 @@ def _connect(home: Home, path: str) -> websocket.WebSocket:
 
 
 def _send(
-    socket: websocket.WebSocket, file: BinaryIO, size: int | None, told: Callable[[int], None], answer: bytearray
+    socket: websocket.WebSocket, file: Readable, size: int | None, told: Callable[[int], None], answer: bytearray
 ) -> NoReturn:
     """Raises Closed at the end, with the answer in ``answer``."""
     sent, ended, heard = 0, False, time.monotonic()
