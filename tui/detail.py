@@ -10,7 +10,7 @@ from rich.cells import set_cell_size
 from rich.text import Text
 
 from hyperd.client import ages, sanitize
-from hyperd.client.health import ALARMS, Level, condition, conditions, health
+from hyperd.client.health import Level, condition, condition_level, conditions, health
 from hyperd.client.yamltext import dump
 from hyperd.resources.values.jsonpath import value_at
 from tui.kind import Kind, Relatives
@@ -19,6 +19,13 @@ from tui.shelf import Object
 
 _CONDITION_INDENT = 6
 _EVENT_INDENT = 10
+_MARKS = {
+    Level.GOOD: ("✓", "green"),
+    Level.OFF: ("·", "dim"),
+    Level.WAITING: ("!", "yellow"),
+    Level.BAD: ("✖", "red"),
+}
+"""Of conditions."""
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _YAML_LINE = re.compile(r"(?P<indent>\s*(?:- )*)(?P<key>(?:\"[^\"]*\"|[\w./$@-]+)):(?P<rest>(?: .*)?)\Z")
 _NUMBER_OR_WORD = re.compile(r"(?:-?[0-9.]+(?:[eE][-+]?[0-9]+)?|true|false|null|\[\]|\{\})\Z")
@@ -112,8 +119,8 @@ def _conditions(obj: Object) -> list[Text]:
         return []
     lines = [Text("")]
     for entry in entries:
-        fine = entry.get("status") == "True" and entry.get("type") not in ALARMS
-        line = Text("  ").append("✓ " if fine else "! ", style="green" if fine else "yellow")
+        mark, style = _MARKS[condition_level(entry, health(obj).level)]
+        line = Text("  ").append(f"{mark} ", style=style)
         line.append(f"{sanitize.line(str(entry.get('type'))):<38} ")
         line.append(sanitize.line(str(entry.get("reason") or "")), style="dim")
         if message := entry.get("message"):

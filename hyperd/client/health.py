@@ -41,6 +41,21 @@ ALARMS = frozenset(("AwaitingRestartToApplyConfiguration", "EvictionRequired", "
 """Condition types that are noteworthy when True; most others are when they are not."""
 
 
+def condition_level(entry: Object, of: Level) -> Level:
+    """Of one condition of an object that is ``of``: OFF where it is no fault that it does not hold.
+
+    Where it is one, BAD if the object is, else WAITING.
+    """
+    holds, kind = entry.get("status") == "True", entry.get("type")
+    if kind in ALARMS:
+        return Level.WAITING if holds else Level.OFF
+    if holds:
+        return Level.GOOD
+    if kind in _NEUTRAL or entry.get("reason") in _QUIET:
+        return Level.OFF
+    return Level.BAD if of is Level.BAD else Level.WAITING
+
+
 class Health:
     """``word`` is the phase, ``reason`` why it is not well (empty when it is), ``progress`` how far (``37 %``)."""
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hyperd.client import ages
-from hyperd.client.health import Level, health
+from hyperd.client.health import Level, condition_level, health
 from hyperd.client.paths import segment
 from hyperd.controllers.image.transfer import progress_message
 from hyperd.progress import Progress
@@ -121,3 +121,20 @@ def test_no_name_can_leave_its_path_segment(name: str) -> None:
     assert "/" not in segment(name)
     assert segment(name) not in (".", "..")
     assert "?" not in segment(name)
+
+
+@pytest.mark.parametrize(
+    ("type_", "status", "of", "level"),
+    [
+        ("Ready", "True", Level.GOOD, Level.GOOD),
+        ("Ready", "False", Level.BUSY, Level.WAITING),
+        ("Ready", "False", Level.BAD, Level.BAD),
+        ("InUse", "False", Level.GOOD, Level.OFF),
+        ("AwaitingRestartToApplyConfiguration", "True", Level.GOOD, Level.WAITING),
+        ("AwaitingRestartToApplyConfiguration", "False", Level.GOOD, Level.OFF),
+    ],
+)
+def test_a_condition_that_merely_does_not_hold_is_no_fault(
+    type_: str, status: str, of: Level, level: Level
+) -> None:
+    assert condition_level({"type": type_, "status": status}, of) is level
