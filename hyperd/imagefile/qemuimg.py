@@ -34,7 +34,11 @@ _CPU_SECONDS_A_GIB = 200
 """Of a file: what decompressing, reading and writing it takes, with room for a slow node."""
 _WAIT_SECONDS, _WAIT_SECONDS_A_GIB = 600, 600
 _OPEN_FILES = 32
-_OPENING = re.compile(r"(?:Failed to blk_new_open '.*?': )?(?:Could not open '[^']*': )?")
+_CACHED_LAYERS, _TABLE_BYTES = 8, 1 << 20
+"""Of more layers each gets so much for its tables: QEMU takes up to 32 MiB for one of a large disk."""
+_OPENING = re.compile(
+    r"(?:Failed to blk_new_open '.*?': )?(?:Could not open '[^']*': )?(?:Could not open backing file: )*"
+)
 _LOCKED = '"write" lock'
 """Of what qemu-img says where a guest has the file open."""
 _FOREIGN_REFERENCES = ("backing-filename", "full-backing-filename", "data-file", "encrypted")
@@ -258,6 +262,8 @@ def chain(layers: Sequence[Layer]) -> str:
         node: JsonObject = {"driver": layer.format.value, "file": file}
         if layer.format is DiskFormat.QCOW2:
             node["backing"] = chain
+            if len(layers) > _CACHED_LAYERS:
+                node["l2-cache-size"] = _TABLE_BYTES
         chain = node
     return f"json:{json.dumps(chain)}"
 

@@ -92,3 +92,23 @@ async def test_what_is_no_image_is_told_in_a_sentence(tmp_path: Path) -> None:
         async with opened_for_reading(tmp_path, (path, DiskFormat.QCOW2)):
             pass
     assert os.listdir(tmp_path) == ["bad"]
+
+
+async def test_a_large_disk_of_as_many_layers_as_there_may_be_is_read(tmp_path: Path) -> None:
+    """QEMU would take more memory for their tables than it is given."""
+    lowest = made(tmp_path / "0", "1T", "write -q -P 5 512G 64k")
+    empty = made(tmp_path / "1", "1T").read_bytes()
+    paths = [tmp_path / str(number) for number in range(150, 0, -1)]
+    for path in paths:
+        path.write_bytes(empty)
+    layers = [(path, DiskFormat.QCOW2) for path in (*paths, lowest)]
+    async with opened_for_reading(tmp_path, *layers) as volume:
+        assert await volume.read(512 << 30, 65536) == b"\5" * 65536
+
+
+async def test_a_layer_that_is_damaged_is_told_without_those_above_it(tmp_path: Path) -> None:
+    top, middle, lowest = (made(tmp_path / name, "1M") for name in ("top", "middle", "lowest"))
+    lowest.write_bytes(bytes(4096))
+    with pytest.raises(PermanentError, match=r"^The volume cannot be read: Image is not in qcow2 format\.$"):
+        async with opened_for_reading(tmp_path, *((path, DiskFormat.QCOW2) for path in (top, middle, lowest))):
+            pass
