@@ -75,6 +75,8 @@ if TYPE_CHECKING:
 RETRY_SECONDS = 5.0
 _AGAIN_SECONDS = 30.0
 """When to look again at what an event should tell of."""
+_LOOK_SECONDS = 300.0
+"""How often a volume is looked for that was there."""
 
 
 class DiskController(Controller):
@@ -292,19 +294,19 @@ class DiskController(Controller):
             set_condition(
                 disk, VirtualDiskCondition.READY, False, reason=DiskReadyReason.PVC_LOST, message=message
             )
-            return None
+            return Result(_LOOK_SECONDS)
         size = max(round_up(requested_size(disk) or 0), volume.virtual_size)
         # One that is being grown may be large enough before its guest has been told.
         if size == volume.virtual_size and status["phase"] != VirtualDiskPhase.RESIZING:
             show_ready(disk, volume)
-            return None
+            return Result(_LOOK_SECONDS)
         if status["phase"] != VirtualDiskPhase.RESIZING and self._context.reservations.of(meta["uid"]):
             show_ready(disk, volume)
             message = "The disk is being exported; it grows after that."
             set_condition(
                 disk, VirtualDiskCondition.RESIZING, False, reason=ResizingReason.NOT_AVAILABLE, message=message
             )
-            return None
+            return Result(_LOOK_SECONDS)
         if status["phase"] != VirtualDiskPhase.RESIZING and (class_ is None or not storage_class.may_grow(class_)):
             name = status.get("storageClassName", "")
             message = f'StorageClass "{name}" does not let its volumes grow (allowVolumeExpansion).'
@@ -312,7 +314,7 @@ class DiskController(Controller):
             set_condition(
                 disk, VirtualDiskCondition.RESIZING, False, reason=ResizingReason.NOT_AVAILABLE, message=message
             )
-            return None
+            return Result(_LOOK_SECONDS)
         return await self._grow(disk, size)
 
     async def _grow(self, disk: VirtualDisk, size: int) -> Result | None:

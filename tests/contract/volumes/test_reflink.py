@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from hyperd.controllers.disk import controller
 from hyperd.controllers.snapshot.taking import Part, Taking
 from hyperd.errors import PermanentError, TemporaryError
 from hyperd.imagefile.handle import DiskFormat, FileHandle
@@ -226,18 +227,24 @@ async def test_a_pool_of_a_later_format_is_left_alone(shared_blocks: Path, tmp_p
 
 
 async def test_disks_whose_pool_is_away_say_so_and_are_themselves_when_it_is_back(
-    shared_blocks: Path, tmp_path: Path
+    shared_blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pool, away = shared_blocks / tmp_path.name, shared_blocks / f"{tmp_path.name}-away"
+    for period in ("_LOOK_SECONDS", "_AGAIN_SECONDS"):
+        monkeypatch.setattr(controller, period, 0.2)
     async with running(storage=pools(pool)) as world:
         await world.give_disk(storageClassName="fast")
         pool.rename(away)
         pool.mkdir()
-        world.look_at(VIRTUAL_DISK, "vm")
         told = await world.until(lambda disk: ready(disk)["status"] == "Unknown", VIRTUAL_DISK, "vm")
         assert "is not there, so that another file system must be mounted there" in ready(told)["message"]
         assert told["status"]["phase"] == "Ready"
         assert await world.kept() == {}
+        pool.rmdir()
+        away.rename(pool)
+        await world.until(lambda disk: ready(disk)["status"] == "True", VIRTUAL_DISK, "vm")
+        pool.rename(away)
+        pool.mkdir()
         await world.store.delete(VIRTUAL_DISK, "default", "vm")
         await world.settled()
         assert os.listdir(pool) == []
