@@ -12,7 +12,7 @@ from hyperd.cli.printing import emit, object_name
 from hyperd.cli.waiting import Progress
 from hyperd.client import kinds
 from hyperd.client.health import Level, conditions, health
-from hyperd.errors import BadRequest, Expired, ServiceUnavailable, Timeout
+from hyperd.errors import BadRequest, Expired, NotFound, ServiceUnavailable, Timeout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ EXAMPLES = """\
   hv wait vm web-7                                     until its phase is Running
   hv wait vm/web-7 vd/data --for=condition=Ready
   hv wait vm web-7 --for=delete -t 2m
+  hv wait vm web-7 --for=create                        what is not there yet; all else ends at once without it
   hv wait vm web-7 --for=jsonpath='{.status.ipAddress}'   until there is one
 """
 _GOOD = {
@@ -58,6 +59,10 @@ def run(args: argparse.Namespace) -> int:
     found = _chosen(client, args)
     if not found:
         raise BadRequest("There is no such object to wait for.")
+    if args.wanted not in ("create", "delete"):
+        for resource, namespace, name in found:
+            if client.find(resource, namespace, name) is None:
+                raise NotFound(f"There is no {resource.kind} {name}; --for=create waits for one.")
     for resource, namespace, name in found:
         test, words = _test(args.wanted) if args.wanted else (_is_well, _GOOD.get(resource.kind, "Ready"))
         until(client, resource, namespace, name, test, words, deadline)

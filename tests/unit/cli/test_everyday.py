@@ -216,6 +216,9 @@ async def test_wait_ends_when_it_is_so_or_fails_in_time(hv: Hv, world: World) ->
     late = await hv("wait", "vm/db-1", "-n", "shop", "-t", "1s", code=1)
     assert "db-1 is not Running in time: Stopped" in late.err
     await hv("wait", "vm/db-1", "--for=nonsense", "-n", "shop", code=1)
+    mistyped = await hv("wait", "vm/web-77", "-n", "shop", code=1)
+    assert mistyped.err == "hv: There is no VirtualMachine web-77; --for=create waits for one.\n"
+    await hv("wait", "vm/web-77", "--for=delete", "-n", "shop")
     waiting = asyncio.create_task(hv("wait", "vm/db-1", "--for=delete", "-n", "shop"))
     await asyncio.sleep(1)
     await world.remove("virtualmachines", "shop", "db-1")
