@@ -18,10 +18,18 @@ if TYPE_CHECKING:
 _AGAIN_SECONDS = 1.0
 
 
-async def ended(client: AsyncClient, resource: Resource, obj: Object, told: Callable[[str], None]) -> Object:
-    """``obj`` once its phase says that there is nothing more to wait for; ``told`` hears how far it is.
+async def ended(
+    client: AsyncClient,
+    resource: Resource,
+    obj: Object,
+    told: Callable[[str], None],
+    *,
+    met: Callable[[Object], bool] | None = None,
+) -> Object:
+    """``obj`` once ``met``, or else its phase says that there is nothing more to wait for.
 
-    A daemon that restarts meanwhile is waited for. Raises Conflict where the object was deleted.
+    ``told`` hears how far it is. A daemon that restarts meanwhile is waited for. Raises Conflict once the
+    object is gone.
     """
     settled = next(entry.settled for entry in INDEX if entry.kind == resource.kind)
     metadata = obj["metadata"]
@@ -32,7 +40,7 @@ async def ended(client: AsyncClient, resource: Resource, obj: Object, told: Call
             live = next((each for each in found if each["metadata"].get("uid") == metadata.get("uid")), None)
             while live is not None:
                 state = health({"kind": resource.kind, **live})
-                if state.word in settled:
+                if met({"kind": resource.kind, **live}) if met is not None else state.word in settled:
                     return live
                 if (now := " · ".join(part for part in (state.progress, state.reason) if part)) and now != said:
                     told(said := now)
