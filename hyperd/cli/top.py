@@ -11,7 +11,7 @@ from hyperd.client import sanitize
 from hyperd.client.kinds import built_in
 from hyperd.client.rates import Use, binary, percent, sample, short, use
 from hyperd.client.sync import Client
-from hyperd.errors import BadRequest, NotFound
+from hyperd.errors import BadRequest, NotFound, ServiceUnavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,10 +59,16 @@ def run(args: argparse.Namespace) -> int:
     client = client_of(args)
     interval = max(_SHORTEST, args.interval)
     live = sys.stdout.isatty() and not args.once
-    before = _samples(client, args, nodes=nodes)
+    before, lines = _samples(client, args, nodes=nodes), [""]
     while True:
         time.sleep(interval)
-        now = _samples(client, args, nodes=nodes)
+        try:
+            now = _samples(client, args, nodes=nodes)
+        except ServiceUnavailable as err:
+            if not live:
+                raise
+            _redraw([sanitize.line(err.message), *lines])  # a daemon that is replaced comes again
+            continue
         lines = _table(before, now, args, nodes=nodes)
         if not live:
             emit(lines)
