@@ -93,7 +93,7 @@ class Daemon:
             self.node_name, self._collect_garbage, backup=self._home.backup, folder=settings.state_dir
         )
         uploads = Uploads(self._home.store, self._context.images.intake)
-        exports = Exports(Exporting(self._context, partial(holder, self._context)).open, settings)
+        self._exports = exports = Exports(Exporting(self._context, partial(holder, self._context)).open, settings)
         handlers = {
             **self._sessions.handlers(),
             **forwards.handlers(),
@@ -111,6 +111,7 @@ class Daemon:
             objects_elsewhere=(lambda: self._home.elsewhere) if settings.home != "embedded" else None,
             processes=self._processes,
             uploads=uploads,
+            exports=exports,
             unstored=stores(self._sampler, self.node_name),
         )
         self._entrances = self._home.entrances(handlers, self._api.metrics, self._api.audit)
@@ -157,6 +158,7 @@ class Daemon:
         await self._api.start()
         if own := self._api.url:
             context.images.intake.serve_at(self.settings.api.public_url or own, own)
+            self._exports.lending.base = (self.settings.api.public_url or own).rstrip("/")
         for entrance in self._entrances:
             await entrance.start()
         self._api.ready = True

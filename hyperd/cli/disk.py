@@ -27,6 +27,7 @@ EXAMPLES = """\
   hv disk export vd/root -o root.qcow2          as qcow2, which leaves holes out on the way as well
   hv disk export vds/before-upgrade -o - | zstd > root.img.zst
   hv disk export vi/debian --format qcow2
+  hv disk export vd/root --url                  an address from which anybody may read it, once, within ten minutes
   hv disk backup vd/root registry.example.org/backups/root            under a tag made of the time
   hv disk backup vds/nightly registry.example.org/backups/root:monday
   hv disk restore registry.example.org/backups/root:monday vd/root-2  a new disk of it
@@ -67,6 +68,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", default="", metavar="FILE", help="where to; - is standard output")
     parser.add_argument("--format", choices=("raw", _QCOW2), default="", help="by FILE's name, else raw")
     parser.add_argument("-f", "--force", action="store_true", help="replace FILE where there is one")
+    parser.add_argument("--url", action="store_true", help="print an address that is good for one export instead")
     parser.add_argument("--no-check", action="store_true", help="do not compare checksums at the end")
     group = parser.add_argument_group("backup and restore")
     group.add_argument("--full", action="store_true", help="send all of it, whatever the last backup has")
@@ -96,10 +98,13 @@ def _export(args: argparse.Namespace) -> int:
     client = client_of(args)
     resource, name = content.source(args.source, client)
     format_ = args.format or (_QCOW2 if args.output.endswith(f".{_QCOW2}") else "raw")
+    where = content.place(client.home, resource, name, format_)
+    if args.url:
+        print(sanitize.line(str(client.call("GET", f"{where}&address=true").get("url", ""))))
+        return 0
     path = os.path.expanduser(args.output) or f"{name}.{_QCOW2 if format_ == _QCOW2 else 'img'}"
     if path != "-" and os.path.lexists(path) and not args.force:
         raise Conflict(f"{path} is there already: remove it, name another file with -o, or say --force.")
-    where = content.place(client.home, resource, name, format_)
     shown = Progress(f"{resource.singular}/{name}")
     if path == "-":
         _printed(client.home, where, shown, check=not args.no_check)

@@ -71,7 +71,7 @@ class Exports:
             await self._reserved(key, uid, reservation)
             async with context.volumes.reading(uid):
                 layers = await context.volumes.layers(uid)
-                async with _content(f"VirtualDisk {key}", key.name, layers) as content:
+                async with _content(f"VirtualDisk {key}", key.name, uid, layers) as content:
                     yield content
 
     async def _require_unused(self, key: Key, disk: VirtualDisk) -> None:
@@ -120,7 +120,7 @@ class Exports:
         try:
             async with context.volumes.reading(uid):
                 layers = await context.volumes.layers(uid)
-                async with _content(title, key.name, layers, tag=uid) as content:
+                async with _content(title, key.name, uid, layers, tag=uid) as content:
                     yield content
         except NotFound as err:
             raise NotFound(f"What {title} held is gone from the node's pool.") from err
@@ -131,14 +131,15 @@ class Exports:
         image = (await context.store.get(kind, *key)).object()
         if why := unready(kind, key.name, image):
             raise Conflict(why)
+        uid = image["metadata"]["uid"]
         if on_volume(image):
-            layers = await context.volumes.layers(image["metadata"]["uid"])
-            async with _content(title, key.name, layers, tag=image["metadata"]["uid"]) as content:
+            layers = await context.volumes.layers(uid)
+            async with _content(title, key.name, uid, layers, tag=uid) as content:
                 yield content
             return
         async with (
             context.images.held(reference_of(context, kind, image)) as copy,
-            _content(title, key.name, [copy.handle], tag=copy.layer_digest, iso=copy.cdrom) as content,
+            _content(title, key.name, uid, [copy.handle], tag=copy.layer_digest, iso=copy.cdrom) as content,
         ):
             yield content
 
@@ -150,11 +151,11 @@ class Exports:
 
 @asynccontextmanager
 async def _content(
-    title: str, name: str, handles: Sequence[Handle], *, tag: str = "", iso: bool = False
+    title: str, name: str, uid: str, handles: Sequence[Handle], *, tag: str = "", iso: bool = False
 ) -> AsyncIterator[Content]:
     """Opened; without a ``tag`` the files tell by their times whether they have changed since another time."""
     with opened(handles) as layers:
-        yield Content(title, name, tag or _seen(layers), layers, iso)
+        yield Content(title, name, uid, tag or _seen(layers), layers, iso)
 
 
 def _seen(layers: Sequence[Layer]) -> str:

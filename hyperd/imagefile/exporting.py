@@ -31,6 +31,7 @@ class Content:
 
     title: str
     name: str
+    uid: str
     tag: str
     layers: Sequence[Layer]
     iso: bool = False

@@ -62,7 +62,7 @@ def _description(plural: str, subresource: str) -> str:
     if subresource == "export":
         return (
             f"Read the content of {plural} as one file: format is raw or qcow2, in parts by Range and If-Range; "
-            "with checksum=sha256 its checksum instead."
+            "with checksum=sha256 its checksum instead, with address=true a URL that is good for reading it once."
         )
     if subresource in _SESSIONS:
         return f"Open {subresource} of {plural} as a WebSocket; probe=true tells who holds it instead."

@@ -36,9 +36,12 @@ from hyperd.api.limits.connections import ConnectionLimits
 from hyperd.api.limits.fairness import Fairness, is_root, source_key
 from hyperd.api.serving import listeners
 from hyperd.api.serving.accepting import Listener
+from hyperd.api.serving.exports import ExportAddresses
 from hyperd.api.serving.httpserver import Connection, HttpServer
 from hyperd.api.serving.middleware import Middleware, RequestInfo, entry
 from hyperd.api.serving.uploads import UploadAddresses
+from hyperd.api.sessions.exports import Exports
+from hyperd.api.sessions.lending import PATH as EXPORTS
 from hyperd.api.sessions.uploads import Uploads
 from hyperd.api.wire.metrics import Collector, Metrics
 from hyperd.api.wire.query import EMPTY, Query
@@ -87,10 +90,11 @@ class ApiServer:
         objects_elsewhere: Callable[[], str] | None = None,
         processes: Offload | None = None,
         uploads: Uploads | None = None,
+        exports: Exports | None = None,
         unstored: Mapping[Kind, Store] | None = None,
     ) -> None:
-        """``processes`` read large bodies; ``uploads`` are taken at their addresses; ``unstored`` are stores of
-        what is measured when it is read.
+        """``processes`` read large bodies; ``uploads`` are taken and ``exports`` given at their addresses;
+        ``unstored`` are stores of what is measured when it is read.
 
         ``objects_elsewhere`` gives the URL of the API server that serves the objects where this one does not.
         Then there is the unix socket alone, and on it health, metrics and the connect subresources.
@@ -111,7 +115,12 @@ class ApiServer:
         self._watchers = Watchers(store, self.fairness.watches, versions)
         self.audit = AuditLog(settings.log_dir, settings.audit)
         self.connections = ConnectionLimits()
-        self._addresses = None if uploads is None else UploadAddresses(uploads, self.fairness, self.audit)
+        self._addresses: dict[str, UploadAddresses | ExportAddresses] = {}
+        """What is served to whoever knows an address, by its begin."""
+        if uploads is not None:
+            self._addresses[UPLOADS] = UploadAddresses(uploads, self.fairness, self.audit)
+        if exports is not None:
+            self._addresses[EXPORTS] = ExportAddresses(exports, self.fairness, self.audit)
         own = (self._watchers.samples, self.audit.samples, self.connections.samples, self.fairness.samples)
         self.metrics = Metrics((*own, *collectors))
         self._objects = Objects(store, self._watchers, self._authorizer, settings.api.max_body_bytes, versions)
@@ -253,8 +262,9 @@ class ApiServer:
         peer = self._authenticator.peer(request)
         seen.source = peer.source
         seen.writes = method not in _READING
-        if self._addresses is not None and path.startswith(UPLOADS):
-            return await self._addresses.answer(request, path, request_id, seen)
+        for prefix, addresses in self._addresses.items():
+            if path.startswith(prefix):
+                return await addresses.answer(request, path, request_id, seen)
         try:
             user = await self._authenticator.user(request, peer)
         except Unauthorized:

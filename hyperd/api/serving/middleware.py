@@ -17,6 +17,7 @@ from hyperd import clock, logs
 from hyperd.api.access.authorization import Attributes
 from hyperd.api.audit.log import AuditLog, Entry
 from hyperd.api.endpoints import answers
+from hyperd.api.sessions.lending import PATH as EXPORTS
 from hyperd.api.wire.metrics import Metrics
 from hyperd.errors import HyperdError, InternalError
 from hyperd.shares import Grant
@@ -117,9 +118,9 @@ class Middleware:
 
 
 def shown_path(request: web.BaseRequest) -> str:
-    """The path as logs may have it: an upload's ends in a secret."""
+    """The path as logs may have it: an upload's ends in a secret, and so does an export's."""
     path = request.raw_path.partition("?")[0]
-    return UPLOADS if path.startswith(UPLOADS) else path
+    return next((prefix for prefix in (UPLOADS, EXPORTS) if path.startswith(prefix)), path)
 
 
 def entry(

@@ -13,16 +13,27 @@ import logging
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from aiohttp import web
 
+from hyperd import clock
 from hyperd.api.limits.fairness import is_root
+from hyperd.api.sessions.lending import LENT_SECONDS, Lending, Lent
+from hyperd.api.sessions.target import flag
 from hyperd.api.wire import ranges
 from hyperd.api.wire.subresources import SubresourceHandler, SubresourceHandlers
 from hyperd.background import hear
-from hyperd.errors import BadRequest, HyperdError, RangeNotSatisfiable, ServiceUnavailable, TemporaryError
+from hyperd.errors import (
+    BadRequest,
+    HyperdError,
+    NotFound,
+    NotImplementedYet,
+    RangeNotSatisfiable,
+    ServiceUnavailable,
+    TemporaryError,
+)
 from hyperd.imagefile.exporting import Content, Image, Piece, image_of
 from hyperd.imagefile.handle import DiskFormat
 from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_DISK, VIRTUAL_DISK_SNAPSHOT, VIRTUAL_IMAGE
@@ -54,16 +65,17 @@ class Wanted:
 
     format: DiskFormat
     checksum: bool
+    address: bool
 
     @classmethod
-    def of(cls, request: web.BaseRequest) -> Wanted:
+    def of(cls, request: web.BaseRequest, default: DiskFormat = DiskFormat.RAW) -> Wanted:
         """Raises BadRequest."""
-        format_, checksum = request.query.get("format", "raw"), request.query.get("checksum", "")
+        format_, checksum = request.query.get("format", default), request.query.get("checksum", "")
         if format_ not in set(DiskFormat):
             raise BadRequest(f"format={format_[:40]!r} is neither raw nor qcow2.")
         if checksum not in ("", "sha256"):
             raise BadRequest(f"checksum={checksum[:40]!r} is not known: sha256 is.")
-        return cls(DiskFormat(format_), bool(checksum))
+        return cls(DiskFormat(format_), bool(checksum), flag(request, "address"))
 
 
 class Exports:
@@ -71,6 +83,7 @@ class Exports:
 
     def __init__(self, open_: Open, settings: Settings) -> None:
         self._open = open_
+        self.lending = Lending()
         self._settings = settings
         self._places: Shares[str] = Shares(
             "exports", _AT_ONCE, headroom=2, reserve=1, most=_AT_ONCE - 2, waiting=16, retry_after_seconds=10
@@ -85,22 +98,45 @@ class Exports:
     def _handler(self, kind: Kind) -> SubresourceHandler:
         async def serve(request: web.BaseRequest, user: User, namespace: str, name: str) -> web.StreamResponse:
             wanted = Wanted.of(request)
-            place = await self._places.acquire(user.name, timeout=_WAIT_SECONDS, privileged=is_root(user))
-            with place:
-                try:
-                    async with (
-                        self._open(kind, namespace, name) as content,
-                        image_of(content, wanted.format, self._settings) as image,
-                    ):
-                        _log.info("%s is exported to %s", content.title, user.name)
-                        return await self._answer(request, wanted, content, image)
-                except TemporaryError as err:
-                    raise ServiceUnavailable(err.message, retry_after_seconds=5) from err
+            lent = Lent(kind, namespace, name, "", wanted.format, user)
+            return await self._serve(request, wanted, lent, user)
 
         return serve
 
+    async def serve_lent(self, request: web.BaseRequest, lent: Lent, reader: User) -> web.StreamResponse:
+        """What an address is for."""
+        wanted = Wanted.of(request, default=lent.format)
+        if wanted.address or wanted.format is not lent.format:
+            raise BadRequest(f"This address is for {lent.format} alone.")
+        if lent.read and not wanted.checksum:
+            raise NotFound("All was read at this address already. Ask for another one.")
+        return await self._serve(request, wanted, lent, reader)
+
+    async def _serve(self, request: web.BaseRequest, wanted: Wanted, lent: Lent, user: User) -> web.StreamResponse:
+        place = await self._places.acquire(user.name, timeout=_WAIT_SECONDS, privileged=is_root(user))
+        with place:
+            try:
+                async with self._open(lent.kind, lent.namespace, lent.name) as content:
+                    if wanted.address:
+                        return self._lend(replace(lent, uid=content.uid))
+                    if lent.uid not in ("", content.uid):
+                        raise NotFound(f"{content.title} is another one than this address is for.")
+                    async with image_of(content, wanted.format, self._settings) as image:
+                        _log.info("%s is exported to %s", content.title, user.name)
+                        return await self._answer(request, wanted, content, image, lent)
+            except TemporaryError as err:
+                raise ServiceUnavailable(err.message, retry_after_seconds=5) from err
+
+    def _lend(self, lent: Lent) -> web.StreamResponse:
+        if not self.lending.base:
+            raise NotImplementedYet("There are no addresses here: this hyperd listens on its socket alone.")
+        url = self.lending.lend(lent)
+        return web.json_response(
+            {"kind": "ExportAddress", "apiVersion": "v1", "url": url, "seconds": LENT_SECONDS}
+        )
+
     async def _answer(
-        self, request: web.BaseRequest, wanted: Wanted, content: Content, image: Image
+        self, request: web.BaseRequest, wanted: Wanted, content: Content, image: Image, lent: Lent
     ) -> web.StreamResponse:
         if wanted.checksum:
             return await self._send_checksum(request, image, _file_name(content, wanted))
@@ -122,6 +158,8 @@ class Exports:
             return response
         async with aclosing(_ahead(image.pieces(part.start, part.stop))) as pieces:
             await self._send(request, response, pieces, content, image if len(part) == image.size else None)
+        lent.read = lent.read or part.stop == image.size
+        lent.used = clock.elapsed()
         return response
 
     def _headers(self, wanted: Wanted, content: Content, image: Image) -> dict[str, str]:

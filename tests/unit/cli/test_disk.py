@@ -195,6 +195,19 @@ async def test_what_comes_damaged_is_not_kept(tmp_path: Path) -> None:
         assert hv.files() == []
 
 
+async def test_an_address_is_printed_for_others(tmp_path: Path) -> None:
+    async with exporting(tmp_path) as (lab, hv):
+        await lab.disk()
+        url = (await hv("disk", "export", "vd/vm", "--url")).out.strip()
+        authority = lab.world._settings.pki_dir / "ca.crt"
+        curl = f"curl --cacert {authority} -fsSOJ {url} && curl --cacert {authority} -fsS {url}?checksum=sha256"
+        done = await asyncio.create_subprocess_exec(
+            "sh", "-c", f"{curl} | sha256sum -c", cwd=tmp_path, stdout=asyncio.subprocess.PIPE
+        )
+        out, _ = await done.communicate()
+        assert (done.returncode, out) == (0, b"vm.img: OK\n")
+
+
 async def test_curl_does_the_same_as_the_help_shows(tmp_path: Path) -> None:
     async with exporting(tmp_path) as (lab, hv):
         await lab.disk()

@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from hyperd.api.sessions import exports
+from hyperd.api.sessions import exports, lending
 from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_DISK_SNAPSHOT, VIRTUAL_IMAGE
 from hyperd.resources.schema.kind import Kind, Object
 from hyperd.resources.values.conditions import find_condition
@@ -198,6 +198,61 @@ async def test_an_image_is_read_from_the_registry(lab: Exporting) -> None:
     await lab.world.store.create(VIRTUAL_IMAGE, "default", body)
     await lab.world.phase("Ready", VIRTUAL_IMAGE, "golden")
     assert await lab.read("virtualimages/golden") == (200, EXPECTED)
+
+
+async def address(lab: Exporting, what: str = DISK) -> str:
+    async with lab.get(f"{what}&address=true" if "?" in what else f"{what}?address=true") as answer:
+        assert answer.status == 200
+        url: str = (await answer.json())["url"]
+    assert url.startswith("https://")
+    return f"http://h/export/{url.rpartition('/')[2]}"
+
+
+async def told(lab: Exporting, url: str, **headers: str) -> tuple[int, bytes]:
+    async with lab.client.get(url, headers=headers) as answer:
+        return answer.status, await answer.read()
+
+
+async def test_an_address_is_good_for_one_whole_read_by_whoever_knows_it(lab: Exporting) -> None:
+    await lab.disk()
+    url = await address(lab)
+    await lab.free()
+    # A login that is none: the address alone counts.
+    nobody = {"Authorization": "Bearer nobody"}
+    assert await told(lab, url, **nobody, Range="bytes=0-9") == (206, b"\5" * 10)
+    assert await told(lab, url, **nobody) == (200, EXPECTED)
+    used = (404, b"All was read at this address already. Ask for another one.\n")
+    assert await told(lab, url) == used
+    digest = hashlib.sha256(EXPECTED).hexdigest()
+    assert await told(lab, f"{url}?checksum=sha256") == (200, f"{digest}  vm.img\n".encode())
+    assert (await told(lab, f"{url}?address=true"))[0] == 400
+    assert (await told(lab, url[:-1] + ("0" if url[-1] != "0" else "1")))[0] == 404
+    async with lab.client.post(url) as answer:
+        assert answer.status == 405
+    logs = [path.read_text() for path in lab.world._settings.log_dir.rglob("*") if path.is_file()]
+    assert any("system:export:" in text for text in logs)
+    assert not any(url.rpartition("/")[2] in text for text in logs), "an address is a secret"
+
+
+async def test_an_address_is_for_one_format_of_one_object(lab: Exporting) -> None:
+    await lab.disk()
+    url = await address(lab, f"{DISK}?format=qcow2")
+    assert (await told(lab, f"{url}?format=raw"))[0] == 400
+    assert (await told(lab, url))[1].startswith(b"QFI\xfb")
+    url = await address(lab)
+    await lab.free()
+    await lab.world.store.delete(VIRTUAL_DISK, "default", "vm")
+    await lab.world.gone(VIRTUAL_DISK)
+    await lab.world.give_disk()
+    assert await told(lab, url) == (404, b"VirtualDisk default/vm is another one than this address is for.\n")
+
+
+async def test_an_address_that_nobody_uses_ends(lab: Exporting, monkeypatch: pytest.MonkeyPatch) -> None:
+    await lab.disk()
+    url = await address(lab)
+    assert (await told(lab, url, Range="bytes=0-0"))[0] == 206
+    monkeypatch.setattr(lending, "LENT_SECONDS", -1.0)
+    assert (await told(lab, url))[1].endswith(b"it was used or has expired. Ask for another one.\n")
 
 
 class Reader:

@@ -79,7 +79,7 @@ async def test_a_raw_file_is_exported_to_its_last_byte(tmp_path: Path) -> None:
     path = tmp_path / "odd"
     path.write_bytes(b"x" * 1000)
     with opened([FileHandle(path, DiskFormat.RAW)]) as layers:
-        content = Content("Odd", "odd", "1", layers)
+        content = Content("Odd", "odd", "u", "1", layers)
         async with image_of(content, DiskFormat.RAW, Settings(run_dir=tmp_path)) as image:
             assert b"".join([bytes(piece) async for piece in image.pieces(0, image.size)]) == b"x" * 1000
             assert b"".join([bytes(piece) async for piece in image.pieces(990, 995)]) == b"x" * 5

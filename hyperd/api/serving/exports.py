@@ -1,0 +1,67 @@
+"""The one-time addresses of exports, for whoever knows them: no login is asked for, and none counts.
+
+What is read counts for who has made the address. Refusals are sentences, as people in front of curl read them.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aiohttp import web
+
+from hyperd.api.access.authorization import Attributes
+from hyperd.api.audit.log import AuditLog
+from hyperd.api.endpoints import answers
+from hyperd.api.limits.fairness import Fairness, source_key
+from hyperd.api.serving.httpserver import Connection
+from hyperd.api.serving.middleware import RequestInfo, entry
+from hyperd.api.sessions.exports import SUBRESOURCE, Exports
+from hyperd.api.sessions.lending import PATH
+from hyperd.api.wire.subresources import GROUP
+from hyperd.errors import HyperdError, MethodNotAllowed, NotFound
+from hyperd.store.interface import User
+
+_USER: Final = "system:export:"
+"""What the logs call whoever knows an address, whose maker follows."""
+
+
+class ExportAddresses:
+    """Serves what is below ``PATH``."""
+
+    def __init__(self, exports: Exports, fairness: Fairness, audit: AuditLog) -> None:
+        self._exports = exports
+        self._fairness = fairness
+        self._audit = audit
+
+    async def answer(
+        self, request: web.BaseRequest, path: str, request_id: str, seen: RequestInfo
+    ) -> web.StreamResponse:
+        """The content, or why not."""
+        seen.verb, seen.attributes = "export", Attributes("get", path=PATH)
+        try:
+            return await self._answer(request, path, request_id, seen)
+        except HyperdError as err:
+            headers = {answers.REQUEST_ID: request_id}
+            if err.retry_after_seconds is not None:
+                headers["Retry-After"] = str(err.retry_after_seconds)
+            return web.Response(text=f"{err.message}\n", status=err.code, headers=headers)
+
+    async def _answer(
+        self, request: web.BaseRequest, path: str, request_id: str, seen: RequestInfo
+    ) -> web.StreamResponse:
+        if request.method not in ("GET", "HEAD"):
+            raise MethodNotAllowed("Read what is here with GET: curl -O -J URL.", allow="GET, HEAD")
+        try:
+            lent = self._exports.lending.find(path.removeprefix(PATH))
+        except NotFound:
+            await self._fairness.denied(source_key(seen.source))
+            raise
+        seen.resource = f"{lent.kind.plural}/{SUBRESOURCE}"
+        seen.attributes = Attributes("get", GROUP, lent.kind.plural, SUBRESOURCE, lent.namespace, lent.name)
+        seen.user = reader = User(f"{_USER}{lent.user.name}")
+        if isinstance(connection := request.protocol, Connection):
+            connection.login(reader.name, privileged=False)
+        if self._audit.wants(0, writes=True):
+            self._audit.record(entry(request, request_id, seen, code=0, seconds=0, opened=True))
+        with self._fairness.session(reader, SUBRESOURCE):
+            return await self._exports.serve_lent(request, lent, reader)
