@@ -84,7 +84,7 @@ async def pull(backend: DirectoryBackend) -> Merge:
     return merge
 
 
-@pytest.mark.parametrize("by", ["a start", "a round", "a clone", "a snapshot"])
+@pytest.mark.parametrize("by", ["a start", "a round", "a clone", "a snapshot", "a reader"])
 async def test_a_guest_killed_after_a_pull_loses_nothing_whoever_comes_first(
     backend: DirectoryBackend, tmp_path: Path, top: Path, by: str
 ) -> None:
@@ -97,6 +97,9 @@ async def test_a_guest_killed_after_a_pull_loses_nothing_whoever_comes_first(
     if by == "a clone":
         await volumes.clone("w", source="v", op_uid="o")
         assert guest.read(await later.attacher.attach("w")) == ONES
+    if by == "a reader":
+        async with later.attacher.reading("v") as handle:
+            assert guest.read(handle) == ONES
     if by == "a snapshot":
         await volumes.prepare_snapshot("v", snapshot="t", op_uid="o", in_use=False)
         await volumes.commit_snapshot("v", snapshot="t", op_uid="o")

@@ -54,7 +54,7 @@ class DirectoryAttacher(Attacher):
             held = self._merger.hold(layer.name)
             held.__enter__()
         try:
-            await self._merger.interrupt(layer.uid)
+            await self._merger.make_whole(layer.uid)
             yield layer.handle
         finally:
             held.__exit__(None, None, None)

@@ -57,6 +57,10 @@ class Merger:
     async def attach(self, uid: str) -> None:
         """A guest may open the volume from now on; ``tell`` says by which layer."""
         self._attached[uid] = ""
+        await self.make_whole(uid)
+
+    async def make_whole(self, uid: str) -> None:
+        """Before somebody opens it: nothing is being done to it, and it reads what it may not have all of."""
         await self.interrupt(uid)
         tree = await asyncio.to_thread(self._folder.tree)
         if any(upper.uid == uid for _, upper, _ in tree.pulled()):
