@@ -318,7 +318,8 @@ class MainScreen(Screen[None]):
 
     def redraw_bars(self) -> None:
         """Draw the fleet's line, the list's line, the keys, and what stands in an empty list's place."""
-        surroundings.draw(self)
+        if len(self.query("TopBar, VirtualTable")) > 1:  # else it is being taken down
+            surroundings.draw(self)
 
     # Messages of the widgets
 
