@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,6 +28,7 @@ from hyperd.resources.values.conditions import find_condition
 from hyperd.settings import PoolKind, PoolSettings, Settings, StorageSettings
 from hyperd.storage import poolmark
 from hyperd.storage.backends.reflink.backend import ReflinkBackend
+from hyperd.storage.backends.reflink.pool import Pool
 from hyperd.store.embedded.derived import derived_of
 from tests.contract.volumes import guest, xfs
 from tests.unit.controllers.world import running
@@ -210,6 +212,24 @@ async def test_a_pool_that_is_not_mounted_is_told_from_an_empty_one(shared_block
     away.rename(pool)
     assert [volume.uid for volume in await backend.provisioner.inventory()] == ["u1"]
     await backend.provisioner.create_blank("u2", MIB)
+
+
+async def test_a_pool_that_is_full_at_the_start_has_its_volumes(
+    shared_blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = shared_blocks / tmp_path.name
+    first = made(tmp_path, pool)
+    await first.start()
+    await first.provisioner.create_blank("u1", MIB)
+
+    def full(_: Pool) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Pool, "_probe", full)
+    later = made(tmp_path, pool)
+    await later.start()
+    assert await later.provisioner.find("u1") is not None
+    assert [volume.uid for volume in await later.provisioner.inventory()] == ["u1"]
 
 
 async def test_a_pool_of_a_later_format_is_left_alone(shared_blocks: Path, tmp_path: Path) -> None:

@@ -211,7 +211,12 @@ class Pool:
     def _look(self) -> None:
         mark = self._recognized()
         if not self._able:
-            self._probe()
+            try:
+                self._probe()
+            except OSError as err:
+                # One that has a mark shared blocks before; what is there is to be had on a full disk as well.
+                if mark is None or err.errno not in (errno.ENOSPC, errno.EDQUOT):
+                    raise
             self._able = True
         if not self._known:
             self._remember(mark)
