@@ -18,7 +18,7 @@ from hyperd.controllers.snapshot.operations import TYPES
 from hyperd.controllers.snapshot.operations.take import Take, show_failure, show_ready
 from hyperd.controllers.snapshot.taking import INCONSISTENT, cannot_freeze, guest_of
 from hyperd.controllers.snapshot.users import disk_of, user_of
-from hyperd.errors import PermanentError
+from hyperd.errors import PermanentError, TemporaryError
 from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_DISK_SNAPSHOT, VIRTUAL_MACHINE_SNAPSHOT
 from hyperd.resources.kinds.virtual_disk_snapshot import (
     DiskSnapshotCondition,
@@ -28,7 +28,7 @@ from hyperd.resources.kinds.virtual_disk_snapshot import (
 )
 from hyperd.resources.schema.kind import Kind
 from hyperd.resources.values import meta, names
-from hyperd.resources.values.conditions import find_condition, set_condition
+from hyperd.resources.values.conditions import ConditionStatus, find_condition, is_true, set_condition
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
 from hyperd.runtime.operations.engine import Operations
 from hyperd.runtime.operations.record import Record
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 _LOOK_SECONDS = 300.0
 """How often the data of a snapshot is looked for, as that of disks is."""
+_AGAIN_SECONDS = 30.0
+"""While its pool is away."""
 _HELD_SECONDS = 1.0
 DISK_INDEX = "disk"
 
@@ -185,17 +187,24 @@ class DiskSnapshotController(Controller):
 
     async def _keep(self, snapshot: VirtualDiskSnapshot) -> Result | None:
         """Notice its loss, and its return: a pool may be away for a while."""
-        found, status = await self._context.volumes.find_snapshot(snapshot["metadata"]["uid"]), snapshot["status"]
+        status, ready = snapshot["status"], DiskSnapshotCondition.VIRTUAL_DISK_SNAPSHOT_READY
+        try:
+            found = await self._context.volumes.find_snapshot(snapshot["metadata"]["uid"])
+        except TemporaryError as err:  # its pool is away: nobody knows
+            unknown, reason = ConditionStatus.UNKNOWN, DiskSnapshotReadyReason.UNKNOWN
+            set_condition(snapshot, ready, unknown, reason=reason, message=err.message)
+            return Result(_AGAIN_SECONDS)
         if found is None and status["phase"] == SnapshotPhase.READY:
             status["phase"] = SnapshotPhase.FAILED
             message = "The snapshot of the volume is gone from the node's pool."
-            condition = DiskSnapshotCondition.VIRTUAL_DISK_SNAPSHOT_READY
-            set_condition(snapshot, condition, False, reason=DiskSnapshotReadyReason.LOST, message=message)
+            set_condition(snapshot, ready, False, reason=DiskSnapshotReadyReason.LOST, message=message)
             self._context.events.event(snapshot, "Warning", DiskSnapshotReadyReason.LOST, message)
         elif found is not None and status["phase"] == SnapshotPhase.FAILED:
             show_ready(snapshot, consistent=bool(status.get("consistent")))
             message = "The snapshot of the volume is in the node's pool again."
             self._context.events.event(snapshot, "Normal", DiskSnapshotReadyReason.READY, message)
+        elif found is not None and not is_true(snapshot, ready):
+            show_ready(snapshot, consistent=bool(status.get("consistent")))
         return Result(_LOOK_SECONDS)
 
     async def _delete(self, before: VirtualDiskSnapshot, snapshot: VirtualDiskSnapshot) -> Result | None:

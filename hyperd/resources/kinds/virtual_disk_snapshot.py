@@ -44,6 +44,8 @@ class DiskSnapshotReadyReason(StrEnum):
     WAITING_FOR_THE_VIRTUAL_DISK = "WaitingForTheVirtualDisk"
     POTENTIALLY_INCONSISTENT = "PotentiallyInconsistent"
     LOST = "Lost"
+    UNKNOWN = "Unknown"
+    """The storage that has its data cannot be asked now."""
     FILE_SYSTEM_FREEZING = "FileSystemFreezing"
     FILE_SYSTEM_UNFREEZING = "FileSystemUnfreezing"
     SNAPSHOTTING = "Snapshotting"

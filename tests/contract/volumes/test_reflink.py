@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from hyperd.controllers.disk import controller
+from hyperd.controllers.snapshot import disk as snapshots
 from hyperd.controllers.snapshot.taking import Part, Taking
 from hyperd.errors import PermanentError, TemporaryError
 from hyperd.imagefile.handle import DiskFormat, FileHandle
@@ -252,10 +253,16 @@ async def test_disks_whose_pool_is_away_say_so_and_are_themselves_when_it_is_bac
     pool, away = shared_blocks / tmp_path.name, shared_blocks / f"{tmp_path.name}-away"
     for period in ("_LOOK_SECONDS", "_AGAIN_SECONDS"):
         monkeypatch.setattr(controller, period, 0.2)
+        monkeypatch.setattr(snapshots, period, 0.2)
     async with running(storage=pools(pool)) as world:
         await world.give_disk(storageClassName="fast")
+        body: Object = {"metadata": {"namespace": "default", "name": "one"}, "spec": {"virtualDiskName": "vm"}}
+        await world.store.create(VIRTUAL_DISK_SNAPSHOT, "default", body)
+        await world.phase("Ready", VIRTUAL_DISK_SNAPSHOT, "one")
         pool.rename(away)
         pool.mkdir()
+        kept = await world.until(lambda one: ready(one)["status"] == "Unknown", VIRTUAL_DISK_SNAPSHOT, "one")
+        assert kept["status"]["phase"] == "Ready"
         told = await world.until(lambda disk: ready(disk)["status"] == "Unknown", VIRTUAL_DISK, "vm")
         assert "is not there, so that another file system must be mounted there" in ready(told)["message"]
         assert told["status"]["phase"] == "Ready"
@@ -263,6 +270,9 @@ async def test_disks_whose_pool_is_away_say_so_and_are_themselves_when_it_is_bac
         pool.rmdir()
         away.rename(pool)
         await world.until(lambda disk: ready(disk)["status"] == "True", VIRTUAL_DISK, "vm")
+        await world.until(lambda one: ready(one)["status"] == "True", VIRTUAL_DISK_SNAPSHOT, "one")
+        await world.store.delete(VIRTUAL_DISK_SNAPSHOT, "default", "one")
+        await world.gone(VIRTUAL_DISK_SNAPSHOT, "one")
         pool.rename(away)
         pool.mkdir()
         await world.store.delete(VIRTUAL_DISK, "default", "vm")
@@ -276,7 +286,7 @@ async def test_disks_whose_pool_is_away_say_so_and_are_themselves_when_it_is_bac
 
 
 def ready(disk: Object) -> Object:
-    return find_condition(disk, "Ready") or {}
+    return find_condition(disk, "Ready") or find_condition(disk, "VirtualDiskSnapshotReady") or {"status": ""}
 
 
 def test_two_pools_of_one_name_are_refused(tmp_path: Path) -> None:
