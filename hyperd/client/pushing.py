@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
 _CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
+_TITLE = "org.opencontainers.image.title"
+"""By which oras, which knows files and no images, calls what it pulls."""
 _QEMU_ID = 107
 _BLOCK = tarfile.BLOCKSIZE
 
@@ -57,7 +59,7 @@ def push(
             "schemaVersion": 2,
             "mediaType": MANIFEST_TYPE,
             "config": config.described(_CONFIG_TYPE),
-            "layers": [layer.described(_LAYER_TYPE)],
+            "layers": [{**layer.described(_LAYER_TYPE), "annotations": {_TITLE: "disk.tar"}}],
         }
     )
 

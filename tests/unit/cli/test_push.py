@@ -10,6 +10,7 @@ import subprocess
 import tarfile
 from pathlib import Path
 
+import oras.client
 import pytest
 
 from tests.unit.cli.registry import Guarded, guarded, registry
@@ -67,6 +68,19 @@ async def test_a_push_that_breaks_off_tags_nothing(tmp_path: Path) -> None:
             assert answer.status == 200, "the disk is free again"
         front.full = False
         assert (await hv(*words)).out.startswith("Pushed")
+
+
+async def test_oras_pulls_what_was_pushed(tmp_path: Path) -> None:
+    async with exporting(tmp_path) as (lab, hv), registry(tmp_path) as host:
+        await lab.disk()
+        await hv("image", "push", "vd/vm", f"{host}/disks/vm:1", PLAIN, "--format", "raw")
+        client = oras.client.OrasClient(insecure=True)
+        found = await asyncio.to_thread(client.pull, target=f"{host}/disks/vm:1", outdir=str(tmp_path / "oras"))
+        assert found == [str(tmp_path / "oras" / "disk.tar")]
+        with tarfile.open(found[0]) as tar:
+            disk = tar.extractfile("disk/disk.img")
+            assert disk is not None
+            assert disk.read() == EXPECTED
 
 
 def login(folder: Path, host: str) -> str:
