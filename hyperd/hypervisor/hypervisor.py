@@ -19,6 +19,7 @@ from types import MappingProxyType
 from hyperd import clock, errors
 from hyperd.background import Background
 from hyperd.hypervisor.actions import actions, blocks, hotplug, reader
+from hyperd.hypervisor.actions.mirroring import LibvirtMirrors
 from hyperd.hypervisor.actions.reader import Reader
 from hyperd.hypervisor.actions.survey import Survey
 from hyperd.hypervisor.connection.connection import Connect, Connection
@@ -48,7 +49,7 @@ RETRY_SECONDS = 1.0
 SETTLING_LOOKS = 5
 """So many times libvirt is listed every RETRY_SECONDS after a connect: a libvirtd that has just started loses the
 end of a guest that goes while it adopts its QEMU (there is no STOPPED event)."""
-_SLOW = ("start", "undefine")
+_SLOW = ("start", "undefine", "pivot a disk of")
 SAMPLE_CALLS = 4
 """So many samples may wait for QEMUs that hang."""
 LEAVING_SECONDS = 30.0
@@ -92,6 +93,7 @@ class LibvirtHypervisor(Hypervisor):
         self._ready = asyncio.Event()
         self._wake = asyncio.Event()
         self._agents = asyncio.Semaphore(AGENT_CALLS)
+        self._mirrors = LibvirtMirrors(self._act, self._lanes)
         self._freezing = Freezing(settings.uri, freeze=self._freeze, thaw=self.thaw)
         self._leaving: dict[tuple[str, str], float] = {}
         """Disks that guests are asked to release, and until when no merge is begun in them."""
@@ -261,6 +263,10 @@ class LibvirtHypervisor(Hypervisor):
     async def _merged(self, uid: str, serial: str) -> bool:
         look = functools.partial(blocks.await_merge, uid=uid, serial=serial, seconds=MERGE_SECONDS)
         return await self._lanes.call(f"{uid} merge", f"await a merge of domain {uid}", look, timeout=READ_TIMEOUT)
+
+    @property
+    def mirrors(self) -> LibvirtMirrors:
+        return self._mirrors
 
     async def _freeze(self, uid: str) -> int:
         return await self._hold("freeze", uid, functools.partial(blocks.freeze, uid=uid))

@@ -15,8 +15,37 @@ from typing import Protocol
 from hyperd.hypervisor.facts.host import HostFacts
 from hyperd.hypervisor.slots import Slot, Slots
 from hyperd.hypervisor.spec import DiskSpec, DomainSpec
-from hyperd.hypervisor.state import DomainEvent, DomainInfo, DomainStats, Frozen, GuestInfo
+from hyperd.hypervisor.state import DomainEvent, DomainInfo, DomainStats, Frozen, GuestInfo, Mirror
 from hyperd.imagefile.handle import Handle
+
+
+class Mirrors(Protocol):
+    """Copies of disks of guests that run, by the disk's serial, for a guest to go on in. They end with the guest.
+
+    Raises NotFound where the guest does not run, or has the disk no more.
+    """
+
+    async def begin(self, uid: str, serial: str, target: Handle) -> None:
+        """Have all that the disk holds copied into ``target``, which is as large; it then follows what is written.
+
+        TemporaryError while the disk is busy with something else.
+        """
+        ...
+
+    async def state(self, uid: str, serial: str) -> Mirror | None:
+        """None where there is none, or one has failed."""
+        ...
+
+    async def end(self, uid: str, serial: str) -> None:
+        """Leave what was copied; nothing to do is fine."""
+        ...
+
+    async def take(self, uid: str, serial: str, target: Handle) -> None:
+        """Stop the guest, and have its disk be the copy ``target``: who asked for that lets it go on.
+
+        Where it fails the guest goes on as before. TemporaryError for one that is stopped already.
+        """
+        ...
 
 
 class Hypervisor(Protocol):
@@ -157,6 +186,11 @@ class Hypervisor(Protocol):
 
     async def commit(self, uid: str, serial: str, *, upper: Handle, lower: Handle) -> bool:
         """Likewise, have what ``upper``, below the top, has copied into ``lower``, which takes its place."""
+
+    @property
+    def mirrors(self) -> Mirrors:
+        """Copies of its guests' disks."""
+        ...
 
     async def attach_disk(self, uid: str, disk: DiskSpec, had: Slot) -> None:
         """Plug a disk into a running guest, at ``had`` if that is free; one that is there stays.

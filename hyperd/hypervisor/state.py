@@ -115,6 +115,15 @@ class GuestInfo:
     hostname: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """How far the copy of a guest's disk is, in bytes; a ``ready`` one has all, and follows what is written."""
+
+    copied: int
+    total: int
+    ready: bool
+
+
 @dataclass
 class Frozen:
     """One freeze. ``whole`` is known at its end: whether the guest was held from its begin until then."""

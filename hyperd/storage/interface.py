@@ -150,6 +150,7 @@ class Provisioner(Protocol):
         """A volume with the content of ``layers``, the top first, which nobody writes to until it is there.
 
         They are another storage's volume of the same uid, ``size`` bytes large, and compared before it is there.
+        Without any it is blank: a guest's QEMU fills it.
         Snapshots of an earlier volume of that uid stay what they are.
         """
         raise unsupported(self.name, Capability.RECEIVE)
@@ -291,6 +292,10 @@ class Volumes(Attacher, Protocol):
     async def find(self, uid: str) -> Volume | None: ...
 
     async def inventory(self) -> Sequence[Volume]: ...
+
+    async def attach_copy(self, uid: str, provisioner: str) -> Handle:
+        """As ``attach``, of the volume that ``provisioner`` has, whosever it is; ``detach`` is of all."""
+        ...
 
     async def remove_copy(self, uid: str, provisioner: str, *, kept: str) -> None:
         """Remove the volume that ``provisioner`` has of that uid; NotFound unless ``kept`` has it whole."""

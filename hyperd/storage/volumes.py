@@ -55,6 +55,10 @@ class BackendVolumes(Volumes):
     async def find(self, uid: str) -> Volume | None:
         return await self._first_by(uid, lambda backend: backend.provisioner.find(uid))
 
+    async def attach_copy(self, uid: str, provisioner: str) -> Handle:
+        self.provisioner(provisioner)
+        return await self._backends[provisioner].attacher.attach(uid)
+
     async def remove_copy(self, uid: str, provisioner: str, *, kept: str) -> None:
         if provisioner == kept or provisioner not in self._backends:
             return

@@ -116,8 +116,7 @@ class DiskController(Controller):
         """Disks that may get their volume, or another, now that their class or this node is another."""
         for disk in self._disks.items():
             obj = disk.object()
-            waits = (obj.get("status") or {}).get("phase") not in PROVISIONED
-            if waits or moves.asked_for(obj).wanted:
+            if (obj.get("status") or {}).get("phase") not in PROVISIONED or moves.asked_for(obj).wanted:
                 yield Key(disk.namespace, disk.name)
 
     def _of_image(self, kind: Kind[Image]) -> Mapper:
@@ -189,9 +188,11 @@ class DiskController(Controller):
             remove_condition(disk, VirtualDiskCondition.MIGRATING)
             return await self._operations.look(disk)
         waits = not self._operations.running(disk) and not (begun and moves.switched(disk, move))
-        if not ends and not (waits and self._moves.hindered(disk)):
+        # One that began under a guest ends with it, and one without ends before a guest begins.
+        other = waits and begun and moves.kind_of(disk) != self._moves.kind(disk)
+        if not ends and not other and not (waits and self._moves.hindered(disk)):
             status["observedGeneration"] = disk["metadata"]["generation"]
-            return await self._operations.look(disk)
+            return await self._operations.advance(disk, moves.kind_of(disk) or self._moves.kind(disk))
         if begun:
             await self._operations.undo(disk)
             self._retries.forget(disk)
@@ -202,7 +203,7 @@ class DiskController(Controller):
         if usage.is_moved(disk) and volume is not None:
             transfer.finish_progress(status, 0)
             show_ready(disk, volume)
-        return Result(RETRY_SECONDS if ends else _AGAIN_SECONDS)
+        return Result(RETRY_SECONDS if ends or other else _AGAIN_SECONDS)
 
     def _begun(self, disk: VirtualDisk) -> bool:
         """Whether its volume is being made, or could not be."""

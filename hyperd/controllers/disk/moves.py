@@ -17,6 +17,7 @@ from hyperd.resources.kinds.virtual_disk import (
     VirtualDiskCondition,
     VirtualDiskPhase,
 )
+from hyperd.resources.kinds.virtual_machine_status import VirtualMachinePhase
 from hyperd.resources.values.conditions import set_condition
 from hyperd.resources.values.meta import labels, now_rfc3339
 from hyperd.runtime.operations.record import Record
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
     from hyperd.resources.views.virtual_disk import VirtualDisk
 
 KIND: Final = "Migrate"
-"""Of the operation, in its record."""
+LIVE_KIND: Final = "MigrateLive"
+"""Of the operations, in their records."""
+_LIVE: Final = (VirtualMachinePhase.RUNNING, VirtualMachinePhase.PAUSE)
 _MOVABLE: Final = (VirtualDiskPhase.READY, VirtualDiskPhase.MIGRATING)
 
 
@@ -50,7 +53,7 @@ class Move:
 def move_of(disk: VirtualDisk) -> Move:
     """The one that is under way, else the one that the spec asks for, which may be none."""
     record = Record.of(disk)
-    if record is not None and record.kind == KIND and len(parts := record.digest.split(" ")) == 3:
+    if record is not None and record.kind in (KIND, LIVE_KIND) and len(parts := record.digest.split(" ")) == 3:
         return Move(*parts)
     return asked_for(disk)
 
@@ -66,7 +69,13 @@ def asked_for(disk: VirtualDisk) -> Move:
 def is_under_way(disk: VirtualDisk) -> bool:
     """Whether a move stands in the disk's record."""
     record = Record.of(disk)
-    return record is not None and record.kind == KIND
+    return record is not None and record.kind in (KIND, LIVE_KIND)
+
+
+def kind_of(disk: VirtualDisk) -> str:
+    """Of the operation that moves it; empty without one."""
+    record = Record.of(disk)
+    return record.kind if record is not None and is_under_way(disk) else ""
 
 
 def switched(disk: VirtualDisk, move: Move) -> bool:
@@ -122,6 +131,10 @@ class Moves:
         set_condition(disk, VirtualDiskCondition.MIGRATING, False, reason=reason, message=message)
         return True
 
+    def kind(self, disk: VirtualDisk) -> str:
+        """Of the operation that moves it as it is used now."""
+        return KIND if used.holding(self._context, disk) is None else LIVE_KIND
+
     def _hindrance(self, disk: VirtualDisk) -> tuple[DiskMigratingReason, str] | None:
         phase = disk["status"].get("phase")
         if phase == VirtualDiskPhase.RESIZING:
@@ -136,12 +149,9 @@ class Moves:
         if unfit := self._unfit(asked_for(disk).target):
             return unfit
         reason = DiskMigratingReason.WAIT_FOR_SOURCE_VOLUME_RELEASE
-        if machine := used.holding(self._context, disk):
-            return (
-                reason,
-                f'Virtual machine "{machine.name}" runs with the disk: it is moved once that is stopped. Moving '
-                "it meanwhile is not built yet in this version.",
-            )
+        machine = used.holding(self._context, disk)
+        if machine is not None and str(machine.object()["status"].get("phase")) not in _LIVE:
+            return reason, f'The disk is moved once virtual machine "{machine.name}" runs, or is stopped.'
         if reader := used.reader(self._context, disk):
             return reason, f"The disk is moved once {reader} is made of it."
         if self._context.reservations.of(disk["metadata"]["uid"]):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -31,6 +33,8 @@ class Disks:
 
     context: Context
     lived: clock.Seen = field(default_factory=clock.Seen)
+    stopping: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+    """By a guest's uid: held by who stops it for a moment, or lets it go on."""
 
     def age(self, disk: VirtualDisk) -> float:
         """Seconds since the disk was created, by a clock that cannot be set if this process saw it young."""

@@ -13,6 +13,7 @@ from typing import Final
 
 from hyperd import clock
 from hyperd.backoff import backoff
+from hyperd.controllers import usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine.held import serial_of
 from hyperd.errors import HyperdError
@@ -67,6 +68,8 @@ class Merges:
         self._tries = {merge: self._tries[merge] for merge in merges if merge in self._tries}
         moved = False
         for merge in merges:
+            if self._is_moved(merge.uid):
+                continue
             if clock.elapsed() < self._tries.get(merge, (0, 0.0))[1]:
                 continue
             try:
@@ -78,6 +81,11 @@ class Merges:
                     self._told[merge.uid] = err.message
                     _log.warning("What a snapshot of volume %s held is freed later: %s", merge.uid, err.message)
         return moved
+
+    def _is_moved(self, volume: str) -> bool:
+        """Whether the disk goes to another StorageClass: its QEMU does that, and leaves these layers."""
+        disks = (item.object() for item in self._context.informer(VIRTUAL_DISK).by_index(usage.UID_INDEX, volume))
+        return any(usage.is_moved(disk) for disk in disks)
 
     async def _merge(self, merge: Merge, guest: DomainInfo) -> bool:
         """Whether it goes on or is done."""

@@ -138,7 +138,7 @@ class Devices:
 
     def _disk(self, machine: VirtualMachine, disk: VirtualDisk, ref: BlockDeviceRef) -> tuple[Device | None, str]:
         meta, status = disk["metadata"], disk.get("status") or {}
-        if status.get("phase") not in _USABLE_DISK_PHASES:
+        if status.get("phase") not in _USABLE_DISK_PHASES and not self._moves_under(machine, disk):
             phase = status.get("phase") or VirtualDiskPhase.PENDING
             progress = (
                 f" ({status['progress']})"
@@ -169,6 +169,12 @@ class Devices:
             ),
             "",
         )
+
+    def _moves_under(self, machine: VirtualMachine, disk: VirtualDisk) -> bool:
+        """Whether the disk is moved to another StorageClass while the machine's guest has it."""
+        domain = self._context.hypervisor.last_known.get(machine["metadata"]["uid"])
+        has = domain is not None and domain.active and holds(domain, disk["metadata"]["uid"])
+        return has and usage.is_moved(disk)
 
     def _other_holder(self, machine: VirtualMachine, disk: VirtualDisk) -> str:
         """The name of another machine that has the disk, or starts with it."""

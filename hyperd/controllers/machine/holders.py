@@ -9,8 +9,10 @@ from hyperd.controllers import usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine.applied import holds
 from hyperd.controllers.machine.fence import Fence
+from hyperd.controllers.machine.held import serial_of
 from hyperd.controllers.machine.holding import Act
 from hyperd.errors import TemporaryError
+from hyperd.hypervisor.state import DomainInfo
 from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_MACHINE
 
 if TYPE_CHECKING:
@@ -50,6 +52,17 @@ def openers(context: Context, uid: str) -> list[str]:
     """Of all of them: an image may be several guests'."""
     known = context.hypervisor.last_known.values()
     return [domain.uid for domain in known if domain.active and holds(domain, uid)]
+
+
+async def guest_of(context: Context, namespace: str, name: str, uid: str) -> DomainInfo | None:
+    """The guest that has the disk open on this node. Asked of the hypervisor: a list may be short."""
+    serial, seen = serial_of(uid), {opener(context, uid)} - {""}
+    machines = usage.machines_using(context.informer(VIRTUAL_MACHINE), VIRTUAL_DISK, namespace, name)
+    for machine in {*seen, *(item.uid for item in machines)}:
+        domain = await context.hypervisor.info(machine)
+        if domain is not None and domain.active and any(disk.serial == serial for disk in domain.disks):
+            return domain
+    return None
 
 
 async def require_unread(context: Context, namespace: str, disks: Iterable[str]) -> None:

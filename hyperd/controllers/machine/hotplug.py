@@ -117,6 +117,7 @@ class HotPlug:
             held
             for held in running.devices
             if serial_of(held["uid"]) in serials
+            and not self._is_moved(machine, held)
             and (pluggable if held.get("attachment") else live)
             and self._unwanted(machine, held, found)
         ]
@@ -126,6 +127,13 @@ class HotPlug:
             if serial_of(device.uid) not in serials and (pluggable if device.attachment else live)
         ]
         return Change(unplug, plug)
+
+    def _is_moved(self, machine: VirtualMachine, held: Held) -> bool:
+        """Whether it is a disk that goes to another StorageClass: it is unplugged after that, which wakes us."""
+        if held["kind"] != VIRTUAL_DISK.kind:
+            return False
+        disk = self._context.informer(VIRTUAL_DISK).get(machine["metadata"]["namespace"], held["name"])
+        return disk is not None and disk["metadata"]["uid"] == held["uid"] and usage.is_moved(disk)
 
     def _unwanted(self, machine: VirtualMachine, held: Held, found: Dependencies) -> bool:
         """Whether nobody asks for the device any more, as far as that is sure."""

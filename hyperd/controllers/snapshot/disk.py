@@ -11,12 +11,13 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from hyperd.controllers.context import Context
+from hyperd.controllers.machine.holders import guest_of
 from hyperd.controllers.ownership import disk_node
 from hyperd.controllers.readiness import unready
 from hyperd.controllers.retries import Retries
 from hyperd.controllers.snapshot.operations import TYPES
 from hyperd.controllers.snapshot.operations.take import Take, show_failure, show_ready
-from hyperd.controllers.snapshot.taking import INCONSISTENT, cannot_freeze, guest_of
+from hyperd.controllers.snapshot.taking import INCONSISTENT, cannot_freeze
 from hyperd.controllers.snapshot.users import disk_of, user_of
 from hyperd.errors import PermanentError, TemporaryError
 from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_DISK_SNAPSHOT, VIRTUAL_MACHINE_SNAPSHOT

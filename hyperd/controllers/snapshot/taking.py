@@ -16,12 +16,12 @@ from typing import Final
 from hyperd.controllers import usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine.held import serial_of
-from hyperd.controllers.machine.holders import opener
+from hyperd.controllers.machine.holders import guest_of
 from hyperd.crashpoints import CrashPoint, reached
 from hyperd.errors import HyperdError, NotFound, PermanentError, TemporaryError
 from hyperd.hypervisor.state import DomainInfo, DomainState
 from hyperd.imagefile.handle import Handle
-from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_MACHINE
+from hyperd.resources.all import VIRTUAL_DISK
 from hyperd.resources.kinds.virtual_disk_snapshot import DiskSnapshotReadyReason
 from hyperd.storage.interface import Snapshot
 
@@ -45,17 +45,6 @@ class Part:
     name: str
     disk: str
     snapshot: str
-
-
-async def guest_of(context: Context, namespace: str, name: str, uid: str) -> DomainInfo | None:
-    """The guest that has the disk open on this node. Asked of the hypervisor: a list may be short."""
-    serial, seen = serial_of(uid), {opener(context, uid)} - {""}
-    machines = usage.machines_using(context.informer(VIRTUAL_MACHINE), VIRTUAL_DISK, namespace, name)
-    for machine in {*seen, *(item.uid for item in machines)}:
-        domain = await context.hypervisor.info(machine)
-        if domain is not None and domain.active and any(disk.serial == serial for disk in domain.disks):
-            return domain
-    return None
 
 
 Parts = Callable[[], Awaitable[Sequence[Part] | None]]

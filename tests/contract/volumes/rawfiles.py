@@ -87,7 +87,10 @@ class RawProvisioner(Provisioner):
         if not path.exists():
             made = path.with_suffix(".part")
             made.unlink(missing_ok=True)
-            await copying.copy(self._tools, layers, made, output=DiskFormat.RAW, reserve=0, report=report)
+            if not layers:
+                made.touch()
+            else:
+                await copying.copy(self._tools, layers, made, output=DiskFormat.RAW, reserve=0, report=report)
             os.truncate(made, round_up(size))
             made.rename(path)
         return await self._there(uid)

@@ -193,7 +193,7 @@ async def test_what_fails_is_told_and_tried_again_and_the_disk_can_be_used_meanw
 async def test_a_daemon_that_ends_before_a_step_goes_on_with_it(
     world: World, monkeypatch: pytest.MonkeyPatch, point: str
 ) -> None:
-    step = {"copy": migrate._Copy, "switch": migrate._Switch, "release": migrate._Release}[point]
+    step = {"copy": migrate._Copy, "switch": migrate._Switch, "release": migrate.ReleaseStep}[point]
     arrived = asyncio.Event()
 
     async def never(self: object, report: Report) -> None:
@@ -216,7 +216,7 @@ async def test_a_daemon_that_ends_before_a_step_goes_on_with_it(
     assert guest.read(FileHandle(path, DiskFormat.RAW))[:4096] == b"\7" * 4096
 
 
-@pytest.mark.parametrize("step", [migrate._Switch, migrate._Release])
+@pytest.mark.parametrize("step", [migrate._Switch, migrate.ReleaseStep])
 async def test_a_disk_that_is_deleted_on_its_way_leaves_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch, step: type
 ) -> None:

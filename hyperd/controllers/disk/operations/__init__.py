@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from hyperd.controllers.disk.operations.fill import Fill
+from hyperd.controllers.disk.operations.live import MigrateLive
 from hyperd.controllers.disk.operations.migrate import Migrate
 from hyperd.controllers.disk.ready import Disks
 from hyperd.runtime.operations.operation import Operation
@@ -16,4 +17,5 @@ if TYPE_CHECKING:
 TYPES: Final[Sequence[type[Operation[Disks, VirtualDisk]]]] = [
     Fill,
     Migrate,
+    MigrateLive,
 ]

@@ -53,7 +53,7 @@ class Migrate(Operation[Disks, "VirtualDisk"]):
         return move_of(obj).encode()
 
     def steps(self) -> Sequence[Step]:
-        return [_Copy(self), _Switch(self), _Release(self)]
+        return [_Copy(self), _Switch(self), ReleaseStep(self)]
 
     def show(self, obj: VirtualDisk) -> None:
         status = obj["status"]
@@ -72,9 +72,13 @@ class Migrate(Operation[Disks, "VirtualDisk"]):
         state = status.setdefault("migrationState", {})
         state |= {"endTimestamp": now_rfc3339(), "result": MigrationResult.SUCCEEDED}
         state.pop("message", None)
-        message = f'The disk is in StorageClass "{self.move.target}" now.'
+        message = f'The disk is in StorageClass "{self.move.target}" now{self.how()}.'
         self.context.context.events.event(obj, "Normal", "VolumeMigrationCompleted", message)
         return None
+
+    def how(self) -> str:
+        """What is to be told of it beside, the end of a sentence."""
+        return ""
 
     def failed(self, obj: VirtualDisk, err: HyperdError, *, final: bool) -> None:
         transfer.finish_progress(obj["status"], 0)
@@ -131,7 +135,7 @@ class _Copy(Step):
             raise TemporaryError(err.message, key=DiskMigratingReason.WAIT_FOR_TARGET_READY) from err
 
     async def _run(self, report: Report) -> None:
-        self._require_class()
+        require_class(self._operation)
         await self._require_unused(await self._operation.stored())
         volumes = self._context.volumes
         target, source = volumes.provisioner(self._operation.provisioner()), self._operation.move.provisioner
@@ -149,23 +153,8 @@ class _Copy(Step):
 
     async def undo(self) -> None:
         """Remove the copy, as long as it is one."""
-        disk, source = await self._operation.stored(), self._operation.move.provisioner
-        if switched(disk, self._operation.move):
-            return
-        volumes, target = self._context.volumes, self._operation.provisioner()
-        for other in [target] if target else volumes.provisioners:
-            # The only one that is left is no copy.
-            with suppress(NotFound, PermanentError):
-                await volumes.remove_copy(self._uid, other, kept=source)
-
-    def _require_class(self) -> None:
-        name = self._operation.move.target
-        class_ = self._context.informer(STORAGE_CLASS).get("", name)
-        if class_ is None:
-            reason = DiskMigratingReason.STORAGE_CLASS_NOT_FOUND
-            raise TemporaryError(f'StorageClass "{name}" does not exist.', key=reason)
-        if fault := storage_class.fault(class_, self._context.volumes.provisioners):
-            raise TemporaryError(fault, key=DiskMigratingReason.WAIT_FOR_TARGET_READY)
+        if not await self._operation.is_switched():
+            await remove_target(self._operation)
 
     async def _require_unused(self, disk: VirtualDisk) -> None:
         """Asked of the store and of the host, once the store has it that the disk is moved."""
@@ -173,16 +162,7 @@ class _Copy(Step):
             raise TemporaryError("The disk is not said to be moved; looking again.")
         if held := await holder(self._context, disk):
             raise TemporaryError(held, key=DiskMigratingReason.WAIT_FOR_SOURCE_VOLUME_RELEASE)
-        meta, key = disk["metadata"], DiskMigratingReason.SNAPSHOTTING_IN_PROGRESS
-        for snapshot in await self._context.store.find_all(VIRTUAL_DISK_SNAPSHOT, meta["namespace"]):
-            status = snapshot.get("status") or {}
-            under_way = status.get("operation") or status.get("phase") == SnapshotPhase.IN_PROGRESS
-            if snapshot["spec"]["virtualDiskName"] == meta["name"] and under_way:
-                name = snapshot["metadata"]["name"]
-                raise TemporaryError(f'VirtualDiskSnapshot "{name}" is being taken of the disk.', key=key)
-        for found in await self._context.volumes.snapshots():
-            if found.volume == self._uid and found.pending:
-                raise TemporaryError("A snapshot of the disk's volume is being taken.", key=key)
+        await require_no_snapshot(self._operation)
 
 
 class _Switch(Step):
@@ -192,35 +172,19 @@ class _Switch(Step):
 
     def __init__(self, operation: Migrate) -> None:
         self._operation = operation
-        self._context = operation.context.context
 
     async def done(self) -> bool:
         return await self._operation.is_switched()
 
     async def run(self, report: Report) -> None:
-        disk, provisioner = await self._operation.stored(), self._operation.provisioner()
-        meta = disk["metadata"]
-        if not provisioner or await self._context.volumes.provisioner(provisioner).find(meta["uid"]) is None:
-            raise TemporaryError("The copy of the disk's volume is gone again.")
-        same = provisioner == self._operation.move.provisioner
-        claim = (disk["status"].get("target") or {}) if same else {}
-        name = claim.get("persistentVolumeClaimName") or claim_name(disk, self._operation.op_uid)
-        body = {
-            "metadata": {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"]},
-            "status": {
-                "storageClassName": self._operation.move.target,
-                "target": {"persistentVolumeClaimName": name, "provisioner": provisioner},
-            },
-        }
-        where = (VIRTUAL_DISK, meta["namespace"], meta["name"])
-        await self._context.store.patch(*where, PatchType.MERGE, body, subresource="status")
+        await switch_to(self._operation, self._operation.provisioner())
         reached(CrashPoint.MOVE_AFTER_SWITCH)
 
     async def undo(self) -> None:
         """What is switched is the disk's, and goes with it, or is moved back."""
 
 
-class _Release(Step):
+class ReleaseStep(Step):
     """What the first storage had goes."""
 
     name: ClassVar = "release"
@@ -256,3 +220,58 @@ class _Release(Step):
 def _kept(disk: VirtualDisk) -> str:
     """The provisioner that has the disk's volume."""
     return (disk["status"].get("target") or {}).get("provisioner") or ""
+
+
+def require_class(operation: Migrate) -> None:
+    """Raises TemporaryError where no volume can be made in the class that the disk is moved to."""
+    name, context = operation.move.target, operation.context.context
+    class_ = context.informer(STORAGE_CLASS).get("", name)
+    if class_ is None:
+        reason = DiskMigratingReason.STORAGE_CLASS_NOT_FOUND
+        raise TemporaryError(f'StorageClass "{name}" does not exist.', key=reason)
+    if fault := storage_class.fault(class_, context.volumes.provisioners):
+        raise TemporaryError(fault, key=DiskMigratingReason.WAIT_FOR_TARGET_READY)
+
+
+async def require_no_snapshot(operation: Migrate) -> None:
+    """Asked once the store has it that the disk is moved: TemporaryError where one is being taken."""
+    meta, key = operation.obj["metadata"], DiskMigratingReason.SNAPSHOTTING_IN_PROGRESS
+    context = operation.context.context
+    for snapshot in await context.store.find_all(VIRTUAL_DISK_SNAPSHOT, meta["namespace"]):
+        status = snapshot.get("status") or {}
+        under_way = status.get("operation") or status.get("phase") == SnapshotPhase.IN_PROGRESS
+        if snapshot["spec"]["virtualDiskName"] == meta["name"] and under_way:
+            name = snapshot["metadata"]["name"]
+            raise TemporaryError(f'VirtualDiskSnapshot "{name}" is being taken of the disk.', key=key)
+    for found in await context.volumes.snapshots():
+        if found.volume == meta["uid"] and found.pending:
+            raise TemporaryError("A snapshot of the disk's volume is being taken.", key=key)
+
+
+async def remove_target(operation: Migrate) -> None:
+    """What was made of the disk in the other storage, as long as it is a copy."""
+    volumes, target = operation.context.context.volumes, operation.provisioner()
+    for other in [target] if target else volumes.provisioners:
+        # The only one that is left is no copy.
+        with suppress(NotFound, PermanentError):
+            await volumes.remove_copy(operation.obj["metadata"]["uid"], other, kept=operation.move.provisioner)
+
+
+async def switch_to(operation: Migrate, provisioner: str) -> None:
+    """What ``provisioner`` has is the disk's volume, and the class it is moved to the disk's, by one write."""
+    disk, context = await operation.stored(), operation.context.context
+    meta = disk["metadata"]
+    if not provisioner or await context.volumes.provisioner(provisioner).find(meta["uid"]) is None:
+        raise TemporaryError("The copy of the disk's volume is gone again.")
+    same = provisioner == operation.move.provisioner
+    claim = (disk["status"].get("target") or {}) if same else {}
+    name = claim.get("persistentVolumeClaimName") or claim_name(disk, operation.op_uid)
+    body = {
+        "metadata": {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"]},
+        "status": {
+            "storageClassName": operation.move.target,
+            "target": {"persistentVolumeClaimName": name, "provisioner": provisioner},
+        },
+    }
+    where = (VIRTUAL_DISK, meta["namespace"], meta["name"])
+    await context.store.patch(*where, PatchType.MERGE, body, subresource="status")

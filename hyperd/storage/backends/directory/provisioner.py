@@ -95,6 +95,9 @@ class DirectoryProvisioner(Provisioner):
         """Its layer is called after the operation: the name of a first one may be a snapshot's."""
 
         async def make(made: Path) -> None:
+            if not layers:
+                await self._tools.create_blank(made, _aligned(size))
+                return
             had = await copying.copy(
                 self._tools, layers, made, output=DiskFormat.QCOW2, reserve=self._reserve, report=report
             )

@@ -74,6 +74,9 @@ class ReflinkProvisioner(Provisioner):
         self, uid: str, size: int, *, layers: Sequence[Handle], op_uid: str, report: Report
     ) -> Volume:
         async def make(made: Path) -> None:
+            if not layers:
+                await asyncio.to_thread(_blank, made, _aligned(size))
+                return
             had = await copying.copy(
                 self._tools, layers, made, output=DiskFormat.RAW, reserve=self._reserve, report=report
             )

@@ -1,0 +1,287 @@
+"""From one StorageClass to another, of a disk that a guest has open: its QEMU copies it, and goes on in the copy.
+
+Until the status names the copy the first volume is the disk's, whatever ends first, guest or daemon. So the guest
+is stopped for the moment between: it pivots to the copy, which holds all that it wrote, the status names that, and
+only then it goes on. Both are the same until then. What a crash leaves stopped goes on with the next daemon.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from hyperd import clock
+from hyperd.controllers.disk import moves
+from hyperd.controllers.disk.operations.migrate import (
+    Migrate,
+    ReleaseStep,
+    remove_target,
+    require_class,
+    require_no_snapshot,
+    switch_to,
+)
+from hyperd.controllers.disk.ready import Disks
+from hyperd.controllers.machine.held import serial_of
+from hyperd.controllers.machine.holders import guest_of
+from hyperd.crashpoints import CrashPoint, reached
+from hyperd.errors import HyperdError, NotFound, PermanentError, TemporaryError
+from hyperd.hypervisor.state import DomainInfo, DomainState
+from hyperd.imagefile.handle import Handle
+from hyperd.progress import Progress, Report
+from hyperd.resources.all import VIRTUAL_DISK
+from hyperd.resources.kinds.virtual_disk import DiskMigratingReason, VirtualDiskPhase
+from hyperd.runtime.operations.operation import Step
+from hyperd.runtime.operations.record import Record
+from hyperd.storage.interface import NO_ROOM, Provisioner
+
+if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_disk import VirtualDisk
+
+_LOOK_SECONDS: Final = 0.5
+_AGAIN_SECONDS: Final = 0.2
+_TRIES: Final = 25
+
+
+class MigrateLive(Migrate):
+    """A disk's volume, from under a guest that runs."""
+
+    kind: ClassVar = moves.LIVE_KIND
+
+    def __init__(self, context: Disks, obj: VirtualDisk, op_uid: str) -> None:
+        super().__init__(context, obj, op_uid)
+        self.uid = obj["metadata"]["uid"]
+        self.serial = serial_of(self.uid)
+        self.is_first = False
+        """Whether it is sure that the guest has not gone on in the copy."""
+        self._stopped = 0.0
+        self._held_seconds = 0.0
+
+    @classmethod
+    def wanted(cls, context: Disks, obj: VirtualDisk) -> bool:
+        return False
+
+    def how(self) -> str:
+        return f"; its guest was held for {1000 * self._held_seconds:.0f} ms" if self._held_seconds else ""
+
+    def stops(self) -> None:
+        """The guest is about to be stopped."""
+        self._stopped = clock.elapsed()
+
+    def steps(self) -> Sequence[Step]:
+        return [_Mirror(self), _Pivot(self), _ReleaseLive(self)]
+
+    def failed(self, obj: VirtualDisk, err: HyperdError, *, final: bool) -> None:
+        record = Record.of(obj)
+        pivoting = record is not None and record.step != _Mirror.name and not self.is_first
+        super().failed(obj, err, final=final)
+        if pivoting:
+            obj["status"]["phase"] = VirtualDiskPhase.MIGRATING
+
+    async def guest(self) -> DomainInfo | None:
+        """That has the disk open. Raises TemporaryError where nobody can tell."""
+        if not self.context.context.hypervisor.connected:
+            raise TemporaryError("libvirt does not answer: nobody knows whether a guest has the disk open.")
+        meta = self.obj["metadata"]
+        return await guest_of(self.context.context, meta["namespace"], meta["name"], self.uid)
+
+    async def copy(self, provisioner: str) -> Handle | None:
+        """What the volume that ``provisioner`` has is opened by; None without one."""
+        try:
+            return await self.context.context.volumes.attach_copy(self.uid, provisioner)
+        except (NotFound, PermanentError):
+            return None
+
+    async def taken(self, guest: DomainInfo | None) -> str:
+        """The other provisioner whose volume the guest has open by now, whatever its class is; empty for none."""
+        if guest is None:
+            return ""
+        opened = (await self.context.context.hypervisor.sources(guest.uid)).get(self.serial)
+        for other in self.context.context.volumes.provisioners:
+            if opened is not None and other != self.move.provisioner and await self.copy(other) == opened:
+                return other
+        return ""
+
+    @asynccontextmanager
+    async def stopping(self) -> AsyncIterator[DomainInfo | None]:
+        """The guest, which no other disk of it stops or lets go on until the block ends."""
+        guest = await self.guest()
+        if guest is None:
+            yield None
+            return
+        async with self.context.stopping[guest.uid]:
+            yield await self.guest()
+
+    async def go_on(self) -> None:
+        """Let a guest go on that was stopped for the pivot, unless another disk of it has pivoted, and waits."""
+        guest = await self.guest()
+        if guest is None or guest.state is not DomainState.PAUSED or guest.reason != "user":
+            return
+        if not await self._others_wait(guest):
+            await self.context.context.hypervisor.resume(guest.uid)
+            self._held_seconds = clock.elapsed() - self._stopped if self._stopped else 0.0
+
+    async def _others_wait(self, guest: DomainInfo) -> bool:
+        """Whether the guest must not write before the status of another disk names what it has open."""
+        sources = await self.context.context.hypervisor.sources(guest.uid)
+        namespace = self.obj["metadata"]["namespace"]
+        for disk in await self.context.context.store.find_all(VIRTUAL_DISK, namespace):
+            uid, move = disk["metadata"]["uid"], moves.move_of(disk)
+            opened = sources.get(serial_of(uid))
+            live = moves.kind_of(disk) == moves.LIVE_KIND and not moves.switched(disk, move)
+            if uid == self.uid or not live or opened is None:
+                continue
+            if opened != await self.context.context.volumes.attach_copy(uid, move.provisioner):
+                return True
+        return False
+
+    async def switch(self, provisioner: str) -> None:
+        """The status names what ``provisioner`` has, and the guest, which waits for that, goes on."""
+        for left in reversed(range(_TRIES)):
+            try:
+                await switch_to(self, provisioner)
+                break
+            except HyperdError:
+                if not left:
+                    raise
+                await asyncio.sleep(_AGAIN_SECONDS)
+        reached(CrashPoint.MOVE_AFTER_SWITCH)
+        await self.go_on()
+
+
+class _Mirror(Step):
+    """A copy in the other storage, which follows what the guest writes."""
+
+    name: ClassVar = "mirror"
+
+    def __init__(self, operation: MigrateLive) -> None:
+        self._operation = operation
+        self._context = operation.context.context
+        self._uid, self._serial = operation.uid, operation.serial
+
+    async def done(self) -> bool:
+        """One that a guest has is found by its next step; of all others nobody knows how far they are."""
+        if await self._operation.is_switched():
+            return True
+        return bool(await self._operation.taken(await self._operation.guest()))
+
+    async def run(self, report: Report) -> None:
+        try:
+            await self._run(report)
+        except (NotFound, PermanentError) as err:
+            raise TemporaryError(err.message, key=DiskMigratingReason.WAIT_FOR_TARGET_READY) from err
+
+    async def _run(self, report: Report) -> None:
+        operation, volumes, mirrors = self._operation, self._context.volumes, self._context.hypervisor.mirrors
+        require_class(operation)
+        if operation.provisioner() == operation.move.provisioner:
+            return
+        await require_no_snapshot(operation)
+        guest = await operation.guest()
+        if guest is None or guest.state is not DomainState.RUNNING:
+            reason = DiskMigratingReason.WAIT_FOR_SOURCE_VOLUME_RELEASE
+            raise TemporaryError("The guest that has the disk does not run any more.", key=reason)
+        provisioner, source = volumes.provisioner(operation.provisioner()), operation.move.provisioner
+        there = await volumes.find(self._uid)
+        if there is None:
+            raise TemporaryError("The volume of the disk is gone.")
+        await mirrors.end(guest.uid, self._serial)
+        await volumes.remove_copy(self._uid, provisioner.name, kept=source)
+        await provisioner.receive(self._uid, there.virtual_size, layers=(), op_uid=operation.op_uid, report=report)
+        target = await operation.copy(provisioner.name)
+        if target is None:
+            raise TemporaryError("What was made for the copy of the disk is gone again.")
+        await mirrors.begin(guest.uid, self._serial, target)
+        try:
+            await self._complete(guest.uid, provisioner, report)
+        except HyperdError:
+            with suppress(HyperdError):
+                await mirrors.end(guest.uid, self._serial)
+            raise
+
+    async def _complete(self, guest: str, provisioner: Provisioner, report: Report) -> None:
+        """Wait until the copy has all that the guest has written."""
+        began = clock.elapsed()
+        while True:
+            state = await self._context.hypervisor.mirrors.state(guest, self._serial)
+            if state is None:
+                raise TemporaryError("QEMU has given the copy of the disk up; there may be no room for it.")
+            if state.ready:
+                return
+            if not (await provisioner.capacity()).available:
+                name = self._operation.move.target
+                raise TemporaryError(f'No room in StorageClass "{name}" for what the disk has.', key=NO_ROOM)
+            speed = int(state.copied / max(clock.elapsed() - began, 0.001))
+            fraction = min(1.0, state.copied / max(state.total, 1))
+            report(Progress(fraction, state.copied, speed, speed))
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def undo(self) -> None:
+        if await self._operation.is_switched():
+            return
+        guest = await self._operation.guest()
+        if await self._operation.taken(guest):
+            raise TemporaryError("The guest has gone on in the copy of the disk.")
+        if guest is not None:
+            await self._context.hypervisor.mirrors.end(guest.uid, self._serial)
+        await remove_target(self._operation)
+
+
+class _Pivot(Step):
+    """The guest goes on in the copy, which is the disk's volume from then on."""
+
+    name: ClassVar = "pivot"
+
+    def __init__(self, operation: MigrateLive) -> None:
+        self._operation = operation
+
+    async def done(self) -> bool:
+        return await self._operation.is_switched()
+
+    async def run(self, report: Report) -> None:
+        operation, provisioner = self._operation, self._operation.provisioner()
+        if provisioner == operation.move.provisioner:
+            await operation.switch(provisioner)
+            return
+        async with operation.stopping() as guest:
+            taken = await operation.taken(guest)
+            if not taken:
+                await self._take(guest, provisioner)
+                taken = provisioner
+            reached(CrashPoint.MOVE_AFTER_PIVOT)
+            await operation.switch(taken)
+
+    async def _take(self, guest: DomainInfo | None, provisioner: str) -> None:
+        operation = self._operation
+        target = await operation.copy(provisioner)
+        if guest is None or target is None:
+            operation.is_first = True
+            raise TemporaryError("The guest ended before its disk was copied.")
+        operation.stops()
+        try:
+            await operation.context.context.hypervisor.mirrors.take(guest.uid, operation.serial, target)
+        except HyperdError:
+            operation.is_first = not await operation.taken(await operation.guest())
+            raise
+
+    async def undo(self) -> None:
+        """Too late where the guest has gone on in the copy: that is the disk's then."""
+        async with self._operation.stopping() as guest:
+            if await self._operation.is_switched():
+                await self._operation.go_on()
+            elif taken := await self._operation.taken(guest):
+                await self._operation.switch(taken)
+
+
+class _ReleaseLive(ReleaseStep):
+    """And a guest that a crash has left stopped goes on."""
+
+    async def run(self, report: Report) -> None:
+        async with self._operation.stopping():
+            await self._operation.go_on()
+        await super().run(report)
+
+    def __init__(self, operation: MigrateLive) -> None:
+        super().__init__(operation)
+        self._operation: MigrateLive = operation
