@@ -29,7 +29,8 @@ class Described:
 def describe(schema: Object, schemas: Object, path: Path = (), *, needed: bool = True) -> Iterator[Described]:
     """Every single value below ``schema`` that is in no list, the ones that must be there first."""
     properties = schema.get("properties")
-    required = schema.get("required") or ()
+    required = schema.get("required")
+    required = required if isinstance(required, list) else []
     if not isinstance(properties, dict) or len(path) > _DEEPEST:
         return
     names = sorted(properties, key=lambda name: name not in required)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hyperd.client.amounts import quantity
+from hyperd.client.snapshots import mapping
 from hyperd.resources.values.jsonpath import value_at
 from tui.kind import AGE, STATE, Field, at, size
 from tui.shelf import Object
@@ -10,11 +11,11 @@ from tui.widgets.rows import Column
 
 
 def _source(obj: Object) -> str:
-    source = value_at(obj, ".spec.dataSource") or {}
-    reference = source.get("objectRef") or {}
+    source = mapping(value_at(obj, ".spec.dataSource"))
+    reference = mapping(source.get("objectRef"))
     if reference:
         return f"{reference.get('kind', '')}/{reference.get('name', '')}"
-    http = source.get("http") or {}
+    http = mapping(source.get("http"))
     return str(http.get("url") or source.get("type") or "blank")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hyperd.client.amounts import quantity
 from hyperd.client.health import health
-from hyperd.client.snapshots import resource
+from hyperd.client.snapshots import mapping, resource
 from hyperd.errors import BadRequest, Conflict, NotFound
 
 TYPE_CHECKING = False
@@ -35,7 +35,7 @@ def attached_by(attachments: Iterable[Object], kind: str, name: str, machine: st
     found = [
         each
         for each in attachments
-        if (spec := each.get("spec") or {}).get("blockDeviceRef") == {"kind": kind, "name": name}
+        if (spec := mapping(each.get("spec"))).get("blockDeviceRef") == {"kind": kind, "name": name}
         and machine in ("", spec.get("virtualMachineName"))
     ]
     if not found:
@@ -52,7 +52,7 @@ def attached_by(attachments: Iterable[Object], kind: str, name: str, machine: st
 
 def grown(disk: Object, wanted: str) -> str:
     """The new size of a disk: ``20Gi``, or ``+10Gi`` beyond what it has. Raises BadRequest."""
-    now = quantity((disk.get("status") or {}).get("capacity"))
+    now = quantity(mapping(disk.get("status")).get("capacity"))
     length = quantity(wanted.removeprefix("+"))
     name = disk["metadata"]["name"]
     if length is None or length <= 0:
@@ -74,5 +74,5 @@ def growth(size: str) -> Object:
 
 def has(disk: Object, size: str) -> bool:
     """Whether a disk is as large as was asked for, and done with growing."""
-    now, wanted = quantity((disk.get("status") or {}).get("capacity")), quantity(size)
+    now, wanted = quantity(mapping(disk.get("status")).get("capacity")), quantity(size)
     return now is not None and wanted is not None and now >= wanted and health(disk).word == "Ready"

@@ -57,7 +57,8 @@ def schemas_of(document: Object) -> Object:
 def schema_of(schemas: Object, resource: Resource) -> Object:
     """A kind's schema among ``schemas``. Raises NotFound."""
     for schema in schemas.values():
-        for named in (schema.get("x-kubernetes-group-version-kind") or ()) if isinstance(schema, dict) else ():
+        names = schema.get("x-kubernetes-group-version-kind") if isinstance(schema, dict) else None
+        for named in names if isinstance(names, list) else ():
             if isinstance(named, dict) and (named.get("group"), named.get("version"), named.get("kind")) == (
                 resource.group, resource.version, resource.kind,
             ):  # fmt: skip

@@ -26,6 +26,16 @@ _LONGEST = 59
 """Characters of a name that a copy's objects may be given."""
 
 
+def mapping(value: object) -> Object:
+    """``value``, or an empty one where a home answered with something else."""
+    return value if isinstance(value, dict) else {}
+
+
+def mappings(value: object) -> list[Object]:
+    """Of a list those that are mappings; none of what is no list."""
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
 def resource(kind: str) -> Resource:
     """One of hyperd's own kinds by its name."""
     return next(known for known in built_in() if known.kind == kind)
@@ -33,7 +43,7 @@ def resource(kind: str) -> Resource:
 
 def source(snapshot: Object) -> tuple[str, str]:
     """(kind, name) of what it is a snapshot of."""
-    spec = snapshot.get("spec") or {}
+    spec = mapping(snapshot.get("spec"))
     if snapshot.get("kind") == OF_MACHINE:
         return MACHINE, str(spec.get("virtualMachineName") or "")
     return DISK, str(spec.get("virtualDiskName") or "")
@@ -41,8 +51,8 @@ def source(snapshot: Object) -> tuple[str, str]:
 
 def owned(snapshot: Object) -> bool:
     """Whether a disk's snapshot is a part of a machine's."""
-    owners = (snapshot.get("metadata") or {}).get("ownerReferences") or ()
-    return any(isinstance(owner, dict) and owner.get("kind") == OF_MACHINE for owner in owners)
+    owners = mappings(mapping(snapshot.get("metadata")).get("ownerReferences"))
+    return any(owner.get("kind") == OF_MACHINE for owner in owners)
 
 
 def take(
@@ -102,18 +112,18 @@ def _object(kind: str, namespace: str, metadata: Object, spec: Object) -> Object
 def parts_of_machine(machine: Object, attachments: Iterable[Object]) -> list[tuple[str, str]]:
     """(kind, name) of what a machine consists of, itself first; ``attachments`` are those of its namespace."""
     name = str(machine["metadata"]["name"])
-    spec = machine.get("spec") or {}
+    spec = mapping(machine.get("spec"))
     found = [(MACHINE, name)]
-    references = [*(spec.get("blockDeviceRefs") or ())]
+    references: list[object] = [*mappings(spec.get("blockDeviceRefs"))]
     for each in attachments:
-        wants = each.get("spec") or {}
+        wants = mapping(each.get("spec"))
         if wants.get("virtualMachineName") == name:
             found.append((_ATTACHMENT, str(each["metadata"]["name"])))
             references.append(wants.get("blockDeviceRef"))
     for reference in references:
         if isinstance(reference, dict) and reference.get("kind") == DISK:
             found.append((DISK, str(reference.get("name"))))
-    provisioning = spec.get("provisioning") or {}
+    provisioning = mapping(spec.get("provisioning"))
     for field in ("userDataRef", "sysprepRef"):
         reference = provisioning.get(field)
         if isinstance(reference, dict) and reference.get("kind") == _SECRET:
@@ -123,8 +133,8 @@ def parts_of_machine(machine: Object, attachments: Iterable[Object]) -> list[tup
 
 def parts_of_snapshot(snapshot: Object) -> list[tuple[str, str]]:
     """(kind, name) of what a machine's snapshot holds."""
-    held = (snapshot.get("status") or {}).get("resources") or ()
-    return [(str(each.get("kind")), str(each.get("name"))) for each in held if isinstance(each, dict)]
+    held = mappings(mapping(snapshot.get("status")).get("resources"))
+    return [(str(each.get("kind")), str(each.get("name"))) for each in held]
 
 
 def renames(parts: Iterable[tuple[str, str]], machine: str, new: str) -> list[Object]:
@@ -172,12 +182,12 @@ def lost(machine: Object, snapshot: Object, *, since: str) -> str:
         f"the disk {disks[0]}" if len(disks) == 1 else f"the disks {', '.join(disks)}" if disks else "its settings"
     )
     text = f"What was written to {what} since the snapshot, {since} ago, is lost; so are later changes of {name}."
-    spec = machine.get("spec") or {}
+    spec = mapping(machine.get("spec"))
     kept = {part for kind, part in parts_of_snapshot(snapshot) if kind == DISK}
     newer = [
         str(each.get("name"))
-        for each in spec.get("blockDeviceRefs") or ()
-        if isinstance(each, dict) and each.get("kind") == DISK and each.get("name") not in kept
+        for each in mappings(spec.get("blockDeviceRefs"))
+        if each.get("kind") == DISK and str(each.get("name")) not in kept
     ]
     if newer:
         text += f" It no longer has {', '.join(newer)}, which the snapshot does not hold; the disk stays."
@@ -188,13 +198,12 @@ def lost(machine: Object, snapshot: Object, *, since: str) -> str:
 
 def results(op: Object) -> list[tuple[str, str, str, str]]:
     """(kind, name, status, message) of each object of a restore or copy."""
-    held = (op.get("status") or {}).get("resources") or ()
-    fields = ("kind", "name", "status", "message")
+    held = mappings(mapping(op.get("status")).get("resources"))
     return [
-        (values[0], values[1], values[2], values[3])
+        (str(each.get("kind") or ""), str(each.get("name") or ""), str(each.get("status") or ""),
+         str(each.get("message") or ""))
         for each in held
-        if isinstance(each, dict) and (values := [str(each.get(field) or "") for field in fields])
-    ]
+    ]  # fmt: skip
 
 
 def verdict(op: Object) -> str:

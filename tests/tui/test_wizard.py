@@ -116,7 +116,7 @@ async def test_nothing_is_left_of_what_is_refused_at_the_last_moment(world: Worl
         await machine(ui, "late")
         await world.machine("late", phase="Stopped")
         await ui.press("ctrl+s")
-        await ui.shows("already exists")
+        await ui.shows("It was not created", "already exists", "name: late-root")
         assert "late-root" not in await world.names("virtualdisks")
 
 

@@ -9,7 +9,7 @@ from hyperd.errors import BadRequest
 from tui.action import Parameters, Target, action
 from tui.described import fields
 from tui.desk import Desk
-from tui.draft import Draft, Field, plain, put
+from tui.draft import Draft, Field, plain, put, words_at
 from tui.making import Maker
 from tui.recipe import Recipe
 from tui.recipes import load
@@ -49,11 +49,11 @@ async def _open(desk: Desk, plural: str, home: str) -> None:
     plurals = {plural for field in asked for plural in field.choices}
     names = await maker.names(plurals, metadata.get("namespace", ""))
 
-    def done(made: Draft) -> None:
-        desk.work(_make(desk, maker, plural, home, made), "write")
+    async def make(wanted: Draft) -> None:
+        await _make(desk, maker, plural, home, wanted)
 
     where = f" in {home}" if len(desk.fleet.homes) > 1 else ""
-    desk.push(Wizard(f"New {resource.kind}{where}", draft, asked, described, names, maker, done))
+    desk.push(Wizard(f"New {resource.kind}{where}", draft, asked, described, names, maker, make))
 
 
 async def _make(desk: Desk, maker: Maker, plural: str, home: str, draft: Draft) -> None:
@@ -61,7 +61,7 @@ async def _make(desk: Desk, maker: Maker, plural: str, home: str, draft: Draft) 
     metadata = made["metadata"]
     key = Key(home, str(metadata.get("namespace") or ""), str(metadata["name"]), str(metadata.get("uid") or ""))
     desk.go_to(plural, key)
-    source = ((made.get("spec") or {}).get("dataSource") or {}).get("type")
+    source = words_at(made, ("spec", "dataSource", "type"))
     word = desk.fleet.resources[plural].short
     how = f"; hv upload FILE {word}/{key.name} sends it" if source == "Upload" else ""
     desk.say(f"{key.name} is created{how}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from hyperd.client import devices, sanitize
 from hyperd.client.health import health
-from hyperd.client.snapshots import DISK, MACHINE, resource
+from hyperd.client.snapshots import DISK, MACHINE, mapping, resource
 from hyperd.errors import BadRequest, Conflict, NotFound
 from tui.action import Parameters, Target, action
 from tui.bulk import Deed, Tell, carry_out
@@ -46,7 +46,7 @@ def _resize(desk: Desk, targets: Sequence[Target], given: Size) -> None:
         return
     from tui.screens.form import Form
 
-    now = str((target.obj.get("status") or {}).get("capacity") or "")
+    now = str(mapping(target.obj.get("status")).get("capacity") or "")
     desk.push(
         Form(
             f"Size of {desk.named(target.key)}",
@@ -174,7 +174,7 @@ async def _ask_detach(desk: Desk, target: Target, other: str) -> None:
 
 
 def _is_of(target: Target, attachment: Object) -> bool:
-    spec = attachment.get("spec") or {}
+    spec = mapping(attachment.get("spec"))
     if target.kind.plural == _MACHINES:
         return bool(spec.get("virtualMachineName") == target.key.name)
     kind = SHORT[PLURALS[target.kind.plural]]
@@ -182,10 +182,10 @@ def _is_of(target: Target, attachment: Object) -> bool:
 
 
 def _other(target: Target, attachment: Object) -> str:
-    spec = attachment.get("spec") or {}
+    spec = mapping(attachment.get("spec"))
     if target.kind.plural != _MACHINES:
         return f"vm/{spec.get('virtualMachineName')}"
-    reference = spec.get("blockDeviceRef") or {}
+    reference = mapping(spec.get("blockDeviceRef"))
     short = next((short for short, kind in SHORT.items() if kind == reference.get("kind")), "?")
     return f"{short}/{reference.get('name')}"
 
@@ -215,7 +215,7 @@ def _has_devices(kind: Kind) -> bool:
 
 
 def _unsized(target: Target) -> str:
-    return "" if (target.obj.get("status") or {}).get("capacity") else f"is {health(target.obj).word}"
+    return "" if mapping(target.obj.get("status")).get("capacity") else f"is {health(target.obj).word}"
 
 
 ACTIONS = (

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hyperd.client import ages, sanitize, snapshots
-from hyperd.client.health import health
+from hyperd.client.health import condition, health
 from hyperd.errors import Conflict, NotFound
 from tui.action import Parameters, Target, action
 from tui.bulk import Deed, Tell, carry_out
@@ -49,8 +49,7 @@ def _agent(target: Target) -> str:
     """What a snapshot of it can promise."""
     if target.kind.plural != "virtualmachines" or health(target.obj).word == "Stopped":
         return ""
-    conditions = (target.obj.get("status") or {}).get("conditions") or ()
-    answers = any(one.get("type") == "AgentReady" and one.get("status") == "True" for one in conditions)
+    answers = (condition(target.obj, "AgentReady") or {}).get("status") == "True"
     return "its agent holds the guest" if answers else _NO_AGENT
 
 
@@ -113,7 +112,7 @@ def _take_all(desk: Desk, targets: Sequence[Target], name: str, keep_ip: str, *,
             consistent=False if loose else None, keep_ip=keep_ip,
         )  # fmt: skip
         made = await _made(desk, key.home, manifest, tell, f"snapshot {manifest['metadata']['name']}")
-        sure = "" if (made.get("status") or {}).get("consistent") else "; the guest was not held"
+        sure = "" if snapshots.mapping(made.get("status")).get("consistent") else "; the guest was not held"
         return f"snapshot {made['metadata']['name']} of {key.name} is taken{sure}"
 
     carry_out(desk, Deed("snapshot", "", do, refuses=_untakable, foretell=_agent), targets)

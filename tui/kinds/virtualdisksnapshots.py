@@ -10,8 +10,8 @@ from tui.widgets.rows import Column
 
 
 def _owner(obj: Object) -> str:
-    owners = (obj.get("metadata") or {}).get("ownerReferences") or ()
-    return next((str(each.get("name")) for each in owners if snapshots.owned(obj) and isinstance(each, dict)), "")
+    owners = snapshots.mappings(snapshots.mapping(obj.get("metadata")).get("ownerReferences"))
+    return next((str(each.get("name")) for each in owners if snapshots.owned(obj)), "")
 
 
 def _uses(obj: Object) -> str:

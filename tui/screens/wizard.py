@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import ClassVar
 
 from rich.text import Text
@@ -15,7 +15,7 @@ from textual.timer import Timer
 from textual.widgets import Input, Static, TextArea
 
 from hyperd.client import sanitize
-from hyperd.errors import BadRequest
+from hyperd.errors import BadRequest, HyperdError
 from tui.described import Described
 from tui.draft import Draft, Field, dotted, words_at
 from tui.making import Maker, Verdict
@@ -28,7 +28,7 @@ _MOST_LINES = 4
 
 
 class Wizard(ClosesOnce, ModalScreen[None]):
-    """``done`` gets the draft once the home would take it and the user says so."""
+    """``make`` is awaited with the draft once the home would take it and the user says so."""
 
     DEFAULT_CSS = """
     Wizard { background: $background; }
@@ -58,9 +58,12 @@ class Wizard(ClosesOnce, ModalScreen[None]):
         described: Mapping[str, Mapping[str, Described]],
         names: Mapping[str, Sequence[str]],
         maker: Maker,
-        done: Callable[[Draft], None],
+        make: Callable[[Draft], Coroutine[None, None, None]],
     ) -> None:
-        """``described`` are the fields of each kind by path, ``names`` what may be chosen by plural."""
+        """``described`` are the fields of each kind by path, ``names`` what may be chosen by plural.
+
+        ``make`` raises HyperdError where the home refuses after all: nothing that was written is lost then.
+        """
         super().__init__()
         self._title = title
         self._draft = draft
@@ -68,7 +71,8 @@ class Wizard(ClosesOnce, ModalScreen[None]):
         lines = lines_of([_entry(field, draft, described, names) for field in fields])
         self._lines = {line.entry.name: line for line in lines}
         self._maker = maker
-        self._done = done
+        self._make = make
+        self._making = False
         self._text = draft.text
         self._wrong: dict[str, str] = {}
         """What cannot be meant, by the name of the box it is in; of the YAML by an empty one."""
@@ -115,10 +119,10 @@ class Wizard(ClosesOnce, ModalScreen[None]):
         text = event.value.strip()
         if text == field.get(self._draft) and field.name not in self._wrong:
             return
-        if "" in self._wrong:  # what was written there would be lost
+        if self._making or "" in self._wrong:  # what was written in the YAML would be lost
             event.input.have(field.get(self._draft))
-            self._hint = "The YAML cannot be read: F4 goes there, to mend it."
-            self._show_hint()
+            if not self._making:
+                self._say("The YAML cannot be read: F4 goes there, to mend it.")
             return
         try:
             field.put(self._draft, text)
@@ -185,8 +189,8 @@ class Wizard(ClosesOnce, ModalScreen[None]):
         for name, line in self._lines.items():
             line.display = self._fields[name].shown(self._draft)
 
-    def _show_hint(self) -> None:
-        self.query_one("#hint", Static).update(Text(sanitize.line(self._hint), style="dim"))
+    def _show_hint(self, *, error: bool = False) -> None:
+        self.query_one("#hint", Static).update(Text(sanitize.line(self._hint), style="red" if error else "dim"))
 
     def _show_verdict(self) -> None:
         lines = [
@@ -246,22 +250,41 @@ class Wizard(ClosesOnce, ModalScreen[None]):
 
     def action_drop(self) -> None:
         """Leave; what was written is asked about once."""
+        if self._making:
+            return
         if self._changed:
             self._changed = False
-            self._hint = "Nothing is created yet; Esc once more drops what was written."
-            self._show_hint()
+            self._say("Nothing is created yet; Esc once more drops what was written.")
         else:
             self.dismiss()
 
     def action_make(self) -> None:
         """Create it, if the home takes it."""
+        if self._making:
+            return
         if self._wrong or self._verdict is None or self._verdict.faults:
             known = self._wrong or self._verdict is not None
-            self._hint = "It is not as the home takes it yet." if known else "The home has not answered yet."
-            self._show_hint()
-        elif self.app.screen is self:
+            self._say("It is not as the home takes it yet." if known else "The home has not answered yet.")
+            return
+        self._begin(making=True)
+        self._say("It is being created.")
+        self.run_worker(self._made(), group="make")
+
+    async def _made(self) -> None:
+        try:
+            await self._make(self._draft)
+        except HyperdError as err:
+            self._begin(making=False)
+            self._say(f"It was not created: {err.message}", error=True)
+        else:
             self.dismiss()
-            self._done(self._draft)
+
+    def _begin(self, *, making: bool) -> None:
+        self._making = self.query_one(TextArea).read_only = making
+
+    def _say(self, text: str, *, error: bool = False) -> None:
+        self._hint = text
+        self._show_hint(error=error)
 
 
 def _entry(
