@@ -105,6 +105,8 @@ def _export(args: argparse.Namespace) -> int:
     path = os.path.expanduser(args.output) or f"{name}.{_QCOW2 if format_ == _QCOW2 else 'img'}"
     if path != "-" and os.path.lexists(path) and not args.force:
         raise Conflict(f"{path} is there already: remove it, name another file with -o, or say --force.")
+    if path == "-" and sys.stdout.isatty():
+        raise BadRequest("What a disk holds is not for a terminal: name a file with -o, or a pipe behind -o -.")
     shown = Progress(f"{resource.singular}/{name}")
     if path == "-":
         _printed(client.home, where, shown, check=not args.no_check)

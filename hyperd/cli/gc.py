@@ -116,7 +116,7 @@ def counted(what: str, count: int) -> str:
 
 def say(node: str, answer: Mapping[str, Any], *, kept: bool = True) -> None:
     """Print what went, and unless told otherwise what is kept."""
-    removed = " and ".join(counted(what, count) for what, count in answer["removed"].items() if count)
+    removed = " and ".join(counted(what, int(count)) for what, count in answer["removed"].items() if count)
     if removed or kept:
         print(f"{line(node)}: {f'removed {line(removed)}' if removed else 'nothing to remove'}")
     if answer.get("waits"):

@@ -12,6 +12,7 @@ from hyperd.cli.options import seconds
 from hyperd.client.finding import find, kubeconfig_paths
 from hyperd.client.home import DEFAULT_NAMESPACE, DEFAULT_SOCKET, Home, local
 from hyperd.client.kubeconfig import load, merge, parse, renamed
+from hyperd.client.sanitize import line
 from hyperd.client.sync import Client
 from hyperd.client.yamltext import dump
 from hyperd.errors import BadRequest, Forbidden, HyperdError, NotFound
@@ -87,7 +88,7 @@ def _for_token(args: argparse.Namespace) -> Object:
         name = name or f"{args.role}-{os.urandom(3).hex()}"
         made = request(Client(home), name, role=args.role, namespaces=args.namespace, ttl=args.ttl)
         token = made["status"]["token"]
-        print(f'Token "{name}" ends {made["status"]["expirationTimestamp"]}.', file=sys.stderr)
+        print(f'Token "{name}" ends {line(str(made["status"]["expirationTimestamp"]))}.', file=sys.stderr)
     user = name or token.removeprefix("hyperd.").rpartition(".")[0] or "token"
     context = f"{user}@{cluster['name']}"
     inside = {"cluster": cluster["name"], "user": context, "namespace": (args.namespace or [DEFAULT_NAMESPACE])[0]}

@@ -46,8 +46,8 @@ def run(args: argparse.Namespace) -> int:
 def _check(node: str, answer: Object) -> None:
     found = answer["registry"]
     removable = found["removable"]
-    images = gc.counted("manifests", found["images"])
-    counts = f"{images}, {found['ownerless']} without an owner, {len(removable)} can be removed"
+    images, ownerless = gc.counted("manifests", int(found["images"])), int(found["ownerless"])
+    counts = f"{images}, {ownerless} without an owner, {len(removable)} can be removed"
     print(f"{line(node)}: {counts}")
     if space := found["space"]:
         total, used, available = (spelled(space[key]) for key in ("total", "used", "available"))

@@ -165,6 +165,11 @@ _TALKS = (
 )
 
 
+async def test_what_a_disk_holds_is_not_written_to_a_terminal(hv: Hv) -> None:
+    async with OnTerminal(hv, "disk", "export", "vd/web-7-root", "-o", "-") as terminal:
+        await terminal.until(lambda: b"not for a terminal" in terminal.screen)
+
+
 async def test_ctrl_c_is_obeyed_where_the_last_words_do_not_fit(hv: Hv) -> None:
     """What Python still holds at Ctrl+C is less than a write's worth here, and would be written at the end."""
     async with OnTerminal(hv, program=("-c", _TALKS)) as terminal:

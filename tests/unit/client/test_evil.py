@@ -32,7 +32,7 @@ COMMANDS = (
     ("delete", "vm", "x", "-t", "2"), ("token", "list"), ("gc",), ("log", "x"), ("get", "vm", "-o", "name"),
     ("snapshot", "list"), ("snapshot", "restore", "x", "-y", "-t", "2"), ("clone", "x", "y", "-t", "2"),
     ("version",), ("__complete", "3", "get", "vm", ""), ("console", "x", "-t", "1"), ("curl", "/x"),
-    ("disk", "export", "vd/x", "-o", "-"),
+    ("disk", "export", "vd/x", "-o", "-"), ("registry", "gc"), ("registry", "gc", "--run"), ("top", "--once"),
 )  # fmt: skip
 
 
@@ -101,7 +101,7 @@ def hv(server: Evil, *arguments: str, seconds: float = 60) -> tuple[int, str, in
         stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, env=env, cwd=ROOT, check=False,
     )  # fmt: skip
     err, _, peak = done.stderr.decode().rpartition("PEAK ")
-    return done.returncode, done.stdout.decode() + err, int(peak or 0) << 10
+    return done.returncode, done.stdout.decode("utf-8", "replace") + err, int(peak or 0) << 10
 
 
 @pytest.mark.parametrize("path", ANSWERS, ids=lambda path: path.name)
@@ -116,8 +116,18 @@ def test_no_answer_brings_a_command_down(
         assert code in (0, 1), (command, said)
         assert "Traceback" not in said, (command, said)
         assert "defect" not in said, (command, said)
-        if command[0] not in ("curl", "log"):
+        if command[0] not in ("curl", "log", "disk"):
             assert not any(sanitize.hostile(char) for char in said if char not in "\r\n\t"), (command, said)
+
+
+@pytest.mark.parametrize("command", [("gc",), ("registry", "gc"), ("registry", "gc", "--run")])
+def test_no_count_of_a_home_reaches_the_terminal_as_it_is(
+    command: tuple[str, ...], evil: Callable[[Callable[[socket.socket], None]], Evil]
+) -> None:
+    answer = answer_of(CORPUS / "gc-with-escapes.json")
+    _, said, _ = hv(evil(lambda connection: connection.sendall(answer)), *command)
+    assert said
+    assert not any(sanitize.hostile(char) for char in said if char not in "\r\n\t"), said
 
 
 def _endless(connection: socket.socket) -> None:
