@@ -18,6 +18,7 @@ from hyperd.api.sessions import exports, lending
 from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_DISK_SNAPSHOT, VIRTUAL_IMAGE
 from hyperd.resources.schema.kind import Kind, Object
 from hyperd.resources.values.conditions import find_condition
+from hyperd.shares import Shares
 from hyperd.store.interface import PatchType
 from tests.unit.controllers.world import World, running
 
@@ -326,6 +327,16 @@ async def test_a_client_that_hangs_loses_its_place(lab: Exporting, monkeypatch: 
     await lab.disk()
     async with Reader(lab):
         await lab.free()
+
+
+async def test_who_finds_no_place_is_told_to_come_again(lab: Exporting, monkeypatch: pytest.MonkeyPatch) -> None:
+    places = Shares[str]("exports", 1, waiting=0, retry_after_seconds=10)
+    monkeypatch.setattr(lab.world._daemon._exports, "_places", places)
+    await lab.disk()
+    async with Reader(lab), lab.get() as answer:
+        assert (answer.status, answer.headers["Retry-After"]) == (429, "10")
+    await lab.free()
+    assert (await lab.read())[0] == 200
 
 
 async def test_two_read_a_disk_at_once(lab: Exporting) -> None:
