@@ -277,6 +277,8 @@ def checksum(home: Home, path: str, part: Part, *, told: Callable[[str], None]) 
         response = connection.request("GET", path, headers={"Accept": "*/*"})
         if response.status >= 400:
             raise failure.from_response(response.status, _refusal(response))
+        if response.status != 200:
+            raise InternalError("The server answers otherwise than a hyperd that exports disks.")
         if response.header("etag") != f'"{part.version}"':
             return ""
         for line in response.lines():

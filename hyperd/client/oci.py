@@ -10,25 +10,23 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlsplit
 
 from hyperd.client import logins
-from hyperd.client.home import Home
-from hyperd.client.http1 import Connection, ConnectionLost
+from hyperd.client.ocitoken import authorization
+from hyperd.client.ociwire import DOCUMENT_BYTES, REDIRECTS, connect, document, parsed, why
 from hyperd.errors import BadRequest, Forbidden, NotFound, PermanentError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from hyperd.client.http1 import Response
+    from hyperd.client.http1 import Connection, Response
     from hyperd.jsontypes import JsonObject
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 PIECE_BYTES = 8 << 20
 """Of a blob, in one request."""
-_SECONDS = 120.0
-_DOCUMENT_BYTES = 4 << 20
 _HUB_HOST = "registry-1.docker.io"
 _REFERENCE = re.compile(
     r"(?P<host>localhost|[a-z0-9.-]*[.:][a-z0-9.:-]*|\[[0-9a-f:]+\](?::\d+)?)/"
@@ -37,9 +35,9 @@ _REFERENCE = re.compile(
     re.ASCII,
 )
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_PARAMETER = re.compile(r'([A-Za-z]{1,32})="([^"]{0,4096})"')
-_REDIRECTS = (301, 302, 303, 307, 308)
-_TOKEN = re.compile(r"[!-~]{1,65536}")
+_TAKEN = (201, 202, 204)
+"""Answers to a piece of a blob: 202 is what is agreed on, and not what all registries say."""
+_STORED = (200, 201, 202)
 
 
 class Blob:
@@ -85,24 +83,40 @@ class Repository:
     def tagged(self, tag: str) -> tuple[JsonObject | None, str]:
         """What another tag of the repository leads to, and its digest."""
         try:
-            _, body = self._call("GET", self._path(f"manifests/{tag}"), headers={"Accept": MANIFEST_TYPE})
+            _, body = self._call(
+                "GET", self._path(f"manifests/{tag}"), wanted=(200,), headers={"Accept": MANIFEST_TYPE}
+            )
         except NotFound:
             return None, ""
-        return _object(body, f"The manifest of {self}"), digest_of(body)
+        return parsed(body, f"The manifest of {self}"), digest_of(body)
 
     def put_manifest(self, content: JsonObject, *, tag: str = "") -> str:
-        """Have the tag, or another one, lead there; returns its digest."""
+        """Have the tag, or another one, lead there, and see that it does; returns its digest."""
         body = encoded(content)
         headers = {"Content-Type": MANIFEST_TYPE}
-        self._call("PUT", self._path(f"manifests/{tag or self.tag}"), body=body, headers=headers)
+        tag = tag or self.tag
+        self._call("PUT", self._path(f"manifests/{tag}"), wanted=_STORED, body=body, headers=headers)
+        if self.tagged(tag)[1] != digest_of(body):
+            raise PermanentError(f"{self.registry} said that it keeps {self.name}:{tag}, and has something else.")
         return digest_of(body)
 
     def has_blob(self, digest: str) -> bool:
+        return self.blob_size(digest) is not None
+
+    def blob_size(self, digest: str) -> int | None:
+        """Of one that is there, -1 where its size is not told; else None."""
+        path = self._path(f"blobs/{check_digest(digest)}")
         try:
-            self._call("HEAD", self._path(f"blobs/{check_digest(digest)}"))
+            response, _ = self._call("HEAD", path, wanted=(200, *REDIRECTS))
+            if response.status != 200:
+                # What an address is for that a registry signs is its own affair: some are good for GET alone.
+                for _ in self.blob_part(digest, 0, 1):
+                    pass
+                return -1
         except NotFound:
-            return False
-        return True
+            return None
+        length = response.header("content-length")
+        return int(length) if length.isascii() and length.isdigit() else -1
 
     def put_blob(self, body: bytes) -> Blob:
         """Keep a small one."""
@@ -112,7 +126,7 @@ class Repository:
             upload.commit()
         return Blob(digest_of(body), len(body))
 
-    def blob(self, digest: str, *, most: int = _DOCUMENT_BYTES) -> bytes:
+    def blob(self, digest: str, *, most: int = DOCUMENT_BYTES) -> bytes:
         """A small one, which is what its digest says."""
         whole = bytearray()
         for piece in self.blob_part(digest, 0, None):
@@ -126,13 +140,16 @@ class Repository:
     def blob_part(self, digest: str, start: int, stop: int | None) -> Iterator[bytes]:
         """The bytes from ``start`` to ``stop`` of one; who reads must check them."""
         ranged = {} if stop is None else {"Range": f"bytes={start}-{stop - 1}"}
-        response = self._asked("GET", self._path(f"blobs/{check_digest(digest)}"), headers=ranged)
+        path = self._path(f"blobs/{check_digest(digest)}")
+        response = self._asked("GET", path, wanted=(206 if ranged else 200, *REDIRECTS), headers=ranged)
         other: Connection | None = None
         whole = False
         try:
-            if response.status in _REDIRECTS:
+            if response.status in REDIRECTS:
                 self.close()
                 other, response = self._elsewhere(response.header("location"), ranged)
+            if response.status == 404:
+                raise NotFound(f"{self.registry} has lost {digest}.")
             if response.status != (206 if ranged else 200):
                 raise PermanentError(
                     f"{self.registry} answers {response.status} for {'a part of ' if ranged else ''}a blob."
@@ -152,7 +169,7 @@ class Repository:
         parts = urlsplit(location)
         if parts.scheme != "https" and not (self._plain and parts.scheme == "http"):
             raise PermanentError(f"{self.registry} keeps its blobs where they are not reached over https.")
-        connection = _connect(parts.netloc, plain=parts.scheme == "http")
+        connection = connect(parts.netloc, plain=parts.scheme == "http")
         path = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
         try:
             return connection, connection.request("GET", path, headers={"Host": parts.netloc, **headers})
@@ -164,26 +181,40 @@ class Repository:
         return f"/v2/{self.name}/{rest}"
 
     def _call(
-        self, method: str, path: str, *, headers: Mapping[str, str] = {}, body: bytes = b""
+        self, method: str, path: str, *, wanted: Sequence[int], headers: Mapping[str, str] = {}, body: bytes = b""
     ) -> tuple[Response, bytes]:
         """One request and all of its answer, which is small."""
-        response = self._asked(method, path, headers=headers, body=body)
+        response = self._asked(method, path, wanted=wanted, headers=headers, body=body)
         try:
-            return response, b"" if method == "HEAD" else _document(response)
+            return response, b"" if method == "HEAD" else document(response)
         except OSError as err:
             self.close()
             raise self._broken(err) from err
 
-    def _asked(self, method: str, path: str, *, headers: Mapping[str, str] = {}, body: bytes = b"") -> Response:
-        """The answer, with credentials where the registry wants some, and with newer ones where they ran out."""
+    def _asked(
+        self, method: str, path: str, *, wanted: Sequence[int], headers: Mapping[str, str] = {}, body: bytes = b""
+    ) -> Response:
+        """The answer, with credentials where the registry wants some, and with newer ones where they ran out.
+
+        Only a status among ``wanted`` says that what was asked for is done.
+        """
         for again in (False, True):
             response = self._sent(method, path, headers, body)
-            if response.status < 400:
+            if response.status in wanted:
                 return response
-            said = b"" if method == "HEAD" else _document(response)
+            said = b"" if method == "HEAD" else document(response)
             if response.status != 401 or again:
                 break
-            self._authorization = self._authorize(response)
+            self._authorization = authorization(
+                self.registry, self.name, response, self._credentials, plain=self._plain
+            )
+        if response.status in REDIRECTS:
+            raise PermanentError(
+                f"{self.registry} answers {response.status} and sends hv elsewhere, which is not gone after: "
+                "name the registry that keeps it."
+            )
+        if response.status < 400:
+            raise PermanentError(f"{self.registry} answers {response.status} to a {method}, as no registry does.")
         if response.status == 404:
             raise NotFound(f"{self} is not there.")
         if response.status in (401, 403):
@@ -196,7 +227,7 @@ class Repository:
         try:
             if self._connection is None or self._connection.dropped:
                 self.close()
-                self._connection = _connect(host, plain=self._plain)
+                self._connection = connect(host, plain=self._plain)
             response = self._connection.request(
                 method, path, headers={"Host": host, **authorization, **headers}, body=body
             )
@@ -207,53 +238,8 @@ class Repository:
             self._connection = None  # the answer still has it
         return response
 
-    def _authorize(self, response: Response) -> str:
-        """The header that the registry asks for. Raises Forbidden where there is nothing to show."""
-        for name, value in response.headers:
-            scheme, _, rest = value.partition(" ")
-            if name != "www-authenticate":
-                continue
-            if scheme.lower() == "bearer":
-                return self._token(dict(_PARAMETER.findall(rest)))
-            if scheme.lower() == "basic" and self._credentials:
-                return f"Basic {self._credentials}"
-        raise Forbidden(f"{self.registry} asks for credentials; log in with podman, skopeo or docker login first.")
-
-    def _token(self, asked: Mapping[str, str]) -> str:
-        realm = urlsplit(asked.get("realm", ""))
-        if realm.scheme != "https" and not (self._plain and realm.scheme == "http"):
-            raise PermanentError(f"{self.registry} names no token server that is reached over https.")
-        query = {"service": asked.get("service", ""), "scope": f"repository:{self.name}:pull,push"}
-        headers = {"Host": realm.netloc}
-        if self._credentials:
-            if not logins.may_see(realm.hostname or "", self.registry):
-                raise PermanentError(
-                    f"{self.registry} wants its credentials to be shown to {realm.hostname}, another host."
-                )
-            headers["Authorization"] = f"Basic {self._credentials}"
-        try:
-            connection = _connect(realm.netloc, plain=realm.scheme == "http")
-            try:
-                separator = "&" if realm.query else "?"
-                path = (
-                    f"{realm.path or '/'}{'?' + realm.query if realm.query else ''}{separator}{urlencode(query)}"
-                )
-                response = connection.request("GET", path, headers=headers)
-                body = _document(response)
-            finally:
-                connection.close()
-        except OSError as err:
-            raise PermanentError(f"The token server {realm.netloc} cannot be reached: {_why(err)}.") from err
-        if response.status >= 400:
-            raise Forbidden(f"The token server {realm.netloc} lets nobody in with these credentials.")
-        answer = _object(body, f"What the token server {realm.netloc} answers")
-        token = answer.get("token") or answer.get("access_token")
-        if not isinstance(token, str) or not _TOKEN.fullmatch(token):
-            raise PermanentError(f"The token server {realm.netloc} answers without a token.")
-        return f"Bearer {token}"
-
     def _broken(self, err: OSError) -> PermanentError:
-        return PermanentError(f"The registry {self.registry} cannot be reached: {_why(err)}.")
+        return PermanentError(f"The registry {self.registry} cannot be reached: {why(err)}.")
 
 
 class BlobUpload:
@@ -264,7 +250,7 @@ class BlobUpload:
         self._sha256 = hashlib.sha256()
         self._kept = bytearray()
         self._sent = 0
-        response, _ = repository._call("POST", repository._path("blobs/uploads/"))  # noqa: SLF001  one in two classes
+        response, _ = repository._call("POST", repository._path("blobs/uploads/"), wanted=(202,))  # noqa: SLF001  one in two classes
         self._location = self._own(response)
         self.size = 0
 
@@ -281,18 +267,26 @@ class BlobUpload:
         """Nothing: pieces have their size."""
 
     def commit(self) -> Blob:
-        """All has come."""
+        """All has come, and the registry has it. Raises PermanentError where it only said so."""
         if self._kept:
             self._send(len(self._kept))
+        registry = self._repository.registry
         digest = f"sha256:{self._sha256.hexdigest()}"
         separator = "&" if "?" in self._location else "?"
-        self._repository._call("PUT", f"{self._location}{separator}digest={quote(digest)}")  # noqa: SLF001  as above
+        response, _ = self._repository._call(  # noqa: SLF001  as above
+            "PUT", f"{self._location}{separator}digest={quote(digest)}", wanted=_STORED
+        )
+        told = response.header("docker-content-digest")
+        if told.startswith("sha256:") and told != digest:
+            raise PermanentError(f"{registry} has taken {digest} for something else.")
+        if self._repository.blob_size(digest) not in (-1, self.size):
+            raise PermanentError(f"{registry} said that it keeps {digest}, and does not have all of it.")
         return Blob(digest, self.size)
 
     def cancel(self) -> None:
         """The registry may forget it."""
         try:
-            self._repository._call("DELETE", self._location)  # noqa: SLF001  as above
+            self._repository._call("DELETE", self._location, wanted=(200, 202, 204))  # noqa: SLF001  as above
         except (PermanentError, NotFound, Forbidden):
             return  # it forgets it by itself, later
 
@@ -302,7 +296,9 @@ class BlobUpload:
             "Content-Type": "application/octet-stream",
             "Content-Range": f"{self._sent}-{self._sent + count - 1}",
         }
-        response, _ = self._repository._call("PATCH", self._location, headers=headers, body=piece)  # noqa: SLF001
+        response, _ = self._repository._call(  # noqa: SLF001  as above
+            "PATCH", self._location, wanted=_TAKEN, headers=headers, body=piece
+        )
         self._location = self._own(response)
         self._sent += count
         del self._kept[:count]
@@ -331,41 +327,9 @@ def encoded(content: object) -> bytes:
     return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
 
 
-def _object(body: bytes, what: str) -> JsonObject:
-    try:
-        content = json.loads(body)
-    except (ValueError, RecursionError):
-        content = None
-    if not isinstance(content, dict):
-        raise PermanentError(f"{what} is no JSON object.")
-    return content
-
-
-def _document(response: Response) -> bytes:
-    whole = bytearray()
-    for piece in response.pieces():
-        whole += piece
-        if len(whole) > _DOCUMENT_BYTES:
-            raise ConnectionLost("its answer is larger than any that is expected")
-    return bytes(whole)
-
-
 def _reason(body: bytes) -> str:
     """What a registry says of a refusal."""
     try:
         return str(json.loads(body)["errors"][0]["message"])[:200].rstrip(".")
     except (ValueError, LookupError, TypeError, RecursionError):
         return ""
-
-
-def _why(err: OSError) -> str:
-    return str(err.strerror or err).rstrip(".")
-
-
-def _connect(host: str, *, plain: bool) -> Connection:
-    parts = urlsplit(f"//{host}")
-    try:
-        port = parts.port or (80 if plain else 443)
-    except ValueError:
-        raise ConnectionLost(f"{host} is no address") from None
-    return Connection(Home(name=host, host=parts.hostname or "", port=port, tls=not plain), timeout=_SECONDS)

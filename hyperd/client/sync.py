@@ -186,7 +186,7 @@ class Client:
         try:
             connection = Connection(self.home, timeout=self._timeout)
             response = connection.request(method, path, headers={"Accept": accept} if accept else {})
-            if response.status >= 400:
+            if response.status >= 300:
                 answer = response.body()
                 connection.close()
                 self._check(response, answer)
@@ -212,7 +212,7 @@ class Client:
 
     def _check(self, response: Response, answer: bytes) -> None:
         self._show_warnings(response)
-        if response.status >= 400:
+        if response.status >= 300:
             from hyperd.client import failure
 
             raise failure.from_response(response.status, answer, request_id=response.header("x-request-id"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -108,12 +108,20 @@ class Guarded:
 
 @asynccontextmanager
 async def guarded(front: Guarded) -> AsyncIterator[Guarded]:
-    runner = web.ServerRunner(web.Server(front))
+    async with served(front) as front.host:
+        yield front
+
+
+@asynccontextmanager
+async def served(
+    handler: Callable[[web.BaseRequest], Coroutine[object, None, web.StreamResponse]],
+) -> AsyncIterator[str]:
+    """``HOST:PORT`` where ``handler`` answers, without TLS."""
+    runner = web.ServerRunner(web.Server(handler), shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
-    front.host = f"127.0.0.1:{runner.addresses[0][1]}"
     try:
-        yield front
+        yield f"127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
