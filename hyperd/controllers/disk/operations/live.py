@@ -140,7 +140,7 @@ class MigrateLive(Migrate):
         """The status names what ``provisioner`` has, and the guest, which waits for that, goes on."""
         for left in reversed(range(_TRIES)):
             try:
-                await switch_to(self, provisioner)
+                await switch_to(self, await self.stored(), provisioner)
                 break
             except HyperdError:
                 if not left:

@@ -28,7 +28,7 @@ from hyperd.resources.values.conditions import remove_condition
 from hyperd.resources.values.meta import now_rfc3339
 from hyperd.runtime.controller import Result
 from hyperd.runtime.operations.operation import Operation, Step
-from hyperd.runtime.operations.record import Record
+from hyperd.storage.interface import Provisioner
 from hyperd.store.interface import PatchType
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ class Migrate(Operation[Disks, "VirtualDisk"]):
     def __init__(self, context: Disks, obj: VirtualDisk, op_uid: str) -> None:
         super().__init__(context, obj, op_uid)
         self.move = move_of(obj)
+        self.copied = ""
+        """The provisioner with the copy that this very try has made; what an earlier one made may be stale."""
 
     @classmethod
     def wanted(cls, context: Disks, obj: VirtualDisk) -> bool:
@@ -106,8 +108,8 @@ class Migrate(Operation[Disks, "VirtualDisk"]):
 class _Copy(Step):
     """The content, in the other storage. Nothing to do where both classes are of one.
 
-    What that storage has already may be left of a move that a restored store knows nothing of, and older than the
-    volume: only one that this operation has made counts, and that it was made stands in the record.
+    It counts for the try that has made it: after that the disk may be used, and what was copied is stale. So there
+    is no copy that is done before the switch; each try makes its own.
     """
 
     name: ClassVar = "copy"
@@ -119,13 +121,7 @@ class _Copy(Step):
         self._uid = operation.obj["metadata"]["uid"]
 
     async def done(self) -> bool:
-        if await self._operation.is_switched():
-            return True
-        record, provisioner = Record.of(self._disk), self._operation.provisioner()
-        noted = record is not None and record.op_uid == self._operation.op_uid and record.step == _Switch.name
-        if not noted or provisioner not in self._context.volumes.provisioners:
-            return False
-        return await self._context.volumes.provisioner(provisioner).find(self._uid) is not None
+        return await self._operation.is_switched()
 
     async def run(self, report: Report) -> None:
         """What it finds wrong may be mended, and is then tried again."""
@@ -136,11 +132,15 @@ class _Copy(Step):
 
     async def _run(self, report: Report) -> None:
         require_class(self._operation)
-        await self._require_unused(await self._operation.stored())
+        await require_unused(self._operation, await self._operation.stored())
         volumes = self._context.volumes
         target, source = volumes.provisioner(self._operation.provisioner()), self._operation.move.provisioner
-        if target.name == source:
-            return
+        if target.name != source:
+            await self._receive(target, source, report)
+        self._operation.copied = target.name
+
+    async def _receive(self, target: Provisioner, source: str, report: Report) -> None:
+        volumes = self._context.volumes
         await volumes.remove_copy(self._uid, target.name, kept=source)
         async with volumes.reading(self._uid):
             there = await volumes.find(self._uid)
@@ -156,14 +156,6 @@ class _Copy(Step):
         if not await self._operation.is_switched():
             await remove_target(self._operation)
 
-    async def _require_unused(self, disk: VirtualDisk) -> None:
-        """Asked of the store and of the host, once the store has it that the disk is moved."""
-        if not usage.is_moved(disk):
-            raise TemporaryError("The disk is not said to be moved; looking again.")
-        if held := await holder(self._context, disk):
-            raise TemporaryError(held, key=DiskMigratingReason.WAIT_FOR_SOURCE_VOLUME_RELEASE)
-        await require_no_snapshot(self._operation)
-
 
 class _Switch(Step):
     """The copy becomes the disk's volume, and its class the disk's, by one write."""
@@ -177,7 +169,13 @@ class _Switch(Step):
         return await self._operation.is_switched()
 
     async def run(self, report: Report) -> None:
-        await switch_to(self._operation, self._operation.provisioner())
+        """Asks again whether anybody uses the disk: the write holds for the very object that was asked about."""
+        operation = self._operation
+        disk = await operation.stored()
+        await require_unused(operation, disk)
+        if not operation.copied or operation.copied != operation.provisioner():
+            raise TemporaryError("The StorageClass is another one by now; the disk is copied again.")
+        await switch_to(operation, disk, operation.copied)
         reached(CrashPoint.MOVE_AFTER_SWITCH)
 
     async def undo(self) -> None:
@@ -233,6 +231,15 @@ def require_class(operation: Migrate) -> None:
         raise TemporaryError(fault, key=DiskMigratingReason.WAIT_FOR_TARGET_READY)
 
 
+async def require_unused(operation: Migrate, disk: VirtualDisk) -> None:
+    """Asked of the store and of the host, once the store has it that the disk is moved."""
+    if not usage.is_moved(disk):
+        raise TemporaryError("The disk is not said to be moved; looking again.")
+    if held := await holder(operation.context.context, disk):
+        raise TemporaryError(held, key=DiskMigratingReason.WAIT_FOR_SOURCE_VOLUME_RELEASE)
+    await require_no_snapshot(operation)
+
+
 async def require_no_snapshot(operation: Migrate) -> None:
     """Asked once the store has it that the disk is moved: TemporaryError where one is being taken."""
     meta, key = operation.obj["metadata"], DiskMigratingReason.SNAPSHOTTING_IN_PROGRESS
@@ -257,10 +264,12 @@ async def remove_target(operation: Migrate) -> None:
             await volumes.remove_copy(operation.obj["metadata"]["uid"], other, kept=operation.move.provisioner)
 
 
-async def switch_to(operation: Migrate, provisioner: str) -> None:
-    """What ``provisioner`` has is the disk's volume, and the class it is moved to the disk's, by one write."""
-    disk, context = await operation.stored(), operation.context.context
-    meta = disk["metadata"]
+async def switch_to(operation: Migrate, disk: VirtualDisk, provisioner: str) -> None:
+    """What ``provisioner`` has is the disk's volume, and the class it is moved to the disk's, by one write.
+
+    TemporaryError or Conflict, and nothing is written, where the store has another ``disk`` by now.
+    """
+    context, meta = operation.context.context, disk["metadata"]
     if not provisioner or await context.volumes.provisioner(provisioner).find(meta["uid"]) is None:
         raise TemporaryError("The copy of the disk's volume is gone again.")
     same = provisioner == operation.move.provisioner
