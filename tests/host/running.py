@@ -326,6 +326,7 @@ class ImageServer:
 
     def __init__(self, node: Node, folder: Path, port: int = 8099) -> None:
         self.url = f"http://127.0.0.1:{port}"
+        self.folder = folder
         self._process = node.popen(
             [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "--directory", folder, str(port)],
             stdout=open(os.devnull, "w"),  # noqa: SIM115

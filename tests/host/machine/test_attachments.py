@@ -92,7 +92,8 @@ def test_a_disk_is_attached_to_a_running_machine_grown_and_detached_again(hyperd
         Writer.begun(console, where)
         hyperd.patch("vd", data, {"spec": {"persistentVolumeClaim": {"size": "32Mi"}}})
         hyperd.wait("vd", data, lambda o: o["status"]["capacity"] == "32Mi" and o["status"]["phase"] == "Ready")
-        assert told(console.run(f"echo '<'$(cat /sys/block/{where.removeprefix('/dev/')}/size)'>'")) == "65536"
+        grown = f"grep -qx 65536 /sys/block/{where.removeprefix('/dev/')}/size"
+        console.run(f"until {grown}; do sleep 0.2; done")  # it is told, and looks a moment later
         with pytest.raises(HyperdError, match="a disk cannot shrink"):
             hyperd.patch("vd", data, {"spec": {"persistentVolumeClaim": {"size": "16Mi"}}})
     # The console's session ends with the daemon; what runs in the guest does not.
@@ -221,9 +222,7 @@ def test_an_iso_is_a_drive_that_comes_and_goes(hyperd: Hyperd, node: Node, image
     make(hyperd, name)
     folder = node.make_dir()
     (folder / "hello").write_text("from the drive")
-    subprocess.run(
-        ["xorriso", "-as", "mkisofs", "-quiet", "-o", node.dir / "t" / "www" / "a.iso", folder], check=True
-    )
+    subprocess.run(["xorriso", "-as", "mkisofs", "-quiet", "-o", images.folder / "a.iso", folder], check=True)
     hyperd.create(image(f"{name}-iso", f"{images.url}/a.iso"))
     iso = hyperd.wait_phase("vi", f"{name}-iso", "Ready")
     assert iso["status"]["cdrom"] is True
