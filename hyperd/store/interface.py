@@ -198,6 +198,16 @@ def _no_warning(_: str) -> None:
     return
 
 
+@dataclass
+class Rehearsal:
+    """Objects that are to be made one after another, once others are gone: what a dry run counts of a quota."""
+
+    gone: Sequence[tuple[Kind, str]] = ()
+    """Kind and name of what goes first."""
+    made: list[tuple[Kind, Object]] = field(default_factory=list)
+    """What was found to be fine so far; the store adds to it."""
+
+
 @dataclass(frozen=True)
 class Write:
     """How a write is made: by whom, as a rehearsal or not, and where its warnings go."""
@@ -207,6 +217,8 @@ class Write:
     field_validation: FieldValidation = FieldValidation.WARN
     dry_run: bool = False
     warn: Callable[[str], None] = _no_warning
+    rehearsal: Rehearsal | None = None
+    """Of a dry run, where it is one of several. A cluster counts for itself, and knows nothing of it."""
     may_create: bool = True
     """Whether an apply may make what is not there; else that is NotFound. In a cluster its RBAC decides."""
 

@@ -15,15 +15,13 @@ from hyperd.controllers import usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.ownership import disk_node
 from hyperd.controllers.snapshot import saving
+from hyperd.controllers.snapshot.rehearsing import REFUSALS, Rehearsing, replaced
 from hyperd.controllers.snapshot.renaming import renamed, renamer, too_long
 from hyperd.controllers.snapshot.saving import Saved
 from hyperd.errors import (
     AlreadyExists,
-    BadRequest,
     Conflict,
-    Forbidden,
     HyperdError,
-    Invalid,
     NotFound,
     PermanentError,
     TemporaryError,
@@ -44,7 +42,7 @@ from hyperd.resources.kinds.virtual_machine_operation import OperationMode, Reso
 from hyperd.resources.schema.kind import AnyObject, Kind, Object
 from hyperd.resources.values import meta
 from hyperd.resources.values.names import VMOP_RESTORE_ANNOTATION
-from hyperd.store.interface import Preconditions, Write
+from hyperd.store.interface import Preconditions
 
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_disk_snapshot import VirtualDiskSnapshot
@@ -62,8 +60,6 @@ _KINDS: Final = {
     )
 }
 """In the order in which they are made."""
-_REFUSALS: Final = (BadRequest, Forbidden, Invalid, PermanentError)
-"""What another try does not mend."""
 _LOOK_SECONDS: Final = 0.2
 _IMAGES: Final[dict[str, Kind]] = {kind.kind: kind for kind in (VIRTUAL_IMAGE, CLUSTER_VIRTUAL_IMAGE)}
 
@@ -118,8 +114,10 @@ class Making:
         """What would become of each; nothing is touched."""
         verb = "restore" if self._wanted.copy is None else "clone"
         found = []
+        restores, goes = self._wanted.copy is None, await self._goes(objects)
+        rehearsing = Rehearsing(self._store, self._namespace, self._wanted.operation, restores=restores, goes=goes)
         for each in objects:
-            why = await self._fault(each) or await self._refusal(each)
+            why = await self._fault(each) or await rehearsing.refusal(_KINDS[each["kind"]], each)
             message = why or f"{_words(each)} is valid for {verb}."
             found.append(_resource(each, ResourceStatus.FAILED if why else ResourceStatus.COMPLETED, message))
         return found
@@ -128,11 +126,13 @@ class Making:
         """One round. What is InProgress waits for the rounds to come."""
         found = []
         if self._wanted.copy is None:
+            if await self._goes(objects) and failures(judged := await self.judge(objects)):
+                return judged  # What has changed since the first look: the disks of today are still there.
             await self._detach_others(objects)
         for each in objects:
             try:
                 waits = await self._put(each)
-            except _REFUSALS as err:
+            except REFUSALS as err:
                 found.append(_resource(each, ResourceStatus.FAILED, err.message))
                 continue
             except HyperdError as err:
@@ -251,23 +251,16 @@ class Making:
             return f"{_words(obj)} is already in use by virtual machine {user}." if other else ""
         return ""
 
-    async def _refusal(self, obj: Object) -> str:
-        """Why the store would not take an object that is new: a rehearsal, before others are made.
-
-        What is attached again is judged by what the machine is then.
-        """
-        kind, name = _KINDS[obj["kind"]], obj["metadata"]["name"]
-        if self._wanted.copy is None and kind is VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT:
-            return ""
-        if await self._store.find(kind, self._namespace, name) is not None:
-            return ""
-        try:
-            await self._store.create(kind, self._namespace, copy.deepcopy(obj), write=Write(dry_run=True))
-        except AlreadyExists:
-            return ""
-        except _REFUSALS as err:
-            return err.message
-        return ""
+    async def _goes(self, objects: list[Object]) -> list[str]:
+        """Names of the disks that are there and that others take the place of."""
+        found = []
+        for each in objects if self._wanted.copy is None else ():
+            name = each["metadata"]["name"]
+            if each["kind"] == VIRTUAL_DISK.kind:
+                there = await self._store.find(VIRTUAL_DISK, self._namespace, name)
+                if there is not None and not self._is_mine(there):
+                    found.append(name)
+        return found
 
     def _disk_user(self, name: str) -> str:
         """Another machine that has the disk open."""
@@ -295,21 +288,11 @@ class Making:
         if meta.is_deleting(there):
             return f"{_words(obj)} is being deleted."
         if kind is VIRTUAL_MACHINE:
-            await self._replace(there, obj)
+            await self._store.update(kind, self._namespace, name, replaced(there, obj))
         elif kind is VIRTUAL_DISK or _attaches_another(there, obj):
             await self._remove(kind, there)
             return f"{_words(obj)} is being deleted."
         return ""
-
-    async def _replace(self, there: AnyObject, obj: Object) -> None:
-        """The machine's spec, labels and annotations."""
-        body = copy.deepcopy(dict(there))
-        body["spec"] = copy.deepcopy(obj["spec"])
-        for field in ("labels", "annotations"):
-            body["metadata"].pop(field, None)
-            if texts := obj["metadata"].get(field):
-                body["metadata"][field] = dict(texts)
-        await self._store.update(VIRTUAL_MACHINE, self._namespace, obj["metadata"]["name"], body)
 
     async def _detach_others(self, objects: list[Object]) -> None:
         """What was plugged in after the snapshot."""

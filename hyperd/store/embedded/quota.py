@@ -23,7 +23,7 @@ from hyperd.resources.schema.kind import Kind, Object, Registry
 from hyperd.resources.values.charges import MADE, Charges, charges, counted, measured, moves_to, shown
 from hyperd.resources.values.quantity import parse
 from hyperd.store.embedded.memory import Memory, Place
-from hyperd.store.interface import EventType, Item
+from hyperd.store.interface import EventType, Item, Rehearsal
 from hyperd.store.records import Change, Stored
 
 _log = logging.getLogger(__name__)
@@ -84,6 +84,20 @@ class Quotas:
         finally:
             self._settle(place)
 
+    def rehearse(self, kind: Kind, new: Object, rehearsal: Rehearsal) -> None:
+        """Add ``new`` to what is to be made. Raises QuotaExceeded where that would be too much by then."""
+        namespace = new["metadata"].get("namespace", "")
+        if quotas := self.of(namespace):
+            beside: dict[str, Decimal] = {}
+            default = self._default_class()
+            for gone, name in rehearsal.gone:
+                if (old := self._memory.get(gone, namespace, name)) is not None:
+                    _sum(beside, charges(gone, old.object(), default_class=default), -1)
+            for made, obj in rehearsal.made:
+                _sum(beside, charges(made, obj, default_class=default), 1)
+            self._check(kind, new, charges(kind, new, default_class=default), quotas, beside)
+        rehearsal.made.append((kind, new))
+
     def _settle(self, place: Place) -> None:
         """The write to ``place``, if there is one, is in memory or has failed."""
         added = self._pending.pop(place, None)
@@ -114,12 +128,16 @@ class Quotas:
                 added[name] = added.get(name, Decimal(0)) - amount
         return added
 
-    def _check(self, kind: Kind, new: Object, added: Charges, quotas: Sequence[Stored]) -> None:
+    def _check(
+        self, kind: Kind, new: Object, added: Charges, quotas: Sequence[Stored], beside: Charges | None = None
+    ) -> None:
+        """``beside`` is what will be taken, or given back, before ``new`` is written."""
         wanted = _positive(added)
         for quota in quotas if wanted else ():
             hard = hard_of(quota.object())
             limited = frozenset(wanted).intersection(hard)
             used = self.used(quota.namespace, limited) if limited else {}
+            _add(used, beside or {})
             exceeded = sorted(name for name in limited if used[name] + wanted[name] > hard[name])
             if exceeded:
                 name = str(new["metadata"]["name"])

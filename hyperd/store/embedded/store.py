@@ -180,6 +180,9 @@ class EmbeddedStore(EmbeddedReader):
 
     async def _put(self, kind: Kind, new: Object, old: Stored | None, write: Write) -> Item:
         """Commit ``new`` unless it is a rehearsal. Raises QuotaExceeded."""
+        if write.dry_run and write.rehearsal is not None:
+            self._quotas.rehearse(kind, new, write.rehearsal)
+            return Item.of(new)
         with self._quotas.charging(kind, new, old):
             if write.dry_run:
                 return Item.of(new)

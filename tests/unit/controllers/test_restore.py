@@ -28,7 +28,7 @@ from hyperd.resources.all import (
 from hyperd.resources.kinds.virtual_machine_operation import OperationMode
 from hyperd.resources.schema.kind import Kind, Object
 from hyperd.resources.values.conditions import find_condition
-from hyperd.store.interface import Item, PatchType, Propagation
+from hyperd.store.interface import BY_SYSTEM, Item, PatchType, Propagation, Write
 from tests.contract.volumes import guest
 from tests.parts import Part
 from tests.unit.controllers.test_machine_snapshots import is_held, take
@@ -372,11 +372,13 @@ async def test_a_restore_goes_on_after_a_lost_race_and_ends_its_maintenance_wher
     store, lost = world.store, list[str]()
     update = store.update
 
-    async def late(kind: Kind, namespace: str, name: str, body: Object, subresource: str = "") -> Item:
-        if kind is VIRTUAL_MACHINE and not subresource and not lost:
+    async def late(
+        kind: Kind, namespace: str, name: str, body: Object, subresource: str = "", write: Write = BY_SYSTEM
+    ) -> Item:
+        if kind is VIRTUAL_MACHINE and not subresource and not write.dry_run and not lost:
             lost.append(name)
             raise error
-        return await update(kind, namespace, name, body, subresource=subresource)
+        return await update(kind, namespace, name, body, subresource=subresource, write=write)
 
     monkeypatch.setattr(store, "update", late)
     await world.operate("Restore", "back", restore={"mode": "Strict", "virtualMachineSnapshotName": "one"})

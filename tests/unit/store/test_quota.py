@@ -29,7 +29,7 @@ from hyperd.resources.all import (
 from hyperd.resources.schema.kind import Kind, Object
 from hyperd.settings import StoreSettings
 from hyperd.store.embedded.store import EmbeddedStore, opened_store
-from hyperd.store.interface import PatchType, User, Write
+from hyperd.store.interface import PatchType, Rehearsal, User, Write
 from tests.unit.resources.samples import machine
 
 NS = "shop"
@@ -70,6 +70,19 @@ async def used(store: EmbeddedStore, **wanted: str) -> None:
 def disk(name: str, size: str = "", **claim: str) -> Object:
     spec = {"persistentVolumeClaim": {**({"size": size} if size else {}), **claim}}
     return {"metadata": {"name": name}, "spec": spec}
+
+
+async def test_a_rehearsal_counts_what_goes_before_and_what_was_rehearsed(store: EmbeddedStore) -> None:
+    for name in ("a", "b"):
+        await store.create(VIRTUAL_DISK, NS, disk(name, "1Mi"))
+    await limit(store, requests_storage="1536Ki")
+    write = Write(dry_run=True, rehearsal=Rehearsal([(VIRTUAL_DISK, "a"), (VIRTUAL_DISK, "b")]))
+    await store.create(VIRTUAL_DISK, NS, disk("c", "1Mi"), write=write)
+    with pytest.raises(QuotaExceeded) as caught:
+        await store.create(VIRTUAL_DISK, NS, disk("d", "1Mi"), write=write)
+    words = WORDS.format(*(f"requests.storage={size}" for size in ("1Mi", "1Mi", "1536Ki")))
+    assert caught.value.message.endswith(words)
+    assert await store.find(VIRTUAL_DISK, NS, "c") is None
 
 
 async def test_what_is_counted_is_refused_in_kubernetes_words_and_comes_free_again(store: EmbeddedStore) -> None:
