@@ -15,7 +15,9 @@ from hyperd.errors import InternalError, TemporaryError
 from hyperd.hypervisor.state import DomainInfo, DomainState, Mirror
 from hyperd.imagefile.handle import DiskFormat, FileHandle, Handle
 from hyperd.resources.all import STORAGE_CLASS, VIRTUAL_DISK
+from hyperd.storage.interface import Capacity
 from tests.contract.volumes import guest
+from tests.contract.volumes.rawfiles import RawProvisioner
 from tests.contract.volumes.test_daemon import CLASS
 from tests.testdriver.hypervisor import TestDriver
 from tests.unit.controllers.test_images_of_objects import condition
@@ -138,6 +140,21 @@ async def test_a_guest_that_cannot_go_on_in_the_copy_goes_on_and_it_is_tried_aga
     assert await waits(world, "WaitForTargetReady") == "It cannot be pivoted to."
     await world.phase("Ready", VIRTUAL_DISK)
     inside.failure = None
+    await moved(world, "raw")
+
+
+async def test_a_copy_leaves_what_must_stay_free(
+    world: World, inside: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(self: RawProvisioner) -> Capacity:
+        return Capacity(1 << 30, 1 << 10)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RawProvisioner, "capacity", full)
+        await name(world, "raw")
+        assert 'No room in StorageClass "raw"' in await waits(world, "WaitForTargetReady")
+        assert (inside.target, files_of(world)[1]) == (None, [])
+    inside.ready.set()
     await moved(world, "raw")
 
 

@@ -28,10 +28,11 @@ from hyperd.controllers.machine.holders import guest_of
 from hyperd.crashpoints import CrashPoint, reached
 from hyperd.errors import HyperdError, NotFound, PermanentError, TemporaryError
 from hyperd.hypervisor.state import DomainInfo, DomainState
-from hyperd.imagefile.handle import Handle
+from hyperd.imagefile.handle import FileHandle, Handle
 from hyperd.progress import Progress, Report
 from hyperd.resources.all import VIRTUAL_DISK
 from hyperd.resources.kinds.virtual_disk import DiskMigratingReason, VirtualDiskPhase
+from hyperd.resources.values.quantity import format_human
 from hyperd.runtime.operations.operation import Step
 from hyperd.runtime.operations.record import Record
 from hyperd.storage.interface import NO_ROOM, Provisioner
@@ -188,6 +189,7 @@ class _Mirror(Step):
             raise TemporaryError("The volume of the disk is gone.")
         await mirrors.end(guest.uid, self._serial)
         await volumes.remove_copy(self._uid, provisioner.name, kept=source)
+        await self._require_room(provisioner, there.virtual_size)
         await provisioner.receive(self._uid, there.virtual_size, layers=(), op_uid=operation.op_uid, report=report)
         target = await operation.copy(provisioner.name)
         if target is None:
@@ -199,6 +201,18 @@ class _Mirror(Step):
             with suppress(HyperdError):
                 await mirrors.end(guest.uid, self._serial)
             raise
+
+    async def _require_room(self, provisioner: Provisioner, size: int) -> None:
+        """QEMU knows of no reserve, and is told to end only once it has taken of that."""
+        layers = await self._context.volumes.layers(self._uid)
+        used = min(size, await asyncio.to_thread(_allocated, layers))
+        free, name = (await provisioner.capacity()).available, self._operation.move.target
+        if used > free:
+            raise TemporaryError(
+                f'No room in StorageClass "{name}" for the {format_human(used)} that the disk takes: '
+                f"{format_human(free)} are free beside what must stay so (setting storage.reserve_bytes).",
+                key=NO_ROOM,
+            )
 
     async def _complete(self, guest: str, provisioner: Provisioner, report: Report) -> None:
         """Wait until the copy has all that the guest has written."""
@@ -226,6 +240,11 @@ class _Mirror(Step):
         if guest is not None:
             await self._context.hypervisor.mirrors.end(guest.uid, self._serial)
         await remove_target(self._operation)
+
+
+def _allocated(layers: Sequence[Handle]) -> int:
+    """Bytes on disk of those that are files. Blocks."""
+    return sum(layer.path.stat().st_blocks * 512 for layer in layers if isinstance(layer, FileHandle))
 
 
 class _Pivot(Step):
