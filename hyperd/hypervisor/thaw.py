@@ -18,6 +18,8 @@ SOON_SECONDS: Final = 120.0
 """How long it asks twice a second; then every ``_LATER_SECONDS``."""
 _AGAIN_SECONDS: Final = 0.5
 _LATER_SECONDS: Final = 15.0
+LOST_SECONDS: Final = 3600.0
+"""So long libvirt may be away; then it is gone, and its guests with it."""
 
 
 def main(uri: str, uid: str, seconds: str) -> int:
@@ -31,7 +33,11 @@ def main(uri: str, uid: str, seconds: str) -> int:
 def insist(uri: str, uid: str) -> int:
     """Ask until the guest is thawed or gone; see ``main``."""
     until, alone, runs = time.monotonic() + SOON_SECONDS, None, set[int]()
-    while not _thawed(uri, uid, runs):
+    seen = time.monotonic()
+    while (thawed := _thawed(uri, uid, runs)) is not True:
+        seen = seen if thawed is None else time.monotonic()
+        if time.monotonic() - seen > LOST_SECONDS:
+            return 1
         if time.monotonic() < until:
             time.sleep(_AGAIN_SECONDS)
             continue
@@ -52,13 +58,19 @@ def _claim(uid: str) -> socket.socket | None:
     return claim
 
 
-def _thawed(uri: str, uid: str, runs: set[int]) -> bool:
-    """``runs`` are libvirt's numbers of the guest's QEMUs so far: another one has frozen nothing."""
+def _thawed(uri: str, uid: str, runs: set[int]) -> bool | None:
+    """None where libvirt does not answer.
+
+    ``runs`` are libvirt's numbers of the guest's QEMUs so far: another one has frozen nothing.
+    """
     import libvirt
 
     libvirt.registerErrorHandler(lambda *_: None, None)
     try:
         conn = libvirt.open(uri)
+    except libvirt.libvirtError:
+        return None
+    try:
         try:
             dom = conn.lookupByUUIDString(uid)
             runs.add(dom.ID())

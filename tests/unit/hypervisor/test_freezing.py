@@ -60,6 +60,13 @@ def test_a_guest_whose_agent_hangs_for_an_hour_is_thawed_when_it_goes_on(monkeyp
     assert agent.asked < 600
 
 
+def test_a_libvirt_that_is_gone_for_good_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = Agent(monkeypatch, until=1e9)
+    monkeypatch.setattr(thaw, "_thawed", lambda *_: None)
+    assert thaw.insist("test:///default", "gone") == 1
+    assert thaw.LOST_SECONDS < agent.now < thaw.LOST_SECONDS + 60
+
+
 def test_of_those_that_wait_for_a_guest_one_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     agent = Agent(monkeypatch, until=3600)
     first = thaw._claim("hangs too")
