@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from hyperd.imagefile.handle import DiskFormat
-from hyperd.imagefile.layout import ClusterMap, Qcow2Layout
+from hyperd.imagefile.layout import Qcow2Layout
+from hyperd.imagefile.maps import ASKED_BYTES, Maps
 from hyperd.imagefile.qemuimg import Layer
 from hyperd.imagefile.reading import VolumeReader, reading
 from hyperd.settings import Settings
 
 PIECE_BYTES: Final = 1 << 20
-_MAPPED_BYTES: Final = 1 << 30
-"""Of one question where holes are: what is told of it is worked on at once."""
 _ZEROS: Final = bytes(PIECE_BYTES)
 
 Piece = bytes | bytearray | memoryview
@@ -52,13 +51,20 @@ class Image(Protocol):
 
 
 @asynccontextmanager
-async def image_of(content: Content, format_: DiskFormat, settings: Settings) -> AsyncIterator[Image]:
-    """The image, to be read until the block ends. PermanentError where the files of ``content`` are damaged."""
+async def image_of(
+    content: Content, format_: DiskFormat, settings: Settings, maps: Maps, *, user: str
+) -> AsyncIterator[Image]:
+    """The image, to be read until the block ends. PermanentError where the files of ``content`` are damaged.
+
+    Raises as ``Maps.of`` as well, which makes the map of a qcow2 for ``user``.
+    """
     async with reading(content.layers, settings) as volume:
         if format_ is DiskFormat.RAW:
             yield _Raw(volume, content.tag)
         else:
-            yield await _mapped(volume, content.tag)
+            layout, digest = await maps.of(volume, content.tag, title=content.title, user=user)
+            # Where deleted snapshots are merged meanwhile the same content may lie otherwise.
+            yield _Qcow2(volume, layout, _tag(content.tag, DiskFormat.QCOW2, digest))
 
 
 class _Raw:
@@ -71,7 +77,7 @@ class _Raw:
 
     async def pieces(self, start: int, stop: int) -> AsyncGenerator[Piece, None]:
         while start < stop:
-            for length, zero in await self._volume.extents(start, min(stop - start, _MAPPED_BYTES)):
+            for length, zero in await self._volume.extents(start, min(stop - start, ASKED_BYTES)):
                 async for piece in _zeros(length) if zero else _read(self._volume, start, length):
                     yield piece
                 start += length
@@ -93,17 +99,6 @@ class _Qcow2:
             else:
                 async for piece in _read(self._volume, run.offset, run.length):
                     yield piece
-
-
-async def _mapped(volume: VolumeReader, tag: str) -> _Qcow2:
-    found, at = ClusterMap(volume.size), 0
-    while at < volume.size:
-        for length, zero in await volume.extents(at, min(volume.size - at, _MAPPED_BYTES)):
-            if not zero:
-                found.add(at, length)
-            at += length
-    # Where deleted snapshots are merged meanwhile the same content may lie otherwise.
-    return _Qcow2(volume, Qcow2Layout(found), _tag(tag, DiskFormat.QCOW2, found.digest()))
 
 
 async def _read(volume: VolumeReader, start: int, length: int) -> AsyncIterator[Piece]:

@@ -34,6 +34,8 @@ class ClusterMap:
         self.size = size
         self.clusters = -(-size // CLUSTER)
         self._bits = bytearray(-(-self.clusters // 8))
+        self.bytes = len(self._bits)
+        """That it takes."""
 
     def add(self, start: int, length: int) -> None:
         """There is something somewhere in these bytes."""

@@ -36,6 +36,7 @@ from hyperd.errors import (
 )
 from hyperd.imagefile.exporting import Content, Image, Piece, image_of
 from hyperd.imagefile.handle import DiskFormat
+from hyperd.imagefile.maps import Maps
 from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_DISK, VIRTUAL_DISK_SNAPSHOT, VIRTUAL_IMAGE
 from hyperd.resources.schema.kind import Kind
 from hyperd.settings import Settings
@@ -88,6 +89,7 @@ class Exports:
         self._places: Shares[str] = Shares(
             "exports", _AT_ONCE, headroom=2, reserve=1, most=_AT_ONCE - 2, waiting=16, retry_after_seconds=10
         )
+        self._maps = Maps()
         self._checksums = OrderedDict[str, str]()
         """sha256 by tag, of what was read to its end."""
 
@@ -121,7 +123,9 @@ class Exports:
                         return self._lend(replace(lent, uid=content.uid))
                     if lent.uid not in ("", content.uid):
                         raise NotFound(f"{content.title} is another one than this address is for.")
-                    async with image_of(content, wanted.format, self._settings) as image:
+                    async with image_of(
+                        content, wanted.format, self._settings, self._maps, user=user.name
+                    ) as image:
                         _log.info("%s is exported to %s", content.title, user.name)
                         return await self._answer(request, wanted, content, image, lent)
             except TemporaryError as err:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
+import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from hyperd.errors import PermanentError
+from hyperd.errors import BadRequest, PermanentError
+from hyperd.imagefile import maps, nbd
 from hyperd.imagefile.exporting import Content, image_of
 from hyperd.imagefile.handle import DiskFormat, FileHandle
 from hyperd.imagefile.layers import opened
+from hyperd.imagefile.maps import Maps
 from hyperd.imagefile.reading import VolumeReader, reading
 from hyperd.settings import Settings
 
@@ -36,6 +41,10 @@ def made(path: Path, size: str, *commands: str, backing: Path | None = None) -> 
         subprocess.run(["qemu-io", "-f", "qcow2", *words, path], check=True)
     path.chmod(0o600)
     return path
+
+
+def qemu_img(*words: str | Path) -> None:
+    subprocess.run(["qemu-img", *words], check=True)
 
 
 async def holes(volume: VolumeReader) -> Sequence[tuple[int, int]]:
@@ -80,9 +89,86 @@ async def test_a_raw_file_is_exported_to_its_last_byte(tmp_path: Path) -> None:
     path.write_bytes(b"x" * 1000)
     with opened([FileHandle(path, DiskFormat.RAW)]) as layers:
         content = Content("Odd", "odd", "u", "1", layers)
-        async with image_of(content, DiskFormat.RAW, Settings(run_dir=tmp_path)) as image:
+        async with image_of(content, DiskFormat.RAW, Settings(run_dir=tmp_path), Maps(), user="root") as image:
             assert b"".join([bytes(piece) async for piece in image.pieces(0, image.size)]) == b"x" * 1000
             assert b"".join([bytes(piece) async for piece in image.pieces(990, 995)]) == b"x" * 5
+
+
+async def test_a_disk_in_tiny_pieces_is_told_and_read_in_large_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop serves others meanwhile: what is told of 2^17 pieces is worked on elsewhere."""
+    disk = (b"\5" * 512 + bytes(512)) * 4096 + bytes(MIB) + (b"\7" * 512 + bytes(512)) * 1024
+    (tmp_path / "raw").write_bytes(disk)
+    top = tmp_path / "top"
+    qemu_img("convert", "-f", "raw", "-O", "qcow2", "-S", "512", "-o", "cluster_size=512", tmp_path / "raw", top)
+    threads = set()
+
+    def noting(where: ModuleType, name: str) -> None:
+        function = getattr(where, name)
+
+        def noted(*arguments: object) -> object:
+            threads.add(threading.current_thread())
+            return function(*arguments)
+
+        monkeypatch.setattr(where, name, noted)
+
+    noting(nbd, "_joined")
+    noting(maps, "_marked")
+    async with opened_for_reading(tmp_path, (top, DiskFormat.QCOW2)) as volume:
+        assert await volume.extents(0, volume.size) == [
+            (4 * MIB - 512, False), (MIB + 512, True), (MIB - 512, False), (512, True),
+        ]  # fmt: skip
+        assert await holes(volume) == [(4 * MIB - 512, 5 * MIB), (6 * MIB - 512, 6 * MIB)]
+        layout, _ = await Maps().of(volume, "t", title="Odd", user="root")
+        whole = b"".join(
+            [run.data or bytes(await volume.read(run.offset, run.length)) for run in layout.runs(0, layout.size)]
+        )
+    assert threading.main_thread() not in threads
+    (tmp_path / "image").write_bytes(whole)
+    qemu_img("compare", "-f", "raw", "-F", "qcow2", tmp_path / "raw", tmp_path / "image")
+
+
+class Asked(VolumeReader):
+    """A disk of 3 GiB with something in each, that counts how often it is asked where."""
+
+    def __init__(self, size: int = 3 << 30) -> None:
+        self.size = size
+        self.asked = self.most = self._now = 0
+
+    async def extents(self, offset: int, length: int) -> Sequence[tuple[int, bool]]:
+        self.asked += 1
+        self._now += 1
+        self.most = max(self.most, self._now)
+        await asyncio.sleep(0)
+        self._now -= 1
+        return [(65536, False), (length - 65536, True)]
+
+
+async def test_a_map_is_made_once_for_a_content_and_one_at_a_time_for_a_user() -> None:
+    made, volume = Maps(), Asked()
+    found = await asyncio.gather(*[made.of(volume, "t", title="Odd", user="a") for _ in range(5)])
+    assert (volume.asked, len({digest for _, digest in found})) == (3, 1)
+    await asyncio.gather(*[made.of(volume, f"u{number}", title="Odd", user="a") for number in range(4)])
+    assert (volume.asked, volume.most) == (15, 1)
+    await made.of(volume, "t", title="Odd", user="b")
+    assert volume.asked == 15
+
+
+async def test_a_disk_whose_map_would_be_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    volume = Asked(64 << 40)
+    with pytest.raises(BadRequest) as caught:
+        await Maps().of(volume, "t", title="VirtualDisk a/vm", user="a")
+    assert caught.value.message == (
+        "VirtualDisk a/vm has 64.0 TiB, and disks of up to 16 TiB are exported as qcow2. Export it as raw."
+    )
+    assert volume.asked == 0
+    # What is remembered is bounded as well.
+    monkeypatch.setattr(maps, "_REMEMBERED_BYTES", 12 << 10)
+    made, volume = Maps(), Asked()
+    for tag in ("t", "u", "v", "v", "t"):
+        await made.of(volume, tag, title="Odd", user="a")
+    assert volume.asked == 12
 
 
 async def test_what_is_no_image_is_told_in_a_sentence(tmp_path: Path) -> None:
