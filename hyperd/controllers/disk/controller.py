@@ -188,8 +188,7 @@ class DiskController(Controller):
             remove_condition(disk, VirtualDiskCondition.MIGRATING)
             return await self._operations.look(disk)
         waits = not self._operations.running(disk) and not (begun and moves.switched(disk, move))
-        # One that began under a guest ends with it, and one without ends before a guest begins.
-        other = waits and begun and moves.kind_of(disk) != self._moves.kind(disk)
+        other = waits and self._moves.begun_otherwise(disk)
         if not ends and not other and not (waits and self._moves.hindered(disk)):
             status["observedGeneration"] = disk["metadata"]["generation"]
             return await self._operations.advance(disk, moves.kind_of(disk) or self._moves.kind(disk))

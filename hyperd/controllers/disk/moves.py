@@ -35,11 +35,15 @@ _MOVABLE: Final = (VirtualDiskPhase.READY, VirtualDiskPhase.MIGRATING)
 
 @dataclass(frozen=True)
 class Move:
-    """From one class to another; ``provisioner`` is whose volume the disk's is as it begins."""
+    """From one class to another: of ``provisioner`` is the disk's volume as it begins, and of ``to`` as it ends.
+
+    That of a move which is only asked for is empty: what its class names may be another one until it begins.
+    """
 
     source: str
     target: str
     provisioner: str
+    to: str = ""
 
     @property
     def wanted(self) -> bool:
@@ -47,13 +51,13 @@ class Move:
 
     def encode(self) -> str:
         """For the operation's record: what is moved where must be known whatever the spec says by then."""
-        return " ".join((self.source, self.target, self.provisioner))
+        return " ".join((self.source, self.target, self.provisioner, self.to))
 
 
 def move_of(disk: VirtualDisk) -> Move:
     """The one that is under way, else the one that the spec asks for, which may be none."""
     record = Record.of(disk)
-    if record is not None and record.kind in (KIND, LIVE_KIND) and len(parts := record.digest.split(" ")) == 3:
+    if record is not None and record.kind in (KIND, LIVE_KIND) and len(parts := record.digest.split(" ")) == 4:
         return Move(*parts)
     return asked_for(disk)
 
@@ -134,6 +138,16 @@ class Moves:
     def kind(self, disk: VirtualDisk) -> str:
         """Of the operation that moves it as it is used now."""
         return KIND if used.holding(self._context, disk) is None else LIVE_KIND
+
+    def begun_otherwise(self, disk: VirtualDisk) -> bool:
+        """Whether the move under way is another than would begin now.
+
+        One that began under a guest ends with it, and one without ends before a guest begins. What was copied to
+        where its class made volumes then is not where that makes them now.
+        """
+        class_ = self._context.informer(STORAGE_CLASS).get("", move_of(disk).target)
+        elsewhere = class_ is not None and class_.get("provisioner") != move_of(disk).to
+        return is_under_way(disk) and (kind_of(disk) != self.kind(disk) or elsewhere)
 
     def _hindrance(self, disk: VirtualDisk) -> tuple[DiskMigratingReason, str] | None:
         phase = disk["status"].get("phase")

@@ -272,7 +272,7 @@ class Operations(Generic[C, V]):
     def _intend(self, obj: V, kind: str, record: Record | None) -> _Running[C, V]:
         type_, meta = self._types[kind], obj["metadata"]
         if record is None or record.kind != kind:
-            record = Record.new(kind, type_.deadline_seconds, type_.digest(obj))
+            record = Record.new(kind, type_.deadline_seconds, type_.digest(self._context, obj))
         else:
             record = record.taken_up()
         operation = type_(self._context, obj, record.op_uid)

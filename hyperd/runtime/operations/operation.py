@@ -66,7 +66,7 @@ class Operation(ABC, Generic[C, V]):
         return False
 
     @classmethod
-    def digest(cls, obj: V) -> str:
+    def digest(cls, context: C, obj: V) -> str:
         """Of what in the spec decides what it makes, for the record; empty where nobody will ask."""
         return ""
 

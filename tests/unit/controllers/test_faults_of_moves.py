@@ -11,9 +11,11 @@ from hyperd.controllers.disk.operations import migrate
 from hyperd.errors import TemporaryError
 from hyperd.imagefile.handle import DiskFormat, FileHandle
 from hyperd.progress import Report
-from hyperd.resources.all import VIRTUAL_DISK
+from hyperd.resources.all import STORAGE_CLASS, VIRTUAL_DISK
 from hyperd.resources.schema.kind import Object
+from hyperd.storage.backends.directory.provisioner import DirectoryProvisioner
 from tests.contract.volumes import guest
+from tests.contract.volumes.test_daemon import CLASS
 from tests.unit.controllers.test_moves import files_of, moved, name, two_kinds, waits, world, written
 from tests.unit.controllers.world import World
 
@@ -25,6 +27,7 @@ Run = migrate._Switch.run
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hyperd.controllers.retries.FIRST_SECONDS", 0.3)
+    monkeypatch.setattr("hyperd.controllers.disk.controller.RETRY_SECONDS", 0.3)
 
 
 def write(path: Path, pattern: int) -> None:
@@ -111,4 +114,42 @@ async def test_who_has_the_disk_is_asked_again_before_the_copy_becomes_it(
         pool, _ = files_of(world)
         assert len(pool) == 1
     await moved(world, "raw")
+    assert await content(world) == b"\7" * 4096
+
+
+async def test_no_volume_is_removed_while_the_store_may_be_an_earlier_one(world: World) -> None:
+    witness = world._daemon._context.witness
+    await written(world, 7)
+    witness.why = "The store was restored."
+    await name(world, "raw")
+    assert "The store was restored." in await waits(world, "WaitForSourceVolumeRelease")
+    pool, raw = files_of(world)
+    assert (len(pool), len(raw)) == (1, 1)
+    witness.why = ""
+    await moved(world, "raw")
+    assert await content(world) == b"\7" * 4096
+
+
+async def test_a_class_that_is_another_one_by_then_leaves_no_copy_where_it_was(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = asyncio.Event()
+
+    async def run(self: migrate._Switch, report: Report) -> None:
+        if not failed.is_set():
+            await world.store.delete(STORAGE_CLASS, "", "raw")
+            body = {**CLASS, "provisioner": DirectoryProvisioner.name}
+            await world.store.create(STORAGE_CLASS, "", body)
+            failed.set()
+            raise TemporaryError("The store is busy.")
+        await Run(self, report)
+
+    monkeypatch.setattr(migrate._Switch, "run", run)
+    await written(world, 7)
+    await name(world, "raw")
+    await failed.wait()
+    disk = await moved(world, "raw")
+    pool, raw = files_of(world)
+    assert (len(pool), raw) == (1, [])
+    assert disk["status"]["target"]["provisioner"] == DirectoryProvisioner.name
     assert await content(world) == b"\7" * 4096

@@ -306,12 +306,19 @@ async def test_a_quota_counts_both_volumes_until_one_goes(world: World, held: He
     await world.until(lambda quota: quota["status"]["used"]["requests.storage"] == "1Mi", RESOURCE_QUOTA, "q")
 
 
-async def test_what_is_left_in_the_other_storage_is_not_taken_for_the_disk(world: World) -> None:
+async def test_what_is_left_in_the_other_storage_is_neither_taken_for_the_disk_nor_removed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hyperd.controllers.retries.FIRST_SECONDS", 0.2)
     await written(world, 7)
     uid = (await world.store.get(VIRTUAL_DISK, "default", "vm")).uid
     left = world.state_dir / "raw" / f"{uid}.raw"
     left.write_bytes(b"\3" * MIB)
     await name(world, "raw")
+    assert "which this move has not made" in await waits(world, "WaitForTargetReady")
+    await world.phase("Ready", VIRTUAL_DISK)
+    assert left.read_bytes() == b"\3" * MIB
+    left.unlink()
     await moved(world, "raw")
     assert left.read_bytes() == b"\7" * 4096 + bytes(MIB - 4096)
 

@@ -50,7 +50,7 @@ class Fill(Operation[Disks, "VirtualDisk"]):
         self._request = import_request(self, VIRTUAL_DISK, endpoint, obj["spec"].get("dataSource"), most=most)
 
     @classmethod
-    def digest(cls, obj: VirtualDisk) -> str:
+    def digest(cls, context: Disks, obj: VirtualDisk) -> str:
         return digest_of(obj)
 
     def steps(self) -> Sequence[Step]:

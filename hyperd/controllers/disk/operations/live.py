@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from hyperd import clock
 from hyperd.controllers.disk import moves
 from hyperd.controllers.disk.operations.migrate import (
+    CheckStep,
     Migrate,
     ReleaseStep,
     remove_target,
+    remove_volume,
     require_class,
     require_no_snapshot,
     switch_to,
@@ -71,11 +73,11 @@ class MigrateLive(Migrate):
         self._stopped = clock.elapsed()
 
     def steps(self) -> Sequence[Step]:
-        return [_Mirror(self), _Pivot(self), _ReleaseLive(self)]
+        return [CheckStep(self), _Mirror(self), _Pivot(self), _ReleaseLive(self)]
 
     def failed(self, obj: VirtualDisk, err: HyperdError, *, final: bool) -> None:
         record = Record.of(obj)
-        pivoting = record is not None and record.step != _Mirror.name and not self.is_first
+        pivoting = record is not None and record.step not in _BEFORE and not self.is_first
         super().failed(obj, err, final=final)
         if pivoting:
             obj["status"]["phase"] = VirtualDiskPhase.MIGRATING
@@ -188,7 +190,7 @@ class _Mirror(Step):
         if there is None:
             raise TemporaryError("The volume of the disk is gone.")
         await mirrors.end(guest.uid, self._serial)
-        await volumes.remove_copy(self._uid, provisioner.name, kept=source)
+        await remove_volume(operation, provisioner.name, kept=source)
         await self._require_room(provisioner, there.virtual_size)
         await provisioner.receive(self._uid, there.virtual_size, layers=(), op_uid=operation.op_uid, report=report)
         target = await operation.copy(provisioner.name)
@@ -304,3 +306,7 @@ class _ReleaseLive(ReleaseStep):
     def __init__(self, operation: MigrateLive) -> None:
         super().__init__(operation)
         self._operation: MigrateLive = operation
+
+
+_BEFORE: Final = (CheckStep.name, _Mirror.name)
+"""Steps in which the guest has what it had, whatever fails."""

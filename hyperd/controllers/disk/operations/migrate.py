@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from hyperd.controllers import usage
-from hyperd.controllers.disk.moves import move_of, show_failed, show_moving, switched
+from hyperd.controllers.disk.moves import Move, move_of, show_failed, show_moving, switched
 from hyperd.controllers.disk.ready import Disks, claim_name, show_ready
 from hyperd.controllers.image import transfer
 from hyperd.controllers.machine.holders import holder
@@ -28,6 +29,7 @@ from hyperd.resources.values.conditions import remove_condition
 from hyperd.resources.values.meta import now_rfc3339
 from hyperd.runtime.controller import Result
 from hyperd.runtime.operations.operation import Operation, Step
+from hyperd.runtime.operations.record import Record
 from hyperd.storage.interface import Provisioner
 from hyperd.store.interface import PatchType
 
@@ -42,7 +44,7 @@ class Migrate(Operation[Disks, "VirtualDisk"]):
 
     def __init__(self, context: Disks, obj: VirtualDisk, op_uid: str) -> None:
         super().__init__(context, obj, op_uid)
-        self.move = move_of(obj)
+        self.move = _intended(context, obj)
         self.copied = ""
         """The provisioner with the copy that this very try has made; what an earlier one made may be stale."""
 
@@ -51,11 +53,11 @@ class Migrate(Operation[Disks, "VirtualDisk"]):
         return move_of(obj).wanted
 
     @classmethod
-    def digest(cls, obj: VirtualDisk) -> str:
-        return move_of(obj).encode()
+    def digest(cls, context: Disks, obj: VirtualDisk) -> str:
+        return _intended(context, obj).encode()
 
     def steps(self) -> Sequence[Step]:
-        return [_Copy(self), _Switch(self), ReleaseStep(self)]
+        return [CheckStep(self), _Copy(self), _Switch(self), ReleaseStep(self)]
 
     def show(self, obj: VirtualDisk) -> None:
         status = obj["status"]
@@ -100,9 +102,40 @@ class Migrate(Operation[Disks, "VirtualDisk"]):
         return switched(await self.stored(), self.move)
 
     def provisioner(self) -> str:
-        """Of the class that the disk is moved to; empty where that is gone."""
-        class_ = self.context.context.informer(STORAGE_CLASS).get("", self.move.target)
-        return "" if class_ is None else str(class_.get("provisioner") or "")
+        """Of the class that the disk is moved to, when the move began; empty where that was gone."""
+        return self.move.to
+
+
+class CheckStep(Step):
+    """Nothing of the disk is in the other storage: only what is found there afterwards is this move's to remove.
+
+    What was there before may be all that the disk's guest wrote, where an earlier state of the store was restored.
+    """
+
+    name: ClassVar = "check"
+
+    def __init__(self, operation: Migrate) -> None:
+        self._operation = operation
+
+    async def done(self) -> bool:
+        record = Record.of(self._operation.obj)
+        passed = record is not None and record.op_uid == self._operation.op_uid and record.step != self.name
+        return passed or await self._operation.is_switched()
+
+    async def run(self, report: Report) -> None:
+        require_class(self._operation)
+        move, meta = self._operation.move, self._operation.obj["metadata"]
+        if move.to == move.provisioner or not await _has(self._operation, move.to):
+            return
+        message = (
+            f'StorageClass "{move.target}" has a volume of the disk already, {meta["uid"]}, which this move has '
+            "not made, and which may hold what the disk's own does not: nothing is copied over it. Look at what "
+            "is in it, and move it away; the disk is moved then."
+        )
+        raise TemporaryError(message, key=DiskMigratingReason.WAIT_FOR_TARGET_READY)
+
+    async def undo(self) -> None:
+        """It made nothing."""
 
 
 class _Copy(Step):
@@ -141,7 +174,7 @@ class _Copy(Step):
 
     async def _receive(self, target: Provisioner, source: str, report: Report) -> None:
         volumes = self._context.volumes
-        await volumes.remove_copy(self._uid, target.name, kept=source)
+        await remove_volume(self._operation, target.name, kept=source)
         async with volumes.reading(self._uid):
             there = await volumes.find(self._uid)
             if there is None:
@@ -173,8 +206,8 @@ class _Switch(Step):
         operation = self._operation
         disk = await operation.stored()
         await require_unused(operation, disk)
-        if not operation.copied or operation.copied != operation.provisioner():
-            raise TemporaryError("The StorageClass is another one by now; the disk is copied again.")
+        if not operation.copied:
+            raise TemporaryError("The disk is not copied yet; looking again.")
         await switch_to(operation, disk, operation.copied)
         reached(CrashPoint.MOVE_AFTER_SWITCH)
 
@@ -206,7 +239,7 @@ class ReleaseStep(Step):
     async def run(self, report: Report) -> None:
         disk = await self._operation.stored()
         try:
-            await self._volumes.remove_copy(self._uid, self._operation.move.provisioner, kept=_kept(disk))
+            await remove_volume(self._operation, self._operation.move.provisioner, kept=_kept(disk))
         except (NotFound, PermanentError) as err:
             key = DiskMigratingReason.WAIT_FOR_SOURCE_VOLUME_RELEASE
             raise TemporaryError(err.message, key=key) from err
@@ -227,7 +260,10 @@ def require_class(operation: Migrate) -> None:
     if class_ is None:
         reason = DiskMigratingReason.STORAGE_CLASS_NOT_FOUND
         raise TemporaryError(f'StorageClass "{name}" does not exist.', key=reason)
-    if fault := storage_class.fault(class_, context.volumes.provisioners):
+    fault = storage_class.fault(class_, context.volumes.provisioners)
+    if not fault and class_.get("provisioner") != operation.move.to:
+        fault = f'StorageClass "{name}" is another one by now; the move begins anew.'
+    if fault:
         raise TemporaryError(fault, key=DiskMigratingReason.WAIT_FOR_TARGET_READY)
 
 
@@ -257,11 +293,40 @@ async def require_no_snapshot(operation: Migrate) -> None:
 
 async def remove_target(operation: Migrate) -> None:
     """What was made of the disk in the other storage, as long as it is a copy."""
-    volumes, target = operation.context.context.volumes, operation.provisioner()
-    for other in [target] if target else volumes.provisioners:
-        # The only one that is left is no copy.
-        with suppress(NotFound, PermanentError):
-            await volumes.remove_copy(operation.obj["metadata"]["uid"], other, kept=operation.move.provisioner)
+    # The only one that is left is no copy.
+    with suppress(NotFound, PermanentError):
+        await remove_volume(operation, operation.move.to, kept=operation.move.provisioner)
+
+
+async def remove_volume(operation: Migrate, provisioner: str, *, kept: str) -> None:
+    """What ``provisioner`` has of the disk, unless the store may be behind what this node has seen.
+
+    NotFound where ``kept`` has not all of it.
+    """
+    context = operation.context.context
+    if provisioner == kept or provisioner not in context.volumes.provisioners:
+        return
+    if context.witness.waits and await _has(operation, provisioner):
+        raise TemporaryError(f"Neither volume of the disk is removed: {context.witness.sentence()}")
+    await context.volumes.remove_copy(operation.obj["metadata"]["uid"], provisioner, kept=kept)
+
+
+async def _has(operation: Migrate, provisioner: str) -> bool:
+    """Whether it has a volume of the disk, whole or damaged."""
+    uid, volumes = operation.obj["metadata"]["uid"], operation.context.context.volumes
+    try:
+        return await volumes.provisioner(provisioner).find(uid) is not None
+    except PermanentError:
+        return True
+
+
+def _intended(context: Disks, disk: VirtualDisk) -> Move:
+    """The move that the record tells of, else the one that is asked for, to where its class makes volumes now."""
+    move = move_of(disk)
+    if move.to:
+        return move
+    class_ = context.context.informer(STORAGE_CLASS).get("", move.target)
+    return replace(move, to="" if class_ is None else str(class_.get("provisioner") or ""))
 
 
 async def switch_to(operation: Migrate, disk: VirtualDisk, provisioner: str) -> None:
