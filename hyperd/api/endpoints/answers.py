@@ -14,6 +14,7 @@ from typing import TypeGuard
 
 import orjson
 from aiohttp import web
+from aiohttp.http import StreamWriter
 
 from hyperd.api.access.redaction import Redaction
 from hyperd.api.wire import compression, negotiate, parsing, protobuf, tables
@@ -295,6 +296,13 @@ def _pieces(response: web.Response) -> Iterator[memoryview]:
     whole = memoryview(body if isinstance(body, bytes) else b"")
     for start in range(0, len(whole), _PIECE_BYTES):
         yield whole[start : start + _PIECE_BYTES]
+
+
+def begun(request: web.BaseRequest) -> bool:
+    """Whether the client has the begin of an answer, or will have: no other one can follow it."""
+    writer = request.writer
+    assert isinstance(writer, StreamWriter)  # noqa: S101  aiohttp's server makes no others
+    return writer.output_size > 0 or writer.chunked or writer.length is not None
 
 
 def is_large(response: web.StreamResponse) -> TypeGuard[web.Response | Pieces]:

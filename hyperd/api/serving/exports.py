@@ -41,6 +41,8 @@ class ExportAddresses:
         try:
             return await self._answer(request, path, request_id, seen)
         except HyperdError as err:
+            if answers.begun(request):
+                raise
             headers = {answers.REQUEST_ID: request_id}
             if err.retry_after_seconds is not None:
                 headers["Retry-After"] = str(err.retry_after_seconds)

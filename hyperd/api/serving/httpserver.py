@@ -142,7 +142,7 @@ class Connection(RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """The answer to bytes that are no request; the connection ends with it."""
-        if request.writer.output_size > 0:
+        if answers.begun(request):
             raise ConnectionError("the answer has begun, and cannot become another one")
         # The parser quotes the bytes over several lines; the first says what is wrong.
         why = " ".join((message or "").split("\n\n", 1)[0].split())[:_MAX_SHOWN].rstrip(":")

@@ -100,14 +100,19 @@ class Middleware:
         try:
             response = await self._answer(request, request_id, seen)
         except HyperdError as err:
+            if answers.begun(request):
+                _LOG.warning("An answer is cut: %s", err.message, extra={"path": shown_path(request)})
+                raise _cut() from err
             response = answers.failure(err, request, request_id)
             answers.add_warnings(response, seen.warnings)
         except ConnectionError:
             # The client is gone; aiohttp closes what is left of the connection.
             raise
-        except Exception as err:  # noqa: BLE001  the named border: a defect must not reach the user as a traceback
+        except Exception as err:  # the named border: a defect must not reach the user as a traceback
             path = shown_path(request)
             _LOG.exception("A request failed", extra={"path": path})
+            if answers.begun(request):
+                raise _cut() from err
             defect = InternalError(
                 f"Internal error ({type(err).__name__}); the daemon's log has the details under {request_id}."
             )
@@ -115,6 +120,11 @@ class Middleware:
         if answers.is_large(response):
             await answers.deliver(request, response)
         return response
+
+
+def _cut() -> ConnectionAbortedError:
+    """What was begun cannot become an error; cut off, it is not taken for whole."""
+    return ConnectionAbortedError("the answer could not be gone on with")
 
 
 def shown_path(request: web.BaseRequest) -> str:

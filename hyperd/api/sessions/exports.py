@@ -206,13 +206,11 @@ class Exports:
         """As ``sha256sum`` writes it, after lines that only say how far it is."""
         headers = {"Content-Type": "text/plain; charset=utf-8", "ETag": f'"{image.tag}"'}
         response = web.StreamResponse(headers=headers)
-        known = self._checksums.get(image.tag)
-        if request.method == "HEAD" or known:
-            await response.prepare(request)
         if request.method == "HEAD":
+            await response.prepare(request)
             return response
-        if not known:
-            known = await self._computed(request, response, image)
+        known = self._checksums.get(image.tag) or await self._computed(request, response, image)
+        await response.prepare(request)
         await response.write(f"{known}  {name}\n".encode())
         await response.write_eof()
         return response
@@ -220,16 +218,14 @@ class Exports:
     async def _computed(self, request: web.BaseRequest, response: web.StreamResponse, image: Image) -> str:
         sha256, done, loop = hashlib.sha256(), 0, asyncio.get_running_loop()
         async with aclosing(_ahead(image.pieces(0, image.size))) as pieces:
-            first = await anext(pieces, b"")
-            await response.prepare(request)
             told = loop.time()
-            sha256.update(first)
-            done = len(first)
             async for piece in pieces:
                 await asyncio.to_thread(sha256.update, piece)
                 done += len(piece)
                 if loop.time() - told >= _TOLD_SECONDS:
+                    # Until there is something to tell, what cannot be read is told as such.
                     told = loop.time()
+                    await response.prepare(request)
                     await _write(request, response, f"# {100 * done // image.size} %\n".encode(), None)
         self._remember(image.tag, sha256.hexdigest())
         return sha256.hexdigest()

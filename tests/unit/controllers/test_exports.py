@@ -369,6 +369,27 @@ async def test_a_damaged_disk_is_told_and_one_that_is_damaged_further_on_is_cut_
     assert (status, why.endswith("is no qcow2 image; restore it from a backup or delete it.")) == (500, True)
 
 
+@pytest.mark.parametrize("lent", [False, True], ids=["login", "address"])
+async def test_a_checksum_that_fails_is_told_or_cut_but_never_two_answers(
+    lab: Exporting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lent: bool
+) -> None:
+    path = await lab.disk()
+    await asyncio.to_thread(damage_last_cluster, path, tmp_path / "compressed")
+    url = await address(lab) if lent else f"{SUBRESOURCES}/{DISK}/export"
+    async with lab.client.get(f"{url}?checksum=sha256") as answer:
+        assert answer.status == 500
+        assert f"The volume cannot be read at byte {47 * MIB}: Input/output error." in await answer.text()
+    monkeypatch.setattr(exports, "_TOLD_SECONDS", 0.0)
+    reader, writer = await asyncio.open_unix_connection(str(lab.world._settings.socket_path))
+    writer.write(f"GET {url.removeprefix('http://h')}?checksum=sha256 HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+    said = await asyncio.wait_for(reader.read(), 20)
+    writer.close()
+    assert said.startswith(b"HTTP/1.1 200 OK")
+    assert b"# 95 %" in said
+    assert (said.count(b"HTTP/1.1"), said.count(b"\r\n0\r\n")) == (1, 0)
+    await lab.free()
+
+
 def damage_last_cluster(path: Path, made: Path) -> None:
     """One that is compressed: its place is known without its content."""
     write(path, "write -q -P 7 47M 1M")
