@@ -106,9 +106,9 @@ class FilePart(Part):
         self.path = path
         self._file: BinaryIO | None = None
         for name in sorted(glob.glob(f"{glob.escape(path)}.*.part"), key=_changed, reverse=True):
-            if (match := _PART.fullmatch(name[len(path) :])) is not None and self._file is None:
-                self.version = match[1]
-                self._file = self._opened(kept=True)
+            match = _PART.fullmatch(name[len(path) :])
+            if match is not None and self._file is None and (kept := _kept(name)) is not None:
+                self.version, self._file = match[1], self._locked(kept)
 
     @property
     def name(self) -> str:
@@ -125,7 +125,12 @@ class FilePart(Part):
     def begin(self, version: str) -> None:
         self.discard()
         self.version = version
-        self._file = self._opened(kept=False)
+        try:
+            created = os.open(self.name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except FileExistsError:
+            name, self.version = self.name, ""
+            raise Conflict(f"{name} is there, and is not what hv left for itself alone; remove it.") from None
+        self._file = self._locked(created)
 
     def keep(self) -> None:
         """With its length: zeros at its end were not written."""
@@ -166,14 +171,10 @@ class FilePart(Part):
             err.filename = err.filename or self.name
             raise
 
-    def _opened(self, *, kept: bool) -> BinaryIO:
-        descriptor = os.open(self.name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    def _locked(self, descriptor: int) -> BinaryIO:
+        """Raises Conflict while another ``hv`` has it."""
         try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise Conflict(f"{self.name} is no file; remove it.")
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not kept:
-                os.ftruncate(descriptor, 0)
         except BlockingIOError:
             os.close(descriptor)
             raise Conflict(f"{self.path} is being written by another hv.") from None
@@ -299,3 +300,20 @@ def _changed(path: str) -> float:
         return os.stat(path).st_mtime
     except OSError:
         return 0.0
+
+
+def _kept(name: str) -> int | None:
+    """A descriptor of what an earlier ``hv`` of the same user has left there; None for what others may have.
+
+    In a folder that many write to it may be anybody's, who would read on, or have put something else there.
+    """
+    try:
+        descriptor = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return None
+    found = os.fstat(descriptor)
+    ours = found.st_uid == os.geteuid() and not found.st_mode & 0o077 and found.st_nlink == 1
+    if ours and stat.S_ISREG(found.st_mode):
+        return descriptor
+    os.close(descriptor)
+    return None
