@@ -192,14 +192,13 @@ class DiskController(Controller):
         if not ends and not other and not (waits and self._moves.hindered(disk)):
             status["observedGeneration"] = disk["metadata"]["generation"]
             return await self._operations.advance(disk, moves.kind_of(disk) or self._moves.kind(disk))
+        left = await moves.undone(self._operations, disk) if begun else ""
         if begun:
-            await self._operations.undo(disk)
             self._retries.forget(disk)
         if ends:
             moves.end_state(disk, f'It was taken back: the spec names StorageClass "{asked.target}".')
-            remove_condition(disk, VirtualDiskCondition.MIGRATING)
-        volume = await self._context.volumes.find(disk["metadata"]["uid"])
-        if usage.is_moved(disk) and volume is not None:
+            moves.show_left(disk, left)
+        if usage.is_moved(disk) and (volume := await self._context.volumes.find(disk["metadata"]["uid"])):
             transfer.finish_progress(status, 0)
             show_ready(disk, volume)
         return Result(RETRY_SECONDS if ends or other else _AGAIN_SECONDS)
@@ -354,7 +353,7 @@ class DiskController(Controller):
         meta = disk["metadata"]
         uid = meta["uid"]
         self._retries.forget(disk)
-        await self._operations.undo(disk)
+        await moves.undone(self._operations, disk)
         disk["status"]["phase"] = VirtualDiskPhase.TERMINATING
         upload.forget(disk["status"])
         readers = self._context.reservations.of(uid)

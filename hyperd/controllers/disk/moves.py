@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from hyperd.controllers.context import Context
 from hyperd.controllers.disk import used
-from hyperd.controllers.disk.ready import claim_name
-from hyperd.errors import HyperdError
+from hyperd.controllers.disk.ready import Disks, claim_name
+from hyperd.errors import HyperdError, TemporaryError
 from hyperd.resources.all import NODE, STORAGE_CLASS
 from hyperd.resources.core import storage_class
 from hyperd.resources.kinds.virtual_disk import (
@@ -18,8 +18,9 @@ from hyperd.resources.kinds.virtual_disk import (
     VirtualDiskPhase,
 )
 from hyperd.resources.kinds.virtual_machine_status import VirtualMachinePhase
-from hyperd.resources.values.conditions import set_condition
+from hyperd.resources.values.conditions import remove_condition, set_condition
 from hyperd.resources.values.meta import labels, now_rfc3339
+from hyperd.runtime.operations.engine import Operations
 from hyperd.runtime.operations.record import Record
 from hyperd.storage.interface import Capability
 
@@ -30,6 +31,8 @@ KIND: Final = "Migrate"
 LIVE_KIND: Final = "MigrateLive"
 """Of the operations, in their records."""
 _LIVE: Final = (VirtualMachinePhase.RUNNING, VirtualMachinePhase.PAUSE)
+COPY_LEFT: Final = "CopyLeft"
+"""Key of the TemporaryError of a move that is undone, but for a copy whose storage cannot be asked."""
 _MOVABLE: Final = (VirtualDiskPhase.READY, VirtualDiskPhase.MIGRATING)
 
 
@@ -104,10 +107,12 @@ def show_moving(disk: VirtualDisk, op_uid: str, message: str) -> None:
 
 
 def show_failed(disk: VirtualDisk, move: Move, err: HyperdError) -> None:
-    """It is tried again. Until then the disk is what it was, unless it is switched."""
+    """It is tried again. Until then the disk is what it was; one that is switched has two volumes."""
     status, reason = disk["status"], _reason(err)
     if switched(disk, move):
         reason = DiskMigratingReason.WAIT_FOR_SOURCE_VOLUME_RELEASE
+        if status.get("phase") == VirtualDiskPhase.MIGRATING:
+            status["phase"] = VirtualDiskPhase.READY
     else:
         status["phase"] = VirtualDiskPhase.READY
         end_state(disk, err.message)
@@ -117,7 +122,29 @@ def show_failed(disk: VirtualDisk, move: Move, err: HyperdError) -> None:
 def end_state(disk: VirtualDisk, message: str) -> None:
     """It came to nothing."""
     state = disk["status"].setdefault("migrationState", {})
+    if state.get("endTimestamp") and state.get("message") == message:
+        return
     state |= {"endTimestamp": now_rfc3339(), "result": MigrationResult.FAILED, "message": message}
+
+
+async def undone(operations: Operations[Disks, VirtualDisk], disk: VirtualDisk) -> str:
+    """Undo what is under way. Why what it has copied is left yet, empty for nothing: its record stays for that."""
+    try:
+        await operations.undo(disk)
+    except TemporaryError as err:
+        if err.key != COPY_LEFT:
+            raise
+        return err.message
+    return ""
+
+
+def show_left(disk: VirtualDisk, why: str) -> None:
+    """Nothing is moved any more; ``why`` what was copied is left yet, if it is."""
+    if not why:
+        remove_condition(disk, VirtualDiskCondition.MIGRATING)
+        return
+    reason, message = DiskMigratingReason.WAIT_FOR_TARGET_READY, f"What was copied is removed later: {why}"
+    set_condition(disk, VirtualDiskCondition.MIGRATING, False, reason=reason, message=message)
 
 
 class Moves:

@@ -14,8 +14,11 @@ from hyperd.progress import Report
 from hyperd.resources.all import STORAGE_CLASS, VIRTUAL_DISK
 from hyperd.resources.schema.kind import Object
 from hyperd.storage.backends.directory.provisioner import DirectoryProvisioner
-from tests.contract.volumes import guest
+from hyperd.storage.interface import Volume
+from hyperd.store.interface import PatchType
+from tests.contract.volumes import guest, rawfiles
 from tests.contract.volumes.test_daemon import CLASS
+from tests.unit.controllers.test_images_of_objects import condition
 from tests.unit.controllers.test_moves import files_of, moved, name, two_kinds, waits, world, written
 from tests.unit.controllers.world import World
 
@@ -41,6 +44,52 @@ async def content(world: World) -> bytes:
     (path,) = [*pool, *raw]
     form = DiskFormat.QCOW2 if pool else DiskFormat.RAW
     return (await asyncio.to_thread(guest.read, FileHandle(path, form)))[:4096]
+
+
+class Away:
+    """The other storage, while it cannot be asked."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = self.back = False
+        storage, find, delete = (
+            rawfiles.RawProvisioner,
+            rawfiles.RawProvisioner.find,
+            rawfiles.RawProvisioner.delete,
+        )
+
+        async def asked(provisioner: rawfiles.RawProvisioner, uid: str) -> Volume | None:
+            self._answer()
+            return await find(provisioner, uid)
+
+        async def deleted(provisioner: rawfiles.RawProvisioner, uid: str) -> None:
+            self._answer()
+            await delete(provisioner, uid)
+
+        monkeypatch.setattr(storage, "find", asked)
+        monkeypatch.setattr(storage, "delete", deleted)
+
+    def _answer(self) -> None:
+        if self.now:
+            raise TemporaryError("The pool raw is away.")
+
+
+@pytest.fixture
+def away(monkeypatch: pytest.MonkeyPatch) -> Away:
+    return Away(monkeypatch)
+
+
+async def copied(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that has its copy, and goes no further."""
+    arrived = asyncio.Event()
+
+    async def never(self: migrate._Switch, report: Report) -> None:
+        arrived.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(migrate._Switch, "run", never)
+    await written(world, 7)
+    await name(world, "raw")
+    await arrived.wait()
 
 
 def has_failed(disk: Object) -> bool:
@@ -73,17 +122,8 @@ async def test_what_was_copied_before_the_disk_was_used_again_is_not_taken(
 async def test_what_another_daemon_has_copied_is_copied_again(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arrived = asyncio.Event()
-
-    async def never(self: migrate._Switch, report: Report) -> None:
-        arrived.set()
-        await asyncio.Event().wait()
-
-    await written(world, 7)
     with monkeypatch.context() as patch:
-        patch.setattr(migrate._Switch, "run", never)
-        await name(world, "raw")
-        await arrived.wait()
+        await copied(world, patch)
         await world.stop()
     (path,), (there,) = files_of(world)
     assert there.read_bytes()[:1] == b"\7"
@@ -126,7 +166,7 @@ async def test_no_volume_is_removed_while_the_store_may_be_an_earlier_one(world:
     pool, raw = files_of(world)
     assert (len(pool), len(raw)) == (1, 1)
     witness.why = ""
-    await moved(world, "raw")
+    await world.until(lambda disk: condition(disk, "Migrating") == {}, VIRTUAL_DISK, "vm")
     assert await content(world) == b"\7" * 4096
 
 
@@ -152,4 +192,59 @@ async def test_a_class_that_is_another_one_by_then_leaves_no_copy_where_it_was(
     pool, raw = files_of(world)
     assert (len(pool), raw) == (1, [])
     assert disk["status"]["target"]["provisioner"] == DirectoryProvisioner.name
+    assert await content(world) == b"\7" * 4096
+
+
+async def test_a_disk_is_taken_back_from_a_storage_that_is_away_and_its_copy_goes_later(
+    world: World, monkeypatch: pytest.MonkeyPatch, away: Away
+) -> None:
+    await copied(world, monkeypatch)
+    away.now = True
+    await name(world, "local")
+    assert "removed later: The pool raw is away." in await waits(world, "WaitForTargetReady")
+    await moved(world, "local")
+    larger = {"spec": {"persistentVolumeClaim": {"size": "2Mi"}}}
+    await world.store.patch(VIRTUAL_DISK, "default", "vm", PatchType.MERGE, larger)
+    await world.until(lambda disk: disk["status"]["capacity"] == "2Mi", VIRTUAL_DISK, "vm")
+    away.now = False
+    await world.until(lambda disk: condition(disk, "Migrating") == {}, VIRTUAL_DISK, "vm")
+    pool, raw = files_of(world)
+    assert (len(pool), raw) == (1, [])
+    assert await content(world) == b"\7" * 4096
+
+
+async def test_a_disk_goes_though_the_storage_of_its_copy_is_away(
+    world: World, monkeypatch: pytest.MonkeyPatch, away: Away
+) -> None:
+    await copied(world, monkeypatch)
+    away.now = True
+    await world.store.delete(VIRTUAL_DISK, "default", "vm")
+    await world.gone(VIRTUAL_DISK)
+    assert files_of(world)[0] == []
+
+
+async def test_a_moved_disk_is_used_though_its_former_storage_is_away(
+    world: World, monkeypatch: pytest.MonkeyPatch, away: Away
+) -> None:
+    run = migrate.ReleaseStep.run
+
+    async def release(self: migrate.ReleaseStep, report: Report) -> None:
+        away.now = not away.back
+        await run(self, report)
+
+    await written(world, 7)
+    await name(world, "raw")
+    await moved(world, "raw")
+    monkeypatch.setattr(migrate.ReleaseStep, "run", release)
+    await name(world, "local")
+    assert await waits(world, "WaitForSourceVolumeRelease") == "The pool raw is away."
+    disk = await moved(world, "local")
+    assert disk["status"]["target"]["provisioner"] == DirectoryProvisioner.name
+    await world.make_machine()
+    await world.phase("Running")
+    pool, raw = files_of(world)
+    assert (len(pool), len(raw)) == (1, 1)
+    away.back, away.now = True, False
+    await world.until(lambda disk: condition(disk, "Migrating") == {}, VIRTUAL_DISK, "vm")
+    assert files_of(world)[1] == []
     assert await content(world) == b"\7" * 4096

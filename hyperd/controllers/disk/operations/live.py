@@ -79,7 +79,7 @@ class MigrateLive(Migrate):
         record = Record.of(obj)
         pivoting = record is not None and record.step not in _BEFORE and not self.is_first
         super().failed(obj, err, final=final)
-        if pivoting:
+        if pivoting and not moves.switched(obj, self.move):
             obj["status"]["phase"] = VirtualDiskPhase.MIGRATING
 
     async def guest(self) -> DomainInfo | None:

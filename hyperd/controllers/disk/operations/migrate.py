@@ -9,15 +9,15 @@ machine, takes a snapshot or reads it for an image asks for that after having wr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from hyperd.controllers import usage
-from hyperd.controllers.disk.moves import Move, move_of, show_failed, show_moving, switched
+from hyperd.controllers.disk.moves import COPY_LEFT, Move, move_of, show_failed, show_moving, switched
 from hyperd.controllers.disk.ready import Disks, claim_name, show_ready
 from hyperd.controllers.image import transfer
-from hyperd.controllers.machine.holders import holder
+from hyperd.controllers.machine.held import serial_of
+from hyperd.controllers.machine.holders import holder, openers
 from hyperd.crashpoints import CrashPoint, reached
 from hyperd.errors import HyperdError, NotFound, PermanentError, TemporaryError
 from hyperd.progress import Report
@@ -61,6 +61,8 @@ class Migrate(Operation[Disks, "VirtualDisk"]):
 
     def show(self, obj: VirtualDisk) -> None:
         status = obj["status"]
+        if switched(obj, self.move) and not usage.is_moved(obj):
+            return  # it is used again, while what it was before is still to go
         show_moving(obj, self.op_uid, transfer.progress_message(self.progress))
         transfer.show_progress(status, self.progress)
         status.pop("downloadSpeed", None)
@@ -70,7 +72,8 @@ class Migrate(Operation[Disks, "VirtualDisk"]):
         if volume is None:
             raise TemporaryError(f"The volume of disk {obj['metadata']['name']} was moved, and is gone again.")
         status = obj["status"]
-        show_ready(obj, volume)
+        if usage.is_moved(obj):
+            show_ready(obj, volume)
         remove_condition(obj, VirtualDiskCondition.MIGRATING)
         transfer.finish_progress(status, 0)
         state = status.setdefault("migrationState", {})
@@ -237,15 +240,28 @@ class ReleaseStep(Step):
             return False
 
     async def run(self, report: Report) -> None:
-        disk = await self._operation.stored()
+        disk, source = await self._operation.stored(), self._operation.move.provisioner
+        if not switched(disk, self._operation.move):
+            raise TemporaryError("The disk is not said to be where it was moved to; looking again.")
+        if source == _kept(disk) or source not in self._volumes.provisioners:
+            return
         try:
-            await remove_volume(self._operation, self._operation.move.provisioner, kept=_kept(disk))
+            await self._require_closed(source)
+            await remove_volume(self._operation, source, kept=_kept(disk))
         except (NotFound, PermanentError) as err:
             key = DiskMigratingReason.WAIT_FOR_SOURCE_VOLUME_RELEASE
             raise TemporaryError(err.message, key=key) from err
 
     async def undo(self) -> None:
         """It is a copy of the disk no more."""
+
+    async def _require_closed(self, source: str) -> None:
+        """No guest has it open, whatever the store says: one may have the disk, where it is now."""
+        context = self._operation.context.context
+        for domain in openers(context, self._uid):
+            opened = (await context.hypervisor.sources(domain)).get(serial_of(self._uid))
+            if opened is not None and opened == await self._volumes.attach_copy(self._uid, source):
+                raise TemporaryError(f"The guest of domain {domain} has the disk's former volume open.")
 
 
 def _kept(disk: VirtualDisk) -> str:
@@ -293,9 +309,12 @@ async def require_no_snapshot(operation: Migrate) -> None:
 
 async def remove_target(operation: Migrate) -> None:
     """What was made of the disk in the other storage, as long as it is a copy."""
-    # The only one that is left is no copy.
-    with suppress(NotFound, PermanentError):
+    try:
         await remove_volume(operation, operation.move.to, kept=operation.move.provisioner)
+    except (NotFound, PermanentError):
+        pass  # the only one that is left is no copy
+    except TemporaryError as err:
+        raise TemporaryError(err.message, key=COPY_LEFT) from err
 
 
 async def remove_volume(operation: Migrate, provisioner: str, *, kept: str) -> None:
