@@ -20,7 +20,7 @@ from hyperd.imagefile.handle import BlockHandle, DiskFormat, FileHandle
 from hyperd.imagefile.qemuimg import QemuImg
 from hyperd.settings import Settings, StorageSettings
 from hyperd.storage import poolmark
-from hyperd.storage.backends.directory import provisioner
+from hyperd.storage.backends.directory import origins, provisioner
 from hyperd.storage.backends.directory.backend import DirectoryBackend
 from hyperd.storage.backends.directory.folder import FORMAT
 from hyperd.storage.backends.directory.provisioner import DirectoryProvisioner
@@ -40,8 +40,8 @@ def make_image(path: Path, format_: DiskFormat) -> None:
 
 
 def names(folder: Path) -> list[str]:
-    """Of the files there, but the one that says what the folder is."""
-    return [name for name in os.listdir(folder) if name != poolmark.FILE]
+    """Of the files there, but what says what the folder and the volumes are."""
+    return [name for name in os.listdir(folder) if name not in (poolmark.FILE, origins.FOLDER)]
 
 
 def mode(path: Path) -> int:

@@ -10,8 +10,9 @@ from pathlib import Path
 from hyperd.errors import NotFound, PermanentError
 from hyperd.imagefile.handle import FileHandle
 from hyperd.storage.backends.directory.folder import Folder
-from hyperd.storage.backends.directory.layers import Layer, MarkKind
+from hyperd.storage.backends.directory.layers import Layer, MarkKind, Tree
 from hyperd.storage.backends.directory.merging import Merger
+from hyperd.storage.backends.directory.origins import stranger
 from hyperd.storage.interface import Attacher, Usage, check_uid
 
 
@@ -27,6 +28,9 @@ class DirectoryAttacher(Attacher):
     async def attach(self, uid: str) -> FileHandle:
         await self._merger.attach(check_uid(uid))
         top = await self._find(uid)
+        if top.backing is not None:
+            tree = await asyncio.to_thread(self._folder.tree)
+            await self._require_own(uid, tree, tree.layers.get(top.name, top))
         self._merger.tell(uid, top.name)
         return top.handle
 
@@ -66,7 +70,9 @@ class DirectoryAttacher(Attacher):
         top = await self._find(uid) if mark is None else tree.layers.get(mark.layer)
         if top is None:
             raise NotFound(f"Snapshot {uid} does not exist.")
-        chain = tree.chain(tree.layers.get(top.name, top))
+        top = tree.layers.get(top.name, top)
+        await self._require_own(uid, tree, top)
+        chain = tree.chain(top)
         image = chain[-1].backing
         if image is None:
             return [layer.handle for layer in chain]
@@ -76,6 +82,16 @@ class DirectoryAttacher(Attacher):
                 f"Volume {uid} is damaged: it is read from {image}, which is no image of this node."
             )
         return [*(layer.handle for layer in chain), image]
+
+    async def _require_own(self, uid: str, tree: Tree, top: Layer) -> None:
+        """PermanentError where it is read from what it was not made of: a guest's QEMU may write to its top."""
+        found = stranger(tree, top, await asyncio.to_thread(self._folder.origins.find, top.uid))
+        if found is not None:
+            raise PermanentError(
+                f"Volume {uid} is damaged: it is read from {found}, and {self._folder.origins.file(top.uid)} says "
+                "that it was made of others. Its guest may have taken over its hypervisor; restore the volume "
+                "from a snapshot or a backup."
+            )
 
     async def _find(self, uid: str) -> Layer:
         found = await asyncio.to_thread(self._folder.top, uid)

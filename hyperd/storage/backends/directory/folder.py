@@ -22,6 +22,7 @@ from hyperd.errors import PermanentError, TemporaryError
 from hyperd.imagefile import files, qcow2
 from hyperd.storage import poolmark
 from hyperd.storage.backends.directory.layers import NAME, SUFFIX, Layer, Mark, MarkKind, Tree
+from hyperd.storage.backends.directory.origins import Origin, Origins
 from hyperd.storage.interface import check_uid
 
 FORMAT: Final = 2
@@ -39,6 +40,7 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.origins = Origins(path)
         self._told: Sequence[Path] = ()
         self._numbered = False
 
@@ -65,6 +67,7 @@ class Folder:
             made = begun and os.path.lexists(self.path / f"{path.name.partition('@')[0]}{SUFFIX}")
             if files.is_temporary(path) or (begun and not made):
                 files.unlink(path)
+        self.origins.keep({_uid(name) for name in self._names()})
 
     def top(self, uid: str) -> Layer | None:
         """The volume's top, None if there is none; PermanentError when its file is damaged or is no file.
@@ -163,6 +166,16 @@ class Folder:
                 return tree
             self.remove(layer.path for layer in gone)
             self.drop(stale)
+            self.forget(_uid(name) for name in (*(layer.name for layer in gone), *(mark.layer for mark in stale)))
+
+    def note(self, uid: str, origin: Origin) -> None:
+        """What a volume is about to be made of; one of which there are layers keeps the record that it has."""
+        if not any(_uid(name) == uid and name.endswith(SUFFIX) for name in self._names()):
+            self.origins.put(uid, origin)
+
+    def forget(self, uids: Iterable[str]) -> None:
+        """What volumes were made of, of those that have no file any more."""
+        self.origins.keep({_uid(name) for name in self._names()}, uids)
 
     def space(self) -> tuple[int, int]:
         """Bytes of the file system: all, and what may still be written."""
@@ -207,6 +220,11 @@ class Folder:
         marks = [mark for name in mine if (mark := Mark.parse(name)) is not None]
         layers = [_whole(self.path / name) for name in mine if Mark.parse(name) is None]
         return Tree((layer for layer in layers if layer is not None), marks)
+
+
+def _uid(name: str) -> str:
+    """Of the volume whose layer or mark is called so."""
+    return name.partition("@")[0].partition(".")[0]
 
 
 def _whole(path: Path) -> Layer | None:

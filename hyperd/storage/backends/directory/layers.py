@@ -101,6 +101,10 @@ class Tree:
             if layer.backing is not None:
                 self._children.setdefault(layer.backing.path, []).append(layer)
 
+    def has(self, path: Path) -> bool:
+        """Whether one of the layers is there."""
+        return path in self._by_path
+
     def children(self, layer: Layer) -> Sequence[Layer]:
         """The layers that read ``layer``."""
         return self._children.get(layer.path, ())

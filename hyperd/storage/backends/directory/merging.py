@@ -23,6 +23,7 @@ from hyperd.imagefile.handle import DiskFormat, FileHandle
 from hyperd.imagefile.qemuimg import QemuImg
 from hyperd.storage.backends.directory.folder import Folder
 from hyperd.storage.backends.directory.layers import SUFFIX, Layer, Mark, MarkKind, Tree
+from hyperd.storage.backends.directory.origins import may_read
 from hyperd.storage.interface import Merge, MergeKind
 
 _SECONDS: Final = 60.0
@@ -120,10 +121,11 @@ class Merger:
                     _, free = await asyncio.to_thread(self._folder.space)
                 room = free - self._reserve
                 busy = self._busy(tree, in_use)
-                pairs = (pair for pair in _pairs(tree) if _free(pair, busy, failed))
+                own = await asyncio.to_thread(self._own_pairs, tree)
+                pairs = (pair for pair in own if _free(pair, busy, failed))
                 mine = next((pair for pair in pairs if self._fits(*pair, room)), None)
                 if mine is None:
-                    return await self._noted(self._live(tree, set(in_use), room))
+                    return await self._noted(self._live(tree, own, set(in_use), room))
                 if not await self._rebase(*mine):
                     failed.add(mine[0].name)
 
@@ -167,7 +169,20 @@ class Merger:
                 await asyncio.to_thread(self._folder.put, mark)
         return merges
 
-    def _live(self, tree: Tree, in_use: set[str], room: int) -> list[Merge]:
+    def _own_pairs(self, tree: Tree) -> Sequence[tuple[Layer, Layer]]:
+        """Of ``_pairs``, but of those in which a volume's header names what it was not made of."""
+        found = []
+        for lower, upper in _pairs(tree):
+            try:
+                origin = None if lower.uid == upper.uid else self._folder.origins.find(upper.uid)
+            except HyperdError as err:
+                _log.warning("What %s held is not freed yet: %s", lower.path, err.message)
+                continue
+            if may_read(tree, upper.uid, lower, origin):
+                found.append((lower, upper))
+        return found
+
+    def _live(self, tree: Tree, pairs: Sequence[tuple[Layer, Layer]], in_use: set[str], room: int) -> list[Merge]:
         """What QEMUs can do: each pair that one guest alone has open, and what is to be made sure of."""
         tops = [layer for layer in tree.tops() if layer.uid in in_use]
         found = [
@@ -176,7 +191,7 @@ class Merger:
             for top in tops
             if upper in tree.chain(top)
         ]
-        for lower, upper in _pairs(tree):
+        for lower, upper in pairs:
             users = [top for top in tops if upper in tree.chain(top)]
             if len(users) != 1 or tree.marked(users[0], MarkKind.PREPARING):
                 continue

@@ -19,6 +19,7 @@ from hyperd.settings import Settings
 from hyperd.storage.backends.directory.folder import Folder
 from hyperd.storage.backends.directory.layers import Layer, Mark, MarkKind, Tree
 from hyperd.storage.backends.directory.merging import Merger
+from hyperd.storage.backends.directory.origins import Origin
 from hyperd.storage.interface import (
     BUSY,
     Capability,
@@ -58,7 +59,7 @@ class DirectoryProvisioner(Provisioner):
 
     async def create_blank(self, uid: str, size: int) -> Volume:
         size = _aligned(size)
-        return await self._create(uid, size, lambda path: self._tools.create_blank(path, size))
+        return await self._create(uid, size, lambda path: self._tools.create_blank(path, size), of=Origin())
 
     async def create_from_image(self, uid: str, size: int, *, image: Handle) -> Volume:
         if not isinstance(image, FileHandle):
@@ -66,7 +67,9 @@ class DirectoryProvisioner(Provisioner):
                 f"Volume {uid} cannot be made over {image}: the image must be a file of the node."
             )
         size = _aligned(size)
-        return await self._create(uid, size, lambda path: self._overlay(path, image, size))
+        return await self._create(
+            uid, size, lambda path: self._overlay(path, image, size), of=Origin.of_image(image.path)
+        )
 
     async def create_from_snapshot(self, uid: str, size: int, *, snapshot: str) -> Volume:
         size = _aligned(size)
@@ -76,7 +79,8 @@ class DirectoryProvisioner(Provisioner):
             if layer is None:
                 raise NotFound(f"Snapshot {snapshot} does not exist.")
             _require_shallow(tree, layer)
-            return await self._create(uid, size, lambda path: self._overlay(path, layer.handle, size))
+            origin = await asyncio.to_thread(self._folder.origins.of, tree, layer)
+            return await self._create(uid, size, lambda path: self._overlay(path, layer.handle, size), of=origin)
 
     async def clone(self, uid: str, *, source: str, op_uid: str) -> Volume:
         """A copy of the top: what lies below it never changes, and is read by both."""
@@ -87,7 +91,11 @@ class DirectoryProvisioner(Provisioner):
             with self._merger.hold(top.name):
                 await self._merger.interrupt(source)
                 await self._merger.mend(source)
-                return await self._create(uid, top.virtual_size, lambda made: self._tools.copy(top.path, made))
+                tree = await asyncio.to_thread(self._folder.tree)
+                origin = await asyncio.to_thread(self._folder.origins.of, tree, tree.layers.get(top.name, top))
+                return await self._create(
+                    uid, top.virtual_size, lambda made: self._tools.copy(top.path, made), of=origin
+                )
 
     async def receive(
         self, uid: str, size: int, *, layers: Sequence[Handle], op_uid: str, report: Report
@@ -104,7 +112,7 @@ class DirectoryProvisioner(Provisioner):
             if had < _aligned(size):
                 await self._tools.resize(made, _aligned(size))
 
-        return await self._create(uid, _aligned(size), make, begun_by=op_uid)
+        return await self._create(uid, _aligned(size), make, of=Origin(), begun_by=op_uid)
 
     async def prepare_snapshot(self, uid: str, *, snapshot: str, op_uid: str, in_use: bool) -> Handle | None:
         path = self._folder.file(uid, snapshot)
@@ -221,12 +229,13 @@ class DirectoryProvisioner(Provisioner):
         await self._tools.create_overlay(made, base=base.path, base_format=base.format, size=size)
 
     async def _create(
-        self, uid: str, size: int, make: Callable[[Path], Awaitable[None]], *, begun_by: str = ""
+        self, uid: str, size: int, make: Callable[[Path], Awaitable[None]], *, of: Origin, begun_by: str = ""
     ) -> Volume:
         if (found := await self.find(uid)) is not None:
             return found
         await self._require_space()
         async with self._overcommit.promise(uid, size):
+            await asyncio.to_thread(self._folder.note, uid, of)
             return self._volume(await self._make(self._folder.file(uid, begun_by), make))
 
     async def _make(self, path: Path, make: Callable[[Path], Awaitable[None]]) -> Layer:
@@ -293,6 +302,7 @@ class DirectoryProvisioner(Provisioner):
         pending = _pending(self._folder.tree(), uid)
         self._folder.drop([] if pending is None else [pending])
         self._folder.reap(self._merger.held)
+        self._folder.forget([uid])
 
     async def _measure(self) -> tuple[int, Mapping[str, int]]:
         return await asyncio.to_thread(self._measured)
