@@ -206,13 +206,39 @@ async def test_a_pool_that_is_not_mounted_is_told_from_an_empty_one(shared_block
         assert (await volumes.inventory(), await volumes.snapshots(), os.listdir(pool)) == ([], [], [])
     other = made(tmp_path / "other", pool)
     await other.start()
+    await other.provisioner.create_blank("u1", MIB)
     with pytest.raises(TemporaryError, match="is another pool's"):
         await backend.provisioner.create_blank("u2", MIB)
+    await other.provisioner.delete("u1")
     (pool / poolmark.FILE).unlink()
     pool.rmdir()
     away.rename(pool)
     assert [volume.uid for volume in await backend.provisioner.inventory()] == ["u1"]
     await backend.provisioner.create_blank("u2", MIB)
+
+
+async def test_a_pool_of_an_earlier_release_that_is_mounted_late_has_its_volumes(
+    shared_blocks: Path, tmp_path: Path
+) -> None:
+    pool, away = shared_blocks / tmp_path.name, shared_blocks / f"{tmp_path.name}-away"
+    backend = made(tmp_path / "before", pool)
+    await backend.start()
+    await backend.provisioner.create_blank("u1", MIB)
+    (pool / poolmark.FILE).unlink()  # that release had none
+    pool.rename(away)
+    pool.mkdir()  # the mount point, on a file system that shares blocks as well
+    later = made(tmp_path, pool)
+    await later.start()
+    assert await later.provisioner.inventory() == []
+    assert os.listdir(pool) == []
+    pool.rmdir()
+    away.rename(pool)
+    assert [volume.uid for volume in await later.provisioner.inventory()] == ["u1"]
+    assert (pool / poolmark.FILE).exists()
+    pool.rename(away)
+    pool.mkdir()
+    with pytest.raises(TemporaryError, match="is not there"):
+        await later.provisioner.create_blank("u2", MIB)
 
 
 async def test_a_pool_that_is_full_at_the_start_has_its_volumes(

@@ -3,7 +3,8 @@
 ``<uid>.raw`` is a volume, ``<volume>@<uid>.snapshot`` a snapshot and ``….preparing`` one that is not committed,
 ``.base-<digest>`` an image in the form of a volume, which later volumes of that image are cloned from. Each is
 made under a temporary name and renamed when it is whole, and depends on no other, whatever it was cloned of. The
-pool has a mark, which is looked for before anything is done there: without it the file system is not mounted.
+pool has a mark from its first volume on, which is looked for before anything is done there: without it the file
+system is not mounted. An empty folder gets none, as it may be what is below the mount point.
 """
 
 from __future__ import annotations
@@ -181,6 +182,10 @@ class Pool:
         os.chmod(made, 0o600)
         crashpoints.reached(CrashPoint.DISK_BEFORE_RENAME)
         with files.full_disk_is_temporary(f"{path.name} cannot be made"):
+            with self._looking:
+                mark = self._recognized()
+                if not self._known:
+                    self._remember(mark)
             durable.publish(made, path)
         crashpoints.reached(CrashPoint.DISK_AFTER_FILE)
         found = File.of(path)
@@ -218,8 +223,12 @@ class Pool:
                 if mark is None or err.errno not in (errno.ENOSPC, errno.EDQUOT):
                     raise
             self._able = True
-        if not self._known:
+        if not self._known and (mark is not None or self._used()):
             self._remember(mark)
+
+    def _used(self) -> bool:
+        """Whether something was made there, by an earlier release: a later one marks it first."""
+        return any(_NAME.fullmatch(name) or name.startswith(_BASE) for name in os.listdir(self.path))
 
     def _recognized(self) -> PoolMark | None:
         """The mark of the pool, None where it has never had one.
