@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from aiohttp import web
 
-from hyperd.api.endpoints.answers import SLOW_READER_SECONDS
+from hyperd.api.sessions.sending import Sending
 from hyperd.api.wire.query import Query
 from hyperd.api.wire.subresources import SubresourceHandlers
 from hyperd.errors import NotFound, NotImplementedYet
@@ -96,16 +96,10 @@ class Maintenance:
             response = web.StreamResponse(
                 headers={"Content-Type": "application/vnd.sqlite3", "Content-Length": str(size)}
             )
-            await response.prepare(request)
+            sending = Sending(request, response)
             while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
-                try:
-                    async with asyncio.timeout(SLOW_READER_SECONDS):
-                        await response.write(chunk)
-                except TimeoutError:
-                    if request.transport is not None:
-                        request.transport.abort()
-                    raise ConnectionAbortedError("the client does not read its backup") from None
-            await response.write_eof()
+                await sending.write(chunk)
+            await sending.end()
         return response
 
     @asynccontextmanager

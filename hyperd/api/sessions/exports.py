@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import hashlib
 import logging
 from collections import OrderedDict
@@ -15,12 +16,14 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, replace
 from typing import Final
+from weakref import WeakValueDictionary
 
 from aiohttp import web
 
 from hyperd import clock
 from hyperd.api.limits.fairness import is_root
 from hyperd.api.sessions.lending import LENT_SECONDS, Lending, Lent
+from hyperd.api.sessions.sending import Sending, abort
 from hyperd.api.sessions.target import flag
 from hyperd.api.wire import ranges
 from hyperd.api.wire.subresources import SubresourceHandler, SubresourceHandlers
@@ -48,9 +51,8 @@ _log = logging.getLogger(__name__)
 SUBRESOURCE: Final = "export"
 KINDS: Final[tuple[Kind, ...]] = (VIRTUAL_DISK, VIRTUAL_DISK_SNAPSHOT, VIRTUAL_IMAGE, CLUSTER_VIRTUAL_IMAGE)
 _AT_ONCE: Final = 8
+_SUMS_AT_ONCE: Final = 4
 _WAIT_SECONDS: Final = 20.0
-_SLOW_READER_SECONDS: Final = 30.0
-"""How long a client may take for a piece, before others get its place."""
 _TOLD_SECONDS: Final = 5.0
 """Between two lines of a checksum that is being computed."""
 _REMEMBERED: Final = 256
@@ -92,6 +94,11 @@ class Exports:
         self._maps = Maps()
         self._checksums = OrderedDict[str, str]()
         """sha256 by tag, of what was read to its end."""
+        self._summing: Shares[str] = Shares(
+            "checksums", _SUMS_AT_ONCE, headroom=1, most=1, waiting=_AT_ONCE, retry_after_seconds=10
+        )
+        self._by_tag = WeakValueDictionary[str, asyncio.Lock]()
+        """Held by who computes that one."""
 
     def handlers(self) -> SubresourceHandlers:
         """The table for ``ApiServer``."""
@@ -115,7 +122,9 @@ class Exports:
         return await self._serve(request, wanted, lent, reader)
 
     async def _serve(self, request: web.BaseRequest, wanted: Wanted, lent: Lent, user: User) -> web.StreamResponse:
-        place = await self._places.acquire(user.name, timeout=_WAIT_SECONDS, privileged=is_root(user))
+        place = await self._places.acquire(
+            user.name, timeout=_WAIT_SECONDS, privileged=is_root(user), lose=functools.partial(abort, request)
+        )
         with place:
             try:
                 async with self._open(lent.kind, lent.namespace, lent.name) as content:
@@ -127,7 +136,7 @@ class Exports:
                         content, wanted.format, self._settings, self._maps, user=user.name
                     ) as image:
                         _log.info("%s is exported to %s", content.title, user.name)
-                        return await self._answer(request, wanted, content, image, lent)
+                        return await self._answer(request, wanted, content, image, lent, user)
             except TemporaryError as err:
                 raise ServiceUnavailable(err.message, retry_after_seconds=5) from err
 
@@ -140,10 +149,10 @@ class Exports:
         )
 
     async def _answer(
-        self, request: web.BaseRequest, wanted: Wanted, content: Content, image: Image, lent: Lent
+        self, request: web.BaseRequest, wanted: Wanted, content: Content, image: Image, lent: Lent, user: User
     ) -> web.StreamResponse:
         if wanted.checksum:
-            return await self._send_checksum(request, image, _file_name(content, wanted))
+            return await self._send_checksum(request, image, _file_name(content, wanted), user)
         response = web.StreamResponse(headers=self._headers(wanted, content, image))
         try:
             part = ranges.asked(request.headers, size=image.size, etag=response.headers["ETag"])
@@ -188,47 +197,61 @@ class Exports:
     ) -> None:
         """What cannot be read is told before an answer begins; later it is cut, and who goes on is told."""
         sha256 = hashlib.sha256()
-        first = await anext(pieces, b"")
-        await response.prepare(request)
-        await _write(request, response, first, sha256 if whole else None)
+        sending = Sending(request, response)
+        await _write(sending, await anext(pieces, b""), sha256 if whole else None)
         try:
             async for piece in pieces:
-                await _write(request, response, piece, sha256 if whole else None)
+                await _write(sending, piece, sha256 if whole else None)
         except HyperdError as err:
             _log.warning("The export of %s is cut: %s", content.title, err.message)
-            _abort(request)
+            abort(request)
             raise ConnectionAbortedError("what is exported cannot be read") from err
-        await response.write_eof()
+        await sending.end()
         if whole is not None:
             self._remember(whole.tag, sha256.hexdigest())
 
-    async def _send_checksum(self, request: web.BaseRequest, image: Image, name: str) -> web.StreamResponse:
+    async def _send_checksum(
+        self, request: web.BaseRequest, image: Image, name: str, user: User
+    ) -> web.StreamResponse:
         """As ``sha256sum`` writes it, after lines that only say how far it is."""
         headers = {"Content-Type": "text/plain; charset=utf-8", "ETag": f'"{image.tag}"'}
         response = web.StreamResponse(headers=headers)
         if request.method == "HEAD":
             await response.prepare(request)
             return response
-        known = self._checksums.get(image.tag) or await self._computed(request, response, image)
-        await response.prepare(request)
-        await response.write(f"{known}  {name}\n".encode())
-        await response.write_eof()
+        sending = Sending(request, response)
+        known = self._checksums.get(image.tag) or await self._computed(sending, image, user)
+        await sending.write(f"{known}  {name}\n".encode())
+        await sending.end()
         return response
 
-    async def _computed(self, request: web.BaseRequest, response: web.StreamResponse, image: Image) -> str:
-        sha256, done, loop = hashlib.sha256(), 0, asyncio.get_running_loop()
-        async with aclosing(_ahead(image.pieces(0, image.size))) as pieces:
-            told = loop.time()
-            async for piece in pieces:
-                await asyncio.to_thread(sha256.update, piece)
-                done += len(piece)
-                if loop.time() - told >= _TOLD_SECONDS:
-                    # Until there is something to tell, what cannot be read is told as such.
-                    told = loop.time()
-                    await response.prepare(request)
-                    await _write(request, response, f"# {100 * done // image.size} %\n".encode(), None)
-        self._remember(image.tag, sha256.hexdigest())
-        return sha256.hexdigest()
+    async def _computed(self, sending: Sending, image: Image, user: User) -> str:
+        done = [0]
+        summing = asyncio.ensure_future(self._summed(image, user, done))
+        try:
+            while not (await asyncio.wait({summing}, timeout=_TOLD_SECONDS))[0]:
+                # Until there is something to tell, what cannot be read is told as such.
+                await sending.write(f"# {100 * done[0] // image.size} %\n".encode())
+            return summing.result()
+        finally:
+            summing.cancel()
+            await asyncio.wait({summing})
+            hear(summing)
+
+    async def _summed(self, image: Image, user: User, done: list[int]) -> str:
+        """One at a time for each user, and for each content; ``done`` is how many bytes have been read."""
+        with await self._summing.acquire(user.name):
+            lock = self._by_tag.setdefault(image.tag, asyncio.Lock())
+            async with lock:
+                if known := self._checksums.get(image.tag):
+                    return known
+                sha256 = hashlib.sha256()
+                async with aclosing(_ahead(image.pieces(0, image.size))) as pieces:
+                    async for piece in pieces:
+                        await asyncio.to_thread(sha256.update, piece)
+                        done[0] += len(piece)
+                self._remember(image.tag, sha256.hexdigest())
+                return sha256.hexdigest()
 
     def _remember(self, tag: str, digest: str) -> None:
         self._checksums[tag] = digest
@@ -237,25 +260,13 @@ class Exports:
             self._checksums.popitem(last=False)
 
 
-async def _write(
-    request: web.BaseRequest, response: web.StreamResponse, piece: Piece, sha256: hashlib._Hash | None
-) -> None:
-    """Raises ConnectionAbortedError where the client reads nothing for long."""
+async def _write(sending: Sending, piece: Piece, sha256: hashlib._Hash | None) -> None:
     hashing = None if sha256 is None else asyncio.ensure_future(asyncio.to_thread(sha256.update, piece))
     try:
-        async with asyncio.timeout(_SLOW_READER_SECONDS):
-            await response.write(piece)
-    except TimeoutError:
-        _abort(request)
-        raise ConnectionAbortedError("the client does not read what it asked for") from None
+        await sending.write(piece)
     finally:
         if hashing is not None:
             await asyncio.wait({hashing})
-
-
-def _abort(request: web.BaseRequest) -> None:
-    if request.transport is not None:
-        request.transport.abort()
 
 
 async def _ahead(pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[Piece, None]:

@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from hyperd.api.sessions import exports, lending
+from hyperd.api.sessions import exports, lending, sending
 from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_DISK_SNAPSHOT, VIRTUAL_IMAGE
 from hyperd.resources.schema.kind import Kind, Object
 from hyperd.resources.values.conditions import find_condition
@@ -323,7 +323,7 @@ async def test_a_client_that_leaves_in_the_middle_leaves_nothing(lab: Exporting)
 
 
 async def test_a_client_that_hangs_loses_its_place(lab: Exporting, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exports, "_SLOW_READER_SECONDS", 0.3)
+    monkeypatch.setattr(sending, "SLOW_READER_SECONDS", 0.3)
     await lab.disk()
     async with Reader(lab):
         await lab.free()
