@@ -34,7 +34,8 @@ def credentials(registry: str, auth_file: str) -> str:
                 entries = json.loads(file.read(_MOST_BYTES)).get("auths") or {}
             for kept in (str((entries.get(key) or {}).get("auth") or "") for key in keys):
                 if kept:
-                    base64.b64decode(kept, validate=True)
+                    if b":" not in base64.b64decode(kept, validate=True):
+                        raise ValueError(kept)
                     return kept
         except FileNotFoundError:
             if auth_file:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from hyperd.client import logins
 from hyperd.client.ocitoken import authorization
-from hyperd.client.ociwire import DOCUMENT_BYTES, REDIRECTS, connect, document, parsed, why
+from hyperd.client.ociwire import DOCUMENT_BYTES, REDIRECTS, address, connect, document, parsed, pieces, why
 from hyperd.errors import BadRequest, Forbidden, NotFound, PermanentError
 
 TYPE_CHECKING = False
@@ -154,7 +154,7 @@ class Repository:
                 raise PermanentError(
                     f"{self.registry} answers {response.status} for {'a part of ' if ranged else ''}a blob."
                 )
-            yield from response.pieces()
+            yield from pieces(response)
             whole = True
         except OSError as err:
             raise self._broken(err) from err
@@ -166,10 +166,10 @@ class Repository:
 
     def _elsewhere(self, location: str, headers: Mapping[str, str]) -> tuple[Connection, Response]:
         """A registry may keep its blobs with somebody else, who gets no credentials of ours."""
-        parts = urlsplit(location)
+        parts = address(location, f"Where {self.registry} keeps its blobs")
         if parts.scheme != "https" and not (self._plain and parts.scheme == "http"):
             raise PermanentError(f"{self.registry} keeps its blobs where they are not reached over https.")
-        connection = connect(parts.netloc, plain=parts.scheme == "http")
+        connection = connect(parts.netloc, plain=parts.scheme == "http", named_by=self.registry)
         path = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
         try:
             return connection, connection.request("GET", path, headers={"Host": parts.netloc, **headers})
@@ -185,8 +185,11 @@ class Repository:
     ) -> tuple[Response, bytes]:
         """One request and all of its answer, which is small."""
         response = self._asked(method, path, wanted=wanted, headers=headers, body=body)
+        return response, b"" if method == "HEAD" else self._read(response)
+
+    def _read(self, response: Response) -> bytes:
         try:
-            return response, b"" if method == "HEAD" else document(response)
+            return document(response)
         except OSError as err:
             self.close()
             raise self._broken(err) from err
@@ -202,7 +205,7 @@ class Repository:
             response = self._sent(method, path, headers, body)
             if response.status in wanted:
                 return response
-            said = b"" if method == "HEAD" else document(response)
+            said = b"" if method == "HEAD" else self._read(response)
             if response.status != 401 or again:
                 break
             self._authorization = authorization(
@@ -305,7 +308,7 @@ class BlobUpload:
 
     def _own(self, response: Response) -> str:
         """Where to go on, on the registry's own host whatever it says."""
-        parts = urlsplit(response.header("location"))
+        parts = address(response.header("location"), f"Where {self._repository.registry} takes a blob")
         if not parts.path.startswith("/v2/"):
             raise PermanentError(f"The registry {self._repository.registry} names no place for a blob.")
         return f"{parts.path}{'?' if parts.query else ''}{parts.query}"

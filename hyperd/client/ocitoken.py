@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from hyperd.client import logins
-from hyperd.client.ociwire import REDIRECTS, connect, document, parsed, why
+from hyperd.client.ociwire import REDIRECTS, address, connect, document, parsed, why
 from hyperd.errors import Forbidden, PermanentError
 
 TYPE_CHECKING = False
@@ -36,7 +36,7 @@ def authorization(registry: str, name: str, refusal: Response, credentials: str,
 
 
 def _token(registry: str, name: str, asked: Mapping[str, str], credentials: str, *, plain: bool) -> str:
-    realm = urlsplit(asked.get("realm", ""))
+    realm = address(asked.get("realm", ""), f"What {registry} names as its token server")
     if realm.scheme != "https" and not (plain and realm.scheme == "http"):
         raise PermanentError(f"{registry} names no token server that is reached over https.")
     query = {"service": asked.get("service", ""), "scope": f"repository:{name}:pull,push"}
@@ -48,7 +48,7 @@ def _token(registry: str, name: str, asked: Mapping[str, str], credentials: str,
             )
         headers["Authorization"] = f"Basic {credentials}"
     try:
-        connection = connect(realm.netloc, plain=realm.scheme == "http")
+        connection = connect(realm.netloc, plain=realm.scheme == "http", named_by=registry)
         try:
             separator = "&" if realm.query else "?"
             path = f"{realm.path or '/'}{'?' + realm.query if realm.query else ''}{separator}{urlencode(query)}"

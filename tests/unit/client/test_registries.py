@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,8 +12,9 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from hyperd.client import ociwire
 from hyperd.client.oci import BlobUpload, Repository, digest_of
-from hyperd.errors import HyperdError, PermanentError
+from hyperd.errors import BadRequest, HyperdError, PermanentError
 from tests.unit.cli.registry import served
 
 CONTENT = b"disk" * 1000
@@ -142,3 +145,89 @@ async def test_blobs_may_be_kept_with_somebody_else() -> None:
         storage.instead["GET elsewhere"] = says(404)
         with pytest.raises(PermanentError, match="does not have all of it"):
             await asyncio.to_thread(pushed, there.host)
+
+
+async def test_an_answer_that_trickles_in_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ociwire, "_SECONDS", 0.3)
+    kept = asyncio.Event()
+
+    async def trickle(request: web.BaseRequest) -> web.StreamResponse:
+        response = web.StreamResponse(status=202, headers={"Location": "/v2/x"})
+        await response.prepare(request)
+        while not kept.is_set():
+            await response.write(b"x")
+            await asyncio.sleep(0.02)
+        return response
+
+    async with registry() as there:
+        for what in ("POST uploads", "GET manifests"):
+            there.instead = {what: trickle}
+            assert await refusal(there.host) == (
+                f"The registry {there.host} cannot be reached: its answer trickles in."
+            )
+        kept.set()
+
+
+METADATA = "http://169.254.169.254/latest/meta-data?x=1"
+
+
+def wants(realm: str) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
+    return says(401, WWW_Authenticate=f'Bearer realm="{realm}",service="x"')
+
+
+@pytest.mark.parametrize(
+    ("realm", "sentence"),
+    [
+        (METADATA, "sends hv to 169.254.169.254, which is inside of this host, and not asked for it."),
+        ("http://[::ffff:169.254.169.254]/", "sends hv to [::ffff:169.254.169.254], which is inside of this host"),
+        ("http://\xe9\x9b.example:1/token", "names as its token server is no address."),
+        ("http://[::1/token", "names as its token server is no address."),
+        ("http://a b.example/token", "names as its token server is no address."),
+        ("http://user@127.0.0.1/token", "names as its token server is no address."),
+        ("http://127.0.0.1:99999/token", "names as its token server is no address."),
+        ("http://a..example/token", "The token server a..example cannot be reached: a..example is no address."),
+        ("ftp://127.0.0.1/token", "names no token server that is reached over https."),
+    ],
+)
+async def test_a_token_server_is_asked_where_it_may_be(realm: str, sentence: str) -> None:
+    async with registry() as there:
+        there.instead[""] = wants(realm)
+        assert sentence in await refusal(there.host)
+
+
+@pytest.mark.parametrize(
+    "inside", ["127.0.0.1", "::1", "0.0.0.0", "::ffff:127.0.0.1", "169.254.1.1", "fe80::1%lo", "fd00:ec2::254"]
+)
+def test_a_name_that_leads_inside_is_not_asked(inside: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The registry is outside; of a name's addresses any may be taken."""
+    known = {"registry.example": ["203.0.113.5"], "token.example": ["203.0.113.6", inside]}
+
+    def resolved(name: str, port: int, **_: object) -> object:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (where, port)) for where in known[name]]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolved)
+    with pytest.raises(PermanentError, match=r"^registry\.example:5000 sends hv to token\.example:443, which is"):
+        ociwire.connect("token.example:443", plain=False, named_by="registry.example:5000")
+
+
+async def test_blobs_are_fetched_from_nowhere_inside() -> None:
+    async with registry() as there:
+        there.instead = {"HEAD blobs": says(307), "GET blobs": says(307, Location=METADATA)}
+        assert "sends hv to 169.254.169.254, which is inside of this host" in await refusal(there.host)
+        there.instead = {"HEAD blobs": says(307), "GET blobs": says(307, Location="http://[x/")}
+        assert await refusal(there.host) == f"Where {there.host} keeps its blobs is no address."
+        there.instead = {"POST uploads": says(202, Location="/v2/a b")}
+        assert await refusal(there.host) == f"Where {there.host} takes a blob is no address."
+
+
+def test_a_registry_whose_name_is_none_is_told() -> None:
+    with pytest.raises(PermanentError, match=r"cannot be reached: a\.\.example:1 is no address"):
+        Repository("a..example:1/a:1", plain=True).manifest()
+
+
+@pytest.mark.parametrize("kept", ["no base64!", "dXNl", "d\u00e9", "AP/+", 7])
+def test_credentials_that_nobody_has_made_are_told(kept: object, tmp_path: Path) -> None:
+    path = tmp_path / "auth.json"
+    path.write_text(json.dumps({"auths": {"127.0.0.1:1": {"auth": kept}}}))
+    with pytest.raises(BadRequest, match="is no file that podman, skopeo or docker login have made"):
+        Repository("127.0.0.1:1/a:1", auth_file=str(path))
