@@ -231,7 +231,7 @@ class DiskSnapshotController(Controller):
         if snapshot["status"].get("phase") == SnapshotPhase.READY and (
             disk := await disk_of(self._context, before["metadata"]["namespace"], before["metadata"]["name"])
         ):
-            message = f'VirtualDisk "{disk}" is being made of it; it goes once that is done, or deleted.'
+            message = f"{disk} of it; it goes once that is made, or deleted."
             condition = DiskSnapshotCondition.VIRTUAL_DISK_SNAPSHOT_READY
             set_condition(snapshot, condition, True, reason=DiskSnapshotReadyReason.READY, message=message)
             await update_status(self._context.store, self.kind, before, snapshot)

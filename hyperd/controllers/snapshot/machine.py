@@ -15,7 +15,7 @@ from hyperd.controllers.retries import Retries
 from hyperd.controllers.snapshot import saving
 from hyperd.controllers.snapshot.operations.machine import FAILED, STARTED, TakeMachine
 from hyperd.controllers.snapshot.taking import INCONSISTENT, cannot_freeze
-from hyperd.controllers.snapshot.users import user_of
+from hyperd.controllers.snapshot.users import disk_of, user_of
 from hyperd.errors import HyperdError, PermanentError
 from hyperd.resources.all import (
     SECRET,
@@ -187,6 +187,7 @@ class MachineSnapshotController(Controller):
         self._retries.forget(snapshot)
         await self._operations.undo(snapshot)
         snapshot["status"]["phase"] = SnapshotPhase.TERMINATING
+        held = await self._show_holder(snapshot)
         before = await update_status(self._context.store, self.kind, before, snapshot)
         namespace, uid = before["metadata"]["namespace"], before["metadata"]["uid"]
         left = False
@@ -203,7 +204,19 @@ class MachineSnapshotController(Controller):
                     )
         if not left:
             await remove_finalizer(self._context.store, self.kind, before)
-        return None
+        return Result(_HELD_SECONDS) if left and held else None
+
+    async def _show_holder(self, snapshot: VirtualMachineSnapshot) -> bool:
+        """Say which disk is still to be made of a disk's snapshot; whether there is one."""
+        namespace = snapshot["metadata"]["namespace"]
+        for name in snapshot["status"].get("virtualDiskSnapshotNames") or ():
+            there = await self._context.store.find(VIRTUAL_DISK_SNAPSHOT, namespace, name) is not None
+            if there and (disk := await disk_of(self._context, namespace, name)):
+                condition = MachineSnapshotCondition.VIRTUAL_MACHINE_SNAPSHOT_READY
+                message = f'{disk} of VirtualDiskSnapshot "{name}"; it goes once that is made, or deleted.'
+                set_condition(snapshot, condition, True, reason=MachineSnapshotReadyReason.READY, message=message)
+                return True
+        return False
 
 
 def _is_lost(snapshot: VirtualMachineSnapshot) -> bool:

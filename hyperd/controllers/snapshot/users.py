@@ -16,7 +16,7 @@ from hyperd.resources.values import meta
 
 
 async def disk_of(context: Context, namespace: str, name: str) -> str:
-    """Name of a disk that is still to be made of a disk's snapshot; empty without one.
+    """What a disk that is still to be made of a disk's snapshot does, half a sentence; empty without one.
 
     Who made the disk may take that for done: of a copied machine the operation waits for no disk.
     """
@@ -26,7 +26,9 @@ async def disk_of(context: Context, namespace: str, name: str) -> str:
             continue
         phase = (disk.get("status") or {}).get("phase")
         if phase not in (*PROVISIONED, VirtualDiskPhase.FAILED) and not meta.is_deleting(disk):
-            return disk["metadata"]["name"]
+            waits = phase == VirtualDiskPhase.WAIT_FOR_FIRST_CONSUMER
+            does = "waits for its first consumer, to be made" if waits else "is being made"
+            return f'{VIRTUAL_DISK.kind} "{disk["metadata"]["name"]}" {does}'
     return ""
 
 

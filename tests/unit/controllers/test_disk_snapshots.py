@@ -16,6 +16,8 @@ from hyperd.resources.values.conditions import find_condition
 from hyperd.storage.interface import Volumes
 from tests.unit.controllers.world import World, running
 
+WAITS = 'VirtualDisk "copy" waits for its first consumer, to be made of '
+
 
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
@@ -29,6 +31,25 @@ async def take(world: World, name: str, disk: str = "vm", **spec: object) -> Non
         "spec": {"virtualDiskName": disk, **spec},
     }
     await world.store.create(VIRTUAL_DISK_SNAPSHOT, "default", body)
+
+
+async def wait_for_a_consumer(world: World, snapshot: str) -> None:
+    """A disk ``copy`` that is to be made of the snapshot then."""
+    later: Object = {
+        "metadata": {"name": "later"},
+        "provisioner": PROVISIONER,
+        "volumeBindingMode": "WaitForFirstConsumer",
+    }
+    await world.store.create(STORAGE_CLASS, "", later)
+    body: Object = {
+        "metadata": {"name": "copy"},
+        "spec": {
+            "dataSource": {"type": "ObjectRef", "objectRef": {"kind": "VirtualDiskSnapshot", "name": snapshot}},
+            "persistentVolumeClaim": {"storageClassName": "later", "size": "1Mi"},
+        },
+    }
+    await world.store.create(VIRTUAL_DISK, "default", body)
+    await world.phase("WaitForFirstConsumer", VIRTUAL_DISK, "copy")
 
 
 def volumes(world: World) -> Volumes:
@@ -179,24 +200,10 @@ async def test_a_snapshot_that_is_deleted_waits_for_the_disk_that_is_to_be_made_
     await world.give_disk()
     await take(world, "one")
     await world.phase("Ready", VIRTUAL_DISK_SNAPSHOT, "one")
-    later: Object = {
-        "metadata": {"name": "later"},
-        "provisioner": PROVISIONER,
-        "volumeBindingMode": "WaitForFirstConsumer",
-    }
-    await world.store.create(STORAGE_CLASS, "", later)
-    body: Object = {
-        "metadata": {"name": "copy"},
-        "spec": {
-            "dataSource": {"type": "ObjectRef", "objectRef": {"kind": "VirtualDiskSnapshot", "name": "one"}},
-            "persistentVolumeClaim": {"storageClassName": "later", "size": "1Mi"},
-        },
-    }
-    await world.store.create(VIRTUAL_DISK, "default", body)
-    await world.phase("WaitForFirstConsumer", VIRTUAL_DISK, "copy")
+    await wait_for_a_consumer(world, "one")
     await world.store.delete(VIRTUAL_DISK_SNAPSHOT, "default", "one")
     told = await world.until(
-        lambda vds: "is being made of it" in ready(vds).get("message", ""), VIRTUAL_DISK_SNAPSHOT, "one"
+        lambda vds: ready(vds).get("message", "").startswith(WAITS), VIRTUAL_DISK_SNAPSHOT, "one"
     )
     assert told["status"]["phase"] == "Ready"
     await world.make_machine(blockDeviceRefs=[{"kind": "VirtualDisk", "name": "copy"}])

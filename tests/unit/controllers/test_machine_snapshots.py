@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator
 import orjson
 import pytest
 
-from hyperd.resources.all import SECRET, VIRTUAL_DISK_SNAPSHOT, VIRTUAL_MACHINE_SNAPSHOT
+from hyperd.resources.all import SECRET, VIRTUAL_DISK, VIRTUAL_DISK_SNAPSHOT, VIRTUAL_MACHINE_SNAPSHOT
 from hyperd.resources.schema.kind import Object
 from hyperd.resources.values.conditions import find_condition
+from tests.unit.controllers.test_disk_snapshots import WAITS, wait_for_a_consumer
 from tests.unit.controllers.world import World, running
 
 SECRET_TYPE = "provisioning.virtualization.deckhouse.io/cloud-init"
@@ -58,6 +59,21 @@ async def test_a_disk_s_snapshot_that_is_deleted_while_it_is_taken_is_taken_all_
     await world.store.delete(VIRTUAL_DISK_SNAPSHOT, "default", name)
     await world.phase("Ready", VIRTUAL_MACHINE_SNAPSHOT, "one")
     await world.until(lambda vds: vds["status"]["phase"] == "Ready" and is_held(vds), VIRTUAL_DISK_SNAPSHOT, name)
+
+
+async def test_a_snapshot_that_is_deleted_says_which_disk_it_waits_for(world: World) -> None:
+    await world.give_disk()
+    await world.make_machine(runPolicy="AlwaysOff")
+    await world.phase("Stopped")
+    await take(world, "one")
+    (name,) = (await world.phase("Ready", VIRTUAL_MACHINE_SNAPSHOT, "one"))["status"]["virtualDiskSnapshotNames"]
+    await wait_for_a_consumer(world, name)
+    await world.store.delete(VIRTUAL_MACHINE_SNAPSHOT, "default", "one")
+    message = f'{WAITS}VirtualDiskSnapshot "{name}"; it goes once that is made, or deleted.'
+    told = await world.until(lambda vms: ready(vms).get("message") == message, VIRTUAL_MACHINE_SNAPSHOT, "one")
+    assert told["status"]["phase"] == "Terminating"
+    await world.store.delete(VIRTUAL_DISK, "default", "copy")
+    await world.gone(VIRTUAL_MACHINE_SNAPSHOT, "one")
 
 
 async def test_a_machine_that_is_off_is_saved_with_its_disks_and_secret(world: World) -> None:
