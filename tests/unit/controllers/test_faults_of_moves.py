@@ -8,21 +8,21 @@ from pathlib import Path
 import pytest
 
 from hyperd.controllers.disk.operations import migrate
-from hyperd.errors import TemporaryError
+from hyperd.errors import Conflict, Invalid, TemporaryError
 from hyperd.imagefile.handle import DiskFormat, FileHandle
 from hyperd.progress import Report
 from hyperd.resources.all import STORAGE_CLASS, VIRTUAL_DISK
 from hyperd.resources.schema.kind import Object
 from hyperd.storage.backends.directory.provisioner import DirectoryProvisioner
-from hyperd.storage.interface import Volume
+from hyperd.storage.interface import NO_ROOM, Volume
 from hyperd.store.interface import PatchType
 from tests.contract.volumes import guest, rawfiles
 from tests.contract.volumes.test_daemon import CLASS
 from tests.unit.controllers.test_images_of_objects import condition
-from tests.unit.controllers.test_moves import files_of, moved, name, two_kinds, waits, world, written
+from tests.unit.controllers.test_moves import Held, files_of, held, moved, name, two_kinds, waits, world, written
 from tests.unit.controllers.world import World
 
-__all__ = ["two_kinds", "world"]
+__all__ = ["held", "two_kinds", "world"]
 
 Run = migrate._Switch.run
 
@@ -248,3 +248,65 @@ async def test_a_moved_disk_is_used_though_its_former_storage_is_away(
     await world.until(lambda disk: condition(disk, "Migrating") == {}, VIRTUAL_DISK, "vm")
     assert files_of(world)[1] == []
     assert await content(world) == b"\7" * 4096
+
+
+@pytest.mark.parametrize("used", [False, True])
+async def test_a_move_that_only_an_earlier_state_of_the_store_tells_of_ends(
+    world: World, monkeypatch: pytest.MonkeyPatch, used: bool
+) -> None:
+    """The disk was moved back since. The spec asks for the move again, which is made."""
+    release, before = migrate.ReleaseStep.run, list[Object]()
+
+    async def run(self: migrate.ReleaseStep, report: Report) -> None:
+        before.append(dict((await world.store.get(VIRTUAL_DISK, "default", "vm")).object()))
+        await release(self, report)
+
+    monkeypatch.setattr(migrate.ReleaseStep, "run", run)
+    await written(world, 7)
+    await name(world, "raw")
+    await moved(world, "raw")
+    await name(world, "local")
+    await moved(world, "local")
+    await world.stop()
+    (path,), _ = files_of(world)
+    await asyncio.to_thread(write, path, 9)
+    await world.begin_anew()
+    earlier = before[0]
+    if used:
+        earlier["status"]["phase"] = "Ready"
+    await restore(world, earlier)
+    await world.until(lambda disk: "operation" not in disk["status"], VIRTUAL_DISK, "vm")
+    disk = await moved(world, "raw")
+    assert disk["status"]["target"]["provisioner"] == rawfiles.NAME
+    assert await content(world) == b"\t" * 4096
+
+
+async def restore(world: World, earlier: Object) -> None:
+    """The disk is as it was in ``earlier``."""
+    async with asyncio.timeout(20):
+        while True:
+            disk: Object = dict((await world.store.get(VIRTUAL_DISK, "default", "vm")).object())
+            disk["spec"], disk["status"] = earlier["spec"], earlier["status"]
+            try:
+                await world.store.update(VIRTUAL_DISK, "default", "vm", disk, subresource="status")
+                disk = dict((await world.store.get(VIRTUAL_DISK, "default", "vm")).object())
+                disk["spec"] = earlier["spec"]
+                await world.store.update(VIRTUAL_DISK, "default", "vm", disk)
+            except (Conflict, Invalid):
+                continue
+            return
+
+
+async def test_a_storage_without_room_is_asked_later_each_time(
+    world: World, held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await written(world, 7)
+    held.failure = TemporaryError("No room.", key=NO_ROOM)
+    held.may_go_on.set()
+    await name(world, "raw")
+    disk = await world.until(
+        lambda disk: (disk["status"].get("retry") or {}).get("failures", 0) >= 3, VIRTUAL_DISK, "vm"
+    )
+    assert (condition(disk, "Migrating")["message"], disk["status"]["phase"]) == ("No room.", "Ready")
+    held.failure = None
+    await moved(world, "raw")

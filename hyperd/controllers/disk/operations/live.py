@@ -23,6 +23,7 @@ from hyperd.controllers.disk.operations.migrate import (
     require_class,
     require_no_snapshot,
     switch_to,
+    tried_again,
 )
 from hyperd.controllers.disk.ready import Disks
 from hyperd.controllers.machine.held import serial_of
@@ -170,10 +171,8 @@ class _Mirror(Step):
         return bool(await self._operation.taken(await self._operation.guest()))
 
     async def run(self, report: Report) -> None:
-        try:
+        with tried_again():
             await self._run(report)
-        except (NotFound, PermanentError) as err:
-            raise TemporaryError(err.message, key=DiskMigratingReason.WAIT_FOR_TARGET_READY) from err
 
     async def _run(self, report: Report) -> None:
         operation, volumes, mirrors = self._operation, self._context.volumes, self._context.hypervisor.mirrors

@@ -8,7 +8,8 @@ machine, takes a snapshot or reads it for an image asks for that after having wr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -30,7 +31,7 @@ from hyperd.resources.values.meta import now_rfc3339
 from hyperd.runtime.controller import Result
 from hyperd.runtime.operations.operation import Operation, Step
 from hyperd.runtime.operations.record import Record
-from hyperd.storage.interface import Provisioner
+from hyperd.storage.interface import NO_ROOM, Provisioner
 from hyperd.store.interface import PatchType
 
 if TYPE_CHECKING:
@@ -160,11 +161,8 @@ class _Copy(Step):
         return await self._operation.is_switched()
 
     async def run(self, report: Report) -> None:
-        """What it finds wrong may be mended, and is then tried again."""
-        try:
+        with tried_again():
             await self._run(report)
-        except (NotFound, PermanentError) as err:
-            raise TemporaryError(err.message, key=DiskMigratingReason.WAIT_FOR_TARGET_READY) from err
 
     async def _run(self, report: Report) -> None:
         require_class(self._operation)
@@ -232,7 +230,7 @@ class ReleaseStep(Step):
         disk, source = await self._operation.stored(), self._operation.move.provisioner
         if not switched(disk, self._operation.move):
             return False
-        if source == _kept(disk) or source not in self._volumes.provisioners:
+        if source == self._operation.move.to or source not in self._volumes.provisioners:
             return True
         try:
             return await self._volumes.provisioner(source).find(self._uid) is None
@@ -243,9 +241,10 @@ class ReleaseStep(Step):
         disk, source = await self._operation.stored(), self._operation.move.provisioner
         if not switched(disk, self._operation.move):
             raise TemporaryError("The disk is not said to be where it was moved to; looking again.")
-        if source == _kept(disk) or source not in self._volumes.provisioners:
+        if source == self._operation.move.to or source not in self._volumes.provisioners:
             return
         try:
+            await self._require_moved(disk)
             await self._require_closed(source)
             await remove_volume(self._operation, source, kept=_kept(disk))
         except (NotFound, PermanentError) as err:
@@ -254,6 +253,17 @@ class ReleaseStep(Step):
 
     async def undo(self) -> None:
         """It is a copy of the disk no more."""
+
+    async def _require_moved(self, disk: VirtualDisk) -> None:
+        """A store that was restored may tell of a move that is long undone: the disk is where its volume is."""
+        move, kept = self._operation.move, _kept(disk)
+        if kept != move.provisioner and await self._volumes.provisioner(kept).find(self._uid) is not None:
+            return
+        if await self._volumes.provisioner(move.provisioner).find(self._uid) is None:
+            return
+        claim = (disk["status"].get("migrationState") or {}).get("sourcePVC") or claim_name(disk)
+        await _name_volume(self._operation, disk, move.source, move.provisioner, claim)
+        raise TemporaryError(f'The volume of the disk is still in StorageClass "{move.source}".')
 
     async def _require_closed(self, source: str) -> None:
         """No guest has it open, whatever the store says: one may have the disk, where it is now."""
@@ -267,6 +277,17 @@ class ReleaseStep(Step):
 def _kept(disk: VirtualDisk) -> str:
     """The provisioner that has the disk's volume."""
     return (disk["status"].get("target") or {}).get("provisioner") or ""
+
+
+@contextmanager
+def tried_again() -> Iterator[None]:
+    """What is found wrong may be mended; it is asked later each time, also whether there is room by then."""
+    try:
+        yield
+    except (NotFound, PermanentError, TemporaryError) as err:
+        if isinstance(err, TemporaryError) and err.key != NO_ROOM:
+            raise
+        raise TemporaryError(err.message, key=DiskMigratingReason.WAIT_FOR_TARGET_READY) from err
 
 
 def require_class(operation: Migrate) -> None:
@@ -359,12 +380,17 @@ async def switch_to(operation: Migrate, disk: VirtualDisk, provisioner: str) -> 
     same = provisioner == operation.move.provisioner
     claim = (disk["status"].get("target") or {}) if same else {}
     name = claim.get("persistentVolumeClaimName") or claim_name(disk, operation.op_uid)
+    await _name_volume(operation, disk, operation.move.target, provisioner, name)
+
+
+async def _name_volume(operation: Migrate, disk: VirtualDisk, class_: str, provisioner: str, claim: str) -> None:
+    meta = disk["metadata"]
     body = {
         "metadata": {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"]},
         "status": {
-            "storageClassName": operation.move.target,
-            "target": {"persistentVolumeClaimName": name, "provisioner": provisioner},
+            "storageClassName": class_,
+            "target": {"persistentVolumeClaimName": claim, "provisioner": provisioner},
         },
     }
     where = (VIRTUAL_DISK, meta["namespace"], meta["name"])
-    await context.store.patch(*where, PatchType.MERGE, body, subresource="status")
+    await operation.context.context.store.patch(*where, PatchType.MERGE, body, subresource="status")
