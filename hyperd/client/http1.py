@@ -219,7 +219,10 @@ def _connect(home: Home, timeout: float | None) -> socket.socket:
             plain.close()
             raise
         return plain
-    plain = socket.create_connection((home.host, home.port), timeout=timeout)
+    try:
+        plain = socket.create_connection((home.host, home.port), timeout=timeout)
+    except UnicodeError:
+        raise ConnectionLost(f"{home.host} is no name of a host.") from None
     plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if not home.tls:
         return plain

@@ -25,6 +25,7 @@ from hyperd.api.access.front_proxy import FrontProxy, source
 from hyperd.api.certificates.pki import Pki
 from hyperd.api.endpoints.connect import Wanted
 from hyperd.api.sessions.exports import SUBRESOURCE as EXPORT
+from hyperd.api.sessions.sending import Sending
 from hyperd.api.sessions.stream import Goodbye, close, first_of, prepare_socket
 from hyperd.api.sessions.uploads import SUBRESOURCE as UPLOAD
 from hyperd.api.wire import bodies
@@ -175,13 +176,14 @@ class Peers:
                 if name in answer.headers:
                     response.headers[name] = answer.headers[name]
             await response.prepare(request)
+            sending = Sending(request, response)
             try:
                 async for piece in answer.content.iter_any():
-                    await response.write(piece)
+                    await sending.write(piece)
             except aiohttp.ClientError as err:
                 # What was begun cannot become an error; cut off, it is not taken for whole.
                 raise ConnectionAbortedError(f"the answer of node {node} broke off") from err
-            await response.write_eof()
+            await sending.end()
             return response
 
     async def _bridge(

@@ -18,6 +18,7 @@ from typing import Literal
 from aiohttp import web
 
 from hyperd.api.sessions.lease import RENEW_SECONDS, Holder, SessionKind, SessionLease, client_name, current_holder
+from hyperd.api.sessions.sending import Sending
 from hyperd.api.sessions.stream import STOPPING, Goodbye, Stream, close, prepare_socket, splice, taken_over_by
 from hyperd.api.sessions.target import flag, number, require_here, require_running, title
 from hyperd.api.wire.subresources import GROUP, VERSION, SubresourceHandlers
@@ -119,11 +120,12 @@ class Sessions:
         response = web.StreamResponse(
             headers={"Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff"}
         )
-        await response.prepare(request)
+        await response.prepare(request)  # who follows a log of nothing sees that it is there
+        sending = Sending(request, response)
         async with aclosing(pieces):
             async for piece in pieces:
-                await response.write(piece)
-        await response.write_eof()
+                await sending.write(piece)
+        await sending.end()
         return response
 
     async def _serve(

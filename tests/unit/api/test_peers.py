@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -12,6 +13,7 @@ from yarl import URL
 
 from hyperd.api.endpoints.connect import Wanted
 from hyperd.api.serving.peers import HANDED_ON, Peers
+from hyperd.api.sessions import sending
 from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_DISK_SNAPSHOT
 from hyperd.resources.schema.kind import Kind, Object
 from hyperd.resources.values.names import SELECTED_NODE_ANNOTATION
@@ -70,6 +72,38 @@ async def test_a_part_is_asked_for_and_given_through_another_daemon(monkeypatch:
             assert (answer.headers["ETag"], answer.headers["Content-Range"]) == ('"tag"', "bytes 200-255/256")
             assert answer.content_length == 56
             assert "X-Other" not in answer.headers
+
+
+async def test_who_does_not_read_what_comes_through_another_daemon_is_cut_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sending, "SLOW_READER_SECONDS", 0.2)
+    peers = Peers(Reader(), node_name="one", port=1, server_name="hyperd", max_body_bytes=1 << 20)  # type: ignore[arg-type]
+    over = asyncio.Event()
+
+    async def endless(request: web.BaseRequest) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while True:
+            await response.write(bytes(1 << 16))
+
+    async def near(request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            return await peers.hand_on("two", request, User("me"))
+        finally:
+            over.set()
+
+    async with serving(endless) as there, serving(near) as here, aiohttp.ClientSession() as session:
+
+        async def url(node: str, request: web.BaseRequest) -> URL:
+            return there / "export"
+
+        monkeypatch.setattr(peers, "_url", url)
+        monkeypatch.setattr(peers, "_session", session)
+        _, writer = await asyncio.open_connection(here.host, here.port, limit=1 << 10)
+        writer.write(b"GET /export HTTP/1.1\r\nHost: h\r\n\r\n")
+        await asyncio.wait_for(over.wait(), 10)
+        writer.close()
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ import pytest
 from aiohttp import web
 
 from hyperd.client import ociwire
+from hyperd.client.home import Home
+from hyperd.client.http1 import Connection, ConnectionLost
 from hyperd.client.oci import BlobUpload, Repository, digest_of
 from hyperd.errors import BadRequest, HyperdError, PermanentError
 from tests.unit.cli.registry import served
@@ -221,7 +223,9 @@ async def test_blobs_are_fetched_from_nowhere_inside() -> None:
 
 
 def test_a_registry_whose_name_is_none_is_told() -> None:
-    with pytest.raises(PermanentError, match=r"cannot be reached: a\.\.example:1 is no address"):
+    with pytest.raises(ConnectionLost, match=r"^a\.\.example is no name of a host\.$"):
+        Connection(Home(name="x", host="a..example", port=1))
+    with pytest.raises(PermanentError, match=r"cannot be reached: a\.\.example is no name of a host\."):
         Repository("a..example:1/a:1", plain=True).manifest()
 
 

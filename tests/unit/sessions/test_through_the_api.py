@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 import aiohttp
 import pytest
 from aiohttp import WSMsgType
 
 from hyperd.api.serving.app import ApiServer
+from hyperd.api.sessions import sending
 from hyperd.settings import ApiSettings
 from tests.unit.sessions.conftest import PROTOCOL, Lab
 
@@ -66,6 +67,27 @@ async def test_a_probe_and_the_log_are_answered(lab: Lab, client: aiohttp.Client
         assert (await response.json())["kind"] == "VirtualMachineSession"
     async with client.get(BASE + "log") as response:
         assert (response.status, await response.read()) == (200, b"")
+
+
+async def test_who_does_not_read_a_log_is_cut_off(
+    lab: Lab, server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "SLOW_READER_SECONDS", 0.2)
+    await lab.machine()
+    over = asyncio.Event()
+
+    async def endless(*_: object, **__: object) -> AsyncGenerator[bytes, None]:
+        try:
+            while True:
+                yield bytes(1 << 16)
+        finally:
+            over.set()
+
+    monkeypatch.setattr(lab.sessions._consoles, "log", endless)
+    _, writer = await asyncio.open_unix_connection(str(lab.settings.socket_path), limit=1 << 10)
+    writer.write(f"GET {BASE.removeprefix('http://h')}log?follow=true HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+    await asyncio.wait_for(over.wait(), 10)
+    writer.close()
 
 
 async def test_a_console_works_and_the_servers_stop_closes_it_with_1011(
