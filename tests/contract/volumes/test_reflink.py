@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -239,6 +242,36 @@ async def test_a_pool_of_an_earlier_release_that_is_mounted_late_has_its_volumes
     pool.mkdir()
     with pytest.raises(TemporaryError, match="is not there"):
         await later.provisioner.create_blank("u2", MIB)
+
+
+async def test_a_pool_that_hangs_keeps_no_thread_and_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, answers = list[str](), threading.Event()
+
+    def hang(_: Pool) -> None:
+        asked.append(threading.current_thread().name)
+        answers.wait()
+
+    monkeypatch.setattr(Pool, "require", hang)
+    monkeypatch.setattr("hyperd.storage.backends.reflink.asking._LIMIT_SECONDS", 0.1)
+    backend = made(tmp_path, tmp_path / "pool")
+    await backend.start()
+    volumes = backend.provisioner
+    try:
+        calls = [volumes.find("u1") for _ in range(100)] + [backend.attacher.attach("u1")]
+        told = await asyncio.gather(*calls, return_exceptions=True)
+        assert {type(each) for each in told} == {TemporaryError}
+        assert "its file system has not answered" in str(told[0])
+        assert await volumes.inventory() == []
+        assert asked == ["pool fast"]
+    finally:
+        answers.set()
+    async with asyncio.timeout(10):
+        while True:
+            with suppress(TemporaryError):
+                assert await volumes.find("u1") is None
+                break
 
 
 async def test_a_pool_that_is_full_at_the_start_has_its_volumes(

@@ -10,15 +10,17 @@ from contextlib import asynccontextmanager
 from hyperd.errors import NotFound
 from hyperd.imagefile import files
 from hyperd.imagefile.handle import DiskFormat, FileHandle
+from hyperd.storage.backends.reflink.asking import Asking
 from hyperd.storage.backends.reflink.pool import File, Pool
-from hyperd.storage.interface import Attacher, Usage
+from hyperd.storage.interface import Attacher, Usage, check_uid
 
 
 class ReflinkAttacher(Attacher):
     """Tells where the files are, and remembers whom it told."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, asking: Asking) -> None:
         self._pool = pool
+        self._asking = asking
         self._readers = itertools.count()
 
     async def attach(self, uid: str) -> FileHandle:
@@ -52,18 +54,15 @@ class ReflinkAttacher(Attacher):
         return [_handle(await self._find(uid, self._either))]
 
     async def _find(self, uid: str, find: Callable[[str], File | None] | None = None) -> File:
-        found = await asyncio.to_thread(find or self._volume, uid)
+        check_uid(uid)
+        await self._asking.require()
+        found = await asyncio.to_thread(find or self._pool.find, uid)
         if found is None:
             raise NotFound(f"Volume {uid} does not exist.")
         return found
 
-    def _volume(self, uid: str) -> File | None:
-        path = self._pool.file(uid)
-        self._pool.require()
-        return File.of(path)
-
     def _either(self, uid: str) -> File | None:
-        return self._volume(uid) or self._pool.find_snapshot(uid)
+        return self._pool.find(uid) or self._pool.find_snapshot(uid)
 
     def _readable(self, uid: str) -> File | None:
         found = self._either(uid)

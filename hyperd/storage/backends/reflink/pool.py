@@ -104,15 +104,7 @@ class Pool:
                 self._look()
         except OSError as err:
             unable = "its file system cannot share blocks (FICLONE); use XFS, made with reflink=1, or btrfs"
-            raise self._refusal(unable if err.errno in _UNABLE else str(err.strerror)) from err
-
-    def usable(self) -> bool:
-        """Whether ``require`` raises nothing."""
-        try:
-            self.require()
-        except TemporaryError:
-            return False
-        return True
+            raise self.refusal(unable if err.errno in _UNABLE else str(err.strerror)) from err
 
     def clean(self) -> None:
         """Remove what a crash left unfinished."""
@@ -241,10 +233,10 @@ class Pool:
             mark = poolmark.read(self.path / poolmark.FILE)
             poolmark.require_known(self.path, mark, _FORMAT)
         except (PermanentError, TemporaryError) as err:
-            raise self._refusal(err.message.removesuffix(".")) from err
+            raise self.refusal(err.message.removesuffix(".")) from err
         if self._known and (mark is None or mark.id != self._known):
             what = "is not there" if mark is None else "is another pool's"
-            raise self._refusal(
+            raise self.refusal(
                 f"its file {poolmark.FILE} {what}, so that another file system must be mounted there, or none; "
                 f"mount it again, or remove {self._note} if that pool is gone for good"
             )
@@ -259,7 +251,8 @@ class Pool:
         poolmark.write(self._note, mark)
         self._known = mark.id
 
-    def _refusal(self, why: str) -> TemporaryError:
+    def refusal(self, why: str) -> TemporaryError:
+        """What is told where it cannot be used."""
         return TemporaryError(
             f"The pool {self.name} in {self.path} cannot be used: {why} (setting storage.pools).",
             key="ProvisioningFailed",

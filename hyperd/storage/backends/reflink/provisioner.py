@@ -17,6 +17,7 @@ from hyperd.imagefile.qemuimg import Layer, QemuImg
 from hyperd.progress import Report
 from hyperd.resources.values.quantity import format_human, round_up
 from hyperd.settings import Settings
+from hyperd.storage.backends.reflink.asking import Asking
 from hyperd.storage.backends.reflink.pool import File, Kind, Pool
 from hyperd.storage.interface import BUSY, Capability, Capacity, Provisioner, Snapshot, Volume, check_uid
 from hyperd.storage.overcommit import Overcommit
@@ -36,8 +37,9 @@ class ReflinkProvisioner(Provisioner):
         {Capability.CLONE, Capability.GROW_IN_USE, Capability.RECEIVE, Capability.SNAPSHOT}
     )
 
-    def __init__(self, settings: Settings, pool: Pool, *, name: str) -> None:
+    def __init__(self, settings: Settings, pool: Pool, asking: Asking, *, name: str) -> None:
         self._name = name
+        self._asking = asking
         self._pool = pool
         self._images = settings.images_dir
         self._reserve = settings.storage.reserve_bytes
@@ -131,7 +133,7 @@ class ReflinkProvisioner(Provisioner):
         return None if found is None else self._snapshot(found)
 
     async def snapshots(self) -> list[Snapshot]:
-        if not await asyncio.to_thread(self._pool.usable):
+        if not await self._asking.usable():
             return []
         return [self._snapshot(found) for found in await asyncio.to_thread(self._pool.snapshots)]
 
@@ -164,7 +166,7 @@ class ReflinkProvisioner(Provisioner):
 
     async def inventory(self) -> list[Volume]:
         """None while the pool cannot be used; ``find`` raises then, so that nothing is taken as lost."""
-        if not await asyncio.to_thread(self._pool.usable):
+        if not await self._asking.usable():
             return []
         return [self._volume(file) for file in await asyncio.to_thread(self._pool.volumes)]
 
@@ -179,7 +181,7 @@ class ReflinkProvisioner(Provisioner):
         return Capacity(max(0, total - self._reserve), max(0, free - self._reserve))
 
     async def _usable(self) -> None:
-        await asyncio.to_thread(self._pool.require)
+        await self._asking.require()
 
     async def _require(self, uid: str) -> File:
         path = self._pool.file(uid)
