@@ -56,7 +56,7 @@ def of_operation(parser: argparse.ArgumentParser) -> None:
         help="dry-run only tells, strict wants every object (default), best-effort takes what it can",
     )  # fmt: skip
     parser.add_argument("--dry-run", action="store_true", help="the same as --mode dry-run")
-    parser.add_argument("--no-wait", action="store_true", help="create the operation, watch nothing")
+    parser.add_argument("--no-wait", action="store_true", help="ask for it, and do not wait for its end")
     parser.add_argument(
         "-o", "--output", choices=("yaml", "json"), default="", help="print what is made like this"
     )

@@ -33,8 +33,8 @@ EXAMPLES = """\
   hv disk restore registry.example.org/backups/root:monday vd/root-2  a new disk of it
 
 The disk of a machine that runs is refused: make a snapshot of it (hv snapshot create vd/root) and export that.
-A transfer that breaks off is gone on with; where hv ends, so it is when the same command is given again. At the
-end the file is compared with the checksum of what hyperd has. Back again: hv upload FILE vd/NAME.
+A transfer that breaks off is resumed; if hv itself ended, give the same command again. The file is then compared
+with hyperd's checksum. To send one back: hv upload FILE vd/NAME.
 
 A backup sends what changed since the last one in the same repository (its tag "latest"), in chunks of 4 MiB by
 their sha256; all of the disk is read for that. Each one is whole by itself: any may be restored, and any be

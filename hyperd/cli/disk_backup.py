@@ -39,7 +39,8 @@ def backup(args: argparse.Namespace) -> int:
         shown.done()
         to.close()
     sent = spelled(made.new * CHUNK_BYTES)
-    print(f"Backed up {to}, {spelled(made.index.size)}, {sent} of them sent, {made.digest}")
+    word = f"{resource.singular}/{name}"
+    print(f"Backed up {word} as {to}: {spelled(made.index.size)}, {sent} of it sent. Digest {made.digest}")
     return 0
 
 

@@ -81,6 +81,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do it; exit code 1 where it failed."""
+    if args.mode in ("strict", "best-effort") and args.action not in ("restore", "clone"):
+        raise BadRequest(f"--mode {args.mode} is of what has several objects to do: restore and clone.")
     do = {"create": _create, "list": _list, "restore": _restore, "clone": _clone, "delete": _delete}
     return do[args.action](client_of(args), args)
 
@@ -99,9 +101,10 @@ def _create(client: Client, args: argparse.Namespace) -> int:
         kind, namespace, of, name, consistent=args.consistent, keep_ip=args.keep_ip.capitalize()
     )
     resource = snapshots.resource(manifest["kind"])
-    made = client.create(resource, namespace, manifest)
-    if not args.wait:
-        return _told(args, made, f"{object_name(resource, name)} created")
+    dry = clone.mode(args) == snapshots.DRY_RUN
+    made = client.create(resource, namespace, manifest, dry_run=dry)
+    if dry or not args.wait:
+        return _told(args, made, f"{object_name(resource, name)} created" + (" (dry run)" if dry else ""))
     from hyperd.cli.waiting import follow
 
     made = follow(client, resource, namespace, name, until=frozenset(("Ready",)), timeout=args.timeout)
@@ -210,7 +213,7 @@ def _agreed(client: Client, args: argparse.Namespace, machine: Object, snapshot:
         raise Conflict(f"Nothing was done. {operating.failure(tried)}")
     since = ages.age(str(snapshot["metadata"].get("creationTimestamp") or ""))
     print(sanitize.text(snapshots.lost(machine, snapshot, since=since)), file=sys.stderr)
-    return confirmed(f'restore of VirtualMachine "{namespace}/{of}" to {name}: sure?')
+    return confirmed(f'Restore VirtualMachine "{namespace}/{of}" to {name}?')
 
 
 def _clone(client: Client, args: argparse.Namespace) -> int:
@@ -246,12 +249,12 @@ def _delete(client: Client, args: argparse.Namespace) -> int:
     if not args.names:
         raise BadRequest("Say which snapshot; `hv snapshot list` shows them.")
     found = [_named(client, word) for word in args.names]
-    deadline = time.monotonic() + args.timeout
+    deadline, dry = time.monotonic() + args.timeout, clone.mode(args) == snapshots.DRY_RUN
     for resource, snapshot in found:
         name = snapshot["metadata"]["name"]
-        client.delete(resource, client.home.namespace, name, dry_run=args.dry_run)
-        emit([f"{object_name(resource, name)} deleted" + (" (dry run)" if args.dry_run else "")])
-    if not (args.no_wait or args.dry_run):
+        client.delete(resource, client.home.namespace, name, dry_run=dry)
+        emit([f"{object_name(resource, name)} deleted" + (" (dry run)" if dry else "")])
+    if not (args.no_wait or dry):
         for resource, snapshot in found:
             delete.until_gone(client, resource, client.home.namespace, snapshot["metadata"]["name"], deadline)
     return 0

@@ -64,7 +64,7 @@ async def test_a_restore_shows_what_would_become_of_each_object_and_loses_nothin
     assert taken.out == "virtualmachinesnapshot/one Ready\n"
     await write(world, 2)
     unasked = await hv("snapshot", "restore", "one", code=1)
-    assert "nobody answered" in unasked.err
+    assert "Nobody answered" in unasked.err
     assert "VirtualDisk/vm" in unasked.out
     assert "valid for restore" in unasked.out
     assert "written to the disk vm since the snapshot" in unasked.err
@@ -149,9 +149,20 @@ async def test_what_is_not_there_or_not_meant_is_said_and_leaves_nothing(hv: Hv,
         (("clone", "no"), "--as"),
         (("delete",), "which snapshot"),
         (("list", "vm/no"), "not found"),
+        (("create", "vm/vm", "--mode", "best-effort"), "restore and clone"),
     ):
         assert said in (await hv("snapshot", *words, code=1)).err, words
     assert await names(world, VIRTUAL_MACHINE_SNAPSHOT) == set()
+
+
+@pytest.mark.parametrize("dry", [("--dry-run",), ("--mode", "dry-run")])
+async def test_a_dry_run_changes_nothing(hv: Hv, world: World, dry: tuple[str, ...]) -> None:
+    await hv("snapshot", "create", "vd/vm", "old", "-w")
+    assert (await hv("snapshot", "create", "vd/vm", "no", "-w", *dry)).out.endswith("/no created (dry run)\n")
+    assert (await hv("snapshot", "clone", "old", "--as", "new", *dry)).out.endswith("/new created (dry run)\n")
+    assert (await hv("snapshot", "delete", "old", *dry)).out.endswith("/old deleted (dry run)\n")
+    assert await names(world, VIRTUAL_DISK_SNAPSHOT) == {"old"}
+    assert await names(world, VIRTUAL_DISK) == {"vm"}
 
 
 async def test_completion_knows_actions_and_what_they_are_done_to(hv: Hv) -> None:
