@@ -38,6 +38,10 @@ class Here:
     def add_handler(self, handler: object) -> None:
         """Nothing changes here."""
 
+    def by_index(self, index: str, value: str) -> Sequence[object]:
+        """No disk is moved."""
+        return ()
+
     async def inventory(self) -> Sequence[Volume]:
         return [Volume("v", "p", 1, 1)]
 
