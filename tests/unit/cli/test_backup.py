@@ -46,12 +46,12 @@ async def test_any_of_several_backups_comes_back_in_another_hyperd_after_the_fir
             path = await lab.disk()
             first = await hv("disk", "backup", "vd/vm", f"{host}/b/vm:one", PLAIN)
             # Of 48 MiB the first 4 and the last 4 hold something.
-            assert "48.0 MiB, 8.0 MiB of them sent, sha256:" in first.out
+            assert "48.0 MiB, 8.0 MiB of it sent. Digest sha256:" in first.out
             again = await hv("disk", "backup", "vd/vm", f"{host}/b/vm:same", PLAIN)
             assert "48.0 MiB, 0 B of them sent" in again.out
             await asyncio.to_thread(write, path, "write -q -P 6 20M 64k")
             changed = await hv("disk", "backup", "vd/vm", f"{host}/b/vm", PLAIN)
-            assert "48.0 MiB, 4.0 MiB of them sent" in changed.out
+            assert "48.0 MiB, 4.0 MiB of it sent" in changed.out
             tag = changed.out.partition("b/vm:")[2].partition(",")[0]
         shutil.rmtree(lab.world.state_dir, ignore_errors=True)
         one, two = await manifest(host, "one"), await manifest(host, tag)
@@ -99,7 +99,7 @@ async def test_a_deleted_backup_takes_nothing_from_the_others(tmp_path: Path) ->
         expected[20 * MIB : 20 * MIB + 65536] = b"\6" * 65536
         assert await content(hv, "back") == expected
         said = await hv("disk", "backup", "vd/vm", f"{host}/b/vm:full", PLAIN, "--full")
-        assert "12.0 MiB of them sent" in said.out
+        assert "12.0 MiB of it sent" in said.out
 
 
 async def test_a_tag_of_something_else_is_not_taken_for_the_last_backup(tmp_path: Path) -> None:
