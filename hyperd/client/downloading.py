@@ -274,6 +274,7 @@ def _digest(response: Response) -> str:
 def checksum(home: Home, path: str, part: Part, *, told: Callable[[str], None]) -> str:
     """What the server finds the content of this version to add up to; empty where it has another one by now."""
     connection = Connection(home, timeout=_SILENCE_SECONDS)
+    why = ""
     try:
         response = connection.request("GET", path, headers={"Accept": "*/*"})
         if response.status >= 400:
@@ -288,9 +289,11 @@ def checksum(home: Home, path: str, part: Part, *, told: Callable[[str], None]) 
                 return match[1]
             if match := re.fullmatch(r"# (\d{1,3} %)", text):
                 told(match[1])
+            elif text.startswith("# "):
+                why = text[2:]
         raise ServiceUnavailable("The server ended before it had computed the checksum.")
     except OSError as err:
-        raise failure.from_os_error(err, home) from err
+        raise InternalError(why) if why else failure.from_os_error(err, home) from err
     finally:
         connection.close()
 

@@ -233,6 +233,11 @@ class Exports:
                 # Until there is something to tell, what cannot be read is told as such.
                 await sending.write(f"# {100 * done[0] // image.size} %\n".encode())
             return summing.result()
+        except HyperdError as err:
+            if sending.begun:
+                # What follows is a cut, which says nothing itself.
+                await sending.write(f"# {err.message}\n".encode())
+            raise
         finally:
             summing.cancel()
             await asyncio.wait({summing})

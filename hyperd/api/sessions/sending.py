@@ -26,9 +26,14 @@ class Sending:
         self._waited = 0.0
         self._sent = 0
 
+    @property
+    def begun(self) -> bool:
+        """Whether the client has something of it."""
+        return self._response.prepared
+
     async def write(self, piece: bytes | bytearray | memoryview) -> None:
         """The answer begins with the first one."""
-        if not self._response.prepared:
+        if not self.begun:
             await self._response.prepare(self._request)
         await self._taken(self._response.write(piece))
         self._sent += len(piece)

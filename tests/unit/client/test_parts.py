@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
-from hyperd.client.downloading import FilePart
-from hyperd.errors import Conflict
+from hyperd.client.downloading import FilePart, Part, checksum
+from hyperd.client.home import Home
+from hyperd.errors import Conflict, InternalError
+from tests.unit.cli.registry import served
 
 VERSION = "0123456789abcdef" * 2
 
@@ -34,6 +38,23 @@ def test_its_own_part_is_gone_on_with(tmp_path: Path) -> None:
         FilePart(str(tmp_path / "vm.img"))
     part.publish()
     assert (tmp_path / "vm.img").read_bytes() == b"begin"
+
+
+async def test_why_a_checksum_was_cut_is_told() -> None:
+    async def broken(request: web.BaseRequest) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"ETag": f'"{VERSION}"'})
+        await response.prepare(request)
+        await response.write(b"# 3 %\n# The volume cannot be read.\n")
+        raise ConnectionAbortedError
+
+    heard = list[str]()
+    part = Part(None)
+    part.begin(VERSION)
+    async with served(broken) as host:
+        home = Home(name="x", host="127.0.0.1", port=int(host.partition(":")[2]))
+        with pytest.raises(InternalError) as caught:
+            await asyncio.to_thread(checksum, home, "/export", part, told=heard.append)
+    assert (heard, caught.value.message) == (["3 %"], "The volume cannot be read.")
 
 
 def anybodys(kept: Path, _: pytest.MonkeyPatch) -> None:

@@ -386,6 +386,7 @@ async def test_a_checksum_that_fails_is_told_or_cut_but_never_two_answers(
     writer.close()
     assert said.startswith(b"HTTP/1.1 200 OK")
     assert b"# 95 %" in said
+    assert f"# The volume cannot be read at byte {47 * MIB}: Input/output error.\n".encode() in said
     assert (said.count(b"HTTP/1.1"), said.count(b"\r\n0\r\n")) == (1, 0)
     await lab.free()
 
