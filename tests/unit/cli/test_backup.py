@@ -48,7 +48,7 @@ async def test_any_of_several_backups_comes_back_in_another_hyperd_after_the_fir
             # Of 48 MiB the first 4 and the last 4 hold something.
             assert "48.0 MiB, 8.0 MiB of it sent. Digest sha256:" in first.out
             again = await hv("disk", "backup", "vd/vm", f"{host}/b/vm:same", PLAIN)
-            assert "48.0 MiB, 0 B of them sent" in again.out
+            assert "48.0 MiB, 0 B of it sent" in again.out
             await asyncio.to_thread(write, path, "write -q -P 6 20M 64k")
             changed = await hv("disk", "backup", "vd/vm", f"{host}/b/vm", PLAIN)
             assert "48.0 MiB, 4.0 MiB of it sent" in changed.out
