@@ -52,7 +52,7 @@ async def test_any_of_several_backups_comes_back_in_another_hyperd_after_the_fir
             await asyncio.to_thread(write, path, "write -q -P 6 20M 64k")
             changed = await hv("disk", "backup", "vd/vm", f"{host}/b/vm", PLAIN)
             assert "48.0 MiB, 4.0 MiB of it sent" in changed.out
-            tag = changed.out.partition("b/vm:")[2].partition(",")[0]
+            tag = changed.out.partition("b/vm:")[2].partition(":")[0]
         shutil.rmtree(lab.world.state_dir, ignore_errors=True)
         one, two = await manifest(host, "one"), await manifest(host, tag)
         assert two == await manifest(host, "latest")
