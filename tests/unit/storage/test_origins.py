@@ -13,7 +13,8 @@ from hyperd.errors import PermanentError
 from hyperd.imagefile.handle import DiskFormat, FileHandle
 from hyperd.settings import Settings, StorageSettings
 from hyperd.storage.backends.directory.backend import DirectoryBackend
-from hyperd.storage.backends.directory.layers import Mark, MarkKind
+from hyperd.storage.backends.directory.folder import Folder
+from hyperd.storage.backends.directory.layers import Mark, MarkKind, Tree
 from hyperd.storage.backends.directory.origins import FOLDER
 from tests.contract.volumes import guest
 
@@ -168,6 +169,40 @@ async def test_volumes_of_earlier_releases_are_read_as_their_headers_say(
     for path in (pool / "u.qcow2", Path("u.qcow2"), pool / "../volumes/u.qcow2"):
         await forge(pool / "v2.qcow2", path)
         await is_refused(backend, "v2")
+
+
+async def test_a_mark_that_is_replaced_while_the_folder_is_listed_is_looked_for_again(
+    backend: DirectoryBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed, seen = Folder.tree, list[int]()
+
+    def racing(folder: Folder) -> Tree:
+        tree = listed(folder)
+        seen.append(len(tree.marks))
+        return Tree(tree.layers.values(), tree.marks if len(seen) > 2 else ())
+
+    await backend.provisioner.delete("v1")
+    await backend.provisioner.delete_snapshot("s1")
+    monkeypatch.setattr(Folder, "tree", racing)
+    handle = await backend.attacher.attach("v2")
+    assert seen == [1, 1, 1], "to mend it, to hold its header against its record, and again"
+    assert guest.read(handle) == bytes([5]) * MIB
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+async def test_a_layer_that_was_moved_and_linked_is_read_by_guests_as_before(
+    backend: DirectoryBackend, pool: Path, tmp_path: Path, recorded: bool
+) -> None:
+    (pool / "v1.qcow2").rename(tmp_path / "elsewhere")
+    (pool / "v1.qcow2").symlink_to(tmp_path / "elsewhere")
+    await backend.provisioner.create_blank("u", MIB)
+    if not recorded:
+        for record in (pool / FOLDER).iterdir():
+            record.unlink()
+    for uid in ("v1", "v2"):
+        assert guest.read(await backend.attacher.attach(uid)) == bytes([5]) * MIB
+    await forge(pool / "v2.qcow2", pool / "u.qcow2")
+    await is_refused(backend, "v2")
 
 
 async def test_what_a_killed_daemon_wrote_down_of_a_volume_is_not_held_against_the_one_that_is_made(

@@ -85,7 +85,13 @@ class DirectoryAttacher(Attacher):
 
     async def _require_own(self, uid: str, tree: Tree, top: Layer) -> None:
         """PermanentError where it is read from what it was not made of: a guest's QEMU may write to its top."""
-        found = stranger(tree, top, await asyncio.to_thread(self._folder.origins.find, top.uid))
+        origin = await asyncio.to_thread(self._folder.origins.find, top.uid)
+        found = stranger(tree, top, origin)
+        if found is not None:
+            # A mark that took another's place while the folder was listed may have been seen nowhere.
+            async with self._merger.changing:
+                tree = await asyncio.to_thread(self._folder.tree)
+            found = stranger(tree, tree.layers.get(top.name, top), origin)
         if found is not None:
             raise PermanentError(
                 f"Volume {uid} is damaged: it is read from {found}, and {self._folder.origins.file(top.uid)} says "

@@ -20,7 +20,7 @@ from hyperd import durable
 from hyperd.errors import PermanentError, TemporaryError
 from hyperd.imagefile import files
 from hyperd.imagefile.handle import FileHandle
-from hyperd.storage.backends.directory.layers import Layer, MarkKind, Tree
+from hyperd.storage.backends.directory.layers import NAME, SUFFIX, Layer, MarkKind, Tree
 from hyperd.storage.interface import check_uid
 
 FOLDER: Final = ".origins"
@@ -121,7 +121,13 @@ def stranger(tree: Tree, top: Layer, origin: Origin | None) -> Path | FileHandle
     image = chain[-1].backing
     if image is None or tree.has(image.path):
         return None
-    if origin is None:
+    if image.path.parent == top.path.parent and NAME.fullmatch(image.path.name):
+        # A layer that is not to be looked at here: an administrator may have moved it, and left a link.
+        name = image.path.name.removesuffix(SUFFIX)
+        uid = name.partition(".")[0]
+        marked = any(mark.layer == name for mark in tree.marks)
+        well = uid == top.uid or (marked and (origin is None or uid in origin.volumes))
+    elif origin is None:
         # No image is in the pool, or called otherwise than by its whole path.
         path = image.path
         well = path.is_absolute() and ".." not in path.parts and path.parent != top.path.parent
