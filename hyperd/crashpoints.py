@@ -38,6 +38,7 @@ class CrashPoint(StrEnum):
     VM_AFTER_PLUG = "vm.after_plug"
     VM_BEFORE_UNPLUG = "vm.before_unplug"
     VM_AFTER_UNPLUG = "vm.after_unplug"
+    MOVE_AFTER_COPY = "move.after_copy"
     MOVE_AFTER_PIVOT = "move.after_pivot"
     MOVE_AFTER_SWITCH = "move.after_switch"
     DISK_AFTER_GROW = "disk.after_grow"

@@ -22,6 +22,7 @@ DISK = f"{DISKS}/d"
 POINTS = (
     CrashPoint.DISK_BEFORE_RENAME,
     CrashPoint.DURABLE_AFTER_STEP,
+    CrashPoint.MOVE_AFTER_COPY,
     CrashPoint.MOVE_AFTER_SWITCH,
     CrashPoint.DURABLE_BEFORE_END,
 )

@@ -72,7 +72,7 @@ WHILE_SNAPSHOTTING = {
     CrashPoint.SNAPSHOT_AFTER_COMMIT,
 }
 """Passed while a guest's disk is snapshotted: test_snapshots.py."""
-WHILE_MOVING = {CrashPoint.MOVE_AFTER_PIVOT, CrashPoint.MOVE_AFTER_SWITCH}
+WHILE_MOVING = {CrashPoint.MOVE_AFTER_COPY, CrashPoint.MOVE_AFTER_PIVOT, CrashPoint.MOVE_AFTER_SWITCH}
 """Passed while a disk goes to another StorageClass: tests/contract/volumes/test_killed_moves.py."""
 WHILE_CANCELLING = {CrashPoint.DURABLE_BEFORE_UNDO, CrashPoint.DURABLE_AFTER_UNDO}
 

@@ -22,7 +22,7 @@ from tests.host.running import Console, Hyperd, ImageServer, Object, condition, 
 __all__ = ["agents"]
 pytestmark = pytest.mark.timeout(400)
 POINTS = (
-    CrashPoint.DURABLE_AFTER_STEP,
+    CrashPoint.MOVE_AFTER_COPY,
     CrashPoint.MOVE_AFTER_PIVOT,
     CrashPoint.MOVE_AFTER_SWITCH,
 )

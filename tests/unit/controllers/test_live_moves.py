@@ -10,10 +10,11 @@ from types import SimpleNamespace
 import pytest
 
 from hyperd.controllers.disk import used
-from hyperd.controllers.disk.operations import live
+from hyperd.controllers.disk.operations import live, migrate
 from hyperd.errors import InternalError, TemporaryError
 from hyperd.hypervisor.state import DomainInfo, DomainState, Mirror
 from hyperd.imagefile.handle import DiskFormat, FileHandle, Handle
+from hyperd.progress import Report
 from hyperd.resources.all import STORAGE_CLASS, VIRTUAL_DISK
 from hyperd.storage.interface import Capacity
 from tests.contract.volumes import guest
@@ -213,3 +214,24 @@ async def test_a_guest_that_pivoted_keeps_the_copy_whatever_is_asked_for_by_then
     await moved(world, "local")
     pool, raw = files_of(world)
     assert (inside.stopped, inside.opened, raw) == (False, FileHandle(pool[0], DiskFormat.QCOW2), [])
+
+
+async def test_a_former_volume_that_a_guest_has_open_stays(
+    world: World, inside: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, first, guests = live._ReleaseLive.run, inside.opened, ["g"]
+
+    async def release(self: live._ReleaseLive, report: Report) -> None:
+        inside.opened = first if guests else inside.opened
+        await run(self, report)
+
+    monkeypatch.setattr(live._ReleaseLive, "run", release)
+    monkeypatch.setattr(migrate, "openers", lambda context, uid: guests)
+    inside.ready.set()
+    await name(world, "raw")
+    assert "has the disk's former volume open" in await waits(world, "WaitForSourceVolumeRelease")
+    pool, raw = files_of(world)
+    assert (len(pool), len(raw)) == (1, 1)
+    guests.clear()
+    await world.until(lambda disk: condition(disk, "Migrating") == {}, VIRTUAL_DISK, "vm")
+    assert files_of(world)[0] == []

@@ -223,6 +223,7 @@ class _Mirror(Step):
             if state is None:
                 raise TemporaryError("QEMU has given the copy of the disk up; there may be no room for it.")
             if state.ready:
+                reached(CrashPoint.MOVE_AFTER_COPY)
                 return
             if not (await provisioner.capacity()).available:
                 name = self._operation.move.target

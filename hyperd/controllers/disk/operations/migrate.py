@@ -123,7 +123,9 @@ class CheckStep(Step):
 
     async def done(self) -> bool:
         record = Record.of(self._operation.obj)
-        passed = record is not None and record.op_uid == self._operation.op_uid and record.step != self.name
+        passed = (
+            record is not None and record.op_uid == self._operation.op_uid and record.step not in ("", self.name)
+        )
         return passed or await self._operation.is_switched()
 
     async def run(self, report: Report) -> None:
@@ -172,6 +174,7 @@ class _Copy(Step):
         if target.name != source:
             await self._receive(target, source, report)
         self._operation.copied = target.name
+        reached(CrashPoint.MOVE_AFTER_COPY)
 
     async def _receive(self, target: Provisioner, source: str, report: Report) -> None:
         volumes = self._context.volumes
