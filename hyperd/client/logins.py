@@ -1,25 +1,15 @@
-"""The user's credentials for registries, where other tools keep them, and who may be shown them."""
+"""The user's credentials for registries, where other tools keep them."""
 
 from __future__ import annotations
 
 import base64
 import json
 import os
-from urllib.parse import urlsplit
 
 from hyperd.errors import BadRequest
+from hyperd.registryauth import HUB_NAMES
 
-HUB = "docker.io"
-_HUB_REALM = "auth.docker.io"
 _MOST_BYTES = 4 << 20
-
-
-def may_see(realm: str, registry: str) -> bool:
-    """Whether a token server gets the password: it is the registry's host, or of a domain above it."""
-    host = urlsplit(f"//{registry}").hostname or ""
-    if realm == host or (host == HUB and realm == _HUB_REALM):
-        return True
-    return "." in realm and host.endswith(f".{realm}") and not host.replace(".", "").isdigit()
 
 
 def credentials(registry: str, auth_file: str) -> str:
@@ -27,7 +17,7 @@ def credentials(registry: str, auth_file: str) -> str:
     config = os.environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker")
     runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
     places = [os.environ.get("REGISTRY_AUTH_FILE", ""), f"{runtime}/containers/auth.json", f"{config}/config.json"]
-    keys = [registry, f"https://{registry}", *(["https://index.docker.io/v1/"] if registry == HUB else [])]
+    keys = [registry, f"https://{registry}", *(["https://index.docker.io/v1/"] if registry in HUB_NAMES else [])]
     for path in [auth_file] if auth_file else filter(None, places):
         try:
             with open(path, "rb") as file:

@@ -16,6 +16,7 @@ from hyperd.client import logins
 from hyperd.client.ocitoken import authorization
 from hyperd.client.ociwire import DOCUMENT_BYTES, REDIRECTS, address, connect, document, parsed, pieces, why
 from hyperd.errors import BadRequest, Forbidden, NotFound, PermanentError
+from hyperd.registryauth import HUB, HUB_NAMES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 PIECE_BYTES = 8 << 20
 """Of a blob, in one request."""
-_HUB_HOST = "registry-1.docker.io"
 _REFERENCE = re.compile(
     r"(?P<host>localhost|[a-z0-9.-]*[.:][a-z0-9.:-]*|\[[0-9a-f:]+\](?::\d+)?)/"
     r"(?P<name>[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*)"
@@ -226,7 +226,7 @@ class Repository:
 
     def _sent(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Response:
         authorization = {"Authorization": self._authorization} if self._authorization else {}
-        host = _HUB_HOST if self.registry == logins.HUB else self.registry
+        host = HUB if self.registry in HUB_NAMES else self.registry
         try:
             if self._connection is None or self._connection.dropped:
                 self.close()

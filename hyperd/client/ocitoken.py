@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
-from hyperd.client import logins
-from hyperd.client.ociwire import REDIRECTS, address, connect, document, parsed, why
+from hyperd.client.ociwire import REDIRECTS, address, connect, document, why
 from hyperd.errors import Forbidden, PermanentError
+from hyperd.registryauth import challenges, may_see_credentials, token_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,22 +14,16 @@ if TYPE_CHECKING:
 
     from hyperd.client.http1 import Response
 
-_PARAMETER = re.compile(r'([A-Za-z]{1,32})="([^"]{0,4096})"')
-_TOKEN = re.compile(r"[!-~]{1,65536}")
-
 
 def authorization(registry: str, name: str, refusal: Response, credentials: str, *, plain: bool) -> str:
     """The header that ``registry`` asks for with ``refusal``, for its repository ``name``.
 
     Raises Forbidden where there is nothing to show, PermanentError where it must not be shown or nobody answers.
     """
-    for header, value in refusal.headers:
-        scheme, _, rest = value.partition(" ")
-        if header != "www-authenticate":
-            continue
-        if scheme.lower() == "bearer":
-            return _token(registry, name, dict(_PARAMETER.findall(rest)), credentials, plain=plain)
-        if scheme.lower() == "basic" and credentials:
+    for asked in challenges(value for header, value in refusal.headers if header == "www-authenticate"):
+        if asked.scheme == "bearer":
+            return _token(registry, name, asked.parameters, credentials, plain=plain)
+        if asked.scheme == "basic" and credentials:
             return f"Basic {credentials}"
     raise Forbidden(f"{registry} asks for credentials; log in with podman, skopeo or docker login first.")
 
@@ -42,7 +35,7 @@ def _token(registry: str, name: str, asked: Mapping[str, str], credentials: str,
     query = {"service": asked.get("service", ""), "scope": f"repository:{name}:pull,push"}
     headers = {"Host": realm.netloc}
     if credentials:
-        if not logins.may_see(realm.hostname or "", registry):
+        if not may_see_credentials(realm.hostname or "", urlsplit(f"//{registry}").hostname or ""):
             raise PermanentError(
                 f"{registry} wants its credentials to be shown to {realm.hostname}, another host."
             )
@@ -59,11 +52,10 @@ def _token(registry: str, name: str, asked: Mapping[str, str], credentials: str,
     except OSError as err:
         raise PermanentError(f"The token server {realm.netloc} cannot be reached: {why(err)}.") from err
     if response.status in REDIRECTS:
-        raise PermanentError(f"The token server {realm.netloc} sends hv elsewhere, which is not gone after.")
+        raise PermanentError(f"The token server {realm.netloc} sends hv elsewhere; it does not follow that.")
     if response.status != 200:
-        raise Forbidden(f"The token server {realm.netloc} lets nobody in with these credentials.")
-    answer = parsed(body, f"What the token server {realm.netloc} answers")
-    token = answer.get("token") or answer.get("access_token")
-    if not isinstance(token, str) or not _TOKEN.fullmatch(token):
-        raise PermanentError(f"The token server {realm.netloc} answers without a token.")
-    return f"Bearer {token}"
+        raise Forbidden(
+            f"The token server {realm.netloc} refuses these credentials, or none were found: "
+            "log in with podman, skopeo or docker login."
+        )
+    return f"Bearer {token_of(body, realm.netloc)}"

@@ -11,11 +11,11 @@ from yarl import URL
 
 from hyperd.errors import HyperdError, PermanentError, TemporaryError
 from hyperd.imagefile.detect import FAILED
+from hyperd.registryauth import Challenge, challenges, may_see_credentials, token_of
 from hyperd.settings import Settings
 from registry.answers import retry_after
 from registry.fetch import reason, worth_another_try
 from registry.pace import Pace
-from registry.remote.challenge import Challenge, challenges, may_see_credentials, token_of
 from registry.remote.reference import ImageReference
 from registry.remote.secret import PULL_FAILED, Credentials, PullSecret
 from registry.urls import Target, parse
@@ -117,7 +117,7 @@ class RemoteRegistry:
                 raise self._not_let_in()
             if response.status != 200:
                 raise self._refusal(target.host, response)
-            return token_of(await self._body(target.host, response, _TOKEN_BYTES), target.host)
+            return token_of(await self._body(target.host, response, _TOKEN_BYTES), target.host, key=FAILED)
 
     def _realm(self, text: str) -> Target:
         """The token server's address; its own credentials, if it has any, are dropped."""

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 
 from hyperd.errors import PermanentError
 from hyperd.imagefile.detect import FAILED
+from hyperd.registryauth import HUB, HUB_NAMES
 from registry.urls import Target, parse
 
-HUB = "registry-1.docker.io"
-"""Where images are that name no registry."""
-_HUB_NAMES = ("docker.io", "index.docker.io")
 _HOST = re.compile(r"[a-zA-Z0-9](?:[-_a-zA-Z0-9.]*[a-zA-Z0-9])?(?::[0-9]{1,5})?")
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
 _TAG = re.compile(r"[a-zA-Z0-9_][-a-zA-Z0-9_.]{0,127}")
@@ -36,9 +34,9 @@ class ImageReference:
         if slash and (first == "localhost" or any(char in first for char in ".:") or first != first.lower()):
             registry = first
         else:
-            registry, rest = _HUB_NAMES[0], name
+            registry, rest = HUB, name
         repository, colon, tag = rest.partition(":")
-        if registry in _HUB_NAMES:
+        if registry in HUB_NAMES:
             registry, repository = HUB, repository if "/" in repository else f"library/{repository}"
         well = (
             _HOST.fullmatch(registry)

@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 
 from hyperd.errors import TemporaryError
 from hyperd.jsontypes import JsonObject
-from registry.remote.reference import HUB
+from hyperd.registryauth import HUB, HUB_NAMES
 
 PULL_FAILED = "ImagePullFailed"
 """The reference's reason for what a registry does not give: tried again, as who keeps it may mend it."""
@@ -21,7 +21,6 @@ _MOST_ENTRIES = 1000
 _MOST_VALUES = 50_000
 _LONGEST_ENTRY = 1024
 """Characters of an entry's name; each star in it costs time, as each entry does."""
-_HUB_ENTRIES = ("index.docker.io", "docker.io", "registry-1.docker.io")
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ def _normal(key: str) -> str:
 
 def _fits(key: str, registry: str, repository: str) -> bool:
     host, _, path = key.partition("/")
-    if registry == HUB and host in _HUB_ENTRIES:
+    if registry == HUB and host in HUB_NAMES:
         same = True
     else:
         parts, wanted = host.split("."), registry.split(".")

@@ -112,7 +112,7 @@ async def test_credentials_are_those_that_other_tools_keep_and_tokens_are_renewe
 
 
 def canary_is_not_in(said: str) -> bool:
-    return "canary" not in said and ("asks for credentials" in said or "lets nobody in" in said)
+    return "canary" not in said and ("asks for credentials" in said or "refuses these credentials" in said)
 
 
 async def test_the_password_goes_to_no_other_host(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from hyperd.errors import HyperdError, PermanentError, TemporaryError
-from registry.remote.challenge import challenges, may_see_credentials
+from hyperd.registryauth import challenges, may_see_credentials
 from registry.remote.reference import ImageReference
 from registry.remote.secret import PULL_FAILED, PullSecret
 from tests.unit.registry.remote.shelf import Shelf, archive, digest, docker_config, member, taken
@@ -265,6 +265,7 @@ def test_credentials_are_for_the_registry_and_who_is_above_it() -> None:
         ("registry.example.com", "registry.example.com", True),
         ("gitlab.com", "registry.gitlab.com", True),
         ("auth.docker.io", "registry-1.docker.io", True),
+        ("auth.docker.io", "docker.io", True),
         ("auth.docker.io", "registry.example.com", False),
         ("auth.example.com", "registry.example.com", False),
         ("evil-gitlab.com", "registry.gitlab.com", False),

@@ -12,11 +12,13 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Final
 
 from hyperd.errors import PermanentError
-from hyperd.imagefile.detect import FAILED
-from registry.remote.reference import HUB
 
+HUB: Final = "registry-1.docker.io"
+HUB_NAMES: Final = ("docker.io", "index.docker.io", HUB)
+"""What Docker Hub, which answers as ``HUB``, is called."""
 _HUB_REALM = "auth.docker.io"
 _MOST_TEXT = 8 << 10
 _MOST_HEADERS = 8
@@ -51,20 +53,20 @@ def challenges(headers: Iterable[str]) -> list[Challenge]:
 
 def may_see_credentials(realm: str, registry: str) -> bool:
     """Whether the host ``realm`` may be given what is meant for the host ``registry``; both without port."""
-    if realm == registry or (registry == HUB and realm == _HUB_REALM):
+    if realm == registry or (registry in HUB_NAMES and realm == _HUB_REALM):
         return True
     return "." in realm and registry.endswith(f".{realm}") and not _is_address(registry)
 
 
-def token_of(body: bytes, realm: str) -> str:
-    """The token in a token server's answer; PermanentError without one."""
+def token_of(body: bytes, realm: str, *, key: str = "") -> str:
+    """The token in a token server's answer; PermanentError, of ``key``, without one."""
     try:
         answer = json.loads(body)
         token = answer.get("token") or answer.get("access_token")
     except (ValueError, AttributeError, RecursionError):
         token = None
     if not isinstance(token, str) or not _TOKEN.fullmatch(token):
-        raise PermanentError(f"The token server {realm} answers without a token.", key=FAILED)
+        raise PermanentError(f"The token server {realm} answers without a token.", key=key)
     return token
 
 
