@@ -15,9 +15,9 @@ def confirmed(question: str) -> bool | None:
     except OSError:
         answer = ""
     if not answer:
-        print("\nNobody answered: nothing was done. Use -y to skip the question.", file=sys.stderr)
+        print("\nNobody answered, so this is not done. Use -y to skip the question.", file=sys.stderr)
         return None
     if answer.strip().lower() in ("y", "yes"):
         return True
-    print("Nothing was done. Use -y to skip the question.", file=sys.stderr)
+    print("This is not done. Use -y to skip the question.", file=sys.stderr)
     return False

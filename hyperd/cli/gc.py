@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from hyperd.cli.asking import confirmed
 from hyperd.cli.options import client_of
 from hyperd.client import kinds, paths
 from hyperd.client.sanitize import line
@@ -73,8 +73,7 @@ def _empty(client: Client, names: list[str], args: argparse.Namespace) -> int:
     for node, of_node in chosen.items():
         for kept in of_node:
             print(f"{line(node)}: {line(kept['message'])}")
-    if not args.yes and not _agreed(len(found)):
-        print("Nothing was removed.")
+    if not args.yes and not confirmed(f"Remove what is kept of these {len(found)} for ever?"):
         return 1
     for node, of_node in chosen.items():
         uids = [kept["uid"] for kept in of_node]
@@ -89,13 +88,6 @@ def _chosen(answer: Mapping[str, Any], args: argparse.Namespace) -> Iterator[Map
     for kept in answer.get("kept", ()):
         if args.all or kept["uid"] in args.uids:
             yield kept
-
-
-def _agreed(count: int) -> bool:
-    if not sys.stdin.isatty():
-        raise PermanentError("This removes it for ever; without a terminal to ask at, say --yes.")
-    print(f"Remove what is kept of these {count} for ever? [y/N] ", end="", flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def ask(client: Client, node: str, query: Mapping[str, str], *, empty: list[str] | None = None) -> Object:

@@ -204,7 +204,7 @@ async def test_a_failed_operation_says_why_and_fails(hv: Hv, world: World) -> No
 async def test_without_an_answer_nothing_is_stopped(hv: Hv, world: World) -> None:
     result = await hv("stop", "web-7", "-n", "shop", code=1)
     assert "sure? [y/N]" in result.err
-    assert "Nobody answered: nothing was done" in result.err
+    assert "Nobody answered, so this is not done" in result.err
     assert await world.names("virtualmachineoperations") == []
 
 
