@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from hyperd.crashpoints import CrashPoint
+from hyperd.storage import poolmark
+from hyperd.storage.backends.directory import origins
 from hyperd.storage.backends.directory.folder import Folder
 from registry import tree
 from registry.client import RegistryClient
@@ -56,7 +58,8 @@ async def test_a_killed_import_is_done_by_the_next_life_and_leaves_nothing(
         assert tree.uploads(settings.registry_dir) == []
         (cached,) = settings.images_dir.iterdir()
         assert cached.read_bytes() == image
-        assert files_in(settings.volumes_dir) == ["d1.qcow2"]
+        assert files_in(settings.volumes_dir) == [poolmark.FILE, origins.FOLDER, "d1.qcow2"]
+        assert files_in(settings.volumes_dir / origins.FOLDER) == ["d1"]
         (volume,) = Folder(settings.volumes_dir).tree().tops()
         assert volume.backing is not None
         assert (volume.backing.path, volume.virtual_size) == (cached, 4 << 20)
