@@ -74,17 +74,12 @@ class Bulk(ClosesOnce, ModalScreen[None]):
 
     def on_key(self, event: events.Key) -> None:
         """Type the words, scroll, or leave."""
-        view = self.query_one(LinesView)
-        scrolls = {
-            "up": view.scroll_up, "down": view.scroll_down, "pageup": view.scroll_page_up,
-            "pagedown": view.scroll_page_down, "home": view.scroll_home, "end": view.scroll_end,
-        }  # fmt: skip
         event.stop()
         event.prevent_default()
         if event.key == "escape" or (self._finished and event.key in ("enter", "q")):
             self.dismiss()
-        elif event.key in scrolls:
-            scrolls[event.key](animate=False)
+        elif self.query_one(LinesView).scroll_by(event.key):
+            return
         elif not self._begun and self._able and time.monotonic() - self._asked >= DELIBERATE_SECONDS:
             self._type(event)
 

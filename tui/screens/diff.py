@@ -73,17 +73,12 @@ class Diff(ClosesOnce, ModalScreen[None]):
 
     def on_key(self, event: events.Key) -> None:
         """Decide, or scroll."""
-        view = self.query_one(LinesView)
-        scrolls = {
-            "up": view.scroll_up, "down": view.scroll_down, "pageup": view.scroll_page_up,
-            "pagedown": view.scroll_page_down, "home": view.scroll_home, "end": view.scroll_end,
-        }  # fmt: skip
         event.stop()
         event.prevent_default()
         deliberate = time.monotonic() - self._shown >= DELIBERATE_SECONDS
-        if event.key in scrolls:
-            scrolls[event.key](animate=False)
-        elif event.key in ("escape", "q"):
+        if self.query_one(LinesView).scroll_by(event.key):
+            return
+        if event.key in ("escape", "q"):
             self._close("")
         elif event.key == "e":
             self._close("edit")

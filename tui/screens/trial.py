@@ -67,16 +67,11 @@ class Trial(ClosesOnce, ModalScreen[None]):
 
     def on_key(self, event: events.Key) -> None:
         """Decide, or scroll."""
-        view = self.query_one(LinesView)
-        scrolls = {
-            "up": view.scroll_up, "down": view.scroll_down, "pageup": view.scroll_page_up,
-            "pagedown": view.scroll_page_down, "home": view.scroll_home, "end": view.scroll_end,
-        }  # fmt: skip
         event.stop()
         event.prevent_default()
-        if event.key in scrolls:
-            scrolls[event.key](animate=False)
-        elif event.key == "escape" or time.monotonic() - self._shown >= DELIBERATE_SECONDS:
+        if self.query_one(LinesView).scroll_by(event.key):
+            return
+        if event.key == "escape" or time.monotonic() - self._shown >= DELIBERATE_SECONDS:
             agreed = event.key == "y" and self.app.screen is self
             self.dismiss()
             if agreed and self._then is not None:

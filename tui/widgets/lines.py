@@ -47,6 +47,17 @@ class LinesView(ScrollView, can_focus=True):
             if old != new:
                 self.refresh_line(y)
 
+    def scroll_by(self, key: str) -> bool:
+        """Scroll where ``key`` is one that does, for a screen that keeps the keys to itself; whether it was."""
+        scrolls = {
+            "up": self.scroll_up, "down": self.scroll_down, "pageup": self.scroll_page_up,
+            "pagedown": self.scroll_page_down, "home": self.scroll_home, "end": self.scroll_end,
+        }  # fmt: skip
+        if key not in scrolls:
+            return False
+        scrolls[key](animate=False)
+        return True
+
     def render_line(self, y: int) -> Strip:
         """One line, from the right place."""
         offset, top = self.scroll_offset
