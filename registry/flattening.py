@@ -1,7 +1,6 @@
 """What a volume of this node holds, as one image in the registry: a plain qcow2, whatever the volume is made of.
 
-The files are read by a converter that sees them and nothing else. Their formats and their order are said to it:
-what a guest's QEMU wrote into a header names no file that is then opened.
+It is read as ``hyperd.imagefile.copying`` reads it.
 """
 
 from __future__ import annotations
@@ -77,13 +76,7 @@ class Flattening:
             most = copying.largest(await asyncio.to_thread(copying.virtual_size, layers[0]))
             self._meter.expect(2 * sum(os.fstat(layer.fd).st_blocks * 512 for layer in layers))
             growth = Growth(spool.fd, max_bytes=most, folder=self._folder, reserve=self._reserve)
-            loop = asyncio.get_running_loop()
-
-            def watch() -> None:
-                growth.check()
-                loop.call_soon_threadsafe(self._written, os.fstat(spool.fd).st_blocks * 512)
-
-            await self._tools.flatten(layers, spool.fd, growth=growth, watch=watch)
+            await self._tools.flatten(layers, spool.fd, growth=growth, written=self._written)
 
     def _written(self, count: int) -> None:
         """The converter has written so many bytes by now."""

@@ -52,13 +52,7 @@ async def copy(
             total = min(size, sum(os.fstat(layer.fd).st_blocks * 512 for layer in layers))
             await asyncio.to_thread(_require_room, made.parent, reserve, total)
             meter = _Meter(total, report)
-            loop = asyncio.get_running_loop()
-
-            def watch() -> None:
-                growth.check()
-                loop.call_soon_threadsafe(meter.copied, os.fstat(target).st_blocks * 512)
-
-            await tools.flatten(layers, target, output=output, growth=growth, watch=watch)
+            await tools.flatten(layers, target, output=output, growth=growth, written=meter.copied)
             meter.compares()
             await tools.compare(layers, Layer(target, output))
             return size

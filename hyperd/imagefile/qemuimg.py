@@ -135,12 +135,20 @@ class QemuImg:
         *,
         output: DiskFormat = DiskFormat.QCOW2,
         growth: Growth,
-        watch: Callable[[], None],
+        written: Callable[[int], None] | None = None,
     ) -> None:
         """Write what ``layers`` hold together, the top first, as one plain image into ``target``.
 
-        ``watch`` is called all the while. TemporaryError where a guest has one of them open for writing.
+        ``written`` hears all the while how many bytes that has. TemporaryError where a guest has one of them open
+        for writing.
         """
+        loop = asyncio.get_running_loop()
+
+        def watch() -> None:
+            growth.check()
+            if written is not None:
+                loop.call_soon_threadsafe(written, os.fstat(target).st_blocks * 512)
+
         read = sum(os.fstat(layer.fd).st_blocks * 512 for layer in layers)
         # What everybody may read needs no lending; others may lend it out at the same time.
         lent = [layer.fd for layer in layers if not os.fstat(layer.fd).st_mode & stat.S_IROTH]

@@ -35,7 +35,6 @@ _MODE = 0o711
 _UNABLE = (errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.ENOSYS)
 _BASE = ".base-"
 _READING = ".reading-"
-_VOLUME = re.compile(UID.pattern + r"\.raw")
 _NAME = re.compile(rf"{UID.pattern}(?:\.raw|@{UID.pattern}\.(?:snapshot|preparing))")
 
 

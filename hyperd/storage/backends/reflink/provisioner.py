@@ -207,9 +207,7 @@ class ReflinkProvisioner(Provisioner):
                 _, free = await asyncio.to_thread(self._pool.space)
                 growth = Growth(target, max_bytes=max(free, 1), folder=self._pool.path, reserve=self._reserve)
                 layer = Layer(source, image.format)
-                await self._tools.flatten(
-                    [layer], target, output=DiskFormat.RAW, growth=growth, watch=growth.check
-                )
+                await self._tools.flatten([layer], target, output=DiskFormat.RAW, growth=growth)
             finally:
                 os.close(target)
         finally:
