@@ -38,7 +38,7 @@ from hyperd.api.serving import listeners
 from hyperd.api.serving.accepting import Listener
 from hyperd.api.serving.exports import ExportAddresses
 from hyperd.api.serving.httpserver import Connection, HttpServer
-from hyperd.api.serving.middleware import Middleware, RequestInfo, entry
+from hyperd.api.serving.middleware import Middleware, RequestInfo, record_opening
 from hyperd.api.serving.uploads import UploadAddresses
 from hyperd.api.sessions.exports import Exports
 from hyperd.api.sessions.lending import PATH as EXPORTS
@@ -351,8 +351,7 @@ class ApiServer:
         seen.verb, seen.resource = "connect", f"{wanted.plural}/{wanted.subresource}"
         seen.attributes, seen.writes = wanted.attributes, True
         await authorization.require(self._authorizer, user, wanted.attributes)
-        if self.audit.wants(0, writes=True):
-            self.audit.record(entry(request, request_id, seen, code=0, seconds=0, opened=True))
+        record_opening(self.audit, request, request_id, seen)
         seen.leave()  # sessions have shares of their own
         work = self._connect.serve(wanted, request, user, request_id)
         return await while_valid(self._tokens, user, request, work)

@@ -32,7 +32,7 @@ from hyperd.api.limits.fairness import Fairness
 from hyperd.api.serving import clusterca, listeners
 from hyperd.api.serving.accepting import Listener
 from hyperd.api.serving.httpserver import Connection, HttpServer
-from hyperd.api.serving.middleware import Middleware, RequestInfo, entry
+from hyperd.api.serving.middleware import Middleware, RequestInfo, record_opening
 from hyperd.api.serving.peers import HANDED_ON, Peers, as_front_proxy, with_reason
 from hyperd.api.serving.registration import Registration
 from hyperd.api.serving.webhooks import Webhooks
@@ -259,8 +259,8 @@ class ClusterApi:
         seen.verb, seen.resource = "connect", f"{wanted.plural}/{wanted.subresource}"
         seen.attributes, seen.writes = wanted.attributes, True
         await require(self._reviews, user, wanted.attributes)
-        if self._audit is not None and self._audit.wants(0, writes=True):
-            self._audit.record(entry(request, request_id, seen, code=0, seconds=0, opened=True))
+        if self._audit is not None:
+            record_opening(self._audit, request, request_id, seen)
         seen.leave()  # sessions have shares of their own
         if node := await self._peers.elsewhere(wanted, request):
             with self._fairness.session(user, wanted.subresource):

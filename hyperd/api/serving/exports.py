@@ -1,7 +1,4 @@
-"""The one-time addresses of exports, for whoever knows them: no login is asked for, and none counts.
-
-What is read counts for who has made the address. Refusals are sentences, as people in front of curl read them.
-"""
+"""The one-time addresses of exports, for whoever knows them: what is read counts for who has made the address."""
 
 from __future__ import annotations
 
@@ -13,8 +10,8 @@ from hyperd.api.access.authorization import Attributes
 from hyperd.api.audit.log import AuditLog
 from hyperd.api.endpoints import answers
 from hyperd.api.limits.fairness import Fairness, source_key
-from hyperd.api.serving.httpserver import Connection
-from hyperd.api.serving.middleware import RequestInfo, entry
+from hyperd.api.serving import addresses
+from hyperd.api.serving.middleware import RequestInfo, record_opening
 from hyperd.api.sessions.exports import SUBRESOURCE, Exports
 from hyperd.api.sessions.lending import PATH
 from hyperd.api.wire.subresources import GROUP
@@ -43,10 +40,7 @@ class ExportAddresses:
         except HyperdError as err:
             if answers.begun(request):
                 raise
-            headers = {answers.REQUEST_ID: request_id}
-            if err.retry_after_seconds is not None:
-                headers["Retry-After"] = str(err.retry_after_seconds)
-            return web.Response(text=f"{err.message}\n", status=err.code, headers=headers)
+            return addresses.refusal(err, err.code, request_id)
 
     async def _answer(
         self, request: web.BaseRequest, path: str, request_id: str, seen: RequestInfo
@@ -60,10 +54,8 @@ class ExportAddresses:
             raise
         seen.resource = f"{lent.kind.plural}/{SUBRESOURCE}"
         seen.attributes = Attributes("get", GROUP, lent.kind.plural, SUBRESOURCE, lent.namespace, lent.name)
-        seen.user = reader = User(f"{_USER}{lent.user.name}")
-        if isinstance(connection := request.protocol, Connection):
-            connection.login(reader.name, privileged=False)
-        if self._audit.wants(0, writes=True):
-            self._audit.record(entry(request, request_id, seen, code=0, seconds=0, opened=True))
+        reader = User(f"{_USER}{lent.user.name}")
+        addresses.enter(request, seen, reader)
+        record_opening(self._audit, request, request_id, seen)
         with self._fairness.session(reader, SUBRESOURCE):
             return await self._exports.serve_lent(request, lent, reader)

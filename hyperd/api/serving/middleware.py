@@ -84,7 +84,7 @@ class Middleware:
         finally:
             elapsed = time.perf_counter() - started
             if self._audit is not None and self._audit.wants(code, writes=seen.writes):
-                self._audit.record(entry(request, request_id, seen, code=code, seconds=elapsed))
+                self._audit.record(_entry(request, request_id, seen, code=code, seconds=elapsed))
         self._metrics.observe(seen.verb, seen.resource, code, elapsed)
         if _LOG.isEnabledFor(logging.DEBUG):
             _LOG.debug(
@@ -133,7 +133,7 @@ def shown_path(request: web.BaseRequest) -> str:
     return next((prefix for prefix in (UPLOADS, EXPORTS) if path.startswith(prefix)), path)
 
 
-def entry(
+def _entry(
     request: web.BaseRequest,
     request_id: str,
     seen: RequestInfo,
@@ -157,3 +157,9 @@ def entry(
         made=seen.made,
         opened=opened,
     )
+
+
+def record_opening(audit: AuditLog, request: web.BaseRequest, request_id: str, seen: RequestInfo) -> None:
+    """That a session begins, which may last: its end is recorded as every request's is."""
+    if audit.wants(0, writes=True):
+        audit.record(_entry(request, request_id, seen, code=0, seconds=0, opened=True))

@@ -1,8 +1,7 @@
-"""The one-time addresses of uploads, for whoever knows them: no login is asked for, and none counts.
+"""The one-time addresses of uploads, for whoever knows them.
 
 What is sent counts for the namespace that it is for, and so does its connection: nobody's uploads slow others
 down, however many objects wait for some.
-Answers are sentences, as they are read by people in front of curl.
 """
 
 from __future__ import annotations
@@ -13,10 +12,9 @@ from aiohttp import web
 
 from hyperd.api.access.authorization import Attributes
 from hyperd.api.audit.log import AuditLog
-from hyperd.api.endpoints import answers
 from hyperd.api.limits.fairness import Fairness, source_key
-from hyperd.api.serving.httpserver import Connection
-from hyperd.api.serving.middleware import RequestInfo, entry
+from hyperd.api.serving import addresses
+from hyperd.api.serving.middleware import RequestInfo, record_opening
 from hyperd.api.sessions.uploads import SUBRESOURCE, Uploads, code_of
 from hyperd.errors import HyperdError, NotFound
 from hyperd.resources.values.names import GROUP
@@ -40,14 +38,11 @@ class UploadAddresses:
     ) -> web.Response:
         """What came of the request."""
         seen.verb, seen.attributes = "upload", Attributes("create", path=PATH)
-        headers, status = {answers.REQUEST_ID: request_id}, 200
         try:
             text = await self._answer(request, await self._find(request, path, seen), request_id, seen)
         except HyperdError as err:
-            text, status = err.message, code_of(err)
-            if err.retry_after_seconds is not None:
-                headers["Retry-After"] = str(err.retry_after_seconds)
-        return web.Response(text=f"{text}\n", status=status, headers=headers)
+            return addresses.refusal(err, code_of(err), request_id)
+        return addresses.told(text, request_id)
 
     async def _find(self, request: web.BaseRequest, path: str, seen: RequestInfo) -> Expected:
         """Raises NotFound, later each time for who tries many."""
@@ -65,12 +60,10 @@ class UploadAddresses:
         to = expected.addressee
         seen.resource = f"{to.plural}/{SUBRESOURCE}"
         seen.attributes = Attributes("create", GROUP, to.plural, SUBRESOURCE, to.namespace, to.name)
-        seen.user = sender = User(f"{_USER}{to.namespace}")
-        if isinstance(connection := request.protocol, Connection):
-            connection.login(sender.name, privileged=False)
+        sender = User(f"{_USER}{to.namespace}")
+        addresses.enter(request, seen, sender)
         if request.method == "GET":
             return f"Send the content of {to} here: curl -T FILE URL."
-        if self._audit.wants(0, writes=True):
-            self._audit.record(entry(request, request_id, seen, code=0, seconds=0, opened=True))
+        record_opening(self._audit, request, request_id, seen)
         with self._fairness.session(sender, SUBRESOURCE):
             return await self._uploads.take(request, expected)
