@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hyperd.client.amounts import quantity
-from hyperd.client.snapshots import mapping
+from hyperd.client.shapes import mapping
 from hyperd.resources.values.jsonpath import value_at
 from tui.kind import AGE, STATE, Field, at, size
 from tui.shelf import Object

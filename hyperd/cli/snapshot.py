@@ -96,7 +96,7 @@ def _create(client: Client, args: argparse.Namespace) -> int:
     client.get(
         snapshots.resource(kind), namespace, of
     )  # nobody should find a Failed snapshot of what is not there
-    name = args.names[1] if len(args.names) > 1 else f"{of}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
+    name = args.names[1] if len(args.names) > 1 else snapshots.timed(of)
     manifest = snapshots.take(
         kind, namespace, of, name, consistent=args.consistent, keep_ip=args.keep_ip.capitalize()
     )

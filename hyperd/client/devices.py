@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from hyperd.client.amounts import quantity
 from hyperd.client.health import health
-from hyperd.client.snapshots import mapping, resource
+from hyperd.client.shapes import mapping
+from hyperd.client.snapshots import resource
 from hyperd.errors import BadRequest, Conflict, NotFound
+from hyperd.resources.values.quantity import format_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +17,6 @@ if TYPE_CHECKING:
 
 ATTACHMENT = "VirtualMachineBlockDeviceAttachment"
 DEVICES = ("VirtualDisk", "VirtualImage", "ClusterVirtualImage")
-_UNITS = (("Ti", 1 << 40), ("Gi", 1 << 30), ("Mi", 1 << 20), ("Ki", 1 << 10))
 
 
 def attachment(namespace: str, kind: str, name: str, machine: str) -> Object:
@@ -63,8 +64,7 @@ def grown(disk: Object, wanted: str) -> str:
         if length < now:
             raise BadRequest(f"VirtualDisk {name} has {disk['status']['capacity']}, and disks only grow.")
         return wanted
-    total = int(now + length)
-    return next((f"{total // unit}{word}" for word, unit in _UNITS if total % unit == 0), str(total))
+    return format_bytes(int(now + length))
 
 
 def growth(size: str) -> Object:

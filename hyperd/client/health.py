@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from hyperd.client.shapes import mapping, mappings
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -74,7 +76,7 @@ class Health:
 
 def health(obj: Object) -> Health:
     """The health of any object; a Node's comes from its Ready condition, a phaseless object is simply there."""
-    status = _mapping(obj.get("status"))
+    status = mapping(obj.get("status"))
     phase = str(status.get("phase") or "")
     if obj.get("kind") == "Node":
         ready = condition(obj, "Ready") or {}
@@ -84,7 +86,7 @@ def health(obj: Object) -> Health:
     if not phase:
         return _without_phase(obj)
     level = _LEVELS.get(phase, Level.BUSY)
-    if _mapping(obj.get("metadata")).get("deletionTimestamp"):
+    if mapping(obj.get("metadata")).get("deletionTimestamp"):
         phase, level = "Terminating", Level.BUSY
     return Health(level, phase, reason=_beyond(status, trouble(obj, level)), progress=progress(status))
 
@@ -128,7 +130,7 @@ def progress(status: Object) -> str:
         return _made(status)
     if done.startswith("100"):
         return ""
-    speed = str(_mapping(status.get("downloadSpeed")).get("current") or "")
+    speed = str(mapping(status.get("downloadSpeed")).get("current") or "")
     if speed and "/s" not in speed:
         speed += "/s"
     return " · ".join(part for part in (f"{done.rstrip('%').strip()} %", speed) if part)
@@ -155,14 +157,9 @@ def _beyond(status: Object, reason: str) -> str:
 
 def conditions(obj: Object) -> Iterable[Object]:
     """The object's conditions; what is not a mapping is skipped."""
-    entries = _mapping(obj.get("status")).get("conditions")
-    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    return mappings(mapping(obj.get("status")).get("conditions"))
 
 
 def condition(obj: Object, kind: str) -> Object | None:
     """The condition of one type, or None."""
     return next((entry for entry in conditions(obj) if entry.get("type") == kind), None)
-
-
-def _mapping(value: object) -> Object:
-    return value if isinstance(value, dict) else {}

@@ -6,6 +6,8 @@ anything; what is no number counts as none.
 
 from __future__ import annotations
 
+from hyperd.client.shapes import mapping
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from hyperd.resources.schema.kind import Object
@@ -20,7 +22,7 @@ Sample = tuple[int, ...]
 
 def sample(obj: Object) -> Sample:
     """The numbers of a VirtualMachineStats or NodeStats."""
-    cpu, memory, storage = (_part(obj, name) for name in ("cpu", "memory", "storage"))
+    cpu, memory, storage = (mapping(obj.get(name)) for name in ("cpu", "memory", "storage"))
     free = memory.get("usableBytes")
     read, written = _sums(obj.get("disks"), "readBytes", "writeBytes")
     received, sent = _sums(obj.get("interfaces"), "receivedBytes", "sentBytes")
@@ -109,11 +111,6 @@ def spelled(count: float) -> str:
 def percent(part: float | None) -> str:
     """``61%``; nothing where it is not known."""
     return "" if part is None else f"{part * 100:.0f}%"
-
-
-def _part(obj: Object, name: str) -> Object:
-    part = obj.get(name)
-    return part if isinstance(part, dict) else {}
 
 
 def _number(value: object, otherwise: int = 0) -> int:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 from hyperd.client.health import condition, health
 from hyperd.client.kinds import built_in
+from hyperd.client.shapes import mapping, mappings
 from hyperd.errors import BadRequest
 
 TYPE_CHECKING = False
@@ -26,16 +29,6 @@ _LONGEST = 59
 """Characters of a name that a copy's objects may be given."""
 
 
-def mapping(value: object) -> Object:
-    """``value``, or an empty one where a home answered with something else."""
-    return value if isinstance(value, dict) else {}
-
-
-def mappings(value: object) -> list[Object]:
-    """Of a list those that are mappings; none of what is no list."""
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
-
-
 def resource(kind: str) -> Resource:
     """One of hyperd's own kinds by its name."""
     return next(known for known in built_in() if known.kind == kind)
@@ -47,6 +40,11 @@ def source(snapshot: Object) -> tuple[str, str]:
     if snapshot.get("kind") == OF_MACHINE:
         return MACHINE, str(spec.get("virtualMachineName") or "")
     return DISK, str(spec.get("virtualDiskName") or "")
+
+
+def timed(name: str) -> str:
+    """A name for a snapshot of ``name`` that is taken now."""
+    return f"{name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
 
 
 def owned(snapshot: Object) -> bool:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from hyperd.client import devices, sanitize
 from hyperd.client.health import health
-from hyperd.client.snapshots import DISK, MACHINE, mapping, resource
+from hyperd.client.shapes import mapping
+from hyperd.client.snapshots import DISK, MACHINE, resource
 from hyperd.errors import BadRequest, Conflict, NotFound
 from tui.action import Parameters, Target, action
 from tui.bulk import Deed, Tell, carry_out

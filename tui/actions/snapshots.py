@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hyperd.client import ages, sanitize, snapshots
 from hyperd.client.health import condition, health
+from hyperd.client.shapes import mapping
 from hyperd.errors import Conflict, NotFound
 from tui.action import Parameters, Target, action
 from tui.bulk import Deed, Tell, carry_out
@@ -53,10 +53,6 @@ def _agent(target: Target) -> str:
     return "its agent holds the guest" if answers else _NO_AGENT
 
 
-def _stamp(name: str) -> str:
-    return f"{name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
-
-
 def _take(desk: Desk, targets: Sequence[Target], given: Take) -> None:
     if len(targets) == 1:
         _ask_take(desk, targets[0], loose=given.loose)
@@ -69,7 +65,7 @@ def _ask_take(desk: Desk, target: Target, *, loose: bool) -> None:
 
     agent = _agent(target)
     entries = [
-        Entry("name", "name", _stamp(target.key.name), "What the snapshot is called.", needed=True),
+        Entry("name", "name", snapshots.timed(target.key.name), "What the snapshot is called.", needed=True),
         Entry(
             "held", "guest held", _GUEST[loose or agent == _NO_AGENT],
             "no takes it all the same, as after a power cut.", _GUEST, closed=True,
@@ -108,11 +104,11 @@ def _take_all(desk: Desk, targets: Sequence[Target], name: str, keep_ip: str, *,
     async def do(target: Target, tell: Tell) -> str:
         key, kind = target.key, _TAKEN[target.kind.plural]
         manifest = snapshots.take(
-            kind, key.namespace, key.name, name or _stamp(key.name),
+            kind, key.namespace, key.name, name or snapshots.timed(key.name),
             consistent=False if loose else None, keep_ip=keep_ip,
         )  # fmt: skip
         made = await _made(desk, key.home, manifest, tell, f"snapshot {manifest['metadata']['name']}")
-        sure = "" if snapshots.mapping(made.get("status")).get("consistent") else "; the guest was not held"
+        sure = "" if mapping(made.get("status")).get("consistent") else "; the guest was not held"
         return f"snapshot {made['metadata']['name']} of {key.name} is taken{sure}"
 
     carry_out(desk, Deed("snapshot", "", do, refuses=_untakable, foretell=_agent), targets)

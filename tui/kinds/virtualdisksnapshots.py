@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hyperd.client import snapshots
+from hyperd.client.shapes import mapping, mappings
 from tui.kind import AGE, NAME, NAMESPACE, STATE, Field, Kind, at
 from tui.kinds.virtualmachinesnapshots import relations, sure
 from tui.shelf import Object
@@ -10,7 +11,7 @@ from tui.widgets.rows import Column
 
 
 def _owner(obj: Object) -> str:
-    owners = snapshots.mappings(snapshots.mapping(obj.get("metadata")).get("ownerReferences"))
+    owners = mappings(mapping(obj.get("metadata")).get("ownerReferences"))
     return next((str(each.get("name")) for each in owners if snapshots.owned(obj)), "")
 
 
