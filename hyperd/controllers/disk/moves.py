@@ -40,7 +40,8 @@ _MOVABLE: Final = (VirtualDiskPhase.READY, VirtualDiskPhase.MIGRATING)
 class Move:
     """From one class to another: of ``provisioner`` is the disk's volume as it begins, and of ``to`` as it ends.
 
-    That of a move which is only asked for is empty: what its class names may be another one until it begins.
+    ``to`` of a move which is only asked for is empty: what its class names may be another one until it begins. It
+    stays so where the class was gone by then.
     """
 
     source: str
@@ -59,8 +60,8 @@ class Move:
 
 def move_of(disk: VirtualDisk) -> Move:
     """The one that is under way, else the one that the spec asks for, which may be none."""
-    record = Record.of(disk)
-    if record is not None and record.kind in (KIND, LIVE_KIND) and len(parts := record.digest.split(" ")) == 4:
+    record = _record(disk)
+    if record is not None and len(parts := record.digest.split(" ")) == 4:
         return Move(*parts)
     return asked_for(disk)
 
@@ -73,16 +74,21 @@ def asked_for(disk: VirtualDisk) -> Move:
     return Move(has, named or has, (status.get("target") or {}).get("provisioner") or "")
 
 
-def is_under_way(disk: VirtualDisk) -> bool:
-    """Whether a move stands in the disk's record."""
-    record = Record.of(disk)
-    return record is not None and record.kind in (KIND, LIVE_KIND)
-
-
 def kind_of(disk: VirtualDisk) -> str:
     """Of the operation that moves it; empty without one."""
+    record = _record(disk)
+    return "" if record is None else record.kind
+
+
+def is_under_way(disk: VirtualDisk) -> bool:
+    """Whether a move stands in the disk's record."""
+    return _record(disk) is not None
+
+
+def _record(disk: VirtualDisk) -> Record | None:
+    """That of a move."""
     record = Record.of(disk)
-    return record.kind if record is not None and is_under_way(disk) else ""
+    return record if record is not None and record.kind in (KIND, LIVE_KIND) else None
 
 
 def switched(disk: VirtualDisk, move: Move) -> bool:

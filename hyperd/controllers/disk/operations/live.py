@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 _LOOK_SECONDS: Final = 0.5
 _AGAIN_SECONDS: Final = 0.2
 _TRIES: Final = 25
+"""Of the write that the stopped guest waits for, before that is left to the operation's next round."""
 
 
 class MigrateLive(Migrate):
@@ -177,14 +178,14 @@ class _Mirror(Step):
     async def _run(self, report: Report) -> None:
         operation, volumes, mirrors = self._operation, self._context.volumes, self._context.hypervisor.mirrors
         require_class(operation)
-        if operation.provisioner() == operation.move.provisioner:
+        if operation.move.to == operation.move.provisioner:
             return
         await require_no_snapshot(operation)
         guest = await operation.guest()
         if guest is None or guest.state is not DomainState.RUNNING:
             reason = DiskMigratingReason.WAIT_FOR_SOURCE_VOLUME_RELEASE
             raise TemporaryError("The guest that has the disk does not run any more.", key=reason)
-        provisioner, source = volumes.provisioner(operation.provisioner()), operation.move.provisioner
+        provisioner, source = volumes.provisioner(operation.move.to), operation.move.provisioner
         there = await volumes.find(self._uid)
         if there is None:
             raise TemporaryError("The volume of the disk is gone.")
@@ -261,7 +262,7 @@ class _Pivot(Step):
         return await self._operation.is_switched()
 
     async def run(self, report: Report) -> None:
-        operation, provisioner = self._operation, self._operation.provisioner()
+        operation, provisioner = self._operation, self._operation.move.to
         if provisioner == operation.move.provisioner:
             await operation.switch(provisioner)
             return
@@ -298,14 +299,14 @@ class _Pivot(Step):
 class _ReleaseLive(ReleaseStep):
     """And a guest that a crash has left stopped goes on."""
 
+    def __init__(self, operation: MigrateLive) -> None:
+        super().__init__(operation)
+        self._operation: MigrateLive = operation
+
     async def run(self, report: Report) -> None:
         async with self._operation.stopping():
             await self._operation.go_on()
         await super().run(report)
-
-    def __init__(self, operation: MigrateLive) -> None:
-        super().__init__(operation)
-        self._operation: MigrateLive = operation
 
 
 _BEFORE: Final = (CheckStep.name, _Mirror.name)

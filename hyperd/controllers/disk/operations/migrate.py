@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from hyperd.controllers import usage
-from hyperd.controllers.disk.moves import COPY_LEFT, Move, move_of, show_failed, show_moving, switched
+from hyperd.controllers.disk.moves import COPY_LEFT, KIND, Move, move_of, show_failed, show_moving, switched
 from hyperd.controllers.disk.ready import Disks, claim_name, show_ready
 from hyperd.controllers.image import transfer
 from hyperd.controllers.machine.held import serial_of
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 class Migrate(Operation[Disks, "VirtualDisk"]):
     """A disk's volume, to where another StorageClass has it."""
 
-    kind: ClassVar = "Migrate"
+    kind: ClassVar = KIND
 
     def __init__(self, context: Disks, obj: VirtualDisk, op_uid: str) -> None:
         super().__init__(context, obj, op_uid)
@@ -105,10 +105,6 @@ class Migrate(Operation[Disks, "VirtualDisk"]):
         """Whether the disk's volume is the one in the class that it is moved to."""
         return switched(await self.stored(), self.move)
 
-    def provisioner(self) -> str:
-        """Of the class that the disk is moved to, when the move began; empty where that was gone."""
-        return self.move.to
-
 
 class CheckStep(Step):
     """Nothing of the disk is in the other storage: only what is found there afterwards is this move's to remove.
@@ -170,7 +166,7 @@ class _Copy(Step):
         require_class(self._operation)
         await require_unused(self._operation, await self._operation.stored())
         volumes = self._context.volumes
-        target, source = volumes.provisioner(self._operation.provisioner()), self._operation.move.provisioner
+        target, source = volumes.provisioner(self._operation.move.to), self._operation.move.provisioner
         if target.name != source:
             await self._receive(target, source, report)
         self._operation.copied = target.name
