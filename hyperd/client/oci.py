@@ -14,7 +14,17 @@ from urllib.parse import quote
 
 from hyperd.client import logins
 from hyperd.client.ocitoken import authorization
-from hyperd.client.ociwire import DOCUMENT_BYTES, REDIRECTS, address, connect, document, parsed, pieces, why
+from hyperd.client.ociwire import (
+    DOCUMENT_BYTES,
+    REDIRECTS,
+    address,
+    connect,
+    document,
+    parsed,
+    path_of,
+    pieces,
+    why,
+)
 from hyperd.errors import BadRequest, Forbidden, NotFound, PermanentError
 from hyperd.registryauth import HUB, HUB_NAMES
 
@@ -83,8 +93,8 @@ class Repository:
     def tagged(self, tag: str) -> tuple[JsonObject | None, str]:
         """What another tag of the repository leads to, and its digest."""
         try:
-            _, body = self._call(
-                "GET", self._path(f"manifests/{tag}"), wanted=(200,), headers={"Accept": MANIFEST_TYPE}
+            _, body = self.call(
+                "GET", self.path(f"manifests/{tag}"), wanted=(200,), headers={"Accept": MANIFEST_TYPE}
             )
         except NotFound:
             return None, ""
@@ -95,7 +105,7 @@ class Repository:
         body = encoded(content)
         headers = {"Content-Type": MANIFEST_TYPE}
         tag = tag or self.tag
-        self._call("PUT", self._path(f"manifests/{tag}"), wanted=_STORED, body=body, headers=headers)
+        self.call("PUT", self.path(f"manifests/{tag}"), wanted=_STORED, body=body, headers=headers)
         if self.tagged(tag)[1] != digest_of(body):
             raise PermanentError(f"{self.registry} said that it keeps {self.name}:{tag}, and has something else.")
         return digest_of(body)
@@ -105,9 +115,9 @@ class Repository:
 
     def blob_size(self, digest: str) -> int | None:
         """Of one that is there, -1 where its size is not told; else None."""
-        path = self._path(f"blobs/{check_digest(digest)}")
+        path = self.path(f"blobs/{check_digest(digest)}")
         try:
-            response, _ = self._call("HEAD", path, wanted=(200, *REDIRECTS))
+            response, _ = self.call("HEAD", path, wanted=(200, *REDIRECTS))
             if response.status != 200:
                 # What an address is for that a registry signs is its own affair: some are good for GET alone.
                 for _ in self.blob_part(digest, 0, 1):
@@ -140,7 +150,7 @@ class Repository:
     def blob_part(self, digest: str, start: int, stop: int | None) -> Iterator[bytes]:
         """The bytes from ``start`` to ``stop`` of one; who reads must check them."""
         ranged = {} if stop is None else {"Range": f"bytes={start}-{stop - 1}"}
-        path = self._path(f"blobs/{check_digest(digest)}")
+        path = self.path(f"blobs/{check_digest(digest)}")
         response = self._asked("GET", path, wanted=(206 if ranged else 200, *REDIRECTS), headers=ranged)
         other: Connection | None = None
         whole = False
@@ -170,20 +180,20 @@ class Repository:
         if parts.scheme != "https" and not (self._plain and parts.scheme == "http"):
             raise PermanentError(f"{self.registry} keeps its blobs where they are not reached over https.")
         connection = connect(parts.netloc, plain=parts.scheme == "http", named_by=self.registry)
-        path = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
         try:
-            return connection, connection.request("GET", path, headers={"Host": parts.netloc, **headers})
+            return connection, connection.request("GET", path_of(parts), headers={"Host": parts.netloc, **headers})
         except OSError:
             connection.close()
             raise
 
-    def _path(self, rest: str) -> str:
+    def path(self, rest: str) -> str:
+        """Of what the repository has."""
         return f"/v2/{self.name}/{rest}"
 
-    def _call(
+    def call(
         self, method: str, path: str, *, wanted: Sequence[int], headers: Mapping[str, str] = {}, body: bytes = b""
     ) -> tuple[Response, bytes]:
-        """One request and all of its answer, which is small."""
+        """One request and all of its answer, which is small; only a status among ``wanted`` is success."""
         response = self._asked(method, path, wanted=wanted, headers=headers, body=body)
         return response, b"" if method == "HEAD" else self._read(response)
 
@@ -253,7 +263,7 @@ class BlobUpload:
         self._sha256 = hashlib.sha256()
         self._kept = bytearray()
         self._sent = 0
-        response, _ = repository._call("POST", repository._path("blobs/uploads/"), wanted=(202,))  # noqa: SLF001  one in two classes
+        response, _ = repository.call("POST", repository.path("blobs/uploads/"), wanted=(202,))
         self._location = self._own(response)
         self.size = 0
 
@@ -276,7 +286,7 @@ class BlobUpload:
         registry = self._repository.registry
         digest = f"sha256:{self._sha256.hexdigest()}"
         separator = "&" if "?" in self._location else "?"
-        response, _ = self._repository._call(  # noqa: SLF001  as above
+        response, _ = self._repository.call(
             "PUT", f"{self._location}{separator}digest={quote(digest)}", wanted=_STORED
         )
         told = response.header("docker-content-digest")
@@ -289,7 +299,7 @@ class BlobUpload:
     def cancel(self) -> None:
         """The registry may forget it."""
         try:
-            self._repository._call("DELETE", self._location, wanted=(200, 202, 204))  # noqa: SLF001  as above
+            self._repository.call("DELETE", self._location, wanted=(200, 202, 204))
         except (PermanentError, NotFound, Forbidden):
             return  # it forgets it by itself, later
 
@@ -299,9 +309,7 @@ class BlobUpload:
             "Content-Type": "application/octet-stream",
             "Content-Range": f"{self._sent}-{self._sent + count - 1}",
         }
-        response, _ = self._repository._call(  # noqa: SLF001  as above
-            "PATCH", self._location, wanted=_TAKEN, headers=headers, body=piece
-        )
+        response, _ = self._repository.call("PATCH", self._location, wanted=_TAKEN, headers=headers, body=piece)
         self._location = self._own(response)
         self._sent += count
         del self._kept[:count]
@@ -311,7 +319,7 @@ class BlobUpload:
         parts = address(response.header("location"), f"Where {self._repository.registry} takes a blob")
         if not parts.path.startswith("/v2/"):
             raise PermanentError(f"The registry {self._repository.registry} names no place for a blob.")
-        return f"{parts.path}{'?' if parts.query else ''}{parts.query}"
+        return path_of(parts)
 
 
 def digest_of(body: bytes | bytearray) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlencode, urlsplit
 
-from hyperd.client.ociwire import REDIRECTS, address, connect, document, why
+from hyperd.client.ociwire import REDIRECTS, address, connect, document, path_of, why
 from hyperd.errors import Forbidden, PermanentError
 from hyperd.registryauth import challenges, may_see_credentials, token_of
 
@@ -43,9 +43,7 @@ def _token(registry: str, name: str, asked: Mapping[str, str], credentials: str,
     try:
         connection = connect(realm.netloc, plain=realm.scheme == "http", named_by=registry)
         try:
-            separator = "&" if realm.query else "?"
-            path = f"{realm.path or '/'}{'?' + realm.query if realm.query else ''}{separator}{urlencode(query)}"
-            response = connection.request("GET", path, headers=headers)
+            response = connection.request("GET", path_of(realm, urlencode(query)), headers=headers)
             body = document(response)
         finally:
             connection.close()

@@ -42,6 +42,12 @@ def address(url: str, what: str) -> SplitResult:
     return parts
 
 
+def path_of(parts: SplitResult, *more: str) -> str:
+    """What is asked for at an address: its path and query, with ``more`` of that."""
+    query = "&".join(part for part in (parts.query, *more) if part)
+    return f"{parts.path or '/'}{'?' if query else ''}{query}"
+
+
 def connect(host: str, *, plain: bool, named_by: str = "") -> Connection:
     """``host`` may have a port. Raises OSError.
 
