@@ -10,7 +10,7 @@ from hyperd.cli import content
 from hyperd.cli.options import client_of, seconds
 from hyperd.cli.waiting import Progress
 from hyperd.client import sanitize
-from hyperd.client.downloading import FilePart, Part, Unwritable, checksum, download
+from hyperd.client.downloading import FilePart, Part, download, expected, plain_errors
 from hyperd.client.rates import spelled
 from hyperd.errors import BadRequest, Conflict, InternalError
 
@@ -114,11 +114,10 @@ def _export(args: argparse.Namespace) -> int:
     part = FilePart(path)
     try:
         part.take_up(lambda done: shown.show(f"reading what is there already, {spelled(done)}"))
-        part.digest = download(client.home, where, part, told=content.told(shown))
-        said = "" if args.no_check else _compared(client.home, where, part, shown)
-        part.publish()
-    except Unwritable as err:
-        raise err.__cause__ or err from None
+        with plain_errors():
+            download(client.home, where, part, told=content.told(shown))
+            said = "" if args.no_check else _compared(client.home, where, part, shown)
+            part.publish()
     finally:
         part.close()
         shown.done()
@@ -130,28 +129,23 @@ def _printed(home: Home, where: str, shown: Progress, *, check: bool) -> None:
     """Onto standard output."""
     part = Part(sys.stdout.buffer)
     try:
-        part.digest = download(home, where, part, told=content.told(shown))
+        with plain_errors():
+            download(home, where, part, told=content.told(shown))
         if check:
             _compared(home, where, part, shown)
-    except Unwritable as err:
-        raise err.__cause__ or err from None
     finally:
         shown.done()
 
 
 def _compared(home: Home, where: str, part: Part, shown: Progress) -> str:
     """A sentence about the checksum. Raises InternalError where it is another one, and removes what came."""
-    own = part.sha256.hexdigest()
-    shown.show("checking")
-    expected = part.digest or checksum(
-        home, f"{where}&checksum=sha256", part, told=lambda much: shown.show(f"checking, {much}")
-    )
-    if not expected:
+    own, wanted = part.sha256.hexdigest(), expected(home, where, part, said=shown.show)
+    if not wanted:
         return " It was not checked: the content has changed since."
-    if expected != own:
+    if wanted != own:
         part.discard()
         raise InternalError(
-            f"What came is damaged: its sha256 is {own}, and should be {sanitize.line(expected)}. Export it again."
+            f"What came is damaged: its sha256 is {own}, and should be {sanitize.line(wanted)}. Export it again."
         )
     return f" sha256 {own}"
 

@@ -13,6 +13,7 @@ import os
 import re
 import stat
 import time
+from contextlib import contextmanager
 
 from hyperd.client import failure
 from hyperd.client.http1 import Connection, ConnectionLost
@@ -20,7 +21,7 @@ from hyperd.errors import Conflict, HyperdError, InternalError, ServiceUnavailab
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import BinaryIO, Protocol
 
     from hyperd.client.home import Home
@@ -184,8 +185,8 @@ class FilePart(Part):
         return os.fdopen(descriptor, "r+b")
 
 
-def download(home: Home, path: str, part: Part, *, told: Callable[[int, int], None]) -> str:
-    """Fetch all that is missing; returns the checksum that the server knows by then, or an empty text.
+def download(home: Home, path: str, part: Part, *, told: Callable[[int, int], None]) -> None:
+    """Fetch all that is missing, and the checksum if the server knows it by then.
 
     ``told`` is called with the bytes that are there and those that there will be. What comes is kept however this
     ends. Raises what the server refuses it with, ServiceUnavailable where it is not reached any more, Unwritable.
@@ -195,7 +196,8 @@ def download(home: Home, path: str, part: Part, *, told: Callable[[int, int], No
     while True:
         before, version = part.done, part.version
         try:
-            return _fetch(home, path, part, told)
+            part.digest = _fetch(home, path, part, told)
+            return
         except (OSError, ServiceUnavailable, TooManyRequests) as err:
             # A server that cannot read on cuts its answer, and says why when it is asked for the rest.
             if isinstance(err, HyperdError):
@@ -269,6 +271,26 @@ def _digest(response: Response) -> str:
 
     match = re.fullmatch(r"sha-256=:([A-Za-z0-9+/]{43}=):", response.header("repr-digest"))
     return b64decode(match[1]).hex() if match else ""
+
+
+def expected(home: Home, path: str, part: Part, *, said: Callable[[str], None]) -> str:
+    """The checksum that ``part``, which is whole, should have, as the server knows it or finds it out now.
+
+    Empty where it has another content by now. ``said`` hears how far it is.
+    """
+    said("checking")
+    return part.digest or checksum(
+        home, f"{path}&checksum=sha256", part, told=lambda much: said(f"checking, {much}")
+    )
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """What cannot be written is told by what kept it from being."""
+    try:
+        yield
+    except Unwritable as err:
+        raise err.__cause__ or err from None
 
 
 def checksum(home: Home, path: str, part: Part, *, told: Callable[[str], None]) -> str:

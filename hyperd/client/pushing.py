@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tarfile
 
-from hyperd.client.downloading import Part, Unwritable, checksum, download
+from hyperd.client.downloading import Part, download, expected, plain_errors
 from hyperd.client.oci import MANIFEST_TYPE, BlobUpload, Repository, encoded
 from hyperd.errors import InternalError
 
@@ -74,15 +74,9 @@ def fetch(
 ) -> int:
     """The content into ``sink``, whose errors are raised as they are; returns its size, once it is found right."""
     part = Part(sink)
-    try:
-        part.digest = download(home, where, part, told=told)
-    except Unwritable as err:
-        raise err.__cause__ or err from None
-    said("checking")
-    found = part.digest or checksum(
-        home, f"{where}&checksum=sha256", part, told=lambda much: said(f"checking, {much}")
-    )
-    if found != part.sha256.hexdigest():
+    with plain_errors():
+        download(home, where, part, told=told)
+    if expected(home, where, part, said=said) != part.sha256.hexdigest():
         raise InternalError("What came is not what the server has by now; try it again.")
     return part.done
 
