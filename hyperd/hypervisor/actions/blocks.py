@@ -129,13 +129,19 @@ def thaw(conn: libvirt.virConnect, uid: str) -> int:
     return thawed
 
 
-def _disk(conn: libvirt.virConnect, uid: str, serial: str) -> tuple[libvirt.virDomain, str]:
+def find_disk(conn: libvirt.virConnect, uid: str, serial: str) -> tuple[libvirt.virDomain, ET.Element]:
+    """The domain and its disk, as it is now. Raises NotFound."""
     dom = lookup(conn, uid)
     tree = ET.fromstring(dom.XMLDesc(0))  # noqa: S314  libvirtd's own XML
     for disk in tree.iterfind("devices/disk"):
         if disk.findtext("serial", "") == serial:
-            return dom, attribute(disk, "target", "dev")
+            return dom, disk
     raise errors.NotFound(f"Domain {uid} has no disk with the serial {serial}.")
+
+
+def _disk(conn: libvirt.virConnect, uid: str, serial: str) -> tuple[libvirt.virDomain, str]:
+    dom, disk = find_disk(conn, uid, serial)
+    return dom, attribute(disk, "target", "dev")
 
 
 def end_merge(dom: libvirt.virDomain, target: str) -> None:

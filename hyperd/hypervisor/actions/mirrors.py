@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 import libvirt
 
 from hyperd import errors
-from hyperd.hypervisor.actions.reader import lookup
+from hyperd.hypervisor.actions.blocks import find_disk
 from hyperd.hypervisor.state import Mirror
 from hyperd.hypervisor.xml.disk_source import add_source, disk_type, read_source
 from hyperd.hypervisor.xml.element import add, attribute
@@ -72,9 +72,7 @@ def take(conn: libvirt.virConnect, uid: str, *, serial: str, target: Handle) -> 
 
 def _disk(conn: libvirt.virConnect, uid: str, serial: str) -> tuple[libvirt.virDomain, ET.Element]:
     """Of a guest that runs; NotFound else."""
-    dom = lookup(conn, uid)
-    tree = ET.fromstring(dom.XMLDesc(0))  # noqa: S314  libvirtd's own XML
-    for disk in tree.iterfind("devices/disk"):
-        if disk.findtext("serial", "") == serial and dom.isActive():
-            return dom, disk
-    raise errors.NotFound(f"The guest of domain {uid} has no disk with the serial {serial} any more.")
+    dom, disk = find_disk(conn, uid, serial)
+    if not dom.isActive():
+        raise errors.NotFound(f"Domain {uid} does not run any more.")
+    return dom, disk
