@@ -251,6 +251,27 @@ async def test_a_folder_that_cannot_be_listed_now_is_not_an_empty_one(
     assert await pool.find_snapshot("s1") is not None
 
 
+async def test_a_guest_s_start_looks_at_no_volume_but_its_own(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = DirectoryBackend(Settings(state_dir=tmp_path, storage=StorageSettings(reserve_bytes=0)))
+    await backend.start()
+    make_image(tmp_path / "image", DiskFormat.QCOW2)
+    for number in range(6):
+        image = FileHandle(tmp_path / "image", DiskFormat.QCOW2)
+        await backend.provisioner.create_from_image(f"v{number}", MIB, image=image)
+    opened: list[Path] = []
+    whole = files.open_regular
+
+    def counted(path: Path) -> BinaryIO:
+        opened.append(path)
+        return whole(path)
+
+    monkeypatch.setattr(files, "open_regular", counted)
+    assert (await backend.attacher.attach("v3")).path == folder / "v3.qcow2"
+    assert set(opened) <= {folder / "v3.qcow2", folder / origins.FOLDER / "v3"}
+
+
 async def test_what_a_guest_was_told_to_open_becomes_no_snapshot_and_is_not_taken_back(tmp_path: Path) -> None:
     backend = DirectoryBackend(Settings(state_dir=tmp_path))
     await backend.start()

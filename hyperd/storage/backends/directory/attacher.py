@@ -29,7 +29,9 @@ class DirectoryAttacher(Attacher):
         await self._merger.attach(check_uid(uid))
         top = await self._find(uid)
         if top.backing is not None:
-            tree = await asyncio.to_thread(self._folder.tree)
+            # One that is read from an image alone is judged without a look at all others: there may be thousands.
+            above = top.backing.path.parent != self._folder.path
+            tree = Tree((top,), ()) if above else await asyncio.to_thread(self._folder.tree)
             await self._require_own(uid, tree, tree.layers.get(top.name, top))
         self._merger.tell(uid, top.name)
         return top.handle

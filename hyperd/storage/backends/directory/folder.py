@@ -105,6 +105,11 @@ class Folder:
                 return layer, mark
         return None
 
+    def is_pulled(self, uid: str) -> bool:
+        """Whether a layer of the volume may not have all yet of what was pulled into it; by names alone."""
+        marks = (Mark.parse(name) for name in self._names())
+        return any(mark is not None and mark.kind is MarkKind.PULLING and _uid(mark.uid) == uid for mark in marks)
+
     def publish(self, made: Path, path: Path) -> Layer:
         """Give a finished file its name."""
         os.chmod(made, 0o600)

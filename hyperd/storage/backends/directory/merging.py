@@ -63,8 +63,7 @@ class Merger:
     async def make_whole(self, uid: str) -> None:
         """Before somebody opens it: nothing is being done to it, and it reads what it may not have all of."""
         await self.interrupt(uid)
-        tree = await asyncio.to_thread(self._folder.tree)
-        if any(upper.uid == uid for _, upper, _ in tree.pulled()):
+        if await asyncio.to_thread(self._folder.is_pulled, uid):
             async with self.changing:
                 await self.mend(uid)
 
@@ -104,6 +103,8 @@ class Merger:
 
     async def mend(self, uid: str) -> None:
         """Have the volume read what it may not have all of, unless its guest has it open. ``changing`` is held."""
+        if not await asyncio.to_thread(self._folder.is_pulled, uid):
+            return
         tree = await asyncio.to_thread(self._folder.tree)
         for lower, upper, mark in tree.pulled():
             if upper.uid == uid:
