@@ -34,6 +34,17 @@ def images(node: Node, guest_image: Path) -> Iterator[ImageServer]:
     server.close()
 
 
+@pytest.fixture(scope="module")
+def agents(node: Node) -> Iterator[ImageServer]:
+    """Another one, whose guest has QEMU's agent."""
+    built = subprocess.run([GUEST, "--qcow2", "--agent"], check=True, capture_output=True, text=True)
+    folder = node.make_dir()
+    shutil.copy(Path(built.stdout.strip().splitlines()[-1]), folder / "guest.qcow2")
+    server = ImageServer(node, folder, port=8098)
+    yield server
+    server.close()
+
+
 @pytest.fixture(scope="package")
 def hyperd(request: pytest.FixtureRequest, node: Node, images: ImageServer) -> Iterator[Hyperd]:
     """A daemon with the VirtualImage ``guest`` Ready; its home is the parameter's, the embedded one without."""

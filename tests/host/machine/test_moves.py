@@ -14,12 +14,11 @@ from hyperd.crashpoints import CrashPoint
 from hyperd.errors import HyperdError
 from tests.contract.volumes import xfs
 from tests.host.inventory import leftovers
+from tests.host.machine.agent_guest import booting, log_in, snapshot
 from tests.host.machine.test_crashes import qemu_pid
-from tests.host.machine.test_snapshots import agents, log_in, snapshot
 from tests.host.node import Node, wait_until
-from tests.host.running import Console, Hyperd, ImageServer, Object, condition, disk, image, machine, operation
+from tests.host.running import Console, Hyperd, ImageServer, Object, condition, operation
 
-__all__ = ["agents"]
 pytestmark = pytest.mark.timeout(400)
 POINTS = (
     CrashPoint.MOVE_AFTER_COPY,
@@ -52,19 +51,9 @@ def pool(node: Node) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def daemon(node: Node, agents: ImageServer, pool: Path) -> Iterator[Hyperd]:
-    node.ensure_libvirtd()
     settings = {"storage.pools": f'[{{name = "fast", kind = "reflink", path = "{pool}/pool"}}]'}
-    running = Hyperd(node, settings=settings)
-    running.start()
-    running.create(image("agent", f"{agents.url}/guest.qcow2"))
-    running.create(disk("root", image="agent"))
-    running.create(disk("data", size="64Mi"))
-    running.create(machine("vm", "root", "data", memory={"size": "160Mi"}, terminationGracePeriodSeconds=1))
-    running.wait_phase("vm", "vm", "Running")
-    yield running
-    running.stop()
-    running.client.close()
-    node.remove_domains()
+    with booting(node, agents, settings) as running:
+        yield running
 
 
 def name(daemon: Hyperd, disk_: str, class_: str) -> None:

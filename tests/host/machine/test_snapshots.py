@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +13,10 @@ import pytest
 from hyperd.crashpoints import CrashPoint
 from hyperd.errors import HyperdError
 from tests.host.inventory import leftovers
-from tests.host.machine.conftest import GUEST
+from tests.host.machine.agent_guest import booting, log_in, snapshot, with_agent
 from tests.host.node import Node, wait_until
-from tests.host.running import Console, Hyperd, ImageServer, Object, condition, disk, image, machine, operation
+from tests.host.running import Console, Hyperd, ImageServer, condition, operation
 
-PORT = 8098
 pytestmark = pytest.mark.timeout(400)
 WHILE_TAKING = {
     CrashPoint.SNAPSHOT_FROZEN,
@@ -30,32 +28,6 @@ WHILE_TAKING = {
 }
 SURE = WHILE_TAKING - {CrashPoint.SNAPSHOT_AFTER_PIVOT, CrashPoint.DURABLE_AFTER_STEP}
 """Where it is known afterwards whether the guest was held."""
-
-
-@pytest.fixture(scope="module")
-def agents(node: Node) -> Iterator[ImageServer]:
-    built = subprocess.run([GUEST, "--qcow2", "--agent"], check=True, capture_output=True, text=True)
-    folder = node.make_dir()
-    shutil.copy(Path(built.stdout.strip().splitlines()[-1]), folder / "guest.qcow2")
-    server = ImageServer(node, folder, PORT)
-    yield server
-    server.close()
-
-
-@contextlib.contextmanager
-def booting(node: Node, agents: ImageServer) -> Iterator[Hyperd]:
-    node.ensure_libvirtd()
-    running = Hyperd(node)
-    running.start()
-    running.create(image("agent", f"{agents.url}/guest.qcow2"))
-    running.create(disk("root", image="agent"))
-    running.create(disk("data", size="64Mi"))
-    running.create(machine("vm", "root", "data", memory={"size": "160Mi"}, terminationGracePeriodSeconds=1))
-    running.wait_phase("vm", "vm", "Running")
-    yield running
-    running.stop()
-    running.client.close()
-    node.remove_domains()
 
 
 @pytest.fixture
@@ -72,33 +44,6 @@ def crashing(node: Node, agents: ImageServer) -> Iterator[Hyperd]:
         with log_in(running):
             pass
         yield running
-
-
-def snapshot(name: str, of: str = "data", **spec: object) -> Object:
-    return {
-        "apiVersion": "virtualization.deckhouse.io/v1alpha2",
-        "kind": "VirtualDiskSnapshot",
-        "metadata": {"name": name, "namespace": "default"},
-        "spec": {"virtualDiskName": of, **spec},
-    }
-
-
-def with_agent(daemon: Hyperd) -> Object:
-    return daemon.wait("vm", "vm", lambda vm: condition(vm, "AgentReady").get("status") == "True", timeout=150)
-
-
-def log_in(daemon: Hyperd, name: str = "vm", *, boots: int = 1) -> Console:
-    """A shell in the guest, which has its data disk mounted."""
-    vm = daemon.get("vm", name)
-    daemon.wait_console(vm, f"BOOTS={boots}")
-    wait_until(lambda: daemon.console_log(vm).rpartition("BOOTS=")[2].count("login:"), timeout=150, what="a login")
-    console = Console(daemon, name)
-    console.log_in()
-    if "/data" not in console.run("cat /proc/mounts"):
-        console.run("mkdir -p /data; for disk in /dev/sd?; do [ -b ${disk}1 ] || break; done")
-        console.run("mount -t ext4 $disk /data || { mke2fs $disk; mount -t ext4 $disk /data; }")
-        assert "/data" in console.run("cat /proc/mounts")
-    return console
 
 
 def content(daemon: Hyperd, uid: str, at: Path) -> bytes:
