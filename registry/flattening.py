@@ -16,7 +16,7 @@ from hyperd.imagefile.detect import HEAD_BYTES, ImageFormat
 from hyperd.imagefile.growth import Growth
 from hyperd.imagefile.handle import Handle
 from hyperd.imagefile.layers import opened
-from hyperd.imagefile.qemuimg import QemuImg
+from hyperd.imagefile.qemuimg import QemuImg, allocated
 from hyperd.settings import Settings
 from registry.client import RegistryClient
 from registry.layout import DiskFile
@@ -74,7 +74,7 @@ class Flattening:
     async def _flatten(self, spool: Spool) -> None:
         with opened(self._layers) as layers:
             most = copying.largest(await asyncio.to_thread(copying.virtual_size, layers[0]))
-            self._meter.expect(2 * sum(os.fstat(layer.fd).st_blocks * 512 for layer in layers))
+            self._meter.expect(2 * allocated(layer.fd for layer in layers))
             growth = Growth(spool.fd, max_bytes=most, folder=self._folder, reserve=self._reserve)
             await self._tools.flatten(layers, spool.fd, growth=growth, written=self._written)
 

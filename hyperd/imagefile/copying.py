@@ -20,7 +20,7 @@ from hyperd.imagefile.detect import FAILED
 from hyperd.imagefile.growth import Growth
 from hyperd.imagefile.handle import DiskFormat, Handle
 from hyperd.imagefile.layers import opened
-from hyperd.imagefile.qemuimg import Layer, QemuImg
+from hyperd.imagefile.qemuimg import Layer, QemuImg, allocated
 from hyperd.progress import Progress, Report
 
 _METADATA_BYTES: Final = 16 << 20
@@ -49,7 +49,7 @@ async def copy(
             growth = Growth(
                 target, max_bytes=most, folder=made.parent, reserve=reserve, sparse=output is DiskFormat.RAW
             )
-            total = min(size, sum(os.fstat(layer.fd).st_blocks * 512 for layer in layers))
+            total = min(size, allocated(layer.fd for layer in layers))
             await asyncio.to_thread(_require_room, made.parent, reserve, total)
             meter = _Meter(total, report)
             await tools.flatten(layers, target, output=output, growth=growth, written=meter.copied)

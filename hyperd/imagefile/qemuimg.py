@@ -12,10 +12,10 @@ import os
 import re
 import signal
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from hyperd.errors import HyperdError, PermanentError, TemporaryError
 from hyperd.imagefile import sandbox
@@ -33,7 +33,8 @@ _CPU_SECONDS = 120
 _CPU_SECONDS_A_GIB = 200
 """Of a file: what decompressing, reading and writing it takes, with room for a slow node."""
 _WAIT_SECONDS, _WAIT_SECONDS_A_GIB = 600, 600
-_OPEN_FILES = 32
+OPEN_FILES: Final = 32
+"""That a tool needs beside those of a volume."""
 _CACHED_LAYERS, _TABLE_BYTES = 8, 1 << 20
 """Of more layers each gets so much for its tables: QEMU takes up to 32 MiB for one of a large disk."""
 _OPENING = re.compile(
@@ -60,6 +61,21 @@ class Layer:
     format: DiskFormat
     device: bool = False
     """Whether it is a block device."""
+
+
+def allocated(fds: Iterable[int]) -> int:
+    """Bytes on disk of files that are open."""
+    return sum(os.fstat(fd).st_blocks * 512 for fd in fds)
+
+
+def private(fds: Iterable[int]) -> list[int]:
+    """Those that not everybody may read. They are lent to a tool, the rest others may lend at the same time."""
+    return [fd for fd in fds if not os.fstat(fd).st_mode & stat.S_IROTH]
+
+
+def cpu_limit(count: int) -> int:
+    """That a tool may take to read so many bytes of a volume of ours."""
+    return _CPU_SECONDS + _CPU_SECONDS_A_GIB * (count >> 30)
 
 
 class QemuImg:
@@ -149,21 +165,20 @@ class QemuImg:
             if written is not None:
                 loop.call_soon_threadsafe(written, os.fstat(target).st_blocks * 512)
 
-        read = sum(os.fstat(layer.fd).st_blocks * 512 for layer in layers)
-        # What everybody may read needs no lending; others may lend it out at the same time.
-        lent = [layer.fd for layer in layers if not os.fstat(layer.fd).st_mode & stat.S_IROTH]
+        fds = [layer.fd for layer in layers]
+        read = allocated(fds)
         done = await self._confined(
             [
                 "convert", "-O", output.value, "-t", "unsafe",
                 "--", chain(layers), _path(target),
             ],
-            fds=(*(layer.fd for layer in layers), target),
-            lent=(*lent, target),
+            fds=(*fds, target),
+            lent=(*private(fds), target),
             timeout=_WAIT_SECONDS + _WAIT_SECONDS_A_GIB * (read >> 30),
             limits=Limits(
-                cpu_seconds=_CPU_SECONDS + _CPU_SECONDS_A_GIB * (read >> 30),
+                cpu_seconds=cpu_limit(read),
                 file_bytes=await asyncio.to_thread(growth.start),
-                open_files=_OPEN_FILES + len(layers),
+                open_files=OPEN_FILES + len(layers),
             ),
             watch=watch,
         )  # fmt: skip
@@ -178,15 +193,13 @@ class QemuImg:
     async def compare(self, layers: Sequence[Layer], copy: Layer) -> None:
         """TemporaryError unless ``copy`` holds what ``layers`` hold together, the top first."""
         fds = (*(layer.fd for layer in layers), copy.fd)
-        read = sum(os.fstat(fd).st_blocks * 512 for fd in fds)
+        read = allocated(fds)
         done = await self._confined(
             ["compare", "--", chain(layers), chain([copy])],
             fds=fds,
-            lent=[fd for fd in fds if not os.fstat(fd).st_mode & stat.S_IROTH],
+            lent=private(fds),
             timeout=_WAIT_SECONDS + _WAIT_SECONDS_A_GIB * (read >> 30),
-            limits=Limits(
-                cpu_seconds=_CPU_SECONDS + _CPU_SECONDS_A_GIB * (read >> 30), open_files=_OPEN_FILES + len(fds)
-            ),
+            limits=Limits(cpu_seconds=cpu_limit(read), open_files=OPEN_FILES + len(fds)),
         )
         if done.returncode == 1:
             raise TemporaryError("The copy is not what was copied.", key=FAILED)

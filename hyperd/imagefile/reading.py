@@ -11,7 +11,6 @@ import asyncio
 import os
 import shutil
 import socket
-import stat
 import tempfile
 from asyncio import subprocess
 from collections.abc import AsyncIterator, Sequence
@@ -24,16 +23,13 @@ from hyperd.errors import HyperdError, PermanentError, TemporaryError
 from hyperd.imagefile import sandbox
 from hyperd.imagefile.handle import DiskFormat
 from hyperd.imagefile.nbd import STREAM_BYTES, Extent, NbdClient, NbdError
-from hyperd.imagefile.qemuimg import Layer, chain, failure
+from hyperd.imagefile.qemuimg import OPEN_FILES, Layer, allocated, chain, cpu_limit, failure, private
 from hyperd.imagefile.sandbox import Limits
 from hyperd.settings import Settings
 
 _START_SECONDS: Final = 60.0
 _READ_SECONDS: Final = 60.0
 """Of one request, which is at most some MiB: a disk that is slower hangs."""
-_CPU_SECONDS: Final = 120
-_CPU_SECONDS_A_GIB: Final = 200
-_OPEN_FILES: Final = 32
 _ACTIVATED: Final = 'export LISTEN_PID=$$ LISTEN_FDS=1; exec "$@" 3<&0'
 """Gives ``qemu-nbd`` the socket that it listens on, as systemd would; it comes as standard input."""
 _GONE = (OSError, EOFError, NbdError)
@@ -78,7 +74,7 @@ async def reading(layers: Sequence[Layer], settings: Settings) -> AsyncIterator[
     """
     ours, listening = await to_the_end(_connected, settings.run_dir)
     with ours, listening:
-        with sandbox.lent([layer.fd for layer in layers if not _is_public(layer.fd)], settings):
+        with sandbox.lent(private(layer.fd for layer in layers), settings):
             process = await _start(layers, listening, settings)
             said = asyncio.create_task(sandbox.complaints(process.stderr), name="qemu-nbd's complaints")
             try:
@@ -97,13 +93,11 @@ async def reading(layers: Sequence[Layer], settings: Settings) -> AsyncIterator[
 
 
 async def _start(layers: Sequence[Layer], listening: socket.socket, settings: Settings) -> subprocess.Process:
-    gib = sum(os.fstat(layer.fd).st_blocks * 512 for layer in layers) >> 30
+    read = allocated(layer.fd for layer in layers)
     vector = sandbox.confine(
         ["sh", "-c", _ACTIVATED, "sh", "qemu-nbd", "--read-only", chain(layers)],
         settings=settings,
-        limits=Limits(
-            cpu_seconds=_CPU_SECONDS + _CPU_SECONDS_A_GIB * gib, open_files=_OPEN_FILES + 2 * len(layers)
-        ),
+        limits=Limits(cpu_seconds=cpu_limit(read), open_files=OPEN_FILES + 2 * len(layers)),
     )
     try:
         return await asyncio.create_subprocess_exec(
@@ -166,10 +160,6 @@ def _size(top: Layer, client: NbdClient) -> int:
     if top.format is DiskFormat.RAW and not top.device:
         return min(client.size, os.fstat(top.fd).st_size)
     return client.size
-
-
-def _is_public(fd: int) -> bool:
-    return bool(os.fstat(fd).st_mode & stat.S_IROTH)
 
 
 def _why(err: BaseException) -> str:
