@@ -1,12 +1,14 @@
-"""A restore or a copy that a command asks for: its progress, what became of each object, and its exit code."""
+"""A restore or a copy that a command asks for: its flags, progress, exit code, and what became of each object."""
 
 from __future__ import annotations
 
 import sys
 
+from hyperd.cli.options import seconds
 from hyperd.cli.printing import TablePrinter, document, emit, object_name
 from hyperd.cli.waiting import follow, settled
 from hyperd.client import sanitize, snapshots
+from hyperd.errors import BadRequest, Conflict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,6 +16,36 @@ if TYPE_CHECKING:
 
     from hyperd.client.sync import Client
     from hyperd.resources.schema.kind import Object
+
+_MODES = {"dry-run": snapshots.DRY_RUN, "strict": snapshots.STRICT, "best-effort": snapshots.BEST_EFFORT}
+"""The words of ``--mode``, and the API's."""
+
+
+def of_operation(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags of what is an operation with a result for each object."""
+    parser.add_argument(
+        "--mode", choices=tuple(_MODES), default="",
+        help="dry-run only tells, strict wants every object (default), best-effort takes what it can",
+    )  # fmt: skip
+    parser.add_argument("--dry-run", action="store_true", help="the same as --mode dry-run")
+    parser.add_argument("--no-wait", action="store_true", help="ask for it, and do not wait for its end")
+    parser.add_argument(
+        "-o", "--output", choices=("yaml", "json"), default="", help="print what is made like this"
+    )
+    parser.add_argument("-t", "--timeout", type=seconds, default=600.0, help="longest wait (default 10m)")
+
+
+def mode(args: argparse.Namespace) -> str:
+    """The API's word. Raises BadRequest."""
+    if args.dry_run and args.mode not in ("", "dry-run"):
+        raise BadRequest(f"--dry-run and --mode {args.mode} contradict each other.")
+    return snapshots.DRY_RUN if args.dry_run else _MODES[args.mode or "strict"]
+
+
+def must_be_free(client: Client, kind: str, namespace: str, name: str) -> None:
+    """Raises Conflict: nobody should wait for an operation that cannot end well."""
+    if client.find(snapshots.resource(kind), namespace, name) is not None:
+        raise Conflict(f"{kind} {name} is there already; take another name.")
 
 
 def ask(client: Client, manifest: Object) -> Object:
@@ -68,3 +100,13 @@ def table(op: Object) -> None:
                 {"columnDefinitions": titles, "rows": rows}
             )
         )
+
+
+def finish(client: Client, op: Object, args: argparse.Namespace, name: str) -> int:
+    """Wait for a copy, and say what became of it."""
+    if args.no_wait:
+        emit([sanitize.line(f"{op['kind'].lower()}/{op['metadata']['name']} created")])
+        return 0
+    only_told = mode(args) == snapshots.DRY_RUN
+    done = "Nothing was done; this is what a copy would make." if only_told else f"virtualmachine/{name} is made"
+    return tell(ended(client, op, args), args, done)

@@ -6,15 +6,18 @@ import argparse
 import sys
 import time
 
-from hyperd.cli import clone, operating
+from hyperd.cli import operating
 from hyperd.cli.options import client_of, target
 from hyperd.cli.printing import TablePrinter, document, emit, object_name
+from hyperd.cli.waiting import follow, settled
 from hyperd.client import ages, kinds, sanitize, snapshots
 from hyperd.client.health import Level, health
 from hyperd.errors import BadRequest, Conflict, NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hyperd.client.resource import Resource
     from hyperd.client.sync import Client
     from hyperd.resources.schema.kind import Object
@@ -76,7 +79,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--all", action="store_true", help="list: also disks' snapshots that machines' are made of"
     )
-    clone.of_operation(parser)
+    operating.of_operation(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -100,20 +103,39 @@ def _create(client: Client, args: argparse.Namespace) -> int:
     manifest = snapshots.take(
         kind, namespace, of, name, consistent=args.consistent, keep_ip=args.keep_ip.capitalize()
     )
-    resource = snapshots.resource(manifest["kind"])
-    dry = clone.mode(args) == snapshots.DRY_RUN
-    made = client.create(resource, namespace, manifest, dry_run=dry)
-    if dry or not args.wait:
-        return _told(args, made, f"{object_name(resource, name)} created" + (" (dry run)" if dry else ""))
-    from hyperd.cli.waiting import follow
+    return _make(client, args, manifest, waits=args.wait, until=frozenset(("Ready",)), told=_how_sure)
 
-    made = follow(client, resource, namespace, name, until=frozenset(("Ready",)), timeout=args.timeout)
+
+def _how_sure(snapshot: Object) -> str:
+    held = (snapshot.get("status") or {}).get("consistent")
+    return "" if held else ", as after a power cut: the guest was not held"
+
+
+def _make(
+    client: Client,
+    args: argparse.Namespace,
+    manifest: Object,
+    *,
+    waits: bool,
+    until: frozenset[str],
+    told: Callable[[Object], str] = lambda _: "",
+) -> int:
+    """Create it, and wait for it; exit code 1 where it failed. ``told`` says more of one that is well."""
+    resource, namespace, name = (
+        snapshots.resource(manifest["kind"]),
+        manifest["metadata"]["namespace"],
+        manifest["metadata"]["name"],
+    )
+    dry, word = operating.mode(args) == snapshots.DRY_RUN, object_name(resource, name)
+    made = client.create(resource, namespace, manifest, dry_run=dry)
+    if dry or not waits:
+        return _told(args, made, f"{word} created" + (" (dry run)" if dry else ""))
+    made = follow(client, resource, namespace, name, until=until, timeout=args.timeout)
     state = health(made)
     if state.level is Level.BAD:
-        print(f"hv: {object_name(resource, name)} {state.word}: {sanitize.text(state.reason)}", file=sys.stderr)
+        print(f"hv: {word} {state.word}: {sanitize.text(state.reason)}", file=sys.stderr)
         return 1
-    sure = "" if (made.get("status") or {}).get("consistent") else ", as after a power cut: the guest was not held"
-    return _told(args, made, f"{object_name(resource, name)} {state.word}{sure}")
+    return _told(args, made, f"{word} {state.word}{told(made)}")
 
 
 def _told(args: argparse.Namespace, made: Object, text: str) -> int:
@@ -168,7 +190,7 @@ def _row(item: Object) -> list[object]:
 
 
 def _restore(client: Client, args: argparse.Namespace) -> int:
-    mode = clone.mode(args)
+    mode = operating.mode(args)
     snapshot = _one(client, args)
     metadata = snapshot["metadata"]
     namespace, name = metadata["namespace"], metadata["name"]
@@ -222,25 +244,13 @@ def _clone(client: Client, args: argparse.Namespace) -> int:
     snapshot = _one(client, args)
     namespace, name = snapshot["metadata"]["namespace"], snapshot["metadata"]["name"]
     kind, of = snapshots.source(snapshot)
-    clone.must_be_free(client, kind, namespace, args.new)
+    operating.must_be_free(client, kind, namespace, args.new)
     if kind == snapshots.MACHINE:
         renames = snapshots.renames(snapshots.parts_of_snapshot(snapshot), of, args.new)
-        op = operating.ask(client, snapshots.copy(namespace, name, clone.mode(args), renames))
-        return clone.finish(client, op, args, args.new)
-    dry = clone.mode(args) == snapshots.DRY_RUN
-    resource = snapshots.resource(kind)
-    made = client.create(resource, namespace, snapshots.disk_of(namespace, name, args.new), dry_run=dry)
-    word = object_name(resource, args.new)
-    if dry or args.no_wait:
-        return _told(args, made, f"{word} created" + (" (dry run)" if dry else ""))
-    from hyperd.cli.waiting import follow, settled
-
-    made = follow(client, resource, namespace, args.new, until=settled(kind), timeout=args.timeout)
-    state = health(made)
-    if state.level is Level.BAD:
-        print(f"hv: {word} {state.word}: {sanitize.text(state.reason)}", file=sys.stderr)
-        return 1
-    return _told(args, made, f"{word} {state.word}")
+        op = operating.ask(client, snapshots.copy(namespace, name, operating.mode(args), renames))
+        return operating.finish(client, op, args, args.new)
+    manifest = snapshots.disk_of(namespace, name, args.new)
+    return _make(client, args, manifest, waits=not args.no_wait, until=settled(kind))
 
 
 def _delete(client: Client, args: argparse.Namespace) -> int:
@@ -249,7 +259,7 @@ def _delete(client: Client, args: argparse.Namespace) -> int:
     if not args.names:
         raise BadRequest("Say which snapshot; `hv snapshot list` shows them.")
     found = [_named(client, word) for word in args.names]
-    deadline, dry = time.monotonic() + args.timeout, clone.mode(args) == snapshots.DRY_RUN
+    deadline, dry = time.monotonic() + args.timeout, operating.mode(args) == snapshots.DRY_RUN
     for resource, snapshot in found:
         name = snapshot["metadata"]["name"]
         client.delete(resource, client.home.namespace, name, dry_run=dry)
