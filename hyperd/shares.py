@@ -67,14 +67,16 @@ class Grant(Generic[K]):
         shares, self._shares = self._shares, None
         if shares is not None:
             shares._back(self)  # noqa: SLF001  one mechanism in two classes
+            self.lose = None  # what it ends holds this
 
     def taken(self) -> None:
         """For ``Shares``: it counts no more, and its holder is told."""
         self._shares = None
-        if self.lose is None:
+        lose, self.lose = self.lose, None
+        if lose is None:
             return
         try:
-            self.lose()
+            lose()
         except Exception:  # noqa: BLE001  border: who gets the unit has it, whatever its former holder does
             _log.exception("A unit of %s was taken back, and its holder failed", self.key)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 import types
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import nullcontext, suppress
 from contextvars import ContextVar
@@ -29,6 +29,8 @@ _LONG_TURN_SECONDS: Final = 0.001
 _LATELY_SECONDS: Final = 5.0
 _PASSERS: Final = 4
 """Steps for those who have not said who they are that count as nobody's, in one turn of the event loop."""
+_PASSING: Final = ""
+"""The key that all of those share. Nobody who is logged in has an empty name."""
 _WORKS: Final = 8
 """What runs ``in_one_turn`` for one user at the same time while others ask: no step of it waits for a turn."""
 _REST: Final = 2
@@ -52,9 +54,11 @@ class Turns:
         self._last = ""
         self._shared_until = 0.0
         self._begun: dict[str, int] = {}
-        self._queues: dict[str, deque[asyncio.Future[None]]] = {}
+        self._queues: dict[str, _Line] = {}
         self._ticking = False
         self._number = self._light_until = self._passed = 0
+        self._passed_at = -_REST
+        """The turn in which the last step of those who pass came."""
         self._served: dict[str, int] = {}
         """Of keys whose steps wait, the turn in which one came last."""
         self._gates: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
@@ -72,23 +76,24 @@ class Turns:
         """None: go on now. Else what to wait for first."""
         if key != self._last:
             self._shared(key)
-        return self._take(key)
+        return self._take(key, key)
 
     def take_passing(self, key: str) -> asyncio.Future[None] | None:
         """The same for who is known by its address alone: a probe, or somebody's connection until its login.
 
-        A few of those do not end that a user is alone; a crowd of them does.
+        A few of those do not end that a user is alone; a crowd of them does. All of them together have the steps
+        of one user, and take turns at those: many addresses cost a user no more than one.
         """
         self._passed += 1
         if self._passed > _PASSERS:
-            self._shared(key)
-        return self._take(key)
+            self._shared(_PASSING)
+        return self._take(_PASSING, key)
 
     def gate(self, key: str) -> asyncio.Semaphore | None:
         """What each work that keeps no turns passes while it runs; None while nobody else asks."""
         return self._gates.setdefault(key, asyncio.Semaphore(_WORKS)) if self.shared else None
 
-    def _take(self, key: str) -> asyncio.Future[None] | None:
+    def _take(self, key: str, who: str) -> asyncio.Future[None] | None:
         if not self._ticking:
             self._ticking = True
             loop = asyncio.get_running_loop()
@@ -96,17 +101,23 @@ class Turns:
             self._relax()
             loop.call_soon(self._tick)
         begun = self._begun.get(key, 0)
-        if begun < self._each:
+        if begun < self._each and not (key == _PASSING and self._passers_rest()):
             self._begun[key] = begun + 1
-            if self._queues and key not in self._served:
+            if key == _PASSING:
+                self._passed_at = self._number
+            elif self._queues and key not in self._served:
                 self._light_until = self._number + _REST
             return None
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         queue = self._queues.get(key)
         if queue is None:
-            queue = self._queues[key] = deque()
-        queue.append(turn)
+            queue = self._queues[key] = _Line()
+        queue.join(who, turn)
         return turn
+
+    def _passers_rest(self) -> bool:
+        """What a step of theirs begins, a handshake say, is done turns later: so they rest after each one."""
+        return self.shared and self._number <= self._passed_at + _REST
 
     def _shared(self, key: str) -> None:
         if self._last:
@@ -131,16 +142,19 @@ class Turns:
         self._relax()
         for key, queue in list(self._queues.items()):
             begun = 0
-            if self._number <= min(self._light_until, self._served.get(key, 0) + _REST):
+            rests = self._number <= min(self._light_until, self._served.get(key, 0) + _REST)
+            if self._passers_rest() if key == _PASSING else rests:
                 self._begun[key] = self._each
                 continue
             while queue and begun < self._each:
-                turn = queue.popleft()
+                turn = queue.next()
                 if not turn.done():
                     turn.set_result(None)
                     begun += 1
             self._begun[key] = begun
             self._served[key] = self._number
+            if key == _PASSING:
+                self._passed_at = self._number
             if not queue:
                 del self._queues[key]
                 del self._served[key]
@@ -148,6 +162,34 @@ class Turns:
             asyncio.get_running_loop().call_soon(self._tick)
         else:
             self._ticking = False
+
+
+class _Line:
+    """Those who wait for a step: first come, first served for each of ``who``, and these one after another."""
+
+    def __init__(self) -> None:
+        self._of: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return sum(len(queue) for queue in self._of.values())
+
+    def __bool__(self) -> bool:
+        return bool(self._of)
+
+    def join(self, who: str, turn: asyncio.Future[None]) -> None:
+        queue = self._of.get(who)
+        if queue is None:
+            queue = self._of[who] = deque()
+        queue.append(turn)
+
+    def next(self) -> asyncio.Future[None]:
+        who, queue = next(iter(self._of.items()))
+        turn = queue.popleft()
+        if queue:
+            self._of.move_to_end(who)
+        else:
+            del self._of[who]
+        return turn
 
 
 Take = Callable[[], asyncio.Future[None] | None]

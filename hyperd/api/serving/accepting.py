@@ -1,4 +1,4 @@
-"""Accepting connections: a few at a time, each within its share, and without a word for what comes to nothing.
+"""Accepting connections one at a time, each within its share and in its turn; what comes to nothing is not logged.
 
 asyncio's own server takes what comes until the process has no descriptor left, and logs a traceback for each one
 that it cannot take. This one asks ``ConnectionLimits`` first, and when there is no descriptor it waits and says so
@@ -15,6 +15,7 @@ import socket
 import ssl
 import struct
 import time
+from contextlib import suppress
 from typing import Final
 
 from hyperd.api.limits.connections import ConnectionLimits
@@ -25,8 +26,6 @@ _LOG = logging.getLogger(__name__)
 HANDSHAKE_SECONDS: Final = 10.0
 FIRST_REQUEST_SECONDS: Final = 15.0
 """How long a connection may take, its handshake included, to its first good request."""
-_AT_ONCE: Final = 4
-"""Connections taken before others are served again; a TLS handshake costs a millisecond."""
 _PAUSE_SECONDS: Final = 0.2
 _SAY_AGAIN_SECONDS: Final = 60.0
 _UCRED: Final = struct.Struct("3i")
@@ -71,24 +70,24 @@ class Listener:
             task.cancel()
 
     def _accept(self) -> None:
-        for _ in range(_AT_ONCE):
-            try:
-                sock, address = self._sock.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            except OSError as err:
-                self._wait(err)
-                return
-            sock.setblocking(False)
-            arrival = _Arrival()
-            grant = self._admit(arrival, sock, address)
-            if grant is None:
-                sock.close()
-                continue
-            task = self._loop.create_task(self._serve(arrival, sock, grant))
-            arrival.task = task
-            self._arriving.add(task)
-            task.add_done_callback(functools.partial(self._arrived, sock, grant))
+        """One at a time: what is connected already is served in between."""
+        try:
+            sock, address = self._sock.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return
+        except OSError as err:
+            self._wait(err)
+            return
+        sock.setblocking(False)
+        arrival = _Arrival()
+        grant = self._admit(arrival, sock, address)
+        if grant is None:
+            sock.close()
+            return
+        task = self._loop.create_task(self._serve(arrival, sock, grant))
+        arrival.task = task
+        self._arriving.add(task)
+        task.add_done_callback(functools.partial(self._arrived, sock, grant))
 
     def _arrived(self, sock: socket.socket, grant: Grant[int] | Grant[str], task: asyncio.Task[None]) -> None:
         self._arriving.discard(task)
@@ -107,10 +106,13 @@ class Listener:
         return self._connections.neighbour(uid, privileged=uid in (0, os.geteuid()))
 
     async def _serve(self, arrival: _Arrival, sock: socket.socket, grant: Grant[int] | Grant[str]) -> None:
-        protocol = self._http.connection(grant, None if self._local else self._connections)
         try:
             if self._context is not None:
-                await self._hello(sock, protocol)
+                await self._hello(sock)
+            turn = self._http.passing(grant)
+            if turn is not None:
+                await turn
+            protocol = self._http.connection(grant, None if self._local else self._connections)
             arrival.protocol = protocol
             await self._loop.connect_accepted_socket(
                 lambda: protocol,
@@ -124,6 +126,8 @@ class Listener:
                 sock.close()
             grant.release()
             _LOG.debug("A connection came to nothing: %s", err)
+            # Its frames know what failed, which knows the error: a flood of such circles keeps the collector busy.
+            err.__traceback__ = None
             return
         except BaseException:
             grant.release()
@@ -131,12 +135,14 @@ class Listener:
         if not self._local:
             protocol.expect_within(arrival.left(FIRST_REQUEST_SECONDS))
 
-    async def _hello(self, sock: socket.socket, protocol: Connection) -> None:
-        """Return when it is the turn of an address whose TLS client has begun to speak.
+    async def _hello(self, sock: socket.socket) -> None:
+        """Return when a TLS client has begun to speak: who says nothing costs no TLS session.
 
-        Who says nothing costs no TLS session; what a handshake costs, about a millisecond of signing, is paid one
-        at a time for each address. Raises TimeoutError for a silent one.
+        Raises TimeoutError for a silent one, ConnectionResetError for one that left.
         """
+        with suppress(BlockingIOError):
+            _expect_more(sock)
+            return
         spoken: asyncio.Future[None] = self._loop.create_future()
         self._loop.add_reader(sock.fileno(), _set, spoken)
         try:
@@ -144,9 +150,7 @@ class Listener:
                 await spoken
         finally:
             self._loop.remove_reader(sock.fileno())
-        turn = protocol.take_turn()
-        if turn is not None:
-            await turn
+        _expect_more(sock)
 
     def _wait(self, err: OSError) -> None:
         """No descriptor or memory for one more: leave them in the kernel's queue for a moment."""
@@ -160,6 +164,12 @@ class Listener:
     def _again(self) -> None:
         self._resume = None
         self._loop.add_reader(self._sock.fileno(), self._accept)
+
+
+def _expect_more(sock: socket.socket) -> None:
+    """Raises ConnectionResetError where nothing more will come, BlockingIOError where nothing is there yet."""
+    if not sock.recv(1, socket.MSG_PEEK):
+        raise ConnectionResetError("it left without a word")
 
 
 def _set(future: asyncio.Future[None]) -> None:

@@ -68,7 +68,7 @@ class Connection(RequestHandler):
         whose = self.asked_by or self.user
         if whose:
             return self._turns.take(whose)
-        return self._turns.take_passing(f"{self._grant.key if self._grant else ''}")
+        return self._turns.take_passing(_passer(self._grant))
 
     def gate(self) -> asyncio.Semaphore | None:
         """What works of its user pass that keep no turns."""
@@ -184,11 +184,19 @@ class HttpServer(web.Server):
     def __call__(self) -> RequestHandler:
         return self.connection(None, None)
 
+    def passing(self, grant: Grant[int] | Grant[str]) -> asyncio.Future[None] | None:
+        """None: a connection that counts for ``grant`` may begin now. Else what to wait for first."""
+        return None if self.turns is None else self.turns.take_passing(_passer(grant))
+
     def connection(
         self, grant: Grant[int] | Grant[str] | None, connections: ConnectionLimits | None
     ) -> Connection:
         """The protocol of a connection that counts for ``grant``."""
         return Connection(self, grant, connections, self.turns, loop=self._loop, **self._kwargs)
+
+
+def _passer(grant: Grant[int] | Grant[str] | None) -> str:
+    return str(grant.key) if grant else ""
 
 
 async def _in_turns(handler: Handler, request: web.BaseRequest) -> web.StreamResponse:

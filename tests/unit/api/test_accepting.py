@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import socket
 import ssl
+import weakref
+from asyncio import sslproto
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -82,6 +85,46 @@ async def test_who_says_nothing_costs_no_tls_session(made: pki.Pki, monkeypatch:
         await _until(lambda: begun.turns)
         assert len(begun.turns) == 1
     await _until(lambda: limits.strangers.lent == 0)
+
+
+async def test_who_left_without_a_word_costs_no_tls_session(
+    made: pki.Pki, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = await asyncio.to_thread(pki.server_context, made)
+    with _listening(context, Turns()) as (port, limits), contextlib.ExitStack() as left:
+        begun = _Handshakes(monkeypatch)
+        socks = [await asyncio.to_thread(silent, port) for _ in range(CROWD)]
+        await _until(lambda: limits.strangers.lent == CROWD)
+        for sock in socks:
+            sock.close()
+        await _until(lambda: limits.strangers.lent == 0)
+        left.enter_context(contextlib.closing(await asyncio.to_thread(half_a_handshake, port)))
+        await _until(lambda: begun.turns)
+        assert len(begun.turns) == 1
+
+
+async def test_a_handshake_that_comes_to_nothing_leaves_no_circle(
+    made: pki.Pki, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The collector, which would have to find thousands of them, holds the loop for as long as that takes."""
+    context = await asyncio.to_thread(pki.server_context, made)
+    sessions = list[weakref.ref[sslproto.SSLProtocol]]()
+    begin = sslproto.SSLProtocol.__init__
+
+    def noted(session: sslproto.SSLProtocol, *args: Any, **kwargs: Any) -> None:
+        begin(session, *args, **kwargs)
+        sessions.append(weakref.ref(session))
+
+    monkeypatch.setattr(sslproto.SSLProtocol, "__init__", noted)
+    gc.disable()
+    try:
+        with _listening(context, Turns()) as (port, limits):
+            with contextlib.closing(await asyncio.to_thread(half_a_handshake, port)):
+                await _until(lambda: sessions)
+            await _until(lambda: limits.strangers.lent == 0)
+            await _until(lambda: [session() for session in sessions] == [None])
+    finally:
+        gc.enable()
 
 
 async def test_an_address_begins_one_handshake_a_turn_while_others_ask(
