@@ -164,6 +164,11 @@ class ImportSettings(_Section):
     0 is no limit."""
     cache_retention_seconds: Retention = 3_600.0
     """How long an image that nothing uses stays in the node's cache."""
+    lazy: bool = False
+    """Whether disks of images in the registry may be used at once, while the image comes to the node. In the
+    embedded home alone."""
+    lazy_from_bytes: Bytes = 32 << 20
+    """Images that are smaller are fetched before their disks are used."""
     tools_user: str = "nobody"
     """User that qemu-img runs as on untrusted files."""
 
@@ -333,6 +338,16 @@ class Settings(_Section):
     def images_dir(self) -> Path:
         """The node's cache of images, by layer digest; read-only files."""
         return self.state_dir / "images"
+
+    @property
+    def lazy_socket(self) -> Path:
+        """Where images are served that are being fetched."""
+        return self.run_dir / "images.sock"
+
+    @property
+    def lazy_config(self) -> Path:
+        """Settings of the process that does so, which finds them there, and is found by that."""
+        return self.run_dir / "images.json"
 
     @property
     def registry_dir(self) -> Path:

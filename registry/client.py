@@ -19,7 +19,7 @@ from urllib.parse import quote, urlsplit
 import aiohttp
 from yarl import URL
 
-from hyperd.errors import HyperdError, NotFound, PermanentError, TemporaryError
+from hyperd.errors import HyperdError, NotFound, PermanentError, ServiceUnavailable, TemporaryError
 from hyperd.jsontypes import Json, JsonObject
 from hyperd.settings import Settings
 from registry.answers import MAX_DOCUMENT_BYTES, blocks_of, read_document, reading, refusal, translated
@@ -34,6 +34,7 @@ _REPOSITORY = re.compile(r"[a-z0-9]+(?:[._/-]+[a-z0-9]+)*")
 _ACCEPT = {"Accept": MANIFEST_TYPE}
 _PAGE = 500
 _CREATED = 201
+_PARTIAL = 206
 _MAX_REDIRECTS = 3
 _OPEN_SECONDS = 10.0
 _MAX_PAGES = 2000
@@ -212,6 +213,23 @@ class RegistryClient:
         async with self._get(self._blob_url(repository, digest)) as response:
             yield reading(blocks_of(response.content.readany), translated(self.endpoint.name))
 
+    async def get_range(self, repository: str, digest: str, offset: int, length: int) -> bytes:
+        """``length`` bytes of a blob. Nothing proves that they are its own: the caller checks.
+
+        ServiceUnavailable where fewer come, PermanentError from a registry that serves no parts.
+        """
+        wanted = {"Range": f"bytes={offset}-{offset + length - 1}"}
+        async with self._get(self._blob_url(repository, digest), wanted) as response:
+            if response.status != _PARTIAL:
+                raise PermanentError(f"The registry {self.endpoint.name} does not serve parts of images.")
+            body = bytearray()
+            with translated(self.endpoint.name):
+                while len(body) < length and (piece := await response.content.read(length - len(body))):
+                    body += piece
+        if len(body) < length:
+            raise ServiceUnavailable(f"The registry {self.endpoint.name} broke off.")
+        return bytes(body)
+
     @asynccontextmanager
     async def request(
         self,
@@ -241,16 +259,16 @@ class RegistryClient:
         return URL(f"{self._origin}{parts.path}?{parts.query}", encoded=True)
 
     @asynccontextmanager
-    async def _get(self, url: URL) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _get(self, url: URL, headers: Mapping[str, str] = {}) -> AsyncIterator[aiohttp.ClientResponse]:
         """GET that follows redirects to a registry's object store, without our credentials."""
-        async with self.request("GET", url) as response:
+        async with self.request("GET", url, headers=headers) as response:
             if response.status not in (301, 302, 303, 307, 308):
                 yield response
                 return
             target = url.join(URL(response.headers.get("Location", ""), encoded=True))
         session = self._open_session()
         with translated(self.endpoint.name):
-            response = await session.get(target, max_redirects=_MAX_REDIRECTS)
+            response = await session.get(target, headers=headers, max_redirects=_MAX_REDIRECTS)
         async with response:
             if response.status >= 400:
                 raise refusal(response, b"")

@@ -2,7 +2,7 @@
 
 One uncompressed tar layer holds ``disk/disk.<suffix>``; a comment pads its headers so that the data starts at byte
 4096: QEMU can read it in place, and a file system can share its blocks. The same facts are labels of the config
-and annotations of the layer, since tools drop annotations.
+and annotations of the layer, since tools drop annotations. The config has the digests of the disk's chunks, too.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import tarfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hyperd.errors import PermanentError
 from hyperd.imagefile.detect import ImageFormat
+from registry.chunks import ChunkDigests
 
 DATA_OFFSET = 4096
 LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
@@ -22,18 +23,24 @@ CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 _BLOCK = tarfile.BLOCKSIZE
 _QEMU_ID = 107
+_CHUNKS = "hyperd.image.chunks"
+"""Beside the labels: those are for what is short."""
 _PAX_BODY_BYTES = DATA_OFFSET - 3 * _BLOCK
 
 
 @dataclass(frozen=True)
 class DiskFile:
-    """The file inside the layer; sizes in bytes, ``source`` marks what it was made from."""
+    """The file inside the layer; sizes in bytes, ``source`` marks what it was made from.
+
+    ``chunks`` are the digests of its parts, None for one of an earlier release, or one that is too large.
+    """
 
     format: ImageFormat
     size: int
     virtual_size: int
     sha256: str
     source: str
+    chunks: ChunkDigests | None = None
 
     def labels(self) -> dict[str, str]:
         """As config labels and layer annotations."""
@@ -95,6 +102,7 @@ def trailer(disk_size: int) -> bytes:
 
 def config(disk: DiskFile, layer: Layer) -> bytes:
     """The image's config; the diff id is the digest, since nothing is compressed."""
+    chunks = {} if disk.chunks is None else {_CHUNKS: disk.chunks.to_json()}
     return _encode(
         {
             "architecture": "amd64",
@@ -102,6 +110,7 @@ def config(disk: DiskFile, layer: Layer) -> bytes:
             "author": "hyperd",
             "config": {"WorkingDir": "/", "Labels": disk.labels()},
             "rootfs": {"type": "layers", "diff_ids": [layer.digest]},
+            **chunks,
         }
     )
 
@@ -143,8 +152,9 @@ def parse_manifest(content: Mapping[str, Any]) -> tuple[str, Layer]:
 def parse_config(body: bytes) -> DiskFile:
     """What the config's labels say."""
     try:
-        labels = json.loads(body)["config"]["Labels"]
-        return DiskFile.from_labels(labels)
+        content = json.loads(body)
+        disk = DiskFile.from_labels(content["config"]["Labels"])
+        return replace(disk, chunks=ChunkDigests.from_json(content.get(_CHUNKS), of=disk.size))
     except (KeyError, ValueError, TypeError) as err:
         raise PermanentError(f"The image in the registry was not made by hyperd: {err}.") from err
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hyperd import crashpoints
@@ -15,6 +15,7 @@ from hyperd.imagefile import files
 from hyperd.imagefile.detect import FAILED, ImageFormat
 from hyperd.imagefile.growth import guard_reserve
 from registry import layout
+from registry.chunks import ChunkDigests, Chunker
 from registry.client import RegistryClient
 from registry.layout import DiskFile, Layer
 from registry.meter import Meter
@@ -57,6 +58,8 @@ class Target:
         self._tag = tag
         self._meter = meter
         self._reserve = reserve
+        self._chunks: ChunkDigests | None = None
+        """Of what was pushed."""
 
     async def guard_room(self, size: int) -> None:
         """TemporaryError when ``size`` bytes do not fit where the embedded registry keeps them."""
@@ -66,29 +69,32 @@ class Target:
     async def push(self, upload: Upload, kind: ImageFormat, size: int, blocks: AsyncIterator[bytes]) -> Layer:
         """Wrap ``blocks`` into the layer and send it."""
         header, trailer = layout.header(kind, size), layout.trailer(size)
-        hash_ = hashlib.sha256(header)
+        hash_, chunker = hashlib.sha256(header), Chunker(size)
         await upload.send(header)
         sent = 0
         async for block in blocks:
-            await asyncio.to_thread(self._pass, hash_, block)
+            await asyncio.to_thread(self._pass, hash_, chunker, block)
             await upload.send(block)
             sent += len(block)
             self._meter.send(len(block))
             crashpoints.reached(CrashPoint.IMPORT_STREAMING)
         if sent != size:
             raise TemporaryError(f"The source announced {size} bytes and sent {sent}.", key=FAILED)
+        self._chunks = chunker.digests()
         hash_.update(trailer)
         await upload.send(trailer)
         return Layer(f"sha256:{hash_.hexdigest()}", layout.layer_size(size))
 
-    def _pass(self, hash_: hashlib._Hash, block: bytes) -> None:
+    def _pass(self, hash_: hashlib._Hash, chunker: Chunker, block: bytes) -> None:
         """A block on its way to the registry: others write there, too, and the reserve is everybody's."""
         hash_.update(block)
+        chunker.update(block)
         if self._client.endpoint.root is not None:
             guard_reserve(self._client.endpoint.root, self._reserve)
 
     async def tag(self, disk: DiskFile, layer: Layer) -> Stored:
         """All is checked and the layer is committed: make it an image, and tag it."""
+        disk = replace(disk, chunks=disk.chunks or self._chunks)
         config = layout.config(disk, layer)
         config_digest = await self._client.put_blob(self.repository, config)
         crashpoints.reached(CrashPoint.IMPORT_BEFORE_TAG)

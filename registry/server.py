@@ -45,13 +45,7 @@ class EmbeddedRegistry:
         self._background = Background()
         self._paused = asyncio.Lock()
         self._healthy = asyncio.Event()
-        # A cluster has one of them on each node, and a reference must say in which an image is.
-        name = settings.instance if settings.home == "embedded" else f"{settings.instance}.{settings.node}"
-        self.endpoint = RegistryEndpoint(
-            url=f"http://registry.{name}.internal",
-            socket=settings.run_dir / "registry.sock",
-            root=settings.registry_dir,
-        )
+        self.endpoint = embedded_endpoint(settings)
         self._probe = RegistryClient(self.endpoint, settings)
 
     @property
@@ -221,6 +215,17 @@ class EmbeddedRegistry:
             },
             "http": {"net": "unix", "addr": str(self.endpoint.socket), "relativeurls": True},
         }
+
+
+def embedded_endpoint(settings: Settings) -> RegistryEndpoint:
+    """That of the node's own."""
+    # A cluster has one of them on each node, and a reference must say in which an image is.
+    name = settings.instance if settings.home == "embedded" else f"{settings.instance}.{settings.node}"
+    return RegistryEndpoint(
+        url=f"http://registry.{name}.internal",
+        socket=settings.run_dir / "registry.sock",
+        root=settings.registry_dir,
+    )
 
 
 def external_endpoint(settings: Settings) -> RegistryEndpoint:

@@ -3,12 +3,14 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from dataclasses import replace
 
 import pytest
 
 from hyperd.errors import PermanentError
 from hyperd.imagefile.detect import ImageFormat
 from registry import layout
+from registry.chunks import Chunker
 from registry.layout import DiskFile, Layer
 
 DISK = DiskFile(ImageFormat.QCOW2, 1000, 4 << 20, "ab" * 32, "cd" * 32)
@@ -80,3 +82,43 @@ def test_a_foreign_manifest_is_refused(manifest: dict[str, object]) -> None:
 def test_a_foreign_config_is_refused(config: bytes) -> None:
     with pytest.raises(PermanentError, match="not made by hyperd"):
         layout.parse_config(config)
+
+
+def test_the_digests_of_a_disks_chunks_come_back_with_it() -> None:
+    data = bytes(range(256)) * 4096
+    chunker = Chunker(len(data))
+    for start in range(0, len(data), 100_001):
+        chunker.update(data[start : start + 100_001])
+    chunks = chunker.digests()
+    assert chunks is not None
+    assert (chunks.size, len(chunks)) == (256 << 10, 4)
+    assert chunks.matches(3, data[-chunks.size :])
+    assert not chunks.matches(3, data[-chunks.size : -1])
+    disk = replace(DISK, size=len(data), chunks=chunks)
+    assert layout.parse_config(layout.config(disk, LAYER)) == disk
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        None,
+        [],
+        {},
+        {"size": 1, "sha256": ""},
+        {"size": 256 << 10, "sha256": "?"},
+        {"size": 256 << 10, "sha256": "AAAA"},
+        {"size": "262144", "sha256": "AAAA"},
+        {"size": 1 << 40, "sha256": ""},
+    ],
+    ids=str,
+)
+def test_digests_that_cannot_be_the_disks_are_none(chunks: object) -> None:
+    content = json.loads(layout.config(DISK, LAYER))
+    content["hyperd.image.chunks"] = chunks
+    assert layout.parse_config(json.dumps(content).encode()) == DISK
+
+
+def test_a_disk_has_no_more_chunks_than_are_read_with_ease() -> None:
+    for size, chunk in ((1 << 33, 256 << 10), ((1 << 33) + 1, 512 << 10), (1 << 37, 4 << 20)):
+        assert Chunker(size)._size == chunk
+    assert Chunker((1 << 37) + 1).digests() is None

@@ -1,0 +1,349 @@
+"""One image on its way to this node: read from where it has come already, fetched where it has not.
+
+A chunk is kept once its digest is right, and nobody sees it before. What guests wait for comes first; the rest is
+fetched in order while none does. Whole and once more compared, the file gets the name that says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import os
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Final
+
+import orjson
+
+from hyperd import durable
+from hyperd.background import hear, to_the_end
+from hyperd.backoff import backoff
+from hyperd.errors import HyperdError
+from hyperd.imagefile import files
+from hyperd.imagefile.growth import guard_reserve
+from hyperd.imagefile.lazy import FetchState, LazyFiles
+from registry import layout
+from registry.lazy.record import LazyRecord
+from registry.spool import cached_path
+
+Fetch = Callable[[LazyRecord, int, int], Awaitable[bytes]]
+"""Bytes of an image by offset and length; raises HyperdError where they do not come."""
+
+_RUN_BYTES: Final = 4 << 20
+"""The most that is asked for at a time."""
+_BUSY_RUN_BYTES: Final = 1 << 20
+"""While a guest was waiting just now: it would wait for the rest of that."""
+_AHEAD_BYTES: Final = 1 << 20
+"""Fetched with what a guest reads in order."""
+_IDLE_SECONDS: Final = 0.2
+_CALM_SECONDS: Final = 3.0
+_LOOK_SECONDS: Final = 0.05
+_SAVE_SECONDS: Final = 2.0
+_LAST_WAIT_SECONDS: Final = 5.0
+_TRIES: Final = 2
+"""Of a chunk that comes wrong, before its reader is told."""
+_FAULT_SECONDS: Final = 15.0
+"""After which a wrong chunk is fetched again."""
+_BLOCK: Final = 2 << 20
+
+
+class DamagedError(Exception):
+    """What the registry has is not the image; ``str()`` is a sentence."""
+
+
+class Demand:
+    """What guests wait for, of all images: nothing is fetched ahead meanwhile."""
+
+    def __init__(self) -> None:
+        self.waiting = 0
+        self.last = time.monotonic() - _CALM_SECONDS
+
+    @property
+    def idle(self) -> bool:
+        return not self.waiting and time.monotonic() - self.last >= _IDLE_SECONDS
+
+    @property
+    def calm(self) -> bool:
+        return not self.waiting and time.monotonic() - self.last >= _CALM_SECONDS
+
+
+class LazyImage:
+    """The image of one record. ``read`` any time between ``open`` and ``close``."""
+
+    def __init__(
+        self, record: LazyRecord, places: LazyFiles, fetch: Fetch, *, demand: Demand, reserve: int
+    ) -> None:
+        """``reserve`` bytes of the disk stay free."""
+        self.size = record.disk.size
+        self.readers = 0
+        """Connections of guests."""
+        self._record, self._files, self._fetch = record, places, fetch
+        self._demand, self._reserve = demand, reserve
+        self._chunk, self._count = record.chunks.size, len(record.chunks)
+        self._have = bytearray(self._count)
+        self._missing = self._count
+        self._coming: dict[int, asyncio.Task[None]] = {}
+        self._faults: dict[int, str] = {}
+        self._false = ""
+        """Why nothing of it may be read."""
+        self._trouble = ""
+        self._fetched_bytes, self._began = 0, time.monotonic()
+        self._unsaved = False
+        self._told: FetchState | None = None
+        self._last_read = -1
+        self.whole = False
+        """Whether the file has its own name."""
+        self._fd = -1
+
+    @property
+    def path(self) -> os.PathLike[str]:
+        """The place of the whole image."""
+        return cached_path(self._files.folder, self._record.layer.digest, self._record.disk.format)
+
+    async def open(self) -> None:
+        """Raises OSError."""
+        await to_the_end(self._open)
+
+    async def close(self) -> None:
+        """What came is kept. No read is under way any more."""
+        for task in set(self._coming.values()):
+            task.cancel()
+        await asyncio.gather(*set(self._coming.values()), return_exceptions=True)
+        if self._fd >= 0:
+            await to_the_end(self._save)
+            os.close(self._fd)
+            self._fd = -1
+
+    async def read(self, offset: int, length: int) -> bytes:
+        """What is there; waits, for as long as it takes, for what is not. Raises DamagedError, OSError."""
+        if self._false:
+            raise DamagedError(self._false)
+        first, last = offset // self._chunk, (offset + length - 1) // self._chunk
+        if self._missing and not all(self._have[first : last + 1]):
+            self._demand.waiting += 1
+            try:
+                await self._need(first, last, self._ahead(first, last))
+            finally:
+                self._demand.waiting -= 1
+                self._demand.last = time.monotonic()
+        self._last_read = last
+        return await _pread(self._fd, length, offset)
+
+    async def run(self) -> None:
+        """Fetch all of it, and give it its name; returns then."""
+        saved = time.monotonic()
+        while self._missing:
+            for first, last in self._runs():
+                await self._await_turn()
+                try:
+                    await self._need(first, last, 0)
+                except DamagedError:
+                    continue
+                if time.monotonic() - saved >= _SAVE_SECONDS:
+                    await to_the_end(self._save)
+                    saved = time.monotonic()
+            if self._missing:
+                await asyncio.sleep(_FAULT_SECONDS)
+        if not self.whole:
+            await self._publish()
+
+    def state(self) -> FetchState:
+        seconds = max(time.monotonic() - self._began, 0.001)
+        fault = self._false or next(iter(self._faults.values()), "")
+        return FetchState(
+            fetched=self.size if self.whole else min(self.size, (self._count - self._missing) * self._chunk),
+            size=self.size,
+            speed=int(self._fetched_bytes / seconds),
+            fault=fault,
+            trouble="" if self.whole else self._trouble,
+            readers=self.readers,
+        )
+
+    def tell(self) -> None:
+        """Write the state where the daemon reads it. Blocks; raises OSError."""
+        state = self.state()
+        if state == self._told:
+            return
+        body = {name: getattr(state, name) for name in state.__dataclass_fields__}
+        made = files.temporary(self._files.state)
+        made.write_bytes(orjson.dumps(body))
+        os.replace(made, self._files.state)
+        self._told = state
+
+    def _ahead(self, first: int, last: int) -> int:
+        """How many chunks more a guest that reads on from where it was will want."""
+        return _AHEAD_BYTES // self._chunk if self._last_read in (first - 1, first) and last > 0 else 0
+
+    async def _need(self, first: int, last: int, ahead: int) -> None:
+        """Have these chunks. Whoever needs one that is on its way waits for that."""
+        for run_first, run_last in _stretches(first, min(last + ahead, self._count - 1), self._is_wanted):
+            step = max(1, _RUN_BYTES // self._chunk)
+            for start in range(run_first, run_last + 1, step):
+                self._begin(start, min(start + step - 1, run_last))
+        for number in range(first, last + 1):
+            while not self._have[number]:
+                task = self._coming.get(number)
+                if task is None:
+                    self._begin(number, number)
+                    continue
+                await asyncio.shield(task)
+
+    def _is_wanted(self, number: int) -> bool:
+        return not self._have[number] and number not in self._coming
+
+    def _begin(self, first: int, last: int) -> None:
+        task = asyncio.create_task(self._bring(first, last), name=f"chunks {first}-{last}")
+        for number in range(first, last + 1):
+            self._coming[number] = task
+
+        def end(_: asyncio.Task[None]) -> None:
+            hear(task)  # those fetched ahead have no reader
+            for number in range(first, last + 1):
+                self._coming.pop(number, None)
+
+        task.add_done_callback(end)
+
+    async def _bring(self, first: int, last: int) -> None:
+        """However long the registry is away. DamagedError once it sends something else again."""
+        offset, wrong, failures = first * self._chunk, 0, 0
+        length = min(self.size, (last + 1) * self._chunk) - offset
+        while True:
+            try:
+                await asyncio.to_thread(guard_reserve, self._files.folder, self._reserve, length)
+                content = await self._fetch(self._record, offset, length)
+                bad = await to_the_end(self._keep, first, offset, content)
+            except (HyperdError, OSError) as err:
+                failures += 1
+                self._trouble = err.message if isinstance(err, HyperdError) else f"{err.strerror}."
+                await asyncio.sleep(backoff(failures, first=0.2, last=_LAST_WAIT_SECONDS))
+                continue
+            self._trouble = ""
+            self._fetched_bytes += length
+            if not bad:
+                return
+            wrong += 1
+            if wrong >= _TRIES:
+                sentence = (
+                    f"The registry sends something else than image {self._record.layer.digest} of "
+                    f"{self._record.repository} has at byte {bad[0] * self._chunk}."
+                )
+                self._faults.update(dict.fromkeys(bad, sentence))
+                raise DamagedError(sentence)
+
+    def _keep(self, first: int, offset: int, content: bytes) -> list[int]:
+        """Write those that are right; the others are returned. Blocks."""
+        view, bad = memoryview(content), []
+        for start in range(0, len(content), self._chunk):
+            number, piece = first + start // self._chunk, view[start : start + self._chunk]
+            if not self._record.chunks.matches(number, piece):
+                bad.append(number)
+                continue
+            if os.pwrite(self._fd, piece, offset + start) != len(piece):
+                raise OSError(errno.ENOSPC, "No space left on the disk")
+            if not self._have[number]:
+                self._have[number] = 1
+                self._missing -= 1
+                self._unsaved = True
+            self._faults.pop(number, None)
+        return bad
+
+    def _runs(self) -> Iterator[tuple[int, int]]:
+        """What is still missing, a piece at a time, by what is missing then."""
+        number = 0
+        while number < self._count:
+            if not self._is_wanted(number):
+                number += 1
+                continue
+            most = _RUN_BYTES if self._demand.calm else _BUSY_RUN_BYTES
+            last = number
+            end = min(self._count, number + max(1, most // self._chunk))
+            while last + 1 < end and self._is_wanted(last + 1):
+                last += 1
+            yield number, last
+            number = last + 1
+
+    async def _await_turn(self) -> None:
+        while not self._demand.idle:
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    def _open(self) -> None:
+        try:
+            self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            pass
+        else:
+            self._missing, self.whole = 0, True
+            return
+        self._fd = os.open(self._files.data, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        had = os.fstat(self._fd).st_size
+        os.ftruncate(self._fd, self.size)
+        try:
+            known = self._files.map.read_bytes()
+        except FileNotFoundError:
+            return
+        if len(known) == self._count and had == self.size:
+            self._have[:] = bytes(1 if one == 1 else 0 for one in known)
+            self._missing = self._count - sum(self._have)
+
+    def _save(self) -> None:
+        """What came is not fetched again after a crash."""
+        if not self._unsaved or self.whole:
+            return
+        known = bytes(self._have)
+        self._unsaved = False
+        os.fdatasync(self._fd)
+        durable.write(self._files.map, known)
+
+    async def _publish(self) -> None:
+        """The digests of the chunks come with the image, and so does the layer's: here both are one file's."""
+        digest = await to_the_end(self._digest)
+        if digest != self._record.layer.digest:
+            self._false = (
+                f"The parts of image {self._record.layer.digest} of {self._record.repository} are as its config "
+                f"says, but together they are {digest}."
+            )
+            await asyncio.Event().wait()
+        await to_the_end(self._name)
+
+    def _digest(self) -> str:
+        """Of the layer that the file comes out of."""
+        kind, hash_ = self._record.disk.format, hashlib.sha256()
+        hash_.update(layout.header(kind, self.size))
+        for offset in range(0, self.size, _BLOCK):
+            hash_.update(os.pread(self._fd, min(_BLOCK, self.size - offset), offset))
+        hash_.update(layout.trailer(self.size))
+        return f"sha256:{hash_.hexdigest()}"
+
+    def _name(self) -> None:
+        if os.geteuid() == 0:
+            os.fchown(self._fd, 0, 0)
+        os.fchmod(self._fd, 0o444)
+        os.fsync(self._fd)
+        os.replace(self._files.data, self.path)
+        durable.sync(self._files.folder)
+        self._files.map.unlink(missing_ok=True)
+        self.whole = True
+
+
+def _stretches(first: int, last: int, wanted: Callable[[int], bool]) -> Iterator[tuple[int, int]]:
+    """Those of ``first`` to ``last`` that are wanted, as they stand side by side."""
+    start = -1
+    for number in range(first, last + 2):
+        if number <= last and wanted(number):
+            start = number if start < 0 else start
+        elif start >= 0:
+            yield start, number - 1
+            start = -1
+
+
+async def _pread(fd: int, length: int, offset: int) -> bytes:
+    """From memory at once where it is there; else in a thread, as a disk may take its time."""
+    buffer = bytearray(length)
+    try:
+        if os.preadv(fd, [buffer], offset, os.RWF_NOWAIT) == length:
+            return bytes(buffer)
+    except OSError as err:
+        if err.errno not in (errno.EAGAIN, errno.EOPNOTSUPP):
+            raise
+    return await to_the_end(os.pread, fd, length, offset)
