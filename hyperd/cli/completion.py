@@ -49,7 +49,9 @@ complete -c hv -a '(__hv)'
 """
 SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 
-_MACHINE_COMMANDS = ("clone", "console", "log", "start", "stop", "restart", "tui")
+_MACHINE_COMMANDS = (
+    "clone", "console", "log", "vnc", "screenshot", "ssh", "port-forward", "start", "stop", "restart", "tui",
+)  # fmt: skip
 _OBJECT_COMMANDS = (
     "get",
     "describe",
@@ -63,7 +65,7 @@ _OBJECT_COMMANDS = (
     "wait",
     "explain",
 )
-_TO_FILES = ("disk",)
+_TO_FILES = ("disk", "screenshot")
 """Commands whose ``-o`` is a file."""
 _COMPLETION_SECONDS = 2.0
 

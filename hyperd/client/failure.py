@@ -46,22 +46,27 @@ def from_response(status: int, body: bytes, *, request_id: str = "") -> errors.H
 
 def from_status(document: Object, *, status: int = 0, request_id: str = "") -> errors.HyperdError:
     """A ``Status`` object as an error; ``status`` is the HTTP code where the object has none."""
-    code = int(document.get("code") or status or 500)
+    said = document.get("code")
+    code = said if type(said) is int and said else status or 500
     kind = _BY_REASON.get(str(document.get("reason", ""))) or _BY_CODE.get(code, errors.InternalError)
-    details = document.get("details") or {}
+    details = document.get("details")
+    if not isinstance(details, dict):
+        details = {}
     message = str(document.get("message") or f"The server answered {code}.")
     if any(sign in message for sign in _UNASKED):
         return _without_hyperd(message.rpartition('": ')[2])
     if code >= 500 and request_id:
         message = f"{message} (request {request_id})"
+    listed = details.get("causes")
     causes = [
         errors.Cause(str(cause.get("field", "")), str(cause.get("message", "")), str(cause.get("reason", "")))
-        for cause in details.get("causes") or ()
+        for cause in (listed if isinstance(listed, list) else ())
+        if isinstance(cause, dict)
     ]
     return kind(
         message,
         causes=causes,
-        retry_after_seconds=details.get("retryAfterSeconds"),
+        retry_after_seconds=seconds if type(seconds := details.get("retryAfterSeconds")) is int else None,
         kind=str(details.get("kind", "")),
         group=str(details.get("group", "")),
         name=str(details.get("name", "")),

@@ -8,17 +8,18 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
 from hyperd.api.serving.app import ApiServer
+from hyperd.api.sessions.port_forward import PortForwards
 from hyperd.api.sessions.terminals import Sessions
 from hyperd.api.stats.sampler import Sampler
 from hyperd.api.stats.unstored import stores
@@ -28,11 +29,13 @@ from hyperd.resources.all import KINDS
 from hyperd.resources.schema.kind import Object
 from hyperd.settings import ApiSettings, Settings
 from hyperd.store.embedded.store import EmbeddedStore
+from tests.tui.screens import Picture, Pictures
 from tests.unit.api.measured import Guests as Measured
 
 GROUP = "virtualization.deckhouse.io"
 BOOT = b"[    0.000000] Linux version 6.1.0\r\n[    1.204511] \x1b[1;32mvirtio_blk\x1b[0m: ready\r\n"
 API = f"{GROUP}/v1alpha2"
+_LOOPBACK = IPv4Network("127.0.0.0/8")
 
 
 class Guest:
@@ -82,6 +85,7 @@ class World:
     guests: dict[str, Guest] = field(default_factory=dict)
     uids: dict[str, str] = field(default_factory=dict)
     measured: Measured = field(default_factory=Measured)
+    pictures: Pictures = field(default_factory=Pictures)
     _sampling: asyncio.Task[None] | None = None
 
     @property
@@ -132,6 +136,10 @@ class World:
             log.write_bytes(BOOT)
         return obj
 
+    def picture(self, name: str) -> Picture:
+        """A machine's screen."""
+        return self.pictures.of.setdefault(self.uids[name], Picture())
+
     async def stop(self) -> None:
         """The daemon goes; guests stay."""
         if self._sampling is not None:
@@ -145,13 +153,14 @@ class World:
     async def start(self) -> None:
         """The daemon comes (again) over what is on disk."""
         sampler = Sampler(self.measured, storage=self.settings.state_dir)
-        self.store, self.hub, self.sessions, self.server = _parts(self.settings, sampler)
+        self.store, self.hub, self.sessions, self.server = _parts(self.settings, sampler, self.pictures)
         self._sampling = asyncio.create_task(sampler.run())
         await self.store.start()
         await self.server.start()
 
     async def close(self) -> None:
         await self.stop()
+        await self.pictures.close()
         for guest in self.guests.values():
             await guest.close()
 
@@ -228,21 +237,15 @@ def failing(kind: str, reason: str, message: str) -> list[Object]:
     ]
 
 
-def _parts(settings: Settings, sampler: Sampler) -> tuple[EmbeddedStore, ConsoleHub, Sessions, ApiServer]:
+def _parts(
+    settings: Settings, sampler: Sampler, pictures: Pictures
+) -> tuple[EmbeddedStore, ConsoleHub, Sessions, ApiServer]:
     store = EmbeddedStore(settings.database_path, settings=settings.store, admit=None, kinds=KINDS)
     hub = ConsoleHub(settings)
-    sessions = Sessions(store, consoles=hub, graphics=_NoGraphics(), record=lambda *_: None)
-    return (
-        store,
-        hub,
-        sessions,
-        ApiServer(settings, store, sessions=sessions.handlers(), unstored=stores(sampler, "n1")),
-    )
-
-
-class _NoGraphics:
-    async def open_graphics(self, uid: str) -> socket.socket:
-        raise NotImplementedError(uid)
+    sessions = Sessions(store, consoles=hub, graphics=pictures, record=lambda *_: None)
+    handlers = {**sessions.handlers(), **PortForwards(store, networks=[_LOOPBACK]).handlers()}
+    server = ApiServer(settings, store, sessions=handlers, unstored=stores(sampler, "n1"))
+    return store, hub, sessions, server
 
 
 @contextmanager
@@ -262,9 +265,9 @@ async def serving(folder: Path) -> AsyncIterator[World]:
         state_dir=folder / "state", run_dir=folder / "run", log_dir=folder / "log", api=ApiSettings(port=0)
     )
     _make_folders(settings)
-    measured = Measured()
-    store, hub, sessions, server = _parts(settings, Sampler(measured, storage=settings.state_dir))
-    world = World(settings, store, server, sessions, hub, measured=measured)
+    measured, pictures = Measured(), Pictures()
+    store, hub, sessions, server = _parts(settings, Sampler(measured, storage=settings.state_dir), pictures)
+    world = World(settings, store, server, sessions, hub, measured=measured, pictures=pictures)
     await world.start()
     try:
         for name in ("shop", "lab"):

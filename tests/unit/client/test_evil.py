@@ -33,6 +33,7 @@ COMMANDS = (
     ("snapshot", "list"), ("snapshot", "restore", "x", "-y", "-t", "2"), ("clone", "x", "y", "-t", "2"),
     ("version",), ("__complete", "3", "get", "vm", ""), ("console", "x", "-t", "1"), ("curl", "/x"),
     ("disk", "export", "vd/x", "-o", "-"), ("registry", "gc"), ("registry", "gc", "--run"), ("top", "--once"),
+    ("screenshot", "x", "-o", "/dev/null"), ("vnc", "x"), ("port-forward", "x", "--stdio", "22"), ("ssh", "x"),
 )  # fmt: skip
 
 
