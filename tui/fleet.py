@@ -19,15 +19,15 @@ from typing import TYPE_CHECKING
 from hyperd.client.health import Health, Level
 from hyperd.client.home import Home
 from hyperd.client.resource import Resource
-from hyperd.errors import Expired, Forbidden, HyperdError, NotFound, ServiceUnavailable, Timeout
+from hyperd.errors import Expired, Forbidden, HyperdError, NotFound, ServiceUnavailable
+from tui import pulse
 from tui.homes import HomeState, HomeStatus
-from tui.shelf import Key, Object, Shelf
+from tui.shelf import Key, Object, Shelf, key_of, version_of
 
 if TYPE_CHECKING:
     from hyperd.client.aio import AsyncClient
 
 GATHER_SECONDS = 0.1
-_RETRY_SECONDS = (0.5, 1.0, 2.0, 5.0)
 _ABSENT_KIND_SECONDS = 60.0
 _LASTING_SECONDS = 1.0
 """A watch that ends sooner is not followed by the next at once."""
@@ -35,9 +35,6 @@ MOST_HELD = 512 << 20
 """Bytes that the objects of one home may take, by ``http1.weight``: a home may send objects without end."""
 LINGER_SECONDS = 30.0
 """So long a kind is followed that nobody looks at any more: who comes back soon finds it current."""
-BEAT_SECONDS = 4.0
-"""How often a home must answer: a watch is silent for minutes, whether its daemon is well or hangs."""
-
 
 Held = tuple[Object, Sequence[object]]
 """An object, and its cells where the server's own columns are shown."""
@@ -74,10 +71,7 @@ class Fleet:
         """
         self.homes: dict[str, HomeState] = {}
         for home in homes:
-            name = home.name
-            while name in self.homes:
-                name += "'"
-            self.homes[name] = HomeState(home)
+            self._place(home)
         self.resources = {resource.plural: resource for resource in resources}
         self.columns: dict[str, list[Object]] = {}
         """The server's definitions of the columns of kinds that we have none for."""
@@ -89,6 +83,7 @@ class Fleet:
         self._weights: defaultdict[str, dict[Key, int]] = defaultdict(dict)
         self._viewers = Counter([*self.resources] if always is None else always)
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
+        """What follows a kind of a home; what looks at the home itself has no kind."""
         self._group: asyncio.TaskGroup | None = None
         self._listed: set[tuple[str, str]] = set()
         self._clients: dict[str, AsyncClient] = {}
@@ -159,13 +154,15 @@ class Fleet:
             asyncio.get_running_loop().call_later(LINGER_SECONDS, self._forget, plural)
 
     def _begin(self, plural: str) -> None:
+        for home in self._clients:
+            self._begin_at(home, plural)
+
+    def _begin_at(self, home: str, plural: str) -> None:
         resource = self.resources.get(plural)
-        if self._group is None or resource is None:
+        if self._group is None or resource is None or (home, plural) in self._tasks:
             return
-        for home, client in self._clients.items():
-            if (home, plural) not in self._tasks:
-                following = self._follow(home, client, plural, resource)
-                self._tasks[home, plural] = self._group.create_task(following, name=f"{home}/{plural}")
+        following = self._follow(home, self._clients[home], plural, resource)
+        self._tasks[home, plural] = self._group.create_task(following, name=f"{home}/{plural}")
 
     def _forget(self, plural: str) -> None:
         if self._viewers[plural] or self._group is None:
@@ -182,17 +179,12 @@ class Fleet:
         self._tell = tell
         # In a thread, because the import takes longer than a frame.
         await asyncio.to_thread(__import__, "hyperd.client.aio")
-        from hyperd.client.aio import AsyncClient
-
         try:
             async with asyncio.TaskGroup() as tasks:
-                for name, state in self.homes.items():
-                    self._clients[name] = client = AsyncClient(state.home)
-                    tasks.create_task(self._beat(name, client), name=f"{name}/beat")
-                    tasks.create_task(self._discover(client), name=f"{name}/discovery")
                 self._group = tasks
-                for plural in +self._viewers:
-                    self._begin(plural)
+                for name in self.homes:
+                    self._enter(name)
+                await asyncio.Event().wait()  # more may come
         finally:
             self._group = None
             if self._timer is not None:
@@ -200,39 +192,54 @@ class Fleet:
             for client in self._clients.values():
                 await client.close()
 
-    async def _beat(self, home: str, client: AsyncClient) -> None:
-        """Notice a home that hangs: its connections stay open, and say nothing."""
-        hangs = False
-        while True:
-            await asyncio.sleep(BEAT_SECONDS)
-            if self.homes[home].status is not HomeStatus.CONNECTED and not hangs:
-                continue
-            try:
-                await client.ping()
-            except (ServiceUnavailable, Timeout) as err:
-                hangs = True
-                self._set_home(home, HomeStatus.STALE, err.message)
-                continue
-            except HyperdError:
-                pass  # a refusal is an answer
-            if hangs:
-                hangs = False
-                self._set_home(home, HomeStatus.CONNECTED)
+    def _place(self, home: Home) -> str:
+        name = home.name
+        while name in self.homes:
+            name += "'"
+        self.homes[name] = HomeState(home)
+        return name
 
-    async def _discover(self, client: AsyncClient) -> None:
-        """Know every kind that a home serves; what nobody looks at is not followed."""
-        failures = 0
-        while True:
-            try:
-                for resource in await client.discover():
-                    self.add(resource)
-            except (Forbidden, NotFound):
-                return  # an old server, or a login of few rights: what we know is what there is
-            except HyperdError:
-                await asyncio.sleep(_RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)])
-                failures += 1
-            else:
-                return
+    def _enter(self, name: str) -> None:
+        """Connect to one home."""
+        from hyperd.client.aio import AsyncClient
+
+        if self._group is None:
+            return
+        self._clients[name] = client = AsyncClient(self.homes[name].home)
+        looking = pulse.watch(self.homes[name], client, partial(self._set_home, name), self.add)
+        self._tasks[name, ""] = self._group.create_task(looking, name=f"{name}/beat")
+        for plural in +self._viewers:
+            self._begin_at(name, plural)
+
+    def join(self, home: Home) -> str:
+        """One home more; returns what it is called here."""
+        name = self._place(home)
+        self._enter(name)
+        self._homes_changed = True
+        self._schedule()
+        return name
+
+    async def leave(self, name: str) -> None:
+        """One home less, with all that is known of it."""
+        client = self._end(name)
+        for plural in [plural for home, plural in self._listed if home == name]:
+            self._replace(name, plural, [])
+            self._listed.discard((name, plural))
+        del self.homes[name]
+        self._homes_changed = True
+        self._schedule()
+        await client.close()
+
+    async def again(self, name: str) -> None:
+        """Connect to a home anew, now; what is known of it stays."""
+        await self._end(name).close()
+        if name in self.homes:
+            self._enter(name)
+
+    def _end(self, name: str) -> AsyncClient:
+        for place in [place for place in self._tasks if place[0] == name]:
+            self._tasks.pop(place).cancel()
+        return self._clients.pop(name)
 
     async def _list(self, home: str, client: AsyncClient, plural: str, namespace: str | None) -> str:
         """Take all of a kind; returns the version to watch from. Raises _TooMuch, HyperdError."""
@@ -293,7 +300,7 @@ class Fleet:
                     HomeStatus.STALE if (home, plural) in self._listed else HomeStatus.ERROR,
                     err.message,
                 )
-                await asyncio.sleep(_RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)])
+                await asyncio.sleep(pulse.RETRY_SECONDS[min(failures, len(pulse.RETRY_SECONDS) - 1)])
                 failures += 1
 
     def _replace(self, home: str, plural: str, items: Sequence[Held], weight: int = 0) -> None:
@@ -305,11 +312,11 @@ class Fleet:
         if held > MOST_HELD:
             raise _TooMuch
         state.held = held
-        fresh = {_key(home, item): (item, cells) for item, cells in items}
+        fresh = {key_of(home, item): (item, cells) for item, cells in items}
         for key, (item, cells) in fresh.items():
             item.setdefault("kind", resource.kind)
             item.setdefault("apiVersion", resource.api_version)
-            if key not in known or _version(known[key]) != _version(item):
+            if key not in known or version_of(known[key]) != version_of(item):
                 self._put(plural, key, item, cells)
             weights[key] = weight // len(fresh)
         for key in former:
@@ -324,7 +331,7 @@ class Fleet:
         """Returns the version to go on from. Raises _TooMuch."""
         obj, state = event["object"], self.homes[home]
         if event["type"] != "BOOKMARK":
-            key, weights = _key(home, obj), self._weights[plural]
+            key, weights = key_of(home, obj), self._weights[plural]
             state.held -= weights.pop(key, 0)
             if event["type"] == "DELETED":
                 self._drop(plural, key)
@@ -335,7 +342,7 @@ class Fleet:
                 state.held += weight
             if state.held > MOST_HELD:
                 raise _TooMuch
-        return _version(obj)
+        return version_of(obj)
 
     def _put(self, plural: str, key: Key, obj: Object, cells: Sequence[object] = ()) -> Key | None:
         # Half of many an object, and nothing that is shown.
@@ -351,7 +358,9 @@ class Fleet:
         self._note(plural, key)
 
     def _set_home(self, name: str, status: HomeStatus, message: str = "") -> None:
-        state = self.homes[name]
+        state = self.homes.get(name)
+        if state is None:
+            return  # it has just left
         if state.status is HomeStatus.STALE and status is HomeStatus.ERROR:
             status = HomeStatus.STALE
         if state.status is status and state.message == message:
@@ -382,13 +391,3 @@ _FINE = Health(Level.GOOD, "")
 
 def _well(_: Object) -> Health:
     return _FINE
-
-
-def _key(home: str, obj: Object) -> Key:
-    metadata = obj["metadata"]
-    namespace, uid = metadata.get("namespace") or "", metadata.get("uid") or ""
-    return Key(home, str(namespace), str(metadata["name"]), str(uid))
-
-
-def _version(obj: Object) -> str:
-    return str((obj.get("metadata") or {}).get("resourceVersion") or "")

@@ -28,6 +28,10 @@ class HomeState:
     """Kinds of which it has more than is kept; none of them are shown."""
     held: int = 0
     """What its objects weigh."""
+    version: str = ""
+    """Of its server; empty where it has not said."""
+    answered_in: float | None = None
+    """How long it took to answer the last question, in seconds; None where it does not answer."""
 
     @property
     def trouble(self) -> str:

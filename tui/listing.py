@@ -24,23 +24,23 @@ class Listing:
         self.made = 0
         self._fleet = fleet
         self._usage = usage
-        self._several = len(fleet.homes) > 1
+        self.several = len(fleet.homes) > 1
         self._rows: dict[Key, Row] = {}
 
     @property
     def columns(self) -> tuple[Column, ...]:
         """The kind's columns; with several homes, the home is the second."""
         first, *rest = self.kind.columns
-        return (first, HOME, *rest) if self._several else self.kind.columns
+        return (first, HOME, *rest) if self.several else self.kind.columns
 
     def value(self, key: Key, index: int) -> Value:
         """What one column says of an object: enough to put a row in its place."""
-        if self._several and index == 1:
+        if self.several and index == 1:
             return sanitize.line(key.home)
         obj = self._fleet.get(self.kind.plural, key)
         if obj is None:
             return None
-        field = self.kind.fields[index - 1 if self._several and index > 1 else index]
+        field = self.kind.fields[index - 1 if self.several and index > 1 else index]
         if field.live is not None:
             course = self._usage.of(self.kind.plural, key)
             return field.live(course) if course is not None else None
@@ -49,7 +49,7 @@ class Listing:
 
     def live(self, index: int) -> bool:
         """Whether the column at ``index`` is measured."""
-        if self._several:
+        if self.several:
             index = index - 1 if index > 1 else 0
         return self.kind.fields[index].live is not None
 

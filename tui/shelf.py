@@ -28,6 +28,18 @@ class Key(NamedTuple):
         return f"{self.home}/{self.uid or f'{self.namespace}/{self.name}'}"
 
 
+def key_of(home: str, obj: Object) -> Key:
+    """The key of an object of ``home``."""
+    metadata = obj["metadata"]
+    namespace, uid = metadata.get("namespace") or "", metadata.get("uid") or ""
+    return Key(home, str(namespace), str(metadata["name"]), str(uid))
+
+
+def version_of(obj: Object) -> str:
+    """Its resourceVersion; empty where it has none."""
+    return str((obj.get("metadata") or {}).get("resourceVersion") or "")
+
+
 class Shelf:
     """The objects of one kind. ``judged`` counts how often the health of one was worked out."""
 

@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "disk": ("disk", "export, back up, restore, resize, attach and detach disks"),
     "upload": ("upload", "send a file into an image or disk"),
     "tui": ("tui", "open the terminal interface"),
+    "remote": ("remote", "keep homes under names: other machines by ssh, other sockets, contexts"),
     "kubeconfig": ("kubeconfig", "print or merge the kubeconfig for kubectl"),
     "token": ("token", "make, list and revoke tokens, by which others reach this home"),
     "audit": ("audit", "show who did what on this host"),

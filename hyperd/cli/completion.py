@@ -155,10 +155,7 @@ def _words(before: list[str], current: str) -> list[str]:
     if command == "completion":
         return sorted(SCRIPTS)
     if previous in ("--context",):
-        from hyperd.client.finding import kubeconfig_paths
-        from hyperd.client.kubeconfig import load
-
-        return load(kubeconfig_paths(flags.get("--kubeconfig", ""))).contexts
+        return _contexts(flags.get("--kubeconfig", ""))
     home = find(
         socket=flags.get("--socket", ""), kubeconfig=flags.get("--kubeconfig", ""),
         context=flags.get("--context", ""), namespace=namespace,
@@ -191,6 +188,20 @@ def _words(before: list[str], current: str) -> list[str]:
         words = [w for i, w in enumerate(before[1:]) if not w.startswith("-") and before[i] not in valued]
         return names_of(client, words[0]) if words else _kinds(current)
     return []
+
+
+def _contexts(kubeconfig: str) -> list[str]:
+    """Kept homes, and contexts of the kubeconfig."""
+    from contextlib import suppress
+
+    from hyperd.client import remotes
+    from hyperd.client.finding import kubeconfig_paths
+    from hyperd.client.kubeconfig import load
+
+    found = [] if kubeconfig else list(remotes.load())
+    with suppress(HyperdError):
+        found += load(kubeconfig_paths(kubeconfig)).contexts
+    return found
 
 
 def _kinds(current: str) -> list[str]:

@@ -51,15 +51,21 @@ def parser_for(command: str, module: ModuleType) -> argparse.ArgumentParser:
     else:
         help_ = "namespace (default: $HV_NAMESPACE, the context's, or default)"
         home.add_argument("-n", "--namespace", default="", help=help_)
-    home.add_argument("--socket", default="", metavar="PATH", help="unix socket of a hyperd")
+    several = " (may be repeated)" if command == "tui" else ""
+    home.add_argument(
+        "--socket",
+        action="append" if command == "tui" else "store",
+        default=[] if command == "tui" else "",
+        metavar="PATH",
+        help=f"unix socket of a hyperd, or ssh://USER@HOST{several}",
+    )
     home.add_argument("--kubeconfig", default="", metavar="FILE", help="kubeconfig to use")
     home.add_argument(
         "--context",
         action="append" if command == "tui" else "store",
         default=[] if command == "tui" else "",
         metavar="NAME",
-        help="context of the kubeconfig"
-        + ("; give it several times for several homes" if command == "tui" else ""),
+        help=f"home of `hv remote`, or context of the kubeconfig{several}",
     )
     module.arguments(parser)
     return parser

@@ -18,7 +18,9 @@ from hyperd.client import failure, kinds, paths
 from hyperd.client.home import Home
 from hyperd.client.http1 import MAX_BODY, MAX_WEIGHT, weight
 from hyperd.client.resource import Resource
+from hyperd.client.ssh import unanswered
 from hyperd.client.sync import MERGE_PATCH, TABLE
+from hyperd.client.tunnel import Tunnelled
 from hyperd.client.websocket import SUBPROTOCOL
 from hyperd.client.words import warning
 from hyperd.errors import BadRequest, Conflict, HyperdError, ServiceUnavailable, Timeout
@@ -47,7 +49,9 @@ class AsyncClient:
     def __init__(self, home: Home) -> None:
         self.home = home
         if home.socket:
-            connector: aiohttp.BaseConnector = aiohttp.UnixConnector(home.socket, limit=0)
+            connector: aiohttp.BaseConnector = (
+                Tunnelled(home) if home.ssh else aiohttp.UnixConnector(home.socket, limit=0)
+            )
             base = "http://hyperd"
         else:
             connector = aiohttp.TCPConnector(limit=0, ssl=_tls(home))
@@ -158,8 +162,8 @@ class AsyncClient:
             raise ServiceUnavailable(f"{self.home.where} sent an event that is none.")
         return dict(event)
 
-    async def ping(self) -> None:
-        """Return when the server answers. Raises Timeout soon, ServiceUnavailable, or what it refuses with."""
+    async def ping(self) -> str:
+        """The server's version. Raises Timeout soon, ServiceUnavailable, or what it refuses with."""
         timeout = aiohttp.ClientTimeout(total=PING_SECONDS, sock_connect=CONNECT_SECONDS)
         with self._translated():
             async with self._session.get(
@@ -167,7 +171,9 @@ class AsyncClient:
             ) as response:
                 if response.status >= 400:
                     raise await _refusal(response)
-                await _whole(response)
+                answer = self._loaded(await _whole(response))
+        version = answer.get("gitVersion") if isinstance(answer, dict) else ""
+        return str(version or "")
 
     async def create(self, resource: Resource, namespace: str | None, obj: Object) -> Object:
         """The object as created."""
@@ -301,6 +307,8 @@ class _Translated:
             return
         if isinstance(err, asyncio.TimeoutError):
             raise Timeout(f"{self._home.where} does not answer.") from err
+        if self._home.ssh and isinstance(err, aiohttp.ServerDisconnectedError):
+            raise unanswered(self._home) from err
         if isinstance(err, OSError):
             raise failure.from_os_error(err, self._home) from err
         if isinstance(err, aiohttp.ClientError | ValueError | RecursionError):  # so deep is its JSON

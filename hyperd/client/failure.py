@@ -90,6 +90,10 @@ def _without_hyperd(why: str) -> errors.ServiceUnavailable:
 
 def from_os_error(err: OSError, home: Home) -> errors.HyperdError:
     """Why ``home`` cannot be reached, and what to do about it."""
+    if home.ssh and not isinstance(err, TimeoutError):
+        from hyperd.client.ssh import unanswered
+
+        return unanswered(home)
     if home.socket and _is(err, FileNotFoundError, ENOENT):
         return errors.ServiceUnavailable(
             f"hyperd does not run here: there is no socket {home.socket}. Start hyperd, or name another home "

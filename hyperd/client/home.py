@@ -11,13 +11,14 @@ DEFAULT_NAMESPACE = "default"
 class Home:
     """One reachable API. Either ``socket`` or ``host`` and ``port`` are set.
 
+    ``ssh`` is the address from which ssh brings the socket, where it does.
     ``prefix`` is the path of the server's URL (clusters behind proxies have one). Certificates are PEM bytes,
     never paths, so that a kubeconfig with inline data leaves nothing on disk.
     """
 
     __slots__ = (
         "ca", "certificate", "host", "key", "name", "namespace", "port", "prefix", "server_name", "socket",
-        "tls", "token", "verify",
+        "ssh", "tls", "token", "verify",
     )  # fmt: skip
 
     def __init__(
@@ -25,6 +26,7 @@ class Home:
         *,
         name: str,
         socket: str = "",
+        ssh: str = "",
         host: str = "",
         port: int = 0,
         prefix: str = "",
@@ -39,6 +41,7 @@ class Home:
     ) -> None:
         self.name = name
         self.socket = socket
+        self.ssh = ssh
         self.host = host
         self.port = port
         self.prefix = prefix.rstrip("/")
@@ -54,7 +57,9 @@ class Home:
     @property
     def where(self) -> str:
         """What the user knows it by, for messages."""
-        return self.socket or f"{'https' if self.tls else 'http'}://{self.host}:{self.port}{self.prefix}"
+        return (
+            self.ssh or self.socket or f"{'https' if self.tls else 'http'}://{self.host}:{self.port}{self.prefix}"
+        )
 
 
 def local(socket: str, *, namespace: str = "") -> Home:

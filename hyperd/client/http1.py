@@ -6,6 +6,7 @@ the socket over after a ``101``. A server is not trusted: heads and chunk header
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import time
@@ -211,14 +212,15 @@ def _number(text: str, base: int) -> int:
 
 def _connect(home: Home, timeout: float | None) -> socket.socket:
     if home.socket:
-        plain = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        plain.settimeout(timeout)
         try:
-            plain.connect(home.socket)
-        except OSError:
-            plain.close()
-            raise
-        return plain
+            return _unix(home.socket, timeout)
+        except (FileNotFoundError, ConnectionRefusedError):
+            if not home.ssh:
+                raise
+        from hyperd.client.ssh import reach
+
+        reach(home, ask=os.isatty(0) and os.isatty(2))
+        return _unix(home.socket, timeout)
     try:
         plain = socket.create_connection((home.host, home.port), timeout=timeout)
     except UnicodeError:
@@ -229,3 +231,14 @@ def _connect(home: Home, timeout: float | None) -> socket.socket:
     from hyperd.client.tls import context
 
     return context(home).wrap_socket(plain, server_hostname=home.server_name)
+
+
+def _unix(path: str, timeout: float | None) -> socket.socket:
+    plain = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    plain.settimeout(timeout)
+    try:
+        plain.connect(path)
+    except OSError:
+        plain.close()
+        raise
+    return plain

@@ -13,7 +13,7 @@ from hyperd.client import aio
 from hyperd.client.home import local
 from tests.tui.conftest import Ui, looking
 from tests.tui.world import World, machine, serving, short_folder
-from tui import actions, fleet, kinds
+from tui import actions, kinds, pulse
 from tui.app import HvApp
 from tui.screens import confirm
 
@@ -304,7 +304,7 @@ async def test_rows_survive_a_restart_of_the_daemon(world: World) -> None:
 
 
 async def test_a_daemon_that_hangs_is_shown_as_such(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fleet, "BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(pulse, "BEAT_SECONDS", 0.1)
     monkeypatch.setattr(aio, "PING_SECONDS", 0.3)
     answers = asyncio.Event()
     answers.set()

@@ -104,6 +104,9 @@ class ListArea(Vertical):
         """What has changed in the fleet."""
         if changes.homes:
             self.listing.forget_all()
+            if self.listing.several != (len(self._fleet.homes) > 1):
+                self.listing = Listing(self._fleet, self._usage, self.kind)
+                self.show()
         keys = changes.keys.get(self.kind.plural)
         if keys is not None:
             self.listing.forget(keys)

@@ -13,7 +13,7 @@ from hyperd.client.rates import percent
 from tui.action import Action
 from tui.homes import HomeState, HomeStatus
 
-_HOME_LOOK = {
+HOME_LOOK = {
     HomeStatus.CONNECTED: ("●", "green"),
     HomeStatus.CONNECTING: ("◌", "yellow"),
     HomeStatus.STALE: ("◐", "yellow"),
@@ -54,7 +54,7 @@ class TopBar(_Bar):
         """``counts`` are (word, how many, how many of them not well), ``totals`` (word, which part is used)."""
         line = Text("hv ", style="bold")
         for name, state in homes:
-            glyph, colour = _HOME_LOOK[state.status]
+            glyph, colour = HOME_LOOK[state.status]
             line.append(f" {sanitize.line(name)} ").append(glyph, style=colour)
             if state.status is HomeStatus.STALE:
                 line.append(f" {ages.span(time.monotonic() - state.since)}", style=colour)
