@@ -112,6 +112,7 @@ class Daemon:
             processes=self._processes,
             uploads=uploads,
             exports=exports,
+            registry=self._context.images.endpoint,
             unstored=stores(self._sampler, self.node_name),
         )
         self._entrances = self._home.entrances(handlers, self._api.metrics, self._api.audit)

@@ -3,6 +3,18 @@
 A registry names its token server itself, and may name any. Credentials go to the host that they are for, to a
 parent domain of it (whose owner can have them anyway, as GitLab's ``gitlab.com`` for ``registry.gitlab.com``), to
 Docker Hub's own, and nowhere else; a Secret may have an entry for another token server.
+
+The library ``oras`` (0.2.43) does the same work, and none of it within these bounds:
+
+- its token client shows a password to whatever realm a registry names, and follows redirects from there;
+- it sets no time limits, reads answers whole however long, and asks five times with ``time.sleep`` between:
+  a refused login took 131 s in a test of ours;
+- its parser of challenges knows no scheme, and that of references makes the registry ``docker.io`` of
+  ``h/../../x:1`` and the name ``user`` of ``http://user:pw@h/x:1``;
+- of files with credentials it reads docker's alone, and not those of podman and skopeo;
+- it is synchronous, and its import takes 15 MiB and 100 ms of CPU time, where all of ``hv`` takes 65 ms.
+
+What were left of it are names of media types. So the tests alone have it, as a client that must understand us.
 """
 
 from __future__ import annotations

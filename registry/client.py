@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 import ssl
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from urllib.parse import quote, urlsplit
 
@@ -27,11 +27,13 @@ from registry.connector import WideUnixConnector
 from registry.gate import WriteGate
 from registry.layout import MANIFEST_TYPE
 from registry.models import RegistryEndpoint
+from registry.naming import REPOSITORY
+from registry.tokens import CATALOG, Access, deletes, pulls, pushes
 from registry.upload import Upload
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_REPOSITORY = re.compile(r"[a-z0-9]+(?:[._/-]+[a-z0-9]+)*")
 _ACCEPT = {"Accept": MANIFEST_TYPE}
+_SUBJECT = "hyperd"
 _PAGE = 500
 _CREATED = 201
 _PARTIAL = 206
@@ -108,47 +110,51 @@ class RegistryClient:
         """
         try:
             repository, tag = self.endpoint.parse(reference)
-            async with self.request("HEAD", self._manifest_url(repository, tag), headers=_ACCEPT):
+            url, access = self._manifest_url(repository, tag), pulls(self._full(repository))
+            async with self.request("HEAD", url, access, headers=_ACCEPT):
                 return True
         except (ValueError, NotFound):
             return False
 
     async def manifest(self, repository: str, tag: str) -> tuple[str, JsonObject]:
         """Digest and content of a manifest; the digest is that of what came."""
-        async with self.request("GET", self._manifest_url(repository, tag), headers=_ACCEPT) as response:
-            body = await read_document(response, self.endpoint.name)
+        body = await self.manifest_bytes(repository, tag)
         return digest_of(body), _object(body, f"The manifest of {repository}:{tag}")
 
     async def manifest_bytes(self, repository: str, tag: str) -> bytes:
         """A manifest as it is stored."""
-        async with self.request("GET", self._manifest_url(repository, tag), headers=_ACCEPT) as response:
+        url, access = self._manifest_url(repository, tag), pulls(self._full(repository))
+        async with self.request("GET", url, access, headers=_ACCEPT) as response:
             return await read_document(response, self.endpoint.name)
 
     async def put_manifest(self, repository: str, tag: str, body: bytes) -> str:
         """Tag an image; returns the manifest's digest."""
         headers = {"Content-Type": MANIFEST_TYPE}
-        async with self.request("PUT", self._manifest_url(repository, tag), data=body, headers=headers):
+        url, access = self._manifest_url(repository, tag), pushes(self._full(repository))
+        async with self.request("PUT", url, access, data=body, headers=headers):
             return digest_of(body)
 
     async def delete_manifest(self, repository: str, digest: str) -> None:
         """Delete a manifest and every tag on it; gone already is fine."""
         try:
-            async with self.request("DELETE", self._manifest_url(repository, check_digest(digest))):
+            url = self._manifest_url(repository, check_digest(digest))
+            async with self.request("DELETE", url, deletes(self._full(repository))):
                 return
         except NotFound:
             return
 
     async def tags(self, repository: str) -> list[str]:
         """Tags of a repository; none if it does not exist."""
+        name = self._full(repository)
         try:
-            pages = [p async for p in self._pages(self._url(f"{self._full(repository)}/tags/list"))]
+            pages = [p async for p in self._pages(self._url(f"{name}/tags/list"), pulls(name))]
         except NotFound:
             return []
         return [tag for page in pages for tag in _names(page, "tags")]
 
     async def catalog(self) -> list[str]:
         """All repositories, without the endpoint's prefix."""
-        pages = [page async for page in self._pages(self._url("_catalog"))]
+        pages = [page async for page in self._pages(self._url("_catalog"), CATALOG)]
         names = [name for page in pages for name in _names(page, "repositories")]
         if not self._prefix:
             return names
@@ -178,10 +184,10 @@ class RegistryClient:
 
         False where the registry wants to be sent it: then nothing is begun.
         """
-        name = self._full(repository)
+        name, other = self._full(repository), self._full(source)
         address = self._url(f"{name}/blobs/uploads/")
-        query = {"mount": check_digest(digest), "from": self._full(source)}
-        async with self.request("POST", address.update_query(query)) as response:
+        query = {"mount": check_digest(digest), "from": other}
+        async with self.request("POST", address.update_query(query), pushes(name), pulls(other)) as response:
             if response.status == _CREATED:
                 return True
             location = self.own(response.headers.get("Location", ""))
@@ -189,7 +195,7 @@ class RegistryClient:
             return False  # unused, it is cancelled
 
     async def _open_upload(self, name: str) -> URL:
-        async with self.request("POST", self._url(f"{name}/blobs/uploads/")) as response:
+        async with self.request("POST", self._url(f"{name}/blobs/uploads/"), pushes(name)) as response:
             return self.own(response.headers.get("Location", ""))
 
     async def put_blob(self, repository: str, data: bytes) -> str:
@@ -201,7 +207,7 @@ class RegistryClient:
 
     async def get_blob(self, repository: str, digest: str) -> bytes:
         """A small blob, checked against its digest."""
-        async with self._get(self._blob_url(repository, digest)) as response:
+        async with self._get(self._blob_url(repository, digest), pulls(self._full(repository))) as response:
             body = await read_document(response, self.endpoint.name)
         if digest_of(body) != digest:
             raise TemporaryError(f"Blob {digest} of {repository} is damaged in the registry.")
@@ -210,7 +216,7 @@ class RegistryClient:
     @asynccontextmanager
     async def open_blob(self, repository: str, digest: str) -> AsyncIterator[AsyncIterator[bytes]]:
         """A blob's bytes as they come, in blocks of about 2 MiB; the caller checks the digest."""
-        async with self._get(self._blob_url(repository, digest)) as response:
+        async with self._get(self._blob_url(repository, digest), pulls(self._full(repository))) as response:
             yield reading(blocks_of(response.content.readany), translated(self.endpoint.name))
 
     async def get_range(self, repository: str, digest: str, offset: int, length: int) -> bytes:
@@ -219,7 +225,9 @@ class RegistryClient:
         ServiceUnavailable where fewer come, PermanentError from a registry that serves no parts.
         """
         wanted = {"Range": f"bytes={offset}-{offset + length - 1}"}
-        async with self._get(self._blob_url(repository, digest), wanted) as response:
+        async with self._get(
+            self._blob_url(repository, digest), pulls(self._full(repository)), wanted
+        ) as response:
             if response.status != _PARTIAL:
                 raise PermanentError(f"The registry {self.endpoint.name} does not serve parts of images.")
             body = bytearray()
@@ -235,16 +243,18 @@ class RegistryClient:
         self,
         method: str,
         url: URL,
-        *,
+        *access: Access,
         data: bytes | AsyncIterable[bytes] | None = None,
         headers: Mapping[str, str] = {},
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """One request to the registry, with our credentials; a refusal is raised."""
+        """One request to the registry, with our credentials; a refusal is raised.
+
+        ``access`` is what it needs, and all that our own registry lets it do.
+        """
         session = self._open_session()
+        shown = {**headers, **await self._credentials(access)}
         with translated(self.endpoint.name):
-            response = await session.request(
-                method, url, data=data, headers={**headers, **self._credentials()}, allow_redirects=False
-            )
+            response = await session.request(method, url, data=data, headers=shown, allow_redirects=False)
         async with response:
             if response.status >= 400:
                 with translated(self.endpoint.name):
@@ -259,9 +269,11 @@ class RegistryClient:
         return URL(f"{self._origin}{parts.path}?{parts.query}", encoded=True)
 
     @asynccontextmanager
-    async def _get(self, url: URL, headers: Mapping[str, str] = {}) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _get(
+        self, url: URL, access: Access, headers: Mapping[str, str] = {}
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         """GET that follows redirects to a registry's object store, without our credentials."""
-        async with self.request("GET", url, headers=headers) as response:
+        async with self.request("GET", url, access, headers=headers) as response:
             if response.status not in (301, 302, 303, 307, 308):
                 yield response
                 return
@@ -274,10 +286,10 @@ class RegistryClient:
                 raise refusal(response, b"")
             yield response
 
-    async def _pages(self, url: URL) -> AsyncIterator[JsonObject]:
+    async def _pages(self, url: URL, access: Access) -> AsyncIterator[JsonObject]:
         page = url.update_query(n=_PAGE)
         for _ in range(_MAX_PAGES):
-            async with self.request("GET", page) as response:
+            async with self.request("GET", page, access) as response:
                 body = await read_document(response, self.endpoint.name)
                 following = response.links.get("next")
             yield _object(body, f"A list of the registry {self.endpoint.name}")
@@ -299,7 +311,9 @@ class RegistryClient:
             )
         return self._session
 
-    def _credentials(self) -> dict[str, str]:
+    async def _credentials(self, access: Iterable[Access]) -> dict[str, str]:
+        if self.endpoint.tokens is not None:
+            return {"Authorization": f"Bearer {await self.endpoint.tokens.token(_SUBJECT, access)}"}
         if not self.endpoint.username:
             return {}
         return {"Authorization": aiohttp.encode_basic_auth(self.endpoint.username, self.endpoint.password)}
@@ -308,7 +322,7 @@ class RegistryClient:
         return URL(f"{self._origin}/v2/{path}", encoded=True)
 
     def _full(self, repository: str) -> str:
-        if not _REPOSITORY.fullmatch(repository):
+        if not REPOSITORY.fullmatch(repository):
             raise PermanentError(f"{repository!r} is not the name of a repository.")
         return f"{self._prefix}/{repository}" if self._prefix else repository
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from hyperd.imagefile.detect import ImageFormat
 from hyperd.imagefile.handle import DiskFormat, FileHandle
+from registry.tokens import Tokens
 
 _LONGEST_REPOSITORY = 255
 _HASH_DIGITS = 16
@@ -22,7 +23,8 @@ class RegistryEndpoint:
     """How the registry is reached.
 
     ``url`` may end in a path, which then prefixes every repository. With ``socket`` set, bytes go over that
-    unix socket and the host of ``url`` is only a name; ``root`` is the folder of an embedded registry.
+    unix socket and the host of ``url`` is only a name; ``root`` is the folder of an embedded registry, which knows
+    us by ``tokens``.
     """
 
     url: str
@@ -31,6 +33,7 @@ class RegistryEndpoint:
     ca: Path | None = None
     socket: Path | None = None
     root: Path | None = None
+    tokens: Tokens | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:

@@ -1,7 +1,8 @@
 """The embedded registry: the distribution's server program, our configuration, our process.
 
-It listens on a unix socket that only our user can open, so it needs no password and no port. It outlives a
-killed daemon, which adopts it again at the next start; uploads that nobody will finish are removed then.
+It listens on a unix socket that only our user can open, and takes nothing but ``tokens`` there, of which each is
+good for one repository. It outlives a killed daemon, which adopts it again at the next start; uploads that nobody
+will finish are removed then.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+from hyperd import durable
 from hyperd.background import Background
 from hyperd.backoff import backoff
 from hyperd.errors import HyperdError, PermanentError, TemporaryError
@@ -23,6 +25,7 @@ from registry import process, tree
 from registry.client import RegistryClient
 from registry.interface import Space
 from registry.models import RegistryEndpoint
+from registry.tokens import ISSUER, TOKEN_PATH, Tokens
 
 _log = logging.getLogger(__name__)
 _PROBE_SECONDS = 10.0
@@ -41,11 +44,13 @@ class EmbeddedRegistry:
         self._config = settings.registry_dir / "config.json"
         self._log = settings.log_dir / "registry.log"
         self._argv = [settings.registry.binary, "serve", str(self._config)]
+        self._trusted = Path()
         self._process: process.Process | None = None
         self._background = Background()
         self._paused = asyncio.Lock()
         self._healthy = asyncio.Event()
         self.endpoint = embedded_endpoint(settings)
+        self._tokens = tokens_of(self.endpoint)
         self._probe = RegistryClient(self.endpoint, settings)
 
     @property
@@ -165,8 +170,9 @@ class EmbeddedRegistry:
 
     async def _adopt(self) -> process.Process | None:
         """The one process that a former daemon left, if it serves this configuration and has no open upload."""
+        self._trusted = await asyncio.to_thread(self._tokens.open)
         found = await asyncio.to_thread(process.find, self._argv)
-        changed = await asyncio.to_thread(self._write_config)
+        changed = await asyncio.to_thread(self._is_changed)
         left = await asyncio.to_thread(tree.uploads, self._root)
         if len(found) == 1 and not changed and not left:
             with suppress(HyperdError):
@@ -175,6 +181,8 @@ class EmbeddedRegistry:
         for other in found:
             await other.end()
             other.close()
+        # Once nobody serves the former one: whoever starts in between must not take its process for one of this.
+        await asyncio.to_thread(durable.write, self._config, self._configuration())
         return None
 
     def _launch(self) -> process.Process:
@@ -195,17 +203,14 @@ class EmbeddedRegistry:
         for folder in (self._settings.run_dir, self._settings.log_dir):
             folder.mkdir(parents=True, exist_ok=True)
 
-    def _write_config(self) -> bool:
+    def _is_changed(self) -> bool:
         """Whether the configuration differs from what a running process was started with."""
-        text = json.dumps(self._configuration(), indent=2)
-        if self._config.exists() and self._config.read_text() == text:
-            return False
-        self._config.write_text(text)
-        return True
+        return not self._config.exists() or self._config.read_bytes() != self._configuration()
 
-    def _configuration(self) -> dict[str, object]:
+    def _configuration(self) -> bytes:
         """JSON is YAML. Upload purging is ours, at start; no cache: it would survive a collection."""
-        return {
+        tokens = self._tokens
+        content = {
             "version": 0.1,
             "log": {"level": "warn", "accesslog": {"disabled": True}},
             "storage": {
@@ -214,7 +219,16 @@ class EmbeddedRegistry:
                 "maintenance": {"uploadpurging": {"enabled": False}},
             },
             "http": {"net": "unix", "addr": str(self.endpoint.socket), "relativeurls": True},
+            "auth": {
+                "token": {
+                    "realm": f"{self.endpoint.url}{TOKEN_PATH}",
+                    "service": tokens.service,
+                    "issuer": ISSUER,
+                    "rootcertbundle": str(self._trusted),
+                }
+            },
         }
+        return json.dumps(content, indent=2).encode()
 
 
 def embedded_endpoint(settings: Settings) -> RegistryEndpoint:
@@ -225,7 +239,14 @@ def embedded_endpoint(settings: Settings) -> RegistryEndpoint:
         url=f"http://registry.{name}.internal",
         socket=settings.run_dir / "registry.sock",
         root=settings.registry_dir,
+        tokens=Tokens(settings.state_dir / "registry-keys", f"registry.{name}.internal"),
     )
+
+
+def tokens_of(endpoint: RegistryEndpoint) -> Tokens:
+    """Those of an embedded registry."""
+    assert endpoint.tokens is not None  # noqa: S101  of an embedded one
+    return endpoint.tokens
 
 
 def external_endpoint(settings: Settings) -> RegistryEndpoint:

@@ -16,6 +16,7 @@ from yarl import URL
 
 from hyperd.errors import HyperdError
 from registry import tree
+from registry.tokens import Access, deletes, pushes
 
 if TYPE_CHECKING:
     import aiohttp
@@ -35,7 +36,7 @@ class Transport(Protocol):
         self,
         method: str,
         url: URL,
-        *,
+        *access: Access,
         data: bytes | AsyncIterable[bytes] | None = None,
         headers: Mapping[str, str] = {},
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]: ...
@@ -82,7 +83,8 @@ class Upload:
         """Flush and finish; the registry refuses if what it got has another digest."""
         await self.flush()
         target = self._location.update_query(digest=digest)
-        async with self._transport.request("PUT", target, headers={"Content-Length": "0"}):
+        access = pushes(self._repository)
+        async with self._transport.request("PUT", target, access, headers={"Content-Length": "0"}):
             self._committed = True
 
     async def _queue(self, block: bytes | None) -> None:
@@ -97,7 +99,7 @@ class Upload:
     async def _patch(self) -> None:
         headers = {"Content-Type": "application/octet-stream"}
         async with self._transport.request(
-            "PATCH", self._location, data=self._queued(), headers=headers
+            "PATCH", self._location, pushes(self._repository), data=self._queued(), headers=headers
         ) as response:
             self._location = self._transport.own(response.headers.get("Location", ""))
 
@@ -111,7 +113,7 @@ class Upload:
             async with asyncio.timeout(_CANCEL_SECONDS):
                 await self._end_body()
                 if root is None:
-                    async with self._transport.request("DELETE", self._location):
+                    async with self._transport.request("DELETE", self._location, deletes(self._repository)):
                         return
         if root is not None:
             with suppress(HyperdError, OSError):

@@ -39,9 +39,12 @@ from hyperd.api.serving.accepting import Listener
 from hyperd.api.serving.exports import ExportAddresses
 from hyperd.api.serving.httpserver import Connection, HttpServer
 from hyperd.api.serving.middleware import Middleware, RequestInfo, record_opening
+from hyperd.api.serving.registry import RegistryReading, RegistryTokens
 from hyperd.api.serving.uploads import UploadAddresses
 from hyperd.api.sessions.exports import Exports
 from hyperd.api.sessions.lending import PATH as EXPORTS
+from hyperd.api.sessions.pulls import PATH as REGISTRY
+from hyperd.api.sessions.pulls import Pulls
 from hyperd.api.sessions.uploads import Uploads
 from hyperd.api.wire.metrics import Collector, Metrics
 from hyperd.api.wire.query import EMPTY, Query
@@ -59,6 +62,8 @@ from hyperd.store.embedded.derived import derived_of
 from hyperd.store.interface import Store, User
 from hyperd.store.versions import versions_of
 from registry.intake import PATH as UPLOADS
+from registry.models import RegistryEndpoint
+from registry.tokens import TOKEN_PATH
 
 _LOG = logging.getLogger(__name__)
 _DRAIN_SECONDS = 2.0
@@ -91,9 +96,11 @@ class ApiServer:
         processes: Offload | None = None,
         uploads: Uploads | None = None,
         exports: Exports | None = None,
+        registry: RegistryEndpoint | None = None,
         unstored: Mapping[Kind, Store] | None = None,
     ) -> None:
         """``processes`` read large bodies; ``uploads`` are taken and ``exports`` given at their addresses;
+        an embedded ``registry`` is read by those who may export;
         ``unstored`` are stores of what is measured when it is read.
 
         ``objects_elsewhere`` gives the URL of the API server that serves the objects where this one does not.
@@ -121,6 +128,14 @@ class ApiServer:
             self._addresses[UPLOADS] = UploadAddresses(uploads, self.fairness, self.audit)
         if exports is not None:
             self._addresses[EXPORTS] = ExportAddresses(exports, self.fairness, self.audit)
+        self._registry: dict[str, RegistryTokens | RegistryReading] = {}
+        """What is served by the registries' protocol, which has logins of its own."""
+        if registry is not None and registry.tokens is not None and exports is not None and tokens is not None:
+            pulls = Pulls(store, registry, registry.tokens, exports.lending)
+            self._registry[TOKEN_PATH] = RegistryTokens(
+                pulls, tokens, self._authenticator, self._authorizer, self.fairness
+            )
+            self._registry[REGISTRY] = RegistryReading(pulls, self.fairness, self.audit)
         own = (self._watchers.samples, self.audit.samples, self.connections.samples, self.fairness.samples)
         self.metrics = Metrics((*own, *collectors))
         self._objects = Objects(store, self._watchers, self._authorizer, settings.api.max_body_bytes, versions)
@@ -265,6 +280,9 @@ class ApiServer:
         for prefix, addresses in self._addresses.items():
             if path.startswith(prefix):
                 return await addresses.answer(request, path, request_id, seen)
+        for prefix, registry in self._registry.items():
+            if path.startswith(prefix):
+                return await registry.answer(request, path, request_id, seen, peer)
         try:
             user = await self._authenticator.user(request, peer)
         except Unauthorized:

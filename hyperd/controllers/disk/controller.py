@@ -30,7 +30,6 @@ from hyperd.controllers.disk.source import (
 from hyperd.controllers.disk.storage_class import PROVISIONED, DiskClasses
 from hyperd.controllers.disk.used import holding, show_snapshot, show_usage
 from hyperd.controllers.image import transfer, upload
-from hyperd.controllers.image.reference import repository_of
 from hyperd.controllers.image.source import IMPORTED, SOURCE_INDEX, source_key, source_values
 from hyperd.controllers.machine.holders import holder
 from hyperd.controllers.ownership import bind_disk, disk_node
@@ -65,6 +64,7 @@ from hyperd.runtime.operations.record import Record
 from hyperd.runtime.recorder import EventLevel
 from hyperd.runtime.status import add_finalizer, make_sure, remove_finalizer, update_status
 from hyperd.store.interface import Item
+from registry.naming import repository_of
 
 if TYPE_CHECKING:
     from hyperd.controllers.usage import Image

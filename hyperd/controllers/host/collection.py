@@ -20,12 +20,12 @@ from hyperd import clock
 from hyperd.controllers.context import Context
 from hyperd.controllers.host.quarantine import UID, Quarantine
 from hyperd.controllers.host.sweep import Sweeper
-from hyperd.controllers.image.reference import repository_of
 from hyperd.controllers.image.volume import on_volume
 from hyperd.errors import HyperdError, PermanentError, ServiceUnavailable
 from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_DISK, VIRTUAL_IMAGE
 from hyperd.resources.kinds.virtual_disk import VirtualDiskPhase
 from registry.interface import RETRY_SECONDS, Collected, Image, Postponed, Survey
+from registry.naming import repository_of
 
 _log = logging.getLogger(__name__)
 NOTHING = Collected(0, 0)

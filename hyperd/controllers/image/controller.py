@@ -18,7 +18,7 @@ from hyperd.controllers.image import pull_secret, upload
 from hyperd.controllers.image.operations import TYPES
 from hyperd.controllers.image.operations.copying import Held
 from hyperd.controllers.image.operations.importing import Images, Import
-from hyperd.controllers.image.reference import reference_of, repository_of
+from hyperd.controllers.image.reference import reference_of
 from hyperd.controllers.image.source import SOURCE_INDEX, SOURCE_KINDS, Waiting, source_of, source_values
 from hyperd.controllers.image.volume import choose_class, on_volume, was_on_volume, watch_over
 from hyperd.controllers.retries import Retries
@@ -39,6 +39,7 @@ from hyperd.runtime.operations.engine import Operations
 from hyperd.runtime.recorder import EventLevel
 from hyperd.runtime.status import make_sure, remove_finalizer, update_status
 from hyperd.store.interface import Item
+from registry.naming import repository_of
 
 if TYPE_CHECKING:
     from hyperd.controllers.usage import Image

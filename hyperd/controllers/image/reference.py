@@ -6,19 +6,10 @@ from typing import TYPE_CHECKING
 
 from hyperd.controllers.context import Context
 from hyperd.resources.schema.kind import Kind
-from registry.models import RegistryEndpoint
+from registry.naming import repository_of
 
 if TYPE_CHECKING:
     from hyperd.controllers.usage import Image
-
-
-def repository_of(endpoint: RegistryEndpoint, kind: Kind, namespace: str, name: str) -> str:
-    """Where an object's image is kept: ``vi/<namespace>/<name>``, ``cvi/<name>``, ``vd/<namespace>/<name>``.
-
-    Longer than a registry takes, it is shortened.
-    """
-    short = kind.short_names[0]
-    return endpoint.repository(f"{short}/{namespace}/{name}" if kind.namespaced else f"{short}/{name}")
 
 
 def reference_of(context: Context, kind: Kind, image: Image) -> str:

@@ -70,7 +70,11 @@ async def test_a_reference_exists_only_in_its_own_registry(world: World) -> None
 
 
 async def test_a_prefix_of_the_endpoint_is_put_before_every_repository(world: World) -> None:
-    endpoint = RegistryEndpoint(f"{world.server.endpoint.url}/team", socket=world.server.endpoint.socket)
+    endpoint = RegistryEndpoint(
+        f"{world.server.endpoint.url}/team",
+        socket=world.server.endpoint.socket,
+        tokens=world.server.endpoint.tokens,
+    )
     client = RegistryClient(endpoint, world.settings)
     try:
         digest = await client.put_blob("vi/a", b"x")

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from hyperd.errors import PermanentError
+from hyperd.errors import HyperdError, PermanentError, TemporaryError
 from hyperd.settings import RegistrySettings, Settings
 from registry import process, tree
 from registry.client import RegistryClient
 from registry.server import EmbeddedRegistry, external_endpoint
+from registry.tokens import Tokens
 from tests.unit.registry.world import World, settings_in
 
 
@@ -88,6 +92,35 @@ async def test_a_changed_configuration_is_not_served_by_the_former_process(setti
     await server.start()
     assert pid_of(server) != pid
     assert server.healthy
+    await server.stop()
+
+
+async def test_a_process_of_a_release_without_tokens_is_replaced_and_its_images_stay(settings: Settings) -> None:
+    server = EmbeddedRegistry(settings)
+    server._prepare()
+    server._trusted = await asyncio.to_thread(Tokens(settings.state_dir / "unused", "s").open)
+    config = json.loads(server._configuration())
+    del config["auth"]
+    server._config.write_text(json.dumps(config, indent=2))
+    former = process.start(server._argv, log=server._log, environment=dict(os.environ))
+    free = RegistryClient(replace(server.endpoint, tokens=None), settings)
+    async with asyncio.timeout(20):
+        while True:
+            with suppress(HyperdError):
+                await free.ping()
+                break
+            await asyncio.sleep(0.02)
+    digest = await free.put_blob("vi/ns/a", b"kept")
+    await server.start()
+    assert pid_of(server) != former.pid
+    client = RegistryClient(server.endpoint, settings)
+    assert await client.get_blob("vi/ns/a", digest) == b"kept"
+    await client.put_blob("vi/ns/a", b"more")
+    with pytest.raises(TemporaryError, match="refuses our credentials"):
+        await free.get_blob("vi/ns/a", digest)
+    former.close()
+    for each in (free, client):
+        await each.close()
     await server.stop()
 
 

@@ -14,7 +14,6 @@ from hyperd.controllers.disk.ready import Disks, show_ready
 from hyperd.controllers.disk.source import Source, Waiting, digest_of, requested_size, source_of
 from hyperd.controllers.image import transfer, upload
 from hyperd.controllers.image.operations.importing import ImportStep, import_request
-from hyperd.controllers.image.reference import repository_of
 from hyperd.errors import HyperdError, PermanentError, QuotaExceeded, TemporaryError
 from hyperd.imagefile.detect import ImageFormat
 from hyperd.progress import Report
@@ -28,6 +27,7 @@ from hyperd.runtime.operations.operation import Operation, Step
 from hyperd.storage.interface import NO_ROOM, Provisioner
 from hyperd.store.interface import PatchType
 from registry.models import CachedImage, ImportRequest
+from registry.naming import repository_of
 
 if TYPE_CHECKING:
     from hyperd.resources.views.core import StorageClass

@@ -11,7 +11,6 @@ from hyperd.controllers.image import pull_secret, transfer, upload
 from hyperd.controllers.image.operations.copying import CopyStep, Held, ReadStep, SnapshotStep, TakeStep
 from hyperd.controllers.image.operations.step import ImageStep
 from hyperd.controllers.image.operations.volume import VolumeStep
-from hyperd.controllers.image.reference import repository_of
 from hyperd.controllers.image.source import (
     FromDisk,
     FromElsewhere,
@@ -31,6 +30,7 @@ from hyperd.resources.values.conditions import set_condition
 from hyperd.runtime.controller import Result
 from hyperd.runtime.operations.operation import C, Operation, Step
 from registry.models import CopyRequest, ImportedImage, ImportRequest, RegistryEndpoint, VolumeRequest
+from registry.naming import repository_of
 
 if TYPE_CHECKING:
     from hyperd.controllers.image.upload import DataSource
