@@ -192,6 +192,8 @@ class PoolKind(StrEnum):
 
     REFLINK = "reflink"
     """Raw files of a file system that shares blocks, XFS or btrfs: clones and snapshots at once."""
+    BLOCK = "block"
+    """Partitions of a disk: no file system between a guest and its disk, no thin volumes and no snapshots."""
 
 
 class PoolSettings(_Section):
@@ -200,7 +202,7 @@ class PoolSettings(_Section):
     name: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,40}[a-z0-9])?$")]
     kind: PoolKind
     path: Path
-    """Its folder, which nobody else uses."""
+    """Its folder, which nobody else uses; of a ``block`` pool its disk, as ``/dev/disk/by-id`` names it."""
     storage_class: str = ""
     """Name of the StorageClass that is made for it, if it is not there; empty means that of the pool."""
     wait_for_first_consumer: bool = False

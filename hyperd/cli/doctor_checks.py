@@ -13,7 +13,7 @@ from enum import StrEnum
 from ipaddress import IPv4Network
 
 from hyperd.cli.doctor_host import Host
-from hyperd.settings import GIB, Settings
+from hyperd.settings import GIB, PoolKind, Settings
 
 OLDEST_QEMU = (7, 2)
 OLDEST_LIBVIRT = (9, 0)
@@ -21,6 +21,7 @@ OLDEST_APSW = (3, 51, 3)
 LIBVIRT_SOCKET = "/run/libvirt/libvirt-sock"
 VIRTLOGD_SOCKET = "/run/libvirt/virtlogd-sock"
 SYSTEM_URI = "qemu:///system"
+PARTITION_TOOLS = ("sfdisk", "partx", "wipefs", "fallocate")
 
 
 class Level(StrEnum):
@@ -204,6 +205,21 @@ def disk_space(host: Host, settings: Settings) -> Finding:
     return ok(f"{shown} are free at {settings.state_dir}.")
 
 
+def block_pools(host: Host, settings: Settings) -> Finding | None:
+    """The disks of ``storage.pools``, and what makes partitions on them."""
+    pools = [pool for pool in settings.storage.pools if pool.kind is PoolKind.BLOCK]
+    missing = [tool for tool in PARTITION_TOOLS if not host.which(tool)]
+    if pools and missing:
+        return bad(
+            f"Pool {pools[0].name} is a disk, and {', '.join(missing)} are not installed.",
+            "apt-get install fdisk util-linux",
+        )
+    for pool in pools:
+        if host.facts(str(pool.path)) is None:
+            return bad(f"Pool {pool.name} has no disk: {pool.path} does not exist.", "ls -l /dev/disk/by-id")
+    return None
+
+
 def memory(host: Host, settings: Settings) -> Finding:
     found = re.search(r"^MemAvailable:\s+(\d+) kB", host.read("/proc/meminfo") or "", re.MULTILINE)
     available = int(found[1]) * 1024 if found else 0
@@ -274,6 +290,7 @@ CHECKS: tuple[Check, ...] = (
     addresses,
     registry,
     disk_space,
+    block_pools,
     memory,
     cgroups,
     clock,

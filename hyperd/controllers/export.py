@@ -22,6 +22,7 @@ from hyperd.controllers.ownership import disk_node
 from hyperd.controllers.readiness import unready
 from hyperd.controllers.reservations import Reservation
 from hyperd.errors import Conflict, NotFound, ServiceUnavailable
+from hyperd.imagefile import devices
 from hyperd.imagefile.exporting import Content
 from hyperd.imagefile.handle import Handle
 from hyperd.imagefile.layers import opened
@@ -159,6 +160,12 @@ async def _content(
 
 
 def _seen(layers: Sequence[Layer]) -> str:
-    found = [os.fstat(layer.fd) for layer in layers]
-    text = repr([(each.st_dev, each.st_ino, each.st_size, each.st_mtime_ns) for each in found])
+    text = repr([_stamp(layer) for layer in layers])
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _stamp(layer: Layer) -> object:
+    if layer.device:
+        return devices.stamp(layer.fd)
+    found = os.fstat(layer.fd)
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns

@@ -15,9 +15,9 @@ from typing import Final
 from hyperd import clock
 from hyperd.background import to_the_end
 from hyperd.errors import PermanentError, TemporaryError
-from hyperd.imagefile import files, qcow2
+from hyperd.imagefile import devices, files, qcow2
 from hyperd.imagefile.detect import FAILED
-from hyperd.imagefile.growth import Growth
+from hyperd.imagefile.growth import Device, Growth
 from hyperd.imagefile.handle import DiskFormat, Handle
 from hyperd.imagefile.layers import opened
 from hyperd.imagefile.qemuimg import Layer, QemuImg, allocated
@@ -56,6 +56,21 @@ async def copy(
             meter.compares()
             await tools.compare(layers, Layer(target, output))
             return size
+    finally:
+        os.close(target)
+
+
+async def copy_into(tools: QemuImg, handles: Sequence[Handle], device: Path, *, report: Report) -> None:
+    """Likewise, into a block device that is full of zeros, at least as large, and open to nobody else."""
+    target = await to_the_end(os.open, device, os.O_RDWR | os.O_EXCL | os.O_CLOEXEC)
+    try:
+        with opened(handles) as layers:
+            place = Device(target, devices.size(target))
+            meter = _Meter(allocated(layer.fd for layer in layers), report)
+            await tools.flatten(layers, target, output=DiskFormat.RAW, growth=place, written=meter.copied)
+            await to_the_end(os.fsync, target)
+            meter.compares()
+            await tools.compare(layers, Layer(target, DiskFormat.RAW, device=True))
     finally:
         os.close(target)
 

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from hyperd.errors import HyperdError, PermanentError, TemporaryError
-from hyperd.imagefile import sandbox
+from hyperd.imagefile import devices, sandbox
 from hyperd.imagefile.detect import FAILED, ForeignFormat, ImageFormat
-from hyperd.imagefile.growth import Growth
+from hyperd.imagefile.growth import Growth, Target
 from hyperd.imagefile.handle import DiskFormat
 from hyperd.imagefile.sandbox import Limits
 from hyperd.jsontypes import JsonObject
@@ -33,6 +33,9 @@ _CPU_SECONDS = 120
 _CPU_SECONDS_A_GIB = 200
 """Of a file: what decompressing, reading and writing it takes, with room for a slow node."""
 _WAIT_SECONDS, _WAIT_SECONDS_A_GIB = 600, 600
+_INTO_FILE: Final = ("-t", "unsafe")
+_INTO_DEVICE: Final = ("-t", "none", "-n", "--target-is-zero")
+"""What counts as written is, and nothing of it stays in memory."""
 OPEN_FILES: Final = 32
 """That a tool needs beside those of a volume."""
 _CACHED_LAYERS, _TABLE_BYTES = 8, 1 << 20
@@ -64,8 +67,12 @@ class Layer:
 
 
 def allocated(fds: Iterable[int]) -> int:
-    """Bytes on disk of files that are open."""
-    return sum(os.fstat(fd).st_blocks * 512 for fd in fds)
+    """Bytes on disk of files that are open; all of a device's, of which nobody knows what is used."""
+    return sum(_allocated(fd) for fd in fds)
+
+
+def _allocated(fd: int) -> int:
+    return devices.size(fd) if devices.is_device(fd) else os.fstat(fd).st_blocks * 512
 
 
 def private(fds: Iterable[int]) -> list[int]:
@@ -150,7 +157,7 @@ class QemuImg:
         target: int,
         *,
         output: DiskFormat = DiskFormat.QCOW2,
-        growth: Growth,
+        growth: Target,
         written: Callable[[int], None] | None = None,
     ) -> None:
         """Write what ``layers`` hold together, the top first, as one plain image into ``target``.
@@ -163,13 +170,13 @@ class QemuImg:
         def watch() -> None:
             growth.check()
             if written is not None:
-                loop.call_soon_threadsafe(written, os.fstat(target).st_blocks * 512)
+                loop.call_soon_threadsafe(written, growth.written())
 
         fds = [layer.fd for layer in layers]
         read = allocated(fds)
         done = await self._confined(
             [
-                "convert", "-O", output.value, "-t", "unsafe",
+                "convert", "-O", output.value, *(_INTO_DEVICE if growth.is_device else _INTO_FILE),
                 "--", chain(layers), _path(target),
             ],
             fds=(*fds, target),

@@ -36,6 +36,7 @@ class Capability(StrEnum):
     SNAPSHOT = "be snapshotted"
     GROW_IN_USE = "grow while a guest has them open"
     RECEIVE = "be made of what another provisioner's hold"
+    THIN = "take their space as they are written to"
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +183,7 @@ class Provisioner(Protocol):
 
     async def delete_snapshot(self, snapshot: str) -> None:
         """Promise its content no longer; none is fine. The space that it had is freed by and by: ``merges``."""
+        return
 
     async def find_snapshot(self, snapshot: str) -> Snapshot | None:
         """PermanentError for a damaged one. Others are not looked at: what it shares with them is not told."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from hyperd.settings import PoolKind, PoolSettings, Settings
+from hyperd.storage.backends.block.backend import BlockBackend
 from hyperd.storage.backends.directory.backend import DirectoryBackend
 from hyperd.storage.backends.reflink.backend import ReflinkBackend
 from hyperd.storage.interface import Backend
@@ -16,6 +17,7 @@ BACKENDS: tuple[Callable[[Settings], Backend], ...] = (
 """Of those that every node has one of."""
 POOLS: Final[Mapping[PoolKind, Callable[[Settings, PoolSettings], Backend]]] = {
     PoolKind.REFLINK: ReflinkBackend,
+    PoolKind.BLOCK: BlockBackend,
 }
 """Of those that an administrator adds, as many as are wanted."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,7 @@ import pytest
 from hyperd.settings import PoolKind, PoolSettings, Settings, StorageSettings
 from hyperd.storage.backends import BACKENDS, POOLS
 from hyperd.storage.interface import Backend
-from tests.contract.volumes import xfs
+from tests.contract.volumes import loops, xfs
 from tests.contract.volumes.rawfiles import RawFiles
 
 Kind = Callable[[Settings], Backend]
@@ -23,9 +23,26 @@ def shared_blocks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture
+async def loop_disk(tmp_path: Path) -> AsyncIterator[Path]:
+    """A disk that holds nothing."""
+    with loops.disk(tmp_path / "disk.img") as disk:
+        yield disk
+        while _made:
+            backend = _made.pop()
+            for volume in await backend.provisioner.inventory():
+                await backend.attacher.detach(volume.uid)
+
+
 def _pool(settings: Settings) -> Backend:
     (pool,) = settings.storage.pools
-    return POOLS[pool.kind](settings, pool)
+    made = POOLS[pool.kind](settings, pool)
+    _made.append(made)
+    return made
+
+
+_made: list[Backend] = []
+"""What may have devices open."""
 
 
 @pytest.fixture(params=[*BACKENDS, *PoolKind, RawFiles], ids=lambda kind: getattr(kind, "__name__", kind))
@@ -38,8 +55,12 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 def settings(tmp_path: Path, request: pytest.FixtureRequest, kind: Kind) -> Settings:
     if kind is not _pool:
         return Settings(state_dir=tmp_path / "state")
-    folder = request.getfixturevalue("shared_blocks") / tmp_path.name
-    pool = PoolSettings(name="fast", kind=PoolKind.REFLINK, path=folder)
+    of = request.node.callspec.params["kind"]
+    if of is PoolKind.BLOCK:
+        path = request.getfixturevalue("loop_disk")
+    else:
+        path = request.getfixturevalue("shared_blocks") / tmp_path.name
+    pool = PoolSettings(name="fast", kind=of, path=path)
     storage = StorageSettings(pools=(pool,), reserve_bytes=0, overcommit_ratio=0)
     return Settings(state_dir=tmp_path / "state", storage=storage)
 

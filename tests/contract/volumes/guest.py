@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import subprocess
+import tempfile
 from pathlib import Path
 
-from hyperd.imagefile.handle import DiskFormat, FileHandle, Handle
+from hyperd.imagefile.handle import BlockHandle, DiskFormat, FileHandle, Handle
 
 
 def image(path: Path, format_: DiskFormat, content: bytes) -> FileHandle:
@@ -19,11 +20,10 @@ def image(path: Path, format_: DiskFormat, content: bytes) -> FileHandle:
 def read(handle: Handle) -> bytes:
     """All that the guest sees."""
     file = _file(handle)
-    target = file.path.parent / ".read"
-    subprocess.run(["qemu-img", "convert", "-f", file.format, "-O", "raw", file.path, target], check=True)
-    content = target.read_bytes()
-    target.unlink()
-    return content
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "read"
+        subprocess.run(["qemu-img", "convert", "-f", file.format, "-O", "raw", file.path, target], check=True)
+        return target.read_bytes()
 
 
 def fill(handle: Handle, pattern: int, size: int) -> None:
@@ -39,6 +39,6 @@ def resize(handle: Handle, size: int) -> None:
     subprocess.run(["qemu-img", "resize", "-q", "-f", file.format, file.path, str(size)], check=True)
 
 
-def _file(handle: Handle) -> FileHandle:
-    assert isinstance(handle, FileHandle)  # both backends have files
+def _file(handle: Handle) -> FileHandle | BlockHandle:
+    assert isinstance(handle, FileHandle | BlockHandle)  # no backend has others
     return handle

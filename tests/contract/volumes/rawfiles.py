@@ -57,7 +57,7 @@ class RawFiles:
 class RawProvisioner(Provisioner):
     name: ClassVar = NAME
     capabilities: ClassVar = frozenset(
-        {Capability.CLONE, Capability.GROW_IN_USE, Capability.RECEIVE, Capability.SNAPSHOT}
+        {Capability.CLONE, Capability.GROW_IN_USE, Capability.RECEIVE, Capability.SNAPSHOT, Capability.THIN}
     )
 
     def __init__(self, folder: Path, tools: QemuImg) -> None:

@@ -13,7 +13,15 @@ import pytest
 from hyperd.cli import doctor
 from hyperd.cli.doctor_checks import CHECKS, Finding, Level, examine
 from hyperd.cli.doctor_host import FileFacts, ThisHost
-from hyperd.settings import GIB, HypervisorSettings, NetworkSettings, Settings
+from hyperd.settings import (
+    GIB,
+    HypervisorSettings,
+    NetworkSettings,
+    PoolKind,
+    PoolSettings,
+    Settings,
+    StorageSettings,
+)
 
 PLAIN = FileFacts(0o644, "root")
 
@@ -94,6 +102,11 @@ NO_CGROUPS: dict[str, FileFacts | None] = {
     "/sys/fs/cgroup/memory": None,
 }
 DEFAULT = Settings()
+DISK = Settings(
+    storage=StorageSettings(
+        pools=(PoolSettings(name="raw", kind=PoolKind.BLOCK, path=Path("/dev/disk/by-id/raw")),)
+    )
+)
 NAT = Settings(network=NetworkSettings(nat=True))
 STRICT = Settings(hypervisor=HypervisorSettings(default_emulation=False))
 
@@ -194,6 +207,14 @@ FAULTS: dict[str, tuple[str, MadeUpHost, Settings, Level, str, str]] = {
     "nearly full disk": (
         *("disk_space", replace(WELL, free=3 * GIB), DEFAULT),
         *(Level.HINT, "Only 3.0 GiB", "du -xh"),
+    ),
+    "no tools for partitions": (
+        *("block_pools", replace(WELL, missing_programs=frozenset({"sfdisk"})), DISK),
+        *(Level.BAD, "Pool raw is a disk, and sfdisk are not installed", "apt-get install fdisk"),
+    ),
+    "no disk": (
+        *("block_pools", replace(WELL, files={"/dev/disk/by-id/raw": None}), DISK),
+        *(Level.BAD, "Pool raw has no disk: /dev/disk/by-id/raw does not exist", "ls -l /dev/disk/by-id"),
     ),
     "little memory": (
         *("memory", replace(WELL, texts={"/proc/meminfo": "MemAvailable: 600000 kB\n"}), DEFAULT),

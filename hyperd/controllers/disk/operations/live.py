@@ -31,14 +31,16 @@ from hyperd.controllers.machine.holders import guest_of
 from hyperd.crashpoints import CrashPoint, reached
 from hyperd.errors import HyperdError, NotFound, PermanentError, TemporaryError
 from hyperd.hypervisor.state import DomainInfo, DomainState
-from hyperd.imagefile.handle import FileHandle, Handle
+from hyperd.imagefile.handle import BlockHandle, FileHandle, Handle
+from hyperd.imagefile.layers import opened
+from hyperd.imagefile.qemuimg import allocated
 from hyperd.progress import Progress, Report
 from hyperd.resources.all import VIRTUAL_DISK
 from hyperd.resources.kinds.virtual_disk import DiskMigratingReason, VirtualDiskPhase
 from hyperd.resources.values.quantity import format_human
 from hyperd.runtime.operations.operation import Step
 from hyperd.runtime.operations.record import Record
-from hyperd.storage.interface import NO_ROOM, Provisioner
+from hyperd.storage.interface import NO_ROOM, Capability, Provisioner
 
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_disk import VirtualDisk
@@ -226,7 +228,7 @@ class _Mirror(Step):
             if state.ready:
                 reached(CrashPoint.MOVE_AFTER_COPY)
                 return
-            if not (await provisioner.capacity()).available:
+            if Capability.THIN in provisioner.capabilities and not (await provisioner.capacity()).available:
                 name = self._operation.move.target
                 raise TemporaryError(f'No room in StorageClass "{name}" for what the disk has.', key=NO_ROOM)
             speed = int(state.copied / max(clock.elapsed() - began, 0.001))
@@ -246,8 +248,9 @@ class _Mirror(Step):
 
 
 def _allocated(layers: Sequence[Handle]) -> int:
-    """Bytes on disk of those that are files. Blocks."""
-    return sum(layer.path.stat().st_blocks * 512 for layer in layers if isinstance(layer, FileHandle))
+    """Bytes on disk of what can be opened here. Blocks."""
+    with opened([layer for layer in layers if isinstance(layer, FileHandle | BlockHandle)]) as found:
+        return allocated(layer.fd for layer in found)
 
 
 class _Pivot(Step):

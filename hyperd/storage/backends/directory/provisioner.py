@@ -47,7 +47,7 @@ class DirectoryProvisioner(Provisioner):
 
     name: ClassVar = storage_class.PROVISIONER
     capabilities: ClassVar = frozenset(
-        {Capability.CLONE, Capability.GROW_IN_USE, Capability.RECEIVE, Capability.SNAPSHOT}
+        {Capability.CLONE, Capability.GROW_IN_USE, Capability.RECEIVE, Capability.SNAPSHOT, Capability.THIN}
     )
 
     def __init__(self, settings: Settings, folder: Folder, tools: QemuImg, merger: Merger) -> None:

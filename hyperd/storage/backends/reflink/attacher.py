@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from hyperd.errors import NotFound
 from hyperd.imagefile import files
 from hyperd.imagefile.handle import DiskFormat, FileHandle
-from hyperd.storage.backends.reflink.asking import Asking
+from hyperd.storage.asking import Asking
 from hyperd.storage.backends.reflink.pool import File, Pool
 from hyperd.storage.interface import Attacher, Usage, check_uid
 

@@ -7,7 +7,7 @@ import logging
 
 from hyperd.errors import HyperdError
 from hyperd.settings import PoolSettings, Settings
-from hyperd.storage.backends.reflink.asking import Asking
+from hyperd.storage.asking import Asking
 from hyperd.storage.backends.reflink.attacher import ReflinkAttacher
 from hyperd.storage.backends.reflink.pool import Pool
 from hyperd.storage.backends.reflink.provisioner import ReflinkProvisioner

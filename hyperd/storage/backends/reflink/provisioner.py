@@ -17,7 +17,7 @@ from hyperd.imagefile.qemuimg import Layer, QemuImg
 from hyperd.progress import Report
 from hyperd.resources.values.quantity import format_human, round_up
 from hyperd.settings import Settings
-from hyperd.storage.backends.reflink.asking import Asking
+from hyperd.storage.asking import Asking
 from hyperd.storage.backends.reflink.pool import File, Kind, Pool
 from hyperd.storage.interface import BUSY, Capability, Capacity, Provisioner, Snapshot, Volume, check_uid
 from hyperd.storage.overcommit import Overcommit
@@ -34,7 +34,7 @@ class ReflinkProvisioner(Provisioner):
     """
 
     capabilities: ClassVar = frozenset(
-        {Capability.CLONE, Capability.GROW_IN_USE, Capability.RECEIVE, Capability.SNAPSHOT}
+        {Capability.CLONE, Capability.GROW_IN_USE, Capability.RECEIVE, Capability.SNAPSHOT, Capability.THIN}
     )
 
     def __init__(self, settings: Settings, pool: Pool, asking: Asking, *, name: str) -> None:

@@ -5,13 +5,26 @@ from __future__ import annotations
 import asyncio
 import threading
 from contextlib import suppress
-from typing import Final
+from typing import Final, Protocol
 
 from hyperd import clock
 from hyperd.errors import TemporaryError
-from hyperd.storage.backends.reflink.pool import Pool
 
 _LIMIT_SECONDS: Final = 10.0
+
+
+class Pool(Protocol):
+    """What is asked."""
+
+    name: str
+
+    def require(self) -> None:
+        """TemporaryError unless it can be used. Blocks, for ever where the storage below hangs."""
+        ...
+
+    def refusal(self, why: str) -> TemporaryError:
+        """What is told where it cannot be used."""
+        ...
 
 
 class Asking:
@@ -32,7 +45,7 @@ class Asking:
         left = max(0.0, self._since + _LIMIT_SECONDS - clock.elapsed())
         await asyncio.wait([look], timeout=left)
         if not look.done():
-            raise self._pool.refusal(f"its file system has not answered for {_LIMIT_SECONDS:.0f} s")
+            raise self._pool.refusal(f"it has not answered for {_LIMIT_SECONDS:.0f} s")
         look.result()
 
     async def usable(self) -> bool:

@@ -1,0 +1,99 @@
+"""A disk as the kernel has it: its size, and its partitions as devices, which follow its table. Blocking calls."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from hyperd.errors import TemporaryError
+from hyperd.storage.backends.block.table import Part, tool
+
+_HEAD_BYTES = 8192
+"""The table's header is in them, whose checksum is that of the whole table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """The whole disk at ``path``; ``folder`` is what sysfs has of it."""
+
+    path: Path
+    folder: Path
+
+    @classmethod
+    def at(cls, path: Path) -> Self:
+        """Raises TemporaryError, the end of a sentence, for what no partitions can be made on."""
+        try:
+            found = path.stat()
+        except OSError as err:
+            raise TemporaryError(f"{path} cannot be looked at: {err.strerror}") from err
+        if not stat.S_ISBLK(found.st_mode):
+            raise TemporaryError(f"{path} is no disk, but a file or a folder")
+        folder = Path(f"/sys/dev/block/{os.major(found.st_rdev)}:{os.minor(found.st_rdev)}").resolve()
+        if (folder / "partition").exists():
+            raise TemporaryError(f"{path} is a partition; volumes are partitions of a whole disk")
+        if (folder / "dm").exists():
+            raise TemporaryError(f"{path} is of the device mapper, which has no partitions; give a disk or a RAID")
+        return cls(path, folder)
+
+    @property
+    def size(self) -> int:
+        return _sectors(self.folder / "size")
+
+    @property
+    def sector(self) -> int:
+        """Bytes of the unit in which its table counts."""
+        return int((self.folder / "queue/logical_block_size").read_text())
+
+    def head(self) -> bytes:
+        """What changes with the table. Raises OSError."""
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.pread(descriptor, _HEAD_BYTES, 0)
+        finally:
+            os.close(descriptor)
+
+    def require_unused(self) -> None:
+        """TemporaryError where something else of this host has it: it is mounted, or part of a RAID."""
+        try:
+            os.close(os.open(self.path, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC))
+        except OSError as err:
+            raise TemporaryError(f"{self.path} is in use: {err.strerror}") from err
+
+    def device(self, part: Part) -> Path:
+        """What the partition is opened by, made to be what the table says. TemporaryError where it cannot be."""
+        if not self._is(part):
+            tool("partx", "--update", "--nr", str(part.number), str(self.path))
+        folder = self._folder(part.number)
+        if folder is None or not self._is(part):
+            raise TemporaryError(f"the kernel has another partition {part.number} of {self.path}, which is open")
+        return self.path.resolve().with_name(folder.name)
+
+    def forget(self, number: int) -> None:
+        """The device of a partition goes. TemporaryError where it is open."""
+        if self._folder(number) is None:
+            return
+        try:
+            tool("partx", "--delete", "--nr", str(number), str(self.path))
+        except TemporaryError as err:
+            if self._folder(number) is not None:
+                raise TemporaryError(f"partition {number} of {self.path} is open") from err
+
+    def _is(self, part: Part) -> bool:
+        folder = self._folder(part.number)
+        if folder is None:
+            return False
+        return (_sectors(folder / "start"), _sectors(folder / "size")) == (part.start, part.size)
+
+    def _folder(self, number: int) -> Path | None:
+        for found in self.folder.glob("*/partition"):
+            if found.read_text().strip() == str(number):
+                return found.parent
+        return None
+
+
+def _sectors(file: Path) -> int:
+    """sysfs counts in units of 512 bytes, whatever the disk has."""
+    return int(file.read_text()) * 512

@@ -1,0 +1,233 @@
+"""The volumes of a disk: where they lie, and each step of their life, one change of its table. Blocking calls."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from hyperd import crashpoints
+from hyperd.crashpoints import CrashPoint
+from hyperd.errors import PermanentError, TemporaryError
+from hyperd.resources.values.quantity import format_human
+from hyperd.storage import poolmark
+from hyperd.storage.backends.block import table as tables
+from hyperd.storage.backends.block.disk import Disk
+from hyperd.storage.backends.block.table import FORMAT, MIB, NAME_LIMIT, Gap, Part, Table, Type
+from hyperd.storage.interface import NO_ROOM, check_uid
+from hyperd.storage.poolmark import PoolMark
+
+T = TypeVar("T")
+
+
+class Pool:
+    """The disk at ``path``, of the pool called ``name``.
+
+    A disk that holds nothing is taken with the first volume; ``note`` says from then on which one it was, so that
+    no other is taken for it. All that this needs of the disk is written in its table, each time as a whole.
+    """
+
+    def __init__(self, name: str, path: Path, *, note: Path) -> None:
+        self.name = name
+        self.path = path
+        self._note = note
+        self._changing = threading.RLock()
+        self._read: tuple[bytes, Table] | None = None
+
+    def require(self) -> None:
+        """TemporaryError unless the disk is there, and is the pool's or may become that."""
+        with self._changing:
+            self._table()
+
+    def refusal(self, why: str) -> TemporaryError:
+        """What is told where it cannot be used."""
+        return TemporaryError(
+            f"The pool {self.name} on {self.path} cannot be used: {why} (setting storage.pools).",
+            key="ProvisioningFailed",
+        )
+
+    def clean(self) -> None:
+        """Remove what a crash left unfinished."""
+        for part in self._having(Type.UNFINISHED):
+            self.drop(part)
+
+    def find(self, uid: str) -> Part | None:
+        """The volume."""
+        return next(iter(self._having(Type.VOLUME, check_uid(uid))), None)
+
+    def volumes(self) -> Sequence[Part]:
+        """By uid."""
+        return self._having(Type.VOLUME)
+
+    def space(self) -> tuple[int, int]:
+        """Bytes that volumes may have in all, and that none has."""
+        with self._changing:
+            table = self._table()
+        free = sum(gap.size for gap in table.gaps())
+        return free + sum(part.size for part in table.parts if part.type != Type.MARK), free
+
+    def device(self, part: Part) -> Path:
+        """What a partition is opened by."""
+        with self._changing:
+            return self._doing(lambda disk: disk.device(part))
+
+    def allocate(self, uid: str, size: int) -> Part:
+        """Where a volume of ``size`` is to be made: of no use to anybody before ``publish``."""
+        if len(check_uid(uid)) > NAME_LIMIT:
+            raise PermanentError(f"Volume {uid} cannot be made in the pool {self.name}: its uid is too long.")
+        with self._changing:
+            for left in self._having(Type.UNFINISHED, uid):
+                self.drop(left)
+            table = self._table()
+            gap = _smallest(table, size)
+            if gap is None:
+                raise self._no_room(table, size)
+            return self._add(table, Part(0, gap.start, size, Type.UNFINISHED, uid))
+
+    def tail(self, part: Part, size: int) -> Part | None:
+        """Where a volume may grow to ``size``, as ``allocate``; None where there is no room right behind it."""
+        with self._changing:
+            for left in self._having(Type.UNFINISHED, part.name):
+                self.drop(left)
+            table = self._table()
+            if table.behind(part) < size - part.size:
+                return None
+            return self._add(table, Part(0, part.end, size - part.size, Type.UNFINISHED, part.name))
+
+    def publish(self, made: Part, *, instead: Part | None = None) -> Part:
+        """What was made is the volume from now on, and what was that before is to go."""
+        crashpoints.reached(CrashPoint.DISK_BEFORE_RENAME)
+        whole = replace(made, type=Type.VOLUME)
+        with self._changing:
+            former = () if instead is None else (replace(instead, type=Type.UNFINISHED),)
+            self._write(self._table().having(whole, *former))
+        crashpoints.reached(CrashPoint.DISK_AFTER_FILE)
+        return whole
+
+    def join(self, part: Part, tail: Part) -> Part:
+        """The volume has its tail from now on, whoever has it open."""
+        grown = replace(part, size=part.size + tail.size)
+        with self._changing:
+            self._doing(lambda disk: disk.forget(tail.number))
+            self._write(self._table().without(tail).having(grown))
+            self._doing(lambda disk: disk.device(grown))
+        return grown
+
+    def retire(self, part: Part) -> Part:
+        """A volume is one no more, and nobody can open it. TemporaryError where somebody has it open."""
+        gone = replace(part, type=Type.UNFINISHED)
+        with self._changing:
+            try:
+                self._disk().forget(part.number)
+            except TemporaryError as err:
+                raise TemporaryError(f"Volume {part.name} cannot be removed: {err.message}.") from err
+            self._write(self._table().having(gone))
+        return gone
+
+    def drop(self, part: Part) -> None:
+        """Its place is free from now on. What is left there is overwritten before anybody has it again."""
+        with self._changing:
+            self._doing(lambda disk: disk.forget(part.number))
+            self._write(self._table().without(part))
+
+    def _having(self, type_: str, name: str | None = None) -> Sequence[Part]:
+        with self._changing:
+            return self._table().of(type_, name)
+
+    def _add(self, table: Table, part: Part) -> Part:
+        number = table.number()
+        if number is None:
+            raise TemporaryError(
+                f"No room in the pool {self.name} for one more volume: it has as many as its table holds.",
+                key=NO_ROOM,
+            )
+        part = replace(part, number=number)
+        self._write(table.having(part))
+        added = next(each for each in self._table().parts if each.number == number)
+        self._doing(lambda disk: disk.device(added))
+        return added
+
+    def _no_room(self, table: Table, size: int) -> TemporaryError | PermanentError:
+        gaps = sorted(gap.size for gap in table.gaps())
+        sentence = f"No room for a disk of {format_human(size)} in the pool {self.name}: "
+        if size > table.last - table.first - 2 * MIB:
+            return PermanentError(f"{sentence}{self.path} is smaller.", key="ProvisioningFailed")
+        return TemporaryError(
+            f"{sentence}{format_human(sum(gaps))} are free on {self.path}, "
+            f"{format_human(max(gaps, default=0))} of that in one piece, which a disk needs.",
+            key=NO_ROOM,
+        )
+
+    def _disk(self) -> Disk:
+        """Raises as ``refusal``."""
+        try:
+            return Disk.at(self.path)
+        except TemporaryError as err:
+            raise self.refusal(err.message) from err
+
+    def _doing(self, work: Callable[[Disk], T]) -> T:
+        disk = self._disk()
+        try:
+            return work(disk)
+        except TemporaryError as err:
+            raise self.refusal(err.message) from err
+
+    def _table(self) -> Table:
+        """The pool's, as it is now; one that a disk which holds nothing is to get."""
+        disk = self._disk()
+        try:
+            head = disk.head()
+            if self._read is not None and self._read[0] == head:
+                return self._read[1]
+            self._read = None
+            noted = poolmark.read(self._note)
+            holds = tables.signatures(disk.path)
+            if not holds and noted is None:
+                return tables.blank(disk.size, disk.sector)
+            table = self._recognized(disk, holds, noted)
+        except OSError as err:
+            raise self.refusal(f"{self.path} cannot be read: {err.strerror}") from err
+        except (TemporaryError, PermanentError) as err:
+            raise self.refusal(err.message.removesuffix(".")) from err
+        self._read = (head, table)
+        return table
+
+    def _recognized(self, disk: Disk, holds: Sequence[str], noted: PoolMark | None) -> Table:
+        gone = f"; remove {self._note} if that pool is gone for good" if noted is not None else ""
+        table = tables.read(disk.path) if "gpt" in holds else None
+        if table is None or not table.format:
+            what = ", ".join(name for name in holds if name != "PMBR") or "nothing"
+            wipe = f"; `wipefs --all {self.path}` empties it if nothing of that is needed" if holds else ""
+            raise TemporaryError(f"the disk is none of hyperd's, it holds {what}{wipe}{gone}")
+        poolmark.require_known(disk.path, PoolMark(table.id, table.format), FORMAT)
+        if noted is not None and noted.id != table.id:
+            raise TemporaryError(f"the disk is another pool's{gone}")
+        if strangers := table.strangers():
+            numbers = ", ".join(str(part.number) for part in strangers)
+            raise TemporaryError(f"hyperd has not made all that is on it; remove the partitions {numbers}")
+        if noted is None:
+            self._remember(table)
+        return table
+
+    def _write(self, table: Table) -> None:
+        """The first time of all the disk becomes the pool's."""
+        disk = self._disk()
+        try:
+            if not table.id:
+                disk.require_unused()
+            tables.write(disk.path, table)
+        except TemporaryError as err:
+            raise self.refusal(err.message) from err
+        finally:
+            self._read = None
+
+    def _remember(self, table: Table) -> None:
+        self._note.parent.mkdir(mode=0o700, exist_ok=True, parents=True)
+        poolmark.write(self._note, PoolMark(table.id, table.format))
+
+
+def _smallest(table: Table, size: int) -> Gap | None:
+    """That is large enough: what is left of the others stays in one piece."""
+    return min((gap for gap in table.gaps() if gap.size >= size), key=lambda gap: gap.size, default=None)

@@ -1,0 +1,219 @@
+"""Makes volumes of a block pool: each has all of its space from the begin, and nothing of who had that before."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import ClassVar, Final
+
+from hyperd.background import to_the_end
+from hyperd.errors import HyperdError, NotFound, PermanentError, TemporaryError
+from hyperd.imagefile import copying, devices, sandbox
+from hyperd.imagefile.handle import BlockHandle, DiskFormat, Handle
+from hyperd.imagefile.qemuimg import QemuImg
+from hyperd.progress import Progress, Report
+from hyperd.resources.values.quantity import format_human, round_up
+from hyperd.settings import Settings
+from hyperd.storage.asking import Asking
+from hyperd.storage.backends.block.pool import Pool
+from hyperd.storage.backends.block.table import Part
+from hyperd.storage.interface import NO_ROOM, Capability, Capacity, Provisioner, Volume
+
+_log = logging.getLogger(__name__)
+_PIECE_BYTES: Final = 1 << 30
+_PIECE_SECONDS: Final = 600.0
+"""Where each zero is written, at 2 MB/s."""
+_PUNCH: Final = ("--punch-hole",)
+_ZERO: Final = ("--zero-range", "--keep-size")
+
+
+class BlockProvisioner(Provisioner):
+    """Sizes are rounded up to whole MiB. A volume lies in one piece, full of zeros before anything is written.
+
+    So it takes as long to make one as the disk needs to write zeros: an SSD, which is told that all of it is
+    unused, a moment, one without that command the time to write it.
+    """
+
+    capabilities: ClassVar = frozenset({Capability.CLONE, Capability.GROW_IN_USE, Capability.RECEIVE})
+
+    def __init__(
+        self, settings: Settings, pool: Pool, asking: Asking, *, name: str, is_attached: Callable[[str], bool]
+    ) -> None:
+        self._name = name
+        self._pool = pool
+        self._asking = asking
+        self._is_attached = is_attached
+        self._tools = QemuImg(settings)
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    async def create_blank(self, uid: str, size: int) -> Volume:
+        async def nothing(device: Path) -> None:
+            """Blank it is."""
+
+        return await self._create(uid, _aligned(size), nothing)
+
+    async def create_from_image(self, uid: str, size: int, *, image: Handle) -> Volume:
+        return await self._copy(uid, size, [image], _unheard)
+
+    async def clone(self, uid: str, *, source: str, op_uid: str) -> Volume:
+        origin = await self._require(source)
+        device = await to_the_end(self._pool.device, origin)
+        return await self._copy(uid, origin.size, [BlockHandle(device, DiskFormat.RAW)], _unheard)
+
+    async def receive(
+        self, uid: str, size: int, *, layers: Sequence[Handle], op_uid: str, report: Report
+    ) -> Volume:
+        if not layers:
+            return await self.create_blank(uid, size)
+        return await self._copy(uid, size, layers, report)
+
+    async def grow(self, uid: str, size: int, *, in_use: bool) -> Volume:
+        """Into what is free right behind it. One that nobody has open goes to where there is room, else."""
+        size, part = _aligned(size), await self._require(uid)
+        if size < part.size:
+            raise PermanentError(
+                f"Volume {uid} has {part.size} bytes and cannot shrink to {size}: its end would be lost."
+            )
+        if size == part.size:
+            return self._volume(part)
+        tail = await to_the_end(self._pool.tail, part, size)
+        if tail is not None:
+            await self._filled(tail, self._erase)
+            return self._volume(await to_the_end(self._pool.join, part, tail))
+        if in_use or self._is_attached(uid):
+            raise TemporaryError(
+                f"Volume {uid} cannot grow to {format_human(size)} where it lies in the pool {self._pool.name}: "
+                "another one begins right behind it. Stop its machine, and it goes to where there is room; or "
+                "move the disk to another StorageClass.",
+                key=NO_ROOM,
+            )
+        return self._volume(await self._moved(part, size))
+
+    async def delete(self, uid: str) -> None:
+        """The disk is told that the space is unused, if it has a command for that."""
+        await self._usable()
+        part = await asyncio.to_thread(self._pool.find, uid)
+        if part is not None:
+            await self._remove(await to_the_end(self._pool.retire, part))
+
+    async def find(self, uid: str) -> Volume | None:
+        await self._usable()
+        part = await asyncio.to_thread(self._pool.find, uid)
+        return None if part is None else self._volume(part)
+
+    async def inventory(self) -> list[Volume]:
+        """None while the pool cannot be used; ``find`` raises then, so that nothing is taken as lost."""
+        if not await self._asking.usable():
+            return []
+        return [self._volume(part) for part in await asyncio.to_thread(self._pool.volumes)]
+
+    async def reads(self, image: Path) -> bool:
+        """A copy needs nothing of what it was made from."""
+        return False
+
+    async def capacity(self) -> Capacity:
+        """A volume can have no more of it than lies in one piece."""
+        await self._usable()
+        return Capacity(*await asyncio.to_thread(self._pool.space))
+
+    async def _usable(self) -> None:
+        await self._asking.require()
+
+    async def _require(self, uid: str) -> Part:
+        await self._usable()
+        part = await asyncio.to_thread(self._pool.find, uid)
+        if part is None:
+            raise NotFound(f"Volume {uid} does not exist.")
+        return part
+
+    async def _copy(self, uid: str, size: int, layers: Sequence[Handle], report: Report) -> Volume:
+        async def fill(device: Path) -> None:
+            await copying.copy_into(self._tools, layers, device, report=report)
+
+        return await self._create(uid, _aligned(size), fill)
+
+    async def _create(self, uid: str, size: int, fill: Callable[[Path], Awaitable[None]]) -> Volume:
+        if (found := await self.find(uid)) is not None:
+            return found
+        return self._volume(await self._made(uid, size, fill))
+
+    async def _made(
+        self, uid: str, size: int, fill: Callable[[Path], Awaitable[None]], *, instead: Part | None = None
+    ) -> Part:
+        async def make(device: Path) -> None:
+            await self._erase(device)
+            await fill(device)
+
+        part = await to_the_end(self._pool.allocate, uid, size)
+        await self._filled(part, make)
+        return await to_the_end(lambda: self._pool.publish(part, instead=instead))
+
+    async def _moved(self, part: Part, size: int) -> Part:
+        """The volume, which nobody has open, in a larger place."""
+        former = BlockHandle(await to_the_end(self._pool.device, part), DiskFormat.RAW)
+
+        async def fill(device: Path) -> None:
+            await copying.copy_into(self._tools, [former], device, report=_unheard)
+
+        made = await self._made(part.name, size, fill, instead=part)
+        await self._remove(part)
+        return made
+
+    async def _filled(self, part: Part, fill: Callable[[Path], Awaitable[None]]) -> None:
+        """Its place is free again unless that is done."""
+        try:
+            await fill(await to_the_end(self._pool.device, part))
+        except BaseException:
+            await to_the_end(self._pool.drop, part)
+            raise
+
+    async def _erase(self, device: Path) -> None:
+        """Zeros, on the disk."""
+        descriptor = await to_the_end(os.open, device, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            size = devices.size(descriptor)
+            for offset in range(0, size, _PIECE_BYTES):
+                length = min(_PIECE_BYTES, size - offset)
+                if await _fallocate(device, offset, length, *_PUNCH):
+                    continue
+                if not await _fallocate(device, offset, length, *_ZERO):
+                    raise TemporaryError(f"{device} cannot be erased: the disk takes no zeros.")
+            await to_the_end(os.fsync, descriptor)
+        finally:
+            os.close(descriptor)
+
+    async def _remove(self, part: Part) -> None:
+        """Of one that is no volume any more. Whoever has its place next has it full of zeros anyway."""
+        try:
+            device = await to_the_end(self._pool.device, part)
+            for offset in range(0, part.size, _PIECE_BYTES):
+                if not await _fallocate(device, offset, min(_PIECE_BYTES, part.size - offset), *_PUNCH):
+                    break
+        except HyperdError as err:
+            _log.info("%s", err.message)
+        await to_the_end(self._pool.drop, part)
+
+    def _volume(self, part: Part) -> Volume:
+        return Volume(part.name, self.name, part.size, part.size)
+
+
+async def _fallocate(device: Path, offset: int, length: int, *how: str) -> bool:
+    """Whether the disk could."""
+    argv = ["fallocate", *how, "--offset", str(offset), "--length", str(length), "--", str(device)]
+    return not (await sandbox.run(argv, timeout=_PIECE_SECONDS)).returncode
+
+
+def _unheard(progress: Progress) -> None:
+    """Where nobody asks how far it is."""
+
+
+def _aligned(size: int) -> int:
+    if size <= 0:
+        raise PermanentError(f"A volume of {size} bytes cannot be made; its size must be positive.")
+    return round_up(size)
