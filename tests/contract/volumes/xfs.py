@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.host.node import Node
+
 _BYTES = 400 << 20
 """The smallest that mkfs.xfs makes is 300 MiB."""
 
@@ -46,3 +48,24 @@ def mounted(folder: Path, *, reflink: bool = True) -> Iterator[Path]:
     finally:
         subprocess.run(["umount", "--lazy", mount], check=True)
         image.unlink()
+
+
+@contextmanager
+def in_node(node: Node, folder: Path) -> Iterator[Path]:
+    """Likewise, as a node sees it; skips, loudly, where none can be made."""
+    if why := missing():
+        pytest.skip(f"NO REFLINK POOL IS TESTED HERE: {why}")
+    image, mount, device = folder / "xfs.img", folder / "xfs", folder / "loop"
+    mount.mkdir()
+    with image.open("wb") as file:
+        file.truncate(_BYTES)
+    subprocess.run(["mkfs.xfs", "-q", image], check=True, capture_output=True)
+    made = subprocess.run(["losetup", "-f", "--show", image], check=True, capture_output=True, text=True)
+    loop = made.stdout.strip()
+    try:
+        node.exec(["mknod", device, "b", "7", loop.removeprefix("/dev/loop")])
+        node.exec(["mount", device, mount])
+        yield mount
+    finally:
+        node.exec(["umount", "--lazy", mount], check=False)
+        subprocess.run(["losetup", "-d", loop], check=False)

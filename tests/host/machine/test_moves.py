@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -30,23 +29,8 @@ POINTS = (
 @pytest.fixture(scope="module")
 def pool(node: Node) -> Iterator[Path]:
     """A file system that shares blocks, as the node sees it."""
-    if why := xfs.missing():
-        pytest.skip(f"NO DISK IS MOVED HERE: {why}")
-    folder = node.make_dir("pool")
-    kept, mount, device = folder / "xfs.img", folder / "xfs", folder / "loop"
-    mount.mkdir()
-    with kept.open("wb") as file:
-        file.truncate(400 << 20)
-    subprocess.run(["mkfs.xfs", "-q", kept], check=True, capture_output=True)
-    made = subprocess.run(["losetup", "-f", "--show", kept], check=True, capture_output=True, text=True)
-    loop = made.stdout.strip()
-    try:
-        node.exec(["mknod", device, "b", "7", loop.removeprefix("/dev/loop")])
-        node.exec(["mount", device, mount])
-        yield mount
-    finally:
-        node.exec(["umount", "--lazy", mount], check=False)
-        subprocess.run(["losetup", "-d", loop], check=False)
+    with xfs.in_node(node, node.make_dir("pool")) as folder:
+        yield folder
 
 
 @pytest.fixture(scope="module")
