@@ -12,8 +12,11 @@ from tui.fleet import Fleet
 from tui.kind import Kind
 from tui.kinds import Kinds
 from tui.shelf import Key
+from tui.works import Works
 
 if TYPE_CHECKING:
+    from tui.screens.news import News
+    from tui.widgets.detail import DetailPane
     from tui.widgets.table import VirtualTable
 
 T = TypeVar("T")
@@ -25,6 +28,8 @@ class Desk(Protocol):
     fleet: Fleet
     kinds: Kinds
     trail: Trail
+    news: News
+    works: Works
 
     @property
     def kind(self) -> Kind:
@@ -49,6 +54,10 @@ class Desk(Protocol):
 
     def work(self, work: Coroutine[None, None, None], group: str) -> None:
         """Do what takes time beside the screen; its HyperdErrors are said."""
+        ...
+
+    def copy(self, text: str) -> None:
+        """Put it on the clipboard of the user's terminal."""
         ...
 
     def push(self, screen: Screen[None]) -> None:
@@ -102,6 +111,13 @@ class Desk(Protocol):
     def open(self, tab: str = "") -> None:
         """Open the detail; once more without a tab, the keys go to it."""
         ...
+
+    def zoom(self) -> None:
+        """The detail over the list's place too, or no longer."""
+        ...
+
+    @property
+    def detail(self) -> DetailPane: ...
 
     def step_tab(self, by: int) -> None:
         """The next or previous tab."""

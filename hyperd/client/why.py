@@ -116,7 +116,7 @@ def _why(obj: Object, find: Find, events: Events, seen: set[tuple[str, str, str]
         )
     if state.level not in _UNWELL:
         return cause
-    for other, where, called in list(_references(obj))[:_MOST]:
+    for other, where, called in list(references(obj))[:_MOST]:
         if depth <= 0 or (other, where, called) in seen:
             continue
         found = find(other, where, called)
@@ -152,7 +152,7 @@ def _mend(cause: Cause) -> str:
     return next((mend for pattern, mend in _MENDS if re.search(pattern, text)), "")
 
 
-def _references(obj: Object) -> Iterator[tuple[str, str, str]]:
+def references(obj: Object) -> Iterator[tuple[str, str, str]]:
     """(kind, namespace, name) of what the object's spec refers to, and the node that it is on."""
     metadata, status = obj.get("metadata") or {}, obj.get("status")
     here = str(metadata.get("namespace") or "")

@@ -22,6 +22,8 @@ async def test_the_list_shows_machines_with_state_size_and_address(world: World)
     async with looking(world, size=(160, 40)) as ui:
         await ui.shows("web-7", "db-1")
         assert "● Running" in ui.line("web-7 ")
+        await ui.press("escape")
+        await ui.shows(" n1 ")
         assert ui.line("web-7 ").split()[-6:-1] == ["2", "2Gi", "10.66.10.7", "n1", "5h"]
         assert "○ Stopped" in ui.line("db-1")
 

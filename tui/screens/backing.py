@@ -14,6 +14,9 @@ def back(screen: MainScreen) -> None:
     if screen.focused is not None and screen.focused is not screen.table:
         screen.table.focus()
         screen.remove_class("zoomed")
+    elif screen.has_class("zoomed"):
+        screen.remove_class("zoomed")
+        screen.call_after_refresh(screen.detail.redraw)
     elif filtered and not screen.table.count:
         screen.filter("")
     elif screen.trail.current.marks:

@@ -11,10 +11,10 @@ from typing import ClassVar
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingsMap, BindingType
+from textual.containers import Vertical
 from textual.screen import Screen
 
 from hyperd.client import sanitize
-from hyperd.client.operations import OPERATION
 from hyperd.errors import HyperdError
 from tui.action import Action, Target
 from tui.actions import Actions
@@ -24,11 +24,10 @@ from tui.fleet import Changes, Fleet
 from tui.kind import CONSOLE, Kind
 from tui.kinds import Kinds
 from tui.rights import Rights
-from tui.screens import consoles, surroundings
+from tui.screens import consoles, panes, surroundings
 from tui.screens.backing import back
-from tui.screens.learning import learn
-from tui.screens.measuring import measure
-from tui.screens.naming import at_hand, chosen, open_first, refusal
+from tui.screens.hearing import hear
+from tui.screens.naming import at_hand, chosen, refusal
 from tui.screens.news import News
 from tui.shelf import Key
 from tui.usage import Usage
@@ -37,19 +36,24 @@ from tui.widgets.bars import BottomBar, ListBar, TopBar
 from tui.widgets.command import CommandLine
 from tui.widgets.console import ConsolePane
 from tui.widgets.detail import DetailPane, TabLine
+from tui.widgets.lines import LinesView
 from tui.widgets.table import VirtualTable
+from tui.works import Works
 
 _TICK_SECONDS = 5.0
-_ROOMY_ROWS = 34
-"""From this height on the detail is open from the start."""
 
 
 class MainScreen(Screen[None]):
     DEFAULT_CSS = """
     MainScreen { background: $background; }
+    MainScreen #panes { height: 1fr; }
     MainScreen #list { height: 1fr; }
     MainScreen DetailPane { display: none; }
     MainScreen.opened DetailPane { display: block; }
+    MainScreen.wide #panes { layout: horizontal; }
+    MainScreen.wide #list { width: 1fr; }
+    MainScreen.wide DetailPane { width: 42%; border-left: vkey $surface; }
+    MainScreen.zoomed DetailPane { width: 1fr; border-left: none; }
     MainScreen.zoomed #list, MainScreen.zoomed ListBar { display: none; }
     """
     BINDINGS: ClassVar[list[BindingType]] = []
@@ -70,18 +74,21 @@ class MainScreen(Screen[None]):
         self.actions = actions
         self.trail = trail
         self.news = News(fleet)
+        self.works = Works()
         self.rights = Rights(fleet, self.work, self.redraw_bars)
         self.handed_over = False
         """Whether the terminal is another program's for the moment."""
-        self._machine = machine
+        self.machine = machine
+        """The one to open once it is known."""
         self._escape = escape
 
     def compose(self) -> ComposeResult:
         """Bars, list, detail, command line."""
         yield TopBar("")
         yield ListBar("")
-        yield ListArea(self.fleet, self.usage, self.kinds, self.trail, id="list")
-        yield DetailPane(self.fleet, self.usage, escape=self._escape)
+        with Vertical(id="panes"):
+            yield ListArea(self.fleet, self.usage, self.kinds, self.trail, id="list")
+            yield DetailPane(self.fleet, self.usage, escape=self._escape)
         yield CommandLine([*self.actions.by_word])
         yield BottomBar("")
 
@@ -121,24 +128,8 @@ class MainScreen(Screen[None]):
 
     def tell(self, changes: Changes) -> None:
         """Called by the fleet at most ten times a second; also once more while the screen is taken down."""
-        if not self.query(CommandLine):
-            return
-        learn(self, changes.kinds)
-        self.area.tell(changes)
-        here = measure(self, changes)
-        keys = changes.keys.get(self.kind.plural)
-        if self._machine and self.fleet.listed("virtualmachines"):
-            name, self._machine = self._machine, ""
-            open_first(self, name)
-        self.news.hear(changes.keys.get(OPERATION.plural, ()))
-        self.redraw_bars()
-        if (
-            "events" in changes.keys
-            or "virtualdisks" in changes.keys
-            or (keys is not None and self.cursor in keys)
-            or here
-        ):
-            self.detail.redraw()
+        if self.query(CommandLine):
+            hear(self, changes)
 
     # The list
 
@@ -229,6 +220,10 @@ class MainScreen(Screen[None]):
 
         self.run_worker(heard(), group=group)
 
+    def copy(self, text: str) -> None:
+        """Put it on the clipboard of the user's terminal."""
+        self.app.copy_to_clipboard(text)
+
     def push(self, screen: Screen[None]) -> None:
         """Lay a screen over this one."""
         self.app.push_screen(screen)
@@ -263,14 +258,11 @@ class MainScreen(Screen[None]):
 
     def open(self, tab: str = "") -> None:
         """Open the detail; once more without a tab, the keys go to it."""
-        if not tab and self.has_class("opened"):
-            self.detail.focus_content()
-        self.add_class("opened")
-        self.detail.present(self.kind, self.cursor)
-        if tab:
-            self.detail.choose(tab)
-        self.redraw_bars()
-        self.call_after_refresh(self.detail.redraw)
+        panes.open_detail(self, tab)
+
+    def zoom(self) -> None:
+        """The detail over the list's place too, or no longer."""
+        panes.zoom(self)
 
     def step_tab(self, by: int) -> None:
         """The next or previous tab."""
@@ -349,9 +341,8 @@ class MainScreen(Screen[None]):
         self.table.focus()
         self.detail.redraw()
 
-    def on_console_pane_changed(self, message: ConsolePane.Changed) -> None:
+    def on_console_pane_changed(self) -> None:
         """Say what keys do now."""
-        message.stop()
         self.redraw_bars()
 
     def on_console_pane_held(self, message: ConsolePane.Held) -> None:
@@ -360,19 +351,32 @@ class MainScreen(Screen[None]):
         consoles.ask_holder(self, message)
 
     def on_command_line_filtered(self, message: CommandLine.Filtered) -> None:
-        """The filter, while it is typed."""
-        self.filter(message.query)
+        """The filter, or what is sought in the detail, while it is typed."""
+        if message.within:
+            self.detail.seek(message.query)
+        else:
+            self.filter(message.query)
 
     def filter(self, query: str) -> None:
         """Keep the rows that match."""
         self.area.filter(query)
         self.redraw_bars()
 
+    def on_lines_view_asked(self, message: LinesView.Asked) -> None:
+        """Something is to be sought in the detail."""
+        message.stop()
+        self.query_one(CommandLine).open("/", within=True)
+
     def on_command_line_closed(self, message: CommandLine.Closed) -> None:
-        """Keys go to the list again."""
-        self.table.focus()
-        if not message.kept and self.table.query_text:
-            self.filter("")
+        """Keys go to where they went before."""
+        if message.within:
+            self.detail.focus_content()
+            if not message.kept:
+                self.detail.seek("")
+        else:
+            self.table.focus()
+            if not message.kept and self.table.query_text:
+                self.filter("")
         self.redraw_bars()
 
     def on_command_line_entered(self, message: CommandLine.Entered) -> None:
@@ -385,11 +389,8 @@ class MainScreen(Screen[None]):
             self.perform(action.id, rest)
 
     def on_resize(self, event: events.Resize) -> None:
-        """On a tall screen the detail is there from the start."""
-        tall = event.size.height >= _ROOMY_ROWS
-        if tall and not self.has_class("tall"):
-            self.add_class("opened")
-        self.set_class(tall, "tall")
+        """On a large screen the detail is there from the start; beside the list where that is wide enough."""
+        panes.fit(self, event.size)
         self.call_after_refresh(self._after_resize)
 
     def _after_resize(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Iterable
 
 from hyperd.client import sanitize
@@ -14,6 +15,7 @@ from tui.fleet import Fleet
 from tui.shelf import Key
 
 _SAY_SECONDS = 8.0
+_MOST_KEPT = 500
 
 
 class News:
@@ -24,11 +26,14 @@ class News:
         self.error = False
         self._said_at = 0.0
         self._fleet = fleet
+        self.log: deque[tuple[float, str, bool]] = deque(maxlen=_MOST_KEPT)
+        """What was said: when, by the wall clock, what, and whether something went wrong."""
         self._awaited: dict[Key, asyncio.Future[str]] = {}
 
     def say(self, text: str, *, error: bool = False) -> None:
         """This, for some seconds."""
         self.text, self.error, self._said_at = sanitize.line(text), error, time.monotonic()
+        self.log.append((time.time(), self.text, error))
 
     def fade(self) -> None:
         """Say nothing any more once it has been there long enough."""

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from hyperd.client import sanitize
+from tui.screens import panes
 from tui.widgets.bars import BottomBar, ListBar, TopBar
 from tui.widgets.terminal import Terminal
 
@@ -46,7 +47,7 @@ def draw(screen: MainScreen) -> None:
         refused={action.id for action in shown if screen.why_not(action)},
     )
     screen.area.explain(() if table.count else _why_empty(screen))
-    _share_height(screen)
+    panes.share_height(screen)
 
 
 def _trouble(screen: MainScreen) -> str:
@@ -90,13 +91,3 @@ def _why_empty(screen: MainScreen) -> tuple[str, ...]:
     if namespace:
         return (f"Nothing in the namespace {sanitize.line(namespace)}.", ":ns shows all namespaces.")
     return screen.kind.empty or ("There is none.",)
-
-
-def _share_height(screen: MainScreen) -> None:
-    """The detail gets what a short list does not need; at most half is the list's."""
-    area = screen.area
-    if not screen.has_class("opened"):
-        area.styles.height = "1fr"
-        return
-    half = max(8, screen.size.height // 2 - 2) if screen.has_class("tall") else 9
-    area.styles.height = min(max(screen.table.total + 2, 8), half)

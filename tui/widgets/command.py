@@ -35,11 +35,12 @@ class CommandLine(Input):
     BINDINGS: ClassVar[list[BindingType]] = []
 
     class Filtered(Message):
-        """The filter as it is typed."""
+        """The filter as it is typed, or what is sought ``within`` the detail."""
 
-        def __init__(self, query: str) -> None:
+        def __init__(self, query: str, *, within: bool) -> None:
             super().__init__()
             self.query = query
+            self.within = within
 
     class Entered(Message):
         """A command, without its colon."""
@@ -51,9 +52,10 @@ class CommandLine(Input):
     class Closed(Message):
         """The line is gone; ``kept`` is False when it was cancelled."""
 
-        def __init__(self, *, kept: bool) -> None:
+        def __init__(self, *, kept: bool, within: bool) -> None:
             super().__init__()
             self.kept = kept
+            self.within = within
 
     def __init__(self, words: list[str]) -> None:
         super().__init__(suggester=_Words(sorted(words)), compact=True, select_on_focus=False)
@@ -61,13 +63,15 @@ class CommandLine(Input):
         self._past: list[str] = []
         """What was entered, the last one at the end."""
         self._at = 0
+        self._within = False
 
     def learn(self, words: list[str]) -> None:
         """Complete these."""
         self.suggester = _Words(sorted(words))
 
-    def open(self, text: str) -> None:
-        """Show the line with ``text`` in it."""
+    def open(self, text: str, *, within: bool = False) -> None:
+        """Show the line with ``text`` in it; ``within`` the detail, ``/`` seeks instead of filtering."""
+        self._within = within
         self.value = text
         self._at = len(self._past)
         self.display = True
@@ -81,7 +85,7 @@ class CommandLine(Input):
         if not self.display:
             return
         if event.value.startswith("/"):
-            self.post_message(self.Filtered(event.value[1:]))
+            self.post_message(self.Filtered(event.value[1:], within=self._within))
         elif not event.value:
             self._close(kept=False)
 
@@ -122,4 +126,4 @@ class CommandLine(Input):
 
     def _close(self, *, kept: bool) -> None:
         self.display = False
-        self.post_message(self.Closed(kept=kept))
+        self.post_message(self.Closed(kept=kept, within=self._within))

@@ -20,6 +20,8 @@ from tui.usage import Usage, lines
 from tui.widgets.console import ConsolePane
 from tui.widgets.lines import LinesView
 
+_WRAPPED_INDENT = 4
+
 
 class TabLine(Static):
     """The object's name and the tabs on one line; a click chooses."""
@@ -77,12 +79,13 @@ class DetailPane(Vertical):
         self._following = False
         self._key: Key | None = None
         self.tab = OVERVIEW
+        self.wraps = False
 
     def compose(self) -> ComposeResult:
         """The tab line, and a view for each tab."""
         yield TabLine()
         with ContentSwitcher(initial="lines"):
-            yield LinesView(id="lines")
+            yield LinesView(seekable=True, id="lines")
             yield ConsolePane(self._fleet, escape=self._escape, id="console")
 
     @property
@@ -117,6 +120,21 @@ class DetailPane(Vertical):
     def step(self, by: int) -> None:
         """The next or previous tab."""
         self.choose(self.tabs[(self.tabs.index(self.tab) + by) % len(self.tabs)])
+
+    def seek(self, word: str) -> None:
+        """Mark a word in what is shown, and go there."""
+        self.query_one(LinesView).seek(word)
+
+    def wrap(self) -> bool:
+        """Have long lines of YAML go on below, or no longer; returns which."""
+        self.wraps = not self.wraps
+        self.redraw()
+        return self.wraps
+
+    @property
+    def text(self) -> str:
+        """What is shown, as plain text."""
+        return "".join(f"{line.plain.rstrip()}\n" for line in self.query_one(LinesView).lines)
 
     def focus_content(self) -> None:
         """Give the keys to what is shown."""
@@ -157,10 +175,13 @@ class DetailPane(Vertical):
             OVERVIEW: lambda: detail.overview(
                 kind, obj, self._relatives(kind, obj, key), width, self._live(kind, key)
             ),
-            YAML: lambda: detail.yaml(obj),
+            YAML: lambda: self._wrapped(detail.yaml(obj), width),
             EVENTS: lambda: detail.events(self._events(key), width),
         }
         return draw[self.tab]()
+
+    def _wrapped(self, lines: list[Text], width: int) -> list[Text]:
+        return detail.fold(lines, width, indent=_WRAPPED_INDENT) if self.wraps else lines
 
     def _live(self, kind: Kind, key: Key) -> list[Text]:
         course = self._usage.of(kind.plural, key)

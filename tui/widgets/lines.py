@@ -9,6 +9,7 @@ from rich.cells import cell_len
 from rich.text import Text
 from textual.binding import Binding, BindingType
 from textual.geometry import Size
+from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
@@ -26,9 +27,18 @@ class LinesView(ScrollView, can_focus=True):
         Binding("G", "scroll_end", show=False),
     ]
 
-    def __init__(self, *, id: str | None = None) -> None:
+    class Asked(Message):
+        """The user wants to seek something in it."""
+
+    def __init__(self, *, seekable: bool = False, id: str | None = None) -> None:
+        """``seekable``: ``/`` asks for a word to seek, ``n`` and ``N`` go to the next and the one before."""
         super().__init__(id=id)
         self._lines: Sequence[Text] = ()
+        self._sought = ""
+        if seekable:
+            self._bindings.bind("slash", "ask", show=False)
+            self._bindings.bind("n", "next(1)", show=False)
+            self._bindings.bind("N", "next(-1)", show=False)
 
     @property
     def lines(self) -> Sequence[Text]:
@@ -46,6 +56,29 @@ class LinesView(ScrollView, can_focus=True):
         for y, (old, new) in enumerate(zip(before, lines, strict=True)):
             if old != new:
                 self.refresh_line(y)
+
+    def action_ask(self) -> None:
+        """Whoever shows this asks for a word."""
+        self.post_message(self.Asked())
+
+    def seek(self, word: str) -> None:
+        """Mark a word wherever it is, and go to the first place at or below the top."""
+        self._sought = word.lower()
+        self.refresh()
+        if self._sought:
+            self._go(self.scroll_offset.y, 1)
+
+    def action_next(self, by: int) -> None:
+        """The next line with what is sought, or the one before."""
+        self._go(self.scroll_offset.y + by, by)
+
+    def _go(self, start: int, by: int) -> None:
+        count = len(self._lines)
+        for step in range(count if self._sought else 0):
+            y = (start + step * by) % count
+            if self._sought in self._lines[y].plain.lower():
+                self.scroll_to(y=y, animate=False)
+                return
 
     def scroll_by(self, key: str) -> bool:
         """Scroll where ``key`` is one that does, for a screen that keeps the keys to itself; whether it was."""
@@ -66,5 +99,11 @@ class LinesView(ScrollView, can_focus=True):
         if y + top >= len(self._lines):
             return Strip.blank(width, base)
         text = self._lines[y + top]
+        if self._sought and self._sought in (plain := text.plain.lower()) and len(plain) == len(text.plain):
+            text = text.copy()
+            at = plain.find(self._sought)
+            while at >= 0:
+                text.stylize("reverse", at, at + len(self._sought))
+                at = plain.find(self._sought, at + len(self._sought))
         strip = Strip(text.render(self.app.console)).apply_style(base)
         return strip.crop_extend(offset, offset + width, base)
