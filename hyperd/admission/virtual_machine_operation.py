@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hyperd.admission.context import Context
+from hyperd.admission.remaking import has_secret, require_to_make, require_to_restore, saves_secret
 from hyperd.resources.all import VIRTUAL_MACHINE, VIRTUAL_MACHINE_OPERATION
 from hyperd.resources.kinds.virtual_machine_operation import FINISHED_PHASES, OperationType, supersedes
 from hyperd.resources.values import meta, names
@@ -17,19 +18,19 @@ if TYPE_CHECKING:
 
     Operation = Context[VirtualMachineOperation, VirtualMachineOperationSpec]
 
-_ALSO_NEEDED = {OperationType.RESTORE: "update", OperationType.CLONE: "create"}
-"""Operations that write objects, and what their user must be allowed to do to machines."""
-
 
 async def review(context: Operation) -> None:
     """Refuse a new operation that does more than its user may, or that does not supersede one that runs."""
     if not context.creating:
         return
     await _label(context)
-    type_ = context.spec["type"]
-    if type_ in _ALSO_NEEDED:
-        await context.require("spec.type", _ALSO_NEEDED[type_], VIRTUAL_MACHINE, context.request.namespace)
     name = context.spec["virtualMachineName"]
+    if context.spec["type"] == OperationType.RESTORE:
+        snapshot = context.spec["restore"]["virtualMachineSnapshotName"]
+        await require_to_restore(context, secret=await saves_secret(context, snapshot))
+    elif context.spec["type"] == OperationType.CLONE:
+        machine = await context.find(VIRTUAL_MACHINE, name)
+        await require_to_make(context, secret=has_secret(machine))
     for other in await context.request.reader.find_all(VIRTUAL_MACHINE_OPERATION, context.request.namespace):
         if other["spec"]["virtualMachineName"] != name:
             continue

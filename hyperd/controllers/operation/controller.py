@@ -110,7 +110,7 @@ class OperationController(Controller):
         VIRTUAL_MACHINE_IP_ADDRESS: ("create", "delete"),
         VIRTUAL_MACHINE: ("create", "delete", "update"),
         VIRTUAL_DISK: ("create", "delete"),
-        SECRET: ("create",),
+        SECRET: ("create", "delete"),
     }
 
     def __init__(self, context: Context, *, busy: Callable[[Key], bool] = lambda _: False) -> None:

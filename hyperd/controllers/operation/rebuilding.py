@@ -55,7 +55,7 @@ class Rebuilding:
             return await (self._restore(op, machine) if restores else self._clone(op))
         except PermanentError:
             if not restores:
-                await unmake(self._context, op["metadata"]["namespace"], op["metadata"]["uid"])
+                await unmake(self._context, op)
                 await self._clean_up(op)
             elif is_true(op, OperationCondition.MAINTENANCE_MODE):
                 condition, reason = OperationCondition.MAINTENANCE_MODE, MaintenanceModeReason.DISABLED

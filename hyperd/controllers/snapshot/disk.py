@@ -19,7 +19,7 @@ from hyperd.controllers.snapshot.operations import TYPES
 from hyperd.controllers.snapshot.operations.take import Take, show_failure, show_ready
 from hyperd.controllers.snapshot.taking import INCONSISTENT, cannot_freeze
 from hyperd.controllers.snapshot.users import disk_of, user_of
-from hyperd.errors import PermanentError, TemporaryError
+from hyperd.errors import PermanentError, QuotaExceeded, TemporaryError
 from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_DISK_SNAPSHOT, VIRTUAL_MACHINE_SNAPSHOT
 from hyperd.resources.kinds.virtual_disk_snapshot import (
     DiskSnapshotCondition,
@@ -38,7 +38,7 @@ from hyperd.store.interface import Item, PatchType
 
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_disk import VirtualDisk
-    from hyperd.resources.views.virtual_disk_snapshot import VirtualDiskSnapshot
+    from hyperd.resources.views.virtual_disk_snapshot import SnapshotSource, VirtualDiskSnapshot
     from hyperd.resources.views.virtual_machine_snapshot import VirtualMachineSnapshot
 
 _LOOK_SECONDS = 300.0
@@ -93,7 +93,10 @@ class DiskSnapshotController(Controller):
         if status.get("phase") == SnapshotPhase.READY or _is_lost(after):
             result = await self._keep(after)
         elif status.get("phase") != SnapshotPhase.FAILED:
-            result = await self._take(after, disk)
+            if Record.of(after) is None and not status.get("source") and self._accept(after, disk):
+                before, after = await self._promised(before, after, disk)
+            if after["status"].get("phase") != SnapshotPhase.FAILED:
+                result = await self._take(after)
         await update_status(self._context.store, self.kind, before, after)
         self._operations.written(after)
         return result
@@ -128,22 +131,25 @@ class DiskSnapshotController(Controller):
         where = (self.kind, seen["namespace"], seen["name"])
         return (await self._context.store.patch(*where, PatchType.MERGE, {"metadata": body})).object()
 
-    async def _take(self, snapshot: VirtualDiskSnapshot, disk: VirtualDisk | None) -> Result | None:
+    async def _promised(
+        self, before: VirtualDiskSnapshot, snapshot: VirtualDiskSnapshot, disk: VirtualDisk | None
+    ) -> tuple[VirtualDiskSnapshot, VirtualDiskSnapshot]:
+        """With what it is taken of, as it is stored now and for what follows: the namespace has room for it.
+
+        Where it has none the snapshot has failed, as there is no later.
+        """
+        assert disk is not None  # noqa: S101  it was accepted
+        snapshot["status"]["source"] = _source(disk)
+        try:
+            stored = await update_status(self._context.store, self.kind, before, snapshot)
+        except QuotaExceeded as err:
+            del snapshot["status"]["source"]
+            self._fail(snapshot, PermanentError(f"{err.message}."))
+            return before, snapshot
+        return stored, copy.deepcopy(stored)
+
+    async def _take(self, snapshot: VirtualDiskSnapshot) -> Result | None:
         status = snapshot["status"]
-        if Record.of(snapshot) is None and not status.get("source"):
-            if not self._accept(snapshot, disk):
-                return None
-            assert disk is not None  # noqa: S101  it was accepted
-            status["source"] = {"uid": disk["metadata"]["uid"], "size": disk["status"].get("capacity", "")}
-            source = status["source"]
-            if class_ := disk["status"].get("storageClassName"):
-                source["storageClassName"] = class_
-            if found := meta.labels(disk):
-                source["labels"] = dict(found)
-            if found := _told(meta.annotations(disk)):
-                source["annotations"] = found
-            if disk["metadata"].get("ownerReferences"):
-                source["owned"] = True
         if group_of(snapshot):
             return self._wait_for_group(snapshot)
         if Record.of(snapshot) is None and snapshot["spec"]["requiredConsistency"]:
@@ -256,6 +262,20 @@ def group_of(snapshot: VirtualDiskSnapshot) -> str:
         if named and owner["kind"] == VIRTUAL_MACHINE_SNAPSHOT.kind:
             return owner["uid"]
     return ""
+
+
+def _source(disk: VirtualDisk) -> SnapshotSource:
+    """What a disk is made like again."""
+    source: SnapshotSource = {"uid": disk["metadata"]["uid"], "size": disk["status"].get("capacity", "")}
+    if class_ := disk["status"].get("storageClassName"):
+        source["storageClassName"] = class_
+    if found := meta.labels(disk):
+        source["labels"] = dict(found)
+    if found := _told(meta.annotations(disk)):
+        source["annotations"] = found
+    if disk["metadata"].get("ownerReferences"):
+        source["owned"] = True
+    return source
 
 
 def _is_lost(snapshot: VirtualDiskSnapshot) -> bool:

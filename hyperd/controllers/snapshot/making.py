@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -46,8 +47,13 @@ from hyperd.store.interface import Preconditions
 
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_disk_snapshot import VirtualDiskSnapshot
-    from hyperd.resources.views.virtual_machine_operation import CloneOptions, OperationResource
+    from hyperd.resources.views.virtual_machine_operation import (
+        CloneOptions,
+        OperationResource,
+        VirtualMachineOperation,
+    )
     from hyperd.resources.views.virtual_machine_snapshot import VirtualMachineSnapshot
+    from hyperd.resources.views.virtual_machine_snapshot_operation import VirtualMachineSnapshotOperation
 
 _KINDS: Final = {
     kind.kind: kind
@@ -316,17 +322,31 @@ class Making:
         return meta.annotations(there).get(VMOP_RESTORE_ANNOTATION) == self._wanted.operation
 
 
-async def unmake(context: Context, namespace: str, operation: str) -> None:
-    """Remove what a copy that failed had made, the machine first; a Secret stays: nodes may remove none."""
+async def unmake(context: Context, operation: VirtualMachineOperation | VirtualMachineSnapshotOperation) -> None:
+    """Remove what a copy that failed had made, the machine first."""
+    namespace, uid = operation["metadata"]["namespace"], operation["metadata"]["uid"]
     for kind in reversed(_KINDS.values()):
-        for each in await context.store.find_all(kind, namespace) if kind is not SECRET else ():
-            made = meta.annotations(each).get(VMOP_RESTORE_ANNOTATION) == operation
+        found: Sequence[AnyObject] = (
+            await _secrets(context, operation) if kind is SECRET else await context.store.find_all(kind, namespace)
+        )
+        for each in found:
+            made = meta.annotations(each).get(VMOP_RESTORE_ANNOTATION) == uid
             if made and not meta.is_deleting(each):
                 preconditions = Preconditions(uid=each["metadata"]["uid"])
                 with contextlib.suppress(NotFound, Conflict):
                     await context.store.delete(
                         kind, namespace, each["metadata"]["name"], preconditions=preconditions
                     )
+
+
+async def _secrets(
+    context: Context, operation: VirtualMachineOperation | VirtualMachineSnapshotOperation
+) -> list[AnyObject]:
+    """Those that the status names, which may be read by name alone."""
+    namespace = operation["metadata"]["namespace"]
+    named = [each["name"] for each in operation["status"].get("resources") or () if each["kind"] == SECRET.kind]
+    found = [await context.store.find(SECRET, namespace, name) for name in named]
+    return [each for each in found if each is not None]
 
 
 def _attaches_another(there: AnyObject, obj: Object) -> bool:

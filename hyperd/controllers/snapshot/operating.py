@@ -64,7 +64,7 @@ class SnapshotOperationController(Controller):
         VIRTUAL_MACHINE: ("create", "delete"),
         VIRTUAL_DISK: ("create", "delete"),
         VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT: ("create", "delete"),
-        SECRET: ("create",),
+        SECRET: ("create", "delete"),
     }
 
     def __init__(self, context: Context) -> None:
@@ -96,7 +96,7 @@ class SnapshotOperationController(Controller):
             done = await self._step(after)
         except PermanentError as err:
             if status.get("phase") == SnapshotOperationPhase.IN_PROGRESS:
-                await unmake(self._context, key.namespace, after["metadata"]["uid"])
+                await unmake(self._context, after)
             reason = SnapshotCompletedReason.OPERATION_FAILED
             if err.key in list(SnapshotCompletedReason):
                 reason = SnapshotCompletedReason(err.key)

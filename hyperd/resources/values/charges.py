@@ -1,6 +1,7 @@
 """What an object takes of a namespace's ResourceQuota, by Kubernetes' names of resources.
 
-A disk is charged as the claim that stands for it, a machine as its Pod for as long as it is started.
+A disk is charged as the claim that stands for it, a snapshot with as many bytes as its disk has, and a machine as
+its Pod for as long as it is started.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ def measured(kind: Kind) -> bool:
     """Whether objects of ``kind`` take more than their number, which only a look at them tells."""
     return (kind.group, kind.plural) in (
         (GROUP, "virtualdisks"),
+        (GROUP, "virtualdisksnapshots"),
         (GROUP, "virtualmachines"),
         ("", "services"),
     )
@@ -50,6 +52,8 @@ def charges(kind: Kind, obj: Object, *, default_class: str) -> Charges:
     found = dict.fromkeys(counted(kind), Decimal(1))
     if kind.group == GROUP and kind.plural == "virtualdisks":
         found |= _of_disk(obj, default_class)
+    elif kind.group == GROUP and kind.plural == "virtualdisksnapshots":
+        found |= _of_snapshot(obj)
     elif kind.group == GROUP and kind.plural == "virtualmachines":
         found |= _of_machine(obj)
     elif not kind.group and kind.plural == "services":
@@ -69,6 +73,18 @@ def _of_disk(disk: Object, default_class: str) -> Charges:
     for name in filter(None, classes):
         found[f"{name}{CLASS_INFIX}requests.storage"] = size
         found[f"{name}{CLASS_INFIX}persistentvolumeclaims"] = Decimal(1)
+    return found
+
+
+def _of_snapshot(snapshot: Object) -> Charges:
+    """As much as its disk was: so much is kept of it once all of the disk is written anew."""
+    status = snapshot.get("status") or {}
+    source = status.get("source") or {}
+    if status.get("phase") == "Failed" and not status.get("volumeSnapshotName"):
+        return {}
+    found = {"requests.storage": _number(source.get("size"))}
+    if class_ := source.get("storageClassName"):
+        found[f"{class_}{CLASS_INFIX}requests.storage"] = found["requests.storage"]
     return found
 
 

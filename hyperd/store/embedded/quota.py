@@ -200,6 +200,8 @@ def _may_be_refused(kind: Kind, new: Object) -> bool:
     phase = (new.get("status") or {}).get("phase")
     if kind.plural == "virtualmachines":
         return phase in (None, "", "Starting")
+    if kind.plural == "virtualdisksnapshots":
+        return phase in (None, "")  # then it says of what it is to be taken
     return not (kind.plural == "virtualdisks" and phase in MADE) or _grows(new) or bool(moves_to(new))
 
 

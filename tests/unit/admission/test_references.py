@@ -59,9 +59,26 @@ MATRIX = [
     (from_object("VirtualDisk"), ("get", "virtualdisks", "foreign", "theirs")),
     (from_object("VirtualDiskSnapshot"), ("get", "virtualdisksnapshots", "foreign", "theirs")),
     (PULL_SECRET, ("get", "secrets", "foreign", "theirs")),
-    (operation("Restore"), ("update", "virtualmachines", "default", "")),
-    (operation("Clone"), ("create", "virtualmachines", "default", "")),
 ]
+COPIES = {
+    ("create", plural)
+    for plural in (
+        "virtualmachines", "virtualdisks", "virtualmachineipaddresses", "virtualmachineblockdeviceattachments",
+        "secrets",
+    )
+}  # fmt: skip
+RESTORES = COPIES | {
+    ("update", "virtualmachines"), ("delete", "virtualdisks"), ("delete", "virtualmachineblockdeviceattachments")
+}  # fmt: skip
+MACHINE_OF_SNAPSHOT = make(
+    "VirtualMachineSnapshotOperation",
+    "op",
+    spec={
+        "type": "CreateVirtualMachine",
+        "virtualMachineSnapshotName": "s",
+        "createVirtualMachine": {"mode": "Strict", "customization": {"namePrefix": "x-"}},
+    },
+)
 
 
 @pytest.mark.parametrize(("obj", "needed"), MATRIX, ids=[needed[1] + "-" + needed[0] for _, needed in MATRIX])
@@ -79,6 +96,36 @@ async def test_each_reference_needs_its_own_right(obj: Object, needed: tuple[str
     right = Rights({needed})
     assert (await World(policy=Policy(may=right.may)).create(obj)).forbidden == ""
     assert (await World(policy=Policy(), user=SYSTEM).create(obj)).forbidden == ""
+
+
+@pytest.mark.parametrize(
+    ("obj", "needed"),
+    [(operation("Restore"), RESTORES), (operation("Clone"), COPIES), (MACHINE_OF_SNAPSHOT, COPIES)],
+    ids=["restore", "clone", "make of a snapshot"],
+)
+async def test_who_has_a_machine_made_may_make_each_part_of_it(obj: Object, needed: set[tuple[str, str]]) -> None:
+    all_of_it = {(verb, plural, "default", "") for verb, plural in needed}
+    rights = Rights(all_of_it)
+    assert (await World(policy=Policy(may=rights.may)).create(obj)).forbidden == ""
+    assert set(rights.asked) == all_of_it, "and nothing else is asked for"
+    for missing in all_of_it:
+        lacking = Rights(all_of_it - {missing})
+        refused = (await World(policy=Policy(may=lacking.may)).create(obj)).forbidden
+        assert f'cannot {missing[0]} resource "{missing[1]}"' in refused, missing
+
+
+@pytest.mark.parametrize("refers", [False, True])
+async def test_secrets_are_asked_about_where_one_is_made(refers: bool) -> None:
+    provisioning: Object = {"type": "UserDataRef", "userDataRef": {"kind": "Secret", "name": "seed"}}
+    machine = make("VirtualMachine", "web", spec={"provisioning": provisioning} if refers else {})
+    resources = [{"apiVersion": "v1", "kind": "Secret", "name": "seed"}] if refers else []
+    snapshot = make("VirtualMachineSnapshot", "s", spec={}, status={"resources": resources})
+    secret = ("create", "secrets", "default", "")
+    for obj in (operation("Restore"), operation("Clone"), MACHINE_OF_SNAPSHOT):
+        rights = Rights({(verb, plural, "default", "") for verb, plural in RESTORES} - {secret})
+        refused = (await World([machine, snapshot], policy=Policy(may=rights.may)).create(obj)).forbidden
+        assert ("secrets" in refused) is refers
+        assert (secret in rights.asked) is refers
 
 
 async def test_a_changed_source_is_asked_about_again() -> None:

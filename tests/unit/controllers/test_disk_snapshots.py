@@ -9,7 +9,13 @@ import pytest
 
 from hyperd.controllers.snapshot.taking import Part, Taking
 from hyperd.errors import PermanentError
-from hyperd.resources.all import STORAGE_CLASS, VIRTUAL_DISK, VIRTUAL_DISK_SNAPSHOT
+from hyperd.resources.all import (
+    RESOURCE_QUOTA,
+    STORAGE_CLASS,
+    VIRTUAL_DISK,
+    VIRTUAL_DISK_SNAPSHOT,
+    VIRTUAL_MACHINE_SNAPSHOT,
+)
 from hyperd.resources.core.storage_class import PROVISIONER
 from hyperd.resources.schema.kind import Object
 from hyperd.resources.values.conditions import find_condition
@@ -75,6 +81,33 @@ async def test_a_disk_that_no_guest_has_open_is_snapshotted(world: World) -> Non
     kept = await volumes(world).find_snapshot(found["metadata"]["uid"])
     assert kept is not None
     assert (kept.volume, kept.pending) == (disk.uid, False)
+
+
+async def test_a_snapshot_that_the_namespace_has_no_room_for_fails_and_takes_nothing(world: World) -> None:
+    await world.give_disk()
+    quota: Object = {"metadata": {"name": "q"}, "spec": {"hard": {"requests.storage": "2Mi"}}}
+    await world.store.create(RESOURCE_QUOTA, "default", quota)
+    await take(world, "one")
+    await world.phase("Ready", VIRTUAL_DISK_SNAPSHOT, "one")
+    await take(world, "two")
+    failed = await world.phase("Failed", VIRTUAL_DISK_SNAPSHOT, "two")
+    assert "exceeded quota: q, requested: requests.storage=1Mi" in ready(failed)["message"]
+    assert "source" not in failed["status"]
+    assert len(await volumes(world).snapshots()) == 1
+    await world.make_machine(runPolicy="Manual")
+    await world.phase("Stopped")
+    body: Object = {"metadata": {"name": "all"}, "spec": {"virtualMachineName": "vm"}}
+    await world.store.create(VIRTUAL_MACHINE_SNAPSHOT, "default", body)
+    whole = await world.phase("Failed", VIRTUAL_MACHINE_SNAPSHOT, "all")
+    told = find_condition(whole, "VirtualMachineSnapshotReady") or {}
+    assert "failed: virtualdisksnapshots" in told["message"]
+    assert "exceeded quota: q" in told["message"]
+    await world.store.delete(VIRTUAL_MACHINE_SNAPSHOT, "default", "all")
+    await world.gone(VIRTUAL_MACHINE_SNAPSHOT, "all")
+    await world.store.delete(VIRTUAL_DISK_SNAPSHOT, "default", "one")
+    await world.gone(VIRTUAL_DISK_SNAPSHOT, "one")
+    await take(world, "three")
+    await world.phase("Ready", VIRTUAL_DISK_SNAPSHOT, "three")
 
 
 async def test_a_snapshot_outlives_its_disk_and_is_removed_with_its_object(world: World) -> None:

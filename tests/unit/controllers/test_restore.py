@@ -31,7 +31,7 @@ from hyperd.resources.values.conditions import find_condition
 from hyperd.store.interface import BY_SYSTEM, Item, PatchType, Propagation, Write
 from tests.contract.volumes import guest
 from tests.parts import Part
-from tests.unit.controllers.test_machine_snapshots import is_held, take
+from tests.unit.controllers.test_machine_snapshots import give_user_data, is_held, take
 from tests.unit.controllers.world import World, running
 
 
@@ -234,11 +234,15 @@ async def test_a_copy_that_fails_half_made_leaves_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     store, create = world.store, world.store.create
+    await give_user_data(world)
+    reference = {"type": "UserDataRef", "userDataRef": {"kind": "Secret", "name": "seed"}}
+    await store.patch(VIRTUAL_MACHINE, "default", "vm", PatchType.MERGE, {"spec": {"provisioning": reference}})
 
     async def refused(kind: Kind, namespace: str, body: Object, **more: Any) -> Item:
         rehearsal = "write" in more
         if kind is VIRTUAL_MACHINE and not rehearsal:
             await world.until(lambda _: True, VIRTUAL_DISK, "new-vm")
+            assert await store.find(SECRET, "default", "new-seed") is not None
             raise Forbidden("no more machines today")
         return await create(kind, namespace, body, **more)
 
@@ -255,6 +259,8 @@ async def test_a_copy_that_fails_half_made_leaves_nothing(
     assert op["status"]["phase"] == "Failed"
     assert resources(op)["VirtualMachine", "new-vm"] == ("Failed", "no more machines today"), op["status"]
     await world.gone(VIRTUAL_DISK, "new-vm")
+    assert await store.find(SECRET, "default", "new-seed") is None
+    assert await store.find(SECRET, "default", "seed") is not None
     assert await world.store.find(VIRTUAL_DISK, "default", "vm") is not None
     assert await first(world) == 1
 

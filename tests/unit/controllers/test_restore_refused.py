@@ -74,14 +74,14 @@ async def test_a_quota_that_was_lowered_is_told_before_the_disk_goes(world: Worl
     await limit(world, requests_storage="512Ki")
     message = await fails_to_restore(world)
     assert (
-        '"vm" is forbidden: exceeded quota: q, requested: requests.storage=1Mi, used: requests.storage=0'
+        '"vm" is forbidden: exceeded quota: q, requested: requests.storage=1Mi, used: requests.storage=1Mi'
         in message
     )
 
 
 async def test_a_quota_at_its_edge_lets_the_disk_be_replaced(world: World) -> None:
     disk = (await world.store.get(VIRTUAL_DISK, "default", "vm")).uid
-    await limit(world, requests_storage="1Mi", persistentvolumeclaims="1")
+    await limit(world, requests_storage="2Mi", persistentvolumeclaims="1")
     await world.operate("Restore", "back", restore={"mode": "Strict", "virtualMachineSnapshotName": "one"})
     await world.phase("Completed", VIRTUAL_MACHINE_OPERATION, "back")
     assert (await world.store.get(VIRTUAL_DISK, "default", "vm")).uid != disk

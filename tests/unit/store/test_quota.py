@@ -24,6 +24,7 @@ from hyperd.resources.all import (
     SERVICE,
     STORAGE_CLASS,
     VIRTUAL_DISK,
+    VIRTUAL_DISK_SNAPSHOT,
     VIRTUAL_MACHINE,
 )
 from hyperd.resources.schema.kind import Kind, Object
@@ -83,6 +84,27 @@ async def test_a_rehearsal_counts_what_goes_before_and_what_was_rehearsed(store:
     words = WORDS.format(*(f"requests.storage={size}" for size in ("1Mi", "1Mi", "1536Ki")))
     assert caught.value.message.endswith(words)
     assert await store.find(VIRTUAL_DISK, NS, "c") is None
+
+
+async def test_a_snapshot_takes_as_many_bytes_as_its_disk_has(store: EmbeddedStore) -> None:
+    await limit(store, requests_storage="3Gi")
+    snapshot: Object = {"metadata": {"name": "s"}, "spec": {"virtualDiskName": "a"}}
+    stored = (await store.create(VIRTUAL_DISK_SNAPSHOT, NS, snapshot)).object()
+    stored["status"] = {"source": {"uid": "u", "size": "4Gi"}}
+    with pytest.raises(QuotaExceeded, match=r"requests.storage=4Gi, used: requests.storage=0"):
+        await store.update(VIRTUAL_DISK_SNAPSHOT, NS, "s", stored, subresource="status")
+    stored["status"] = {"source": {"uid": "u", "size": "2Gi"}}
+    stored = (await store.update(VIRTUAL_DISK_SNAPSHOT, NS, "s", stored, subresource="status")).object()
+    with pytest.raises(QuotaExceeded):
+        await store.create(VIRTUAL_DISK, NS, disk("b", "2Gi"), write=ALICE)
+    await store.create(VIRTUAL_DISK, NS, disk("c", "1Gi"), write=ALICE)
+    stored["status"]["phase"] = "Failed"
+    stored = (await store.update(VIRTUAL_DISK_SNAPSHOT, NS, "s", stored, subresource="status")).object()
+    await store.create(VIRTUAL_DISK, NS, disk("b", "2Gi"), write=ALICE)
+    # What is lost may come back: it is told as it is, and refused by nobody.
+    stored["status"] |= {"volumeSnapshotName": "v"}
+    await store.update(VIRTUAL_DISK_SNAPSHOT, NS, "s", stored, subresource="status")
+    await used(store, requests_storage="5Gi")
 
 
 async def test_what_is_counted_is_refused_in_kubernetes_words_and_comes_free_again(store: EmbeddedStore) -> None:

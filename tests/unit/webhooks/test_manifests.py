@@ -14,7 +14,12 @@ from hyperd.resources import all as all_kinds
 from hyperd.resources.derived import ROOT
 from hyperd.resources.kinds.virtual_machine_snapshot import SNAPSHOT_SECRET_TYPE
 from hyperd.resources.schema.kind import Kind, Object
-from hyperd.resources.values.names import CLOUD_INIT_SECRET_TYPE, SYSPREP_SECRET_TYPE, SYSTEM_NAMESPACE
+from hyperd.resources.values.names import (
+    CLOUD_INIT_SECRET_TYPE,
+    SYSPREP_SECRET_TYPE,
+    SYSTEM_NAMESPACE,
+    VMOP_RESTORE_ANNOTATION,
+)
 
 
 def rules(role: Object) -> dict[tuple[str, str], set[str]]:
@@ -90,19 +95,20 @@ def test_nobody_follows_or_keeps_the_secrets_of_all() -> None:
         verbs = {
             verb for rule in role.get("rules", ()) if "secrets" in rule["resources"] for verb in rule["verbs"]
         }
-        assert verbs <= {"get", "create"}, role["metadata"]["name"]
+        assert verbs <= {"get", "create", "delete"}, role["metadata"]["name"]
     role = clusterroles.for_daemon()[0]
-    assert rules(role)["", "secrets"] == {"get", "create"}
+    assert rules(role)["", "secrets"] == {"get", "create", "delete"}
 
 
-def test_the_daemon_makes_no_secrets_that_tokens_are_put_into() -> None:
+def test_the_daemon_makes_no_secrets_that_tokens_are_put_into_and_removes_none_but_its_own() -> None:
     policy, binding = yaml.safe_load_all((ROOT / "manifests/secret-policy.yaml").read_text())
     assert binding["spec"]["policyName"] == policy["metadata"]["name"]
     (rule,) = policy["spec"]["matchConstraints"]["resourceRules"]
-    assert (rule["operations"], rule["resources"]) == (["CREATE"], ["secrets"])
-    (validation,) = policy["spec"]["validations"]
-    types = {SNAPSHOT_SECRET_TYPE, CLOUD_INIT_SECRET_TYPE, SYSPREP_SECRET_TYPE}
-    assert set(re.findall("'([^']+)'", validation["expression"])) == {SYSTEM_NAMESPACE, *types}
+    assert (rule["operations"], rule["resources"]) == (["CREATE", "DELETE"], ["secrets"])
+    making, removing = (set(re.findall("'([^']+)'", each["expression"])) for each in policy["spec"]["validations"])
+    types = {CLOUD_INIT_SECRET_TYPE, SYSPREP_SECRET_TYPE}
+    assert making == {"DELETE", SYSTEM_NAMESPACE, SNAPSHOT_SECRET_TYPE, *types}
+    assert removing == {"DELETE", VMOP_RESTORE_ANNOTATION, *types}
 
 
 def test_every_kind_that_is_followed_may_be_followed() -> None:

@@ -13,10 +13,10 @@ from hyperd.controllers.snapshot.taking import INCONSISTENT, Part, Taking
 from hyperd.errors import AlreadyExists, HyperdError, PermanentError, TemporaryError
 from hyperd.progress import Report
 from hyperd.resources.all import VIRTUAL_DISK_SNAPSHOT, VIRTUAL_MACHINE
-from hyperd.resources.kinds.virtual_disk_snapshot import SnapshotPhase
+from hyperd.resources.kinds.virtual_disk_snapshot import DiskSnapshotCondition, SnapshotPhase
 from hyperd.resources.kinds.virtual_machine_snapshot import MachineSnapshotCondition, MachineSnapshotReadyReason
 from hyperd.resources.schema.kind import Object
-from hyperd.resources.values.conditions import set_condition
+from hyperd.resources.values.conditions import find_condition, set_condition
 from hyperd.resources.values.meta import is_owned_by, owner_reference
 from hyperd.resources.values.names import API_VERSION
 from hyperd.runtime.controller import Result
@@ -136,8 +136,20 @@ class _Save(Step):
         for _ in range(_LOOKS):
             if await self.done():
                 return
+            if why := await self._refusal():
+                raise PermanentError(why)
             await asyncio.sleep(_LOOK_SECONDS)
         raise TemporaryError("The snapshots of the disks have not been looked at yet.")
+
+    async def _refusal(self) -> str:
+        """Why a disk will not be snapshotted; empty where that is not known."""
+        for each in await self._operation.snapshots():
+            status = each.get("status") or {}
+            if status.get("phase") == SnapshotPhase.FAILED and not status.get("source"):
+                told = find_condition(each, DiskSnapshotCondition.VIRTUAL_DISK_SNAPSHOT_READY)
+                why = "" if told is None else told["message"]
+                return f'VirtualDiskSnapshot "{each["metadata"]["name"]}" failed: {why}'
+        return ""
 
     async def undo(self) -> None:
         """They go with the snapshot's own object."""
