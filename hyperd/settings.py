@@ -226,6 +226,8 @@ class StorageSettings(_Section):
     """Free space of the pool that new volumes must leave."""
     overcommit_ratio: Annotated[float, Field(ge=0)] = 16.0
     """How often the pool's space may be promised to disks, which take it as they are written; 0 is no limit."""
+    move_bytes_per_second: Annotated[int, Field(ge=0)] = 0
+    """Of each disk that is moved under a guest that runs; 0 is no limit."""
     pools: tuple[PoolSettings, ...] = ()
     """Beside the folder of qcow2 files that every node has."""
 
@@ -335,6 +337,11 @@ class Settings(_Section):
     def pools_dir(self) -> Path:
         """Notes by which an administrator's pools are known again."""
         return self.state_dir / "pools"
+
+    @property
+    def departures_dir(self) -> Path:
+        """Notes of which storage a moved volume has left."""
+        return self.state_dir / "moved"
 
     @property
     def images_dir(self) -> Path:

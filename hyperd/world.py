@@ -18,6 +18,7 @@ from hyperd.network.kinds import networks
 from hyperd.network.networks import NodeNetwork
 from hyperd.settings import Settings
 from hyperd.storage.backends import backends
+from hyperd.storage.departures import Departures
 from hyperd.storage.interface import Seeds, Volumes
 from hyperd.storage.seed import SeedStore
 from hyperd.storage.volumes import BackendVolumes
@@ -40,7 +41,7 @@ def _network(settings: Settings) -> Network:
 
 
 def _volumes(settings: Settings) -> Volumes:
-    return BackendVolumes(backends(settings))
+    return BackendVolumes(backends(settings), Departures(settings.departures_dir))
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from hyperd.errors import PermanentError
 from hyperd.imagefile.handle import Handle
 from hyperd.progress import Report
 from hyperd.settings import Settings
+from hyperd.storage.departures import Departures
 
 NO_ROOM: Final = "ProvisioningPostponed"
 """A reason of the reference's."""
@@ -276,6 +277,11 @@ class Volumes(Attacher, Protocol):
 
     def ask(self, keepers: Keepers) -> None:
         """From now on ask ``keepers`` where a volume is."""
+        ...
+
+    @property
+    def departures(self) -> Departures:
+        """What is left of volumes with storages that they were moved away from: not used for lost ones."""
         ...
 
     @property

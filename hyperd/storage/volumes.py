@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from hyperd.errors import NotFound, PermanentError, TemporaryError
 from hyperd.imagefile.handle import Handle
+from hyperd.storage.departures import Departures
 from hyperd.storage.interface import (
     Backend,
     Keeper,
@@ -27,12 +28,17 @@ T = TypeVar("T")
 class BackendVolumes(Volumes):
     """A volume is found again by asking every backend, first of all the one that its owner names."""
 
-    def __init__(self, backends: Sequence[Backend]) -> None:
+    def __init__(self, backends: Sequence[Backend], departures: Departures) -> None:
         self._backends = {backend.name: backend for backend in backends}
+        self._departures = departures
         self._keepers: Keepers = nobody_says
 
     def ask(self, keepers: Keepers) -> None:
         self._keepers = keepers
+
+    @property
+    def departures(self) -> Departures:
+        return self._departures
 
     @property
     def provisioners(self) -> list[str]:
@@ -49,6 +55,7 @@ class BackendVolumes(Volumes):
         return found.provisioner
 
     async def start(self) -> None:
+        await self._departures.begin()
         for backend in self._backends.values():
             await backend.start()
 
@@ -83,12 +90,14 @@ class BackendVolumes(Volumes):
         await self._remove(list(self._backends.values()), uid)
 
     async def _remove(self, backends: Sequence[Backend], uid: str) -> None:
-        had, unable = False, None
+        had, unable, note = False, None, self._departures.get(uid)
         for backend in backends:
             try:
                 had = await _has(backend, uid) or had
                 await backend.attacher.detach(uid)
                 await backend.provisioner.delete(uid)
+                if note is not None and note.left == backend.name:
+                    await self._departures.forget(uid)
             except TemporaryError as err:
                 unable = unable or err
         if unable is not None and not had:
@@ -186,14 +195,18 @@ class BackendVolumes(Volumes):
     async def _first_by(self, uid: str, ask: Callable[[Backend], Awaitable[T | None]]) -> T | None:
         """As ``_first``; what the owner of the volume names is asked before, as others may have a copy.
 
-        A store that was restored may name one that has it no more.
+        A store that was restored may name one that has it no more. What a volume was moved away from is older than
+        what its owner names, and never that; where its guest went on before the owner said so the note counts.
         """
         keeper = self._keepers(uid)
-        named = None if keeper is None else self._backends.get(keeper.provisioner)
+        note = self._departures.get(uid)
+        stale = "" if note is None else note.left
+        name = "" if keeper is None else keeper.provisioner
+        named = self._backends.get(note.to if note is not None and note.final and name == stale else name)
         if named is None:
             return await self._first(ask)
         found = await ask(named)
-        others = [backend for backend in self._backends.values() if backend is not named]
+        others = [each for each in self._backends.values() if each is not named and each.name != stale]
         return found if found is not None or not others else await self._first(ask, others)
 
     async def _first(

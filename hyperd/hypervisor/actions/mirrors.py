@@ -16,8 +16,8 @@ from hyperd.imagefile.handle import Handle
 _FLAGS = libvirt.VIR_DOMAIN_BLOCK_COPY_REUSE_EXT | libvirt.VIR_DOMAIN_BLOCK_COPY_TRANSIENT_JOB
 
 
-def begin(conn: libvirt.virConnect, uid: str, *, serial: str, target: Handle) -> None:
-    """Into ``target``, which is there and as large."""
+def begin(conn: libvirt.virConnect, uid: str, *, serial: str, target: Handle, bytes_per_second: int = 0) -> None:
+    """Into ``target``, which is there and as large. 0 is no limit."""
     dom, disk = _disk(conn, uid, serial)
     device = attribute(disk, "target", "dev")
     if dom.blockJobInfo(device):
@@ -25,7 +25,8 @@ def begin(conn: libvirt.virConnect, uid: str, *, serial: str, target: Handle) ->
     element = ET.Element("disk", {"type": disk_type(target)})
     add(element, "driver", {"name": "qemu", "type": target.format})
     add_source(element, target)
-    dom.blockCopy(device, ET.tostring(element, encoding="unicode"), {}, _FLAGS)
+    limit = {libvirt.VIR_DOMAIN_BLOCK_COPY_BANDWIDTH: bytes_per_second} if bytes_per_second else {}
+    dom.blockCopy(device, ET.tostring(element, encoding="unicode"), limit, _FLAGS)
 
 
 def state(conn: libvirt.virConnect, uid: str, *, serial: str) -> Mirror | None:

@@ -11,6 +11,7 @@ from hyperd.imagefile.handle import DiskFormat
 from hyperd.progress import Progress
 from hyperd.settings import Settings, StorageSettings
 from hyperd.storage.backends.directory.backend import DirectoryBackend
+from hyperd.storage.departures import Departure, Departures
 from hyperd.storage.interface import Backend, Capability, Keeper
 from hyperd.storage.volumes import BackendVolumes
 from tests.contract.volumes import guest
@@ -48,7 +49,7 @@ async def test_a_copy_holds_what_the_volume_holds_and_is_there_whole(
 ) -> None:
     if Capability.RECEIVE not in backend.provisioner.capabilities:
         pytest.skip("it takes none in")
-    volumes = BackendVolumes([backend, other])
+    volumes = BackendVolumes([backend, other], Departures(tmp_path / "moved"))
     content = b"image" + bytes(MIB - 5)
     images = Settings(state_dir=tmp_path / "other").images_dir
     images.mkdir(parents=True, exist_ok=True)
@@ -67,8 +68,8 @@ async def test_a_copy_holds_what_the_volume_holds_and_is_there_whole(
     assert guest.read(await backend.attacher.attach("u1"))[:5] == b"image", "it needs nothing of the other"
 
 
-async def test_which_of_two_is_meant_its_owner_says(backend: Backend, other: Backend) -> None:
-    volumes = BackendVolumes([backend, other])
+async def test_which_of_two_is_meant_its_owner_says(backend: Backend, other: Backend, tmp_path: Path) -> None:
+    volumes = BackendVolumes([backend, other], Departures(tmp_path / "moved"))
     for one in (backend, other):
         await one.provisioner.create_blank("u1", MIB)
     for named in (backend, other, backend):
@@ -91,10 +92,34 @@ async def test_which_of_two_is_meant_its_owner_says(backend: Backend, other: Bac
     assert await volumes.inventory() == [], "all copies go with their owner"
 
 
-async def test_a_storage_that_is_named_and_cannot_be_asked_is_not_replaced_by_a_copy(
-    backend: Backend, other: Backend, monkeypatch: pytest.MonkeyPatch
+async def test_what_a_volume_was_moved_away_from_is_not_that(
+    backend: Backend, other: Backend, tmp_path: Path
 ) -> None:
-    volumes = BackendVolumes([backend, other])
+    notes = tmp_path / "moved"
+    volumes = BackendVolumes([backend, other], Departures(notes))
+    volumes.ask(lambda uid: Keeper(backend.name))
+    await other.provisioner.create_blank("u1", MIB)
+    assert await volumes.find("u1") is not None, "a store that was restored names one that has it no more"
+    await volumes.departures.note("u1", Departure(other.name, backend.name, "op"))
+    for told in (volumes, BackendVolumes([backend, other], Departures(notes))):
+        told.ask(lambda uid: Keeper(backend.name))
+        assert await told.find("u1") is None
+        told.ask(lambda uid: Keeper(other.name))
+        assert await told.find("u1") is not None, "whoever owns it says that it is that yet"
+    await backend.provisioner.create_blank("u1", MIB)
+    await volumes.departures.note("u1", Departure(other.name, backend.name, "op", final=True))
+    found = await volumes.find("u1")
+    assert found is not None
+    assert found.provisioner == backend.name, "its guest has gone on there"
+    await volumes.remove_copy("u1", other.name, kept=backend.name)
+    assert volumes.departures.get("u1") is None
+    assert list(notes.iterdir()) == []
+
+
+async def test_a_storage_that_is_named_and_cannot_be_asked_is_not_replaced_by_a_copy(
+    backend: Backend, other: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volumes = BackendVolumes([backend, other], Departures(tmp_path / "moved"))
     for one in (backend, other):
         await one.provisioner.create_blank("u1", MIB)
 
@@ -110,12 +135,12 @@ async def test_a_storage_that_is_named_and_cannot_be_asked_is_not_replaced_by_a_
 
 
 async def test_snapshots_stay_where_they_are_when_their_volume_goes_and_comes_back(
-    backend: Backend, other: Backend
+    backend: Backend, other: Backend, tmp_path: Path
 ) -> None:
     capabilities = backend.provisioner.capabilities
     if not {Capability.SNAPSHOT, Capability.RECEIVE} <= capabilities:
         pytest.skip("it has none, or takes none in")
-    volumes = BackendVolumes([backend, other])
+    volumes = BackendVolumes([backend, other], Departures(tmp_path / "moved"))
     await backend.provisioner.create_blank("u1", MIB)
     guest.fill(await backend.attacher.attach("u1"), 7, 512)
     await backend.attacher.detach("u1")

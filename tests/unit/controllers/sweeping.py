@@ -29,6 +29,7 @@ from hyperd.resources.values.names import SYSTEM_NAMESPACE
 from hyperd.runtime.informer import Informer
 from hyperd.settings import HypervisorSettings, ImportSettings, Settings, StorageSettings
 from hyperd.storage.backends import backends
+from hyperd.storage.departures import Departures
 from hyperd.storage.seed import SeedStore
 from hyperd.storage.volumes import BackendVolumes
 from hyperd.store.interface import Item, Listing, PatchType, Store
@@ -145,7 +146,10 @@ class Host:
 
     def __post_init__(self) -> None:
         self.informers = {kind: Informer(cast(Store, self.objects), kind) for kind in KINDS}
-        self.volumes, self.seeds = BackendVolumes(backends(self.settings)), SeedStore(self.settings)
+        self.volumes, self.seeds = (
+            BackendVolumes(backends(self.settings), Departures(self.settings.departures_dir)),
+            SeedStore(self.settings),
+        )
         self.images = NodeImages(self.settings)
         self.begin()
 

@@ -19,6 +19,7 @@ from hyperd.imagefile.handle import DiskFormat, FileHandle
 from hyperd.resources.schema.kind import Object
 from hyperd.settings import Settings
 from hyperd.storage.backends import backends
+from hyperd.storage.departures import Departures
 from hyperd.storage.volumes import BackendVolumes
 from registry.images import NodeImages
 
@@ -37,7 +38,7 @@ def cache_of(settings: Settings, machines: Sequence[Object] = ()) -> Cache:
     context = SimpleNamespace(
         settings=settings,
         images=NodeImages(settings),
-        volumes=BackendVolumes(backends(settings)),
+        volumes=BackendVolumes(backends(settings), Departures(settings.departures_dir)),
         informer=lambda _: informer,
     )
     return Cache(cast(Context, context), cast(Strangers, SimpleNamespace(domains=())))
@@ -91,7 +92,7 @@ async def test_what_a_guest_has_open_stays_and_the_others_go(tmp_path: Path) -> 
 async def test_what_a_volume_overlays_stays(tmp_path: Path) -> None:
     node = settings(tmp_path, cache_retention_seconds=0)
     used, _ = image(node, "a", age=7200), image(node, "b", age=7200)
-    volumes = BackendVolumes(backends(node))
+    volumes = BackendVolumes(backends(node), Departures(node.departures_dir))
     await volumes.start()
     own = volumes.provisioner(volumes.provisioners[0])
     await own.create_from_image("u1", MIB, image=FileHandle(used, DiskFormat.RAW))

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hyperd.controllers.disk.operations import migrate
+from hyperd.controllers.disk import controller
+from hyperd.controllers.disk.operations import migrate, moving
 from hyperd.errors import Conflict, Invalid, TemporaryError
 from hyperd.imagefile.handle import DiskFormat, FileHandle
 from hyperd.progress import Report
@@ -146,7 +147,7 @@ async def test_who_has_the_disk_is_asked_again_before_the_copy_becomes_it(
 
     await written(world, 7)
     with monkeypatch.context() as patch:
-        patch.setattr(migrate, "holder", holder)
+        patch.setattr(moving, "holder", holder)
         await name(world, "raw")
         assert await waits(world, "WaitForSourceVolumeRelease") == held
         disk = await world.until(has_failed, VIRTUAL_DISK, "vm")
@@ -248,6 +249,37 @@ async def test_a_moved_disk_is_used_though_its_former_storage_is_away(
     await world.until(lambda disk: condition(disk, "Migrating") == {}, VIRTUAL_DISK, "vm")
     assert files_of(world)[1] == []
     assert await content(world) == b"\7" * 4096
+
+
+async def test_what_a_disk_was_moved_away_from_is_not_used_once_its_volume_is_lost(
+    world: World, monkeypatch: pytest.MonkeyPatch, away: Away
+) -> None:
+    """The storage that it has left was away when that was to be removed, and is back when the volume is gone."""
+    run = migrate.ReleaseStep.run
+
+    async def release(self: migrate.ReleaseStep, report: Report) -> None:
+        away.now = not away.back
+        await run(self, report)
+
+    monkeypatch.setattr(controller, "_LOOK_SECONDS", 0.2)
+    await written(world, 7)
+    await name(world, "raw")
+    await moved(world, "raw")
+    monkeypatch.setattr(migrate.ReleaseStep, "run", release)
+    await name(world, "local")
+    await waits(world, "WaitForSourceVolumeRelease")
+    await moved(world, "local")
+    (path,), (former,) = files_of(world)
+    path.unlink()
+    away.back, away.now = True, False
+    await world.phase("PVCLost", VIRTUAL_DISK)
+    told = "older than the move: it is kept, and not used for it"
+    await world.until(lambda disk: told in condition(disk, "Migrating")["message"], VIRTUAL_DISK, "vm")
+    await world.stop()
+    await world.begin_anew()
+    disk = await world.phase("PVCLost", VIRTUAL_DISK)
+    assert disk["status"]["storageClassName"] == "local"
+    assert files_of(world) == ([], [former])
 
 
 @pytest.mark.parametrize("used", [False, True])

@@ -16,6 +16,7 @@ from hyperd.hypervisor.state import DomainInfo, DomainState, Mirror
 from hyperd.imagefile.handle import DiskFormat, FileHandle, Handle
 from hyperd.progress import Report
 from hyperd.resources.all import STORAGE_CLASS, VIRTUAL_DISK
+from hyperd.resources.schema.kind import Object
 from hyperd.storage.interface import Capacity
 from tests.contract.volumes import guest
 from tests.contract.volumes.rawfiles import RawProvisioner
@@ -39,13 +40,14 @@ class Guest:
         self.failure: TemporaryError | None = None
         self.target: Handle | None = None
         self.ended = 0
+        self.limit = 0
 
     def info(self) -> DomainInfo | None:
         state = DomainState.PAUSED if self.stopped else DomainState.RUNNING
         return replace(_INFO, state=state, reason="user" if self.stopped else "booted") if self.runs else None
 
-    async def begin(self, uid: str, serial: str, target: Handle) -> None:
-        self.target = target
+    async def begin(self, uid: str, serial: str, target: Handle, *, bytes_per_second: int) -> None:
+        self.target, self.limit = target, bytes_per_second
 
     async def state(self, uid: str, serial: str) -> Mirror | None:
         return None if self.target is None else Mirror(1, 2, self.ready.is_set())
@@ -88,6 +90,7 @@ def inside(monkeypatch: pytest.MonkeyPatch) -> Guest:
     monkeypatch.setattr(live, "guest_of", guest_of)
     monkeypatch.setattr(live, "_LOOK_SECONDS", 0.02)
     monkeypatch.setattr(live, "_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(live, "_HELD_SECONDS", 0.3)
     monkeypatch.setattr(TestDriver, "sources", sources)
     monkeypatch.setattr(TestDriver, "mirrors", property(lambda self: made))
     monkeypatch.setattr(TestDriver, "resume", lambda self, uid: made.resume(uid))
@@ -168,23 +171,69 @@ async def test_a_guest_that_ends_meanwhile_has_its_disk_moved_without_it(world: 
     assert guest.read(FileHandle(path, DiskFormat.RAW))[:4096] == b"\7" * 4096
 
 
-async def test_a_guest_that_pivoted_waits_until_the_status_names_the_copy(
+async def _fails(*_: object) -> None:
+    raise InternalError("The store is away.")
+
+
+async def pivoted(world: World, inside: Guest) -> Object:
+    """A guest that has pivoted, while the store takes no write about that."""
+    inside.ready.set()
+    await name(world, "raw")
+    return await world.until(
+        lambda disk: "gone on in the copy" in condition(disk, "Migrating").get("message", ""), VIRTUAL_DISK, "vm"
+    )
+
+
+async def test_a_guest_that_pivoted_waits_for_the_status_to_name_the_copy_but_not_for_long(
     world: World, inside: Guest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fails(*_: object) -> None:
-        raise InternalError("The store is away.")
+    stopped = asyncio.Event()
 
-    inside.ready.set()
+    async def fails(*_: object) -> None:
+        if inside.stopped:
+            stopped.set()
+        await _fails()
+
     with monkeypatch.context() as patch:
         patch.setattr(live, "switch_to", fails)
-        await name(world, "raw")
-        disk = await world.until(
-            lambda disk: condition(disk, "Migrating").get("message") == "The store is away.", VIRTUAL_DISK, "vm"
-        )
+        disk = await pivoted(world, inside)
+        assert stopped.is_set(), "it waited"
         assert disk["status"]["phase"] == "Migrating", "nobody may use what the guest has left"
-        assert inside.stopped
+        assert disk["status"]["storageClassName"] == "local"
+        assert not inside.stopped
+        guest.fill(inside.opened, 9, 4096) if inside.opened else pytest.fail("it has no disk")
     await moved(world, "raw")
-    assert not inside.stopped
+    pool, (path,) = files_of(world)
+    assert (pool, inside.stopped) == ([], False)
+    assert guest.read(FileHandle(path, DiskFormat.RAW))[:4096] == b"\t" * 4096
+
+
+@pytest.mark.parametrize("way", ["goes on", "is taken back"])
+async def test_what_a_guest_wrote_in_the_copy_is_the_disk_though_nobody_was_told(
+    world: World, inside: Guest, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """Guest and daemon end before the store is there again."""
+    with monkeypatch.context() as patch:
+        patch.setattr(live, "switch_to", _fails)
+        await pivoted(world, inside)
+        _, (path,) = files_of(world)
+        guest.fill(FileHandle(path, DiskFormat.RAW), 9, 4096)
+        await world.stop()
+    inside.runs, inside.opened = False, None
+    await world.begin_anew()
+    if way == "is taken back":
+        await name(world, "local")
+        await moved(world, "local")
+        (path,), raw = files_of(world)
+        assert raw == []
+        assert guest.read(FileHandle(path, DiskFormat.QCOW2))[:4096] == b"\t" * 4096
+        return
+    await moved(world, "raw")
+    await world.until(lambda disk: "operation" not in disk["status"], VIRTUAL_DISK, "vm")
+    pool, (path,) = files_of(world)
+    assert pool == []
+    assert guest.read(FileHandle(path, DiskFormat.RAW))[:4096] == b"\t" * 4096
+    assert list((world.state_dir / "moved").iterdir()) == []
 
 
 @pytest.mark.parametrize("way", ["class", "spec"])
@@ -200,6 +249,7 @@ async def test_a_guest_that_pivoted_keeps_the_copy_whatever_is_asked_for_by_then
     inside.ready.set()
     with monkeypatch.context() as patch:
         patch.setattr(live, "switch_to", never)
+        patch.setattr(live, "_HELD_SECONDS", 60.0)
         await name(world, "raw")
         await arrived.wait()
         if way == "class":

@@ -2,22 +2,24 @@
 
 Until the status names the copy the first volume is the disk's, whatever ends first, guest or daemon. So the guest
 is stopped for the moment between: it pivots to the copy, which holds all that it wrote, the status names that, and
-only then it goes on. Both are the same until then. What a crash leaves stopped goes on with the next daemon.
+only then it goes on. Both are the same until then. What a crash leaves stopped goes on with the next daemon. A
+store that answers nobody meanwhile holds it for seconds: then this node notes durably which of both the disk's
+volume is, the guest goes on, and the status follows when it can.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from hyperd import clock
 from hyperd.controllers.disk import moves
-from hyperd.controllers.disk.operations.migrate import (
-    CheckStep,
-    Migrate,
-    ReleaseStep,
+from hyperd.controllers.disk.operations.migrate import CheckStep, Migrate, ReleaseStep
+from hyperd.controllers.disk.operations.moving import (
+    leave,
     remove_target,
     remove_volume,
     require_class,
@@ -45,10 +47,11 @@ from hyperd.storage.interface import NO_ROOM, Capability, Provisioner
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_disk import VirtualDisk
 
+_log = logging.getLogger(__name__)
 _LOOK_SECONDS: Final = 0.5
 _AGAIN_SECONDS: Final = 0.2
-_TRIES: Final = 25
-"""Of the write that the stopped guest waits for, before that is left to the operation's next round."""
+_HELD_SECONDS: Final = 5.0
+"""How long a stopped guest waits for the store."""
 
 
 class MigrateLive(Migrate):
@@ -101,7 +104,10 @@ class MigrateLive(Migrate):
             return None
 
     async def taken(self, guest: DomainInfo | None) -> str:
-        """The other provisioner whose volume the guest has open by now, whatever its class is; empty for none."""
+        """The other provisioner whose volume the guest has open, or had when it ended; empty for none."""
+        note = self.context.context.volumes.departures.get(self.uid)
+        if note is not None and self.is_noted(final=True):
+            return note.to
         if guest is None:
             return ""
         opened = (await self.context.context.hypervisor.sources(guest.uid)).get(self.serial)
@@ -120,41 +126,62 @@ class MigrateLive(Migrate):
         async with self.context.stopping[guest.uid]:
             yield await self.guest()
 
-    async def go_on(self) -> None:
-        """Let a guest go on that was stopped for the pivot, unless another disk of it has pivoted, and waits."""
+    async def go_on(self, *, asked: bool = True) -> None:
+        """Let a guest go on that was stopped for the pivot, unless another disk of it has pivoted, and waits.
+
+        Of the others the store is ``asked``, or what was last heard of it.
+        """
         guest = await self.guest()
         if guest is None or guest.state is not DomainState.PAUSED or guest.reason != "user":
             return
-        if not await self._others_wait(guest):
+        if not await self._others_wait(guest, asked):
             await self.context.context.hypervisor.resume(guest.uid)
             self._held_seconds = clock.elapsed() - self._stopped if self._stopped else 0.0
 
-    async def _others_wait(self, guest: DomainInfo) -> bool:
+    async def _others_wait(self, guest: DomainInfo, asked: bool) -> bool:
         """Whether the guest must not write before the status of another disk names what it has open."""
-        sources = await self.context.context.hypervisor.sources(guest.uid)
-        namespace = self.obj["metadata"]["namespace"]
-        for disk in await self.context.context.store.find_all(VIRTUAL_DISK, namespace):
+        context, namespace = self.context.context, self.obj["metadata"]["namespace"]
+        sources = await context.hypervisor.sources(guest.uid)
+        heard = [item.object() for item in context.informer(VIRTUAL_DISK).items() if item.namespace == namespace]
+        for disk in await context.store.find_all(VIRTUAL_DISK, namespace) if asked else heard:
             uid, move = disk["metadata"]["uid"], moves.move_of(disk)
-            opened = sources.get(serial_of(uid))
+            opened, note = sources.get(serial_of(uid)), context.volumes.departures.get(uid)
             live = moves.kind_of(disk) == moves.LIVE_KIND and not moves.switched(disk, move)
-            if uid == self.uid or not live or opened is None:
+            if uid == self.uid or not live or opened is None or (note is not None and note.final):
                 continue
-            if opened != await self.context.context.volumes.attach_copy(uid, move.provisioner):
+            if opened != await context.volumes.attach_copy(uid, move.provisioner):
                 return True
         return False
 
     async def switch(self, provisioner: str) -> None:
-        """The status names what ``provisioner`` has, and the guest, which waits for that, goes on."""
-        for left in reversed(range(_TRIES)):
-            try:
-                await switch_to(self, await self.stored(), provisioner)
-                break
-            except HyperdError:
-                if not left:
-                    raise
-                await asyncio.sleep(_AGAIN_SECONDS)
+        """The status names what ``provisioner`` has, and the guest, which waits for that, goes on.
+
+        Raises TemporaryError where the store does not take that in time. The guest goes on all the same.
+        """
+        try:
+            async with asyncio.timeout(_HELD_SECONDS):
+                await self._name(provisioner)
+        except TimeoutError as err:
+            await self._go_on_in(provisioner)
+            raise TemporaryError(
+                "The guest has gone on in the copy of the disk, which the store does not take yet; trying again."
+            ) from err
         reached(CrashPoint.MOVE_AFTER_SWITCH)
         await self.go_on()
+
+    async def _name(self, provisioner: str) -> None:
+        while True:
+            try:
+                return await switch_to(self, await self.stored(), provisioner)
+            except HyperdError as err:
+                _log.info("A guest waits for the status of its disk %s: %s", self.uid, err.message)
+                await asyncio.sleep(_AGAIN_SECONDS)
+
+    async def _go_on_in(self, provisioner: str) -> None:
+        """By this node's own word: from now on the copy alone has what the guest writes."""
+        if provisioner != self.move.provisioner and await self.copy(provisioner) is not None:
+            await leave(self, provisioner, final=True)
+        await self.go_on(asked=False)
 
 
 class _Mirror(Step):
@@ -198,7 +225,8 @@ class _Mirror(Step):
         target = await operation.copy(provisioner.name)
         if target is None:
             raise TemporaryError("What was made for the copy of the disk is gone again.")
-        await mirrors.begin(guest.uid, self._serial, target)
+        limit = self._context.settings.storage.move_bytes_per_second
+        await mirrors.begin(guest.uid, self._serial, target, bytes_per_second=limit)
         try:
             await self._complete(guest.uid, provisioner, report)
         except HyperdError:
@@ -283,6 +311,7 @@ class _Pivot(Step):
         if guest is None or target is None:
             operation.is_first = True
             raise TemporaryError("The guest ended before its disk was copied.")
+        await operation.stored()  # a store that answers nobody now would hold the guest
         operation.stops()
         try:
             await operation.context.context.hypervisor.mirrors.take(guest.uid, operation.serial, target)

@@ -8,31 +8,38 @@ machine, takes a snapshot or reads it for an image asks for that after having wr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from hyperd.controllers import usage
-from hyperd.controllers.disk.moves import COPY_LEFT, KIND, Move, move_of, show_failed, show_moving, switched
+from hyperd.controllers.disk.moves import KIND, move_of, show_failed, show_moving, switched
+from hyperd.controllers.disk.operations.moving import (
+    has_volume,
+    intended,
+    name_volume,
+    remove_target,
+    remove_volume,
+    require_class,
+    require_unused,
+    stay,
+    switch_to,
+    tried_again,
+)
 from hyperd.controllers.disk.ready import Disks, claim_name, show_ready
 from hyperd.controllers.image import transfer
 from hyperd.controllers.machine.held import serial_of
-from hyperd.controllers.machine.holders import holder, openers
+from hyperd.controllers.machine.holders import openers
 from hyperd.crashpoints import CrashPoint, reached
 from hyperd.errors import HyperdError, NotFound, PermanentError, TemporaryError
 from hyperd.progress import Report
-from hyperd.resources.all import STORAGE_CLASS, VIRTUAL_DISK, VIRTUAL_DISK_SNAPSHOT
-from hyperd.resources.core import storage_class
+from hyperd.resources.all import VIRTUAL_DISK
 from hyperd.resources.kinds.virtual_disk import DiskMigratingReason, MigrationResult, VirtualDiskCondition
-from hyperd.resources.kinds.virtual_disk_snapshot import SnapshotPhase
 from hyperd.resources.values.conditions import remove_condition
 from hyperd.resources.values.meta import now_rfc3339
 from hyperd.runtime.controller import Result
 from hyperd.runtime.operations.operation import Operation, Step
 from hyperd.runtime.operations.record import Record
-from hyperd.storage.interface import NO_ROOM, Provisioner
-from hyperd.store.interface import PatchType
+from hyperd.storage.interface import Provisioner
 
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_disk import VirtualDisk
@@ -45,7 +52,7 @@ class Migrate(Operation[Disks, "VirtualDisk"]):
 
     def __init__(self, context: Disks, obj: VirtualDisk, op_uid: str) -> None:
         super().__init__(context, obj, op_uid)
-        self.move = _intended(context, obj)
+        self.move = intended(context, obj)
         self.copied = ""
         """The provisioner with the copy that this very try has made; what an earlier one made may be stale."""
 
@@ -55,7 +62,7 @@ class Migrate(Operation[Disks, "VirtualDisk"]):
 
     @classmethod
     def digest(cls, context: Disks, obj: VirtualDisk) -> str:
-        return _intended(context, obj).encode()
+        return intended(context, obj).encode()
 
     def steps(self) -> Sequence[Step]:
         return [CheckStep(self), _Copy(self), _Switch(self), ReleaseStep(self)]
@@ -72,6 +79,8 @@ class Migrate(Operation[Disks, "VirtualDisk"]):
         volume = await self.context.context.volumes.find(obj["metadata"]["uid"])
         if volume is None:
             raise TemporaryError(f"The volume of disk {obj['metadata']['name']} was moved, and is gone again.")
+        if self.move.provisioner in self.context.context.volumes.provisioners:
+            await stay(self)
         status = obj["status"]
         if usage.is_moved(obj):
             show_ready(obj, volume)
@@ -101,6 +110,11 @@ class Migrate(Operation[Disks, "VirtualDisk"]):
             raise TemporaryError(f'VirtualDisk "{meta["name"]}" is gone.')
         return found
 
+    def is_noted(self, *, final: bool = False) -> bool:
+        """Whether the node knows that this very move takes the volume away; and, if ``final``, has done so."""
+        note = self.context.context.volumes.departures.get(self.obj["metadata"]["uid"])
+        return note is not None and note.op_uid == self.op_uid and (note.final or not final)
+
     async def is_switched(self) -> bool:
         """Whether the disk's volume is the one in the class that it is moved to."""
         return switched(await self.stored(), self.move)
@@ -127,7 +141,7 @@ class CheckStep(Step):
     async def run(self, report: Report) -> None:
         require_class(self._operation)
         move, meta = self._operation.move, self._operation.obj["metadata"]
-        if move.to == move.provisioner or not await _has(self._operation, move.to):
+        if move.to == move.provisioner or not await has_volume(self._operation, move.to):
             return
         message = (
             f'StorageClass "{move.target}" has a volume of the disk already, {meta["uid"]}, which this move has '
@@ -256,12 +270,23 @@ class ReleaseStep(Step):
     async def _require_moved(self, disk: VirtualDisk) -> None:
         """A store that was restored may tell of a move that is long undone: the disk is where its volume is."""
         move, kept = self._operation.move, _kept(disk)
+        note = self._volumes.departures.get(self._uid)
+        if note is not None and note.left == kept:
+            raise TemporaryError(
+                "The store is older than the disk: its volume was moved away from where the store has it, and "
+                "both are kept."
+            )
         if kept != move.provisioner and await self._volumes.provisioner(kept).find(self._uid) is not None:
             return
         if await self._volumes.provisioner(move.provisioner).find(self._uid) is None:
             return
+        if note is not None and note.left == move.provisioner:
+            raise TemporaryError(
+                f'The volume of the disk is gone from StorageClass "{move.target}". What "{move.source}" still '
+                "has of it is older than the move: it is kept, and not used for it."
+            )
         claim = (disk["status"].get("migrationState") or {}).get("sourcePVC") or claim_name(disk)
-        await _name_volume(self._operation, disk, move.source, move.provisioner, claim)
+        await name_volume(self._operation, disk, move.source, move.provisioner, claim)
         raise TemporaryError(f'The volume of the disk is still in StorageClass "{move.source}".')
 
     async def _require_closed(self, source: str) -> None:
@@ -276,120 +301,3 @@ class ReleaseStep(Step):
 def _kept(disk: VirtualDisk) -> str:
     """The provisioner that has the disk's volume."""
     return (disk["status"].get("target") or {}).get("provisioner") or ""
-
-
-@contextmanager
-def tried_again() -> Iterator[None]:
-    """What is found wrong may be mended; it is asked later each time, also whether there is room by then."""
-    try:
-        yield
-    except (NotFound, PermanentError, TemporaryError) as err:
-        if isinstance(err, TemporaryError) and err.key != NO_ROOM:
-            raise
-        raise TemporaryError(err.message, key=DiskMigratingReason.WAIT_FOR_TARGET_READY) from err
-
-
-def require_class(operation: Migrate) -> None:
-    """Raises TemporaryError where no volume can be made in the class that the disk is moved to."""
-    name, context = operation.move.target, operation.context.context
-    class_ = context.informer(STORAGE_CLASS).get("", name)
-    if class_ is None:
-        reason = DiskMigratingReason.STORAGE_CLASS_NOT_FOUND
-        raise TemporaryError(f'StorageClass "{name}" does not exist.', key=reason)
-    fault = storage_class.fault(class_, context.volumes.provisioners)
-    if not fault and class_.get("provisioner") != operation.move.to:
-        fault = f'StorageClass "{name}" is another one by now; the move begins anew.'
-    if fault:
-        raise TemporaryError(fault, key=DiskMigratingReason.WAIT_FOR_TARGET_READY)
-
-
-async def require_unused(operation: Migrate, disk: VirtualDisk) -> None:
-    """Asked of the store and of the host, once the store has it that the disk is moved."""
-    if not usage.is_moved(disk):
-        raise TemporaryError("The disk is not said to be moved; looking again.")
-    if held := await holder(operation.context.context, disk):
-        raise TemporaryError(held, key=DiskMigratingReason.WAIT_FOR_SOURCE_VOLUME_RELEASE)
-    await require_no_snapshot(operation)
-
-
-async def require_no_snapshot(operation: Migrate) -> None:
-    """Asked once the store has it that the disk is moved: TemporaryError where one is being taken."""
-    meta, key = operation.obj["metadata"], DiskMigratingReason.SNAPSHOTTING_IN_PROGRESS
-    context = operation.context.context
-    for snapshot in await context.store.find_all(VIRTUAL_DISK_SNAPSHOT, meta["namespace"]):
-        status = snapshot.get("status") or {}
-        under_way = status.get("operation") or status.get("phase") == SnapshotPhase.IN_PROGRESS
-        if snapshot["spec"]["virtualDiskName"] == meta["name"] and under_way:
-            name = snapshot["metadata"]["name"]
-            raise TemporaryError(f'VirtualDiskSnapshot "{name}" is being taken of the disk.', key=key)
-    for found in await context.volumes.snapshots():
-        if found.volume == meta["uid"] and found.pending:
-            raise TemporaryError("A snapshot of the disk's volume is being taken.", key=key)
-
-
-async def remove_target(operation: Migrate) -> None:
-    """What was made of the disk in the other storage, as long as it is a copy."""
-    try:
-        await remove_volume(operation, operation.move.to, kept=operation.move.provisioner)
-    except (NotFound, PermanentError):
-        pass  # the only one that is left is no copy
-    except TemporaryError as err:
-        raise TemporaryError(err.message, key=COPY_LEFT) from err
-
-
-async def remove_volume(operation: Migrate, provisioner: str, *, kept: str) -> None:
-    """What ``provisioner`` has of the disk, unless the store may be behind what this node has seen.
-
-    NotFound where ``kept`` has not all of it.
-    """
-    context = operation.context.context
-    if provisioner == kept or provisioner not in context.volumes.provisioners:
-        return
-    if context.witness.waits and await _has(operation, provisioner):
-        raise TemporaryError(f"Neither volume of the disk is removed: {context.witness.sentence()}")
-    await context.volumes.remove_copy(operation.obj["metadata"]["uid"], provisioner, kept=kept)
-
-
-async def _has(operation: Migrate, provisioner: str) -> bool:
-    """Whether it has a volume of the disk, whole or damaged."""
-    uid, volumes = operation.obj["metadata"]["uid"], operation.context.context.volumes
-    try:
-        return await volumes.provisioner(provisioner).find(uid) is not None
-    except PermanentError:
-        return True
-
-
-def _intended(context: Disks, disk: VirtualDisk) -> Move:
-    """The move that the record tells of, else the one that is asked for, to where its class makes volumes now."""
-    move = move_of(disk)
-    if move.to:
-        return move
-    class_ = context.context.informer(STORAGE_CLASS).get("", move.target)
-    return replace(move, to="" if class_ is None else str(class_.get("provisioner") or ""))
-
-
-async def switch_to(operation: Migrate, disk: VirtualDisk, provisioner: str) -> None:
-    """What ``provisioner`` has is the disk's volume, and the class it is moved to the disk's, by one write.
-
-    TemporaryError or Conflict, and nothing is written, where the store has another ``disk`` by now.
-    """
-    context, meta = operation.context.context, disk["metadata"]
-    if not provisioner or await context.volumes.provisioner(provisioner).find(meta["uid"]) is None:
-        raise TemporaryError("The copy of the disk's volume is gone again.")
-    same = provisioner == operation.move.provisioner
-    claim = (disk["status"].get("target") or {}) if same else {}
-    name = claim.get("persistentVolumeClaimName") or claim_name(disk, operation.op_uid)
-    await _name_volume(operation, disk, operation.move.target, provisioner, name)
-
-
-async def _name_volume(operation: Migrate, disk: VirtualDisk, class_: str, provisioner: str, claim: str) -> None:
-    meta = disk["metadata"]
-    body = {
-        "metadata": {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"]},
-        "status": {
-            "storageClassName": class_,
-            "target": {"persistentVolumeClaimName": claim, "provisioner": provisioner},
-        },
-    }
-    where = (VIRTUAL_DISK, meta["namespace"], meta["name"])
-    await operation.context.context.store.patch(*where, PatchType.MERGE, body, subresource="status")
