@@ -16,7 +16,7 @@ _NAMES = {
     "enter": "Enter", "escape": "Esc", "tab": "Tab", "shift+tab": "Shift+Tab", "colon": ":", "slash": "/",
     "question_mark": "?", "ctrl+d": "Ctrl+D", "ctrl+p": "Ctrl+P", "left_square_bracket": "[",
     "right_square_bracket": "]", "minus": "-", "plus": "+",
-    "space": "Space", "ctrl+space": "Ctrl+Space", "ctrl+a": "Ctrl+A",
+    "ctrl+s": "Ctrl+S", "space": "Space", "ctrl+space": "Ctrl+Space", "ctrl+a": "Ctrl+A",
 }  # fmt: skip
 
 
@@ -32,6 +32,10 @@ class Target:
 @dataclass(frozen=True)
 class Parameters:
     """What an action takes beside its object: a dataclass whose fields have defaults. This one takes nothing."""
+
+
+def _nothing(_: str) -> str:
+    return ""
 
 
 P = TypeVar("P", bound=Parameters)
@@ -64,6 +68,8 @@ class Action:
     footer: bool = False
     needs: Callable[[str], str] = lambda _: ""
     """What its user must be allowed, by the plural of the kind it is done to; see ``Rights``."""
+    changes: bool = False
+    """Whether something may be another afterwards; in a read-only TUI it is not offered."""
     many: bool = False
     """Whether it can be done to several objects at once: the marked ones, or all that are named."""
 
@@ -96,19 +102,24 @@ def action(
     words: str = "",
     applies: Callable[[Kind], bool] | None = None,
     refuses: Callable[[Target], str] = lambda _: "",
-    needs: Callable[[str], str] = lambda _: "",
+    needs: Callable[[str], str] | None = None,
+    changes: bool = False,
     footer: bool = False,
     many: bool = False,
 ) -> Action:
-    """An action whose ``run`` gets its ``parameters``, a dataclass, read from words (see ``read``)."""
+    """An action whose ``run`` gets its ``parameters``, a dataclass, read from words (see ``read``).
+
+    What needs a right ``changes`` something.
+    """
 
     def begin(desk: Desk, targets: Sequence[Target], given: Sequence[str]) -> None:
         run(desk, targets, read(title, parameters, given))
 
     names = tuple(field.name for field in dataclasses.fields(parameters))
     return Action(
-        id_, key, title, help_, group, begin, tuple(words.split()), applies, refuses, names, footer, needs, many
-    )
+        id_, key, title, help_, group, begin, tuple(words.split()), applies, refuses, names, footer,
+        needs or _nothing, changes or needs is not None, many,
+    )  # fmt: skip
 
 
 def read(title: str, parameters: type[P], given: Sequence[str]) -> P:

@@ -12,19 +12,23 @@ from pathlib import Path
 from rich.console import RenderableType
 from textual import events
 from textual.app import App
+from textual.filter import LineFilter, Monochrome
 
 from hyperd.client import sanitize
 from hyperd.client.home import Home
 from hyperd.client.kinds import built_in
-from tui import actions, context, kinds
+from tui import configured, context, kinds
+from tui.config import Config
 from tui.default import described
 from tui.driver import TerminalDriver
 from tui.fleet import Fleet
+from tui.plain import Plain
 from tui.screens.consoles import takes_late
 from tui.screens.main import MainScreen
 from tui.usage import SOURCES
 
 _KEEP_SECONDS = 2.0
+_NOTHING_SET = Config()
 
 
 class HvApp(App[None], inherit_bindings=False):
@@ -44,8 +48,12 @@ class HvApp(App[None], inherit_bindings=False):
         machine: str = "",
         escape: str = "^]",
         state: Path | None = None,
+        config: Config = _NOTHING_SET,
     ) -> None:
-        """``state`` is the file in which it is kept where the user was; without one it is not."""
+        """``state`` is the file in which it is kept where the user was; without one it is not.
+
+        Raises BadRequest where ``config`` names what is not there.
+        """
         super().__init__(driver_class=TerminalDriver if sys.stdin and sys.stdin.isatty() else None)
         known = kinds.load()
         resources = [one for one in built_in() if known.get(one.plural) is not None or one.plural in SOURCES]
@@ -63,8 +71,20 @@ class HvApp(App[None], inherit_bindings=False):
             self._kept = content
         if namespace:
             self.trail.namespace = namespace
-        acts = actions.load(known)
-        self.main = MainScreen(self.fleet, known, acts, self.trail, machine=machine, escape=escape)
+        configured.refine(known, config)
+        acts = configured.actions(known, config)
+        self._plain = [Plain()] if config.plain else []
+        if config.plain:
+            self._filters.append(Monochrome())
+        if config.theme:
+            self.theme = configured.theme(config.theme, self.available_themes)
+        self.main = MainScreen(
+            self.fleet, known, acts, self.trail, machine=machine, escape=escape, read_only=config.read_only
+        )
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """As Textual's, and the one that leaves nothing but ASCII."""
+        return [*super().get_line_filters(), *self._plain]
 
     def on_mount(self) -> None:
         """Show the screen; follow the fleet once it has been painted."""

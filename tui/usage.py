@@ -9,7 +9,7 @@ from itertools import pairwise
 from rich.text import Text
 
 from hyperd.client.amounts import quantity
-from hyperd.client.rates import Sample, Use, binary, percent, sample, short, use
+from hyperd.client.rates import Sample, Use, apart, binary, percent, sample, short, use
 from tui.fleet import Fleet
 from tui.lines import pair
 from tui.shelf import Key
@@ -22,6 +22,11 @@ SOURCES = {MACHINES: "virtualmachines", NODES: "nodes"}
 _KEPT = 60
 """Samples: two minutes of them while somebody looks."""
 _BARS = 24
+_ROOMY = 84
+"""From this width on there is room for all of them."""
+_HOUR_BARS = 24
+_HOUR_SECONDS = 150
+"""One bar of the last hour."""
 _FEW = 4
 """Bars in a row."""
 
@@ -31,12 +36,15 @@ class Course:
 
     def __init__(self) -> None:
         self._samples: deque[Sample] = deque(maxlen=_KEPT)
+        self._hour: deque[Sample] = deque(maxlen=_HOUR_BARS + 1)
         self._uses: list[Use] | None = None
         self._now: Use | None = None
 
     def add(self, now: Sample) -> None:
         """One more sample."""
         self._samples.append(now)
+        if not self._hour or apart(self._hour[-1], now) >= _HOUR_SECONDS:
+            self._hour.append(now)
         self._uses = self._now = None
 
     @property
@@ -53,6 +61,12 @@ class Course:
             samples = list(self._samples)
             self._uses = [use(before, now) for before, now in zip([None, *samples], samples, strict=False)]
         return [one for one in self._uses if one.cpu is not None][-most:]
+
+    @property
+    def hour(self) -> list[Use]:
+        """What was used on the average of each few minutes, up to an hour back; as long as hv tui looks."""
+        uses = (use(before, now) for before, now in pairwise(self._hour))
+        return [one for one in uses if one.cpu is not None]
 
     @property
     def bars(self) -> list[float]:
@@ -104,29 +118,37 @@ class Usage:
         return found
 
 
-def lines(course: Course) -> list[Text]:
-    """For an overview."""
-    past, now = course.last(_BARS), course.use
+def lines(course: Course, width: int) -> list[Text]:
+    """For an overview of ``width`` cells."""
+    bars = _BARS if width >= _ROOMY else _BARS // 2
+    past, now = course.last(bars), course.use
     found = []
     if now.cpu is not None:
         wait = f"  waits {percent(now.wait)}" if now.wait >= 0.01 else ""
         parts = [one.cpu or 0.0 for one in past]
-        found.append(_line("cpu now", parts, f"{percent(now.cpu)} of {now.cores}{wait}"))
+        found.append(_line(bars, "cpu now", parts, f"{percent(now.cpu)} of {now.cores}{wait}"))
     used = f"{percent(now.memory_part)}  {binary(now.memory_used)} of {binary(now.memory)}"
-    found.append(_line("mem now", [one.memory_part for one in past], used))
+    found.append(_line(bars, "mem now", [one.memory_part for one in past], used))
     if now.storage:
         used = f"{percent(now.storage_part)}  {binary(now.storage_used)} of {binary(now.storage)}"
         found.append(pair("storage", Text(used)))
     elif now.cpu is not None:
         rates = f"read {short(now.read)}B/s  write {short(now.written)}B/s"
-        found.append(_line("disk now", scaled([one.read + one.written for one in past]), rates))
+        found.append(_line(bars, "disk now", scaled([one.read + one.written for one in past]), rates))
         rates = f"in {short(now.received)}B/s  out {short(now.sent)}B/s"
-        found.append(_line("net now", scaled([one.received + one.sent for one in past]), rates))
+        found.append(_line(bars, "net now", scaled([one.received + one.sent for one in past]), rates))
+    if hour := course.hour:
+        minutes = len(hour) * _HOUR_SECONDS / 60
+        parts = [one.cpu or 0.0 for one in hour]
+        average = f"{percent(sum(parts) / len(parts))} on the average of {minutes:.0f} min"
+        found.append(_line(bars, "cpu past", parts, f"{average}, {percent(max(parts))} at most"))
+        parts = [one.memory_part for one in hour]
+        found.append(_line(bars, "mem past", parts, f"{percent(max(parts))} at most"))
     return found
 
 
-def _line(label: str, parts: Sequence[float], text: str) -> Text:
-    return pair(label, Text().append(f"{spark(parts, _BARS):>{_BARS}}  ", style="cyan").append(text))
+def _line(bars: int, label: str, parts: Sequence[float], text: str) -> Text:
+    return pair(label, Text().append(f"{spark(parts, bars):>{bars}}  ", style="cyan").append(text))
 
 
 class Reading(str):

@@ -24,6 +24,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--escape", default="^]", metavar="KEY", help="what leaves a raw console: ^], ^X, ~. or none"
     )
+    parser.add_argument("--read-only", action="store_true", help="offer nothing that changes anything")
+    parser.add_argument("--plain", action="store_true", help="no colours, and no signs beyond ASCII")
     parser.add_argument("machine", nargs="?", default="", help="open on this machine")
 
 
@@ -32,10 +34,20 @@ def run(args: argparse.Namespace) -> int:
     homes = _homes(args)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise BadRequest("The terminal interface needs a terminal; `hv get vm -w` follows machines without one.")
+    from dataclasses import replace
+
+    from tui import config
     from tui.app import HvApp
     from tui.context import state_file
 
-    app = HvApp(homes, namespace=args.namespace, machine=args.machine, escape=args.escape, state=state_file())
+    settings = config.load(config.path())
+    settings = replace(
+        settings, plain=settings.plain or args.plain, read_only=settings.read_only or args.read_only
+    )
+    app = HvApp(
+        homes, namespace=args.namespace, machine=args.machine, escape=args.escape, state=state_file(),
+        config=settings,
+    )  # fmt: skip
     app.run()
     return app.return_code or 0
 

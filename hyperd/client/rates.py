@@ -63,6 +63,12 @@ class Use:
         return min(1.0, self.storage_used / self.storage) if self.storage else 0.0
 
 
+def apart(before: Sample, now: Sample) -> float:
+    """Seconds from one sample to another, by the home's clock; many where it began anew."""
+    seconds = (now[_AT] - before[_AT]) / 1e9
+    return seconds if seconds >= 0 else 1e9
+
+
 def use(before: Sample | None, now: Sample) -> Use:
     """What is used now; of a first sample, and where counters began anew, only what is no rate."""
     found = Use(now)

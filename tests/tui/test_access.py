@@ -33,12 +33,13 @@ async def test_what_a_role_forbids_is_grey_and_says_so_before_it_is_tried(world:
     async with app.run_test(size=(120, 70)) as pilot:
         ui = Ui(app, pilot)
         await ui.row("web-7")
+        app.main.show_namespace("shop")
         await ui.until(lambda: "right to patch" in app.main.why_not(app.main.actions["edit"]), "its rights")
         await ui.press("e")
         await ui.shows("edit does not apply: web-7 needs the right to patch virtualmachines in shop")
         for action, right in (
             ("delete", "delete virtualmachines"), ("snapshot", "create virtualmachinesnapshots"),
-            ("restore", "update virtualmachines"),
+            ("restore", "update virtualmachines"), ("create", "create virtualmachines in shop"),
         ):  # fmt: skip
             assert right in app.main.why_not(app.main.actions[action])
         for allowed in ("stop", "restart", "console"):

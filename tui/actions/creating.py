@@ -98,5 +98,6 @@ def _begin(desk: Desk, targets: Sequence[Target], given: What) -> None:
 ACTIONS = (
     action(
         "create", "plus", "create", "make a new one, in a form", "Lists", _begin, What, words="create new",
+        needs=lambda plural: f"create {plural}",
     ),
 )  # fmt: skip

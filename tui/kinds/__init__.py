@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from tui.kind import Kind
 
@@ -15,13 +15,15 @@ class Kinds:
     def __init__(self, kinds: Iterable[Kind]) -> None:
         self._by_plural: dict[str, Kind] = {}
         self.by_word: dict[str, Kind] = {}
+        self.refine: Callable[[Kind], Kind] = lambda kind: kind
+        """What the user has other columns for is shown by these."""
         ordered = sorted(kinds, key=lambda kind: (not kind.digit, kind.digit, kind.plural))
         for kind in ordered:
             self.put(kind)
 
     def put(self, kind: Kind) -> None:
         """Know this one; a word that another has stays the other's."""
-        self._by_plural[kind.plural] = kind
+        kind = self._by_plural[kind.plural] = self.refine(kind)
         for word in kind.words:
             if word not in self.by_word or self.by_word[word].plural == kind.plural:
                 self.by_word[word] = kind

@@ -52,15 +52,16 @@ class MainScreen(Screen[None]):
     MainScreen.opened DetailPane { display: block; }
     MainScreen.wide #panes { layout: horizontal; }
     MainScreen.wide #list { width: 1fr; }
-    MainScreen.wide DetailPane { width: 42%; border-left: vkey $surface; }
+    MainScreen.wide DetailPane { width: 38%; border-left: vkey $surface; }
     MainScreen.zoomed DetailPane { width: 1fr; border-left: none; }
     MainScreen.zoomed #list, MainScreen.zoomed ListBar { display: none; }
     """
     BINDINGS: ClassVar[list[BindingType]] = []
 
     def __init__(
-        self, fleet: Fleet, kinds: Kinds, actions: Actions, trail: Trail, *, machine: str = "", escape: str = "^]"
-    ) -> None:
+        self, fleet: Fleet, kinds: Kinds, actions: Actions, trail: Trail, *, machine: str = "", escape: str = "^]",
+        read_only: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__()
         keys = [
             Binding(action.key, f"act('{action.id}')", action.title, show=False, id=action.id)
@@ -73,13 +74,12 @@ class MainScreen(Screen[None]):
         self.kinds = kinds
         self.actions = actions
         self.trail = trail
+        self.read_only = read_only
         self.news = News(fleet)
         self.works = Works()
         self.rights = Rights(fleet, self.work, self.redraw_bars)
-        self.handed_over = False
-        """Whether the terminal is another program's for the moment."""
-        self.machine = machine
-        """The one to open once it is known."""
+        self.handed_over = False  # whether the terminal is another program's for the moment
+        self.machine = machine  # the one to open once it is known
         self._escape = escape
 
     def compose(self) -> ComposeResult:

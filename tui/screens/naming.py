@@ -9,6 +9,7 @@ from hyperd.errors import BadRequest
 from tui.action import Action, Target
 from tui.desk import Desk
 from tui.kind import Kind
+from tui.shelf import Key
 
 if TYPE_CHECKING:
     from tui.screens.main import MainScreen
@@ -49,10 +50,21 @@ def refusal(screen: MainScreen, action: Action, targets: Sequence[Target]) -> st
     """Why it cannot be done to any of them; empty where it can be done to one."""
     if len(targets) > _LOOKED_AT:
         return ""
+    if screen.read_only and action.changes:
+        return "hv tui was opened read-only"
+    if action.applies is None:
+        return _forbidden_here(screen, action)
     reasons = [action.why_not(target.kind, target) or _forbidden(screen, action, target) for target in targets]
     if len(reasons) > 1:
         return "" if "" in reasons else f"none of the {len(reasons)} takes it: {reasons[0]}"
     return reasons[0] if reasons else action.why_not(screen.kind, None)
+
+
+def _forbidden_here(screen: MainScreen, action: Action) -> str:
+    """What its user may not do to any object of the list, where the cursor is or a new one would be."""
+    need = action.needs(screen.kind.plural)
+    home = screen.cursor.home if screen.cursor is not None else next(iter(screen.fleet.homes), "")
+    return screen.rights.lacks(Key(home, screen.trail.namespace, ""), need) if need and home else ""
 
 
 def _forbidden(screen: MainScreen, action: Action, target: Target) -> str:

@@ -28,11 +28,13 @@ def draw(screen: MainScreen) -> None:
         for kind in screen.kinds
         if kind.counted and (shelf := fleet.shelf(kind.plural)) is not None
     ]
-    screen.query_one(TopBar).present(fleet.homes.items(), screen.trail.namespace, counts, screen.usage.totals())
+    screen.query_one(TopBar).present(
+        fleet.homes.items(), screen.trail.namespace, counts, screen.usage.totals(), read_only=screen.read_only
+    )
     screen.query_one(ListBar).present(
         screen.kind.title, table.query_text, table.count, table.total, len(screen.trail.current.marks)
     )
-    shown = [action for action in screen.actions if action.footer]
+    shown = [action for action in screen.actions if action.footer and action.key]
     said = news.text or _trouble(screen)
     if isinstance(screen.focused, Terminal):
         shown = []

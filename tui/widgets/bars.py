@@ -50,6 +50,8 @@ class TopBar(_Bar):
         namespace: str,
         counts: Sequence[tuple[str, int, int]],
         totals: Sequence[tuple[str, float]],
+        *,
+        read_only: bool,
     ) -> None:
         """``counts`` are (word, how many, how many of them not well), ``totals`` (word, which part is used)."""
         line = Text("hv ", style="bold")
@@ -59,6 +61,8 @@ class TopBar(_Bar):
             if state.status is HomeStatus.STALE:
                 line.append(f" {ages.span(time.monotonic() - state.since)}", style=colour)
         line.append(f"   ns {sanitize.line(namespace) or 'all'}", style="dim")
+        if read_only:
+            line.append("  RO", style="bold yellow")
         for word, count, unwell in counts:
             line.append(f"   {word} ", style="dim").append(str(count))
             if unwell:

@@ -173,7 +173,7 @@ class DetailPane(Vertical):
         width = self.query_one(LinesView).scrollable_content_region.width
         draw: dict[str, Callable[[], list[Text]]] = {
             OVERVIEW: lambda: detail.overview(
-                kind, obj, self._relatives(kind, obj, key), width, self._live(kind, key)
+                kind, obj, self._relatives(kind, obj, key), width, self._live(kind, key, width)
             ),
             YAML: lambda: self._wrapped(detail.yaml(obj), width),
             EVENTS: lambda: detail.events(self._events(key), width),
@@ -183,9 +183,9 @@ class DetailPane(Vertical):
     def _wrapped(self, lines: list[Text], width: int) -> list[Text]:
         return detail.fold(lines, width, indent=_WRAPPED_INDENT) if self.wraps else lines
 
-    def _live(self, kind: Kind, key: Key) -> list[Text]:
+    def _live(self, kind: Kind, key: Key, width: int) -> list[Text]:
         course = self._usage.of(kind.plural, key)
-        return lines(course) if course is not None else []
+        return lines(course, width) if course is not None else []
 
     def _relatives(self, kind: Kind, obj: Object, key: Key) -> Relatives:
         found = ((reference, self._fleet.related(key, reference)) for reference in kind.relations(obj))

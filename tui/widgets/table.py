@@ -23,6 +23,7 @@ from textual.strip import Strip
 
 from hyperd.client.ages import coarse
 from hyperd.client.health import Level
+from tui.shelf import Key
 from tui.widgets import painting
 from tui.widgets.order import Order, Place
 from tui.widgets.rows import Column, Row, fit, worth
@@ -124,6 +125,12 @@ class VirtualTable(ScrollView, can_focus=True):
     def keys(self) -> Sequence[Hashable]:
         """What is shown, in order."""
         return self._order.keys()
+
+    @property
+    def shown(self) -> list[tuple[Key, Row]]:
+        """All rows that the filter shows, in order, with their keys."""
+        found = ((key, self._row(key)) for key in self.keys if isinstance(key, Key))
+        return [(key, row) for key, row in found if row is not None]
 
     @property
     def sort_reverse(self) -> bool:
