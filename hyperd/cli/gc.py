@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from hyperd.resources.schema.kind import Object
 
 EXAMPLES = """\
-  hv gc                     collect images that were deleted; list guests, disks and images without an owner
-  hv gc empty UID           remove what is kept of one absent owner, a guest that runs included; asks first
-  hv gc empty --all         the same for all that is listed
+  hv gc                     collect images that were deleted; list guests, disks and images without an owner,
+                            and disks of which two storages have a volume
+  hv gc empty UID           remove what is kept of one absent owner, a guest that runs included, or the volume that a disk
+                            does not use; asks first
+  hv gc empty --all         the same for all that has no owner
   hv gc accept              after a restore of the store: it is right as it is, collect again
 """
 _UIDS_PER_REQUEST = 50
@@ -86,7 +88,7 @@ def _empty(client: Client, names: list[str], args: argparse.Namespace) -> int:
 
 def _chosen(answer: Mapping[str, Any], args: argparse.Namespace) -> Iterator[Mapping[str, str]]:
     for kept in answer.get("kept", ()):
-        if args.all or kept["uid"] in args.uids:
+        if kept["uid"] in args.uids or (args.all and not kept.get("owned")):
             yield kept
 
 

@@ -45,7 +45,8 @@ class Ask:
 
 
 Collect = Callable[[Ask], Awaitable[Garbage]]
-"""Collects now; ``kept`` are texts: uid, kind, name, since and message. Raises TemporaryError while imports
+"""Collects now; ``kept`` are texts: uid, kind, name, since and message, and ``owned`` of a second volume of an
+owner that is there. Raises TemporaryError while imports
 run, Conflict and NotFound for what cannot be emptied."""
 
 Backup = Callable[[Path], Awaitable[None]]

@@ -108,7 +108,7 @@ class Collection:
         return await self._collect(frozenset())
 
     def kept(self) -> list[dict[str, str]]:
-        """What is left alone for want of an owner."""
+        """What is left alone for want of an owner, and what an owner has twice."""
         return [
             {
                 "uid": kept.uid,
@@ -118,6 +118,16 @@ class Collection:
                 "message": kept.sentence(),
             }
             for kept in self._quarantine.all()
+        ] + [
+            {
+                "uid": double.uid,
+                "kind": VIRTUAL_DISK.kind,
+                "name": double.name,
+                "since": double.since,
+                "message": double.sentence(),
+                "owned": "true",
+            }
+            for double in self._sweeper.doubles.all()
         ]
 
     async def _empty(self, uids: Uids[str]) -> Collected:

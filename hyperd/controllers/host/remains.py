@@ -7,6 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from hyperd.controllers.context import Context
 from hyperd.controllers.host.quarantine import UID
@@ -62,3 +63,12 @@ def _files(settings: Settings) -> list[tuple[str, str]]:
         found += [(path.name.partition(".")[0], thing) for path in files.named(folder, name)]
     found += [(path.name, "") for path in files.named(settings.console_dir, _SOCKET, sockets=True)]
     return found
+
+
+def mark_of(path: Path) -> str:
+    """The id of the store that earlier versions noted beside the volumes; empty when it cannot be read."""
+    try:
+        with files.open_regular(path) as file:
+            return file.read(256).decode("ascii").strip()
+    except (OSError, ValueError):
+        return ""

@@ -12,14 +12,14 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
-from pathlib import Path
 from typing import TypeVar
 
 from hyperd.controllers.context import Context
 from hyperd.controllers.host.cache import Cache
 from hyperd.controllers.host.deaths import Deaths
+from hyperd.controllers.host.doubles import Doubles
 from hyperd.controllers.host.quarantine import Kept, Quarantine
-from hyperd.controllers.host.remains import Remains, look
+from hyperd.controllers.host.remains import Remains, look, mark_of
 from hyperd.controllers.host.strangers import Strangers
 from hyperd.controllers.machine.fence import Fence, Warrant
 from hyperd.controllers.machine.holders import opener
@@ -27,7 +27,6 @@ from hyperd.controllers.machine.instance import Instances
 from hyperd.controllers.ownership import disk_node, machine_node
 from hyperd.errors import Conflict, HyperdError, NotFound
 from hyperd.hypervisor.state import DomainInfo
-from hyperd.imagefile import files
 from hyperd.resources.all import (
     CLUSTER_VIRTUAL_IMAGE,
     NODE,
@@ -61,6 +60,7 @@ class Sweeper:
         self._instances = Instances(context)
         self._fence = Fence(context)
         self._strangers = Strangers(context, self._instances)
+        self.doubles = Doubles(context)
         self._wake = asyncio.Event()
         self._sweeping = asyncio.Lock()
         self._deaths = {
@@ -84,7 +84,7 @@ class Sweeper:
         """At start: read what is noted, and judge whether this is the store that the node knows."""
         await self._quarantine.begin()
         volumes = await self._context.volumes.inventory()
-        marked = await asyncio.to_thread(_mark_of, self._context.settings.volumes_dir / ".store")
+        marked = await asyncio.to_thread(mark_of, self._context.settings.volumes_dir / ".store")
         await self._context.witness.begin(empty=not volumes, marked=marked)
 
     async def sweep(self) -> None:
@@ -98,6 +98,7 @@ class Sweeper:
             for what, work in (
                 ("machines", self._machines),
                 ("disks", self._disks),
+                ("disks with two volumes", self._second_volumes),
                 ("snapshots", self._snapshots),
                 ("images", self._images),
             )
@@ -172,6 +173,9 @@ class Sweeper:
 
     async def _disks(self) -> None:
         await self._volumes(VIRTUAL_DISK, self._disks_here, "volume", self._remove_volume)
+
+    async def _second_volumes(self) -> None:
+        await self.doubles.look(await self._owners(VIRTUAL_DISK))
 
     async def _snapshots(self) -> None:
         await self._volumes(VIRTUAL_DISK_SNAPSHOT, self._snapshots_here, "snapshot", self._remove_snapshot)
@@ -330,11 +334,14 @@ class Sweeper:
             if self._context.witness.waits:
                 raise Conflict(self._context.witness.sentence())
             for uid in uids:
-                if self._quarantine.get(uid) is None:
+                if self._quarantine.get(uid) is None and self.doubles.get(uid) is None:
                     raise NotFound(f"Nothing without an owner is kept here of {uid}; `hv gc` lists what is.")
             domains = await self._context.hypervisor.list_owned()
             for uid in uids:
-                kept = self._quarantine.get(uid)
+                kept, double = self._quarantine.get(uid), self.doubles.get(uid)
+                if double is not None:
+                    _log.warning("Emptied: %s", double.sentence())
+                    await self.doubles.remove(double)
                 if kept is None:
                     continue
                 owners = await self._require_absent(kept)
@@ -381,12 +388,3 @@ class Sweeper:
         await self._context.witness.accept(listing.resource_version)
         await self._fence.accept({item.uid: item for item in listing.items})
         await self.sweep()
-
-
-def _mark_of(path: Path) -> str:
-    """The id of the store that earlier versions noted beside the volumes; empty when it cannot be read."""
-    try:
-        with files.open_regular(path) as file:
-            return file.read(256).decode("ascii").strip()
-    except (OSError, ValueError):
-        return ""

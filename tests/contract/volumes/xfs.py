@@ -50,22 +50,50 @@ def mounted(folder: Path, *, reflink: bool = True) -> Iterator[Path]:
         image.unlink()
 
 
+class InNode:
+    """One that a node has mounted at ``path``."""
+
+    def __init__(self, node: Node, folder: Path) -> None:
+        self._node, self._folder = node, folder
+        self._image, self.path = folder / "xfs.img", folder / "xfs"
+        self._loop = ""
+        self.path.mkdir()
+        with self._image.open("wb") as file:
+            file.truncate(_BYTES)
+        subprocess.run(["mkfs.xfs", "-q", self._image], check=True, capture_output=True)
+        self._mount()
+
+    def cut(self) -> None:
+        """The power: what was not synced is lost. Nobody may have anything of it open any more."""
+        self._node.exec(["xfs_io", "-x", "-c", "shutdown", self.path])
+        self.close()
+        after = self._image.with_suffix(".after")
+        # As another disk: while anybody has the one that was shut down in a namespace, it stays as it is.
+        subprocess.run(["cp", "--sparse=always", self._image, after], check=True)
+        after.replace(self._image)
+        self._mount()
+
+    def close(self) -> None:
+        self._node.exec(["umount", "--lazy", self.path], check=False)
+        subprocess.run(["losetup", "-d", self._loop], check=False)
+
+    def _mount(self) -> None:
+        argv = ["losetup", "-f", "--show", self._image]
+        self._loop = subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
+        number = self._loop.removeprefix("/dev/loop")
+        device = self._folder / f"loop{number}"
+        device.unlink(missing_ok=True)
+        self._node.exec(["mknod", device, "b", "7", number])
+        self._node.exec(["mount", "-o", "nouuid", device, self.path])
+
+
 @contextmanager
-def in_node(node: Node, folder: Path) -> Iterator[Path]:
-    """Likewise, as a node sees it; skips, loudly, where none can be made."""
+def in_node(node: Node, folder: Path) -> Iterator[InNode]:
+    """An empty XFS, as a node sees it; skips, loudly, where none can be made."""
     if why := missing():
         pytest.skip(f"NO REFLINK POOL IS TESTED HERE: {why}")
-    image, mount, device = folder / "xfs.img", folder / "xfs", folder / "loop"
-    mount.mkdir()
-    with image.open("wb") as file:
-        file.truncate(_BYTES)
-    subprocess.run(["mkfs.xfs", "-q", image], check=True, capture_output=True)
-    made = subprocess.run(["losetup", "-f", "--show", image], check=True, capture_output=True, text=True)
-    loop = made.stdout.strip()
+    made = InNode(node, folder)
     try:
-        node.exec(["mknod", device, "b", "7", loop.removeprefix("/dev/loop")])
-        node.exec(["mount", device, mount])
-        yield mount
+        yield made
     finally:
-        node.exec(["umount", "--lazy", mount], check=False)
-        subprocess.run(["losetup", "-d", loop], check=False)
+        made.close()

@@ -3,6 +3,7 @@
  *
  *   checker write  DISK BLOCKS SEED PROGRESS STOP    until the file STOP is there; then looks at all of the disk
  *   checker verify DISK BLOCKS SEED LEAST            a disk, or a file, as it was at one moment
+ *   checker survived DISK BLOCKS SEED LEAST          one after a power cut: what was not synced may be lost
  *
  * What the n-th step does follows from SEED and n alone, one write is under way at a time, and a block says of which
  * step it is. So the latest step on a copy tells all that the copy must hold: that step, and all before it, and
@@ -186,9 +187,10 @@ static void write_on(const char *progress, const char *stop)
     end("ok", n, 0);
 }
 
-static void verify(u64 least)
+/* What the blocks say of themselves; the latest step of any. */
+static u64 look(void)
 {
-    u64 latest = 0, n;
+    u64 latest = 0;
     for (u64 at = 0; at < blocks; at++) {
         get(at, 1);
         held[at] = (u32)*(u64 *)buffer;
@@ -198,6 +200,32 @@ static void verify(u64 least)
         if (held[at] > latest)
             latest = held[at];
     }
+    return latest;
+}
+
+static void survived(u64 least)
+{
+    u64 latest = look(), synced = 0, n;
+    for (n = 1; n <= least; n++)
+        if (step_of(n).kind == SYNCS)
+            synced = n;
+    for (n = 1; n <= synced; n++) {
+        struct step step = step_of(n);
+        for (u64 one = 0; step.kind == WRITES && one < step.count; one++)
+            model[step.at + one] = (u32)n;
+    }
+    for (u64 at = 0; at < blocks; at++) {
+        struct step step = step_of(held[at]);
+        int later = held[at] > synced && step.kind == WRITES && at >= step.at && at < step.at + step.count;
+        if (held[at] != model[at] && !later)
+            end("has lost what was synced: block", at, 1);
+    }
+    end("ok", latest, 0);
+}
+
+static void verify(u64 least)
+{
+    u64 latest = look(), n;
     struct step last = { SYNCS, 0, 0 };
     for (n = 1; n <= latest; n++) {
         last = step_of(n);
@@ -236,6 +264,8 @@ __attribute__((noreturn, used)) static void begin(u64 *stack)
         end("cannot be opened:", (u64)-disk, 2);
     if (writes)
         write_on(arguments[5], arguments[6]);
+    if (arguments[1][0] == 's')
+        survived(number(arguments[5]));
     verify(number(arguments[5]));
     for (;;)
         ;

@@ -43,15 +43,15 @@ def send(console: Console, program: Path) -> None:
 class Checker:
     """The one that writes to a disk, called by a word, with a number of its own as the seed of what it does."""
 
-    def __init__(self, word: str, seed: int) -> None:
-        self.word, self.seed = word, seed
+    def __init__(self, word: str, seed: int, *, blocks: int = BLOCKS) -> None:
+        self.word, self.seed, self._blocks = word, seed, blocks
 
     def begin(self, console: Console, device: str) -> None:
         """On ``/dev/sda``, say."""
         files = " ".join(self._file(name) for name in ("progress", "stop"))
         console.run(f"rm -f /tmp/{self.word}.*")
         console.run(
-            f"/tmp/checker write {device} {BLOCKS} {self.seed} {files} > {self._file('end')} 2>&1 & "
+            f"/tmp/checker write {device} {self._blocks} {self.seed} {files} > {self._file('end')} 2>&1 & "
             f"echo $! > {self._file('pid')}"
         )
         self.go_on(console)
@@ -74,9 +74,13 @@ class Checker:
         console.run(f"touch {self._file('stop')}; wait $(cat {self._file('pid')})", timeout=120)
         return told(console.run(f"echo '<'$(cat {self._file('end')})'>'")).rstrip(" 0123456789")
 
-    def judge(self, program: Path, copy: Path, *, least: int) -> str:
-        """What is wrong with a copy of the disk as it was after the step ``least``; ``ok`` else."""
-        argv: list[str | Path] = [program, "verify", copy, str(BLOCKS), str(self.seed), str(least)]
+    def judge(self, program: Path, copy: Path, *, least: int, after_a_cut: bool = False) -> str:
+        """What is wrong with a copy of the disk as it was after the step ``least``; ``ok`` else.
+
+        A power cut may have taken what was not synced by then.
+        """
+        verb = "survived" if after_a_cut else "verify"
+        argv: list[str | Path] = [program, verb, copy, str(self._blocks), str(self.seed), str(least)]
         return subprocess.run(argv, capture_output=True, text=True, check=False).stdout.rstrip(" 0123456789\n")
 
     def _file(self, name: str) -> str:

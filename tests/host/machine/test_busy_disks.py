@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from hyperd.controllers.machine.held import serial_of
+from hyperd.crashpoints import CrashPoint
+from hyperd.errors import HyperdError
 from tests.contract.volumes import loops, xfs
 from tests.host.inventory import leftovers
 from tests.host.machine.agent_guest import booting, log_in, snapshot, with_agent
 from tests.host.machine.checking import Checker, built, send
 from tests.host.machine.test_attachments import attachment
+from tests.host.machine.test_crashes import qemu_pid
 from tests.host.machine.writer import device_of
 from tests.host.node import Node, wait_until
 from tests.host.running import Console, Hyperd, ImageServer, Object, condition, disk, machine, operation
@@ -21,6 +25,8 @@ pytestmark = pytest.mark.timeout(400)
 MIB = 1 << 20
 CLASSES = {"local": "raw", "fast": "local", "raw": "fast"}
 """Of the disks, and where each goes."""
+_SPEED = 12 * MIB
+"""Of a move: slow enough for something to happen meanwhile."""
 SNAPSHOTTED = ("local", "fast")
 
 
@@ -38,19 +44,20 @@ def block_disk(node: Node) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def xfs_folder(node: Node) -> Iterator[Path]:
+def shared_blocks(node: Node) -> Iterator[xfs.InNode]:
     """A file system that shares blocks, as the node sees it."""
-    with xfs.in_node(node, node.make_dir("pool")) as folder:
-        yield folder
+    with xfs.in_node(node, node.make_dir("pool")) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
-def daemon(node: Node, agents: ImageServer, block_disk: Path, xfs_folder: Path) -> Iterator[Hyperd]:
+def daemon(node: Node, agents: ImageServer, block_disk: Path, shared_blocks: xfs.InNode) -> Iterator[Hyperd]:
     pools = (
-        f'{{name = "fast", kind = "reflink", path = "{xfs_folder}/pool"}}, '
+        f'{{name = "fast", kind = "reflink", path = "{shared_blocks.path}/pool"}}, '
         f'{{name = "raw", kind = "block", path = "{block_disk}"}}'
     )
-    with booting(node, agents, {"storage.pools": f"[{pools}]"}) as running:
+    settings = {"storage.pools": f"[{pools}]", "storage.move_bytes_per_second": _SPEED}
+    with booting(node, agents, settings) as running:
         yield running
 
 
@@ -151,6 +158,67 @@ def _is_copied_by_a_snapshot(
         daemon.delete(word, name)
         daemon.wait_gone(word, name)
     checker.go_on(console)
+
+
+def attached(daemon: Hyperd, console: Console, name: str, size: str) -> str:
+    """The device in the guest of a new disk in the folder of files."""
+    daemon.create(of_class(name, "local", size))
+    daemon.create(attachment(name, name, "vm"))
+    daemon.wait_phase("vmbda", name, "Attached")
+    return device_of(console, serial_of(daemon.get("vd", name)["metadata"]["uid"]))
+
+
+def removed(daemon: Hyperd, name: str) -> None:
+    for word in ("vmbda", "vd"):
+        if daemon.find(word, name) is not None:
+            daemon.delete(word, name)
+        daemon.wait_gone(word, name)
+
+
+def test_a_disk_that_is_detached_while_it_moves_is_moved_without_its_guest(
+    daemon: Hyperd, program: Path, tmp_path: Path
+) -> None:
+    checker = Checker("leaves", 41, blocks=16384)
+    with Console(daemon, "vm") as console:
+        checker.begin(console, attached(daemon, console, "leaves", "64Mi"))
+        daemon.patch("vd", "leaves", {"spec": {"persistentVolumeClaim": {"storageClassName": "raw"}}})
+        daemon.wait_phase("vd", "leaves", "Migrating")
+        assert checker.end(console) == "ok"
+        steps = checker.go_on(console, 0)
+    assert daemon.get("vd", "leaves")["status"]["storageClassName"] == "local", "it is under way yet"
+    daemon.delete("vmbda", "leaves")
+    daemon.wait_gone("vmbda", "leaves")
+    has(daemon, "leaves", storageClassName="raw", phase="Ready")
+    copy = exported(daemon, "virtualdisks", "leaves", tmp_path / "leaves")
+    assert checker.judge(program, copy, least=steps) == "ok"
+    removed(daemon, "leaves")
+    wait_until(lambda: not leftovers(daemon), timeout=60, what="the sweep of leftovers")
+
+
+def test_the_power_is_cut_when_the_status_names_the_copy(
+    daemon: Hyperd, program: Path, shared_blocks: xfs.InNode, tmp_path: Path
+) -> None:
+    checker, vm = Checker("cut", 51), daemon.get("vm", "vm")
+    with Console(daemon, "vm") as console:
+        checker.begin(console, attached(daemon, console, "cut", "16Mi"))
+        daemon.stop()
+        daemon.start(env={"HYPERD_CRASH_AT": CrashPoint.MOVE_AFTER_SWITCH})
+    with Console(daemon, "vm") as console:
+        steps = checker.go_on(console)
+    with contextlib.suppress(HyperdError, OSError):
+        daemon.patch("vd", "cut", {"spec": {"persistentVolumeClaim": {"storageClassName": "fast"}}})
+    daemon.wait_dead()
+    daemon.node.exec(["kill", "-9", str(qemu_pid(daemon, vm))])
+    shared_blocks.cut()
+    daemon.start()
+    has(daemon, "cut", storageClassName="fast", phase="Ready")
+    daemon.delete("vmbda", "cut")
+    daemon.wait_gone("vmbda", "cut")
+    copy = exported(daemon, "virtualdisks", "cut", tmp_path / "cut")
+    assert checker.judge(program, copy, least=steps, after_a_cut=True) == "ok"
+    removed(daemon, "cut")
+    daemon.wait_phase("vm", "vm", "Running")
+    log_in(daemon, boots=2).close()
 
 
 def test_a_machine_goes_back_and_another_is_made_of_it_while_its_guest_writes(

@@ -29,8 +29,8 @@ POINTS = (
 @pytest.fixture(scope="module")
 def pool(node: Node) -> Iterator[Path]:
     """A file system that shares blocks, as the node sees it."""
-    with xfs.in_node(node, node.make_dir("pool")) as folder:
-        yield folder
+    with xfs.in_node(node, node.make_dir("pool")) as made:
+        yield made.path
 
 
 @pytest.fixture(scope="module")
