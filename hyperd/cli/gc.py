@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 EXAMPLES = """\
   hv gc                     collect images that were deleted; list guests, disks and images without an owner,
                             and disks of which two storages have a volume
-  hv gc empty UID           remove what is kept of one absent owner, a guest that runs included, or the volume that a disk
-                            does not use; asks first
+  hv gc empty UID           remove what is kept of one absent owner, a guest that runs included, or the volume
+                            that a disk does not use; asks first
   hv gc empty --all         the same for all that has no owner
   hv gc accept              after a restore of the store: it is right as it is, collect again
 """

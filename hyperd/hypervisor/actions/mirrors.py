@@ -13,7 +13,12 @@ from hyperd.hypervisor.xml.disk_source import add_source, disk_type, read_source
 from hyperd.hypervisor.xml.element import add, attribute
 from hyperd.imagefile.handle import Handle
 
-_FLAGS = libvirt.VIR_DOMAIN_BLOCK_COPY_REUSE_EXT | libvirt.VIR_DOMAIN_BLOCK_COPY_TRANSIENT_JOB
+_FLAGS = (
+    libvirt.VIR_DOMAIN_BLOCK_COPY_REUSE_EXT
+    | libvirt.VIR_DOMAIN_BLOCK_COPY_TRANSIENT_JOB
+    | libvirt.VIR_DOMAIN_BLOCK_COPY_SYNCHRONOUS_WRITES
+)
+"""A guest that writes faster than is copied would never be done, were its writes not made to both at once."""
 
 
 def begin(conn: libvirt.virConnect, uid: str, *, serial: str, target: Handle, bytes_per_second: int = 0) -> None:

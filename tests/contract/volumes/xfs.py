@@ -78,7 +78,7 @@ class InNode:
         subprocess.run(["losetup", "-d", self._loop], check=False)
 
     def _mount(self) -> None:
-        argv = ["losetup", "-f", "--show", self._image]
+        argv: list[str | Path] = ["losetup", "-f", "--show", self._image]
         self._loop = subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
         number = self._loop.removeprefix("/dev/loop")
         device = self._folder / f"loop{number}"

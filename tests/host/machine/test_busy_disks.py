@@ -83,16 +83,19 @@ def has(daemon: Hyperd, name: str, **wanted: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return built(tmp_path_factory.mktemp("checker"))
+def program(daemon: Hyperd, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checker, which the guest has as well, behind a shell."""
+    program = built(tmp_path_factory.mktemp("checker"))
+    with log_in(daemon) as console:
+        send(console, program)
+    return program
 
 
 def test_whatever_is_done_to_a_disk_its_guest_writes_on_and_every_copy_is_of_one_moment(
     daemon: Hyperd, program: Path, tmp_path: Path
 ) -> None:
     checkers = {class_: Checker(class_, seed) for seed, class_ in enumerate(CLASSES, start=11)}
-    with log_in(daemon) as console:
-        send(console, program)
+    with Console(daemon, "vm") as console:
         for class_, checker in checkers.items():
             daemon.create(of_class(class_, class_, "16Mi"))
             daemon.create(attachment(class_, class_, "vm"))
@@ -218,7 +221,8 @@ def test_the_power_is_cut_when_the_status_names_the_copy(
     assert checker.judge(program, copy, least=steps, after_a_cut=True) == "ok"
     removed(daemon, "cut")
     daemon.wait_phase("vm", "vm", "Running")
-    log_in(daemon, boots=2).close()
+    with log_in(daemon, boots=2) as console:
+        send(console, program)
 
 
 def test_a_machine_goes_back_and_another_is_made_of_it_while_its_guest_writes(
@@ -226,8 +230,7 @@ def test_a_machine_goes_back_and_another_is_made_of_it_while_its_guest_writes(
 ) -> None:
     checkers = {f"{class_}-kept": Checker(class_, seed) for seed, class_ in enumerate(SNAPSHOTTED, start=31)}
     with_agent(daemon)
-    with Console(daemon, "vm") as console:  # its shell is there still
-        send(console, program)
+    with Console(daemon, "vm") as console:
         for name, checker in checkers.items():
             daemon.create(of_class(name, checker.word, "16Mi"))
             daemon.create(attachment(name, name, "vm"))
