@@ -9,13 +9,15 @@ import sys
 from hyperd.client import remotes
 from hyperd.client.finding import find
 from hyperd.client.home import DEFAULT_SOCKET, Home
-from hyperd.errors import BadRequest
+from hyperd.errors import BadRequest, InternalError
 
 EXAMPLES = """\
   hv tui                                the hyperd of this machine, and the homes that `hv remote` keeps
   hv tui --context lab --context edge   several homes in one list
   hv tui --socket ssh://root@edge       a hyperd on another machine
   hv tui -n shop                        start with one namespace
+  hv tui --demo                         try it: a thousand machines that are none
+  hv tui --serve                        in a browser of this machine, or of yours by ssh -L
 """
 
 
@@ -26,13 +28,33 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--read-only", action="store_true", help="offer nothing that changes anything")
     parser.add_argument("--plain", action="store_true", help="no colours, and no signs beyond ASCII")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument(
+        "--serve",
+        nargs="?",
+        const="",
+        default=None,
+        metavar="HOST:PORT",
+        help="serve it to a browser, on loopback, by an address that is good once",
+    )
+    instead.add_argument("--demo", action="store_true", help="show a fleet of 1,000 machines that are none")
     parser.add_argument("machine", nargs="?", default="", help="open on this machine")
 
 
 def run(args: argparse.Namespace) -> int:
     """Open it; returns when the user quits."""
-    homes = _homes(args)
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if args.serve is not None:
+        from tui.serving import serve
+
+        return serve(args.serve, _again(args))
+    if args.demo:
+        return _demo(args)
+    return _open(args, _homes(args))
+
+
+def _open(args: argparse.Namespace, homes: list[Home]) -> int:
+    browser = bool(os.environ.get("TEXTUAL_DRIVER"))
+    if not browser and not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise BadRequest("The terminal interface needs a terminal; `hv get vm -w` follows machines without one.")
     from dataclasses import replace
 
@@ -45,11 +67,39 @@ def run(args: argparse.Namespace) -> int:
         settings, plain=settings.plain or args.plain, read_only=settings.read_only or args.read_only
     )
     app = HvApp(
-        homes, namespace=args.namespace, machine=args.machine, escape=args.escape, state=state_file(),
+        homes, namespace=args.namespace, machine=args.machine, escape=args.escape,
+        state=None if args.demo else state_file(),
         config=settings,
     )  # fmt: skip
     app.run()
     return app.return_code or 0
+
+
+def _again(args: argparse.Namespace) -> list[str]:
+    """What is said to the ``hv tui`` of each page."""
+    words = [f"--socket={socket}" for socket in args.socket] + [f"--context={each}" for each in args.context]
+    words += [
+        f"--{name}={value}" for name in ("kubeconfig", "namespace", "escape") if (value := getattr(args, name))
+    ]
+    words += [flag for flag in ("--read-only", "--plain") if getattr(args, flag[2:].replace("-", "_"))]
+    return [*words, *([args.machine] if args.machine else [])]
+
+
+def _demo(args: argparse.Namespace) -> int:
+    """Nothing but the demo is shown, and nothing of it is kept."""
+    import subprocess
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="hv-demo-") as folder:
+        path = os.path.join(folder, "demo.sock")
+        command = [sys.executable, "-m", "tui.demo", path]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+            try:
+                if server.stdout is None or server.stdout.readline() != b"ready\n":
+                    raise InternalError("The demo's server did not start.")
+                return _open(args, [Home(name="DEMO", socket=path, namespace=args.namespace or "shop")])
+            finally:
+                server.terminate()
 
 
 def _homes(args: argparse.Namespace) -> list[Home]:

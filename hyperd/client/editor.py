@@ -46,7 +46,7 @@ class Draft:
         """
         body = self.text or self._body
         notes = [_HINT, *(f"! {line}" for line in self.complaint.splitlines())]
-        back = _through_the_editor("".join(f"{_COMMENT}{line}\n" for line in notes) + body)
+        back = through("".join(f"{_COMMENT}{line}\n" for line in notes) + body)
         left = "".join(f"{line}\n" for line in back.removesuffix("\n").split("\n") if not line.startswith("#"))
         if not left.strip() or left == body:
             raise Unchanged
@@ -87,8 +87,11 @@ def parsed(text: str) -> Object:
     return found
 
 
-def _through_the_editor(content: str) -> str:
-    """Raises BadRequest; what was written before the editor failed stays, and the sentence says where."""
+def through(content: str) -> str:
+    """A text as the user left it. Blocking.
+
+    Raises BadRequest; what was written before the editor failed stays, and the sentence says where.
+    """
     path = _written(content)
     stays = False
     try:

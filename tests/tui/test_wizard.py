@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from textual.widgets import TextArea
@@ -14,6 +17,7 @@ from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_MACHINE, VIRTUAL_MACHINE_
 from hyperd.resources.schema.kind import Object
 from tests.tui.conftest import Ui, looking
 from tests.tui.world import World, image
+from tui import templates
 from tui.described import by_path, describe
 from tui.draft import Draft, put, typed
 from tui.recipe import have_source, source
@@ -239,3 +243,55 @@ def test_a_schema_that_is_in_itself_or_no_schema_is_described_without_end_or_err
     assert by_path({"properties": []}, {}) == {}
     known = {resource.kind: resource for resource in built_in()}
     assert openapi.path(known["VirtualDisk"]) == "/openapi/v3/apis/virtualization.deckhouse.io/v1alpha2"
+
+
+@pytest.mark.parametrize("size", [(80, 24), (100, 30), (160, 45)])
+async def test_a_draft_is_kept_as_a_template_and_begun_with_and_written_in_an_editor(
+    world: World, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    async with looking(world, size=size) as ui:
+        await opened(ui)
+        await ui.press("f6")
+        await ui.shows("There is no template of this kind")
+        await machine(ui, "web-9")
+        await ui.press("f5")
+        await ui.shows("Keep this as a template")
+        await ui.type("small")
+        await ui.press("enter")
+        await ui.shows("F6 begins with it")
+        assert "web-9-root" in (tmp_path / "hyperd/templates/VirtualMachine/small.yaml").read_text()
+        await ui.press("escape", "escape")
+        await opened(ui)
+        await ui.type("web-10")
+        await ui.press("f6")
+        await ui.shows("Begin with a template", "small")
+        await ui.press("enter")
+        await ui.until(
+            lambda: "name: web-10-root" in yaml(ui).text and "web-9" not in yaml(ui).text, "the template"
+        )
+        await ui.shows("the home takes it: VirtualDisk web-10-root, VirtualMachine web-10")
+        monkeypatch.setattr(ui.app.main, "hand_over", _edited)
+        await ui.press("f3")
+        await ui.until(lambda: "cores: 3" in yaml(ui).text, "the editor's text")
+        await ui.until(lambda: getattr(ui.app.screen, "_verdict", None) is not None, "the home's word")
+        await ui.press("ctrl+s")
+        await ui.until(lambda: ui.app.screen is ui.app.main, "the machine")
+        made = await world.store.get(VIRTUAL_MACHINE, "shop", "web-10")
+        assert made.object()["spec"]["cpu"]["cores"] == 3
+
+
+async def _edited(call: Callable[[], str]) -> str:
+    """In a terminal that can be handed over."""
+    os.environ["EDITOR"] = "sed -i s/cores:.*/cores:\\ 3/"
+    os.environ.pop("VISUAL", None)
+    return await asyncio.to_thread(call)
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a/b", ".x", "a b", "x" * 80])
+def test_a_template_is_nowhere_but_in_its_folder(name: str, tmp_path: Path) -> None:
+    with pytest.raises(BadRequest, match="is no name of a template"):
+        templates.write("VirtualMachine", name, "x", {"XDG_CONFIG_HOME": str(tmp_path)})
+    with pytest.raises(BadRequest, match="is no name of a template"):
+        templates.read(name, "x", {"XDG_CONFIG_HOME": str(tmp_path)})
+    assert list(tmp_path.iterdir()) == []

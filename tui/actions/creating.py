@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
+from hyperd.client.editor import through
 from hyperd.errors import BadRequest
 from tui.action import Parameters, Target, action
 from tui.described import fields
@@ -52,8 +54,11 @@ async def _open(desk: Desk, plural: str, home: str) -> None:
     async def make(wanted: Draft) -> None:
         await _make(desk, maker, plural, home, wanted)
 
+    async def edit(text: str) -> str:
+        return await desk.hand_over(partial(through, text))
+
     where = f" in {home}" if len(desk.fleet.homes) > 1 else ""
-    desk.push(Wizard(f"New {resource.kind}{where}", draft, asked, described, names, maker, make))
+    desk.push(Wizard(f"New {resource.kind}{where}", draft, asked, described, names, maker, make, edit))
 
 
 async def _make(desk: Desk, maker: Maker, plural: str, home: str, draft: Draft) -> None:

@@ -71,6 +71,8 @@ def _keys_of_the_console(screen: MainScreen, terminal: Terminal) -> str:
 def _what_runs(screen: MainScreen) -> tuple[list[str], int]:
     """The first things that are on their way, and how many more there are."""
     named: list[str] = []
+    for work in screen.works.running:
+        named.append(sanitize.line(f"{work.title} {work.part or 0:.0%}"))
     more = 0
     for kind in screen.kinds:
         if kind.running is None:

@@ -16,10 +16,12 @@ from textual.widgets import Input, Static, TextArea
 
 from hyperd.client import sanitize
 from hyperd.errors import BadRequest, HyperdError
+from tui import templates
 from tui.described import Described
 from tui.draft import Draft, Field, dotted, words_at
 from tui.making import Maker, Verdict
 from tui.screens.closing import ClosesOnce
+from tui.screens.form import Form, Values
 from tui.widgets.entries import Box, Entry, lines_of
 
 _JUDGE_SECONDS = 0.4
@@ -46,7 +48,10 @@ class Wizard(ClosesOnce, ModalScreen[None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s,f2", "make", priority=True),
+        Binding("f3", "edit", priority=True),
         Binding("f4", "turn", priority=True),
+        Binding("f5", "keep", priority=True),
+        Binding("f6", "take", priority=True),
         Binding("escape", "drop", priority=True),
     ]
 
@@ -59,10 +64,12 @@ class Wizard(ClosesOnce, ModalScreen[None]):
         names: Mapping[str, Sequence[str]],
         maker: Maker,
         make: Callable[[Draft], Coroutine[None, None, None]],
+        edit: Callable[[str], Coroutine[None, None, str]],
     ) -> None:
         """``described`` are the fields of each kind by path, ``names`` what may be chosen by plural.
 
         ``make`` raises HyperdError where the home refuses after all: nothing that was written is lost then.
+        ``edit`` gives a text as the user left it in an editor, and raises HyperdError.
         """
         super().__init__()
         self._title = title
@@ -72,6 +79,7 @@ class Wizard(ClosesOnce, ModalScreen[None]):
         self._lines = {line.entry.name: line for line in lines}
         self._maker = maker
         self._make = make
+        self._edit = edit
         self._making = False
         self._text = draft.text
         self._wrong: dict[str, str] = {}
@@ -216,8 +224,8 @@ class Wizard(ClosesOnce, ModalScreen[None]):
         return f"{self._lines[name].entry.label}: {why}" if name else why
 
     def _show_keys(self) -> None:
-        turn = "F4 form" if self.has_class("text") else "↑ ↓ move   F4 YAML"
-        text = f"Ctrl+S creates it   {turn}   Esc drops it"
+        turn = "F4 form" if self.has_class("text") else "F4 YAML"
+        text = f"Ctrl+S creates it   F3 editor   {turn}   F5 keep   F6 template   Esc drops it"
         self.query_one("#keys", Static).update(Text(text, style="dim"))
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
@@ -247,6 +255,60 @@ class Wizard(ClosesOnce, ModalScreen[None]):
         else:
             next(line for line in self._lines.values() if line.display).box.focus()
         self._show_keys()
+
+    def action_edit(self) -> None:
+        """The YAML in the user's own editor."""
+        if not self._making:
+            self.run_worker(self._edited(), exclusive=True, group="edit")
+
+    async def _edited(self) -> None:
+        try:
+            text = await self._edit(self._text)
+        except HyperdError as err:
+            self._say(err.message, error=True)
+        else:
+            self.query_one(TextArea).load_text(text)
+        self.refresh(layout=True)
+
+    def action_keep(self) -> None:
+        """Keep the draft as a template."""
+        entry = Entry(
+            "name", "Name", help="what the template is called; one of the same name is replaced", needed=True
+        )
+        self.app.push_screen(Form("Keep this as a template", [entry], self._keep))
+
+    def _keep(self, values: Values) -> None:
+        try:
+            path = templates.write(str(self._draft.main.get("kind")), values["name"], self._text)
+        except HyperdError as err:
+            self._say(err.message, error=True)
+        else:
+            self._say(f"Kept in {path}; F6 begins with it.")
+
+    def action_take(self) -> None:
+        """Begin with a template."""
+        names = templates.names(str(self._draft.main.get("kind")))
+        if not names:
+            self._say("There is no template of this kind; F5 keeps what is here as one.")
+            return
+        entry = Entry("name", "Template", names[0], "what is written here is dropped for it", names, closed=True)
+        self.app.push_screen(Form("Begin with a template", [entry], self._take))
+
+    def _take(self, values: Values) -> None:
+        """What was typed as the name stays the name."""
+        name = self._draft.name
+        try:
+            text = templates.read(str(self._draft.main.get("kind")), values["name"])
+            draft = Draft([])
+            draft.read(text)
+            field = next((field for field in self._fields.values() if field.path == ("metadata", "name")), None)
+            if name and field is not None:
+                field.put(draft, name)
+        except HyperdError as err:
+            self._say(err.message, error=True)
+        else:
+            self.query_one(TextArea).load_text(draft.text)
+            self._say(f"Begun with {values['name']}.")
 
     def action_drop(self) -> None:
         """Leave; what was written is asked about once."""
