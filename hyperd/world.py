@@ -19,8 +19,9 @@ from hyperd.network.networks import NodeNetwork
 from hyperd.settings import Settings
 from hyperd.storage.backends import backends
 from hyperd.storage.departures import Departures
-from hyperd.storage.interface import Seeds, Volumes
+from hyperd.storage.interface import Volumes
 from hyperd.storage.seed import SeedStore
+from hyperd.storage.seeds import Seeds
 from hyperd.storage.volumes import BackendVolumes
 from registry.images import NodeImages
 from registry.interface import Images

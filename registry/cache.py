@@ -18,11 +18,13 @@ from pathlib import Path
 from hyperd.errors import InternalError, ServiceUnavailable, TemporaryError
 from hyperd.imagefile import files
 from hyperd.imagefile.detect import ImageFormat
+from hyperd.imagefile.lazy import files_of
 from hyperd.progress import Report
 from hyperd.settings import Settings
 from registry import layout
 from registry.client import RegistryClient, check_digest
 from registry.layout import DATA_OFFSET, DiskFile, Layer
+from registry.lazy.fetches import LazyFetches
 from registry.meter import Meter
 from registry.models import CachedFile, CachedImage
 from registry.spool import PART_SUFFIX, Spool, cached_path
@@ -34,7 +36,9 @@ _NAME = re.compile(r"([0-9a-f]{64})\.(?:qcow2|img|iso)")
 class ImageCache:
     """Read-only image files by layer digest in ``settings.images_dir``."""
 
-    def __init__(self, settings: Settings, client: RegistryClient) -> None:
+    def __init__(self, settings: Settings, client: RegistryClient, fetches: LazyFetches | None = None) -> None:
+        """``fetches`` are of images that are used before they are whole; without, none are."""
+        self._fetches = fetches
         self._folder = settings.images_dir
         self._reserve = settings.storage.reserve_bytes
         self._client = client
@@ -55,15 +59,20 @@ class ImageCache:
             return image
 
     @asynccontextmanager
-    async def held(self, reference: str, report: Report | None = None) -> AsyncIterator[CachedImage]:
-        """Like ``ensure``; ``evict`` leaves the file alone until the block ends."""
-        image = await self._hold(reference, report)
+    async def held(
+        self, reference: str, report: Report | None = None, *, lazily: bool = False
+    ) -> AsyncIterator[CachedImage]:
+        """Like ``ensure``; ``evict`` and ``end_fetch`` leave it alone until the block ends.
+
+        ``lazily``: it need not be whole, if it can be read while it is fetched.
+        """
+        image = await self._hold(reference, report, lazily=lazily)
         try:
             yield image
         finally:
             self._holders[image.layer_digest] -= 1
 
-    async def _hold(self, reference: str, report: Report | None) -> CachedImage:
+    async def _hold(self, reference: str, report: Report | None, *, lazily: bool) -> CachedImage:
         try:
             repository, tag = self._client.endpoint.parse(reference)
         except ValueError as err:
@@ -78,12 +87,19 @@ class ImageCache:
             disk = layout.parse_config(await self._client.get_blob(repository, check_digest(config_digest)))
             path = cached_path(self._folder, check_digest(layer.digest), disk.format)
             async with self._locks.setdefault(layer.digest, asyncio.Lock()):
-                if not await asyncio.to_thread(_touched, path):
+                whole = await asyncio.to_thread(_touched, path)
+                if not whole and not (lazily and await self._begin(repository, disk, layer)):
                     await self._pull(repository, disk, layer, report)
+                    whole = True
                 self._holders[layer.digest] += 1
         except (ServiceUnavailable, InternalError) as err:
             raise TemporaryError(err.message, delay=err.retry_after_seconds) from err
-        return CachedImage(path, layer.digest, disk.format, disk.virtual_size, disk.format is ImageFormat.ISO)
+        cdrom = disk.format is ImageFormat.ISO
+        return CachedImage(path, layer.digest, disk.format, disk.virtual_size, cdrom, whole)
+
+    async def _begin(self, repository: str, disk: DiskFile, layer: Layer) -> bool:
+        """Whether the image is being fetched, to be read meanwhile."""
+        return self._fetches is not None and await self._fetches.begin(repository, disk, layer)
 
     async def evict(self, layer_digest: str, unused: Callable[[], Awaitable[bool]]) -> None:
         """Delete the cached file if nobody holds it and ``unused`` says that nothing was made of it.
@@ -94,6 +110,13 @@ class ImageCache:
         async with self._locks.setdefault(digest, asyncio.Lock()):
             if not self._holders[digest] and await unused():
                 await asyncio.to_thread(self._remove, digest)
+
+    async def end_fetch(self, image: Path, unused: Callable[[], Awaitable[bool]]) -> None:
+        """Fetch the image no more whose place that is, if nobody is about to make something of it."""
+        digest = f"sha256:{image.stem}"
+        async with self._locks.setdefault(digest, asyncio.Lock()):
+            if self._fetches is not None and not self._holders[digest] and await unused():
+                await self._fetches.end(files_of(image))
 
     async def inventory(self) -> list[CachedFile]:
         """All files, whoever needs them."""

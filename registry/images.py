@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 
 from hyperd.background import end_all
 from hyperd.imagefile.handle import Handle
+from hyperd.imagefile.lazy import FetchState
 from hyperd.progress import Progress, Report
 from hyperd.settings import Settings
 from registry import collect
@@ -15,6 +17,7 @@ from registry.client import RegistryClient
 from registry.importer import Importer
 from registry.intake import Intake
 from registry.interface import Collected, Dead, Images, Live, Survey
+from registry.lazy.fetches import LazyFetches
 from registry.models import (
     CachedFile,
     CachedImage,
@@ -39,7 +42,8 @@ class NodeImages(Images):
         self._endpoint = self._server.endpoint if self._server is not None else external_endpoint(settings)
         self._client = RegistryClient(self._endpoint, settings)
         self._importer = Importer(settings, self._client)
-        self._cache = ImageCache(settings, self._client)
+        self._fetches = LazyFetches(settings, self._client)
+        self._cache = ImageCache(settings, self._client, self._fetches)
         self._intake = Intake(settings.imports)
 
     @property
@@ -58,9 +62,11 @@ class NodeImages(Images):
         await self._cache.clean()
         if self._server is not None:
             await self._server.start()
+        await self._fetches.start()
 
     async def close(self) -> None:
-        endings = [("the registry's client", self._client.close)]
+        endings = [("images that are being fetched", self._fetches.close)]
+        endings.append(("the registry's client", self._client.close))
         if self._server is not None:
             endings.append(("the registry", self._server.stop))
         await end_all(endings)
@@ -92,8 +98,19 @@ class NodeImages(Images):
     async def copy(self, reference: str, report: Report | None = None) -> CachedImage:
         return await self._cache.ensure(reference, report)
 
-    def held(self, reference: str, report: Report | None = None) -> AbstractAsyncContextManager[CachedImage]:
-        return self._cache.held(reference, report)
+    def held(
+        self, reference: str, report: Report | None = None, *, lazily: bool = False
+    ) -> AbstractAsyncContextManager[CachedImage]:
+        return self._cache.held(reference, report, lazily=lazily)
+
+    async def fetching(self, image: Path) -> FetchState | None:
+        return await self._fetches.state(image)
+
+    async def fetches(self) -> list[Path]:
+        return await self._fetches.images()
+
+    async def end_fetch(self, image: Path, unused: Callable[[], Awaitable[bool]]) -> None:
+        await self._cache.end_fetch(image, unused)
 
     async def copies(self) -> list[CachedFile]:
         return await self._cache.inventory()

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence, Set
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Protocol
 
 from hyperd.errors import TemporaryError
 from hyperd.imagefile.handle import Handle
+from hyperd.imagefile.lazy import FetchState
 from hyperd.progress import Report
 from registry.intake import Intake
 from registry.models import (
@@ -136,8 +138,28 @@ class Images(Protocol):
         """The image as a file of this node; callers at once share one download. Raises NotFound without it."""
         ...
 
-    def held(self, reference: str, report: Report | None = None) -> AbstractAsyncContextManager[CachedImage]:
-        """Like ``copy``; ``evict`` leaves the file alone until the block ends."""
+    def held(
+        self, reference: str, report: Report | None = None, *, lazily: bool = False
+    ) -> AbstractAsyncContextManager[CachedImage]:
+        """Like ``copy``; ``evict`` and ``end_fetch`` leave it alone until the block ends.
+
+        ``lazily``: it need not be there yet, if it can be read while it is fetched.
+        """
+        ...
+
+    async def fetching(self, image: Path) -> FetchState | None:
+        """How the fetch fares of the image whose place that is; None where nobody fetches it."""
+        ...
+
+    async def fetches(self) -> Sequence[Path]:
+        """The places of all images that are being fetched while they are used, or were until just now."""
+        ...
+
+    async def end_fetch(self, image: Path, unused: Callable[[], Awaitable[bool]]) -> None:
+        """Fetch it no more, and remove what has come of it unless it is whole, if ``unused`` says so.
+
+        That is asked while nobody can begin to use it.
+        """
         ...
 
     async def copies(self) -> Sequence[CachedFile]:

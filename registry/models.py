@@ -211,6 +211,8 @@ class CachedImage:
     format: ImageFormat
     virtual_size: int
     cdrom: bool
+    whole: bool = True
+    """Whether the file is there; if not it is being fetched, and read from who does so."""
 
     @property
     def handle(self) -> FileHandle:

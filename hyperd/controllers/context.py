@@ -19,7 +19,8 @@ from hyperd.resources.schema.kind import Kind, V
 from hyperd.runtime.informer import Informer
 from hyperd.runtime.recorder import EventRecorder
 from hyperd.settings import Settings
-from hyperd.storage.interface import Seeds, Volumes
+from hyperd.storage.interface import Volumes
+from hyperd.storage.seeds import Seeds
 from hyperd.store.interface import Store
 from registry.interface import Images
 

@@ -90,6 +90,8 @@ class Exports:
             )
         if phase not in _OPEN_PHASES:
             raise Conflict(f"VirtualDisk {key} is {phase}, not Ready.")
+        if usage.is_being_fetched(disk):
+            raise Conflict(f"VirtualDisk {key} cannot be exported yet: its image is still being fetched.")
 
     async def _reserved(self, key: Key, uid: str, reservation: Reservation) -> None:
         """Return once the disk's status says that it is exported, and nobody has it."""

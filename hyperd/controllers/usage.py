@@ -130,6 +130,11 @@ def is_moved(disk: VirtualDisk) -> bool:
     return (disk.get("status") or {}).get("phase") == VirtualDiskPhase.MIGRATING
 
 
+def is_being_fetched(disk: VirtualDisk) -> bool:
+    """Whether the disk is used before its image is on the node: nothing but its guest may read or change it."""
+    return find_condition(disk, VirtualDiskCondition.IMAGE_FETCHED) is not None
+
+
 def unusable(disk: VirtualDisk) -> str:
     """Why no machine may start with the disk, the end of a sentence; empty where it may."""
     if is_moved(disk):

@@ -25,9 +25,12 @@ class Mirrors(Protocol):
     Raises NotFound where the guest does not run, or has the disk no more.
     """
 
-    async def begin(self, uid: str, serial: str, target: Handle, *, bytes_per_second: int) -> None:
+    async def begin(
+        self, uid: str, serial: str, target: Handle, *, bytes_per_second: int, shallow: bool = False
+    ) -> None:
         """Have all that the disk holds copied into ``target``, which is as large; it then follows what is written.
 
+        A ``shallow`` one gets what the disk's own file holds, and overlays the same content as that.
         ``bytes_per_second`` limits that unless it is 0. TemporaryError while the disk is busy with another thing.
         """
         ...

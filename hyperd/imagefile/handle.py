@@ -6,7 +6,7 @@ another format's header into its disk. Handles compare by value, and their text 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -20,10 +20,14 @@ class DiskFormat(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FileHandle:
-    """A regular file of this host; ``path`` is absolute."""
+    """A regular file of this host; ``path`` is absolute.
+
+    ``below`` is said where what the file overlays is not to be taken from its header; it tells no files apart.
+    """
 
     path: Path
     format: DiskFormat
+    below: FileHandle | NbdHandle | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         return str(self.path)

@@ -63,7 +63,8 @@ class LazyFiles:
 class FetchState:
     """How the fetch of an image fares. Sizes in bytes, ``speed`` in bytes a second, on the average.
 
-    ``fault`` is a sentence where what the registry sent is not the image: whoever reads that gets an error.
+    ``fault`` is a sentence where what the registry sent is not the image: whoever reads that gets an error, and
+    somebody has where it is ``refused``.
     ``trouble`` is one where it waits for the registry, or for room. ``readers`` are connections of guests.
     """
 
@@ -71,6 +72,7 @@ class FetchState:
     size: int
     speed: int = 0
     fault: str = ""
+    refused: bool = False
     trouble: str = ""
     readers: int = 0
 

@@ -23,6 +23,7 @@ from hyperd.imagefile.handle import Handle
 from hyperd.progress import Report
 from hyperd.settings import Settings
 from hyperd.storage.departures import Departures
+from hyperd.storage.lazily import Lazily
 
 NO_ROOM: Final = "ProvisioningPostponed"
 """A reason of the reference's."""
@@ -130,6 +131,11 @@ class Provisioner(Protocol):
         ...
 
     capabilities: ClassVar[frozenset[Capability]] = frozenset()
+
+    @property
+    def lazily(self) -> Lazily | None:
+        """None where an image must be on the node before a volume is made of it."""
+        return None
 
     async def create_blank(self, uid: str, size: int) -> Volume:
         """An empty volume of at least ``size``; one that exists is returned as it is."""
@@ -337,29 +343,8 @@ class Volumes(Attacher, Protocol):
 
     async def merged(self, merge: Merge) -> None: ...
 
-
-class Seeds(Protocol):
-    """cloud-init seeds, one a machine, by its uid."""
-
-    async def clean(self) -> None:
-        """At the daemon's start: make what is missing, remove what a crash left unfinished."""
-        ...
-
-    def handle(self, uid: str) -> Handle:
-        """What the seed is or will be opened by; ValueError for what is no uid."""
-        ...
-
-    async def write(self, uid: str, *, hostname: str, user_data: bytes) -> Handle:
-        """Create or replace the seed; the same input changes nothing. PermanentError if it is too large."""
-        ...
-
-    async def remove(self, uid: str) -> None:
-        """Delete the seed; none is fine."""
-        ...
-
-    async def inventory(self) -> Sequence[str]:
-        """The uids that have a seed."""
-        ...
+    @property
+    def lazily(self) -> Lazily: ...
 
 
 class Backend(Protocol):

@@ -21,6 +21,7 @@ from hyperd.storage.interface import (
     Volume,
     Volumes,
 )
+from hyperd.storage.lazily import Lazily
 
 T = TypeVar("T")
 
@@ -153,6 +154,10 @@ class BackendVolumes(Volumes):
         for backend in self._backends.values():
             await backend.provisioner.merged(merge)
 
+    @property
+    def lazily(self) -> Lazily:
+        return _Lazily(self._lazily_of)
+
     @asynccontextmanager
     async def reading(self, uid: str) -> AsyncIterator[Handle]:
         async with (await self._having(uid)).attacher.reading(uid) as handle:
@@ -160,6 +165,9 @@ class BackendVolumes(Volumes):
 
     async def layers(self, uid: str) -> Sequence[Handle]:
         return await (await self._having(uid)).attacher.layers(uid)
+
+    async def _lazily_of(self, uid: str) -> Lazily | None:
+        return (await self._of(uid)).provisioner.lazily
 
     async def _of_snapshot(self, snapshot: str) -> Backend | None:
         async def having(backend: Backend) -> Backend | None:
@@ -223,6 +231,35 @@ class BackendVolumes(Volumes):
         if unable is not None:
             raise unable
         return None
+
+
+class _Lazily(Lazily):
+    """Of whatever backend has the volume; one that cannot have any lazily has none."""
+
+    def __init__(self, of: Callable[[str], Awaitable[Lazily | None]]) -> None:
+        self._of = of
+
+    async def image(self, uid: str) -> Path | None:
+        found = await self._of(uid)
+        return None if found is None else await found.image(uid)
+
+    async def prepare(self, uid: str) -> Handle:
+        found = await self._of(uid)
+        if found is None:
+            raise PermanentError(f"Volume {uid} is not made of an image that is being fetched.")
+        return await found.prepare(uid)
+
+    async def prepared(self, uid: str) -> Handle | None:
+        found = await self._of(uid)
+        return None if found is None else await found.prepared(uid)
+
+    async def commit(self, uid: str) -> None:
+        if (found := await self._of(uid)) is not None:
+            await found.commit(uid)
+
+    async def cancel(self, uid: str) -> None:
+        if (found := await self._of(uid)) is not None:
+            await found.cancel(uid)
 
 
 def nobody_says(uid: str) -> Keeper | None:

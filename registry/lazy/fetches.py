@@ -12,17 +12,20 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from hyperd import durable
-from hyperd.background import Background
+from hyperd import crashpoints, durable
+from hyperd.background import Background, to_the_end
 from hyperd.backoff import backoff
-from hyperd.errors import HyperdError, TemporaryError
+from hyperd.crashpoints import CrashPoint
+from hyperd.errors import HyperdError, PermanentError, TemporaryError
 from hyperd.imagefile import files, sandbox
+from hyperd.imagefile.detect import ImageFormat
 from hyperd.imagefile.lazy import FetchState, LazyFiles, begun, clean, files_of, read_state
 from hyperd.settings import Settings
 from registry import layout, process
 from registry.client import RegistryClient
 from registry.layout import DATA_OFFSET, DiskFile, Layer
 from registry.lazy.record import LazyRecord
+from registry.spool import cached_path
 
 _log = logging.getLogger(__name__)
 _READY_SECONDS = 20.0
@@ -43,6 +46,8 @@ class LazyFetches:
         self._background = Background()
         self._wake = asyncio.Event()
         self._up = asyncio.Event()
+        self._recording = asyncio.Lock()
+        """Held while a record is made, and by who would remove what has none."""
 
     async def start(self) -> None:
         """Go on with what was being fetched, if anything was."""
@@ -58,20 +63,25 @@ class LazyFetches:
     async def begin(self, repository: str, disk: DiskFile, layer: Layer) -> bool:
         """Have the image fetched, from now on; whether it can be read meanwhile. Raises the client's errors."""
         settings = self._settings
-        if not settings.imports.lazy or settings.home != "embedded":
+        if settings.home != "embedded" or disk.format is ImageFormat.ISO:
             return False
         if disk.chunks is None or disk.size < settings.imports.lazy_from_bytes:
             return False
         places = LazyFiles(self._folder, layer.digest.removeprefix("sha256:"))
         if not await asyncio.to_thread(places.record.exists):
             # A registry that serves no parts is heard of here, and so is an image that is laid out otherwise.
-            head = await self._client.get_range(repository, layer.digest, 0, DATA_OFFSET)
+            try:
+                head = await self._client.get_range(repository, layer.digest, 0, DATA_OFFSET)
+            except PermanentError:
+                return False
             if head != layout.header(disk.format, disk.size) or layer.size != layout.layer_size(disk.size):
                 return False
             record = LazyRecord(repository, layer, disk, disk.chunks)
             await asyncio.to_thread(files.folder, self._folder)
-            with files.full_disk_is_temporary("The image cannot be fetched"):
-                await asyncio.to_thread(record.write, places)
+            async with self._recording:
+                with files.full_disk_is_temporary("The image cannot be fetched"):
+                    await to_the_end(record.write, places)
+            crashpoints.reached(CrashPoint.LAZY_AFTER_RECORD)
         self._wake.set()
         with suppress(TimeoutError):
             async with asyncio.timeout(_READY_SECONDS):
@@ -85,7 +95,11 @@ class LazyFetches:
             return None
         return await asyncio.to_thread(read_state, places) or FetchState(0, 0)
 
-    async def begun(self) -> list[LazyFiles]:
+    async def images(self) -> list[Path]:
+        """The places of those that are being fetched, or were until just now."""
+        return [place for places in await self._begun() if (place := await asyncio.to_thread(_place, places))]
+
+    async def _begun(self) -> list[LazyFiles]:
         return await asyncio.to_thread(begun, self._folder)
 
     async def end(self, places: LazyFiles) -> None:
@@ -97,8 +111,7 @@ class LazyFetches:
         failures = 0
         while True:
             self._wake.clear()
-            if not await self.begun():
-                await self._rest()
+            if await self._rested():
                 await self._wake.wait()
                 continue
             try:
@@ -147,7 +160,10 @@ class LazyFetches:
         if self._process is not None:
             return self._process
         adopted = await self._adopt()
-        return adopted if adopted is not None else await asyncio.to_thread(self._launch)
+        if adopted is not None:
+            return adopted
+        async with self._recording:
+            return await to_the_end(self._launch)
 
     async def _listens(self) -> bool:
         try:
@@ -177,13 +193,18 @@ class LazyFetches:
         durable.write(settings.lazy_config, settings.model_dump_json().encode())
         return process.start(self._argv, log=self._log, environment=sandbox.environment())
 
-    async def _rest(self) -> None:
-        """There is nothing to fetch: end who did it, also one that an earlier daemon left."""
-        for other in await asyncio.to_thread(process.find, self._argv):
-            await other.end()
-            other.close()
-        await self._end()
-        await asyncio.to_thread(clean, self._folder)
+    async def _rested(self) -> bool:
+        """If there is nothing to fetch, end who did it, also one that an earlier daemon left."""
+        async with self._recording:
+            if await self._begun():
+                return False
+            self._up.clear()
+            for other in await asyncio.to_thread(process.find, self._argv):
+                await other.end()
+                other.close()
+            await self._end()
+            await asyncio.to_thread(clean, self._folder)
+            return True
 
     async def _end(self) -> None:
         self._up.clear()
@@ -191,3 +212,15 @@ class LazyFetches:
         if current is not None:
             await current.end()
             current.close()
+
+
+def _place(places: LazyFiles) -> Path | None:
+    """Of the image; None for a damaged record."""
+    try:
+        record = LazyRecord.read(places)
+    except FileNotFoundError:
+        return None
+    except PermanentError as err:
+        _log.error("%s", err.message)
+        return None
+    return cached_path(places.folder, record.layer.digest, record.disk.format)

@@ -85,6 +85,8 @@ class LazyImage:
         self._missing = self._count
         self._coming: dict[int, asyncio.Task[None]] = {}
         self._faults: dict[int, str] = {}
+        self._refused: set[int] = set()
+        """Of chunks that were wrong when a guest wanted them, and maybe are right by now."""
         self._false = ""
         """Why nothing of it may be read."""
         self._trouble = ""
@@ -100,6 +102,10 @@ class LazyImage:
     def path(self) -> os.PathLike[str]:
         """The place of the whole image."""
         return cached_path(self._files.folder, self._record.layer.digest, self._record.disk.format)
+
+    def is_lost(self) -> bool:
+        """Whether the file was whole, and somebody has removed it. Blocks."""
+        return self.whole and not os.path.exists(self.path)
 
     async def open(self) -> None:
         """Raises OSError."""
@@ -118,12 +124,16 @@ class LazyImage:
     async def read(self, offset: int, length: int) -> bytes:
         """What is there; waits, for as long as it takes, for what is not. Raises DamagedError, OSError."""
         if self._false:
+            self._refused.add(0)
             raise DamagedError(self._false)
         first, last = offset // self._chunk, (offset + length - 1) // self._chunk
         if self._missing and not all(self._have[first : last + 1]):
             self._demand.waiting += 1
             try:
                 await self._need(first, last, self._ahead(first, last))
+            except DamagedError:
+                self._refused.update(range(first, last + 1))
+                raise
             finally:
                 self._demand.waiting -= 1
                 self._demand.last = time.monotonic()
@@ -136,6 +146,8 @@ class LazyImage:
         while self._missing:
             for first, last in self._runs():
                 await self._await_turn()
+                if await to_the_end(self._take_whole):
+                    return
                 try:
                     await self._need(first, last, 0)
                 except DamagedError:
@@ -156,6 +168,7 @@ class LazyImage:
             size=self.size,
             speed=int(self._fetched_bytes / seconds),
             fault=fault,
+            refused=bool(self._refused and (self._false or not self._refused.isdisjoint(self._faults))),
             trouble="" if self.whole else self._trouble,
             readers=self.readers,
         )
@@ -208,7 +221,7 @@ class LazyImage:
         """However long the registry is away. DamagedError once it sends something else again."""
         offset, wrong, failures = first * self._chunk, 0, 0
         length = min(self.size, (last + 1) * self._chunk) - offset
-        while True:
+        while not self.whole:
             try:
                 await asyncio.to_thread(guard_reserve, self._files.folder, self._reserve, length)
                 content = await self._fetch(self._record, offset, length)
@@ -285,6 +298,18 @@ class LazyImage:
         if len(known) == self._count and had == self.size:
             self._have[:] = bytes(1 if one == 1 else 0 for one in known)
             self._missing = self._count - sum(self._have)
+
+    def _take_whole(self) -> bool:
+        """Somebody who could not wait has fetched all of it: go on with that."""
+        try:
+            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        os.dup2(fd, self._fd, inheritable=False)  # reads that are under way end as they began
+        os.close(fd)
+        self._have[:] = b"\1" * self._count
+        self._missing, self.whole = 0, True
+        return True
 
     def _save(self) -> None:
         """What came is not fetched again after a crash."""

@@ -44,6 +44,7 @@ class LazyServer:
         self._settings = settings
         self._client = RegistryClient(endpoint_of(settings), _impatient(settings))
         self._images: dict[str, LazyImage] = {}
+        self._fetching: dict[LazyImage, asyncio.Task[None]] = {}
         self._demand = Demand()
         self._changing = asyncio.Lock()
 
@@ -94,10 +95,11 @@ class LazyServer:
             yield image
         finally:
             image.readers -= 1
+            if not image.readers and self._images.get(name) is not image:
+                await image.close()
 
     async def _keep(self) -> None:
         """Follow the folder, and tell how each fetch fares."""
-        fetching: dict[str, asyncio.Task[None]] = {}
         try:
             while True:
                 found = await asyncio.to_thread(begun, self._settings.images_dir)
@@ -105,30 +107,36 @@ class LazyServer:
                 async with self._changing:
                     for digest, files in there.items():
                         image = await self._image(files)
-                        if image is not None and digest not in fetching:
-                            fetching[digest] = asyncio.create_task(image.run(), name=f"fetch {digest}")
+                        if image is not None and image not in self._fetching:
+                            self._fetching[image] = asyncio.create_task(image.run(), name=f"fetch {digest}")
                     for digest in set(self._images) - set(there):
                         if not self._images[digest].readers:
-                            await self._end(digest, fetching.pop(digest, None))
-                for digest, task in list(fetching.items()):
+                            await self._end(digest)
+                for image, task in list(self._fetching.items()):
                     if task.done() and not task.cancelled() and (err := task.exception()) is not None:
-                        _log.error("The fetch of %s failed, and begins anew", digest, exc_info=err)
-                        del fetching[digest]
+                        _log.error("A fetch failed, and begins anew", exc_info=err)
+                        del self._fetching[image]
                 for digest, image in self._images.items():
                     if digest in there:
                         with suppress(OSError):
                             await asyncio.to_thread(image.tell)
                 await asyncio.sleep(_LOOK_SECONDS)
         finally:
-            for task in fetching.values():
+            for task in self._fetching.values():
                 task.cancel()
-            await asyncio.gather(*fetching.values(), return_exceptions=True)
+            await asyncio.gather(*self._fetching.values(), return_exceptions=True)
+            self._fetching.clear()
 
     async def _image(self, files: LazyFiles) -> LazyImage | None:
         """The image, opened if it was not; None where there is no record of one."""
         found = self._images.get(files.digest)
-        if found is not None:
+        if found is not None and not await asyncio.to_thread(found.is_lost):
             return found
+        if found is not None:  # evicted, and wanted again; who reads it has it open
+            del self._images[files.digest]
+            self._fetching.pop(found, None)
+            if not found.readers:
+                await found.close()
         try:
             record = await asyncio.to_thread(LazyRecord.read, files)
             reserve = self._settings.storage.reserve_bytes
@@ -142,8 +150,9 @@ class LazyServer:
         self._images[files.digest] = image
         return image
 
-    async def _end(self, digest: str, fetch: asyncio.Task[None] | None) -> None:
+    async def _end(self, digest: str) -> None:
         image = self._images.pop(digest)
+        fetch = self._fetching.pop(image, None)
         if fetch is not None:
             fetch.cancel()
             await asyncio.gather(fetch, return_exceptions=True)

@@ -15,6 +15,8 @@ from hyperd.controllers import usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.deletion_marks import DeletionMarks
 from hyperd.controllers.disk import moves
+from hyperd.controllers.disk.fetching import Fetching
+from hyperd.controllers.disk.keeping import RETRY_SECONDS, Keeping
 from hyperd.controllers.disk.moves import Moves
 from hyperd.controllers.disk.operations import TYPES
 from hyperd.controllers.disk.operations.fill import Fill
@@ -24,11 +26,10 @@ from hyperd.controllers.disk.source import (
     Waiting,
     digest_of,
     guard_secret,
-    requested_size,
     source_of,
 )
 from hyperd.controllers.disk.storage_class import PROVISIONED, DiskClasses
-from hyperd.controllers.disk.used import holding, show_snapshot, show_usage
+from hyperd.controllers.disk.used import show_snapshot, show_usage
 from hyperd.controllers.image import transfer, upload
 from hyperd.controllers.image.source import IMPORTED, SOURCE_INDEX, source_key, source_values
 from hyperd.controllers.machine.holders import holder
@@ -36,8 +37,6 @@ from hyperd.controllers.ownership import bind_disk, disk_node
 from hyperd.controllers.placement.interface import Placement
 from hyperd.controllers.retries import Retries
 from hyperd.controllers.unbuilt import name_unbuilt_fields
-from hyperd.crashpoints import CrashPoint, reached
-from hyperd.errors import HyperdError, TemporaryError
 from hyperd.resources.all import (
     CLUSTER_VIRTUAL_IMAGE,
     NODE,
@@ -46,18 +45,14 @@ from hyperd.resources.all import (
     VIRTUAL_DISK_SNAPSHOT,
     VIRTUAL_MACHINE,
 )
-from hyperd.resources.core import storage_class
 from hyperd.resources.kinds.data_source import ReadyReason, TerminatingReason
 from hyperd.resources.kinds.virtual_disk import (
     DiskDatasourceReason,
-    DiskReadyReason,
-    ResizingReason,
     VirtualDiskCondition,
     VirtualDiskPhase,
 )
 from hyperd.resources.schema.kind import Kind
-from hyperd.resources.values.conditions import ConditionStatus, remove_condition, set_condition
-from hyperd.resources.values.quantity import format_bytes, round_up
+from hyperd.resources.values.conditions import remove_condition, set_condition
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
 from hyperd.runtime.operations.engine import Operations
 from hyperd.runtime.operations.record import Record
@@ -68,15 +63,11 @@ from registry.naming import repository_of
 
 if TYPE_CHECKING:
     from hyperd.controllers.usage import Image
-    from hyperd.resources.views.core import StorageClass
     from hyperd.resources.views.virtual_disk import VirtualDisk
     from hyperd.resources.views.virtual_disk_snapshot import VirtualDiskSnapshot
 
-RETRY_SECONDS = 5.0
 _AGAIN_SECONDS = 30.0
 """When to look again at what an event should tell of."""
-_LOOK_SECONDS = 300.0
-"""How often a volume is looked for that was there."""
 
 
 class DiskController(Controller):
@@ -102,6 +93,8 @@ class DiskController(Controller):
         context.reservations.tell(self.enqueue)
         context.volumes.ask(keepers(self._disks))
         self._moves = Moves(context)
+        self._keeping = Keeping(context)
+        self._fetching = Fetching(self._world)
 
     def watches(self) -> Mapping[Kind, Mapper]:
         return {
@@ -165,8 +158,9 @@ class DiskController(Controller):
             result = None
         elif status.get("phase") in PROVISIONED:
             moving = usage.is_moved(after) and moves.is_under_way(after)
-            kept = None if moving else await self._keep(after, class_)
-            result = _sooner(kept, await self._move(after))
+            fetched = None if moving else await self._fetching.look(after)
+            kept = None if moving else await self._keeping.keep(after, class_)
+            result = _sooner(fetched, kept, await self._move(after))
         elif class_ is None or not (self._begun(after) or self._rules.allows(after, class_)):
             result = Result(_AGAIN_SECONDS)
         else:
@@ -274,80 +268,6 @@ class DiskController(Controller):
         if self._operations.running(disk) or Record.of(disk) is None:
             return self._operations.running(disk)
         return await self._context.volumes.find(disk["metadata"]["uid"]) is not None
-
-    async def _keep(self, disk: VirtualDisk, class_: StorageClass | None) -> Result | None:
-        """A provisioned disk: notice its loss, grow it when asked."""
-        meta, status = disk["metadata"], disk["status"]
-        status["observedGeneration"] = meta["generation"]
-        try:
-            volume = await self._context.volumes.find(meta["uid"])
-        except TemporaryError as err:  # its pool is away: nobody knows
-            unknown = ConditionStatus.UNKNOWN
-            set_condition(
-                disk, VirtualDiskCondition.READY, unknown, reason=DiskReadyReason.UNKNOWN, message=err.message
-            )
-            return Result(_AGAIN_SECONDS)
-        if volume is None:
-            message = f"The volume of disk {meta['name']} is gone from the node's pool."
-            status["phase"] = VirtualDiskPhase.PVC_LOST
-            set_condition(
-                disk, VirtualDiskCondition.READY, False, reason=DiskReadyReason.PVC_LOST, message=message
-            )
-            return Result(_LOOK_SECONDS)
-        size = max(round_up(requested_size(disk) or 0), volume.virtual_size)
-        # One that is being grown may be large enough before its guest has been told.
-        if size == volume.virtual_size and status["phase"] != VirtualDiskPhase.RESIZING:
-            show_ready(disk, volume)
-            return Result(_LOOK_SECONDS)
-        if status["phase"] != VirtualDiskPhase.RESIZING and self._context.reservations.of(meta["uid"]):
-            show_ready(disk, volume)
-            message = "The disk is being exported; it grows after that."
-            set_condition(
-                disk, VirtualDiskCondition.RESIZING, False, reason=ResizingReason.NOT_AVAILABLE, message=message
-            )
-            return Result(_LOOK_SECONDS)
-        if status["phase"] != VirtualDiskPhase.RESIZING and (class_ is None or not storage_class.may_grow(class_)):
-            name = status.get("storageClassName", "")
-            message = f'StorageClass "{name}" does not let its volumes grow (allowVolumeExpansion).'
-            show_ready(disk, volume)
-            set_condition(
-                disk, VirtualDiskCondition.RESIZING, False, reason=ResizingReason.NOT_AVAILABLE, message=message
-            )
-            return Result(_LOOK_SECONDS)
-        return await self._grow(disk, size)
-
-    async def _grow(self, disk: VirtualDisk, size: int) -> Result | None:
-        meta, status, volumes = disk["metadata"], disk["status"], self._context.volumes
-        if status["phase"] != VirtualDiskPhase.RESIZING:
-            status["phase"] = VirtualDiskPhase.RESIZING
-            self._event(disk, "Normal", "VirtualDiskResizingStarted", f"Growing to {format_bytes(size)}.")
-            set_condition(disk, VirtualDiskCondition.RESIZING, True, reason=ResizingReason.IN_PROGRESS)
-            return Result(0.01)
-        try:
-            machine = holding(self._context, disk)
-            holder = None if machine is None else machine.uid
-            volume = await volumes.grow(meta["uid"], size, in_use=holder is not None)
-            source = None if holder is None else await volumes.expand(meta["uid"], size)
-            if holder is not None and source is not None:
-                await self._context.hypervisor.block_resize(holder, source, size)
-                found = await volumes.find(meta["uid"])
-                if found is None or found.virtual_size < size:
-                    return Result(RETRY_SECONDS)
-                volume = found
-        except HyperdError as err:
-            set_condition(
-                disk,
-                VirtualDiskCondition.RESIZING,
-                False,
-                reason=ResizingReason.NOT_AVAILABLE,
-                message=err.message,
-            )
-            self._event(disk, "Warning", "VirtualDiskResizingFailed", err.message)
-            return Result(RETRY_SECONDS)
-        reached(CrashPoint.DISK_AFTER_GROW)
-        show_ready(disk, volume)
-        self._event(disk, "Normal", "VirtualDiskResizingCompleted", f"Grown to {format_bytes(size)}.")
-        return None
 
     async def _delete(self, before: VirtualDisk, disk: VirtualDisk) -> Result | None:
         meta = disk["metadata"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from hyperd.controllers import usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.disk import used
 from hyperd.controllers.disk.ready import Disks, claim_name
@@ -188,6 +189,9 @@ class Moves:
             return DiskMigratingReason.RESIZING_IN_PROGRESS, "The disk is moved once it is grown."
         if phase not in _MOVABLE:
             return DiskMigratingReason.WAIT_FOR_SOURCE_VOLUME_RELEASE, f"The disk is {phase}, not Ready."
+        if usage.is_being_fetched(disk):
+            reason = DiskMigratingReason.WAIT_FOR_SOURCE_VOLUME_RELEASE
+            return reason, "The disk is moved once its image is on this node."
         if name := used.snapshot(self._context, disk):
             return (
                 DiskMigratingReason.SNAPSHOTTING_IN_PROGRESS,

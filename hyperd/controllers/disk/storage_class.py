@@ -17,9 +17,12 @@ from hyperd.resources.kinds.virtual_disk import (
     VirtualDiskCondition,
     VirtualDiskPhase,
 )
+from hyperd.resources.values import meta
 from hyperd.resources.values.conditions import set_condition
 from hyperd.resources.values.meta import labels
+from hyperd.resources.values.names import LAZY_ANNOTATION
 from hyperd.runtime.informer import Informer
+from hyperd.settings import Settings
 
 if TYPE_CHECKING:
     from hyperd.resources.views.core import StorageClass
@@ -113,6 +116,17 @@ class DiskClasses:
         meta = disk["metadata"]
         users = usage.machines_using(self._machines, VIRTUAL_DISK, meta["namespace"], meta["name"])
         return any(not user.object()["metadata"].get("deletionTimestamp") for user in users)
+
+
+def may_be_lazy(settings: Settings, disk: VirtualDisk, class_: StorageClass | None) -> bool:
+    """Whether the disk may be used before its image is on the node.
+
+    The administrator's settings and class say so; whose disk it is may say no.
+    """
+    if meta.annotations(disk).get(LAZY_ANNOTATION) == "false":
+        return False
+    said = {} if class_ is None else meta.annotations(class_)
+    return said.get(LAZY_ANNOTATION, "true" if settings.imports.lazy else "false") == "true"
 
 
 def _wait(disk: VirtualDisk, phase: VirtualDiskPhase, reason: ReadyReason | DiskReadyReason, message: str) -> None:

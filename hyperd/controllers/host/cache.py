@@ -37,6 +37,8 @@ class Cache:
         self._strangers = strangers
         self._untouched = clock.Seen()
         """For how long nobody touched a cached image."""
+        self._whole = clock.Seen()
+        """For how long an image that is or was being fetched is whole."""
 
     async def sweep(self) -> None:
         """Cached images that no volume overlays, no guest has open, and nobody is about to use."""
@@ -48,6 +50,24 @@ class Cache:
                 await images.evict(cached.layer_digest, partial(self._unused, cached.path, age))
                 if not await asyncio.to_thread(cached.path.exists):
                     total -= cached.allocated
+
+    async def end_fetches(self) -> None:
+        """Images that are read before they are whole: when all read the file, or nobody reads them any more."""
+        found = await self._context.images.fetches()
+        self._whole.keep_only(set(found))
+        for image in found:
+            whole = await asyncio.to_thread(image.exists)
+            # A guest that was about to start with it as it was before is told of who serves it.
+            if self._whole.age(image, whole) >= (_JUST_NOW if whole else 0.0):
+                await self._context.images.end_fetch(image, partial(self._needs_no_fetch, image))
+
+    async def _needs_no_fetch(self, image: Path) -> bool:
+        if self._strangers.domains:
+            return False
+        if not await asyncio.to_thread(image.exists):
+            return not await self._context.volumes.reads(image)
+        state = await self._context.images.fetching(image)
+        return state is None or not state.readers
 
     async def _aged(self) -> list[tuple[float, CachedFile]]:
         """Each, and for how long nobody touched it."""

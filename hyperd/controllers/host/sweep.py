@@ -105,6 +105,7 @@ class Sweeper:
         ]
         if all(done):  # else it is not known what reads the cache
             await self._try("cache", self._cached.sweep)
+            await self._try("fetches", self._cached.end_fetches)
         self._tell()
 
     async def _try(self, what: str, work: Callable[[], Awaitable[None]]) -> bool:

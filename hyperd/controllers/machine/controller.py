@@ -271,7 +271,7 @@ class MachineController(Controller):
             if pending != (before.get("status") or {}).get("restartAwaitingChanges"):
                 self._event(machine, "Normal", "RestartAwaitingChanges", status.awaited(pending))
         if domain.state is DomainState.PAUSED and domain.reason == "ioerror":
-            await self._instances.resume_if_space(domain)
+            await self._instances.resume_if_space(machine, domain)
             return Result(_RESUME_SECONDS)
         if self._hotplug.troubled(domain.uid):
             return Result(HOTPLUG_SECONDS)

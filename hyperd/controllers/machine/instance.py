@@ -29,11 +29,12 @@ from hyperd.controllers.machine.holders import openers
 from hyperd.controllers.machine.known_slots import known_slots
 from hyperd.controllers.machine.plan import Plan, Start, links_of, make_plan
 from hyperd.controllers.machine.status import Observed
+from hyperd.controllers.machine.unreadable import damaged, unreadable
 from hyperd.crashpoints import CrashPoint, reached
 from hyperd.errors import NotFound, PermanentError
 from hyperd.hypervisor.facts.host import HostFacts, domain_type
 from hyperd.hypervisor.spec import DomainType
-from hyperd.hypervisor.state import DomainInfo
+from hyperd.hypervisor.state import DomainInfo, DomainState
 from hyperd.imagefile import files
 from hyperd.imagefile.handle import Handle
 from hyperd.network.interface import Link
@@ -183,7 +184,9 @@ class Instances:
         nothing = plan.domain.firmware_log is not None and await asyncio.to_thread(
             firmware.found_nothing, plan.domain.firmware_log
         )
-        return self.observe(machine, domain, found, plan=plan, unbootable=nothing)
+        paused = domain.state is DomainState.PAUSED and domain.reason == "ioerror"
+        why = unreadable(self._context, machine) if paused else ""
+        return self.observe(machine, domain, found, plan=plan, unbootable=nothing, vain=why)
 
     async def link(self, uid: str, hostname: str, address: IPv4Address) -> None:
         """Make sure of the link of a guest that runs, by its address alone."""
@@ -206,6 +209,7 @@ class Instances:
         quota: str = "",
         failure: str = "",
         unbootable: bool = False,
+        vain: str = "",
     ) -> Observed:
         """What the status is made from, as far as it is known now."""
 
@@ -228,13 +232,16 @@ class Instances:
             quota=quota,
             failure=failure,
             unbootable=unbootable,
+            unreadable=vain,
             emulated=plan is not None and plan.domain.domain_type is DomainType.QEMU,
             note=plan.note if plan is not None else "",
             libvirt_version=facts.libvirt_version if facts is not None else "",
         )
 
-    async def resume_if_space(self, domain: DomainInfo) -> None:
-        """Let a guest go on that full storage paused, once each of its volumes has space."""
+    async def resume_if_space(self, machine: VirtualMachine, domain: DomainInfo) -> None:
+        """Let a guest go on that an I/O error paused, once its volumes have space, and none comes damaged."""
+        if damaged(self._context, machine):
+            return
         serials = {disk.serial for disk in domain.disks}
         for volume in await self._context.volumes.inventory():
             if serial_of(volume.uid) in serials:

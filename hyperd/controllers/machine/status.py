@@ -57,6 +57,7 @@ _OF_AN_INSTANCE = (
 )
 """Conditions that say nothing of a machine that is off."""
 _OSField = Literal["id", "name", "prettyName", "version", "versionId", "kernelRelease", "kernelVersion", "machine"]
+_UNWRITABLE = "a disk could not be written; it goes on when there is space again."
 _UNBOOTABLE = "The firmware found nothing to boot from: look at blockDeviceRefs, their order and their content."
 TOLD_OFF = "An operation stopped the virtual machine."
 """Message of the Running condition by which a machine that has no domain stays off."""
@@ -83,6 +84,8 @@ class Observed:
     """Which quota of the namespace has no room, as the store says."""
     failure: str = ""
     """What went wrong at the last start."""
+    unreadable: str = ""
+    """Which disk the guest waits for in vain, and why."""
     unbootable: bool = False
     """The firmware found nothing to boot from."""
     emulated: bool = False
@@ -143,11 +146,9 @@ def show_instance(machine: VirtualMachine, observed: Observed) -> None:
     running = applied.decode(domain.applied)
     if domain.state is DomainState.PAUSED and domain.reason not in ("starting-up", "migration"):
         set_phase(machine, VirtualMachinePhase.PAUSE)
-        message = (
-            "The guest is paused: a disk could not be written; it goes on when there is space again."
-            if domain.reason == "ioerror"
-            else f"The guest is paused ({domain.reason})."
-        )
+        message = f"The guest is paused ({domain.reason})."
+        if domain.reason == "ioerror":
+            message = f"The guest is paused: {observed.unreadable or _UNWRITABLE}"
         _not_running(machine, RunningReason.GUEST_NOT_RUNNING, message)
     elif status.get("phase") not in (VirtualMachinePhase.STOPPING, VirtualMachinePhase.TERMINATING):
         set_phase(machine, VirtualMachinePhase.RUNNING)

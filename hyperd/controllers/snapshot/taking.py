@@ -163,6 +163,8 @@ class Taking:
             raise PermanentError(f'VirtualDisk "{part.name}" is gone, or another one by now.')
         if usage.is_moved(disk):
             raise TemporaryError(f'VirtualDisk "{part.name}" {usage.MOVED}.')
+        if usage.is_being_fetched(disk):
+            raise TemporaryError(f'VirtualDisk "{part.name}" is snapshotted once its image is on this node.')
 
     async def _prepare(self, part: Part, *, in_use: bool) -> Handle | None:
         if await self._context.volumes.find_snapshot(part.snapshot, of=part.disk) is None:

@@ -26,8 +26,17 @@ class LibvirtMirrors(Mirrors):
         self._act = act
         self._lanes = lanes
 
-    async def begin(self, uid: str, serial: str, target: Handle, *, bytes_per_second: int) -> None:
-        begin = partial(mirrors.begin, uid=uid, serial=serial, target=target, bytes_per_second=bytes_per_second)
+    async def begin(
+        self, uid: str, serial: str, target: Handle, *, bytes_per_second: int, shallow: bool = False
+    ) -> None:
+        begin = partial(
+            mirrors.begin,
+            uid=uid,
+            serial=serial,
+            target=target,
+            bytes_per_second=bytes_per_second,
+            shallow=shallow,
+        )
         await self._act("copy a disk of", uid, begin)
 
     async def state(self, uid: str, serial: str) -> Mirror | None:

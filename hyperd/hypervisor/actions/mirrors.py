@@ -9,7 +9,7 @@ import libvirt
 from hyperd import errors
 from hyperd.hypervisor.actions.blocks import find_disk
 from hyperd.hypervisor.state import Mirror
-from hyperd.hypervisor.xml.disk_source import add_source, disk_type, read_source
+from hyperd.hypervisor.xml.disk_source import add_below, add_source, disk_type, read_source
 from hyperd.hypervisor.xml.element import add, attribute
 from hyperd.imagefile.handle import Handle
 
@@ -21,8 +21,19 @@ _FLAGS = (
 """A guest that writes faster than is copied would never be done, were its writes not made to both at once."""
 
 
-def begin(conn: libvirt.virConnect, uid: str, *, serial: str, target: Handle, bytes_per_second: int = 0) -> None:
-    """Into ``target``, which is there and as large. 0 is no limit."""
+def begin(
+    conn: libvirt.virConnect,
+    uid: str,
+    *,
+    serial: str,
+    target: Handle,
+    bytes_per_second: int = 0,
+    shallow: bool = False,
+) -> None:
+    """Into ``target``, which is there and as large; a ``shallow`` one without what the disk overlays.
+
+    0 is no limit.
+    """
     dom, disk = _disk(conn, uid, serial)
     device = attribute(disk, "target", "dev")
     if dom.blockJobInfo(device):
@@ -30,8 +41,10 @@ def begin(conn: libvirt.virConnect, uid: str, *, serial: str, target: Handle, by
     element = ET.Element("disk", {"type": disk_type(target)})
     add(element, "driver", {"name": "qemu", "type": target.format})
     add_source(element, target)
+    add_below(element, target)
     limit = {libvirt.VIR_DOMAIN_BLOCK_COPY_BANDWIDTH: bytes_per_second} if bytes_per_second else {}
-    dom.blockCopy(device, ET.tostring(element, encoding="unicode"), limit, _FLAGS)
+    flags = _FLAGS | libvirt.VIR_DOMAIN_BLOCK_COPY_SHALLOW if shallow else _FLAGS
+    dom.blockCopy(device, ET.tostring(element, encoding="unicode"), limit, flags)
 
 
 def state(conn: libvirt.virConnect, uid: str, *, serial: str) -> Mirror | None:

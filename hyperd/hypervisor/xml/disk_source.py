@@ -32,6 +32,17 @@ def add_source(disk: ET.Element, source: Handle) -> None:
             add(element, "host", {"transport": "unix", "socket": str(socket)})
 
 
+def add_below(disk: ET.Element, source: Handle) -> None:
+    """Append what ``source`` overlays, where that is not to be taken from its header."""
+    if not isinstance(source, FileHandle) or source.below is None:
+        return
+    below = source.below
+    element = add(disk, "backingStore", {"type": disk_type(below)})
+    add(element, "format", {"type": below.format})
+    add_source(element, below)
+    add(element, "backingStore")
+
+
 def read_source(disk: ET.Element) -> Handle | None:
     """The handle of a disk; None for a source of another kind, or an empty drive."""
     format_ = attribute(disk, "driver", "type")
@@ -39,13 +50,25 @@ def read_source(disk: ET.Element) -> Handle | None:
         return None
     match disk.get("type"):
         case "file":
-            return FileHandle(Path(attribute(disk, "source", "file")), DiskFormat(format_))
+            return FileHandle(Path(attribute(disk, "source", "file")), DiskFormat(format_), _below(disk))
         case "block":
             return BlockHandle(Path(attribute(disk, "source", "dev")), DiskFormat(format_))
         case "network" if attribute(disk, "source", "protocol") == "nbd":
             socket, name = attribute(disk, "source/host", "socket"), attribute(disk, "source", "name")
             return NbdHandle(Path(socket), name, DiskFormat(format_))
     return None
+
+
+def _below(disk: ET.Element) -> NbdHandle | None:
+    """What serves the image that a disk overlays. Files are not told: a header says the same, and is never old."""
+    below = disk.find("backingStore")
+    if below is None or below.get("type") != "network" or attribute(below, "source", "protocol") != "nbd":
+        return None
+    format_ = attribute(below, "format", "type")
+    if format_ not in list(DiskFormat):
+        return None
+    socket, name = attribute(below, "source/host", "socket"), attribute(below, "source", "name")
+    return NbdHandle(Path(socket), name, DiskFormat(format_))
 
 
 def target_of(domain: ET.Element, source: Handle) -> str:

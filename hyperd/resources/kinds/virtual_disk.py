@@ -63,7 +63,21 @@ class VirtualDiskCondition(StrEnum):
     SNAPSHOTTING = "Snapshotting"
     IN_USE = "InUse"
     MIGRATING = "Migrating"
+    IMAGE_FETCHED = "ImageFetched"
+    """Beyond the reference's: there, and false, while the disk is used before its image is on the node."""
     TERMINATING = "Terminating"
+
+
+class DiskFetchReason(StrEnum):
+    """Reasons of ``ImageFetched``, none of which the reference has."""
+
+    FETCHING = "Fetching"
+    WAITING_FOR_REGISTRY = "WaitingForRegistry"
+    IMAGE_DAMAGED = "ImageDamaged"
+    """What the registry sends is not the image."""
+    DAMAGE_READ = "DamageRead"
+    """And a guest was stopped as it reads that."""
+    SETTLING = "Settling"
 
 
 class DiskDatasourceReason(StrEnum):

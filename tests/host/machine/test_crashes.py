@@ -74,12 +74,19 @@ WHILE_SNAPSHOTTING = {
 """Passed while a guest's disk is snapshotted: test_snapshots.py."""
 WHILE_MOVING = {CrashPoint.MOVE_AFTER_COPY, CrashPoint.MOVE_AFTER_PIVOT, CrashPoint.MOVE_AFTER_SWITCH}
 """Passed while a disk goes to another StorageClass: tests/contract/volumes/test_killed_moves.py."""
+WHILE_FETCHING = {
+    CrashPoint.LAZY_AFTER_RECORD,
+    CrashPoint.LAZY_AFTER_OVERLAY,
+    CrashPoint.LAZY_AFTER_PIVOT,
+    CrashPoint.LAZY_AFTER_COMMIT,
+}
+"""Passed by a disk that is used before its image is on the node: test_lazy.py."""
 WHILE_CANCELLING = {CrashPoint.DURABLE_BEFORE_UNDO, CrashPoint.DURABLE_AFTER_UNDO}
 
 
 def test_every_crash_point_has_a_case() -> None:
     cases = BEFORE_RUNNING | WHILE_DELETING | WHILE_RESTARTING | WHILE_REBOOTING | WHILE_GROWING
-    cases |= WHILE_PLUGGING | WHILE_UNPLUGGING | WHILE_MOVING
+    cases |= WHILE_PLUGGING | WHILE_UNPLUGGING | WHILE_MOVING | WHILE_FETCHING
     assert set(CrashPoint) == cases | WHILE_ADOPTING | WHILE_YIELDING | WHILE_CANCELLING | WHILE_SNAPSHOTTING
 
 

@@ -142,7 +142,7 @@ async def test_a_fill_under_way_goes_on_though_its_image_is_gone(monkeypatch: py
             handle, cdrom, format, virtual_size = None, False, ImageFormat.RAW, 1 << 20
 
         @asynccontextmanager
-        async def held(*_: object) -> AsyncIterator[Image]:
+        async def held(*_: object, **__: object) -> AsyncIterator[Image]:
             reached.set()
             await goes_on.wait()
             yield Image()

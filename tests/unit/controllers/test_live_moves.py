@@ -46,7 +46,9 @@ class Guest:
         state = DomainState.PAUSED if self.stopped else DomainState.RUNNING
         return replace(_INFO, state=state, reason="user" if self.stopped else "booted") if self.runs else None
 
-    async def begin(self, uid: str, serial: str, target: Handle, *, bytes_per_second: int) -> None:
+    async def begin(
+        self, uid: str, serial: str, target: Handle, *, bytes_per_second: int, shallow: bool = False
+    ) -> None:
         self.target, self.limit = target, bytes_per_second
 
     async def state(self, uid: str, serial: str) -> Mirror | None:

@@ -10,13 +10,15 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, ClassVar
 
+from hyperd.controllers.disk.fetching import Fetching
 from hyperd.controllers.disk.ready import Disks, show_ready
 from hyperd.controllers.disk.source import Source, Waiting, digest_of, requested_size, source_of
+from hyperd.controllers.disk.storage_class import may_be_lazy
 from hyperd.controllers.image import transfer, upload
 from hyperd.controllers.image.operations.importing import ImportStep, import_request
 from hyperd.errors import HyperdError, PermanentError, QuotaExceeded, TemporaryError
 from hyperd.imagefile.detect import ImageFormat
-from hyperd.progress import Report
+from hyperd.progress import Progress, Report
 from hyperd.resources.all import STORAGE_CLASS, VIRTUAL_DISK
 from hyperd.resources.kinds.data_source import ReadyReason
 from hyperd.resources.kinds.virtual_disk import DiskReadyReason, VirtualDiskCondition, VirtualDiskPhase
@@ -86,7 +88,7 @@ class Fill(Operation[Disks, "VirtualDisk"]):
         upload.forget(obj["status"])
         transfer.finish_progress(obj["status"], self.progress.average_speed if self.progress else 0)
         self.context.context.events.event(obj, "Normal", "DiskReady", "The disk is ready.")
-        return None
+        return await Fetching(self.context).look(obj)
 
     def failed(self, obj: VirtualDisk, err: HyperdError, *, final: bool) -> None:
         status = obj["status"]
@@ -155,7 +157,8 @@ class _Make(Step):
         if self._source.volume:
             await self._clone(volumes, self._source.volume, requested)
             return
-        async with self._image(self._source, report) as image:
+        lazily = volumes.lazily is not None and may_be_lazy(self._context.settings, self._disk, self._class())
+        async with self._image(self._source, report, lazily=lazily) as image:
             size = await self._size(image, requested)
             await volumes.create_from_image(self._uid, size, image=image.handle)
 
@@ -203,16 +206,18 @@ class _Make(Step):
             )
 
     @asynccontextmanager
-    async def _image(self, source: Source, report: Report) -> AsyncIterator[CachedImage]:
-        """The image on this node, kept there until the block ends."""
+    async def _image(self, source: Source, report: Report, *, lazily: bool) -> AsyncIterator[CachedImage]:
+        """The image on this node, or with ``lazily`` on its way there, kept until the block ends."""
         meta, endpoint, start = self._disk["metadata"], self._context.images.endpoint, 0.0
         reference = source.reference
         if self._imports:
             repository = repository_of(endpoint, VIRTUAL_DISK, meta["namespace"], meta["name"])
             reference, start = endpoint.reference(repository, self._uid), 0.5
-        async with self._context.images.held(
-            reference, lambda progress: report(transfer.scaled(progress, start=start, end=1.0))
-        ) as image:
+
+        def tell(progress: Progress) -> None:
+            report(transfer.scaled(progress, start=start, end=1.0))
+
+        async with self._context.images.held(reference, tell, lazily=lazily) as image:
             yield image
 
     async def _size(self, image: CachedImage, requested: int | None) -> int:

@@ -15,7 +15,7 @@ from xml.etree import ElementTree as ET
 from hyperd.hypervisor.slots import Address, disk_key
 from hyperd.hypervisor.spec import DiskCache, DiskSpec, DomainSpec
 from hyperd.hypervisor.xml.devices.device import Board, Connector, Device, add_address
-from hyperd.hypervisor.xml.disk_source import add_source, disk_type, read_source
+from hyperd.hypervisor.xml.disk_source import add_below, add_source, disk_type, read_source
 from hyperd.hypervisor.xml.element import add, attribute
 from hyperd.imagefile.handle import DiskFormat, Handle
 from hyperd.resources.kinds.virtual_machine import OsType
@@ -121,6 +121,7 @@ class Disk(Device):
             driver["iothread"] = "1"
         add(element, "driver", driver)
         add_source(element, self.source)
+        add_below(element, self.source)
         add(element, "target", {"dev": self.target, "bus": self.bus})
         if self.readonly:
             add(element, "readonly")

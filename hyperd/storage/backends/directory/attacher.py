@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hyperd.errors import NotFound, PermanentError
 from hyperd.imagefile.handle import FileHandle
+from hyperd.storage.backends.directory.fetching import LazyVolumes
 from hyperd.storage.backends.directory.folder import Folder
 from hyperd.storage.backends.directory.layers import Layer, MarkKind, Tree
 from hyperd.storage.backends.directory.merging import Merger
@@ -19,9 +20,10 @@ from hyperd.storage.interface import Attacher, Usage, check_uid
 class DirectoryAttacher(Attacher):
     """Tells where the files are: a volume's handle is its top, which is another one after a snapshot."""
 
-    def __init__(self, folder: Folder, merger: Merger, *, images: Path) -> None:
+    def __init__(self, folder: Folder, merger: Merger, lazily: LazyVolumes, *, images: Path) -> None:
         """``images`` is the folder of what volumes overlay."""
         self._folder = folder
+        self._lazily = lazily
         self._images = images
         self._merger = merger
 
@@ -34,7 +36,7 @@ class DirectoryAttacher(Attacher):
             tree = Tree((top,), ()) if above else await asyncio.to_thread(self._folder.tree)
             await self._require_own(uid, tree, tree.layers.get(top.name, top))
         self._merger.tell(uid, top.name)
-        return top.handle
+        return await self._lazily.opened(top)
 
     async def detach(self, uid: str) -> None:
         self._merger.detach(uid)
@@ -51,6 +53,7 @@ class DirectoryAttacher(Attacher):
 
     @asynccontextmanager
     async def reading(self, uid: str) -> AsyncIterator[FileHandle]:
+        await self._lazily.require_whole(check_uid(uid))
         async with self._merger.changing:
             tree = await asyncio.to_thread(self._folder.tree)
             mark = tree.mark(MarkKind.SNAPSHOT, check_uid(uid))
@@ -67,6 +70,7 @@ class DirectoryAttacher(Attacher):
 
     async def layers(self, uid: str) -> Sequence[FileHandle]:
         """The files of the pool, and the image that the last of them overlays."""
+        await self._lazily.require_whole(uid)
         tree = await asyncio.to_thread(self._folder.tree)
         mark = tree.mark(MarkKind.SNAPSHOT, check_uid(uid))
         top = await self._find(uid) if mark is None else tree.layers.get(mark.layer)

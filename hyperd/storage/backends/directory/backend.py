@@ -9,6 +9,7 @@ from hyperd.imagefile.qemuimg import QemuImg
 from hyperd.resources.core import storage_class
 from hyperd.settings import Settings
 from hyperd.storage.backends.directory.attacher import DirectoryAttacher
+from hyperd.storage.backends.directory.fetching import LazyVolumes
 from hyperd.storage.backends.directory.folder import Folder
 from hyperd.storage.backends.directory.merging import Merger
 from hyperd.storage.backends.directory.provisioner import DirectoryProvisioner
@@ -23,8 +24,10 @@ class DirectoryBackend:
         self._folder = Folder(settings.volumes_dir)
         tools = QemuImg(settings)
         merger = Merger(self._folder, tools, reserve=settings.storage.reserve_bytes)
-        self.provisioner = DirectoryProvisioner(settings, self._folder, tools, merger)
-        self.attacher = DirectoryAttacher(self._folder, merger, images=settings.images_dir)
+        images = settings.images_dir
+        lazily = LazyVolumes(self._folder, merger, tools, images=images, socket=settings.lazy_socket)
+        self.provisioner = DirectoryProvisioner(settings, self._folder, tools, merger, lazily)
+        self.attacher = DirectoryAttacher(self._folder, merger, lazily, images=images)
 
     async def start(self) -> None:
         await asyncio.to_thread(self._folder.clean)

@@ -63,7 +63,7 @@ class Folder:
             _log.warning("%s", err.message)  # of a full disk: before there is anything of the format it is made
         for path in self.path.iterdir():
             mark = Mark.parse(path.name) if NAME.fullmatch(path.name) else None
-            begun = mark is not None and mark.kind is MarkKind.PREPARING
+            begun = mark is not None and mark.kind in (MarkKind.PREPARING, MarkKind.SETTLING)
             made = begun and os.path.lexists(self.path / f"{path.name.partition('@')[0]}{SUFFIX}")
             if files.is_temporary(path) or (begun and not made):
                 files.unlink(path)

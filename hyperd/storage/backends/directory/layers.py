@@ -33,6 +33,8 @@ class MarkKind(StrEnum):
     """It was made for the snapshot of that uid, which is not committed yet."""
     MERGING = "merging"
     """What it has is being copied by a guest's QEMU into the layer below, of the volume of that uid."""
+    SETTLING = "settling"
+    """It was made for a guest to go on in, of the volume of that uid, which has not done so for good yet."""
     PULLING = "pulling"
     """What it has is being copied into the layer of that name; until that is durable it stays."""
 

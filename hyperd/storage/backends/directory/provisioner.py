@@ -16,6 +16,7 @@ from hyperd.progress import Report
 from hyperd.resources.core import storage_class
 from hyperd.resources.values.quantity import format_human, round_up
 from hyperd.settings import Settings
+from hyperd.storage.backends.directory.fetching import LazyVolumes
 from hyperd.storage.backends.directory.folder import Folder
 from hyperd.storage.backends.directory.layers import Layer, Mark, MarkKind, Tree
 from hyperd.storage.backends.directory.merging import Merger
@@ -50,12 +51,19 @@ class DirectoryProvisioner(Provisioner):
         {Capability.CLONE, Capability.GROW_IN_USE, Capability.RECEIVE, Capability.SNAPSHOT, Capability.THIN}
     )
 
-    def __init__(self, settings: Settings, folder: Folder, tools: QemuImg, merger: Merger) -> None:
+    def __init__(
+        self, settings: Settings, folder: Folder, tools: QemuImg, merger: Merger, lazily: LazyVolumes
+    ) -> None:
         self._folder = folder
+        self._lazily = lazily
         self._reserve = settings.storage.reserve_bytes
         self._overcommit = Overcommit(settings.storage.overcommit_ratio, self._measure)
         self._tools = tools
         self._merger = merger
+
+    @property
+    def lazily(self) -> LazyVolumes:
+        return self._lazily
 
     async def create_blank(self, uid: str, size: int) -> Volume:
         size = _aligned(size)
@@ -84,6 +92,7 @@ class DirectoryProvisioner(Provisioner):
 
     async def clone(self, uid: str, *, source: str, op_uid: str) -> Volume:
         """A copy of the top: what lies below it never changes, and is read by both."""
+        await self._lazily.require_whole(source)
         async with self._merger.changing:
             top = await asyncio.to_thread(self._folder.top, source)
             if top is None:
@@ -116,6 +125,7 @@ class DirectoryProvisioner(Provisioner):
 
     async def prepare_snapshot(self, uid: str, *, snapshot: str, op_uid: str, in_use: bool) -> Handle | None:
         path = self._folder.file(uid, snapshot)
+        await self._lazily.require_whole(uid)
         async with self._merger.changing:
             tree = await asyncio.to_thread(self._folder.tree)
             top = await asyncio.to_thread(self._folder.top, uid)
@@ -188,6 +198,7 @@ class DirectoryProvisioner(Provisioner):
                 f"Volume {uid} has {top.virtual_size} bytes and cannot shrink to {size}: its end would be lost."
             )
         if size > top.virtual_size:
+            await self._lazily.require_whole(uid)
             if _pending(await asyncio.to_thread(self._folder.tree), uid) is not None:
                 raise TemporaryError(f"A snapshot of volume {uid} is being taken; it grows after that.", key=BUSY)
             async with self._overcommit.promise(uid, size):
@@ -294,7 +305,8 @@ class DirectoryProvisioner(Provisioner):
         files.unlink(files.temporary(self._folder.file(uid)))
         while True:
             tree = self._folder.tree()
-            self._folder.drop(mark for mark in tree.marks if (mark.uid, mark.kind) == (uid, MarkKind.MERGING))
+            of_guest = (MarkKind.MERGING, MarkKind.SETTLING)
+            self._folder.drop(mark for mark in tree.marks if mark.uid == uid and mark.kind in of_guest)
             tops = [top.path for top in self._folder.tree().tops() if top.uid == uid]
             if not tops:
                 break

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import random
@@ -103,7 +104,7 @@ async def without_registry(lazy: Lazy) -> AsyncIterator[AsyncExitStack]:
 
 @pytest.fixture
 async def lazy(tmp_path: Path) -> AsyncIterator[Lazy]:
-    async with a_world(tmp_path, lazy=True, lazy_from_bytes=0) as world:
+    async with a_world(tmp_path, lazy_from_bytes=0) as world:
         world.source.routes["/a"] = IMAGE
         made = await a_lazy(world)
         await made.fetches.start()
@@ -268,11 +269,8 @@ async def test_the_next_daemon_adopts_the_process(lazy: Lazy) -> None:
     assert lazy.pids() == before
 
 
-@pytest.mark.parametrize(
-    "imports", [{"lazy": False}, {"lazy": True, "lazy_from_bytes": SIZE + 1}], ids=["off", "small"]
-)
-async def test_what_shall_not_be_lazy_is_not(tmp_path: Path, imports: dict[str, object]) -> None:
-    async with a_world(tmp_path, **imports) as world:
+async def test_a_small_image_is_not_worth_it(tmp_path: Path) -> None:
+    async with a_world(tmp_path, lazy_from_bytes=SIZE + 1) as world:
         world.source.routes["/a"] = IMAGE
         made = await a_lazy(world)
         assert not await made.begin()
@@ -312,3 +310,27 @@ async def test_qemus_that_were_taken_over_get_nothing_but_their_image(lazy: Lazy
     async with reading(lazy.socket, lazy.digest) as reader:
         assert await reader.read(SIZE - 1, 2) == IMAGE[-1:] + b"\0"
     assert lazy.socket.stat().st_mode & 0o777 == 0o600
+
+
+async def test_an_image_that_was_evicted_is_fetched_again_when_it_is_wanted_again(lazy: Lazy) -> None:
+    assert await lazy.begin()
+    await eventually(lazy.path.exists)
+    async with reading(lazy.socket, lazy.digest) as reader:
+        lazy.path.unlink()
+        await eventually(lazy.path.exists)
+        assert await reader.read(0, 10) == IMAGE[:10]
+    async with reading(lazy.socket, lazy.digest) as reader:
+        assert await reader.read(SIZE - 10, 10) == IMAGE[-10:]
+    assert lazy.path.read_bytes() == IMAGE
+
+
+async def test_who_cannot_wait_fetches_it_whole_and_all_go_on_with_that(lazy: Lazy) -> None:
+    damage(lazy, 5 * CHUNK)
+    assert await lazy.begin()
+    async with reading(lazy.socket, lazy.digest) as reader:
+        await lazy.until(lambda state: bool(state.fault))
+        lazy.path.write_bytes(IMAGE)
+        with contextlib.suppress(OSError):
+            await reader.read(5 * CHUNK, 10)
+        await lazy.until(lambda state: state.fraction == 1)
+        assert await reader.read(5 * CHUNK, 10) == IMAGE[5 * CHUNK : 5 * CHUNK + 10]

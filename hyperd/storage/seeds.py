@@ -1,0 +1,32 @@
+"""What cloud-init seeds are to the rest of the house."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from hyperd.imagefile.handle import Handle
+
+
+class Seeds(Protocol):
+    """cloud-init seeds, one a machine, by its uid."""
+
+    async def clean(self) -> None:
+        """At the daemon's start: make what is missing, remove what a crash left unfinished."""
+        ...
+
+    def handle(self, uid: str) -> Handle:
+        """What the seed is or will be opened by; ValueError for what is no uid."""
+        ...
+
+    async def write(self, uid: str, *, hostname: str, user_data: bytes) -> Handle:
+        """Create or replace the seed; the same input changes nothing. PermanentError if it is too large."""
+        ...
+
+    async def remove(self, uid: str) -> None:
+        """Delete the seed; none is fine."""
+        ...
+
+    async def inventory(self) -> Sequence[str]:
+        """The uids that have a seed."""
+        ...
