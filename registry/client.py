@@ -37,6 +37,7 @@ _SUBJECT = "hyperd"
 _PAGE = 500
 _CREATED = 201
 _PARTIAL = 206
+_NO_RIGHT = (401, 403)
 _MAX_REDIRECTS = 3
 _OPEN_SECONDS = 10.0
 _MAX_PAGES = 2000
@@ -256,6 +257,13 @@ class RegistryClient:
         with translated(self.endpoint.name):
             response = await session.request(method, url, data=data, headers=shown, allow_redirects=False)
         async with response:
+            if response.status in _NO_RIGHT and self.endpoint.tokens is not None:
+                self.endpoint.tokens.doubt()
+                raise ServiceUnavailable(
+                    f"The registry {self.endpoint.name} does not take our token; its keys, or this host's clock, "
+                    "were changed just now.",
+                    retry_after_seconds=2,
+                )
             if response.status >= 400:
                 with translated(self.endpoint.name):
                     raise refusal(response, await response.content.read(MAX_DOCUMENT_BYTES))

@@ -123,6 +123,10 @@ class Tokens:
             }
         )
 
+    def doubt(self) -> None:
+        """One was not taken: look before the next one."""
+        self._looked = -_LOOK_SECONDS
+
     def _look(self) -> Key:
         """A key by the root that is there now."""
         from registry import signing

@@ -144,6 +144,24 @@ async def test_without_its_program_it_is_unhealthy_and_the_daemon_lives(
     await server.stop()
 
 
+async def test_keys_that_cannot_be_kept_yet_keep_the_registry_waiting_and_nothing_else(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("registry.server._READY_SECONDS", 0.3)
+    keys = settings.state_dir / "registry-keys"
+    keys.parent.mkdir(parents=True)
+    keys.write_text("in the way")
+    server = EmbeddedRegistry(settings)
+    await server.start()
+    assert not server.healthy
+    monkeypatch.setattr("registry.server._READY_SECONDS", 20.0)
+    keys.unlink()
+    async with asyncio.timeout(20):
+        await server._healthy.wait()
+    assert keys.stat().st_mode & 0o077 == 0
+    await server.stop()
+
+
 async def test_two_daemons_have_a_registry_each(tmp_path: Path) -> None:
     servers = [EmbeddedRegistry(settings_in(tmp_path / name)) for name in ("a", "b")]
     for server in servers:

@@ -9,6 +9,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from yarl import URL
 from hyperd import clock
 from hyperd.errors import NotFound, PermanentError, ServiceUnavailable
 from registry import signing
-from registry.client import digest_of
+from registry.client import RegistryClient, digest_of
 from registry.tokens import CATALOG, Access, Tokens, deletes, pulls, pushes
 from tests.unit.registry.world import World
 
@@ -30,6 +31,10 @@ BLOB = b"what is in an image"
 def tokens_of(world: World) -> Tokens:
     assert world.server.endpoint.tokens is not None
     return world.server.endpoint.tokens
+
+
+def endpoint_keys(world: World) -> Path:
+    return world.settings.state_dir / "registry-keys"
 
 
 async def status(world: World, token: str, method: str, path: str) -> int:
@@ -232,7 +237,7 @@ async def test_a_clock_that_was_set_makes_a_key_anew(tmp_path: Path, monkeypatch
 async def test_another_process_has_tokens_of_the_same_root_and_follows_it(
     filled: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = filled.settings.state_dir / "registry-keys"
+    folder = endpoint_keys(filled)
     other = Tokens(folder, tokens_of(filled).service)
     assert await status(filled, await other.token("me", [pulls(OURS)]), "GET", blob(OURS)) == 200
     former = other._key
@@ -244,6 +249,22 @@ async def test_another_process_has_tokens_of_the_same_root_and_follows_it(
     monkeypatch.setattr(clock, "elapsed", lambda: now + 11)
     await other.token("me")
     assert other._key is not former
+
+
+async def test_a_process_whose_root_was_replaced_is_refused_once(world: World) -> None:
+    endpoint = world.server.endpoint
+    other = RegistryClient(
+        replace(endpoint, tokens=Tokens(endpoint_keys(world), tokens_of(world).service)), world.settings
+    )
+    digest = await other.put_blob(OURS, BLOB)
+    (endpoint_keys(world) / "root.pem").unlink()
+    async with world.server.stopped():
+        pass
+    with pytest.raises(ServiceUnavailable, match="does not take our token"):
+        await other.get_blob(OURS, digest)
+    assert await other.get_blob(OURS, digest) == BLOB
+    assert await world.client.get_blob(OURS, digest) == BLOB
+    await other.close()
 
 
 async def test_a_root_that_gets_old_while_its_registry_runs_goes_on(tmp_path: Path) -> None:
