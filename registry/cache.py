@@ -88,7 +88,7 @@ class ImageCache:
             path = cached_path(self._folder, check_digest(layer.digest), disk.format)
             async with self._locks.setdefault(layer.digest, asyncio.Lock()):
                 whole = await asyncio.to_thread(_touched, path)
-                if not whole and not (lazily and await self._begin(repository, disk, layer)):
+                if not whole and not (lazily and await self._begin(repository, tag, disk, layer)):
                     await self._pull(repository, disk, layer, report)
                     whole = True
                 self._holders[layer.digest] += 1
@@ -97,9 +97,9 @@ class ImageCache:
         cdrom = disk.format is ImageFormat.ISO
         return CachedImage(path, layer.digest, disk.format, disk.virtual_size, cdrom, whole)
 
-    async def _begin(self, repository: str, disk: DiskFile, layer: Layer) -> bool:
+    async def _begin(self, repository: str, tag: str, disk: DiskFile, layer: Layer) -> bool:
         """Whether the image is being fetched, to be read meanwhile."""
-        return self._fetches is not None and await self._fetches.begin(repository, disk, layer)
+        return self._fetches is not None and await self._fetches.begin(repository, tag, disk, layer)
 
     async def evict(self, layer_digest: str, unused: Callable[[], Awaitable[bool]]) -> None:
         """Delete the cached file if nobody holds it and ``unused`` says that nothing was made of it.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence, Set
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from registry.cache import ImageCache
 from registry.client import RegistryClient
 from registry.importer import Importer
 from registry.intake import Intake
-from registry.interface import Collected, Dead, Images, Live, Survey
+from registry.interface import Collected, Dead, Image, Images, Live, Survey
 from registry.lazy.fetches import LazyFetches
 from registry.models import (
     CachedFile,
@@ -122,10 +122,18 @@ class NodeImages(Images):
         await collect.mark_deleted(self._client, repository, tag)
 
     async def survey(self, live: Live, *, dead: Dead) -> Survey:
-        return await collect.survey(self._client, self._server, live, dead=dead)
+        return await collect.survey(self._client, self._server, self._needed(live), dead=dead)
 
     async def collect(self, live: Live, *, dead: Dead) -> Collected:
-        return await collect.garbage_collect(self._client, self._server, live, dead=dead)
+        return await collect.garbage_collect(self._client, self._server, self._needed(live), dead=dead)
+
+    def _needed(self, live: Live) -> Live:
+        """And what guests read that has not come yet, whoever owned it."""
+
+        async def all_() -> Set[Image]:
+            return await live() | await self._fetches.sources()
+
+        return all_
 
 
 def _unheard(_: Progress) -> None:

@@ -60,7 +60,7 @@ class LazyFetches:
             self._process.close()
             self._process = None
 
-    async def begin(self, repository: str, disk: DiskFile, layer: Layer) -> bool:
+    async def begin(self, repository: str, tag: str, disk: DiskFile, layer: Layer) -> bool:
         """Have the image fetched, from now on; whether it can be read meanwhile. Raises the client's errors."""
         settings = self._settings
         if settings.home != "embedded" or disk.format is ImageFormat.ISO:
@@ -76,7 +76,7 @@ class LazyFetches:
                 return False
             if head != layout.header(disk.format, disk.size) or layer.size != layout.layer_size(disk.size):
                 return False
-            record = LazyRecord(repository, layer, disk, disk.chunks)
+            record = LazyRecord(repository, tag, layer, disk, disk.chunks)
             await asyncio.to_thread(files.folder, self._folder)
             async with self._recording:
                 with files.full_disk_is_temporary("The image cannot be fetched"):
@@ -97,7 +97,17 @@ class LazyFetches:
 
     async def images(self) -> list[Path]:
         """The places of those that are being fetched, or were until just now."""
-        return [place for places in await self._begun() if (place := await asyncio.to_thread(_place, places))]
+        return [_place(places, record) for places, record in await self._records()]
+
+    async def sources(self) -> frozenset[tuple[str, str]]:
+        """Repository and tag of what has not come yet, and must stay in the registry until then."""
+        found = await self._records()
+        return frozenset(
+            (record.repository, record.tag) for places, record in found if not _place(places, record).exists()
+        )
+
+    async def _records(self) -> list[tuple[LazyFiles, LazyRecord]]:
+        return await asyncio.to_thread(_records, self._folder)
 
     async def _begun(self) -> list[LazyFiles]:
         return await asyncio.to_thread(begun, self._folder)
@@ -174,13 +184,23 @@ class LazyFetches:
         return True
 
     async def _adopt(self) -> process.Process | None:
+        """One that was started by other settings may reach no registry any more: it is ended."""
         found = await asyncio.to_thread(process.find, self._argv)
-        if len(found) == 1:
+        if len(found) == 1 and await asyncio.to_thread(self._is_current):
             return found[0]
         for other in found:
             await other.end()
             other.close()
         return None
+
+    def _is_current(self) -> bool:
+        try:
+            return self._settings.lazy_config.read_bytes() == self._config()
+        except FileNotFoundError:
+            return False
+
+    def _config(self) -> bytes:
+        return self._settings.model_dump_json().encode()
 
     def _launch(self) -> process.Process:
         settings = self._settings
@@ -190,7 +210,7 @@ class LazyFetches:
         clean(self._folder)
         with suppress(OSError):
             process.bound_log(self._log, _LOG_BYTES)
-        durable.write(settings.lazy_config, settings.model_dump_json().encode())
+        durable.write(settings.lazy_config, self._config())
         return process.start(self._argv, log=self._log, environment=sandbox.environment())
 
     async def _rested(self) -> bool:
@@ -214,13 +234,19 @@ class LazyFetches:
             current.close()
 
 
-def _place(places: LazyFiles) -> Path | None:
-    """Of the image; None for a damaged record."""
-    try:
-        record = LazyRecord.read(places)
-    except FileNotFoundError:
-        return None
-    except PermanentError as err:
-        _log.error("%s", err.message)
-        return None
+def _records(folder: Path) -> list[tuple[LazyFiles, LazyRecord]]:
+    """All but damaged ones. Blocks."""
+    found = []
+    for places in begun(folder):
+        try:
+            found.append((places, LazyRecord.read(places)))
+        except FileNotFoundError:
+            continue
+        except PermanentError as err:
+            _log.error("%s", err.message)
+    return found
+
+
+def _place(places: LazyFiles, record: LazyRecord) -> Path:
+    """Of the image."""
     return cached_path(places.folder, record.layer.digest, record.disk.format)

@@ -16,9 +16,10 @@ from registry.layout import DiskFile, Layer
 
 @dataclass(frozen=True)
 class LazyRecord:
-    """The image ``disk`` in ``layer`` of ``repository``; ``chunks`` are the digests of its parts."""
+    """The image ``disk`` in ``layer`` of ``repository``:``tag``; ``chunks`` are the digests of its parts."""
 
     repository: str
+    tag: str
     layer: Layer
     disk: DiskFile
     chunks: ChunkDigests
@@ -27,6 +28,7 @@ class LazyRecord:
         """Durably. Blocks; raises OSError."""
         body = {
             "repository": self.repository,
+            "tag": self.tag,
             "layer": {"digest": self.layer.digest, "size": self.layer.size},
             "labels": self.disk.labels(),
             "chunks": self.chunks.to_json(),
@@ -43,6 +45,6 @@ class LazyRecord:
             chunks = ChunkDigests.from_json(content["chunks"], of=disk.size)
             if chunks is None or layer.digest != f"sha256:{files.digest}":
                 raise ValueError("its digests")
-            return cls(content["repository"], layer, replace(disk, chunks=chunks), chunks)
+            return cls(content["repository"], content["tag"], layer, replace(disk, chunks=chunks), chunks)
         except (ValueError, KeyError, TypeError) as err:
             raise PermanentError(f"{files.record} is damaged ({err}).") from err

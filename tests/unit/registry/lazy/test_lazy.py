@@ -18,8 +18,9 @@ from pathlib import Path
 import pytest
 
 from hyperd.imagefile.lazy import FetchState, LazyFiles
-from registry import layout, process
+from registry import collect, layout, process
 from registry.chunks import Chunker
+from registry.images import NodeImages
 from registry.lazy.fetches import LazyFetches
 from registry.lazy.record import LazyRecord
 from registry.models import ImportedImage
@@ -70,7 +71,7 @@ class Lazy:
         return [each.pid for each in found]
 
     async def begin(self) -> bool:
-        return await self.fetches.begin("vi/ns/image", self.stored.disk, self.stored.layer)
+        return await self.fetches.begin("vi/ns/image", "u1", self.stored.disk, self.stored.layer)
 
     async def until(self, what: Callable[[FetchState], bool]) -> FetchState:
         async with asyncio.timeout(60):
@@ -96,7 +97,7 @@ async def without_registry(lazy: Lazy) -> AsyncIterator[AsyncExitStack]:
     """The image is known, and none of it has come; the registry is back once the stack is closed."""
     repository, found = "vi/ns/image", lazy.stored
     assert found.disk.chunks is not None
-    LazyRecord(repository, found.layer, found.disk, found.disk.chunks).write(lazy.places)
+    LazyRecord(repository, "u1", found.layer, found.disk, found.disk.chunks).write(lazy.places)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(lazy.world.server.stopped())
         yield stack
@@ -210,7 +211,7 @@ async def test_chunks_that_are_not_of_the_layer_make_no_cached_file(lazy: Lazy) 
     chunker.update(IMAGE[:7] + bytes([IMAGE[7] ^ 1]) + IMAGE[8:])
     digests = chunker.digests()
     assert digests is not None
-    LazyRecord(repository, found.layer, found.disk, digests).write(lazy.places)
+    LazyRecord(repository, "u1", found.layer, found.disk, digests).write(lazy.places)
     assert await lazy.begin()
     state = await lazy.until(lambda state: bool(state.fault))
     assert "together they are" in state.fault
@@ -279,8 +280,8 @@ async def test_a_small_image_is_not_worth_it(tmp_path: Path) -> None:
 
 async def test_an_image_without_digests_of_its_chunks_is_never_lazy(lazy: Lazy) -> None:
     repository, found = "vi/ns/image", lazy.stored
-    assert not await lazy.fetches.begin(repository, replace(found.disk, chunks=None), found.layer)
-    assert not await lazy.fetches.begin(repository, replace(found.disk, size=SIZE - 1), found.layer)
+    assert not await lazy.fetches.begin(repository, "u1", replace(found.disk, chunks=None), found.layer)
+    assert not await lazy.fetches.begin(repository, "u1", replace(found.disk, size=SIZE - 1), found.layer)
 
 
 async def test_qemus_that_were_taken_over_get_nothing_but_their_image(lazy: Lazy) -> None:
@@ -334,3 +335,37 @@ async def test_who_cannot_wait_fetches_it_whole_and_all_go_on_with_that(lazy: La
             await reader.read(5 * CHUNK, 10)
         await lazy.until(lambda state: state.fraction == 1)
         assert await reader.read(5 * CHUNK, 10) == IMAGE[5 * CHUNK : 5 * CHUNK + 10]
+
+
+async def test_what_has_not_come_yet_stays_in_the_registry(lazy: Lazy) -> None:
+    """Though its owner is deleted meanwhile."""
+    images = NodeImages(lazy.world.settings)
+    await collect.mark_deleted(lazy.world.client, "vi/ns/image", "u1")
+    damage(lazy, SIZE - 1)
+    assert await lazy.begin()
+
+    async def nothing() -> frozenset[tuple[str, str]]:
+        return frozenset()
+
+    def none(repository: str, tag: str) -> bool:
+        return False
+
+    try:
+        assert (await images.survey(nothing, dead=none)).removable == ()
+        damage(lazy, SIZE - 1)
+        await eventually(lazy.path.exists)
+        assert (await images.survey(nothing, dead=none)).removable == (("vi/ns/image", "u1"),)
+    finally:
+        await images._client.close()
+
+
+async def test_a_process_of_other_settings_is_not_adopted(lazy: Lazy) -> None:
+    damage(lazy, SIZE - 1)
+    assert await lazy.begin()
+    before = lazy.pids()
+    await lazy.fetches.close()
+    imports = lazy.world.settings.imports.model_copy(update={"connect_timeout_seconds": 1.0})
+    settings = lazy.world.settings.model_copy(update={"imports": imports})
+    lazy.fetches = LazyFetches(settings, lazy.world.client)
+    await lazy.fetches.start()
+    await eventually(lambda: lazy.pids() not in ([], before))
