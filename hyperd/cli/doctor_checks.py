@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Network
+from pathlib import Path
 
 from hyperd.cli.doctor_host import Host
 from hyperd.settings import GIB, PoolKind, Settings
@@ -21,6 +22,7 @@ OLDEST_APSW = (3, 51, 3)
 LIBVIRT_SOCKET = "/run/libvirt/libvirt-sock"
 VIRTLOGD_SOCKET = "/run/libvirt/virtlogd-sock"
 SYSTEM_URI = "qemu:///system"
+UDEV_RULES = "/etc/udev/rules.d/59-hyperd.rules"
 PARTITION_TOOLS = ("sfdisk", "partx", "wipefs", "fallocate")
 
 
@@ -217,6 +219,12 @@ def block_pools(host: Host, settings: Settings) -> Finding | None:
     for pool in pools:
         if host.facts(str(pool.path)) is None:
             return bad(f"Pool {pool.name} has no disk: {pool.path} does not exist.", "ls -l /dev/disk/by-id")
+    if pools and host.facts("/run/udev") is not None and host.facts(UDEV_RULES) is None:
+        return hint(
+            f"What a guest writes to a disk in pool {pools[0].name} this host may take for a volume group, a RAID "
+            f"or a file system of its own: {UDEV_RULES} is missing.",
+            f"install -m 0644 {Path(__file__).parents[1] / 'data'}/59-hyperd.rules {UDEV_RULES}",
+        )
     return None
 
 

@@ -212,6 +212,10 @@ FAULTS: dict[str, tuple[str, MadeUpHost, Settings, Level, str, str]] = {
         *("block_pools", replace(WELL, missing_programs=frozenset({"sfdisk"})), DISK),
         *(Level.BAD, "Pool raw is a disk, and sfdisk are not installed", "apt-get install fdisk"),
     ),
+    "no rules of udev": (
+        *("block_pools", replace(WELL, files={"/etc/udev/rules.d/59-hyperd.rules": None}), DISK),
+        *(Level.HINT, "this host may take for a volume group", "data/59-hyperd.rules"),
+    ),
     "no disk": (
         *("block_pools", replace(WELL, files={"/dev/disk/by-id/raw": None}), DISK),
         *(Level.BAD, "Pool raw has no disk: /dev/disk/by-id/raw does not exist", "ls -l /dev/disk/by-id"),

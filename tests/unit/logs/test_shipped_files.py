@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperd.settings import Settings
+from hyperd.storage.backends.block.table import Type
 
 DATA = Path(str(files("hyperd") / "data"))
 
@@ -37,3 +38,11 @@ def test_the_unit_leaves_guests_running_when_the_daemon_ends() -> None:
     assert "KillMode=process" in unit
     assert "RuntimeDirectoryPreserve=yes" in unit
     assert f"--config {Settings().config_dir}/hyperd.toml" in unit
+
+
+def test_udev_leaves_the_disks_of_guests_alone() -> None:
+    rules = (DATA / "59-hyperd.rules").read_text()
+    (pattern,) = re.findall(r'ID_PART_ENTRY_TYPE}!="([^"]+)"', rules)
+    for type_ in (Type.VOLUME, Type.UNFINISHED):
+        assert re.fullmatch(pattern, type_.lower())
+    assert not re.fullmatch(pattern, Type.MARK.lower())
