@@ -46,7 +46,7 @@ def block_disk(node: Node) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def shared_blocks(node: Node) -> Iterator[xfs.InNode]:
     """A file system that shares blocks, as the node sees it."""
-    with xfs.in_node(node, node.make_dir("pool")) as made:
+    with xfs.in_node(node, node.make_dir("busy")) as made:
         yield made
 
 
