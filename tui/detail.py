@@ -19,6 +19,9 @@ from tui.shelf import Object
 
 _CONDITION_INDENT = 6
 _EVENT_INDENT = 10
+_ROOMY = 84
+_CONDITION_WIDTH, _NARROW_CONDITION_WIDTH = 38, 22
+"""Of a condition's name, where there is room for more beside it and where there is not."""
 _MARKS = {
     Level.GOOD: ("✓", "green"),
     Level.OFF: ("·", "dim"),
@@ -44,7 +47,7 @@ def overview(kind: Kind, obj: Object, relatives: Relatives, width: int, live: It
     lines += kind.overview(obj, relatives) if kind.overview is not None else pairs(kind.facts, obj)
     lines.append(pair("age", Text(ages.age(str(value_at(obj, ".metadata.creationTimestamp") or "")))))
     folded = fold(lines, width, indent=LABEL_WIDTH + 2)
-    return folded + fold(_conditions(obj), width, indent=_CONDITION_INDENT)
+    return folded + fold(_conditions(obj, width), width, indent=_CONDITION_INDENT)
 
 
 def fold(lines: Iterable[Text], width: int, *, indent: int) -> list[Text]:
@@ -113,7 +116,8 @@ def event_time(event: Object) -> float | None:
     return ages.parse(str(stamp)) if stamp else None
 
 
-def _conditions(obj: Object) -> list[Text]:
+def _conditions(obj: Object, width: int) -> list[Text]:
+    name_width = _CONDITION_WIDTH if width >= _ROOMY else _NARROW_CONDITION_WIDTH
     entries = list(conditions(obj))
     if not entries:
         return []
@@ -121,8 +125,9 @@ def _conditions(obj: Object) -> list[Text]:
     for entry in entries:
         mark, style = _MARKS[condition_level(entry, health(obj).level)]
         line = Text("  ").append(f"{mark} ", style=style)
-        line.append(f"{sanitize.line(str(entry.get('type'))):<38} ")
-        line.append(sanitize.line(str(entry.get("reason") or "")), style="dim")
+        kind, reason = str(entry.get("type")), str(entry.get("reason") or "")
+        line.append(f"{sanitize.line(kind):<{name_width}} ")
+        line.append("" if reason == kind else sanitize.line(reason), style="dim")
         if message := entry.get("message"):
             line.append(f"  {sanitize.line(str(message))}")
         lines.append(line)

@@ -42,8 +42,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "gc": ("gc", "remove images and files that no object owns"),
     "backup": ("backup", "copy all objects of this hyperd into a file, while it runs"),
     "restore": ("restore", "put such a file in the place of the objects of a stopped hyperd"),
+    "collect-debug-info": ("debug_info", "put what is known of a machine into an archive, for whoever is to help"),
+    "ansible-inventory": ("inventory", "list the machines that run, for Ansible"),
     "curl": ("curl", "send one request to the API"),
     "doctor": ("doctor", "say what is wrong with this host, and what mends it"),
+    "man": ("man", "show a command's manual page, or write all of them"),
     "completion": ("completion", "print a shell's completion script"),
     "version": ("version", "print the versions of hv and of the server"),
 }

@@ -51,6 +51,7 @@ SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 
 _MACHINE_COMMANDS = (
     "clone", "console", "log", "vnc", "screenshot", "ssh", "port-forward", "start", "stop", "restart", "tui",
+    "collect-debug-info",
 )  # fmt: skip
 _OBJECT_COMMANDS = (
     "get",

@@ -57,9 +57,14 @@ class Homes(ClosesOnce, ModalScreen[None]):
             yield Static(Text("a add   d take away   r connect anew   ↑ ↓ move   Esc close", style="dim"))
 
     def on_mount(self) -> None:
-        """Follow them."""
+        """Follow them, and how many nodes they have."""
+        self._desk.fleet.watch("nodes")
         self.redraw()
         self.set_interval(_TICK_SECONDS, self.redraw)
+
+    def on_unmount(self) -> None:
+        """Nobody counts nodes any more."""
+        self._desk.fleet.unwatch("nodes")
 
     def on_resize(self) -> None:
         """Fold to the width there is."""

@@ -27,6 +27,7 @@ from tui.widgets.lines import LinesView
 
 _TICK_SECONDS = 0.5
 _MOST_USERS = 200
+_CORE = ("nodes",)
 
 
 class _Other(NamedTuple):
@@ -58,7 +59,7 @@ class Related(ClosesOnce, ModalScreen[None]):
         self._at = 0
         self._others: list[_Other] = []
         # Kinds that nobody looks at are followed for as long as it is asked who refers to what.
-        self._watched = [one.plural for one in built_in() if one.group == GROUP]
+        self._watched = [one.plural for one in built_in() if one.group == GROUP or one.plural in _CORE]
 
     def compose(self) -> ComposeResult:
         """The object, both lists, the keys."""
