@@ -163,6 +163,28 @@ async def test_partitions_are_found_again_by_a_kernel_that_has_forgotten_them(
     assert await content(backend, "u1") == b"\x07" * MIB
 
 
+@pytest.mark.parametrize("at", [512, 1024], ids=["header", "entry"])
+async def test_a_table_that_a_power_cut_tore_is_read_from_its_copy(
+    backend: BlockBackend, disk: Path, tmp_path: Path, at: int
+) -> None:
+    volumes = backend.provisioner
+    await volumes.create_blank("u1", MIB)
+    await use(backend, "u1", 7, MIB)
+    await asyncio.to_thread(torn, disk, at)
+    later = made(tmp_path, disk)
+    await later.start()
+    assert [volume.uid for volume in await later.provisioner.inventory()] == ["u1"]
+    assert await content(later, "u1") == b"\x07" * MIB
+    await later.provisioner.create_blank("u2", MIB)
+    assert await asyncio.to_thread(lambda: disk.open("rb").read(520)[512:]) == b"EFI PART", "it is whole again"
+
+
+def torn(disk: Path, at: int) -> None:
+    with disk.open("r+b") as file:
+        file.seek(at)
+        file.write(os.urandom(512))
+
+
 def mke2fs(disk: Path) -> None:
     subprocess.run(["mke2fs", "-q", disk], check=True)
 
