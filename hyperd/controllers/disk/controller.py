@@ -209,6 +209,8 @@ class DiskController(Controller):
         ):
             return None
         status["observedGeneration"] = meta["generation"]
+        if status.get("phase") == VirtualDiskPhase.WAIT_FOR_FIRST_CONSUMER:
+            self._world.note_duration(disk, "waitingForFirstConsumer")
         source = source_of(self._context, disk)
         if isinstance(source, Source) and not self._operations.running(disk):
             source = await guard_secret(self._context, disk) or source

@@ -21,7 +21,7 @@ from hyperd.storage.interface import Keeper, Keepers, Volume
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_disk import VirtualDisk
 
-Stage = Literal["waitingForDependencies", "totalProvisioning"]
+Stage = Literal["waitingForDependencies", "waitingForFirstConsumer", "dvcrProvisioning", "totalProvisioning"]
 """Of ``status.stats.creationDuration``."""
 _SUFFIX: Final = 5
 """Characters that tell the claims of one disk apart."""
@@ -42,11 +42,11 @@ class Disks:
         stamped = (clock.now() - parse_time(meta["creationTimestamp"])).total_seconds()
         return self.lived.age(meta["uid"], hint=stamped)
 
-    def note_duration(self, disk: VirtualDisk, stage: Stage) -> None:
-        """``stats.creationDuration``: the disk's age when ``stage`` ended for the first time."""
+    def note_duration(self, disk: VirtualDisk, stage: Stage, seconds: float | None = None) -> None:
+        """``stats.creationDuration``: ``seconds``, else the disk's age when ``stage`` ended for the first time."""
         durations = disk["status"].setdefault("stats", {}).setdefault("creationDuration", {})
         if stage not in durations:
-            durations[stage] = go_duration(self.age(disk))
+            durations[stage] = go_duration(self.age(disk) if seconds is None else seconds)
 
 
 def claim_name(disk: VirtualDisk, op_uid: str = "") -> str:

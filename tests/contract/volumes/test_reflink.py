@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from hyperd.controllers.disk import controller
+from hyperd.controllers.disk import keeping
 from hyperd.controllers.snapshot import disk as snapshots
 from hyperd.controllers.snapshot.taking import Part, Taking
 from hyperd.errors import PermanentError, TemporaryError
@@ -311,8 +311,9 @@ async def test_disks_whose_pool_is_away_say_so_and_are_themselves_when_it_is_bac
 ) -> None:
     pool, away = shared_blocks / tmp_path.name, shared_blocks / f"{tmp_path.name}-away"
     for period in ("_LOOK_SECONDS", "_AGAIN_SECONDS"):
-        monkeypatch.setattr(controller, period, 0.2)
         monkeypatch.setattr(snapshots, period, 0.2)
+    for period in ("LOOK_SECONDS", "_AGAIN_SECONDS"):
+        monkeypatch.setattr(keeping, period, 0.2)
     async with running(storage=pools(pool)) as world:
         await world.give_disk(storageClassName="fast")
         body: Object = {"metadata": {"namespace": "default", "name": "one"}, "spec": {"virtualDiskName": "vm"}}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hyperd.controllers.disk import controller
+from hyperd.controllers.disk import keeping
 from hyperd.controllers.disk.operations import migrate, moving
 from hyperd.errors import Conflict, Invalid, TemporaryError
 from hyperd.imagefile.handle import DiskFormat, FileHandle
@@ -261,7 +261,7 @@ async def test_what_a_disk_was_moved_away_from_is_not_used_once_its_volume_is_lo
         away.now = not away.back
         await run(self, report)
 
-    monkeypatch.setattr(controller, "_LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(keeping, "LOOK_SECONDS", 0.2)
     await written(world, 7)
     await name(world, "raw")
     await moved(world, "raw")

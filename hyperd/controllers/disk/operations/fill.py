@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, ClassVar
 
+from hyperd import clock
 from hyperd.controllers.disk.fetching import Fetching
 from hyperd.controllers.disk.ready import Disks, show_ready
 from hyperd.controllers.disk.source import Source, Waiting, digest_of, requested_size, source_of
@@ -47,6 +48,8 @@ class Fill(Operation[Disks, "VirtualDisk"]):
     def __init__(self, context: Disks, obj: VirtualDisk, op_uid: str) -> None:
         super().__init__(context, obj, op_uid)
         self._source = source_of(context.context, obj)
+        self.imported_seconds: float | None = None
+        """How long this process took to have the image in the registry."""
         requested, endpoint = requested_size(obj), context.context.images.endpoint
         most = None if requested is None else round_up(requested)
         self._request = import_request(self, VIRTUAL_DISK, endpoint, obj["spec"].get("dataSource"), most=most)
@@ -84,6 +87,8 @@ class Fill(Operation[Disks, "VirtualDisk"]):
         if isinstance(self._source, Source) and self._source.uid:
             obj["status"]["sourceUID"] = self._source.uid
         show_ready(obj, volume)
+        if self.imported_seconds is not None:
+            self.context.note_duration(obj, "dvcrProvisioning", self.imported_seconds)
         self.context.note_duration(obj, "totalProvisioning")
         upload.forget(obj["status"])
         transfer.finish_progress(obj["status"], self.progress.average_speed if self.progress else 0)
@@ -113,7 +118,9 @@ class _Import(ImportStep):
         return not self._fill.imports or await super().done()
 
     async def run(self, report: Report) -> None:
+        began = clock.elapsed()
         await super().run(lambda progress: report(transfer.scaled(progress, start=0.0, end=0.5)))
+        self._fill.imported_seconds = clock.elapsed() - began
         warning = (await self.imported()).warning
         if warning:
             events = self._fill.context.context.events
