@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import RenderableType
@@ -22,8 +22,9 @@ from tui.config import Config
 from tui.default import described
 from tui.driver import TerminalDriver
 from tui.fleet import Fleet
+from tui.graphics.fit import CELL
 from tui.plain import Plain
-from tui.screens.consoles import takes_late
+from tui.screens.consoles import SESSIONS, takes_late
 from tui.screens.main import MainScreen
 from tui.usage import SOURCES
 
@@ -49,8 +50,10 @@ class HvApp(App[None], inherit_bindings=False):
         escape: str = "^]",
         state: Path | None = None,
         config: Config = _NOTHING_SET,
+        graphics: str = "auto",
     ) -> None:
-        """``state`` is the file in which it is kept where the user was; without one it is not.
+        """``state`` is the file in which it is kept where the user was; without one it is not. ``graphics`` is how
+        screens are shown: ``kitty``, ``sixel``, ``blocks``, or as the terminal says it can (``auto``).
 
         Raises BadRequest where ``config`` names what is not there.
         """
@@ -82,15 +85,46 @@ class HvApp(App[None], inherit_bindings=False):
             self.fleet, known, acts, self.trail, machine=machine, escape=escape, read_only=config.read_only
         )
 
+        self._graphics = "blocks" if config.plain else graphics
+        self.cell = CELL
+
     def get_line_filters(self) -> Sequence[LineFilter]:
         """As Textual's, and the one that leaves nothing but ASCII."""
         return [*super().get_line_filters(), *self._plain]
+
+    def graphics(self, learned: Callable[[str], None]) -> str:
+        """How pictures are shown; where that is not known yet, in blocks until the terminal has said."""
+        if self._graphics != "auto":
+            return self._graphics
+        driver = self._driver
+        self._graphics = "blocks"
+
+        def told(mode: str) -> None:
+            self._graphics = mode
+            if mode != "blocks":
+                learned(mode)
+
+        if isinstance(driver, TerminalDriver):
+            driver.ask_graphics(told)
+        return self._graphics
+
+    def write_picture(self, text: str) -> None:
+        """Put a picture on the terminal, between what is painted."""
+        if self._driver is not None:
+            self._driver.write(text)
+            self._driver.flush()
+
+    def on_resize(self, event: events.Resize) -> None:
+        """How large a cell is, where the terminal tells."""
+        if (pixels := event.pixel_size) is not None and event.size.width and event.size.height:
+            self.cell = max(1, pixels.width // event.size.width), max(1, pixels.height // event.size.height)
 
     def on_mount(self) -> None:
         """Show the screen; follow the fleet once it has been painted."""
         if not self.is_headless:
             # Ended from outside, the terminal is given back too.
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.exit, None, 128 + signal.SIGTERM)
+        self.install_screen(self.main.sessions, SESSIONS)
         self.push_screen(self.main)
         self.set_interval(_KEEP_SECONDS, self._keep)
         self.call_after_refresh(self._follow)

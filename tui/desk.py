@@ -127,6 +127,10 @@ class Desk(Protocol):
         """Take a machine's console, here."""
         ...
 
+    def show_screen(self, key: Key) -> None:
+        """Take a machine's screen, here."""
+        ...
+
     def attach_console(self, key: Key) -> None:
         """Take it on the whole terminal."""
         ...

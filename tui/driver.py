@@ -12,11 +12,14 @@ import re
 import selectors
 import threading
 import time
+from collections.abc import Callable
 
 from textual import events
 from textual._xterm_parser import XTermParser
 from textual.drivers.linux_driver import LinuxDriver
 from textual.message import Message
+
+from tui.graphics import kitty
 
 _PIECE = 4096
 _POLL_SECONDS = 0.1
@@ -26,6 +29,14 @@ _LONGEST_PASTE = 1 << 20
 _GONE_SECONDS = 2.0
 _MOST_COLUMNS, _MOST_ROWS = 2000, 1000
 _PASTE_BEGINS, _PASTE_ENDS = "\x1b[200~", "\x1b[201~"
+_REPLIES = re.compile(r"\x1b_G(?P<kitty>[^\x1b]*)\x1b\\|\x1b\[\?(?P<attributes>[\d;]*)c")
+"""What a terminal says when it is asked what it can show."""
+_UNFINISHED_REPLY = re.compile(r"\x1b(?:_G?[^\x1b]*\x1b?|\[\?[\d;]*|\[)?\Z")
+_REPLY_SECONDS = 5.0
+_MISTAKEN = {"\x1b\r": "\x1b[13;3u", "\x1b\x7f": "\x1b[127;3u", "\x1b[1;2R": "\x1b[13;2~"}
+"""Alt+Enter, Alt+Backspace and Shift+F3, which Textual reads as other keys, in a form that it reads aright."""
+_MISTAKES = re.compile("|".join(re.escape(keys) for keys in _MISTAKEN))
+_SIXEL = "4"
 _OLD_MOUSE = re.compile(rb"\x1b\[M[\s\S]{3}")
 """Reports of a kind that nobody asked for, whose coordinates are single bytes beyond ASCII."""
 
@@ -33,9 +44,31 @@ _OLD_MOUSE = re.compile(rb"\x1b\[M[\s\S]{3}")
 class TerminalDriver(LinuxDriver):
     """As Textual's, with a reader that outlives what it reads."""
 
+    def ask_graphics(self, told: Callable[[str], None]) -> None:
+        """Ask the terminal which pictures it shows; ``told`` gets ``kitty``, ``sixel`` or ``blocks`` on the loop.
+
+        A terminal that knows nothing of this still answers who it is; one that does not is not waited for.
+        """
+        loop = self._loop
+
+        def heard(answer: str) -> None:
+            loop.call_soon_threadsafe(told, answer)
+
+        self.reader.expect(heard)
+        self.write(kitty.QUERY.decode() + "\x1b[c")
+        self.flush()
+
+    @property
+    def reader(self) -> KeyReader:
+        """What reads this terminal."""
+        reader: KeyReader | None = self.__dict__.get("_reader")
+        if reader is None:
+            reader = self.__dict__["_reader"] = KeyReader(self._debug)
+        return reader
+
     def run_input_thread(self) -> None:
         """Read and dispatch until the application ends, or the terminal does."""
-        reader = KeyReader(self._debug)
+        reader = self.reader
         with selectors.SelectSelector() as selector:
             selector.register(self.fileno, selectors.EVENT_READ)
             while not self.exit_event.is_set():
@@ -77,16 +110,48 @@ class KeyReader:
         self._pasted = 0
         self._heard = 0.0
         self._tail = ""
+        self._held = ""
+        self._kitty = False
+        self._told: Callable[[str], None] | None = None
+        self._asked = 0.0
+
+    def expect(self, told: Callable[[str], None]) -> None:
+        """The terminal was asked which pictures it shows: its answer is for ``told``, and no keys."""
+        self._told, self._kitty, self._asked = told, False, time.monotonic()
 
     def read(self, data: bytes | None) -> list[Message]:
         """The messages of ``data``; None says that nothing came for a moment."""
         now = time.monotonic()
         if data is not None:
             self._heard = now
-            return self._feed(self._decoder.decode(_OLD_MOUSE.sub(b"", data)))
+            return self._feed(self._without_replies(self._decoder.decode(_OLD_MOUSE.sub(b"", data))))
         if self._pasted and now - self._heard > _PASTE_SECONDS:
             return self._feed(_PASTE_ENDS)
+        if self._held:
+            held, self._held = self._held, ""
+            return self._feed(held)
         return self._parsed(None)
+
+    def _without_replies(self, text: str) -> str:
+        """Keys only. What a terminal answers must not be typed into a guest."""
+        text, self._held = self._held + text, ""
+        if "\x1b" not in text or self._pasted:
+            return text
+        text = _MISTAKES.sub(lambda keys: _MISTAKEN[keys[0]], _REPLIES.sub(self._reply, text))
+        if self._told is not None and time.monotonic() - self._asked < _REPLY_SECONDS:
+            unfinished = _UNFINISHED_REPLY.search(text)
+            if unfinished is not None:
+                self._held, text = text[unfinished.start() :], text[: unfinished.start()]
+        return text
+
+    def _reply(self, found: re.Match[str]) -> str:
+        if found["kitty"] is not None:
+            self._kitty = self._kitty or found["kitty"].endswith(";OK")
+        elif self._told is not None:
+            told, self._told = self._told, None
+            known = "sixel" if _SIXEL in found["attributes"].split(";")[1:] else "blocks"
+            told("kitty" if self._kitty else known)
+        return ""
 
     def _feed(self, text: str) -> list[Message]:
         self._note_paste(text)

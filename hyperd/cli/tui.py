@@ -38,6 +38,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="serve it to a browser, on loopback, by an address that is good once",
     )
     instead.add_argument("--demo", action="store_true", help="show a fleet of 1,000 machines that are none")
+    parser.add_argument(
+        "--graphics", choices=("auto", "kitty", "sixel", "blocks"), default=os.environ.get("HV_GRAPHICS", "auto"),
+        help="how machines' screens are shown (auto: as the terminal says it can; $HV_GRAPHICS)",
+    )  # fmt: skip
     parser.add_argument("machine", nargs="?", default="", help="open on this machine")
 
 
@@ -70,6 +74,7 @@ def _open(args: argparse.Namespace, homes: list[Home]) -> int:
         homes, namespace=args.namespace, machine=args.machine, escape=args.escape,
         state=None if args.demo else state_file(),
         config=settings,
+        graphics=args.graphics,
     )  # fmt: skip
     app.run()
     return app.return_code or 0

@@ -279,7 +279,7 @@ class AsyncClient:
                 # aiohttp throws the body away; asking once more, plainly, gets the sentence.
                 held = await self.call("GET", f"{path.partition('?')[0]}?probe=true")
                 if err.status == 409:
-                    raise Conflict(_held_by(held)) from err
+                    raise Conflict(_held_by(held, "screen" if "/vnc?" in path else "console")) from err
                 if err.status == 400:
                     raise BadRequest("The machine does not run, or its console is not ready yet.") from err
                 raise ServiceUnavailable(f"The session was refused ({err.status}).") from err
@@ -324,10 +324,10 @@ def _is_row(row: Any) -> bool:
     return isinstance(row, dict) and isinstance(row.get("cells") or [], list) and _is_named(row.get("object"))
 
 
-def _held_by(answer: Object) -> str:
+def _held_by(answer: Object, what: str) -> str:
     holder, client = str(answer.get("holder") or "somebody"), str(answer.get("client") or "")
     with_ = f" with {client}" if client else ""
-    return f'This console is held by "{holder}"{with_} since {answer.get("startTime") or "just now"}.'
+    return f'This {what} is held by "{holder}"{with_} since {answer.get("startTime") or "just now"}.'
 
 
 async def _whole(response: aiohttp.ClientResponse) -> bytes:

@@ -26,6 +26,11 @@ class EscapeKey:
         self._control = bytes((ord(spec[1].upper()) - 64,))
 
     @property
+    def control(self) -> bytes:
+        """The one key that it is; empty where it is several, or none."""
+        return self._control
+
+    @property
     def label(self) -> str:
         """How to leave, for a status line."""
         if self._control:

@@ -18,6 +18,7 @@ from tests.tui.world import World
 from tests.unit.cli.conftest import environment
 from tests.unit.terminal.corpus import keys
 from tui.driver import KeyReader
+from tui.widgets.keys import encode
 
 KEYS = keys()
 UNDONE = (b"\x1b[?1049l", b"\x1b[?25h", b"\x1b[?1000l", b"\x1b[?1003l", b"\x1b[?2004l", b"\x1b[?1004l")
@@ -78,6 +79,8 @@ async def test_no_key_file_keeps_a_console_from_being_left(world: World, command
         await screen.until(lambda: b"THEEND" in world.guests["web-7"].typed)
         await screen.type(b"\x1d")
         if command[0] == "tui":
+            await screen.shows("Esc lists")
+            await screen.type(b"q")
             await screen.shows("? help")
             await screen.type(b"q")
         assert await screen.ends() == 0
@@ -102,6 +105,8 @@ async def test_a_flooding_guest_does_not_keep_the_keys(world: World) -> None:
         flooding = asyncio.create_task(flood())
         await asyncio.sleep(1)
         await screen.type(b"\x1d")
+        await screen.shows("Esc lists", 10)
+        await screen.type(b"q")
         await screen.shows("? help", 10)
         flooding.cancel()
         await screen.type(b"q")
@@ -159,3 +164,35 @@ def test_the_next_key_is_heard_whatever_came_before(pieces: list[bytes]) -> None
     for _ in range(3):
         reader.read(b" " * 40)
     assert any(isinstance(message, events.Key) and message.key == "z" for message in reader.read(b"z"))
+
+
+@pytest.mark.parametrize("cut", range(1, 22))
+def test_what_the_terminal_answers_is_no_key(cut: int) -> None:
+    answer, told = b"\x1b_Gi=31;OK\x1b\\\x1b[?62;4c", list[str]()
+    reader = KeyReader()
+    reader.expect(told.append)
+    found = reader.read(answer[:cut]) + reader.read(answer[cut:]) + reader.read(b"z")
+    assert told == ["kitty"]
+    assert [message.key for message in found if isinstance(message, events.Key)] == ["z"]
+
+
+def test_the_keys_of_a_keyboard_reach_the_guest_as_they_were_typed() -> None:
+    typed = [
+        b"\r", b"\t", b"\x1b[Z", b"\x7f", b"\x08", b" ", b"\x00", b"\x01", b"\x03", b"\x1a", b"\x1c", b"\x1f",
+        b"\x1b[A", b"\x1b[1;5A", b"\x1b[1;3D", b"\x1b[H", b"\x1b[F", b"\x1b[2~", b"\x1b[3~", b"\x1b[5~",
+        b"\x1b[6~", b"\x1b[3;5~", b"\x1bOP", b"\x1b[1;2P", b"\x1b[15~", b"\x1b[15;5~", b"\x1b[24~", b"\x1b[24;2~",
+        b"\x1bx",
+        b"\x1b\r", b"\x1b\x7f", "ü".encode(), b"a", b"A", b"~",
+    ]  # fmt: skip
+    for pressed in typed:
+        reader = KeyReader()
+        messages = reader.read(pressed)
+        if not messages:  # an escape is waited for a moment
+            time.sleep(0.15)
+            messages = reader.read(None)
+        found = [message for message in messages if isinstance(message, events.Key)]
+        sent = "".join(encode(key.key, key.character, app_cursor=False) for key in found).encode()
+        assert sent == pressed, (pressed, found)
+    # Shift+F3 looks like an answer to where the cursor is, which nobody asks.
+    (shifted,) = (message for message in KeyReader().read(b"\x1b[1;2R") if isinstance(message, events.Key))
+    assert encode(shifted.key, shifted.character, app_cursor=False) == "\x1b[1;2R"

@@ -1,4 +1,4 @@
-"""A machine's console."""
+"""A machine's console and screen."""
 
 from __future__ import annotations
 
@@ -23,8 +23,16 @@ def _session(plural: str) -> str:
     return f"get {plural}/console"
 
 
+def _vnc(plural: str) -> str:
+    return f"get {plural}/vnc"
+
+
 def _console(desk: Desk, targets: Sequence[Target], given: Parameters) -> None:
     desk.connect_console(targets[0].key)
+
+
+def _screen(desk: Desk, targets: Sequence[Target], given: Parameters) -> None:
+    desk.show_screen(targets[0].key)
 
 
 def _attach(desk: Desk, targets: Sequence[Target], given: Parameters) -> None:
@@ -35,6 +43,10 @@ ACTIONS = (
     action(
         "console", "c", "console", "its console, here", "Machine", _console, Parameters, words="console",
         applies=_has_console, refuses=_refuses, needs=_session, footer=True,
+    ),
+    action(
+        "screen", "v", "screen", "its screen, here: keyboard, mouse, screenshots", "Machine", _screen, Parameters,
+        words="screen vga vnc", applies=_has_console, refuses=_refuses, needs=_vnc,
     ),
     action(
         "attach", "C", "raw", "the same on the whole terminal", "Machine", _attach, Parameters, words="attach",

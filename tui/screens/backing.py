@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tui.widgets.command import CommandLine
+
 if TYPE_CHECKING:
     from tui.screens.main import MainScreen
 
@@ -11,7 +13,11 @@ if TYPE_CHECKING:
 def back(screen: MainScreen) -> None:
     """Out of what has the keys, then off a filter that leaves nothing, the marks, the detail, the filter."""
     filtered = bool(screen.table.query_text)
-    if screen.focused is not None and screen.focused is not screen.table:
+    line = screen.query_one(CommandLine)
+    if line.display:
+        # The list took the keys from it: its own focus came after the line had opened.
+        line.close()
+    elif screen.focused is not None and screen.focused is not screen.table:
         screen.table.focus()
         screen.remove_class("zoomed")
     elif screen.has_class("zoomed"):

@@ -1,4 +1,4 @@
-"""Consoles that need the screen: on the whole terminal, and from the hands of somebody else."""
+"""Consoles that need more than the lists: the screen of consoles, and the whole terminal."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from hyperd.client.attach import attach
 from hyperd.errors import BadRequest, HyperdError
 from tui.shelf import Key
 from tui.widgets.command import CommandLine
-from tui.widgets.console import ConsolePane
 from tui.widgets.terminal import Terminal
 
 if TYPE_CHECKING:
     from tui.screens.main import MainScreen
 
 T = TypeVar("T")
+SESSIONS = "sessions"
+"""The name of the screen of consoles."""
 
 
 async def hand_over(screen: MainScreen, call: Callable[[], T]) -> T:
@@ -48,24 +49,17 @@ async def hand_over(screen: MainScreen, call: Callable[[], T]) -> T:
 async def attach_raw(screen: MainScreen, key: Key, escape: str) -> None:
     """The console on the real terminal; the UI stays connected meanwhile."""
     home = screen.fleet.homes[key.home].home
-    screen.detail.console.disconnect()
+    screen.sessions.close_one(key)
     try:
         screen.say(await hand_over(screen, partial(attach, home, key.namespace, key.name, escape=escape)))
     except HyperdError as err:
         screen.say(err.message, error=True)
 
 
-def ask_holder(screen: MainScreen, held: ConsolePane.Held) -> None:
-    """Nobody is thrown out without a question that names them."""
-    from tui.screens.confirm import Confirm
-
-    def decided(yes: bool | None) -> None:
-        if yes:
-            screen.detail.console.connect(held.key, force=True)
-        else:
-            screen.post_message(ConsolePane.Leave())
-
-    screen.app.push_screen(Confirm(f"Take over the console of {screen.named(held.key)}?", held.why), decided)
+def show(screen: MainScreen, key: Key, what: str) -> None:
+    """A machine's console or screen, in the screen of consoles."""
+    screen.app.push_screen(SESSIONS)
+    screen.sessions.open(key, what)
 
 
 def takes_late(screen: MainScreen, character: str) -> bool:
@@ -76,5 +70,6 @@ def takes_late(screen: MainScreen, character: str) -> bool:
     line = screen.query(CommandLine).first() if screen.query(CommandLine) else None
     if line is not None and screen.app.screen is screen and line.display:
         line.insert_text_at_cursor(character)
+        screen.set_focus(line)
         return True
     return screen.app.screen is screen and isinstance(screen.focused, Terminal)

@@ -79,7 +79,7 @@ def help_lines(actions: Iterable[Action], reasons: Mapping[str, str], escape: st
             lines.append(line)
     lines += [Text(""), Text("Moving", style="bold")]
     lines += [Text(f"  {keys:<11}{what}") for keys, what in _MOVING]
-    lines += [Text(f"  {escape:<11}leave a console; pressed twice it is sent to the guest")]
+    lines += [Text(f"  {escape:<11}in a console: the next key is a command; twice, it is sent")]
     return lines
 
 

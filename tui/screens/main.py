@@ -21,7 +21,7 @@ from tui.actions import Actions
 from tui.context import Trail
 from tui.desk import T
 from tui.fleet import Changes, Fleet
-from tui.kind import CONSOLE, Kind
+from tui.kind import Kind
 from tui.kinds import Kinds
 from tui.rights import Rights
 from tui.screens import consoles, panes, surroundings
@@ -29,6 +29,7 @@ from tui.screens.backing import back
 from tui.screens.hearing import hear
 from tui.screens.naming import at_hand, chosen, refusal
 from tui.screens.news import News
+from tui.screens.sessions import SessionsScreen
 from tui.shelf import Key
 from tui.usage import Usage
 from tui.widgets.area import ListArea
@@ -37,6 +38,7 @@ from tui.widgets.command import CommandLine
 from tui.widgets.console import ConsolePane
 from tui.widgets.detail import DetailPane, TabLine
 from tui.widgets.lines import LinesView
+from tui.widgets.session import SessionPane
 from tui.widgets.table import VirtualTable
 from tui.works import Works
 
@@ -78,6 +80,7 @@ class MainScreen(Screen[None]):
         self.news = News(fleet)
         self.works = Works()
         self.rights = Rights(fleet, self.work, self.redraw_bars)
+        self.sessions = SessionsScreen(fleet, self.named, escape=escape)
         self.handed_over = False  # whether the terminal is another program's for the moment
         self.machine = machine  # the one to open once it is known
         self._escape = escape
@@ -128,7 +131,7 @@ class MainScreen(Screen[None]):
 
     def tell(self, changes: Changes) -> None:
         """Called by the fleet at most ten times a second; also once more while the screen is taken down."""
-        if self.query(CommandLine):
+        if len(self.query("CommandLine, VirtualTable")) == 2:
             hear(self, changes)
 
     # The list
@@ -271,10 +274,12 @@ class MainScreen(Screen[None]):
         self.detail.step(by)
 
     def connect_console(self, key: Key) -> None:
-        """Take a machine's console, over the list's place too."""
-        self.open(CONSOLE)
-        self.add_class("zoomed")
-        self.detail.console.connect(key)
+        """Take a machine's console, in the screen of consoles."""
+        consoles.show(self, key, "console")
+
+    def show_screen(self, key: Key) -> None:
+        """Take a machine's screen, there."""
+        consoles.show(self, key, "screen")
 
     def attach_console(self, key: Key) -> None:
         """The console on the real terminal; the UI stays connected meanwhile."""
@@ -333,22 +338,17 @@ class MainScreen(Screen[None]):
     def on_tab_line_chosen(self, message: TabLine.Chosen) -> None:
         self.detail.choose(message.tab)
 
-    def on_console_pane_leave(self, message: ConsolePane.Leave) -> None:
-        """Out of the console: the session is given back, the list is there again."""
+    def on_session_pane_leave(self, message: SessionPane.Leave) -> None:
+        """Out of a console that was only looked at."""
         message.stop()
         self.remove_class("zoomed")
-        self.detail.console.disconnect()
         self.table.focus()
         self.detail.redraw()
 
-    def on_console_pane_changed(self) -> None:
-        """Say what keys do now."""
-        self.redraw_bars()
-
-    def on_console_pane_held(self, message: ConsolePane.Held) -> None:
-        """Nobody is thrown out without a question that names them."""
+    def on_console_pane_opened(self, message: ConsolePane.Opened) -> None:
+        """What was looked at is wanted."""
         message.stop()
-        consoles.ask_holder(self, message)
+        self.connect_console(message.key)
 
     def on_command_line_filtered(self, message: CommandLine.Filtered) -> None:
         """The filter, or what is sought in the detail, while it is typed."""

@@ -28,6 +28,8 @@ def draw(screen: MainScreen) -> None:
         for kind in screen.kinds
         if kind.counted and (shelf := fleet.shelf(kind.plural)) is not None
     ]
+    if sessions := len(screen.sessions.tabs):
+        counts.append(("consoles", sessions, 0))
     screen.query_one(TopBar).present(
         fleet.homes.items(), screen.trail.namespace, counts, screen.usage.totals(), read_only=screen.read_only
     )
@@ -38,7 +40,7 @@ def draw(screen: MainScreen) -> None:
     said = news.text or _trouble(screen)
     if isinstance(screen.focused, Terminal):
         shown = []
-        said = said or _keys_of_the_console(screen, screen.focused)
+        said = said or "not connected · c opens the console · Esc goes back"
     running, more = _what_runs(screen)
     screen.query_one(BottomBar).present(
         said,
@@ -58,14 +60,6 @@ def _trouble(screen: MainScreen) -> str:
         if trouble := state.trouble:
             return sanitize.line(f"{name}: {trouble}" if len(screen.fleet.homes) > 1 else trouble)
     return ""
-
-
-def _keys_of_the_console(screen: MainScreen, terminal: Terminal) -> str:
-    if screen.detail.console.connected:
-        return f"keys go to the guest · {terminal.escape.label} leaves · Shift+PgUp looks back"
-    if terminal.live:
-        return f"not connected yet, keys go nowhere · {terminal.escape.label} leaves"
-    return "not connected · c opens the console · Esc goes back"
 
 
 def _what_runs(screen: MainScreen) -> tuple[list[str], int]:

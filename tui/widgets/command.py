@@ -124,6 +124,10 @@ class CommandLine(Input):
             event.prevent_default()
             self._recall(-1 if event.key == "up" else 1)
 
+    def close(self) -> None:
+        """Take it back."""
+        self._close(kept=False)
+
     def _close(self, *, kept: bool) -> None:
         self.display = False
         self.post_message(self.Closed(kept=kept, within=self._within))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from avt._avt import Color, Line, Pen, Vt
 from rich.style import Style
@@ -23,6 +23,16 @@ Run = tuple[str, Style]
 _CONTROL = re.compile(r"\x1b\[(?P<private>[?>]?)(?P<numbers>[\d;]*)(?P<final>[hlnc])")
 _UNFINISHED = re.compile(r"\x1b(?:\[[?>]?[\d;]*)?\Z")
 _BRACKETED_PASTE = "2004"
+_MOUSE = {"9": "press", "1000": "click", "1002": "drag", "1003": "all"}
+_SGR_MOUSE = "1006"
+
+
+class Mouse(NamedTuple):
+    """What a program wants to hear of the mouse: nothing, ``press``, ``click``, ``drag`` or ``all``."""
+
+    wants: str = ""
+    sgr: bool = False
+    """Whether in the form that knows columns beyond 223."""
 
 
 class EmulatorError(Exception):
@@ -39,6 +49,10 @@ class Emulator(Protocol):
     @property
     def bracketed_paste(self) -> bool:
         """Whether the program wants pasted text in brackets."""
+
+    @property
+    def mouse(self) -> Mouse:
+        """What the program wants to hear of the mouse."""
 
     def feed(self, data: bytes) -> Sequence[int]: ...
 
@@ -75,6 +89,7 @@ class AvtEmulator:
         self._tail = ""
         self._styles: dict[str, Style] = {}
         self._bracketed_paste = False
+        self._mouse = Mouse()
 
     @property
     def app_cursor(self) -> bool:
@@ -83,6 +98,10 @@ class AvtEmulator:
     @property
     def bracketed_paste(self) -> bool:
         return self._bracketed_paste
+
+    @property
+    def mouse(self) -> Mouse:
+        return self._mouse
 
     @property
     def cursor(self) -> tuple[int, int, bool]:
@@ -127,8 +146,8 @@ class AvtEmulator:
         for match in _CONTROL.finditer(text):
             private, numbers, final = match["private"], match["numbers"], match["final"]
             if final in "hl":
-                if private == "?" and _BRACKETED_PASTE in numbers.split(";"):
-                    self._bracketed_paste = final == "h"
+                if private == "?":
+                    self._set_modes(numbers.split(";"), on=final == "h")
             elif final == "n" and numbers == "5" and not private:
                 self._replies += "\x1b[0n"
             elif final == "n" and numbers == "6" and not private:
@@ -138,6 +157,15 @@ class AvtEmulator:
                 self._replies += "\x1b[>0;0;0c" if private == ">" else "\x1b[?6c" if not private else ""
         unfinished = _UNFINISHED.search(text)
         self._tail = unfinished[0][:32] if unfinished else ""
+
+    def _set_modes(self, modes: Sequence[str], *, on: bool) -> None:
+        for mode in modes:
+            if mode == _BRACKETED_PASTE:
+                self._bracketed_paste = on
+            elif mode in _MOUSE:
+                self._mouse = self._mouse._replace(wants=_MOUSE[mode] if on else "")
+            elif mode == _SGR_MOUSE:
+                self._mouse = self._mouse._replace(sgr=on)
 
     def drawn(self, line: Line) -> list[Run]:
         """The runs of one line."""

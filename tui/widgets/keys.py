@@ -9,20 +9,42 @@ _NAMED = {
     "f7": "\x1b[18~", "f8": "\x1b[19~", "f9": "\x1b[20~", "f10": "\x1b[21~", "f11": "\x1b[23~", "f12": "\x1b[24~",
     "ctrl+@": "\x00", "ctrl+space": "\x00", "ctrl+backslash": "\x1c", "ctrl+right_square_bracket": "\x1d",
     "ctrl+circumflex_accent": "\x1e", "ctrl+underscore": "\x1f", "ctrl+h": "\x08", "ctrl+j": "\n",
+    "shift+enter": "\r", "ctrl+backspace": "\x08",
 }  # fmt: skip
+_TILDE = {
+    "insert": 2,
+    "delete": 3,
+    "pageup": 5,
+    "pagedown": 6,
+    "f5": 15,
+    "f6": 17,
+    "f7": 18,
+    "f8": 19,
+    "f9": 20,
+    "f10": 21,
+    "f11": 23,
+    "f12": 24,
+}
+_LETTERS = {"f1": "P", "f2": "Q", "f3": "R", "f4": "S"}
 _CURSOR = {"up": "A", "down": "B", "right": "C", "left": "D", "home": "H", "end": "F"}
 _MODIFIERS = {"shift": 1, "alt": 2, "ctrl": 4}
 
 
 def encode(key: str, character: str | None, *, app_cursor: bool) -> str:
     """What to send for one key press; empty for keys that no guest knows."""
+    if key == "backspace" and character == "\x08":
+        return character  # Ctrl+H, which Textual calls by the same name
     if key in _NAMED:
         return _NAMED[key]
     if key in _CURSOR:
         return f"\x1b{'O' if app_cursor else '['}{_CURSOR[key]}"
     *modifiers, name = key.split("+")
-    if modifiers and name in _CURSOR and all(modifier in _MODIFIERS for modifier in modifiers):
-        return f"\x1b[1;{1 + sum(_MODIFIERS[modifier] for modifier in modifiers)}{_CURSOR[name]}"
+    if modifiers and all(modifier in _MODIFIERS for modifier in modifiers):
+        number = 1 + sum(_MODIFIERS[modifier] for modifier in modifiers)
+        if final := _CURSOR.get(name) or _LETTERS.get(name):
+            return f"\x1b[1;{number}{final}"
+        if name in _TILDE:
+            return f"\x1b[{_TILDE[name]};{number}~"
     if modifiers == ["ctrl"] and len(name) == 1 and name.isalpha():
         return chr(ord(name.lower()) & 0x1F)
     if modifiers == ["alt"]:

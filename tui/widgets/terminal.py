@@ -7,11 +7,11 @@ prints megabytes neither freezes the UI nor fills an SSH line.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Iterable
 
 from avt._avt import Line
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
@@ -20,22 +20,24 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from hyperd.client.escape import EscapeKey
+from hyperd.client import sanitize
 from tui.widgets.emulator import AvtEmulator, Emulator
+from tui.widgets.guestkeys import GuestKeys
 from tui.widgets.keys import encode, encode_paste
+from tui.widgets.mouse import report
 
 _SLICE = 2048
 _SCROLLBACK_LINES = 5000
-_DOUBLE_PRESS_SECONDS = 0.4
-_DEAD_SECONDS = 1.0
+_FOUND = Style(color="black", bgcolor="yellow")
+_LINES_WITHOUT_ASKING = 1
 _MIN_COLUMNS, _MIN_ROWS = 20, 4
 
 
-class Terminal(ScrollView, can_focus=True):
-    """Shows what ``feed`` gets; tells by ``Typed`` what is typed, by ``Left`` that the escape key was pressed."""
+class Terminal(GuestKeys, ScrollView, can_focus=True):
+    """Shows what ``feed`` gets; tells by ``Typed`` what is typed."""
 
     DEFAULT_CSS = """
-    Terminal { background: $background; color: $foreground; scrollbar-size: 1 0; overflow-x: hidden; }
+    Terminal { background: $background; color: $foreground; scrollbar-size: 1 0; overflow: hidden auto; }
     """
 
     class Typed(Message):
@@ -45,29 +47,25 @@ class Terminal(ScrollView, can_focus=True):
             super().__init__()
             self.data = data
 
-    class Left(Message):
-        """The user wants out of the console."""
+    class Pasted(Message):
+        """Several lines were pasted, which nobody gets before somebody has said so."""
 
-    class Wanted(Message):
-        """The user wants the session that is not there."""
+        def __init__(self, terminal: Terminal, text: str) -> None:
+            super().__init__()
+            self.terminal = terminal
+            self.text = text
 
     def __init__(self, *, escape: str = "^]", id: str | None = None) -> None:
-        super().__init__(id=id)
-        self.escape = EscapeKey(escape)
+        super().__init__(escape=escape, id=id)
         self._emulator: Emulator = AvtEmulator(80, 24)
         self._columns, self._rows = 80, 24
         self._above: deque[Line] = deque(maxlen=_SCROLLBACK_LINES)
         self._cursor_row = 0
         self._following = True
         self._settling = False
-        self.live = False
-        """Whether keys are for a guest: while there is no session they open one, or lead away."""
-        self._dead_since = 0.0
-
-    def end(self) -> None:
-        """The session is over. What is still being typed was for the guest, so no key counts for a moment."""
-        self.live = False
-        self._dead_since = time.monotonic()
+        self._sought = ""
+        self._found = -1
+        """The line that was found last, counted from the oldest one."""
 
     @property
     def emulator(self) -> Emulator:
@@ -83,10 +81,46 @@ class Terminal(ScrollView, can_focus=True):
         """The screen's text, for tests and for copying."""
         return "\n".join("".join(text for text, _ in self._emulator.line(y)).rstrip() for y in range(self._rows))
 
+    @property
+    def history(self) -> str:
+        """All that is kept: what scrolled away, and the screen."""
+        above = "".join(f"{sanitize.line(line.text).rstrip()}\n" for line in self._above)
+        return f"{above}{self.text.rstrip()}\n"
+
+    @property
+    def sought(self) -> str:
+        """What was searched last."""
+        return self._sought
+
+    def find(self, text: str, *, back: bool = True) -> bool:
+        """Show the next line with ``text`` in it, further back or on, and mark it; False where there is none.
+
+        Case does not count. The same text again goes on from where it was found.
+        """
+        lines = self.history.lower().split("\n")
+        start = self._found if text == self._sought and self._found >= 0 else len(lines) if back else -1
+        places = range(start - 1, -1, -1) if back else range(start + 1, len(lines))
+        self._sought = text
+        found = next((at for at in places if text.lower() in lines[at]), -1) if text else -1
+        if found < 0:
+            self.refresh()
+            return False
+        self._found = found
+        self._following = False
+        self.scroll_to(y=max(0, found - self.size.height // 2), animate=False, immediate=True)
+        self.refresh()
+        return True
+
+    def forget(self) -> None:
+        """Mark nothing any more."""
+        self._sought, self._found = "", -1
+        self.refresh()
+
     def clear(self) -> None:
         """An empty screen, for another guest."""
         self._emulator = AvtEmulator(self._columns, self._rows)
         self._above.clear()
+        self.forget()
         self._set_size()
         self.refresh()
 
@@ -130,6 +164,8 @@ class Terminal(ScrollView, can_focus=True):
         else:
             return Strip.blank(width, base)
         strip = Strip([Segment(text, base + style) for text, style in runs]).adjust_cell_length(width, base)
+        if self._sought:
+            strip = _marked(strip, self._sought)
         if 0 <= cursor < width:
             under = strip.crop(cursor, cursor + 1).apply_style(Style(reverse=True))
             strip = Strip.join([strip.crop(0, cursor), under, strip.crop(cursor + 1, width)])
@@ -162,35 +198,66 @@ class Terminal(ScrollView, can_focus=True):
 
     def on_key(self, event: events.Key) -> None:
         """Every key is the guest's, but the escape key; Shift with page keys scrolls."""
-        if not self.live and event.key in ("tab", "shift+tab"):
-            return
         event.stop()
         event.prevent_default()
         if event.key in ("shift+pageup", "shift+pagedown"):
             (self.scroll_page_up if event.key == "shift+pageup" else self.scroll_page_down)(animate=False)
             return
-        if not self.live:
-            self._dead_key(event.key)
+        if self.ours(event.key, event.character):
             return
         self._to_end()
-        data = encode(event.key, event.character, app_cursor=self._emulator.app_cursor).encode()
-        self._type(data)
-
-    def _dead_key(self, key: str) -> None:
-        if time.monotonic() - self._dead_since < _DEAD_SECONDS:
-            return
-        if key == "c":
-            self.post_message(self.Wanted())
-        elif key in ("escape", "q", "ctrl+right_square_bracket"):
-            self.post_message(self.Left())
+        self._type(encode(event.key, event.character, app_cursor=self._emulator.app_cursor).encode())
 
     def on_paste(self, event: events.Paste) -> None:
-        """Paste as the guest's program asked for it."""
+        """Paste as the guest's program asked for it; several lines only after a question."""
         event.stop()
-        if not self.live:
+        if not self.live or self.commanding:
             return
+        if len(event.text.splitlines()) > _LINES_WITHOUT_ASKING:
+            self.post_message(self.Pasted(self, event.text))
+        else:
+            self.paste(event.text)
+
+    def paste(self, text: str) -> None:
+        """Type ``text``, in brackets where the guest's program asked for that."""
         self._to_end()
-        self._send(encode_paste(event.text, bracketed=self._emulator.bracketed_paste).encode())
+        self._send(encode_paste(text, bracketed=self._emulator.bracketed_paste).encode())
+
+    def type(self, text: str) -> None:
+        """Type what the user chose to have typed."""
+        self._to_end()
+        self._send(text.encode())
+
+    def send_escape(self) -> None:
+        """Give the guest the escape key itself."""
+        self._send(self.escape.control)
+
+    def on_mouse_down(self, event: events.MouseDown) -> None:
+        """The guest's program hears of the mouse if it asked for it."""
+        self._point(event, "down")
+
+    def on_mouse_up(self, event: events.MouseUp) -> None:
+        self._point(event, "up")
+
+    def on_mouse_move(self, event: events.MouseMove) -> None:
+        self._point(event, "move")
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        self._point(event, "scroll up")
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        self._point(event, "scroll down")
+
+    def _point(self, event: events.MouseEvent, what: str) -> None:
+        row = event.y + self.scroll_offset.y - len(self._above)
+        # With Shift the mouse is the user's, as in other terminals.
+        if not self.live or event.shift or not 0 <= row < self._rows or event.x >= self._columns:
+            return
+        data = report(self._emulator.mouse, what, event.button, event.x, row, meta=event.meta, ctrl=event.ctrl)
+        if data:
+            event.stop()
+            event.prevent_default()
+            self._send(data)
 
     def watch_scroll_y(self, old: float, new: float) -> None:
         """Looking back stops following; the end takes it up again."""
@@ -208,14 +275,9 @@ class Terminal(ScrollView, can_focus=True):
     def _type(self, data: bytes) -> None:
         kept, leaves = self.escape.feed(data)
         self._send(kept)
-        if leaves:
-            self.post_message(self.Left())
-        elif self.escape.pending:
-            self.set_timer(_DOUBLE_PRESS_SECONDS, self._escape_expired)
-
-    def _escape_expired(self) -> None:
-        if self.escape.expire():
-            self.post_message(self.Left())
+        # One press is enough: the next key says whether the guest was meant.
+        if leaves or self.escape.expire():
+            self.take_command()
 
     def _send(self, data: bytes) -> None:
         if data:
@@ -229,3 +291,15 @@ class Terminal(ScrollView, can_focus=True):
             y = row + len(self._above) - self.scroll_offset.y
             if 0 <= y < self.size.height:
                 self.refresh(Region(0, y, self.size.width, 1))
+
+
+def _marked(strip: Strip, text: str) -> Strip:
+    """With every place of ``text`` marked."""
+    plain, wanted = strip.text.lower(), text.lower()
+    at = plain.find(wanted)
+    while at >= 0:
+        start, end = cell_len(plain[:at]), cell_len(plain[: at + len(wanted)])
+        found = strip.crop(start, end).apply_style(_FOUND)
+        strip = Strip.join([strip.crop(0, start), found, strip.crop(end, strip.cell_length)])
+        at = plain.find(wanted, at + len(wanted))
+    return strip

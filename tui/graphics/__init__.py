@@ -1,0 +1,1 @@
+"""How a guest's picture becomes something that a terminal shows: cells of two half blocks, kitty, sixels."""
