@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from hyperd.client.kinds import built_in
+from hyperd.client.origin import origin
 from hyperd.errors import BadRequest
 from tui.draft import Draft, Field, put, value_at, words_at
 from tui.shelf import Object
 
-WEB = ("http://", "https://")
-REGISTRIES = ("docker://", "oci://")
-SHORT = {
-    "vi": "VirtualImage", "cvi": "ClusterVirtualImage", "vd": "VirtualDisk", "vds": "VirtualDiskSnapshot",
-}  # fmt: skip
-PLURALS = {
-    "virtualimages": "vi", "clustervirtualimages": "cvi", "virtualdisks": "vd", "virtualdisksnapshots": "vds",
-}  # fmt: skip
+_OF_CONTENT = ("virtualimages", "clustervirtualimages", "virtualdisks", "virtualdisksnapshots")
+SHORT = {one.short: one.kind for one in built_in() if one.plural in _OF_CONTENT}
+PLURALS = {one.plural: one.short for one in built_in() if one.plural in _OF_CONTENT}
 
 
 @dataclass(frozen=True)
@@ -52,10 +49,8 @@ def have_source(obj: Object, text: str, among: tuple[str, ...]) -> None:
     made: Object | None
     if not text or text == "blank":
         made = None
-    elif text.startswith(WEB):
-        made = {"type": "HTTP", "http": {"url": text}}
-    elif any(text.startswith(prefix) for prefix in REGISTRIES):
-        made = {"type": "ContainerImage", "containerImage": {"image": text.partition("://")[2]}}
+    elif (made := origin(text)) is not None:
+        pass
     elif text == "upload":
         made = {"type": "Upload"}
     elif slash and name and short in among:

@@ -8,6 +8,7 @@ import os
 
 from hyperd.cli import content, upload
 from hyperd.cli.options import client_of
+from hyperd.client.origin import origin
 from hyperd.errors import BadRequest, Conflict
 
 TYPE_CHECKING = False
@@ -32,9 +33,6 @@ The import with curl alone, on the host; it is there when status.phase is Ready:
     {"metadata": {"name": "debian"}, "spec": {"storage": "ContainerRegistry", "dataSource":
       {"type": "HTTP", "http": {"url": "https://images.example.org/debian-12.qcow2"}}}}'
 """
-
-_WEB = ("http://", "https://")
-_REGISTRIES = ("docker://", "oci://")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -97,20 +95,22 @@ def _source(args: argparse.Namespace) -> Object | None:
     """The ``dataSource`` that is fetched; None for a file. Raises BadRequest for what cannot be told."""
     text, found = str(args.source), upload.checksums(args)
     fetched: Object = {"caBundle": _bundle(args.ca)} if args.ca else {}
-    if text.startswith(_WEB):
+    made: Object | None = origin(text)
+    if made is None:
+        if "://" in text:
+            raise BadRequest(f"{text}: write https://…, docker://REGISTRY/REPOSITORY:TAG, or the name of a file.")
+        return None
+    if made["type"] == "HTTP":
         if args.pull_secret:
             raise BadRequest("--pull-secret is of a registry: docker://REGISTRY/REPOSITORY:TAG.")
-        return {"type": "HTTP", "http": {"url": text, **({"checksum": found} if found else {}), **fetched}}
-    prefix = next((prefix for prefix in _REGISTRIES if text.startswith(prefix)), "")
-    if prefix:
+        made["http"].update({**({"checksum": found} if found else {}), **fetched})
+    else:
         if found:
             raise BadRequest("A container image has no checksum beside it: name it by its digest, @sha256:….")
         if args.pull_secret:
             fetched["imagePullSecret"] = {"name": args.pull_secret}
-        return {"type": "ContainerImage", "containerImage": {"image": text.removeprefix(prefix), **fetched}}
-    if "://" in text:
-        raise BadRequest(f"{text}: write https://…, docker://REGISTRY/REPOSITORY:TAG, or the name of a file.")
-    return None
+        made["containerImage"].update(fetched)
+    return made
 
 
 def _bundle(path: str) -> str:

@@ -7,8 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from hyperd.client.kinds import built_in
 from tests.tui.conftest import Ui, looking
 from tests.tui.world import World
+from tui import kinds, works
 
 SIZES = [(80, 24), (100, 30), (160, 45)]
 
@@ -128,7 +130,6 @@ async def test_what_goes_on_is_listed_with_how_far_it_is_and_cancelled_after_a_q
 async def test_how_long_it_takes_yet_is_told_by_how_fast_it_goes(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tui import works
 
     now = 100.0
     monkeypatch.setattr(works, "time", SimpleNamespace(monotonic=lambda: now))
@@ -137,3 +138,28 @@ async def test_how_long_it_takes_yet_is_told_by_how_fast_it_goes(
     now = 110.0
     assert pace.left("x", 0.4) == pytest.approx(30.0)
     assert pace.left("x", 0.1) is None, "it began anew"
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_namespace_is_chosen_from_a_list_that_counts(world: World, size: tuple[int, int]) -> None:
+    async with looking(world, size=size) as ui:
+        await ui.shows("web-7", "test")
+        await ui.press("n")
+        await ui.shows("all", "shop", "lab", "default")
+        await ui.until(lambda: ui.line(" shop ").split()[-3:] == ["3", "3", "1"], "its counts")
+        await ui.type("ho")
+        await ui.until(lambda: " lab " not in ui.text.partition("Enter shows")[0].partition("namespace  ")[2])
+        await ui.press("enter")
+        await ui.shows("ns shop")
+        await ui.until(lambda: "Pending" not in ui.text, "only the shop")
+        await ui.press("n")
+        await ui.shows("Enter shows it")
+        await ui.press("up", "up", "up", "enter")
+        await ui.shows("ns all", "Pending")
+
+
+def test_a_word_means_the_kind_that_it_means_to_hv() -> None:
+    by_word = kinds.load().by_word
+    for resource in built_in():
+        for word in (resource.plural, resource.singular, *resource.short_names):
+            assert by_word[word].plural == resource.plural if word in by_word else True, word

@@ -30,7 +30,9 @@ def _namespace(desk: Desk, _: Sequence[Target], given: Namespace) -> None:
 
 
 def _ask_namespace(desk: Desk, _: Sequence[Target], given: Parameters) -> None:
-    desk.prompt(":ns ")
+    from tui.screens.namespaces import Namespaces
+
+    desk.push(Namespaces(desk))
 
 
 def _filter(desk: Desk, _: Sequence[Target], given: Parameters) -> None:
@@ -90,7 +92,7 @@ def _go(desk: Desk, *, moved: bool) -> None:
 
 
 ACTIONS = (
-    action("ask_namespace", "n", "namespace", "choose a namespace", "Lists", _ask_namespace, Parameters),
+    action("ask_namespace", "n", "namespace", "choose one from a list", "Lists", _ask_namespace, Parameters),
     action(
         "namespace", "", "namespace", "of one namespace; without a name, of all", "Lists", _namespace, Namespace,
         words="ns namespace",

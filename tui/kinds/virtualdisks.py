@@ -23,7 +23,7 @@ def _uses(obj: Object) -> str:
 KIND = Kind(
     "virtualdisks",
     "disks",
-    ("vd", "vds", "virtualdisk", "virtualdisks", "disks"),
+    ("vd", "virtualdisk", "virtualdisks", "disks"),
     (
         NAME,
         NAMESPACE,

@@ -23,7 +23,7 @@ def _uses(obj: Object) -> str:
 KIND = Kind(
     "virtualdisksnapshots",
     "snapshots of disks",
-    ("disksnapshots", "vdsnapshot", "vdsnapshots", "virtualdisksnapshot", "virtualdisksnapshots"),
+    ("disksnapshots", "vds", "vdsnapshot", "vdsnapshots", "virtualdisksnapshot", "virtualdisksnapshots"),
     (
         NAME,
         NAMESPACE,

@@ -78,7 +78,7 @@ def _short(value: object) -> str:
 KIND = Kind(
     "virtualmachines",
     "machines",
-    ("vm", "vms", "virtualmachine", "virtualmachines", "machines"),
+    ("vm", "virtualmachine", "virtualmachines", "machines"),
     (
         NAME,
         NAMESPACE,

@@ -26,7 +26,7 @@ def relations(obj: Object) -> Iterable[str]:
 KIND = Kind(
     "virtualmachinesnapshots",
     "snapshots of machines",
-    ("snapshots", "vmsnapshot", "vmsnapshots", "virtualmachinesnapshot", "virtualmachinesnapshots"),
+    ("snapshots", "vms", "vmsnapshot", "vmsnapshots", "virtualmachinesnapshot", "virtualmachinesnapshots"),
     (
         NAME,
         NAMESPACE,

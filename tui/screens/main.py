@@ -87,13 +87,13 @@ class MainScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         """Bars, list, detail, command line."""
-        yield TopBar("")
-        yield ListBar("")
+        yield TopBar()
+        yield ListBar()
         with Vertical(id="panes"):
             yield ListArea(self.fleet, self.usage, self.kinds, self.trail, id="list")
             yield DetailPane(self.fleet, self.usage, escape=self._escape)
         yield CommandLine([*self.actions.by_word])
-        yield BottomBar("")
+        yield BottomBar()
 
     def on_mount(self) -> None:
         """Paint what there is (nothing), then connect."""

@@ -5,8 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence, Set
 
+from rich.cells import cell_len
+from rich.segment import Segment
 from rich.text import Text
-from textual.widgets import Static
+from textual.geometry import Region
+from textual.strip import Strip
+from textual.widget import Widget
 
 from hyperd.client import ages, sanitize
 from hyperd.client.rates import percent
@@ -27,16 +31,30 @@ _MUCH = 0.9
 """From this part on somebody should look."""
 
 
-class _Bar(Static):
-    """One line that is painted only when it says something else."""
+class _Bar(Widget):
+    """One line of which only the cells are painted that say something else."""
 
-    _shown: Text | None = None
+    def __init__(self) -> None:
+        super().__init__()
+        self._shown = Text()
+        self._cells: list[Segment] = []
 
     def show(self, line: Text) -> None:
         """Put ``line`` there."""
-        if line != self._shown:
-            self._shown = line
-            self.update(line)
+        if line == self._shown:
+            return
+        self._shown = line
+        before, self._cells = self._cells, _cells(line, self)
+        length = max(len(before), len(self._cells))
+        old, new = ([*cells, *[Segment(" ")] * (length - len(cells))] for cells in (before, self._cells))
+        changed = [at for at in range(length) if old[at] != new[at]]
+        if changed:
+            self.refresh(Region(changed[0], 0, changed[-1] - changed[0] + 1, 1))
+
+    def render_line(self, y: int) -> Strip:
+        """The line, and room behind it."""
+        base = self.rich_style
+        return Strip(self._cells).apply_style(base).simplify().adjust_cell_length(self.size.width, base)
 
 
 class TopBar(_Bar):
@@ -128,6 +146,16 @@ class BottomBar(_Bar):
         left.truncate(max(0, room), overflow="ellipsis")
         left.append(" " * max(0, width - left.cell_len - keys.cell_len))
         self.show(left.append_text(keys))
+
+
+def _cells(line: Text, widget: Widget) -> list[Segment]:
+    """A segment for each cell; what is wider has an empty one after it."""
+    found = []
+    for segment in line.render(widget.app.console):
+        for char in segment.text:
+            found.append(Segment(char, segment.style))
+            found += [Segment("", segment.style)] * (cell_len(char) - 1)
+    return found
 
 
 def _keys(actions: Iterable[Action], refused: Set[str]) -> Text:
