@@ -154,7 +154,7 @@ async def test_a_namespace_is_chosen_from_a_list_that_counts(world: World, size:
         await ui.until(lambda: "Pending" not in ui.text, "only the shop")
         await ui.press("n")
         await ui.shows("Enter shows it")
-        await ui.press("up", "up", "up", "enter")
+        await ui.press(*["up"] * 9, "enter")
         await ui.shows("ns all", "Pending")
 
 
