@@ -191,6 +191,18 @@ def registry(host: Host, settings: Settings) -> Finding | None:
     return bad(f"The embedded registry's program {binary} is not installed.", "apt-get install docker-registry")
 
 
+def lazy_images(host: Host, settings: Settings) -> Finding | None:
+    """libvirt's profiles let a guest's QEMU open the files that its disks are, and no socket."""
+    rules, socket_path = "/etc/apparmor.d/local/abstractions/libvirt-qemu", settings.lazy_socket
+    enabled = (host.read("/sys/module/apparmor/parameters/enabled") or "").strip() == "Y"
+    if not settings.imports.lazy or not enabled or str(socket_path) in (host.read(rules) or ""):
+        return None
+    return bad(
+        f"AppArmor keeps QEMU from {socket_path}: machines cannot start while their image comes (imports.lazy).",
+        f"echo '  {socket_path} rw,' >> {rules}",
+    )
+
+
 def disk_space(host: Host, settings: Settings) -> Finding:
     free = host.free_bytes(settings.state_dir)
     shown = f"{free / GIB:.1f} GiB"
@@ -297,6 +309,7 @@ CHECKS: tuple[Check, ...] = (
     nft,
     addresses,
     registry,
+    lazy_images,
     disk_space,
     block_pools,
     memory,

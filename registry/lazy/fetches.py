@@ -40,7 +40,7 @@ class LazyFetches:
     def __init__(self, settings: Settings, client: RegistryClient) -> None:
         self._settings, self._client = settings, client
         self._folder = settings.images_dir
-        self._argv = [sys.executable, "-m", "registry.lazy", str(settings.lazy_config)]
+        self._argv = [sys.executable, "-P", "-m", "registry.lazy", str(settings.lazy_config)]
         self._log = settings.log_dir / "images.log"
         self._process: process.Process | None = None
         self._background = Background()

@@ -83,6 +83,8 @@ class Fetching:
         prepared = await lazily.prepared(uid)
         if prepared is not None and opened == prepared:
             return await self._commit(disk, guest, began=0.0)
+        if opened is None:
+            return Result(_SOON_SECONDS)
         if not _reads_from_server(opened):
             await lazily.cancel(uid)
             return await self._go_on(disk, guest)
@@ -133,7 +135,7 @@ class Fetching:
         return await guest_of(self._context, meta["namespace"], meta["name"], meta["uid"])
 
 
-def _reads_from_server(opened: Handle | None) -> bool:
+def _reads_from_server(opened: Handle) -> bool:
     return isinstance(opened, FileHandle) and isinstance(opened.below, NbdHandle)
 
 

@@ -79,12 +79,17 @@ def daemon(node: Node, tailed: ImageServer) -> Iterator[Hyperd]:
 
 
 def servers(daemon: Hyperd) -> list[int]:
-    """Pids of who serves images that are being fetched, as this test sees them."""
+    """Pids of who serves images that are being fetched."""
+    return processes(daemon, b"registry.lazy")
+
+
+def processes(daemon: Hyperd, word: bytes) -> list[int]:
+    """Pids of the daemon's processes with ``word`` in their command line, as this test sees them."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             words = path.read_bytes().split(b"\0")
-            if b"registry.lazy" in words and str(daemon.dir).encode() in words[-2]:
+            if word in words and len(words) > 2 and words[-2].startswith(str(daemon.dir).encode()):
                 found.append(int(path.parent.name))
     return found
 
@@ -202,6 +207,27 @@ def test_an_image_that_comes_wrong_stops_its_guest_and_says_so(daemon: Hyperd) -
         blob.flip(offset)
     boot(daemon).close()
     settled(daemon, "root")
+
+
+def test_a_guest_waits_for_a_registry_that_hangs_and_sees_no_error(daemon: Hyperd) -> None:
+    folder = daemon.state_dir / "images"
+    (registry,) = processes(daemon, b"serve")
+    daemon.create(disk("root", image="guest"))
+    wait_until(lambda: list(folder.glob(".*.lazy.json")), what="the record of a fetch")
+    os.kill(registry, signal.SIGSTOP)  # who fetches has not begun to run yet
+    try:
+        daemon.create(machine("vm", "root", terminationGracePeriodSeconds=0))
+        daemon.wait_phase("vm", "vm", "Running", timeout=60)
+        found = fetched(daemon, "root", "WaitingForRegistry")
+        assert "wait" in condition(found, "ImageFetched")["message"]
+        assert float(found["status"]["progress"].rstrip("%")) < 50
+        (name,) = daemon.node.virsh("list", "--name").split()
+        assert "running" in daemon.node.virsh("domstate", name)
+    finally:
+        os.kill(registry, signal.SIGCONT)
+    boot(daemon).close()
+    settled(daemon, "root")
+    assert condition(daemon.get("vm", "vm"), "Running")["status"] == "True"
 
 
 def test_a_disk_that_is_deleted_meanwhile_leaves_nothing(daemon: Hyperd) -> None:

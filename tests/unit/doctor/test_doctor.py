@@ -16,6 +16,7 @@ from hyperd.cli.doctor_host import FileFacts, ThisHost
 from hyperd.settings import (
     GIB,
     HypervisorSettings,
+    ImportSettings,
     NetworkSettings,
     PoolKind,
     PoolSettings,
@@ -107,6 +108,7 @@ DISK = Settings(
         pools=(PoolSettings(name="raw", kind=PoolKind.BLOCK, path=Path("/dev/disk/by-id/raw")),)
     )
 )
+LAZY = Settings(imports=ImportSettings(lazy=True))
 NAT = Settings(network=NetworkSettings(nat=True))
 STRICT = Settings(hypervisor=HypervisorSettings(default_emulation=False))
 
@@ -143,6 +145,14 @@ FAULTS: dict[str, tuple[str, MadeUpHost, Settings, Level, str, str]] = {
     "no qemu-img": (
         *("qemu", replace(WELL, missing_programs=frozenset({"qemu-img"})), DEFAULT),
         *(Level.BAD, "qemu-img is not installed", "apt-get install"),
+    ),
+    "no way to images that come": (
+        *("lazy_images", replace(WELL, texts={"/sys/module/apparmor/parameters/enabled": "Y\n"}), LAZY),
+        *(
+            Level.BAD,
+            "AppArmor keeps QEMU from /run/hyperd/images.sock",
+            "echo '  /run/hyperd/images.sock rw,' >>",
+        ),
     ),
     "old QEMU": (
         *("qemu", replace(WELL, outputs={"qemu-system-x86_64": "QEMU emulator version 5.2.0"}), DEFAULT),
