@@ -7,23 +7,20 @@ that a busy machine meets all; medians are compared.
 
 from __future__ import annotations
 
-import json
 import statistics
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.imports import source
 from benchmarks.report import report
-from benchmarks.shaped import shaped
 from tests.guest import Form
 from tests.guest import image as guest_image
+from tests.host.far import registry
 from tests.host.node import Node, wait_until
 from tests.host.running import Hyperd, Object, condition, disk, image, machine
 
-ROUNDS = 3
+ROUNDS = 2
 GOAL = 1.3
 SIZE = 512 << 20
 MBIT, MILLISECONDS = 200.0, 20.0
@@ -40,29 +37,6 @@ def write_image(path: Path) -> None:
             file.write(random.read(1 << 20))
     subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, path], check=True)
     raw.unlink()
-
-
-@contextmanager
-def registry(node: Node, folder: Path) -> Iterator[int]:
-    """A registry of its own; its port on the node's loopback."""
-    port = 5055
-    config = {
-        "version": 0.1,
-        "log": {"level": "error", "accesslog": {"disabled": True}},
-        "storage": {"filesystem": {"rootdirectory": str(folder)}, "delete": {"enabled": True}},
-        "http": {"addr": f"127.0.0.1:{port}"},
-    }
-    path = folder / "config.json"
-    path.write_text(json.dumps(config))
-    log = (folder / "log").open("wb")
-    process = node.popen(["docker-registry", "serve", path], stdout=log, stderr=log)
-    try:
-        node.exec(["sh", "-c", f"until curl -sf http://127.0.0.1:{port}/v2/; do sleep 0.1; done"])
-        yield port
-    finally:
-        process.kill()
-        process.reap()
-        log.close()
 
 
 class Boots:
@@ -108,9 +82,8 @@ def main() -> None:
         kept = node.make_dir()
         with (
             source(node, folder) as url,
-            registry(node, kept) as port,
-            shaped(node, port, mbit=MBIT, milliseconds=MILLISECONDS) as far,
-            Hyperd(node, settings={"imports.lazy": "true", "registry.url": f"http://127.0.0.1:{far}"}) as daemon,
+            registry(node, kept, mbit=MBIT, milliseconds=MILLISECONDS) as far,
+            Hyperd(node, settings={"imports.lazy": "true", "registry.url": far.url}) as daemon,
         ):
             daemon.create(image("guest", f"{url}/guest.qcow2"))
             daemon.wait_phase("vi", "guest", "Ready", timeout=_PATIENCE)

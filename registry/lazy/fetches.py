@@ -24,11 +24,13 @@ from hyperd.settings import Settings
 from registry import layout, process
 from registry.client import RegistryClient
 from registry.layout import DATA_OFFSET, DiskFile, Layer
+from registry.lazy.image import FIRST_BYTES
 from registry.lazy.record import LazyRecord
 from registry.spool import cached_path
 
 _log = logging.getLogger(__name__)
 _READY_SECONDS = 20.0
+_FIRST_SECONDS = 3.0
 _LONGEST_PAUSE_SECONDS = 10.0
 _LOOK_SECONDS = 0.05
 _LOG_BYTES = 4 << 20
@@ -86,6 +88,10 @@ class LazyFetches:
         with suppress(TimeoutError):
             async with asyncio.timeout(_READY_SECONDS):
                 await self._up.wait()
+            async with asyncio.timeout(_FIRST_SECONDS):
+                first = min(disk.size, FIRST_BYTES)
+                while not ((state := read_state(places)) and state.fetched >= first):
+                    await asyncio.sleep(_LOOK_SECONDS)
         return True
 
     async def state(self, image: Path) -> FetchState | None:

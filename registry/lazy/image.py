@@ -30,6 +30,8 @@ from registry.spool import cached_path
 Fetch = Callable[[LazyRecord, int, int], Awaitable[bytes]]
 """Bytes of an image by offset and length; raises HyperdError where they do not come."""
 
+FIRST_BYTES: Final = 2 << 20
+"""What a QEMU reads before it does anything else, with its tables, is mostly among these."""
 _RUN_BYTES: Final = 4 << 20
 """The most that is asked for at a time."""
 _BUSY_RUN_BYTES: Final = 1 << 20
@@ -269,6 +271,8 @@ class LazyImage:
                 number += 1
                 continue
             most = _RUN_BYTES if self._demand.calm else _BUSY_RUN_BYTES
+            if (self._count - self._missing) * self._chunk < FIRST_BYTES:
+                most = 0  # whoever has begun this waits for it
             last = number
             end = min(self._count, number + max(1, most // self._chunk))
             while last + 1 < end and self._is_wanted(last + 1):

@@ -17,6 +17,7 @@ import pytest
 
 from hyperd.crashpoints import CrashPoint
 from hyperd.errors import HyperdError
+from tests.host.far import registry
 from tests.host.inventory import leftovers
 from tests.host.machine.agent_guest import snapshot
 from tests.host.node import Node, wait_until
@@ -99,7 +100,7 @@ def fetched(daemon: Hyperd, name: str, reason: str) -> Object:
 
     def is_so(found: Object) -> bool:
         told = condition(found, "ImageFetched")
-        return bool(found["status"].get("phase") == "Ready" and told.get("reason") == reason)
+        return bool((found.get("status") or {}).get("phase") == "Ready" and told.get("reason") == reason)
 
     return daemon.wait("vd", name, is_so, timeout=60)
 
@@ -209,25 +210,34 @@ def test_an_image_that_comes_wrong_stops_its_guest_and_says_so(daemon: Hyperd) -
     settled(daemon, "root")
 
 
-def test_a_guest_waits_for_a_registry_that_hangs_and_sees_no_error(daemon: Hyperd) -> None:
-    folder = daemon.state_dir / "images"
-    (registry,) = processes(daemon, b"serve")
-    daemon.create(disk("root", image="guest"))
-    wait_until(lambda: list(folder.glob(".*.lazy.json")), what="the record of a fetch")
-    os.kill(registry, signal.SIGSTOP)  # who fetches has not begun to run yet
-    try:
-        daemon.create(machine("vm", "root", terminationGracePeriodSeconds=0))
-        daemon.wait_phase("vm", "vm", "Running", timeout=60)
-        found = fetched(daemon, "root", "WaitingForRegistry")
-        assert "wait" in condition(found, "ImageFetched")["message"]
-        assert float(found["status"]["progress"].rstrip("%")) < 50
-        (name,) = daemon.node.virsh("list", "--name").split()
-        assert "running" in daemon.node.virsh("domstate", name)
-    finally:
-        os.kill(registry, signal.SIGCONT)
-    boot(daemon).close()
-    settled(daemon, "root")
-    assert condition(daemon.get("vm", "vm"), "Running")["status"] == "True"
+def test_a_guest_waits_for_a_registry_that_hangs_and_sees_no_error(node: Node, tailed: ImageServer) -> None:
+    node.ensure_libvirtd()
+    with registry(node, node.make_dir(), mbit=16, milliseconds=5) as far:
+        daemon = Hyperd(
+            node, settings={"imports.lazy": "true", "imports.lazy_from_bytes": 0, "registry.url": far.url}
+        )
+        with daemon:
+            daemon.create(image("guest", f"{tailed.url}/guest.qcow2"))
+            daemon.wait_phase("vi", "guest", "Ready")
+            for path in (daemon.state_dir / "images").glob("*.qcow2"):
+                path.unlink()  # who imports for a registry elsewhere has it
+            daemon.create(disk("root", image="guest"))
+            fetched(daemon, "root", "Fetching")
+            far.way.send_signal(signal.SIGSTOP)
+            try:
+                daemon.create(machine("vm", "root", terminationGracePeriodSeconds=0))
+                found = fetched(daemon, "root", "WaitingForRegistry")
+                assert "Guests that read what has not come yet wait" in condition(found, "ImageFetched")["message"]
+                assert float(found["status"]["progress"].rstrip("%")) < 80
+                daemon.wait_phase("vm", "vm", "Running", timeout=60)
+                (name,) = node.virsh("list", "--name").split()
+                assert "running" in node.virsh("domstate", name)
+            finally:
+                far.way.send_signal(signal.SIGCONT)
+            boot(daemon).close()
+            settled(daemon, "root")
+            assert condition(daemon.get("vm", "vm"), "Running")["status"] == "True"
+    node.remove_domains()
 
 
 def test_a_disk_that_is_deleted_meanwhile_leaves_nothing(daemon: Hyperd) -> None:

@@ -1,20 +1,23 @@
-"""A way to a server that is as slow and as far as is asked for: ``python -m benchmarks.shaped PORT MBIT MS``.
+"""A registry as slow and as far away as is asked for; ``python -m tests.host.far PORT MBIT MS`` is the way there.
 
-It listens on a free port of loopback, which it prints. What the server sends shares one rate; what it is sent is
-late by so many milliseconds.
+That listens on a free port of loopback, which it prints. What the registry sends shares one rate; what it is sent
+is late by so many milliseconds.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from subprocess import PIPE
 
-from tests.host.node import Node
+from tests.host.node import Node, NodeProcess
 
 _PIECE = 64 << 10
 
@@ -62,17 +65,37 @@ async def serve(port: int, mbit: float, milliseconds: float) -> None:
     await server.serve_forever()
 
 
+@dataclass(frozen=True)
+class Far:
+    """``url`` leads to the registry, through ``way``."""
+
+    url: str
+    way: NodeProcess
+
+
 @contextmanager
-def shaped(node: Node, port: int, *, mbit: float, milliseconds: float) -> Iterator[int]:
-    """The port of such a way to ``port``, both of the node's loopback."""
-    argv = [sys.executable, "-m", "benchmarks.shaped", str(port), str(mbit), str(milliseconds)]
-    process = node.popen(argv, stdout=PIPE)
+def registry(node: Node, folder: Path, *, mbit: float, milliseconds: float, port: int = 5055) -> Iterator[Far]:
+    """One of its own, whose content is in ``folder``."""
+    config = {
+        "version": 0.1,
+        "log": {"level": "error", "accesslog": {"disabled": True}},
+        "storage": {"filesystem": {"rootdirectory": str(folder)}, "delete": {"enabled": True}},
+        "http": {"addr": f"127.0.0.1:{port}"},
+    }
+    path = folder / "config.json"
+    path.write_text(json.dumps(config))
+    with (folder / "log").open("wb") as log:
+        there = node.popen(["docker-registry", "serve", path], stdout=log, stderr=log)
+    argv = [sys.executable, "-m", "tests.host.far", str(port), str(mbit), str(milliseconds)]
+    way = node.popen(argv, stdout=PIPE)
     try:
-        assert process.stdout is not None
-        yield int(process.stdout.readline())
+        node.exec(["sh", "-c", f"until curl -sf http://127.0.0.1:{port}/v2/; do sleep 0.1; done"])
+        assert way.stdout is not None
+        yield Far(f"http://127.0.0.1:{int(way.stdout.readline())}", way)
     finally:
-        process.kill()
-        process.reap()
+        for process in (way, there):
+            process.kill()
+            process.reap()
 
 
 if __name__ == "__main__":
