@@ -136,9 +136,10 @@ class Exports:
             raise Conflict(why)
         uid = image["metadata"]["uid"]
         if on_volume(image):
-            layers = await context.volumes.layers(uid)
-            async with _content(title, key.name, uid, layers, tag=uid) as content:
-                yield content
+            async with context.volumes.reading(uid):
+                layers = await context.volumes.layers(uid)
+                async with _content(title, key.name, uid, layers, tag=uid) as content:
+                    yield content
             return
         async with (
             context.images.held(reference_of(context, kind, image)) as copy,

@@ -84,7 +84,7 @@ class TakeStep(ImageStep):
 
 
 class ReadStep(ImageStep):
-    """Of another image's volume, which nobody writes to."""
+    """Of another image's volume, which nobody writes to, and which is kept meanwhile."""
 
     def __init__(self, context: Context, request: VolumeRequest, image: FromVolume) -> None:
         super().__init__(context.images, request)
@@ -93,7 +93,8 @@ class ReadStep(ImageStep):
         self._uid = image.uid
 
     async def make(self, report: Report | None) -> ImportedImage:
-        return await self._images.take_volume(self._volume, await self._volumes.layers(self._uid), report)
+        async with self._volumes.reading(self._uid):
+            return await self._images.take_volume(self._volume, await self._volumes.layers(self._uid), report)
 
 
 class SnapshotStep(ImageStep):

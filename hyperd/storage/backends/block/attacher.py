@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
 from hyperd.background import to_the_end
-from hyperd.errors import NotFound, TemporaryError
-from hyperd.imagefile.handle import BlockHandle, DiskFormat
+from hyperd.errors import NotFound
+from hyperd.imagefile.handle import BlockHandle
 from hyperd.storage.asking import Asking
+from hyperd.storage.backends.block.holding import Held, held
 from hyperd.storage.backends.block.pool import Pool
 from hyperd.storage.backends.block.table import Part
 from hyperd.storage.interface import Attacher, Usage, check_uid
@@ -31,15 +31,14 @@ class BlockAttacher(Attacher):
     def __init__(self, pool: Pool, asking: Asking) -> None:
         self._pool = pool
         self._asking = asking
-        self._open: dict[str, int] = {}
+        self._open: dict[str, Held] = {}
 
     def is_attached(self, uid: str) -> bool:
         return uid in self._open
 
     async def attach(self, uid: str) -> BlockHandle:
-        handle = await self._handle(uid)
-        await to_the_end(self._keep, uid, handle)
-        return handle
+        await self._asking.require()
+        return await to_the_end(self._keep, uid)
 
     async def detach(self, uid: str) -> None:
         await to_the_end(self._let_go, uid)
@@ -50,25 +49,25 @@ class BlockAttacher(Attacher):
 
     async def expand(self, uid: str, size: int) -> BlockHandle:
         """It has its size by now, of which QEMU is to be told."""
-        return await self._handle(uid)
+        async with self._held(uid) as now:
+            return now.handle
 
     @asynccontextmanager
     async def reading(self, uid: str) -> AsyncIterator[BlockHandle]:
         """While it is read it cannot be removed: the device is open."""
-        handle = await self._handle(uid)
-        descriptor = await to_the_end(_opened, handle)
-        try:
-            yield handle
-        finally:
-            await asyncio.to_thread(os.close, descriptor)
+        async with self._held(uid) as now:
+            yield now.handle
 
     async def layers(self, uid: str) -> tuple[BlockHandle]:
-        """One."""
-        return (await self._handle(uid),)
+        """One, which whoever has attached it or reads it holds."""
+        async with self._held(uid) as now:
+            return (now.handle,)
 
-    async def _handle(self, uid: str) -> BlockHandle:
-        part = await self._find(uid)
-        return BlockHandle(await to_the_end(self._pool.device, part), DiskFormat.RAW)
+    @asynccontextmanager
+    async def _held(self, uid: str) -> AsyncIterator[Held]:
+        await self._asking.require()
+        async with held(lambda: self._pool.open(uid)) as now:
+            yield now
 
     async def _find(self, uid: str) -> Part:
         check_uid(uid)
@@ -78,20 +77,13 @@ class BlockAttacher(Attacher):
             raise NotFound(f"Volume {uid} does not exist.")
         return found
 
-    def _keep(self, uid: str, handle: BlockHandle) -> None:
-        former = self._open.get(uid)
-        self._open[uid] = _opened(handle)
+    def _keep(self, uid: str) -> BlockHandle:
+        former, now = self._open.get(uid), self._pool.open(uid)
+        self._open[uid] = now
         if former is not None:
-            os.close(former)
+            former.close()
+        return now.handle
 
     def _let_go(self, uid: str) -> None:
         if (former := self._open.pop(uid, None)) is not None:
-            os.close(former)
-
-
-def _opened(handle: BlockHandle) -> int:
-    """A descriptor."""
-    try:
-        return os.open(handle.path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as err:
-        raise TemporaryError(f"{handle} cannot be opened: {err.strerror}.") from err
+            former.close()

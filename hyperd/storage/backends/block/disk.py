@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from hyperd import clock
 from hyperd.errors import TemporaryError
+from hyperd.storage.backends.block.holding import Held
 from hyperd.storage.backends.block.table import Part, tool
 
 _HEAD_BYTES = 8192
 """The table's header is in them, whose checksum is that of the whole table."""
+_LOCK_SECONDS = 30.0
+_LOOK_SECONDS = 0.05
+_GLANCE_SECONDS = 1.0
+"""For which whoever lists block devices, as ``lsblk`` does, may have one open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +41,7 @@ class Disk:
             raise TemporaryError(f"{path} cannot be looked at: {err.strerror}") from err
         if not stat.S_ISBLK(found.st_mode):
             raise TemporaryError(f"{path} is no disk, but a file or a folder")
-        folder = Path(f"/sys/dev/block/{os.major(found.st_rdev)}:{os.minor(found.st_rdev)}").resolve()
+        folder = _sysfs(found.st_rdev)
         if (folder / "partition").exists():
             raise TemporaryError(f"{path} is a partition; volumes are partitions of a whole disk")
         if (folder / "dm").exists():
@@ -62,24 +72,61 @@ class Disk:
         except OSError as err:
             raise TemporaryError(f"{self.path} is in use: {err.strerror}") from err
 
-    def device(self, part: Part) -> Path:
-        """What the partition is opened by, made to be what the table says. TemporaryError where it cannot be."""
+    @contextmanager
+    def locked(self) -> Iterator[int]:
+        """A lock of the whole disk, which udev keeps to and each hyperd; what inherits its descriptor has it too.
+
+        TemporaryError where somebody has it for long.
+        """
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as err:
+            raise TemporaryError(f"{self.path} cannot be opened: {err.strerror}") from err
+        try:
+            began = clock.elapsed()
+            while not _lock(descriptor):
+                if clock.elapsed() - began > _LOCK_SECONDS:
+                    raise TemporaryError(f"another program has had {self.path} locked for {_LOCK_SECONDS:.0f} s")
+                time.sleep(_LOOK_SECONDS)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def hold(self, part: Part) -> Held:
+        """Open the partition, made to be what the table says. TemporaryError where it cannot be."""
+        path = self._device(part)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as err:
+            raise TemporaryError(f"{path} cannot be opened: {err.strerror}") from err
+        found = os.fstat(descriptor).st_rdev
+        if self._folder(part.number) != _sysfs(found) or not self._is(part):
+            os.close(descriptor)
+            raise TemporaryError(f"{path} is not partition {part.number} of {self.path}")
+        return Held(part, path, descriptor)
+
+    def follow(self, part: Part) -> None:
+        """Have the partition's device be what the table says. TemporaryError where it cannot be."""
+        self._device(part)
+
+    def forget(self, number: int) -> None:
+        """The device of a partition goes. TemporaryError where it is open."""
+        began = clock.elapsed()
+        while self._folder(number) is not None:
+            try:
+                tool("partx", "--delete", "--nr", str(number), str(self.path))
+            except TemporaryError as err:
+                if clock.elapsed() - began > _GLANCE_SECONDS:
+                    raise TemporaryError(f"partition {number} of {self.path} is open") from err
+                time.sleep(_LOOK_SECONDS)
+
+    def _device(self, part: Part) -> Path:
         if not self._is(part):
             tool("partx", "--update", "--nr", str(part.number), str(self.path))
         folder = self._folder(part.number)
         if folder is None or not self._is(part):
             raise TemporaryError(f"the kernel has another partition {part.number} of {self.path}, which is open")
         return self.path.resolve().with_name(folder.name)
-
-    def forget(self, number: int) -> None:
-        """The device of a partition goes. TemporaryError where it is open."""
-        if self._folder(number) is None:
-            return
-        try:
-            tool("partx", "--delete", "--nr", str(number), str(self.path))
-        except TemporaryError as err:
-            if self._folder(number) is not None:
-                raise TemporaryError(f"partition {number} of {self.path} is open") from err
 
     def _is(self, part: Part) -> bool:
         folder = self._folder(part.number)
@@ -92,6 +139,18 @@ class Disk:
             if found.read_text().strip() == str(number):
                 return found.parent
         return None
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _sysfs(device: int) -> Path:
+    return Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}").resolve()
 
 
 def _sectors(file: Path) -> int:

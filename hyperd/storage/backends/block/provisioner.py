@@ -6,20 +6,22 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Final
 
 from hyperd.background import to_the_end
 from hyperd.errors import HyperdError, NotFound, PermanentError, TemporaryError
 from hyperd.imagefile import copying, devices, sandbox
-from hyperd.imagefile.handle import BlockHandle, DiskFormat, Handle
+from hyperd.imagefile.handle import Handle
 from hyperd.imagefile.qemuimg import QemuImg
 from hyperd.progress import Progress, Report
 from hyperd.resources.values.quantity import format_human, round_up
 from hyperd.settings import Settings
 from hyperd.storage.asking import Asking
+from hyperd.storage.backends.block.holding import held
 from hyperd.storage.backends.block.pool import Pool
-from hyperd.storage.backends.block.table import Part
+from hyperd.storage.backends.block.table import Part, Type
 from hyperd.storage.interface import NO_ROOM, Capability, Capacity, Provisioner, Volume
 
 _log = logging.getLogger(__name__)
@@ -62,9 +64,10 @@ class BlockProvisioner(Provisioner):
         return await self._copy(uid, size, [image], _unheard)
 
     async def clone(self, uid: str, *, source: str, op_uid: str) -> Volume:
-        origin = await self._require(source)
-        device = await to_the_end(self._pool.device, origin)
-        return await self._copy(uid, origin.size, [BlockHandle(device, DiskFormat.RAW)], _unheard)
+        """The source is held: it is not removed before all of it is read."""
+        await self._usable()
+        async with held(lambda: self._pool.open(source)) as origin:
+            return await self._copy(uid, origin.part.size, [origin.handle], _unheard)
 
     async def receive(
         self, uid: str, size: int, *, layers: Sequence[Handle], op_uid: str, report: Report
@@ -84,8 +87,7 @@ class BlockProvisioner(Provisioner):
             return self._volume(part)
         tail = await to_the_end(self._pool.tail, part, size)
         if tail is not None:
-            await self._filled(tail, self._erase)
-            return self._volume(await to_the_end(self._pool.join, part, tail))
+            return self._volume(await self._made(tail, self._erase, lambda: self._pool.join(part, tail)))
         if in_use or self._is_attached(uid):
             raise TemporaryError(
                 f"Volume {uid} cannot grow to {format_human(size)} where it lies in the pool {self._pool.name}: "
@@ -141,34 +143,38 @@ class BlockProvisioner(Provisioner):
     async def _create(self, uid: str, size: int, fill: Callable[[Path], Awaitable[None]]) -> Volume:
         if (found := await self.find(uid)) is not None:
             return found
-        return self._volume(await self._made(uid, size, fill))
+        return self._volume(await self._new(uid, size, fill, self._pool.publish))
 
-    async def _made(
-        self, uid: str, size: int, fill: Callable[[Path], Awaitable[None]], *, instead: Part | None = None
+    async def _new(
+        self, uid: str, size: int, fill: Callable[[Path], Awaitable[None]], publish: Callable[[Part], Part]
     ) -> Part:
         async def make(device: Path) -> None:
             await self._erase(device)
             await fill(device)
 
         part = await to_the_end(self._pool.allocate, uid, size)
-        await self._filled(part, make)
-        return await to_the_end(lambda: self._pool.publish(part, instead=instead))
+        return await self._made(part, make, lambda: publish(part))
 
     async def _moved(self, part: Part, size: int) -> Part:
-        """The volume, which nobody has open, in a larger place."""
-        former = BlockHandle(await to_the_end(self._pool.device, part), DiskFormat.RAW)
+        """The volume, which nobody has open nor can open meanwhile, in a larger place."""
+        async with held(lambda: self._pool.set_aside(part)) as former:
 
-        async def fill(device: Path) -> None:
-            await copying.copy_into(self._tools, [former], device, report=_unheard)
+            async def fill(device: Path) -> None:
+                await copying.copy_into(self._tools, [former.handle], device, report=_unheard)
 
-        made = await self._made(part.name, size, fill, instead=part)
-        await self._remove(part)
+            def publish(made: Part) -> Part:
+                return self._pool.publish(made, instead=former)
+
+            made = await self._new(part.name, size, fill, publish)
+        await self._remove(replace(part, type=Type.UNFINISHED))
         return made
 
-    async def _filled(self, part: Part, fill: Callable[[Path], Awaitable[None]]) -> None:
-        """Its place is free again unless that is done."""
+    async def _made(self, part: Part, fill: Callable[[Path], Awaitable[None]], finish: Callable[[], Part]) -> Part:
+        """What ``finish`` makes of it once it is filled; its place is free again unless that is done."""
         try:
-            await fill(await to_the_end(self._pool.device, part))
+            async with held(lambda: self._pool.hold(part)) as place:
+                await fill(place.path)
+            return await to_the_end(finish)
         except BaseException:
             await to_the_end(self._pool.drop, part)
             raise
@@ -191,10 +197,11 @@ class BlockProvisioner(Provisioner):
     async def _remove(self, part: Part) -> None:
         """Of one that is no volume any more. Whoever has its place next has it full of zeros anyway."""
         try:
-            device = await to_the_end(self._pool.device, part)
-            for offset in range(0, part.size, _PIECE_BYTES):
-                if not await _fallocate(device, offset, min(_PIECE_BYTES, part.size - offset), *_PUNCH):
-                    break
+            async with held(lambda: self._pool.hold(part)) as place:
+                for offset in range(0, part.size, _PIECE_BYTES):
+                    length = min(_PIECE_BYTES, part.size - offset)
+                    if not await _fallocate(place.path, offset, length, *_PUNCH):
+                        break
         except HyperdError as err:
             _log.info("%s", err.message)
         await to_the_end(self._pool.drop, part)

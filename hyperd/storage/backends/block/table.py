@@ -6,6 +6,7 @@ being made, or is on its way out. The first partition is the pool's mark, and sa
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -22,7 +23,9 @@ FORMAT: Final = 1
 MIB: Final = 1 << 20
 NAME_LIMIT: Final = 36
 """Characters of a partition's name; a uid of ours has as many."""
-_SLOTS: Final = 512
+_SLOTS: Final = 256
+_MOST: Final = 255
+"""The kernel has none of a higher number."""
 _SECONDS: Final = 60.0
 _MARK: Final = re.compile(r"hyperd-pool-(\d{1,9})")
 
@@ -119,10 +122,18 @@ class Table:
         """Bytes that are free right behind a partition."""
         return next((gap.size for gap in self.gaps() if gap.start == part.end), 0)
 
-    def number(self) -> int | None:
-        """One that no partition has; None where there are as many as there can be."""
+    def has(self, part: Part) -> bool:
+        """Exactly as it is said to be."""
+        return part in self.parts
+
+    def number(self, *, after: int = 0) -> int | None:
+        """One that no partition has, if possible above ``after``; None where there are as many as there can be.
+
+        Whoever still knows a partition by its number is not to find another one there at once.
+        """
         taken = {part.number for part in self.parts}
-        return next((number for number in range(1, _SLOTS + 1) if number not in taken), None)
+        free = [number for number in range(1, _MOST + 1) if number not in taken]
+        return next((number for number in free if number > after), free[0] if free else None)
 
     def having(self, *parts: Part) -> Table:
         """With these, in place of those of their numbers."""
@@ -158,17 +169,21 @@ def read(disk: Path) -> Table:
         raise TemporaryError(f"the partition table of {disk} cannot be used: {err}") from err
 
 
-def write(disk: Path, table: Table) -> None:
-    """Durably, while partitions are in use, and nothing else of the disk. The kernel is told by ``sync``."""
+def write(disk: Path, table: Table, *, lock: int | None = None) -> None:
+    """Durably, while partitions are in use, and nothing else of the disk. The kernel is told by ``Disk``.
+
+    ``lock`` is a descriptor by which the caller has the disk locked: nobody else has it before all is written,
+    also where the caller is killed meanwhile.
+    """
     options = (
         "--quiet",
         "--no-reread",
         "--no-tell-kernel",
         "--wipe=never",
         "--wipe-partitions=never",
-        "--lock=yes",
+        "--lock=no" if lock is not None else "--lock=yes",
     )
-    tool("sfdisk", *options, "--", str(disk), said=table.script())
+    tool("sfdisk", *options, "--", str(disk), said=table.script(), keeps=() if lock is None else (lock,))
 
 
 def signatures(disk: Path) -> Sequence[str]:
@@ -177,17 +192,25 @@ def signatures(disk: Path) -> Sequence[str]:
     return sorted({str(each["type"]) for each in answer.get("signatures", [])})
 
 
-def tool(*argv: str, said: str = "") -> bytes:
-    """What a program prints. TemporaryError with what it complains of."""
+def tool(*argv: str, said: str = "", keeps: Sequence[int] = ()) -> bytes:
+    """What a program prints. TemporaryError with what it complains of.
+
+    What it is ``said`` lies in a file that is whole before it starts: from a pipe it would take what a killed
+    daemon got to write for all of it. Descriptors that it ``keeps`` are open until it ends.
+    """
     try:
-        done = subprocess.run(
-            argv,
-            input=said.encode(),
-            capture_output=True,
-            timeout=_SECONDS,
-            check=False,
-            env=sandbox.environment(),
-        )
+        with open(os.memfd_create("said"), "w+b") as script:
+            script.write(said.encode())
+            script.seek(0)
+            done = subprocess.run(
+                argv,
+                stdin=script,
+                capture_output=True,
+                timeout=_SECONDS,
+                check=False,
+                env=sandbox.environment(),
+                pass_fds=tuple(keeps),
+            )
     except FileNotFoundError:
         raise TemporaryError(f"the program {argv[0]} is not installed on this host") from None
     except subprocess.TimeoutExpired:
