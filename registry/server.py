@@ -169,18 +169,23 @@ class EmbeddedRegistry:
         raise TemporaryError("it ended at once")
 
     async def _adopt(self) -> process.Process | None:
-        """The one process that a former daemon left, if it serves this configuration and has no open upload."""
-        self._trusted = await asyncio.to_thread(self._tokens.open)
+        """The one process that a former daemon left, if it serves this configuration and has no open upload.
+
+        All others are ended, also where it cannot be told: one that may ask for no tokens keeps no socket.
+        """
         found = await asyncio.to_thread(process.find, self._argv)
-        changed = await asyncio.to_thread(self._is_changed)
-        left = await asyncio.to_thread(tree.uploads, self._root)
-        if len(found) == 1 and not changed and not left:
-            with suppress(HyperdError):
-                await self._probe.ping()
-                return found[0]
-        for other in found:
-            await other.end()
-            other.close()
+        try:
+            self._trusted = await asyncio.to_thread(self._tokens.open)
+            changed = await asyncio.to_thread(self._is_changed)
+            left = await asyncio.to_thread(tree.uploads, self._root)
+            if len(found) == 1 and not changed and not left:
+                with suppress(HyperdError):
+                    await self._probe.ping()
+                    return found.pop()
+        finally:
+            for other in found:
+                await other.end()
+                other.close()
         # Once nobody serves the former one: whoever starts in between must not take its process for one of this.
         await asyncio.to_thread(durable.write, self._config, self._configuration())
         return None

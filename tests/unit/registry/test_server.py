@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -160,6 +160,33 @@ async def test_keys_that_cannot_be_kept_yet_keep_the_registry_waiting_and_nothin
         await server._healthy.wait()
     assert keys.stat().st_mode & 0o077 == 0
     await server.stop()
+
+
+@pytest.mark.parametrize("where", ["keys", "content"])
+async def test_what_cannot_be_judged_at_the_start_keeps_no_socket(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    former = EmbeddedRegistry(settings)
+    await former.start()
+    await crash(former)
+    if where == "keys":
+        monkeypatch.setattr(Tokens, "open", refuse(PermanentError("The keys of the registry cannot be used.")))
+    else:
+        monkeypatch.setattr(tree, "uploads", refuse(OSError("it cannot be read")))
+    monkeypatch.setattr("registry.server._READY_SECONDS", 0.3)
+    server = EmbeddedRegistry(settings)
+    await server.start()
+    assert not server.healthy
+    assert process.find(server._argv) == []
+    await server.stop()
+    monkeypatch.undo()
+
+
+def refuse(error: Exception) -> Callable[..., None]:
+    def refused(*_: object) -> None:
+        raise error
+
+    return refused
 
 
 async def test_two_daemons_have_a_registry_each(tmp_path: Path) -> None:
