@@ -9,12 +9,14 @@ import base64
 import hashlib
 import json
 import logging
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cryptography.hazmat.primitives.serialization import (
@@ -26,7 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 
 from hyperd import clock, durable
-from hyperd.jsontypes import JsonObject
+from hyperd.jsontypes import Json, JsonObject
 
 _log = logging.getLogger(__name__)
 
@@ -34,6 +36,7 @@ _ROOT: Final = "root.pem"
 _ROOT_SECONDS: Final = 365 * 86_400
 """At that age a root is changed when its registry starts."""
 _KEY_SECONDS: Final = 86_400.0
+_TOKEN: Final = re.compile(r"([\w-]{1,4096})\.([\w-]{1,16384})\.([\w-]{86})", re.ASCII)
 _DAY: Final = timedelta(days=1)
 _HOUR: Final = timedelta(hours=1)
 _FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -104,6 +107,39 @@ def key_of(root: Key) -> Key:
     return _make("hyperd registry tokens", root)
 
 
+def claims_of(token: str, root: Key) -> JsonObject | None:
+    """What ``token`` says, where a key signed it that ``root`` vouches for now; None of any other text."""
+    parts = _TOKEN.fullmatch(token)
+    if parts is None:
+        return None
+    try:
+        key = _vouched(json.loads(_bytes(parts[1])), root)
+        if key is None:
+            return None
+        signature = _bytes(parts[3])
+        r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
+        signed = f"{parts[1]}.{parts[2]}".encode()
+        key.verify(utils.encode_dss_signature(r, s), signed, ec.ECDSA(hashes.SHA256()))
+        claims: Json = json.loads(_bytes(parts[2]))
+    except (ValueError, TypeError, RecursionError, InvalidSignature, UnsupportedAlgorithm):
+        return None
+    return claims if isinstance(claims, dict) else None
+
+
+def _vouched(header: Json, root: Key) -> ec.EllipticCurvePublicKey | None:
+    """The key of a token's ``header``. Raises what ``claims_of`` catches."""
+    match header:
+        case {"alg": "ES256", "x5c": [str(packed)]}:
+            certificate = x509.load_der_x509_certificate(base64.b64decode(packed, validate=True))
+        case _:
+            return None
+    certificate.verify_directly_issued_by(root.certificate)
+    if not certificate.not_valid_before_utc <= clock.now() <= certificate.not_valid_after_utc:
+        return None
+    key = certificate.public_key()
+    return key if isinstance(key, ec.EllipticCurvePublicKey) else None
+
+
 def _make(name: str, root: Key | None) -> Key:
     private = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -121,6 +157,10 @@ def _make(name: str, root: Key | None) -> Key:
         .sign(root.private if root else private, hashes.SHA256())
     )
     return Key(private, certificate, clock.elapsed())
+
+
+def _bytes(part: str) -> bytes:
+    return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
 
 
 def _part(data: bytes) -> str:

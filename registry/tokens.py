@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from hyperd import clock, durable
 from hyperd.errors import PermanentError, ServiceUnavailable
-from hyperd.jsontypes import Json
+from hyperd.jsontypes import Json, JsonObject
 
 if TYPE_CHECKING:
     from registry.signing import Key
@@ -29,6 +29,8 @@ PUSH: Final = "push"
 DELETE: Final = "delete"
 _SECONDS: Final = 60
 """Of a token for one request, which is judged when it begins."""
+_SKEW_SECONDS: Final = 60
+"""That a clock may have been set back since a token was made."""
 _LOOK_SECONDS: Final = 10.0
 """After which it is looked whether another process has made another root."""
 
@@ -59,6 +61,22 @@ def deletes(repository: str) -> Access:
 
 CATALOG: Final = Access("catalog", ("*",), "registry")
 """Reading the names of all repositories."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What is to be believed of a token. ``beside`` is what its maker has put there for itself."""
+
+    subject: str
+    access: tuple[Access, ...]
+    beside: JsonObject
+
+    def lets(self, wanted: Access) -> bool:
+        """Whether all of ``wanted`` may be done with it."""
+        return any(
+            (one.type, one.repository) == (wanted.type, wanted.repository) and {*wanted.actions} <= {*one.actions}
+            for one in self.access
+        )
 
 
 class Tokens:
@@ -98,8 +116,15 @@ class Tokens:
         self._take(root)
         return trusted
 
-    async def token(self, subject: str, access: Iterable[Access] = (), *, seconds: int = _SECONDS) -> str:
-        """For ``subject``, who may do ``access`` for so long from now.
+    async def token(
+        self,
+        subject: str,
+        access: Iterable[Access] = (),
+        *,
+        seconds: int = _SECONDS,
+        beside: JsonObject | None = None,
+    ) -> str:
+        """For ``subject``, who may do ``access`` for so long from now; ``shown`` gives ``beside`` back.
 
         Raises ServiceUnavailable where no registry was started yet.
         """
@@ -120,8 +145,37 @@ class Tokens:
                 "exp": now + seconds,
                 "jti": secrets.token_hex(8),
                 "access": granted,
+                **({"hyperd": beside} if beside else {}),
             }
         )
+
+    async def shown(self, token: str) -> Shown | None:
+        """What ``token`` says; None where it is not one of these, or is over.
+
+        Raises ServiceUnavailable where no registry was started yet.
+        """
+        from registry import signing
+
+        root = self._root
+        if root is None or clock.elapsed() - self._looked > _LOOK_SECONDS:
+            await asyncio.to_thread(self._look)
+            root = self._root
+        claims = signing.claims_of(token, root) if root is not None else None
+        if claims is None:
+            return None
+        now = clock.wall()
+        match claims:
+            case {
+                "iss": str(issuer),
+                "aud": str(audience),
+                "sub": str(subject),
+                "nbf": int(first),
+                "exp": int(end),
+                "access": [*granted],
+            } if (issuer, audience) == (ISSUER, self.service) and first - _SKEW_SECONDS <= now < end:
+                beside = claims.get("hyperd")
+                return Shown(subject, tuple(map(_access, granted)), beside if isinstance(beside, dict) else {})
+        return None
 
     def doubt(self) -> None:
         """One was not taken: look before the next one."""
@@ -147,3 +201,11 @@ class Tokens:
             key = signing.key_of(root)
         self._key, self._root, self._looked = key, root, clock.elapsed()
         return key
+
+
+def _access(granted: Json) -> Access:
+    """As ``token`` wrote it; what it did not write lets nobody do anything."""
+    match granted:
+        case {"type": str(type_), "name": str(name), "actions": [*actions]}:
+            return Access(name, tuple(str(action) for action in actions), type_)
+    return Access("", ())

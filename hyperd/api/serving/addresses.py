@@ -8,17 +8,19 @@ from __future__ import annotations
 from aiohttp import web
 
 from hyperd.api.endpoints import answers
+from hyperd.api.limits.fairness import is_root
 from hyperd.api.serving.httpserver import Connection
 from hyperd.api.serving.middleware import RequestInfo
 from hyperd.errors import HyperdError
 from hyperd.store.interface import User
 
 
-def enter(request: web.BaseRequest, seen: RequestInfo, user: User) -> None:
-    """The request, and its connection, count for ``user`` from here on."""
+def enter(request: web.BaseRequest, seen: RequestInfo, user: User, payer: User | None = None) -> None:
+    """From here on the request is ``user``'s in the logs; its connection counts for ``payer``, or for it too."""
     seen.user = user
+    payer = payer or user
     if isinstance(connection := request.protocol, Connection):
-        connection.login(user.name, privileged=False)
+        connection.login(payer.name, privileged=is_root(payer))
 
 
 def told(text: str, request_id: str) -> web.Response:

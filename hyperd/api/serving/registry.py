@@ -13,8 +13,9 @@ from typing import Final
 
 from aiohttp import web
 
+from hyperd.api.access import impersonation
 from hyperd.api.access.authentication import Authenticator, Peer
-from hyperd.api.access.authorization import Attributes, Decider
+from hyperd.api.access.authorization import Attributes, Authorizer
 from hyperd.api.access.tokens import Tokens
 from hyperd.api.audit.log import AuditLog
 from hyperd.api.endpoints import answers
@@ -22,16 +23,17 @@ from hyperd.api.limits.fairness import Fairness, source_key
 from hyperd.api.serving import addresses
 from hyperd.api.serving.middleware import RequestInfo, record_opening
 from hyperd.api.sessions.exports import SUBRESOURCE
-from hyperd.api.sessions.pulls import Asked, Pulls, attributes_of, subject_of
-from hyperd.errors import BadRequest, HyperdError, MethodNotAllowed, NotFound, Unauthorized
+from hyperd.api.sessions.pulls import Asked, Pulls, attributes_of
+from hyperd.errors import BadRequest, HyperdError, MethodNotAllowed, NotFound, ServiceUnavailable, Unauthorized
 from hyperd.store.interface import User
 from registry.tokens import TOKEN_PATH
 
 _USER: Final = "system:pull:"
-"""What the logs call whoever shows a token, for whom it was made follows."""
+"""What the logs call whoever shows a token; for whom it was made follows."""
 _CODES: Final = {400: "UNSUPPORTED", 401: "UNAUTHORIZED", 403: "DENIED", 404: "NAME_UNKNOWN", 405: "UNSUPPORTED",
                  429: "TOOMANYREQUESTS", 503: "UNAVAILABLE"}  # fmt: skip
 _VERSION: Final = {"Docker-Distribution-Api-Version": "registry/2.0"}
+_BEARER: Final = "bearer "
 _ASK_BASIC: Final = 'Basic realm="hyperd"'
 
 
@@ -39,7 +41,12 @@ class RegistryTokens:
     """Serves ``TOKEN_PATH``."""
 
     def __init__(
-        self, pulls: Pulls, tokens: Tokens, authenticator: Authenticator, authorizer: Decider, fairness: Fairness
+        self,
+        pulls: Pulls,
+        tokens: Tokens,
+        authenticator: Authenticator,
+        authorizer: Authorizer,
+        fairness: Fairness,
     ) -> None:
         self._pulls = pulls
         self._tokens = tokens
@@ -62,15 +69,19 @@ class RegistryTokens:
         if request.method != "GET":
             raise MethodNotAllowed("Tokens are asked for with GET.", allow="GET")
         try:
-            user = await self._user(request, peer)
+            login = await self._user(request, peer)
         except Unauthorized:
             await self._fairness.denied(source_key(peer.source))
             raise
-        addresses.enter(request, seen, user)
+        addresses.enter(request, seen, login)
         scopes = [scope for text in request.query.getall("scope", []) for scope in text.split()]
-        with await self._fairness.begin(user):
+        with await self._fairness.begin(login):
+            user = login
+            if impersonation.asked(request.headers):
+                seen.user = user = await impersonation.impersonated(request, login, self._authorizer)
+                seen.by = login
             service = request.query.get("service", "")
-            return web.json_response(await self._pulls.token(self._authorizer, user, service, scopes))
+            return web.json_response(await self._pulls.token(self._authorizer, user, login, service, scopes))
 
     async def _user(self, request: web.BaseRequest, peer: Peer) -> User:
         """As everywhere; and a token may come as a password, for these clients know nothing else."""
@@ -110,20 +121,27 @@ class RegistryReading:
         asked = Asked.of(path)
         if len(request.headers.getall("Authorization", [])) > 1:
             raise BadRequest("There are several Authorization headers.")
-        if not request.headers.get("Authorization", "").lower().startswith("bearer "):
+        if not request.headers.get("Authorization", "").lower().startswith(_BEARER):
             return self._challenge(asked)
-        async with self._pulls.asked(request, path) as answer:
-            if answer.status in (401, 403):
-                await self._fairness.denied(source_key(peer.source))
-                return self._challenge(asked)
-            reader = User(f"{_USER}{subject_of(request.headers['Authorization'])}")
-            if (attributes := attributes_of(asked.repository)) is not None:
-                seen.resource, seen.attributes = f"{attributes.resource}/{SUBRESOURCE}", attributes
-            addresses.enter(request, seen, reader)
-            if asked.blob:
-                record_opening(self._audit, request, request_id, seen)
-            with self._fairness.session(reader, SUBRESOURCE):
-                return await self._pulls.hand_on(request, answer, reader)
+        if impersonation.asked(request.headers):
+            raise BadRequest("A token is read with as whom it was made for: ask for one as somebody else.")
+        try:
+            reader = await self._pulls.reader(request.headers["Authorization"][len(_BEARER) :].strip(), asked)
+        except ServiceUnavailable:
+            await self._fairness.denied(source_key(peer.source))
+            raise
+        if reader is None:
+            await self._fairness.denied(source_key(peer.source))
+            return self._challenge(asked)
+        if (attributes := attributes_of(asked.repository)) is not None:
+            seen.resource, seen.attributes = f"{attributes.resource}/{SUBRESOURCE}", attributes
+        addresses.enter(request, seen, User(f"{_USER}{reader.name}"), reader.login)
+        seen.by = reader.login if reader.login.name != reader.name else None
+        with self._fairness.session(reader.login, SUBRESOURCE):
+            async with self._pulls.asked(request, path) as answer:
+                if asked.blob:
+                    record_opening(self._audit, request, request_id, seen)
+                return await self._pulls.hand_on(request, answer, reader.login)
 
     def _challenge(self, asked: Asked) -> web.Response:
         response = _refusal(Unauthorized("A token for this repository is needed, which is got with a login."))

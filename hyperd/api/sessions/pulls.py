@@ -1,13 +1,11 @@
 """Reading the embedded registry from outside: tokens for who may export an image, and what is read with them.
 
-The registry itself judges each token. Here a token is given to who may have the content anyway, for one repository
-and for reading alone, and what it says is believed once the registry has.
+A token is given to who may have the content anyway, for one repository and for reading alone. What is shown is
+judged here, before it costs anything and whatever serves the registry's socket, and by the registry once more.
 """
 
 from __future__ import annotations
 
-import base64
-import json
 import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -20,6 +18,7 @@ from yarl import URL
 
 from hyperd import clock
 from hyperd.api.access.authorization import Attributes, Decider
+from hyperd.api.access.rules import MASTERS
 from hyperd.api.limits.fairness import is_root
 from hyperd.api.sessions.exports import SUBRESOURCE
 from hyperd.api.sessions.lending import Lending
@@ -71,6 +70,17 @@ class Asked:
         return cls(match[1], bool(match[3]))
 
 
+@dataclass(frozen=True)
+class Reader:
+    """Who shows a token: ``name``, for whom it was made, and ``login``, who had it made and whose shares it takes.
+
+    Of that one's groups there is only the one that has a reserve.
+    """
+
+    name: str
+    login: User
+
+
 class Pulls:
     """Tokens, and what is read. ``endpoint`` is that of an embedded registry."""
 
@@ -84,14 +94,20 @@ class Pulls:
         )
         self._lending = lending
 
-    async def token(self, authorizer: Decider, user: User, service: str, scopes: Sequence[str]) -> JsonObject:
-        """What the protocol answers. Raises BadRequest, and Forbidden in the same words for what is not there."""
+    async def token(
+        self, authorizer: Decider, user: User, login: User, service: str, scopes: Sequence[str]
+    ) -> JsonObject:
+        """What the protocol answers to ``login``, which asks as ``user``.
+
+        Raises BadRequest, and Forbidden in the same words for what is not there.
+        """
         if service != self._tokens.service:
             raise BadRequest(f"This is the token server of {self._tokens.service} alone.")
         if len(scopes) > 1:
             raise BadRequest("A token is for one repository: ask for one scope.")
         access = [pulls(await self._allowed(authorizer, user, scope)) for scope in scopes]
-        token = await self._tokens.token(user.name, access, seconds=SECONDS)
+        beside: JsonObject = {"login": login.name, "uid": login.uid, "root": is_root(login)}
+        token = await self._tokens.token(user.name, access, seconds=SECONDS, beside=beside)
         issued = clock.now().isoformat(timespec="seconds").replace("+00:00", "Z")
         return {"token": token, "access_token": token, "expires_in": SECONDS, "issued_at": issued}
 
@@ -115,6 +131,16 @@ class Pulls:
             raise refusal from None
         return repository
 
+    async def reader(self, token: str, asked: Asked) -> Reader | None:
+        """Who shows ``token``; None where it is not good for what is asked. Raises ServiceUnavailable."""
+        shown = await self._tokens.shown(token)
+        if shown is None or not (asked.repository == "" or shown.lets(pulls(asked.repository))):
+            return None
+        match shown.beside:
+            case {"login": str(name), "uid": str(uid), "root": bool(root)}:
+                return Reader(shown.subject, User(name, (MASTERS,) if root else (), uid=uid))
+        return None
+
     def challenge(self, repository: str) -> str:
         """The header that leads a client to the tokens."""
         scope = f',scope="repository:{repository}:pull"' if repository else ""
@@ -122,7 +148,7 @@ class Pulls:
 
     @asynccontextmanager
     async def asked(self, request: web.BaseRequest, path: str) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The registry's own answer. Raises ServiceUnavailable where there is none."""
+        """The registry's own answer. Raises ServiceUnavailable where there is none, or it takes no token."""
         headers = {name: request.headers[name] for name in _ASKED_HEADERS if name in request.headers}
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_SILENT_SECONDS, sock_read=_SILENT_SECONDS)
         connector = aiohttp.UnixConnector(path=str(self._endpoint.socket), force_close=True)
@@ -134,6 +160,9 @@ class Pulls:
                 url = URL(f"{self._endpoint.url}{path}", encoded=True)
                 answer = await session.request(request.method, url, headers=headers, allow_redirects=False)
             async with answer:
+                if answer.status in (401, 403):
+                    self._tokens.doubt()
+                    raise ServiceUnavailable("The registry takes no tokens yet.", retry_after_seconds=5)
                 yield answer
 
     async def hand_on(
@@ -185,10 +214,3 @@ def attributes_of(repository: str) -> Attributes | None:
         if found := owner_of(kind, repository):
             return Attributes("get", GROUP, kind.plural, SUBRESOURCE, *found)
     return None
-
-
-def subject_of(authorization: str) -> str:
-    """For whom a token was made, which the registry has believed."""
-    payload = authorization.split(".")[1]
-    claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-    return str(claims["sub"])

@@ -11,7 +11,7 @@ import shutil
 import ssl
 import subprocess
 import tarfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,10 +23,12 @@ import oras.decorator
 import pytest
 
 from hyperd.api.access.tokens import Grant, Tokens
+from hyperd.api.serving.registry import RegistryReading
 from hyperd.resources.all import VIRTUAL_IMAGE
 from hyperd.resources.schema.kind import Object
 from hyperd.roles import Role
-from hyperd.store.interface import BY_SYSTEM
+from hyperd.store.interface import BY_SYSTEM, User
+from registry import process
 from tests.unit.controllers.world import World, running
 from tests.unit.registry.world import WebServer, web_server
 
@@ -58,11 +60,12 @@ class Lab:
         made, _ = await Tokens(self.world.store).create(name, Grant(role, namespaces, 4e9), write=BY_SYSTEM)
         return made
 
-    async def token(self, password: str, **query: str) -> tuple[int, Any]:
-        """What the token server answers to a login like docker's."""
+    async def token(self, password: str, more: Sequence[tuple[str, str]] = (), **query: str) -> tuple[int, Any]:
+        """What the token server answers to a login like docker's, with ``more`` headers."""
         service = {"service": "registry.inproc.internal", "scope": f"repository:{self.repository}:pull", **query}
         headers = {"Authorization": "Basic " + base64.b64encode(f"me:{password}".encode()).decode()}
-        async with self.client.get("/auth/token", params=service, headers=headers if password else {}) as answer:
+        shown = [*(headers.items() if password else ()), *more]
+        async with self.client.get("/auth/token", params=service, headers=shown) as answer:
             if answer.status == 401:
                 assert answer.headers["WWW-Authenticate"].startswith("Basic ")
             return answer.status, await answer.json()
@@ -76,6 +79,10 @@ class Lab:
         words = ["skopeo", "copy", "-q", "--insecure-policy", f"--src-cert-dir={self.certificates}"]
         words += [f"--src-creds=me:{password}", f"docker://{self.reference}", f"dir:{to}"]
         return await asyncio.to_thread(lambda: subprocess.run(words, capture_output=True, text=True, check=False))
+
+
+def claims_of(token: str) -> Any:
+    return json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
 
 
 @pytest.fixture
@@ -166,7 +173,7 @@ async def test_the_token_server_gives_one_repository_for_reading(lab: Lab) -> No
     assert (head.status, await head.read()) == (200, b"")
     assert (await (await lab.read(given["token"], f"/v2/{lab.repository}/tags/list")).json())["tags"]
 
-    refused = {
+    refused: dict[str, Any] = {
         "pushing": {"scope": f"repository:{lab.repository}:push"},
         "deleting": {"scope": f"repository:{lab.repository}:delete"},
         "an image that is not there": {"scope": "repository:vi/default/none:pull"},
@@ -182,9 +189,9 @@ async def test_the_token_server_gives_one_repository_for_reading(lab: Lab) -> No
     codes = {what: (await lab.token(editor, **query))[0] for what, query in refused.items()}
     assert {what: code for what, code in codes.items() if code not in (400, 403)} == {}
     _, more = await lab.token(editor, scope=f"repository:{lab.repository}:push,pull")
-    payload = more["token"].split(".")[1]
-    claims = json.loads(base64.urlsafe_b64decode(payload + "=="))
-    assert claims["access"] == [{"type": "repository", "name": lab.repository, "actions": ["pull"]}]
+    assert claims_of(more["token"])["access"] == [
+        {"type": "repository", "name": lab.repository, "actions": ["pull"]}
+    ]
 
 
 async def test_what_is_there_is_not_told_to_who_may_not_read_it(lab: Lab) -> None:
@@ -216,6 +223,63 @@ async def test_a_login_that_fails_gets_no_token(lab: Lab) -> None:
         assert answer.status in (401, 404)
 
 
+async def test_a_token_may_be_asked_for_as_somebody_else_and_then_is_that_ones(lab: Lab) -> None:
+    admin, editor = await lab.login("admin", Role.ADMIN), await lab.login("editor", Role.EDITOR)
+    viewer = [("Impersonate-User", "eve"), ("Impersonate-Group", "hyperd:viewer")]
+    other = [("Impersonate-User", "eve"), ("Impersonate-Group", "hyperd:editor")]
+    bearer = [("Authorization", f"Bearer {admin}")]
+    for password, more, expected in (
+        (admin, viewer, 403),
+        ("", [*bearer, *viewer], 403),
+        (admin, [("impersonate-group", "hyperd:editor")], 400),
+        (editor, other, 403),
+        (editor, [("Impersonate-User", "unix:root")], 403),
+    ):
+        assert (await lab.token(password, more))[0] == expected
+    for password, more in ((admin, other), ("", [*bearer, *other])):
+        code, given = await lab.token(password, more)
+        assert (code, claims_of(given["token"])["sub"]) == (200, "eve")
+        assert (await lab.read(given["token"])).status == 200
+    audit = lab.world._daemon._api.audit
+    await asyncio.to_thread(audit.close)
+    entries = [json.loads(line) for line in (lab.world.settings.log_dir / "audit.log").read_text().splitlines()]
+    assert {(one["user"], one.get("by")) for one in entries if one["code"] == 403} >= {("eve", "token:admin")}
+    headers = {"Authorization": f"Bearer {given['token']}", "Impersonate-User": "eve"}
+    async with lab.client.get(f"/v2/{lab.repository}/tags/list", headers=headers) as answer:
+        assert answer.status == 400
+
+
+async def test_what_is_read_counts_with_all_else_of_who_has_logged_in(lab: Lab) -> None:
+    (_, given) = await lab.token(await lab.login("editor", Role.EDITOR))
+    fairness = lab.world._daemon._api.fairness
+    editor = User("token:editor")
+    taken = [fairness.session(editor, "console") for _ in range(512)]
+    assert (await lab.read(given["token"])).status == 429
+    for grant in taken:
+        grant.release()
+    assert (await lab.read(given["token"])).status == 200
+    assert fairness.sessions.lent == 0
+
+
+async def test_root_has_a_place_whoever_reads(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hyperd.api.sessions.pulls._WAIT_SECONDS", 0.1)
+    (_, given) = await lab.token(await lab.login("editor", Role.EDITOR))
+    service = {"service": "registry.inproc.internal", "scope": f"repository:{lab.repository}:pull"}
+    connector = aiohttp.UnixConnector(path=str(lab.world.settings.socket_path))
+    async with (
+        aiohttp.ClientSession(connector=connector) as root,
+        root.get("http://hyperd/auth/token", params=service) as answer,
+    ):
+        roots = (await answer.json())["token"]
+    reading = lab.world._daemon._api._registry["/v2/"]
+    assert isinstance(reading, RegistryReading)
+    number = 0
+    while reading._pulls._places.try_acquire(f"user{number}") is not None:
+        number += 1
+    assert (await lab.read(given["token"])).status == 429
+    assert (await lab.read(roots)).status == 200
+
+
 async def test_nothing_is_written_or_listed_from_outside(lab: Lab) -> None:
     editor = await lab.login("editor", Role.ADMIN)
     _, given = await lab.token(editor)
@@ -239,6 +303,39 @@ async def test_nothing_is_written_or_listed_from_outside(lab: Lab) -> None:
     assert (await lab.read(given["token"], f"/v2/{lab.repository}/blobs/{digest}")).status == 404
     assert (await lab.read(given["token"], "/v2/")).status == 200
     assert (await lab.read("", "/v2/")).status == 401
+
+
+async def test_a_registry_that_asks_for_no_token_shows_strangers_nothing(lab: Lab, tmp_path: Path) -> None:
+    """One of a release before tokens, which runs on after a kill and has the socket when the next one starts."""
+    editor = await lab.login("editor", Role.EDITOR)
+    (_, given), (_, free) = await lab.token(editor), await lab.token(editor, scope="")
+    images = lab.world._daemon._context.images
+    await images.close()
+    conf = json.loads((lab.world.settings.registry_dir / "config.json").read_text())
+    del conf["auth"]
+    (tmp_path / "config.json").write_text(json.dumps(conf))
+    words = [lab.world.settings.registry.binary, "serve", str(tmp_path / "config.json")]
+    former = process.start(words, log=tmp_path / "log", environment=dict(os.environ))
+    try:
+        async with asyncio.timeout(20):
+            while (await lab.read(given["token"])).status == 503:
+                await asyncio.sleep(0.02)
+        layer = (await (await lab.read(given["token"])).json())["layers"][0]["digest"]
+        head, claims, signature = given["token"].split(".")
+        others = ("", "x", "a.b.c", f"{head}.{claims}.{'A' * len(signature)}", free["token"], editor)
+        for path in ("", f"/v2/{lab.repository}/blobs/{layer}", f"/v2/{lab.repository}/tags/list"):
+            assert {(await lab.read(token, path)).status for token in others} == {401}
+            assert (await lab.read(given["token"], path)).status == 200
+        assert (await lab.read(given["token"], f"/v2/vi/default/other/blobs/{layer}")).status == 401
+    finally:
+        await former.end()
+        former.close()
+
+
+async def test_a_token_that_is_none_costs_the_registry_nothing(lab: Lab) -> None:
+    """It is not asked at all: it is not even there."""
+    await lab.world._daemon._context.images.close()
+    assert {(await lab.read(token)).status for token in ("x", "a.b.c", "hyperd.me." + "x" * 43)} == {401}
 
 
 async def test_a_registry_that_is_down_is_said_so(lab: Lab) -> None:

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from hyperd import clock
 from hyperd.errors import NotFound, PermanentError, ServiceUnavailable
 from registry import signing
 from registry.client import RegistryClient, digest_of
-from registry.tokens import CATALOG, Access, Tokens, deletes, pulls, pushes
+from registry.tokens import CATALOG, Access, Shown, Tokens, deletes, pulls, pushes
 from tests.unit.registry.world import World
 
 OURS, THEIRS = "vi/ns/ours", "vi/other/theirs"
@@ -136,11 +137,11 @@ async def test_a_forged_token_is_refused(filled: World, tmp_path: Path) -> None:
     tokens = tokens_of(filled)
     token = await tokens.token("me", [pulls(OURS)])
     (tmp_path / "stranger").mkdir()
-    answers = {
-        what: await status(filled, one, "GET", blob(OURS))
-        for what, one in (await forged(token, tokens, tmp_path / "stranger")).items()
-    }
+    forgeries = await forged(token, tokens, tmp_path / "stranger")
+    answers = {what: await status(filled, one, "GET", blob(OURS)) for what, one in forgeries.items()}
     assert {what: code for what, code in answers.items() if code not in (400, 401)} == {}
+    # Nor do we, whatever the registry would say.
+    assert {what: await tokens.shown(one) for what, one in forgeries.items()} == dict.fromkeys(forgeries)
     assert await status(filled, token, "GET", blob(OURS)) == 200
 
 
@@ -167,6 +168,69 @@ async def test_a_token_that_says_something_else_is_refused(filled: World, claims
     }  # fmt: skip
     assert await status(filled, tokens._key.token(right), "GET", blob(OURS)) == 200
     assert await status(filled, tokens._key.token({**right, **claims}), "GET", blob(OURS)) == 401
+    assert await lets(tokens, tokens._key.token(right))
+    assert not await lets(tokens, tokens._key.token({**right, **claims}))
+
+
+async def lets(tokens: Tokens, token: str) -> bool:
+    """Whether we ourselves would let read with it."""
+    shown = await tokens.shown(token)
+    return shown is not None and shown.lets(pulls(OURS))
+
+
+async def test_what_is_shown_is_told_as_it_was_made_and_of_no_other_action(tmp_path: Path) -> None:
+    tokens = Tokens(tmp_path, "s")
+    tokens.open()
+    shown = await tokens.shown(await tokens.token("me", [pulls(OURS)], beside={"login": "you"}))
+    assert shown == Shown("me", (pulls(OURS),), {"login": "you"})
+    assert shown.lets(pulls(OURS))
+    for more in (pulls(THEIRS), pushes(OURS), deletes(OURS), CATALOG, Access(OURS, ("pull",), "registry")):
+        assert not shown.lets(more)
+    assert await Tokens(tmp_path, "s").shown(await tokens.token("me")) == Shown("me", (), {})
+    assert await Tokens(tmp_path, "other").shown(await tokens.token("me")) is None
+    with pytest.raises(ServiceUnavailable):
+        await Tokens(tmp_path / "none", "s").shown("x")
+
+
+async def test_bytes_that_are_no_token_are_none(tmp_path: Path) -> None:
+    tokens = Tokens(tmp_path, "s")
+    tokens.open()
+    head, claims, signature = (await tokens.token("me")).split(".")
+    x5c = json.loads(base64.urlsafe_b64decode(head + "=="))["x5c"]
+    headers: tuple[Any, ...] = (
+        b"[" * 3000,
+        b"9" * 3000,
+        b"\xff",
+        [],
+        {"alg": "ES256"},
+        {"alg": "ES256", "x5c": []},
+        {"alg": "ES256", "x5c": [*x5c, *x5c]},
+        {"alg": "ES256", "x5c": [x5c[0][:-8]]},
+        {"alg": "ES256", "x5c": [1]},
+        {"alg": "es256", "x5c": x5c},
+    )
+    for other in headers:
+        assert await tokens.shown(f"{part(other)}.{claims}.{signature}") is None
+    for text in (
+        "",
+        ".",
+        "..",
+        f"{head}.{claims}",
+        f"{head}.{claims}.{signature}=",
+        f"{head}.{claims}.\udcff" * 9,
+    ):
+        assert await tokens.shown(text) is None
+    assert await tokens.shown(f"{head}.{claims}.{'A' * 86}") is None
+
+
+async def test_a_key_of_another_day_vouches_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens = Tokens(tmp_path, "s")
+    tokens.open()
+    token = await tokens.token("me", seconds=10 * 86_400)
+    assert await tokens.shown(token)
+    now = clock.now()
+    monkeypatch.setattr(clock, "now", lambda: now + timedelta(days=3))
+    assert await tokens.shown(token) is None
 
 
 async def test_each_request_of_ours_has_a_token_for_what_it_does(
