@@ -56,6 +56,8 @@ def _file(args: argparse.Namespace) -> str:
         raise BadRequest("hv audit reads a file of this host, not what a kubeconfig leads to; see --file.")
     folder = os.environ.get("HYPERD_LOG_DIR", "")
     socket = args.socket or ("" if folder else os.environ.get("HYPERD_SOCKET", ""))
+    if "://" in socket:
+        raise BadRequest(f"hv audit reads a file of this host: run it on the host of {socket}, or see --file.")
     if not socket or socket == DEFAULT_SOCKET:
         return os.path.join(folder, "audit.log") if folder else _FILE
     run = os.path.dirname(os.path.abspath(socket))

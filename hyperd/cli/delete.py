@@ -6,6 +6,7 @@ import argparse
 import sys
 import time
 
+from hyperd.cli.naming import each, scope
 from hyperd.cli.options import client_of, seconds
 from hyperd.cli.printing import emit, object_name
 from hyperd.client import kinds
@@ -80,12 +81,9 @@ def _targets(args: argparse.Namespace, client: Client) -> _Found:
         raise BadRequest("Say what to delete: a kind and a name, or -f with a manifest.")
     # `vm/a b` would guess what b is, and delete it.
     if any("/" in word for word in (args.kinds, *args.names)):
-        from hyperd.client.words import pairs
-
         if args.selector or args.all:
             raise BadRequest("Name the objects, or choose them with -l or --all.")
-        mixed = [(kinds.resolve(kind, client)[0], name) for kind, name in pairs([args.kinds, *args.names])]
-        return [(kind, client.home.namespace if kind.namespaced else None, name) for kind, name in mixed]
+        return [(kind, scope(client, kind), name) for kind, name in each(client, [args.kinds, *args.names])]
     if bool(args.names) == bool(args.selector or args.all):
         raise BadRequest("Name the objects, or choose them with -l or --all.")
     found = []

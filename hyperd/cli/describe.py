@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import Any
 
+from hyperd.cli.naming import each, scope
 from hyperd.cli.options import client_of
 from hyperd.cli.printing import TablePrinter
 from hyperd.client import kinds, sanitize
@@ -41,14 +42,12 @@ def run(args: argparse.Namespace) -> int:
     word, _, first = args.kind.partition("/")
     names = ([first] if first else []) + args.names
     if any("/" in name for name in args.names):
-        from hyperd.client.words import pairs
-
-        wanted = [(kinds.resolve(kind, client)[0], [name]) for kind, name in pairs([args.kind, *args.names])]
+        wanted = [(resource, [name]) for resource, name in each(client, [args.kind, *args.names])]
     else:
         wanted = [(resource, names) for resource in kinds.resolve(word, client)]
     shown = 0
     for resource, named in wanted:
-        namespace = client.home.namespace if resource.namespaced else None
+        namespace = scope(client, resource)
         chosen = named or [item["metadata"]["name"] for item in client.list(resource, namespace)["items"]]
         for name in chosen:
             obj = client.get(resource, namespace, name)

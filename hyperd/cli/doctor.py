@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
     args = parser.parse_args(argv)
     settings = load(file=args.config)
     elsewhere = os.environ.get("HYPERD_SOCKET")
-    if elsewhere and args.config is None:
+    if elsewhere and "://" not in elsewhere and args.config is None:
         # The daemon that the other commands speak to.
         settings = settings.model_copy(update={"run_dir": Path(elsewhere).parent})
     findings = examine(ThisHost(), settings)

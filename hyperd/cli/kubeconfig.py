@@ -117,6 +117,10 @@ def _cluster(home: Home) -> Object:
 def _administrators(args: argparse.Namespace) -> Object:
     """The file that hyperd wrote; its folder is a setting of the daemon, which another socket does not tell."""
     socket = args.socket or os.environ.get("HYPERD_SOCKET") or DEFAULT_SOCKET
+    if "://" in socket and not args.file:
+        raise BadRequest(
+            f"hyperd keeps its kubeconfig in a file of its host: run hv kubeconfig there, not by {socket}."
+        )
     source = args.file or DEFAULT_FILE
     if not args.file and socket != DEFAULT_SOCKET:
         source = _beside(socket)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from hyperd.cli.naming import named, scope
 from hyperd.cli.options import client_of
 from hyperd.cli.printing import document, emit, object_name
 from hyperd.client import kinds
@@ -88,16 +89,7 @@ def _settings(args: argparse.Namespace, words: list[str], have: Object, name: st
 
 
 def _named(client: Client, words: list[str]) -> list[tuple[Resource, str | None, str]]:
-    from hyperd.client.words import pairs
-
-    if "/" in words[0]:
-        found = [(kinds.resolve(kind, client)[0], name) for kind, name in pairs(words)]
-    else:
-        resource = kinds.resolve(words[0], client)[0]
-        found = [(resource, name) for name in words[1:]]
-    if not found:
-        raise BadRequest("Say which objects: a kind and names, or kind/name.")
-    return [(kind, client.home.namespace if kind.namespaced else None, name) for kind, name in found]
+    return [(kind, scope(client, kind), name) for kind, name in named(client, words)]
 
 
 def _chosen(client: Client, args: argparse.Namespace, words: list[str]) -> list[tuple[Resource, str | None, str]]:

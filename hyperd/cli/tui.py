@@ -6,10 +6,10 @@ import argparse
 import os
 import sys
 
-from hyperd.client import remotes
+from hyperd.client import remotes, sanitize
 from hyperd.client.finding import find
 from hyperd.client.home import DEFAULT_SOCKET, Home
-from hyperd.errors import BadRequest, InternalError
+from hyperd.errors import BadRequest, HyperdError, InternalError
 
 EXAMPLES = """\
   hv tui                                the hyperd of this machine, and the homes that `hv remote` keeps
@@ -114,8 +114,12 @@ def _homes(args: argparse.Namespace) -> list[Home]:
         for context in args.context:
             named.append(find(kubeconfig=args.kubeconfig, context=context, namespace=args.namespace))
         return named
-    kept = [] if args.kubeconfig else [*remotes.load().values()]
-    homes = [remote.home(namespace=args.namespace) for remote in kept]
+    homes = []
+    for remote in () if args.kubeconfig else remotes.load().values():
+        try:
+            homes.append(remote.home(namespace=args.namespace))
+        except HyperdError as err:  # it keeps none of the others away
+            print(f"hv: the home {remote.name} is left out: {sanitize.line(err.message)}", file=sys.stderr)
     here = os.path.exists(DEFAULT_SOCKET) or any(map(os.environ.get, ("HYPERD_SOCKET", "KUBECONFIG")))
     if homes and not here:
         return homes

@@ -7,6 +7,7 @@ import json
 import sys
 import time
 
+from hyperd.cli.naming import each
 from hyperd.cli.options import client_of, seconds
 from hyperd.cli.printing import emit, object_name
 from hyperd.cli.waiting import Progress
@@ -71,10 +72,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _chosen(client: Client, args: argparse.Namespace) -> list[tuple[Resource, str | None, str]]:
-    from hyperd.client.words import pairs
-
     if "/" in args.words[0]:
-        named = [(kinds.resolve(kind, client)[0], name) for kind, name in pairs(args.words)]
+        named = each(client, args.words)
     else:
         resource = kinds.resolve(args.words[0], client)[0]
         names = args.words[1:]

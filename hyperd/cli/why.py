@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from hyperd.cli.naming import named, scope
 from hyperd.cli.options import client_of
 from hyperd.cli.printing import emit
 from hyperd.client import kinds
@@ -49,27 +50,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _chosen(client: Client, args: argparse.Namespace) -> Iterator[Object]:
-    from hyperd.client.words import pairs
-
     if not args.words:
         for word in _LOOKED_AT:
             resource = kinds.resolve(word, client)[0]
-            scope = client.home.namespace if resource.namespaced and not args.all_namespaces else None
-            for item in client.list(resource, scope).get("items") or ():
+            where = None if args.all_namespaces else scope(client, resource)
+            for item in client.list(resource, where).get("items") or ():
                 yield {"apiVersion": resource.api_version, "kind": resource.kind, **item}
         return
     if args.all_namespaces:
         raise BadRequest("An object that is named is in one namespace: say -n.")
-    if "/" in args.words[0]:
-        named = [(kinds.resolve(kind, client)[0], name) for kind, name in pairs(args.words)]
-    else:
-        resource = kinds.resolve(args.words[0], client)[0]
-        named = [(resource, name) for name in args.words[1:]]
-    if not named:
-        raise BadRequest("Say which objects: a kind and names, or kind/name.")
-    for resource, name in named:
-        namespace = client.home.namespace if resource.namespaced else None
-        yield {"kind": resource.kind, **client.get(resource, namespace, name)}
+    for resource, name in named(client, args.words):
+        yield {"kind": resource.kind, **client.get(resource, scope(client, resource), name)}
 
 
 def _all(cause: Cause) -> Iterator[Cause]:

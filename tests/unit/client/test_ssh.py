@@ -72,6 +72,13 @@ async def test_what_is_wrong_is_named_with_what_mends_it(hv: Hv, world: World, n
     assert "/nonexistent/ssh cannot be run" in (await hv("get", "vm", code=1)).err
 
 
+async def test_what_reads_files_of_hyperd_s_host_says_to_be_run_there(hv: Hv, node: sshd.Sshd) -> None:
+    hv.env["HYPERD_SOCKET"] = "ssh://root@edge.example"
+    assert "run hv kubeconfig there" in (await hv("kubeconfig", code=1)).err
+    assert "on the host of ssh://root@edge.example" in (await hv("audit", code=1)).err
+    assert "ssh:" not in (await hv("doctor", code=None)).out
+
+
 async def test_a_home_is_kept_under_a_name(hv: Hv, world: World, node: sshd.Sshd) -> None:
     url = node.url(world.settings.socket_path)
     assert "No homes are kept" in (await hv("remote")).out
