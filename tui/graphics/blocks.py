@@ -8,6 +8,7 @@ from rich.style import Style
 
 from hyperd.client.rfb.framebuffer import Framebuffer
 from tui.graphics.fit import Fit
+from tui.graphics.glyphs import Cell
 from tui.graphics.picture import scaled
 
 _BLOCK = "▀"
@@ -44,6 +45,21 @@ def segments(row: bytes) -> list[Segment]:
             look, count = cell, 0
         count += 1
     found.append(Segment(_text(look, count), _style(look)))
+    return found
+
+
+def letters(row: tuple[Cell, ...]) -> list[Segment]:
+    """A row of letters, neighbours of one look together."""
+    found: list[Segment] = []
+    look, text = row[0].front + row[0].back, ""
+    for cell in row:
+        # A blank's front is nobody's: it goes with what stands before it.
+        own = look if cell.text == " " and cell.back == look[3:] else cell.front + cell.back
+        if own != look:
+            found.append(Segment(text, _style(look)))
+            look, text = own, ""
+        text += cell.text
+    found.append(Segment(text, _style(look)))
     return found
 
 

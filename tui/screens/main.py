@@ -80,7 +80,7 @@ class MainScreen(Screen[None]):
         self.news = News(fleet)
         self.works = Works()
         self.rights = Rights(fleet, self.work, self.redraw_bars)
-        self.sessions = SessionsScreen(fleet, self.named, escape=escape)
+        self.sessions = SessionsScreen(fleet, self.named, self.redraw_bars, escape=escape)
         self.handed_over = False  # whether the terminal is another program's for the moment
         self.machine = machine  # the one to open once it is known
         self._escape = escape

@@ -48,16 +48,20 @@ class SessionsScreen(Screen[None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = []
 
-    def __init__(self, fleet: Fleet, named: Callable[[Key], str], *, escape: str) -> None:
-        """``named`` is what people call a machine."""
+    def __init__(
+        self, fleet: Fleet, named: Callable[[Key], str], changed: Callable[[], None], *, escape: str
+    ) -> None:
+        """``named`` is what people call a machine; ``changed`` hears that there are other tabs."""
         super().__init__()
         self._fleet = fleet
         self._named = named
+        self._changed = changed
         self._escape = escape
         self.tabs: list[MachineTab] = []
         self._current: MachineTab | None = None
         self._tiled = self._ready = False
         self._waiting: list[tuple[Key, str]] = []
+        self._opening: set[Key] = set()
 
     def compose(self) -> ComposeResult:
         """Tabs, tiles, and a line of keys."""
@@ -86,12 +90,16 @@ class SessionsScreen(Screen[None]):
         if tab is not None:
             self._choose(tab, what)
             return
+        if key in self._opening:
+            return
+        self._opening.add(key)
         tab = MachineTab(self._fleet, key, escape=self._escape)
-        self.tabs.append(tab)
         mounted = self.query_one("#tiles").mount(tab)
 
         async def then() -> None:
             await mounted
+            self._opening.discard(key)
+            self.tabs.append(tab)
             self._choose(tab, what)
 
         self.run_worker(then(), group="opening")
@@ -164,6 +172,7 @@ class SessionsScreen(Screen[None]):
         """Back to the lists; sessions go on."""
         if self.app.screen is self:
             self.app.pop_screen()
+        self.call_after_refresh(self._changed)
 
     def redraw(self) -> None:
         """Draw the lines around the tiles."""
@@ -188,6 +197,7 @@ class SessionsScreen(Screen[None]):
     def on_guest_keys_commanding(self, message: GuestKeys.Commanding) -> None:
         """Say what there is."""
         message.stop()
+        self.query_one(KeysBar).hush()
         self.redraw()
 
     def on_guest_keys_command(self, message: GuestKeys.Command) -> None:
@@ -271,6 +281,11 @@ class SessionsScreen(Screen[None]):
         if tab.shown == SCREEN:
             tab.vga.press(CTRL_ALT_DEL)
 
+    def _read(self, tab: MachineTab) -> None:
+        vga = tab.vga.vga
+        vga.reads = not vga.reads
+        vga.repaint()
+
     def _back_to_lists(self, tab: MachineTab) -> None:
         tab.console.terminal.forget()
         self.leave()
@@ -286,6 +301,7 @@ class SessionsScreen(Screen[None]):
         "s": _save,
         "y": _stty,
         "d": _ctrl_alt_del,
+        "p": _read,
         "x": _close,
         "escape": _back_to_lists,
         "q": _back_to_lists,

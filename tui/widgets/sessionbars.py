@@ -13,7 +13,7 @@ from textual.widgets import Static
 _SAID_SECONDS = 5.0
 _COMMON = (("c", "type"), ("Esc", "lists"), ("v", ""), ("x", "close"))
 _OF_CONSOLE = (("/", "search"), ("s", "save"), ("y", "stty"))
-_OF_SCREEN = (("d", "Ctrl+Alt+Del"), ("s", "screenshot"))
+_OF_SCREEN = (("d", "Ctrl+Alt+Del"), ("p", "letters/picture"), ("s", "screenshot"))
 _OF_TABS = (("1-9", "tab"), ("t", "tiles"))
 
 
@@ -68,6 +68,12 @@ class KeysBar(Static):
         self._timer = self.set_timer(_SAID_SECONDS, self._said)
         self.update(Text(("✖ " if error else "") + text, style="red" if error else "", no_wrap=True))
 
+    def hush(self) -> None:
+        """The keys again, whatever was said."""
+        if self._timer is not None:
+            self._timer.stop()
+            self._said()
+
     def _said(self) -> None:
         self._timer = None
         self.update(self._keys)
@@ -87,5 +93,5 @@ class KeysBar(Static):
         else:
             line = Text("not connected · c opens the session · x closes the tab · Esc goes back")
         self._keys = line
-        if self._timer is None or commanding:
+        if self._timer is None:
             self.update(line)

@@ -180,7 +180,8 @@ class Terminal(GuestKeys, ScrollView, can_focus=True):
             self._emulator.resize(columns, rows)
             self._above.extend(self._emulator.take_scrolled())
         self._set_size()
-        self._to_end()
+        if self._following:
+            self._to_end()
 
     def _to_end(self) -> None:
         """Show the last line, and follow; once more after the layout, which knows the new size."""

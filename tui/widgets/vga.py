@@ -17,6 +17,7 @@ from textual.strip import Strip
 from hyperd.client.rfb.framebuffer import Framebuffer
 from tui.graphics import blocks, kitty, sixel
 from tui.graphics.fit import CELL, Fit
+from tui.graphics.glyphs import Letters, Page, load
 from tui.widgets.guestkeys import GuestKeys
 from tui.widgets.keysyms import keysyms, typed
 
@@ -64,6 +65,11 @@ class VgaScreen(GuestKeys, can_focus=True):
         self.frame: Framebuffer | None = None
         self._fit: Fit | None = None
         self._rows: list[bytes] = []
+        self._page: Page | None = None
+        self._letters: Letters | None = None
+        self._looked = False
+        self.reads = True
+        """Whether letters are shown as letters, where pictures are half blocks."""
         self._pictured = False
         self._buttons = 0
 
@@ -75,7 +81,7 @@ class VgaScreen(GuestKeys, can_focus=True):
     def clear(self) -> None:
         """Nothing, for another guest."""
         self.unpicture()
-        self.frame, self._fit, self._rows = None, None, []
+        self.frame, self._fit, self._rows, self._page = None, None, [], None
         self.refresh()
 
     def paint(self, frame: Framebuffer) -> None:
@@ -83,6 +89,9 @@ class VgaScreen(GuestKeys, can_focus=True):
         self.frame = frame
         if not self.size.width or not self.size.height or not frame.width:
             return
+        if self._write_letters(frame):
+            return
+        self._page = None
         fit = Fit.of(frame.width, frame.height, self.size.width, self.size.height, self._cell)
         moved, self._fit = fit != self._fit, fit
         if self.mode != "blocks":
@@ -100,6 +109,27 @@ class VgaScreen(GuestKeys, can_focus=True):
         elif changed:
             self.refresh(*(Region(0, fit.top + y, self.size.width, 1) for y in changed))
 
+    def _write_letters(self, frame: Framebuffer) -> bool:
+        """Show text as text; False for a picture, or one that is wider than this."""
+        if self.mode != "blocks" or not self.reads:
+            return False
+        if not self._looked:
+            self._looked, self._letters = True, load()
+        page = self._letters.read(frame) if self._letters is not None else None
+        if page is None or page.columns > self.size.width:
+            return False
+        height, rows = self.size.height, len(page.rows)
+        top = (height - rows) // 2 if rows <= height else min(0, max(height - rows, height - 1 - page.last))
+        fit = Fit((self.size.width - page.columns) // 2, top, page.columns, rows, frame.width, frame.height)
+        before, self._page = self._page, page
+        if before is None or fit != self._fit:
+            self._fit = fit
+            self.refresh()
+            return True
+        changed = [y for y, (old, new) in enumerate(zip(before.rows, page.rows, strict=True)) if old != new]
+        self.refresh(*(Region(0, top + y, self.size.width, 1) for y in changed if 0 <= top + y < height))
+        return True
+
     def unpicture(self) -> None:
         """Take the picture away, before something else is shown there."""
         if self._pictured:
@@ -110,7 +140,7 @@ class VgaScreen(GuestKeys, can_focus=True):
     def repaint(self) -> None:
         """Show again what was shown, on a terminal that has forgotten it."""
         if self.frame is not None:
-            self._fit = None
+            self._fit = self._page = None
             self.paint(self.frame)
 
     @property
@@ -132,7 +162,10 @@ class VgaScreen(GuestKeys, can_focus=True):
         """A row of half blocks; nothing where a picture lies."""
         width, base = self.size.width, self.rich_style
         row = y - self._fit.top if self._fit is not None else -1
-        if self._fit is None or self.mode != "blocks" or not 0 <= row < len(self._rows):
+        if self._page is not None and self._fit is not None and 0 <= row < len(self._page.rows):
+            left = [Segment(" " * self._fit.left, base)] if self._fit.left else []
+            return Strip([*left, *blocks.letters(self._page.rows[row])]).adjust_cell_length(width, base)
+        if self._fit is None or self.mode != "blocks" or self._page is not None or not 0 <= row < len(self._rows):
             return Strip.blank(width, base)
         left = [Segment(" " * self._fit.left, base)] if self._fit.left else []
         return Strip([*left, *blocks.segments(self._rows[row])]).adjust_cell_length(width, base)
