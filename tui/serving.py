@@ -83,7 +83,7 @@ def serve(where: str, arguments: Sequence[str]) -> int:
     shown = f"[{host}]" if ":" in host else host
 
     server = Server(
-        shlex.join([sys.executable, "-m", "hyperd.cli.main", "tui", *arguments]), host, port, "hv",
+        shlex.join([sys.executable, "-P", "-m", "hyperd.cli.main", "tui", *arguments]), host, port, "hv",
         f"http://{shown}:{port}",
     )  # fmt: skip
     sys.stderr.write(f"http://{shown}:{port}/?token={door.token}\n")

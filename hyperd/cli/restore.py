@@ -27,5 +27,5 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the daemon's own command."""
     config = ["--config", args.config] if args.config else []
-    command = [sys.executable, "-m", "hyperd.daemon", *config, "restore", os.path.abspath(args.backup)]
+    command = [sys.executable, "-P", "-m", "hyperd.daemon", *config, "restore", os.path.abspath(args.backup)]
     return subprocess.run(command, check=False).returncode

@@ -107,6 +107,8 @@ def _options(args: argparse.Namespace, home: Home, namespace: str, name: str) ->
         raise BadRequest(f"-p {args.port} is no port.")
     alias = f"{name}.{namespace}.{str(machine['metadata']['uid'])[:8]}"
     words = ["-o", f"ProxyCommand={proxy(args, home, namespace, name)}", "-o", f"HostKeyAlias={alias}"]
+    # Of a connection that is shared only the name counts, which another home may have given to another machine.
+    words += ["-o", "ControlPath=none"]
     words += ["-i", args.identity] if args.identity else []
     return words + [word for option in args.option for word in ("-o", option)]
 
@@ -114,7 +116,7 @@ def _options(args: argparse.Namespace, home: Home, namespace: str, name: str) ->
 def proxy(args: argparse.Namespace, home: Home, namespace: str, name: str) -> str:
     """The command by which ssh reaches the machine: this hv, on the same home."""
     words: Sequence[str] = (
-        sys.executable, "-m", "hyperd.cli.main", "port-forward", "--stdio", "-n", namespace,
+        sys.executable, "-P", "-m", "hyperd.cli.main", "port-forward", "--stdio", "-n", namespace,
         *(("--socket", args.socket) if args.socket else ()),
         *(("--kubeconfig", args.kubeconfig) if args.kubeconfig else ()),
         *(("--context", args.context) if args.context else ()),

@@ -97,7 +97,7 @@ def _demo(args: argparse.Namespace) -> int:
 
     with tempfile.TemporaryDirectory(prefix="hv-demo-") as folder:
         path = os.path.join(folder, "demo.sock")
-        command = [sys.executable, "-m", "tui.demo", path]
+        command = [sys.executable, "-P", "-m", "tui.demo", path]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
             try:
                 if server.stdout is None or server.stdout.readline() != b"ready\n":

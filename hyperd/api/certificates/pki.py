@@ -90,7 +90,7 @@ def ensure_in(folder: Path, instance: str, names: tuple[str, ...], *, client: st
 
 
 def _make(folder: Path, instance: str, client: str, group: str, names: tuple[str, ...]) -> None:
-    argv = [sys.executable, "-m", "hyperd.api.certificates.signing", "--", str(folder), instance]
+    argv = [sys.executable, "-P", "-m", "hyperd.api.certificates.signing", "--", str(folder), instance]
     argv += [client, group, *names]
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=_MAKING_SECONDS, check=False)

@@ -163,6 +163,20 @@ async def test_ssh_and_scp_reach_the_machine_through_the_home(world: World, hv: 
     server.close()
 
 
+async def test_no_connection_is_shared_with_a_machine_of_another_home(hv: Hv, tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    config.write_text("Host *\n ControlMaster auto\n ControlPath /tmp/shared-%r@%h:%p\n ProxyJump elsewhere\n")
+    stub = tmp_path / "ssh"
+    stub.write_text(f'#!/bin/sh\nPATH=${{PATH#*:}} exec ssh -F {config} -G "$@"\n')
+    stub.chmod(0o755)
+    seen = Hv({**hv.env, "PATH": f"{tmp_path}:{hv.env['PATH']}"})
+    for words in ([], ["-o", "ControlPath=/tmp/mine"]):
+        said = await seen("ssh", "root@web-7.shop", *words)
+        assert "controlpath" not in said.out, "ssh names none that it does not use"
+        assert "port-forward --stdio" in said.out
+        assert "elsewhere" not in said.out
+
+
 async def test_a_screenshot_goes_into_a_pipe(world: World, hv: Hv) -> None:
     await world.picture("web-7").show(Image.new("RGB", (8, 8), (1, 2, 3)))
     process = await asyncio.create_subprocess_exec(
