@@ -6,12 +6,12 @@ the socket over after a ``101``. A server is not trusted: heads and chunk header
 
 from __future__ import annotations
 
-import os
 import select
 import socket
 import time
 
 from hyperd.client.home import Home
+from hyperd.errors import HyperdError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -211,15 +211,9 @@ def _number(text: str, base: int) -> int:
 
 
 def _connect(home: Home, timeout: float | None) -> socket.socket:
+    if home.ssh:
+        return _by_ssh(home, timeout)
     if home.socket:
-        try:
-            return _unix(home.socket, timeout)
-        except (FileNotFoundError, ConnectionRefusedError):
-            if not home.ssh:
-                raise
-        from hyperd.client.ssh import reach
-
-        reach(home, ask=os.isatty(0) and os.isatty(2))
         return _unix(home.socket, timeout)
     try:
         plain = socket.create_connection((home.host, home.port), timeout=timeout)
@@ -231,6 +225,23 @@ def _connect(home: Home, timeout: float | None) -> socket.socket:
     from hyperd.client.tls import context
 
     return context(home).wrap_socket(plain, server_hostname=home.server_name)
+
+
+def _by_ssh(home: Home, timeout: float | None) -> socket.socket:
+    from hyperd.client import ssh
+
+    ssh.own(home)
+    try:
+        plain = _unix(home.socket, timeout)
+    except (FileNotFoundError, ConnectionRefusedError):
+        ssh.reach(home, ask=ssh.may_ask())
+        plain = _unix(home.socket, timeout)
+    try:
+        ssh.trust(home, plain)
+    except HyperdError:
+        plain.close()
+        raise
+    return plain
 
 
 def _unix(path: str, timeout: float | None) -> socket.socket:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import time
 
 from hyperd.client.home import DEFAULT_NAMESPACE, DEFAULT_SOCKET, Home
 from hyperd.errors import BadRequest, HyperdError, ServiceUnavailable, Unauthorized
@@ -31,6 +32,22 @@ _OPTIONS = (
     "ExitOnForwardFailure=yes", "StreamLocalBindUnlink=yes", "StreamLocalBindMask=0177",
     "ForwardAgent=no", "ForwardX11=no", "LogLevel=ERROR",
 )  # fmt: skip
+_LOGIN_SECONDS = 3.0 * _CONNECT_SECONDS
+"""A login that nobody is asked for ends after so long, another program's too."""
+_LOOK_SECONDS = 0.1
+_PROBE_SECONDS = 2.0
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from asyncio.trsock import TransportSocket
+    from typing import BinaryIO
+
+
+class _Terminal:
+    """Whether ssh may ask on it."""
+
+    drawn_on = False
 
 
 def home(url: str, *, name: str = "", namespace: str = "") -> Home:
@@ -46,19 +63,58 @@ def home(url: str, *, name: str = "", namespace: str = "") -> Home:
     )
 
 
-def reach(home: Home, *, ask: bool) -> None:
+def ask_nobody() -> None:
+    """From now on this process asks for no password: it draws on the terminal."""
+    _Terminal.drawn_on = True
+
+
+def may_ask() -> bool:
+    """Whether there is somebody at a terminal who sees a question."""
+    return not _Terminal.drawn_on and os.isatty(0) and os.isatty(2)
+
+
+def own(home: Home) -> None:
+    """Have the folder of the home's socket; to be called before anything there is connected to.
+
+    Raises ServiceUnavailable where the folder is, or could be, somebody else's.
+    """
+    _own(os.path.dirname(home.socket))
+
+
+def trust(home: Home, connected: socket.socket | TransportSocket) -> None:
+    """Raises ServiceUnavailable where who listens at the home's socket is not this user's ssh."""
+    import socket
+    import struct
+
+    credentials = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    _, uid, _ = struct.unpack("3i", credentials)
+    if uid != os.getuid():
+        raise ServiceUnavailable(
+            f"{home.socket} is served by the user {uid}, not by your ssh; nothing was sent there. Remove it."
+        )
+
+
+def reach(home: Home, *, ask: bool, patience: float = _LOGIN_SECONDS) -> None:
     """Have the home's socket be there; ``ask`` lets ssh ask the user on the terminal.
 
+    Where it may not, another program's login is waited for only ``patience`` seconds: it may ask somebody.
     Raises Unauthorized where the login or the host's key is refused, ServiceUnavailable where ssh gets nowhere.
     """
     import fcntl
 
-    folder = os.path.dirname(home.socket)
-    _own(folder)
+    own(home)
     path = home.socket.removesuffix(".sock")
+    deadline = time.monotonic() + patience
     with open(f"{path}.lock", "wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not _listens(home.socket):
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX if ask else fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise ServiceUnavailable(f"{home.ssh}: another hv is at its login there.") from None
+            time.sleep(_LOOK_SECONDS)
+        if not _listens(home):
             _start(home, path, ask=ask)
 
 
@@ -73,8 +129,8 @@ def unanswered(home: Home) -> HyperdError:
 
 
 def _start(home: Home, path: str, *, ask: bool) -> None:
+    import contextlib
     import shlex
-    import subprocess
 
     found = _URL.fullmatch(home.ssh)
     assert found is not None  # noqa: S101  it was made of one
@@ -85,19 +141,40 @@ def _start(home: Home, path: str, *, ask: bool) -> None:
     command += ["-p", found["port"]] if found["port"] else []
     command += ["-l", found["user"]] if found["user"] else []
     command += ["--", found["host"].strip("[]")]
+    # What a killed master has left keeps the next one from being a master, and from ever ending.
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(f"{path}.ctl")
     # ssh lives on behind us and would keep a pipe open: what it says goes into a file.
     with open(f"{path}.log", "wb+") as said:
-        try:
-            done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, check=False,
-                                  timeout=None if ask else 3 * _CONNECT_SECONDS)  # fmt: skip
-        except OSError as err:
-            raise ServiceUnavailable(f"{command[0]} cannot be run for {home.ssh}: {err.strerror}.") from err
-        except subprocess.TimeoutExpired as err:
-            raise ServiceUnavailable(f"{home.ssh}: the login does not come to an end.") from err
+        code = _run(home, command, said, ask=ask)
         said.seek(0)
         text = said.read(4096).decode("utf-8", "replace")
-    if done.returncode:
+    if code:
         raise _refusal(home, text)
+
+
+def _run(home: Home, command: list[str], said: BinaryIO, *, ask: bool) -> int:
+    """How ssh ended or went to the background; where nobody may be asked, what it runs has no terminal either."""
+    import signal
+    import subprocess
+
+    quiet = {} if ask else {"SSH_ASKPASS_REQUIRE": "never"}
+    try:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said,
+                                   env={**os.environ, **quiet}, start_new_session=not ask)  # fmt: skip
+    except OSError as err:
+        raise ServiceUnavailable(f"{command[0]} cannot be run for {home.ssh}: {err.strerror}.") from err
+    try:
+        return process.wait(None if ask else _LOGIN_SECONDS)
+    except subprocess.TimeoutExpired as err:
+        raise ServiceUnavailable(f"{home.ssh}: the login does not come to an end.") from err
+    finally:
+        if process.returncode is None:
+            if ask:
+                process.kill()
+            else:
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def _refusal(home: Home, said: str) -> HyperdError:
@@ -121,14 +198,16 @@ def _refusal(home: Home, said: str) -> HyperdError:
     return ServiceUnavailable(f"{home.ssh} cannot be reached: {last}.")
 
 
-def _listens(path: str) -> bool:
+def _listens(home: Home) -> bool:
     import socket
 
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(_PROBE_SECONDS)
         try:
-            probe.connect(path)
+            probe.connect(home.socket)
         except OSError:
             return False
+        trust(home, probe)
     return True
 
 

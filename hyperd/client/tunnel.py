@@ -18,6 +18,8 @@ from hyperd.errors import HyperdError
 
 _AGAIN_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)
 """The last one for good: a server counts refused logins."""
+_PATIENCE_SECONDS = 1.0
+"""With another program's login: it is tried again anyhow, and who leaves would wait for the thread."""
 
 
 class Tunnelled(aiohttp.UnixConnector):
@@ -30,11 +32,13 @@ class Tunnelled(aiohttp.UnixConnector):
         self._failures = 0
         self._error: HyperdError | None = None
         self._next = 0.0
+        ssh.ask_nobody()
 
     async def connect(self, req: Any, traces: Any, timeout: aiohttp.ClientTimeout) -> Any:
-        """As aiohttp does. Raises what ``ssh.reach`` does."""
+        """As aiohttp does. Raises what ``ssh.reach`` and ``ssh.trust`` do."""
+        await asyncio.to_thread(ssh.own, self._home)
         try:
-            return await super().connect(req, traces, timeout)
+            return await self._trusted(req, traces, timeout)
         except aiohttp.ClientConnectorError as err:
             if err.errno not in (ENOENT, ECONNREFUSED):
                 raise
@@ -45,11 +49,22 @@ class Tunnelled(aiohttp.UnixConnector):
             self._reaching.add_done_callback(_heard)
         # Whoever waits no longer ends nothing for the others.
         await asyncio.shield(self._reaching)
-        return await super().connect(req, traces, timeout)
+        return await self._trusted(req, traces, timeout)
+
+    async def _trusted(self, req: Any, traces: Any, timeout: aiohttp.ClientTimeout) -> Any:
+        connection = await super().connect(req, traces, timeout)
+        try:
+            # One that was lost meanwhile has no transport; nothing is sent by it.
+            if (transport := connection.transport) is not None:
+                ssh.trust(self._home, transport.get_extra_info("socket"))
+        except (HyperdError, OSError):
+            connection.close()
+            raise
+        return connection
 
     async def _reach(self) -> None:
         try:
-            await asyncio.to_thread(ssh.reach, self._home, ask=False)
+            await asyncio.to_thread(ssh.reach, self._home, ask=False, patience=_PATIENCE_SECONDS)
         except HyperdError as err:
             self._error = err
             self._next = time.monotonic() + _AGAIN_SECONDS[min(self._failures, len(_AGAIN_SECONDS) - 1)]
