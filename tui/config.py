@@ -19,8 +19,9 @@ THEMES = {
 }
 """Words for themes; Textual's own names are taken too. ``terminal`` has the terminal's own colours."""
 _TOP = frozenset(("theme", "plain", "read_only", "keys", "columns", "commands"))
-_COMMAND = frozenset(("name", "run", "key", "kinds", "help", "ask", "wait"))
+_COMMAND = frozenset(("name", "run", "env", "key", "kinds", "help", "ask", "wait"))
 _WORD = re.compile(r"[a-z][a-z0-9_-]{0,31}\Z")
+_VARIABLE = re.compile(r"HV_[A-Z0-9_]{1,60}\Z")
 _MOST_BYTES = 1 << 18
 
 
@@ -37,6 +38,8 @@ class Command:
     """Whether to ask before."""
     wait: bool = True
     """Whether what it printed stays until a key is pressed."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Variables ``HV_...`` that it gets, which may say what its words may not."""
 
 
 @dataclass(frozen=True)
@@ -101,9 +104,15 @@ def _command(said: Mapping[str, object]) -> Command:
         raise BadRequest(f"the command {name} cannot be run: {err}") from err
     if not words:
         raise BadRequest(f"the command {name} does not say what to run")
+    if "{" in words[0]:
+        raise BadRequest(f"the command {name} must say itself which program it runs, not {words[0]}")
+    env = {key: _text(_table(said, "env"), key) for key in _table(said, "env")}
+    for key in env:
+        if not _VARIABLE.match(key):
+            raise BadRequest(f"the command {name} can set variables like HV_URL only, not {key}")
     return Command(
         name, words, _text(said, "key"), _texts(said, "kinds"), _text(said, "help"), _bool(said, "ask"),
-        _bool(said, "wait", default=True),
+        _bool(said, "wait", default=True), env,
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +21,8 @@ from tui.kinds import Kinds
 from tui.widgets.rows import Column
 
 _PLACE = re.compile(r"\{(name|namespace|home|kind|\.[^{}]+)\}")
+_PLAIN = re.compile(r"[A-Za-z0-9_./:][A-Za-z0-9_./:@+-]*\Z")
+"""What no shell, ``ssh`` or ``watch`` that puts its words together again takes for more than a part of a word."""
 _WIDTH = 14
 _LONGEST_WORD = 4096
 
@@ -112,10 +115,10 @@ def _action(command: Command, by_word: dict[str, str]) -> Action:
     plurals = {by_word[word] for word in command.kinds}
 
     def run(desk: Desk, targets: Sequence[Target], given: Parameters) -> None:
-        words = filled(command, targets[0])
+        words, env = filled(command, targets[0]), variables(command, targets[0])
 
         def begin() -> None:
-            desk.work(_run(desk, command, words), "command")
+            desk.work(_run(desk, command, words, env), "command")
 
         if command.ask:
             desk.ask(f"Run {command.name} for {desk.named(targets[0].key)}", sanitize.line(" ".join(words)), begin)
@@ -130,30 +133,55 @@ def _action(command: Command, by_word: dict[str, str]) -> Action:
 
 
 def filled(command: Command, target: Target) -> list[str]:
-    """The words of the command for one object; what a field says stays within its word, and is no flag.
+    """The words of the command for one object.
 
     Raises BadRequest where a field is not there, or says what a program could take for more than a value.
     """
-    key = target.key
-    plain = {"name": key.name, "namespace": key.namespace, "home": key.home, "kind": str(target.obj.get("kind"))}
 
     def value(found: re.Match[str]) -> str:
-        place = found[1]
-        said = plain[place] if place in plain else value_at(target.obj, place)
-        text = "" if said is None else str(said)
+        text = _value(command, target, found[1])
         if not text:
-            raise BadRequest(f"{command.name}: {key.name} has no {place}")
-        if not text.isprintable() or len(text) > _LONGEST_WORD or (text.startswith("-") and not found.start()):
-            raise BadRequest(f"{command.name}: what {key.name} has at {place} is nothing to give to a program")
+            raise BadRequest(f"{command.name}: {target.key.name} has no {found[1]}")
+        if not _PLAIN.match(text):
+            raise BadRequest(
+                f"{command.name}: what {target.key.name} has at {found[1]} is nothing to give to a program as a "
+                "word; env gives it in a variable"
+            )
         return text
 
     return [_PLACE.sub(value, word) for word in command.run]
 
 
-async def _run(desk: Desk, command: Command, words: list[str]) -> None:
+def variables(command: Command, target: Target) -> dict[str, str]:
+    """What the command finds in its environment, nothing where a field is not there.
+
+    A shell takes ``"$HV_NAME"`` for nothing but a value. Raises BadRequest for control characters only.
+    """
+    own = {f"HV_{name.upper()}": text for name, text in _plain(target).items() if text.isprintable()}
+    return own | {
+        name: _PLACE.sub(lambda found: _value(command, target, found[1]), text)
+        for name, text in command.env.items()
+    }
+
+
+def _plain(target: Target) -> dict[str, str]:
+    key = target.key
+    return {"name": key.name, "namespace": key.namespace, "home": key.home, "kind": str(target.obj.get("kind"))}
+
+
+def _value(command: Command, target: Target, place: str) -> str:
+    plain = _plain(target)
+    said = plain[place] if place in plain else value_at(target.obj, place)
+    text = "" if said is None else str(said)
+    if not text.isprintable() or len(text) > _LONGEST_WORD:
+        raise BadRequest(f"{command.name}: what {target.key.name} has at {place} is nothing to give to a program")
+    return text
+
+
+async def _run(desk: Desk, command: Command, words: list[str], env: Mapping[str, str]) -> None:
     def call() -> int:
         try:
-            code = subprocess.run(words, check=False).returncode
+            code = subprocess.run(words, env={**os.environ, **env}, check=False).returncode
         except OSError as err:
             raise BadRequest(f"{words[0]} cannot be run: {err.strerror}") from err
         if command.wait:

@@ -65,7 +65,8 @@ async def test_a_command_of_the_user_s_gets_fields_of_the_object_as_words(
     out = tmp_path / "out"
     command = {
         "name": "note", "key": "N", "kinds": ["vm"], "wait": False,
-        "run": f"sh -c 'printf \"%s\\n\" \"$@\" > {out}' - {{name}} at={{.status.ipAddress}}",
+        "run": f"sh -c 'printf \"%s\\n\" \"$@\" \"$HV_WHERE\" > {out}' - {{name}} at={{.status.ipAddress}}",
+        "env": {"HV_WHERE": "{namespace} $(id){.status.none}"},
     }  # fmt: skip
 
     async def hand_over(_: object, call: Any) -> Any:
@@ -76,7 +77,7 @@ async def test_a_command_of_the_user_s_gets_fields_of_the_object_as_words(
         await ui.row("web-7")
         await ui.press("N")
         await ui.shows("note ended with 0")
-        assert out.read_text() == "web-7\nat=10.66.10.7\n"
+        assert out.read_text() == "web-7\nat=10.66.10.7\nshop $(id)\n"
         await ui.row("db-1")
         await ui.press("N")
         await ui.shows("db-1 has no .status.ipAddress")
@@ -84,15 +85,35 @@ async def test_a_command_of_the_user_s_gets_fields_of_the_object_as_words(
         await ui.shows("not for disks")
 
 
-@pytest.mark.parametrize("said", ["-oProxyCommand=x", "a\nb", "a\x1b[31m"])
-def test_what_a_field_says_is_no_flag_and_no_control(said: str) -> None:
-    command = config.read({"commands": [{"name": "x", "run": "ping {.status.ip} {name};reboot"}]}).commands[0]
+@pytest.mark.parametrize(
+    "said",
+    ["-oProxyCommand=x", "a\nb", "a\x1b[31m", "1.1.1.1;reboot", "$(reboot)", "`reboot`", "a b", "a'b", 'a"b',
+     "@/etc/shadow", "+!reboot", "a&b", "a|b", "a>b", "~root", "x=y", "\u0430", "*"],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "run", ["ping {.status.ip}", "sh -c 'ping {.status.ip}'", "ssh edge ping -c1 {.status.ip}"]
+)
+def test_what_a_field_says_is_no_flag_and_nothing_to_a_shell(said: str, run: str) -> None:
+    command = config.read({"commands": [{"name": "x", "run": run, "env": {"HV_IP": "{.status.ip}"}}]}).commands[0]
     kind = kinds.load()["virtualmachines"]
     target = Target(kind, Key("h", "n", "web"), {"kind": "VirtualMachine", "status": {"ip": said}})
     with pytest.raises(BadRequest, match="nothing to give to a program"):
         configured.filled(command, target)
-    good = Target(kind, Key("h", "n", "web"), {"kind": "VirtualMachine", "status": {"ip": "$(x) `y`"}})
-    assert configured.filled(command, good) == ["ping", "$(x) `y`", "web;reboot"]
+    if said.isprintable():
+        assert configured.variables(command, target) == {
+            "HV_NAME": "web", "HV_NAMESPACE": "n", "HV_HOME": "h", "HV_KIND": "VirtualMachine", "HV_IP": said,
+        }  # fmt: skip
+    else:
+        with pytest.raises(BadRequest, match="nothing to give to a program"):
+            configured.variables(command, target)
+
+
+@pytest.mark.parametrize("said", ["10.66.10.7", "fe80::1", "root@web.shop", "/dev/vda", "a+b-c_d"])
+def test_what_a_field_says_is_given_as_it_is(said: str) -> None:
+    command = config.read({"commands": [{"name": "x", "run": "sh -c 'ping {.status.ip}' {name};"}]}).commands[0]
+    kind = kinds.load()["virtualmachines"]
+    target = Target(kind, Key("h", "n", "web"), {"kind": "VirtualMachine", "status": {"ip": said}})
+    assert configured.filled(command, target) == ["sh", "-c", f"ping {said}", "web;"]
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -152,6 +173,8 @@ async def test_themes_have_names_of_ours_and_of_textual_s(world: World, theme: s
         ({"commands": {}}, r"written as \[\[commands"),
         ({"commands": [{"name": "A b", "run": "x"}]}, "no name of a command"),
         ({"commands": [{"name": "a", "run": "'"}]}, "cannot be run"),
+        ({"commands": [{"name": "a", "run": "{.metadata.annotations.run} x"}]}, "must say itself which program"),
+        ({"commands": [{"name": "a", "run": "x", "env": {"LD_PRELOAD": "{name}"}}]}, "like HV_URL only"),
         ({"commands": [{"name": "a", "run": "x", "kinds": ["zz"]}]}, "which is no kind"),
         ({"commands": [{"name": "a", "run": "x", "shell": True}]}, "has no shell"),
     ],
