@@ -14,7 +14,8 @@
 - **Taking back.** What is held long is lent with ``lose``: a key below its fair share that finds nothing free
   takes the newest unit of the key that holds most, where that still holds no less than the taker
   afterwards, and at least its floor. ``lose`` must end the thing without waiting. With ``churn`` it is the oldest
-  unit, also of the key itself where that has all it may have: who comes last stays.
+  unit, also of the key itself where that has all it may have, and of any where all hold the same: who comes last
+  stays.
 - **Nothing is left.** Cancelled and timed out waiters leave no trace; a key that neither holds nor waits is
   forgotten.
 
@@ -284,9 +285,10 @@ class Shares(Generic[K]):
         if richest == key:
             return self._first_of(key) if self._churn else None
         after = self._held[richest] - 1
-        if after < self._floor or self._level(richest, -1) < self._level(key, 1):
-            return self._first_of(key) if self._churn and key in self._losable else None
-        grant = self._first_of(richest)
+        level = after < self._floor or self._level(richest, -1) < self._level(key, 1)
+        if level and not self._churn:
+            return None
+        grant = self._first_of(key if level and key in self._losable else richest)
         if grant.privileged and not privileged and self._privileged <= self._reserve:
             return None
         return grant

@@ -1,6 +1,6 @@
 """How many may connect: shares of this process's file descriptors.
 
-Before a login a connection counts for its address (/32, /64), over the unix socket for its uid, and after a login
+Before a login a connection counts for its address (/32, /56), over the unix socket for its uid, and after a login
 for its user. What strangers may have is small, and who comes last stays: a flood from one address, or from many,
 ends its own oldest connections first. A part of all descriptors is the unix socket's, and one is for the daemon's
 own files: libvirt, the store, children, guests' consoles.
@@ -64,7 +64,10 @@ def descriptors() -> int:
 
 
 def network_of(address: str) -> str:
-    """The key of a stranger: an IPv4 address, the /64 of an IPv6 one. What is no address is its own key."""
+    """The key of a stranger: an IPv4 address, the /56 of an IPv6 one, which is what a household gets.
+
+    What is no address is its own key.
+    """
     try:
         found = ip_address(address.partition("%")[0])
     except ValueError:
@@ -74,7 +77,7 @@ def network_of(address: str) -> str:
         return str(mapped)
     if found.version == 4:
         return str(found)
-    return f"{ip_address(int(found) >> 64 << 64)}/64"
+    return f"{ip_address(int(found) >> 72 << 72)}/56"
 
 
 class ConnectionLimits:

@@ -84,10 +84,19 @@ class Turns:
         A few of those do not end that a user is alone; a crowd of them does. All of them together have the steps
         of one user, and take turns at those: many addresses cost a user no more than one.
         """
+        self._pass(_PASSING)
+        return self._take(_PASSING, key)
+
+    def take_local(self, uid: int) -> asyncio.Future[None] | None:
+        """The same for a user of this host, whom no crowd of strangers keeps waiting."""
+        key = f"\0{uid}"  # no name of a user
+        self._pass(key)
+        return self._take(key, key)
+
+    def _pass(self, key: str) -> None:
         self._passed += 1
         if self._passed > _PASSERS:
-            self._shared(_PASSING)
-        return self._take(_PASSING, key)
+            self._shared(key)
 
     def gate(self, key: str) -> asyncio.Semaphore | None:
         """What each work that keeps no turns passes while it runs; None while nobody else asks."""

@@ -68,7 +68,7 @@ class Connection(RequestHandler):
         whose = self.asked_by or self.user
         if whose:
             return self._turns.take(whose)
-        return self._turns.take_passing(_passer(self._grant))
+        return _passing(self._turns, self._grant)
 
     def gate(self) -> asyncio.Semaphore | None:
         """What works of its user pass that keep no turns."""
@@ -186,7 +186,7 @@ class HttpServer(web.Server):
 
     def passing(self, grant: Grant[int] | Grant[str]) -> asyncio.Future[None] | None:
         """None: a connection that counts for ``grant`` may begin now. Else what to wait for first."""
-        return None if self.turns is None else self.turns.take_passing(_passer(grant))
+        return None if self.turns is None else _passing(self.turns, grant)
 
     def connection(
         self, grant: Grant[int] | Grant[str] | None, connections: ConnectionLimits | None
@@ -195,8 +195,9 @@ class HttpServer(web.Server):
         return Connection(self, grant, connections, self.turns, loop=self._loop, **self._kwargs)
 
 
-def _passer(grant: Grant[int] | Grant[str] | None) -> str:
-    return str(grant.key) if grant else ""
+def _passing(turns: Turns, grant: Grant[int] | Grant[str] | None) -> asyncio.Future[None] | None:
+    key = "" if grant is None else grant.key
+    return turns.take_passing(key) if isinstance(key, str) else turns.take_local(key)
 
 
 async def _in_turns(handler: Handler, request: web.BaseRequest) -> web.StreamResponse:

@@ -163,6 +163,18 @@ async def test_a_crowd_of_many_addresses_costs_a_user_no_more_than_one_address()
     assert 5 <= sum(step is None or step.done() for step in steps) - begun <= 10
 
 
+async def test_a_crowd_of_strangers_keeps_no_user_of_this_host_waiting() -> None:
+    turns = turns_.Turns(1, alone=32)
+    turns.take("ann")
+    for number in range(50):
+        turns.take_passing(f"192.0.2.{number}")
+    assert turns.take_local(0) is None
+    later = turns.take_local(0)
+    assert later is not None
+    await later
+    assert turns.waiting > 40
+
+
 async def test_who_waits_for_turns_is_not_too_slow(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of the steps below waits for its turn, and all of them for longer than a client may be silent."""
     monkeypatch.setattr(answers, "SLOW_READER_SECONDS", 1.0)

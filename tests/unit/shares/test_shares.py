@@ -239,6 +239,15 @@ async def test_where_things_churn_the_oldest_goes_also_of_the_key_itself() -> No
     assert shares.lent == 4
 
 
+async def test_where_things_churn_a_crowd_that_holds_one_each_keeps_nobody_out() -> None:
+    lost: list[int] = []
+    shares: Shares[str] = Shares("connections", 4, most=3, churn=True)
+    for number in range(6):
+        assert shares.try_acquire(f"of {number}", lose=lambda number=number: lost.append(number))  # type: ignore[misc]
+    assert lost == [0, 1]
+    assert shares.lent == 4
+
+
 async def test_a_holder_that_fails_when_it_loses_harms_only_itself() -> None:
     def fails() -> None:
         raise RuntimeError("it has ended already")
