@@ -65,7 +65,7 @@ class Spool:
 
     async def take(self, other: Spool) -> None:
         """Have what another program wrote into ``other`` as content; the former content is lost."""
-        os.replace(other._path, self._path)
+        await to_the_end(os.replace, other._path, self._path)
         self.fd, other.fd = other.fd, self.fd
         self.measure()
 

@@ -23,8 +23,36 @@ _PACKAGES = ["hyperd", "registry", "tui"]
 _MAY_BLOCK = {
     # Of the kernel, without a disk behind it.
     "hyperd/clock.py": {"boot_id"},
+    "hyperd/client/home.py": {"local"},
+    "registry/addresses.py": {"_is_own"},
+    # Once, before anything is served.
+    "hyperd/store/kubernetes/client.py": {"start"},
     # The last of all: threads that hang must not keep the process.
     "hyperd/daemon.py": {"_leave"},
+    # A backend and a guest of the tests' own, each of which is to be read in one go.
+    "tests/contract/volumes/guest.py": {"image", "read", "fill", "resize"},
+    "tests/contract/volumes/rawfiles.py": {
+        *(
+            "start",
+            "receive",
+            "prepare_snapshot",
+            "commit_snapshot",
+            "delete_snapshot",
+            "find_snapshot",
+            "snapshots",
+        ),
+        *(
+            "create_blank",
+            "create_from_image",
+            "create_from_snapshot",
+            "clone",
+            "grow",
+            "delete",
+            "find",
+            "inventory",
+        ),
+        *("capacity", "_create", "_there", "attach", "detach", "usage", "expand", "reading", "reads"),
+    },
     # A world of the tests' own, in which processes are killed at every place: what it writes must be written.
     "tests/unit/runtime/building.py": {"done", "run", "undo", "wanted", "settled", "stored", "_write", "_remove"},
 }

@@ -17,9 +17,13 @@ from tests.unit.cli.registry import Guarded, guarded, registry
 from tests.unit.cli.test_disk import exporting
 from tests.unit.controllers.test_exports import DISK, EXPECTED, SUBRESOURCES
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("docker-registry") is None or shutil.which("skopeo") is None, reason="needs a registry and skopeo"
-)
+pytestmark = [
+    pytest.mark.loop_seconds(10, "bcrypt, in the test"),
+    pytest.mark.skipif(
+        shutil.which("docker-registry") is None or shutil.which("skopeo") is None,
+        reason="needs a registry and skopeo",
+    ),
+]
 PLAIN = "--plain-http"
 
 

@@ -50,7 +50,7 @@ async def waits_again(up: Uploading, path: str, *, words: str) -> None:
         lambda obj: obj["status"]["phase"] == WAITS and words in why(obj)[1], VIRTUAL_IMAGE, "up"
     )
     assert path_of(found) == path
-    assert up.leftovers() == []
+    assert await up.leftovers() == []
 
 
 async def test_a_length_that_is_a_lie(up: Uploading, tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ async def test_a_length_that_is_a_lie(up: Uploading, tmp_path: Path) -> None:
     assert answer.startswith("HTTP/1.1 422"), answer
     assert "cut short" in answer
     assert why(await up.phase(FAILED))[0] == "ProvisioningFailedTerminally"
-    assert up.leftovers() == []
+    assert await up.leftovers() == []
 
 
 async def test_a_sender_that_stalls_gives_its_place_back(up: Uploading, tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ async def test_chunks_that_are_broken(up: Uploading, rest: bytes) -> None:
             await asyncio.sleep(0.05)
     found = (await up.world.store.get(VIRTUAL_IMAGE, "default", "up")).object()
     assert path_of(found) == path
-    assert up.leftovers() == []
+    assert await up.leftovers() == []
 
 
 async def test_more_than_is_taken(up: Uploading) -> None:
@@ -123,14 +123,14 @@ async def test_more_than_is_taken(up: Uploading) -> None:
     answer = await said(up, put(path, "Transfer-Encoding: chunked"), *[chunk] * 6)
     assert "max_download_bytes" in answer
     assert why(await up.phase(FAILED))[0] == "ProvisioningFailedTerminally"
-    assert up.leftovers() == []
+    assert await up.leftovers() == []
 
 
 async def test_an_encoding_that_is_not_undone(up: Uploading) -> None:
     made = await up.make()
     status, text = await up.put(made, b"\x0b" + bytes(range(256)) * 300, headers={"Content-Encoding": "br"})
     assert status == 422, text
-    assert up.leftovers() == []
+    assert await up.leftovers() == []
 
 
 async def test_guessing(up: Uploading) -> None:

@@ -99,7 +99,7 @@ async def test_one_that_breaks_off_can_be_sent_again_to_the_same_address(up: Upl
     again = await up.world.until(lambda obj: "broke off" in why(obj)[1], VIRTUAL_IMAGE, "up")
     assert (again["status"]["phase"], why(again)[0]) == (WAITS, WAITS)
     assert path_of(again) == path_of(made)
-    assert up.leftovers() == []
+    assert await up.leftovers() == []
     async with await up.socket(size=len(image)) as socket:
         await socket.send_bytes(image[:1000])
     await up.world.until(lambda obj: obj["status"]["phase"] == WAITS, VIRTUAL_IMAGE, "up")
@@ -145,7 +145,7 @@ async def test_what_is_no_image_is_told_to_both(up: Uploading, kind: Kind, data:
     assert (reason, sentence in message) == ("ProvisioningFailedTerminally", True)
     assert "imageUploadURLs" not in failed["status"]
     assert (await up.put(made, data))[0] == 404
-    assert up.leftovers() == []
+    assert await up.leftovers() == []
 
 
 async def test_a_wrong_checksum_is_told_to_both(up: Uploading, tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ async def test_a_deleted_object_takes_nothing(up: Uploading, tmp_path: Path, kin
     status, text = await sending
     assert (status, "no longer taken" in text) == (503, True)
     assert (await up.put(made, b"x"))[0] == 404
-    assert up.leftovers() == []
+    assert await up.leftovers() == []
 
 
 async def test_a_request_that_cannot_be_right_changes_nothing() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -53,9 +54,9 @@ class Uploading:
         url = f"{SUBRESOURCES}{namespace}/{kind.plural}/up/upload{query}"
         return await self.client.ws_connect(url, protocols=["plain.virtualization.deckhouse.io"])
 
-    def leftovers(self) -> list[str]:
+    async def leftovers(self) -> list[str]:
         settings = self.world._settings
-        uploads = [str(path) for path in tree.uploads(settings.registry_dir)]
+        uploads = [str(path) for path in await asyncio.to_thread(tree.uploads, settings.registry_dir)]
         return uploads + [name for name in files_in(settings.images_dir) if "import" in name]
 
 

@@ -107,7 +107,7 @@ async def test_what_fails_in_the_hands_of_who_reads_a_blob_is_not_the_registrys_
 async def test_an_upload_that_ends_without_a_commit_leaves_no_trace(world: World) -> None:
     with pytest.raises(ValueError, match="mine"):
         await fail_while_sending(world.client)
-    assert tree.uploads(world.settings.registry_dir) == []
+    assert await asyncio.to_thread(tree.uploads, world.settings.registry_dir) == []
 
 
 async def fail_while_sending(client: RegistryClient) -> None:
@@ -120,7 +120,7 @@ async def fail_while_sending(client: RegistryClient) -> None:
 async def test_a_wrong_digest_is_refused_and_leaves_no_trace(world: World) -> None:
     with pytest.raises(HyperdError, match="400"):
         await commit_wrongly(world.client)
-    assert tree.uploads(world.settings.registry_dir) == []
+    assert await asyncio.to_thread(tree.uploads, world.settings.registry_dir) == []
 
 
 async def commit_wrongly(client: RegistryClient) -> None:
@@ -134,7 +134,7 @@ async def test_a_registry_that_dies_under_an_upload_is_unavailable(world: World)
         await send_until_it_fails(world)
     async with world.server.stopped():
         pass
-    assert tree.uploads(world.settings.registry_dir) == []
+    assert await asyncio.to_thread(tree.uploads, world.settings.registry_dir) == []
 
 
 async def send_until_it_fails(world: World) -> None:

@@ -48,7 +48,7 @@ async def test_without_any_owner_nothing_is_left_but_the_configuration(world: Wo
         await world.load("/a", uid="u2", name="wrong", sha256="0" * 64)
     await garbage_collect(world.client, world.server, owned())
     assert await world.client.catalog() == []
-    assert list(tree.repositories(world.settings.registry_dir)) == []
+    assert await asyncio.to_thread(lambda: list(tree.repositories(world.settings.registry_dir))) == []
     assert blobs(world) == 0
     await world.load("/a", uid="u3")
 

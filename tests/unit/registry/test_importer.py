@@ -72,6 +72,7 @@ async def test_raw_and_iso_images_are_kept_as_they_came(world: World, image: byt
     assert (await world.cache.ensure(got.reference)).path.read_bytes() == image
 
 
+@pytest.mark.loop_seconds(10, "the test packs what it serves")
 @pytest.mark.parametrize("pack", [gzip.compress, lzma.compress, zstd], ids=["gz", "xz", "zst"])
 async def test_an_outer_compression_is_removed_and_checksums_are_of_what_was_served(
     world: World, tmp_path: Path, pack: object
@@ -222,6 +223,7 @@ async def test_a_checksum_that_is_not_available_is_refused_before_anything_is_fe
     assert world.source.requests == []
 
 
+@pytest.mark.loop_seconds(10, "the test packs what it serves")
 async def test_a_bomb_is_cut_off(tmp_path: Path) -> None:
     async with a_world(tmp_path, max_virtual_size_bytes=32 * MIB) as world:
         world.source.routes["/a"] = zstd(bytes(256 * MIB))

@@ -24,6 +24,8 @@ from tests.unit.registry.test_importer import iso_image
 from tests.unit.registry.test_intake import body
 from tests.unit.registry.world import World, qcow2_bytes, qemu_img
 
+pytestmark = pytest.mark.loop_seconds(10, "the test packs what it serves")
+
 PACKS: dict[str, Callable[[bytes], bytes]] = {
     "plain": bytes,
     "gz": gzip.compress,

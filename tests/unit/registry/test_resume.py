@@ -205,6 +205,7 @@ async def test_one_that_breaks_off_for_ever_is_given_up(tmp_path: Path) -> None:
                 await everything(source)
 
 
+@pytest.mark.loop_seconds(10, "the test packs what it serves")
 @pytest.mark.parametrize("pack", [bytes, gz], ids=["plain", "gzip"])
 async def test_a_layer_is_gone_on_with(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
     layer = pack(archive(member("disk/a.img", IMAGE)))

@@ -52,7 +52,7 @@ async def test_only_our_user_can_reach_it(settings: Settings) -> None:
     assert os.stat(server.endpoint.socket).st_mode & 0o077 == 0
     assert os.stat(settings.registry_dir).st_mode & 0o077 == 0
     await server.stop()
-    assert process.find(server._argv) == []
+    assert await asyncio.to_thread(process.find, server._argv) == []
 
 
 async def test_it_is_adopted_after_a_crash_of_the_daemon(settings: Settings) -> None:
@@ -73,11 +73,11 @@ async def test_an_upload_that_a_crash_left_is_removed_at_start(settings: Setting
     upload = client.upload("vi/ns/a")
     await (await upload.__aenter__()).send(b"x")
     pid = await crash(former)
-    assert tree.uploads(settings.registry_dir)
+    assert await asyncio.to_thread(tree.uploads, settings.registry_dir)
     server = EmbeddedRegistry(settings)
     await server.start()
     assert pid_of(server) != pid
-    assert tree.uploads(settings.registry_dir) == []
+    assert await asyncio.to_thread(tree.uploads, settings.registry_dir) == []
     await upload.__aexit__(None, None, None)
     await client.close()
     await server.stop()

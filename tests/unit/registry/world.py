@@ -80,7 +80,7 @@ class World:
     async def leftovers(self) -> list[str]:
         """What a failed import must not leave: tags, uploads, files."""
         tags = [f"{name}:{tag}" for name in await self.client.catalog() for tag in await self.client.tags(name)]
-        uploads = [str(path) for path in tree.uploads(self.settings.registry_dir)]
+        uploads = [str(path) for path in await asyncio.to_thread(tree.uploads, self.settings.registry_dir)]
         return tags + uploads + files_in(self.settings.images_dir)
 
 

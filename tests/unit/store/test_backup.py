@@ -82,8 +82,8 @@ async def test_a_restore_waits_for_the_daemon_to_stop_and_keeps_what_it_replaces
     async with backed_up(path) as (store, backup):
         identity = store.instance_id
         with pytest.raises(PermanentError, match=rf"in use by another hyperd \(process {os.getpid()}\)"):
-            restore(backup, path)
-    done = restore(backup, path)
+            await asyncio.to_thread(restore, backup, path)
+    done = await asyncio.to_thread(restore, backup, path)
     assert done.objects == 4
     assert await names(path) == ["deleted", "stays"]
     assert await names(Path(done.replaced)) == ["made", "stays"]
@@ -101,7 +101,7 @@ async def test_after_a_restore_nobody_goes_on_where_he_was(tmp_path: Path) -> No
         store._ledger._next += 10_000_000
         last = await store.create(WIDGETS, "default", widget("last"))
         page = await store.list(CONFIG_MAPS, limit=1)
-    restore(backup, path)
+    await asyncio.to_thread(restore, backup, path)
     async with opened_store(store_at(path)) as store:
         now = (await store.list(CONFIG_MAPS)).resource_version
         assert int(now) > int(last.resource_version)
@@ -137,7 +137,7 @@ async def test_an_informer_converges_on_what_was_restored(tmp_path: Path) -> Non
         await informer.synced.wait()
         informer.add_handler(lambda type_, old, new: told.append((type_.value, (new or old).name)))  # type: ignore[union-attr]
         assert told == [("ADDED", "made"), ("ADDED", "stays")]
-    restore(backup, path)
+    await asyncio.to_thread(restore, backup, path)
     home.now = store_at(path)
     await home.now.start()
     try:
@@ -176,7 +176,7 @@ async def test_a_backup_that_is_none_is_refused_and_the_store_stays(tmp_path: Pa
         (text, "no database|not a database"),
     ):
         with pytest.raises(PermanentError, match=sentence):
-            restore(faulty, path)
+            await asyncio.to_thread(restore, faulty, path)
     async with opened_store(store_at(path)) as store:
         assert await world(store) == held
     assert not [name for name in files(tmp_path) if ".part" in name]
@@ -198,7 +198,7 @@ async def test_a_damaged_store_is_replaced_with_its_log(tmp_path: Path) -> None:
     path.write_bytes(b"\xff" * 20_000)
     log = path.with_name("s.db-wal")
     log.write_bytes(b"its log")
-    kept = path.with_name(Path(restore(backup, path).replaced).name)
+    kept = path.with_name(Path((await asyncio.to_thread(restore, backup, path)).replaced).name)
     assert kept.read_bytes() == b"\xff" * 20_000
     assert kept.with_name(f"{kept.name}-wal").read_bytes() == b"its log"
     assert await names(path) == ["deleted", "stays"]
@@ -228,12 +228,12 @@ async def test_a_restore_killed_between_its_renames_never_leaves_an_empty_store(
         patched.setattr(Path, "rename", cut(Path.rename))
         patched.setattr("os.replace", cut(os.replace))
         with pytest.raises(KeyboardInterrupt):
-            restore(backup, path)
+            await asyncio.to_thread(restore, backup, path)
     if step == "first":
         async with opened_store(store_at(path)) as store:
             assert await world(store) == held
         return
     with pytest.raises(PermanentError, match=r"is missing, but there was one.*hv restore"):
         await store_at(path).start()
-    restore(backup, path)
+    await asyncio.to_thread(restore, backup, path)
     assert await names(path) == ["deleted", "stays"]

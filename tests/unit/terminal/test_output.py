@@ -42,6 +42,7 @@ def asks_nothing(drawn: bytes) -> str:
     return _BEGUN.sub("", _ALLOWED.sub("", drawn.decode("utf-8", "ignore")))
 
 
+@pytest.mark.loop_seconds(10, "the original is drawn by the test, all at once")
 @pytest.mark.parametrize("name", OUTPUTS)
 async def test_a_redraw_looks_like_the_original_and_asks_nothing(
     name: str, monkeypatch: pytest.MonkeyPatch

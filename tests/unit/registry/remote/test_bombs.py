@@ -20,6 +20,8 @@ from tests.unit.registry.remote.shelf import Shelf, archive, gz, member, zstd
 from tests.unit.registry.test_image_corpus import watched
 from tests.unit.registry.world import World, a_world
 
+pytestmark = pytest.mark.loop_seconds(10, "the test packs what it serves")
+
 MIB = 1 << 20
 FLOOR = 16 * MIB
 BOOT = b"\xeb\x63" + bytes(508) + b"\x55\xaa"

@@ -30,6 +30,8 @@ from tests.unit.registry.remote.shelf import (
     zstd,
 )
 
+pytestmark = pytest.mark.loop_seconds(10, "the test packs what it serves")
+
 DISK = b"\xeb\x63\x90" + os.urandom(3 << 20)
 DISK_LAYER = archive(member("disk/", type=tarfile.DIRTYPE), member("disk/disk.img", DISK))
 

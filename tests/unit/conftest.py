@@ -1,4 +1,4 @@
-"""No test of this room may block its event loop, or keep it for long."""
+"""No test of these rooms may block its event loop, or keep it for long."""
 
 from __future__ import annotations
 
