@@ -142,8 +142,8 @@ class Connection(RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """The answer to bytes that are no request; the connection ends with it."""
-        if answers.begun(request):
-            raise ConnectionError("the answer has begun, and cannot become another one")
+        if answers.begun(request) or isinstance(exc, ConnectionError):
+            raise ConnectionError("nobody can be told: the answer has begun, or the connection has ended")
         # The parser quotes the bytes over several lines; the first says what is wrong.
         why = " ".join((message or "").split("\n\n", 1)[0].split())[:_MAX_SHOWN].rstrip(":")
         if isinstance(exc, LineTooLong):
