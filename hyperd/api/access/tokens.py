@@ -86,16 +86,21 @@ class Tokens:
 
     async def ended(self, user: User) -> None:
         """Return once the token behind ``user`` has expired or was revoked; at once for a user of none."""
-        name = user.name.removeprefix(_USER_PREFIX)
-        while True:
-            try:
-                kept = self._parsed(await self._store.get(SECRET, SYSTEM_NAMESPACE, name))
-            except NotFound:
-                return
-            left = self._left(kept) if kept is not None and kept.user.uid == user.uid else 0
-            if left <= 0:
-                return
+        while (left := await self._left_to(user)) > 0:
             await asyncio.sleep(min(left, _CHECK_SECONDS))
+
+    async def holds(self, user: User) -> bool:
+        """Whether the token behind ``user`` is still good; True for a user of none."""
+        return not user.name.startswith(_USER_PREFIX) or await self._left_to(user) > 0
+
+    async def _left_to(self, user: User) -> float:
+        """Seconds that its token is still good for."""
+        try:
+            item = await self._store.get(SECRET, SYSTEM_NAMESPACE, user.name.removeprefix(_USER_PREFIX))
+        except NotFound:
+            return 0
+        kept = self._parsed(item)
+        return self._left(kept) if kept is not None and kept.user.uid == user.uid else 0
 
     def _left(self, kept: _Kept) -> float:
         """Seconds that a token is still good for.
@@ -184,7 +189,8 @@ async def while_valid(
             raise
         task.uncancel()
         if request.transport is not None:
-            request.transport.close()
+            # Not closed: what is buffered for a slow reader is not sent either.
+            request.transport.abort()
         raise ConnectionAbortedError("the token has ended") from None
     finally:
         watching.cancel()

@@ -127,7 +127,7 @@ class ApiServer:
         if uploads is not None:
             self._addresses[UPLOADS] = UploadAddresses(uploads, self.fairness, self.audit)
         if exports is not None:
-            self._addresses[EXPORTS] = ExportAddresses(exports, self.fairness, self.audit)
+            self._addresses[EXPORTS] = ExportAddresses(exports, self._tokens, self.fairness, self.audit)
         self._registry: dict[str, RegistryTokens | RegistryReading] = {}
         """What is served by the registries' protocol, which has logins of its own."""
         if registry is not None and registry.tokens is not None and exports is not None and tokens is not None:
@@ -135,7 +135,7 @@ class ApiServer:
             self._registry[TOKEN_PATH] = RegistryTokens(
                 pulls, tokens, self._authenticator, self._authorizer, self.fairness
             )
-            self._registry[REGISTRY] = RegistryReading(pulls, self.fairness, self.audit)
+            self._registry[REGISTRY] = RegistryReading(pulls, tokens, self.fairness, self.audit)
         own = (self._watchers.samples, self.audit.samples, self.connections.samples, self.fairness.samples)
         self.metrics = Metrics((*own, *collectors))
         self._objects = Objects(store, self._watchers, self._authorizer, settings.api.max_body_bytes, versions)
@@ -357,7 +357,7 @@ class ApiServer:
         work = handler(call)
         if seen.verb == "watch":
             seen.leave()  # watches have shares of their own
-            work = while_valid(self._tokens, call.user, call.request, work)
+            work = while_valid(self._tokens, seen.by or call.user, call.request, work)
         response = await work
         seen.made = call.made
         return response
@@ -372,7 +372,7 @@ class ApiServer:
         record_opening(self.audit, request, request_id, seen)
         seen.leave()  # sessions have shares of their own
         work = self._connect.serve(wanted, request, user, request_id)
-        return await while_valid(self._tokens, user, request, work)
+        return await while_valid(self._tokens, seen.by or user, request, work)
 
 
 def _elsewhere(url: str) -> str:

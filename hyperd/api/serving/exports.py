@@ -7,6 +7,7 @@ from typing import Final
 from aiohttp import web
 
 from hyperd.api.access.authorization import Attributes
+from hyperd.api.access.tokens import Tokens, while_valid
 from hyperd.api.audit.log import AuditLog
 from hyperd.api.endpoints import answers
 from hyperd.api.limits.fairness import Fairness, source_key
@@ -25,8 +26,9 @@ _USER: Final = "system:export:"
 class ExportAddresses:
     """Serves what is below ``PATH``."""
 
-    def __init__(self, exports: Exports, fairness: Fairness, audit: AuditLog) -> None:
+    def __init__(self, exports: Exports, logins: Tokens, fairness: Fairness, audit: AuditLog) -> None:
         self._exports = exports
+        self._logins = logins
         self._fairness = fairness
         self._audit = audit
 
@@ -49,13 +51,16 @@ class ExportAddresses:
             raise MethodNotAllowed("Read what is here with GET: curl -O -J URL.", allow="GET, HEAD")
         try:
             lent = self._exports.lending.find(path.removeprefix(PATH))
+            if not await self._logins.holds(lent.user):
+                raise NotFound("The token of who has made this address has ended. Ask for another one.")
         except NotFound:
             await self._fairness.denied(source_key(seen.source))
             raise
         seen.resource = f"{lent.kind.plural}/{SUBRESOURCE}"
         seen.attributes = Attributes("get", GROUP, lent.kind.plural, SUBRESOURCE, lent.namespace, lent.name)
-        reader = User(f"{_USER}{lent.user.name}")
-        addresses.enter(request, seen, reader)
+        # Connections are the address's: whoever knows it keeps its maker from none.
+        addresses.enter(request, seen, User(f"{_USER}{lent.user.name}"))
         record_opening(self._audit, request, request_id, seen)
-        with self._fairness.session(reader, SUBRESOURCE):
-            return await self._exports.serve_lent(request, lent, reader)
+        with self._fairness.session(lent.user, SUBRESOURCE):
+            work = self._exports.serve_lent(request, lent)
+            return await while_valid(self._logins, lent.user, request, work)

@@ -16,7 +16,7 @@ from aiohttp import web
 from hyperd.api.access import impersonation
 from hyperd.api.access.authentication import Authenticator, Peer
 from hyperd.api.access.authorization import Attributes, Authorizer
-from hyperd.api.access.tokens import Tokens
+from hyperd.api.access.tokens import Tokens, while_valid
 from hyperd.api.audit.log import AuditLog
 from hyperd.api.endpoints import answers
 from hyperd.api.limits.fairness import Fairness, source_key
@@ -101,8 +101,9 @@ class RegistryTokens:
 class RegistryReading:
     """Serves what is below ``PATH``."""
 
-    def __init__(self, pulls: Pulls, fairness: Fairness, audit: AuditLog) -> None:
+    def __init__(self, pulls: Pulls, logins: Tokens, fairness: Fairness, audit: AuditLog) -> None:
         self._pulls = pulls
+        self._logins = logins
         self._fairness = fairness
         self._audit = audit
 
@@ -130,18 +131,18 @@ class RegistryReading:
         except ServiceUnavailable:
             await self._fairness.denied(source_key(peer.source))
             raise
-        if reader is None:
+        if reader is None or not await self._logins.holds(reader.login):
             await self._fairness.denied(source_key(peer.source))
             return self._challenge(asked)
         if (attributes := attributes_of(asked.repository)) is not None:
             seen.resource, seen.attributes = f"{attributes.resource}/{SUBRESOURCE}", attributes
         addresses.enter(request, seen, User(f"{_USER}{reader.name}"), reader.login)
         seen.by = reader.login if reader.login.name != reader.name else None
+        if asked.blob:
+            record_opening(self._audit, request, request_id, seen)
         with self._fairness.session(reader.login, SUBRESOURCE):
-            async with self._pulls.asked(request, path) as answer:
-                if asked.blob:
-                    record_opening(self._audit, request, request_id, seen)
-                return await self._pulls.hand_on(request, answer, reader.login)
+            work = self._pulls.hand_on(request, path, reader.login)
+            return await while_valid(self._logins, reader.login, request, work)
 
     def _challenge(self, asked: Asked) -> web.Response:
         response = _refusal(Unauthorized("A token for this repository is needed, which is got with a login."))

@@ -21,6 +21,7 @@ from weakref import WeakValueDictionary
 from aiohttp import web
 
 from hyperd import clock
+from hyperd.api.access import impersonation
 from hyperd.api.limits.fairness import is_root
 from hyperd.api.sessions.lending import LENT_SECONDS, Lending, Lent
 from hyperd.api.sessions.sending import Sending, abort
@@ -112,14 +113,14 @@ class Exports:
 
         return serve
 
-    async def serve_lent(self, request: web.BaseRequest, lent: Lent, reader: User) -> web.StreamResponse:
-        """What an address is for."""
+    async def serve_lent(self, request: web.BaseRequest, lent: Lent) -> web.StreamResponse:
+        """What an address is for, in a place of its maker."""
         wanted = Wanted.of(request, default=lent.format)
         if wanted.address or wanted.format is not lent.format:
             raise BadRequest(f"This address is for {lent.format} alone.")
         if lent.read and not wanted.checksum:
             raise NotFound("All was read at this address already. Ask for another one.")
-        return await self._serve(request, wanted, lent, reader)
+        return await self._serve(request, wanted, lent, lent.user)
 
     async def _serve(self, request: web.BaseRequest, wanted: Wanted, lent: Lent, user: User) -> web.StreamResponse:
         place = await self._places.acquire(
@@ -129,7 +130,7 @@ class Exports:
             try:
                 async with self._open(lent.kind, lent.namespace, lent.name) as content:
                     if wanted.address:
-                        return self._lend(replace(lent, uid=content.uid))
+                        return self._lend(request, replace(lent, uid=content.uid))
                     if lent.uid not in ("", content.uid):
                         raise NotFound(f"{content.title} is another one than this address is for.")
                     async with image_of(
@@ -140,7 +141,9 @@ class Exports:
             except TemporaryError as err:
                 raise ServiceUnavailable(err.message, retry_after_seconds=5) from err
 
-    def _lend(self, lent: Lent) -> web.StreamResponse:
+    def _lend(self, request: web.BaseRequest, lent: Lent) -> web.StreamResponse:
+        if impersonation.asked(request.headers):
+            raise BadRequest("An address ends with its maker's token: ask for it as yourself.")
         if not self.lending.base:
             raise NotImplementedYet("There are no addresses here: this hyperd listens on its socket alone.")
         url = self.lending.lend(lent)

@@ -1,7 +1,7 @@
 """One-time addresses of exports: who knows one reads what it is for, once, and nothing else.
 
 They live in memory, as what is read is held by this process alone. One ends once its content was read to the end,
-or after ten minutes in which nobody used it; its checksum is told until then.
+after ten minutes in which nobody used it, and after a day; its checksum is told until then.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from hyperd.store.interface import User
 PATH: Final = "/export/"
 """Where addresses are; the secret follows."""
 LENT_SECONDS: Final = 600.0
+_LONGEST_SECONDS: Final = 86_400.0
+"""However often it is used: so long may what is broken be gone on with."""
 _SECRET_BYTES: Final = 16
 _MOST: Final = 64
 """Of one user; the oldest of theirs goes for a newer one."""
@@ -37,12 +39,14 @@ class Lent:
     user: User
     used: float = field(default_factory=clock.elapsed)
     """When it was used last, by the clock that nobody sets."""
+    made: float = field(default_factory=clock.elapsed)
     read: bool = False
     """Whether all was read."""
 
     @property
     def is_over(self) -> bool:
-        return clock.elapsed() - self.used > LENT_SECONDS
+        now = clock.elapsed()
+        return now - self.used > LENT_SECONDS or now - self.made > _LONGEST_SECONDS
 
 
 class Lending:

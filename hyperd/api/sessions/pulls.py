@@ -146,9 +146,16 @@ class Pulls:
         scope = f',scope="repository:{repository}:pull"' if repository else ""
         return f'Bearer realm="{self._lending.base}{TOKEN_PATH}",service="{self._tokens.service}"{scope}'
 
+    async def hand_on(self, request: web.BaseRequest, path: str, user: User) -> web.StreamResponse:
+        """What the registry has at ``path``, in a place of ``user``.
+
+        Raises ServiceUnavailable where there is no registry, or it takes no token.
+        """
+        async with self._asked(request, path) as answer:
+            return await self._send(request, answer, user)
+
     @asynccontextmanager
-    async def asked(self, request: web.BaseRequest, path: str) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The registry's own answer. Raises ServiceUnavailable where there is none, or it takes no token."""
+    async def _asked(self, request: web.BaseRequest, path: str) -> AsyncIterator[aiohttp.ClientResponse]:
         headers = {name: request.headers[name] for name in _ASKED_HEADERS if name in request.headers}
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_SILENT_SECONDS, sock_read=_SILENT_SECONDS)
         connector = aiohttp.UnixConnector(path=str(self._endpoint.socket), force_close=True)
@@ -165,10 +172,9 @@ class Pulls:
                     raise ServiceUnavailable("The registry takes no tokens yet.", retry_after_seconds=5)
                 yield answer
 
-    async def hand_on(
+    async def _send(
         self, request: web.BaseRequest, answer: aiohttp.ClientResponse, user: User
     ) -> web.StreamResponse:
-        """What the registry has accepted, in a place of ``user``."""
         headers = {name: answer.headers[name] for name in _ANSWERED_HEADERS if name in answer.headers}
         response = web.StreamResponse(status=answer.status, headers=headers)
         response.content_length = answer.content_length

@@ -1,6 +1,7 @@
 """Sending what may be large to one client, which has a place that others wait for: who reads slowly loses it.
 
-What it took counts for what comes: it is cut that is slow on average, and may go on from where it was cut.
+What it took counts for what comes: it is cut that is slow on average, and may go on from where it was cut. So is
+what takes more than a day, or a right that is lost would be good for as long as there are bytes.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from aiohttp import web
 
 SLOW_READER_SECONDS: Final = 30.0
 """How long a client may keep us waiting in one go, and in all before its speed counts."""
+LONGEST_SECONDS: Final = 86_400.0
+"""Of one answer."""
 LEAST_BYTES_PER_SECOND: Final = 128 << 10
 """That it reads while it is waited for, on average: 1 Mbit/s."""
 
@@ -23,6 +26,7 @@ class Sending:
     def __init__(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
         self._request = request
         self._response = response
+        self._began = asyncio.get_running_loop().time()
         self._waited = 0.0
         self._sent = 0
 
@@ -33,6 +37,9 @@ class Sending:
 
     async def write(self, piece: bytes | bytearray | memoryview) -> None:
         """The answer begins with the first one."""
+        if asyncio.get_running_loop().time() - self._began > LONGEST_SECONDS:
+            abort(self._request)
+            raise ConnectionAbortedError("one answer takes no longer; who goes on from here asks anew")
         if not self.begun:
             await self._response.prepare(self._request)
         await self._taken(self._response.write(piece))

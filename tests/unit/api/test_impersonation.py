@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
+import aiohttp
 import pytest
 
+from hyperd.api.access import tokens
 from hyperd.roles import Role
 from tests.unit.api.conftest import Api, config_map, serving
 from tests.unit.api.test_identity import bearer, token
@@ -55,6 +58,25 @@ async def test_others_do_not_become_more(api: Api, header: str, value: str, mess
 async def test_an_administrator_of_namespaces_is_none_here(api: Api) -> None:
     headers = {**bearer(await token(api, "ed", Role.ADMIN, "default")), "Impersonate-User": "unix:root"}
     assert (await api.call("GET", MAPS, headers=headers))[0] == 403
+
+
+@pytest.mark.parametrize("name", ["eve", "token:eve"])
+async def test_a_watch_as_somebody_else_ends_with_the_token_that_asked(
+    api: Api, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(tokens, "_CHECK_SECONDS", 0.05)
+    headers = {
+        **bearer(await token(api, "boss", Role.ADMIN)),
+        "Impersonate-User": name,
+        "Impersonate-Group": "hyperd:viewer",
+    }
+    async with api.client.get(f"http://h{MAPS}?watch=true", headers=headers) as response:
+        assert response.status == 200
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(response.content.read(1), 0.5)
+        await api.call("DELETE", "/api/v1/namespaces/hyperd-system/secrets/boss")
+        with pytest.raises(aiohttp.ClientError):
+            await asyncio.wait_for(response.read(), 5)
 
 
 async def test_the_audit_log_names_both(folder: Path) -> None:

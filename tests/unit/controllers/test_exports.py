@@ -14,12 +14,16 @@ from typing import Any
 import aiohttp
 import pytest
 
+from hyperd import clock
+from hyperd.api.access import tokens
 from hyperd.api.sessions import exports, lending, sending
-from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_DISK_SNAPSHOT, VIRTUAL_IMAGE
+from hyperd.resources.all import SECRET, VIRTUAL_DISK, VIRTUAL_DISK_SNAPSHOT, VIRTUAL_IMAGE
 from hyperd.resources.schema.kind import Kind, Object
 from hyperd.resources.values.conditions import find_condition
+from hyperd.resources.values.names import SYSTEM_NAMESPACE
+from hyperd.roles import Role
 from hyperd.shares import Shares
-from hyperd.store.interface import PatchType
+from hyperd.store.interface import BY_SYSTEM, PatchType
 from tests.unit.controllers.world import World, running
 
 MIB = 1 << 20
@@ -80,9 +84,19 @@ def readers() -> list[int]:
                 words = (entry / "cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if any(word.endswith(b"qemu-nbd") for word in words):
+            if any(word.endswith(b"qemu-nbd") for word in words) and is_below(int(entry.name)):
                 found.append(int(entry.name))
     return found
+
+
+def is_below(pid: int) -> bool:
+    """Whether the process is one of this one's."""
+    try:
+        while pid not in (0, os.getpid()):
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return False
+    return pid != 0
 
 
 def in_use(disk: Object) -> str:
@@ -201,8 +215,9 @@ async def test_an_image_is_read_from_the_registry(lab: Exporting) -> None:
     assert await lab.read("virtualimages/golden") == (200, EXPECTED)
 
 
-async def address(lab: Exporting, what: str = DISK) -> str:
-    async with lab.get(f"{what}&address=true" if "?" in what else f"{what}?address=true") as answer:
+async def address(lab: Exporting, what: str = DISK, **headers: str) -> str:
+    asked = f"{what}&address=true" if "?" in what else f"{what}?address=true"
+    async with lab.get(asked, headers=headers) as answer:
         assert answer.status == 200
         url: str = (await answer.json())["url"]
     assert url.startswith("https://")
@@ -254,6 +269,49 @@ async def test_an_address_that_nobody_uses_ends(lab: Exporting, monkeypatch: pyt
     assert (await told(lab, url, Range="bytes=0-0"))[0] == 206
     monkeypatch.setattr(lending, "LENT_SECONDS", -1.0)
     assert (await told(lab, url))[1].endswith(b"it was used or has expired. Ask for another one.\n")
+
+
+async def test_an_address_that_is_used_again_and_again_ends_after_a_day(
+    lab: Exporting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await lab.disk()
+    url = await address(lab)
+    now = clock.elapsed()
+    for minutes in (9, 18):
+        monkeypatch.setattr(clock, "elapsed", lambda minutes=minutes: now + minutes * 60)
+        assert (await told(lab, url, Range="bytes=0-0"))[0] == 206
+    monkeypatch.setattr(lending, "_LONGEST_SECONDS", 20 * 60)
+    monkeypatch.setattr(clock, "elapsed", lambda: now + 21 * 60)
+    assert (await told(lab, url, Range="bytes=0-0"))[0] == 404
+
+
+async def test_an_address_and_what_it_has_begun_end_with_its_makers_token(
+    lab: Exporting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens, "_CHECK_SECONDS", 0.05)
+    await lab.disk()
+    made, _ = await tokens.Tokens(lab.world.store).create(
+        "editor", tokens.Grant(Role.EDITOR, (), 4e9), write=BY_SYSTEM
+    )
+    url = await address(lab, Authorization=f"Bearer {made}")
+    async with lab.client.get(url) as answer:
+        await answer.content.readexactly(MIB)
+        fairness = lab.world._daemon._api.fairness
+        assert fairness.sessions.held("token:editor") == 1, "it counts with all else of its maker"
+        await lab.world.store.delete(SECRET, SYSTEM_NAMESPACE, "editor")
+        with pytest.raises(aiohttp.ClientError):
+            await asyncio.wait_for(answer.read(), 10)
+    assert await told(lab, url) == (
+        404,
+        b"The token of who has made this address has ended. Ask for another one.\n",
+    )
+
+
+async def test_an_address_is_given_to_nobody_who_asks_as_somebody_else(lab: Exporting) -> None:
+    await lab.disk()
+    as_eve = {"Impersonate-User": "eve", "Impersonate-Group": "hyperd:editor"}
+    assert (await lab.refusal(f"{DISK}?address=true", **as_eve))[0] == 400
+    assert (await lab.read(**as_eve))[0] == 200
 
 
 class Reader:
@@ -327,6 +385,16 @@ async def test_a_client_that_hangs_loses_its_place(lab: Exporting, monkeypatch: 
     await lab.disk()
     async with Reader(lab):
         await lab.free()
+
+
+async def test_one_answer_takes_a_day_at_most(lab: Exporting, monkeypatch: pytest.MonkeyPatch) -> None:
+    await lab.disk()
+    async with Reader(lab) as answer:
+        monkeypatch.setattr(sending, "LONGEST_SECONDS", 0.0)
+        with pytest.raises(aiohttp.ClientError):
+            await answer.read()
+    monkeypatch.undo()
+    assert await lab.read() == (200, EXPECTED)
 
 
 async def test_who_finds_no_place_is_told_to_come_again(lab: Exporting, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import logging
 import os
 import re
 import shutil
@@ -22,10 +23,12 @@ import oras.client
 import oras.decorator
 import pytest
 
+from hyperd.api.access import tokens
 from hyperd.api.access.tokens import Grant, Tokens
 from hyperd.api.serving.registry import RegistryReading
-from hyperd.resources.all import VIRTUAL_IMAGE
+from hyperd.resources.all import SECRET, VIRTUAL_IMAGE
 from hyperd.resources.schema.kind import Object
+from hyperd.resources.values.names import SYSTEM_NAMESPACE
 from hyperd.roles import Role
 from hyperd.store.interface import BY_SYSTEM, User
 from registry import process
@@ -259,6 +262,31 @@ async def test_what_is_read_counts_with_all_else_of_who_has_logged_in(lab: Lab) 
         grant.release()
     assert (await lab.read(given["token"])).status == 200
     assert fairness.sessions.lent == 0
+
+
+async def test_a_pull_ends_with_the_login_that_it_is_of(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tokens, "_CHECK_SECONDS", 0.05)
+    (_, given) = await lab.token(await lab.login("editor", Role.EDITOR))
+    reading = lab.world._daemon._api._registry["/v2/"]
+    assert isinstance(reading, RegistryReading)
+    places = reading._pulls._places
+    taken = [places.try_acquire("token:editor") for _ in range(5)]
+    async with asyncio.timeout(10):
+        pull = asyncio.create_task(lab.read(given["token"]))
+        while not places.waiting:
+            await asyncio.sleep(0.01)
+        await lab.world.store.delete(SECRET, SYSTEM_NAMESPACE, "editor")
+        # It is cut, which aiohttp's client takes for a reason to ask once more; else it would be told to wait.
+        assert (await pull).status == 401
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+    for grant in taken:
+        if grant is not None:
+            grant.release()
+    assert (await lab.read(given["token"])).status == 401
+    (_, remade) = await lab.token(await lab.login("editor", Role.EDITOR))
+    assert [(await lab.read(token)).status for token in (given["token"], remade["token"])] == [401, 200]
 
 
 async def test_root_has_a_place_whoever_reads(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
