@@ -22,6 +22,7 @@ Run = tuple[str, Style]
 
 _CONTROL = re.compile(r"\x1b\[(?P<private>[?>]?)(?P<numbers>[\d;]*)(?P<final>[hlnc])")
 _UNFINISHED = re.compile(r"\x1b(?:\[[?>]?[\d;]*)?\Z")
+_LONGEST_QUESTION = 32
 _BRACKETED_PASTE = "2004"
 _MOUSE = {"9": "press", "1000": "click", "1002": "drag", "1003": "all"}
 _SGR_MOUSE = "1006"
@@ -155,8 +156,8 @@ class AvtEmulator:
                 self._replies += f"\x1b[{row + 1};{column + 1}R"
             elif final == "c" and numbers in ("", "0"):
                 self._replies += "\x1b[>0;0;0c" if private == ">" else "\x1b[?6c" if not private else ""
-        unfinished = _UNFINISHED.search(text)
-        self._tail = unfinished[0][:32] if unfinished else ""
+        unfinished = _UNFINISHED.search(text, max(0, len(text) - _LONGEST_QUESTION))
+        self._tail = unfinished[0] if unfinished else ""
 
     def _set_modes(self, modes: Sequence[str], *, on: bool) -> None:
         for mode in modes:

@@ -13,7 +13,7 @@ from textual.widgets import Static
 _SAID_SECONDS = 5.0
 _COMMON = (("c", "type"), ("Esc", "lists"), ("v", ""), ("x", "close"))
 _OF_CONSOLE = (("/", "search"), ("s", "save"), ("y", "stty"))
-_OF_SCREEN = (("d", "Ctrl+Alt+Del"), ("p", "letters/picture"), ("s", "screenshot"))
+_OF_SCREEN = (("d", "Ctrl+Alt+Del"), ("p", "pixels"), ("s", "shot"))
 _OF_TABS = (("1-9", "tab"), ("t", "tiles"))
 
 

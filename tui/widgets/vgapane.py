@@ -30,6 +30,7 @@ class VgaPane(SessionPane):
         """A status line and the screen."""
         self._rfb: Rfb | None = None
         self._wake = asyncio.Event()
+        self._came = asyncio.Event()
         self._seen = asyncio.Event()
         yield Static("")
         yield VgaScreen(escape=self._escape)
@@ -90,24 +91,26 @@ class VgaPane(SessionPane):
             asking.cancel()
 
     async def _draw(self, rfb: Rfb, data: bytes) -> None:
+        drawn = rfb.drawn
         for start in range(0, len(data), _SLICE):
             rfb.feed(data[start : start + _SLICE])
             await asyncio.sleep(0)
+        if rfb.drawn != drawn:
+            self._came.set()
         self._wake.set()
 
     async def _ask(self, rfb: Rfb) -> None:
         """Paint what has come, and then ask for more."""
-        drawn = 0
         while True:
-            await asyncio.sleep(self.vga.pace)
+            await self._came.wait()
+            self._came.clear()
             await self._seen.wait()
             resized, changed = rfb.take_changes()
             if resized or changed:
                 self.vga.paint(rfb.screen)
-            if rfb.drawn != drawn or not rfb.drawn:
-                drawn = rfb.drawn
-                rfb.ask()
-                self._wake.set()
+            rfb.ask()
+            self._wake.set()
+            await asyncio.sleep(self.vga.pace)
 
     async def _send(self, rfb: Rfb, socket: ClientWebSocketResponse) -> None:
         while True:
