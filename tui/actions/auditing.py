@@ -29,7 +29,7 @@ async def _show(desk: Desk, name: str) -> None:
     if home.ssh or not home.socket:
         raise BadRequest(f"{name} is on another host, where its audit log is a file: run hv audit there")
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "hyperd.cli.main", "audit", "--tail", _LINES, f"--socket={home.socket}",
+        sys.executable, "-P", "-m", "hyperd.cli.main", "audit", "--tail", _LINES, f"--socket={home.socket}",
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:
