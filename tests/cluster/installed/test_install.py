@@ -12,7 +12,9 @@ import pytest
 from hyperd.errors import Forbidden
 from hyperd.install.manifests import FOLDER, kustomized
 from hyperd.resources.all import KINDS
+from hyperd.resources.kinds.virtual_machine_snapshot import SNAPSHOT_SECRET_TYPE
 from hyperd.resources.schema.kind import Object
+from hyperd.resources.values.names import CLOUD_INIT_SECRET_TYPE, SYSPREP_SECRET_TYPE, VMOP_RESTORE_ANNOTATION
 from hyperd.store.interface import PatchType, Write
 from hyperd.store.kubernetes.store import KubernetesStore
 from tests.cluster.controlplane.plane import document
@@ -115,6 +117,35 @@ def test_a_role_allows_what_the_reference_says(
     # All of them may do this; once the API server has heard of the binding, a no is a no.
     eventually(lambda: installed.may(user, "list", "virtualmachines.virtualization.deckhouse.io"))
     assert installed.may(user, verb, what) is allowed
+
+
+@pytest.mark.parametrize(
+    ("type_", "notes", "made", "refusal"),
+    [
+        (CLOUD_INIT_SECRET_TYPE, {VMOP_RESTORE_ANNOTATION: "uid"}, True, ""),
+        (SYSPREP_SECRET_TYPE, {VMOP_RESTORE_ANNOTATION: "uid"}, True, ""),
+        (CLOUD_INIT_SECRET_TYPE, {}, True, "hyperd removes no Secrets"),
+        (SNAPSHOT_SECRET_TYPE, {VMOP_RESTORE_ANNOTATION: "uid"}, True, "hyperd removes no Secrets"),
+        ("Opaque", {VMOP_RESTORE_ANNOTATION: "uid"}, False, "hyperd removes no Secrets"),
+    ],
+    ids=["its own", "its own for Windows", "a user's", "a snapshot's", "another"],
+)
+def test_hyperd_makes_secrets_for_machines_and_removes_those_of_copies(
+    installed: Installed, type_: str, notes: Object, made: bool, refusal: str
+) -> None:
+    account = installed.account_kubeconfig()
+    meta = {"name": "of-a-copy", "namespace": NAMESPACE, "annotations": notes}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "type": type_}
+    where = ("secret/of-a-copy", "-n", NAMESPACE)
+    text = json.dumps(secret)
+    try:
+        said = installed.kubectl(account, "create", "-f", "-", rc=0 if made else 1, stdin=text)
+        assert made or "hyperd makes no Secrets" in said
+        if not made:
+            installed.plane.apply(secret)
+        assert refusal in installed.kubectl(account, "delete", *where, rc=1 if refusal else 0)
+    finally:
+        installed.plane.kubectl("delete", "--ignore-not-found", *where)
 
 
 async def test_a_status_is_written_by_hyperd_and_root(installed: Installed) -> None:
