@@ -23,6 +23,8 @@ class Framebuffer:
     def put(self, rectangle: Rectangle, data: bytes) -> None:
         """Draw the rows of ``rectangle``."""
         left, top, width, height = rectangle
+        if not width:
+            return
         row, stride = width * PIXEL, self.width * PIXEL
         if row == stride:
             self.pixels[top * stride : (top + height) * stride] = data
@@ -39,6 +41,8 @@ class Framebuffer:
     def cut(self, rectangle: Rectangle) -> bytes:
         """The pixels of ``rectangle``, row by row."""
         left, top, width, height = rectangle
+        if not width:
+            return b""
         stride, view = self.width * PIXEL, memoryview(self.pixels)
         starts = ((top + y) * stride + left * PIXEL for y in range(height))
         return b"".join(view[start : start + width * PIXEL] for start in starts)

@@ -23,6 +23,8 @@ _BUDGET = 8 * MOST_PIXELS
 """So many pixels may be drawn between two requests, each update's first screen among them."""
 _RECTANGLE_COST = 4096
 """What one takes to read, in pixels: a screen needs hundreds of them, not tens of thousands."""
+_ROW_COST = 256
+"""What one row of it takes, likewise, however narrow: stripes over half of the largest screen are let through."""
 _LONGEST_TEXT = 256 << 10
 _LONGEST_REASON = 4096
 _LONGEST_NAME = 4096
@@ -184,7 +186,7 @@ class Rfb:
 
     def _rectangle(self) -> Reader:
         left, top, width, height, encoding = struct.unpack(">HHHHi", (yield 12))
-        self._spend(max(_RECTANGLE_COST, width * height))
+        self._spend(max(_RECTANGLE_COST, width * height, height * _ROW_COST))
         if encoding == _DESKTOP_SIZE:
             self._resize(width, height)
             return

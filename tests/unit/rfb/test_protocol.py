@@ -31,6 +31,20 @@ def test_it_greets_asks_for_what_it_can_read_and_draws_it() -> None:
     assert rfb.drawn == 1
 
 
+def test_stripes_over_half_of_the_largest_screen_are_drawn() -> None:
+    """As QEMU sends them: columns of sixteen pixels, each second one changed."""
+    rfb = Rfb()
+    rfb.feed(GREETING)
+    rfb.feed(struct.pack(">BxHHHHHi", 0, 1, 0, 0, 3840, 2160, -223))
+    rfb.ask(all_of_it=True)
+    rfb.feed(struct.pack(">BxH", 0, 120))
+    stripe = b"\x01\x02\x03\0" * 16 * 2160
+    for left in range(0, 3840, 32):
+        rfb.feed(struct.pack(">HHHHi", left, 0, 16, 2160, 0) + stripe)
+    assert rfb.drawn == 2
+    assert rfb.screen.cut((3808, 2159, 17, 1)) == b"\x01\x02\x03\0" * 16 + bytes(4)
+
+
 def test_one_question_is_open_at_a_time() -> None:
     rfb = Rfb()
     rfb.ask()
