@@ -30,6 +30,8 @@ class Desk(Protocol):
     trail: Trail
     news: News
     works: Works
+    read_only: bool
+    """Whether nothing may be changed from here."""
 
     @property
     def kind(self) -> Kind:

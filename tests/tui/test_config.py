@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from hyperd.client import remotes
 from hyperd.errors import BadRequest, Conflict
 from tests.tui.conftest import Ui
 from tests.tui.terminal import Screen
@@ -20,6 +21,7 @@ from tests.unit.cli.conftest import environment
 from tui import config, configured, export, kinds
 from tui.action import Target
 from tui.app import HvApp
+from tui.screens.naming import READ_ONLY, refusal
 from tui.shelf import Key
 from tui.usage import Course
 
@@ -128,6 +130,36 @@ async def test_read_only_offers_nothing_that_changes_anything(world: World, size
         refused = {action.id for action in ui.app.main.actions if ui.app.main.why_not(action)}
         assert refused >= {"stop", "start", "restart", "delete", "create", "edit", "snapshot", "restore", "attach"}
         assert not refused & {"why", "related", "yaml", "export", "homes", "copy"}
+
+
+async def test_read_only_changes_nothing_by_other_ways_either(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    remotes.add(remotes.Remote("edge", place=str(tmp_path / "none.sock")))
+    async with set_up(world, read_only=True) as ui:
+        await ui.row("web-7")
+        main = ui.app.main
+        assert main.target is not None
+        for many in (1, 2, 51, 500):
+            assert refusal(main, main.actions["stop"], [main.target] * many) == READ_ONLY
+        await ui.press("a")
+        await ui.shows("ubuntu-24", "x cancel")
+        await ui.press("x")
+        await ui.shows(f"nothing is cancelled: {READ_ONLY}")
+        await ui.press("escape", "H")
+        for key in ("a", "d"):
+            main.news.text = ""
+            await ui.press(key)
+            await ui.until(lambda: READ_ONLY in main.news.text, key)
+        await ui.press("escape", "tab", "tab", "tab", "enter")
+        await ui.shows("not connected · c opens the console")
+        main.news.text = ""
+        await ui.press("c")
+        await ui.shows(f"console does not apply: {READ_ONLY}")
+        assert world.guests["web-7"].typed == b""
+    assert list(remotes.load()) == ["edge"]
+    assert "ubuntu-24" in await world.names("virtualimages")
 
 
 @pytest.mark.parametrize("size", SIZES)

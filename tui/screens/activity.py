@@ -22,6 +22,7 @@ from tui.desk import Desk
 from tui.detail import fold
 from tui.screens.closing import ClosesOnce
 from tui.screens.confirm import Confirm
+from tui.screens.naming import READ_ONLY
 from tui.shelf import Key
 from tui.widgets.lines import LinesView
 from tui.works import Pace
@@ -169,6 +170,9 @@ class Activity(ClosesOnce, ModalScreen[None]):
             return
         elif step is not None:
             self._at = self._items[max(0, min(place + step, len(self._items) - 1))].key
+            self.redraw()
+        elif event.key == "x" and self._desk.read_only and isinstance(self._items[place].key, Key):
+            self._desk.say(f"nothing is cancelled: {READ_ONLY}", error=True)
             self.redraw()
         elif event.key == "x":
             item = self._items[place]

@@ -21,6 +21,7 @@ from tui.detail import fold
 from tui.homes import HomeState, HomeStatus
 from tui.screens.closing import ClosesOnce
 from tui.screens.form import Form, Values
+from tui.screens.naming import READ_ONLY
 from tui.widgets.bars import HOME_LOOK
 from tui.widgets.entries import Entry
 from tui.widgets.lines import LinesView
@@ -123,6 +124,8 @@ class Homes(ClosesOnce, ModalScreen[None]):
             self.redraw()
         elif event.key in ("escape", "q", "H"):
             self.dismiss()
+        elif event.key in ("a", "d") and self._desk.read_only:
+            self._desk.say(f"the homes stay as they are: {READ_ONLY}", error=True)
         elif event.key == "a":
             self.app.push_screen(Form("Another home", _ENTRIES, self._add, check=_wrong))
         elif event.key in ("d", "r") and self._names:

@@ -348,7 +348,7 @@ class MainScreen(Screen[None]):
     def on_console_pane_opened(self, message: ConsolePane.Opened) -> None:
         """What was looked at is wanted."""
         message.stop()
-        self.connect_console(message.key)
+        self.perform("console")
 
     def on_command_line_filtered(self, message: CommandLine.Filtered) -> None:
         """The filter, or what is sought in the detail, while it is typed."""

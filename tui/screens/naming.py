@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _LOOKED_AT = 50
 """Of more marked objects it is not asked beforehand whether any of them takes the action."""
 
+READ_ONLY = "hv tui was opened read-only"
+
 
 def chosen(screen: MainScreen, action: Action, words: Sequence[str]) -> tuple[list[Target], list[str]]:
     """What ``action`` is done to, and the words that are left as its parameters.
@@ -48,10 +50,10 @@ def at_hand(screen: MainScreen, action: Action) -> list[Target]:
 
 def refusal(screen: MainScreen, action: Action, targets: Sequence[Target]) -> str:
     """Why it cannot be done to any of them; empty where it can be done to one."""
+    if screen.read_only and action.changes:
+        return READ_ONLY
     if len(targets) > _LOOKED_AT:
         return ""
-    if screen.read_only and action.changes:
-        return "hv tui was opened read-only"
     if action.applies is None:
         return _forbidden_here(screen, action)
     reasons = [action.why_not(target.kind, target) or _forbidden(screen, action, target) for target in targets]
