@@ -9,13 +9,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from hyperd.client import private, sanitize
 from hyperd.client.yamltext import dump
 from hyperd.errors import BadRequest, Conflict
 from tui.shelf import Object
 
 FORMS = (".csv", ".json", ".yaml")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet would run; an object's name or message may begin so."""
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What a spreadsheet would run; an object's name or message may begin so, or a title of the server's."""
 
 
 def write(
@@ -33,7 +34,7 @@ def write(
     else:
         text = "".join(f"---\n{dump(obj)}" for obj in objects)
     try:
-        with path.open("x", encoding="utf-8") as file:
+        with open(path, "x", encoding="utf-8", opener=private.opener) as file:
             file.write(text)
     except FileExistsError as err:
         raise Conflict(f"{path} is there already; nothing is written over it") from err
@@ -44,7 +45,7 @@ def write(
 def _csv(titles: Sequence[str], ages: Sequence[bool], rows: Sequence[Sequence[object]]) -> str:
     made = io.StringIO()
     writer = csv.writer(made, lineterminator="\n")
-    writer.writerow(titles)
+    writer.writerow([_cell(title, age=False) for title in titles])
     for row in rows:
         writer.writerow([_cell(value, age=age) for value, age in zip(row, ages, strict=True)])
     return made.getvalue()
@@ -55,5 +56,5 @@ def _cell(value: object, *, age: bool) -> str:
         return ""
     if age and isinstance(value, int | float):
         return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(value))
-    text = str(value).strip()
+    text = sanitize.line(str(value)).strip()
     return f"'{text}" if isinstance(value, str) and text.startswith(_FORMULA) else text

@@ -11,7 +11,7 @@ from functools import partial
 
 from hyperd.cli.options import client_of, target
 from hyperd.cli.printing import document
-from hyperd.client import kinds, paths, sanitize
+from hyperd.client import kinds, paths, private, sanitize
 from hyperd.client.lookup import events_of
 from hyperd.client.why import references, told, why
 from hyperd.errors import BadRequest, HyperdError
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     resource = kinds.resolve("vm", client)[0]
     machine = {"apiVersion": resource.api_version, "kind": resource.kind, **client.get(resource, namespace, name)}
     with (
-        open(args.output, "xb") if args.output else os.fdopen(os.dup(1), "wb") as file,
+        open(args.output, "xb", opener=private.opener) if args.output else os.fdopen(os.dup(1), "wb") as file,
         tarfile.open(fileobj=file, mode="w|gz") as archive,
     ):
         for path, text in _entries(client, machine, namespace, name):

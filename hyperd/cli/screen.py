@@ -8,10 +8,10 @@ import sys
 
 from hyperd.cli.options import home_of, target
 from hyperd.cli.port_forward import complain
-from hyperd.client import forwarding, sanitize, websocket
+from hyperd.client import forwarding, private, sanitize, websocket
 from hyperd.client.rfb import still
 from hyperd.client.rfb.framebuffer import png
-from hyperd.errors import BadRequest
+from hyperd.errors import BadRequest, Conflict
 
 EXAMPLES = {
     "screenshot": """\
@@ -58,8 +58,14 @@ def _screenshot(args: argparse.Namespace) -> int:
         sys.stdout.buffer.write(png(screen))
         return 0
     path = args.output or f"{name}.png"
-    with open(path, "wb") as file:
-        file.write(png(screen))
+    try:
+        # Only what was named is written over.
+        with open(path, "wb" if args.output else "xb", opener=private.opener) as file:
+            file.write(png(screen))
+    except FileExistsError as err:
+        raise Conflict(
+            f"{sanitize.line(path)} is there already; -o FILE says where else to, or over what."
+        ) from err
     print(f"{sanitize.line(path)}: {screen.width}x{screen.height}")
     return 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -253,11 +254,32 @@ async def test_the_view_is_written_to_a_file_as_it_is_shown(
     ]
 
 
-def test_no_cell_is_a_formula(tmp_path: Path) -> None:
-    export.write(tmp_path / "x.csv", ["A", "B"], [False, True], [("=cmd|x", 0.0), (-3, None)], [])
-    assert (tmp_path / "x.csv").read_text() == "A,B\n'=cmd|x,1970-01-01T00:00:00Z\n-3,\n"
+def test_no_cell_is_a_formula_or_a_word_to_the_terminal(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    rows: list[tuple[object, object]] = [
+        ("=cmd|x", 0.0),
+        (-3, None),
+        ("\x1b]0;x\x07\n\u202eb", None),
+        ("\t=1", None),
+    ]
+    export.write(path, ["=A", "\x1b[2J"], [False, True], rows, [])
+    assert path.read_text() == (
+        "'=A,\u241b[2J\n'=cmd|x,1970-01-01T00:00:00Z\n-3,\n\u241b]0;x\u2407 \ufffdb,\n'=1,\n"
+    )
     with pytest.raises(Conflict):
-        export.write(tmp_path / "x.csv", [], [], [], [])
+        export.write(path, [], [], [], [])
+
+
+@pytest.mark.parametrize("form", export.FORMS)
+def test_an_export_is_for_nobody_else(tmp_path: Path, form: str) -> None:
+    path = tmp_path / f"x{form}"
+    before = os.umask(0o022)
+    try:
+        export.write(path, ["A"], [False], [("a",)], [{"kind": "X", "metadata": {"name": "\x1b[2J\u202e"}}])
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert not {"\x1b", "\u202e"} & set(path.read_text())
 
 
 def test_an_hour_is_kept_in_bars_of_some_minutes() -> None:

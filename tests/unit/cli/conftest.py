@@ -30,12 +30,12 @@ class Hv:
 
     env: dict[str, str]
 
-    async def __call__(self, *arguments: str, stdin: str = "", code: int | None = 0) -> Result:
+    async def __call__(self, *arguments: str, stdin: str = "", code: int | None = 0, cwd: Path = ROOT) -> Result:
         """Run to the end; ``code`` is what it must exit with (None: any)."""
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "hyperd.cli.main", *arguments,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-            env=self.env, cwd=ROOT,
+            env=self.env, cwd=cwd,
         )  # fmt: skip
         out, err = await asyncio.wait_for(process.communicate(stdin.encode()), 60)
         result = Result(process.returncode or 0, out.decode(), err.decode())

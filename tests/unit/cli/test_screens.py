@@ -70,6 +70,22 @@ async def test_a_screenshot_has_the_screen_s_pixels(world: World, hv: Hv, tmp_pa
     assert world.picture("web-7").lookers == 0
 
 
+async def test_a_screenshot_is_written_over_nothing_that_was_not_named(
+    world: World, hv: Hv, tmp_path: Path
+) -> None:
+    await world.picture("web-7").show(Image.new("RGB", (8, 8), (1, 2, 3)))
+    kept = tmp_path / "kept"
+    kept.write_text("mine")
+    (tmp_path / "web-7.png").symlink_to(kept)
+    said = await hv("screenshot", "web-7.shop", code=1, cwd=tmp_path)
+    assert "web-7.png is there already; -o FILE" in said.err
+    assert kept.read_text() == "mine"
+    (tmp_path / "web-7.png").unlink()
+    await hv("screenshot", "web-7.shop", cwd=tmp_path)
+    assert (tmp_path / "web-7.png").stat().st_mode & 0o777 == 0o600
+    await hv("screenshot", "web-7.shop", "-o", "web-7.png", cwd=tmp_path)
+
+
 async def test_a_hostile_screen_ends_in_a_sentence(world: World, hv: Hv, tmp_path: Path) -> None:
     picture = world.picture("web-7")
     picture.greets, picture.hostile = False, b"\x1b]0;pwned\x07\x1b[2J"
