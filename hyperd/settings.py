@@ -207,6 +207,8 @@ class PoolSettings(_Section):
     """Name of the StorageClass that is made for it, if it is not there; empty means that of the pool."""
     wait_for_first_consumer: bool = False
     """Whether that class makes a volume only once a machine uses the disk."""
+    adopt: str = ""
+    """Of a ``block`` pool: the id of a disk of another hyperd's, which refuses it once this one has taken it."""
 
     @property
     def provisioner(self) -> str:

@@ -25,7 +25,8 @@ _MAX_OUTPUT = 1 << 20
 """Of either stream; a crafted image makes its reader complain for gigabytes."""
 _PIECE = 64 << 10
 _WATCH_SECONDS = 0.1
-_DIE_WITH_PARENT = ["setpriv", "--pdeathsig=KILL", "--"]
+DIE_WITH_PARENT = ["setpriv", "--pdeathsig=KILL", "--"]
+"""Before a program that is not to go on once the daemon is killed."""
 _CONFINERS = (
     "unshare: ",
     "mount: ",
@@ -93,10 +94,10 @@ def confine(argv: Sequence[str], *, settings: Settings, limits: Limits) -> list[
         *argv,
     ]
     if os.geteuid() != 0:
-        return [*_DIE_WITH_PARENT, *limited]
+        return [*DIE_WITH_PARENT, *limited]
     user = tools_user(settings)
     return [
-        *_DIE_WITH_PARENT,
+        *DIE_WITH_PARENT,
         "unshare", "--mount", "--net", "--ipc", "--pid", "--fork", "--",
         "sh", "-c", _ROOM, "sh",
         "setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups",

@@ -31,9 +31,11 @@ def disk(tmp_path: Path, loop_disk: Path) -> Path:
     return loop_disk
 
 
-def made(folder: Path, disk: Path) -> BlockBackend:
-    one = PoolSettings(name="raw", kind=PoolKind.BLOCK, path=disk)
-    settings = Settings(state_dir=folder / "state", storage=StorageSettings(pools=(one,)))
+def made(folder: Path, disk: Path, *, name: str = "raw", adopt: str = "") -> BlockBackend:
+    """The pool of one hyperd, whose node is called as ``folder``."""
+    one = PoolSettings(name=name, kind=PoolKind.BLOCK, path=disk, adopt=adopt)
+    storage = StorageSettings(pools=(one,))
+    settings = Settings(state_dir=folder / "state", node_name=folder.name.replace("_", "-"), storage=storage)
     return BlockBackend(settings, one)
 
 
@@ -294,7 +296,9 @@ async def test_a_disk_of_the_class_is_a_partition_for_as_long_as_it_lives(tmp_pa
         await world.store.delete(VIRTUAL_DISK, "default", "vm")
         await world.gone(VIRTUAL_DISK)
         assert lying(disk) == []
-        await made(tmp_path, disk).provisioner.create_blank("nobodys", MIB)
+        one = PoolSettings(name="raw", kind=PoolKind.BLOCK, path=disk)
+        again = BlockBackend(Settings(state_dir=world.state_dir), one)
+        await again.provisioner.create_blank("nobodys", MIB)
         assert await world.kept() == {"nobodys": ("volume",)}
         assert lying(disk) == [("nobodys", MIB)], "what has no owner stays where it is"
         os.sync()

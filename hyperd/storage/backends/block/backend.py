@@ -9,6 +9,7 @@ from hyperd.errors import HyperdError
 from hyperd.settings import PoolSettings, Settings
 from hyperd.storage.asking import Asking
 from hyperd.storage.backends.block.attacher import BlockAttacher
+from hyperd.storage.backends.block.owner import Owner
 from hyperd.storage.backends.block.pool import Pool
 from hyperd.storage.backends.block.provisioner import BlockProvisioner
 
@@ -20,7 +21,8 @@ class BlockBackend:
 
     def __init__(self, settings: Settings, pool: PoolSettings) -> None:
         self.name = pool.provisioner
-        self._pool = Pool(pool.name, pool.path, note=settings.pools_dir / f"{pool.name}.json")
+        owner = Owner(settings.pools_dir / f"{pool.name}.json", node=settings.node, adopts=pool.adopt)
+        self._pool = Pool(pool.name, pool.path, owner)
         self._asking = Asking(self._pool)
         self.attacher = BlockAttacher(self._pool, self._asking)
         self.provisioner = BlockProvisioner(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import mmap
 import os
 import stat
 import time
@@ -15,10 +16,13 @@ from typing import Self
 from hyperd import clock
 from hyperd.errors import TemporaryError
 from hyperd.storage.backends.block.holding import Held
-from hyperd.storage.backends.block.table import Part, tool
+from hyperd.storage.backends.block.table import MIB, Part, tool
 
 _HEAD_BYTES = 8192
 """The table's header is in them, whose checksum is that of the whole table."""
+_BLKFLSBUF = 0x1261
+_EDGE_BYTES = 4 * MIB
+_SAMPLES, _SAMPLE_BYTES = 64, 4096
 _LOCK_SECONDS = 30.0
 _LOOK_SECONDS = 0.05
 _GLANCE_SECONDS = 1.0
@@ -58,12 +62,45 @@ class Disk:
         return int((self.folder / "queue/logical_block_size").read_text())
 
     def head(self) -> bytes:
-        """What changes with the table. Raises OSError."""
-        descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        """What changes with the table, of the disk itself: another host may have written it. Raises OSError."""
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)
         try:
-            return os.pread(descriptor, _HEAD_BYTES, 0)
+            with mmap.mmap(-1, _HEAD_BYTES) as aligned:
+                os.preadv(descriptor, [aligned], 0)
+                return aligned[:]
         finally:
             os.close(descriptor)
+
+    def reread(self) -> None:
+        """Forget what the kernel keeps in memory of the disk. Raises OSError."""
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.ioctl(descriptor, _BLKFLSBUF)
+        finally:
+            os.close(descriptor)
+
+    def require_zeros(self) -> None:
+        """TemporaryError where there is something in its beginning, its end, or samples of what lies between.
+
+        Not all that somebody may need has a signature: an encrypted disk whose header is elsewhere, a database.
+        """
+        size = self.size
+        step = max(MIB, size // _SAMPLES // MIB * MIB)
+        places = [(0, _EDGE_BYTES), *((offset, _SAMPLE_BYTES) for offset in range(0, size, step))]
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            for offset, length in (*places, (max(0, size - _EDGE_BYTES), _EDGE_BYTES)):
+                if any(os.pread(descriptor, length, offset)):
+                    raise TemporaryError(
+                        f"the disk holds something of no known kind, at {offset} bytes or behind, which may be "
+                        f"encrypted; {self.emptied()} empties it if nothing of that is needed"
+                    )
+        finally:
+            os.close(descriptor)
+
+    def emptied(self) -> str:
+        """What an administrator empties it with."""
+        return f"`wipefs --all {self.path} && blkdiscard --force --zeroout {self.path}`"
 
     def require_unused(self) -> None:
         """TemporaryError where something else of this host has it: it is mounted, or part of a RAID."""

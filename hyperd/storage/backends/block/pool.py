@@ -14,13 +14,12 @@ from hyperd import crashpoints
 from hyperd.crashpoints import CrashPoint
 from hyperd.errors import NotFound, PermanentError, TemporaryError
 from hyperd.resources.values.quantity import format_human
-from hyperd.storage import poolmark
 from hyperd.storage.backends.block import table as tables
 from hyperd.storage.backends.block.disk import Disk
 from hyperd.storage.backends.block.holding import Held
-from hyperd.storage.backends.block.table import FORMAT, MIB, NAME_LIMIT, Gap, Part, Table, Type
+from hyperd.storage.backends.block.owner import Owner
+from hyperd.storage.backends.block.table import MIB, NAME_LIMIT, Gap, Part, Table, Type
 from hyperd.storage.interface import NO_ROOM, check_uid
-from hyperd.storage.poolmark import PoolMark
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -29,14 +28,14 @@ _log = logging.getLogger(__name__)
 class Pool:
     """The disk at ``path``, of the pool called ``name``.
 
-    A disk that holds nothing is taken with the first volume; ``note`` says from then on which one it was, so that
-    no other is taken for it. All that this needs of the disk is written in its table, each time as a whole.
+    A disk that holds nothing is taken with the first volume; ``owner`` knows from then on which one it was, so
+    that no other is taken for it. All that this needs of the disk is written in its table, each time as a whole.
     """
 
-    def __init__(self, name: str, path: Path, *, note: Path) -> None:
+    def __init__(self, name: str, path: Path, owner: Owner) -> None:
         self.name = name
         self.path = path
-        self._note = note
+        self._owner = owner
         self._changing = threading.RLock()
         self._lock: int | None = None
         self._read: tuple[bytes, Table] | None = None
@@ -276,39 +275,32 @@ class Pool:
 
     def _table(self) -> Table:
         """The pool's, as it is now; one that a disk which holds nothing is to get."""
+        table = self._seen()
+        if not table.id or not self._owner.is_new(table):
+            return table
+        with self._changed():
+            table = self._seen()
+            if self._owner.is_new(table):
+                _log.warning("The pool %s takes the disk %s, as setting storage.pools says.", self.name, self.path)
+                self._write(table)
+            return self._seen()
+
+    def _seen(self) -> Table:
+        """What is on the disk, or is to be."""
         disk = self._disk()
         try:
             head = disk.head()
             if self._read is not None and self._read[0] == head:
                 return self._read[1]
             self._read = None
-            noted = poolmark.read(self._note)
-            holds = tables.signatures(disk.path)
-            if not holds and noted is None:
-                return tables.blank(disk.size, disk.sector)
-            table = self._recognized(disk, holds, noted)
+            disk.reread()
+            table = self._owner.table(disk)
         except OSError as err:
             raise self.refusal(f"{self.path} cannot be read: {err.strerror}") from err
         except (TemporaryError, PermanentError) as err:
             raise self.refusal(err.message.removesuffix(".")) from err
-        self._read = (head, table)
-        return table
-
-    def _recognized(self, disk: Disk, holds: Sequence[str], noted: PoolMark | None) -> Table:
-        gone = f"; remove {self._note} if that pool is gone for good" if noted is not None else ""
-        table = tables.read(disk.path) if "gpt" in holds else None
-        if table is None or not table.format:
-            what = ", ".join(name for name in holds if name != "PMBR") or "nothing"
-            wipe = f"; `wipefs --all {self.path}` empties it if nothing of that is needed" if holds else ""
-            raise TemporaryError(f"the disk is none of hyperd's, it holds {what}{wipe}{gone}")
-        poolmark.require_known(disk.path, PoolMark(table.id, table.format), FORMAT)
-        if noted is not None and noted.id != table.id:
-            raise TemporaryError(f"the disk is another pool's{gone}")
-        if strangers := table.strangers():
-            numbers = ", ".join(str(part.number) for part in strangers)
-            raise TemporaryError(f"hyperd has not made all that is on it; remove the partitions {numbers}")
-        if noted is None:
-            self._remember(table)
+        if table.id:
+            self._read = (head, table)
         return table
 
     def _write(self, table: Table) -> None:
@@ -317,15 +309,15 @@ class Pool:
         try:
             if not table.id:
                 disk.require_unused()
+            if self._owner.is_new(table):
+                table = self._owner.takes(table)
             tables.write(disk.path, table, lock=self._lock)
         except TemporaryError as err:
             raise self.refusal(err.message) from err
+        except OSError as err:
+            raise self.refusal(f"its note cannot be written: {err.strerror}") from err
         finally:
             self._read = None
-
-    def _remember(self, table: Table) -> None:
-        self._note.parent.mkdir(mode=0o700, exist_ok=True, parents=True)
-        poolmark.write(self._note, PoolMark(table.id, table.format))
 
 
 def _smallest(table: Table, size: int) -> Gap | None:

@@ -212,8 +212,9 @@ class BlockProvisioner(Provisioner):
 
 async def _fallocate(device: Path, offset: int, length: int, *how: str) -> bool:
     """Whether the disk could."""
-    argv = ["fallocate", *how, "--offset", str(offset), "--length", str(length), "--", str(device)]
-    return not (await sandbox.run(argv, timeout=_PIECE_SECONDS)).returncode
+    place = ["--offset", str(offset), "--length", str(length)]
+    argv = [*sandbox.DIE_WITH_PARENT, "fallocate", *how, *place, "--", str(device)]
+    return not (await sandbox.run(argv, timeout=_PIECE_SECONDS, what="fallocate")).returncode
 
 
 def _unheard(progress: Progress) -> None:

@@ -27,7 +27,7 @@ _SLOTS: Final = 256
 _MOST: Final = 255
 """The kernel has none of a higher number."""
 _SECONDS: Final = 60.0
-_MARK: Final = re.compile(r"hyperd-pool-(\d{1,9})")
+_MARK: Final = re.compile(r"hyperd-pool-(\d{1,9})(?::([-.a-z0-9]*))?")
 
 
 class Type:
@@ -96,8 +96,32 @@ class Table:
     @property
     def format(self) -> int:
         """Of what hyperd made there; 0 where it is none of hyperd's."""
-        found = (_MARK.fullmatch(part.name) for part in self.parts if part.type == Type.MARK)
-        return max((int(match[1]) for match in found if match is not None), default=0)
+        mark = self._mark()
+        found = None if mark is None else _MARK.fullmatch(mark.name)
+        return 0 if found is None else int(found[1])
+
+    @property
+    def owner(self) -> str:
+        """Of the mark: whose disk it is."""
+        mark = self._mark()
+        return "" if mark is None else mark.uuid.upper()
+
+    @property
+    def node(self) -> str:
+        """Of its owner, shortened; empty where nobody says."""
+        mark = self._mark()
+        found = None if mark is None else _MARK.fullmatch(mark.name)
+        return "" if found is None else found[2] or ""
+
+    def marked(self, *, owner: str, node: str) -> Table:
+        """As another owner's."""
+        mark = self._mark()
+        if mark is None:
+            raise ValueError("it has no mark")
+        return self.having(replace(mark, name=_name(node), uuid=owner))
+
+    def _mark(self) -> Part | None:
+        return next(iter(self.of(Type.MARK)), None)
 
     def strangers(self) -> Sequence[Part]:
         """Partitions that are not of this format."""
@@ -154,10 +178,19 @@ class Table:
         return "\n".join([*lines, ""])
 
 
-def blank(size: int, sector: int) -> Table:
+def blank(size: int, sector: int, *, owner: str = "", node: str = "") -> Table:
     """Of a disk of ``size`` bytes that has none: the mark, and room for volumes."""
-    mark = Part(1, MIB, MIB, Type.MARK, f"hyperd-pool-{FORMAT}")
+    mark = Part(1, MIB, MIB, Type.MARK, _name(node), owner)
     return Table("", sector, MIB, size - MIB, (mark,))
+
+
+def short(node: str) -> str:
+    """What a mark has of a node's name."""
+    return re.sub(r"[^-.a-z0-9]", "", node)[: NAME_LIMIT - len("hyperd-pool-1:")]
+
+
+def _name(node: str) -> str:
+    return f"hyperd-pool-{FORMAT}:{short(node)}" if node else f"hyperd-pool-{FORMAT}"
 
 
 def read(disk: Path) -> Table:
