@@ -15,7 +15,7 @@ from tests.tui.terminal import Screen
 from tests.tui.world import World
 from tests.unit.cli.conftest import environment
 from tests.unit.graphics import decoding
-from tests.unit.rfb.corpus import GREETING, Case, cases
+from tests.unit.rfb.corpus import GREETING, cases
 from tui.widgets.keysyms import ALT, CONTROL, SHIFT
 from tui.widgets.vga import VgaScreen
 
@@ -148,27 +148,22 @@ async def test_who_has_the_screen_is_named_before_they_are_thrown_out(world: Wor
         await first.shows("someone else opened this")
 
 
-@pytest.mark.parametrize(
-    "case", [case for case in cases() if case.data.startswith(GREETING)], ids=lambda case: case.name
-)
-async def test_a_hostile_screen_ends_its_session_and_nothing_else(world: World, case: Case) -> None:
+async def test_a_hostile_screen_ends_its_session_and_nothing_else(world: World) -> None:
     shown = world.picture("web-7")
-    shown.hostile = case.data.removeprefix(GREETING)
     shown.size = (640, 480)
     async with looking(world) as ui:
         await ui.row("web-7")
-        await ui.press("v")
-        if case.says:
-            await ui.shows(case.says.split()[0], "not connected · c opens the session")
-        else:
-            await ui.shows("connected to shop/web-7")
-        assert not any(ord(char) < 0x20 and char != "\n" for char in ui.text)
-        await ui.pilot.pause(0.1)
-        await ui.press("ctrl+right_square_bracket")
-        if case.says:
-            await ui.pilot.pause(1.1)
-        await ui.press("escape")
-        await ui.until(lambda: ui.app.screen is ui.app.main)
+        for case in GREETING_FIRST:
+            shown.hostile = case.data.removeprefix(GREETING)
+            await ui.press("v")
+            if case.says:
+                await ui.shows(case.says.split()[0], "not connected · c opens the session")
+            else:
+                await ui.shows("connected to shop/web-7")
+            assert not any(ord(char) < 0x20 and char != "\n" for char in ui.text)
+            (tab,) = ui.app.main.sessions.tabs
+            ui.app.main.sessions.close_one(tab.key)
+            await ui.until(lambda: ui.app.screen is ui.app.main, case.name)
 
 
 @pytest.mark.parametrize("mode", ["kitty", "sixel"])
