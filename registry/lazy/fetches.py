@@ -44,6 +44,7 @@ class LazyFetches:
         self._folder = settings.images_dir
         self._argv = [sys.executable, "-P", "-m", "registry.lazy", str(settings.lazy_config)]
         self._log = settings.log_dir / "images.log"
+        self._awaits = settings.imports.lazy and settings.home == "embedded"
         self._process: process.Process | None = None
         self._background = Background()
         self._wake = asyncio.Event()
@@ -56,9 +57,11 @@ class LazyFetches:
         self._background.spawn(self._supervise, "who fetches images")
 
     async def close(self) -> None:
-        """Leave the process to itself."""
+        """Leave the process to itself, if guests may read from it."""
         await self._background.stop()
-        if self._process is not None:
+        if not await self._begun():
+            await self._end()
+        elif self._process is not None:
             self._process.close()
             self._process = None
 
@@ -220,9 +223,12 @@ class LazyFetches:
         return process.start(self._argv, log=self._log, environment=sandbox.environment())
 
     async def _rested(self) -> bool:
-        """If there is nothing to fetch, end who did it, also one that an earlier daemon left."""
+        """If there is nothing to fetch, end who did it, also one that an earlier daemon left.
+
+        Where images may be used so it is there before the first one is: to start it takes a second.
+        """
         async with self._recording:
-            if await self._begun():
+            if self._awaits or await self._begun():
                 return False
             self._up.clear()
             for other in await asyncio.to_thread(process.find, self._argv):

@@ -36,8 +36,8 @@ _RUN_BYTES: Final = 4 << 20
 """The most that is asked for at a time."""
 _BUSY_RUN_BYTES: Final = 1 << 20
 """While a guest was waiting just now: it would wait for the rest of that."""
-_AHEAD_BYTES: Final = 1 << 20
-"""Fetched with what a guest reads in order."""
+_AHEAD_BYTES: Final = 2 << 20
+"""Fetched before a guest that reads in order wants it; half of that at a time."""
 _IDLE_SECONDS: Final = 0.2
 _CALM_SECONDS: Final = 3.0
 _LOOK_SECONDS: Final = 0.05
@@ -132,14 +132,17 @@ class LazyImage:
         if self._missing and not all(self._have[first : last + 1]):
             self._demand.waiting += 1
             try:
-                await self._need(first, last, self._ahead(first, last))
+                await self._need(first, last)
             except DamagedError:
                 self._refused.update(range(first, last + 1))
                 raise
             finally:
                 self._demand.waiting -= 1
                 self._demand.last = time.monotonic()
+        in_order = self._last_read in (first - 1, first) and last > 0
         self._last_read = last
+        if self._missing and in_order:
+            self._read_ahead(last + 1)
         return await _pread(self._fd, length, offset)
 
     async def run(self) -> None:
@@ -151,7 +154,7 @@ class LazyImage:
                 if await to_the_end(self._take_whole):
                     return
                 try:
-                    await self._need(first, last, 0)
+                    await self._need(first, last)
                 except DamagedError:
                     continue
                 if time.monotonic() - saved >= _SAVE_SECONDS:
@@ -186,13 +189,18 @@ class LazyImage:
         os.replace(made, self._files.state)
         self._told = state
 
-    def _ahead(self, first: int, last: int) -> int:
-        """How many chunks more a guest that reads on from where it was will want."""
-        return _AHEAD_BYTES // self._chunk if self._last_read in (first - 1, first) and last > 0 else 0
+    def _read_ahead(self, first: int) -> None:
+        """Begin to fetch what a guest will want that reads on, once much of it is missing."""
+        most = max(1, _AHEAD_BYTES // self._chunk)
+        last = min(first + most, self._count) - 1
+        runs = list(_stretches(first, last, self._is_wanted))
+        if 2 * sum(end - start + 1 for start, end in runs) >= most:
+            for start, end in runs:
+                self._begin(start, end)
 
-    async def _need(self, first: int, last: int, ahead: int) -> None:
+    async def _need(self, first: int, last: int) -> None:
         """Have these chunks. Whoever needs one that is on its way waits for that."""
-        for run_first, run_last in _stretches(first, min(last + ahead, self._count - 1), self._is_wanted):
+        for run_first, run_last in _stretches(first, last, self._is_wanted):
             step = max(1, _RUN_BYTES // self._chunk)
             for start in range(run_first, run_last + 1, step):
                 self._begin(start, min(start + step - 1, run_last))
