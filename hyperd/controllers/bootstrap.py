@@ -12,7 +12,7 @@ from hyperd.resources.all import CONFIG_MAP, STORAGE_CLASS, VIRTUAL_MACHINE_CLAS
 from hyperd.resources.core import storage_class
 from hyperd.resources.schema.kind import Object
 from hyperd.resources.values import names
-from hyperd.settings import Settings
+from hyperd.settings import PoolKind, Settings
 from hyperd.store.interface import Store
 
 CLUSTER_NAMESPACE = "kube-system"
@@ -26,7 +26,12 @@ async def bootstrap(store: Store, settings: Settings, *, namespace: str = CLUSTE
     default = not any(storage_class.is_default(class_) for class_ in classes)
     wanted = [_storage_class(settings.storage.storage_class, storage_class.PROVISIONER, default=default)]
     wanted += [
-        _storage_class(pool.class_name, pool.provisioner, late=pool.wait_for_first_consumer)
+        _storage_class(
+            pool.class_name,
+            pool.provisioner,
+            late=pool.wait_for_first_consumer,
+            block=pool.kind is PoolKind.BLOCK,
+        )
         for pool in settings.storage.pools
     ]
     for class_ in wanted:
@@ -48,8 +53,12 @@ async def bootstrap(store: Store, settings: Settings, *, namespace: str = CLUSTE
             await store.create(CONFIG_MAP, namespace, record)
 
 
-def _storage_class(name: str, provisioner: str, *, default: bool = False, late: bool = False) -> Object:
+def _storage_class(
+    name: str, provisioner: str, *, default: bool = False, late: bool = False, block: bool = False
+) -> Object:
     metadata: Object = {"name": name}
+    if block:
+        metadata["annotations"] = {names.STORAGE_CLASS_VOLUME_MODE_ANNOTATION: "Block"}
     if default:
         metadata["annotations"] = {names.DEFAULT_STORAGE_CLASS_ANNOTATION: "true"}
     return {

@@ -9,12 +9,13 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 from hyperd.resources.core.storage_class import PROVISIONER
 from hyperd.resources.schema.kind import Kind, Object, Registry, V
-from hyperd.resources.values.names import GROUP, SYSTEM_NAMESPACE
+from hyperd.resources.values.names import GROUP, STORAGE_CLASS_VOLUME_MODE_ANNOTATION, SYSTEM_NAMESPACE
 from hyperd.slices import sliced
 from hyperd.store.embedded.memory import not_found
 from hyperd.store.interface import EVERYTHING, EventType, Item, Listing, Selector, Store, Watch, WatchEvent
@@ -23,9 +24,18 @@ from hyperd.store.records import Stored
 from hyperd.store.selecting import check_selector, selects
 from hyperd.store.unstored import ReadOnly, page
 
-Provisioners = Mapping[str, str]
-"""By the names of StorageClasses."""
-Derive = Callable[[Object, Provisioners], Object | None]
+
+@dataclass(frozen=True, slots=True)
+class Volumes:
+    """What a StorageClass makes: by whom, and of which ``volumeMode``."""
+
+    provisioner: str = PROVISIONER
+    mode: str = "Filesystem"
+
+
+Classes = Mapping[str, Volumes]
+"""By their names."""
+Derive = Callable[[Object, Classes], Object | None]
 """From a stored object to the derived one without apiVersion and kind; None where there is none."""
 
 _LOST: Final = "PVCLost"
@@ -41,8 +51,8 @@ class DerivedStore(ReadOnly):
         self._source = source
         self._kind = kind
         self._derive = derive
-        self._known: dict[str, tuple[str, str, Stored | None]] = {}
-        """uid of the source → its version and its class's provisioner, what was made of it."""
+        self._known: dict[str, tuple[str, Volumes, Stored | None]] = {}
+        """uid of the source → its version and what its class makes, what was made of it."""
 
     async def get(self, kind: Kind, namespace: str, name: str, *, subresource: str = "") -> Item:
         for made in await self._all(namespace or None):
@@ -107,12 +117,12 @@ class DerivedStore(ReadOnly):
         shown: dict[str, Stored] = {}
         """By the uid of the source."""
         async for event in watch:
-            provisioners = await self._provisioners()
+            classes = await self._volumes()
             if event.type is EventType.BOOKMARK:
                 version, ends = event.item.resource_version, event.initial_events_end
                 yield WatchEvent.bookmark(self._kind, version, initial_events_end=ends)
                 continue
-            made = self._made(event.item, provisioners)
+            made = self._made(event.item, classes)
             uid = event.item.uid
             there = made is not None and selects(self._kind, selector, made)
             if made is None:
@@ -135,28 +145,28 @@ class DerivedStore(ReadOnly):
         return await self._made_of((await self._store.list(self._source, namespace)).items)
 
     async def _made_of(self, items: Sequence[Item]) -> Sequence[Stored]:
-        make = partial(self._made, provisioners=await self._provisioners())
+        make = partial(self._made, classes=await self._volumes())
         made = await sliced(items, make, lambda item: len(item.raw))
         return [one for one in made if one is not None]
 
-    async def _provisioners(self) -> Provisioners:
+    async def _volumes(self) -> Classes:
         if self._classes is None:
             return {}
         found = await self._store.find_all(self._classes)
-        return {class_["metadata"]["name"]: class_.get("provisioner") or "" for class_ in found}
+        return {class_["metadata"]["name"]: _volumes_of(class_) for class_ in found}
 
-    def _made(self, item: Item, provisioners: Provisioners) -> Stored | None:
+    def _made(self, item: Item, classes: Classes) -> Stored | None:
         source = item.object()
-        provisioner = _provisioner(source, provisioners)
+        volumes = _volumes(source, classes)
         known = self._known.get(item.uid)
-        if known is not None and known[:2] == (item.resource_version, provisioner):
+        if known is not None and known[:2] == (item.resource_version, volumes):
             return known[2]
-        made = self._derive(source, provisioners)
+        made = self._derive(source, classes)
         encoded = None
         if made is not None:
             body = {"apiVersion": self._kind.api_version, "kind": self._kind.kind, **made}
             encoded = Stored.encode(self._kind, body, int(item.resource_version))
-        self._known[item.uid] = (item.resource_version, provisioner, encoded)
+        self._known[item.uid] = (item.resource_version, volumes, encoded)
         return encoded
 
     def _forget(self, items: Sequence[Item], namespace: str | None) -> None:
@@ -182,12 +192,17 @@ def derived_of(store: Store, kinds: Registry) -> Mapping[Kind, Store]:
     }
 
 
-def _provisioner(disk: Object, provisioners: Provisioners) -> str:
+def _volumes_of(class_: Object) -> Volumes:
+    told = (class_["metadata"].get("annotations") or {}).get(STORAGE_CLASS_VOLUME_MODE_ANNOTATION)
+    return Volumes(class_.get("provisioner") or PROVISIONER, "Block" if told == "Block" else "Filesystem")
+
+
+def _volumes(disk: Object, classes: Classes) -> Volumes:
     """Who has made the disk's volume; of a class that is gone, who made that of the first one."""
-    return provisioners.get((disk.get("status") or {}).get("storageClassName") or "") or PROVISIONER
+    return classes.get((disk.get("status") or {}).get("storageClassName") or "") or Volumes()
 
 
-def _claim(disk: Object, _: Provisioners) -> Object | None:
+def _claim(disk: Object, classes: Classes) -> Object | None:
     """The PersistentVolumeClaim that the disk's status names."""
     meta, status = disk["metadata"], disk.get("status") or {}
     name = (status.get("target") or {}).get("persistentVolumeClaimName")
@@ -206,7 +221,7 @@ def _claim(disk: Object, _: Provisioners) -> Object | None:
             **_inherited(meta),
         },
         "spec": {
-            **_common(status),
+            **_common(status, _volumes(disk, classes).mode),
             "resources": {"requests": {"storage": size}} if size else {},
             "volumeName": _volume_name(disk),
         },
@@ -218,10 +233,10 @@ def _claim(disk: Object, _: Provisioners) -> Object | None:
     }
 
 
-def _volume(disk: Object, provisioners: Provisioners) -> Object | None:
+def _volume(disk: Object, classes: Classes) -> Object | None:
     """The PersistentVolume behind that claim."""
-    provisioner = _provisioner(disk, provisioners)
-    claim, meta, status = _claim(disk, provisioners), disk["metadata"], disk.get("status") or {}
+    provisioner = _volumes(disk, classes).provisioner
+    claim, meta, status = _claim(disk, classes), disk["metadata"], disk.get("status") or {}
     if claim is None or status.get("phase") == _LOST or meta["namespace"] == SYSTEM_NAMESPACE:
         # Of the system's namespace nothing shows where everybody looks.
         return None
@@ -234,7 +249,7 @@ def _volume(disk: Object, provisioners: Provisioners) -> Object | None:
             "annotations": {"pv.kubernetes.io/provisioned-by": provisioner},
         },
         "spec": {
-            **_common(status),
+            **_common(status, _volumes(disk, classes).mode),
             "capacity": {"storage": size} if size else {},
             "persistentVolumeReclaimPolicy": "Delete",
             "claimRef": {
@@ -250,11 +265,11 @@ def _volume(disk: Object, provisioners: Provisioners) -> Object | None:
     }
 
 
-def _common(status: Object) -> Object:
+def _common(status: Object, mode: str) -> Object:
     class_ = status.get("storageClassName")
     return {
         "accessModes": ["ReadWriteOnce"],
-        "volumeMode": "Filesystem",
+        "volumeMode": mode,
         **({"storageClassName": class_} if class_ else {}),
     }
 

@@ -12,13 +12,21 @@ import pytest
 
 from hyperd.errors import PermanentError, TemporaryError
 from hyperd.imagefile.handle import DiskFormat
-from hyperd.resources.all import STORAGE_CLASS, VIRTUAL_DISK, VIRTUAL_MACHINE
+from hyperd.resources.all import (
+    KINDS,
+    PERSISTENT_VOLUME,
+    PERSISTENT_VOLUME_CLAIM,
+    STORAGE_CLASS,
+    VIRTUAL_DISK,
+    VIRTUAL_MACHINE,
+)
 from hyperd.resources.schema.kind import Object
 from hyperd.settings import PoolKind, PoolSettings, Settings, StorageSettings
 from hyperd.storage.backends.block import provisioner, table
 from hyperd.storage.backends.block.backend import BlockBackend
 from hyperd.storage.backends.block.table import Table, Type
 from hyperd.storage.interface import NO_ROOM
+from hyperd.store.embedded.derived import derived_of
 from tests.contract.volumes import guest, loops
 from tests.unit.controllers.world import running
 
@@ -284,11 +292,15 @@ async def test_a_disk_of_the_class_is_a_partition_for_as_long_as_it_lives(tmp_pa
     async with running(storage=pools(disk)) as world:
         class_ = (await world.store.get(STORAGE_CLASS, "", "raw")).object()
         assert class_["provisioner"] == "hyperd.local/raw"
+        derived = derived_of(world.store, KINDS)
         await world.wait_for_disk()
         await world.give_disk(storageClassName="raw")
         await world.phase("Running")
         uid = (await world.store.get(VIRTUAL_DISK, "default", "vm")).uid
         assert lying(disk) == [(uid, MIB)]
+        for kind in (PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM):
+            (shown,) = await derived[kind].find_all(kind)
+            assert shown["spec"]["volumeMode"] == "Block"
         await world.operate("Stop", "stop")
         await world.phase("Stopped")
         await world.store.delete(VIRTUAL_MACHINE, "default", "vm")
