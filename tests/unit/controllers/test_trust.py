@@ -106,6 +106,7 @@ METADATA = {
     "admission keeps it afterwards, and a node makes volumes only of its own disks' uids",
     "DEFAULT_CLASS_ANNOTATION": "of a class, which only administrators write; admission takes one default",
     "DEFAULT_STORAGE_CLASS_ANNOTATION": "of a StorageClass, which only administrators write",
+    "STORAGE_CLASS_VOLUME_MODE_ANNOTATION": "of a StorageClass, which only administrators write; it is only shown",
     "LAZY_ANNOTATION": "of a class, which only administrators write; a disk's own can only say no, for that disk",
     "KVM_ENABLED_LABEL": "of a Node, which only nodes and administrators write",
     "CPU_MODEL_LABEL_PREFIX": "of a Node, which only nodes and administrators write",
