@@ -41,14 +41,13 @@ async def test_who_did_what_is_shown_and_sought(world: World, size: tuple[int, i
         await ui.shows("web-7")
 
 
-async def test_what_has_no_log_here_says_where_it_is(world: World) -> None:
+async def test_what_has_no_log_here_says_where_it_is(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HV_SSH_COMMAND", "false")
     async with looking(world) as ui:
         await ui.shows("web-7")
         ui.app.main.perform("audit", [])
         await ui.shows("audit")
-    remote = Home(name="far", socket=world.home.socket, ssh="ssh://far")
-    async with looking_at(remote) as ui:
-        await ui.shows("web-7")
+    async with looking_at(Home(name="far", socket="/nowhere/far.sock", ssh="ssh://far")) as ui:
         ui.app.main.perform("audit", [])
         await ui.shows("run hv audit there")
         ui.app.main.perform("audit", ["nowhere"])
