@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -113,9 +114,9 @@ async def forged(token: str, tokens: Tokens, folder: Path) -> dict[str, str]:
     head = json.loads(base64.urlsafe_b64decode(token.split(".")[0] + "=="))
     first, claims, signature = token.split(".")
     public = tokens._root.pem
-    stranger = signing.make_root(folder)
+    stranger = await asyncio.to_thread(signing.make_root, folder)
     other = Tokens(folder, tokens.service)
-    other.open()
+    await asyncio.to_thread(other.open)
     wrong = json.loads(base64.urlsafe_b64decode(claims + "=="))
     wrong["access"][0]["name"] = THEIRS
     return {
@@ -180,7 +181,7 @@ async def lets(tokens: Tokens, token: str) -> bool:
 
 async def test_what_is_shown_is_told_as_it_was_made_and_of_no_other_action(tmp_path: Path) -> None:
     tokens = Tokens(tmp_path, "s")
-    tokens.open()
+    await asyncio.to_thread(tokens.open)
     shown = await tokens.shown(await tokens.token("me", [pulls(OURS)], beside={"login": "you"}))
     assert shown == Shown("me", (pulls(OURS),), {"login": "you"})
     assert shown.lets(pulls(OURS))
@@ -194,7 +195,7 @@ async def test_what_is_shown_is_told_as_it_was_made_and_of_no_other_action(tmp_p
 
 async def test_bytes_that_are_no_token_are_none(tmp_path: Path) -> None:
     tokens = Tokens(tmp_path, "s")
-    tokens.open()
+    await asyncio.to_thread(tokens.open)
     head, claims, signature = (await tokens.token("me")).split(".")
     x5c = json.loads(base64.urlsafe_b64decode(head + "=="))["x5c"]
     headers: tuple[Any, ...] = (
@@ -225,7 +226,7 @@ async def test_bytes_that_are_no_token_are_none(tmp_path: Path) -> None:
 
 async def test_a_key_of_another_day_vouches_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = Tokens(tmp_path, "s")
-    tokens.open()
+    await asyncio.to_thread(tokens.open)
     token = await tokens.token("me", seconds=10 * 86_400)
     assert await tokens.shown(token)
     now = clock.now()
@@ -285,7 +286,7 @@ async def test_a_clock_that_was_set_makes_a_key_anew(tmp_path: Path, monkeypatch
     tokens = Tokens(tmp_path, "s")
     with pytest.raises(ServiceUnavailable):
         await tokens.token("me")
-    tokens.open()
+    await asyncio.to_thread(tokens.open)
     first = tokens._key
     await tokens.token("me")
     assert tokens._key is first
@@ -306,7 +307,7 @@ async def test_another_process_has_tokens_of_the_same_root_and_follows_it(
     assert await status(filled, await other.token("me", [pulls(OURS)]), "GET", blob(OURS)) == 200
     former = other._key
     (folder / "root.pem").unlink()
-    tokens_of(filled).open()
+    await asyncio.to_thread(tokens_of(filled).open)
     await other.token("me")
     assert other._key is former, "it does not look each time"
     now = clock.elapsed()
@@ -333,7 +334,7 @@ async def test_a_process_whose_root_was_replaced_is_refused_once(world: World) -
 
 async def test_a_root_that_gets_old_while_its_registry_runs_goes_on(tmp_path: Path) -> None:
     tokens = Tokens(tmp_path, "s")
-    tokens.open()
+    await asyncio.to_thread(tokens.open)
     old = time.time() - 400 * 86_400
     os.utime(tmp_path / "root.pem", (old, old))
     assert await Tokens(tmp_path, "s").token("me")
