@@ -50,6 +50,10 @@ class Process:
             self._signal(signal.SIGKILL)
             await self.exited()
 
+    def runs(self, argv: Sequence[str]) -> bool:
+        """Whether this is its command line; a blocking call. Raises FileNotFoundError, ProcessLookupError."""
+        return _command_line(Path("/proc", str(self.pid))) == list(argv)
+
     def close(self) -> None:
         os.close(self._pidfd)
 
@@ -88,15 +92,16 @@ def bound_log(log: Path, size: int) -> None:
         os.truncate(log, 0)
 
 
-def find(argv: Sequence[str]) -> list[Process]:
-    """Every process of our user with exactly this command line."""
+def find(argv: Sequence[str], *, any_program: bool = False) -> list[Process]:
+    """Every process of our user with exactly this command line, or another program with these arguments."""
+    first = 1 if any_program else 0
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with _may_vanish():
-            if folder.stat().st_uid != os.geteuid() or _command_line(folder) != list(argv):
+            if folder.stat().st_uid != os.geteuid() or _command_line(folder)[first:] != list(argv[first:]):
                 continue
             process = Process(int(folder.name))
-            if _command_line(folder) == list(argv):
+            if _command_line(folder)[first:] == list(argv[first:]):
                 found.append(process)
             else:
                 process.close()

@@ -173,12 +173,14 @@ class EmbeddedRegistry:
 
         All others are ended, also where it cannot be told: one that may ask for no tokens keeps no socket.
         """
-        found = await asyncio.to_thread(process.find, self._argv)
+        # One of another program, from before an upgrade, would go on writing to the same folder.
+        found = await asyncio.to_thread(process.find, self._argv, any_program=True)
         try:
             self._trusted = await asyncio.to_thread(self._tokens.open)
             changed = await asyncio.to_thread(self._is_changed)
             left = await asyncio.to_thread(tree.uploads, self._root)
-            if len(found) == 1 and not changed and not left:
+            same = len(found) == 1 and await asyncio.to_thread(found[0].runs, self._argv)
+            if same and not changed and not left:
                 with suppress(HyperdError):
                     await self._probe.ping()
                     return found.pop()

@@ -151,8 +151,24 @@ class Pulls:
 
         Raises ServiceUnavailable where there is no registry, or it takes no token.
         """
-        async with self._asked(request, path) as answer:
-            return await self._send(request, answer, user)
+        if request.method == "HEAD":
+            async with self._asked(request, path) as answer:
+                response = _begun(answer)
+                await response.prepare(request)
+                return response
+        # Before the registry is asked: who waits holds no connection to it.
+        place = await self._places.acquire(
+            user.name, timeout=_WAIT_SECONDS, privileged=is_root(user), lose=lambda: abort(request)
+        )
+        with place:
+            async with self._asked(request, path) as answer:
+                sending = Sending(request, response := _begun(answer))
+                async for piece in _pieces(request, answer):
+                    await sending.write(piece)
+                if not sending.begun:
+                    await response.prepare(request)
+                await sending.end()
+                return response
 
     @asynccontextmanager
     async def _asked(self, request: web.BaseRequest, path: str) -> AsyncIterator[aiohttp.ClientResponse]:
@@ -172,24 +188,13 @@ class Pulls:
                     raise ServiceUnavailable("The registry takes no tokens yet.", retry_after_seconds=5)
                 yield answer
 
-    async def _send(
-        self, request: web.BaseRequest, answer: aiohttp.ClientResponse, user: User
-    ) -> web.StreamResponse:
-        headers = {name: answer.headers[name] for name in _ANSWERED_HEADERS if name in answer.headers}
-        response = web.StreamResponse(status=answer.status, headers=headers)
-        response.content_length = answer.content_length
-        if request.method == "HEAD" or answer.status == 304:
-            await response.prepare(request)
-            return response
-        place = await self._places.acquire(
-            user.name, timeout=_WAIT_SECONDS, privileged=is_root(user), lose=lambda: abort(request)
-        )
-        with place:
-            sending = Sending(request, response)
-            async for piece in _pieces(request, answer):
-                await sending.write(piece)
-            await sending.end()
-        return response
+
+def _begun(answer: aiohttp.ClientResponse) -> web.StreamResponse:
+    """What ``answer`` says of what follows."""
+    headers = {name: answer.headers[name] for name in _ANSWERED_HEADERS if name in answer.headers}
+    response = web.StreamResponse(status=answer.status, headers=headers)
+    response.content_length = answer.content_length
+    return response
 
 
 async def _pieces(request: web.BaseRequest, answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:

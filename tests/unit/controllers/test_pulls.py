@@ -166,7 +166,10 @@ async def test_the_token_server_gives_one_repository_for_reading(lab: Lab) -> No
     assert given["token"] == given["access_token"]
     answer = await lab.read(given["token"])
     assert (answer.status, answer.headers["Content-Type"]) == (200, DOCUMENTS)
+    known = {"Authorization": f"Bearer {given['token']}", "If-None-Match": answer.headers["ETag"]}
     layer = (await answer.json())["layers"][0]["digest"]
+    async with lab.client.get(answer.url, headers={**known, "Accept": DOCUMENTS}) as same:
+        assert (same.status, await same.read()) == (304, b"")
     part = await lab.client.get(
         f"/v2/{lab.repository}/blobs/{layer}",
         headers={"Authorization": f"Bearer {given['token']}", "Range": "bytes=4096-4105"},
@@ -306,6 +309,9 @@ async def test_root_has_a_place_whoever_reads(lab: Lab, monkeypatch: pytest.Monk
         number += 1
     assert (await lab.read(given["token"])).status == 429
     assert (await lab.read(roots)).status == 200
+    # Who finds none has not even asked the registry.
+    await lab.world._daemon._context.images.close()
+    assert [(await lab.read(token)).status for token in (given["token"], roots)] == [429, 503]
 
 
 async def test_nothing_is_written_or_listed_from_outside(lab: Lab) -> None:
@@ -343,7 +349,8 @@ async def test_a_registry_that_asks_for_no_token_shows_strangers_nothing(lab: La
     del conf["auth"]
     (tmp_path / "config.json").write_text(json.dumps(conf))
     words = [lab.world.settings.registry.binary, "serve", str(tmp_path / "config.json")]
-    former = process.start(words, log=tmp_path / "log", environment=dict(os.environ))
+    environment = dict(os.environ)
+    former = await asyncio.to_thread(process.start, words, log=tmp_path / "log", environment=environment)
     try:
         async with asyncio.timeout(20):
             while (await lab.read(given["token"])).status == 503:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
@@ -95,14 +96,31 @@ async def test_a_changed_configuration_is_not_served_by_the_former_process(setti
     await server.stop()
 
 
+async def test_one_of_another_program_over_the_same_content_is_ended(settings: Settings, tmp_path: Path) -> None:
+    program = tmp_path / "former-registry"
+    program.symlink_to(shutil.which(settings.registry.binary) or "")
+    registry = settings.registry.model_copy(update={"binary": str(program)})
+    former = EmbeddedRegistry(settings.model_copy(update={"registry": registry}))
+    await former.start()
+    assert former.healthy
+    pid = await crash(former)
+    server = EmbeddedRegistry(settings)
+    await server.start()
+    assert server.healthy
+    (left,) = await asyncio.to_thread(process.find, server._argv, any_program=True)
+    assert left.pid == pid_of(server) != pid
+    left.close()
+    await server.stop()
+
+
 async def test_a_process_of_a_release_without_tokens_is_replaced_and_its_images_stay(settings: Settings) -> None:
     server = EmbeddedRegistry(settings)
-    server._prepare()
+    await asyncio.to_thread(server._prepare)
     server._trusted = await asyncio.to_thread(Tokens(settings.state_dir / "unused", "s").open)
     config = json.loads(server._configuration())
     del config["auth"]
     server._config.write_text(json.dumps(config, indent=2))
-    former = process.start(server._argv, log=server._log, environment=dict(os.environ))
+    former = await asyncio.to_thread(process.start, server._argv, log=server._log, environment=dict(os.environ))
     free = RegistryClient(replace(server.endpoint, tokens=None), settings)
     async with asyncio.timeout(20):
         while True:
@@ -177,7 +195,7 @@ async def test_what_cannot_be_judged_at_the_start_keeps_no_socket(
     server = EmbeddedRegistry(settings)
     await server.start()
     assert not server.healthy
-    assert process.find(server._argv) == []
+    assert await asyncio.to_thread(process.find, server._argv) == []
     await server.stop()
     monkeypatch.undo()
 
