@@ -23,6 +23,8 @@ LIBVIRT_SOCKET = "/run/libvirt/libvirt-sock"
 VIRTLOGD_SOCKET = "/run/libvirt/virtlogd-sock"
 SYSTEM_URI = "qemu:///system"
 UDEV_RULES = "/etc/udev/rules.d/59-hyperd.rules"
+LVM_CONFIG = "/etc/lvm/lvm.conf"
+_LVM_CHOOSES = re.compile(r"^\s*(?:global_filter\s*=|use_devicesfile\s*=\s*1)", re.MULTILINE)
 PARTITION_TOOLS = ("sfdisk", "partx", "wipefs", "fallocate")
 
 
@@ -236,6 +238,12 @@ def block_pools(host: Host, settings: Settings) -> Finding | None:
             f"What a guest writes to a disk in pool {pools[0].name} this host may take for a volume group, a RAID "
             f"or a file system of its own: {UDEV_RULES} is missing.",
             f"install -m 0644 {Path(__file__).parents[1] / 'data'}/59-hyperd.rules {UDEV_RULES}",
+        )
+    if pools and host.which("pvscan") and not _LVM_CHOOSES.search(host.read(LVM_CONFIG) or ""):
+        return hint(
+            f"The commands of LVM read the disks of guests in pool {pools[0].name}: no global_filter stands in "
+            f"{LVM_CONFIG}.",
+            "lvmconfig devices/global_filter",
         )
     return None
 

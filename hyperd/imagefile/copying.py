@@ -20,7 +20,7 @@ from hyperd.imagefile.detect import FAILED
 from hyperd.imagefile.growth import Device, Growth
 from hyperd.imagefile.handle import DiskFormat, Handle
 from hyperd.imagefile.layers import opened
-from hyperd.imagefile.qemuimg import Layer, QemuImg, allocated
+from hyperd.imagefile.qemuimg import Layer, QemuImg, allocated, unwritten
 from hyperd.progress import Progress, Report
 
 _METADATA_BYTES: Final = 16 << 20
@@ -52,9 +52,10 @@ async def copy(
             total = min(size, allocated(layer.fd for layer in layers))
             await asyncio.to_thread(_require_room, made.parent, reserve, total)
             meter = _Meter(total, report)
-            await tools.flatten(layers, target, output=output, growth=growth, written=meter.copied)
-            meter.compares()
-            await tools.compare(layers, Layer(target, output))
+            with unwritten(layers):
+                await tools.flatten(layers, target, output=output, growth=growth, written=meter.copied)
+                meter.compares()
+                await tools.compare(layers, Layer(target, output))
             return size
     finally:
         os.close(target)
@@ -67,10 +68,11 @@ async def copy_into(tools: QemuImg, handles: Sequence[Handle], device: Path, *, 
         with opened(handles) as layers:
             place = Device(target, devices.size(target))
             meter = _Meter(allocated(layer.fd for layer in layers), report)
-            await tools.flatten(layers, target, output=DiskFormat.RAW, growth=place, written=meter.copied)
-            await to_the_end(os.fsync, target)
-            meter.compares()
-            await tools.compare(layers, Layer(target, DiskFormat.RAW, device=True))
+            with unwritten(layers):
+                await tools.flatten(layers, target, output=DiskFormat.RAW, growth=place, written=meter.copied)
+                await to_the_end(os.fsync, target)
+                meter.compares()
+                await tools.compare(layers, Layer(target, DiskFormat.RAW, device=True))
     finally:
         os.close(target)
 

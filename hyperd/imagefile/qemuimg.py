@@ -12,7 +12,8 @@ import os
 import re
 import signal
 import stat
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -73,6 +74,19 @@ def allocated(fds: Iterable[int]) -> int:
 
 def _allocated(fd: int) -> int:
     return devices.size(fd) if devices.is_device(fd) else os.fstat(fd).st_blocks * 512
+
+
+@contextmanager
+def unwritten(layers: Sequence[Layer]) -> Iterator[None]:
+    """TemporaryError where a device was written to meanwhile: no lock tells of a guest that has it open.
+
+    QEMU locks what a path leads to, and each guest has device nodes of its own.
+    """
+    open_ = [layer.fd for layer in layers if layer.device]
+    before = [devices.written(fd) for fd in open_]
+    yield
+    if [devices.written(fd) for fd in open_] != before:
+        raise TemporaryError("The volume was written to while it was copied: a guest has it open.", key=FAILED)
 
 
 def private(fds: Iterable[int]) -> list[int]:
@@ -162,8 +176,8 @@ class QemuImg:
     ) -> None:
         """Write what ``layers`` hold together, the top first, as one plain image into ``target``.
 
-        ``written`` hears all the while how many bytes that has. TemporaryError where a guest has one of them open
-        for writing.
+        ``written`` hears all the while how many bytes that has. TemporaryError where a guest has a file of them
+        open for writing, or writes to a device of them meanwhile.
         """
         loop = asyncio.get_running_loop()
 
@@ -174,21 +188,21 @@ class QemuImg:
 
         fds = [layer.fd for layer in layers]
         read = allocated(fds)
-        done = await self._confined(
-            [
-                "convert", "-O", output.value, *(_INTO_DEVICE if growth.is_device else _INTO_FILE),
-                "--", chain(layers), _path(target),
-            ],
-            fds=(*fds, target),
-            lent=(*private(fds), target),
-            timeout=_WAIT_SECONDS + _WAIT_SECONDS_A_GIB * (read >> 30),
-            limits=Limits(
-                cpu_seconds=cpu_limit(read),
-                file_bytes=await asyncio.to_thread(growth.start),
-                open_files=OPEN_FILES + len(layers),
-            ),
-            watch=watch,
-        )  # fmt: skip
+        limits = Limits(
+            cpu_seconds=cpu_limit(read),
+            file_bytes=await asyncio.to_thread(growth.start),
+            open_files=OPEN_FILES + len(layers),
+        )
+        options = ["-O", output.value, *(_INTO_DEVICE if growth.is_device else _INTO_FILE)]
+        with unwritten(layers):
+            done = await self._confined(
+                ["convert", *options, "--", chain(layers), _path(target)],
+                fds=(*fds, target),
+                lent=(*private(fds), target),
+                timeout=_WAIT_SECONDS + _WAIT_SECONDS_A_GIB * (read >> 30),
+                limits=limits,
+                watch=watch,
+            )
         if not done.returncode:
             return
         if "File too large" in done.stderr:

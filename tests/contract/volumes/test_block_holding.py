@@ -16,11 +16,12 @@ from hyperd.controllers.image.source import FromVolume
 from hyperd.errors import TemporaryError
 from hyperd.imagefile import copying
 from hyperd.imagefile.handle import Handle
+from hyperd.progress import Progress
 from hyperd.resources.all import VIRTUAL_IMAGE
 from hyperd.storage.backends.block import table
 from hyperd.storage.backends.block.backend import BlockBackend
 from hyperd.storage.backends.block.table import Type
-from tests.contract.volumes import test_block
+from tests.contract.volumes import guest, test_block
 
 MIB = 1 << 20
 Step = Callable[[], Awaitable[None]]
@@ -79,8 +80,8 @@ async def test_a_volume_that_somebody_has_open_stays_where_it_is(
     during(after=start)
     with pytest.raises(TemporaryError, match=r"Volume u1 cannot grow now: partition 2 of .* is open"):
         await backend.provisioner.grow("u1", 16 * MIB, in_use=False)
-    with opened.pop() as guest:
-        assert guest.read() == b"\x01" * 8 * MIB, "its guest reads what it wrote"
+    with opened.pop() as file:
+        assert file.read() == b"\x01" * 8 * MIB, "its guest reads what it wrote"
     assert table.read(loop_disk).of(Type.UNFINISHED) == []
     during()
     assert (await backend.provisioner.grow("u1", 16 * MIB, in_use=False)).virtual_size == 16 * MIB
@@ -118,6 +119,22 @@ async def test_the_source_of_a_clone_is_not_removed_before_it_is_read(
     await backend.provisioner.clone("u2", source="u1", op_uid="op")
     assert await test_block.content(backend, "u2") == b"\x01" * 8 * MIB
     await backend.provisioner.delete("u1")
+
+
+async def test_what_is_written_to_while_it_is_copied_is_no_copy(backend: BlockBackend) -> None:
+    """Also where the copy holds the same by chance."""
+    await filled(backend, "u1")
+    source = await backend.attacher.attach("u1")
+
+    def at(progress: Progress) -> None:
+        if (progress.fraction or 0) > 0.6:
+            guest.fill(source, 1, MIB)
+
+    with pytest.raises(TemporaryError, match="was written to while it was copied: a guest has it open"):
+        await backend.provisioner.receive("u2", 8 * MIB, layers=[source], op_uid="op", report=at)
+    assert await backend.provisioner.find("u2") is None
+    await backend.provisioner.receive("u2", 8 * MIB, layers=[source], op_uid="op", report=lambda _: None)
+    assert await test_block.content(backend, "u2") == b"\x01" * 8 * MIB
 
 
 async def test_a_number_is_not_another_volumes_at_once(backend: BlockBackend) -> None:

@@ -53,6 +53,7 @@ class MadeUpHost:
             "/proc/cpuinfo": "flags\t\t: fpu vmx sse\n",
             "/proc/meminfo": "MemTotal: 9 kB\nMemAvailable:   16777216 kB\n",
             "/proc/sys/net/ipv4/ip_forward": "1\n",
+            "/etc/lvm/lvm.conf": 'devices {\n\tglobal_filter = [ "r|.*|" ]\n}\n',
         }
         return {**healthy, **self.texts}.get(path)
 
@@ -225,6 +226,10 @@ FAULTS: dict[str, tuple[str, MadeUpHost, Settings, Level, str, str]] = {
     "no rules of udev": (
         *("block_pools", replace(WELL, files={"/etc/udev/rules.d/59-hyperd.rules": None}), DISK),
         *(Level.HINT, "this host may take for a volume group", "data/59-hyperd.rules"),
+    ),
+    "LVM that reads all disks": (
+        *("block_pools", replace(WELL, texts={"/etc/lvm/lvm.conf": "\t# global_filter = []\n"}), DISK),
+        *(Level.HINT, "LVM read the disks of guests in pool raw", "lvmconfig devices/global_filter"),
     ),
     "no disk": (
         *("block_pools", replace(WELL, files={"/dev/disk/by-id/raw": None}), DISK),
