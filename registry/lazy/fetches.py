@@ -93,7 +93,7 @@ class LazyFetches:
                 await self._up.wait()
             async with asyncio.timeout(_FIRST_SECONDS):
                 first = min(disk.size, FIRST_BYTES)
-                while not ((state := read_state(places)) and state.fetched >= first):
+                while not ((state := await asyncio.to_thread(read_state, places)) and state.fetched >= first):
                     await asyncio.sleep(_LOOK_SECONDS)
         return True
 

@@ -82,7 +82,7 @@ class Lazy:
 
 async def eventually(what: Callable[[], object]) -> None:
     async with asyncio.timeout(30):
-        while not what():
+        while not await asyncio.to_thread(what):
             await asyncio.sleep(0.05)
 
 
@@ -97,7 +97,9 @@ async def without_registry(lazy: Lazy) -> AsyncIterator[AsyncExitStack]:
     """The image is known, and none of it has come; the registry is back once the stack is closed."""
     repository, found = "vi/ns/image", lazy.stored
     assert found.disk.chunks is not None
-    LazyRecord(repository, "u1", found.layer, found.disk, found.disk.chunks).write(lazy.places)
+    await asyncio.to_thread(
+        LazyRecord(repository, "u1", found.layer, found.disk, found.disk.chunks).write, lazy.places
+    )
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(lazy.world.server.stopped())
         yield stack
@@ -113,7 +115,7 @@ async def lazy(tmp_path: Path) -> AsyncIterator[Lazy]:
             yield made
         finally:
             await made.fetches.close()
-            for left in process.find(made.fetches._argv):
+            for left in await asyncio.to_thread(process.find, made.fetches._argv):
                 await left.end()
                 left.close()
 
@@ -211,7 +213,9 @@ async def test_chunks_that_are_not_of_the_layer_make_no_cached_file(lazy: Lazy) 
     chunker.update(IMAGE[:7] + bytes([IMAGE[7] ^ 1]) + IMAGE[8:])
     digests = chunker.digests()
     assert digests is not None
-    LazyRecord(repository, "u1", found.layer, found.disk, digests).write(lazy.places)
+    record = LazyRecord(repository, "u1", found.layer, found.disk, digests)
+    async with lazy.fetches._recording:
+        await asyncio.to_thread(record.write, lazy.places)
     assert await lazy.begin()
     state = await lazy.until(lambda state: bool(state.fault))
     assert "together they are" in state.fault
@@ -224,7 +228,7 @@ async def test_chunks_that_are_not_of_the_layer_make_no_cached_file(lazy: Lazy) 
 async def test_a_process_that_is_killed_is_started_again_and_fetches_nothing_twice(lazy: Lazy) -> None:
     async with without_registry(lazy) as stack:
         assert await lazy.begin()
-        (first,) = lazy.pids()
+        (first,) = await asyncio.to_thread(lazy.pids)
         async with reading(lazy.socket, lazy.digest) as reader:
             read = asyncio.create_task(reader.read(0, 10))
             await lazy.until(lambda state: bool(state.trouble))
@@ -243,7 +247,7 @@ async def test_what_came_is_kept_when_the_process_ends(lazy: Lazy) -> None:
     assert await lazy.begin()
     await lazy.until(lambda state: bool(state.fault) and state.fetched > SIZE - 2 * CHUNK)
     await lazy.fetches.close()
-    (found,) = process.find(lazy.fetches._argv)
+    (found,) = await asyncio.to_thread(process.find, lazy.fetches._argv)
     await found.end()
     found.close()
     lazy.places.state.unlink()
@@ -260,14 +264,14 @@ async def test_what_came_is_kept_when_the_process_ends(lazy: Lazy) -> None:
 async def test_the_next_daemon_adopts_the_process(lazy: Lazy) -> None:
     damage(lazy, 9)
     assert await lazy.begin()
-    before = lazy.pids()
+    before = await asyncio.to_thread(lazy.pids)
     await lazy.fetches.close()
-    assert lazy.pids() == before
+    assert await asyncio.to_thread(lazy.pids) == before
     again = LazyFetches(lazy.world.settings, lazy.world.client)
     await again.start()
     lazy.fetches = again
     assert await lazy.begin()
-    assert lazy.pids() == before
+    assert await asyncio.to_thread(lazy.pids) == before
 
 
 async def test_a_small_image_is_not_worth_it(tmp_path: Path) -> None:
@@ -362,7 +366,7 @@ async def test_what_has_not_come_yet_stays_in_the_registry(lazy: Lazy) -> None:
 async def test_a_process_of_other_settings_is_not_adopted(lazy: Lazy) -> None:
     damage(lazy, SIZE - 1)
     assert await lazy.begin()
-    before = lazy.pids()
+    before = await asyncio.to_thread(lazy.pids)
     await lazy.fetches.close()
     imports = lazy.world.settings.imports.model_copy(update={"connect_timeout_seconds": 1.0})
     settings = lazy.world.settings.model_copy(update={"imports": imports})
