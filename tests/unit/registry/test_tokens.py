@@ -137,7 +137,7 @@ async def forged(token: str, tokens: Tokens, folder: Path) -> dict[str, str]:
 async def test_a_forged_token_is_refused(filled: World, tmp_path: Path) -> None:
     tokens = tokens_of(filled)
     token = await tokens.token("me", [pulls(OURS)])
-    (tmp_path / "stranger").mkdir()
+    await asyncio.to_thread((tmp_path / "stranger").mkdir)
     forgeries = await forged(token, tokens, tmp_path / "stranger")
     answers = {what: await status(filled, one, "GET", blob(OURS)) for what, one in forgeries.items()}
     assert {what: code for what, code in answers.items() if code not in (400, 401)} == {}
@@ -306,7 +306,7 @@ async def test_another_process_has_tokens_of_the_same_root_and_follows_it(
     other = Tokens(folder, tokens_of(filled).service)
     assert await status(filled, await other.token("me", [pulls(OURS)]), "GET", blob(OURS)) == 200
     former = other._key
-    (folder / "root.pem").unlink()
+    await asyncio.to_thread((folder / "root.pem").unlink)
     await asyncio.to_thread(tokens_of(filled).open)
     await other.token("me")
     assert other._key is former, "it does not look each time"
@@ -322,7 +322,7 @@ async def test_a_process_whose_root_was_replaced_is_refused_once(world: World) -
         replace(endpoint, tokens=Tokens(endpoint_keys(world), tokens_of(world).service)), world.settings
     )
     digest = await other.put_blob(OURS, BLOB)
-    (endpoint_keys(world) / "root.pem").unlink()
+    await asyncio.to_thread((endpoint_keys(world) / "root.pem").unlink)
     async with world.server.stopped():
         pass
     with pytest.raises(ServiceUnavailable, match="does not take our token"):
@@ -336,7 +336,7 @@ async def test_a_root_that_gets_old_while_its_registry_runs_goes_on(tmp_path: Pa
     tokens = Tokens(tmp_path, "s")
     await asyncio.to_thread(tokens.open)
     old = time.time() - 400 * 86_400
-    os.utime(tmp_path / "root.pem", (old, old))
+    await asyncio.to_thread(os.utime, tmp_path / "root.pem", (old, old))
     assert await Tokens(tmp_path, "s").token("me")
 
 
