@@ -123,7 +123,7 @@ async def test_what_a_killed_registry_was_asked_is_done_by_another_try(
             assert killer.wanted is None, f"{step} was not asked"
             assert path.read_bytes() == IMAGE
             assert await world.client.tags(f"vi/ns/{name}") == [name]
-        assert tree.uploads(world.settings.registry_dir) == []
+        assert await asyncio.to_thread(tree.uploads, world.settings.registry_dir) == []
         assert len(await world.client.catalog()) == 1 + sum(STEPS.values())
         assert len(files_in(world.settings.images_dir)) == 1
 
@@ -149,4 +149,4 @@ async def test_a_registry_that_is_killed_in_the_midst_of_the_bytes_has_none_of_t
         await healthy_again(world)
         assert await world.leftovers() == []
         assert (await world.cache.ensure((await world.load("/a")).reference)).path.read_bytes() == IMAGE
-        assert tree.uploads(world.settings.registry_dir) == []
+        assert await asyncio.to_thread(tree.uploads, world.settings.registry_dir) == []
