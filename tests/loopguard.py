@@ -23,6 +23,7 @@ _PACKAGES = ["hyperd", "registry", "tui"]
 _MAY_BLOCK = {
     # Of the kernel, without a disk behind it.
     "hyperd/clock.py": {"boot_id"},
+    "registry/process.py": {"find"},
     "hyperd/client/home.py": {"local"},
     "registry/addresses.py": {"_is_own"},
     # Once, before anything is served.

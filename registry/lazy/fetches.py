@@ -111,8 +111,10 @@ class LazyFetches:
     async def sources(self) -> frozenset[tuple[str, str]]:
         """Repository and tag of what has not come yet, and must stay in the registry until then."""
         found = await self._records()
-        return frozenset(
-            (record.repository, record.tag) for places, record in found if not _place(places, record).exists()
+        return await asyncio.to_thread(
+            lambda: frozenset(
+                (record.repository, record.tag) for places, record in found if not _place(places, record).exists()
+            )
         )
 
     async def _records(self) -> list[tuple[LazyFiles, LazyRecord]]:

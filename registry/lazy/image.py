@@ -24,7 +24,9 @@ from hyperd.imagefile import files
 from hyperd.imagefile.growth import guard_reserve
 from hyperd.imagefile.lazy import FetchState, LazyFiles
 from registry import layout
+from registry.lazy.demand import Demand
 from registry.lazy.record import LazyRecord
+from registry.lazy.stretches import stretches
 from registry.spool import cached_path
 
 Fetch = Callable[[LazyRecord, int, int], Awaitable[bytes]]
@@ -38,8 +40,6 @@ _BUSY_RUN_BYTES: Final = 1 << 20
 """While a guest was waiting just now: it would wait for the rest of that."""
 _AHEAD_BYTES: Final = 2 << 20
 """Fetched before a guest that reads in order wants it; half of that at a time."""
-_IDLE_SECONDS: Final = 0.2
-_CALM_SECONDS: Final = 3.0
 _LOOK_SECONDS: Final = 0.05
 _SAVE_SECONDS: Final = 2.0
 _LAST_WAIT_SECONDS: Final = 5.0
@@ -52,22 +52,6 @@ _BLOCK: Final = 2 << 20
 
 class DamagedError(Exception):
     """What the registry has is not the image; ``str()`` is a sentence."""
-
-
-class Demand:
-    """What guests wait for, of all images: nothing is fetched ahead meanwhile."""
-
-    def __init__(self) -> None:
-        self.waiting = 0
-        self.last = time.monotonic() - _CALM_SECONDS
-
-    @property
-    def idle(self) -> bool:
-        return not self.waiting and time.monotonic() - self.last >= _IDLE_SECONDS
-
-    @property
-    def calm(self) -> bool:
-        return not self.waiting and time.monotonic() - self.last >= _CALM_SECONDS
 
 
 class LazyImage:
@@ -84,6 +68,8 @@ class LazyImage:
         self._demand, self._reserve = demand, reserve
         self._chunk, self._count = record.chunks.size, len(record.chunks)
         self._have = bytearray(self._count)
+        self._saved = bytes(self._have)
+        """What of that outlives this host."""
         self._missing = self._count
         self._coming: dict[int, asyncio.Task[None]] = {}
         self._faults: dict[int, str] = {}
@@ -146,7 +132,13 @@ class LazyImage:
         return await _pread(self._fd, length, offset)
 
     async def run(self) -> None:
-        """Fetch all of it, and give it its name; returns then."""
+        """Fetch all of it, and give it its name; returns then. Raises OSError."""
+        while not self.whole:
+            await self._fetch_all()
+            if not self.whole:
+                await self._publish()
+
+    async def _fetch_all(self) -> None:
         saved = time.monotonic()
         while self._missing:
             for first, last in self._runs():
@@ -162,8 +154,6 @@ class LazyImage:
                     saved = time.monotonic()
             if self._missing:
                 await asyncio.sleep(_FAULT_SECONDS)
-        if not self.whole:
-            await self._publish()
 
     def state(self) -> FetchState:
         seconds = max(time.monotonic() - self._began, 0.001)
@@ -193,14 +183,14 @@ class LazyImage:
         """Begin to fetch what a guest will want that reads on, once much of it is missing."""
         most = max(1, _AHEAD_BYTES // self._chunk)
         last = min(first + most, self._count) - 1
-        runs = list(_stretches(first, last, self._is_wanted))
+        runs = list(stretches(first, last, self._is_wanted))
         if 2 * sum(end - start + 1 for start, end in runs) >= most:
             for start, end in runs:
                 self._begin(start, end)
 
     async def _need(self, first: int, last: int) -> None:
         """Have these chunks. Whoever needs one that is on its way waits for that."""
-        for run_first, run_last in _stretches(first, last, self._is_wanted):
+        for run_first, run_last in stretches(first, last, self._is_wanted):
             step = max(1, _RUN_BYTES // self._chunk)
             for start in range(run_first, run_last + 1, step):
                 self._begin(start, min(start + step - 1, run_last))
@@ -308,8 +298,12 @@ class LazyImage:
         except FileNotFoundError:
             return
         if len(known) == self._count and had == self.size:
-            self._have[:] = bytes(1 if one == 1 else 0 for one in known)
-            self._missing = self._count - sum(self._have)
+            self._saved = bytes(1 if one == 1 else 0 for one in known)
+            self._have_only(self._saved)
+
+    def _have_only(self, known: bytes) -> None:
+        self._have[:] = known
+        self._missing = self._count - sum(known)
 
     def _take_whole(self) -> bool:
         """Somebody who could not wait has fetched all of it: go on with that."""
@@ -324,18 +318,25 @@ class LazyImage:
         return True
 
     def _save(self) -> None:
-        """What came is not fetched again after a crash."""
+        """What came is not fetched again after a crash. What could not be kept is: it may be gone. OSError."""
         if not self._unsaved or self.whole:
             return
         known = bytes(self._have)
         self._unsaved = False
-        os.fdatasync(self._fd)
+        try:
+            os.fdatasync(self._fd)
+        except OSError:  # told once, and what was to be written counts as written from now on
+            self._have_only(self._saved)
+            raise
         durable.write(self._files.map, known)
+        self._saved = known
 
     async def _publish(self) -> None:
         """The digests of the chunks come with the image, and so does the layer's: here both are one file's."""
         digest = await to_the_end(self._digest)
         if digest != self._record.layer.digest:
+            if await to_the_end(self._forget_rotten):
+                return
             self._false = (
                 f"The parts of image {self._record.layer.digest} of {self._record.repository} are as its config "
                 f"says, but together they are {digest}."
@@ -348,9 +349,29 @@ class LazyImage:
         kind, hash_ = self._record.disk.format, hashlib.sha256()
         hash_.update(layout.header(kind, self.size))
         for offset in range(0, self.size, _BLOCK):
-            hash_.update(os.pread(self._fd, min(_BLOCK, self.size - offset), offset))
+            hash_.update(self._there(offset, min(_BLOCK, self.size - offset)))
         hash_.update(layout.trailer(self.size))
         return f"sha256:{hash_.hexdigest()}"
+
+    def _there(self, offset: int, length: int) -> bytes:
+        content = os.pread(self._fd, length, offset)
+        if len(content) != length:
+            raise OSError(errno.EIO, f"the disk reads less of {self._files.data} than it has")
+        return content
+
+    def _forget_rotten(self) -> int:
+        """Of what this host's own disk has lost nothing counts as there; returns how many chunks. Blocks."""
+        known = bytes(self._is_right(number) for number in range(self._count))
+        self._have_only(known)
+        self._saved = known
+        durable.write(self._files.map, known)
+        return self._missing
+
+    def _is_right(self, number: int) -> bool:
+        offset = number * self._chunk
+        return self._record.chunks.matches(
+            number, memoryview(self._there(offset, min(self._chunk, self.size - offset)))
+        )
 
     def _name(self) -> None:
         if os.geteuid() == 0:
@@ -361,17 +382,6 @@ class LazyImage:
         durable.sync(self._files.folder)
         self._files.map.unlink(missing_ok=True)
         self.whole = True
-
-
-def _stretches(first: int, last: int, wanted: Callable[[int], bool]) -> Iterator[tuple[int, int]]:
-    """Those of ``first`` to ``last`` that are wanted, as they stand side by side."""
-    start = -1
-    for number in range(first, last + 2):
-        if number <= last and wanted(number):
-            start = number if start < 0 else start
-        elif start >= 0:
-            yield start, number - 1
-            start = -1
 
 
 async def _pread(fd: int, length: int, offset: int) -> bytes:

@@ -7,6 +7,7 @@ changed or listed.
 from __future__ import annotations
 
 import asyncio
+import errno
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -182,6 +183,8 @@ class _Transmission:
             try:
                 there = max(0, min(length, self._export.size - offset))
                 content = await self._export.read(offset, there) if there else b""
+                if len(content) != there:  # sent short, the next reply would be taken for the rest of it
+                    raise OSError(errno.EIO, "the disk reads less than the file has")
                 content += bytes(length - there)
             except (DamagedError, OSError):
                 await self._send(cookie, _EIO)

@@ -23,7 +23,8 @@ from hyperd.settings import Settings
 from registry.client import RegistryClient
 from registry.layout import DATA_OFFSET
 from registry.lazy import nbd
-from registry.lazy.image import Demand, LazyImage
+from registry.lazy.demand import Demand
+from registry.lazy.image import LazyImage
 from registry.lazy.record import LazyRecord
 from registry.models import RegistryEndpoint
 from registry.server import embedded_endpoint, external_endpoint

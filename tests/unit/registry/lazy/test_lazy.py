@@ -21,6 +21,7 @@ from hyperd.imagefile.lazy import FetchState, LazyFiles
 from registry import collect, layout, process
 from registry.chunks import Chunker
 from registry.images import NodeImages
+from registry.lazy import nbd
 from registry.lazy.fetches import LazyFetches
 from registry.lazy.record import LazyRecord
 from registry.models import ImportedImage
@@ -92,14 +93,17 @@ async def a_lazy(world: World) -> Lazy:
     return Lazy(world, image, LazyFetches(world.settings, world.client), found)
 
 
+async def recorded(lazy: Lazy, record: LazyRecord) -> None:
+    async with lazy.fetches._recording:
+        await asyncio.to_thread(record.write, lazy.places)
+
+
 @asynccontextmanager
 async def without_registry(lazy: Lazy) -> AsyncIterator[AsyncExitStack]:
     """The image is known, and none of it has come; the registry is back once the stack is closed."""
     repository, found = "vi/ns/image", lazy.stored
     assert found.disk.chunks is not None
-    await asyncio.to_thread(
-        LazyRecord(repository, "u1", found.layer, found.disk, found.disk.chunks).write, lazy.places
-    )
+    await recorded(lazy, LazyRecord(repository, "u1", found.layer, found.disk, found.disk.chunks))
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(lazy.world.server.stopped())
         yield stack
@@ -213,9 +217,7 @@ async def test_chunks_that_are_not_of_the_layer_make_no_cached_file(lazy: Lazy) 
     chunker.update(IMAGE[:7] + bytes([IMAGE[7] ^ 1]) + IMAGE[8:])
     digests = chunker.digests()
     assert digests is not None
-    record = LazyRecord(repository, "u1", found.layer, found.disk, digests)
-    async with lazy.fetches._recording:
-        await asyncio.to_thread(record.write, lazy.places)
+    await recorded(lazy, LazyRecord(repository, "u1", found.layer, found.disk, digests))
     assert await lazy.begin()
     state = await lazy.until(lambda state: bool(state.fault))
     assert "together they are" in state.fault
@@ -373,3 +375,34 @@ async def test_a_process_of_other_settings_is_not_adopted(lazy: Lazy) -> None:
     lazy.fetches = LazyFetches(settings, lazy.world.client)
     await lazy.fetches.start()
     await eventually(lambda: lazy.pids() not in ([], before))
+
+
+async def test_what_the_nodes_own_disk_has_lost_is_fetched_again(lazy: Lazy) -> None:
+    repository, found = "vi/ns/image", lazy.stored
+    assert found.disk.chunks is not None
+    await recorded(lazy, LazyRecord(repository, "u1", found.layer, found.disk, found.disk.chunks))
+    rotten = IMAGE[: 5 * CHUNK] + bytes(CHUNK) + IMAGE[6 * CHUNK :]
+    lazy.places.data.write_bytes(rotten)
+    lazy.places.map.write_bytes(b"\1" * len(found.disk.chunks))
+    assert await lazy.begin()
+    await eventually(lazy.path.exists)
+    assert lazy.path.read_bytes() == IMAGE
+
+
+async def test_a_disk_that_reads_less_than_there_is_shifts_no_reply(tmp_path: Path) -> None:
+    class Short:
+        size = 2 * CHUNK
+
+        async def read(self, offset: int, length: int) -> bytes:
+            return IMAGE[offset : offset + length - (100 if offset else 0)]
+
+    @asynccontextmanager
+    async def find(name: str) -> AsyncIterator[Short]:
+        yield Short()
+
+    socket = tmp_path / "s"
+    server = await asyncio.start_unix_server(lambda reader, writer: nbd.serve(reader, writer, find), socket)
+    async with server, reading(socket, "a") as reader:
+        with pytest.raises(OSError, match="the server says so"):
+            await reader.read(4096, 512)
+        assert await reader.read(0, 512) == IMAGE[:512]
