@@ -240,6 +240,9 @@ class StorageSettings(_Section):
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"there are two pools called {name}")
+        for path in (paths := [pool.path for pool in pools]):
+            if paths.count(path) > 1:
+                raise ValueError(f"two pools have the path {path}")
         return pools
 
 

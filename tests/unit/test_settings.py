@@ -11,6 +11,7 @@ from hyperd import loading
 from hyperd.daemon import overrides
 from hyperd.errors import PermanentError
 from hyperd.loading import load
+from hyperd.settings import PoolKind, StorageSettings
 
 NOWHERE: dict[str, str] = {"HYPERD_CONFIG": "/nonexistent/hyperd.toml"}
 
@@ -76,3 +77,9 @@ def test_what_may_be_zero_may_be(tmp_path: Path) -> None:
     loading.put(nothing, ["operations", "retention_seconds"], 0)
     loading.put(nothing, ["storage", "reserve_bytes"], 0)
     assert load(environ=NOWHERE, overrides=nothing).operations.keep_per_vm == 0
+
+
+def test_a_place_is_one_pools() -> None:
+    pools = [{"name": name, "kind": PoolKind.BLOCK, "path": "/dev/sdb"} for name in ("one", "two")]
+    with pytest.raises(ValueError, match="two pools have the path /dev/sdb"):
+        StorageSettings.model_validate({"pools": pools})

@@ -137,6 +137,14 @@ async def test_what_is_written_to_while_it_is_copied_is_no_copy(backend: BlockBa
     assert await test_block.content(backend, "u2") == b"\x01" * 8 * MIB
 
 
+async def test_who_attaches_it_several_times_lets_go_of_it_once(backend: BlockBackend) -> None:
+    await filled(backend, "u1")
+    handles = await asyncio.gather(*(backend.attacher.attach("u1") for _ in range(4)))
+    assert len({handle.path for handle in handles}) == 1
+    await backend.attacher.detach("u1")
+    await backend.provisioner.delete("u1")
+
+
 async def test_a_number_is_not_another_volumes_at_once(backend: BlockBackend) -> None:
     await filled(backend, "u1")
     handle = await backend.attacher.attach("u1")

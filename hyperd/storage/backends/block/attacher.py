@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -32,6 +33,7 @@ class BlockAttacher(Attacher):
         self._pool = pool
         self._asking = asking
         self._open: dict[str, Held] = {}
+        self._changing = threading.Lock()
 
     def is_attached(self, uid: str) -> bool:
         return uid in self._open
@@ -78,12 +80,14 @@ class BlockAttacher(Attacher):
         return found
 
     def _keep(self, uid: str) -> BlockHandle:
-        former, now = self._open.get(uid), self._pool.open(uid)
-        self._open[uid] = now
-        if former is not None:
-            former.close()
-        return now.handle
+        with self._changing:
+            former, now = self._open.get(uid), self._pool.open(uid)
+            self._open[uid] = now
+            if former is not None:
+                former.close()
+            return now.handle
 
     def _let_go(self, uid: str) -> None:
-        if (former := self._open.pop(uid, None)) is not None:
-            former.close()
+        with self._changing:
+            if (former := self._open.pop(uid, None)) is not None:
+                former.close()
