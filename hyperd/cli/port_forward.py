@@ -22,6 +22,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("machine", help="name, or name.namespace")
     parser.add_argument("ports", nargs="+", metavar="[LOCAL:]PORT", help="TCP ports; without LOCAL the same here")
     parser.add_argument("--address", default="127.0.0.1", help="where to listen (127.0.0.1)")
+    parser.add_argument(
+        "--all-users", action="store_true", help="at a loopback address, let other users of this host connect too"
+    )
     parser.add_argument("--stdio", action="store_true", help="carry standard input and output to the one port")
 
 
@@ -40,7 +43,8 @@ def run(args: argparse.Namespace) -> int:
         listener = forwarding.listen(args.address, local)
         where = listener.getsockname()
         print(f"{where[0]}:{where[1]} leads to port {port} of {namespace}/{sanitize.line(name)}", flush=True)
-        forwards.append(forwarding.Forward(listener, forwarding.opener(home, namespace, name, port), complain))
+        open_ = forwarding.opener(home, namespace, name, port)
+        forwards.append(forwarding.Forward(listener, open_, complain, all_users=args.all_users))
     forwarding.serve(forwards)
     return 0
 

@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 
-from hyperd.client import paths, sanitize, websocket
+from hyperd.client import paths, peers, sanitize, websocket
 from hyperd.client.home import Home
 from hyperd.errors import BadRequest, HyperdError
 
@@ -69,9 +69,16 @@ def carry(session: websocket.WebSocket, source: int, sink: int) -> None:
 
 
 class Forward:
-    """A port of this host that leads to one of a machine; ``run`` serves it until it is told to stop."""
+    """A port of this host that leads to one of a machine.
 
-    def __init__(self, listener: socket.socket, open_: Open, say: Say, *, most: int = _MOST_CONNECTIONS) -> None:
+    At a loopback address it is for programs of the same user, unless for ``all_users``.
+    """
+
+    def __init__(
+        self, listener: socket.socket, open_: Open, say: Say, *,
+        most: int = _MOST_CONNECTIONS, all_users: bool = False,
+    ) -> None:  # fmt: skip
+        self._guarded = not all_users and peers.is_loopback(listener)
         self._listener = listener
         self._open = open_
         self._say = say
@@ -80,6 +87,10 @@ class Forward:
     def accept(self) -> None:
         """Take one connection that waits, and carry it in a thread."""
         connection, _ = self._listener.accept()
+        if self._guarded and (reason := peers.stranger(connection)):
+            self._say(reason)
+            connection.close()
+            return
         if not self._places.acquire(blocking=False):
             self._say("So many connections are open that one more was refused.")
             connection.close()
