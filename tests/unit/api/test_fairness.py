@@ -319,7 +319,7 @@ def test_penalties_forget_addresses_and_stay_bounded(monkeypatch: pytest.MonkeyP
     [
         ("uid=1000 pid=7", "uid=1000"),
         ("192.0.2.7:41000", "192.0.2.7"),
-        ("[2001:db8::1]:41000", "2001:db8::/64"),
+        ("[2001:db8::1]:41000", "2001:db8::/56"),
     ],
 )
 def test_a_stranger_is_who_its_connection_comes_from(source: str, key: str) -> None:
