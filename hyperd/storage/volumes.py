@@ -70,6 +70,12 @@ class BackendVolumes(Volumes):
     async def remove_copy(self, uid: str, provisioner: str, *, kept: str) -> None:
         if provisioner == kept or provisioner not in self._backends:
             return
+        note = self._departures.get(uid, kept)
+        if provisioner in (self._departures.now(uid, kept), "" if note is None else note.to):
+            raise TemporaryError(
+                f"Volume {uid} was moved from {kept} to {provisioner} by what this node has noted: what "
+                f"{provisioner} has of it may be the newer one, and is kept."
+            )
         if await self.provisioner(kept).find(uid) is None:
             raise NotFound(f"Volume {uid} is not with {kept}: what {provisioner} has of it is kept.")
         await self._remove([self._backends[provisioner]], uid)
@@ -91,14 +97,13 @@ class BackendVolumes(Volumes):
         await self._remove(list(self._backends.values()), uid)
 
     async def _remove(self, backends: Sequence[Backend], uid: str) -> None:
-        had, unable, note = False, None, self._departures.get(uid)
+        had, unable = False, None
         for backend in backends:
             try:
                 had = await _has(backend, uid) or had
                 await backend.attacher.detach(uid)
                 await backend.provisioner.delete(uid)
-                if note is not None and note.left == backend.name:
-                    await self._departures.forget(uid)
+                await self._departures.forget(uid, backend.name)
             except TemporaryError as err:
                 unable = unable or err
         if unable is not None and not had:
@@ -204,25 +209,38 @@ class BackendVolumes(Volumes):
         """As ``_first``; what the owner of the volume names is asked before, as others may have a copy.
 
         A store that was restored may name one that has it no more. What a volume was moved away from is older than
-        what its owner names, and never that; where its guest went on before the owner said so the note counts.
+        what its owner names, and never that; where it surely went the note counts for more than its owner.
+        TemporaryError where only a move knows of it that may have ended or not, and no owner says.
         """
         keeper = self._keepers(uid)
-        note = self._departures.get(uid)
-        stale = "" if note is None else note.left
-        name = "" if keeper is None else keeper.provisioner
-        named = self._backends.get(note.to if note is not None and note.final and name == stale else name)
-        if named is None:
-            return await self._first(ask)
-        found = await ask(named)
-        others = [each for each in self._backends.values() if each is not named and each.name != stale]
-        return found if found is not None or not others else await self._first(ask, others)
+        notes = self._departures.of(uid).values()
+        name = self._departures.now(uid, "" if keeper is None else keeper.provisioner)
+        named = self._backends.get(name)
+        if named is not None and (found := await ask(named)) is not None:
+            return found
+        stale = {note.left for note in notes if note.final or note.to == name}
+        unsure = {
+            each
+            for note in notes
+            if not note.final and name not in (note.left, note.to)
+            for each in (note.left, note.to)
+        } - stale
+        others = [each for each in self._backends.values() if each is not named and each.name not in stale]
+        found = await self._first(ask, [each for each in others if each.name not in unsure])
+        in_doubt = [each for each in others if each.name in unsure]
+        if found is None and await self._first(ask, in_doubt) is not None:
+            raise TemporaryError(
+                f"Volume {uid} was being moved between {' and '.join(sorted(unsure))}, and nobody says which of "
+                "them has it now. Both are kept, and neither is used until the status of its disk names one."
+            )
+        return found
 
     async def _first(
-        self, ask: Callable[[Backend], Awaitable[T | None]], among: Sequence[Backend] = ()
+        self, ask: Callable[[Backend], Awaitable[T | None]], among: Sequence[Backend] | None = None
     ) -> T | None:
         """What the first backend has that has it. One that cannot be asked is heard of if no other has it."""
         unable: TemporaryError | None = None
-        for backend in among or self._backends.values():
+        for backend in self._backends.values() if among is None else among:
             try:
                 if (found := await ask(backend)) is not None:
                     return found

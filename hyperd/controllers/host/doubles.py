@@ -27,16 +27,26 @@ REASON = "SecondVolume"
 
 @dataclass(frozen=True)
 class Double:
-    """``used`` is the provisioner with the volume of the disk called ``name``, ``others`` have the rest."""
+    """``used`` is the provisioner with the volume of the disk called ``name``, ``others`` have the rest.
+
+    ``unsure`` where a move from ``used`` to one of them may have ended: that has what is newer then.
+    """
 
     uid: str
     name: str
     used: str
     others: tuple[str, ...]
     since: str = ""
+    unsure: bool = False
 
     def sentence(self) -> str:
         """For people."""
+        if self.unsure:
+            return (
+                f"VirtualDisk {self.name} (uid {self.uid}) was being moved from {self.used}, and "
+                f"{' and '.join(self.others)} has a volume of it too, since {self.since}: this node does not know "
+                "which is newer. Neither is removed: look at what is in both, and move the older one away."
+            )
         return (
             f"VirtualDisk {self.name} (uid {self.uid}) has its volume with {self.used}, and "
             f"{' and '.join(self.others)} has another one of that uid, which nobody uses, since {self.since}. "
@@ -75,15 +85,24 @@ class Doubles:
         keeper = keeper_of(disk) if disk["kind"] == VIRTUAL_DISK.kind else None
         if keeper is None or Record.of(disk) is not None:
             return None
-        others = tuple(sorted({volume.provisioner for volume in volumes} - {keeper.provisioner}))
+        departures = self._context.volumes.departures
+        used = departures.now(item.uid, keeper.provisioner)
+        others = tuple(sorted({volume.provisioner for volume in volumes} - {used}))
+        note = departures.get(item.uid, used)
         before = self._found.get(item.uid)
         since = before.since if before is not None else now_rfc3339()
         name = f"{item.namespace}/{item.name}"
-        return Double(item.uid, name, keeper.provisioner, others, since) if others else None
+        unsure = note is not None and note.to in others
+        return Double(item.uid, name, used, others, since, unsure) if others else None
 
     async def remove(self, double: Double) -> None:
-        """Those that nobody uses, of what was found just now. Raises Conflict where a guest has one open."""
+        """Those that nobody uses, of what was found just now. Raises Conflict where a guest has one open.
+
+        Nor is any removed that may be the newer one.
+        """
         context = self._context
+        if double.unsure:
+            raise Conflict(double.sentence())
         for domain in openers(context, double.uid):
             opened = (await context.hypervisor.sources(domain)).get(serial_of(double.uid))
             for other in double.others:

@@ -112,8 +112,66 @@ async def test_what_a_volume_was_moved_away_from_is_not_that(
     assert found is not None
     assert found.provisioner == backend.name, "its guest has gone on there"
     await volumes.remove_copy("u1", other.name, kept=backend.name)
-    assert volumes.departures.get("u1") is None
+    assert volumes.departures.of("u1") == {}
     assert list(notes.iterdir()) == []
+
+
+async def test_what_it_has_left_is_not_it_though_nobody_says_where_it_is(
+    backend: Backend, other: Backend, tmp_path: Path
+) -> None:
+    notes = tmp_path / "moved"
+    volumes = BackendVolumes([other, backend], Departures(notes))
+    await other.provisioner.create_blank("u1", MIB)
+    await volumes.departures.note("u1", Departure(other.name, backend.name, "op"))
+    for said in (None, Keeper("not-configured")):
+        volumes.ask(lambda uid, said=said: said)  # type: ignore[misc]
+        with pytest.raises(TemporaryError, match="nobody says which of them has it now"):
+            await volumes.find("u1")
+    await volumes.departures.note("u1", Departure(other.name, backend.name, "op", final=True))
+    for said in (None, Keeper("not-configured"), Keeper(other.name)):
+        volumes.ask(lambda uid, said=said: said)  # type: ignore[misc]
+        assert await volumes.find("u1") is None
+    await backend.provisioner.create_blank("u1", MIB)
+    for said in (None, Keeper("not-configured"), Keeper(other.name)):
+        volumes.ask(lambda uid, said=said: said)  # type: ignore[misc]
+        found = await volumes.find("u1")
+        assert found is not None
+        assert found.provisioner == backend.name
+
+
+async def test_all_that_a_volume_has_left_is_known_for_older(
+    backend: Backend, other: Backend, tmp_path: Path
+) -> None:
+    """The first one was not configured when the second move was made, and is back when the last one is lost."""
+    notes = tmp_path / "moved"
+    first = Departures(notes)
+    await first.note("u1", Departure(other.name, "middle", "op1"))
+    await first.note("u1", Departure("middle", backend.name, "op2", final=True))
+    volumes = BackendVolumes([other, backend], Departures(notes))
+    await other.provisioner.create_blank("u1", MIB)
+    for named in (backend.name, "middle", other.name):
+        volumes.ask(lambda uid, name=named: Keeper(name))  # type: ignore[misc]
+        assert await volumes.find("u1") is None, named
+    await volumes.departures.note("u1", Departure(backend.name, other.name, "op3"))
+    assert set(volumes.departures.of("u1")) == {"middle", backend.name}, "what it goes back to it has not left"
+    volumes.ask(lambda uid: Keeper(other.name))
+    assert await volumes.find("u1") is not None
+    for left in ("middle", backend.name):
+        await volumes.departures.forget("u1", left)
+    assert list(notes.iterdir()) == []
+
+
+@pytest.mark.parametrize("final", [False, True])
+async def test_what_a_volume_went_to_is_not_removed_for_what_it_left(
+    backend: Backend, other: Backend, tmp_path: Path, final: bool
+) -> None:
+    volumes = BackendVolumes([backend, other], Departures(tmp_path / "moved"))
+    for one in (backend, other):
+        await one.provisioner.create_blank("u1", MIB)
+    await volumes.departures.note("u1", Departure(other.name, backend.name, "op", final=final))
+    with pytest.raises(TemporaryError, match="may be the newer one, and is kept"):
+        await volumes.remove_copy("u1", backend.name, kept=other.name)
+    assert await backend.provisioner.find("u1") is not None
 
 
 async def test_a_storage_that_is_named_and_cannot_be_asked_is_not_replaced_by_a_copy(

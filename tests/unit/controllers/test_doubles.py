@@ -7,9 +7,10 @@ import asyncio
 import pytest
 
 from hyperd.controllers.host.doubles import REASON
-from hyperd.errors import NotFound
+from hyperd.errors import Conflict, NotFound
 from hyperd.resources.all import EVENT, VIRTUAL_DISK
 from hyperd.storage.backends.directory.provisioner import DirectoryProvisioner
+from hyperd.storage.departures import Departure
 from tests.contract.volumes import rawfiles
 from tests.unit.controllers.test_moves import files_of, moved, name, two_kinds, world, written
 from tests.unit.controllers.world import World
@@ -77,3 +78,30 @@ async def test_while_a_disk_is_moved_its_two_volumes_are_nothing_to_tell(
         "hyperd.controllers.host.doubles.Record.of", lambda obj: record if obj["metadata"]["uid"] == uid else None
     )
     assert await told(world) == []
+
+
+async def test_what_a_move_may_have_made_the_disk_is_not_removed_for_what_the_store_names(world: World) -> None:
+    """The store is of before the move, and only this node's note knows of that."""
+    uid = await doubled(world)
+    departures, sweeper = world._daemon._context.volumes.departures, world._daemon._sweeper
+    assert sweeper is not None
+    await departures.note(uid, Departure(rawfiles.NAME, DirectoryProvisioner.name, "op"))
+    (kept,) = await told(world)
+    assert "this node does not know which is newer. Neither is removed" in kept["message"]
+    with pytest.raises(Conflict, match="Neither is removed"):
+        await sweeper.empty([uid])
+    pool, raw = files_of(world)
+    assert (len(pool), len(raw)) == (1, 1)
+
+
+async def test_what_a_guest_went_on_in_is_the_disk_whatever_the_store_names(world: World) -> None:
+    uid = await doubled(world)
+    departures, sweeper = world._daemon._context.volumes.departures, world._daemon._sweeper
+    assert sweeper is not None
+    await departures.note(uid, Departure(rawfiles.NAME, DirectoryProvisioner.name, "op", final=True))
+    (kept,) = await told(world)
+    assert f"has its volume with {DirectoryProvisioner.name}, and {rawfiles.NAME} has another" in kept["message"]
+    await sweeper.empty([uid])
+    pool, raw = files_of(world)
+    assert (len(pool), len(raw)) == (1, 0)
+    assert departures.of(uid) == {}

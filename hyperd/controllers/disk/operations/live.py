@@ -105,9 +105,8 @@ class MigrateLive(Migrate):
 
     async def taken(self, guest: DomainInfo | None) -> str:
         """The other provisioner whose volume the guest has open, or had when it ended; empty for none."""
-        note = self.context.context.volumes.departures.get(self.uid)
-        if note is not None and self.is_noted(final=True):
-            return note.to
+        if gone_on := self.gone_on():
+            return gone_on
         if guest is None:
             return ""
         opened = (await self.context.context.hypervisor.sources(guest.uid)).get(self.serial)
@@ -145,7 +144,7 @@ class MigrateLive(Migrate):
         heard = [item.object() for item in context.informer(VIRTUAL_DISK).items() if item.namespace == namespace]
         for disk in await context.store.find_all(VIRTUAL_DISK, namespace) if asked else heard:
             uid, move = disk["metadata"]["uid"], moves.move_of(disk)
-            opened, note = sources.get(serial_of(uid)), context.volumes.departures.get(uid)
+            opened, note = sources.get(serial_of(uid)), context.volumes.departures.get(uid, move.provisioner)
             live = moves.kind_of(disk) == moves.LIVE_KIND and not moves.switched(disk, move)
             if uid == self.uid or not live or opened is None or (note is not None and note.final):
                 continue

@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, ClassVar
 from hyperd.controllers import usage
 from hyperd.controllers.disk.moves import KIND, move_of, show_failed, show_moving, switched
 from hyperd.controllers.disk.operations.moving import (
+    forget,
     has_volume,
     intended,
+    leave,
     name_volume,
     remove_target,
     remove_volume,
     require_class,
     require_unused,
-    stay,
     switch_to,
     tried_again,
 )
@@ -80,7 +81,7 @@ class Migrate(Operation[Disks, "VirtualDisk"]):
         if volume is None:
             raise TemporaryError(f"The volume of disk {obj['metadata']['name']} was moved, and is gone again.")
         if self.move.provisioner in self.context.context.volumes.provisioners:
-            await stay(self)
+            await forget(self)
         status = obj["status"]
         if usage.is_moved(obj):
             show_ready(obj, volume)
@@ -112,8 +113,13 @@ class Migrate(Operation[Disks, "VirtualDisk"]):
 
     def is_noted(self, *, final: bool = False) -> bool:
         """Whether the node knows that this very move takes the volume away; and, if ``final``, has done so."""
-        note = self.context.context.volumes.departures.get(self.obj["metadata"]["uid"])
+        note = self.context.context.volumes.departures.get(self.obj["metadata"]["uid"], self.move.provisioner)
         return note is not None and note.op_uid == self.op_uid and (note.final or not final)
+
+    def gone_on(self) -> str:
+        """The provisioner that this move has surely taken the volume to, whatever the store says, or empty."""
+        note = self.context.context.volumes.departures.get(self.obj["metadata"]["uid"], self.move.provisioner)
+        return note.to if note is not None and self.is_noted(final=True) else ""
 
     async def is_switched(self) -> bool:
         """Whether the disk's volume is the one in the class that it is moved to."""
@@ -170,7 +176,7 @@ class _Copy(Step):
         self._uid = operation.obj["metadata"]["uid"]
 
     async def done(self) -> bool:
-        return await self._operation.is_switched()
+        return bool(self._operation.gone_on()) or await self._operation.is_switched()
 
     async def run(self, report: Report) -> None:
         with tried_again():
@@ -200,7 +206,11 @@ class _Copy(Step):
 
     async def undo(self) -> None:
         """Remove the copy, as long as it is one."""
-        if not await self._operation.is_switched():
+        if await self._operation.is_switched():
+            return
+        if gone_on := self._operation.gone_on():
+            await switch_to(self._operation, await self._operation.stored(), gone_on)
+        else:
             await remove_target(self._operation)
 
 
@@ -220,9 +230,10 @@ class _Switch(Step):
         operation = self._operation
         disk = await operation.stored()
         await require_unused(operation, disk)
-        if not operation.copied:
+        copied = operation.gone_on() or operation.copied
+        if not copied:
             raise TemporaryError("The disk is not copied yet; looking again.")
-        await switch_to(operation, disk, operation.copied)
+        await switch_to(operation, disk, copied)
         reached(CrashPoint.MOVE_AFTER_SWITCH)
 
     async def undo(self) -> None:
@@ -243,6 +254,8 @@ class ReleaseStep(Step):
         disk, source = await self._operation.stored(), self._operation.move.provisioner
         if not switched(disk, self._operation.move):
             return False
+        if self._operation.is_noted():
+            await leave(self._operation, _kept(disk), final=True)
         if source == self._operation.move.to or source not in self._volumes.provisioners:
             return True
         try:
@@ -270,8 +283,7 @@ class ReleaseStep(Step):
     async def _require_moved(self, disk: VirtualDisk) -> None:
         """A store that was restored may tell of a move that is long undone: the disk is where its volume is."""
         move, kept = self._operation.move, _kept(disk)
-        note = self._volumes.departures.get(self._uid)
-        if note is not None and note.left == kept:
+        if self._volumes.departures.get(self._uid, kept) is not None:
             raise TemporaryError(
                 "The store is older than the disk: its volume was moved away from where the store has it, and "
                 "both are kept."
@@ -280,7 +292,7 @@ class ReleaseStep(Step):
             return
         if await self._volumes.provisioner(move.provisioner).find(self._uid) is None:
             return
-        if note is not None and note.left == move.provisioner:
+        if self._volumes.departures.get(self._uid, move.provisioner) is not None:
             raise TemporaryError(
                 f'The volume of the disk is gone from StorageClass "{move.target}". What "{move.source}" still '
                 "has of it is older than the move: it is kept, and not used for it."

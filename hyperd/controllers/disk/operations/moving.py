@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -95,6 +95,8 @@ async def remove_volume(operation: Migrate, provisioner: str, *, kept: str) -> N
         return
     if context.witness.waits and await has_volume(operation, provisioner):
         raise TemporaryError(f"Neither volume of the disk is removed: {context.witness.sentence()}")
+    if provisioner == operation.move.to:
+        await stay(operation)
     await context.volumes.remove_copy(operation.obj["metadata"]["uid"], provisioner, kept=kept)
 
 
@@ -130,6 +132,9 @@ async def switch_to(operation: Migrate, disk: VirtualDisk, provisioner: str) -> 
     claim = (disk["status"].get("target") or {}) if same else {}
     name = claim.get("persistentVolumeClaimName") or claim_name(disk, operation.op_uid)
     await name_volume(operation, disk, operation.move.target, provisioner, name)
+    if not same:
+        with suppress(TemporaryError):  # its release notes it, before anything else
+            await leave(operation, provisioner, final=True)
 
 
 async def name_volume(operation: Migrate, disk: VirtualDisk, class_: str, provisioner: str, claim: str) -> None:
@@ -153,6 +158,13 @@ async def leave(operation: Migrate, provisioner: str, *, final: bool = False) ->
 
 
 async def stay(operation: Migrate) -> None:
-    """It does not move, or nothing is left where it was: then there is nothing to be told from it."""
+    """It does not move, as far as anybody has seen: a copy is no more than that again."""
+    if not operation.gone_on():
+        await forget(operation)
+
+
+async def forget(operation: Migrate) -> None:
+    """Nothing is left where it was: then there is nothing to be told from it."""
     if operation.is_noted():
-        await operation.context.context.volumes.departures.forget(operation.obj["metadata"]["uid"])
+        uid, left = operation.obj["metadata"]["uid"], operation.move.provisioner
+        await operation.context.context.volumes.departures.forget(uid, left)
