@@ -11,7 +11,6 @@ import socket
 import time
 
 from hyperd.client.home import Home
-from hyperd.errors import HyperdError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -229,6 +228,7 @@ def _connect(home: Home, timeout: float | None) -> socket.socket:
 
 def _by_ssh(home: Home, timeout: float | None) -> socket.socket:
     from hyperd.client import ssh
+    from hyperd.errors import HyperdError
 
     ssh.own(home)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import re
@@ -12,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -69,7 +71,7 @@ def stub(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def _refused(home: Home, why: str) -> None:
     with pytest.raises(ServiceUnavailable, match=why):
-        Connection(home)
+        await asyncio.to_thread(Connection, home)
     client = AsyncClient(home)
     try:
         with pytest.raises(ServiceUnavailable, match=why):
@@ -80,7 +82,7 @@ async def _refused(home: Home, why: str) -> None:
 
 async def test_a_socket_in_a_folder_that_others_may_enter_is_not_spoken_to(home: Home) -> None:
     folder = Path(home.socket).parent
-    folder.mkdir(mode=0o700)
+    await asyncio.to_thread(ssh.own, home)
     with listening(home) as listener:
         folder.chmod(0o755)
         await _refused(home, "not a folder of this user alone")
@@ -91,7 +93,7 @@ async def test_a_socket_in_a_folder_that_others_may_enter_is_not_spoken_to(home:
 async def test_a_socket_that_another_user_serves_is_not_spoken_to(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ssh.own(home)
+    await asyncio.to_thread(ssh.own, home)
     real = os.getuid()
     with listening(home) as listener:
         monkeypatch.setattr(ssh, "own", lambda _: None)
@@ -101,11 +103,11 @@ async def test_a_socket_that_another_user_serves_is_not_spoken_to(
 
 
 async def test_another_program_s_question_is_not_waited_for(home: Home) -> None:
-    ssh.own(home)
+    await asyncio.to_thread(ssh.own, home)
     with Path(home.socket).with_suffix(".lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(ServiceUnavailable, match="another hv is at its login"):
-            ssh.reach(home, ask=False, patience=0.2)
+            await asyncio.to_thread(partial(ssh.reach, home, ask=False, patience=0.2))
         client = AsyncClient(home)
         with pytest.raises(ServiceUnavailable, match="another hv is at its login"):
             await client.ping()
