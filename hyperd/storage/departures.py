@@ -87,6 +87,8 @@ class Departures:
     async def forget(self, uid: str, left: str) -> None:
         """Nothing is left there, or it never left; none is fine. Raises TemporaryError where that cannot be."""
         async with self._writing:
+            if self._known is None:
+                await self.begin()
             if self.get(uid, left) is not None:
                 await self._put(uid, {each: note for each, note in self.of(uid).items() if each != left})
 
