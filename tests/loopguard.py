@@ -26,7 +26,8 @@ _MAY_BLOCK = {
     "registry/process.py": {"find"},
     "hyperd/client/home.py": {"local"},
     "registry/addresses.py": {"_is_own"},
-    # Once, before anything is served.
+    # Once, before anything is served; here also where no daemon is started.
+    "hyperd/storage/departures.py": {"_all"},
     "hyperd/store/kubernetes/client.py": {"start"},
     # The last of all: threads that hang must not keep the process.
     "hyperd/daemon.py": {"_leave"},

@@ -85,7 +85,7 @@ def begun(folder: Path) -> list[LazyFiles]:
     """The images that are being fetched, or were until just now. Blocks."""
     try:
         names = sorted(os.listdir(folder))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     return [LazyFiles(folder, found[1]) for name in names if (found := _RECORD.fullmatch(name))]
 

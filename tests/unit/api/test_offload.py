@@ -46,6 +46,7 @@ def spawned(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
     return found
 
 
+@pytest.mark.loop_seconds(2, "the test touches each page of 400 MiB")
 async def test_one_is_kept_for_the_next_body_however_much_memory_this_process_has_had(
     processes: Offload, spawned: list[subprocess.Popen[bytes]]
 ) -> None:
