@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from hyperd.api.wire.metrics import LoopLag, Metrics, Sample, process_samples, render
 
 
@@ -56,6 +58,7 @@ def test_the_process_has_memory_time_and_files() -> None:
     assert values["process_open_fds"] >= 3
 
 
+@pytest.mark.loop_seconds(1, "the test blocks it")
 async def test_a_blocked_loop_shows_as_lag() -> None:
     lag = LoopLag(period=0.01)
     task = asyncio.create_task(lag.run())
