@@ -13,12 +13,12 @@ from hyperd.hypervisor.xml.disk_source import add_below, add_source, disk_type, 
 from hyperd.hypervisor.xml.element import add, attribute
 from hyperd.imagefile.handle import Handle
 
-_FLAGS = (
-    libvirt.VIR_DOMAIN_BLOCK_COPY_REUSE_EXT
-    | libvirt.VIR_DOMAIN_BLOCK_COPY_TRANSIENT_JOB
-    | libvirt.VIR_DOMAIN_BLOCK_COPY_SYNCHRONOUS_WRITES
-)
-"""A guest that writes faster than is copied would never be done, were its writes not made to both at once."""
+_FLAGS = libvirt.VIR_DOMAIN_BLOCK_COPY_REUSE_EXT | libvirt.VIR_DOMAIN_BLOCK_COPY_TRANSIENT_JOB
+_WHOLE = libvirt.VIR_DOMAIN_BLOCK_COPY_SYNCHRONOUS_WRITES
+"""A guest that writes faster than is copied would never be done, were its writes not made to both at once.
+
+A shallow copy is little, and does without: over a source that is an NBD client such a QEMU 7.2 has crashed.
+"""
 
 
 def begin(
@@ -43,7 +43,7 @@ def begin(
     add_source(element, target)
     add_below(element, target)
     limit = {libvirt.VIR_DOMAIN_BLOCK_COPY_BANDWIDTH: bytes_per_second} if bytes_per_second else {}
-    flags = _FLAGS | libvirt.VIR_DOMAIN_BLOCK_COPY_SHALLOW if shallow else _FLAGS
+    flags = _FLAGS | (libvirt.VIR_DOMAIN_BLOCK_COPY_SHALLOW if shallow else _WHOLE)
     dom.blockCopy(device, ET.tostring(element, encoding="unicode"), limit, flags)
 
 
