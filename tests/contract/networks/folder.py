@@ -33,18 +33,18 @@ class FolderNetwork(NetworkKind):
         return Card(f"tap{link.index}", addresses.mac_for(link.uid, link.index), 1400)
 
     async def connect(self, link: Link, *, starting: bool = False) -> None:
-        (self.folder / f"{link.uid}.{link.index}").write_text(link.name)
+        await asyncio.to_thread((self.folder / f"{link.uid}.{link.index}").write_text, link.name)
 
     async def disconnect(self, uid: str) -> None:
-        for path in self._links():
+        for path in await self._links():
             if path.stem == uid:
-                path.unlink()
+                await asyncio.to_thread(path.unlink)
 
     async def inventory(self) -> list[str]:
-        return sorted({path.stem for path in self._links()})
+        return sorted({path.stem for path in await self._links()})
 
     async def routed(self) -> Sequence[tuple[str, IPv4Address]]:
         return ()
 
-    def _links(self) -> list[Path]:
-        return sorted(self.folder.iterdir())
+    async def _links(self) -> list[Path]:
+        return await asyncio.to_thread(lambda: sorted(self.folder.iterdir()))
