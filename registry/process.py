@@ -1,4 +1,4 @@
-"""One process of the embedded registry: found, watched, ended.
+"""One process that outlives the daemon, the registry's or who serves images: found, watched, ended.
 
 It is found again by its command line, which names our configuration file, and by its user: nothing needs to be
 remembered, so a daemon killed between starting it and noting its pid still finds it. A pidfd pins it from then
@@ -12,9 +12,14 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
+
+from hyperd.errors import TemporaryError
+
+_LOOK_SECONDS: Final = 0.05
 
 
 class Process:
@@ -39,6 +44,21 @@ class Process:
             os.close(watched)
         if self._child is not None:
             self._child.wait()
+
+    async def until(self, answers: Callable[[], Awaitable[bool]], *, seconds: float) -> None:
+        """Return once ``answers``. Raises TemporaryError when it ends before that, or takes longer."""
+        ended = asyncio.create_task(self.exited(), name=f"end of process {self.pid}")
+        try:
+            async with asyncio.timeout(seconds):
+                while not ended.done():
+                    if await answers():
+                        return
+                    await asyncio.wait([ended], timeout=_LOOK_SECONDS)
+        except TimeoutError:
+            raise TemporaryError(f"it did not answer within {seconds:.0f} seconds") from None
+        finally:
+            ended.cancel()
+        raise TemporaryError("it ended at once")
 
     async def end(self, *, grace_seconds: float = 10.0) -> None:
         """SIGTERM, then SIGKILL; returns when it has ended."""

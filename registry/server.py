@@ -119,7 +119,7 @@ class EmbeddedRegistry:
             if current is None:
                 current = await asyncio.to_thread(self._launch)
             self._process = current
-            await self._until_ready(current)
+            await current.until(self._answers, seconds=_READY_SECONDS)
         except (OSError, HyperdError) as err:
             _log.error("the embedded registry does not start (%s); see %s", err, self._log)
             await self._end()
@@ -146,27 +146,17 @@ class EmbeddedRegistry:
         with suppress(OSError):
             # It warns of what clients ask for that is not there.
             await asyncio.to_thread(process.bound_log, self._log, _LOG_BYTES)
+        if await self._answers():
+            self._healthy.set()
+        else:
+            self._healthy.clear()
+
+    async def _answers(self) -> bool:
         try:
             await self._probe.ping()
         except HyperdError:
-            self._healthy.clear()
-        else:
-            self._healthy.set()
-
-    async def _until_ready(self, started: process.Process) -> None:
-        try:
-            async with asyncio.timeout(_READY_SECONDS):
-                exited = asyncio.create_task(started.exited())
-                try:
-                    while not exited.done():
-                        with suppress(HyperdError):
-                            return await self._probe.ping()
-                        await asyncio.wait([exited], timeout=0.05)
-                finally:
-                    exited.cancel()
-        except TimeoutError:
-            raise TemporaryError(f"it did not answer within {_READY_SECONDS:.0f} seconds") from None
-        raise TemporaryError("it ended at once")
+            return False
+        return True
 
     async def _adopt(self) -> process.Process | None:
         """The one process that a former daemon left, if it serves this configuration and has no open upload.
@@ -180,10 +170,8 @@ class EmbeddedRegistry:
             changed = await asyncio.to_thread(self._is_changed)
             left = await asyncio.to_thread(tree.uploads, self._root)
             same = len(found) == 1 and await asyncio.to_thread(found[0].runs, self._argv)
-            if same and not changed and not left:
-                with suppress(HyperdError):
-                    await self._probe.ping()
-                    return found.pop()
+            if same and not changed and not left and await self._answers():
+                return found.pop()
         finally:
             for other in found:
                 await other.end()

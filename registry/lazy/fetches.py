@@ -16,7 +16,7 @@ from hyperd import crashpoints, durable
 from hyperd.background import Background, to_the_end
 from hyperd.backoff import backoff
 from hyperd.crashpoints import CrashPoint
-from hyperd.errors import HyperdError, PermanentError, TemporaryError
+from hyperd.errors import HyperdError, PermanentError
 from hyperd.imagefile import files, sandbox
 from hyperd.imagefile.detect import ImageFormat
 from hyperd.imagefile.lazy import FetchState, LazyFiles, begun, clean, files_of, read_state
@@ -137,7 +137,7 @@ class LazyFetches:
                 continue
             try:
                 await self._bring_up()
-            except (OSError, HyperdError, TimeoutError) as err:
+            except (OSError, HyperdError) as err:
                 failures += 1
                 _log.error("images cannot be served while they are fetched (%s); see %s", err, self._log)
                 await self._end()
@@ -165,15 +165,7 @@ class LazyFetches:
     async def _bring_up(self) -> None:
         """Adopt or start the process, and wait for it to listen."""
         current = self._process = await self._found()
-        ended = asyncio.create_task(current.exited(), name="end of who fetches images")
-        try:
-            async with asyncio.timeout(_READY_SECONDS):
-                while not await self._listens():
-                    if ended.done():
-                        raise TemporaryError("it ended at once")
-                    await asyncio.wait([ended], timeout=_LOOK_SECONDS)
-        finally:
-            ended.cancel()
+        await current.until(self._listens, seconds=_READY_SECONDS)
         self._up.set()
 
     async def _found(self) -> process.Process:
