@@ -26,8 +26,6 @@ from tui.widgets.keysyms import CTRL_ALT_DEL
 from tui.widgets.machinetab import CONSOLE, SCREEN, MachineTab
 from tui.widgets.session import SessionPane
 from tui.widgets.sessionbars import KeysBar, TabsBar
-from tui.widgets.terminal import Terminal
-from tui.widgets.vga import VgaScreen
 
 if TYPE_CHECKING:
     from tui.app import HvApp
@@ -335,24 +333,17 @@ class SessionsScreen(Screen[None]):
 
         self.app.push_screen(Confirm(f"Take over the {what} of {self._named(message.key)}?", message.why), decided)
 
-    def on_terminal_pasted(self, message: Terminal.Pasted) -> None:
-        message.stop()
-        self._ask_paste(message.text, message.terminal.paste)
-
-    def on_vga_screen_pasted(self, message: VgaScreen.Pasted) -> None:
-        message.stop()
-        self._ask_paste(message.text, message.vga.paste)
-
-    def _ask_paste(self, text: str, paste: Callable[[str], None]) -> None:
+    def on_guest_keys_pasted(self, message: GuestKeys.Pasted) -> None:
         """Each of several lines may be a command."""
-        lines = text.splitlines()
+        message.stop()
+        lines = message.text.splitlines()
         shown = [sanitize.line(line)[:_SHOWN_WIDTH] for line in lines[:_SHOWN_LINES]]
         more = [f"… and {len(lines) - _SHOWN_LINES} more"] if len(lines) > _SHOWN_LINES else []
         name = self._named(self._current.key) if self._current is not None else "the guest"
 
         def decided(yes: bool | None) -> None:
             if yes:
-                paste(text)
+                message.source.paste(message.text)
 
         self.app.push_screen(Confirm(f"Paste {len(lines)} lines into {name}?", "\n".join(shown + more)), decided)
 

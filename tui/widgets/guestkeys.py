@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 
+from textual import events
 from textual.message import Message
 from textual.widget import Widget
 
@@ -15,6 +16,7 @@ from hyperd.client.escape import EscapeKey
 from tui.widgets.keys import encode
 
 _DEAD_SECONDS = 1.0
+_LINES_WITHOUT_ASKING = 1
 _RESUMES = ("c", "i", "enter")
 SENT, RESUMED = "sent", "resumed"
 """Commands that were done already: the escape key itself went to the guest, or typing goes on."""
@@ -33,6 +35,14 @@ class GuestKeys(Widget, can_focus=True):
 
     class Commanding(Message):
         """The escape key was pressed: the next key is a command."""
+
+    class Pasted(Message):
+        """Several lines were pasted, which nobody gets before somebody has said so."""
+
+        def __init__(self, source: GuestKeys, text: str) -> None:
+            super().__init__()
+            self.source = source
+            self.text = text
 
     class Wanted(Message):
         """The user wants the session that is not there."""
@@ -67,6 +77,19 @@ class GuestKeys(Widget, can_focus=True):
         else:
             return False
         return True
+
+    def on_paste(self, event: events.Paste) -> None:
+        """It is for the guest; several lines only after a question, as each may be a command."""
+        event.stop()
+        if not self.live or self.commanding:
+            return
+        if len(event.text.splitlines()) > _LINES_WITHOUT_ASKING:
+            self.post_message(self.Pasted(self, event.text))
+        else:
+            self.paste(event.text)
+
+    def paste(self, text: str) -> None:
+        """Give the guest ``text``."""
 
     def send_escape(self) -> None:
         """Give the guest the escape key itself."""

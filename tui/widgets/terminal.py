@@ -29,7 +29,6 @@ from tui.widgets.mouse import report
 _SLICE = 2048
 _SCROLLBACK_LINES = 5000
 _FOUND = Style(color="black", bgcolor="yellow")
-_LINES_WITHOUT_ASKING = 1
 _MIN_COLUMNS, _MIN_ROWS = 20, 4
 
 
@@ -46,14 +45,6 @@ class Terminal(GuestKeys, ScrollView, can_focus=True):
         def __init__(self, data: bytes) -> None:
             super().__init__()
             self.data = data
-
-    class Pasted(Message):
-        """Several lines were pasted, which nobody gets before somebody has said so."""
-
-        def __init__(self, terminal: Terminal, text: str) -> None:
-            super().__init__()
-            self.terminal = terminal
-            self.text = text
 
     def __init__(self, *, escape: str = "^]", id: str | None = None) -> None:
         super().__init__(escape=escape, id=id)
@@ -208,16 +199,6 @@ class Terminal(GuestKeys, ScrollView, can_focus=True):
             return
         self._to_end()
         self._type(encode(event.key, event.character, app_cursor=self._emulator.app_cursor).encode())
-
-    def on_paste(self, event: events.Paste) -> None:
-        """Paste as the guest's program asked for it; several lines only after a question."""
-        event.stop()
-        if not self.live or self.commanding:
-            return
-        if len(event.text.splitlines()) > _LINES_WITHOUT_ASKING:
-            self.post_message(self.Pasted(self, event.text))
-        else:
-            self.paste(event.text)
 
     def paste(self, text: str) -> None:
         """Type ``text``, in brackets where the guest's program asked for that."""

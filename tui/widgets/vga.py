@@ -47,14 +47,6 @@ class VgaScreen(GuestKeys, can_focus=True):
             self.y = y
             self.buttons = buttons
 
-    class Pasted(Message):
-        """Several lines were pasted, which nobody gets before somebody has said so."""
-
-        def __init__(self, vga: VgaScreen, text: str) -> None:
-            super().__init__()
-            self.vga = vga
-            self.text = text
-
     def __init__(self, *, escape: str = "^]", id: str | None = None) -> None:
         # On a screen there is no line that Enter ~ . could begin.
         super().__init__(escape=escape if escape.startswith("^") else "^]", id=id)
@@ -183,18 +175,8 @@ class VgaScreen(GuestKeys, can_focus=True):
         elif not self.ours(event.key, event.character) and (pressed := keysyms(event.key, event.character)):
             self.post_message(self.Pressed(pressed))
 
-    def on_paste(self, event: events.Paste) -> None:
-        """A guest's screen takes no text: it is typed, several lines only after a question."""
-        event.stop()
-        if not self.live or self.commanding:
-            return
-        if len(event.text.splitlines()) > 1:
-            self.post_message(self.Pasted(self, event.text))
-        else:
-            self.paste(event.text)
-
     def paste(self, text: str) -> None:
-        """Type ``text``, as far as keys go."""
+        """Type ``text``, as far as keys go: a guest's screen takes no text."""
         for character in text.replace("\r\n", "\n")[:_LONGEST_PASTE]:
             if character.isprintable() or character in "\r\n\t":
                 self.post_message(self.Pressed(typed(character)))
