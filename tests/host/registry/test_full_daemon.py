@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
 
 from hyperd.controllers import retries
 from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_IMAGE
@@ -22,7 +20,7 @@ from registry import tree
 from registry.images import NodeImages
 from tests.host.registry.test_full_disk import grow, small_disk
 from tests.unit.controllers.world import World, running
-from tests.unit.registry.world import WebServer, files_in, web_server
+from tests.unit.registry.world import WebServer, files_in, in_two_parts, some_bytes, web_server
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
 MIB = 1 << 20
@@ -113,16 +111,10 @@ async def test_a_registry_that_dies_under_an_import_and_under_a_pull_costs_a_try
         assert isinstance(images, NodeImages)
         deaths = iter([True, False])
 
-        async def dying(request: web.Request) -> web.StreamResponse:
-            response = web.StreamResponse(headers={"Content-Length": str(len(IMAGE))})
-            await response.prepare(request)
-            await response.write(IMAGE[: 8 * MIB])
+        async def once_bytes_came() -> None:
             if next(deaths):
-                while not any(path.stat().st_size for path in world.settings.registry_dir.rglob("data")):
-                    await asyncio.sleep(0.01)
+                await some_bytes(world.settings)
                 kill(images)
-            await response.write(IMAGE[8 * MIB :])
-            return response
 
         pull, pulls = images._cache._pull, iter([True, False])
 
@@ -132,7 +124,7 @@ async def test_a_registry_that_dies_under_an_import_and_under_a_pull_costs_a_try
             await pull(*args)
 
         monkeypatch.setattr(images._cache, "_pull", killed)
-        source.routes["/a"] = dying
+        source.routes["/a"] = in_two_parts(IMAGE, once_bytes_came)
         await make(world, source)
         await world.until(says("registry"), VIRTUAL_IMAGE, "a")
         await ends_well_and_leaves_nothing(world)

@@ -6,7 +6,6 @@ import asyncio
 import shutil
 import socket
 import sys
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,10 +16,12 @@ from hyperd.client.rfb.framebuffer import Framebuffer
 from hyperd.hypervisor.hypervisor import LibvirtHypervisor
 from hyperd.hypervisor.spec import DiskCache, DiskSpec, DomainSpec
 from hyperd.imagefile.handle import DiskFormat, FileHandle
-from tests.tui.world import World, populate, serving, short_folder
-from tests.unit.cli.conftest import ROOT, Hv, environment
+from tests.tui.world import World
+from tests.unit.cli.conftest import ROOT, Hv, environment, world
 from tests.unit.hypervisor import specs
 from tui.graphics import glyphs
+
+__all__ = ["world"]
 
 MENU = bytes.fromhex(
     "31c0 8ed8 fc be237c"  # what is said
@@ -28,14 +29,6 @@ MENU = bytes.fromhex(
     "b400 cd16 b40e bb0700 cd10 ebf3"  # each key that is pressed likewise
 )
 SAID = b"\r\nBOOT MENU  1) disk  2) network\r\nYour choice: \0"
-
-
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
-    with short_folder() as folder:
-        async with serving(folder) as running:
-            await populate(running)
-            yield running
 
 
 @pytest.fixture

@@ -52,6 +52,7 @@ class Away:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = self.back = False
+        self._monkeypatch = monkeypatch
         storage, find, delete = (
             rawfiles.RawProvisioner,
             rawfiles.RawProvisioner.find,
@@ -68,6 +69,16 @@ class Away:
 
         monkeypatch.setattr(storage, "find", asked)
         monkeypatch.setattr(storage, "delete", deleted)
+
+    def from_release_on(self) -> None:
+        """It goes when what a disk has left in it is to be removed, as long as it is not ``back``."""
+        run = migrate.ReleaseStep.run
+
+        async def release(step: migrate.ReleaseStep, report: Report) -> None:
+            self.now = not self.back
+            await run(step, report)
+
+        self._monkeypatch.setattr(migrate.ReleaseStep, "run", release)
 
     def _answer(self) -> None:
         if self.now:
@@ -227,16 +238,10 @@ async def test_a_disk_goes_though_the_storage_of_its_copy_is_away(
 async def test_a_moved_disk_is_used_though_its_former_storage_is_away(
     world: World, monkeypatch: pytest.MonkeyPatch, away: Away
 ) -> None:
-    run = migrate.ReleaseStep.run
-
-    async def release(self: migrate.ReleaseStep, report: Report) -> None:
-        away.now = not away.back
-        await run(self, report)
-
     await written(world, 7)
     await name(world, "raw")
     await moved(world, "raw")
-    monkeypatch.setattr(migrate.ReleaseStep, "run", release)
+    away.from_release_on()
     await name(world, "local")
     assert await waits(world, "WaitForSourceVolumeRelease") == "The pool raw is away."
     disk = await moved(world, "local")
@@ -255,17 +260,11 @@ async def test_what_a_disk_was_moved_away_from_is_not_used_once_its_volume_is_lo
     world: World, monkeypatch: pytest.MonkeyPatch, away: Away
 ) -> None:
     """The storage that it has left was away when that was to be removed, and is back when the volume is gone."""
-    run = migrate.ReleaseStep.run
-
-    async def release(self: migrate.ReleaseStep, report: Report) -> None:
-        away.now = not away.back
-        await run(self, report)
-
     monkeypatch.setattr(keeping, "LOOK_SECONDS", 0.2)
     await written(world, 7)
     await name(world, "raw")
     await moved(world, "raw")
-    monkeypatch.setattr(migrate.ReleaseStep, "run", release)
+    away.from_release_on()
     await name(world, "local")
     await waits(world, "WaitForSourceVolumeRelease")
     await moved(world, "local")

@@ -26,13 +26,7 @@ async def test_a_disk_stays_where_it_went_though_the_store_is_of_before_its_move
     world: World, monkeypatch: pytest.MonkeyPatch, away: Away
 ) -> None:
     """What it left was away, and could not be removed; its guest has written since."""
-    run = migrate.ReleaseStep.run
-
-    async def release(self: migrate.ReleaseStep, report: Report) -> None:
-        away.now = not away.back
-        await run(self, report)
-
-    monkeypatch.setattr(migrate.ReleaseStep, "run", release)
+    away.from_release_on()
     await written(world, 7)
     away.back = True
     await name(world, "raw")

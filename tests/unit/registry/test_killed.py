@@ -15,12 +15,11 @@ from typing import Any
 
 import aiohttp
 import pytest
-from aiohttp import web
 
 from hyperd.errors import HyperdError, InternalError, NotFound, ServiceUnavailable, TemporaryError
 from registry import tree
 from registry.client import RegistryClient
-from tests.unit.registry.world import World, a_world, files_in
+from tests.unit.registry.world import World, a_world, files_in, in_two_parts, some_bytes
 
 MIB = 1 << 20
 IMAGE = b"\xeb\x63\x90" + bytes(range(256)) * (4 * 12 * 1024)
@@ -132,18 +131,12 @@ async def test_a_registry_that_is_killed_in_the_midst_of_the_bytes_has_none_of_t
     async with a_world(tmp_path) as world:
         kills = iter([True, False])
 
-        async def dying(_: web.Request) -> web.StreamResponse:
-            response = web.StreamResponse(headers={"Content-Length": str(len(IMAGE))})
-            await response.prepare(_)
-            await response.write(IMAGE[: 8 * MIB])
+        async def once_bytes_came() -> None:
             if next(kills):
-                while not any(path.stat().st_size for path in world.settings.registry_dir.rglob("data")):
-                    await asyncio.sleep(0.01)
+                await some_bytes(world.settings)
                 await kill(world)
-            await response.write(IMAGE[8 * MIB :])
-            return response
 
-        world.source.routes["/a"] = dying
+        world.source.routes["/a"] = in_two_parts(IMAGE, once_bytes_came)
         with pytest.raises(PASSING):
             await world.load("/a")
         await healthy_again(world)

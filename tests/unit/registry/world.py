@@ -84,6 +84,26 @@ class World:
         return tags + uploads + files_in(self.settings.images_dir)
 
 
+def in_two_parts(content: bytes, between: Callable[[], Awaitable[None]]) -> Handler:
+    """Serves ``content``, of which 8 MiB come before ``between``, and the rest after it."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": str(len(content))})
+        await response.prepare(request)
+        await response.write(content[: 8 << 20])
+        await between()
+        await response.write(content[8 << 20 :])
+        return response
+
+    return answer
+
+
+async def some_bytes(settings: Settings) -> None:
+    """Return once the registry has got some of an upload."""
+    while not any(path.stat().st_size for path in settings.registry_dir.rglob("data")):
+        await asyncio.sleep(0.01)
+
+
 def files_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
