@@ -62,29 +62,25 @@ class Keeping:
         if size == volume.virtual_size and status["phase"] != VirtualDiskPhase.RESIZING:
             show_ready(disk, volume)
             return Result(LOOK_SECONDS)
-        if status["phase"] != VirtualDiskPhase.RESIZING and self._context.reservations.of(meta["uid"]):
-            show_ready(disk, volume)
-            message = "The disk is being exported; it grows after that."
-            set_condition(
-                disk, VirtualDiskCondition.RESIZING, False, reason=ResizingReason.NOT_AVAILABLE, message=message
-            )
-            return Result(LOOK_SECONDS)
-        if status["phase"] != VirtualDiskPhase.RESIZING and usage.is_being_fetched(disk):
-            show_ready(disk, volume)
-            message = "The disk's image is still being fetched; it grows after that."
-            set_condition(
-                disk, VirtualDiskCondition.RESIZING, False, reason=ResizingReason.NOT_AVAILABLE, message=message
-            )
-            return Result(RETRY_SECONDS)
-        if status["phase"] != VirtualDiskPhase.RESIZING and (class_ is None or not storage_class.may_grow(class_)):
-            name = status.get("storageClassName", "")
-            message = f'StorageClass "{name}" does not let its volumes grow (allowVolumeExpansion).'
+        if status["phase"] != VirtualDiskPhase.RESIZING and (hindrance := self._hindrance(disk, class_)):
+            message, seconds = hindrance
             show_ready(disk, volume)
             set_condition(
                 disk, VirtualDiskCondition.RESIZING, False, reason=ResizingReason.NOT_AVAILABLE, message=message
             )
-            return Result(LOOK_SECONDS)
+            return Result(seconds)
         return await self._grow(disk, size)
+
+    def _hindrance(self, disk: VirtualDisk, class_: StorageClass | None) -> tuple[str, float] | None:
+        """Why the disk does not begin to grow now, and after how many seconds to look again."""
+        if self._context.reservations.of(disk["metadata"]["uid"]):
+            return "The disk is being exported; it grows after that.", LOOK_SECONDS
+        if usage.is_being_fetched(disk):
+            return "The disk's image is still being fetched; it grows after that.", RETRY_SECONDS
+        if class_ is None or not storage_class.may_grow(class_):
+            name = disk["status"].get("storageClassName", "")
+            return f'StorageClass "{name}" does not let its volumes grow (allowVolumeExpansion).', LOOK_SECONDS
+        return None
 
     async def _grow(self, disk: VirtualDisk, size: int) -> Result | None:
         meta, status, volumes = disk["metadata"], disk["status"], self._context.volumes

@@ -97,11 +97,7 @@ class Pool:
     def set_aside(self, part: Part) -> Held:
         """A volume that nobody else can open until it is closed. TemporaryError where somebody has it open."""
         with self._changed():
-            self._require_there(part)
-            try:
-                self._disk().forget(part.number)
-            except TemporaryError as err:
-                raise TemporaryError(f"Volume {part.name} cannot grow where it lies, and {err.message}.") from err
+            self._hide(part, "cannot grow where it lies, and")
             held = self._doing(lambda disk: disk.hold(part))
             self._aside[part.name] = held
             return held
@@ -161,13 +157,17 @@ class Pool:
         """A volume is one no more, and nobody can open it. TemporaryError where somebody has it open."""
         gone = replace(part, type=Type.UNFINISHED)
         with self._changed():
-            self._require_there(part)
-            try:
-                self._disk().forget(part.number)
-            except TemporaryError as err:
-                raise TemporaryError(f"Volume {part.name} cannot be removed: {err.message}.") from err
+            self._hide(part, "cannot be removed:")
             self._write(self._table().having(gone))
         return gone
+
+    def _hide(self, part: Part, told: str) -> None:
+        """From whoever would open it by its place. TemporaryError, as ``told``, where somebody has it open."""
+        self._require_there(part)
+        try:
+            self._disk().forget(part.number)
+        except TemporaryError as err:
+            raise TemporaryError(f"Volume {part.name} {told} {err.message}.") from err
 
     def drop(self, part: Part) -> None:
         """Its place is free from now on. What is left there is overwritten before anybody has it again.
