@@ -21,7 +21,6 @@ from tui.graphics.glyphs import Letters, Page, load
 from tui.widgets.guestkeys import GuestKeys
 from tui.widgets.keysyms import keysyms, typed
 
-MODES = ("kitty", "sixel", "blocks")
 _WHEEL_UP, _WHEEL_DOWN = 8, 16
 _LONGEST_PASTE = 4096
 
