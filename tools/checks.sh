@@ -77,7 +77,7 @@ lint() {
     "$VENV/bin/ruff" check .
     "$VENV/bin/ruff" format --check .
     "$VENV/bin/mypy"
-    "$VENV/bin/mypy" --explicit-package-bases tests benchmarks
+    "$VENV/bin/mypy" tests benchmarks
     "$VENV/bin/lint-imports"
     shellcheck --external-sources dev .ci/run
     shellcheck tests/guest/root/etc/{rcS,rcK,state,seed,udhcpc}

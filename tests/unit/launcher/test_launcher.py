@@ -30,7 +30,8 @@ def started(programs: Path, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]
 
 
 def start(programs: Path, folder: Path, **kwargs: object) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen([programs / "launcher", "run", folder], stdout=subprocess.PIPE, **kwargs)  # type: ignore[call-overload]
+    argv = [programs / "launcher", "run", folder]
+    process: subprocess.Popen[bytes] = subprocess.Popen(argv, stdout=subprocess.PIPE, **kwargs)  # type: ignore[call-overload]
     assert process.stdout is not None
     assert process.stdout.readline() == b"Waiting for the node's hyperd.\n"
     return process
