@@ -28,7 +28,7 @@ start_plane() {
         step "API server: starting, with hyperd's manifests (log: $WORK/plane.log)"
         rm -f "$WORK/plane/ready"
         (
-            cd "$ROOT"
+            cd "$ROOT" || exit
             exec setsid "$VENV/bin/python" -m tests.cluster.tryout "$WORK/plane" "$(<"$WORK/plane-port")" \
                 "$(<"$WORK/webhook-port")" >"$WORK/plane.log" 2>&1 </dev/null
         ) &
