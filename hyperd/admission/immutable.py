@@ -31,6 +31,13 @@ def check(context: Context) -> None:
         if applies.unset:
             before = before or status.get(applies.unset)
             now = now or before
-        if (now or None) == (before or None) or (applies.unless and applies.unless(context.spec, status)):
+        if _said(now) == _said(before) or (applies.unless and applies.unless(context.spec, status)):
             continue
         context.forbidden(path, applies.message.format_map(status))
+
+
+def _said(value: object) -> object:
+    """``value`` without what says nothing: who has Go's types reads an object and writes it back with such."""
+    if not isinstance(value, Mapping):
+        return None if value in ("", []) else value
+    return {name: said for name, inner in value.items() if (said := _said(inner)) is not None} or None

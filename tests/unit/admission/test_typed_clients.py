@@ -8,7 +8,7 @@ from hyperd.resources.all import KINDS
 from hyperd.resources.schema.kind import Object
 from hyperd.resources.schema.structural import check_rules, validate
 from hyperd.resources.values.names import VM_UID_LABEL
-from tests.unit.admission.world import GROUP, World, make, told
+from tests.unit.admission.world import GROUP, World, changed, make, stored, told
 
 DISKS = [{"kind": "VirtualDisk", "name": "root"}]
 CONTAINER = {"image": "docker.io/library/debian:12"}
@@ -79,6 +79,18 @@ def test_references_of_the_reference_are_accepted(reference: str) -> None:
     obj["spec"]["dataSource"]["containerImage"]["image"] = reference
     assert validate(kind.schema, obj) == []
     assert check_rules(kind, obj, None) == []
+
+
+@pytest.mark.parametrize("kind", ["VirtualDisk", "VirtualImage", "ClusterVirtualImage"])
+async def test_what_is_written_back_as_it_was_read_is_no_change_of_the_source(kind: str) -> None:
+    source = {"type": "ContainerImage", "containerImage": CONTAINER}
+    old = stored(make(kind, "debian", spec={"dataSource": source}))
+    old["status"] = {"phase": "Ready"}
+    new = changed(old, dataSource=image(kind, {})["spec"]["dataSource"])
+    new["metadata"]["labels"] = {"mine": "yes"}
+    assert told(await World().update(old, new)) == []
+    new["spec"]["dataSource"]["containerImage"]["imagePullSecret"] = {"name": "other"}
+    assert len(told(await World().update(old, new))) == 1
 
 
 async def test_operations_are_found_by_their_machine() -> None:
