@@ -1,9 +1,10 @@
-"""cloud-init NoCloud seeds: how a guest gets its user data.
+"""Seeds: how a guest gets its cloud-init user data, or sysprep's answers.
 
-A seed is a raw image with a FAT volume labelled ``cidata``, given to the guest as a read-only virtio disk (cloud
-kernels have no AHCI, so a SATA CD-ROM would not be seen). It holds what the user wrote, byte for byte, as gzip and
-Latin-1 are cloud-init's to read. It may be secret: mode 0600, never logged, removed with the VM. There is no
-network-config: addresses come by DHCP.
+For cloud-init (NoCloud) a seed is a raw image with a FAT volume labelled ``cidata``, given to the guest as a
+read-only virtio disk (cloud kernels have no AHCI, so a SATA CD-ROM would not be seen). There is no network-config:
+addresses come by DHCP. For sysprep it is a CD-ROM, which Windows looks through for answer files. Either holds what
+the user wrote, byte for byte, as gzip and Latin-1 are cloud-init's to read. It may be secret: mode 0600, never
+logged, removed with the VM.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from hyperd import durable
@@ -18,11 +20,11 @@ from hyperd.errors import PermanentError
 from hyperd.imagefile import files
 from hyperd.imagefile.handle import DiskFormat, FileHandle
 from hyperd.settings import Settings
-from hyperd.storage import fat
+from hyperd.storage import fat, iso
 from hyperd.storage.interface import UID, check_uid
 
 _FILE = re.compile(UID.pattern + r"\.img")
-_LABEL = "cidata"
+_CLOUD_INIT, _SYSPREP = "cidata", "unattendCD"
 
 
 class SeedStore:
@@ -45,7 +47,14 @@ class SeedStore:
         Raises TemporaryError without space, PermanentError if ``user_data`` is too large.
         """
         made = self.handle(uid)
-        await asyncio.to_thread(self._write, made.path, _documents(uid, hostname=hostname, user_data=user_data))
+        documents = _documents(uid, hostname=hostname, user_data=user_data)
+        await asyncio.to_thread(self._write, made.path, documents, sysprep=False)
+        return made
+
+    async def write_answers(self, uid: str, answers: Mapping[str, bytes]) -> FileHandle:
+        """Create or replace the seed by a CD-ROM with ``answers``, as ``write`` does."""
+        made = self.handle(uid)
+        await asyncio.to_thread(self._write, made.path, answers, sysprep=True)
         return made
 
     async def remove(self, uid: str) -> None:
@@ -57,23 +66,37 @@ class SeedStore:
         found = await asyncio.to_thread(files.named, self._folder, _FILE)
         return [path.stem for path in found]
 
-    def _write(self, path: Path, documents: dict[str, bytes]) -> None:
-        try:
-            image = fat.volume(_LABEL, documents)
-        except ValueError:
-            raise PermanentError(
-                "The cloud-init user data is larger than 7 MiB; fetch the bulk of it from inside the guest."
-            ) from None
+    def _write(self, path: Path, documents: Mapping[str, bytes], *, sysprep: bool) -> None:
+        image = _sysprep(documents) if sysprep else _cloud_init(documents)
         files.folder(self._folder)
         if path.exists() and path.read_bytes() == image:
             return
-        with files.full_disk_is_temporary(f"The cloud-init seed of {path.stem} cannot be written"):
+        with files.full_disk_is_temporary(f"The seed of {path.stem} cannot be written"):
             durable.write(path, image, made=files.temporary(path))
 
     def _clean(self) -> None:
         for path in files.folder(self._folder).iterdir():
             if files.is_temporary(path):
                 files.unlink(path)
+
+
+def _cloud_init(documents: Mapping[str, bytes]) -> bytes:
+    try:
+        return fat.volume(_CLOUD_INIT, documents)
+    except ValueError:
+        raise PermanentError(
+            "The cloud-init user data is larger than 7 MiB; fetch the bulk of it from inside the guest."
+        ) from None
+
+
+def _sysprep(answers: Mapping[str, bytes]) -> bytes:
+    try:
+        return iso.volume(_SYSPREP, answers)
+    except ValueError:
+        raise PermanentError(
+            f"The sysprep files are larger than 8 MiB, more than {iso.MOST_FILES}, or one has a name of more than "
+            f"{iso.MOST_CHARACTERS} characters; fetch the bulk of them from inside the guest."
+        ) from None
 
 
 def _documents(uid: str, *, hostname: str, user_data: bytes) -> dict[str, bytes]:

@@ -1,15 +1,15 @@
-"""What cloud-init seeds are to the rest of the house."""
+"""What seeds are to the rest of the house: what a guest configures itself by on its first boot."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from hyperd.imagefile.handle import Handle
 
 
 class Seeds(Protocol):
-    """cloud-init seeds, one a machine, by its uid."""
+    """One a machine, by its uid: for cloud-init or for sysprep."""
 
     async def clean(self) -> None:
         """At the daemon's start: make what is missing, remove what a crash left unfinished."""
@@ -20,7 +20,14 @@ class Seeds(Protocol):
         ...
 
     async def write(self, uid: str, *, hostname: str, user_data: bytes) -> Handle:
-        """Create or replace the seed; the same input changes nothing. PermanentError if it is too large."""
+        """Create or replace the seed by one for cloud-init; the same input changes nothing.
+
+        PermanentError if it is too large.
+        """
+        ...
+
+    async def write_answers(self, uid: str, answers: Mapping[str, bytes]) -> Handle:
+        """Likewise by a CD-ROM with sysprep's files, by their names."""
         ...
 
     async def remove(self, uid: str) -> None:

@@ -46,7 +46,7 @@ async def look(context: Context) -> Mapping[str, Remains]:
         if domain is not None or uid in taps:
             found[uid] = remains
     for uid in await context.seeds.inventory():
-        found[uid].things.append("cloud-init seed")
+        found[uid].things.append("provisioning seed")
     for uid, thing in await asyncio.to_thread(_files, context.settings):
         things = found[uid].things
         if thing and thing not in things:

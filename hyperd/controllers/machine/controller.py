@@ -14,7 +14,7 @@ from hyperd.controllers import usage
 from hyperd.controllers.attachment.attachments import Attachments
 from hyperd.controllers.attachment.controller import Plugs
 from hyperd.controllers.context import Context
-from hyperd.controllers.machine import applied, operations, status
+from hyperd.controllers.machine import applied, operations, provisioning, status
 from hyperd.controllers.machine.approval import restart_if_approved
 from hyperd.controllers.machine.dependencies import Dependencies, Resolver, machine_key
 from hyperd.controllers.machine.elsewhere import Elsewhere
@@ -133,13 +133,11 @@ class MachineController(Controller):
                     yield Key(machine.namespace, machine.name)
 
     def _of_secret(self, item: Item) -> Iterable[Key]:
-        """Machines of the namespace that wait for their user data."""
+        """Machines of the namespace that wait for their user data or answers."""
         for machine in self._machines.items():
-            if machine.namespace == item.namespace:
-                provisioning = machine.object()["spec"].get("provisioning")
-                ref = None if provisioning is None else provisioning.get("userDataRef")
-                if ref is not None and ref["name"] == item.name:
-                    yield Key(machine.namespace, machine.name)
+            secret = provisioning.reference(machine.object()["spec"].get("provisioning"))
+            if (machine.namespace, secret) == (item.namespace, item.name):
+                yield Key(machine.namespace, machine.name)
 
     def _of_attachment(self, item: Item[VirtualMachineBlockDeviceAttachment]) -> Iterable[Key]:
         """Its machine, and those whose own attachment of the device may have its turn now."""

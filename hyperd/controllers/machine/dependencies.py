@@ -5,33 +5,29 @@ Everything is looked up afresh from informers and the world; nothing is reserved
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
-from hyperd.admission import cloud_init
 from hyperd.controllers.address.controller import OWNER_INDEX, index_addresses
 from hyperd.controllers.address.release import held_by
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine.devices import Device, Devices, Wake
+from hyperd.controllers.machine.provisioning import check_provisioning
 from hyperd.controllers.node.processors import with_features
-from hyperd.errors import AlreadyExists, Forbidden, HyperdError
+from hyperd.errors import AlreadyExists, Forbidden
 from hyperd.resources.all import (
-    SECRET,
     VIRTUAL_MACHINE,
     VIRTUAL_MACHINE_CLASS,
     VIRTUAL_MACHINE_IP_ADDRESS,
     VIRTUAL_MACHINE_IP_ADDRESS_LEASE,
 )
-from hyperd.resources.kinds.virtual_machine import ProvisioningType
 from hyperd.resources.kinds.virtual_machine_class import VirtualMachineClassCondition, VirtualMachineClassPhase
 from hyperd.resources.kinds.virtual_machine_conditions import (
     ClassReason,
     IPAddressReason,
-    ProvisioningReason,
     SizingPolicyReason,
     VirtualMachineCondition,
 )
@@ -44,7 +40,7 @@ from hyperd.resources.values.sizing import sizing_fault
 from hyperd.runtime.controller import Key
 
 if TYPE_CHECKING:
-    from hyperd.resources.views.virtual_machine import Provisioning, VirtualMachine
+    from hyperd.resources.views.virtual_machine import VirtualMachine
     from hyperd.resources.views.virtual_machine_class import VirtualMachineClass, VirtualMachineClassSpec
     from hyperd.resources.views.virtual_machine_ip_address import VirtualMachineIPAddress
 
@@ -67,6 +63,9 @@ class Dependencies:
     waiting: dict[str, str] = field(default_factory=dict)
     """What the devices of attachments wait for, by the attachments' names; empty for those that are there."""
     user_data: bytes | None = None
+    """For cloud-init, if that configures the guest."""
+    answers: Mapping[str, bytes] | None = None
+    """Sysprep's files by their names, if that does."""
 
     def block(self, message: str) -> None:
         """Note why the machine must wait; the first reason is the one that users see."""
@@ -130,7 +129,7 @@ class Resolver:
         found = Dependencies()
         self._class(machine, found)
         await self._address(machine, found)
-        await self._provisioning(machine, found)
+        await check_provisioning(self._context.store, machine, found)
         found.devices, missing = await self._devices.resolve(machine, wake)
         if missing:
             found.block(missing)
@@ -229,51 +228,6 @@ class Resolver:
         except Forbidden as err:
             return err.message
         return ""
-
-    async def _provisioning(self, machine: VirtualMachine, found: Dependencies) -> None:
-        provisioning, type_ = machine["spec"].get("provisioning"), VirtualMachineCondition.PROVISIONING_READY
-        if not provisioning:
-            remove_condition(machine, type_)
-            return
-        try:
-            data, problem = await self._user_data(machine, provisioning)
-        except HyperdError as err:
-            # Nothing is known of it now: what runs keeps its seed, what is off waits.
-            found.user_data = b""
-            found.block(f"The user data cannot be read: {err.message}")
-            return
-        if problem:
-            set_condition(machine, type_, False, reason=ProvisioningReason.NOT_READY, message=problem)
-            found.block(problem)
-            return
-        found.user_data = data
-        warnings = cloud_init.oddities(data)
-        reason = ProvisioningReason.READY_WITH_WARNINGS if warnings else ProvisioningReason.READY
-        message = " ".join(f"User data: {warning}." for warning in warnings)
-        set_condition(machine, type_, True, reason=reason, message=message)
-
-    async def _user_data(self, machine: VirtualMachine, provisioning: Provisioning) -> tuple[bytes, str]:
-        """User data, and what is wrong with it. Raises the store's errors.
-
-        A Secret is read by its name each time, and not kept.
-        """
-        if provisioning["type"] == ProvisioningType.USER_DATA:
-            return provisioning.get("userData", "").encode(), ""
-        if provisioning["type"] != ProvisioningType.USER_DATA_REF:
-            return b"", f"Provisioning by {provisioning['type']} is not built yet in this version."
-        name = provisioning["userDataRef"]["name"]
-        secret = await self._context.store.find(SECRET, machine["metadata"]["namespace"], name)
-        if secret is None:
-            return b"", f'Secret "{name}" does not exist.'
-        if secret.get("type") != names.CLOUD_INIT_SECRET_TYPE:
-            return b"", f'Secret "{name}" is not of type {names.CLOUD_INIT_SECRET_TYPE}.'
-        for key in names.CLOUD_INIT_SECRET_KEYS:
-            if key in (secret.get("data") or {}):
-                try:
-                    return base64.b64decode(secret["data"][key], validate=True), ""
-                except binascii.Error:
-                    return b"", f'Key {key} of Secret "{name}" is not base64.'
-        return b"", f'Secret "{name}" has no key userData.'
 
 
 def machine_key(machine: VirtualMachine) -> Key:

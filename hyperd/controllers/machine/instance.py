@@ -123,6 +123,10 @@ class Instances:
             seed = self._context.seeds.handle(meta["uid"])
             if starting:
                 await self._context.seeds.write(meta["uid"], hostname=meta["name"], user_data=found.user_data)
+        elif found.answers is not None:
+            seed = self._context.seeds.handle(meta["uid"])
+            if starting:
+                await self._context.seeds.write_answers(meta["uid"], found.answers)
         elif starting:
             await self._context.seeds.remove(meta["uid"])  # of an earlier start
         known = await known_slots(machine, found.devices, self._context.hypervisor) if starting else None

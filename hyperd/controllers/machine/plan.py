@@ -25,7 +25,7 @@ from hyperd.hypervisor.spec import (
 )
 from hyperd.imagefile.handle import Handle
 from hyperd.network.interface import Card, Link
-from hyperd.resources.kinds.virtual_machine import Bootloader, NetworkType, OsType
+from hyperd.resources.kinds.virtual_machine import Bootloader, NetworkType, OsType, ProvisioningType
 from hyperd.resources.kinds.virtual_machine_class import CPUType
 from hyperd.resources.values.quantity import to_bytes
 from hyperd.resources.values.sizing import socket_count
@@ -83,17 +83,22 @@ def disks(
         for index, device in enumerate(own)
     ]
     if seed is not None:
-        found.append(
-            DiskSpec(
-                name="cloudinit",
-                source=seed,
-                serial=serial_of(f"{uid}/cloudinit"),
-                readonly=True,
-                scsi=bool(spec.get("enableParavirtualization", True)),
-            )
-        )
+        found.append(_seed(spec, seed, uid))
     found.extend(disk_of(device, sources[device.uid], scsi=True) for device in devices if device.attachment)
     return tuple(found)
+
+
+def _seed(spec: VirtualMachineSpec, seed: Handle, uid: str) -> DiskSpec:
+    """What the guest configures itself by: a disk for cloud-init, a CD-ROM for sysprep."""
+    if spec.get("provisioning", {}).get("type") == ProvisioningType.SYSPREP_REF:
+        return DiskSpec(name="sysprep", source=seed, serial=serial_of(f"{uid}/sysprep"), readonly=True, cdrom=True)
+    return DiskSpec(
+        name="cloudinit",
+        source=seed,
+        serial=serial_of(f"{uid}/cloudinit"),
+        readonly=True,
+        scsi=bool(spec.get("enableParavirtualization", True)),
+    )
 
 
 def disk_of(device: Device, source: Handle, *, boot_order: int | None = None, scsi: bool = False) -> DiskSpec:

@@ -54,9 +54,10 @@ def renamed(saved: Saved, options: CloneOptions) -> Saved:
     for ref in spec.get("blockDeviceRefs") or ():
         if ref["kind"] == VIRTUAL_DISK.kind:
             ref["name"] = rename(ref["kind"], ref["name"])
-    user_data = (spec.get("provisioning") or {}).get("userDataRef")
-    if user_data is not None:
-        user_data["name"] = rename(SECRET.kind, user_data["name"])
+    for field in ("userDataRef", "sysprepRef"):
+        reference = (spec.get("provisioning") or {}).get(field)
+        if reference is not None:
+            reference["name"] = rename(SECRET.kind, reference["name"])
     attached = []
     for each in saved.vmbdas:
         made = _called(each, rename)

@@ -343,7 +343,6 @@ VIRTUAL_MACHINE = KINDS.add(
             "spec.networks[].type=ClusterNetwork": "Additional networks are not built yet; only Main is attached.",
             "spec.usbDevices": "USB devices are not built yet and are not attached.",
             "spec.gpus": "Graphics processors are not built yet and are not attached.",
-            "spec.provisioning.sysprepRef": "Sysprep is not built yet; the guest gets no answers.",
             "spec.affinity.virtualMachineAndPodAffinity": f"nearness to other machines is {_NOT_WEIGHED}",
             "spec.affinity.virtualMachineAndPodAntiAffinity": f"distance from other machines is {_NOT_WEIGHED}",
             "spec.topologySpreadConstraints": f"topologySpreadConstraints is {_NOT_WEIGHED}",

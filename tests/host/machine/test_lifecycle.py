@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hyperd.resources.values.names import CLOUD_INIT_SECRET_TYPE
+from hyperd.resources.values.names import CLOUD_INIT_SECRET_TYPE, SYSPREP_SECRET_TYPE
 from tests.host.machine.conftest import both_homes
 from tests.host.node import Node, wait_until
 from tests.host.running import BOOT_SECONDS, Console, Hyperd, condition, disk, forwarded, machine, operation
@@ -270,6 +270,18 @@ def test_user_data_reaches_the_guest(hyperd: Hyperd, name: str) -> None:
     odd = hyperd.wait("vm", name, lambda o: condition(o, "ProvisioningReady")["message"])
     assert "no header that cloud-init knows" in condition(odd, "ProvisioningReady")["message"]
     assert condition(odd, "ProvisioningReady")["reason"] == "ProvisioningReadyWithWarnings"
+
+    # The guest of the tests runs what it finds on a CD-ROM as well.
+    print_answers = "#!/bin/sh\nmount -o ro -t iso9660 /dev/sr0 /mnt && cat /mnt/autounattend.xml >/dev/ttyS0\n"
+    files = {"autounattend.xml": "<!--ANSWERS-->\n", "user-data": print_answers}
+    secret: Object = {"apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": "default", "name": name}}
+    hyperd.create({**secret, "type": SYSPREP_SECRET_TYPE, "stringData": files})
+    answers = {"type": "SysprepRef", "userData": None, "sysprepRef": {"kind": "Secret", "name": name}}
+    hyperd.patch("vm", name, {"spec": {"provisioning": answers}})
+    hyperd.wait("vm", name, lambda o: condition(o, "ConfigurationApplied").get("status") == "False")
+    restart = hyperd.create(operation("Restart", name, force=True))
+    hyperd.wait_phase("vmop", restart["metadata"]["name"], "Completed", timeout=90)
+    hyperd.wait_console(vm, "<!--ANSWERS-->")
 
 
 @both_homes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -12,6 +13,7 @@ from hyperd.controllers.machine.plan import Plan, Start, make_plan
 from hyperd.hypervisor.facts.host import HostFacts
 from hyperd.hypervisor.spec import DomainType
 from hyperd.hypervisor.xml.domain import domain_xml
+from hyperd.imagefile.handle import DiskFormat, FileHandle
 from hyperd.settings import Settings
 from tests.parts import Part
 
@@ -31,13 +33,19 @@ FACTS: dict[str, Any] = {
 }
 
 
-def plan(os_type: str, **facts: object) -> Plan:
+SEED = FileHandle(Path("/seed.img"), DiskFormat.RAW)
+
+
+def plan(os_type: str, *, start: Start | None = None, provisioning: Part | None = None, **facts: object) -> Plan:
     machine: Part = {
         "metadata": {"uid": "u", "namespace": "n", "name": "m", "generation": 1},
         "spec": {"cpu": {"cores": 1}, "memory": {"size": "1Gi"}, "osType": os_type},
     }
+    if provisioning is not None:
+        machine["spec"]["provisioning"] = provisioning
     host = HostFacts(**FACTS | facts)
-    return make_plan(machine, Dependencies(), Start(), settings=Settings(), facts=host, type_=DomainType.KVM)
+    start = start or Start()
+    return make_plan(machine, Dependencies(), start, settings=Settings(), facts=host, type_=DomainType.KVM)
 
 
 @pytest.mark.parametrize(
@@ -60,3 +68,20 @@ def test_the_domain_is_of_the_host_s_architecture(architecture: str, machine: st
     kind = ET.fromstring(domain_xml(plan("Generic", architecture=architecture).domain)).find("os/type")
     assert kind is not None
     assert kind.attrib == {"arch": architecture, "machine": machine}
+
+
+@pytest.mark.parametrize(
+    ("type_", "os_type", "device", "bus"),
+    [
+        ("UserDataRef", "Windows", "disk", "scsi"),
+        ("SysprepRef", "Windows", "cdrom", "scsi"),
+    ],
+)
+def test_sysprep_s_answers_are_a_cd_rom(type_: str, os_type: str, device: str, bus: str) -> None:
+    made = plan(os_type, start=Start(seed=SEED), provisioning={"type": type_})
+    disk = ET.fromstring(domain_xml(made.domain)).find("devices/disk")
+    assert disk is not None
+    assert disk.get("device") == device
+    assert disk.find("readonly") is not None
+    assert disk.find("boot") is None
+    assert [target.get("bus") for target in disk.iter("target")] == [bus]

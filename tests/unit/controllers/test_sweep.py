@@ -57,7 +57,9 @@ async def test_what_lost_its_owner_stays_in_place_until_it_returns(node: Host, r
     assert await node.held() == before
     assert node.noted() == {machine, disk}
     sentence = next(kept for kept in node.quarantine.all() if kept.uid == machine).sentence()
-    assert sentence.startswith("Running guest, cloud-init seed, firmware variables, console log of VirtualMachine")
+    assert sentence.startswith(
+        "Running guest, provisioning seed, firmware variables, console log of VirtualMachine"
+    )
     assert f"default/web (uid {machine})" in sentence
     assert [reason for reason, _ in node.told.events] == ["OwnerAbsent", "OwnerAbsent"]
     # A restart of the daemon forgets nothing, and the note is as old as it was.

@@ -6,20 +6,20 @@ import base64
 import subprocess
 import tracemalloc
 from pathlib import Path
-from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
 from hyperd.admission import cloud_init
-from hyperd.controllers.context import Context
-from hyperd.controllers.machine.dependencies import Dependencies, Resolver
+from hyperd.controllers.machine.dependencies import Dependencies
+from hyperd.controllers.machine.provisioning import check_provisioning
 from hyperd.errors import ServiceUnavailable
 from hyperd.resources.schema.kind import Kind
 from hyperd.resources.values import names
 from hyperd.resources.values.conditions import find_condition
 from hyperd.settings import Settings
 from hyperd.storage.seed import SeedStore
+from hyperd.store.interface import Store
 from tests.parts import Part
 from tests.unit.admission.world import World
 
@@ -27,26 +27,29 @@ CORPUS = Path(__file__).parents[2] / "corpus" / "userdata"
 CASES = sorted(CORPUS.glob("*.bin"))
 
 
-def secret(key: str, data: bytes) -> Part:
+REFERENCE = {"kind": "Secret", "name": "init"}
+USER_DATA = {"type": "UserDataRef", "userDataRef": REFERENCE}
+SYSPREP = {"type": "SysprepRef", "sysprepRef": REFERENCE}
+
+
+def secret(key: str, data: bytes, type_: str = names.CLOUD_INIT_SECRET_TYPE) -> Part:
     return {
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {"name": "init", "namespace": "default"},
-        "type": names.CLOUD_INIT_SECRET_TYPE,
+        "type": type_,
         "data": {key: base64.b64encode(data).decode()},
     }
 
 
-async def resolved(store: World) -> tuple[Part, Dependencies]:
+async def resolved(store: World, provisioning: Part = USER_DATA) -> tuple[Part, Dependencies]:
     """A machine that names the Secret ``init``, and what was found for it."""
-    resolver = Resolver.__new__(Resolver)
-    resolver._context = cast("Context", SimpleNamespace(store=store))
     machine: Part = {
         "metadata": {"namespace": "default", "name": "web"},
-        "spec": {"provisioning": {"type": "UserDataRef", "userDataRef": {"kind": "Secret", "name": "init"}}},
+        "spec": {"provisioning": provisioning},
     }
     found = Dependencies()
-    await resolver._provisioning(machine, found)
+    await check_provisioning(cast("Store", store), machine, found)
     return machine, found
 
 
@@ -91,14 +94,17 @@ def test_judging_user_data_costs_little_memory(case: Path) -> None:
     assert peak < 8 << 20
 
 
-async def test_a_machine_waits_for_a_secret_that_cannot_be_read_and_what_runs_keeps_its_seed() -> None:
+@pytest.mark.parametrize("provisioning", [USER_DATA, SYSPREP])
+async def test_a_machine_waits_for_a_secret_that_cannot_be_read_and_what_runs_keeps_its_seed(
+    provisioning: Part,
+) -> None:
     class Down(World):
         async def find(self, kind: Kind, namespace: str, name: str) -> Part | None:
             raise ServiceUnavailable("The Kubernetes API server cannot be reached.")
 
-    machine, found = await resolved(Down())
+    machine, found = await resolved(Down(), provisioning)
     assert "cannot be reached" in found.blocked
-    assert found.user_data is not None
+    assert (found.user_data, found.answers) != (None, None)
     assert find_condition(machine, "ProvisioningReady") is None, "nobody knows"
 
 
@@ -108,3 +114,42 @@ async def test_a_machine_waits_for_a_secret_of_the_right_type_and_key() -> None:
         machine, found = await resolved(World([data]))
         assert problem in found.blocked
         assert (find_condition(machine, "ProvisioningReady") or {})["reason"] == "ProvisioningNotReady"
+
+
+async def test_all_that_a_secret_for_sysprep_holds_is_given_to_the_guest() -> None:
+    answers = secret("unattend.xml", b"<unattend/>", names.SYSPREP_SECRET_TYPE)
+    answers["data"]["first-logon.ps1"] = base64.b64encode(b"\xff").decode()
+    machine, found = await resolved(World([answers]), SYSPREP)
+    assert (found.blocked, found.user_data) == ("", None)
+    assert found.answers == {"unattend.xml": b"<unattend/>", "first-logon.ps1": b"\xff"}
+    assert (find_condition(machine, "ProvisioningReady") or {})["reason"] == "ProvisioningReady"
+
+
+async def test_empty_answers_are_warned_of() -> None:
+    machine, found = await resolved(World([secret("unattend.xml", b"", names.SYSPREP_SECRET_TYPE)]), SYSPREP)
+    condition = find_condition(machine, "ProvisioningReady") or {}
+    assert (condition["reason"], found.blocked) == ("ProvisioningReadyWithWarnings", "")
+    assert "unattend.xml is empty" in condition["message"]
+
+
+@pytest.mark.parametrize(
+    ("secrets", "problem"),
+    [
+        ([], 'Secret "init" does not exist.'),
+        ([secret("unattend.xml", b"a")], f'Secret "init" is not of type {names.SYSPREP_SECRET_TYPE}.'),
+        (
+            [secret("Unattend.xml", b"a", names.SYSPREP_SECRET_TYPE)],
+            'Secret "init" has no key autounattend.xml or unattend.xml.',
+        ),
+        (
+            [{**secret("x", b"", names.SYSPREP_SECRET_TYPE), "data": {"unattend.xml": "?"}}],
+            'Key unattend.xml of Secret "init" is not base64.',
+        ),
+    ],
+)
+async def test_a_machine_waits_for_answers(secrets: list[Part], problem: str) -> None:
+    machine, found = await resolved(World(secrets), SYSPREP)
+    condition = find_condition(machine, "ProvisioningReady") or {}
+    assert (condition["status"], condition["reason"]) == ("False", "ProvisioningNotReady")
+    assert condition["message"] == found.blocked == problem
+    assert found.answers is None

@@ -127,7 +127,6 @@ def test_what_an_object_asks_for_and_does_not_get_is_listed_once_a_field() -> No
     obj = example("VirtualMachine", "everything")
     assert [found.field for found in unbuilt_in(VIRTUAL_MACHINE, obj)] == [
         "spec.networks[1].type",
-        "spec.provisioning.sysprepRef",
         "spec.affinity.virtualMachineAndPodAntiAffinity",
         "spec.topologySpreadConstraints",
         "spec.priorityClassName",

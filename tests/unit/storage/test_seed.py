@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from hyperd.errors import PermanentError
 from hyperd.settings import Settings
-from hyperd.storage import fat
+from hyperd.storage import fat, iso
 from hyperd.storage.seed import SeedStore
 
 
@@ -92,3 +93,48 @@ def test_every_file_reads_back_as_it_was(
     path.write_bytes(fat.volume("cidata", files))
     assert_sound(path)
     assert {name: read(path, name) for name in files} == files
+
+
+def on_cd(path: Path, name: str) -> bytes:
+    return subprocess.run(["isoinfo", "-J", "-i", path, "-x", f"/{name}"], check=True, capture_output=True).stdout
+
+
+async def test_answers_are_a_cd_rom_with_the_files_as_they_are(seeds: SeedStore) -> None:
+    answers = {"autounattend.xml": "<ä/>".encode(), "Setup-1.complete.ps1": b"\xff" * 5000, "empty": b""}
+    path = (await seeds.write_answers("u1", answers)).path
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert {name: on_cd(path, name) for name in answers} == answers
+    assert {"LABEL=unattendCD", "TYPE=iso9660"} <= tags(path)
+    before = path.stat().st_ino
+    await seeds.write_answers("u1", answers)
+    assert path.stat().st_ino == before
+    await seeds.write("u1", hostname="web", user_data=b"a")
+    assert read(path, "user-data") == b"a"
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    st.dictionaries(
+        st.from_regex(r"[-._a-zA-Z0-9]{1,64}", fullmatch=True).filter(lambda name: name.strip(".")),
+        st.binary(max_size=5000),
+        min_size=1,
+        max_size=80,
+    )
+)
+def test_a_strict_reader_finds_every_file_of_a_cd_rom(files: dict[str, bytes]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        image = Path(folder) / "cd.iso"
+        image.write_bytes(iso.volume("unattendCD", files))
+        out = f"{folder}/out"
+        extract = ["xorriso", "-read_fs", "norock", "-osirrox", "on", "-indev", str(image), "-extract", "/", out]
+        subprocess.run(extract, check=True, capture_output=True)
+        assert {path.name: path.read_bytes() for path in Path(out).iterdir()} == files
+
+
+@pytest.mark.parametrize(
+    "answers", [{"a": b"x" * (9 << 20)}, {"a" * 65: b""}, {str(number): b"" for number in range(1001)}]
+)
+async def test_what_no_cd_rom_can_hold_is_refused(seeds: SeedStore, answers: dict[str, bytes]) -> None:
+    with pytest.raises(PermanentError, match="sysprep files are larger than 8 MiB, more than 1000"):
+        await seeds.write_answers("u1", answers)
+    assert await seeds.inventory() == []
