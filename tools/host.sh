@@ -9,6 +9,7 @@ readonly PACKAGES=(
     kmod mtools xorriso
     buildah cpio curl etcd-server hyperfine shellcheck skopeo tcpdump udhcpc umoci          # tests and benchmarks
     util-linux xfsprogs
+    containerd containernetworking-plugins iptables runc                                    # nodes of a cluster
 )
 
 as_root() {
@@ -27,7 +28,7 @@ install_packages() {
     present="$({ dpkg-query -W -f='${db:Status-Abbrev} ${Package}\n' "${PACKAGES[@]}" 2>/dev/null || true; } |
         sed -n 's/^ii *//p')"
     for package in "${PACKAGES[@]}"; do
-        grep -qx "$package" <<<"$present" || missing+=("$package")
+        grep -qx "$package" <<<"$present" || brought_otherwise "$package" || missing+=("$package")
     done
     if [[ ${#missing[@]} -eq 0 ]]; then
         step "Debian packages: all there"
@@ -39,10 +40,16 @@ install_packages() {
     if systemd; then
         [[ " ${missing[*]} " != *" docker-registry "* ]] || systemctl mask --quiet docker-registry.service
         [[ " ${missing[*]} " != *" etcd-server "* ]] || systemctl mask --quiet etcd.service
+        [[ " ${missing[*]} " != *" containerd "* ]] || systemctl mask --quiet containerd.service
     fi
     export DEBIAN_FRONTEND=noninteractive
     quietly apt-update apt-get update
     quietly apt-install apt-get install -y --no-install-recommends "${missing[@]}"
+}
+
+# Docker's own packages bring these too, and apt would remove Docker for Debian's.
+brought_otherwise() {
+    [[ $1 == containerd || $1 == runc ]] && command -v "$1" >/dev/null
 }
 
 install_python() {

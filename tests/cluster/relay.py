@@ -5,11 +5,15 @@ a socket file, make a port of the machine's loopback the same port of the node's
 they are, so TLS still ends where it should.
 
     python -m tests.cluster.relay unix:/path tcp:6443      # listens at the first, connects to the second
+    python -m tests.cluster.relay fd:3 tcp:6443            # the same with a listening socket that it inherits
+
+A socket stays in the network namespace that it was made in, so an inherited one needs no second relay.
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
 from pathlib import Path
 
@@ -63,6 +67,8 @@ async def serve(source: str, target: str) -> None:
     if scheme == "unix":
         Path(where).unlink(missing_ok=True)  # noqa: ASYNC240  before anything else runs
         server = await asyncio.start_unix_server(carry, where)
+    elif scheme == "fd":
+        server = await asyncio.start_server(carry, sock=socket.socket(fileno=int(where)))
     else:
         server = await asyncio.start_server(carry, "127.0.0.1", int(where))
     async with server:

@@ -1,9 +1,10 @@
-"""Build a real control plane from its published Go modules, once per ``go.sum``.
+"""Build a real control plane, and what runs on its nodes, from their published Go modules, once per ``go.sum``.
 
 No distribution package of kube-apiserver is at hand, so the tests build one: ``go.mod`` and ``go.sum`` beside this
-file pin every module. Binaries go to ``$XDG_CACHE_HOME/hyperd/controlplane/<hash>``, outside the checkout; each is
-built when it is first asked for, under a lock, and appears whole or not at all. What cannot be built raises
-``BuildError`` with the reason: a test that needs a control plane fails then, it never skips.
+file pin every module, and those of ``nodes/`` what a node needs besides. Binaries go to
+``$XDG_CACHE_HOME/hyperd/controlplane/<hash>`` and ``nodes/<hash>``, outside the checkout; each is built when it is
+first asked for, under a lock, and appears whole or not at all. What cannot be built raises ``BuildError`` with the
+reason: a test that needs a control plane fails then, it never skips.
 
     python -m tests.cluster.controlplane.build kube-apiserver kubectl
 """
@@ -22,7 +23,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 HERE = Path(__file__).parent
-BINARIES = ("kube-apiserver", "kubectl", "kube-scheduler", "kube-controller-manager")
+NODES = HERE.parent / "nodes"
+_ROOMS = dict.fromkeys(("kube-apiserver", "kubectl", "kube-scheduler", "kube-controller-manager"), HERE) | {
+    "kubelet": NODES,
+    "kube-proxy": NODES,
+}
+"""Program → the folder of its ``go.mod``."""
 FLAGS_VERSION = "1"
 """Raised when the flags below change, so that old binaries are not taken for new ones."""
 _OLDEST_GO = (1, 24)
@@ -34,26 +40,30 @@ class BuildError(Exception):
 
 def binary(name: str) -> Path:
     """The built binary ``name``, built now if it was not yet (five minutes on two cores for kube-apiserver)."""
-    if name not in BINARIES:
-        raise BuildError(f"{name} is not part of the control plane; it has {', '.join(BINARIES)}.")
-    folder = cache_dir()
-    target = folder / name
+    target = path(name)
     if target.exists():
         return target
-    folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder / ".lock"):
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with locked(target.parent / ".lock"):
         if not target.exists():
-            _build(name, target)
+            _build(name, target, _ROOMS[name])
     return target
 
 
-def cache_dir() -> Path:
-    """Where the binaries of this ``go.sum`` are kept."""
+def path(name: str) -> Path:
+    """Where the binary ``name`` is, once it is built."""
+    if name not in _ROOMS:
+        raise BuildError(f"{name} is not part of the control plane or its nodes; those have {', '.join(_ROOMS)}.")
+    return cache_dir(_ROOMS[name]) / name
+
+
+def cache_dir(room: Path = HERE) -> Path:
+    """Where the binaries of the ``go.sum`` in ``room`` are kept."""
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     digest = hashlib.sha256(FLAGS_VERSION.encode())
     for file in ("go.mod", "go.sum"):
-        digest.update((HERE / file).read_bytes())
-    return root / "hyperd" / "controlplane" / digest.hexdigest()[:16]
+        digest.update((room / file).read_bytes())
+    return root / "hyperd" / room.name / digest.hexdigest()[:16]
 
 
 def kubernetes_version() -> str:
@@ -64,7 +74,7 @@ def kubernetes_version() -> str:
     return found.group(1)
 
 
-def _build(name: str, target: Path) -> None:
+def _build(name: str, target: Path, room: Path) -> None:
     go = find_go(target.parent.parent)
     version = kubernetes_version()
     major, minor, _ = version.split(".", 2)
@@ -80,7 +90,7 @@ def _build(name: str, target: Path) -> None:
     try:
         done = subprocess.run(
             argv,
-            cwd=HERE,
+            cwd=room,
             env=os.environ | {"CGO_ENABLED": "0", "GOWORK": "off"},
             capture_output=True,
             text=True,

@@ -16,6 +16,7 @@ from tests.cluster.controlplane import build
 from tests.cluster.controlplane.plane import Cluster, ControlPlane
 
 _NEEDED = ("kube-apiserver", "kubectl", "kube-controller-manager")
+_NEEDED_BY_NODES = ("kube-scheduler", "kubelet", "kube-proxy")
 
 
 def prepare(session: pytest.Session) -> None:
@@ -23,11 +24,13 @@ def prepare(session: pytest.Session) -> None:
     if session.config.option.collectonly or not any(item.get_closest_marker("cluster") for item in session.items):
         return
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    for name in ("kubectl",) if "KUBECONFIG_CLUSTER" in os.environ else _NEEDED:
-        if not (build.cache_dir() / name).exists() and reporter is not None:
-            reporter.write_line(
-                f"building {name} {build.kubernetes_version()} in {build.cache_dir()}: minutes, once"
-            )
+    names: tuple[str, ...] = ("kubectl",) if "KUBECONFIG_CLUSTER" in os.environ else _NEEDED
+    if any(item.get_closest_marker("nodes") for item in session.items):
+        names = (*_NEEDED, *_NEEDED_BY_NODES)
+    for name in names:
+        if not build.path(name).exists() and reporter is not None:
+            where = build.path(name).parent
+            reporter.write_line(f"building {name} {build.kubernetes_version()} in {where}: minutes, once")
         try:
             build.binary(name)
         except build.BuildError as err:

@@ -97,7 +97,7 @@ class ControlPlane(Cluster):
     def stop(self) -> None:
         """End all processes and remove the folder, unless it was given. Safe to call at any time."""
         for process in (self._controllers, self._server, self._etcd):
-            _end(process)
+            end(process)
         if not self._keeps:
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -117,11 +117,11 @@ class ControlPlane(Cluster):
 
     def stop_server(self) -> None:
         """End the API server; etcd goes on."""
-        _end(self._server)
+        end(self._server)
 
     def stop_etcd(self) -> None:
         """End etcd, after the API server: its data folder is whole then."""
-        _end(self._etcd)
+        end(self._etcd)
 
     def raise_revision(self, beyond: int) -> None:
         """Write to etcd until its revision is larger than ``beyond``, as a restore that bumps it would have it."""
@@ -167,7 +167,7 @@ class ControlPlane(Cluster):
         # The garbage collector looks for new kinds every 30 seconds only; started anew it knows them at once.
         if self._controllers is not None and self._controllers.poll() is None and not self._controllers_outdated:
             return
-        _end(self._controllers)
+        end(self._controllers)
         program = str(binary("kube-controller-manager"))
         self._controllers = self._spawn(program, self._controllers_arguments())
         self._controllers_outdated = False
@@ -190,12 +190,19 @@ class ControlPlane(Cluster):
     def _make_certificates(self) -> None:
         self.authority = Authority(self.folder, "ca")
         self.front_proxy = Authority(self.folder, "front-proxy-ca")
-        names = ("localhost", "127.0.0.1", "kubernetes", "kubernetes.default.svc", _SERVICE_ADDRESS)
-        self._serving = self.authority.server("kube-apiserver", names=names)
+        self._serving = self.authority.server("kube-apiserver", names=self._names())
         self._proxying = self.front_proxy.client("front-proxy-client")
         self._accounts = signing_key(self.folder, "service-accounts")
         self.admin = self.authority.client("admin", organization="system:masters")
         self._write_kubeconfig(self.kubeconfig, self.admin)
+
+    def _names(self) -> tuple[str, ...]:
+        """What clients may call the API server."""
+        return ("localhost", "127.0.0.1", "kubernetes", "kubernetes.default.svc", _SERVICE_ADDRESS)
+
+    def _entering(self) -> list[str]:
+        """The start of a command line that runs the rest where this plane's programs run."""
+        return []
 
     def _write_kubeconfig(self, path: Path, pair: Pair) -> None:
         cluster = {"server": self.url, "certificate-authority": str(self.authority.certificate)}
@@ -254,7 +261,7 @@ class ControlPlane(Cluster):
         if path is None:
             raise PlaneError(f"{program} is not installed; run: apt-get install {program}-server")
         # pdeathsig: nothing of the plane outlives a test run that is killed.
-        argv = ["setpriv", "--pdeathsig", "KILL", "--", path, *arguments]
+        argv = ["setpriv", "--pdeathsig", "KILL", "--", *self._entering(), path, *arguments]
         with self._log(program).open("ab") as log:
             return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder)
 
@@ -297,7 +304,8 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _end(process: subprocess.Popen[bytes] | None) -> None:
+def end(process: subprocess.Popen[bytes] | None) -> None:
+    """End it, with force where it takes long; safe for what never ran or ended."""
     if process is None or process.poll() is not None:
         return
     process.terminate()
