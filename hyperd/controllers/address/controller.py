@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, ClassVar
 
+from hyperd.controllers import usage
 from hyperd.controllers.address import share
 from hyperd.controllers.address.release import held_by, names_address, release_lease
 from hyperd.controllers.address.taken import taken_addresses
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from hyperd.resources.views.virtual_machine_ip_address_lease import VirtualMachineIPAddressLease
 
 OWNER_INDEX = "owner"
+MADE_FOR_INDEX = "made for"
 HOLDER_INDEX = "holder"
 NAMESPACE_INDEX = "namespace"
 _RETRY_SECONDS = 5.0
@@ -53,8 +55,15 @@ _HELD = (IPAddressPhase.BOUND, IPAddressPhase.ATTACHED)
 
 
 def index_addresses(context: Context) -> None:
-    """Make addresses findable by the uid of the VM that owns them."""
+    """Make addresses findable by the uid of the VM that owns them, and of the one that they were made for."""
     context.informer(VIRTUAL_MACHINE_IP_ADDRESS).add_index(OWNER_INDEX, _owner_uids)
+    context.informer(VIRTUAL_MACHINE_IP_ADDRESS).add_index(MADE_FOR_INDEX, made_for)
+
+
+def made_for(vmip: VirtualMachineIPAddress) -> list[str]:
+    """uid of the VM that it was made for; it stays that one's when its owner is taken away, to outlive it."""
+    uid = (vmip["metadata"].get("labels") or {}).get(names.VM_UID_LABEL)
+    return [uid] if uid else []
 
 
 class AddressController(Controller):
@@ -74,6 +83,7 @@ class AddressController(Controller):
         self._leases.add_index(NAMESPACE_INDEX, _namespaces)
         self._machines = context.informer(VIRTUAL_MACHINE)
         self._machines.add_index("address", _named_addresses)
+        self._machines.add_index(usage.UID_INDEX, usage.uid_of)
         self._allocating = asyncio.Lock()
         self._granted: dict[IPv4Address, str] = {}
         """Leases written by this process that the informer may not show yet, with their namespaces."""
@@ -83,8 +93,9 @@ class AddressController(Controller):
         return {VIRTUAL_MACHINE_IP_ADDRESS_LEASE: _address_of_lease, VIRTUAL_MACHINE: self._address_of_machine}
 
     def _address_of_machine(self, item: Item[VirtualMachine]) -> Iterable[Key]:
-        for address in self._addresses.by_index(OWNER_INDEX, item.uid):
-            yield Key(address.namespace, address.name)
+        for index in (OWNER_INDEX, MADE_FOR_INDEX):
+            for address in self._addresses.by_index(index, item.uid):
+                yield Key(address.namespace, address.name)
         for name in _names_of_machine(item.object()):
             yield Key(item.namespace, name)
 
@@ -267,7 +278,7 @@ class AddressController(Controller):
         self._granted.clear()
 
     def _user(self, vmip: VirtualMachineIPAddress) -> VirtualMachine | None:
-        """The machine that has this address: its owner, or one that names it."""
+        """The machine that has this address: one that names it, its owner, or the one that it was made for."""
         meta = vmip["metadata"]
         for item in self._machines.by_index("address", f"{meta['namespace']}/{meta['name']}"):
             user: VirtualMachine = item.object()
@@ -277,6 +288,10 @@ class AddressController(Controller):
                 machine: VirtualMachine | None = self._machines.get(meta["namespace"], owner["name"])
                 if machine is not None and machine["metadata"]["uid"] == owner["uid"]:
                     return machine
+        for uid in made_for(vmip):
+            for item in self._machines.by_index(usage.UID_INDEX, uid):
+                if item.namespace == meta["namespace"] and _is_made_for(vmip, item.object()):
+                    return item.object()
         return None
 
     async def _user_in_store(self, vmip: VirtualMachineIPAddress) -> VirtualMachine | None:
@@ -291,7 +306,9 @@ class AddressController(Controller):
                 VIRTUAL_MACHINE, meta["namespace"], name
             )
             if machine is not None and (
-                machine["metadata"]["uid"] in _owner_uids(vmip) or meta["name"] in _names_of_machine(machine)
+                machine["metadata"]["uid"] in _owner_uids(vmip)
+                or meta["name"] in _names_of_machine(machine)
+                or _is_made_for(vmip, machine)
             ):
                 return machine
         return None
@@ -333,6 +350,12 @@ def _leased(leases: Iterable[Item[VirtualMachineIPAddressLease]]) -> set[IPv4Add
 
 def _owner_uids(obj: Resource) -> list[str]:
     return [ref["uid"] for ref in obj["metadata"].get("ownerReferences") or ()]
+
+
+def _is_made_for(vmip: VirtualMachineIPAddress, machine: VirtualMachine) -> bool:
+    """Whether it was, and the machine names no other."""
+    named = machine["spec"].get("virtualMachineIPAddressName")
+    return not named and machine["metadata"]["uid"] in made_for(vmip)
 
 
 def _holder_uids(lease: VirtualMachineIPAddressLease) -> list[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
-from hyperd.controllers.address.controller import OWNER_INDEX, index_addresses
+from hyperd.controllers.address.controller import MADE_FOR_INDEX, OWNER_INDEX, index_addresses, made_for
 from hyperd.controllers.address.release import held_by
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine.devices import Device, Devices, Wake
@@ -35,7 +35,7 @@ from hyperd.resources.kinds.virtual_machine_ip_address import IPAddressPhase, IP
 from hyperd.resources.kinds.virtual_machine_ip_address_lease import lease_name
 from hyperd.resources.values import names
 from hyperd.resources.values.conditions import find_condition, remove_condition, set_condition
-from hyperd.resources.values.meta import owner_reference
+from hyperd.resources.values.meta import is_deleting, is_owned_by, owner_reference
 from hyperd.resources.values.sizing import sizing_fault
 from hyperd.runtime.controller import Key
 
@@ -146,7 +146,7 @@ class Resolver:
             return
         meta = machine["metadata"]
         named = machine["spec"].get("virtualMachineIPAddressName")
-        vmip = self._addresses.get(meta["namespace"], named) if named else self._owned_address(machine)
+        vmip = self._addresses.get(meta["namespace"], named) if named else self._own_address(machine)
         if vmip is None and named:
             message = f'VirtualMachineIPAddress "{named}" does not exist.'
             self._no_address(machine, found, IPAddressReason.NOT_READY, message)
@@ -196,10 +196,13 @@ class Resolver:
         set_condition(machine, VirtualMachineCondition.IP_ADDRESS_READY, False, reason=reason, message=message)
         found.block(message)
 
-    def _owned_address(self, machine: VirtualMachine) -> VirtualMachineIPAddress | None:
-        for item in self._addresses.by_index(OWNER_INDEX, machine["metadata"]["uid"]):
-            if item.namespace == machine["metadata"]["namespace"]:
-                return item.object()
+    def _own_address(self, machine: VirtualMachine) -> VirtualMachineIPAddress | None:
+        """The one that it owns, or that was made for it and is to outlive it: that has no owner, and the label."""
+        meta = machine["metadata"]
+        for index in (OWNER_INDEX, MADE_FOR_INDEX):
+            for item in self._addresses.by_index(index, meta["uid"]):
+                if item.namespace == meta["namespace"]:
+                    return item.object()
         return None
 
     async def _make_address(self, machine: VirtualMachine) -> str:
@@ -208,13 +211,13 @@ class Resolver:
         Returns why there is none, empty when there is or will be one.
         """
         meta = machine["metadata"]
-        suffix = hashlib.sha256(meta["uid"].encode()).hexdigest()[:5]
+        name = f"{meta['name']}-{hashlib.sha256(meta['uid'].encode()).hexdigest()[:5]}"
         body = {
             "apiVersion": VIRTUAL_MACHINE_IP_ADDRESS.api_version,
             "kind": VIRTUAL_MACHINE_IP_ADDRESS.kind,
             "metadata": {
                 "namespace": meta["namespace"],
-                "name": f"{meta['name']}-{suffix}",
+                "name": name,
                 "labels": {names.VM_UID_LABEL: meta["uid"]},
                 "ownerReferences": [owner_reference(machine)],
             },
@@ -223,8 +226,19 @@ class Resolver:
         try:
             await self._context.store.create(VIRTUAL_MACHINE_IP_ADDRESS, meta["namespace"], body)
         except AlreadyExists:
-            # The informer is behind, or the old machine of this name is still going.
-            return ""
+            # The informer is behind, or it goes with the old machine of this name.
+            there = await self._context.store.find(VIRTUAL_MACHINE_IP_ADDRESS, meta["namespace"], name)
+            if (
+                there is None
+                or is_deleting(there)
+                or is_owned_by(there, meta["uid"])
+                or meta["uid"] in made_for(there)
+            ):
+                return ""
+            return (
+                f'VirtualMachineIPAddress "{name}" is this virtual machine\'s no more: name it in '
+                "spec.virtualMachineIPAddressName to use it, or delete it."
+            )
         except Forbidden as err:
             return err.message
         return ""

@@ -1,0 +1,52 @@
+"""An address that a machine was given can be kept: without an owner it stays, and is the machine's as before."""
+
+from __future__ import annotations
+
+from hyperd.resources.all import VIRTUAL_MACHINE, VIRTUAL_MACHINE_IP_ADDRESS, VIRTUAL_MACHINE_OPERATION
+from hyperd.resources.schema.kind import Object
+from hyperd.resources.values.conditions import find_condition
+from hyperd.store.interface import PatchType
+from tests.unit.controllers.world import World, running
+
+_CIDRS = {"virtual_machine_cidrs": ["10.66.10.0/24"]}
+_LABEL = "virtualization.deckhouse.io/virtual-machine-uid"
+
+
+async def _patch(world: World, name: str, **metadata: object) -> None:
+    patch: Object = {"metadata": metadata}
+    await world.store.patch(VIRTUAL_MACHINE_IP_ADDRESS, "default", name, PatchType.MERGE, patch)
+
+
+async def _restart(world: World, nth: str) -> None:
+    await world.operate("Stop", f"stop-{nth}", force=True)
+    await world.ended(VIRTUAL_MACHINE_OPERATION, f"stop-{nth}")
+    await world.operate("Start", f"start-{nth}")
+
+
+async def test_an_address_without_its_owner_stays_the_machines_and_outlives_it() -> None:
+    async with running(network=_CIDRS) as world:
+        name = (await world.make())["status"]["virtualMachineIPAddressName"]
+        await _patch(world, name, ownerReferences=None)
+        await _restart(world, "1")
+        machine = await world.phase("Running")
+        assert (machine["status"]["ipAddress"], machine["status"]["virtualMachineIPAddressName"]) == (
+            "10.66.10.2",
+            name,
+        )
+        # Whom it was made for is not to be seen any more: nobody guesses.
+        await _patch(world, name, labels={_LABEL: None})
+        await _restart(world, "2")
+        machine = await world.phase("Pending")
+        why = find_condition(machine, "VirtualMachineIPAddressReady") or {}
+        assert (
+            f'"{name}" is this virtual machine\'s no more: name it in spec.virtualMachineIPAddress'
+            in why["message"]
+        )
+        await _patch(world, name, labels={_LABEL: machine["metadata"]["uid"]})
+        await world.phase("Running")
+        await world.store.delete(VIRTUAL_MACHINE, "default", "vm")
+        await world.gone()
+        kept = await world.until(
+            lambda vmip: "virtualMachineName" not in vmip["status"], VIRTUAL_MACHINE_IP_ADDRESS, name
+        )
+        assert (kept["status"]["phase"], kept["status"]["address"]) == ("Bound", "10.66.10.2")
