@@ -29,6 +29,7 @@ from hyperd.api.sessions.exports import Exports
 from hyperd.api.sessions.port_forward import PortForwards
 from hyperd.api.sessions.terminals import Sessions
 from hyperd.api.sessions.uploads import Uploads
+from hyperd.api.stats.objects import ObjectMetrics
 from hyperd.api.stats.sampler import Sampler
 from hyperd.api.stats.unstored import stores
 from hyperd.api.wire.metrics import Sample
@@ -115,6 +116,7 @@ class Daemon:
             registry=self._context.images.endpoint,
             unstored=stores(self._sampler, self.node_name),
         )
+        self._api.metrics.add_beside(ObjectMetrics(self._manager.informer, self._home.ownership.leads).take)
         self._entrances = self._home.entrances(handlers, self._api.metrics, self._api.audit)
         self._background = Background()
 
@@ -231,12 +233,8 @@ class Daemon:
         return Garbage(removed, self._collection.kept(), self._context.witness.sentence())
 
     def _samples(self) -> Iterator[Sample]:
-        yield Sample(
-            "hyperd_store_writes_total",
-            self._home.writes,
-            kind="counter",
-            help="Changes committed since the start.",
-        )
+        help_ = "Changes committed since the start."
+        yield Sample("hyperd_store_writes_total", self._home.writes, kind="counter", help=help_)
         yield Sample(
             "hyperd_leader", float(self._home.ownership.leads()), help="1 when cluster-wide work is done here."
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import platform
 from collections.abc import Iterable
 
@@ -77,8 +76,7 @@ class Documents:
             return self.public(path, request_id)
         path = path.removesuffix("/")
         if path == "/metrics":
-            process = await asyncio.to_thread(lambda: list(metrics.process_samples()))
-            return answers.text(self._metrics.render(process), request_id, content_type=metrics.CONTENT_TYPE)
+            return answers.text(await self._metrics.text(), request_id, content_type=metrics.CONTENT_TYPE)
         if path.startswith("/openapi/"):
             return self._openapi_answer(request, path, request_id)
         return await self._discovered(request, path, request_id)

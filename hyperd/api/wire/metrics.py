@@ -33,6 +33,8 @@ class Sample:
 
 
 Collector = Callable[[], Iterable[Sample]]
+Beside = Callable[[], Callable[[], str]]
+"""Takes what is known on the event loop; what comes back makes text of it in a thread."""
 
 
 @dataclass
@@ -46,6 +48,7 @@ class Metrics:
 
     def __init__(self, collectors: Iterable[Collector] = ()) -> None:
         self._collectors = list(collectors)
+        self._beside: list[Beside] = []
         self._requests: dict[tuple[str, str, int], int] = {}
         self._latencies: dict[tuple[str, str], _Latency] = {}
         self.loop_lag = LoopLag()
@@ -53,6 +56,18 @@ class Metrics:
     def add(self, collector: Collector) -> None:
         """Ask ``collector`` at each scrape."""
         self._collectors.append(collector)
+
+    def add_beside(self, beside: Beside) -> None:
+        """Ask ``beside`` at each scrape, for metrics of other names than all the rest."""
+        self._beside.append(beside)
+
+    async def text(self) -> str:
+        """The scrape's text. What costs time is made beside the loop."""
+        makers = [take() for take in self._beside]
+        own = self.render()
+        return own + await asyncio.to_thread(
+            lambda: "".join((render(process_samples()), *(make() for make in makers)))
+        )
 
     def observe(self, verb: str, resource: str, code: int, seconds: float) -> None:
         """Count one request. Watches and sessions are counted when they end, and not timed."""
@@ -66,9 +81,9 @@ class Metrics:
         latency.buckets[bisect_left(_BUCKETS, seconds)] += 1
         latency.total += seconds
 
-    def render(self, more: Iterable[Sample] = ()) -> str:
-        """The scrape's text, with ``more`` samples in it."""
-        return render((*self._samples(), *more))
+    def render(self) -> str:
+        """What the collectors yield now."""
+        return render(self._samples())
 
     def _samples(self) -> Iterator[Sample]:
         for (verb, name, code), count in self._requests.items():
@@ -111,7 +126,7 @@ def render(samples: Iterable[Sample]) -> str:
             lines.append(f"# HELP {name} {members[0].help}")
         lines.append(f"# TYPE {name} {members[0].kind}")
         lines.extend(f"{one.name}{_labels(one.labels)} {_number(one.value)}" for one in members)
-    return "\n".join(lines) + "\n"
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _labels(labels: Labels) -> str:

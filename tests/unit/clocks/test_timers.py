@@ -322,6 +322,7 @@ READS_DATES = {
     "hyperd/store/grammar/heavy.py": "warms a process up",
     "hyperd/store/grammar/fields/managers.py": "the form in which it is stored",
     "hyperd/logs.py": "prints",
+    "hyperd/api/stats/objects.py": "tells dates as numbers, to dashboards",
     "hyperd/api/stats/unstored.py": "writes when a sample was taken, for people",
     "hyperd/resources/schema/formats.py": "checks the form",
     "hyperd/resources/values/meta.py": "defines it",
