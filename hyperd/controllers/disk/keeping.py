@@ -8,7 +8,7 @@ from hyperd.controllers import usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.disk.ready import show_ready
 from hyperd.controllers.disk.source import requested_size
-from hyperd.controllers.disk.used import holding
+from hyperd.controllers.disk.used import holding, snapshot
 from hyperd.crashpoints import CrashPoint, reached
 from hyperd.errors import HyperdError, TemporaryError
 from hyperd.resources.core import storage_class
@@ -64,10 +64,12 @@ class Keeping:
             return Result(LOOK_SECONDS)
         if status["phase"] != VirtualDiskPhase.RESIZING and (hindrance := self._hindrance(disk, class_)):
             message, seconds = hindrance
-            show_ready(disk, volume)
-            set_condition(
+            show_ready(disk, volume, grows_later=True)
+            told = set_condition(
                 disk, VirtualDiskCondition.RESIZING, False, reason=ResizingReason.NOT_AVAILABLE, message=message
             )
+            if told:
+                self._context.events.event(disk, "Normal", "VirtualDiskResizingNotAvailable", message)
             return Result(seconds)
         return await self._grow(disk, size)
 
@@ -75,6 +77,8 @@ class Keeping:
         """Why the disk does not begin to grow now, and after how many seconds to look again."""
         if self._context.reservations.of(disk["metadata"]["uid"]):
             return "The disk is being exported; it grows after that.", LOOK_SECONDS
+        if name := snapshot(self._context, disk):
+            return f'VirtualDiskSnapshot "{name}" is being taken of the disk; it grows after that.', RETRY_SECONDS
         if usage.is_being_fetched(disk):
             return "The disk's image is still being fetched; it grows after that.", RETRY_SECONDS
         if class_ is None or not storage_class.may_grow(class_):

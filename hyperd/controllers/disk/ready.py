@@ -68,8 +68,8 @@ def keeper_of(disk: VirtualDisk) -> Keeper | None:
     return Keeper(provisioner, moved=bool(status.get("migrationState"))) if provisioner else None
 
 
-def show_ready(disk: VirtualDisk, volume: Volume) -> None:
-    """The disk has its volume, and nothing is under way on it."""
+def show_ready(disk: VirtualDisk, volume: Volume, *, grows_later: bool = False) -> None:
+    """The disk has its volume, and nothing is under way on it; ``grows_later``: ``Resizing`` says why it waits."""
     status = disk["status"]
     status["phase"] = VirtualDiskPhase.READY
     status["capacity"] = format_bytes(volume.virtual_size)
@@ -77,5 +77,6 @@ def show_ready(disk: VirtualDisk, volume: Volume) -> None:
     claim = (status.get("target") or {}).get("persistentVolumeClaimName") or claim_name(disk)
     status["target"] = {"persistentVolumeClaimName": claim, "provisioner": volume.provisioner}
     remove_condition(disk, VirtualDiskCondition.DATASOURCE_READY)
-    remove_condition(disk, VirtualDiskCondition.RESIZING)
+    if not grows_later:
+        remove_condition(disk, VirtualDiskCondition.RESIZING)
     set_condition(disk, VirtualDiskCondition.READY, True, reason=ReadyReason.READY)

@@ -20,6 +20,7 @@ from hyperd.resources.core.storage_class import PROVISIONER
 from hyperd.resources.schema.kind import Object
 from hyperd.resources.values.conditions import find_condition
 from hyperd.storage.interface import Volumes
+from hyperd.store.interface import PatchType
 from tests.unit.controllers.world import World, running
 
 WAITS = 'VirtualDisk "copy" waits for its first consumer, to be made of '
@@ -180,9 +181,21 @@ async def test_a_disk_does_not_grow_while_its_snapshot_is_between_its_halves(wor
     assert "Another snapshot" in ready(failing)["message"]
     shown = await world.until(lambda found: find_condition(found, "Snapshotting") is not None, VIRTUAL_DISK, "vm")
     assert (find_condition(shown, "Snapshotting") or {})["status"] == "True"
+    grown = {"spec": {"persistentVolumeClaim": {"size": "2Mi"}}}
+    await world.store.patch(VIRTUAL_DISK, "default", "vm", PatchType.MERGE, grown)
+    waits = await world.until(lambda found: find_condition(found, "Resizing") is not None, VIRTUAL_DISK, "vm")
+    told = find_condition(waits, "Resizing") or {}
+    assert (told["status"], told["reason"], waits["status"]["phase"]) == ("False", "NotAvailable", "Ready")
+    assert told["message"] == 'VirtualDiskSnapshot "one" is being taken of the disk; it grows after that.'
+    await world.told("VirtualDiskResizingNotAvailable")
+    world.look_at(VIRTUAL_DISK, "vm")
+    await world.settled()
+    again = (await world.store.get(VIRTUAL_DISK, "default", "vm")).object()
+    assert find_condition(again, "Resizing") == told, "while nothing changes nothing is written"
     await volumes(world).cancel_snapshot(disk.uid, snapshot="s")
     await world.phase("Ready", VIRTUAL_DISK_SNAPSHOT, "one")
-    await world.until(lambda found: find_condition(found, "Snapshotting") is None, VIRTUAL_DISK, "vm")
+    last = await world.until(lambda found: found["status"]["capacity"] == "2Mi", VIRTUAL_DISK, "vm")
+    assert find_condition(last, "Snapshotting") is None
 
 
 async def restore(world: World, name: str, of: str, **claim: str) -> None:
