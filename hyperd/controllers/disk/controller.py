@@ -251,6 +251,9 @@ class DiskController(Controller):
         self._retries.forget(disk)
         upload.forget(status)
         if record is None or not other or await self._context.volumes.find(meta["uid"]) is None:
+            if not seen and "observedGeneration" in status:
+                event = "VirtualDiskSpecHasBeenChanged"
+                self._event(disk, "Normal", event, "The spec changed: the disk is provisioned anew.")
             return False
         message = (
             f"The volume of disk {meta['name']} was already made from the earlier source or class; delete the "

@@ -27,6 +27,7 @@ from hyperd.errors import HyperdError
 from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, STORAGE_CLASS, VIRTUAL_DISK, VIRTUAL_MACHINE
 from hyperd.resources.kinds.data_source import InUseReason, ReadyReason, TerminatingReason
 from hyperd.resources.kinds.virtual_image import (
+    PROVISIONED,
     ImageCondition,
     ImageDatasourceReason,
     ImagePhase,
@@ -48,8 +49,6 @@ if TYPE_CHECKING:
 
 RETRY_SECONDS = 5.0
 """How soon the registry is asked again whether it has an image."""
-
-_SETTLED = (ImagePhase.READY, ImagePhase.FAILED, ImagePhase.IMAGE_LOST, ImagePhase.PVC_LOST)
 
 
 class ImageController(Controller):
@@ -121,8 +120,9 @@ class ImageController(Controller):
         if before["metadata"].get("deletionTimestamp"):
             return await self._delete(before, after)
         name_unbuilt_fields(self.kind, after)
-        settled = status.get("phase") in _SETTLED
-        if settled and status.get("observedGeneration") == before["metadata"]["generation"]:
+        looked_at = status.get("observedGeneration") == before["metadata"]["generation"]
+        if status.get("phase") in PROVISIONED or (looked_at and status.get("phase") == ImagePhase.FAILED):
+            _observe(after)
             result = await self._operations.look(after) or await self._watch_over(after)
         else:
             result = await self._provision(after)
@@ -133,8 +133,9 @@ class ImageController(Controller):
 
     async def _provision(self, image: Image) -> Result | None:
         meta, status = image["metadata"], image["status"]
-        if status.get("observedGeneration") != meta["generation"]:
-            if await self._operations.undo(image):
+        if (seen := status.get("observedGeneration")) != meta["generation"]:
+            await self._operations.undo(image)
+            if seen is not None:
                 event = f"{self.kind.kind}SpecHasBeenChanged"
                 self._event(image, "Normal", event, "The spec changed: importing anew.")
             self._retries.forget(image)
@@ -255,6 +256,15 @@ class ImageController(Controller):
 
     def _event(self, image: Image, level: EventLevel, reason: str, message: str) -> None:
         self._context.events.event(image, level, reason, message)
+
+
+def _observe(image: Image) -> None:
+    """What still may change of the spec of an image that was made changes nothing of it."""
+    status, generation = image["status"], image["metadata"]["generation"]
+    if status.get("observedGeneration") != generation:
+        status["observedGeneration"] = generation
+        for condition in status.get("conditions") or ():
+            condition["observedGeneration"] = generation
 
 
 def _is_cluster_wide(image: Image) -> TypeGuard[ClusterVirtualImage]:

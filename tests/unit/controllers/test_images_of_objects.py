@@ -112,6 +112,22 @@ async def test_an_image_is_made_of_a_disk_and_further_ones_of_that_image(world: 
     assert await content(world, own) == expected, "what the copy needs stays in the registry"
 
 
+async def test_an_image_that_was_made_is_not_made_anew_by_a_change_of_what_may_change(world: World) -> None:
+    await a_disk(world)
+    await make(world, VIRTUAL_IMAGE, "golden", kind="VirtualDisk", name="vm")
+    made = await settled(world, VIRTUAL_IMAGE, "golden", "Ready")
+    await world.store.delete(VIRTUAL_DISK, "default", "vm")
+    await world.gone(VIRTUAL_DISK)
+    # As a client with Go's types writes it back.
+    written = {"spec": {"persistentVolumeClaim": {}}}
+    await world.store.patch(VIRTUAL_IMAGE, "default", "golden", PatchType.MERGE, written)
+    seen = await world.until(lambda image: image["status"]["observedGeneration"] == 2, VIRTUAL_IMAGE, "golden")
+    ready = condition(seen, "Ready")
+    assert (seen["status"]["phase"], ready["status"], ready["observedGeneration"]) == ("Ready", "True", 2)
+    assert seen["status"]["target"] == made["status"]["target"]
+    assert await content(world, seen) == b"\5" * 65536 + bytes(MIB - 65536)
+
+
 async def test_an_image_is_made_of_a_snapshot_whose_disk_is_gone(world: World) -> None:
     path = await a_disk(world)
     await make(world, VIRTUAL_IMAGE, "golden", kind="VirtualDiskSnapshot", name="one")
