@@ -222,6 +222,7 @@ class DiskController(Controller):
             await self._operations.undo(disk)
             self._retries.forget(disk)
             status["phase"] = VirtualDiskPhase.PENDING
+            transfer.stop_progress(status)
             set_condition(
                 disk, VirtualDiskCondition.READY, False, reason=source.ready_reason, message=source.message
             )
@@ -261,7 +262,7 @@ class DiskController(Controller):
         )
         record.put(disk)
         status["observedGeneration"], status["phase"] = meta["generation"], VirtualDiskPhase.FAILED
-        status.pop("progress", None)
+        transfer.stop_progress(status)
         set_condition(
             disk, VirtualDiskCondition.READY, False, reason=ReadyReason.PROVISIONING_FAILED, message=message
         )

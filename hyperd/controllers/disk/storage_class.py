@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from hyperd.controllers import usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.disk.source import class_of_source
+from hyperd.controllers.image import transfer
 from hyperd.controllers.placement.interface import Placement
 from hyperd.resources.all import NODE, STORAGE_CLASS, VIRTUAL_DISK
 from hyperd.resources.core import storage_class
@@ -131,6 +132,6 @@ def may_be_lazy(settings: Settings, disk: VirtualDisk, class_: StorageClass | No
 
 def _wait(disk: VirtualDisk, phase: VirtualDiskPhase, reason: ReadyReason | DiskReadyReason, message: str) -> None:
     disk["status"]["phase"] = phase
-    disk["status"].pop("progress", None)
+    transfer.stop_progress(disk["status"])
     disk["status"]["observedGeneration"] = disk["metadata"]["generation"]
     set_condition(disk, VirtualDiskCondition.READY, False, reason=reason, message=message)

@@ -14,7 +14,7 @@ from hyperd import clock
 from hyperd.controllers import usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.deletion_marks import DeletionMarks
-from hyperd.controllers.image import pull_secret, upload
+from hyperd.controllers.image import pull_secret, transfer, upload
 from hyperd.controllers.image.operations import TYPES
 from hyperd.controllers.image.operations.copying import Held
 from hyperd.controllers.image.operations.importing import Images, Import
@@ -146,6 +146,7 @@ class ImageController(Controller):
             if choose_class(self._context, image):
                 await self._operations.undo(image)
                 status["phase"] = ImagePhase.PENDING
+                transfer.stop_progress(status)
                 return None
             if isinstance(source, Waiting):
                 return await self._wait(image, source)
@@ -166,7 +167,7 @@ class ImageController(Controller):
         await self._operations.undo(image)
         self._retries.forget(image)
         image["status"]["phase"] = ImagePhase.PENDING
-        image["status"].pop("progress", None)
+        transfer.stop_progress(image["status"])
         set_condition(image, ImageCondition.DATASOURCE_READY, False, reason=source.reason, message=source.message)
         reason = ImageReadyReason.DATASOURCE_NOT_READY
         set_condition(image, ImageCondition.READY, False, reason=reason, message=source.message)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hyperd.resources.views.data_source import ImageSize
     from hyperd.resources.views.virtual_disk import VirtualDiskStatus
     from hyperd.resources.views.virtual_image import VirtualImageStatus
+    from hyperd.runtime.recorder import EventRecorder
 
     Status: TypeAlias = VirtualDiskStatus | VirtualImageStatus | ClusterVirtualImageStatus
 
@@ -30,6 +31,9 @@ def scaled(progress: Progress, *, start: float, end: float) -> Progress:
     return replace(progress, fraction=start + (end - start) * progress.fraction)
 
 
+POSTPONED: Final = "ImageOperationPostponedDueToDVCRGarbageCollection"
+CONTINUED: Final = "ImageOperationContinueAfterDVCRGarbageCollection"
+"""Reasons of events, as the reference has them."""
 DOUBTFUL = "UnknownContent"
 """Reason of the event about an image that is kept though nothing in it looks like a disk."""
 
@@ -63,6 +67,13 @@ def show_progress(status: Status, progress: Progress | None) -> None:
     }
 
 
+def stop_progress(status: Status) -> None:
+    """Nothing arrives any more, and nothing is made: of the speed the average is left."""
+    status.pop("progress", None)
+    if speed := status.get("downloadSpeed"):
+        status["downloadSpeed"] = {"avg": speed["avg"], "avgBytes": speed["avgBytes"]}
+
+
 def _percent(fraction: float) -> str:
     return f"{min(100 * fraction, _MOST_PERCENT):.1f}%"
 
@@ -90,6 +101,35 @@ def show_waiting(obj: AnyObject, progress: Progress | None) -> None:
         if current and ready["reason"] not in _OVER:
             return
     set_condition(obj, _READY, False, reason=ReadyReason.PROVISIONING, message=progress_message(progress))
+
+
+def was_postponed(obj: AnyObject) -> bool:
+    """Whether the work waits, or has waited until now, for the registry's garbage collection."""
+    ready = find_condition(obj, _READY)
+    return ready is not None and ready["reason"] == ReadyReason.PROVISIONING_POSTPONED
+
+
+def show_going_on(events: EventRecorder, obj: AnyObject, progress: Progress | None) -> None:
+    """``show_waiting``, and what waited for the registry goes on once something comes."""
+    if progress is not None:
+        tell_continued(events, obj)
+    show_waiting(obj, progress)
+
+
+def tell_continued(events: EventRecorder, obj: AnyObject) -> None:
+    """An event about work that waited for the registry's garbage collection until now."""
+    if was_postponed(obj):
+        events.event(obj, "Normal", CONTINUED, "The registry's garbage collection is over: the work goes on.")
+
+
+def show_failure(events: EventRecorder, obj: AnyObject, err: HyperdError) -> None:
+    """The condition Ready after ``err``; what has to wait for the registry begins to."""
+    reason = failure_reason(err)
+    if reason is ReadyReason.PROVISIONING_POSTPONED and not was_postponed(obj):
+        events.event(obj, "Normal", POSTPONED, err.message)
+    mismatch = DiskReadyReason.STORAGE_CLASS_PROVISIONER_MISMATCH
+    told = mismatch if getattr(err, "key", "") == mismatch else reason
+    set_condition(obj, _READY, False, reason=told, message=err.message)
 
 
 def failure_reason(err: HyperdError) -> ReadyReason:

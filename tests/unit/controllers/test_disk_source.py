@@ -13,7 +13,7 @@ from hyperd.controllers.disk import controller
 from hyperd.controllers.disk.operations import fill
 from hyperd.controllers.disk.source import Source, Waiting
 from hyperd.imagefile.detect import ImageFormat
-from hyperd.resources.all import STORAGE_CLASS, VIRTUAL_DISK
+from hyperd.resources.all import STORAGE_CLASS, VIRTUAL_DISK, VIRTUAL_IMAGE
 from hyperd.resources.core.storage_class import PROVISIONER
 from hyperd.resources.kinds.virtual_disk import DiskDatasourceReason
 from hyperd.resources.schema.kind import AnyObject, Object
@@ -161,3 +161,15 @@ async def test_a_fill_under_way_goes_on_though_its_image_is_gone(monkeypatch: py
         await world.settled()
         goes_on.set()
         await world.phase("Ready", VIRTUAL_DISK)
+
+
+async def test_a_change_before_it_is_there_is_told_by_an_event() -> None:
+    async with running() as world:
+        source = {"type": "ObjectRef", "objectRef": {"kind": "VirtualImage", "name": "none"}}
+        for kind in (VIRTUAL_DISK, VIRTUAL_IMAGE):
+            body: Object = {"metadata": {"namespace": "default", "name": "vm"}, "spec": {"dataSource": source}}
+            await world.store.create(kind, "default", body)
+            await world.phase("Pending", kind)
+            other = {"spec": {"dataSource": {"objectRef": {"name": "another"}}}}
+            await world.store.patch(kind, "default", "vm", PatchType.MERGE, other)
+        await world.told("VirtualDiskSpecHasBeenChanged", "VirtualImageSpecHasBeenChanged")

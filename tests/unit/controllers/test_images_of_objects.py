@@ -119,7 +119,7 @@ async def test_an_image_that_was_made_is_not_made_anew_by_a_change_of_what_may_c
     await world.store.delete(VIRTUAL_DISK, "default", "vm")
     await world.gone(VIRTUAL_DISK)
     # As a client with Go's types writes it back.
-    written = {"spec": {"persistentVolumeClaim": {}}}
+    written: Object = {"spec": {"persistentVolumeClaim": {}}}
     await world.store.patch(VIRTUAL_IMAGE, "default", "golden", PatchType.MERGE, written)
     seen = await world.until(lambda image: image["status"]["observedGeneration"] == 2, VIRTUAL_IMAGE, "golden")
     ready = condition(seen, "Ready")
@@ -176,6 +176,21 @@ async def test_a_source_that_is_not_there_is_waited_for(world: World, ref: dict[
     if ref["kind"] == "VirtualDisk":
         await world.give_disk()
         await settled(world, VIRTUAL_IMAGE, "copy", "Ready")
+
+
+async def test_an_import_waits_for_the_registrys_garbage_collection(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("registry.interface.RETRY_SECONDS", 0.3)
+    await a_disk(world)
+    with images(world)._client.gate.collecting():  # type: ignore[attr-defined]
+        await make(world, VIRTUAL_IMAGE, "golden", kind="VirtualDisk", name="vm")
+        waiting = await settled(world, VIRTUAL_IMAGE, "golden", "Pending")
+        assert condition(waiting, "Ready")["reason"] == "ProvisioningPostponed"
+        assert "progress" not in waiting["status"]
+        await world.told("ImageOperationPostponedDueToDVCRGarbageCollection")
+    await settled(world, VIRTUAL_IMAGE, "golden", "Ready")
+    await world.told("ImageOperationContinueAfterDVCRGarbageCollection")
 
 
 class Held:

@@ -63,3 +63,12 @@ def test_what_it_waited_for_is_past_once_the_work_begins() -> None:
 )
 def test_why_it_failed_is_one_of_the_reasons_that_the_reference_knows(err: HyperdError, reason: str) -> None:
     assert transfer.failure_reason(err) == reason
+
+
+def test_what_no_longer_comes_has_no_progress_and_an_average_speed_alone() -> None:
+    status: Any = {"phase": "Provisioning"}
+    transfer.show_progress(status, Progress(0.5, 10, 5, 4))
+    assert (status["progress"], len(status["downloadSpeed"])) == ("50.0%", 4)
+    transfer.stop_progress(status)
+    assert status == {"phase": "Provisioning", "downloadSpeed": {"avg": "5/s", "avgBytes": "5"}}
+    transfer.stop_progress(status)

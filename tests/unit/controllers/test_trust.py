@@ -43,6 +43,7 @@ TRUST = {
     "capacity": SHOWN,
     "size": SHOWN,
     "progress": SHOWN,
+    "downloadSpeed": SHOWN,
     "cdrom": "warns; what a disk is made of is read from the registry's own description of the image",
     "restartAwaitingChanges": SHOWN,
     "availableNodes": SHOWN,

@@ -22,8 +22,7 @@ from hyperd.imagefile.detect import ImageFormat
 from hyperd.progress import Progress, Report
 from hyperd.resources.all import STORAGE_CLASS, VIRTUAL_DISK
 from hyperd.resources.kinds.data_source import ReadyReason
-from hyperd.resources.kinds.virtual_disk import DiskReadyReason, VirtualDiskCondition, VirtualDiskPhase
-from hyperd.resources.values.conditions import set_condition
+from hyperd.resources.kinds.virtual_disk import DiskReadyReason, VirtualDiskPhase
 from hyperd.resources.values.quantity import format_bytes, round_up
 from hyperd.runtime.controller import Result
 from hyperd.runtime.operations.operation import Operation, Step
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from hyperd.resources.views.core import StorageClass
     from hyperd.resources.views.virtual_disk import VirtualDisk
 
-_WAITS = (ReadyReason.QUOTA_EXCEEDED, NO_ROOM)
+_WAITS = (ReadyReason.QUOTA_EXCEEDED, ReadyReason.PROVISIONING_POSTPONED, NO_ROOM)
 """Keys of errors by which nothing was begun yet."""
 
 
@@ -78,7 +77,7 @@ class Fill(Operation[Disks, "VirtualDisk"]):
             return
         obj["status"]["phase"] = VirtualDiskPhase.PROVISIONING
         transfer.show_progress(obj["status"], self.progress)
-        transfer.show_waiting(obj, self.progress)
+        transfer.show_going_on(self.context.context.events, obj, self.progress)
 
     async def succeeded(self, obj: VirtualDisk) -> Result | None:
         volume = await self.context.context.volumes.find(obj["metadata"]["uid"])
@@ -86,6 +85,7 @@ class Fill(Operation[Disks, "VirtualDisk"]):
             raise TemporaryError(f"The volume of disk {obj['metadata']['name']} was made, and is gone again.")
         if isinstance(self._source, Source) and self._source.uid:
             obj["status"]["sourceUID"] = self._source.uid
+        transfer.tell_continued(self.context.context.events, obj)
         show_ready(obj, volume)
         if self.imported_seconds is not None:
             self.context.note_duration(obj, "dvcrProvisioning", self.imported_seconds)
@@ -97,12 +97,13 @@ class Fill(Operation[Disks, "VirtualDisk"]):
 
     def failed(self, obj: VirtualDisk, err: HyperdError, *, final: bool) -> None:
         status = obj["status"]
-        set_condition(obj, VirtualDiskCondition.READY, False, reason=_reason(err), message=err.message)
+        transfer.show_failure(self.context.context.events, obj, err)
         if isinstance(err, TemporaryError) and err.key in _WAITS:
             status["phase"] = VirtualDiskPhase.PENDING
+            transfer.stop_progress(status)
         if final:
             status["phase"] = VirtualDiskPhase.FAILED
-            status.pop("progress", None)
+            transfer.stop_progress(status)
             upload.forget(status)
             self.context.context.events.event(obj, "Warning", "ProvisioningFailed", err.message)
 
@@ -256,8 +257,3 @@ class _Make(Step):
             await self._context.store.patch(*where, PatchType.MERGE, patch, subresource="status")
         except QuotaExceeded as err:
             raise TemporaryError(err.message, key=ReadyReason.QUOTA_EXCEEDED) from err
-
-
-def _reason(err: HyperdError) -> ReadyReason | DiskReadyReason:
-    mismatch = DiskReadyReason.STORAGE_CLASS_PROVISIONER_MISMATCH
-    return mismatch if getattr(err, "key", "") == mismatch else transfer.failure_reason(err)

@@ -137,10 +137,11 @@ class Import(Operation[Images, "Image"]):
             return
         obj["status"]["phase"] = ImagePhase.PROVISIONING
         transfer.show_progress(obj["status"], self.progress)
-        transfer.show_waiting(obj, self.progress)
+        transfer.show_going_on(self.context.context.events, obj, self.progress)
 
     async def succeeded(self, obj: Image) -> Result | None:
         imported, status = await self._step.imported(), obj["status"]
+        transfer.tell_continued(self.context.context.events, obj)
         status["phase"] = ImagePhase.READY
         status["format"] = str(imported.format)
         status["cdrom"] = imported.cdrom
@@ -163,12 +164,13 @@ class Import(Operation[Images, "Image"]):
 
     def failed(self, obj: Image, err: HyperdError, *, final: bool) -> None:
         status = obj["status"]
-        set_condition(obj, ImageCondition.READY, False, reason=transfer.failure_reason(err), message=err.message)
+        transfer.show_failure(self.context.context.events, obj, err)
         if final:
             status["phase"] = ImagePhase.FAILED
-            status.pop("progress", None)
+            transfer.stop_progress(status)
             upload.forget(status)
             self.context.context.events.event(obj, "Warning", "ProvisioningFailed", err.message)
             return
-        if status.get("phase") != ImagePhase.PROVISIONING:
+        if status.get("phase") != ImagePhase.PROVISIONING or transfer.was_postponed(obj):
             status["phase"] = ImagePhase.PENDING
+            transfer.stop_progress(status)
