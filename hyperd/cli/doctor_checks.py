@@ -117,9 +117,18 @@ def qemu(host: Host, _: Settings) -> Finding:
 
 
 def firmware(host: Host, _: Settings) -> Finding | None:
-    if host.facts("/usr/share/OVMF"):
+    if not host.facts("/usr/share/OVMF"):
+        return hint(
+            "There is no UEFI firmware: machines with bootloader EFI or EFIWithSecureBoot cannot start.",
+            "apt-get install ovmf",
+        )
+    if any(host.facts(f"/usr/share/OVMF/OVMF_VARS{size}.ms.fd") for size in ("_4M", "")):
         return None
-    return hint("There is no UEFI firmware: machines with bootloader EFI cannot start.", "apt-get install ovmf")
+    return hint(
+        "The UEFI firmware has no variables with Microsoft's keys: machines with bootloader EFIWithSecureBoot "
+        "cannot start.",
+        "apt-get install --reinstall ovmf",
+    )
 
 
 def libvirt(host: Host, settings: Settings) -> Finding:

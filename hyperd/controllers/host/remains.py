@@ -15,7 +15,7 @@ from hyperd.hypervisor.state import DomainInfo
 from hyperd.imagefile import files
 from hyperd.settings import Settings
 
-_NVRAM = re.compile(UID.pattern + r"\.fd")
+_NVRAM = re.compile(UID.pattern + r"(?:\.secure)?\.fd")
 _SOCKET = UID
 _LOG = re.compile(UID.pattern + r"\.(?:bios|log)(?:\.\d{1,3})?")
 

@@ -298,7 +298,7 @@ class Instances:
 
     def _remove_files(self, uid: str) -> None:
         settings = self._context.settings
-        for path in (settings.nvram_dir / f"{uid}.fd", settings.console_dir / uid):
+        for path in (*firmware.variables_paths(settings, uid), settings.console_dir / uid):
             files.unlink(path)
         for path in settings.console_log_dir.glob(f"{uid}.*"):
             files.unlink(path)

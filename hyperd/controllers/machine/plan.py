@@ -211,7 +211,7 @@ def _with_files(domain: DomainSpec, settings: Settings) -> DomainSpec:
     uid = domain.uid
     return replace(
         domain,
-        nvram=None if domain.firmware is Bootloader.BIOS else settings.nvram_dir / f"{uid}.fd",
+        nvram=firmware.variables_path(settings, uid, domain.firmware),
         serial_socket=settings.console_dir / uid,
         serial_log=settings.console_log_dir / f"{uid}.log",
         firmware_log=firmware.log_path(settings, uid),

@@ -195,7 +195,7 @@ class VirtualMachineSpec(Section):
     os_type: Annotated[OsType, RESTART] = OsType.GENERIC
     """Family of the guest's system, which decides the devices it sees."""
     bootloader: Annotated[Bootloader, RESTART] = Bootloader.BIOS
-    """Firmware that boots it."""
+    """Firmware that boots it. EFIWithSecureBoot starts only what Microsoft's keys have signed."""
     enable_paravirtualization: Annotated[bool, RESTART] = True
     """Whether devices are virtio; off for systems without its drivers."""
     provisioning: Annotated[Provisioning, Restart(removal_waits=False)] | None = None
@@ -355,9 +355,6 @@ VIRTUAL_MACHINE = KINDS.add(
             },
         },
         refused={
-            "spec.bootloader=EFIWithSecureBoot": (
-                "Secure boot is not built yet, and booting without it would break its promise: use EFI."
-            ),
             "spec.cpu.coreFraction=Auto": (
                 "Automatic scaling of the core fraction is not built: give a share such as 20%."
             ),

@@ -251,16 +251,9 @@ async def test_what_has_no_effect_is_told() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("spec", "field"),
-    [
-        ({"bootloader": "EFIWithSecureBoot"}, "spec.bootloader"),
-        ({"cpu": {"cores": 1, "coreFraction": "Auto"}}, "spec.cpu.coreFraction"),
-    ],
-)
-async def test_what_would_break_a_promise_is_refused(spec: Object, field: str) -> None:
-    response = await world().create(changed(machine(), **spec))
-    assert [cause.field for cause in response.causes] == [field]
+async def test_what_would_break_a_promise_is_refused() -> None:
+    response = await world().create(changed(machine(), cpu={"cores": 1, "coreFraction": "Auto"}))
+    assert [cause.field for cause in response.causes] == ["spec.cpu.coreFraction"]
     assert response.causes[0].reason == "FieldValueForbidden"
 
 

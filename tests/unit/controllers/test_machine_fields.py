@@ -74,6 +74,7 @@ IN_THE_DOMAIN: Mapping[str, list[tuple[Part, dict[str, Any], dict[str, Any], str
     "bootloader": [
         ({"bootloader": "EFI"}, {}, {}, "os/nvram"),
         ({"bootloader": "EFIWithSecureBoot"}, {}, {}, "features/smm"),
+        ({"bootloader": "EFIWithSecureBoot"}, {}, {}, "os/nvram"),
     ],
     "enableParavirtualization": [({"enableParavirtualization": False}, {}, {}, "devices/interface/model")],
     "provisioning": [({}, {}, {"seed": FileHandle(Path("/s"), DiskFormat.RAW)}, "devices/disk")],

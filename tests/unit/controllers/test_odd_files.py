@@ -18,6 +18,7 @@ UID = "00000000-0000-4000-8000-00000000000a"
 FOLDERS: dict[str, Callable[[Host], tuple[Path, str]]] = {
     "volumes": lambda node: (node.settings.volumes_dir, ".qcow2"),
     "nvram": lambda node: (node.settings.nvram_dir, ".fd"),
+    "nvram of secure boot": lambda node: (node.settings.nvram_dir, ".secure.fd"),
     "seeds": lambda node: (node.settings.seeds_dir, ".img"),
     "console logs": lambda node: (node.settings.console_log_dir, ".log"),
     "console sockets": lambda node: (node.settings.console_dir, ""),

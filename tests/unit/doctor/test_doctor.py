@@ -103,6 +103,7 @@ NO_CGROUPS: dict[str, FileFacts | None] = {
     "/sys/fs/cgroup/cgroup.controllers": None,
     "/sys/fs/cgroup/memory": None,
 }
+NO_KEYS: dict[str, FileFacts | None] = {f"/usr/share/OVMF/OVMF_VARS{size}.ms.fd": None for size in ("", "_4M")}
 DEFAULT = Settings()
 DISK = Settings(
     storage=StorageSettings(
@@ -161,7 +162,11 @@ FAULTS: dict[str, tuple[str, MadeUpHost, Settings, Level, str, str]] = {
     ),
     "no firmware": (
         *("firmware", replace(WELL, files={"/usr/share/OVMF": None}), DEFAULT),
-        *(Level.HINT, "EFI cannot start", "apt-get install ovmf"),
+        *(Level.HINT, "EFIWithSecureBoot cannot start", "apt-get install ovmf"),
+    ),
+    "no firmware for secure boot": (
+        *("firmware", replace(WELL, files=NO_KEYS), DEFAULT),
+        *(Level.HINT, "no variables with Microsoft's keys", "apt-get install --reinstall ovmf"),
     ),
     "no libvirt": (
         *("libvirt", replace(WELL, missing_programs=frozenset({"virsh"})), DEFAULT),

@@ -141,10 +141,10 @@ def test_empty_values_ask_for_nothing() -> None:
     assert unbuilt_in(VIRTUAL_MACHINE, obj) == []
 
 
-def test_secure_boot_is_refused() -> None:
+def test_automatic_core_fractions_are_refused() -> None:
     obj = machine()
-    obj["spec"]["bootloader"] = "EFIWithSecureBoot"
-    assert [found.field for found in refused_in(VIRTUAL_MACHINE, obj)] == ["spec.bootloader"]
+    obj["spec"]["cpu"]["coreFraction"] = "Auto"
+    assert [found.field for found in refused_in(VIRTUAL_MACHINE, obj)] == ["spec.cpu.coreFraction"]
 
 
 def test_values_are_found_with_their_concrete_paths() -> None:
