@@ -146,8 +146,9 @@ class _Running(Generic[C, V]):
         await self._stands.wait()
 
     def _report(self, progress: Progress) -> None:
-        self.operation.progress = progress
+        self.operation.latest = progress
         if self._pacing.due(progress):
+            self.operation.progress = progress
             self._notify(self.key)
 
     def _on_end(self, task: asyncio.Task[None]) -> None:

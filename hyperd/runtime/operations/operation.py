@@ -58,7 +58,9 @@ class Operation(ABC, Generic[C, V]):
         self.obj = obj
         self.op_uid = op_uid
         self.progress: Progress | None = None
-        """The last report."""
+        """The last report that is to be shown."""
+        self.latest: Progress | None = None
+        """The last report, shown or not."""
 
     @classmethod
     def wanted(cls, context: C, obj: V) -> bool:

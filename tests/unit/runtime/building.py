@@ -48,7 +48,7 @@ class Layer(Step):
             log.write(f"{self.name}\n")
         mood = self._operation.obj["spec"].get(self.name)
         self._half.write_text("half")
-        report(Progress(0.5, 1, 1, 1))
+        report(Progress(0.4, 1, 1, 1))
         crashpoints.reached(crashpoints.CrashPoint.IMPORT_STREAMING)
         if mood == "refuses":
             self._half.unlink()

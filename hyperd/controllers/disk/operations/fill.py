@@ -91,7 +91,7 @@ class Fill(Operation[Disks, "VirtualDisk"]):
             self.context.note_duration(obj, "dvcrProvisioning", self.imported_seconds)
         self.context.note_duration(obj, "totalProvisioning")
         upload.forget(obj["status"])
-        transfer.finish_progress(obj["status"], self.progress.average_speed if self.progress else 0)
+        transfer.finish_progress(obj["status"], self.latest.average_speed if self.latest else 0)
         self.context.context.events.event(obj, "Normal", "DiskReady", "The disk is ready.")
         return await Fetching(self.context).look(obj)
 
