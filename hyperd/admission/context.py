@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from typing import Generic
@@ -120,3 +120,10 @@ class Context(Generic[V_co, S_co]):
     def warn(self, text: str) -> None:
         """Accept, and tell the user."""
         self.warnings.append(text)
+
+
+def said(value: object) -> object:
+    """``value`` without what says nothing: who has Go's types reads an object and writes it back with such."""
+    if not isinstance(value, Mapping):
+        return None if value in ("", []) else value
+    return {name: kept for name, inner in value.items() if (kept := said(inner)) is not None} or None

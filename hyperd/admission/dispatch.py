@@ -2,7 +2,8 @@
 
 Finalizers and defaults first, then what is not built, what is fixed by now, and the kind's own rules. Status,
 deletions and writes that touch neither spec nor labels nor annotations pass: protection against deletion is the
-finalizers' work. An object that is being deleted keeps its spec.
+finalizers' work. What is being deleted keeps its spec, but for a machine, which is judged as ever: what holds its
+end up may be changed.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from hyperd.admission import (
     virtual_machine_operation,
     virtual_machine_snapshot_operation,
 )
-from hyperd.admission.context import Context, May, Policy
+from hyperd.admission.context import Context, May, Policy, said
 from hyperd.network.kinds import served
 from hyperd.resources import all as kinds
 from hyperd.resources.kinds.virtual_machine import networks_built
@@ -97,9 +98,11 @@ async def review(request: AdmissionRequest, *, policy: Policy | None = None) -> 
         if _is_untouched(context):
             return AdmissionResponse(new)
         if context.old is not None and meta.is_deleting(context.old):
-            if context.spec_changed:
+            if said(context.spec) == said(context.old_spec):
+                return AdmissionResponse(new)
+            if request.kind is not kinds.VIRTUAL_MACHINE:
                 context.forbidden("spec", "the object is being deleted, its specification cannot be changed")
-            return AdmissionResponse(new, causes=context.causes)
+                return AdmissionResponse(new, causes=context.causes)
         if context.spec_changed:
             _tell_unbuilt(context)
             immutable.check(context)

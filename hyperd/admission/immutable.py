@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from hyperd.admission.context import Context
+from hyperd.admission.context import Context, said
 from hyperd.resources.schema.applies import NeverAfter
 from hyperd.resources.schema.kind import Kind
 from hyperd.resources.values.jsonpath import value_at
@@ -31,13 +31,6 @@ def check(context: Context) -> None:
         if applies.unset:
             before = before or status.get(applies.unset)
             now = now or before
-        if _said(now) == _said(before) or (applies.unless and applies.unless(context.spec, status)):
+        if said(now) == said(before) or (applies.unless and applies.unless(context.spec, status)):
             continue
         context.forbidden(path, applies.message.format_map(status))
-
-
-def _said(value: object) -> object:
-    """``value`` without what says nothing: who has Go's types reads an object and writes it back with such."""
-    if not isinstance(value, Mapping):
-        return None if value in ("", []) else value
-    return {name: said for name, inner in value.items() if (said := _said(inner)) is not None} or None

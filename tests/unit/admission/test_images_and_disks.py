@@ -88,6 +88,24 @@ async def test_before_that_the_source_may_change() -> None:
     assert told(await World().update(old, changed(old, dataSource=OTHER))) == []
 
 
+@pytest.mark.parametrize("obj", [image(), disk(), image("ClusterVirtualImage")], ids=["vi", "vd", "cvi"])
+async def test_what_is_being_deleted_keeps_its_spec(obj: Object) -> None:
+    old = stored(obj)
+    old["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    new = changed(old, dataSource=OTHER)
+    assert told(await World().update(old, new)) == [
+        "spec: Forbidden: the object is being deleted, its specification cannot be changed"
+    ]
+
+
+async def test_a_finalizer_is_taken_off_by_a_client_that_adds_empty_blocks() -> None:
+    old = stored(image())
+    old["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    new = changed(old, persistentVolumeClaim={})
+    new["metadata"]["finalizers"] = []
+    assert told(await World().update(old, new)) == []
+
+
 async def test_a_cluster_image_that_is_there_keeps_its_spec() -> None:
     old = stored(image("ClusterVirtualImage", status={"phase": "Ready"}))
     assert told(await World().update(old, changed(old, dataSource=OTHER))) == [

@@ -224,16 +224,15 @@ async def test_a_change_of_labels_asks_nothing_of_the_spec() -> None:
     assert told(await World().update(old, new)) == []
 
 
-async def test_a_machine_that_is_being_deleted_keeps_its_spec() -> None:
+async def test_a_machine_that_is_being_deleted_may_be_changed_to_what_is_right() -> None:
     old = stored(machine())
     old["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     new = copy.deepcopy(old)
     new["metadata"]["finalizers"] = []
+    new["spec"]["terminationGracePeriodSeconds"] = 5
     assert told(await world().update(old, new)) == []
-    new["spec"]["runPolicy"] = "AlwaysOff"
-    assert told(await world().update(old, new)) == [
-        "spec: Forbidden: the object is being deleted, its specification cannot be changed"
-    ]
+    new["spec"]["cpu"]["cores"] = 249
+    assert told(await world().update(old, new)) == ["spec.cpu.cores: Invalid value: 249: must be no more than 248"]
 
 
 async def test_what_has_no_effect_is_told() -> None:
