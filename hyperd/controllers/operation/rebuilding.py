@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from hyperd.controllers.context import Context
 from hyperd.controllers.snapshot import saving
-from hyperd.controllers.snapshot.making import Making, Wanted, complete, failures, unmake
+from hyperd.controllers.snapshot.making import FAILED, UNFIT, Making, Wanted, complete, failures, unmake
 from hyperd.errors import AlreadyExists, Conflict, NotFound, PermanentError
 from hyperd.resources.all import VIRTUAL_MACHINE_SNAPSHOT
 from hyperd.resources.kinds.virtual_disk_snapshot import SnapshotPhase
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS: Final = 0.5
 """How soon to look again at what is under way."""
-WRONG: Final = "The resources cannot be made: check status.resources."
 REBUILDING: Final = (OperationType.RESTORE, OperationType.CLONE)
 _OFF: Final = (None, "", VirtualMachinePhase.STOPPED, VirtualMachinePhase.PENDING)
 
@@ -74,7 +73,7 @@ class Rebuilding:
         if maintenance is None:
             status["resources"] = await making.judge(objects)
             if failures(status["resources"]):
-                raise PermanentError(WRONG)
+                raise PermanentError(UNFIT)
             if options["mode"] == OperationMode.DRY_RUN:
                 return True
             await saving.hold(self._context, snapshot, op)
@@ -87,7 +86,7 @@ class Rebuilding:
             return False
         status["resources"] = await making.make(objects)
         if failures(status["resources"]):
-            raise PermanentError(WRONG)
+            raise PermanentError(FAILED)
         if not complete(status["resources"], objects) or await making.ready(objects, consumed=False):
             return False
         set_condition(op, OperationCondition.MAINTENANCE_MODE, False, reason=MaintenanceModeReason.DISABLED)
@@ -114,12 +113,12 @@ class Rebuilding:
         objects = await making.objects()
         status["resources"] = await making.judge(objects)
         if failures(status["resources"]):
-            raise PermanentError(WRONG)
+            raise PermanentError(UNFIT)
         if options["mode"] == OperationMode.DRY_RUN:
             return True
         status["resources"] = await making.make(objects)
         if failures(status["resources"]):
-            raise PermanentError(WRONG)
+            raise PermanentError(FAILED)
         if not complete(status["resources"], objects) or await making.ready(objects, consumed=True):
             return False
         await self._clean_up(op)

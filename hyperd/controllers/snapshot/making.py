@@ -66,6 +66,9 @@ _KINDS: Final = {
     )
 }
 """In the order in which they are made."""
+UNFIT: Final = "Fail to validate the resources: check the status."
+FAILED: Final = "Fail to process the resources: check the status."
+"""Of operations whose objects cannot be made, or could not, in the reference's words."""
 _LOOK_SECONDS: Final = 0.2
 _IMAGES: Final[dict[str, Kind]] = {kind.kind: kind for kind in (VIRTUAL_IMAGE, CLUSTER_VIRTUAL_IMAGE)}
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 from hyperd import clock
 from hyperd.controllers.context import Context
 from hyperd.controllers.snapshot import saving
-from hyperd.controllers.snapshot.making import Making, Wanted, complete, failures, unmake
+from hyperd.controllers.snapshot.making import FAILED, UNFIT, Making, Wanted, complete, failures, unmake
 from hyperd.errors import PermanentError
 from hyperd.resources.all import (
     SECRET,
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
 _LOOK_SECONDS = 0.5
 _FINISHED = (SnapshotOperationPhase.COMPLETED, SnapshotOperationPhase.FAILED)
-_WRONG = "The resources cannot be made: check status.resources."
 _STARTED = "VirtualMachineSnaphotOperationStarted"
 """The reference's own spelling; clients match it."""
 _SUCCEEDED = "VirtualMachineSnapshotOperationSucceeded"
@@ -128,7 +127,7 @@ class SnapshotOperationController(Controller):
         status = op["status"]
         status["resources"] = await making.judge(objects)
         if failures(status["resources"]):
-            raise PermanentError(_WRONG)
+            raise PermanentError(UNFIT)
         if options["mode"] == OperationMode.DRY_RUN:
             return True
         if status.get("phase") != SnapshotOperationPhase.IN_PROGRESS:
@@ -136,7 +135,7 @@ class SnapshotOperationController(Controller):
             return False  # first it stands in the store that something is made
         status["resources"] = await making.make(objects)
         if failures(status["resources"]):
-            raise PermanentError(_WRONG)
+            raise PermanentError(FAILED)
         return complete(status["resources"], objects)
 
     async def _snapshot(self, op: VirtualMachineSnapshotOperation) -> VirtualMachineSnapshot:

@@ -166,9 +166,10 @@ def _block_rule(path: str, type_: DataSourceType) -> Rule:
         return (own is None or own in value) and not any(other in value for other in others)
 
     needs = f"requires {own} and " if own else ""
+    foreign = [other for other, block in _BLOCKS.items() if block != own]
     return Rule(
         path=path,
-        message=f"{type_} {needs}cannot have {' or '.join(others)}",
+        message=f"{type_} {needs}cannot have {' or '.join(foreign)}.",
         cel=f"!has(self.type) || self.type != '{type_}' || ({' && '.join(terms)})",
         holds=holds,
     )

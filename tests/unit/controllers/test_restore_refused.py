@@ -17,6 +17,7 @@ from hyperd.resources.all import (
     VIRTUAL_MACHINE_SNAPSHOT,
 )
 from hyperd.resources.schema.kind import Object
+from hyperd.resources.values.conditions import find_condition
 from hyperd.store.interface import PatchType
 from tests.unit.controllers.test_machine_snapshots import take
 from tests.unit.controllers.test_restore import first, resources, write
@@ -66,6 +67,9 @@ async def fails_to_restore(world: World) -> str:
 async def test_a_class_that_is_gone_is_told_before_the_disk_goes(world: World) -> None:
     await world.store.delete(STORAGE_CLASS, "", "old")
     message = await fails_to_restore(world)
+    op = (await world.store.get(VIRTUAL_MACHINE_OPERATION, "default", "back")).object()
+    told = (find_condition(op, "Completed") or {})["message"]
+    assert told == "Fail to validate the resources: check the status."
     assert 'StorageClass "old" does not exist' in message
     assert "rehearsal" not in message
 
@@ -100,6 +104,9 @@ async def test_what_changes_after_the_first_look_is_told_too(
 
     monkeypatch.setattr(Making, "make", late)
     assert 'StorageClass "old" does not exist' in await fails_to_restore(world)
+    op = (await world.store.get(VIRTUAL_MACHINE_OPERATION, "default", "back")).object()
+    told = (find_condition(op, "Completed") or {})["message"]
+    assert told == "Fail to process the resources: check the status."
 
 
 async def test_a_machine_that_is_refused_leaves_its_disk(world: World) -> None:

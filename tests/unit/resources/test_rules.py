@@ -76,17 +76,17 @@ HTTP = {"url": "https://example.com/a.qcow2"}
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ({"type": "HTTP"}, "HTTP requires http and cannot have containerImage or objectRef"),
+        ({"type": "HTTP"}, "HTTP requires http and cannot have ContainerImage or ObjectRef."),
         (
             {"type": "HTTP", "http": HTTP, "objectRef": {"kind": "VirtualImage", "name": "a"}},
-            "HTTP requires http and cannot have containerImage or objectRef",
+            "HTTP requires http and cannot have ContainerImage or ObjectRef.",
         ),
         (
             {"type": "ObjectRef", "http": HTTP},
-            "ObjectRef requires objectRef and cannot have http or containerImage",
+            "ObjectRef requires objectRef and cannot have HTTP or ContainerImage.",
         ),
-        ({"type": "ContainerImage"}, "ContainerImage requires containerImage and cannot have http or objectRef"),
-        ({"type": "Upload", "http": HTTP}, "Upload cannot have http or containerImage or objectRef"),
+        ({"type": "ContainerImage"}, "ContainerImage requires containerImage and cannot have HTTP or ObjectRef."),
+        ({"type": "Upload", "http": HTTP}, "Upload cannot have HTTP or ContainerImage or ObjectRef."),
     ],
 )
 @pytest.mark.parametrize("kind", [VIRTUAL_IMAGE, VIRTUAL_DISK, CLUSTER_VIRTUAL_IMAGE], ids=lambda kind: kind.kind)
