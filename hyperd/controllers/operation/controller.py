@@ -43,7 +43,8 @@ from hyperd.resources.all import (
     VIRTUAL_MACHINE_OPERATION,
     VIRTUAL_MACHINE_SNAPSHOT,
 )
-from hyperd.resources.kinds.virtual_machine import RunPolicy
+from hyperd.resources.kinds.virtual_machine import LiveMigrationPolicy, RunPolicy
+from hyperd.resources.kinds.virtual_machine_conditions import VirtualMachineCondition
 from hyperd.resources.kinds.virtual_machine_operation import (
     CompletedReason,
     OperationCondition,
@@ -54,7 +55,7 @@ from hyperd.resources.kinds.virtual_machine_operation import (
 )
 from hyperd.resources.kinds.virtual_machine_status import VirtualMachinePhase
 from hyperd.resources.schema.kind import Kind
-from hyperd.resources.values.conditions import set_condition
+from hyperd.resources.values.conditions import find_condition, set_condition
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
 from hyperd.runtime.recorder import EventLevel
 from hyperd.runtime.status import remove_finalizer, update_status
@@ -66,12 +67,19 @@ if TYPE_CHECKING:
 
 _BUSY_SECONDS = 0.05
 
+_MIGRATIONS = (OperationType.MIGRATE, OperationType.EVICT)
 _BY_HAND = (RunPolicy.MANUAL, RunPolicy.ALWAYS_ON_UNLESS_STOPPED_MANUALLY)
 _POLICIES: Mapping[OperationType, Sequence[RunPolicy]] = {
     OperationType.START: _BY_HAND,
     OperationType.STOP: _BY_HAND,
     OperationType.RESTART: (*_BY_HAND, RunPolicy.ALWAYS_ON),
+    **dict.fromkeys(_MIGRATIONS, (*_BY_HAND, RunPolicy.ALWAYS_ON)),
 }
+_NEVER_FORCED: Mapping[LiveMigrationPolicy, bool] = {
+    LiveMigrationPolicy.ALWAYS_SAFE: True,
+    LiveMigrationPolicy.ALWAYS_FORCED: False,
+}
+"""What ``force`` may not be with these policies."""
 _UP = (
     VirtualMachinePhase.RUNNING,
     VirtualMachinePhase.DEGRADED,
@@ -88,6 +96,7 @@ _PHASES: Mapping[OperationType, Sequence[VirtualMachinePhase]] = {
         VirtualMachinePhase.PENDING,
     ),
     OperationType.CLONE: (VirtualMachinePhase.RUNNING, VirtualMachinePhase.STOPPED),
+    **dict.fromkeys(_MIGRATIONS, (VirtualMachinePhase.RUNNING,)),
 }
 _IN_PROGRESS: Mapping[OperationType, CompletedReason] = {
     OperationType.START: CompletedReason.START_IN_PROGRESS,
@@ -218,10 +227,6 @@ class OperationController(Controller):
         if machine is None:
             self._fail(op, CompletedReason.VIRTUAL_MACHINE_NOT_FOUND, f'VirtualMachine "{name}" does not exist.')
             return
-        if type_ not in (*POWER_TYPES, *REBUILDING):
-            message = f"Operation {type_} is not built yet in this version."
-            self._fail(op, CompletedReason.OPERATION_FAILED, message)
-            return
         policy = machine["spec"]["runPolicy"]
         if type_ in _POLICIES and policy not in _POLICIES[type_]:
             message = f"{type_} does not apply to a virtual machine with runPolicy {policy}."
@@ -243,11 +248,15 @@ class OperationController(Controller):
             message = f"{type_} does not apply to a virtual machine in phase {phase}."
             self._fail(op, CompletedReason.NOT_APPLICABLE_FOR_PHASE, message)
             return
+        if type_ in _MIGRATIONS:
+            self._fail(op, *_why_not_migrated(op, machine))
+            return
         op["status"]["phase"] = OperationPhase.IN_PROGRESS
         set_condition(op, OperationCondition.COMPLETED, False, reason=_IN_PROGRESS[type_])
+        self._event(op, "Normal", "VirtualMachineOperationStarted", f"{type_} of {name} began.")
         if type_ in POWER_TYPES:
             set_condition(op, OperationCondition.SIGNAL_SENT, True, reason=SignalSentReason.SUCCESS)
-        self._event(op, "Normal", "VirtualMachineOperationStarted", f"{type_} of {name} began.")
+            self._event(op, "Normal", "VirtualMachineOperationInProgress", f"{name} was told to {type_.lower()}.")
 
     async def _judge(self, op: VirtualMachineOperation, machine: VirtualMachine | None) -> Result | None:
         """Whether what the operation wants is true by now; when to look again where nothing would tell."""
@@ -342,6 +351,18 @@ class OperationController(Controller):
 
     def _event(self, op: VirtualMachineOperation, level: EventLevel, reason: str, message: str) -> None:
         self._context.events.event(op, level, reason, message)
+
+
+def _why_not_migrated(op: VirtualMachineOperation, machine: VirtualMachine) -> tuple[CompletedReason, str]:
+    """What its policy says against it, or that nothing migrates yet."""
+    type_, force = op["spec"]["type"], op["spec"].get("force")
+    policy = machine["spec"].get("liveMigrationPolicy", LiveMigrationPolicy.PREFER_SAFE)
+    if force is not None and force is _NEVER_FORCED.get(policy):
+        message = f"{type_} with force {str(force).lower()} does not apply to liveMigrationPolicy {policy}."
+        return CompletedReason.NOT_APPLICABLE_FOR_LIVE_MIGRATION_POLICY, message
+    why = (find_condition(machine, VirtualMachineCondition.MIGRATABLE) or {}).get("message")
+    message = f"The virtual machine cannot be migrated: {why or 'live migration is not built yet.'}"
+    return CompletedReason.OPERATION_FAILED, message
 
 
 def _is_new(op: VirtualMachineOperation) -> bool:

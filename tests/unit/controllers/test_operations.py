@@ -33,6 +33,11 @@ OPERATIONS: Mapping[str, Object] = {
     "Restart": {"type": "Restart"},
     "Restart!": {"type": "Restart", "force": True},
 }
+MIGRATIONS: Mapping[str, Object] = {
+    f"{type_}{mark}": {"type": type_, **force}
+    for type_ in ("Migrate", "Evict")
+    for mark, force in (("", {}), ("!", {"force": True}), ("?", {"force": False}))
+}
 CLONE: Object = {"type": "Clone", "clone": {"mode": "Strict", "customization": {"nameSuffix": "-b"}}}
 SLOW_START = 0.05
 PHASES = ("Pending", "Starting", "Running", "Degraded", "Pause", "Migrating", "Stopping", "Stopped")
@@ -61,7 +66,7 @@ class Desk:
         self._controller = controller
         self._beginning = beginning
 
-    async def machine(self, name: str, phase: str, policy: str = "Manual") -> None:
+    async def machine(self, name: str, phase: str, policy: str = "Manual", **spec: object) -> None:
         body: Object = {
             "metadata": {"namespace": "default", "name": name},
             "spec": {
@@ -70,13 +75,14 @@ class Desk:
                 "memory": {"size": "1Gi"},
                 "blockDeviceRefs": [{"kind": "VirtualDisk", "name": "a"}],
                 "runPolicy": policy,
+                **spec,
             },
         }
         await self.store.create(VIRTUAL_MACHINE, "default", body)
         await self._show(VIRTUAL_MACHINE, name, {"phase": phase})
 
     async def operate(self, machine: str, name: str, kind: str, *, phase: str = "") -> None:
-        spec = {**(CLONE if kind == "Clone" else OPERATIONS[kind]), "virtualMachineName": machine}
+        spec = {**{"Clone": CLONE, **OPERATIONS, **MIGRATIONS}[kind], "virtualMachineName": machine}
         body: Object = {"metadata": {"namespace": "default", "name": name}, "spec": spec}
         await self.store.create(VIRTUAL_MACHINE_OPERATION, "default", body)
         if phase:
@@ -165,6 +171,35 @@ async def test_an_operation_alone_is_judged_by_the_phase(new: str, tmp_path: Pat
                 assert op["status"]["phase"] == "InProgress", phase
             else:
                 assert reason(op) == "NotApplicableForVirtualMachinePhase", phase
+
+
+REFUSED_MIGRATIONS = {
+    ("AlwaysSafe", "Migrate!"), ("AlwaysSafe", "Evict!"), ("AlwaysForced", "Migrate?"), ("AlwaysForced", "Evict?"),
+}  # fmt: skip
+
+
+async def test_a_migration_is_refused_for_what_the_machine_is(tmp_path: Path) -> None:
+    """As the reference has it: by the runPolicy, then the phase, then the policy for migrations."""
+    wanted = {}
+    async with desk(tmp_path) as at:
+        for policy, new in product(("AlwaysSafe", "PreferSafe", "PreferForced", "AlwaysForced"), MIGRATIONS):
+            name = f"{policy}-{list(MIGRATIONS).index(new)}".lower()
+            refused = (policy, new) in REFUSED_MIGRATIONS
+            wanted[name] = "NotApplicableForLiveMigrationPolicy" if refused else "OperationFailed"
+            await at.machine(name, "Running", liveMigrationPolicy=policy)
+            await at.operate(name, name, new)
+        for policy, phase, why in (
+            ("AlwaysOff", "Running", "NotApplicableForVirtualMachineRunPolicy"),
+            ("AlwaysOn", "Starting", "NotApplicableForVirtualMachinePhase"),
+            ("AlwaysOn", "Stopped", "NotApplicableForVirtualMachinePhase"),
+        ):
+            name = f"{policy}-{phase}".lower()
+            wanted[name] = why
+            await at.machine(name, phase, policy)
+            await at.operate(name, name, "Migrate")
+        found = await at.settled(*wanted)
+    assert {op["metadata"]["name"]: reason(op) for op in found} == wanted
+    assert {op["status"]["phase"] for op in found} == {"Failed"}
 
 
 @pytest.mark.parametrize(("new", "going"), list(product(OPERATIONS, OPERATIONS)))
