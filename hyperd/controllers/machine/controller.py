@@ -63,6 +63,7 @@ _RESUME_SECONDS = 5.0
 _BOOT_LOOK_SECONDS = 3.0
 _BOOT_SECONDS = 60.0
 _REFUSED_SECONDS = 30.0
+_UNTRIED = (None, "", VirtualMachinePhase.PENDING)
 _STALE_PHASES = (
     VirtualMachinePhase.STARTING,
     VirtualMachinePhase.RUNNING,
@@ -292,10 +293,16 @@ class MachineController(Controller):
         if domain is not None and decision.undefine:
             await self._instances.undefine(await self._fence.require(before, Act.REMOVE, domain))
         was = machine["status"].get("phase")
+        # One that was never on, and was not told to be off, is Stopped once it could be started.
+        untried = domain is None and was in _UNTRIED and not decision.told_off
+        waits = bool(found.blocked) and untried
         if was != VirtualMachinePhase.STOPPED:
             await self._instances.unlink(uid)
             await self._instances.detach(machine)
-        phase = VirtualMachinePhase.STOPPED if decision.rests_stopped else VirtualMachinePhase.PENDING
+        if waits and found.settling and not was:
+            return None  # a status that says so would be one more durable write for each machine
+        stopped = decision.rests_stopped and not waits
+        phase = VirtualMachinePhase.STOPPED if stopped else VirtualMachinePhase.PENDING
         observed = self._instances.observe(machine, None, found)
         status.show_absence(machine, observed, phase, told_off=decision.told_off)
         await update_status(self._context.store, VIRTUAL_MACHINE, before, machine)

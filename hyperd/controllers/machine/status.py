@@ -95,14 +95,22 @@ class Observed:
 
 
 def set_phase(machine: VirtualMachine, phase: VirtualMachinePhase) -> bool:
-    """Enter ``phase``, with its time in ``stats.phasesTransitions``; whether it is another one."""
+    """Enter ``phase``, with its time in ``stats.phasesTransitions``; whether it is another one.
+
+    A machine is Pending from its creation, though that is not written where it does not have to wait.
+    """
     status = machine.setdefault("status", {})
-    if status.get("phase") == phase:
+    was = status.get("phase")
+    if was == phase:
         return False
     status["phase"] = phase
     stats = status.setdefault("stats", {})
-    entered: PhaseTransition = {"phase": phase, "timestamp": now_rfc3339()}
-    transitions = [*stats.get("phasesTransitions", []), entered]
+    now = now_rfc3339()
+    entered: list[PhaseTransition] = [{"phase": phase, "timestamp": now}]
+    if not was and phase != VirtualMachinePhase.PENDING:
+        created = machine["metadata"].get("creationTimestamp") or now
+        entered.insert(0, {"phase": VirtualMachinePhase.PENDING, "timestamp": created})
+    transitions = [*stats.get("phasesTransitions", []), *entered]
     stats["phasesTransitions"] = transitions[-_TRANSITIONS_KEPT:]
     _show_durations(stats, transitions)
     stats["phaseTimer"] = clock.timer()

@@ -25,7 +25,10 @@ async def _restart(world: World, nth: str) -> None:
 
 async def test_an_address_without_its_owner_stays_the_machines_and_outlives_it() -> None:
     async with running(network=_CIDRS) as world:
-        name = (await world.make())["status"]["virtualMachineIPAddressName"]
+        status = (await world.make())["status"]
+        assert [one["phase"] for one in status["stats"]["phasesTransitions"]] == ["Pending", "Starting", "Running"]
+        assert status["stats"]["launchTimeDuration"]["waitingForDependencies"] == "0s"
+        name = status["virtualMachineIPAddressName"]
         await _patch(world, name, ownerReferences=None)
         await _restart(world, "1")
         machine = await world.phase("Running")

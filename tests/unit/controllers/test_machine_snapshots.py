@@ -136,16 +136,18 @@ async def test_snapshots_whose_pool_was_away_are_there_again(world: World) -> No
 
 
 async def test_no_secret_is_copied_that_is_for_something_else(world: World) -> None:
+    await give_user_data(world)
+    provisioning = {"type": "UserDataRef", "userDataRef": {"kind": "Secret", "name": "seed"}}
+    await world.give_disk()
+    await world.make_machine(runPolicy="AlwaysOff", provisioning=provisioning)
+    await world.phase("Stopped")
+    await world.store.delete(SECRET, "default", "seed")
     body: Object = {
         "metadata": {"namespace": "default", "name": "seed"},
         "type": "Opaque",
         "data": {"key": "YQ=="},
     }
     await world.store.create(SECRET, "default", body)
-    provisioning = {"type": "UserDataRef", "userDataRef": {"kind": "Secret", "name": "seed"}}
-    await world.give_disk()
-    await world.make_machine(runPolicy="AlwaysOff", provisioning=provisioning)
-    await world.phase("Stopped")
     await take(world, "one")
     found = await world.phase("Failed", VIRTUAL_MACHINE_SNAPSHOT, "one")
     assert ready(found)["message"] == 'Secret "seed" is of no type for provisioning, and is not saved.'
@@ -156,10 +158,14 @@ async def test_no_secret_is_copied_that_is_for_something_else(world: World) -> N
 async def test_what_is_missing_is_the_end_of_it(world: World, what: str) -> None:
     provisioning = {"type": "UserDataRef", "userDataRef": {"kind": "Secret", "name": "seed"}}
     if what != "machine":
+        await give_user_data(world)
+        await world.give_disk()
         await world.make_machine(runPolicy="AlwaysOff", provisioning=provisioning)
         await world.phase("Stopped")
-    if what == "secret":
-        await world.give_disk()
+        gone = SECRET if what == "secret" else VIRTUAL_DISK
+        await world.store.delete(gone, "default", "seed" if what == "secret" else "vm")
+        if what == "disk":
+            await world.gone(VIRTUAL_DISK)
     await take(world, "one")
     found = await world.phase("Failed", VIRTUAL_MACHINE_SNAPSHOT, "one")
     told = {
