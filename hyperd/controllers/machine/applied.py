@@ -41,6 +41,9 @@ _MARKS: Final[Mapping[str, Restart]] = {
     if field.own and isinstance(field.applies, Restart)
 }
 RESTART_PATHS: Final = tuple(_compared_paths())
+_CLASS_PATHS: Final = {f"VirtualMachineClass:spec.{name}": name for name in ("nodeSelector", "tolerations")}
+"""What an instance was placed by of its class: path as the reference spells it → the class's field."""
+_CLASS_NAME: Final = "virtualMachineClassName"
 _UNNAMED: Final = (
     "virtualMachineClassName", "cpu.cores", "cpu.coreFraction", "memory.size", "blockDeviceRefs", "networks",
     "provisioning", "virtualMachineIPAddressName", "terminationGracePeriodSeconds", "nodeSelector", "tolerations",
@@ -49,13 +52,16 @@ _UNNAMED: Final = (
 """What was compared of machines whose record does not say so, which was all of the time before it did."""
 
 
-def configuration(spec: AnyObject) -> Object:
-    """The part of a VM's spec that an instance keeps until its restart, by path."""
+def configuration(spec: AnyObject, class_spec: AnyObject | None = None) -> Object:
+    """The part of a VM's spec, and of its class's, that an instance keeps until its restart, by path."""
     out: Object = {}
     for path in RESTART_PATHS:
         value = _present(path, value_at(spec, path))
         if value is not None:
             out[path] = _compared(path, value)
+    for path, name in _CLASS_PATHS.items():
+        if class_spec is not None and (value := _present(path, class_spec.get(name))) is not None:
+            out[path] = value
     return out
 
 
@@ -90,6 +96,12 @@ class Applied:
         return orjson.dumps(body, option=orjson.OPT_SORT_KEYS).decode()
 
 
+def record_of(spec: AnyObject, class_spec: AnyObject | None) -> Applied:
+    """The record of an instance that is started with these; without a class nothing is said of one."""
+    paths = RESTART_PATHS if class_spec is None else (*RESTART_PATHS, *_CLASS_PATHS)
+    return Applied(configuration(spec, class_spec), compared=paths)
+
+
 def decode(text: str) -> Applied:
     """What ``encode`` wrote; empty for a domain that carries nothing of the kind."""
     try:
@@ -119,16 +131,25 @@ def holds(domain: DomainInfo, uid: str) -> bool:
 
 
 def changes(
-    applied: Object, spec: AnyObject, compared: Container[str] = RESTART_PATHS
+    applied: Object,
+    spec: AnyObject,
+    compared: Container[str] = RESTART_PATHS,
+    class_spec: AnyObject | None = None,
 ) -> list[RestartAwaitingChange]:
-    """``status.restartAwaitingChanges``: what differs between the running instance and the spec."""
-    desired = configuration(spec)
+    """``status.restartAwaitingChanges``: what differs between the running instance and the spec.
+
+    ``class_spec`` is the class's that the spec names; of another one than the instance's nothing is compared, as
+    that change is named itself.
+    """
+    if applied.get(_CLASS_NAME) != spec.get(_CLASS_NAME):
+        class_spec = None
+    desired = configuration(spec, class_spec)
     found: list[RestartAwaitingChange] = []
-    for path in RESTART_PATHS:
+    for path in (*RESTART_PATHS, *(_CLASS_PATHS if class_spec is not None else ())):
         if path not in compared:
             continue
         before, after = _present(path, applied.get(path)), desired.get(path)
-        if after is None and not _MARKS[path].removal_waits:
+        if after is None and path in _MARKS and not _MARKS[path].removal_waits:
             continue
         if before == after or (path == "memory.size" and _same_size(before, after)):
             continue

@@ -165,15 +165,15 @@ def make_plan(
     )
     if start.slots is not None:
         domain = replace(domain, slots=start.assign(domain))
-    record = applied.Applied(
-        applied.configuration(spec),
-        start.operation,
-        start.store,
-        str(found.address or ""),
-        found.address_name,
-        start.qemu,
-        start.restarting,
-        encode(domain.slots),
+    record = replace(
+        applied.record_of(spec, found.class_spec),
+        operation=start.operation,
+        store=start.store,
+        address=str(found.address or ""),
+        address_name=found.address_name,
+        qemu=start.qemu,
+        restarting=start.restarting,
+        slots=encode(domain.slots),
         devices=tuple(map(held_of, found.devices)),
     )
     notes = [choice.reason, "" if facts.tpm or not _wants_tpm(spec) else _NO_TPM]

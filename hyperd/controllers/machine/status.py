@@ -33,6 +33,7 @@ from hyperd.resources.values.sizing import socket_count
 
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_machine import VirtualMachine
+    from hyperd.resources.views.virtual_machine_class import VirtualMachineClassSpec
     from hyperd.resources.views.virtual_machine_status import (
         BlockDeviceStatus,
         GuestOSInfo,
@@ -177,7 +178,7 @@ def show_instance(machine: VirtualMachine, observed: Observed) -> None:
     _not_migratable(machine, message)
     if running.address:
         status["ipAddress"], status["virtualMachineIPAddressName"] = running.address, running.address_name
-    _show_changes(machine, running)
+    _show_changes(machine, running, observed.found.class_spec)
     status["blockDeviceRefs"] = observed.devices
     _show_resources(machine, running.configuration)
 
@@ -305,8 +306,10 @@ def awaited(changes: list[RestartAwaitingChange]) -> str:
     return f"Restart the virtual machine to apply: {paths}."
 
 
-def _show_changes(machine: VirtualMachine, running: applied.Applied) -> None:
-    changes = applied.changes(running.configuration, machine["spec"], running.compared)
+def _show_changes(
+    machine: VirtualMachine, running: applied.Applied, class_spec: VirtualMachineClassSpec | None
+) -> None:
+    changes = applied.changes(running.configuration, machine["spec"], running.compared, class_spec)
     if not changes:
         machine["status"].pop("restartAwaitingChanges", None)
         remove_condition(machine, VirtualMachineCondition.CONFIGURATION_APPLIED)

@@ -47,6 +47,31 @@ def test_more_cores_wait_for_a_restart() -> None:
     assert found == [{"operation": "replace", "path": "cpu.cores", "currentValue": 1, "desiredValue": 2}]
 
 
+SELECTOR = {"matchLabels": {"zone": "a"}}
+
+
+def test_where_the_class_puts_machines_waits_for_a_restart() -> None:
+    text = applied.record_of(spec(), {"cpu": {"type": "Host"}, "nodeSelector": SELECTOR}).encode()
+    read = applied.decode(text)
+
+    def found(class_spec: Any, **over: Any) -> list[Any]:
+        return applied.changes(read.configuration, spec(**over), read.compared, class_spec)
+
+    assert found({"nodeSelector": SELECTOR, "tolerations": [], "sizingPolicies": [{"cores": {"min": 1}}]}) == []
+    assert found({"nodeSelector": {}, "tolerations": [{"key": "a"}]}) == [
+        {"operation": "remove", "path": "VirtualMachineClass:spec.nodeSelector", "currentValue": SELECTOR},
+        {"operation": "add", "path": "VirtualMachineClass:spec.tolerations", "desiredValue": [{"key": "a"}]},
+    ]
+    assert found(None) == [], "a class that is gone says nothing"
+    other = found({"nodeSelector": {}}, virtualMachineClassName="other")
+    assert [one["path"] for one in other] == ["virtualMachineClassName"]
+
+
+def test_of_a_machine_that_an_earlier_version_started_the_class_is_not_compared() -> None:
+    before = applied.decode(applied.Applied(applied.configuration(spec())).encode())
+    assert applied.changes(before.configuration, spec(), before.compared, {"nodeSelector": SELECTOR}) == []
+
+
 def test_run_policy_is_taken_live() -> None:
     assert applied.changes(applied.configuration(spec()), spec(runPolicy="AlwaysOn")) == []
 
