@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hyperd.admission import block_devices, cloud_init, networks
+from hyperd.admission import block_devices, cloud_init, networks, placement
 from hyperd.admission.context import Context
 from hyperd.resources.all import VIRTUAL_MACHINE_CLASS
 from hyperd.resources.kinds.virtual_machine import OsType
@@ -39,6 +39,7 @@ async def review(context: Machine) -> None:
         _check_sizing(context, class_)
     await block_devices.check(context)
     await networks.check(context)
+    placement.check_machine(context)
     provisioning = context.spec.get("provisioning")
     if provisioning and provisioning != context.old_spec.get("provisioning"):
         user_data = provisioning.get("userData")

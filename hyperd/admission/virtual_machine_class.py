@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from hyperd.admission import placement
 from hyperd.admission.context import Context
 from hyperd.resources.all import VIRTUAL_MACHINE_CLASS
 from hyperd.resources.values import meta
@@ -31,6 +32,7 @@ async def review(context: Class) -> None:
     await _check_default(context)
     if not context.spec_changed:
         return
+    placement.check_class(context)
     policies = context.spec.get("sizingPolicies") or []
     _check_overlaps(context, policies)
     for index, policy in enumerate(policies):

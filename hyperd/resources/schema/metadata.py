@@ -133,6 +133,11 @@ def qualified_name_faults(key: str) -> list[str]:
     ]
 
 
+def label_value_faults(value: str) -> list[str]:
+    """What is wrong with ``value`` as the value of a label."""
+    return _faults(value, _VALUE, _VALUE_FAULT, _MAX_LABEL)
+
+
 def _faults(text: str, pattern: re.Pattern[str], fault: str, most: int) -> list[str]:
     faults = [f"must be no more than {most} bytes"] if len(text) > most else []
     # A hostile length is not worth a match.
@@ -208,9 +213,7 @@ def _check_labels(labels: dict[str, str]) -> list[Cause]:
     causes: list[Cause] = []
     for key, value in labels.items():
         causes += (_invalid("metadata.labels", key, fault) for fault in qualified_name_faults(key))
-        causes += (
-            _invalid("metadata.labels", value, fault) for fault in _faults(value, _VALUE, _VALUE_FAULT, _MAX_LABEL)
-        )
+        causes += (_invalid("metadata.labels", value, fault) for fault in label_value_faults(value))
     return causes
 
 
