@@ -139,7 +139,7 @@ class Node:
         self._lay_out()
         argv = ["setpriv", "--pdeathsig", "KILL", "unshare", "--net", "--mount", "--uts", "--ipc", "--pid"]
         argv += ["--fork", "--kill-child=KILL", "--propagation", "private", "--", "bash", "-c", INIT, "init"]
-        argv += [str(self.dir), self.name, "kvm" if _kvm_works() else ""]
+        argv += [str(self.dir), self.name, "kvm" if kvm_works() else ""]
         argv += [" ".join(f"{ours}:{theirs}" for ours, theirs in BOUND.items())]
         log = (self.dir / "init.log").open("wb")
         self._keeper = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -313,7 +313,7 @@ def _alive(stat: Path) -> bool:
         return False
 
 
-def _kvm_works() -> bool:
+def kvm_works() -> bool:
     """Whether QEMU's user can use KVM; a device that it cannot makes libvirt's probing hang for a minute."""
     flags = Path("/proc/cpuinfo").read_text().split()
     device = Path("/dev/kvm")

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Makes what a node sees its own, in the namespaces that it was started in, and then is the node's first process.
-#   init.sh FOLDER NAME PROGRAMS
+#   init.sh FOLDER NAME PROGRAMS [kvm]
 set -e
-folder=$1 name=$2 programs=$3
+folder=$1 name=$2 programs=$3 kvm=$4
 
 hostname "$name"
 mount -t proc proc /proc
@@ -32,6 +32,17 @@ done
 mount --bind "$programs" "$folder/run/programs"
 cat /proc/sys/kernel/random/uuid >"$folder/boot-id"
 mount --bind "$folder/boot-id" /proc/sys/kernel/random/boot_id
+# A KVM that QEMU cannot use keeps libvirt waiting for a minute, so there is none then.
+if [ -z "$kvm" ] && [ -e /dev/kvm ]; then
+    mkdir "$folder/dev"
+    mount -t tmpfs -o mode=755 tmpfs "$folder/dev"
+    find /dev -mindepth 1 -maxdepth 1 ! -type d ! -type s ! -name kvm -exec cp -a -t "$folder/dev" {} +
+    for device in $(find /dev -mindepth 1 -maxdepth 1 -type d -printf '%f '); do
+        mkdir "$folder/dev/$device"
+        mount --rbind "/dev/$device" "$folder/dev/$device"
+    done
+    mount --move "$folder/dev" /dev
+fi
 [ ! -e /etc/machine-id ] || mount --bind "$folder/machine-id" /etc/machine-id
 mount --bind "$folder/etc-libvirt" /etc/libvirt
 mount --rbind "$folder/run" /run

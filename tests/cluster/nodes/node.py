@@ -1,4 +1,4 @@
-"""A node: what stands for a machine in a rack, with containerd, kubelet and kube-proxy.
+"""A node: what stands for a machine in a rack, with containerd, kubelet, kube-proxy and libvirt.
 
 Its programs see a network, a process table, cgroups, /run, /var and /etc/libvirt of their own, and the machine's
 other files.
@@ -16,14 +16,18 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from tests.cluster.controlplane.certificates import Pair
 from tests.cluster.controlplane.plane import PlaneError
-from tests.cluster.nodes import addresses, cgroups, settings
+from tests.cluster.nodes import addresses, cgroups, hypervisor, settings
 from tests.cluster.nodes.namespaces import Room, only_child
 from tests.cluster.nodes.plane import NodesPlane
+from tests.host.node import kvm_works
 
+CONTAINERD = "/run/containerd/containerd.sock"
+LIBVIRTD = "/run/libvirt/libvirt-sock"
 _INIT = Path(__file__).parent / "init.sh"
 _SECONDS = 30.0
 _FOLDERS = (
@@ -55,7 +59,7 @@ class Node:
         cgroups.remove(self._cgroup)
         programs = self.folder.parent / "programs"
         self._room = Room(
-            ["sh", str(_INIT), str(self.folder), self.name, str(programs)],
+            ["sh", str(_INIT), str(self.folder), self.name, str(programs), "kvm" if kvm_works() else ""],
             log=self.folder / "log" / "init.log",
             within=self._switch,
             cgroups=cgroups.make(self._cgroup),
@@ -65,16 +69,19 @@ class Node:
         self._write_entrance()
         self._plug_in()
         self.begin("containerd", "containerd", "--config", "/var/lib/containerd/config.toml")
-        self._await("containerd", self._containerd_answers, "containerd")
+        self._await("containerd", partial(self._answers, CONTAINERD), "containerd")
         if first:
             for image in images:
                 self.import_image(image)
+        self.begin("virtlogd", "virtlogd")
+        self.begin("libvirtd", "libvirtd")
         self.begin("kube-proxy", "/run/programs/kube-proxy", "--config=/var/lib/kube-proxy/config.yaml")
         self.begin(
             "kubelet", "/run/programs/kubelet", "--config=/var/lib/kubelet/config.yaml",
             "--kubeconfig=/var/lib/kubelet/kubeconfig", f"--hostname-override={self.name}",
             f"--node-ip={self.address}",
         )  # fmt: skip
+        self._await("libvirtd", partial(self._answers, LIBVIRTD), "libvirtd")
 
     def power_off(self) -> None:
         """Cut its power: nothing that runs on it has a chance to say goodbye. Safe to call at any time."""
@@ -116,7 +123,7 @@ class Node:
         argv = [
             "ctr",
             "--address",
-            str(self.path("/run/containerd/containerd.sock")),
+            str(self.path(CONTAINERD)),
             "--namespace",
             "k8s.io",
             "images",
@@ -153,7 +160,8 @@ class Node:
 
     def _make_folders(self) -> None:
         # Memory, on a machine.
-        shutil.rmtree(self.folder / "run", ignore_errors=True)
+        for memory in ("run", "dev"):
+            shutil.rmtree(self.folder / memory, ignore_errors=True)
         for folder in _FOLDERS:
             (self.folder / folder).mkdir(parents=True, exist_ok=True)
         (self.folder / "run" / "programs").mkdir()
@@ -164,6 +172,7 @@ class Node:
         machine = uuid.uuid5(uuid.NAMESPACE_URL, f"{self._plane.folder}/{self.name}")
         (self.folder / "machine-id").write_text(f"{machine.hex}\n")
         (self.folder / "boot-id").touch()
+        hypervisor.write_settings(self.folder)
         self._write_settings()
 
     def _write_settings(self) -> None:
@@ -211,10 +220,11 @@ class Node:
         self._here.run("ip", "-batch", "-", kinds=["--net"], stdin="\n".join(inside))
         self._here.run("sysctl", "-qw", "net.ipv4.ip_forward=1", kinds=["--net"])
 
-    def _containerd_answers(self) -> bool:
+    def _answers(self, path: str) -> bool:
+        """Whether somebody listens on the node's socket."""
         with socket.socket(socket.AF_UNIX) as probe:
             try:
-                probe.connect(str(self.path("/run/containerd/containerd.sock")))
+                probe.connect(str(self.path(path)))
             except OSError:
                 return False
         return True

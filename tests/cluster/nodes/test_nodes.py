@@ -22,6 +22,13 @@ pytestmark = [pytest.mark.cluster, pytest.mark.nodes]
 
 _WEB = {"app": "web"}
 _CONTAINER = {"name": "box", "image": BOX, "imagePullPolicy": "Never"}
+_GUEST = """
+<domain type='qemu'>
+  <name>guest</name>
+  <memory unit='MiB'>16</memory>
+  <os><type arch='x86_64' machine='q35'>hvm</type></os>
+</domain>
+"""
 _SYSCTLS = ("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops")
 
 
@@ -69,6 +76,15 @@ def test_pods_reach_each_other_and_their_service(bed: Bed, pods: dict[str, dict[
         for name, pod in pods.items():
             assert _get(bed, asking, f"{pod['address']} 8080") == name
         assert _get(bed, asking, f"{service} 80") in pods
+
+
+def test_every_node_has_a_libvirt_of_its_own(bed: Bed) -> None:
+    first, second = bed.nodes[:2]
+    first.run("virsh", "-q", "create", "/dev/stdin", "--paused", stdin=_GUEST)
+    assert "guest" in first.run("virsh", "-q", "list", "--name")
+    assert second.run("virsh", "-q", "list", "--name").strip() == ""
+    assert first.run("virsh", "hostname").strip() == "node-1"
+    first.run("virsh", "-q", "destroy", "guest")
 
 
 def test_a_node_that_loses_power_leaves_the_others_and_comes_back(
