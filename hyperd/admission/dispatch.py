@@ -22,6 +22,7 @@ from hyperd.admission import (
     virtual_machine_block_device_attachment,
     virtual_machine_class,
     virtual_machine_ip_address,
+    virtual_machine_mac_address,
     virtual_machine_operation,
     virtual_machine_snapshot_operation,
 )
@@ -46,6 +47,7 @@ RULES: Final[Mapping[Kind, Rules]] = {
     kinds.VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT: virtual_machine_block_device_attachment.review,
     kinds.VIRTUAL_MACHINE_CLASS: virtual_machine_class.review,
     kinds.VIRTUAL_MACHINE_IP_ADDRESS: virtual_machine_ip_address.review,
+    kinds.VIRTUAL_MACHINE_MAC_ADDRESS: virtual_machine_mac_address.review,
     kinds.VIRTUAL_MACHINE_OPERATION: virtual_machine_operation.review,
     kinds.VIRTUAL_MACHINE_SNAPSHOT_OPERATION: virtual_machine_snapshot_operation.review,
     kinds.SECRET: secret.review,

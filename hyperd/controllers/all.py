@@ -11,6 +11,8 @@ from hyperd.controllers.attachment.controller import AttachmentController
 from hyperd.controllers.context import Context
 from hyperd.controllers.disk.controller import DiskController
 from hyperd.controllers.image.controller import ImageController
+from hyperd.controllers.macaddress.controller import MACAddressController
+from hyperd.controllers.macaddress.leases import MACLeaseController
 from hyperd.controllers.machine.controller import MachineController
 from hyperd.controllers.machine.holders import holder
 from hyperd.controllers.machine_class import MachineClassController
@@ -27,8 +29,9 @@ from hyperd.runtime.controller import Controller
 
 CONTROLLERS: Final[tuple[type[Controller], ...]] = (
     AddressController, AttachmentController, DiskBinder, DiskController, DiskSnapshotController, ImageController,
-    LeaseController, MachineBinder, MachineClassController, MachineController, MachineSnapshotController,
-    NodeController, OperationController, SnapshotOperationController, UnbuiltController,
+    LeaseController, MACAddressController, MACLeaseController, MachineBinder, MachineClassController,
+    MachineController, MachineSnapshotController, NodeController, OperationController,
+    SnapshotOperationController, UnbuiltController,
 )  # fmt: skip
 """What any home may run; a cluster's role is made of what they declare."""
 
@@ -48,6 +51,8 @@ def controllers(context: Context, placement: Placement) -> list[Controller]:
         SnapshotOperationController(context),
         allocator,
         LeaseController(context, allocator),
+        MACAddressController(context),
+        MACLeaseController(context),
         OperationController(context, busy=machines.queue.busy),
         AttachmentController(context, machines.plugs()),
         machines,

@@ -11,7 +11,7 @@ from hyperd.resources.kinds.base import Conditions, Int64, Resource, Section
 from hyperd.resources.kinds.virtual_image import AGE
 from hyperd.resources.schema.applies import NeverAfter
 from hyperd.resources.schema.kind import KINDS, Column, Kind
-from hyperd.resources.values.names import CATEGORY, GROUP, VERSION
+from hyperd.resources.values.names import CATEGORY, GROUP, VERSION, VMMAC_CLEANUP
 
 MAC_PATTERN = "^([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}$"
 
@@ -90,6 +90,7 @@ VIRTUAL_MACHINE_MAC_ADDRESS = KINDS.add(
         singular="virtualmachinemacaddress",
         namespaced=True,
         model=VirtualMachineMACAddress,
+        finalizer=VMMAC_CLEANUP,
         main_condition=MACAddressCondition.BOUND,
         short_names=("vmmac",),
         categories=(CATEGORY,),
@@ -100,6 +101,5 @@ VIRTUAL_MACHINE_MAC_ADDRESS = KINDS.add(
             AGE,
         ),
         subresources=frozenset({"status"}),
-        not_built="Hardware addresses of additional networks are not built yet: none is bound.",
     )
 )

@@ -11,7 +11,7 @@ from hyperd.resources.kinds.base import Conditions, Int64, NonEmpty, Resource, S
 from hyperd.resources.kinds.virtual_image import AGE
 from hyperd.resources.schema.applies import LIVE
 from hyperd.resources.schema.kind import KINDS, Column, Kind
-from hyperd.resources.values.names import CLUSTER_CATEGORY, GROUP, VERSION
+from hyperd.resources.values.names import CLUSTER_CATEGORY, GROUP, VERSION, VMMACL_CLEANUP
 
 _PREFIX = "mac-"
 
@@ -22,6 +22,11 @@ class MACLeasePhase(StrEnum):
 
 class MACLeaseCondition(StrEnum):
     BOUND = "Bound"
+
+
+class MACLeaseBoundReason(StrEnum):
+    BOUND = "Bound"
+    ADDRESS_NOT_FOUND = "VirtualMachineMACAddressNotFound"
 
 
 def mac_lease_name(address: str) -> str:
@@ -76,6 +81,7 @@ VIRTUAL_MACHINE_MAC_ADDRESS_LEASE = KINDS.add(
         singular="virtualmachinemacaddresslease",
         namespaced=False,
         model=VirtualMachineMACAddressLease,
+        finalizer=VMMACL_CLEANUP,
         elsewhere=("spec.virtualMachineMACAddressRef",),
         main_condition=MACLeaseCondition.BOUND,
         short_names=("vmmacl", "vmmaclease"),
@@ -90,6 +96,5 @@ VIRTUAL_MACHINE_MAC_ADDRESS_LEASE = KINDS.add(
             AGE,
         ),
         subresources=frozenset({"status"}),
-        not_built="Hardware addresses of additional networks are not built yet: the lease has no effect.",
     )
 )

@@ -54,6 +54,7 @@ TRUST = {
     "address": "the lease named for it must name the address object, by name and uid",
     "virtualMachineName": "keeps an address from a second machine of its namespace; the lease decides",
     "virtualMachineIPAddressName": "holds an address of the machine's own namespace while the guest has it",
+    "networks": "holds hardware addresses of the machine's own namespace while the guest has them",
     "blockDeviceRefs": "holds disks of the machine's own namespace, and images, from deletion",
     "storageClassName": "what an update is compared with, and where the disk's volume is: another one is copied, "
     "and a copy is removed where it is sure that there is the other",
@@ -118,6 +119,7 @@ METADATA = {
     "NODE_LEASE_LABEL": "of Leases in the system's namespace, which hyperd writes",
     "VMIP_UID_LABEL": "of address leases, which only administrators write; it can only take a lease away from an "
     "address object, as the names must agree too",
+    "VMMAC_UID_LABEL": "likewise of leases of hardware addresses",
     "VMOP_RESTORE_ANNOTATION": "names an operation by uid, which then takes the object for one that it has put "
     "back: whoever can write the one can write the other",
     "VM_UID_LABEL": "written for clients, read by none of ours",
