@@ -99,6 +99,12 @@ def is_off(machine: VirtualMachine) -> bool:
     return phase in (None, "", VirtualMachinePhase.PENDING, VirtualMachinePhase.STOPPED)
 
 
+def names(machine: VirtualMachine, kind: Kind, name: str) -> bool:
+    """Whether the machine's spec names the device."""
+    refs = machine["spec"].get("blockDeviceRefs") or ()
+    return any(ref.get("kind") == kind.kind and ref.get("name") == name for ref in refs)
+
+
 def mounts(machine: VirtualMachine, kind: Kind, name: str) -> bool:
     """Whether the machine holds the device open, or is about to: it starts with it, or runs with it attached."""
     status = machine.get("status") or {}

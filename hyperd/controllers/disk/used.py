@@ -29,11 +29,7 @@ _EXPORTED = "The disk is being exported; wait for that, or end it."
 def show_usage(context: Context, disk: VirtualDisk) -> str:
     """Who names the disk and who uses it; a sentence, empty when nobody does."""
     meta, status = disk["metadata"], disk["status"]
-    users: list[AttachedVirtualMachine] = []
-    machines = context.informer(VIRTUAL_MACHINE)
-    for item in usage.machines_using(machines, VIRTUAL_DISK, meta["namespace"], meta["name"]):
-        users.append({"name": item.name, "mounted": usage.mounts(item.object(), VIRTUAL_DISK, meta["name"])})
-    users.sort(key=lambda user: user["name"])
+    users = _users(context, disk)
     if users:
         status["attachedToVirtualMachines"] = users
     else:
@@ -58,6 +54,21 @@ def show_usage(context: Context, disk: VirtualDisk) -> str:
     else:
         set_condition(disk, type_, False, reason=InUseReason.NOT_IN_USE)
     return used
+
+
+def _users(context: Context, disk: VirtualDisk) -> list[AttachedVirtualMachine]:
+    """The machines that name the disk; one that an attachment would give it to counts once no other has it."""
+    meta, machines = disk["metadata"], context.informer(VIRTUAL_MACHINE)
+    users: list[AttachedVirtualMachine] = []
+    waiting: set[str] = set()
+    for item in usage.machines_using(machines, VIRTUAL_DISK, meta["namespace"], meta["name"]):
+        machine = item.object()
+        users.append({"name": item.name, "mounted": usage.mounts(machine, VIRTUAL_DISK, meta["name"])})
+        if not usage.names(machine, VIRTUAL_DISK, meta["name"]):
+            waiting.add(item.name)
+    if any(user["mounted"] for user in users):
+        users = [user for user in users if user["mounted"] or user["name"] not in waiting]
+    return sorted(users, key=lambda user: user["name"])
 
 
 def reader(context: Context, disk: VirtualDisk) -> str:
