@@ -266,7 +266,7 @@ class DiskController(Controller):
         set_condition(
             disk, VirtualDiskCondition.READY, False, reason=ReadyReason.PROVISIONING_FAILED, message=message
         )
-        self._event(disk, "Warning", "ProvisioningFailed", message)
+        self._event(disk, "Warning", transfer.FAILED, message)
         return True
 
     async def _filled(self, disk: VirtualDisk) -> bool:

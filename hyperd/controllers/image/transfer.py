@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from hyperd.errors import HyperdError
 from hyperd.progress import Progress
 from hyperd.resources.kinds.data_source import ReadyReason
-from hyperd.resources.kinds.virtual_disk import DiskReadyReason
-from hyperd.resources.kinds.virtual_image import ImageCondition, ImageReadyReason
+from hyperd.resources.kinds.virtual_disk import DiskReadyReason, VirtualDiskPhase
+from hyperd.resources.kinds.virtual_image import ImageCondition, ImagePhase, ImageReadyReason
 from hyperd.resources.schema.kind import AnyObject
 from hyperd.resources.values.conditions import find_condition, set_condition
 from hyperd.resources.values.quantity import format_human
@@ -31,6 +31,9 @@ def scaled(progress: Progress, *, start: float, end: float) -> Progress:
     return replace(progress, fraction=start + (end - start) * progress.fraction)
 
 
+_STARTED: Final = "DataSourceImportStarted"
+COMPLETED: Final = "DataSourceImportCompleted"
+FAILED: Final = "DataSourceImportFailed"
 POSTPONED: Final = "ImageOperationPostponedDueToDVCRGarbageCollection"
 CONTINUED: Final = "ImageOperationContinueAfterDVCRGarbageCollection"
 """Reasons of events, as the reference has them."""
@@ -52,6 +55,10 @@ _OVER: Final = (
     DiskReadyReason.STORAGE_CLASS_IS_NOT_READY,
 )
 """Reasons of ``Ready`` that are past once the work has begun."""
+
+
+_BEGUN: Final = (ImagePhase.PROVISIONING, ImagePhase.WAIT_FOR_USER_UPLOAD)
+"""Phases of what is being made; a disk's are called the same."""
 
 
 def show_progress(status: Status, progress: Progress | None) -> None:
@@ -107,6 +114,15 @@ def was_postponed(obj: AnyObject) -> bool:
     """Whether the work waits, or has waited until now, for the registry's garbage collection."""
     ready = find_condition(obj, _READY)
     return ready is not None and ready["reason"] == ReadyReason.PROVISIONING_POSTPONED
+
+
+def show_begun(events: EventRecorder, obj: AnyObject, phase: ImagePhase | VirtualDiskPhase) -> None:
+    """It is in ``phase``, of what is being made; an event tells of the first."""
+    status = obj["status"]
+    if status.get("phase") not in _BEGUN:
+        type_ = (obj["spec"].get("dataSource") or {}).get("type") or "blank"
+        events.event(obj, "Normal", _STARTED, f"The import of the {type_} data source has begun.")
+    status["phase"] = phase
 
 
 def show_going_on(events: EventRecorder, obj: AnyObject, progress: Progress | None) -> None:

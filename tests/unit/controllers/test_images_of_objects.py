@@ -188,9 +188,9 @@ async def test_an_import_waits_for_the_registrys_garbage_collection(
         waiting = await settled(world, VIRTUAL_IMAGE, "golden", "Pending")
         assert condition(waiting, "Ready")["reason"] == "ProvisioningPostponed"
         assert "progress" not in waiting["status"]
-        await world.told("ImageOperationPostponedDueToDVCRGarbageCollection")
+        await world.told("DataSourceImportStarted", "ImageOperationPostponedDueToDVCRGarbageCollection")
     await settled(world, VIRTUAL_IMAGE, "golden", "Ready")
-    await world.told("ImageOperationContinueAfterDVCRGarbageCollection")
+    await world.told("ImageOperationContinueAfterDVCRGarbageCollection", "DataSourceImportCompleted")
 
 
 class Held:

@@ -69,15 +69,15 @@ class Fill(Operation[Disks, "VirtualDisk"]):
         return self._source == Source()
 
     def show(self, obj: VirtualDisk) -> None:
-        addressee, progress = self._request.upload, self.progress
+        addressee, progress, events = self._request.upload, self.progress, self.context.context.events
         if addressee is not None and progress is not None and progress.waits:
-            obj["status"]["phase"] = VirtualDiskPhase.WAIT_FOR_USER_UPLOAD
+            transfer.show_begun(events, obj, VirtualDiskPhase.WAIT_FOR_USER_UPLOAD)
             intake = self.context.context.images.intake
             upload.show_waiting(VIRTUAL_DISK, obj, obj["status"], progress, intake, addressee)
             return
-        obj["status"]["phase"] = VirtualDiskPhase.PROVISIONING
+        transfer.show_begun(events, obj, VirtualDiskPhase.PROVISIONING)
         transfer.show_progress(obj["status"], self.progress)
-        transfer.show_going_on(self.context.context.events, obj, self.progress)
+        transfer.show_going_on(events, obj, self.progress)
 
     async def succeeded(self, obj: VirtualDisk) -> Result | None:
         volume = await self.context.context.volumes.find(obj["metadata"]["uid"])
@@ -92,7 +92,7 @@ class Fill(Operation[Disks, "VirtualDisk"]):
         self.context.note_duration(obj, "totalProvisioning")
         upload.forget(obj["status"])
         transfer.finish_progress(obj["status"], self.latest.average_speed if self.latest else 0)
-        self.context.context.events.event(obj, "Normal", "DiskReady", "The disk is ready.")
+        self.context.context.events.event(obj, "Normal", transfer.COMPLETED, "The disk is ready.")
         return await Fetching(self.context).look(obj)
 
     def failed(self, obj: VirtualDisk, err: HyperdError, *, final: bool) -> None:
@@ -105,7 +105,7 @@ class Fill(Operation[Disks, "VirtualDisk"]):
             status["phase"] = VirtualDiskPhase.FAILED
             transfer.stop_progress(status)
             upload.forget(status)
-            self.context.context.events.event(obj, "Warning", "ProvisioningFailed", err.message)
+            self.context.context.events.event(obj, "Warning", transfer.FAILED, err.message)
 
 
 class _Import(ImportStep):

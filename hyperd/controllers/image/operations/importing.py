@@ -129,15 +129,15 @@ class Import(Operation[Images, "Image"]):
         return ImportStep(self.context.context, self, self._request)
 
     def show(self, obj: Image) -> None:
-        addressee, progress = self._request.upload, self.progress
+        addressee, progress, events = self._request.upload, self.progress, self.context.context.events
         if addressee is not None and progress is not None and progress.waits:
-            obj["status"]["phase"] = ImagePhase.WAIT_FOR_USER_UPLOAD
+            transfer.show_begun(events, obj, ImagePhase.WAIT_FOR_USER_UPLOAD)
             intake = self.context.context.images.intake
             upload.show_waiting(self.context.kind, obj, obj["status"], progress, intake, addressee)
             return
-        obj["status"]["phase"] = ImagePhase.PROVISIONING
+        transfer.show_begun(events, obj, ImagePhase.PROVISIONING)
         transfer.show_progress(obj["status"], self.progress)
-        transfer.show_going_on(self.context.context.events, obj, self.progress)
+        transfer.show_going_on(events, obj, self.progress)
 
     async def succeeded(self, obj: Image) -> Result | None:
         imported, status = await self._step.imported(), obj["status"]
@@ -157,7 +157,7 @@ class Import(Operation[Images, "Image"]):
         set_condition(obj, ImageCondition.READY, True, reason=ReadyReason.READY, message=imported.warning)
         events = self.context.context.events
         where = "on its volume" if on_volume(obj) else "in the registry"
-        events.event(obj, "Normal", "ImageReady", f"The image is {where}.")
+        events.event(obj, "Normal", transfer.COMPLETED, f"The image is {where}.")
         if imported.warning:
             events.event(obj, "Warning", transfer.DOUBTFUL, imported.warning)
         return Result(self.context.context.settings.registry.presence_check_seconds)
@@ -169,7 +169,7 @@ class Import(Operation[Images, "Image"]):
             status["phase"] = ImagePhase.FAILED
             transfer.stop_progress(status)
             upload.forget(status)
-            self.context.context.events.event(obj, "Warning", "ProvisioningFailed", err.message)
+            self.context.context.events.event(obj, "Warning", transfer.FAILED, err.message)
             return
         if status.get("phase") != ImagePhase.PROVISIONING or transfer.was_postponed(obj):
             status["phase"] = ImagePhase.PENDING
