@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
@@ -30,8 +31,10 @@ async def review(context: Address) -> None:
     if context.creating and not cidrs:
         context.forbidden("spec", "no virtualMachineCIDRs are configured, so there are no addresses")
         return
-    if context.old is not None and (context.old.get("status") or {}).get("address"):
-        return  # A lease does not move, which the field says itself.
+    if context.old is not None and (bound := (context.old.get("status") or {}).get("address")):
+        # A lease does not move, which the field says itself.
+        _warn_of_range(context, str(bound))
+        return
     wanted = context.spec.get("staticIP")
     if context.spec["type"] != IPAddressType.STATIC or not wanted:
         return  # a Static one without an address breaks a rule of its kind, which is told beside ours
@@ -45,6 +48,13 @@ async def review(context: Address) -> None:
         )
         return
     await _check_free(context, address)
+
+
+def _warn_of_range(context: Address, bound: str) -> None:
+    """The ranges may be others by now; who has an address keeps it."""
+    with suppress(ValueError):  # administrators may write any status
+        if not contains(context.policy.virtual_machine_cidrs, IPv4Address(bound)):
+            context.warn(f"spec: the address {bound} is in none of the virtualMachineCIDRs any more")
 
 
 async def _check_free(context: Address, address: IPv4Address) -> None:

@@ -24,8 +24,9 @@ from hyperd.resources.schema.kind import Kind
 from hyperd.resources.values.conditions import remove_condition, set_condition
 from hyperd.resources.values.quantity import parse
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
+from hyperd.runtime.recorder import EventLevel
 from hyperd.runtime.status import add_finalizer, remove_finalizer, update_status
-from hyperd.store.interface import Item
+from hyperd.store.interface import EventType, Item
 
 if TYPE_CHECKING:
     from hyperd.resources.views.core import Node
@@ -82,7 +83,30 @@ class MachineClassController(Controller):
         _show_features(after, fitting)
         _show_readiness(after, nodes)
         await update_status(self._context.store, VIRTUAL_MACHINE_CLASS, before, after)
+        self._tell_nodes(before, after)
         return None
+
+    def on_own(self, type_: EventType, old: Item | None, new: Item | None) -> None:
+        super().on_own(type_, old, new)
+        if old is None or new is None or not self._context.ownership.leads():
+            return
+        if old.object()["spec"].get("sizingPolicies") != new.object()["spec"].get("sizingPolicies"):
+            message = "The sizing policies were changed; machines that they do not allow any more run on."
+            self._context.events.event(new.object(), "Normal", "SizingPoliciesWereChanged", message)
+
+    def _tell_nodes(self, before: VirtualMachineClass, after: VirtualMachineClass) -> None:
+        """Events for another list of available nodes."""
+        had = set((before.get("status") or {}).get("availableNodes") or ())
+        has = set(after["status"]["availableNodes"])
+        came, went = ", ".join(sorted(has - had)), ", ".join(sorted(had - has))
+        if not came and not went:
+            return
+        level: EventLevel = "Normal" if has else "Warning"
+        reason = "NodesWereUpdated" if has else "AvailableNodesListEmpty"
+        told = [f"added: {came}"] if came else []
+        told += [f"removed: {went}"] if went else []
+        message = f"The list of available nodes was updated{'' if has else ' and is empty'}; {'; '.join(told)}."
+        self._context.events.event(after, level, reason, message)
 
     async def _delete(self, before: VirtualMachineClass) -> Result | None:
         users = self._machines.by_index(usage.CLASS_INDEX, before["metadata"]["name"])
@@ -104,7 +128,8 @@ def _discover(class_: VirtualMachineClass, nodes: Iterable[Node]) -> None:
     """Find the features of a class of type Discovery, unless they were found before."""
     cpu, type_ = class_["spec"]["cpu"], VirtualMachineClassCondition.DISCOVERED
     if cpu["type"] != CPUType.DISCOVERY:
-        set_condition(class_, type_, False, reason=DiscoveredReason.DISCOVERY_SKIP)
+        message = f"A class of cpu.type {cpu['type']} needs no discovery."
+        set_condition(class_, type_, False, reason=DiscoveredReason.DISCOVERY_SKIP, message=message)
         return
     if not enabled_features(class_):
         selector = (cpu.get("discovery") or {}).get("nodeSelector") or {}

@@ -226,8 +226,9 @@ def show_absence(
         _not_running(machine, RunningReason.NOT_RUNNING, TOLD_OFF if told_off else "")
     status["blockDeviceRefs"] = observed.devices
     _show_resources(machine, applied.configuration(machine["spec"]))
-    # Nothing is requested of a node for an instance that is not there.
-    del status["resources"]["cpu"]["requestedCores"]
+    # Nothing is requested of a node for an instance that is not there, and it costs nothing.
+    cpu, memory = status["resources"]["cpu"], status["resources"]["memory"]
+    del cpu["requestedCores"], cpu["runtimeOverhead"], memory["runtimeOverhead"]
 
 
 def show_address(machine: VirtualMachine, found: Dependencies) -> None:

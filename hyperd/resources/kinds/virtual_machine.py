@@ -342,7 +342,6 @@ VIRTUAL_MACHINE = KINDS.add(
             "spec.networks[].type=Network": "Additional networks are not built yet; only Main is attached.",
             "spec.networks[].type=ClusterNetwork": "Additional networks are not built yet; only Main is attached.",
             "spec.usbDevices": "USB devices are not built yet and are not attached.",
-            "spec.gpus": "Graphics processors are not built yet and are not attached.",
             "spec.affinity.virtualMachineAndPodAffinity": f"nearness to other machines is {_NOT_WEIGHED}",
             "spec.affinity.virtualMachineAndPodAntiAffinity": f"distance from other machines is {_NOT_WEIGHED}",
             "spec.topologySpreadConstraints": f"topologySpreadConstraints is {_NOT_WEIGHED}",
@@ -355,6 +354,7 @@ VIRTUAL_MACHINE = KINDS.add(
             },
         },
         refused={
+            "spec.gpus": "Graphics processors are not built: leave them out.",
             "spec.cpu.coreFraction=Auto": (
                 "Automatic scaling of the core fraction is not built: give a share such as 20%."
             ),

@@ -117,6 +117,13 @@ async def test_a_bound_address_can_only_be_pinned() -> None:
     assert "the address 10.66.10.14 is bound" in told(await world.update(old, moved))[0]
 
 
+async def test_who_pins_an_address_is_told_that_the_ranges_are_others_by_now() -> None:
+    old = address("Auto", None, status={"phase": "Bound", "address": "10.99.0.7"})
+    response = await World().update(old, changed(old, type="Static", staticIP="10.99.0.7"))
+    assert response.causes == []
+    assert response.warnings == ["spec: the address 10.99.0.7 is in none of the virtualMachineCIDRs any more"]
+
+
 def operation(type_: str, name: str = "new", *, phase: str = "", force: bool = False) -> Object:
     spec: Object = {"type": type_, "virtualMachineName": "web", **({"force": True} if force else {})}
     return make("VirtualMachineOperation", name, spec=spec, status={"phase": phase} if phase else {})
