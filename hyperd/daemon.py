@@ -48,11 +48,13 @@ from hyperd.home import make_home
 from hyperd.hypervisor.console.hub import ConsoleHub
 from hyperd.jsontypes import Json, JsonObject
 from hyperd.offload import Offload
-from hyperd.resources.all import EVENT
+from hyperd.resources.all import EVENT, POD
+from hyperd.resources.values import names
 from hyperd.runtime.controller import Controller, Manager
 from hyperd.runtime.recorder import EventRecorder
 from hyperd.settings import Settings
 from hyperd.store.embedded.backup import restore
+from hyperd.store.interface import Requirement, Selector
 from hyperd.world import THIS_HOST, World
 
 _log = logging.getLogger(__name__)
@@ -63,6 +65,8 @@ _STOP_SECONDS = 20.0
 _THREAD_SECONDS = 1.0
 _THREADS = "hyperd-call"
 """Names of the threads in which the host is asked."""
+_CONCERNED = {POD: Selector(labels=(Requirement(names.VM_UID_LABEL, "exists"),))}
+"""Of others' kinds what is of machines: a cluster has many Pods more."""
 
 
 class Daemon:
@@ -74,7 +78,7 @@ class Daemon:
         self.node_name = settings.node
         self._processes = Offload()
         self._home = make_home(settings, self._processes)
-        self._manager = Manager(self._home.store, leads=self._home.ownership.leads)
+        self._manager = Manager(self._home.store, leads=self._home.ownership.leads, selectors=_CONCERNED)
         self._consoles = ConsoleHub(settings)
         self._context = self._wire(world)
         self._controllers = self._make_controllers()

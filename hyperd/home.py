@@ -27,6 +27,7 @@ from hyperd.controllers.ownership import NodeOwner, Ownership, SoleOwner
 from hyperd.controllers.placement.binder import Binder
 from hyperd.controllers.placement.interface import Placement
 from hyperd.controllers.placement.one_node import OneNode
+from hyperd.controllers.pod.placement import Pods
 from hyperd.errors import HyperdError, NotFound, PermanentError
 from hyperd.offload import Offload
 from hyperd.resources.all import KINDS, NAMESPACE
@@ -173,6 +174,7 @@ class KubernetesHome:
         self.ownership = NodeOwner(settings.node, self.leader.leads)
         self.authorizer = RoleAuthorizer(KINDS)
         self._instance_id = ""
+        self._pods: Pods | None = None
 
     @property
     def instance_id(self) -> str:
@@ -240,11 +242,15 @@ class KubernetesHome:
         ]
 
     def placement(self, context: Context) -> Placement:
-        return Binder(context)
+        if not self._settings.kubernetes.pods:
+            return Binder(context)
+        self._pods = Pods(context)
+        return self._pods
 
     def beside(self, context: Context, manager: Manager) -> Sequence[Work]:
         self.leader.on_change(manager.lead)
-        return [self.leader.run, Heartbeat(context).run]
+        works = [self.leader.run, Heartbeat(context).run]
+        return works if self._pods is None else [*works, self._pods.run]
 
     async def close(self) -> None:
         await end_all((("the Lease", self.leader.release), ("the cluster's client", self.store.close)))

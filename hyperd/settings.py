@@ -283,6 +283,22 @@ class KubernetesSettings(_Section):
     """Make the Node object and report its state, as a kubelet does. Only where this node has no kubelet."""
     allow_emulation: bool = False
     """Bind machines to nodes without KVM too."""
+    pods: bool = False
+    """Run each machine in a Pod, which the cluster's scheduler places. Needs a kubelet on each node."""
+    launcher_image: str = ""
+    """The image of those Pods, with ``/usr/lib/hyperd/launcher``; hyperd's own has it."""
+    programs_dir: Path = Path("/usr/lib/hyperd")
+    """Where ``python -m hyperd.launcher.build`` has put its programs on this node."""
+    kubelet_dir: Path = Path("/var/lib/kubelet")
+    """The kubelet's ``--root-dir``, as this daemon sees it."""
+
+    @model_validator(mode="after")
+    def _pods_have_a_kubelet_and_an_image(self) -> Self:
+        if self.pods and self.register_node:
+            raise ValueError("pods needs a kubelet on each node, and register_node says that this one has none")
+        if self.pods and not self.launcher_image:
+            raise ValueError("pods needs launcher_image, the image of machines' Pods: hyperd's own will do")
+        return self
 
 
 class LogSettings(_Section):

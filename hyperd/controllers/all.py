@@ -20,6 +20,7 @@ from hyperd.controllers.node.controller import NodeController
 from hyperd.controllers.operation.controller import OperationController
 from hyperd.controllers.placement.binding import DiskBinder, MachineBinder
 from hyperd.controllers.placement.interface import Placement
+from hyperd.controllers.pod.controller import PodController
 from hyperd.controllers.snapshot.disk import DiskSnapshotController
 from hyperd.controllers.snapshot.machine import MachineSnapshotController
 from hyperd.controllers.snapshot.operating import SnapshotOperationController
@@ -30,7 +31,7 @@ from hyperd.runtime.controller import Controller
 CONTROLLERS: Final[tuple[type[Controller], ...]] = (
     AddressController, AttachmentController, DiskBinder, DiskController, DiskSnapshotController, ImageController,
     LeaseController, MACAddressController, MACLeaseController, MachineBinder, MachineClassController,
-    MachineController, MachineSnapshotController, NodeController, OperationController,
+    MachineController, MachineSnapshotController, NodeController, OperationController, PodController,
     SnapshotOperationController, UnbuiltController,
 )  # fmt: skip
 """What any home may run; a cluster's role is made of what they declare."""

@@ -94,7 +94,8 @@ class DomainSpec:
     what SeaBIOS tells its debug port, anew with each start; other firmware tells nothing. ``agent`` adds the
     guest agent's channel. ``tpm`` needs ``HostFacts.tpm``.
     ``slots`` are those that devices have already, by ``Device.key``; the others get theirs from what is free.
-    ``epoch`` is a fencing token: that of who holds the machine, 0 for nobody's.
+    ``epoch`` is a fencing token: that of who holds the machine, 0 for nobody's. ``emulator`` is started in the
+    place of the QEMU that libvirt knows.
     """
 
     uid: str
@@ -125,6 +126,7 @@ class DomainSpec:
     architecture: str = "x86_64"
     slots: Slots = field(default_factory=dict)
     epoch: int = 0
+    emulator: Path | None = None
 
     @property
     def name(self) -> str:

@@ -66,6 +66,22 @@ class Network(Protocol):
         """What the guest gets for a link; None where it can get none, as outside of the configured ranges."""
         ...
 
+    def house(self, uid: str, place: Place | None) -> None:
+        """Have the machine's links be in ``place`` from now on; None: where that is is not known now.
+
+        Then a link is not looked at. One connected for a start is on this host until ``settle``. Networks that
+        have nothing in places pass over it.
+        """
+        return
+
+    async def settle(self, uid: str) -> None:
+        """Have the links be where the machine is housed: its hypervisor has opened them."""
+        return
+
+    async def tidy(self, places: Collection[IPv4Address]) -> None:
+        """Remove what leads to places that are no more; these are the addresses of all that are on this node."""
+        return
+
     async def connect(self, link: Link, *, starting: bool = False) -> None:
         """Make sure of the link. Nothing happens for one without a card.
 

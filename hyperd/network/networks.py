@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from ipaddress import IPv4Address
 
 from hyperd.background import end_all
 from hyperd.network.interface import Card, Link, Network, NetworkKind
+from hyperd.network.place import Place
 from hyperd.resources.kinds.virtual_machine import NetworkType
 
 
@@ -31,6 +32,18 @@ class NodeNetwork(Network):
     def card(self, link: Link) -> Card | None:
         kind = self._by_type.get(link.type)
         return None if kind is None else kind.card(link)
+
+    def house(self, uid: str, place: Place | None) -> None:
+        for kind in self._kinds:
+            kind.house(uid, place)
+
+    async def settle(self, uid: str) -> None:
+        for kind in self._kinds:
+            await kind.settle(uid)
+
+    async def tidy(self, places: Collection[IPv4Address]) -> None:
+        for kind in self._kinds:
+            await kind.tidy(places)
 
     async def connect(self, link: Link, *, starting: bool = False) -> None:
         if (kind := self._by_type.get(link.type)) is not None:

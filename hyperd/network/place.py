@@ -1,6 +1,6 @@
 """Where a network is made: a place is this host, or the network namespace of something that runs on it.
 
-The cgroup and the mounts of a place, which a hypervisor would need, come with what can use them: a Pod's launcher.
+Its cgroup is ``launcher.sandbox``'s; its mounts come with what can use them, a machine's claims.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
@@ -24,9 +25,13 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True)
 class Place:
-    """``network`` is its namespace's file (``/proc/PID/ns/net``, ``/run/netns/NAME``), None the daemon's own."""
+    """``network`` is its namespace's file (``/proc/PID/ns/net``, ``/run/netns/NAME``), None the daemon's own.
+
+    ``address`` is by which the daemon's own reaches it.
+    """
 
     network: Path | None = None
+    address: IPv4Address | None = None
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do blocking ``work`` in a thread that is in this place. Raises OSError where there is no such place.

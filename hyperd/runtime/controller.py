@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from types import MappingProxyType
 from typing import ClassVar
 
 from hyperd.background import Background, told_to_end
@@ -21,7 +22,7 @@ from hyperd.resources.values.meta import Key
 from hyperd.runtime.informer import Informer
 from hyperd.runtime.status import RACE
 from hyperd.runtime.workqueue import QueueClosed, WorkQueue
-from hyperd.store.interface import EventType, Item, Store
+from hyperd.store.interface import EVERYTHING, EventType, Item, Selector, Store
 
 __all__ = [
     "Controller",
@@ -248,9 +249,16 @@ class ControllerReport:
 class Manager:
     """Shared informers and the controllers over them. Add everything, then ``start``; ``stop`` ends all."""
 
-    def __init__(self, store: Store, *, leads: Callable[[], bool] = _always) -> None:
-        """``leads`` is asked before each piece of cluster-wide work."""
+    def __init__(
+        self,
+        store: Store,
+        *,
+        leads: Callable[[], bool] = _always,
+        selectors: Mapping[Kind, Selector] = MappingProxyType({}),
+    ) -> None:
+        """``leads`` is asked before each piece of cluster-wide work; ``selectors`` say what of a kind counts."""
         self._store = store
+        self._selectors = selectors
         self._leads = leads
         self._informers: dict[Kind, Informer] = {}
         self._controllers: list[Controller] = []
@@ -263,7 +271,9 @@ class Manager:
         if found is None:
             if self._started:
                 raise RuntimeError(f"the informer of {kind.plural} was asked for after the start")
-            found = self._informers[kind] = Informer(self._store, kind)
+            found = self._informers[kind] = Informer(
+                self._store, kind, selector=self._selectors.get(kind, EVERYTHING)
+            )
         return found
 
     def add(self, controller: Controller) -> None:

@@ -17,7 +17,7 @@ from typing import Generic
 from hyperd.backoff import backoff
 from hyperd.errors import Expired
 from hyperd.resources.schema.kind import Kind, V_co
-from hyperd.store.interface import EventType, Item, Store
+from hyperd.store.interface import EVERYTHING, EventType, Item, Selector, Store
 
 Handler = Callable[[EventType, Item | None, Item | None], None]
 """Gets (type, old, new): old is None on ADDED, new is None on DELETED. Must not block; it enqueues keys."""
@@ -34,7 +34,7 @@ _LASTING_SECONDS = 1.0
 
 
 class Informer(Generic[V_co]):
-    """A live copy of one kind (of one namespace, or of all with None)."""
+    """A live copy of one kind: of one namespace, or of all with None; of what ``selector`` selects."""
 
     def __init__(
         self,
@@ -42,6 +42,7 @@ class Informer(Generic[V_co]):
         kind: Kind[V_co],
         *,
         namespace: str | None = None,
+        selector: Selector = EVERYTHING,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.kind = kind
@@ -49,6 +50,7 @@ class Informer(Generic[V_co]):
         """Set once the first list is in and its handlers have run."""
         self._store = store
         self._namespace = namespace
+        self._selector = selector
         self._sleep = sleep
         self._items: dict[ItemKey, Item[V_co]] = {}
         self._handlers: list[Handler] = []
@@ -127,7 +129,7 @@ class Informer(Generic[V_co]):
                 await self._sleep(backoff(early, first=_FIRST_RETRY_SECONDS, last=_LAST_RETRY_SECONDS))
 
     async def _relist(self) -> None:
-        listing = await self._store.list(self.kind, self._namespace)
+        listing = await self._store.list(self.kind, self._namespace, selector=self._selector)
         fresh = {(item.namespace, item.name): item for item in listing.items}
         for key in [key for key in self._items if key not in fresh]:
             self._remove(key)
@@ -140,6 +142,7 @@ class Informer(Generic[V_co]):
         watch = self._store.watch(
             self.kind,
             self._namespace,
+            selector=self._selector,
             resource_version=self._resource_version,
             bookmarks=True,
             timeout=_WATCH_SECONDS,

@@ -88,6 +88,10 @@ class Applied:
     """The paths that the configuration was taken of: what a later version compares says nothing about it."""
     devices: tuple[held.Held, ...] = ()
     """What it has plugged in; none of one that was started before this was kept."""
+    pod: str = ""
+    """The uid of the Pod that it runs in; empty for none."""
+    displaced: bool = False
+    """It was ended because its place was, or is another node's by now: its end was nobody's wish."""
 
     def encode(self) -> str:
         """Canonical text for the domain's metadata."""
@@ -117,6 +121,8 @@ def decode(text: str) -> Applied:
             body.get("slots") or {},
             tuple(body.get("compared", _UNNAMED)),
             held.decode(body.get("devices")),
+            str(body.get("pod") or ""),
+            body.get("displaced", False) is True,
         )
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return Applied()

@@ -83,6 +83,7 @@ class MachineController(Controller):
     def __init__(self, context: Context, placement: Placement) -> None:
         super().__init__()
         self._context = context
+        self._placement = placement
         self._machines = context.informer(VIRTUAL_MACHINE)
         self._operations = context.informer(VIRTUAL_MACHINE_OPERATION)
         usage.index_machines(self._machines)
@@ -99,6 +100,7 @@ class MachineController(Controller):
         self._elsewhere = Elsewhere(context, self._instances, self._fence)
         self._starts = Startup(context, self._instances, self._fence, placement, started=self._rebooted.discard)
         self._ends = Shutdown(context, self._instances, self._fence)
+        placement.wake(self.enqueue)
         context.hypervisor.on_domain(self._on_domain)
         context.hypervisor.on_connection(self._on_connection)
 
@@ -183,6 +185,7 @@ class MachineController(Controller):
             self._fence.refuse(before, standing, domain)
             await self._instances.keep_link(domain)
             return Result(_REFUSED_SECONDS)
+        domain = await self._fence.part(standing, domain)
         before, domain = await self._fence.hold(before, domain)
         machine = _looked_at(before)
         if domain is None and standing.holding is Holding.NONE:
@@ -197,6 +200,10 @@ class MachineController(Controller):
         status.show_address(machine, found)
         self._seized.show(machine)
         decision = decide(situation := self._situation(machine, domain))
+        pod, active = _pod_of(domain), domain is not None and domain.active
+        await self._placement.keep(machine, pod, active=active)
+        if domain is not None and active and await self._placement.is_leaving(machine, pod):
+            return await self._ends.displace(before, machine, domain, found)
         if decision.action is Action.START:
             return await self._starts.start(before, machine, domain, found, decision)
         if decision.action in (Action.STOP, Action.KILL) and domain is not None:
@@ -225,6 +232,7 @@ class MachineController(Controller):
             operation=operations.active_operation(self._operations, meta["namespace"], meta["name"]),
             domain_operation=carried.operation,
             restarting=carried.restarting,
+            displaced=carried.displaced,
         )
 
     async def _without_libvirt(self, before: VirtualMachine, machine: VirtualMachine) -> Result | None:
@@ -320,6 +328,10 @@ class MachineController(Controller):
 
     def _event(self, machine: VirtualMachine, level: EventLevel, reason: str, message: str) -> None:
         self._context.events.event(machine, level, reason, message)
+
+
+def _pod_of(domain: DomainInfo | None) -> str:
+    return "" if domain is None else applied.decode(domain.applied).pod
 
 
 def _looked_at(before: VirtualMachine) -> VirtualMachine:

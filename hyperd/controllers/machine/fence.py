@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hyperd.controllers.context import Context
-from hyperd.controllers.machine import holding
+from hyperd.controllers.machine import applied, holding
 from hyperd.controllers.machine.holding import Act, Holding, Record, Standing
 from hyperd.controllers.ownership import machine_node
 from hyperd.crashpoints import CrashPoint, reached
@@ -83,6 +83,18 @@ class Fence:
             return before, await self.tell(standing, domain)
         except ServiceUnavailable:
             return before, domain
+
+    async def part(self, standing: Standing, domain: DomainInfo | None) -> DomainInfo | None:
+        """A domain that is off, and from before another node's, is told that its end says nothing any more.
+
+        Before the machine is taken here: then nothing shows that there was another node.
+        """
+        before = standing.record.node not in ("", self._context.node_name) and standing.holding is Holding.NONE
+        if domain is None or domain.active or not before or (carried := applied.decode(domain.applied)).displaced:
+            return domain
+        domain = replace(domain, applied=replace(carried, displaced=True).encode())
+        await self._context.hypervisor.mark(domain)
+        return domain
 
     async def tell(self, standing: Standing, domain: DomainInfo) -> DomainInfo:
         """See to it that the domain carries the record's epoch, where that is the newer one.

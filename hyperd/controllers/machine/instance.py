@@ -30,6 +30,7 @@ from hyperd.controllers.machine.known_slots import known_slots
 from hyperd.controllers.machine.plan import Plan, Start, links_of, make_plan
 from hyperd.controllers.machine.status import Observed
 from hyperd.controllers.machine.unreadable import damaged, unreadable
+from hyperd.controllers.placement.interface import NOWHERE_ELSE, Quarters
 from hyperd.crashpoints import CrashPoint, reached
 from hyperd.errors import NotFound, PermanentError
 from hyperd.hypervisor.facts.host import HostFacts, domain_type
@@ -105,6 +106,7 @@ class Instances:
         operation: str,
         starting: bool,
         restarting: bool = False,
+        quarters: Quarters = NOWHERE_ELSE,
     ) -> Plan:
         """The plan of a start as it would be now.
 
@@ -140,16 +142,25 @@ class Instances:
             restarting=restarting,
             slots=known,
             assign=self._context.hypervisor.assign,
+            quarters=quarters,
         )
         settings = self._context.settings
         type_ = domain_type(facts, settings.hypervisor)
         return make_plan(machine, found, start, settings=settings, facts=facts, type_=type_)
 
     async def start(
-        self, machine: VirtualMachine, found: Dependencies, *, operation: str, restarting: bool = False
+        self,
+        machine: VirtualMachine,
+        found: Dependencies,
+        *,
+        operation: str,
+        quarters: Quarters,
+        restarting: bool = False,
     ) -> tuple[DomainInfo, Observed]:
         """Link, define, start. What a failure leaves is taken up or removed by the next reconcile."""
-        plan = await self.plan(machine, found, operation=operation, starting=True, restarting=restarting)
+        plan = await self.plan(
+            machine, found, operation=operation, starting=True, restarting=restarting, quarters=quarters
+        )
         for link in _wanted(machine, found):
             await self._context.network.connect(link, starting=True)
         reached(CrashPoint.VM_BEFORE_DEFINE)

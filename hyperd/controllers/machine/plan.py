@@ -15,6 +15,7 @@ from hyperd.controllers.machine import applied, firmware, holding
 from hyperd.controllers.machine.dependencies import Dependencies
 from hyperd.controllers.machine.devices import Device
 from hyperd.controllers.machine.held import Held, serial_of
+from hyperd.controllers.placement.interface import NOWHERE_ELSE, Quarters
 from hyperd.hypervisor.facts.host import CpuChoice, HostFacts, choose_cpu
 from hyperd.hypervisor.slots import Slots, encode
 from hyperd.hypervisor.spec import (
@@ -141,6 +142,7 @@ class Start:
     """Where devices sat before; the others get theirs now. None where nothing is started."""
     assign: Callable[[DomainSpec], Slots] = lambda domain: domain.slots
     """The hypervisor's: where the devices of a domain are to sit."""
+    quarters: Quarters = NOWHERE_ELSE
 
 
 def make_plan(
@@ -162,6 +164,9 @@ def make_plan(
         disks=disks(spec, found.devices, start.sources, start.seed, guest.uid),
         nics=tuple(NicSpec(card.tap, card.mac, card.mtu) for card in start.cards),
         slots=start.slots or {},
+        emulator=start.quarters.emulator,
+        # A Pod's share is its cgroup's.
+        cpu_shares=None if start.quarters.pod else guest.cpu_shares,
     )
     if start.slots is not None:
         domain = replace(domain, slots=start.assign(domain))
@@ -175,6 +180,7 @@ def make_plan(
         restarting=start.restarting,
         slots=encode(domain.slots),
         devices=tuple(map(held_of, found.devices)),
+        pod=start.quarters.pod,
     )
     notes = [choice.reason, "" if facts.tpm or not _wants_tpm(spec) else _NO_TPM]
     return Plan(replace(domain, applied=record.encode()), " ".join(note for note in notes if note))

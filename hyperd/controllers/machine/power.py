@@ -63,6 +63,8 @@ class Situation:
     """Whether the status says that an operation stopped it."""
     restarting: bool = False
     """The domain says that it was ended to be started anew."""
+    displaced: bool = False
+    """The domain says that it was ended because its place was, or that it is from before another node's."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,8 @@ def _by_operation(situation: Situation, operation: ActiveOperation) -> Decision:
 
 
 def _stopped_by_hand(situation: Situation) -> bool:
+    if situation.displaced:
+        return situation.phase == VirtualMachinePhase.STOPPED
     if not situation.defined:
         return situation.phase == VirtualMachinePhase.STOPPED and situation.told_off
     return situation.phase == VirtualMachinePhase.STOPPED or situation.off_reason is OffReason.SHUTDOWN

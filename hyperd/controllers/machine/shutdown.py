@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hyperd.controllers.context import Context
-from hyperd.controllers.machine import status
+from hyperd.controllers.machine import applied, status
 from hyperd.controllers.machine.dependencies import Dependencies
 from hyperd.controllers.machine.fence import Fence, Warrant
 from hyperd.controllers.machine.holding import Act
@@ -53,6 +54,20 @@ class Shutdown:
         stored = await update_status(self._context.store, VIRTUAL_MACHINE, before, machine)
         warrant = await self._require_end(stored, domain, by)
         return await self._end_domain(stored, domain, warrant, force=force)
+
+    async def displace(
+        self, before: VirtualMachine, machine: VirtualMachine, domain: DomainInfo, found: Dependencies
+    ) -> Result:
+        """One step of the end of a guest whose place is taken away: by its policy it begins anew elsewhere.
+
+        That it was nobody's wish stands in the domain before it ends, whatever happens to this daemon.
+        """
+        carried = applied.decode(domain.applied)
+        if not carried.displaced:
+            await self._fence.require(before, Act.END, domain)
+            domain = replace(domain, applied=replace(carried, displaced=True).encode())
+            await self._context.hypervisor.mark(domain)
+        return await self.stop(before, machine, domain, found, force=False, by=None)
 
     async def delete(
         self, before: VirtualMachine, machine: VirtualMachine, domain: DomainInfo | None

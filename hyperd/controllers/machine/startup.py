@@ -20,7 +20,7 @@ from hyperd.controllers.machine.holders import require_unread
 from hyperd.controllers.machine.holding import Act
 from hyperd.controllers.machine.instance import Instances
 from hyperd.controllers.machine.power import Action, Decision
-from hyperd.controllers.placement.interface import Placement
+from hyperd.controllers.placement.interface import TOLD, Placement
 from hyperd.crashpoints import CrashPoint, reached
 from hyperd.errors import HyperdError, QuotaExceeded, ServiceUnavailable, TemporaryError
 from hyperd.hypervisor.state import DomainInfo
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _WAIT_SECONDS = 10.0
 _RESTART_PAUSE_SECONDS = 5.0
+_MOMENT_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class Startup:
         clash = self._instances.claim(machine, found)
         if clash:
             raise TemporaryError(clash)
-        self._placement.retake(machine)
+        fits = self._placement.retake(machine, found.class_)
         try:
             warrant = await self._fence.require(before, Act.END, domain)
             await self._context.hypervisor.mark(
@@ -128,6 +129,8 @@ class Startup:
             self._context.events.event(
                 machine, "Normal", "ChangesApplied", "The guest's reboot applied the pending changes."
             )
+            if not fits:
+                return Result(_MOMENT_SECONDS)
             decision = Decision(Action.START, operation=running.operation, restarting=True)
             return await self._start_claimed(before, machine, domain, found, decision)
         finally:
@@ -148,6 +151,8 @@ class Startup:
         status.show_absence(
             machine, self._instances.observe(machine, None, found, unfit=unfit), VirtualMachinePhase.PENDING
         )
+        if unfit == TOLD:
+            status.keep_told(before, machine)
         await update_status(self._context.store, VIRTUAL_MACHINE, before, machine)
 
     async def _start_claimed(
@@ -175,7 +180,11 @@ class Startup:
             disks = [device.name for device in found.devices if device.kind == VIRTUAL_DISK.kind]
             await require_unread(self._context, machine["metadata"]["namespace"], disks)
             started, observed = await self._instances.start(
-                machine, found, operation=decision.operation, restarting=decision.restarting
+                machine,
+                found,
+                operation=decision.operation,
+                quarters=self._placement.quarters(machine),
+                restarting=decision.restarting,
             )
         except ServiceUnavailable:
             raise

@@ -62,6 +62,8 @@ _UNWRITABLE = "a disk could not be written; it goes on when there is space again
 _UNBOOTABLE = "The firmware found nothing to boot from: look at blockDeviceRefs, their order and their content."
 TOLD_OFF = "An operation stopped the virtual machine."
 """Message of the Running condition by which a machine that has no domain stays off."""
+_TOLD = (RunningReason.POD_NOT_STARTED, RunningReason.POD_TERMINATING, RunningReason.QUOTA_EXCEEDED)
+"""Reasons of a condition that who places the machine may have written."""
 _NO_CLUSTER = "Live migration needs a cluster of nodes."
 _NOT_BUILT = "Live migration is not built yet in this version."
 _DOUBLED_SECONDS = 2.0
@@ -229,6 +231,13 @@ def show_absence(
     # Nothing is requested of a node for an instance that is not there, and it costs nothing.
     cpu, memory = status["resources"]["cpu"], status["resources"]["memory"]
     del cpu["requestedCores"], cpu["runtimeOverhead"], memory["runtimeOverhead"]
+
+
+def keep_told(before: VirtualMachine, machine: VirtualMachine) -> None:
+    """Let stand what another says of why ``machine`` waits, if ``before`` says so."""
+    said = find_condition(before, VirtualMachineCondition.RUNNING) or {}
+    if (before.get("status") or {}).get("phase") == VirtualMachinePhase.PENDING and said.get("reason") in _TOLD:
+        _not_running(machine, RunningReason(said["reason"]), said.get("message", ""))
 
 
 def show_address(machine: VirtualMachine, found: Dependencies) -> None:

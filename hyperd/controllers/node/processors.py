@@ -87,6 +87,12 @@ def _listed(known: Sequence[str]) -> str:
     return f"known are {', '.join(known[:_LISTED])}{more}."
 
 
+def asked_labels(class_: VirtualMachineClass) -> frozenset[str]:
+    """The labels of nodes that tell of what the class asks for."""
+    prefix, asked = _asked(class_)
+    return frozenset(prefix + name for name in asked)
+
+
 def _asked(class_: VirtualMachineClass) -> tuple[str, frozenset[str]]:
     """The prefix of the labels that tell of what the class asks for, and the names that it asks for."""
     cpu = class_["spec"]["cpu"]

@@ -1,24 +1,48 @@
 """Where machines and disks go, as their controllers know it.
 
 A home has one placement. On one node what is asked for fits there, or waits (``one_node``); of several nodes one
-is chosen (``binder``). The choice stands in the objects, where ``ownership`` reads it. What is left to ask is
+is chosen, by hyperd's leader (``binder``) or by the scheduler that gives the machine's Pod its node (``pod``). The
+choice stands in the objects, where ``ownership`` reads it. What is left to ask is
 whether a start may begin on this node now.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol
 
-from hyperd.runtime.controller import Controller
+from hyperd.runtime.controller import Controller, Key
 
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_machine import VirtualMachine
     from hyperd.resources.views.virtual_machine_class import VirtualMachineClass
 
 
+TOLD: Final = "The machine waits for its Pod."
+"""What ``take`` answers while the leader tells why the machine waits: then its condition is left as it is."""
+
+
+@dataclass(frozen=True)
+class Quarters:
+    """What a start gets from where it takes place."""
+
+    pod: str = ""
+    """The Pod's uid; empty where there is none."""
+    emulator: Path | None = None
+    """What stands in QEMU's place; None for QEMU itself."""
+
+
+NOWHERE_ELSE: Final = Quarters()
+"""On the node, and in nothing."""
+
+
 class Placement(Protocol):
     """Of one home, as one of its daemons uses it."""
+
+    def wake(self, look: Callable[[Key], None]) -> None:
+        """Have ``look`` called with each machine of which this placement hears something new."""
 
     def controllers(self) -> Sequence[Controller]:
         """What writes the choice into the objects, beside the controllers of the kinds; asked for once."""
@@ -29,11 +53,26 @@ class Placement(Protocol):
         Of two at once one is told what the other was promised. Raises ServiceUnavailable while libvirt is away.
         """
 
-    def retake(self, machine: VirtualMachine) -> None:
-        """Promise an instance that ends here to begin anew its room, without a question, until ``release``."""
+    def retake(self, machine: VirtualMachine, class_: VirtualMachineClass | None) -> bool:
+        """Promise an instance that ends here to begin anew its room, without a question, until ``release``.
+
+        False where it needs other room than it has by now: then it is ended, and begins once ``take`` lets it.
+        """
 
     def release(self, machine: VirtualMachine) -> None:
         """End the promise, if there is one: by now a domain counts, or nothing does."""
+
+    def quarters(self, machine: VirtualMachine) -> Quarters:
+        """Where the start is to take place that was taken room for."""
+
+    async def keep(self, machine: VirtualMachine, pod: str, *, active: bool) -> None:
+        """Have what stands for the guest say that it runs or not; ``pod`` is the one that its domain names.
+
+        Before the guest's links are looked at: it finds again where they are.
+        """
+
+    async def is_leaving(self, machine: VirtualMachine, pod: str) -> bool:
+        """Whether a guest that runs in ``pod`` is to be ended because its place is: it begins anew elsewhere."""
 
     def unfit_for_disks(self) -> str:
         """Why no new volume may be made on this node now, a sentence; empty when one may."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,8 +10,9 @@ from hyperd.controllers.context import Context
 from hyperd.controllers.machine import applied
 from hyperd.controllers.machine.capacity import Capacity, lacking, requested, requested_by_instance, total
 from hyperd.controllers.node import fitting
+from hyperd.controllers.placement.interface import NOWHERE_ELSE, Quarters
 from hyperd.resources.all import NODE
-from hyperd.runtime.controller import Controller
+from hyperd.runtime.controller import Controller, Key
 
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_machine import VirtualMachine
@@ -30,6 +31,9 @@ class OneNode:
     def controllers(self) -> Sequence[Controller]:
         return ()
 
+    def wake(self, look: Callable[[Key], None]) -> None:
+        return
+
     async def take(self, machine: VirtualMachine, class_: VirtualMachineClass) -> str:
         node, name = self._nodes.get("", self._context.node_name), self._context.node_name
         if node is None:
@@ -39,14 +43,24 @@ class OneNode:
         left = await self._left(apart_from=machine["metadata"]["uid"])
         lacks = lacking(name, left, requested(machine["spec"]))
         if not lacks:
-            self.retake(machine)
+            self.retake(machine, class_)
         return lacks
 
-    def retake(self, machine: VirtualMachine) -> None:
+    def retake(self, machine: VirtualMachine, class_: VirtualMachineClass | None) -> bool:
         self._starting[machine["metadata"]["uid"]] = requested(machine["spec"])
+        return True
 
     def release(self, machine: VirtualMachine) -> None:
         self._starting.pop(machine["metadata"]["uid"], None)
+
+    def quarters(self, machine: VirtualMachine) -> Quarters:
+        return NOWHERE_ELSE
+
+    async def keep(self, machine: VirtualMachine, pod: str, *, active: bool) -> None:
+        return
+
+    async def is_leaving(self, machine: VirtualMachine, pod: str) -> bool:
+        return False
 
     def unfit_for_disks(self) -> str:
         node, name = self._nodes.get("", self._context.node_name), self._context.node_name

@@ -52,7 +52,10 @@ def domain_xml(spec: DomainSpec) -> str:
     power = add(domain, "pm")
     add(power, "suspend-to-mem", {"enabled": "no"})
     add(power, "suspend-to-disk", {"enabled": "no"})
-    add(domain, "devices").extend(device.to_xml() for device in devices_of(spec))
+    devices = add(domain, "devices")
+    if spec.emulator is not None:
+        add(devices, "emulator", text=str(spec.emulator))
+    devices.extend(device.to_xml() for device in devices_of(spec))
     return ET.tostring(domain, encoding="unicode")
 
 

@@ -88,6 +88,7 @@ OTHER_VALUES: dict[type, dict[str, Any]] = {
         "architecture": "aarch64",
         "slots": {f"disk/{specs.ROOT.serial}": Slot(target="sdq")},
         "epoch": 7,
+        "emulator": Path("/other"),
     },
     DiskSpec: {
         "name": "other",

@@ -13,6 +13,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from hyperd.errors import TemporaryError
 from hyperd.network.kinds.routed import nat, ranges, rtnl, taps
+from hyperd.network.kinds.routed.podded import PodLinks
 from hyperd.network.kinds.routed.rtnl import Netlink
 from hyperd.network.kinds.routed.taps import OwnedTap, Routing, TapSpec
 from hyperd.network.place import THIS_HOST, Place
@@ -41,6 +42,7 @@ class HostNetwork:
             protocol=settings.route_protocol,
             mac=settings.gateway_mac.lower(),
         )
+        self._pods = PodLinks(settings, instance=instance)
         self._making = asyncio.Lock()
 
     async def start(self, place: Place = THIS_HOST) -> None:
@@ -62,6 +64,32 @@ class HostNetwork:
     async def remove_tap(self, name: str, place: Place = THIS_HOST) -> None:
         """Remove a tap of this instance with all that hangs on it. Nothing happens when there is none."""
         await _job(f"network device {name}", place, taps.remove, name, self._instance)
+
+    async def prepare(self, spec: TapSpec) -> None:
+        """Have the tap of a machine in a Pod on this host, where libvirt opens it."""
+        await _job(f"network device {spec.name}", THIS_HOST, self._pods.prepare, spec)
+
+    async def ensure_in_pod(self, spec: TapSpec, place: Place) -> None:
+        """Have the tap, which libvirt has opened, in its Pod, and the machine's address lead there.
+
+        Mends the ranges' rules and blackholes of this host too.
+        """
+        if place.network is None or place.address is None:
+            return
+        subject = f"network device {spec.name}"
+        async with self._making:
+            await _job("routing of the VM ranges", THIS_HOST, self._ensure_ranges)
+            await _job(subject, THIS_HOST, self._pods.move, spec, place.network)
+            await _job(subject, place, self._pods.ensure, spec)
+            await _job(subject, THIS_HOST, self._pods.lead, spec.address, place.address)
+
+    async def remove_from_pod(self, name: str, address: IPv4Address | None) -> None:
+        """Remove what this host has of such a machine; what is in the Pod goes with it."""
+        await _job(f"network device {name}", THIS_HOST, self._pods.remove, name, address)
+
+    async def tidy(self, pods: frozenset[IPv4Address]) -> None:
+        """Remove the ways to Pods that are no more; ``pods`` are those of this node."""
+        await _job("routes to Pods", THIS_HOST, self._pods.tidy, pods)
 
     async def inventory(self, place: Place = THIS_HOST) -> list[OwnedTap]:
         """All taps of this instance."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from ipaddress import IPv4Address
 from typing import ClassVar
 
@@ -25,6 +26,12 @@ class RoutedNetwork(NetworkKind):
         self._place = place
         self._host = HostNetwork(settings.network, instance=settings.instance)
         self._dhcp = DhcpServer()
+        self._housed: dict[str, Place | None] = {}
+        """Where machines are that are not on this host itself, by uid; None: not known now."""
+        self._starting: dict[str, Link] = {}
+        """Links of such machines that libvirt is to open, or has."""
+        self._addresses: dict[str, IPv4Address] = {}
+        """What leads to such machines."""
         self._dns: tuple[IPv4Address, ...] | None = None
 
     async def start(self) -> None:
@@ -40,13 +47,41 @@ class RoutedNetwork(NetworkKind):
     async def connect(self, link: Link, *, starting: bool = False) -> None:
         if (made := self._link(link, await self._resolvers(anew=starting))) is not None:
             tap, lease = made
+            if link.uid in self._housed:
+                await self._connect_housed(link, tap, lease, starting=starting)
+                return
             await self._host.ensure_tap(tap, self._place)
             await self._dhcp.serve(tap.name, lease, self._place)
 
     async def disconnect(self, uid: str) -> None:
         name = addresses.tap_name(self._settings.tap_prefix, uid)
         self._dhcp.stop(name)
+        self._starting.pop(uid, None)
+        if uid in self._housed:
+            del self._housed[uid]
+            await self._host.remove_from_pod(name, self._addresses.pop(uid, None))
+            return
         await self._host.remove_tap(name, self._place)
+
+    def house(self, uid: str, place: Place | None) -> None:
+        self._housed[uid] = place
+
+    async def settle(self, uid: str) -> None:
+        if (link := self._starting.get(uid)) is not None:
+            await self.connect(link)
+
+    async def tidy(self, places: Collection[IPv4Address]) -> None:
+        await self._host.tidy(frozenset(places))
+
+    async def _connect_housed(self, link: Link, tap: TapSpec, lease: Lease, *, starting: bool) -> None:
+        if starting:
+            self._starting[link.uid] = link
+            await self._host.prepare(tap)
+        elif (place := self._housed[link.uid]) is not None:
+            await self._host.ensure_in_pod(tap, place)
+            self._addresses[link.uid] = tap.address
+            await self._dhcp.serve(tap.name, lease, place)
+            self._starting.pop(link.uid, None)
 
     async def inventory(self) -> list[str]:
         return [tap.uid for tap in await self._host.inventory(self._place)]

@@ -55,6 +55,7 @@ class Route:
     device: int
     protocol: int
     blackhole: bool
+    gateway: IPv4Address | None = None
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,11 @@ def set_up(ip: Netlink, index: int, *, mac: str, mtu: int) -> None:
     ip.link("set", index=index, address=mac, mtu=mtu, state="up")
 
 
+def move_link(ip: Netlink, index: int, namespace: int) -> None:
+    """Hand the device over to the network namespace that the descriptor is of; it is down there."""
+    ip.link("set", index=index, net_ns_fd=namespace)
+
+
 def delete_link(ip: Netlink, index: int) -> None:
     """Remove the device; its addresses and routes go with it. Nothing happens when there is none."""
     with _unless(errno.ENODEV):
@@ -168,6 +174,7 @@ def _route(entry: Any) -> Route:
         device=entry.get("oif") or 0,
         protocol=entry["proto"],
         blackhole=entry["type"] == _BLACKHOLE,
+        gateway=IPv4Address(gateway) if (gateway := entry.get("gateway")) else None,
     )
 
 
@@ -182,6 +189,21 @@ def add_host_route(ip: Netlink, address: IPv4Address, device: int, *, table: int
 
 def delete_host_route(ip: Netlink, destination: IPv4Network, device: int, *, table: int) -> None:
     ip.route("del", dst=str(destination), oif=device, table=table, scope=_SCOPE_LINK)
+
+
+def add_gateway_route(
+    ip: Netlink, address: IPv4Address, gateway: IPv4Address, *, table: int, protocol: int
+) -> None:
+    """``address``/32 through ``gateway``, which is on a link; replaces a route to the same address."""
+    (way,) = ip.route("get", dst=str(gateway))
+    where = {"dst": f"{address}/32", "table": table, "proto": protocol}
+    ip.route("replace", gateway=str(gateway), oif=way.get("oif"), **where)
+
+
+def delete_gateway_route(ip: Netlink, address: IPv4Address, *, table: int, protocol: int) -> None:
+    """Remove it. Nothing happens when there is none."""
+    with _unless(errno.ESRCH):
+        ip.route("del", dst=f"{address}/32", table=table, proto=protocol)
 
 
 def add_blackhole(ip: Netlink, destination: IPv4Network, *, table: int, protocol: int) -> None:

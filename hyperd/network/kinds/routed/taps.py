@@ -73,19 +73,26 @@ def mark(instance: str, uid: str) -> str:
 
 def ensure(nl: Netlink, spec: TapSpec, routing: Routing) -> None:
     """Make the tap as ``spec`` says. Raises OSError, and PermanentError when the name is another's."""
-    if not _NAME.fullmatch(spec.name):
-        raise PermanentError(f"{spec.name!r} is not a name for a tap.")
-    link = rtnl.find_link(nl, spec.name) or _create(nl, spec, routing)
-    if link.alias != mark(routing.instance, spec.uid):
-        raise PermanentError(
-            f"Network device {spec.name} exists and is marked {link.alias!r}, not as the tap of VM"
-            f" {spec.uid}. Remove the device, or give this daemon another network.tap_prefix."
-        )
+    link = find_own(nl, spec, routing, make=True)
+    assert link is not None  # noqa: S101  it was made
     _switch(spec.name)
     if (link.mac, link.mtu, link.up) != (routing.mac, spec.mtu, True):
         rtnl.set_up(nl, link.index, mac=routing.mac, mtu=spec.mtu)
     _address(nl, link.index, spec.gateway)
     _route(nl, link.index, spec.address, routing)
+
+
+def find_own(nl: Netlink, spec: TapSpec, routing: Routing, *, make: bool) -> rtnl.Link | None:
+    """The tap as it is, made where there is none and ``make`` says so. Raises as ``ensure``."""
+    if not _NAME.fullmatch(spec.name):
+        raise PermanentError(f"{spec.name!r} is not a name for a tap.")
+    link = rtnl.find_link(nl, spec.name) or (_create(nl, spec, routing) if make else None)
+    if link is not None and link.alias != mark(routing.instance, spec.uid):
+        raise PermanentError(
+            f"Network device {spec.name} exists and is marked {link.alias!r}, not as the tap of VM"
+            f" {spec.uid}. Remove the device, or give this daemon another network.tap_prefix."
+        )
+    return link
 
 
 def _create(nl: Netlink, spec: TapSpec, routing: Routing) -> rtnl.Link:

@@ -1,0 +1,305 @@
+"""The leader's part: each machine that is to run has a Pod, and is bound to the node that the scheduler gave it.
+
+A machine's Pod lasts as long as the machine is to run, whatever its guest does meanwhile, and is made early: the
+scheduler chooses before disks are made. Nothing is remembered: the Pod's name follows from the machine, and what
+it was asked for stands in it. A Pod is only made, and a machine only bound to another node, while the machine has
+no guest anywhere, which the node that had one says by the phase.
+
+Why there is no guest is told by the leader until the Pod is where the machine is bound to; from then on by that
+node.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+import orjson
+
+from hyperd.controllers import usage
+from hyperd.controllers.context import Context
+from hyperd.controllers.machine.dependencies import Dependencies, check_class
+from hyperd.controllers.machine.operations import active_operation, index_operations, machine_of
+from hyperd.controllers.machine.power import Situation, decide
+from hyperd.controllers.machine.status import TOLD_OFF, is_told_off, set_phase
+from hyperd.controllers.ownership import bind_disk, disk_node, machine_node
+from hyperd.controllers.placement.placing import Nodes
+from hyperd.controllers.pod import manifest, reading
+from hyperd.errors import AlreadyExists, Conflict, Forbidden, HyperdError, Invalid, NotFound, ServiceUnavailable
+from hyperd.resources.all import (
+    POD,
+    VIRTUAL_DISK,
+    VIRTUAL_MACHINE,
+    VIRTUAL_MACHINE_CLASS,
+    VIRTUAL_MACHINE_OPERATION,
+)
+from hyperd.resources.kinds.virtual_machine_conditions import RunningReason, VirtualMachineCondition
+from hyperd.resources.kinds.virtual_machine_status import VirtualMachinePhase
+from hyperd.resources.schema.kind import Kind, Object
+from hyperd.resources.values import meta, names
+from hyperd.resources.values.conditions import find_condition, set_condition
+from hyperd.runtime.controller import Controller, Key, Mapper, Result, owner_keys
+from hyperd.runtime.status import remove_finalizer, update_status
+from hyperd.store.interface import Item, PatchType, Preconditions, Store
+
+if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_disk import VirtualDisk
+    from hyperd.resources.views.virtual_machine import VirtualMachine
+    from hyperd.resources.views.virtual_machine_class import VirtualMachineClass
+
+_AGAIN_SECONDS = 10.0
+_WITHOUT_GUEST = (None, "", VirtualMachinePhase.PENDING, VirtualMachinePhase.STOPPED)
+_QUOTA = "exceeded quota"
+"""How an API server's quota says so, among what is forbidden for other reasons."""
+
+
+class PodController(Controller):
+    """Makes machines' Pods, follows them, and removes them."""
+
+    name = "virtualmachine-pod"
+    kind = VIRTUAL_MACHINE
+    cluster_wide = True
+    writes: ClassVar = {POD: ("create", "delete", "get", "list", "patch", "watch"), VIRTUAL_DISK: ("patch",)}
+
+    def __init__(self, context: Context, nodes: Nodes) -> None:
+        super().__init__()
+        self._context = context
+        self._nodes = nodes
+        self._conf = context.settings.kubernetes
+        self._machines = context.informer(VIRTUAL_MACHINE)
+        self._pods = context.informer(POD)
+        self._classes = context.informer(VIRTUAL_MACHINE_CLASS)
+        self._operations = context.informer(VIRTUAL_MACHINE_OPERATION)
+        context.informer(VIRTUAL_DISK)
+        usage.index_machines(self._machines)
+        index_operations(self._operations)
+
+    def watches(self) -> Mapping[Kind, Mapper]:
+        return {
+            POD: owner_keys(VIRTUAL_MACHINE),
+            VIRTUAL_MACHINE_OPERATION: machine_of,
+            VIRTUAL_MACHINE_CLASS: self._of_class,
+            VIRTUAL_DISK: usage.machine_keys(self._machines, VIRTUAL_DISK),
+        }
+
+    def _of_class(self, item: Item) -> Iterable[Key]:
+        return [Key(vm.namespace, vm.name) for vm in self._machines.by_index(usage.CLASS_INDEX, item.name)]
+
+    async def reconcile(self, key: Key) -> Result | None:
+        before = self._machines.get(*key)
+        if before is None:
+            return None
+        pod = self._pods.get(key.namespace, manifest.pod_name(before))
+        if before["metadata"].get("deletionTimestamp"):
+            return await self._leave(before, pod)
+        after = copy.deepcopy(before)
+        after.setdefault("status", {})
+        if not self._is_to_run(after):
+            return await self._rest(before, after, pod)
+        if pod is None:
+            return await self._begin(before, after)
+        if not reading.is_of(pod, before):
+            await self._wait(before, after, RunningReason.POD_NOT_STARTED, _anothers(pod))
+            return Result(_AGAIN_SECONDS)
+        return await self._follow(before, after, pod)
+
+    def _is_to_run(self, machine: VirtualMachine) -> bool:
+        """Whether there is a guest, or is to be one. Of a machine with a node that node knows, and says it."""
+        meta_, status = machine["metadata"], machine["status"]
+        if machine_node(machine):
+            return status.get("phase") != VirtualMachinePhase.STOPPED
+        situation = Situation(
+            policy=machine["spec"].get("runPolicy", ""),
+            phase=status.get("phase", ""),
+            defined=False,
+            active=False,
+            told_off=is_told_off(machine),
+            operation=active_operation(self._operations, meta_["namespace"], meta_["name"]),
+        )
+        return not decide(situation).rests_stopped
+
+    async def _leave(self, machine: VirtualMachine, pod: Object | None) -> Result | None:
+        """The machine is being deleted. What has a node is let go there, and its Pod goes with it."""
+        if machine_node(machine):
+            return None
+        if pod is not None and reading.is_of(pod, machine):
+            await self._delete(pod)
+            return None  # its end comes here
+        await remove_finalizer(self._context.store, VIRTUAL_MACHINE, machine)
+        return None
+
+    async def _rest(self, before: VirtualMachine, after: VirtualMachine, pod: Object | None) -> Result | None:
+        """No guest is wanted; the node that had one has ended it."""
+        if pod is not None and reading.is_of(pod, before):
+            await self._delete(pod)
+        if not machine_node(before):
+            set_phase(after, VirtualMachinePhase.STOPPED)
+            message = TOLD_OFF if is_told_off(before) or self._stops(before) else ""
+            type_, reason = VirtualMachineCondition.RUNNING, RunningReason.NOT_RUNNING
+            set_condition(after, type_, False, reason=reason, message=message)
+        after["status"].pop("virtualMachinePods", None)
+        await update_status(self._context.store, VIRTUAL_MACHINE, before, after)
+        return None
+
+    def _stops(self, machine: VirtualMachine) -> bool:
+        known = machine["metadata"]
+        return active_operation(self._operations, known["namespace"], known["name"]) is not None
+
+    async def _begin(self, before: VirtualMachine, after: VirtualMachine) -> Result | None:
+        """There is no Pod. One is made unless a guest runs without it, which its node sees to."""
+        if after["status"].get("phase") not in _WITHOUT_GUEST:
+            return None
+        if not machine_node(before) and (left := self._nodes.left_to_claim(before)):
+            return Result(left)
+        class_, disks, problem = await self._needs(after)
+        if class_ is None or problem:
+            await self._wait(before, after, RunningReason.POD_NOT_STARTED, problem)
+            return Result(_AGAIN_SECONDS)
+        # By the store's word: what is seen here may be from before a guest began.
+        fresh = await self._context.store.find(VIRTUAL_MACHINE, *meta.key(before))
+        if fresh is None or fresh["metadata"]["resourceVersion"] != before["metadata"]["resourceVersion"]:
+            return Result(0.1)
+        body = manifest.make_manifest(before, class_, self._conf, node=_kept_on(disks))
+        try:
+            made = await self._context.store.create(POD, before["metadata"]["namespace"], body)
+        except AlreadyExists:
+            return await self._meet_another(before, after)
+        except ServiceUnavailable:
+            raise
+        except HyperdError as error:
+            quota = isinstance(error, Forbidden) and _QUOTA in error.message
+            reason = RunningReason.QUOTA_EXCEEDED if quota else RunningReason.POD_NOT_STARTED
+            await self._wait(before, after, reason, f"The Pod cannot be made: {error.message}")
+            if not isinstance(error, Forbidden | Invalid | NotFound):
+                raise
+            return Result(_AGAIN_SECONDS)
+        return await self._follow(before, after, made.object())
+
+    async def _meet_another(self, before: VirtualMachine, after: VirtualMachine) -> Result | None:
+        """The informer is behind, or somebody else's Pod has the name."""
+        found = await self._context.store.find(POD, before["metadata"]["namespace"], manifest.pod_name(before))
+        if found is None or reading.is_of(found, before):
+            return Result(0.5)
+        await self._wait(before, after, RunningReason.POD_NOT_STARTED, _anothers(found))
+        return Result(_AGAIN_SECONDS)
+
+    async def _follow(self, before: VirtualMachine, after: VirtualMachine, pod: Object) -> Result | None:
+        """The Pod is there: hand on what the machine has by now, and bind the machine to where the Pod is."""
+        pod = await self._carry(before, pod)
+        node, without_guest = reading.node_of(pod), after["status"].get("phase") in _WITHOUT_GUEST
+        after["status"]["virtualMachinePods"] = [{"name": pod["metadata"]["name"], "active": True}]
+        reason, why = reading.why_waiting(pod)
+        if not without_guest:
+            await update_status(self._context.store, VIRTUAL_MACHINE, before, after)
+            return None
+        if reading.is_ending(pod) or reading.is_finished(pod):
+            await self._wait(before, after, reason, why)
+            await self._delete(pod)
+            return None
+        class_, disks, problem = await self._needs(after)
+        if class_ is not None and not problem and self._is_outdated(before, class_, pod, _kept_on(disks)):
+            await self._delete(pod)
+            return None
+        if not node or problem:
+            await self._wait(before, after, reason, problem or why)
+            return Result(_AGAIN_SECONDS) if problem else None
+        if node != machine_node(before):
+            after["status"]["nodeName"] = node
+            set_phase(after, VirtualMachinePhase.PENDING)
+        await update_status(self._context.store, VIRTUAL_MACHINE, before, after)
+        for disk in disks:
+            if not disk_node(disk):
+                await bind_disk(self._context.store, disk, node)
+        return None
+
+    def _is_outdated(self, machine: VirtualMachine, class_: VirtualMachineClass, pod: Object, pin: str) -> bool:
+        """Whether the machine would get another Pod now."""
+        wanted = manifest.make_manifest(machine, class_, self._conf, node=pin)
+        if reading.made_of(wanted) != reading.made_of(pod):
+            return True
+        node = reading.node_of(pod)
+        return bool(pin) and pin != node if node else pin != reading.pinned_to(pod)
+
+    async def _needs(
+        self, machine: VirtualMachine
+    ) -> tuple[VirtualMachineClass | None, Sequence[VirtualDisk], str]:
+        """Class and disks, and a sentence where no Pod could be made of them; the class's condition is set."""
+        class_, found = self._classes.get("", machine["spec"].get("virtualMachineClassName", "")), Dependencies()
+        check_class(machine, class_, found)
+        if class_ is None:
+            return None, (), found.blocked
+        disks = await _disks_of(self._context.store, machine)
+        kept = {disk["metadata"]["name"]: disk_node(disk) for disk in disks if disk_node(disk)}
+        if len(set(kept.values())) > 1:
+            listed = ", ".join(f'"{disk}" on node {node}' for disk, node in sorted(kept.items()))
+            problem = f"The disks are on different nodes: {listed}; make them anew for one machine."
+            return class_, disks, problem
+        return class_, disks, found.blocked
+
+    async def _carry(self, machine: VirtualMachine, pod: Object) -> Object:
+        """Have the Pod's labels and annotations follow the machine's."""
+        labels, annotations = manifest.carried(machine)
+        known = meta.annotations(pod)
+        try:
+            had = orjson.loads(known.get(names.POD_CARRIED_ANNOTATION, "{}"))
+            gone = {part: dict.fromkeys(had.get(part) or ()) for part in ("labels", "annotations")}
+        except (orjson.JSONDecodeError, AttributeError, TypeError):
+            gone = {"labels": {}, "annotations": {}}
+        annotations |= {names.POD_CARRIED_ANNOTATION: manifest.encode_carried(labels, annotations)}
+        wanted = {
+            "labels": {**gone["labels"], **labels, **manifest.own_labels(machine)},
+            "annotations": {**gone["annotations"], **annotations},
+        }
+        changed = {
+            part: {key: value for key, value in wanted[part].items() if has.get(key) != value}
+            for part, has in (("labels", meta.labels(pod)), ("annotations", known))
+        }
+        if not any(changed.values()) or reading.is_finished(pod):
+            return pod
+        where, version = pod["metadata"], pod["metadata"]["resourceVersion"]
+        patch = {"metadata": {"resourceVersion": version, **{part: of for part, of in changed.items() if of}}}
+        try:
+            item = await self._context.store.patch(POD, where["namespace"], where["name"], PatchType.MERGE, patch)
+        except (Conflict, NotFound):
+            return pod  # its event comes here
+        found: Object = item.object()
+        return found
+
+    async def _delete(self, pod: Object) -> None:
+        where = pod["metadata"]
+        if reading.is_ending(pod):
+            return
+        try:
+            await self._context.store.delete(
+                POD, where["namespace"], where["name"], preconditions=Preconditions(uid=where["uid"])
+            )
+        except (Conflict, NotFound):
+            return  # it is gone, or another one by now
+
+    async def _wait(
+        self, before: VirtualMachine, after: VirtualMachine, reason: RunningReason, message: str
+    ) -> None:
+        """Say why there is no guest yet, unless the machine's node says of what it lacks beside its Pod."""
+        said = find_condition(after, VirtualMachineCondition.RUNNING) or {}
+        if not machine_node(before) or said.get("reason") != RunningReason.NOT_RUNNING or not said.get("message"):
+            set_phase(after, VirtualMachinePhase.PENDING)
+            set_condition(after, VirtualMachineCondition.RUNNING, False, reason=reason, message=message)
+        await update_status(self._context.store, VIRTUAL_MACHINE, before, after)
+
+
+def _anothers(pod: Object) -> str:
+    return f"Pod {pod['metadata']['name']} is not the machine's, but has its Pod's name: delete it."
+
+
+def _kept_on(disks: Sequence[VirtualDisk]) -> str:
+    """The node that keeps the disks; empty while none does."""
+    return next(filter(None, map(disk_node, disks)), "")
+
+
+async def _disks_of(store: Store, machine: VirtualMachine) -> Sequence[VirtualDisk]:
+    """The VirtualDisks that the machine's spec names, as far as they exist."""
+    refs = machine["spec"].get("blockDeviceRefs") or ()
+    wanted = [ref["name"] for ref in refs if ref.get("kind") == VIRTUAL_DISK.kind]
+    found = [await store.find(VIRTUAL_DISK, machine["metadata"]["namespace"], name) for name in wanted]
+    return [disk for disk in found if disk is not None]

@@ -1,0 +1,140 @@
+"""From a machine to its Pod: a pure function.
+
+The Pod stands for the guest towards scheduler, quotas, Services and evictions. Its one container is the launcher;
+the node's hyperd puts the guest's QEMU beneath the Pod's limits. It passes Pod Security ``restricted``: the
+guest's power over the node is hyperd's and libvirt's to give, not the Pod's. Its name follows from the machine, so
+that there cannot be two: a second one can only be made once the first is gone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Final
+
+import orjson
+
+from hyperd.controllers.machine.capacity import requested
+from hyperd.controllers.pod.placing import placing
+from hyperd.launcher.connection import VOLUME
+from hyperd.resources.all import POD
+from hyperd.resources.schema.kind import AnyObject, Object
+from hyperd.resources.values import meta, names
+from hyperd.resources.values.quantity import format_bytes
+from hyperd.settings import KubernetesSettings
+
+if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_machine import VirtualMachine
+    from hyperd.resources.views.virtual_machine_class import VirtualMachineClass
+
+CONTAINER: Final = "compute"
+PROGRAM: Final = "/usr/lib/hyperd/launcher"
+"""In the launcher's image."""
+FOLDER: Final = "/run/hyperd"
+_USER: Final = 65532
+_GRACE_MARGIN_SECONDS: Final = 15
+"""For hyperd to end a guest that did not shut down, before kubelet ends all."""
+_DEFAULT_GRACE_SECONDS: Final = 60
+_STARTUP_SECONDS: Final = 2
+_READY_SECONDS: Final = 10
+_FOREVER: Final = (1 << 31) - 1
+_NOT_CARRIED: Final = frozenset({"kubectl.kubernetes.io/last-applied-configuration"})
+
+
+def pod_name(machine: AnyObject) -> str:
+    """The name of the machine's Pod, its own among all machines that ever had this name."""
+    known = machine["metadata"]
+    return f"virt-launcher-{known['name']}-{hashlib.sha256(known['uid'].encode()).hexdigest()[:5]}"
+
+
+def carried(machine: AnyObject) -> tuple[dict[str, str], dict[str, str]]:
+    """The labels and annotations that the machine hands on to its Pod."""
+    annotations = {key: value for key, value in meta.annotations(machine).items() if key not in _NOT_CARRIED}
+    return dict(meta.labels(machine)), annotations
+
+
+def own_labels(machine: AnyObject) -> dict[str, str]:
+    """By which the machine's Pod is known; no label of the machine's can take their place."""
+    known = machine["metadata"]
+    return {names.VM_UID_LABEL: known["uid"], names.VM_POD_NAME_LABEL: known["name"]}
+
+
+def make_manifest(
+    machine: VirtualMachine, class_: VirtualMachineClass, conf: KubernetesSettings, *, node: str = ""
+) -> Object:
+    """The Pod. ``node`` is where the machine's disks are kept; empty while they are nowhere yet."""
+    labels, annotations = carried(machine)
+    spec = _spec(machine, class_, conf)
+    return {
+        "apiVersion": POD.api_version,
+        "kind": POD.kind,
+        "metadata": {
+            "namespace": machine["metadata"]["namespace"],
+            "name": pod_name(machine),
+            "labels": {**labels, **own_labels(machine)},
+            "annotations": {
+                **annotations,
+                names.POD_CARRIED_ANNOTATION: encode_carried(labels, annotations),
+                names.POD_MADE_OF_ANNOTATION: fingerprint(spec | _placing(machine, class_, conf, "")),
+                names.POD_PINNED_ANNOTATION: node,
+            },
+            "ownerReferences": [meta.owner_reference(machine)],
+        },
+        "spec": spec | _placing(machine, class_, conf, node),
+    }
+
+
+def encode_carried(labels: dict[str, str], annotations: dict[str, str]) -> str:
+    """The keys that come from the machine, to be taken from the Pod once the machine has them no more."""
+    return orjson.dumps({"labels": sorted(labels), "annotations": sorted(annotations)}).decode()
+
+
+def fingerprint(spec: Object) -> str:
+    """Another one where the Pod would be another one."""
+    return hashlib.sha256(orjson.dumps(spec, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
+
+
+def _placing(machine: VirtualMachine, class_: VirtualMachineClass, conf: KubernetesSettings, node: str) -> Object:
+    return placing(machine["spec"], class_, emulation=conf.allow_emulation, node=node)
+
+
+def _spec(machine: VirtualMachine, class_: VirtualMachineClass, conf: KubernetesSettings) -> Object:
+    grace = machine["spec"].get("terminationGracePeriodSeconds")
+    grace = _DEFAULT_GRACE_SECONDS if grace is None else grace
+    return {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": grace + _GRACE_MARGIN_SECONDS,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": _USER,
+            "runAsGroup": _USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [_container(machine, conf)],
+        "volumes": [{"name": VOLUME, "emptyDir": {"sizeLimit": "1Mi"}}],
+    }
+
+
+def _container(machine: VirtualMachine, conf: KubernetesSettings) -> Object:
+    needs, cores = requested(machine["spec"]), machine["spec"]["cpu"]["cores"]
+    memory, ready = format_bytes(needs.memory_bytes), {"exec": {"command": [PROGRAM, "ready", FOLDER]}}
+    return {
+        "name": CONTAINER,
+        "image": conf.launcher_image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": [PROGRAM, "run", FOLDER],
+        "resources": {
+            "requests": {"cpu": f"{needs.cpu_milli}m", "memory": memory},
+            "limits": {"cpu": str(cores), "memory": memory},
+        },
+        # Nothing is asked often of a machine that runs: its guest is started once, and may wait long for that.
+        "startupProbe": {**ready, "periodSeconds": _STARTUP_SECONDS, "failureThreshold": _FOREVER},
+        "readinessProbe": {**ready, "periodSeconds": _READY_SECONDS, "failureThreshold": 1},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [{"name": VOLUME, "mountPath": FOLDER}],
+    }

@@ -1,0 +1,223 @@
+"""Placement by the cluster's scheduler: a machine starts where its Pod is, and in it.
+
+The leader makes Pods and binds machines to where they are (``controller``). What is here is the node's part: a
+start begins once the Pod's launcher answers, its QEMU waits until it is beneath the Pod's limits and its links are
+in the Pod's network, and a guest whose Pod ends is ended in time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hyperd.controllers.context import Context
+from hyperd.controllers.node.processors import can_give
+from hyperd.controllers.placement.binding import DiskBinder
+from hyperd.controllers.placement.interface import TOLD, Quarters
+from hyperd.controllers.placement.placing import Nodes
+from hyperd.controllers.pod import manifest, reading
+from hyperd.controllers.pod.controller import PodController
+from hyperd.controllers.pod.tenants import Tenants, address_of
+from hyperd.errors import HyperdError, PermanentError, TemporaryError
+from hyperd.launcher import sandbox
+from hyperd.launcher.build import EMULATOR
+from hyperd.launcher.connection import Launcher
+from hyperd.launcher.waiting import Waiting
+from hyperd.network.place import Place
+from hyperd.resources.all import NODE, POD
+from hyperd.resources.schema.kind import Object
+from hyperd.runtime.controller import Controller, Key
+
+if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_machine import VirtualMachine
+    from hyperd.resources.views.virtual_machine_class import VirtualMachineClass
+
+_AGAIN_SECONDS = 10.0
+
+
+class Pods:
+    """Of one node. ``run`` is to go on as long as the daemon does."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._conf = context.settings.kubernetes
+        self._pods = context.informer(POD)
+        self._nodes = context.informer(NODE)
+        self._look: Callable[[Key], None] = lambda _: None
+        self._taken: dict[str, Launcher] = {}
+        """Where starts take place that go on now, by the machine's uid."""
+        self._settled: set[str] = set()
+        """Guests whose threads are known to be beneath their Pods' limits, by uid."""
+        self._tenants = Tenants(
+            self._pods, context.node_name, self._conf.kubelet_dir, changed=self._changed, runs=self._runs
+        )
+        self._waiting = Waiting(context.settings.state_dir / "emulator", self._prepare)
+        self._serves = False
+
+    def controllers(self) -> Sequence[Controller]:
+        nodes = Nodes(self._context)
+        return [PodController(self._context, nodes), DiskBinder(self._context, nodes)]
+
+    def wake(self, look: Callable[[Key], None]) -> None:
+        """Have ``look`` called with each machine of which a Pod says something new."""
+        self._look = look
+
+    async def run(self) -> None:
+        """Answer emulators, stay in touch with this node's Pods. Raises PermanentError where that cannot be."""
+        facts = await self._facts()
+        qemu = shutil.which(f"qemu-system-{facts}")
+        if qemu is None:
+            raise PermanentError(f"Machines cannot be run in Pods on this node: there is no qemu-system-{facts}.")
+        await self._waiting.start(self._conf.programs_dir / EMULATOR, Path(qemu))
+        self._serves = True
+        self._tenants.start()
+        try:
+            while True:
+                await self._tenants.moved.wait()
+                self._tenants.moved.clear()
+                try:
+                    await self._context.network.tidy(self._tenants.addresses())
+                except TemporaryError:
+                    await asyncio.sleep(_AGAIN_SECONDS)
+                    self._tenants.moved.set()
+        finally:
+            self._serves = False
+            await self._tenants.close()
+            await self._waiting.close()
+
+    async def _facts(self) -> str:
+        while True:
+            try:
+                return (await self._context.hypervisor.facts()).architecture
+            except HyperdError:
+                await asyncio.sleep(1.0)
+
+    async def take(self, machine: VirtualMachine, class_: VirtualMachineClass) -> str:
+        pod = self._pod(machine)
+        if pod is None or not reading.is_of(pod, machine) or reading.node_of(pod) != self._context.node_name:
+            return TOLD
+        _, why = reading.why_waiting(pod)
+        if why:
+            return why
+        if self._is_outdated(machine, class_, pod):
+            return TOLD
+        node = self._nodes.get("", self._context.node_name)
+        if node is not None and not can_give(node, class_):
+            return f"Node {self._context.node_name} cannot give the processor of the machine's class."
+        launcher = self._tenants.launcher(pod["metadata"]["uid"])
+        if launcher is None or not self._serves or (address := address_of(pod)) is None:
+            return f"Pod {pod['metadata']['name']} is being started on node {self._context.node_name}."
+        if launcher.ending:
+            return f"Pod {pod['metadata']['name']} is ending; another one is made once it is gone."
+        uid = machine["metadata"]["uid"]
+        self._context.network.house(uid, Place(launcher.sandbox.network, address))
+        self._taken[uid] = launcher
+        return ""
+
+    def retake(self, machine: VirtualMachine, class_: VirtualMachineClass | None) -> bool:
+        pod = self._pod(machine)
+        if pod is None or class_ is None or self._is_outdated(machine, class_, pod):
+            return False
+        launcher = self._tenants.launcher(pod["metadata"]["uid"])
+        if launcher is None or launcher.ending:
+            return False
+        self._taken[machine["metadata"]["uid"]] = launcher
+        return True
+
+    def release(self, machine: VirtualMachine) -> None:
+        self._taken.pop(machine["metadata"]["uid"], None)
+
+    def quarters(self, machine: VirtualMachine) -> Quarters:
+        launcher = self._taken.get(machine["metadata"]["uid"])
+        if launcher is None:
+            raise TemporaryError("The machine's Pod is no longer there.")
+        self._settled.discard(machine["metadata"]["uid"])
+        return Quarters(launcher.sandbox.pod_uid, self._waiting.emulator)
+
+    async def keep(self, machine: VirtualMachine, pod: str, *, active: bool) -> None:
+        uid, known = machine["metadata"]["uid"], self._pod(machine)
+        if active and not pod:
+            return  # from before machines had Pods: it stays as it is until it ends
+        if not active:
+            self._settled.discard(uid)
+            if known is None:
+                return
+            pod = known["metadata"]["uid"]
+        launcher = self._tenants.launcher(pod)
+        if active:
+            address = address_of(known) if known is not None and launcher is not None else None
+            place = None if launcher is None or address is None else Place(launcher.sandbox.network, address)
+            self._context.network.house(uid, place)
+        if launcher is None:
+            return
+        try:
+            if active:
+                await self._settle(uid, launcher)
+                await launcher.tell_running()
+            elif launcher.ending:
+                await launcher.tell_ended(0)
+            else:
+                await launcher.tell_stopped()
+        except TemporaryError:
+            return  # it is gone by now; its end comes here
+
+    async def is_leaving(self, machine: VirtualMachine, pod: str) -> bool:
+        if not pod:
+            return False
+        launcher = self._tenants.launcher(pod)
+        if launcher is not None and launcher.ending:
+            return True
+        if not _goes(self._pod(machine), pod):
+            return False
+        # What is seen here is a copy: before a guest is ended the store itself is asked.
+        where = machine["metadata"]
+        found = await self._context.store.find(POD, where["namespace"], manifest.pod_name(machine))
+        return _goes(found, pod)
+
+    def unfit_for_disks(self) -> str:
+        """Nothing: the leader looked when it bound the disk, which can be nowhere else by now."""
+        return ""
+
+    def _pod(self, machine: VirtualMachine) -> Object | None:
+        found: Object | None = self._pods.get(machine["metadata"]["namespace"], manifest.pod_name(machine))
+        return found
+
+    def _is_outdated(self, machine: VirtualMachine, class_: VirtualMachineClass, pod: Object) -> bool:
+        wanted = manifest.make_manifest(machine, class_, self._conf)
+        return reading.made_of(wanted) != reading.made_of(pod)
+
+    def _changed(self, pod: Object) -> None:
+        for owner in pod["metadata"].get("ownerReferences") or ():
+            self._look(Key(pod["metadata"]["namespace"], owner["name"]))
+
+    def _runs(self, uid: str) -> bool:
+        domain = self._context.hypervisor.last_known.get(uid)
+        return uid in self._taken or (domain is not None and domain.active)
+
+    async def _prepare(self, uid: str, pid: int) -> None:
+        """The process is about to be the guest's QEMU: have it where the Pod's limits and links are."""
+        launcher = self._taken.get(uid)
+        if launcher is None:
+            raise TemporaryError(f"No start of the machine {uid} goes on in a Pod here.")
+        if launcher.ending or launcher.gone:
+            raise TemporaryError("The machine's Pod is ending.")
+        await asyncio.to_thread(sandbox.admit, launcher.sandbox, pid)
+        await self._context.network.settle(uid)
+
+    async def _settle(self, uid: str, launcher: Launcher) -> None:
+        """libvirt puts threads into cgroups of its own where it is not told not to: have them all back."""
+        if uid in self._settled:
+            return
+        self._settled.add(uid)
+        for pid in await asyncio.to_thread(sandbox.members, launcher.sandbox):
+            try:
+                await asyncio.to_thread(sandbox.admit, launcher.sandbox, pid)
+            except OSError:
+                continue  # it has ended
+
+
+def _goes(pod: Object | None, uid: str) -> bool:
+    return pod is None or pod["metadata"]["uid"] != uid or reading.is_ending(pod) or reading.is_finished(pod)

@@ -1,0 +1,107 @@
+"""Where a machine's Pod may be: the machine's words and its class's, in a scheduler's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from hyperd.controllers.node.processors import asked_labels
+from hyperd.resources.schema.kind import Object
+from hyperd.resources.values import names
+
+if TYPE_CHECKING:
+    from hyperd.resources.views.placement import (
+        NodeSelectorRequirement,
+        NodeSelectorTerm,
+        NodeSelectorTerms,
+        VirtualMachineAndPodAffinity,
+    )
+    from hyperd.resources.views.virtual_machine import VirtualMachineSpec
+    from hyperd.resources.views.virtual_machine_class import VirtualMachineClass
+
+_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+_PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
+
+
+def placing(spec: VirtualMachineSpec, class_: VirtualMachineClass, *, emulation: bool, node: str) -> Object:
+    """The fields of a Pod's spec that a scheduler reads, as far as there is something to say.
+
+    ``emulation`` is whether the machine may do without KVM; ``node`` the one where its disks are, or empty.
+    """
+    of_class = class_["spec"].get("nodeSelector") or {}
+    # Where both name a label the class decides.
+    selector = {**(spec.get("nodeSelector") or {}), **(of_class.get("matchLabels") or {})}
+    if not emulation:
+        selector[names.KVM_ENABLED_LABEL] = "true"
+    found: Object = {
+        "nodeSelector": selector,
+        "affinity": _affinity(spec, class_, emulation=emulation, node=node),
+        "tolerations": [*(spec.get("tolerations") or ()), *(class_["spec"].get("tolerations") or ())],
+        "topologySpreadConstraints": list(spec.get("topologySpreadConstraints") or ()),
+        "priorityClassName": spec.get("priorityClassName") or "",
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def _affinity(spec: VirtualMachineSpec, class_: VirtualMachineClass, *, emulation: bool, node: str) -> Object:
+    own = spec.get("affinity") or {}
+    expressions = [
+        *((class_["spec"].get("nodeSelector") or {}).get("matchExpressions") or ()),
+        *_of_processor(class_, emulation=emulation),
+    ]
+    found: Object = {}
+    asked = own.get("nodeAffinity") or {}
+    of_nodes: Object = dict(asked)
+    if terms := _terms(asked.get("requiredDuringSchedulingIgnoredDuringExecution"), expressions, node):
+        of_nodes[_REQUIRED] = {"nodeSelectorTerms": terms}
+    if of_nodes:
+        found["nodeAffinity"] = of_nodes
+    for name, source in (
+        ("podAffinity", own.get("virtualMachineAndPodAffinity")),
+        ("podAntiAffinity", own.get("virtualMachineAndPodAntiAffinity")),
+    ):
+        if source and (translated := _of_pods(source)):
+            found[name] = translated
+    return found
+
+
+def _terms(
+    required: NodeSelectorTerms | None, expressions: Sequence[NodeSelectorRequirement], node: str
+) -> list[Object]:
+    """Terms of which one must hold, each with what must hold in any case.
+
+    A term that asks nothing is met by no node: it stays as it is, and does not become one that some node meets.
+    """
+    terms: Sequence[NodeSelectorTerm] = [{}] if required is None else required.get("nodeSelectorTerms") or []
+    fields = [{"key": "metadata.name", "operator": "In", "values": [node]}] if node else []
+    made: list[Object] = []
+    for term in terms:
+        asks = bool(term.get("matchExpressions") or term.get("matchFields"))
+        if required is not None and not asks:
+            continue
+        whole = {
+            "matchExpressions": [*(term.get("matchExpressions") or ()), *expressions],
+            "matchFields": [*(term.get("matchFields") or ()), *fields],
+        }
+        if kept := {name: value for name, value in whole.items() if value}:
+            made.append(kept)
+    return made if made or required is None else [dict(term) for term in terms]
+
+
+def _of_processor(class_: VirtualMachineClass, *, emulation: bool) -> Iterable[NodeSelectorRequirement]:
+    """What a node's labels must say of the class's processor; one that emulates has a stand-in for each."""
+    for label in sorted(asked_labels(class_)):
+        if emulation:
+            yield {"key": label, "operator": "Exists"}
+        else:
+            yield {"key": label, "operator": "In", "values": ["true"]}
+
+
+def _of_pods(source: VirtualMachineAndPodAffinity) -> Object:
+    required = source.get("requiredDuringSchedulingIgnoredDuringExecution") or ()
+    preferred: list[Object] = [
+        {"weight": one["weight"], "podAffinityTerm": one["virtualMachineAndPodAffinityTerm"]}
+        for one in source.get("preferredDuringSchedulingIgnoredDuringExecution") or ()
+    ]
+    found: Object = {_REQUIRED: list(required), _PREFERRED: preferred}
+    return {name: value for name, value in found.items() if value}

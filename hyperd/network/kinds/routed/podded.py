@@ -1,0 +1,75 @@
+"""A machine's tap in its Pod's network namespace, and this host's way to it.
+
+libvirt opens a tap by its name in its own namespace, so it is made on the host, without address and down, and
+moved once QEMU has it: what is open stays open. In the Pod the machine keeps its own address, and the Pod routes
+between its eth0 and the tap; the host sends the address to the Pod's. The tap goes with the Pod.
+"""
+
+from __future__ import annotations
+
+import os
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from hyperd.errors import TemporaryError
+from hyperd.network.kinds.routed import rtnl, taps
+from hyperd.network.kinds.routed.rtnl import Netlink
+from hyperd.network.kinds.routed.taps import Routing, TapSpec
+from hyperd.settings import NetworkSettings
+
+_MAIN_TABLE = 254
+_FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
+
+
+class PodLinks:
+    """Blocking; called in worker threads. Methods raise OSError, PermanentError where a name is another's."""
+
+    def __init__(self, settings: NetworkSettings, *, instance: str) -> None:
+        self._table, self._protocol = settings.route_table, settings.route_protocol
+        self._inside = Routing(
+            instance=instance,
+            table=_MAIN_TABLE,
+            protocol=settings.route_protocol,
+            mac=settings.gateway_mac.lower(),
+        )
+
+    def prepare(self, nl: Netlink, spec: TapSpec) -> None:
+        """On the host: have the tap there for libvirt to open."""
+        taps.find_own(nl, spec, self._inside, make=True)
+
+    def move(self, nl: Netlink, spec: TapSpec, network: Path) -> None:
+        """On the host: hand the tap over to the Pod's namespace. Nothing happens where it is not here."""
+        link = taps.find_own(nl, spec, self._inside, make=False)
+        if link is not None:
+            descriptor = os.open(network, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                rtnl.move_link(nl, link.index, descriptor)
+            finally:
+                os.close(descriptor)
+
+    def ensure(self, nl: Netlink, spec: TapSpec) -> None:
+        """In the Pod: the tap with its gateway's address, the machine's route, and forwarding."""
+        link = taps.find_own(nl, spec, self._inside, make=False)
+        if link is None:
+            raise TemporaryError(f"Network device {spec.name} is not in the Pod; the guest has no link.")
+        if _FORWARDING.read_text().strip() != "1":
+            _FORWARDING.write_text("1")
+        taps.ensure(nl, spec, self._inside)
+
+    def lead(self, nl: Netlink, address: IPv4Address, pod: IPv4Address) -> None:
+        """On the host: send the machine's address to the Pod's."""
+        rtnl.add_gateway_route(nl, address, pod, table=self._table, protocol=self._protocol)
+
+    def remove(self, nl: Netlink, name: str, address: IPv4Address | None) -> None:
+        """On the host: a tap that was never moved, and the machine's way."""
+        taps.remove(nl, name, self._inside.instance)
+        if address is not None:
+            rtnl.delete_gateway_route(nl, address, table=self._table, protocol=self._protocol)
+
+    def tidy(self, nl: Netlink, pods: frozenset[IPv4Address]) -> None:
+        """On the host: no way leads to a Pod that is none of ``pods``, which are all of this node."""
+        for route in rtnl.routes(nl, self._table):
+            if route.gateway is not None and route.protocol == self._protocol and route.gateway not in pods:
+                rtnl.delete_gateway_route(
+                    nl, route.destination.network_address, table=self._table, protocol=self._protocol
+                )
