@@ -67,8 +67,8 @@ TRUST = {
     "message": SHOWN,
     "reason": SHOWN,
     "containerStatuses": SHOWN,
-    "podIP": "of a Pod, which kubelets write; a policy lets nobody but hyperd make a machine's, and what is sent there "
-    "is the machine's own address",
+    "podIP": "of a Pod, which kubelets write; a policy lets nobody but hyperd make a machine's, and what is sent "
+    "there is the machine's own address",
     "allocatable": "of a Node, which only nodes and administrators write",
     "cpuFeatures": "of a class, which only administrators write",
     "enabled": "of a class, which only administrators write",
@@ -127,7 +127,7 @@ METADATA = {
     "VMMAC_UID_LABEL": "likewise of leases of hardware addresses",
     "VMOP_RESTORE_ANNOTATION": "names an operation by uid, which then takes the object for one that it has put "
     "back: whoever can write the one can write the other",
-    "VM_UID_LABEL": "of a Pod, whose label a policy lets nobody but hyperd give; on others it is for clients alone",
+    "VM_UID_LABEL": "of a Pod, which a policy lets nobody but hyperd give one; on others it is for clients",
     "VM_POD_NAME_LABEL": "written for clients, read by none of ours",
     "POD_CARRIED_ANNOTATION": "only labels and annotations of the same Pod are taken away by it",
     "POD_MADE_OF_ANNOTATION": "another one has the same Pod made anew while no guest runs",
