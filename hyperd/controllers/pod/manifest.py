@@ -19,6 +19,7 @@ from hyperd.launcher.connection import VOLUME
 from hyperd.resources.all import POD
 from hyperd.resources.schema.kind import AnyObject, Object
 from hyperd.resources.values import meta, names
+from hyperd.resources.values.charges import EMULATION_OVERHEAD
 from hyperd.resources.values.quantity import format_bytes
 from hyperd.settings import KubernetesSettings
 
@@ -118,7 +119,8 @@ def _spec(machine: VirtualMachine, class_: VirtualMachineClass, conf: Kubernetes
 
 def _container(machine: VirtualMachine, conf: KubernetesSettings) -> Object:
     needs, cores = requested(machine["spec"]), machine["spec"]["cpu"]["cores"]
-    memory, ready = format_bytes(needs.memory_bytes), {"exec": {"command": [PROGRAM, "ready", FOLDER]}}
+    emulation = EMULATION_OVERHEAD if conf.allow_emulation else 0
+    memory, ready = format_bytes(needs.memory_bytes + emulation), {"exec": {"command": [PROGRAM, "ready", FOLDER]}}
     return {
         "name": CONTAINER,
         "image": conf.launcher_image,

@@ -18,6 +18,7 @@ from hyperd.hypervisor.xml.element import add, clean
 from hyperd.hypervisor.xml.layout import devices_of, disk_targets
 from hyperd.resources.kinds.virtual_machine import Bootloader, OsType
 from hyperd.resources.values import names
+from hyperd.resources.values.charges import TRANSLATED_BYTES
 
 __all__ = ["METADATA_NAMESPACE", "METADATA_PREFIX", "disk_targets", "domain_xml", "metadata_xml"]
 
@@ -130,6 +131,9 @@ def _add_features(domain: ET.Element, spec: DomainSpec) -> None:
     if spec.firmware is Bootloader.EFI_WITH_SECURE_BOOT:
         add(features, "smm", {"state": "on"})
     add(features, "vmport", {"state": "off"})
+    if spec.emulator is not None and spec.domain_type is DomainType.QEMU:
+        # Else it grows until the Pod's limit ends the guest.
+        add(add(features, "tcg"), "tb-cache", {"unit": "b"}, text=str(TRANSLATED_BYTES))
 
 
 def _hyperv(spec: DomainSpec) -> bool:

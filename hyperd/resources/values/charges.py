@@ -24,6 +24,9 @@ _BY_NAME: Final = frozenset({
 STARTED: Final = frozenset({"Starting", "Running", "Migrating", "Stopping", "Pause"})
 _BYTES: Final = ("memory", "storage", "ephemeral-storage")
 VCPU_OVERHEAD: Final = 8 << 20
+EMULATION_OVERHEAD: Final = 128 << 20
+"""Bytes more in a Pod whose guest may be emulated: what was translated is kept, ``TRANSLATED_BYTES`` at most."""
+TRANSLATED_BYTES: Final = 64 << 20
 BASE_OVERHEAD: Final = 64 << 20
 """Bytes that an instance needs beside the guest's memory, for each core and at all."""
 MADE: Final = frozenset({"Ready", "Resizing", "Exporting", "Migrating", "PVCLost"})

@@ -65,8 +65,10 @@ class HostNetwork:
         """Remove a tap of this instance with all that hangs on it. Nothing happens when there is none."""
         await _job(f"network device {name}", place, taps.remove, name, self._instance)
 
-    async def prepare(self, spec: TapSpec) -> None:
-        """Have the tap of a machine in a Pod on this host, where libvirt opens it."""
+    async def prepare(self, spec: TapSpec, place: Place | None) -> None:
+        """Have the tap of a machine in a Pod on this host, where libvirt opens it, and not an earlier guest's."""
+        if place is not None and place.network is not None:
+            await self.remove_tap(spec.name, place)
         await _job(f"network device {spec.name}", THIS_HOST, self._pods.prepare, spec)
 
     async def ensure_in_pod(self, spec: TapSpec, place: Place) -> None:

@@ -76,7 +76,7 @@ class RoutedNetwork(NetworkKind):
     async def _connect_housed(self, link: Link, tap: TapSpec, lease: Lease, *, starting: bool) -> None:
         if starting:
             self._starting[link.uid] = link
-            await self._host.prepare(tap)
+            await self._host.prepare(tap, self._housed[link.uid])
         elif (place := self._housed[link.uid]) is not None:
             await self._host.ensure_in_pod(tap, place)
             self._addresses[link.uid] = tap.address
