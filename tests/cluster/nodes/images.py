@@ -43,7 +43,7 @@ def pause() -> Path:
 
 def write_pause(target: Path) -> None:
     """The archive of the image that a Pod's namespaces are held by."""
-    _write(target, PAUSE, ("/pause",), {"pause": pause()})
+    write(target, PAUSE, ("/pause",), {"pause": pause()})
 
 
 def write_box(target: Path) -> None:
@@ -52,16 +52,17 @@ def write_box(target: Path) -> None:
     if busybox is None:
         raise build.BuildError("busybox is not installed; run: apt-get install busybox-static")
     links = {f"bin/{name}": "busybox" for name in _APPLETS}
-    _write(target, BOX, ("/bin/sh", "-c", _SERVE), {"bin/busybox": Path(busybox)}, links)
+    write(target, BOX, ("/bin/sh", "-c", _SERVE), {"bin/busybox": Path(busybox)}, links)
 
 
-def _write(
+def write(
     target: Path,
     name: str,
     command: Sequence[str],
     files: Mapping[str, Path],
     links: Mapping[str, str] | None = None,
 ) -> None:
+    """The archive ``target`` of an image with these files; what it runs is ``command``."""
     layer = io.BytesIO()
     with tarfile.open(fileobj=layer, mode="w") as tar:
         for folder in ("bin", "tmp", "etc", "proc", "sys", "dev", "run"):

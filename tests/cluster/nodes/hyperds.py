@@ -1,0 +1,99 @@
+"""hyperd on the nodes of the tests' cluster, with the rights that the manifests give it, and machines as Pods."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+
+from hyperd.launcher.build import LAUNCHER, build
+from hyperd.resources.values.names import SYSTEM_NAMESPACE
+from tests.cluster.installation import account_kubeconfig
+from tests.cluster.nodes import images
+from tests.cluster.nodes.bed import Bed
+from tests.cluster.nodes.node import Node
+from tests.guest.builder import image
+
+IMAGE = "localhost/hyperd-launcher:1"
+GUEST_URL = "http://127.0.0.1:8099/guest.qcow2"
+"""The tests' guest, as each node serves it to itself."""
+_MANIFESTS = Path(__file__).parents[3] / "manifests"
+_ASKS_HYPERD = ("mutatingwebhookconfiguration/hyperd", "validatingwebhookconfiguration/hyperd")
+"""Nothing leads the API server to daemons that are no Pods."""
+
+
+class Hyperds:
+    """One on each of ``nodes``."""
+
+    def __init__(self, bed: Bed, nodes: tuple[Node, ...]) -> None:
+        self.bed = bed
+        self.nodes = nodes
+        self._folder = bed.folder / "hyperd"
+        self._account = self._folder / "kubeconfig"
+
+    def start(self) -> None:
+        """Install what is no Pod of the manifests, and start every daemon."""
+        plane = self.bed.plane
+        programs, served = self._folder / "programs", self._folder / "served"
+        served.mkdir(parents=True)
+        build(programs)
+        (served / "guest.qcow2").symlink_to(_copied(image(), served))
+        archive = self._folder / "launcher.tar"
+        path = "usr/lib/hyperd/launcher"
+        images.write(archive, IMAGE, (f"/{path}",), {path: programs / LAUNCHER})
+        plane.kubectl("apply", "-k", str(_MANIFESTS))
+        plane.kubectl("delete", "daemonset/hyperd", "-n", SYSTEM_NAMESPACE)
+        plane.kubectl("delete", *_ASKS_HYPERD)
+        nobody_converts = '{"spec": {"conversion": {"strategy": "None", "webhook": null}}}'
+        classes = "crd/virtualmachineclasses.virtualization.deckhouse.io"
+        plane.kubectl("patch", classes, "--type=merge", "-p", nobody_converts)
+        account_kubeconfig(plane, self._account)
+        self._account.write_text(self._account.read_text().replace(plane.url, plane.nodes_url))
+        for node in self.nodes:
+            node.import_image(archive)
+            node.begin("images", sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "--directory",
+                str(served), "8099")  # fmt: skip
+            self.begin(node)
+
+    def begin(self, node: Node) -> None:
+        """Start the node's daemon."""
+        argv = [sys.executable, "-m", "hyperd.daemon"]
+        for key, value in {
+            "home": "kubernetes",
+            "node_name": node.name,
+            "kubernetes.kubeconfig": self._account,
+            "kubernetes.pods": True,
+            "kubernetes.launcher_image": IMAGE,
+            "kubernetes.programs_dir": self._folder / "programs",
+            "kubernetes.allow_emulation": True,
+            "kubernetes.lease_seconds": 3.0,
+            "api.port": 0,
+            "aggregation.port": 0,
+            "hypervisor.reserved_memory_bytes": 0,
+            "imports.allowed": '["127.0.0.0/8"]',
+            "storage.reserve_bytes": 0,
+            "log.format": "text",
+        }.items():
+            argv += ["--set", f"{key}={value}"]
+        node.begin("hyperd", *argv)
+
+    def kill(self, node: Node) -> None:
+        """End the node's daemon without a chance to say goodbye."""
+        node.end_program("hyperd", signal.SIGKILL)
+
+    def log(self, node: Node) -> str:
+        """What the node's daemon has said."""
+        return (node.folder / "log" / "hyperd.log").read_text()
+
+    def stop(self) -> None:
+        """End the daemons; guests go on, and end with their nodes."""
+        for node in self.nodes:
+            node.end_program("hyperd")
+            node.end_program("images")
+
+
+def _copied(source: Path, folder: Path) -> Path:
+    """The file where nodes see it: their /var is their own."""
+    target = folder / source.name
+    target.write_bytes(source.read_bytes())
+    return target

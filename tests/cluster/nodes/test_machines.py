@@ -1,0 +1,198 @@
+"""Machines as Pods, by kubectl alone: kube-scheduler places them, and the guest is where the Pod is, in it."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from tests.cluster.controlplane.plane import PlaneError, document
+from tests.cluster.nodes.bed import Bed
+from tests.cluster.nodes.hyperds import GUEST_URL, Hyperds
+from tests.cluster.nodes.node import Node
+
+pytestmark = [pytest.mark.cluster, pytest.mark.nodes, pytest.mark.slow, pytest.mark.timeout(400)]
+
+_API = "virtualization.deckhouse.io/v1alpha2"
+_UID_LABEL = "virtualization.deckhouse.io/virtual-machine-uid"
+_QEMU = "pgrep -f 'qemu-system.*guest='"
+_BOOT_SECONDS = 150.0
+
+
+@pytest.fixture(scope="module")
+def hyperds(bed: Bed) -> Iterator[Hyperds]:
+    started = Hyperds(bed, bed.nodes[:2])
+    started.start()
+    try:
+        until(lambda: get(bed, "vmclass/generic", "{.status.phase}") == "Ready", 60)
+        yield started
+    finally:
+        started.stop()
+
+
+def make(bed: Bed, kind: str, name: str, **spec: Any) -> None:
+    meta = {"name": name, "namespace": "default"}
+    bed.plane.apply({"apiVersion": _API, "kind": kind, "metadata": meta, "spec": spec})
+
+
+def make_machine(bed: Bed, name: str, **spec: Any) -> None:
+    """Its disk comes after it, as it may in one manifest."""
+    make(
+        bed,
+        "VirtualMachine",
+        name,
+        **{
+            "virtualMachineClassName": "generic",
+            "cpu": {"cores": 1, "coreFraction": "50%"},
+            "memory": {"size": "128Mi"},
+            "terminationGracePeriodSeconds": 30,
+            "blockDeviceRefs": [{"kind": "VirtualDisk", "name": name}],
+            **spec,
+        },
+    )
+
+
+def get(bed: Bed, what: str, path: str) -> str:
+    return bed.plane.kubectl("get", what, "-o", f"jsonpath={path}").strip()
+
+
+def until(holds: Callable[[], object], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        with suppress(PlaneError):
+            if holds():
+                return
+        assert time.monotonic() < deadline, "it did not become so in time"
+        time.sleep(0.3)
+
+
+def pod_of(bed: Bed, name: str) -> dict[str, Any]:
+    label = f"vm.kubevirt.internal.virtualization.deckhouse.io/name={name}"
+    found = document(bed.plane.kubectl("get", "pods", "-l", label, "-o", "json"))["items"]
+    return dict(found[0]) if found else {}
+
+
+def running(bed: Bed, name: str) -> str:
+    path = '{.status.conditions[?(@.type=="Running")].reason} {.status.conditions[?(@.type=="Running")].message}'
+    return get(bed, f"vm/{name}", path)
+
+
+def answers(node: Node, address: str, *, inside: int = 0) -> bool:
+    """Whether the guest serves HTTP, to its node or to what is in the network of the process ``inside``."""
+    enter = ["nsenter", f"--net=/proc/{inside}/ns/net"] if inside else []
+    return "guest" in node.run(*enter, "curl", "-s", "-m", "3", f"http://{address}/", rc=None)
+
+
+@pytest.fixture(scope="module")
+def web(hyperds: Hyperds) -> tuple[Node, str]:
+    """The node and the address of a machine that runs; its name is web."""
+    bed = hyperds.bed
+    make_machine(bed, "web")
+    make(
+        bed,
+        "VirtualDisk",
+        "web",
+        persistentVolumeClaim={"size": "256Mi"},
+        dataSource={"type": "HTTP", "http": {"url": GUEST_URL}},
+    )
+    until(lambda: get(bed, "vm/web", "{.status.phase}") == "Running", 90)
+    node = next(node for node in hyperds.nodes if node.name == get(bed, "vm/web", "{.status.nodeName}"))
+    address = get(bed, "vm/web", "{.status.ipAddress}")
+    until(lambda: answers(node, address), _BOOT_SECONDS)
+    return node, address
+
+
+def test_a_machine_runs_in_a_pod_that_the_scheduler_has_placed(bed: Bed, web: tuple[Node, str]) -> None:
+    node, address = web
+    bed.plane.kubectl("wait", "--for=condition=Ready", "pod", "-l", f"{_UID_LABEL}", "--timeout=30s")
+    pod = pod_of(bed, "web")
+    assert pod["spec"]["nodeName"] == node.name
+    assert get(bed, "vm/web", "{.status.virtualMachinePods[*].name}") == pod["metadata"]["name"]
+    scheduled = bed.plane.kubectl("get", "events", "--field-selector", "reason=Scheduled", "-o", "json")
+    assert pod["metadata"]["name"] in {one["involvedObject"]["name"] for one in document(scheduled)["items"]}
+    launcher, qemu = (int(node.run("pgrep", "-f", what).split()[0]) for what in ("launcher run", "qemu-.*guest="))
+    assert answers(node, address, inside=launcher)
+    of_pod = f"/kubepods/burstable/pod{pod['metadata']['uid']}/hyperd-guest"
+    threads = node.run("sh", "-c", f"cat /proc/{qemu}/task/*/cgroup")
+    for controller in ("memory", "cpu", "pids"):
+        assert set(re.findall(rf"(?m)^\d+:{controller}:(.*)$", threads)) == {of_pod}
+    status = node.run("cat", f"/proc/{launcher}/status")
+    assert int(status.partition("VmRSS:")[2].split()[0]) <= 2048
+    assert re.search(r"CapEff:\s0+\n", status)
+    assert "The guest runs." in bed.plane.kubectl("logs", pod["metadata"]["name"])
+
+
+def test_its_labels_are_the_pods(bed: Bed, web: tuple[Node, str]) -> None:
+    bed.plane.kubectl("label", "vm/web", "tier=front")
+    until(lambda: pod_of(bed, "web")["metadata"]["labels"].get("tier") == "front", 20)
+    bed.plane.kubectl("label", "vm/web", "tier-")
+    until(lambda: "tier" not in pod_of(bed, "web")["metadata"]["labels"], 20)
+
+
+def test_nobody_else_makes_a_machines_pod(bed: Bed, web: tuple[Node, str]) -> None:
+    container = {"name": "c", "image": "i"}
+    forged = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "forged", "namespace": "default", "labels": {_UID_LABEL: "x"}},
+        "spec": {"containers": [container]},
+    }
+    refused = bed.plane.kubectl("create", "-f", "-", stdin=json.dumps(forged), rc=1)
+    assert "are made by hyperd alone" in refused
+    name = f"pod/{pod_of(bed, 'web')['metadata']['name']}"
+    assert "Forbidden" in bed.plane.kubectl("label", name, f"{_UID_LABEL}=x", "--overwrite", rc=1)
+
+
+def test_a_guest_does_not_notice_that_hyperd_is_killed(hyperds: Hyperds, web: tuple[Node, str]) -> None:
+    node, address = web
+    before, pod = node.run("sh", "-c", _QEMU), pod_of(hyperds.bed, "web")["metadata"]["uid"]
+    hyperds.kill(node)
+    assert answers(node, address)
+    said = len(hyperds.log(node))
+    hyperds.begin(node)
+    until(lambda: f"serves node {node.name}" in hyperds.log(node)[said:], 60)
+    assert answers(node, address)
+    assert node.run("sh", "-c", _QEMU) == before
+    assert pod_of(hyperds.bed, "web")["metadata"]["uid"] == pod
+
+
+def test_a_deleted_pod_has_the_guest_shut_down_and_begin_anew(hyperds: Hyperds, web: tuple[Node, str]) -> None:
+    bed, (node, address) = hyperds.bed, web
+    first = pod_of(bed, "web")["metadata"]
+    bed.plane.kubectl("delete", f"pod/{first['name']}", "--timeout=60s")
+    console = node.run("sh", "-c", "cat /var/log/hyperd/consoles/*.log")
+    assert "Power down" in console
+    until(lambda: pod_of(bed, "web")["metadata"]["uid"] != first["uid"], 30)
+    until(lambda: get(bed, "vm/web", "{.status.phase}") == "Running", 60)
+    until(lambda: answers(node, address), _BOOT_SECONDS)
+
+
+def test_a_stopped_machine_has_no_pod_and_leaves_nothing(hyperds: Hyperds, web: tuple[Node, str]) -> None:
+    bed, (node, address) = hyperds.bed, web
+    make(bed, "VirtualMachineOperation", "stop", type="Stop", virtualMachineName="web")
+    until(lambda: get(bed, "vm/web", "{.status.phase}") == "Stopped", 60)
+    until(lambda: not pod_of(bed, "web"), 30)
+    until(lambda: address not in node.run("ip", "route", "show", "table", "1490"), 20)
+    assert "hv" not in node.run("sh", "-c", "ip -br link | cut -d' ' -f1")
+    bed.plane.kubectl("delete", "vm/web", "--timeout=30s")
+    bed.plane.kubectl("delete", "vd/web", "--timeout=30s")
+
+
+def test_the_scheduler_and_quotas_say_why_a_machine_waits(bed: Bed, hyperds: Hyperds) -> None:
+    make_machine(bed, "far", nodeSelector={"zone": "moon"}, runPolicy="AlwaysOn")
+    until(lambda: "didn't match Pod's node affinity/selector" in running(bed, "far"), 30)
+    assert running(bed, "far").startswith("PodNotStarted Pod virt-launcher-far-")
+    quota = {"hard": {"requests.memory": "600Mi"}}
+    meta = {"name": "little", "namespace": "default"}
+    bed.plane.apply({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": meta, "spec": quota})
+    make_machine(bed, "large", memory={"size": "512Mi"}, runPolicy="AlwaysOn")
+    until(lambda: running(bed, "large").startswith("QuotaExceeded The Pod cannot be made: "), 30)
+    assert "exceeded quota: little" in running(bed, "large")
+    bed.plane.kubectl("delete", "resourcequota/little")
+    bed.plane.kubectl("delete", "vm/far", "vm/large", "--timeout=60s")
+    until(lambda: not pod_of(bed, "far"), 30)
