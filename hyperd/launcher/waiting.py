@@ -11,7 +11,9 @@ import logging
 import os
 import shutil
 import stat
+import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -90,6 +92,14 @@ class Waiting:
         return os.path.samestat(os.stat(f"/proc/{pid}/exe"), os.stat(self.emulator))
 
 
+def _changed(qemu: Path) -> int:
+    """When the host's QEMU was put there; a container sees the host's files through its first process."""
+    for root in ("/", "/proc/1/root"):
+        with suppress(OSError):
+            return os.stat(f"{root}{qemu}").st_ctime_ns
+    return time.time_ns()  # unknown: anew each time
+
+
 def install(folder: Path, program: Path, qemu: Path) -> None:
     """Have ``folder`` hold the program and the link; whoever runs an earlier one goes on. Raises OSError.
 
@@ -99,7 +109,7 @@ def install(folder: Path, program: Path, qemu: Path) -> None:
     folder.chmod(0o755)
     target, link, partial = folder / EMULATOR, folder / _QEMU, folder / f".{EMULATOR}"
     current = link.is_symlink() and os.readlink(link) == str(qemu) and target.exists()
-    newest = max(os.stat(program).st_ctime_ns, os.stat(qemu).st_ctime_ns)
+    newest = max(os.stat(program).st_ctime_ns, _changed(qemu))
     if not current or target.stat().st_ctime_ns < newest:
         shutil.copyfile(program, partial)
         partial.chmod(stat.S_IRWXU | stat.S_IRGRP | stat.S_IXGRP | stat.S_IROTH | stat.S_IXOTH)

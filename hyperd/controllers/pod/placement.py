@@ -8,8 +8,8 @@ in the Pod's network, and a guest whose Pod ends is ended in time.
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from hyperd.controllers.placement.placing import Nodes
 from hyperd.controllers.pod import manifest, reading
 from hyperd.controllers.pod.controller import PodController
 from hyperd.controllers.pod.tenants import Tenants, address_of
-from hyperd.errors import HyperdError, PermanentError, TemporaryError
+from hyperd.errors import HyperdError, TemporaryError
 from hyperd.launcher import sandbox
 from hyperd.launcher.build import EMULATOR
 from hyperd.launcher.connection import Launcher
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from hyperd.resources.views.virtual_machine_class import VirtualMachineClass
 
 _AGAIN_SECONDS = 10.0
+_LIBVIRT_SECONDS = 1.0
 
 
 class Pods:
@@ -67,11 +68,7 @@ class Pods:
 
     async def run(self) -> None:
         """Answer emulators, stay in touch with this node's Pods. Raises PermanentError where that cannot be."""
-        facts = await self._facts()
-        qemu = shutil.which(f"qemu-system-{facts}")
-        if qemu is None:
-            raise PermanentError(f"Machines cannot be run in Pods on this node: there is no qemu-system-{facts}.")
-        await self._waiting.start(self._conf.programs_dir / EMULATOR, Path(qemu))
+        await self._waiting.start(self._conf.programs_dir / EMULATOR, Path(await self._qemu()))
         self._serves = True
         self._tenants.start()
         try:
@@ -88,12 +85,13 @@ class Pods:
             await self._tenants.close()
             await self._waiting.close()
 
-    async def _facts(self) -> str:
+    async def _qemu(self) -> str:
+        """The QEMU that libvirt would start, once it says so."""
         while True:
-            try:
-                return (await self._context.hypervisor.facts()).architecture
-            except HyperdError:
-                await asyncio.sleep(1.0)
+            with suppress(HyperdError):
+                if emulator := (await self._context.hypervisor.facts()).emulator:
+                    return emulator
+            await asyncio.sleep(_LIBVIRT_SECONDS)
 
     async def take(self, machine: VirtualMachine, class_: VirtualMachineClass) -> str:
         pod = self._pod(machine)

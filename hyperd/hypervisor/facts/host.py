@@ -26,7 +26,7 @@ class HostFacts:
      ``cpu_models`` and ``features`` are what guests of the domain type in use may have, ``known_models`` and
      ``known_features`` all that libvirt has a name for; ``why_not_kvm`` is a sentence, empty where KVM works.
     ``cpu_tuning``: a CPU cgroup exists, so shares and quotas can be set. ``hot_plug``: guests that run can be
-    given devices.
+    given devices. ``emulator`` is the QEMU that libvirt starts where a domain names none; empty where it has none.
     """
 
     hostname: str
@@ -48,6 +48,7 @@ class HostFacts:
     cpu_tuning: bool = False
     tpm: bool = False
     hot_plug: bool = True
+    emulator: str = ""
 
 
 @dataclass(frozen=True)

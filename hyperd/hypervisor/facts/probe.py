@@ -66,6 +66,7 @@ def read_facts(conn: libvirt.virConnect, *, settings: HypervisorSettings) -> Hos
         known_features=_known_features(CPU_MAP, arch),
         cpu_tuning=_cpu_cgroup(Path("/sys/fs/cgroup")),
         tpm=_tpm(capabilities),
+        emulator=capabilities.findtext("path") or "",
     )
 
 

@@ -66,7 +66,7 @@ class Hyperds:
             "kubernetes.launcher_image": IMAGE,
             "kubernetes.programs_dir": self._folder / "programs",
             "kubernetes.allow_emulation": True,
-            "kubernetes.lease_seconds": 3.0,
+            "kubernetes.lease_seconds": 10.0,
             "api.port": 0,
             "aggregation.port": 0,
             "hypervisor.reserved_memory_bytes": 0,
