@@ -172,3 +172,29 @@ def test_a_machine_that_was_ended_to_be_started_anew_is(policy: str, phase: str,
 )
 def test_who_turned_it_off_since_has_the_last_word(situation: Situation) -> None:
     assert decide(situation).action is Action.NONE
+
+
+@pytest.mark.parametrize("reason", list(OffReason))
+@pytest.mark.parametrize(
+    ("policy", "action"),
+    [
+        ("AlwaysOn", Action.START),
+        ("AlwaysOnUnlessStoppedManually", Action.START),
+        ("Manual", Action.NONE),
+        ("AlwaysOff", Action.NONE),
+    ],
+)
+def test_a_guest_whose_place_was_taken_away_begins_anew_however_it_went_off(
+    policy: str, action: Action, reason: OffReason
+) -> None:
+    situation = Situation(
+        policy=policy, phase="Stopping", defined=True, active=False, off_reason=reason, displaced=True
+    )
+    assert decide(situation).action is action
+
+
+def test_one_that_was_stopped_since_stays_so() -> None:
+    situation = Situation(
+        policy="AlwaysOnUnlessStoppedManually", phase="Stopped", defined=True, active=False, displaced=True
+    )
+    assert decide(situation).action is Action.NONE
