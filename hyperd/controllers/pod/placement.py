@@ -8,6 +8,7 @@ in the Pod's network, and a guest whose Pod ends is ended in time.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -21,7 +22,7 @@ from hyperd.controllers.placement.placing import Nodes
 from hyperd.controllers.pod import manifest, reading
 from hyperd.controllers.pod.controller import PodController
 from hyperd.controllers.pod.tenants import Tenants, address_of
-from hyperd.errors import HyperdError, TemporaryError
+from hyperd.errors import HyperdError, PermanentError, TemporaryError
 from hyperd.launcher import sandbox
 from hyperd.launcher.build import EMULATOR
 from hyperd.launcher.connection import Launcher
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from hyperd.resources.views.virtual_machine import VirtualMachine
     from hyperd.resources.views.virtual_machine_class import VirtualMachineClass
 
+_log = logging.getLogger(__name__)
 _AGAIN_SECONDS = 10.0
 _LIBVIRT_SECONDS = 1.0
 
@@ -67,9 +69,8 @@ class Pods:
         self._look = look
 
     async def run(self) -> None:
-        """Answer emulators, stay in touch with this node's Pods. Raises PermanentError where that cannot be."""
-        await self._waiting.start(self._conf.programs_dir / EMULATOR, Path(await self._qemu()))
-        self._serves = True
+        """Answer emulators, and stay in touch with this node's Pods."""
+        await self._serve_emulators()
         self._tenants.start()
         try:
             while True:
@@ -84,6 +85,19 @@ class Pods:
             self._serves = False
             await self._tenants.close()
             await self._waiting.close()
+
+    async def _serve_emulators(self) -> None:
+        """Begin to; what is missing is told, and waited for: no machine starts on this node meanwhile."""
+        qemu, told = Path(await self._qemu()), ""
+        while not self._serves:
+            try:
+                await self._waiting.start(self._conf.programs_dir / EMULATOR, qemu)
+                self._serves = True
+            except PermanentError as error:
+                if told != error.message:
+                    told = error.message
+                    _log.error("%s", told)
+                await asyncio.sleep(_AGAIN_SECONDS)
 
     async def _qemu(self) -> str:
         """The QEMU that libvirt would start, once it says so."""

@@ -77,6 +77,7 @@ class Tenants:
                 self.moved.set()
             return
         self.moved.set()
+        self._changed(pod)
         uid = pod["metadata"]["uid"]
         if uid not in self._attended and not reading.is_finished(pod):
             self._attended.add(uid)

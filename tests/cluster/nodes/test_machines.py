@@ -20,18 +20,24 @@ pytestmark = [pytest.mark.cluster, pytest.mark.nodes, pytest.mark.slow, pytest.m
 
 _API = "virtualization.deckhouse.io/v1alpha2"
 _UID_LABEL = "virtualization.deckhouse.io/virtual-machine-uid"
+_ENFORCED = "pod-security.kubernetes.io/enforce"
+_ACCOUNT = "system:serviceaccount:hyperd-system:hyperd"
 _QEMU = "pgrep -f 'qemu-system.*guest='"
 _BOOT_SECONDS = 150.0
+_START_SECONDS = 150.0
+"""For daemons, and for the guest's QEMU, where others use the processors."""
 
 
 @pytest.fixture(scope="module")
 def hyperds(bed: Bed) -> Iterator[Hyperds]:
     started = Hyperds(bed, bed.nodes[:2])
     started.start()
+    bed.plane.kubectl("label", "namespace/default", f"{_ENFORCED}=restricted")
     try:
-        until(lambda: get(bed, "vmclass/generic", "{.status.phase}") == "Ready", 60)
+        until(lambda: get(bed, "vmclass/generic", "{.status.phase}") == "Ready", _START_SECONDS)
         yield started
     finally:
+        bed.plane.kubectl("label", "namespace/default", f"{_ENFORCED}-")
         started.stop()
 
 
@@ -100,7 +106,7 @@ def web(hyperds: Hyperds) -> tuple[Node, str]:
         persistentVolumeClaim={"size": "256Mi"},
         dataSource={"type": "HTTP", "http": {"url": GUEST_URL}},
     )
-    until(lambda: get(bed, "vm/web", "{.status.phase}") == "Running", 90)
+    until(lambda: get(bed, "vm/web", "{.status.phase}") == "Running", _START_SECONDS)
     node = next(node for node in hyperds.nodes if node.name == get(bed, "vm/web", "{.status.nodeName}"))
     address = get(bed, "vm/web", "{.status.ipAddress}")
     until(lambda: answers(node, address), _BOOT_SECONDS)
@@ -109,7 +115,7 @@ def web(hyperds: Hyperds) -> tuple[Node, str]:
 
 def test_a_machine_runs_in_a_pod_that_the_scheduler_has_placed(bed: Bed, web: tuple[Node, str]) -> None:
     node, address = web
-    bed.plane.kubectl("wait", "--for=condition=Ready", "pod", "-l", f"{_UID_LABEL}", "--timeout=30s")
+    bed.plane.kubectl("wait", "--for=condition=Ready", "pod", "-l", f"{_UID_LABEL}", "--timeout=60s")
     pod = pod_of(bed, "web")
     assert pod["spec"]["nodeName"] == node.name
     assert get(bed, "vm/web", "{.status.virtualMachinePods[*].name}") == pod["metadata"]["name"]
@@ -139,13 +145,39 @@ def test_nobody_else_makes_a_machines_pod(bed: Bed, web: tuple[Node, str]) -> No
     forged = {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": "forged", "namespace": "default", "labels": {_UID_LABEL: "x"}},
+        "metadata": {"name": "forged", "namespace": "kube-system", "labels": {_UID_LABEL: "x"}},
         "spec": {"containers": [container]},
     }
     refused = bed.plane.kubectl("create", "-f", "-", stdin=json.dumps(forged), rc=1)
     assert "are made by hyperd alone" in refused
     name = f"pod/{pod_of(bed, 'web')['metadata']['name']}"
     assert "Forbidden" in bed.plane.kubectl("label", name, f"{_UID_LABEL}=x", "--overwrite", rc=1)
+
+
+def test_hyperds_own_rights_make_no_other_pods(bed: Bed, hyperds: Hyperds) -> None:
+    """Who has taken a daemon's credential cannot have a node by a Pod."""
+    labels = {_UID_LABEL: "x"}
+    plain = {"name": "c", "image": "i", "securityContext": {"allowPrivilegeEscalation": False}}
+    decent = {
+        "automountServiceAccountToken": False,
+        "securityContext": {"runAsNonRoot": True},
+        "containers": [plain],
+    }
+    root = {"name": "host", "hostPath": {"path": "/"}}
+    argv = ["create", "--dry-run=server", "-f", "-", f"--as={_ACCOUNT}"]
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "kube-system"}}
+    refused = bed.plane.kubectl(*argv, stdin=json.dumps({**pod, "spec": decent}), rc=1)
+    assert "has to do with no Pods but those of machines" in refused
+    pod["metadata"] = {"name": "p", "namespace": "kube-system", "labels": labels}
+    for spec in (
+        {**decent, "volumes": [root]},
+        {**decent, "hostNetwork": True},
+        {**decent, "automountServiceAccountToken": True},
+        {**decent, "containers": [{"name": "c", "image": "i"}]},
+    ):
+        refused = bed.plane.kubectl(*argv, stdin=json.dumps({**pod, "spec": spec}), rc=1)
+        assert "makes no Pods that get anything from the node" in refused
+    bed.plane.kubectl(*argv, stdin=json.dumps({**pod, "spec": decent}))
 
 
 def test_a_guest_does_not_notice_that_hyperd_is_killed(hyperds: Hyperds, web: tuple[Node, str]) -> None:
@@ -155,7 +187,7 @@ def test_a_guest_does_not_notice_that_hyperd_is_killed(hyperds: Hyperds, web: tu
     assert answers(node, address)
     said = len(hyperds.log(node))
     hyperds.begin(node)
-    until(lambda: f"serves node {node.name}" in hyperds.log(node)[said:], 60)
+    until(lambda: f"serves node {node.name}" in hyperds.log(node)[said:], _START_SECONDS)
     assert answers(node, address)
     assert node.run("sh", "-c", _QEMU) == before
     assert pod_of(hyperds.bed, "web")["metadata"]["uid"] == pod
@@ -168,7 +200,7 @@ def test_a_deleted_pod_has_the_guest_shut_down_and_begin_anew(hyperds: Hyperds, 
     console = node.run("sh", "-c", "cat /var/log/hyperd/consoles/*.log")
     assert "Power down" in console
     until(lambda: pod_of(bed, "web")["metadata"]["uid"] != first["uid"], 30)
-    until(lambda: get(bed, "vm/web", "{.status.phase}") == "Running", 60)
+    until(lambda: get(bed, "vm/web", "{.status.phase}") == "Running", _START_SECONDS)
     until(lambda: answers(node, address), _BOOT_SECONDS)
 
 
@@ -179,8 +211,8 @@ def test_a_stopped_machine_has_no_pod_and_leaves_nothing(hyperds: Hyperds, web: 
     until(lambda: not pod_of(bed, "web"), 30)
     until(lambda: address not in node.run("ip", "route", "show", "table", "1490"), 20)
     assert "hv" not in node.run("sh", "-c", "ip -br link | cut -d' ' -f1")
-    bed.plane.kubectl("delete", "vm/web", "--timeout=30s")
-    bed.plane.kubectl("delete", "vd/web", "--timeout=30s")
+    bed.plane.kubectl("delete", "vm/web", "--timeout=60s")
+    bed.plane.kubectl("delete", "vd/web", "--timeout=60s")
 
 
 def test_the_scheduler_and_quotas_say_why_a_machine_waits(bed: Bed, hyperds: Hyperds) -> None:

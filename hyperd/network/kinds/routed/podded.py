@@ -67,7 +67,10 @@ class PodLinks:
             rtnl.delete_gateway_route(nl, address, table=self._table, protocol=self._protocol)
 
     def tidy(self, nl: Netlink, pods: frozenset[IPv4Address]) -> None:
-        """On the host: no way leads to a Pod that is none of ``pods``, which are all of this node."""
+        """On the host: no way leads to a Pod that is none of ``pods``, which are all of this node.
+
+        Ways of this table and protocol through a gateway are those to Pods of this node, and no others.
+        """
         for route in rtnl.routes(nl, self._table):
             if route.gateway is not None and route.protocol == self._protocol and route.gateway not in pods:
                 rtnl.delete_gateway_route(

@@ -9,7 +9,7 @@ import pytest
 from hyperd.controllers.ownership import disk_node
 from hyperd.resources.all import POD, VIRTUAL_DISK, VIRTUAL_MACHINE, VIRTUAL_MACHINE_CLASS
 from hyperd.resources.values import names
-from tests.parts import Part
+from tests.parts import Part, part
 from tests.unit.controllers.pod.cluster import WEB, Cluster
 from tests.unit.controllers.pod.machines import class_, machine
 
@@ -75,7 +75,7 @@ async def test_disks_that_are_nowhere_go_where_the_pod_is(cluster: Cluster) -> N
     cluster.put(VIRTUAL_DISK, disk("root"))
     cluster.set_spec(blockDeviceRefs=[{"kind": "VirtualDisk", "name": "root"}])
     await scheduled(cluster)
-    assert disk_node(cluster.objects[VIRTUAL_DISK, "shop", "root"]) == "metal"
+    assert disk_node(part(cluster.objects[VIRTUAL_DISK, "shop", "root"])) == "metal"
     first = cluster.pod["metadata"]["uid"]
     await cluster.look()
     assert cluster.pod["metadata"]["uid"] == first, "that they are there by now makes no other Pod"
