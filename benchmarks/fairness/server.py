@@ -3,7 +3,8 @@
 ``python -m benchmarks.fairness.server FOLDER`` prints where it serves, as one line of JSON. Each line that it then
 reads is a list of [start, end] in nanoseconds of the monotonic clock; it answers with the milliseconds of CPU time
 that the loop's thread used between these: what an innocent request waits for, its own work included, whatever else
-the host does meanwhile. Callbacks of the loop are the grain; within one, time is taken as used evenly.
+the host does meanwhile. It ends when the answer is written: how long the host lets its reader wait to see it is
+not the server's doing. Callbacks of the loop are the grain; within one, time is taken as used evenly.
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ import time
 from asyncio import events
 from bisect import bisect_right
 from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
 
 from benchmarks.embedded import embedded
 from hyperd.api.access.tokens import Grant, Tokens
@@ -34,9 +39,13 @@ _FAR = 4e9
 class Probe:
     """Notes when each callback of the loop begins, and how much CPU time its thread had used then."""
 
+    innocent = b"\n"
+    """The token of who is measured; until it is there, nobody's."""
+
     def __init__(self) -> None:
         self._at: list[int] = []
         self._used: list[int] = []
+        self._answered: list[int] = []
 
     def install(self) -> None:
         """From now on, for all callbacks of this process."""
@@ -48,13 +57,35 @@ class Probe:
             run(handle)
 
         setattr(events.Handle, "_run", noted)  # noqa: B010  a method is not to be assigned to
+        received, measured = RequestHandler.data_received, set[int]()
+
+        def asked(handler: RequestHandler[web.BaseRequest], data: bytes) -> None:
+            (measured.add if self.innocent in data else measured.discard)(id(handler))
+            received(handler, data)
+
+        setattr(RequestHandler, "data_received", asked)  # noqa: B010
+        finish = RequestHandler.finish_response
+
+        async def answered(handler: RequestHandler[web.BaseRequest], *args: Any) -> Any:
+            found = await finish(handler, *args)
+            if id(handler) in measured:
+                self._answered.append(time.monotonic_ns())
+            return found
+
+        setattr(RequestHandler, "finish_response", answered)  # noqa: B010
 
     def between(self, spans: list[tuple[int, int]]) -> list[float]:
         """Milliseconds of CPU time in each span; what was noted is forgotten."""
-        found = [(self._at_time(end) - self._at_time(start)) / 1e6 for start, end in spans]
+        found = [(self._at_time(self._written(start, end)) - self._at_time(start)) / 1e6 for start, end in spans]
+        self._answered.clear()
         self._at.clear()
         self._used.clear()
         return found
+
+    def _written(self, start: int, end: int) -> int:
+        """When the answer that was there at ``end`` had been written."""
+        index = bisect_right(self._answered, end) - 1
+        return self._answered[index] if index >= 0 and self._answered[index] >= start else end
 
     def _at_time(self, moment: int) -> float:
         index = bisect_right(self._at, moment)
@@ -97,7 +128,9 @@ async def _serve(folder: Path) -> None:
 
     async with embedded(folder) as (settings, store):
         told = {"socket": str(settings.socket_path), "kubeconfig": str(settings.kubeconfig_path)}
-        told |= await _fill(store)
+        tokens = await _fill(store)
+        told |= tokens
+        probe.innocent = tokens["ann"].encode()
         settle()
         asyncio.get_running_loop().add_reader(sys.stdin.fileno(), asked)
         print(json.dumps(told), flush=True)

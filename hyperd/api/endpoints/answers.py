@@ -34,7 +34,7 @@ _LONGEST_ANSWER_SECONDS = 600.0
 """For all of a large answer, to a client that reads it little by little."""
 _LARGE_BYTES = 64 << 10
 _COMPRESSED_BYTES = 128 << 10
-_PIECE_BYTES = 128 << 10
+_PIECE_BYTES = 64 << 10
 """Of a large answer: what is copied and handed to the socket in one step."""
 _OFF_LOOP_BYTES = 128 << 10
 ONE = frozenset({Form.TABLE, Form.PARTIAL})
