@@ -19,7 +19,7 @@ from tests.host.machine.test_attachments import attachment
 from tests.host.machine.test_restore import hv
 from tests.host.node import Node, wait_until
 from tests.host.registry.moods import Moody
-from tests.host.running import Console, Hyperd, ImageServer, disk, image, machine, operation, resource
+from tests.host.running import Hyperd, ImageServer, disk, image, machine, operation, resource
 
 Object = dict[str, Any]
 
@@ -372,36 +372,6 @@ def test_a_disk_that_was_imported_before_the_crash_is_made_without_its_source(
 def metadata(daemon: Hyperd, domain: str) -> str:
     """What the definition carries of ours, with its quotes."""
     return html.unescape(daemon.node.virsh("dumpxml", "--inactive", domain))
-
-
-def test_a_guest_never_notices_that_its_daemon_was_killed(daemon: Hyperd, images: ImageServer) -> None:
-    daemon.start()
-    ensure(daemon, images)
-    vm = daemon.wait_phase("vm", "vm", "Running")
-    daemon.wait_console(vm, "login:")
-    # The guest asks for its address beside the login prompt, and the daemon is what answers.
-    daemon.wait_console(vm, f"IP={vm['status']['ipAddress']}")
-    before = qemu_pid(daemon, vm)
-    daemon.kill()
-    assert daemon.node.exec(["ping", "-c", "1", "-W", "5", vm["status"]["ipAddress"]]).returncode == 0
-    daemon.start()
-    assert qemu_pid(daemon, vm) == before
-    with Console(daemon, "vm") as console:
-        console.log_in()
-        assert "Linux" in console.run("uname")
-    assert daemon.get("vm", "vm")["status"]["phase"] == "Running"
-    no_leftovers(daemon)
-
-
-def test_a_killed_daemon_resumes_a_watch_where_it_was(daemon: Hyperd, images: ImageServer) -> None:
-    daemon.start()
-    daemon.create(disk("one", size="1Mi"))
-    seen = daemon.wait_phase("vd", "one", "Ready")["metadata"]["resourceVersion"]
-    daemon.kill()
-    daemon.start()
-    daemon.create(disk("two", size="1Mi"))
-    events = daemon.client.watch(resource("vd"), "default", resource_version=seen, timeout=10)
-    assert next(events)["object"]["metadata"]["name"] == "two"
 
 
 def qemu_pid(daemon: Hyperd, vm: Object) -> int:

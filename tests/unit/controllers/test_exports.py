@@ -7,72 +7,32 @@ import hashlib
 import os
 import re
 import subprocess
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
-from hyperd import clock
-from hyperd.api.access import tokens
-from hyperd.api.sessions import exports, lending, sending
-from hyperd.resources.all import SECRET, VIRTUAL_DISK, VIRTUAL_DISK_SNAPSHOT, VIRTUAL_IMAGE
+from hyperd.api.sessions import exports, sending
+from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_DISK_SNAPSHOT, VIRTUAL_IMAGE
 from hyperd.resources.schema.kind import Kind, Object
 from hyperd.resources.values.conditions import find_condition
-from hyperd.resources.values.names import SYSTEM_NAMESPACE
-from hyperd.roles import Role
 from hyperd.shares import Shares
-from hyperd.store.interface import BY_SYSTEM, PatchType
-from tests.unit.controllers.world import World, running
+from hyperd.store.interface import PatchType
+from tests.unit.controllers.exporting import (
+    DISK,
+    EXPECTED,
+    MIB,
+    SIZE,
+    SUBRESOURCES,
+    Exporting,
+    address,
+    in_use,
+    lab,
+    write,
+)
 
-MIB = 1 << 20
-SIZE = 48 * MIB
-DISK = "virtualdisks/vm"
-SUBRESOURCES = "http://h/apis/subresources.virtualization.deckhouse.io/v1alpha2/namespaces/default"
-
-
-class Exporting:
-    """A daemon with a disk that holds something, and a client on its socket."""
-
-    def __init__(self, world: World, client: aiohttp.ClientSession) -> None:
-        self.world = world
-        self.client = client
-
-    async def disk(self, *, size: str = "48Mi") -> Path:
-        """Fives at its begin, sevens at its end, and what was written and then discarded."""
-        await self.world.give_disk(size=size)
-        uid = (await self.world.store.get(VIRTUAL_DISK, "default", "vm")).uid
-        path = self.world.state_dir / "volumes" / f"{uid}.qcow2"
-        await asyncio.to_thread(
-            write, path, "write -q -P 5 0 3M", "write -q -P 9 8M 1M", "write -q -z 8M 1M", "write -q -P 7 47M 1M"
-        )
-        return path
-
-    def get(self, what: str = DISK, **kwargs: Any) -> Any:
-        return self.client.get(
-            f"{SUBRESOURCES}/{what.partition('?')[0]}/export?{what.partition('?')[2]}", **kwargs
-        )
-
-    async def read(self, what: str = DISK, **headers: str) -> tuple[int, bytes]:
-        async with self.get(what, headers=headers) as answer:
-            return answer.status, await answer.read()
-
-    async def refusal(self, what: str = DISK, **headers: str) -> tuple[int, str]:
-        async with self.get(what, headers=headers) as answer:
-            return answer.status, (await answer.json())["message"]
-
-    async def free(self) -> Object:
-        """Nobody reads the disk any more, and nothing of that is left."""
-        found = await self.world.until(lambda disk: in_use(disk) == "NotInUse", VIRTUAL_DISK, "vm")
-        assert [entry for entry in os.listdir(self.world._settings.run_dir) if entry.startswith("x")] == []
-        return found
-
-
-def write(path: Path, *commands: str) -> None:
-    subprocess.run(
-        ["qemu-io", "-f", "qcow2", *(word for each in commands for word in ("-c", each)), path], check=True
-    )
+__all__ = ["lab"]
 
 
 def readers() -> list[int]:
@@ -97,22 +57,6 @@ def is_below(pid: int) -> bool:
     except OSError:
         return False
     return pid != 0
-
-
-def in_use(disk: Object) -> str:
-    found = find_condition(disk, "InUse")
-    return "" if found is None else found["reason"]
-
-
-EXPECTED = b"\5" * (3 * MIB) + bytes(44 * MIB) + b"\7" * MIB
-
-
-@pytest.fixture
-async def lab() -> AsyncIterator[Exporting]:
-    async with running(registry={"url": ""}) as world:
-        connector = aiohttp.UnixConnector(path=str(world._settings.socket_path))
-        async with aiohttp.ClientSession(connector=connector) as client:
-            yield Exporting(world, client)
 
 
 async def test_a_disk_is_read_raw_with_its_length_and_its_checksum(lab: Exporting) -> None:
@@ -213,108 +157,6 @@ async def test_an_image_is_read_from_the_registry(lab: Exporting) -> None:
     await lab.world.store.create(VIRTUAL_IMAGE, "default", body)
     await lab.world.phase("Ready", VIRTUAL_IMAGE, "golden")
     assert await lab.read("virtualimages/golden") == (200, EXPECTED)
-
-
-async def address(lab: Exporting, what: str = DISK, **headers: str) -> str:
-    asked = f"{what}&address=true" if "?" in what else f"{what}?address=true"
-    async with lab.get(asked, headers=headers) as answer:
-        assert answer.status == 200
-        url: str = (await answer.json())["url"]
-    assert url.startswith("https://")
-    return f"http://h/export/{url.rpartition('/')[2]}"
-
-
-async def told(lab: Exporting, url: str, **headers: str) -> tuple[int, bytes]:
-    async with lab.client.get(url, headers=headers) as answer:
-        return answer.status, await answer.read()
-
-
-async def test_an_address_is_good_for_one_whole_read_by_whoever_knows_it(lab: Exporting) -> None:
-    await lab.disk()
-    url = await address(lab)
-    await lab.free()
-    # A login that is none: the address alone counts.
-    nobody = {"Authorization": "Bearer nobody"}
-    assert await told(lab, url, **nobody, Range="bytes=0-9") == (206, b"\5" * 10)
-    assert await told(lab, url, **nobody) == (200, EXPECTED)
-    used = (404, b"All was read at this address already. Ask for another one.\n")
-    assert await told(lab, url) == used
-    digest = hashlib.sha256(EXPECTED).hexdigest()
-    assert await told(lab, f"{url}?checksum=sha256") == (200, f"{digest}  vm.img\n".encode())
-    assert (await told(lab, f"{url}?address=true"))[0] == 400
-    assert (await told(lab, url[:-1] + ("0" if url[-1] != "0" else "1")))[0] == 404
-    async with lab.client.post(url) as answer:
-        assert answer.status == 405
-    logs = [path.read_text() for path in lab.world._settings.log_dir.rglob("*") if path.is_file()]
-    assert any("system:export:" in text for text in logs)
-    assert not any(url.rpartition("/")[2] in text for text in logs), "an address is a secret"
-
-
-async def test_an_address_is_for_one_format_of_one_object(lab: Exporting) -> None:
-    await lab.disk()
-    url = await address(lab, f"{DISK}?format=qcow2")
-    assert (await told(lab, f"{url}?format=raw"))[0] == 400
-    assert (await told(lab, url))[1].startswith(b"QFI\xfb")
-    url = await address(lab)
-    await lab.free()
-    await lab.world.store.delete(VIRTUAL_DISK, "default", "vm")
-    await lab.world.gone(VIRTUAL_DISK)
-    await lab.world.give_disk()
-    assert await told(lab, url) == (404, b"VirtualDisk default/vm is another one than this address is for.\n")
-
-
-async def test_an_address_that_nobody_uses_ends(lab: Exporting, monkeypatch: pytest.MonkeyPatch) -> None:
-    await lab.disk()
-    url = await address(lab)
-    assert (await told(lab, url, Range="bytes=0-0"))[0] == 206
-    monkeypatch.setattr(lending, "LENT_SECONDS", -1.0)
-    assert (await told(lab, url))[1].endswith(b"it was used or has expired. Ask for another one.\n")
-
-
-async def test_an_address_that_is_used_again_and_again_ends_after_a_day(
-    lab: Exporting, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await lab.disk()
-    url = await address(lab)
-    now = clock.elapsed()
-    for minutes in (9, 18):
-        monkeypatch.setattr(clock, "elapsed", lambda minutes=minutes: now + minutes * 60)
-        assert (await told(lab, url, Range="bytes=0-0"))[0] == 206
-    monkeypatch.setattr(lending, "_LONGEST_SECONDS", 20 * 60)
-    monkeypatch.setattr(clock, "elapsed", lambda: now + 21 * 60)
-    assert (await told(lab, url, Range="bytes=0-0"))[0] == 404
-
-
-async def test_an_address_and_what_it_has_begun_end_with_its_makers_token(
-    lab: Exporting, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tokens, "_CHECK_SECONDS", 0.05)
-    await lab.disk()
-    made, _ = await tokens.Tokens(lab.world.store).create(
-        "editor", tokens.Grant(Role.EDITOR, (), 4e9), write=BY_SYSTEM
-    )
-    url = await address(lab, Authorization=f"Bearer {made}")
-    async with lab.client.get(url) as answer:
-        await answer.content.readexactly(MIB)
-        fairness = lab.world._daemon._api.fairness
-        assert fairness.sessions.held("token:editor") == 1, "it counts with all else of its maker"
-        await lab.world.store.delete(SECRET, SYSTEM_NAMESPACE, "editor")
-        async with asyncio.timeout(10):  # who reads on meanwhile may have all of it first
-            while fairness.sessions.held("token:editor"):
-                await asyncio.sleep(0.01)
-        with pytest.raises(aiohttp.ClientError):
-            await asyncio.wait_for(answer.read(), 10)
-    assert await told(lab, url) == (
-        404,
-        b"The token of who has made this address has ended. Ask for another one.\n",
-    )
-
-
-async def test_an_address_is_given_to_nobody_who_asks_as_somebody_else(lab: Exporting) -> None:
-    await lab.disk()
-    as_eve = {"Impersonate-User": "eve", "Impersonate-Group": "hyperd:editor"}
-    assert (await lab.refusal(f"{DISK}?address=true", **as_eve))[0] == 400
-    assert (await lab.read(**as_eve))[0] == 200
 
 
 class Reader:

@@ -10,9 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
-from hyperd.controllers.snapshot import operating
-from hyperd.controllers.snapshot.making import Making, Wanted, complete
-from hyperd.controllers.snapshot.operating import rank
+from hyperd.controllers.snapshot.making import Making, Wanted
 from hyperd.errors import Conflict, Forbidden, HyperdError, TemporaryError
 from hyperd.imagefile.handle import Handle
 from hyperd.resources.all import (
@@ -30,7 +28,6 @@ from hyperd.resources.schema.kind import Kind, Object
 from hyperd.resources.values.conditions import find_condition
 from hyperd.store.interface import BY_SYSTEM, Item, PatchType, Propagation, Write
 from tests.contract.volumes import guest
-from tests.parts import Part
 from tests.unit.controllers.test_machine_snapshots import give_user_data, is_held, take
 from tests.unit.controllers.world import World, running
 
@@ -75,6 +72,14 @@ async def changed_since_a_snapshot(world: World) -> str:
     patch: Object = {"metadata": {"labels": {"later": "yes"}}, "spec": {"memory": {"size": "256Mi"}}}
     await world.store.patch(VIRTUAL_MACHINE, "default", "vm", PatchType.MERGE, patch)
     return (await world.store.get(VIRTUAL_DISK, "default", "vm")).uid
+
+
+async def make_of(world: World, name: str, snapshot: str, **spec: object) -> None:
+    body: Object = {
+        "metadata": {"namespace": "default", "name": name},
+        "spec": {"type": "CreateVirtualMachine", "virtualMachineSnapshotName": snapshot, **spec},
+    }
+    await world.store.create(VIRTUAL_MACHINE_SNAPSHOT_OPERATION, "default", body)
 
 
 async def test_a_restore_puts_machine_and_disk_back_and_leaves_the_power_as_it_was(world: World) -> None:
@@ -265,55 +270,6 @@ async def test_a_copy_that_fails_half_made_leaves_nothing(
     assert await first(world) == 1
 
 
-async def make_of(world: World, name: str, snapshot: str, **spec: object) -> None:
-    body: Object = {
-        "metadata": {"namespace": "default", "name": name},
-        "spec": {"type": "CreateVirtualMachine", "virtualMachineSnapshotName": snapshot, **spec},
-    }
-    await world.store.create(VIRTUAL_MACHINE_SNAPSHOT_OPERATION, "default", body)
-
-
-async def test_a_machine_is_made_of_a_snapshot_whose_machine_is_gone(world: World) -> None:
-    await changed_since_a_snapshot(world)
-    await world.store.delete(VIRTUAL_MACHINE, "default", "vm")
-    await world.gone()
-    options = {"mode": "Strict", "customization": {"namePrefix": "new-"}}
-    await make_of(world, "make", "one", createVirtualMachine=options)
-    op = await world.phase("Completed", VIRTUAL_MACHINE_SNAPSHOT_OPERATION, "make")
-    assert set(resources(op)) == {("VirtualMachine", "new-vm"), ("VirtualDisk", "new-vm")}
-    await world.phase("Ready", VIRTUAL_DISK, "new-vm")
-    assert (await first(world), await first(world, "new-vm")) == (2, 1)
-    await world.phase("Stopped", VIRTUAL_MACHINE, "new-vm")
-    await world.told("VirtualMachineSnaphotOperationStarted", "VirtualMachineSnapshotOperationSucceeded")
-
-
-async def test_of_two_operations_on_a_snapshot_at_once_one_is_done(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    may_end = False
-    monkeypatch.setattr(operating, "complete", lambda *args: may_end and complete(*args))
-    await changed_since_a_snapshot(world)
-    kind = VIRTUAL_MACHINE_SNAPSHOT_OPERATION
-    options = {name: {"mode": "Strict", "customization": {"namePrefix": f"{name}-"}} for name in ("a", "b")}
-    await make_of(world, "a", "one", createVirtualMachine=options["a"])
-    await world.phase("InProgress", kind, "a")
-    await make_of(world, "b", "one", createVirtualMachine=options["b"])
-    refused = await world.phase("Failed", kind, "b")
-    assert (find_condition(refused, "Completed") or {})["reason"] == "NotReadyToBeExecuted"
-    may_end = True
-    await world.phase("Completed", kind, "a")
-
-
-@pytest.mark.parametrize("what", ["snapshot", "options"])
-async def test_an_operation_on_a_snapshot_that_cannot_be_done_fails_at_once(world: World, what: str) -> None:
-    if what == "options":
-        await changed_since_a_snapshot(world)
-    await make_of(world, "make", "one")
-    op = await world.phase("Failed", VIRTUAL_MACHINE_SNAPSHOT_OPERATION, "make")
-    told = find_condition(op, "Completed") or {}
-    assert told["reason"] == {"snapshot": "VirtualMachineSnapshotNotFound", "options": "OperationFailed"}[what]
-
-
 @pytest.mark.parametrize("how", [Propagation.BACKGROUND, Propagation.FOREGROUND])
 async def test_a_snapshot_is_kept_until_the_restore_from_it_is_done(world: World, how: Propagation) -> None:
     await changed_since_a_snapshot(world)
@@ -332,25 +288,6 @@ async def test_a_snapshot_is_kept_until_the_restore_from_it_is_done(world: World
     copied = f"d8v-vmop-{op['metadata']['uid']}"
     await world.gone(SECRET, copied)
     assert await world.store.find_all(SECRET, "default") == []
-
-
-async def test_a_machine_is_made_of_a_snapshot_that_is_deleted_in_the_foreground_meanwhile(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    may_end = False
-    monkeypatch.setattr(operating, "complete", lambda *args: may_end and complete(*args))
-    await changed_since_a_snapshot(world)
-    options = {"mode": "Strict", "customization": {"namePrefix": "new-"}}
-    await make_of(world, "make", "one", createVirtualMachine=options)
-    await world.phase("InProgress", VIRTUAL_MACHINE_SNAPSHOT_OPERATION, "make")
-    await world.store.delete(VIRTUAL_MACHINE_SNAPSHOT, "default", "one", propagation=Propagation.FOREGROUND)
-    await world.phase("Terminating", VIRTUAL_MACHINE_SNAPSHOT, "one")
-    may_end = True
-    op = await world.ended(VIRTUAL_MACHINE_SNAPSHOT_OPERATION, "make")
-    assert op["status"]["phase"] == "Completed", find_condition(op, "Completed")
-    await world.phase("Ready", VIRTUAL_DISK, "new-vm")
-    assert await first(world, "new-vm") == 1
-    await world.gone(VIRTUAL_MACHINE_SNAPSHOT, "one")
 
 
 async def test_a_machine_is_restored_of_a_snapshot_one_disk_of_which_somebody_deleted(world: World) -> None:
@@ -412,13 +349,3 @@ async def test_a_restore_waits_for_a_disk_s_snapshot_that_is_not_told_of_yet(wor
         with pytest.raises(TemporaryError, match="is not Ready yet"):
             await making.objects()
     assert {each["kind"] for each in await making.objects()} == {"VirtualMachine", "VirtualDisk"}
-
-
-def test_an_operation_that_has_begun_comes_before_an_older_one_and_never_both() -> None:
-    def op(uid: str, phase: str, created: str) -> Part:
-        return {"metadata": {"uid": uid, "creationTimestamp": created}, "status": {"phase": phase}}
-
-    begun, also, older = op("b", "InProgress", "2"), op("c", "InProgress", "2"), op("a", "Pending", "1")
-    assert rank(begun) < rank(older)
-    assert rank(older) < rank(op("d", "Pending", "3"))
-    assert rank(begun) < rank(also), "of two that both began, each does not fail for the other"

@@ -21,7 +21,6 @@ from hyperd.imagefile.lazy import FetchState, LazyFiles
 from registry import collect, layout, process
 from registry.chunks import Chunker
 from registry.images import NodeImages
-from registry.lazy import nbd
 from registry.lazy.fetches import LazyFetches
 from registry.lazy.record import LazyRecord
 from registry.models import ImportedImage
@@ -387,22 +386,3 @@ async def test_what_the_nodes_own_disk_has_lost_is_fetched_again(lazy: Lazy) -> 
     assert await lazy.begin()
     await eventually(lazy.path.exists)
     assert lazy.path.read_bytes() == IMAGE
-
-
-async def test_a_disk_that_reads_less_than_there_is_shifts_no_reply(tmp_path: Path) -> None:
-    class Short:
-        size = 2 * CHUNK
-
-        async def read(self, offset: int, length: int) -> bytes:
-            return IMAGE[offset : offset + length - (100 if offset else 0)]
-
-    @asynccontextmanager
-    async def find(name: str) -> AsyncIterator[Short]:
-        yield Short()
-
-    socket = tmp_path / "s"
-    server = await asyncio.start_unix_server(lambda reader, writer: nbd.serve(reader, writer, find), socket)
-    async with server, reading(socket, "a") as reader:
-        with pytest.raises(OSError, match="the server says so"):
-            await reader.read(4096, 512)
-        assert await reader.read(0, 512) == IMAGE[:512]
