@@ -28,6 +28,10 @@ _MAY_BLOCK = {
     "registry/addresses.py": {"_is_own"},
     # Once, before anything is served; here also where no daemon is started.
     "hyperd/storage/departures.py": {"_all"},
+    # Before its loop runs; in tests, which have one, within it.
+    "tui/app.py": {"__init__"},
+    # To the terminal, which is the user's to wait for.
+    "tui/screens/consoles.py": {"hand_over"},
     "hyperd/store/kubernetes/client.py": {"start"},
     # The last of all: threads that hang must not keep the process.
     "hyperd/daemon.py": {"_leave"},

@@ -12,8 +12,18 @@ import pytest
 from textual.pilot import Pilot
 
 from hyperd.client.home import Home
+from tests.loopguard import loop_guard, short_callbacks
 from tests.tui.world import World, populate, serving, short_folder
 from tui.app import HvApp
+
+__all__ = ["loop_guard", "short_callbacks"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Textual composes and styles a whole screen in one callback, here beside the server that it shows."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent) and not item.get_closest_marker("loop_seconds"):
+            item.add_marker(pytest.mark.loop_seconds(0.5, "a screen is composed in one callback"))
 
 
 @dataclass(frozen=True)

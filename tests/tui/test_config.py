@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import json
 import os
@@ -73,7 +74,7 @@ async def test_a_command_of_the_user_s_gets_fields_of_the_object_as_words(
     }  # fmt: skip
 
     async def hand_over(_: object, call: Any) -> Any:
-        return call()
+        return await asyncio.to_thread(call)
 
     async with set_up(world, commands=[command]) as ui:
         monkeypatch.setattr("tui.screens.consoles.hand_over", hand_over)
@@ -137,7 +138,7 @@ async def test_read_only_changes_nothing_by_other_ways_either(
     world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    remotes.add(remotes.Remote("edge", place=str(tmp_path / "none.sock")))
+    await asyncio.to_thread(remotes.add, remotes.Remote("edge", place=str(tmp_path / "none.sock")))
     async with set_up(world, read_only=True) as ui:
         await ui.row("web-7")
         main = ui.app.main
@@ -159,7 +160,7 @@ async def test_read_only_changes_nothing_by_other_ways_either(
         await ui.press("c")
         await ui.shows(f"console does not apply: {READ_ONLY}")
         assert world.guests["web-7"].typed == b""
-    assert list(remotes.load()) == ["edge"]
+    assert list(await asyncio.to_thread(remotes.load)) == ["edge"]
     assert "ubuntu-24" in await world.names("virtualimages")
 
 

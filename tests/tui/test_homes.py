@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -62,13 +63,13 @@ async def test_a_home_behind_ssh_is_added_kept_and_taken_away(
         await ui.until(lambda: "ms" in _of(ui, "edge"), "its round trip")
         await ui.press("escape")
         await ui.shows("edge-1", "web-7", *(["HOME"] if size[0] > 80 else []))
-        assert remotes.load()["edge"].place == url
+        assert (await asyncio.to_thread(remotes.load))["edge"].place == url
         await ui.press("H", "down", "d")
         await ui.until(lambda: not _of(ui, "edge"))
         await ui.press("escape")
         await ui.until(lambda: "edge-1" not in ui.text)
         assert "HOME" not in ui.line("NAME")
-        assert remotes.load() == {}
+        assert await asyncio.to_thread(remotes.load) == {}
 
 
 async def test_a_home_behind_ssh_that_is_lost_comes_back_by_itself(
@@ -109,4 +110,4 @@ async def test_what_is_no_home_is_said_before_anything_is_kept(world: World, nod
         await ui.shows("web-7")
         await _add(ui, "a b", "/run/x.sock")
         await ui.shows("is no name of a home")
-        assert remotes.load() == {}
+        assert await asyncio.to_thread(remotes.load) == {}

@@ -48,7 +48,7 @@ async def test_it_is_usable_in_any_size(world: World, size: tuple[int, int]) -> 
 async def test_every_kind_has_a_digit_and_a_word(world: World) -> None:
     async with looking(world) as ui:
         await ui.shows("web-7")
-        for kind in kinds.load():
+        for kind in await asyncio.to_thread(kinds.load):
             await ui.press(kind.digit)
             await ui.shows(f"\n {kind.title}   ")
         await ui.type(":vd")
@@ -240,7 +240,8 @@ async def test_help_is_written_from_the_registry(world: World) -> None:
             await ui.press("pagedown")
             await ui.pilot.pause(0.1)
             seen += ui.text
-        await ui.until(lambda: all(each.help in seen + ui.text for each in actions.load(kinds.load())), "all help")
+        known = await asyncio.to_thread(lambda: actions.load(kinds.load()))
+        await ui.until(lambda: all(each.help in seen + ui.text for each in known), "all help")
         await ui.press("escape")
         await ui.shows("web-7")
 

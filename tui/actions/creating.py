@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -37,7 +38,7 @@ async def _open(desk: Desk, plural: str, home: str) -> None:
         raise BadRequest(f"nobody creates {plural}")
     maker = Maker(desk.fleet.connected(home), desk.fleet.resources.values())
     described = {resource.kind: await maker.described(resource)}
-    recipe = load().get(plural) or Recipe(tuple(fields(described[resource.kind])), dict)
+    recipe = (await asyncio.to_thread(load)).get(plural) or Recipe(tuple(fields(described[resource.kind])), dict)
     metadata: Object = {"name": ""}
     if resource.namespaced:
         metadata["namespace"] = desk.trail.namespace or _DEFAULT_NAMESPACE

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Protocol
 
@@ -24,20 +25,24 @@ def file_name(key: Key, ending: str) -> str:
     return f"{key.name}-{time.strftime('%Y%m%d-%H%M%S')}.{ending}"
 
 
-def saver(screen: Says, content: Callable[[], bytes]) -> Callable[[str], None]:
+def saver(screen: Says, content: Callable[[], bytes]) -> Callable[[str], Coroutine[object, object, None]]:
     """What writes ``content`` under the name that the user gives; nothing is overwritten."""
 
-    def save(name: str) -> None:
+    async def save(name: str) -> None:
         if not name:
             return
-        path = Path(name).expanduser()
         try:
-            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(content())
+            path = await asyncio.to_thread(write, name)
         except OSError as err:
             screen.say(f"{sanitize.line(name)}: {err.strerror}", error=True)
         else:
-            screen.say(f"written to {sanitize.line(str(path.absolute()))}")
+            screen.say(f"written to {sanitize.line(str(path))}")
+
+    def write(name: str) -> Path:
+        path = Path(name).expanduser()
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(content())
+        return path.absolute()
 
     return save
 

@@ -6,7 +6,7 @@ looked up in ``KEYS``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
@@ -260,12 +260,14 @@ class SessionsScreen(Screen[None]):
             ask("PNG file: ", saving.file_name(tab.key, "png"), self._saved(tab, saving.saver(self, content)))
         return True
 
-    def _saved(self, tab: MachineTab, save: Callable[[str], None]) -> Callable[[str], None]:
+    def _saved(
+        self, tab: MachineTab, save: Callable[[str], Coroutine[object, object, None]]
+    ) -> Callable[[str], None]:
         def then(name: str) -> None:
             tab.pane.guest.commanding = False
             tab.pane.guest.focus()
             self.redraw()
-            save(name)
+            self.run_worker(save(name))
 
         return then
 

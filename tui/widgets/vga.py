@@ -6,6 +6,7 @@ costs nothing.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from rich.segment import Segment
@@ -105,7 +106,8 @@ class VgaScreen(GuestKeys, can_focus=True):
         if self.mode != "blocks" or not self.reads:
             return False
         if not self._looked:
-            self._looked, self._letters = True, load()
+            self._looked = True
+            self.run_worker(self._look_for_letters())
         page = self._letters.read(frame) if self._letters is not None else None
         if page is None or page.columns > self.size.width:
             return False
@@ -120,6 +122,12 @@ class VgaScreen(GuestKeys, can_focus=True):
         changed = [y for y, (old, new) in enumerate(zip(before.rows, page.rows, strict=True)) if old != new]
         self.refresh(*(Region(0, top + y, self.size.width, 1) for y in changed if 0 <= top + y < height))
         return True
+
+    async def _look_for_letters(self) -> None:
+        """The host's font, once; what is on the screen by then is read by it."""
+        self._letters = await asyncio.to_thread(load)
+        if self._letters is not None and self.frame is not None:
+            self.paint(self.frame)
 
     def unpicture(self) -> None:
         """Take the picture away, before something else is shown there."""
