@@ -20,7 +20,6 @@ from bisect import bisect_right
 from pathlib import Path
 from typing import Any
 
-from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from benchmarks.embedded import embedded
@@ -59,14 +58,14 @@ class Probe:
         setattr(events.Handle, "_run", noted)  # noqa: B010  a method is not to be assigned to
         received, measured = RequestHandler.data_received, set[int]()
 
-        def asked(handler: RequestHandler[web.BaseRequest], data: bytes) -> None:
+        def asked(handler: RequestHandler, data: bytes) -> None:
             (measured.add if self.innocent in data else measured.discard)(id(handler))
             received(handler, data)
 
         setattr(RequestHandler, "data_received", asked)  # noqa: B010
         finish = RequestHandler.finish_response
 
-        async def answered(handler: RequestHandler[web.BaseRequest], *args: Any) -> Any:
+        async def answered(handler: RequestHandler, *args: Any) -> Any:
             found = await finish(handler, *args)
             if id(handler) in measured:
                 self._answered.append(time.monotonic_ns())

@@ -18,7 +18,7 @@ from hyperd.client.chunks import CHUNK_BYTES
 from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_DISK_SNAPSHOT
 from tests.unit.cli.registry import registry
 from tests.unit.cli.test_disk import Hv, exporting
-from tests.unit.controllers.test_exports import EXPECTED, MIB, SIZE, Exporting, write
+from tests.unit.controllers.exporting import EXPECTED, MIB, SIZE, Exporting, write
 from tests.unit.controllers.world import running
 
 pytestmark = pytest.mark.skipif(shutil.which("docker-registry") is None, reason="needs a registry")

@@ -17,7 +17,7 @@ from aiohttp import web
 
 from hyperd.resources.all import VIRTUAL_DISK
 from tests.unit.cli.conftest import ROOT, Result
-from tests.unit.controllers.test_exports import EXPECTED, MIB, SIZE, SUBRESOURCES, Exporting, in_use, write
+from tests.unit.controllers.exporting import EXPECTED, MIB, SIZE, SUBRESOURCES, Exporting, in_use, write
 from tests.unit.controllers.world import running
 
 DIGEST = hashlib.sha256(EXPECTED).hexdigest()

@@ -15,7 +15,7 @@ import pytest
 
 from tests.unit.cli.registry import Guarded, guarded, registry
 from tests.unit.cli.test_disk import exporting
-from tests.unit.controllers.test_exports import DISK, EXPECTED, SUBRESOURCES
+from tests.unit.controllers.exporting import DISK, EXPECTED, SUBRESOURCES
 
 pytestmark = [
     pytest.mark.loop_seconds(10, "bcrypt, in the test"),
