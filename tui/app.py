@@ -18,13 +18,14 @@ from hyperd.client import sanitize
 from hyperd.client.home import Home
 from hyperd.client.kinds import built_in
 from tui import configured, context, kinds
+from tui.ahead import Ahead, Reached
 from tui.config import Config
 from tui.default import described
 from tui.driver import TerminalDriver
 from tui.fleet import Fleet
 from tui.graphics.fit import CELL
 from tui.plain import Plain
-from tui.screens.consoles import SESSIONS, takes_late
+from tui.screens.consoles import SESSIONS
 from tui.screens.main import MainScreen
 from tui.usage import SOURCES
 
@@ -85,6 +86,7 @@ class HvApp(App[None], inherit_bindings=False):
             self.fleet, known, acts, self.trail, machine=machine, escape=escape, read_only=config.read_only
         )
 
+        self.ahead = Ahead(self, super().on_event)
         self._graphics = "blocks" if config.plain else graphics
         self.cell = CELL
 
@@ -140,11 +142,17 @@ class HvApp(App[None], inherit_bindings=False):
         """Where the user was at last."""
         await self._keep()
 
-    def on_key(self, event: events.Key) -> None:
-        """Where keys come faster than the focus moves, those that follow are not keys of the list any more."""
-        if event.is_printable and event.character is not None and takes_late(self.main, event.character):
-            event.stop()
-            event.prevent_default()
+    async def on_event(self, event: events.Event) -> None:
+        """As Textual's; but keys wait for what the ones before them do."""
+        if isinstance(event, events.Key | events.Paste) and not event.is_forwarded:
+            self.ahead.take(event)
+        else:
+            await super().on_event(event)
+
+    def on_reached(self, message: Reached) -> None:
+        """What was typed has been seen by all who may care for it."""
+        if not message.at.done():
+            message.at.set_result(None)
 
     def panic(self, *renderables: RenderableType) -> None:
         """End, and not as if all were well."""

@@ -118,7 +118,7 @@ def _action(command: Command, by_word: dict[str, str]) -> Action:
         words, env = filled(command, targets[0]), variables(command, targets[0])
 
         def begin() -> None:
-            desk.work(_run(desk, command, words, env), "command")
+            desk.work(_run(desk, command, words, env), "command", opens=True)
 
         if command.ask:
             desk.ask(f"Run {command.name} for {desk.named(targets[0].key)}", sanitize.line(" ".join(words)), begin)

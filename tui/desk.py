@@ -54,8 +54,8 @@ class Desk(Protocol):
         """Ask before something is destroyed; ``then`` is called on a deliberate yes."""
         ...
 
-    def work(self, work: Coroutine[None, None, None], group: str) -> None:
-        """Do what takes time beside the screen; its HyperdErrors are said."""
+    def work(self, work: Coroutine[None, None, None], group: str, *, opens: bool = False) -> None:
+        """Do what takes time beside the screen; its HyperdErrors are said. Keys wait where it ``opens`` one."""
         ...
 
     def copy(self, text: str) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from textual import events
 from textual._xterm_parser import XTermParser
 from textual.drivers.linux_driver import LinuxDriver
+from textual.keys import _character_to_key
 from textual.message import Message
 
 from tui.graphics import kitty
@@ -37,6 +38,12 @@ _MISTAKEN = {"\x1b\r": "\x1b[13;3u", "\x1b\x7f": "\x1b[127;3u", "\x1b[1;2R": "\x
 """Alt+Enter, Alt+Backspace and Shift+F3, which Textual reads as other keys, in a form that it reads aright."""
 _MISTAKES = re.compile("|".join(re.escape(keys) for keys in _MISTAKEN))
 _SIXEL = "4"
+_GOES_ON = "[]OPX^_\\"
+_WITH_ALT = re.compile(r"\x1b([^\x00-\x1f\x7f-\x9f\[\\\]OPX^_])")
+"""A key that came in one packet with Esc: with Alt held, or right after it."""
+_ESCAPE_ALONE = re.compile(r"\x1b(?=[\x00-\x08\n-\x0c\x0e-\x1f])")
+_ESCAPE = "\x1b[27u"
+"""Esc, in the form that leaves no doubt."""
 _OLD_MOUSE = re.compile(rb"\x1b\[M[\s\S]{3}")
 """Reports of a kind that nobody asked for, whose coordinates are single bytes beyond ASCII."""
 
@@ -114,6 +121,8 @@ class KeyReader:
         self._kitty = False
         self._told: Callable[[str], None] | None = None
         self._asked = 0.0
+        self._escaped = False
+        """Whether Esc came last, and nothing that would make it the beginning of something."""
 
     def expect(self, told: Callable[[str], None]) -> None:
         """The terminal was asked which pictures it shows: its answer is for ``told``, and no keys."""
@@ -124,13 +133,28 @@ class KeyReader:
         now = time.monotonic()
         if data is not None:
             self._heard = now
-            return self._feed(self._without_replies(self._decoder.decode(_OLD_MOUSE.sub(b"", data))))
+            return self._feed(self._escape_apart(self._decoder.decode(_OLD_MOUSE.sub(b"", data))))
         if self._pasted and now - self._heard > _PASTE_SECONDS:
             return self._feed(_PASTE_ENDS)
+        if self._escaped:
+            self._escaped = False
+            return self._feed(_ESCAPE)
         if self._held:
             held, self._held = self._held, ""
             return self._feed(held)
         return self._parsed(None)
+
+    def _escape_apart(self, text: str) -> str:
+        """With Esc as such where what follows it came later, or is Esc too; a last one waits for that."""
+        if self._escaped and text:
+            self._escaped = False
+            text = f"\x1b{text}" if self._held or text[0] in _GOES_ON else f"{_ESCAPE}{text}"
+        if self._pasted or self._held or _PASTE_BEGINS in text:
+            return self._without_replies(text)
+        text = _ESCAPE_ALONE.sub(_ESCAPE, text)
+        if text.endswith("\x1b"):
+            self._escaped, text = True, text[:-1]
+        return self._without_replies(text)
 
     def _without_replies(self, text: str) -> str:
         """Keys only. What a terminal answers must not be typed into a guest."""
@@ -172,6 +196,18 @@ class KeyReader:
         self._tail = seen[-len(_PASTE_ENDS) + 1 :]
 
     def _parsed(self, text: str | None) -> list[Message]:
+        if text is None or self._pasted or "\x1b" not in text or _PASTE_ENDS in text:
+            return self._read_by_parser(text)
+        found: list[Message] = []
+        at = 0
+        for alt in _WITH_ALT.finditer(text):
+            if alt.start() > at:
+                found += self._read_by_parser(text[at : alt.start()])
+            found.append(events.Key(f"alt+{_character_to_key(alt[1])}", alt[1]))
+            at = alt.end()
+        return found + (self._read_by_parser(text[at:]) if at < len(text) else [])
+
+    def _read_by_parser(self, text: str | None) -> list[Message]:
         found: list[Message] = []
         try:
             for message in self._parser.tick() if text is None else self._parser.feed(text):

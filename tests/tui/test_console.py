@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from tests.tui.conftest import looking
 from tests.tui.world import BOOT, World
 from tui.widgets.terminal import Terminal
@@ -121,3 +123,20 @@ async def test_a_flood_does_not_stop_the_keys(world: World) -> None:
         assert terminal.max_scroll_y > 1000
         await ui.press("shift+pageup")
         await ui.until(lambda: "THE END" not in ui.text)
+
+
+async def test_an_echo_paints_its_line_and_no_others(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with looking(world) as ui:
+        await ui.row("web-7")
+        await ui.press("c")
+        await ui.shows("connected to shop/web-7")
+        await ui.press("Q")
+        await ui.until(lambda: "Q" in ui.app.screen.query_one(Terminal).text)
+        await ui.pilot.pause(0.1)
+        painted = list[int]()
+        line = Terminal.render_line
+        monkeypatch.setattr(Terminal, "render_line", lambda self, y: (painted.append(y), line(self, y))[1])
+        await ui.press("Z")
+        await ui.until(lambda: "QZ" in ui.app.screen.query_one(Terminal).text)
+        await ui.pilot.pause(0.1)
+        assert 0 < len(painted) <= 2

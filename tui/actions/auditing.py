@@ -47,7 +47,7 @@ def _audit(desk: Desk, _: Sequence[Target], given: Of) -> None:
     name = given.home or (desk.cursor.home if desk.cursor is not None else next(iter(homes), ""))
     if name not in homes:
         raise BadRequest(f"no home {name}; there are {', '.join(homes)}")
-    desk.work(_show(desk, name), "audit")
+    desk.work(_show(desk, name), "audit", opens=True)
 
 
 ACTIONS = (

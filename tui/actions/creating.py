@@ -98,7 +98,7 @@ def _begin(desk: Desk, targets: Sequence[Target], given: What) -> None:
             raise BadRequest(f"no home has a kind {given.kind}")
         plural = kind.plural
     home = given.home or (desk.cursor.home if desk.cursor is not None else next(iter(desk.fleet.homes)))
-    desk.work(_open(desk, plural, home), "create")
+    desk.work(_open(desk, plural, home), "create", opens=True)
 
 
 ACTIONS = (

@@ -95,7 +95,7 @@ def _pair(target: Target, other: str) -> tuple[str, str, str]:
 def _attach(desk: Desk, targets: Sequence[Target], given: Other) -> None:
     target = targets[0]
     work = _attached(desk, target, given.other) if given.other else _ask_attach(desk, target)
-    desk.work(work, "write" if given.other else "attach")
+    desk.work(work, "write" if given.other else "attach", opens=not given.other)
 
 
 async def _ask_attach(desk: Desk, target: Target) -> None:
@@ -147,7 +147,7 @@ async def _attached(desk: Desk, target: Target, other: str) -> None:
 
 
 def _detach(desk: Desk, targets: Sequence[Target], given: Other) -> None:
-    desk.work(_ask_detach(desk, targets[0], given.other), "detach")
+    desk.work(_ask_detach(desk, targets[0], given.other), "detach", opens=True)
 
 
 async def _ask_detach(desk: Desk, target: Target, other: str) -> None:

@@ -87,7 +87,7 @@ def _told(err: Invalid | BadRequest) -> str:
 
 
 def _begin(desk: Desk, targets: Sequence[Target], given: Parameters) -> None:
-    desk.work(_edit(desk, targets[0]), "edit")
+    desk.work(_edit(desk, targets[0]), "edit", opens=True)
 
 
 ACTIONS = (

@@ -40,7 +40,7 @@ async def _explain(desk: Desk, target: Target) -> None:
 
 
 def _why(desk: Desk, targets: Sequence[Target], given: Parameters) -> None:
-    desk.work(_explain(desk, targets[0]), "why")
+    desk.work(_explain(desk, targets[0]), "why", opens=True)
 
 
 ACTIONS = (

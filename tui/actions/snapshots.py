@@ -130,9 +130,9 @@ async def _made(desk: Desk, home: str, manifest: Object, tell: Tell, what: str) 
 def _restore(desk: Desk, targets: Sequence[Target], given: Name) -> None:
     target = targets[0]
     if target.kind.plural == "virtualmachinesnapshots":
-        desk.work(_try_restore(desk, target.key.home, target.obj), "restore")
+        desk.work(_try_restore(desk, target.key.home, target.obj), "restore", opens=True)
     else:
-        desk.work(_choose(desk, target, given.name), "restore")
+        desk.work(_choose(desk, target, given.name), "restore", opens=True)
 
 
 async def _choose(desk: Desk, target: Target, name: str) -> None:
@@ -158,7 +158,7 @@ async def _choose(desk: Desk, target: Target, name: str) -> None:
         Form(
             f"Put {desk.named(key)} back",
             [Entry("name", "snapshot", next(iter(fit)), f"Newest first: {aged}.", tuple(fit), closed=True)],
-            lambda values: desk.work(_try_restore(desk, key.home, fit[values["name"]]), "restore"),
+            lambda values: desk.work(_try_restore(desk, key.home, fit[values["name"]]), "restore", opens=True),
             note="What would become of each object is shown before anything is done.",
         )
     )  # fmt: skip

@@ -13,8 +13,6 @@ from textual.app import SuspendNotSupported
 from hyperd.client.attach import attach
 from hyperd.errors import BadRequest, HyperdError
 from tui.shelf import Key
-from tui.widgets.command import CommandLine
-from tui.widgets.terminal import Terminal
 
 if TYPE_CHECKING:
     from tui.screens.main import MainScreen
@@ -31,6 +29,7 @@ async def hand_over(screen: MainScreen, call: Callable[[], T]) -> T:
     # Ctrl+C is the other program's: not all of them keep the terminal from making a signal of it.
     before = signal.signal(signal.SIGINT, lambda *_: None)
     screen.handed_over = True
+    screen.app.ahead.drop()
     try:
         with screen.app.suspend():
             print("\x1b[2J\x1b[H", end="", flush=True)  # noqa: T201  the terminal is ours, not the app's, here
@@ -60,16 +59,3 @@ def show(screen: MainScreen, key: Key, what: str) -> None:
     """A machine's console or screen, in the screen of consoles."""
     screen.app.push_screen(SESSIONS)
     screen.sessions.open(key, what)
-
-
-def takes_late(screen: MainScreen, character: str) -> bool:
-    """Whether a key that was sent to the list belongs to what opened meanwhile.
-
-    The command line gets it. A console does not: its session may not stand yet, and half a password is none.
-    """
-    line = screen.query(CommandLine).first() if screen.query(CommandLine) else None
-    if line is not None and screen.app.screen is screen and line.display:
-        line.insert_text_at_cursor(character)
-        screen.set_focus(line)
-        return True
-    return screen.app.screen is screen and isinstance(screen.focused, Terminal)

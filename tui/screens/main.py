@@ -6,7 +6,7 @@ It shows the trail's current context, and is the ``Desk`` that actions are done 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
 from textual.app import ComposeResult
@@ -42,10 +42,14 @@ from tui.widgets.session import SessionPane
 from tui.widgets.table import VirtualTable
 from tui.works import Works
 
+if TYPE_CHECKING:
+    from tui.app import HvApp
+
 _TICK_SECONDS = 5.0
 
 
 class MainScreen(Screen[None]):
+    app: HvApp
     DEFAULT_CSS = """
     MainScreen { background: $background; }
     MainScreen #panes { height: 1fr; }
@@ -61,29 +65,20 @@ class MainScreen(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = []
 
     def __init__(
-        self, fleet: Fleet, kinds: Kinds, actions: Actions, trail: Trail, *, machine: str = "", escape: str = "^]",
-        read_only: bool = False,
+        self, fleet: Fleet, kinds: Kinds, acts: Actions, trail: Trail, *,
+        machine: str, escape: str, read_only: bool,
     ) -> None:  # fmt: skip
         super().__init__()
-        keys = [
-            Binding(action.key, f"act('{action.id}')", action.title, show=False, id=action.id)
-            for action in actions
-            if action.key
-        ]
+        keys = [Binding(a.key, f"act('{a.id}')", a.title, show=False, id=a.id) for a in acts if a.key]
         self._bindings.key_to_bindings.update(BindingsMap(keys).key_to_bindings)
-        self.fleet = fleet
-        self.usage = Usage(fleet)
-        self.kinds = kinds
-        self.actions = actions
-        self.trail = trail
-        self.read_only = read_only
+        self.fleet, self.kinds, self.actions, self.trail = fleet, kinds, acts, trail
+        self.usage, self.read_only = Usage(fleet), read_only
         self.news = News(fleet)
         self.works = Works()
         self.rights = Rights(fleet, self.work, self.redraw_bars)
         self.sessions = SessionsScreen(fleet, self.named, self.redraw_bars, escape=escape)
         self.handed_over = False  # whether the terminal is another program's for the moment
-        self.machine = machine  # the one to open once it is known
-        self._escape = escape
+        self.machine, self._escape = machine, escape  # the machine to open once it is known
 
     def compose(self) -> ComposeResult:
         """Bars, list, detail, command line."""
@@ -212,14 +207,17 @@ class MainScreen(Screen[None]):
 
         self.app.push_screen(Confirm(question, detail), lambda yes: then() if yes else None)
 
-    def work(self, work: Coroutine[None, None, None], group: str) -> None:
-        """Do what takes time beside the screen; its HyperdErrors are said."""
+    def work(self, work: Coroutine[None, None, None], group: str, *, opens: bool = False) -> None:
+        """Do what takes time beside the screen; its HyperdErrors are said. Keys wait where it ``opens`` one."""
+        end = self.app.ahead.opening() if opens else lambda: None
 
         async def heard() -> None:
             try:
                 await work
             except HyperdError as err:
                 self.say(err.message, error=True)
+            finally:
+                end()
 
         self.run_worker(heard(), group=group)
 
@@ -230,6 +228,7 @@ class MainScreen(Screen[None]):
     def push(self, screen: Screen[None]) -> None:
         """Lay a screen over this one."""
         self.app.push_screen(screen)
+        self.app.ahead.opened()
 
     def named(self, key: Key) -> str:
         """An object's name with where it is, for people."""
@@ -283,7 +282,7 @@ class MainScreen(Screen[None]):
 
     def attach_console(self, key: Key) -> None:
         """The console on the real terminal; the UI stays connected meanwhile."""
-        self.run_worker(consoles.attach_raw(self, key, self._escape), exclusive=True, group="attach")
+        self.work(consoles.attach_raw(self, key, self._escape), "attach", opens=True)
 
     def back(self) -> None:
         """Close the innermost thing that is open."""

@@ -81,12 +81,15 @@ class SessionsScreen(Screen[None]):
 
     def open(self, key: Key, what: str) -> None:
         """Show a machine's console or screen, in its tab or a new one."""
+        # Keys that follow are for what is opened here.
+        end = self.app.ahead.opening()
         if not self._ready:
             self._waiting.append((key, what))
             return
         tab = next((tab for tab in self.tabs if tab.key == key), None)
         if tab is not None:
             self._choose(tab, what)
+            end()
             return
         if key in self._opening:
             return
@@ -99,6 +102,7 @@ class SessionsScreen(Screen[None]):
             self._opening.discard(key)
             self.tabs.append(tab)
             self._choose(tab, what)
+            self.app.ahead.opened()
 
         self.run_worker(then(), group="opening")
 

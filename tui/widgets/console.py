@@ -48,6 +48,8 @@ class ConsolePane(SessionPane):
         """A status line and the screen."""
         self._typed: asyncio.Queue[bytes] = asyncio.Queue(maxsize=1024)
         self._previewing = False
+        self._awaited = True
+        """Whether what is typed is for a session that is yet to come."""
         yield Static("")
         yield Terminal(escape=self._escape)
 
@@ -71,15 +73,15 @@ class ConsolePane(SessionPane):
             self.post_message(self.Opened(self.key))
 
     def on_terminal_typed(self, message: Terminal.Typed) -> None:
-        """Send what was typed; while there is no session it goes nowhere."""
+        """Send what was typed, also before the session stood; where it broke, it goes nowhere."""
         message.stop()
-        if self.connected and not self._typed.full():
+        if (self.connected or self._awaited) and not self._typed.full():
             self._typed.put_nowait(message.data)
 
     def begin(self, key: Key) -> None:
         """An empty screen."""
         super().begin(key)
-        self._previewing = False
+        self._previewing, self._awaited = False, True
         self.terminal.clear()
         while not self._typed.empty():
             self._typed.get_nowait()
@@ -94,6 +96,7 @@ class ConsolePane(SessionPane):
         """Draw what the guest says, send what is typed."""
         from aiohttp import WSMsgType  # after the first frame: its import takes longer than one
 
+        self._awaited = False
         typing = asyncio.create_task(self._type_into(socket.send_bytes))
         try:
             while (message := await socket.receive()).type in (WSMsgType.BINARY, WSMsgType.TEXT):

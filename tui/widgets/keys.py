@@ -48,7 +48,7 @@ def encode(key: str, character: str | None, *, app_cursor: bool) -> str:
     if modifiers == ["ctrl"] and len(name) == 1 and name.isalpha():
         return chr(ord(name.lower()) & 0x1F)
     if modifiers == ["alt"]:
-        inner = encode(name, name if len(name) == 1 else None, app_cursor=app_cursor)
+        inner = encode(name, character or (name if len(name) == 1 else None), app_cursor=app_cursor)
         return f"\x1b{inner}" if inner else ""
     return character if character and character.isprintable() else ""
 

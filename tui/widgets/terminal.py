@@ -174,6 +174,11 @@ class Terminal(GuestKeys, ScrollView, can_focus=True):
         if self._following:
             self._to_end()
 
+    def _back_to_end(self) -> None:
+        """What is typed is to be seen. Who is there already waits for no repaint before the guest's answer."""
+        if not self._following or self.scroll_offset.y < self.max_scroll_y:
+            self._to_end()
+
     def _to_end(self) -> None:
         """Show the last line, and follow; once more after the layout, which knows the new size."""
         self._following = True
@@ -197,17 +202,17 @@ class Terminal(GuestKeys, ScrollView, can_focus=True):
             return
         if self.ours(event.key, event.character):
             return
-        self._to_end()
+        self._back_to_end()
         self._type(encode(event.key, event.character, app_cursor=self._emulator.app_cursor).encode())
 
     def paste(self, text: str) -> None:
         """Type ``text``, in brackets where the guest's program asked for that."""
-        self._to_end()
+        self._back_to_end()
         self._send(encode_paste(text, bracketed=self._emulator.bracketed_paste).encode())
 
     def type(self, text: str) -> None:
         """Type what the user chose to have typed."""
-        self._to_end()
+        self._back_to_end()
         self._send(text.encode())
 
     def send_escape(self) -> None:

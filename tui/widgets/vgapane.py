@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from aiohttp import ClientWebSocketResponse
 
 _SLICE = 32 << 10
+_EARLY = 256
 
 
 class VgaPane(SessionPane):
@@ -32,6 +33,9 @@ class VgaPane(SessionPane):
         self._wake = asyncio.Event()
         self._came = asyncio.Event()
         self._seen = asyncio.Event()
+        self._awaited = True
+        """Whether what is pressed is for a session that is yet to come."""
+        self._early: list[tuple[int, ...]] = []
         yield Static("")
         yield VgaScreen(escape=self._escape)
 
@@ -42,6 +46,8 @@ class VgaPane(SessionPane):
     def begin(self, key: Key) -> None:
         """A dark screen."""
         super().begin(key)
+        self._awaited = True
+        self._early.clear()
         self.vga.clear()
 
     def see(self, seen: bool) -> None:
@@ -57,10 +63,12 @@ class VgaPane(SessionPane):
             self.vga.unpicture()
 
     def press(self, keysyms: tuple[int, ...]) -> None:
-        """Press keys together."""
-        if self._rfb is not None and self.connected:
+        """Press keys together; those that come before the first session stands wait for it."""
+        if self._rfb is not None and self._rfb.ready and self.connected:
             self._rfb.press(keysyms)
             self._wake.set()
+        elif self._awaited and len(self._early) < _EARLY:
+            self._early.append(keysyms)
 
     def on_vga_screen_pressed(self, message: VgaScreen.Pressed) -> None:
         """To the guest; while there is no session they go nowhere."""
@@ -95,6 +103,10 @@ class VgaPane(SessionPane):
         for start in range(0, len(data), _SLICE):
             rfb.feed(data[start : start + _SLICE])
             await asyncio.sleep(0)
+        if self._awaited and rfb.ready:
+            self._awaited = False
+            for keysyms in self._early:
+                rfb.press(keysyms)
         if rfb.drawn != drawn:
             self._came.set()
         self._wake.set()
