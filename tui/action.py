@@ -14,7 +14,7 @@ from tui.shelf import Key, Object
 
 _NAMES = {
     "enter": "Enter", "escape": "Esc", "tab": "Tab", "shift+tab": "Shift+Tab", "colon": ":", "slash": "/",
-    "question_mark": "?", "ctrl+d": "Ctrl+D", "ctrl+p": "Ctrl+P", "left_square_bracket": "[",
+    "question_mark": "?", "ctrl+d": "Ctrl+D", "ctrl+l": "Ctrl+L", "ctrl+p": "Ctrl+P", "left_square_bracket": "[",
     "right_square_bracket": "]", "minus": "-", "plus": "+",
     "ctrl+s": "Ctrl+S", "space": "Space", "ctrl+space": "Ctrl+Space", "ctrl+a": "Ctrl+A",
 }  # fmt: skip

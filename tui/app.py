@@ -116,6 +116,12 @@ class HvApp(App[None], inherit_bindings=False):
             self._driver.write(text)
             self._driver.flush()
 
+    def redraw_all(self) -> None:
+        """Write the screen anew: something else may have written over it."""
+        if isinstance(self._driver, TerminalDriver):
+            self._driver.frugal.forget()
+        self.refresh()
+
     def on_resize(self, event: events.Resize) -> None:
         """How large a cell is, where the terminal tells."""
         if (pixels := event.pixel_size) is not None and event.size.width and event.size.height:

@@ -149,6 +149,10 @@ class Desk(Protocol):
         """Find an action or an object."""
         ...
 
+    def redraw_all(self) -> None:
+        """Write all of the screen anew, whatever stands on the terminal."""
+        ...
+
     def leave(self) -> None:
         """End the program."""
         ...

@@ -20,6 +20,7 @@ from textual.drivers.linux_driver import LinuxDriver
 from textual.keys import _character_to_key
 from textual.message import Message
 
+from tui.frugal import Frugal
 from tui.graphics import kitty
 
 _PIECE = 4096
@@ -49,7 +50,20 @@ _OLD_MOUSE = re.compile(rb"\x1b\[M[\s\S]{3}")
 
 
 class TerminalDriver(LinuxDriver):
-    """As Textual's, with a reader that outlives what it reads."""
+    """As Textual's, with a reader that outlives what it reads, and a writer that repeats nothing."""
+
+    def write(self, data: str) -> None:
+        """Put ``data`` on the terminal, as far as it is not there."""
+        if text := self.frugal.feed(data):
+            super().write(text)
+
+    @property
+    def frugal(self) -> Frugal:
+        """What stands on this terminal."""
+        frugal: Frugal | None = self.__dict__.get("_frugal")
+        if frugal is None:
+            frugal = self.__dict__["_frugal"] = Frugal(terminal=os.environ.get("TERM", ""))
+        return frugal
 
     def ask_graphics(self, told: Callable[[str], None]) -> None:
         """Ask the terminal which pictures it shows; ``told`` gets ``kitty``, ``sixel`` or ``blocks`` on the loop.
@@ -97,6 +111,8 @@ class TerminalDriver(LinuxDriver):
             0 < message.size.width <= _MOST_COLUMNS and 0 < message.size.height <= _MOST_ROWS
         ):
             return
+        if isinstance(message, events.Resize):  # terminals cut and fold what stands there
+            self._loop.call_soon_threadsafe(self.frugal.forget)
         super().process_message(message)
 
     def _hang_up(self) -> None:

@@ -20,6 +20,10 @@ def _help(desk: Desk, _: Sequence[Target], given: Parameters) -> None:
     desk.help()
 
 
+def _redraw(desk: Desk, _: Sequence[Target], given: Parameters) -> None:
+    desk.redraw_all()
+
+
 def _back(desk: Desk, _: Sequence[Target], given: Parameters) -> None:
     desk.back()
 
@@ -39,6 +43,9 @@ ACTIONS = (
     ),
     action(
         "help", "question_mark", "help", "this list", "General", _help, Parameters, words="help h", footer=True
+    ),
+    action(
+        "redraw", "ctrl+l", "redraw", "write the whole screen anew", "General", _redraw, Parameters, words="redraw"
     ),
     action("back", "escape", "back", "close what is open, drop the filter", "General", _back, Parameters),
     action("quit", "q", "quit", "leave", "General", _quit, Parameters, words="q quit exit"),

@@ -73,8 +73,7 @@ class MainScreen(Screen[None]):
         self._bindings.key_to_bindings.update(BindingsMap(keys).key_to_bindings)
         self.fleet, self.kinds, self.actions, self.trail = fleet, kinds, acts, trail
         self.usage, self.read_only = Usage(fleet), read_only
-        self.news = News(fleet)
-        self.works = Works()
+        self.news, self.works = News(fleet), Works()
         self.rights = Rights(fleet, self.work, self.redraw_bars)
         self.sessions = SessionsScreen(fleet, self.named, self.redraw_bars, escape=escape)
         self.handed_over = False  # whether the terminal is another program's for the moment
@@ -114,7 +113,6 @@ class MainScreen(Screen[None]):
 
     @property
     def cursor(self) -> Key | None:
-        """The object under the cursor."""
         return self.area.cursor
 
     @property
@@ -299,6 +297,10 @@ class MainScreen(Screen[None]):
         from tui.palette import Palette
 
         self.app.push_screen(Palette())
+
+    def redraw_all(self) -> None:
+        """Write all of the screen anew."""
+        self.app.redraw_all()
 
     def leave(self) -> None:
         """End the program."""
