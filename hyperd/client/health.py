@@ -81,6 +81,8 @@ def health(obj: Object) -> Health:
     if obj.get("kind") == "Node":
         ready = condition(obj, "Ready") or {}
         fine = ready.get("status") == "True"
+        if fine and mapping(obj.get("spec")).get("unschedulable"):
+            return Health(Level.WAITING, "Cordoned", reason="It takes no new machines.")
         message = "" if fine else str(ready.get("message") or ready.get("reason") or "")
         return Health(Level.GOOD if fine else Level.BAD, "Ready" if fine else "NotReady", reason=message)
     if not phase:
