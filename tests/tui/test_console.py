@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from textual.strip import Strip
 
 from tests.tui.conftest import looking
 from tests.tui.world import BOOT, World
@@ -135,7 +136,12 @@ async def test_an_echo_paints_its_line_and_no_others(world: World, monkeypatch: 
         await ui.pilot.pause(0.1)
         painted = list[int]()
         line = Terminal.render_line
-        monkeypatch.setattr(Terminal, "render_line", lambda self, y: (painted.append(y), line(self, y))[1])
+
+        def counted(terminal: Terminal, y: int) -> Strip:
+            painted.append(y)
+            return line(terminal, y)
+
+        monkeypatch.setattr(Terminal, "render_line", counted)
         await ui.press("Z")
         await ui.until(lambda: "QZ" in ui.app.screen.query_one(Terminal).text)
         await ui.pilot.pause(0.1)

@@ -30,7 +30,10 @@ async def test_a_node_is_cordoned_and_takes_machines_again(world: World) -> None
 
 
 async def test_a_machine_that_cannot_be_moved_says_why(world: World) -> None:
-    why = {"type": "Migratable", "status": "False", "message": "Live migration needs a cluster of nodes."}
+    why = {
+        "type": "Migratable", "status": "False", "reason": "VirtualMachineNonMigratable",
+        "message": "Live migration needs a cluster of nodes.", "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }  # fmt: skip
     await world.set_status("virtualmachines", "shop", "web-8", {"phase": "Running", "conditions": [why]})
     async with looking(world) as ui:
         await ui.row("web-8")
