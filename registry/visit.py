@@ -60,6 +60,19 @@ class Visitor:
                 f"{first.host} does not answer: no content within {seconds:g} seconds.", key=FAILED
             ) from err
 
+    async def post(
+        self, stack: AsyncExitStack, target: Target, form: Mapping[str, str], headers: Mapping[str, str] = {}
+    ) -> aiohttp.ClientResponse:
+        """The answer to a form, open until ``stack`` is closed; a redirect is one: the form goes nowhere else."""
+        seconds = self._limits.connect_timeout_seconds + self._limits.read_timeout_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                return await stack.enter_async_context(self._open(target, headers, form))
+        except TimeoutError as err:
+            raise TemporaryError(
+                f"{target.host} does not answer a form within {seconds:g} seconds.", key=FAILED
+            ) from err
+
     async def _follow(
         self, stack: AsyncExitStack, first: Target, headers: Mapping[str, str]
     ) -> tuple[Target, aiohttp.ClientResponse]:
@@ -74,7 +87,9 @@ class Visitor:
         raise PermanentError(f"{shown(str(first.url))} redirects more than {_MAX_REDIRECTS} times.", key=FAILED)
 
     @asynccontextmanager
-    async def _open(self, target: Target, headers: Mapping[str, str]) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _open(
+        self, target: Target, headers: Mapping[str, str], form: Mapping[str, str] | None = None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         addresses = await self._guard.resolve(target.host, target.port)
         own = {"Authorization": target.authorization} if target.authorization else {}
         async with aiohttp.ClientSession(
@@ -86,7 +101,8 @@ class Visitor:
             cookie_jar=aiohttp.DummyCookieJar(),
         ) as session:
             with told(target.host):
-                response = await session.get(target.url, allow_redirects=False)
+                method = "GET" if form is None else "POST"
+                response = await session.request(method, target.url, data=form, allow_redirects=False)
             async with response:
                 yield response
 

@@ -104,20 +104,25 @@ class RemoteRegistry:
         query = {"scope": f"repository:{self.image.repository}:pull"}
         if service := challenge.parameters.get("service"):
             query["service"] = service
-        if credentials is not None and credentials.identity:
-            raise TemporaryError(
-                f"The Secret's entry for {self.image.registry} is an identity token, which is not taken here; "
-                "give user and password, or an access token as password.",
-                key=PULL_FAILED,
-            )
-        asked = Target(realm.url.update_query(query), "" if credentials is None else credentials.basic)
         async with AsyncExitStack() as stack:
-            target, response = await self._visitor.get(stack, asked, {"Accept": "application/json"})
+            host, response = await self._ask_for_token(stack, realm, query, credentials)
             if response.status in (400, 401, 403):
                 raise self._not_let_in()
             if response.status != 200:
-                raise self._refusal(target.host, response)
-            return token_of(await self._body(target.host, response, _TOKEN_BYTES), target.host, key=FAILED)
+                raise self._refusal(host, response)
+            return token_of(await self._body(host, response, _TOKEN_BYTES), host, key=FAILED)
+
+    async def _ask_for_token(
+        self, stack: AsyncExitStack, realm: Target, query: dict[str, str], credentials: Credentials | None
+    ) -> tuple[str, aiohttp.ClientResponse]:
+        """An identity token is shown as OAuth2's refresh token, in a form; a password in a header."""
+        headers = {"Accept": "application/json"}
+        if credentials is not None and credentials.identity:
+            grant = {"grant_type": "refresh_token", "refresh_token": credentials.identity, "client_id": "hyperd"}
+            return realm.host, await self._visitor.post(stack, realm, {**query, **grant}, headers)
+        asked = Target(realm.url.update_query(query), "" if credentials is None else credentials.basic)
+        target, response = await self._visitor.get(stack, asked, headers)
+        return target.host, response
 
     def _realm(self, text: str) -> Target:
         """The token server's address; its own credentials, if it has any, are dropped."""

@@ -25,7 +25,7 @@ _LONGEST_ENTRY = 1024
 
 @dataclass(frozen=True)
 class Credentials:
-    """``identity`` is a token to get others by, instead of a password."""
+    """``identity`` is a token to get others by, instead of a password; user and password may be empty then."""
 
     username: str
     password: str = field(repr=False)
@@ -102,13 +102,16 @@ def _fits(key: str, registry: str, repository: str) -> bool:
 
 def _credentials(key: str, entry: JsonObject) -> Credentials:
     username, password = entry.get("username"), entry.get("password")
-    packed, identity = entry.get("auth"), entry.get("identitytoken")
+    packed, found = entry.get("auth"), entry.get("identitytoken")
+    identity = found if isinstance(found, str) else ""
     try:
         if isinstance(packed, str) and packed:
             username, _, password = base64.b64decode(packed, validate=True).decode().partition(":")
+        if identity and username is None and password is None:
+            username = password = ""
         if not isinstance(username, str) or not isinstance(password, str):
             raise ValueError
-        return Credentials(username, password, identity if isinstance(identity, str) else "")
+        return Credentials(username, password, identity)
     except (binascii.Error, ValueError):
         raise TemporaryError(
             f"The Secret of imagePullSecret holds no user and password for {key[:200]}.", key=PULL_FAILED

@@ -83,6 +83,19 @@ async def test_a_token_is_fetched_with_the_secrets_password(locked: Shelf, tmp_p
         assert await taken(locked, tmp_path, secret=of(locked, **entry)) == DISK
 
 
+async def test_a_token_is_fetched_with_an_identity_token_in_a_form(locked: Shelf, tmp_path: Path) -> None:
+    identity, nobody = f"identity-{CANARY}", base64.b64encode(b"<token>:").decode()
+    for entry in ({"identitytoken": identity}, {"auth": nobody, "identitytoken": identity}):
+        assert await taken(locked, tmp_path, secret=of(locked, **entry)) == DISK
+    err = await refused(locked, tmp_path, of(locked, identitytoken="of somebody else"))
+    assert "refuses the credentials of the Secret" in err.message
+    locked.seen.clear()
+    locked.routes["/token"] = answering(307, {"Location": locked.url("/elsewhere")})
+    err = await refused(locked, tmp_path, of(locked, identitytoken=identity))
+    assert "answers 307" in err.message
+    assert "/elsewhere" not in [path for path, _ in locked.seen]
+
+
 async def test_a_wrong_password_or_none_is_a_pull_that_failed(locked: Shelf, tmp_path: Path) -> None:
     for secret, sentence in (
         (of(locked, username="user", password="wrong"), "refuses the credentials of the Secret"),
