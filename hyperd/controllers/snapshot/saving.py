@@ -26,7 +26,7 @@ from hyperd.resources.kinds.virtual_machine_snapshot import SNAPSHOT_SECRET_TYPE
 from hyperd.resources.schema.kind import AnyObject, Kind, Object
 from hyperd.resources.schema.metadata import check_metadata
 from hyperd.resources.schema.structural import validate
-from hyperd.resources.values import meta
+from hyperd.resources.values import meta, names
 from hyperd.resources.values.meta import owner_reference
 from hyperd.resources.values.names import CLOUD_INIT_SECRET_TYPE, SYSPREP_SECRET_TYPE
 
@@ -212,9 +212,12 @@ async def _address(context: Context, snapshot: VirtualMachineSnapshot, machine: 
     """The address as it is to be had again; None where a new one will do, or there was none."""
     named, uid = machine["spec"].get("virtualMachineIPAddressName"), machine["metadata"]["uid"]
     found = await context.store.find_all(VIRTUAL_MACHINE_IP_ADDRESS, machine["metadata"]["namespace"])
-    mine = [
-        each for each in found if each["metadata"]["name"] == named or (not named and meta.is_owned_by(each, uid))
-    ]
+    if named:
+        mine = [each for each in found if each["metadata"]["name"] == named]
+    else:
+        # One that was made for it stays its own also where its owner was taken away.
+        mine = [each for each in found if meta.is_owned_by(each, uid)]
+        mine += [each for each in found if meta.labels(each).get(names.VM_UID_LABEL) == uid]
     if not mine:
         if named:
             raise PermanentError(f'VirtualMachineIPAddress "{named}" does not exist.')

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from hyperd.resources.all import VIRTUAL_MACHINE, VIRTUAL_MACHINE_IP_ADDRESS, VIRTUAL_MACHINE_OPERATION
+from hyperd.resources.all import (
+    VIRTUAL_MACHINE,
+    VIRTUAL_MACHINE_IP_ADDRESS,
+    VIRTUAL_MACHINE_OPERATION,
+    VIRTUAL_MACHINE_SNAPSHOT,
+)
 from hyperd.resources.schema.kind import Object
 from hyperd.resources.values.conditions import find_condition
 from hyperd.store.interface import PatchType
@@ -17,12 +22,6 @@ async def _patch(world: World, name: str, **metadata: object) -> None:
     await world.store.patch(VIRTUAL_MACHINE_IP_ADDRESS, "default", name, PatchType.MERGE, patch)
 
 
-async def _restart(world: World, nth: str) -> None:
-    await world.operate("Stop", f"stop-{nth}", force=True)
-    await world.ended(VIRTUAL_MACHINE_OPERATION, f"stop-{nth}")
-    await world.operate("Start", f"start-{nth}")
-
-
 async def test_an_address_without_its_owner_stays_the_machines_and_outlives_it() -> None:
     async with running(network=_CIDRS) as world:
         status = (await world.make())["status"]
@@ -30,7 +29,13 @@ async def test_an_address_without_its_owner_stays_the_machines_and_outlives_it()
         assert status["stats"]["launchTimeDuration"]["waitingForDependencies"] == "0s"
         name = status["virtualMachineIPAddressName"]
         await _patch(world, name, ownerReferences=None)
-        await _restart(world, "1")
+        await world.operate("Stop", "stop", force=True)
+        await world.ended(VIRTUAL_MACHINE_OPERATION, "stop")
+        body: Object = {"metadata": {"namespace": "default", "name": "s"}, "spec": {"virtualMachineName": "vm"}}
+        await world.store.create(VIRTUAL_MACHINE_SNAPSHOT, "default", body)
+        saved = await world.phase("Ready", VIRTUAL_MACHINE_SNAPSHOT, "s")
+        assert ("VirtualMachineIPAddress", name) in [(r["kind"], r["name"]) for r in saved["status"]["resources"]]
+        await world.operate("Start", "start")
         machine = await world.phase("Running")
         assert (machine["status"]["ipAddress"], machine["status"]["virtualMachineIPAddressName"]) == (
             "10.66.10.2",
@@ -38,7 +43,9 @@ async def test_an_address_without_its_owner_stays_the_machines_and_outlives_it()
         )
         # Whom it was made for is not to be seen any more: nobody guesses.
         await _patch(world, name, labels={_LABEL: None})
-        await _restart(world, "2")
+        await world.operate("Stop", "stop-2", force=True)
+        await world.ended(VIRTUAL_MACHINE_OPERATION, "stop-2")
+        await world.operate("Start", "start-2")
         machine = await world.phase("Pending")
         why = find_condition(machine, "VirtualMachineIPAddressReady") or {}
         assert (
