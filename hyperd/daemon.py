@@ -27,6 +27,7 @@ from hyperd.api.serving.app import ApiServer
 from hyperd.api.serving.maintenance import Ask, Garbage, Maintenance
 from hyperd.api.sessions.exports import Exports
 from hyperd.api.sessions.port_forward import PortForwards
+from hyperd.api.sessions.scale_down import ScaleDown
 from hyperd.api.sessions.terminals import Sessions
 from hyperd.api.sessions.uploads import Uploads
 from hyperd.api.stats.objects import ObjectMetrics
@@ -105,6 +106,7 @@ class Daemon:
             **upkeep.handlers(),
             **uploads.handlers(),
             **exports.handlers(),
+            **ScaleDown(self._home.store).handlers(),
         }
         self._sampler = Sampler(self._context.hypervisor, storage=settings.state_dir)
         self._api = ApiServer(

@@ -24,11 +24,13 @@ from hyperd.admission import (
     virtual_machine_ip_address,
     virtual_machine_mac_address,
     virtual_machine_operation,
+    virtual_machine_pool,
     virtual_machine_snapshot_operation,
 )
 from hyperd.admission.context import Context, May, Policy, said
 from hyperd.network.kinds import served
 from hyperd.resources import all as kinds
+from hyperd.resources.core import scale
 from hyperd.resources.kinds.virtual_machine import networks_built
 from hyperd.resources.schema.kind import Kind
 from hyperd.resources.schema.unbuilt import refused_in, unbuilt_in
@@ -49,10 +51,14 @@ RULES: Final[Mapping[Kind, Rules]] = {
     kinds.VIRTUAL_MACHINE_IP_ADDRESS: virtual_machine_ip_address.review,
     kinds.VIRTUAL_MACHINE_MAC_ADDRESS: virtual_machine_mac_address.review,
     kinds.VIRTUAL_MACHINE_OPERATION: virtual_machine_operation.review,
+    kinds.VIRTUAL_MACHINE_POOL: virtual_machine_pool.review,
     kinds.VIRTUAL_MACHINE_SNAPSHOT_OPERATION: virtual_machine_snapshot_operation.review,
     kinds.SECRET: secret.review,
     kinds.SERVICE: service.review,
 }
+
+SCALED: Final[Mapping[Kind, Rules]] = {kinds.VIRTUAL_MACHINE_POOL: virtual_machine_pool.review_scale}
+"""Of writes to ``scale``, which know no more of the object than its number."""
 
 FINALIZERS: Final[Mapping[Kind, str]] = {
     kind: kind.finalizer for kind in kinds.KINDS if kind.finalizer and kind.held_from_birth
@@ -91,6 +97,10 @@ async def review(request: AdmissionRequest, *, policy: Policy | None = None) -> 
     """
     rules = RULES.get(request.kind)
     new = request.new
+    if request.subresource == scale.SUBRESOURCE and request.kind in SCALED and new is not None:
+        context = Context(request, Policy() if policy is None else policy)
+        await SCALED[request.kind](context)
+        return AdmissionResponse(new, warnings=context.warnings, causes=context.causes)
     if request.kind not in JUDGED or new is None or request.operation == "DELETE" or request.subresource:
         return AdmissionResponse(new)
     context = Context(request, Policy() if policy is None else policy)

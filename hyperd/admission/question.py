@@ -16,6 +16,7 @@ from hyperd.errors import BadRequest, Cause
 from hyperd.offload import Answer
 from hyperd.resources.all import KINDS
 from hyperd.resources.conversion import convert
+from hyperd.resources.core import scale
 from hyperd.resources.schema import structural
 from hyperd.resources.schema.kind import AnyObject, Kind, Object
 from hyperd.resources.schema.metadata import type_faults
@@ -34,6 +35,8 @@ class Asked:
     group: str
     kind: str
     subresource: str
+    resource: tuple[str, str]
+    """Group and plural of what the request is about, whatever kind its object is of."""
     name: str
     namespace: str
     operation: str
@@ -50,6 +53,7 @@ class Asked:
         if not isinstance(request, dict):
             raise BadRequest(f"the {KIND} has no request")
         kind, info = _object(request, "kind"), _object(request, "userInfo")
+        resource = _object(request, "resource")
         groups = info.get("groups") or ()
         if not isinstance(groups, list | tuple) or not all(isinstance(group, str) for group in groups):
             raise BadRequest("request.userInfo.groups must be a list of strings")
@@ -58,6 +62,7 @@ class Asked:
             group=_text(kind, "group"),
             kind=_text(kind, "kind"),
             subresource=_text(request, "subResource"),
+            resource=(_text(resource, "group"), _text(resource, "resource")),
             name=_text(request, "name"),
             namespace=_text(request, "namespace"),
             operation=_text(request, "operation"),
@@ -68,9 +73,15 @@ class Asked:
         )
 
     @property
+    def scales(self) -> bool:
+        """Whether the objects are Scales of what the request is about."""
+        of = (self.group, self.kind)
+        return self.subresource == scale.SUBRESOURCE and of == (scale.SCALE.group, scale.SCALE.kind)
+
+    @property
     def about(self) -> Kind | None:
         """The kind in the stored version; None where there is nothing to judge."""
-        kind = KINDS.by_kind(self.group, self.kind)
+        kind = KINDS.by_resource(*self.resource) if self.scales else KINDS.by_kind(self.group, self.kind)
         return kind if self.operation in ("CREATE", "UPDATE", "DELETE") else None
 
 
@@ -93,6 +104,8 @@ class Question:
         kind = asked.about
         if kind is None:
             return cls(asked, None, None, [])
+        if asked.scales:
+            return cls(asked, _counted(asked.object), _counted(asked.old), [])
         new = None if asked.operation == "DELETE" else _stored(kind, asked.object)
         old = None if asked.operation == "CREATE" else _stored(kind, asked.old)
         if new is not None and "status" in kind.subresources and not asked.subresource and not kind.core:
@@ -164,6 +177,13 @@ def _less_objects(review: AnyObject) -> Object:
 def less_status(obj: Object) -> Object:
     """``obj`` but for its status."""
     return {name: value for name, value in obj.items() if name != "status"}
+
+
+def _counted(obj: Object) -> Object:
+    """A Scale, as far as rules look at it. Raises BadRequest where it is none."""
+    if faults := structural.validate(scale.SCALE.schema, obj):
+        raise BadRequest(f"request holds no {scale.SCALE.kind}: {faults[0].field}: {faults[0].message}")
+    return {"metadata": {}, "spec": {"replicas": (obj.get("spec") or {}).get("replicas") or 0}}
 
 
 def _stored(kind: Kind, obj: Object) -> Object:

@@ -61,7 +61,7 @@ class AdmissionWebhook:
         """
         asked = question.asked
         request = question.request(self.reader, self.is_ours)
-        if request is None or request.new is None or question.faults:
+        if request is None or request.new is None or request.subresource or question.faults:
             return _allow(asked)
         try:
             judged = await self.admit(request)

@@ -21,6 +21,7 @@ from hyperd.controllers.operation.controller import OperationController
 from hyperd.controllers.placement.binding import DiskBinder, MachineBinder
 from hyperd.controllers.placement.interface import Placement
 from hyperd.controllers.pod.controller import PodController
+from hyperd.controllers.pool.controller import PoolController
 from hyperd.controllers.snapshot.disk import DiskSnapshotController
 from hyperd.controllers.snapshot.machine import MachineSnapshotController
 from hyperd.controllers.snapshot.operating import SnapshotOperationController
@@ -32,7 +33,7 @@ CONTROLLERS: Final[tuple[type[Controller], ...]] = (
     AddressController, AttachmentController, DiskBinder, DiskController, DiskSnapshotController, ImageController,
     LeaseController, MACAddressController, MACLeaseController, MachineBinder, MachineClassController,
     MachineController, MachineSnapshotController, NodeController, OperationController, PodController,
-    SnapshotOperationController, UnbuiltController,
+    PoolController, SnapshotOperationController, UnbuiltController,
 )  # fmt: skip
 """What any home may run; a cluster's role is made of what they declare."""
 
@@ -57,5 +58,6 @@ def controllers(context: Context, placement: Placement) -> list[Controller]:
         OperationController(context, busy=machines.queue.busy),
         AttachmentController(context, machines.plugs()),
         machines,
+        PoolController(context),
         *unbuilt_controllers(context),
     ]

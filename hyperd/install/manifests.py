@@ -7,14 +7,16 @@ the same. The CRDs are ``hyperd.resources.crd``'s; Namespace, DaemonSet and kust
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Final
 
-from hyperd.admission.dispatch import FINALIZERS, JUDGED, RULES
+from hyperd.admission.dispatch import FINALIZERS, JUDGED, RULES, SCALED
 from hyperd.api.serving.registration import API_SERVICE_OBJECT, WEBHOOKS
 from hyperd.api.wire.subresources import GROUP as AGGREGATED
 from hyperd.api.wire.subresources import VERSION as AGGREGATED_VERSION
 from hyperd.install import clusterroles
 from hyperd.resources.all import KINDS, SECRET
+from hyperd.resources.core import scale
 from hyperd.resources.derived import ROOT, Derived, yaml_text
 from hyperd.resources.schema.kind import Kind, Object
 from hyperd.resources.values.names import (
@@ -68,6 +70,7 @@ def webhooks() -> list[Object]:
     completed = [kind for kind in judged if kind in RULES or kind in FINALIZERS]
     mutation = _webhook(f"mutation.{GROUP}", MUTATION_PATH, completed)
     mutation["reinvocationPolicy"] = "IfNeeded"
+    scaled = [kind for kind in judged if kind in SCALED]
     # What is only warned of must not wait for hyperd.
     binding = [kind for kind in judged if kind in completed or kind.refused]
     warnings = _webhook(f"warnings.{GROUP}", VALIDATION_PATH, [kind for kind in judged if kind not in binding])
@@ -85,7 +88,7 @@ def webhooks() -> list[Object]:
         _configuration("MutatingWebhookConfiguration", [mutation]),
         _configuration(
             "ValidatingWebhookConfiguration",
-            [_webhook(f"validation.{GROUP}", VALIDATION_PATH, binding), warnings, provisioning],
+            [_webhook(f"validation.{GROUP}", VALIDATION_PATH, binding, scaled), warnings, provisioning],
         ),
     ]
 
@@ -99,7 +102,8 @@ def _configuration(kind: str, hooks: list[Object]) -> Object:
     }
 
 
-def _webhook(name: str, path: str, kinds: list[Kind]) -> Object:
+def _webhook(name: str, path: str, kinds: list[Kind], scaled: Sequence[Kind] = ()) -> Object:
+    """Asks about ``kinds``, and about the numbers of ``scaled``."""
     scope = "*" if len({kind.namespaced for kind in kinds}) > 1 else "Namespaced"
     return {
         "name": name,
@@ -116,7 +120,10 @@ def _webhook(name: str, path: str, kinds: list[Kind]) -> Object:
                 "apiGroups": [kinds[0].group],
                 "apiVersions": sorted({kind.version for kind in kinds}),
                 "operations": ["CREATE", "UPDATE"],
-                "resources": [kind.plural for kind in kinds],
+                "resources": [
+                    *(kind.plural for kind in kinds),
+                    *(f"{kind.plural}/{scale.SUBRESOURCE}" for kind in scaled),
+                ],
                 "scope": scope,
             }
         ],

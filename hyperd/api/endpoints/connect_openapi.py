@@ -64,6 +64,11 @@ def _description(plural: str, subresource: str) -> str:
             f"Read the content of {plural} as one file: format is raw or qcow2, in parts by Range and If-Range; "
             "with checksum=sha256 its checksum instead, with address=true a URL that is good for reading it once."
         )
+    if subresource == "scaledownwith":
+        return (
+            "Remove machines of a pool by name, and lower its number by as many: the body is "
+            '{"targets": ["NAME", ...], "dryRun": ["All"]}, the latter to judge only.'
+        )
     if subresource in _SESSIONS:
         return f"Open {subresource} of {plural} as a WebSocket; probe=true tells who holds it instead."
     return f"Use {subresource} of {plural}."

@@ -8,7 +8,17 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from hyperd.resources.kinds.base import Conditions, Int32, Int64, NonEmpty, Resource, Section, list_map, one_of
+from hyperd.resources.kinds.base import (
+    Conditions,
+    Int32,
+    Int64,
+    NonEmpty,
+    Resource,
+    Section,
+    Timer,
+    list_map,
+    one_of,
+)
 from hyperd.resources.kinds.virtual_disk import VIRTUAL_DISK, VirtualDiskSpec
 from hyperd.resources.kinds.virtual_image import AGE
 from hyperd.resources.kinds.virtual_machine import (
@@ -25,8 +35,6 @@ from hyperd.resources.schema.kind import KINDS, Column, Kind
 from hyperd.resources.schema.rule import Rule
 from hyperd.resources.values.names import CATEGORY, GROUP, MAX_BLOCK_DEVICES, VERSION
 
-MAX_POOL_NAME = 57
-"""A machine's name is the pool's, a hyphen and five letters, within 63."""
 DISKS = "spec.virtualDiskTemplates"
 MACHINE = "spec.virtualMachineTemplate"
 
@@ -54,8 +62,8 @@ class PoolAvailableReason(StrEnum):
     INSUFFICIENT_READY_REPLICAS = "InsufficientReadyReplicas"
 
 
-REPLICAS_PROGRESSING = "ReplicasProgressing"
-"""Reason of ``Progressing``."""
+class PoolProgressingReason(StrEnum):
+    REPLICAS_PROGRESSING = "ReplicasProgressing"
 
 
 class PoolSyncedReason(StrEnum):
@@ -134,7 +142,7 @@ class VirtualMachinePoolSpec(Section):
     """How many machines, and what they are."""
 
     replicas: Annotated[Int32 | None, Field(ge=0), LIVE] = None
-    """How many machines there shall be."""
+    """How many machines there shall be; none where it is left out."""
     scale_down_policy: Annotated[ScaleDownPolicy, LIVE]
     """Which machines go first: the newest, the oldest, or those that somebody names."""
     virtual_disk_templates: Annotated[
@@ -145,6 +153,26 @@ class VirtualMachinePoolSpec(Section):
     """The disks of each machine, 1 to 16."""
     virtual_machine_template: Annotated[MachineTemplate, TEMPLATE]
     """What the machines are made from."""
+
+
+class PoolCreation(Section):
+    """A machine that is to be made, and is perhaps made already."""
+
+    name: NonEmpty
+    """Name of the machine."""
+    disks: dict[str, str]
+    """Names of its disks by their template."""
+
+
+class FreeDisk(Section):
+    """A disk that waits for another machine."""
+
+    name: NonEmpty
+    """Name of the disk."""
+    uid: NonEmpty
+    """Its uid."""
+    timer: Timer
+    """How long it has been free."""
 
 
 class VirtualMachinePoolStatus(Section):
@@ -162,6 +190,10 @@ class VirtualMachinePoolStatus(Section):
     """Digest of the template."""
     selector: str | None = None
     """Labels that select the pool's machines, for scale."""
+    creating: list[PoolCreation] | None = None
+    """What is being made: written before the first of it is, so that nothing is made twice."""
+    free_disks: list[FreeDisk] | None = None
+    """Disks that are kept for machines to come."""
     conditions: Conditions = Field(default_factory=list)
     """Aspects of its state."""
     observed_generation: Int64 | None = None
@@ -252,6 +284,5 @@ VIRTUAL_MACHINE_POOL = KINDS.add(
             "spec.virtualMachineTemplate.spec.provisioning.userData": hidden,
             "spec.virtualDiskTemplates.spec.dataSource.http.url": without_credentials,
         },
-        not_built="Pools are not built yet: no machine is made.",
     )
 )

@@ -74,6 +74,19 @@ VMOP_EVACUATION_ANNOTATION = f"{GROUP}/evacuation"
 VMOP_VOLUME_MIGRATION_ANNOTATION = f"{GROUP}/volume-migration"
 VMOP_WORKLOAD_UPDATE_ANNOTATION = f"{GROUP}/workload-update"
 
+POOL_LABEL = f"vmpool.{GROUP}/pool"
+"""Name of the pool that a machine or disk belongs to, for people."""
+POOL_UID_LABEL = f"vmpool.{GROUP}/pool-uid"
+"""uid of that pool: what selects its machines and disks."""
+POOL_TEMPLATE_HASH_LABEL = f"vmpool.{GROUP}/template-hash"
+"""On a machine of a pool: the template that it runs by."""
+POOL_DISK_TEMPLATE_LABEL = f"vmpool.{GROUP}/disk-template"
+POOL_PATCHED_HASH_ANNOTATION = f"vmpool.{GROUP}/patched-template-hash"
+"""On a machine of a pool: the template that its spec has, which may wait for a restart."""
+POOL_FREE_SINCE_ANNOTATION = f"vmpool.{GROUP}/free-since"
+POOL_LEAVING_ANNOTATION = f"vmpool.{GROUP}/scale-down-with"
+"""Ours. On a pool: uids of the machines that were named to scaledownwith, written with the lower number."""
+
 VM_UID_LABEL = f"{GROUP}/virtual-machine-uid"
 VMIP_UID_LABEL = f"{GROUP}/virtual-machine-ip-address-uid"
 VMMAC_UID_LABEL = f"{GROUP}/virtual-machine-mac-address-uid"
@@ -106,3 +119,5 @@ SYSPREP_SECRET_KEYS = ("autounattend.xml", "unattend.xml")
 MAX_BLOCK_DEVICES = 16
 MAX_CORES = 248
 MAX_VM_NAME = 63
+MAX_POOL_NAME = 57
+"""A machine's name is the pool's, a hyphen and five letters, within ``MAX_VM_NAME``."""

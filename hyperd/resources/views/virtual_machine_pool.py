@@ -9,7 +9,7 @@ from typing import NotRequired, TypedDict
 
 from hyperd.resources.kinds.virtual_machine import BlockDeviceKind, Bootloader, OsType, RunPolicy
 from hyperd.resources.kinds.virtual_machine_pool import OnScaleDown, ScaleDownPolicy
-from hyperd.resources.views.base import Condition, Resource
+from hyperd.resources.views.base import Condition, Resource, Timer
 from hyperd.resources.views.placement import Affinity, Toleration, TopologySpreadConstraint
 from hyperd.resources.views.virtual_disk import VirtualDiskSpec
 from hyperd.resources.views.virtual_machine import (
@@ -82,6 +82,17 @@ class VirtualMachinePoolSpec(TypedDict):
     virtualMachineTemplate: MachineTemplate
 
 
+class PoolCreation(TypedDict):
+    name: str
+    disks: dict[str, str]
+
+
+class FreeDisk(TypedDict):
+    name: str
+    uid: str
+    timer: Timer
+
+
 class VirtualMachinePoolStatus(TypedDict):
     replicas: NotRequired[int]
     readyReplicas: NotRequired[int]
@@ -89,6 +100,8 @@ class VirtualMachinePoolStatus(TypedDict):
     restartPendingReplicas: NotRequired[int]
     desiredTemplateHash: NotRequired[str]
     selector: NotRequired[str]
+    creating: NotRequired[list[PoolCreation]]
+    freeDisks: NotRequired[list[FreeDisk]]
     conditions: NotRequired[list[Condition]]
     observedGeneration: NotRequired[int]
 

@@ -44,14 +44,23 @@ class Pipeline:
         return await self._admitted("CREATE", kind, new, None, write)
 
     async def update(
-        self, kind: Kind, new: Object, old: Object, write: Write, *, applied: bool = False, large: bool = False
+        self,
+        kind: Kind,
+        new: Object,
+        old: Object,
+        write: Write,
+        *,
+        applied: bool = False,
+        large: bool = False,
+        through: str = "",
     ) -> Object:
         """Make the decoded ``new`` ready to replace ``old``; status stays what it is.
 
-        ``applied`` says that it has its managedFields already, ``large`` that both are not for the event loop.
+        ``applied`` says that it has its managedFields already, ``large`` that both are not for the event loop;
+        ``through`` is the subresource that it was written to.
         """
         new, differs = await self._beside.updated(large, kind, new, old, write, applied=applied)
-        new = await self._admitted("UPDATE", kind, new, old, write)
+        new = await self._admitted("UPDATE", kind, new, old, write, through)
         if not kind.core and (differs or differs_outside(new, old, "metadata", "status")):
             new["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
         return new
@@ -76,9 +85,10 @@ class Pipeline:
         new: Object,
         old: Object | None,
         write: Write,
+        through: str = "",
     ) -> Object:
         """``new`` after admission, which may rely on what schema and rules promise. Raises Invalid, Forbidden."""
-        new, causes = await self._ask(operation, kind, new, old, write)
+        new, causes = await self._ask(operation, kind, new, old, write, through)
         if causes:
             raise invalid(kind, new["metadata"]["name"], causes)
         return new
@@ -90,6 +100,7 @@ class Pipeline:
         new: Object | None,
         old: Object | None,
         write: Write,
+        through: str = "",
     ) -> tuple[Object, list[Cause]]:
         subject: Object = new if new is not None else old  # type: ignore[assignment]  # one of them is there
         admit = self._admit()
@@ -107,6 +118,7 @@ class Pipeline:
                 old if old is None else orjson.loads(orjson.dumps(old)),
                 write.user,
                 self._reader,
+                subresource=through,
                 dry_run=write.dry_run,
             )
         )

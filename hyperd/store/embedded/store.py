@@ -333,7 +333,9 @@ class EmbeddedStore(EmbeddedReader):
                 manager = write.field_manager
                 track(SCALE, scale, former, manager=manager, subresource=SUBRESOURCE)
             new = scaling.rescaled(kind, obj, scale)
-            written = await self._replace(kind, old, new, "", write, large=False, applied=True)
+            written = await self._replace(
+                kind, old, new, "", write, large=False, applied=True, through=SUBRESOURCE
+            )
             return Item.of(scaling.shown(kind, written.object()))
 
     async def _replace(
@@ -346,8 +348,12 @@ class EmbeddedStore(EmbeddedReader):
         *,
         large: bool,
         applied: bool = False,
+        through: str = "",
     ) -> Item:
-        """Write ``new`` over ``old``, whose turn is held; ``applied`` says that it has its managedFields."""
+        """Write ``new`` over ``old``, whose turn is held; ``applied`` says that it has its managedFields.
+
+        ``through`` is the subresource that admission hears of, where ``new`` is the whole object all the same.
+        """
         checks.has_subresource(kind, old.name, subresource)
         meta = new["metadata"]
         checks.has_name(meta, old.name)
@@ -359,7 +365,9 @@ class EmbeddedStore(EmbeddedReader):
         if subresource == "status":
             new = await self._pipeline.update_status(kind, new, former, write, applied=applied, large=large)
         else:
-            new = await self._pipeline.update(kind, new, former, write, applied=applied, large=large)
+            new = await self._pipeline.update(
+                kind, new, former, write, applied=applied, large=large, through=through
+            )
         if new == former or differs_in_times_alone(new, former):
             return old
         if old.deleting and deletion.may_go(kind, new):

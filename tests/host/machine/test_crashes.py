@@ -81,12 +81,14 @@ WHILE_FETCHING = {
     CrashPoint.LAZY_AFTER_COMMIT,
 }
 """Passed by a disk that is used before its image is on the node: test_lazy.py."""
+WHILE_POOLING = {CrashPoint.POOL_AFTER_INTENT, CrashPoint.POOL_AFTER_MACHINE, CrashPoint.POOL_AFTER_LOWERING}
+"""Passed by pools: tests/contract/api/test_pool_kills.py."""
 WHILE_CANCELLING = {CrashPoint.DURABLE_BEFORE_UNDO, CrashPoint.DURABLE_AFTER_UNDO}
 
 
 def test_every_crash_point_has_a_case() -> None:
     cases = BEFORE_RUNNING | WHILE_DELETING | WHILE_RESTARTING | WHILE_REBOOTING | WHILE_GROWING
-    cases |= WHILE_PLUGGING | WHILE_UNPLUGGING | WHILE_MOVING | WHILE_FETCHING
+    cases |= WHILE_PLUGGING | WHILE_UNPLUGGING | WHILE_MOVING | WHILE_FETCHING | WHILE_POOLING
     assert set(CrashPoint) == cases | WHILE_ADOPTING | WHILE_YIELDING | WHILE_CANCELLING | WHILE_SNAPSHOTTING
 
 

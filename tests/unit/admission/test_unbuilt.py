@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hyperd.admission.dispatch import FINALIZERS, RULES
+from hyperd.admission.dispatch import FINALIZERS, RULES, SCALED
 from hyperd.install.manifests import webhooks
 from hyperd.resources.all import KINDS
 from hyperd.resources.schema.kind import Kind, Object
@@ -62,4 +62,4 @@ def test_a_cluster_asks_about_every_kind_that_has_something_to_be_told() -> None
         for rule in hook["rules"]
         for plural in rule["resources"]
     }
-    assert waits == completed | refused
+    assert waits == completed | refused | {f"{kind.plural}/scale" for kind in SCALED}

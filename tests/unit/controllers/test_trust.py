@@ -40,7 +40,10 @@ TRUST = {
     "wasRunning": "whether the machine that the operation stopped is started again",
     "imageUploadURLs": "ends in a secret that opens no more than the upload of the object itself",
     "resources": SHOWN,
-    "capacity": SHOWN,
+    "capacity": "shown; and of a pool's disk that names no size, what its template's size is compared with: "
+    "growing it is the disk's controller's, which asks the volume",
+    "creating": "of a pool, which its controller writes: names of machines that are made only where they are free",
+    "freeDisks": "of a pool, which its controller writes: how long disks are free that the pool itself owns",
     "size": SHOWN,
     "progress": SHOWN,
     "downloadSpeed": SHOWN,
@@ -132,6 +135,16 @@ METADATA = {
     "POD_CARRIED_ANNOTATION": "only labels and annotations of the same Pod are taken away by it",
     "POD_MADE_OF_ANNOTATION": "another one has the same Pod made anew while no guest runs",
     "POD_PINNED_ANNOTATION": "another one has the same Pod made anew while no guest runs",
+    "POOL_LABEL": "names a pool to look at, and nothing else",
+    "POOL_UID_LABEL": "a machine's is the system's to write, and the pool must be its controlling owner; a disk's "
+    "must be the pool or such a machine",
+    "POOL_DISK_TEMPLATE_LABEL": "likewise: whoever can write it and the owner can delete the disk as well",
+    "POOL_TEMPLATE_HASH_LABEL": "of a machine, which only the system writes; it is counted",
+    "POOL_PATCHED_HASH_ANNOTATION": "of a machine, which only the system writes; another one has the template "
+    "written again",
+    "POOL_FREE_SINCE_ANNOTATION": "shown; how long a disk is free is in the pool's status",
+    "POOL_LEAVING_ANNOTATION": "whoever can write it can lower the pool's number; it reaches the pool's own "
+    "machines alone",
 }
 """Each label and annotation that controllers and rules meet, and why it may be believed."""
 

@@ -1,0 +1,1 @@
+"""Pools: so many machines of one template, each with its own disks."""
