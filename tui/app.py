@@ -22,7 +22,7 @@ from tui.ahead import Ahead, Reached
 from tui.config import Config
 from tui.default import described
 from tui.driver import TerminalDriver
-from tui.fleet import Fleet
+from tui.fleet import GATHER_SECONDS, SPARING_SECONDS, Fleet
 from tui.graphics.fit import CELL
 from tui.plain import Plain
 from tui.screens.consoles import SESSIONS
@@ -62,7 +62,8 @@ class HvApp(App[None], inherit_bindings=False):
         known = kinds.load()
         resources = [one for one in built_in() if known.get(one.plural) is not None or one.plural in SOURCES]
         always = [*SOURCES, *(kind.plural for kind in known if kind.counted or kind.running is not None)]
-        self.fleet = Fleet(homes, resources, always=always, unjudged=SOURCES)
+        gather = SPARING_SECONDS if config.low_bandwidth else GATHER_SECONDS
+        self.fleet = Fleet(homes, resources, always=always, unjudged=SOURCES, gather=gather)
         for resource in built_in():
             if resource.plural in SOURCES:
                 known.put(described(resource.plural, resource, ()))

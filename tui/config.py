@@ -18,7 +18,7 @@ THEMES = {
     "terminal-light": "ansi-light",
 }
 """Words for themes; Textual's own names are taken too. ``terminal`` has the terminal's own colours."""
-_TOP = frozenset(("theme", "plain", "read_only", "keys", "columns", "commands"))
+_TOP = frozenset(("theme", "plain", "read_only", "low_bandwidth", "keys", "columns", "commands"))
 _COMMAND = frozenset(("name", "run", "env", "key", "kinds", "help", "ask", "wait"))
 _WORD = re.compile(r"[a-z][a-z0-9_-]{0,31}\Z")
 _VARIABLE = re.compile(r"HV_[A-Z0-9_]{1,60}\Z")
@@ -49,6 +49,7 @@ class Config:
     theme: str = ""
     plain: bool = False
     read_only: bool = False
+    low_bandwidth: bool = False
     keys: Mapping[str, str] = field(default_factory=dict)
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     commands: tuple[Command, ...] = ()
@@ -87,6 +88,7 @@ def read(said: Mapping[str, object]) -> Config:
         theme=_text(said, "theme"),
         plain=_bool(said, "plain"),
         read_only=_bool(said, "read_only"),
+        low_bandwidth=_bool(said, "low_bandwidth"),
         keys={key: _text(_table(said, "keys"), key) for key in _table(said, "keys")},
         columns={key: _texts(_table(said, "columns"), key) for key in _table(said, "columns")},
         commands=tuple(_command(each) for each in _tables(said, "commands")),

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from hyperd.client.aio import AsyncClient
 
 GATHER_SECONDS = 0.1
+SPARING_SECONDS = 1.0
+"""As GATHER_SECONDS, where the line to the terminal is slow."""
 _ABSENT_KIND_SECONDS = 60.0
 _LASTING_SECONDS = 1.0
 """A watch that ends sooner is not followed by the next at once."""
@@ -64,11 +66,13 @@ class Fleet:
         *,
         always: Iterable[str] | None = None,
         unjudged: Iterable[str] = (),
+        gather: float = GATHER_SECONDS,
     ) -> None:
         """``resources`` are shown by columns of our own, all others by the server's; ``always`` are those (all
         resources, unless it is given) that are followed whether somebody looks or not; of ``unjudged`` nobody asks
-        how well they are.
+        how well they are. What changes within ``gather`` seconds is told of at once.
         """
+        self._gather = gather
         self.homes: dict[str, HomeState] = {}
         for home in homes:
             self._place(home)
@@ -377,7 +381,7 @@ class Fleet:
 
     def _schedule(self) -> None:
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(GATHER_SECONDS, self._flush)
+            self._timer = asyncio.get_running_loop().call_later(self._gather, self._flush)
 
     def _flush(self) -> None:
         self._timer = None

@@ -28,6 +28,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--read-only", action="store_true", help="offer nothing that changes anything")
     parser.add_argument("--plain", action="store_true", help="no colours, and no signs beyond ASCII")
+    parser.add_argument(
+        "--low-bandwidth", action="store_true", help="paint ten times a second at most, and changes once a second"
+    )
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument(
         "--serve",
@@ -63,13 +66,19 @@ def _open(args: argparse.Namespace, homes: list[Home]) -> int:
     from dataclasses import replace
 
     from tui import config
-    from tui.app import HvApp
-    from tui.context import state_file
 
     settings = config.load(config.path())
     settings = replace(
-        settings, plain=settings.plain or args.plain, read_only=settings.read_only or args.read_only
+        settings,
+        plain=settings.plain or args.plain,
+        read_only=settings.read_only or args.read_only,
+        low_bandwidth=settings.low_bandwidth or args.low_bandwidth,
     )
+    if settings.low_bandwidth:  # Textual reads these when it is imported
+        os.environ |= {"TEXTUAL_FPS": "10", "TEXTUAL_ANIMATIONS": "none", "TEXTUAL_SMOOTH_SCROLL": "0"}
+    from tui.app import HvApp
+    from tui.context import state_file
+
     app = HvApp(
         homes, namespace=args.namespace, machine=args.machine, escape=args.escape,
         state=None if args.demo else state_file(),
@@ -86,7 +95,9 @@ def _again(args: argparse.Namespace) -> list[str]:
     words += [
         f"--{name}={value}" for name in ("kubeconfig", "namespace", "escape") if (value := getattr(args, name))
     ]
-    words += [flag for flag in ("--read-only", "--plain") if getattr(args, flag[2:].replace("-", "_"))]
+    words += [
+        flag for flag in ("--read-only", "--plain", "--low-bandwidth") if getattr(args, flag[2:].replace("-", "_"))
+    ]
     return [*words, *([args.machine] if args.machine else [])]
 
 

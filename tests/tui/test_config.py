@@ -6,6 +6,7 @@ import asyncio
 import csv
 import json
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -190,6 +191,21 @@ async def test_plain_reaches_the_terminal(world: World) -> None:
         assert await screen.ends() == 0
 
 
+async def test_a_slow_line_gets_what_changed_in_a_second_at_once(world: World) -> None:
+    env = environment(world)
+    async with Screen(env, "tui", "--low-bandwidth") as screen:
+        await screen.shows("web-7")
+        began = time.monotonic()
+        for phase in ("Degraded", "Running", "Degraded", "Running", "Degraded"):
+            await world.set_status("virtualmachines", "shop", "web-7", {"phase": phase})
+            await asyncio.sleep(0.15)
+        await screen.shows("Degraded")
+        assert time.monotonic() - began > 0.75
+        assert screen.written.decode("utf-8", "replace").count("Degraded") <= 4  # in the list and in the details
+        await screen.type(b"q")
+        assert await screen.ends() == 0
+
+
 @pytest.mark.parametrize("theme", ["dark", "light", "terminal", "terminal-light", "nord"])
 async def test_themes_have_names_of_ours_and_of_textual_s(world: World, theme: str) -> None:
     async with set_up(world, theme=theme) as ui:
@@ -200,7 +216,8 @@ async def test_themes_have_names_of_ours_and_of_textual_s(world: World, theme: s
 @pytest.mark.parametrize(
     ("said", "why"),
     [
-        ({"themes": 1}, "has no themes"), ({"theme": 1}, "theme must be a text"), ({"theme": "no"}, "no theme no"),
+        ({"themes": 1}, "has no themes"), ({"low_bandwidth": 1}, "low_bandwidth must be true or false"),
+        ({"theme": 1}, "theme must be a text"), ({"theme": "no"}, "no theme no"),
         ({"keys": {"stopp": "x"}}, "did you mean stop"), ({"keys": []}, "keys must be a table"),
         ({"columns": {"vm": ["NOPE"]}}, "has no NOPE; it has NAME"), ({"columns": {"vm": []}}, "at least one"),
         ({"commands": [{"name": "a"}]}, "does not say what to run"),
