@@ -87,7 +87,7 @@ class Bed:
             self._plane.apply(*(_object(node) for node in self.nodes))
             for each in starting:
                 each.result()
-        self._plane.kubectl("wait", "--for=condition=Ready", "--timeout=60s", "node", "--all")
+        self._plane.kubectl("wait", "--for=condition=Ready", "--timeout=120s", "node", "--all")
 
     def stop(self) -> None:
         """End all of it and leave nothing. Safe to call at any time."""

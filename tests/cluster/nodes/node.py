@@ -130,7 +130,7 @@ class Node:
             "import",
             str(archive),
         ]
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=600, check=False)
         if done.returncode != 0:
             raise PlaneError(f"{self.name} does not import {archive}: {done.stdout}{done.stderr}")
 

@@ -122,3 +122,9 @@ def test_every_kind_that_is_followed_may_be_followed() -> None:
         kind = kinds[name]
         assert {"list", "watch"} <= allowed[kind.group, kind.plural], name
     assert "SECRET" not in followed
+
+
+def test_the_services_variables_do_not_reach_the_daemon() -> None:
+    """Kubernetes makes HYPERD_API_PORT and others of the Service hyperd-api, which would be settings."""
+    daemons = yaml.safe_load((ROOT / "manifests" / "daemonset.yaml").read_text())
+    assert daemons["spec"]["template"]["spec"]["enableServiceLinks"] is False
