@@ -31,6 +31,9 @@ class Link:
     type: NetworkType = NetworkType.MAIN
     name: str = ""
     index: int = 0
+    namespace: str = ""
+    mac: str = ""
+    """Of the card, where the network's kind does not give it one itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,10 @@ class Network(Protocol):
         """Remove what leads to places that are no more; these are the addresses of all that are on this node."""
         return
 
+    async def lacks(self, link: Link) -> str:
+        """Why the machine can have no such link on this node, a sentence; empty if it can."""
+        return ""
+
     async def connect(self, link: Link, *, starting: bool = False) -> None:
         """Make sure of the link. Nothing happens for one without a card.
 
@@ -92,6 +99,10 @@ class Network(Protocol):
     async def disconnect(self, uid: str) -> None:
         """Remove all links of a machine that is off. Nothing happens when there is none."""
         ...
+
+    async def keep_only(self, uid: str, links: Collection[Link]) -> None:
+        """Remove the links of a machine that runs to other networks than these, and never that to the main one."""
+        return
 
     async def inventory(self) -> Sequence[str]:
         """The uids of machines that have a link, whoever they are; what is ours by its mark alone, too."""

@@ -45,6 +45,10 @@ class NodeNetwork(Network):
         for kind in self._kinds:
             await kind.tidy(places)
 
+    async def lacks(self, link: Link) -> str:
+        kind = self._by_type.get(link.type)
+        return "" if kind is None else await kind.lacks(link)
+
     async def connect(self, link: Link, *, starting: bool = False) -> None:
         if (kind := self._by_type.get(link.type)) is not None:
             await kind.connect(link, starting=starting)
@@ -52,6 +56,10 @@ class NodeNetwork(Network):
     async def disconnect(self, uid: str) -> None:
         for kind in self._kinds:
             await kind.disconnect(uid)
+
+    async def keep_only(self, uid: str, links: Collection[Link]) -> None:
+        for kind in self._kinds:
+            await kind.keep_only(uid, [link for link in links if link.type in kind.serves])
 
     async def inventory(self) -> list[str]:
         return [uid for kind in self._kinds for uid in await kind.inventory()]

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
+from hyperd.settings.additional import AdditionalNetworks
 from hyperd.settings.sections import Bytes, Count, Period, Retention, Section
 
 
@@ -48,6 +49,8 @@ class NetworkSettings(Section):
     """Of the addresses, so many are only for namespaces that have few."""
     lease_retention_seconds: Retention = 600.0
     """How long a released address stays reserved for its namespace."""
+    additional: AdditionalNetworks = ()
+    """Bridges of this node that machines may have further cards on."""
 
     @field_validator("virtual_machine_cidrs")
     @classmethod

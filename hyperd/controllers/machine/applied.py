@@ -92,6 +92,8 @@ class Applied:
     """The uid of the Pod that it runs in; empty for none."""
     displaced: bool = False
     """It was ended because its place was, or is another node's by now: its end was nobody's wish."""
+    cards: Object = field(default_factory=dict)
+    """The hardware addresses of its cards on additional networks, as ``networking`` encodes them."""
 
     def encode(self) -> str:
         """Canonical text for the domain's metadata."""
@@ -123,6 +125,7 @@ def decode(text: str) -> Applied:
             held.decode(body.get("devices")),
             str(body.get("pod") or ""),
             body.get("displaced", False) is True,
+            cards=body.get("cards") or {},
         )
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return Applied()

@@ -42,6 +42,7 @@ from hyperd.resources.all import (
     VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT,
     VIRTUAL_MACHINE_CLASS,
     VIRTUAL_MACHINE_IP_ADDRESS,
+    VIRTUAL_MACHINE_MAC_ADDRESS,
     VIRTUAL_MACHINE_OPERATION,
     VIRTUAL_MACHINE_SNAPSHOT,
 )
@@ -78,7 +79,9 @@ class MachineController(Controller):
     name = "virtualmachine"
     kind = VIRTUAL_MACHINE
     workers = 8
-    writes: ClassVar = {VIRTUAL_MACHINE_IP_ADDRESS: ("create",), VIRTUAL_MACHINE_OPERATION: ("create",)}
+    writes: ClassVar = dict.fromkeys(
+        (VIRTUAL_MACHINE_IP_ADDRESS, VIRTUAL_MACHINE_MAC_ADDRESS, VIRTUAL_MACHINE_OPERATION), ("create",)
+    )
 
     def __init__(self, context: Context, placement: Placement) -> None:
         super().__init__()
@@ -110,7 +113,7 @@ class MachineController(Controller):
             for kind in (VIRTUAL_DISK, VIRTUAL_IMAGE, CLUSTER_VIRTUAL_IMAGE)
         }
         found[VIRTUAL_MACHINE_CLASS] = self._of_class
-        found[VIRTUAL_MACHINE_IP_ADDRESS] = _of_address
+        found[VIRTUAL_MACHINE_IP_ADDRESS] = found[VIRTUAL_MACHINE_MAC_ADDRESS] = _of_address
         found[VIRTUAL_MACHINE_OPERATION] = operations.machine_of
         found[VIRTUAL_MACHINE_SNAPSHOT] = machine_of
         found[VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT] = self._of_attachment

@@ -15,6 +15,7 @@ from hyperd.controllers.address.controller import MADE_FOR_INDEX, OWNER_INDEX, i
 from hyperd.controllers.address.release import held_by
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine.devices import Device, Devices, Wake
+from hyperd.controllers.machine.networking import CardAddress, Networking
 from hyperd.controllers.machine.provisioning import check_provisioning
 from hyperd.controllers.node.processors import with_features
 from hyperd.errors import AlreadyExists, Forbidden
@@ -64,6 +65,8 @@ class Dependencies:
     """What the devices of attachments wait for, by the attachments' names; empty for those that are there."""
     user_data: bytes | None = None
     """For cloud-init, if that configures the guest."""
+    cards: dict[str, CardAddress] = field(default_factory=dict)
+    """The hardware addresses of the cards on additional networks, by ``networking.key_of``."""
     answers: Mapping[str, bytes] | None = None
     """Sysprep's files by their names, if that does."""
 
@@ -119,6 +122,7 @@ class Resolver:
         self._leases = context.informer(VIRTUAL_MACHINE_IP_ADDRESS_LEASE)
         index_addresses(context)
         self._devices = Devices(context)
+        self._networking = Networking(context)
 
     async def close(self) -> None:
         """Stop downloads into the cache."""
@@ -129,6 +133,7 @@ class Resolver:
         found = Dependencies()
         self._class(machine, found)
         await self._address(machine, found)
+        await self._networking.resolve(machine, found)
         await check_provisioning(self._context.store, machine, found)
         found.devices, missing = await self._devices.resolve(machine, wake)
         if missing:

@@ -19,7 +19,7 @@ from hyperd.controllers import usage
 from hyperd.controllers.address.taken import parsed
 from hyperd.controllers.attachment.attachments import Attachments
 from hyperd.controllers.context import Context
-from hyperd.controllers.machine import applied, firmware
+from hyperd.controllers.machine import applied, firmware, networking
 from hyperd.controllers.machine.attached import device_entries
 from hyperd.controllers.machine.dependencies import Dependencies
 from hyperd.controllers.machine.devices import Device
@@ -190,7 +190,8 @@ class Instances:
             address = IPv4Address(running.address)
             found = replace(found, address=address, address_name=running.address_name)
         # Of the guest that runs, whether or not this host could run what its spec asks for by now.
-        for link in links_of(machine, found.address, running.configuration.get("networks")):
+        cards = networking.decode(running.cards)
+        for link in links_of(machine, found.address, running.configuration.get("networks"), cards):
             await self._context.network.connect(link)
         try:
             plan = await self.plan(machine, found, operation=running.operation, starting=False)
@@ -320,4 +321,4 @@ class Instances:
 
 def _wanted(machine: VirtualMachine, found: Dependencies) -> list[Link]:
     """The links of a start as it would be now."""
-    return links_of(machine, found.address, machine["spec"].get("networks"))
+    return links_of(machine, found.address, machine["spec"].get("networks"), found.cards)

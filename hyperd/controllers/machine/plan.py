@@ -11,10 +11,11 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
-from hyperd.controllers.machine import applied, firmware, holding
+from hyperd.controllers.machine import applied, firmware, holding, networking
 from hyperd.controllers.machine.dependencies import Dependencies
 from hyperd.controllers.machine.devices import Device
 from hyperd.controllers.machine.held import Held, serial_of
+from hyperd.controllers.machine.networking import Cards, link_of
 from hyperd.controllers.placement.interface import NOWHERE_ELSE, Quarters
 from hyperd.hypervisor.facts.host import CpuChoice, HostFacts, choose_cpu
 from hyperd.hypervisor.slots import Slots, encode
@@ -181,6 +182,7 @@ def make_plan(
         slots=encode(domain.slots),
         devices=tuple(map(held_of, found.devices)),
         pod=start.quarters.pod,
+        cards=networking.encode(found.cards),
     )
     notes = [choice.reason, "" if facts.tpm or not _wants_tpm(spec) else _NO_TPM]
     return Plan(replace(domain, applied=record.encode()), " ".join(note for note in notes if note))
@@ -246,15 +248,12 @@ def _cpu(class_spec: VirtualMachineClassSpec | None, facts: HostFacts, type_: Do
 
 
 def links_of(
-    machine: VirtualMachine, address: IPv4Address | None, networks: Iterable[Network] | None
+    machine: VirtualMachine, address: IPv4Address | None, networks: Iterable[Network] | None, cards: Cards
 ) -> list[Link]:
     """The machine's links: to the main network if it has an address, and to each other of ``spec.networks``."""
     uid, name = machine["metadata"]["uid"], machine["metadata"]["name"]
     others = [network for network in networks or () if network["type"] != NetworkType.MAIN]
     return [
         *([Link(uid, name, address)] if address is not None else []),
-        *(
-            Link(uid, name, None, NetworkType(network["type"]), network.get("name", ""), index)
-            for index, network in enumerate(others, start=1)
-        ),
+        *(link_of(machine, network, index, cards) for index, network in enumerate(others, start=1)),
     ]

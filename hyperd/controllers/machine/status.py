@@ -5,12 +5,13 @@ Quiet conditions are removed when they have nothing to say (api-reference §6.4)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from hyperd import clock
-from hyperd.controllers.machine import applied
+from hyperd.controllers.macaddress import hardware
+from hyperd.controllers.machine import applied, networking
 from hyperd.controllers.machine.capacity import Sized, memory_overhead, requested
 from hyperd.controllers.machine.dependencies import Dependencies
 from hyperd.controllers.machine.plan import fraction_of
@@ -32,11 +33,12 @@ from hyperd.resources.values.quantity import format_bytes
 from hyperd.resources.values.sizing import socket_count
 
 if TYPE_CHECKING:
-    from hyperd.resources.views.virtual_machine import VirtualMachine
+    from hyperd.resources.views.virtual_machine import Network, VirtualMachine
     from hyperd.resources.views.virtual_machine_class import VirtualMachineClassSpec
     from hyperd.resources.views.virtual_machine_status import (
         BlockDeviceStatus,
         GuestOSInfo,
+        NetworkStatus,
         PhaseTransition,
         RestartAwaitingChange,
         Versions,
@@ -180,6 +182,8 @@ def show_instance(machine: VirtualMachine, observed: Observed) -> None:
     _not_migratable(machine, message)
     if running.address:
         status["ipAddress"], status["virtualMachineIPAddressName"] = running.address, running.address_name
+    has = (one for one in running.configuration.get("networks") or () if one["type"] != NetworkType.MAIN)
+    _show_networks(machine, bool(running.address), has, networking.decode(running.cards))
     _show_changes(machine, running, observed.found.class_spec)
     status["blockDeviceRefs"] = observed.devices
     _show_resources(machine, running.configuration)
@@ -242,10 +246,21 @@ def keep_told(before: VirtualMachine, machine: VirtualMachine) -> None:
 
 def show_address(machine: VirtualMachine, found: Dependencies) -> None:
     """Address and its object, as far as they are known, and the main network that they are on."""
+    _show_networks(machine, found.address is not None, hardware.additional(machine), found.cards)
     if found.address is not None:
-        machine["status"]["networks"] = [{"id": 1, "type": NetworkType.MAIN, "name": "default"}]
         machine["status"]["ipAddress"] = str(found.address)
         machine["status"]["virtualMachineIPAddressName"] = found.address_name
+
+
+def _show_networks(
+    machine: VirtualMachine, main: bool, additional: Iterable[Network], cards: networking.Cards
+) -> None:
+    """The main network if the machine is on it, then each for which its card has an address."""
+    first: list[NetworkStatus] = [{"id": 1, "type": NetworkType.MAIN, "name": "default"}] if main else []
+    if found := [*first, *networking.shown(additional, cards)]:
+        machine["status"]["networks"] = found
+    else:
+        machine["status"].pop("networks", None)
 
 
 def show_started(machine: VirtualMachine) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hyperd.network.interface import NetworkKind
+from hyperd.network.kinds.bridged.network import BridgedNetwork
 from hyperd.network.kinds.routed.network import RoutedNetwork
 from hyperd.network.place import Place
 from hyperd.resources.kinds.virtual_machine import NetworkType
@@ -10,6 +11,7 @@ from hyperd.settings import Settings
 
 NETWORKS: tuple[type[NetworkKind], ...] = (
     RoutedNetwork,
+    BridgedNetwork,
 )  # fmt: skip
 
 

@@ -297,6 +297,9 @@ _NO_MIGRATION = "Live migration is not built yet: the policy has no effect."
 _NOT_WEIGHED = "not built yet: where the machine runs is chosen without it."
 
 
+_NO_NETWORK = "Networks of this type are not built; the machine gets no card for it."
+
+
 def _condition_path(type_: str) -> str:
     return f".status.conditions[?(@.type=='{type_}')].status"
 
@@ -339,8 +342,8 @@ VIRTUAL_MACHINE = KINDS.add(
         subresources=frozenset({"status"}),
         hidden={"spec.provisioning.userData": hidden},
         unbuilt={
-            "spec.networks[].type=Network": "Additional networks are not built yet; only Main is attached.",
-            "spec.networks[].type=ClusterNetwork": "Additional networks are not built yet; only Main is attached.",
+            "spec.networks[].type=Network": _NO_NETWORK,
+            "spec.networks[].type=ClusterNetwork": _NO_NETWORK,
             "spec.usbDevices": "USB devices are not built yet and are not attached.",
             "spec.affinity.virtualMachineAndPodAffinity": f"nearness to other machines is {_NOT_WEIGHED}",
             "spec.affinity.virtualMachineAndPodAntiAffinity": f"distance from other machines is {_NOT_WEIGHED}",

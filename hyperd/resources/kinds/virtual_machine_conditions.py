@@ -36,6 +36,12 @@ class IPAddressReason(StrEnum):
     NOT_AVAILABLE = "VirtualMachineIPAddressNotAvailable"
 
 
+class MACAddressReason(StrEnum):
+    READY = "VirtualMachineMACAddressReady"
+    NOT_READY = "VirtualMachineMACAddressNotReady"
+    NOT_AVAILABLE = "VirtualMachineMACAddressNotAvailable"
+
+
 class ClassReason(StrEnum):
     READY = "VirtualMachineClassReady"
     NOT_READY = "VirtualMachineClassNotReady"

@@ -8,7 +8,6 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import ClassVar
 
-from hyperd.network import addresses
 from hyperd.network.interface import Card, Link, NetworkKind
 from hyperd.network.place import Place
 from hyperd.resources.kinds.virtual_machine import NetworkType
@@ -30,7 +29,10 @@ class FolderNetwork(NetworkKind):
         return
 
     def card(self, link: Link) -> Card | None:
-        return Card(f"tap{link.index}", addresses.mac_for(link.uid, link.index), 1400)
+        return Card(f"tap{link.index}", link.mac, 1400) if link.mac else None
+
+    async def lacks(self, link: Link) -> str:
+        return f"{link.name} is not there." if link.name == "gone" else ""
 
     async def connect(self, link: Link, *, starting: bool = False) -> None:
         await asyncio.to_thread((self.folder / f"{link.uid}.{link.index}").write_text, link.name)

@@ -8,10 +8,10 @@ import select
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from hyperd.network.kinds.routed import tun
+from hyperd.network import tun
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _CLONE_NEWNET = 0x40000000
@@ -96,12 +96,19 @@ class Guest:
             for source, sink in ((outer, inner), (inner, outer)):
                 if source in ready:
                     try:
-                        os.write(sink, os.read(source, 65536))
+                        frame = os.read(source, 65536)
                     except OSError:
                         return  # the tap was removed: the cable is cut
+                    with suppress(OSError):  # a card that is down takes none
+                        os.write(sink, frame)
 
     def run(self, *argv: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         return run("nsenter", f"--net=/proc/{self._holder.pid}/ns/net", "--", *argv, check=check)
+
+    def start(self, *argv: str) -> subprocess.Popen[str]:
+        """A process in the guest, for the test to end."""
+        inside = ("nsenter", f"--net=/proc/{self._holder.pid}/ns/net", "--", *argv)
+        return subprocess.Popen(inside, stdout=subprocess.PIPE, text=True)
 
     def configure(self, address: str, gateway: str) -> None:
         """A static address, as DHCP would give it."""

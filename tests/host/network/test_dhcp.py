@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from hyperd.errors import TemporaryError
+from hyperd.network import tun
 from hyperd.network.addresses import mac_for
 from hyperd.network.dhcp.server import DhcpServer, Lease
-from hyperd.network.kinds.routed import tun
 from hyperd.network.kinds.routed.host import HostNetwork, TapSpec
 from tests.host.network.conftest import ConnectGuest
 from tests.host.network.lab import run

@@ -13,8 +13,8 @@ import pytest
 from pyroute2.netlink import nlmsg
 
 from hyperd.errors import PermanentError, TemporaryError
+from hyperd.network import rtnl
 from hyperd.network.addresses import tap_name
-from hyperd.network.kinds.routed import rtnl
 from hyperd.network.kinds.routed.host import HostNetwork, OwnedTap, TapSpec
 from hyperd.settings import NetworkSettings
 from tests.host.network.conftest import ConnectGuest

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from hyperd.errors import TemporaryError
+from hyperd.network import rtnl
 from hyperd.network.dhcp.server import DhcpServer
 from hyperd.network.interface import Link
-from hyperd.network.kinds.routed import rtnl
 from hyperd.network.kinds.routed.host import HostNetwork, OwnedTap, TapSpec
 from hyperd.network.kinds.routed.network import RoutedNetwork
 from hyperd.network.place import THIS_HOST, Place

@@ -242,7 +242,6 @@ async def test_what_has_no_effect_is_told() -> None:
     response = await world(address).create(obj)
     assert response.causes == []
     assert [warning.partition(":")[0] for warning in response.warnings] == [
-        "spec.networks[1].type",
         "spec.affinity.virtualMachineAndPodAntiAffinity",
         "spec.topologySpreadConstraints",
         "spec.priorityClassName",

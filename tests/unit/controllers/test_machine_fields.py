@@ -101,7 +101,7 @@ OF_MIGRATIONS = {"liveMigrationPolicy"}
 def plan(spec: Part, found: dict[str, Any], start: dict[str, Any]) -> Plan:
     machine: Part = {"metadata": {"uid": UID, "namespace": "n", "name": "m", "generation": 1}, "spec": SPEC | spec}
     dependencies, network = replace(FOUND, **found), RoutedNetwork(SETTINGS, THIS_HOST)
-    links = links_of(machine, dependencies.address, None)
+    links = links_of(machine, dependencies.address, None, {})
     cards = tuple(card for link in links if (card := network.card(link)) is not None)
     return make_plan(
         machine,

@@ -12,11 +12,12 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Concatenate, ParamSpec, TypeVar
 
 from hyperd.errors import TemporaryError
-from hyperd.network.kinds.routed import nat, ranges, rtnl, taps
+from hyperd.network import rtnl
+from hyperd.network.kinds.routed import nat, ranges, taps
 from hyperd.network.kinds.routed.podded import PodLinks
-from hyperd.network.kinds.routed.rtnl import Netlink
 from hyperd.network.kinds.routed.taps import OwnedTap, Routing, TapSpec
 from hyperd.network.place import THIS_HOST, Place
+from hyperd.network.rtnl import Netlink
 from hyperd.settings import NetworkSettings
 
 __all__ = ["HostNetwork", "OwnedTap", "TapSpec"]

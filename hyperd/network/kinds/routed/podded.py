@@ -12,9 +12,10 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from hyperd.errors import TemporaryError
-from hyperd.network.kinds.routed import rtnl, taps
-from hyperd.network.kinds.routed.rtnl import Netlink
+from hyperd.network import rtnl
+from hyperd.network.kinds.routed import taps
 from hyperd.network.kinds.routed.taps import Routing, TapSpec
+from hyperd.network.rtnl import Netlink
 from hyperd.settings import NetworkSettings
 
 _MAIN_TABLE = 254

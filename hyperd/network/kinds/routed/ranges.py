@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from ipaddress import IPv4Network
 
-from hyperd.network.kinds.routed import rtnl
-from hyperd.network.kinds.routed.rtnl import Netlink
+from hyperd.network import rtnl
+from hyperd.network.rtnl import Netlink
 
 _PRIORITY = 1490
 

@@ -13,8 +13,8 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from hyperd.errors import PermanentError
-from hyperd.network.kinds.routed import rtnl, tun
-from hyperd.network.kinds.routed.rtnl import Netlink
+from hyperd.network import rtnl, tun
+from hyperd.network.rtnl import Netlink
 
 _MARK = "hyperd"
 _NAME = re.compile(r"[a-z][a-z0-9]{0,14}")

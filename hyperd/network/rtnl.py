@@ -45,6 +45,8 @@ class Link:
     mtu: int
     alias: str
     up: bool
+    master: int = 0
+    """The bridge that it is a port of."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,17 @@ def _link(entry: Any) -> Link:
         mtu=entry.get("mtu"),
         alias=entry.get("ifalias") or "",
         up=bool(entry["flags"] & _IFF_UP),
+        master=entry.get("master") or 0,
     )
+
+
+def bridge_index(ip: Netlink, name: str) -> int | None:
+    """The bridge called ``name``; None where there is none, or another device is called so."""
+    with _unless(errno.ENODEV):
+        entry = ip.link("get", ifname=name, ext_mask=_SKIP_STATISTICS)[0]
+        information = entry.get("linkinfo")
+        return entry["index"] if information and information.get("kind") == "bridge" else None
+    return None
 
 
 def set_alias(ip: Netlink, index: int, alias: str) -> None:
@@ -137,6 +149,11 @@ def set_up(ip: Netlink, index: int, *, mac: str, mtu: int) -> None:
 def move_link(ip: Netlink, index: int, namespace: int) -> None:
     """Hand the device over to the network namespace that the descriptor is of; it is down there."""
     ip.link("set", index=index, net_ns_fd=namespace)
+
+
+def set_master(ip: Netlink, index: int, master: int) -> None:
+    """Have the device be a port of the bridge ``master``."""
+    ip.link("set", index=index, master=master)
 
 
 def delete_link(ip: Netlink, index: int) -> None:

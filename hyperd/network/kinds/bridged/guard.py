@@ -1,0 +1,86 @@
+"""What a guest may not send into a bridge: one nft table per instance. Blocking; called in worker threads.
+
+A frame must come from the card's own address, and say so in ARP too; VLAN tags are dropped, as a bridge that knows
+none would hand them on into whatever trunk it has. Unless its network is for that, nothing of it reaches this
+host. Each tap has a chain of its own, so that its rules are replaced in one transaction.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Collection
+
+from hyperd.errors import TemporaryError
+
+_NFT_SECONDS = 20.0
+_CHAIN = re.compile(r"chain card_(\w{1,15}) ")
+
+
+def _table(instance: str) -> str:
+    """nft takes no hyphens in names."""
+    return f"hyperd_{instance.replace('-', '_')}"
+
+
+def ensure(instance: str, tap: str, mac: str, *, shut: bool) -> None:
+    """Hold what comes from ``tap`` to ``mac``; ``shut`` keeps it from this host. Raises TemporaryError."""
+    table, chain = f"bridge {_table(instance)}", f"card_{tap}"
+    opened = f'delete element {table} shut {{ "{tap}" }}\n'
+    _nft(
+        f"add table {table}\n"
+        f"add map {table} cards {{ type ifname : verdict; }}\n"
+        f"add set {table} shut {{ type ifname; }}\n"
+        f"add chain {table} sent {{ type filter hook prerouting priority -300; policy accept; }}\n"
+        f"add chain {table} arriving {{ type filter hook input priority -300; policy accept; }}\n"
+        f"add chain {table} {chain}\n"
+        f"flush chain {table} sent\n"
+        f"flush chain {table} arriving\n"
+        f"flush chain {table} {chain}\n"
+        f"add rule {table} sent iifname vmap @cards\n"
+        f"add rule {table} arriving iifname @shut drop\n"
+        f"add rule {table} {chain} ether saddr != {mac} drop\n"
+        f"add rule {table} {chain} ether type {{ 0x8100, 0x88a8 }} drop\n"
+        f"add rule {table} {chain} ether type arp arp saddr ether != {mac} drop\n"
+        f'add element {table} cards {{ "{tap}" : jump {chain} }}\n'
+        f'add element {table} shut {{ "{tap}" }}\n'
+        f"{'' if shut else opened}"
+    )
+
+
+def keep_only(instance: str, taps: Collection[str]) -> None:
+    """Remove what is for other taps than these; without any, the table. Without nft there is none."""
+    if not shutil.which("nft"):
+        return
+    table = f"bridge {_table(instance)}"
+    if f"table {table}\n" not in _nft("list tables bridge\n"):
+        return
+    if not taps:
+        _nft(f"delete table {table}\n")
+        return
+    for tap in set(_CHAIN.findall(_nft(f"list table {table}\n"))) - set(taps):
+        _nft(
+            f'add element {table} cards {{ "{tap}" : jump card_{tap} }}\n'
+            f'delete element {table} cards {{ "{tap}" }}\n'
+            f'add element {table} shut {{ "{tap}" }}\n'
+            f'delete element {table} shut {{ "{tap}" }}\n'
+            f"delete chain {table} card_{tap}\n"
+        )
+
+
+def _nft(script: str) -> str:
+    """What nft prints. Raises TemporaryError."""
+    try:
+        done = subprocess.run(
+            ["nft", "-f", "-"], input=script.encode(), capture_output=True, timeout=_NFT_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise TemporaryError(f"nft did not guard the bridge within {_NFT_SECONDS:.0f} seconds.") from None
+    except OSError as error:
+        raise TemporaryError(
+            f"Additional networks need nft, which cannot be run: {error.strerror}. Install nftables."
+        ) from error
+    if done.returncode:
+        complaint = done.stderr.decode(errors="replace").strip().splitlines()
+        raise TemporaryError(f"nft refused to guard the bridge: {complaint[0] if complaint else done.returncode}.")
+    return done.stdout.decode(errors="replace")
