@@ -22,7 +22,7 @@ _API = "virtualization.deckhouse.io/v1alpha2"
 _UID_LABEL = "virtualization.deckhouse.io/virtual-machine-uid"
 _ENFORCED = "pod-security.kubernetes.io/enforce"
 _ACCOUNT = "system:serviceaccount:hyperd-system:hyperd"
-_QEMU = "pgrep -f 'qemu-system.*guest='"
+_QEMU = ("pgrep", "-x", "qemu-system-x86")
 _BOOT_SECONDS = 150.0
 _START_SECONDS = 150.0
 """For daemons, and for the guest's QEMU, where others use the processors."""
@@ -121,7 +121,7 @@ def test_a_machine_runs_in_a_pod_that_the_scheduler_has_placed(bed: Bed, web: tu
     assert get(bed, "vm/web", "{.status.virtualMachinePods[*].name}") == pod["metadata"]["name"]
     scheduled = bed.plane.kubectl("get", "events", "--field-selector", "reason=Scheduled", "-o", "json")
     assert pod["metadata"]["name"] in {one["involvedObject"]["name"] for one in document(scheduled)["items"]}
-    launcher, qemu = (int(node.run("pgrep", "-f", what).split()[0]) for what in ("launcher run", "qemu-.*guest="))
+    launcher, qemu = int(node.run("pgrep", "-x", "launcher")), int(node.run(*_QEMU))
     assert answers(node, address, inside=launcher)
     of_pod = f"/kubepods/burstable/pod{pod['metadata']['uid']}/hyperd-guest"
     threads = node.run("sh", "-c", f"cat /proc/{qemu}/task/*/cgroup")
@@ -182,14 +182,14 @@ def test_hyperds_own_rights_make_no_other_pods(bed: Bed, hyperds: Hyperds) -> No
 
 def test_a_guest_does_not_notice_that_hyperd_is_killed(hyperds: Hyperds, web: tuple[Node, str]) -> None:
     node, address = web
-    before, pod = node.run("sh", "-c", _QEMU), pod_of(hyperds.bed, "web")["metadata"]["uid"]
+    before, pod = node.run(*_QEMU), pod_of(hyperds.bed, "web")["metadata"]["uid"]
     hyperds.kill(node)
     assert answers(node, address)
     said = len(hyperds.log(node))
     hyperds.begin(node)
     until(lambda: f"serves node {node.name}" in hyperds.log(node)[said:], _START_SECONDS)
     assert answers(node, address)
-    assert node.run("sh", "-c", _QEMU) == before
+    assert node.run(*_QEMU) == before
     assert pod_of(hyperds.bed, "web")["metadata"]["uid"] == pod
 
 
