@@ -35,6 +35,7 @@ _LEVELS = {
     **dict.fromkeys(("Failed", "Degraded", "ImageLost", "PVCLost", "NotReady", "Lost"), Level.BAD),
 }
 
+_POOL = "VirtualMachinePool"
 _QUIET = {"NotInUse", "Unknown"}
 _NEUTRAL = frozenset(
     ("InUse", "Migratable", "AgentReady", "Snapshotting", "FilesystemFrozen", "Migrating", "Resizing")
@@ -96,11 +97,26 @@ def health(obj: Object) -> Health:
 def _without_phase(obj: Object) -> Health:
     """Some kinds have no phase; one of ours that has none has not been looked at."""
     ours = str(obj.get("apiVersion", "")).startswith("virtualization.")
+    if ours and (available := condition(obj, "Available")) is not None:
+        return _by_number(obj, available)
     from hyperd.resources.index import INDEX
 
-    if ours and any(entry.settled and entry.kind == obj.get("kind") for entry in INDEX):
+    if ours and any((entry.settled or entry.kind == _POOL) and entry.kind == obj.get("kind") for entry in INDEX):
         return Health(Level.WAITING, "Pending", reason="hyperd has not looked at it yet")
     return Health(Level.GOOD, "")
+
+
+def _by_number(obj: Object, available: Object) -> Health:
+    """Of a pool: whether as many run as are wanted, and whether some come or go."""
+    if mapping(obj.get("metadata")).get("deletionTimestamp"):
+        return Health(Level.BUSY, "Terminating")
+    moves = condition(obj, "Progressing")
+    if available.get("status") != "True":
+        level, word = (Level.BUSY, "Progressing") if moves is not None else (Level.WAITING, "Unavailable")
+        return Health(level, word, reason=str(available.get("message") or ""))
+    if moves is not None:
+        return Health(Level.BUSY, "Progressing", reason=str(moves.get("message") or ""))
+    return Health(Level.GOOD, "Available")
 
 
 def trouble(obj: Object, level: Level) -> str:

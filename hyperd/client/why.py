@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     Events = Callable[[Object], Sequence[Object]]
     """The events of an object, oldest first."""
 
+_POOL = "VirtualMachinePool"
+_MACHINE = re.compile(r'VirtualMachine "([a-z0-9.-]{1,253})"')
 _DEEPEST = 8
 _MOST = 12
 """So many references of one object are looked at: what somebody wrote has no end."""
@@ -156,7 +158,12 @@ def references(obj: Object) -> Iterator[tuple[str, str, str]]:
     """(kind, namespace, name) of what the object's spec refers to, and the node that it is on."""
     metadata, status = obj.get("metadata") or {}, obj.get("status")
     here = str(metadata.get("namespace") or "")
+    pool = obj.get("kind") == _POOL
+    for name in members_named(obj) if pool else ():
+        yield "VirtualMachine", here, name
     for kind, named, name in dict.fromkeys(_named_in(obj.get("spec"), 6)):
+        if pool and kind == "VirtualDisk":
+            continue  # so a template is called
         where = "" if kind in CLUSTER_WIDE else named or here
         # What is in no namespace has to say in which one the other is; where it does not, nobody can look.
         if where or kind in CLUSTER_WIDE:
@@ -164,6 +171,12 @@ def references(obj: Object) -> Iterator[tuple[str, str, str]]:
     node = (status.get("nodeName") or status.get("node")) if isinstance(status, dict) else None
     if isinstance(node, str) and node:
         yield "Node", "", node
+
+
+def members_named(obj: Object) -> list[str]:
+    """The machines that a pool's conditions speak of."""
+    texts = (str(entry.get("message") or "")[:_LONGEST] for entry in conditions(obj))
+    return list(dict.fromkeys(name for text in texts for name in _MACHINE.findall(text)))[:_MOST]
 
 
 def _named_in(value: object, depth: int) -> Iterator[tuple[str, str, str]]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hyperd.client import ages
-from hyperd.client.health import Level, condition_level, health
+from hyperd.client.health import Health, Level, condition_level, health
 from hyperd.client.paths import segment
 from hyperd.controllers.image.transfer import progress_message
 from hyperd.progress import Progress
@@ -138,3 +138,29 @@ def test_a_condition_that_merely_does_not_hold_is_no_fault(
     type_: str, status: str, of: Level, level: Level
 ) -> None:
     assert condition_level({"type": type_, "status": status}, of) is level
+
+
+def test_a_pool_is_as_well_as_its_number() -> None:
+    def pool(*conditions: dict[str, str]) -> Health:
+        status = {"conditions": list(conditions)} if conditions else {}
+        return health(
+            {
+                "apiVersion": "virtualization.deckhouse.io/v1alpha2",
+                "kind": "VirtualMachinePool",
+                "metadata": {"name": "web"},
+                "status": status,
+            }
+        )
+
+    few = {"type": "Available", "status": "False", "message": "1 of 2 machines run."}
+    moves = {"type": "Progressing", "status": "True", "message": "1 of 2 machines is there."}
+    all_run = {"type": "Available", "status": "True"}
+    for state, level, word in (
+        (pool(), Level.WAITING, "Pending"),
+        (pool(all_run), Level.GOOD, "Available"),
+        (pool(all_run, moves), Level.BUSY, "Progressing"),
+        (pool(few, moves), Level.BUSY, "Progressing"),
+        (pool(few), Level.WAITING, "Unavailable"),
+    ):
+        assert (state.level, state.word) == (level, word)
+    assert pool(few, moves).reason == "1 of 2 machines run."

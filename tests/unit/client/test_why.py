@@ -49,6 +49,11 @@ def image(phase: str, text: str = "") -> Object:
     return obj("VirtualImage", "deb", phase, Ready=text)
 
 
+def pool(said: str) -> Object:
+    template = {"spec": {"blockDeviceRefs": [{"kind": "VirtualDisk", "name": "template"}]}}
+    return obj("VirtualMachinePool", "webs", "", spec={"virtualMachineTemplate": template}, Available=said)
+
+
 WELL = [
     disk("root", "Ready"), disk("data", "Ready", of=""), image("Ready"),
     obj("VirtualMachineClass", "generic", "Ready"), obj("VirtualMachineIPAddress", "fixed", "Bound"),
@@ -84,6 +89,10 @@ FAULTS: dict[str, tuple[Object, list[Object], str, str]] = {
     "quota": (vm(Running="exceeded quota: team"), [], "VirtualMachine/web", "quota"),
     "libvirt": (vm("Degraded", Running="libvirt is not reachable"), [], "VirtualMachine/web", "doctor"),
     "boot": (vm("Degraded", Running="No bootable device"), [], "VirtualMachine/web", "attach a disk"),
+    "machine of a pool": (
+        pool('1 of 2 machines run (1 Pending). VirtualMachine "web": Waiting for its disks.'),
+        [vm(**WAITS), disk(), image("Failed", "403 Forbidden")], "VirtualImage/deb", "credentials"),
+    "pool": (pool("1 of 2 machines run (1 not made yet). exceeded quota"), [], "VirtualMachinePool/webs", "quota"),
     "operation": (
         obj("VirtualMachineOperation", "op", "Pending", spec={"type": "Start", "virtualMachineName": "web"}),
         [vm(**WAITS), disk(), image("Failed", "403 Forbidden")], "VirtualImage/deb", "credentials"),
