@@ -74,7 +74,9 @@ async def there(daemon: Daemon, number: int, free: int = 0) -> list[str]:
     await until(daemon, holds)
     machines = await names(daemon, "virtualmachines")
     assert len(machines) == number
-    assert len(await names(daemon, "virtualdisks")) == 2 * number + free
+    async with asyncio.timeout(60):  # a disk that goes with its machine goes after it
+        while len(await names(daemon, "virtualdisks")) != 2 * number + free:
+            await asyncio.sleep(0.05)
     return machines
 
 
