@@ -26,7 +26,8 @@ says, and that a command."""
 _ROUND_SECONDS = 0.5
 OPENING_SECONDS = 1.0
 """How long keys wait for a screen that a home has to be asked for first."""
-_MOST = 4096
+_MOST = 256
+"""More than this is no typing: what comes beyond it is lost, but for a guest, which gets all of it."""
 
 
 class Reached(Message, bubble=True):
@@ -43,14 +44,17 @@ class Ahead:
     def __init__(self, app: App[None], give: Callable[[events.Event], Awaitable[None]]) -> None:
         self._app = app
         self._give = give
-        self._held: deque[events.Key | events.Paste] = deque(maxlen=_MOST)
+        self._held: deque[events.Key | events.Paste] = deque()
         self._task: asyncio.Task[None] | None = None
         self._openings = set[object]()
         self._opened = asyncio.Event()
 
     def take(self, event: events.Key | events.Paste) -> None:
         """Hand it on as soon as it is its turn."""
-        self._held.extend(_apart(event, self._app.focused))
+        focused = self._app.focused
+        if len(self._held) >= _MOST and not _live(focused):
+            return
+        self._held.extend(_apart(event, focused))
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
 
@@ -78,7 +82,11 @@ class Ahead:
         while self._held:
             event = self._held.popleft()
             focused = self._app.focused
-            await self._give(event)
+            try:
+                await self._give(event)
+            except Exception as err:  # noqa: BLE001  a defect ends the app with its report, as one in any handler
+                self._app._handle_exception(err)  # noqa: SLF001  textual has no other door for it
+                return
             await self._done(_rounds(event, focused))
             if self._openings and self._held:
                 await self._open()
@@ -116,8 +124,12 @@ class Ahead:
 
 def _rounds(event: events.Key | events.Paste, focused: Widget | None) -> int:
     """Text for who keeps the keys leads nowhere else."""
-    live = isinstance(focused, GuestKeys) and focused.live and not focused.commanding
-    return 1 if live and (isinstance(event, events.Paste) or event.is_printable) else _ROUNDS
+    return 1 if _live(focused) and (isinstance(event, events.Paste) or event.is_printable) else _ROUNDS
+
+
+def _live(focused: Widget | None) -> bool:
+    """Whether keys are a guest's."""
+    return isinstance(focused, GuestKeys) and focused.live and not focused.commanding
 
 
 def _apart(event: events.Key | events.Paste, focused: Widget | None) -> list[events.Key | events.Paste]:

@@ -83,7 +83,7 @@ async def test_a_kind_a_column_an_action_and_a_screen_are_one_file_each(world: W
         await ui.press("enter")
         await ui.shows("greet takes no again")
         await ui.row("db-1")
-        await ui.press("question_mark", "G")
+        await ui.press("question_mark", "G", "pageup")
         await ui.shows("Manners", "say something nice to it  :greet [word] [loud]  (db-1 is shy)")
 
 
@@ -114,7 +114,7 @@ async def test_what_nobody_looks_at_is_not_followed(world: World, monkeypatch: p
         followed = {plural for _, plural in ui.app.fleet._tasks if plural}
         assert followed == {
             "virtualmachines", "virtualdisks", "virtualimages", "clustervirtualimages", "virtualmachineoperations",
-            "virtualmachinestats", "nodestats",
+            "virtualmachinepools", "virtualmachinestats", "nodestats",
         }  # fmt: skip
         await ui.press("7")
         await ui.shows("RestartAwaitingChanges")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import ClassVar
 
@@ -278,16 +279,20 @@ class Wizard(ClosesOnce, ModalScreen[None]):
         self.app.push_screen(Form("Keep this as a template", [entry], self._keep))
 
     def _keep(self, values: Values) -> None:
+        self.run_worker(self._kept(values["name"]), group="template")
+
+    async def _kept(self, name: str) -> None:
+        kind, text = str(self._draft.main.get("kind")), self._text
         try:
-            path = templates.write(str(self._draft.main.get("kind")), values["name"], self._text)
+            path = await asyncio.to_thread(templates.write, kind, name, text)
         except HyperdError as err:
             self._say(err.message, error=True)
         else:
             self._say(f"Kept in {path}; F6 begins with it.")
 
-    def action_take(self) -> None:
+    async def action_take(self) -> None:
         """Begin with a template."""
-        names = templates.names(str(self._draft.main.get("kind")))
+        names = await asyncio.to_thread(templates.names, str(self._draft.main.get("kind")))
         if not names:
             self._say("There is no template of this kind; F5 keeps what is here as one.")
             return
@@ -295,10 +300,13 @@ class Wizard(ClosesOnce, ModalScreen[None]):
         self.app.push_screen(Form("Begin with a template", [entry], self._take))
 
     def _take(self, values: Values) -> None:
+        self.run_worker(self._taken(values["name"]), group="template")
+
+    async def _taken(self, template: str) -> None:
         """What was typed as the name stays the name."""
         name = self._draft.name
         try:
-            text = templates.read(str(self._draft.main.get("kind")), values["name"])
+            text = await asyncio.to_thread(templates.read, str(self._draft.main.get("kind")), template)
             draft = Draft([])
             draft.read(text)
             field = next((field for field in self._fields.values() if field.path == ("metadata", "name")), None)
@@ -308,7 +316,7 @@ class Wizard(ClosesOnce, ModalScreen[None]):
             self._say(err.message, error=True)
         else:
             self.query_one(TextArea).load_text(draft.text)
-            self._say(f"Begun with {values['name']}.")
+            self._say(f"Begun with {template}.")
 
     def action_drop(self) -> None:
         """Leave; what was written is asked about once."""
