@@ -187,6 +187,24 @@ def address(static: str) -> Object:
     return make("VirtualMachineIPAddress", "web", namespace=WHERE, spec={"type": "Static", "staticIP": static})
 
 
+def hardware_address(wanted: str) -> Object:
+    return make("VirtualMachineMACAddress", "web", namespace=WHERE, spec={"address": wanted})
+
+
+def pool(name: str = "web", **parts: Any) -> Object:
+    template = {
+        "spec": {**machine()["spec"], "virtualMachineClassName": "generic", "liveMigrationPolicy": "PreferSafe"}
+    }
+    spec = {
+        "replicas": 1,
+        "scaleDownPolicy": "NewestFirst",
+        "virtualMachineTemplate": template,
+        "virtualDiskTemplates": [{"name": DISK["name"], "spec": {"persistentVolumeClaim": {"size": "1Gi"}}}],
+        **parts,
+    }
+    return make("VirtualMachinePool", name, namespace=WHERE, spec=spec)
+
+
 def secret(type_: str, **data: str) -> Object:
     return {
         "apiVersion": "v1",
@@ -251,6 +269,13 @@ CASES: dict[str, Case] = {
     "class-overlap": Case(class_("small", policy(1, 4), policy(4, 8)), "size policy cpu crosses"),
     "class-default": Case(class_("second", metadata={"annotations": DEFAULT}), "is the default already"),
     "address": Case(address("192.0.2.7"), "must be in 10.66.10.0/24"),
+    "hardware-address": Case(hardware_address("01:00:5e:00:00:01"), "no card can have it"),
+    "pool": Case(pool(), ""),
+    "pool-name": Case(pool("w" * 58), "no more than 57"),
+    "pool-disk": Case(
+        pool(virtualDiskTemplates=[{"name": DISK["name"], "spec": {"persistentVolumeClaim": {}}}]),
+        "a blank disk needs a size",
+    ),
     "operation": Case(operation("second"), "should finish first", there=(operation("first"),)),
     "attachment": Case(attachment("second"), "is attached by", there=(attachment("first"),)),
     "machine-of-snapshot": Case(copied("two"), ""),
@@ -300,18 +325,18 @@ async def test_a_rehearsal_is_judged_and_leaves_nothing(homes: tuple[Home, Home]
         assert await home.system.find(VIRTUAL_MACHINE, WHERE, "rehearsed") is None
 
 
-async def test_a_machine_that_is_being_deleted_keeps_its_spec(homes: tuple[Home, Home]) -> None:
+async def test_a_machine_that_is_being_deleted_is_judged_as_ever(homes: tuple[Home, Home]) -> None:
     outcomes = []
     for home in homes:
         made = await home.prepare(machine())
         await home.system.delete(VIRTUAL_MACHINE, WHERE, "web")
         going: Part = (await home.system.get(VIRTUAL_MACHINE, WHERE, "web")).object()
         assert going["metadata"]["uid"] == made["metadata"]["uid"]
-        outcomes.append(await home.update(changed(going, memory={"size": "2Gi"})))
+        outcomes.append(await home.update(changed(going, blockDeviceRefs=[DISK, DISK])))
         going["metadata"]["labels"] = {"a": "b"}
-        assert (await home.update(going)).code == 200
+        assert (await home.update(changed(going, terminationGracePeriodSeconds=1))).code == 200
     assert outcomes[0] == outcomes[1]
-    assert "is being deleted" in outcomes[1].message
+    assert "Duplicate value" in outcomes[1].message
 
 
 async def test_hyperds_own_account_may_set_keys_of_the_system(

@@ -38,10 +38,9 @@ def test_writes_wait_for_their_judge_and_nothing_else_does(
 
     another = make("VirtualDisk", "other", namespace=NAMESPACE, spec={"persistentVolumeClaim": {"size": "1Gi"}})
     assert "failed calling webhook" in create(another, rc=1)
-    # Secrets are the whole cluster's, and kinds without rules need none.
+    # Secrets are the whole cluster's; of ours every kind that users make has rules.
     create(secret("cloud-init"))
-    create(make("VirtualMachineMACAddress", "mac", namespace=NAMESPACE, spec={}))
-    kinds = ("secret/provisioning", "vmmac/mac", "vd/root")
+    kinds = ("secret/provisioning", "vd/root")
     said = installed.kubectl(editor, "delete", "--wait=false", "-n", NAMESPACE, *kinds)
     assert said.count("deleted") == len(kinds), "a deletion is nobody's to judge; finalizers hold the disk"
 
