@@ -154,7 +154,8 @@ def test_a_killed_leader_is_followed_within_its_lease_and_its_guests_run_on(pair
 
     leader.start()
     leader.create(machine("again", "of-leader", runPolicy="Manual"))
-    leader.wait("vm", "again", lambda vm: vm.get("status", {}).get("phase") == "Stopped")
+    # It waits for the disk that the other machine runs with, where that is.
+    leader.wait("vm", "again", lambda vm: vm.get("status", {}).get("nodeName"))
     assert leader.get("vm", "again")["status"]["nodeName"] == node_of(leader), "a machine goes where its disk is"
     assert other.leads()
     assert not leader.leads()
