@@ -7,9 +7,8 @@ from hypothesis import settings
 
 from tests.cluster.clients import fixture as clients
 from tests.cluster.controlplane.fixture import cluster, control_plane, prepare
-from tests.cluster.nodes.fixture import bed
 
-__all__ = ["bed", "cluster", "control_plane"]
+__all__ = ["cluster", "control_plane"]
 
 # How long an example takes says how busy the host is.
 settings.register_profile("hyperd", deadline=None)

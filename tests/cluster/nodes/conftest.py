@@ -1,4 +1,4 @@
-"""The cluster of nodes as a fixture, one for all tests of a run that ask for it."""
+"""The cluster of nodes, one for the tests of this folder: it costs processor time for as long as it stands."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.cluster.controlplane.plane import PlaneError
 from tests.cluster.nodes.bed import Bed
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def bed() -> Iterator[Bed]:
     """Three nodes that are Ready; fails, and never skips, where there can be none."""
     started = Bed()
