@@ -14,6 +14,8 @@ from hyperd.store.interface import SYSTEM, AdmissionRequest
 from tests.unit.admission.world import World, make, stored, told
 from tests.unit.resources.samples import example
 
+pytestmark = pytest.mark.loop_seconds(0.5, "the first rules of a process compile what they judge by")
+
 
 def world(*objects: Object) -> World:
     return World([make("VirtualMachineClass", "generic", spec={"cpu": {"type": "Host"}}), *objects])
@@ -62,9 +64,9 @@ async def test_a_pool_that_fits_is_taken_as_it_is() -> None:
             "does not exist",
         ),
         (
-            with_machine(bootloader="EFIWithSecureBoot"),
-            "spec.virtualMachineTemplate.spec.bootloader",
-            "Secure boot",
+            with_machine(cpu={"cores": 1, "coreFraction": "Auto"}),
+            "spec.virtualMachineTemplate.spec.cpu.coreFraction",
+            "Auto",
         ),
         (with_disk(), "spec.virtualDiskTemplates[1].spec.persistentVolumeClaim.size", "a blank disk needs a size"),
         (

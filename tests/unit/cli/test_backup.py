@@ -21,7 +21,10 @@ from tests.unit.cli.test_disk import Hv, exporting
 from tests.unit.controllers.exporting import EXPECTED, MIB, SIZE, Exporting, write
 from tests.unit.controllers.world import running
 
-pytestmark = pytest.mark.skipif(shutil.which("docker-registry") is None, reason="needs a registry")
+pytestmark = [
+    pytest.mark.skipif(shutil.which("docker-registry") is None, reason="needs a registry"),
+    pytest.mark.loop_seconds(5, "the tests pack, hash and compare whole disks"),
+]
 PLAIN = "--plain-http"
 
 

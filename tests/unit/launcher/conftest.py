@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,10 @@ from hyperd.launcher.build import build
 
 
 @pytest.fixture(scope="session")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("programs")
-    build(folder)
-    return folder
+def programs() -> Iterator[Path]:
+    """Where every user can run them, as pytest's own folders are not."""
+    with tempfile.TemporaryDirectory(prefix="hv-programs-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        build(folder)
+        yield folder

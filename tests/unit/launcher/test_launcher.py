@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -124,19 +125,25 @@ def test_parts_from_who_never_ends_a_line(started: subprocess.Popen[bytes], tmp_
     assert started.poll() is None
 
 
-def test_needs_no_privilege_and_two_mebibytes_at_most(programs: Path, tmp_path: Path) -> None:
-    os.chmod(tmp_path, 0o777)
-    for parent in (tmp_path.parent, tmp_path.parent.parent, programs, programs.parent):
-        parent.chmod(0o755)
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """Where every user can write, as pytest's own folders are not."""
+    with tempfile.TemporaryDirectory(prefix="hv-pod-") as name:
+        folder = Path(name)
+        folder.chmod(0o777)
+        yield folder
+
+
+def test_needs_no_privilege_and_two_mebibytes_at_most(programs: Path, open_folder: Path) -> None:
     if os.getuid() == 0:
-        process = start(programs, tmp_path, user=65534, group=65534, extra_groups=[])
+        process = start(programs, open_folder, user=65534, group=65534, extra_groups=[])
     else:
-        process = start(programs, tmp_path)
+        process = start(programs, open_folder)
     try:
-        assert (tmp_path / SOCKET).stat().st_mode & 0o777 == 0o700
-        with connected(tmp_path) as hyperd:
+        assert (open_folder / SOCKET).stat().st_mode & 0o777 == 0o700
+        with connected(open_folder) as hyperd:
             hyperd.sendall(b"running\n")
-            wait_ready(programs, tmp_path, True)
+            wait_ready(programs, open_folder, True)
             status = Path(f"/proc/{process.pid}/status").read_text()
         resident = int(status.partition("VmRSS:")[2].split()[0])
         assert resident <= 2048, f"{resident} KiB"
