@@ -17,23 +17,7 @@ from contextlib import contextmanager
 import pytest
 from blockbuster import BlockBuster
 
-_MEASURE_SECONDS = 0.004
-"""What ``slowness`` works at takes so long where the bound below was set."""
-
-
-def slowness() -> float:
-    """How many times longer than there this host's processor takes, and one where it is faster."""
-
-    def once() -> float:
-        began, filled = time.thread_time(), {}
-        for number in range(100_000):
-            filled[number % 977] = str(number)
-        return time.thread_time() - began
-
-    return max(1.0, min(once() for _ in range(5)) / _MEASURE_SECONDS)
-
-
-LONGEST_SECONDS = 0.1 * slowness()
+LONGEST_SECONDS = 0.1
 """Of CPU time, in one callback of a loop."""
 _PACKAGES = ["hyperd", "registry", "tui"]
 _MAY_BLOCK = {

@@ -14,8 +14,6 @@ from hyperd.store.interface import SYSTEM, AdmissionRequest
 from tests.unit.admission.world import World, make, stored, told
 from tests.unit.resources.samples import example
 
-pytestmark = pytest.mark.loop_seconds(0.5, "the first rules of a process compile what they judge by")
-
 
 def world(*objects: Object) -> World:
     return World([make("VirtualMachineClass", "generic", spec={"cpu": {"type": "Host"}}), *objects])

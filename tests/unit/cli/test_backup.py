@@ -23,7 +23,7 @@ from tests.unit.controllers.world import running
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("docker-registry") is None, reason="needs a registry"),
-    pytest.mark.loop_seconds(5, "the tests pack, hash and compare whole disks"),
+    pytest.mark.loop_seconds(1, "the tests pack, hash and compare whole disks"),
 ]
 PLAIN = "--plain-http"
 

@@ -33,7 +33,7 @@ from tests.unit.controllers.exporting import (
 )
 
 __all__ = ["lab"]
-pytestmark = pytest.mark.loop_seconds(5, "the tests hash and compare whole disks")
+pytestmark = pytest.mark.loop_seconds(1, "the tests hash and compare whole disks")
 
 
 def readers() -> list[int]:

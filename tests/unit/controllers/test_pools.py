@@ -22,7 +22,6 @@ from hyperd.resources.values.conditions import find_condition
 from hyperd.store.interface import PatchType
 from tests.unit.controllers.pooling import NAME, Killed, Pool, opened
 
-pytestmark = pytest.mark.loop_seconds(0.5, "the first daemon of a process imports what it is made of")
 PREFIX = "vmpool.virtualization.deckhouse.io/"
 
 
