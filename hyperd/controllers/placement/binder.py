@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hyperd.controllers.context import Context
 from hyperd.controllers.placement.binding import DiskBinder, MachineBinder
-from hyperd.controllers.placement.interface import NOWHERE_ELSE, Quarters
+from hyperd.controllers.placement.interface import WithoutPods
 from hyperd.controllers.placement.one_node import OneNode
 from hyperd.controllers.placement.placing import Nodes
-from hyperd.runtime.controller import Controller, Key
+from hyperd.runtime.controller import Controller
 
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_machine import VirtualMachine
     from hyperd.resources.views.virtual_machine_class import VirtualMachineClass
 
 
-class Binder:
+class Binder(WithoutPods):
     """The leader chooses by what nodes say of themselves; what is free in truth is for the node to know."""
 
     def __init__(self, context: Context) -> None:
@@ -28,9 +28,6 @@ class Binder:
         nodes = Nodes(self._context)
         return [MachineBinder(self._context, nodes), DiskBinder(self._context, nodes)]
 
-    def wake(self, look: Callable[[Key], None]) -> None:
-        return
-
     async def take(self, machine: VirtualMachine, class_: VirtualMachineClass) -> str:
         return await self._here.take(machine, class_)
 
@@ -39,15 +36,6 @@ class Binder:
 
     def release(self, machine: VirtualMachine) -> None:
         self._here.release(machine)
-
-    def quarters(self, machine: VirtualMachine) -> Quarters:
-        return NOWHERE_ELSE
-
-    async def keep(self, machine: VirtualMachine, pod: str, *, active: bool) -> None:
-        return
-
-    async def is_leaving(self, machine: VirtualMachine, pod: str) -> bool:
-        return False
 
     def unfit_for_disks(self) -> str:
         """Nothing: the leader looked when it bound the disk, which can be nowhere else by now."""

@@ -76,3 +76,21 @@ class Placement(Protocol):
 
     def unfit_for_disks(self) -> str:
         """Why no new volume may be made on this node now, a sentence; empty when one may."""
+
+
+class WithoutPods:
+    """What a placement says of Pods where machines have none."""
+
+    def wake(self, look: Callable[[Key], None]) -> None:
+        """Nothing is heard that the controllers do not hear."""
+
+    def quarters(self, machine: VirtualMachine) -> Quarters:
+        """On the node."""
+        return NOWHERE_ELSE
+
+    async def keep(self, machine: VirtualMachine, pod: str, *, active: bool) -> None:
+        """Nothing stands for the guest."""
+
+    async def is_leaving(self, machine: VirtualMachine, pod: str) -> bool:
+        """Its place is the node."""
+        return False

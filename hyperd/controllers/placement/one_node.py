@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,16 +10,16 @@ from hyperd.controllers.context import Context
 from hyperd.controllers.machine import applied
 from hyperd.controllers.machine.capacity import Capacity, lacking, requested, requested_by_instance, total
 from hyperd.controllers.node import fitting
-from hyperd.controllers.placement.interface import NOWHERE_ELSE, Quarters
+from hyperd.controllers.placement.interface import WithoutPods
 from hyperd.resources.all import NODE
-from hyperd.runtime.controller import Controller, Key
+from hyperd.runtime.controller import Controller
 
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_machine import VirtualMachine
     from hyperd.resources.views.virtual_machine_class import VirtualMachineClass
 
 
-class OneNode:
+class OneNode(WithoutPods):
     """The node that the daemon is on, and what of it is promised."""
 
     def __init__(self, context: Context) -> None:
@@ -30,9 +30,6 @@ class OneNode:
 
     def controllers(self) -> Sequence[Controller]:
         return ()
-
-    def wake(self, look: Callable[[Key], None]) -> None:
-        return
 
     async def take(self, machine: VirtualMachine, class_: VirtualMachineClass) -> str:
         node, name = self._nodes.get("", self._context.node_name), self._context.node_name
@@ -52,15 +49,6 @@ class OneNode:
 
     def release(self, machine: VirtualMachine) -> None:
         self._starting.pop(machine["metadata"]["uid"], None)
-
-    def quarters(self, machine: VirtualMachine) -> Quarters:
-        return NOWHERE_ELSE
-
-    async def keep(self, machine: VirtualMachine, pod: str, *, active: bool) -> None:
-        return
-
-    async def is_leaving(self, machine: VirtualMachine, pod: str) -> bool:
-        return False
 
     def unfit_for_disks(self) -> str:
         node, name = self._nodes.get("", self._context.node_name), self._context.node_name

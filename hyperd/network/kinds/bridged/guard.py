@@ -8,24 +8,16 @@ host. Each tap has a chain of its own, so that its rules are replaced in one tra
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from collections.abc import Collection
 
-from hyperd.errors import TemporaryError
+from hyperd.network import nft
 
-_NFT_SECONDS = 20.0
 _CHAIN = re.compile(r"chain card_(\w{1,15}) ")
-
-
-def _table(instance: str) -> str:
-    """nft takes no hyphens in names."""
-    return f"hyperd_{instance.replace('-', '_')}"
 
 
 def ensure(instance: str, tap: str, mac: str, *, shut: bool) -> None:
     """Hold what comes from ``tap`` to ``mac``; ``shut`` keeps it from this host. Raises TemporaryError."""
-    table, chain = f"bridge {_table(instance)}", f"card_{tap}"
+    table, chain = f"bridge {nft.table_name(instance)}", f"card_{tap}"
     opened = f'delete element {table} shut {{ "{tap}" }}\n'
     _nft(
         f"add table {table}\n"
@@ -50,9 +42,9 @@ def ensure(instance: str, tap: str, mac: str, *, shut: bool) -> None:
 
 def keep_only(instance: str, taps: Collection[str]) -> None:
     """Remove what is for other taps than these; without any, the table. Without nft there is none."""
-    if not shutil.which("nft"):
+    if not nft.is_installed():
         return
-    table = f"bridge {_table(instance)}"
+    table = f"bridge {nft.table_name(instance)}"
     if f"table {table}\n" not in _nft("list tables bridge\n"):
         return
     if not taps:
@@ -69,18 +61,4 @@ def keep_only(instance: str, taps: Collection[str]) -> None:
 
 
 def _nft(script: str) -> str:
-    """What nft prints. Raises TemporaryError."""
-    try:
-        done = subprocess.run(
-            ["nft", "-f", "-"], input=script.encode(), capture_output=True, timeout=_NFT_SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise TemporaryError(f"nft did not guard the bridge within {_NFT_SECONDS:.0f} seconds.") from None
-    except OSError as error:
-        raise TemporaryError(
-            f"Additional networks need nft, which cannot be run: {error.strerror}. Install nftables."
-        ) from error
-    if done.returncode:
-        complaint = done.stderr.decode(errors="replace").strip().splitlines()
-        raise TemporaryError(f"nft refused to guard the bridge: {complaint[0] if complaint else done.returncode}.")
-    return done.stdout.decode(errors="replace")
+    return nft.run(script, does="guard the bridge", needs="Additional networks need")

@@ -11,32 +11,25 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from ipaddress import IPv4Network
 from pathlib import Path
 
 from hyperd.errors import TemporaryError
+from hyperd.network import nft
 from hyperd.network.place import THIS_HOST, Place
 
 _FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 _DEVICES = Path("/proc/sys/net/ipv4/conf")
 _BEFORE = "forwarded_before"
-_NFT_SECONDS = 20.0
 _NAME = re.compile(r"[\w.@-]{1,15}")
 """Devices that nft lists as they are."""
 
 
-def table_name(instance: str) -> str:
-    """The instance's nft table; nft takes no hyphens in names."""
-    return f"hyperd_{instance.replace('-', '_')}"
-
-
 async def ensure(instance: str, cidrs: Sequence[IPv4Network], place: Place = THIS_HOST) -> None:
     """Masquerade what leaves ``cidrs`` and let answers in. Raises TemporaryError."""
-    await place.run(_ensure, table_name(instance), cidrs)
+    await place.run(_ensure, nft.table_name(instance), cidrs)
 
 
 async def remove(instance: str, place: Place = THIS_HOST) -> None:
@@ -45,8 +38,8 @@ async def remove(instance: str, place: Place = THIS_HOST) -> None:
     Forwarding that was on before, or that another instance's NAT needs, stays. Without nft there is no table.
     Raises TemporaryError.
     """
-    if shutil.which("nft"):
-        await place.run(_remove, table_name(instance))
+    if nft.is_installed():
+        await place.run(_remove, nft.table_name(instance))
 
 
 def _ensure(table: str, cidrs: Sequence[IPv4Network]) -> None:
@@ -144,16 +137,4 @@ def _alone() -> Iterator[None]:
 
 
 def _nft(script: str) -> str:
-    """What nft prints. Raises TemporaryError."""
-    try:
-        done = subprocess.run(
-            ["nft", "-f", "-"], input=script.encode(), capture_output=True, timeout=_NFT_SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise TemporaryError(f"nft did not set the NAT table within {_NFT_SECONDS:.0f} seconds.") from None
-    except OSError as error:
-        raise TemporaryError(f"NAT needs nft, which cannot be run: {error.strerror}.") from error
-    if done.returncode:
-        complaint = done.stderr.decode(errors="replace").strip().splitlines()
-        raise TemporaryError(f"nft refused the NAT table: {complaint[0] if complaint else done.returncode}.")
-    return done.stdout.decode(errors="replace")
+    return nft.run(script, does="set the NAT table", needs="NAT needs")

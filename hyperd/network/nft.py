@@ -1,0 +1,39 @@
+"""nftables by its own program: each instance has one table of a family. Blocking; called in worker threads."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+from hyperd.errors import TemporaryError
+
+_SECONDS = 20.0
+
+
+def table_name(instance: str) -> str:
+    """The instance's table; nft takes no hyphens in names."""
+    return f"hyperd_{instance.replace('-', '_')}"
+
+
+def is_installed() -> bool:
+    """Without nft there is no table of anybody's."""
+    return shutil.which("nft") is not None
+
+
+def run(script: str, *, does: str, needs: str) -> str:
+    """What nft prints of ``script``, all of which it does or nothing. Raises TemporaryError.
+
+    The error says what it ``does`` (``guard the bridge``) and who ``needs`` nft (``NAT needs``).
+    """
+    try:
+        done = subprocess.run(
+            ["nft", "-f", "-"], input=script.encode(), capture_output=True, timeout=_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise TemporaryError(f"nft did not {does} within {_SECONDS:.0f} seconds.") from None
+    except OSError as error:
+        raise TemporaryError(f"{needs} nft, which cannot be run: {error.strerror}. Install nftables.") from error
+    if done.returncode:
+        complaint = done.stderr.decode(errors="replace").strip().splitlines()
+        raise TemporaryError(f"nft refused to {does}: {complaint[0] if complaint else done.returncode}.")
+    return done.stdout.decode(errors="replace")
