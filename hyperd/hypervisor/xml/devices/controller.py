@@ -73,7 +73,7 @@ class Controller(Device):
         if self.model:
             element.set("model", self.model)
         if self.queues is not None:
-            add(element, "driver", {"queues": str(self.queues), "iothread": "1"})
+            add(element, "driver", {"queues": str(self.queues)})
         if self.address is not None:
             address = self.address.to_xml()
             if self.multifunction:

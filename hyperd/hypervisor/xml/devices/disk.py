@@ -117,8 +117,6 @@ class Disk(Device):
         }
         if not self.readonly:
             driver["discard"] = "unmap"
-        if self.bus is DiskBus.VIRTIO:
-            driver["iothread"] = "1"
         add(element, "driver", driver)
         add_source(element, self.source)
         add_below(element, self.source)
