@@ -40,8 +40,8 @@ def domain_xml(spec: DomainSpec) -> str:
     add(domain, "metadata").append(_metadata(spec))
     add(domain, "memory", {"unit": "b"}, text=str(spec.memory_bytes))
     add(domain, "vcpu", {"placement": "static"}, text=str(spec.cores))
-    # No I/O threads: in one, QEMU 7.2 takes a guest's write through a copy that has begun and has no bitmap of what
-    # is in flight yet, and dies. Without them a copy begins in the thread that takes the writes.
+    # No I/O threads: in one, QEMU 7.2 takes a guest's write through a copy that has begun and has no bitmap of
+    # what is in flight yet, and dies. Without them a copy begins in the thread that takes the writes.
     _add_cpu_tuning(domain, spec)
     _add_sysinfo(domain)
     _add_os(domain, spec)
