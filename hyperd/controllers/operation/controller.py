@@ -272,9 +272,10 @@ class OperationController(Controller):
         uid = op["metadata"]["uid"]
         all_ = of_machine(self._operations, op["metadata"]["namespace"], name)
         going = [other for other in all_ if is_going(other) and other["metadata"]["uid"] != uid]
-        if any(supersedes(other["spec"], op["spec"]) for other in going):
+        by = next((other for other in going if supersedes(other["spec"], op["spec"])), None)
+        if by is not None:
             op["status"]["phase"] = OperationPhase.SUPERSEDED
-            message = "A later operation took over."
+            message = f'Superseded by "{by["metadata"]["name"]}" with type {by["spec"]["type"]}.'
             set_condition(
                 op, OperationCondition.COMPLETED, True, reason=CompletedReason.SUPERSEDED, message=message
             )

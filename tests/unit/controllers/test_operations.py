@@ -221,6 +221,8 @@ async def test_an_operation_beside_one_in_progress(new: str, going: str, tmp_pat
                 assert op["status"]["phase"] == ("Completed" if done else "InProgress"), phase
                 assert old["status"]["phase"] == "Superseded", phase
                 assert reason(old) == "Superseded"
+                said = find_condition(old, "Completed") or {}
+                assert said["message"] == f'Superseded by "new-{phase.lower()}" with type {new.rstrip("!")}.'
             elif old["status"]["phase"] == "InProgress":
                 assert (op["status"]["phase"], reason(op)) == ("Failed", "NotReadyToBeExecuted"), phase
 
