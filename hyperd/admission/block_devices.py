@@ -9,10 +9,12 @@ from hyperd.admission.context import Context
 from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_IMAGE, VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT
 from hyperd.resources.kinds.virtual_image import ImagePhase
 from hyperd.resources.kinds.virtual_machine import BlockDeviceKind
+from hyperd.resources.values.meta import is_deleting
 from hyperd.resources.values.names import MAX_BLOCK_DEVICES
 
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_machine import BlockDeviceRef, VirtualMachine, VirtualMachineSpec
+    from hyperd.resources.views.virtual_machine_block_device_attachment import VirtualMachineBlockDeviceAttachment
 
     Machine = Context[VirtualMachine, VirtualMachineSpec]
 
@@ -43,7 +45,11 @@ async def _check_attachments(context: Machine, refs: Sequence[BlockDeviceRef]) -
     found = await context.request.reader.find_all(
         VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT, context.request.namespace
     )
-    own = [one for one in found if one["spec"]["virtualMachineName"] == context.request.name]
+    own = [
+        one
+        for one in found
+        if one["spec"]["virtualMachineName"] == context.request.name and not _hands_over(one, _devices(refs))
+    ]
     brought = {
         (one["spec"]["blockDeviceRef"].get("kind"), one["spec"]["blockDeviceRef"].get("name")): one for one in own
     }
@@ -62,6 +68,14 @@ async def _check_attachments(context: Machine, refs: Sequence[BlockDeviceRef]) -
             f"block device attached to virtual machine limit reached: {count} devices found, "
             f"{MAX_BLOCK_DEVICES} is maximum",
         )
+
+
+def _hands_over(
+    attachment: VirtualMachineBlockDeviceAttachment, named: Sequence[tuple[str | None, str | None]]
+) -> bool:
+    """Whether it is going and leaves its device, plugged in as it is, to the spec that names it."""
+    ref = attachment["spec"]["blockDeviceRef"]
+    return is_deleting(attachment) and (ref.get("kind"), ref.get("name")) in named
 
 
 def _devices(refs: Sequence[BlockDeviceRef]) -> list[tuple[str | None, str | None]]:

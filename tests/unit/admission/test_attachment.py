@@ -72,6 +72,21 @@ async def test_a_device_that_an_attachment_brought_is_not_put_into_the_spec() ->
     assert "more" not in told(await World().update(old, changed(old, blockDeviceRefs=refs)))
 
 
+async def test_an_attachment_that_goes_leaves_its_device_to_the_spec_and_its_place_with_it() -> None:
+    room, old = 16 - len(machine()["spec"]["blockDeviceRefs"]), stored(machine())
+    going, *others = (attachment(f"a{number}", f"d{number}") for number in range(room))
+    going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    world = World([going, *others])
+
+    def naming(device: str) -> Object:
+        return changed(
+            old, blockDeviceRefs=[*old["spec"]["blockDeviceRefs"], {"kind": "VirtualDisk", "name": device}]
+        )
+
+    assert told(await world.update(old, naming("d0"))) == told(await World().update(old, naming("d0")))
+    assert "17 devices found, 16 is maximum" in told(await world.update(old, naming("more")))
+
+
 async def test_an_old_system_without_drivers_takes_none() -> None:
     legacy = stored(changed(machine(), osType="Legacy", enableParavirtualization=False))
     assert "osType Legacy" in told(await World([legacy]).create(attachment("a", "more")))

@@ -115,6 +115,12 @@ def test_a_device_goes_when_the_spec_or_the_deletion_of_its_attachment_says_so()
     ]
 
 
+def test_what_an_attachment_that_goes_leaves_to_the_spec_stays_plugged_in() -> None:
+    going = attachment("a", "data", deletionTimestamp="now")
+    have = [held("root"), held("data", "a")]
+    assert change(machine("root", "data"), have, ["root", "data"], going) == Change([], [])
+
+
 @pytest.mark.parametrize(
     ("spec", "have", "wanted"),
     [
