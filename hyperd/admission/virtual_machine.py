@@ -5,12 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hyperd.admission import block_devices, cloud_init, networks, placement
-from hyperd.admission.context import Context
-from hyperd.resources.all import VIRTUAL_MACHINE_CLASS
+from hyperd.admission.context import Context, said
+from hyperd.resources.all import VIRTUAL_MACHINE_CLASS, VIRTUAL_MACHINE_OPERATION
 from hyperd.resources.kinds.virtual_machine import OsType
+from hyperd.resources.kinds.virtual_machine_operation import OperationCondition, OperationPhase
 from hyperd.resources.schema.kind import AnyObject
 from hyperd.resources.values import meta
-from hyperd.resources.values.names import DEFAULT_CLASS_ANNOTATION, GROUP, MAX_CORES, MAX_VM_NAME
+from hyperd.resources.values.conditions import is_true
+from hyperd.resources.values.names import (
+    DEFAULT_CLASS_ANNOTATION,
+    GROUP,
+    HYPERVISOR_KEYS,
+    MAX_CORES,
+    MAX_VM_NAME,
+)
 from hyperd.resources.values.quantity import to_bytes
 from hyperd.resources.values.sizing import count_of_cores, either, policy_for, sizing_fault, socket_count
 
@@ -30,6 +38,8 @@ async def review(context: Machine) -> None:
     _check_name(context)
     _check_keys(context)
     if not context.spec_changed:
+        return
+    if context.old is not None and await _is_rebuilt(context, context.old):
         return
     class_ = await _default_class(context)
     _default_core_fraction(context, class_)
@@ -65,8 +75,27 @@ def _check_keys(context: Machine) -> None:
         ("metadata.annotations", meta.annotations(context.new), meta.annotations(former)),
     ):
         for key, value in now.items():
-            if GROUP in key and before.get(key) != value:
+            if GROUP not in key or before.get(key) == value:
+                continue
+            if key.startswith(HYPERVISOR_KEYS):
+                context.warn(f"{field}: {key} is heeded by nothing here")
+            else:
                 context.invalid(field, key, f"keys with {GROUP} are reserved for the system")
+
+
+async def _is_rebuilt(context: Machine, old: VirtualMachine) -> bool:
+    """Whether the change, refused then, comes to a machine whose spec a restore is about to replace."""
+    if context.by_system or said(context.spec) == said(old["spec"]):
+        return False
+    for op in await context.request.reader.find_all(VIRTUAL_MACHINE_OPERATION, context.request.namespace):
+        going = (op.get("status") or {}).get("phase") == OperationPhase.IN_PROGRESS
+        own = op["spec"]["virtualMachineName"] == context.request.name
+        if going and own and is_true(op, OperationCondition.MAINTENANCE_MODE):
+            context.forbidden(
+                "spec", f'VirtualMachineOperation "{op["metadata"]["name"]}" restores it: wait until that is done'
+            )
+            return True
+    return False
 
 
 async def _default_class(context: Machine) -> VirtualMachineClass | None:

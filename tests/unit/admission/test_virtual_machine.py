@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 
 from hyperd.admission import Policy
+from hyperd.resources.kinds.virtual_machine_operation import (
+    MaintenanceModeReason,
+    OperationCondition,
+    OperationPhase,
+)
 from hyperd.resources.schema.kind import Object
+from hyperd.resources.values.conditions import set_condition
 from hyperd.store.interface import SYSTEM
 from tests.unit.admission.world import World, changed, make, stored, told
 from tests.unit.resources.samples import example, machine
@@ -135,6 +141,41 @@ async def test_keys_of_our_group_are_the_systems(field: str) -> None:
     ours = world()
     ours.user = SYSTEM
     assert told(await ours.update(stored(before), obj)) == []
+
+
+@pytest.mark.parametrize("field", ["labels", "annotations"])
+async def test_keys_of_the_references_hypervisor_are_the_users(field: str) -> None:
+    """Its end-to-end suite sets one on machines."""
+    obj, key = machine(), "kubevirt.internal.virtualization.deckhouse.io/disable-in-place-resize"
+    obj["metadata"][field] = {key: "true"}
+    response = await world().create(obj)
+    assert told(response) == []
+    assert response.warnings == [f"metadata.{field}: {key} is heeded by nothing here"]
+    assert response.object is not None
+    assert response.object["metadata"][field] == {key: "true"}
+
+
+async def test_the_spec_of_a_machine_that_a_restore_rebuilds_stays_as_it_is() -> None:
+    old = stored(changed(machine(), virtualMachineClassName="open", cpu={"cores": 1, "coreFraction": "100%"}))
+    new = changed(old, memory={"size": "3Gi"})
+    marked = copy.deepcopy(old)
+    marked["metadata"]["labels"] = {"mine": "yes"}
+    where, name = old["metadata"]["namespace"], old["metadata"]["name"]
+    spec = {"type": "Restore", "virtualMachineName": name}
+    restore = make("VirtualMachineOperation", "back", namespace=where, spec=spec)
+    restore["status"] = {"phase": OperationPhase.IN_PROGRESS}
+    assert told(await world(restore).update(old, new)) == []
+    mode = OperationCondition.MAINTENANCE_MODE
+    set_condition(restore, mode, True, reason=MaintenanceModeReason.ENABLED)
+    assert told(await world(restore).update(old, new)) == [
+        'spec: Forbidden: VirtualMachineOperation "back" restores it: wait until that is done'
+    ]
+    assert told(await world(restore).update(old, marked)) == []
+    ours = world(restore)
+    ours.user = SYSTEM
+    assert told(await ours.update(old, new)) == []
+    set_condition(restore, mode, False, reason=MaintenanceModeReason.DISABLED)
+    assert told(await world(restore).update(old, new)) == []
 
 
 async def test_a_device_is_whole_and_named_once() -> None:
