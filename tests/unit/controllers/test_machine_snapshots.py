@@ -154,6 +154,18 @@ async def test_no_secret_is_copied_that_is_for_something_else(world: World) -> N
     assert [one["metadata"]["name"] for one in await world.store.find_all(SECRET, "default")] == ["seed"]
 
 
+async def test_a_disk_whose_snapshot_could_have_no_name_is_the_end_of_it(world: World) -> None:
+    name = "d" * 253
+    disk: Object = {"metadata": {"name": name}, "spec": {"persistentVolumeClaim": {"size": "1Mi"}}}
+    await world.store.create(VIRTUAL_DISK, "default", disk)
+    await world.make_machine(runPolicy="AlwaysOff", blockDeviceRefs=[{"kind": "VirtualDisk", "name": name}])
+    await world.phase("Stopped")
+    await take(world, "one")
+    told = ready(await world.phase("Failed", VIRTUAL_MACHINE_SNAPSHOT, "one"))
+    assert told["reason"] == "VirtualMachineSnapshotFailed"
+    assert "no more than 253" in told["message"]
+
+
 @pytest.mark.parametrize("what", ["machine", "disk", "secret"])
 async def test_what_is_missing_is_the_end_of_it(world: World, what: str) -> None:
     provisioning = {"type": "UserDataRef", "userDataRef": {"kind": "Secret", "name": "seed"}}

@@ -10,7 +10,7 @@ from hyperd.controllers.context import Context
 from hyperd.controllers.snapshot import saving
 from hyperd.controllers.snapshot.steps import Commit, Pivot, Prepare
 from hyperd.controllers.snapshot.taking import INCONSISTENT, Part, Taking
-from hyperd.errors import AlreadyExists, HyperdError, PermanentError, TemporaryError
+from hyperd.errors import AlreadyExists, HyperdError, Invalid, PermanentError, TemporaryError
 from hyperd.progress import Report
 from hyperd.resources.all import VIRTUAL_DISK_SNAPSHOT, VIRTUAL_MACHINE
 from hyperd.resources.kinds.virtual_disk_snapshot import DiskSnapshotCondition, SnapshotPhase
@@ -172,3 +172,6 @@ class _Save(Step):
             await store.create(VIRTUAL_DISK_SNAPSHOT, namespace, body)
         except AlreadyExists:
             return
+        except Invalid as err:
+            # Its name is the disk's and a uid, which is too long of a disk whose own name is long.
+            raise PermanentError(err.message) from err
