@@ -23,6 +23,7 @@ from hyperd.backoff import backoff
 from hyperd.controllers.bootstrap import CLUSTER_NAMESPACE, bootstrap
 from hyperd.controllers.context import Context
 from hyperd.controllers.node.heartbeat import Heartbeat
+from hyperd.controllers.node.ways import Ways
 from hyperd.controllers.ownership import NodeOwner, Ownership, SoleOwner
 from hyperd.controllers.placement.binder import Binder
 from hyperd.controllers.placement.interface import Placement
@@ -249,7 +250,7 @@ class KubernetesHome:
 
     def beside(self, context: Context, manager: Manager) -> Sequence[Work]:
         self.leader.on_change(manager.lead)
-        works = [self.leader.run, Heartbeat(context).run]
+        works = [self.leader.run, Heartbeat(context).run, Ways(context).run]
         return works if self._pods is None else [*works, self._pods.run]
 
     async def close(self) -> None:

@@ -7,7 +7,7 @@ repeated after a crash, and again and again: it mends what is missing and touche
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import ClassVar, Protocol
@@ -83,6 +83,10 @@ class Network(Protocol):
 
     async def tidy(self, places: Collection[IPv4Address]) -> None:
         """Remove what leads to places that are no more; these are the addresses of all that are on this node."""
+        return
+
+    async def lead(self, ways: Mapping[IPv4Address, IPv4Address]) -> None:
+        """Have machines on other nodes be reached: their addresses, and those of their nodes; these are all."""
         return
 
     async def lacks(self, link: Link) -> str:

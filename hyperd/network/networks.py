@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from ipaddress import IPv4Address
 
 from hyperd.background import end_all
@@ -44,6 +44,10 @@ class NodeNetwork(Network):
     async def tidy(self, places: Collection[IPv4Address]) -> None:
         for kind in self._kinds:
             await kind.tidy(places)
+
+    async def lead(self, ways: Mapping[IPv4Address, IPv4Address]) -> None:
+        for kind in self._kinds:
+            await kind.lead(ways)
 
     async def lacks(self, link: Link) -> str:
         kind = self._by_type.get(link.type)

@@ -51,7 +51,7 @@ class Place:
 
         def enter_and_work() -> None:
             try:
-                self._enter()
+                self.enter()
                 found = context.run(work, *args, **kwargs)
             except BaseException as error:  # noqa: BLE001  border of a thread: whoever waits gets it
                 loop.call_soon_threadsafe(tell, lambda error=error: done.set_exception(error))
@@ -61,7 +61,10 @@ class Place:
         threading.Thread(target=enter_and_work, name=f"in {self.network}", daemon=True).start()
         return await done
 
-    def _enter(self) -> None:
+    def enter(self) -> None:
+        """Have the calling thread be in this place for the rest of its life. Raises OSError."""
+        if self.network is None:
+            return
         descriptor = os.open(str(self.network), os.O_RDONLY | os.O_CLOEXEC)
         try:
             if _LIBC.setns(descriptor, _CLONE_NEWNET):

@@ -177,11 +177,12 @@ def delete_address(ip: Netlink, index: int, address: IPv4Address, length: int) -
     ip.addr("del", index=index, address=str(address), prefixlen=length)
 
 
-def routes(ip: Netlink, table: int, *, device: int = 0) -> list[Route]:
-    """Routes of ``table``, of one device or of all."""
+def routes(ip: Netlink, table: int, *, device: int = 0, protocol: int = 0) -> list[Route]:
+    """Routes of ``table``; of one device and one protocol, or of all."""
     attrs = [("RTA_TABLE", table), *([("RTA_OIF", device)] if device else [])]
     with _unless(errno.ENOENT):  # a table is made by its first route
-        return [_route(entry) for entry in _dump(ip, RTM_GETROUTE, rtmsg(), family=AF_INET, attrs=attrs)]
+        found = _dump(ip, RTM_GETROUTE, rtmsg(), family=AF_INET, proto=protocol, attrs=attrs)
+        return [_route(entry) for entry in found]
     return []
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from hyperd.settings.additional import AdditionalNetworks
 from hyperd.settings.sections import Bytes, Count, Period, Retention, Section
@@ -38,6 +38,8 @@ class NetworkSettings(Section):
     virtual_machine_cidrs: tuple[IPv4Network, ...] = (IPv4Network("10.66.10.0/24"),)
     route_table: Annotated[int, Field(ge=1, le=0xFFFFFFFF)] = 1490
     route_protocol: Annotated[int, Field(ge=1, le=255)] = 149
+    far_route_protocol: Annotated[int, Field(ge=1, le=255)] = 150
+    """Of the ways to machines on a cluster's other nodes; it differs from ``route_protocol``."""
     tap_prefix: Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{0,3}$")] = "hv"
     gateway_mac: Annotated[str, Field(pattern=r"^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}$")] = "02:a9:fe:00:00:01"
     nat: bool = False
@@ -51,6 +53,12 @@ class NetworkSettings(Section):
     """How long a released address stays reserved for its namespace."""
     additional: AdditionalNetworks = ()
     """Bridges of this node that machines may have further cards on."""
+
+    @model_validator(mode="after")
+    def _ways_are_told_apart(self) -> Self:
+        if self.route_protocol == self.far_route_protocol:
+            raise ValueError("route_protocol and far_route_protocol are the same: routes cannot be told apart")
+        return self
 
     @field_validator("virtual_machine_cidrs")
     @classmethod

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from tests.cluster.controlplane.plane import PlaneError, document
 from tests.cluster.nodes.bed import Bed
 from tests.cluster.nodes.hyperds import GUEST_URL, Hyperds
+from tests.cluster.nodes.images import BOX
 from tests.cluster.nodes.node import Node
 
 pytestmark = [pytest.mark.cluster, pytest.mark.nodes, pytest.mark.slow, pytest.mark.timeout(400)]
@@ -140,6 +142,70 @@ def test_its_labels_are_the_pods(bed: Bed, web: tuple[Node, str]) -> None:
     until(lambda: "tier" not in pod_of(bed, "web")["metadata"]["labels"], 20)
 
 
+@pytest.fixture(scope="module")
+def far(hyperds: Hyperds, web: tuple[Node, str]) -> Iterator[Node]:
+    """The other node with a hyperd, on which the Pod asking is."""
+    bed, (near, _) = hyperds.bed, web
+    (node,) = (each for each in hyperds.nodes if each is not near)
+    decent = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "runAsUser": 65534}
+    box = {
+        "name": "box",
+        "image": BOX,
+        "imagePullPolicy": "Never",
+        "command": ["sleep", "3600"],
+        "securityContext": {**decent, "runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+    }
+    spec = {"nodeName": node.name, "terminationGracePeriodSeconds": 0, "containers": [box]}
+    meta = {"name": "asking", "namespace": "default"}
+    bed.plane.apply({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec})
+    bed.plane.kubectl("wait", "--for=condition=Ready", "pod/asking", "--timeout=60s")
+    yield node
+    bed.plane.kubectl("delete", "pod/asking", "--timeout=60s")
+
+
+def asks(bed: Bed, address: str) -> bool:
+    """Whether the guest answers a Pod on the other node."""
+    argv = ("exec", "asking", "--", "wget", "-q", "-O", "-", "-T", "3", f"http://{address}/")
+    return "guest" in bed.plane.kubectl(*argv)
+
+
+def way(node: Node, address: str) -> str:
+    """The node's ways to a machine."""
+    return node.run("ip", "route", "show", "table", "1490", address)
+
+
+def has_no_way(node: Node, address: str) -> bool:
+    return not way(node, address)
+
+
+def test_its_address_is_reached_from_other_nodes_and_their_pods(
+    bed: Bed, web: tuple[Node, str], far: Node
+) -> None:
+    near, address = web
+    until(lambda: f"via {near.address}" in way(far, address), 20)
+    assert answers(far, address)
+    assert asks(bed, address)
+    # By the node's events, not by the look at everything that comes each minute.
+    for broken in (("route", "del", address, "table", "1490"), ("rule", "del", "priority", "1490")):
+        began = time.monotonic()
+        far.run("ip", *broken)
+        until(lambda: answers(far, address), 20)
+        assert time.monotonic() - began < 10
+
+
+def test_a_way_stays_while_its_hyperd_is_killed_and_returns(
+    hyperds: Hyperds, web: tuple[Node, str], far: Node
+) -> None:
+    _, address = web
+    hyperds.kill(far)
+    assert answers(far, address)
+    far.run("ip", "route", "del", address, "table", "1490")
+    said = len(hyperds.log(far))
+    hyperds.begin(far)
+    until(lambda: f"serves node {far.name}" in hyperds.log(far)[said:], _START_SECONDS)
+    until(lambda: answers(far, address), 20)
+
+
 def test_nobody_else_makes_a_machines_pod(bed: Bed, web: tuple[Node, str]) -> None:
     container = {"name": "c", "image": "i"}
     forged = {
@@ -209,7 +275,10 @@ def test_a_stopped_machine_has_no_pod_and_leaves_nothing(hyperds: Hyperds, web: 
     make(bed, "VirtualMachineOperation", "stop", type="Stop", virtualMachineName="web")
     until(lambda: get(bed, "vm/web", "{.status.phase}") == "Stopped", 60)
     until(lambda: not pod_of(bed, "web"), 30)
-    until(lambda: address not in node.run("ip", "route", "show", "table", "1490"), 20)
+    for each in hyperds.nodes:
+        until(partial(has_no_way, each, address), 20)
+        # Whatever the way out of the node is, nobody there is asked.
+        assert "Invalid argument" in each.run("ip", "route", "get", address, rc=2)
     assert "hv" not in node.run("sh", "-c", "ip -br link | cut -d' ' -f1")
     bed.plane.kubectl("delete", "vm/web", "--timeout=60s")
     bed.plane.kubectl("delete", "vd/web", "--timeout=60s")

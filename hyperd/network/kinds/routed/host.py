@@ -13,7 +13,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from hyperd.errors import TemporaryError
 from hyperd.network import rtnl
-from hyperd.network.kinds.routed import nat, ranges, taps
+from hyperd.network.kinds.routed import far, nat, ranges, taps
 from hyperd.network.kinds.routed.podded import PodLinks
 from hyperd.network.kinds.routed.taps import OwnedTap, Routing, TapSpec
 from hyperd.network.place import THIS_HOST, Place
@@ -100,15 +100,23 @@ class HostNetwork:
 
     async def routed(self, place: Place = THIS_HOST) -> list[tuple[str, IPv4Address]]:
         """(uid, address) of what is routed to a tap of this instance."""
-        return await _job("routes to taps", place, taps.routed, self._instance, self._settings.route_table)
+        _, table, protocol = self._where()
+        return await _job("routes to taps", place, taps.routed, self._instance, table, protocol)
 
     async def remove_all(self, place: Place = THIS_HOST) -> None:
-        """Remove every trace of this instance: taps, routes, rules, NAT."""
+        """Remove every trace of this instance: taps, routes, rules, NAT. What is in Pods goes with them."""
         for tap in await self.inventory(place):
             await self.remove_tap(tap.name, place)
         cidrs, table, protocol = self._where()
+        await far.remove_all(self._settings, place)
         await _job("routing of the VM ranges", place, ranges.remove, cidrs, table=table, protocol=protocol)
         await nat.remove(self._instance, place)
+
+    def mend_ranges(self) -> None:
+        """Have rules and blackholes of the ranges where the calling thread is. Blocking; raises OSError."""
+        cidrs, table, protocol = self._where()
+        with rtnl.opened() as nl:
+            ranges.ensure(nl, cidrs, table=table, protocol=protocol)
 
     def _ensure_ranges(self, nl: Netlink) -> None:
         cidrs, table, protocol = self._where()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from ipaddress import IPv4Address
 from typing import ClassVar
 
+from hyperd.background import end_all
 from hyperd.network import addresses, resolvers
 from hyperd.network.dhcp.server import DhcpServer, Lease
 from hyperd.network.interface import Card, Link, NetworkKind
+from hyperd.network.kinds.routed import far
 from hyperd.network.kinds.routed.host import HostNetwork, TapSpec
 from hyperd.network.place import Place
 from hyperd.resources.kinds.virtual_machine import NetworkType
@@ -33,12 +35,17 @@ class RoutedNetwork(NetworkKind):
         self._addresses: dict[str, IPv4Address] = {}
         """What leads to such machines."""
         self._dns: tuple[IPv4Address, ...] | None = None
+        self._far = far.keeper(settings.network, place, self._host.mend_ranges)
 
     async def start(self) -> None:
         await self._host.start(self._place)
 
     async def close(self) -> None:
-        await self._dhcp.close()
+        await end_all((("the ways to other nodes", self._far.close), ("DHCP", self._dhcp.close)))
+
+    async def lead(self, ways: Mapping[IPv4Address, IPv4Address]) -> None:
+        if cidrs := self._settings.virtual_machine_cidrs:
+            self._far.want(await asyncio.to_thread(far.packed, cidrs, ways))
 
     def card(self, link: Link) -> Card | None:
         made = self._link(link, ())

@@ -70,10 +70,11 @@ class PodLinks:
     def tidy(self, nl: Netlink, pods: frozenset[IPv4Address]) -> None:
         """On the host: no way leads to a Pod that is none of ``pods``, which are all of this node.
 
-        Ways of this table and protocol through a gateway are those to Pods of this node, and no others.
+        Ways of this table and protocol through a gateway are those to Pods of this node, and no others: ways to
+        machines on other nodes have another protocol.
         """
-        for route in rtnl.routes(nl, self._table):
-            if route.gateway is not None and route.protocol == self._protocol and route.gateway not in pods:
+        for route in rtnl.routes(nl, self._table, protocol=self._protocol):
+            if route.gateway is not None and route.gateway not in pods:
                 rtnl.delete_gateway_route(
                     nl, route.destination.network_address, table=self._table, protocol=self._protocol
                 )

@@ -24,9 +24,7 @@ def ensure(nl: Netlink, cidrs: tuple[IPv4Network, ...], *, table: int, protocol:
 
 def remove_stale(nl: Netlink, cidrs: tuple[IPv4Network, ...], *, table: int, protocol: int) -> None:
     """Remove what an earlier configuration of the same table and protocol left."""
-    routed = [
-        route.destination for route in rtnl.routes(nl, table) if route.protocol == protocol and not route.blackhole
-    ]
+    routed = [route.destination for route in rtnl.routes(nl, table, protocol=protocol) if not route.blackhole]
     for rule in rtnl.rules(nl):
         ours = (rule.table, rule.protocol, rule.priority) == (table, protocol, _PRIORITY)
         used = any(host.subnet_of(rule.destination) for host in routed)

@@ -150,12 +150,12 @@ def inventory(nl: Netlink, instance: str) -> list[OwnedTap]:
     return [OwnedTap(name, alias.removeprefix(prefix)) for name, alias in found if alias.startswith(prefix)]
 
 
-def routed(nl: Netlink, instance: str, table: int) -> list[tuple[str, IPv4Address]]:
+def routed(nl: Netlink, instance: str, table: int, protocol: int) -> list[tuple[str, IPv4Address]]:
     """(uid, address) of each address that this instance's taps have a route for."""
     prefix = mark(instance, "")
     ours = {link.index: link.alias.removeprefix(prefix) for link in rtnl.taps(nl) if link.alias.startswith(prefix)}
     return [
         (ours[route.device], route.destination.network_address)
-        for route in (rtnl.routes(nl, table) if ours else ())
+        for route in (rtnl.routes(nl, table, protocol=protocol) if ours else ())
         if route.device in ours and route.destination.prefixlen == 32
     ]
