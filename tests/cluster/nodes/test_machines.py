@@ -193,6 +193,26 @@ def test_its_address_is_reached_from_other_nodes_and_their_pods(
         assert time.monotonic() - began < 10
 
 
+def test_services_lead_to_it_from_other_nodes(bed: Bed, web: tuple[Node, str], far: Node) -> None:
+    near, _ = web
+    bed.plane.kubectl("label", "vm/web", "app=machine")
+    ports = [{"port": 8000, "targetPort": 80}]
+    for name, more in (("machine", {"type": "NodePort"}), ("headless", {"clusterIP": "None"})):
+        meta = {"name": name, "namespace": "default"}
+        spec = {"selector": {"app": "machine"}, "ports": ports, **more}
+        bed.plane.apply({"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": spec})
+    service = get(bed, "service/machine", "{.spec.clusterIP}")
+    until(lambda: asks(bed, f"{service}:8000"), 20)
+    slices = ("endpointslices", "-l", "kubernetes.io/service-name=headless")
+    said = bed.plane.kubectl("get", *slices, "-o", "jsonpath={.items[*].endpoints[*].addresses[*]}").strip()
+    assert said == pod_of(bed, "web")["status"]["podIP"]
+    assert asks(bed, said)
+    port = get(bed, "service/machine", "{.spec.ports[0].nodePort}")
+    for node in (near, far):
+        assert answers(bed.nodes[2], f"{node.address}:{port}")
+    bed.plane.kubectl("delete", "service/machine", "service/headless")
+
+
 def test_a_way_stays_while_its_hyperd_is_killed_and_returns(
     hyperds: Hyperds, web: tuple[Node, str], far: Node
 ) -> None:

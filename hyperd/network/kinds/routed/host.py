@@ -83,7 +83,7 @@ class HostNetwork:
         async with self._making:
             await _job("routing of the VM ranges", THIS_HOST, self._ensure_ranges)
             await _job(subject, THIS_HOST, self._pods.move, spec, place.network)
-            await _job(subject, place, self._pods.ensure, spec)
+            await _job(subject, place, self._pods.ensure, spec, place.address)
             await _job(subject, THIS_HOST, self._pods.lead, spec.address, place.address)
 
     async def remove_from_pod(self, name: str, address: IPv4Address | None) -> None:

@@ -2,7 +2,8 @@
 
 libvirt opens a tap by its name in its own namespace, so it is made on the host, without address and down, and
 moved once QEMU has it: what is open stays open. In the Pod the machine keeps its own address, and the Pod routes
-between its eth0 and the tap; the host sends the address to the Pod's. The tap goes with the Pod.
+between its eth0 and the tap; the host sends the address to the Pod's, and what is for the Pod's goes to the
+machine. The tap goes with the Pod.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from pathlib import Path
 
 from hyperd.errors import TemporaryError
 from hyperd.network import rtnl
-from hyperd.network.kinds.routed import taps
+from hyperd.network.kinds.routed import card, inside, taps
 from hyperd.network.kinds.routed.taps import Routing, TapSpec
 from hyperd.network.rtnl import Netlink
 from hyperd.settings import NetworkSettings
 
 _MAIN_TABLE = 254
 _FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
+_THIS_NETWORK = "/proc/thread-self/ns/net"
 
 
 class PodLinks:
@@ -27,20 +29,22 @@ class PodLinks:
 
     def __init__(self, settings: NetworkSettings, *, instance: str) -> None:
         self._table, self._protocol = settings.route_table, settings.route_protocol
-        self._inside = Routing(
+        self._routing = Routing(
             instance=instance,
             table=_MAIN_TABLE,
             protocol=settings.route_protocol,
             mac=settings.gateway_mac.lower(),
         )
+        self._furnished: dict[str, tuple[str, int, TapSpec, IPv4Address]] = {}
+        """What holds since this daemon's start for taps: in which network, for which device, and what."""
 
     def prepare(self, nl: Netlink, spec: TapSpec) -> None:
         """On the host: have the tap there for libvirt to open."""
-        taps.find_own(nl, spec, self._inside, make=True)
+        taps.find_own(nl, spec, self._routing, make=True)
 
     def move(self, nl: Netlink, spec: TapSpec, network: Path) -> None:
         """On the host: hand the tap over to the Pod's namespace. Nothing happens where it is not here."""
-        link = taps.find_own(nl, spec, self._inside, make=False)
+        link = taps.find_own(nl, spec, self._routing, make=False)
         if link is not None:
             descriptor = os.open(network, os.O_RDONLY | os.O_CLOEXEC)
             try:
@@ -48,14 +52,25 @@ class PodLinks:
             finally:
                 os.close(descriptor)
 
-    def ensure(self, nl: Netlink, spec: TapSpec) -> None:
-        """In the Pod: the tap with its gateway's address, the machine's route, and forwarding."""
-        link = taps.find_own(nl, spec, self._inside, make=False)
+    def ensure(self, nl: Netlink, spec: TapSpec, pod: IPv4Address) -> None:
+        """In the Pod, whose address is ``pod``: the tap, its gateway's address, the machine's route, forwarding.
+
+        The guest's card is held to its addresses before the tap is up.
+        """
+        link = taps.find_own(nl, spec, self._routing, make=False)
         if link is None:
             raise TemporaryError(f"Network device {spec.name} is not in the Pod; the guest has no link.")
         if _FORWARDING.read_text().strip() != "1":
             _FORWARDING.write_text("1")
-        taps.ensure(nl, spec, self._inside)
+        wanted = (os.readlink(_THIS_NETWORK), link.index, spec, pod)
+        if self._furnished.get(spec.name) != wanted:
+            instance = self._routing.instance
+            card.run(
+                card.script(instance, spec.name, spec.mac, spec.address)
+                + inside.script(instance, spec.name, spec.address, pod)
+            )
+            self._furnished[spec.name] = wanted
+        taps.ensure(nl, spec, self._routing)
 
     def lead(self, nl: Netlink, address: IPv4Address, pod: IPv4Address) -> None:
         """On the host: send the machine's address to the Pod's."""
@@ -63,7 +78,8 @@ class PodLinks:
 
     def remove(self, nl: Netlink, name: str, address: IPv4Address | None) -> None:
         """On the host: a tap that was never moved, and the machine's way."""
-        taps.remove(nl, name, self._inside.instance)
+        self._furnished.pop(name, None)
+        taps.remove(nl, name, self._routing.instance)
         if address is not None:
             rtnl.delete_gateway_route(nl, address, table=self._table, protocol=self._protocol)
 

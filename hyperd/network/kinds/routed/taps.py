@@ -14,6 +14,7 @@ from pathlib import Path
 
 from hyperd.errors import PermanentError
 from hyperd.network import rtnl, tun
+from hyperd.network.addresses import mac_for
 from hyperd.network.rtnl import Netlink
 
 _MARK = "hyperd"
@@ -46,6 +47,11 @@ class TapSpec:
     gateway: IPv4Address
     mtu: int
     owner: int = 0
+
+    @property
+    def mac(self) -> str:
+        """Of the guest's card."""
+        return mac_for(self.uid, 0)
 
 
 @dataclass(frozen=True)

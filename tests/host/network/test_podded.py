@@ -1,0 +1,161 @@
+"""A machine in a Pod: the Pod's address is the guest's too, and nothing else comes from the guest's card."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+
+from hyperd.network.addresses import mac_for
+from hyperd.network.dhcp.server import DhcpServer
+from hyperd.network.kinds.routed.host import HostNetwork, TapSpec
+from hyperd.network.place import Place
+from tests.host.network.lab import Guest, run
+from tests.host.network.test_dhcp import lease
+from tests.host.network.test_host import spec
+
+POD, NODE = "10.244.1.5", "10.244.1.1"
+MACHINE, OTHER = "10.66.10.2", "10.66.10.3"
+_SEND = """
+import socket, sys
+card = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+card.bind(("eth0", 0))
+for frame in sys.argv[1:]:
+    card.send(bytes.fromhex(frame))
+"""
+
+
+@pytest.fixture
+def pod(namespace: None) -> Iterator[Place]:
+    """A Pod's network, as a bridge and a CNI make it, on a node that lets every source address in."""
+    with subprocess.Popen(
+        ["unshare", "--net", "sh", "-c", "ip link set lo up && echo ready && exec cat"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        run("ip", "link", "add", "veth", "type", "veth", "peer", "name", "eth0", "netns", str(holder.pid))
+        run("ip", "address", "add", f"{NODE}/24", "dev", "veth")
+        run("ip", "link", "set", "veth", "up")
+        inside = ("nsenter", f"--net=/proc/{holder.pid}/ns/net", "--")
+        run(*inside, "ip", "address", "add", f"{POD}/24", "dev", "eth0")
+        run(*inside, "ip", "link", "set", "eth0", "up")
+        run(*inside, "ip", "route", "add", "default", "via", NODE)
+        run(*inside, "sysctl", "-w", "net.ipv4.conf.all.rp_filter=2")
+        yield Place(Path(f"/proc/{holder.pid}/ns/net"), IPv4Address(POD))
+        holder.kill()
+
+
+@pytest.fixture
+async def guest(network: HostNetwork, pod: Place, tmp_path: Path) -> AsyncIterator[Guest]:
+    """A guest that has asked for its address by DHCP."""
+    tap, server = spec(), DhcpServer()
+    await network.prepare(tap, None)
+    for _ in range(2):
+        await network.ensure_in_pod(tap, pod)
+    await server.serve(tap.name, lease(tap), pod)
+    guest = await pod.run(_plug_in, tap)
+    told = await asyncio.to_thread(guest.dhcp, tmp_path)
+    assert told["ip"] == MACHINE
+    yield guest
+    guest.close()
+    await server.close()
+
+
+def _plug_in(tap: TapSpec) -> Guest:
+    return Guest(tap.name, mac=mac_for(tap.uid, 0))
+
+
+def frame(source: str, sender: str, receiver: str, payload: str, *, ports: tuple[int, int] = (9, 9)) -> str:
+    """A UDP packet by hand, to whatever is behind the gateway."""
+    data = payload.encode()
+    udp = struct.pack(">HHHH", *ports, 8 + len(data), 0) + data
+    head = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(udp), 0, 0, 64, 17, 0)
+    ends = socket.inet_aton(sender) + socket.inet_aton(receiver)
+    sums = sum(struct.unpack(">10H", head + ends))
+    while sums >> 16:
+        sums = (sums >> 16) + (sums & 0xFFFF)
+    head = head[:10] + struct.pack(">H", ~sums & 0xFFFF)
+    return "02a9fe000001" + source.replace(":", "") + "0800" + (head + ends + udp).hex()
+
+
+async def test_who_asks_the_pods_address_asks_the_guest(guest: Guest) -> None:
+    for address in (POD, MACHINE):
+        with socket.create_server(("", 0)) as unused:
+            port = str(unused.getsockname()[1])
+        serving = guest.start("busybox", "nc", "-l", "-p", port, "-e", "echo", "the guest")
+        try:
+            async with asyncio.timeout(10):
+                while True:
+                    argv = ("busybox", "nc", "-w", "2", address, port)
+                    if "the guest" in (await asyncio.to_thread(run, *argv, check=False)).stdout:
+                        break
+        finally:
+            serving.kill()
+            serving.wait()
+    # Its own Service leads a guest to itself.
+    run("sysctl", "-w", "net.ipv4.ip_forward=1")
+    assert await asyncio.to_thread(guest.pings, POD)
+    assert await asyncio.to_thread(guest.pings, NODE)
+
+
+async def test_a_guest_sends_under_its_own_addresses_alone(network: HostNetwork, guest: Guest, pod: Place) -> None:
+    (tap,) = await network.inventory(pod)
+    own = mac_for(tap.uid, 0)
+    hostile = [
+        frame(own, OTHER, NODE, "hostile: another machine's address"),
+        frame(own, POD, NODE, "hostile: the Pod's address"),
+        frame(own, "10.244.1.9", NODE, "hostile: another Pod's address"),
+        frame("52:54:00:00:00:99", MACHINE, NODE, "hostile: another card's address"),
+        frame(own, MACHINE, NODE, "hostile: a DHCP server's word", ports=(67, 68)),
+    ]
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as wire:
+        wire.bind(("veth", 3))
+        wire.settimeout(10)
+        await asyncio.to_thread(guest.run, sys.executable, "-c", _SEND, *hostile, frame(own, MACHINE, NODE, "own"))
+        heard = b""
+        while b"own" not in heard:
+            heard = await asyncio.to_thread(wire.recv, 2048)
+            assert b"hostile" not in heard
+
+
+async def test_a_guest_answers_no_arp_but_its_own_and_advertises_no_router(
+    network: HostNetwork, guest: Guest, pod: Place
+) -> None:
+    (tap,) = await network.inventory(pod)
+    own = mac_for(tap.uid, 0).replace(":", "")
+    gateway = socket.inet_aton("10.66.10.1").hex()
+
+    def request(mac: str, address: str) -> str:
+        sender = mac + socket.inet_aton(address).hex()
+        return f"ffffffffffff{own}08060001080006040001{sender}{'0' * 12}{gateway}"
+
+    advertisement = (
+        # To all nodes, from a link-local address.
+        f"333300000001{own}86dd6000000000103afffe80{'0' * 27}1ff02{'0' * 27}18600000040000708{'0' * 16}"
+    )
+    forged = [advertisement, request(own, OTHER), request("525400000099", MACHINE)]
+    arp, ipv6 = await pod.run(lambda: [_hearing(tap.name, protocol) for protocol in (0x0806, 0x86DD)])
+    with arp, ipv6:
+        await asyncio.to_thread(guest.run, sys.executable, "-c", _SEND, *forged, request(own, MACHINE))
+        heard = await asyncio.to_thread(arp.recv, 2048)
+        assert heard.hex().startswith(request(own, MACHINE))
+        ipv6.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            ipv6.recv(2048)
+
+
+def _hearing(device: str, protocol: int) -> socket.socket:
+    """Hears what of a protocol has passed the filters of the device."""
+    opened = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(protocol))
+    opened.bind((device, protocol))
+    opened.settimeout(10)
+    return opened
