@@ -222,7 +222,12 @@ async def test_guests_reach_host_and_each_other(network: HostNetwork, connect: C
     assert not one.pings("10.66.10.77"), "an address that no VM has answers nothing"
 
 
-async def test_a_guest_cannot_speak_under_anothers_address(network: HostNetwork, connect: ConnectGuest) -> None:
+@pytest.mark.parametrize("filtering", ["0", "2"])
+async def test_a_guest_cannot_speak_under_anothers_address(
+    network: HostNetwork, connect: ConnectGuest, filtering: str
+) -> None:
+    """Whatever the host sets for all devices; 2 is Ubuntu's."""
+    run("sysctl", "-w", f"net.ipv4.conf.all.rp_filter={filtering}")
     first, second = spec(2), spec(3)
     for tap in (first, second):
         await network.ensure_tap(tap)
@@ -239,3 +244,20 @@ async def test_a_guest_cannot_speak_under_anothers_address(network: HostNetwork,
 
     assert not thief.pings("10.66.10.1")
     assert received() == 0
+
+
+async def test_what_holds_a_card_goes_with_its_tap(network: HostNetwork) -> None:
+    run("sysctl", "-w", "net.ipv4.conf.all.rp_filter=2")
+    first, second = spec(2), spec(3)
+    for _ in range(2):
+        for tap in (first, second):
+            await network.ensure_tap(tap)
+    await network.remove_tap(first.name)
+    held = run("nft", "list", "ruleset").stdout
+    assert first.name not in held
+    assert f"ip saddr != {second.address} drop" in held
+    # A daemon that was killed left this, and its next one finds it.
+    run("ip", "link", "del", second.name)
+    again = HostNetwork(NetworkSettings(), instance="test")
+    await again.start()
+    assert run("nft", "list", "ruleset").stdout == ""

@@ -13,7 +13,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from hyperd.errors import TemporaryError
 from hyperd.network import rtnl
-from hyperd.network.kinds.routed import far, nat, ranges, taps
+from hyperd.network.kinds.routed import card, far, nat, ranges, taps
 from hyperd.network.kinds.routed.podded import PodLinks
 from hyperd.network.kinds.routed.taps import OwnedTap, Routing, TapSpec
 from hyperd.network.place import THIS_HOST, Place
@@ -44,11 +44,14 @@ class HostNetwork:
             mac=settings.gateway_mac.lower(),
         )
         self._pods = PodLinks(settings, instance=instance)
+        self._held: dict[str, tuple[int, TapSpec]] = {}
+        """Taps that nft holds to their guests' addresses since this daemon's start: which device, and to what."""
         self._making = asyncio.Lock()
 
     async def start(self, place: Place = THIS_HOST) -> None:
         """Make the rules and blackholes of the CIDRs, and NAT where it is asked for; remove stale ones."""
         await _job("routing of the VM ranges", place, self._ensure_ranges)
+        await _job("network devices", place, self._forget_cards)
         if self._settings.nat:
             await nat.ensure(self._instance, self._settings.virtual_machine_cidrs, place)
         else:
@@ -64,7 +67,7 @@ class HostNetwork:
 
     async def remove_tap(self, name: str, place: Place = THIS_HOST) -> None:
         """Remove a tap of this instance with all that hangs on it. Nothing happens when there is none."""
-        await _job(f"network device {name}", place, taps.remove, name, self._instance)
+        await _job(f"network device {name}", place, self._remove_tap, name)
 
     async def prepare(self, spec: TapSpec, place: Place | None) -> None:
         """Have the tap of a machine in a Pod on this host, where libvirt opens it, and not an earlier guest's."""
@@ -126,7 +129,23 @@ class HostNetwork:
     def _ensure_tap(self, nl: Netlink, spec: TapSpec) -> None:
         cidrs, table, protocol = self._where()
         ranges.ensure(nl, cidrs, table=table, protocol=protocol)
+        if card.is_let_loose():
+            self._hold(taps.make(nl, spec, self._routing), spec)
         taps.ensure(nl, spec, self._routing)
+
+    def _hold(self, tap: rtnl.Link, spec: TapSpec) -> None:
+        if self._held.get(spec.name) != (tap.index, spec):
+            card.hold(self._instance, spec.name, spec.mac, spec.address)
+            self._held[spec.name] = (tap.index, spec)
+
+    def _remove_tap(self, nl: Netlink, name: str) -> None:
+        taps.remove(nl, name, self._instance)
+        if self._held.pop(name, None) is not None:
+            self._forget_cards(nl)
+
+    def _forget_cards(self, nl: Netlink) -> None:
+        """What holds taps that are no more."""
+        card.keep_only(self._instance, [tap.name for tap in taps.inventory(nl, self._instance)])
 
     def _where(self) -> tuple[tuple[IPv4Network, ...], int, int]:
         settings = self._settings

@@ -1,7 +1,8 @@
 """One VM's tap on the host, made and kept as it must be. Blocking; called in worker threads.
 
-Isolation is the kernel's own: reverse-path filtering drops what a guest sends under another address, IPv6 is off
-on the tap, redirects and source routes are ignored, and forwarding is switched on for the tap alone.
+Isolation is the kernel's own: reverse-path filtering drops what a guest sends under another address (nft does,
+``card``, where the host makes it loose), IPv6 is off on the tap, redirects and source routes are ignored, and
+forwarding is switched on for the tap alone.
 """
 
 from __future__ import annotations
@@ -79,13 +80,19 @@ def mark(instance: str, uid: str) -> str:
 
 def ensure(nl: Netlink, spec: TapSpec, routing: Routing) -> None:
     """Make the tap as ``spec`` says. Raises OSError, and PermanentError when the name is another's."""
-    link = find_own(nl, spec, routing, make=True)
-    assert link is not None  # noqa: S101  it was made
+    link = make(nl, spec, routing)
     _switch(spec.name)
     if (link.mac, link.mtu, link.up) != (routing.mac, spec.mtu, True):
         rtnl.set_up(nl, link.index, mac=routing.mac, mtu=spec.mtu)
     _address(nl, link.index, spec.gateway)
     _route(nl, link.index, spec.address, routing)
+
+
+def make(nl: Netlink, spec: TapSpec, routing: Routing) -> rtnl.Link:
+    """The tap as it is; a new one is down. Raises as ``ensure``."""
+    link = find_own(nl, spec, routing, make=True)
+    assert link is not None  # noqa: S101  it was made
+    return link
 
 
 def find_own(nl: Netlink, spec: TapSpec, routing: Routing, *, make: bool) -> rtnl.Link | None:
