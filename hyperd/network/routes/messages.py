@@ -74,6 +74,8 @@ _NUMBER = struct.Struct("=I")
 _SIGNED = struct.Struct("=i")
 _ADDRESS = struct.Struct("=HH4s")
 _VALUE = struct.Struct("=HHI")
+_DELETED = struct.Struct("=IHHII BBBBBBBBI HH4s HHI HHI")
+_MADE = struct.Struct("=IHHII BBBBBBBBI HH4s HHI HHI HH4s HHI")
 _ATTRIBUTE = struct.Struct("=HH")
 _LINK = struct.Struct("=BxHiII")
 
@@ -93,15 +95,14 @@ def change(
 
     The gateway need not be in a network of the device: a way that the host has may say so (``onlink``).
     """
-    attributes = _ADDRESS.pack(8, _DESTINATION, destination)
-    attributes += _VALUE.pack(8, _TABLE, table) + _VALUE.pack(8, _PRIORITY, priority)
-    flags, on_link = _REQUEST | (_ACKNOWLEDGE if acknowledge else 0), 0
-    if hop is not None:
-        attributes += _ADDRESS.pack(8, _GATEWAY, hop.gateway) + _VALUE.pack(8, _OUT, hop.device)
-        flags, on_link = flags | _CREATE | _REPLACE, _ON_LINK
-    scope, type_ = (0, 1) if kind is Kind.NEW_ROUTE else (_ANY_SCOPE, 0)
-    body = _ROUTE.pack(_INET, 32, 0, 0, 0, protocol, scope, type_, on_link) + attributes
-    return _HEADER.pack(_HEADER.size + len(body), kind, flags, sequence, 0) + body
+    flags = _REQUEST | _ACKNOWLEDGE if acknowledge else _REQUEST
+    where = (8, _DESTINATION, destination, 8, _TABLE, table, 8, _PRIORITY, priority)
+    if hop is None:
+        route = (_INET, 32, 0, 0, 0, protocol, _ANY_SCOPE, 0, 0)
+        return _DELETED.pack(_DELETED.size, kind, flags, sequence, 0, *route, *where)
+    route = (_INET, 32, 0, 0, 0, protocol, 0, 1, _ON_LINK)
+    out = (8, _GATEWAY, hop.gateway, 8, _OUT, hop.device)
+    return _MADE.pack(_MADE.size, kind, flags | _CREATE | _REPLACE, sequence, 0, *route, *where, *out)
 
 
 def ask_way(destination: bytes, sequence: int) -> bytes:

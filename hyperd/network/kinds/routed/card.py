@@ -1,4 +1,4 @@
-"""What may come from a guest's tap, by nft: a table per instance, a chain a tap. Blocking; called where the tap is.
+"""What may come from a guest's tap, by nft: a table per instance, a chain a tap. Blocking; called where taps are.
 
 Under its own addresses alone its card sends IPv4 and ARP, and DHCP's questions: no IPv6, so no router
 advertisements, no VLAN tags, and nothing that a DHCP server says. A tap's reverse path filter knows the address,
