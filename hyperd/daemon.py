@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from hyperd import __version__, footprint, loading, logs
+from hyperd import __version__, commands, footprint, loading, logs
 from hyperd.api.limits.connections import raise_limit
 from hyperd.api.serving.app import ApiServer
 from hyperd.api.serving.maintenance import Ask, Garbage, Maintenance
@@ -54,7 +54,6 @@ from hyperd.resources.values import names
 from hyperd.runtime.controller import Controller, Manager
 from hyperd.runtime.recorder import EventRecorder
 from hyperd.settings import Settings
-from hyperd.store.embedded.backup import restore
 from hyperd.store.interface import Requirement, Selector
 from hyperd.world import THIS_HOST, World
 
@@ -337,21 +336,12 @@ def _parser() -> argparse.ArgumentParser:
         help="one setting, over file and environment; may be repeated",
     )
     parser.add_argument("--version", action="version", version=f"hyperd {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    put_back = commands.add_parser("restore", help="put a backup in the place of the store, and end")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND")
+    put_back = subparsers.add_parser("restore", help="put a backup in the place of the store, and end")
     put_back.add_argument("backup", type=Path, metavar="BACKUP", help="a file that `hv backup` wrote")
+    leave = "remove what the network of a hyperd that runs no more has on this host, and end"
+    subparsers.add_parser("leave", help=leave)
     return parser
-
-
-def restore_store(conf: Settings, backup: Path) -> None:
-    """Put ``backup`` in the place of the store, and say what that means. Raises PermanentError."""
-    done = restore(backup.resolve(), conf.database_path)
-    replaced = f" The store before it is kept as {done.replaced}." if done.replaced else ""
-    print(  # noqa: T201  an answer to a command
-        f"Restored {done.objects} objects from {backup} to {conf.database_path}.{replaced} Start hyperd again.\n"
-        "What only the replaced store knew, machines that run and disks, stays on this host: `hv gc` lists it, "
-        "and nothing is collected until `hv gc accept`."
-    )
 
 
 def overrides(assignments: Sequence[str]) -> JsonObject:
@@ -375,7 +365,10 @@ def main(argv: Sequence[str] | None = None, *, world: World = THIS_HOST) -> int:
     try:
         conf = loading.load(file=args.config, overrides=overrides(args.set))
         if args.command == "restore":
-            restore_store(conf, args.backup)
+            commands.restore_store(conf, args.backup)
+            return 0
+        if args.command == "leave":
+            commands.leave_host(conf, world)
             return 0
         logs.setup(conf.log)
         footprint.keep_small()

@@ -112,6 +112,10 @@ class Network(Protocol):
         """The uids of machines that have a link, whoever they are; what is ours by its mark alone, too."""
         ...
 
+    async def leave(self) -> None:
+        """Remove all that is on this host. Raises PermanentError while machines have links."""
+        return
+
     async def routed(self) -> Sequence[tuple[str, IPv4Address]]:
         """(uid, address) of what this node sends to a machine."""
         ...

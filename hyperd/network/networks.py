@@ -6,9 +6,13 @@ from collections.abc import Collection, Mapping, Sequence
 from ipaddress import IPv4Address
 
 from hyperd.background import end_all
+from hyperd.errors import PermanentError
 from hyperd.network.interface import Card, Link, Network, NetworkKind
 from hyperd.network.place import Place
 from hyperd.resources.kinds.virtual_machine import NetworkType
+
+_NAMED = 3
+"""So many machines an error names."""
 
 
 class NodeNetwork(Network):
@@ -67,6 +71,15 @@ class NodeNetwork(Network):
 
     async def inventory(self) -> list[str]:
         return [uid for kind in self._kinds for uid in await kind.inventory()]
+
+    async def leave(self) -> None:
+        if linked := await self.inventory():
+            raise PermanentError(
+                f"Machines have network devices here, and may run: {', '.join(sorted(set(linked))[:_NAMED])}"
+                f"{', ...' if len(set(linked)) > _NAMED else ''}. Stop them first."
+            )
+        for kind in self._kinds:
+            await kind.leave()
 
     async def routed(self) -> list[tuple[str, IPv4Address]]:
         return [found for kind in self._kinds for found in await kind.routed()]

@@ -8,8 +8,10 @@ from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
-from hyperd.network.kinds.routed.host import HostNetwork
+from hyperd.errors import PermanentError
+from hyperd.network.interface import Link
 from hyperd.network.kinds.routed.network import RoutedNetwork
+from hyperd.network.networks import NodeNetwork
 from hyperd.network.place import THIS_HOST
 from hyperd.settings import NetworkSettings, Settings
 from tests.host.network.lab import run
@@ -100,7 +102,8 @@ async def test_what_moves_or_goes_is_followed_and_the_next_daemon_finds_all(netw
     await again.lead(ways(3, OTHER))
     await until(lambda: len(shown()) == 4)
     await again.close()
-    await HostNetwork(SETTINGS, instance="test").remove_all()
+    run("ip", "route", "add", "10.66.0.9", "table", "1490", "proto", "149", "via", "192.168.126.14")  # to a Pod
+    await NodeNetwork([again]).leave()
     assert shown() == []
     assert "1490" not in rules()
 
@@ -113,6 +116,14 @@ async def test_a_machines_way_on_this_host_counts_before_the_others(network: Rou
     # A Pod's that is gone leaves it; the way to the other node is not taken for one.
     await network.tidy(())
     assert len(shown(str(FIRST))) == 2
+
+
+async def test_a_host_with_machines_is_not_left(network: RoutedNetwork) -> None:
+    uid = "6f0b1c1e-2b8e-4e55-9f57-0e6d1c2b3a4d"
+    await network.connect(Link(uid, "web", FIRST))
+    with pytest.raises(PermanentError, match=f"may run: {uid}. Stop them first"):
+        await NodeNetwork([network]).leave()
+    assert len(shown()) == 2
 
 
 async def test_without_another_node_nothing_is_kept(network: RoutedNetwork) -> None:

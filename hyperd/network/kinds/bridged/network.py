@@ -91,6 +91,10 @@ class BridgedNetwork(NetworkKind):
     async def inventory(self) -> list[str]:
         return sorted({port.uid for port in await self._ports()})
 
+    async def leave(self) -> None:
+        async with self._changing:
+            await self._place.run(guard.keep_only, self._instance, ())
+
     async def routed(self) -> Sequence[tuple[str, IPv4Address]]:
         return ()
 

@@ -112,8 +112,10 @@ class HostNetwork:
             await self.remove_tap(tap.name, place)
         cidrs, table, protocol = self._where()
         await far.remove_all(self._settings, place)
+        await _job("routes to Pods", place, self._pods.tidy, frozenset[IPv4Address]())
         await _job("routing of the VM ranges", place, ranges.remove, cidrs, table=table, protocol=protocol)
         await nat.remove(self._instance, place)
+        await place.run(card.keep_only, self._instance, ())
 
     def mend_ranges(self) -> None:
         """Have rules and blackholes of the ranges where the calling thread is. Blocking; raises OSError."""

@@ -93,6 +93,9 @@ class RoutedNetwork(NetworkKind):
     async def inventory(self) -> list[str]:
         return [tap.uid for tap in await self._host.inventory(self._place)]
 
+    async def leave(self) -> None:
+        await self._host.remove_all(self._place)
+
     async def routed(self) -> list[tuple[str, IPv4Address]]:
         return await self._host.routed(self._place)
 
