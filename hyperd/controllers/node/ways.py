@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from functools import partial
 from ipaddress import AddressValueError, IPv4Address
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from hyperd.controllers.context import Context
 from hyperd.controllers.ownership import machine_node
 from hyperd.errors import TemporaryError
-from hyperd.resources.all import NODE, VIRTUAL_MACHINE
+from hyperd.resources.all import NODE, VIRTUAL_MACHINE, VIRTUAL_MACHINE_IP_ADDRESS_LEASE
+from hyperd.resources.kinds.virtual_machine_ip_address_lease import lease_name
 from hyperd.resources.kinds.virtual_machine_status import VirtualMachinePhase
+from hyperd.resources.schema.kind import Kind
 from hyperd.resources.values.meta import Key
+from hyperd.runtime.informer import Informer
 from hyperd.slices import sliced
 from hyperd.store.interface import EventType, Item
 
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
     from hyperd.resources.views.core import Node
     from hyperd.resources.views.virtual_machine import VirtualMachine
 
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _WITHOUT_GUEST: Final = (None, "", VirtualMachinePhase.PENDING, VirtualMachinePhase.STOPPED)
 _GATHERING_SECONDS: Final = 0.1
@@ -38,24 +43,27 @@ class Ways:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._machines = context.informer(VIRTUAL_MACHINE)
+        self._leases = context.informer(VIRTUAL_MACHINE_IP_ADDRESS_LEASE)
         self._nodes = context.informer(NODE)
-        self._changed: set[tuple[bool, Key]] = set()
-        """What is to be looked at: nodes and machines."""
+        self._changed: set[tuple[Kind, Key]] = set()
+        """What is to be looked at."""
         self._there: dict[Key, tuple[IPv4Address, str]] = {}
         """Machines that have a guest: their addresses and nodes."""
-        self._addresses: dict[str, IPv4Address] = {}
-        """Of other nodes, by name."""
+        self._owners: dict[Key, str] = {}
+        """Leases, which are named by their addresses, and whose they are: namespaces."""
+        self._addresses: dict[Key, IPv4Address] = {}
+        """Of other nodes."""
         self._wake = asyncio.Event()
-        self._machines.add_handler(partial(self._on_change, False))
-        self._nodes.add_handler(partial(self._on_change, True))
+        for informer in self._informers():
+            informer.add_handler(partial(self._on_change, informer.kind))
 
     async def run(self) -> None:
         """Have the network follow."""
         anew = True
-        self._changed.update((False, key) for key in self._there)
-        self._changed.update((True, Key("", name)) for name in self._addresses)
-        for is_node, informer in ((False, self._machines), (True, self._nodes)):
-            self._changed.update((is_node, Key(item.namespace, item.name)) for item in informer.items())
+        known: tuple[Iterable[Key], ...] = (self._there, self._owners, self._addresses)
+        for informer, before in zip(self._informers(), known, strict=True):
+            self._changed.update((informer.kind, key) for key in before)
+            self._changed.update((informer.kind, Key(item.namespace, item.name)) for item in informer.items())
         while True:
             self._wake.clear()
             changed, self._changed = list(self._changed), set()
@@ -67,8 +75,13 @@ class Ways:
 
     async def _lead(self) -> bool:
         """Whether the network has it."""
-        found = self._there.values()
-        ways = {address: self._addresses[node] for address, node in found if node in self._addresses}
+        ways: dict[IPv4Address, IPv4Address] = {}
+        for machine, (address, node) in self._there.items():
+            # A machine's status may be forged; whose an address is the lease alone says.
+            if self._owners.get(Key("", lease_name(address))) != machine.namespace:
+                continue
+            if (found := self._addresses.get(Key("", node))) is not None:
+                ways[address] = found
         try:
             await self._context.network.lead(ways)
         except TemporaryError as error:
@@ -76,35 +89,40 @@ class Ways:
             return False
         return True
 
-    def _on_change(self, is_node: bool, _: EventType, old: Item | None, new: Item | None) -> None:
+    def _informers(self) -> tuple[Informer, ...]:
+        return self._machines, self._leases, self._nodes
+
+    def _on_change(self, kind: Kind, _: EventType, old: Item | None, new: Item | None) -> None:
         item = new or old
         if item is not None:
-            self._changed.add((is_node, Key(item.namespace, item.name)))
+            self._changed.add((kind, Key(item.namespace, item.name)))
             self._wake.set()
 
-    def _look_at(self, what: tuple[bool, Key]) -> bool:
+    def _look_at(self, what: tuple[Kind, Key]) -> bool:
         """Whether it says something new."""
-        is_node, key = what
-        return self._look_at_node(key.name) if is_node else self._look_at_machine(key)
+        kind, key = what
+        if kind is VIRTUAL_MACHINE:
+            machine = self._machines.get(*key)
+            return _keep(self._there, key, None if machine is None else _where(machine))
+        if kind is NODE:
+            node = None if key.name == self._context.node_name else self._nodes.get(*key)
+            return _keep(self._addresses, key, None if node is None else _address(node))
+        lease = self._leases.get(*key)
+        reference = None if lease is None else lease["spec"].get("virtualMachineIPAddressRef")
+        return _keep(self._owners, key, None if reference is None else reference["namespace"])
 
-    def _look_at_machine(self, key: Key) -> bool:
-        machine, before = self._machines.get(*key), self._there.pop(key, None)
-        found = None if machine is None else _where(machine)
-        if found is not None:
-            self._there[key] = found
-        return found != before
-
-    def _look_at_node(self, name: str) -> bool:
-        node, before = self._nodes.get("", name), self._addresses.pop(name, None)
-        found = None if node is None or name == self._context.node_name else _address(node)
-        if found is not None:
-            self._addresses[name] = found
-        return found != before
-
-    def _size(self, what: tuple[bool, Key]) -> int:
-        is_node, key = what
-        item = self._nodes.item("", key.name) if is_node else self._machines.item(*key)
+    def _size(self, what: tuple[Kind, Key]) -> int:
+        kind, key = what
+        item = next(informer.item(*key) for informer in self._informers() if informer.kind is kind)
         return 0 if item is None else len(item.raw)
+
+
+def _keep(known: dict[Key, T], key: Key, found: T | None) -> bool:
+    """Whether it is another than before."""
+    before = known.pop(key, None)
+    if found is not None:
+        known[key] = found
+    return found != before
 
 
 def _where(machine: VirtualMachine) -> tuple[IPv4Address, str] | None:

@@ -65,7 +65,9 @@ TRUST = {
     "that a session is handed to looks for the guest itself",
     "holder": "written by the node that it names; one that is below its domain's epoch permits nothing there, and "
     "one that is above it gives no node a machine that is not bound to it",
-    "addresses": "of a Node, which only nodes and administrators write; the peer must show the daemons' CA",
+    "addresses": "of a Node, which only nodes and administrators write; the peer must show the daemons' CA, and "
+    "what is sent there of machines' addresses is of machines that are bound to it",
+    "ipAddress": "leads to the machine's node only where the lease of that address is its namespace's",
     "conditions": "of this very node, which compares what it says with what it is to say",
     "message": SHOWN,
     "reason": SHOWN,

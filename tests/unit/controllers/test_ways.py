@@ -15,7 +15,7 @@ import pytest
 from hyperd.controllers.context import Context
 from hyperd.controllers.node.ways import Ways
 from hyperd.errors import TemporaryError
-from hyperd.resources.all import NODE, VIRTUAL_MACHINE
+from hyperd.resources.all import NODE, VIRTUAL_MACHINE, VIRTUAL_MACHINE_IP_ADDRESS_LEASE
 from hyperd.resources.schema.kind import Kind
 from hyperd.runtime.informer import Informer
 from hyperd.store.interface import Item
@@ -33,17 +33,23 @@ def machine(name: str, last: int, on: str, phase: str = "Running") -> Part:
     return {"metadata": {"namespace": "shop", "name": name, "uid": name}, "status": status}
 
 
+def lease(last: int, namespace: str = "shop") -> Part:
+    reference = {"namespace": namespace, "name": "any"}
+    return {"metadata": {"name": f"ip-10-66-10-{last}"}, "spec": {"virtualMachineIPAddressRef": reference}}
+
+
 class Cluster:
     """As its informers show it to the node ``here``."""
 
     def __init__(self) -> None:
         self.informers: dict[Kind, Informer] = {
-            kind: Informer(part(None), kind) for kind in (NODE, VIRTUAL_MACHINE)
+            kind: Informer(part(None), kind) for kind in (NODE, VIRTUAL_MACHINE, VIRTUAL_MACHINE_IP_ADDRESS_LEASE)
         }
         self.led: asyncio.Queue[dict[str, str]] = asyncio.Queue()
         self.refuses = False
         self._versions = itertools.count(1)
         self.put(NODE, node("here", "192.168.126.11"), node("there", "192.168.126.12"))
+        self.put(VIRTUAL_MACHINE_IP_ADDRESS_LEASE, *map(lease, range(2, 9)))
 
     async def lead(self, ways: Mapping[IPv4Address, IPv4Address]) -> None:
         if self.refuses:
@@ -58,7 +64,7 @@ class Cluster:
             self.informers[kind]._put((meta.get("namespace", ""), meta["name"]), Item.of(obj))
 
     def remove(self, kind: Kind, name: str) -> None:
-        self.informers[kind]._remove(("" if kind is NODE else "shop", name))
+        self.informers[kind]._remove(("shop" if kind is VIRTUAL_MACHINE else "", name))
 
     @asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
@@ -111,6 +117,18 @@ async def test_what_moves_stops_or_goes_is_followed() -> None:
         assert await cluster.ways() == {"10.66.10.3": "192.168.126.12"}
         cluster.remove(VIRTUAL_MACHINE, "db")
         assert await cluster.ways() == {}
+
+
+async def test_an_address_that_is_anothers_leads_nowhere() -> None:
+    cluster = Cluster()
+    cluster.put(VIRTUAL_MACHINE, machine("web", 2, "there"), machine("forged", 9, "there"))
+    cluster.put(VIRTUAL_MACHINE_IP_ADDRESS_LEASE, lease(9, "bank"))
+    async with cluster.following():
+        assert await cluster.ways() == {"10.66.10.2": "192.168.126.12"}
+        cluster.put(VIRTUAL_MACHINE_IP_ADDRESS_LEASE, lease(9))
+        assert len(await cluster.ways()) == 2
+        cluster.remove(VIRTUAL_MACHINE_IP_ADDRESS_LEASE, "ip-10-66-10-2")
+        assert await cluster.ways() == {"10.66.10.9": "192.168.126.12"}
 
 
 async def test_what_changes_no_way_is_not_told() -> None:
