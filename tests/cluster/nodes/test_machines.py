@@ -165,8 +165,9 @@ def far(hyperds: Hyperds, web: tuple[Node, str]) -> Iterator[Node]:
 
 def asks(bed: Bed, address: str) -> bool:
     """Whether the guest answers a Pod on the other node."""
-    argv = ("exec", "asking", "--", "wget", "-q", "-O", "-", "-T", "3", f"http://{address}/")
-    return "guest" in bed.plane.kubectl(*argv)
+    host, _, port = address.partition(":")
+    ask = f"printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 3 {host} {port or 80}"
+    return "guest" in bed.plane.kubectl("exec", "asking", "--", "sh", "-c", ask)
 
 
 def way(node: Node, address: str) -> str:
