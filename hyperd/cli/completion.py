@@ -63,6 +63,7 @@ _OBJECT_COMMANDS = (
     "patch",
     "label",
     "annotate",
+    "scale",
     "wait",
     "explain",
 )
@@ -175,18 +176,7 @@ def _words(before: list[str], current: str) -> list[str]:
     if known is not None and hasattr(known[1], "completions"):
         return list(known[1].completions(client, _placed(known[0], before), current))
     if command in _OBJECT_COMMANDS:
-        valued = (
-            "-n",
-            "--namespace",
-            "-o",
-            "--output",
-            "-l",
-            "--selector",
-            "--context",
-            "--socket",
-            "--kubeconfig",
-        )
-        words = [w for i, w in enumerate(before[1:]) if not w.startswith("-") and before[i] not in valued]
+        words = _placed(known[0], before) if known is not None else []
         return names_of(client, words[0]) if words else _kinds(current)
     return []
 

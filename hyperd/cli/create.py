@@ -1,4 +1,4 @@
-"""``hv create``: a machine with its disk, a disk, an image or a namespace, in one line."""
+"""``hv create``: a machine with its disk, a pool of machines, a disk, an image or a namespace, in one line."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 EXAMPLES = """\
   hv create vm web --image debian-12 --cpu 2 --memory 2Gi --ssh-key ~/.ssh/id_ed25519.pub --wait
   hv create vm db --image cvi/debian-12 --disk 40Gi --attach data --user-data db.yaml
+  hv create pool build --image debian-12 --replicas 3 --cpu 4 --memory 8Gi
   hv create disk data --size 80Gi
   hv create image debian-12 --url https://images.example.org/debian-12.qcow2 --wait
   hv create namespace shop
@@ -32,12 +33,15 @@ _API = "virtualization.deckhouse.io/v1alpha2"
 _WORDS = {
     "vm": "vm", "machine": "vm", "virtualmachine": "vm", "vd": "vd", "disk": "vd", "virtualdisk": "vd",
     "vi": "vi", "image": "vi", "virtualimage": "vi", "cvi": "cvi", "clustervirtualimage": "cvi",
-    "ns": "ns", "namespace": "ns",
+    "ns": "ns", "namespace": "ns", "vmpool": "vmpool", "pool": "vmpool", "virtualmachinepool": "vmpool",
 }  # fmt: skip
 _IMAGES = {"vi": "VirtualImage", "cvi": "ClusterVirtualImage"}
+_OF_MACHINES = (
+    "image", "cpu", "core_fraction", "memory", "disk", "storage_class", "class_", "ssh_key", "user_data", "policy",
+)  # fmt: skip
 _TAKES = {
-    "vm": ("image", "cpu", "core_fraction", "memory", "disk", "storage_class", "class_", "ssh_key", "user_data",
-           "attach", "ip", "policy"),
+    "vm": (*_OF_MACHINES, "attach", "ip"),
+    "vmpool": (*_OF_MACHINES, "replicas", "scale_down"),
     "vd": ("image", "size", "storage_class"),
     "vi": ("url",),
     "cvi": ("url",),
@@ -49,9 +53,9 @@ _KEYS = ("ssh-", "ecdsa-", "sk-")
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    parser.add_argument("what", help="vm, disk, image, cvi (an image for all namespaces) or namespace")
+    parser.add_argument("what", help="vm, pool, disk, image, cvi (an image for all namespaces) or namespace")
     parser.add_argument("name", help="its name")
-    machine = parser.add_argument_group("machine")
+    machine = parser.add_argument_group("machine and pool")
     machine.add_argument(
         "--image", default="", help="of its first disk, or of the disk: NAME, vi/NAME or cvi/NAME"
     )
@@ -65,6 +69,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     machine.add_argument("--attach", action="append", default=[], metavar="DISK", help="one more disk that exists")
     machine.add_argument("--ip", default="", metavar="NAME", help="a VirtualMachineIPAddress for it")
     machine.add_argument("--policy", default="", help="runPolicy: AlwaysOn, AlwaysOff, Manual, …")
+    machine.add_argument(
+        "--replicas", type=int, default=None, metavar="COUNT", help="machines of the pool (default 1)"
+    )
+    machine.add_argument(
+        "--scale-down",
+        default="",
+        metavar="POLICY",
+        help="who goes first: NewestFirst (default), OldestFirst, Explicit",
+    )
     others = parser.add_argument_group("disk and image")
     others.add_argument("--size", default="", help="size of the disk (default the image's)")
     others.add_argument("--storage-class", default="", help="where the disk is kept")
@@ -80,10 +93,14 @@ def run(args: argparse.Namespace) -> int:
     """Create it; what was made for it goes again where it is refused itself."""
     word = _WORDS.get(args.what.lower())
     if word is None:
-        raise BadRequest(f"hv create makes vm, disk, image, cvi or namespace, not {args.what}; see `hv apply`.")
+        raise BadRequest(
+            f"hv create makes vm, pool, disk, image, cvi or namespace, not {args.what}; see `hv apply`."
+        )
     for field in {name for names in _TAKES.values() for name in names} - set(_TAKES[word]):
         if getattr(args, field) not in (None, "", []):
             raise BadRequest(f"--{field.strip('_').replace('_', '-')} is nothing of a {args.what}.")
+    if word == "vmpool" and args.wait:
+        raise BadRequest(f"A pool is waited for by `hv wait vmpool/{args.name} --for=condition=Available`.")
     client = client_of(args)
     plan = _plan(client, args, word)
     for resource, namespace, manifest in plan:
@@ -133,6 +150,8 @@ def _plan(client: Client, args: argparse.Namespace, word: str) -> list[Planned]:
         return [_ours(client, word, _IMAGES[word], metadata, spec)]
     if word == "vd":
         return [_ours(client, "vd", "VirtualDisk", metadata, _disk(client, args, args.size))]
+    if word == "vmpool":
+        return [_ours(client, "vmpool", "VirtualMachinePool", metadata, _pool(client, args))]
     return _machine(client, args, metadata)
 
 
@@ -149,6 +168,30 @@ def _machine(client: Client, args: argparse.Namespace, metadata: Object) -> list
         raise BadRequest("--disk is the size of the disk that --image makes.")
     for disk in args.attach:
         devices.append({"kind": "VirtualDisk", "name": disk.removeprefix("vd/")})
+    spec = _sizes(args, devices)
+    if args.ip:
+        spec["virtualMachineIPAddressName"] = args.ip
+    plan.append(_ours(client, "vm", "VirtualMachine", metadata, spec))
+    return plan
+
+
+def _pool(client: Client, args: argparse.Namespace) -> Object:
+    """Machines with a disk each of the image, which goes with them."""
+    if not args.image:
+        raise BadRequest("The machines of a pool need a disk: --image makes one for each.")
+    root = {"name": "root", "spec": _disk(client, args, args.disk)}
+    machine = _sizes(args, [{"kind": "VirtualDisk", "name": root["name"]}])
+    machine["liveMigrationPolicy"] = "PreferSafe"  # a machine's default; templates get none
+    return {
+        "replicas": args.replicas if args.replicas is not None else 1,
+        "scaleDownPolicy": args.scale_down or "NewestFirst",
+        "virtualDiskTemplates": [root],
+        "virtualMachineTemplate": {"spec": machine},
+    }
+
+
+def _sizes(args: argparse.Namespace, devices: list[Object]) -> Object:
+    """The spec of a machine with these devices."""
     cpu: Object = {"cores": args.cpu if args.cpu is not None else 1}
     if args.core_fraction:
         cpu["coreFraction"] = args.core_fraction
@@ -160,12 +203,9 @@ def _machine(client: Client, args: argparse.Namespace, metadata: Object) -> list
     }
     if args.policy:
         spec["runPolicy"] = args.policy
-    if args.ip:
-        spec["virtualMachineIPAddressName"] = args.ip
     if user_data := _user_data(args):
         spec["provisioning"] = {"type": "UserData", "userData": user_data}
-    plan.append(_ours(client, "vm", "VirtualMachine", metadata, spec))
-    return plan
+    return spec
 
 
 def _disk(client: Client, args: argparse.Namespace, size: str) -> Object:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
-from hyperd.cli.naming import named, scope
+from hyperd.cli.naming import chosen, placed
 from hyperd.cli.options import client_of
 from hyperd.cli.printing import document, emit, object_name
-from hyperd.client import kinds
-from hyperd.client.sync import MERGE_PATCH, Client
+from hyperd.client.sync import MERGE_PATCH
 from hyperd.errors import BadRequest, Conflict
 
 TYPE_CHECKING = False
@@ -54,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     client = client_of(args)
     if args.command == "patch":
         patch = _patch(args)
-        for resource, namespace, name in _named(client, args.words):
+        for resource, namespace, name in placed(client, args.words):
             changed = client.patch(resource, namespace, name, patch, kind=_TYPES[args.type], dry_run=args.dry_run)
             _tell(args, resource, changed, "patched")
         return 0
@@ -62,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     settings = [word for word in args.words if _is_setting(word)]
     if not settings:
         raise BadRequest(f"Say what to {args.command}: key=value, or key- to take it off.")
-    for resource, namespace, name in _chosen(client, args, words):
+    for resource, namespace, name in chosen(client, args, words):
         live = client.get(resource, namespace, name)
         field = _FIELDS[args.command]
         change = _settings(args, settings, (live.get("metadata") or {}).get(field) or {}, name)
@@ -86,23 +84,6 @@ def _settings(args: argparse.Namespace, words: list[str], have: Object, name: st
             raise Conflict(f"{name} has {key}={have[key]} already; --overwrite replaces it.")
         found[key] = value
     return found
-
-
-def _named(client: Client, words: list[str]) -> list[tuple[Resource, str | None, str]]:
-    return [(kind, scope(client, kind), name) for kind, name in named(client, words)]
-
-
-def _chosen(client: Client, args: argparse.Namespace, words: list[str]) -> list[tuple[Resource, str | None, str]]:
-    if not (args.selector or args.all):
-        return _named(client, words)
-    if len(words) != 1 or "/" in words[0]:
-        raise BadRequest("Name the objects, or choose them with -l or --all.")
-    resource = kinds.resolve(words[0], client)[0]
-    namespace = client.home.namespace if resource.namespaced else None
-    items = client.list(resource, namespace, labels=args.selector).get("items") or ()
-    if not items:
-        print(f"No {resource.plural} to {args.command} here.", file=sys.stderr)
-    return [(resource, namespace, item["metadata"]["name"]) for item in items]
 
 
 def _patch(args: argparse.Namespace) -> object:

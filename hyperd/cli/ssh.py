@@ -1,4 +1,4 @@
-"""``hv ssh`` and ``hv scp``: OpenSSH into a machine, over the home's API instead of a network that leads there.
+"""``hv ssh``, ``scp``, ``cp``: OpenSSH into a machine, over the home's API instead of a network that leads to it.
 
 Keys are known by the machine, not by its name: one that was deleted and made again is another host to ssh.
 """
@@ -30,13 +30,19 @@ EXAMPLES = {
   hv scp backup.tar root@web-7:/tmp/
   hv scp -r root@web-7.shop:/var/log logs
 """,
+    "cp": """\
+  hv cp backup.tar root@web-7:/tmp/
+  hv cp -r root@web-7.shop:/var/log logs
+  hv cp a.conf b.conf admin@web-7:        into admin's home
+  hv cp ./notes:1 root@web-7:/tmp/        a colon after a / is of a name
+""",
 }
+_COPIES = ("scp", "cp")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    copies = parser.get_default("command") == "scp"
-    if copies:
+    if parser.get_default("command") in _COPIES:
         parser.add_argument(
             "paths", nargs="+", metavar="PATH", help="files here, or [USER@]MACHINE:PATH; the last is where to"
         )
@@ -54,7 +60,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Become ssh or scp. Raises NotFound for a machine that is not there, before ssh says less."""
-    words = _scp(args) if args.command == "scp" else _ssh(args)
+    words = _scp(args) if args.command in _COPIES else _ssh(args)
     sys.stdout.flush()
     try:
         os.execvp(words[0], words)  # noqa: S606  an argument vector, and no shell is wanted
@@ -86,7 +92,9 @@ def _scp(args: argparse.Namespace) -> list[str]:
             path = f"{user}{name}.{namespace}:{there}"
         places.append(path)
     if len(found) != 1 or len(places) < 2:
-        raise BadRequest("Say what to copy and where to, one machine among them: hv scp FILE root@web-7:/tmp/")
+        raise BadRequest(
+            f"Say what to copy and where to, one machine among them: hv {args.command} FILE root@web-7:/tmp/"
+        )
     namespace, name = found.pop()
     return ["scp", *(["-r"] if args.recursive else []), *_options(args, home, namespace, name), "--", *places]
 

@@ -88,3 +88,26 @@ async def test_user_data_fits_or_is_refused_in_words(hv: Hv, tmp_path: Path, siz
         "create", "vm", "web", "--image", "debian-12", "--user-data", str(file), "-n", "shop", code=code
     )
     assert code == 0 or "Secret" in told.err
+
+
+async def test_a_pool_has_a_disk_of_the_image_for_each_machine(hv: Hv) -> None:
+    told = await hv(
+        "create", "pool", "build", "--image", "debian-12", "--replicas", "0", "--cpu", "4", "--disk", "40Gi",
+        "--scale-down", "OldestFirst", "-n", "shop",
+    )  # fmt: skip
+    assert told.out == "virtualmachinepool/build created\n"
+    spec = (await made(hv, "vmpool", "build"))["spec"]
+    assert (spec["replicas"], spec["scaleDownPolicy"]) == (0, "OldestFirst")
+    (root,) = spec["virtualDiskTemplates"]
+    assert root["spec"]["dataSource"]["objectRef"] == {"kind": "VirtualImage", "name": "debian-12"}
+    assert root["spec"]["persistentVolumeClaim"]["size"] == "40Gi"
+    machine = spec["virtualMachineTemplate"]["spec"]
+    assert [device["name"] for device in machine["blockDeviceRefs"]] == [root["name"]]
+    assert machine["cpu"]["cores"] == 4
+    for words in (
+        ["pool", "p"],
+        ["pool", "p", "--image", "debian-12", "--ip", "x"],
+        ["vm", "p", "--replicas", "2"],
+    ):
+        await hv("create", *words, "-n", "shop", code=1)
+    assert "hv wait" in (await hv("create", "pool", "p", "--image", "debian-12", "--wait", code=1)).err

@@ -153,7 +153,7 @@ async def test_wrong_ports_are_a_sentence(hv: Hv) -> None:
         assert said.err.startswith("hv: ")
 
 
-async def test_ssh_and_scp_reach_the_machine_through_the_home(world: World, hv: Hv, tmp_path: Path) -> None:
+async def test_ssh_scp_and_cp_reach_the_machine_through_the_home(world: World, hv: Hv, tmp_path: Path) -> None:
     port, server = await echoing(world)
     for program in ("ssh", "scp"):
         stub = tmp_path / program
@@ -174,6 +174,9 @@ async def test_ssh_and_scp_reach_the_machine_through_the_home(world: World, hv: 
     said = await seen("scp", "-r", "-P", str(port), "./x", "root@web-7.shop:/tmp/")
     assert said.out == "HELLO\n"
     assert said.err.splitlines()[-3:] == ["--", "./x", "root@web-7.shop:/tmp/"]
+    said = await seen("cp", "-r", "-P", str(port), "root@web-7.shop:/var/log", "./logs:1")
+    assert said.err.splitlines()[0] == "-r"
+    assert said.err.splitlines()[-3:] == ["--", "root@web-7.shop:/var/log", "./logs:1"]
     missing = await seen("ssh", "nobody.shop", code=1)
     assert "nobody" in missing.err
     server.close()
