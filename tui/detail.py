@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterable
 
@@ -30,8 +29,6 @@ _MARKS = {
 }
 """Of conditions."""
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
-_YAML_LINE = re.compile(r"(?P<indent>\s*(?:- )*)(?P<key>(?:\"[^\"]*\"|[\w./$@-]+)):(?P<rest>(?: .*)?)\Z")
-_NUMBER_OR_WORD = re.compile(r"(?:-?[0-9.]+(?:[eE][-+]?[0-9]+)?|true|false|null|\[\]|\{\})\Z")
 
 
 def overview(kind: Kind, obj: Object, relatives: Relatives, width: int, live: Iterable[Text] = ()) -> list[Text]:
@@ -65,8 +62,8 @@ def fold(lines: Iterable[Text], width: int, *, indent: int) -> list[Text]:
     return folded
 
 
-def yaml(obj: Object) -> list[Text]:
-    """The object as coloured YAML, without what only machines read."""
+def yaml(obj: Object) -> list[str]:
+    """The lines of the object as YAML, without what only machines read."""
     metadata = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
     annotations = metadata.pop("annotations", None)
     if isinstance(annotations, dict):
@@ -75,18 +72,7 @@ def yaml(obj: Object) -> list[Text]:
         metadata["annotations"] = annotations
     head = {"apiVersion": obj.get("apiVersion"), "kind": obj.get("kind"), "metadata": metadata}
     rest = {key: value for key, value in obj.items() if key not in head}
-    return [_yaml_line(line) for line in dump({**head, **rest}).splitlines()]
-
-
-def _yaml_line(line: str) -> Text:
-    match = _YAML_LINE.match(line)
-    if match is None:
-        return Text(line)
-    text = Text(match["indent"])
-    text.append(match["key"], style="cyan").append(":", style="dim")
-    value = match["rest"]
-    style = "yellow" if _NUMBER_OR_WORD.match(value.strip()) else "green"
-    return text.append(value, style=style)
+    return dump({**head, **rest}).splitlines()
 
 
 def events(found: Iterable[Object], width: int) -> list[Text]:

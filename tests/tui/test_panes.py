@@ -11,6 +11,7 @@ from hyperd.client.kinds import built_in
 from tests.tui.conftest import Ui, looking
 from tests.tui.world import World
 from tui import kinds, works
+from tui.widgets.yaml import YamlView
 
 SIZES = [(80, 24), (100, 30), (160, 45)]
 
@@ -75,10 +76,66 @@ async def test_long_lines_of_yaml_go_on_below_when_asked(world: World) -> None:
             "virtualmachines", "shop", "web-8", {"phase": "Running", "guestOSInfo": {"name": "x" * 100 + "END"}}
         )
         await ui.row("web-8")
-        await ui.press("y", "z", "end")
+        await ui.press("y", "f", "z", "end")
         assert "END" not in ui.text
         await ui.press("W", "end")
         await ui.shows("END")
+
+
+async def test_status_and_what_is_long_are_put_away_until_somebody_asks(world: World) -> None:
+    changes = [{"operation": "add", "path": f"p{number}"} for number in range(20)]
+    status = {"phase": "Running", "guestOSInfo": {"name": "Debian"}, "restartAwaitingChanges": changes}
+    async with looking(world, size=(80, 45)) as ui:
+        await world.set_status("virtualmachines", "shop", "web-8", status)
+        await ui.row("web-8")
+        await ui.press("y", "z")
+        await ui.shows("▸status: ⋯", "▾spec:")
+        assert "Debian" not in ui.text
+        await ui.press("end", "enter")
+        await ui.shows("phase: Running", "▸  restartAwaitingChanges: ⋯ 20 entries", "▾  guestOSInfo:")
+        await ui.press("end", "right", "G")
+        await ui.shows("path: p19")
+        # From inside one closes what one is in; from a line above, the key.
+        await ui.press("left", "left", "left", "left")
+        await ui.shows("▌▸  restartAwaitingChanges: ⋯ 20 entries")
+        await ui.press("left", "left")
+        await ui.shows("▌▸status: ⋯")
+        await ui.press("f")
+        await ui.shows("path: p3")
+        await ui.press("f")
+        await ui.shows("▸status: ⋯")
+
+
+async def test_what_is_put_away_is_found_and_copied_and_stays_away_else(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with looking(world, size=(80, 45)) as ui:
+        await world.set_status(
+            "virtualmachines", "shop", "web-8", {"phase": "Running", "guestOSInfo": {"name": "Debian"}}
+        )
+        await ui.row("web-8")
+        await ui.press("y", "z", "slash")
+        await ui.type("debian")
+        await ui.shows("name: Debian")
+        await ui.press("escape")
+        await ui.until(lambda: "Debian" not in ui.text, "it is put away again")
+        await ui.press("slash")
+        await ui.type("debian")
+        await ui.press("enter")
+        await ui.shows("name: Debian")
+        await world.set_status(
+            "virtualmachines", "shop", "web-8", {"phase": "Running", "guestOSInfo": {"name": "Debian 13"}}
+        )
+        await ui.shows("name: Debian 13")
+        await ui.press("f")
+        await ui.until(lambda: "Debian" not in ui.text)
+        written: list[str] = []
+        monkeypatch.setattr(ui.app._driver, "write", written.append)
+        await ui.press("Y")
+        copied = next(text for text in written if text.startswith("\x1b]52;c;"))
+        assert b"name: Debian 13\n" in base64.b64decode(copied.removeprefix("\x1b]52;c;").rstrip("\a"))
+        await ui.pilot.click(YamlView, offset=(1, len(ui.app.screen.query_one(YamlView).lines) - 1))
+        await ui.shows("name: Debian 13")
 
 
 @pytest.mark.parametrize("size", SIZES)

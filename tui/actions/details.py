@@ -54,9 +54,14 @@ class What(Parameters):
     pane: bool = False
 
 
+def _fold(desk: Desk, _: Sequence[Target], given: Parameters) -> None:
+    desk.open(YAML)
+    desk.say("all of it is shown" if desk.detail.unfold() else "status and what is long are put away")
+
+
 def _copy(desk: Desk, targets: Sequence[Target], given: What) -> None:
     if given.yaml:
-        what, text = "YAML", "".join(f"{line.plain}\n" for line in yaml(targets[0].obj))
+        what, text = "YAML", "".join(f"{line}\n" for line in yaml(targets[0].obj))
     elif given.pane or not desk.table.has_focus:
         what, text = "pane", desk.detail.text
     else:
@@ -82,6 +87,10 @@ ACTIONS = (
         applies=lambda kind: EVENTS in kind.tabs,
     ),
     action("zoom", "z", "zoom", "the details over the whole screen, and back", "Object", _zoom, Parameters),
+    action(
+        "fold", "f", "unfold", "show all of the YAML, or put status and what is long away again", "Object", _fold,
+        Parameters, words="fold", applies=_every,
+    ),
     action("wrap", "W", "wrap", "have long lines go on below", "Object", _wrap, Parameters, words="wrap"),
     action(
         "copy", "Y", "copy", "copy the name, or what the details show, to your clipboard", "Object", _copy, What,

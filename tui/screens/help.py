@@ -23,6 +23,7 @@ _MOVING = (
     ("↑ ↓ k j", "move"),
     ("PgUp PgDn", "a page"),
     ("g G", "first, last"),
+    ("← → Enter", "in YAML: put away what is below a key, or show it"),
     ("Shift+PgUp", "look back in a console"),
 )
 

@@ -19,8 +19,7 @@ from tui.shelf import Key, Object
 from tui.usage import Usage, lines
 from tui.widgets.console import ConsolePane
 from tui.widgets.lines import LinesView
-
-_WRAPPED_INDENT = 4
+from tui.widgets.yaml import YamlView
 
 
 class TabLine(Static):
@@ -86,6 +85,7 @@ class DetailPane(Vertical):
         yield TabLine()
         with ContentSwitcher(initial="lines"):
             yield LinesView(seekable=True, id="lines")
+            yield YamlView(id="yaml")
             yield ConsolePane(self._fleet, escape=self._escape, id="console")
 
     @property
@@ -103,7 +103,7 @@ class DetailPane(Vertical):
             self._kind, self._key = kind, key
             if self.tab not in self.tabs:
                 self.tab = OVERVIEW
-            self.query_one(LinesView).scroll_home(animate=False)
+            self._scroll_home()
             if self.console.key not in (None, key):
                 self.console.disconnect()
         self.redraw()
@@ -113,9 +113,12 @@ class DetailPane(Vertical):
         if tab in self.tabs:
             if self.tab == CONSOLE and tab != CONSOLE:
                 self.console.disconnect()
+            held = self._view.has_focus
             self.tab = tab
-            self.query_one(LinesView).scroll_home(animate=False)
+            self._scroll_home()
             self.redraw()
+            if held and tab != CONSOLE:
+                self._view.focus()
 
     def step(self, by: int) -> None:
         """The next or previous tab."""
@@ -123,7 +126,7 @@ class DetailPane(Vertical):
 
     def seek(self, word: str) -> None:
         """Mark a word in what is shown, and go there."""
-        self.query_one(LinesView).seek(word)
+        self._view.seek(word)
 
     def wrap(self) -> bool:
         """Have long lines of YAML go on below, or no longer; returns which."""
@@ -131,14 +134,27 @@ class DetailPane(Vertical):
         self.redraw()
         return self.wraps
 
+    def unfold(self) -> bool:
+        """Show all of the YAML, or no longer; returns which."""
+        return self.query_one(YamlView).unfold_all()
+
     @property
     def text(self) -> str:
-        """What is shown, as plain text."""
-        return "".join(f"{line.plain.rstrip()}\n" for line in self.query_one(LinesView).lines)
+        """What is shown, as plain text; of YAML all, also what is put away."""
+        lines = [line.plain.rstrip() for line in self._view.lines]
+        return "".join(f"{line}\n" for line in (self.query_one(YamlView).source if self.tab == YAML else lines))
 
     def focus_content(self) -> None:
         """Give the keys to what is shown."""
-        (self.console.terminal if self.tab == CONSOLE else self.query_one("#lines")).focus()
+        (self.console.terminal if self.tab == CONSOLE else self._view).focus()
+
+    @property
+    def _view(self) -> LinesView:
+        return self.query_one("#yaml" if self.tab == YAML else "#lines", LinesView)
+
+    def _scroll_home(self) -> None:
+        self.query_one("#lines", LinesView).scroll_home(animate=False)
+        self.query_one(YamlView).home()
 
     def redraw(self) -> None:
         """Draw the tab again from what the fleet holds; costs nothing while the pane is hidden."""
@@ -154,8 +170,11 @@ class DetailPane(Vertical):
             switcher.current = "console"
             self.console.preview(self._key)
             return
-        switcher.current = "lines"
-        self.query_one(LinesView).set_lines(self._lines(obj))
+        switcher.current = self._view.id
+        if self.tab == YAML:
+            self.query_one(YamlView).present(detail.yaml(obj) if obj is not None else (), wraps=self.wraps)
+        else:
+            self._view.set_lines(self._lines(obj))
 
     def _events(self, key: Key) -> Iterable[Object]:
         return self._fleet.shelf("events").about(key.home, key.uid)
@@ -170,18 +189,14 @@ class DetailPane(Vertical):
         kind, key = self._kind, self._key
         if obj is None or kind is None or key is None:
             return []
-        width = self.query_one(LinesView).scrollable_content_region.width
+        width = self._view.scrollable_content_region.width
         draw: dict[str, Callable[[], list[Text]]] = {
             OVERVIEW: lambda: detail.overview(
                 kind, obj, self._relatives(kind, obj, key), width, self._live(kind, key, width)
             ),
-            YAML: lambda: self._wrapped(detail.yaml(obj), width),
             EVENTS: lambda: detail.events(self._events(key), width),
         }
         return draw[self.tab]()
-
-    def _wrapped(self, lines: list[Text], width: int) -> list[Text]:
-        return detail.fold(lines, width, indent=_WRAPPED_INDENT) if self.wraps else lines
 
     def _live(self, kind: Kind, key: Key, width: int) -> list[Text]:
         course = self._usage.of(kind.plural, key)

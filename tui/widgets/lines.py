@@ -91,6 +91,10 @@ class LinesView(ScrollView, can_focus=True):
         scrolls[key](animate=False)
         return True
 
+    def text_at(self, row: int) -> Text:
+        """What is drawn in a row."""
+        return self._lines[row]
+
     def render_line(self, y: int) -> Strip:
         """One line, from the right place."""
         offset, top = self.scroll_offset
@@ -98,7 +102,7 @@ class LinesView(ScrollView, can_focus=True):
         base = self.rich_style
         if y + top >= len(self._lines):
             return Strip.blank(width, base)
-        text = self._lines[y + top]
+        text = self.text_at(y + top)
         if self._sought and self._sought in (plain := text.plain.lower()) and len(plain) == len(text.plain):
             text = text.copy()
             at = plain.find(self._sought)
