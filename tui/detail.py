@@ -113,9 +113,10 @@ def _conditions(obj: Object, width: int) -> list[Text]:
         line = Text("  ").append(f"{mark} ", style=style)
         kind, reason = str(entry.get("type")), str(entry.get("reason") or "")
         line.append(f"{sanitize.line(kind):<{name_width}} ")
-        line.append("" if reason == kind else sanitize.line(reason), style="dim")
+        said = [Text(sanitize.line(reason), style="dim")] if reason not in ("", kind) else []
         if message := entry.get("message"):
-            line.append(f"  {sanitize.line(str(message))}")
+            said.append(Text(sanitize.line(str(message))))
+        line.append_text(Text("  ").join(said))
         lines.append(line)
     return lines
 

@@ -22,8 +22,8 @@ LABEL_WIDTH = 11
 
 
 def pair(label: str, value: Text) -> Text:
-    """One line."""
-    return Text("  ").append(f"{label:<{LABEL_WIDTH}}", style="dim").append_text(value)
+    """One line; what has a long label stands apart from it all the same."""
+    return Text("  ").append(f"{label:<{LABEL_WIDTH - 1}} ", style="dim").append_text(value)
 
 
 def pairs(facts: Sequence[tuple[str, str]], obj: Object) -> list[Text]:

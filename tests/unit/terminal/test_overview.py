@@ -1,0 +1,34 @@
+"""The lines of an object's overview stand below each other, whatever is missing in them."""
+
+from __future__ import annotations
+
+import pytest
+from rich.text import Text
+
+from tui import detail, kinds
+from tui.lines import pair
+from tui.shelf import Object
+
+
+def condition(kind: str, reason: str, message: str) -> Object:
+    return {"type": kind, "status": "True", "reason": reason, "message": message}
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_what_conditions_say_begins_in_one_column(width: int) -> None:
+    said = [
+        condition("Running", "Ok", "with a reason"),
+        condition("AgentReady", "", "without one"),
+        condition("Migratable", "Migratable", "with its name for one"),
+    ]
+    obj = {"metadata": {"name": "web"}, "spec": {}, "status": {"phase": "Running", "conditions": said}}
+    lines = [line.plain for line in detail.overview(kinds.load().by_word["vm"], obj, {}, width)]
+    columns = [line.find(word) for word in ("Ok  with", "without", "with its") for line in lines if word in line]
+    assert len(columns) == 3
+    assert len(set(columns)) == 1, lines
+
+
+def test_a_long_label_is_not_glued_to_what_it_says() -> None:
+    assert pair("allocatable", Text("24Gi")).plain.endswith("allocatable 24Gi")
+    assert pair("restart awaited by", Text("3")).plain.endswith(" 3")
+    assert pair("age", Text("3")).plain.find("3") == pair("allocatabl", Text("3")).plain.find("3")
