@@ -36,6 +36,17 @@ async def test_the_detail_is_beside_the_list_where_there_is_room_and_below_it_el
         assert "NAME" not in ui.line("Overview")
 
 
+async def test_rows_follow_the_titles_when_the_terminal_gets_narrower_and_wider(world: World) -> None:
+    async with looking(world, size=(140, 36)) as ui:
+        await ui.row("web-7")
+        for columns, rows in ((80, 24), (140, 36), (80, 24), (140, 36)):
+            await ui.pilot.resize_terminal(columns, rows)
+            await ui.row("web-7")
+            await ui.pilot.pause(0.1)
+            place = ui.line("STATE").find("STATE")
+            assert {line.find("●") for line in ui.lines if "Running" in line and "web" in line} == {place}, ui.text
+
+
 @pytest.mark.parametrize("size", SIZES)
 async def test_a_pane_is_zoomed_searched_and_left_again(world: World, size: tuple[int, int]) -> None:
     async with looking(world, size=size) as ui:

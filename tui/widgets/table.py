@@ -111,7 +111,7 @@ class VirtualTable(ScrollView, can_focus=True):
         self._sieve = Sieve((), self._row, _no_labels)
         self._cursor: Hashable | None = None
         self._at = 0
-        self._layout: list[tuple[int, int]] = []
+        self._layout: tuple[tuple[int, int], ...] = ()
         self._strips: LRUCache[tuple[object, ...], Strip] = LRUCache(1024)
         self._lines: dict[int, Strip] = {}
         """What stands on the widget's lines."""
@@ -233,7 +233,9 @@ class VirtualTable(ScrollView, can_focus=True):
 
     def on_resize(self) -> None:
         """Columns follow the width."""
-        self._lay_out()
+        if self._lay_out():
+            self._lines.clear()
+            self.refresh()  # the first lines of the new width may have been painted by the old layout
         self._set_size()
 
     def on_focus(self) -> None:
@@ -281,7 +283,17 @@ class VirtualTable(ScrollView, can_focus=True):
             for i, _ in self._layout
             if self.columns[i].age
         )
-        look = (key, row.version, ages, width, selected, selected and self.has_focus, row.stale, marked)
+        look = (
+            key,
+            row.version,
+            ages,
+            width,
+            self._layout,
+            selected,
+            selected and self.has_focus,
+            row.stale,
+            marked,
+        )
         strip = self._strips.get(look)
         if strip is None:
             self.painted += 1
@@ -314,10 +326,12 @@ class VirtualTable(ScrollView, can_focus=True):
     def _style(self, name: str) -> Style:
         return self.get_component_rich_style(f"table--{name}", partial=True)
 
-    def _lay_out(self) -> None:
-        self._layout = fit(
-            self.columns, self.scrollable_content_region.width - _MARGIN + painting.GAP, painting.GAP
-        )
+    def _lay_out(self) -> bool:
+        """Give each column its place; returns whether that is another one."""
+        before = self._layout
+        width = self.scrollable_content_region.width - _MARGIN + painting.GAP
+        self._layout = tuple(fit(self.columns, width, painting.GAP))
+        return before != self._layout
 
     def _arrange(self, *, anew: bool = True) -> None:
         """Put all rows in order; ``anew`` paints all of them."""
