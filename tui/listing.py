@@ -69,15 +69,14 @@ class Listing:
         self.made += 1
         state = self.kind.health(obj)
         note = ""
-        if home.stale:
-            note = f"last seen {ages.span(time.monotonic() - home.since)} ago"
-        elif self.kind.noted and state.level in _UNWELL:
+        stale = f"{ages.span(time.monotonic() - home.since)} old" if home.stale else ""
+        if not stale and self.kind.noted and state.level in _UNWELL:
             note = sanitize.line(" · ".join(part for part in (state.progress, state.reason) if part))
         values = tuple(self.value(key, index) for index in range(len(self.columns)))
         measured = tuple(value for value in values if isinstance(value, Reading))
-        version = (str((obj.get("metadata") or {}).get("resourceVersion") or ""), note, measured)
-        row = Row(key, version, values, state.level, note, home.stale)
-        if not home.stale:
+        version = (str((obj.get("metadata") or {}).get("resourceVersion") or ""), note, stale, measured)
+        row = Row(key, version, values, state.level, note, stale)
+        if not stale:
             self._rows[key] = row
         return row
 

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from hyperd.client import sanitize
 from hyperd.client.amounts import address, quantity
+from hyperd.client.health import conditions
 from hyperd.resources.values.jsonpath import value_at
 from tui import usage
 from tui.kind import AGE, CONSOLE, NAME, NAMESPACE, STATE, TABS, Field, Kind, Relatives, at, first, moment, size
@@ -21,6 +22,8 @@ _FACTS = (
     ("policy", ".spec.runPolicy"), ("guest", ".status.guestOSInfo.prettyName"),
 )  # fmt: skip
 
+_EMULATED = "is emulated"
+"""In what a home says of a guest that runs without KVM."""
 _CORES = first(at(".status.resources.cpu.cores"), at(".spec.cpu.cores"))
 _SHARE = first(at(".status.resources.cpu.coreFraction"), at(".spec.cpu.coreFraction"))
 _MEMORY = first(at(".status.resources.memory.size"), at(".spec.memory.size"))
@@ -75,6 +78,18 @@ def _short(value: object) -> str:
     return str(value.get("type") or value.get("name") or ", ".join(map(str, value.values())))
 
 
+def notes(obj: Object) -> str:
+    """What one should know of a machine that is well: what is worst first."""
+    found = {str(entry.get("type")): entry for entry in conditions(obj)}
+    running = found.get("Running") or {}
+    parts = {
+        "restart": (found.get("AwaitingRestartToApplyConfiguration") or {}).get("status") == "True",
+        "emulated": _EMULATED in str(running.get("message") or ""),
+        "no agent": running.get("status") == "True" and (found.get("AgentReady") or {}).get("status") == "False",
+    }
+    return " · ".join(part for part, told in parts.items() if told)
+
+
 KIND = Kind(
     "virtualmachines",
     "machines",
@@ -93,6 +108,7 @@ KIND = Kind(
             first(size(".status.resources.memory.size"), size(".spec.memory.size")),
         ),
         Field(Column("ADDRESS", 15, rank=1, number=address), at(".status.ipAddress")),
+        Field(Column("NOTE", 8, grow=1, rank=1), notes),
         Field(Column("NODE", 12, grow=1, rank=4), at(".status.nodeName")),
         Field(Column("UPTIME", 6, right=True, rank=5, age=True), moment(".status.stats.lastStartTime")),
         AGE,

@@ -33,7 +33,7 @@ def row(
         text = next(next_age) if column.age else _text(row.values[i])
         look = base
         if column.state:
-            text = f"{GLYPHS[row.level]} {text}" if text else ""
+            text = f"{GLYPHS[row.level]} {row.stale or text}" if text else ""
             look = base if row.stale else base + style(row.level)
         if row.note and noted and not (column.age and place == len(layout) - 1):
             continue

@@ -30,6 +30,8 @@ class Column:
 class Row(NamedTuple):
     """One row. ``values`` sort and, where the column is no age, print; ``note`` takes the cells after the state.
 
+    ``stale`` is how old all of it is, where its home does not answer: it stands in the state's place, which may be
+    another one by now, and hides nothing else.
     All text is safe already. ``version`` changes whenever anything of the row does.
     """
 
@@ -38,7 +40,7 @@ class Row(NamedTuple):
     values: tuple[Any, ...]
     level: Level
     note: str = ""
-    stale: bool = False
+    stale: str = ""
 
 
 Worth = tuple[int, float, str]

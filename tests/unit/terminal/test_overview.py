@@ -6,6 +6,7 @@ import pytest
 from rich.text import Text
 
 from tui import detail, kinds
+from tui.kinds.virtualmachines import notes
 from tui.lines import pair
 from tui.shelf import Object
 
@@ -32,3 +33,20 @@ def test_a_long_label_is_not_glued_to_what_it_says() -> None:
     assert pair("allocatable", Text("24Gi")).plain.endswith("allocatable 24Gi")
     assert pair("restart awaited by", Text("3")).plain.endswith(" 3")
     assert pair("age", Text("3")).plain.find("3") == pair("allocatabl", Text("3")).plain.find("3")
+
+
+def test_a_row_tells_what_one_should_know_of_a_machine_that_runs() -> None:
+    slow = condition("Running", "Running", "KVM cannot be used on this node: the guest is emulated and slow.")
+    waits = condition("AwaitingRestartToApplyConfiguration", "ChangesPendingRestart", "memory.size waits")
+    silent = {**condition("AgentReady", "AgentNotReady", ""), "status": "False"}
+
+    def of(*conditions: Object) -> str:
+        return notes({"status": {"conditions": list(conditions)}})
+
+    assert of(silent, slow, waits) == "restart · emulated · no agent"
+    assert of(silent, condition("Running", "Running", "")) == "no agent"
+    assert of(silent, {**condition("Running", "Stopped", ""), "status": "False"}) == "", (
+        "nobody is there to answer"
+    )
+    assert of({**waits, "status": "False"}) == ""
+    assert notes({"status": {"conditions": "odd"}}) == ""
