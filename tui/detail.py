@@ -18,6 +18,8 @@ from tui.shelf import Object
 
 _CONDITION_INDENT = 6
 _EVENT_INDENT = 10
+_REASON_WIDTH = 24
+"""Of an event's reason, where there is room for what it says beside it."""
 _ROOMY = 84
 _CONDITION_WIDTH, _NARROW_CONDITION_WIDTH = 38, 22
 """Of a condition's name, where there is room for more beside it and where there is not."""
@@ -85,14 +87,15 @@ def events(found: Iterable[Object], width: int) -> list[Text]:
         warning = event.get("type") == "Warning"
         line = Text(f"{age:>6}  ")
         line.append(f"{'▲' if warning else '·'} ", style="yellow" if warning else "dim")
-        line.append(f"{sanitize.line(str(event.get('reason') or '')):<24}  ", style="yellow" if warning else "")
+        reason = sanitize.line(str(event.get("reason") or ""))
+        line.append(f"{reason:<{_REASON_WIDTH if width >= _ROOMY else 0}}  ", style="yellow" if warning else "")
         line.append(sanitize.line(str(event.get("message") or "")))
         count = event.get("count") or 1
         if isinstance(count, int) and count > 1:
             line.append(f"  ×{count}", style="dim")
         lines.append(line)
-    lines = fold(lines, width, indent=_EVENT_INDENT)
-    return lines or [Text("Nothing has happened to it that is still remembered.", style="dim")]
+    lines = lines or [Text("Nothing has happened to it that is still remembered.", style="dim")]
+    return fold(lines, width, indent=_EVENT_INDENT)
 
 
 def event_time(event: Object) -> float | None:

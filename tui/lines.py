@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from rich.text import Text
 
 from hyperd.client import sanitize
+from hyperd.client.amounts import quantity
 from hyperd.client.health import Health, Level
+from hyperd.client.rates import binary
 from hyperd.resources.values.jsonpath import value_at
 from tui.shelf import Object
 
@@ -29,7 +31,14 @@ def pair(label: str, value: Text) -> Text:
 def pairs(facts: Sequence[tuple[str, str]], obj: Object) -> list[Text]:
     """A line for each (label, JSONPath) that has something."""
     found = ((label, value_at(obj, path)) for label, path in facts)
-    return [pair(label, Text(sanitize.line(str(value)))) for label, value in found if value not in (None, "")]
+    return [pair(label, Text(sanitize.line(_legible(value)))) for label, value in found if value not in (None, "")]
+
+
+def _legible(value: object) -> str:
+    """What nodes say in Ki in a unit that people read."""
+    text = str(value)
+    number = quantity(text) if text.endswith("Ki") else None
+    return binary(number) if number is not None else text
 
 
 def state_of(health: Health) -> Text:

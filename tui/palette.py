@@ -5,7 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import Protocol, runtime_checkable
 
+from rich.text import Text
 from textual.command import CommandPalette, DiscoveryHit, Hit, Hits, Provider
+from textual.content import Content
+from textual.widgets import Input
 
 from hyperd.client import sanitize
 from tui.action import Action
@@ -16,6 +19,7 @@ from tui.screens.closing import ClosesOnce
 from tui.shelf import Key
 
 _MOST_OBJECTS = 50
+_TITLE_WIDTH, _KEY_WIDTH = 22, 10
 
 
 @runtime_checkable
@@ -49,13 +53,16 @@ class Everything(Provider):
         return screen
 
     async def discover(self) -> Hits:
-        """Before anything is typed: the actions, those that apply first."""
+        """Before anything is typed: what can be done to the row, then all else, then what cannot be done now."""
         reasons = {action: self._main.why_not(action) for action in self._main.actions if action.id != "palette"}
-        for action, reason in sorted(reasons.items(), key=lambda entry: bool(entry[1])):
+        for action, reason in sorted(
+            reasons.items(), key=lambda entry: (bool(entry[1]), entry[0].applies is None)
+        ):
             act = partial(self._main.perform, action.id)
-            yield DiscoveryHit(
-                f"[dim]{action.title}[/]" if reason else action.title, act, help=reason or action.help
-            )
+            line = Text().append(f"{action.title:<{_TITLE_WIDTH}} ", style="dim strike" if reason else "bold")
+            line.append(f"{action.key_label:<{_KEY_WIDTH}} " if action.key else " " * (_KEY_WIDTH + 1))
+            line.append(reason or action.help, style="dim")
+            yield DiscoveryHit(Content.from_rich_text(line), act, text=action.title)
 
     async def search(self, query: str) -> Hits:
         """Actions by meaning, objects by name; a plain substring chooses objects before they are scored."""
@@ -80,7 +87,16 @@ class Everything(Provider):
 
 
 class Palette(ClosesOnce, CommandPalette):
-    """Textual's, with our entries."""
+    """Textual's, with our entries, a line each."""
+
+    DEFAULT_CSS = """
+    Palette > Vertical { width: 96%; max-width: 110; background: $surface; }
+    Palette SearchIcon { display: none; }
+    """
 
     def __init__(self) -> None:
         super().__init__(providers=[Everything], placeholder="an action, or an object")
+
+    def on_mount(self) -> None:
+        """A cursor that blinks is written twice a second."""
+        self.query_one(Input).cursor_blink = False

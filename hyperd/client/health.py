@@ -40,7 +40,12 @@ _QUIET = {"NotInUse", "Unknown"}
 _NEUTRAL = frozenset(
     ("InUse", "Migratable", "AgentReady", "Snapshotting", "FilesystemFrozen", "Migrating", "Resizing")
 )
-ALARMS = frozenset(("AwaitingRestartToApplyConfiguration", "EvictionRequired", "Terminating", "Maintenance"))
+ALARMS = frozenset(
+    (
+        "AwaitingRestartToApplyConfiguration", "EvictionRequired", "Terminating", "Maintenance",
+        "MemoryPressure", "DiskPressure", "PIDPressure", "NetworkUnavailable", "Degraded", "Stalled",
+    )
+)  # fmt: skip
 """Condition types that are noteworthy when True; most others are when they are not."""
 
 

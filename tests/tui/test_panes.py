@@ -36,6 +36,14 @@ async def test_the_detail_is_beside_the_list_where_there_is_room_and_below_it_el
         assert "NAME" not in ui.line("Overview")
 
 
+async def test_a_long_name_leaves_the_tabs_on_the_screen(world: World) -> None:
+    name = "the-quarterly-billing-and-reconciliation-service-of-the-west"
+    async with looking(world, size=(80, 45)) as ui:
+        await world.machine(name, phase="Stopped")
+        await ui.row(name)
+        await ui.shows("─ the-quarterly", "…", "Overview", "YAML", "Events", "Console")
+
+
 async def test_rows_follow_the_titles_when_the_terminal_gets_narrower_and_wider(world: World) -> None:
     async with looking(world, size=(140, 36)) as ui:
         await ui.row("web-7")

@@ -33,7 +33,8 @@ class Help(ClosesOnce, ModalScreen[None]):
 
     DEFAULT_CSS = """
     Help { align: center middle; background: $background 60%; }
-    Help > Vertical { width: 90%; max-width: 84; height: 90%; max-height: 52; padding: 1 2; background: $surface; }
+    Help > Vertical { width: 90%; max-width: 100; height: 90%; max-height: 52; padding: 1 2;
+        background: $surface; }
     Help Static { height: auto; color: $text-muted; }
     Help LinesView { background: $surface; height: 1fr; }
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
@@ -20,6 +21,10 @@ from tui.usage import Usage, lines
 from tui.widgets.console import ConsolePane
 from tui.widgets.lines import LinesView
 from tui.widgets.yaml import YamlView
+
+_AROUND_NAME = 6
+_SHORTEST_NAME = 8
+"""Cells of a name that the tabs leave it."""
 
 
 class TabLine(Static):
@@ -41,8 +46,11 @@ class TabLine(Static):
 
     def present(self, name: str, tabs: tuple[str, ...], current: str) -> None:
         """Draw the line."""
-        line = Text("─ ", style="dim").append(name or "nothing", style="bold")
-        line.append(" ──── ", style="dim")
+        room = self.size.width - 2 - sum(cell_len(tab) + 2 for tab in tabs) - _AROUND_NAME
+        title = Text(name or "nothing", style="bold")
+        title.truncate(max(room, _SHORTEST_NAME), overflow="ellipsis")
+        line = Text("─ ", style="dim").append_text(title)
+        line.append(" ── " if title.plain != name else " ──── ", style="dim")
         self._spans = []
         for tab in tabs:
             start = line.cell_len

@@ -40,6 +40,15 @@ def test_quiet_conditions_do_not_alarm() -> None:
     assert (health(disk).level, health(disk).reason) == (Level.GOOD, "")
 
 
+@pytest.mark.parametrize(
+    "kind", ["MemoryPressure", "DiskPressure", "PIDPressure", "NetworkUnavailable", "Degraded"]
+)
+def test_what_is_bad_when_it_is_so_is_no_fault_when_it_is_not(kind: str) -> None:
+    assert condition_level(condition(kind, "False"), Level.GOOD) is Level.OFF
+    assert condition_level(condition(kind, "True"), Level.GOOD) is Level.WAITING
+    assert condition_level(condition("Ready", "False"), Level.GOOD) is Level.WAITING
+
+
 def test_a_running_machine_that_needs_a_restart_says_so() -> None:
     waiting = condition("AwaitingRestartToApplyConfiguration", "True", "cores 1 → 2")
     assert health(thing("VirtualMachine", "Running", waiting)).reason == "cores 1 → 2"

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from tui import detail, kinds
 from tui.kinds.virtualmachines import notes
-from tui.lines import pair
+from tui.lines import pair, pairs
 from tui.shelf import Object
 
 
@@ -33,6 +33,14 @@ def test_a_long_label_is_not_glued_to_what_it_says() -> None:
     assert pair("allocatable", Text("24Gi")).plain.endswith("allocatable 24Gi")
     assert pair("restart awaited by", Text("3")).plain.endswith(" 3")
     assert pair("age", Text("3")).plain.find("3") == pair("allocatabl", Text("3")).plain.find("3")
+
+
+def test_what_a_node_has_is_told_in_units_that_people_read() -> None:
+    obj = {"status": {"capacity": {"memory": "24684092Ki", "cpu": "4"}}}
+    lines = [
+        line.plain for line in pairs((("memory", ".status.capacity.memory"), ("cpu", ".status.capacity.cpu")), obj)
+    ]
+    assert [line.split() for line in lines] == [["memory", "24Gi"], ["cpu", "4"]]
 
 
 def test_a_row_tells_what_one_should_know_of_a_machine_that_runs() -> None:
