@@ -35,8 +35,8 @@ _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 def overview(kind: Kind, obj: Object, relatives: Relatives, width: int, live: Iterable[Text] = ()) -> list[Text]:
     """What a person asks first, in ``width`` cells; ``live`` is what it uses now."""
-    state = health(obj)
-    lines = [pair("state", state_of(state))]
+    state = kind.health(obj)
+    lines = [pair("state", state_of(state))] if state.word else []
     if state.progress:
         lines.append(pair("progress", Text(sanitize.line(state.progress))))
     if state.reason:

@@ -60,6 +60,8 @@ class Kind:
     overview: Callable[[Object, Relatives], list[Text]] | None = None
     """What the overview tells instead of ``facts``."""
     health: Callable[[Object], Health] = health
+    called: Callable[[Object], str] = lambda _: ""
+    """What one is called above its details, where its own name tells nobody anything."""
     noted: bool = True
     """Whether a row that is not well says why, in the cells after its state."""
     counted: str = ""

@@ -46,6 +46,7 @@ KIND = Kind(
     ),
     tabs=(OVERVIEW, YAML),
     health=_health,
+    called=_about,
     noted=False,
     deletable=False,
     editable=False,

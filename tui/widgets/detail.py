@@ -171,7 +171,8 @@ class DetailPane(Vertical):
             return
         kind, key = self._kind, self._key
         obj = self._fleet.get(kind.plural, key) if kind is not None and key is not None else None
-        name = sanitize.line(self._key.name) if self._key is not None else ""
+        called = kind.called(obj) if kind is not None and obj is not None else ""
+        name = sanitize.line(called or self._key.name) if self._key is not None else ""
         self.query_one(TabLine).present(name, self.tabs, self.tab)
         switcher = self.query_one(ContentSwitcher)
         if self.tab == CONSOLE and self._key is not None:

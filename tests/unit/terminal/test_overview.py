@@ -43,6 +43,16 @@ def test_what_a_node_has_is_told_in_units_that_people_read() -> None:
     assert [line.split() for line in lines] == [["memory", "24Gi"], ["cpu", "4"]]
 
 
+def test_an_event_is_told_by_what_it_is_about() -> None:
+    kind = kinds.load().by_word["event"]
+    about = {"kind": "VirtualMachine", "name": "web"}
+    obj = {"metadata": {"name": "web.17ab"}, "involvedObject": about, "reason": "Started", "type": "Warning"}
+    lines = [line.plain.strip() for line in detail.overview(kind, obj, {}, 80)]
+    assert lines[0].split() == ["state", "▲", "Started"]
+    assert kind.called(obj) == "VirtualMachine/web"
+    assert detail.overview(kinds.load().by_word["node"], {"kind": "Other"}, {}, 80)[0].plain.split()[0] == "age"
+
+
 def test_a_row_tells_what_one_should_know_of_a_machine_that_runs() -> None:
     slow = condition("Running", "Running", "KVM cannot be used on this node: the guest is emulated and slow.")
     waits = condition("AwaitingRestartToApplyConfiguration", "ChangesPendingRestart", "memory.size waits")
