@@ -13,41 +13,45 @@ import os
 import random
 import sys
 import time
+import zlib
 from collections import defaultdict
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable
 
 from aiohttp import web
 
+from hyperd.client.amounts import quantity
 from hyperd.client.kinds import built_in
 from hyperd.client.paths import collection
 from hyperd.client.resource import Resource
-
-Object = dict[str, Any]
+from tui.demofleet import NODES, Inhabitants, Object, stamp, uid
 
 MACHINES = 1000
-_NODES = 8
-_NAMESPACES = ("shop", "lab", "build")
 _TICK_SECONDS = 1.0
 _MEASURED = 100
 """So many machines tell of themselves in a second."""
 _CHANGES = 3
 _SHUTDOWN_SECONDS = 0.2
-_IMAGES = ("debian-12", "ubuntu-24", "alma-9", "windows-2022")
 _RESOURCES = {one.plural: one for one in built_in()}
 
 
 class Demo:
     """All objects by kind, and who watches them."""
 
-    def __init__(self, machines: int = MACHINES, seed: int = 7) -> None:
+    def __init__(
+        self, machines: int = MACHINES, seed: int = 7, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._random = random.Random(seed)  # noqa: S311  nothing depends on it
+        self._clock = clock
         self._version = 1
+        self._measured = 0
+        self._gone: set[tuple[str, str, str]] = set()
         self.objects: dict[str, dict[tuple[str, str], Object]] = defaultdict(dict)
         self._watchers: dict[str, set[asyncio.Queue[bytes]]] = defaultdict(set)
-        self._began = time.monotonic()
+        self._began = clock()
         self._cpu: dict[tuple[str, str], float] = defaultdict(float)
-        for plural, namespace, obj in self._fleet(machines):
+        inhabitants = Inhabitants(machines, seed)
+        for plural, namespace, obj in inhabitants.all():
+            obj["metadata"].setdefault("creationTimestamp", inhabitants.age())
             self.put(plural, namespace, obj)
 
     def put(self, plural: str, namespace: str, obj: Object, *, kind: str = "ADDED") -> Object:
@@ -57,9 +61,11 @@ class Demo:
         obj.setdefault("apiVersion", resource.api_version)
         obj.setdefault("kind", resource.kind)
         before = self.objects[plural].get((namespace, metadata["name"]))
-        known = before["metadata"]["uid"] if before is not None else f"demo-{plural}-{self._version}"
-        metadata.setdefault("uid", known)
-        metadata.setdefault("creationTimestamp", _stamp(-self._random.random() * 4e6))
+        new = uid(plural, namespace, metadata["name"])
+        if (plural, namespace, metadata["name"]) in self._gone:
+            new += f"-{self._version}"  # another one, though of the same name
+        metadata.setdefault("uid", before["metadata"]["uid"] if before is not None else new)
+        metadata.setdefault("creationTimestamp", stamp(0))
         metadata["resourceVersion"] = str(self._version)
         if namespace:
             metadata["namespace"] = namespace
@@ -70,6 +76,7 @@ class Demo:
     def drop(self, plural: str, key: tuple[str, str]) -> Object | None:
         obj = self.objects[plural].pop(key, None)
         if obj is not None:
+            self._gone.add((plural, *key))
             self._version += 1
             obj["metadata"]["resourceVersion"] = str(self._version)
             self._tell(plural, "DELETED", obj)
@@ -81,55 +88,12 @@ class Demo:
             for queue in watchers:
                 queue.put_nowait(line)
 
-    def _fleet(self, machines: int) -> Iterator[tuple[str, str, Object]]:
-        for name in _NAMESPACES:
-            yield "namespaces", "", {"metadata": {"name": name}, "status": {"phase": "Active"}}
-        for number in range(_NODES):
-            ready = {"type": "Ready", "status": "True", "reason": "DemoReady"}
-            yield "nodes", "", {"metadata": {"name": f"demo-{number}"}, "status": {"conditions": [ready]}}
-        for namespace in _NAMESPACES:
-            for name in _IMAGES:
-                status = {"phase": "Ready", "format": "qcow2", "size": {"stored": "310Mi", "unpacked": "10Gi"}}
-                yield "virtualimages", namespace, {"metadata": {"name": name}, "spec": {}, "status": status}
-        for number in range(machines):
-            namespace, name = _NAMESPACES[number % 3], f"demo-{number:04}"
-            yield "virtualdisks", namespace, self._disk(name)
-            yield "virtualmachines", namespace, self._machine(number, name)
-
-    def _disk(self, name: str) -> Object:
-        source = {"type": "ObjectRef", "objectRef": {"kind": "VirtualImage", "name": self._random.choice(_IMAGES)}}
-        users = [{"name": name, "mounted": True}]
-        status = {"phase": "Ready", "capacity": "20Gi", "attachedToVirtualMachines": users}
-        return {"metadata": {"name": f"{name}-root"}, "spec": {"dataSource": source}, "status": status}
-
-    def _machine(self, number: int, name: str) -> Object:
-        phase = "Stopped" if number % 9 == 0 else "Running"
-        cores, memory = self._random.choice((1, 2, 4, 8)), self._random.choice(("1Gi", "2Gi", "4Gi", "16Gi"))
-        spec = {
-            "virtualMachineClassName": "generic", "cpu": {"cores": cores, "coreFraction": "100%"},
-            "memory": {"size": memory}, "runPolicy": "Manual",
-            "blockDeviceRefs": [{"kind": "VirtualDisk", "name": f"{name}-root"}],
-        }  # fmt: skip
-        status: Object = {"phase": phase, "nodeName": f"demo-{number % _NODES}" if phase == "Running" else ""}
-        if phase == "Running":
-            status["ipAddress"] = f"10.66.{number // 250}.{number % 250 + 1}"
-        if number % 97 == 0:
-            why = {"type": "BlockDevicesReady", "status": "False", "reason": "BlockDevicesNotReady",
-                   "message": f"Waiting for VirtualDisk {name}-root"}  # fmt: skip
-            status = {"phase": "Pending", "conditions": [why]}
-        return {"metadata": {"name": name}, "spec": spec, "status": status}
-
     async def live(self) -> None:
         """Machines use something, and now and then one of them changes."""
-        machines = list(self.objects["virtualmachines"])
-        at = 0
         while True:
             await asyncio.sleep(_TICK_SECONDS)
-            for _ in range(min(_MEASURED, len(machines))):
-                at = (at + 1) % len(machines)
-                self._measure(machines[at])
-            for number in range(_NODES):
-                self._measure_node(f"demo-{number}")
+            self.measure(_MEASURED)
+            machines = list(self.objects["virtualmachines"])
             for key in self._random.sample(machines, min(_CHANGES, len(machines))):
                 machine = self.objects["virtualmachines"].get(key)
                 if machine is not None and machine["status"].get("phase") == "Running":
@@ -137,22 +101,32 @@ class Demo:
                     machine["metadata"]["annotations"] = load
                     self.put("virtualmachines", key[0], machine, kind="MODIFIED")
 
+    def measure(self, most: int) -> None:
+        """What the next ``most`` machines use, and what all nodes do."""
+        machines = list(self.objects["virtualmachines"])
+        for _ in range(min(most, len(machines))):
+            self._measured = (self._measured + 1) % len(machines)
+            self._measure(machines[self._measured])
+        for number in range(NODES):
+            self._measure_node(f"demo-{number}")
+
     def _measure(self, key: tuple[str, str]) -> None:
         machine = self.objects["virtualmachines"].get(key)
         if machine is None or machine["status"].get("phase") != "Running":
             self.drop("virtualmachinestats", key)
             return
         cores = machine["spec"]["cpu"]["cores"]
-        self._put_stats("virtualmachinestats", key, cores, 4 << 30, disks=True)
+        memory = int(quantity(machine["spec"]["memory"]["size"]) or 0)
+        self._put_stats("virtualmachinestats", key, cores, memory, disks=True)
 
     def _measure_node(self, name: str) -> None:
         self._put_stats("nodestats", ("", name), 64, 512 << 30, disks=False)
 
     def _put_stats(self, plural: str, key: tuple[str, str], cores: int, memory: int, *, disks: bool) -> None:
-        now = int((time.monotonic() - self._began) * 1e9)
+        now = int((self._clock() - self._began) * 1e9)
         before = self.objects[plural].get(key)
         since = now - before["uptimeNanoseconds"] if before is not None else 0
-        share = (hash(key) % 70 + self._random.random() * 30) / 100
+        share = (zlib.crc32("/".join(key).encode()) % 70 + self._random.random() * 30) / 100
         self._cpu[key] += since * cores * share
         done = int(self._cpu[key])
         stats: Object = {
@@ -223,7 +197,7 @@ class Demo:
         if (namespace, metadata["name"]) in self.objects[resource.plural]:
             return _status(409, "AlreadyExists", f'{resource.plural} "{metadata["name"]}" already exists')
         if not dry:
-            metadata["creationTimestamp"] = _stamp(0)
+            metadata["creationTimestamp"] = stamp(0)
             self.put(resource.plural, namespace, obj)
             if resource.kind == "VirtualMachineOperation":
                 asyncio.get_running_loop().create_task(self._operate(namespace, metadata["name"]))
@@ -272,10 +246,6 @@ def _found(path: str) -> tuple[Resource, str, str] | None:
 def _status(code: int, reason: str, message: str) -> web.Response:
     body = {"kind": "Status", "apiVersion": "v1", "code": code, "reason": reason, "message": message}
     return web.json_response(body, status=code)
-
-
-def _stamp(seconds: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + seconds))
 
 
 async def serve(path: str, demo: Demo) -> None:

@@ -43,9 +43,14 @@ compdef _hv hv
 _FISH = """\
 function __hv
     set -l words (commandline -opc) (commandline -ct)
-    hv __complete (math (count $words) - 1) $words[2..-1] 2>/dev/null
+    set -l found (hv __complete (math (count $words) - 1) $words[2..-1] 2>/dev/null)
+    if set -q found[1]
+        printf '%s\\n' $found
+    else
+        __fish_complete_path (commandline -ct)
+    end
 end
-complete -c hv -a '(__hv)'
+complete -c hv -f -a '(__hv)'
 """
 SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 
