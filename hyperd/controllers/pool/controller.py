@@ -50,7 +50,8 @@ _MARK: Final = names.POOL_LABEL.encode()
 class _Refused:
     """What of a pool's generation was refused, how often, and when it is tried again."""
 
-    generation: int
+    spec: tuple[str, int]
+    """uid and generation."""
     told: Mapping[Sort, str]
     failures: int
     due: float
@@ -106,10 +107,10 @@ class PoolController(Controller):
         self._machines = context.informer(VIRTUAL_MACHINE)
         self._disks = context.informer(VIRTUAL_DISK)
         for informer in (self._machines, self._disks):
-            informer.add_index(_INDEX, _uid_of_pool)
+            informer.add_index(_INDEX, _pool_in_namespace)
         self._machines.add_index(_HELD_INDEX, _held)
         self._known: dict[Key, _Known] = {}
-        self._refused: dict[str, _Refused] = {}
+        self._refused: dict[Key, _Refused] = {}
 
     def watches(self) -> Mapping[Kind, Mapper]:
         return {VIRTUAL_MACHINE: _pool_of, VIRTUAL_DISK: _pool_of}
@@ -123,14 +124,15 @@ class PoolController(Controller):
         if pool is None or meta.is_deleting(pool):
             # Its machines and disks go with it, by their owner references.
             self._known.pop(key, None)
-            if pool is not None:
-                self._refused.pop(pool["metadata"]["uid"], None)
+            self._refused.pop(key, None)
             return None
         held = self._held(pool)
         seen = self._as_informers_know(key, pool)
         plan = _plan(seen, held)
         if plan.work(seen) - held.keys():
             return await self._act(pool, held)
+        if not held:
+            self._refused.pop(key, None)  # what was refused is not asked for any more
         after = copy.deepcopy(pool)
         describe(after, seen, plan.numbers, plan.disks, Troubles(dict(held)))
         await update_status(self._context.store, self.kind, pool, after)
@@ -177,14 +179,14 @@ class PoolController(Controller):
         return self._next_look(pool, plan.disks.next_look, soon)
 
     def _as_informers_know(self, key: Key, pool: VirtualMachinePool) -> Seen:
-        uid = pool["metadata"]["uid"]
+        mine = f"{key.namespace}/{pool['metadata']['uid']}"
         former, known = self._known.get(key, _Known()), _Known()
-        for machine in self._machines.by_index(_INDEX, uid):
+        for machine in self._machines.by_index(_INDEX, mine):
             version, member = former.members.get(machine.uid, ("", None))
             if member is None or version != machine.resource_version:
                 member = Member.of(machine.object())
             known.members[machine.uid] = machine.resource_version, member
-        for item in self._disks.by_index(_INDEX, uid):
+        for item in self._disks.by_index(_INDEX, mine):
             version, disk = former.disks.get(item.uid, ("", None))
             if disk is None or version != item.resource_version:
                 disk = Disk.of(item.object())
@@ -228,27 +230,27 @@ class PoolController(Controller):
 
     def _held(self, pool: VirtualMachinePool) -> Mapping[Sort, str]:
         """What was refused and is not tried again yet, with why; nothing once the spec is another one."""
-        refused = self._refused.get(pool["metadata"]["uid"])
-        if refused is None or refused.generation != pool["metadata"]["generation"]:
+        refused = self._refused.get(meta.key(pool))
+        if refused is None or refused.spec != _spec_of(pool):
             return {}
         return refused.told if refused.due > asyncio.get_running_loop().time() else {}
 
     def _note(self, pool: VirtualMachinePool, told: Mapping[Sort, str], *, tried: Collection[Sort]) -> None:
         """Remember what was refused, later each time; what is still held keeps its time."""
-        uid, generation = pool["metadata"]["uid"], pool["metadata"]["generation"]
-        former = self._refused.get(uid)
+        key, spec = meta.key(pool), _spec_of(pool)
+        former = self._refused.get(key)
         if not told:
-            self._refused.pop(uid, None)
+            self._refused.pop(key, None)
             return
-        failures = former.failures if former is not None and former.generation == generation else 0
+        failures = former.failures if former is not None and former.spec == spec else 0
         due = former.due if former is not None else 0.0
         if any(sort in tried for sort in told):
             failures += 1
             due = asyncio.get_running_loop().time() + backoff(failures, first=_FIRST_SECONDS, last=_LAST_SECONDS)
-        self._refused[uid] = _Refused(generation, told, failures, due)
+        self._refused[key] = _Refused(spec, told, failures, due)
 
     def _next_look(self, pool: VirtualMachinePool, *seconds: float | None) -> Result | None:
-        refused = self._refused.get(pool["metadata"]["uid"])
+        refused = self._refused.get(meta.key(pool))
         due = [one for one in seconds if one is not None]
         if refused is not None:
             due.append(refused.due - asyncio.get_running_loop().time())
@@ -260,12 +262,19 @@ def _plan(seen: Seen, held: Collection[Sort]) -> _Plan:
     return _Plan(found, disks(seen, found.creating), pooling.template_hash(seen.pool))
 
 
-def _uid_of_pool(obj: AnyObject) -> list[str]:
-    """The pool whose label ``obj`` has; of a machine it must be its owner too."""
+def _spec_of(pool: VirtualMachinePool) -> tuple[str, int]:
+    return pool["metadata"]["uid"], pool["metadata"]["generation"]
+
+
+def _pool_in_namespace(obj: AnyObject) -> list[str]:
+    """The pool whose label ``obj`` has, by namespace and uid; of a machine it must be its owner too.
+
+    A uid alone is anybody's to write: what is elsewhere is no part of a pool, whatever it says.
+    """
     uid = meta.labels(obj).get(names.POOL_UID_LABEL, "")
     if not uid or (obj["kind"] == VIRTUAL_MACHINE.kind and not pooling.is_member(obj, uid)):
         return []
-    return [uid]
+    return [f"{obj['metadata']['namespace']}/{uid}"]
 
 
 def _held(machine: VirtualMachine) -> list[str]:

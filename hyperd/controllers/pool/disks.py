@@ -90,7 +90,7 @@ def _of_members(seen: Seen, templates: dict[str, DiskTemplate], found: Disks) ->
                 owner = _owner(seen, member, disk, template) if template is not None else disk.owner
                 if disk.owner != owner and not disk.going:
                     found.moved.append((disk, seen.by_uid.get(owner)))
-            elif not member.going:
+            elif not member.going and name not in seen.given_away:
                 key = pooling.template_of(name, machine=member.name, pool=pool["name"], templates=templates)
                 if key:
                     found.missing.append((member, templates[key], name))

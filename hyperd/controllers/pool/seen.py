@@ -132,6 +132,8 @@ class Seen:
     held_by_others: frozenset[str] = frozenset()
     """Disks that machines which are not the pool's name or have."""
     by_uid: Mapping[str, Member] = field(default_factory=dict)
+    given_away: frozenset[str] = frozenset()
+    """Disks with the pool's label whose owner was taken away: somebody keeps them. They are left as they are."""
 
     @classmethod
     def of(
@@ -144,12 +146,14 @@ class Seen:
         """``disks`` with the pool's label; of them those are the pool's that it or a machine of it owns."""
         by_uid = {member.uid: member for member in members}
         owners = {pool["metadata"]["uid"], *by_uid}
+        own = {disk.name: disk for disk in disks if disk.owner in owners and disk.template}
         return cls(
             pool,
             sorted(members, key=lambda member: (member.created, member.name)),
-            {disk.name: disk for disk in disks if disk.owner in owners and disk.template},
+            own,
             held_by_others,
             by_uid,
+            frozenset(disk.name for disk in disks if disk.name not in own),
         )
 
     @property

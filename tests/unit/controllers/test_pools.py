@@ -428,10 +428,8 @@ async def test_a_machine_that_is_refused_is_told_and_tried_later_each_time(pool:
     assert first is not None
     assert 0 < (first.requeue_after or 0) <= 1.3
     for _ in range(3):
-        pool.controller._refused = {
-            uid: type(one)(one.generation, one.told, one.failures, 0.0)
-            for uid, one in pool.controller._refused.items()
-        }
+        for one in pool.controller._refused.values():
+            one.due = 0.0
         later = await pool.look()
     assert later is not None
     assert (later.requeue_after or 0) > 4

@@ -1,0 +1,79 @@
+"""What others write beside a pool keeps it from nothing, and it asks for nothing over and over."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from hyperd.resources.all import NAMESPACE, RESOURCE_QUOTA, VIRTUAL_DISK, VIRTUAL_MACHINE
+from hyperd.store.interface import PatchType
+from tests.unit.controllers.pooling import Pool, opened
+
+
+@pytest.fixture
+async def pool(tmp_path: Path) -> AsyncIterator[Pool]:
+    async with opened(tmp_path) as made:
+        yield made
+
+
+async def test_a_machine_of_another_namespace_is_no_member_whatever_it_says(pool: Pool) -> None:
+    await pool.make()
+    await pool.settle()
+    mine = (await pool.machines())[0]
+    await pool.store.create(NAMESPACE, "", {"metadata": {"name": "theirs"}})
+    kept = ("labels", "annotations", "ownerReferences")
+    # Its own finalizer keeps it, however its owner is looked for.
+    meta = {**{key: mine["metadata"][key] for key in kept}, "finalizers": ["example.com/kept"]}
+    body = {**mine, "metadata": {**meta, "name": "foreign", "namespace": "theirs"}, "status": {}}
+    await pool.store.create(VIRTUAL_MACHINE, "theirs", body)
+    disk = (await pool.disks("root"))[0]
+    meta = {key: disk["metadata"][key] for key in ("labels", "ownerReferences")}
+    body = {**disk, "metadata": {**meta, "name": "foreign-disk", "namespace": "theirs"}, "status": {}}
+    await pool.store.create(VIRTUAL_DISK, "theirs", body)
+    await pool.settle()
+    assert (await pool.get())["status"]["replicas"] == 3
+    await pool.store.delete(VIRTUAL_MACHINE, "default", mine["metadata"]["name"])
+    await pool.bury()
+    await pool.settle()
+    assert len(await pool.machines()) == 3, "another one is made in its place"
+    status = (await pool.get())["status"]
+    assert (status["replicas"], status.get("freeDisks")) == (3, None)
+
+
+async def test_a_disk_that_somebody_keeps_is_neither_made_again_nor_taken_back(pool: Pool) -> None:
+    await pool.make()
+    await pool.settle()
+    for template in ("root", "data"):
+        name = (await pool.disks(template))[0]["metadata"]["name"]
+        orphan = {"metadata": {"ownerReferences": None}}
+        await pool.store.patch(VIRTUAL_DISK, "default", name, PatchType.MERGE, orphan)
+        await pool.settle()
+        asked = dict(pool.dying.asked)
+        await pool.learn()
+        assert await pool.look() is None, "there is nothing to look for again"
+        assert pool.dying.asked == asked
+        disk = (await pool.store.get(VIRTUAL_DISK, "default", name)).object()
+        assert not disk["metadata"].get("ownerReferences")
+
+
+async def test_what_was_refused_and_is_not_wanted_any_more_is_forgotten(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await pool.make()
+    quota = {
+        "apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "few", "namespace": "default"},
+        "spec": {"hard": {"count/virtualmachines.virtualization.deckhouse.io": "2"}},
+    }  # fmt: skip
+    await pool.store.create(RESOURCE_QUOTA, "default", quota)
+    await pool.learn()
+    assert (await pool.look()) is not None, "it is tried again"
+    await pool.scale(2)
+    loop = asyncio.get_running_loop()
+    now = loop.time()
+    monkeypatch.setattr(loop, "time", lambda: now + 3600)
+    await pool.settle()
+    await pool.learn()
+    assert await pool.look() is None
