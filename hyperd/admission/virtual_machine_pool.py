@@ -14,6 +14,7 @@ from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_MACHINE, VIRTUAL_MACHINE_
 from hyperd.resources.kinds.virtual_machine import networks_built
 from hyperd.resources.kinds.virtual_machine_pool import ScaleDownPolicy
 from hyperd.resources.schema.kind import Kind, Object
+from hyperd.resources.schema.metadata import check_metadata
 from hyperd.resources.schema.structural import apply_defaults, validate
 from hyperd.resources.schema.unbuilt import refused_in, unbuilt_in
 from hyperd.resources.values.names import MAX_POOL_NAME
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     Pool = Context[VirtualMachinePool, VirtualMachinePoolSpec]
 
 _MACHINE: Final = "spec.virtualMachineTemplate"
+_NAME: Final = "metadata.name"
 _LETTERS: Final = "xxxxx"
 """In the place of letters that are still to be drawn."""
 _BY_NAME: Final = "name the machines that are to go to the subresource scaledownwith"
@@ -65,12 +67,12 @@ def _check_name(context: Pool) -> None:
         return
     if len(name) > MAX_POOL_NAME:
         context.invalid(
-            "metadata.name",
+            _NAME,
             name,
             f"must be no more than {MAX_POOL_NAME} characters: its machines' names are longer",
         )
     if "." in name:
-        context.invalid("metadata.name", name, 'must not contain ".": the names of its disks begin with it')
+        context.invalid(_NAME, name, 'must not contain ".": the names of its disks begin with it')
 
 
 async def _check_machine(context: Pool) -> None:
@@ -112,7 +114,9 @@ async def _judge(
 ) -> None:
     """Put ``made`` through the schema and the rules of its kind, and tell of it as of the template."""
     apply_defaults(kind.schema, made)
-    causes = validate(kind.schema, made)
+    # Of names the pool's own is judged.
+    causes = [cause for cause in check_metadata(kind, made) if cause.field != _NAME]
+    causes += validate(kind.schema, made)
     inner: Context = Context(
         AdmissionRequest(
             "CREATE",
@@ -134,8 +138,7 @@ async def _judge(
         for field, sentence in unbuilt_in(kind, made, built=networks_built(served())):
             inner.warn(f"{field}: {sentence}")
     context.denial = context.denial or inner.denial
-    # Of names the pool's own is judged.
-    found = [cause for cause in (*causes, *inner.causes) if cause.field != "metadata.name"]
+    found = [cause for cause in (*causes, *inner.causes) if cause.field != _NAME]
     context.causes += [replace(cause, field=path(cause.field)) for cause in found]
     for warning in inner.warnings:
         context.warn(path(warning) if warning.startswith("spec.") else warning)

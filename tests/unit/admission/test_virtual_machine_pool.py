@@ -32,6 +32,12 @@ def with_machine(**spec: Any) -> Object:
     return obj
 
 
+def with_metadata(**metadata: Any) -> Object:
+    obj = pool()
+    obj["spec"]["virtualMachineTemplate"]["metadata"] = metadata
+    return obj
+
+
 def with_disk(index: int = 1, **spec: Any) -> Object:
     obj = pool()
     obj["spec"]["virtualDiskTemplates"][index]["spec"] = spec
@@ -65,6 +71,13 @@ async def test_a_pool_that_fits_is_taken_as_it_is() -> None:
             with_machine(cpu={"cores": 1, "coreFraction": "Auto"}),
             "spec.virtualMachineTemplate.spec.cpu.coreFraction",
             "Auto",
+        ),
+        (with_metadata(labels={"a b": "c"}), "spec.virtualMachineTemplate.metadata.labels", "alphanumeric"),
+        (with_metadata(labels={"a": "v" * 64}), "spec.virtualMachineTemplate.metadata.labels", "63 bytes"),
+        (
+            with_metadata(annotations={"a/b/c": "d"}),
+            "spec.virtualMachineTemplate.metadata.annotations",
+            "alphanumeric",
         ),
         (with_disk(), "spec.virtualDiskTemplates[1].spec.persistentVolumeClaim.size", "a blank disk needs a size"),
         (
