@@ -278,11 +278,17 @@ class AddressController(Controller):
         self._granted.clear()
 
     def _user(self, vmip: VirtualMachineIPAddress) -> VirtualMachine | None:
-        """The machine that has this address: one that names it, its owner, or the one that it was made for."""
+        """The machine that has this address: one that names it, its owner, or the one that it was made for.
+
+        Of several that name it one alone, which stays it.
+        """
         meta = vmip["metadata"]
-        for item in self._machines.by_index("address", f"{meta['namespace']}/{meta['name']}"):
-            user: VirtualMachine = item.object()
-            return user
+        naming: list[VirtualMachine] = [
+            item.object() for item in self._machines.by_index("address", f"{meta['namespace']}/{meta['name']}")
+        ]
+        if naming:
+            now = (vmip.get("status") or {}).get("virtualMachineName")
+            return min(naming, key=lambda one: (one["metadata"]["name"] != now, one["metadata"]["name"]))
         for owner in meta.get("ownerReferences") or ():
             if owner.get("kind") == VIRTUAL_MACHINE.kind:
                 machine: VirtualMachine | None = self._machines.get(meta["namespace"], owner["name"])

@@ -172,6 +172,11 @@ class Resolver:
         elif user not in (None, "", meta["name"]):
             message = f'VirtualMachineIPAddress "{vmip["metadata"]["name"]}" is used by virtual machine {user}.'
             self._no_address(machine, found, IPAddressReason.NOT_AVAILABLE, message)
+        elif not user:
+            # Several may name it: it says whose it is before anybody begins with it.
+            found.settling = not found.blocked
+            message = f'VirtualMachineIPAddress "{vmip["metadata"]["name"]}" does not say yet whose it is.'
+            self._no_address(machine, found, IPAddressReason.NOT_READY, message)
         else:
             address = await self._leased(vmip, str(status["address"]))
             if address is None:

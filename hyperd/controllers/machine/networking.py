@@ -134,6 +134,10 @@ class Networking:
             return f'VirtualMachineMACAddress "{name}" has no address yet.'
         if user not in (None, "", meta["name"]):
             return f'VirtualMachineMACAddress "{name}" is used by virtual machine {user}.'
+        if not user:
+            # Several may name it: it says whose it is before anybody begins with it.
+            found.settling = found.settling or not found.blocked
+            return f'VirtualMachineMACAddress "{name}" does not say yet whose it is.'
         if not await self._is_leased(mac, address):
             return f'VirtualMachineMACAddress "{name}" has no lease of its address.'
         found.cards[key_of(network)] = CardAddress(address, name)
