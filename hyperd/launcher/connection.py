@@ -10,6 +10,7 @@ import os
 import socket
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -21,6 +22,8 @@ SOCKET: Final = "launcher.sock"
 VOLUME: Final = "hyperd"
 """The Pod's emptyDir in which launcher and hyperd meet."""
 _LINE_BYTES: Final = 256
+_SAID_BYTES: Final = 4096
+"""A launcher says two words in its life; what goes on is none, and must not keep the loop."""
 _SEND_SECONDS: Final = 5.0
 
 
@@ -68,12 +71,15 @@ class Launcher:
             async with self._sending, asyncio.timeout(_SEND_SECONDS):
                 await loop.sock_sendall(self._connection, f"{word}\n".encode())
         except (OSError, TimeoutError) as error:
+            with suppress(OSError):  # who does not listen is parted from, or each look would wait for it
+                self._connection.shutdown(socket.SHUT_RDWR)
             raise TemporaryError(f"The Pod {self.sandbox.pod_uid} is no longer there: {error}.") from error
 
     async def _hear(self) -> None:
-        loop, held = asyncio.get_running_loop(), b""
+        loop, held, said = asyncio.get_running_loop(), b"", 0
         try:
-            while len(held) < _LINE_BYTES and (got := await loop.sock_recv(self._connection, _LINE_BYTES)):
+            while said < _SAID_BYTES and (got := await loop.sock_recv(self._connection, _LINE_BYTES)):
+                said += len(got)
                 *lines, held = (held + got).split(b"\n")
                 if b"term" in lines and not self.ending:
                     self.ending = True

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from functools import partial
 from ipaddress import AddressValueError, IPv4Address
 from pathlib import Path
@@ -85,28 +86,32 @@ class Tenants:
 
     async def _attend(self, pod: Object) -> None:
         """Keep in touch with one Pod's launcher until the Pod is no more, or has ended."""
-        where, wait = pod["metadata"], _FIRST_SECONDS
+        where, wait, loop = pod["metadata"], _FIRST_SECONDS, asyncio.get_running_loop()
         uid = where["uid"]
         try:
             while self._is_there(where):
-                heard = asyncio.Event()
-                try:
-                    launcher = await connect(self._kubelet_dir, uid, heard.set)
-                except TemporaryError:
-                    await asyncio.sleep(wait)
-                    wait = min(wait * 2, _LAST_SECONDS)
-                    continue
-                wait = _FIRST_SECONDS
-                self._launchers[uid] = launcher
-                try:
-                    await self._listen(pod, launcher, heard)
-                finally:
-                    del self._launchers[uid]
-                    await launcher.close()
-                    self._changed(pod)
-                    self.moved.set()
+                began = loop.time()
+                with suppress(TemporaryError):
+                    await self._meet(pod)
+                if loop.time() - began > _LAST_SECONDS:
+                    wait = _FIRST_SECONDS
+                # Also where one was met: what parts again and again is none of ours.
+                await asyncio.sleep(wait)
+                wait = min(wait * 2, _LAST_SECONDS)
         finally:
             self._attended.discard(uid)
+
+    async def _meet(self, pod: Object) -> None:
+        """Be in touch with the launcher until it is gone. Raises TemporaryError while none answers."""
+        heard, uid = asyncio.Event(), pod["metadata"]["uid"]
+        launcher = self._launchers[uid] = await connect(self._kubelet_dir, uid, heard.set)
+        try:
+            await self._listen(pod, launcher, heard)
+        finally:
+            del self._launchers[uid]
+            await launcher.close()
+            self._changed(pod)
+            self.moved.set()
 
     async def _listen(self, pod: Object, launcher: Launcher, heard: asyncio.Event) -> None:
         self._changed(pod)

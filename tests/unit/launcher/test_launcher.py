@@ -10,6 +10,8 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -175,6 +177,41 @@ async def test_hyperd_hears_that_the_pod_ends_and_says_what_the_guest_does(
     with pytest.raises(TemporaryError, match="no longer there"):
         await launcher.tell_running()
     await launcher.close()
+
+
+async def test_parts_from_what_goes_on_speaking_or_does_not_listen(monkeypatch: pytest.MonkeyPatch) -> None:
+    for speaks in (True, False):
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        launcher = Launcher(ours, Sandbox("uid", os.getpid(), Path("/dev/null"), ()), lambda: None)
+        with theirs, ThreadPoolExecutor(1) as elsewhere:
+            if speaks:
+                flood = elsewhere.submit(_flood, theirs)
+            else:
+                monkeypatch.setattr(connection, "_SEND_SECONDS", 0.1)
+                ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+                with pytest.raises(TemporaryError, match="no longer there"):
+                    await _speak(launcher)
+            async with asyncio.timeout(_SECONDS):
+                while not launcher.gone:
+                    await asyncio.sleep(0.01)
+            await launcher.close()
+            if speaks:
+                assert await asyncio.to_thread(flood.result, _SECONDS) < 10 << 20
+
+
+async def _speak(launcher: Launcher) -> None:
+    while True:
+        await launcher.tell_running()
+
+
+def _flood(connection_: socket.socket) -> int:
+    """Bytes that were taken of what has no end."""
+    sent = 0
+    with suppress(OSError):
+        while True:
+            sent += connection_.send(b"running\n" * 512)
+    return sent
 
 
 async def test_is_not_led_out_of_the_pods_volume(tmp_path: Path) -> None:
