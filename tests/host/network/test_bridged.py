@@ -35,14 +35,17 @@ def named(*networks: AdditionalNetwork, instance: str = "test") -> BridgedNetwor
 
 CONTROL = "88b5"
 """An EtherType for experiments, which nobody minds."""
+AMONG_BRIDGES = ("0180c2000000@88b6", "0180c2000021@88b6", "01000ccccccc@88b6", "01000ccccccd@88b6")
+"""What bridges and switches listen to."""
 _SEND = """
 import socket, sys
 card = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
 card.bind(("eth0", 0))
-for kind in sys.argv[2:]:
+for one in sys.argv[2:]:
+    to, _, kind = one.rpartition("@")
     # As ARP: an answer in another's name.
     body = bytes.fromhex("0001080006040002" + "5ee619000099" + "c0a80701" + "ff" * 6 + "c0a8070b")
-    card.send(bytes.fromhex("ff" * 6 + sys.argv[1].replace(":", "") + kind) + body.ljust(64, b"x"))
+    card.send(bytes.fromhex((to or "ff" * 6) + sys.argv[1].replace(":", "") + kind) + body.ljust(64, b"x"))
 """
 _RECEIVE = """
 import socket, sys
@@ -59,7 +62,10 @@ while True:
 
 
 def got_through(sender: Guest, receiver: Guest, kinds: tuple[str, ...]) -> list[str]:
-    """The EtherTypes of the frames that arrive, of those that are sent in turn; the last is awaited."""
+    """The EtherTypes of the frames that arrive, of those that are sent in turn; the last is awaited.
+
+    Each is given by its EtherType, after the address that it goes to where that is not all.
+    """
     listening = receiver.start(sys.executable, "-c", _RECEIVE, MACS[0], kinds[-1])
     assert listening.stdout is not None
     assert listening.stdout.readline() == "ready\n"
@@ -123,7 +129,7 @@ async def test_guests_reach_each_other_and_nothing_of_the_host_s(plug: Plug) -> 
     assert not one.pings("192.168.7.11")
     one.run("ip", "link", "set", "eth0", "address", MACS[0])
     assert one.pings("192.168.7.11")
-    assert got_through(one, other, ("81000007", "88a80007", "0806", CONTROL)) == [CONTROL]
+    assert got_through(one, other, ("81000007", "88a80007", "0806", *AMONG_BRIDGES, CONTROL)) == [CONTROL]
 
     assert sorted(await network.inventory()) == sorted(UIDS)
     await network.disconnect(UIDS[0])
