@@ -18,7 +18,8 @@ class StoreSettings(Section):
     watch_log_bytes: Bytes = 128 << 20
     """What these events may take of the file at most; older ones go before."""
     namespace_bytes: Bytes = 64 << 20
-    """What the objects of one namespace may take, encoded; 0 is no limit. Controllers' writes always fit."""
+    """What the objects of one namespace may take, encoded; 0 is no limit. Controllers' writes always fit, but for
+    machines and disks that a pool asks for."""
 
 
 class KubernetesSettings(Section):

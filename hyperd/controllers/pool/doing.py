@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from hyperd.controllers.context import Context
 from hyperd.controllers.pool.disks import Disks
@@ -23,11 +23,14 @@ from hyperd.resources.kinds.virtual_machine import BlockDeviceKind
 from hyperd.resources.schema.kind import AnyObject, Kind, Object
 from hyperd.resources.values import meta, names
 from hyperd.runtime.recorder import EventLevel
-from hyperd.store.interface import PatchType, Preconditions
+from hyperd.store.interface import PatchType, Preconditions, Write
 
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_machine import VirtualMachine
     from hyperd.resources.views.virtual_machine_pool import DiskTemplate, PoolCreation, VirtualMachinePool
+
+_AS_ASKED: Final = Write(shares=True)
+"""A number in one object asks for all these: they count as if each had been asked for."""
 
 
 def is_to_rewrite(member: Member, digest: str) -> bool:
@@ -104,7 +107,7 @@ class Doing:
                 continue
             body = pooling.member(self._seen.pool, one["name"], one["disks"])
             try:
-                item = await self._store.create(VIRTUAL_MACHINE, self._namespace, body)
+                item = await self._store.create(VIRTUAL_MACHINE, self._namespace, body, write=_AS_ASKED)
             except AlreadyExists:
                 found = await self._store.find(VIRTUAL_MACHINE, self._namespace, one["name"])
                 if found is None or not pooling.is_member(found, self._seen.pool["metadata"]["uid"]):
@@ -133,7 +136,7 @@ class Doing:
         owner: AnyObject = self._seen.pool if pooling.is_retained(template) else machine
         body = pooling.pool_disk(self._seen.pool, template, name, owner)
         try:
-            await self._store.create(VIRTUAL_DISK, self._namespace, body)
+            await self._store.create(VIRTUAL_DISK, self._namespace, body, write=_AS_ASKED)
         except AlreadyExists:
             found = await self._store.find(VIRTUAL_DISK, self._namespace, name)
             uid = self._seen.pool["metadata"]["uid"]

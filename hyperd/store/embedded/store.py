@@ -186,7 +186,7 @@ class EmbeddedStore(EmbeddedReader):
         with self._quotas.charging(kind, new, old):
             if write.dry_run:
                 return Item.of(new)
-            return await self._ledger.put(kind, new, old, shares=write.user != SYSTEM)
+            return await self._ledger.put(kind, new, old, shares=write.shares or write.user != SYSTEM)
 
     async def update(
         self,

@@ -194,8 +194,9 @@ async def _admit(request: AdmissionRequest) -> AdmissionResponse:
 
 
 @asynccontextmanager
-async def opened(folder: Path) -> AsyncIterator[Pool]:
-    kept = EmbeddedStore(folder / "store.db", settings=StoreSettings(), admit=_admit, kinds=KINDS)
+async def opened(folder: Path, **settings: int) -> AsyncIterator[Pool]:
+    """``settings`` are the store's."""
+    kept = EmbeddedStore(folder / "store.db", settings=StoreSettings(**settings), admit=_admit, kinds=KINDS)
     async with opened_store(kept) as store:
         spec = {"cpu": {"type": "Host"}}
         await store.create(VIRTUAL_MACHINE_CLASS, "", {"metadata": {"name": "generic"}, "spec": spec})

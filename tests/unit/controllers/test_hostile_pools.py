@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from hyperd.resources.all import NAMESPACE, RESOURCE_QUOTA, VIRTUAL_DISK, VIRTUAL_MACHINE
+from hyperd.resources.all import (
+    NAMESPACE,
+    RESOURCE_QUOTA,
+    VIRTUAL_DISK,
+    VIRTUAL_MACHINE,
+    VIRTUAL_MACHINE_POOL,
+)
+from hyperd.resources.values.conditions import find_condition
 from hyperd.store.interface import PatchType
 from tests.unit.controllers.pooling import Pool, opened
 
@@ -77,3 +84,17 @@ async def test_what_was_refused_and_is_not_wanted_any_more_is_forgotten(
     await pool.settle()
     await pool.learn()
     assert await pool.look() is None
+
+
+async def test_what_a_number_asks_for_takes_no_more_of_the_store_than_the_namespace_has(tmp_path: Path) -> None:
+    async with opened(tmp_path, namespace_bytes=64 << 10) as pool:
+        await pool.make(lambda obj: obj["spec"].update(replicas=2**31 - 1))
+        for _ in range(4):
+            await pool.learn()
+            await pool.look()
+        kinds = (VIRTUAL_MACHINE_POOL, VIRTUAL_MACHINE, VIRTUAL_DISK)
+        lists = [await pool.store.list(kind) for kind in kinds]
+        taken = sum(len(one.raw) for listing in lists for one in listing.items)
+        assert 32 << 10 < taken < 80 << 10, "only what hyperd says of what is there comes on top"
+        progress = find_condition(await pool.get(), "Progressing") or {}
+        assert "raise the setting store.namespace_bytes" in progress["message"]
