@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, count
 
 SECTOR = 2048
 MOST_CHARACTERS = 64
@@ -68,7 +69,8 @@ def _plain_names(files: Iterable[str]) -> dict[str, bytes]:
         upper = name.upper()
         text = upper if _PLAIN.fullmatch(upper) else f"_{number}"
         identifier = f"{text if '.' in text else text + '.'};1".encode()
-        found[name] = f"_{number}.;1".encode() if identifier in taken else identifier
+        numbered = (f"_{other}.;1".encode() for other in count(number))
+        found[name] = next(one for one in chain((identifier,), numbered) if one not in taken)
         taken.add(found[name])
     return found
 

@@ -112,6 +112,13 @@ async def test_answers_are_a_cd_rom_with_the_files_as_they_are(seeds: SeedStore)
     assert read(path, "user-data") == b"a"
 
 
+def test_each_file_has_a_name_of_its_own_for_who_reads_no_long_ones(tmp_path: Path) -> None:
+    path = tmp_path / "cd.iso"
+    path.write_bytes(iso.volume("unattendCD", dict.fromkeys(("_2", "a-b", "_3", "A.XML", "a.xml"), b"x")))
+    listed = subprocess.run(["isoinfo", "-i", path, "-f"], check=True, capture_output=True, text=True).stdout
+    assert len(set(listed.split())) == 5
+
+
 @settings(max_examples=10, deadline=None)
 @given(
     st.dictionaries(
