@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     Pool = Context[VirtualMachinePool, VirtualMachinePoolSpec]
 
 _MACHINE: Final = "spec.virtualMachineTemplate"
+_ADDRESS: Final = "virtualMachineIPAddressName"
+_CARD: Final = "virtualMachineMACAddressName"
 _NAME: Final = "metadata.name"
 _LETTERS: Final = "xxxxx"
 """In the place of letters that are still to be drawn."""
@@ -80,10 +82,13 @@ async def _check_machine(context: Pool) -> None:
     disks = {template["name"]: f"{context.request.name}-{template['name']}-{_LETTERS}" for template in refs}
     made = pooling.machine(_placed(context), f"{context.request.name}-{_LETTERS}", disks)
     await _judge(context, VIRTUAL_MACHINE, made, virtual_machine.review, _machine_path)
-    if context.spec["virtualMachineTemplate"]["spec"].get("virtualMachineIPAddressName"):
+    spec = context.spec["virtualMachineTemplate"]["spec"]
+    networks = [(f"networks[{index}]", one) for index, one in enumerate(spec.get("networks") or ())]
+    asking = [f"{path}.{_CARD}" for path, one in networks if one.get(_CARD)]
+    asking += [_ADDRESS] if spec.get(_ADDRESS) else []
+    for field in asking:
         context.warn(
-            f"{_MACHINE}.spec.virtualMachineIPAddressName: all machines of the pool ask for this address, "
-            "and one of them can have it"
+            f"{_MACHINE}.spec.{field}: all machines of the pool ask for this address, and one of them can have it"
         )
 
 

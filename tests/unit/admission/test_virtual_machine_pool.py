@@ -110,8 +110,14 @@ async def test_what_is_not_changed_is_not_judged_again() -> None:
 
 
 async def test_one_address_is_not_for_many() -> None:
-    response = await world().create(with_machine(virtualMachineIPAddressName="mine"))
-    assert any("one of them can have it" in warning for warning in response.warnings)
+    networks = [
+        {"type": "Main"},
+        {"type": "ClusterNetwork", "name": "lan", "virtualMachineMACAddressName": "mine"},
+    ]
+    response = await world().create(with_machine(virtualMachineIPAddressName="mine", networks=networks))
+    found = [each.partition(": ")[0] for each in response.warnings if "one of them can have it" in each]
+    path = "spec.virtualMachineTemplate.spec."
+    assert found == [f"{path}networks[1].virtualMachineMACAddressName", f"{path}virtualMachineIPAddressName"]
 
 
 async def test_a_lower_number_without_names_is_told_to_do_nothing() -> None:
