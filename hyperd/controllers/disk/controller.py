@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from hyperd.controllers import usage
+from hyperd.controllers.claims import Room, claim, is_claimed, waits
 from hyperd.controllers.context import Context
 from hyperd.controllers.deletion_marks import DeletionMarks
 from hyperd.controllers.disk import moves
@@ -20,12 +21,13 @@ from hyperd.controllers.disk.keeping import RETRY_SECONDS, Keeping
 from hyperd.controllers.disk.moves import Moves
 from hyperd.controllers.disk.operations import TYPES
 from hyperd.controllers.disk.operations.fill import Fill
-from hyperd.controllers.disk.ready import Disks, keepers, show_ready
+from hyperd.controllers.disk.ready import Disks, keepers, show_no_room, show_ready
 from hyperd.controllers.disk.source import (
     Source,
     Waiting,
     digest_of,
     guard_secret,
+    size_to_claim,
     source_of,
 )
 from hyperd.controllers.disk.storage_class import PROVISIONED, DiskClasses
@@ -37,6 +39,7 @@ from hyperd.controllers.ownership import bind_disk, disk_node
 from hyperd.controllers.placement.interface import Placement
 from hyperd.controllers.retries import Retries
 from hyperd.controllers.unbuilt import name_unbuilt_fields
+from hyperd.errors import QuotaExceeded
 from hyperd.resources.all import (
     CLUSTER_VIRTUAL_IMAGE,
     NODE,
@@ -63,6 +66,7 @@ from registry.naming import repository_of
 
 if TYPE_CHECKING:
     from hyperd.controllers.usage import Image
+    from hyperd.resources.views.core import StorageClass
     from hyperd.resources.views.virtual_disk import VirtualDisk
     from hyperd.resources.views.virtual_disk_snapshot import VirtualDiskSnapshot
 
@@ -95,6 +99,7 @@ class DiskController(Controller):
         self._moves = Moves(context)
         self._keeping = Keeping(context)
         self._fetching = Fetching(self._world)
+        self._room = Room(context, self._disks)
 
     def watches(self) -> Mapping[Kind, Mapper]:
         return {
@@ -103,6 +108,7 @@ class DiskController(Controller):
             VIRTUAL_DISK_SNAPSHOT: self._of_snapshot,
             STORAGE_CLASS: lambda _: self._without_volume(),
             NODE: lambda node: self._without_volume() if node.name == self._context.node_name else (),
+            **self._room.watches(),
         }
 
     def _without_volume(self) -> Iterable[Key]:
@@ -136,6 +142,7 @@ class DiskController(Controller):
         await self._operations.close()
 
     async def reconcile(self, key: Key) -> Result | None:
+        freed = self._room.may_be(key)
         before = self._disks.get(*key)
         await self._operations.keep_only(key, "" if before is None else before["metadata"]["uid"])
         if before is None:
@@ -149,6 +156,8 @@ class DiskController(Controller):
         before = await add_finalizer(self._context.store, VIRTUAL_DISK, before)
         after = copy.deepcopy(before)
         status = after.setdefault("status", {})
+        if freed and waits(before):
+            self._retries.forget(after)
         if before["metadata"].get("deletionTimestamp"):
             return await self._delete(before, after)
         name_unbuilt_fields(VIRTUAL_DISK, after)
@@ -161,17 +170,56 @@ class DiskController(Controller):
             fetched = None if moving else await self._fetching.look(after)
             kept = None if moving else await self._keeping.keep(after, class_)
             result = _sooner(fetched, kept, await self._move(after))
-        elif class_ is None or not (self._begun(after) or self._rules.allows(after, class_)):
-            result = Result(_AGAIN_SECONDS)
         else:
-            result = await self._provision(after)
+            before, result = await self._make(before, after, class_)
         readers = self._context.reservations.of(after["metadata"]["uid"])
         show_usage(self._context, after)
         show_snapshot(self._context, after)
-        await update_status(self._context.store, VIRTUAL_DISK, before, after)
+        try:
+            await update_status(self._context.store, VIRTUAL_DISK, before, after)
+        except QuotaExceeded as err:  # of the second volume of a move
+            await self._operations.undo(after)
+            after, result = copy.deepcopy(before), Result(_AGAIN_SECONDS)
+            moves.show_no_room(after, err)
+            await update_status(self._context.store, VIRTUAL_DISK, before, after)
         self._context.reservations.show(readers)
         self._operations.written(after)
         return result
+
+    async def _make(
+        self, before: VirtualDisk, disk: VirtualDisk, class_: StorageClass | None
+    ) -> tuple[VirtualDisk, Result | None]:
+        """A disk that has no volume yet, and ``before`` as it is stored by then."""
+        if class_ is None:
+            disk["status"].pop("target", None)
+            return before, Result(_AGAIN_SECONDS)
+        try:
+            before = await self._claimed(before, disk)
+        except QuotaExceeded as err:
+            await self._operations.undo(disk)
+            show_no_room(disk, err)
+            return before, Result(_AGAIN_SECONDS)
+        if not (self._begun(disk) or self._rules.allows(disk, class_)):
+            return before, Result(_AGAIN_SECONDS)
+        return before, await self._provision(disk)
+
+    async def _claimed(self, before: VirtualDisk, disk: VirtualDisk) -> VirtualDisk:
+        """``before`` with the claim of its volume, if its size is known by now. Raises QuotaExceeded."""
+        status = disk["status"]
+        failed = status.get("phase") == VirtualDiskPhase.FAILED
+        size = None if failed and self._is_seen(disk) else size_to_claim(self._context, disk)
+        same = (before.get("status") or {}).get("storageClassName") == status.get("storageClassName")
+        if same and (size is None or is_claimed(before, size)):
+            return before
+        if size is None:
+            status.pop("target", None)  # of another class
+            return before
+        stored: VirtualDisk = (await claim(self._context, VIRTUAL_DISK, disk, size, unchanged=True)).object()
+        status["target"] = stored["status"]["target"]
+        return stored
+
+    def _is_seen(self, disk: VirtualDisk) -> bool:
+        return disk["status"].get("observedGeneration") == disk["metadata"]["generation"]
 
     async def _move(self, disk: VirtualDisk) -> Result | None:
         """To the class that its spec names, if that is another one than it is in; what names the first ends it."""
@@ -203,10 +251,7 @@ class DiskController(Controller):
 
     async def _provision(self, disk: VirtualDisk) -> Result | None:
         meta, status = disk["metadata"], disk["status"]
-        if (
-            status.get("phase") == VirtualDiskPhase.FAILED
-            and status.get("observedGeneration") == meta["generation"]
-        ):
+        if status.get("phase") == VirtualDiskPhase.FAILED and self._is_seen(disk):
             return None
         status["observedGeneration"] = meta["generation"]
         if status.get("phase") == VirtualDiskPhase.WAIT_FOR_FIRST_CONSUMER:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from hyperd.controllers import usage
+from hyperd.controllers.claims import AGAIN_SECONDS, claim, is_claimed
 from hyperd.controllers.context import Context
 from hyperd.controllers.disk.ready import show_ready
 from hyperd.controllers.disk.source import requested_size
 from hyperd.controllers.disk.used import holding, snapshot
 from hyperd.crashpoints import CrashPoint, reached
-from hyperd.errors import HyperdError, TemporaryError
+from hyperd.errors import HyperdError, QuotaExceeded, TemporaryError
+from hyperd.resources.all import VIRTUAL_DISK
 from hyperd.resources.core import storage_class
 from hyperd.resources.kinds.virtual_disk import (
     DiskReadyReason,
@@ -62,7 +64,15 @@ class Keeping:
         if size == volume.virtual_size and status["phase"] != VirtualDiskPhase.RESIZING:
             show_ready(disk, volume)
             return Result(LOOK_SECONDS)
-        if status["phase"] != VirtualDiskPhase.RESIZING and (hindrance := self._hindrance(disk, class_)):
+        growing = status["phase"] == VirtualDiskPhase.RESIZING
+        hindrance = None if growing else self._hindrance(disk, class_)
+        if not growing and hindrance is None and not is_claimed(disk, size):
+            try:
+                await claim(self._context, VIRTUAL_DISK, disk, size, unchanged=True)
+                return Result(0.01)
+            except QuotaExceeded as err:
+                hindrance = err.message, AGAIN_SECONDS
+        if hindrance is not None:
             message, seconds = hindrance
             show_ready(disk, volume, grows_later=True)
             told = set_condition(

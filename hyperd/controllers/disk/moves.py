@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from hyperd.controllers import usage
+from hyperd.controllers.claims import no_room
 from hyperd.controllers.context import Context
 from hyperd.controllers.disk import used
 from hyperd.controllers.disk.ready import Disks, claim_name
-from hyperd.errors import HyperdError, TemporaryError
+from hyperd.errors import HyperdError, QuotaExceeded, TemporaryError
 from hyperd.resources.all import NODE, STORAGE_CLASS
 from hyperd.resources.core import storage_class
 from hyperd.resources.kinds.virtual_disk import (
@@ -124,6 +125,13 @@ def show_failed(disk: VirtualDisk, move: Move, err: HyperdError) -> None:
         status["phase"] = VirtualDiskPhase.READY
         end_state(disk, err.message)
     set_condition(disk, VirtualDiskCondition.MIGRATING, False, reason=reason, message=err.message)
+
+
+def show_no_room(disk: VirtualDisk, err: QuotaExceeded) -> None:
+    """It does not begin: the namespace has no room for a second volume."""
+    disk["status"]["observedGeneration"] = disk["metadata"]["generation"]
+    reason = DiskMigratingReason.WAIT_FOR_TARGET_READY
+    set_condition(disk, VirtualDiskCondition.MIGRATING, False, reason=reason, message=no_room(err))
 
 
 def end_state(disk: VirtualDisk, message: str) -> None:

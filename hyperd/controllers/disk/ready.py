@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from hyperd import clock
 from hyperd.controllers import usage
+from hyperd.controllers.claims import first_claim
 from hyperd.controllers.context import Context
+from hyperd.controllers.image import transfer
+from hyperd.errors import QuotaExceeded
 from hyperd.resources.kinds.data_source import ReadyReason
 from hyperd.resources.kinds.virtual_disk import VirtualDiskCondition, VirtualDiskPhase
 from hyperd.resources.values.conditions import remove_condition, set_condition
@@ -51,7 +54,7 @@ class Disks:
 
 def claim_name(disk: VirtualDisk, op_uid: str = "") -> str:
     """Of the claim of its volume: of the first one, or of that which an operation moves it to."""
-    first = f"d8v-vd-{disk['metadata']['uid']}"
+    first = first_claim(disk)
     return f"{first}-{op_uid[:_SUFFIX]}" if op_uid else first
 
 
@@ -66,6 +69,15 @@ def keeper_of(disk: VirtualDisk) -> Keeper | None:
     status = disk.get("status") or {}
     provisioner = (status.get("target") or {}).get("provisioner")
     return Keeper(provisioner, moved=bool(status.get("migrationState"))) if provisioner else None
+
+
+def show_no_room(disk: VirtualDisk, err: QuotaExceeded) -> None:
+    """Nothing is made yet: its namespace has no room for it."""
+    status = disk["status"]
+    status.pop("target", None)
+    status["phase"], status["observedGeneration"] = VirtualDiskPhase.PENDING, disk["metadata"]["generation"]
+    transfer.stop_progress(status)
+    set_condition(disk, VirtualDiskCondition.READY, False, reason=ReadyReason.QUOTA_EXCEEDED, message=err.message)
 
 
 def show_ready(disk: VirtualDisk, volume: Volume, *, grows_later: bool = False) -> None:

@@ -19,7 +19,7 @@ from hyperd.resources.kinds.data_source import DataSourceType
 from hyperd.resources.kinds.virtual_disk import DiskDatasourceReason, DiskReadyReason
 from hyperd.resources.kinds.virtual_disk_snapshot import SnapshotPhase
 from hyperd.resources.kinds.virtual_image import ImagePhase
-from hyperd.resources.values.quantity import to_bytes
+from hyperd.resources.values.quantity import round_up, to_bytes
 
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_disk import VirtualDisk
@@ -146,6 +146,37 @@ def digest_of(disk: VirtualDisk) -> str:
     class_ = (disk["spec"].get("persistentVolumeClaim") or {}).get("storageClassName")
     body = orjson.dumps([declared, class_], option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(body).hexdigest()[:32]
+
+
+def size_to_claim(context: Context, disk: VirtualDisk) -> int | None:
+    """Bytes of the volume that is to be made; None where its source does not tell yet, or is too large for it."""
+    source, requested = source_of(context, disk), requested_size(disk)
+    if source is None or source == Source() or isinstance(source, Waiting):
+        known = requested is not None and not isinstance(source, Waiting)
+        return round_up(requested) if requested is not None and known else None
+    needed = _size_of_source(context, disk)
+    if needed is None or requested is None:
+        return needed
+    if source.snapshot:
+        return max(needed, round_up(requested))
+    return round_up(requested) if round_up(requested) >= needed else None
+
+
+def _size_of_source(context: Context, disk: VirtualDisk) -> int | None:
+    """Bytes of the image or snapshot that it is made of, as the status of that says."""
+    snapshot = snapshot_of(context, disk)
+    if snapshot is not None:
+        told = (snapshot.get("status") or {}).get("source")
+        total = None if told is None else told.get("size")
+        return None if not total else round_up(to_bytes(total))
+    ref = (disk["spec"].get("dataSource") or {}).get("objectRef")
+    kind = None if ref is None else usage.IMAGE_KINDS.get(ref["kind"])
+    if ref is None or kind is None:
+        return None
+    image = context.informer(kind).get(disk["metadata"]["namespace"] if kind.namespaced else "", ref["name"])
+    size = None if image is None else (image.get("status") or {}).get("size")
+    unpacked = None if size is None else size.get("unpackedBytes")
+    return None if not unpacked else round_up(int(unpacked))
 
 
 def requested_size(disk: VirtualDisk) -> int | None:

@@ -191,7 +191,9 @@ class VirtualDiskTarget(Section):
     """Where the disk is kept."""
 
     persistent_volume_claim_name: str | None = None
-    """Name of the volume's claim."""
+    """Name of the volume's claim, which the namespace's quota counts."""
+    size: str | None = None
+    """What the claim asks for, until the volume has that size."""
     provisioner: str | None = None
     """Who has the volume. While the disk is moved, what any other has is a copy."""
 

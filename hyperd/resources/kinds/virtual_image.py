@@ -136,7 +136,9 @@ class VirtualImageTarget(Section):
     registry_url: Annotated[str | None, Field(alias="registryURL")] = None
     """Reference of the image in the registry."""
     persistent_volume_claim_name: str | None = None
-    """Name of the volume's claim."""
+    """Name of the volume's claim, which the namespace's quota counts."""
+    size: str | None = None
+    """What the claim asks for, until the volume is there."""
 
 
 class VirtualImageStatus(Section):

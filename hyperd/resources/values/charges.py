@@ -1,16 +1,16 @@
 """What an object takes of a namespace's ResourceQuota, by Kubernetes' names of resources.
 
-A disk is charged as the claim that stands for it, a snapshot with as many bytes as its disk has, and a machine as
-its Pod for as long as it is started.
+A disk, or an image on a volume, is charged as the claim that its status names, from the write that names it; a
+snapshot with as many bytes as its disk has, and a machine as its Pod for as long as it is started.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Final
 
-from hyperd.resources.schema.kind import Kind, Object
+from hyperd.resources.schema.kind import AnyObject, Kind, Object
 from hyperd.resources.values.names import GROUP
 from hyperd.resources.values.quantity import format_bytes, parse
 
@@ -29,8 +29,11 @@ EMULATION_OVERHEAD: Final = 128 << 20
 TRANSLATED_BYTES: Final = 64 << 20
 BASE_OVERHEAD: Final = 64 << 20
 """Bytes that an instance needs beside the guest's memory, for each core and at all."""
-MADE: Final = frozenset({"Ready", "Resizing", "Exporting", "Migrating", "PVCLost"})
-"""Phases of disks that have their volume: what is there is not refused."""
+MADE: Final = frozenset({"Ready", "Resizing", "Exporting", "Migrating", "PVCLost", "ImageLost"})
+"""Phases of disks and images that have their volume: what is there is not refused."""
+_MOVES: Final = frozenset({"Migrate", "MigrateLive"})
+"""Operations that move a disk to another StorageClass."""
+_ALIGNMENT: Final = 1 << 20
 CLASS_INFIX: Final = ".storageclass.storage.k8s.io/"
 
 
@@ -45,16 +48,17 @@ def measured(kind: Kind) -> bool:
     return (kind.group, kind.plural) in (
         (GROUP, "virtualdisks"),
         (GROUP, "virtualdisksnapshots"),
+        (GROUP, "virtualimages"),
         (GROUP, "virtualmachines"),
         ("", "services"),
     )
 
 
-def charges(kind: Kind, obj: Object, *, default_class: str) -> Charges:
-    """All that ``obj`` takes; ``default_class`` is the StorageClass of disks that name none."""
+def charges(kind: Kind, obj: Object) -> Charges:
+    """All that ``obj`` takes as it is."""
     found = dict.fromkeys(counted(kind), Decimal(1))
-    if kind.group == GROUP and kind.plural == "virtualdisks":
-        found |= _of_disk(obj, default_class)
+    if kind.group == GROUP and kind.plural in ("virtualdisks", "virtualimages"):
+        found |= _of_claim(obj)
     elif kind.group == GROUP and kind.plural == "virtualdisksnapshots":
         found |= _of_snapshot(obj)
     elif kind.group == GROUP and kind.plural == "virtualmachines":
@@ -64,12 +68,28 @@ def charges(kind: Kind, obj: Object, *, default_class: str) -> Charges:
     return found
 
 
-def _of_disk(disk: Object, default_class: str) -> Charges:
-    claim, status = (disk.get("spec") or {}).get("persistentVolumeClaim") or {}, disk.get("status") or {}
-    size = max(_number(claim.get("size")), _number(status.get("capacity")))
-    class_ = claim.get("storageClassName") or status.get("storageClassName") or default_class
-    # Two volumes, until it is moved.
-    classes = [status["storageClassName"], target] if (target := moves_to(disk)) else [class_]
+def asked(kind: Kind, obj: Object, *, default_class: str) -> Charges:
+    """What a new ``obj`` will take, its claim included; ``default_class`` is that of disks which name none."""
+    found = dict(charges(kind, obj))
+    if kind.group == GROUP and kind.plural == "virtualdisks":
+        claim = (obj.get("spec") or {}).get("persistentVolumeClaim") or {}
+        found |= _claims(_number(claim.get("size")), [claim.get("storageClassName") or default_class])
+    return found
+
+
+def _of_claim(obj: Object) -> Charges:
+    """Of a disk or an image, while its status names a claim."""
+    status = obj.get("status") or {}
+    if not claim_of(obj):
+        return {}
+    classes = [status.get("storageClassName") or ""]
+    if target := moves_to(obj):
+        classes.append(target)  # two volumes, until it is moved
+    return _claims(Decimal(claimed_bytes(obj)), classes)
+
+
+def _claims(size: Decimal, classes: Sequence[str]) -> dict[str, Decimal]:
+    """Of a claim of each class."""
     found = {"requests.storage": size * len(classes)} | dict.fromkeys(
         ("persistentvolumeclaims", "count/persistentvolumeclaims"), Decimal(len(classes))
     )
@@ -77,6 +97,20 @@ def _of_disk(disk: Object, default_class: str) -> Charges:
         found[f"{name}{CLASS_INFIX}requests.storage"] = size
         found[f"{name}{CLASS_INFIX}persistentvolumeclaims"] = Decimal(1)
     return found
+
+
+def claim_of(obj: AnyObject) -> str:
+    """The name of the claim of a disk, or of an image on a volume; empty where there is none."""
+    target = (obj.get("status") or {}).get("target") or {}
+    return str(target.get("persistentVolumeClaimName") or "")
+
+
+def claimed_bytes(obj: AnyObject) -> int:
+    """What the claim of a disk or image asks for, or has where that is more."""
+    status = obj.get("status") or {}
+    size, unpacked = status.get("capacity"), (status.get("size") or {}).get("unpackedBytes")
+    found = max(_number((status.get("target") or {}).get("size")), _number(size))
+    return max(int(found), -(-int(_number(unpacked)) // _ALIGNMENT) * _ALIGNMENT)
 
 
 def _of_snapshot(snapshot: Object) -> Charges:
@@ -92,10 +126,11 @@ def _of_snapshot(snapshot: Object) -> Charges:
 
 
 def moves_to(disk: Object) -> str:
-    """The StorageClass that a disk with a volume is to be moved to; empty for none."""
-    claim, status = (disk.get("spec") or {}).get("persistentVolumeClaim") or {}, disk.get("status") or {}
-    wanted, has = claim.get("storageClassName"), status.get("storageClassName")
-    return str(wanted) if status.get("phase") in MADE and wanted and has and wanted != has else ""
+    """The StorageClass that a disk is being moved to, and is not in yet; empty for none."""
+    status = disk.get("status") or {}
+    operation = status.get("operation") or {}
+    moved = str(operation.get("digest") or "").split(" ") if operation.get("kind") in _MOVES else []
+    return moved[1] if len(moved) > 1 and moved[1] != status.get("storageClassName") else ""
 
 
 def _of_machine(machine: Object) -> Charges:

@@ -45,6 +45,7 @@ class VirtualDiskSpec(TypedDict):
 
 class VirtualDiskTarget(TypedDict):
     persistentVolumeClaimName: NotRequired[str]
+    size: NotRequired[str]
     provisioner: NotRequired[str]
 
 

@@ -25,6 +25,7 @@ class VirtualImageSpec(TypedDict):
 class VirtualImageTarget(TypedDict):
     registryURL: NotRequired[str]
     persistentVolumeClaimName: NotRequired[str]
+    size: NotRequired[str]
 
 
 class VirtualImageStatus(TypedDict):

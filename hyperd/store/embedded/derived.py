@@ -15,7 +15,9 @@ from typing import Final
 
 from hyperd.resources.core.storage_class import PROVISIONER
 from hyperd.resources.schema.kind import Kind, Object, Registry, V
+from hyperd.resources.values.charges import MADE, claim_of, claimed_bytes
 from hyperd.resources.values.names import GROUP, STORAGE_CLASS_VOLUME_MODE_ANNOTATION, SYSTEM_NAMESPACE
+from hyperd.resources.values.quantity import format_bytes
 from hyperd.slices import sliced
 from hyperd.store.embedded.memory import not_found
 from hyperd.store.interface import EVERYTHING, EventType, Item, Listing, Selector, Store, Watch, WatchEvent
@@ -205,11 +207,10 @@ def _volumes(disk: Object, classes: Classes) -> Volumes:
 def _claim(disk: Object, classes: Classes) -> Object | None:
     """The PersistentVolumeClaim that the disk's status names."""
     meta, status = disk["metadata"], disk.get("status") or {}
-    name = (status.get("target") or {}).get("persistentVolumeClaimName")
-    if not name:
+    if not (name := claim_of(disk)):
         return None
-    uid = _claim_uid(disk)
-    size, lost = status.get("capacity"), status.get("phase") == _LOST
+    uid, lost, made = _claim_uid(disk), status.get("phase") == _LOST, _is_made(disk)
+    size, capacity = format_bytes(claimed_bytes(disk)), status.get("capacity")
     owner = {"apiVersion": disk["apiVersion"], "kind": disk["kind"], "name": meta["name"], "uid": meta["uid"]}
     return {
         "metadata": {
@@ -222,13 +223,13 @@ def _claim(disk: Object, classes: Classes) -> Object | None:
         },
         "spec": {
             **_common(status, _volumes(disk, classes).mode),
-            "resources": {"requests": {"storage": size}} if size else {},
-            "volumeName": _volume_name(disk),
+            "resources": {"requests": {"storage": size}},
+            **({"volumeName": _volume_name(disk)} if made else {}),
         },
         "status": {
-            "phase": "Lost" if lost else "Bound",
-            "accessModes": ["ReadWriteOnce"],
-            **({"capacity": {"storage": size}} if size else {}),
+            "phase": "Lost" if lost else "Bound" if made else "Pending",
+            **({"accessModes": ["ReadWriteOnce"]} if made else {}),
+            **({"capacity": {"storage": capacity}} if made and capacity else {}),
         },
     }
 
@@ -237,7 +238,12 @@ def _volume(disk: Object, classes: Classes) -> Object | None:
     """The PersistentVolume behind that claim."""
     provisioner = _volumes(disk, classes).provisioner
     claim, meta, status = _claim(disk, classes), disk["metadata"], disk.get("status") or {}
-    if claim is None or status.get("phase") == _LOST or meta["namespace"] == SYSTEM_NAMESPACE:
+    if (
+        claim is None
+        or not _is_made(disk)
+        or status.get("phase") == _LOST
+        or meta["namespace"] == SYSTEM_NAMESPACE
+    ):
         # Of the system's namespace nothing shows where everybody looks.
         return None
     size = status.get("capacity")
@@ -263,6 +269,12 @@ def _volume(disk: Object, classes: Classes) -> Object | None:
         },
         "status": {"phase": "Bound"},
     }
+
+
+def _is_made(disk: Object) -> bool:
+    """Whether it has had its volume; one that goes has that until the end."""
+    status = disk.get("status") or {}
+    return bool(status.get("capacity")) and status.get("phase") in (*MADE, "Terminating")
 
 
 def _common(status: Object, mode: str) -> Object:

@@ -20,7 +20,7 @@ from hyperd.errors import Conflict, HyperdError, NotFound, QuotaExceeded
 from hyperd.jsontypes import JsonObject
 from hyperd.resources.core import storage_class
 from hyperd.resources.schema.kind import Kind, Object, Registry
-from hyperd.resources.values.charges import MADE, Charges, charges, counted, measured, moves_to, shown
+from hyperd.resources.values.charges import MADE, Charges, asked, charges, counted, measured, moves_to, shown
 from hyperd.resources.values.quantity import parse
 from hyperd.store.embedded.memory import Memory, Place
 from hyperd.store.interface import EventType, Item, Rehearsal
@@ -36,8 +36,6 @@ _PAUSE_SECONDS = 0.02
 class _Count:
     """What the measured objects of a namespace take, kept while the namespace has a quota."""
 
-    default_class: str
-    """The StorageClass that disks without one were counted with."""
     total: dict[str, Decimal]
     """The sum of ``charges``."""
     charges: dict[str, Charges]
@@ -85,17 +83,17 @@ class Quotas:
             self._settle(place)
 
     def rehearse(self, kind: Kind, new: Object, rehearsal: Rehearsal) -> None:
-        """Add ``new`` to what is to be made. Raises QuotaExceeded where that would be too much by then."""
+        """Add ``new`` to what is to be made, with its claim. Raises QuotaExceeded where there is no room."""
         namespace = new["metadata"].get("namespace", "")
         if quotas := self.of(namespace):
             beside: dict[str, Decimal] = {}
             default = self._default_class()
             for gone, name in rehearsal.gone:
                 if (old := self._memory.get(gone, namespace, name)) is not None:
-                    _sum(beside, charges(gone, old.object(), default_class=default), -1)
+                    _sum(beside, charges(gone, old.object()), -1)
             for made, obj in rehearsal.made:
-                _sum(beside, charges(made, obj, default_class=default), 1)
-            self._check(kind, new, charges(kind, new, default_class=default), quotas, beside)
+                _sum(beside, asked(made, obj, default_class=default), 1)
+            self._check(kind, new, asked(kind, new, default_class=default), quotas, beside)
         rehearsal.made.append((kind, new))
 
     def _settle(self, place: Place) -> None:
@@ -111,20 +109,18 @@ class Quotas:
     def used(self, namespace: str, resources: frozenset[str]) -> dict[str, Decimal]:
         """How much of each of ``resources`` the objects of the namespace take, those on their way included."""
         found = dict.fromkeys(resources, Decimal(0))
-        default = self._default_class()
         for kind in self._memory.kinds():
             if kind.namespaced and not measured(kind):
                 for name in resources.intersection(counted(kind)):
                     found[name] += self._memory.number_in(kind, namespace)
-        _add(found, self._total(namespace, default))
+        _add(found, self._total(namespace))
         _add(found, self._pending_total.get(namespace, {}))
         return found
 
     def _added(self, kind: Kind, new: Object, old: Stored | None) -> dict[str, Decimal]:
-        default = self._default_class()
-        added = dict(charges(kind, new, default_class=default))
+        added = dict(charges(kind, new))
         if old is not None:
-            for name, amount in charges(kind, old.object(), default_class=default).items():
+            for name, amount in charges(kind, old.object()).items():
                 added[name] = added.get(name, Decimal(0)) - amount
         return added
 
@@ -150,15 +146,15 @@ class Quotas:
                     name=name,
                 )
 
-    def _total(self, namespace: str, default: str) -> Charges:
+    def _total(self, namespace: str) -> Charges:
         """What the measured objects of a namespace take; all are looked at once, then only what changes."""
         known = self._counts.get(namespace)
-        if known is not None and known.default_class == default:
+        if known is not None:
             return known.total
-        found = _Count(default, {}, {})
+        found = _Count({}, {})
         for kind in filter(measured, self._memory.kinds()):
             for item in self._memory.table(kind).walk(namespace):
-                found.charges[item.uid] = charges(kind, item.object(), default_class=default)
+                found.charges[item.uid] = charges(kind, item.object())
                 _sum(found.total, found.charges[item.uid], 1)
         if self.of(namespace):
             self._counts[namespace] = found
@@ -180,7 +176,7 @@ class Quotas:
             del self._counts[item.namespace]
             return
         if not gone:
-            known.charges[item.uid] = charges(change.kind, item.object(), default_class=known.default_class)
+            known.charges[item.uid] = charges(change.kind, item.object())
             _sum(known.total, known.charges[item.uid], 1)
 
     def _default_class(self) -> str:
@@ -202,14 +198,15 @@ def _may_be_refused(kind: Kind, new: Object) -> bool:
         return phase in (None, "", "Starting")
     if kind.plural == "virtualdisksnapshots":
         return phase in (None, "")  # then it says of what it is to be taken
-    return not (kind.plural == "virtualdisks" and phase in MADE) or _grows(new) or bool(moves_to(new))
+    made = kind.plural in ("virtualdisks", "virtualimages") and phase in MADE
+    return not made or _grows(new) or bool(moves_to(new))
 
 
 def _grows(disk: Object) -> bool:
-    """Whether a disk that has its volume asks for a larger one."""
-    size = ((disk.get("spec") or {}).get("persistentVolumeClaim") or {}).get("size")
-    capacity = (disk.get("status") or {}).get("capacity")
-    return size is not None and (capacity is None or parse(size) > parse(capacity))
+    """Whether the claim of a disk that has its volume asks for a larger one."""
+    status = disk.get("status") or {}
+    size = (status.get("target") or {}).get("size")
+    return size is not None and parse(size) > parse(status.get("capacity") or "0")
 
 
 def _add(found: dict[str, Decimal], more: Charges) -> None:
@@ -266,9 +263,7 @@ class QuotaKeeper:
         """Note which namespaces the changes may have made fuller or emptier."""
         for change in changes:
             self._quotas.changed(change)
-            if change.kind.plural == "storageclasses":
-                self._look_everywhere()
-            elif change.item.namespace and self._quotas.of(change.item.namespace):
+            if change.item.namespace and self._quotas.of(change.item.namespace):
                 self._look(change.item.namespace)
 
     def _look_everywhere(self) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from hyperd.errors import Forbidden
 from tests.host.machine.test_placement import fresh, new
 from tests.host.running import Hyperd, Object, condition, disk, machine
 
@@ -53,15 +52,18 @@ def test_a_machine_waits_for_its_quota_and_starts_when_there_is_room(
     hyperd.wait("resourcequotas", limit, lambda o: o["status"]["used"] == {"pods": "1", "requests.cpu": "1"})
 
 
-def test_a_disk_whose_size_follows_from_its_image_waits_for_the_quota(
+def test_a_disk_waits_for_the_quota_whether_it_names_its_size_or_its_image_does(
     hyperd: Hyperd, made: list[tuple[str, str]]
 ) -> None:
     limit = new(hyperd, made, "resourcequotas", quota(requests_storage="1Mi"))
-    with pytest.raises(Forbidden, match="exceeded quota"):
-        hyperd.create(disk(fresh("d"), size="8Mi"))
+    blank = new(hyperd, made, "vd", disk(fresh("d"), size="8Mi"))
     name = new(hyperd, made, "vd", disk(fresh("d"), image="guest"))
-    waits = hyperd.wait("vd", name, lambda o: condition(o, "Ready").get("reason") == "QuotaExceeded")
-    assert waits["status"]["phase"] == "Pending"
+    for one in (blank, name):
+        waits = hyperd.wait("vd", one, lambda o: condition(o, "Ready").get("reason") == "QuotaExceeded")
+        assert waits["status"]["phase"] == "Pending"
+        assert f"exceeded quota: {limit}, requested: requests.storage=" in condition(waits, "Ready")["message"]
+    hyperd.delete("vd", blank)
+    hyperd.wait_gone("vd", blank)
     hyperd.patch("resourcequotas", limit, {"spec": {"hard": {"requests.storage": "10Gi"}}})
     ready = hyperd.wait_phase("vd", name, "Ready")
     hyperd.wait(

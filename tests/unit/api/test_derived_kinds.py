@@ -85,6 +85,21 @@ async def test_the_claim_that_a_disk_names_is_there_and_its_volume_too(api: Api)
     assert table["rows"][0]["cells"][5] == f"default/{name}"
 
 
+async def test_a_claim_is_there_before_its_volume_and_asks_for_more_before_it_grows(api: Api) -> None:
+    name = await disk(api, "a")
+    target = {"persistentVolumeClaimName": name, "size": "3Gi"}
+    await show(api, "a", phase="Resizing", target=target)
+    _, claim = await api.call("GET", f"{CLAIMS}/{name}")
+    assert (claim["status"]["phase"], claim["status"]["capacity"]) == ("Bound", {"storage": "2Gi"})
+    assert claim["spec"]["resources"]["requests"] == {"storage": "3Gi"}
+    await show(api, "a", phase="WaitForFirstConsumer", capacity=None)
+    _, claim = await api.call("GET", f"{CLAIMS}/{name}")
+    assert (claim["status"], "volumeName" in claim["spec"]) == ({"phase": "Pending"}, False)
+    assert (await api.call("GET", VOLUMES))[1]["items"] == []
+    _, table = await api.call("GET", CLAIMS, headers=TABLE)
+    assert table["rows"][0]["cells"][:2] == [name, "Pending"]
+
+
 async def test_nobody_writes_them_and_viewers_read_them(api: Api) -> None:
     name = await disk(api, "a")
     for method, path in (("POST", CLAIMS), ("PUT", f"{CLAIMS}/{name}"), ("DELETE", f"{CLAIMS}/{name}")):

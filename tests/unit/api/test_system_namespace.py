@@ -65,7 +65,8 @@ def _planted(kind: Kind, namespace: str, name: str, **more: Any) -> Object:
         "labels": {"planted": "yes"},
     }
     if kind.plural == "virtualdisks":
-        more["status"] = {"target": {"persistentVolumeClaimName": name}}
+        target = {"persistentVolumeClaimName": name}
+        more["status"] = {"phase": "Ready", "capacity": "1Gi", "target": target}
     return {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata, **more}
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hyperd.controllers.disk.operations import migrate
-from hyperd.errors import Invalid, QuotaExceeded, TemporaryError
+from hyperd.errors import Invalid, TemporaryError
 from hyperd.imagefile.handle import DiskFormat, FileHandle, Handle
 from hyperd.progress import Report
 from hyperd.resources.all import (
@@ -291,11 +291,12 @@ async def test_a_quota_counts_both_volumes_until_one_goes(world: World, held: He
     name_ = "raw.storageclass.storage.k8s.io/requests.storage"
     quota: Object = {"metadata": {"name": "q"}, "spec": {"hard": {name_: "512Ki", "requests.storage": "2Mi"}}}
     await world.store.create(RESOURCE_QUOTA, "default", quota)
-    with pytest.raises(QuotaExceeded, match="exceeded quota"):
-        await name(world, "raw")
+    await name(world, "raw")
+    told = await waits(world, "WaitForTargetReady")
+    assert f"exceeded quota: q, requested: {name_}=1Mi, used: {name_}=0, limited: {name_}=512Ki" in told
+    assert (await world.phase("Ready", VIRTUAL_DISK))["status"].get("migrationState") is None
     body = {"spec": {"hard": {name_: "1Mi"}}}
     await world.store.patch(RESOURCE_QUOTA, "default", "q", PatchType.MERGE, body)
-    await name(world, "raw")
     await world.until(
         lambda quota: (quota.get("status") or {}).get("used", {}).get("requests.storage") == "2Mi",
         RESOURCE_QUOTA,

@@ -44,7 +44,8 @@ TRUST = {
     "growing it is the disk's controller's, which asks the volume",
     "creating": "of a pool, which its controller writes: names of machines that are made only where they are free",
     "freeDisks": "of a pool, which its controller writes: how long disks are free that the pool itself owns",
-    "size": SHOWN,
+    "size": "shown; and what a disk of an image claims of its namespace's quota first: it claims what is wanting "
+    "once the registry's own description of the image is read",
     "progress": SHOWN,
     "downloadSpeed": SHOWN,
     "cdrom": "warns; what a disk is made of is read from the registry's own description of the image",
@@ -68,7 +69,8 @@ TRUST = {
     "addresses": "of a Node, which only nodes and administrators write; the peer must show the daemons' CA, and "
     "what is sent there of machines' addresses is of machines that are bound to it",
     "ipAddress": "leads to the machine's node only where the lease of that address is its namespace's",
-    "conditions": "of this very node, which compares what it says with what it is to say",
+    "conditions": "of this very node, which compares what it says with what it is to say; and that something "
+    "waits for a quota, which is only looked at again sooner",
     "message": SHOWN,
     "reason": SHOWN,
     "containerStatuses": SHOWN,

@@ -22,9 +22,9 @@ from hyperd.resources.all import (
     RESOURCE_QUOTA,
     SECRET,
     SERVICE,
-    STORAGE_CLASS,
     VIRTUAL_DISK,
     VIRTUAL_DISK_SNAPSHOT,
+    VIRTUAL_IMAGE,
     VIRTUAL_MACHINE,
 )
 from hyperd.resources.schema.kind import Kind, Object
@@ -73,9 +73,20 @@ def disk(name: str, size: str = "", **claim: str) -> Object:
     return {"metadata": {"name": name}, "spec": spec}
 
 
+async def take(
+    store: EmbeddedStore, name: str, size: str, class_: str = "local", *, there: bool = False, **status: Any
+) -> None:
+    """A disk and its claim, as the disk's controller makes both."""
+    if not there:
+        await store.create(VIRTUAL_DISK, NS, disk(name, size), write=ALICE)
+    told = {"storageClassName": class_, "target": {"persistentVolumeClaimName": f"c-{name}", "size": size}}
+    body: Object = {"status": {**told, **status}}
+    await store.patch(VIRTUAL_DISK, NS, name, PatchType.MERGE, body, subresource="status")
+
+
 async def test_a_rehearsal_counts_what_goes_before_and_what_was_rehearsed(store: EmbeddedStore) -> None:
     for name in ("a", "b"):
-        await store.create(VIRTUAL_DISK, NS, disk(name, "1Mi"))
+        await take(store, name, "1Mi")
     await limit(store, requests_storage="1536Ki")
     write = Write(dry_run=True, rehearsal=Rehearsal([(VIRTUAL_DISK, "a"), (VIRTUAL_DISK, "b")]))
     await store.create(VIRTUAL_DISK, NS, disk("c", "1Mi"), write=write)
@@ -96,11 +107,11 @@ async def test_a_snapshot_takes_as_many_bytes_as_its_disk_has(store: EmbeddedSto
     stored["status"] = {"source": {"uid": "u", "size": "2Gi"}}
     stored = (await store.update(VIRTUAL_DISK_SNAPSHOT, NS, "s", stored, subresource="status")).object()
     with pytest.raises(QuotaExceeded):
-        await store.create(VIRTUAL_DISK, NS, disk("b", "2Gi"), write=ALICE)
-    await store.create(VIRTUAL_DISK, NS, disk("c", "1Gi"), write=ALICE)
+        await take(store, "b", "2Gi")
+    await take(store, "c", "1Gi")
     stored["status"]["phase"] = "Failed"
     stored = (await store.update(VIRTUAL_DISK_SNAPSHOT, NS, "s", stored, subresource="status")).object()
-    await store.create(VIRTUAL_DISK, NS, disk("b", "2Gi"), write=ALICE)
+    await take(store, "b", "2Gi", there=True)
     # What is lost may come back: it is told as it is, and refused by nobody.
     stored["status"] |= {"volumeSnapshotName": "v"}
     await store.update(VIRTUAL_DISK_SNAPSHOT, NS, "s", stored, subresource="status")
@@ -132,12 +143,6 @@ async def test_what_is_counted_is_refused_in_kubernetes_words_and_comes_free_aga
         (SECRET, "count/secrets", {}),
         (CONFIG_MAP, "count/configmaps", {}),
         (VIRTUAL_DISK, "count/virtualdisks.virtualization.deckhouse.io", disk("x", "1Mi")),
-        (VIRTUAL_DISK, "persistentvolumeclaims", disk("x", "1Mi")),
-        (
-            VIRTUAL_DISK,
-            "fast.storageclass.storage.k8s.io/persistentvolumeclaims",
-            disk("x", storageClassName="fast"),
-        ),
         (VIRTUAL_MACHINE, "count/virtualmachines.virtualization.deckhouse.io", machine()),
         (SERVICE, "services", {"spec": {"clusterIP": "None"}}),
         (SERVICE, "services.nodeports", {"spec": {"type": "NodePort", "ports": [{"port": 1}]}}),
@@ -162,32 +167,65 @@ async def test_of_many_at_once_no_more_come_in_than_there_is_room_for(
     assert len((await store.list(kind, NS)).items) == 5
 
 
-async def test_storage_is_counted_by_size_and_class_and_again_when_a_disk_grows(store: EmbeddedStore) -> None:
-    default = {"storageclass.kubernetes.io/is-default-class": "true"}
-    await store.create(
-        STORAGE_CLASS, "", {"metadata": {"name": "local", "annotations": default}, "provisioner": "a.b/c"}
-    )
+async def test_of_many_claims_at_once_no_more_come_in_than_there_is_room_for(store: EmbeddedStore) -> None:
+    hard = {"persistentvolumeclaims": "9", "fast.storageclass.storage.k8s.io/requests.storage": "5Gi"}
+    await store.create(RESOURCE_QUOTA, NS, {"metadata": {"name": "q"}, "spec": {"hard": hard}})
+
+    async def claim(number: int) -> bool:
+        try:
+            await take(store, f"x{number}", "1Gi", "fast")
+        except QuotaExceeded:
+            return False
+        return True
+
+    assert sum(await asyncio.gather(*map(claim, range(20)))) == 5
+    assert len((await store.list(VIRTUAL_DISK, NS)).items) == 20, "a disk without room is there, and waits"
+    assert sum(await asyncio.gather(*(claim(number) for number in range(20, 30)))) == 0
+    await used(store, persistentvolumeclaims="5", **{"fast.storageclass.storage.k8s.io__requests.storage": "5Gi"})
+
+
+async def test_storage_is_counted_by_claim_and_class_and_again_when_it_asks_for_more(store: EmbeddedStore) -> None:
     name = "local.storageclass.storage.k8s.io/requests.storage"
     hard = {"requests.storage": "10Gi", name: "6Gi"}
     await store.create(RESOURCE_QUOTA, NS, {"metadata": {"name": "q"}, "spec": {"hard": hard}})
-    await store.create(VIRTUAL_DISK, NS, disk("a", "5Gi"), write=ALICE)
+    await take(store, "a", "5Gi")
     with pytest.raises(QuotaExceeded) as caught:
-        await store.create(VIRTUAL_DISK, NS, disk("b", "2Gi"), write=ALICE)
+        await take(store, "b", "2Gi")
     assert caught.value.message.endswith(WORDS.format(f"{name}=2Gi", f"{name}=5Gi", f"{name}=6Gi"))
-    await store.create(VIRTUAL_DISK, NS, disk("b", "3Gi", storageClassName="other"), write=ALICE)
-    grown = {"spec": {"persistentVolumeClaim": {"size": "8Gi"}}}
+    await take(store, "b", "3Gi", "other", there=True)
+    made: Object = {"status": {"phase": "Ready", "capacity": "3Gi", "target": {"size": None}}}
+    await store.patch(VIRTUAL_DISK, NS, "b", PatchType.MERGE, made, subresource="status")
+    # What is asked for is nobody's until the claim has it.
+    wanted = {"spec": {"persistentVolumeClaim": {"size": "8Gi"}}}
+    await store.patch(VIRTUAL_DISK, NS, "b", PatchType.MERGE, wanted, write=ALICE)
     with pytest.raises(QuotaExceeded) as caught:
-        await store.patch(VIRTUAL_DISK, NS, "b", PatchType.MERGE, grown, write=ALICE)
+        await take(store, "b", "8Gi", "other", there=True)
     assert "requested: requests.storage=5Gi, used: requests.storage=8Gi" in caught.value.message
-    smaller = {"spec": {"persistentVolumeClaim": {"size": "5Gi"}}}
-    await store.patch(VIRTUAL_DISK, NS, "b", PatchType.MERGE, smaller, write=ALICE)
-    # A size that only the image tells is asked for before the volume is made, and told when it is there.
-    await store.create(VIRTUAL_DISK, NS, disk("c"), write=ALICE)
-    claimed: Object = {"status": {"phase": "Provisioning", "capacity": "1Gi"}}
-    with pytest.raises(QuotaExceeded):
-        await store.patch(VIRTUAL_DISK, NS, "c", PatchType.MERGE, claimed, subresource="status")
-    there: Object = {"status": {"phase": "Ready", "capacity": "1Gi"}}
-    await store.patch(VIRTUAL_DISK, NS, "c", PatchType.MERGE, there, subresource="status")
+    await take(store, "b", "5Gi", "other", there=True)
+    await used(store, requests_storage="10Gi", **{name.replace("/", "__").replace(".", "_"): "5Gi"})
+    # What is there is told as it is.
+    more: Object = {"status": {"phase": "Ready", "capacity": "6Gi", "target": {"size": None}}}
+    await store.patch(VIRTUAL_DISK, NS, "b", PatchType.MERGE, more, subresource="status")
+
+
+async def test_an_image_on_a_volume_is_counted_as_its_claim_and_one_in_the_registry_is_not(
+    store: EmbeddedStore,
+) -> None:
+    await limit(store, requests_storage="3Gi", persistentvolumeclaims="5")
+    spec = {"dataSource": {"type": "HTTP", "http": {"url": "http://a.test/x"}}}
+    for name in ("a", "b"):
+        await store.create(VIRTUAL_IMAGE, NS, {"metadata": {"name": name}, "spec": spec}, write=ALICE)
+
+    async def show(name: str, **status: Any) -> None:
+        body: Object = {"status": status}
+        await store.patch(VIRTUAL_IMAGE, NS, name, PatchType.MERGE, body, subresource="status")
+
+    await show("a", phase="Ready", size={"unpackedBytes": str(9 << 30)}, target={"registryURL": "x"})
+    with pytest.raises(QuotaExceeded, match=r"requested: requests.storage=4Gi, used: requests.storage=0"):
+        await show("b", target={"persistentVolumeClaimName": "c", "size": "4Gi"}, storageClassName="local")
+    await show("b", target={"persistentVolumeClaimName": "c", "size": "2Gi"}, storageClassName="local")
+    await show("b", phase="Ready", size={"unpackedBytes": str((2 << 30) - 7)}, target={"size": None})
+    await used(store, requests_storage="2Gi", persistentvolumeclaims="1")
 
 
 def instance(phase: str, cores: int = 2, fraction: str = "50%", size: str = "1Gi") -> Object:
@@ -282,7 +320,8 @@ async def test_what_a_write_gives_back_is_free_once_it_is_written_and_not_before
         await limit(store, requests_storage="10Gi")
         much = "v" * (900 << 10)
         await store.create(CONFIG_MAP, NS, {"metadata": {"name": "a"}, "data": {"k": much}}, write=ALICE)
-        await store.create(VIRTUAL_DISK, NS, disk("a", "9Gi"), write=ALICE)
+        await take(store, "a", "9Gi")
+        await store.create(VIRTUAL_DISK, NS, disk("b", "9Gi"), write=ALICE)
 
         async def in_vain(write: Coroutine[Any, Any, Any]) -> str:
             with pytest.raises(QuotaExceeded) as caught:
@@ -290,14 +329,13 @@ async def test_what_a_write_gives_back_is_free_once_it_is_written_and_not_before
             return caught.value.message
 
         def bigger_disk() -> Coroutine[Any, Any, Any]:
-            return store.create(VIRTUAL_DISK, NS, disk("b", "9Gi"), write=ALICE)
+            return take(store, "b", "9Gi", there=True)
 
         def bigger_map() -> Coroutine[Any, Any, Any]:
             return store.create(CONFIG_MAP, NS, {"metadata": {"name": "b"}, "data": {"k": much}}, write=ALICE)
 
         async with nothing_is_written(store), asyncio.timeout(20):
-            smaller = {"spec": {"persistentVolumeClaim": {"size": "1Gi"}}}
-            shrink = await on_its_way(store, store.patch(VIRTUAL_DISK, NS, "a", PatchType.MERGE, smaller))
+            shrink = await on_its_way(store, take(store, "a", "1Gi", there=True))
             assert "used: requests.storage=9Gi" in await in_vain(bigger_disk())
         await shrink
         await bigger_disk()
@@ -316,9 +354,8 @@ async def test_writes_on_their_way_cost_the_next_one_nothing_and_a_namespace_tha
     await limit(store, configmaps="100000", requests_storage="1Pi")
     quotas = store._quotas
 
-    async def make(number: int) -> None:
-        await store.create(VIRTUAL_DISK, NS, disk(f"d{number}", "1Gi"), write=ALICE)
-
+    for number in range(300):
+        await store.create(VIRTUAL_DISK, NS, disk(f"d{number}", "1Gi"))
     calls = 0
 
     def counting(*_: Any) -> None:
@@ -326,7 +363,7 @@ async def test_writes_on_their_way_cost_the_next_one_nothing_and_a_namespace_tha
         calls += 1
 
     async with nothing_is_written(store), asyncio.timeout(60):
-        tasks = [await on_its_way(store, make(number)) for number in range(300)]
+        tasks = [await on_its_way(store, take(store, f"d{number}", "1Gi", there=True)) for number in range(300)]
         while len(quotas._pending) < len(tasks):
             await asyncio.sleep(0)
         names = frozenset({"requests.storage"})
@@ -359,15 +396,12 @@ async def test_a_full_namespace_costs_a_write_no_more_than_an_empty_one(store: E
             quotas.used(NS, frozenset({"requests.storage", "configmaps"}))
         return time.thread_time() - began
 
-    await store.create(VIRTUAL_DISK, NS, disk("first", "1Gi"))
+    await take(store, "first", "1Gi")
     empty = cost()
     for start in range(0, 3000, 500):
-        await asyncio.gather(
-            *(store.create(VIRTUAL_DISK, NS, disk(f"d{start + number}", "1Gi")) for number in range(500))
-        )
+        await asyncio.gather(*(take(store, f"d{start + number}", "1Gi") for number in range(500)))
     assert quotas.used(NS, frozenset({"requests.storage"}))["requests.storage"] == 3001 << 30
     assert cost() < 10 * empty + 0.02
     await store.delete(VIRTUAL_DISK, NS, "d7")
-    grown = {"spec": {"persistentVolumeClaim": {"size": "3Gi"}}}
-    await store.patch(VIRTUAL_DISK, NS, "d8", PatchType.MERGE, grown)
+    await take(store, "d8", "3Gi", there=True)
     assert quotas.used(NS, frozenset({"requests.storage"}))["requests.storage"] == 3002 << 30

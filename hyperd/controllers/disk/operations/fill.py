@@ -11,13 +11,14 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, ClassVar
 
 from hyperd import clock
+from hyperd.controllers.claims import claim_or_wait
 from hyperd.controllers.disk.fetching import Fetching
 from hyperd.controllers.disk.ready import Disks, show_ready
 from hyperd.controllers.disk.source import Source, Waiting, digest_of, requested_size, source_of
 from hyperd.controllers.disk.storage_class import may_be_lazy
 from hyperd.controllers.image import transfer, upload
 from hyperd.controllers.image.operations.importing import ImportStep, import_request
-from hyperd.errors import HyperdError, PermanentError, QuotaExceeded, TemporaryError
+from hyperd.errors import HyperdError, PermanentError, TemporaryError
 from hyperd.imagefile.detect import ImageFormat
 from hyperd.progress import Progress, Report
 from hyperd.resources.all import STORAGE_CLASS, VIRTUAL_DISK
@@ -27,7 +28,6 @@ from hyperd.resources.values.quantity import format_bytes, round_up
 from hyperd.runtime.controller import Result
 from hyperd.runtime.operations.operation import Operation, Step
 from hyperd.storage.interface import NO_ROOM, Provisioner
-from hyperd.store.interface import PatchType
 from registry.models import CachedImage, ImportRequest
 from registry.naming import repository_of
 
@@ -103,6 +103,7 @@ class Fill(Operation[Disks, "VirtualDisk"]):
             transfer.stop_progress(status)
         if final:
             status["phase"] = VirtualDiskPhase.FAILED
+            status.pop("target", None)
             transfer.stop_progress(status)
             upload.forget(status)
             self.context.context.events.event(obj, "Warning", transfer.FAILED, err.message)
@@ -157,6 +158,7 @@ class _Make(Step):
                     f"Disk {self._disk['metadata']['name']} has neither a data source nor a size.",
                     key=ReadyReason.PROVISIONING_FAILED,
                 )
+            await self._claim(round_up(requested))
             await volumes.create_blank(self._uid, round_up(requested))
             return
         if self._source.snapshot:
@@ -191,8 +193,7 @@ class _Make(Step):
             raise TemporaryError("The snapshot of the volume is gone from the node's pool.")
         self._require_same(snapshot.provisioner, volumes, "snapshot")
         size = max(round_up(requested or 0), snapshot.virtual_size)
-        if size != requested:
-            await self._claim(size)
+        await self._claim(size)
         await volumes.create_from_snapshot(self._uid, size, snapshot=uid)
 
     async def _clone(self, volumes: Provisioner, uid: str, requested: int | None) -> None:
@@ -244,16 +245,9 @@ class _Make(Step):
                 f"{format_bytes(needed)}; raise spec.persistentVolumeClaim.size.",
                 key=ReadyReason.PROVISIONING_FAILED,
             )
-        if requested is None:
-            await self._claim(size)
+        await self._claim(size)
         return size
 
     async def _claim(self, size: int) -> None:
-        """Note the size that follows from the image before it is taken: a quota may refuse it."""
-        meta = self._disk["metadata"]
-        patch = {"metadata": {"uid": meta["uid"]}, "status": {"capacity": format_bytes(size)}}
-        where = (VIRTUAL_DISK, meta["namespace"], meta["name"])
-        try:
-            await self._context.store.patch(*where, PatchType.MERGE, patch, subresource="status")
-        except QuotaExceeded as err:
-            raise TemporaryError(err.message, key=ReadyReason.QUOTA_EXCEEDED) from err
+        """What only its source told, or the source tells otherwise now, is claimed before it is taken."""
+        await claim_or_wait(self._context, VIRTUAL_DISK, self._disk, size)
