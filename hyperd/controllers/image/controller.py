@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeGuard
 
 from hyperd import clock
 from hyperd.controllers import usage
+from hyperd.controllers.claims import Room, waits
 from hyperd.controllers.context import Context
 from hyperd.controllers.deletion_marks import DeletionMarks
 from hyperd.controllers.image import pull_secret, transfer, upload
@@ -24,7 +25,13 @@ from hyperd.controllers.image.volume import choose_class, on_volume, was_on_volu
 from hyperd.controllers.retries import Retries
 from hyperd.controllers.unbuilt import name_unbuilt_fields
 from hyperd.errors import HyperdError
-from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, STORAGE_CLASS, VIRTUAL_DISK, VIRTUAL_MACHINE
+from hyperd.resources.all import (
+    CLUSTER_VIRTUAL_IMAGE,
+    STORAGE_CLASS,
+    VIRTUAL_DISK,
+    VIRTUAL_IMAGE,
+    VIRTUAL_MACHINE,
+)
 from hyperd.resources.kinds.data_source import InUseReason, ReadyReason, TerminatingReason
 from hyperd.resources.kinds.virtual_image import (
     PROVISIONED,
@@ -72,12 +79,14 @@ class ImageController(Controller):
         self._images.add_index(SOURCE_INDEX, source_values)
         self._checked: dict[str, float] = {}
         self._marks = DeletionMarks(context.images)
+        self._room = Room(context, self._images)
 
     def watches(self) -> Mapping[Kind, Mapper]:
         return {
             VIRTUAL_MACHINE: self._of_machine,
             **{kind: self._of_source(kind) for kind in SOURCE_KINDS},
             STORAGE_CLASS: lambda _: self._without_class(),
+            **(self._room.watches() if self.kind is VIRTUAL_IMAGE else {}),
         }
 
     def _without_class(self) -> Iterable[Key]:
@@ -110,6 +119,7 @@ class ImageController(Controller):
         await self._operations.close()
 
     async def reconcile(self, key: Key) -> Result | None:
+        freed = self._room.may_be(key)
         before = self._images.get(*key)
         await self._operations.keep_only(key, "" if before is None else before["metadata"]["uid"])
         if before is None:
@@ -117,6 +127,8 @@ class ImageController(Controller):
         after = copy.deepcopy(before)
         status = after.setdefault("status", {})
         status.setdefault("cdrom", False)
+        if freed and waits(before):
+            self._retries.forget(after)
         if before["metadata"].get("deletionTimestamp"):
             return await self._delete(before, after)
         name_unbuilt_fields(self.kind, after)
@@ -135,6 +147,8 @@ class ImageController(Controller):
         meta, status = image["metadata"], image["status"]
         if (seen := status.get("observedGeneration")) != meta["generation"]:
             await self._operations.undo(image)
+            if on_volume(image):
+                status.pop("target", None)
             if seen is not None:
                 event = f"{self.kind.kind}SpecHasBeenChanged"
                 self._event(image, "Normal", event, "The spec changed: importing anew.")

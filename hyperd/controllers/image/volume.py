@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeGuard
 
+from hyperd.controllers.claims import first_claim
 from hyperd.controllers.context import Context
 from hyperd.resources.all import STORAGE_CLASS, VIRTUAL_IMAGE
 from hyperd.resources.core import storage_class
@@ -63,6 +64,8 @@ def choose_class(context: Context, image: Image) -> str:
         allowed = settings.virtual_images.allowed_storage_classes
         message = storage_class.not_allowed(name, allowed, "images")
         message = message or storage_class.fault(class_, context.volumes.provisioners)
+    if message or status.get("storageClassName") != name:
+        status.pop("target", None)  # a claim is of one class
     if message:
         status.pop("storageClassName", None)
         reason = ImageStorageClassReason.STORAGE_CLASS_NOT_FOUND
@@ -83,7 +86,7 @@ def _default(context: Context) -> str:
 
 def show_volume(image: VirtualImage) -> None:
     """Where the image is."""
-    image["status"]["target"] = {"persistentVolumeClaimName": f"d8v-vi-{image['metadata']['uid']}"}
+    image["status"]["target"] = {"persistentVolumeClaimName": first_claim(image)}
 
 
 async def watch_over(context: Context, image: VirtualImage) -> bool:

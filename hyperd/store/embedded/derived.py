@@ -1,7 +1,8 @@
 """Kinds that nobody writes and nothing stores: each object is made, when it is read, from one that is stored.
 
-On one machine claims and volumes are so: a disk's status names its claim, and clients of Kubernetes look for it.
-The resourceVersion is the disk's, so lists and watches are as consistent as its own.
+On one machine claims and volumes are so: the status of a disk, or of an image on a volume, names its claim, and
+clients of Kubernetes look for it. The resourceVersion is that object's, so lists and watches are as consistent as
+its own.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from hyperd.resources.values.names import GROUP, STORAGE_CLASS_VOLUME_MODE_ANNOT
 from hyperd.resources.values.quantity import format_bytes
 from hyperd.slices import sliced
 from hyperd.store.embedded.memory import not_found
+from hyperd.store.embedded.reading import EmbeddedReader
 from hyperd.store.interface import EVERYTHING, EventType, Item, Listing, Selector, Store, Watch, WatchEvent
 from hyperd.store.paging import read_token
 from hyperd.store.records import Stored
@@ -46,13 +48,23 @@ _LOST: Final = "PVCLost"
 class DerivedStore(ReadOnly):
     """``Store`` of one such kind; it is only read."""
 
-    def __init__(self, store: Store, source: Kind, kind: Kind, derive: Derive, *, classes: Kind | None) -> None:
+    def __init__(
+        self,
+        store: EmbeddedReader,
+        sources: Sequence[Kind],
+        kind: Kind,
+        derive: Derive,
+        *,
+        classes: Kind | None,
+    ) -> None:
         """``classes`` are StorageClasses, where the registry of kinds has them."""
         self._store = store
         self._classes = classes
-        self._source = source
+        self._sources = sources
         self._kind = kind
         self._derive = derive
+        self._last: dict[str, Stored] = {}
+        """uid of the source → what was made of it last, also where by now there is nothing to be made of it."""
         self._known: dict[str, tuple[str, Volumes, Stored | None]] = {}
         """uid of the source → its version and what its class makes, what was made of it."""
 
@@ -83,11 +95,16 @@ class DerivedStore(ReadOnly):
         """Pages are of their own moment; all name the first one's version, as those of stored kinds."""
         check_selector(self._kind, selector)
         first, after = read_token(continue_token) if continue_token else (0, ("", ""))
-        found = await self._store.list(self._source, namespace, resource_version=resource_version, match=match)
-        self._forget(found.items, namespace)
-        made = await self._made_of(found.items)
+        found = [
+            await self._store.list(source, namespace, resource_version=resource_version, match=match)
+            for source in self._sources
+        ]
+        items = [item for one in found for item in one.items]
+        self._forget(items, namespace)
+        made = await self._made_of(items)
         chosen = [one for one in made if selects(self._kind, selector, one)]
-        version = str(first) if first > 0 else found.resource_version
+        # What a later one has seen beyond the first is told again by a watch from here.
+        version = str(first) if first > 0 else min((one.resource_version for one in found), key=int)
         return page(chosen, version, after=after, limit=limit, counted=not selector)
 
     @asynccontextmanager
@@ -103,8 +120,8 @@ class DerivedStore(ReadOnly):
         timeout: float | None = None,
     ) -> AsyncIterator[Watch]:
         check_selector(self._kind, selector)
-        watching = self._store.watch(
-            self._source,
+        watching = self._store.watch_all(
+            self._sources,
             namespace,
             resource_version=resource_version,
             bookmarks=bookmarks,
@@ -118,22 +135,33 @@ class DerivedStore(ReadOnly):
         """What enters is ADDED; what was there before the watch began may be ADDED again, which clients take."""
         shown: dict[str, Stored] = {}
         """By the uid of the source."""
+        ended: set[str] = set()
+        """Sources of which nothing is made any more, as was told."""
         async for event in watch:
             classes = await self._volumes()
             if event.type is EventType.BOOKMARK:
                 version, ends = event.item.resource_version, event.initial_events_end
                 yield WatchEvent.bookmark(self._kind, version, initial_events_end=ends)
                 continue
+            uid, last = event.item.uid, self._last.get(event.item.uid)
             made = self._made(event.item, classes)
-            uid = event.item.uid
-            there = made is not None and selects(self._kind, selector, made)
             if made is None:
+                if last is not None and uid not in ended:  # who has listed it is to know
+                    gone = Stored.encode(self._kind, last.object(), int(event.item.resource_version))
+                    if selects(self._kind, selector, gone):
+                        yield WatchEvent(EventType.DELETED, gone)
+                ended.add(uid)
+                shown.pop(uid, None)
                 continue
+            ended.discard(uid)
+            there = selects(self._kind, selector, made)
             if event.type is EventType.DELETED or not there:
                 if uid in shown or (there and event.type is EventType.DELETED):
                     yield WatchEvent(EventType.DELETED, made)
                 shown.pop(uid, None)
                 self._known.pop(uid, None)
+                if event.type is EventType.DELETED:
+                    self._last.pop(uid, None)
                 continue
             before = shown.get(uid)
             if before is not None and before.uid != made.uid:
@@ -144,7 +172,8 @@ class DerivedStore(ReadOnly):
             shown[uid] = made
 
     async def _all(self, namespace: str | None) -> Sequence[Stored]:
-        return await self._made_of((await self._store.list(self._source, namespace)).items)
+        found = [await self._store.list(source, namespace) for source in self._sources]
+        return await self._made_of([item for one in found for item in one.items])
 
     async def _made_of(self, items: Sequence[Item]) -> Sequence[Stored]:
         make = partial(self._made, classes=await self._volumes())
@@ -167,7 +196,7 @@ class DerivedStore(ReadOnly):
         encoded = None
         if made is not None:
             body = {"apiVersion": self._kind.api_version, "kind": self._kind.kind, **made}
-            encoded = Stored.encode(self._kind, body, int(item.resource_version))
+            encoded = self._last[item.uid] = Stored.encode(self._kind, body, int(item.resource_version))
         self._known[item.uid] = (item.resource_version, volumes, encoded)
         return encoded
 
@@ -176,21 +205,26 @@ class DerivedStore(ReadOnly):
         if namespace is None and len(self._known) > 2 * len(items) + 64:
             there = {item.uid for item in items}
             self._known = {uid: known for uid, known in self._known.items() if uid in there}
+            self._last = {uid: made for uid, made in self._last.items() if uid in there}
 
     def refusal(self) -> str:
-        return f"{self._kind.plural} are made from {self._source.plural} and cannot be written"
+        sources = " and ".join(source.plural for source in self._sources)
+        return f"{self._kind.plural} are made from {sources} and cannot be written"
 
 
 def derived_of(store: Store, kinds: Registry) -> Mapping[Kind, Store]:
-    """The stores of claims and volumes, where the registry has them and disks."""
-    source = kinds.by_resource(GROUP, "virtualdisks")
+    """The stores of claims and volumes, where the registry has them; a cluster's home has its own."""
+    if not isinstance(store, EmbeddedReader):
+        return {}
+    named = (kinds.by_resource(GROUP, plural) for plural in ("virtualdisks", "virtualimages"))
+    sources = [source for source in named if source is not None]
     wanted = {"persistentvolumeclaims": _claim, "persistentvolumes": _volume}
     found = {plural: kinds.by_resource("", plural) for plural in wanted}
     classes = kinds.by_resource("storage.k8s.io", "storageclasses")
     return {
-        kind: DerivedStore(store, source, kind, wanted[plural], classes=classes)
+        kind: DerivedStore(store, sources, kind, wanted[plural], classes=classes)
         for plural, kind in found.items()
-        if kind is not None and source is not None
+        if kind is not None and sources
     }
 
 
@@ -209,8 +243,8 @@ def _claim(disk: Object, classes: Classes) -> Object | None:
     meta, status = disk["metadata"], disk.get("status") or {}
     if not (name := claim_of(disk)):
         return None
-    uid, lost, made = _claim_uid(disk), status.get("phase") == _LOST, _is_made(disk)
-    size, capacity = format_bytes(claimed_bytes(disk)), status.get("capacity")
+    uid, lost, capacity = _claim_uid(disk), status.get("phase") == _LOST, _capacity(disk)
+    size = format_bytes(claimed_bytes(disk))
     owner = {"apiVersion": disk["apiVersion"], "kind": disk["kind"], "name": meta["name"], "uid": meta["uid"]}
     return {
         "metadata": {
@@ -224,12 +258,11 @@ def _claim(disk: Object, classes: Classes) -> Object | None:
         "spec": {
             **_common(status, _volumes(disk, classes).mode),
             "resources": {"requests": {"storage": size}},
-            **({"volumeName": _volume_name(disk)} if made else {}),
+            **({"volumeName": _volume_name(disk)} if capacity else {}),
         },
         "status": {
-            "phase": "Lost" if lost else "Bound" if made else "Pending",
-            **({"accessModes": ["ReadWriteOnce"]} if made else {}),
-            **({"capacity": {"storage": capacity}} if made and capacity else {}),
+            "phase": "Lost" if lost else "Bound" if capacity else "Pending",
+            **({"accessModes": ["ReadWriteOnce"], "capacity": {"storage": capacity}} if capacity else {}),
         },
     }
 
@@ -238,15 +271,10 @@ def _volume(disk: Object, classes: Classes) -> Object | None:
     """The PersistentVolume behind that claim."""
     provisioner = _volumes(disk, classes).provisioner
     claim, meta, status = _claim(disk, classes), disk["metadata"], disk.get("status") or {}
-    if (
-        claim is None
-        or not _is_made(disk)
-        or status.get("phase") == _LOST
-        or meta["namespace"] == SYSTEM_NAMESPACE
-    ):
+    lost, size = status.get("phase") == _LOST, _capacity(disk)
+    if claim is None or not size or lost or meta["namespace"] == SYSTEM_NAMESPACE:
         # Of the system's namespace nothing shows where everybody looks.
         return None
-    size = status.get("capacity")
     return {
         "metadata": {
             "name": _volume_name(disk),
@@ -256,7 +284,7 @@ def _volume(disk: Object, classes: Classes) -> Object | None:
         },
         "spec": {
             **_common(status, _volumes(disk, classes).mode),
-            "capacity": {"storage": size} if size else {},
+            "capacity": {"storage": size},
             "persistentVolumeReclaimPolicy": "Delete",
             "claimRef": {
                 "apiVersion": "v1",
@@ -271,10 +299,13 @@ def _volume(disk: Object, classes: Classes) -> Object | None:
     }
 
 
-def _is_made(disk: Object) -> bool:
-    """Whether it has had its volume; one that goes has that until the end."""
-    status = disk.get("status") or {}
-    return bool(status.get("capacity")) and status.get("phase") in (*MADE, "Terminating")
+def _capacity(source: Object) -> str:
+    """Of a disk or image that has had its volume, which one that goes has until the end; else empty."""
+    status = source.get("status") or {}
+    there = status.get("capacity") or (status.get("size") or {}).get("unpackedBytes")
+    if not there or status.get("phase") not in (*MADE, "Terminating"):
+        return ""
+    return str(status.get("capacity") or format_bytes(claimed_bytes(source)))
 
 
 def _common(status: Object, mode: str) -> Object:

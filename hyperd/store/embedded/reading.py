@@ -67,9 +67,33 @@ class EmbeddedReader:
             self._hub,
             self._memory,
             self._engine,
-            kind,
+            (kind,),
             namespace,
             selector=selector,
+            resource_version=resource_version,
+            bookmarks=bookmarks,
+            send_initial=send_initial,
+            timeout=timeout,
+        )
+
+    def watch_all(
+        self,
+        kinds: Sequence[Kind],
+        namespace: str | None = None,
+        *,
+        resource_version: str = "",
+        bookmarks: bool = False,
+        send_initial: bool | None = None,
+        timeout: float | None = None,
+    ) -> AbstractAsyncContextManager[Watch]:
+        """``watch`` of some kinds together, in the order of their writes; bookmarks are of the first."""
+        return open_watch(
+            self._hub,
+            self._memory,
+            self._engine,
+            kinds,
+            namespace,
+            selector=EVERYTHING,
             resource_version=resource_version,
             bookmarks=bookmarks,
             send_initial=send_initial,

@@ -74,7 +74,7 @@ class Hub:
 
     def __len__(self) -> int:
         """Open watches."""
-        return sum(len(watchers) for watchers in self._watchers.values())
+        return len(set().union(*self._watchers.values()))
 
     @property
     def told(self) -> int:
@@ -108,24 +108,26 @@ class Hub:
         if self._untold:
             asyncio.get_running_loop().call_soon(self._tell, OFFERS)
 
-    def recent(self, kind: Kind, after: int) -> list[Change] | None:
-        """The changes of ``kind`` behind ``after``, or None where memory does not reach back that far."""
+    def recent(self, kinds: Sequence[Kind], after: int) -> list[Change] | None:
+        """The changes of ``kinds`` behind ``after``, or None where memory does not reach back that far."""
         if after < self._ring_floor:
             return None
-        return [change for change in self._ring if change.kind == kind and change.rv > after]
+        return [change for change in self._ring if change.kind in kinds and change.rv > after]
 
     def add(self, watcher: Watcher) -> None:
         """Raises ServiceUnavailable once closed: nobody would end such a watch."""
         if self._closed:
             raise ServiceUnavailable("The store is closing.")
-        self._watchers.setdefault(watcher.kind, set()).add(watcher)
+        for kind in watcher.kinds:
+            self._watchers.setdefault(kind, set()).add(watcher)
 
     def discard(self, watcher: Watcher) -> None:
-        watchers = self._watchers.get(watcher.kind)
-        if watchers is not None:
-            watchers.discard(watcher)
-            if not watchers:
-                del self._watchers[watcher.kind]
+        for kind in watcher.kinds:
+            watchers = self._watchers.get(kind)
+            if watchers is not None:
+                watchers.discard(watcher)
+                if not watchers:
+                    del self._watchers[kind]
 
     def close(self) -> None:
         """End all watches in good order."""
@@ -145,13 +147,20 @@ class Hub:
 
 
 class Watcher:
-    """One open watch. Its queue is bounded; first comes ``past``, then what is offered."""
+    """One open watch, of one kind or of some in one order. Its queue is bounded; first comes ``past``."""
 
     def __init__(
-        self, hub: Hub, kind: Kind, namespace: str | None, *, since: int, selector: Selector, bookmarks: bool
+        self,
+        hub: Hub,
+        kinds: Sequence[Kind],
+        namespace: str | None,
+        *,
+        since: int,
+        selector: Selector,
+        bookmarks: bool,
     ) -> None:
         """``since`` is the resourceVersion of the last write before it: what is offered later may be older."""
-        self.kind = kind
+        self.kinds = tuple(kinds)
         self._hub = hub
         self._namespace = namespace
         self._selector = selector
@@ -182,7 +191,7 @@ class Watcher:
     def end(self) -> None:
         """No more events after those that wait, and a bookmark where they were asked for."""
         if self._bookmarks and not self._ended:
-            self._queue.append(WatchEvent.bookmark(self.kind, str(self._hub.told)))
+            self._queue.append(WatchEvent.bookmark(self.kinds[0], str(self._hub.told)))
         self._ended = True
         self._hub.discard(self)
         self._wake()
@@ -239,7 +248,7 @@ class Watcher:
 
     def _tick(self) -> None:
         if not self._queue and not self._ended:
-            self._queue.append(WatchEvent.bookmark(self.kind, str(self._hub.told)))
+            self._queue.append(WatchEvent.bookmark(self.kinds[0], str(self._hub.told)))
             self._wake()
         self._timers[0] = asyncio.get_running_loop().call_later(BOOKMARK_SECONDS, self._tick)
 
@@ -249,7 +258,7 @@ async def open_watch(
     hub: Hub,
     memory: Memory,
     engine: Engine,
-    kind: Kind,
+    kinds: Sequence[Kind],
     namespace: str | None,
     *,
     selector: Selector,
@@ -258,18 +267,22 @@ async def open_watch(
     send_initial: bool | None,
     timeout: float | None,
 ) -> AsyncIterator[Watcher]:
-    """A watch from ``resource_version`` on. Raises BadRequest and, for what the log no longer holds, Expired."""
+    """A watch from ``resource_version`` on; the selector and bookmarks are of the first of ``kinds``.
+
+    Raises BadRequest and, for what the log no longer holds, Expired.
+    """
+    kind = kinds[0]
     check_selector(kind, selector)
     since = parse_version(resource_version) if resource_version else 0
     # From this moment on nothing is missed; what lies before it is the past.
     now = memory.rv
-    watcher = Watcher(hub, kind, namespace, since=now, selector=selector, bookmarks=bookmarks)
+    watcher = Watcher(hub, kinds, namespace, since=now, selector=selector, bookmarks=bookmarks)
     hub.add(watcher)
     past = _initial(kind, [], None)
     try:
         if send_initial or (send_initial is None and since == 0):
             check_not_newer(since, now)
-            items = memory.table(kind).walk(namespace)
+            items = [item for one in kinds for item in memory.table(one).walk(namespace)]
             seen = await chosen(kind, selector, items) if selector else items
             past = _initial(kind, seen, now if send_initial else None)
         elif since not in (0, now):
@@ -294,22 +307,25 @@ async def _replay(
     hub: Hub, engine: Engine, watcher: Watcher, after: int, until: int
 ) -> AsyncGenerator[WatchEvent, None]:
     """What happened in (after, until], from memory where it reaches back far enough, else from the file."""
-    recent = hub.recent(watcher.kind, after)
+    recent = hub.recent(watcher.kinds, after)
     if recent is not None:
         for event in _seen(watcher, [change for change in recent if change.rv <= until]):
             yield event
         return
-    kind = watcher.kind
-    while True:
-        rows = await engine.replay(kind.group, kind.plural, after=after, until=until, limit=REPLAY_CHUNK)
-        if engine.floor > after:
-            # Pruned while this watcher was reading: there may be a hole in what was read.
-            raise Expired(TOO_OLD.format(rv=after, floor=engine.floor))
-        for event in _seen(watcher, changes_of(kind, rows)):
+    while after < until:
+        changes, reached = [], until
+        for kind in watcher.kinds:
+            rows = await engine.replay(kind.group, kind.plural, after=after, until=until, limit=REPLAY_CHUNK)
+            if engine.floor > after:
+                # Pruned while this watcher was reading: there may be a hole in what was read.
+                raise Expired(TOO_OLD.format(rv=after, floor=engine.floor))
+            changes += changes_of(kind, rows)
+            if len(rows) == REPLAY_CHUNK:
+                reached = min(reached, rows[-1][0])
+        told = sorted((change for change in changes if change.rv <= reached), key=lambda change: change.rv)
+        for event in _seen(watcher, told):
             yield event
-        if len(rows) < REPLAY_CHUNK:
-            return
-        after = rows[-1][0]
+        after = reached
 
 
 def _seen(watcher: Watcher, changes: Sequence[Change]) -> Iterator[WatchEvent]:

@@ -15,6 +15,7 @@ from tests.unit.api.conftest import Api
 from tests.unit.api.test_identity import bearer, token
 
 DISKS = f"/apis/{GROUP}/v1alpha2/namespaces/default/virtualdisks"
+IMAGES = f"/apis/{GROUP}/v1alpha2/namespaces/default/virtualimages"
 CLAIMS = "/api/v1/namespaces/default/persistentvolumeclaims"
 VOLUMES = "/api/v1/persistentvolumes"
 CORE = "/api/v1/namespaces/default/events"
@@ -155,6 +156,60 @@ async def test_the_claim_of_a_disk_that_is_moved_is_another_one(api: Api) -> Non
     (after,) = listed["items"]
     assert after["metadata"]["uid"] != before["metadata"]["uid"]
     assert after["spec"]["volumeName"] != before["spec"]["volumeName"]
+
+
+async def image(api: Api, name: str) -> str:
+    """An image that is on a volume; the name of its claim."""
+    source = {"type": "HTTP", "http": {"url": "http://images.test/a.qcow2"}}
+    body = {"metadata": {"name": name}, "spec": {"storage": "PersistentVolumeClaim", "dataSource": source}}
+    status, made = await api.call("POST", IMAGES, body)
+    assert status == 201, made
+    claim = f"d8v-vi-{made['metadata']['uid']}"
+    told = {"phase": "Ready", "storageClassName": "local", "size": {"unpackedBytes": str(3 << 20)}}
+    told["target"] = {"persistentVolumeClaimName": claim}
+    code, answer = await api.call("PATCH", f"{IMAGES}/{name}/status", {"status": told}, headers=MERGE)
+    assert code == 200, answer
+    return claim
+
+
+async def test_an_image_on_a_volume_has_its_claim_and_volume_beside_those_of_disks(api: Api) -> None:
+    first, second = await disk(api, "a"), await image(api, "b")
+    _, claim = await api.call("GET", f"{CLAIMS}/{second}")
+    assert (claim["status"]["phase"], claim["status"]["capacity"]) == ("Bound", {"storage": "3Mi"})
+    (owner,) = claim["metadata"]["ownerReferences"]
+    assert (owner["kind"], owner["name"]) == ("VirtualImage", "b")
+    _, table = await api.call("GET", IMAGES, headers={"Accept": f"{TABLE['Accept']},application/json"})
+    columns = [one["name"] for one in table["columnDefinitions"]]
+    assert table["rows"][0]["cells"][columns.index("TargetPVC")] == second
+    _, volumes = await api.call("GET", VOLUMES)
+    assert {one["spec"]["claimRef"]["name"] for one in volumes["items"]} == {first, second}
+    _, page = await api.call("GET", f"{CLAIMS}?limit=1")
+    _, rest = await api.call("GET", f"{CLAIMS}?limit=1&continue={page['metadata']['continue']}")
+    assert sorted(one["metadata"]["name"] for one in (*page["items"], *rest["items"])) == sorted([first, second])
+
+
+@pytest.mark.parametrize("ring", [512, 0], ids=["from memory", "from the file"])
+async def test_a_watch_tells_of_both_in_the_order_of_the_writes(
+    api: Api, monkeypatch: pytest.MonkeyPatch, ring: int
+) -> None:
+    monkeypatch.setattr("hyperd.store.embedded.watching.RING_EVENTS", ring)
+    monkeypatch.setattr("hyperd.store.embedded.watching.REPLAY_CHUNK", 3)
+    _, listed = await api.call("GET", CLAIMS)
+    since = listed["metadata"]["resourceVersion"]
+    names = [await (disk if number % 3 else image)(api, f"x{number}") for number in range(7)]
+    events = await watched(api, f"{CLAIMS}?resourceVersion={since}")
+    versions = [int(event["object"]["metadata"]["resourceVersion"]) for event in events]
+    assert [event["object"]["metadata"]["name"] for event in events if event["type"] == "ADDED"] == names
+    assert versions == sorted(versions)
+
+
+async def test_a_watch_tells_of_a_claim_that_is_given_back(api: Api) -> None:
+    name = await disk(api, "a")
+    _, listed = await api.call("GET", CLAIMS)
+    await show(api, "a", phase="Failed", capacity=None, target=None)
+    await show(api, "a", phase="Pending")
+    events = await watched(api, f"{CLAIMS}?resourceVersion={listed['metadata']['resourceVersion']}")
+    assert [(event["type"], event["object"]["metadata"]["name"]) for event in events] == [("DELETED", name)]
 
 
 def event(name: str) -> dict[str, Any]:

@@ -15,9 +15,18 @@ from hyperd.controllers.image.operations.importing import Images, Import
 from hyperd.controllers.image.volume import was_on_volume
 from hyperd.errors import Invalid
 from hyperd.progress import Progress, Report
-from hyperd.resources.all import STORAGE_CLASS, VIRTUAL_DISK, VIRTUAL_IMAGE, VIRTUAL_MACHINE
+from hyperd.resources.all import (
+    KINDS,
+    PERSISTENT_VOLUME_CLAIM,
+    RESOURCE_QUOTA,
+    STORAGE_CLASS,
+    VIRTUAL_DISK,
+    VIRTUAL_IMAGE,
+    VIRTUAL_MACHINE,
+)
 from hyperd.resources.core.storage_class import PROVISIONER
 from hyperd.resources.schema.kind import Object
+from hyperd.store.embedded.derived import derived_of
 from hyperd.store.interface import PatchType
 from tests.parts import Part
 from tests.unit.controllers.test_images_of_objects import a_disk, condition, content, images, make, read, settled
@@ -68,6 +77,31 @@ async def test_an_image_is_on_a_volume_and_leaves_the_registry(world: World, sto
     async with asyncio.timeout(20):
         while file_of(world, image).exists():
             await asyncio.sleep(0.05)
+
+
+async def test_an_image_waits_for_the_room_of_its_claim_and_goes_on_with_what_it_has_read(world: World) -> None:
+    await a_disk(world)
+    quota: Object = {"metadata": {"name": "q"}, "spec": {"hard": {"requests.storage": "1536Ki"}}}
+    await world.store.create(RESOURCE_QUOTA, "default", quota)
+    await on_volume(world, "golden", kind="VirtualDisk", name="vm")
+    waits = await world.until(lambda obj: "exceeded quota" in str(obj.get("status")), VIRTUAL_IMAGE, "golden")
+    assert condition(waits, "Ready")["reason"] == "QuotaExceeded"
+    assert (waits["status"]["phase"], "target" in waits["status"]) == ("Pending", False)
+    told = condition(waits, "Ready")["message"]
+    assert "requested: requests.storage=1Mi, used: requests.storage=1Mi, limited: requests.storage=1536Ki" in told
+    claims = derived_of(world.store, KINDS)[PERSISTENT_VOLUME_CLAIM]
+    assert len(await claims.find_all(PERSISTENT_VOLUME_CLAIM)) == 1, "the disk's"
+    more = {"spec": {"hard": {"requests.storage": "2Mi"}}}
+    await world.store.patch(RESOURCE_QUOTA, "default", "q", PatchType.MERGE, more)
+    image = await settled(world, VIRTUAL_IMAGE, "golden", "Ready")
+    name = f"d8v-vi-{image['metadata']['uid']}"
+    assert image["status"]["target"] == {"persistentVolumeClaimName": name}
+    claim = await claims.find(PERSISTENT_VOLUME_CLAIM, "default", name)
+    assert claim is not None
+    assert (claim["status"]["phase"], claim["status"]["capacity"]) == ("Bound", {"storage": "1Mi"})
+    assert claim["metadata"]["ownerReferences"][0]["kind"] == "VirtualImage"
+    await world.store.delete(VIRTUAL_IMAGE, "default", "golden")
+    await world.until(lambda quota: quota["status"]["used"]["requests.storage"] == "1Mi", RESOURCE_QUOTA, "q")
 
 
 async def test_disks_and_images_are_made_of_it(world: World) -> None:

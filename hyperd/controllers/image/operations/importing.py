@@ -167,10 +167,12 @@ class Import(Operation[Images, "Image"]):
         transfer.show_failure(self.context.context.events, obj, err)
         if final:
             status["phase"] = ImagePhase.FAILED
+            status.pop("target", None)
             transfer.stop_progress(status)
             upload.forget(status)
             self.context.context.events.event(obj, "Warning", transfer.FAILED, err.message)
             return
-        if status.get("phase") != ImagePhase.PROVISIONING or transfer.was_postponed(obj):
+        waits = transfer.failure_reason(err) is ReadyReason.QUOTA_EXCEEDED or transfer.was_postponed(obj)
+        if waits or status.get("phase") != ImagePhase.PROVISIONING:
             status["phase"] = ImagePhase.PENDING
             transfer.stop_progress(status)

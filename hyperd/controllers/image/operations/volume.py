@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from hyperd.controllers.claims import claim_or_wait
 from hyperd.controllers.context import Context
 from hyperd.controllers.image import transfer
 from hyperd.controllers.image.operations.step import ImageStep
 from hyperd.controllers.image.volume import class_name_of, on_volume
 from hyperd.errors import TemporaryError
 from hyperd.progress import Report
-from hyperd.resources.all import STORAGE_CLASS
+from hyperd.resources.all import STORAGE_CLASS, VIRTUAL_IMAGE
 from hyperd.resources.values.quantity import round_up
 from hyperd.runtime.operations.operation import Step
 from hyperd.storage.interface import Provisioner
@@ -40,7 +41,9 @@ class VolumeStep(Step):
     async def run(self, report: Report) -> None:
         if not on_volume(self._image):
             return
-        volumes, reference = self._provisioner(self._image), (await self._first.imported()).reference
+        imported = await self._first.imported()
+        volumes, reference = self._provisioner(self._image), imported.reference
+        await claim_or_wait(self._context, VIRTUAL_IMAGE, self._image, round_up(imported.unpacked_bytes))
         async with self._context.images.held(
             reference, lambda progress: report(transfer.scaled(progress, start=0.5, end=1.0))
         ) as image:
