@@ -26,6 +26,7 @@ from hyperd.api.limits.connections import raise_limit
 from hyperd.api.serving.app import ApiServer
 from hyperd.api.serving.maintenance import Ask, Garbage, Maintenance
 from hyperd.api.sessions.exports import Exports
+from hyperd.api.sessions.freezes import Freezes
 from hyperd.api.sessions.port_forward import PortForwards
 from hyperd.api.sessions.scale_down import ScaleDown
 from hyperd.api.sessions.terminals import Sessions
@@ -106,6 +107,7 @@ class Daemon:
             **uploads.handlers(),
             **exports.handlers(),
             **ScaleDown(self._home.store).handlers(),
+            **Freezes(self._home.store, self._context.hypervisor, node_name=here).handlers(),
         }
         self._sampler = Sampler(self._context.hypervisor, storage=settings.state_dir)
         self._api = ApiServer(

@@ -13,7 +13,6 @@ import functools
 import logging
 import socket
 from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType
 
 from hyperd import clock, errors
@@ -31,7 +30,7 @@ from hyperd.hypervisor.freezing import Freezing
 from hyperd.hypervisor.interface import Hypervisor
 from hyperd.hypervisor.slots import Slot, Slots
 from hyperd.hypervisor.spec import DiskSpec, DomainSpec
-from hyperd.hypervisor.state import DomainEvent, DomainInfo, DomainStats, EventKind, Frozen, GuestInfo, IoError
+from hyperd.hypervisor.state import DomainEvent, DomainInfo, DomainStats, EventKind, GuestInfo, IoError
 from hyperd.hypervisor.xml.domain import domain_xml, marked_xml, metadata_xml
 from hyperd.hypervisor.xml.layout import slots_of
 from hyperd.imagefile.handle import Handle
@@ -94,7 +93,8 @@ class LibvirtHypervisor(Hypervisor):
         self._wake = asyncio.Event()
         self._agents = asyncio.Semaphore(AGENT_CALLS)
         self._mirrors = LibvirtMirrors(self._act, self._lanes)
-        self._freezing = Freezing(settings.uri, freeze=self._freeze, thaw=self.thaw)
+        freeze, thaw = (functools.partial(self._ask_agent, ask) for ask in (blocks.freeze, blocks.thaw))
+        self._freezing = Freezing(settings.uri, freeze=freeze, thaw=thaw, changed=self._froze)
         self._leaving: dict[tuple[str, str], float] = {}
         """Disks that guests are asked to release, and until when no merge is begun in them."""
         self._facts: HostFacts | None = None
@@ -108,6 +108,7 @@ class LibvirtHypervisor(Hypervisor):
         self._background.spawn(self._keep_in_step, "hypervisor resync")
 
     async def close(self) -> None:
+        await self._freezing.close()
         await self._background.stop()
         self._lanes.close()
         await asyncio.gather(self._reads.close(), self._work.close())
@@ -238,11 +239,9 @@ class LibvirtHypervisor(Hypervisor):
     async def pivot(self, uid: str, tops: Mapping[str, Handle]) -> None:
         await self._act("snapshot", uid, functools.partial(blocks.pivot, uid=uid, tops=tops))
 
-    def frozen(self, uid: str) -> AbstractAsyncContextManager[Frozen]:
-        return self._freezing.frozen(uid)
-
-    async def thaw(self, uid: str) -> int:
-        return await self._hold("thaw", uid, functools.partial(blocks.thaw, uid=uid))
+    @property
+    def holds(self) -> Freezing:
+        return self._freezing
 
     async def pull(self, uid: str, serial: str, *, base: Handle | None) -> bool:
         self._require_staying(uid, serial)
@@ -268,12 +267,13 @@ class LibvirtHypervisor(Hypervisor):
     def mirrors(self) -> LibvirtMirrors:
         return self._mirrors
 
-    async def _freeze(self, uid: str) -> int:
-        return await self._hold("freeze", uid, functools.partial(blocks.freeze, uid=uid))
-
-    async def _hold(self, verb: str, uid: str, function: Callable[[Connect], int]) -> int:
+    async def _ask_agent(self, ask: Callable[[Connect, str], int], uid: str) -> int:
         """In a lane of its own: what the guest's disks are doing meanwhile does not wait for its agent."""
-        return await self._lanes.call(f"{uid} freeze", f"{verb} domain {uid}", function, timeout=READ_TIMEOUT)
+        what = f"{ask.__name__} domain {uid}"
+        return await self._lanes.call(f"{uid} freeze", what, lambda conn: ask(conn, uid), timeout=READ_TIMEOUT)
+
+    def _froze(self, uid: str) -> None:
+        self._emit(DomainEvent(uid=uid, kind=EventKind.FROZEN))
 
     async def attach_disk(self, uid: str, disk: DiskSpec, had: Slot) -> None:
         attach = functools.partial(hotplug.attach_disk, uid=uid, disk=disk, had=had)

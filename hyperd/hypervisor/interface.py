@@ -51,6 +51,38 @@ class Mirrors(Protocol):
         ...
 
 
+class Holds(Protocol):
+    """Guests whose file systems are frozen for somebody, and thawed whatever happens, our own end included."""
+
+    def is_frozen(self, uid: str) -> bool:
+        """Whether the guest's file systems are frozen by this daemon, for whatever; an event tells of changes."""
+        ...
+
+    async def hold(self, uid: str, seconds: float) -> tuple[int, float]:
+        """Freeze a guest until ``release``, for ``seconds`` at the most; one that is held stays as it was asked.
+
+        Returns the number of file systems, and the seconds that are left. Raises what the agent answers, and
+        TooManyRequests. What is ``frozen`` meanwhile shares it.
+        """
+        ...
+
+    async def release(self, uid: str) -> bool | None:
+        """Thaw a guest that is held: whether it was frozen all the time; None where it is not held."""
+        ...
+
+    def frozen(self, uid: str) -> AbstractAsyncContextManager[Frozen]:
+        """The guest's agent holds its writes back while the block runs, for seconds at the most.
+
+        Thawed whatever happens, the daemon's own end included. Raises what the agent answers: see
+        ``guest_agent_info``.
+        """
+        ...
+
+    async def thaw(self, uid: str) -> int:
+        """The number of file systems that were frozen until now; one that is held for a user stays so."""
+        ...
+
+
 class Hypervisor(Protocol):
     """What controllers hold. Callbacks run on the event loop that called ``start``."""
 
@@ -161,16 +193,9 @@ class Hypervisor(Protocol):
         """
         ...
 
-    def frozen(self, uid: str) -> AbstractAsyncContextManager[Frozen]:
-        """The guest's agent holds its writes back while the block runs, for seconds at the most.
-
-        Thawed whatever happens, the daemon's own end included. Raises what the agent answers: see
-        ``guest_agent_info``.
-        """
-        ...
-
-    async def thaw(self, uid: str) -> int:
-        """The number of file systems that were frozen until now."""
+    @property
+    def holds(self) -> Holds:
+        """Guests that are frozen."""
         ...
 
     async def pull(self, uid: str, serial: str, *, base: Handle | None) -> bool:

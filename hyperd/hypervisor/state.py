@@ -74,6 +74,7 @@ class EventKind(StrEnum):
     DEVICE_ADDED = "device-added"
     DEVICE_REMOVED = "device-removed"
     AGENT = "agent"
+    FROZEN = "frozen"
     RESYNCED = "resynced"
 
 
@@ -83,8 +84,8 @@ class DomainEvent:
 
     ``reason``: for stopped ``shutdown``, ``destroyed``, ``crashed``, ``failed``…; for shutdown ``guest`` or
     ``host``, who asked; for suspended ``paused``, ``ioerror``…; for io-error ``enospc`` or ``other``; for agent
-    ``connected`` or ``disconnected``. ``device`` is an alias or a target. ``resynced`` says that a listing
-    found what no event told.
+    ``connected`` or ``disconnected``. ``device`` is an alias or a target. ``frozen`` tells of thaws too, and
+    ``resynced`` says that a listing found what no event told.
     """
 
     uid: str

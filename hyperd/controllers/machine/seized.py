@@ -1,4 +1,4 @@
-"""What else has a machine in its hands, as quiet conditions: a restore that rebuilds it, a snapshot that is taken.
+"""What else has a machine in its hands, as quiet conditions: a restore, a snapshot, who holds its guest frozen.
 
 The reference hides all other conditions during a restore. Here they stay: they say why the machine is off.
 """
@@ -13,6 +13,7 @@ from hyperd.controllers.machine.operations import of_machine, restores
 from hyperd.resources.all import VIRTUAL_MACHINE_OPERATION, VIRTUAL_MACHINE_SNAPSHOT
 from hyperd.resources.kinds.virtual_disk_snapshot import SnapshotPhase
 from hyperd.resources.kinds.virtual_machine_conditions import (
+    FrozenReason,
     MaintenanceReason,
     SnapshottingReason,
     VirtualMachineCondition,
@@ -27,18 +28,20 @@ if TYPE_CHECKING:
     from hyperd.resources.views.virtual_machine_snapshot import VirtualMachineSnapshot
 
 _INDEX: Final = "machine"
+_FROZEN: Final = "The guest's agent has its file systems frozen: what is written in it waits."
 
 
 class Seized:
     """Tells by what informers show."""
 
     def __init__(self, context: Context) -> None:
+        self._hypervisor = context.hypervisor
         self._operations = context.informer(VIRTUAL_MACHINE_OPERATION)
         self._snapshots = context.informer(VIRTUAL_MACHINE_SNAPSHOT)
         self._snapshots.add_index(_INDEX, _machine_values)
 
     def show(self, machine: VirtualMachine) -> None:
-        """Set ``Maintenance`` and ``Snapshotting`` in place, or remove them."""
+        """Set ``Maintenance``, ``Snapshotting`` and ``FilesystemFrozen`` in place, or remove them."""
         meta = machine["metadata"]
         condition = VirtualMachineCondition.MAINTENANCE
         found = of_machine(self._operations, meta["namespace"], meta["name"])
@@ -55,6 +58,11 @@ class Seized:
             set_condition(machine, condition, True, reason=SnapshottingReason.IN_PROGRESS)
         elif SnapshotPhase.PENDING in phases:
             set_condition(machine, condition, True, reason=SnapshottingReason.WAITING)
+        else:
+            remove_condition(machine, condition)
+        condition = VirtualMachineCondition.FILESYSTEM_FROZEN
+        if self._hypervisor.holds.is_frozen(meta["uid"]):
+            set_condition(machine, condition, True, reason=FrozenReason.FROZEN, message=_FROZEN)
         else:
             remove_condition(machine, condition)
 

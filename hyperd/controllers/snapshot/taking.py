@@ -123,7 +123,7 @@ class Taking:
         await self._known()
         guest = await self._guest()
         if guest is not None and guest.agent_connected:
-            await self._context.hypervisor.thaw(guest.uid)
+            await self._context.hypervisor.holds.thaw(guest.uid)
 
     async def undo(self) -> None:
         """As if nothing had been asked for. Raises TemporaryError while that is not to be known."""
@@ -199,7 +199,7 @@ class Taking:
     async def _go_on(self, guest: DomainInfo) -> None:
         """It was pivoted before a crash: what is still frozen was frozen then."""
         try:
-            thawed = await self._context.hypervisor.thaw(guest.uid) if guest.agent_connected else 0
+            thawed = await self._context.hypervisor.holds.thaw(guest.uid) if guest.agent_connected else 0
         except HyperdError:
             thawed = 0
         self.consistent = self.consistent or thawed > 0
@@ -218,7 +218,7 @@ class Taking:
             yield
             return
         self.stage = Stage.FREEZING
-        async with self._context.hypervisor.frozen(guest.uid) as frozen:
+        async with self._context.hypervisor.holds.frozen(guest.uid) as frozen:
             yield
         self.consistent, self.held_seconds = frozen.whole, frozen.seconds
 

@@ -109,6 +109,12 @@ class NetworkReason(StrEnum):
     SDN_MODULE_DISABLED = "SDNModuleDisabled"
 
 
+class FrozenReason(StrEnum):
+    """Of ``FilesystemFrozen``, which is only present when True."""
+
+    FROZEN = "Frozen"
+
+
 class SnapshottingReason(StrEnum):
     """Of ``Snapshotting``, which is only present when True."""
 

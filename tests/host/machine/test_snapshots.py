@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import subprocess
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from tests.host.node import Node, wait_until
 from tests.host.running import Console, Hyperd, ImageServer, condition, operation
 
 pytestmark = pytest.mark.timeout(400)
+SUBRESOURCES = "/apis/subresources.virtualization.deckhouse.io/v1alpha2"
 WHILE_TAKING = {
     CrashPoint.SNAPSHOT_FROZEN,
     CrashPoint.SNAPSHOT_AFTER_PIVOT,
@@ -156,6 +158,42 @@ def test_a_crash_while_a_snapshot_is_taken(crashing: Hyperd, point: CrashPoint) 
         assert "alive" in console.run("echo alive > /data/marker; sync; cat /data/marker", timeout=30)
     daemon.delete("vds", "one")
     daemon.wait_gone("vds", "one")
+    wait_until(lambda: not leftovers(daemon), timeout=60, what="the sweep of leftovers")
+
+
+def test_a_guest_is_frozen_for_who_asks_and_thawed_if_hyperd_is_killed(crashing: Hyperd) -> None:
+    daemon = crashing
+    with_agent(daemon)
+
+    def ask(what: str) -> str:
+        path = f"{SUBRESOURCES}/namespaces/default/virtualmachines/vm/{what}"
+        body = b'{"unfreezeTimeout": "60s"}'
+        return str(json.loads(daemon.client.raw("PUT", path, body=body))["message"])
+
+    def frozen() -> bool:
+        return bool(condition(daemon.get("vm", "vm"), "FilesystemFrozen"))
+
+    assert "are frozen (" in ask("freeze")
+    told = daemon.wait("vm", "vm", lambda vm: condition(vm, "FilesystemFrozen"))
+    assert condition(told, "FilesystemFrozen")["reason"] == "Frozen"
+    with Console(daemon, "vm") as console:
+        console.type("echo late > /data/frozen; sync; echo DONE-$?\r")
+        daemon.create(snapshot("held"))
+        held = daemon.wait_phase("vds", "held", "Ready")
+        assert held["status"]["consistent"] is True
+        assert frozen(), "the snapshot leaves it so"
+        assert "DONE-0" not in daemon.console_log(told)
+        assert ask("unfreeze").endswith("are thawed.")
+        console.expect("DONE-0")
+    wait_until(lambda: not frozen(), what="the end of the condition")
+    ask("freeze")
+    daemon.kill()
+    daemon.start()
+    with Console(daemon, "vm") as console:
+        assert "alive" in console.run("echo alive > /data/marker; sync; cat /data/marker", timeout=30)
+    assert not frozen()
+    daemon.delete("vds", "held")
+    daemon.wait_gone("vds", "held")
     wait_until(lambda: not leftovers(daemon), timeout=60, what="the sweep of leftovers")
 
 
