@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import hashlib
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from hyperd.resources import pooling
 from hyperd.resources.all import (
     NAMESPACE,
     RESOURCE_QUOTA,
@@ -17,7 +22,8 @@ from hyperd.resources.all import (
 )
 from hyperd.resources.values.conditions import find_condition
 from hyperd.store.interface import PatchType
-from tests.unit.controllers.pooling import Pool, opened
+from tests.unit.controllers.pooling import NAME, Pool, opened
+from tests.unit.resources.samples import example
 
 
 @pytest.fixture
@@ -98,3 +104,17 @@ async def test_what_a_number_asks_for_takes_no_more_of_the_store_than_the_namesp
         assert 32 << 10 < taken < 80 << 10, "only what hyperd says of what is there comes on top"
         progress = find_condition(await pool.get(), "Progressing") or {}
         assert "raise the setting store.namespace_bytes" in progress["message"]
+
+
+def test_a_digest_that_viewers_see_tells_no_user_data_by_trying_words() -> None:
+    digests = set()
+    for uid, word in (("a", "secret"), ("a", "Secret"), ("b", "secret"), ("a", "")):
+        made: Any = copy.deepcopy(example("VirtualMachinePool", NAME))
+        made["metadata"]["uid"] = uid
+        made["spec"]["virtualMachineTemplate"]["spec"]["provisioning"] = {"type": "UserData", "userData": word}
+        digests.add(pooling.template_hash(made))
+        assert pooling.template_hash(made) in digests
+        plain = json.dumps(made["spec"]["virtualMachineTemplate"], sort_keys=True, separators=(",", ":"))
+        told = pooling.template_hash(made) == hashlib.sha256(plain.encode()).hexdigest()[:10]
+        assert told is (not word)
+    assert len(digests) == 4, "what changes is seen to change, and is another's elsewhere"
