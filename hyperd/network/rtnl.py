@@ -156,6 +156,11 @@ def set_master(ip: Netlink, index: int, master: int) -> None:
     ip.link("set", index=index, master=master)
 
 
+def lead_no_tree(ip: Netlink, index: int) -> None:
+    """Have what is behind a bridge's port never become the root of the bridge's spanning tree."""
+    ip.brport("set", index=index, protect=1)
+
+
 def delete_link(ip: Netlink, index: int) -> None:
     """Remove the device; its addresses and routes go with it. Nothing happens when there is none."""
     with _unless(errno.ENODEV):

@@ -152,6 +152,7 @@ async def test_what_was_changed_by_others_is_mended_and_the_bridge_keeps_its_add
     run("ip", "link", "set", card.tap, "nomaster")
     await network.connect(link(0))
     assert guest.pings(HOST)
+    assert "root_block on" in run("ip", "-d", "link", "show", card.tap).stdout, "it leads no spanning tree"
     guest.run("ip", "link", "set", "eth0", "address", "5e:e6:19:00:00:99")
     assert not guest.pings(HOST)
     assert address_of("br0") == before

@@ -53,6 +53,8 @@ def ensure(instance: str, port: Port, bridge: str, *, mac: str, mtu: int) -> Non
             rtnl.set_up(nl, link.index, mac=own, mtu=mtu)
         if link.master != master:
             rtnl.set_master(nl, link.index, master)
+        # A bridge hands a spanning tree's frames to itself before any rule sees them.
+        rtnl.lead_no_tree(nl, link.index)
 
 
 def _create(nl: Netlink, instance: str, port: Port) -> rtnl.Link:
