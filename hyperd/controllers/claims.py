@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 AGAIN_SECONDS: Final = 30.0
 """When to look again at what an event should tell of."""
+_INDEX: Final = "waits for room"
 _EXCEEDED: Final = "exceeded quota"
 _PREFIXES: Final = {VIRTUAL_DISK.kind: "d8v-vd", VIRTUAL_IMAGE.kind: "d8v-vi"}
 
@@ -81,6 +82,7 @@ class Room:
 
     def __init__(self, context: Context, objects: Informer) -> None:
         self._objects = objects
+        objects.add_index(_INDEX, lambda obj: [obj["metadata"].get("namespace", "")] if waits(obj) else [])
         self._counts = not context.ownership.binds
         self._tried: set[Key] = set()
 
@@ -89,11 +91,10 @@ class Room:
         return {RESOURCE_QUOTA: self._of_quota} if self._counts else {}
 
     def _of_quota(self, quota: Item) -> Iterable[Key]:
-        for item in self._objects.items():
-            if item.namespace == quota.namespace and waits(item.object()):
-                key = Key(item.namespace, item.name)
-                self._tried.add(key)
-                yield key
+        for item in self._objects.by_index(_INDEX, quota.namespace):
+            key = Key(item.namespace, item.name)
+            self._tried.add(key)
+            yield key
 
     def may_be(self, key: Key) -> bool:
         """Whether a quota has changed since this was asked last: what waits for one need wait no longer."""
