@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shutil
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from hyperd.client.home import local
 from hyperd.errors import BadRequest
+from tests.tui import devtools
 from tests.tui.conftest import looking_at
 from tests.tui.terminal import ROOT, Screen
 from tests.tui.world import World, short_folder
@@ -122,3 +124,17 @@ async def test_a_browser_gets_in_once_and_nobody_else_does(page: str) -> None:
                     seen += message.data if isinstance(message.data, bytes) else str(message.data).encode()
     async with aiohttp.ClientSession() as late:
         assert (await late.get(page)).status == 401
+
+
+@pytest.mark.skipif(shutil.which(devtools.PROGRAM) is None, reason="needs Debian's chromium, which is 300 MB")
+async def test_a_browser_shows_the_machines(page: str) -> None:
+    async with asyncio.timeout(120), devtools.browsing(page) as tab:
+        await tab.gets(b"web-7")
+        dark, green, cells = 0, 0, 1
+        while not (dark and green):
+            pixels = (await tab.picture()).tobytes()
+            cells = len(pixels) // 3
+            shades = list(zip(pixels[::3], pixels[1::3], pixels[2::3], strict=True))
+            dark = sum(max(shade) < 32 for shade in shades)
+            green = sum(much > max(red, blue) + 40 for red, much, blue in shades)
+        assert dark > cells // 2, "its own colours, not a page's white"
