@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -67,6 +68,24 @@ async def test_an_address_is_leased_once_and_comes_back_with_its_object() -> Non
             await world.store.delete(MAC, "default", one)
             await world.gone(MAC, one)
         assert await leases(world) == {}
+
+
+async def test_a_look_at_one_address_does_not_ask_for_all_leases(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running() as world:
+        await world.store.create(MAC, "default", address("made"))
+        await bound(world, "made")
+        await world.settled()
+        asked: list[Kind] = []
+        list_ = EmbeddedStore.list
+
+        async def counted(self: EmbeddedStore, kind: Kind, *args: Any, **more: Any) -> Any:
+            asked.append(kind)
+            return await list_(self, kind, *args, **more)
+
+        monkeypatch.setattr(EmbeddedStore, "list", counted)
+        world.look_at(MAC, "made")
+        await world.settled()
+        assert LEASE not in asked
 
 
 async def test_of_many_that_ask_at_once_one_gets_it() -> None:
