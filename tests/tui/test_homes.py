@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from hyperd.client import remotes, ssh
+from hyperd.client.home import Home
 from tests import sshd
 from tests.tui.conftest import Ui, looking, looking_at
 from tests.tui.world import World, serving, short_folder
@@ -111,3 +112,31 @@ async def test_what_is_no_home_is_said_before_anything_is_kept(world: World, nod
         await _add(ui, "a b", "/run/x.sock")
         await ui.shows("is no name of a home")
         assert await asyncio.to_thread(remotes.load) == {}
+
+
+async def test_four_homes_at_once_one_killed_one_silent_one_behind_ssh_one_that_refuses(
+    world: World, edge: World, node: sshd.Sshd
+) -> None:
+    async def never_answer(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    far = ssh.home(node.url(edge.settings.socket_path), name="edge")
+    refusing = Home(
+        name="prod", host="127.0.0.1", port=edge.server.port, tls=True, token="not-one-of-its", verify=False
+    )
+    with short_folder() as folder:
+        async with await asyncio.start_unix_server(never_answer, folder / "x.sock"):
+            silent = Home(name="hung", socket=str(folder / "x.sock"))
+            async with looking_at(world.home, far, silent, refusing, size=(160, 45)) as ui:
+                await ui.shows("web-7", "edge-1", "edge ●", "hung ◌", "prod ✖")
+                await ui.shows("prod: ")
+                await ui.press("H", "down", "down", "down")
+                await ui.until(lambda: "✖ error" in _of(ui, "prod"), "what it refuses")
+                await ui.shows("the token is not known here, or was revoked")
+                await ui.press("escape")
+                await world.stop()
+                await ui.until(lambda: " old" in ui.line("web-7"), "its age")
+                assert "10.66.10.7" in ui.line("web-7")
+                assert "● Running" in ui.line("edge-1"), "the others are as they were"
+                await world.start()
+                await ui.until(lambda: "● Running" in ui.line("web-7"), "it is back")
