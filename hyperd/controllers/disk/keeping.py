@@ -87,10 +87,10 @@ class Keeping:
         """Why the disk does not begin to grow now, and after how many seconds to look again."""
         if self._context.reservations.of(disk["metadata"]["uid"]):
             return "The disk is being exported; it grows after that.", LOOK_SECONDS
+        if usage.is_being_fetched(disk):  # which its snapshots wait for, too
+            return "The disk's image is still being fetched; it grows after that.", RETRY_SECONDS
         if name := snapshot(self._context, disk):
             return f'VirtualDiskSnapshot "{name}" is being taken of the disk; it grows after that.', RETRY_SECONDS
-        if usage.is_being_fetched(disk):
-            return "The disk's image is still being fetched; it grows after that.", RETRY_SECONDS
         if class_ is None or not storage_class.may_grow(class_):
             name = disk["status"].get("storageClassName", "")
             return f'StorageClass "{name}" does not let its volumes grow (allowVolumeExpansion).', LOOK_SECONDS

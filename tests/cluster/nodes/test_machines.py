@@ -286,7 +286,7 @@ def test_a_deleted_pod_has_the_guest_shut_down_and_begin_anew(hyperds: Hyperds, 
     bed.plane.kubectl("delete", f"pod/{first['name']}", "--timeout=60s")
     console = node.run("sh", "-c", "cat /var/log/hyperd/consoles/*.log")
     assert "Power down" in console
-    until(lambda: pod_of(bed, "web")["metadata"]["uid"] != first["uid"], 30)
+    until(lambda: pod_of(bed, "web").get("metadata", first)["uid"] != first["uid"], 30)
     until(lambda: get(bed, "vm/web", "{.status.phase}") == "Running", _START_SECONDS)
     until(lambda: answers(node, address), _BOOT_SECONDS)
 
