@@ -344,7 +344,7 @@ async def test_a_daemon_that_hangs_is_shown_as_such(world: World, monkeypatch: p
                 await ui.shows(f"{folder.name} ◐", "s old", "web-7")
                 answers.set()
                 await ui.shows(f"{folder.name} ●")
-                assert "s old" not in ui.text
+                await ui.until(lambda: "s old" not in ui.text, "young rows")
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, open_: asyncio.Event) -> None:

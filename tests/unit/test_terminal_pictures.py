@@ -22,6 +22,6 @@ def test_each_picture_is_shown_and_each_that_is_shown_is_there() -> None:
 
 def test_each_test_that_the_page_names_is_there() -> None:
     root = _PAGE.parents[1] / "tests"
-    for name in re.findall(r"`((?:tests/)?[\w/]*test_\w+)`", _PAGE.read_text()):
+    for name in re.findall(r"`((?:tests/)?[\w/]*test_\w+)(?:\.py)?`", _PAGE.read_text()):
         path = root / name.removeprefix("tests/") if "/" in name else root / "tui" / name
         assert path.with_suffix(".py").exists(), name

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import cast
+
 import pytest
 
+from hyperd.controllers.context import Context
 from hyperd.controllers.machine.operations import index_operations
 from hyperd.controllers.machine.seized import Seized
 from hyperd.resources.all import VIRTUAL_MACHINE_OPERATION, VIRTUAL_MACHINE_SNAPSHOT
@@ -22,7 +26,7 @@ def snapshot(phase: str, *, of: str = "vm", **more: str) -> Part:
     return {**found, "status": {"phase": phase}} if phase else found
 
 
-def shown(type_: str, operation: Part | None = None, taken: Part | None = None) -> str:
+def shown(type_: str, operation: Part | None = None, taken: Part | None = None, *, frozen: bool = False) -> str:
     """Reason of the condition; empty where there is none."""
     found: list[tuple[Kind, Part]] = []
     if operation is not None:
@@ -31,10 +35,17 @@ def shown(type_: str, operation: Part | None = None, taken: Part | None = None) 
         found.append((VIRTUAL_MACHINE_SNAPSHOT, taken))
     stale = {"type": type_, "status": "True", "reason": "Stale", "lastTransitionTime": "2026-01-01T00:00:00Z"}
     machine: Part = {"metadata": {**meta("vm"), "generation": 1}, "status": {"conditions": [stale]}}
-    context = context_of(*found)
+    informer = context_of(*found).informer
+    hypervisor = SimpleNamespace(holds=SimpleNamespace(is_frozen=lambda uid: frozen))
+    context = cast(Context, SimpleNamespace(informer=informer, hypervisor=hypervisor))
     index_operations(context.informer(VIRTUAL_MACHINE_OPERATION))
     Seized(context).show(machine)
     return str((find_condition(machine, type_) or {}).get("reason", ""))
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_who_holds_the_guest_frozen_shows(frozen: bool) -> None:
+    assert shown("FilesystemFrozen", frozen=frozen) == ("Frozen" if frozen else "")
 
 
 @pytest.mark.parametrize(
