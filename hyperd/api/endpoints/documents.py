@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import platform
 from collections.abc import Iterable
 
@@ -45,6 +46,7 @@ class Documents:
         self._discovery = Discovery(kinds)
         self._metrics = metrics_
         self._openapi: OpenApi | None = None
+        self._one_makes = asyncio.Lock()
         self._encoded: dict[tuple[str, Accepted], bytes] = {}
 
     @staticmethod
@@ -78,7 +80,7 @@ class Documents:
         if path == "/metrics":
             return answers.text(await self._metrics.text(), request_id, content_type=metrics.CONTENT_TYPE)
         if path.startswith("/openapi/"):
-            return self._openapi_answer(request, path, request_id)
+            return await self._openapi_answer(request, path, request_id)
         return await self._discovered(request, path, request_id)
 
     async def _discovered(self, request: web.BaseRequest, path: str, request_id: str) -> web.Response:
@@ -128,19 +130,25 @@ class Documents:
                 return self._discovery.resource_list(group, version)
         return None
 
-    def _openapi_answer(self, request: web.BaseRequest, path: str, request_id: str) -> web.Response:
-        if self._openapi is None:
-            self._openapi = OpenApi(self._discovery)
+    async def _openapi_answer(self, request: web.BaseRequest, path: str, request_id: str) -> web.Response:
         if path == "/openapi/v2":
             wants_protobuf = openapi.V2_PROTOBUF in request.headers.get("Accept", "")
             body, media_type = openapi.version_two(protobuf=wants_protobuf)
             headers = {"Content-Type": media_type, "Vary": "Accept"}
             return answers.cacheable(request, body, request_id, answers.digest(body), headers=headers)
+        made = await self._made()
         if path == "/openapi/v3":
-            return answers.document(self._openapi.index(), request_id)
-        found = self._openapi.document(path.removeprefix("/openapi/v3/"))
+            return answers.document(made.index(), request_id)
+        found = made.document(path.removeprefix("/openapi/v3/"))
         if found is None:
             raise NotFound("the server could not find the requested resource")
         body, digest = found
         headers = {"Cache-Control": _CACHED_FOR_EVER}
         return answers.cacheable(request, body, request_id, digest, headers=headers)
+
+    async def _made(self) -> OpenApi:
+        """The documents of all kinds, made when they are first asked for: that takes some 0.2 s."""
+        async with self._one_makes:
+            if self._openapi is None:
+                self._openapi = await asyncio.to_thread(OpenApi, self._discovery)
+            return self._openapi

@@ -20,6 +20,8 @@ from tests.unit.cli.conftest import ROOT, Result
 from tests.unit.controllers.exporting import EXPECTED, MIB, SIZE, SUBRESOURCES, Exporting, in_use, write
 from tests.unit.controllers.world import running
 
+pytestmark = pytest.mark.loop_seconds(1, "the tests hash and compare whole disks")
+
 DIGEST = hashlib.sha256(EXPECTED).hexdigest()
 
 

@@ -258,7 +258,6 @@ async def test_what_is_attached_is_waited_for_no_more_and_a_daemon_that_comes_ag
     assert "deleted" in (await waiting).out
 
 
-@pytest.mark.loop_seconds(0.5, "the document of all kinds is made when it is first asked for")
 async def test_explain_tells_a_field_its_type_and_what_it_takes(hv: Hv) -> None:
     text = (await hv("explain", "vm.spec.cpu")).out
     assert "FIELD:    spec.cpu <object>  required" in text

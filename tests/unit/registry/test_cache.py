@@ -112,6 +112,7 @@ async def test_cleaning_removes_half_files_and_keeps_whole_ones(world: World, im
     assert os.listdir(world.settings.images_dir) == [cached.path.name]
 
 
+@pytest.mark.loop_seconds(1, "the test serves all of it")
 async def test_zeros_take_no_space(world: World) -> None:
     world.source.routes["/z"] = b"\x01" + bytes(32 << 20)
     cached = await world.cache.ensure((await world.load("/z", name="zeros")).reference)

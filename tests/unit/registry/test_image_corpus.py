@@ -19,6 +19,8 @@ from hyperd.errors import PermanentError
 from tests.unit.registry.corpus import MIB, build, cases
 from tests.unit.registry.world import World
 
+pytestmark = pytest.mark.loop_seconds(1, "the tests serve whole images")
+
 _MEMORY_MIB = 64
 _SECONDS = 60.0
 

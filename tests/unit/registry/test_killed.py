@@ -21,6 +21,8 @@ from registry import tree
 from registry.client import RegistryClient
 from tests.unit.registry.world import World, a_world, files_in, in_two_parts, some_bytes
 
+pytestmark = pytest.mark.loop_seconds(1, "the tests serve whole images")
+
 MIB = 1 << 20
 IMAGE = b"\xeb\x63\x90" + bytes(range(256)) * (4 * 12 * 1024)
 PASSING = (TemporaryError, ServiceUnavailable, InternalError)

@@ -29,6 +29,8 @@ from tests.unit.registry.lazy.reader import Refused, reading
 from tests.unit.registry.test_cache import blob
 from tests.unit.registry.world import World, a_world, files_in
 
+pytestmark = pytest.mark.loop_seconds(1, "the tests serve whole images")
+
 CHUNK = 256 << 10
 SIZE = 9 * (1 << 20) + 12345
 SECTORS = -(-SIZE // 512) * 512
