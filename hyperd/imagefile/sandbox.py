@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from hyperd.errors import PermanentError, TemporaryError
+from hyperd.reaping import reap
 from hyperd.settings import Settings
 
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "MALLOC_ARENA_MAX": "2"}
@@ -218,7 +219,7 @@ async def end(process: subprocess.Process) -> None:
     if process.returncode is None:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
+        await reap(process)
 
 
 async def _beginning(stream: asyncio.StreamReader | None) -> bytes:

@@ -13,6 +13,7 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 
+from hyperd.reaping import reap
 from hyperd.terminalbytes import LONGEST_LINE
 
 log = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ async def redraw(past: bytes, size: Size, limit: int) -> bytes:
         if process.returncode is None:
             with suppress(ProcessLookupError):
                 process.kill()
-            await process.wait()
+            await reap(process)
     if process.returncode == 0:
         return drawn
     log.warning("What a console said before could not be drawn (%s); it is shown as text.", process.returncode)
