@@ -26,6 +26,7 @@ from hyperd.resources.all import (
     VIRTUAL_MACHINE_POOL,
 )
 from hyperd.resources.schema.kind import Kind, Object
+from hyperd.resources.values.conditions import find_condition
 from hyperd.resources.values.meta import Key
 from hyperd.runtime.controller import Result
 from hyperd.runtime.informer import Informer
@@ -35,6 +36,7 @@ from hyperd.store.interface import AdmissionRequest, AdmissionResponse, PatchTyp
 from tests.unit.resources.samples import example
 
 NAME = "workers"
+PREFIX = "vmpool.virtualization.deckhouse.io/"
 WRITES = ("create", "update", "patch", "delete")
 for _kind in (VIRTUAL_MACHINE_POOL, VIRTUAL_MACHINE, VIRTUAL_DISK, VIRTUAL_MACHINE_CLASS):
     assert _kind.schema, "made once in a process, and not in the first look of a test"
@@ -201,3 +203,16 @@ async def opened(folder: Path, **settings: int) -> AsyncIterator[Pool]:
         spec = {"cpu": {"type": "Host"}}
         await store.create(VIRTUAL_MACHINE_CLASS, "", {"metadata": {"name": "generic"}, "spec": spec})
         yield Pool(store)
+
+
+def names(objects: list[Object]) -> list[str]:
+    return [obj["metadata"]["name"] for obj in objects]
+
+
+def disks_of(vm: Object) -> list[str]:
+    return [ref["name"] for ref in vm["spec"]["blockDeviceRefs"] if ref["kind"] == "VirtualDisk"]
+
+
+async def told(pool: Pool, type_: str) -> tuple[str, str, str] | None:
+    found = find_condition(await pool.get(), type_)
+    return None if found is None else (found["status"], found["reason"], found["message"])

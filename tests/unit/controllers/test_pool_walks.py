@@ -16,8 +16,8 @@ from hyperd.errors import HyperdError
 from hyperd.resources import pooling
 from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_MACHINE
 from hyperd.resources.schema.kind import Kind, Object
-from tests.unit.controllers.pooling import Killed, Pool, opened
-from tests.unit.controllers.test_pools import disks_of, resize
+from tests.unit.controllers.pooling import Killed, Pool, disks_of, opened
+from tests.unit.controllers.test_pool_disks import resize
 
 MOST = 4
 

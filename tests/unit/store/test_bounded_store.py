@@ -11,7 +11,7 @@ from hyperd.resources.all import (
     NAMESPACE,
 )
 from hyperd.store.embedded.store import opened_store
-from tests.unit.store.test_quota import ALICE, NS, opened
+from tests.unit.store.quotas import ALICE, NS, opened
 
 
 async def test_a_namespace_takes_no_more_than_its_share_of_the_store(tmp_path: Path) -> None:

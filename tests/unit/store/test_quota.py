@@ -17,7 +17,6 @@ import pytest
 from hyperd.errors import Invalid, QuotaExceeded
 from hyperd.resources.all import (
     CONFIG_MAP,
-    KINDS,
     NAMESPACE,
     RESOURCE_QUOTA,
     SECRET,
@@ -28,22 +27,10 @@ from hyperd.resources.all import (
     VIRTUAL_MACHINE,
 )
 from hyperd.resources.schema.kind import Kind, Object
-from hyperd.settings import StoreSettings
 from hyperd.store.embedded.store import EmbeddedStore, opened_store
-from hyperd.store.interface import PatchType, Rehearsal, User, Write
+from hyperd.store.interface import PatchType, Rehearsal, Write
 from tests.unit.resources.samples import machine
-
-NS = "shop"
-ALICE = Write(user=User("alice"))
-WORDS = " is forbidden: exceeded quota: q, requested: {0}, used: {1}, limited: {2}"
-
-
-def settings(**fields: Any) -> StoreSettings:
-    return StoreSettings(**fields)
-
-
-async def opened(path: Path, **fields: Any) -> EmbeddedStore:
-    return EmbeddedStore(path / "store.db", settings=settings(**fields), admit=None, kinds=KINDS)
+from tests.unit.store.quotas import ALICE, NS, WORDS, disk, instance, limit, opened, take, used
 
 
 @pytest.fixture
@@ -51,37 +38,6 @@ async def store(tmp_path: Path) -> AsyncIterator[EmbeddedStore]:
     async with opened_store(await opened(tmp_path)) as one:
         await one.create(NAMESPACE, "", {"metadata": {"name": NS}})
         yield one
-
-
-async def limit(store: EmbeddedStore, **hard: str) -> None:
-    spec = {"hard": {name.replace("__", "/").replace("_", "."): value for name, value in hard.items()}}
-    await store.create(RESOURCE_QUOTA, NS, {"metadata": {"name": "q"}, "spec": spec})
-
-
-async def used(store: EmbeddedStore, **wanted: str) -> None:
-    """Wait until the quota's status says so."""
-    expected = {name.replace("__", "/").replace("_", "."): value for name, value in wanted.items()}
-    async with asyncio.timeout(10), store.watch(RESOURCE_QUOTA, NS) as watch:
-        async for event in watch:
-            status = event.item.object().get("status") or {}
-            if status.get("used") == expected:
-                return
-
-
-def disk(name: str, size: str = "", **claim: str) -> Object:
-    spec = {"persistentVolumeClaim": {**({"size": size} if size else {}), **claim}}
-    return {"metadata": {"name": name}, "spec": spec}
-
-
-async def take(
-    store: EmbeddedStore, name: str, size: str, class_: str = "local", *, there: bool = False, **status: Any
-) -> None:
-    """A disk and its claim, as the disk's controller makes both."""
-    if not there:
-        await store.create(VIRTUAL_DISK, NS, disk(name, size), write=ALICE)
-    told = {"storageClassName": class_, "target": {"persistentVolumeClaimName": f"c-{name}", "size": size}}
-    body: Object = {"status": {**told, **status}}
-    await store.patch(VIRTUAL_DISK, NS, name, PatchType.MERGE, body, subresource="status")
 
 
 async def test_a_rehearsal_counts_what_goes_before_and_what_was_rehearsed(store: EmbeddedStore) -> None:
@@ -226,11 +182,6 @@ async def test_an_image_on_a_volume_is_counted_as_its_claim_and_one_in_the_regis
     await show("b", target={"persistentVolumeClaimName": "c", "size": "2Gi"}, storageClassName="local")
     await show("b", phase="Ready", size={"unpackedBytes": str((2 << 30) - 7)}, target={"size": None})
     await used(store, requests_storage="2Gi", persistentvolumeclaims="1")
-
-
-def instance(phase: str, cores: int = 2, fraction: str = "50%", size: str = "1Gi") -> Object:
-    resources = {"cpu": {"cores": cores, "coreFraction": fraction}, "memory": {"size": size}}
-    return {"status": {"phase": phase, "resources": resources}}
 
 
 async def test_a_machine_is_charged_while_it_is_started_and_what_runs_is_never_refused(
