@@ -67,7 +67,9 @@ async def test_a_screenshot_has_the_screen_s_pixels(world: World, hv: Hv, tmp_pa
     assert "320x200" in said.out
     with Image.open(tmp_path / "web.png") as written:
         assert written.convert("RGB").tobytes() == image.tobytes()
-    assert world.picture("web-7").lookers == 0
+    async with asyncio.timeout(10):
+        while world.picture("web-7").lookers:
+            await asyncio.sleep(0.01)
 
 
 async def test_a_screenshot_is_written_over_nothing_that_was_not_named(
