@@ -22,12 +22,13 @@ from hyperd.store.embedded.store import EmbeddedStore
 from hyperd.store.interface import Item, PatchType, Store, User, Write
 from hyperd.store.kubernetes.store import KubernetesStore
 from tests.cluster.controlplane.plane import document
-from tests.cluster.installed.conftest import NAMESPACE as WHERE
+from tests.cluster.installed import conftest
 from tests.cluster.installed.conftest import Installed
 from tests.parts import Part
 from tests.unit.admission.world import changed, kind_of, make
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+WHERE = conftest.NAMESPACE
 DENIED = 'admission webhook "validation.virtualization.deckhouse.io" denied the request: '
 DEFAULT = {"virtualmachineclass.virtualization.deckhouse.io/is-default-class": "true"}
 URL = {"type": "HTTP", "http": {"url": "https://example.com/a.qcow2"}}
