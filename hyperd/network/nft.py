@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
+from collections.abc import Callable, Collection
 
 from hyperd.errors import TemporaryError
 
 _SECONDS = 20.0
+_CARD = re.compile(r"chain card_(\w{1,15}) ")
 
 
 def table_name(instance: str) -> str:
@@ -37,3 +40,22 @@ def run(script: str, *, does: str, needs: str) -> str:
         complaint = done.stderr.decode(errors="replace").strip().splitlines()
         raise TemporaryError(f"nft refused to {does}: {complaint[0] if complaint else done.returncode}.")
     return done.stdout.decode(errors="replace")
+
+
+def keep_cards(
+    family: str, instance: str, taps: Collection[str], *, run: Callable[[str], str], removal: Callable[[str], str]
+) -> None:
+    """Remove the chains ``card_TAP`` of all but ``taps`` from the instance's table; without any tap, the table.
+
+    ``removal`` is the script that takes one tap's out. Without nft there is none. Raises what ``run`` raises.
+    """
+    if not is_installed():
+        return
+    table = f"{family} {table_name(instance)}"
+    if f"table {table}\n" not in run(f"list tables {family}\n"):
+        return
+    if not taps:
+        run(f"delete table {table}\n")
+        return
+    for tap in set(_CARD.findall(run(f"list table {table}\n"))) - set(taps):
+        run(removal(tap))

@@ -39,6 +39,22 @@ def fresh_namespace() -> Iterator[None]:
         os.close(before)
 
 
+@contextmanager
+def held_namespace() -> Iterator[int]:
+    """The process that holds a network namespace beside this thread's, as a Pod's is held."""
+    with subprocess.Popen(
+        ["unshare", "--net", "sh", "-c", "ip link set lo up && echo ready && exec cat"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        try:
+            yield holder.pid
+        finally:
+            holder.kill()
+
+
 def run(*argv: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     return subprocess.run(argv, check=check, capture_output=True, text=True, timeout=30)
 

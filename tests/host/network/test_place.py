@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from ipaddress import IPv4Network
@@ -21,7 +20,7 @@ from hyperd.network.kinds.routed.network import RoutedNetwork
 from hyperd.network.place import THIS_HOST, Place
 from hyperd.settings import NetworkSettings, Settings
 from tests.host.network.conftest import ConnectGuest
-from tests.host.network.lab import Guest, run
+from tests.host.network.lab import Guest, held_namespace, run
 from tests.host.network.test_dhcp import lease
 from tests.host.network.test_host import spec
 
@@ -31,15 +30,8 @@ NAT = NetworkSettings(nat=True, virtual_machine_cidrs=(IPv4Network("10.66.10.0/2
 @pytest.fixture
 def place(namespace: None) -> Iterator[Place]:
     """A network namespace that a process holds, as a Pod's is."""
-    with subprocess.Popen(
-        ["unshare", "--net", "sh", "-c", "ip link set lo up && echo ready && exec cat"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    ) as holder:
-        assert holder.stdout is not None
-        holder.stdout.readline()
-        yield Place(Path(f"/proc/{holder.pid}/ns/net"))
-        holder.kill()
+    with held_namespace() as pid:
+        yield Place(Path(f"/proc/{pid}/ns/net"))
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from ipaddress import IPv4Address
@@ -17,7 +16,7 @@ from hyperd.network.addresses import mac_for
 from hyperd.network.dhcp.server import DhcpServer
 from hyperd.network.kinds.routed.host import HostNetwork, TapSpec
 from hyperd.network.place import Place
-from tests.host.network.lab import Guest, run
+from tests.host.network.lab import Guest, held_namespace, run
 from tests.host.network.test_dhcp import lease
 from tests.host.network.test_host import spec
 
@@ -35,23 +34,16 @@ for frame in sys.argv[1:]:
 @pytest.fixture
 def pod(namespace: None) -> Iterator[Place]:
     """A Pod's network, as a bridge and a CNI make it, on a node that lets every source address in."""
-    with subprocess.Popen(
-        ["unshare", "--net", "sh", "-c", "ip link set lo up && echo ready && exec cat"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    ) as holder:
-        assert holder.stdout is not None
-        holder.stdout.readline()
-        run("ip", "link", "add", "veth", "type", "veth", "peer", "name", "eth0", "netns", str(holder.pid))
+    with held_namespace() as pid:
+        run("ip", "link", "add", "veth", "type", "veth", "peer", "name", "eth0", "netns", str(pid))
         run("ip", "address", "add", f"{NODE}/24", "dev", "veth")
         run("ip", "link", "set", "veth", "up")
-        inside = ("nsenter", f"--net=/proc/{holder.pid}/ns/net", "--")
+        inside = ("nsenter", f"--net=/proc/{pid}/ns/net", "--")
         run(*inside, "ip", "address", "add", f"{POD}/24", "dev", "eth0")
         run(*inside, "ip", "link", "set", "eth0", "up")
         run(*inside, "ip", "route", "add", "default", "via", NODE)
         run(*inside, "sysctl", "-w", "net.ipv4.conf.all.rp_filter=2")
-        yield Place(Path(f"/proc/{holder.pid}/ns/net"), IPv4Address(POD))
-        holder.kill()
+        yield Place(Path(f"/proc/{pid}/ns/net"), IPv4Address(POD))
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ Each tap has a chain of its own, so that its rules are replaced in one transacti
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 
 from hyperd.network import nft
@@ -19,7 +18,6 @@ _AMONG_BRIDGES = (
     "ether daddr & ff:ff:ff:ff:ff:00 == 01:80:c2:00:00:00",  # spanning trees, LACP, LLDP, 802.1X, registrations
     "ether daddr { 01:00:0c:cc:cc:cc, 01:00:0c:cc:cc:cd }",  # Cisco's
 )
-_CHAIN = re.compile(r"chain card_(\w{1,15}) ")
 
 
 def ensure(instance: str, tap: str, mac: str, *, shut: bool) -> None:
@@ -53,22 +51,20 @@ def ensure(instance: str, tap: str, mac: str, *, shut: bool) -> None:
 
 def keep_only(instance: str, taps: Collection[str]) -> None:
     """Remove what is for other taps than these; without any, the table. Without nft there is none."""
-    if not nft.is_installed():
-        return
     table = f"bridge {nft.table_name(instance)}"
-    if f"table {table}\n" not in _nft("list tables bridge\n"):
-        return
-    if not taps:
-        _nft(f"delete table {table}\n")
-        return
-    for tap in set(_CHAIN.findall(_nft(f"list table {table}\n"))) - set(taps):
-        _nft(
+    nft.keep_cards(
+        "bridge",
+        instance,
+        taps,
+        run=_nft,
+        removal=lambda tap: (
             f'add element {table} cards {{ "{tap}" : jump card_{tap} }}\n'
             f'delete element {table} cards {{ "{tap}" }}\n'
             f'add element {table} shut {{ "{tap}" }}\n'
             f'delete element {table} shut {{ "{tap}" }}\n'
             f"delete chain {table} card_{tap}\n"
-        )
+        ),
+    )
 
 
 def _nft(script: str) -> str:

@@ -7,7 +7,6 @@ too, but not where the host says that all are to be loose.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -15,7 +14,6 @@ from pathlib import Path
 from hyperd.network import nft
 
 _ALL = Path("/proc/sys/net/ipv4/conf/all/rp_filter")
-_CHAIN = re.compile(r"chain card_(\w{1,15}) ")
 
 
 def is_let_loose() -> bool:
@@ -52,16 +50,8 @@ def hold(instance: str, tap: str, mac: str, address: IPv4Address) -> None:
 
 def keep_only(instance: str, taps: Collection[str]) -> None:
     """Remove what is for other taps than these; without any, the table. Without nft there is none."""
-    if not nft.is_installed():
-        return
     table = f"netdev {nft.table_name(instance)}"
-    if f"table {table}\n" not in run("list tables netdev\n"):
-        return
-    if not taps:
-        run(f"delete table {table}\n")
-        return
-    for tap in set(_CHAIN.findall(run(f"list table {table}\n"))) - set(taps):
-        run(f"delete chain {table} card_{tap}\n")
+    nft.keep_cards("netdev", instance, taps, run=run, removal=lambda tap: f"delete chain {table} card_{tap}\n")
 
 
 def run(text: str) -> str:
