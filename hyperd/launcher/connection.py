@@ -15,7 +15,8 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from hyperd.errors import TemporaryError
-from hyperd.launcher import beneath, sandbox
+from hyperd.imagefile import beneath
+from hyperd.launcher import sandbox
 from hyperd.launcher.sandbox import Sandbox
 
 SOCKET: Final = "launcher.sock"

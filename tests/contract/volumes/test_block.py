@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from hyperd.errors import PermanentError, TemporaryError
+from hyperd.imagefile import erasing
 from hyperd.imagefile.handle import DiskFormat
 from hyperd.resources.all import (
     KINDS,
@@ -22,7 +23,7 @@ from hyperd.resources.all import (
 )
 from hyperd.resources.schema.kind import Object
 from hyperd.settings import PoolKind, PoolSettings, Settings, StorageSettings
-from hyperd.storage.backends.block import provisioner, table
+from hyperd.storage.backends.block import table
 from hyperd.storage.backends.block.backend import BlockBackend
 from hyperd.storage.backends.block.table import Table, Type
 from hyperd.storage.interface import NO_ROOM
@@ -78,7 +79,7 @@ async def test_nobody_reads_what_an_earlier_owner_wrote(
 ) -> None:
     volumes = backend.provisioner
     if not punches:
-        monkeypatch.setattr(provisioner, "_PUNCH", ("--no-such-option",))
+        monkeypatch.setattr(erasing, "_PUNCH", ("--no-such-option",))
     await volumes.create_blank("first", 64 * MIB)
     await use(backend, "first", 0xA5, 64 * MIB)
     await volumes.delete("first")

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import ClassVar
 
 from hyperd.background import to_the_end
 from hyperd.errors import HyperdError, NotFound, PermanentError, TemporaryError
-from hyperd.imagefile import copying, devices, sandbox
+from hyperd.imagefile import copying, erasing
 from hyperd.imagefile.handle import Handle
 from hyperd.imagefile.qemuimg import QemuImg
 from hyperd.progress import Progress, Report
@@ -25,11 +24,6 @@ from hyperd.storage.backends.block.table import Part, Type
 from hyperd.storage.interface import NO_ROOM, Capability, Capacity, Provisioner, Volume
 
 _log = logging.getLogger(__name__)
-_PIECE_BYTES: Final = 1 << 30
-_PIECE_SECONDS: Final = 600.0
-"""Where each zero is written, at 2 MB/s."""
-_PUNCH: Final = ("--punch-hole",)
-_ZERO: Final = ("--zero-range", "--keep-size")
 
 
 class BlockProvisioner(Provisioner):
@@ -87,7 +81,7 @@ class BlockProvisioner(Provisioner):
             return self._volume(part)
         tail = await to_the_end(self._pool.tail, part, size)
         if tail is not None:
-            return self._volume(await self._made(tail, self._erase, lambda: self._pool.join(part, tail)))
+            return self._volume(await self._made(tail, erasing.erase, lambda: self._pool.join(part, tail)))
         if in_use or self._is_attached(uid):
             raise TemporaryError(
                 f"Volume {uid} cannot grow to {format_human(size)} where it lies in the pool {self._pool.name}: "
@@ -149,7 +143,7 @@ class BlockProvisioner(Provisioner):
         self, uid: str, size: int, fill: Callable[[Path], Awaitable[None]], publish: Callable[[Part], Part]
     ) -> Part:
         async def make(device: Path) -> None:
-            await self._erase(device)
+            await erasing.erase(device)
             await fill(device)
 
         part = await to_the_end(self._pool.allocate, uid, size)
@@ -179,42 +173,17 @@ class BlockProvisioner(Provisioner):
             await to_the_end(self._pool.drop, part)
             raise
 
-    async def _erase(self, device: Path) -> None:
-        """Zeros, on the disk."""
-        descriptor = await to_the_end(os.open, device, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            size = devices.size(descriptor)
-            for offset in range(0, size, _PIECE_BYTES):
-                length = min(_PIECE_BYTES, size - offset)
-                if await _fallocate(device, offset, length, *_PUNCH):
-                    continue
-                if not await _fallocate(device, offset, length, *_ZERO):
-                    raise TemporaryError(f"{device} cannot be erased: the disk takes no zeros.")
-            await to_the_end(os.fsync, descriptor)
-        finally:
-            os.close(descriptor)
-
     async def _remove(self, part: Part) -> None:
         """Of one that is no volume any more. Whoever has its place next has it full of zeros anyway."""
         try:
             async with held(lambda: self._pool.hold(part)) as place:
-                for offset in range(0, part.size, _PIECE_BYTES):
-                    length = min(_PIECE_BYTES, part.size - offset)
-                    if not await _fallocate(place.path, offset, length, *_PUNCH):
-                        break
+                await erasing.discard(place.path, part.size)
         except HyperdError as err:
             _log.info("%s", err.message)
         await to_the_end(self._pool.drop, part)
 
     def _volume(self, part: Part) -> Volume:
         return Volume(part.name, self.name, part.size, part.size)
-
-
-async def _fallocate(device: Path, offset: int, length: int, *how: str) -> bool:
-    """Whether the disk could."""
-    place = ["--offset", str(offset), "--length", str(length)]
-    argv = [*sandbox.DIE_WITH_PARENT, "fallocate", *how, *place, "--", str(device)]
-    return not (await sandbox.run(argv, timeout=_PIECE_SECONDS, what="fallocate")).returncode
 
 
 def _unheard(progress: Progress) -> None:

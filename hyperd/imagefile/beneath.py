@@ -16,9 +16,12 @@ _OPENAT2 = 437
 _NO_MAGICLINKS, _NO_SYMLINKS, _BENEATH = 0x02, 0x04, 0x08
 
 
-def open_beneath(folder: Path, name: PurePosixPath | str, flags: int) -> int:
-    """A descriptor of ``name`` beneath ``folder``, no part of whose name is a link. Raises OSError."""
-    how = struct.pack("QQQ", flags | os.O_CLOEXEC, 0, _NO_MAGICLINKS | _NO_SYMLINKS | _BENEATH)
+def open_beneath(folder: Path, name: PurePosixPath | str, flags: int, *, mode: int = 0) -> int:
+    """A descriptor of ``name`` beneath ``folder``, no part of whose name is a link. Raises OSError.
+
+    ``mode`` is that of a file that the flags make.
+    """
+    how = struct.pack("QQQ", flags | os.O_CLOEXEC, mode, _NO_MAGICLINKS | _NO_SYMLINKS | _BENEATH)
     directory = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         found: int = _LIBC.syscall(_OPENAT2, directory, str(name).encode(), how, len(how))
