@@ -50,7 +50,7 @@ from hyperd.home import make_home
 from hyperd.hypervisor.console.hub import ConsoleHub
 from hyperd.jsontypes import Json, JsonObject
 from hyperd.offload import Offload
-from hyperd.resources.all import EVENT, POD
+from hyperd.resources.all import EVENT, PERSISTENT_VOLUME_CLAIM, POD
 from hyperd.resources.values import names
 from hyperd.runtime.controller import Controller, Manager
 from hyperd.runtime.recorder import EventRecorder
@@ -66,8 +66,11 @@ _STOP_SECONDS = 20.0
 _THREAD_SECONDS = 1.0
 _THREADS = "hyperd-call"
 """Names of the threads in which the host is asked."""
-_CONCERNED = {POD: Selector(labels=(Requirement(names.VM_UID_LABEL, "exists"),))}
-"""Of others' kinds what is of machines: a cluster has many Pods more."""
+_CONCERNED = {
+    POD: Selector(labels=(Requirement(names.VM_UID_LABEL, "exists"),)),
+    PERSISTENT_VOLUME_CLAIM: Selector(labels=(Requirement(names.VD_UID_LABEL, "exists"),)),
+}
+"""Of others' kinds what is of machines and disks: a cluster has many more."""
 
 
 class Daemon:

@@ -17,7 +17,7 @@ from hyperd.network.interface import Network
 from hyperd.network.kinds import networks
 from hyperd.network.networks import NodeNetwork
 from hyperd.settings import Settings
-from hyperd.storage.backends import backends
+from hyperd.storage.backends import backends, claiming
 from hyperd.storage.departures import Departures
 from hyperd.storage.interface import Volumes
 from hyperd.storage.seed import SeedStore
@@ -42,7 +42,8 @@ def _network(settings: Settings) -> Network:
 
 
 def _volumes(settings: Settings) -> Volumes:
-    return BackendVolumes(backends(settings), Departures(settings.departures_dir))
+    departures = Departures(settings.departures_dir)
+    return BackendVolumes(backends(settings), departures, claiming=claiming(settings))
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,8 @@ class Policy:
     may: May = nobody_may
     provisioners: Sequence[str] = (storage_class.PROVISIONER,)
     """What a StorageClass may name for volumes to be made."""
+    claims: bool = False
+    """Whether disks may be of any other's, too."""
     disk_classes: ClassRules = field(default_factory=ClassRules)
     image_classes: ClassRules = field(default_factory=ClassRules)
 

@@ -80,6 +80,7 @@ def reviewer(settings: Settings, *, may: May) -> Admit:
         virtual_machine_cidrs=settings.network.virtual_machine_cidrs,
         may=may,
         provisioners=provisioners(settings),
+        claims=settings.claims,
         disk_classes=settings.virtual_disks,
         image_classes=settings.virtual_images,
     )

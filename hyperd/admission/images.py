@@ -29,12 +29,12 @@ async def check_class(context: Context, rules: ClassRules, of: str) -> None:
     name = (context.spec.get("persistentVolumeClaim") or {}).get("storageClassName")
     if not name:
         return
-    class_ = await context.find(STORAGE_CLASS, name)
+    class_, claims = await context.find(STORAGE_CLASS, name), context.policy.claims and of == "disks"
     if class_ is None:
         context.invalid(CLASS_PATH, name, f'StorageClass "{name}" does not exist')
     elif forbidden := storage_class.not_allowed(name, rules.allowed_storage_classes, of):
         context.forbidden(CLASS_PATH, forbidden)
-    elif fault := storage_class.fault(class_, context.policy.provisioners):
+    elif fault := storage_class.fault(class_, context.policy.provisioners, claims=claims):
         context.warn(f"{CLASS_PATH}: {fault} It waits.")
 
 

@@ -42,12 +42,15 @@ async def review(context: Disk) -> None:
 
 
 def _keep_node(context: Disk) -> None:
-    """A disk stays on the node that keeps its volume: an update that leaves the node out means no other."""
+    """A disk stays on the node that keeps its volume: an update that leaves the node out means no other.
+
+    A claim goes with its machine's Pod, which hyperd alone writes.
+    """
     node = None if context.old is None else meta.annotations(context.old).get(SELECTED_NODE_ANNOTATION)
     if not node:
         return
     kept = context.new["metadata"].setdefault("annotations", {}).setdefault(SELECTED_NODE_ANNOTATION, node)
-    if kept != node:
+    if kept != node and not (context.policy.claims and context.by_system):
         context.forbidden(
             f"metadata.annotations[{SELECTED_NODE_ANNOTATION}]", f"the disk is on node {node} and cannot be moved"
         )

@@ -20,6 +20,7 @@ from hyperd.controllers.node.controller import NodeController
 from hyperd.controllers.operation.controller import OperationController
 from hyperd.controllers.placement.binding import DiskBinder, MachineBinder
 from hyperd.controllers.placement.interface import Placement
+from hyperd.controllers.pod.claiming import ClaimController
 from hyperd.controllers.pod.controller import PodController
 from hyperd.controllers.pool.controller import PoolController
 from hyperd.controllers.snapshot.disk import DiskSnapshotController
@@ -30,10 +31,10 @@ from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_IMAGE
 from hyperd.runtime.controller import Controller
 
 CONTROLLERS: Final[tuple[type[Controller], ...]] = (
-    AddressController, AttachmentController, DiskBinder, DiskController, DiskSnapshotController, ImageController,
-    LeaseController, MACAddressController, MACLeaseController, MachineBinder, MachineClassController,
-    MachineController, MachineSnapshotController, NodeController, OperationController, PodController,
-    PoolController, SnapshotOperationController, UnbuiltController,
+    AddressController, AttachmentController, ClaimController, DiskBinder, DiskController, DiskSnapshotController,
+    ImageController, LeaseController, MACAddressController, MACLeaseController, MachineBinder,
+    MachineClassController, MachineController, MachineSnapshotController, NodeController, OperationController,
+    PodController, PoolController, SnapshotOperationController, UnbuiltController,
 )  # fmt: skip
 """What any home may run; a cluster's role is made of what they declare."""
 

@@ -111,6 +111,16 @@ class Settings(Section):
         return self.state_dir / "pools"
 
     @property
+    def claims(self) -> bool:
+        """Whether disks of StorageClasses that are none of ours are PersistentVolumeClaims."""
+        return self.home == "kubernetes" and self.kubernetes.pods
+
+    @property
+    def claims_dir(self) -> Path:
+        """Where the disks in claims' volumes are shown to guests."""
+        return self.state_dir / "claims"
+
+    @property
     def departures_dir(self) -> Path:
         """Notes of which storage a moved volume has left."""
         return self.state_dir / "moved"

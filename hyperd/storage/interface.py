@@ -22,12 +22,15 @@ from hyperd.errors import PermanentError
 from hyperd.imagefile.handle import Handle
 from hyperd.progress import Report
 from hyperd.settings import Settings
+from hyperd.storage.claims import Claims
 from hyperd.storage.departures import Departures
 from hyperd.storage.lazily import Lazily
 
 NO_ROOM: Final = "ProvisioningPostponed"
 """A reason of the reference's."""
 BUSY: Final = "Snapshotting"
+GROWING: Final = "InProgress"
+"""Key of a ``grow`` that goes on by itself: it is asked for again later."""
 UID: Final = re.compile(r"[a-z0-9][-a-z0-9]{0,62}")
 
 
@@ -286,6 +289,15 @@ class Volumes(Attacher, Protocol):
         ...
 
     @property
+    def claims(self) -> bool:
+        """Whether volumes of provisioners that are none of ours are claims, and not refused."""
+        ...
+
+    def lead(self, claims: Claims) -> None:
+        """From now on ask ``claims`` which claims there are."""
+        ...
+
+    @property
     def departures(self) -> Departures:
         """What is left of volumes with storages that they were moved away from: not used for lost ones."""
         ...
@@ -296,7 +308,7 @@ class Volumes(Attacher, Protocol):
         ...
 
     def provisioner(self, name: str) -> Provisioner:
-        """By its name in a StorageClass; PermanentError for one that there is not."""
+        """By its name in a StorageClass, that of ``claims`` for others'; PermanentError where there is none."""
         ...
 
     async def start(self) -> None:

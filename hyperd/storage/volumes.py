@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from hyperd.errors import NotFound, PermanentError, TemporaryError
 from hyperd.imagefile.handle import Handle
+from hyperd.storage.claims import Claims
 from hyperd.storage.departures import Departures
 from hyperd.storage.interface import (
     Backend,
@@ -26,11 +27,26 @@ from hyperd.storage.lazily import Lazily
 T = TypeVar("T")
 
 
+class ClaimingBackend(Backend, Protocol):
+    """The one whose volumes are claims."""
+
+    def lead(self, claims: Claims) -> None:
+        """From now on ask ``claims`` which there are."""
+        ...
+
+
 class BackendVolumes(Volumes):
     """A volume is found again by asking every backend, first of all the one that its owner names."""
 
-    def __init__(self, backends: Sequence[Backend], departures: Departures) -> None:
-        self._backends = {backend.name: backend for backend in backends}
+    def __init__(
+        self, backends: Sequence[Backend], departures: Departures, *, claiming: ClaimingBackend | None = None
+    ) -> None:
+        """``claiming`` has the volumes of all provisioners that are none of the ``backends``."""
+        self._own = [backend.name for backend in backends]
+        self._claiming = claiming
+        self._backends: dict[str, Backend] = {backend.name: backend for backend in backends}
+        if claiming is not None:
+            self._backends[claiming.name] = claiming
         self._departures = departures
         self._keepers: Keepers = nobody_says
 
@@ -38,19 +54,27 @@ class BackendVolumes(Volumes):
         self._keepers = keepers
 
     @property
+    def claims(self) -> bool:
+        return self._claiming is not None
+
+    def lead(self, claims: Claims) -> None:
+        if self._claiming is not None:
+            self._claiming.lead(claims)
+
+    @property
     def departures(self) -> Departures:
         return self._departures
 
     @property
     def provisioners(self) -> list[str]:
-        return list(self._backends)
+        return self._own
 
     def provisioner(self, name: str) -> Provisioner:
-        found = self._backends.get(name)
+        found = self._backends.get(name) or self._claiming
         if found is None:
             raise PermanentError(
                 f'No volumes are made by the provisioner "{name}" in this version of hyperd; it has '
-                f"{', '.join(sorted(self._backends))}.",
+                f"{', '.join(sorted(self._own))}.",
                 key="ProvisioningFailed",
             )
         return found.provisioner

@@ -96,6 +96,7 @@ class DiskController(Controller):
         context.informer(VIRTUAL_DISK_SNAPSHOT)
         context.reservations.tell(self.enqueue)
         context.volumes.ask(keepers(self._disks))
+        placement.wake_disks(self.enqueue)
         self._moves = Moves(context)
         self._keeping = Keeping(context)
         self._fetching = Fetching(self._world)

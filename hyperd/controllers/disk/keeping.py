@@ -23,6 +23,7 @@ from hyperd.resources.kinds.virtual_disk import (
 from hyperd.resources.values.conditions import ConditionStatus, set_condition
 from hyperd.resources.values.quantity import format_bytes, round_up
 from hyperd.runtime.controller import Result
+from hyperd.storage.interface import GROWING
 
 if TYPE_CHECKING:
     from hyperd.resources.views.core import StorageClass
@@ -116,6 +117,10 @@ class Keeping:
                     return Result(RETRY_SECONDS)
                 volume = found
         except HyperdError as err:
+            if isinstance(err, TemporaryError) and err.key == GROWING:
+                goes_on, type_ = ResizingReason.IN_PROGRESS, VirtualDiskCondition.RESIZING
+                set_condition(disk, type_, True, reason=goes_on, message=err.message)
+                return Result(RETRY_SECONDS)
             set_condition(
                 disk,
                 VirtualDiskCondition.RESIZING,

@@ -24,6 +24,7 @@ from hyperd.resources.values.conditions import remove_condition, set_condition
 from hyperd.resources.values.meta import labels, now_rfc3339
 from hyperd.runtime.operations.engine import Operations
 from hyperd.runtime.operations.record import Record
+from hyperd.storage.claims import CLAIMS
 from hyperd.storage.interface import Capability
 
 if TYPE_CHECKING:
@@ -197,6 +198,9 @@ class Moves:
             return DiskMigratingReason.RESIZING_IN_PROGRESS, "The disk is moved once it is grown."
         if phase not in _MOVABLE:
             return DiskMigratingReason.WAIT_FOR_SOURCE_VOLUME_RELEASE, f"The disk is {phase}, not Ready."
+        if (disk["status"].get("target") or {}).get("provisioner") == CLAIMS:
+            reason = DiskMigratingReason.WAIT_FOR_SOURCE_VOLUME_RELEASE
+            return reason, "The disk is a claim of the cluster's storage: moving such disks is not built yet."
         if usage.is_being_fetched(disk):
             reason = DiskMigratingReason.WAIT_FOR_SOURCE_VOLUME_RELEASE
             return reason, "The disk is moved once its image is on this node."

@@ -64,7 +64,7 @@ class DiskClasses:
         else:
             allowed = () if provisioned else self._context.settings.virtual_disks.allowed_storage_classes
             message = storage_class.not_allowed(name, allowed, "disks")
-            message = message or storage_class.fault(class_, self._context.volumes.provisioners)
+            message = message or self._fault(class_)
         if name:
             status["storageClassName"] = name
         else:
@@ -88,11 +88,13 @@ class DiskClasses:
             return named
         own = self._context.settings.storage.storage_class
         default = storage_class.default_of(item.object() for item in self._classes.items())
-        if self._context.ownership.binds and (
-            default is None or storage_class.fault(default, self._context.volumes.provisioners)
-        ):
+        if self._context.ownership.binds and (default is None or self._fault(default)):
             return own
         return "" if default is None else str(default["metadata"]["name"])
+
+    def _fault(self, class_: StorageClass) -> str:
+        volumes = self._context.volumes
+        return storage_class.fault(class_, volumes.provisioners, claims=volumes.claims)
 
     def allows(self, disk: VirtualDisk, class_: StorageClass) -> bool:
         """Whether the volume may be made now; if not, the conditions say what it waits for."""
@@ -104,6 +106,12 @@ class DiskClasses:
                 f'StorageClass "{class_["metadata"]["name"]}" does not allow node {name} (allowedTopologies).'
             )
             _wait(disk, VirtualDiskPhase.PENDING, ReadyReason.PROVISIONING_NOT_STARTED, message)
+        elif storage_class.is_others(class_, self._context.volumes.provisioners) and (
+            awaited := self._placement.awaited_for(disk)
+        ):
+            _wait(
+                disk, VirtualDiskPhase.WAIT_FOR_FIRST_CONSUMER, DiskReadyReason.WAITING_FOR_FIRST_CONSUMER, awaited
+            )
         elif storage_class.waits_for_consumer(class_) and not self._has_consumer(disk):
             message = "The volume is made once a virtual machine uses the disk."
             _wait(

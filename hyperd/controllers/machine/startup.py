@@ -97,6 +97,9 @@ class Startup:
                 # A status that says so would be one more durable write for each machine.
                 return None
             found.block(clash)
+            if domain is not None and not domain.active:
+                # A guest that begins anew may do so elsewhere: what it had is to be free for that.
+                await self._instances.detach(machine)
             await self._wait(before, machine, found, unfit=unfit)
             return Result(_WAIT_SECONDS)
         try:

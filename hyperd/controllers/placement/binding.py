@@ -198,10 +198,14 @@ class DiskBinder(Controller):
     cluster_wide = True
     writes: ClassVar = {VIRTUAL_DISK: ("patch",)}
 
-    def __init__(self, context: Context, nodes: Nodes) -> None:
+    def __init__(
+        self, context: Context, nodes: Nodes, *, others: Callable[[VirtualDisk], bool] = lambda _: False
+    ) -> None:
+        """``others`` says of which disks somebody else names the node."""
         super().__init__()
         self._context = context
         self._nodes = nodes
+        self._others = others
         self._disks = context.informer(VIRTUAL_DISK)
         self._machines = context.informer(VIRTUAL_MACHINE)
         usage.index_machines(self._machines)
@@ -218,6 +222,8 @@ class DiskBinder(Controller):
             return None
         if before["metadata"].get("deletionTimestamp"):
             await remove_finalizer(self._context.store, VIRTUAL_DISK, before)
+            return None
+        if self._others(before):
             return None
         if left := self._nodes.left_to_claim(before):
             return Result(left)

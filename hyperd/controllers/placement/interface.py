@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from hyperd.runtime.controller import Controller, Key
 
 if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_disk import VirtualDisk
     from hyperd.resources.views.virtual_machine import VirtualMachine
     from hyperd.resources.views.virtual_machine_class import VirtualMachineClass
 
@@ -77,12 +78,25 @@ class Placement(Protocol):
     def unfit_for_disks(self) -> str:
         """Why no new volume may be made on this node now, a sentence; empty when one may."""
 
+    def wake_disks(self, look: Callable[[Key], None]) -> None:
+        """Have ``look`` called with each disk of whose volume this placement hears something new."""
+
+    def awaited_for(self, disk: VirtualDisk) -> str:
+        """What has to be on this node before the disk's claim can be filled, a sentence; empty if nothing."""
+
 
 class WithoutPods:
     """What a placement says of Pods where machines have none."""
 
     def wake(self, look: Callable[[Key], None]) -> None:
         """Nothing is heard that the controllers do not hear."""
+
+    def wake_disks(self, look: Callable[[Key], None]) -> None:
+        """Nothing is heard that the controllers do not hear."""
+
+    def awaited_for(self, disk: VirtualDisk) -> str:
+        """No disk is a claim."""
+        return ""
 
     def quarters(self, machine: VirtualMachine) -> Quarters:
         """On the node."""

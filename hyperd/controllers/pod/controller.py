@@ -12,7 +12,7 @@ node.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import orjson
@@ -26,8 +26,10 @@ from hyperd.controllers.machine.status import TOLD_OFF, is_told_off, set_phase
 from hyperd.controllers.ownership import bind_disk, disk_node, machine_node
 from hyperd.controllers.placement.placing import Nodes
 from hyperd.controllers.pod import manifest, reading
+from hyperd.controllers.pod.claims import Claims
 from hyperd.errors import AlreadyExists, Conflict, Forbidden, HyperdError, Invalid, NotFound, ServiceUnavailable
 from hyperd.resources.all import (
+    PERSISTENT_VOLUME_CLAIM,
     POD,
     VIRTUAL_DISK,
     VIRTUAL_MACHINE,
@@ -62,8 +64,13 @@ class PodController(Controller):
     cluster_wide = True
     writes: ClassVar = {POD: ("create", "delete", "get", "list", "patch", "watch"), VIRTUAL_DISK: ("patch",)}
 
-    def __init__(self, context: Context, nodes: Nodes) -> None:
+    def __init__(
+        self, context: Context, nodes: Nodes, *, claimed: Callable[[VirtualDisk], bool] = lambda _: False
+    ) -> None:
+        """``claimed`` says which disks are claims, or are to be."""
         super().__init__()
+        self._claimed = claimed
+        self._claims = Claims(context)
         self._context = context
         self._nodes = nodes
         self._conf = context.settings.kubernetes
@@ -81,7 +88,13 @@ class PodController(Controller):
             VIRTUAL_MACHINE_OPERATION: machine_of,
             VIRTUAL_MACHINE_CLASS: self._of_class,
             VIRTUAL_DISK: usage.machine_keys(self._machines, VIRTUAL_DISK),
+            PERSISTENT_VOLUME_CLAIM: self._of_claim,
         }
+
+    def _of_claim(self, item: Item) -> Iterable[Key]:
+        for disk in owner_keys(VIRTUAL_DISK)(item):
+            for machine in usage.machines_using(self._machines, VIRTUAL_DISK, disk.namespace, disk.name):
+                yield Key(machine.namespace, machine.name)
 
     def _of_class(self, item: Item) -> Iterable[Key]:
         return [Key(vm.namespace, vm.name) for vm in self._machines.by_index(usage.CLASS_INDEX, item.name)]
@@ -160,7 +173,7 @@ class PodController(Controller):
         fresh = await self._context.store.find(VIRTUAL_MACHINE, *meta.key(before))
         if fresh is None or fresh["metadata"]["resourceVersion"] != before["metadata"]["resourceVersion"]:
             return Result(0.1)
-        body = manifest.make_manifest(before, class_, self._conf, node=_kept_on(disks))
+        body = self._wanted(before, class_, disks)
         try:
             made = await self._context.store.create(POD, before["metadata"]["namespace"], body)
         except AlreadyExists:
@@ -198,9 +211,10 @@ class PodController(Controller):
             await self._delete(pod)
             return None
         class_, disks, problem = await self._needs(after)
-        if class_ is not None and not problem and self._is_outdated(before, class_, pod, _kept_on(disks)):
+        if class_ is not None and not problem and self._is_outdated(before, class_, pod, disks):
             await self._delete(pod)
             return None
+        problem = problem or (self._held(before, disks, node) if node else "")
         if not node or problem:
             await self._wait(before, after, reason, problem or why)
             return Result(_AGAIN_SECONDS) if problem else None
@@ -209,17 +223,44 @@ class PodController(Controller):
             set_phase(after, VirtualMachinePhase.PENDING)
         await update_status(self._context.store, VIRTUAL_MACHINE, before, after)
         for disk in disks:
-            if not disk_node(disk):
+            # A claim is where the Pod is that has it.
+            if not disk_node(disk) or (disk_node(disk) != node and self._claims.of(disk) is not None):
                 await bind_disk(self._context.store, disk, node)
         return None
 
-    def _is_outdated(self, machine: VirtualMachine, class_: VirtualMachineClass, pod: Object, pin: str) -> bool:
-        """Whether the machine would get another Pod now."""
-        wanted = manifest.make_manifest(machine, class_, self._conf, node=pin)
-        if reading.made_of(wanted) != reading.made_of(pod):
+    def _held(self, machine: VirtualMachine, disks: Sequence[VirtualDisk], node: str) -> str:
+        """Why disks that are claims cannot be on ``node`` now, where the machine's Pod is; empty when they can."""
+        for disk in disks:
+            where = disk["metadata"]
+            if not disk_node(disk) or disk_node(disk) == node or self._claims.of(disk) is None:
+                continue
+            for item in usage.machines_using(self._machines, VIRTUAL_DISK, where["namespace"], where["name"]):
+                phase = (item.object().get("status") or {}).get("phase")
+                if item.uid != machine["metadata"]["uid"] and phase not in _WITHOUT_GUEST:
+                    held = f'virtual machine "{item.name}", on node {disk_node(disk)}'
+                    return f'VirtualDisk "{where["name"]}" is in use by {held}.'
+        return ""
+
+    def _wanted(
+        self, machine: VirtualMachine, class_: VirtualMachineClass, disks: Sequence[VirtualDisk]
+    ) -> Object:
+        """The Pod that the machine would get now."""
+        mounts = self._claims.mounts(disks)
+        pin = self._kept_on(disks)
+        return manifest.make_manifest(machine, class_, self._conf, node=pin, mounts=mounts)
+
+    def _is_outdated(
+        self, machine: VirtualMachine, class_: VirtualMachineClass, pod: Object, disks: Sequence[VirtualDisk]
+    ) -> bool:
+        """Whether that is another one."""
+        if reading.made_of(self._wanted(machine, class_, disks)) != reading.made_of(pod):
             return True
-        node = reading.node_of(pod)
+        pin, node = self._kept_on(disks), reading.node_of(pod)
         return bool(pin) and pin != node if node else pin != reading.pinned_to(pod)
+
+    def _kept_on(self, disks: Sequence[VirtualDisk]) -> str:
+        """The node that keeps the disks; empty while none does. Where claims may be the scheduler knows."""
+        return next((node for disk in disks if (node := disk_node(disk)) and self._claims.of(disk) is None), "")
 
     async def _needs(
         self, machine: VirtualMachine
@@ -230,11 +271,14 @@ class PodController(Controller):
         if class_ is None:
             return None, (), found.blocked
         disks = await _disks_of(self._context.store, machine)
-        kept = {disk["metadata"]["name"]: disk_node(disk) for disk in disks if disk_node(disk)}
+        kept = {disk["metadata"]["name"]: node for disk in disks if (node := self._kept_on([disk]))}
         if len(set(kept.values())) > 1:
             listed = ", ".join(f'"{disk}" on node {node}' for disk, node in sorted(kept.items()))
             problem = f"The disks are on different nodes: {listed}; make them anew for one machine."
             return class_, disks, problem
+        for disk in disks:
+            if not found.blocked and self._claims.of(disk) is None and self._claimed(disk):
+                found.block(f'VirtualDisk "{disk["metadata"]["name"]}" has no PersistentVolumeClaim yet.')
         return class_, disks, found.blocked
 
     async def _carry(self, machine: VirtualMachine, pod: Object) -> Object:
@@ -290,11 +334,6 @@ class PodController(Controller):
 
 def _anothers(pod: Object) -> str:
     return f"Pod {pod['metadata']['name']} is not the machine's, but has its Pod's name: delete it."
-
-
-def _kept_on(disks: Sequence[VirtualDisk]) -> str:
-    """The node that keeps the disks; empty while none does."""
-    return next(filter(None, map(disk_node, disks)), "")
 
 
 async def _disks_of(store: Store, machine: VirtualMachine) -> Sequence[VirtualDisk]:

@@ -9,11 +9,13 @@ that there cannot be two: a second one can only be made once the first is gone.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import orjson
 
 from hyperd.controllers.machine.capacity import requested
+from hyperd.controllers.pod.claims import Mount
 from hyperd.controllers.pod.placing import placing
 from hyperd.launcher.connection import VOLUME
 from hyperd.resources.all import POD
@@ -60,11 +62,19 @@ def own_labels(machine: AnyObject) -> dict[str, str]:
 
 
 def make_manifest(
-    machine: VirtualMachine, class_: VirtualMachineClass, conf: KubernetesSettings, *, node: str = ""
+    machine: VirtualMachine,
+    class_: VirtualMachineClass,
+    conf: KubernetesSettings,
+    *,
+    node: str = "",
+    mounts: Sequence[Mount] = (),
 ) -> Object:
-    """The Pod. ``node`` is where the machine's disks are kept; empty while they are nowhere yet."""
+    """The Pod. ``node`` is where the machine's disks are kept; empty while they are nowhere yet.
+
+    ``mounts`` are the claims of those that are claims.
+    """
     labels, annotations = carried(machine)
-    spec = _spec(machine, class_, conf)
+    spec = _spec(machine, conf, mounts)
     return {
         "apiVersion": POD.api_version,
         "kind": POD.kind,
@@ -98,7 +108,7 @@ def _placing(machine: VirtualMachine, class_: VirtualMachineClass, conf: Kuberne
     return placing(machine["spec"], class_, emulation=conf.allow_emulation, node=node)
 
 
-def _spec(machine: VirtualMachine, class_: VirtualMachineClass, conf: KubernetesSettings) -> Object:
+def _spec(machine: VirtualMachine, conf: KubernetesSettings, mounts: Sequence[Mount]) -> Object:
     grace = machine["spec"].get("terminationGracePeriodSeconds")
     grace = _DEFAULT_GRACE_SECONDS if grace is None else grace
     return {
@@ -112,12 +122,16 @@ def _spec(machine: VirtualMachine, class_: VirtualMachineClass, conf: Kubernetes
             "runAsGroup": _USER,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [_container(machine, conf)],
-        "volumes": [{"name": VOLUME, "emptyDir": {"sizeLimit": "1Mi"}}],
+        "containers": [_container(machine, conf, mounts)],
+        "volumes": [
+            {"name": VOLUME, "emptyDir": {"sizeLimit": "1Mi"}},
+            *({"name": one.volume, "persistentVolumeClaim": {"claimName": one.claim}} for one in mounts),
+        ],
     }
 
 
-def _container(machine: VirtualMachine, conf: KubernetesSettings) -> Object:
+def _container(machine: VirtualMachine, conf: KubernetesSettings, mounts: Sequence[Mount]) -> Object:
+    devices = [{"name": one.volume, "devicePath": str(one.path)} for one in mounts if one.block]
     needs, cores = requested(machine["spec"]), machine["spec"]["cpu"]["cores"]
     emulation = EMULATION_OVERHEAD if conf.allow_emulation else 0
     memory, ready = format_bytes(needs.memory_bytes + emulation), {"exec": {"command": [PROGRAM, "ready", FOLDER]}}
@@ -138,5 +152,14 @@ def _container(machine: VirtualMachine, conf: KubernetesSettings) -> Object:
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         },
-        "volumeMounts": [{"name": VOLUME, "mountPath": FOLDER}],
+        # kubelet mounts no volume that no container has. The launcher writes to none of them.
+        "volumeMounts": [
+            {"name": VOLUME, "mountPath": FOLDER},
+            *(
+                {"name": one.volume, "mountPath": str(one.path), "readOnly": True}
+                for one in mounts
+                if not one.block
+            ),
+        ],
+        **({"volumeDevices": devices} if devices else {}),
     }

@@ -20,19 +20,24 @@ from hyperd.controllers.placement.binding import DiskBinder
 from hyperd.controllers.placement.interface import TOLD, Quarters
 from hyperd.controllers.placement.placing import Nodes
 from hyperd.controllers.pod import manifest, reading
+from hyperd.controllers.pod.claiming import ClaimController
+from hyperd.controllers.pod.claims import Claims
 from hyperd.controllers.pod.controller import PodController
 from hyperd.controllers.pod.tenants import Tenants, address_of
+from hyperd.controllers.pod.volumes import NodeClaims
 from hyperd.errors import HyperdError, PermanentError, TemporaryError
 from hyperd.launcher import sandbox
 from hyperd.launcher.build import EMULATOR
 from hyperd.launcher.connection import Launcher
 from hyperd.launcher.waiting import Waiting
 from hyperd.network.place import Place
-from hyperd.resources.all import NODE, POD
+from hyperd.resources.all import NODE, PERSISTENT_VOLUME_CLAIM, POD, VIRTUAL_DISK
 from hyperd.resources.schema.kind import Object
-from hyperd.runtime.controller import Controller, Key
+from hyperd.runtime.controller import Controller, Key, owner_keys
+from hyperd.store.interface import EventType, Item
 
 if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_disk import VirtualDisk
     from hyperd.resources.views.virtual_machine import VirtualMachine
     from hyperd.resources.views.virtual_machine_class import VirtualMachineClass
 
@@ -50,6 +55,7 @@ class Pods:
         self._pods = context.informer(POD)
         self._nodes = context.informer(NODE)
         self._look: Callable[[Key], None] = lambda _: None
+        self._look_at_disk: Callable[[Key], None] = lambda _: None
         self._taken: dict[str, Launcher] = {}
         """Where starts take place that go on now, by the machine's uid."""
         self._settled: set[str] = set()
@@ -57,16 +63,45 @@ class Pods:
         self._tenants = Tenants(
             self._pods, context.node_name, self._conf.kubelet_dir, changed=self._changed, runs=self._runs
         )
+        self._claims = Claims(context)
+        self._volumes = NodeClaims(context, self._launcher_with)
+        context.volumes.lead(self._volumes)
         self._waiting = Waiting(context.settings.state_dir / "emulator", self._prepare)
         self._serves = False
 
     def controllers(self) -> Sequence[Controller]:
-        nodes = Nodes(self._context)
-        return [PodController(self._context, nodes), DiskBinder(self._context, nodes)]
+        nodes, claiming = Nodes(self._context), ClaimController(self._context, self)
+        return [
+            PodController(self._context, nodes, claimed=claiming.takes),
+            DiskBinder(self._context, nodes, others=claiming.takes),
+            claiming,
+        ]
 
     def wake(self, look: Callable[[Key], None]) -> None:
         """Have ``look`` called with each machine of which a Pod says something new."""
         self._look = look
+
+    def wake_disks(self, look: Callable[[Key], None]) -> None:
+        """Have ``look`` called with each disk that is a claim of which claim or Pod say something new."""
+        self._look_at_disk = look
+
+        def changed(_: EventType, old: Item[Object] | None, new: Item[Object] | None) -> None:
+            if (item := new or old) is not None:
+                for key in owner_keys(VIRTUAL_DISK)(item):
+                    look(key)
+
+        self._context.informer(PERSISTENT_VOLUME_CLAIM).add_handler(changed)
+
+    def awaited_for(self, disk: VirtualDisk) -> str:
+        claim = self._claims.of(disk)
+        if claim is None:
+            return "The disk's PersistentVolumeClaim is being made."
+        if self._volumes.launcher(disk) is None:
+            name, node = claim["metadata"]["name"], self._context.node_name
+            return (
+                f"PersistentVolumeClaim {name} is filled once the Pod of a virtual machine has it on node {node}."
+            )
+        return ""
 
     async def run(self) -> None:
         """Answer emulators, and stay in touch with this node's Pods."""
@@ -198,12 +233,23 @@ class Pods:
         return found
 
     def _is_outdated(self, machine: VirtualMachine, class_: VirtualMachineClass, pod: Object) -> bool:
-        wanted = manifest.make_manifest(machine, class_, self._conf)
+        wanted = manifest.make_manifest(machine, class_, self._conf, mounts=self._claims.mounts_of(machine))
         return reading.made_of(wanted) != reading.made_of(pod)
+
+    def _launcher_with(self, machine: VirtualMachine, claim: str) -> Launcher | None:
+        """That of the machine's Pod here, if the Pod has the claim."""
+        pod = self._pod(machine)
+        if pod is None or not reading.is_of(pod, machine) or reading.node_of(pod) != self._context.node_name:
+            return None
+        return self._tenants.launcher(pod["metadata"]["uid"]) if claim in reading.claims_of(pod) else None
 
     def _changed(self, pod: Object) -> None:
         for owner in pod["metadata"].get("ownerReferences") or ():
             self._look(Key(pod["metadata"]["namespace"], owner["name"]))
+        for claim in reading.claims_of(pod):
+            found = self._context.informer(PERSISTENT_VOLUME_CLAIM).item(pod["metadata"]["namespace"], claim)
+            for key in () if found is None else owner_keys(VIRTUAL_DISK)(found):
+                self._look_at_disk(key)
 
     def _runs(self, uid: str) -> bool:
         domain = self._context.hypervisor.last_known.get(uid)

@@ -42,6 +42,12 @@ def pinned_to(pod: AnyObject) -> str:
     return meta.annotations(pod).get(names.POD_PINNED_ANNOTATION, "")
 
 
+def claims_of(pod: AnyObject) -> list[str]:
+    """Names of the claims that it has."""
+    volumes = (pod.get("spec") or {}).get("volumes") or ()
+    return [one["persistentVolumeClaim"]["claimName"] for one in volumes if one.get("persistentVolumeClaim")]
+
+
 def why_waiting(pod: AnyObject) -> tuple[RunningReason, str]:
     """Why no guest can begin in it yet, as reason and sentence; an empty sentence where nothing is in the way."""
     name, status = pod["metadata"]["name"], pod.get("status") or {}

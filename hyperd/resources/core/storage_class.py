@@ -14,6 +14,9 @@ from hyperd.resources.values import meta, names
 PROVISIONER: Final = "hyperd.local/directory"
 """Of the class that a fresh store gets; makes volumes in a folder of the node."""
 WAIT_FOR_FIRST_CONSUMER: Final = "WaitForFirstConsumer"
+FILESYSTEM: Final = "Filesystem"
+BLOCK: Final = "Block"
+_ACCESS_MODES: Final = ("ReadWriteOnce", "ReadWriteMany", "ReadWriteOncePod")
 _DEFAULT_MARKS: Final = (
     names.DEFAULT_STORAGE_CLASS_ANNOTATION,
     "storageclass.beta.kubernetes.io/is-default-class",
@@ -35,17 +38,24 @@ def default_of(classes: Iterable[V]) -> V | None:
     return max(marked, key=lambda one: str(one["metadata"].get("creationTimestamp") or ""), default=None)
 
 
-def fault(class_: AnyObject, provisioners: Collection[str]) -> str:
+def is_others(class_: AnyObject, provisioners: Collection[str]) -> bool:
+    """Whether its volumes are another's to make than those ``provisioners``, by a claim."""
+    return (class_.get("provisioner") or "") not in provisioners
+
+
+def fault(class_: AnyObject, provisioners: Collection[str], *, claims: bool = False) -> str:
     """Why no volume is made for a disk of the class, a sentence; empty when nothing is wrong with it.
 
-    ``provisioners`` are those that there are.
+    ``provisioners`` are those that there are; with ``claims`` others make volumes by claims.
     """
     name = class_["metadata"]["name"]
     provisioner = class_.get("provisioner") or ""
     there = ", ".join(f'"{one}"' for one in sorted(provisioners))
     if class_["metadata"].get("deletionTimestamp"):
         return f'StorageClass "{name}" is being deleted.'
-    if provisioner not in provisioners:
+    if is_others(class_, provisioners):
+        if claims:
+            return _claiming_fault(class_)
         return (
             f'StorageClass "{name}" has the provisioner "{provisioner}", which this version of hyperd makes no '
             f"volumes with; it has {there}."
@@ -56,6 +66,32 @@ def fault(class_: AnyObject, provisioners: Collection[str]) -> str:
             "volume goes with its disk. Use a class with Delete."
         )
     return ""
+
+
+def _claiming_fault(class_: AnyObject) -> str:
+    name, mode = class_["metadata"]["name"], volume_mode(class_)
+    if mode not in (FILESYSTEM, BLOCK):
+        return (
+            f'StorageClass "{name}" asks for volumes of the mode {mode} (annotation '
+            f"{names.STORAGE_CLASS_VOLUME_MODE_ANNOTATION}); use {FILESYSTEM} or {BLOCK}."
+        )
+    if access_mode(class_) not in _ACCESS_MODES:
+        return (
+            f'StorageClass "{name}" asks for the access mode {access_mode(class_)} (annotation '
+            f"{names.STORAGE_CLASS_ACCESS_MODE_ANNOTATION}), which no disk can be written by; "
+            f"use {' or '.join(_ACCESS_MODES)}."
+        )
+    return ""
+
+
+def volume_mode(class_: AnyObject) -> str:
+    """Of claims of the class: the reference's annotation says it; a folder else, as with Kubernetes."""
+    return meta.annotations(class_).get(names.STORAGE_CLASS_VOLUME_MODE_ANNOTATION) or FILESYSTEM
+
+
+def access_mode(class_: AnyObject) -> str:
+    """Likewise; one node at a time else."""
+    return meta.annotations(class_).get(names.STORAGE_CLASS_ACCESS_MODE_ANNOTATION) or _ACCESS_MODES[0]
 
 
 def not_allowed(name: str, allowed: Collection[str], of: str) -> str:

@@ -7,9 +7,11 @@ from typing import Final
 
 from hyperd.settings import PoolKind, PoolSettings, Settings
 from hyperd.storage.backends.block.backend import BlockBackend
+from hyperd.storage.backends.claims.backend import ClaimBackend
 from hyperd.storage.backends.directory.backend import DirectoryBackend
 from hyperd.storage.backends.reflink.backend import ReflinkBackend
 from hyperd.storage.interface import Backend
+from hyperd.storage.volumes import ClaimingBackend
 
 BACKENDS: tuple[Callable[[Settings], Backend], ...] = (
     DirectoryBackend,
@@ -31,3 +33,8 @@ def backends(settings: Settings) -> list[Backend]:
 def provisioners(settings: Settings) -> list[str]:
     """What a StorageClass may name."""
     return [backend.name for backend in backends(settings)]
+
+
+def claiming(settings: Settings) -> ClaimingBackend | None:
+    """That of all other provisioners, where machines have Pods by which their volumes come to a node."""
+    return ClaimBackend(settings) if settings.claims else None

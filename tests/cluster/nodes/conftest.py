@@ -9,6 +9,10 @@ import pytest
 from tests.cluster.controlplane.build import BuildError
 from tests.cluster.controlplane.plane import PlaneError
 from tests.cluster.nodes.bed import Bed
+from tests.cluster.nodes.hyperds import Hyperds
+from tests.cluster.nodes.machines import START_SECONDS, get, until
+
+_ENFORCED = "pod-security.kubernetes.io/enforce"
 
 
 @pytest.fixture(scope="package")
@@ -21,4 +25,18 @@ def bed() -> Iterator[Bed]:
     except (BuildError, PlaneError) as err:
         pytest.fail(str(err), pytrace=False)
     finally:
+        started.stop()
+
+
+@pytest.fixture(scope="package")
+def hyperds(bed: Bed) -> Iterator[Hyperds]:
+    """On two of the nodes; machines in the namespace default, which lets in no Pod that is not restricted."""
+    started = Hyperds(bed, bed.nodes[:2])
+    started.start()
+    bed.plane.kubectl("label", "namespace/default", f"{_ENFORCED}=restricted")
+    try:
+        until(lambda: get(bed, "vmclass/generic", "{.status.phase}") == "Ready", START_SECONDS)
+        yield started
+    finally:
+        bed.plane.kubectl("label", "namespace/default", f"{_ENFORCED}-")
         started.stop()

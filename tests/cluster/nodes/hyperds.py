@@ -55,9 +55,9 @@ class Hyperds:
                 str(served), "8099")  # fmt: skip
             self.begin(node)
 
-    def begin(self, node: Node) -> None:
-        """Start the node's daemon."""
-        argv = [sys.executable, "-m", "hyperd.daemon"]
+    def begin(self, node: Node, crash_at: str = "") -> None:
+        """Start the node's daemon, which kills itself at ``crash_at`` if that is given."""
+        argv = ["env", f"HYPERD_CRASH_AT={crash_at}", sys.executable, "-m", "hyperd.daemon"]
         for key, value in {
             "home": "kubernetes",
             "node_name": node.name,
@@ -76,6 +76,10 @@ class Hyperds:
         }.items():
             argv += ["--set", f"{key}={value}"]
         node.begin("hyperd", *argv)
+
+    def await_crash(self, node: Node) -> None:
+        """Wait until the node's daemon has killed itself."""
+        node.await_end("hyperd")
 
     def kill(self, node: Node) -> None:
         """End the node's daemon without a chance to say goodbye."""

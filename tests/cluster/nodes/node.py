@@ -30,6 +30,7 @@ CONTAINERD = "/run/containerd/containerd.sock"
 LIBVIRTD = "/run/libvirt/libvirt-sock"
 _INIT = Path(__file__).parent / "init.sh"
 _SECONDS = 30.0
+_CRASH_SECONDS = 120.0
 _FOLDERS = (
     "run/netns", "run/lock", "sysctl", "etc-libvirt", "log", "var/cache", "var/log", "var/lib/containerd",
     "var/lib/cni/net.d", "var/lib/kubelet/pki", "var/lib/kube-proxy", "var/lib/libvirt", "var/tmp",
@@ -117,6 +118,10 @@ class Node:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
         program.wait(_SECONDS)
+
+    def await_end(self, name: str) -> None:
+        """Wait until a program has ended by itself."""
+        self._programs.pop(name).wait(_CRASH_SECONDS)
 
     def import_image(self, archive: Path) -> None:
         """Let containerd have the images of a docker or OCI archive."""

@@ -4,96 +4,33 @@ from __future__ import annotations
 
 import json
 import re
-import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from functools import partial
-from typing import Any
 
 import pytest
 
-from tests.cluster.controlplane.plane import PlaneError, document
+from tests.cluster.controlplane.plane import document
 from tests.cluster.nodes.bed import Bed
 from tests.cluster.nodes.hyperds import GUEST_URL, Hyperds
 from tests.cluster.nodes.images import BOX
+from tests.cluster.nodes.machines import (
+    BOOT_SECONDS,
+    START_SECONDS,
+    answers,
+    get,
+    make,
+    make_machine,
+    pod_of,
+    running,
+    until,
+)
 from tests.cluster.nodes.node import Node
 
 pytestmark = [pytest.mark.cluster, pytest.mark.nodes, pytest.mark.slow, pytest.mark.timeout(400)]
 
-_API = "virtualization.deckhouse.io/v1alpha2"
 _UID_LABEL = "virtualization.deckhouse.io/virtual-machine-uid"
-_ENFORCED = "pod-security.kubernetes.io/enforce"
 _ACCOUNT = "system:serviceaccount:hyperd-system:hyperd"
 _QEMU = ("pgrep", "-x", "qemu-system-x86")
-_BOOT_SECONDS = 150.0
-_START_SECONDS = 150.0
-"""For daemons, and for the guest's QEMU, where others use the processors."""
-
-
-@pytest.fixture(scope="module")
-def hyperds(bed: Bed) -> Iterator[Hyperds]:
-    started = Hyperds(bed, bed.nodes[:2])
-    started.start()
-    bed.plane.kubectl("label", "namespace/default", f"{_ENFORCED}=restricted")
-    try:
-        until(lambda: get(bed, "vmclass/generic", "{.status.phase}") == "Ready", _START_SECONDS)
-        yield started
-    finally:
-        bed.plane.kubectl("label", "namespace/default", f"{_ENFORCED}-")
-        started.stop()
-
-
-def make(bed: Bed, kind: str, name: str, **spec: Any) -> None:
-    meta = {"name": name, "namespace": "default"}
-    bed.plane.apply({"apiVersion": _API, "kind": kind, "metadata": meta, "spec": spec})
-
-
-def make_machine(bed: Bed, name: str, **spec: Any) -> None:
-    """Its disk comes after it, as it may in one manifest."""
-    make(
-        bed,
-        "VirtualMachine",
-        name,
-        **{
-            "virtualMachineClassName": "generic",
-            "cpu": {"cores": 1, "coreFraction": "50%"},
-            "memory": {"size": "128Mi"},
-            "terminationGracePeriodSeconds": 30,
-            "blockDeviceRefs": [{"kind": "VirtualDisk", "name": name}],
-            **spec,
-        },
-    )
-
-
-def get(bed: Bed, what: str, path: str) -> str:
-    return bed.plane.kubectl("get", what, "-o", f"jsonpath={path}").strip()
-
-
-def until(holds: Callable[[], object], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while True:
-        with suppress(PlaneError):
-            if holds():
-                return
-        assert time.monotonic() < deadline, "it did not become so in time"
-        time.sleep(0.3)
-
-
-def pod_of(bed: Bed, name: str) -> dict[str, Any]:
-    label = f"vm.kubevirt.internal.virtualization.deckhouse.io/name={name}"
-    found = document(bed.plane.kubectl("get", "pods", "-l", label, "-o", "json"))["items"]
-    return dict(found[0]) if found else {}
-
-
-def running(bed: Bed, name: str) -> str:
-    path = '{.status.conditions[?(@.type=="Running")].reason} {.status.conditions[?(@.type=="Running")].message}'
-    return get(bed, f"vm/{name}", path)
-
-
-def answers(node: Node, address: str, *, inside: int = 0) -> bool:
-    """Whether the guest serves HTTP, to its node or to what is in the network of the process ``inside``."""
-    enter = ["nsenter", f"--net=/proc/{inside}/ns/net"] if inside else []
-    return "guest" in node.run(*enter, "curl", "-s", "-m", "3", f"http://{address}/", rc=None)
 
 
 @pytest.fixture(scope="module")
@@ -108,10 +45,10 @@ def web(hyperds: Hyperds) -> tuple[Node, str]:
         persistentVolumeClaim={"size": "256Mi"},
         dataSource={"type": "HTTP", "http": {"url": GUEST_URL}},
     )
-    until(lambda: get(bed, "vm/web", "{.status.phase}") == "Running", _START_SECONDS)
+    until(lambda: get(bed, "vm/web", "{.status.phase}") == "Running", START_SECONDS)
     node = next(node for node in hyperds.nodes if node.name == get(bed, "vm/web", "{.status.nodeName}"))
     address = get(bed, "vm/web", "{.status.ipAddress}")
-    until(lambda: answers(node, address), _BOOT_SECONDS)
+    until(lambda: answers(node, address), BOOT_SECONDS)
     return node, address
 
 
@@ -223,7 +160,7 @@ def test_a_way_stays_while_its_hyperd_is_killed_and_returns(
     far.run("ip", "route", "del", address, "table", "1490")
     said = len(hyperds.log(far))
     hyperds.begin(far)
-    until(lambda: f"serves node {far.name}" in hyperds.log(far)[said:], _START_SECONDS)
+    until(lambda: f"serves node {far.name}" in hyperds.log(far)[said:], START_SECONDS)
     until(lambda: answers(far, address), 20)
 
 
@@ -258,6 +195,7 @@ def test_hyperds_own_rights_make_no_other_pods(bed: Bed, hyperds: Hyperds) -> No
     pod["metadata"] = {"name": "p", "namespace": "kube-system", "labels": labels}
     for spec in (
         {**decent, "volumes": [root]},
+        {**decent, "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "somebody-s"}}]},
         {**decent, "hostNetwork": True},
         {**decent, "automountServiceAccountToken": True},
         {**decent, "containers": [{"name": "c", "image": "i"}]},
@@ -274,7 +212,7 @@ def test_a_guest_does_not_notice_that_hyperd_is_killed(hyperds: Hyperds, web: tu
     assert answers(node, address)
     said = len(hyperds.log(node))
     hyperds.begin(node)
-    until(lambda: f"serves node {node.name}" in hyperds.log(node)[said:], _START_SECONDS)
+    until(lambda: f"serves node {node.name}" in hyperds.log(node)[said:], START_SECONDS)
     assert answers(node, address)
     assert node.run(*_QEMU) == before
     assert pod_of(hyperds.bed, "web")["metadata"]["uid"] == pod
@@ -287,8 +225,8 @@ def test_a_deleted_pod_has_the_guest_shut_down_and_begin_anew(hyperds: Hyperds, 
     console = node.run("sh", "-c", "cat /var/log/hyperd/consoles/*.log")
     assert "Power down" in console
     until(lambda: pod_of(bed, "web").get("metadata", first)["uid"] != first["uid"], 30)
-    until(lambda: get(bed, "vm/web", "{.status.phase}") == "Running", _START_SECONDS)
-    until(lambda: answers(node, address), _BOOT_SECONDS)
+    until(lambda: get(bed, "vm/web", "{.status.phase}") == "Running", START_SECONDS)
+    until(lambda: answers(node, address), BOOT_SECONDS)
 
 
 def test_a_stopped_machine_has_no_pod_and_leaves_nothing(hyperds: Hyperds, web: tuple[Node, str]) -> None:

@@ -11,6 +11,7 @@ from hyperd.settings import PoolKind, PoolSettings, Settings, StorageSettings
 from hyperd.storage.backends import BACKENDS, POOLS
 from hyperd.storage.interface import Backend
 from tests.contract.volumes import loops, xfs
+from tests.contract.volumes.claimed import Claimed
 from tests.contract.volumes.rawfiles import RawFiles
 
 Kind = Callable[[Settings], Backend]
@@ -28,10 +29,14 @@ async def loop_disk(tmp_path: Path) -> AsyncIterator[Path]:
     """A disk that holds nothing."""
     with loops.disk(tmp_path / "disk.img") as disk:
         yield disk
-        while _made:
-            backend = _made.pop()
-            for volume in await backend.provisioner.inventory():
-                await backend.attacher.detach(volume.uid)
+        await _let_go(_made)
+
+
+async def _let_go(backends: list[Backend]) -> None:
+    while backends:
+        backend = backends.pop()
+        for volume in await backend.provisioner.inventory():
+            await backend.attacher.detach(volume.uid)
 
 
 def _pool(settings: Settings) -> Backend:
@@ -45,7 +50,7 @@ _made: list[Backend] = []
 """What may have devices open."""
 
 
-@pytest.fixture(params=[*BACKENDS, *PoolKind, RawFiles], ids=lambda kind: getattr(kind, "__name__", kind))
+@pytest.fixture(params=[*BACKENDS, *PoolKind, Claimed, RawFiles], ids=lambda kind: getattr(kind, "__name__", kind))
 def kind(request: pytest.FixtureRequest) -> Kind:
     """To make another one over the same storage, as the next daemon does."""
     return _pool if isinstance(request.param, PoolKind) else request.param
@@ -66,7 +71,9 @@ def settings(tmp_path: Path, request: pytest.FixtureRequest, kind: Kind) -> Sett
 
 
 @pytest.fixture
-async def backend(kind: Kind, settings: Settings) -> Backend:
+async def backend(kind: Kind, settings: Settings) -> AsyncIterator[Backend]:
     made = kind(settings)
     await made.start()
-    return made
+    yield made
+    if isinstance(made, Claimed):
+        await _let_go([made])

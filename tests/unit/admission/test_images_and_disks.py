@@ -10,6 +10,7 @@ import pytest
 from hyperd.admission.context import Policy
 from hyperd.resources.schema.kind import Object
 from hyperd.settings import ClassRules
+from hyperd.store.interface import SYSTEM
 from tests.unit.admission.world import World, changed, make, stored, told
 
 URL = {"type": "HTTP", "http": {"url": "https://example.com/a.qcow2"}}
@@ -282,6 +283,10 @@ async def test_a_disk_stays_on_the_node_that_keeps_it() -> None:
     assert told(await World().update(stored(bound), moved)) == [
         f"metadata.annotations[{annotation}]: Forbidden: the disk is on node a and cannot be moved"
     ]
+    claims = Policy(claims=True)
+    ours = await World(policy=claims, user=SYSTEM).update(stored(bound), moved)
+    assert ours.causes == [], "a claim goes with its machine's Pod"
+    assert told(await World(policy=claims).update(stored(bound), moved)) != []
     silent = changed(bound, persistentVolumeClaim={"size": "20Gi"})
     del silent["metadata"]["annotations"]
     response = await World().update(stored(bound), silent)

@@ -41,11 +41,11 @@ TRUST = {
     "imageUploadURLs": "ends in a secret that opens no more than the upload of the object itself",
     "resources": SHOWN,
     "capacity": "shown; and of a pool's disk that names no size, what its template's size is compared with: "
-    "growing it is the disk's controller's, which asks the volume",
+    "growing it is the disk's controller's, which asks the volume. Of a claim the cluster's storage writes it",
     "creating": "of a pool, which its controller writes: names of machines that are made only where they are free",
     "freeDisks": "of a pool, which its controller writes: how long disks are free that the pool itself owns",
-    "size": "shown; and what a disk of an image claims of its namespace's quota first: it claims what is wanting "
-    "once the registry's own description of the image is read",
+    "size": "shown; and what a disk of an image claims first, of a quota or of the cluster's storage: it "
+    "claims what is wanting once the registry's own description of the image is read",
     "progress": SHOWN,
     "downloadSpeed": SHOWN,
     "cdrom": "warns; what a disk is made of is read from the registry's own description of the image",
@@ -117,11 +117,15 @@ def test_no_row_is_left_over() -> None:
 
 METADATA = {
     "SELECTED_NODE_ANNOTATION": "anybody may wish for a node when a disk is made, as for a claim in Kubernetes; "
-    "admission keeps it afterwards, and a node makes volumes only of its own disks' uids",
+    "admission keeps it afterwards, of a claim for all but hyperd, and a node makes volumes only of its own "
+    "disks' uids",
     "DEFAULT_CLASS_ANNOTATION": "of a class, which only administrators write; admission takes one default",
     "DEFAULT_STORAGE_CLASS_ANNOTATION": "of a StorageClass, which only administrators write",
     "STORAGE_CLASS_VOLUME_MODE_ANNOTATION": "of a StorageClass, which only administrators write; it is only shown",
     "LAZY_ANNOTATION": "of a class, which only administrators write; a disk's own can only say no, for that disk",
+    "VD_UID_LABEL": "of a claim, whose owner the disk must be as well; its volume is of the disk's own namespace",
+    "CLAIM_MADE_ANNOTATION": "of the disk's own claim: whoever can write it can have a Pod that writes into the "
+    "same volume; what is there is read as raw bytes",
     "KVM_ENABLED_LABEL": "of a Node, which only nodes and administrators write",
     "CPU_MODEL_LABEL_PREFIX": "of a Node, which only nodes and administrators write",
     "CPU_FEATURE_LABEL_PREFIX": "of a Node, which only nodes and administrators write",

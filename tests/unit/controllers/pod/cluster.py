@@ -9,7 +9,9 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from hyperd.controllers.context import Context
+from hyperd.controllers.placement.interface import WithoutPods
 from hyperd.controllers.placement.placing import Nodes
+from hyperd.controllers.pod.claiming import ClaimController
 from hyperd.controllers.pod.controller import PodController
 from hyperd.controllers.pod.manifest import pod_name
 from hyperd.errors import AlreadyExists, Conflict, Forbidden, NotFound
@@ -36,11 +38,19 @@ class Cluster:
         self._versions = itertools.count(1)
         self._informers: dict[Kind, Informer] = {}
         settings = Settings(home="kubernetes", kubernetes=CONF)
-        context = SimpleNamespace(
-            settings=settings, store=self, informer=self.informer, node_name="leader", events=None
+        volumes = SimpleNamespace(provisioners=["hyperd.local/directory"], claims=True, lead=lambda _: None)
+        self.context = SimpleNamespace(
+            settings=settings,
+            store=self,
+            informer=self.informer,
+            node_name="leader",
+            events=None,
+            volumes=volumes,
+            ownership=SimpleNamespace(binds=True),
         )
-        given = cast(Context, context)
-        self.controller = PodController(given, Nodes(given))
+        given = cast(Context, self.context)
+        self.claiming = ClaimController(given, part(WithoutPods()))
+        self.controller = PodController(given, Nodes(given), claimed=self.claiming.takes)
 
     def informer(self, kind: Kind) -> Informer:
         if kind not in self._informers:
@@ -48,7 +58,7 @@ class Cluster:
         return self._informers[kind]
 
     def put(self, kind: Kind, obj: Part) -> None:
-        obj = copy.deepcopy(obj)
+        obj = {"apiVersion": kind.api_version, "kind": kind.kind, **copy.deepcopy(obj)}
         meta = obj["metadata"]
         meta["resourceVersion"] = str(next(self._versions))
         key = (kind, meta.get("namespace", ""), meta["name"])

@@ -16,7 +16,10 @@ from tests.unit.controllers.pod.machines import class_, machine
 
 def disk(name: str, node: str = "") -> Part:
     annotations = {names.SELECTED_NODE_ANNOTATION: node} if node else {}
-    return {"metadata": {"namespace": "shop", "name": name, "uid": name, "annotations": annotations}, "spec": {}}
+    return {
+        "metadata": {"namespace": "shop", "name": name, "uid": name, "generation": 1, "annotations": annotations},
+        "spec": {},
+    }
 
 
 def new_machine(**more: Any) -> Part:

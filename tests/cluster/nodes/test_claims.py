@@ -1,0 +1,171 @@
+"""Disks that are claims of the cluster's own storage: local volumes, to which the scheduler leads machines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from hyperd.crashpoints import CrashPoint
+from tests.cluster.controlplane.plane import document
+from tests.cluster.nodes.bed import Bed
+from tests.cluster.nodes.hyperds import GUEST_URL, Hyperds
+from tests.cluster.nodes.machines import (
+    BOOT_SECONDS,
+    START_SECONDS,
+    answers,
+    get,
+    make,
+    make_machine,
+    pod_of,
+    until,
+)
+from tests.cluster.nodes.node import Node
+
+pytestmark = [pytest.mark.cluster, pytest.mark.nodes, pytest.mark.slow, pytest.mark.timeout(400)]
+
+_FOLDER = "/var/lib/site"
+_MADE = "virtualization.deckhouse.io/disk-bytes"
+_SHOWN = ("sh", "-c", "grep -c /var/lib/hyperd/claims/ /proc/mounts || true")
+
+
+@pytest.fixture(scope="module")
+def node(hyperds: Hyperds) -> Iterator[Node]:
+    """The only one that has volumes of the class ``site``."""
+    bed, here = hyperds.bed, hyperds.nodes[1]
+    meta = {"name": "site"}
+    bed.plane.apply({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": meta,
+        "provisioner": "kubernetes.io/no-provisioner", "volumeBindingMode": "WaitForFirstConsumer"})  # fmt: skip
+    for name in ("one", "two"):
+        here.run("mkdir", "-p", f"{_FOLDER}/{name}")
+        bed.plane.apply(local_volume(name, here))
+    yield here
+    bed.plane.kubectl("delete", "pv/one", "pv/two", "sc/site", "--wait=false")
+
+
+def local_volume(name: str, node: Node) -> dict[str, Any]:
+    there = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node.name]}]}
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": name},
+        "spec": {
+            "capacity": {"storage": "400Mi"},
+            "accessModes": ["ReadWriteOnce"],
+            "persistentVolumeReclaimPolicy": "Retain",
+            "storageClassName": "site",
+            "local": {"path": f"{_FOLDER}/{name}"},
+            "nodeAffinity": {"required": {"nodeSelectorTerms": [there]}},
+        },
+    }
+
+
+def claim_of(bed: Bed, disk: str) -> dict[str, Any]:
+    name = f"d8v-vd-{get(bed, f'vd/{disk}', '{.metadata.uid}')}"
+    return dict(document(bed.plane.kubectl("get", f"pvc/{name}", "-o", "json")))
+
+
+def test_a_disk_waits_as_a_claim_for_its_first_machine(bed: Bed, node: Node) -> None:
+    claim = {"storageClassName": "site", "size": "256Mi"}
+    source = {"type": "HTTP", "http": {"url": GUEST_URL}}
+    make(bed, "VirtualDisk", "system", persistentVolumeClaim=claim, dataSource=source)
+    make(bed, "VirtualDisk", "data", persistentVolumeClaim={**claim, "size": "64Mi"})
+    phases = "{.items[*].status.phase}"
+    until(lambda: get(bed, "vd", phases) == "WaitForFirstConsumer WaitForFirstConsumer", 30)
+    assert get(bed, "pvc", phases) == "Pending Pending"
+    assert claim_of(bed, "data")["spec"]["resources"]["requests"]["storage"] == "68Mi"
+
+
+def test_its_machine_runs_where_the_volumes_are_though_hyperd_is_killed_while_it_fills_them(
+    hyperds: Hyperds, node: Node
+) -> None:
+    bed = hyperds.bed
+    hyperds.kill(node)
+    hyperds.begin(node, crash_at=CrashPoint.DISK_AFTER_FILE)
+    make_machine(
+        bed, "site", blockDeviceRefs=[{"kind": "VirtualDisk", "name": name} for name in ("system", "data")]
+    )
+    hyperds.await_crash(node)
+    assert not all(_MADE in claim_of(bed, disk)["metadata"].get("annotations", {}) for disk in ("system", "data"))
+    hyperds.begin(node)
+    until(lambda: get(bed, "vm/site", "{.status.phase}") == "Running", START_SECONDS)
+    assert pod_of(bed, "site")["spec"]["nodeName"] == node.name
+    address = get(bed, "vm/site", "{.status.ipAddress}")
+    until(lambda: answers(node, address), BOOT_SECONDS)
+    for disk in ("system", "data"):
+        claim = claim_of(bed, disk)
+        assert claim["status"]["phase"] == "Bound"
+        assert get(bed, f"vd/{disk}", "{.status.phase} {.status.target.persistentVolumeClaimName}") == (
+            f"Ready {claim['metadata']['name']}"
+        )
+        uid, folder = claim["metadata"]["ownerReferences"][0]["uid"], f"{_FOLDER}/{claim['spec']['volumeName']}"
+        assert node.run("ls", "-A", folder).split() == ["disk.img"]
+        shown = node.run("stat", "-c", "%i %s", f"/var/lib/hyperd/claims/{uid}.img").split()
+        assert shown == node.run("stat", "-c", "%i %s", f"{folder}/disk.img").split()
+        assert int(shown[1]) == int(claim["metadata"]["annotations"][_MADE])
+    opened = node.run("sh", "-c", "ls -l /proc/$(pgrep -x qemu-system-x86)/fd")
+    assert opened.count("/disk.img") + opened.count("/var/lib/hyperd/claims/") >= 2
+
+
+def test_a_machine_that_is_off_holds_no_volume_and_its_disks_stay(bed: Bed, node: Node) -> None:
+    make(bed, "VirtualMachineOperation", "site-stop", type="Stop", virtualMachineName="site")
+    until(lambda: get(bed, "vm/site", "{.status.phase}") == "Stopped", 60)
+    until(lambda: not pod_of(bed, "site"), 30)
+    assert node.run(*_SHOWN).strip() == "0"
+    assert node.run("ls", "/var/lib/hyperd/claims").split() == []
+    assert get(bed, "vd/data", '{.status.conditions[?(@.type=="Ready")].status}') == "True"
+
+
+def test_a_claim_goes_with_its_disk(bed: Bed, hyperds: Hyperds, node: Node) -> None:
+    bed.plane.kubectl("delete", "vm/site", "vd/system", "vd/data", "--timeout=60s")
+    until(lambda: not document(bed.plane.kubectl("get", "pvc", "-o", "json"))["items"], 30)
+    until(lambda: get(bed, "pv", "{.items[*].status.phase}") == "Released Released", 30)
+
+
+def test_a_volume_that_every_node_reaches_lets_its_machine_go_on_elsewhere(bed: Bed, hyperds: Hyperds) -> None:
+    """Of one that no node has for itself: the scheduler is free, and the disk goes with the machine's Pod."""
+    folder = bed.folder / "everywhere"
+    folder.mkdir()
+    mode = "virtualdisk.virtualization.deckhouse.io/access-mode"
+    meta = {"name": "everywhere", "annotations": {mode: "ReadWriteMany"}}
+    bed.plane.apply({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": meta,
+        "provisioner": "kubernetes.io/no-provisioner", "volumeBindingMode": "WaitForFirstConsumer"})  # fmt: skip
+    volume = {"capacity": {"storage": "16Mi"}, "accessModes": ["ReadWriteMany"], "storageClassName": "everywhere",
+        "persistentVolumeReclaimPolicy": "Retain", "hostPath": {"path": str(folder)}}  # fmt: skip
+    bed.plane.apply({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "all"}, "spec": volume})
+    make(bed, "VirtualDisk", "roams", persistentVolumeClaim={"storageClassName": "everywhere", "size": "8Mi"})
+    make_machine(bed, "roams")
+    until(lambda: get(bed, "vm/roams", "{.status.phase}") == "Running", START_SECONDS)
+    first = get(bed, "vm/roams", "{.status.nodeName}")
+    disk = (folder / "disk.img").stat()
+    make(bed, "VirtualMachineOperation", "roams-stop", type="Stop", force=True, virtualMachineName="roams")
+    until(lambda: get(bed, "vm/roams", "{.status.phase}") == "Stopped" and not pod_of(bed, "roams"), 60)
+    bed.plane.kubectl("cordon", first)
+    try:
+        make(bed, "VirtualMachineOperation", "roams-start", type="Start", virtualMachineName="roams")
+        until(lambda: get(bed, "vm/roams", "{.status.phase}") == "Running", START_SECONDS)
+    finally:
+        bed.plane.kubectl("uncordon", first)
+    second = get(bed, "vm/roams", "{.status.nodeName}")
+    assert {first, second} == {node.name for node in hyperds.nodes}
+    assert get(bed, "vd/roams", "{.metadata.annotations}").count(second) == 1
+    assert (folder / "disk.img").stat().st_ino == disk.st_ino
+    for node in hyperds.nodes:
+        assert node.run(*_SHOWN).strip() == str(int(node.name == second))
+    bed.plane.kubectl("delete", "vm/roams", "vd/roams", "--timeout=60s")
+    bed.plane.kubectl("delete", "pv/all", "sc/everywhere", "--wait=false")
+
+
+def test_hyperds_own_rights_reach_no_other_claims(bed: Bed, hyperds: Hyperds) -> None:
+    """Who has taken a daemon's credential cannot have, or remove, anybody's data."""
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}
+    meta = {"name": "other", "namespace": "default"}
+    other = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": meta, "spec": spec}
+    account = "--as=system:serviceaccount:hyperd-system:hyperd"
+    said = "has to do with no claims but those of its disks"
+    assert said in bed.plane.kubectl("create", "-f", "-", account, stdin=json.dumps(other), rc=1)
+    bed.plane.apply(other)
+    assert said in bed.plane.kubectl("delete", "pvc/other", account, "--wait=false", rc=1)
+    bed.plane.kubectl("delete", "pvc/other")
