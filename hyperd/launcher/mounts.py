@@ -8,11 +8,13 @@ from __future__ import annotations
 import errno
 import os
 import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from hyperd.errors import TemporaryError
+from hyperd.imagefile import beneath
 from hyperd.launcher import sandbox
 
 _ESCAPED: Final = re.compile(r"\\([0-7]{3})")
@@ -25,7 +27,7 @@ def open_volume(pid: int, mounted: PurePosixPath) -> int:
     """
     try:
         with sandbox.held(pid):
-            wanted = os.stat(f"/proc/{pid}/root{mounted}")
+            wanted = _stat(pid, mounted)
             for folder in _candidates(pid, mounted):
                 try:
                     found = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -41,14 +43,18 @@ def open_volume(pid: int, mounted: PurePosixPath) -> int:
     )
 
 
-def find_device(pid: int, path: PurePosixPath) -> Path:
+def find_device(pid: int, path: PurePosixPath, recorded: Path) -> Path:
     """The block device that the process ``pid`` has at ``path``, as this node's ``/dev`` names it.
 
-    Blocking. Raises TemporaryError.
+    Who could make a device node in a Pod would have any device of the node: so it counts only as the one that
+    kubelet has given to the Pod, which ``recorded`` leads to. Blocking. Raises TemporaryError.
     """
     try:
         with sandbox.held(pid):
-            number = os.stat(f"/proc/{pid}/root{path}").st_rdev
+            there, given = _stat(pid, path), os.stat(recorded)
+        number = there.st_rdev
+        if not (stat.S_ISBLK(there.st_mode) and stat.S_ISBLK(given.st_mode) and given.st_rdev == number):
+            raise OSError(errno.ENODEV, "it is not the one that kubelet has given to the Pod", str(path))
         told = Path(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}/uevent").read_text().splitlines()
         name = next(line.partition("=")[2] for line in told if line.startswith("DEVNAME="))
         device = Path("/dev", name)
@@ -58,6 +64,27 @@ def find_device(pid: int, path: PurePosixPath) -> Path:
         why = (error.strerror if isinstance(error, OSError) else None) or "the kernel does not say its name"
         raise TemporaryError(f"A volume of the Pod is no block device of this node: {why}.") from error
     return device
+
+
+def device_record(kubelet_dir: Path, pod_uid: str, volume: str) -> Path:
+    """What kubelet itself says of the device that the PersistentVolume ``volume`` is, in that Pod.
+
+    Blocking. Raises TemporaryError.
+    """
+    kinds = kubelet_dir / "pods" / pod_uid / "volumeDevices"
+    try:
+        return next(found for kind in kinds.iterdir() if os.path.lexists(found := kind / volume))
+    except (OSError, StopIteration):
+        raise TemporaryError(f"kubelet has given the volume {volume} to no Pod {pod_uid} of this node.") from None
+
+
+def _stat(pid: int, path: PurePosixPath) -> os.stat_result:
+    """Of what the process has at that very place. A link leads nowhere: its image may have any."""
+    found = beneath.open_beneath(Path(f"/proc/{pid}/root"), path.relative_to("/"), os.O_PATH)
+    try:
+        return os.fstat(found)
+    finally:
+        os.close(found)
 
 
 def _candidates(pid: int, mounted: PurePosixPath) -> Iterator[Path]:

@@ -17,11 +17,13 @@ from hyperd.controllers.context import Context
 from hyperd.controllers.ownership import disk_node, machine_node
 from hyperd.resources.all import (
     CLUSTER_VIRTUAL_IMAGE,
+    STORAGE_CLASS,
     VIRTUAL_DISK,
     VIRTUAL_IMAGE,
     VIRTUAL_MACHINE,
     VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT,
 )
+from hyperd.resources.core import storage_class
 from hyperd.resources.kinds.virtual_disk import VirtualDiskPhase
 from hyperd.resources.kinds.virtual_image import ImagePhase
 from hyperd.resources.kinds.virtual_machine_block_device_attachment import (
@@ -41,6 +43,7 @@ from hyperd.runtime.status import add_finalizer, remove_finalizer, update_status
 from hyperd.store.interface import EventType, Item
 
 if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_disk import VirtualDisk
     from hyperd.resources.views.virtual_machine import VirtualMachine
     from hyperd.resources.views.virtual_machine_block_device_attachment import VirtualMachineBlockDeviceAttachment
 
@@ -81,6 +84,7 @@ class AttachmentController(Controller):
         self._attachments = Attachments(context)
         self._machines = context.informer(VIRTUAL_MACHINE)
         usage.index_machines(self._machines)
+        self._classes = context.informer(STORAGE_CLASS)
         for kind in usage.DEVICE_KINDS.values():
             context.informer(kind)
 
@@ -236,15 +240,26 @@ class AttachmentController(Controller):
             set_condition(attachment, condition, True, reason=CapacityReason.AVAILABLE)
 
     def _unreachable(self, attachment: VirtualMachineBlockDeviceAttachment, machine: VirtualMachine | None) -> str:
-        """Why the node of the machine cannot reach the disk: it is kept on another one."""
+        """Why the node of the machine cannot reach the disk: it is on another one, or comes by a Pod alone."""
         ref = attachment["spec"]["blockDeviceRef"]
         if machine is None or ref.get("kind") != VIRTUAL_DISK.kind:
             return ""
         disk = self._context.informer(VIRTUAL_DISK).get(attachment["metadata"]["namespace"], ref.get("name") or "")
+        if disk is not None and (class_ := self._class_of_claim(disk)):
+            return (
+                f'VirtualDisk "{ref.get("name")}" is a claim of StorageClass "{class_}", and is not attached to a '
+                "running machine yet: name it in spec.blockDeviceRefs instead."
+            )
         kept, runs = "" if disk is None else disk_node(disk), machine_node(machine)
         if not kept or not runs or kept == runs:
             return ""
         return f'VirtualDisk "{ref.get("name")}" is on node {kept}, the virtual machine on node {runs}.'
+
+    def _class_of_claim(self, disk: VirtualDisk) -> str:
+        """The StorageClass of a disk that is a claim of the cluster's storage; else empty."""
+        name, volumes = (disk.get("status") or {}).get("storageClassName") or "", self._context.volumes
+        class_ = self._classes.get("", name) if volumes.claims else None
+        return name if class_ is not None and storage_class.is_others(class_, volumes.provisioners) else ""
 
     async def _delete(
         self, before: VirtualMachineBlockDeviceAttachment, machine: VirtualMachine | None

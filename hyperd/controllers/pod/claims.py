@@ -135,6 +135,10 @@ def is_lost(claim: AnyObject) -> bool:
 
 
 def made(claim: AnyObject) -> int:
-    """Virtual size of the disk in its volume, by the claim's own word; 0 where there is none."""
-    text = meta.annotations(claim).get(names.CLAIM_MADE_ANNOTATION, "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS else 0
+    """Virtual size of the disk in its volume, by the claim's own word; 0 where there is none.
+
+    It is not larger than the volume, whatever somebody has written there.
+    """
+    text, has = meta.annotations(claim).get(names.CLAIM_MADE_ANNOTATION, ""), capacity(claim)
+    said = int(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS else 0
+    return min(said, has) if has else said

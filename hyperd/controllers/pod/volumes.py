@@ -73,15 +73,21 @@ class NodeClaims(NodesClaims):
             raise TemporaryError(f"No Pod on node {self._context.node_name} has the claim {name} now.")
         mount = Mount(uid, found["metadata"]["name"])
         if claims.is_block(found):
-            yield await asyncio.to_thread(mounts.find_device, launcher.sandbox.pid, mount.path)
+            device = await asyncio.to_thread(self._device, launcher, mount, found["spec"].get("volumeName") or "")
+            _require_there(launcher, mount)
+            yield device
             return
         folder = await to_the_end(mounts.open_volume, launcher.sandbox.pid, mount.path)
         try:
-            if launcher.gone:
-                raise TemporaryError(f"The Pod that had the claim {mount.claim} has just ended.")
+            _require_there(launcher, mount)
             yield Path(f"/proc/self/fd/{folder}")
         finally:
             await asyncio.to_thread(os.close, folder)
+
+    def _device(self, launcher: Launcher, mount: Mount, volume: str) -> Path:
+        kubelet_dir, there = self._context.settings.kubernetes.kubelet_dir, launcher.sandbox
+        recorded = mounts.device_record(kubelet_dir, there.pod_uid, volume)
+        return mounts.find_device(there.pid, mount.path, recorded)
 
     def launcher(self, disk: VirtualDisk) -> Launcher | None:
         """That of a Pod on this node which has the disk's claim."""
@@ -106,8 +112,8 @@ class NodeClaims(NodesClaims):
     async def delete(self, uid: str) -> None:
         """By the store's word. One that is not seen here goes by its owner, the disk."""
         disk = self._disk(uid)
-        if disk is None or self._claims.of(disk) is None:
-            return
+        if disk is None or disk_node(disk) != self._context.node_name or self._claims.of(disk) is None:
+            return  # another node's, whose guest may have it
         where, store = (disk["metadata"]["namespace"], first_claim(disk)), self._context.store
         found = await store.find(PERSISTENT_VOLUME_CLAIM, *where)
         if found is None or not is_of(found, disk) or found["metadata"].get("deletionTimestamp"):
@@ -141,3 +147,9 @@ class NodeClaims(NodesClaims):
             )
         except (Conflict, NotFound) as error:
             raise TemporaryError(f"The claim {where['name']} is gone, or another one by now.") from error
+
+
+def _require_there(launcher: Launcher, mount: Mount) -> None:
+    """The process may be another Pod's, once the launcher is gone."""
+    if launcher.gone:
+        raise TemporaryError(f"The Pod that had the claim {mount.claim} has just ended.")

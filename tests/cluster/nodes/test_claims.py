@@ -101,12 +101,21 @@ def test_its_machine_runs_where_the_volumes_are_though_hyperd_is_killed_while_it
             f"Ready {claim['metadata']['name']}"
         )
         uid, folder = claim["metadata"]["ownerReferences"][0]["uid"], f"{_FOLDER}/{claim['spec']['volumeName']}"
-        assert node.run("ls", "-A", folder).split() == ["disk.img"]
+        assert node.run("ls", "-A", folder).split() == [f"{uid}.img"]
         shown = node.run("stat", "-c", "%i %s", f"/var/lib/hyperd/claims/{uid}.img").split()
-        assert shown == node.run("stat", "-c", "%i %s", f"{folder}/disk.img").split()
+        assert shown == node.run("stat", "-c", "%i %s", f"{folder}/{uid}.img").split()
         assert int(shown[1]) == int(claim["metadata"]["annotations"][_MADE])
     opened = node.run("sh", "-c", "ls -l /proc/$(pgrep -x qemu-system-x86)/fd")
-    assert opened.count("/disk.img") + opened.count("/var/lib/hyperd/claims/") >= 2
+    for disk in ("system", "data"):
+        assert f"/{get(bed, f'vd/{disk}', '{.metadata.uid}')}.img" in opened
+
+
+def test_nobody_else_says_what_is_in_a_disks_claim(bed: Bed, node: Node) -> None:
+    name = f"pvc/{claim_of(bed, 'data')['metadata']['name']}"
+    said = "it alone says what is in them"
+    assert said in bed.plane.kubectl("annotate", name, f"{_MADE}-", rc=1)
+    assert said in bed.plane.kubectl("label", name, "virtualization.deckhouse.io/virtual-disk-uid-", rc=1)
+    bed.plane.kubectl("annotate", name, "other=x")
 
 
 def test_a_machine_that_is_off_holds_no_volume_and_its_disks_stay(bed: Bed, node: Node) -> None:
@@ -139,7 +148,8 @@ def test_a_volume_that_every_node_reaches_lets_its_machine_go_on_elsewhere(bed: 
     make_machine(bed, "roams")
     until(lambda: get(bed, "vm/roams", "{.status.phase}") == "Running", START_SECONDS)
     first = get(bed, "vm/roams", "{.status.nodeName}")
-    disk = (folder / "disk.img").stat()
+    (file,) = folder.iterdir()
+    disk = file.stat()
     make(bed, "VirtualMachineOperation", "roams-stop", type="Stop", force=True, virtualMachineName="roams")
     until(lambda: get(bed, "vm/roams", "{.status.phase}") == "Stopped" and not pod_of(bed, "roams"), 60)
     bed.plane.kubectl("cordon", first)
@@ -151,7 +161,7 @@ def test_a_volume_that_every_node_reaches_lets_its_machine_go_on_elsewhere(bed: 
     second = get(bed, "vm/roams", "{.status.nodeName}")
     assert {first, second} == {node.name for node in hyperds.nodes}
     assert get(bed, "vd/roams", "{.metadata.annotations}").count(second) == 1
-    assert (folder / "disk.img").stat().st_ino == disk.st_ino
+    assert file.stat().st_ino == disk.st_ino
     for node in hyperds.nodes:
         assert node.run(*_SHOWN).strip() == str(int(node.name == second))
     bed.plane.kubectl("delete", "vm/roams", "vd/roams", "--timeout=60s")
@@ -166,6 +176,15 @@ def test_hyperds_own_rights_reach_no_other_claims(bed: Bed, hyperds: Hyperds) ->
     account = "--as=system:serviceaccount:hyperd-system:hyperd"
     said = "has to do with no claims but those of its disks"
     assert said in bed.plane.kubectl("create", "-f", "-", account, stdin=json.dumps(other), rc=1)
+    disk = {"apiVersion": "virtualization.deckhouse.io/v1alpha2", "kind": "VirtualDisk", "name": "x", "uid": "x"}
+    looks = {"labels": {"virtualization.deckhouse.io/virtual-disk-uid": "x"}, "ownerReferences": [disk]}
+    for taken in ({"volumeName": "any"}, {"dataSource": {"kind": "PersistentVolumeClaim", "name": "other"}}):
+        copy = {**other, "metadata": {**meta, **looks, "name": "d8v-vd-x"}, "spec": {**spec, **taken}}
+        refused = bed.plane.kubectl("create", "-f", "-", account, stdin=json.dumps(copy), rc=1)
+        assert "makes no claims of what is somebody's already" in refused
+    forged = {**other, "metadata": {**meta, **looks, "name": "d8v-vd-x"}}
+    refused = bed.plane.kubectl("create", "-f", "-", stdin=json.dumps(forged), rc=1)
+    assert "the claims of disks are made by hyperd alone" in refused
     bed.plane.apply(other)
     assert said in bed.plane.kubectl("delete", "pvc/other", account, "--wait=false", rc=1)
     bed.plane.kubectl("delete", "pvc/other")

@@ -176,6 +176,10 @@ def test_nobody_else_makes_a_machines_pod(bed: Bed, web: tuple[Node, str]) -> No
     assert "are made by hyperd alone" in refused
     name = f"pod/{pod_of(bed, 'web')['metadata']['name']}"
     assert "Forbidden" in bed.plane.kubectl("label", name, f"{_UID_LABEL}=x", "--overwrite", rc=1)
+    # Nor has anybody what he likes run in one, where hyperd takes its word for where volumes are.
+    said, (launcher,) = "is for hyperd alone to say", pod_of(bed, "web")["spec"]["containers"]
+    assert said in bed.plane.kubectl("set", "image", name, f"{launcher['name']}=evil", rc=1)
+    assert said in bed.plane.kubectl("debug", name, "--image=evil", "--profile=restricted", rc=1)
 
 
 def test_hyperds_own_rights_make_no_other_pods(bed: Bed, hyperds: Hyperds) -> None:

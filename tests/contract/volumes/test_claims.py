@@ -39,8 +39,8 @@ async def test_a_guest_is_handed_the_one_file_and_the_name_is_gone_with_it(claim
     assert isinstance(handle, FileHandle)
     assert handle.format is DiskFormat.RAW
     assert handle.path.parent.stat().st_mode & 0o777 == 0o711
-    assert [path.name for path in folder(claimed).iterdir()] == [volume.FILE]
-    assert handle.path.samefile(folder(claimed) / volume.FILE)
+    assert [path.name for path in folder(claimed).iterdir()] == [volume.file_of("u1")]
+    assert handle.path.samefile(folder(claimed) / volume.file_of("u1"))
     await claimed.attacher.detach("u1")
     assert not handle.path.exists()
     assert list(handle.path.parent.iterdir()) == []
@@ -51,7 +51,7 @@ async def test_after_a_reboot_no_name_is_left_at_which_a_disk_was(claimed: Claim
     handle = await claimed.attacher.attach("u1")
     assert isinstance(handle, FileHandle)
     await claimed.start()
-    assert handle.path.samefile(folder(claimed) / volume.FILE), "a guest may have it"
+    assert handle.path.samefile(folder(claimed) / volume.file_of("u1")), "a guest may have it"
     await asyncio.to_thread(subprocess.run, ["umount", str(handle.path)], check=True)
     assert handle.path.is_fifo(), "no disk that somebody could write to in the place of this one"
     await claimed.start()
@@ -59,33 +59,87 @@ async def test_after_a_reboot_no_name_is_left_at_which_a_disk_was(claimed: Claim
 
 
 async def test_what_was_in_the_volume_before_is_no_disk_of_ours(claimed: Claimed) -> None:
-    """An earlier claim's, or what a daemon that was killed has not told of."""
+    """An earlier disk's, or what a daemon that was killed has not told of."""
     folder(claimed).mkdir(parents=True)
-    for name in (volume.FILE, f".{volume.FILE}.new"):
+    for name in ("disk.img", "u0.img", ".u1.img.new"):
         (folder(claimed) / name).write_bytes(b"secret" * 1000)
     assert await claimed.provisioner.find("u1") is None
     await claimed.provisioner.create_blank("u1", MIB)
     assert guest.read(await claimed.attacher.attach("u1")) == bytes(MIB)
 
 
-@pytest.mark.parametrize("name", [volume.FILE, f".{volume.FILE}.new"])
+async def test_a_disk_whose_note_is_lost_is_never_made_anew(claimed: Claimed) -> None:
+    """The cluster's store may be an earlier one."""
+    await claimed.provisioner.create_blank("u1", 2 * MIB)
+    handle = await claimed.attacher.attach("u1")
+    assert isinstance(handle, FileHandle)
+    handle.path.write_bytes(b"precious" * (2 * MIB // 8))
+    await claimed.attacher.detach("u1")
+    (claimed.claims.folder / "u1.note").unlink()
+    assert await claimed.provisioner.find("u1") is None
+    assert (await claimed.provisioner.create_blank("u1", MIB)).virtual_size == 2 * MIB
+    assert guest.read(await claimed.attacher.attach("u1")) == b"precious" * (2 * MIB // 8)
+
+
+async def test_a_disk_that_is_noted_and_has_no_name_yet_is_that_one(claimed: Claimed) -> None:
+    """Its daemon was killed in between."""
+    await claimed.provisioner.create_blank("u1", MIB)
+    (folder(claimed) / "u1.img").write_bytes(b"whole" + bytes(MIB - 5))
+    (folder(claimed) / "u1.img").rename(folder(claimed) / ".u1.img.new")
+    assert (await claimed.provisioner.create_blank("u1", MIB)).virtual_size == MIB
+    assert guest.read(await claimed.attacher.attach("u1")) == b"whole" + bytes(MIB - 5)
+    assert [path.name for path in folder(claimed).iterdir()] == ["u1.img"]
+
+
+def test_what_another_node_makes_by_now_is_neither_taken_nor_removed(tmp_path: Path) -> None:
+    """Of a volume that both have, where the disk's machine went on to the other."""
+    first, second = volume.begin(tmp_path, "u1"), volume.begin(tmp_path, "u1")
+    try:
+        with pytest.raises(OSError, match="another node makes the disk by now"):
+            volume.finish(tmp_path, first)
+        volume.discard(tmp_path, "u1", first)
+        volume.finish(tmp_path, second)
+        volume.publish(tmp_path, "u1")
+        volume.publish(tmp_path, "u1")
+        assert (tmp_path / "u1.img").samefile(f"/proc/self/fd/{second}")
+    finally:
+        os.close(first)
+        os.close(second)
+
+
+async def test_what_is_no_mount_of_ours_is_taken_away_from_a_disks_name(claimed: Claimed) -> None:
+    await claimed.provisioner.create_blank("u1", MIB)
+    handle = await claimed.attacher.attach("u1")
+    assert isinstance(handle, FileHandle)
+    await claimed.attacher.detach("u1")
+    handle.path.write_bytes(b"copied there")
+    await claimed.attacher.detach("u1")
+    assert not handle.path.exists()
+
+
+@pytest.mark.parametrize("name", ["u1.img", ".u1.img.new"])
 async def test_a_link_in_the_volume_leads_nowhere(claimed: Claimed, tmp_path: Path, name: str) -> None:
     target = tmp_path / "of-the-node"
     target.write_bytes(b"precious")
     folder(claimed).mkdir(parents=True)
     (folder(claimed) / name).symlink_to(target)
+    refused, disk = "The volume of the claim claim-u1 cannot be used: Too many levels", folder(claimed) / "u1.img"
+    if disk.is_symlink():
+        with pytest.raises(TemporaryError, match=refused):
+            await claimed.provisioner.create_blank("u1", MIB)
+        disk.unlink()
     await claimed.provisioner.create_blank("u1", MIB)
-    (folder(claimed) / volume.FILE).unlink()
-    (folder(claimed) / volume.FILE).symlink_to(target)
-    with pytest.raises(TemporaryError, match="The volume of the claim claim-u1 cannot be used: Too many levels"):
+    disk.unlink()
+    disk.symlink_to(target)
+    with pytest.raises(TemporaryError, match=refused):
         await claimed.attacher.attach("u1")
     assert target.read_bytes() == b"precious"
 
 
 async def test_what_is_no_file_is_refused_and_holds_nobody(claimed: Claimed) -> None:
     await claimed.provisioner.create_blank("u1", MIB)
-    (folder(claimed) / volume.FILE).unlink()
-    os.mkfifo(folder(claimed) / volume.FILE)
+    (folder(claimed) / volume.file_of("u1")).unlink()
+    os.mkfifo(folder(claimed) / volume.file_of("u1"))
     with pytest.raises(TemporaryError, match="not a regular file"):
         await claimed.attacher.attach("u1")
 

@@ -18,7 +18,12 @@ from hyperd.controllers.machine.held import Held, serial_of
 from hyperd.controllers.machine.hotplug import Change, HotPlug
 from hyperd.controllers.machine.instance import Instances
 from hyperd.hypervisor.state import DomainDisk, DomainInfo, DomainState
-from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_MACHINE, VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT
+from hyperd.resources.all import (
+    STORAGE_CLASS,
+    VIRTUAL_DISK,
+    VIRTUAL_MACHINE,
+    VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT,
+)
 from hyperd.resources.schema.kind import Kind
 from hyperd.resources.values.conditions import find_condition
 from hyperd.runtime.informer import Informer
@@ -176,3 +181,20 @@ def test_a_disk_that_another_machine_has_is_not_ready(vm: str, phase: str, attac
     context = context_of((VIRTUAL_MACHINE, owner), (VIRTUAL_DISK, ready))
     controller = AttachmentController(context, cast(Plugs, None))
     assert controller._device_problem(attachment("a", "data")) == problem
+
+
+def test_a_disk_that_is_a_claim_is_not_attached_while_its_machine_runs() -> None:
+    site = {**disk("data"), "status": {"phase": "WaitForFirstConsumer", "storageClassName": "site"}}
+    own = {**disk("own"), "status": {"phase": "Ready", "storageClassName": "local"}}
+    classes = [
+        {"metadata": {"name": "site", "uid": "s"}, "provisioner": "example.com/csi"},
+        {"metadata": {"name": "local", "uid": "l"}, "provisioner": "hyperd.local/directory"},
+    ]
+    context = context_of((VIRTUAL_DISK, site), (VIRTUAL_DISK, own), *((STORAGE_CLASS, one) for one in classes))
+    for claims in (True, False):
+        volumes = SimpleNamespace(claims=claims, provisioners=["hyperd.local/directory"])
+        cast(Any, context).volumes = volumes
+        controller = AttachmentController(context, cast(Plugs, None))
+        told = controller._unreachable(attachment("a", "data"), machine())
+        assert ("name it in spec.blockDeviceRefs" in told) == claims
+        assert controller._unreachable(attachment("a", "own"), machine()) == ""

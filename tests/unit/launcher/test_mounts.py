@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,3 +74,38 @@ def test_nothing_is_taken_for_a_volume_that_is_not_mounted(folders: tuple[Path, 
         mounts.open_volume(pid, PurePosixPath(mounted))
     with pytest.raises(TemporaryError, match="A volume of the Pod is not there: No such process"):
         mounts.open_volume(pid, PurePosixPath(mounted))
+
+
+def test_a_link_in_the_pod_leads_to_no_volume(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    """The image of what runs there may have any."""
+    there, mounted = folders
+    link = tmp_path / "link"
+    link.symlink_to(mounted)
+    with container(f"mount --bind '{there}' '{mounted}'") as pid:
+        for path in (link, link / "inner"):
+            with pytest.raises(TemporaryError, match="A volume of the Pod is not there: Too many levels"):
+                mounts.open_volume(pid, PurePosixPath(path))
+        with pytest.raises(TemporaryError, match="is no block device of this node: Too many levels"):
+            mounts.find_device(pid, PurePosixPath(link), link)
+
+
+def test_a_device_is_the_one_that_kubelet_has_given_to_the_pod(tmp_path: Path) -> None:
+    """Who can make a device node has all of the node's disks else."""
+    device, other = sorted(path for path in Path("/dev").iterdir() if path.is_block_device())[:2]
+    kubelet, inside = tmp_path / "kubelet", PurePosixPath(tmp_path / "inside")
+    given = kubelet / "pods" / "p-1" / "volumeDevices" / "kubernetes.io~local-volume"
+    given.mkdir(parents=True)
+    os.mknod(inside, stat.S_IFBLK | 0o600, device.stat().st_rdev)
+    with container() as pid:
+        with pytest.raises(TemporaryError, match="kubelet has given the volume pv-1 to no Pod p-1"):
+            mounts.device_record(kubelet, "p-1", "pv-1")
+        (given / "pv-1").symlink_to(other)
+        recorded = mounts.device_record(kubelet, "p-1", "pv-1")
+        with pytest.raises(TemporaryError, match="not the one that kubelet has given to the Pod"):
+            mounts.find_device(pid, inside, recorded)
+        (given / "pv-1").unlink()
+        (given / "pv-1").symlink_to(device)
+        assert mounts.find_device(pid, inside, recorded).stat().st_rdev == device.stat().st_rdev
+        for wrong in ("/dev/null", str(tmp_path)):
+            with pytest.raises(TemporaryError, match="is no block device of this node"):
+                mounts.find_device(pid, PurePosixPath(wrong), Path(wrong))

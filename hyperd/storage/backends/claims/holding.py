@@ -115,13 +115,13 @@ class Holding:
             return
         async with self.claims.place(uid) as folder:
             try:
-                await to_the_end(_show, folder, self.target(uid), claim.made)
+                await to_the_end(_show, folder, uid, self.target(uid), claim.made)
             except OSError as err:
                 raise volume.unusable(claim.name, err) from err
 
 
-def _show(folder: Path, target: Path, size: int) -> None:
-    with volume.disk(folder) as fd:
+def _show(folder: Path, uid: str, target: Path, size: int) -> None:
+    with volume.disk(folder, uid) as fd:
         # It was to grow while it was nowhere.
         if os.fstat(fd).st_size < size:
             os.truncate(fd, size)

@@ -95,23 +95,34 @@ class ClaimProvisioner(Provisioner):
             try:
                 with files.full_disk_is_temporary(f"The disk in the claim {claim.name} cannot be made"):
                     if claim.block:
-                        size = await self._fill_device(claim, place, size, image)
+                        await claims.note(uid, await self._fill_device(claim, place, size, image))
                     else:
-                        await self._make_file(place, size, image)
+                        await self._fill_folder(uid, place, size, image)
             except OSError as err:
                 raise volume.unusable(claim.name, err) from err
-        await claims.note(uid, size)
         return await self._found(uid)
 
-    async def _make_file(self, folder: Path, size: int, image: FileHandle | None) -> None:
-        made = await to_the_end(volume.begin, folder)
+    async def _fill_folder(self, uid: str, folder: Path, size: int, image: FileHandle | None) -> None:
+        """A disk is noted before it has its name: one that has it is never made anew.
+
+        So no data is lost where the store is an earlier one, or somebody has removed the note.
+        """
+        if kept := await to_the_end(volume.kept, folder, uid):
+            await self._holding.claims.note(uid, kept)
+            return
+        await self._make_file(uid, folder, size, image)
+        await self._holding.claims.note(uid, size)
+        await to_the_end(volume.publish, folder, uid)
+
+    async def _make_file(self, uid: str, folder: Path, size: int, image: FileHandle | None) -> None:
+        made = await to_the_end(volume.begin, folder, uid)
         try:
             if image is not None:
                 await self._unpack(image, made, size, folder)
             await to_the_end(os.truncate, made, size)
-            await to_the_end(volume.publish, folder, made)
+            await to_the_end(volume.finish, folder, made)
         except BaseException:
-            await asyncio.to_thread(volume.discard, folder)
+            await asyncio.to_thread(volume.discard, folder, uid, made)
             raise
         finally:
             os.close(made)

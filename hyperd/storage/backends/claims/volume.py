@@ -21,34 +21,63 @@ from hyperd.crashpoints import CrashPoint
 from hyperd.errors import TemporaryError
 from hyperd.imagefile import beneath, files
 
-FILE: Final = "disk.img"
-_PARTIAL: Final = ".disk.img.new"
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _MS_BIND: Final = 4096
 _MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
 
 
-def begin(folder: Path) -> int:
+def file_of(uid: str) -> str:
+    """The disk's own name: a volume that was another disk's before has that one's."""
+    return f"{uid}.img"
+
+
+def _partial(uid: str) -> str:
+    return f".{file_of(uid)}.new"
+
+
+def begin(folder: Path, uid: str) -> int:
     """A new file of the folder to write to, of which no earlier one is left. Raises OSError."""
     with _opened(folder) as there, suppress(FileNotFoundError):
-        os.unlink(_PARTIAL, dir_fd=there)
-    return beneath.open_beneath(folder, _PARTIAL, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode=0o600)
+        os.unlink(_partial(uid), dir_fd=there)
+    return beneath.open_beneath(folder, _partial(uid), os.O_RDWR | os.O_CREAT | os.O_EXCL, mode=0o600)
 
 
-def publish(folder: Path, made: int) -> None:
-    """Have that file, which is whole, as the disk, whatever was there before. Raises OSError."""
+def finish(folder: Path, made: int) -> None:
+    """Have that file whole, whatever happens. It is no disk before that is noted. Raises OSError."""
     os.fsync(made)
-    crashpoints.reached(CrashPoint.DISK_BEFORE_RENAME)
     with _opened(folder) as there:
-        os.rename(_PARTIAL, FILE, src_dir_fd=there, dst_dir_fd=there)
         os.fsync(there)
+    if not os.fstat(made).st_nlink:
+        raise OSError(errno.ESTALE, "another node makes the disk by now")
     crashpoints.reached(CrashPoint.DISK_AFTER_FILE)
 
 
-def discard(folder: Path) -> None:
-    """Remove what was begun, as far as that can be done."""
+def publish(folder: Path, uid: str) -> None:
+    """Have what is noted to be whole as the disk. Raises OSError."""
+    crashpoints.reached(CrashPoint.DISK_BEFORE_RENAME)
+    with _opened(folder) as there:
+        try:
+            os.rename(_partial(uid), file_of(uid), src_dir_fd=there, dst_dir_fd=there)
+        except FileNotFoundError:
+            os.stat(file_of(uid), dir_fd=there, follow_symlinks=False)  # somebody was faster
+        os.fsync(there)
+
+
+def discard(folder: Path, uid: str, made: int) -> None:
+    """Remove that file, as far as that can be done; another node's by now is left."""
     with suppress(OSError), _opened(folder) as there:
-        os.unlink(_PARTIAL, dir_fd=there)
+        if not os.path.samestat(os.fstat(made), os.stat(_partial(uid), dir_fd=there, follow_symlinks=False)):
+            return
+        os.unlink(_partial(uid), dir_fd=there)
+
+
+def kept(folder: Path, uid: str) -> int | None:
+    """Bytes of the disk that is there, though nobody has noted it; None without one. Raises OSError."""
+    try:
+        with _file(folder, uid) as found:
+            return os.fstat(found).st_size
+    except FileNotFoundError:
+        return None
 
 
 @contextmanager
@@ -61,13 +90,26 @@ def _opened(folder: Path) -> Iterator[int]:
 
 
 @contextmanager
-def disk(folder: Path) -> Iterator[int]:
-    """The disk of the folder, opened to be written to. Raises OSError: EINVAL for what is no file."""
+def disk(folder: Path, uid: str) -> Iterator[int]:
+    """The disk, which is noted, opened to be written to. Raises OSError: EINVAL for what is no file."""
+    try:
+        named = beneath.open_beneath(folder, file_of(uid), os.O_PATH)
+    except FileNotFoundError:
+        # Who noted it was killed before it was published.
+        publish(folder, uid)
+    else:
+        os.close(named)
+    with _file(folder, uid) as found:
+        yield found
+
+
+@contextmanager
+def _file(folder: Path, uid: str) -> Iterator[int]:
     # Before its type is known it is only named: to open a FIFO waits.
-    named = beneath.open_beneath(folder, FILE, os.O_PATH)
+    named = beneath.open_beneath(folder, file_of(uid), os.O_PATH)
     try:
         if not stat.S_ISREG(os.fstat(named).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", FILE)
+            raise OSError(errno.EINVAL, "not a regular file", file_of(uid))
         found = os.open(f"/proc/self/fd/{named}", os.O_RDWR | os.O_CLOEXEC)
     finally:
         os.close(named)
@@ -93,7 +135,12 @@ def bind(fd: int, target: Path) -> None:
 def unbind(target: Path) -> None:
     """Take it from there; nothing to do is fine. Raises OSError."""
     while shown(target) is not None:
-        _call(_LIBC.umount2, os.fsencode(target), _MNT_DETACH | _UMOUNT_NOFOLLOW)
+        try:
+            _call(_LIBC.umount2, os.fsencode(target), _MNT_DETACH | _UMOUNT_NOFOLLOW)
+        except OSError as err:
+            if err.errno != errno.EINVAL:
+                raise
+            break  # no mount, but a file that somebody has put there
     target.unlink(missing_ok=True)
 
 

@@ -258,3 +258,9 @@ def test_what_others_write_into_a_claim_is_no_disk(said: str) -> None:
     """Who may change claims may not keep a node from knowing its disks."""
     annotations = {names.CLAIM_MADE_ANNOTATION: said}
     assert claims.made({"metadata": {"name": "c", "annotations": annotations}}) == 0
+
+
+def test_a_disk_is_not_larger_than_its_volume_whatever_its_claim_says() -> None:
+    annotations = {names.CLAIM_MADE_ANNOTATION: str(1 << 50)}
+    status = {"capacity": {"storage": "1Gi"}}
+    assert claims.made({"metadata": {"name": "c", "annotations": annotations}, "status": status}) == GIB
