@@ -38,6 +38,7 @@ PROVISIONED: Final = (
     VirtualDiskPhase.PVC_LOST,
 )
 """Phases of disks that have had their volume."""
+_FIRST_CONSUMER: Final = (VirtualDiskPhase.WAIT_FOR_FIRST_CONSUMER, DiskReadyReason.WAITING_FOR_FIRST_CONSUMER)
 
 
 class DiskClasses:
@@ -109,14 +110,12 @@ class DiskClasses:
         elif storage_class.is_others(class_, self._context.volumes.provisioners) and (
             awaited := self._placement.awaited_for(disk)
         ):
-            _wait(
-                disk, VirtualDiskPhase.WAIT_FOR_FIRST_CONSUMER, DiskReadyReason.WAITING_FOR_FIRST_CONSUMER, awaited
-            )
+            if storage_class.waits_for_consumer(class_):
+                _wait(disk, *_FIRST_CONSUMER, awaited)
+            else:
+                _wait(disk, VirtualDiskPhase.PENDING, ReadyReason.PROVISIONING_NOT_STARTED, awaited)
         elif storage_class.waits_for_consumer(class_) and not self._has_consumer(disk):
-            message = "The volume is made once a virtual machine uses the disk."
-            _wait(
-                disk, VirtualDiskPhase.WAIT_FOR_FIRST_CONSUMER, DiskReadyReason.WAITING_FOR_FIRST_CONSUMER, message
-            )
+            _wait(disk, *_FIRST_CONSUMER, "The volume is made once a virtual machine uses the disk.")
         else:
             return True
         return False

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, ClassVar
 from hyperd.controllers.context import Context
 from hyperd.controllers.disk.source import Waiting, requested_size, source_of
 from hyperd.controllers.disk.storage_class import PROVISIONED, DiskClasses
-from hyperd.controllers.ownership import disk_node
+from hyperd.controllers.ownership import bind_disk, disk_node
 from hyperd.controllers.placement.interface import Placement
 from hyperd.controllers.pod.claims import Claims, is_of, make_claim
+from hyperd.controllers.pod.filling import Filling, Problem, refused
+from hyperd.controllers.pod.reading import claims_of
 from hyperd.controllers.usage import IMAGE_KINDS
-from hyperd.errors import AlreadyExists, Forbidden, HyperdError, Invalid, NotFound, ServiceUnavailable
-from hyperd.resources.all import PERSISTENT_VOLUME_CLAIM, STORAGE_CLASS, VIRTUAL_DISK, VIRTUAL_MACHINE
+from hyperd.errors import AlreadyExists, Forbidden, Invalid, NotFound, ServiceUnavailable
+from hyperd.resources.all import PERSISTENT_VOLUME_CLAIM, POD, STORAGE_CLASS, VIRTUAL_DISK, VIRTUAL_MACHINE
 from hyperd.resources.core import storage_class
 from hyperd.resources.kinds.data_source import ReadyReason
 from hyperd.resources.kinds.virtual_disk import DiskReadyReason, VirtualDiskCondition, VirtualDiskPhase
@@ -27,15 +29,15 @@ from hyperd.resources.values.conditions import set_condition
 from hyperd.resources.values.quantity import round_up
 from hyperd.runtime.controller import Controller, Key, Mapper, Result, owner_keys
 from hyperd.runtime.status import update_status
+from hyperd.store.interface import Item
 
 if TYPE_CHECKING:
     from hyperd.resources.views.core import StorageClass
     from hyperd.resources.views.virtual_disk import VirtualDisk
 
 _AGAIN_SECONDS = 10.0
-_QUOTA = "exceeded quota"
 _AWAITED = "The volume is made once a virtual machine uses the disk."
-Problem = tuple[ReadyReason | DiskReadyReason, str]
+_BROUGHT = "The disk is made once a Pod has its claim on a node."
 
 
 class ClaimController(Controller):
@@ -44,7 +46,11 @@ class ClaimController(Controller):
     name = "virtualdisk-claim"
     kind = VIRTUAL_DISK
     cluster_wide = True
-    writes: ClassVar = {PERSISTENT_VOLUME_CLAIM: ("create", "delete", "get", "list", "patch", "watch")}
+    writes: ClassVar = {
+        PERSISTENT_VOLUME_CLAIM: ("create", "delete", "get", "list", "patch", "watch"),
+        POD: ("create", "delete", "get", "list", "watch"),
+        VIRTUAL_DISK: ("patch",),
+    }
 
     def __init__(self, context: Context, placement: Placement) -> None:
         super().__init__()
@@ -52,12 +58,20 @@ class ClaimController(Controller):
         self._disks = context.informer(VIRTUAL_DISK)
         self._rules = DiskClasses(context, context.informer(VIRTUAL_MACHINE), placement)
         self._claims = Claims(context)
+        self._filling = Filling(context)
 
     def watches(self) -> Mapping[Kind, Mapper]:
         return {
             STORAGE_CLASS: lambda _: self._without_volume(),
             PERSISTENT_VOLUME_CLAIM: owner_keys(VIRTUAL_DISK),
+            POD: self._of_pod,
         }
+
+    def _of_pod(self, pod: Item) -> Iterable[Key]:
+        seen = self._context.informer(PERSISTENT_VOLUME_CLAIM)
+        for name in claims_of(pod.object()):
+            if (claim := seen.item(pod.namespace, name)) is not None:
+                yield from owner_keys(VIRTUAL_DISK)(claim)
 
     def _without_volume(self) -> Iterable[Key]:
         for item in self._disks.items():
@@ -79,18 +93,27 @@ class ClaimController(Controller):
 
     async def reconcile(self, key: Key) -> Result | None:
         before = self._disks.get(*key)
-        if before is None or before["metadata"].get("deletionTimestamp"):
+        if before is None:
             return None
-        if (before.get("status") or {}).get("phase") in PROVISIONED:
+        gone = before["metadata"].get("deletionTimestamp")
+        if gone or (before.get("status") or {}).get("phase") in PROVISIONED:
+            await self._filling.end(before)
             return None  # a claim that is gone by now took its data with it
         after = copy.deepcopy(before)
         after.setdefault("status", {})
         class_ = self._class(after)
         if class_ is None:
             return None
-        problem = None if self._claims.of(before) is not None else await self._make(after, class_)
+        claim = self._claims.of(before)
+        if claim is None:
+            problem = await self._make(after, class_)
+        elif node := self._filling.chosen(before, claim):
+            await bind_disk(self._context.store, before, node)
+            return None
+        else:
+            problem = await self._filling.look(before, claim, class_)
         if not disk_node(before):
-            _tell(after, problem)
+            _tell(after, class_, problem)
             await update_status(self._context.store, VIRTUAL_DISK, before, after)
         return None if problem is None else Result(_AGAIN_SECONDS)
 
@@ -107,7 +130,7 @@ class ClaimController(Controller):
         except ServiceUnavailable:
             raise
         except (Forbidden, Invalid, NotFound) as error:
-            return _refused(error)
+            return refused("claim", error)
         return None
 
     async def _meet_another(self, disk: VirtualDisk, claim: Object) -> Problem | None:
@@ -137,15 +160,10 @@ class ClaimController(Controller):
         return ReadyReason.PROVISIONING_NOT_STARTED, message
 
 
-def _refused(error: HyperdError) -> Problem:
-    quota = isinstance(error, Forbidden) and _QUOTA in error.message
-    reason = ReadyReason.QUOTA_EXCEEDED if quota else ReadyReason.PROVISIONING_NOT_STARTED
-    return reason, f"The claim cannot be made: {error.message}"
-
-
-def _tell(disk: VirtualDisk, problem: Problem | None) -> None:
-    waits = problem is None
-    reason, message = problem or (DiskReadyReason.WAITING_FOR_FIRST_CONSUMER, _AWAITED)
+def _tell(disk: VirtualDisk, class_: StorageClass, problem: Problem | None) -> None:
+    waits = problem is None and storage_class.waits_for_consumer(class_)
+    awaited = (DiskReadyReason.WAITING_FOR_FIRST_CONSUMER, _AWAITED)
+    reason, message = problem or (awaited if waits else (ReadyReason.PROVISIONING_NOT_STARTED, _BROUGHT))
     disk["status"]["phase"] = VirtualDiskPhase.WAIT_FOR_FIRST_CONSUMER if waits else VirtualDiskPhase.PENDING
     disk["status"]["observedGeneration"] = disk["metadata"]["generation"]
     set_condition(disk, VirtualDiskCondition.READY, False, reason=reason, message=message)

@@ -25,7 +25,7 @@ from hyperd.controllers.machine.power import Situation, decide
 from hyperd.controllers.machine.status import TOLD_OFF, is_told_off, set_phase
 from hyperd.controllers.ownership import bind_disk, disk_node, machine_node
 from hyperd.controllers.placement.placing import Nodes
-from hyperd.controllers.pod import manifest, reading
+from hyperd.controllers.pod import filling, manifest, reading
 from hyperd.controllers.pod.claims import Claims
 from hyperd.errors import AlreadyExists, Conflict, Forbidden, HyperdError, Invalid, NotFound, ServiceUnavailable
 from hyperd.resources.all import (
@@ -234,6 +234,8 @@ class PodController(Controller):
             where = disk["metadata"]
             if not disk_node(disk) or disk_node(disk) == node or self._claims.of(disk) is None:
                 continue
+            if at := filling.node_of(self._pods, disk):
+                return f'VirtualDisk "{where["name"]}" is being filled on node {at}.'
             for item in usage.machines_using(self._machines, VIRTUAL_DISK, where["namespace"], where["name"]):
                 phase = (item.object().get("status") or {}).get("phase")
                 if item.uid != machine["metadata"]["uid"] and phase not in _WITHOUT_GUEST:

@@ -112,34 +112,42 @@ def _spec(machine: VirtualMachine, conf: KubernetesSettings, mounts: Sequence[Mo
     grace = machine["spec"].get("terminationGracePeriodSeconds")
     grace = _DEFAULT_GRACE_SECONDS if grace is None else grace
     return {
+        **restricted(grace + _GRACE_MARGIN_SECONDS),
+        "containers": [_container(machine, conf, mounts)],
+        "volumes": volumes(mounts),
+    }
+
+
+def restricted(grace_seconds: int) -> Object:
+    """Of a Pod that gets nothing from its node and nothing of the cluster."""
+    return {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "restartPolicy": "Never",
-        "terminationGracePeriodSeconds": grace + _GRACE_MARGIN_SECONDS,
+        "terminationGracePeriodSeconds": grace_seconds,
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": _USER,
             "runAsGroup": _USER,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [_container(machine, conf, mounts)],
-        "volumes": [
-            {"name": VOLUME, "emptyDir": {"sizeLimit": "1Mi"}},
-            *({"name": one.volume, "persistentVolumeClaim": {"claimName": one.claim}} for one in mounts),
-        ],
     }
 
 
+def volumes(mounts: Sequence[Mount]) -> list[Object]:
+    """Where hyperd and the launcher meet, and the claims."""
+    return [
+        {"name": VOLUME, "emptyDir": {"sizeLimit": "1Mi"}},
+        *({"name": one.volume, "persistentVolumeClaim": {"claimName": one.claim}} for one in mounts),
+    ]
+
+
 def _container(machine: VirtualMachine, conf: KubernetesSettings, mounts: Sequence[Mount]) -> Object:
-    devices = [{"name": one.volume, "devicePath": str(one.path)} for one in mounts if one.block]
     needs, cores = requested(machine["spec"]), machine["spec"]["cpu"]["cores"]
     emulation = EMULATION_OVERHEAD if conf.allow_emulation else 0
     memory, ready = format_bytes(needs.memory_bytes + emulation), {"exec": {"command": [PROGRAM, "ready", FOLDER]}}
     return {
-        "name": CONTAINER,
-        "image": conf.launcher_image,
-        "imagePullPolicy": "IfNotPresent",
-        "command": [PROGRAM, "run", FOLDER],
+        **launcher(conf, mounts),
         "resources": {
             "requests": {"cpu": f"{needs.cpu_milli}m", "memory": memory},
             "limits": {"cpu": str(cores), "memory": memory},
@@ -147,6 +155,17 @@ def _container(machine: VirtualMachine, conf: KubernetesSettings, mounts: Sequen
         # Nothing is asked often of a machine that runs: its guest is started once, and may wait long for that.
         "startupProbe": {**ready, "periodSeconds": _STARTUP_SECONDS, "failureThreshold": _FOREVER},
         "readinessProbe": {**ready, "periodSeconds": _READY_SECONDS, "failureThreshold": 1},
+    }
+
+
+def launcher(conf: KubernetesSettings, mounts: Sequence[Mount]) -> Object:
+    """The container of the launcher, which has the claims."""
+    devices = [{"name": one.volume, "devicePath": str(one.path)} for one in mounts if one.block]
+    return {
+        "name": CONTAINER,
+        "image": conf.launcher_image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": [PROGRAM, "run", FOLDER],
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,

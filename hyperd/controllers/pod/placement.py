@@ -19,7 +19,7 @@ from hyperd.controllers.node.processors import can_give
 from hyperd.controllers.placement.binding import DiskBinder
 from hyperd.controllers.placement.interface import TOLD, Quarters
 from hyperd.controllers.placement.placing import Nodes
-from hyperd.controllers.pod import manifest, reading
+from hyperd.controllers.pod import filling, manifest, reading
 from hyperd.controllers.pod.claiming import ClaimController
 from hyperd.controllers.pod.claims import Claims
 from hyperd.controllers.pod.controller import PodController
@@ -64,7 +64,7 @@ class Pods:
             self._pods, context.node_name, self._conf.kubelet_dir, changed=self._changed, runs=self._runs
         )
         self._claims = Claims(context)
-        self._volumes = NodeClaims(context, self._launcher_with)
+        self._volumes = NodeClaims(context, self._launcher_with, self._launcher_filling)
         context.volumes.lead(self._volumes)
         self._waiting = Waiting(context.settings.state_dir / "emulator", self._prepare)
         self._serves = False
@@ -98,9 +98,7 @@ class Pods:
             return "The disk's PersistentVolumeClaim is being made."
         if self._volumes.launcher(disk) is None:
             name, node = claim["metadata"]["name"], self._context.node_name
-            return (
-                f"PersistentVolumeClaim {name} is filled once the Pod of a virtual machine has it on node {node}."
-            )
+            return f"PersistentVolumeClaim {name} is filled once a Pod has it on node {node}."
         return ""
 
     async def run(self) -> None:
@@ -242,6 +240,13 @@ class Pods:
         if pod is None or not reading.is_of(pod, machine) or reading.node_of(pod) != self._context.node_name:
             return None
         return self._tenants.launcher(pod["metadata"]["uid"]) if claim in reading.claims_of(pod) else None
+
+    def _launcher_filling(self, disk: VirtualDisk) -> Launcher | None:
+        """That of the disk's own Pod here."""
+        pod: Object | None = self._pods.get(disk["metadata"]["namespace"], filling.pod_name(disk))
+        if pod is None or not filling.is_of(pod, disk) or reading.node_of(pod) != self._context.node_name:
+            return None
+        return self._tenants.launcher(pod["metadata"]["uid"])
 
     def _changed(self, pod: Object) -> None:
         for owner in pod["metadata"].get("ownerReferences") or ():

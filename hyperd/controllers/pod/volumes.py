@@ -36,14 +36,17 @@ _NOTES = 1_000
 """So many are kept at most."""
 Find = Callable[["VirtualMachine", str], Launcher | None]
 """The launcher of the machine's Pod on this node, if that has the claim of that name."""
+FindFilling = Callable[["VirtualDisk"], Launcher | None]
+"""That of the disk's filling Pod on this node."""
 
 
 class NodeClaims(NodesClaims):
-    """As the storage of claims asks for them. Found anew each time; ``find`` knows the Pods."""
+    """As the storage of claims asks for them. Found anew each time; others know the Pods."""
 
-    def __init__(self, context: Context, find: Find) -> None:
+    def __init__(self, context: Context, find: Find, find_filling: FindFilling) -> None:
         self._context = context
         self._find = find
+        self._find_filling = find_filling
         self._disks = context.informer(VIRTUAL_DISK)
         self._machines = context.informer(VIRTUAL_MACHINE)
         self._claims = Claims(context)
@@ -95,7 +98,7 @@ class NodeClaims(NodesClaims):
         for machine in usage.machines_using(self._machines, VIRTUAL_DISK, where["namespace"], where["name"]):
             if (found := self._find(machine.object(), name)) is not None:
                 return found
-        return None
+        return self._find_filling(disk)
 
     async def note(self, uid: str, size: int) -> None:
         found = self._require(uid)

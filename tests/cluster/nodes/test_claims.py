@@ -168,6 +168,34 @@ def test_a_volume_that_every_node_reaches_lets_its_machine_go_on_elsewhere(bed: 
     bed.plane.kubectl("delete", "pv/all", "sc/everywhere", "--wait=false")
 
 
+def test_a_disk_of_a_class_that_binds_at_once_is_filled_though_nobody_uses_it(bed: Bed, hyperds: Hyperds) -> None:
+    folder, meta = bed.folder / "eager", {"name": "eager"}
+    folder.mkdir()
+    bed.plane.apply({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": meta,
+        "provisioner": "kubernetes.io/no-provisioner", "volumeBindingMode": "Immediate"})  # fmt: skip
+    claim, source = {"storageClassName": "eager", "size": "256Mi"}, {"type": "HTTP", "http": {"url": GUEST_URL}}
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none", "namespace": "default"},
+        "spec": {"hard": {"eager.storageclass.storage.k8s.io/requests.storage": "1Mi"}}}  # fmt: skip
+    bed.plane.apply(quota)
+    until(lambda: get(bed, "resourcequota/none", "{.status.used}"), 20)
+    make(bed, "VirtualDisk", "eager", persistentVolumeClaim=claim, dataSource=source)
+    path = '{.status.phase} {.status.conditions[?(@.type=="Ready")].reason}'
+    until(lambda: get(bed, "vd/eager", path) == "Pending QuotaExceeded", 20)
+    bed.plane.kubectl("delete", "resourcequota/none")
+    volume = {"capacity": {"storage": "400Mi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": "eager",
+        "persistentVolumeReclaimPolicy": "Retain", "hostPath": {"path": str(folder)}}  # fmt: skip
+    bed.plane.apply(
+        {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "eager"}, "spec": volume}
+    )
+    until(lambda: get(bed, "vd/eager", "{.status.phase}") == "Ready", START_SECONDS)
+    (file,) = folder.iterdir()
+    assert file.name == f"{get(bed, 'vd/eager', '{.metadata.uid}')}.img"
+    assert file.stat().st_size == 256 << 20
+    until(lambda: not document(bed.plane.kubectl("get", "pods", "-o", "json"))["items"], 30)
+    bed.plane.kubectl("delete", "vd/eager", "--timeout=60s")
+    bed.plane.kubectl("delete", "pv/eager", "sc/eager", "--wait=false")
+
+
 def test_hyperds_own_rights_reach_no_other_claims(bed: Bed, hyperds: Hyperds) -> None:
     """Who has taken a daemon's credential cannot have, or remove, anybody's data."""
     spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}

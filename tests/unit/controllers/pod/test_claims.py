@@ -230,7 +230,7 @@ async def test_a_claim_goes_with_the_pod_unless_another_guest_has_it(cluster: Cl
 
 async def test_a_node_knows_the_claims_of_its_own_disks_alone(cluster: Cluster) -> None:
     await cluster.claiming.reconcile(DATA)
-    node = NodeClaims(part(cluster.context), lambda machine, claim: None)
+    node = NodeClaims(part(cluster.context), lambda machine, claim: None, lambda disk: None)
     assert node.get("d-1") is None
     bound = cluster.objects[VIRTUAL_DISK, *DATA]
     bound["metadata"]["annotations"][names.SELECTED_NODE_ANNOTATION] = "leader"
@@ -242,7 +242,7 @@ async def test_a_node_knows_the_claims_of_its_own_disks_alone(cluster: Cluster) 
         async with node.place("d-1"):
             pass
     await node.note("d-1", GIB)
-    again = NodeClaims(part(cluster.context), lambda machine, claim: None)
+    again = NodeClaims(part(cluster.context), lambda machine, claim: None, lambda disk: None)
     for known in (node.get("d-1"), again.get("d-1")):
         assert known is not None
         assert known.made == GIB

@@ -1,0 +1,154 @@
+"""Pods by which claims are filled that no machine brings to a node: those of classes that bind at once.
+
+There is one while the disk is made, whose name follows from the disk. It is let go once the disk is there, or a
+machine's Pod has the claim. The scheduler chooses its node, and the disk is bound to that.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from hyperd.controllers.context import Context
+from hyperd.controllers.disk.source import Waiting, source_of
+from hyperd.controllers.ownership import disk_node
+from hyperd.controllers.pod import claims, manifest, reading
+from hyperd.controllers.pod.claims import Mount
+from hyperd.errors import AlreadyExists, Conflict, Forbidden, HyperdError, Invalid, NotFound
+from hyperd.resources.all import POD
+from hyperd.resources.core import storage_class
+from hyperd.resources.kinds.data_source import ReadyReason
+from hyperd.resources.kinds.virtual_disk import DiskReadyReason, VirtualDiskPhase
+from hyperd.resources.schema.kind import AnyObject, Object
+from hyperd.resources.values import meta, names
+from hyperd.runtime.informer import Informer
+from hyperd.settings import KubernetesSettings
+from hyperd.store.interface import Preconditions
+
+if TYPE_CHECKING:
+    from hyperd.resources.views.core import StorageClass
+    from hyperd.resources.views.virtual_disk import VirtualDisk
+
+Problem = tuple[ReadyReason | DiskReadyReason, str]
+_QUOTA: Final = "exceeded quota"
+_CLAIM_INDEX: Final = "claim"
+_GRACE_SECONDS: Final = 30
+_RESOURCES: Final = {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"cpu": "100m", "memory": "16Mi"}}
+"""The launcher's: hyperd itself does the work, in its own."""
+
+
+def pod_name(disk: AnyObject) -> str:
+    """Of the disk's filling Pod."""
+    return f"virt-filler-{disk['metadata']['uid']}"
+
+
+def is_of(pod: AnyObject, disk: AnyObject) -> bool:
+    """Whether it is the disk's, and not one that somebody else gave its name."""
+    labels, uid = meta.labels(pod), disk["metadata"]["uid"]
+    return names.VM_UID_LABEL in labels and labels.get(names.VD_UID_LABEL) == uid and meta.is_owned_by(pod, uid)
+
+
+def node_of(pods: Informer[Object], disk: AnyObject) -> str:
+    """Where the disk's filling Pod is; empty without one."""
+    pod = pods.get(disk["metadata"]["namespace"], pod_name(disk))
+    return reading.node_of(pod) if pod is not None and is_of(pod, disk) else ""
+
+
+def make_manifest(disk: AnyObject, mount: Mount, conf: KubernetesSettings) -> Object:
+    """The Pod: a pure function. By the label of machines' Pods, which hyperd alone gives, it is of none."""
+    return {
+        "apiVersion": POD.api_version,
+        "kind": POD.kind,
+        "metadata": {
+            "namespace": disk["metadata"]["namespace"],
+            "name": pod_name(disk),
+            "labels": {names.VM_UID_LABEL: "", names.VD_UID_LABEL: disk["metadata"]["uid"]},
+            "ownerReferences": [meta.owner_reference(disk)],
+        },
+        "spec": {
+            **manifest.restricted(_GRACE_SECONDS),
+            "containers": [{**manifest.launcher(conf, [mount]), "resources": _RESOURCES}],
+            "volumes": manifest.volumes([mount]),
+        },
+    }
+
+
+class Filling:
+    """The leader's part."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._pods: Informer[Object] = context.informer(POD)
+        self._pods.add_index(_CLAIM_INDEX, _claims_of)
+
+    async def look(self, disk: VirtualDisk, claim: Object, class_: StorageClass) -> Problem | None:
+        """Have a Pod bring the claim to a node if nothing else does, or the problem with that."""
+        pod, source = self._pod(disk), source_of(self._context, disk)
+        at = "" if pod is None else reading.node_of(pod)
+        elsewhere = self._is_with_machine(claim) and not (at and at == disk_node(disk))
+        if storage_class.waits_for_consumer(class_) or claims.is_lost(claim) or elsewhere:
+            await self.end(disk)
+            return None
+        if isinstance(source, Waiting):
+            return source.ready_reason, source.message
+        if (disk.get("status") or {}).get("phase") == VirtualDiskPhase.FAILED:
+            await self.end(disk)
+            return None
+        if pod is None:
+            return await self._begin(disk, claim)
+        if reading.is_finished(pod):
+            await self.end(disk)
+        why = reading.why_waiting(pod)[1]
+        return (ReadyReason.PROVISIONING_NOT_STARTED, why) if why else None
+
+    def chosen(self, disk: VirtualDisk, claim: Object) -> str:
+        """The node where the disk's Pod is, if the disk is to be bound to that; else empty."""
+        pod = self._pod(disk)
+        if pod is None or reading.is_ending(pod) or reading.is_finished(pod) or self._is_with_machine(claim):
+            return ""
+        at = reading.node_of(pod)
+        return at if at != disk_node(disk) else ""
+
+    async def end(self, disk: VirtualDisk) -> None:
+        """Nothing is to be filled any more."""
+        pod = self._pod(disk)
+        if pod is None or reading.is_ending(pod):
+            return
+        where = pod["metadata"]
+        try:
+            await self._context.store.delete(
+                POD, where["namespace"], where["name"], preconditions=Preconditions(uid=where["uid"])
+            )
+        except (Conflict, NotFound):
+            return  # it is gone, or another one by now
+
+    def _pod(self, disk: VirtualDisk) -> Object | None:
+        found = self._pods.get(disk["metadata"]["namespace"], pod_name(disk))
+        return found if found is not None and is_of(found, disk) else None
+
+    def _is_with_machine(self, claim: Object) -> bool:
+        where = claim["metadata"]
+        found = self._pods.by_index(_CLAIM_INDEX, f"{where['namespace']}/{where['name']}")
+        return any(meta.labels(item.object()).get(names.VM_UID_LABEL) for item in found)
+
+    async def _begin(self, disk: VirtualDisk, claim: Object) -> Problem | None:
+        mount = Mount(disk["metadata"]["uid"], claim["metadata"]["name"], claims.is_block(claim))
+        body = make_manifest(disk, mount, self._context.settings.kubernetes)
+        try:
+            await self._context.store.create(POD, disk["metadata"]["namespace"], body)
+        except AlreadyExists:
+            message = f"Pod {pod_name(disk)} is ending, or is not the disk's."
+            return ReadyReason.PROVISIONING_NOT_STARTED, message
+        except (Forbidden, Invalid, NotFound) as error:
+            return refused("Pod that fills the claim", error)
+        return None
+
+
+def refused(what: str, error: HyperdError) -> Problem:
+    """What the API server does not let be made, as a disk's condition has it."""
+    quota = isinstance(error, Forbidden) and _QUOTA in error.message
+    reason = ReadyReason.QUOTA_EXCEEDED if quota else ReadyReason.PROVISIONING_NOT_STARTED
+    return reason, f"The {what} cannot be made: {error.message}"
+
+
+def _claims_of(pod: Object) -> list[str]:
+    return [f"{pod['metadata']['namespace']}/{claim}" for claim in reading.claims_of(pod)]
