@@ -44,6 +44,7 @@ if [ -z "$kvm" ] && [ -e /dev/kvm ]; then
     mount --move "$folder/dev" /dev
 fi
 [ ! -e /etc/machine-id ] || mount --bind "$folder/machine-id" /etc/machine-id
+[ ! -e /etc/hosts ] || mount --bind "$folder/hosts" /etc/hosts
 mount --bind "$folder/etc-libvirt" /etc/libvirt
 mount --rbind "$folder/run" /run
 mount --bind "$folder/var" /var

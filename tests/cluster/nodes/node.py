@@ -177,6 +177,8 @@ class Node:
         machine = uuid.uuid5(uuid.NAMESPACE_URL, f"{self._plane.folder}/{self.name}")
         (self.folder / "machine-id").write_text(f"{machine.hex}\n")
         (self.folder / "boot-id").touch()
+        # libvirt asks for its own name at each start, and where nobody answers it waits for seconds.
+        (self.folder / "hosts").write_text(f"127.0.0.1 localhost\n{self.address} {self.name}\n")
         hypervisor.write_settings(self.folder)
         self._write_settings()
 

@@ -35,6 +35,8 @@ _SYSCTLS = ("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/p
 @pytest.fixture(scope="module")
 def pods(bed: Bed) -> dict[str, dict[str, str]]:
     """A Pod on each node with a Service before them: name → address and node."""
+    # These run as root, which others' tests keep out of the namespace.
+    bed.plane.kubectl("label", "namespace/default", "pod-security.kubernetes.io/enforce-")
     bed.plane.apply(
         {
             "apiVersion": "apps/v1",
