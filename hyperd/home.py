@@ -40,6 +40,7 @@ from hyperd.store.embedded.store import EmbeddedStore
 from hyperd.store.interface import Store
 
 if TYPE_CHECKING:
+    from hyperd.controllers.migration.arriving import Arrivals
     from hyperd.store.kubernetes.store import KubernetesStore
 
 _log = logging.getLogger(__name__)
@@ -159,6 +160,7 @@ class KubernetesHome:
     def __init__(self, settings: Settings, processes: Offload | None = None) -> None:
         """``processes`` read large reviews."""
         # Loading it takes memory that an embedded home does not need.
+        from hyperd.api.serving.neighbours import PeerNeighbours
         from hyperd.store.kubernetes.store import KubernetesStore
 
         self._settings = settings
@@ -176,6 +178,8 @@ class KubernetesHome:
         self.authorizer = RoleAuthorizer(KINDS)
         self._instance_id = ""
         self._pods: Pods | None = None
+        self._neighbours = PeerNeighbours()
+        self._arrivals: Arrivals | None = None
 
     @property
     def instance_id(self) -> str:
@@ -205,6 +209,8 @@ class KubernetesHome:
                     logged = err.message
                     _log.warning("The cluster is not ready for hyperd; asking again until it is: %s", logged)
             else:
+                if self._arrivals is not None:
+                    await self._arrivals.begin()
                 return
             failures += 1
             await asyncio.sleep(backoff(failures, first=_FIRST_RETRY_SECONDS, last=_LAST_RETRY_SECONDS))
@@ -231,27 +237,33 @@ class KubernetesHome:
     def entrances(self, sessions: SubresourceHandlers, metrics: Metrics, audit: AuditLog) -> Sequence[Entrance]:
         from hyperd.api.serving.cluster import ClusterApi
 
-        return [
-            ClusterApi(
-                self._settings,
-                self.store,
-                sessions=sessions,
-                metrics=metrics,
-                audit=audit,
-                processes=self._processes,
-            )
-        ]
+        made = ClusterApi(
+            self._settings,
+            self.store,
+            sessions=sessions,
+            metrics=metrics,
+            audit=audit,
+            processes=self._processes,
+            arriving=self._arrivals,
+        )
+        self._neighbours.peers = made.peers
+        return [made]
 
     def placement(self, context: Context) -> Placement:
         if not self._settings.kubernetes.pods:
             return Binder(context)
+        from hyperd.controllers.migration.moves import PodMoves
+
         self._pods = Pods(context)
+        moves = PodMoves(context, self._pods, self._neighbours)
+        self._pods.moves, self._arrivals = moves, moves.arrivals
         return self._pods
 
     def beside(self, context: Context, manager: Manager) -> Sequence[Work]:
         self.leader.on_change(manager.lead)
         works = [self.leader.run, Heartbeat(context).run, Ways(context).run]
-        return works if self._pods is None else [*works, self._pods.run]
+        works += [part.run for part in (self._pods, self._arrivals) if part is not None]
+        return works
 
     async def close(self) -> None:
         await end_all((("the Lease", self.leader.release), ("the cluster's client", self.store.close)))

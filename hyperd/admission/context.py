@@ -34,6 +34,8 @@ class Policy:
     """What a StorageClass may name for volumes to be made."""
     claims: bool = False
     """Whether disks may be of any other's, too."""
+    migrates: bool = False
+    """Whether machines are Pods, and can be moved from node to node."""
     disk_classes: ClassRules = field(default_factory=ClassRules)
     image_classes: ClassRules = field(default_factory=ClassRules)
 

@@ -31,7 +31,8 @@ from hyperd.admission.context import Context, May, Policy, said
 from hyperd.network.kinds import served
 from hyperd.resources import all as kinds
 from hyperd.resources.core import scale
-from hyperd.resources.kinds.virtual_machine import networks_built
+from hyperd.resources.kinds.virtual_machine import MIGRATION_BUILT, networks_built
+from hyperd.resources.kinds.virtual_machine_operation import MOVING_BUILT
 from hyperd.resources.schema.kind import Kind
 from hyperd.resources.schema.unbuilt import refused_in, unbuilt_in
 from hyperd.resources.values import meta
@@ -81,6 +82,7 @@ def reviewer(settings: Settings, *, may: May) -> Admit:
         may=may,
         provisioners=provisioners(settings),
         claims=settings.claims,
+        migrates=settings.home != "embedded" and settings.kubernetes.pods,
         disk_classes=settings.virtual_disks,
         image_classes=settings.virtual_images,
     )
@@ -138,5 +140,6 @@ def _tell_unbuilt(context: Context) -> None:
         context.warn(f"{kind.kind}: {kind.not_built}")
     for path, sentence in refused_in(kind, context.new):
         context.forbidden(path, sentence)
-    for path, sentence in unbuilt_in(kind, context.new, built=networks_built(served())):
+    built = networks_built(served()) | (MIGRATION_BUILT | MOVING_BUILT if context.policy.migrates else frozenset())
+    for path, sentence in unbuilt_in(kind, context.new, built=built):
         context.warn(f"{path}: {sentence}")

@@ -56,7 +56,7 @@ def controllers(context: Context, placement: Placement) -> list[Controller]:
         LeaseController(context, allocator),
         MACAddressController(context),
         MACLeaseController(context),
-        OperationController(context, busy=machines.queue.busy),
+        OperationController(context, busy=machines.queue.busy, moves=placement.moves),
         AttachmentController(context, machines.plugs()),
         machines,
         PoolController(context),

@@ -50,3 +50,5 @@ class Context:
     seeds: Seeds
     images: Images
     reservations: Reservations = field(default_factory=Reservations)
+    coming: set[str] = field(default_factory=set)
+    """The uids of disks whose guests are on their way here from another node."""

@@ -18,6 +18,7 @@ from types import MappingProxyType
 from hyperd import clock, errors
 from hyperd.background import Background
 from hyperd.hypervisor.actions import actions, blocks, hotplug, reader
+from hyperd.hypervisor.actions.migration import LibvirtMigrations
 from hyperd.hypervisor.actions.mirroring import LibvirtMirrors
 from hyperd.hypervisor.actions.reader import Reader
 from hyperd.hypervisor.actions.survey import Survey
@@ -93,6 +94,7 @@ class LibvirtHypervisor(Hypervisor):
         self._wake = asyncio.Event()
         self._agents = asyncio.Semaphore(AGENT_CALLS)
         self._mirrors = LibvirtMirrors(self._act, self._lanes)
+        self.migrations = LibvirtMigrations(self._lanes, instance)
         freeze, thaw = (functools.partial(self._ask_agent, ask) for ask in (blocks.freeze, blocks.thaw))
         self._freezing = Freezing(settings.uri, freeze=freeze, thaw=thaw, changed=self._froze)
         self._leaving: dict[tuple[str, str], float] = {}

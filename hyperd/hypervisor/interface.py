@@ -15,7 +15,16 @@ from typing import Protocol
 from hyperd.hypervisor.facts.host import HostFacts
 from hyperd.hypervisor.slots import Slot, Slots
 from hyperd.hypervisor.spec import DiskSpec, DomainSpec
-from hyperd.hypervisor.state import DomainEvent, DomainInfo, DomainStats, Frozen, GuestInfo, Mirror
+from hyperd.hypervisor.state import (
+    Departure,
+    DomainEvent,
+    DomainInfo,
+    DomainStats,
+    Frozen,
+    GuestInfo,
+    Mirror,
+    Transfer,
+)
 from hyperd.imagefile.handle import Handle
 
 
@@ -83,8 +92,30 @@ class Holds(Protocol):
         ...
 
 
+class Migrations(Protocol):
+    """Guests that go to another node's hypervisor."""
+
+    async def send(self, uid: str, departure: Departure) -> None:
+        """Returns once the guest is off here, and stopped there: who asked for that lets it go on.
+
+        Where it raises nobody knows where it is: both have to be looked at. It never runs on both.
+        """
+        ...
+
+    async def progress(self, uid: str) -> Transfer | None:
+        """None while nothing is sent."""
+        ...
+
+    async def abort(self, uid: str) -> None:
+        """Have ``send`` fail, if it still can; nothing to do is fine."""
+        ...
+
+
 class Hypervisor(Protocol):
     """What controllers hold. Callbacks run on the event loop that called ``start``."""
+
+    migrations: Migrations
+    """To other nodes' hypervisors."""
 
     async def start(self) -> None:
         """Begin to connect; returns at once when the hypervisor is away, and goes on trying."""

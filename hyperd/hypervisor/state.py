@@ -6,8 +6,12 @@ the truth is ``DomainInfo``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
+
+from hyperd.imagefile.handle import Handle
 
 
 class DomainState(StrEnum):
@@ -123,6 +127,36 @@ class Mirror:
     copied: int
     total: int
     ready: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """How a guest goes to another node's hypervisor.
+
+    ``peer`` is a socket by which libvirtd there is reached; ``memory`` and ``disks`` are what QEMU there listens
+    on, and here something by that path that leads to it. ``sources`` is what its disks are opened by there, by
+    their serials: these are copied. ``domain`` is how it is marked there. ``slows`` lets the guest be slowed down.
+    """
+
+    peer: Path
+    memory: Path
+    disks: Path
+    sources: Mapping[str, Handle]
+    domain: DomainInfo
+    bytes_per_second: int = 0
+    slows: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """How far a guest's memory and disks are sent, in bytes; ``throttle`` is in percent."""
+
+    total: int
+    processed: int
+    remaining: int
+    iteration: int = 0
+    seconds: float = 0.0
+    throttle: int = 0
 
 
 @dataclass

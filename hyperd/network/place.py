@@ -32,6 +32,8 @@ class Place:
 
     network: Path | None = None
     address: IPv4Address | None = None
+    leads: bool = True
+    """Whether what is sent to it comes here: not to a guest that has not arrived yet."""
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do blocking ``work`` in a thread that is in this place. Raises OSError where there is no such place.

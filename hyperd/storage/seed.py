@@ -57,6 +57,19 @@ class SeedStore:
         await asyncio.to_thread(self._write, made.path, answers, sysprep=True)
         return made
 
+    async def content(self, uid: str) -> bytes | None:
+        """The seed as it is; None without one."""
+        try:
+            return await asyncio.to_thread(self.handle(uid).path.read_bytes)
+        except FileNotFoundError:
+            return None
+
+    async def put(self, uid: str, content: bytes) -> FileHandle:
+        """Create or replace the seed by what ``content`` gave on another node."""
+        made = self.handle(uid)
+        await asyncio.to_thread(self._put, made.path, content)
+        return made
+
     async def remove(self, uid: str) -> None:
         """Delete the seed; nothing to do is fine."""
         await asyncio.to_thread(files.unlink, self.handle(uid).path)
@@ -68,6 +81,9 @@ class SeedStore:
 
     def _write(self, path: Path, documents: Mapping[str, bytes], *, sysprep: bool) -> None:
         image = _sysprep(documents) if sysprep else _cloud_init(documents)
+        self._put(path, image)
+
+    def _put(self, path: Path, image: bytes) -> None:
         files.folder(self._folder)
         if path.exists() and path.read_bytes() == image:
             return

@@ -30,6 +30,14 @@ class Seeds(Protocol):
         """Likewise by a CD-ROM with sysprep's files, by their names."""
         ...
 
+    async def content(self, uid: str) -> bytes | None:
+        """The seed as it is; None without one."""
+        ...
+
+    async def put(self, uid: str, content: bytes) -> Handle:
+        """Create or replace the seed by what ``content`` gave on another node."""
+        ...
+
     async def remove(self, uid: str) -> None:
         """Delete the seed; none is fine."""
         ...

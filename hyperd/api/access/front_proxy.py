@@ -120,6 +120,14 @@ class Proxies:
         from_peer = not self._clash and certificate.get("issuer") in _subjects(self.peers.authority)
         return (self.peers if from_peer else self.front).user(request)
 
+    def require_peer(self, request: web.BaseRequest) -> None:
+        """Raises Unauthorized unless a daemon of another node asks."""
+        certificate = request.get_extra_info("peercert") or {}
+        if self._clash or certificate.get("issuer") not in _subjects(self.peers.authority):
+            raise Unauthorized("Unauthorized: only hyperd of another node may ask this.")
+        if common_name(certificate) not in self.peers.allowed_names:
+            raise Unauthorized("Unauthorized: only hyperd of another node may ask this.")
+
     @property
     def _clash(self) -> bool:
         """Whether the two CAs have the same name, so that nobody could be told apart."""

@@ -29,10 +29,11 @@ from hyperd.api.endpoints.connect import Connect
 from hyperd.api.endpoints.documents import Documents
 from hyperd.api.limits.connections import Budget, ConnectionLimits, descriptors, network_of
 from hyperd.api.limits.fairness import Fairness
-from hyperd.api.serving import clusterca, listeners
+from hyperd.api.serving import clusterca, listeners, neighbours
 from hyperd.api.serving.accepting import Listener
 from hyperd.api.serving.httpserver import Connection, HttpServer
 from hyperd.api.serving.middleware import Middleware, RequestInfo, record_opening
+from hyperd.api.serving.neighbours import Arriving
 from hyperd.api.serving.peers import HANDED_ON, Peers, as_front_proxy, with_reason
 from hyperd.api.serving.registration import Registration
 from hyperd.api.serving.webhooks import Webhooks
@@ -57,6 +58,7 @@ _CALLERS: Final = 512
 """Reviews at once; an API server asks one for each of its users' writes."""
 _CALLER_SECONDS: Final = 5.0
 _UPKEEP_SECONDS: Final = 60.0
+_PEERS: Final = "(peers)"
 _WEBHOOKS: Final = "(webhooks)"
 """Who asks for reviews, among those who take turns: the API server, for whichever of its users."""
 _OWN_GROUP: Final = f"system:serviceaccounts:{SYSTEM_NAMESPACE}"
@@ -82,8 +84,10 @@ class ClusterApi:
         audit: AuditLog | None = None,
         upkeep_seconds: float = _UPKEEP_SECONDS,
         processes: Offload | None = None,
+        arriving: Arriving | None = None,
     ) -> None:
-        """``processes`` read large reviews."""
+        """``processes`` read large reviews; ``arriving`` answers for guests that come from other nodes."""
+        self._arriving = arriving
         self._settings = settings
         self._store = store
         self._audit = audit
@@ -102,7 +106,7 @@ class ClusterApi:
         )
         self._connections = ConnectionLimits(Budget.of(descriptors() // 2))
         self._http = HttpServer.of(Middleware(self._answer, metrics, audit), self._fairness.turns)
-        self._peers = Peers(
+        self.peers = self._peers = Peers(
             store,
             node_name=settings.node,
             port=settings.aggregation.port,
@@ -219,6 +223,13 @@ class ClusterApi:
             seen.verb, seen.resource = "review", path
             with await self._callers.acquire(network_of(request.remote or ""), timeout=_CALLER_SECONDS):
                 return await self._webhooks.answer(request, path, request_id)
+        if self._arriving is not None and path.startswith(neighbours.PREFIX):
+            if self._proxies is None:
+                raise Unauthorized("Unauthorized: this daemon knows no others yet.")
+            self._proxies.require_peer(request)
+            seen.verb, seen.resource = "arrive", neighbours.PREFIX
+            await _as(connection, _PEERS)
+            return await neighbours.answer(request, path, self._arriving)
         if path in _HEALTH and request.method in ("GET", "HEAD"):
             seen.verb, seen.resource = "get", path
             if path == "/readyz" and not self.registered.is_set():

@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
+from http import HTTPStatus
 from typing import Final, TypeVar
 from urllib.parse import quote, unquote
 
@@ -145,16 +146,56 @@ class Peers:
         return await self._pass(url, headers, request, node)
 
     async def _url(self, node: str, request: web.BaseRequest) -> URL:
+        return await self._at(node, request.raw_path)
+
+    async def _at(self, node: str, path: str) -> URL:
         found = await self._reader.find(NODE, "", node)
         status = (None if found is None else found.get("status")) or {}
         for address in status.get("addresses") or ():
             if address.get("type") == "InternalIP" and address.get("address"):
                 host = str(address["address"])
                 authority = f"[{host}]:{self._port}" if ":" in host else f"{host}:{self._port}"
-                return URL(f"https://{authority}{request.raw_path}", encoded=True)
+                return URL(f"https://{authority}{path}", encoded=True)
         raise ServiceUnavailable(
             f"Node {node}, which it is on, has no internal address; its hyperd is not reached."
         )
+
+    async def ask(self, node: str, path: str, body: bytes) -> bytes:
+        """What ``node`` answers this daemon itself. Raises ServiceUnavailable where it does not."""
+        url, session = await self._at(node, path), self._ready()
+        asked = session.post(url, data=body, allow_redirects=False, server_hostname=self._server_name)
+        async with await _reached(node, asked) as response:
+            try:
+                async with asyncio.timeout(_ANSWER_SECONDS):
+                    said = await response.read()
+            except (aiohttp.ClientError, TimeoutError) as err:
+                raise _unreachable(node, err) from err
+            if response.status != HTTPStatus.OK:
+                raise ServiceUnavailable(f"The hyperd of node {node} answers {response.status}.")
+            return said
+
+    async def at(self, node: str) -> URL:
+        """Where the daemon of ``node`` answers. Raises ServiceUnavailable, also where the API server is away."""
+        return await self._at(node, "/")
+
+    async def open(
+        self, node: str, base: URL, path: str, protocols: Sequence[str]
+    ) -> aiohttp.ClientWebSocketResponse:
+        """A stream to ``node``, which is at ``base``, for this daemon itself. Raises ServiceUnavailable."""
+        url, session = base.with_path(path, encoded=True), self._ready()
+        asked = session.ws_connect(
+            url,
+            protocols=protocols,
+            autoclose=False,
+            max_msg_size=_MAX_MESSAGE_BYTES,
+            server_hostname=self._server_name,
+        )
+        return await _reached(node, asked)
+
+    def _ready(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            raise ServiceUnavailable("This daemon has no certificates for the other nodes yet.")
+        return self._session
 
     async def _pass(
         self, url: URL, headers: CIMultiDict[str], request: web.BaseRequest, node: str

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from hyperd.controllers.context import Context
 from hyperd.controllers.host.cache import Cache
@@ -21,6 +21,7 @@ from hyperd.controllers.host.doubles import Doubles
 from hyperd.controllers.host.quarantine import Kept, Quarantine
 from hyperd.controllers.host.remains import Remains, look, mark_of
 from hyperd.controllers.host.strangers import Strangers
+from hyperd.controllers.machine import holding
 from hyperd.controllers.machine.fence import Fence, Warrant
 from hyperd.controllers.machine.holders import opener
 from hyperd.controllers.machine.instance import Instances
@@ -39,6 +40,9 @@ from hyperd.resources.schema.kind import Kind, V
 from hyperd.runtime.recorder import EventLevel
 from hyperd.storage.interface import Snapshot, Volume
 from hyperd.store.interface import Item
+
+if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_machine import VirtualMachine
 
 T = TypeVar("T")
 
@@ -131,7 +135,7 @@ class Sweeper:
         found, owners = await self._twice(VIRTUAL_MACHINE, self._remains)
         strangers = []
         for uid, remains in sorted(found.items()):
-            why = self._without_owner(owners.get(uid), machine_node)
+            why = self._without_owner(owners.get(uid), self._node_of)
             if not why:
                 await self._returned([uid])
                 continue
@@ -192,7 +196,7 @@ class Sweeper:
         deaths = self._deaths[kind]
         for uid in sorted(found):
             why = self._without_owner(owners.get(uid), disk_node)
-            if not why:
+            if not why or uid in self._context.coming:
                 await self._returned([uid])
                 continue
             with self._each(f"{kind.kind} {uid}"):
@@ -261,6 +265,11 @@ class Sweeper:
             return ""
         node = node_of(item.object())
         return "" if node in ("", self._context.node_name) else f"its owner is bound to node {node}"
+
+    def _node_of(self, machine: VirtualMachine) -> str:
+        """The machine's node; this one for a guest that is on its way here."""
+        here = self._context.node_name
+        return here if holding.read(machine).to == here else machine_node(machine)
 
     async def _mark(self, uid: str, kind: Kind, name: str, why: str, things: Collection[str]) -> None:
         if await self._quarantine.mark(uid, kind=kind.kind, name=name, why=why, things=things):

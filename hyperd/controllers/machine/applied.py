@@ -92,6 +92,8 @@ class Applied:
     """The uid of the Pod that it runs in; empty for none."""
     displaced: bool = False
     """It was ended because its place was, or is another node's by now: its end was nobody's wish."""
+    departed: str = ""
+    """The uid of the operation by which its guest went to another node: what is here of it is left behind."""
     cards: Object = field(default_factory=dict)
     """The hardware addresses of its cards on additional networks, as ``networking`` encodes them."""
 
@@ -125,6 +127,7 @@ def decode(text: str) -> Applied:
             held.decode(body.get("devices")),
             str(body.get("pod") or ""),
             body.get("displaced", False) is True,
+            str(body.get("departed") or ""),
             cards=body.get("cards") or {},
         )
     except (orjson.JSONDecodeError, KeyError, TypeError):

@@ -46,7 +46,7 @@ from hyperd.resources.all import (
     VIRTUAL_MACHINE_OPERATION,
     VIRTUAL_MACHINE_SNAPSHOT,
 )
-from hyperd.resources.kinds.virtual_machine import RunPolicy, networks_built
+from hyperd.resources.kinds.virtual_machine import MIGRATION_BUILT, RunPolicy, networks_built
 from hyperd.resources.kinds.virtual_machine_status import VirtualMachinePhase
 from hyperd.resources.schema.kind import Kind
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
@@ -60,6 +60,8 @@ if TYPE_CHECKING:
     from hyperd.resources.views.virtual_machine_ip_address import VirtualMachineIPAddress
 
 _LIBVIRT_RETRY_SECONDS = 2.0
+_MOVE_LOOK_SECONDS = 0.3
+_OUTGOING_SECONDS = 2.0
 _RESUME_SECONDS = 5.0
 _BOOT_LOOK_SECONDS = 3.0
 _BOOT_SECONDS = 60.0
@@ -100,7 +102,8 @@ class MachineController(Controller):
         self._attachments = Attachments(context)
         self._seized = Seized(context)
         self._fence = Fence(context)
-        self._elsewhere = Elsewhere(context, self._instances, self._fence)
+        self._moves = placement.moves
+        self._elsewhere = Elsewhere(context, self._instances, self._fence, self._moves)
         self._starts = Startup(context, self._instances, self._fence, placement, started=self._rebooted.discard)
         self._ends = Shutdown(context, self._instances, self._fence)
         placement.wake(self.enqueue)
@@ -127,6 +130,8 @@ class MachineController(Controller):
         """Stop what goes on beside the queue."""
         await self._resolver.close()
         await self._guests.close()
+        if self._moves is not None:
+            await self._moves.close()
 
     def _of_class(self, item: Item) -> Iterable[Key]:
         return [Key(vm.namespace, vm.name) for vm in self._machines.by_index(usage.CLASS_INDEX, item.name)]
@@ -188,8 +193,14 @@ class MachineController(Controller):
             self._fence.refuse(before, standing, domain)
             await self._instances.keep_link(domain)
             return Result(_REFUSED_SECONDS)
+        if standing.holding is Holding.OUTGOING:
+            return await self._on_its_way(before, domain)
         domain = await self._fence.part(standing, domain)
         before, domain = await self._fence.hold(before, domain)
+        if self._moves is not None:
+            await self._moves.attend(before)
+            if domain is not None and domain.active and await self._moves.begin(before, domain):
+                return Result(_MOVE_LOOK_SECONDS)
         machine = _looked_at(before)
         if domain is None and standing.holding is Holding.NONE:
             machine["status"]["holder"] = self._fence.taken(standing, None)
@@ -198,7 +209,8 @@ class MachineController(Controller):
             if result is None:
                 self._forget(before["metadata"]["uid"])
             return result
-        name_unbuilt_fields(VIRTUAL_MACHINE, machine, built=networks_built(self._context.network.serves))
+        built = networks_built(self._context.network.serves) | (MIGRATION_BUILT if self._moves else frozenset())
+        name_unbuilt_fields(VIRTUAL_MACHINE, machine, built=built)
         found = await self._resolver.resolve(machine, lambda: self.enqueue(key))
         status.show_address(machine, found)
         self._seized.show(machine)
@@ -215,6 +227,15 @@ class MachineController(Controller):
         if domain is not None and domain.active:
             return await self._keep(before, machine, domain, found)
         return await self._rest(before, machine, domain, found, decision)
+
+    async def _on_its_way(self, before: VirtualMachine, domain: DomainInfo | None) -> Result | None:
+        """The guest goes to another node: until that has ended nothing else is done to it."""
+        if domain is not None and domain.active:
+            await self._placement.keep(before, _pod_of(domain), active=True)
+            await self._instances.keep_link(domain)
+        if self._moves is not None:
+            self._moves.carry(before, lambda: self.enqueue(machine_key(before)))
+        return Result(_OUTGOING_SECONDS)
 
     def _situation(self, machine: VirtualMachine, domain: DomainInfo | None) -> Situation:
         meta = machine["metadata"]
@@ -263,6 +284,10 @@ class MachineController(Controller):
             # A stop that was taken back, by policy or by the end of its operation.
             status.set_phase(machine, VirtualMachinePhase.RUNNING)
         status.show_instance(machine, observed)
+        if self._moves is not None:
+            status.show_movable(machine, self._moves.hinders(domain))
+            if self._moves.wanted(before):
+                self.queue.add_after(machine_key(before), _MOVE_LOOK_SECONDS)
         status.time_start(machine)
         guest = self._guests.info(domain, lambda: self.enqueue(machine_key(before)))
         status.show_guest(machine, guest)

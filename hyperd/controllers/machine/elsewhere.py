@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 
 from hyperd import clock
 from hyperd.controllers.context import Context
+from hyperd.controllers.machine import applied
 from hyperd.controllers.machine.dependencies import machine_key
 from hyperd.controllers.machine.fence import Fence
 from hyperd.controllers.machine.holding import Act, Epoch
 from hyperd.controllers.machine.instance import Instances
+from hyperd.controllers.migration.interface import Moves
 from hyperd.controllers.ownership import machine_node
 from hyperd.crashpoints import CrashPoint, reached
 from hyperd.errors import ServiceUnavailable
@@ -37,8 +39,9 @@ _WAIT_SECONDS = 60.0
 class Elsewhere:
     """What this node does about machines that it does not run."""
 
-    def __init__(self, context: Context, instances: Instances, fence: Fence) -> None:
+    def __init__(self, context: Context, instances: Instances, fence: Fence, moves: Moves | None) -> None:
         self._context = context
+        self._moves = moves
         self._instances = instances
         self._fence = fence
         self._doubted: dict[str, tuple[str, float]] = {}
@@ -47,9 +50,14 @@ class Elsewhere:
     async def look(self, machine: VirtualMachine) -> Result | None:
         """One step: take the machine back, end its guest here, or leave both alone."""
         uid = machine["metadata"]["uid"]
+        if self._moves is not None and await self._moves.attend(machine):
+            return None
         domain = self._context.hypervisor.last_known.get(uid)
         if domain is None:
             return None
+        if self._moves is not None and not domain.active and applied.decode(domain.applied).departed:
+            await self._moves.leave_behind(machine, domain)
+            return Result(_DOUBT_SECONDS)
         fresh = await self._fresh(machine) if domain.active or not machine_node(machine) else machine
         if not machine_node(machine):
             return await self._claim(fresh, domain)

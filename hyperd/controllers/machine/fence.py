@@ -58,7 +58,7 @@ class Fence:
     def taken(self, standing: Standing, domain: DomainInfo | None) -> Holder:
         """``status.holder`` by which this node takes a machine that nobody holds."""
         epoch = None if domain is None else domain.epoch
-        return _shown(holding.change(standing, Holding.MINE, me=self._context.node_name, domain=epoch))
+        return holding.shown(holding.change(standing, Holding.MINE, me=self._context.node_name, domain=epoch))
 
     async def hold(
         self, before: VirtualMachine, domain: DomainInfo | None
@@ -157,7 +157,7 @@ class Fence:
             if standing.refused:
                 node = standing.record.node or machine_node(before) or self._context.node_name
                 after = copy.deepcopy(before)
-                after.setdefault("status", {})["holder"] = _shown(Record(domain.epoch + 1, node))
+                after.setdefault("status", {})["holder"] = holding.shown(Record(domain.epoch + 1, node))
                 await update_status(self._context.store, VIRTUAL_MACHINE, before, after)
 
     def forget(self, uid: str) -> None:
@@ -177,7 +177,3 @@ class Fence:
             f"Virtual machine {name} is not held by node {self._context.node_name} "
             f"({standing.holding}, epoch {record.epoch}); looking again."
         )
-
-
-def _shown(record: Record) -> Holder:
-    return {"epoch": record.epoch, "node": record.node}

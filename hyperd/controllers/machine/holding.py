@@ -5,7 +5,7 @@ each holder. The domain's metadata carries the epoch under which it was made. A 
 from before: a store that was put back, or a status that somebody forged. It is refused, and nothing is done to the
 guest.
 
-Everything here is pure. Today a node sees NONE, MINE and THEIRS only: nothing writes a record with a peer yet.
+Everything here is pure.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_machine import VirtualMachine
+    from hyperd.resources.views.virtual_machine_status import Holder
 
 
 class Holding(StrEnum):
@@ -92,6 +93,8 @@ class Record:
     node: str = ""
     to: str = ""
     """The node that the guest is on its way to; empty while it goes nowhere."""
+    operation: str = ""
+    """The uid of the operation by which it goes."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,19 @@ class NotPermitted(ValueError):
 def read(machine: VirtualMachine) -> Record:
     """The record of a machine; that of a status from before there were records is empty."""
     found = (machine.get("status") or {}).get("holder")
-    return Record() if not found else Record(found["epoch"], found["node"])
+    if not found:
+        return Record()
+    return Record(found["epoch"], found["node"], found.get("to") or "", found.get("operation") or "")
+
+
+def shown(record: Record) -> Holder:
+    """The record as it stands in a status."""
+    made: Holder = {"epoch": record.epoch, "node": record.node}
+    if record.to:
+        made["to"] = record.to
+    if record.operation:
+        made["operation"] = record.operation
+    return made
 
 
 def judge(record: Record, *, bound: str, me: str, domain: int | None) -> Standing:

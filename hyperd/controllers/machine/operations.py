@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _INDEX = "machine"
 POWER_TYPES = (OperationType.START, OperationType.STOP, OperationType.RESTART)
+MIGRATIONS = (OperationType.MIGRATE, OperationType.EVICT)
 
 
 def index_operations(operations: Operations) -> None:
@@ -104,6 +105,12 @@ def _restoring(op: VirtualMachineOperation) -> ActiveOperation | None:
 def is_going(op: VirtualMachineOperation) -> bool:
     """Whether it is a power operation in progress that nobody takes back."""
     going = phase_of(op) == OperationPhase.IN_PROGRESS and op["spec"]["type"] in POWER_TYPES
+    return going and not op["metadata"].get("deletionTimestamp")
+
+
+def is_moving(op: VirtualMachineOperation) -> bool:
+    """Whether it moves the machine's guest to another node, and nobody takes it back."""
+    going = phase_of(op) == OperationPhase.IN_PROGRESS and op["spec"]["type"] in MIGRATIONS
     return going and not op["metadata"].get("deletionTimestamp")
 
 

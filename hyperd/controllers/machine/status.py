@@ -203,6 +203,14 @@ def _not_migratable(machine: VirtualMachine, message: str = "") -> None:
     set_condition(machine, VirtualMachineCondition.MIGRATABLE, False, reason=reason, message=message)
 
 
+def show_movable(machine: VirtualMachine, hinders: str) -> None:
+    """Whether the guest can go to another node: ``hinders`` says what is in the way of that."""
+    if hinders:
+        _not_migratable(machine, hinders)
+        return
+    set_condition(machine, VirtualMachineCondition.MIGRATABLE, True, reason=MigratableReason.MIGRATABLE)
+
+
 def show_absence(
     machine: VirtualMachine, observed: Observed, phase: VirtualMachinePhase, *, told_off: bool = False
 ) -> None:

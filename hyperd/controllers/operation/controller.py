@@ -19,17 +19,22 @@ from weakref import WeakValueDictionary
 
 from hyperd import clock
 from hyperd.controllers.context import Context
-from hyperd.controllers.machine import applied
+from hyperd.controllers.machine import applied, holding
 from hyperd.controllers.machine.operations import (
+    MIGRATIONS,
     POWER_TYPES,
     index_operations,
     is_finished,
     is_going,
+    is_moving,
     machine_of,
     of_machine,
     phase_of,
     since_end,
 )
+from hyperd.controllers.migration.interface import Moves
+from hyperd.controllers.operation.moving import LOOK_SECONDS as MOVING_SECONDS
+from hyperd.controllers.operation.moving import Moving
 from hyperd.controllers.operation.rebuilding import LOOK_SECONDS, REBUILDING, Rebuilding
 from hyperd.controllers.unbuilt import name_unbuilt_fields
 from hyperd.crashpoints import CrashPoint, reached
@@ -43,8 +48,7 @@ from hyperd.resources.all import (
     VIRTUAL_MACHINE_OPERATION,
     VIRTUAL_MACHINE_SNAPSHOT,
 )
-from hyperd.resources.kinds.virtual_machine import LiveMigrationPolicy, RunPolicy
-from hyperd.resources.kinds.virtual_machine_conditions import VirtualMachineCondition
+from hyperd.resources.kinds.virtual_machine import RunPolicy
 from hyperd.resources.kinds.virtual_machine_operation import (
     CompletedReason,
     OperationCondition,
@@ -55,7 +59,7 @@ from hyperd.resources.kinds.virtual_machine_operation import (
 )
 from hyperd.resources.kinds.virtual_machine_status import VirtualMachinePhase
 from hyperd.resources.schema.kind import Kind
-from hyperd.resources.values.conditions import find_condition, set_condition
+from hyperd.resources.values.conditions import set_condition
 from hyperd.runtime.controller import Controller, Key, Mapper, Result
 from hyperd.runtime.recorder import EventLevel
 from hyperd.runtime.status import remove_finalizer, update_status
@@ -66,20 +70,13 @@ if TYPE_CHECKING:
     from hyperd.resources.views.virtual_machine_operation import VirtualMachineOperation
 
 _BUSY_SECONDS = 0.05
-
-_MIGRATIONS = (OperationType.MIGRATE, OperationType.EVICT)
 _BY_HAND = (RunPolicy.MANUAL, RunPolicy.ALWAYS_ON_UNLESS_STOPPED_MANUALLY)
 _POLICIES: Mapping[OperationType, Sequence[RunPolicy]] = {
     OperationType.START: _BY_HAND,
     OperationType.STOP: _BY_HAND,
     OperationType.RESTART: (*_BY_HAND, RunPolicy.ALWAYS_ON),
-    **dict.fromkeys(_MIGRATIONS, (*_BY_HAND, RunPolicy.ALWAYS_ON)),
+    **dict.fromkeys(MIGRATIONS, (*_BY_HAND, RunPolicy.ALWAYS_ON)),
 }
-_NEVER_FORCED: Mapping[LiveMigrationPolicy, bool] = {
-    LiveMigrationPolicy.ALWAYS_SAFE: True,
-    LiveMigrationPolicy.ALWAYS_FORCED: False,
-}
-"""What ``force`` may not be with these policies."""
 _UP = (
     VirtualMachinePhase.RUNNING,
     VirtualMachinePhase.DEGRADED,
@@ -96,7 +93,7 @@ _PHASES: Mapping[OperationType, Sequence[VirtualMachinePhase]] = {
         VirtualMachinePhase.PENDING,
     ),
     OperationType.CLONE: (VirtualMachinePhase.RUNNING, VirtualMachinePhase.STOPPED),
-    **dict.fromkeys(_MIGRATIONS, (VirtualMachinePhase.RUNNING,)),
+    **dict.fromkeys(MIGRATIONS, (VirtualMachinePhase.RUNNING,)),
 }
 _IN_PROGRESS: Mapping[OperationType, CompletedReason] = {
     OperationType.START: CompletedReason.START_IN_PROGRESS,
@@ -104,6 +101,7 @@ _IN_PROGRESS: Mapping[OperationType, CompletedReason] = {
     OperationType.RESTART: CompletedReason.RESTART_IN_PROGRESS,
     OperationType.RESTORE: CompletedReason.RESTORE_IN_PROGRESS,
     OperationType.CLONE: CompletedReason.CLONE_IN_PROGRESS,
+    **dict.fromkeys(MIGRATIONS, CompletedReason.TARGET_SCHEDULING),
 }
 
 
@@ -122,9 +120,19 @@ class OperationController(Controller):
         SECRET: ("create", "delete"),
     }
 
-    def __init__(self, context: Context, *, busy: Callable[[Key], bool] = lambda _: False) -> None:
-        """``busy`` is whether a step of that machine is being taken, which may know of no newer operation."""
+    def __init__(
+        self,
+        context: Context,
+        *,
+        busy: Callable[[Key], bool] = lambda _: False,
+        moves: Moves | None = None,
+    ) -> None:
+        """``busy`` is whether a step of that machine is being taken, which may know of no newer operation.
+
+        ``moves`` has guests go to other nodes, where they can.
+        """
         super().__init__()
+        self._moving = Moving(moves)
         self._busy = busy
         self._turns: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
         """One operation of a machine is accepted at a time."""
@@ -165,13 +173,15 @@ class OperationController(Controller):
         if not self._context.ownership.operates(machine):
             return None
         if before["metadata"].get("deletionTimestamp"):
+            if machine is not None and holding.read(machine).operation == before["metadata"]["uid"]:
+                return Result(MOVING_SECONDS)  # its end is seen to by who has the guest
             await remove_finalizer(self._context.store, self.kind, before)
             return None
         if is_finished(before):
             return await self._retire(before)
         after = copy.deepcopy(before)
         after.setdefault("status", {})["observedGeneration"] = before["metadata"]["generation"]
-        name_unbuilt_fields(self.kind, after)
+        name_unbuilt_fields(self.kind, after, built=self._moving.built)
         if phase_of(before) == OperationPhase.IN_PROGRESS:
             again = await self._judge(after, machine)
             stored = await self._write(before, after)
@@ -182,7 +192,8 @@ class OperationController(Controller):
                 others = self._others(before)
                 if any(_is_new(op) and supersedes(before["spec"], op["spec"]) for op in others):
                     return None
-                self._accept(after, machine, [op for op in others if is_going(op)], _rebuilding(others))
+                going = [op for op in others if is_going(op) or is_moving(op)]
+                self._accept(after, machine, going, _rebuilding(others))
                 stored = await self._write(before, after)
                 shown = self._operations.get(*key)
                 if shown is not None and _is_new(shown):
@@ -207,7 +218,7 @@ class OperationController(Controller):
             uid = other["metadata"]["uid"]
             if not _is_new(other):
                 self._accepted.pop(uid, None)
-            if uid != meta["uid"] and other["spec"]["type"] in (*POWER_TYPES, *REBUILDING):
+            if uid != meta["uid"] and other["spec"]["type"] in (*POWER_TYPES, *MIGRATIONS, *REBUILDING):
                 others.append(self._accepted.get(uid, other))
         return others
 
@@ -237,7 +248,9 @@ class OperationController(Controller):
         rivals += [other["metadata"]["name"] for other in rebuilding]
         if rivals:
             message = f'Previously created operation "{rivals[0]}" should finish first.'
-            self._fail(op, CompletedReason.NOT_READY_TO_BE_EXECUTED, message)
+            both = type_ in MIGRATIONS and any(is_moving(other) for other in going)
+            reason = CompletedReason.OTHER_MIGRATION_IN_PROGRESS if both else None
+            self._fail(op, reason or CompletedReason.NOT_READY_TO_BE_EXECUTED, message)
             return
         phase = (machine.get("status") or {}).get("phase") or VirtualMachinePhase.PENDING
         phases = _PHASES[type_]
@@ -248,8 +261,8 @@ class OperationController(Controller):
             message = f"{type_} does not apply to a virtual machine in phase {phase}."
             self._fail(op, CompletedReason.NOT_APPLICABLE_FOR_PHASE, message)
             return
-        if type_ in _MIGRATIONS:
-            self._fail(op, *_why_not_migrated(op, machine))
+        if type_ in MIGRATIONS and (why := self._moving.hindered(op, machine)) is not None:
+            self._fail(op, *why)
             return
         op["status"]["phase"] = OperationPhase.IN_PROGRESS
         set_condition(op, OperationCondition.COMPLETED, False, reason=_IN_PROGRESS[type_])
@@ -271,7 +284,9 @@ class OperationController(Controller):
             return await self._rebuild(op, machine)
         uid = op["metadata"]["uid"]
         all_ = of_machine(self._operations, op["metadata"]["namespace"], name)
-        going = [other for other in all_ if is_going(other) and other["metadata"]["uid"] != uid]
+        going = [
+            other for other in all_ if (is_going(other) or is_moving(other)) and other["metadata"]["uid"] != uid
+        ]
         by = next((other for other in going if supersedes(other["spec"], op["spec"])), None)
         if by is not None:
             op["status"]["phase"] = OperationPhase.SUPERSEDED
@@ -280,6 +295,8 @@ class OperationController(Controller):
                 op, OperationCondition.COMPLETED, True, reason=CompletedReason.SUPERSEDED, message=message
             )
             return None
+        if type_ in MIGRATIONS:
+            return self._move(op, machine)
         if any(supersedes(op["spec"], other["spec"]) for other in going):
             return None
         phase = (machine.get("status") or {}).get("phase")
@@ -290,6 +307,17 @@ class OperationController(Controller):
             return Result(_BUSY_SECONDS)
         if await self._is_so(op, machine):
             self._complete(op)
+        return None
+
+    def _move(self, op: VirtualMachineOperation, machine: VirtualMachine) -> Result | None:
+        try:
+            done = self._moving.judge(op, machine)
+        except PermanentError as err:
+            self._fail(op, CompletedReason(err.key or CompletedReason.OPERATION_FAILED), err.message)
+            return None
+        if not done:
+            return Result(MOVING_SECONDS)
+        self._complete(op)
         return None
 
     async def _rebuild(self, op: VirtualMachineOperation, machine: VirtualMachine) -> Result | None:
@@ -352,18 +380,6 @@ class OperationController(Controller):
 
     def _event(self, op: VirtualMachineOperation, level: EventLevel, reason: str, message: str) -> None:
         self._context.events.event(op, level, reason, message)
-
-
-def _why_not_migrated(op: VirtualMachineOperation, machine: VirtualMachine) -> tuple[CompletedReason, str]:
-    """What its policy says against it, or that nothing migrates yet."""
-    type_, force = op["spec"]["type"], op["spec"].get("force")
-    policy = machine["spec"].get("liveMigrationPolicy", LiveMigrationPolicy.PREFER_SAFE)
-    if force is not None and force is _NEVER_FORCED.get(policy):
-        message = f"{type_} with force {str(force).lower()} does not apply to liveMigrationPolicy {policy}."
-        return CompletedReason.NOT_APPLICABLE_FOR_LIVE_MIGRATION_POLICY, message
-    why = (find_condition(machine, VirtualMachineCondition.MIGRATABLE) or {}).get("message")
-    message = f"The virtual machine cannot be migrated: {why or 'live migration is not built yet.'}"
-    return CompletedReason.OPERATION_FAILED, message
 
 
 def _is_new(op: VirtualMachineOperation) -> bool:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
+from hyperd.controllers.migration.interface import Moves
 from hyperd.runtime.controller import Controller, Key
 
 if TYPE_CHECKING:
@@ -75,6 +76,10 @@ class Placement(Protocol):
     async def is_leaving(self, machine: VirtualMachine, pod: str) -> bool:
         """Whether a guest that runs in ``pod`` is to be ended because its place is: it begins anew elsewhere."""
 
+    @property
+    def moves(self) -> Moves | None:
+        """What has guests go from node to node; None where none can."""
+
     def unfit_for_disks(self) -> str:
         """Why no new volume may be made on this node now, a sentence; empty when one may."""
 
@@ -87,6 +92,8 @@ class Placement(Protocol):
 
 class WithoutPods:
     """What a placement says of Pods where machines have none."""
+
+    moves: Moves | None = None
 
     def wake(self, look: Callable[[Key], None]) -> None:
         """Nothing is heard that the controllers do not hear."""

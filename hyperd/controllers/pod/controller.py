@@ -12,21 +12,30 @@ node.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar
 
 import orjson
 
 from hyperd.controllers import usage
 from hyperd.controllers.context import Context
+from hyperd.controllers.machine import holding
 from hyperd.controllers.machine.dependencies import Dependencies, check_class
-from hyperd.controllers.machine.operations import active_operation, index_operations, machine_of
+from hyperd.controllers.machine.operations import (
+    active_operation,
+    index_operations,
+    is_moving,
+    machine_of,
+    of_machine,
+)
 from hyperd.controllers.machine.power import Situation, decide
 from hyperd.controllers.machine.status import TOLD_OFF, is_told_off, set_phase
 from hyperd.controllers.ownership import bind_disk, disk_node, machine_node
 from hyperd.controllers.placement.placing import Nodes
 from hyperd.controllers.pod import filling, manifest, reading
 from hyperd.controllers.pod.claims import Claims
+from hyperd.controllers.pod.placing import Goes
 from hyperd.errors import AlreadyExists, Conflict, Forbidden, HyperdError, Invalid, NotFound, ServiceUnavailable
 from hyperd.resources.all import (
     PERSISTENT_VOLUME_CLAIM,
@@ -42,7 +51,7 @@ from hyperd.resources.schema.kind import Kind, Object
 from hyperd.resources.values import meta, names
 from hyperd.resources.values.conditions import find_condition, set_condition
 from hyperd.runtime.controller import Controller, Key, Mapper, Result, owner_keys
-from hyperd.runtime.status import remove_finalizer, update_status
+from hyperd.runtime.status import make_sure, remove_finalizer, update_status
 from hyperd.store.interface import Item, PatchType, Preconditions, Store
 
 if TYPE_CHECKING:
@@ -52,6 +61,8 @@ if TYPE_CHECKING:
 
 _AGAIN_SECONDS = 10.0
 _WITHOUT_GUEST = (None, "", VirtualMachinePhase.PENDING, VirtualMachinePhase.STOPPED)
+_MACHINE_INDEX = "machine"
+_MOVABLE = (VirtualMachinePhase.RUNNING, VirtualMachinePhase.MIGRATING)
 _QUOTA = "exceeded quota"
 """How an API server's quota says so, among what is forbidden for other reasons."""
 
@@ -81,6 +92,7 @@ class PodController(Controller):
         context.informer(VIRTUAL_DISK)
         usage.index_machines(self._machines)
         index_operations(self._operations)
+        self._pods.add_index(_MACHINE_INDEX, lambda pod: [meta.labels(pod).get(names.VM_UID_LABEL, "")])
 
     def watches(self) -> Mapping[Kind, Mapper]:
         return {
@@ -103,7 +115,7 @@ class PodController(Controller):
         before = self._machines.get(*key)
         if before is None:
             return None
-        pod = self._pods.get(key.namespace, manifest.pod_name(before))
+        pod = manifest.find_pod(self._pods, before)
         if before["metadata"].get("deletionTimestamp"):
             return await self._leave(before, pod)
         after = copy.deepcopy(before)
@@ -144,8 +156,8 @@ class PodController(Controller):
 
     async def _rest(self, before: VirtualMachine, after: VirtualMachine, pod: Object | None) -> Result | None:
         """No guest is wanted; the node that had one has ended it."""
-        if pod is not None and reading.is_of(pod, before):
-            await self._delete(pod)
+        for one in self._all_of(before):
+            await self._delete(one)
         if not machine_node(before):
             set_phase(after, VirtualMachinePhase.STOPPED)
             message = TOLD_OFF if is_told_off(before) or self._stops(before) else ""
@@ -204,8 +216,8 @@ class PodController(Controller):
         after["status"]["virtualMachinePods"] = [{"name": pod["metadata"]["name"], "active": True}]
         reason, why = reading.why_waiting(pod)
         if not without_guest:
-            await update_status(self._context.store, VIRTUAL_MACHINE, before, after)
-            return None
+            return await self._follow_guest(before, after)
+        await self._let_go(before, {pod["metadata"]["name"]})
         if reading.is_ending(pod) or reading.is_finished(pod):
             await self._wait(before, after, reason, why)
             await self._delete(pod)
@@ -227,6 +239,49 @@ class PodController(Controller):
             if not disk_node(disk) or (disk_node(disk) != node and self._claims.of(disk) is not None):
                 await bind_disk(self._context.store, disk, node)
         return None
+
+    async def _follow_guest(self, before: VirtualMachine, after: VirtualMachine) -> Result | None:
+        """There is a guest: its Pod stays, and where it is to go there is another one."""
+        current, moving = manifest.current_pod_name(before), None
+        wanted, record = {current}, holding.read(before)
+        for op in of_machine(self._operations, before["metadata"]["namespace"], before["metadata"]["name"]):
+            name = manifest.pod_name(before, operation=op["metadata"]["uid"])
+            if is_moving(op) and name != current:
+                moving, wanted = op, {current, name}
+        if record.to:
+            wanted.add(manifest.pod_name(before, operation=record.operation))
+        await self._let_go(before, wanted)
+        there = {pod["metadata"]["name"] for pod in self._all_of(before)}
+        beside = sorted(wanted & there - {current})
+        after["status"]["virtualMachinePods"] += [{"name": name, "active": False} for name in beside]
+        await update_status(self._context.store, VIRTUAL_MACHINE, before, after)
+        if moving is None or record.to or wanted <= there or before["status"]["phase"] not in _MOVABLE:
+            return None
+        class_, disks, problem = await self._needs(after)
+        if class_ is None or problem:
+            return Result(_AGAIN_SECONDS)
+        selector = (moving["spec"].get("migrate") or {}).get("nodeSelector") or {}
+        goes = Goes(moving["metadata"]["uid"], machine_node(before), selector)
+        body = manifest.make_manifest(before, class_, self._conf, mounts=self._claims.mounts(disks), goes=goes)
+        with suppress(AlreadyExists):
+            await self._context.store.create(POD, before["metadata"]["namespace"], body)
+        return None
+
+    def _all_of(self, machine: VirtualMachine) -> list[Object]:
+        """The machine's Pods."""
+        found = [item.object() for item in self._pods.by_index(_MACHINE_INDEX, machine["metadata"]["uid"])]
+        return [pod for pod in found if reading.is_of(pod, machine)]
+
+    async def _let_go(self, machine: VirtualMachine, wanted: Container[str]) -> None:
+        """Of the Pods to which a guest was to go, and of that which it left.
+
+        By the store's word: by what is seen here the guest may be where it was before. Raises TemporaryError.
+        """
+        left = [pod for pod in self._all_of(machine) if pod["metadata"]["name"] not in wanted]
+        if any(not reading.is_ending(pod) for pod in left):
+            await make_sure(self._context.store, VIRTUAL_MACHINE, machine)
+        for pod in left:
+            await self._delete(pod)
 
     def _held(self, machine: VirtualMachine, disks: Sequence[VirtualDisk], node: str) -> str:
         """Why disks that are claims cannot be on ``node`` now, where the machine's Pod is; empty when they can."""

@@ -3,7 +3,8 @@
 The Pod stands for the guest towards scheduler, quotas, Services and evictions. Its one container is the launcher;
 the node's hyperd puts the guest's QEMU beneath the Pod's limits. It passes Pod Security ``restricted``: the
 guest's power over the node is hyperd's and libvirt's to give, not the Pod's. Its name follows from the machine, so
-that there cannot be two: a second one can only be made once the first is gone.
+that there cannot be two: a second one can only be made once the first is gone. That of the Pod to which a guest
+goes follows from the operation that moves it; which one has the guest stands in the machine's status.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ import orjson
 
 from hyperd.controllers.machine.capacity import requested
 from hyperd.controllers.pod.claims import Mount
-from hyperd.controllers.pod.placing import placing
+from hyperd.controllers.pod.placing import Goes, placing
 from hyperd.launcher.connection import VOLUME
 from hyperd.resources.all import POD
 from hyperd.resources.schema.kind import AnyObject, Object
 from hyperd.resources.values import meta, names
 from hyperd.resources.values.charges import EMULATION_OVERHEAD
 from hyperd.resources.values.quantity import format_bytes
+from hyperd.runtime.informer import Informer
 from hyperd.settings import KubernetesSettings
 
 if TYPE_CHECKING:
@@ -43,10 +45,26 @@ _FOREVER: Final = (1 << 31) - 1
 _NOT_CARRIED: Final = frozenset({"kubectl.kubernetes.io/last-applied-configuration"})
 
 
-def pod_name(machine: AnyObject) -> str:
-    """The name of the machine's Pod, its own among all machines that ever had this name."""
+def pod_name(machine: AnyObject, *, operation: str = "") -> str:
+    """The name of the machine's Pod, its own among all machines that ever had this name.
+
+    With the uid of an ``operation``, of the Pod to which that moves the guest.
+    """
     known = machine["metadata"]
-    return f"virt-launcher-{known['name']}-{hashlib.sha256(known['uid'].encode()).hexdigest()[:5]}"
+    return f"virt-launcher-{known['name']}-{hashlib.sha256((known['uid'] + operation).encode()).hexdigest()[:5]}"
+
+
+def current_pod_name(machine: VirtualMachine) -> str:
+    """The name of the Pod that has the machine's guest, or is to."""
+    pods = (machine.get("status") or {}).get("virtualMachinePods") or ()
+    return next((pod["name"] for pod in pods if pod.get("active")), "") or pod_name(machine)
+
+
+def find_pod(pods: Informer[Object], machine: VirtualMachine) -> Object | None:
+    """The Pod that has the machine's guest, or is to, as far as it is seen."""
+    namespace = machine["metadata"]["namespace"]
+    # One that a guest went to is followed by one of the first name, once it is gone.
+    return pods.get(namespace, current_pod_name(machine)) or pods.get(namespace, pod_name(machine))
 
 
 def carried(machine: AnyObject) -> tuple[dict[str, str], dict[str, str]]:
@@ -68,10 +86,12 @@ def make_manifest(
     *,
     node: str = "",
     mounts: Sequence[Mount] = (),
+    goes: Goes | None = None,
 ) -> Object:
     """The Pod. ``node`` is where the machine's disks are kept; empty while they are nowhere yet.
 
-    ``mounts`` are the claims of those that are claims.
+    ``mounts`` are the claims of those that are claims. One that a guest ``goes`` to counts as made of the same as
+    the Pod that it leaves.
     """
     labels, annotations = carried(machine)
     spec = _spec(machine, conf, mounts)
@@ -80,7 +100,7 @@ def make_manifest(
         "kind": POD.kind,
         "metadata": {
             "namespace": machine["metadata"]["namespace"],
-            "name": pod_name(machine),
+            "name": pod_name(machine, operation="" if goes is None else goes.operation),
             "labels": {**labels, **own_labels(machine)},
             "annotations": {
                 **annotations,
@@ -90,7 +110,7 @@ def make_manifest(
             },
             "ownerReferences": [meta.owner_reference(machine)],
         },
-        "spec": spec | _placing(machine, class_, conf, node),
+        "spec": spec | _placing(machine, class_, conf, node, goes),
     }
 
 
@@ -104,8 +124,14 @@ def fingerprint(spec: Object) -> str:
     return hashlib.sha256(orjson.dumps(spec, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
 
-def _placing(machine: VirtualMachine, class_: VirtualMachineClass, conf: KubernetesSettings, node: str) -> Object:
-    return placing(machine["spec"], class_, emulation=conf.allow_emulation, node=node)
+def _placing(
+    machine: VirtualMachine,
+    class_: VirtualMachineClass,
+    conf: KubernetesSettings,
+    node: str,
+    goes: Goes | None = None,
+) -> Object:
+    return placing(machine["spec"], class_, emulation=conf.allow_emulation, node=node, goes=goes)
 
 
 def _spec(machine: VirtualMachine, conf: KubernetesSettings, mounts: Sequence[Mount]) -> Object:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hyperd.controllers.context import Context
+from hyperd.controllers.migration.interface import Moves
 from hyperd.controllers.node.processors import can_give
 from hyperd.controllers.placement.binding import DiskBinder
 from hyperd.controllers.placement.interface import TOLD, Quarters
@@ -48,6 +49,8 @@ _LIBVIRT_SECONDS = 1.0
 
 class Pods:
     """Of one node. ``run`` is to go on as long as the daemon does."""
+
+    moves: Moves | None = None
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -162,6 +165,29 @@ class Pods:
         self._taken[uid] = launcher
         return ""
 
+    def receive(self, machine: VirtualMachine, pod: Object) -> None:
+        """Promise the place of a guest that comes from another node, until ``release``: in ``pod``.
+
+        Raises TemporaryError while that cannot take it.
+        """
+        launcher, address = self._tenants.launcher(pod["metadata"]["uid"]), address_of(pod)
+        if launcher is None or not self._serves or address is None:
+            raise TemporaryError(
+                f"Pod {pod['metadata']['name']} is being started on node {self._context.node_name}."
+            )
+        if launcher.ending:
+            raise TemporaryError(f"Pod {pod['metadata']['name']} is ending.")
+        uid = machine["metadata"]["uid"]
+        self._context.network.house(uid, Place(launcher.sandbox.network, address, leads=False))
+        self._taken[uid] = launcher
+        self._settled.discard(uid)
+
+    def lead(self, uid: str, pod: Object) -> None:
+        """The guest that came is to run now: what is sent to it comes here."""
+        launcher, address = self._taken.get(uid), address_of(pod)
+        if launcher is not None and address is not None:
+            self._context.network.house(uid, Place(launcher.sandbox.network, address))
+
     def retake(self, machine: VirtualMachine, class_: VirtualMachineClass | None) -> bool:
         pod = self._pod(machine)
         if pod is None or class_ is None or self._is_outdated(machine, class_, pod):
@@ -219,7 +245,7 @@ class Pods:
             return False
         # What is seen here is a copy: before a guest is ended the store itself is asked.
         where = machine["metadata"]
-        found = await self._context.store.find(POD, where["namespace"], manifest.pod_name(machine))
+        found = await self._context.store.find(POD, where["namespace"], manifest.current_pod_name(machine))
         return _goes(found, pod)
 
     def unfit_for_disks(self) -> str:
@@ -227,8 +253,7 @@ class Pods:
         return ""
 
     def _pod(self, machine: VirtualMachine) -> Object | None:
-        found: Object | None = self._pods.get(machine["metadata"]["namespace"], manifest.pod_name(machine))
-        return found
+        return manifest.find_pod(self._pods, machine)
 
     def _is_outdated(self, machine: VirtualMachine, class_: VirtualMachineClass, pod: Object) -> bool:
         wanted = manifest.make_manifest(machine, class_, self._conf, mounts=self._claims.mounts_of(machine))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hyperd.controllers.node.processors import asked_labels
@@ -23,19 +24,37 @@ _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 
 
-def placing(spec: VirtualMachineSpec, class_: VirtualMachineClass, *, emulation: bool, node: str) -> Object:
+@dataclass(frozen=True)
+class Goes:
+    """Where a guest is to go that runs on ``leaves``: a node with the labels ``selector``."""
+
+    operation: str
+    """The uid of who asked for that."""
+    leaves: str
+    selector: Mapping[str, str]
+
+
+def placing(
+    spec: VirtualMachineSpec,
+    class_: VirtualMachineClass,
+    *,
+    emulation: bool,
+    node: str,
+    goes: Goes | None = None,
+) -> Object:
     """The fields of a Pod's spec that a scheduler reads, as far as there is something to say.
 
     ``emulation`` is whether the machine may do without KVM; ``node`` the one where its disks are, or empty.
     """
     of_class = class_["spec"].get("nodeSelector") or {}
     # Where both name a label the class decides.
-    selector = {**(spec.get("nodeSelector") or {}), **(of_class.get("matchLabels") or {})}
+    asked = {} if goes is None else goes.selector
+    selector = {**asked, **(spec.get("nodeSelector") or {}), **(of_class.get("matchLabels") or {})}
     if not emulation:
         selector[names.KVM_ENABLED_LABEL] = "true"
     found: Object = {
         "nodeSelector": selector,
-        "affinity": _affinity(spec, class_, emulation=emulation, node=node),
+        "affinity": _affinity(spec, class_, emulation=emulation, fields=_fields(node, goes)),
         "tolerations": [*(spec.get("tolerations") or ()), *(class_["spec"].get("tolerations") or ())],
         "topologySpreadConstraints": list(spec.get("topologySpreadConstraints") or ()),
         "priorityClassName": spec.get("priorityClassName") or "",
@@ -43,7 +62,16 @@ def placing(spec: VirtualMachineSpec, class_: VirtualMachineClass, *, emulation:
     return {name: value for name, value in found.items() if value}
 
 
-def _affinity(spec: VirtualMachineSpec, class_: VirtualMachineClass, *, emulation: bool, node: str) -> Object:
+def _fields(node: str, goes: Goes | None) -> Sequence[Object]:
+    """What must hold of a node's name."""
+    pinned = [{"key": "metadata.name", "operator": "In", "values": [node]}] if node else []
+    apart = [] if goes is None else [{"key": "metadata.name", "operator": "NotIn", "values": [goes.leaves]}]
+    return [*pinned, *apart]
+
+
+def _affinity(
+    spec: VirtualMachineSpec, class_: VirtualMachineClass, *, emulation: bool, fields: Sequence[Object]
+) -> Object:
     own = spec.get("affinity") or {}
     expressions = [
         *((class_["spec"].get("nodeSelector") or {}).get("matchExpressions") or ()),
@@ -52,7 +80,7 @@ def _affinity(spec: VirtualMachineSpec, class_: VirtualMachineClass, *, emulatio
     found: Object = {}
     asked = own.get("nodeAffinity") or {}
     of_nodes: Object = dict(asked)
-    if terms := _terms(asked.get("requiredDuringSchedulingIgnoredDuringExecution"), expressions, node):
+    if terms := _terms(asked.get("requiredDuringSchedulingIgnoredDuringExecution"), expressions, fields):
         of_nodes[_REQUIRED] = {"nodeSelectorTerms": terms}
     if of_nodes:
         found["nodeAffinity"] = of_nodes
@@ -66,14 +94,13 @@ def _affinity(spec: VirtualMachineSpec, class_: VirtualMachineClass, *, emulatio
 
 
 def _terms(
-    required: NodeSelectorTerms | None, expressions: Sequence[NodeSelectorRequirement], node: str
+    required: NodeSelectorTerms | None, expressions: Sequence[NodeSelectorRequirement], fields: Sequence[Object]
 ) -> list[Object]:
     """Terms of which one must hold, each with what must hold in any case.
 
     A term that asks nothing is met by no node: it stays as it is, and does not become one that some node meets.
     """
     terms: Sequence[NodeSelectorTerm] = [{}] if required is None else required.get("nodeSelectorTerms") or []
-    fields = [{"key": "metadata.name", "operator": "In", "values": [node]}] if node else []
     made: list[Object] = []
     for term in terms:
         asks = bool(term.get("matchExpressions") or term.get("matchFields"))

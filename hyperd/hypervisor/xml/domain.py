@@ -20,7 +20,7 @@ from hyperd.resources.kinds.virtual_machine import Bootloader, OsType
 from hyperd.resources.values import names
 from hyperd.resources.values.charges import TRANSLATED_BYTES
 
-__all__ = ["METADATA_NAMESPACE", "METADATA_PREFIX", "disk_targets", "domain_xml", "metadata_xml"]
+__all__ = ["METADATA_NAMESPACE", "METADATA_PREFIX", "disk_targets", "domain_xml", "marks", "metadata_xml"]
 
 METADATA_NAMESPACE = "urn:hyperd:domain:v1"
 METADATA_PREFIX = "hyperd"
@@ -68,15 +68,16 @@ def metadata_xml(spec: DomainSpec) -> str:
 
 def marked_xml(domain: DomainInfo, instance: str) -> str:
     """The same of a domain that is there already."""
-    return ET.tostring(ET.Element("vm", _marks(domain, instance)), encoding="unicode")
+    return ET.tostring(ET.Element("vm", marks(domain, instance)), encoding="unicode")
 
 
 def _metadata(spec: DomainSpec) -> ET.Element:
-    return ET.Element(f"{{{METADATA_NAMESPACE}}}vm", _marks(spec, spec.instance))
+    return ET.Element(f"{{{METADATA_NAMESPACE}}}vm", marks(spec, spec.instance))
 
 
-def _marks(marked: DomainSpec | DomainInfo, instance: str) -> dict[str, str]:
-    marks = {
+def marks(marked: DomainSpec | DomainInfo, instance: str) -> dict[str, str]:
+    """The attributes of our metadata element."""
+    said = {
         "instance": instance,
         "namespace": marked.namespace,
         "name": marked.vm_name,
@@ -84,8 +85,8 @@ def _marks(marked: DomainSpec | DomainInfo, instance: str) -> dict[str, str]:
         "applied": marked.applied,
     }
     if marked.epoch:
-        marks["epoch"] = str(marked.epoch)
-    return {key: clean(value) for key, value in marks.items()}
+        said["epoch"] = str(marked.epoch)
+    return {key: clean(value) for key, value in said.items()}
 
 
 def _add_cpu_tuning(domain: ET.Element, spec: DomainSpec) -> None:

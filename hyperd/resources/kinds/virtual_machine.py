@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import Field
 
@@ -76,6 +76,10 @@ class NetworkType(StrEnum):
 def networks_built(types: Iterable[NetworkType]) -> frozenset[str]:
     """The keys of ``VIRTUAL_MACHINE.unbuilt`` that do not hold where networks of ``types`` are served."""
     return frozenset(f"spec.networks[].type={type_}" for type_ in types)
+
+
+MIGRATION_BUILT: Final = frozenset(f"spec.liveMigrationPolicy={policy}" for policy in LiveMigrationPolicy)
+"""The keys of ``VIRTUAL_MACHINE.unbuilt`` that do not hold where machines are Pods."""
 
 
 class CPU(Section):
@@ -293,7 +297,7 @@ _RULES = (
     ),
 )
 
-_NO_MIGRATION = "Live migration is not built yet: the policy has no effect."
+_NO_MIGRATION = "Only machines in Pods are migrated (kubernetes.pods): here the policy has no effect."
 _NOT_WEIGHED = "not built yet: where the machine runs is chosen without it."
 
 

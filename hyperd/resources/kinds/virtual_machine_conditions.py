@@ -81,6 +81,12 @@ class MigratableReason(StrEnum):
     HOST_DEVICES_NOT_MIGRATABLE = "VirtualMachineHostDevicesNotMigratable"
 
 
+class MigratingReason(StrEnum):
+    PENDING = "Pending"
+    READY_TO_MIGRATE = "ReadyToMigrate"
+    IN_PROGRESS = "InProgress"
+
+
 class AgentReason(StrEnum):
     READY = "AgentReady"
     NOT_READY = "AgentNotReady"

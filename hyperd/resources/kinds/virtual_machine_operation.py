@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import Field
 
@@ -282,6 +282,9 @@ _RULES = (
     renaming_rule("spec.clone"),
 )
 
+MOVING_BUILT: Final = frozenset(f"spec.type={type_}" for type_ in (OperationType.MIGRATE, OperationType.EVICT))
+"""The keys of ``VIRTUAL_MACHINE_OPERATION.unbuilt`` that do not hold where machines are Pods."""
+
 VIRTUAL_MACHINE_OPERATION = KINDS.add(
     Kind(
         group=GROUP,
@@ -305,13 +308,10 @@ VIRTUAL_MACHINE_OPERATION = KINDS.add(
         ),
         rules=_RULES,
         subresources=frozenset({"status"}),
-        unbuilt={
-            f"spec.type={type_}": f"Operations of type {type_} are not built yet; this one will fail."
-            for type_ in (
-                OperationType.MIGRATE,
-                OperationType.EVICT,
-            )
-        },
+        unbuilt=dict.fromkeys(
+            sorted(MOVING_BUILT),
+            "Only machines in Pods are migrated (kubernetes.pods): here this operation will fail.",
+        ),
     )
 )
 

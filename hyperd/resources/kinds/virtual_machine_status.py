@@ -79,6 +79,13 @@ class BlockDeviceStatus(Section):
     """The attachment that brought it; empty for devices of the spec."""
 
 
+class MigrationResult(StrEnum):
+    """How a live migration ended."""
+
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
 class MigrationEndpoint(Section):
     """Where a migration starts or ends."""
 
@@ -273,6 +280,10 @@ class Holder(Section):
     """Another one with each holder; a node refuses one that is below what its guest was started with."""
     node: NonEmpty
     """The node."""
+    to: str | None = None
+    """The node that its guest is on its way to."""
+    operation: str | None = None
+    """The uid of the operation that moves it."""
 
 
 class VirtualMachineStatus(Section):

@@ -14,6 +14,8 @@ from hyperd.resources.views.base import Condition, Timer
 class Holder(TypedDict):
     epoch: int
     node: str
+    to: NotRequired[str]
+    operation: NotRequired[str]
 
 
 class GuestOSInfo(TypedDict):

@@ -68,7 +68,7 @@ class Hyperds:
             "kubernetes.allow_emulation": True,
             "kubernetes.lease_seconds": 10.0,
             "api.port": 0,
-            "aggregation.port": 0,
+            "aggregation.port": 6481,
             "hypervisor.reserved_memory_bytes": 0,
             "imports.allowed": '["127.0.0.0/8"]',
             "storage.reserve_bytes": 0,

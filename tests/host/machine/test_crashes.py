@@ -83,13 +83,22 @@ WHILE_FETCHING = {
 """Passed by a disk that is used before its image is on the node: test_lazy.py."""
 WHILE_POOLING = {CrashPoint.POOL_AFTER_INTENT, CrashPoint.POOL_AFTER_MACHINE, CrashPoint.POOL_AFTER_LOWERING}
 """Passed by pools: tests/contract/api/test_pool_kills.py."""
+WHILE_MIGRATING = {
+    CrashPoint.MIGRATION_AFTER_RECORD,
+    CrashPoint.MIGRATION_AFTER_PREPARE,
+    CrashPoint.MIGRATION_BEFORE_RESUME,
+    CrashPoint.MIGRATION_AFTER_RESUME,
+    CrashPoint.MIGRATION_AFTER_DISKS,
+}
+"""Passed by guests that go to another node, which takes a cluster: tests/cluster/nodes/test_migration.py."""
 WHILE_CANCELLING = {CrashPoint.DURABLE_BEFORE_UNDO, CrashPoint.DURABLE_AFTER_UNDO}
 
 
 def test_every_crash_point_has_a_case() -> None:
     cases = BEFORE_RUNNING | WHILE_DELETING | WHILE_RESTARTING | WHILE_REBOOTING | WHILE_GROWING
     cases |= WHILE_PLUGGING | WHILE_UNPLUGGING | WHILE_MOVING | WHILE_FETCHING | WHILE_POOLING
-    assert set(CrashPoint) == cases | WHILE_ADOPTING | WHILE_YIELDING | WHILE_CANCELLING | WHILE_SNAPSHOTTING
+    cases |= WHILE_ADOPTING | WHILE_YIELDING | WHILE_CANCELLING | WHILE_SNAPSHOTTING | WHILE_MIGRATING
+    assert set(CrashPoint) == cases
 
 
 @pytest.fixture

@@ -62,6 +62,8 @@ TRUST = {
     "blockDeviceRefs": "holds disks of the machine's own namespace, and images, from deletion",
     "storageClassName": "what an update is compared with, and where the disk's volume is: another one is copied, "
     "and a copy is removed where it is sure that there is the other",
+    "virtualMachinePods": "which of its Pods has its guest; what is found by that name must be the machine's own "
+    "by label and owner",
     "nodeName": "written by the leader once, compare-and-set; a cluster's policy lets nobody else, and the daemon "
     "that a session is handed to looks for the guest itself",
     "holder": "written by the node that it names; one that is below its domain's epoch permits nothing there, and "

@@ -62,9 +62,11 @@ def peers(tmp_path: Path) -> Authority:
 
 @asynccontextmanager
 async def asking(proxies: Proxies, pair: Pair | None, server: Pair) -> AsyncIterator[Any]:
-    """``ask(**headers)`` of a TLS listener that believes ``proxies``, with a client's certificate."""
+    """``ask(path, **headers)`` of a TLS listener that believes ``proxies``, with a client's certificate."""
 
     async def answer(request: web.BaseRequest, request_id: str, seen: RequestInfo) -> web.StreamResponse:
+        if request.path == "/peer":
+            proxies.require_peer(request)
         user = proxies.user(request)
         return web.json_response([user.name, list(user.groups), user.uid, dict(user.extra)])
 
@@ -83,8 +85,8 @@ async def asking(proxies: Proxies, pair: Pair | None, server: Pair) -> AsyncIter
     connector = aiohttp.TCPConnector(ssl=trust)
     async with aiohttp.ClientSession(f"https://{host}:{port}", connector=connector) as session:
 
-        async def ask(**headers: str) -> tuple[int, Any]:
-            async with session.get("/", headers=headers) as said:
+        async def ask(path: str = "/", **headers: str) -> tuple[int, Any]:
+            async with session.get(path, headers=headers) as said:
                 return said.status, await said.json()
 
         yield ask
@@ -109,24 +111,26 @@ async def test_the_front_proxy_tells_name_groups_and_more(front: Authority, peer
 
 
 @pytest.mark.parametrize(
-    ("issuer", "name", "believed"),
+    ("issuer", "name", "believed", "is_peer"),
     [
-        ("front", "front-proxy-client", True),
-        ("front", "somebody", False),
-        ("front", "hyperd-peer", False),
-        ("peers", "hyperd-peer", True),
-        ("peers", "front-proxy-client", False),
-        ("", "", False),
+        ("front", "front-proxy-client", True, False),
+        ("front", "somebody", False, False),
+        ("front", "hyperd-peer", False, False),
+        ("peers", "hyperd-peer", True, True),
+        ("peers", "front-proxy-client", False, False),
+        ("", "", False, False),
     ],
 )
 async def test_a_name_counts_with_its_own_ca_only(
-    front: Authority, peers: Authority, issuer: str, name: str, believed: bool
+    front: Authority, peers: Authority, issuer: str, name: str, believed: bool, is_peer: bool
 ) -> None:
+    """Only another node's daemon asks for guests: whoever the API server vouches for does not."""
     authority = {"front": front, "peers": peers}.get(issuer)
     server = await asyncio.to_thread(front.server, "server", names=("localhost",))
     pair = await asyncio.to_thread(authority.client, name) if authority else None
     async with asking(proxies_of(front, peers), pair, server) as ask:
         assert (await ask(**TOLD))[0] == (200 if believed else 401)
+        assert (await ask("/peer", **TOLD))[0] == (200 if is_peer else 401)
 
 
 async def test_cas_that_cannot_be_told_apart_make_no_peers(front: Authority, tmp_path: Path) -> None:

@@ -87,7 +87,8 @@ class HostNetwork:
             await _job("routing of the VM ranges", THIS_HOST, self._ensure_ranges)
             await _job(subject, THIS_HOST, self._pods.move, spec, place.network)
             await _job(subject, place, self._pods.ensure, spec, place.address)
-            await _job(subject, THIS_HOST, self._pods.lead, spec.address, place.address)
+            if place.leads:
+                await _job(subject, THIS_HOST, self._pods.lead, spec.address, place.address)
 
     async def remove_from_pod(self, name: str, address: IPv4Address | None) -> None:
         """Remove what this host has of such a machine; what is in the Pod goes with it."""

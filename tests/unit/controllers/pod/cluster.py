@@ -84,6 +84,9 @@ class Cluster:
     async def find(self, kind: Kind, namespace: str, name: str) -> Object | None:
         return copy.deepcopy(self.objects.get((kind, namespace, name)))
 
+    async def get(self, kind: Kind, namespace: str, name: str) -> Item:
+        return Item.of(self.objects[kind, namespace, name])
+
     async def find_all(self, kind: Kind, namespace: str | None = None) -> list[Object]:
         return [copy.deepcopy(obj) for (of, _, _), obj in self.objects.items() if of is kind]
 

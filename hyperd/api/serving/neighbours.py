@@ -1,0 +1,197 @@
+"""Between the daemons of two nodes: questions about a guest that goes from one to the other, and its streams.
+
+Both go over the port that all daemons listen on, under certificates of the CA that they share. Who asks must be a
+daemon, and no user is vouched for. A stream is a WebSocket; over there it ends at one of three sockets, and only
+while that node has noted that the guest is on its way to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Final, Protocol
+from urllib.parse import quote, unquote
+
+import aiohttp
+import orjson
+from aiohttp import WSMsgType, web
+from yarl import URL
+
+from hyperd.api.serving.peers import Peers
+from hyperd.api.sessions.stream import SUBPROTOCOLS, prepare_socket
+from hyperd.api.wire import bodies
+from hyperd.errors import BadRequest, HyperdError, NotFound, PermanentError, ServiceUnavailable, TemporaryError
+from hyperd.resources.schema.kind import Object
+
+_log = logging.getLogger(__name__)
+PREFIX: Final = "/hyperd/v1/arrivals/"
+_LINE: Final = "lines"
+_MAX_BODY_BYTES: Final = 16 << 20
+_TRIES: Final = 4
+_PIECE_BYTES: Final = 256 << 10
+
+AnySocket = web.WebSocketResponse | aiohttp.ClientWebSocketResponse
+
+
+class Arriving(Protocol):
+    """What answers for guests that are on their way here."""
+
+    async def answer(self, uid: str, verb: str, body: Object) -> Object: ...
+
+    async def door(self, uid: str, line: str) -> socket.socket: ...
+
+
+class PeerNeighbours:
+    """Asks other nodes' daemons, once it has ``peers``."""
+
+    peers: Peers | None = None
+
+    async def ask(self, node: str, uid: str, verb: str, body: Object) -> Object:
+        """TemporaryError where ``node`` does not answer, or may do so later; PermanentError where it will not."""
+        path = f"{PREFIX}{quote(uid, safe='')}/{quote(verb, safe='')}"
+        try:
+            answer: Object = orjson.loads(await self._peers().ask(node, path, orjson.dumps(body)))
+        except ServiceUnavailable as err:
+            raise TemporaryError(err.message) from err
+        except orjson.JSONDecodeError as err:
+            raise TemporaryError(f"Node {node} answers what is no JSON.") from err
+        if refused := answer.get("refused"):
+            raise (TemporaryError if answer.get("again") else PermanentError)(str(refused))
+        return dict(answer.get("answer") or {})
+
+    @asynccontextmanager
+    async def lines(self, node: str, uid: str, sockets: Mapping[str, Path]) -> AsyncIterator[None]:
+        """Have each of ``sockets`` lead to its own over there while the block runs."""
+        # Once: an API server that goes away meanwhile is in nobody's way.
+        base = await self._peers().at(node)
+        servers: list[asyncio.Server] = []
+        running: set[asyncio.Task[None]] = set()
+
+        async def lead(line: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.current_task()
+            assert task is not None  # noqa: S101  asyncio runs this in one
+            running.add(task)
+            try:
+                far = await self._open(node, base, f"{PREFIX}{quote(uid, safe='')}/{_LINE}/{line}")
+                try:
+                    await _both_ways(far, reader, writer)
+                finally:
+                    with contextlib.suppress(TimeoutError, ConnectionError):
+                        await far.close()
+            except asyncio.CancelledError:
+                return  # by ``lines`` alone, which waits for this; asyncio would report it as a defect
+            except HyperdError as err:
+                _log.warning("The line %s to node %s: %s", line, node, err.message)
+            finally:
+                writer.close()
+                running.discard(task)
+
+        try:
+            for line, path in sockets.items():
+                await asyncio.to_thread(_make_room, path)
+                server = await asyncio.start_unix_server(partial(lead, line), path=str(path), limit=_PIECE_BYTES)
+                await asyncio.to_thread(path.chmod, 0o666)
+                servers.append(server)
+            yield
+        finally:
+            for server in servers:
+                server.close()
+            for task in list(running):
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+            await asyncio.to_thread(_clear, list(sockets.values()))
+
+    async def _open(self, node: str, base: URL, path: str) -> aiohttp.ClientWebSocketResponse:
+        """Tried again where a busy node does not answer at once: libvirt and QEMU try but once."""
+        for _ in range(_TRIES - 1):
+            try:
+                return await self._peers().open(node, base, path, SUBPROTOCOLS)
+            except ServiceUnavailable as err:
+                _log.info("%s", err.message)
+        return await self._peers().open(node, base, path, SUBPROTOCOLS)
+
+    def _peers(self) -> Peers:
+        if self.peers is None:
+            raise TemporaryError("This daemon does not reach those of other nodes yet.")
+        return self.peers
+
+
+async def answer(request: web.BaseRequest, path: str, arriving: Arriving) -> web.StreamResponse:
+    """What another node's daemon asks. Raises NotFound, BadRequest, and what has no line where it is opened."""
+    parts = [unquote(part) for part in path.removeprefix(PREFIX).split("/")]
+    if len(parts) == 3 and parts[1] == _LINE:
+        return await _line(request, parts[0], parts[2], arriving)
+    if len(parts) != 2 or request.method != "POST":
+        raise NotFound("the server could not find the requested resource")
+    try:
+        body = orjson.loads(await bodies.read(request, _MAX_BODY_BYTES))
+    except orjson.JSONDecodeError as err:
+        raise BadRequest("The body is no JSON.") from err
+    try:
+        said: Object = {"answer": await arriving.answer(parts[0], parts[1], body)}
+    except HyperdError as err:
+        said = {"refused": err.message, "again": isinstance(err, TemporaryError | ServiceUnavailable)}
+    return web.Response(body=orjson.dumps(said), content_type="application/json")
+
+
+async def _line(request: web.BaseRequest, uid: str, line: str, arriving: Arriving) -> web.StreamResponse:
+    near = await arriving.door(uid, line)
+    try:
+        socket_ = prepare_socket(request, heartbeat=None)
+        await socket_.prepare(request)
+        reader, writer = await asyncio.open_unix_connection(sock=near, limit=_PIECE_BYTES)
+    except BaseException:
+        near.close()
+        raise
+    try:
+        await _both_ways(socket_, reader, writer)
+    finally:
+        writer.close()
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            await socket_.close()
+    return socket_
+
+
+async def _both_ways(far: AnySocket, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Until one of both ends: what it had sent has reached the other then."""
+    tasks = [asyncio.ensure_future(_out(far, reader)), asyncio.ensure_future(_in(far, writer))]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _out(far: AnySocket, reader: asyncio.StreamReader) -> None:
+    with contextlib.suppress(ConnectionError):
+        while piece := await reader.read(_PIECE_BYTES):
+            await far.send_bytes(piece)
+
+
+async def _in(far: AnySocket, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(ConnectionError):
+        while (message := await far.receive()).type is WSMsgType.BINARY:
+            writer.write(message.data)
+            await writer.drain()
+
+
+def _make_room(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.parent.chmod(0o711)
+    path.parent.chmod(0o711)
+    path.unlink(missing_ok=True)
+
+
+def _clear(paths: list[Path]) -> None:
+    """The sockets, and the folders that were made for them."""
+    for path in paths:
+        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # another one is left in it
+            path.parent.rmdir()

@@ -1,0 +1,316 @@
+"""The part of the node that a guest goes to: its volumes, seed, link and Pod are made ready; then it comes.
+
+What is asked by the node that has the guest is done while the store's record says that it is on its way here, by
+that operation. What is made is noted first, and removed once the record says otherwise, whoever still asks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import socket
+import stat
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qs, urlsplit
+from weakref import WeakValueDictionary
+
+from hyperd.controllers.context import Context
+from hyperd.controllers.machine import holding
+from hyperd.controllers.machine.fence import Fence
+from hyperd.controllers.machine.held import serial_of
+from hyperd.controllers.machine.holding import Record
+from hyperd.controllers.migration.asked import UID, Asked, AskedVolume
+from hyperd.controllers.migration.interface import Line, Verb
+from hyperd.controllers.migration.notes import Note, Notes
+from hyperd.controllers.ownership import disk_node, machine_node
+from hyperd.controllers.pod import reading
+from hyperd.controllers.pod.placement import Pods
+from hyperd.errors import HyperdError, NotFound, PermanentError, TemporaryError
+from hyperd.hypervisor.state import DomainState
+from hyperd.imagefile import beneath
+from hyperd.imagefile.handle import BlockHandle, FileHandle, Handle
+from hyperd.network.interface import Link
+from hyperd.resources.all import POD, VIRTUAL_DISK, VIRTUAL_MACHINE, VIRTUAL_MACHINE_IP_ADDRESS_LEASE
+from hyperd.resources.kinds.virtual_machine_ip_address_lease import lease_name
+from hyperd.resources.schema.kind import Object
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Address
+
+    from hyperd.resources.views.virtual_machine import VirtualMachine
+
+_log = logging.getLogger(__name__)
+_SOCKETS: Final[Mapping[Line, str]] = {Line.MEMORY: "memory.sock", Line.DISKS: "disks.sock"}
+_LOOK_SECONDS: Final = 60.0
+_LIBVIRT: Final = (Path("/run/libvirt/virtqemud-sock"), Path("/run/libvirt/libvirt-sock"))
+
+
+def folder_of(context: Context, operation: str) -> Path:
+    """Where the sockets of one migration are, on both nodes. Raises PermanentError: a status may be forged."""
+    if not UID.fullmatch(operation):
+        raise PermanentError(f'"{operation[:64]}" is no uid of an operation.')
+    return context.settings.run_dir / "moves" / operation
+
+
+def sockets_in(folder: Path) -> dict[str, Path]:
+    """By the lines that lead to them."""
+    return {line: folder / _SOCKETS.get(line, f"{line}.sock") for line in Line}
+
+
+class Arrivals:
+    """Of one node."""
+
+    def __init__(self, context: Context, pods: Pods, fence: Fence) -> None:
+        self._context = context
+        self._pods = pods
+        self._fence = fence
+        self._notes = Notes(context.settings.state_dir / "arrivals")
+        self._changing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def begin(self) -> None:
+        """At the daemon's start: what is noted is known."""
+        for note in (await self._notes.all()).values():
+            self._context.coming.update(note.disks.values())
+
+    async def run(self) -> None:
+        """Forget those whose machine was deleted while its guest was on its way: what is left is swept up."""
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            for note in list((await self._notes.all()).values()):
+                try:
+                    machine = await self._context.store.find(VIRTUAL_MACHINE, note.namespace, note.name)
+                except HyperdError:
+                    break  # the API server is away: later
+                if machine is None or machine["metadata"]["uid"] != note.uid:
+                    async with self._changing.setdefault(note.uid, asyncio.Lock()):
+                        await self._forget(note)
+
+    async def answer(self, uid: str, verb: str, body: Object) -> Object:
+        """What another node asks, by a ``Verb``. TemporaryError where it may ask again, else PermanentError."""
+        if verb not in set(Verb):
+            raise PermanentError(f'Node {self._context.node_name} does not know the question "{verb[:64]}".')
+        if not UID.fullmatch(uid):
+            raise PermanentError(f'"{uid[:64]}" is no uid of a machine.')
+        async with self._changing.setdefault(uid, asyncio.Lock()):
+            if verb == Verb.LOOK:
+                return {"state": await self._state(uid)}
+            asked = Asked.read(body)
+            machine = await self._expected(uid, asked)
+            if verb == Verb.PREPARE:
+                return await self._prepare(machine, asked)
+            if verb == Verb.GO_ON:
+                await self._go_on(machine, asked)
+            else:
+                await self._clear(machine)
+            return {}
+
+    async def door(self, uid: str, line: str) -> socket.socket:
+        """Where a ``Line`` of a guest that is on its way here ends. Raises TemporaryError, NotFound."""
+        if line not in set(Line):
+            raise NotFound(f'There is no line "{line[:64]}".')
+        note = await self._notes.get(uid)
+        if note is None:
+            raise TemporaryError(f"No guest of the machine {uid} is on its way to node {self._context.node_name}.")
+        if line == Line.LIBVIRT:
+            return await asyncio.to_thread(_connect, _libvirt_socket(self._context.settings.hypervisor.uri))
+        return await asyncio.to_thread(
+            _connect_beneath, folder_of(self._context, note.operation), _SOCKETS[Line(line)]
+        )
+
+    async def attend(self, machine: VirtualMachine) -> bool:
+        """Whether a guest of it is on its way here; what is here of one that stayed away is removed."""
+        note = await self._notes.get(machine["metadata"]["uid"])
+        if note is None:
+            return False
+        record = holding.read(machine)
+        if (record.to, record.operation) == (self._context.node_name, note.operation):
+            return True
+        if record.node == machine_node(machine) == self._context.node_name:
+            await self._arrived(machine, note)
+            return False
+        async with self._changing.setdefault(note.uid, asyncio.Lock()):
+            known = machine["metadata"]
+            fresh = await self._context.store.find(VIRTUAL_MACHINE, known["namespace"], known["name"])
+            if fresh is None or fresh["metadata"]["uid"] != note.uid:
+                return False
+            record = holding.read(fresh)
+            if record.to != self._context.node_name and record.node != self._context.node_name:
+                await self._clear(fresh)
+        return False
+
+    async def _state(self, uid: str) -> str:
+        domain = await self._context.hypervisor.info(uid)
+        if domain is None or not domain.active:
+            return "absent"
+        return "running" if domain.state is DomainState.RUNNING else "paused"
+
+    async def _expected(self, uid: str, asked: Asked) -> VirtualMachine:
+        """The machine, whose record says that its guest comes here from who asks."""
+        machine = await self._context.store.find(VIRTUAL_MACHINE, asked.namespace, asked.name)
+        if machine is None or machine["metadata"]["uid"] != uid:
+            raise PermanentError(f'Virtual machine "{asked.name}" is no more.')
+        record, here = holding.read(machine), self._context.node_name
+        if (record.node, record.to, record.operation) != (asked.source, here, asked.operation):
+            raise PermanentError(
+                f'The guest of virtual machine "{asked.name}" is not on its way from node {asked.source} to '
+                f"node {here} (held by {record.node or 'nobody'}, epoch {record.epoch})."
+            )
+        if asked.address is not None:
+            lease = await self._context.store.find(VIRTUAL_MACHINE_IP_ADDRESS_LEASE, "", lease_name(asked.address))
+            owner = None if lease is None else lease["spec"].get("virtualMachineIPAddressRef")
+            if owner is None or owner["namespace"] != asked.namespace:
+                raise PermanentError(f"The address {asked.address} is leased to nobody in {asked.namespace}.")
+        return machine
+
+    async def _prepare(self, machine: VirtualMachine, asked: Asked) -> Object:
+        context, uid = self._context, machine["metadata"]["uid"]
+        domain = await context.hypervisor.info(uid)
+        if domain is not None and domain.active:
+            raise PermanentError(f"Node {context.node_name} has a guest of the machine already.")
+        pod = await context.store.find(POD, asked.namespace, asked.pod)
+        if pod is None or not reading.is_of(pod, machine) or reading.node_of(pod) != context.node_name:
+            raise PermanentError(f"Pod {asked.pod} is not on node {context.node_name}.")
+        for one in asked.volumes:
+            await self._require_elsewhere(machine, one.uid, one.name)
+        self._pods.receive(machine, pod)
+        disks = {one.name: one.uid for one in asked.volumes}
+        await self._notes.put(Note(uid, asked.operation, disks, asked.namespace, asked.name))
+        context.coming.update(disks.values())
+        sources = [await self._make_volume(one) for one in asked.volumes]
+        if asked.seed is not None:
+            await context.seeds.put(uid, asked.seed)
+        if asked.address is not None:
+            await context.network.connect(_link(machine, asked.address), starting=True)
+        await asyncio.to_thread(_make_folder, folder_of(context, asked.operation))
+        return {"pod": pod["metadata"]["uid"], "sources": sources}
+
+    async def _make_volume(self, asked: AskedVolume) -> Object:
+        """A blank one in the place of what an earlier try left, or an earlier stay of the guest."""
+        volumes = self._context.volumes
+        await volumes.delete(asked.uid)
+        made = await volumes.provisioner(asked.provisioner).create_blank(asked.uid, asked.size)
+        if made.virtual_size != asked.size:
+            raise PermanentError(
+                f'Node {self._context.node_name} cannot have VirtualDisk "{asked.name}" as large as it is: '
+                f"{made.virtual_size} bytes instead of {asked.size}."
+            )
+        return {"serial": serial_of(asked.uid), **_encoded(await volumes.attach(asked.uid))}
+
+    async def _require_elsewhere(self, machine: VirtualMachine, uid: str, name: str) -> None:
+        disk = await self._context.store.find(VIRTUAL_DISK, machine["metadata"]["namespace"], name)
+        if disk is None or disk["metadata"]["uid"] != uid:
+            raise PermanentError(f'VirtualDisk "{name}" is no more.')
+        if disk_node(disk) in ("", self._context.node_name):
+            raise PermanentError(f'VirtualDisk "{name}" is on node {self._context.node_name}: it is not replaced.')
+
+    async def _go_on(self, machine: VirtualMachine, asked: Asked) -> None:
+        """Whoever asks has seen that the guest is off there. Repeated, it does nothing more."""
+        context, uid = self._context, machine["metadata"]["uid"]
+        domain = await context.hypervisor.info(uid)
+        if domain is None or not domain.active:
+            raise PermanentError(f"Node {context.node_name} has no guest of the machine.")
+        if domain.state is DomainState.PAUSED:
+            await context.hypervisor.resume(uid)
+        pod = await context.store.find(POD, asked.namespace, asked.pod)
+        if pod is not None and reading.is_of(pod, machine) and asked.address is not None:
+            self._pods.lead(uid, pod)
+            try:
+                await context.network.connect(_link(machine, asked.address))
+            except HyperdError as error:
+                _log.warning("%s", error.message)  # it is mended with the next look at the machine
+
+    async def _arrived(self, machine: VirtualMachine, note: Note) -> None:
+        """The machine is this node's."""
+        self._pods.release(machine)
+        await self._forget(note)
+
+    async def _forget(self, note: Note) -> None:
+        self._context.coming.difference_update(note.disks.values())
+        await asyncio.to_thread(shutil.rmtree, folder_of(self._context, note.operation), ignore_errors=True)
+        await self._notes.forget(note.uid)
+
+    async def _clear(self, machine: VirtualMachine) -> None:
+        """Remove what is here of a guest that stays away; the record says that another node has it."""
+        context, uid = self._context, machine["metadata"]["uid"]
+        note, record = await self._notes.get(uid), holding.read(machine)
+        if note is None:
+            return
+        if not _is_anothers(record, context.node_name):
+            raise PermanentError(f"Node {context.node_name} has the machine: nothing of it is removed.")
+        _log.warning("Machine %s does not come to this node: removing what was made for it.", uid)
+        domain = await context.hypervisor.info(uid)
+        if domain is not None:
+            if domain.active:
+                await context.hypervisor.destroy(uid)
+            await context.hypervisor.undefine(uid)
+        self._pods.release(machine)
+        await context.network.disconnect(uid)
+        for name, disk in note.disks.items():
+            # That of a disk that was deleted is swept up as ever.
+            with suppress(PermanentError):
+                await self._require_elsewhere(machine, disk, name)
+                await context.volumes.delete(disk)
+        await context.seeds.remove(uid)
+        await self._forget(note)
+
+
+def _link(machine: VirtualMachine, address: IPv4Address) -> Link:
+    return Link(machine["metadata"]["uid"], machine["metadata"]["name"], address)
+
+
+def _is_anothers(record: Record, me: str) -> bool:
+    return record.node not in ("", me)
+
+
+def _encoded(handle: Handle) -> Object:
+    match handle:
+        case FileHandle(path=path, format=format_):
+            return {"type": "file", "path": str(path), "format": str(format_)}
+        case BlockHandle(path=path, format=format_):
+            return {"type": "block", "path": str(path), "format": str(format_)}
+    raise PermanentError("A disk that is still being fetched cannot be moved to another node.")
+
+
+def _libvirt_socket(uri: str) -> Path:
+    given = parse_qs(urlsplit(uri).query).get("socket")
+    if given:
+        return Path(given[0])
+    return next((path for path in _LIBVIRT if path.exists()), _LIBVIRT[-1])
+
+
+def _make_folder(folder: Path) -> None:
+    """QEMU's user makes its sockets there."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    folder.parent.chmod(0o711)
+    folder.chmod(0o1733)
+
+
+def _connect(path: Path) -> socket.socket:
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        made.connect(str(path))
+    except OSError as error:
+        made.close()
+        raise TemporaryError(f"{path} does not answer: {error.strerror or error}.") from error
+    made.setblocking(False)
+    return made
+
+
+def _connect_beneath(folder: Path, name: str) -> socket.socket:
+    """QEMU's user may put anything into the folder: a link would lead to what only root may speak with."""
+    try:
+        entry = beneath.open_beneath(folder, name, os.O_PATH)
+    except OSError as error:
+        raise TemporaryError(f"The guest's QEMU does not listen yet: {error.strerror}.") from error
+    try:
+        if not stat.S_ISSOCK(os.fstat(entry).st_mode):
+            raise TemporaryError("Where the guest's QEMU should listen there is something else: it is left alone.")
+        return _connect(Path(f"/proc/self/fd/{entry}"))
+    finally:
+        os.close(entry)

@@ -1,0 +1,114 @@
+"""Guests that go from node to node, as one node's controllers see to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from hyperd.controllers.context import Context
+from hyperd.controllers.machine import applied
+from hyperd.controllers.machine.fence import Fence
+from hyperd.controllers.machine.holding import Act
+from hyperd.controllers.machine.instance import Instances
+from hyperd.controllers.machine.operations import index_operations, is_moving, of_machine
+from hyperd.controllers.migration.arriving import Arrivals
+from hyperd.controllers.migration.departing import Departures
+from hyperd.controllers.migration.interface import Neighbours, Stage
+from hyperd.controllers.migration.parts import disks_of, hand_over, was_tried
+from hyperd.controllers.ownership import disk_node, machine_node
+from hyperd.controllers.pod import manifest
+from hyperd.controllers.pod.claims import Claims
+from hyperd.controllers.pod.placement import Pods
+from hyperd.errors import NotFound
+from hyperd.hypervisor.state import DomainInfo
+from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_MACHINE, VIRTUAL_MACHINE_OPERATION
+from hyperd.resources.kinds.virtual_machine_operation import CompletedReason
+from hyperd.resources.kinds.virtual_machine_status import MigrationResult
+
+if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_machine import VirtualMachine
+    from hyperd.resources.views.virtual_machine_operation import VirtualMachineOperation
+
+_FAILED = "The migration failed; the events of the virtual machine say why."
+
+
+class PodMoves:
+    """Of machines in Pods."""
+
+    def __init__(self, context: Context, pods: Pods, neighbours: Neighbours) -> None:
+        self._context = context
+        self._fence = Fence(context)
+        self._instances = Instances(context)
+        self._claims = Claims(context)
+        self._disks = context.informer(VIRTUAL_DISK)
+        self._operations = context.informer(VIRTUAL_MACHINE_OPERATION)
+        index_operations(self._operations)
+        self.arrivals = Arrivals(context, pods, self._fence)
+        self._departures = Departures(context, self._fence, neighbours)
+
+    async def close(self) -> None:
+        await self._departures.close()
+
+    async def attend(self, machine: VirtualMachine) -> bool:
+        return await self.arrivals.attend(machine)
+
+    def wanted(self, machine: VirtualMachine) -> bool:
+        return self._asked(machine) is not None
+
+    async def begin(self, machine: VirtualMachine, domain: DomainInfo) -> bool:
+        op = self._asked(machine)
+        if op is None or machine["metadata"].get("deletionTimestamp") or self.hinders(domain):
+            return False
+        return await self._departures.begin(machine, domain, op)
+
+    def carry(self, machine: VirtualMachine, wake: Callable[[], None]) -> None:
+        self._departures.carry(machine, wake)
+
+    async def leave_behind(self, machine: VirtualMachine, domain: DomainInfo) -> None:
+        known, here = machine["metadata"], self._context.node_name
+        try:
+            item = await self._context.store.get(VIRTUAL_MACHINE, known["namespace"], known["name"])
+        except NotFound:
+            return  # what is left of a deleted one is swept up
+        fresh = item.object()
+        standing, node = self._fence.judge(fresh, domain), machine_node(fresh)
+        if item.uid != domain.uid or standing.record.to or node in ("", here) or not standing.permits(Act.YIELD):
+            return
+        for device in disks_of(domain):
+            await hand_over(self._context, fresh, device, node)
+            disk = await self._context.store.find(VIRTUAL_DISK, known["namespace"], device["name"])
+            if disk is not None and disk["metadata"]["uid"] == device["uid"] and disk_node(disk) == node:
+                await self._context.volumes.delete(device["uid"])
+        warrant = self._fence.require_absent(domain.uid, {domain.uid: item}, domain)
+        await self._instances.remove(warrant, defined=True)
+
+    def hinders(self, domain: DomainInfo) -> str:
+        running = applied.decode(domain.applied)
+        if not running.pod:
+            return "The guest was started before machines had Pods: restart it first."
+        if running.cards:
+            return "The guest has cards on additional networks, which are this node's."
+        images = [one for one in running.devices if one["kind"] != VIRTUAL_DISK.kind]
+        if images:
+            one = images[0]
+            return f'The guest has {one["kind"]} "{one["name"]}", whose copy is this node\'s: detach it first.'
+        for one in running.devices:
+            disk = self._disks.get(domain.namespace, one["name"])
+            if disk is not None and disk["metadata"]["uid"] == one["uid"] and self._claims.of(disk) is not None:
+                return f'VirtualDisk "{one["name"]}" is a PersistentVolumeClaim, and stays on its node yet.'
+        return ""
+
+    def stage(self, machine: VirtualMachine, operation: VirtualMachineOperation) -> Stage:
+        uid = operation["metadata"]["uid"]
+        target, state = manifest.pod_name(machine, operation=uid), machine["status"].get("migrationState") or {}
+        if (state.get("target") or {}).get("pod") == target and state.get("result") == MigrationResult.SUCCEEDED:
+            return Stage(CompletedReason.OPERATION_COMPLETED, 100)
+        found = self._departures.stage(uid)
+        if was_tried(machine, target):
+            return found if found is not None and found.failed else Stage("", 0, _FAILED, failed=True)
+        return found or Stage(CompletedReason.TARGET_SCHEDULING, 2)
+
+    def _asked(self, machine: VirtualMachine) -> VirtualMachineOperation | None:
+        known = machine["metadata"]
+        found = of_machine(self._operations, known["namespace"], known["name"])
+        return next((op for op in found if is_moving(op)), None)

@@ -1,0 +1,77 @@
+"""What both ends of a migration are told by: a guest's disks, how far it is, what became of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hyperd.controllers.context import Context
+from hyperd.controllers.machine import applied
+from hyperd.controllers.machine.held import Held
+from hyperd.controllers.machine.status import set_phase
+from hyperd.controllers.migration.interface import Stage
+from hyperd.controllers.ownership import bind_disk, disk_node
+from hyperd.errors import Conflict
+from hyperd.hypervisor.state import DomainInfo, Transfer
+from hyperd.imagefile.handle import BlockHandle, DiskFormat, FileHandle, Handle
+from hyperd.resources.all import VIRTUAL_DISK
+from hyperd.resources.kinds.virtual_machine_conditions import VirtualMachineCondition
+from hyperd.resources.kinds.virtual_machine_operation import CompletedReason
+from hyperd.resources.kinds.virtual_machine_status import MigrationResult, VirtualMachinePhase
+from hyperd.resources.schema.kind import Object
+from hyperd.resources.values.conditions import remove_condition
+from hyperd.resources.values.meta import now_rfc3339
+
+if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_machine import VirtualMachine
+
+
+async def hand_over(context: Context, machine: VirtualMachine, device: Held, node: str) -> None:
+    """Have the disk be kept by ``node``, which has its volume."""
+    while True:
+        disk = await context.store.find(VIRTUAL_DISK, machine["metadata"]["namespace"], device["name"])
+        if disk is None or disk["metadata"]["uid"] != device["uid"] or disk_node(disk) == node:
+            return
+        try:
+            await bind_disk(context.store, disk, node)
+        except Conflict:
+            continue
+        return
+
+
+def was_tried(machine: VirtualMachine, target: str) -> bool:
+    """Whether the migration to the Pod ``target`` has ended, whatever came of it."""
+    state = (machine.get("status") or {}).get("migrationState") or {}
+    return (state.get("target") or {}).get("pod") == target and bool(state.get("result"))
+
+
+def end(after: VirtualMachine, result: MigrationResult) -> None:
+    """Have the status say that the migration has ended, and how."""
+    state = after["status"].setdefault("migrationState", {})
+    state["endTimestamp"], state["result"] = now_rfc3339(), result
+    remove_condition(after, VirtualMachineCondition.MIGRATING)
+    set_phase(after, VirtualMachinePhase.RUNNING)
+
+
+def disks_of(domain: DomainInfo) -> list[Held]:
+    """The VirtualDisks that the guest has, or had."""
+    return [one for one in applied.decode(domain.applied).devices if one["kind"] == VIRTUAL_DISK.kind]
+
+
+def syncing(transfer: Transfer) -> Stage:
+    """Between 10 and 90 %: the first pass ends at 45."""
+    done = 1 - transfer.remaining / transfer.total if transfer.total else 0.0
+    percent = 10 + int((35 if transfer.iteration <= 1 else 80) * min(1.0, max(0.0, done)))
+    mib = 1 << 20
+    message = (
+        f"TimeElapsed: {transfer.seconds:.0f}s; DataProcessed: {transfer.processed // mib}MiB; "
+        f"DataRemaining: {transfer.remaining // mib}MiB; DataTotal: {transfer.total // mib}MiB; "
+        f"Iteration: {transfer.iteration}; AutoConvergeThrottle: {transfer.throttle}%"
+    )
+    return Stage(CompletedReason.SYNCING, percent, message)
+
+
+def decoded(one: Object) -> Handle:
+    """What another node opens a disk by."""
+    path, format_ = Path(str(one["path"])), DiskFormat(str(one["format"]))
+    return BlockHandle(path, format_) if one["type"] == "block" else FileHandle(path, format_)

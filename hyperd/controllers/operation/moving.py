@@ -1,0 +1,84 @@
+"""Migrate and Evict: whether they may begin, how far they are, how they end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+from hyperd import clock
+from hyperd.controllers.migration.interface import Moves
+from hyperd.errors import PermanentError
+from hyperd.resources.kinds.virtual_machine import LiveMigrationPolicy
+from hyperd.resources.kinds.virtual_machine_conditions import VirtualMachineCondition
+from hyperd.resources.kinds.virtual_machine_operation import MOVING_BUILT, CompletedReason, OperationCondition
+from hyperd.resources.values.conditions import find_condition, set_condition
+
+if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_machine import VirtualMachine
+    from hyperd.resources.views.virtual_machine_operation import VirtualMachineOperation
+
+LOOK_SECONDS: Final = 1.0
+_STUCK_SECONDS: Final = 300.0
+_STUCK: Final = (
+    CompletedReason.TARGET_SCHEDULING,
+    CompletedReason.TARGET_UNSCHEDULABLE,
+    CompletedReason.TARGET_PREPARING,
+)
+"""Stages at which a migration does not stay for long."""
+_NEVER_FORCED: Final[Mapping[LiveMigrationPolicy, bool]] = {
+    LiveMigrationPolicy.ALWAYS_SAFE: True,
+    LiveMigrationPolicy.ALWAYS_FORCED: False,
+}
+"""What ``force`` may not be with these policies."""
+_NO_PODS: Final = "live migration is not built for machines without Pods."
+_DONE: Final = 100
+
+
+class Moving:
+    """Of the operations of one daemon; ``moves`` is None where no guest can go anywhere."""
+
+    def __init__(self, moves: Moves | None) -> None:
+        self._moves = moves
+        self.built = frozenset() if moves is None else MOVING_BUILT
+        """What of the kind's fields has an effect here."""
+        self._staged: dict[str, tuple[str, float]] = {}
+        """Since when an operation is at its stage, by its uid."""
+
+    def hindered(self, op: VirtualMachineOperation, machine: VirtualMachine) -> tuple[CompletedReason, str] | None:
+        """What the machine's policy says against it, or its guest; None for nothing."""
+        type_, force = op["spec"]["type"], op["spec"].get("force")
+        policy = machine["spec"].get("liveMigrationPolicy", LiveMigrationPolicy.PREFER_SAFE)
+        if force is not None and force is _NEVER_FORCED.get(policy):
+            message = f"{type_} with force {str(force).lower()} does not apply to liveMigrationPolicy {policy}."
+            return CompletedReason.NOT_APPLICABLE_FOR_LIVE_MIGRATION_POLICY, message
+        movable = find_condition(machine, VirtualMachineCondition.MIGRATABLE) or {}
+        if self._moves is not None and movable.get("status") == "True":
+            return None
+        message = f"The virtual machine cannot be migrated: {movable.get('message') or _NO_PODS}"
+        return CompletedReason.OPERATION_FAILED, message
+
+    def judge(self, op: VirtualMachineOperation, machine: VirtualMachine) -> bool:
+        """Have the operation's status say how far it is; whether it is done.
+
+        Raises PermanentError where it failed, with a reason as its key.
+        """
+        uid = op["metadata"]["uid"]
+        if self._moves is None:
+            raise PermanentError(_NO_PODS)
+        stage = self._moves.stage(machine, op)
+        if stage.failed:
+            raise PermanentError(stage.message)
+        op["status"]["progress"] = f"{stage.percent}%"
+        if stage.percent == _DONE:
+            self._staged.pop(uid, None)
+            return True
+        if self._staged.get(uid, ("", 0.0))[0] != stage.reason:
+            self._staged[uid] = (stage.reason, clock.elapsed())
+        if stage.reason in _STUCK and clock.elapsed() - self._staged[uid][1] > _STUCK_SECONDS:
+            del self._staged[uid]
+            raise PermanentError(
+                f"It did not go on for {_STUCK_SECONDS:.0f} s: {stage.message}", key=str(stage.reason)
+            )
+        reason = CompletedReason(stage.reason)
+        set_condition(op, OperationCondition.COMPLETED, False, reason=reason, message=stage.message)
+        return False
