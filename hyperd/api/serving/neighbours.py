@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import shutil
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -52,22 +53,42 @@ class PeerNeighbours:
 
     peers: Peers | None = None
 
+    def __init__(self) -> None:
+        self._known: dict[str, URL] = {}
+        """Where nodes answered last: an API server that goes away keeps no guest stopped."""
+
     async def ask(self, node: str, uid: str, verb: str, body: Object) -> Object:
         """TemporaryError where ``node`` does not answer, or may do so later; PermanentError where it will not."""
         path = f"{PREFIX}{quote(uid, safe='')}/{quote(verb, safe='')}"
         try:
-            answer: Object = orjson.loads(await self._peers().ask(node, path, orjson.dumps(body)))
+            said = await self._peers().ask(node, await self._at(node), path, orjson.dumps(body))
+            answer = orjson.loads(said)
         except ServiceUnavailable as err:
+            self._known.pop(node, None)
             raise TemporaryError(err.message) from err
         except orjson.JSONDecodeError as err:
             raise TemporaryError(f"Node {node} answers what is no JSON.") from err
+        given = answer.get("answer", {}) if isinstance(answer, dict) else None
+        if not isinstance(given, dict):
+            raise PermanentError(f"Node {node} answers what is not understood.")
         if refused := answer.get("refused"):
             raise (TemporaryError if answer.get("again") else PermanentError)(str(refused))
-        return dict(answer.get("answer") or {})
+        return given
+
+    async def _at(self, node: str) -> URL:
+        """Where it answers. Raises ServiceUnavailable."""
+        if (known := self._known.get(node)) is None:
+            known = self._known[node] = await self._peers().at(node)
+        return known
 
     @asynccontextmanager
-    async def lines(self, node: str, uid: str, sockets: Mapping[str, Path]) -> AsyncIterator[None]:
-        """Have each of ``sockets`` lead to its own over there while the block runs."""
+    async def lines(
+        self, node: str, uid: str, sockets: Mapping[str, Path], users: Mapping[str, str]
+    ) -> AsyncIterator[None]:
+        """Have each of ``sockets`` lead to its own over there while the block runs.
+
+        Over there are libvirt and the guest: only root opens them, or who is named in ``users``, by the line.
+        """
         # Once: an API server that goes away meanwhile is in nobody's way.
         base = await self._peers().at(node)
         servers: list[asyncio.Server] = []
@@ -94,9 +115,8 @@ class PeerNeighbours:
 
         try:
             for line, path in sockets.items():
-                await asyncio.to_thread(_make_room, path)
-                server = await asyncio.start_unix_server(partial(lead, line), path=str(path), limit=_PIECE_BYTES)
-                await asyncio.to_thread(path.chmod, 0o666)
+                made = await asyncio.to_thread(_listen, path, users.get(line, ""))
+                server = await asyncio.start_unix_server(partial(lead, line), sock=made, limit=_PIECE_BYTES)
                 servers.append(server)
             yield
         finally:
@@ -182,11 +202,23 @@ async def _in(far: AnySocket, writer: asyncio.StreamWriter) -> None:
             await writer.drain()
 
 
-def _make_room(path: Path) -> None:
+def _listen(path: Path, user: str) -> socket.socket:
+    """At ``path``, for ``user`` alone, and root. Raises PermanentError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.parent.parent.chmod(0o711)
     path.parent.chmod(0o711)
     path.unlink(missing_ok=True)
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        made.bind(str(path))
+        path.chmod(0o600)
+        if user:
+            shutil.chown(path, user)
+        made.listen()
+    except (LookupError, OSError) as err:
+        made.close()
+        raise PermanentError(f'{path} cannot be made for "{user or "root"}": {err}.') from err
+    return made
 
 
 def _clear(paths: list[Path]) -> None:

@@ -46,6 +46,7 @@ _ANSWER_SECONDS: Final = 30.0
 """How long a daemon may take to begin its answer."""
 _HEARTBEAT_SECONDS: Final = 30.0
 _MAX_MESSAGE_BYTES: Final = 4 << 20
+_MAX_ANSWER_BYTES: Final = 1 << 20
 _PASSED_ON: Final = ("Accept", "Content-Type", "If-Range", "Range", "User-Agent")
 _PASSED_BACK: Final = (
     "Accept-Ranges", "Cache-Control", "Content-Disposition", "Content-Length", "Content-Range", "Content-Type",
@@ -160,18 +161,22 @@ class Peers:
             f"Node {node}, which it is on, has no internal address; its hyperd is not reached."
         )
 
-    async def ask(self, node: str, path: str, body: bytes) -> bytes:
-        """What ``node`` answers this daemon itself. Raises ServiceUnavailable where it does not."""
-        url, session = await self._at(node, path), self._ready()
+    async def ask(self, node: str, base: URL, path: str, body: bytes) -> bytes:
+        """What ``node``, which is at ``base``, answers this daemon itself. Raises ServiceUnavailable."""
+        url, session = base.with_path(path, encoded=True), self._ready()
         asked = session.post(url, data=body, allow_redirects=False, server_hostname=self._server_name)
         async with await _reached(node, asked) as response:
             try:
                 async with asyncio.timeout(_ANSWER_SECONDS):
-                    said = await response.read()
+                    said = await response.content.read(_MAX_ANSWER_BYTES + 1)
+                    while len(said) <= _MAX_ANSWER_BYTES and (more := await response.content.read(1 << 16)):
+                        said += more
             except (aiohttp.ClientError, TimeoutError) as err:
                 raise _unreachable(node, err) from err
-            if response.status != HTTPStatus.OK:
-                raise ServiceUnavailable(f"The hyperd of node {node} answers {response.status}.")
+            if response.status != HTTPStatus.OK or len(said) > _MAX_ANSWER_BYTES:
+                raise ServiceUnavailable(
+                    f"The hyperd of node {node} answers {response.status}, {len(said)} bytes."
+                )
             return said
 
     async def at(self, node: str) -> URL:

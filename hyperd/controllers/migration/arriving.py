@@ -12,8 +12,9 @@ import os
 import shutil
 import socket
 import stat
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs, urlsplit
@@ -25,12 +26,12 @@ from hyperd.controllers.machine.fence import Fence
 from hyperd.controllers.machine.held import serial_of
 from hyperd.controllers.machine.holding import Record
 from hyperd.controllers.migration.asked import UID, Asked, AskedVolume
-from hyperd.controllers.migration.interface import Line, Verb
+from hyperd.controllers.migration.interface import Line, State, Verb
 from hyperd.controllers.migration.notes import Note, Notes
 from hyperd.controllers.ownership import disk_node, machine_node
 from hyperd.controllers.pod import reading
 from hyperd.controllers.pod.placement import Pods
-from hyperd.errors import HyperdError, NotFound, PermanentError, TemporaryError
+from hyperd.errors import HyperdError, NotFound, PermanentError, ServiceUnavailable, TemporaryError
 from hyperd.hypervisor.state import DomainState
 from hyperd.imagefile import beneath
 from hyperd.imagefile.handle import BlockHandle, FileHandle, Handle
@@ -40,13 +41,13 @@ from hyperd.resources.kinds.virtual_machine_ip_address_lease import lease_name
 from hyperd.resources.schema.kind import Object
 
 if TYPE_CHECKING:
-    from ipaddress import IPv4Address
-
     from hyperd.resources.views.virtual_machine import VirtualMachine
 
 _log = logging.getLogger(__name__)
 _SOCKETS: Final[Mapping[Line, str]] = {Line.MEMORY: "memory.sock", Line.DISKS: "disks.sock"}
 _LOOK_SECONDS: Final = 60.0
+_INCOMING: Final = "migration"
+"""Why libvirt says that a guest is stopped of which not all has come."""
 _LIBVIRT: Final = (Path("/run/libvirt/virtqemud-sock"), Path("/run/libvirt/libvirt-sock"))
 
 
@@ -90,6 +91,12 @@ class Arrivals:
                     async with self._changing.setdefault(note.uid, asyncio.Lock()):
                         await self._forget(note)
 
+    @asynccontextmanager
+    async def alone(self, uid: str) -> AsyncIterator[bool]:
+        """Nothing is begun or ended of the guest while the block runs; whether it comes here."""
+        async with self._changing.setdefault(uid, asyncio.Lock()):
+            yield await self._notes.get(uid) is not None
+
     async def answer(self, uid: str, verb: str, body: Object) -> Object:
         """What another node asks, by a ``Verb``. TemporaryError where it may ask again, else PermanentError."""
         if verb not in set(Verb):
@@ -100,13 +107,13 @@ class Arrivals:
             if verb == Verb.LOOK:
                 return {"state": await self._state(uid)}
             asked = Asked.read(body)
+            if verb == Verb.GO_ON:
+                await self._go_on(uid, asked)
+                return {}
             machine = await self._expected(uid, asked)
             if verb == Verb.PREPARE:
                 return await self._prepare(machine, asked)
-            if verb == Verb.GO_ON:
-                await self._go_on(machine, asked)
-            else:
-                await self._clear(machine)
+            await self._clear(machine)
             return {}
 
     async def door(self, uid: str, line: str) -> socket.socket:
@@ -143,11 +150,16 @@ class Arrivals:
                 await self._clear(fresh)
         return False
 
-    async def _state(self, uid: str) -> str:
+    async def _state(self, uid: str) -> State:
+        note = await self._notes.get(uid)
+        if note is not None and note.went_on:
+            return State.WENT_ON
         domain = await self._context.hypervisor.info(uid)
         if domain is None or not domain.active:
-            return "absent"
-        return "running" if domain.state is DomainState.RUNNING else "paused"
+            return State.ABSENT
+        if domain.state is DomainState.PAUSED:
+            return State.COMING if domain.reason == _INCOMING else State.PAUSED
+        return State.RUNNING
 
     async def _expected(self, uid: str, asked: Asked) -> VirtualMachine:
         """The machine, whose record says that its guest comes here from who asks."""
@@ -172,6 +184,9 @@ class Arrivals:
         domain = await context.hypervisor.info(uid)
         if domain is not None and domain.active:
             raise PermanentError(f"Node {context.node_name} has a guest of the machine already.")
+        former = await self._notes.get(uid)
+        if former is not None and former.went_on and former.operation == asked.operation:
+            raise PermanentError(f"The guest went on on node {context.node_name} already.")
         pod = await context.store.find(POD, asked.namespace, asked.pod)
         if pod is None or not reading.is_of(pod, machine) or reading.node_of(pod) != context.node_name:
             raise PermanentError(f"Pod {asked.pod} is not on node {context.node_name}.")
@@ -179,14 +194,15 @@ class Arrivals:
             await self._require_elsewhere(machine, one.uid, one.name)
         self._pods.receive(machine, pod)
         disks = {one.name: one.uid for one in asked.volumes}
-        await self._notes.put(Note(uid, asked.operation, disks, asked.namespace, asked.name))
+        await self._notes.put(Note(uid, asked.operation, disks, asked.namespace, asked.name, asked.source))
         context.coming.update(disks.values())
         sources = [await self._make_volume(one) for one in asked.volumes]
         if asked.seed is not None:
             await context.seeds.put(uid, asked.seed)
         if asked.address is not None:
-            await context.network.connect(_link(machine, asked.address), starting=True)
-        await asyncio.to_thread(_make_folder, folder_of(context, asked.operation))
+            await context.network.connect(Link(uid, asked.name, asked.address), starting=True)
+        user = context.settings.hypervisor.qemu_user
+        await asyncio.to_thread(_make_folder, folder_of(context, asked.operation), user)
         return {"pod": pod["metadata"]["uid"], "sources": sources}
 
     async def _make_volume(self, asked: AskedVolume) -> Object:
@@ -208,19 +224,30 @@ class Arrivals:
         if disk_node(disk) in ("", self._context.node_name):
             raise PermanentError(f'VirtualDisk "{name}" is on node {self._context.node_name}: it is not replaced.')
 
-    async def _go_on(self, machine: VirtualMachine, asked: Asked) -> None:
+    async def _go_on(self, uid: str, asked: Asked) -> None:
         """Whoever asks has seen that the guest is off there. Repeated, it does nothing more."""
-        context, uid = self._context, machine["metadata"]["uid"]
-        domain = await context.hypervisor.info(uid)
-        if domain is None or not domain.active:
+        context, note = self._context, await self._notes.get(uid)
+        if note is None or (note.operation, note.source) != (asked.operation, asked.source):
+            raise PermanentError(f"No guest of the machine {uid} is on its way to node {context.node_name}.")
+        try:
+            await self._expected(uid, asked)
+        except (TemporaryError, ServiceUnavailable):
+            # The API server is away. Nobody but who asks can have changed the record, and it stops no guest.
+            _log.warning("The guest of %s goes on by the word of node %s alone.", uid, asked.source)
+        state = await self._state(uid)
+        if state == State.ABSENT:
             raise PermanentError(f"Node {context.node_name} has no guest of the machine.")
-        if domain.state is DomainState.PAUSED:
+        if state == State.COMING:
+            raise TemporaryError(f"The guest is not on node {context.node_name} as a whole yet.")
+        # Before it writes anything: from now on its disks here are the newer ones, whatever happens.
+        await self._notes.put(replace(note, went_on=True))
+        domain = await context.hypervisor.info(uid)
+        if domain is not None and domain.active and domain.state is DomainState.PAUSED:
             await context.hypervisor.resume(uid)
-        pod = await context.store.find(POD, asked.namespace, asked.pod)
-        if pod is not None and reading.is_of(pod, machine) and asked.address is not None:
-            self._pods.lead(uid, pod)
+        self._pods.lead(uid)
+        if asked.address is not None:
             try:
-                await context.network.connect(_link(machine, asked.address))
+                await context.network.connect(Link(uid, note.name, asked.address))
             except HyperdError as error:
                 _log.warning("%s", error.message)  # it is mended with the next look at the machine
 
@@ -240,6 +267,8 @@ class Arrivals:
         note, record = await self._notes.get(uid), holding.read(machine)
         if note is None:
             return
+        if note.went_on and note.operation == record.operation:
+            raise PermanentError(f"The guest went on on node {context.node_name}: nothing of it is removed.")
         if not _is_anothers(record, context.node_name):
             raise PermanentError(f"Node {context.node_name} has the machine: nothing of it is removed.")
         _log.warning("Machine %s does not come to this node: removing what was made for it.", uid)
@@ -257,10 +286,6 @@ class Arrivals:
                 await context.volumes.delete(disk)
         await context.seeds.remove(uid)
         await self._forget(note)
-
-
-def _link(machine: VirtualMachine, address: IPv4Address) -> Link:
-    return Link(machine["metadata"]["uid"], machine["metadata"]["name"], address)
 
 
 def _is_anothers(record: Record, me: str) -> bool:
@@ -283,12 +308,16 @@ def _libvirt_socket(uri: str) -> Path:
     return next((path for path in _LIBVIRT if path.exists()), _LIBVIRT[-1])
 
 
-def _make_folder(folder: Path) -> None:
-    """QEMU's user makes its sockets there."""
+def _make_folder(folder: Path, user: str) -> None:
+    """QEMU's ``user`` makes its sockets there, and nobody else."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     folder.parent.chmod(0o711)
-    folder.chmod(0o1733)
+    folder.chmod(0o700)
+    try:
+        shutil.chown(folder, user)
+    except (LookupError, OSError) as error:
+        raise PermanentError(f'{folder} cannot be given to QEMU\'s user "{user}": {error}.') from error
 
 
 def _connect(path: Path) -> socket.socket:

@@ -27,8 +27,8 @@ from hyperd.controllers.machine.holding import Holding, Record
 from hyperd.controllers.machine.operations import is_moving
 from hyperd.controllers.machine.status import set_phase
 from hyperd.controllers.migration.arriving import folder_of, sockets_in
-from hyperd.controllers.migration.interface import Line, Neighbours, Stage, Verb
-from hyperd.controllers.migration.parts import decoded, disks_of, end, hand_over, syncing, was_tried
+from hyperd.controllers.migration.interface import Line, Neighbours, Stage, State, Verb
+from hyperd.controllers.migration.parts import asking, decoded, disks_of, end, hand_over, syncing, waits, was_tried
 from hyperd.controllers.ownership import machine_node
 from hyperd.controllers.pod import manifest, reading
 from hyperd.crashpoints import CrashPoint, reached
@@ -66,6 +66,8 @@ _SLOWS: Final = {
     (LiveMigrationPolicy.ALWAYS_FORCED, True),
 }
 """Policy and ``force`` with which a guest may be slowed down."""
+_STOPPED_TO_GO: Final = ("migration", "postcopy", "postcopy-failed")
+"""Why libvirt says that a guest is stopped which it had no other reason for."""
 _STARTED_ANEW: Final = "hyperd was started anew while the guest was on its way."
 
 
@@ -99,8 +101,8 @@ class Departures:
         if self._jobs.get(uid) is not None or was_tried(before, name) or name == manifest.current_pod_name(before):
             return False  # it has ended, and the operation does not say so yet
         pod = self._pods.get(before["metadata"]["namespace"], name)
-        if (waits := self._waits(before, pod)) is not None or pod is None:
-            self._stages[op_uid] = waits or Stage(CompletedReason.TARGET_SCHEDULING, 2)
+        if (waiting := waits(before, pod)) is not None or pod is None:
+            self._stages[op_uid] = waiting or Stage(CompletedReason.TARGET_SCHEDULING, 2)
             return False
         if self._is_busy():
             message = "Another guest is on its way from this node."
@@ -131,11 +133,11 @@ class Departures:
         uid = machine["metadata"]["uid"]
         job = self._jobs.get(uid)
         if job is not None and job.done:
+            self._jobs.forget(uid)
             try:
                 job.outcome()
             except HyperdError as error:
                 _log.warning("The migration of %s: %s", uid, error.message)
-            self._jobs.forget(uid)
             job = None
         if job is None:
             self._jobs.start(uid, 0, lambda _: self._carry(machine), notify=wake)
@@ -144,18 +146,6 @@ class Departures:
         """Whether a guest is on its way from this node."""
         jobs = map(self._jobs.get, self._context.hypervisor.last_known)
         return any(job is not None and not job.done for job in jobs)
-
-    def _waits(self, machine: VirtualMachine, pod: Object | None) -> Stage | None:
-        """What the guest's new Pod waits for; None for nothing."""
-        if pod is None or not reading.is_of(pod, machine):
-            return Stage(CompletedReason.TARGET_SCHEDULING, 2, "The Pod that the guest goes to is being made.")
-        _, why = reading.why_waiting(pod)
-        if not why:
-            return None
-        if reading.node_of(pod):
-            return Stage(CompletedReason.TARGET_PREPARING, 3, why)
-        told = "cannot be scheduled" in why and "not looked" not in why
-        return Stage(CompletedReason.TARGET_UNSCHEDULABLE if told else CompletedReason.TARGET_SCHEDULING, 2, why)
 
     async def _carry(self, machine: VirtualMachine) -> None:
         uid, record = machine["metadata"]["uid"], holding.read(machine)
@@ -169,6 +159,9 @@ class Departures:
                     await self._send(machine, record, op)
                 except HyperdError as error:
                     why = error.message if self._operation(machine, record) is not None else why
+                except Exception:  # noqa: BLE001  whatever it is, somebody has to have the guest
+                    _log.exception("A migration failed")
+                    why = "hyperd failed at it; its log has the details."
         await self._decide(machine, record, why)
 
     def _operation(self, machine: VirtualMachine, record: Record) -> VirtualMachineOperation | None:
@@ -202,7 +195,9 @@ class Departures:
         volumes = [await context.volumes.usage(one["uid"]) for one in disks_of(domain)]
         memory = machine["status"].get("resources", {}).get("memory", {}).get("size", "1Gi")
         total = sum(one.virtual_size for one in volumes) + to_bytes(memory)
-        async with self._neighbours.lines(record.to, uid, sockets):
+        # QEMU opens one of them itself.
+        users: dict[str, str] = {Line.DISKS: context.settings.hypervisor.qemu_user}
+        async with self._neighbours.lines(record.to, uid, sockets, users):
             sending = asyncio.create_task(context.hypervisor.migrations.send(uid, departure))
             try:
                 await self._watch(machine, record, sending, total)
@@ -225,7 +220,7 @@ class Departures:
             volumes.append({"uid": device["uid"], "name": device["name"], "provisioner": by, "size": size})
         seed = await context.seeds.content(uid)
         body = {
-            **self._asking(machine, record, domain),
+            **asking(machine, record, domain),
             "volumes": volumes,
             "seed": "" if seed is None else base64.b64encode(seed).decode(),
         }
@@ -238,18 +233,6 @@ class Departures:
                     raise
                 self._stages[record.operation] = Stage(CompletedReason.TARGET_PREPARING, 3, error.message)
             await asyncio.sleep(_LOOK_SECONDS)
-
-    def _asking(self, machine: VirtualMachine, record: Record, domain: DomainInfo | None) -> Object:
-        """What every question to the other node has."""
-        address = "" if domain is None else applied.decode(domain.applied).address
-        return {
-            "namespace": machine["metadata"]["namespace"],
-            "name": machine["metadata"]["name"],
-            "from": self._context.node_name,
-            "operation": record.operation,
-            "pod": manifest.pod_name(machine, operation=record.operation),
-            "address": address or machine["status"].get("ipAddress") or "",
-        }
 
     async def _watch(
         self, machine: VirtualMachine, record: Record, sending: asyncio.Task[None], total: int
@@ -290,40 +273,51 @@ class Departures:
                 if told != error.message:
                     told = error.message
                     _log.warning("Where the guest of %s is cannot be told yet: %s", uid, told)
+            except Exception as error:  # noqa: BLE001  the guest may be stopped until this is decided
+                if told != repr(error):
+                    told = repr(error)
+                    _log.exception("Where the guest of %s is cannot be told yet", uid)
             await asyncio.sleep(_AGAIN_SECONDS if told else _LOOK_SECONDS)
 
     async def _decided(self, machine: VirtualMachine, record: Record, why: str) -> bool:
         uid, hypervisor = machine["metadata"]["uid"], self._context.hypervisor
         here = await hypervisor.info(uid)
-        asking = self._asking(machine, record, here)
+        question = asking(machine, record, here)
         if here is None or not here.active:
-            there = await self._neighbours.ask(record.to, uid, Verb.LOOK, asking)
-            if there["state"] in ("paused", "running"):
-                await self._finish(machine, record, here, asking)
-            else:
+            there = (await self._neighbours.ask(record.to, uid, Verb.LOOK, question)).get("state")
+            if there in (State.PAUSED, State.RUNNING, State.WENT_ON):
+                await self._finish(machine, record, here, question, there)
+            elif there == State.ABSENT:
                 await self._stay(machine, record, f"{why} The guest has ended.")
+            elif there == State.COMING:
+                # Not all of it came, and here is nothing any more.
+                await self._neighbours.ask(record.to, uid, Verb.CANCEL, question)
+                return False
+            else:
+                raise TemporaryError(f"Node {record.to} says what is not understood of the guest: {there!r:.40}.")
             return True
         if await hypervisor.migrations.progress(uid) is not None:
             await hypervisor.migrations.abort(uid)
             return False
         try:
-            await self._neighbours.ask(record.to, uid, Verb.CANCEL, asking)
+            await self._neighbours.ask(record.to, uid, Verb.CANCEL, question)
         except HyperdError as error:
             # There it is stopped, and goes on at this node's word alone; it is removed once the record says so.
             _log.warning("What node %s has of %s is left for later: %s", record.to, uid, error.message)
-        if here.state is DomainState.PAUSED and here.reason != "ioerror":
+        if here.state is DomainState.PAUSED and here.reason in _STOPPED_TO_GO:
             await hypervisor.resume(uid)
         await self._stay(machine, record, why)
         return True
 
     async def _finish(
-        self, machine: VirtualMachine, record: Record, here: DomainInfo | None, asking: Object
+        self, machine: VirtualMachine, record: Record, here: DomainInfo | None, question: Object, there: str
     ) -> None:
         """The guest is off here, and there: it goes on there, and its disks are those that it has there."""
         uid = machine["metadata"]["uid"]
         self._stages[record.operation] = Stage(CompletedReason.SOURCE_SUSPENDED, 91)
         reached(CrashPoint.MIGRATION_BEFORE_RESUME)
-        await self._neighbours.ask(record.to, uid, Verb.GO_ON, asking)
+        if there != State.WENT_ON:
+            await self._neighbours.ask(record.to, uid, Verb.GO_ON, question)
         self._stages[record.operation] = Stage(CompletedReason.TARGET_RESUMED, 92)
         reached(CrashPoint.MIGRATION_AFTER_RESUME)
         if here is not None:

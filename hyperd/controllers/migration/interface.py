@@ -30,6 +30,19 @@ class Verb(StrEnum):
     """The guest stays where it is: remove what is there of it."""
 
 
+class State(StrEnum):
+    """What a node has of a guest that comes to it."""
+
+    ABSENT = "absent"
+    COMING = "coming"
+    """Not all of it yet."""
+    PAUSED = "paused"
+    """All of it, stopped."""
+    RUNNING = "running"
+    WENT_ON = "went-on"
+    """It was let go on there: what it left is old, also where it has ended since."""
+
+
 class Line(StrEnum):
     """Streams between both nodes, each to one socket over there."""
 
@@ -45,8 +58,13 @@ class Neighbours(Protocol):
         """Of the machine ``uid``. TemporaryError where ``node`` may answer later; else PermanentError."""
         ...
 
-    def lines(self, node: str, uid: str, sockets: Mapping[str, Path]) -> AbstractAsyncContextManager[None]:
-        """Have each of ``sockets`` lead to its own over there while the block runs."""
+    def lines(
+        self, node: str, uid: str, sockets: Mapping[str, Path], users: Mapping[str, str]
+    ) -> AbstractAsyncContextManager[None]:
+        """Have each of ``sockets`` lead to its own over there while the block runs.
+
+        Only root may open them, or who is named in ``users``, by the line.
+        """
         ...
 
 

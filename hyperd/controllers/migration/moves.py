@@ -65,6 +65,11 @@ class PodMoves:
         self._departures.carry(machine, wake)
 
     async def leave_behind(self, machine: VirtualMachine, domain: DomainInfo) -> None:
+        async with self.arrivals.alone(domain.uid) as comes:
+            if not comes:  # it may be on its way back, to volumes of the same names
+                await self._leave_behind(machine, domain)
+
+    async def _leave_behind(self, machine: VirtualMachine, domain: DomainInfo) -> None:
         known, here = machine["metadata"], self._context.node_name
         try:
             item = await self._context.store.get(VIRTUAL_MACHINE, known["namespace"], known["name"])

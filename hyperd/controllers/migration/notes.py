@@ -17,7 +17,8 @@ from hyperd.imagefile import files
 class Note:
     """Of one guest. ``disks`` are its disks, uid by name, of which there are volumes here, or may be.
 
-    ``namespace`` and ``name`` are its machine's.
+    ``namespace`` and ``name`` are its machine's, ``source`` is the node that it comes from. Once it ``went_on``
+    here what it has here counts, whatever becomes of it, and what it left is old.
     """
 
     uid: str
@@ -25,6 +26,8 @@ class Note:
     disks: Mapping[str, str]
     namespace: str
     name: str
+    source: str
+    went_on: bool = False
 
 
 class Notes:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine import applied
 from hyperd.controllers.machine.held import Held
+from hyperd.controllers.machine.holding import Record
 from hyperd.controllers.machine.status import set_phase
 from hyperd.controllers.migration.interface import Stage
 from hyperd.controllers.ownership import bind_disk, disk_node
+from hyperd.controllers.pod import manifest, reading
 from hyperd.errors import Conflict
 from hyperd.hypervisor.state import DomainInfo, Transfer
 from hyperd.imagefile.handle import BlockHandle, DiskFormat, FileHandle, Handle
@@ -75,3 +77,29 @@ def decoded(one: Object) -> Handle:
     """What another node opens a disk by."""
     path, format_ = Path(str(one["path"])), DiskFormat(str(one["format"]))
     return BlockHandle(path, format_) if one["type"] == "block" else FileHandle(path, format_)
+
+
+def waits(machine: VirtualMachine, pod: Object | None) -> Stage | None:
+    """What the guest's new Pod waits for; None for nothing."""
+    if pod is None or not reading.is_of(pod, machine):
+        return Stage(CompletedReason.TARGET_SCHEDULING, 2, "The Pod that the guest goes to is being made.")
+    _, why = reading.why_waiting(pod)
+    if not why:
+        return None
+    if reading.node_of(pod):
+        return Stage(CompletedReason.TARGET_PREPARING, 3, why)
+    told = "cannot be scheduled" in why and "not looked" not in why
+    return Stage(CompletedReason.TARGET_UNSCHEDULABLE if told else CompletedReason.TARGET_SCHEDULING, 2, why)
+
+
+def asking(machine: VirtualMachine, record: Record, domain: DomainInfo | None) -> Object:
+    """What every question to the other node has."""
+    address = "" if domain is None else applied.decode(domain.applied).address
+    return {
+        "namespace": machine["metadata"]["namespace"],
+        "name": machine["metadata"]["name"],
+        "from": record.node,
+        "operation": record.operation,
+        "pod": manifest.pod_name(machine, operation=record.operation),
+        "address": address or machine["status"].get("ipAddress") or "",
+    }

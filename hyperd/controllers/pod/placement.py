@@ -38,6 +38,8 @@ from hyperd.runtime.controller import Controller, Key, owner_keys
 from hyperd.store.interface import EventType, Item
 
 if TYPE_CHECKING:
+    from ipaddress import IPv4Address
+
     from hyperd.resources.views.virtual_disk import VirtualDisk
     from hyperd.resources.views.virtual_machine import VirtualMachine
     from hyperd.resources.views.virtual_machine_class import VirtualMachineClass
@@ -60,6 +62,8 @@ class Pods:
         self._look: Callable[[Key], None] = lambda _: None
         self._look_at_disk: Callable[[Key], None] = lambda _: None
         self._taken: dict[str, Launcher] = {}
+        self._received: dict[str, IPv4Address] = {}
+        """Addresses of the Pods that guests come to."""
         """Where starts take place that go on now, by the machine's uid."""
         self._settled: set[str] = set()
         """Guests whose threads are known to be beneath their Pods' limits, by uid."""
@@ -179,12 +183,12 @@ class Pods:
             raise TemporaryError(f"Pod {pod['metadata']['name']} is ending.")
         uid = machine["metadata"]["uid"]
         self._context.network.house(uid, Place(launcher.sandbox.network, address, leads=False))
-        self._taken[uid] = launcher
+        self._taken[uid], self._received[uid] = launcher, address
         self._settled.discard(uid)
 
-    def lead(self, uid: str, pod: Object) -> None:
-        """The guest that came is to run now: what is sent to it comes here."""
-        launcher, address = self._taken.get(uid), address_of(pod)
+    def lead(self, uid: str) -> None:
+        """The guest that came is to run now: what is sent to it comes here. Nothing to do is fine."""
+        launcher, address = self._taken.get(uid), self._received.get(uid)
         if launcher is not None and address is not None:
             self._context.network.house(uid, Place(launcher.sandbox.network, address))
 
@@ -200,6 +204,7 @@ class Pods:
 
     def release(self, machine: VirtualMachine) -> None:
         self._taken.pop(machine["metadata"]["uid"], None)
+        self._received.pop(machine["metadata"]["uid"], None)
 
     def quarters(self, machine: VirtualMachine) -> Quarters:
         launcher = self._taken.get(machine["metadata"]["uid"])

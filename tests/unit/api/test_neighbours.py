@@ -17,7 +17,7 @@ from yarl import URL
 from hyperd.api.serving import neighbours
 from hyperd.api.serving.neighbours import PREFIX, PeerNeighbours, answer
 from hyperd.api.sessions.stream import SUBPROTOCOLS
-from hyperd.errors import HyperdError, PermanentError, TemporaryError
+from hyperd.errors import HyperdError, PermanentError, ServiceUnavailable, TemporaryError
 from hyperd.resources.schema.kind import Object
 from tests.unit.api.test_peers import serving
 
@@ -68,8 +68,8 @@ class Near:
     async def at(self, node: str) -> URL:
         return self.url
 
-    async def ask(self, node: str, path: str, body: bytes) -> bytes:
-        async with self._session.post(self.url.with_path(path, encoded=True), data=body) as said:
+    async def ask(self, node: str, base: URL, path: str, body: bytes) -> bytes:
+        async with self._session.post(base.with_path(path, encoded=True), data=body) as said:
             return await said.read()
 
     async def open(
@@ -145,7 +145,8 @@ async def test_a_socket_here_leads_to_one_there(tmp_path: Path, monkeypatch: pyt
     sent = bytes(range(256)) * 8192
     async with near(there) as node:
         echo = asyncio.create_task(_echo(there))
-        async with node.lines("there", UID, {"memory": path}):
+        async with node.lines("there", UID, {"memory": path}, {}):
+            assert (await asyncio.to_thread(path.stat)).st_mode & 0o777 == 0o600, "for nobody else"
             reader, writer = await asyncio.open_unix_connection(str(path))
             writer.write(sent)
             assert await reader.readexactly(len(sent)) == sent
@@ -166,7 +167,7 @@ async def test_a_line_that_is_refused_ends_at_once(tmp_path: Path, monkeypatch: 
             raise PermanentError("It is not on its way (node there)")
 
         monkeypatch.setattr(peers, "open", refused)
-        async with node.lines("there", UID, {"memory": path}):
+        async with node.lines("there", UID, {"memory": path}, {}):
             reader, _ = await asyncio.open_unix_connection(str(path))
             assert await asyncio.wait_for(reader.read(), 5) == b""
 
@@ -179,3 +180,31 @@ async def test_what_is_no_bytes_ends_a_line() -> None:
             await line.send_str("no bytes")
             assert (await line.receive(timeout=5)).type is aiohttp.WSMsgType.CLOSE
     assert await asyncio.to_thread(there.far.recv, 1) == b""
+
+
+@pytest.mark.parametrize("said", [b"[]", b"7", b"{", b'{"answer": "x"}', b'{"answer": [1]}', b""])
+async def test_what_is_no_answer_is_told_as_such(monkeypatch: pytest.MonkeyPatch, said: bytes) -> None:
+    async with near(There()) as node:
+
+        async def ask(*_: object) -> bytes:
+            return said
+
+        monkeypatch.setattr(node.peers, "ask", ask)
+        with pytest.raises(HyperdError, match="Node there answers"):
+            await node.ask("there", UID, "look", {})
+
+
+async def test_where_a_node_answered_is_known_while_the_api_server_is_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    there = There()
+    async with near(there) as node:
+        await node.ask("there", UID, "look", {})
+
+        async def at(_: str) -> URL:
+            raise ServiceUnavailable("The API server is away.")
+
+        monkeypatch.setattr(node.peers, "at", at)
+        assert await node.ask("there", UID, "go-on", {})
+        with pytest.raises(TemporaryError, match="is away"):
+            await node.ask("other", UID, "look", {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 import socket
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ from hyperd.controllers.machine import holding
 from hyperd.controllers.machine.fence import Fence
 from hyperd.controllers.migration.arriving import Arrivals, folder_of
 from hyperd.controllers.pod.placement import Pods
-from hyperd.errors import NotFound, PermanentError, TemporaryError
+from hyperd.errors import NotFound, PermanentError, ServiceUnavailable, TemporaryError
 from hyperd.hypervisor.state import DomainInfo, DomainState
 from hyperd.imagefile.handle import DiskFormat, FileHandle, Handle
 from hyperd.network.interface import Link
@@ -53,7 +54,9 @@ class Here:
         self.coming: set[str] = set()
         self.node_name = "here"
         self.settings = SimpleNamespace(
-            state_dir=folder, run_dir=folder / "run", hypervisor=SimpleNamespace(uri="test:///default")
+            state_dir=folder,
+            run_dir=folder / "run",
+            hypervisor=SimpleNamespace(uri="test:///default", qemu_user=getpass.getuser()),
         )
         self.store = self.hypervisor = self.network = self.volumes = self.seeds = self
         self.again()
@@ -103,7 +106,7 @@ class Here:
     def receive(self, machine_: Part, pod: Part) -> None:
         self.done.append("receive")
 
-    def lead(self, uid: str, pod: Part) -> None:
+    def lead(self, uid: str) -> None:
         self.done.append("lead")
 
     def release(self, machine_: Part) -> None:
@@ -144,8 +147,8 @@ def here(tmp_path: Path) -> Here:
     return Here(tmp_path)
 
 
-def guest(state: DomainState) -> DomainInfo:
-    return DomainInfo(UID, "shop", "web", 1, "", state, "", True, epoch=3)
+def guest(state: DomainState, reason: str = "user") -> DomainInfo:
+    return DomainInfo(UID, "shop", "web", 1, "", state, reason, True, epoch=3)
 
 
 async def test_all_that_a_guest_needs_is_made(here: Here) -> None:
@@ -171,7 +174,7 @@ async def test_all_that_a_guest_needs_is_made(here: Here) -> None:
         holding.Record(4, "here"),
     ],
 )
-@pytest.mark.parametrize("verb", ["prepare", "go-on", "cancel"])
+@pytest.mark.parametrize("verb", ["prepare", "cancel"])
 async def test_nothing_is_done_for_who_is_not_on_its_way_here(
     here: Here, record: holding.Record, verb: str
 ) -> None:
@@ -224,16 +227,64 @@ async def test_there_are_no_other_questions(here: Here, uid: str, verb: str) -> 
 
 
 async def test_a_guest_that_came_goes_on_once(here: Here) -> None:
+    with pytest.raises(PermanentError, match="is on its way to node here"):
+        await here.ask("go-on")
+    await here.ask("prepare")
     with pytest.raises(PermanentError, match="has no guest of the machine"):
+        await here.ask("go-on")
+    here.domain = guest(DomainState.PAUSED, "migration")
+    assert await here.ask("look") == {"state": "coming"}
+    with pytest.raises(TemporaryError, match="as a whole"):
         await here.ask("go-on")
     here.domain = guest(DomainState.PAUSED)
     assert await here.ask("look") == {"state": "paused"}
+    for changed in ({"operation": DISK}, {"from": "other"}):
+        with pytest.raises(PermanentError):
+            await here.ask("go-on", **changed)
+    here.done.clear()
     await here.ask("go-on")
-    assert sorted(here.done) == ["lead", "link web 10.66.10.2", "resume"]
+    assert here.done == ["resume", "lead", "link web 10.66.10.2"]
     here.done.clear()
     here.domain = guest(DomainState.RUNNING)
     await here.ask("go-on")
     assert "resume" not in here.done
+
+
+async def test_it_is_known_for_good_that_a_guest_went_on(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it runs: its disks here are the newer ones from then on, also where it ends and the daemons do."""
+    await here.ask("prepare")
+    here.domain = guest(DomainState.PAUSED)
+
+    async def resume(uid: str) -> None:
+        raise SystemExit  # killed in between
+
+    monkeypatch.setattr(here, "resume", resume)
+    with pytest.raises(SystemExit):
+        await here.ask("go-on")
+    here.domain = None
+    here.again()
+    here.done.clear()
+    assert await here.ask("look") == {"state": "went-on"}
+    for verb in ("cancel", "prepare"):
+        with pytest.raises(PermanentError, match="went on"):
+            await here.ask(verb)
+    assert here.done == []
+
+
+async def test_an_api_server_that_is_away_keeps_no_guest_stopped(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await here.ask("prepare")
+    here.domain = guest(DomainState.PAUSED)
+
+    async def find(*_: object) -> None:
+        raise ServiceUnavailable("The API server is away.")
+
+    monkeypatch.setattr(here, "find", find)
+    await here.ask("go-on")
+    assert "resume" in here.done
+    with pytest.raises(ServiceUnavailable):
+        await here.ask("cancel")
 
 
 @pytest.mark.parametrize("by", ["cancel", "record"])

@@ -116,6 +116,7 @@ class Nodes:
             return {"state": self.there}
         self.done.append(f"{verb} there")
         assert verb != "go-on" or self.here is None or not self.here.active, "two would run"
+        assert verb != "go-on" or self.there == "paused", "half a guest would run"
         self.there = "running" if verb == "go-on" else "absent"
         return {}
 
@@ -244,3 +245,61 @@ async def test_what_has_ended_is_not_begun_again(nodes: Nodes, result: str) -> N
     op: Part = {"metadata": {"uid": OPERATION}, "spec": {"type": "Migrate"}}
     assert not await nodes.departures.begin(copy.deepcopy(nodes.machine), _RUNNING, op)
     assert nodes.departures.stage(OPERATION) is None
+
+
+async def test_what_went_on_there_is_theirs_though_it_has_ended_since(nodes: Nodes) -> None:
+    """The daemon was killed before it wrote that down; the disks over there are newer than those here."""
+    off(nodes)
+    nodes.there = "went-on"
+    await nodes.decide()
+    assert holding.read(nodes.machine) == holding.Record(4, "there")
+    assert nodes.disk["metadata"]["annotations"][names.SELECTED_NODE_ANNOTATION] == "there"
+    assert "go-on there" not in nodes.done
+    assert "cancel there" not in nodes.done
+
+
+async def test_half_a_guest_does_not_go_on(nodes: Nodes) -> None:
+    """It died here while its memory was being sent."""
+    off(nodes)
+    nodes.there = "coming"
+    await nodes.decide()
+    assert nodes.done[0] == "cancel there"
+    assert holding.read(nodes.machine) == holding.Record(3, "here")
+    assert "go-on there" not in nodes.done
+
+
+async def test_what_is_not_understood_decides_nothing(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    off(nodes)
+    said: list[Object] = [{}, {"state": 7}, {"state": "dancing"}]
+    first = nodes.ask
+
+    async def ask(node: str, uid: str, verb: str, body: Object) -> Object:
+        if said:
+            assert verb == "look"
+            return said.pop()
+        return await first(node, uid, verb, body)
+
+    monkeypatch.setattr(nodes, "ask", ask)
+    await nodes.decide()
+    assert not said
+    assert holding.read(nodes.machine).node == "there"
+
+
+async def test_a_guest_that_somebody_has_stopped_stays_stopped(nodes: Nodes) -> None:
+    nodes.here = replace(_RUNNING, state=DomainState.PAUSED, reason="user")
+    await nodes.decide()
+    assert "resume here" not in nodes.done
+
+
+async def test_whatever_sending_ends_by_somebody_has_the_guest(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def send(*_: object) -> None:
+        raise KeyError("serial")
+
+    monkeypatch.setattr(nodes.departures, "_send", send)
+    monkeypatch.setattr(nodes.departures, "_operation", lambda *_: {"metadata": {"uid": OPERATION}})
+    nodes.departures._begun[UID] = OPERATION
+    await nodes.departures._carry(copy.deepcopy(nodes.machine))
+    assert holding.read(nodes.machine) == holding.Record(3, "here")
+    assert "hyperd failed at it" in nodes.done[-1]
