@@ -2,10 +2,12 @@
 # How ./dev checks the checkout: lint, tests, benchmarks. Sourced by ./dev, which sets ROOT and VENV.
 # shellcheck disable=SC2034  # STEPS is for steps.sh
 
-# These need no guest, no libvirt and no control plane, and share nothing. All others would be in each other's way.
-readonly -a SIDE_BY_SIDE=(tests/unit tests/tui)
-# A file's tests stay in one process, for what they share.
-readonly -a WORKERS=(--numprocesses auto --maxprocesses 8 --dist loadfile)
+# These need no guest, no libvirt and no control plane.
+readonly -a LIGHT=(tests/unit tests/tui)
+# Tests wait longer than they compute, so there are more processes than processors. tests/rooms.py says what stays in
+# one of them. Those of the others have guests and an API server each.
+readonly -a WORKERS=(--numprocesses "$(($(nproc) * 2))" --maxprocesses 8 --dist loadscope)
+readonly -a HEAVY_WORKERS=(--numprocesses "$(($(nproc) + 1))" --maxprocesses 4 --dist loadscope --no-loadscope-reorder)
 
 tests() {
     case "${1:-}" in
@@ -14,8 +16,8 @@ tests() {
         shift
         STEPS=3
         prepare
-        step "pytest: ${SIDE_BY_SIDE[*]}, side by side"
-        python_tests "${SIDE_BY_SIDE[@]}" "${WORKERS[@]}" "$@"
+        step "pytest: ${LIGHT[*]}"
+        python_tests "${LIGHT[@]}" "${WORKERS[@]}" "$@"
         ;;
     *)
         STEPS=3
@@ -31,11 +33,11 @@ all_tests() {
     STEPS=5
     prepare
     lint
-    step "pytest: ${SIDE_BY_SIDE[*]}, side by side"
+    step "pytest: ${LIGHT[*]}"
     # What failed is counted in pytest's cache, where nothing of an earlier run may be.
-    may_fail --cache-clear "${SIDE_BY_SIDE[@]}" "${WORKERS[@]}"
-    step "pytest: the others, one after another"
-    may_fail "${SIDE_BY_SIDE[@]/#/--ignore=}"
+    may_fail --cache-clear "${LIGHT[@]}" "${WORKERS[@]}"
+    step "pytest: the others"
+    may_fail "${LIGHT[@]/#/--ignore=}" "${HEAVY_WORKERS[@]}"
     failed="$(failed_tests)"
     [[ $failed -gt 0 ]] || return 0
     say "Tests failed: $failed. Those alone, once more:"

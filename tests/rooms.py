@@ -1,0 +1,37 @@
+"""Which tests stay in one process, in the order that they have alone, where several processes share the work.
+
+Each process has a libvirt host of its own (``tests/host/node.py``) and starts a control plane of its own when it
+comes to a test that needs one, so what runs side by side meets only on the processors.
+"""
+
+from __future__ import annotations
+
+from xdist.scheduler import LoadScopeScheduling
+
+_ALONE = ("tests/unit/", "tests/tui/", "tests/host/machine/")
+"""Their files share little. The files of other folders share what takes long to make."""
+
+
+class Rooms(LoadScopeScheduling):  # type: ignore[misc]  # has no types
+    """Gives out whole folders of tests, or whole files."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return room(nodeid)
+
+
+def room(nodeid: str) -> str:
+    """What is run by one process with no other tests between.
+
+    >>> room("tests/host/network/test_nat.py::test_a[1]")
+    'tests/host/network'
+    >>> room("tests/host/machine/test_lifecycle.py::test_a[kubernetes]")
+    'tests/host/machine (kubernetes)'
+    >>> room("tests/host/machine/test_lifecycle.py::test_a[embedded]")
+    'tests/host/machine/test_lifecycle.py'
+    """
+    file, _, test = nodeid.partition("::")
+    folder = file.rpartition("/")[0]
+    # One daemon in a control plane is for all tests of a machine's life there.
+    if folder == "tests/host/machine" and test.endswith("[kubernetes]"):
+        return f"{folder} (kubernetes)"
+    return file if file.startswith(_ALONE) else folder
