@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from xdist.scheduler import LoadScopeScheduling
 
-_ALONE = ("tests/unit/", "tests/tui/", "tests/host/machine/")
+_BY_FILE = ("tests/unit/", "tests/tui/", "tests/host/machine/")
 """Their files share little. The files of other folders share what takes long to make."""
+_BY_FUNCTION = ("tests/host/machine/test_crashes.py",)
+"""Files that take many minutes, and whose tests share nothing."""
 
 
 class Rooms(LoadScopeScheduling):  # type: ignore[misc]  # has no types
@@ -20,18 +22,12 @@ class Rooms(LoadScopeScheduling):  # type: ignore[misc]  # has no types
 
 
 def room(nodeid: str) -> str:
-    """What is run by one process with no other tests between.
-
-    >>> room("tests/host/network/test_nat.py::test_a[1]")
-    'tests/host/network'
-    >>> room("tests/host/machine/test_lifecycle.py::test_a[kubernetes]")
-    'tests/host/machine (kubernetes)'
-    >>> room("tests/host/machine/test_lifecycle.py::test_a[embedded]")
-    'tests/host/machine/test_lifecycle.py'
-    """
+    """The name of what one process runs with no other tests between."""
     file, _, test = nodeid.partition("::")
     folder = file.rpartition("/")[0]
+    if file in _BY_FUNCTION:
+        return f"{file}::{test.partition('[')[0]}"
     # One daemon in a control plane is for all tests of a machine's life there.
     if folder == "tests/host/machine" and test.endswith("[kubernetes]"):
         return f"{folder} (kubernetes)"
-    return file if file.startswith(_ALONE) else folder
+    return file if file.startswith(_BY_FILE) else folder
