@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from xdist.scheduler import LoadScopeScheduling
 
-_BY_FILE = ("tests/unit/", "tests/tui/", "tests/host/machine/")
+_BY_FILE = ("tests/unit/", "tests/tui/", "tests/host/machine/", "tests/host/registry/")
 """Their files share little. The files of other folders share what takes long to make."""
 _BY_FUNCTION = ("tests/host/machine/test_crashes.py",)
 """Files that take many minutes, and whose tests share nothing."""
