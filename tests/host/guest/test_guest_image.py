@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from tests import guest
+from tests.host.running import BOOT_SECONDS
 
 OVMF = Path("/usr/share/OVMF")
-BOOT_SECONDS = 60.0
 
 
 class Machine:
