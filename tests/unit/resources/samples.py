@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from pathlib import Path
 
 import yaml
@@ -14,12 +15,18 @@ EXAMPLES = sorted((Path(__file__).parent / "examples").glob("*.yaml"))
 
 def examples() -> list[Object]:
     """Every object of the example manifests."""
-    return [obj for path in EXAMPLES for obj in yaml.safe_load_all(path.read_text())]
+    return copy.deepcopy(_read())
 
 
 def example(kind: str, name: str) -> Object:
     """One object of the example manifests."""
-    return next(obj for obj in examples() if obj["kind"] == kind and obj["metadata"]["name"] == name)
+    return copy.deepcopy(next(obj for obj in _read() if obj["kind"] == kind and obj["metadata"]["name"] == name))
+
+
+@functools.cache
+def _read() -> list[Object]:
+    """Reading them takes longer than a callback of a loop may."""
+    return [obj for path in EXAMPLES for obj in yaml.safe_load_all(path.read_text())]
 
 
 _MACHINE: Object = {
