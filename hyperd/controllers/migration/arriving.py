@@ -70,6 +70,9 @@ class Arrivals:
         self._context = context
         self._pods = pods
         self._fence = fence
+        self._machines = context.informer(VIRTUAL_MACHINE)
+        self._slot = asyncio.Lock()
+        """One guest comes at a time."""
         self._notes = Notes(context.settings.state_dir / "arrivals")
         self._changing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -191,10 +194,16 @@ class Arrivals:
         if pod is None or not reading.is_of(pod, machine) or reading.node_of(pod) != context.node_name:
             raise PermanentError(f"Pod {asked.pod} is not on node {context.node_name}.")
         for one in asked.volumes:
-            await self._require_elsewhere(machine, one.uid, one.name)
-        self._pods.receive(machine, pod)
+            at = await self._require_elsewhere(machine, one.uid, one.name)
+            if at != asked.source:
+                raise PermanentError(f'VirtualDisk "{one.name}" is on node {at}, not on node {asked.source}.')
         disks = {one.name: one.uid for one in asked.volumes}
-        await self._notes.put(Note(uid, asked.operation, disks, asked.namespace, asked.name, asked.source))
+        async with self._slot:
+            if other := await self._other(uid):
+                where = f"to node {context.node_name}"
+                return {"waits": f'The guest of virtual machine "{other}" is on its way {where}.'}
+            self._pods.receive(machine, pod)
+            await self._notes.put(Note(uid, asked.operation, disks, asked.namespace, asked.name, asked.source))
         context.coming.update(disks.values())
         sources = [await self._make_volume(one) for one in asked.volumes]
         if asked.seed is not None:
@@ -217,12 +226,25 @@ class Arrivals:
             )
         return {"serial": serial_of(asked.uid), **_encoded(await volumes.attach(asked.uid))}
 
-    async def _require_elsewhere(self, machine: VirtualMachine, uid: str, name: str) -> None:
+    async def _other(self, uid: str) -> str:
+        """The machine of another guest that is on its way here; empty without one."""
+        for note in (await self._notes.all()).values():
+            machine = self._machines.get(note.namespace, note.name)
+            if machine is None or note.went_on or uid == note.uid or machine["metadata"]["uid"] != note.uid:
+                continue
+            record = holding.read(machine)
+            if (record.to, record.operation) == (self._context.node_name, note.operation):
+                return note.name
+        return ""
+
+    async def _require_elsewhere(self, machine: VirtualMachine, uid: str, name: str) -> str:
+        """Returns the node that has the disk."""
         disk = await self._context.store.find(VIRTUAL_DISK, machine["metadata"]["namespace"], name)
         if disk is None or disk["metadata"]["uid"] != uid:
             raise PermanentError(f'VirtualDisk "{name}" is no more.')
         if disk_node(disk) in ("", self._context.node_name):
             raise PermanentError(f'VirtualDisk "{name}" is on node {self._context.node_name}: it is not replaced.')
+        return disk_node(disk)
 
     async def _go_on(self, uid: str, asked: Asked) -> None:
         """Whoever asks has seen that the guest is off there. Repeated, it does nothing more."""

@@ -28,14 +28,26 @@ from hyperd.controllers.machine.operations import is_moving
 from hyperd.controllers.machine.status import set_phase
 from hyperd.controllers.migration.arriving import folder_of, sockets_in
 from hyperd.controllers.migration.interface import Line, Neighbours, Stage, State, Verb
-from hyperd.controllers.migration.parts import asking, decoded, disks_of, end, hand_over, syncing, waits, was_tried
+from hyperd.controllers.migration.parts import (
+    asking,
+    decoded,
+    disks_of,
+    end,
+    ends,
+    fresh_of,
+    hand_over,
+    syncing,
+    volumes_of,
+    waits,
+    was_tried,
+)
+from hyperd.controllers.migration.rules import ClusterSlots, slows
 from hyperd.controllers.ownership import machine_node
 from hyperd.controllers.pod import manifest, reading
 from hyperd.crashpoints import CrashPoint, reached
 from hyperd.errors import HyperdError, NotFound, PermanentError, ServiceUnavailable, TemporaryError
 from hyperd.hypervisor.state import Departure, DomainInfo, DomainState
 from hyperd.resources.all import POD, VIRTUAL_MACHINE, VIRTUAL_MACHINE_OPERATION
-from hyperd.resources.kinds.virtual_machine import LiveMigrationPolicy
 from hyperd.resources.kinds.virtual_machine_conditions import MigratingReason, VirtualMachineCondition
 from hyperd.resources.kinds.virtual_machine_operation import CompletedReason
 from hyperd.resources.kinds.virtual_machine_status import MigrationResult, VirtualMachinePhase
@@ -58,14 +70,9 @@ _STALL_SECONDS: Final = 150.0
 _SECONDS_A_GIB: Final = 800.0
 _BYTES_PER_SECOND: Final = 640 << 20
 _GIB: Final = 1 << 30
-_SLOWS: Final = {
-    (LiveMigrationPolicy.PREFER_SAFE, True),
-    (LiveMigrationPolicy.PREFER_FORCED, None),
-    (LiveMigrationPolicy.PREFER_FORCED, True),
-    (LiveMigrationPolicy.ALWAYS_FORCED, None),
-    (LiveMigrationPolicy.ALWAYS_FORCED, True),
-}
-"""Policy and ``force`` with which a guest may be slowed down."""
+_FULL_THROTTLE: Final = 99
+"""Percent: QEMU slows a guest down no more."""
+_CONVERGES_SECONDS: Final = 10.0
 _STOPPED_TO_GO: Final = ("migration", "postcopy", "postcopy-failed")
 """Why libvirt says that a guest is stopped which it had no other reason for."""
 _STARTED_ANEW: Final = "hyperd was started anew while the guest was on its way."
@@ -85,6 +92,9 @@ class Departures:
         """Operations whose record was written here and now, by the machine's uid."""
         self._stages: dict[str, Stage] = {}
         """By the operation's uid."""
+        self._taking: set[str] = set()
+        """Machines of which that is being written."""
+        self._cluster = ClusterSlots(context)
 
     async def close(self) -> None:
         await self._jobs.close()
@@ -104,10 +114,18 @@ class Departures:
         if (waiting := waits(before, pod)) is not None or pod is None:
             self._stages[op_uid] = waiting or Stage(CompletedReason.TARGET_SCHEDULING, 2)
             return False
-        if self._is_busy():
-            message = "Another guest is on its way from this node."
+        if message := self._no_slot():
             self._stages[op_uid] = Stage(CompletedReason.WAITING_FOR_SYNC_SLOT, 4, message)
             return False
+        self._taking.add(uid)
+        try:
+            await self._take(before, domain, op_uid, pod)
+        finally:
+            self._taking.discard(uid)
+        return True
+
+    async def _take(self, before: VirtualMachine, domain: DomainInfo, op_uid: str, pod: Object) -> None:
+        uid, name = before["metadata"]["uid"], pod["metadata"]["name"]
         standing = self._fence.judge(before, domain)
         node, here = reading.node_of(pod), self._context.node_name
         record = replace(holding.change(standing, Holding.OUTGOING, me=here, peer=node), operation=op_uid)
@@ -126,7 +144,6 @@ class Departures:
         self._begun[uid] = op_uid
         self._stages[op_uid] = Stage(CompletedReason.TARGET_PREPARING, 3)
         reached(CrashPoint.MIGRATION_AFTER_RECORD)
-        return True
 
     def carry(self, machine: VirtualMachine, wake: Callable[[], None]) -> None:
         """See to it that what the record of ``machine`` says is brought to its end."""
@@ -142,17 +159,21 @@ class Departures:
         if job is None:
             self._jobs.start(uid, 0, lambda _: self._carry(machine), notify=wake)
 
-    def _is_busy(self) -> bool:
-        """Whether a guest is on its way from this node."""
-        jobs = map(self._jobs.get, self._context.hypervisor.last_known)
-        return any(job is not None and not job.done for job in jobs)
+    def _no_slot(self) -> str:
+        """Why no other guest may be on its way now; empty where one may."""
+        known = self._context.hypervisor.last_known
+        going = [job for job in map(self._jobs.get, known) if job is not None and not job.done]
+        if going or self._taking or not self._begun.keys().isdisjoint(known):
+            return "Another guest is on its way from this node."
+        return self._cluster.none_free()
 
     async def _carry(self, machine: VirtualMachine) -> None:
         uid, record = machine["metadata"]["uid"], holding.read(machine)
         op, why = self._operation(machine, record), _STARTED_ANEW
-        if await self._fresh(machine, record) is None:
+        begun = self._begun.pop(uid, "")
+        if await fresh_of(self._context, machine, record) is None:
             return  # it has ended, and that is not seen here yet
-        if self._begun.pop(uid, "") == record.operation:
+        if begun == record.operation:
             why = "Nobody asks for it any more."
             if op is not None:
                 try:
@@ -190,7 +211,7 @@ class Departures:
             sources={str(one["serial"]): decoded(one) for one in ready["sources"]},
             domain=replace(domain, applied=carried),
             bytes_per_second=_BYTES_PER_SECOND,
-            slows=(machine["spec"].get("liveMigrationPolicy"), op["spec"].get("force")) in _SLOWS,
+            slows=slows(machine, op),
         )
         volumes = [await context.volumes.usage(one["uid"]) for one in disks_of(domain)]
         memory = machine["status"].get("resources", {}).get("memory", {}).get("size", "1Gi")
@@ -211,23 +232,22 @@ class Departures:
 
     async def _prepare(self, machine: VirtualMachine, record: Record, domain: DomainInfo) -> Object:
         context, uid = self._context, machine["metadata"]["uid"]
-        volumes: list[Object] = []
-        for device in disks_of(domain):
-            volume = await context.volumes.find(device["uid"])
-            if volume is None:
-                raise PermanentError(f'The volume of VirtualDisk "{device["name"]}" is not found.')
-            size, by = volume.virtual_size, volume.provisioner
-            volumes.append({"uid": device["uid"], "name": device["name"], "provisioner": by, "size": size})
         seed = await context.seeds.content(uid)
         body = {
             **asking(machine, record, domain),
-            "volumes": volumes,
+            "volumes": await volumes_of(context, domain),
             "seed": "" if seed is None else base64.b64encode(seed).decode(),
         }
         until = clock.elapsed() + _PREPARE_SECONDS
         while True:
             try:
-                return await self._neighbours.ask(record.to, uid, Verb.PREPARE, body)
+                said = await self._neighbours.ask(record.to, uid, Verb.PREPARE, body)
+                if not (waits_for := said.get("waits")):
+                    return said
+                if self._operation(machine, record) is None:
+                    raise PermanentError(str(waits_for))
+                self._stages[record.operation] = Stage(CompletedReason.WAITING_FOR_SYNC_SLOT, 4, str(waits_for))
+                until = clock.elapsed() + _PREPARE_SECONDS
             except TemporaryError as error:
                 if clock.elapsed() > until or self._operation(machine, record) is None:
                     raise
@@ -241,12 +261,15 @@ class Departures:
         uid = machine["metadata"]["uid"]
         began = moved = clock.elapsed()
         limit, processed = _SECONDS_A_GIB * max(1, math.ceil(total / _GIB)), -1
+        least, fell = total, began
         while True:
             done, _ = await asyncio.wait([sending], timeout=_LOOK_SECONDS)
             if done:
                 return
             if self._operation(machine, record) is None:
                 raise PermanentError("Nobody asks for it any more.")
+            if why := ends(self._pods, machine, record):
+                raise PermanentError(why)
             now = clock.elapsed()
             if now - began > limit:
                 raise PermanentError(f"It was not done in {limit:.0f} s: the guest changes its memory faster.")
@@ -260,7 +283,9 @@ class Departures:
                 processed, moved = transfer.processed, now
             elif now - moved > _STALL_SECONDS:
                 raise PermanentError(f"Nothing could be sent for {_STALL_SECONDS:.0f} s.")
-            self._stages[record.operation] = syncing(transfer)
+            if transfer.remaining < least or transfer.throttle < _FULL_THROTTLE:
+                least, fell = transfer.remaining, now
+            self._stages[record.operation] = syncing(transfer, converges=now - fell < _CONVERGES_SECONDS)
 
     async def _decide(self, machine: VirtualMachine, record: Record, why: str) -> None:
         """Look at both nodes, and have one of them have the guest. Tried until it is so."""
@@ -361,7 +386,7 @@ class Departures:
         change: Callable[[VirtualMachine, holding.Standing], None],
     ) -> bool:
         """Have the machine's status say what became of it; False where it does by now."""
-        while (fresh := await self._fresh(machine, record)) is not None:
+        while (fresh := await fresh_of(self._context, machine, record)) is not None:
             here = self._context.node_name
             standing = holding.judge(record, bound=machine_node(fresh), me=here, domain=None)
             after = copy.deepcopy(fresh)
@@ -373,10 +398,3 @@ class Departures:
                 continue
             return True
         return False
-
-    async def _fresh(self, machine: VirtualMachine, record: Record) -> VirtualMachine | None:
-        """The machine as the store has it; None where its record is another one by now."""
-        known = machine["metadata"]
-        found = await self._context.store.find(VIRTUAL_MACHINE, known["namespace"], known["name"])
-        same = found is not None and found["metadata"]["uid"] == known["uid"]
-        return found if found is not None and same and holding.read(found) == record else None

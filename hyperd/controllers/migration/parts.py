@@ -6,23 +6,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hyperd.controllers.context import Context
-from hyperd.controllers.machine import applied
+from hyperd.controllers.machine import applied, holding
 from hyperd.controllers.machine.held import Held
 from hyperd.controllers.machine.holding import Record
 from hyperd.controllers.machine.status import set_phase
 from hyperd.controllers.migration.interface import Stage
 from hyperd.controllers.ownership import bind_disk, disk_node
 from hyperd.controllers.pod import manifest, reading
-from hyperd.errors import Conflict
+from hyperd.errors import Conflict, PermanentError
 from hyperd.hypervisor.state import DomainInfo, Transfer
 from hyperd.imagefile.handle import BlockHandle, DiskFormat, FileHandle, Handle
-from hyperd.resources.all import VIRTUAL_DISK
+from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_MACHINE
 from hyperd.resources.kinds.virtual_machine_conditions import VirtualMachineCondition
 from hyperd.resources.kinds.virtual_machine_operation import CompletedReason
 from hyperd.resources.kinds.virtual_machine_status import MigrationResult, VirtualMachinePhase
 from hyperd.resources.schema.kind import Object
 from hyperd.resources.values.conditions import remove_condition
 from hyperd.resources.values.meta import now_rfc3339
+from hyperd.runtime.informer import Informer
 
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_machine import VirtualMachine
@@ -60,7 +61,7 @@ def disks_of(domain: DomainInfo) -> list[Held]:
     return [one for one in applied.decode(domain.applied).devices if one["kind"] == VIRTUAL_DISK.kind]
 
 
-def syncing(transfer: Transfer) -> Stage:
+def syncing(transfer: Transfer, *, converges: bool = True) -> Stage:
     """Between 10 and 90 %: the first pass ends at 45."""
     done = 1 - transfer.remaining / transfer.total if transfer.total else 0.0
     percent = 10 + int((35 if transfer.iteration <= 1 else 80) * min(1.0, max(0.0, done)))
@@ -70,7 +71,7 @@ def syncing(transfer: Transfer) -> Stage:
         f"DataRemaining: {transfer.remaining // mib}MiB; DataTotal: {transfer.total // mib}MiB; "
         f"Iteration: {transfer.iteration}; AutoConvergeThrottle: {transfer.throttle}%"
     )
-    return Stage(CompletedReason.SYNCING, percent, message)
+    return Stage(CompletedReason.SYNCING if converges else CompletedReason.NOT_CONVERGING, percent, message)
 
 
 def decoded(one: Object) -> Handle:
@@ -103,3 +104,34 @@ def asking(machine: VirtualMachine, record: Record, domain: DomainInfo | None) -
         "pod": manifest.pod_name(machine, operation=record.operation),
         "address": address or machine["status"].get("ipAddress") or "",
     }
+
+
+def ends(pods: Informer[Object], machine: VirtualMachine, record: Record) -> str:
+    """Whether a Pod of the guest ends, which it has or goes to: a sentence."""
+    namespace, here = machine["metadata"]["namespace"], manifest.current_pod_name(machine)
+    there = manifest.pod_name(machine, operation=record.operation)
+    for name, which in ((there, "to which it goes"), (here, "in which it is")):
+        pod = pods.get(namespace, name)
+        if pod is None or reading.is_ending(pod) or reading.is_finished(pod):
+            return f"Pod {name}, {which}, ends."
+    return ""
+
+
+async def volumes_of(context: Context, domain: DomainInfo) -> list[Object]:
+    """What the other node is to make for the guest's disks. Raises PermanentError."""
+    made: list[Object] = []
+    for device in disks_of(domain):
+        volume = await context.volumes.find(device["uid"])
+        if volume is None:
+            raise PermanentError(f'The volume of VirtualDisk "{device["name"]}" is not found.')
+        size, by = volume.virtual_size, volume.provisioner
+        made.append({"uid": device["uid"], "name": device["name"], "provisioner": by, "size": size})
+    return made
+
+
+async def fresh_of(context: Context, machine: VirtualMachine, record: Record) -> VirtualMachine | None:
+    """The machine as the store has it; None where its record is another one by now."""
+    known = machine["metadata"]
+    found = await context.store.find(VIRTUAL_MACHINE, known["namespace"], known["name"])
+    same = found is not None and found["metadata"]["uid"] == known["uid"]
+    return found if found is not None and same and holding.read(found) == record else None

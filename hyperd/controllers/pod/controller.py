@@ -273,10 +273,7 @@ class PodController(Controller):
         return [pod for pod in found if reading.is_of(pod, machine)]
 
     async def _let_go(self, machine: VirtualMachine, wanted: Container[str]) -> None:
-        """Of the Pods to which a guest was to go, and of that which it left.
-
-        By the store's word: by what is seen here the guest may be where it was before. Raises TemporaryError.
-        """
+        """Of Pods to which a guest was to go, or that it left, by the store's word. Raises TemporaryError."""
         left = [pod for pod in self._all_of(machine) if pod["metadata"]["name"] not in wanted]
         if any(not reading.is_ending(pod) for pod in left):
             await make_sure(self._context.store, VIRTUAL_MACHINE, machine)

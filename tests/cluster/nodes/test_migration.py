@@ -62,8 +62,8 @@ def mover(hyperds: Hyperds) -> Iterator[str]:
     bed.plane.kubectl("delete", "vm/mover", "vd/mover", "--timeout=60s")
 
 
-def begin(bed: Bed, name: str, type_: str = "Migrate") -> None:
-    make(bed, "VirtualMachineOperation", name, type=type_, virtualMachineName="mover")
+def begin(bed: Bed, name: str, type_: str = "Migrate", **spec: object) -> None:
+    make(bed, "VirtualMachineOperation", name, type=type_, virtualMachineName="mover", **spec)
 
 
 def ended(bed: Bed, name: str) -> str:
@@ -95,7 +95,8 @@ def test_a_guest_goes_to_another_node_with_its_disk(hyperds: Hyperds, mover: str
     source.begin("session", sys.executable, session.__file__, source.address, mover, "7")
     echoed, _ = longest_stop(source, 0)
     before, began = count(source, mover), time.monotonic()
-    begin(bed, "away")
+    bed.plane.kubectl("label", f"node/{target.name}", "zone=there")
+    begin(bed, "away", migrate={"nodeSelector": {"zone": "there"}})
     assert ended(bed, "away") == "Completed", get(bed, "vmop/away", "{.status.conditions}")
     took = time.monotonic() - began
     assert get(bed, "vmop/away", "{.status.progress}") == "100%"
@@ -120,6 +121,18 @@ def test_a_guest_goes_to_another_node_with_its_disk(hyperds: Hyperds, mover: str
     assert volume in target.run("sh", "-c", files, rc=None)
     assert source.run("virsh", "-q", "list", "--all", "--name").split() == []
     until(lambda: mover not in source.run("ip", "route", "show", "table", "1490", "proto", "149"), 20)
+
+
+def test_one_for_which_there_is_no_node_says_so_and_ends_with_its_operation(hyperds: Hyperds, mover: str) -> None:
+    bed, node = hyperds.bed, where(hyperds, "mover")
+    before = count(node, mover)
+    begin(bed, "lost", migrate={"nodeSelector": {"zone": "moon"}})
+    completed = '{.status.conditions[?(@.type=="Completed")].reason}'
+    until(lambda: get(bed, "vmop/lost", completed) == "TargetUnschedulable", 60)
+    bed.plane.kubectl("delete", "vmop/lost", "--timeout=60s")
+    active = "{.status.virtualMachinePods[*].active}"
+    until(lambda: get(bed, "vm/mover", active) == "true", 60)
+    lives_once(hyperds, node, mover, before)
 
 
 def lives_once(hyperds: Hyperds, node: Node, address: str, before: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import getpass
 import socket
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -15,6 +16,7 @@ from hyperd.controllers.context import Context
 from hyperd.controllers.machine import holding
 from hyperd.controllers.machine.fence import Fence
 from hyperd.controllers.migration.arriving import Arrivals, folder_of
+from hyperd.controllers.migration.notes import Note
 from hyperd.controllers.pod.placement import Pods
 from hyperd.errors import NotFound, PermanentError, ServiceUnavailable, TemporaryError
 from hyperd.hypervisor.state import DomainInfo, DomainState
@@ -24,6 +26,7 @@ from hyperd.resources.all import POD, VIRTUAL_DISK, VIRTUAL_MACHINE, VIRTUAL_MAC
 from hyperd.resources.schema.kind import Kind, Object
 from hyperd.resources.values import names
 from hyperd.runtime.informer import Informer
+from hyperd.store.interface import Item
 from tests.parts import Part, part
 from tests.unit.controllers.migration.test_asked import ASKED, DISK, OPERATION, VOLUME
 from tests.unit.controllers.pod.machines import UID, machine
@@ -52,6 +55,7 @@ class Here:
         }
         self.lease: Part = {"spec": {"virtualMachineIPAddressRef": {"namespace": "shop", "name": "web"}}}
         self.coming: set[str] = set()
+        self.informers: dict[Kind, Informer] = {}
         self.node_name = "here"
         self.settings = SimpleNamespace(
             state_dir=folder,
@@ -67,7 +71,7 @@ class Here:
         self.arrivals = Arrivals(given, cast(Pods, self), Fence(given))
 
     def informer(self, kind: Kind) -> Informer:
-        return Informer(part(self), kind)
+        return self.informers.setdefault(kind, Informer(part(self), kind))
 
     def record(self, record: holding.Record, node: str = "there") -> None:
         assert self.machine is not None
@@ -206,6 +210,29 @@ async def test_a_volume_that_is_this_nodes_is_not_replaced(here: Here) -> None:
     with pytest.raises(PermanentError, match="it is not replaced"):
         await here.ask("prepare")
     assert here.done == []
+
+
+async def test_a_disk_of_a_third_node_is_not_its_to_send(here: Here) -> None:
+    here.disk["metadata"]["annotations"][names.SELECTED_NODE_ANNOTATION] = "third"
+    with pytest.raises(PermanentError, match="is on node third, not on node there"):
+        await here.ask("prepare")
+    assert here.done == []
+
+
+async def test_one_guest_comes_at_a_time(here: Here) -> None:
+    """The one for which something was made first; others wait for it, and not for one another."""
+    other = machine()
+    other["metadata"].update(name="other", uid=DISK, resourceVersion="1")
+    record = holding.Record(1, "third", "here", "2b1c54f0-2f7d-4c1e-8f52-0c6a3e1d2b4f")
+    other["status"] = {"holder": holding.shown(record)}
+    here.informers[VIRTUAL_MACHINE]._put(("shop", "other"), Item.of(other))
+    note = Note(DISK, record.operation, {}, "shop", "other", "third")
+    await here.arrivals._notes.put(note)
+    said = await here.ask("prepare")
+    assert said == {"waits": 'The guest of virtual machine "other" is on its way to node here.'}
+    assert here.done == []
+    await here.arrivals._notes.put(replace(note, went_on=True))
+    assert "sources" in await here.ask("prepare")
 
 
 async def test_a_pod_that_somebody_else_made_is_not_the_guests(here: Here) -> None:
