@@ -43,6 +43,8 @@ class KubernetesSettings(Section):
     """Where ``python -m hyperd.launcher.build`` has put its programs on this node."""
     kubelet_dir: Path = Path("/var/lib/kubelet")
     """The kubelet's ``--root-dir``, as this daemon sees it."""
+    migration_bytes_per_second: Bytes = 640 << 20
+    """What a guest that moves to another node may take of the network; 0 is no limit."""
 
     @model_validator(mode="after")
     def _pods_have_a_kubelet_and_an_image(self) -> Self:

@@ -68,7 +68,6 @@ _AGAIN_SECONDS: Final = 2.0
 _PREPARE_SECONDS: Final = 120.0
 _STALL_SECONDS: Final = 150.0
 _SECONDS_A_GIB: Final = 800.0
-_BYTES_PER_SECOND: Final = 640 << 20
 _GIB: Final = 1 << 30
 _FULL_THROTTLE: Final = 99
 """Percent: QEMU slows a guest down no more."""
@@ -210,7 +209,7 @@ class Departures:
             disks=sockets[Line.DISKS],
             sources={str(one["serial"]): decoded(one) for one in ready["sources"]},
             domain=replace(domain, applied=carried),
-            bytes_per_second=_BYTES_PER_SECOND,
+            bytes_per_second=context.settings.kubernetes.migration_bytes_per_second,
             slows=slows(machine, op),
         )
         volumes = [await context.volumes.usage(one["uid"]) for one in disks_of(domain)]
