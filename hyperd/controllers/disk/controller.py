@@ -145,10 +145,12 @@ class DiskController(Controller):
     async def reconcile(self, key: Key) -> Result | None:
         freed = self._room.may_be(key)
         before = self._disks.get(*key)
-        await self._operations.keep_only(key, "" if before is None else before["metadata"]["uid"])
+        ours = before is not None and self._context.ownership.keeps(before)
+        # A claim that another node fills by now is written to by that one alone.
+        await self._operations.keep_only(key, before["metadata"]["uid"] if before is not None and ours else "")
         if before is None:
             return None
-        if not self._context.ownership.keeps(before):
+        if not ours:
             if not disk_node(before) and await self._context.volumes.find(before["metadata"]["uid"]) is not None:
                 # Kept here before an earlier state of the store was restored.
                 await bind_disk(self._context.store, before, self._context.node_name)

@@ -136,7 +136,10 @@ class Filling:
         try:
             await self._context.store.create(POD, disk["metadata"]["namespace"], body)
         except AlreadyExists:
-            message = f"Pod {pod_name(disk)} is ending, or is not the disk's."
+            found = await self._context.store.find(POD, disk["metadata"]["namespace"], pod_name(disk))
+            if found is None or is_of(found, disk):
+                return None  # its event comes here
+            message = f"Pod {pod_name(disk)} is not the disk's, but has the name of its Pod: delete it."
             return ReadyReason.PROVISIONING_NOT_STARTED, message
         except (Forbidden, Invalid, NotFound) as error:
             return refused("Pod that fills the claim", error)

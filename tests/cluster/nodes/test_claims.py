@@ -23,10 +23,12 @@ from tests.cluster.nodes.machines import (
     until,
 )
 from tests.cluster.nodes.node import Node
+from tests.contract.volumes import loops
 
 pytestmark = [pytest.mark.cluster, pytest.mark.nodes, pytest.mark.slow, pytest.mark.timeout(400)]
 
 _FOLDER = "/var/lib/site"
+_MIB = 1 << 20
 _MADE = "virtualization.deckhouse.io/disk-bytes"
 _SHOWN = ("sh", "-c", "grep -c /var/lib/hyperd/claims/ /proc/mounts || true")
 
@@ -145,7 +147,7 @@ def test_a_volume_that_every_node_reaches_lets_its_machine_go_on_elsewhere(bed: 
         "persistentVolumeReclaimPolicy": "Retain", "hostPath": {"path": str(folder)}}  # fmt: skip
     bed.plane.apply({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "all"}, "spec": volume})
     make(bed, "VirtualDisk", "roams", persistentVolumeClaim={"storageClassName": "everywhere", "size": "8Mi"})
-    make_machine(bed, "roams")
+    make_machine(bed, "roams", terminationGracePeriodSeconds=1)
     until(lambda: get(bed, "vm/roams", "{.status.phase}") == "Running", START_SECONDS)
     first = get(bed, "vm/roams", "{.status.nodeName}")
     (file,) = folder.iterdir()
@@ -194,6 +196,28 @@ def test_a_disk_of_a_class_that_binds_at_once_is_filled_though_nobody_uses_it(be
     until(lambda: not document(bed.plane.kubectl("get", "pods", "-o", "json"))["items"], 30)
     bed.plane.kubectl("delete", "vd/eager", "--timeout=60s")
     bed.plane.kubectl("delete", "pv/eager", "sc/eager", "--wait=false")
+
+
+def test_a_device_is_filled_as_a_folder_is(bed: Bed, hyperds: Hyperds) -> None:
+    here, mode = hyperds.nodes[0], "virtualdisk.virtualization.deckhouse.io/volume-mode"
+    # What is made now the node's own /dev may lack.
+    every = "for n in $(seq 0 31); do [ -b /dev/loop$n ] || mknod /dev/loop$n b 7 $n; done"
+    with loops.disk(bed.folder / "device", 12 * _MIB) as device:
+        here.run("sh", "-c", every)
+        device.write_bytes(b"anybody's" * 1000)
+        meta = {"name": "devices", "annotations": {mode: "Block"}}
+        bed.plane.apply({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": meta,
+            "provisioner": "kubernetes.io/no-provisioner", "volumeBindingMode": "Immediate"})  # fmt: skip
+        volume = local_volume("device", here)
+        volume["spec"] |= {"storageClassName": "devices", "volumeMode": "Block", "local": {"path": str(device)}}
+        bed.plane.apply(volume)
+        make(bed, "VirtualDisk", "device", persistentVolumeClaim={"storageClassName": "devices", "size": "8Mi"})
+        until(lambda: get(bed, "vd/device", "{.status.phase}") == "Ready", 60)
+        assert device.read_bytes() == bytes(12 * _MIB)
+        assert claim_of(bed, "device")["metadata"]["annotations"][_MADE] == str(12 * _MIB)
+        until(lambda: not document(bed.plane.kubectl("get", "pods", "-o", "json"))["items"], 30)
+        bed.plane.kubectl("delete", "vd/device", "--timeout=60s")
+        bed.plane.kubectl("delete", "pv/device", "sc/devices", "--wait=false")
 
 
 def test_hyperds_own_rights_reach_no_other_claims(bed: Bed, hyperds: Hyperds) -> None:

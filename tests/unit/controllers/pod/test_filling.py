@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
-from hyperd.controllers.ownership import disk_node
+from hyperd.controllers.disk.controller import DiskController
+from hyperd.controllers.ownership import NodeOwner, disk_node
 from hyperd.controllers.pod import filling
 from hyperd.resources.all import POD, STORAGE_CLASS, VIRTUAL_DISK, VIRTUAL_MACHINE
 from hyperd.resources.values import names
+from hyperd.runtime.controller import Key
 from tests.parts import Part, part
 from tests.unit.controllers.pod.cluster import Cluster
 from tests.unit.controllers.pod.machines import machine
@@ -45,7 +49,10 @@ def tell(cluster: Cluster, phase: str) -> None:
 async def test_it_is_made_for_a_disk_that_nobody_uses_and_goes_once_the_disk_is_there(eager: Cluster) -> None:
     await look(eager)
     assert filler(eager) is None, "there is no claim before"
-    await look(eager)
+    eager.hidden = True
+    await look(eager, 2)
+    eager.hidden = False
+    eager.show()
     pod = part(filler(eager))
     assert filling.is_of(pod, part(eager.objects[VIRTUAL_DISK, *DATA]))
     assert pod["metadata"]["labels"] == {names.VM_UID_LABEL: "", names.VD_UID_LABEL: "d-1"}
@@ -80,6 +87,24 @@ async def test_one_that_was_evicted_is_made_anew_and_the_disk_follows(eager: Clu
     schedule(eager, "wood")
     await look(eager)
     assert disk_node(part(eager.objects[VIRTUAL_DISK, *DATA])) == "wood"
+
+
+async def test_the_node_that_a_disk_has_left_makes_it_no_more(eager: Cluster) -> None:
+    await look(eager, 2)
+    schedule(eager, "metal")
+    await look(eager)
+    known, ended = [part(eager.objects[VIRTUAL_DISK, *DATA])], list[str]()
+
+    async def keep_only(key: Key, uid: str) -> None:
+        ended.append(uid)
+
+    node = DiskController.__new__(DiskController)
+    node._context = part(SimpleNamespace(ownership=NodeOwner("wood", lambda: False)))
+    node._room = part(SimpleNamespace(may_be=lambda key: False))
+    node._disks = part(SimpleNamespace(get=lambda *key: known[0]))
+    node._operations = part(SimpleNamespace(keep_only=keep_only))
+    assert await node.reconcile(DATA) is None
+    assert ended == [""]
 
 
 async def test_where_a_machines_pod_has_the_claim_there_is_none(eager: Cluster) -> None:
@@ -150,4 +175,4 @@ async def test_anothers_pod_of_that_name_is_not_the_disks(eager: Cluster) -> Non
     eager.put(POD, other)
     await look(eager)
     assert not disk_node(part(eager.objects[VIRTUAL_DISK, *DATA]))
-    assert ready(eager)[2] == f"Pod {POD_NAME} is ending, or is not the disk's."
+    assert ready(eager)[2] == f"Pod {POD_NAME} is not the disk's, but has the name of its Pod: delete it."
