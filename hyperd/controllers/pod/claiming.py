@@ -15,6 +15,7 @@ from hyperd.controllers.disk.source import Waiting, requested_size, source_of
 from hyperd.controllers.disk.storage_class import PROVISIONED, DiskClasses
 from hyperd.controllers.ownership import bind_disk, disk_node
 from hyperd.controllers.placement.interface import Placement
+from hyperd.controllers.placement.placing import Nodes
 from hyperd.controllers.pod.claims import Claims, is_of, make_claim
 from hyperd.controllers.pod.filling import Filling, Problem, refused
 from hyperd.controllers.pod.reading import claims_of
@@ -52,13 +53,13 @@ class ClaimController(Controller):
         VIRTUAL_DISK: ("patch",),
     }
 
-    def __init__(self, context: Context, placement: Placement) -> None:
+    def __init__(self, context: Context, placement: Placement, nodes: Nodes) -> None:
         super().__init__()
         self._context = context
         self._disks = context.informer(VIRTUAL_DISK)
         self._rules = DiskClasses(context, context.informer(VIRTUAL_MACHINE), placement)
         self._claims = Claims(context)
-        self._filling = Filling(context)
+        self._filling = Filling(context, nodes)
 
     def watches(self) -> Mapping[Kind, Mapper]:
         return {

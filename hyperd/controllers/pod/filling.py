@@ -6,11 +6,13 @@ machine's Pod has the claim. The scheduler chooses its node, and the disk is bou
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from hyperd.controllers.context import Context
 from hyperd.controllers.disk.source import Waiting, source_of
 from hyperd.controllers.ownership import disk_node
+from hyperd.controllers.placement.placing import Nodes
 from hyperd.controllers.pod import claims, manifest, reading
 from hyperd.controllers.pod.claims import Mount
 from hyperd.errors import AlreadyExists, Conflict, Forbidden, HyperdError, Invalid, NotFound
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from hyperd.resources.views.virtual_disk import VirtualDisk
 
 Problem = tuple[ReadyReason | DiskReadyReason, str]
+_NOT_STARTED: Final = ReadyReason.PROVISIONING_NOT_STARTED
 _QUOTA: Final = "exceeded quota"
 _CLAIM_INDEX: Final = "claim"
 _GRACE_SECONDS: Final = 30
@@ -53,8 +56,12 @@ def node_of(pods: Informer[Object], disk: AnyObject) -> str:
     return reading.node_of(pod) if pod is not None and is_of(pod, disk) else ""
 
 
-def make_manifest(disk: AnyObject, mount: Mount, conf: KubernetesSettings) -> Object:
-    """The Pod: a pure function. By the label of machines' Pods, which hyperd alone gives, it is of none."""
+def make_manifest(disk: AnyObject, mount: Mount, conf: KubernetesSettings, nodes: Sequence[str]) -> Object:
+    """The Pod, for one of the ``nodes``: a pure function.
+
+    By the label of machines' Pods, which hyperd alone gives, it is of none.
+    """
+    terms = [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": [name]}]} for name in nodes]
     return {
         "apiVersion": POD.api_version,
         "kind": POD.kind,
@@ -62,12 +69,16 @@ def make_manifest(disk: AnyObject, mount: Mount, conf: KubernetesSettings) -> Ob
             "namespace": disk["metadata"]["namespace"],
             "name": pod_name(disk),
             "labels": {names.VM_UID_LABEL: "", names.VD_UID_LABEL: disk["metadata"]["uid"]},
+            "annotations": {names.POD_PINNED_ANNOTATION: ",".join(nodes)},
             "ownerReferences": [meta.owner_reference(disk)],
         },
         "spec": {
             **manifest.restricted(_GRACE_SECONDS),
             "containers": [{**manifest.launcher(conf, [mount]), "resources": _RESOURCES}],
             "volumes": manifest.volumes([mount]),
+            "affinity": {
+                "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
+            },
         },
     }
 
@@ -75,8 +86,9 @@ def make_manifest(disk: AnyObject, mount: Mount, conf: KubernetesSettings) -> Ob
 class Filling:
     """The leader's part."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, nodes: Nodes) -> None:
         self._context = context
+        self._nodes = nodes
         self._pods: Informer[Object] = context.informer(POD)
         self._pods.add_index(_CLAIM_INDEX, _claims_of)
 
@@ -93,12 +105,19 @@ class Filling:
         if (disk.get("status") or {}).get("phase") == VirtualDiskPhase.FAILED:
             await self.end(disk)
             return None
+        served, fault = await self._served()
         if pod is None:
-            return await self._begin(disk, claim)
-        if reading.is_finished(pod):
+            return await self._begin(disk, claim, served) if served else (_NOT_STARTED, fault)
+        # One that no node takes may be for nodes that are served no more.
+        if reading.is_finished(pod) or (not at and reading.pinned_to(pod) != ",".join(served)):
             await self.end(disk)
         why = reading.why_waiting(pod)[1]
-        return (ReadyReason.PROVISIONING_NOT_STARTED, why) if why else None
+        return (_NOT_STARTED, why) if why else None
+
+    async def _served(self) -> tuple[Sequence[str], str]:
+        """The nodes with a hyperd, which is who fills, or why there is none."""
+        usable, fault = await self._nodes.usable()
+        return sorted(node["metadata"]["name"] for node in usable), fault
 
     def chosen(self, disk: VirtualDisk, claim: Object) -> str:
         """The node where the disk's Pod is, if the disk is to be bound to that; else empty."""
@@ -130,9 +149,9 @@ class Filling:
         found = self._pods.by_index(_CLAIM_INDEX, f"{where['namespace']}/{where['name']}")
         return any(meta.labels(item.object()).get(names.VM_UID_LABEL) for item in found)
 
-    async def _begin(self, disk: VirtualDisk, claim: Object) -> Problem | None:
+    async def _begin(self, disk: VirtualDisk, claim: Object, nodes: Sequence[str]) -> Problem | None:
         mount = Mount(disk["metadata"]["uid"], claim["metadata"]["name"], claims.is_block(claim))
-        body = make_manifest(disk, mount, self._context.settings.kubernetes)
+        body = make_manifest(disk, mount, self._context.settings.kubernetes, nodes)
         try:
             await self._context.store.create(POD, disk["metadata"]["namespace"], body)
         except AlreadyExists:
@@ -140,7 +159,7 @@ class Filling:
             if found is None or is_of(found, disk):
                 return None  # its event comes here
             message = f"Pod {pod_name(disk)} is not the disk's, but has the name of its Pod: delete it."
-            return ReadyReason.PROVISIONING_NOT_STARTED, message
+            return _NOT_STARTED, message
         except (Forbidden, Invalid, NotFound) as error:
             return refused("Pod that fills the claim", error)
         return None

@@ -77,7 +77,8 @@ class Pods:
         self._serves = False
 
     def controllers(self) -> Sequence[Controller]:
-        nodes, claiming = Nodes(self._context), ClaimController(self._context, self)
+        nodes = Nodes(self._context)
+        claiming = ClaimController(self._context, self, nodes)
         return [
             PodController(self._context, nodes, claimed=claiming.takes),
             DiskBinder(self._context, nodes, others=claiming.takes),

@@ -49,8 +49,13 @@ class Cluster:
             ownership=SimpleNamespace(binds=True),
         )
         given = cast(Context, self.context)
-        self.claiming = ClaimController(given, part(WithoutPods()))
+        self.served = ["metal", "wood"]
+        """The nodes with a hyperd."""
+        self.claiming = ClaimController(given, part(WithoutPods()), part(SimpleNamespace(usable=self._usable)))
         self.controller = PodController(given, Nodes(given), claimed=self.claiming.takes)
+
+    async def _usable(self) -> tuple[list[Part], str]:
+        return [{"metadata": {"name": name}} for name in self.served], "" if self.served else "No node is served."
 
     def informer(self, kind: Kind) -> Informer:
         if kind not in self._informers:

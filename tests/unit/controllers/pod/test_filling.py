@@ -107,6 +107,21 @@ async def test_the_node_that_a_disk_has_left_makes_it_no_more(eager: Cluster) ->
     assert ended == [""]
 
 
+async def test_it_goes_to_none_but_nodes_with_a_hyperd(eager: Cluster) -> None:
+    eager.served = []
+    await look(eager, 2)
+    assert filler(eager) is None
+    assert ready(eager)[2] == "No node is served."
+    eager.served = ["metal"]
+    await look(eager)
+    required = part(filler(eager))["spec"]["affinity"]["nodeAffinity"]
+    (term,) = required["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    assert term == {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["metal"]}]}
+    eager.served = ["metal", "wood"]
+    await look(eager)
+    assert part(filler(eager))["metadata"]["deletionTimestamp"], "no node has taken it, and now there is another"
+
+
 async def test_where_a_machines_pod_has_the_claim_there_is_none(eager: Cluster) -> None:
     refs = [{"kind": "VirtualDisk", "name": "data"}]
     used = machine(virtualMachineClassName="c", runPolicy="AlwaysOn", blockDeviceRefs=refs)
