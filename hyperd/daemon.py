@@ -25,6 +25,7 @@ from hyperd import __version__, commands, footprint, loading, logs
 from hyperd.api.limits.connections import raise_limit
 from hyperd.api.serving.app import ApiServer
 from hyperd.api.serving.maintenance import Ask, Garbage, Maintenance
+from hyperd.api.sessions.evacuations import Evacuations
 from hyperd.api.sessions.exports import Exports
 from hyperd.api.sessions.freezes import Freezes
 from hyperd.api.sessions.port_forward import PortForwards
@@ -50,7 +51,7 @@ from hyperd.home import make_home
 from hyperd.hypervisor.console.hub import ConsoleHub
 from hyperd.jsontypes import Json, JsonObject
 from hyperd.offload import Offload
-from hyperd.resources.all import EVENT, PERSISTENT_VOLUME_CLAIM, POD
+from hyperd.resources.all import EVENT, PERSISTENT_VOLUME_CLAIM, POD, POD_DISRUPTION_BUDGET
 from hyperd.resources.values import names
 from hyperd.runtime.controller import Controller, Manager
 from hyperd.runtime.recorder import EventRecorder
@@ -67,8 +68,12 @@ _THREAD_SECONDS = 1.0
 _THREADS = "hyperd-call"
 """Names of the threads in which the host is asked."""
 _CONCERNED = {
-    POD: Selector(labels=(Requirement(names.VM_UID_LABEL, "exists"),)),
-    PERSISTENT_VOLUME_CLAIM: Selector(labels=(Requirement(names.VD_UID_LABEL, "exists"),)),
+    kind: Selector(labels=(Requirement(label, "exists"),))
+    for kind, label in (
+        (POD, names.VM_UID_LABEL),
+        (POD_DISRUPTION_BUDGET, names.VM_UID_LABEL),
+        (PERSISTENT_VOLUME_CLAIM, names.VD_UID_LABEL),
+    )
 }
 """Of others' kinds what is of machines and disks: a cluster has many more."""
 
@@ -110,6 +115,7 @@ class Daemon:
             **uploads.handlers(),
             **exports.handlers(),
             **ScaleDown(self._home.store).handlers(),
+            **Evacuations(self._home.store).handlers(),
             **Freezes(self._home.store, self._context.hypervisor, node_name=here).handlers(),
         }
         self._sampler = Sampler(self._context.hypervisor, storage=settings.state_dir)

@@ -125,6 +125,8 @@ def action(
 def read(title: str, parameters: type[P], given: Sequence[str]) -> P:
     """``given`` as a dataclass: ``force`` or ``--force`` sets a bool of that name, other words are texts in order.
 
+    ``node=n2`` or ``--node=n2`` sets the text of that name, in whichever place.
+
     Raises BadRequest for a word that there is no place for.
     """
     fields = dataclasses.fields(parameters)
@@ -133,8 +135,12 @@ def read(title: str, parameters: type[P], given: Sequence[str]) -> P:
     values: dict[str, str | bool] = {}
     for word in given:
         bare = word.removeprefix("--")
+        name, is_named, value = bare.partition("=")
         if bare in flags:
             values[bare] = True
+        elif is_named and name in places:
+            places.remove(name)
+            values[name] = value
         elif places:
             values[places.pop(0)] = word
         else:

@@ -62,37 +62,37 @@ class AdmissionWebhook:
         asked = question.asked
         request = question.request(self.reader, self.is_ours)
         if request is None or request.new is None or request.subresource or question.faults:
-            return _allow(asked)
+            return allow(asked)
         try:
             judged = await self.admit(request)
         except HyperdError as err:
             # Without its finalizer and its defaults nothing may get in.
-            return _deny(asked, err)
+            return deny(asked, err)
         if judged.object is None:
-            return _allow(asked)
+            return allow(asked)
         completed = convert(judged.object, str(asked.object.get("apiVersion")))
         # Whatever came as a status is the API server's to let go.
-        return _allow(asked, patch=await _difference(less_status(asked.object), less_status(completed)))
+        return allow(asked, patch=await _difference(less_status(asked.object), less_status(completed)))
 
     async def validate(self, question: Question) -> Review:
         """The verdict, with warnings and causes."""
         asked = question.asked
         request = question.request(self.reader, self.is_ours)
         if request is None:
-            return _allow(asked)
+            return allow(asked)
         if faults := question.faults:
             # What an older schema allowed may stay, as for the API server itself, until the spec is changed.
             same = request.old is not None and (request.new or {}).get("spec") == request.old.get("spec")
-            return _allow(asked) if same else _deny(asked, _invalid(request, faults))
+            return allow(asked) if same else deny(asked, _invalid(request, faults))
         came = orjson.dumps(request.new)
         try:
             judged = await self.admit(request)
         except HyperdError as err:
-            return _deny(asked, err)
+            return deny(asked, err)
         error = _refusal(request, judged) or await _incomplete(request, orjson.loads(came), judged.object)
         if error is not None:
-            return _deny(asked, error, judged.warnings)
-        return _allow(asked, judged.warnings)
+            return deny(asked, error, judged.warnings)
+        return allow(asked, judged.warnings)
 
 
 async def _difference(before: AnyObject, after: AnyObject) -> list[Operation]:
@@ -129,14 +129,16 @@ def _invalid(request: AdmissionRequest, causes: list[Cause]) -> HyperdError:
     return structural.invalid(request.kind, request.name, causes)
 
 
-def _allow(asked: Asked, warnings: list[str] | None = None, *, patch: list[Operation] | None = None) -> Review:
+def allow(asked: Asked, warnings: list[str] | None = None, *, patch: list[Operation] | None = None) -> Review:
+    """Let it pass, as ``patch`` changes it."""
     response: Verdict = {"uid": asked.uid, "allowed": True}
     if patch:
         response["patchType"], response["patch"] = "JSONPatch", base64.b64encode(orjson.dumps(patch)).decode()
     return _answer(response, warnings)
 
 
-def _deny(asked: Asked, error: HyperdError, warnings: list[str] | None = None) -> Review:
+def deny(asked: Asked, error: HyperdError, warnings: list[str] | None = None) -> Review:
+    """Refuse it with the code and the words of ``error``."""
     return _answer({"uid": asked.uid, "allowed": False, "status": error.status()}, warnings)
 
 

@@ -55,8 +55,8 @@ complete -c hv -f -a '(__hv)'
 SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 
 _MACHINE_COMMANDS = (
-    "clone", "console", "log", "vnc", "screenshot", "ssh", "port-forward", "start", "stop", "restart", "tui",
-    "collect-debug-info",
+    "clone", "console", "log", "vnc", "screenshot", "ssh", "port-forward", "start", "stop", "restart", "migrate",
+    "evict", "tui", "collect-debug-info",
 )  # fmt: skip
 _OBJECT_COMMANDS = (
     "get",

@@ -1,4 +1,4 @@
-"""``hv start``, ``stop`` and ``restart``: a VirtualMachineOperation each, and what becomes of it."""
+"""``hv start``, ``stop``, ``restart``, ``migrate``, ``evict``: an operation each, and what becomes of it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hyperd.cli.asking import confirmed
 from hyperd.cli.options import client_of, seconds, target
 from hyperd.cli.printing import emit
 from hyperd.client import kinds, sanitize
-from hyperd.client.operations import VERBS
+from hyperd.client.operations import MOVING, VERBS
 from hyperd.client.resource import Resource
 from hyperd.client.sync import Client
 from hyperd.errors import BadRequest
@@ -24,6 +24,10 @@ EXAMPLES = {
     "  hv stop web-7 --force -y    pull the plug, ask nothing\n  hv stop -l app=test -y\n",
     "restart": "  hv restart web-7            also applies changes that wait for a restart\n"
     "  hv restart web-7.shop -w    a machine of another namespace\n",
+    "migrate": "  hv migrate web-7 -w         to whichever other node has room\n"
+    "  hv migrate web-7 --target-node-name n2\n"
+    "  hv migrate web-7 --no-force slow it down in no case\n",
+    "evict": "  hv evict web-7 -w           have it leave its node, as a drain does\n",
 }
 _STARTED = frozenset(("InProgress", "Completed", "Failed", "Superseded"))
 
@@ -33,7 +37,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("machines", nargs="*", help="name, or name.namespace")
     parser.add_argument("--all", action="store_true", help="all machines of the namespace")
     parser.add_argument("-l", "--label-selector", default="", metavar="LABELS", help="all with these labels")
-    parser.add_argument("-f", "--force", action="store_true", help="do not wait for the guest to agree")
+    parser.add_argument("-f", "--force", action="store_true", default=None, help=_force(parser.prog))
+    if parser.prog.endswith(MOVING):
+        unforced = "do not slow the guest down, whatever its liveMigrationPolicy prefers"
+        parser.add_argument("--no-force", dest="force", action="store_false", default=None, help=unforced)
+    if parser.prog.endswith("migrate"):
+        parser.add_argument("--target-node-name", default="", metavar="NODE", help="the node that it is to go to")
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
     parser.add_argument("-w", "--wait", action="store_true", help="wait until it is done")
     parser.add_argument("-c", "--create-only", action="store_true", help="create the operation, watch nothing")
@@ -50,7 +59,9 @@ def run(args: argparse.Namespace) -> int:
     (known,) = kinds.resolve("vm", client)
     for namespace, name in machines:
         # Nobody should agree to stop what is not there, and no operation should be left behind for it.
-        client.get(known, namespace, name)
+        machine = client.get(known, namespace, name)
+        if args.command == "migrate" and args.target_node_name:
+            _check_target(client, machine, args.target_node_name)
     sure = args.yes or args.command == "start"
     answers = [sure or _confirmed(args, namespace, name) for namespace, name in machines]
     asked = [machine for machine, yes in zip(machines, answers, strict=True) if yes]
@@ -61,6 +72,21 @@ def run(args: argparse.Namespace) -> int:
             emit([f'VirtualMachine "{_of(op)}" {VERBS[args.command].doing}: {_name(op)} created.'])
         return int(unanswered)
     return max((_follow(client, operations, op, args) for op in created), default=0) or int(unanswered)
+
+
+def _force(command: str) -> str:
+    if command.endswith(MOVING):
+        return "let the guest be slowed down until its memory can be carried over"
+    return "do not wait for the guest to agree"
+
+
+def _check_target(client: Client, machine: Object, node: str) -> None:
+    """Raises NotFound and BadRequest."""
+    (nodes,) = kinds.resolve("node", client)
+    client.get(nodes, None, node)
+    if (machine.get("status") or {}).get("nodeName") == node:
+        name = sanitize.line(machine["metadata"]["name"])
+        raise BadRequest(f'VirtualMachine "{name}" is on node {sanitize.line(node)} already.')
 
 
 def _machines(args: argparse.Namespace, client: Client) -> list[tuple[str, str]]:
@@ -80,16 +106,31 @@ def _confirmed(args: argparse.Namespace, namespace: str, name: str) -> bool | No
 
 
 def _create(client: Client, operations: Resource, namespace: str, name: str, args: argparse.Namespace) -> Object:
-    manifest = VERBS[args.command].manifest(namespace, name, force=args.force)
+    node = args.target_node_name if args.command == "migrate" else ""
+    manifest = VERBS[args.command].manifest(namespace, name, force=args.force, node=node)
     return client.create(operations, namespace, manifest)
 
 
 def _follow(client: Client, operations: Resource, op: Object, args: argparse.Namespace) -> int:
-    from hyperd.cli.waiting import follow, settled, verdict
+    if args.wait:
+        return follow_to_end(client, operations, op, args.command, args.timeout)
+    return _told(client, operations, op, args.command, _STARTED, args.timeout)
 
-    until = settled(operations.kind) if args.wait else _STARTED
+
+def follow_to_end(client: Client, operations: Resource, op: Object, command: str, timeout: float) -> int:
+    """Print what becomes of ``op``; 1 where it failed. Raises Timeout."""
+    from hyperd.cli.waiting import settled
+
+    return _told(client, operations, op, command, settled(operations.kind), timeout)
+
+
+def _told(
+    client: Client, operations: Resource, op: Object, command: str, until: frozenset[str], timeout: float
+) -> int:
+    from hyperd.cli.waiting import follow, verdict
+
     metadata = op["metadata"]
-    ended = follow(client, operations, metadata["namespace"], metadata["name"], until=until, timeout=args.timeout)
+    ended = follow(client, operations, metadata["namespace"], metadata["name"], until=until, timeout=timeout)
     phase = ended["status"]["phase"]
     if phase in ("Failed", "Superseded"):
         print(
@@ -98,7 +139,7 @@ def _follow(client: Client, operations: Resource, op: Object, args: argparse.Nam
         )
         return 1
     words = "completed" if phase == "Completed" else "in progress"
-    emit([f'VirtualMachine "{_of(op)}" {VERBS[args.command].doing}. {_name(op)} {words}.'])
+    emit([f'VirtualMachine "{_of(op)}" {VERBS[command].doing}. {_name(op)} {words}.'])
     return 0
 
 

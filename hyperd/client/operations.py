@@ -1,8 +1,8 @@
-"""The verbs on machines (start, stop, restart) as the operation objects that ``hv`` and the TUI create."""
+"""The verbs on machines (start, migrate, …) as the operation objects that ``hv`` and the TUI create."""
 
 from __future__ import annotations
 
-from hyperd.client.health import Level, health
+from hyperd.client.health import Level, condition, health
 from hyperd.client.resource import Resource
 
 TYPE_CHECKING = False
@@ -18,6 +18,8 @@ OPERATION = Resource(
     namespaced=True,
     short_names=("vmop",),
 )
+MOVING = ("migrate", "evict")
+HOSTNAME_LABEL = "kubernetes.io/hostname"
 _ON = frozenset(("Running", "Migrating", "Degraded", "Starting", "Pause"))
 
 
@@ -33,11 +35,16 @@ class Verb:
         self.asks = asks
         self.forced = forced
 
-    def manifest(self, namespace: str, name: str, *, force: bool = False) -> Object:
-        """The operation on the machine ``name``."""
+    def manifest(self, namespace: str, name: str, *, force: bool | None = None, node: str = "") -> Object:
+        """The operation on the machine ``name``; ``node`` is where a migration is to lead.
+
+        ``force`` of a migration may be False, which is not what None is: its machine's policy decides then.
+        """
         spec: Object = {"type": self.kind, "virtualMachineName": name}
-        if force:
-            spec["force"] = True
+        if force or (force is not None and self.word in MOVING):
+            spec["force"] = force
+        if node:
+            spec["migrate"] = {"nodeSelector": {HOSTNAME_LABEL: node}}
         return {
             "apiVersion": OPERATION.api_version,
             "kind": OPERATION.kind,
@@ -48,6 +55,8 @@ class Verb:
     def refusal(self, machine: Object) -> str:
         """Why a machine in this state takes no such operation; empty where it does."""
         state = health(machine)
+        if self.word in MOVING:
+            return _held(machine)
         if self.word != "start":
             return "" if running(machine) else f"is {state.word}"
         if state.level is not Level.OFF:
@@ -55,6 +64,20 @@ class Verb:
         if (machine.get("spec") or {}).get("runPolicy") == "AlwaysOff":
             return "has the runPolicy AlwaysOff"
         return ""
+
+
+def _held(machine: Object) -> str:
+    """Why a machine stays on its node, in its own words where it has some; empty where it does not have to."""
+    if not running(machine):
+        return "is not running: it starts on whichever node has room"
+    state = health(machine)
+    if state.word != "Running":
+        return f"is {state.word}"
+    migratable = condition(machine, "Migratable") or {}
+    if migratable.get("status") == "True":
+        return ""
+    message = str(migratable.get("message") or "nothing says that it can be")
+    return f"cannot be moved: {message.rstrip('.')}"
 
 
 def running(machine: Object) -> bool:
@@ -76,5 +99,7 @@ VERBS = {
             asks="The guest is asked to shut down, then the machine starts again.",
             forced="The guest is reset; what it has not written is lost.",
         ),
+        Verb("migrate", "migrating", asks="The guest goes to another node, and stands still for a moment."),
+        Verb("evict", "being evicted", asks="The guest goes to another node, and stands still for a moment."),
     )
 }  # fmt: skip

@@ -15,15 +15,18 @@ from hyperd.api.serving.registration import API_SERVICE_OBJECT, WEBHOOKS
 from hyperd.api.wire.subresources import GROUP as AGGREGATED
 from hyperd.api.wire.subresources import VERSION as AGGREGATED_VERSION
 from hyperd.install import clusterroles
-from hyperd.resources.all import KINDS, SECRET
+from hyperd.resources.all import KINDS, POD, SECRET
 from hyperd.resources.core import scale
+from hyperd.resources.core.disruption import EVICTION
 from hyperd.resources.derived import ROOT, Derived, yaml_text
 from hyperd.resources.schema.kind import Kind, Object
 from hyperd.resources.values.names import (
     API_SERVICE,
     CLOUD_INIT_SECRET_TYPE,
+    EVICTION_PATH,
     GROUP,
     MUTATION_PATH,
+    POD_NAME_PREFIX,
     SYSPREP_SECRET_TYPE,
     SYSTEM_NAMESPACE,
     VALIDATION_PATH,
@@ -35,6 +38,8 @@ LABELS: Final = {"app.kubernetes.io/name": "hyperd"}
 PORT: Final = 443
 _HEAD: Final = "# Written by python -m hyperd.install.manifests.\n"
 _WEBHOOK_SECONDS: Final = 10
+_EVICTION_SECONDS: Final = 5
+"""While a daemon stands still, the evictions of all machines wait so long for it."""
 
 
 def service() -> Object:
@@ -84,13 +89,25 @@ def webhooks() -> list[Object]:
             "expression": f"object.type in ['{CLOUD_INIT_SECRET_TYPE}', '{SYSPREP_SECRET_TYPE}']",
         }
     ]
+    validation = _webhook(f"validation.{GROUP}", VALIDATION_PATH, binding, scaled)
     return [
         _configuration("MutatingWebhookConfiguration", [mutation]),
-        _configuration(
-            "ValidatingWebhookConfiguration",
-            [_webhook(f"validation.{GROUP}", VALIDATION_PATH, binding, scaled), warnings, provisioning],
-        ),
+        _configuration("ValidatingWebhookConfiguration", [validation, warnings, provisioning, _evictions()]),
     ]
+
+
+def _evictions() -> Object:
+    """Asks about evictions of machines' Pods. While nobody answers, their disruption budgets keep them."""
+    hook = _webhook(f"evictions.{GROUP}", EVICTION_PATH, [POD])
+    hook |= {"failurePolicy": "Ignore", "timeoutSeconds": _EVICTION_SECONDS}
+    # It marks the Pod, but for a rehearsal.
+    hook["sideEffects"] = "NoneOnDryRun"
+    (rule,) = hook["rules"]
+    rule |= {"operations": ["CREATE"], "resources": [f"{POD.plural}/{EVICTION}"]}
+    hook["matchConditions"] = [
+        {"name": "of-a-machine", "expression": f"request.name.startsWith('{POD_NAME_PREFIX}')"}
+    ]
+    return hook
 
 
 def _configuration(kind: str, hooks: list[Object]) -> Object:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hyperd.resources.core import kinds as core
+from hyperd.resources.core.disruption import POD_DISRUPTION_BUDGET
 from hyperd.resources.core.events_v1 import EVENT_V1
 from hyperd.resources.core.kinds import (
     CONFIG_MAP,
@@ -96,6 +97,7 @@ __all__ = [
     "PERSISTENT_VOLUME",
     "PERSISTENT_VOLUME_CLAIM",
     "POD",
+    "POD_DISRUPTION_BUDGET",
     "RESOURCE_QUOTA",
     "SECRET",
     "SERVICE",

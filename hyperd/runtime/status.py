@@ -70,16 +70,16 @@ async def add_finalizer(store: Store, kind: Kind[V], obj: V) -> V:
     return await _set_finalizers(store, kind, obj, [*present, kind.finalizer])
 
 
-async def remove_finalizer(store: Store, kind: Kind[V], obj: V) -> V | None:
-    """Make sure that ``obj`` has not its kind's finalizer; None if the object was gone already.
+async def remove_finalizer(store: Store, kind: Kind[V], obj: V, *, finalizer: str = "") -> V | None:
+    """Make sure that ``obj`` has not its kind's ``finalizer``, or the one named; None if it was gone already.
 
     Removing the last one of an object that is being deleted deletes it; its last state comes back.
     """
-    present = obj["metadata"].get("finalizers", [])
-    if kind.finalizer not in present:
+    present, finalizer = obj["metadata"].get("finalizers", []), finalizer or kind.finalizer
+    if finalizer not in present:
         return obj
     try:
-        return await _set_finalizers(store, kind, obj, [name for name in present if name != kind.finalizer])
+        return await _set_finalizers(store, kind, obj, [name for name in present if name != finalizer])
     except NotFound:
         return None
 

@@ -28,7 +28,7 @@ def chosen(screen: MainScreen, action: Action, words: Sequence[str]) -> tuple[li
     """
     if action.applies is None:
         return [], list(words)
-    names = [word for word in words if word.removeprefix("--") not in action.parameters]
+    names = [word for word in words if word.removeprefix("--").partition("=")[0] not in action.parameters]
     names = names if action.many else names[:1] if words[:1] == names[:1] else []
     if names:
         left = [word for word in words if word not in names] if action.many else list(words[1:])

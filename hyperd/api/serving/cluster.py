@@ -31,8 +31,9 @@ from hyperd.api.limits.connections import Budget, ConnectionLimits, descriptors,
 from hyperd.api.limits.fairness import Fairness
 from hyperd.api.serving import clusterca, listeners, neighbours
 from hyperd.api.serving.accepting import Listener
+from hyperd.api.serving.evictions import Evictions
 from hyperd.api.serving.httpserver import Connection, HttpServer
-from hyperd.api.serving.middleware import Middleware, RequestInfo, record_opening
+from hyperd.api.serving.middleware import Middleware, RequestInfo, record_opening, shown_path
 from hyperd.api.serving.neighbours import Arriving
 from hyperd.api.serving.peers import HANDED_ON, Peers, as_front_proxy, with_reason
 from hyperd.api.serving.registration import Registration
@@ -100,7 +101,10 @@ class ClusterApi:
         self._registration = Registration(store.client)
         admit = reviewer(settings, may=asking(self._reviews))
         admission = AdmissionWebhook(admit, store, self._is_ours)
-        self._webhooks = Webhooks(admission, max_body_bytes=settings.api.max_body_bytes, processes=processes)
+        self._evictions = Evictions(store)
+        self._webhooks = Webhooks(
+            admission, self._evictions, max_body_bytes=settings.api.max_body_bytes, processes=processes
+        )
         self._callers: Shares[str] = Shares(
             "reviews", _CALLERS, floor=16, headroom=_CALLERS // 4, most=_CALLERS // 2, waiting=_CALLERS
         )
@@ -156,12 +160,13 @@ class ClusterApi:
                 front = await self._find_front_proxy()
                 shown = await asyncio.to_thread(certificates.server.certificate.read_bytes)
                 authority = await asyncio.to_thread(certificates.ca.certificate.read_bytes)
+                self._evictions.use(await asyncio.to_thread(certificates.ca.key.read_bytes))
                 if serving != (front, shown):
                     peers = as_front_proxy(authority.decode())
                     await self._peers.use(certificates)
                     await self._serve(certificates, Proxies(front, peers) if front is not None else None)
                     serving = front, shown
-                await self._registration.ensure(authority)
+                await self._registration.ensure(authority, self._evictions.path)
                 self.registered.set()
                 delay, logged = self._upkeep_seconds, ""
             except (HyperdError, OSError) as err:
@@ -220,7 +225,7 @@ class ClusterApi:
         connection.good()
         if self._webhooks.owns(path):
             await _as(connection, _WEBHOOKS)
-            seen.verb, seen.resource = "review", path
+            seen.verb, seen.resource = "review", shown_path(request)
             with await self._callers.acquire(network_of(request.remote or ""), timeout=_CALLER_SECONDS):
                 return await self._webhooks.answer(request, path, request_id)
         if self._arriving is not None and path.startswith(neighbours.PREFIX):

@@ -20,6 +20,7 @@ from hyperd.api.endpoints import answers
 from hyperd.api.sessions.lending import PATH as EXPORTS
 from hyperd.api.wire.metrics import Metrics
 from hyperd.errors import HyperdError, InternalError
+from hyperd.resources.values.names import EVICTION_PATH
 from hyperd.shares import Grant
 from hyperd.store.interface import User
 from registry.intake import PATH as UPLOADS
@@ -128,9 +129,9 @@ def _cut() -> ConnectionAbortedError:
 
 
 def shown_path(request: web.BaseRequest) -> str:
-    """The path as logs may have it: an upload's ends in a secret, and so does an export's."""
+    """The path as logs may have it: an upload's ends in a secret, and so do an export's and that of evictions."""
     path = request.raw_path.partition("?")[0]
-    return next((prefix for prefix in (UPLOADS, EXPORTS) if path.startswith(prefix)), path)
+    return next((prefix for prefix in (UPLOADS, EXPORTS, EVICTION_PATH) if path.startswith(prefix)), path)
 
 
 def _entry(

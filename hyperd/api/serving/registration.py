@@ -1,7 +1,8 @@
 """Tells a cluster's API server how to trust hyperd: the CA bundle in everything that leads it here.
 
 ``manifests/`` registers webhooks, the conversion of classes and the aggregated API without a CA, since that is
-made in the cluster; each daemon fills it in. Only places that lead to hyperd's own Service are touched.
+made in the cluster, and that of evictions without its secret address; each daemon fills both in. Only places that
+lead to hyperd's own Service are touched.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from hyperd.errors import Conflict, NotFound
 from hyperd.jsontypes import JsonObject
 from hyperd.resources.all import VIRTUAL_MACHINE_CLASS
 from hyperd.resources.schema.kind import Object
-from hyperd.resources.values.names import API_SERVICE, SYSTEM_NAMESPACE
+from hyperd.resources.values.names import API_SERVICE, EVICTION_PATH, SYSTEM_NAMESPACE
 from hyperd.store.kubernetes.client import KubernetesClient
 
 _LOG = logging.getLogger(__name__)
@@ -46,13 +47,15 @@ class Registration:
         self._client = client
         self._missing: set[str] = set()
 
-    async def ensure(self, authority: bytes) -> None:
-        """Write ``authority`` (PEM) where it is not yet. Raises the API server's error; what is not installed is
-        told in the log, once."""
+    async def ensure(self, authority: bytes, evictions: str) -> None:
+        """Write ``authority`` (PEM), and the address of ``evictions``, where they are not yet.
+
+        Raises the API server's error; what is not installed is told in the log, once.
+        """
         bundle = base64.b64encode(authority).decode()
         for title, path in PLACES.items():
             try:
-                await self._ensure(title, path, bundle)
+                await self._ensure(title, path, bundle, evictions)
             except NotFound:
                 if title not in self._missing:
                     _LOG.warning("%s is not installed: kubectl apply -k manifests/ does so.", title)
@@ -60,13 +63,16 @@ class Registration:
             except Conflict:
                 _LOG.debug("%s changed meanwhile; its CA bundle is looked at again soon", title)
 
-    async def _ensure(self, title: str, path: str, bundle: str) -> None:
+    async def _ensure(self, title: str, path: str, bundle: str, evictions: str) -> None:
         found = await self._client.request("GET", path)
-        stale = [config for config in _configs(found) if config.get("caBundle") != bundle]
-        if not stale:
-            return
-        for config in stale:
+        before = orjson.dumps(found)
+        for config in _configs(found):
             config["caBundle"] = bundle
+            service = config["service"]
+            if isinstance(service, dict) and str(service.get("path") or "").startswith(EVICTION_PATH):
+                service["path"] = evictions
+        if orjson.dumps(found) == before:
+            return
         await self._client.request("PUT", path, body=orjson.dumps(found))
         self._missing.discard(title)
         _LOG.info("%s trusts this cluster's hyperd now", title)

@@ -3,7 +3,8 @@
 An API server presents no certificate to webhooks unless its administrator arranges for it, so these paths answer
 whoever can connect. That is safe because they decide nothing: they write nothing, and what they say is about the
 objects in the question. The one thing a stranger learns is what the rules say of other objects (that a class
-exists, that an address is leased, that a user may read an image).
+exists, that an address is leased, that a user may read an image). Evictions, which do write, have an address that
+no stranger knows.
 """
 
 from __future__ import annotations
@@ -20,9 +21,17 @@ from hyperd.admission.question import Question
 from hyperd.admission.webhook import AdmissionWebhook, Review
 from hyperd.api.endpoints import answers
 from hyperd.api.limits.connections import network_of
+from hyperd.api.serving.evictions import Evictions
 from hyperd.api.wire import bodies
 from hyperd.api.wire.negotiate import JSON
-from hyperd.errors import BadRequest, MethodNotAllowed, Timeout, TooManyRequests, UnsupportedMediaType
+from hyperd.errors import (
+    BadRequest,
+    MethodNotAllowed,
+    RequestEntityTooLarge,
+    Timeout,
+    TooManyRequests,
+    UnsupportedMediaType,
+)
 from hyperd.offload import Answer, Offload, Options, Share, is_large
 from hyperd.resources import conversion_review
 from hyperd.resources.values.names import CONVERSION_PATH, MUTATION_PATH, VALIDATION_PATH
@@ -34,10 +43,15 @@ _READ_SECONDS: Final = 10.0
 
 
 class Webhooks:
-    """The handlers behind the three paths."""
+    """The handlers behind the paths."""
 
     def __init__(
-        self, admission: AdmissionWebhook, *, max_body_bytes: int, processes: Offload | None = None
+        self,
+        admission: AdmissionWebhook,
+        evictions: Evictions,
+        *,
+        max_body_bytes: int,
+        processes: Offload | None = None,
     ) -> None:
         """``max_body_bytes`` is the limit of one object; a question may hold two, a conversion a whole list.
 
@@ -47,12 +61,13 @@ class Webhooks:
             MUTATION_PATH: admission.mutate,
             VALIDATION_PATH: admission.validate,
         }
+        self._evictions = evictions
         self._limit = 4 * max_body_bytes
         self._processes = processes
         self._held = 0
 
     def owns(self, path: str) -> bool:
-        return path in self._verdicts or path == CONVERSION_PATH
+        return path in self._verdicts or path == CONVERSION_PATH or self._evictions.owns(path)
 
     async def answer(self, request: web.BaseRequest, path: str, request_id: str) -> web.StreamResponse:
         """Raises MethodNotAllowed, UnsupportedMediaType, BadRequest, RequestEntityTooLarge, TooManyRequests."""
@@ -69,6 +84,12 @@ class Webhooks:
             share = None if self._processes is None else Share(self._processes, network_of(request.remote or ""))
             if path == CONVERSION_PATH:
                 return answers.document(await _converted(body, share), request_id)
+            if self._evictions.owns(path):
+                if is_large(body):
+                    raise RequestEntityTooLarge("an eviction's review is smaller")
+                return answers.document(
+                    orjson.dumps(await self._evictions.judge(question.parsed(body))), request_id
+                )
             verdict = await self._verdicts[path](await _question(body, share))
             return answers.document(orjson.dumps(verdict), request_id)
         except orjson.JSONEncodeError as err:

@@ -7,9 +7,10 @@ import binascii
 import re
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address
-from typing import Any, Final
+from typing import Final
 
 from hyperd.errors import PermanentError
+from hyperd.resources.schema.kind import AnyObject
 
 UID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 """Of an object. Names of files are made of it."""
@@ -70,14 +71,14 @@ def _volume(said: object) -> AskedVolume:
     return AskedVolume(_uid(said, "uid"), _text(said, "name"), _text(said, "provisioner"), size)
 
 
-def _text(said: dict[str, Any], key: str) -> str:
+def _text(said: AnyObject, key: str) -> str:
     value = said.get(key)
     if not isinstance(value, str) or not 0 < len(value) <= _LONGEST or not value.isprintable():
         raise PermanentError(f'"{key}" in the question of another node is no name.')
     return value
 
 
-def _uid(said: dict[str, Any], key: str) -> str:
+def _uid(said: AnyObject, key: str) -> str:
     value = _text(said, key)
     if not UID.fullmatch(value):
         raise PermanentError(f'"{key}" in the question of another node is no uid.')

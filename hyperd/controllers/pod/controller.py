@@ -16,8 +16,6 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar
 
-import orjson
-
 from hyperd.controllers import usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine import holding
@@ -34,12 +32,16 @@ from hyperd.controllers.machine.status import TOLD_OFF, is_told_off, set_phase
 from hyperd.controllers.ownership import bind_disk, disk_node, machine_node
 from hyperd.controllers.placement.placing import Nodes
 from hyperd.controllers.pod import filling, manifest, reading
+from hyperd.controllers.pod.budgets import Budgets
+from hyperd.controllers.pod.carrying import carry
 from hyperd.controllers.pod.claims import Claims
+from hyperd.controllers.pod.evacuating import Evacuations
 from hyperd.controllers.pod.placing import Goes
 from hyperd.errors import AlreadyExists, Conflict, Forbidden, HyperdError, Invalid, NotFound, ServiceUnavailable
 from hyperd.resources.all import (
     PERSISTENT_VOLUME_CLAIM,
     POD,
+    POD_DISRUPTION_BUDGET,
     VIRTUAL_DISK,
     VIRTUAL_MACHINE,
     VIRTUAL_MACHINE_CLASS,
@@ -52,7 +54,7 @@ from hyperd.resources.values import meta, names
 from hyperd.resources.values.conditions import find_condition, set_condition
 from hyperd.runtime.controller import Controller, Key, Mapper, Result, owner_keys
 from hyperd.runtime.status import make_sure, remove_finalizer, update_status
-from hyperd.store.interface import Item, PatchType, Preconditions, Store
+from hyperd.store.interface import Item, Preconditions, Store
 
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_disk import VirtualDisk
@@ -73,7 +75,12 @@ class PodController(Controller):
     name = "virtualmachine-pod"
     kind = VIRTUAL_MACHINE
     cluster_wide = True
-    writes: ClassVar = {POD: ("create", "delete", "get", "list", "patch", "watch"), VIRTUAL_DISK: ("patch",)}
+    writes: ClassVar = {
+        POD: ("create", "delete", "get", "list", "patch", "watch"),
+        POD_DISRUPTION_BUDGET: ("create", "delete", "list", "patch", "watch"),
+        VIRTUAL_DISK: ("patch",),
+        VIRTUAL_MACHINE_OPERATION: ("create", "patch"),
+    }
 
     def __init__(
         self, context: Context, nodes: Nodes, *, claimed: Callable[[VirtualDisk], bool] = lambda _: False
@@ -92,11 +99,14 @@ class PodController(Controller):
         context.informer(VIRTUAL_DISK)
         usage.index_machines(self._machines)
         index_operations(self._operations)
+        self._budgets = Budgets(context)
+        self._evacuations = Evacuations(context)
         self._pods.add_index(_MACHINE_INDEX, lambda pod: [meta.labels(pod).get(names.VM_UID_LABEL, "")])
 
     def watches(self) -> Mapping[Kind, Mapper]:
         return {
             POD: owner_keys(VIRTUAL_MACHINE),
+            POD_DISRUPTION_BUDGET: owner_keys(VIRTUAL_MACHINE),
             VIRTUAL_MACHINE_OPERATION: machine_of,
             VIRTUAL_MACHINE_CLASS: self._of_class,
             VIRTUAL_DISK: usage.machine_keys(self._machines, VIRTUAL_DISK),
@@ -113,6 +123,7 @@ class PodController(Controller):
 
     async def reconcile(self, key: Key) -> Result | None:
         before = self._machines.get(*key)
+        await self._evacuations.let_go(key, before)
         if before is None:
             return None
         pod = manifest.find_pod(self._pods, before)
@@ -158,6 +169,8 @@ class PodController(Controller):
         """No guest is wanted; the node that had one has ended it."""
         for one in self._all_of(before):
             await self._delete(one)
+        await self._budgets.drop(before)
+        self._evacuations.show(after, None)
         if not machine_node(before):
             set_phase(after, VirtualMachinePhase.STOPPED)
             message = TOLD_OFF if is_told_off(before) or self._stops(before) else ""
@@ -211,20 +224,22 @@ class PodController(Controller):
 
     async def _follow(self, before: VirtualMachine, after: VirtualMachine, pod: Object) -> Result | None:
         """The Pod is there: hand on what the machine has by now, and bind the machine to where the Pod is."""
-        pod = await self._carry(before, pod)
+        pod = await carry(self._context.store, before, pod)
         node, without_guest = reading.node_of(pod), after["status"].get("phase") in _WITHOUT_GUEST
         after["status"]["virtualMachinePods"] = [{"name": pod["metadata"]["name"], "active": True}]
         reason, why = reading.why_waiting(pod)
         if not without_guest:
-            return await self._follow_guest(before, after)
+            return await self._follow_guest(before, after, pod)
+        await self._budgets.keep(before, 1)
         await self._let_go(before, {pod["metadata"]["name"]})
         if reading.is_ending(pod) or reading.is_finished(pod):
             await self._wait(before, after, reason, why)
             await self._delete(pod)
             return None
         class_, disks, problem = await self._needs(after)
-        if class_ is not None and not problem and self._is_outdated(before, class_, pod, disks):
-            await self._delete(pod)
+        outdated = class_ is not None and not problem and self._is_outdated(before, class_, pod, disks)
+        if outdated or self._evacuations.show(after, pod):
+            await self._delete(pod)  # one that was asked to go can, while no guest is in it
             return None
         problem = problem or (self._held(before, disks, node) if node else "")
         if not node or problem:
@@ -240,7 +255,7 @@ class PodController(Controller):
                 await bind_disk(self._context.store, disk, node)
         return None
 
-    async def _follow_guest(self, before: VirtualMachine, after: VirtualMachine) -> Result | None:
+    async def _follow_guest(self, before: VirtualMachine, after: VirtualMachine, pod: Object) -> Result | None:
         """There is a guest: its Pod stays, and where it is to go there is another one."""
         current, moving = manifest.current_pod_name(before), None
         wanted, record = {current}, holding.read(before)
@@ -254,7 +269,11 @@ class PodController(Controller):
         there = {pod["metadata"]["name"] for pod in self._all_of(before)}
         beside = sorted(wanted & there - {current})
         after["status"]["virtualMachinePods"] += [{"name": name, "active": False} for name in beside]
+        evicted = self._evacuations.show(after, pod)
         await update_status(self._context.store, VIRTUAL_MACHINE, before, after)
+        await self._budgets.keep(before, max(len(wanted), len(there)))
+        if evicted and (left := await self._evacuations.ask(before, pod)) is not None:
+            return Result(left)
         if moving is None or record.to or wanted <= there or before["status"]["phase"] not in _MOVABLE:
             return None
         class_, disks, problem = await self._needs(after)
@@ -334,35 +353,6 @@ class PodController(Controller):
             if not found.blocked and self._claims.of(disk) is None and self._claimed(disk):
                 found.block(f'VirtualDisk "{disk["metadata"]["name"]}" has no PersistentVolumeClaim yet.')
         return class_, disks, found.blocked
-
-    async def _carry(self, machine: VirtualMachine, pod: Object) -> Object:
-        """Have the Pod's labels and annotations follow the machine's."""
-        labels, annotations = manifest.carried(machine)
-        known = meta.annotations(pod)
-        try:
-            had = orjson.loads(known.get(names.POD_CARRIED_ANNOTATION, "{}"))
-            gone = {part: dict.fromkeys(had.get(part) or ()) for part in ("labels", "annotations")}
-        except (orjson.JSONDecodeError, AttributeError, TypeError):
-            gone = {"labels": {}, "annotations": {}}
-        annotations |= {names.POD_CARRIED_ANNOTATION: manifest.encode_carried(labels, annotations)}
-        wanted = {
-            "labels": {**gone["labels"], **labels, **manifest.own_labels(machine)},
-            "annotations": {**gone["annotations"], **annotations},
-        }
-        changed = {
-            part: {key: value for key, value in wanted[part].items() if has.get(key) != value}
-            for part, has in (("labels", meta.labels(pod)), ("annotations", known))
-        }
-        if not any(changed.values()) or reading.is_finished(pod):
-            return pod
-        where, version = pod["metadata"], pod["metadata"]["resourceVersion"]
-        patch = {"metadata": {"resourceVersion": version, **{part: of for part, of in changed.items() if of}}}
-        try:
-            item = await self._context.store.patch(POD, where["namespace"], where["name"], PatchType.MERGE, patch)
-        except (Conflict, NotFound):
-            return pod  # its event comes here
-        found: Object = item.object()
-        return found
 
     async def _delete(self, pod: Object) -> None:
         where = pod["metadata"]

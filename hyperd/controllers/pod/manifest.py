@@ -42,7 +42,7 @@ _DEFAULT_GRACE_SECONDS: Final = 60
 _STARTUP_SECONDS: Final = 2
 _READY_SECONDS: Final = 10
 _FOREVER: Final = (1 << 31) - 1
-_NOT_CARRIED: Final = frozenset({"kubectl.kubernetes.io/last-applied-configuration"})
+_NOT_CARRIED: Final = frozenset({"kubectl.kubernetes.io/last-applied-configuration", names.POD_EVICTED_ANNOTATION})
 
 
 def pod_name(machine: AnyObject, *, operation: str = "") -> str:
@@ -51,7 +51,8 @@ def pod_name(machine: AnyObject, *, operation: str = "") -> str:
     With the uid of an ``operation``, of the Pod to which that moves the guest.
     """
     known = machine["metadata"]
-    return f"virt-launcher-{known['name']}-{hashlib.sha256((known['uid'] + operation).encode()).hexdigest()[:5]}"
+    digest = hashlib.sha256((known["uid"] + operation).encode()).hexdigest()
+    return f"{names.POD_NAME_PREFIX}{known['name']}-{digest[:5]}"
 
 
 def current_pod_name(machine: VirtualMachine) -> str:

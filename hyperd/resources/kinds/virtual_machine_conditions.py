@@ -115,6 +115,12 @@ class NetworkReason(StrEnum):
     SDN_MODULE_DISABLED = "SDNModuleDisabled"
 
 
+class EvictionReason(StrEnum):
+    """Of ``EvictionRequired``, which is only present when True."""
+
+    REQUIRED = "EvictionRequired"
+
+
 class FrozenReason(StrEnum):
     """Of ``FilesystemFrozen``, which is only present when True."""
 

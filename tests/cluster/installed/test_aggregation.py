@@ -145,10 +145,10 @@ async def test_a_refusal_is_a_status(operator: Path) -> None:
 
 
 async def test_what_is_not_built_says_so_through_the_api_server(editor: Path, machine: Object) -> None:
-    where = path(machine["metadata"]["name"], "cancelevacuation")
+    where = path(machine["metadata"]["name"], "addvolume")
     async with client(editor) as session, session.put(where, json={}) as answer:
         assert answer.status == 501
-        assert "virtualmachines/cancelevacuation is not built" in (await answer.json())["message"]
+        assert "virtualmachines/addvolume is not built" in (await answer.json())["message"]
 
 
 async def test_who_may_only_read_opens_no_console(installed: Installed, machine: Object) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 from pathlib import Path
 
 from hyperd.launcher.build import LAUNCHER, build
-from hyperd.resources.values.names import SYSTEM_NAMESPACE
+from hyperd.resources.values.names import API_SERVICE, SYSTEM_NAMESPACE
+from tests.cluster.controlplane.plane import document
 from tests.cluster.installation import account_kubeconfig
 from tests.cluster.nodes import images
 from tests.cluster.nodes.bed import Bed
@@ -18,8 +20,7 @@ IMAGE = "localhost/hyperd-launcher:1"
 GUEST_URL = "http://127.0.0.1:8099/guest.qcow2"
 """The tests' guest, as each node serves it to itself."""
 _MANIFESTS = Path(__file__).parents[3] / "manifests"
-_ASKS_HYPERD = ("mutatingwebhookconfiguration/hyperd", "validatingwebhookconfiguration/hyperd")
-"""Nothing leads the API server to daemons that are no Pods."""
+_PORT = 6481
 
 
 class Hyperds:
@@ -43,7 +44,7 @@ class Hyperds:
         images.write(archive, IMAGE, (f"/{path}",), {path: programs / LAUNCHER})
         plane.kubectl("apply", "-k", str(_MANIFESTS))
         plane.kubectl("delete", "daemonset/hyperd", "-n", SYSTEM_NAMESPACE)
-        plane.kubectl("delete", *_ASKS_HYPERD)
+        self._register()
         nobody_converts = '{"spec": {"conversion": {"strategy": "None", "webhook": null}}}'
         classes = "crd/virtualmachineclasses.virtualization.deckhouse.io"
         plane.kubectl("patch", classes, "--type=merge", "-p", nobody_converts)
@@ -54,6 +55,21 @@ class Hyperds:
             node.begin("images", sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "--directory",
                 str(served), "8099")  # fmt: skip
             self.begin(node)
+
+    def _register(self) -> None:
+        """Of the webhooks only that of evictions: the others must be answered, also while tests kill daemons."""
+        plane, where = self.bed.plane, "validatingwebhookconfiguration/hyperd"
+        plane.kubectl("delete", "mutatingwebhookconfiguration/hyperd")
+        found = document(plane.kubectl("get", where, "-o", "json"))
+        found["webhooks"] = [hook for hook in found["webhooks"] if hook["name"].startswith("evictions.")]
+        plane.kubectl("replace", "-f", "-", stdin=json.dumps(found))
+        service = ("-n", SYSTEM_NAMESPACE, "service", API_SERVICE)
+        plane.kubectl("patch", *service, "--type=merge", "-p", '{"spec": {"selector": null}}')
+        # The daemons are no Pods, so the Service finds them by this alone.
+        addresses = [{"ip": node.address} for node in self.nodes]
+        subset = {"addresses": addresses, "ports": [{"name": "https", "port": _PORT}]}
+        meta = {"name": API_SERVICE, "namespace": SYSTEM_NAMESPACE}
+        plane.apply({"apiVersion": "v1", "kind": "Endpoints", "metadata": meta, "subsets": [subset]})
 
     def begin(self, node: Node, crash_at: str = "") -> None:
         """Start the node's daemon, which kills itself at ``crash_at`` if that is given."""
@@ -68,7 +84,7 @@ class Hyperds:
             "kubernetes.allow_emulation": True,
             "kubernetes.lease_seconds": 10.0,
             "api.port": 0,
-            "aggregation.port": 6481,
+            "aggregation.port": _PORT,
             "hypervisor.reserved_memory_bytes": 0,
             "imports.allowed": '["127.0.0.0/8"]',
             "storage.reserve_bytes": 0,

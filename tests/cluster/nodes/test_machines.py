@@ -209,6 +209,15 @@ def test_hyperds_own_rights_make_no_other_pods(bed: Bed, hyperds: Hyperds) -> No
     bed.plane.kubectl(*argv, stdin=json.dumps({**pod, "spec": decent}))
 
 
+def test_hyperds_own_rights_touch_no_budget_of_others(bed: Bed, hyperds: Hyperds) -> None:
+    argv = ["create", "--dry-run=server", "-f", "-", f"--as={_ACCOUNT}"]
+    budget = {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "b"}}
+    for selected, refused in (({"app": "db"}, True), ({_UID_LABEL: "x"}, False)):
+        spec = {"minAvailable": 1, "selector": {"matchLabels": selected}}
+        said = bed.plane.kubectl(*argv, stdin=json.dumps({**budget, "spec": spec}), rc=int(refused))
+        assert ("no disruption budgets but those of machines" in said) is refused
+
+
 def test_a_guest_does_not_notice_that_hyperd_is_killed(hyperds: Hyperds, web: tuple[Node, str]) -> None:
     node, address = web
     before, pod = node.run(*_QEMU), pod_of(hyperds.bed, "web")["metadata"]["uid"]

@@ -4,63 +4,22 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
 
 import pytest
 
 from hyperd.crashpoints import CrashPoint
 from tests.cluster.nodes import session
 from tests.cluster.nodes.bed import Bed
-from tests.cluster.nodes.hyperds import GUEST_URL, Hyperds
-from tests.cluster.nodes.machines import get, make, make_machine, pod_of, until
+from tests.cluster.nodes.hyperds import Hyperds
+from tests.cluster.nodes.machines import get, make, pod_of, until
+from tests.cluster.nodes.movers import SECONDS, count, mover, running_on, where
 from tests.cluster.nodes.node import Node
 
+__all__ = ["mover"]
 pytestmark = [pytest.mark.cluster, pytest.mark.nodes, pytest.mark.slow, pytest.mark.timeout(600)]
 
-_SECONDS = 180.0
-_COUNTS = """#!/bin/sh
-cp /state/count /www/before
-nc -ll -p 7 -e cat &
-keep() { echo $1 >/state/new; sync; mv /state/new /state/count; sync; }
-(n=0; while :; do n=$((n+1)); echo $n >/www/count; keep $n; sleep 0.2; done) &
-"""
-"""It counts in memory and on its disk, where a power cut finds a whole number, and echoes."""
 _LONGEST_STOP_SECONDS = 10.0
 """On a machine that others use as well, and without KVM."""
-
-
-def count(node: Node, address: str, of: str = "count") -> int:
-    """What the guest has counted to; 0 where it does not answer."""
-    said = node.run("curl", "-s", "-m", "2", f"http://{address}/{of}", rc=None).strip()
-    return int(said) if said.isdigit() else 0
-
-
-def where(hyperds: Hyperds, name: str) -> Node:
-    node = get(hyperds.bed, f"vm/{name}", "{.status.nodeName}")
-    return next(each for each in hyperds.nodes if each.name == node)
-
-
-def running_on(hyperds: Hyperds) -> list[str]:
-    """The nodes on which a guest runs, each as often as there are."""
-    return [
-        node.name
-        for node in hyperds.nodes
-        for _ in node.run("virsh", "-q", "list", "--state-running", "--name").split()
-    ]
-
-
-@pytest.fixture(scope="module")
-def mover(hyperds: Hyperds) -> Iterator[str]:
-    """The address of a machine that counts; its name is mover."""
-    bed = hyperds.bed
-    make_machine(bed, "mover", provisioning={"type": "UserData", "userData": _COUNTS})
-    source = {"type": "HTTP", "http": {"url": GUEST_URL}}
-    make(bed, "VirtualDisk", "mover", persistentVolumeClaim={"size": "256Mi"}, dataSource=source)
-    until(lambda: get(bed, "vm/mover", "{.status.phase}") == "Running", _SECONDS)
-    address = get(bed, "vm/mover", "{.status.ipAddress}")
-    until(lambda: count(where(hyperds, "mover"), address), _SECONDS)
-    yield address
-    bed.plane.kubectl("delete", "vm/mover", "vd/mover", "--timeout=60s")
 
 
 def begin(bed: Bed, name: str, type_: str = "Migrate", **spec: object) -> None:
@@ -69,7 +28,7 @@ def begin(bed: Bed, name: str, type_: str = "Migrate", **spec: object) -> None:
 
 def ended(bed: Bed, name: str) -> str:
     """The phase of the operation at its end."""
-    until(lambda: get(bed, f"vmop/{name}", "{.status.phase}") in ("Completed", "Failed"), _SECONDS)
+    until(lambda: get(bed, f"vmop/{name}", "{.status.phase}") in ("Completed", "Failed"), SECONDS)
     return get(bed, f"vmop/{name}", "{.status.phase}")
 
 
@@ -179,7 +138,7 @@ def test_one_guest_lives_where_the_daemon_is_killed_that_it_comes_to(hyperds: Hy
     (target,) = (node for node in hyperds.nodes if node is not source)
     before = count(source, mover)
     begin(bed, "back", "Evict")
-    until(lambda: target.run("virsh", "-q", "list", "--all", "--name").split(), _SECONDS)
+    until(lambda: target.run("virsh", "-q", "list", "--all", "--name").split(), SECONDS)
     hyperds.kill(target)
     hyperds.begin(target)
     arrived = ended(bed, "back") == "Completed"
@@ -192,8 +151,8 @@ def test_what_it_had_written_is_on_the_disk_that_it_starts_anew_with(hyperds: Hy
     bed, node = hyperds.bed, where(hyperds, "mover")
     before = count(node, mover)
     make(bed, "VirtualMachineOperation", "anew", type="Restart", virtualMachineName="mover", force=True)
-    until(lambda: get(bed, "vmop/anew", "{.status.phase}") == "Completed", _SECONDS)
-    until(lambda: 0 < count(node, mover) < before, _SECONDS)
+    until(lambda: get(bed, "vmop/anew", "{.status.phase}") == "Completed", SECONDS)
+    until(lambda: 0 < count(node, mover) < before, SECONDS)
     assert where(hyperds, "mover") is node
     assert count(node, mover, "before") >= before
     assert running_on(hyperds) == [node.name]

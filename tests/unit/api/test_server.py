@@ -261,7 +261,7 @@ async def test_a_connect_subresource_goes_to_its_handler(folder: Path) -> None:
         assert "system:masters" in asked[0][0].groups
 
 
-@pytest.mark.parametrize(("method", "name"), [("PUT", "cancelevacuation"), ("PUT", "addvolume")])
+@pytest.mark.parametrize(("method", "name"), [("PUT", "removevolume"), ("PUT", "addvolume")])
 async def test_a_subresource_that_is_not_built_says_so(api: Api, method: str, name: str) -> None:
     status, body = await api.call(method, f"{CONNECT}/{name}")
     assert status == 501

@@ -141,7 +141,9 @@ METADATA = {
     "VMOP_RESTORE_ANNOTATION": "names an operation by uid, which then takes the object for one that it has put "
     "back: whoever can write the one can write the other",
     "VM_UID_LABEL": "of a Pod, which a policy lets nobody but hyperd give one; on others it is for clients",
-    "VM_POD_NAME_LABEL": "written for clients, read by none of ours",
+    "VM_POD_NAME_LABEL": "of a Pod, beside VM_UID_LABEL: the machine of that name must have that uid and own it",
+    "POD_EVICTED_ANNOTATION": "whoever can write it can evict the Pod; its guest is moved, and nothing else",
+    "VMOP_EVACUATION_ANNOTATION": "written for clients; by what it says nothing is done",
     "POD_CARRIED_ANNOTATION": "only labels and annotations of the same Pod are taken away by it",
     "POD_MADE_OF_ANNOTATION": "another one has the same Pod made anew while no guest runs",
     "POD_PINNED_ANNOTATION": "another one has the same Pod made anew while no guest runs",

@@ -9,11 +9,14 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
+from hyperd.api.serving.evictions import Evictions
 from hyperd.api.serving.middleware import Middleware, RequestInfo
 from hyperd.api.serving.webhooks import Webhooks
 from hyperd.api.wire.metrics import Metrics
 from hyperd.offload import Offload
 from hyperd.resources.values.names import CONVERSION_PATH, MUTATION_PATH, VALIDATION_PATH
+from tests.parts import part
+from tests.unit.admission.world import World
 from tests.unit.api.test_hostile_bodies import MOST_CPU, content, timed_callbacks
 from tests.unit.webhooks.test_reviews import webhook
 
@@ -22,7 +25,7 @@ CORPUS = Path(__file__).parents[2] / "corpus" / "reviews"
 
 async def test_a_hostile_review_holds_up_nobody() -> None:
     processes = Offload()
-    webhooks = Webhooks(webhook().own, max_body_bytes=3 << 20, processes=processes)
+    webhooks = Webhooks(webhook().own, Evictions(part(World())), max_body_bytes=3 << 20, processes=processes)
 
     async def answer(request: web.BaseRequest, request_id: str, seen: RequestInfo) -> web.StreamResponse:
         return await webhooks.answer(request, request.path, request_id)

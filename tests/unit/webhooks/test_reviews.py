@@ -22,6 +22,7 @@ from hyperd.admission.dispatch import FINALIZERS
 from hyperd.admission.jsonpatch import difference
 from hyperd.admission.question import Question
 from hyperd.admission.webhook import AdmissionWebhook
+from hyperd.api.serving.evictions import Evictions
 from hyperd.api.serving.middleware import Middleware, RequestInfo
 from hyperd.api.serving.webhooks import Webhooks
 from hyperd.api.wire.metrics import Metrics
@@ -30,7 +31,7 @@ from hyperd.resources.schema.kind import Kind
 from hyperd.resources.schema.structural import apply_defaults
 from hyperd.store.grammar.patching import json_patch
 from hyperd.store.interface import AdmissionRequest, AdmissionResponse
-from tests.parts import Part
+from tests.parts import Part, part
 from tests.unit.admission.world import POLICY, World, kind_of, make
 from tests.unit.resources import samples
 
@@ -243,7 +244,7 @@ def test_a_difference_makes_one_of_the_other(before: Part, after: Part) -> None:
 
 @pytest.fixture
 async def client() -> AsyncIterator[aiohttp.ClientSession]:
-    webhooks = Webhooks(webhook().own, max_body_bytes=1 << 16)
+    webhooks = Webhooks(webhook().own, Evictions(part(World())), max_body_bytes=1 << 16)
 
     async def answer(request: web.BaseRequest, request_id: str, seen: RequestInfo) -> web.StreamResponse:
         return await webhooks.answer(request, request.path, request_id)

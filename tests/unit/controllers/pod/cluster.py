@@ -35,6 +35,8 @@ class Cluster:
         self.refusal = ""
         """What the API server says to a new Pod."""
         self.hidden = False
+        self.told: list[tuple[str, str]] = []
+        """Reasons and messages of events."""
         self._versions = itertools.count(1)
         self._informers: dict[Kind, Informer] = {}
         settings = Settings(home="kubernetes", kubernetes=CONF)
@@ -44,7 +46,7 @@ class Cluster:
             store=self,
             informer=self.informer,
             node_name="leader",
-            events=None,
+            events=self,
             volumes=volumes,
             ownership=SimpleNamespace(binds=True),
         )
@@ -121,6 +123,7 @@ class Cluster:
                 found["metadata"][field] = {key: value for key, value in merged.items() if value is not None}
             elif field != "resourceVersion":
                 found["metadata"][field] = changed
+        found["spec"] = {**found.get("spec", {}), **patch.get("spec", {})}
         self.put(kind, found)
         return Item.of(found)
 
@@ -130,6 +133,11 @@ class Cluster:
             raise NotFound(name)
         assert found["metadata"]["uid"] == preconditions.uid
         self.put(kind, {**found, "metadata": {**found["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}})
+
+    # As the recorder
+
+    def event(self, obj: Object, level: str, reason: str, message: str) -> None:
+        self.told.append((reason, message))
 
     # What others do
 

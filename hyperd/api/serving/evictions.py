@@ -1,0 +1,70 @@
+"""What a cluster's API server asks of hyperd when a Pod is to be evicted.
+
+Unlike the other webhooks this one does something: it marks the Pod, so that its guest is moved. So it is asked
+under an address that strangers do not know: hyperd writes it into the registration, which administrators alone may
+read, and all daemons derive it from the key that they share. A stranger is told nothing, not even that it exists.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+from typing import Final
+
+from hyperd.admission import evictions
+from hyperd.admission.question import Asked
+from hyperd.admission.webhook import Review, allow, deny
+from hyperd.errors import Conflict, NotFound
+from hyperd.resources.all import POD
+from hyperd.resources.core.disruption import EVICTION
+from hyperd.resources.schema.kind import AnyObject, Object
+from hyperd.resources.values.names import EVICTION_PATH, POD_EVICTED_ANNOTATION
+from hyperd.store.interface import PatchType, Store
+
+_LOG = logging.getLogger(__name__)
+_PURPOSE: Final = b"hyperd evictions"
+
+
+class Evictions:
+    """The handler, and the address that it answers under; none before ``use``."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.path = ""
+
+    def use(self, key: bytes) -> None:
+        """Answer under the address that follows from ``key``, which all daemons have and nobody else."""
+        secret = hmac.digest(key, _PURPOSE, hashlib.sha256).hex()
+        self.path = f"{EVICTION_PATH}/{secret}"
+
+    def owns(self, path: str) -> bool:
+        """Whether it is answered here."""
+        return bool(self.path) and hmac.compare_digest(path.encode("utf-8", "surrogatepass"), self.path.encode())
+
+    async def judge(self, review: AnyObject) -> Review:
+        """The verdict on an AdmissionReview. Raises BadRequest where it is none, and what the store raises."""
+        asked = Asked.of(review)
+        if asked.resource != (POD.group, POD.plural) or asked.subresource != EVICTION:
+            return allow(asked)
+        ruling = await evictions.judge(self._store, asked.namespace, asked.name)
+        if ruling.marks is not None and not _is_rehearsal(asked):
+            await self._mark(ruling.marks, asked.user.name)
+        return allow(asked) if ruling.refusal is None else deny(asked, ruling.refusal)
+
+    async def _mark(self, pod: Object, by: str) -> None:
+        known = pod["metadata"]
+        patch = {"metadata": {"uid": known["uid"], "annotations": {POD_EVICTED_ANNOTATION: "true"}}}
+        try:
+            await self._store.patch(POD, known["namespace"], known["name"], PatchType.MERGE, patch)
+        except (Conflict, NotFound):
+            return  # it is another one by now, or none
+        _LOG.info(
+            "The guest of Pod %s/%s is to go to another node: %s asks.", known["namespace"], known["name"], by
+        )
+
+
+def _is_rehearsal(asked: Asked) -> bool:
+    """``kubectl drain --dry-run=server`` says so in the eviction that it posts."""
+    options = asked.object.get("deleteOptions")
+    return asked.dry_run or (isinstance(options, dict) and bool(options.get("dryRun")))

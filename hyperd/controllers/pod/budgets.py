@@ -1,0 +1,76 @@
+"""A machine's disruption budget: evictions take none of its Pods, also while hyperd answers nobody.
+
+While a guest is on its way two Pods are Ready, and either may have it; so both are kept then. As the reference's
+and KubeVirt's disruption budget controllers have it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hyperd.controllers.context import Context
+from hyperd.controllers.pod import manifest
+from hyperd.errors import AlreadyExists, Conflict, NotFound
+from hyperd.resources.all import POD_DISRUPTION_BUDGET
+from hyperd.resources.schema.kind import Object
+from hyperd.resources.values import meta, names
+from hyperd.store.interface import PatchType, Preconditions
+
+if TYPE_CHECKING:
+    from hyperd.resources.views.virtual_machine import VirtualMachine
+
+
+class Budgets:
+    """Of all machines; the leader's."""
+
+    def __init__(self, context: Context) -> None:
+        self._store = context.store
+        self._seen = context.informer(POD_DISRUPTION_BUDGET)
+
+    async def keep(self, machine: VirtualMachine, pods: int) -> None:
+        """See to it that evictions leave ``pods`` of the machine's Pods."""
+        found = self._of(machine)
+        if found is not None and (found.get("spec") or {}).get("minAvailable") == pods:
+            return
+        namespace, name = machine["metadata"]["namespace"], manifest.pod_name(machine)
+        try:
+            if found is None:
+                await self._store.create(POD_DISRUPTION_BUDGET, namespace, _budget(machine, pods))
+            else:
+                patch = {"metadata": {"uid": found["metadata"]["uid"]}, "spec": {"minAvailable": pods}}
+                await self._store.patch(POD_DISRUPTION_BUDGET, namespace, name, PatchType.MERGE, patch)
+        except (AlreadyExists, Conflict, NotFound):
+            return  # it is not seen as it is; its event comes here
+
+    async def drop(self, machine: VirtualMachine) -> None:
+        """The machine has no Pods, and is to have none."""
+        if (found := self._of(machine)) is None or meta.is_deleting(found):
+            return
+        known = found["metadata"]
+        only = Preconditions(uid=known["uid"])
+        try:
+            await self._store.delete(POD_DISRUPTION_BUDGET, known["namespace"], known["name"], preconditions=only)
+        except (Conflict, NotFound):
+            return  # it is gone, or another one by now
+
+    def _of(self, machine: VirtualMachine) -> Object | None:
+        known = machine["metadata"]
+        found = self._seen.get(known["namespace"], manifest.pod_name(machine))
+        return found if found is not None and meta.is_owned_by(found, known["uid"]) else None
+
+
+def _budget(machine: VirtualMachine, pods: int) -> Object:
+    return {
+        "apiVersion": POD_DISRUPTION_BUDGET.api_version,
+        "kind": POD_DISRUPTION_BUDGET.kind,
+        "metadata": {
+            "namespace": machine["metadata"]["namespace"],
+            "name": manifest.pod_name(machine),
+            "labels": manifest.own_labels(machine),
+            "ownerReferences": [meta.owner_reference(machine)],
+        },
+        "spec": {
+            "minAvailable": pods,
+            "selector": {"matchLabels": {names.VM_UID_LABEL: machine["metadata"]["uid"]}},
+        },
+    }

@@ -1,0 +1,54 @@
+"""A machine that moves, and tells by what it counts whether it is the same guest still."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cluster.nodes.hyperds import GUEST_URL, Hyperds
+from tests.cluster.nodes.machines import get, make, make_machine, until
+from tests.cluster.nodes.node import Node
+
+SECONDS = 180.0
+_COUNTS = """#!/bin/sh
+cp /state/count /www/before
+nc -ll -p 7 -e cat &
+keep() { echo $1 >/state/new; sync; mv /state/new /state/count; sync; }
+(n=0; while :; do n=$((n+1)); echo $n >/www/count; keep $n; sleep 0.2; done) &
+"""
+"""It counts in memory and on its disk, where a power cut finds a whole number, and echoes."""
+
+
+def count(node: Node, address: str, of: str = "count") -> int:
+    """What the guest has counted to; 0 where it does not answer."""
+    said = node.run("curl", "-s", "-m", "2", f"http://{address}/{of}", rc=None).strip()
+    return int(said) if said.isdigit() else 0
+
+
+def where(hyperds: Hyperds, name: str) -> Node:
+    node = get(hyperds.bed, f"vm/{name}", "{.status.nodeName}")
+    return next(each for each in hyperds.nodes if each.name == node)
+
+
+def running_on(hyperds: Hyperds) -> list[str]:
+    """The nodes on which a guest runs, each as often as there are."""
+    return [
+        node.name
+        for node in hyperds.nodes
+        for _ in node.run("virsh", "-q", "list", "--state-running", "--name").split()
+    ]
+
+
+@pytest.fixture(scope="module")
+def mover(hyperds: Hyperds) -> Iterator[str]:
+    """The address of a machine that counts; its name is mover."""
+    bed = hyperds.bed
+    make_machine(bed, "mover", provisioning={"type": "UserData", "userData": _COUNTS})
+    source = {"type": "HTTP", "http": {"url": GUEST_URL}}
+    make(bed, "VirtualDisk", "mover", persistentVolumeClaim={"size": "256Mi"}, dataSource=source)
+    until(lambda: get(bed, "vm/mover", "{.status.phase}") == "Running", SECONDS)
+    address = get(bed, "vm/mover", "{.status.ipAddress}")
+    until(lambda: count(where(hyperds, "mover"), address), SECONDS)
+    yield address
+    bed.plane.kubectl("delete", "vm/mover", "vd/mover", "--timeout=60s")
