@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 
 _ROOT = Path("/sys/fs/cgroup")
 _SECONDS = 10.0
+_MAKING = threading.Lock()
 
 
 def make(name: str) -> tuple[Path, ...]:
     """A cgroup of this name, which may hold slashes, wherever there is a hierarchy."""
     folders = tuple(root / name for root in _hierarchies())
+    # Nodes start side by side: one must not copy from a parent that another has made and not yet filled.
+    with _MAKING:
+        _make(folders)
+    return folders
+
+
+def _make(folders: tuple[Path, ...]) -> None:
     for folder in folders:
         for parent in (*reversed(folder.relative_to(_ROOT).parents), folder.relative_to(_ROOT)):
             made = _ROOT / parent
@@ -22,7 +31,6 @@ def make(name: str) -> tuple[Path, ...]:
             for setting in ("cpuset.cpus", "cpuset.mems"):
                 if (made / setting).exists() and not (made / "cgroup.controllers").exists():
                     (made / setting).write_text((made.parent / setting).read_text())
-    return folders
 
 
 def remove(name: str) -> None:
