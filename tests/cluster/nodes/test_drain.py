@@ -113,7 +113,7 @@ def test_a_drained_node_is_left_by_a_running_guest(hyperds: Hyperds, mover: str)
     try:
         code, said = drain(bed, source, f"--timeout={_SECONDS}s")
         assert code == 0, said
-        assert f"pod/{pod} evicted" in said
+        assert f"evicting pod default/{pod}" in said
         assert evacuations(bed)[-1] == "Completed"
         target = where(hyperds, "mover")
         assert target is not source
