@@ -213,10 +213,9 @@ def test_a_daemon_that_is_killed_while_it_writes_leaves_a_whole_table(loop_disk:
 _ERASES = """
 import asyncio, os, sys
 from pathlib import Path
-from hyperd.imagefile import sandbox
-from hyperd.storage.backends.block import provisioner
+from hyperd.imagefile import erasing, sandbox
 sandbox._ENVIRONMENT["PATH"] = sys.argv[1] + ":" + os.environ["PATH"]
-asyncio.run(provisioner._fallocate(Path("/dev/null"), 0, 1, "--punch-hole"))
+asyncio.run(erasing._fallocate(Path("/dev/null"), 0, 1, "--punch-hole"))
 """
 
 
