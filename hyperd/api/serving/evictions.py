@@ -15,12 +15,13 @@ from typing import Final
 from hyperd.admission import evictions
 from hyperd.admission.question import Asked
 from hyperd.admission.webhook import Review, allow, deny
-from hyperd.errors import Conflict, NotFound
 from hyperd.resources.all import POD
 from hyperd.resources.core.disruption import EVICTION
 from hyperd.resources.schema.kind import AnyObject, Object
-from hyperd.resources.values.names import EVICTION_PATH, POD_EVICTED_ANNOTATION
-from hyperd.store.interface import PatchType, Store
+from hyperd.resources.values import meta
+from hyperd.resources.values.names import EVICTION_PATH
+from hyperd.runtime import evicted
+from hyperd.store.interface import Store
 
 _LOG = logging.getLogger(__name__)
 _PURPOSE: Final = b"hyperd evictions"
@@ -53,15 +54,8 @@ class Evictions:
         return allow(asked) if ruling.refusal is None else deny(asked, ruling.refusal)
 
     async def _mark(self, pod: Object, by: str) -> None:
-        known = pod["metadata"]
-        patch = {"metadata": {"uid": known["uid"], "annotations": {POD_EVICTED_ANNOTATION: "true"}}}
-        try:
-            await self._store.patch(POD, known["namespace"], known["name"], PatchType.MERGE, patch)
-        except (Conflict, NotFound):
-            return  # it is another one by now, or none
-        _LOG.info(
-            "The guest of Pod %s/%s is to go to another node: %s asks.", known["namespace"], known["name"], by
-        )
+        if await evicted.mark(self._store, pod):
+            _LOG.info("The guest of Pod %s/%s is to go to another node: %s asks.", *meta.key(pod), by)
 
 
 def _is_rehearsal(asked: Asked) -> bool:

@@ -6,22 +6,22 @@ reference's.
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import Final
 
-import orjson
 from aiohttp import web
 
+from hyperd.api.sessions.outcomes import done
 from hyperd.api.sessions.target import title
 from hyperd.api.wire import bodies
 from hyperd.api.wire.subresources import SubresourceHandlers
 from hyperd.errors import BadRequest, Conflict, NotFound
 from hyperd.resources.all import POD, VIRTUAL_MACHINE, VIRTUAL_MACHINE_OPERATION
 from hyperd.resources.kinds.virtual_machine_operation import FINISHED_PHASES
-from hyperd.resources.schema.kind import AnyObject, Object
+from hyperd.resources.schema.kind import AnyObject
 from hyperd.resources.values import meta
 from hyperd.resources.values.names import POD_EVICTED_ANNOTATION, VMOP_EVACUATION_ANNOTATION
-from hyperd.store.interface import PatchType, Preconditions, Store, User
+from hyperd.runtime import evicted
+from hyperd.store.interface import Preconditions, Store, User
 
 SUBRESOURCE: Final = "cancelevacuation"
 _MAX_BODY_BYTES: Final = 1 << 16
@@ -49,19 +49,11 @@ class Evacuations:
             raise BadRequest(f"vmi {title(vm)} is not evacuated")
         if not asked.get("dryRun"):
             # The mark first: without it nobody makes another operation.
-            await self._unmark(pod)
+            await evicted.unmark(self._store, pod)
             for op in await self._store.find_all(VIRTUAL_MACHINE_OPERATION, namespace):
                 if _evacuates(op, name):
                     await self._delete(op)
-        return _done(f"The evacuation of VirtualMachine {title(vm)} is cancelled.")
-
-    async def _unmark(self, pod: Object) -> None:
-        known = pod["metadata"]
-        patch = {"metadata": {"uid": known["uid"], "annotations": {POD_EVICTED_ANNOTATION: None}}}
-        try:
-            await self._store.patch(POD, known["namespace"], known["name"], PatchType.MERGE, patch)
-        except (Conflict, NotFound):
-            return  # it is another one by now, or none
+        return done(f"The evacuation of VirtualMachine {title(vm)} is cancelled.")
 
     async def _delete(self, op: AnyObject) -> None:
         known = op["metadata"]
@@ -80,15 +72,3 @@ def _evacuates(op: AnyObject, machine: str) -> bool:
         and op["spec"]["virtualMachineName"] == machine
         and VMOP_EVACUATION_ANNOTATION in meta.annotations(op)
     )
-
-
-def _done(message: str) -> web.Response:
-    status = {
-        "kind": "Status",
-        "apiVersion": "v1",
-        "metadata": {},
-        "status": "Success",
-        "message": message,
-        "code": HTTPStatus.OK.value,
-    }
-    return web.Response(body=orjson.dumps(status), headers={"Content-Type": "application/json"})

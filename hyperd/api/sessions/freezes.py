@@ -7,12 +7,11 @@ of its client and of us. A snapshot that is taken meanwhile is of that very mome
 from __future__ import annotations
 
 import re
-from http import HTTPStatus
 from typing import Final
 
-import orjson
 from aiohttp import web
 
+from hyperd.api.sessions.outcomes import done
 from hyperd.api.sessions.target import require_here, title
 from hyperd.api.wire import bodies
 from hyperd.api.wire.subresources import SubresourceHandlers
@@ -61,7 +60,7 @@ class Freezes:
                 "be frozen: start qemu-guest-agent in it."
             )
         number, left = await self._hypervisor.holds.hold(domain.uid, seconds)
-        return _done(
+        return done(
             f"The file systems of VirtualMachine {title(vm)} are frozen ({number}), and thawed in {left:.0f} s at "
             "the latest."
         )
@@ -70,10 +69,10 @@ class Freezes:
         vm = await self._machine(namespace, name)
         whole = await self._hypervisor.holds.release(vm["metadata"]["uid"])
         if whole is None:
-            return _done(f"The file systems of VirtualMachine {title(vm)} are not frozen, or no longer.")
+            return done(f"The file systems of VirtualMachine {title(vm)} are not frozen, or no longer.")
         if whole:
-            return _done(f"The file systems of VirtualMachine {title(vm)} are thawed.")
-        return _done(
+            return done(f"The file systems of VirtualMachine {title(vm)} are thawed.")
+        return done(
             f"The file systems of VirtualMachine {title(vm)} are thawed, and were for a time before: what was "
             "read meanwhile is not of one moment."
         )
@@ -103,15 +102,3 @@ def duration(text: object) -> float:
     if isinstance(text, str) and len(text) <= 64 and re.fullmatch(f"(?:{_PART.pattern})+|0", text):
         return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
     raise BadRequest(f'unfreezeTimeout must be a duration such as "1m30s", not {str(text)[:64]!r}.')
-
-
-def _done(message: str) -> web.Response:
-    status = {
-        "kind": "Status",
-        "apiVersion": "v1",
-        "metadata": {},
-        "status": "Success",
-        "message": message,
-        "code": HTTPStatus.OK.value,
-    }
-    return web.Response(body=orjson.dumps(status), headers={"Content-Type": "application/json"})

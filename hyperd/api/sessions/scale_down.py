@@ -11,12 +11,12 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 import orjson
 from aiohttp import web
 
+from hyperd.api.sessions.outcomes import success
 from hyperd.api.wire import bodies, options
 from hyperd.api.wire.query import Query
 from hyperd.api.wire.subresources import SubresourceHandlers
@@ -175,13 +175,5 @@ def _status(
         "kind": VIRTUAL_MACHINE_POOL.plural,
         "uid": meta["uid"],
     }
-    return {
-        "kind": "Status",
-        "apiVersion": "v1",
-        "metadata": {},
-        "status": "Success",
-        "message": f"VirtualMachine {named} {'would go' if dry_run else 'goes'}; spec.replicas is {left}"
-        + (" then." if dry_run else "."),
-        "details": details,
-        "code": HTTPStatus.OK.value,
-    }
+    message = f"VirtualMachine {named} {'would go' if dry_run else 'goes'}; spec.replicas is {left}"
+    return success(message + (" then." if dry_run else "."), details)

@@ -8,13 +8,14 @@ reference's evacuation controller has it.
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import TYPE_CHECKING, Final
 
 from hyperd.backoff import backoff
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine.operations import MIGRATIONS, is_finished, of_machine, phase_of, since_end
 from hyperd.controllers.pod import manifest
-from hyperd.errors import AlreadyExists, Conflict, NotFound
+from hyperd.errors import AlreadyExists
 from hyperd.resources.all import POD, VIRTUAL_MACHINE_OPERATION
 from hyperd.resources.kinds.virtual_machine_conditions import EvictionReason, VirtualMachineCondition
 from hyperd.resources.kinds.virtual_machine_operation import OperationPhase, OperationType
@@ -22,9 +23,9 @@ from hyperd.resources.kinds.virtual_machine_status import VirtualMachinePhase
 from hyperd.resources.schema.kind import Object
 from hyperd.resources.values import meta, names
 from hyperd.resources.values.conditions import remove_condition, set_condition
+from hyperd.runtime import evicted
 from hyperd.runtime.controller import Key
 from hyperd.runtime.status import remove_finalizer
-from hyperd.store.interface import PatchType
 
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_machine import VirtualMachine
@@ -34,6 +35,8 @@ MESSAGE: Final = "VirtualMachine should be evicted from current node or restarte
 _FIRST_SECONDS: Final = 2.0
 _LAST_SECONDS: Final = 300.0
 _PREFIX: Final = "evacuation-"
+_NUMBER: Final = re.compile("[0-9]{1,9}")
+"""Of an operation of ours. Others may be called so too, and must not lead to a name that nobody can have."""
 
 
 class Evacuations:
@@ -46,13 +49,13 @@ class Evacuations:
 
     def show(self, after: VirtualMachine, pod: Object | None) -> bool:
         """Have the machine's status say whether its guest is to go, which is the answer."""
-        evicted = pod is not None and meta.annotations(pod).get(names.POD_EVICTED_ANNOTATION) == "true"
+        marked = pod is not None and meta.annotations(pod).get(names.POD_EVICTED_ANNOTATION) == "true"
         type_ = VirtualMachineCondition.EVICTION_REQUIRED
-        if evicted:
+        if marked:
             set_condition(after, type_, True, reason=EvictionReason.REQUIRED, message=MESSAGE)
         else:
             remove_condition(after, type_)
-        return evicted
+        return marked
 
     async def ask(self, machine: VirtualMachine, pod: Object) -> float | None:
         """Have the guest moved away from ``pod``, unless it is on its way; seconds until the next look.
@@ -72,7 +75,7 @@ class Evacuations:
             if (left := delay - min(map(since_end, failed))) > 0:
                 return left
         numbers = [op["metadata"]["name"].removeprefix(prefix) for op in tried]
-        latest = max((int(number) for number in numbers if number.isdigit()), default=0)
+        latest = max((int(number) for number in numbers if _NUMBER.fullmatch(number)), default=0)
         try:
             await self._context.store.create(
                 VIRTUAL_MACHINE_OPERATION,
@@ -93,23 +96,14 @@ class Evacuations:
             if not is_finished(op):
                 if machine is not None and not meta.is_deleting(op):
                     continue
-                if machine is not None and (pod := manifest.find_pod(self._pods, machine)) is not None:
-                    await self._take_back(pod)
+                pod = None if machine is None else manifest.find_pod(self._pods, machine)
+                if pod is not None and names.POD_EVICTED_ANNOTATION in meta.annotations(pod):
+                    await evicted.unmark(self._context.store, pod)
             protection = names.VMOP_PROTECTION_BY_EVACUATION
             await remove_finalizer(self._context.store, VIRTUAL_MACHINE_OPERATION, op, finalizer=protection)
 
     def _of(self, machine: Key) -> list[VirtualMachineOperation]:
         return of_machine(self._operations, machine.namespace, machine.name)
-
-    async def _take_back(self, pod: Object) -> None:
-        known = pod["metadata"]
-        if names.POD_EVICTED_ANNOTATION not in meta.annotations(pod):
-            return
-        patch = {"metadata": {"uid": known["uid"], "annotations": {names.POD_EVICTED_ANNOTATION: None}}}
-        try:
-            await self._context.store.patch(POD, known["namespace"], known["name"], PatchType.MERGE, patch)
-        except (Conflict, NotFound):
-            return  # it is another one by now, or none
 
 
 def _operation(machine: VirtualMachine, name: str) -> Object:

@@ -201,3 +201,17 @@ async def test_a_budget_of_somebody_elses_is_left_alone(cluster: Cluster) -> Non
     cluster.put(POD_DISRUPTION_BUDGET, theirs)
     await cluster.look()
     assert budget(cluster)["spec"] == {"minAvailable": 0}
+
+
+async def test_a_name_that_somebody_else_gave_stands_in_no_ones_way(cluster: Cluster) -> None:
+    """Names of others' count as little as they can: 9…9 is followed by what nobody can be called."""
+    await cluster.look()
+    mine = operations(cluster)[0]
+    cluster.objects.pop((VIRTUAL_MACHINE_OPERATION, "shop", mine["metadata"]["name"]))
+    long = mine["metadata"]["name"].removesuffix("1") + "9" * 230
+    theirs = {**mine, "metadata": {**mine["metadata"], "name": long, "uid": "theirs", "finalizers": []}}
+    cluster.put(
+        VIRTUAL_MACHINE_OPERATION, {**theirs, "status": {"phase": "Failed", "retentionTimer": clock.timer(99)}}
+    )
+    await cluster.look()
+    assert mine["metadata"]["name"] in [op["metadata"]["name"] for op in operations(cluster)]
