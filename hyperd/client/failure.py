@@ -107,7 +107,12 @@ def from_os_error(err: OSError, home: Home) -> errors.HyperdError:
         )
     if isinstance(err, TimeoutError):
         return errors.Timeout(f"{home.where} does not answer in time.")
-    return errors.ServiceUnavailable(f"{home.where} cannot be reached: {err.strerror or err}.")
+    return errors.ServiceUnavailable(f"{home.where} cannot be reached: {why(err)}.")
+
+
+def why(err: OSError) -> str:
+    """What went wrong, without a full stop."""
+    return str(err.strerror or err).rstrip(".")
 
 
 def _is(err: OSError, kind: type[OSError], number: int) -> bool:

@@ -13,6 +13,7 @@ import re
 from urllib.parse import quote
 
 from hyperd.client import logins
+from hyperd.client.failure import why
 from hyperd.client.ocitoken import authorization
 from hyperd.client.ociwire import (
     DOCUMENT_BYTES,
@@ -23,7 +24,6 @@ from hyperd.client.ociwire import (
     parsed,
     path_of,
     pieces,
-    why,
 )
 from hyperd.errors import BadRequest, Forbidden, NotFound, PermanentError
 from hyperd.registryauth import HUB, HUB_NAMES

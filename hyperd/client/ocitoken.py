@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import urlencode, urlsplit
 
-from hyperd.client.ociwire import REDIRECTS, address, connect, document, path_of, why
+from hyperd.client.failure import why
+from hyperd.client.ociwire import REDIRECTS, address, connect, document, path_of
 from hyperd.errors import Forbidden, PermanentError
 from hyperd.registryauth import challenges, may_see_credentials, token_of
 

@@ -133,8 +133,3 @@ def parsed(body: bytes, what: str) -> JsonObject:
     if not isinstance(content, dict):
         raise PermanentError(f"{what} is no JSON object.")
     return content
-
-
-def why(err: OSError) -> str:
-    """Without a full stop."""
-    return str(err.strerror or err).rstrip(".")

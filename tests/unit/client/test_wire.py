@@ -260,3 +260,8 @@ def test_a_number_that_http_does_not_know_ends_the_answer(server: Server, head: 
     server.answers.append(head.encode("latin-1"))
     with pytest.raises(ConnectionLost):
         Connection(server.home, timeout=5).request("GET", "/").body()
+
+
+def test_a_server_that_goes_away_is_told_of_in_one_sentence(server: Server) -> None:
+    said = failure.from_os_error(ConnectionLost("The server ended the connection."), server.home)
+    assert str(said) == f"{server.home.where} cannot be reached: The server ended the connection."
