@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from hyperd.jsontypes import Json
 
@@ -29,6 +29,10 @@ def _cause_entry(cause: Cause) -> Json:
     if not cause.field:
         return {"reason": cause.reason, "message": cause.message}
     return {"reason": cause.reason, "message": cause.message, "field": cause.field}
+
+
+EXCEEDED_QUOTA: Final = "exceeded quota"
+"""How an API server's quota says so, among what is forbidden for other reasons."""
 
 
 class HyperdError(Exception):
@@ -100,6 +104,11 @@ class Forbidden(HyperdError):
 
     reason = "Forbidden"
     code = 403
+
+    @property
+    def is_of_quota(self) -> bool:
+        """Whether a quota says no."""
+        return EXCEEDED_QUOTA in self.message
 
 
 class QuotaExceeded(Forbidden):

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from hyperd.controllers.context import Context
-from hyperd.errors import QuotaExceeded, TemporaryError
+from hyperd.errors import EXCEEDED_QUOTA, QuotaExceeded, TemporaryError
 from hyperd.resources.all import RESOURCE_QUOTA, VIRTUAL_DISK, VIRTUAL_IMAGE
 from hyperd.resources.kinds.data_source import ReadyReason
 from hyperd.resources.schema.kind import AnyObject, Kind
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 AGAIN_SECONDS: Final = 30.0
 """When to look again at what an event should tell of."""
 _INDEX: Final = "waits for room"
-_EXCEEDED: Final = "exceeded quota"
 _PREFIXES: Final = {VIRTUAL_DISK.kind: "d8v-vd", VIRTUAL_IMAGE.kind: "d8v-vi"}
 
 
@@ -106,4 +105,4 @@ class Room:
 def waits(obj: AnyObject) -> bool:
     """Whether a condition says that a quota has no room for it."""
     conditions = (obj.get("status") or {}).get("conditions") or ()
-    return any(one["status"] == "False" and _EXCEEDED in one.get("message", "") for one in conditions)
+    return any(one["status"] == "False" and EXCEEDED_QUOTA in one.get("message", "") for one in conditions)

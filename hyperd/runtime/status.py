@@ -6,11 +6,13 @@ the newer object, never forced over it.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import orjson
 
 from hyperd.errors import Conflict, NotFound, TemporaryError
 from hyperd.resources.schema.kind import AnyObject, Kind, V
-from hyperd.store.interface import PatchType, Store
+from hyperd.store.interface import PatchType, Preconditions, Store
 
 RACE = "Conflict"
 """Key of the TemporaryError of a lost race, which is nothing to tell an administrator about."""
@@ -56,6 +58,14 @@ async def make_sure(store: Store, kind: Kind, obj: AnyObject) -> None:
         raise _lost(kind, obj) from err
     if (item.uid, item.resource_version) != (meta["uid"], meta["resourceVersion"]):
         raise _lost(kind, obj)
+
+
+async def delete_this(store: Store, kind: Kind, obj: AnyObject) -> None:
+    """Delete this very object: one that is gone, or another one of its name by now, is no concern of ours."""
+    known = obj["metadata"]
+    with suppress(Conflict, NotFound):
+        only = Preconditions(uid=known["uid"])
+        await store.delete(kind, known.get("namespace", ""), known["name"], preconditions=only)
 
 
 async def add_finalizer(store: Store, kind: Kind[V], obj: V) -> V:

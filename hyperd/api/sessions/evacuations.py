@@ -14,14 +14,15 @@ from hyperd.api.sessions.outcomes import done
 from hyperd.api.sessions.target import title
 from hyperd.api.wire import bodies
 from hyperd.api.wire.subresources import SubresourceHandlers
-from hyperd.errors import BadRequest, Conflict, NotFound
+from hyperd.errors import BadRequest
 from hyperd.resources.all import POD, VIRTUAL_MACHINE, VIRTUAL_MACHINE_OPERATION
 from hyperd.resources.kinds.virtual_machine_operation import FINISHED_PHASES
 from hyperd.resources.schema.kind import AnyObject
 from hyperd.resources.values import meta
 from hyperd.resources.values.names import POD_EVICTED_ANNOTATION, VMOP_EVACUATION_ANNOTATION
 from hyperd.runtime import evicted
-from hyperd.store.interface import Preconditions, Store, User
+from hyperd.runtime.status import delete_this
+from hyperd.store.interface import Store, User
 
 SUBRESOURCE: Final = "cancelevacuation"
 _MAX_BODY_BYTES: Final = 1 << 16
@@ -52,16 +53,8 @@ class Evacuations:
             await evicted.unmark(self._store, pod)
             for op in await self._store.find_all(VIRTUAL_MACHINE_OPERATION, namespace):
                 if _evacuates(op, name):
-                    await self._delete(op)
+                    await delete_this(self._store, VIRTUAL_MACHINE_OPERATION, op)
         return done(f"The evacuation of VirtualMachine {title(vm)} is cancelled.")
-
-    async def _delete(self, op: AnyObject) -> None:
-        known = op["metadata"]
-        kind, only = VIRTUAL_MACHINE_OPERATION, Preconditions(uid=known["uid"])
-        try:
-            await self._store.delete(kind, known["namespace"], known["name"], preconditions=only)
-        except (Conflict, NotFound):
-            return  # it is gone
 
 
 def _evacuates(op: AnyObject, machine: str) -> bool:

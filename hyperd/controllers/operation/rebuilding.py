@@ -7,13 +7,12 @@ in maintenance; afterwards it runs again if it ran.
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Final
 
 from hyperd.controllers.context import Context
 from hyperd.controllers.snapshot import saving
 from hyperd.controllers.snapshot.making import FAILED, UNFIT, Making, Wanted, complete, failures, unmake
-from hyperd.errors import AlreadyExists, Conflict, NotFound, PermanentError
+from hyperd.errors import AlreadyExists, PermanentError
 from hyperd.resources.all import VIRTUAL_MACHINE_SNAPSHOT
 from hyperd.resources.kinds.virtual_disk_snapshot import SnapshotPhase
 from hyperd.resources.kinds.virtual_machine_operation import (
@@ -28,7 +27,7 @@ from hyperd.resources.kinds.virtual_machine_status import VirtualMachinePhase
 from hyperd.resources.schema.kind import Object
 from hyperd.resources.values.conditions import find_condition, is_true, set_condition
 from hyperd.resources.values.meta import is_deleting, owner_reference
-from hyperd.store.interface import Preconditions
+from hyperd.runtime.status import delete_this
 
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_machine import VirtualMachine
@@ -130,8 +129,7 @@ class Rebuilding:
         where = (VIRTUAL_MACHINE_SNAPSHOT, op["metadata"]["namespace"], _name(op))
         found = await self._context.store.find(*where)
         if found is not None:
-            with contextlib.suppress(NotFound, Conflict):
-                await self._context.store.delete(*where, preconditions=Preconditions(uid=found["metadata"]["uid"]))
+            await delete_this(self._context.store, VIRTUAL_MACHINE_SNAPSHOT, found)
 
     async def _snapshot(self, op: VirtualMachineOperation, name: str, *, begun: bool) -> VirtualMachineSnapshot:
         """``begun``: one that is to go is kept until the operation is done."""

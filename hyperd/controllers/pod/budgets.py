@@ -14,7 +14,8 @@ from hyperd.errors import AlreadyExists, Conflict, NotFound
 from hyperd.resources.all import POD_DISRUPTION_BUDGET
 from hyperd.resources.schema.kind import Object
 from hyperd.resources.values import meta, names
-from hyperd.store.interface import PatchType, Preconditions
+from hyperd.runtime.status import delete_this
+from hyperd.store.interface import PatchType
 
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_machine import VirtualMachine
@@ -44,14 +45,8 @@ class Budgets:
 
     async def drop(self, machine: VirtualMachine) -> None:
         """The machine has no Pods, and is to have none."""
-        if (found := self._of(machine)) is None or meta.is_deleting(found):
-            return
-        known = found["metadata"]
-        only = Preconditions(uid=known["uid"])
-        try:
-            await self._store.delete(POD_DISRUPTION_BUDGET, known["namespace"], known["name"], preconditions=only)
-        except (Conflict, NotFound):
-            return  # it is gone, or another one by now
+        if (found := self._of(machine)) is not None and not meta.is_deleting(found):
+            await delete_this(self._store, POD_DISRUPTION_BUDGET, found)
 
     def _of(self, machine: VirtualMachine) -> Object | None:
         known = machine["metadata"]

@@ -37,7 +37,7 @@ from hyperd.controllers.pod.carrying import carry
 from hyperd.controllers.pod.claims import Claims
 from hyperd.controllers.pod.evacuating import Evacuations
 from hyperd.controllers.pod.placing import Goes
-from hyperd.errors import AlreadyExists, Conflict, Forbidden, HyperdError, Invalid, NotFound, ServiceUnavailable
+from hyperd.errors import AlreadyExists, Forbidden, HyperdError, Invalid, NotFound, ServiceUnavailable
 from hyperd.resources.all import (
     PERSISTENT_VOLUME_CLAIM,
     POD,
@@ -53,8 +53,8 @@ from hyperd.resources.schema.kind import Kind, Object
 from hyperd.resources.values import meta, names
 from hyperd.resources.values.conditions import find_condition, set_condition
 from hyperd.runtime.controller import Controller, Key, Mapper, Result, owner_keys
-from hyperd.runtime.status import make_sure, remove_finalizer, update_status
-from hyperd.store.interface import Item, Preconditions, Store
+from hyperd.runtime.status import delete_this, make_sure, remove_finalizer, update_status
+from hyperd.store.interface import Item, Store
 
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_disk import VirtualDisk
@@ -65,8 +65,6 @@ _AGAIN_SECONDS = 10.0
 _WITHOUT_GUEST = (None, "", VirtualMachinePhase.PENDING, VirtualMachinePhase.STOPPED)
 _MACHINE_INDEX = "machine"
 _MOVABLE = (VirtualMachinePhase.RUNNING, VirtualMachinePhase.MIGRATING)
-_QUOTA = "exceeded quota"
-"""How an API server's quota says so, among what is forbidden for other reasons."""
 
 
 class PodController(Controller):
@@ -206,7 +204,7 @@ class PodController(Controller):
         except ServiceUnavailable:
             raise
         except HyperdError as error:
-            quota = isinstance(error, Forbidden) and _QUOTA in error.message
+            quota = isinstance(error, Forbidden) and error.is_of_quota
             reason = RunningReason.QUOTA_EXCEEDED if quota else RunningReason.POD_NOT_STARTED
             await self._wait(before, after, reason, f"The Pod cannot be made: {error.message}")
             if not isinstance(error, Forbidden | Invalid | NotFound):
@@ -355,15 +353,8 @@ class PodController(Controller):
         return class_, disks, found.blocked
 
     async def _delete(self, pod: Object) -> None:
-        where = pod["metadata"]
-        if reading.is_ending(pod):
-            return
-        try:
-            await self._context.store.delete(
-                POD, where["namespace"], where["name"], preconditions=Preconditions(uid=where["uid"])
-            )
-        except (Conflict, NotFound):
-            return  # it is gone, or another one by now
+        if not reading.is_ending(pod):
+            await delete_this(self._context.store, POD, pod)
 
     async def _wait(
         self, before: VirtualMachine, after: VirtualMachine, reason: RunningReason, message: str

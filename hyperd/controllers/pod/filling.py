@@ -15,7 +15,7 @@ from hyperd.controllers.ownership import disk_node
 from hyperd.controllers.placement.placing import Nodes
 from hyperd.controllers.pod import claims, manifest, reading
 from hyperd.controllers.pod.claims import Mount
-from hyperd.errors import AlreadyExists, Conflict, Forbidden, HyperdError, Invalid, NotFound
+from hyperd.errors import AlreadyExists, Forbidden, HyperdError, Invalid, NotFound
 from hyperd.resources.all import POD
 from hyperd.resources.core import storage_class
 from hyperd.resources.kinds.data_source import ReadyReason
@@ -23,8 +23,8 @@ from hyperd.resources.kinds.virtual_disk import DiskReadyReason, VirtualDiskPhas
 from hyperd.resources.schema.kind import AnyObject, Object
 from hyperd.resources.values import meta, names
 from hyperd.runtime.informer import Informer
+from hyperd.runtime.status import delete_this
 from hyperd.settings import KubernetesSettings
-from hyperd.store.interface import Preconditions
 
 if TYPE_CHECKING:
     from hyperd.resources.views.core import StorageClass
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 Problem = tuple[ReadyReason | DiskReadyReason, str]
 _NOT_STARTED: Final = ReadyReason.PROVISIONING_NOT_STARTED
-_QUOTA: Final = "exceeded quota"
 _CLAIM_INDEX: Final = "claim"
 _GRACE_SECONDS: Final = 30
 _RESOURCES: Final = {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"cpu": "100m", "memory": "16Mi"}}
@@ -130,15 +129,8 @@ class Filling:
     async def end(self, disk: VirtualDisk) -> None:
         """Nothing is to be filled any more."""
         pod = self._pod(disk)
-        if pod is None or reading.is_ending(pod):
-            return
-        where = pod["metadata"]
-        try:
-            await self._context.store.delete(
-                POD, where["namespace"], where["name"], preconditions=Preconditions(uid=where["uid"])
-            )
-        except (Conflict, NotFound):
-            return  # it is gone, or another one by now
+        if pod is not None and not reading.is_ending(pod):
+            await delete_this(self._context.store, POD, pod)
 
     def _pod(self, disk: VirtualDisk) -> Object | None:
         found = self._pods.get(disk["metadata"]["namespace"], pod_name(disk))
@@ -167,7 +159,7 @@ class Filling:
 
 def refused(what: str, error: HyperdError) -> Problem:
     """What the API server does not let be made, as a disk's condition has it."""
-    quota = isinstance(error, Forbidden) and _QUOTA in error.message
+    quota = isinstance(error, Forbidden) and error.is_of_quota
     reason = ReadyReason.QUOTA_EXCEEDED if quota else ReadyReason.PROVISIONING_NOT_STARTED
     return reason, f"The {what} cannot be made: {error.message}"
 

@@ -24,9 +24,10 @@ from hyperd.resources.core import storage_class
 from hyperd.resources.schema.kind import Object
 from hyperd.resources.values import names
 from hyperd.resources.values.quantity import format_bytes
+from hyperd.runtime.status import delete_this
 from hyperd.storage.claims import Claim
 from hyperd.storage.claims import Claims as NodesClaims
-from hyperd.store.interface import PatchType, Preconditions
+from hyperd.store.interface import PatchType
 
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_disk import VirtualDisk
@@ -121,12 +122,7 @@ class NodeClaims(NodesClaims):
         found = await store.find(PERSISTENT_VOLUME_CLAIM, *where)
         if found is None or not is_of(found, disk) or found["metadata"].get("deletionTimestamp"):
             return
-        try:
-            await store.delete(
-                PERSISTENT_VOLUME_CLAIM, *where, preconditions=Preconditions(uid=found["metadata"]["uid"])
-            )
-        except (Conflict, NotFound):
-            return  # it is gone, or another one by now
+        await delete_this(store, PERSISTENT_VOLUME_CLAIM, found)
 
     def _disk(self, uid: str) -> VirtualDisk | None:
         return next((item.object() for item in self._disks.by_index(usage.UID_INDEX, uid)), None)

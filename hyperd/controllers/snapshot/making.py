@@ -6,7 +6,6 @@ taken for what was there before. All is judged before anything is touched.
 
 from __future__ import annotations
 
-import contextlib
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,9 +20,7 @@ from hyperd.controllers.snapshot.renaming import renamed, renamer, too_long
 from hyperd.controllers.snapshot.saving import Saved
 from hyperd.errors import (
     AlreadyExists,
-    Conflict,
     HyperdError,
-    NotFound,
     PermanentError,
     TemporaryError,
 )
@@ -43,7 +40,7 @@ from hyperd.resources.kinds.virtual_machine_operation import OperationMode, Reso
 from hyperd.resources.schema.kind import AnyObject, Kind, Object
 from hyperd.resources.values import meta
 from hyperd.resources.values.names import VMOP_RESTORE_ANNOTATION
-from hyperd.store.interface import Preconditions
+from hyperd.runtime.status import delete_this
 
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_disk_snapshot import VirtualDiskSnapshot
@@ -299,7 +296,7 @@ class Making:
         if kind is VIRTUAL_MACHINE:
             await self._store.update(kind, self._namespace, name, replaced(there, obj))
         elif kind is VIRTUAL_DISK or _attaches_another(there, obj):
-            await self._remove(kind, there)
+            await delete_this(self._store, kind, there)
             return f"{_words(obj)} is being deleted."
         return ""
 
@@ -310,16 +307,7 @@ class Making:
         for each in await self._store.find_all(kind, self._namespace):
             mine = each["spec"]["virtualMachineName"] == self._wanted.snapshot["spec"]["virtualMachineName"]
             if mine and each["metadata"]["name"] not in kept and not meta.is_deleting(each):
-                await self._remove(kind, each)
-
-    async def _remove(self, kind: Kind, obj: AnyObject) -> None:
-        found = obj["metadata"]
-        try:
-            await self._store.delete(
-                kind, self._namespace, found["name"], preconditions=Preconditions(uid=found["uid"])
-            )
-        except (NotFound, Conflict):
-            return
+                await delete_this(self._store, kind, each)
 
     def _is_mine(self, there: AnyObject) -> bool:
         return meta.annotations(there).get(VMOP_RESTORE_ANNOTATION) == self._wanted.operation
@@ -335,11 +323,7 @@ async def unmake(context: Context, operation: VirtualMachineOperation | VirtualM
         for each in found:
             made = meta.annotations(each).get(VMOP_RESTORE_ANNOTATION) == uid
             if made and not meta.is_deleting(each):
-                preconditions = Preconditions(uid=each["metadata"]["uid"])
-                with contextlib.suppress(NotFound, Conflict):
-                    await context.store.delete(
-                        kind, namespace, each["metadata"]["name"], preconditions=preconditions
-                    )
+                await delete_this(context.store, kind, each)
 
 
 async def _secrets(

@@ -6,15 +6,22 @@ import copy
 from collections.abc import Sequence
 from typing import Final
 
-from hyperd.errors import AlreadyExists, BadRequest, Conflict, Forbidden, Invalid, PermanentError, QuotaExceeded
+from hyperd.errors import (
+    EXCEEDED_QUOTA,
+    AlreadyExists,
+    BadRequest,
+    Conflict,
+    Forbidden,
+    Invalid,
+    PermanentError,
+    QuotaExceeded,
+)
 from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_MACHINE, VIRTUAL_MACHINE_BLOCK_DEVICE_ATTACHMENT
 from hyperd.resources.schema.kind import AnyObject, Kind, Object
 from hyperd.store.interface import Rehearsal, Store, Write
 
 REFUSALS: Final = (BadRequest, Forbidden, Invalid, PermanentError)
 """What another try does not mend."""
-_QUOTA: Final = "exceeded quota"
-"""In the refusals of an API server."""
 
 
 class Rehearsing:
@@ -62,7 +69,7 @@ class Rehearsing:
         try:
             await self._store.create(VIRTUAL_DISK, self._namespace, obj, write=self._write)
         except REFUSALS as err:
-            if _QUOTA in err.message and not isinstance(err, QuotaExceeded):
+            if EXCEEDED_QUOTA in err.message and not isinstance(err, QuotaExceeded):
                 return ""  # An API server counts the disk that goes as well.
             return err.message.replace(self._stand_in, name)
         return ""
