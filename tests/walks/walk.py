@@ -103,7 +103,9 @@ class Copy:
         ).stdout
         self._before = {}
         for name in filter(None, listed.split("\0")):
-            if (ROOT / name).is_file():
+            if (ROOT / name).is_symlink():
+                (folder / name).symlink_to((ROOT / name).readlink())
+            elif (ROOT / name).is_file():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, folder / name)
                 self._before[name] = (folder / name).read_bytes()

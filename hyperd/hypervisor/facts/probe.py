@@ -7,10 +7,8 @@ QEMU takes a minute.
 
 from __future__ import annotations
 
-import grp
 import os
 import platform
-import pwd
 import shutil
 import socket
 import stat
@@ -20,6 +18,7 @@ from xml.etree import ElementTree as ET
 import libvirt
 
 from hyperd import clock
+from hyperd.hypervisor.facts.accounts import Account, account
 from hyperd.hypervisor.facts.host import HostFacts, meminfo
 from hyperd.hypervisor.spec import machine_type
 from hyperd.settings import HypervisorSettings
@@ -38,7 +37,8 @@ def read_qemu_version(conn: libvirt.virConnect) -> str:
 
 def read_facts(conn: libvirt.virConnect, *, settings: HypervisorSettings) -> HostFacts:
     """Blocking; may take seconds."""
-    why_not = kvm_problem(KVM_DEVICE, CPUINFO, user=settings.qemu_user)
+    user = settings.qemu_user
+    why_not = kvm_problem(KVM_DEVICE, CPUINFO, user=user, known=account(user))
     arch = platform.machine()
     if not why_not and not _libvirt_has_kvm(conn, arch):
         why_not = "libvirt's QEMU was built without KVM, or could not use it when libvirt asked."
@@ -70,33 +70,33 @@ def read_facts(conn: libvirt.virConnect, *, settings: HypervisorSettings) -> Hos
     )
 
 
-def kvm_problem(device: Path, cpuinfo: Path, *, user: str) -> str:
-    """Why KVM cannot be used, as far as the kernel tells; empty when nothing speaks against it."""
+def kvm_problem(device: Path, cpuinfo: Path, *, user: str, known: Account | None) -> str:
+    """Why KVM cannot be used, as far as the kernel tells; empty when nothing speaks against it.
+
+    ``known`` is what the node has of ``user``, None where it has no such user.
+    """
     flags = next((line for line in cpuinfo.read_text().splitlines() if line.startswith("flags")), "").split()
     if "vmx" not in flags and "svm" not in flags:
         return "The CPU has no virtualisation extension (vmx or svm), or the firmware hides it."
     if not device.exists():
         return f"{device} does not exist: load the kernel module kvm_intel or kvm_amd."
-    if not _may_open(device, user):
+    if not _may_open(device, known):
         return f"User {user} may not open {device}: give it to group kvm with mode 0660."
     return ""
 
 
-def _may_open(device: Path, user: str) -> bool:
-    """Whether mode and groups let ``user`` read and write; ACLs are not asked."""
+def _may_open(device: Path, known: Account | None) -> bool:
+    """Whether mode and groups let the account read and write; ACLs are not asked."""
     info = device.stat()
     wanted = stat.S_IROTH | stat.S_IWOTH
     if info.st_mode & wanted == wanted:
         return True
-    try:
-        entry = pwd.getpwnam(user)
-    except KeyError:
+    if known is None:
         return False
-    groups = {entry.pw_gid, *(group.gr_gid for group in grp.getgrall() if user in group.gr_mem)}
     wanted = stat.S_IRGRP | stat.S_IWGRP
-    if info.st_gid in groups and info.st_mode & wanted == wanted:
+    if info.st_gid in known.groups and info.st_mode & wanted == wanted:
         return True
-    return entry.pw_uid in (0, info.st_uid)
+    return known.uid in (0, info.st_uid)
 
 
 def _libvirt_has_kvm(conn: libvirt.virConnect, arch: str) -> bool:

@@ -9,6 +9,7 @@ import pytest
 
 from hyperd.errors import PermanentError
 from hyperd.hypervisor.facts import host
+from hyperd.hypervisor.facts.accounts import Account, account
 from hyperd.hypervisor.facts.host import HostFacts, choose_cpu, domain_type
 from hyperd.hypervisor.facts.probe import kvm_problem
 from hyperd.hypervisor.spec import CpuMode, CpuModel, DomainType
@@ -103,23 +104,37 @@ def cpuinfo(tmp_path: Path) -> Path:
 
 
 def test_kvm_works_with_the_flag_and_an_open_device(device: Path, cpuinfo: Path) -> None:
-    assert kvm_problem(device, cpuinfo, user="nobody") == ""
+    assert kvm_problem(device, cpuinfo, user="nobody", known=None) == ""
 
 
 def test_a_device_without_the_cpu_flag_is_not_kvm(device: Path, cpuinfo: Path) -> None:
     cpuinfo.write_text(CAPABLE.replace("vmx", "aes"))
-    assert "vmx or svm" in kvm_problem(device, cpuinfo, user="nobody")
+    assert "vmx or svm" in kvm_problem(device, cpuinfo, user="nobody", known=None)
 
 
 def test_a_missing_device_names_the_module_to_load(device: Path, cpuinfo: Path) -> None:
     device.unlink()
-    assert "kvm_intel" in kvm_problem(device, cpuinfo, user="nobody")
+    assert "kvm_intel" in kvm_problem(device, cpuinfo, user="nobody", known=None)
 
 
 @pytest.mark.parametrize("user", ["nobody", "no-such-user"])
 def test_a_device_that_qemus_user_may_not_open_is_not_kvm(device: Path, cpuinfo: Path, user: str) -> None:
     device.chmod(0o600)
-    assert f"User {user} may not open" in kvm_problem(device, cpuinfo, user=user)
+    assert f"User {user} may not open" in kvm_problem(device, cpuinfo, user=user, known=account(user))
+
+
+def test_in_a_container_the_nodes_own_accounts_count(device: Path, cpuinfo: Path, tmp_path: Path) -> None:
+    """The image has a user of that name too, which is in no group of the node's."""
+    etc = tmp_path / "node" / "etc"
+    etc.mkdir(parents=True)
+    (etc / "passwd").write_text("root:x:0:0::/:/bin/sh\nbroken\nqemu:x:64055:64055::/:/bin/sh\nodd:x:a:b::/:\n")
+    (etc / "group").write_text(f"kvm:x:{device.stat().st_gid}:somebody,qemu\nbroken\nqemu:x:64055:\n")
+    known = account("qemu", tmp_path / "node")
+    assert known == Account(64055, frozenset({64055, device.stat().st_gid}))
+    device.chmod(0o660)
+    assert kvm_problem(device, cpuinfo, user="qemu", known=known) == ""
+    for user in ("odd", "nobody"):
+        assert account(user, tmp_path / "node") is None
 
 
 def test_free_memory_is_some_of_the_hosts_memory() -> None:
