@@ -25,6 +25,7 @@ from hyperd.hypervisor.actions.survey import Survey
 from hyperd.hypervisor.connection.connection import Connect, Connection
 from hyperd.hypervisor.connection.events import EventSource
 from hyperd.hypervisor.connection.lanes import Lanes
+from hyperd.hypervisor.emulators import ProgramFiles
 from hyperd.hypervisor.facts.host import HostFacts, free_memory_bytes
 from hyperd.hypervisor.facts.probe import read_facts, read_qemu_version
 from hyperd.hypervisor.freezing import Freezing
@@ -93,8 +94,9 @@ class LibvirtHypervisor(Hypervisor):
         self._ready = asyncio.Event()
         self._wake = asyncio.Event()
         self._agents = asyncio.Semaphore(AGENT_CALLS)
-        self._mirrors = LibvirtMirrors(self._act, self._lanes)
+        self.mirrors = LibvirtMirrors(self._act, self._lanes)
         self.migrations = LibvirtMigrations(self._lanes, instance)
+        self.emulators = ProgramFiles(self.facts, self.qemu_version)
         freeze, thaw = (functools.partial(self._ask_agent, ask) for ask in (blocks.freeze, blocks.thaw))
         self._freezing = Freezing(settings.uri, freeze=freeze, thaw=thaw, changed=self._froze)
         self._leaving: dict[tuple[str, str], float] = {}
@@ -264,10 +266,6 @@ class LibvirtHypervisor(Hypervisor):
     async def _merged(self, uid: str, serial: str) -> bool:
         look = functools.partial(blocks.await_merge, uid=uid, serial=serial, seconds=MERGE_SECONDS)
         return await self._lanes.call(f"{uid} merge", f"await a merge of domain {uid}", look, timeout=READ_TIMEOUT)
-
-    @property
-    def mirrors(self) -> LibvirtMirrors:
-        return self._mirrors
 
     async def _ask_agent(self, ask: Callable[[Connect, str], int], uid: str) -> int:
         """In a lane of its own: what the guest's disks are doing meanwhile does not wait for its agent."""

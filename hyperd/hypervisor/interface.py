@@ -20,6 +20,7 @@ from hyperd.hypervisor.state import (
     DomainEvent,
     DomainInfo,
     DomainStats,
+    Emulator,
     Frozen,
     GuestInfo,
     Mirror,
@@ -111,11 +112,26 @@ class Migrations(Protocol):
         ...
 
 
+class Emulators(Protocol):
+    """Programs that run guests."""
+
+    async def present(self) -> Emulator | None:
+        """What a guest would be started with now; None where nobody can tell."""
+        ...
+
+    async def running(self, pid: int | None) -> str:
+        """The digest of what the guest's process ``pid`` runs; empty where nobody can tell."""
+        ...
+
+
 class Hypervisor(Protocol):
     """What controllers hold. Callbacks run on the event loop that called ``start``."""
 
     migrations: Migrations
     """To other nodes' hypervisors."""
+    emulators: Emulators
+    mirrors: Mirrors
+    """Copies of disks of guests that run."""
 
     async def start(self) -> None:
         """Begin to connect; returns at once when the hypervisor is away, and goes on trying."""
@@ -245,11 +261,6 @@ class Hypervisor(Protocol):
 
     async def commit(self, uid: str, serial: str, *, upper: Handle, lower: Handle) -> bool:
         """Likewise, have what ``upper``, below the top, has copied into ``lower``, which takes its place."""
-
-    @property
-    def mirrors(self) -> Mirrors:
-        """Copies of its guests' disks."""
-        ...
 
     async def attach_disk(self, uid: str, disk: DiskSpec, had: Slot) -> None:
         """Plug a disk into a running guest, at ``had`` if that is free; one that is there stays.

@@ -33,6 +33,14 @@ class DomainDisk:
 
 
 @dataclass(frozen=True, slots=True)
+class Emulator:
+    """A program that runs guests. Two are the same where their ``digest`` is."""
+
+    version: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class DomainInfo:
     """One domain of ours, as libvirt has it now.
 

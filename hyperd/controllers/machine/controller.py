@@ -18,6 +18,7 @@ from hyperd.controllers.machine import applied, operations, provisioning, status
 from hyperd.controllers.machine.approval import restart_if_approved
 from hyperd.controllers.machine.dependencies import Dependencies, Resolver, machine_key
 from hyperd.controllers.machine.elsewhere import Elsewhere
+from hyperd.controllers.machine.emulators import digest_of, outdated
 from hyperd.controllers.machine.fence import Fence
 from hyperd.controllers.machine.guest import RETRY_SECONDS, Guests
 from hyperd.controllers.machine.holding import Act, Holding
@@ -98,6 +99,7 @@ class MachineController(Controller):
         self._instances = Instances(context)
         self._guests = Guests(context.hypervisor)
         self._rebooted: set[str] = set()
+        self._emulator = ""
         self._hotplug = HotPlug(context, self._instances)
         self._attachments = Attachments(context)
         self._seized = Seized(context)
@@ -137,11 +139,17 @@ class MachineController(Controller):
         return [Key(vm.namespace, vm.name) for vm in self._machines.by_index(usage.CLASS_INDEX, item.name)]
 
     def _waiting_for_node(self, item: Item) -> Iterable[Key]:
-        """Machines that may start now that this node is another: uncordoned, labelled, rid of a taint."""
-        if item.name == self._context.node_name:
-            for machine in self._machines.items():
-                if (machine.object().get("status") or {}).get("phase") in (None, "", VirtualMachinePhase.PENDING):
-                    yield Key(machine.namespace, machine.name)
+        """Machines that may start now that this node is another: uncordoned, labelled, rid of a taint.
+
+        And those whose guests run, where it says that it has another QEMU.
+        """
+        if item.name != self._context.node_name:
+            return
+        former, self._emulator = self._emulator, digest_of(item.object())
+        for machine in self._machines.items():
+            waits = (machine.object().get("status") or {}).get("phase") in (None, "", VirtualMachinePhase.PENDING)
+            if waits or (former != self._emulator and machine.uid in self._context.hypervisor.last_known):
+                yield Key(machine.namespace, machine.name)
 
     def _of_secret(self, item: Item) -> Iterable[Key]:
         """Machines of the namespace that wait for their user data or answers."""
@@ -284,6 +292,7 @@ class MachineController(Controller):
             # A stop that was taken back, by policy or by the end of its operation.
             status.set_phase(machine, VirtualMachinePhase.RUNNING)
         status.show_instance(machine, observed)
+        status.show_firmware(machine, await outdated(self._context, domain, moves=self._moves is not None))
         if self._moves is not None:
             status.show_movable(machine, self._moves.hinders(domain))
             if self._moves.wanted(before):

@@ -13,6 +13,7 @@ from hyperd import clock
 from hyperd.controllers.machine.power import ActiveOperation
 from hyperd.resources.kinds.virtual_machine_operation import (
     FINISHED_PHASES,
+    CompletedReason,
     OperationCondition,
     OperationPhase,
     OperationType,
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 _INDEX = "machine"
 POWER_TYPES = (OperationType.START, OperationType.STOP, OperationType.RESTART)
 MIGRATIONS = (OperationType.MIGRATE, OperationType.EVICT)
+PENDING_REASONS = (CompletedReason.QUOTA_EXCEEDED, CompletedReason.WAITING_FOR_SYNC_SLOT)
+"""Stages of a migration that may last, at which its phase is Pending."""
 
 
 def index_operations(operations: Operations) -> None:
@@ -110,8 +113,16 @@ def is_going(op: VirtualMachineOperation) -> bool:
 
 def is_moving(op: VirtualMachineOperation) -> bool:
     """Whether it moves the machine's guest to another node, and nobody takes it back."""
-    going = phase_of(op) == OperationPhase.IN_PROGRESS and op["spec"]["type"] in MIGRATIONS
+    going = is_accepted(op) and not is_finished(op) and op["spec"]["type"] in MIGRATIONS
     return going and not op["metadata"].get("deletionTimestamp")
+
+
+def is_accepted(op: VirtualMachineOperation) -> bool:
+    """Whether it was begun, or has ended. A migration that waits for a quota or its turn is Pending again."""
+    if phase_of(op) != OperationPhase.PENDING:
+        return phase_of(op) is not None
+    said = find_condition(op, OperationCondition.COMPLETED) or {}
+    return op["spec"]["type"] in MIGRATIONS and said.get("reason") in PENDING_REASONS
 
 
 def since_end(op: VirtualMachineOperation) -> float:

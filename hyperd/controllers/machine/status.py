@@ -21,6 +21,7 @@ from hyperd.resources.kinds.virtual_machine_conditions import (
     AgentReason,
     AwaitingRestartReason,
     ConfigurationReason,
+    FirmwareReason,
     MigratableReason,
     RunningReason,
     VirtualMachineCondition,
@@ -57,6 +58,7 @@ _OF_AN_INSTANCE = (
     VirtualMachineCondition.AGENT_READY,
     VirtualMachineCondition.CONFIGURATION_APPLIED,
     VirtualMachineCondition.AWAITING_RESTART,
+    VirtualMachineCondition.FIRMWARE_UP_TO_DATE,
 )
 """Conditions that say nothing of a machine that is off."""
 _OSField = Literal["id", "name", "prettyName", "version", "versionId", "kernelRelease", "kernelVersion", "machine"]
@@ -209,6 +211,15 @@ def show_movable(machine: VirtualMachine, hinders: str) -> None:
         _not_migratable(machine, hinders)
         return
     set_condition(machine, VirtualMachineCondition.MIGRATABLE, True, reason=MigratableReason.MIGRATABLE)
+
+
+def show_firmware(machine: VirtualMachine, outdated: str) -> None:
+    """Whether the guest runs the QEMU that it would be started with now; ``outdated`` says that it does not."""
+    type_, reason = VirtualMachineCondition.FIRMWARE_UP_TO_DATE, FirmwareReason.OUT_OF_DATE
+    if outdated:
+        set_condition(machine, type_, False, reason=reason, message=outdated)
+    else:
+        remove_condition(machine, type_)
 
 
 def show_absence(

@@ -212,7 +212,9 @@ class Arrivals:
             await context.network.connect(Link(uid, asked.name, asked.address), starting=True)
         user = context.settings.hypervisor.qemu_user
         await asyncio.to_thread(_make_folder, folder_of(context, asked.operation), user)
-        return {"pod": pod["metadata"]["uid"], "sources": sources}
+        emulator = await context.hypervisor.emulators.present()
+        qemu = "" if emulator is None else emulator.version
+        return {"pod": pod["metadata"]["uid"], "sources": sources, "qemu": qemu}
 
     async def _make_volume(self, asked: AskedVolume) -> Object:
         """A blank one in the place of what an earlier try left, or an earlier stay of the guest."""

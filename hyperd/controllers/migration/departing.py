@@ -37,6 +37,7 @@ from hyperd.controllers.migration.parts import (
     fresh_of,
     hand_over,
     syncing,
+    version,
     volumes_of,
     waits,
     was_tried,
@@ -202,7 +203,7 @@ class Departures:
         reached(CrashPoint.MIGRATION_AFTER_PREPARE)
         folder = folder_of(context, record.operation)
         sockets = sockets_in(folder)
-        carried = replace(applied.decode(domain.applied), pod=str(ready["pod"])).encode()
+        carried = replace(applied.decode(domain.applied), pod=str(ready["pod"]), qemu=version(ready)).encode()
         departure = Departure(
             peer=sockets[Line.LIBVIRT],
             memory=sockets[Line.MEMORY],

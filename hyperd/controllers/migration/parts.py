@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from hyperd.controllers.context import Context
 from hyperd.controllers.machine import applied, holding
@@ -12,8 +13,8 @@ from hyperd.controllers.machine.holding import Record
 from hyperd.controllers.machine.status import set_phase
 from hyperd.controllers.migration.interface import Stage
 from hyperd.controllers.ownership import bind_disk, disk_node
-from hyperd.controllers.pod import manifest, reading
-from hyperd.errors import Conflict, PermanentError
+from hyperd.controllers.pod import manifest, reading, second
+from hyperd.errors import EXCEEDED_QUOTA, Conflict, PermanentError
 from hyperd.hypervisor.state import DomainInfo, Transfer
 from hyperd.imagefile.handle import BlockHandle, DiskFormat, FileHandle, Handle
 from hyperd.resources.all import VIRTUAL_DISK, VIRTUAL_MACHINE
@@ -27,6 +28,8 @@ from hyperd.runtime.informer import Informer
 
 if TYPE_CHECKING:
     from hyperd.resources.views.virtual_machine import VirtualMachine
+
+_VERSION: Final = re.compile(r"[0-9]{1,8}(?:\.[0-9]{1,8}){0,3}")
 
 
 async def hand_over(context: Context, machine: VirtualMachine, device: Held, node: str) -> None:
@@ -53,6 +56,9 @@ def end(after: VirtualMachine, result: MigrationResult) -> None:
     state = after["status"].setdefault("migrationState", {})
     state["endTimestamp"], state["result"] = now_rfc3339(), result
     remove_condition(after, VirtualMachineCondition.MIGRATING)
+    if result == MigrationResult.SUCCEEDED:
+        # What was said of the QEMU that it left: it is said anew of the one that it runs now.
+        remove_condition(after, VirtualMachineCondition.FIRMWARE_UP_TO_DATE)
     set_phase(after, VirtualMachinePhase.RUNNING)
 
 
@@ -80,9 +86,18 @@ def decoded(one: Object) -> Handle:
     return BlockHandle(path, format_) if one["type"] == "block" else FileHandle(path, format_)
 
 
+def version(ready: Object) -> str:
+    """Of the QEMU that the guest gets where it goes, as that node says; empty where it says none."""
+    said = str(ready.get("qemu") or "")
+    return said if _VERSION.fullmatch(said) else ""
+
+
 def waits(machine: VirtualMachine, pod: Object | None) -> Stage | None:
     """What the guest's new Pod waits for; None for nothing."""
     if pod is None or not reading.is_of(pod, machine):
+        if why := second.why_none(machine):
+            reason = CompletedReason.QUOTA_EXCEEDED if EXCEEDED_QUOTA in why else CompletedReason.TARGET_SCHEDULING
+            return Stage(reason, 2, why)
         return Stage(CompletedReason.TARGET_SCHEDULING, 2, "The Pod that the guest goes to is being made.")
     _, why = reading.why_waiting(pod)
     if not why:

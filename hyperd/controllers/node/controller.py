@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from hyperd import __version__, clock
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 HEARTBEAT_SECONDS = 300.0
 LOOK_SECONDS = 10.0
 """How often to look for shortages, and for libvirt while it is away."""
+_PROGRAM_SECONDS = 15.0
+"""How often to look whether the host has another QEMU by now."""
 MAX_MACHINES = 1000
 _CPU_PREFIXES = (names.CPU_MODEL_LABEL_PREFIX, names.CPU_FEATURE_LABEL_PREFIX)
 _GO_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -51,7 +54,7 @@ class NodeController(Controller):
         self._registers = settings.home == "embedded" or settings.kubernetes.register_node
         self._beats = clock.Seen()
         """How long ago each condition's heartbeat moved."""
-        context.informer(NODE)
+        self._nodes = context.informer(NODE)
         context.hypervisor.on_connection(lambda _: self.enqueue(self.key))
         # No object may be there yet to begin with.
         self.enqueue(self.key)
@@ -64,14 +67,18 @@ class NodeController(Controller):
     async def reconcile(self, key: Key) -> Result | None:
         if key != self.key:
             return None
+        facts = await self._facts()
+        labels = {} if facts is None else await self._labels(facts)
+        seen = self._nodes.get("", key.name)
+        if not self._registers and (facts is None or (seen is not None and not _changes(seen, labels))):
+            return Result(_PROGRAM_SECONDS)
         node = await self._ensure()
         if node is None:
             return Result(HEARTBEAT_SECONDS)  # once the kubelet makes it, its event comes here
-        facts = await self._facts()
         if facts is not None:
-            node = await self._label(node, facts)
+            node = await self._label(node, labels)
         if not self._registers:
-            return None
+            return Result(_PROGRAM_SECONDS)
         after = copy.deepcopy(node)
         status = after.setdefault("status", {})
         if facts is not None:
@@ -110,15 +117,21 @@ class NodeController(Controller):
             item = await self._context.store.get(NODE, "", self.key.name)
         return item.object()
 
-    async def _label(self, node: Node, facts: HostFacts) -> Node:
+    async def _labels(self, facts: HostFacts) -> dict[str, str | None]:
+        """What the Node's labels are to be; None for those that it is not to have."""
         wanted: dict[str, str | None] = {names.KVM_ENABLED_LABEL: "true" if facts.kvm_usable else None}
         if self._registers:
             wanted["kubernetes.io/arch"] = _GO_ARCHITECTURES.get(facts.architecture, facts.architecture)
-        wanted.update(_processors(facts))
-        have = node["metadata"].get("labels") or {}
-        stale = [k for k in have if k.startswith(_CPU_PREFIXES) and k not in wanted]
-        wanted.update(dict.fromkeys(stale))
-        changed = {k: v for k, v in wanted.items() if have.get(k) != v}
+        try:
+            emulator = await self._context.hypervisor.emulators.present()
+        except HyperdError:
+            return {**wanted, **_processors(facts)}  # libvirt is away: what was told of its QEMU stays
+        wanted[names.QEMU_VERSION_LABEL] = None if emulator is None else emulator.version or None
+        wanted[names.QEMU_DIGEST_LABEL] = None if emulator is None else emulator.digest
+        return {**wanted, **_processors(facts)}
+
+    async def _label(self, node: Node, wanted: Mapping[str, str | None]) -> Node:
+        changed = _changes(node, wanted)
         if not changed:
             return node
         patch = {"metadata": {"labels": changed}}
@@ -171,6 +184,14 @@ class NodeController(Controller):
         self._beats.forget(type_)
         old.update({**new, "lastHeartbeatTime": now, "lastTransitionTime": moved})
         self._beats.age(type_, now)
+
+
+def _changes(node: Node, wanted: Mapping[str, str | None]) -> dict[str, str | None]:
+    """What has to be written for the Node to have these labels, and no others of processors."""
+    have = node["metadata"].get("labels") or {}
+    stale = [key for key in have if key.startswith(_CPU_PREFIXES) and key not in wanted]
+    all_ = {**wanted, **dict.fromkeys(stale)}
+    return {key: value for key, value in all_.items() if have.get(key) != value}
 
 
 def _processors(facts: HostFacts) -> dict[str, str]:

@@ -24,6 +24,7 @@ from hyperd.controllers.machine.operations import (
     MIGRATIONS,
     POWER_TYPES,
     index_operations,
+    is_accepted,
     is_finished,
     is_going,
     is_moving,
@@ -182,7 +183,7 @@ class OperationController(Controller):
         after = copy.deepcopy(before)
         after.setdefault("status", {})["observedGeneration"] = before["metadata"]["generation"]
         name_unbuilt_fields(self.kind, after, built=self._moving.built)
-        if phase_of(before) == OperationPhase.IN_PROGRESS:
+        if is_accepted(before):
             again = await self._judge(after, machine)
             stored = await self._write(before, after)
         else:
@@ -384,7 +385,7 @@ class OperationController(Controller):
 
 def _is_new(op: VirtualMachineOperation) -> bool:
     """Neither accepted nor refused yet."""
-    return phase_of(op) in (None, OperationPhase.PENDING) and not op["metadata"].get("deletionTimestamp")
+    return not is_accepted(op) and not op["metadata"].get("deletionTimestamp")
 
 
 def _rebuilding(ops: Iterable[VirtualMachineOperation]) -> list[VirtualMachineOperation]:

@@ -6,11 +6,17 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from hyperd import clock
+from hyperd.controllers.machine.operations import PENDING_REASONS
 from hyperd.controllers.migration.interface import Moves
 from hyperd.errors import PermanentError
 from hyperd.resources.kinds.virtual_machine import LiveMigrationPolicy
 from hyperd.resources.kinds.virtual_machine_conditions import VirtualMachineCondition
-from hyperd.resources.kinds.virtual_machine_operation import MOVING_BUILT, CompletedReason, OperationCondition
+from hyperd.resources.kinds.virtual_machine_operation import (
+    MOVING_BUILT,
+    CompletedReason,
+    OperationCondition,
+    OperationPhase,
+)
 from hyperd.resources.values.conditions import find_condition, set_condition
 
 if TYPE_CHECKING:
@@ -80,5 +86,6 @@ class Moving:
                 f"It did not go on for {_STUCK_SECONDS:.0f} s: {stage.message}", key=str(stage.reason)
             )
         reason = CompletedReason(stage.reason)
+        op["status"]["phase"] = OperationPhase.PENDING if reason in PENDING_REASONS else OperationPhase.IN_PROGRESS
         set_condition(op, OperationCondition.COMPLETED, False, reason=reason, message=stage.message)
         return False

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar
 
 from hyperd.controllers import usage
@@ -31,13 +30,12 @@ from hyperd.controllers.machine.power import Situation, decide
 from hyperd.controllers.machine.status import TOLD_OFF, is_told_off, set_phase
 from hyperd.controllers.ownership import bind_disk, disk_node, machine_node
 from hyperd.controllers.placement.placing import Nodes
-from hyperd.controllers.pod import filling, manifest, reading
+from hyperd.controllers.pod import filling, manifest, reading, second
 from hyperd.controllers.pod.budgets import Budgets
 from hyperd.controllers.pod.carrying import carry
 from hyperd.controllers.pod.claims import Claims
 from hyperd.controllers.pod.evacuating import Evacuations
-from hyperd.controllers.pod.placing import Goes
-from hyperd.errors import AlreadyExists, Forbidden, HyperdError, Invalid, NotFound, ServiceUnavailable
+from hyperd.errors import AlreadyExists, Forbidden, HyperdError
 from hyperd.resources.all import (
     PERSISTENT_VOLUME_CLAIM,
     POD,
@@ -98,6 +96,7 @@ class PodController(Controller):
         usage.index_machines(self._machines)
         index_operations(self._operations)
         self._budgets = Budgets(context)
+        self._seconds = second.SecondPods(context, self._claims)
         self._evacuations = Evacuations(context)
         self._pods.add_index(_MACHINE_INDEX, lambda pod: [meta.labels(pod).get(names.VM_UID_LABEL, "")])
 
@@ -201,14 +200,12 @@ class PodController(Controller):
             made = await self._context.store.create(POD, before["metadata"]["namespace"], body)
         except AlreadyExists:
             return await self._meet_another(before, after)
-        except ServiceUnavailable:
+        except second.PASSING:
             raise
         except HyperdError as error:
             quota = isinstance(error, Forbidden) and error.is_of_quota
             reason = RunningReason.QUOTA_EXCEEDED if quota else RunningReason.POD_NOT_STARTED
             await self._wait(before, after, reason, f"The Pod cannot be made: {error.message}")
-            if not isinstance(error, Forbidden | Invalid | NotFound):
-                raise
             return Result(_AGAIN_SECONDS)
         return await self._follow(before, after, made.object())
 
@@ -268,21 +265,17 @@ class PodController(Controller):
         beside = sorted(wanted & there - {current})
         after["status"]["virtualMachinePods"] += [{"name": name, "active": False} for name in beside]
         evicted = self._evacuations.show(after, pod)
+        why = ""
+        if moving is not None and not record.to and not wanted <= there and after["status"]["phase"] in _MOVABLE:
+            class_, disks, why = await self._needs(after)
+            if class_ is not None and not why:
+                why = await self._seconds.make(before, moving, class_, disks)
+        second.show(after, why)
         await update_status(self._context.store, VIRTUAL_MACHINE, before, after)
         await self._budgets.keep(before, max(len(wanted), len(there)))
         if evicted and (left := await self._evacuations.ask(before, pod)) is not None:
             return Result(left)
-        if moving is None or record.to or wanted <= there or before["status"]["phase"] not in _MOVABLE:
-            return None
-        class_, disks, problem = await self._needs(after)
-        if class_ is None or problem:
-            return Result(_AGAIN_SECONDS)
-        selector = (moving["spec"].get("migrate") or {}).get("nodeSelector") or {}
-        goes = Goes(moving["metadata"]["uid"], machine_node(before), selector)
-        body = manifest.make_manifest(before, class_, self._conf, mounts=self._claims.mounts(disks), goes=goes)
-        with suppress(AlreadyExists):
-            await self._context.store.create(POD, before["metadata"]["namespace"], body)
-        return None
+        return Result(_AGAIN_SECONDS) if why else None
 
     def _all_of(self, machine: VirtualMachine) -> list[Object]:
         """The machine's Pods."""

@@ -25,6 +25,7 @@ from hyperd.controllers.pod.claiming import ClaimController
 from hyperd.controllers.pod.claims import Claims
 from hyperd.controllers.pod.controller import PodController
 from hyperd.controllers.pod.tenants import Tenants, address_of
+from hyperd.controllers.pod.updating import FirmwareUpdates
 from hyperd.controllers.pod.volumes import NodeClaims
 from hyperd.errors import HyperdError, PermanentError, TemporaryError
 from hyperd.launcher import sandbox
@@ -83,6 +84,7 @@ class Pods:
             PodController(self._context, nodes, claimed=claiming.takes),
             DiskBinder(self._context, nodes, others=claiming.takes),
             claiming,
+            FirmwareUpdates(self._context),
         ]
 
     def wake(self, look: Callable[[Key], None]) -> None:

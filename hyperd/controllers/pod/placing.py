@@ -32,6 +32,8 @@ class Goes:
     """The uid of who asked for that."""
     leaves: str
     selector: Mapping[str, str]
+    emulators: Sequence[str] = ()
+    """Digests of QEMUs of which the node must have one; none for any."""
 
 
 def placing(
@@ -54,7 +56,7 @@ def placing(
         selector[names.KVM_ENABLED_LABEL] = "true"
     found: Object = {
         "nodeSelector": selector,
-        "affinity": _affinity(spec, class_, emulation=emulation, fields=_fields(node, goes)),
+        "affinity": _affinity(spec, class_, goes, emulation=emulation, fields=_fields(node, goes)),
         "tolerations": [*(spec.get("tolerations") or ()), *(class_["spec"].get("tolerations") or ())],
         "topologySpreadConstraints": list(spec.get("topologySpreadConstraints") or ()),
         "priorityClassName": spec.get("priorityClassName") or "",
@@ -70,12 +72,18 @@ def _fields(node: str, goes: Goes | None) -> Sequence[Object]:
 
 
 def _affinity(
-    spec: VirtualMachineSpec, class_: VirtualMachineClass, *, emulation: bool, fields: Sequence[Object]
+    spec: VirtualMachineSpec,
+    class_: VirtualMachineClass,
+    goes: Goes | None,
+    *,
+    emulation: bool,
+    fields: Sequence[Object],
 ) -> Object:
     own = spec.get("affinity") or {}
     expressions = [
         *((class_["spec"].get("nodeSelector") or {}).get("matchExpressions") or ()),
         *_of_processor(class_, emulation=emulation),
+        *_of_emulator(goes),
     ]
     found: Object = {}
     asked = own.get("nodeAffinity") or {}
@@ -122,6 +130,11 @@ def _of_processor(class_: VirtualMachineClass, *, emulation: bool) -> Iterable[N
             yield {"key": label, "operator": "Exists"}
         else:
             yield {"key": label, "operator": "In", "values": ["true"]}
+
+
+def _of_emulator(goes: Goes | None) -> Iterable[NodeSelectorRequirement]:
+    if goes is not None and goes.emulators:
+        yield {"key": names.QEMU_DIGEST_LABEL, "operator": "In", "values": list(goes.emulators)}
 
 
 def _of_pods(source: VirtualMachineAndPodAffinity) -> Object:

@@ -121,6 +121,12 @@ class EvictionReason(StrEnum):
     REQUIRED = "EvictionRequired"
 
 
+class FirmwareReason(StrEnum):
+    """Of ``FirmwareUpToDate``, which is only present when False."""
+
+    OUT_OF_DATE = "FirmwareOutOfDate"
+
+
 class FrozenReason(StrEnum):
     """Of ``FilesystemFrozen``, which is only present when True."""
 

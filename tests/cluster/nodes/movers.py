@@ -51,4 +51,4 @@ def mover(hyperds: Hyperds) -> Iterator[str]:
     address = get(bed, "vm/mover", "{.status.ipAddress}")
     until(lambda: count(where(hyperds, "mover"), address), SECONDS)
     yield address
-    bed.plane.kubectl("delete", "vm/mover", "vd/mover", "--timeout=60s")
+    bed.plane.kubectl("delete", "vm/mover", "vd/mover", "--ignore-not-found", "--timeout=60s")

@@ -19,7 +19,7 @@ from hyperd.controllers.migration.arriving import Arrivals, folder_of
 from hyperd.controllers.migration.notes import Note
 from hyperd.controllers.pod.placement import Pods
 from hyperd.errors import NotFound, PermanentError, ServiceUnavailable, TemporaryError
-from hyperd.hypervisor.state import DomainInfo, DomainState
+from hyperd.hypervisor.state import DomainInfo, DomainState, Emulator
 from hyperd.imagefile.handle import DiskFormat, FileHandle, Handle
 from hyperd.network.interface import Link
 from hyperd.resources.all import POD, VIRTUAL_DISK, VIRTUAL_MACHINE, VIRTUAL_MACHINE_IP_ADDRESS_LEASE
@@ -62,7 +62,7 @@ class Here:
             run_dir=folder / "run",
             hypervisor=SimpleNamespace(uri="test:///default", qemu_user=getpass.getuser()),
         )
-        self.store = self.hypervisor = self.network = self.volumes = self.seeds = self
+        self.store = self.hypervisor = self.network = self.volumes = self.seeds = self.emulators = self
         self.again()
 
     def again(self) -> None:
@@ -91,6 +91,9 @@ class Here:
         }[kind]
 
     # As the hypervisor
+
+    async def present(self) -> Emulator:
+        return Emulator("8.0.1", "digest")
 
     async def info(self, uid: str) -> DomainInfo | None:
         return self.domain
@@ -161,6 +164,7 @@ async def test_all_that_a_guest_needs_is_made(here: Here) -> None:
     assert here.done == made
     assert said["pod"] == "p"
     assert said["sources"][0]["path"] == str(here.folder / DISK)
+    assert said["qemu"] == "8.0.1"
     assert here.coming == {DISK}
     here.again()
     here.coming.clear()

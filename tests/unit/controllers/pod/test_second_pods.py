@@ -6,10 +6,18 @@ from typing import Any
 
 import pytest
 
+from hyperd.controllers.migration.parts import waits
 from hyperd.controllers.pod.manifest import current_pod_name, find_pod, pod_name
 from hyperd.errors import TemporaryError
-from hyperd.resources.all import POD, VIRTUAL_MACHINE, VIRTUAL_MACHINE_CLASS, VIRTUAL_MACHINE_OPERATION
-from hyperd.resources.values.names import POD_MADE_OF_ANNOTATION
+from hyperd.resources.all import NODE, POD, VIRTUAL_MACHINE, VIRTUAL_MACHINE_CLASS, VIRTUAL_MACHINE_OPERATION
+from hyperd.resources.values.conditions import find_condition
+from hyperd.resources.values.names import (
+    POD_MADE_OF_ANNOTATION,
+    QEMU_DIGEST_LABEL,
+    QEMU_VERSION_LABEL,
+    VMOP_WORKLOAD_UPDATE_IMAGE_ANNOTATION,
+)
+from hyperd.runtime.controller import Result
 from hyperd.store.interface import Item
 from tests.parts import Part
 from tests.unit.controllers.pod.cluster import Cluster
@@ -112,3 +120,58 @@ async def test_no_pod_goes_by_what_is_seen_of_a_machine_that_is_another_by_now(c
         await cluster.look()
     assert not leaves(pods(cluster)[second])
     assert find_pod(cluster.informer(POD), cluster.machine) is not None
+
+
+def migrating(cluster: Cluster) -> tuple[str, str, str]:
+    found = find_condition(cluster.machine, "Migrating")
+    return (found["status"], found["reason"], found["message"]) if found else ("", "", "")
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        'pods "virt-launcher-web" is forbidden: exceeded quota: little, requested: pods=1',
+        'pods "virt-launcher-web" is forbidden: maximum memory usage per Container is 1Mi, but limit is 1Gi',
+        'pods "virt-launcher-web" is forbidden: violates PodSecurity "restricted:latest"',
+        'pods "virt-launcher-web" is forbidden: no PriorityClass with name high was found',
+        'admission webhook "theirs" denied the request: not on a Tuesday',
+    ],
+)
+async def test_one_that_is_refused_is_told_of_and_made_once_it_is_not(cluster: Cluster, refusal: str) -> None:
+    cluster.put(VIRTUAL_MACHINE_OPERATION, operation())
+    cluster.refusal = refusal
+    assert await cluster.look() == Result(10.0)
+    told = f"The Pod that the guest goes to cannot be made: {refusal}"
+    assert migrating(cluster) == ("False", "Pending", told)
+    stage = waits(cluster.machine, None)
+    assert stage is not None
+    assert stage.message == told
+    assert stage.reason == ("QuotaExceeded" if "exceeded quota" in refusal else "TargetScheduling")
+    cluster.refusal = ""
+    await cluster.look()
+    assert set(pods(cluster)) == set(names(cluster))
+    assert migrating(cluster) == ("", "", "")
+
+
+async def test_what_was_told_of_a_refusal_goes_with_the_operation(cluster: Cluster) -> None:
+    cluster.put(VIRTUAL_MACHINE_OPERATION, operation())
+    cluster.refusal = "exceeded quota: little"
+    await cluster.look()
+    cluster.put(VIRTUAL_MACHINE_OPERATION, operation("Failed"))
+    await cluster.look()
+    assert migrating(cluster) == ("", "", "")
+
+
+async def test_an_update_goes_only_to_nodes_with_that_qemu_or_a_newer_one(cluster: Cluster) -> None:
+    for name, digest, version in (("metal", "b", "7.2.0"), ("wood", "b", "7.2.0"), ("new", "c", "8.0.0")):
+        labels = {QEMU_DIGEST_LABEL: digest, QEMU_VERSION_LABEL: version}
+        cluster.put(NODE, {"metadata": {"name": name, "labels": labels}})
+    op = operation()
+    op["metadata"]["annotations"] = {VMOP_WORKLOAD_UPDATE_IMAGE_ANNOTATION: "b"}
+    cluster.put(VIRTUAL_MACHINE_OPERATION, op)
+    await cluster.look()
+    spec = pods(cluster)[names(cluster)[1]]["spec"]
+    (term,) = spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"][
+        "nodeSelectorTerms"
+    ]
+    assert {"key": QEMU_DIGEST_LABEL, "operator": "In", "values": ["b", "c"]} in term["matchExpressions"]

@@ -1,0 +1,86 @@
+"""A node's QEMU is updated under machines that run: they are told of it, and move to it by themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cluster.nodes.bed import Bed
+from tests.cluster.nodes.hyperds import Hyperds
+from tests.cluster.nodes.machines import get, make, until
+from tests.cluster.nodes.movers import SECONDS, count, mover, running_on, where
+from tests.cluster.nodes.node import Node
+
+__all__ = ["mover"]
+pytestmark = [pytest.mark.cluster, pytest.mark.nodes, pytest.mark.slow, pytest.mark.timeout(600)]
+
+_OUTDATED = '{.status.conditions[?(@.type=="FirmwareUpToDate")].message}'
+_REASON = '{.status.phase} {.status.conditions[?(@.type=="Completed")].reason}'
+_MIGRATING = '{.status.conditions[?(@.type=="Migrating")].message}'
+_QUOTA = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "few", "namespace": "default"}}
+_UPDATE = """
+set -e
+real=$(readlink -f "$(command -v qemu-system-x86_64)")
+cp "$real" /var/tmp/qemu
+echo >>/var/tmp/qemu
+mount --bind /var/tmp/qemu "$real"
+"""
+"""Another build of the same version, as a security update is."""
+_UNDO = 'umount -l "$(readlink -f "$(command -v qemu-system-x86_64)")"; rm -f /var/tmp/qemu'
+
+
+def test_a_quota_holds_a_move_up_and_nothing_else(hyperds: Hyperds, mover: str) -> None:
+    bed, source = hyperds.bed, where(hyperds, "mover")
+    before = count(source, mover)
+    bed.plane.apply({**_QUOTA, "spec": {"hard": {"pods": "1"}}})
+    try:
+        make(bed, "VirtualMachineOperation", "away", type="Evict", virtualMachineName="mover")
+        until(lambda: get(bed, "vmop/away", _REASON) == "Pending QuotaExceeded", 60)
+        assert "exceeded quota: few" in get(bed, "vm/mover", _MIGRATING)
+        assert running_on(hyperds) == [source.name]
+        bed.plane.apply({**_QUOTA, "spec": {"hard": {"pods": "3"}}})
+        until(lambda: get(bed, "vmop/away", "{.status.phase}") == "Completed", SECONDS)
+    finally:
+        bed.plane.kubectl("delete", "quota/few")
+    target = where(hyperds, "mover")
+    assert target is not source
+    until(lambda: count(target, mover) > before, 30)
+
+
+@pytest.fixture
+def update(hyperds: Hyperds, mover: str) -> Iterator[None]:
+    """Undone once the machine is off: what it runs then is nobody's."""
+    yield
+    hyperds.bed.plane.kubectl("delete", "vm/mover", "--timeout=60s")
+    for node in hyperds.nodes:
+        node.run("sh", "-c", _UNDO, rc=None)
+
+
+def test_a_guest_moves_to_the_qemu_that_its_node_has_by_now(hyperds: Hyperds, mover: str, update: None) -> None:
+    bed, source = hyperds.bed, where(hyperds, "mover")
+    (target,) = (node for node in hyperds.nodes if node is not source)
+    before = count(source, mover)
+    assert not get(bed, "vm/mover", _OUTDATED)
+    source.run("sh", "-c", _UPDATE)
+    until(lambda: get(bed, "vm/mover", _OUTDATED).startswith("The guest runs another build of QEMU"), 60)
+    assert updates(bed) == [], "no other node has what this one has by now"
+    target.run("sh", "-c", _UPDATE)
+    until(lambda: updates(bed) == ["Completed"], SECONDS)
+    until(lambda: count(target, mover) > before, 60)
+    assert running_on(hyperds) == [target.name]
+    until(lambda: not get(bed, "vm/mover", _OUTDATED), 60)
+    assert digest_of(bed, target) == digest_of(bed, source)
+    assert updates(bed) == ["Completed"]
+
+
+def digest_of(bed: Bed, node: Node) -> str:
+    return get(bed, f"node/{node.name}", r"{.metadata.labels.qemu\.node\.virtualization\.deckhouse\.io/digest}")
+
+
+def updates(bed: Bed) -> list[str]:
+    listed = bed.plane.kubectl(
+        "get", "vmop", "--no-headers", "-o", "custom-columns=:.metadata.name,:.status.phase"
+    )
+    found = sorted(line.split() for line in listed.splitlines())
+    return [phase for name, phase in found if name.startswith("firmware-update-")]
