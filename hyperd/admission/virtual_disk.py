@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hyperd.admission.context import Context
-from hyperd.admission.images import CLASS_PATH, check_class, check_name, check_source
-from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, STORAGE_CLASS, VIRTUAL_DISK_SNAPSHOT, VIRTUAL_IMAGE
+from hyperd.admission.images import CLASS_PATH, check_class, check_name, check_source, compare_provisioners
+from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, STORAGE_CLASS, VIRTUAL_IMAGE
 from hyperd.resources.core import storage_class
 from hyperd.resources.kinds.data_source import DataSourceType
 from hyperd.resources.kinds.virtual_disk import PROVISIONED, DiskObjectRefKind, VirtualDiskPhase
-from hyperd.resources.kinds.virtual_image import VirtualImageStorage
 from hyperd.resources.values import meta
 from hyperd.resources.values.names import SELECTED_NODE_ANNOTATION
 from hyperd.resources.values.quantity import format_human, to_bytes
@@ -37,7 +36,7 @@ async def review(context: Disk) -> None:
         await _check_move(context)
     else:
         await check_class(context, context.policy.disk_classes, "disks")
-        await _compare_provisioners(context)
+        await compare_provisioners(context)
         await _compare_with_image(context, size)
 
 
@@ -115,33 +114,6 @@ async def _check_move(context: Disk) -> None:
         context.forbidden(CLASS_PATH, "the volume of the disk is lost: there is nothing to move")
     else:
         await check_class(context, context.policy.disk_classes, "disks")
-
-
-async def _compare_provisioners(context: Disk) -> None:
-    """What is on a volume becomes a disk where its provisioner makes volumes."""
-    reference = (context.spec.get("dataSource") or {}).get("objectRef")
-    wanted = _claim(context.spec).get("storageClassName")
-    if reference is None or not wanted or context.causes:
-        return
-    has = ""
-    if reference["kind"] == DiskObjectRefKind.VIRTUAL_DISK_SNAPSHOT:
-        snapshot = await context.find(VIRTUAL_DISK_SNAPSHOT, reference["name"])
-        source = None if snapshot is None else (snapshot.get("status") or {}).get("source")
-        has = "" if source is None else source.get("storageClassName", "")
-    elif reference["kind"] == DiskObjectRefKind.VIRTUAL_IMAGE:
-        image = await context.find(VIRTUAL_IMAGE, reference["name"])
-        on_volume = image is not None and image["spec"].get("storage") != VirtualImageStorage.CONTAINER_REGISTRY
-        has = (image.get("status") or {}).get("storageClassName", "") if image is not None and on_volume else ""
-    if not has or has == wanted:
-        return
-    former, class_ = await context.find(STORAGE_CLASS, has), await context.find(STORAGE_CLASS, wanted)
-    if former is None or class_ is None or former.get("provisioner") == class_.get("provisioner"):
-        return
-    context.forbidden(
-        CLASS_PATH,
-        f'{reference["kind"]} "{reference["name"]}" is of StorageClass "{has}", whose provisioner is another one '
-        f'than that of "{wanted}"; name "{has}", or another one of its provisioner',
-    )
 
 
 async def _compare_with_image(context: Disk, size: int | None) -> None:

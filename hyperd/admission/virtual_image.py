@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hyperd.admission.context import Context
-from hyperd.admission.images import CLASS_PATH, check_class, check_name, check_source
+from hyperd.admission.images import CLASS_PATH, check_class, check_name, check_source, compare_provisioners
 from hyperd.resources.all import STORAGE_CLASS
 from hyperd.resources.core import storage_class
 from hyperd.resources.kinds.virtual_image import VirtualImageStorage
@@ -27,6 +27,7 @@ async def review(context: Image) -> None:
     if context.spec["storage"] == VirtualImageStorage.KUBERNETES:
         context.warn("spec.storage: Kubernetes is an old name: use PersistentVolumeClaim")
     await check_class(context, context.policy.image_classes, "images")
+    await compare_provisioners(context)
     if context.creating:
         await _require_class(context)
 

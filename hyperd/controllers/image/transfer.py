@@ -34,6 +34,7 @@ def scaled(progress: Progress, *, start: float, end: float) -> Progress:
 _STARTED: Final = "DataSourceImportStarted"
 COMPLETED: Final = "DataSourceImportCompleted"
 FAILED: Final = "DataSourceImportFailed"
+QUOTA: Final = "DataSourceQuotaExceed"
 POSTPONED: Final = "ImageOperationPostponedDueToDVCRGarbageCollection"
 CONTINUED: Final = "ImageOperationContinueAfterDVCRGarbageCollection"
 """Reasons of events, as the reference has them."""

@@ -47,6 +47,14 @@ def class_name_of(image: VirtualImage) -> str:
     return (image.get("status") or {}).get("storageClassName") or ""
 
 
+def provisioner_of(context: Context, image: AnyObject) -> str:
+    """Of the volume that the image is to be on; empty where it is to be in the registry, or nobody knows."""
+    if not on_volume(image):
+        return ""
+    class_ = context.informer(STORAGE_CLASS).get("", class_name_of(image))
+    return "" if class_ is None else class_["provisioner"]
+
+
 def choose_class(context: Context, image: Image) -> str:
     """Have the image's class stand in its status; a sentence where none makes a volume, as conditions then say."""
     if not on_volume(image):

@@ -183,6 +183,29 @@ async def test_a_disk_of_what_is_on_a_volume_is_of_its_provisioner(kind: str) ->
     assert 'is of StorageClass "local", whose provisioner is another one' in line
 
 
+@pytest.mark.parametrize("kind", ["VirtualDiskSnapshot", "VirtualImage", "VirtualDisk"])
+async def test_an_image_on_a_volume_is_of_the_provisioner_of_what_it_is_made_of(kind: str) -> None:
+    spec: Object = {"virtualDiskName": "root"} if kind == "VirtualDiskSnapshot" else on_volume()["spec"]
+    status: Object = {"phase": "Ready", "storageClassName": "local"}
+    if kind == "VirtualDiskSnapshot":
+        status = {"phase": "Ready", "source": {"uid": "u", "size": "1Gi", "storageClassName": "local"}}
+    other = {**STORAGE_CLASS, "metadata": {"name": "fast"}, "provisioner": "hyperd.local/reflink"}
+    world = World([STORAGE_CLASS, other, make(kind, "one", spec=spec, status=status)])
+    source = {"type": "ObjectRef", "objectRef": {"kind": kind, "name": "one"}}
+
+    async def answer(class_: str, name: str = "one") -> list[str]:
+        claim = {"storageClassName": class_}
+        named = {**source, "objectRef": {"kind": kind, "name": name}}
+        return told(await world.create(on_volume(dataSource=named, persistentVolumeClaim=claim)))
+
+    assert await answer("local") == await answer("fast", "later") == []
+    (line,) = await answer("fast")
+    assert f'{kind} "one" is of StorageClass "local", whose provisioner is another one than that of "fast"' in line
+    assert told(await world.create(changed(image(), dataSource=source))) == [], (
+        "the registry takes it from anywhere"
+    )
+
+
 async def test_a_blank_disk_needs_a_size() -> None:
     assert told(await World().create(disk(None))) == [
         "spec.persistentVolumeClaim.size: Required value: a blank disk needs a size, such as 10Gi"

@@ -85,9 +85,12 @@ async def test_an_image_waits_for_the_room_of_its_claim_and_goes_on_with_what_it
     await world.store.create(RESOURCE_QUOTA, "default", quota)
     await on_volume(world, "golden", kind="VirtualDisk", name="vm")
     waits = await world.until(lambda obj: "exceeded quota" in str(obj.get("status")), VIRTUAL_IMAGE, "golden")
-    assert condition(waits, "Ready")["reason"] == "QuotaExceeded"
-    assert (waits["status"]["phase"], "target" in waits["status"]) == ("Pending", False)
+    assert condition(waits, "Ready")["reason"] == "ProvisioningFailed"
+    assert (waits["status"]["phase"], "target" in waits["status"]) == ("Failed", False)
+    assert "progress" not in waits["status"]
     told = condition(waits, "Ready")["message"]
+    assert told.startswith("Quota exceeded: ")
+    await world.told("DataSourceQuotaExceed")
     assert "requested: requests.storage=1Mi, used: requests.storage=1Mi, limited: requests.storage=1536Ki" in told
     claims = derived_of(world.store, KINDS)[PERSISTENT_VOLUME_CLAIM]
     assert len(await claims.find_all(PERSISTENT_VOLUME_CLAIM)) == 1, "the disk's"

@@ -191,7 +191,7 @@ class _Make(Step):
         snapshot = await self._context.volumes.find_snapshot(uid)
         if snapshot is None:
             raise TemporaryError("The snapshot of the volume is gone from the node's pool.")
-        self._require_same(snapshot.provisioner, volumes, "snapshot")
+        self._require_same(snapshot.provisioner, volumes, "snapshot", "snapshot restore")
         size = max(round_up(requested or 0), snapshot.virtual_size)
         await self._claim(size)
         await volumes.create_from_snapshot(self._uid, size, snapshot=uid)
@@ -201,16 +201,17 @@ class _Make(Step):
         image = await self._context.volumes.find(uid)
         if image is None:
             raise TemporaryError("The volume of the image is gone from the node's pool.")
-        self._require_same(image.provisioner, volumes, "image")
+        self._require_same(image.provisioner, volumes, "image", "PVC copy")
         size = await self._enough(image.virtual_size, requested)
         await volumes.clone(self._uid, source=uid, op_uid=self._op_uid)
         if size > image.virtual_size:
             await volumes.grow(self._uid, size, in_use=False)
 
-    def _require_same(self, provisioner: str, volumes: Provisioner, of: str) -> None:
+    def _require_same(self, provisioner: str, volumes: Provisioner, of: str, what: str) -> None:
         if provisioner != volumes.name:
             raise PermanentError(
-                f"The {of} is of the provisioner {provisioner}; name a StorageClass of that.",
+                f"The {of} is of the provisioner {provisioner}. Cross-provider {what} is not supported: name a "
+                "StorageClass of that provisioner.",
                 key=DiskReadyReason.STORAGE_CLASS_PROVISIONER_MISMATCH,
             )
 

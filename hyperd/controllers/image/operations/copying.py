@@ -15,11 +15,12 @@ from hyperd.controllers import usage
 from hyperd.controllers.context import Context
 from hyperd.controllers.image.operations.step import ImageStep
 from hyperd.controllers.image.source import FromDisk, FromSnapshot, FromVolume
-from hyperd.errors import NotFound, TemporaryError
+from hyperd.errors import NotFound, PermanentError, TemporaryError
 from hyperd.imagefile.detect import FAILED
 from hyperd.progress import Report
 from hyperd.resources.all import VIRTUAL_DISK
-from hyperd.resources.kinds.data_source import InUseReason
+from hyperd.resources.kinds.data_source import InUseReason, ReadyReason
+from hyperd.storage.interface import Snapshot, Volume
 from registry import interface
 from registry.models import CopyRequest, ImportedImage, VolumeRequest
 
@@ -30,6 +31,18 @@ Held = Callable[["usage.Device"], Awaitable[str]]
 """Who has a disk or image open, asked of the store and of the host: a sentence, empty when nobody has."""
 _RESERVED_SECONDS = 30.0
 _LOOK_SECONDS = 0.1
+_NOT_YET = ReadyReason.PROVISIONING_NOT_STARTED
+"""Key of errors by which nothing was read yet: the image has not failed, it waits."""
+
+
+def _require_same(onto: str, found: Volume | Snapshot | None, what: str) -> None:
+    """As in the reference: nothing goes from one provisioner's volume to another's without the registry."""
+    if onto and found is not None and found.provisioner != onto:
+        raise PermanentError(
+            f"The source is of the provisioner {found.provisioner}, the image's StorageClass of {onto}. "
+            f"Cross-provider {what} is not supported: make an image with storage ContainerRegistry of it first.",
+            key=FAILED,
+        )
 
 
 class CopyStep(ImageStep):
@@ -46,17 +59,19 @@ class CopyStep(ImageStep):
 class TakeStep(ImageStep):
     """Of a disk."""
 
-    def __init__(self, context: Context, request: VolumeRequest, disk: FromDisk, *, held: Held) -> None:
+    def __init__(self, context: Context, request: VolumeRequest, disk: FromDisk, *, onto: str, held: Held) -> None:
+        """``onto`` is the provisioner of the image's own volume, empty for one in the registry."""
         super().__init__(context.images, request)
-        self._held = held
+        self._held, self._onto = held, onto
         self._context = context
         self._volume = request
         self._disk = disk
 
     async def make(self, report: Report | None) -> ImportedImage:
-        if held := await self._held(await self._reserved()):
-            raise TemporaryError(held, key=FAILED)
         volumes, uid = self._context.volumes, self._disk.uid
+        _require_same(self._onto, await volumes.find(uid), "PVC copy")
+        if held := await self._held(await self._reserved()):
+            raise TemporaryError(held, key=_NOT_YET)
         try:
             await volumes.attach(uid)
             return await self._images.take_volume(self._volume, await volumes.layers(uid), report)
@@ -71,7 +86,7 @@ class TakeStep(ImageStep):
                 while True:
                     disk = await self._context.store.find(VIRTUAL_DISK, *key)
                     if disk is None or disk["metadata"]["uid"] != self._disk.uid:
-                        raise TemporaryError(f'VirtualDisk "{key.name}" is gone.', key=FAILED)
+                        raise TemporaryError(f'VirtualDisk "{key.name}" is gone.', key=_NOT_YET)
                     if usage.reader(disk) is InUseReason.USED_FOR_IMAGE_CREATION:
                         return disk
                     await asyncio.sleep(_LOOK_SECONDS)
@@ -79,20 +94,22 @@ class TakeStep(ImageStep):
             raise TemporaryError(
                 f'VirtualDisk "{key.name}" is not free to be read: a virtual machine may be starting with it, or '
                 "it is being moved.",
-                key=FAILED,
+                key=_NOT_YET,
             ) from err
 
 
 class ReadStep(ImageStep):
     """Of another image's volume, which nobody writes to, and which is kept meanwhile."""
 
-    def __init__(self, context: Context, request: VolumeRequest, image: FromVolume) -> None:
+    def __init__(self, context: Context, request: VolumeRequest, image: FromVolume, *, onto: str) -> None:
+        """``onto`` as of ``TakeStep``."""
         super().__init__(context.images, request)
-        self._volumes = context.volumes
+        self._volumes, self._onto = context.volumes, onto
         self._volume = request
         self._uid = image.uid
 
     async def make(self, report: Report | None) -> ImportedImage:
+        _require_same(self._onto, await self._volumes.find(self._uid), "PVC copy")
         async with self._volumes.reading(self._uid):
             return await self._images.take_volume(self._volume, await self._volumes.layers(self._uid), report)
 
@@ -100,14 +117,16 @@ class ReadStep(ImageStep):
 class SnapshotStep(ImageStep):
     """Of a snapshot, which is kept meanwhile."""
 
-    def __init__(self, context: Context, request: VolumeRequest, snapshot: FromSnapshot) -> None:
+    def __init__(self, context: Context, request: VolumeRequest, snapshot: FromSnapshot, *, onto: str) -> None:
+        """``onto`` as of ``TakeStep``."""
         super().__init__(context.images, request)
-        self._context = context
+        self._context, self._onto = context, onto
         self._volume = request
         self._uid = snapshot.uid
 
     async def make(self, report: Report | None) -> ImportedImage:
         volumes = self._context.volumes
+        _require_same(self._onto, await volumes.find_snapshot(self._uid), "snapshot restore")
         try:
             async with volumes.reading(self._uid):
                 return await self._images.take_volume(self._volume, await volumes.layers(self._uid), report)

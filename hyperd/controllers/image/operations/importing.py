@@ -20,7 +20,7 @@ from hyperd.controllers.image.source import (
     Waiting,
     source_of,
 )
-from hyperd.controllers.image.volume import on_volume, show_volume
+from hyperd.controllers.image.volume import on_volume, provisioner_of, show_volume
 from hyperd.errors import HyperdError
 from hyperd.progress import Report
 from hyperd.resources.kinds.data_source import ReadyReason
@@ -114,18 +114,19 @@ class Import(Operation[Images, "Image"]):
         meta, images = self.obj["metadata"], self.context.context.images
         namespace = meta.get("namespace", "")
         repository = repository_of(images.endpoint, self.context.kind, namespace, meta["name"])
+        onto = provisioner_of(self.context.context, self.obj)
         match self._source:
             case FromImage(reference):
                 return CopyStep(images, CopyRequest(reference, repository, meta["uid"], namespace))
             case FromDisk():
                 request = VolumeRequest(self.op_uid, repository, meta["uid"], namespace)
-                return TakeStep(self.context.context, request, self._source, held=self.context.held)
+                return TakeStep(self.context.context, request, self._source, onto=onto, held=self.context.held)
             case FromVolume():
                 request = VolumeRequest(self.op_uid, repository, meta["uid"], namespace)
-                return ReadStep(self.context.context, request, self._source)
+                return ReadStep(self.context.context, request, self._source, onto=onto)
             case FromSnapshot():
                 request = VolumeRequest(self.op_uid, repository, meta["uid"], namespace)
-                return SnapshotStep(self.context.context, request, self._source)
+                return SnapshotStep(self.context.context, request, self._source, onto=onto)
         return ImportStep(self.context.context, self, self._request)
 
     def show(self, obj: Image) -> None:
@@ -164,6 +165,9 @@ class Import(Operation[Images, "Image"]):
 
     def failed(self, obj: Image, err: HyperdError, *, final: bool) -> None:
         status = obj["status"]
+        if transfer.failure_reason(err) is ReadyReason.QUOTA_EXCEEDED:
+            self._show_no_room(obj, err)
+            return
         transfer.show_failure(self.context.context.events, obj, err)
         if final:
             status["phase"] = ImagePhase.FAILED
@@ -172,7 +176,14 @@ class Import(Operation[Images, "Image"]):
             upload.forget(status)
             self.context.context.events.event(obj, "Warning", transfer.FAILED, err.message)
             return
-        waits = transfer.failure_reason(err) is ReadyReason.QUOTA_EXCEEDED or transfer.was_postponed(obj)
-        if waits or status.get("phase") != ImagePhase.PROVISIONING:
+        if transfer.was_postponed(obj) or status.get("phase") != ImagePhase.PROVISIONING:
             status["phase"] = ImagePhase.PENDING
             transfer.stop_progress(status)
+
+    def _show_no_room(self, obj: Image, err: HyperdError) -> None:
+        """As the reference does: an image, unlike a disk, is Failed meanwhile. It goes on once there is room."""
+        obj["status"]["phase"] = ImagePhase.FAILED
+        transfer.stop_progress(obj["status"])
+        reason, message = ReadyReason.PROVISIONING_FAILED, f"Quota exceeded: {err.message}"
+        if set_condition(obj, ImageCondition.READY, False, reason=reason, message=message):
+            self.context.context.events.event(obj, "Warning", transfer.QUOTA, err.message)
