@@ -56,6 +56,7 @@ _LAUNCH_STAGES: Mapping[
 }
 _OF_AN_INSTANCE = (
     VirtualMachineCondition.AGENT_READY,
+    VirtualMachineCondition.MIGRATABLE,
     VirtualMachineCondition.CONFIGURATION_APPLIED,
     VirtualMachineCondition.AWAITING_RESTART,
     VirtualMachineCondition.FIRMWARE_UP_TO_DATE,
@@ -200,7 +201,7 @@ def _not_running(machine: VirtualMachine, reason: RunningReason, message: str) -
     set_condition(machine, VirtualMachineCondition.RUNNING, False, reason=reason, message=message)
 
 
-def _not_migratable(machine: VirtualMachine, message: str = "") -> None:
+def _not_migratable(machine: VirtualMachine, message: str) -> None:
     reason = MigratableReason.NON_MIGRATABLE
     set_condition(machine, VirtualMachineCondition.MIGRATABLE, False, reason=reason, message=message)
 
@@ -238,7 +239,6 @@ def show_absence(
         status["stats"].pop("startTimer", None)
     for type_ in _OF_AN_INSTANCE:
         remove_condition(machine, type_)
-    _not_migratable(machine)
     if observed.failure:
         _not_running(machine, RunningReason.INTERNAL_ERROR, observed.failure)
     elif observed.quota:

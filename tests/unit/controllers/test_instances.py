@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address
 from types import SimpleNamespace
 from typing import Any, cast
@@ -12,11 +13,12 @@ from hyperd.controllers.context import Context
 from hyperd.controllers.machine import applied, instance
 from hyperd.controllers.machine.dependencies import Dependencies
 from hyperd.controllers.machine.instance import Instances
-from hyperd.controllers.machine.status import Observed, show_instance
+from hyperd.controllers.machine.status import Observed, show_absence, show_instance
 from hyperd.errors import PermanentError
 from hyperd.hypervisor.facts.host import HostFacts
 from hyperd.hypervisor.state import DomainInfo, DomainState
 from hyperd.network.interface import Link
+from hyperd.resources.kinds.virtual_machine_status import VirtualMachinePhase
 from hyperd.resources.values.conditions import find_condition
 from hyperd.runtime.informer import Informer
 from hyperd.settings import Settings
@@ -85,6 +87,17 @@ def test_the_status_tells_the_versions_that_run_and_why_it_cannot_migrate(binds:
     assert shown["status"]["versions"] == {"qemu": "8.2.0", "libvirt": "10.0.0"}
     said = (find_condition(shown, "Migratable") or {})["message"]
     assert ("needs a cluster" in said) is not binds
+
+
+def test_whether_it_can_migrate_is_said_only_while_there_is_an_instance() -> None:
+    shown = machine()
+    observed = Observed(
+        domain=domain(), found=Dependencies(), node_name="n", bound=False, devices=[], libvirt_version="10.0.0"
+    )
+    show_instance(shown, observed)
+    assert find_condition(shown, "Migratable")
+    show_absence(shown, replace(observed, domain=None), VirtualMachinePhase.STOPPED)
+    assert find_condition(shown, "Migratable") is None
 
 
 def test_the_version_of_a_guest_that_was_started_by_an_older_daemon_is_not_guessed() -> None:
