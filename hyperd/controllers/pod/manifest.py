@@ -77,7 +77,11 @@ def carried(machine: AnyObject) -> tuple[dict[str, str], dict[str, str]]:
 def own_labels(machine: AnyObject) -> dict[str, str]:
     """By which the machine's Pod is known; no label of the machine's can take their place."""
     known = machine["metadata"]
-    return {names.VM_UID_LABEL: known["uid"], names.VM_POD_NAME_LABEL: known["name"]}
+    return {
+        names.VM_UID_LABEL: known["uid"],
+        names.VM_POD_NAME_LABEL: known["name"],
+        names.LAUNCHER_LABEL: names.LAUNCHER_LABEL_VALUE,
+    }
 
 
 def make_manifest(

@@ -142,6 +142,7 @@ METADATA = {
     "back: whoever can write the one can write the other",
     "VM_UID_LABEL": "of a Pod, which a policy lets nobody but hyperd give one; on others it is for clients",
     "VM_POD_NAME_LABEL": "of a Pod, beside VM_UID_LABEL: the machine of that name must have that uid and own it",
+    "LAUNCHER_LABEL": "of a Pod, written for clients; by what it says nothing is done",
     "POD_EVICTED_ANNOTATION": "whoever can write it can evict the Pod; its guest is moved, and nothing else",
     "QEMU_VERSION_LABEL": "of a Node, which only nodes and administrators write",
     "QEMU_DIGEST_LABEL": "of a Node, which only nodes and administrators write",

@@ -40,6 +40,7 @@ def test_the_whole_pod_of_a_plain_machine() -> None:
             "name": "virt-launcher-web-c9d0b",
             "labels": {
                 "app": "web",
+                "kubevirt.internal.virtualization.deckhouse.io": "virt-launcher",
                 "virtualization.deckhouse.io/virtual-machine-uid": UID,
                 "vm.kubevirt.internal.virtualization.deckhouse.io/name": "web",
             },
