@@ -15,7 +15,7 @@ import orjson
 
 from hyperd.controllers.machine import held
 from hyperd.hypervisor.state import DomainInfo
-from hyperd.resources.kinds.virtual_machine import VIRTUAL_MACHINE, NetworkType, OsType
+from hyperd.resources.kinds.virtual_machine import VIRTUAL_MACHINE, NetworkType, OsType, ProvisioningType
 from hyperd.resources.schema.applies import SPEC, Restart
 from hyperd.resources.schema.kind import AnyObject, Object
 from hyperd.resources.values.jsonpath import value_at
@@ -44,6 +44,7 @@ RESTART_PATHS: Final = tuple(_compared_paths())
 _CLASS_PATHS: Final = {f"VirtualMachineClass:spec.{name}": name for name in ("nodeSelector", "tolerations")}
 """What an instance was placed by of its class: path as the reference spells it → the class's field."""
 _CLASS_NAME: Final = "virtualMachineClassName"
+_PROVISIONING: Final = "provisioning"
 _UNNAMED: Final = (
     "virtualMachineClassName", "cpu.cores", "cpu.coreFraction", "memory.size", "blockDeviceRefs", "networks",
     "provisioning", "virtualMachineIPAddressName", "terminationGracePeriodSeconds", "nodeSelector", "tolerations",
@@ -161,7 +162,7 @@ def changes(
         if path not in compared:
             continue
         before, after = _present(path, applied.get(path)), desired.get(path)
-        if after is None and path in _MARKS and not _MARKS[path].removal_waits:
+        if path == _PROVISIONING and after is None and _of_cloud_init(before):
             continue
         if before == after or (path == "memory.size" and _same_size(before, after)):
             continue
@@ -208,6 +209,22 @@ def devices_are_live(applied: Object) -> bool:
 def attachments_are_live(applied: Object) -> bool:
     """Whether such an instance takes what attachments bring: an old system without drivers does not."""
     return applied.get("enableParavirtualization", True) is not False or applied.get("osType") != OsType.LEGACY
+
+
+def has_live_seed(applied: Object) -> bool:
+    """Whether an instance of this configuration has a disk for cloud-init that can go while it runs."""
+    return devices_are_live(applied) and _of_cloud_init(applied.get(_PROVISIONING))
+
+
+def without_seed(record: Applied) -> Applied:
+    """The record of an instance whose disk for cloud-init is out."""
+    kept = {path: value for path, value in record.configuration.items() if path != _PROVISIONING}
+    return replace(record, configuration=kept)
+
+
+def _of_cloud_init(provisioning: object) -> bool:
+    """Sysprep's answers are on a CD-ROM, which stays in until a restart."""
+    return isinstance(provisioning, dict) and provisioning.get("type") != ProvisioningType.SYSPREP_REF
 
 
 def with_devices(record: Applied, spec: AnyObject, plugged: Collection[held.Held]) -> Applied:
@@ -268,7 +285,7 @@ def _compared(path: str, value: object) -> object:
     """What is compared of a field: without what nobody is told of, such as a device's bootOrder."""
     if isinstance(value, list):
         return [{name: v for name, v in item.items() if f"{path}[].{name}" not in _MARKS} for item in value]
-    if path == "provisioning" and isinstance(value, dict):
+    if path == _PROVISIONING and isinstance(value, dict):
         # The domain's metadata is readable by who may talk to libvirt; user data may hold secrets.
         return {
             "type": value.get("type", ""),

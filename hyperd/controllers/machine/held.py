@@ -30,6 +30,11 @@ def serial_of(uid: str) -> str:
     return hashlib.md5(uid.encode(), usedforsecurity=False).hexdigest()
 
 
+def seed_serial(uid: str) -> str:
+    """The serial of the disk by which cloud-init configures the machine ``uid``."""
+    return serial_of(f"{uid}/cloudinit")
+
+
 def encode(devices: Iterable[Held]) -> list[Object]:
     """For a record in JSON."""
     return [{key: value for key, value in device.items() if value} for device in devices]

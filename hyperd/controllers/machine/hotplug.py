@@ -18,7 +18,7 @@ from hyperd.controllers.context import Context
 from hyperd.controllers.machine import applied
 from hyperd.controllers.machine.dependencies import Dependencies
 from hyperd.controllers.machine.devices import Device
-from hyperd.controllers.machine.held import Held, serial_of
+from hyperd.controllers.machine.held import Held, seed_serial, serial_of
 from hyperd.controllers.machine.holders import require_free
 from hyperd.controllers.machine.instance import Instances
 from hyperd.controllers.machine.known_slots import shown
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from hyperd.resources.views.virtual_machine import VirtualMachine
 
 RETRY_SECONDS = 5.0
+_SEED = "disk of cloud-init"
+"""In place of an attachment's name, which none can be."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class HotPlug:
         if not (await self._instances.facts()).hot_plug or self._outdated(machine, domain):
             return domain
         self._troubles[uid] = {}
+        domain = await self._unseed(machine, domain)
         known = self._known(machine, domain)
         if not known:
             return domain
@@ -196,14 +199,34 @@ class HotPlug:
         return fresh is not None and not fresh["metadata"].get("deletionTimestamp")
 
     async def _unplug(self, machine: VirtualMachine, domain: DomainInfo, held: Held) -> DomainInfo:
-        who = held.get("attachment") or held["name"]
+        who, what = held.get("attachment") or held["name"], f'{held["kind"]} "{held["name"]}"'
+        return await self._detach(machine, domain, serial_of(held["uid"]), who, what)
+
+    async def _unseed(self, machine: VirtualMachine, domain: DomainInfo) -> DomainInfo:
+        """Take away what cloud-init configured the guest by, once its spec has nothing of that any more.
+
+        What may be secret of it stays within the guest's reach no longer than it is asked for.
+        """
+        running, serial = applied.decode(domain.applied), seed_serial(domain.uid)
+        if machine["spec"].get("provisioning") or not applied.has_live_seed(running.configuration):
+            return domain
+        if any(disk.serial == serial for disk in domain.disks):
+            domain = await self._detach(machine, domain, serial, _SEED, f"The {_SEED}")
+            if any(disk.serial == serial for disk in domain.disks):
+                return domain
+        await self._context.seeds.remove(domain.uid)
+        return await self._mark(machine, domain, applied.without_seed(applied.decode(domain.applied)))
+
+    async def _detach(
+        self, machine: VirtualMachine, domain: DomainInfo, serial: str, who: str, what: str
+    ) -> DomainInfo:
         try:
             reached(CrashPoint.VM_BEFORE_UNPLUG)
-            gone = await self._context.hypervisor.detach_disk(domain.uid, serial_of(held["uid"]))
+            gone = await self._context.hypervisor.detach_disk(domain.uid, serial)
         except ServiceUnavailable:
             raise
         except HyperdError as err:
-            self._event(machine, f'{held["kind"]} "{held["name"]}" cannot be detached: {err.message}')
+            self._event(machine, f"{what} cannot be detached: {err.message}")
             return self._tell(domain, who, err.message)
         if not gone:
             return self._tell(domain, who, "The guest has not released the device yet.")
@@ -234,10 +257,11 @@ class HotPlug:
             slots = await self._context.hypervisor.slots(domain.uid)
             others = {key: slot for key, slot in running.slots.items() if not key.startswith(disk_key(""))}
             noted = replace(noted, slots={**others, **encode(slots)})
-        if noted == running:
-            return domain
+        return domain if noted == running else await self._mark(machine, domain, noted)
+
+    async def _mark(self, machine: VirtualMachine, domain: DomainInfo, record: applied.Applied) -> DomainInfo:
         generation = max(domain.generation, machine["metadata"].get("generation", 0))
-        marked = replace(domain, applied=noted.encode(), generation=generation)
+        marked = replace(domain, applied=record.encode(), generation=generation)
         await self._context.hypervisor.mark(marked)
         return marked
 

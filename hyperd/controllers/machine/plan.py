@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from hyperd.controllers.machine import applied, firmware, holding, networking
 from hyperd.controllers.machine.dependencies import Dependencies
 from hyperd.controllers.machine.devices import Device
-from hyperd.controllers.machine.held import Held, serial_of
+from hyperd.controllers.machine.held import Held, seed_serial, serial_of
 from hyperd.controllers.machine.networking import Cards, link_of
 from hyperd.controllers.placement.interface import NOWHERE_ELSE, Quarters
 from hyperd.hypervisor.facts.host import CpuChoice, HostFacts, choose_cpu
@@ -97,7 +97,7 @@ def _seed(spec: VirtualMachineSpec, seed: Handle, uid: str) -> DiskSpec:
     return DiskSpec(
         name="cloudinit",
         source=seed,
-        serial=serial_of(f"{uid}/cloudinit"),
+        serial=seed_serial(uid),
         readonly=True,
         scsi=bool(spec.get("enableParavirtualization", True)),
     )

@@ -21,6 +21,7 @@ from hyperd.resources.values.names import CATEGORY, GROUP, MAX_BLOCK_DEVICES, VE
 
 LEGACY_MAX_DEVICES = 4
 """An IDE bus has room for four."""
+_CLOUD_INIT = "Leaving out what cloud-init is given is live."
 _HOT_PLUG = "With paravirtualization and another osType than Legacy, devices come and go while it runs."
 
 
@@ -202,7 +203,7 @@ class VirtualMachineSpec(Section):
     """Firmware that boots it. EFIWithSecureBoot starts only what Microsoft's keys have signed."""
     enable_paravirtualization: Annotated[bool, RESTART] = True
     """Whether devices are virtio; off for systems without its drivers."""
-    provisioning: Annotated[Provisioning, Restart(removal_waits=False)] | None = None
+    provisioning: Annotated[Provisioning, Restart(live=_CLOUD_INIT)] | None = None
     """How the guest configures itself on its first boot."""
     live_migration_policy: Annotated[LiveMigrationPolicy, LIVE] = LiveMigrationPolicy.PREFER_SAFE
     """Whether a migration may slow the guest down to finish."""

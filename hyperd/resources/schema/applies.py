@@ -40,14 +40,11 @@ class Restart:
 
     listed: bool = True
     """Whether ``restartAwaitingChanges`` names it: the reference does not list every change that waits."""
-    removal_waits: bool = True
-    """Whether leaving the field out waits too."""
     live: str = ""
     """What of a change is live all the same, and where: a sentence."""
 
     def __str__(self) -> str:
         more = [] if self.listed else ["not listed"]
-        more += [] if self.removal_waits else ["a removal is live"]
         more += ["in part live"] if self.live else []
         return f"restart ({', '.join(more)})" if more else "restart"
 
@@ -57,7 +54,7 @@ class Restart:
             return "A change takes effect at the next start."
         if self.live:
             return f"{self.live} Any other change waits for a restart."
-        return f"A change waits for a restart{'' if self.removal_waits else '; a removal does not'}."
+        return "A change waits for a restart."
 
 
 @dataclass(frozen=True)

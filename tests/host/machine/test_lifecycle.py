@@ -282,10 +282,14 @@ def test_user_data_reaches_the_guest(hyperd: Hyperd, name: str) -> None:
     restart = hyperd.create(operation("Restart", name, force=True))
     hyperd.wait_phase("vmop", restart["metadata"]["name"], "Completed", timeout=90)
     hyperd.wait_console(vm, "<!--ANSWERS-->")
+    hyperd.patch("vm", name, {"spec": {"provisioning": None}})
+    vm = hyperd.wait("vm", name, lambda o: o["status"].get("restartAwaitingChanges"))
+    (change,) = vm["status"]["restartAwaitingChanges"]
+    assert (change["path"], change["operation"]) == ("provisioning", "remove")
 
 
 @both_homes
-def test_user_data_of_a_secret_is_bytes_and_stays_while_the_guest_runs(hyperd: Hyperd, name: str) -> None:
+def test_user_data_of_a_secret_is_bytes_and_leaves_a_guest_that_runs(hyperd: Hyperd, name: str) -> None:
     script = b"#!/bin/sh\n# caf\xe9\necho HELLO-FROM-LATIN-1 >/dev/ttyS0\n"
     init: Object = {"apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": "default", "name": name}}
     hyperd.create(
@@ -295,14 +299,16 @@ def test_user_data_of_a_secret_is_bytes_and_stays_while_the_guest_runs(hyperd: H
     vm = make(hyperd, name, provisioning=reference, terminationGracePeriodSeconds=0)
     hyperd.wait_console(vm, "HELLO-FROM-LATIN-1")
     seed = hyperd.state_dir / "seeds" / f"{vm['metadata']['uid']}.img"
+    assert script in seed.read_bytes()
 
     hyperd.patch("vm", name, {"spec": {"provisioning": None}})
     vm = hyperd.wait("vm", name, lambda o: o["status"]["observedGeneration"] == o["metadata"]["generation"])
     assert "restartAwaitingChanges" not in vm["status"]
-    assert script in seed.read_bytes()
-    restart = hyperd.create(operation("Restart", name, force=True))
-    hyperd.wait_phase("vmop", restart["metadata"]["name"], "Completed", timeout=90)
-    assert not seed.exists()
+    wait_until(lambda: not seed.exists(), what="the seed's end")
+    assert seed.name not in hyperd.node.virsh("dumpxml", f"{hyperd.instance}-{vm['metadata']['uid']}")
+    hyperd.patch("vm", name, {"spec": {"provisioning": reference}})
+    vm = hyperd.wait("vm", name, lambda o: o["status"].get("restartAwaitingChanges"))
+    assert [one["operation"] for one in vm["status"]["restartAwaitingChanges"]] == ["add"]
 
 
 AGENT = """#!/bin/sh

@@ -137,13 +137,33 @@ def test_the_devices_of_a_record_are_read_as_they_were_written() -> None:
     assert applied.decode(orjson.dumps(broken).decode()).devices == ()
 
 
-def test_provisioning_that_is_added_or_changed_waits_for_a_restart_and_removed_does_not() -> None:
+def test_provisioning_waits_for_a_restart_and_what_cloud_init_has_is_left_out_at_once() -> None:
     with_data = spec(provisioning={"type": "UserData", "userData": "#cloud-config"})
     other = spec(provisioning={"type": "UserData", "userData": "#!/bin/sh"})
     for before, after, operation in ((spec(), with_data, "add"), (with_data, other, "replace")):
         (change,) = applied.changes(applied.configuration(before), after)
         assert (change["path"], change["operation"]) == ("provisioning", operation)
     assert applied.changes(applied.configuration(with_data), spec()) == []
+    answers = spec(provisioning={"type": "SysprepRef", "sysprepRef": {"kind": "Secret", "name": "answers"}})
+    (change,) = applied.changes(applied.configuration(answers), spec())
+    assert (change["path"], change["operation"]) == ("provisioning", "remove")
+
+
+@pytest.mark.parametrize(
+    ("kind", "machine", "goes"),
+    [
+        ("UserData", {}, True),
+        ("UserDataRef", {}, True),
+        ("SysprepRef", {}, False),
+        ("UserData", {"enableParavirtualization": False}, False),
+    ],
+)
+def test_only_a_disk_of_cloud_init_on_a_bus_that_can_lose_one_goes_while_it_runs(
+    kind: str, machine: dict[str, Any], goes: bool
+) -> None:
+    record = applied.Applied(applied.configuration(spec(provisioning={"type": kind}, **machine)))
+    assert applied.has_live_seed(record.configuration) is goes
+    assert applied.has_live_seed(applied.without_seed(record).configuration) is False
 
 
 AFFINITY: dict[str, Any] = {
