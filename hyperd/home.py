@@ -263,6 +263,8 @@ class KubernetesHome:
         self.leader.on_change(manager.lead)
         works = [self.leader.run, Heartbeat(context).run, Ways(context).run]
         works += [part.run for part in (self._pods, self._arrivals) if part is not None]
+        if self._pods is not None:
+            works.append(self._pods.losses.run)
         return works
 
     async def close(self) -> None:

@@ -12,7 +12,7 @@ import orjson
 
 from hyperd.errors import Conflict, NotFound, TemporaryError
 from hyperd.resources.schema.kind import AnyObject, Kind, V
-from hyperd.store.interface import PatchType, Preconditions, Store
+from hyperd.store.interface import BY_SYSTEM, PatchType, Preconditions, Store, Write
 
 RACE = "Conflict"
 """Key of the TemporaryError of a lost race, which is nothing to tell an administrator about."""
@@ -60,12 +60,12 @@ async def make_sure(store: Store, kind: Kind, obj: AnyObject) -> None:
         raise _lost(kind, obj)
 
 
-async def delete_this(store: Store, kind: Kind, obj: AnyObject) -> None:
+async def delete_this(store: Store, kind: Kind, obj: AnyObject, *, write: Write = BY_SYSTEM) -> None:
     """Delete this very object: one that is gone, or another one of its name by now, is no concern of ours."""
     known = obj["metadata"]
     with suppress(Conflict, NotFound):
         only = Preconditions(uid=known["uid"])
-        await store.delete(kind, known.get("namespace", ""), known["name"], preconditions=only)
+        await store.delete(kind, known.get("namespace", ""), known["name"], preconditions=only, write=write)
 
 
 async def add_finalizer(store: Store, kind: Kind[V], obj: V) -> V:

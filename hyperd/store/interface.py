@@ -221,6 +221,8 @@ class Write:
     """Of a dry run, where it is one of several. A cluster counts for itself, and knows nothing of it."""
     may_create: bool = True
     """Whether an apply may make what is not there; else that is NotFound. In a cluster its RBAC decides."""
+    at_once: bool = False
+    """Of a deletion, that the grace of a Pod is not waited for. Nothing else has one."""
     shares: bool = False
     """Whether it must fit into the namespace's share of the store, as users' must. In a cluster nothing does."""
 

@@ -1,7 +1,9 @@
 """Machines that are another node's, or nobody's, and what this node has of them.
 
-A guest of a machine that was bound anew must not run twice. The store itself has to say so, twice, and not by a
-record from before the guest: what is seen here is a copy. Definition and files stay; the sweep names them.
+A guest of a machine that was bound anew must not run twice. The store itself has to say so, and not by a record
+from before the guest: what is seen here is a copy. It says so twice, unless its record shows that another node has
+taken the machine, or that this one was given up for dead: then the guest ends at once. Definition and files stay;
+the sweep names them.
 """
 
 from __future__ import annotations
@@ -13,10 +15,10 @@ from typing import TYPE_CHECKING
 
 from hyperd import clock
 from hyperd.controllers.context import Context
-from hyperd.controllers.machine import applied
+from hyperd.controllers.machine import applied, holding
 from hyperd.controllers.machine.dependencies import machine_key
 from hyperd.controllers.machine.fence import Fence
-from hyperd.controllers.machine.holding import Act, Epoch
+from hyperd.controllers.machine.holding import Act, Epoch, Standing
 from hyperd.controllers.machine.instance import Instances
 from hyperd.controllers.migration.interface import Moves
 from hyperd.controllers.ownership import machine_node
@@ -60,6 +62,8 @@ class Elsewhere:
             return Result(_DOUBT_SECONDS)
         fresh = await self._fresh(machine) if domain.active or not machine_node(machine) else machine
         if not machine_node(machine):
+            if fresh is not None and not machine_node(fresh) and holding.read(fresh).lost:
+                return await self._disown(fresh, domain)
             return await self._claim(fresh, domain)
         if not domain.active:
             return await self._bar(machine, domain)
@@ -74,25 +78,45 @@ class Elsewhere:
 
     async def _yield(self, machine: VirtualMachine, domain: DomainInfo, node: str) -> Result | None:
         """``machine`` is as the store has it now, bound to ``node``; its guest runs here."""
-        uid, key = domain.uid, machine_key(machine)
+        uid = domain.uid
         standing = self._fence.judge(machine, domain)
         if standing.refused:
             self._doubted.pop(uid, None)
             self._fence.refuse(machine, standing, domain)
             await self._instances.keep_link(domain)
             return Result(_WAIT_SECONDS)
-        doubted = self._doubted.get(uid)
-        if doubted is None or doubted[0] != node:
-            self._doubted[uid] = (node, clock.elapsed())
-            return Result(_DOUBT_SECONDS)
-        left = doubted[1] + _DOUBT_SECONDS - clock.elapsed()
-        if left > 0:
-            return Result(left)
+        if not _superseded(standing, self._context.node_name):
+            doubted = self._doubted.get(uid)
+            if doubted is None or doubted[0] != node:
+                self._doubted[uid] = (node, clock.elapsed())
+                return Result(_DOUBT_SECONDS)
+            left = doubted[1] + _DOUBT_SECONDS - clock.elapsed()
+            if left > 0:
+                return Result(left)
+        return await self._end(machine, domain, standing, f"it is bound to node {node}")
+
+    async def _disown(self, machine: VirtualMachine, domain: DomainInfo) -> Result | None:
+        """This node, or one before it, was given up for dead: no guest of the machine is to be left here."""
+        standing = self._fence.judge(machine, domain)
+        if domain.active and not standing.refused:
+            return await self._end(machine, domain, standing, "its node was given up for dead")
+        if domain.active:
+            self._fence.refuse(machine, standing, domain)
+            await self._instances.keep_link(domain)
+            return Result(_WAIT_SECONDS)
+        await self._fence.tell(standing, domain)
+        return None
+
+    async def _end(
+        self, machine: VirtualMachine, domain: DomainInfo, standing: Standing, why: str
+    ) -> Result | None:
+        """The store says just now that ``machine`` is not to run here, and it does."""
+        uid, key = domain.uid, machine_key(machine)
         if self._context.witness.waits:
-            _log.warning("Machine %s is bound to node %s, and runs here: %s", key, node, self._context.witness.why)
+            _log.warning("Machine %s runs here, though %s: %s", key, why, self._context.witness.why)
             return Result(_WAIT_SECONDS)
         warrant = await self._fence.require(machine, Act.YIELD, domain, sure=True)
-        _log.warning("Machine %s is bound to node %s: ending its guest here.", key, node)
+        _log.warning("Machine %s: %s; ending its guest here.", key, why)
         # The definition stays: by the epoch that ended it no earlier record starts it again. A guest that hangs is
         # told once it has ended.
         with suppress(ServiceUnavailable):
@@ -140,3 +164,9 @@ class Elsewhere:
         """The same machine as the store has it now."""
         fresh = await self._context.store.find(VIRTUAL_MACHINE, *machine_key(machine))
         return fresh if fresh is not None and fresh["metadata"]["uid"] == machine["metadata"]["uid"] else None
+
+
+def _superseded(standing: Standing, me: str) -> bool:
+    """Whether another node has taken the machine since the guest here began: it runs there, or will."""
+    record = standing.record
+    return standing.epoch is Epoch.ABOVE and record.node not in ("", me) and not record.to

@@ -89,7 +89,8 @@ class Fence:
 
         Before the machine is taken here: then nothing shows that there was another node.
         """
-        before = standing.record.node not in ("", self._context.node_name) and standing.holding is Holding.NONE
+        others = standing.record.node not in ("", self._context.node_name)
+        before = standing.holding is Holding.NONE and (others or standing.record.lost)
         if domain is None or domain.active or not before or (carried := applied.decode(domain.applied)).displaced:
             return domain
         domain = replace(domain, applied=replace(carried, displaced=True).encode())

@@ -95,6 +95,10 @@ class Record:
     """The node that the guest is on its way to; empty while it goes nowhere."""
     operation: str = ""
     """The uid of the operation by which it goes."""
+    lost: bool = False
+    """The node was given up for dead: nobody holds the machine, and a guest that is left there is not its."""
+    fenced: bool = False
+    """The node's watchdog ends the guest where the node is cut off."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,14 @@ def read(machine: VirtualMachine) -> Record:
     found = (machine.get("status") or {}).get("holder")
     if not found:
         return Record()
-    return Record(found["epoch"], found["node"], found.get("to") or "", found.get("operation") or "")
+    return Record(
+        found["epoch"],
+        found["node"],
+        found.get("to") or "",
+        found.get("operation") or "",
+        lost=found.get("lost") is True,
+        fenced=found.get("fenced") is True,
+    )
 
 
 def shown(record: Record) -> Holder:
@@ -133,7 +144,19 @@ def shown(record: Record) -> Holder:
         made["to"] = record.to
     if record.operation:
         made["operation"] = record.operation
+    if record.lost:
+        made["lost"] = True
+    if record.fenced:
+        made["fenced"] = True
     return made
+
+
+def given_up(record: Record) -> Record:
+    """The record once the node that holds the machine is proven dead: the leader's to write, and nobody else's.
+
+    Its epoch is above every domain's there, which was told no other than the record's.
+    """
+    return Record(record.epoch + 1, record.node, lost=True)
 
 
 def judge(record: Record, *, bound: str, me: str, domain: int | None) -> Standing:
@@ -150,6 +173,9 @@ def judge(record: Record, *, bound: str, me: str, domain: int | None) -> Standin
 
 
 def _holding(record: Record, bound: str, me: str) -> Holding:
+    if record.lost:
+        # What is unbound yet is nobody's to take: the leader looks for a node.
+        return Holding.NONE if bound == me else Holding.THEIRS
     if record.to and record.node == me:
         return Holding.OUTGOING
     if record.to == me:

@@ -54,7 +54,7 @@ _LAUNCH_STAGES: Mapping[
     (VirtualMachinePhase.PENDING, VirtualMachinePhase.STARTING): "waitingForDependencies",
     (VirtualMachinePhase.STARTING, VirtualMachinePhase.RUNNING): "virtualMachineStarting",
 }
-_OF_AN_INSTANCE = (
+OF_AN_INSTANCE = (
     VirtualMachineCondition.AGENT_READY,
     VirtualMachineCondition.MIGRATABLE,
     VirtualMachineCondition.CONFIGURATION_APPLIED,
@@ -67,7 +67,10 @@ _UNWRITABLE = "a disk could not be written; it goes on when there is space again
 _UNBOOTABLE = "The firmware found nothing to boot from: look at blockDeviceRefs, their order and their content."
 TOLD_OFF = "An operation stopped the virtual machine."
 """Message of the Running condition by which a machine that has no domain stays off."""
-_TOLD = (RunningReason.POD_NOT_STARTED, RunningReason.POD_TERMINATING, RunningReason.QUOTA_EXCEEDED)
+_TOLD = (
+    RunningReason.NODE_LOST, RunningReason.POD_NOT_STARTED, RunningReason.POD_TERMINATING,
+    RunningReason.QUOTA_EXCEEDED,
+)  # fmt: skip
 """Reasons of a condition that who places the machine may have written."""
 _NO_CLUSTER = "Live migration needs a cluster of nodes."
 _NOT_BUILT = "Live migration is not built yet in this version."
@@ -237,7 +240,7 @@ def show_absence(
     if phase == VirtualMachinePhase.STOPPED:
         status["stats"].pop("lastStartTime", None)
         status["stats"].pop("startTimer", None)
-    for type_ in _OF_AN_INSTANCE:
+    for type_ in OF_AN_INSTANCE:
         remove_condition(machine, type_)
     if observed.failure:
         _not_running(machine, RunningReason.INTERNAL_ERROR, observed.failure)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from hyperd import clock
 from hyperd.controllers.context import Context
+from hyperd.controllers.node.promise import RENEWALS
 from hyperd.errors import AlreadyExists, HyperdError
 from hyperd.resources.core.kinds import LEASE
 from hyperd.resources.values import meta
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-RENEW_SECONDS = 10.0
 DURATION_SECONDS = 40
 
 
@@ -38,6 +38,7 @@ class Heartbeat:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._seconds = context.settings.kubernetes.node_lease_seconds
         self._wake = asyncio.Event()
         context.hypervisor.on_connection(lambda _: self._wake.set())
 
@@ -55,7 +56,7 @@ class Heartbeat:
                         logged = err.message
                         _log.warning("The lease of this node cannot be renewed: %s", err.message)
             try:
-                await asyncio.wait_for(self._wake.wait(), RENEW_SECONDS)
+                await asyncio.wait_for(self._wake.wait(), self._seconds / RENEWALS)
             except TimeoutError:
                 continue
 
@@ -67,7 +68,7 @@ class Heartbeat:
         words = {LEASE_WORD_ANNOTATION: await self._context.witness.renew(there)}
         spec: LeaseSpec = {
             "holderIdentity": self._context.node_name,
-            "leaseDurationSeconds": DURATION_SECONDS,
+            "leaseDurationSeconds": max(1, round(self._seconds)),
             "renewTime": now_micro(),
         }
         body = {
@@ -94,13 +95,18 @@ async def served_nodes(store: Store, seen: clock.Seen) -> frozenset[str]:
     A lease that was renewed since the last look, not long ago, is heard of, whatever its node's clock says. Where
     there was no such look its stamp has to do.
     """
+    leases = await node_leases(store)
+    return frozenset(node for node, lease in leases.items() if _is_fresh(lease, seen))
+
+
+async def node_leases(store: Store) -> dict[str, Lease]:
+    """Of all nodes that have, or had, a hyperd; by the node's name. Raises HyperdError."""
     selector = Selector(labels=(Requirement(NODE_LEASE_LABEL, "exists"),))
     listing = await store.list(LEASE, SYSTEM_NAMESPACE, selector=selector)
-    return frozenset(
-        labels(lease)[NODE_LEASE_LABEL]
-        for lease in (item.object() for item in listing.items)
-        if _is_fresh(lease, seen)
-    )
+    found = (item.object() for item in listing.items)
+    # A lease has the name of its node: another one says nothing of it.
+    named = ((labels(lease)[NODE_LEASE_LABEL], lease) for lease in found)
+    return {node: lease for node, lease in named if lease["metadata"]["name"] == lease_name(node)}
 
 
 def _is_fresh(lease: Lease, seen: clock.Seen) -> bool:

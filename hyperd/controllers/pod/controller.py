@@ -35,6 +35,8 @@ from hyperd.controllers.pod.budgets import Budgets
 from hyperd.controllers.pod.carrying import carry
 from hyperd.controllers.pod.claims import Claims
 from hyperd.controllers.pod.evacuating import Evacuations
+from hyperd.controllers.pod.losses import Losses
+from hyperd.controllers.pod.taking import Takeovers
 from hyperd.errors import AlreadyExists, Forbidden, HyperdError
 from hyperd.resources.all import (
     PERSISTENT_VOLUME_CLAIM,
@@ -79,7 +81,12 @@ class PodController(Controller):
     }
 
     def __init__(
-        self, context: Context, nodes: Nodes, *, claimed: Callable[[VirtualDisk], bool] = lambda _: False
+        self,
+        context: Context,
+        nodes: Nodes,
+        losses: Losses,
+        *,
+        claimed: Callable[[VirtualDisk], bool] = lambda _: False,
     ) -> None:
         """``claimed`` says which disks are claims, or are to be."""
         super().__init__()
@@ -95,6 +102,8 @@ class PodController(Controller):
         context.informer(VIRTUAL_DISK)
         usage.index_machines(self._machines)
         index_operations(self._operations)
+        self._takeovers = Takeovers(context, losses)
+        losses.wake(self.enqueue)
         self._budgets = Budgets(context)
         self._seconds = second.SecondPods(context, self._claims)
         self._evacuations = Evacuations(context)
@@ -123,6 +132,8 @@ class PodController(Controller):
         await self._evacuations.let_go(key, before)
         if before is None:
             return None
+        if (result := await self._takeovers.look(before, self._all_of(before))) is not None:
+            return result
         pod = manifest.find_pod(self._pods, before)
         if before["metadata"].get("deletionTimestamp"):
             return await self._leave(before, pod)
@@ -185,7 +196,8 @@ class PodController(Controller):
         """There is no Pod. One is made unless a guest runs without it, which its node sees to."""
         if after["status"].get("phase") not in _WITHOUT_GUEST:
             return None
-        if not machine_node(before) and (left := self._nodes.left_to_claim(before)):
+        unbound = not machine_node(before) and not holding.read(before).lost
+        if unbound and (left := self._nodes.left_to_claim(before)):
             return Result(left)
         class_, disks, problem = await self._needs(after)
         if class_ is None or problem:
@@ -238,8 +250,9 @@ class PodController(Controller):
             return None
         problem = problem or (self._held(before, disks, node) if node else "")
         if not node or problem:
-            await self._wait(before, after, reason, problem or why)
-            return Result(_AGAIN_SECONDS) if problem else None
+            kept = self._takeovers.kept(self._kept_on(disks))
+            await self._wait(before, after, reason, problem or kept or why)
+            return Result(_AGAIN_SECONDS) if problem or kept else None
         if node != machine_node(before):
             after["status"]["nodeName"] = node
             set_phase(after, VirtualMachinePhase.PENDING)

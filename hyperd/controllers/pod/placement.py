@@ -24,6 +24,7 @@ from hyperd.controllers.pod import filling, manifest, reading
 from hyperd.controllers.pod.claiming import ClaimController
 from hyperd.controllers.pod.claims import Claims
 from hyperd.controllers.pod.controller import PodController
+from hyperd.controllers.pod.losses import Losses
 from hyperd.controllers.pod.tenants import Tenants, address_of
 from hyperd.controllers.pod.updating import FirmwareUpdates
 from hyperd.controllers.pod.volumes import NodeClaims
@@ -60,6 +61,7 @@ class Pods:
         self._conf = context.settings.kubernetes
         self._pods = context.informer(POD)
         self._nodes = context.informer(NODE)
+        self.losses = Losses(context)
         self._look: Callable[[Key], None] = lambda _: None
         self._look_at_disk: Callable[[Key], None] = lambda _: None
         self._taken: dict[str, Launcher] = {}
@@ -81,7 +83,7 @@ class Pods:
         nodes = Nodes(self._context)
         claiming = ClaimController(self._context, self, nodes)
         return [
-            PodController(self._context, nodes, claimed=claiming.takes),
+            PodController(self._context, nodes, self.losses, claimed=claiming.takes),
             DiskBinder(self._context, nodes, others=claiming.takes),
             claiming,
             FirmwareUpdates(self._context),

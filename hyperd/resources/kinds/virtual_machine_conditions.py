@@ -71,6 +71,7 @@ class RunningReason(StrEnum):
     POD_CONDITION_MISSING = "PodConditionMissing"
     GUEST_NOT_RUNNING = "GuestNotRunning"
     QUOTA_EXCEEDED = "QuotaExceeded"
+    NODE_LOST = "NodeLost"
 
 
 class MigratableReason(StrEnum):

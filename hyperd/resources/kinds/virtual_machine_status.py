@@ -284,6 +284,10 @@ class Holder(Section):
     """The node that its guest is on its way to."""
     operation: str | None = None
     """The uid of the operation that moves it."""
+    lost: bool | None = None
+    """The node was given up for dead: by this epoch nothing of the virtual machine runs there any more."""
+    fenced: bool | None = None
+    """The node's watchdog ends the guest where the node is cut off from the cluster."""
 
 
 class VirtualMachineStatus(Section):

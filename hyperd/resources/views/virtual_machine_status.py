@@ -16,6 +16,8 @@ class Holder(TypedDict):
     node: str
     to: NotRequired[str]
     operation: NotRequired[str]
+    lost: NotRequired[bool]
+    fenced: NotRequired[bool]
 
 
 class GuestOSInfo(TypedDict):

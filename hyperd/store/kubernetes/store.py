@@ -276,6 +276,8 @@ class KubernetesStore:
             options["preconditions"] = present
         if write.dry_run:
             options["dryRun"] = ["All"]
+        if write.at_once:
+            options["gracePeriodSeconds"] = 0
         # The answer to a deletion that is complete does not carry the object.
         last = await self.get(kind, namespace, name)
         path = object_path(kind, namespace, name)

@@ -51,10 +51,19 @@ class Hyperds:
         account_kubeconfig(plane, self._account)
         self._account.write_text(self._account.read_text().replace(plane.url, plane.nodes_url))
         for node in self.nodes:
-            node.import_image(archive)
-            node.begin("images", sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "--directory",
-                str(served), "8099")  # fmt: skip
-            self.begin(node)
+            self.settle(node)
+
+    def settle(self, node: Node) -> None:
+        """Give a node all that it needs, and its daemon."""
+        node.import_image(self._folder / "launcher.tar")
+        node.begin("images", sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "--directory",
+            str(self._folder / "served"), "8099")  # fmt: skip
+        self.begin(node)
+
+    def leave(self, node: Node) -> None:
+        """End what was begun there."""
+        node.end_program("hyperd")
+        node.end_program("images")
 
     def _register(self) -> None:
         """Of the webhooks only that of evictions: the others must be answered, also while tests kill daemons."""
@@ -108,8 +117,7 @@ class Hyperds:
     def stop(self) -> None:
         """End the daemons; guests go on, and end with their nodes."""
         for node in self.nodes:
-            node.end_program("hyperd")
-            node.end_program("images")
+            self.leave(node)
 
 
 def _copied(source: Path, folder: Path) -> Path:

@@ -153,6 +153,11 @@ class Node:
         return self._room is not None and self._room.is_open
 
     @property
+    def first(self) -> int:
+        """Its first process, as it is seen from outside."""
+        return self._here.pid
+
+    @property
     def _here(self) -> Room:
         if self._room is None:
             raise PlaneError(f"{self.name} was never started.")

@@ -86,4 +86,5 @@ class NodesPlane(ControlPlane):
             f"--kubeconfig={account}", "--bind-address=127.0.0.1", "--secure-port=0", "--leader-elect=false",
             "--use-service-account-credentials", f"--service-account-private-key-file={self._accounts.key}",
             f"--root-ca-file={self.authority.certificate}", "--kube-api-qps=200", "--kube-api-burst=400",
+            "--node-monitor-grace-period=24s", "--node-monitor-period=2s",
         ]  # fmt: skip

@@ -64,6 +64,7 @@ def kubelet(address: str, *, reserved: dict[str, str]) -> str:
             "imageGCLowThresholdPercent": 98,
             "evictionHard": {"nodefs.available": "1%", "imagefs.available": "1%", "memory.available": "100Mi"},
             "nodeStatusUpdateFrequency": "5s",
+            "nodeLeaseDurationSeconds": 12,
             "serializeImagePulls": False,
         }
     )

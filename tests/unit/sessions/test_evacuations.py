@@ -31,7 +31,9 @@ class Cluster(World):
     async def patch(self, kind: Kind, namespace: str, name: str, _: PatchType, patch: Any) -> None:
         self.done.append((name, patch["metadata"]["annotations"]))
 
-    async def delete(self, kind: Kind, namespace: str, name: str, *, preconditions: Preconditions) -> None:
+    async def delete(
+        self, kind: Kind, namespace: str, name: str, *, preconditions: Preconditions, write: object
+    ) -> None:
         self.done.append((name, preconditions.uid))
 
 

@@ -13,6 +13,7 @@ from hyperd.controllers.placement.interface import WithoutPods
 from hyperd.controllers.placement.placing import Nodes
 from hyperd.controllers.pod.claiming import ClaimController
 from hyperd.controllers.pod.controller import PodController
+from hyperd.controllers.pod.losses import Losses
 from hyperd.controllers.pod.manifest import pod_name
 from hyperd.errors import AlreadyExists, Conflict, Forbidden, NotFound
 from hyperd.resources.all import POD, VIRTUAL_MACHINE
@@ -20,7 +21,7 @@ from hyperd.resources.schema.kind import Kind, Object
 from hyperd.runtime.controller import Key, Result
 from hyperd.runtime.informer import Informer
 from hyperd.settings import Settings
-from hyperd.store.interface import Item, PatchType, Preconditions
+from hyperd.store.interface import Item, PatchType, Preconditions, Write
 from tests.parts import Part, part
 from tests.unit.controllers.pod.machines import CONF
 
@@ -48,13 +49,14 @@ class Cluster:
             node_name="leader",
             events=self,
             volumes=volumes,
-            ownership=SimpleNamespace(binds=True),
+            ownership=SimpleNamespace(binds=True, leads=lambda: True),
         )
         given = cast(Context, self.context)
         self.served = ["metal", "wood"]
         """The nodes with a hyperd."""
         self.claiming = ClaimController(given, part(WithoutPods()), part(SimpleNamespace(usable=self._usable)))
-        self.controller = PodController(given, Nodes(given), claimed=self.claiming.takes)
+        self.losses = Losses(given)
+        self.controller = PodController(given, Nodes(given), self.losses, claimed=self.claiming.takes)
 
     async def _usable(self) -> tuple[list[Part], str]:
         return [{"metadata": {"name": name}} for name in self.served], "" if self.served else "No node is served."
@@ -127,11 +129,17 @@ class Cluster:
         self.put(kind, found)
         return Item.of(found)
 
-    async def delete(self, kind: Kind, namespace: str, name: str, *, preconditions: Preconditions) -> None:
+    async def delete(
+        self, kind: Kind, namespace: str, name: str, *, preconditions: Preconditions, write: Write
+    ) -> None:
         found = self.objects.get((kind, namespace, name))
         if found is None:
             raise NotFound(name)
         assert found["metadata"]["uid"] == preconditions.uid
+        if write.at_once:
+            del self.objects[kind, namespace, name]
+            self.show()
+            return
         self.put(kind, {**found, "metadata": {**found["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}})
 
     # As the recorder
