@@ -245,8 +245,11 @@ class KubernetesHome:
             audit=audit,
             processes=self._processes,
             arriving=self._arrivals,
+            is_away=(lambda: False) if self._pods is None else self._pods.guards.is_away,
         )
         self._neighbours.peers = made.peers
+        if self._pods is not None:
+            self._pods.guards.ask = self._neighbours.says_away
         return [made]
 
     def placement(self, context: Context) -> Placement:
@@ -261,14 +264,16 @@ class KubernetesHome:
 
     def beside(self, context: Context, manager: Manager) -> Sequence[Work]:
         self.leader.on_change(manager.lead)
-        works = [self.leader.run, Heartbeat(context).run, Ways(context).run]
+        guards = None if self._pods is None else self._pods.guards
+        works = [self.leader.run, Heartbeat(context, guards).run, Ways(context).run]
         works += [part.run for part in (self._pods, self._arrivals) if part is not None]
         if self._pods is not None:
-            works.append(self._pods.losses.run)
+            works += [self._pods.losses.run, self._pods.guards.run]
         return works
 
     async def close(self) -> None:
-        await end_all((("the Lease", self.leader.release), ("the cluster's client", self.store.close)))
+        rests = [] if self._pods is None else [("the watchdog", self._pods.guards.rest)]
+        await end_all((*rests, ("the Lease", self.leader.release), ("the cluster's client", self.store.close)))
 
 
 def make_home(settings: Settings, processes: Offload) -> Home:

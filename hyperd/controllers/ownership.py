@@ -2,8 +2,8 @@
 
 Controllers ask here and cannot tell which home they run on. A machine is bound by ``status.nodeName``, a disk by
 the annotation that Kubernetes itself puts on claims; both are written once, compare-and-set, by the leader, and
-taken back by nobody: only who can prove that a node is dead may do that, and hyperd cannot yet. With Pods the
-leader binds what has no guest anew, to where its Pod is: machines, and with them the disks that are claims.
+taken back by nobody, unless a node is proven dead (``pod/taking.py``). With Pods the leader binds what has no
+guest anew, to where its Pod is: machines, and with them the disks that are claims.
 """
 
 from __future__ import annotations

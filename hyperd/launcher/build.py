@@ -1,7 +1,8 @@
 """Compiles the programs that stand for a guest: ``python -m hyperd.launcher.build FOLDER``.
 
-``launcher`` is a Pod's only program, ``emulator`` stands in QEMU's place on a node. Both are static: a Pod's image
-holds nothing else, and libvirt starts the other where there may be nothing of ours.
+``launcher`` is a Pod's only program, ``emulator`` stands in QEMU's place on a node, ``watchdog`` ends guests of a
+node that is cut off. All are static: a Pod's image holds nothing else, libvirt starts the second where there may
+be nothing of ours, and the third goes on without us.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from hyperd.errors import PermanentError
 
 LAUNCHER: Final = "launcher"
 EMULATOR: Final = "emulator"
-PROGRAMS: Final = (LAUNCHER, EMULATOR)
+WATCHDOG: Final = "watchdog"
+PROGRAMS: Final = (LAUNCHER, EMULATOR, WATCHDOG)
 _FLAGS: Final = ("-std=c11", "-Os", "-static", "-s", "-Wall", "-Wextra", "-Werror", "-fstack-protector-strong")
 
 

@@ -79,6 +79,11 @@ def members(sandbox: Sandbox) -> frozenset[int]:
     return frozenset(found)
 
 
+def roots() -> list[Path]:
+    """Where the hierarchies of cgroups are mounted. Blocking. Raises OSError."""
+    return [point for _, (_, point) in _hierarchies()]
+
+
 @contextmanager
 def held(pid: int) -> Iterator[int]:
     """A descriptor of the process: its number is nobody else's meanwhile. Raises OSError where it is gone."""

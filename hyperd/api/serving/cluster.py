@@ -12,6 +12,7 @@ import asyncio
 import logging
 import socket
 import ssl
+from collections.abc import Callable
 from typing import Final
 
 from aiohttp import web
@@ -86,8 +87,13 @@ class ClusterApi:
         upkeep_seconds: float = _UPKEEP_SECONDS,
         processes: Offload | None = None,
         arriving: Arriving | None = None,
+        is_away: Callable[[], bool] = lambda: False,
     ) -> None:
-        """``processes`` read large reviews; ``arriving`` answers for guests that come from other nodes."""
+        """``processes`` read large reviews; ``arriving`` answers for guests that come from other nodes.
+
+        ``is_away`` says to them whether the API server does not answer this one.
+        """
+        self._is_away = is_away
         self._arriving = arriving
         self._settings = settings
         self._store = store
@@ -235,6 +241,12 @@ class ClusterApi:
             seen.verb, seen.resource = "arrive", neighbours.PREFIX
             await _as(connection, _PEERS)
             return await neighbours.answer(request, path, self._arriving)
+        if path == neighbours.AWAY_PATH:
+            if self._proxies is None:
+                raise Unauthorized("Unauthorized: this daemon knows no others yet.")
+            self._proxies.require_peer(request)
+            seen.verb, seen.resource = "get", path
+            return web.json_response({"away": self._is_away()})
         if path in _HEALTH and request.method in ("GET", "HEAD"):
             seen.verb, seen.resource = "get", path
             if path == "/readyz" and not self.registered.is_set():

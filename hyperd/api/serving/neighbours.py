@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import quote, unquote
 
 import aiohttp
@@ -30,8 +30,13 @@ from hyperd.api.wire import bodies
 from hyperd.errors import BadRequest, HyperdError, NotFound, PermanentError, ServiceUnavailable, TemporaryError
 from hyperd.resources.schema.kind import Object
 
+if TYPE_CHECKING:
+    from hyperd.resources.views.core import Node
+
 _log = logging.getLogger(__name__)
 PREFIX: Final = "/hyperd/v1/arrivals/"
+AWAY_PATH: Final = "/hyperd/v1/away"
+"""Whether the API server does not answer the daemon that is asked."""
 _LINE: Final = "lines"
 _MAX_BODY_BYTES: Final = 16 << 20
 _TRIES: Final = 4
@@ -74,6 +79,15 @@ class PeerNeighbours:
         if refused := answer.get("refused"):
             raise (TemporaryError if answer.get("again") else PermanentError)(str(refused))
         return given
+
+    async def says_away(self, node: Node) -> bool:
+        """Whether the node's daemon says that the API server is away for it. False where it says nothing."""
+        name = node["metadata"]["name"]
+        try:
+            said = orjson.loads(await self._peers().ask(name, self._peers().of(node), AWAY_PATH, b""))
+        except (HyperdError, orjson.JSONDecodeError):
+            return False
+        return isinstance(said, dict) and said.get("away") is True
 
     async def _at(self, node: str) -> URL:
         """Where it answers. Raises ServiceUnavailable."""

@@ -13,7 +13,7 @@ import contextlib
 import ssl
 from collections.abc import Awaitable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import quote, unquote
 
 import aiohttp
@@ -35,6 +35,9 @@ from hyperd.resources.all import LEASE, NODE, VIRTUAL_DISK, VIRTUAL_DISK_SNAPSHO
 from hyperd.resources.values import meta, names
 from hyperd.runtime.leader import LEADER_LEASE, node_of
 from hyperd.store.interface import Reader, User
+
+if TYPE_CHECKING:
+    from hyperd.resources.views.core import Node
 
 COMMON_NAME: Final = "hyperd-peer"
 """Of the certificate by which daemons know each other."""
@@ -151,15 +154,22 @@ class Peers:
 
     async def _at(self, node: str, path: str) -> URL:
         found = await self._reader.find(NODE, "", node)
-        status = (None if found is None else found.get("status")) or {}
+        return self._url_in(node, found, path)
+
+    def _url_in(self, name: str, node: Node | None, path: str) -> URL:
+        status = (None if node is None else node.get("status")) or {}
         for address in status.get("addresses") or ():
             if address.get("type") == "InternalIP" and address.get("address"):
                 host = str(address["address"])
                 authority = f"[{host}]:{self._port}" if ":" in host else f"{host}:{self._port}"
                 return URL(f"https://{authority}{path}", encoded=True)
         raise ServiceUnavailable(
-            f"Node {node}, which it is on, has no internal address; its hyperd is not reached."
+            f"Node {name}, which it is on, has no internal address; its hyperd is not reached."
         )
+
+    def of(self, node: Node) -> URL:
+        """Where the daemon of a node answers that is known already. Raises ServiceUnavailable."""
+        return self._url_in(node["metadata"]["name"], node, "/")
 
     async def ask(self, node: str, base: URL, path: str, body: bytes) -> bytes:
         """What ``node``, which is at ``base``, answers this daemon itself. Raises ServiceUnavailable."""

@@ -168,6 +168,8 @@ class Startup:
     ) -> Result | None:
         waiting = copy.deepcopy(machine)
         status.show_absence(machine, self._instances.observe(machine, None, found), VirtualMachinePhase.STARTING)
+        if (record := machine["status"].get("holder")) is not None:
+            record.pop("fenced", None)  # nothing guards the next guest yet
         try:
             stored = await update_status(self._context.store, VIRTUAL_MACHINE, before, machine)
         except QuotaExceeded as err:

@@ -1,23 +1,28 @@
 """Which nodes a hyperd serves: each daemon keeps a Lease for its node, the leader reads them.
 
-It is no lock. Nothing is taken from a node whose lease expired; only nothing new is bound to it. Whether a lease
-is renewed is seen from its changes, by the reader's own clock.
+It is no lock. Nothing is taken from a node because its lease expired; only nothing new is bound to it. Whether a
+lease is renewed is seen from its changes, by the reader's own clock.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from hyperd import clock
 from hyperd.controllers.context import Context
-from hyperd.controllers.node.promise import RENEWALS
+from hyperd.controllers.node.promise import RENEWALS, Promise
 from hyperd.errors import AlreadyExists, HyperdError
 from hyperd.resources.core.kinds import LEASE
 from hyperd.resources.values import meta
 from hyperd.resources.values.meta import labels, now_micro, parse_time
-from hyperd.resources.values.names import LEASE_WORD_ANNOTATION, NODE_LEASE_LABEL, SYSTEM_NAMESPACE
+from hyperd.resources.values.names import (
+    LEASE_PROMISE_ANNOTATION,
+    LEASE_WORD_ANNOTATION,
+    NODE_LEASE_LABEL,
+    SYSTEM_NAMESPACE,
+)
 from hyperd.store.interface import PatchType, Requirement, Selector, Store
 
 if TYPE_CHECKING:
@@ -33,11 +38,24 @@ def lease_name(node_name: str) -> str:
     return f"node-{node_name}"
 
 
+class Guarding(Protocol):
+    """What has guests of this node end where it is cut off."""
+
+    async def promise(self) -> Promise | None:
+        """What can be promised with the next renewal; None for nothing."""
+        ...
+
+    async def renewed(self, began: float, promise: Promise | None) -> None:
+        """A renewal that was begun at ``began`` has come about."""
+        ...
+
+
 class Heartbeat:
     """Keeps this node's lease while libvirt answers here."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, guarding: Guarding | None = None) -> None:
         self._context = context
+        self._guarding = guarding
         self._seconds = context.settings.kubernetes.node_lease_seconds
         self._wake = asyncio.Event()
         context.hypervisor.on_connection(lambda _: self._wake.set())
@@ -49,12 +67,14 @@ class Heartbeat:
             self._wake.clear()
             if self._context.hypervisor.connected:
                 try:
-                    await self._renew()
+                    async with asyncio.timeout(self._seconds / RENEWALS):
+                        await self._renew()
                     logged = ""
-                except HyperdError as err:
-                    if logged != err.message:
-                        logged = err.message
-                        _log.warning("The lease of this node cannot be renewed: %s", err.message)
+                except (HyperdError, TimeoutError) as err:
+                    why = str(err) or "no answer in time"
+                    if logged != why:
+                        logged = why
+                        _log.warning("The lease of this node cannot be renewed: %s", why)
             try:
                 await asyncio.wait_for(self._wake.wait(), self._seconds / RENEWALS)
             except TimeoutError:
@@ -63,9 +83,15 @@ class Heartbeat:
     async def _renew(self) -> None:
         store, namespace = self._context.store, SYSTEM_NAMESPACE
         name = lease_name(self._context.node_name)
+        promise = None if self._guarding is None else await self._guarding.promise()
+        began = clock.elapsed()
         found = await store.find(LEASE, namespace, name)
         there = meta.annotations(found or {}).get(LEASE_WORD_ANNOTATION, "")
-        words = {LEASE_WORD_ANNOTATION: await self._context.witness.renew(there)}
+        words: dict[str, str | None] = {LEASE_WORD_ANNOTATION: await self._context.witness.renew(there)}
+        if promise is not None:
+            words[LEASE_PROMISE_ANNOTATION] = promise.encode()
+        elif LEASE_PROMISE_ANNOTATION in meta.annotations(found or {}):
+            words[LEASE_PROMISE_ANNOTATION] = None
         spec: LeaseSpec = {
             "holderIdentity": self._context.node_name,
             "leaseDurationSeconds": max(1, round(self._seconds)),
@@ -87,6 +113,8 @@ class Heartbeat:
         except AlreadyExists:
             patch = {"metadata": {"annotations": words}, "spec": spec}
             await store.patch(LEASE, namespace, name, PatchType.MERGE, patch)
+        if self._guarding is not None:
+            await self._guarding.renewed(began, promise)
 
 
 async def served_nodes(store: Store, seen: clock.Seen) -> frozenset[str]:

@@ -19,7 +19,7 @@ ELECTORS: Final = 15
 """As many are asked at most: a majority of few is as good as one of many."""
 RENEWALS: Final = 4
 """How often in its duration a lease is renewed, or tried for."""
-AWAY: Final = 1.25
+AWAY: Final = 1.2
 """Durations since a node's own last renewal, after which it says that the API server is away for it."""
 _ENDS: Final = 1.75
 _MARGIN: Final = 0.5
@@ -45,7 +45,12 @@ class Promise:
 
 def make(duration: float, nodes: Collection[str]) -> Promise:
     """Of a node whose lease lasts ``duration`` seconds; ``nodes`` are all that have a hyperd."""
-    return Promise(_ENDS * duration, tuple(sorted(nodes)[:ELECTORS]))
+    return Promise(ends(duration), tuple(sorted(nodes)[:ELECTORS]))
+
+
+def ends(duration: float) -> float:
+    """Seconds after a lease's last renewal at which guarded guests end."""
+    return _ENDS * duration
 
 
 def certain(promise: Promise, duration: float) -> float:

@@ -24,6 +24,7 @@ from hyperd.controllers.pod import filling, manifest, reading
 from hyperd.controllers.pod.claiming import ClaimController
 from hyperd.controllers.pod.claims import Claims
 from hyperd.controllers.pod.controller import PodController
+from hyperd.controllers.pod.guarding import Guards
 from hyperd.controllers.pod.losses import Losses
 from hyperd.controllers.pod.tenants import Tenants, address_of
 from hyperd.controllers.pod.updating import FirmwareUpdates
@@ -62,6 +63,7 @@ class Pods:
         self._pods = context.informer(POD)
         self._nodes = context.informer(NODE)
         self.losses = Losses(context)
+        self.guards = Guards(context, lambda key: self._look(key))
         self._look: Callable[[Key], None] = lambda _: None
         self._look_at_disk: Callable[[Key], None] = lambda _: None
         self._taken: dict[str, Launcher] = {}
@@ -237,6 +239,7 @@ class Pods:
         try:
             if active:
                 await self._settle(uid, launcher)
+                await self.guards.keep(machine, launcher.sandbox)
                 await launcher.tell_running()
             elif launcher.ending:
                 await launcher.tell_ended(0)

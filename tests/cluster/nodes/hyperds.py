@@ -31,6 +31,8 @@ class Hyperds:
         self.nodes = nodes
         self._folder = bed.folder / "hyperd"
         self._account = self._folder / "kubeconfig"
+        self.node_lease_seconds = 40.0
+        """Of daemons that are begun from now on."""
 
     def start(self) -> None:
         """Install what is no Pod of the manifests, and start every daemon."""
@@ -92,6 +94,7 @@ class Hyperds:
             "kubernetes.programs_dir": self._folder / "programs",
             "kubernetes.allow_emulation": True,
             "kubernetes.lease_seconds": 10.0,
+            "kubernetes.node_lease_seconds": self.node_lease_seconds,
             "api.port": 0,
             "aggregation.port": _PORT,
             "hypervisor.reserved_memory_bytes": 0,

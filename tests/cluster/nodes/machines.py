@@ -39,8 +39,8 @@ def make_machine(bed: Bed, name: str, **spec: Any) -> None:
     )
 
 
-def get(bed: Bed, what: str, path: str) -> str:
-    return bed.plane.kubectl("get", what, "-o", f"jsonpath={path}").strip()
+def get(bed: Bed, what: str, path: str, *, namespace: str = "default") -> str:
+    return bed.plane.kubectl("get", what, "-n", namespace, "-o", f"jsonpath={path}").strip()
 
 
 def until(holds: Callable[[], object], seconds: float) -> None:

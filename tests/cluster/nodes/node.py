@@ -14,8 +14,8 @@ import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -118,6 +118,16 @@ class Node:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
         program.wait(_SECONDS)
+
+    @contextmanager
+    def frozen(self, name: str) -> Iterator[None]:
+        """Stop a program while the block runs, as it is."""
+        pid = only_child(self._programs[name].pid)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
 
     def await_end(self, name: str) -> None:
         """Wait until a program has ended by itself."""

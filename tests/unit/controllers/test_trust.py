@@ -66,8 +66,9 @@ TRUST = {
     "by label and owner",
     "nodeName": "written by the leader once, compare-and-set; a cluster's policy lets nobody else, and the daemon "
     "that a session is handed to looks for the guest itself",
-    "holder": "written by the node that it names; one that is below its domain's epoch permits nothing there, and "
-    "one that is above it gives no node a machine that is not bound to it",
+    "holder": "written by the node that it names, or by the leader once that is proven dead; one that is below "
+    "its domain's epoch permits nothing there, and one that is above it gives no node a machine that is not bound "
+    "to it",
     "addresses": "of a Node, which only nodes and administrators write; the peer must show the daemons' CA, and "
     "what is sent there of machines' addresses is of machines that are bound to it",
     "ipAddress": "leads to the machine's node only where the lease of that address is its namespace's",
@@ -134,6 +135,9 @@ METADATA = {
     "TAKEN_ADDRESSES_ANNOTATION": "of Leases of the system's namespace, which hyperd writes",
     "LEASE_WORD_ANNOTATION": "of a node's own Lease in the system's namespace, which hyperd writes; another one "
     "makes the sweep wait, and removes nothing",
+    "LEASE_PROMISE_ANNOTATION": "of a node's own Lease in the system's namespace, which hyperd writes; a false "
+    "one concerns that node's own guests",
+    "FENCING_ANNOTATION": "of the machine: whoever may change it may as well stop its guest",
     "NODE_LEASE_LABEL": "of Leases in the system's namespace, which hyperd writes",
     "VMIP_UID_LABEL": "of address leases, which only administrators write; it can only take a lease away from an "
     "address object, as the names must agree too",

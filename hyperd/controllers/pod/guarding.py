@@ -1,0 +1,223 @@
+"""The node's part of fencing: guests that ask for it are guarded by the node's watchdog, and that is promised.
+
+The watchdog is fed with each renewal of the node's lease. Where that fails it is fed by the word of others: that
+the API server is away for most of the electors as well, so that nobody can take a guest from here. What is
+promised holds for guests whose record says ``fenced``, which is written once they are guarded, and taken back
+before they are not. A daemon that is stopped in order, or that libvirt does not answer, takes its promise back,
+and has all guests go on without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final
+
+from hyperd import clock
+from hyperd.controllers import usage
+from hyperd.controllers.context import Context
+from hyperd.controllers.machine import holding
+from hyperd.controllers.node import promise
+from hyperd.controllers.node.heartbeat import lease_name, node_leases
+from hyperd.controllers.node.promise import Promise
+from hyperd.errors import HyperdError, NotFound, TemporaryError
+from hyperd.launcher import sandbox
+from hyperd.launcher.sandbox import Sandbox
+from hyperd.launcher.watchdog import Watchdog
+from hyperd.resources.all import LEASE, NODE, VIRTUAL_MACHINE
+from hyperd.resources.values import meta, names
+from hyperd.runtime.controller import Key
+from hyperd.store.interface import PatchType
+
+if TYPE_CHECKING:
+    from hyperd.resources.views.core import Node
+    from hyperd.resources.views.virtual_machine import VirtualMachine
+
+_log = logging.getLogger(__name__)
+_LOOKS: Final = 8
+"""In the duration of a lease."""
+_PATIENCE: Final = 0.5
+"""Durations without a renewal for which libvirt may be away."""
+_KNOWN: Final = 2.0
+"""Durations for which the list of nodes is good enough."""
+
+Ask = Callable[["Node"], Awaitable[bool]]
+"""Whether the hyperd of a node says that the API server is away."""
+
+
+class Guards:
+    """Of one node. ``run`` is to go on as long as the daemon does, and ``rest`` comes at its end."""
+
+    def __init__(self, context: Context, look: Callable[[Key], None], watchdog: Watchdog | None = None) -> None:
+        """``look`` is called with machines that are to be looked at again."""
+        settings = context.settings
+        self._context = context
+        self._look = look
+        self._watchdog = watchdog or Watchdog(settings.kubernetes.programs_dir, settings.run_dir, settings.log_dir)
+        self._seconds = settings.kubernetes.node_lease_seconds
+        self._machines = context.informer(VIRTUAL_MACHINE)
+        self._machines.add_index(usage.UID_INDEX, usage.uid_of)
+        self._nodes = context.informer(NODE)
+        self.ask: Ask | None = None
+        self._runs = False
+        """Whether there is a watchdog that answers."""
+        self._renewed = clock.elapsed()
+        """When a renewal has last come about; before the first one nobody is told that the API server is away."""
+        self._promised: Promise | None = None
+        self._electors: tuple[frozenset[str], float] = (frozenset(), float("-inf"))
+        self._waiting: set[Key] = set()
+        self._logged = ""
+
+    def is_away(self) -> bool:
+        """Whether the API server does not answer this node, for longer than anybody counts on the node's lease."""
+        return clock.elapsed() - self._renewed > promise.AWAY * self._seconds
+
+    async def run(self) -> None:
+        """See to a node that cannot renew its lease."""
+        while True:
+            await asyncio.sleep(self._seconds / _LOOKS)
+            if self._promised is None:
+                continue
+            late = clock.elapsed() - self._renewed > _PATIENCE * self._seconds
+            if late and not self._context.hypervisor.connected:
+                await self.rest()
+            if self._promised is not None and self.is_away():
+                await self._ask_others(self._promised)
+
+    async def keep(self, machine: VirtualMachine, place: Sandbox) -> None:
+        """Have the machine's guest, which runs in ``place``, guarded if that is asked for.
+
+        ``machine`` says so then, which is to be written. Nothing is raised where it cannot be.
+        """
+        record, uid = holding.read(machine), machine["metadata"]["uid"]
+        if record.to or record.node != self._context.node_name:
+            return
+        holder = machine["status"]["holder"]
+        try:
+            if meta.annotations(machine).get(names.FENCING_ANNOTATION) == "true":
+                if not record.fenced or not self._runs or uid not in await self._watchdog.guarded():
+                    await self._guard(machine, place)
+                    holder["fenced"] = True
+            elif record.fenced:
+                del holder["fenced"]
+                self._look(meta.key(machine))
+            elif self._runs and uid in await self._watchdog.guarded():
+                await self._watchdog.release(uid)
+        except TemporaryError as error:
+            holder.pop("fenced", None)
+            self._waiting.add(meta.key(machine))
+            self._say(f"Guests of this node cannot be fenced: {error.message}")
+
+    async def promise(self) -> Promise | None:
+        guarded: frozenset[str] | None = None
+        try:
+            # It may be there from before this daemon: then it is to be fed at once.
+            guarded = await self._watchdog.guarded()
+        except TemporaryError:
+            if self._runs:
+                _log.warning("The node's watchdog has ended: another one is started where a guest needs it.")
+        self._runs = guarded is not None
+        missing = self._unguarded(guarded or frozenset())
+        for key in missing:
+            self._look(key)
+        if guarded is None or missing:
+            return None
+        return promise.make(self._seconds, electors) if (electors := await self._nodes_with_hyperd()) else None
+
+    async def renewed(self, began: float, promised: Promise | None) -> None:
+        self._renewed = clock.elapsed()
+        self._promised = promised
+        if not self._runs:
+            return
+        try:
+            await self._watchdog.feed(began + promise.ends(self._seconds))
+            self._logged = ""
+        except TemporaryError as error:
+            self._say(f"Guests of this node cannot be fenced: {error.message}")
+            return
+        waiting, self._waiting = self._waiting, set()
+        for key in waiting:
+            self._look(key)
+
+    async def rest(self) -> None:
+        """Nobody feeds it for a while: take the promise back, then have no guest depend on that."""
+        if not self._runs:
+            return
+        try:
+            async with asyncio.timeout(self._seconds / _LOOKS):
+                name, patch = lease_name(self._context.node_name), {names.LEASE_PROMISE_ANNOTATION: None}
+                body = {"metadata": {"annotations": patch}}
+                await self._context.store.patch(LEASE, names.SYSTEM_NAMESPACE, name, PatchType.MERGE, body)
+            self._promised = None
+            for uid in await self._watchdog.guarded():
+                await self._watchdog.release(uid)
+        except NotFound:
+            return
+        except (HyperdError, TimeoutError) as error:
+            self._say(f"Fenced guests end unless hyperd renews its lease in time: {error or 'no answer'}")
+
+    async def _guard(self, machine: VirtualMachine, place: Sandbox) -> None:
+        uid, known = machine["metadata"]["uid"], False
+        if not self._runs:
+            await self._watchdog.start()
+            self._runs = True
+        refused: TemporaryError | None = None
+        for pid in await asyncio.to_thread(sandbox.members, place):
+            try:
+                await self._watchdog.guard(pid, uid)
+                known = True
+            except TemporaryError as error:
+                refused = error
+        if not known:
+            raise refused or TemporaryError("The guest's QEMU is not in its Pod.")
+
+    def _unguarded(self, guarded: frozenset[str]) -> list[Key]:
+        """Machines whose record says that their guests are, and they are not."""
+        missing: list[Key] = []
+        for uid, domain in self._context.hypervisor.last_known.items():
+            if not domain.active or uid in guarded:
+                continue
+            for item in self._machines.by_index(usage.UID_INDEX, uid):
+                if b'"fenced"' not in item.raw:
+                    continue
+                record = holding.read(item.object())
+                if record.fenced and record.node == self._context.node_name:
+                    missing.append(Key(item.namespace, item.name))
+        return missing
+
+    async def _nodes_with_hyperd(self) -> frozenset[str]:
+        known, at = self._electors
+        if clock.elapsed() - at > _KNOWN * self._seconds:
+            leases = await node_leases(self._context.store)
+            known = frozenset(node for node in leases if self._nodes.item("", node) is not None)
+            self._electors = known, clock.elapsed()
+        return known
+
+    async def _ask_others(self, promised: Promise) -> None:
+        """Whether most electors say that the API server is away; the watchdog is fed by that."""
+        began, ask = clock.elapsed(), self.ask
+        if ask is None:
+            return
+        others = [node for node in promised.electors if node != self._context.node_name]
+        found = [node for name in others if (node := self._nodes.get("", name)) is not None]
+        asking = [asyncio.ensure_future(ask(node)) for node in found]
+        if asking:
+            _, late = await asyncio.wait(asking, timeout=self._seconds / _LOOKS)
+            for one in late:
+                one.cancel()
+        said = sum(
+            one.done() and not one.cancelled() and one.exception() is None and one.result() for one in asking
+        )
+        if said + (self._context.node_name in promised.electors) < promised.majority or not self.is_away():
+            self._say("The API server is away for this node, and not for most: its fenced guests end.")
+            return
+        try:
+            await self._watchdog.feed(began + promised.seconds)
+        except TemporaryError as error:
+            self._say(error.message)
+
+    def _say(self, sentence: str) -> None:
+        if self._logged != sentence:
+            self._logged = sentence
+            _log.warning("%s", sentence)
