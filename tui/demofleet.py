@@ -139,6 +139,7 @@ def _running(number: int, name: str, image: str, cores: int, memory: str) -> Obj
         condition("Running", "True", "Running"),
         condition("AgentReady", "True", "AgentReady"),
         condition("BlockDevicesReady", "True", "BlockDevicesReady"),
+        condition("Migratable", "True", "VirtualMachineMigratable"),
     ]
     status: Object = {
         "phase": "Running", "nodeName": f"demo-{number % NODES}",

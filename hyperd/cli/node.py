@@ -16,6 +16,7 @@ from hyperd.cli.printing import emit
 from hyperd.client import kinds, sanitize
 from hyperd.client.operations import VERBS, running
 from hyperd.client.sync import Client
+from hyperd.errors import HyperdError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -91,7 +92,11 @@ def _evict(client: Client, machines: list[Object], timeout: float) -> int:
             code = 1
             continue
         namespace, name = machine["metadata"]["namespace"], machine["metadata"]["name"]
-        created.append(client.create(operations, namespace, VERBS["evict"].manifest(namespace, name)))
+        try:
+            created.append(client.create(operations, namespace, VERBS["evict"].manifest(namespace, name)))
+        except HyperdError as error:
+            print(f"hv: {_title(machine)} stays: {sanitize.text(error.message)}", file=sys.stderr)
+            code = 1
     return max((follow_to_end(client, operations, op, "evict", timeout) for op in created), default=0) or code
 
 

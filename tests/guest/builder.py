@@ -78,11 +78,11 @@ def image(form: Form | str = Form.QCOW2, *, agent: bool = False) -> Path:
     form = Form(form)
     _require_tools()
     kernel = _kernel_package()
-    cache = _cache_dir()
+    cache = cache_dir()
     target = cache / f"guest-{_fingerprint(kernel)}{'-agent' if agent else ''}.{form}"
     if target.exists():
         return target
-    with _lock(cache), tempfile.TemporaryDirectory(dir=cache, prefix="build-") as folder:
+    with locked(cache), tempfile.TemporaryDirectory(dir=cache, prefix="build-") as folder:
         if not target.exists():
             _build(target, form, kernel=kernel, agent=agent, work=Path(folder))
     return target
@@ -202,7 +202,7 @@ def _require_tools() -> None:
         raise SystemExit(f"The guest image needs more tools; run: apt-get install {' '.join(sorted(missing))}")
 
 
-def _cache_dir() -> Path:
+def cache_dir() -> Path:
     """Outside the checkout; readable by QEMU's user, as tests boot these files in place."""
     home = os.environ.get("XDG_CACHE_HOME") or ("/var/cache" if os.geteuid() == 0 else str(Path.home() / ".cache"))
     folder = Path(home) / "hyperd-dev"
@@ -211,7 +211,7 @@ def _cache_dir() -> Path:
 
 
 @contextmanager
-def _lock(cache: Path) -> Iterator[None]:
+def locked(cache: Path) -> Iterator[None]:
     with (cache / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

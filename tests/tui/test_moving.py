@@ -81,7 +81,7 @@ async def test_a_drained_node_takes_no_new_machines_and_those_that_can_leave_it(
         await ui.press("5")
         await ui.row("n9")
         await command(ui, "drain")
-        await ui.shows("Drain node", "those that can be moved leave it")
+        await ui.shows("Drain node", "those that can be moved leave")
         await deliberate(ui)
         await ui.press("y")
         op = await operation(world)
@@ -89,7 +89,7 @@ async def test_a_drained_node_takes_no_new_machines_and_those_that_can_leave_it(
         await ui.shows("▲ Cordoned")
         name = op["metadata"]["name"]
         await world.set_status("virtualmachineoperations", "shop", name, {"phase": "Completed"})
-        await ui.shows("n9: 1 machines left; shop/db-1 cannot be moved: It has a device")
+        await ui.shows("n9: 1 left it; shop/db-1 cannot be moved: It has a device")
 
 
 async def test_a_machine_that_cannot_be_moved_says_why(world: World) -> None:

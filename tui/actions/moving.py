@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hyperd.client.operations import OPERATION, VERBS, Verb, running
 from hyperd.client.shapes import mapping
-from hyperd.errors import BadRequest, Conflict
+from hyperd.errors import BadRequest, Conflict, HyperdError
 from tui.action import Action, Parameters, Target, action
 from tui.bulk import Deed, Tell, carry_out
 from tui.desk import Desk
@@ -89,7 +89,7 @@ def _goes(target: Target) -> str:
 
 def _drain(desk: Desk, targets: Sequence[Target], _: Parameters) -> None:
     """Cordon each, and have the machines leave that run there."""
-    asks = "Each takes no new machines, and those that can be moved leave it."
+    asks = "No new machines start there, and those that can be moved leave, one after another."
 
     async def do(target: Target, tell: Tell) -> str:
         home, node = target.key.home, target.key.name
@@ -105,18 +105,18 @@ def _drain(desk: Desk, targets: Sequence[Target], _: Parameters) -> None:
                 stay.append(f"{meta['namespace']}/{meta['name']} {why}")
                 continue
             key = Key(home, str(meta["namespace"]), str(meta["name"]), str(meta["uid"]))
-            tell(await _move(desk, VERBS["evict"], key, tell))
+            try:
+                tell(await _move(desk, VERBS["evict"], key, tell))
+            except HyperdError as error:
+                stay.append(f"{key.namespace}/{key.name} stays: {error.message}")
+                continue
             left += 1
         if stay:
             more = f", and {len(stay) - 1} more stay" if len(stay) > 1 else ""
-            raise Conflict(f"{node}: {left} machines left; {stay[0]}{more}")
+            raise Conflict(f"{node}: {left} left it; {stay[0]}{more}")
         return f"{node} takes no new machines, {left} left it"
 
-    carry_out(desk, Deed("drain", asks, do, of="node", foretell=_foretold), targets)
-
-
-def _foretold(_: Target) -> str:
-    return "its machines leave, one after another"
+    carry_out(desk, Deed("drain", asks, do, of="node"), targets)
 
 
 def _machines(kind: Kind) -> bool:

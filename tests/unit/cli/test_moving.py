@@ -31,10 +31,10 @@ async def specs(world: World) -> list[Part]:
     return [item.object()["spec"] for item in (await world.store.list(VIRTUAL_MACHINE_OPERATION)).items]
 
 
-async def end(world: World, phase: str) -> None:
-    """Of each operation, as soon as it is asked for."""
+async def end(world: World, phase: str, *, count: int = 1) -> None:
+    """Of each operation, as soon as so many are asked for."""
     async with asyncio.timeout(20):
-        while not (names := await world.names("virtualmachineoperations")):
+        while len(names := await world.names("virtualmachineoperations")) < count:
             await asyncio.sleep(0.05)
     for name in names:
         why = {"type": "Completed", "status": "False", "reason": "OperationFailed", "message": "No room.", **AT}
@@ -102,3 +102,12 @@ async def test_nobody_is_moved_without_a_yes(moving: Hv, world: World) -> None:
     assert await specs(world) == []
     node = (await world.store.get(NODE, "", "n1")).object()
     assert not (node.get("spec") or {}).get("unschedulable")
+
+
+async def test_one_that_takes_no_operation_now_holds_up_no_other(moving: Hv, world: World) -> None:
+    status = {"phase": "Running", "nodeName": "n1", "conditions": [MOVABLE]}
+    await world.set_status("virtualmachines", "shop", "web-8", status)
+    await moving("evict", "web-7", "-y", "-c")
+    told, _ = await asyncio.gather(moving("drain", "n1", "-y", code=1), end(world, "Completed", count=2))
+    assert 'VirtualMachine "shop/web-7" stays: ' in told.err
+    assert 'VirtualMachine "shop/web-8" being evicted.' in told.out
