@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from hyperd.admission.dispatch import review
 from hyperd.resources.all import NODE, VIRTUAL_MACHINE_OPERATION
 from tests.parts import Part
 from tests.tui.world import World
@@ -107,7 +108,9 @@ async def test_nobody_is_moved_without_a_yes(moving: Hv, world: World) -> None:
 async def test_one_that_takes_no_operation_now_holds_up_no_other(moving: Hv, world: World) -> None:
     status = {"phase": "Running", "nodeName": "n1", "conditions": [MOVABLE]}
     await world.set_status("virtualmachines", "shop", "web-8", status)
+    world.store.admit = review
     await moving("evict", "web-7", "-y", "-c")
     told, _ = await asyncio.gather(moving("drain", "n1", "-y", code=1), end(world, "Completed", count=2))
     assert 'VirtualMachine "shop/web-7" stays: ' in told.err
+    assert "should finish first" in told.err
     assert 'VirtualMachine "shop/web-8" being evicted.' in told.out
