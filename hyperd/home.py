@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-INSTALL_COMMAND = "kubectl apply -k manifests"
+INSTALL_COMMAND = "hv install --image IMAGE"
 _FIRST_RETRY_SECONDS = 0.5
 _LAST_RETRY_SECONDS = 10.0
 
@@ -229,10 +229,7 @@ class KubernetesHome:
         self._instance_id = system.uid
 
     def _not_installed(self, what: str) -> PermanentError:
-        return PermanentError(
-            f"The cluster at {self.store.url} {what}. Install hyperd's resources into it, from a checkout: "
-            f"{INSTALL_COMMAND}"
-        )
+        return PermanentError(f"The cluster at {self.store.url} {what}. Install hyperd into it: {INSTALL_COMMAND}")
 
     def entrances(self, sessions: SubresourceHandlers, metrics: Metrics, audit: AuditLog) -> Sequence[Entrance]:
         from hyperd.api.serving.cluster import ClusterApi

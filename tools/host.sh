@@ -7,7 +7,8 @@ readonly PACKAGES=(
     python3-venv python3-dev gcc pkg-config libvirt-dev                                     # libvirt-python's build
     busybox-static dosfstools fdisk genisoimage grub-common grub-efi-amd64-bin grub-pc-bin  # the guest image
     kmod mtools xorriso
-    buildah cpio curl etcd-server hyperfine shellcheck skopeo tcpdump udhcpc umoci          # tests and benchmarks
+    buildah cpio curl etcd-server hyperfine mmdebstrap shellcheck skopeo tcpdump udhcpc     # tests and benchmarks
+    umoci
     util-linux xfsprogs
     containerd containernetworking-plugins iptables runc                                    # nodes of a cluster
 )

@@ -37,6 +37,6 @@ async def test_it_waits_for_the_api_server_and_says_what_to_install(
     assert not done
     assert "cannot be reached" in caplog.text
     bare.start()
-    with pytest.raises(PermanentError, match=r"does not serve .*virtualmachines.*kubectl apply -k manifests"):
+    with pytest.raises(PermanentError, match=r"does not serve .*virtualmachines.*hv install --image IMAGE"):
         await asyncio.wait_for(preparing, 30)
     await home.close()

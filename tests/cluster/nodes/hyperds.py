@@ -40,7 +40,7 @@ class Hyperds:
         programs, served = self._folder / "programs", self._folder / "served"
         served.mkdir(parents=True)
         build(programs)
-        (served / "guest.qcow2").symlink_to(_copied(image(), served))
+        (served / "guest.qcow2").symlink_to(copied(image(), served))
         archive = self._folder / "launcher.tar"
         path = "usr/lib/hyperd/launcher"
         images.write(archive, IMAGE, (f"/{path}",), {path: programs / LAUNCHER})
@@ -123,7 +123,7 @@ class Hyperds:
             self.leave(node)
 
 
-def _copied(source: Path, folder: Path) -> Path:
+def copied(source: Path, folder: Path) -> Path:
     """The file where nodes see it: their /var is their own."""
     target = folder / source.name
     target.write_bytes(source.read_bytes())

@@ -1,0 +1,1 @@
+"""hyperd itself in a cluster: what ``hv install``, ``upgrade`` and ``uninstall`` do."""
