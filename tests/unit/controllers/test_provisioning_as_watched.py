@@ -5,17 +5,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pytest
+from aiohttp import web
 
 from hyperd.resources.all import CLUSTER_VIRTUAL_IMAGE, VIRTUAL_DISK, VIRTUAL_DISK_SNAPSHOT, VIRTUAL_IMAGE
 from hyperd.resources.schema.kind import Kind, Object
 from hyperd.resources.values.conditions import find_condition
 from hyperd.store.interface import EventType
 from tests.unit.controllers.test_images_of_objects import a_disk, settled
+from tests.unit.controllers.uploading import Uploading, uploading
 from tests.unit.controllers.world import World, running
+from tests.unit.registry.world import qcow2_bytes, web_server
 
 _RANKS = {"": 0, "Pending": 1, "Provisioning": 2, "WaitForUserUpload": 2, "WaitForFirstConsumer": 2, "Ready": 3}
+_PIECE = 256 << 10
 _FAILED = ("ProvisioningFailed", "ProvisioningFailedTerminally")
 
 
@@ -99,6 +106,29 @@ async def watched(world: World, kind: Kind, name: str) -> AsyncIterator[Watched]
         await asyncio.gather(task, return_exceptions=True)
 
 
+FETCHED: list[tuple[Kind, str, Object]] = [
+    (VIRTUAL_IMAGE, "vi", {"storage": "ContainerRegistry"}),
+    (VIRTUAL_IMAGE, "vi-volume", {"storage": "PersistentVolumeClaim"}),
+    (CLUSTER_VIRTUAL_IMAGE, "cvi", {}),
+    (VIRTUAL_DISK, "vd", {}),
+]
+
+
+async def in_pieces(content: bytes) -> AsyncIterator[bytes]:
+    """As a network has it, so that progress is to be seen."""
+    for at in range(0, len(content), _PIECE):
+        yield content[at : at + _PIECE]
+        await asyncio.sleep(0.02)
+
+
+async def served(content: bytes, request: web.Request) -> web.StreamResponse:
+    answer = web.StreamResponse(headers={"Content-Length": str(len(content))})
+    await answer.prepare(request)
+    async for piece in in_pieces(content):
+        await answer.write(piece)
+    return answer
+
+
 def of(kind: str, name: str, **more: str) -> Object:
     return {"dataSource": {"type": "ObjectRef", "objectRef": {"kind": kind, "name": name, **more}}}
 
@@ -140,3 +170,37 @@ async def test_what_is_made_of_objects_is_watched_without_a_step_back(world: Wor
         told = await make(world, kind, name, spec)
         faults[name] = told.faults()
     assert faults == {name: [] for _, name, _ in made}
+
+
+async def test_what_is_fetched_is_watched_without_a_step_back(tmp_path: Path) -> None:
+    image = await qcow2_bytes(tmp_path, data=4 << 20)
+    faults = {}
+    async with web_server() as source:
+        source.routes["/image"] = partial(served, image)
+        allowed = {"allowed": [f"127.0.0.1/32:{source.port}"]}
+        async with running(registry={"url": ""}, imports=allowed) as world:
+            for kind, name, spec in FETCHED:
+                http = {"dataSource": {"type": "HTTP", "http": {"url": source.url("/image")}}}
+                faults[name] = (await make(world, kind, name, {**spec, **http})).faults()
+    assert faults == {name: [] for _, name, _ in FETCHED}
+
+
+async def upload(up: Uploading, kind: Kind, name: str, spec: Object, image: bytes) -> Watched:
+    async with watched(up.world, kind, name) as told:
+        await up.world.store.create(
+            kind,
+            "default" if kind.namespaced else "",
+            {"metadata": {"name": name}, "spec": {**spec, "dataSource": {"type": "Upload"}}},
+        )
+        waits = await up.world.phase("WaitForUserUpload", kind, name)
+        length: Any = {"Content-Length": str(len(image))}
+        status, text = await up.put(waits, in_pieces(image), headers=length)
+        assert status == 200, text
+    return told
+
+
+async def test_what_is_uploaded_is_watched_without_a_step_back(tmp_path: Path) -> None:
+    image = await qcow2_bytes(tmp_path, data=4 << 20)
+    async with uploading() as up:
+        faults = {name: (await upload(up, kind, name, spec, image)).faults() for kind, name, spec in FETCHED}
+    assert faults == {name: [] for _, name, _ in FETCHED}
